@@ -1,0 +1,1 @@
+//! The only door to untrusted trees: path work that cannot leave its root.

@@ -1,0 +1,1 @@
+//! Containers, volumes, networks and projects: observe, plan, execute.

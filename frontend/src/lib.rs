@@ -1,0 +1,1 @@
+//! Text to model, without I/O: Dockerfiles, ignore files, lint.

@@ -1,0 +1,1 @@
+//! OCI documents, the layer tar codec, and the registry client.

@@ -1,0 +1,1 @@
+//! Image rows, tags, identity, and how images come and go.

@@ -1,0 +1,1 @@
+//! The values that every other crate speaks in.

@@ -1,0 +1,1 @@
+//! Immutable trees and the active ones being written.

@@ -1,0 +1,1 @@
+//! Graph to results: a pure state machine.

@@ -1,0 +1,1 @@
+//! The root folder: layout, database, locks, leases, durability.

@@ -1,0 +1,1 @@
+//! Hermetic test contexts and conformance suites.

@@ -1,0 +1,1 @@
+//! Drives builds: questions, pins, solve, commit, export.

@@ -1,0 +1,3 @@
+//! Developer commands: `cargo xtask tidy`, `cargo xtask bench`.
+
+fn main() {}
