@@ -1,0 +1,282 @@
+//! Places in source text, and the diagnostics that point at them.
+//!
+//! A [`Span`] is a byte range of one [`Source`]; it travels beside the graph, never inside what is hashed.
+//! Rendering (excerpt, caret, colour) is the binary's business.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One text that was read: a Dockerfile, an ignore file, a compose file.
+#[derive(PartialEq, Eq)]
+pub struct Source {
+    name: String,
+    text: String,
+    line_starts: Vec<usize>,
+}
+
+impl Source {
+    /// Keeps a text under the name that messages call it by (a path as the user gave it, or `Dockerfile`).
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        let text = text.into();
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Arc::new(Self { name: name.into(), text, line_starts })
+    }
+
+    /// Returns the name that messages call the text by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the whole text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the 1-based line and column (in characters) of a byte offset.
+    pub fn position(&self, offset: usize) -> Position {
+        let line = self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        let start = self.line_starts[line];
+        let end = offset.min(self.text.len());
+        let column = self.text.get(start..end).map_or(0, |before| before.chars().count());
+        Position { line: line + 1, column: column + 1 }
+    }
+
+    /// Returns the text of a 1-based line, without its line end.
+    pub fn line(&self, number: usize) -> Option<&str> {
+        let start = *self.line_starts.get(number.checked_sub(1)?)?;
+        let end = self.line_starts.get(number).map_or(self.text.len(), |next| next - 1);
+        self.text.get(start..end).map(|line| line.strip_suffix('\r').unwrap_or(line))
+    }
+
+    /// Returns the number of lines.
+    pub fn line_count(&self) -> usize {
+        self.line_starts.len() - usize::from(self.text.ends_with('\n') || self.text.is_empty())
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({})", self.name)
+    }
+}
+
+/// A line and a column, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column in characters.
+    pub column: usize,
+}
+
+/// A byte range in a source text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    /// The offset of the first byte.
+    pub start: usize,
+    /// The offset behind the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// Makes a span of a byte range.
+    pub const fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+
+    /// Returns the smallest span that covers both.
+    pub fn to(self, other: Self) -> Self {
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+
+    /// Returns the byte range.
+    pub const fn range(self) -> Range<usize> {
+        self.start..self.end
+    }
+}
+
+impl From<Range<usize>> for Span {
+    fn from(range: Range<usize>) -> Self {
+        Self { start: range.start, end: range.end }
+    }
+}
+
+/// A value together with where it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub span: Span,
+}
+
+impl<T> Spanned<T> {
+    /// Puts a value and its place together.
+    pub const fn new(value: T, span: Span) -> Self {
+        Self { value, span }
+    }
+
+    /// Changes the value and keeps the place.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Spanned<U> {
+        Spanned { value: change(self.value), span: self.span }
+    }
+}
+
+/// A place in a named source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The text.
+    pub source: Arc<Source>,
+    /// The range in it.
+    pub span: Span,
+}
+
+impl Location {
+    /// Returns the 1-based first and last line that the range touches.
+    pub fn lines(&self) -> (usize, usize) {
+        let last = self.span.end.saturating_sub(1).max(self.span.start);
+        (self.source.position(self.span.start).line, self.source.position(last).line)
+    }
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The build goes on.
+    Warning,
+    /// The build cannot be done as written.
+    Error,
+}
+
+/// A place with a short remark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The range in the diagnostic's source.
+    pub span: Span,
+    /// The remark, empty for none.
+    pub text: String,
+}
+
+/// One finding about a text that somebody wrote: what is wrong, where, and what to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Whether it stops the build.
+    pub severity: Severity,
+    /// The name of the check rule, for findings of checks (`StageNameCasing`).
+    pub rule: Option<&'static str>,
+    /// What is wrong, in one lower-case sentence without a full stop.
+    pub message: String,
+    /// The text it is about.
+    pub source: Option<Arc<Source>>,
+    /// The places, the main one first.
+    pub labels: Vec<Label>,
+    /// What to try.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// Makes an error about a place.
+    pub fn error(source: &Arc<Source>, span: Span, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, source, span, message.into())
+    }
+
+    /// Makes a check rule's warning about a place.
+    pub fn warning(rule: &'static str, source: &Arc<Source>, span: Span, message: impl Into<String>) -> Self {
+        Self { rule: Some(rule), ..Self::new(Severity::Warning, source, span, message.into()) }
+    }
+
+    fn new(severity: Severity, source: &Arc<Source>, span: Span, message: String) -> Self {
+        Self {
+            severity,
+            rule: None,
+            message,
+            source: Some(Arc::clone(source)),
+            labels: vec![Label { span, text: String::new() }],
+            help: None,
+        }
+    }
+
+    /// Adds what to try.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds a further place.
+    #[must_use]
+    pub fn with_label(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.labels.push(Label { span, text: text.into() });
+        self
+    }
+
+    /// Returns the main place, if the finding has one.
+    pub fn location(&self) -> Option<Location> {
+        let source = Arc::clone(self.source.as_ref()?);
+        Some(Location { source, span: self.labels.first()?.span })
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(location) = self.location() {
+            let at = location.source.position(location.span.start);
+            write!(f, "{}:{}:{}: ", location.source.name(), at.line, at.column)?;
+        }
+        if let Some(rule) = self.rule {
+            write!(f, "{rule}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Returns the candidate nearest to a misspelled word: edit distance below 3, ignoring case, the first of equals.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (edit_distance(&word, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance < 3 && *distance < candidate.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_lines_and_characters_from_one() {
+        let source = Source::new("Dockerfile", "FROM a\nRUN ü x\r\n");
+        assert_eq!(source.position(0), Position { line: 1, column: 1 });
+        assert_eq!(source.position(7), Position { line: 2, column: 1 });
+        assert_eq!(source.position(14), Position { line: 2, column: 7 });
+        assert_eq!(source.line(2), Some("RUN ü x"));
+        assert_eq!(source.line_count(), 2);
+        assert_eq!(source.line(9), None);
+    }
+
+    #[test]
+    fn the_nearest_word_is_offered_only_when_near() {
+        assert_eq!(nearest("RUNN", ["RUN", "COPY"]), Some("RUN"));
+        assert_eq!(nearest("cpoy", ["RUN", "COPY"]), Some("COPY"));
+        assert_eq!(nearest("x", ["RUN", "COPY"]), None);
+        assert_eq!(nearest("tmp", ["tmpfs", "bind"]), Some("tmpfs"));
+    }
+}
