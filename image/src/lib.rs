@@ -1,1 +1,10 @@
-//! OCI documents, the layer tar codec, and the registry client.
+//! OCI documents, the layer tar codec, archives of images, and the registry client.
+//!
+//! - [`tar`]: layers and archives as entries, read strictly and written canonically;
+//! - [`hash`]: readers and writers that take a sha256 of what passes.
+//!
+//! Everything but `distribution` is synchronous and works on values, readers and writers that the caller
+//! brings; nothing here opens a path.
+
+pub mod hash;
+pub mod tar;
