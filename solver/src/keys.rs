@@ -1,0 +1,107 @@
+//! The keys of one step, from what its inputs matched.
+
+use rbuild_model::graph::Graph;
+use rbuild_model::graph::StepId;
+use rbuild_model::key::{CacheKey, ContentHash, Keyed as _, PreImage};
+use rbuild_model::mount::InputIndex;
+use rbuild_model::step::{Operation, Selection, Source};
+
+/// The pre-images of a step's keys, as far as they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepKeys {
+    /// Of the definition key.
+    pub definition: Option<PreImage>,
+    /// Of the content key.
+    pub content: Option<PreImage>,
+}
+
+impl StepKeys {
+    /// Returns the key that dependents build on: the content key if there is one.
+    pub fn canonical(&self) -> Option<CacheKey> {
+        self.content.as_ref().or(self.definition.as_ref()).map(PreImage::key)
+    }
+}
+
+/// How the key of an image source or the empty root is known without a look-up.
+pub(crate) fn source_key(operation: &Operation) -> Option<CacheKey> {
+    match operation {
+        Operation::Source(Source::Image(_) | Source::Scratch) => Some(operation.pre_image().key()),
+        _ => None,
+    }
+}
+
+/// Returns everything that a step selects of its inputs; empty for a step without a content key.
+pub(crate) fn selections(graph: &Graph, id: StepId) -> Vec<Selection> {
+    let step = graph.step(id);
+    (0..step.inputs.len())
+        .filter_map(|at| step.operation.selections(InputIndex(at as u32)))
+        .flatten()
+        .collect()
+}
+
+/// Describes the definition: the operation and the canonical key of each input. `None` if an input has no key.
+pub(crate) fn definition(operation: &Operation, inputs: &[Option<CacheKey>]) -> Option<PreImage> {
+    let inputs: Option<Vec<PreImage>> = inputs.iter().map(|key| key.map(PreImage::Key)).collect();
+    Some(PreImage::fields([
+        ("kind", PreImage::text("definition")),
+        ("operation", operation.pre_image()),
+        ("inputs", PreImage::List(inputs?)),
+        ("paths", definition_paths(operation)),
+    ]))
+}
+
+/// The paths that an operation selects: in the definition key only, as content stands for them elsewhere.
+fn definition_paths(operation: &Operation) -> PreImage {
+    use rbuild_model::mount::Mount;
+    use rbuild_model::step::{CopySource, FileAction};
+    let mut paths = Vec::new();
+    match operation {
+        Operation::Source(_) | Operation::Merge => {}
+        Operation::Exec(exec) => {
+            for mount in &exec.mounts {
+                if let Mount::Bind(bind) = mount {
+                    paths.push(PreImage::text(&bind.source));
+                }
+            }
+        }
+        Operation::File(actions) => {
+            for action in actions {
+                let FileAction::Copy(copy) = action else { continue };
+                for source in &copy.sources {
+                    if let CopySource::Tree { path, .. } = source {
+                        paths.push(PreImage::List(vec![
+                            PreImage::text(&path.path),
+                            PreImage::Flag(path.wildcard),
+                            PreImage::Flag(path.optional),
+                        ]));
+                    }
+                }
+                if let Some(owner) = &copy.owner {
+                    paths.push(PreImage::optional(owner.lookup, |input| PreImage::Number(input.0.into())));
+                }
+            }
+        }
+    }
+    PreImage::List(paths)
+}
+
+/// Describes the content: the operation, the hash of each selection, and the canonical key of each other input.
+/// `None` if such an input has no key.
+pub(crate) fn content(
+    operation: &Operation,
+    inputs: &[Option<CacheKey>],
+    hashes: &[ContentHash],
+) -> Option<PreImage> {
+    let whole: Option<Vec<PreImage>> = inputs
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| operation.selections(InputIndex(*at as u32)).is_none())
+        .map(|(_, key)| key.map(PreImage::Key))
+        .collect();
+    Some(PreImage::fields([
+        ("kind", PreImage::text("content")),
+        ("operation", operation.pre_image()),
+        ("inputs", PreImage::List(whole?)),
+        ("selected", PreImage::List(hashes.iter().copied().map(PreImage::Content).collect())),
+    ]))
+}
