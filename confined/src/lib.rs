@@ -7,9 +7,9 @@
 //! descriptor, work on a name goes through a parent's descriptor and the `*at` calls of [`rustix`] without following.
 //!
 //! # Two resolvers, one meaning
-//! The kernel does the walk with `openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)` where it can; a rename that races
-//! with a `..` makes it return `EAGAIN`, which is retried at most 128 times. Where the call is missing (Linux before 5.6,
-//! some seccomp filters) the walk is done here, component by component with `O_PATH | O_NOFOLLOW`, and `..` returns to
+//! The kernel does the walk with `openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)` where it can; a rename anywhere on the
+//! machine that races with a `..` makes it return `EAGAIN`, which is retried at most 128 times. Where that does not help,
+//! or the call is missing (Linux before 5.6, some seccomp filters), the walk is done here, component by component with `O_PATH | O_NOFOLLOW`, and `..` returns to
 //! the descriptor the walk came from instead of asking the kernel for the parent. The same test bodies run on both. The
 //! one difference: the kernel refuses the magic links of procfs (`ELOOP`) while the walk reads their text and resolves it
 //! inside the root; neither leaves it.

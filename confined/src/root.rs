@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::handle::Handle;
@@ -56,7 +57,7 @@ impl Root {
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("inspect", "/", errno))?;
         if !Metadata::from_stat(&stat).is_dir() {
-            return Err(Error::io("open as a tree", "/", rustix::io::Errno::NOTDIR));
+            return Err(Error::io("open as a tree", "/", Errno::NOTDIR));
         }
         Ok(Self::new(fd, PathBuf::from("/")))
     }
@@ -125,11 +126,14 @@ impl Root {
     }
 
     fn walk(&self, path: &Path, last: Last) -> Result<Handle> {
+        let emulated = || resolve::walk(self.fd.as_fd(), path, last, self.mounts, None).map(|found| found.fd);
         let fd = match self.resolver {
-            Resolver::Kernel => resolve::kernel(self.fd.as_fd(), path, last, self.mounts),
-            Resolver::Emulated => {
-                resolve::walk(self.fd.as_fd(), path, last, self.mounts, None).map(|found| found.fd)
-            }
+            Resolver::Kernel => match resolve::kernel(self.fd.as_fd(), path, last, self.mounts) {
+                // The kernel gives up on a `..` while anything on the machine is being renamed; our walk does not.
+                Err(Errno::AGAIN) => emulated(),
+                done => done,
+            },
+            Resolver::Emulated => emulated(),
         };
         match fd {
             Ok(fd) => Ok(Handle::new(fd, path.to_owned())),
@@ -145,7 +149,7 @@ impl Root {
         let (parent, name) = split(path).ok_or_else(|| Error::NoName { path: path.to_owned() })?;
         let dir = self.resolve(&parent)?;
         if !dir.metadata()?.is_dir() {
-            return Err(Error::io("open", parent, rustix::io::Errno::NOTDIR));
+            return Err(Error::io("open", parent, Errno::NOTDIR));
         }
         Ok((dir, name))
     }

@@ -1,5 +1,7 @@
 //! Tests on real trees; those that resolve paths run on both resolvers.
 
+#![allow(clippy::print_stderr, reason = "a privileged test that cannot run says so")]
+
 mod remove;
 mod resolve;
 mod users;

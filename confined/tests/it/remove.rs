@@ -14,7 +14,7 @@ fn trees_go_and_what_links_point_at_stays() {
     fs::write(tree.join("a/b/f"), "f").expect("a file");
     symlink(&keep, tree.join("a/link")).expect("a link");
     symlink(&keep, dir.path().join("top")).expect("a link");
-    fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0)).expect("closes");
+    fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0o0)).expect("closes");
     let parent = fs::File::open(dir.path()).expect("opens");
     for name in ["tree", "top", "nothing"] {
         remove_tree(&parent, name).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -55,7 +55,7 @@ fn a_mount_inside_is_an_error_and_keeps_its_content() {
     let parent = fs::File::open(dir.path()).expect("opens");
     let result = remove_tree(&parent, "tree");
     let kept = inside.join("f").exists();
-    let on_it = remove_tree(&fs::File::open(dir.path().join("tree")).expect("opens"), "mnt");
+    let on_it = remove_tree(fs::File::open(dir.path().join("tree")).expect("opens"), "mnt");
     let kept_still = inside.join("f").exists();
     unmount(&inside, UnmountFlags::DETACH).expect("unmounts");
     written.expect("a file");
