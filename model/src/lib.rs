@@ -8,11 +8,13 @@
 //! - [`platform`], [`reference`](mod@reference), [`image_config`]: the words of images;
 //! - [`step`], [`graph`], [`mount`]: what is to be built;
 //! - [`key`]: what a result is found by, and its typed pre-image;
+//! - [`file_mode`]: what `--chmod` asks for;
 //! - [`snapshot`], [`rootfs`]: trees, and how one becomes a root file system;
 //! - [`event`]: the only channel to any display, the build record and the API.
 
 pub mod digest;
 pub mod event;
+pub mod file_mode;
 pub mod graph;
 pub mod image_config;
 pub mod key;
