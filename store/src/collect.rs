@@ -1,0 +1,266 @@
+//! Mark and sweep over what owners register.
+//!
+//! The sweep knows no tables. Each owner implements [`Collected`] for one kind of object: what of it is kept for its
+//! own sake ([`Collected::roots`]), what an object needs ([`Collected::references`]), which objects exist.
+//!
+//! 1. Leases of dead processes are voided.
+//! 2. Marking reads one consistent state: roots and leased objects, and all that these need.
+//! 3. Each unmarked object of that state is condemned in a write transaction that looks again: a lease or a reference
+//!    that came meanwhile saves it. Look-ups take their lease in the transaction that finds the object, so nothing
+//!    slips between. The rows of a batch are gone, and synced, before any file is touched.
+//! 4. Outside of all transactions the owner moves the files into the trash, which is emptied at the end.
+//!
+//! Objects that appear after the marking are not candidates. A dry run is the same code without the third step.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::Transaction;
+use thiserror::Error;
+
+use crate::Store;
+use crate::crash;
+use crate::database::DatabaseError;
+use crate::error::FileError;
+use crate::lock::{LockClass, LockError, LockMode, LockName};
+use crate::process::{ObjectKind, is_leased};
+
+/// So many objects are condemned in one transaction.
+const BATCH: usize = 64;
+
+/// Why a sweep did not run or stopped.
+#[derive(Debug, Error)]
+pub enum SweepError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The lock of sweeps failed.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another process is sweeping.
+    #[error("another rbuild is sweeping this store")]
+    Busy,
+}
+
+/// What is kept although no image or container needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Keep what was used at or after this time, in seconds since 1970; without it age keeps nothing.
+    pub used_since: Option<i64>,
+    /// Keep the most recently used up to so many bytes of each kind; without it nothing is kept for its size.
+    pub keep_bytes: Option<u64>,
+}
+
+/// What is alive, as far as it is known.
+#[derive(Debug, Default)]
+pub struct Mark {
+    alive: HashMap<ObjectKind, HashSet<Vec<u8>>>,
+    fresh: Vec<(ObjectKind, Vec<u8>)>,
+}
+
+impl Mark {
+    /// Says that an object is alive.
+    pub fn keep(&mut self, kind: ObjectKind, object: &[u8]) {
+        let known = self.alive.entry(kind).or_default();
+        if !known.contains(object) {
+            known.insert(object.to_vec());
+            self.fresh.push((kind, object.to_vec()));
+        }
+    }
+
+    /// Tells whether an object is known to be alive.
+    pub fn is_kept(&self, kind: ObjectKind, object: &[u8]) -> bool {
+        self.alive.get(&kind).is_some_and(|known| known.contains(object))
+    }
+}
+
+/// An object that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// What it is called.
+    pub object: Vec<u8>,
+    /// How much room it takes, as far as its row tells.
+    pub bytes: u64,
+}
+
+/// What became of an object that was to be condemned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its rows are gone: nobody finds it any more.
+    Condemned,
+    /// Something refers to it.
+    Needed,
+}
+
+/// One kind of object that can be swept; implemented by its owner.
+pub trait Collected: Sync {
+    /// Returns the kind.
+    fn kind(&self) -> ObjectKind;
+
+    /// Marks what is kept for its own sake: named, pinned, or recent enough for the policy.
+    fn roots(
+        &self,
+        transaction: &Transaction<'_>,
+        policy: &Policy,
+        mark: &mut Mark,
+    ) -> Result<(), DatabaseError>;
+
+    /// Marks what an object of this kind needs.
+    fn references(
+        &self,
+        transaction: &Transaction<'_>,
+        object: &[u8],
+        mark: &mut Mark,
+    ) -> Result<(), DatabaseError>;
+
+    /// Lists all objects of this kind, those that need others before those.
+    fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError>;
+
+    /// Deletes the rows of an object, unless something refers to it by now.
+    fn condemn(&self, transaction: &Transaction<'_>, object: &[u8]) -> Result<Verdict, DatabaseError>;
+
+    /// Moves the files of a condemned object out of sight; repeatable.
+    fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), FileError>;
+
+    /// Finds files that no row names, and rows whose files are missing. Repairs nothing.
+    fn check(&self, store: &Store) -> Result<Vec<crate::doctor::Finding>, DatabaseError> {
+        let _ = store;
+        Ok(Vec::new())
+    }
+}
+
+/// One object that a sweep took, or would take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// The kind.
+    pub kind: ObjectKind,
+    /// The object and its room.
+    pub candidate: Candidate,
+}
+
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub struct SweepReport {
+    /// The objects that were taken, or would be by a sweep that is not dry.
+    pub swept: Vec<Swept>,
+    /// Their room altogether, as far as their rows tell.
+    pub bytes: u64,
+    /// What could not be moved away or removed; it is found again by `doctor`.
+    pub failures: Vec<FileError>,
+}
+
+/// Whether a sweep takes what it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// Take it.
+    Take,
+    /// Only tell.
+    Dry,
+}
+
+impl Store {
+    /// Sweeps what nothing needs; owners that need objects of others come before those.
+    pub fn sweep(
+        &self,
+        owners: &[&dyn Collected],
+        policy: &Policy,
+        sweep: Sweep,
+    ) -> Result<SweepReport, SweepError> {
+        let name = LockName::new(LockClass::Upkeep, "sweep");
+        let lock = self.locks().scope().try_acquire(&name, LockMode::Exclusive)?.ok_or(SweepError::Busy)?;
+        self.void_dead_leases()?;
+        let unmarked = self.read(|transaction| mark(transaction, owners, policy))?;
+        crash::point("sweep.marked");
+        let mut report = SweepReport::default();
+        if sweep == Sweep::Dry {
+            for (owner, candidates) in owners.iter().zip(unmarked) {
+                report.add(owner.kind(), candidates);
+            }
+            return Ok(report);
+        }
+        // On a full disk even rows cannot be deleted without room; the reserve is taken again at the end.
+        let released = crate::space::free(self.layout().root())?.0 < crate::DEFAULT_RESERVE;
+        if released {
+            self.reserve().release()?;
+        }
+        for (owner, candidates) in owners.iter().zip(unmarked) {
+            for batch in candidates.chunks(BATCH) {
+                self.sweep_batch(*owner, batch, &mut report)?;
+            }
+        }
+        drop(lock);
+        report.failures.extend(self.empty_trash()?.failures);
+        self.reserve().restore()?;
+        Ok(report)
+    }
+
+    fn sweep_batch(
+        &self,
+        owner: &dyn Collected,
+        batch: &[Candidate],
+        report: &mut SweepReport,
+    ) -> Result<(), SweepError> {
+        let condemned = self.write_synced(|transaction| -> Result<Vec<Candidate>, DatabaseError> {
+            let mut condemned = Vec::with_capacity(batch.len());
+            for candidate in batch {
+                let object = &candidate.object;
+                if !is_leased(transaction, owner.kind(), object)?
+                    && owner.condemn(transaction, object)? == Verdict::Condemned
+                {
+                    condemned.push(candidate.clone());
+                }
+            }
+            Ok(condemned)
+        })?;
+        crash::point("sweep.condemned");
+        for candidate in &condemned {
+            if let Err(error) = owner.reclaim(self, &candidate.object) {
+                report.failures.push(error);
+            }
+        }
+        crash::point("sweep.reclaimed");
+        report.add(owner.kind(), condemned);
+        Ok(())
+    }
+}
+
+impl SweepReport {
+    fn add(&mut self, kind: ObjectKind, candidates: Vec<Candidate>) {
+        for candidate in candidates {
+            self.bytes = self.bytes.saturating_add(candidate.bytes);
+            self.swept.push(Swept { kind, candidate });
+        }
+    }
+}
+
+/// Lists for each owner the objects that nothing needs.
+fn mark(
+    transaction: &Transaction<'_>,
+    owners: &[&dyn Collected],
+    policy: &Policy,
+) -> Result<Vec<Vec<Candidate>>, DatabaseError> {
+    let mut mark = Mark::default();
+    for owner in owners {
+        owner.roots(transaction, policy, &mut mark)?;
+        let mut statement = transaction.prepare_cached("SELECT object FROM lease_objects WHERE kind = ?1")?;
+        let mut rows = statement.query([owner.kind().0])?;
+        while let Some(row) = rows.next()? {
+            mark.keep(owner.kind(), row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+        }
+    }
+    while let Some((kind, object)) = mark.fresh.pop() {
+        if let Some(owner) = owners.iter().find(|owner| owner.kind() == kind) {
+            owner.references(transaction, &object, &mut mark)?;
+        }
+    }
+    owners
+        .iter()
+        .map(|owner| {
+            let mut candidates = owner.candidates(transaction)?;
+            candidates.retain(|candidate| !mark.is_kept(owner.kind(), &candidate.object));
+            Ok(candidates)
+        })
+        .collect()
+}

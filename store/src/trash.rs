@@ -1,0 +1,75 @@
+//! Getting rid of things: out of sight at once, off the disk later.
+//!
+//! Removing a tree takes long, so it is never done under a lock: [`Store::discard`] renames the thing into `trash`,
+//! which is atomic, and [`Store::empty_trash`] unlinks what lies there, following no link and crossing no mount.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use crate::Store;
+use crate::crash;
+use crate::durable::open_folder;
+use crate::error::{Context, FileError};
+use crate::id::UniqueId;
+use crate::lock::{LockClass, LockError, LockMode, LockName};
+
+/// What emptying the trash did.
+#[derive(Debug, Default)]
+pub struct Emptied {
+    /// The things that are gone.
+    pub removed: usize,
+    /// The things that could not be removed; they stay for the next time.
+    pub failures: Vec<FileError>,
+}
+
+impl Store {
+    /// Moves a file or tree of this store into the trash; tells whether it was there. Repeatable.
+    pub fn discard(&self, path: &Path) -> Result<bool, FileError> {
+        self.put_away(path, &self.layout().trash())
+    }
+
+    /// Moves a file or tree that failed verification aside, so that it can be made again and looked at.
+    pub fn quarantine(&self, path: &Path) -> Result<bool, FileError> {
+        self.put_away(path, &self.layout().bad())
+    }
+
+    fn put_away(&self, path: &Path, folder: &Path) -> Result<bool, FileError> {
+        let target = folder.join(UniqueId::random()?.to_string());
+        match rustix::fs::rename(path, &target) {
+            Ok(()) => {
+                crash::point("trash.renamed");
+                Ok(true)
+            }
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(FileError::new("move aside", path, error)),
+        }
+    }
+
+    /// Unlinks what lies in the trash, unless another process is at it.
+    ///
+    /// It goes on past what cannot be removed, and reports all of it.
+    pub fn empty_trash(&self) -> Result<Emptied, LockError> {
+        let name = LockName::new(LockClass::Upkeep, "trash");
+        let mut emptied = Emptied::default();
+        let Some(_lock) = self.locks().scope().try_acquire(&name, LockMode::Exclusive)? else {
+            return Ok(emptied);
+        };
+        let folder = self.layout().trash();
+        let handle = open_folder(&folder)?;
+        for entry in fs::read_dir(&folder).at("list", &folder)? {
+            let name = entry.at("list", &folder)?.file_name();
+            match rbuild_confined::remove_tree(&handle, &name) {
+                Ok(()) => emptied.removed += 1,
+                Err(error) => emptied.failures.push(FileError::new(
+                    "remove",
+                    folder.join(name),
+                    std::io::Error::other(error),
+                )),
+            }
+            crash::point("trash.removed");
+        }
+        Ok(emptied)
+    }
+}
