@@ -1,10 +1,14 @@
 //! OCI documents, the layer tar codec, archives of images, and the registry client.
 //!
 //! - [`tar`]: layers and archives as entries, read strictly and written canonically;
+//! - [`compress`]: bounded decoding and parallel encoding of layers;
+//! - [`manifest`]: manifests, indexes, descriptors;
 //! - [`hash`]: readers and writers that take a sha256 of what passes.
 //!
 //! Everything but `distribution` is synchronous and works on values, readers and writers that the caller
 //! brings; nothing here opens a path.
 
+pub mod compress;
 pub mod hash;
+pub mod manifest;
 pub mod tar;

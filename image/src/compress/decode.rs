@@ -1,0 +1,180 @@
+//! Bounded decoding.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Compression, DecodeError};
+
+/// The bounds of decoding; tests lower them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Bytes that may come out.
+    pub expanded_bytes: u64,
+    /// How many times the input the output may be.
+    pub ratio: u64,
+    /// Bytes that may come out before the ratio counts: small contents may be as regular as they like.
+    pub ratio_after: u64,
+    /// Members of a gzip stream.
+    pub members: u64,
+    /// Memory of one decoder, in bytes (the window of zstd, the dictionary of xz).
+    pub memory: u64,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self {
+            expanded_bytes: 64 << 30,
+            ratio: 1000,
+            ratio_after: 64 << 20,
+            members: 1 << 20,
+            memory: 128 << 20,
+        }
+    }
+}
+
+/// Reads what a compressed stream holds.
+pub struct Decoder<R: Read> {
+    form: Form<R>,
+    limits: DecodeLimits,
+    input: Arc<AtomicU64>,
+    output: u64,
+}
+
+type Input<R> = BufReader<io::Chain<io::Cursor<Vec<u8>>, Counted<R>>>;
+
+#[expect(clippy::large_enum_variant, reason = "there is one decoder a stream")]
+enum Form<R: Read> {
+    Plain(Input<R>),
+    Gzip(Gzip<Input<R>>),
+    Zstd(zstd::stream::read::Decoder<'static, Input<R>>),
+    Xz(liblzma::bufread::XzDecoder<Input<R>>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<Input<R>>),
+}
+
+/// Counts the bytes that a decoder takes in.
+struct Counted<R> {
+    inner: R,
+    count: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+impl<R: Read> Decoder<R> {
+    /// Starts to decode a stream whose form its first bytes tell.
+    pub fn detect(mut inner: R, limits: DecodeLimits) -> io::Result<Self> {
+        let mut start = Vec::with_capacity(Compression::MAGIC_BYTES);
+        (&mut inner).take(Compression::MAGIC_BYTES as u64).read_to_end(&mut start)?;
+        Self::make(Compression::detect(&start), start, inner, limits)
+    }
+
+    /// Starts to decode a stream of a known form.
+    pub fn new(compression: Compression, inner: R, limits: DecodeLimits) -> io::Result<Self> {
+        Self::make(compression, Vec::new(), inner, limits)
+    }
+
+    fn make(compression: Compression, start: Vec<u8>, inner: R, limits: DecodeLimits) -> io::Result<Self> {
+        let count = Arc::new(AtomicU64::new(start.len() as u64));
+        let counted = Counted { inner, count: Arc::clone(&count) };
+        let input = BufReader::with_capacity(64 << 10, io::Cursor::new(start).chain(counted));
+        let form = match compression {
+            Compression::None => Form::Plain(input),
+            Compression::Gzip => Form::Gzip(Gzip::new(input, limits.members)),
+            Compression::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+                decoder.window_log_max(limits.memory.max(1024).ilog2())?;
+                Form::Zstd(decoder)
+            }
+            Compression::Xz => {
+                let stream =
+                    liblzma::stream::Stream::new_stream_decoder(limits.memory, liblzma::stream::CONCATENATED)
+                        .map_err(io::Error::other)?;
+                Form::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
+            }
+            Compression::Bzip2 => Form::Bzip2(bzip2::bufread::MultiBzDecoder::new(input)),
+        };
+        Ok(Self { form, limits, input: count, output: 0 })
+    }
+
+    /// Returns how many bytes came out so far.
+    pub const fn expanded_bytes(&self) -> u64 {
+        self.output
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let count = match &mut self.form {
+            Form::Plain(input) => input.read(buffer)?,
+            Form::Gzip(decoder) => decoder.read(buffer)?,
+            Form::Zstd(decoder) => decoder.read(buffer)?,
+            Form::Xz(decoder) => decoder.read(buffer)?,
+            Form::Bzip2(decoder) => decoder.read(buffer)?,
+        };
+        if count == 0 {
+            let rest = match &mut self.form {
+                Form::Plain(_) | Form::Gzip(_) => 0,
+                Form::Zstd(decoder) => decoder.get_mut().fill_buf()?.len(),
+                Form::Xz(decoder) => decoder.get_mut().fill_buf()?.len(),
+                Form::Bzip2(decoder) => decoder.get_mut().fill_buf()?.len(),
+            };
+            return if rest == 0 { Ok(0) } else { Err(DecodeError::Trailing.into()) };
+        }
+        self.output += count as u64;
+        if self.output > self.limits.expanded_bytes {
+            return Err(DecodeError::TooLarge(self.limits.expanded_bytes).into());
+        }
+        if self.output > self.limits.ratio_after
+            && self.output / self.limits.ratio.max(1) > self.input.load(Ordering::Relaxed)
+        {
+            return Err(DecodeError::Ratio(self.limits.ratio).into());
+        }
+        Ok(count)
+    }
+}
+
+/// Reads the members of a gzip stream one after the other and refuses anything else behind them.
+struct Gzip<B> {
+    member: Option<flate2::bufread::GzDecoder<B>>,
+    members: u64,
+    limit: u64,
+}
+
+impl<B: BufRead> Gzip<B> {
+    fn new(input: B, limit: u64) -> Self {
+        Self { member: Some(flate2::bufread::GzDecoder::new(input)), members: 1, limit }
+    }
+}
+
+impl<B: BufRead> Read for Gzip<B> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer)?;
+            if count > 0 {
+                return Ok(count);
+            }
+            let Some(ended) = self.member.take() else { break };
+            let mut input = ended.into_inner();
+            match input.fill_buf()? {
+                [] => break,
+                [0x1f, ..] => {}
+                _ => return Err(DecodeError::Trailing.into()),
+            }
+            self.members += 1;
+            if self.members > self.limit {
+                return Err(DecodeError::TooManyMembers(self.limit).into());
+            }
+            self.member = Some(flate2::bufread::GzDecoder::new(input));
+        }
+        Ok(0)
+    }
+}

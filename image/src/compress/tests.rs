@@ -1,0 +1,161 @@
+use std::io::{Read as _, Write as _};
+use std::num::NonZeroUsize;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::manifest::LayerFormat;
+
+fn decoded(bytes: &[u8], limits: DecodeLimits) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    Decoder::detect(bytes, limits)?.read_to_end(&mut out)?;
+    Ok(out)
+}
+
+fn encoded(contents: &[u8], encoding: Encoding, threads: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let read = compress(contents, &mut out, encoding, Threads(NonZeroUsize::new(threads).unwrap())).unwrap();
+    assert_eq!(read, contents.len() as u64);
+    out
+}
+
+/// Half text, half noise, over several chunks.
+fn mixed() -> Vec<u8> {
+    let mut state = 1_u32;
+    (0..3 * GZIP_CHUNK + 12345)
+        .map(|at| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if at / 4096 % 2 == 0 { (state >> 24) as u8 } else { b"layer of text "[at % 14] }
+        })
+        .collect()
+}
+
+fn error_text(result: io::Result<Vec<u8>>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_packed_is_unpacked_on_any_number_of_threads_with_the_same_bytes() {
+    let contents = mixed();
+    for encoding in [Encoding::GZIP, Encoding::ZSTD, Encoding::Plain] {
+        let one = encoded(&contents, encoding, 1);
+        assert!(encoded(&contents, encoding, 5) == one, "{encoding:?}");
+        assert!(decoded(&one, DecodeLimits::default()).unwrap() == contents, "{encoding:?}");
+    }
+    for encoding in [Encoding::GZIP, Encoding::ZSTD, Encoding::Plain] {
+        assert_eq!(decoded(&encoded(b"", encoding, 2), DecodeLimits::default()).unwrap(), b"");
+    }
+}
+
+/// If a digest changes, blobs of unchanged layers change their names.
+#[test]
+fn the_packed_form_is_pinned() {
+    let digest = |encoding| rbuild_model::digest::BlobDigest::of(&encoded(&mixed(), encoding, 2)).to_string();
+    assert_eq!(
+        [digest(Encoding::GZIP), digest(Encoding::ZSTD)],
+        [
+            "sha256:a3b5fe8fe90c8915b300785c1efd46c39618ec6b346f5035e6457c07fc194303",
+            "sha256:639b77dfc39efa96155bc3817cf8a945ccbab9394cb4945da82b6da3b501df96"
+        ]
+    );
+    assert_eq!(encoded(b"", Encoding::GZIP, 1)[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+}
+
+#[test]
+fn forms_of_other_programs_are_read() {
+    let contents = mixed();
+    for (program, compression) in [
+        ("gzip", Compression::Gzip),
+        ("zstd", Compression::Zstd),
+        ("xz", Compression::Xz),
+        ("bzip2", Compression::Bzip2),
+    ] {
+        let mut child = std::process::Command::new(program)
+            .arg("-c")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} is needed to compare with: {error}"));
+        let stdin = child.stdin.take().unwrap();
+        let packed = std::thread::scope(|scope| {
+            let contents = &contents;
+            scope.spawn(move || {
+                let mut stdin = stdin;
+                stdin.write_all(contents).unwrap();
+            });
+            let mut packed = Vec::new();
+            child.stdout.take().unwrap().read_to_end(&mut packed).unwrap();
+            packed
+        });
+        assert!(child.wait().unwrap().success());
+        assert_eq!(Compression::detect(&packed), compression);
+        assert!(decoded(&packed, DecodeLimits::default()).unwrap() == contents, "{program}");
+        let twice = [&packed[..], &packed[..]].concat();
+        assert!(decoded(&twice, DecodeLimits::default()).unwrap() == [&contents[..], &contents[..]].concat());
+        for cut in [packed.len() - 1, packed.len() / 2, 7] {
+            assert!(decoded(&packed[..cut], DecodeLimits::default()).is_err(), "{program} cut at {cut}");
+        }
+        let trailing = [&packed[..], b"garbage"].concat();
+        assert!(decoded(&trailing, DecodeLimits::default()).is_err(), "{program} with something behind");
+        let mut damaged = packed.clone();
+        let middle = damaged.len() - 6;
+        damaged[middle] ^= 0x55;
+        assert!(decoded(&damaged, DecodeLimits::default()).is_err(), "{program} damaged");
+    }
+}
+
+#[test]
+fn bombs_stop_at_their_bounds() {
+    let zeros = vec![0; 4 << 20];
+    for encoding in [Encoding::GZIP, Encoding::ZSTD] {
+        let bomb = encoded(&zeros, encoding, 1);
+        let limits = DecodeLimits { expanded_bytes: 1 << 20, ..DecodeLimits::default() };
+        assert!(error_text(decoded(&bomb, limits)).contains("more than 1048576 bytes"));
+        let limits = DecodeLimits { ratio: 10, ratio_after: 1 << 20, ..DecodeLimits::default() };
+        assert!(error_text(decoded(&bomb, limits)).contains("10 times its size"));
+        assert_eq!(decoded(&bomb, DecodeLimits::default()).unwrap().len(), zeros.len());
+    }
+    let members = encoded(b"", Encoding::GZIP, 1).repeat(100);
+    let limits = DecodeLimits { members: 50, ..DecodeLimits::default() };
+    assert!(error_text(decoded(&members, limits)).contains("more than 50 members"));
+    assert_eq!(decoded(&members, DecodeLimits::default()).unwrap(), b"");
+}
+
+#[test]
+fn windows_beyond_the_bound_are_refused() {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.include_contentsize(false).unwrap();
+    encoder.write_all(&vec![1; 1 << 20]).unwrap();
+    let packed = encoder.finish().unwrap();
+    assert!(decoded(&packed, DecodeLimits::default()).is_ok());
+    let limits = DecodeLimits { memory: 1 << 20, ..DecodeLimits::default() };
+    assert!(decoded(&packed, limits).is_err());
+}
+
+#[test]
+fn media_types_name_their_form() {
+    assert_eq!(Compression::from(LayerFormat::Zstd), Compression::Zstd);
+    assert_eq!(Compression::detect(b"\x50\x2a\x4d\x18\0\0"), Compression::Zstd);
+    assert_eq!(Compression::detect(b"\x1f\x8b"), Compression::None);
+    assert_eq!(Compression::detect(b""), Compression::None);
+    let mut decoder = Decoder::new(Compression::Gzip, &b"not gzip"[..], DecodeLimits::default()).unwrap();
+    assert!(decoder.read_to_end(&mut Vec::new()).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #[test]
+    fn any_contents_survive(contents in prop::collection::vec(any::<u8>(), 0..5000), threads in 1..4_usize) {
+        for encoding in [Encoding::GZIP, Encoding::Zstd { level: 19 }, Encoding::Gzip { level: 0 }] {
+            let packed = encoded(&contents, encoding, threads);
+            prop_assert_eq!(&decoded(&packed, DecodeLimits::default()).unwrap(), &contents);
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_a_decoder_panic(start in 0..4_usize, rest in prop::collection::vec(any::<u8>(), 0..300)) {
+        let magic: [&[u8]; 4] = [&[0x1f, 0x8b, 8], &[0x28, 0xb5, 0x2f, 0xfd], b"\xfd7zXZ\0", b"BZh9"];
+        let _ = decoded(&[magic[start], &rest].concat(), DecodeLimits::default());
+    }
+}
