@@ -1,0 +1,290 @@
+//! Addresses: subnets, hardware addresses, and the choice of a free subnet.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a subnet cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubnetError {
+    /// Not of the form `address/length`.
+    #[error("`{text}` is not a subnet: expected the form 172.20.0.0/16")]
+    Malformed {
+        /// What was given.
+        text: String,
+    },
+    /// There is no room for a gateway and an endpoint.
+    #[error("the subnet {subnet} is too small: a gateway and one endpoint need at least a /30")]
+    TooSmall {
+        /// What was given.
+        subnet: String,
+    },
+    /// It would swallow other networks.
+    #[error("the subnet {subnet} is too large: the shortest prefix is /8")]
+    TooLarge {
+        /// What was given.
+        subnet: String,
+    },
+    /// Not an address that an endpoint may have.
+    #[error("the subnet {subnet} is not a range of unicast addresses")]
+    NotUnicast {
+        /// What was given.
+        subnet: String,
+    },
+}
+
+/// A range of IPv4 addresses of a network: its base address and the length of its prefix (8 to 30).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Subnet {
+    base: u32,
+    length: u8,
+}
+
+impl Subnet {
+    /// Makes a subnet of any address in it.
+    pub fn new(address: Ipv4Addr, length: u8) -> Result<Self, SubnetError> {
+        let text = || format!("{address}/{length}");
+        if length > 32 {
+            return Err(SubnetError::Malformed { text: text() });
+        }
+        if length > 30 {
+            return Err(SubnetError::TooSmall { subnet: text() });
+        }
+        if length < 8 {
+            return Err(SubnetError::TooLarge { subnet: text() });
+        }
+        let base = u32::from(address) & mask(length);
+        let first = Ipv4Addr::from(base);
+        if first.octets()[0] == 0 || first.is_loopback() || first.octets()[0] >= 224 {
+            return Err(SubnetError::NotUnicast { subnet: text() });
+        }
+        Ok(Self { base, length })
+    }
+
+    /// The address of the range itself.
+    pub fn base(self) -> Ipv4Addr {
+        Ipv4Addr::from(self.base)
+    }
+
+    /// The length of the prefix.
+    pub fn prefix(self) -> u8 {
+        self.length
+    }
+
+    /// The address that reaches every endpoint.
+    pub fn broadcast(self) -> Ipv4Addr {
+        Ipv4Addr::from(self.base | !mask(self.length))
+    }
+
+    /// The first address: the gateway, unless another is chosen.
+    pub fn first(self) -> Ipv4Addr {
+        Ipv4Addr::from(self.base + 1)
+    }
+
+    /// The last address an endpoint may have.
+    pub fn last(self) -> Ipv4Addr {
+        Ipv4Addr::from((self.base | !mask(self.length)) - 1)
+    }
+
+    /// Whether an address lies in the range.
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        u32::from(address) & mask(self.length) == self.base
+    }
+
+    /// Whether two ranges share an address.
+    pub fn overlaps(self, other: AddressRange) -> bool {
+        let range = AddressRange::from(self);
+        range.first <= other.last && other.first <= range.last
+    }
+}
+
+fn mask(length: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base(), self.length)
+    }
+}
+
+impl fmt::Debug for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Subnet {
+    type Err = SubnetError;
+
+    fn from_str(text: &str) -> Result<Self, SubnetError> {
+        let malformed = || SubnetError::Malformed { text: text.to_owned() };
+        let (address, length) = text.split_once('/').ok_or_else(malformed)?;
+        Self::new(address.parse().map_err(|_| malformed())?, length.parse().map_err(|_| malformed())?)
+    }
+}
+
+impl TryFrom<String> for Subnet {
+    type Error = SubnetError;
+
+    fn try_from(text: String) -> Result<Self, SubnetError> {
+        text.parse()
+    }
+}
+
+impl From<Subnet> for String {
+    fn from(subnet: Subnet) -> Self {
+        subnet.to_string()
+    }
+}
+
+/// Any range of addresses that is already in use, of any size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    first: u32,
+    last: u32,
+}
+
+impl AddressRange {
+    /// The range that a route or an address covers.
+    pub fn new(address: Ipv4Addr, length: u8) -> Self {
+        let mask = mask(length.min(32));
+        let first = u32::from(address) & mask;
+        Self { first, last: first | !mask }
+    }
+}
+
+impl From<Subnet> for AddressRange {
+    fn from(subnet: Subnet) -> Self {
+        Self::new(subnet.base(), subnet.length)
+    }
+}
+
+/// A range that subnets are cut from, and their size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The whole range.
+    pub range: Subnet,
+    /// The prefix of each subnet.
+    pub prefix: u8,
+}
+
+/// The pools that subnets are taken from unless the settings name others: the private ranges that container
+/// engines have always used, so that what people know about firewalls and VPNs stays true.
+pub fn default_pools() -> Vec<Pool> {
+    let pool = |a: u8, b: u8, length: u8, prefix: u8| Pool {
+        range: Subnet::new(Ipv4Addr::new(a, b, 0, 0), length).expect("the default pools are valid subnets"),
+        prefix,
+    };
+    vec![
+        pool(172, 17, 16, 16),
+        pool(172, 18, 16, 16),
+        pool(172, 19, 16, 16),
+        pool(172, 20, 14, 16),
+        pool(172, 24, 14, 16),
+        pool(172, 28, 14, 16),
+        pool(192, 168, 16, 20),
+    ]
+}
+
+/// Chooses the first subnet of the pools that shares no address with those in use.
+pub fn choose_subnet(pools: &[Pool], in_use: &[AddressRange]) -> Option<Subnet> {
+    pools
+        .iter()
+        .flat_map(|pool| subnets(*pool))
+        .find(|subnet| !in_use.iter().any(|used| subnet.overlaps(*used)))
+}
+
+fn subnets(pool: Pool) -> impl Iterator<Item = Subnet> {
+    let prefix = pool.prefix.clamp(pool.range.length, 30);
+    let count = 1_u64 << (prefix - pool.range.length);
+    (0..count).map(move |index| Subnet {
+        base: pool.range.base | u32::try_from(index << (32 - prefix)).expect("an index within its pool"),
+        length: prefix,
+    })
+}
+
+/// A hardware address of an endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac([u8; 6]);
+
+/// A text that is not a hardware address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a hardware address of one device: expected the form 02:42:ac:11:00:02")]
+pub struct MacError {
+    text: String,
+}
+
+impl Mac {
+    /// The address that an endpoint gets: a hash of its network and IP address, locally administered. The same
+    /// place in the same network always has the same one, so that nobody's neighbour table is ever stale.
+    pub fn derived(network: &str, address: Ipv4Addr) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(network.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(&address.octets());
+        let mut bytes: [u8; 6] = hasher.finalize().as_bytes()[..6].try_into().expect("a hash has 32 bytes");
+        bytes[0] = bytes[0] & 0xfc | 0x02;
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let refused = || MacError { text: text.to_owned() };
+        let mut bytes = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(refused)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| refused())?;
+        }
+        // The lowest bit marks a group of devices; all zeros is no address.
+        if parts.next().is_some() || bytes[0] & 1 == 1 || bytes == [0; 6] {
+            return Err(refused());
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = MacError;
+
+    fn try_from(text: String) -> Result<Self, MacError> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+#[cfg(test)]
+#[path = "address_tests.rs"]
+mod tests;

@@ -1,0 +1,88 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn subnet(text: &str) -> Subnet {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_subnet_knows_its_ends() {
+    let range = subnet("172.20.5.9/16");
+    assert_eq!(range.to_string(), "172.20.0.0/16");
+    assert_eq!(range.first(), Ipv4Addr::new(172, 20, 0, 1));
+    assert_eq!(range.last(), Ipv4Addr::new(172, 20, 255, 254));
+    assert_eq!(range.broadcast(), Ipv4Addr::new(172, 20, 255, 255));
+    assert!(range.contains(Ipv4Addr::new(172, 20, 255, 255)));
+    assert!(!range.contains(Ipv4Addr::new(172, 21, 0, 0)));
+}
+
+#[test]
+fn what_is_not_a_subnet_is_refused_with_its_reason() {
+    for (text, reason) in [
+        ("10.0.0.0", "is not a subnet"),
+        ("10.0.0.0/", "is not a subnet"),
+        ("10.0.0/24", "is not a subnet"),
+        ("10.0.0.0/33", "is not a subnet"),
+        ("fd00::/64", "is not a subnet"),
+        ("10.0.0.0/31", "too small"),
+        ("10.0.0.1/32", "too small"),
+        ("0.0.0.0/0", "too large"),
+        ("127.0.0.0/8", "unicast"),
+        ("224.0.0.0/8", "unicast"),
+        ("0.0.0.0/8", "unicast"),
+    ] {
+        let error = text.parse::<Subnet>().unwrap_err().to_string();
+        assert!(error.contains(reason), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_first_free_subnet_is_chosen() {
+    let used = [
+        AddressRange::new(Ipv4Addr::new(172, 17, 0, 1), 16),
+        AddressRange::new(Ipv4Addr::new(172, 18, 3, 4), 32),
+    ];
+    assert_eq!(choose_subnet(&default_pools(), &used), Some(subnet("172.19.0.0/16")));
+    assert_eq!(choose_subnet(&default_pools(), &[]), Some(subnet("172.17.0.0/16")));
+}
+
+#[test]
+fn a_vpn_that_takes_a_private_range_is_stepped_over() {
+    let used = [AddressRange::new(Ipv4Addr::new(172, 16, 0, 0), 12)];
+    assert_eq!(choose_subnet(&default_pools(), &used), Some(subnet("192.168.0.0/20")));
+    let all = [used[0], AddressRange::new(Ipv4Addr::new(192, 168, 0, 0), 16)];
+    assert_eq!(choose_subnet(&default_pools(), &all), None);
+}
+
+#[test]
+fn hardware_addresses_are_stable_and_local() {
+    let address = Ipv4Addr::new(172, 17, 0, 2);
+    let mac = Mac::derived("one", address);
+    assert_eq!(mac, Mac::derived("one", address));
+    assert_ne!(mac, Mac::derived("two", address));
+    assert_eq!(mac.octets()[0] & 3, 2);
+    assert_eq!(mac.to_string().parse::<Mac>().unwrap(), mac);
+    for text in [
+        "",
+        "02:42:ac:11:00",
+        "02:42:ac:11:00:02:03",
+        "01:42:ac:11:00:02",
+        "00:00:00:00:00:00",
+        "2:42:ac:11:0:2",
+        "zz:42:ac:11:00:02",
+    ] {
+        assert!(text.parse::<Mac>().is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn subnets_round_trip(address in any::<u32>(), length in 0_u8..=40) {
+        if let Ok(range) = Subnet::new(Ipv4Addr::from(address), length) {
+            prop_assert_eq!(range.to_string().parse::<Subnet>().unwrap(), range);
+            prop_assert!(range.contains(Ipv4Addr::from(address)));
+            prop_assert!(range.overlaps(AddressRange::new(Ipv4Addr::from(address), 32)));
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What a kind of network can do, and the values it is asked with.
+//!
+//! The life of a network: `ensure` makes it or finds it whole (cheap when it is), `attach` gives a namespace an endpoint
+//! in it, `detach` takes the endpoint's address and rules back, `remove` takes the network away. A namespace that
+//! is closed takes its links along by itself; `detach` may then come late, or be left to `reclaim`. All four may
+//! be repeated.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Mac, Pool, Subnet, default_pools};
+use crate::error::Error;
+use crate::firewall::Warning;
+use crate::link::LinkName;
+use crate::names::{EndpointId, NetworkId};
+use crate::namespace::Namespace;
+use crate::ports::Published;
+use crate::site::Site;
+
+/// Which kind of network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriverKind {
+    /// A bridge of its own, addresses from a pool, a way out by masquerading.
+    Bridge,
+    /// The host's own network namespace.
+    Host,
+    /// Only a loopback link.
+    None,
+}
+
+impl DriverKind {
+    /// Its name, as people write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+            Self::None => "none",
+        }
+    }
+}
+
+impl fmt::Display for DriverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Where the endpoints of a network get to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Everywhere the host gets to.
+    Outside,
+    /// Only each other: no default route, nothing is forwarded, nothing new reaches the host.
+    Internal,
+}
+
+/// Whether the endpoints of a network get to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortIsolation {
+    /// They do: containers of a project.
+    Shared,
+    /// They do not: steps of builds.
+    Isolated,
+}
+
+/// What the packets of an endpoint are checked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Guard {
+    /// They carry the addresses it was given, or are dropped.
+    Strict,
+    /// Nothing: for containers that are allowed to administer their own addresses (`NET_ADMIN`).
+    Off,
+}
+
+/// A network that is wanted.
+#[derive(Clone, Debug)]
+pub struct NetworkSpec {
+    /// Its id.
+    pub id: NetworkId,
+    /// Its addresses; chosen from the pools when nothing is said.
+    pub subnet: Option<Subnet>,
+    /// The address of its gateway; the first of the subnet when nothing is said.
+    pub gateway: Option<Ipv4Addr>,
+    /// Where its endpoints get to.
+    pub reach: Reach,
+    /// Whether its endpoints get to each other.
+    pub isolation: PortIsolation,
+    /// Largest packet.
+    pub mtu: u32,
+    /// Where subnets are chosen from.
+    pub pools: Vec<Pool>,
+}
+
+impl NetworkSpec {
+    /// An ordinary network with the default settings.
+    pub fn new(id: NetworkId) -> Self {
+        Self {
+            id,
+            subnet: None,
+            gateway: None,
+            reach: Reach::Outside,
+            isolation: PortIsolation::Shared,
+            mtu: 1500,
+            pools: default_pools(),
+        }
+    }
+
+    /// The network of the steps of builds: out, but not to each other.
+    pub fn for_steps(id: NetworkId) -> Self {
+        Self { isolation: PortIsolation::Isolated, ..Self::new(id) }
+    }
+}
+
+/// A network that is there.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Its id.
+    pub id: NetworkId,
+    /// Its kind.
+    pub driver: DriverKind,
+    /// What it gives addresses from, if it has any.
+    pub addressing: Option<Addressing>,
+    /// Why it may not work as expected.
+    pub warnings: Vec<Warning>,
+}
+
+/// The addresses of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressing {
+    /// Its bridge.
+    pub bridge: LinkName,
+    /// Its addresses.
+    pub subnet: Subnet,
+    /// The bridge's own address.
+    pub gateway: Ipv4Addr,
+}
+
+/// An endpoint that is wanted.
+#[derive(Clone, Debug)]
+pub struct EndpointSpec {
+    /// Whose it is.
+    pub id: EndpointId,
+    /// The name of the link inside; `eth0` for the first.
+    pub link: LinkName,
+    /// Its address, if it must be a certain one.
+    pub address: Option<Ipv4Addr>,
+    /// Its hardware address, if it must be a certain one.
+    pub mac: Option<Mac>,
+    /// What its packets are checked for.
+    pub guard: Guard,
+    /// Whether the namespace's default route goes through this network.
+    pub default_route: DefaultRoute,
+    /// The names that lead to it in this network.
+    pub names: Vec<String>,
+    /// The ports of the host that lead to it; the caller holds their reservations.
+    pub published: Vec<Published>,
+}
+
+impl EndpointSpec {
+    /// The only endpoint of a step or container.
+    pub fn new(id: EndpointId) -> Self {
+        Self {
+            id,
+            link: LinkName::eth(0),
+            address: None,
+            mac: None,
+            guard: Guard::Strict,
+            default_route: DefaultRoute::Yes,
+            names: Vec::new(),
+            published: Vec::new(),
+        }
+    }
+}
+
+/// Whether a namespace's default route goes through a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultRoute {
+    /// It does, if the network leads anywhere.
+    Yes,
+    /// It does not.
+    No,
+}
+
+/// An endpoint that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Whose it is.
+    pub id: EndpointId,
+    /// Its addresses, if its network has any.
+    pub address: Option<EndpointAddress>,
+}
+
+/// The addresses of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointAddress {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The prefix of its network.
+    pub prefix: u8,
+    /// Its network's gateway.
+    pub gateway: Ipv4Addr,
+    /// Its hardware address.
+    pub mac: Mac,
+}
+
+/// Which network namespace the processes of a network run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceNeed {
+    /// One of their own.
+    Private,
+    /// The host's.
+    Host,
+}
+
+/// A kind of network.
+pub trait NetworkDriver: Send + Sync + fmt::Debug {
+    /// Which kind it is.
+    fn kind(&self) -> DriverKind;
+
+    /// Which namespace its processes run in.
+    fn namespace(&self) -> NamespaceNeed;
+
+    /// Makes the network, or finds it whole, or repairs it.
+    fn ensure(&self, site: &Site, spec: &NetworkSpec) -> Result<Network, Error>;
+
+    /// Gives a namespace an endpoint in the network.
+    fn attach(
+        &self,
+        site: &Site,
+        network: &Network,
+        namespace: &mut Namespace,
+        spec: &EndpointSpec,
+    ) -> Result<Endpoint, Error>;
+
+    /// Takes an endpoint's link, address and rules back. One that is gone already is no error.
+    fn detach(&self, site: &Site, network: &NetworkId, endpoint: &EndpointId) -> Result<(), Error>;
+
+    /// Takes the network away. One that is gone already is no error; one that is in use is.
+    fn remove(&self, site: &Site, network: &NetworkId) -> Result<(), Error>;
+}

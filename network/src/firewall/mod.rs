@@ -1,0 +1,332 @@
+//! Our tables of the packet filter.
+//!
+//! The rules are two files of text, `ruleset.nft` and `guard.nft`, in which only the store's prefix is filled in: eight
+//! checked characters. `nft` reads them as one transaction (text, because its JSON form knows no maps to an address
+//! *and* a port in the versions that are about). Nobody else's table is ever touched.
+//!
+//! That runs once. Whether the rules are still as they were made is asked over netlink: the kernel numbers every
+//! change of any rule set in the namespace, so the same number means that nothing changed; under another number the
+//! rules are read and their hash compared with the one taken when they were made. Only what differs is made anew,
+//! with the elements of all networks that are set up. The number and hash are in `firewall.state`.
+
+pub(crate) mod elements;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::FileError;
+use crate::lock::Lock;
+use crate::names::{self, NamesError};
+use crate::netlink::nftables::{self, Change, Element, HOOK_FORWARD, TableFamily};
+use crate::netlink::socket::{NetlinkError, Request, Socket};
+use crate::site::Site;
+use elements::Guarding;
+
+const RULES: &str = include_str!("ruleset.nft");
+const GUARD: &str = include_str!("guard.nft");
+const PLACES: [&str; 4] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Why the packet filter could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FirewallError {
+    /// The program is not there.
+    #[error("the program `nft`, which makes the rules of networks, was not found in {}; install the package `nftables`", places.join(", "))]
+    ProgramMissing {
+        /// Where it was looked for.
+        places: Vec<String>,
+    },
+    /// The program could not be run.
+    #[error("cannot run {}", program.display())]
+    Run {
+        /// Which program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program refused the rules.
+    #[error("{} refused the rules of networks: {text}", program.display())]
+    Refused {
+        /// Which program.
+        program: PathBuf,
+        /// What it said.
+        text: String,
+    },
+    /// The kernel refused.
+    #[error("cannot set up the packet filter")]
+    Kernel(#[source] NetlinkError),
+    /// A file could not be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The networks that are set up could not be read.
+    #[error(transparent)]
+    Names(#[from] NamesError),
+}
+
+/// Why a network may not work, or not protect, as expected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Warning {
+    /// Another program's rules drop what they do not know.
+    #[error(
+        "the host's firewall drops forwarded packets (table `{family} {table}`, chain `{chain}`): networks of containers and steps do not get out unless it accepts the links `{links}*`{}",
+        advice.as_deref().map(|advice| format!("; for example: {advice}")).unwrap_or_default()
+    )]
+    ForwardingDropped {
+        /// The family of the table.
+        family: String,
+        /// The table.
+        table: String,
+        /// The chain.
+        chain: String,
+        /// What our links begin with.
+        links: String,
+        /// A command that would let our packets through.
+        advice: Option<String>,
+    },
+    /// Endpoints can send packets in each other's names.
+    #[error(
+        "the kernel has no packet filter on bridges (nf_tables for the bridge family): endpoints of a network can take each other's addresses"
+    )]
+    Unguarded,
+}
+
+/// What was found or made last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Checked {
+    /// The network namespace, by its number.
+    namespace: u64,
+    /// The number of the rule set that was checked.
+    generation: u32,
+    /// What our rules hash to.
+    fingerprint: String,
+    /// Whether the table of bridges is there.
+    guarded: bool,
+    /// What is wrong.
+    warnings: Vec<Warning>,
+}
+
+/// The state of our tables after a look at them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Firewall {
+    /// Whether ports can be guarded.
+    pub(crate) guarding: Guarding,
+    /// What is wrong.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl From<Checked> for Firewall {
+    fn from(checked: Checked) -> Self {
+        let guarding = if checked.guarded { Guarding::On } else { Guarding::Missing };
+        Self { guarding, warnings: checked.warnings }
+    }
+}
+
+/// Finds our tables whole, or makes them.
+pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
+    let path = site.config().runtime.join("firewall.state");
+    let known = read(&path, site.namespace())?;
+    let generation = site.netfilter(generation).map_err(FirewallError::Kernel)?;
+    if let Some(known) = &known
+        && known.generation == generation
+    {
+        return Ok(known.clone().into());
+    }
+    let _lock = Lock::take(&path.with_extension("lock"))?;
+    let known = read(&path, site.namespace())?;
+    let seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+    let checked = match known {
+        Some(known) if known.fingerprint == seen.fingerprint => seen.checked(site, known.guarded),
+        _ => make(site)?,
+    };
+    let bytes = serde_json::to_vec(&checked).expect("the state has only strings and numbers");
+    names::replace(&path, &bytes)?;
+    Ok(checked.into())
+}
+
+/// Changes elements of our sets in one transaction.
+pub(crate) fn change(site: &Site, change: Change, elements: &[Element]) -> Result<(), FirewallError> {
+    if elements.is_empty() {
+        return Ok(());
+    }
+    let table = site.store().table();
+    let outcomes = site
+        .netfilter(|socket| socket.attempt(nftables::change_elements(&table, change, elements)))
+        .map_err(FirewallError::Kernel)?;
+    outcomes.into_iter().collect::<Result<(), _>>().map_err(FirewallError::Kernel)
+}
+
+/// Removes elements that may be gone already, each for itself if they do not all go at once.
+pub(crate) fn remove_present(site: &Site, elements: &[Element]) -> Result<(), FirewallError> {
+    if change(site, Change::Remove, elements).is_ok() {
+        return Ok(());
+    }
+    // Both ends of a range go together.
+    let groups = elements.chunk_by(|one, other| one.set == other.set && other.ends_range);
+    for group in groups {
+        match change(site, Change::Remove, group) {
+            Err(FirewallError::Kernel(error)) if error.errno() == Some(rustix::io::Errno::NOENT) => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+/// Takes our tables away: the end of a store's last network.
+pub(crate) fn remove(site: &Site) -> Result<(), FirewallError> {
+    let path = site.config().runtime.join("firewall.state");
+    let Some(known) = read(&path, site.namespace())? else { return Ok(()) };
+    let lock = Lock::take(&path.with_extension("lock"))?;
+    let table = site.store().table();
+    let mut script = format!("table inet {table}\ndelete table inet {table}\n");
+    if known.guarded {
+        script.push_str(&format!("table bridge {table}\ndelete table bridge {table}\n"));
+    }
+    run(site, &script)?;
+    std::fs::remove_file(&path).map_err(|source| FileError::new("remove", &path, source))?;
+    Ok(lock.remove()?)
+}
+
+fn read(path: &Path, namespace: u64) -> Result<Option<Checked>, FileError> {
+    let bytes = names::read_bounded(path, LARGEST_FILE)?;
+    // What cannot be read is made anew: all of it can be seen in the kernel.
+    Ok(bytes
+        .and_then(|bytes| serde_json::from_slice::<Checked>(&bytes).ok())
+        .filter(|checked| checked.namespace == namespace))
+}
+
+fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
+    let answer = socket.query(Request::new("number the rules", nftables::get_generation()))?;
+    nftables::read_generation(&answer.body)
+        .ok_or(NetlinkError::Malformed { what: "the number of the rule set" })
+}
+
+/// Everything that a look at the kernel's rules shows.
+struct Seen {
+    generation: u32,
+    fingerprint: String,
+    warnings: Vec<Warning>,
+}
+
+impl Seen {
+    fn checked(self, site: &Site, guarded: bool) -> Checked {
+        let mut warnings = self.warnings;
+        if !guarded {
+            warnings.push(Warning::Unguarded);
+        }
+        Checked {
+            namespace: site.namespace(),
+            generation: self.generation,
+            fingerprint: self.fingerprint,
+            guarded,
+            warnings,
+        }
+    }
+}
+
+fn look(socket: &mut Socket, site: &Site) -> Result<Seen, NetlinkError> {
+    let generation = generation(socket)?;
+    let (table, links) = (site.store().table(), site.store().links());
+    let chains: Vec<_> = socket
+        .dump(&Request::new("list the chains", nftables::list_chains()))?
+        .iter()
+        .filter_map(|answer| nftables::read_chain(&answer.body))
+        .collect();
+    let mut hasher = blake3::Hasher::new();
+    let mut mine: Vec<_> = chains.iter().filter(|chain| chain.table == table).collect();
+    mine.sort_by(|one, other| (one.family, &one.name).cmp(&(other.family, &other.name)));
+    for chain in &mine {
+        hasher.update(format!("{chain:?}\n").as_bytes());
+    }
+    for family in [TableFamily::Inet, TableFamily::Bridge] {
+        // A family without a table of ours has no rules to read.
+        if !mine.iter().any(|chain| chain.family == family) {
+            continue;
+        }
+        for answer in socket.dump(&Request::new("list the rules", nftables::list_rules(family, &table)))? {
+            if let Some((chain, expressions)) = nftables::read_rule(&answer.body) {
+                hasher.update(chain.as_bytes());
+                hasher.update(&(expressions.len() as u64).to_le_bytes());
+                hasher.update(expressions);
+            }
+        }
+    }
+    let mut warnings = Vec::new();
+    let closed = chains.iter().filter(|chain| {
+        let sees_ipv4 = matches!(chain.family, TableFamily::Inet | TableFamily::Ip);
+        chain.table != table && chain.hook == Some(HOOK_FORWARD) && chain.drops_by_default && sees_ipv4
+    });
+    for chain in closed {
+        let rules =
+            socket.dump(&Request::new("list the rules", nftables::list_rules(chain.family, &chain.table)))?;
+        let known =
+            rules.iter().any(|rule| rule.body.windows(links.len()).any(|window| window == links.as_bytes()));
+        if !known {
+            let docker = chains.iter().any(|other| other.table == chain.table && other.name == "DOCKER-USER");
+            let advice = docker.then(|| {
+                format!("iptables -I DOCKER-USER -i {links}+ -j ACCEPT; iptables -I DOCKER-USER -o {links}+ -m conntrack --ctstate ESTABLISHED,RELATED,DNAT -j ACCEPT")
+            });
+            warnings.push(Warning::ForwardingDropped {
+                family: chain.family.word().to_owned(),
+                table: chain.table.clone(),
+                chain: chain.name.clone(),
+                links: links.clone(),
+                advice,
+            });
+        }
+    }
+    Ok(Seen { generation, fingerprint: hasher.finalize().to_hex().to_string(), warnings })
+}
+
+/// Makes our tables and fills their sets with all that is set up.
+fn make(site: &Site) -> Result<Checked, FirewallError> {
+    let fill =
+        |text: &str| text.replace("@TABLE@", &site.store().table()).replace("@LINKS@", &site.store().links());
+    let rules = fill(RULES);
+    let guarded = match run(site, &format!("{rules}{}", fill(GUARD))) {
+        Ok(()) => true,
+        // The rules alone tell whether it is the table of bridges that this kernel does not know.
+        Err(FirewallError::Refused { .. }) => {
+            run(site, &rules)?;
+            false
+        }
+        Err(error) => return Err(error),
+    };
+    let guarding = if guarded { Guarding::On } else { Guarding::Missing };
+    let states = names::all(&site.config().runtime)?;
+    change(site, Change::Add, &elements::of_all(&states, guarding))?;
+    let seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+    Ok(seen.checked(site, guarded))
+}
+
+fn run(site: &Site, script: &str) -> Result<(), FirewallError> {
+    let program = match &site.config().nft {
+        Some(program) => program.clone(),
+        None => PLACES.iter().map(PathBuf::from).find(|place| place.exists()).ok_or_else(|| {
+            FirewallError::ProgramMissing { places: PLACES.iter().map(|place| (*place).to_owned()).collect() }
+        })?,
+    };
+    let failed = |source| FirewallError::Run { program: program.clone(), source };
+    let mut child = Command::new(&program)
+        .args(["-f", "-"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(script.as_bytes()));
+    let output = child.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return written.map_err(failed);
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let text: String =
+        text.trim_end().chars().take(1024).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Err(FirewallError::Refused { program, text })
+}

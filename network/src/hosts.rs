@@ -1,0 +1,89 @@
+//! The `hosts` file of a container or step.
+
+use std::net::IpAddr;
+
+/// The lines that every file begins with.
+const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+
+/// A line that cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` cannot stand in a hosts file: 1 to 253 printable characters without spaces or `#`", name.escape_default())]
+pub struct HostNameError {
+    name: String,
+}
+
+/// An address and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    address: IpAddr,
+    name: String,
+}
+
+impl HostEntry {
+    /// Checks a name.
+    pub fn new(address: IpAddr, name: &str) -> Result<Self, HostNameError> {
+        let fits = (1..=253).contains(&name.len())
+            && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '#');
+        if fits {
+            Ok(Self { address, name: name.to_owned() })
+        } else {
+            Err(HostNameError { name: name.chars().take(64).collect() })
+        }
+    }
+}
+
+/// The text of the file: the local names, then what was asked for, then the endpoints' own names.
+pub fn render(extra: &[HostEntry], own: &[HostEntry]) -> String {
+    let mut text = LOCAL.to_owned();
+    append(&mut text, extra.iter().chain(own));
+    text
+}
+
+/// The text of the file in the host's own namespace: the host's, then what was asked for.
+pub fn render_on_host(host: &str, extra: &[HostEntry]) -> String {
+    let mut text = host.to_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    append(&mut text, extra.iter());
+    text
+}
+
+fn append<'a>(text: &mut String, entries: impl Iterator<Item = &'a HostEntry>) {
+    for HostEntry { address, name } in entries {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(address: &str, name: &str) -> HostEntry {
+        HostEntry::new(address.parse().unwrap(), name).unwrap()
+    }
+
+    #[test]
+    fn extra_names_stand_before_the_own_one() {
+        let text = render(
+            &[entry("10.1.2.3", "db"), entry("2001:db8::1", "six")],
+            &[entry("172.17.0.2", "0123456789ab")],
+        );
+        assert_eq!(
+            text.strip_prefix(LOCAL).unwrap(),
+            "10.1.2.3\tdb\n2001:db8::1\tsix\n172.17.0.2\t0123456789ab\n"
+        );
+        assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
+        assert_eq!(
+            render_on_host("127.0.0.1 localhost", &[entry("10.1.2.3", "db")]),
+            "127.0.0.1 localhost\n10.1.2.3\tdb\n"
+        );
+    }
+
+    #[test]
+    fn names_cannot_smuggle_lines() {
+        for name in ["", "a b", "a\nb", "a\tb", "#a", "a\u{7f}", &"x".repeat(254)] {
+            assert!(HostEntry::new("10.0.0.1".parse().unwrap(), name).is_err(), "{name:?}");
+        }
+    }
+}

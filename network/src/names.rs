@@ -1,0 +1,335 @@
+//! What a network has given out: one file of addresses, names and running endpoints.
+//!
+//! `<runtime>/networks/<network>.json` is replaced as a whole, by rename, and only by [`NetworkFile::update`] under the
+//! lock `<network>.lock` beside it. Readers take no lock: they see the file before or after a change. It lives where
+//! nothing survives a reboot, so nothing is synced.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Mac, Subnet};
+use crate::driver::{Guard, PortIsolation, Reach};
+use crate::error::FileError;
+use crate::link::LinkName;
+use crate::lock::Lock;
+use crate::ports::Published;
+
+/// The version of the file's form. A file of another version belongs to another binary that runs now.
+const FORMAT: u32 = 1;
+/// A file of ten thousand endpoints has about 3 MiB.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// A text that cannot be the id of a network or endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` cannot identify {what}: 1 to 128 of a-z, A-Z, 0-9, `_`, `-`, not beginning with a sign", text.escape_default())]
+pub struct IdError {
+    text: String,
+    what: &'static str,
+}
+
+fn check_id(text: &str, what: &'static str) -> Result<String, IdError> {
+    let fits = (1..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        && text.as_bytes()[0].is_ascii_alphanumeric();
+    if fits { Ok(text.to_owned()) } else { Err(IdError { text: text.chars().take(64).collect(), what }) }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks an id.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                check_id(text, $what).map(Self)
+            }
+
+            /// The id.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::new(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+id!(
+    /// The id of a network: not its name, which may hold anything.
+    NetworkId,
+    "a network"
+);
+id!(
+    /// The id of an endpoint: that of its container or step.
+    EndpointId,
+    "an endpoint"
+);
+
+/// Why the file of a network could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NamesError {
+    /// It could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is not what we write.
+    #[error("the file {} is damaged", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Where it departs from the form.
+        source: serde_json::Error,
+    },
+    /// A newer or older binary wrote it.
+    #[error("the file {} has format {found}, this program knows {FORMAT}", path.display())]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+    },
+}
+
+/// Everything about a network that runs on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkState {
+    /// The version of the form.
+    format: u32,
+    /// Which network.
+    pub id: NetworkId,
+    /// Its bridge.
+    pub bridge: LinkName,
+    /// Its addresses.
+    pub subnet: Subnet,
+    /// The bridge's own address.
+    pub gateway: Ipv4Addr,
+    /// Where its endpoints get to.
+    pub reach: Reach,
+    /// Whether its endpoints get to each other.
+    pub isolation: PortIsolation,
+    /// Largest packet.
+    pub mtu: u32,
+    /// The address that was given out last: the search for the next begins behind it.
+    pub cursor: Ipv4Addr,
+    /// The endpoints, in the order in which they came.
+    pub endpoints: Vec<EndpointRecord>,
+}
+
+impl NetworkState {
+    /// A network without endpoints.
+    pub(crate) fn new(
+        id: NetworkId,
+        bridge: LinkName,
+        subnet: Subnet,
+        gateway: Ipv4Addr,
+        reach: Reach,
+        isolation: PortIsolation,
+        mtu: u32,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            id,
+            bridge,
+            subnet,
+            gateway,
+            reach,
+            isolation,
+            mtu,
+            cursor: subnet.base(),
+            endpoints: Vec::new(),
+        }
+    }
+
+    /// The next free address. A freed address comes again only when all others had their turn.
+    pub(crate) fn next_address(&self) -> Option<Ipv4Addr> {
+        let (first, last) = (u32::from(self.subnet.first()), u32::from(self.subnet.last()));
+        let taken: std::collections::HashSet<Ipv4Addr> =
+            self.endpoints.iter().map(|endpoint| endpoint.address).chain([self.gateway]).collect();
+        let after = u32::from(self.cursor).wrapping_add(1).max(first);
+        (after..=last)
+            .chain(first..after.min(last + 1))
+            .map(Ipv4Addr::from)
+            .find(|address| !taken.contains(address))
+    }
+}
+
+/// An endpoint of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRecord {
+    /// Whose it is.
+    pub id: EndpointId,
+    /// The host's end of its link.
+    pub port: LinkName,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// What its packets are checked for.
+    pub guard: Guard,
+    /// The names that lead to it in this network.
+    pub names: Vec<String>,
+    /// The ports of the host that lead to it.
+    pub published: Vec<Published>,
+}
+
+/// The file of one network.
+#[derive(Clone, Debug)]
+pub struct NetworkFile {
+    folder: PathBuf,
+    id: NetworkId,
+}
+
+impl NetworkFile {
+    /// Names the file of a network in a runtime folder.
+    pub fn new(runtime: &Path, id: NetworkId) -> Self {
+        Self { folder: folder(runtime), id }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(format!("{}.json", self.id))
+    }
+
+    /// What it says now; nothing if the network is not set up.
+    pub fn read(&self) -> Result<Option<NetworkState>, NamesError> {
+        read(&self.path())
+    }
+
+    /// Changes it under its lock: `change` gets what it says and leaves what it shall say. Nothing is written when
+    /// `change` fails or leaves all as it was; leaving nothing removes the file.
+    pub fn update<T, E: From<NamesError>>(
+        &self,
+        change: impl FnOnce(&mut Option<NetworkState>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        fs::create_dir_all(&self.folder)
+            .map_err(|source| NamesError::File(FileError::new("make the folder", &self.folder, source)))?;
+        let lock = Lock::take(&self.folder.join(format!("{}.lock", self.id))).map_err(NamesError::File)?;
+        let path = self.path();
+        let before = read(&path)?;
+        let mut state = before.clone();
+        let value = change(&mut state)?;
+        match &state {
+            Some(state) if before.as_ref() != Some(state) => write(&path, state)?,
+            None if before.is_some() => {
+                fs::remove_file(&path)
+                    .map_err(|source| NamesError::File(FileError::new("remove", &path, source)))?;
+            }
+            _ => {}
+        }
+        if state.is_none() {
+            lock.remove().map_err(NamesError::File)?;
+        }
+        Ok(value)
+    }
+}
+
+/// All networks that are set up in a runtime folder, by id.
+pub fn all(runtime: &Path) -> Result<Vec<NetworkState>, NamesError> {
+    let folder = folder(runtime);
+    let failed = |source| NamesError::File(FileError::new("list", &folder, source));
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut states = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        if path.extension().is_some_and(|extension| extension == "json") && NetworkId::new(stem).is_ok() {
+            states.extend(read(&path)?);
+        }
+    }
+    states.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(states)
+}
+
+/// The folder of the files of all networks.
+pub(crate) fn folder(runtime: &Path) -> PathBuf {
+    runtime.join("networks")
+}
+
+fn read(path: &Path) -> Result<Option<NetworkState>, NamesError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let Some(bytes) = read_bounded(path, LARGEST_FILE)? else { return Ok(None) };
+    let damaged = |source| NamesError::Damaged { path: path.to_owned(), source };
+    match serde_json::from_slice::<NetworkState>(&bytes) {
+        Ok(state) if state.format == FORMAT => Ok(Some(state)),
+        Ok(state) => Err(NamesError::Format { path: path.to_owned(), found: state.format }),
+        Err(error) => match serde_json::from_slice::<Version>(&bytes) {
+            Ok(version) if version.format != FORMAT => {
+                Err(NamesError::Format { path: path.to_owned(), found: version.format })
+            }
+            _ => Err(damaged(error)),
+        },
+    }
+}
+
+/// Reads a file of ours that may be absent.
+pub(crate) fn read_bounded(path: &Path, largest: u64) -> Result<Option<Vec<u8>>, FileError> {
+    use std::io::Read;
+    let failed = |source| FileError::new("read", path, source);
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(failed)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(largest).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Some(bytes))
+}
+
+fn write(path: &Path, state: &NetworkState) -> Result<(), NamesError> {
+    let bytes = serde_json::to_vec(state).expect("the state has only strings, numbers and lists");
+    Ok(replace(path, &bytes)?)
+}
+
+/// Replaces a file of ours as a whole. The caller holds its lock, so that one temporary name is enough.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let temporary = path.with_extension("new");
+    let fill = || -> io::Result<()> {
+        let mut file =
+            fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        fs::rename(&temporary, path)
+    };
+    fill().map_err(|source| FileError::new("write", path, source))
+}
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;

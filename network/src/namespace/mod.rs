@@ -1,0 +1,103 @@
+//! Network namespaces that nobody lives in yet.
+//!
+//! A namespace is made by a short-lived thread that leaves the process's own, and is from then on held by a
+//! descriptor alone: it vanishes, with all its links, when the last descriptor and the last process in it are gone.
+//! The thread also opens the netlink socket through which the namespace is set up, so that nobody has to enter it again.
+
+mod sys;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::error::Error;
+use crate::netlink::route::{self, LinkIndex};
+use crate::netlink::socket::{Family, Request, Socket};
+
+/// A network namespace held by a descriptor.
+#[derive(Debug)]
+pub struct Namespace {
+    fd: OwnedFd,
+    route: Socket,
+}
+
+impl Namespace {
+    /// Makes a namespace whose loopback link is up. Links that come later take no router's advice and have no
+    /// IPv6 address of their own.
+    pub fn create() -> Result<Self, Error> {
+        let made = std::thread::Builder::new()
+            .name("netns".to_owned())
+            .stack_size(64 * 1024)
+            .spawn(|| -> Result<Self, Error> {
+                let failed = |source: io::Error| match source.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        Error::NotPermitted { act: "make a network namespace".to_owned(), source }
+                    }
+                    _ => Error::Namespace { source },
+                };
+                sys::leave_network_namespace().map_err(failed)?;
+                Self::of_this_thread()
+            })
+            .map_err(|source| Error::Namespace { source })?;
+        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Takes the namespace that the calling thread is in, and sets it up.
+    fn of_this_thread() -> Result<Self, Error> {
+        let fd = fs::File::open("/proc/thread-self/ns/net").map_err(|source| Error::Namespace { source })?;
+        for setting in ["accept_ra", "autoconf"] {
+            set_ipv6(setting, "0")?;
+        }
+        set_ipv6("disable_ipv6", "1")?;
+        let mut route = Socket::open(Family::Route).map_err(Error::kernel("set up a network namespace"))?;
+        route
+            .execute(vec![Request::new("bring the loopback link up", route::set_up(LinkIndex::LOOPBACK))])
+            .map_err(Error::kernel("set up a network namespace"))?;
+        Ok(Self { fd: fd.into(), route })
+    }
+
+    /// Opens a namespace that exists, for a later endpoint.
+    pub fn open(fd: OwnedFd) -> Result<Self, Error> {
+        std::thread::Builder::new()
+            .name("netns".to_owned())
+            .stack_size(64 * 1024)
+            .spawn(move || -> Result<Self, Error> {
+                rustix::thread::move_into_link_name_space(
+                    fd.as_fd(),
+                    Some(rustix::thread::LinkNameSpaceType::Network),
+                )
+                .map_err(|source| Error::Namespace { source: source.into() })?;
+                let route =
+                    Socket::open(Family::Route).map_err(Error::kernel("enter a network namespace"))?;
+                Ok(Self { fd, route })
+            })
+            .map_err(|source| Error::Namespace { source })?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Gives the descriptor away: to the process that will live in the namespace.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// The socket for its links, addresses and routes.
+    pub(crate) fn route(&mut self) -> &mut Socket {
+        &mut self.route
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Sets what IPv6 does on links to come; a kernel without IPv6 has nothing to set.
+fn set_ipv6(setting: &str, value: &str) -> Result<(), Error> {
+    match fs::write(format!("/proc/sys/net/ipv6/conf/default/{setting}"), value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::Namespace { source }),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,258 @@
+//! The messages about the packet filter, as bytes: what is there, and the elements of our sets.
+//!
+//! The rules themselves are made by the `nft` program, rarely. What changes with every endpoint are elements of
+//! sets, and those are a message of a hundred bytes.
+
+use super::message::{ACK, Attributes, CREATE, DUMP, Message, REQUEST, read_be32, read_string};
+use super::socket::Request;
+
+const SUBSYSTEM: u16 = 10 << 8;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const GET_CHAIN: u16 = SUBSYSTEM | 4;
+const GET_RULE: u16 = SUBSYSTEM | 7;
+const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
+const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
+const GET_GENERATION: u16 = SUBSYSTEM | 16;
+const FIXED: usize = 4;
+
+/// Which packets a table sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableFamily {
+    /// Those of both versions of IP.
+    Inet,
+    /// Those of IPv4.
+    Ip,
+    /// Those of IPv6.
+    Ip6,
+    /// Those that pass a bridge.
+    Bridge,
+    /// Another kind, by number.
+    Other(u8),
+}
+
+impl TableFamily {
+    fn number(self) -> u8 {
+        match self {
+            Self::Inet => 1,
+            Self::Ip => 2,
+            Self::Bridge => 7,
+            Self::Ip6 => 10,
+            Self::Other(number) => number,
+        }
+    }
+
+    fn of(number: u8) -> Self {
+        match number {
+            1 => Self::Inet,
+            2 => Self::Ip,
+            7 => Self::Bridge,
+            10 => Self::Ip6,
+            other => Self::Other(other),
+        }
+    }
+
+    /// The word for it in the packet filter's own language.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+            Self::Bridge => "bridge",
+            Self::Other(_) => "other",
+        }
+    }
+}
+
+fn header(family: TableFamily, resource: u16) -> [u8; FIXED] {
+    let [high, low] = resource.to_be_bytes();
+    [family.number(), 0, high, low]
+}
+
+/// A chain, as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The family of its table.
+    pub family: TableFamily,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Where it hangs, if it is called by the kernel itself.
+    pub hook: Option<u32>,
+    /// Whether packets that no rule decides on are dropped.
+    pub drops_by_default: bool,
+}
+
+/// The number of the hook that forwarded packets pass.
+pub const HOOK_FORWARD: u32 = 2;
+
+/// Asks for the number that changes with every change of the rule set.
+pub fn get_generation() -> Message {
+    Message::new(GET_GENERATION, REQUEST, &header(TableFamily::Other(0), 0))
+}
+
+/// Reads that number.
+pub fn read_generation(body: &[u8]) -> Option<u32> {
+    read_be32(Attributes::after(body, FIXED).find(1)?)
+}
+
+/// Asks for all chains of all tables.
+pub fn list_chains() -> Message {
+    Message::new(GET_CHAIN, REQUEST | DUMP, &header(TableFamily::Other(0), 0))
+}
+
+/// Reads a chain.
+pub fn read_chain(body: &[u8]) -> Option<Chain> {
+    const TABLE: u16 = 1;
+    const NAME: u16 = 3;
+    const HOOK: u16 = 4;
+    const POLICY: u16 = 5;
+    const HOOK_NUMBER: u16 = 1;
+    const DROP: u32 = 0;
+    let attributes = Attributes::after(body, FIXED);
+    let hook =
+        attributes.clone().find(HOOK).and_then(|hook| read_be32(Attributes::new(hook).find(HOOK_NUMBER)?));
+    Some(Chain {
+        family: TableFamily::of(*body.first()?),
+        table: attributes.clone().find(TABLE).map(read_string)?,
+        name: attributes.clone().find(NAME).map(read_string)?,
+        hook,
+        drops_by_default: attributes.find(POLICY).and_then(read_be32) == Some(DROP),
+    })
+}
+
+/// Asks for the rules of a table.
+pub fn list_rules(family: TableFamily, table: &str) -> Message {
+    Message::new(GET_RULE, REQUEST | DUMP, &header(family, 0)).string(1, table)
+}
+
+/// The parts of a rule that say what it does, for comparing: its chain and its expressions.
+pub fn read_rule(body: &[u8]) -> Option<(String, &[u8])> {
+    const CHAIN: u16 = 2;
+    const EXPRESSIONS: u16 = 4;
+    let attributes = Attributes::after(body, FIXED);
+    Some((attributes.clone().find(CHAIN).map(read_string)?, attributes.find(EXPRESSIONS).unwrap_or_default()))
+}
+
+/// A set of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Set {
+    /// The family of its table.
+    pub family: TableFamily,
+    /// Its name.
+    pub name: &'static str,
+}
+
+/// An element of a set or map, in the kernel's form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    /// Where it belongs.
+    pub set: Set,
+    /// What is looked up; each part is padded to four bytes.
+    pub key: Vec<u8>,
+    /// What is found there, in a map.
+    pub value: Option<Vec<u8>>,
+    /// Whether it marks the first address behind a range.
+    pub ends_range: bool,
+}
+
+/// Whether elements come or go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// They come; those that are there already stay.
+    Add,
+    /// They go.
+    Remove,
+}
+
+/// The messages of one transaction on the sets of a table: all of it happens, or nothing.
+pub fn change_elements(table: &str, change: Change, elements: &[Element]) -> Vec<Request> {
+    let batch = |kind| {
+        Request::new(
+            "change the packet filter",
+            Message::new(kind, REQUEST, &header(TableFamily::Other(0), 10)),
+        )
+    };
+    let mut requests = vec![batch(BATCH_BEGIN)];
+    requests.extend(elements.iter().map(|element| {
+        let (kind, flags, verb) = match change {
+            Change::Add => (NEW_ELEMENT, REQUEST | ACK | CREATE, "add to"),
+            Change::Remove => (DELETE_ELEMENT, REQUEST | ACK, "remove from"),
+        };
+        let message = Message::new(kind, flags, &header(element.set.family, 0))
+            .string(1, table)
+            .string(2, element.set.name)
+            .nested(3, |list| list.nested(1, |item| encode_element(item, element)));
+        Request::new(
+            format!("{verb} the set `{}` of the packet filter's table `{table}`", element.set.name),
+            message,
+        )
+    }));
+    requests.push(batch(BATCH_END));
+    requests
+}
+
+fn encode_element(message: Message, element: &Element) -> Message {
+    const KEY: u16 = 1;
+    const DATA: u16 = 2;
+    const FLAGS: u16 = 3;
+    const VALUE: u16 = 1;
+    const INTERVAL_END: u32 = 1;
+    let mut message = message.nested(KEY, |key| key.attribute(VALUE, &element.key));
+    if let Some(value) = &element.value {
+        message = message.nested(DATA, |data| data.attribute(VALUE, value));
+    }
+    if element.ends_range {
+        message = message.attribute(FLAGS, &INTERVAL_END.to_be_bytes());
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::netlink::message::Frames;
+
+    #[test]
+    fn a_chain_reads_with_its_hook_and_policy() {
+        let body = Message::new(SUBSYSTEM | 3, 0, &header(TableFamily::Ip, 0))
+            .string(1, "filter")
+            .string(3, "FORWARD")
+            .nested(4, |hook| hook.attribute(1, &2_u32.to_be_bytes()).attribute(2, &0_u32.to_be_bytes()))
+            .attribute(5, &0_u32.to_be_bytes())
+            .finish(0);
+        let chain = read_chain(Frames::new(&body).next().unwrap().body).unwrap();
+        assert_eq!(
+            chain,
+            Chain {
+                family: TableFamily::Ip,
+                table: "filter".to_owned(),
+                name: "FORWARD".to_owned(),
+                hook: Some(HOOK_FORWARD),
+                drops_by_default: true,
+            }
+        );
+    }
+
+    #[test]
+    fn a_transaction_is_framed_by_begin_and_end() {
+        let set = Set { family: TableFamily::Bridge, name: "endpoints" };
+        let element = Element { set, key: vec![1; 28], value: None, ends_range: false };
+        let requests = change_elements("t", Change::Add, &[element.clone(), element]);
+        let kinds: Vec<u16> = requests
+            .into_iter()
+            .map(|request| Frames::new(&request.message.finish(1)).next().unwrap().kind)
+            .collect();
+        assert_eq!(kinds, [BATCH_BEGIN, NEW_ELEMENT, NEW_ELEMENT, BATCH_END]);
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
+            let _ = (read_chain(&bytes), read_rule(&bytes).is_some(), read_generation(&bytes));
+        }
+    }
+}

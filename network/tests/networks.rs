@@ -1,0 +1,386 @@
+//! Networks on a real kernel, in private network namespaces: the host of the tests stays untouched.
+
+mod scene;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use rbuild_network::driver::{DriverKind, EndpointSpec, Guard, Network, NetworkSpec, PortIsolation, Reach};
+use rbuild_network::drivers::{DRIVERS, driver};
+use rbuild_network::error::Error;
+use rbuild_network::firewall::Warning;
+use rbuild_network::names::{self, EndpointId, NetworkFile, NetworkId};
+use rbuild_network::namespace::Namespace;
+use rbuild_network::ports::{Protocol, Published, Reservation};
+use rbuild_network::reclaim::{reclaim, remove_unused};
+use scene::{Scene, command, inside};
+
+const BRIDGE: DriverKind = DriverKind::Bridge;
+/// How long a connection may take that must not come about. One that does is answered in microseconds.
+const REFUSED_AFTER: Duration = Duration::from_millis(400);
+
+fn spec(id: &str) -> NetworkSpec {
+    NetworkSpec::new(NetworkId::new(id).unwrap())
+}
+
+fn endpoint(id: &str) -> EndpointSpec {
+    EndpointSpec::new(EndpointId::new(id).unwrap())
+}
+
+/// An endpoint in a namespace of its own.
+struct Place {
+    namespace: Namespace,
+    address: Ipv4Addr,
+}
+
+fn place(scene: &Scene, network: &Network, spec: &EndpointSpec) -> Place {
+    let mut namespace = Namespace::create().unwrap();
+    let endpoint = driver(BRIDGE).attach(&scene.site, network, &mut namespace, spec).unwrap();
+    Place { namespace, address: endpoint.address.unwrap().address }
+}
+
+/// A listener that answers each connection with the address it came from.
+fn answer(namespace: &impl std::os::fd::AsFd, address: SocketAddr) -> Answering {
+    let listener = inside(namespace, || TcpListener::bind(address).unwrap());
+    let local = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, peer)) = listener.accept() {
+            let mut request = [0];
+            match stream.read(&mut request) {
+                Ok(1) if request[0] == b'q' => return,
+                _ => stream.write_all(peer.ip().to_string().as_bytes()).unwrap_or_default(),
+            }
+        }
+    });
+    Answering { address: local }
+}
+
+struct Answering {
+    address: SocketAddr,
+}
+
+fn ask(namespace: &impl std::os::fd::AsFd, address: SocketAddr) -> Result<String, ErrorKind> {
+    inside(namespace, || {
+        let mut stream = TcpStream::connect_timeout(&address, REFUSED_AFTER).map_err(|error| error.kind())?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(b"?").map_err(|error| error.kind())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).map_err(|error| error.kind())?;
+        Ok(text)
+    })
+}
+
+fn at(address: Ipv4Addr, port: u16) -> SocketAddr {
+    SocketAddr::from((address, port))
+}
+
+#[test]
+fn every_driver_repeats_its_acts_and_leaves_nothing() {
+    Scene::run(|scene| {
+        let before = scene.links();
+        for driver in DRIVERS {
+            let spec = spec("conform");
+            driver.detach(&scene.site, &spec.id, &EndpointId::new("nobody").unwrap()).unwrap();
+            driver.remove(&scene.site, &spec.id).unwrap();
+            let network = driver.ensure(&scene.site, &spec).unwrap();
+            let again = driver.ensure(&scene.site, &spec).unwrap();
+            assert_eq!((network.driver, &network.addressing), (driver.kind(), &again.addressing));
+            let mut namespace = Namespace::create().unwrap();
+            let attached = driver.attach(&scene.site, &network, &mut namespace, &endpoint("one")).unwrap();
+            assert_eq!(attached.address.is_some(), network.addressing.is_some());
+            for _ in 0..2 {
+                driver.detach(&scene.site, &spec.id, &attached.id).unwrap();
+            }
+            for _ in 0..2 {
+                driver.remove(&scene.site, &spec.id).unwrap();
+            }
+            assert_eq!(scene.links(), before, "{}", driver.kind());
+        }
+        remove_unused(&scene.site).unwrap();
+        assert_eq!(command("nft", &["list", "ruleset"]), "");
+        assert!(names::all(&scene.site.config().runtime).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn endpoints_of_a_network_reach_each_other_and_those_of_another_do_not() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        let one = driver.ensure(&scene.site, &spec("one")).unwrap();
+        let two = driver.ensure(&scene.site, &spec("two")).unwrap();
+        assert_ne!(one.addressing, two.addressing);
+        let (a, b) = (place(scene, &one, &endpoint("a")), place(scene, &one, &endpoint("b")));
+        let c = place(scene, &two, &endpoint("c"));
+        let server = answer(&a.namespace, at(a.address, 0));
+        assert_eq!(ask(&b.namespace, server.address), Ok(b.address.to_string()));
+        assert!(ask(&c.namespace, server.address).is_err());
+    });
+}
+
+#[test]
+fn steps_do_not_reach_each_other_but_get_out() {
+    Scene::run(|scene| {
+        let network = driver(BRIDGE)
+            .ensure(&scene.site, &NetworkSpec::for_steps(NetworkId::new("steps").unwrap()))
+            .unwrap();
+        let (a, b) = (place(scene, &network, &endpoint("a")), place(scene, &network, &endpoint("b")));
+        let server = answer(&a.namespace, at(a.address, 0));
+        assert!(ask(&b.namespace, server.address).is_err());
+        let outside = answer(&scene.world, at(scene.world_address, 0));
+        let seen = ask(&b.namespace, outside.address);
+        assert_eq!(seen, Ok(scene.host_address.to_string()), "hidden behind the host's address");
+    });
+}
+
+#[test]
+fn an_internal_network_leads_nowhere() {
+    Scene::run(|scene| {
+        let network = driver(BRIDGE)
+            .ensure(&scene.site, &NetworkSpec { reach: Reach::Internal, ..spec("inner") })
+            .unwrap();
+        let (a, b) = (place(scene, &network, &endpoint("a")), place(scene, &network, &endpoint("b")));
+        let server = answer(&a.namespace, at(a.address, 0));
+        assert_eq!(ask(&b.namespace, server.address), Ok(b.address.to_string()));
+
+        let outside = answer(&scene.world, at(scene.world_address, 0));
+        let gateway = network.addressing.unwrap().gateway;
+        let host = answer(&scene.host, at(gateway, 0));
+        assert!(ask(&b.namespace, outside.address).is_err(), "no route");
+        assert!(ask(&b.namespace, host.address).is_err(), "the host itself");
+        // With a route of its own making it is the packet filter that keeps it in.
+        inside(&b.namespace, || command("ip", &["route", "add", "default", "via", &gateway.to_string()]));
+        assert!(ask(&b.namespace, outside.address).is_err());
+    });
+}
+
+#[test]
+fn a_published_port_leads_in_and_nothing_else_does() {
+    Scene::run(|scene| {
+        let network = driver(BRIDGE).ensure(&scene.site, &spec("web")).unwrap();
+        let wanted = |host, port| Published { protocol: Protocol::Tcp, host, port, target: 80 };
+        let everywhere = Reservation::bind(wanted(Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let loopback = Reservation::bind(wanted(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let one = Reservation::bind(wanted(scene.host_address, 0)).unwrap();
+        let published = vec![everywhere.published(), loopback.published(), one.published()];
+        let web = place(scene, &network, &EndpointSpec { published, ..endpoint("web") });
+        let _server = answer(&web.namespace, at(Ipv4Addr::UNSPECIFIED, 80));
+
+        let from_world = |address, port| ask(&scene.world, at(address, port));
+        for port in [everywhere.published().port, one.published().port] {
+            let seen = from_world(scene.host_address, port);
+            assert_eq!(seen, Ok(scene.world_address.to_string()), "the client's address is kept");
+        }
+        assert!(from_world(scene.host_address, loopback.published().port).is_err());
+        // A neighbour that routes to the endpoint itself, or sends loopback addresses, is dropped.
+        inside(&scene.world, || {
+            let subnet = network.addressing.as_ref().unwrap().subnet.to_string();
+            command("ip", &["route", "add", &subnet, "via", &scene.host_address.to_string()])
+        });
+        assert!(from_world(web.address, 80).is_err());
+        // From the host by its own address, from a neighbour endpoint and from itself through the host.
+        let port = everywhere.published().port;
+        assert!(ask(&scene.host, at(scene.host_address, port)).is_ok());
+        let neighbour = place(scene, &network, &endpoint("neighbour"));
+        assert!(ask(&neighbour.namespace, at(scene.host_address, port)).is_ok());
+        assert!(ask(&web.namespace, at(scene.host_address, port)).is_ok());
+        let other = driver(BRIDGE).ensure(&scene.site, &spec("other")).unwrap();
+        let stranger = place(scene, &other, &endpoint("stranger"));
+        assert!(ask(&stranger.namespace, at(scene.host_address, port)).is_ok());
+        // What merely passes through the host to the same port of another machine is not caught.
+        let outside = answer(&scene.world, at(scene.world_address, port));
+        assert_eq!(ask(&neighbour.namespace, outside.address), Ok(scene.host_address.to_string()));
+
+        driver(BRIDGE).detach(&scene.site, &network.id, &EndpointId::new("web").unwrap()).unwrap();
+        assert!(!command("nft", &["list", "ruleset"]).contains(&port.to_string()));
+    });
+}
+
+#[test]
+fn an_endpoint_cannot_take_a_neighbours_address() {
+    Scene::run(|scene| {
+        let network = driver(BRIDGE).ensure(&scene.site, &spec("guarded")).unwrap();
+        assert_eq!(network.warnings, []);
+        let server = place(scene, &network, &endpoint("server"));
+        let victim = place(scene, &network, &endpoint("victim"));
+        let thief = place(scene, &network, &endpoint("thief"));
+        let free = place(scene, &network, &EndpointSpec { guard: Guard::Off, ..endpoint("free") });
+        let service = answer(&server.namespace, at(server.address, 0));
+        let take = |place: &Place, address: Ipv4Addr| {
+            inside(&place.namespace, || {
+                command("ip", &["addr", "flush", "dev", "eth0"]);
+                command("ip", &["addr", "add", &format!("{address}/16"), "dev", "eth0"]);
+            });
+        };
+        let spare = Ipv4Addr::from(u32::from(free.address) + 1);
+        take(&free, spare);
+        assert_eq!(ask(&free.namespace, service.address), Ok(spare.to_string()), "one that is allowed to");
+        take(&thief, victim.address);
+        assert!(ask(&thief.namespace, service.address).is_err(), "another's address");
+        take(&thief, thief.address);
+        assert!(ask(&thief.namespace, service.address).is_ok(), "its own again");
+        inside(&thief.namespace, || command("ip", &["link", "set", "eth0", "address", "02:00:00:00:00:99"]));
+        assert!(ask(&thief.namespace, service.address).is_err(), "another hardware address");
+    });
+}
+
+#[test]
+fn what_a_killed_process_left_is_found() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        let network = driver.ensure(&scene.site, &spec("left")).unwrap();
+        let kept = place(scene, &network, &endpoint("kept"));
+        // The namespace of this one ends without `detach`; deleting its port stands for the kernel's clean-up, which
+        // comes some time later.
+        let lost = place(scene, &network, &endpoint("lost"));
+        let file = NetworkFile::new(&scene.site.config().runtime, network.id.clone());
+        let record = file.read().unwrap().unwrap().endpoints.remove(1);
+        command("ip", &["link", "del", record.port.as_str()]);
+        drop(lost);
+        command("ip", &["link", "add", scene.site.store().bridge("nobody").as_str(), "type", "bridge"]);
+
+        let reclaimed = reclaim(&scene.site).unwrap();
+        assert_eq!((reclaimed.endpoints, reclaimed.links, reclaimed.errors.len()), (1, 1, 0));
+        let again = reclaim(&scene.site).unwrap();
+        assert_eq!((again.endpoints, again.links), (0, 0));
+        let state = file.read().unwrap().unwrap();
+        assert_eq!(state.endpoints.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["kept"]);
+        let rules = command("nft", &["list", "ruleset"]);
+        assert!(!rules.contains(record.port.as_str()) && rules.contains(state.endpoints[0].port.as_str()));
+
+        assert!(matches!(driver.remove(&scene.site, &network.id), Err(Error::InUse { .. })));
+        drop(kept);
+        driver.detach(&scene.site, &network.id, &EndpointId::new("kept").unwrap()).unwrap();
+        driver.remove(&scene.site, &network.id).unwrap();
+    });
+}
+
+#[test]
+fn rules_that_someone_flushed_or_changed_are_made_again() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        let network = driver.ensure(&scene.site, &spec("one")).unwrap();
+        let _a = place(scene, &network, &endpoint("a"));
+        let rules = command("nft", &["list", "ruleset"]);
+        assert!(rules.contains(&scene.site.store().table()));
+        let inet = format!("inet {}", scene.site.store().table());
+        for damage in [
+            "flush ruleset".to_owned(),
+            format!("flush chain {inet} forward"),
+            format!("add rule {inet} forward accept"),
+            format!("delete table {inet}"),
+        ] {
+            command("nft", &damage.split(' ').collect::<Vec<_>>());
+            assert_ne!(command("nft", &["list", "ruleset"]), rules, "{damage}");
+            driver.ensure(&scene.site, &spec("one")).unwrap();
+            assert_eq!(command("nft", &["list", "ruleset"]), rules, "{damage}");
+        }
+        // Others' tables are none of our business, and no reason to make ours again.
+        command("nft", &["add", "table", "ip", "foreign"]);
+        driver.ensure(&scene.site, &spec("one")).unwrap();
+        assert!(command("nft", &["list", "ruleset"]).contains("table ip foreign"));
+    });
+}
+
+#[test]
+fn a_firewall_that_drops_forwarded_packets_is_told() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        command("nft", &["add", "table", "ip", "filter"]);
+        command(
+            "nft",
+            &["add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"],
+        );
+        command("nft", &["add", "chain", "ip", "filter", "DOCKER-USER"]);
+        let network = driver.ensure(&scene.site, &spec("one")).unwrap();
+        match network.warnings.as_slice() {
+            [Warning::ForwardingDropped { family, table, chain, advice: Some(advice), .. }] => {
+                assert_eq!((family.as_str(), table.as_str(), chain.as_str()), ("ip", "filter", "FORWARD"));
+                assert!(advice.contains("DOCKER-USER -i rb"), "{advice}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let links = format!("{}*", scene.site.store().links());
+        command("nft", &["add", "rule", "ip", "filter", "DOCKER-USER", "iifname", &links, "accept"]);
+        assert_eq!(driver.ensure(&scene.site, &spec("one")).unwrap().warnings, []);
+    });
+}
+
+#[test]
+fn subnets_in_use_are_stepped_over_and_refused_when_asked_for() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        command("ip", &["route", "add", "172.17.0.0/16", "via", &scene.world_address.to_string()]);
+        let network = driver.ensure(&scene.site, &spec("one")).unwrap();
+        assert_eq!(network.addressing.unwrap().subnet.to_string(), "172.18.0.0/16");
+        let taken = NetworkSpec { subnet: Some("172.18.7.0/24".parse().unwrap()), ..spec("two") };
+        assert!(matches!(driver.ensure(&scene.site, &taken), Err(Error::SubnetInUse { .. })));
+        let gateway = NetworkSpec {
+            subnet: Some("10.77.0.0/24".parse().unwrap()),
+            gateway: Some(Ipv4Addr::new(10, 78, 0, 1)),
+            ..spec("two")
+        };
+        assert!(matches!(driver.ensure(&scene.site, &gateway), Err(Error::GatewayOutside { .. })));
+        let chosen = NetworkSpec {
+            subnet: Some("10.77.0.0/29".parse().unwrap()),
+            gateway: Some(Ipv4Addr::new(10, 77, 0, 6)),
+            isolation: PortIsolation::Shared,
+            ..spec("two")
+        };
+        let network = driver.ensure(&scene.site, &chosen).unwrap();
+        let fixed =
+            |id: &str, last| EndpointSpec { address: Some(Ipv4Addr::new(10, 77, 0, last)), ..endpoint(id) };
+        let first = place(scene, &network, &fixed("first", 3));
+        assert_eq!(first.address, Ipv4Addr::new(10, 77, 0, 3));
+        for (last, reason) in [(3, "`first` has it"), (6, "gateway"), (7, "outside"), (9, "outside")] {
+            let mut namespace = Namespace::create().unwrap();
+            let error =
+                driver.attach(&scene.site, &network, &mut namespace, &fixed("second", last)).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        let others: Vec<Place> = ["b", "c", "d", "e"]
+            .into_iter()
+            .filter_map(|id| {
+                let mut namespace = Namespace::create().unwrap();
+                let endpoint = driver.attach(&scene.site, &network, &mut namespace, &endpoint(id)).ok()?;
+                Some(Place { namespace, address: endpoint.address?.address })
+            })
+            .collect();
+        assert_eq!(others.len(), 4);
+        let mut namespace = Namespace::create().unwrap();
+        let error = driver.attach(&scene.site, &network, &mut namespace, &endpoint("f")).unwrap_err();
+        assert!(matches!(error, Error::AddressesExhausted { .. }), "{error}");
+    });
+}
+
+#[test]
+fn two_that_make_the_same_network_make_one() {
+    Scene::run(|scene| {
+        let networks: Vec<Network> = std::thread::scope(|scope| {
+            let tasks: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        inside(&scene.host, || driver(BRIDGE).ensure(&scene.site, &spec("same")).unwrap())
+                    })
+                })
+                .collect();
+            tasks.into_iter().map(|task| task.join().unwrap()).collect()
+        });
+        assert!(networks.windows(2).all(|pair| pair[0].addressing == pair[1].addressing));
+        assert_eq!(scene.links().iter().filter(|name| name.starts_with("rb")).count(), 1);
+    });
+}
+
+#[test]
+fn a_namespace_alone_has_only_its_loopback() {
+    Scene::run(|_| {
+        let namespace = Namespace::create().unwrap();
+        let links = inside(&namespace, || command("ip", &["-o", "link"]));
+        assert_eq!(links.lines().count(), 1);
+        let server = answer(&namespace, at(Ipv4Addr::LOCALHOST, 0));
+        assert_eq!(ask(&namespace, server.address), Ok("127.0.0.1".to_owned()));
+        let router =
+            inside(&namespace, || std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/accept_ra"));
+        assert_eq!(router.map_or("0".to_owned(), |text| text.trim().to_owned()), "0");
+    });
+}
