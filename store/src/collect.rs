@@ -90,7 +90,7 @@ pub struct Candidate {
 pub enum Verdict {
     /// Its rows are gone: nobody finds it any more.
     Condemned,
-    /// Something refers to it.
+    /// It stays.
     Needed,
 }
 
@@ -118,8 +118,18 @@ pub trait Collected: Sync {
     /// Lists all objects of this kind, those that need others before those.
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError>;
 
-    /// Deletes the rows of an object, unless something refers to it by now.
+    /// Deletes the rows of an object that nothing needs, unless it knows better.
     fn condemn(&self, transaction: &Transaction<'_>, object: &[u8]) -> Result<Verdict, DatabaseError>;
+
+    /// Tells whether anything of this owner needs an object of whatever kind.
+    ///
+    /// Asked once more just before the object is condemned, of all owners: it may be needed since the marking.
+    fn needs(
+        &self,
+        transaction: &Transaction<'_>,
+        kind: ObjectKind,
+        object: &[u8],
+    ) -> Result<bool, DatabaseError>;
 
     /// Moves the files of a condemned object out of sight; repeatable.
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), FileError>;
@@ -187,7 +197,7 @@ impl Store {
         }
         for (owner, candidates) in owners.iter().zip(unmarked) {
             for batch in candidates.chunks(BATCH) {
-                self.sweep_batch(*owner, batch, &mut report)?;
+                self.sweep_batch(owners, *owner, batch, &mut report)?;
             }
         }
         drop(lock);
@@ -198,6 +208,7 @@ impl Store {
 
     fn sweep_batch(
         &self,
+        owners: &[&dyn Collected],
         owner: &dyn Collected,
         batch: &[Candidate],
         report: &mut SweepReport,
@@ -206,9 +217,15 @@ impl Store {
             let mut condemned = Vec::with_capacity(batch.len());
             for candidate in batch {
                 let object = &candidate.object;
-                if !is_leased(transaction, owner.kind(), object)?
-                    && owner.condemn(transaction, object)? == Verdict::Condemned
-                {
+                let is_needed = || -> Result<bool, DatabaseError> {
+                    for other in owners {
+                        if other.needs(transaction, owner.kind(), object)? {
+                            return Ok(true);
+                        }
+                    }
+                    is_leased(transaction, owner.kind(), object)
+                };
+                if !is_needed()? && owner.condemn(transaction, object)? == Verdict::Condemned {
                     condemned.push(candidate.clone());
                 }
             }

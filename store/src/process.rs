@@ -59,6 +59,15 @@ pub(crate) const SCHEMA: Schema = Schema {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKind(pub &'static str);
 
+impl ObjectKind {
+    /// A committed tree, named by the 16 bytes of its id.
+    pub const SNAPSHOT: Self = Self("snapshot");
+    /// A content-addressed file, named by the 32 bytes of its digest.
+    pub const BLOB: Self = Self("blob");
+    /// The tree of a record of the cache, named by the 8 bytes of the record's number, highest first.
+    pub const RECORD: Self = Self("record");
+}
+
 /// The registration of this process.
 #[derive(Debug)]
 pub(crate) struct Process {

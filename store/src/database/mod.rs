@@ -206,7 +206,9 @@ impl Database {
             Self { path, idle: Mutex::default(), queue: Mutex::new(queue), folder_synced: Mutex::new(false) };
         let first = match database.connect() {
             // SQLite would create the file readable by all; its logs take over the mode of the file.
-            Err(_) if !database.path.exists() => {
+            Err(DatabaseError::Failed { source, .. })
+                if source.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) =>
+            {
                 rustix::fs::open(&database.path, flags, mode).at("create", &database.path)?;
                 database.connect()?
             }

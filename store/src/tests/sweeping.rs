@@ -42,11 +42,18 @@ impl Collected for Notes {
 
     fn condemn(&self, transaction: &Transaction<'_>, object: &[u8]) -> Result<Verdict, DatabaseError> {
         let name = std::str::from_utf8(object).unwrap();
-        let gone = transaction.execute(
-            "DELETE FROM notes WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM notes WHERE needs = ?1)",
-            [name],
-        )?;
+        let gone = transaction.execute("DELETE FROM notes WHERE name = ?1", [name])?;
         Ok(if gone == 1 { Verdict::Condemned } else { Verdict::Needed })
+    }
+
+    fn needs(
+        &self,
+        transaction: &Transaction<'_>,
+        kind: ObjectKind,
+        object: &[u8],
+    ) -> Result<bool, DatabaseError> {
+        let name = std::str::from_utf8(object).unwrap();
+        Ok(kind == NOTE && transaction.prepare("SELECT 1 FROM notes WHERE needs = ?1")?.exists([name])?)
     }
 
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), FileError> {
