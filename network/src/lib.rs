@@ -8,7 +8,7 @@
 //!
 //! ```no_run
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use rbuild_network::driver::{DriverKind, EndpointSpec, NetworkSpec};
+//! use rbuild_network::driver::{DriverKind, EndpointSpec, LinkEnd, NetworkSpec};
 //! use rbuild_network::link::StorePrefix;
 //! use rbuild_network::names::{EndpointId, NetworkId};
 //! use rbuild_network::namespace::Namespace;
@@ -25,7 +25,7 @@
 //! let mut namespace = Namespace::create()?;
 //! let endpoint = bridge.attach(&site, &network, &mut namespace, &EndpointSpec::new(EndpointId::new("step-1")?))?;
 //! let descriptor = namespace.into_fd(); // for the process
-//! bridge.detach(&site, &network.id, &endpoint.id)?;
+//! bridge.detach(&site, &network.id, &endpoint.id, LinkEnd::WithNamespace)?;
 //! # Ok(())
 //! # }
 //! ```

@@ -6,7 +6,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use rbuild_network::driver::{DriverKind, EndpointSpec, Guard, Network, NetworkSpec, PortIsolation, Reach};
+use rbuild_network::driver::{
+    DriverKind, EndpointSpec, Guard, LinkEnd, Network, NetworkSpec, PortIsolation, Reach,
+};
 use rbuild_network::drivers::{DRIVERS, driver};
 use rbuild_network::error::Error;
 use rbuild_network::firewall::Warning;
@@ -81,7 +83,7 @@ fn every_driver_repeats_its_acts_and_leaves_nothing() {
         let before = scene.links();
         for driver in DRIVERS {
             let spec = spec("conform");
-            driver.detach(&scene.site, &spec.id, &EndpointId::new("nobody").unwrap()).unwrap();
+            driver.detach(&scene.site, &spec.id, &EndpointId::new("nobody").unwrap(), LinkEnd::Now).unwrap();
             driver.remove(&scene.site, &spec.id).unwrap();
             let network = driver.ensure(&scene.site, &spec).unwrap();
             let again = driver.ensure(&scene.site, &spec).unwrap();
@@ -90,7 +92,7 @@ fn every_driver_repeats_its_acts_and_leaves_nothing() {
             let attached = driver.attach(&scene.site, &network, &mut namespace, &endpoint("one")).unwrap();
             assert_eq!(attached.address.is_some(), network.addressing.is_some());
             for _ in 0..2 {
-                driver.detach(&scene.site, &spec.id, &attached.id).unwrap();
+                driver.detach(&scene.site, &spec.id, &attached.id, LinkEnd::Now).unwrap();
             }
             for _ in 0..2 {
                 driver.remove(&scene.site, &spec.id).unwrap();
@@ -191,7 +193,9 @@ fn a_published_port_leads_in_and_nothing_else_does() {
         let outside = answer(&scene.world, at(scene.world_address, port));
         assert_eq!(ask(&neighbour.namespace, outside.address), Ok(scene.host_address.to_string()));
 
-        driver(BRIDGE).detach(&scene.site, &network.id, &EndpointId::new("web").unwrap()).unwrap();
+        driver(BRIDGE)
+            .detach(&scene.site, &network.id, &EndpointId::new("web").unwrap(), LinkEnd::Now)
+            .unwrap();
         assert!(!command("nft", &["list", "ruleset"]).contains(&port.to_string()));
     });
 }
@@ -250,7 +254,7 @@ fn what_a_killed_process_left_is_found() {
 
         assert!(matches!(driver.remove(&scene.site, &network.id), Err(Error::InUse { .. })));
         drop(kept);
-        driver.detach(&scene.site, &network.id, &EndpointId::new("kept").unwrap()).unwrap();
+        driver.detach(&scene.site, &network.id, &EndpointId::new("kept").unwrap(), LinkEnd::Now).unwrap();
         driver.remove(&scene.site, &network.id).unwrap();
     });
 }

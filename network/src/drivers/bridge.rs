@@ -16,8 +16,8 @@ use rustix::io::Errno;
 
 use crate::address::{AddressRange, Mac, choose_subnet};
 use crate::driver::{
-    Addressing, DefaultRoute, DriverKind, Endpoint, EndpointAddress, EndpointSpec, NamespaceNeed, Network,
-    NetworkDriver, NetworkSpec, PortIsolation, Reach,
+    Addressing, DefaultRoute, DriverKind, Endpoint, EndpointAddress, EndpointSpec, LinkEnd, NamespaceNeed,
+    Network, NetworkDriver, NetworkSpec, PortIsolation, Reach,
 };
 use crate::error::{Error, FileError};
 use crate::firewall::{self, Firewall, elements};
@@ -114,7 +114,13 @@ impl NetworkDriver for Bridge {
         })
     }
 
-    fn detach(&self, site: &Site, network: &NetworkId, endpoint: &EndpointId) -> Result<(), Error> {
+    fn detach(
+        &self,
+        site: &Site,
+        network: &NetworkId,
+        endpoint: &EndpointId,
+        link: LinkEnd,
+    ) -> Result<(), Error> {
         let file = NetworkFile::new(&site.config().runtime, network.clone());
         if file.read()?.is_none() {
             return Ok(());
@@ -125,7 +131,7 @@ impl NetworkDriver for Bridge {
                 return Ok(());
             };
             let record = state.endpoints.remove(at);
-            withdraw(site, state, &record)
+            withdraw(site, state, &record, link)
         })
     }
 
@@ -352,10 +358,13 @@ fn connect(
 }
 
 /// Takes the rules and the link of an endpoint back.
-fn withdraw(site: &Site, state: &NetworkState, record: &EndpointRecord) -> Result<(), Error> {
+fn withdraw(site: &Site, state: &NetworkState, record: &EndpointRecord, link: LinkEnd) -> Result<(), Error> {
     let guarding = firewall::ensure(site)?.guarding;
     firewall::remove_present(site, &elements::of_endpoint(state, record, guarding))?;
-    delete_link(site, &record.port)
+    match link {
+        LinkEnd::WithNamespace => Ok(()),
+        LinkEnd::Now => delete_link(site, &record.port),
+    }
 }
 
 /// Forgets the endpoints whose links are gone: their namespaces ended without a word. The caller holds the lock.
@@ -364,7 +373,7 @@ pub(crate) fn sweep(site: &Site, state: &mut NetworkState, links: &HashSet<Strin
         state.endpoints.drain(..).partition(|record| links.contains(record.port.as_str()));
     state.endpoints = live;
     for record in &gone {
-        withdraw(site, state, record)?;
+        withdraw(site, state, record, LinkEnd::WithNamespace)?;
     }
     Ok(gone.len())
 }

@@ -1,6 +1,8 @@
 //! No network: a namespace whose only link is the loopback.
 
-use crate::driver::{DriverKind, Endpoint, EndpointSpec, NamespaceNeed, Network, NetworkDriver, NetworkSpec};
+use crate::driver::{
+    DriverKind, Endpoint, EndpointSpec, LinkEnd, NamespaceNeed, Network, NetworkDriver, NetworkSpec,
+};
 use crate::error::Error;
 use crate::names::{EndpointId, NetworkId};
 use crate::namespace::Namespace;
@@ -47,7 +49,7 @@ impl NetworkDriver for None {
         Ok(Endpoint { id: spec.id.clone(), address: Option::None })
     }
 
-    fn detach(&self, _: &Site, _: &NetworkId, _: &EndpointId) -> Result<(), Error> {
+    fn detach(&self, _: &Site, _: &NetworkId, _: &EndpointId, _: LinkEnd) -> Result<(), Error> {
         Ok(())
     }
 
