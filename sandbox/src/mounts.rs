@@ -1,0 +1,239 @@
+//! Mounts made by descriptor: nothing here touches a mount table until somebody moves a mount into one.
+//!
+//! A detached mount lives as long as its descriptor, so a crash leaves nothing behind. Overlays are configured
+//! key by key (`lowerdir+`, one call a layer), because the classic option string is bounded by a page and by an
+//! escaping of its own; kernels before 6.8 know only the string, which then goes through short `/proc/self/fd` names.
+
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use crate::sys::{MountAttr, mount_setattr};
+
+/// A mount that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The kernel refused an act on a path.
+    #[error("cannot {act} `{}`", path.display())]
+    Path {
+        /// What was tried.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refused an act on a file system.
+    #[error("cannot {act} a {kind} file system{log}")]
+    Filesystem {
+        /// What was tried.
+        act: &'static str,
+        /// The file system's type.
+        kind: &'static str,
+        /// What the kernel says about it, if it says something.
+        log: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel knows only the old, short way to name layers.
+    #[error("{layers} layers are too many for this kernel (lowerdir+ needs Linux 6.8): flatten the chain")]
+    TooManyLayers {
+        /// How many there are.
+        layers: usize,
+    },
+}
+
+impl MountError {
+    pub(crate) fn path(act: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        Self::Path { act, path: path.as_ref().to_owned(), source: source.into() }
+    }
+}
+
+/// Mounts a root file system without attaching it anywhere; the mount ends with the last descriptor in it.
+///
+/// Device nodes and setuid bits in it have no effect: this is for callers that do file work in a merged tree.
+pub fn mount_detached(plan: &RootPlan) -> Result<OwnedFd, MountError> {
+    mount_root(plan, MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)
+}
+
+pub(crate) fn mount_root(plan: &RootPlan, attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
+    match plan {
+        RootPlan::Directory { path, readonly } => directory(path, *readonly, attributes),
+        RootPlan::Overlay { lowers, upper: None, .. } if lowers.len() == 1 => directory(&lowers[0], true, attributes),
+        // Overlayfs wants something below; over nothing, the upper folder is the whole tree.
+        RootPlan::Overlay { lowers, upper: Some(upper), .. } if lowers.is_empty() => {
+            directory(&upper.upper, false, attributes)
+        }
+        RootPlan::Overlay { lowers, upper, xattr } => overlay(lowers, upper.as_ref(), *xattr, attributes),
+    }
+}
+
+fn directory(path: &Path, readonly: bool, mut attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let mount = open_tree(CWD, path, flags).map_err(|errno| MountError::path("clone the mount at", path, errno))?;
+    if readonly {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
+    let attr = MountAttr { set: attributes.bits().into(), propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+    mount_setattr(mount.as_fd(), false, &attr)
+        .map_err(|source| MountError::path("set attributes of the mount at", path, source))?;
+    Ok(mount)
+}
+
+fn overlay(
+    lowers: &[PathBuf],
+    upper: Option<&OverlayUpper>,
+    xattr: OverlayXattr,
+    mut attributes: MountAttrFlags,
+) -> Result<OwnedFd, MountError> {
+    let filesystem = Filesystem::open("overlay")?;
+    // The defaults of these are module parameters that differ between distributions.
+    for (key, value) in [("redirect_dir", "nofollow"), ("index", "off"), ("metacopy", "off")] {
+        filesystem.set(key, value)?;
+    }
+    if xattr == OverlayXattr::User {
+        filesystem.set_flag("userxattr")?;
+    }
+    let held = set_lowers(&filesystem, lowers)?;
+    match upper {
+        Some(OverlayUpper { upper, work, volatile }) => {
+            filesystem.set_path("upperdir", upper)?;
+            filesystem.set_path("workdir", work)?;
+            if *volatile {
+                filesystem.set_flag("volatile")?;
+            }
+        }
+        None => attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
+    }
+    let mount = filesystem.mount(attributes);
+    drop(held);
+    mount
+}
+
+/// Names the layers, topmost first; returns descriptors that must stay open until the mount is made.
+fn set_lowers(filesystem: &Filesystem, lowers: &[PathBuf]) -> Result<Vec<OwnedFd>, MountError> {
+    for (place, lower) in lowers.iter().enumerate() {
+        match fsconfig_set_string(&filesystem.context, "lowerdir+", lower) {
+            Ok(()) => {}
+            Err(Errno::INVAL) if place == 0 => return set_lowers_in_one(filesystem, lowers),
+            Err(errno) => return Err(MountError::path("use as an overlay layer", lower, errno)),
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn set_lowers_in_one(filesystem: &Filesystem, lowers: &[PathBuf]) -> Result<Vec<OwnedFd>, MountError> {
+    /// What fsconfig copies of a string value, with its NUL.
+    const MAX_VALUE: usize = 256;
+    let mut held = Vec::new();
+    let mut value = String::new();
+    for lower in lowers {
+        let fd = open_path(lower)?;
+        let separator = if value.is_empty() { "" } else { ":" };
+        write!(value, "{separator}/proc/self/fd/{}", fd.as_raw_fd()).expect("writing to a string");
+        held.push(fd);
+    }
+    if value.len() >= MAX_VALUE {
+        return Err(MountError::TooManyLayers { layers: lowers.len() });
+    }
+    filesystem.set("lowerdir", &value)?;
+    Ok(held)
+}
+
+/// Opens a path of the store without following a final symlink.
+fn open_path(path: &Path) -> Result<OwnedFd, MountError> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+        .map_err(|errno| MountError::path("open", path, errno))
+}
+
+/// How much of a mount tree a clone takes along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// The one mount.
+    One,
+    /// The mounts below it too.
+    All,
+}
+
+/// Clones the mount that `place` is in, from `place` down.
+pub(crate) fn clone_mount(place: BorrowedFd<'_>, depth: Depth) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if depth == Depth::All {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(place, "", flags)
+}
+
+/// Attaches a detached mount on the place that `target` names.
+pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    move_mount(mount, "", target, "", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+/// A file system being configured.
+pub(crate) struct Filesystem {
+    context: OwnedFd,
+    kind: &'static str,
+}
+
+impl Filesystem {
+    pub(crate) fn open(kind: &'static str) -> Result<Self, MountError> {
+        let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| MountError::Filesystem {
+            act: "open",
+            kind,
+            log: String::new(),
+            source: errno.into(),
+        })?;
+        Ok(Self { context, kind })
+    }
+
+    pub(crate) fn set(&self, key: &str, value: &str) -> Result<(), MountError> {
+        fsconfig_set_string(&self.context, key, value).map_err(|errno| self.error("configure", errno))
+    }
+
+    pub(crate) fn set_flag(&self, key: &str) -> Result<(), MountError> {
+        fsconfig_set_flag(&self.context, key).map_err(|errno| self.error("configure", errno))
+    }
+
+    fn set_path(&self, key: &str, path: &Path) -> Result<(), MountError> {
+        fsconfig_set_string(&self.context, key, path).map_err(|errno| MountError::path("use for an overlay", path, errno))
+    }
+
+    pub(crate) fn mount(self, attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
+        fsconfig_create(&self.context).map_err(|errno| self.error("create", errno))?;
+        fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|errno| self.error("mount", errno))
+    }
+
+    /// Reads the kernel's own words about the last failure.
+    fn error(&self, act: &'static str, errno: Errno) -> MountError {
+        let mut buffer = [0; 512];
+        let mut log = String::new();
+        if let Ok(count) = rustix::io::read(&self.context, &mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..count]);
+            let text = text.trim_end().trim_start_matches(|letter: char| letter.is_ascii_lowercase()).trim_start();
+            let _ = write!(log, " ({text})");
+        }
+        MountError::Filesystem { act, kind: self.kind, log, source: errno.into() }
+    }
+}
+
+/// Repeats an `openat2` that lost a race with a rename (`EAGAIN`), a bounded number of times.
+pub(crate) fn retry_again<T>(mut act: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 0..32 {
+        match act() {
+            Err(Errno::AGAIN) => {}
+            result => return result,
+        }
+    }
+    act()
+}

@@ -1,0 +1,43 @@
+//! The values that Docker gives to what nobody asked about.
+
+/// The size of `/dev/shm`.
+pub(super) const SHM_SIZE: u64 = 64 << 20;
+
+/// The host name of every step: it ends up in outputs, and must not change them.
+pub(super) const STEP_HOSTNAME: &str = "buildkitsandbox";
+
+/// Steps end before the program that runs them.
+pub(super) const STEP_OOM_SCORE_ADJ: i32 = 100;
+
+/// Paths that only tell about, or act on, the host.
+const MASKED_PATHS: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/devices/system/cpu/cpu0/thermal_throttle",
+];
+
+/// Paths that can be read and not written.
+pub(super) const READONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Kernel parameters of every network namespace of a container's own.
+pub(super) const NETWORK_SYSCTLS: [(&str, &str); 2] =
+    [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")];
+
+/// Returns the paths to mask, one for each processor among them.
+pub(super) fn masked_paths() -> Vec<String> {
+    let mut paths = MASKED_PATHS.map(str::to_owned).to_vec();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    paths.extend((1..processors).map(|number| format!("/sys/devices/system/cpu/cpu{number}/thermal_throttle")));
+    paths
+}

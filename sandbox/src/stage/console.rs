@@ -1,0 +1,39 @@
+//! A terminal of the container's own: a fresh pty of its own devpts, never the caller's terminal.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+
+use super::targets::{Kind, Tree};
+use super::{Act, Doing};
+use crate::mounts::{Depth, attach, clone_mount};
+
+/// The two ends of a terminal.
+pub(super) struct Terminal {
+    pub(super) master: OwnedFd,
+    pub(super) slave: OwnedFd,
+}
+
+/// Opens a pty in an attached devpts, and puts its slave on `/dev/console`.
+pub(super) fn open(devpts: &OwnedFd, size: (u16, u16), uid: u32, tree: &mut Tree<'_>) -> Act<Terminal> {
+    let act = || "open a terminal".to_owned();
+    // Through the descriptor of the devpts itself: no name in the image is involved.
+    let master = rustix::fs::openat(devpts, "ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+        .doing(act)?;
+    rustix::pty::unlockpt(&master).doing(act)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(act)?;
+    if size != (0, 0) {
+        let size = Winsize { ws_col: size.0, ws_row: size.1, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&master, size).doing(act)?;
+    }
+    // The group stays what the devpts gives.
+    rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None::<Gid>).doing(act)?;
+    let act = || "put the terminal on `/dev/console`".to_owned();
+    let target = tree.provide("/dev/console", Kind::File, true)?;
+    let mount = clone_mount(slave.as_fd(), Depth::One).doing(act)?;
+    attach(mount.as_fd(), target.as_fd()).doing(act)?;
+    Ok(Terminal { master, slave })
+}

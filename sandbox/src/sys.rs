@@ -1,0 +1,276 @@
+//! The system calls that neither rustix nor nix offers, each behind a safe function.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::process::Pid;
+
+/// The flag of `clone3`, which libc's constant is too narrow for.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Which side of a [`clone`] this is.
+pub(crate) enum Cloned {
+    /// The new process.
+    Child,
+    /// The old one, holding the new one's pid and pidfd.
+    Parent(Pid, OwnedFd),
+}
+
+/// Copies this single-threaded process into new namespaces (`clone3`), born in `cgroup` if one is given.
+///
+/// Fails with `EINVAL` in a process that has other threads: their locks would stay held for ever in the copy.
+pub(crate) fn clone(flags: u64, sibling: bool, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    // SAFETY: unshare(CLONE_VM | CLONE_SIGHAND) takes no pointers. In a single-threaded process it does nothing,
+    // in any other it fails: the kernel's own proof of what the clone below depends on.
+    if unsafe { libc::unshare(libc::CLONE_VM | libc::CLONE_SIGHAND) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut pidfd: RawFd = -1;
+    let mut flags = flags | libc::CLONE_PIDFD as u64;
+    // SAFETY: clone_args is a plain C struct of integers, for which all zeroes is a valid value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    if let Some(cgroup) = cgroup {
+        flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    if sibling {
+        // The exit signal of a sibling is its creator's own; naming one is an error.
+        flags |= libc::CLONE_PARENT as u64;
+    } else {
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
+    args.flags = flags;
+    args.pidfd = ptr::from_mut(&mut pidfd) as u64;
+    // SAFETY: `args` and `pidfd` live across the call. Without CLONE_VM the child has its own copy of the memory and
+    // goes on with this stack, as after fork; being single-threaded (checked above), no lock is held in the copy.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, ptr::from_mut(&mut args), size_of::<libc::clone_args>()) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: the kernel stored a new descriptor of ours in `pidfd` (CLONE_PIDFD).
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pid = Pid::from_raw(pid as i32).expect("clone3 returns a positive pid to the parent");
+            Ok(Cloned::Parent(pid, pidfd))
+        }
+    }
+}
+
+/// Takes over a descriptor that was inherited by number.
+///
+/// Must be called once at most for a number, before anything else in the process opens descriptors.
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD reads a flag of a number and touches no memory.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the number is open (checked above), and by this function's contract nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Ends this process at once: nothing registered for a normal exit runs.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit takes a number and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Closes every descriptor but the sorted `keep`.
+pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut next = 0_u32;
+    for &number in keep {
+        let number = number as u32;
+        if number > next {
+            close_range(next, number - 1, 0)?;
+        }
+        next = number + 1;
+    }
+    close_range(next, u32::MAX, 0)
+}
+
+/// Marks every descriptor from `first` on as closing on exec.
+pub(crate) fn cloexec_from(first: RawFd) -> io::Result<()> {
+    close_range(first as u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: close_range takes numbers only. The callers are stages that own their whole descriptor table.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The argument of `mount_setattr(2)`.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct MountAttr {
+    /// Attributes to set.
+    pub(crate) set: u64,
+    /// Attributes to clear.
+    pub(crate) clear: u64,
+    /// Propagation (`MS_PRIVATE` and so on), 0 for no change.
+    pub(crate) propagation: u64,
+    /// A user namespace for an id-mapped mount.
+    pub(crate) userns: u64,
+}
+
+/// Changes the attributes of the mount that `mount` is the top of, and of those below it if `recursive`.
+pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attr: &MountAttr) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a valid C string, `attr` is live and of the size that is passed.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, ptr::from_ref(attr), size_of::<MountAttr>())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// One instruction of a classic BPF program, in the kernel's layout.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BpfInstruction {
+    /// What to do.
+    pub(crate) code: u16,
+    /// Instructions to skip if a jump's condition holds.
+    pub(crate) jump_true: u8,
+    /// Instructions to skip if not.
+    pub(crate) jump_false: u8,
+    /// The operand.
+    pub(crate) operand: u32,
+}
+
+#[repr(C)]
+struct BpfProgram {
+    length: u16,
+    instructions: *const BpfInstruction,
+}
+
+/// Puts this process under a seccomp filter.
+pub(crate) fn seccomp_filter(instructions: &[BpfInstruction], flags: u64) -> io::Result<()> {
+    let length = u16::try_from(instructions.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = BpfProgram { length, instructions: instructions.as_ptr() };
+    // SAFETY: `program` has the layout of sock_fprog and points at `length` live instructions; the kernel copies them.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, ptr::from_ref(&program)) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Tells whether the kernel knows a seccomp action.
+pub(crate) fn seccomp_action_available(action: u32) -> bool {
+    // SAFETY: the kernel reads one u32 from the live `action`.
+    unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, ptr::from_ref(&action)) == 0 }
+}
+
+/// Leaves the session keyring for a new empty one.
+pub(crate) fn join_new_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring; nothing is read or written.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<u8>()) };
+    if result >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives every signal its default action and blocks none.
+pub(crate) fn reset_signals() {
+    // SAFETY: sigaction and sigset_t are plain C structs, all zeroes is SIG_DFL with no flags and an empty set; the
+    // failures for SIGKILL, SIGSTOP and libc's own signals change nothing.
+    unsafe {
+        let action: libc::sigaction = std::mem::zeroed();
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::sigaction(signal, &raw const action, ptr::null_mut());
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+/// How a child ended, as `wait4` tells it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waited {
+    /// The status word.
+    pub(crate) status: i32,
+    /// User and system time of the child and its reaped descendants, in microseconds.
+    pub(crate) cpu_us: u64,
+    /// The biggest resident set among them, in KiB.
+    pub(crate) max_rss_kib: u64,
+}
+
+/// Reaps a child that has ended or ends soon.
+pub(crate) fn wait_with_usage(pid: Pid) -> io::Result<Waited> {
+    let mut status = 0;
+    // SAFETY: rusage is a plain C struct of integers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both pointers are to live values of the right type.
+        let result = unsafe { libc::wait4(pid.as_raw_nonzero().get(), &raw mut status, 0, &raw mut usage) };
+        if result >= 0 {
+            let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+            let cpu_us = micros(usage.ru_utime) + micros(usage.ru_stime);
+            return Ok(Waited { status, cpu_us, max_rss_kib: usage.ru_maxrss as u64 });
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Sets the up flag of the loopback link of this network namespace.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    // SAFETY: the descriptor is new and owned here; ifreq is a plain C struct whose name stays NUL-terminated, and
+    // both calls read and write only the live `request`.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if socket == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        let socket = OwnedFd::from_raw_fd(socket);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        if libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS as _, &raw mut request) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
+        if libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Sets the execution domain of this process.
+pub(crate) fn personality(persona: u64) -> io::Result<()> {
+    // SAFETY: personality takes a number.
+    let result = unsafe { libc::personality(persona as libc::c_ulong) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Returns the number of the pty of which `fd` is the master; fails on anything else.
+pub(crate) fn pty_number(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut number: libc::c_uint = 0;
+    // SAFETY: TIOCGPTN writes one unsigned int to the live `number`.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGPTN as _, &raw mut number) };
+    if result == 0 { Ok(number) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets a resource limit of this process; `u64::MAX` is no limit.
+pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` is live, and the call with no pid and no old value only reads it.
+    let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::from_ref(&limit), ptr::null::<u8>()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Moves `channel` to the number `last` (kept closing on exec) and closes everything above it.
+///
+/// For a stage right before it executes a program: nothing else that it opened is used any more.
+pub(crate) fn keep_as_last(channel: OwnedFd, last: RawFd) -> io::Result<()> {
+    use std::os::fd::IntoRawFd as _;
+    let number = channel.into_raw_fd();
+    if number != last {
+        // SAFETY: dup3 takes numbers; the caller owns the whole table and uses nothing at `last`.
+        if unsafe { libc::dup3(number, last, libc::O_CLOEXEC) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    close_range(last as u32 + 1, u32::MAX, 0)
+}
