@@ -1,1 +1,13 @@
-//! Text to model, without I/O: Dockerfiles, ignore files, lint.
+//! Text to model, without I/O: Dockerfiles, ignore files, check rules.
+//!
+//! - [`dockerfile`] reads a text into instructions that know where they stand, and reports everything wrong with it;
+//! - [`lower`] brings instructions down to a graph of steps; what it has to know from outside, it asks;
+//! - [`ignore`] says which paths of a context are left out;
+//! - [`lint`] checks a Dockerfile against rules that no build needs to pass.
+//!
+//! Nothing here opens a file or a connection, so nothing here can fail but by what is written in the text.
+
+pub mod dockerfile;
+pub mod ignore;
+pub mod lint;
+pub mod lower;

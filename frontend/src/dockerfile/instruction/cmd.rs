@@ -1,0 +1,38 @@
+//! `CMD`: the default command of a container, or the default arguments of its entrypoint.
+
+use rbuild_model::span::Diagnostic;
+
+use super::{Args, Command, Heredocs, Instruction, InstructionKind, InstructionSpec};
+use crate::lower::{StageState, go};
+
+/// `CMD`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cmd {
+    /// The command.
+    pub command: Command,
+}
+
+pub(super) const SPEC: InstructionSpec = InstructionSpec {
+    name: "CMD",
+    summary: "set the default command",
+    flags: &[],
+    ignores_flags: false,
+    heredocs: Heredocs::No,
+    parse,
+};
+
+fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
+    Some(InstructionKind::Cmd(Cmd { command: Command::parse(args)? }))
+}
+
+impl Cmd {
+    pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
+        let argv = self.command.argv(&stage.shell());
+        let text = format!("CMD {}", go::quoted_list(&argv));
+        stage.config.config.cmd = Some(argv);
+        stage.config.config.args_escaped = true;
+        stage.cmd_set = true;
+        stage.commit(text, None);
+        Ok(())
+    }
+}

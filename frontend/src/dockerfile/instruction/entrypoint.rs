@@ -1,0 +1,39 @@
+//! `ENTRYPOINT`: the program that a container always runs. It drops a CMD that the base brought along.
+
+use rbuild_model::span::Diagnostic;
+
+use super::{Args, Command, Heredocs, Instruction, InstructionKind, InstructionSpec};
+use crate::lower::{StageState, go};
+
+/// `ENTRYPOINT`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrypoint {
+    /// The command.
+    pub command: Command,
+}
+
+pub(super) const SPEC: InstructionSpec = InstructionSpec {
+    name: "ENTRYPOINT",
+    summary: "set the program that always runs",
+    flags: &[],
+    ignores_flags: false,
+    heredocs: Heredocs::No,
+    parse,
+};
+
+fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
+    Some(InstructionKind::Entrypoint(Entrypoint { command: Command::parse(args)? }))
+}
+
+impl Entrypoint {
+    pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
+        let argv = self.command.argv(&stage.shell());
+        let text = format!("ENTRYPOINT {}", go::quoted_list(&argv));
+        stage.config.config.entrypoint = (!argv.is_empty()).then_some(argv);
+        if !stage.cmd_set {
+            stage.config.config.cmd = None;
+        }
+        stage.commit(text, None);
+        Ok(())
+    }
+}

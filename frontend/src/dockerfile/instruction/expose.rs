@@ -1,0 +1,118 @@
+//! `EXPOSE`: ports that the image listens on.
+
+use std::collections::BTreeSet;
+
+use rbuild_model::image_config::Empty;
+use rbuild_model::span::Diagnostic;
+
+use super::{Args, Heredocs, Instruction, InstructionKind, InstructionSpec, Word};
+use crate::dockerfile::text::Slice;
+use crate::lower::StageState;
+
+/// `EXPOSE`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expose {
+    /// Ports as written; each is expanded and split again into words.
+    pub ports: Vec<Word>,
+}
+
+pub(super) const SPEC: InstructionSpec = InstructionSpec {
+    name: "EXPOSE",
+    summary: "describe the ports that the image listens on",
+    flags: &[],
+    ignores_flags: false,
+    heredocs: Heredocs::No,
+    parse,
+};
+
+fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
+    let ports: Vec<Word> = args.rest.fields().iter().map(Slice::word).collect();
+    if ports.is_empty() {
+        return args.fail("EXPOSE requires at least one argument");
+    }
+    Some(InstructionKind::Expose(Expose { ports }))
+}
+
+impl Expose {
+    pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
+        let mut found = BTreeSet::new();
+        for word in &self.ports {
+            for text in stage.expand_words(word)? {
+                let ports = parse_port(&text).map_err(|error| stage.error(word.span, error.to_string()))?;
+                found.extend(ports.entries());
+            }
+        }
+        let texts: Vec<String> = found.iter().cloned().collect();
+        stage.config.config.exposed_ports.extend(found.into_iter().map(|port| (port, Empty {})));
+        stage.commit(format!("EXPOSE [{}]", texts.join(" ")), None);
+        Ok(())
+    }
+}
+
+/// The ports that one argument of EXPOSE names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
+    /// The protocol in lower case.
+    pub protocol: String,
+    /// Whether the argument also names an address or a port of the host, which mean nothing here.
+    pub has_host_part: bool,
+}
+
+impl PortRange {
+    /// Returns the ports as an image config lists them.
+    pub fn entries(&self) -> impl Iterator<Item = String> + '_ {
+        (self.first..=self.last).map(|port| format!("{port}/{}", self.protocol))
+    }
+}
+
+/// What is wrong with an argument of EXPOSE.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// The port is no number or range of numbers up to 65535.
+    #[error("invalid containerPort: {text}")]
+    Port {
+        /// The text in its place.
+        text: String,
+    },
+    /// The protocol is none of tcp, udp, sctp.
+    #[error("invalid port: {whole:?}: invalid proto: {protocol}")]
+    Protocol {
+        /// The whole argument.
+        whole: String,
+        /// The text behind the slash.
+        protocol: String,
+    },
+}
+
+/// Reads `[[address:]host-port:]port[-port][/protocol]`.
+pub fn parse_port(text: &str) -> Result<PortRange, PortError> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, ""));
+    let protocol = if protocol.is_empty() { "tcp".to_owned() } else { protocol.to_lowercase() };
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return Err(PortError::Protocol { whole: text.to_owned(), protocol });
+    }
+    let (has_host_part, range) = match ports.rsplit_once(':') {
+        Some((_, range)) => (true, range),
+        None => (false, ports),
+    };
+    let wrong = || PortError::Port { text: range.to_owned() };
+    let number = |text: &str| {
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            text.parse::<u16>().map_err(|_| wrong())
+        } else {
+            Err(wrong())
+        }
+    };
+    let (first, last) = match range.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(range)?, number(range)?),
+    };
+    if first > last {
+        return Err(wrong());
+    }
+    Ok(PortRange { first, last, protocol, has_host_part })
+}

@@ -1,0 +1,174 @@
+//! Ignore files (`.dockerignore`): which paths of a context are left out.
+//!
+//! Every pattern is matched against the path and against each folder above it, in the order of the file, and the last
+//! one that matches decides. Unlike git's, a pattern without a slash matches at the root only, and `!` reaches
+//! below folders that are left out.
+//!
+//! ```
+//! use rbuild_frontend::ignore::Ignore;
+//! let ignore = Ignore::parse("*.log\n!keep.log\n**/tmp\n")?;
+//! assert!(ignore.ignores("a.log"));
+//! assert!(!ignore.ignores("keep.log"));
+//! assert!(ignore.ignores("x/tmp/y"));
+//! assert_eq!(ignore.verdict("keep.log").rule.map(|rule| rule.line), Some(2));
+//! # Ok::<(), rbuild_frontend::ignore::IgnoreError>(())
+//! ```
+
+mod pattern;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use pattern::{Outcome, Pattern};
+
+/// A parsed ignore file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ignore {
+    rules: Vec<Rule>,
+}
+
+/// One line of an ignore file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The 1-based line.
+    pub line: usize,
+    /// The line's pattern as written, with its `!`.
+    pub text: String,
+    /// Whether the rule takes paths back in.
+    pub exception: bool,
+    pattern: Pattern,
+}
+
+/// What an ignore file says about a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict<'a> {
+    /// Whether the path is left out.
+    pub ignored: bool,
+    /// The rule that decided; `None` if none matched.
+    pub rule: Option<&'a Rule>,
+}
+
+/// What is wrong with an ignore file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IgnoreError {
+    /// A `!` with nothing behind it.
+    #[error("line {line}: illegal exclusion pattern: \"!\"")]
+    EmptyException {
+        /// The 1-based line.
+        line: usize,
+    },
+    /// A pattern that cannot be read.
+    #[error("line {line}: syntax error in pattern: {text:?}")]
+    Syntax {
+        /// The 1-based line.
+        line: usize,
+        /// The pattern.
+        text: String,
+    },
+}
+
+impl Ignore {
+    /// Reads an ignore file.
+    pub fn parse(text: &str) -> Result<Self, IgnoreError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut rules = Vec::new();
+        for (at, line) in text.lines().enumerate() {
+            if !line.starts_with('#') {
+                rules.extend(parse_rule(line, at + 1)?);
+            }
+        }
+        Ok(Self { rules })
+    }
+
+    /// Makes rules of patterns given one by one (`--exclude`), where a leading `/` keeps its meaning of an absolute path.
+    pub fn from_patterns<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Result<Self, IgnoreError> {
+        let mut rules = Vec::new();
+        for (at, text) in patterns.into_iter().enumerate() {
+            // An absolute path is no path below the root, so it matches nothing; but it must be readable.
+            let absolute = text.trim_start_matches('!').trim_start().starts_with('/');
+            let rule = parse_rule(text, at + 1)?;
+            rules.extend(rule.filter(|_| !absolute));
+        }
+        Ok(Self { rules })
+    }
+
+    /// Returns whether there are no rules.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Returns the rules in order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Returns whether some rule takes paths back in.
+    pub fn has_exceptions(&self) -> bool {
+        self.rules.iter().any(|rule| rule.exception)
+    }
+
+    /// Returns whether a rule leaves out all there is: `*`, `**` or `**/*`.
+    pub fn ignores_everything(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.exception && matches!(rule.text.as_str(), "*" | "**" | "**/*"))
+    }
+
+    /// Says whether a path is left out, and which rule says so. Paths are relative to the root, with `/` between
+    /// their elements and none at either end.
+    pub fn verdict(&self, path: &str) -> Verdict<'_> {
+        // The last rule that matches decides, so the search begins at the end.
+        match self.rules.iter().rev().find(|rule| rule.pattern.matches_or_above(path)) {
+            Some(rule) => Verdict { ignored: !rule.exception, rule: Some(rule) },
+            None => Verdict { ignored: false, rule: None },
+        }
+    }
+
+    /// Says whether a path is left out.
+    pub fn ignores(&self, path: &str) -> bool {
+        self.verdict(path).ignored
+    }
+
+    /// Returns whether everything below a folder is left out, so that a walk need not go in.
+    pub fn prunes(&self, folder: &str) -> bool {
+        let mut ignored = false;
+        for rule in &self.rules {
+            if rule.exception {
+                // Whatever this rule may take back in below the folder has to be looked for.
+                ignored &= rule.pattern.below(folder) == Outcome::Never;
+            } else if rule.pattern.matches_or_above(folder) {
+                ignored = true;
+            }
+        }
+        ignored
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn parse_rule(line: &str, number: usize) -> Result<Option<Rule>, IgnoreError> {
+    let text = line.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (exception, body) = match text.strip_prefix('!') {
+        Some(rest) => (true, rest.trim()),
+        None => (false, text),
+    };
+    if exception && body.is_empty() {
+        return Err(IgnoreError::EmptyException { line: number });
+    }
+    let cleaned = crate::lower::path::clean(body);
+    let cleaned = cleaned.strip_prefix('/').unwrap_or(&cleaned);
+    let pattern =
+        Pattern::parse(cleaned).ok_or_else(|| IgnoreError::Syntax { line: number, text: body.to_owned() })?;
+    // What leads out of the root, and the root itself, are nothing that is walked over.
+    if matches!(cleaned, "" | "." | "..") || cleaned.starts_with("../") {
+        return Ok(None);
+    }
+    let text = if exception { format!("!{body}") } else { body.to_owned() };
+    Ok(Some(Rule { line: number, text, exception, pattern }))
+}

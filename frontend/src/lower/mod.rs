@@ -1,0 +1,150 @@
+//! Dockerfiles to graphs: what the instructions mean.
+//!
+//! [`lower`] does no I/O. Where it has to know what lies outside, such as what an image name stands for today, it
+//! returns [`Lowering::Needs`] with every question it can already ask; the caller answers and calls again. Lowering is
+//! cheap, so starting over costs less than keeping its state would.
+//!
+//! 1. `plan` finds, for each platform, what the target needs: the stages reachable over FROM, COPY and mounts, the
+//!    base of each, and the triggers that bases bring along. Stages that nobody needs are not looked at.
+//! 2. `state` walks through the needed stages in the order of the file; the files of the instructions say
+//!    what each does. Equal steps become one step, also across stages and platforms.
+
+pub(crate) mod exec;
+pub(crate) mod go;
+pub(crate) mod path;
+pub(crate) mod transfer;
+
+mod options;
+mod plan;
+mod remote;
+mod scope;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use rbuild_model::graph::{Graph, GraphBuilder, StepId};
+use rbuild_model::image_config::{History, ImageConfig};
+use rbuild_model::platform::Platform;
+use rbuild_model::span::{Diagnostic, Location};
+
+use crate::dockerfile::Dockerfile;
+pub use options::{Answer, Answers, Asked, Entitlement, ImageAnswer, LowerOptions, NoCache, Question};
+pub use remote::{GitUrlError, is_git_url, parse_git_url};
+pub(crate) use state::StageState;
+
+/// What became of lowering.
+#[derive(Clone, Debug)]
+pub enum Lowering {
+    /// Something has to be known first.
+    Needs(Vec<Asked>),
+    /// All is known.
+    Ready(Box<Lowered>),
+}
+
+/// A Dockerfile brought down to steps.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The steps of every platform.
+    pub graph: Graph,
+    /// What comes out, one a platform, in the order they were asked for.
+    pub targets: Vec<Target>,
+    /// Findings of check rules, each once, in the order of the text.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What comes out for one platform.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The platform that was asked for.
+    pub requested: Platform,
+    /// The stage's name, `default` for one without.
+    pub stage: String,
+    /// The step whose result is the root file system.
+    pub root: StepId,
+    /// The config, with layers and history of the base image only: those of the build are `history`.
+    pub config: ImageConfig,
+    /// What the build adds to the history, oldest first.
+    pub history: Vec<HistoryItem>,
+    /// The time in Unix seconds that the build is said to happen at (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<i64>,
+}
+
+/// One act of the build in the image's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryItem {
+    /// The entry, without its time.
+    pub entry: History,
+    /// The step that makes its layer; `None` for an act that makes none.
+    pub layer: Option<StepId>,
+    /// The line it comes from.
+    pub location: Option<Location>,
+}
+
+/// Why a Dockerfile cannot be lowered.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", .diagnostics.first().map(ToString::to_string).unwrap_or_default())]
+pub struct LowerError {
+    /// What is wrong, at least one finding.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Findings of check rules up to there.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Brings a Dockerfile down to steps.
+///
+/// The Dockerfile must have been parsed without errors: what could not be read is not there to be lowered.
+pub fn lower(
+    dockerfile: &Dockerfile,
+    options: &LowerOptions,
+    answers: &Answers,
+) -> Result<Lowering, LowerError> {
+    let mut questions: Vec<Asked> = Vec::new();
+    let mut plans = Vec::new();
+    let mut warnings = Vec::new();
+    let mut errors = Vec::new();
+    for platform in options.distinct_platforms() {
+        let mut planner = plan::Planner::new(dockerfile, options, answers, platform);
+        let outcome = planner.plan();
+        warnings.append(&mut planner.warnings);
+        match outcome {
+            Ok(plan::Outcome::Ready(plan)) => plans.push(plan),
+            Ok(plan::Outcome::Needs(needs)) => {
+                for asked in needs {
+                    if !questions.iter().any(|known| known.question == asked.question) {
+                        questions.push(asked);
+                    }
+                }
+            }
+            Err(error) => errors.push(*error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(LowerError { diagnostics: dedup(errors), warnings: dedup(warnings) });
+    }
+    if !questions.is_empty() {
+        return Ok(Lowering::Needs(questions));
+    }
+    let mut builder = GraphBuilder::new();
+    let mut targets = Vec::new();
+    for plan in &plans {
+        match state::build(dockerfile, options, plan, &mut builder, &mut warnings) {
+            Ok(target) => targets.push(target),
+            Err(error) => {
+                return Err(LowerError { diagnostics: vec![*error], warnings: dedup(warnings) });
+            }
+        }
+    }
+    Ok(Lowering::Ready(Box::new(Lowered { graph: builder.finish(), targets, warnings: dedup(warnings) })))
+}
+
+/// Brings findings into the order of the text, each once: platforms share them.
+fn dedup(mut findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    findings.sort_by_key(|finding| finding.labels.first().map_or(0, |label| label.span.start));
+    let mut result: Vec<Diagnostic> = Vec::with_capacity(findings.len());
+    for finding in findings {
+        if !result.iter().rev().take(64).any(|known| *known == finding) {
+            result.push(finding);
+        }
+    }
+    result
+}

@@ -1,0 +1,523 @@
+//! Which stages a target needs, and what each stands on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+use rbuild_model::span::{Diagnostic, Location, Source, Span, nearest};
+use rbuild_model::step;
+
+use super::options::{Answer, Answers, Asked, ImageAnswer, LowerOptions, Question};
+use super::scope::{self, GlobalScope};
+use crate::dockerfile::expand::{self, Mode};
+use crate::dockerfile::instruction::{Instruction, InstructionKind, Word};
+use crate::dockerfile::stage::{self, Stage};
+use crate::dockerfile::{Dockerfile, parse_trigger};
+
+/// The name of the empty image.
+const SCRATCH: &str = "scratch";
+
+/// What a stage stands on.
+#[derive(Clone, Debug)]
+pub(super) enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// An image.
+    Image(Box<ImageAnswer>),
+    /// A tree without a config.
+    Tree(step::Source),
+}
+
+/// Where the files of a `--from` or mount `from` come from.
+#[derive(Clone, Debug)]
+pub(super) enum FileSource {
+    Stage(usize),
+    Base(Base),
+}
+
+/// A stage that the target needs.
+#[derive(Clone, Debug)]
+pub(super) struct StagePlan<'a> {
+    pub(super) stage: Stage<'a>,
+    pub(super) base: Base,
+    /// What `--platform` or the build says.
+    pub(super) platform: Platform,
+    /// The triggers of the base, run before the body.
+    pub(super) triggers: Vec<Arc<Instruction>>,
+    /// Whether a named context stands for the stage, so that its body is not run.
+    pub(super) replaced: bool,
+}
+
+/// All that lowering for one platform needs to know.
+#[derive(Clone, Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) platform: Platform,
+    pub(super) scope: GlobalScope,
+    /// By the position of the stage; stages that are not needed are missing.
+    pub(super) needed: BTreeMap<usize, StagePlan<'a>>,
+    /// Sources of `--from` and `from`, by name as written.
+    pub(super) sources: BTreeMap<String, FileSource>,
+    pub(super) target: usize,
+    pub(super) target_name: String,
+    /// Whether displays name the stage.
+    pub(super) name_stages: bool,
+}
+
+pub(super) enum Outcome<'a> {
+    Needs(Vec<Asked>),
+    Ready(Plan<'a>),
+}
+
+type Failure = Box<Diagnostic>;
+
+pub(super) struct Planner<'a> {
+    dockerfile: &'a Dockerfile,
+    options: &'a LowerOptions,
+    answers: &'a Answers,
+    platform: &'a Platform,
+    stages: Vec<Stage<'a>>,
+    scope: GlobalScope,
+    asked: Vec<Asked>,
+    needed: BTreeMap<usize, StagePlan<'a>>,
+    visited: Vec<bool>,
+    sources: BTreeMap<String, FileSource>,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        dockerfile: &'a Dockerfile,
+        options: &'a LowerOptions,
+        answers: &'a Answers,
+        platform: &'a Platform,
+    ) -> Self {
+        let stages = dockerfile.stages();
+        Self {
+            dockerfile,
+            options,
+            answers,
+            platform,
+            visited: vec![false; stages.len()],
+            stages,
+            scope: GlobalScope::default(),
+            asked: Vec::new(),
+            needed: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn plan(&mut self) -> Result<Outcome<'a>, Failure> {
+        let target = self.target()?;
+        let target_name = match (&self.options.target, self.stages[target].name()) {
+            (_, Some(name)) => name,
+            (Some(written), None) => written.clone(),
+            (None, None) => "default".to_owned(),
+        };
+        let predefined = scope::predefined(self.options, self.platform, &target_name);
+        let source = &self.dockerfile.source;
+        let warnings = &mut self.warnings;
+        self.scope = scope::global(self.dockerfile, self.options, predefined, &mut |span, unset, scope| {
+            let known = scope.values.keys().map(String::as_str);
+            warnings.extend(undefined_variables("UndefinedVar", source, span, unset, known));
+        })?;
+        let mut work = vec![target];
+        while let Some(index) = work.pop() {
+            self.visit(index, &mut work)?;
+        }
+        if !self.asked.is_empty() {
+            return Ok(Outcome::Needs(std::mem::take(&mut self.asked)));
+        }
+        let implicit = self.sources.values().any(|source| matches!(source, FileSource::Base(_)));
+        Ok(Outcome::Ready(Plan {
+            platform: self.platform.clone(),
+            scope: std::mem::take(&mut self.scope),
+            name_stages: self.stages.len() > 1 || implicit,
+            needed: std::mem::take(&mut self.needed),
+            sources: std::mem::take(&mut self.sources),
+            target,
+            target_name,
+        }))
+    }
+
+    fn error(&self, span: Span, message: impl Into<String>) -> Failure {
+        Box::new(Diagnostic::error(&self.dockerfile.source, span, message))
+    }
+
+    fn target(&self) -> Result<usize, Failure> {
+        let Some(last) = self.stages.len().checked_sub(1) else {
+            return Err(self.error(Span::default(), "dockerfile contains no stages to build"));
+        };
+        let Some(written) = &self.options.target else { return Ok(last) };
+        if let Some(stage) = stage::find(&self.stages, written) {
+            return Ok(stage.index);
+        }
+        if let Ok(index) = written.parse::<usize>()
+            && index <= last
+        {
+            return Ok(index);
+        }
+        let names: Vec<String> = self.stages.iter().filter_map(Stage::name).collect();
+        let near = nearest(written, names.iter().map(String::as_str));
+        let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+        let mut error = Diagnostic::error(
+            &self.dockerfile.source,
+            Span::default(),
+            format!("target stage {written:?} could not be found{hint}"),
+        );
+        // The mistake is on the command line: no line of the file is at fault.
+        error.labels.clear();
+        if !names.is_empty() {
+            error = error.with_help(format!("the stages are {}", names.join(", ")));
+        }
+        Err(Box::new(error))
+    }
+
+    /// Takes in a stage and the stages below it, lowest first.
+    fn visit(&mut self, index: usize, work: &mut Vec<usize>) -> Result<(), Failure> {
+        let mut chain = Vec::new();
+        let mut next = Some(index);
+        while let Some(index) = next {
+            if self.visited[index] {
+                break;
+            }
+            self.visited[index] = true;
+            let plan = self.base(index)?;
+            next = match &plan {
+                Some(StagePlan { base: Base::Stage(below), .. }) => Some(*below),
+                _ => None,
+            };
+            chain.push((index, plan));
+        }
+        for (index, plan) in chain.into_iter().rev() {
+            // A stage whose base is not known yet still says what else it needs.
+            let mut body = Vec::new();
+            if plan.as_ref().is_none_or(|plan| !plan.replaced) {
+                body.extend(self.stages[index].body);
+            }
+            let mut plan = plan;
+            if let Some(plan) = &mut plan {
+                plan.triggers = self.triggers(plan)?;
+            }
+            let triggers = plan.as_ref().map(|plan| plan.triggers.clone()).unwrap_or_default();
+            let head = self.stages[index].head.span;
+            for trigger in &triggers {
+                for from in trigger.sources() {
+                    self.file_source(index, &Word::new(from.value.clone(), head), trigger, work)?;
+                }
+            }
+            for instruction in body {
+                for from in instruction.sources() {
+                    self.file_source(index, from, instruction, work)?;
+                }
+            }
+            if let Some(plan) = plan {
+                self.needed.insert(index, plan);
+            }
+        }
+        Ok(())
+    }
+
+    /// Expands a text of a FROM line.
+    fn expand(&mut self, word: &Word) -> Result<String, Failure> {
+        let mode = Mode::argument(self.dockerfile.directives.escape());
+        let expanded = expand::expand(&word.value, mode, &self.scope)
+            .map_err(|error| self.error(word.span, error.to_string()))?;
+        let known: Vec<&str> = self.scope.values.keys().map(String::as_str).collect();
+        self.warnings.extend(undefined_variables(
+            "UndefinedArgInFrom",
+            &self.dockerfile.source,
+            word.span,
+            &expanded.unset,
+            known,
+        ));
+        Ok(expanded.text)
+    }
+
+    /// Finds what a stage stands on; `None` if that has to be asked.
+    fn base(&mut self, index: usize) -> Result<Option<StagePlan<'a>>, Failure> {
+        let stage = self.stages[index];
+        let mut platform = self.platform.clone();
+        let mut platform_written = false;
+        if let Some(word) = &stage.from.platform {
+            let text = self.expand(word)?;
+            if text.is_empty() {
+                let message = format!("empty platform value from expression {}", word.value);
+                return Err(self.error(word.span, message));
+            }
+            platform = text.parse().map_err(|error| {
+                let mut error: Diagnostic = *self.error(word.span, format!("{error}"));
+                error.help = Some("write a platform like linux/amd64, or $BUILDPLATFORM".to_owned());
+                Box::new(error)
+            })?;
+            platform_written = true;
+        }
+        let plan = |base, replaced| {
+            Some(StagePlan { stage, base, platform: platform.clone(), triggers: Vec::new(), replaced })
+        };
+        // A context of the stage's own name stands for all of it.
+        if let Some(name) = &stage.from.name
+            && let Some(context) = self.options.named_context(&name.value, &platform).map(str::to_owned)
+        {
+            let base = self.context(&context, &platform, stage.head.span);
+            return Ok(base.and_then(|base| plan(base, true)));
+        }
+        let image = self.expand(&stage.from.image)?;
+        if image.is_empty() {
+            let message = format!("base name ({}) should not be blank", stage.from.image.value);
+            return Err(self.error(stage.from.image.span, message));
+        }
+        if image == SCRATCH {
+            return Ok(plan(Base::Scratch, false));
+        }
+        if let Some(context) = self.options.named_context(&image, &platform).map(str::to_owned) {
+            let base = self.context(&context, &platform, stage.head.span);
+            return Ok(base.and_then(|base| plan(base, false)));
+        }
+        if let Some(below) = self.earlier_stage(index, &image) {
+            return Ok(plan(Base::Stage(below), false));
+        }
+        let any = !platform_written && !self.options.platforms_chosen;
+        let base = self.image(&image, &platform, any, stage.from.image.span)?;
+        Ok(base.and_then(|base| plan(base, false)))
+    }
+
+    /// Finds the nearest stage of a name above a FROM.
+    fn earlier_stage(&self, index: usize, name: &str) -> Option<usize> {
+        let name = name.to_lowercase();
+        self.stages[..index]
+            .iter()
+            .rev()
+            .find(|stage| stage.name().as_deref() == Some(&*name))
+            .map(|stage| stage.index)
+    }
+
+    fn ask(&mut self, question: Question, span: Span, near: Option<String>) {
+        if !self.asked.iter().any(|asked| asked.question == question) {
+            let location = Location { source: Arc::clone(&self.dockerfile.source), span };
+            self.asked.push(Asked { question, location, near });
+        }
+    }
+
+    fn context(&mut self, name: &str, platform: &Platform, span: Span) -> Option<Base> {
+        let question = Question::Context { name: name.to_owned(), platform: platform.clone() };
+        match self.answers.get(&question) {
+            Some(answer) => Some(base_of(answer)),
+            None => {
+                self.ask(question, span, None);
+                None
+            }
+        }
+    }
+
+    fn image(
+        &mut self,
+        name: &str,
+        platform: &Platform,
+        any: bool,
+        span: Span,
+    ) -> Result<Option<Base>, Failure> {
+        let reference: Reference = name
+            .parse()
+            .map_err(|error| self.error(span, format!("failed to parse stage name {name:?}: {error}")))?;
+        let reference = reference.with_default_tag();
+        let question = Question::Image { reference, platform: platform.clone(), any_platform: any };
+        if let Some(answer) = self.answers.get(&question) {
+            let base = base_of(answer);
+            if let Base::Image(image) = &base
+                && (image.platform.os != platform.os || image.platform.architecture != platform.architecture)
+            {
+                self.warnings.push(Diagnostic::warning(
+                    "InvalidBaseImagePlatform",
+                    &self.dockerfile.source,
+                    span,
+                    format!(
+                        "base image {name} was pulled with platform {:?}, expected {:?} for current build",
+                        image.platform.to_string(),
+                        platform.to_string()
+                    ),
+                ));
+            }
+            return Ok(Some(base));
+        }
+        let names: Vec<String> = self.stages.iter().filter_map(Stage::name).collect();
+        let common =
+            ["alpine", "busybox", "debian", "ubuntu", "golang", "rust", "node", "python", "nginx", "fedora"];
+        let candidates =
+            names.iter().map(String::as_str).chain(common).filter(|candidate| *candidate != name);
+        let near = nearest(name, candidates).map(str::to_owned);
+        self.ask(question, span, near);
+        Ok(None)
+    }
+
+    /// Reads the triggers that a stage's base brings along.
+    fn triggers(&self, plan: &StagePlan<'a>) -> Result<Vec<Arc<Instruction>>, Failure> {
+        let texts: Vec<String> = match &plan.base {
+            Base::Image(image) => image.config.config.on_build.clone(),
+            // Below a stage whose base is still asked for nothing can be said.
+            Base::Stage(below) => self.needed.get(below).map(stored_triggers).unwrap_or_default(),
+            Base::Scratch | Base::Tree(_) => Vec::new(),
+        };
+        texts
+            .into_iter()
+            .map(|text| {
+                let source = Source::new("ONBUILD", text);
+                parse_trigger(&source).map(Arc::new).map_err(|errors| {
+                    let reason = errors.first().map(|error| error.message.clone()).unwrap_or_default();
+                    let message = format!("ONBUILD trigger {:?} of the base: {reason}", source.text());
+                    self.error(plan.stage.head.span, message)
+                })
+            })
+            .collect()
+    }
+
+    /// Finds where a `--from` or mount `from` takes its files.
+    fn file_source(
+        &mut self,
+        index: usize,
+        from: &Word,
+        at: &Instruction,
+        work: &mut Vec<usize>,
+    ) -> Result<(), Failure> {
+        let name = &from.value;
+        if name.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() {
+            let found = name.parse().ok().filter(|at| *at < self.stages.len());
+            let Some(found) = found else {
+                return Err(self.error(from.span, format!("invalid stage index {name}")));
+            };
+            return self.stage_source(index, found, from, at, work);
+        }
+        // A context stands for a stage of its name, so a stage is asked for only where there is none.
+        if self.options.named_context(name, self.platform).is_none()
+            && let Some(found) = stage::find(&self.stages, name).map(|stage| stage.index)
+        {
+            return self.stage_source(index, found, from, at, work);
+        }
+        if self.sources.contains_key(name) {
+            return Ok(());
+        }
+        let platform = self.platform.clone();
+        let base = if name == SCRATCH {
+            Some(Base::Scratch)
+        } else if let Some(context) = self.options.named_context(name, &platform).map(str::to_owned) {
+            self.context(&context, &platform, from.span)
+        } else {
+            self.image(name, &platform, !self.options.platforms_chosen, from.span)?
+        };
+        if let Some(base) = base {
+            self.sources.insert(name.clone(), FileSource::Base(base));
+        }
+        Ok(())
+    }
+
+    fn stage_source(
+        &mut self,
+        index: usize,
+        found: usize,
+        from: &Word,
+        at: &Instruction,
+        work: &mut Vec<usize>,
+    ) -> Result<(), Failure> {
+        if found >= index {
+            let name = self.stages[index].display_name();
+            if self.reaches(found, index) {
+                let message = format!("circular dependency detected on stage: {name}");
+                let mut error = *self.error(self.stages[index].head.span, message);
+                error = error.with_label(from.span, "");
+                if found != index {
+                    error = error.with_label(self.stages[found].head.span, "");
+                }
+                return Err(Box::new(error));
+            }
+            let written = &from.value;
+            let message = match &at.kind {
+                InstructionKind::Run(_) => {
+                    format!(
+                        "cannot mount from stage {written:?}, stage needs to be defined before current command"
+                    )
+                }
+                _ => format!(
+                    "cannot copy from stage {written:?}, it needs to be defined before current stage {name:?}"
+                ),
+            };
+            return Err(self.error(from.span, message));
+        }
+        self.sources.insert(from.value.clone(), FileSource::Stage(found));
+        work.push(found);
+        Ok(())
+    }
+
+    /// Tells whether a stage depends on another, by what is written in the file.
+    fn reaches(&self, from: usize, to: usize) -> bool {
+        let mut seen = vec![false; self.stages.len()];
+        let mut work = vec![from];
+        while let Some(index) = work.pop() {
+            if index == to {
+                return true;
+            }
+            if std::mem::replace(&mut seen[index], true) {
+                continue;
+            }
+            let stage = self.stages[index];
+            work.extend(self.earlier_stage(index, &stage.from.image.value));
+            for from in stage.body.iter().flat_map(Instruction::sources) {
+                let by_index = from.value.parse::<usize>().ok().filter(|at| *at < self.stages.len());
+                work.extend(
+                    by_index.or_else(|| stage::find(&self.stages, &from.value).map(|stage| stage.index)),
+                );
+            }
+        }
+        false
+    }
+}
+
+/// Returns the triggers that a stage leaves to those that stand on it.
+fn stored_triggers(plan: &StagePlan<'_>) -> Vec<String> {
+    let body: &[Instruction] = if plan.replaced { &[] } else { plan.stage.body };
+    plan.triggers
+        .iter()
+        .map(|trigger| &**trigger)
+        .chain(body)
+        .filter_map(|instruction| match &instruction.kind {
+            InstructionKind::Onbuild(onbuild) => Some(onbuild.trigger.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn base_of(answer: &Answer) -> Base {
+    match answer {
+        Answer::Image(image) => Base::Image(image.clone()),
+        Answer::Tree(step::Source::Scratch) => Base::Scratch,
+        Answer::Tree(source) => Base::Tree(source.clone()),
+    }
+}
+
+/// Makes the findings about variables that are used and not set.
+pub(super) fn undefined_variables<'n>(
+    rule: &'static str,
+    source: &Arc<Source>,
+    span: Span,
+    unset: &[String],
+    known: impl IntoIterator<Item = &'n str>,
+) -> Vec<Diagnostic> {
+    if unset.is_empty() {
+        return Vec::new();
+    }
+    let known: Vec<&str> = known.into_iter().collect();
+    unset
+        .iter()
+        .map(|name| {
+            let near = nearest(name, known.iter().copied());
+            let hint = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+            let message = match rule {
+                "UndefinedArgInFrom" => format!("FROM argument '{name}' is not declared{hint}"),
+                _ => format!("usage of undefined variable '${name}'{hint}"),
+            };
+            Diagnostic::warning(rule, source, span, message)
+        })
+        .collect()
+}

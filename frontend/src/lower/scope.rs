@@ -1,0 +1,86 @@
+//! The variables before the first FROM: platform arguments, build arguments, global ARGs.
+
+use std::collections::BTreeMap;
+
+use rbuild_model::platform::Platform;
+use rbuild_model::span::{Diagnostic, Span};
+
+use super::options::LowerOptions;
+use crate::dockerfile::Dockerfile;
+use crate::dockerfile::expand::{self, Environment, Mode};
+
+/// Arguments that steer the build and are never variables.
+pub(super) const NOT_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
+/// Build arguments that RUN sees without a declaration, in both cases.
+pub(super) const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// The variables that FROM lines see.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GlobalScope {
+    pub(super) values: BTreeMap<String, String>,
+}
+
+impl Environment for GlobalScope {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+}
+
+/// Returns the variables that describe the platforms and the target.
+pub(super) fn predefined(
+    options: &LowerOptions,
+    platform: &Platform,
+    target: &str,
+) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for (prefix, platform) in [("TARGET", platform), ("BUILD", &options.build_platform)] {
+        for (suffix, value) in [
+            ("PLATFORM", platform.to_string()),
+            ("OS", platform.os.clone()),
+            ("ARCH", platform.architecture.clone()),
+            ("VARIANT", platform.variant.clone()),
+            ("OSVERSION", String::new()),
+        ] {
+            values.insert(format!("{prefix}{suffix}"), value);
+        }
+    }
+    values.insert("TARGETSTAGE".to_owned(), target.to_owned());
+    values
+}
+
+/// Evaluates the ARGs before the first FROM.
+pub(super) fn global(
+    dockerfile: &Dockerfile,
+    options: &LowerOptions,
+    mut values: BTreeMap<String, String>,
+    report_unset: &mut dyn FnMut(Span, &[String], &GlobalScope),
+) -> Result<GlobalScope, Box<Diagnostic>> {
+    for (name, value) in &options.build_args {
+        if values.contains_key(name) {
+            values.insert(name.clone(), value.clone());
+        }
+    }
+    let mut scope = GlobalScope { values };
+    let mode = Mode::argument(dockerfile.directives.escape());
+    for (_, arg) in dockerfile.global_args() {
+        for declaration in &arg.declarations {
+            let name = &declaration.name.value;
+            let value = match (options.build_args.get(name), &declaration.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => {
+                    let expanded = expand::expand(&default.value, mode, &scope).map_err(|error| {
+                        Diagnostic::error(&dockerfile.source, default.span, error.to_string())
+                    })?;
+                    report_unset(default.span, &expanded.unset, &scope);
+                    Some(expanded.text)
+                }
+                (None, None) => None,
+            };
+            if let Some(value) = value {
+                scope.values.insert(name.clone(), value);
+            }
+        }
+    }
+    Ok(scope)
+}

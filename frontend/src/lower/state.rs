@@ -1,0 +1,563 @@
+//! A stage while its instructions are done.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rbuild_model::graph::{GraphBuilder, StepId};
+use rbuild_model::image_config::{History, ImageConfig};
+use rbuild_model::platform::Platform;
+use rbuild_model::span::{Diagnostic, Location, Span};
+use rbuild_model::step::{self, EnvVar, ImageSource, Operation, Step, StepNote};
+
+use super::options::{ImageAnswer, LowerOptions, NoCache};
+use super::plan::{Base, FileSource, Plan, StagePlan, undefined_variables};
+use super::scope::NOT_VARIABLES;
+use super::{HistoryItem, Target};
+use crate::dockerfile::Dockerfile;
+use crate::dockerfile::expand::{self, Environment, Expanded, Mode};
+use crate::dockerfile::instruction::arg::Declaration;
+use crate::dockerfile::instruction::{Instruction, KeyValues, Word};
+
+/// What programs find in PATH when an image says nothing.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+type Failure = Box<Diagnostic>;
+
+/// A tree that files are taken from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tree {
+    pub(crate) step: StepId,
+    /// Whether it is a client's folder.
+    pub(crate) from_client: bool,
+}
+
+/// What a stage leaves to those that stand on it.
+#[derive(Clone, Debug)]
+struct Done {
+    root: StepId,
+    config: ImageConfig,
+    env: BuildEnv,
+    args: Vec<BuildArg>,
+    history: Vec<HistoryItem>,
+    platform: Platform,
+    workdir_set: bool,
+}
+
+/// An ARG that is in scope.
+#[derive(Clone, Debug)]
+pub(crate) struct BuildArg {
+    pub(crate) name: String,
+    pub(crate) value: Option<String>,
+}
+
+/// The variables of a stage, in the order RUN gets them: a variable set again moves to the end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BuildEnv {
+    /// By name, with the position in the order.
+    values: HashMap<String, (u64, String)>,
+    next: u64,
+}
+
+impl BuildEnv {
+    fn set(&mut self, name: String, value: String) {
+        self.values.insert(name, (self.next, value));
+        self.next += 1;
+    }
+
+    /// Returns the variables in order.
+    pub(crate) fn list(&self) -> Vec<EnvVar> {
+        let mut list: Vec<_> = self.values.iter().collect();
+        list.sort_unstable_by_key(|(_, (position, _))| *position);
+        list.into_iter()
+            .map(|(name, (_, value))| EnvVar { name: name.clone(), value: value.clone() })
+            .collect()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+}
+
+impl Environment for BuildEnv {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What all stages of a platform share.
+struct Shared<'a> {
+    dockerfile: &'a Dockerfile,
+    options: &'a LowerOptions,
+    plan: &'a Plan<'a>,
+    builder: &'a mut GraphBuilder,
+    warnings: &'a mut Vec<Diagnostic>,
+    done: BTreeMap<usize, Done>,
+    epoch: Option<i64>,
+}
+
+/// A stage while its instructions are done.
+pub(crate) struct StageState<'l, 'a> {
+    shared: &'l mut Shared<'a>,
+    plan: &'l StagePlan<'a>,
+    /// The step whose result the stage's root is.
+    pub(crate) root: StepId,
+    /// The image config so far; its history is the base image's.
+    pub(crate) config: ImageConfig,
+    pub(crate) platform: Platform,
+    env: BuildEnv,
+    args: Vec<BuildArg>,
+    /// ARGs declared without a value, which are not undefined when used.
+    declared: BTreeSet<String>,
+    history: Vec<HistoryItem>,
+    /// Whether this stage itself has set CMD.
+    pub(crate) cmd_set: bool,
+    /// Whether WORKDIR was set in this file, here or in a stage below.
+    pub(crate) workdir_set: bool,
+    /// The instruction being done, for triggers: then places are those of the FROM.
+    trigger: Option<String>,
+    current: Span,
+    position: usize,
+    total: usize,
+}
+
+/// Does the instructions of all needed stages.
+pub(super) fn build<'a>(
+    dockerfile: &'a Dockerfile,
+    options: &'a LowerOptions,
+    plan: &'a Plan<'a>,
+    builder: &'a mut GraphBuilder,
+    warnings: &'a mut Vec<Diagnostic>,
+) -> Result<Target, Failure> {
+    let epoch = epoch(dockerfile, options, plan)?;
+    let mut shared = Shared { dockerfile, options, plan, builder, warnings, done: BTreeMap::new(), epoch };
+    for (index, stage) in &plan.needed {
+        let done = StageState::begin(&mut shared, stage)?.run()?;
+        shared.done.insert(*index, done);
+    }
+    let done = shared.done.remove(&plan.target).expect("the target is needed and has been built");
+    let mut config = done.config;
+    for (name, value) in &options.labels {
+        config.config.labels.insert(name.clone(), value.clone());
+    }
+    Ok(Target {
+        requested: plan.platform.clone(),
+        stage: plan.target_name.clone(),
+        root: done.root,
+        config,
+        history: done.history,
+        epoch,
+    })
+}
+
+/// Reads `SOURCE_DATE_EPOCH`.
+fn epoch(dockerfile: &Dockerfile, options: &LowerOptions, plan: &Plan<'_>) -> Result<Option<i64>, Failure> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let given = options.build_args.get(NAME).or_else(|| plan.scope.values.get(NAME));
+    match given.map(String::as_str) {
+        None | Some("") => Ok(None),
+        Some("context") => Ok(options.context_time),
+        Some(text) => match text.parse::<i64>() {
+            Ok(epoch) => Ok(Some(epoch)),
+            Err(_) => {
+                let place = dockerfile
+                    .global_args()
+                    .flat_map(|(_, arg)| &arg.declarations)
+                    .find(|declaration| declaration.name.value == NAME)
+                    .map_or(Span::default(), |declaration| declaration.name.span);
+                let error = Diagnostic::error(&dockerfile.source, place, format!("invalid {NAME}: {text}"));
+                Err(Box::new(error.with_help("give Unix seconds, or `context`")))
+            }
+        },
+    }
+}
+
+impl Shared<'_> {
+    fn location(&self, span: Span) -> Location {
+        Location { source: Arc::clone(&self.dockerfile.source), span }
+    }
+
+    fn source_step(&mut self, source: step::Source, name: String, span: Option<Span>) -> StepId {
+        let note = StepNote { name, location: span.map(|span| self.location(span)), ..StepNote::default() };
+        self.builder.add(Step { operation: Operation::Source(source), inputs: Vec::new() }, note)
+    }
+
+    fn base_step(&mut self, base: &Base, name: String, span: Span) -> StepId {
+        match base {
+            Base::Scratch => self.source_step(step::Source::Scratch, "scratch".to_owned(), None),
+            Base::Stage(index) => self.done.get(index).expect("stages are built in order").root,
+            Base::Image(image) => {
+                let ImageAnswer { name: image_name, pin, platform, config: _ } = &**image;
+                let source =
+                    ImageSource { name: image_name.clone(), pin: pin.clone(), platform: platform.clone() };
+                self.source_step(step::Source::Image(source), name, Some(span))
+            }
+            Base::Tree(source) => self.source_step(source.clone(), name, Some(span)),
+        }
+    }
+}
+
+impl<'l, 'a> StageState<'l, 'a> {
+    fn begin(shared: &'l mut Shared<'a>, plan: &'l StagePlan<'a>) -> Result<Self, Failure> {
+        let head = plan.stage.head.span;
+        let body: &[Instruction] = if plan.replaced { &[] } else { plan.stage.body };
+        let steps =
+            plan.triggers.iter().map(|trigger| &**trigger).chain(body).filter(|at| at.makes_step()).count();
+        let counts_base = matches!(plan.base, Base::Image(_) | Base::Tree(_));
+        let mut state = Self {
+            root: StepId(0),
+            config: ImageConfig::default(),
+            platform: plan.platform.clone(),
+            env: BuildEnv::default(),
+            args: Vec::new(),
+            declared: BTreeSet::new(),
+            history: Vec::new(),
+            cmd_set: false,
+            workdir_set: false,
+            trigger: None,
+            current: head,
+            position: 0,
+            total: steps + usize::from(counts_base),
+            shared,
+            plan,
+        };
+        let name = match &plan.base {
+            Base::Image(image) => state.prefixed(&format!("FROM {}", image.name)),
+            Base::Tree(_) => state.prefixed(&format!("FROM {}", plan.stage.from.image.value)),
+            Base::Scratch | Base::Stage(_) => String::new(),
+        };
+        state.root = state.shared.base_step(&plan.base, name, head);
+        match &plan.base {
+            Base::Stage(index) => {
+                let below = state.shared.done.get(index).expect("stages are built in order").clone();
+                state.config = below.config;
+                state.env = below.env;
+                state.args = below.args;
+                state.history = below.history;
+                state.workdir_set = below.workdir_set;
+                state.platform = below.platform;
+                state.declared = state.args.iter().map(|arg| arg.name.clone()).collect();
+            }
+            Base::Image(image) => {
+                state.config = image.config.clone();
+                state.config.created = None;
+                // A variable that is listed twice counts with its last value.
+                for entry in &image.config.config.env {
+                    if let Some((name, value)) = entry.split_once('=') {
+                        state.env.set(name.to_owned(), value.to_owned());
+                    }
+                }
+                state.platform = image.platform.clone();
+            }
+            Base::Scratch | Base::Tree(_) => {
+                // An empty root has no platform of its own: it is the target's.
+                if matches!(plan.base, Base::Scratch) {
+                    state.platform = state.shared.plan.platform.clone();
+                }
+                state.config.set_platform(&state.platform);
+                state.config.config.working_dir = "/".to_owned();
+            }
+        }
+        state.config.config.on_build.clear();
+        if state.config.config.env("PATH").is_none() && state.platform.os != "windows" {
+            state.set_image_env("PATH", DEFAULT_PATH);
+            state.set_env("PATH".to_owned(), DEFAULT_PATH.to_owned());
+        }
+        Ok(state)
+    }
+
+    fn run(mut self) -> Result<Done, Failure> {
+        let plan = self.plan;
+        for trigger in &plan.triggers {
+            self.trigger = Some(trigger.text.clone());
+            self.current = plan.stage.head.span;
+            trigger.apply(&mut self).map_err(Box::new)?;
+        }
+        self.trigger = None;
+        if !plan.replaced {
+            for instruction in plan.stage.body {
+                self.current = instruction.line_span;
+                instruction.apply(&mut self).map_err(Box::new)?;
+            }
+        }
+        Ok(Done {
+            root: self.root,
+            config: self.config,
+            env: self.env,
+            args: self.args,
+            history: self.history,
+            platform: self.platform,
+            workdir_set: self.workdir_set,
+        })
+    }
+
+    pub(crate) fn options(&self) -> &'a LowerOptions {
+        self.shared.options
+    }
+
+    pub(crate) fn env(&self) -> &BuildEnv {
+        &self.env
+    }
+
+    pub(crate) fn args(&self) -> &[BuildArg] {
+        &self.args
+    }
+
+    pub(crate) fn epoch(&self) -> Option<i64> {
+        self.shared.epoch
+    }
+
+    /// Returns the shell of shell-form commands.
+    pub(crate) fn shell(&self) -> Vec<String> {
+        match &self.config.config.shell {
+            Some(shell) if !shell.is_empty() => shell.clone(),
+            _ if self.platform.os == "windows" => ["cmd", "/S", "/C"].map(str::to_owned).to_vec(),
+            _ => ["/bin/sh", "-c"].map(str::to_owned).to_vec(),
+        }
+    }
+
+    fn place(&self, span: Span) -> Span {
+        // A trigger's own text is not in this file.
+        if self.trigger.is_some() { self.current } else { span }
+    }
+
+    /// Makes an error about a place of the instruction being done.
+    pub(crate) fn error(&self, span: Span, message: impl Into<String>) -> Diagnostic {
+        let message = match &self.trigger {
+            Some(text) => format!("ONBUILD trigger {text:?} of the base: {}", message.into()),
+            None => message.into(),
+        };
+        Diagnostic::error(&self.shared.dockerfile.source, self.place(span), message)
+    }
+
+    /// Notes a finding of a check rule.
+    pub(crate) fn warn(&mut self, rule: &'static str, span: Span, message: impl Into<String>) {
+        let finding = Diagnostic::warning(rule, &self.shared.dockerfile.source, self.place(span), message);
+        self.shared.warnings.push(finding);
+    }
+
+    fn mode(&self) -> Mode {
+        let escape = if self.trigger.is_some() { '\\' } else { self.shared.dockerfile.directives.escape() };
+        Mode::argument(escape)
+    }
+
+    fn expand_with(&mut self, text: &str, span: Span, mode: Mode) -> Result<Expanded, Diagnostic> {
+        let expanded =
+            expand::expand(text, mode, &self.env).map_err(|error| self.error(span, error.to_string()))?;
+        let unset: Vec<String> =
+            expanded.unset.iter().filter(|name| !self.declared.contains(*name)).cloned().collect();
+        let span = self.place(span);
+        let found = undefined_variables(
+            "UndefinedVar",
+            &self.shared.dockerfile.source,
+            span,
+            &unset,
+            self.env.names().chain(self.declared.iter().map(String::as_str)),
+        );
+        self.shared.warnings.extend(found);
+        Ok(expanded)
+    }
+
+    /// Replaces the variables of a word.
+    pub(crate) fn expand(&mut self, word: &Word) -> Result<String, Diagnostic> {
+        let mode = self.mode();
+        Ok(self.expand_with(&word.value, word.span, mode)?.text)
+    }
+
+    /// Replaces the variables of a word and splits the result.
+    pub(crate) fn expand_words(&mut self, word: &Word) -> Result<Vec<String>, Diagnostic> {
+        let mode = self.mode();
+        Ok(self.expand_with(&word.value, word.span, mode)?.words)
+    }
+
+    /// Replaces the variables of a heredoc's body.
+    pub(crate) fn expand_body(&mut self, body: &str, span: Span) -> Result<String, Diagnostic> {
+        Ok(self.expand_with(body, span, Mode::heredoc())?.text)
+    }
+
+    /// Replaces the variables of names and values, all by the environment before the instruction.
+    pub(crate) fn expand_pairs(&mut self, values: &KeyValues) -> Result<Vec<(String, String)>, Diagnostic> {
+        let mut pairs = Vec::with_capacity(values.pairs.len());
+        for pair in &values.pairs {
+            pairs.push((self.expand(&pair.key)?, self.expand(&pair.value)?));
+        }
+        Ok(pairs)
+    }
+
+    /// Sets a variable of the steps that follow.
+    pub(crate) fn set_env(&mut self, name: String, value: String) {
+        self.env.set(name, value);
+    }
+
+    /// Sets a variable of the image, in the place of one of the same name.
+    pub(crate) fn set_image_env(&mut self, name: &str, value: &str) {
+        let entry = format!("{name}={value}");
+        let list = &mut self.config.config.env;
+        match list.iter_mut().find(|known| known.split_once('=').is_some_and(|(known, _)| known == name)) {
+            Some(known) => *known = entry,
+            None => list.push(entry),
+        }
+    }
+
+    /// Declares a build argument, and returns its value if it has one.
+    pub(crate) fn declare(&mut self, declaration: &Declaration) -> Result<Option<String>, Diagnostic> {
+        let name = declaration.name.value.clone();
+        let given = self.shared.options.build_args.get(&name).cloned();
+        let value = match (given, &declaration.default) {
+            (Some(given), _) => Some(given),
+            (None, Some(default)) => Some(self.expand(default)?),
+            (None, None) => self.shared.plan.scope.values.get(&name).cloned(),
+        };
+        if let Some(value) = &value
+            && !NOT_VARIABLES.contains(&name.as_str())
+        {
+            self.env.set(name.clone(), value.clone());
+        }
+        self.declared.insert(name.clone());
+        self.args.push(BuildArg { name, value: value.clone() });
+        Ok(value)
+    }
+
+    /// Adds to the history; `layer` is the step that made a layer, if one was made.
+    pub(crate) fn commit(&mut self, created_by: String, layer: Option<StepId>) {
+        self.history.push(HistoryItem {
+            entry: History {
+                created: None,
+                created_by: Some(created_by),
+                author: None,
+                comment: Some("buildkit.dockerfile.v0".to_owned()),
+                empty_layer: layer.is_none(),
+            },
+            layer,
+            location: Some(self.shared.location(self.current)),
+        });
+    }
+
+    /// Puts the stage and the position before a step's name.
+    fn prefixed(&mut self, text: &str) -> String {
+        if self.total == 0 {
+            return text.to_owned();
+        }
+        let mut parts = Vec::new();
+        if self.shared.options.platforms.len() > 1 {
+            parts.push(format!("{}{}", self.platform, self.cross_target()));
+        }
+        if self.shared.plan.name_stages {
+            parts.push(self.plan.stage.display_name());
+        }
+        self.position += 1;
+        let width = self.total.to_string().len();
+        parts.push(format!("{:width$}/{}", self.position, self.total));
+        format!("[{}] {text}", parts.join(" "))
+    }
+
+    /// Names the target's platform when the stage asks for it and runs on another.
+    fn cross_target(&self) -> String {
+        if self.env.get("TARGETPLATFORM").is_none() && self.env.get("TARGETARCH").is_none() {
+            return String::new();
+        }
+        let target = &self.shared.plan.platform;
+        if *target == self.platform {
+            return String::new();
+        }
+        if target.os != self.platform.os {
+            return format!("->{target}");
+        }
+        let variant = if target.variant.is_empty() { String::new() } else { format!("/{}", target.variant) };
+        format!("->{}{variant}", target.architecture)
+    }
+
+    /// Returns an instruction's text for display: keyword in upper case, variables replaced where they have values.
+    pub(crate) fn display(&self, at: &Instruction, masked: &[EnvVar]) -> String {
+        struct Masked<'e>(&'e [EnvVar], &'e BuildEnv);
+        impl Environment for Masked<'_> {
+            fn get(&self, name: &str) -> Option<&str> {
+                let masked = self.0.iter().find(|variable| variable.name == name);
+                masked.map(|variable| variable.value.as_str()).or_else(|| self.1.get(name))
+            }
+        }
+        let rest = at.text.get(at.keyword.value.len()..).unwrap_or("");
+        let text = format!("{}{rest}", at.keyword.value.to_uppercase());
+        let onbuild = if self.trigger.is_some() { "ONBUILD " } else { "" };
+        let mode = Mode::display(self.mode().escape);
+        let shown = expand::expand(&text, mode, &Masked(masked, &self.env)).map_or(text, |shown| shown.text);
+        format!("{onbuild}{shown}")
+    }
+
+    fn ignores_cache(&self) -> bool {
+        match &self.shared.options.no_cache {
+            NoCache::None => false,
+            NoCache::All => true,
+            NoCache::Stages(names) => {
+                let name = self.plan.stage.name();
+                names.iter().any(|wanted| Some(wanted.to_lowercase()) == name)
+            }
+        }
+    }
+
+    /// Adds a step of an instruction.
+    pub(crate) fn add_step(&mut self, operation: Operation, inputs: Vec<StepId>, at: &Instruction) -> StepId {
+        let text = self.display(at, &[]);
+        self.add_named_step(operation, inputs, &text)
+    }
+
+    pub(crate) fn add_named_step(&mut self, operation: Operation, inputs: Vec<StepId>, text: &str) -> StepId {
+        let name = self.prefixed(text);
+        self.add_noted(operation, inputs, name)
+    }
+
+    /// Adds a step that does not count in `[stage i/n]`.
+    pub(crate) fn add_noted(&mut self, operation: Operation, inputs: Vec<StepId>, name: String) -> StepId {
+        let note = StepNote {
+            name,
+            stage: Some(self.plan.stage.display_name()),
+            location: Some(self.shared.location(self.current)),
+            ignore_cache: self.ignores_cache(),
+            limits: self.shared.options.limits.clone(),
+        };
+        self.shared.builder.add(Step { operation, inputs }, note)
+    }
+
+    /// Returns the step of the empty root.
+    pub(crate) fn scratch(&mut self) -> StepId {
+        self.shared.base_step(&Base::Scratch, String::new(), self.current)
+    }
+
+    /// Adds the step of a remote source.
+    pub(crate) fn remote(&mut self, source: step::Source, name: String) -> StepId {
+        self.shared.source_step(source, name, Some(self.current))
+    }
+
+    /// Returns whether the stage's root is still empty.
+    pub(crate) fn is_scratch(&self) -> bool {
+        matches!(self.shared.builder.step(self.root).operation, Operation::Source(step::Source::Scratch))
+    }
+
+    /// Returns the tree of the main context.
+    pub(crate) fn context(&mut self) -> Tree {
+        let source = self.shared.options.context.clone();
+        let from_client = matches!(source, step::Source::Local(_));
+        let step = self.shared.source_step(source, "[internal] load build context".to_owned(), None);
+        Tree { step, from_client }
+    }
+
+    /// Returns the tree of a `--from` or mount `from`.
+    pub(crate) fn tree(&mut self, from: &str) -> Tree {
+        let source =
+            self.shared.plan.sources.get(from).expect("the plan has every source that instructions name");
+        match source {
+            FileSource::Stage(index) => {
+                let step = self.shared.done.get(index).expect("stages are built in order").root;
+                Tree { step, from_client: false }
+            }
+            FileSource::Base(base) => {
+                let from_client = matches!(base, Base::Tree(step::Source::Local(_)));
+                let name = match base {
+                    Base::Image(image) => format!("FROM {}", image.name),
+                    _ => format!("[context {from}]"),
+                };
+                let step = self.shared.base_step(base, name, self.current);
+                Tree { step, from_client }
+            }
+        }
+    }
+}
