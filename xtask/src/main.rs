@@ -1,3 +1,50 @@
-//! Developer commands: `cargo xtask tidy`, `cargo xtask bench`.
+//! Developer commands: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask bench`.
 
-fn main() {}
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's command talks to the developer")]
+
+mod bench;
+mod ci;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask <command>
+
+  tidy       the house rules: floors, unsafe, tokio, printing, docs, lengths, forgotten files
+  fmt-check  formatting
+  ci         every check that has to pass: fmt-check, tidy, clippy, docs, tests
+  bench      the budgets, measured beside other engines
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("tidy") => ci::tidy(&root()),
+        Some("fmt-check") => ci::format(&root()),
+        Some("ci") => ci::all(&root()),
+        Some("bench") => bench::bench(&arguments[1..]).map(|table| print!("{table}")),
+        Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The project's own folder.
+fn root() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().map_or(manifest.clone(), PathBuf::from)
+}

@@ -1,0 +1,244 @@
+//! `cargo xtask bench`: the budgets, measured beside the peers, pair by pair in one run.
+//!
+//! A peer is a name and a command prefix (`--peer docker='docker'`), so that anyone can point the benchmark at an
+//! engine of their own. Each round runs every tool once, in turn, so that what the machine does meanwhile hits all
+//! of them; what is printed is the median of each and the ratio of medians. Nothing here fails on a time.
+//!
+//! ```text
+//! cargo xtask bench [--rbuild PATH] [--rounds N] [--base IMAGE] [--files N] [--peer NAME=PREFIX]... [ROW]...
+//! ```
+//!
+//! Rows: `noop`, `cold`, `step`, `run-bridge`, `run-none`; all of them by default.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// A tool that is measured: ours or a peer.
+struct Tool {
+    name: String,
+    /// The program and its leading arguments.
+    prefix: Vec<String>,
+    ours: bool,
+}
+
+/// What the command line asks for.
+struct Options {
+    tools: Vec<Tool>,
+    rounds: usize,
+    base: String,
+    files: usize,
+    rows: Vec<String>,
+}
+
+const ROWS: [&str; 5] = ["noop", "cold", "step", "run-bridge", "run-none"];
+
+/// The number of RUN steps by which the two builds of row `step` differ.
+const EXTRA_STEPS: usize = 20;
+
+/// Runs the benchmark and returns the table.
+pub(crate) fn bench(arguments: &[String]) -> Result<String> {
+    let options = parse(arguments)?;
+    let work = tempdir()?;
+    let result = run(&options, &work);
+    std::fs::remove_dir_all(&work).with_context(|| format!("failed to remove {}", work.display()))?;
+    result
+}
+
+fn parse(arguments: &[String]) -> Result<Options> {
+    let mut options =
+        Options { tools: Vec::new(), rounds: 7, base: "busybox".to_owned(), files: 10_000, rows: Vec::new() };
+    let mut rbuild = "target/x86_64-unknown-linux-gnu/release/rbuild".to_owned();
+    let mut peers = Vec::new();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--rbuild" => rbuild = value()?.clone(),
+            "--rounds" => options.rounds = value()?.parse().context("--rounds takes a number")?,
+            "--base" => options.base = value()?.clone(),
+            "--files" => options.files = value()?.parse().context("--files takes a number")?,
+            "--peer" => {
+                let (name, prefix) = value()?.split_once('=').context("--peer takes NAME=PREFIX")?;
+                let prefix = prefix.split_whitespace().map(str::to_owned).collect();
+                peers.push(Tool { name: name.to_owned(), prefix, ours: false });
+            }
+            row if ROWS.contains(&row) => options.rows.push(row.to_owned()),
+            other => bail!("unknown argument `{other}`; rows are {}", ROWS.join(", ")),
+        }
+    }
+    ensure!(options.rounds > 0, "--rounds must be at least 1");
+    let prefix = rbuild.split_whitespace().map(str::to_owned).collect();
+    options.tools.push(Tool { name: "rbuild".to_owned(), prefix, ours: true });
+    options.tools.extend(peers);
+    if options.rows.is_empty() {
+        options.rows = ROWS.map(str::to_owned).to_vec();
+    }
+    Ok(options)
+}
+
+fn run(options: &Options, work: &Path) -> Result<String> {
+    let context = work.join("context");
+    make_context(&context, options.files)?;
+    std::fs::write(context.join("Dockerfile"), long_dockerfile(&options.base))?;
+    let mut table =
+        String::from("| row | tool | median | min | max | ratio |\n|---|---|---:|---:|---:|---:|\n");
+    for row in &options.rows {
+        let times = match row.as_str() {
+            "noop" => {
+                for tool in &options.tools {
+                    build(tool, &context, &[])?;
+                }
+                rounds(options, |tool, _| build(tool, &context, &[]))?
+            }
+            "cold" => rounds(options, |tool, round| {
+                // A content nobody has seen, so that nothing at all is known of it.
+                std::fs::write(context.join("nonce"), format!("{} {round}", tool.name))?;
+                build(tool, &context, &["--no-cache"])
+            })?,
+            "step" => step_row(options, work)?,
+            "run-bridge" => rounds(options, |tool, _| run_container(tool, &options.base, &[]))?,
+            "run-none" => {
+                rounds(options, |tool, _| run_container(tool, &options.base, &["--network", "none"]))?
+            }
+            other => bail!("unknown row `{other}`"),
+        };
+        report(&mut table, row, options, times);
+    }
+    Ok(table)
+}
+
+/// One more RUN step, amortised: the difference of two uncached builds, divided.
+fn step_row(options: &Options, work: &Path) -> Result<Vec<Vec<Duration>>> {
+    let mut contexts = Vec::new();
+    for steps in [1, 1 + EXTRA_STEPS] {
+        let context = work.join(format!("steps-{steps}"));
+        std::fs::create_dir_all(&context)?;
+        let mut text = format!("FROM {}\n", options.base);
+        for step in 0..steps {
+            writeln!(text, "RUN echo {step} > /step-{step}")?;
+        }
+        std::fs::write(context.join("Dockerfile"), text)?;
+        contexts.push(context);
+    }
+    rounds(options, |tool, _| {
+        let short = build(tool, &contexts[0], &["--no-cache"])?;
+        let long = build(tool, &contexts[1], &["--no-cache"])?;
+        Ok(long.saturating_sub(short) / EXTRA_STEPS as u32)
+    })
+}
+
+/// Measures each tool once a round, in turn; one list of times a tool.
+fn rounds(
+    options: &Options,
+    mut measure: impl FnMut(&Tool, usize) -> Result<Duration>,
+) -> Result<Vec<Vec<Duration>>> {
+    let mut times = vec![Vec::new(); options.tools.len()];
+    for round in 0..options.rounds {
+        for (tool, times) in options.tools.iter().zip(&mut times) {
+            times.push(measure(tool, round)?);
+        }
+    }
+    Ok(times)
+}
+
+fn build(tool: &Tool, context: &Path, flags: &[&str]) -> Result<Duration> {
+    let mut command = vec!["build", "-q", "-t", "rbuild-bench"];
+    command.extend(flags);
+    let context = context.to_str().context("the temporary folder has an odd name")?;
+    command.push(context);
+    time(tool, &command)
+}
+
+fn run_container(tool: &Tool, image: &str, flags: &[&str]) -> Result<Duration> {
+    let mut command = vec!["run", "--rm"];
+    command.extend(flags);
+    command.extend([image, "true"]);
+    time(tool, &command)
+}
+
+fn time(tool: &Tool, arguments: &[&str]) -> Result<Duration> {
+    let (program, leading) =
+        tool.prefix.split_first().with_context(|| format!("{} has no command", tool.name))?;
+    let mut command = Command::new(program);
+    command.args(leading).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let start = Instant::now();
+    let output = command.output().with_context(|| format!("failed to start {program}"))?;
+    let took = start.elapsed();
+    ensure!(
+        output.status.success(),
+        "{} {} ended with {}: {}",
+        tool.prefix.join(" "),
+        arguments.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(took)
+}
+
+fn report(table: &mut String, row: &str, options: &Options, times: Vec<Vec<Duration>>) {
+    let mut medians: Vec<f64> = Vec::new();
+    for (tool, mut times) in options.tools.iter().zip(times) {
+        times.sort();
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let median = ms(times[times.len() / 2]);
+        medians.push(median);
+        let ratio = if tool.ours { String::new() } else { format!("{:.1}x", median / medians[0]) };
+        let (min, max) = (ms(times[0]), ms(times[times.len() - 1]));
+        table.push_str(&format!(
+            "| {row} | {} | {median:.1} ms | {min:.1} | {max:.1} | {ratio} |\n",
+            tool.name
+        ));
+    }
+}
+
+/// A Dockerfile of twenty steps over the whole context.
+fn long_dockerfile(base: &str) -> String {
+    let mut text = format!("FROM {base} AS build\nWORKDIR /src\nCOPY d0 ./d0\n");
+    for step in 0..7 {
+        text.push_str(&format!("RUN echo build {step} > /out-{step}\n"));
+    }
+    text.push_str("COPY . .\n");
+    text.push_str("RUN find . -type f | wc -l > /count\n");
+    text.push_str(&format!(
+        "FROM {base}\nWORKDIR /app\nCOPY --from=build /count /app/count\nCOPY --from=build /src /app/src\n"
+    ));
+    for step in 0..4 {
+        text.push_str(&format!("RUN echo final {step} > /out-{step}\n"));
+    }
+    text.push_str("ENV A=1\nCMD [\"cat\", \"/app/count\"]\n");
+    text
+}
+
+/// Makes a folder of many small files: the same ones each time, 100 a folder.
+fn make_context(folder: &Path, files: usize) -> Result<()> {
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    for file in 0..files {
+        let parent = folder.join(format!("d{}", file / 100));
+        if file % 100 == 0 {
+            std::fs::create_dir_all(&parent)?;
+        }
+        let size = 100 + random() % 4000;
+        let mut text = String::with_capacity(size as usize + 20);
+        while (text.len() as u64) < size {
+            write!(text, "{:016x}\n", random())?;
+        }
+        std::fs::write(parent.join(format!("f{file}.txt")), text)?;
+    }
+    Ok(())
+}
+
+fn tempdir() -> Result<PathBuf> {
+    let path = std::env::temp_dir().join(format!("rbuild-bench-{}", std::process::id()));
+    std::fs::create_dir(&path).with_context(|| format!("failed to make {}", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,98 @@
+//! All checks as one command, each tried even when one before it failed.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tidy;
+
+/// Prints what is against the house rules; fails if anything is.
+pub(crate) fn tidy(root: &Path) -> Result<()> {
+    let report = tidy::check(root)?;
+    for finding in &report.hints {
+        println!("hint: {finding}");
+    }
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    match report.findings.len() {
+        0 => Ok(()),
+        1 => bail!("1 thing is against the house rules"),
+        count => bail!("{count} things are against the house rules"),
+    }
+}
+
+/// Whether everything is formatted.
+pub(crate) fn format(root: &Path) -> Result<()> {
+    if !component_exists(root, "fmt") {
+        println!("SKIPPED: rustfmt is not installed (`rustup component add rustfmt`)");
+        return Ok(());
+    }
+    cargo(root, &["fmt", "--all", "--check"], &[])
+}
+
+/// A check and its name.
+type Check = (&'static str, fn(&Path) -> Result<()>);
+
+/// Every check that has to pass.
+pub(crate) fn all(root: &Path) -> Result<()> {
+    let checks: [Check; 5] =
+        [("format", format), ("tidy", tidy), ("clippy", clippy), ("docs", docs), ("tests", tests)];
+    let mut failed = Vec::new();
+    let mut summary = String::new();
+    for (name, check) in checks {
+        println!("== {name}");
+        let start = Instant::now();
+        let outcome = check(root);
+        let word = if outcome.is_ok() { "passed" } else { "FAILED" };
+        summary.push_str(&format!("{name:8} {word} in {} s\n", start.elapsed().as_secs()));
+        if let Err(error) = outcome {
+            println!("{name}: {error:#}");
+            failed.push(name);
+        }
+    }
+    print!("{summary}");
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+fn clippy(root: &Path) -> Result<()> {
+    if !component_exists(root, "clippy") {
+        println!("SKIPPED: clippy is not installed (`rustup component add clippy`)");
+        return Ok(());
+    }
+    cargo(root, &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"], &[])
+}
+
+fn docs(root: &Path) -> Result<()> {
+    cargo(
+        root,
+        &["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"],
+        &[("RUSTDOCFLAGS", "--deny warnings")],
+    )
+}
+
+fn tests(root: &Path) -> Result<()> {
+    cargo(root, &["test", "--workspace", "--no-fail-fast"], &[])
+}
+
+fn component_exists(root: &Path, name: &str) -> bool {
+    let outcome = Command::new("cargo")
+        .args([name, "--version"])
+        .current_dir(root)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    outcome.is_ok_and(|status| status.success())
+}
+
+fn cargo(root: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let status = Command::new("cargo")
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(root)
+        .status()
+        .with_context(|| format!("cannot run cargo {}", arguments[0]))?;
+    if status.success() { Ok(()) } else { bail!("cargo {} failed", arguments.join(" ")) }
+}
