@@ -3,12 +3,14 @@
 //! - [`tar`]: layers and archives as entries, read strictly and written canonically;
 //! - [`compress`]: bounded decoding and parallel encoding of layers;
 //! - [`manifest`]: manifests, indexes, descriptors;
+//! - [`distribution`]: the client of registries;
 //! - [`hash`]: readers and writers that take a sha256 of what passes.
 //!
 //! Everything but `distribution` is synchronous and works on values, readers and writers that the caller
 //! brings; nothing here opens a path.
 
 pub mod compress;
+pub mod distribution;
 pub mod hash;
 pub mod manifest;
 pub mod tar;

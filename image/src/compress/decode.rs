@@ -43,7 +43,6 @@ pub struct Decoder<R: Read> {
 
 type Input<R> = BufReader<io::Chain<io::Cursor<Vec<u8>>, Counted<R>>>;
 
-#[expect(clippy::large_enum_variant, reason = "there is one decoder a stream")]
 enum Form<R: Read> {
     Plain(Input<R>),
     Gzip(Gzip<Input<R>>),

@@ -198,6 +198,7 @@ impl Index {
 
 /// A manifest or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "documents are few and short-lived")]
 pub enum Document {
     /// An image for one platform.
     Manifest(Manifest),

@@ -1,0 +1,99 @@
+//! The client: one object for all registries of a process.
+
+use std::io;
+
+use rbuild_model::digest::BlobDigest;
+use rbuild_model::reference::Reference;
+use reqwest::{Response, Url};
+
+use super::auth::{Keyring, Scope, authorized};
+use super::error::ClientError;
+use super::http::{Request, Transport};
+use super::registries::{Endpoint, Registries};
+use crate::manifest::{Document, MediaType};
+
+/// Fetches and pushes images.
+///
+/// Cheap to share by reference: connections and tokens are kept within.
+pub struct Client {
+    pub(super) transport: Transport,
+    pub(super) registries: Registries,
+    pub(super) keyring: Keyring,
+}
+
+/// A manifest or an index as it came.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The hash of the bytes.
+    pub digest: BlobDigest,
+    /// The type that the document has.
+    pub media_type: MediaType,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// What they say.
+    pub document: Document,
+    /// The server that they came from.
+    pub origin: String,
+}
+
+/// Takes the bytes of a blob in.
+pub trait Receiver: Send {
+    /// Takes the next bytes.
+    fn receive(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Forgets what came so far: the blob begins anew.
+    fn restart(&mut self) -> io::Result<()>;
+}
+
+impl Client {
+    /// Makes a client. Needs no runtime yet; its other functions need one with I/O and time.
+    pub fn new(registries: Registries) -> Result<Self, ClientError> {
+        Ok(Self { transport: Transport::new(&registries)?, registries, keyring: Keyring::default() })
+    }
+
+    /// Returns the endpoints to fetch a repository from.
+    pub(super) fn sources(&self, reference: &Reference) -> Result<Vec<Endpoint>, ClientError> {
+        self.registries.sources(reference.registry()).map_err(|error| ClientError::Setup(error.to_string()))
+    }
+
+    /// Returns the registry itself.
+    pub(super) fn upstream(&self, reference: &Reference) -> Result<Endpoint, ClientError> {
+        self.registries.upstream(reference.registry()).map_err(|error| ClientError::Setup(error.to_string()))
+    }
+
+    pub(super) async fn authorized(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        request: Request,
+    ) -> Result<Response, ClientError> {
+        authorized(&self.transport, &self.registries, &self.keyring, endpoint, scope, request).await
+    }
+
+    /// Asks a registry whether it is one, and whether our credentials open it.
+    pub async fn ping(&self, registry: &str) -> Result<(), ClientError> {
+        let endpoint =
+            self.registries.upstream(registry).map_err(|error| ClientError::Setup(error.to_string()))?;
+        let scope = Scope { registry: registry.to_owned(), text: String::new() };
+        let url = url(&endpoint, "v2/")?;
+        let what = format!("the registry {registry}");
+        self.transport
+            .retry(|| async {
+                let response = self.authorized(&endpoint, &scope, Request::get(url.clone())).await?;
+                if response.status().is_success() {
+                    Ok(())
+                } else {
+                    Err(super::http::refused(response, &what).await)
+                }
+            })
+            .await
+    }
+}
+
+/// Makes the URL of a path below an endpoint; the parts of the path follow the reference grammar, which knows no
+/// character that means something in a URL.
+pub(super) fn url(endpoint: &Endpoint, path: &str) -> Result<Url, ClientError> {
+    endpoint.url().join(path).map_err(|error| ClientError::Protocol {
+        origin: endpoint.origin(),
+        why: format!("no URL can be made of it: {error}"),
+    })
+}

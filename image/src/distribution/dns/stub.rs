@@ -1,0 +1,143 @@
+//! The resolver itself.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+
+use super::super::registries::NameService;
+use super::config::{Config, hosts};
+use super::message::{Answer, Kind, answer, query};
+
+/// A name has no address.
+#[derive(Debug, thiserror::Error)]
+enum LookUpError {
+    /// No server knows it.
+    #[error("no such host: {0}")]
+    NoSuchHost(String),
+    /// Its addresses are such as no registry has.
+    #[error("{0} has only addresses that are not used")]
+    Forbidden(String),
+    /// No server answered.
+    #[error("no name server answers for {0}")]
+    NoAnswer(String, #[source] io::Error),
+}
+
+/// Resolves names for the HTTP client.
+pub(in super::super) struct Stub {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    hosts: String,
+    config: Config,
+}
+
+impl Stub {
+    pub(in super::super) fn new(names: &NameService) -> Self {
+        let config = Config::parse(&names.resolv_conf);
+        Self { shared: Arc::new(Shared { hosts: names.hosts.clone(), config }) }
+    }
+}
+
+impl Resolve for Stub {
+    fn resolve(&self, name: Name) -> Resolving {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let addresses = shared.look_up(name.as_str()).await?;
+            let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
+            Ok(addresses)
+        })
+    }
+}
+
+/// Returns whether an address is one that no registry has.
+pub(in super::super) const fn is_forbidden(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+    }
+}
+
+impl Shared {
+    async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, LookUpError> {
+        let local = hosts(&self.hosts, name);
+        let addresses = if local.is_empty() { self.ask(name).await? } else { local };
+        let allowed: Vec<_> = addresses.into_iter().filter(|&address| !is_forbidden(address)).collect();
+        if allowed.is_empty() { Err(LookUpError::Forbidden(name.to_owned())) } else { Ok(allowed) }
+    }
+
+    async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, LookUpError> {
+        let mut failure = None;
+        for candidate in self.config.candidates(name) {
+            let (v4, v6) =
+                tokio::join!(self.ask_for(&candidate, Kind::A), self.ask_for(&candidate, Kind::Aaaa));
+            let mut addresses = Vec::new();
+            for answered in [v4, v6] {
+                match answered {
+                    Ok(found) => addresses.extend(found),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            if !addresses.is_empty() {
+                return Ok(addresses);
+            }
+        }
+        Err(match failure {
+            Some(error) => LookUpError::NoAnswer(name.to_owned(), error),
+            None => LookUpError::NoSuchHost(name.to_owned()),
+        })
+    }
+
+    async fn ask_for(&self, name: &str, kind: Kind) -> io::Result<Vec<IpAddr>> {
+        let mut failure = io::Error::other("no name server is configured");
+        for _ in 0..self.config.attempts {
+            for &server in &self.config.servers {
+                match tokio::time::timeout(self.config.timeout, exchange(server, name, kind)).await {
+                    Ok(Ok(Answer::Addresses(addresses))) => return Ok(addresses),
+                    Ok(Ok(Answer::NoSuchName)) => return Ok(Vec::new()),
+                    Ok(Ok(Answer::Failed | Answer::Truncated)) => {
+                        failure = io::Error::other(format!("{server} cannot answer"));
+                    }
+                    Ok(Err(error)) => failure = error,
+                    Err(_) => {
+                        failure = io::Error::new(io::ErrorKind::TimedOut, format!("{server} does not answer"))
+                    }
+                }
+            }
+        }
+        Err(failure)
+    }
+}
+
+async fn exchange(server: SocketAddr, name: &str, kind: Kind) -> io::Result<Answer> {
+    let mut id = [0; 2];
+    getrandom::fill(&mut id).map_err(io::Error::other)?;
+    let id = u16::from_be_bytes(id);
+    let Some(question) = query(id, name, kind) else { return Ok(Answer::NoSuchName) };
+    // A port of the kernel's choice for each query, and a connected socket: others' packets do not arrive.
+    let any: IpAddr = if server.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+    socket.connect(server).await?;
+    socket.send(&question).await?;
+    let mut buffer = [0; 1500];
+    let told = loop {
+        let count = socket.recv(&mut buffer).await?;
+        if let Some(told) = answer(&buffer[..count], id, name, kind) {
+            break told;
+        }
+    };
+    if told != Answer::Truncated {
+        return Ok(told);
+    }
+    let mut stream = tokio::time::timeout(Duration::from_secs(5), TcpStream::connect(server)).await??;
+    let length = u16::try_from(question.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes()[..], &question].concat()).await?;
+    let mut message = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut message).await?;
+    answer(&message, id, name, kind).ok_or_else(|| io::Error::other("the answer belongs to another question"))
+}

@@ -1,0 +1,277 @@
+//! Requests: redirects, retries, bounded bodies.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
+use tokio::time::Instant;
+
+use super::dns;
+use super::error::{ClientError, Refusal};
+use super::registries::{Registries, Timing, literal_address, origin, same_origin};
+use super::tls;
+
+/// The most redirects that are followed for one request.
+const MAX_REDIRECTS: usize = 5;
+/// The most bytes of an error's or a token's body.
+pub(super) const MAX_SMALL_BODY: u64 = 1 << 20;
+/// The most bytes of a `Location` header.
+const MAX_LOCATION: usize = 8 << 10;
+
+/// A request that can be sent again.
+#[derive(Clone)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Bytes>,
+}
+
+impl Request {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: None }
+    }
+
+    pub(super) fn get(url: Url) -> Self {
+        Self::new(Method::GET, url)
+    }
+}
+
+/// Sends requests.
+pub(super) struct Transport {
+    client: reqwest::Client,
+    timing: Timing,
+}
+
+impl Transport {
+    pub(super) fn new(registries: &Registries) -> Result<Self, ClientError> {
+        let setup = |error: reqwest::Error| ClientError::Setup(error.to_string());
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::configure(registries)?)
+            .dns_resolver(dns::Stub::new(&registries.names))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(registries.timing.connect)
+            .read_timeout(registries.timing.idle)
+            .user_agent(concat!("rbuild/", env!("CARGO_PKG_VERSION")))
+            .no_proxy();
+        let exceptions = registries.proxies.none_for.as_deref().and_then(reqwest::NoProxy::from_string);
+        if let Some(proxy) = &registries.proxies.http {
+            builder = builder.proxy(reqwest::Proxy::http(proxy).map_err(setup)?.no_proxy(exceptions.clone()));
+        }
+        if let Some(proxy) = &registries.proxies.https {
+            builder = builder.proxy(reqwest::Proxy::https(proxy).map_err(setup)?.no_proxy(exceptions));
+        }
+        Ok(Self { client: builder.build().map_err(setup)?, timing: registries.timing })
+    }
+
+    /// Sends a request whose body is produced as it goes; it is neither redirected nor repeated.
+    pub(super) async fn send_stream(
+        &self,
+        request: Request,
+        length: u64,
+        body: reqwest::Body,
+    ) -> Result<Response, ClientError> {
+        let at = origin(&request.url);
+        self.client
+            .request(request.method, request.url)
+            .headers(request.headers)
+            .header(reqwest::header::CONTENT_LENGTH, length)
+            .body(body)
+            .send()
+            .await
+            .map_err(|source| transport(at, source))
+    }
+
+    /// Sends a request and follows redirects.
+    ///
+    /// `Authorization` is left behind as soon as the origin changes.
+    pub(super) async fn send(&self, mut request: Request) -> Result<Response, ClientError> {
+        let first = request.url.clone();
+        request.headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        for _ in 0..=MAX_REDIRECTS {
+            let mut builder = self
+                .client
+                .request(request.method.clone(), request.url.clone())
+                .headers(request.headers.clone());
+            if let Some(body) = &request.body {
+                builder = builder.body(body.clone());
+            }
+            let response = builder.send().await.map_err(|source| transport(origin(&request.url), source))?;
+            let followed = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
+                && matches!(request.method, Method::GET | Method::HEAD);
+            if !followed {
+                return Ok(response);
+            }
+            let next = location(&response)?;
+            if !same_origin(&first, &next) {
+                request.headers.remove(AUTHORIZATION);
+            }
+            request.url = next;
+        }
+        Err(ClientError::Protocol {
+            origin: origin(&first),
+            why: format!("more than {MAX_REDIRECTS} redirects"),
+        })
+    }
+
+    /// Does something until it succeeds, fails for good, or has been tried often enough.
+    pub(super) async fn retry<T, F>(&self, mut act: impl FnMut() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut pause = self.timing.first_pause;
+        let mut attempt = 1;
+        loop {
+            match act().await {
+                Ok(value) => return Ok(value),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(error, _)) if attempt >= self.timing.attempts => return Err(error),
+                Err(Failure::Passing(_, asked)) => {
+                    let wait = asked.unwrap_or(pause).min(self.timing.longest_pause);
+                    tokio::time::sleep(jittered(wait)).await;
+                    pause = (pause * 2).min(self.timing.longest_pause);
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
+    /// Watches over the speed of a body.
+    pub(super) fn pace(&self) -> Pace {
+        Pace { timing: self.timing, since: Instant::now(), bytes: 0 }
+    }
+}
+
+/// Shortens a pause by up to a quarter, so that many do not come back at once.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [0];
+    if getrandom::fill(&mut byte).is_err() {
+        return pause;
+    }
+    pause.mul_f64(1.0 - f64::from(byte[0]) / 1024.0)
+}
+
+fn transport(origin: String, source: reqwest::Error) -> ClientError {
+    // The URL in the library's message may hold signatures and tokens.
+    ClientError::Transport { origin, source: source.without_url() }
+}
+
+/// Why an act did not succeed.
+pub(super) enum Failure {
+    /// It would not, again.
+    Final(ClientError),
+    /// It may, after the pause that was asked for.
+    Passing(ClientError, Option<Duration>),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Transport { .. } | ClientError::TooSlow(_) => Self::Passing(error, None),
+            other => Self::Final(other),
+        }
+    }
+}
+
+/// Reads the address that a response points to, and refuses those that nobody is led to.
+pub(super) fn location(response: &Response) -> Result<Url, ClientError> {
+    let from = response.url();
+    let wrong = |why: &str| ClientError::Protocol { origin: origin(from), why: why.to_owned() };
+    let header = response.headers().get(LOCATION).ok_or_else(|| wrong("a `Location` header is missing"))?;
+    let text = header.to_str().map_err(|_| wrong("the `Location` header is not text"))?;
+    if text.is_empty() || text.len() > MAX_LOCATION {
+        return Err(wrong("the `Location` header is empty or too long"));
+    }
+    let url = from.join(text).map_err(|_| wrong("the `Location` header is not a URL"))?;
+    match (from.scheme(), url.scheme()) {
+        (_, "https") | ("http", "http") => {}
+        ("https", "http") => return Err(wrong("it leads from HTTPS to plain HTTP")),
+        _ => return Err(wrong("it leads to something else than HTTP")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("it leads to a URL with a user name"));
+    }
+    if !same_origin(from, &url) {
+        let literal = literal_address(&url);
+        let local = super::registries::is_loopback(&url) && !super::registries::is_loopback(from);
+        if literal.is_some_and(dns::is_forbidden) || local {
+            return Err(wrong("it leads to an address of this machine or link"));
+        }
+    }
+    Ok(url)
+}
+
+/// Turns a response that is no success into what the registry said.
+pub(super) async fn refused(response: Response, what: &str) -> Failure {
+    let status = response.status();
+    let asked = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok())
+        .map(Duration::from_secs);
+    let body = bounded(response, MAX_SMALL_BODY, None).await.unwrap_or_default();
+    let refusal = Refusal::parse(status.as_u16(), &body);
+    let error = ClientError::Refused { what: what.to_owned(), refusal };
+    match status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::INTERNAL_SERVER_ERROR
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Failure::Passing(error, asked),
+        _ => Failure::Final(error),
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn bounded(
+    mut response: Response,
+    limit: u64,
+    mut pace: Option<Pace>,
+) -> Result<Vec<u8>, ClientError> {
+    let at = origin(response.url());
+    let too_large =
+        || ClientError::Protocol { origin: at.clone(), why: format!("a body of more than {limit} bytes") };
+    if response.content_length().is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|source| transport(at.clone(), source))? {
+        if let Some(pace) = &mut pace {
+            pace.passed(chunk.len() as u64, &at)?;
+        }
+        if body.len() as u64 + chunk.len() as u64 > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Reads the next piece of a body.
+pub(super) async fn chunk(response: &mut Response) -> Result<Option<Bytes>, ClientError> {
+    let at = origin(response.url());
+    response.chunk().await.map_err(|source| transport(at, source))
+}
+
+/// Refuses bodies that come in drips.
+pub(super) struct Pace {
+    timing: Timing,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    pub(super) fn passed(&mut self, bytes: u64, origin: &str) -> Result<(), ClientError> {
+        self.bytes += bytes;
+        if self.since.elapsed() >= self.timing.low_speed_span {
+            if self.bytes < self.timing.low_speed_bytes {
+                return Err(ClientError::TooSlow(origin.to_owned()));
+            }
+            self.since = Instant::now();
+            self.bytes = 0;
+        }
+        Ok(())
+    }
+}

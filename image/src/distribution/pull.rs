@@ -1,0 +1,261 @@
+//! Fetching.
+
+use rbuild_model::digest::BlobDigest;
+use rbuild_model::reference::Reference;
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE};
+use sha2::{Digest as _, Sha256};
+
+use super::auth::Scope;
+use super::client::{Client, Fetched, Receiver, url};
+use super::error::ClientError;
+use super::http::{Failure, Request, bounded, chunk, refused};
+use super::registries::{Endpoint, origin};
+use crate::manifest::{Descriptor, Document, MAX_DOCUMENT, MediaType};
+
+impl Client {
+    /// Fetches the manifest or index that a reference names, by its digest if it has one, else by its tag.
+    ///
+    /// Mirrors are asked first; the registry itself decides if they do not know or do not answer.
+    pub async fn manifest(&self, reference: &Reference) -> Result<Fetched, ClientError> {
+        let wanted = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or("latest").to_owned(),
+        };
+        let scope = Scope::pull(reference.registry(), reference.repository());
+        let path = format!("v2/{}/manifests/{wanted}", reference.repository());
+        let sources = self.sources(reference)?;
+        let mut failure = None;
+        for (index, endpoint) in sources.iter().enumerate() {
+            let once = || self.manifest_from(endpoint, &scope, &path, reference);
+            let last = index + 1 == sources.len();
+            let fetched = if last { self.transport.retry(once).await } else { unwrapped(once().await) };
+            match fetched {
+                Ok(fetched) => return Ok(fetched),
+                // What the registry itself says counts; a mirror's word only if the registry cannot be reached.
+                Err(error @ ClientError::Transport { .. }) if failure.is_some() => {
+                    failure = failure.or(Some(error))
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| ClientError::Setup("there is no endpoint".to_owned())))
+    }
+
+    async fn manifest_from(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        path: &str,
+        reference: &Reference,
+    ) -> Result<Fetched, Failure> {
+        let mut request = Request::get(url(endpoint, path)?);
+        for media_type in MediaType::DOCUMENTS {
+            request.headers.append(ACCEPT, HeaderValue::from_static(media_type));
+        }
+        let response = self.authorized(endpoint, scope, request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(response, &reference.familiar()).await);
+        }
+        let content_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let from = origin(response.url());
+        let bytes = bounded(response, MAX_DOCUMENT, Some(self.transport.pace())).await?;
+        let digest = BlobDigest::of(&bytes);
+        if let Some(wanted) = reference.digest()
+            && wanted != digest
+        {
+            return Err(ClientError::Digest { origin: from, wanted, found: digest }.into());
+        }
+        let document = Document::parse(&bytes, content_type.as_deref())
+            .map_err(|error| ClientError::Document(reference.familiar(), error))?;
+        let media_type = match &document {
+            Document::Manifest(manifest) => manifest.media_type.clone(),
+            Document::Index(index) => index.media_type.clone(),
+        };
+        let media_type = media_type.unwrap_or_else(|| {
+            let known = content_type.map(MediaType::new).filter(|kind| kind.is_manifest() || kind.is_index());
+            known.unwrap_or_else(|| {
+                MediaType::new(match document {
+                    Document::Manifest(_) => MediaType::OCI_MANIFEST,
+                    Document::Index(_) => MediaType::OCI_INDEX,
+                })
+            })
+        });
+        Ok(Fetched { digest, media_type, bytes, document, origin: from })
+    }
+
+    /// Fetches a blob of a repository and compares it with its descriptor.
+    ///
+    /// A broken transfer is taken up where it broke; if a server cannot do that, or the content is wrong, the
+    /// receiver is told to begin anew. After an error, what the receiver has is worth nothing.
+    pub async fn blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        receiver: &mut dyn Receiver,
+    ) -> Result<(), ClientError> {
+        let scope = Scope::pull(reference.registry(), reference.repository());
+        let path = format!("v2/{}/blobs/{}", reference.repository(), descriptor.digest);
+        let sources = self.sources(reference)?;
+        let mut transfer = Transfer { descriptor, receiver, hasher: Sha256::new(), received: 0 };
+        let mut failure = None;
+        for (index, endpoint) in sources.iter().enumerate() {
+            let last = index + 1 == sources.len();
+            let attempts = if last { self.registries.timing.attempts } else { 1 };
+            let mut pause = self.registries.timing.first_pause;
+            for attempt in 1..=attempts.max(1) {
+                match self.blob_from(endpoint, &scope, &path, &mut transfer).await {
+                    Ok(()) => return Ok(()),
+                    Err(Failure::Final(error @ ClientError::Local(..))) => return Err(error),
+                    Err(Failure::Final(error)) => {
+                        failure = Some(error);
+                        break;
+                    }
+                    Err(Failure::Passing(error, asked)) => {
+                        failure = Some(error);
+                        if attempt < attempts {
+                            let wait = asked.unwrap_or(pause).min(self.registries.timing.longest_pause);
+                            tokio::time::sleep(wait).await;
+                            pause = (pause * 2).min(self.registries.timing.longest_pause);
+                        }
+                    }
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| ClientError::Setup("there is no endpoint".to_owned())))
+    }
+
+    /// Fetches a small blob, such as a config, into memory.
+    pub async fn small_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<Vec<u8>, ClientError> {
+        struct Memory(Vec<u8>);
+        impl Receiver for Memory {
+            fn receive(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+                self.0.extend_from_slice(bytes);
+                Ok(())
+            }
+            fn restart(&mut self) -> std::io::Result<()> {
+                self.0.clear();
+                Ok(())
+            }
+        }
+        if descriptor.size > MAX_DOCUMENT {
+            return Err(ClientError::Protocol {
+                origin: reference.registry().to_owned(),
+                why: format!("a config of more than {MAX_DOCUMENT} bytes"),
+            });
+        }
+        let embedded =
+            descriptor.data().map_err(|error| ClientError::Document(reference.familiar(), error))?;
+        if let Some(bytes) = embedded {
+            return Ok(bytes);
+        }
+        let mut memory = Memory(Vec::new());
+        self.blob(reference, descriptor, &mut memory).await?;
+        Ok(memory.0)
+    }
+
+    async fn blob_from(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        path: &str,
+        transfer: &mut Transfer<'_>,
+    ) -> Result<(), Failure> {
+        let mut request = Request::get(url(endpoint, path)?);
+        if transfer.received > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={}-", transfer.received))
+                .map_err(|error| ClientError::Setup(error.to_string()))?;
+            request.headers.insert(RANGE, range);
+        }
+        let mut response = self.authorized(endpoint, scope, request).await?;
+        let from = origin(response.url());
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if transfer.received > 0 && transfer.continues(&response) => {}
+            StatusCode::OK => transfer.restart()?,
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                transfer.restart()?;
+                let why = "it does not continue a transfer where it broke".to_owned();
+                return Err(Failure::Passing(ClientError::Protocol { origin: from, why }, None));
+            }
+            _ => return Err(refused(response, &transfer.descriptor.digest.to_string()).await),
+        }
+        if let Some(length) = response.content_length()
+            && length != transfer.descriptor.size - transfer.received
+        {
+            return Err(transfer.wrong_size(&from).into());
+        }
+        let mut pace = self.transport.pace();
+        while let Some(bytes) = chunk(&mut response).await? {
+            pace.passed(bytes.len() as u64, &from)?;
+            transfer.take(&bytes, &from)?;
+        }
+        transfer.finish(&from)
+    }
+}
+
+fn unwrapped<T>(result: Result<T, Failure>) -> Result<T, ClientError> {
+    result.map_err(|failure| match failure {
+        Failure::Final(error) | Failure::Passing(error, _) => error,
+    })
+}
+
+/// A blob on its way.
+struct Transfer<'a> {
+    descriptor: &'a Descriptor,
+    receiver: &'a mut dyn Receiver,
+    hasher: Sha256,
+    received: u64,
+}
+
+impl Transfer<'_> {
+    fn restart(&mut self) -> Result<(), ClientError> {
+        if self.received > 0 {
+            self.hasher = Sha256::new();
+            self.received = 0;
+            self.receiver.restart().map_err(|error| ClientError::Local(self.descriptor.digest, error))?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether a partial response begins where the transfer broke.
+    fn continues(&self, response: &reqwest::Response) -> bool {
+        let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        range.is_some_and(|range| range.starts_with(&format!("bytes {}-", self.received)))
+    }
+
+    fn take(&mut self, bytes: &[u8], from: &str) -> Result<(), ClientError> {
+        if self.received + bytes.len() as u64 > self.descriptor.size {
+            return Err(self.wrong_size(from));
+        }
+        self.hasher.update(bytes);
+        self.received += bytes.len() as u64;
+        self.receiver.receive(bytes).map_err(|error| ClientError::Local(self.descriptor.digest, error))
+    }
+
+    fn wrong_size(&self, from: &str) -> ClientError {
+        ClientError::Size {
+            origin: from.to_owned(),
+            digest: self.descriptor.digest,
+            expected: self.descriptor.size,
+        }
+    }
+
+    fn finish(&mut self, from: &str) -> Result<(), Failure> {
+        if self.received < self.descriptor.size {
+            return Err(Failure::Passing(self.wrong_size(from), None));
+        }
+        let found = BlobDigest::from_bytes(self.hasher.clone().finalize().into());
+        if found == self.descriptor.digest {
+            return Ok(());
+        }
+        // Another server may have the right bytes.
+        self.restart()?;
+        let wanted = self.descriptor.digest;
+        Err(ClientError::Digest { origin: from.to_owned(), wanted, found }.into())
+    }
+}

@@ -1,0 +1,221 @@
+//! The configuration of the client, as a value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::credentials::{Anonymous, Credentials};
+
+/// Where images come from and how.
+#[derive(Clone)]
+pub struct Registries {
+    /// Endpoints that are asked before the registry itself when images are fetched, by registry (`docker.io`).
+    pub mirrors: BTreeMap<String, Vec<Endpoint>>,
+    /// Hosts (`host` or `host:port`) that are spoken to in plain HTTP; loopback addresses always are.
+    pub insecure: Vec<String>,
+    /// Hosts of token services that credentials of any registry may be sent to.
+    pub trusted_realms: Vec<String>,
+    /// The machine's certificate authorities in PEM; without any, a built-in list is used.
+    pub system_authorities: Vec<u8>,
+    /// More certificate authorities in PEM.
+    pub extra_authorities: Vec<Vec<u8>>,
+    /// Who knows user names and passwords.
+    pub credentials: Arc<dyn Credentials>,
+    /// How names are resolved.
+    pub names: NameService,
+    /// Proxies to go through.
+    pub proxies: Proxies,
+    /// How long things may take and how often they are tried.
+    pub timing: Timing,
+}
+
+impl Default for Registries {
+    fn default() -> Self {
+        Self {
+            mirrors: BTreeMap::new(),
+            insecure: Vec::new(),
+            trusted_realms: Vec::new(),
+            system_authorities: Vec::new(),
+            extra_authorities: Vec::new(),
+            credentials: Arc::new(Anonymous),
+            names: NameService::default(),
+            proxies: Proxies::default(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// The texts that say how names are resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameService {
+    /// The text of `/etc/hosts`.
+    pub hosts: String,
+    /// The text of `/etc/resolv.conf`.
+    pub resolv_conf: String,
+}
+
+/// Proxies, as the customary variables state them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// The proxy for plain HTTP.
+    pub http: Option<String>,
+    /// The proxy for HTTPS.
+    pub https: Option<String>,
+    /// Hosts that are reached directly, separated by commas.
+    pub none_for: Option<String>,
+}
+
+/// How long things may take and how often they are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The longest time that a connection may take to come about.
+    pub connect: Duration,
+    /// The longest time without a byte.
+    pub idle: Duration,
+    /// The span over which at least [`Timing::low_speed_bytes`] must come.
+    pub low_speed_span: Duration,
+    /// See [`Timing::low_speed_span`].
+    pub low_speed_bytes: u64,
+    /// How often a request is tried in all.
+    pub attempts: u32,
+    /// The pause before the second attempt; it doubles with each further one.
+    pub first_pause: Duration,
+    /// The longest pause, whatever a registry asks for.
+    pub longest_pause: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            low_speed_span: Duration::from_secs(60),
+            low_speed_bytes: 60 << 10,
+            attempts: 5,
+            first_pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A server that speaks the registry's protocol: its scheme, host and port.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    url: Url,
+}
+
+/// The text is not an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a registry endpoint (host, host:port, or http(s)://host:port): {0:?}")]
+pub struct ParseEndpointError(String);
+
+impl Endpoint {
+    pub(super) const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Returns `scheme://host:port`, for messages.
+    pub fn origin(&self) -> String {
+        origin(&self.url)
+    }
+
+    /// Returns the host with its port if it is not the scheme's own.
+    pub(super) fn authority(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = ParseEndpointError;
+
+    /// Reads a host (HTTPS, or HTTP if it is a loopback address) or a URL without a path.
+    fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
+        let wrong = || ParseEndpointError(text.chars().take(300).collect());
+        let url = if text.contains("://") {
+            Url::parse(text).map_err(|_| wrong())?
+        } else {
+            let mut url = Url::parse(&format!("https://{text}")).map_err(|_| wrong())?;
+            if is_loopback(&url) {
+                // A port of 443 was taken for the default of the first scheme.
+                url = Url::parse(&format!("http://{text}")).map_err(|_| wrong())?;
+            }
+            url
+        };
+        let bare = matches!(url.scheme(), "http" | "https")
+            && url.host_str().is_some_and(|host| !host.is_empty())
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.path() == "/";
+        if bare { Ok(Self { url }) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.origin())
+    }
+}
+
+impl Registries {
+    /// Returns the endpoint of a registry itself.
+    pub(super) fn upstream(&self, registry: &str) -> Result<Endpoint, ParseEndpointError> {
+        let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+        let endpoint: Endpoint = host.parse()?;
+        if self.is_insecure(endpoint.url()) { format!("http://{host}").parse() } else { Ok(endpoint) }
+    }
+
+    /// Returns the endpoints to fetch from, in order; the registry itself is the last.
+    pub(super) fn sources(&self, registry: &str) -> Result<Vec<Endpoint>, ParseEndpointError> {
+        let mut endpoints = self.mirrors.get(registry).cloned().unwrap_or_default();
+        endpoints.push(self.upstream(registry)?);
+        Ok(endpoints)
+    }
+
+    /// Returns whether plain HTTP may be spoken with the host of a URL.
+    pub(super) fn is_insecure(&self, url: &Url) -> bool {
+        if is_loopback(url) {
+            return true;
+        }
+        let host = url.host_str().unwrap_or_default();
+        self.insecure.iter().any(|entry| {
+            entry == host
+                || url.port_or_known_default().is_some_and(|port| *entry == format!("{host}:{port}"))
+        })
+    }
+}
+
+/// Returns the address in a URL that names none but an address.
+pub(super) fn literal_address(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match literal_address(url) {
+        Some(address) => address.to_canonical().is_loopback(),
+        None => matches!(url.host_str(), Some("localhost")),
+    }
+}
+
+/// Returns `scheme://host:port` of a URL: never its path, query or user.
+pub(super) fn origin(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{}://{host}:{port}", url.scheme()),
+        None => format!("{}://{host}", url.scheme()),
+    }
+}
+
+pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
+    a.scheme() == b.scheme()
+        && a.host_str() == b.host_str()
+        && a.port_or_known_default() == b.port_or_known_default()
+}

@@ -1,0 +1,490 @@
+//! The client against a registry that says what a test tells it to.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rbuild_model::digest::BlobDigest;
+use rbuild_model::reference::Reference;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::manifest::{Descriptor, Document, Manifest, MediaType};
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+struct Seen {
+    line: String,
+    headers: String,
+    body: Vec<u8>,
+}
+
+impl Seen {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.headers.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+type Script = Box<dyn Fn(&Seen, usize) -> Vec<u8> + Send + Sync>;
+
+/// A server on a loopback port; each connection serves one request.
+struct Fake {
+    address: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Fake {
+    async fn start(script: impl Fn(&Seen, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&seen);
+        let script: Arc<Script> = Arc::new(Box::new(script));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (shared, script) = (Arc::clone(&shared), Arc::clone(&script));
+                tokio::spawn(async move { serve(stream, &shared, &script).await });
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn reference(&self, rest: &str) -> Reference {
+        format!("{}/{rest}", self.address).parse().unwrap()
+    }
+}
+
+async fn serve(mut stream: tokio::net::TcpStream, seen: &Mutex<Vec<Seen>>, script: &Script) -> Option<()> {
+    let mut bytes = Vec::new();
+    let head = loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await.ok().filter(|&count| count > 0)?;
+        bytes.extend_from_slice(&buffer[..count]);
+    };
+    let text = String::from_utf8_lossy(&bytes[..head]).into_owned();
+    let (line, headers) = text.split_once("\r\n")?;
+    let mut request =
+        Seen { line: line.to_owned(), headers: headers.to_owned(), body: bytes[head..].to_vec() };
+    let length = request.header("content-length").and_then(|value| value.parse::<usize>().ok()).unwrap_or(0);
+    while request.body.len() < length {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await.ok().filter(|&count| count > 0)?;
+        request.body.extend_from_slice(&buffer[..count]);
+    }
+    let index = {
+        let mut seen = seen.lock().unwrap();
+        seen.push(request.clone());
+        seen.len() - 1
+    };
+    stream.write_all(&script(&request, index)).await.ok()?;
+    stream.shutdown().await.ok()
+}
+
+fn response(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    [head.as_bytes(), b"\r\n", body].concat()
+}
+
+fn quick() -> Registries {
+    let timing = Timing {
+        first_pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(2),
+        ..Timing::default()
+    };
+    Registries { timing, ..Registries::default() }
+}
+
+fn client() -> Client {
+    Client::new(quick()).unwrap()
+}
+
+struct Known;
+
+impl Credentials for Known {
+    fn for_registry(&self, _registry: &str) -> Result<Option<Credential>, CredentialError> {
+        Ok(Some(Credential::Password { username: "user".into(), password: "hunter2".into() }))
+    }
+}
+
+fn client_with_password() -> Client {
+    Client::new(Registries { credentials: Arc::new(Known), ..quick() }).unwrap()
+}
+
+fn manifest() -> Vec<u8> {
+    Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, b"{}"), Vec::new()).to_bytes()
+}
+
+#[derive(Default)]
+struct Memory {
+    bytes: Vec<u8>,
+    restarts: usize,
+}
+
+impl Receiver for Memory {
+    fn receive(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.bytes.clear();
+        self.restarts += 1;
+        Ok(())
+    }
+}
+
+async fn fetch_blob(fake: &Fake, contents: &[u8]) -> (Result<(), ClientError>, Memory) {
+    let mut memory = Memory::default();
+    let descriptor = Descriptor::of("x", contents);
+    let fetched = client().blob(&fake.reference("a/b:1"), &descriptor, &mut memory).await;
+    (fetched, memory)
+}
+
+#[tokio::test]
+async fn a_manifest_is_named_by_the_hash_of_its_bytes() {
+    let lie = BlobDigest::of(b"a lie").to_string();
+    let fake = Fake::start(move |_, _| {
+        response(
+            "200 OK",
+            &[("Content-Type", MediaType::OCI_MANIFEST), ("Docker-Content-Digest", &lie)],
+            &manifest(),
+        )
+    })
+    .await;
+    let fetched = client().manifest(&fake.reference("a/b:1")).await.unwrap();
+    assert_eq!(fetched.digest, BlobDigest::of(&manifest()));
+    assert!(matches!(fetched.document, Document::Manifest(_)));
+    assert_eq!(fake.seen()[0].line, "GET /v2/a/b/manifests/1 HTTP/1.1");
+    assert_eq!(fake.seen()[0].header("accept-encoding"), Some("identity"));
+
+    let other = fake.reference("a/b").with_digest(BlobDigest::of(b"something else"));
+    let refused = client().manifest(&other).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Digest { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn blobs_of_another_content_or_size_are_refused() {
+    let serve = |body: &'static [u8]| Fake::start(move |_, _| response("200 OK", &[], body));
+    let (done, memory) = fetch_blob(&serve(b"right").await, b"right").await;
+    done.unwrap();
+    assert_eq!(memory.bytes, b"right");
+    let (refused, memory) = fetch_blob(&serve(b"wrong").await, b"right").await;
+    assert!(matches!(refused.unwrap_err(), ClientError::Digest { .. }));
+    assert_eq!(memory.bytes, b"", "nothing of the wrong content is left");
+    let (refused, _) = fetch_blob(&serve(b"right and more").await, b"right").await;
+    assert!(matches!(refused.unwrap_err(), ClientError::Size { .. }));
+    // Without a length the excess shows only as it comes.
+    let endless = Fake::start(|_, _| {
+        [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec(), vec![b'x'; 100_000]].concat()
+    })
+    .await;
+    let (refused, memory) = fetch_blob(&endless, b"right").await;
+    assert!(matches!(refused.unwrap_err(), ClientError::Size { .. }));
+    assert!(memory.bytes.len() <= 5);
+}
+
+#[tokio::test]
+async fn broken_transfers_go_on_where_they_broke() {
+    let contents: Vec<u8> = (0..10_000_u32).map(|n| n as u8).collect();
+    let whole = contents.clone();
+    let fake = Fake::start(move |request, index| match index {
+        0 => response("200 OK", &[("Content-Length", "10000")], &whole[..4000]),
+        _ => {
+            assert_eq!(request.header("range"), Some("bytes=4000-"));
+            response("206 Partial Content", &[("Content-Range", "bytes 4000-9999/10000")], &whole[4000..])
+        }
+    })
+    .await;
+    let (done, memory) = fetch_blob(&fake, &contents).await;
+    done.unwrap();
+    assert_eq!((memory.bytes == contents, memory.restarts), (true, 0));
+}
+
+#[tokio::test]
+async fn servers_that_cannot_go_on_begin_anew() {
+    let contents: Vec<u8> = (0..10_000_u32).map(|n| n as u8).collect();
+    for second in ["200 OK", "206 Partial Content", "416 Range Not Satisfiable"] {
+        let whole = contents.clone();
+        let fake = Fake::start(move |_, index| match index {
+            0 => response("200 OK", &[("Content-Length", "10000")], &whole[..4000]),
+            1 => response(second, &[("Content-Range", "bytes 1-9999/10000")], &whole),
+            _ => response("200 OK", &[], &whole),
+        })
+        .await;
+        let (done, memory) = fetch_blob(&fake, &contents).await;
+        done.unwrap();
+        assert_eq!((memory.bytes == contents, memory.restarts), (true, 1), "{second}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_leave_credentials_behind_and_end() {
+    let elsewhere = Fake::start(|_, _| response("200 OK", &[], b"right")).await;
+    let target = format!("http://{}/signed?x=1", elsewhere.address);
+    let fake = Fake::start(move |request, _| {
+        if request.header("authorization").is_none() {
+            return response("401 Unauthorized", &[("WWW-Authenticate", "Basic realm=\"x\"")], b"");
+        }
+        response("307 Temporary Redirect", &[("Location", &target)], b"")
+    })
+    .await;
+    let mut memory = Memory::default();
+    let descriptor = Descriptor::of("x", b"right");
+    client_with_password().blob(&fake.reference("a/b:1"), &descriptor, &mut memory).await.unwrap();
+    assert_eq!(memory.bytes, b"right");
+    assert!(fake.seen()[1].header("authorization").is_some());
+    assert_eq!(elsewhere.seen()[0].header("authorization"), None);
+
+    for location in [
+        "/v2/again",
+        "file:///etc/passwd",
+        "http://u:p@127.0.0.1/",
+        "http://169.254.169.254/",
+        "http://[",
+        "",
+    ] {
+        let fake = Fake::start(move |_, _| response("302 Found", &[("Location", location)], b"")).await;
+        let refused = client().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Protocol { .. }), "{location}: {refused}");
+        assert!(fake.seen().len() <= 6, "{location}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_got_once_a_scope_and_used() {
+    let fake = Fake::start(|request, _| {
+        if request.line.contains("/token?") {
+            return response("200 OK", &[], br#"{"token":"T","expires_in":300}"#);
+        }
+        if request.header("authorization") == Some("Bearer T") {
+            return response("200 OK", &[], &manifest());
+        }
+        let challenge =
+            format!("Bearer realm=\"http://{}/token\",service=\"s\"", request.header("host").unwrap());
+        response("401 Unauthorized", &[("WWW-Authenticate", &challenge)], b"")
+    })
+    .await;
+    let client = client_with_password();
+    client.manifest(&fake.reference("a/b:1")).await.unwrap();
+    client.manifest(&fake.reference("a/b:2")).await.unwrap();
+    client.manifest(&fake.reference("a/c:1")).await.unwrap();
+    let lines: Vec<_> = fake.seen().iter().map(|seen| seen.line.clone()).collect();
+    let tokens: Vec<_> = lines.iter().filter(|line| line.contains("/token?")).collect();
+    assert_eq!(tokens.len(), 2, "one a repository: {lines:?}");
+    assert!(tokens[0].contains("service=s") && tokens[0].contains("scope=repository%3Aa%2Fb%3Apull"));
+    assert!(tokens[0].contains("account=user"));
+    let asked = fake.seen().into_iter().find(|seen| seen.line.contains("/token?")).unwrap();
+    assert!(asked.header("authorization").unwrap().starts_with("Basic "));
+}
+
+#[tokio::test]
+async fn a_token_that_opens_nothing_ends_in_a_refusal() {
+    let fake = Fake::start(|request, _| {
+        if request.line.contains("/token?") {
+            return response("200 OK", &[], br#"{"access_token":"T"}"#);
+        }
+        let challenge = format!("Bearer realm=\"http://{}/token\"", request.header("host").unwrap());
+        response("401 Unauthorized", &[("WWW-Authenticate", &challenge)], b"")
+    })
+    .await;
+    let refused = client().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+    assert!(refused.is_denied(), "{refused}");
+    assert_eq!(fake.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn credentials_go_to_no_realm_of_another_owner() {
+    for (realm, wanted) in [
+        ("https://evil.example/token", "trusted realm"),
+        ("http://evil.example/token", "not reached by HTTPS"),
+        ("https://u:p@127.0.0.1/token", "user name"),
+        ("https://169.254.169.254/token", "this machine or link"),
+        ("nonsense", "no URL"),
+    ] {
+        let challenge = format!("Bearer realm=\"{realm}\"");
+        let fake =
+            Fake::start(move |_, _| response("401 Unauthorized", &[("WWW-Authenticate", &challenge)], b""))
+                .await;
+        let refused = client_with_password().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+        assert!(refused.to_string().contains(wanted), "{realm}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn storms_are_weathered_and_refusals_are_not_repeated() {
+    let fake = Fake::start(|_, index| match index {
+        0 => response("503 Service Unavailable", &[], b"busy"),
+        1 => response("429 Too Many Requests", &[("Retry-After", "999999999")], b""),
+        _ => response("200 OK", &[], &manifest()),
+    })
+    .await;
+    client().manifest(&fake.reference("a/b:1")).await.unwrap();
+    assert_eq!(fake.seen().len(), 3);
+
+    let fake = Fake::start(|_, _| response("500 Internal Server Error", &[], b"")).await;
+    client().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+    assert_eq!(fake.seen().len(), 5);
+
+    let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"\u001b[31mno such tag"}]}"#;
+    let fake = Fake::start(|_, _| response("404 Not Found", &[], body)).await;
+    let refused = client().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+    assert!(refused.is_not_found());
+    assert_eq!(fake.seen().len(), 1);
+    assert!(refused.to_string().ends_with("manifest unknown: \\u{1b}[31mno such tag"), "{refused}");
+}
+
+#[tokio::test]
+async fn bodies_without_measure_are_refused() {
+    let fake = Fake::start(|_, _| response("200 OK", &[], &vec![b' '; (4 << 20) + 1])).await;
+    let refused = client().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Protocol { .. }), "{refused}");
+    let fake = Fake::start(|_, _| response("404 Not Found", &[], &vec![b'x'; 2 << 20])).await;
+    let refused = client().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+    assert!(refused.to_string().len() < 5000);
+}
+
+#[tokio::test]
+async fn mirrors_come_first_and_the_registry_decides() {
+    let mirror = Fake::start(|request, _| {
+        if request.line.contains("/manifests/1 ") {
+            response("200 OK", &[], &manifest())
+        } else {
+            response("404 Not Found", &[], b"")
+        }
+    })
+    .await;
+    let upstream = Fake::start(|_, _| response("200 OK", &[], &manifest())).await;
+    let mut registries = quick();
+    registries.mirrors.insert(upstream.address.clone(), vec![mirror.address.parse().unwrap()]);
+    let client = Client::new(registries).unwrap();
+    client.manifest(&upstream.reference("a/b:1")).await.unwrap();
+    assert_eq!((mirror.seen().len(), upstream.seen().len()), (1, 0));
+    client.manifest(&upstream.reference("a/b:2")).await.unwrap();
+    assert_eq!((mirror.seen().len(), upstream.seen().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn blobs_are_mounted_sent_or_found() {
+    let fake = Fake::start(|request, _| {
+        let line = request.line.as_str();
+        if line.starts_with("HEAD") {
+            response(if line.contains("/there/") { "200 OK" } else { "404 Not Found" }, &[], b"")
+        } else if line.contains("mount=") {
+            response("201 Created", &[], b"")
+        } else if line.starts_with("POST") {
+            response("202 Accepted", &[("Location", "/upload?state=1")], b"")
+        } else if line.starts_with("PUT /upload?state=1&digest=sha256%3A") && request.body == b"right" {
+            response("201 Created", &[], b"")
+        } else {
+            response("400 Bad Request", &[], b"")
+        }
+    })
+    .await;
+    let client = client();
+    let descriptor = Descriptor::of("x", b"right");
+    let open = || Ok(Box::new(&b"right"[..]) as Box<dyn io::Read + Send>);
+    let push =
+        async |name: &str, from| client.push_blob(&fake.reference(name), &descriptor, &open, from).await;
+    assert_eq!(push("there/b:1", None).await.unwrap(), Pushed::Present);
+    assert_eq!(push("a/b:1", Some("a/c")).await.unwrap(), Pushed::Mounted);
+    assert_eq!(push("a/b:1", None).await.unwrap(), Pushed::Sent);
+}
+
+#[tokio::test]
+async fn an_upload_elsewhere_gets_no_key() {
+    let elsewhere = Fake::start(|_, _| response("201 Created", &[], b"")).await;
+    let target = format!("http://{}/up", elsewhere.address);
+    let fake = Fake::start(move |request, _| {
+        if request.header("authorization").is_none() {
+            response("401 Unauthorized", &[("WWW-Authenticate", "Basic")], b"")
+        } else if request.line.starts_with("HEAD") {
+            response("404 Not Found", &[], b"")
+        } else {
+            response("202 Accepted", &[("Location", &target)], b"")
+        }
+    })
+    .await;
+    let descriptor = Descriptor::of("x", b"right");
+    let open = || Ok(Box::new(&b"right"[..]) as Box<dyn io::Read + Send>);
+    let client = client_with_password();
+    client.push_blob(&fake.reference("a/b:1"), &descriptor, &open, None).await.unwrap();
+    assert_eq!(elsewhere.seen()[0].header("authorization"), None);
+    assert_eq!(elsewhere.seen()[0].body, b"right");
+
+    let long = format!("/{}", "x".repeat(9000));
+    for location in ["ftp://x/", "http://[", long.as_str(), ""] {
+        let location = location.to_owned();
+        let fake = Fake::start(move |request, _| {
+            let status = if request.line.starts_with("HEAD") { "404 Not Found" } else { "202 Accepted" };
+            response(status, &[("Location", &location)], b"")
+        })
+        .await;
+        let refused =
+            super::tests::client().push_blob(&fake.reference("a/b:1"), &descriptor, &open, None).await;
+        assert!(matches!(refused, Err(ClientError::Protocol { .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_is_put_under_its_tag_or_digest() {
+    let fake = Fake::start(|_, _| response("201 Created", &[], b"")).await;
+    let client = client();
+    let digest =
+        client.push_manifest(&fake.reference("a/b:1"), &manifest(), MediaType::OCI_MANIFEST).await.unwrap();
+    client.push_manifest(&fake.reference("a/b"), &manifest(), MediaType::OCI_MANIFEST).await.unwrap();
+    let seen = fake.seen();
+    assert_eq!(seen[0].line, "PUT /v2/a/b/manifests/1 HTTP/1.1");
+    assert_eq!(seen[1].line, format!("PUT /v2/a/b/manifests/{digest} HTTP/1.1"));
+    assert_eq!((seen[0].header("content-type"), &seen[0].body), (Some(MediaType::OCI_MANIFEST), &manifest()));
+}
+
+#[tokio::test]
+async fn names_are_looked_up_in_the_texts_that_were_brought() {
+    let fake = Fake::start(|_, _| response("200 OK", &[], &manifest())).await;
+    let port = fake.address.rsplit_once(':').unwrap().1;
+    let with_hosts = |hosts: &str| {
+        let names = NameService {
+            hosts: hosts.to_owned(),
+            resolv_conf: "nameserver 127.0.0.1\noptions attempts:1".into(),
+        };
+        Client::new(Registries { names, insecure: vec![format!("registry.test:{port}")], ..quick() }).unwrap()
+    };
+    let reference: Reference = format!("registry.test:{port}/a/b:1").parse().unwrap();
+    with_hosts("127.0.0.1 registry.test\n").manifest(&reference).await.unwrap();
+    assert_eq!(fake.seen()[0].header("host"), Some(&*format!("registry.test:{port}")));
+    let refused = with_hosts("169.254.169.254 registry.test\n").manifest(&reference).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Transport { .. }), "{refused}");
+    assert_eq!(fake.seen().len(), 1);
+}
+
+#[test]
+fn endpoints_are_origins() {
+    for (text, origin) in [
+        ("ghcr.io", "https://ghcr.io"),
+        ("127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("[::1]:5000", "http://[::1]:5000"),
+        ("localhost", "http://localhost"),
+        ("http://mirror.test:80", "http://mirror.test"),
+        ("https://mirror.test:5000/", "https://mirror.test:5000"),
+    ] {
+        assert_eq!(text.parse::<Endpoint>().unwrap().origin(), origin);
+    }
+    for wrong in ["", "a b", "http://u@h", "http://h/path", "ftp://h", "http://h?x", "http://"] {
+        assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
+    }
+}
