@@ -1,0 +1,607 @@
+//! One look at a tree that serves all selections of a build.
+//!
+//! A [`ContextScan`] is a lazy copy of the tree's names and stats in memory: a directory is listed when a selection
+//! passes through it, an entry is inspected and hashed when a selection contains it. Everything is filled in once and
+//! never changed, so one scan can be shared by threads, and two selections agree about the files they share.
+//!
+//! System calls: per directory openat2, fstat, getdents, close; per other entry one fstatat, for links also readlinkat;
+//! per file that the stat index does not vouch for openat, fstat, read, fstat, close.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rbuild_confined::{Kind, Metadata, Root, read_dir};
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::error::{Error, Result};
+use super::file::{self, Capabilities, Clocks};
+use super::filter::{Decision, Filter};
+use super::index::{IndexError, IndexWriter, Known, StatIndex};
+use super::node::{FileFacts, Stamp, TreeNode, Trust};
+use super::pattern::Narrowing;
+use super::pool::{self, Queue};
+use super::source::{Origin, TreeSource, open_dir};
+
+/// How many entries of one directory are one job.
+const ENTRIES_PER_JOB: usize = 512;
+/// How many files are hashed as one job, unless their bytes are enough already.
+const FILES_PER_JOB: usize = 64;
+/// How many bytes are hashed as one job.
+const BYTES_PER_JOB: u64 = 1 << 20;
+/// The most threads that walk one tree: more only wait for each other in the kernel.
+const MAX_THREADS: usize = 8;
+
+/// A tree as one build sees it; see the module's documentation.
+pub struct ContextScan {
+    pub(crate) source: TreeSource,
+    pub(crate) top: Dir,
+    index: OnceLock<StatIndex>,
+    clocks: Clocks,
+    threads: usize,
+    inspected: AtomicU64,
+    hashed: AtomicU64,
+    settled: AtomicU64,
+}
+
+/// What a scan has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanEffort {
+    /// Entries other than directories that were inspected.
+    pub inspected: u64,
+    /// Files whose bytes were read.
+    pub hashed: u64,
+}
+
+/// What became of a stat index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexSaved {
+    /// It says something new.
+    Written,
+    /// There was nothing new to say, or no index is kept.
+    Unchanged,
+}
+
+/// A directory of the tree, free of links and dots.
+pub(crate) struct Dir {
+    pub(crate) path: Box<[u8]>,
+    pub(crate) presence: Presence,
+    listing: OnceLock<Option<Listing>>,
+    /// The node of all that is below, for trees that are and are not from a client.
+    pub(crate) nodes: [OnceLock<Arc<TreeNode>>; 2],
+}
+
+/// When a directory is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Always,
+    /// The ignore file hides it, but not all that is in it.
+    IfFilled,
+}
+
+pub(crate) struct Listing {
+    pub(crate) metadata: Metadata,
+    pub(crate) entries: Box<[Entry]>,
+}
+
+pub(crate) struct Entry {
+    pub(crate) name: Arc<[u8]>,
+    found: OnceLock<Found>,
+}
+
+/// What an entry turned out to be.
+pub(crate) enum Found {
+    /// It went away between two looks.
+    Gone,
+    Directory(Box<Dir>),
+    File {
+        metadata: Metadata,
+        hashed: OnceLock<Option<HashedFile>>,
+    },
+    Symlink {
+        metadata: Metadata,
+        target: Arc<[u8]>,
+    },
+    Special(Metadata),
+}
+
+/// A file with its content; the metadata is of the same moment.
+pub(crate) struct HashedFile {
+    pub(crate) metadata: Metadata,
+    pub(crate) facts: Arc<FileFacts>,
+}
+
+impl Dir {
+    fn new(path: Vec<u8>, presence: Presence) -> Self {
+        Self { path: path.into(), presence, listing: OnceLock::new(), nodes: Default::default() }
+    }
+
+    /// Returns the path of an entry.
+    pub(crate) fn join(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = Vec::with_capacity(self.path.len() + 1 + name.len());
+        self.start_path(&mut path);
+        path.extend_from_slice(name);
+        path
+    }
+
+    /// Writes the part of an entry's path that comes before its name.
+    fn start_path(&self, path: &mut Vec<u8>) {
+        path.clear();
+        if !self.path.is_empty() {
+            path.extend_from_slice(&self.path);
+            path.push(b'/');
+        }
+    }
+
+    /// Returns what the directory holds, if it was listed and was still there.
+    pub(crate) fn known_listing(&self) -> Option<&Listing> {
+        self.listing.get()?.as_ref()
+    }
+}
+
+impl Entry {
+    /// Returns what the entry was found to be, if it was looked at.
+    pub(crate) fn known(&self) -> Option<&Found> {
+        self.found.get()
+    }
+}
+
+impl Listing {
+    pub(crate) fn entry(&self, name: &[u8]) -> Option<&Entry> {
+        let found = self.entries.binary_search_by(|entry| (*entry.name).cmp(name));
+        found.ok().map(|at| &self.entries[at])
+    }
+}
+
+/// What a scan is to fill in.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    /// All of a directory that the narrowing lets through.
+    Directory(&'a Dir, Option<&'a Narrowing>),
+    /// One file.
+    File(&'a Dir, &'a Entry),
+}
+
+enum Job<'a> {
+    Target(Target<'a>),
+    Entries {
+        dir: &'a Dir,
+        entries: &'a [Entry],
+        fd: Arc<OwnedFd>,
+        known: Arc<Vec<Known<'a>>>,
+        narrowing: Option<&'a Narrowing>,
+    },
+    Files {
+        dir: &'a Dir,
+        files: Vec<&'a Entry>,
+        fd: Arc<OwnedFd>,
+    },
+}
+
+type Jobs<'a> = Queue<Job<'a>, Error>;
+
+thread_local! {
+    /// What files are read into.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl ContextScan {
+    /// Starts with nothing looked at.
+    pub fn new(source: TreeSource) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        Self {
+            source,
+            top: Dir::new(Vec::new(), Presence::Always),
+            index: OnceLock::new(),
+            clocks: Clocks::default(),
+            threads,
+            inspected: AtomicU64::new(0),
+            hashed: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+        }
+    }
+
+    /// Chooses how many threads walk and hash; by default as many as there are processors, up to eight.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Returns the tree's root.
+    pub fn root(&self) -> &Root {
+        &self.source.root
+    }
+
+    /// Returns what has been done so far.
+    pub fn effort(&self) -> ScanEffort {
+        ScanEffort {
+            inspected: self.inspected.load(Ordering::Relaxed),
+            hashed: self.hashed.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn is_client(&self) -> bool {
+        matches!(self.source.origin, Origin::Client { .. })
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        match &self.source.origin {
+            Origin::Client { filter, .. } => filter.as_deref(),
+            Origin::Snapshot => None,
+        }
+    }
+
+    /// Returns the index, if there is one that can be believed.
+    fn index(&self) -> Option<&StatIndex> {
+        let Origin::Client { index: Some(path), .. } = &self.source.origin else { return None };
+        let index = self.index.get_or_init(|| StatIndex::load(path));
+        (file::now() >= index.mark()).then_some(index)
+    }
+
+    /// Lists a directory; `None` if it is gone.
+    pub(crate) fn listing<'a>(&self, dir: &'a Dir) -> Result<Option<&'a Listing>> {
+        if let Some(listing) = dir.listing.get() {
+            return Ok(listing.as_ref());
+        }
+        let fd = open_dir(&self.source.root, &dir.path)?;
+        self.list(dir, fd.as_ref().map(AsFd::as_fd))
+    }
+
+    fn list<'a>(&self, dir: &'a Dir, fd: Option<BorrowedFd<'_>>) -> Result<Option<&'a Listing>> {
+        if let Some(listing) = dir.listing.get() {
+            return Ok(listing.as_ref());
+        }
+        let listing = match fd {
+            Some(fd) => Some(self.read_listing(dir, fd)?),
+            None => None,
+        };
+        Ok(dir.listing.get_or_init(|| listing).as_ref())
+    }
+
+    fn read_listing(&self, dir: &Dir, fd: BorrowedFd<'_>) -> Result<Listing> {
+        let stat = rustix::fs::fstat(fd).map_err(|errno| Error::io("inspect", &dir.path, errno))?;
+        let names = read_dir(fd).map_err(|errno| Error::io("read directory", &dir.path, errno))?;
+        let mut path = Vec::new();
+        dir.start_path(&mut path);
+        let start = path.len();
+        let mut entries = Vec::with_capacity(names.len());
+        for entry in names {
+            let name: Arc<[u8]> = entry.name.into_vec().into();
+            path.truncate(start);
+            path.extend_from_slice(&name);
+            let found = OnceLock::new();
+            let kind = match entry.kind {
+                Some(kind) => kind,
+                None => match self.inspect(fd, &name, &path)? {
+                    Some(metadata) => metadata.kind,
+                    None => continue,
+                },
+            };
+            let is_dir = kind == Kind::Directory;
+            let decision = self.filter().map_or(Decision::Include, |filter| filter.decision(&path, is_dir));
+            let presence = match decision {
+                Decision::Include => Presence::Always,
+                Decision::ExcludeButDescend if is_dir => Presence::IfFilled,
+                Decision::ExcludeButDescend | Decision::Exclude => continue,
+            };
+            if is_dir {
+                let child = Dir::new(path.clone(), presence);
+                found.get_or_init(|| Found::Directory(Box::new(child)));
+            }
+            entries.push(Entry { name, found });
+        }
+        Ok(Listing { metadata: Metadata::from_stat(&stat), entries: entries.into() })
+    }
+
+    /// Whether there is a file at this place, though the listing does not have it.
+    pub(crate) fn is_hidden(&self, dir: &Dir, name: &[u8]) -> bool {
+        self.filter().is_some()
+            && open_dir(&self.source.root, &dir.path).is_ok_and(|fd| {
+                fd.is_some_and(|fd| self.inspect(fd.as_fd(), name, name).is_ok_and(|found| found.is_some()))
+            })
+    }
+
+    fn inspect(&self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<Option<Metadata>> {
+        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Metadata::from_stat(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::io("inspect", path, errno)),
+        }
+    }
+
+    /// Tells what an entry is.
+    pub(crate) fn find<'a>(&self, dir: &Dir, entry: &'a Entry) -> Result<&'a Found> {
+        if let Some(found) = entry.found.get() {
+            return Ok(found);
+        }
+        match open_dir(&self.source.root, &dir.path)? {
+            Some(fd) => self.find_at(dir, fd.as_fd(), entry),
+            None => Ok(&Found::Gone),
+        }
+    }
+
+    fn find_at<'a>(&self, dir: &Dir, fd: BorrowedFd<'_>, entry: &'a Entry) -> Result<&'a Found> {
+        if let Some(found) = entry.found.get() {
+            return Ok(found);
+        }
+        let path = || dir.join(&entry.name);
+        let found = match rustix::fs::statat(fd, &*entry.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                let metadata = Metadata::from_stat(&stat);
+                match metadata.kind {
+                    // The listing said that it was none, and the ignore file was asked about that.
+                    Kind::Directory => return Err(Error::changed(&path())),
+                    Kind::File => Found::File { metadata, hashed: OnceLock::new() },
+                    Kind::Symlink => {
+                        match rustix::fs::readlinkat(fd, &*entry.name, Vec::with_capacity(256)) {
+                            Ok(target) => Found::Symlink { metadata, target: target.into_bytes().into() },
+                            Err(Errno::NOENT) => Found::Gone,
+                            Err(Errno::INVAL) => return Err(Error::changed(&path())),
+                            Err(errno) => return Err(Error::io("read link", &path(), errno)),
+                        }
+                    }
+                    _ => Found::Special(metadata),
+                }
+            }
+            Err(Errno::NOENT) => Found::Gone,
+            Err(errno) => return Err(Error::io("inspect", &path(), errno)),
+        };
+        Ok(entry.found.get_or_init(|| found))
+    }
+
+    /// Fills in all targets, in parallel.
+    pub(crate) fn fill<'a>(&'a self, targets: impl IntoIterator<Item = Target<'a>>) -> Result<()> {
+        let jobs: Vec<Job<'a>> = targets.into_iter().map(Job::Target).collect();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        pool::run(self.threads, jobs, |job, queue: &Jobs<'a>| match job {
+            Job::Target(Target::Directory(dir, narrowing)) => self.do_directory(dir, narrowing, queue),
+            Job::Target(Target::File(dir, entry)) => self.do_file(dir, entry),
+            Job::Entries { dir, entries, fd, known, narrowing } => {
+                self.do_entries(dir, entries, &fd, &known, narrowing, queue)
+            }
+            Job::Files { dir, files, fd } => {
+                files.iter().try_for_each(|entry| self.hash(dir, fd.as_fd(), entry))
+            }
+        })
+    }
+
+    fn do_directory<'a>(
+        &'a self,
+        dir: &'a Dir,
+        narrowing: Option<&'a Narrowing>,
+        queue: &Jobs<'a>,
+    ) -> Result<()> {
+        let fd = open_dir(&self.source.root, &dir.path)?;
+        let Some(listing) = self.list(dir, fd.as_ref().map(AsFd::as_fd))? else { return Ok(()) };
+        let Some(fd) = fd.map(Arc::new) else { return Ok(()) };
+        let known = match self.index() {
+            Some(index) if self.clocks.is_local(fd.as_fd(), listing.metadata.dev) => {
+                index.directory(&dir.path)
+            }
+            _ => Vec::new(),
+        };
+        let known = Arc::new(known);
+        let (first, rest) = listing.entries.split_at(listing.entries.len().min(ENTRIES_PER_JOB));
+        queue.push(rest.chunks(ENTRIES_PER_JOB).map(|entries| Job::Entries {
+            dir,
+            entries,
+            fd: Arc::clone(&fd),
+            known: Arc::clone(&known),
+            narrowing,
+        }));
+        self.do_entries(dir, first, &fd, &known, narrowing, queue)
+    }
+
+    fn do_entries<'a>(
+        &'a self,
+        dir: &'a Dir,
+        entries: &'a [Entry],
+        fd: &Arc<OwnedFd>,
+        known: &[Known<'a>],
+        narrowing: Option<&'a Narrowing>,
+        queue: &Jobs<'a>,
+    ) -> Result<()> {
+        let mut path = Vec::new();
+        dir.start_path(&mut path);
+        let start = path.len();
+        let mut known = entries
+            .first()
+            .map_or(&[][..], |first| &known[known.partition_point(|known| known.name < &*first.name)..]);
+        let mut directories = Vec::new();
+        let mut unknown: Vec<(&'a Entry, u64)> = Vec::new();
+        let mut inspected = 0;
+        for entry in entries {
+            if let Some(narrowing) = narrowing {
+                path.truncate(start);
+                path.extend_from_slice(&entry.name);
+                let is_dir = matches!(entry.known(), Some(Found::Directory(_)));
+                match narrowing.decision(&path, is_dir) {
+                    Decision::Include => {}
+                    Decision::ExcludeButDescend if is_dir => {}
+                    Decision::ExcludeButDescend | Decision::Exclude => continue,
+                }
+            }
+            match self.find_at(dir, fd.as_fd(), entry)? {
+                Found::Directory(child) => {
+                    directories.push(Job::Target(Target::Directory(child, narrowing)));
+                    continue;
+                }
+                Found::File { metadata, hashed } if hashed.get().is_none() => {
+                    while let [first, rest @ ..] = known
+                        && first.name < &*entry.name
+                    {
+                        known = rest;
+                    }
+                    match known.first() {
+                        Some(known) if known.name == &*entry.name && known.stamp == Stamp::of(metadata) => {
+                            let facts = FileFacts {
+                                digest: known.digest,
+                                stamp: known.stamp,
+                                trust: Trust::Settled,
+                                capability: None,
+                                linked: metadata.nlink > 1,
+                            };
+                            let known = HashedFile { metadata: *metadata, facts: Arc::new(facts) };
+                            hashed.get_or_init(|| Some(known));
+                        }
+                        _ => unknown.push((entry, metadata.size)),
+                    }
+                }
+                _ => {}
+            }
+            inspected += 1;
+        }
+        self.inspected.fetch_add(inspected, Ordering::Relaxed);
+        // The last pushed is done first: files, while their directory is open anyway.
+        queue.push(directories);
+        let mut batches = batches(&unknown);
+        let own = batches.pop();
+        queue.push(batches.into_iter().map(|range| Job::Files {
+            dir,
+            files: unknown[range].iter().map(|(entry, _)| *entry).collect(),
+            fd: Arc::clone(fd),
+        }));
+        unknown[own.unwrap_or_default()].iter().try_for_each(|(entry, _)| self.hash(dir, fd.as_fd(), entry))
+    }
+
+    fn do_file(&self, dir: &Dir, entry: &Entry) -> Result<()> {
+        let Some(fd) = open_dir(&self.source.root, &dir.path)? else { return Ok(()) };
+        let Found::File { metadata, hashed } = self.find_at(dir, fd.as_fd(), entry)? else { return Ok(()) };
+        if hashed.get().is_some() {
+            return Ok(());
+        }
+        self.inspected.fetch_add(1, Ordering::Relaxed);
+        if let Some(index) = self.index()
+            && let Some(listing) = dir.known_listing()
+            && self.clocks.is_local(fd.as_fd(), listing.metadata.dev)
+        {
+            let known = index.directory(&dir.path);
+            if let Ok(at) = known.binary_search_by(|known| known.name.cmp(&entry.name))
+                && known[at].stamp == Stamp::of(metadata)
+            {
+                let facts = FileFacts {
+                    digest: known[at].digest,
+                    stamp: known[at].stamp,
+                    trust: Trust::Settled,
+                    capability: None,
+                    linked: metadata.nlink > 1,
+                };
+                hashed.get_or_init(|| Some(HashedFile { metadata: *metadata, facts: Arc::new(facts) }));
+                return Ok(());
+            }
+        }
+        self.hash(dir, fd.as_fd(), entry)
+    }
+
+    fn hash(&self, dir: &Dir, fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+        let Some(Found::File { hashed, .. }) = entry.known() else { return Ok(()) };
+        if hashed.get().is_some() {
+            return Ok(());
+        }
+        let capabilities = if self.is_client() { Capabilities::Ignore } else { Capabilities::Read };
+        // A snapshot does not change, and nothing is remembered of it by its stats.
+        let mark = match dir.known_listing() {
+            Some(listing) if self.is_client() => self.clocks.mark(fd, listing.metadata.dev),
+            _ => None,
+        };
+        let path = || dir.join(&entry.name);
+        let result = BUFFER
+            .with_borrow_mut(|buffer| file::hash(fd, &entry.name, &path, mark, capabilities, buffer))?;
+        self.hashed.fetch_add(1, Ordering::Relaxed);
+        let file = result.map(|file::Hashed { metadata, facts }| {
+            if facts.trust == Trust::Settled {
+                self.settled.fetch_add(1, Ordering::Relaxed);
+            }
+            HashedFile { metadata, facts: Arc::new(facts) }
+        });
+        hashed.get_or_init(|| file);
+        Ok(())
+    }
+
+    /// Writes the stat index, if it has anything new to say; this can be done beside other work, once the selections
+    /// of a build have been hashed.
+    pub fn save_index(&self) -> std::result::Result<IndexSaved, IndexError> {
+        let Origin::Client { index: Some(path), .. } = &self.source.origin else {
+            return Ok(IndexSaved::Unchanged);
+        };
+        let Some(mark) = self.clocks.latest().filter(|_| self.settled.load(Ordering::Relaxed) > 0) else {
+            return Ok(IndexSaved::Unchanged);
+        };
+        let empty = StatIndex::default();
+        let old = self.index().unwrap_or(&empty);
+        let mut writer = IndexWriter::default();
+        let mut visited = vec![&self.top];
+        while let Some(dir) = visited.pop() {
+            let Some(listing) = dir.known_listing() else {
+                continue;
+            };
+            let before = old.directory(&dir.path);
+            let mut entries = Vec::new();
+            for entry in &listing.entries {
+                let remembered = || before.binary_search_by(|known| known.name.cmp(&entry.name)).ok();
+                match entry.known() {
+                    Some(Found::Directory(child)) => visited.push(child),
+                    Some(Found::File { hashed, .. }) => match hashed.get() {
+                        Some(Some(HashedFile { facts, .. })) if facts.trust == Trust::Settled => entries
+                            .push(Known { name: &entry.name, stamp: facts.stamp, digest: facts.digest }),
+                        Some(_) => {}
+                        None => entries.extend(remembered().map(|at| before[at])),
+                    },
+                    Some(_) => {}
+                    None => entries.extend(remembered().map(|at| before[at])),
+                }
+            }
+            writer.add(&dir.path, entries);
+        }
+        for path in old.directories() {
+            if !writer.has(path) && self.may_still_hold(path) {
+                writer.add(path, old.directory(path));
+            }
+        }
+        writer.write(path, mark.max(old.mark()))?;
+        Ok(IndexSaved::Written)
+    }
+
+    /// Whether a directory that was not listed this time may be there still, as far as was looked.
+    fn may_still_hold(&self, path: &[u8]) -> bool {
+        let mut dir = &self.top;
+        if path.is_empty() {
+            return dir.listing.get().is_none();
+        }
+        for name in path.split(|&byte| byte == b'/') {
+            match dir.listing.get() {
+                None => return true,
+                Some(None) => return false,
+                Some(Some(listing)) => match listing.entry(name).and_then(Entry::known) {
+                    Some(Found::Directory(child)) => dir = child,
+                    _ => return false,
+                },
+            }
+        }
+        dir.listing.get().is_none()
+    }
+}
+
+/// Cuts a list of files into jobs, by number and by bytes.
+fn batches(files: &[(&Entry, u64)]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let (mut start, mut bytes) = (0, 0_u64);
+    for (at, (_, size)) in files.iter().enumerate() {
+        bytes = bytes.saturating_add(*size);
+        if at + 1 - start == FILES_PER_JOB || bytes >= BYTES_PER_JOB {
+            found.push(start..at + 1);
+            (start, bytes) = (at + 1, 0);
+        }
+    }
+    if start < files.len() {
+        found.push(start..files.len());
+    }
+    found
+}
