@@ -132,7 +132,15 @@ pub trait Collected: Sync {
     ) -> Result<bool, DatabaseError>;
 
     /// Moves the files of a condemned object out of sight; repeatable.
-    fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), FileError>;
+    ///
+    /// Where the same name can be published again, this holds its [`LockClass::Publish`] lock and looks once more.
+    fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError>;
+
+    /// Tidies up after all objects of a sweep were condemned.
+    fn finish(&self, transaction: &Transaction<'_>) -> Result<(), DatabaseError> {
+        let _ = transaction;
+        Ok(())
+    }
 
     /// Finds files that no row names, and rows whose files are missing. Repairs nothing.
     fn check(&self, store: &Store) -> Result<Vec<crate::doctor::Finding>, DatabaseError> {
@@ -158,7 +166,7 @@ pub struct SweepReport {
     /// Their room altogether, as far as their rows tell.
     pub bytes: u64,
     /// What could not be moved away or removed; it is found again by `doctor`.
-    pub failures: Vec<FileError>,
+    pub failures: Vec<SweepError>,
 }
 
 /// Whether a sweep takes what it finds.
@@ -199,9 +207,12 @@ impl Store {
             for batch in candidates.chunks(BATCH) {
                 self.sweep_batch(owners, *owner, batch, &mut report)?;
             }
+            if !candidates.is_empty() {
+                self.write(|transaction| owner.finish(transaction))?;
+            }
         }
         drop(lock);
-        report.failures.extend(self.empty_trash()?.failures);
+        report.failures.extend(self.empty_trash()?.failures.into_iter().map(SweepError::File));
         self.reserve().restore()?;
         Ok(report)
     }

@@ -112,6 +112,11 @@ impl Store {
         Ok(process.tmp.join(process.next.fetch_add(1, Ordering::Relaxed).to_string()))
     }
 
+    /// Returns the folder under `tmp` of what this process is making; it is thrown away when the process is dead.
+    pub fn work_folder(&self) -> Result<&std::path::Path, FileError> {
+        Ok(&self.process()?.tmp)
+    }
+
     /// Tells whether a registered process lives.
     pub(crate) fn is_alive(&self, id: UniqueId) -> Result<bool, FileError> {
         let path = self.layout().process(id);

@@ -61,6 +61,9 @@ pub enum LockClass {
     Unpack,
     /// The download or making of a blob, named by its digest.
     Blob,
+    /// The name of an object that can come back under it: held from publishing until the row is written, and while a
+    /// condemned one is moved away.
+    Publish,
     /// A container; several only in ascending order of name.
     Container,
     /// A network, or the choice of addresses and ports; several only in ascending order of name.
@@ -79,6 +82,7 @@ impl LockClass {
             Self::Step => "step",
             Self::Unpack => "unpack",
             Self::Blob => "blob",
+            Self::Publish => "publish",
             Self::Container => "container",
             Self::Network => "network",
             Self::CacheMount => "cache-mount",

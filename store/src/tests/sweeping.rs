@@ -1,7 +1,7 @@
 use rusqlite::Transaction;
 
 use super::*;
-use crate::collect::{Candidate, Collected, Mark, Policy, Sweep, Verdict};
+use crate::collect::{Candidate, Collected, Mark, Policy, Sweep, SweepError, Verdict};
 
 /// Sweeps notes.
 struct Notes;
@@ -56,8 +56,9 @@ impl Collected for Notes {
         Ok(kind == NOTE && transaction.prepare("SELECT 1 FROM notes WHERE needs = ?1")?.exists([name])?)
     }
 
-    fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), FileError> {
-        store.discard(&store.layout().index().join(std::str::from_utf8(object).unwrap())).map(drop)
+    fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError> {
+        store.discard(&store.layout().index().join(std::str::from_utf8(object).unwrap()))?;
+        Ok(())
     }
 }
 

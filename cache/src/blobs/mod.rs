@@ -1,0 +1,391 @@
+//! Blobs: files named by the sha256 of what they hold, `blobs/sha256/<hex>`.
+//!
+//! A blob is written without a name while its digest is computed; only when digest and size are what was expected
+//! does it get its name and its row. The file comes first, then the row, which takes the lease in the same
+//! transaction: a file without a row is garbage that `doctor` finds, a row without a file is a miss. Both happen under
+//! the lock of the name, so that a sweep does not move away the file of a blob that has just come back.
+//!
+//! Most blobs are derived data (they can be fetched or made again) and are not synced; [`BlobWriter::finish_precious`]
+//! is for those of `load`, `import` and `commit`.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use rbuild_model::digest::BlobDigest;
+use rbuild_store::process::next_generation;
+use rbuild_store::{
+    Access, DatabaseError, DerivedTable, FileError, Lease, LockClass, LockError, LockMode, LockName,
+    ObjectKind, Schema, Store, TempFile, Wait,
+};
+use rusqlite::{OptionalExtension, Transaction};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+mod sweep;
+
+pub use sweep::BlobFiles;
+
+#[cfg(test)]
+mod tests;
+
+/// The table of blobs; every store that holds them is opened with it.
+pub const SCHEMA: Schema = Schema {
+    name: "cache.blobs",
+    migrations: &["
+        CREATE TABLE blobs (
+            number INTEGER PRIMARY KEY,
+            digest BLOB NOT NULL UNIQUE,
+            size INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            used_at INTEGER NOT NULL,
+            unsynced BLOB
+        ) STRICT;
+        CREATE INDEX blobs_unsynced ON blobs (number) WHERE unsynced IS NOT NULL;
+    "],
+    promotable: &[&DerivedTable("blobs")],
+};
+
+/// Why a blob was not stored or read.
+#[derive(Debug, Error)]
+pub enum BlobError {
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The lock of the name failed.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The bytes are not those that were promised.
+    #[error("the blob that should be {expected} is {found}")]
+    WrongDigest {
+        /// The digest that was expected.
+        expected: BlobDigest,
+        /// The digest of what came.
+        found: BlobDigest,
+    },
+    /// There are more or fewer bytes than were promised.
+    #[error("the blob {}should have {expected} bytes and has {found}", name(digest))]
+    WrongSize {
+        /// The digest that was expected, if one was.
+        digest: Option<BlobDigest>,
+        /// How many bytes were expected.
+        expected: u64,
+        /// How many came, or had come when it was too many.
+        found: u64,
+    },
+    /// The file of a blob holds something else by now; it was moved aside and is a miss from now on.
+    #[error("the blob {digest} was damaged on the disk and has been moved to `{}`; it has to be fetched or made again", moved_to.display())]
+    Damaged {
+        /// The blob.
+        digest: BlobDigest,
+        /// The folder it was moved to.
+        moved_to: PathBuf,
+    },
+}
+
+fn name(digest: &Option<BlobDigest>) -> String {
+    digest.map_or_else(String::new, |digest| format!("{digest} "))
+}
+
+impl From<rusqlite::Error> for BlobError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// What is known of a blob before it comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Its digest.
+    pub digest: Option<BlobDigest>,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+}
+
+/// A blob that is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Its digest.
+    pub digest: BlobDigest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// The blobs of one store.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    store: Store,
+}
+
+impl Blobs {
+    /// Opens the blobs of a store.
+    pub fn new(store: &Store) -> Self {
+        Self { store: store.clone() }
+    }
+
+    /// Returns where the file of a blob lies, or would lie.
+    pub fn path(&self, digest: BlobDigest) -> PathBuf {
+        self.store.layout().blobs().join(digest.hex())
+    }
+
+    /// Begins to store a blob.
+    pub fn ingest(&self, expected: Expected) -> Result<BlobWriter, BlobError> {
+        let file = self.store.temp_file(&self.store.layout().blobs())?;
+        Ok(BlobWriter { blobs: self.clone(), file, hasher: Sha256::new(), written: 0, expected })
+    }
+
+    /// Stores bytes that are at hand, as derived data.
+    pub fn put(&self, bytes: &[u8], lease: &Lease) -> Result<Blob, BlobError> {
+        let expected = Expected { digest: None, size: Some(bytes.len() as u64) };
+        let mut writer = self.ingest(expected)?;
+        writer.write_all(bytes).map_err(|error| writer.write_failed(error))?;
+        writer.finish(lease)
+    }
+
+    /// Looks blobs up and leases those that are recorded, in one transaction; one answer for each, in order.
+    pub fn find(&self, digests: &[BlobDigest], lease: &Lease) -> Result<Vec<Option<Blob>>, BlobError> {
+        let now = now_s();
+        self.store.write(|transaction| {
+            digests.iter().map(|digest| find(transaction, *digest, lease, now)).collect()
+        })
+    }
+
+    /// As [`Blobs::find`] for one blob, inside a transaction of the caller.
+    pub fn find_in(
+        transaction: &Transaction<'_>,
+        digest: BlobDigest,
+        lease: &Lease,
+    ) -> Result<Option<Blob>, BlobError> {
+        find(transaction, digest, lease, now_s())
+    }
+
+    /// Opens a blob whose size is what its row says; `None` is a miss.
+    ///
+    /// The bytes were verified when they came; [`Blobs::open_verified`] reads them all again.
+    pub fn open(&self, digest: BlobDigest) -> Result<Option<File>, BlobError> {
+        let recorded: Option<i64> = self.store.read(|transaction| -> Result<_, DatabaseError> {
+            let mut statement = transaction.prepare_cached("SELECT size FROM blobs WHERE digest = ?1")?;
+            Ok(statement.query_row([digest.as_bytes()], |row| row.get(0)).optional()?)
+        })?;
+        let Some(recorded) = recorded else { return Ok(None) };
+        let path = self.path(digest);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget(digest)?;
+                return Ok(None);
+            }
+            Err(error) => return Err(FileError::new("open", path, error).into()),
+        };
+        let size = file.metadata().map_err(|error| FileError::new("stat", &path, error))?.len();
+        if size != recorded.unsigned_abs() {
+            return Err(self.quarantine(digest)?);
+        }
+        Ok(Some(file))
+    }
+
+    /// Opens a blob after reading all of it and comparing its digest; a damaged one is moved aside.
+    pub fn open_verified(&self, digest: BlobDigest) -> Result<Option<File>, BlobError> {
+        let Some(mut file) = self.open(digest)? else { return Ok(None) };
+        if hash(&mut file).map_err(|error| FileError::new("read", self.path(digest), error))? != digest {
+            return Err(self.quarantine(digest)?);
+        }
+        io::Seek::rewind(&mut file).map_err(|error| FileError::new("read", self.path(digest), error))?;
+        Ok(Some(file))
+    }
+
+    /// Reads a small blob whole, and verifies it.
+    pub fn read(&self, digest: BlobDigest) -> Result<Option<Vec<u8>>, BlobError> {
+        let Some(mut file) = self.open(digest)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| FileError::new("read", self.path(digest), error))?;
+        if BlobDigest::of(&bytes) != digest {
+            return Err(self.quarantine(digest)?);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Forgets a blob that turned out not to be there.
+    fn forget(&self, digest: BlobDigest) -> Result<(), BlobError> {
+        self.store.write(|transaction| {
+            transaction
+                .prepare_cached("DELETE FROM blobs WHERE digest = ?1")?
+                .execute([digest.as_bytes()])?;
+            Ok(())
+        })
+    }
+
+    /// Moves a damaged blob aside and returns the error that says so.
+    fn quarantine(&self, digest: BlobDigest) -> Result<BlobError, BlobError> {
+        self.forget(digest)?;
+        self.store.quarantine(&self.path(digest))?;
+        Ok(BlobError::Damaged { digest, moved_to: self.store.layout().bad() })
+    }
+}
+
+/// A blob that is being written; dropping it leaves nothing.
+pub struct BlobWriter {
+    blobs: Blobs,
+    file: TempFile,
+    hasher: Sha256,
+    written: u64,
+    expected: Expected,
+}
+
+impl BlobWriter {
+    /// Returns how many bytes were written so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Gives the blob its name and its row, if it is what was expected, and leases it.
+    pub fn finish(self, lease: &Lease) -> Result<Blob, BlobError> {
+        let (store, blob, file) = self.check()?;
+        let folder = store.layout().blobs();
+        let _name =
+            store.locks().scope().acquire(&name_of(blob.digest), LockMode::Exclusive, &Wait::forever())?;
+        store.derived().publish(file, &folder, &blob.digest.hex(), Access::ReadOnly)?;
+        let stamp = store.stamp();
+        store.write(|transaction| {
+            // A row that is promoted already speaks of the same file, and stays so.
+            insert(transaction, blob, Some(stamp), lease)?;
+            Ok(blob)
+        })
+    }
+
+    /// As [`BlobWriter::finish`], and the blob is on the disk before it succeeds.
+    pub fn finish_precious(self, lease: &Lease) -> Result<Blob, BlobError> {
+        let (store, blob, file) = self.check()?;
+        let folder = store.layout().blobs();
+        let _name =
+            store.locks().scope().acquire(&name_of(blob.digest), LockMode::Exclusive, &Wait::forever())?;
+        store.precious().publish(file, &folder, &blob.digest.hex(), Access::ReadOnly)?;
+        store.write_synced(|transaction| {
+            insert(transaction, blob, None, lease)?;
+            transaction
+                .prepare_cached("UPDATE blobs SET unsynced = NULL WHERE digest = ?1")?
+                .execute([blob.digest.as_bytes()])?;
+            Ok(blob)
+        })
+    }
+
+    /// Names the file that could not be written.
+    pub fn write_failed(&self, error: io::Error) -> BlobError {
+        match error.downcast::<Excess>() {
+            Ok(Excess { digest, expected, found }) => BlobError::WrongSize { digest, expected, found },
+            Err(error) => FileError::new("write a blob in", self.blobs.store.layout().blobs(), error).into(),
+        }
+    }
+
+    fn check(self) -> Result<(Store, Blob, TempFile), BlobError> {
+        let Self { blobs, file, hasher, written, expected } = self;
+        let found = BlobDigest::from_bytes(hasher.finalize().into());
+        if let Some(size) = expected.size
+            && size != written
+        {
+            return Err(BlobError::WrongSize { digest: expected.digest, expected: size, found: written });
+        }
+        if let Some(digest) = expected.digest
+            && digest != found
+        {
+            return Err(BlobError::WrongDigest { expected: digest, found });
+        }
+        Ok((blobs.store, Blob { digest: found, size: written }, file))
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let found = self.written.saturating_add(bytes.len() as u64);
+        if let Some(expected) = self.expected.size
+            && found > expected
+        {
+            // A sender that sends more than it promised is stopped before the disk is full.
+            return Err(io::Error::other(Excess { digest: self.expected.digest, expected, found }));
+        }
+        let length = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..length]);
+        self.written += length as u64;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// More bytes than were promised.
+#[derive(Debug, Error)]
+#[error("more than the promised {expected} bytes")]
+struct Excess {
+    digest: Option<BlobDigest>,
+    expected: u64,
+    found: u64,
+}
+
+/// Names the lock under which a blob gets and loses its name.
+fn name_of(digest: BlobDigest) -> LockName {
+    LockName::new(LockClass::Publish, digest)
+}
+
+fn hash(file: &mut File) -> io::Result<BlobDigest> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(BlobDigest::from_bytes(hasher.finalize().into())),
+            Ok(length) => hasher.update(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn find(
+    transaction: &Transaction<'_>,
+    digest: BlobDigest,
+    lease: &Lease,
+    now: i64,
+) -> Result<Option<Blob>, BlobError> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE blobs SET used_at = max(used_at, ?2), generation = (SELECT number FROM generation) \
+         WHERE digest = ?1 RETURNING size",
+    )?;
+    let size: Option<i64> = statement.query_row((digest.as_bytes(), now), |row| row.get(0)).optional()?;
+    let Some(size) = size else { return Ok(None) };
+    lease.protect(transaction, &[(ObjectKind::BLOB, digest.as_bytes())])?;
+    Ok(Some(Blob { digest, size: size.unsigned_abs() }))
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    blob: Blob,
+    stamp: Option<rbuild_store::Stamp>,
+    lease: &Lease,
+) -> Result<(), BlobError> {
+    let generation = next_generation(transaction)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO blobs (digest, size, generation, used_at, unsynced) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (digest) DO UPDATE SET generation = excluded.generation, used_at = excluded.used_at",
+        )?
+        .execute((
+            blob.digest.as_bytes(),
+            i64::try_from(blob.size).unwrap_or(i64::MAX),
+            generation,
+            now_s(),
+            stamp,
+        ))?;
+    lease.protect(transaction, &[(ObjectKind::BLOB, blob.digest.as_bytes())])?;
+    Ok(())
+}
+
+fn now_s() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}

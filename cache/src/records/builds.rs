@@ -1,0 +1,187 @@
+//! The lineage of builds: which records a build consisted of, in order.
+//!
+//! `why` compares the lineage of two builds line by line. The last fifty builds of each project are kept, and with
+//! them the tombstones of their records.
+
+use std::time::Duration;
+
+use rbuild_store::DatabaseError;
+use rusqlite::Transaction;
+
+use super::trees::to_row;
+use super::{RecordError, RecordId, Records};
+
+/// So many builds of each project are kept.
+pub const KEPT_BUILDS: usize = 50;
+
+/// The number of a build in one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BuildId(pub i64);
+
+/// Whether a build came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildResult {
+    /// It did.
+    Succeeded,
+    /// A step failed, or it was stopped.
+    Failed,
+}
+
+/// How a line of the lineage came to its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An earlier result was found.
+    Hit,
+    /// The step was run.
+    Made,
+}
+
+/// One step of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineageLine {
+    /// The stage it belongs to, empty for what belongs to none.
+    pub stage: String,
+    /// What the step is called: the text of its instruction.
+    pub note: String,
+    /// Its record; `None` when it was not reached, or was forgotten since.
+    pub record: Option<RecordId>,
+    /// How it came to the record.
+    pub origin: Origin,
+}
+
+/// A build to be remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewBuild {
+    /// The project: whatever tells builds of one thing from those of another.
+    pub project: String,
+    /// The target stage, empty for the last one.
+    pub target: String,
+    /// When it began, in nanoseconds since the Unix epoch.
+    pub started: i128,
+    /// How long it took.
+    pub took: Duration,
+    /// How it ended.
+    pub result: BuildResult,
+    /// Its steps, in order.
+    pub lineage: Vec<LineageLine>,
+}
+
+/// A build as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Its number.
+    pub id: BuildId,
+    /// The target stage, empty for the last one.
+    pub target: String,
+    /// When it began, in nanoseconds since the Unix epoch.
+    pub started: i128,
+    /// How long it took.
+    pub took: Duration,
+    /// How it ended.
+    pub result: BuildResult,
+}
+
+impl Records {
+    /// Remembers a build, and forgets what is older than the last fifty of its project.
+    pub fn remember_build(&self, build: &NewBuild) -> Result<BuildId, RecordError> {
+        let started = i64::try_from(build.started).unwrap_or(0);
+        let took = i64::try_from(build.took.as_nanos()).unwrap_or(i64::MAX);
+        self.store.write(|transaction| {
+            let id: i64 = transaction
+                .prepare_cached(
+                    "INSERT INTO builds (project, target, started_ns, took_ns, succeeded) \
+                     VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id",
+                )?
+                .query_row(
+                    (&build.project, &build.target, started, took, build.result == BuildResult::Succeeded),
+                    |row| row.get(0),
+                )?;
+            let mut line = transaction.prepare_cached(
+                // A record may have been swept since; the line stays.
+                "INSERT INTO lineage VALUES (?1, ?2, ?3, ?4, (SELECT id FROM records WHERE id = ?5), ?6)",
+            )?;
+            for (ordinal, LineageLine { stage, note, record, origin }) in build.lineage.iter().enumerate() {
+                let record = record.map(|record| record.0);
+                line.execute((id, to_row(ordinal as u64), stage, note, record, *origin == Origin::Hit))?;
+            }
+            let forgotten = transaction
+                .prepare_cached(
+                    "DELETE FROM builds WHERE project = ?1 AND id <= \
+                     (SELECT id FROM builds WHERE project = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                )?
+                .execute((&build.project, to_row(KEPT_BUILDS as u64)))?;
+            if forgotten > 0 {
+                bury(transaction)?;
+            }
+            Ok(BuildId(id))
+        })
+    }
+
+    /// Lists the builds of a project, the latest first.
+    pub fn builds(&self, project: &str) -> Result<Vec<Build>, RecordError> {
+        self.store.read(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "SELECT id, target, started_ns, took_ns, succeeded FROM builds WHERE project = ?1 ORDER BY id DESC",
+            )?;
+            let rows = statement.query_map([project], |row| {
+                Ok(Build {
+                    id: BuildId(row.get(0)?),
+                    target: row.get(1)?,
+                    started: i128::from(row.get::<_, i64>(2)?),
+                    took: Duration::from_nanos(row.get::<_, i64>(3)?.unsigned_abs()),
+                    result: if row.get(4)? { BuildResult::Succeeded } else { BuildResult::Failed },
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Lists the steps of a build in order.
+    pub fn lineage(&self, build: BuildId) -> Result<Vec<LineageLine>, RecordError> {
+        self.store.read(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "SELECT stage, note, record, was_hit FROM lineage WHERE build = ?1 ORDER BY ordinal",
+            )?;
+            let rows = statement.query_map([build.0], |row| {
+                Ok(LineageLine {
+                    stage: row.get(0)?,
+                    note: row.get(1)?,
+                    record: row.get::<_, Option<i64>>(2)?.map(RecordId),
+                    origin: if row.get(3)? { Origin::Hit } else { Origin::Made },
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+/// Forgets the tombstones that no build names, and what only they needed.
+pub(super) fn bury(transaction: &Transaction<'_>) -> Result<usize, DatabaseError> {
+    let buried = transaction
+        .prepare_cached(
+            "DELETE FROM records WHERE tree = 0 AND NOT EXISTS (SELECT 1 FROM lineage WHERE record = records.id)",
+        )?
+        .execute([])?;
+    if buried > 0 {
+        drop_loose(transaction)?;
+    }
+    Ok(buried)
+}
+
+/// Drops pre-images that no key and no record has, then the values and folders that only those led to.
+pub(super) fn drop_loose(transaction: &Transaction<'_>) -> Result<(), DatabaseError> {
+    transaction
+        .prepare_cached(
+            "DELETE FROM pre_images WHERE NOT EXISTS (SELECT 1 FROM keys WHERE keys.key = pre_images.key) \
+             AND NOT EXISTS (SELECT 1 FROM records WHERE records.definition = pre_images.key) \
+             AND NOT EXISTS (SELECT 1 FROM records WHERE records.content = pre_images.key)",
+        )?
+        .execute([])?;
+    transaction
+        .prepare_cached(
+            "DELETE FROM guarded_values \
+             WHERE NOT EXISTS (SELECT 1 FROM value_uses WHERE value_uses.hash = guarded_values.hash)",
+        )?
+        .execute([])?;
+    super::nodes::drop_loose(transaction)
+}

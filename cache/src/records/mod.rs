@@ -1,0 +1,420 @@
+//! Records: what was computed, what it is found by, what it cost.
+//!
+//! A record belongs to one result. It is found by its keys (definition and content keys are kept apart), it knows its
+//! canonical key, and its *typed* pre-images say what the keys were made of, so that people can be told what changed.
+//! A record outlives its tree: a tombstone still matches, so that a chain of steps resolves without bytes.
+//!
+//! [`Records`] is the [`CacheIndex`] over the store. A wave of look-ups is one transaction, in which every result that
+//! has its tree is leased to this process; nothing is hashed or serialised inside a transaction.
+//!
+//! - [`builds`]: which records a build consisted of, in order; the last fifty builds of each project are kept.
+//! - [`nodes`]: the folders of hashed trees that content hashes in pre-images stand for, shared between records.
+//! - [`sweep`]: records and snapshots as the store's sweep sees them.
+//!
+//! Values of ARG and ENV stand in a table of their own; pre-images refer to them by hash. The database file is the
+//! owner's alone (0600).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rbuild_model::key::{CacheKey, Guarded, PreImage};
+use rbuild_model::snapshot::SnapshotId;
+use rbuild_solver::index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord};
+use rbuild_solver::{RecordId, Usage};
+use rbuild_store::process::next_generation;
+use rbuild_store::{DatabaseError, FileError, Lease, ObjectKind, Store};
+use rusqlite::{OptionalExtension, Transaction};
+use thiserror::Error;
+
+pub mod builds;
+pub mod nodes;
+mod schema;
+pub mod sweep;
+mod trees;
+
+pub use schema::SCHEMA;
+pub use trees::{forget_snapshot, remember_snapshots};
+
+use trees::to_row;
+
+#[cfg(test)]
+mod tests;
+
+/// Why the records did not do what was asked.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The process could not be registered.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A pre-image could not be written down.
+    #[error("failed to write down what the key of step `{name}` is made of")]
+    Encode {
+        /// The display name of the step.
+        name: String,
+        /// What JSON says.
+        source: serde_json::Error,
+    },
+    /// A pre-image that was written down cannot be read.
+    #[error("failed to read what key {key} was made of")]
+    Decode {
+        /// The key.
+        key: CacheKey,
+        /// What JSON says.
+        source: serde_json::Error,
+    },
+}
+
+impl From<rusqlite::Error> for RecordError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// The records of one store, and the lease of this process on those it found.
+#[derive(Debug)]
+pub struct Records {
+    store: Store,
+    format: String,
+    lease: Mutex<Option<Lease>>,
+}
+
+/// A record as it is shown to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordDetails {
+    /// Its number.
+    pub id: RecordId,
+    /// The display name of the step.
+    pub name: String,
+    /// The canonical key.
+    pub canonical: CacheKey,
+    /// The definition key of its own, if it has one.
+    pub definition: Option<CacheKey>,
+    /// The content key, if it has one.
+    pub content: Option<CacheKey>,
+    /// Whether its tree is here.
+    pub has_tree: bool,
+    /// When the step began, in nanoseconds since the Unix epoch.
+    pub started: i128,
+    /// How long it took.
+    pub took: Duration,
+    /// What it used.
+    pub usage: Usage,
+    /// The name of its log file, if it printed anything.
+    pub log: Option<String>,
+}
+
+/// A pre-image, ready to be stored.
+struct Prepared<'a> {
+    key: CacheKey,
+    body: String,
+    values: Vec<&'a Guarded>,
+    contents: Vec<[u8; 32]>,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(image: &'a PreImage, name: &str) -> Result<Self, RecordError> {
+        let body = serde_json::to_string(image)
+            .map_err(|source| RecordError::Encode { name: name.to_owned(), source })?;
+        let mut values = Vec::new();
+        image.guarded_values(&mut values);
+        let mut contents = Vec::new();
+        collect_contents(image, &mut contents);
+        Ok(Self { key: image.key(), body, values, contents })
+    }
+
+    fn store(&self, transaction: &Transaction<'_>) -> Result<(), DatabaseError> {
+        let key = self.key.as_bytes();
+        let new = transaction
+            .prepare_cached("INSERT INTO pre_images VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+            .execute((key, &self.body))?;
+        if new == 0 {
+            return Ok(());
+        }
+        let mut value = transaction
+            .prepare_cached("INSERT INTO guarded_values VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+        let mut value_use =
+            transaction.prepare_cached("INSERT INTO value_uses VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+        for guarded in &self.values {
+            if let Some(text) = guarded.text() {
+                value.execute((guarded.hash().as_bytes(), text))?;
+            }
+            value_use.execute((guarded.hash().as_bytes(), key))?;
+        }
+        let mut content =
+            transaction.prepare_cached("INSERT INTO contents VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+        for hash in &self.contents {
+            content.execute((hash, key))?;
+        }
+        Ok(())
+    }
+}
+
+fn collect_contents(image: &PreImage, found: &mut Vec<[u8; 32]>) {
+    match image {
+        PreImage::Content(hash) => found.push(*hash.as_bytes()),
+        PreImage::List(items) => items.iter().for_each(|item| collect_contents(item, found)),
+        PreImage::Fields(fields) => fields.iter().for_each(|(_, value)| collect_contents(value, found)),
+        PreImage::Absent
+        | PreImage::Flag(_)
+        | PreImage::Number(_)
+        | PreImage::Text(_)
+        | PreImage::Guarded(_)
+        | PreImage::Key(_) => {}
+    }
+}
+
+fn kind_row(kind: KeyKind) -> i64 {
+    match kind {
+        KeyKind::Definition => 1,
+        KeyKind::Content => 2,
+    }
+}
+
+/// Names the tree of a record for leases and sweeps.
+pub(crate) fn object_of(record: RecordId) -> [u8; 8] {
+    record.0.to_be_bytes()
+}
+
+fn now_s() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| to_row(since.as_secs()))
+}
+
+impl Records {
+    /// Opens the records of a store whose new trees have this snapshot format (the folder below `snapshots/`).
+    pub fn new(store: &Store, format: &str) -> Self {
+        Self { store: store.clone(), format: format.to_owned(), lease: Mutex::new(None) }
+    }
+
+    /// Looks up a wave of keys; what is found with its tree is leased until this value is dropped.
+    pub fn find(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, RecordError> {
+        if wave.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = now_s();
+        self.with_lease(|lease| {
+            self.store.write(|transaction| {
+                let mut generation = None;
+                let mut answers = Vec::with_capacity(wave.len());
+                for question in wave {
+                    let found = find_one(transaction, question)?;
+                    if let Some(Found { record, chain: Some(_), .. }) = &found {
+                        lease.protect(transaction, &[(ObjectKind::RECORD, &object_of(*record))])?;
+                        let generation = match generation {
+                            Some(number) => number,
+                            None => *generation.insert(next_generation(transaction)?),
+                        };
+                        transaction
+                            .prepare_cached("UPDATE records SET generation = ?2, used_at = max(used_at, ?3) WHERE id = ?1")?
+                            .execute((record.0, generation, now))?;
+                    }
+                    answers.push(found);
+                }
+                Ok(answers)
+            })
+        })
+    }
+
+    /// Makes a definition another way to find a record.
+    pub fn add_alias(&self, definition: &PreImage, record: RecordId) -> Result<(), RecordError> {
+        let prepared = Prepared::new(definition, "alias")?;
+        self.store.write(|transaction| {
+            prepared.store(transaction)?;
+            claim(transaction, KeyKind::Definition, prepared.key, record)?;
+            Ok(())
+        })
+    }
+
+    /// Remembers a result and leases it.
+    pub fn remember(&self, record: &NewRecord) -> Result<RecordId, RecordError> {
+        // Everything that hashes or serialises happens before the transaction.
+        let definition =
+            record.definition.as_ref().map(|image| Prepared::new(image, &record.name)).transpose()?;
+        let content = record.content.as_ref().map(|image| Prepared::new(image, &record.name)).transpose()?;
+        let started = i64::try_from(record.started).unwrap_or(0);
+        let duration = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        let now = now_s();
+        let (stamp, snapshot_stamp) = (self.store.stamp(), self.store.stamp());
+        self.with_lease(|lease| {
+            self.store.write(|transaction| {
+                trees::remember_snapshots(
+                    transaction,
+                    record.chain.layers(),
+                    &self.format,
+                    record.usage.bytes,
+                    snapshot_stamp,
+                )?;
+                let chain = trees::chain_row(transaction, &record.chain)?;
+                for image in [&definition, &content].into_iter().flatten() {
+                    image.store(transaction)?;
+                }
+                let generation = next_generation(transaction)?;
+                let id: i64 = transaction
+                    .prepare_cached(
+                        "INSERT INTO records (name, canonical, definition, content, tree, chain, started_ns, took_ns, \
+                         cpu_ns, peak_memory, bytes, log, generation, used_at, unsynced) \
+                         VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING id",
+                    )?
+                    .query_row(
+                        rusqlite::params![
+                            record.name,
+                            record.canonical.as_bytes(),
+                            definition.as_ref().map(|image| image.key.as_bytes()),
+                            content.as_ref().map(|image| image.key.as_bytes()),
+                            chain,
+                            started,
+                            duration(record.took),
+                            record.usage.cpu.map(duration),
+                            record.usage.peak_memory.map(to_row),
+                            record.usage.bytes.map(to_row),
+                            record.log,
+                            generation,
+                            now,
+                            stamp,
+                        ],
+                        |row| row.get(0),
+                    )?;
+                let id = RecordId(id);
+                for (kind, image) in [(KeyKind::Definition, &definition), (KeyKind::Content, &content)] {
+                    if let Some(image) = image {
+                        claim(transaction, kind, image.key, id)?;
+                    }
+                }
+                lease.protect(transaction, &[(ObjectKind::RECORD, &object_of(id))])?;
+                Ok(id)
+            })
+        })
+    }
+
+    /// Forgets the tree of a record, because it turned out not to be there; its keys go on matching.
+    pub fn forget_tree(&self, record: RecordId) -> Result<bool, RecordError> {
+        Ok(self.store.write(|transaction| trees::drop_tree(transaction, record))?)
+    }
+
+    /// Forgets a snapshot that turned out to be missing or damaged, and with it the trees of all records upon it.
+    pub fn forget_snapshot(&self, snapshot: SnapshotId) -> Result<(), RecordError> {
+        Ok(self.store.write(|transaction| trees::forget_snapshot(transaction, snapshot))?)
+    }
+
+    /// Returns a record as it is shown to people.
+    pub fn details(&self, record: RecordId) -> Result<Option<RecordDetails>, RecordError> {
+        self.store.read(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "SELECT name, canonical, definition, content, tree, started_ns, took_ns, cpu_ns, peak_memory, bytes, \
+                 log FROM records WHERE id = ?1",
+            )?;
+            let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<RecordDetails> {
+                let key = |column: usize| -> rusqlite::Result<Option<CacheKey>> {
+                    Ok(row.get::<_, Option<[u8; 32]>>(column)?.map(CacheKey::from_bytes))
+                };
+                let nanos = |number: i64| Duration::from_nanos(number.unsigned_abs());
+                Ok(RecordDetails {
+                    id: record,
+                    name: row.get(0)?,
+                    canonical: CacheKey::from_bytes(row.get(1)?),
+                    definition: key(2)?,
+                    content: key(3)?,
+                    has_tree: row.get(4)?,
+                    started: i128::from(row.get::<_, i64>(5)?),
+                    took: nanos(row.get(6)?),
+                    usage: Usage {
+                        cpu: row.get::<_, Option<i64>>(7)?.map(nanos),
+                        peak_memory: row.get::<_, Option<i64>>(8)?.map(i64::unsigned_abs),
+                        bytes: row.get::<_, Option<i64>>(9)?.map(i64::unsigned_abs),
+                    },
+                    log: row.get(10)?,
+                })
+            };
+            Ok(statement.query_row([record.0], read).optional()?)
+        })
+    }
+
+    /// Returns what a key was made of; [`Records::value`] knows the texts of its guarded values.
+    pub fn pre_image(&self, key: CacheKey) -> Result<Option<PreImage>, RecordError> {
+        let body: Option<String> = self.store.read(|transaction| -> Result<_, DatabaseError> {
+            let mut statement = transaction.prepare_cached("SELECT body FROM pre_images WHERE key = ?1")?;
+            Ok(statement.query_row([key.as_bytes()], |row| row.get(0)).optional()?)
+        })?;
+        body.map(|body| serde_json::from_str(&body).map_err(|source| RecordError::Decode { key, source }))
+            .transpose()
+    }
+
+    /// Returns the text that a guarded value of a pre-image stands for, if it is known here.
+    pub fn value(&self, guarded: &Guarded) -> Result<Option<String>, RecordError> {
+        self.store.read(|transaction| {
+            let mut statement =
+                transaction.prepare_cached("SELECT text FROM guarded_values WHERE hash = ?1")?;
+            Ok(statement.query_row([guarded.hash().as_bytes()], |row| row.get(0)).optional()?)
+        })
+    }
+
+    /// Ends the lease on what was found and remembered so far.
+    pub fn release(&self) -> Result<(), RecordError> {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lease.map_or(Ok(()), |lease| Ok(lease.release()?))
+    }
+
+    fn with_lease<T>(&self, body: impl FnOnce(&Lease) -> Result<T, RecordError>) -> Result<T, RecordError> {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let lease = match &mut *lease {
+            Some(lease) => lease,
+            empty => empty.insert(self.store.lease("records of a build")?),
+        };
+        body(lease)
+    }
+}
+
+fn find_one(transaction: &Transaction<'_>, question: &LookUp) -> Result<Option<Found>, DatabaseError> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT records.id, records.canonical, records.tree, records.chain FROM keys \
+         JOIN records ON records.id = keys.record WHERE keys.kind = ?1 AND keys.key = ?2",
+    )?;
+    let row = statement
+        .query_row((kind_row(question.kind), question.key.as_bytes()), |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, [u8; 32]>(1)?,
+                row.get::<_, bool>(2)?,
+                row.get::<_, i64>(3)?,
+            ))
+        })
+        .optional()?;
+    let Some((id, canonical, has_tree, chain)) = row else { return Ok(None) };
+    let chain = if has_tree { Some(trees::read_chain(transaction, chain)?) } else { None };
+    Ok(Some(Found { record: RecordId(id), canonical: CacheKey::from_bytes(canonical), chain }))
+}
+
+/// Lets a key lead to a record; the latest claim wins.
+fn claim(
+    transaction: &Transaction<'_>,
+    kind: KeyKind,
+    key: CacheKey,
+    record: RecordId,
+) -> Result<(), DatabaseError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO keys VALUES (?1, ?2, ?3) ON CONFLICT (kind, key) DO UPDATE SET record = excluded.record",
+        )?
+        .execute((kind_row(kind), key.as_bytes(), record.0))?;
+    Ok(())
+}
+
+fn index_error(error: RecordError) -> IndexError {
+    IndexError(Box::new(error))
+}
+
+impl CacheIndex for Records {
+    fn look_up(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, IndexError> {
+        self.find(wave).map_err(index_error)
+    }
+
+    fn alias(&self, definition: &PreImage, record: RecordId) -> Result<(), IndexError> {
+        self.add_alias(definition, record).map_err(index_error)
+    }
+
+    fn insert(&self, record: &NewRecord) -> Result<RecordId, IndexError> {
+        self.remember(record).map_err(index_error)
+    }
+}

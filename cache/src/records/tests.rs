@@ -1,0 +1,398 @@
+use std::fs;
+use std::path::Path;
+
+use rbuild_model::key::ContentHash;
+use rbuild_model::snapshot::Chain;
+use rbuild_solver::index::conformance;
+use rbuild_store::collect::{Collected, Policy, Sweep};
+use rbuild_store::doctor::Finding;
+use rbuild_store::{StoreOptions, process};
+use tempfile::TempDir;
+
+use super::builds::{BuildResult, KEPT_BUILDS, LineageLine, NewBuild, Origin};
+use super::nodes::Node;
+use super::sweep::{RecordTrees, SnapshotTrees};
+use super::*;
+
+const OWNERS: &[&dyn Collected] = &[&RecordTrees, &SnapshotTrees];
+
+fn store(folder: &Path) -> Store {
+    let options = StoreOptions::new(folder.join("root"), folder.join("run"), "rbuild test");
+    Store::open(StoreOptions { schemas: &[&SCHEMA], reserve: 0, ..options }).unwrap()
+}
+
+fn place() -> (TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    (folder, store)
+}
+
+fn snapshot(number: u8) -> SnapshotId {
+    SnapshotId::from_bytes([number; 16])
+}
+
+fn chain(numbers: &[u8]) -> Chain {
+    Chain::new(numbers.iter().map(|number| snapshot(*number)).collect())
+}
+
+fn record(definition: &str, numbers: &[u8]) -> NewRecord {
+    let image = PreImage::fields([
+        ("argv", PreImage::texts([definition])),
+        ("env", PreImage::List(vec![PreImage::guarded(format!("SECRET={definition}"))])),
+        ("content", PreImage::Content(node_hash(numbers[0]))),
+    ]);
+    NewRecord {
+        name: format!("RUN {definition}"),
+        canonical: image.key(),
+        definition: Some(image),
+        content: None,
+        chain: chain(numbers),
+        started: 1_700_000_000_000_000_000,
+        took: Duration::from_millis(1500),
+        usage: Usage { cpu: Some(Duration::from_millis(900)), peak_memory: Some(1 << 20), bytes: Some(100) },
+        log: Some("a.log".to_owned()),
+    }
+}
+
+fn node_hash(number: u8) -> ContentHash {
+    ContentHash::from_bytes([number; 32])
+}
+
+fn look_up(new: &NewRecord) -> LookUp {
+    LookUp { key: new.definition.as_ref().unwrap().key(), kind: KeyKind::Definition }
+}
+
+fn find(records: &Records, new: &NewRecord) -> Option<Found> {
+    records.find(&[look_up(new)]).unwrap().remove(0)
+}
+
+/// Makes the tree that a snapshot row speaks of.
+fn make_tree(store: &Store, number: u8) {
+    let path = store.layout().snapshots("test1").join(snapshot(number).to_string());
+    fs::create_dir_all(path.join("fs")).unwrap();
+}
+
+fn count(store: &Store, table: &str) -> i64 {
+    store
+        .read(|transaction| -> Result<i64, DatabaseError> {
+            Ok(transaction.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
+        })
+        .unwrap()
+}
+
+#[test]
+fn conforms() {
+    let (_folder, store) = place();
+    conformance::suite(&Records::new(&store, "test1"));
+}
+
+#[test]
+fn results_are_found_by_another_process_and_after_the_first_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = record("make", &[1, 2, 3]);
+    let one = store(folder.path());
+    let id = Records::new(&one, "test1").remember(&new).unwrap();
+    let two = store(folder.path());
+    let found = find(&Records::new(&two, "test1"), &new).unwrap();
+    assert_eq!(found, Found { record: id, canonical: new.canonical, chain: Some(chain(&[1, 2, 3])) });
+    drop((one, two));
+    let three = store(folder.path());
+    let records = Records::new(&three, "test1");
+    assert_eq!(find(&records, &new).unwrap().record, id);
+    let details = records.details(id).unwrap().unwrap();
+    assert_eq!((details.name.as_str(), details.took, &details.usage), ("RUN make", new.took, &new.usage));
+    assert_eq!(
+        (details.started, details.log.as_deref(), details.has_tree),
+        (new.started, Some("a.log"), true)
+    );
+}
+
+#[test]
+fn the_empty_root_is_a_tree() {
+    let (_folder, store) = place();
+    let records = Records::new(&store, "test1");
+    let new = NewRecord { chain: Chain::empty(), ..record("nothing", &[9]) };
+    records.remember(&new).unwrap();
+    assert_eq!(find(&records, &new).unwrap().chain, Some(Chain::empty()));
+}
+
+#[test]
+fn pre_images_come_back_and_secrets_stand_apart() {
+    let (_folder, store) = place();
+    let records = Records::new(&store, "test1");
+    let new = record("make", &[1]);
+    records.remember(&new).unwrap();
+    let key = new.canonical;
+    let image = records.pre_image(key).unwrap().unwrap();
+    assert_eq!(image.key(), key, "what is read back is what was hashed");
+    let body: String = store
+        .read(|transaction| -> Result<String, DatabaseError> {
+            Ok(transaction.query_row("SELECT body FROM pre_images", [], |row| row.get(0))?)
+        })
+        .unwrap();
+    assert!(!body.contains("SECRET"), "{body}");
+    let mut values = Vec::new();
+    image.guarded_values(&mut values);
+    assert_eq!(records.value(values[0]).unwrap().as_deref(), Some("SECRET=make"));
+    assert_eq!(records.pre_image(PreImage::Absent.key()).unwrap(), None);
+}
+
+#[test]
+fn swept_trees_leave_tombstones_for_builds_and_nothing_otherwise() {
+    let (_folder, store) = place();
+    let records = Records::new(&store, "test1");
+    let (named, nameless) = (record("named", &[1, 2]), record("nameless", &[1, 3]));
+    let id = records.remember(&named).unwrap();
+    records.remember(&nameless).unwrap();
+    (1..=3).for_each(|number| make_tree(&store, number));
+    let line = LineageLine {
+        stage: "build".to_owned(),
+        note: "RUN named".to_owned(),
+        record: Some(id),
+        origin: Origin::Made,
+    };
+    let build = NewBuild {
+        project: "p".to_owned(),
+        target: String::new(),
+        started: 5,
+        took: Duration::from_secs(2),
+        result: BuildResult::Succeeded,
+        lineage: vec![line.clone()],
+    };
+    let build_id = records.remember_build(&build).unwrap();
+
+    let report = store.sweep(OWNERS, &Policy::default(), Sweep::Take).unwrap();
+    assert_eq!(report.swept, [], "what this process found or made is leased");
+    records.release().unwrap();
+    let keep = Policy { used_since: Some(0), keep_bytes: None };
+    assert_eq!(store.sweep(OWNERS, &keep, Sweep::Take).unwrap().swept, []);
+
+    let dry = store.sweep(OWNERS, &Policy::default(), Sweep::Dry).unwrap();
+    let report = store.sweep(OWNERS, &Policy::default(), Sweep::Take).unwrap();
+    assert_eq!(report.swept, dry.swept);
+    assert_eq!((report.swept.len(), report.bytes), (5, 200), "two records and three snapshots");
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    assert_eq!(fs::read_dir(store.layout().snapshots("test1")).unwrap().count(), 0);
+
+    let found = find(&records, &named).unwrap();
+    assert_eq!((found.record, found.chain), (id, None), "a tombstone matches without bytes");
+    assert_eq!(find(&records, &nameless), None);
+    assert_eq!(records.lineage(build_id).unwrap(), [line]);
+    assert_eq!((count(&store, "chains"), count(&store, "snapshots"), count(&store, "pre_images")), (1, 0, 1));
+    assert_eq!(count(&store, "guarded_values"), 1);
+    assert_eq!(store.doctor(OWNERS).unwrap(), []);
+}
+
+#[test]
+fn a_snapshot_that_another_record_stands_on_stays() {
+    let (_folder, store) = place();
+    let records = Records::new(&store, "test1");
+    records.remember(&record("old", &[1, 2])).unwrap();
+    records.remember(&record("new", &[1, 3])).unwrap();
+    records.release().unwrap();
+    (1..=3).for_each(|number| make_tree(&store, number));
+    let policy = Policy { used_since: None, keep_bytes: Some(150) };
+    let report = store.sweep(OWNERS, &policy, Sweep::Take).unwrap();
+    assert_eq!(report.swept.len(), 2, "the older record and its own snapshot: {:?}", report.swept);
+    assert_eq!(find(&records, &record("new", &[1, 3])).unwrap().chain, Some(chain(&[1, 3])));
+    assert_eq!(store.doctor(OWNERS).unwrap(), []);
+}
+
+#[test]
+fn a_missing_snapshot_buries_all_that_stand_on_it() {
+    let (_folder, store) = place();
+    let records = Records::new(&store, "test1");
+    let (low, high, other) = (record("low", &[1, 2]), record("high", &[1, 2, 3]), record("other", &[1, 4]));
+    for new in [&low, &high, &other] {
+        records.remember(new).unwrap();
+    }
+    records.forget_snapshot(snapshot(2)).unwrap();
+    assert_eq!(find(&records, &low).unwrap().chain, None);
+    assert_eq!(find(&records, &high).unwrap().chain, None);
+    assert_eq!(find(&records, &other).unwrap().chain, Some(chain(&[1, 4])));
+    assert_eq!((count(&store, "snapshots"), count(&store, "chains")), (3, 3));
+
+    let id = find(&records, &other).unwrap().record;
+    assert!(records.forget_tree(id).unwrap());
+    assert!(!records.forget_tree(id).unwrap());
+    assert_eq!(count(&store, "chains"), 1);
+    let again = records.remember(&other).unwrap();
+    assert_eq!(find(&records, &other).unwrap().record, again, "a result that was made again is found");
+}
+
+/// Lets everything that is not promoted look as if it had been written before the machine went down.
+fn age(store: &Store) {
+    store
+        .write(|transaction| -> Result<(), DatabaseError> {
+            for table in ["records", "snapshots"] {
+                transaction.execute(
+                    &format!(
+                        "UPDATE {table} SET unsynced = CAST(zeroblob(24) AS BLOB) WHERE unsynced IS NOT NULL"
+                    ),
+                    [],
+                )?;
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn after_a_power_loss_only_what_was_promoted_is_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (safe, lost, upon) = (record("safe", &[1]), record("lost", &[1, 2]), record("upon", &[1, 2, 3]));
+    {
+        let store = store(folder.path());
+        let records = Records::new(&store, "test1");
+        records.remember(&safe).unwrap();
+        assert_eq!(store.promote().unwrap().rows, 2);
+        records.remember(&lost).unwrap();
+        // A promotion that sees the upper record and not the lower snapshot must not make it believable.
+        records.remember(&upon).unwrap();
+        store
+            .write(|transaction| -> Result<(), DatabaseError> {
+                transaction.execute("UPDATE records SET unsynced = NULL WHERE name = 'RUN upon'", [])?;
+                Ok(())
+            })
+            .unwrap();
+        age(&store);
+    }
+    let link = folder.path().join("root/run");
+    let text = fs::read_link(&link).unwrap().into_os_string().into_string().unwrap();
+    fs::remove_file(&link).unwrap();
+    let (_, rest) = text.split_once(':').unwrap();
+    std::os::unix::fs::symlink(format!("{}:{rest}", "0".repeat(32)), &link).unwrap();
+
+    let store = store(folder.path());
+    let records = Records::new(&store, "test1");
+    assert_eq!(find(&records, &safe).unwrap().chain, Some(chain(&[1])));
+    assert_eq!(find(&records, &lost), None);
+    assert_eq!(find(&records, &upon).unwrap().chain, None, "its tree stood on one that is lost");
+    assert_eq!((count(&store, "snapshots"), count(&store, "chains")), (1, 2));
+    assert_eq!(store.database().check().unwrap(), [] as [String; 0]);
+}
+
+#[test]
+fn the_last_fifty_builds_of_a_project_are_kept() {
+    let (_folder, store) = place();
+    let records = Records::new(&store, "test1");
+    let build = |project: &str, record: Option<RecordId>| NewBuild {
+        project: project.to_owned(),
+        target: "web".to_owned(),
+        started: 1,
+        took: Duration::from_secs(1),
+        result: BuildResult::Failed,
+        lineage: vec![LineageLine {
+            stage: String::new(),
+            note: "RUN x".to_owned(),
+            record,
+            origin: Origin::Hit,
+        }],
+    };
+    let old = records.remember(&record("old", &[1])).unwrap();
+    let first = records.remember_build(&build("p", Some(old))).unwrap();
+    records.remember_build(&build("q", None)).unwrap();
+    records.forget_tree(old).unwrap();
+    assert!(records.details(old).unwrap().is_some(), "the tombstone stays while a build names it");
+    for _ in 0..KEPT_BUILDS {
+        records.remember_build(&build("p", None)).unwrap();
+    }
+    let kept = records.builds("p").unwrap();
+    assert_eq!(kept.len(), KEPT_BUILDS);
+    assert!(
+        kept.windows(2).all(|pair| pair[0].id > pair[1].id) && kept.iter().all(|build| build.id != first)
+    );
+    assert_eq!(records.builds("q").unwrap().len(), 1);
+    assert_eq!(records.details(old).unwrap(), None);
+    assert_eq!(records.lineage(first).unwrap(), []);
+    let unknown = records.remember_build(&build("q", Some(RecordId(999)))).unwrap();
+    assert_eq!(records.lineage(unknown).unwrap()[0].record, None);
+}
+
+#[test]
+fn folders_of_trees_live_as_long_as_a_pre_image_leads_to_them() {
+    let (_folder, store) = place();
+    let records = Records::new(&store, "test1");
+    let node = |number: u8, children: &[u8]| Node {
+        hash: node_hash(number),
+        body: vec![number],
+        children: children.iter().map(|child| node_hash(*child)).collect(),
+    };
+    records
+        .remember_nodes(&[
+            node(1, &[10, 11]),
+            node(2, &[11, 12]),
+            node(10, &[]),
+            node(11, &[]),
+            node(12, &[]),
+        ])
+        .unwrap();
+    let first = records.remember(&record("a", &[1])).unwrap();
+    records.remember(&record("b", &[2])).unwrap();
+    records.forget_tree(first).unwrap();
+    store.write(builds::bury).unwrap();
+    let known: Vec<u8> = [1, 2, 10, 11, 12]
+        .into_iter()
+        .filter(|number| records.node(node_hash(*number)).unwrap().is_some())
+        .collect();
+    assert_eq!(known, [2, 11, 12]);
+}
+
+#[test]
+fn what_was_found_is_leased_in_the_same_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let maker = store(folder.path());
+    let new = record("make", &[1]);
+    let id = Records::new(&maker, "test1").remember(&new).unwrap();
+    let leased = |store: &Store| {
+        store.read(|transaction| process::is_leased(transaction, ObjectKind::RECORD, &object_of(id))).unwrap()
+    };
+    assert!(!leased(&maker), "the lease went with the index");
+    let user = store(folder.path());
+    let records = Records::new(&user, "test1");
+    assert!(find(&records, &new).is_some());
+    assert!(leased(&maker));
+    let report = maker.sweep(OWNERS, &Policy::default(), Sweep::Take).unwrap();
+    assert_eq!(report.swept, []);
+    drop(records);
+    assert!(!leased(&maker));
+}
+
+#[test]
+fn a_snapshot_without_its_tree_and_a_tree_without_its_row_are_found() {
+    let (_folder, store) = place();
+    let records = Records::new(&store, "test1");
+    records.remember(&record("make", &[1])).unwrap();
+    make_tree(&store, 7);
+    let folder = store.layout().snapshots("test1");
+    let mut findings = store.doctor(OWNERS).unwrap();
+    findings.sort_by_key(|finding| format!("{finding:?}"));
+    assert_eq!(
+        findings,
+        [
+            Finding::Missing { path: folder.join(snapshot(1).to_string()) },
+            Finding::Orphan { path: folder.join(snapshot(7).to_string()) },
+        ]
+    );
+}
+
+#[test]
+fn many_processes_remember_the_same_and_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = record("make", &[1, 2]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let store = store(folder.path());
+            let new = &new;
+            scope.spawn(move || {
+                let records = Records::new(&store, "test1");
+                for _ in 0..10 {
+                    records.remember(new).unwrap();
+                    assert_eq!(find(&records, new).unwrap().chain, Some(chain(&[1, 2])));
+                }
+            });
+        }
+    });
+    let store = store(folder.path());
+    assert_eq!((count(&store, "records"), count(&store, "keys"), count(&store, "chains")), (40, 1, 3));
+}
