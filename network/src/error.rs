@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::address::Subnet;
 use crate::driver::DriverKind;
 use crate::firewall::FirewallError;
-use crate::names::{EndpointId, NamesError, NetworkId};
+use crate::names::{EndpointId, IdError, NamesError, NetworkId};
 use crate::netlink::socket::NetlinkError;
 
 /// A file of the runtime folder, or of the kernel's settings, could not be used.
@@ -56,6 +56,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// An id does not have the form of one.
+    #[error(transparent)]
+    Id(#[from] IdError),
     /// A file could not be used.
     #[error(transparent)]
     File(#[from] FileError),
