@@ -16,7 +16,7 @@ use super::{HistoryItem, Target};
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::expand::{self, Environment, Expanded, Mode};
 use crate::dockerfile::instruction::arg::Declaration;
-use crate::dockerfile::instruction::{Instruction, KeyValues, Word};
+use crate::dockerfile::instruction::{Command, Instruction, KeyValues, Word};
 
 /// What programs find in PATH when an image says nothing.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -333,6 +333,17 @@ impl<'l, 'a> StageState<'l, 'a> {
     pub(crate) fn warn(&mut self, rule: &'static str, span: Span, message: impl Into<String>) {
         let finding = Diagnostic::warning(rule, &self.shared.dockerfile.source, self.place(span), message);
         self.shared.warnings.push(finding);
+    }
+
+    /// Warns of a shell-form command when nobody has chosen a shell.
+    pub(crate) fn recommend_json(&mut self, at: &Instruction, command: &Command) {
+        if command.is_shell() && self.config.config.shell.is_none() {
+            let message = format!(
+                "JSON arguments recommended for {} to prevent unintended behavior related to OS signals",
+                at.keyword.value.to_uppercase()
+            );
+            self.warn("JSONArgsRecommended", at.line_span, message);
+        }
     }
 
     fn mode(&self) -> Mode {

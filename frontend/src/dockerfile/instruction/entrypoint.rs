@@ -26,7 +26,8 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
 }
 
 impl Entrypoint {
-    pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
+    pub(super) fn apply(&self, at: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
+        stage.recommend_json(at, &self.command);
         let argv = self.command.argv(&stage.shell());
         let text = format!("ENTRYPOINT {}", go::quoted_list(&argv));
         stage.config.config.entrypoint = (!argv.is_empty()).then_some(argv);

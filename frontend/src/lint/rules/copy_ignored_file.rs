@@ -1,0 +1,11 @@
+//! `CopyIgnoredFile`: COPY and ADD should not name files that the ignore file leaves out.
+
+use crate::lint::{Check, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "CopyIgnoredFile",
+    summary: "COPY and ADD should not name files that the ignore file leaves out",
+    docs: "The file is not in the context, so the instruction fails. Take the pattern out of the ignore file, or add an exception with `!`.",
+    experimental: false,
+    check: Check::Lowering,
+};

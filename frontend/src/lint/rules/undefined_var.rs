@@ -1,0 +1,11 @@
+//! `UndefinedVar`: variables should be declared before they are used.
+
+use crate::lint::{Check, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "UndefinedVar",
+    summary: "variables should be declared before they are used",
+    docs: "A variable that is not set is replaced by nothing. Declare it with ARG or ENV in the same stage, above its use.",
+    experimental: false,
+    check: Check::Lowering,
+};
