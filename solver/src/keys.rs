@@ -20,6 +20,22 @@ impl StepKeys {
     pub fn canonical(&self) -> Option<CacheKey> {
         self.content.as_ref().or(self.definition.as_ref()).map(PreImage::key)
     }
+
+    /// Returns the keys of the same step on other content: for a runner that found that what it copied is no longer
+    /// what was hashed.
+    #[must_use]
+    pub fn with_hashes(&self, hashes: &[ContentHash]) -> Self {
+        let content = self.content.clone().map(|content| match content {
+            PreImage::Fields(mut fields) => {
+                if let Some((_, selected)) = fields.iter_mut().find(|(name, _)| name == SELECTED) {
+                    *selected = selected_pre_image(hashes);
+                }
+                PreImage::Fields(fields)
+            }
+            other => other,
+        });
+        Self { definition: self.definition.clone(), content }
+    }
 }
 
 /// How the key of an image source or the empty root is known without a look-up.
@@ -102,6 +118,30 @@ pub(crate) fn content(
         ("kind", PreImage::text("content")),
         ("operation", operation.pre_image()),
         ("inputs", PreImage::List(whole?)),
-        ("selected", PreImage::List(hashes.iter().copied().map(PreImage::Content).collect())),
+        (SELECTED, selected_pre_image(hashes)),
     ]))
+}
+
+/// The field of a content key that holds the hashes.
+const SELECTED: &str = "selected";
+
+fn selected_pre_image(hashes: &[ContentHash]) -> PreImage {
+    PreImage::List(hashes.iter().copied().map(PreImage::Content).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rbuild_model::step::{FileAction, MakeDir};
+
+    #[test]
+    fn keys_on_other_content_are_those_that_it_would_have_had() {
+        let make = MakeDir { path: "/w".into(), owner: String::new(), epoch: None };
+        let operation = Operation::File(vec![FileAction::MakeDir(make)]);
+        let inputs = [Some(PreImage::text("base").key())];
+        let (old, new) = ([ContentHash::from_bytes([1; 32])], [ContentHash::from_bytes([2; 32])]);
+        let keys = StepKeys { definition: None, content: content(&operation, &inputs, &old) };
+        assert_eq!(keys.with_hashes(&new).content, content(&operation, &inputs, &new));
+        assert_ne!(keys.canonical(), keys.with_hashes(&new).canonical());
+    }
 }

@@ -34,11 +34,13 @@
 pub mod index;
 mod keys;
 mod machine;
+mod runner;
 pub mod memory;
 
 pub use index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, RecordId, Usage};
 pub use keys::StepKeys;
 pub use machine::{Answer, Ask, HashAsk, Miss, RunAsk, Solver, StepResult, Tree};
+pub use runner::StepRunner;
 
 #[cfg(test)]
 mod tests;
