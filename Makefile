@@ -1,0 +1,21 @@
+# `make test` runs every check, `make demo` shows what the program does.
+
+HOST := $(shell rustc --version --verbose | sed -n 's/^host: //p')
+RBUILD := target/$(HOST)/release/rbuild
+
+.PHONY: build test demo packages clean-demo
+
+build: packages
+	cargo build --release --package rbuild
+
+test: packages
+	cargo xtask ci
+
+demo: build
+	scripts/demo $(RBUILD) target/demo
+
+packages:
+	scripts/packages
+
+clean-demo:
+	rm -rf target/demo
