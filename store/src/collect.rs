@@ -188,6 +188,10 @@ impl Store {
     ) -> Result<SweepReport, SweepError> {
         let name = LockName::new(LockClass::Upkeep, "sweep");
         let lock = self.locks().scope().try_acquire(&name, LockMode::Exclusive)?.ok_or(SweepError::Busy)?;
+        // On a full disk even rows cannot be deleted without room; the reserve is taken again at the end.
+        if crate::space::free(self.layout().root())? < self.reserve().size() {
+            self.reserve().release()?;
+        }
         self.void_dead_leases()?;
         let unmarked = self.read(|transaction| mark(transaction, owners, policy))?;
         crash::point("sweep.marked");
@@ -197,11 +201,6 @@ impl Store {
                 report.add(owner.kind(), candidates);
             }
             return Ok(report);
-        }
-        // On a full disk even rows cannot be deleted without room; the reserve is taken again at the end.
-        let released = crate::space::free(self.layout().root())?.0 < crate::DEFAULT_RESERVE;
-        if released {
-            self.reserve().release()?;
         }
         for (owner, candidates) in owners.iter().zip(unmarked) {
             for batch in candidates.chunks(BATCH) {

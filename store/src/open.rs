@@ -394,7 +394,8 @@ fn settle_run_folder(
 
 fn write_run_link(layout: &Layout, stat: &Stat, boot: BootId) -> Result<(), FileError> {
     let link = layout.run_link();
-    let temporary = layout.tmp().join(format!("run-{}", UniqueId::random()?));
+    // Not in `tmp`: a rival that recovers at the same time empties that.
+    let temporary = layout.root().join(format!(".run-{}", UniqueId::random()?));
     let text = run_link_text(layout, stat, boot);
     rustix::fs::symlink(std::ffi::OsStr::from_bytes(&text), &temporary).at("create", &temporary)?;
     rustix::fs::rename(&temporary, &link).at("replace", &link)

@@ -54,6 +54,11 @@ impl Reserve {
         Self { path, size }
     }
 
+    /// Returns how many bytes are to be reserved.
+    pub(crate) fn size(&self) -> Bytes {
+        Bytes(self.size)
+    }
+
     /// Gives the reserved bytes back to the file system. Repeatable.
     pub fn release(&self) -> Result<(), FileError> {
         match rustix::fs::unlink(&self.path) {

@@ -8,29 +8,44 @@ use tempfile::TempDir;
 
 use super::*;
 
+#[cfg(feature = "crash-points")]
+mod crashing;
+mod full_disk;
 mod opening;
+mod processes;
 mod publishing;
-mod sweeping;
+pub(crate) mod sweeping;
 
 /// A place for a root and a run folder.
 pub(crate) struct Place {
-    folder: TempDir,
+    folder: PathBuf,
+    _temporary: Option<TempDir>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        let temporary = tempfile::tempdir().unwrap();
+        Self { folder: temporary.path().to_owned(), _temporary: Some(temporary) }
+    }
+
+    /// A place that somebody else removes.
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), _temporary: None }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(crate) fn root(&self) -> PathBuf {
-        self.folder.path().join("root")
+        self.folder.join("root")
     }
 
     pub(crate) fn options(&self) -> StoreOptions {
         StoreOptions {
             schemas: SCHEMAS,
             reserve: 64 * 1024,
-            ..StoreOptions::new(self.root(), self.folder.path().join("run"), "rbuild test")
+            ..StoreOptions::new(self.root(), self.folder.join("run"), "rbuild test")
         }
     }
 
@@ -45,7 +60,7 @@ impl Place {
         let (_, rest) = text.split_once(':').unwrap();
         fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink(format!("{}:{rest}", "0".repeat(32)), &link).unwrap();
-        fs::remove_dir_all(self.folder.path().join("run")).unwrap();
+        fs::remove_dir_all(self.folder.join("run")).unwrap();
     }
 }
 
@@ -91,4 +106,29 @@ pub(crate) fn notes(store: &Store) -> Vec<String> {
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .unwrap()
+}
+
+/// Runs the test `name` of this binary again as a process of its own, told by `ROLE` and `PLACE` what it is.
+///
+/// Such a test returns at once when it is not told anything.
+pub(crate) fn act(name: &str, role: &str, place: &Place) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
+    command.env("ROLE", role).env("PLACE", place.folder());
+    command
+}
+
+/// What this process was told by [`act`].
+pub(crate) fn role() -> Option<(String, Place)> {
+    let role = std::env::var("ROLE").ok()?;
+    let place = std::env::var_os("PLACE")?;
+    Some((role, Place::at(Path::new(&place))))
+}
+
+/// Says loudly that a test could not run.
+pub(crate) fn skipped(why: &str) {
+    #[allow(clippy::print_stderr)]
+    {
+        eprintln!("SKIPPED: {why}");
+    }
 }

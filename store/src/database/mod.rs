@@ -326,16 +326,18 @@ impl Database {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(self.failed("begin to write"))?;
-            let done = body(&transaction)?;
-            transaction.commit().map_err(self.failed("commit to"))?;
-            done
+            // An error drops the transaction, which rolls it back.
+            body(&transaction).and_then(|done| {
+                transaction.commit().map_err(self.failed("commit to"))?;
+                Ok(done)
+            })
         };
         drop(turn);
         if sync == Sync::BeforeSuccess {
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(self.failed("set up"))?;
         }
         self.put_back(connection);
-        Ok(done)
+        done
     }
 
     /// Syncs the folder of the database once a process: the log's own entry may be younger than the last sync.

@@ -77,10 +77,7 @@ fn folders_that_cannot_be_trusted_are_refused() {
         assert!(text.contains("belongs to user 12345, and this is user 0"), "{text}");
         std::os::unix::fs::chown(&root, Some(0), None).unwrap();
     } else {
-        #[allow(clippy::print_stderr)]
-        {
-            eprintln!("SKIPPED: a foreign root can only be made by root");
-        }
+        skipped("a foreign root can only be made by root");
     }
 
     let meta = root.join("meta.json");

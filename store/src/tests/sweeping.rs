@@ -4,7 +4,7 @@ use super::*;
 use crate::collect::{Candidate, Collected, Mark, Policy, Sweep, SweepError, Verdict};
 
 /// Sweeps notes.
-struct Notes;
+pub(crate) struct Notes;
 
 impl Collected for Notes {
     fn kind(&self) -> ObjectKind {
