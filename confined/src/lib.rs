@@ -39,4 +39,4 @@ pub use metadata::{Kind, Metadata, Owner, Time};
 pub use remove::{remove_contents, remove_tree};
 pub use root::{Mounts, Resolver, Root};
 pub use users::{Id, Identity, UserError, UserSpec, Users};
-pub use walk::{DirEntry, DirStack, Step, Walk, read_dir};
+pub use walk::{DirEntry, DirStack, Step, Walk, open_subdir, read_dir};

@@ -47,10 +47,10 @@ pub fn read_dir(dir: impl AsFd) -> std::result::Result<Vec<DirEntry>, Errno> {
 }
 
 /// Opens the directory `name` in `dir` for reading, without following it.
-pub(crate) fn open_subdir(dir: BorrowedFd<'_>, name: &OsStr) -> std::result::Result<OwnedFd, Errno> {
+pub fn open_subdir(dir: impl AsFd, name: impl AsRef<OsStr>) -> std::result::Result<OwnedFd, Errno> {
     rustix::fs::openat(
         dir,
-        name,
+        name.as_ref(),
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     )
@@ -180,6 +180,11 @@ impl Walk {
     /// Returns how deep below the start the walk is.
     pub fn depth(&self) -> usize {
         self.dirs.depth()
+    }
+
+    /// Returns the entries of the current directory that the walk has yet to meet.
+    pub fn pending(&self) -> &[DirEntry] {
+        self.pending.last().map_or(&[], |entries| entries.as_slice())
     }
 
     /// Goes to the next entry, or back up; `None` at the end.

@@ -1,0 +1,150 @@
+//! Snapshots as whole trees: the parent's copied, then changed.
+//!
+//! A file system with reflinks makes this cheap, any other pays with disk space and time. It needs nothing of the
+//! kernel, so it works where no overlay can be mounted, and it is simple, so that the overlay is tested against it.
+//! What a snapshot changed is found by comparing two whole trees; a file of equal size and time counts as equal unless
+//! the time has no fraction of a second.
+
+use std::fs::File;
+use std::io::Read;
+
+use rbuild_confined::Root;
+use rbuild_image::tar::{Limits, Reader};
+use rbuild_model::rootfs::RootPlan;
+use rbuild_model::snapshot::{Chain, SnapshotId};
+
+use crate::active::Active;
+use crate::copier::{Capabilities, Copier, CopyRules};
+use crate::diff::{self, Change};
+use crate::error::{Error, Result};
+use crate::extract::{Extracted, Extractor, ImpliedThroughLinks, Rules, Whiteouts};
+use crate::folders::{Condemned, Folders, Place};
+use crate::merged::Merged;
+use crate::overlay::{set_dir_attributes, set_empty_root};
+use crate::snapshotter::{Snapshotter, Tree, Writes};
+use crate::usage::{Usage, usage_of};
+
+/// Keeps snapshots as whole trees.
+#[derive(Debug, Clone)]
+pub struct CopySnapshotter {
+    place: Place,
+}
+
+impl CopySnapshotter {
+    /// Opens the folders and makes those that are missing.
+    pub fn open(folders: &Folders) -> Result<Self> {
+        Ok(Self { place: Place::open(folders, "copy1")? })
+    }
+
+    fn fill(&self, active: &Active) -> Result<()> {
+        let root = self.place.open_active(active.id())?;
+        let Some(parent) = active.parents().top() else { return set_empty_root(&root) };
+        let parent = self.place.open_tree(parent)?;
+        let rules = CopyRules { capabilities: Capabilities::Keep, ..CopyRules::default() };
+        Copier::new(rules)
+            .copy_dir(&parent.resolve("/")?, root.resolve("/")?)
+            .map_err(|error| error.into_tree(root.host_path()))?;
+        set_dir_attributes(&root, &parent.metadata("/")?)
+    }
+}
+
+impl Snapshotter for CopySnapshotter {
+    fn format(&self) -> &'static str {
+        "copy1"
+    }
+
+    fn prepare(&self, parents: &Chain) -> Result<Active> {
+        let active = Active::new(self.place.prepare()?, parents.clone());
+        match self.fill(&active) {
+            Ok(()) => Ok(active),
+            Err(error) => {
+                // The first error is the one to tell; what is left lies in `tmp` and goes with it.
+                let _ = self.discard(active);
+                Err(error)
+            }
+        }
+    }
+
+    fn root(&self, active: &Active, _writes: Writes) -> Result<RootPlan> {
+        self.place.open_active(active.id())?;
+        Ok(RootPlan::Directory { path: self.place.active(active.id()).join("fs"), readonly: false })
+    }
+
+    fn view(&self, chain: &Chain) -> Result<RootPlan> {
+        let path = match chain.top() {
+            Some(id) if self.contains(id) => self.place.tree(id),
+            Some(id) => return Err(Error::Missing { id }),
+            None => self.place.empty(),
+        };
+        Ok(RootPlan::Directory { path, readonly: true })
+    }
+
+    fn commit(&self, active: Active) -> Result<SnapshotId> {
+        self.place.commit(active.id())?;
+        Ok(active.id())
+    }
+
+    fn discard(&self, active: Active) -> Result<()> {
+        self.place.discard(active.id())?.map_or(Ok(()), Condemned::reclaim)
+    }
+
+    fn condemn(&self, id: SnapshotId) -> Result<Option<Condemned>> {
+        self.place.condemn(id)
+    }
+
+    fn contains(&self, id: SnapshotId) -> bool {
+        self.place.tree(id).is_dir()
+    }
+
+    fn usage(&self, id: SnapshotId) -> Result<Usage> {
+        usage_of(&self.place.open_tree(id)?)
+    }
+
+    fn open(&self, id: SnapshotId) -> Result<Root> {
+        self.place.open_tree(id)
+    }
+
+    fn open_active(&self, active: &Active) -> Result<Root> {
+        self.place.open_active(active.id())
+    }
+
+    fn writes_in_place(&self, _active: &Active) -> bool {
+        true
+    }
+
+    fn changes(
+        &self,
+        tree: Tree<'_>,
+        visit: &mut dyn FnMut(Change, Option<File>) -> Result<()>,
+    ) -> Result<()> {
+        let (top, parents) = match tree {
+            Tree::Committed(chain) => {
+                let (top, parents) = chain.top().zip(chain.parent()).ok_or(Error::NoLayer)?;
+                (self.place.open_tree(top)?, parents)
+            }
+            Tree::Active(active) => (self.place.open_active(active.id())?, active.parents().clone()),
+        };
+        let below = parents.top().map(|id| self.place.open_tree(id)).transpose()?;
+        diff::whole_tree(&top, &Merged::new(below.into_iter().collect(), None), visit)
+    }
+
+    fn apply(&self, parents: &Chain, tar: &mut dyn Read, limits: Limits) -> Result<(Active, Extracted)> {
+        let active = self.prepare(parents)?;
+        let rules = Rules {
+            whiteouts: Whiteouts::Remove,
+            implied_through_links: ImpliedThroughLinks::Make,
+            ..Rules::default()
+        };
+        let extracted = self
+            .open_active(&active)
+            .and_then(|root| Ok(Extractor::onto_tree(root, rules)?.extract(Reader::new(tar, limits))?));
+        match extracted {
+            Ok(extracted) => Ok((active, extracted)),
+            Err(error) => {
+                // As in `prepare`.
+                let _ = self.discard(active);
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Trees into trees.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rbuild_confined::{Kind, Metadata, Owner, Root};
+use rbuild_snapshotter::copier::{Capabilities, Copier, CopyError, CopyRules, Sockets, Verdict, Watch};
+use tempfile::TempDir;
+
+use crate::fixture::dump;
+
+struct Pair {
+    dir: TempDir,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        fs::create_dir(dir.path().join("from")).expect("from");
+        fs::create_dir(dir.path().join("to")).expect("to");
+        Self { dir }
+    }
+
+    fn from(&self, path: &str) -> PathBuf {
+        self.dir.path().join("from").join(path)
+    }
+
+    fn to(&self, path: &str) -> PathBuf {
+        self.dir.path().join("to").join(path)
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let path = self.dir.path().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("parents");
+        fs::write(path, content).expect("a file");
+    }
+
+    fn root(&self, name: &str) -> Root {
+        Root::open(self.dir.path().join(name)).expect("opens")
+    }
+
+    fn copy(&self, copier: Copier<'_>) -> Result<(), CopyError> {
+        let mut copier = copier;
+        let dest = self.root("to").resolve("/").expect("resolves");
+        copier.copy_dir(&self.root("from").resolve("/").expect("resolves"), dest)
+    }
+}
+
+fn set_time(path: &Path, seconds: i64) {
+    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 123 };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags).expect("sets");
+}
+
+#[test]
+fn a_tree_is_copied_with_all_it_has() {
+    let pair = Pair::new();
+    pair.write("from/a/f", "content");
+    pair.write("from/a/b/suid", "s");
+    pair.write("from/empty", "");
+    fs::set_permissions(pair.from("a/b/suid"), fs::Permissions::from_mode(0o4711)).expect("a mode");
+    fs::set_permissions(pair.from("a"), fs::Permissions::from_mode(0o2555)).expect("a mode");
+    chown(pair.from("a/f"), Some(7), Some(8)).expect("an owner");
+    chown(pair.from("a"), Some(9), Some(9)).expect("an owner");
+    fs::set_permissions(pair.from("a"), fs::Permissions::from_mode(0o2555)).expect("a mode");
+    chown(pair.from("a/b/suid"), Some(0), Some(0)).expect("an owner");
+    fs::set_permissions(pair.from("a/b/suid"), fs::Permissions::from_mode(0o4711)).expect("a mode");
+    symlink("/dangling", pair.from("a/link")).expect("a link");
+    fs::hard_link(pair.from("a/f"), pair.from("second")).expect("a link");
+    let pipe = pair.from("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .expect("a pipe");
+    for path in ["a/f", "a/link", "a/b", "a", ""] {
+        set_time(&pair.from(path), 1_000);
+    }
+    pair.copy(Copier::new(CopyRules::default())).expect("copies");
+    assert_eq!(dump(&pair.to("")), dump(&pair.from("")));
+    for path in ["a/f", "a/link", "a/b", "a", ""] {
+        let meta = fs::symlink_metadata(pair.to(path)).expect("metadata");
+        assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000, 123), "{path}");
+    }
+    let inode = |path| fs::metadata(pair.to(path)).expect("metadata").ino();
+    assert_eq!(inode("a/f"), inode("second"));
+    assert!(fs::metadata(pair.to("a/b")).expect("metadata").gid() == 0, "not the group of its folder");
+}
+
+#[test]
+fn trees_merge() {
+    let pair = Pair::new();
+    pair.write("from/d/new", "new");
+    pair.write("from/d/same", "new");
+    pair.write("to/d/old", "old");
+    pair.write("to/d/same", "old");
+    fs::hard_link(pair.to("d/same"), pair.to("other_name")).expect("a link");
+    symlink("/nowhere", pair.to("d/new")).expect("a link");
+    fs::set_permissions(pair.from("d"), fs::Permissions::from_mode(0o700)).expect("a mode");
+    fs::set_permissions(pair.from(""), fs::Permissions::from_mode(0o711)).expect("a mode");
+    fs::set_permissions(pair.to(""), fs::Permissions::from_mode(0o1777)).expect("a mode");
+    set_time(&pair.from(""), 5);
+    let rules = CopyRules { owner: Some(Owner::new(3, 4)), ..CopyRules::default() };
+    pair.copy(Copier::new(rules)).expect("copies");
+    let shown = dump(&pair.to(""));
+    let kept =
+        |path: &str| shown[Path::new(path)].rsplit_once(" @").map_or(&*shown[Path::new(path)], |kept| kept.0);
+    assert_eq!(kept(""), "1777 0:0 dir", "the destination keeps its own");
+    assert_eq!(fs::metadata(pair.to("")).expect("metadata").mtime(), 5);
+    assert_eq!(kept("d"), "700 3:4 dir", "a folder below gets the source's");
+    assert_eq!(kept("d/new"), "644 3:4 file new");
+    assert_eq!(kept("d/same"), "644 3:4 file new");
+    assert_eq!(kept("d/old"), "644 0:0 file old");
+    assert_eq!(kept("other_name"), "644 0:0 file old", "other names of a replaced file keep it");
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let pair = Pair::new();
+    pair.write("from/x", "file");
+    pair.write("to/x/full", "");
+    let error = pair.copy(Copier::new(CopyRules::default())).expect_err("a folder is in the way");
+    assert_eq!(error.to_string(), "cannot replace to directory x with file");
+
+    for in_the_way in ["file", "link"] {
+        let pair = Pair::new();
+        pair.write("from/x/f", "file");
+        match in_the_way {
+            "file" => pair.write("to/x", ""),
+            _ => symlink("/tmp", pair.to("x")).expect("a link"),
+        }
+        let error = pair.copy(Copier::new(CopyRules::default())).expect_err("a file is in the way");
+        assert_eq!(error.to_string(), "cannot copy to non-directory: x", "{in_the_way}");
+    }
+}
+
+#[test]
+fn rules_change_what_arrives() {
+    let pair = Pair::new();
+    pair.write("from/d/f", "f");
+    symlink("f", pair.from("d/l")).expect("a link");
+    drop(UnixListener::bind(pair.from("d/socket")).expect("a socket"));
+    let capability = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(pair.from("d/f"), "security.capability", &capability, flags).expect("capabilities");
+    let has = |path: PathBuf| {
+        let mut value = [0_u8; 64];
+        rustix::fs::getxattr(path, "security.capability", &mut value[..]).is_ok()
+    };
+    let mode = |kind: Kind, mode: u32| if kind == Kind::Directory { 0o711 } else { mode | 0o111 };
+    let rules = CopyRules {
+        owner: Some(Owner::new(1, 2)),
+        mode: Some(&mode),
+        capabilities: Capabilities::Keep,
+        sockets: Sockets::EmptyFiles,
+    };
+    pair.copy(Copier::new(rules)).expect("copies");
+    let shown = dump(&pair.to(""));
+    let got =
+        |path: &str| shown[Path::new(path)].rsplit_once(" @").map_or(&*shown[Path::new(path)], |kept| kept.0);
+    assert_eq!(got("d"), "711 1:2 dir");
+    assert_eq!(got("d/f"), "755 1:2 file f");
+    assert_eq!(got("d/l"), "777 1:2 -> f");
+    assert_eq!(got("d/socket"), "755 1:2 file ");
+    assert!(has(pair.to("d/f")));
+
+    fs::remove_dir_all(pair.to("d")).expect("removes");
+    pair.copy(Copier::new(CopyRules::default())).expect("copies");
+    assert!(!has(pair.to("d/f")), "lost from a context");
+    assert!(!pair.to("d/socket").exists());
+}
+
+#[test]
+fn a_filter_decides_what_is_taken() {
+    let pair = Pair::new();
+    for path in ["from/keep/f", "from/skip/f", "from/deep/a/no", "from/deep/b/yes", "from/f", "from/no"] {
+        pair.write(path, "");
+    }
+    fs::create_dir(pair.from("bare")).expect("a folder");
+    let mut filter = |path: &Path, kind: Kind| match path.to_str() {
+        Some("skip" | "no" | "deep/a/no") => Verdict::Skip,
+        Some(path) if path.starts_with("deep") && kind == Kind::Directory => Verdict::Descend,
+        _ => Verdict::Take,
+    };
+    pair.copy(Copier::new(CopyRules::default()).with_filter(&mut filter)).expect("copies");
+    let names: Vec<_> = dump(&pair.to("")).into_keys().map(|path| path.display().to_string()).collect();
+    assert_eq!(names, ["", "bare", "deep", "deep/b", "deep/b/yes", "f", "keep", "keep/f"]);
+}
+
+#[derive(Default)]
+struct Log(Vec<String>);
+
+impl Watch for Log {
+    fn entry(&mut self, path: &Path, meta: &Metadata, target: Option<&Path>) {
+        let target = target.map(|target| format!(" -> {}", target.display())).unwrap_or_default();
+        self.0.push(format!("{:?} {}{target}", meta.kind, path.display()));
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        let last = self.0.last_mut().expect("an entry comes first");
+        *last += &format!(" {}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn a_watch_sees_everything_that_is_copied() {
+    let pair = Pair::new();
+    pair.write("from/a/f", "one");
+    pair.write("from/b", "");
+    fs::hard_link(pair.from("a/f"), pair.from("c")).expect("a link");
+    symlink("b", pair.from("l")).expect("a link");
+    let mut log = Log::default();
+    pair.copy(Copier::new(CopyRules::default()).with_watch(&mut log)).expect("copies");
+    let expected = ["Directory ", "Directory a", "File a/f one", "File b", "File c one", "Symlink l -> b"];
+    assert_eq!(log.0, expected);
+    assert_eq!(dump(&pair.to("")), dump(&pair.from("")));
+}
+
+#[test]
+fn one_entry_is_copied_to_a_name() {
+    let pair = Pair::new();
+    pair.write("from/f", "new");
+    symlink("f", pair.from("l")).expect("a link");
+    symlink("/etc/passwd", pair.to("name")).expect("a link");
+    let (from, to) = (pair.root("from"), pair.root("to"));
+    let dest = to.resolve("/").expect("resolves");
+    let mut copier = Copier::new(CopyRules::default());
+    copier.copy_entry(&from.resolve("l").expect("resolves"), &dest, "name").expect("copies");
+    assert_eq!(fs::symlink_metadata(pair.to("name")).expect("metadata").len(), 3, "the link was replaced");
+    copier.copy_entry(&from.resolve_nofollow("l").expect("resolves"), &dest, "l").expect("copies");
+    assert_eq!(fs::read_link(pair.to("l")).expect("a link"), Path::new("f"));
+    let dir = copier.copy_dir_itself(&from.resolve("/").expect("resolves"), &dest, "d").expect("makes");
+    assert!(rustix::fs::fstat(dir).is_ok() && pair.to("d").is_dir());
+}
+
+#[test]
+fn holes_stay_holes() {
+    let pair = Pair::new();
+    let file = fs::File::create(pair.from("sparse")).expect("a file");
+    std::os::unix::fs::FileExt::write_at(&file, b"middle", 1 << 20).expect("writes");
+    file.set_len(8 << 20).expect("a hole");
+    pair.copy(Copier::new(CopyRules::default())).expect("copies");
+    let copied = fs::metadata(pair.to("sparse")).expect("metadata");
+    assert_eq!(copied.len(), 8 << 20);
+    assert!(copied.blocks() * 512 < 1 << 20, "{} blocks", copied.blocks());
+    assert_eq!(fs::read(pair.to("sparse")).expect("reads"), fs::read(pair.from("sparse")).expect("reads"));
+}
+
+#[test]
+fn depth_is_no_problem() {
+    let pair = Pair::new();
+    let mut dir: std::os::fd::OwnedFd = fs::File::open(pair.from("")).expect("opens").into();
+    for _ in 0..500 {
+        rustix::fs::mkdirat(&dir, "d", rustix::fs::Mode::RWXU).expect("a level");
+        dir = rbuild_confined::open_subdir(&dir, "d").expect("opens");
+    }
+    rustix::fs::symlinkat("end", &dir, "end").expect("a link");
+    pair.copy(Copier::new(CopyRules::default())).expect("copies");
+    assert_eq!(dump(&pair.to("")).len(), 502);
+}
