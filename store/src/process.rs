@@ -7,7 +7,8 @@
 //! A [`Lease`] keeps objects from being swept. Its rows are written in the same transaction that looked the objects
 //! up, or before they are made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ pub(crate) struct Process {
     _life: OwnedFd,
     path: PathBuf,
     tmp: PathBuf,
+    tmp_made: OnceLock<()>,
     next: AtomicU64,
 }
 
@@ -88,14 +90,24 @@ impl Process {
         })?;
         crash::point("process.locked");
         let tmp = store.layout().tmp().join(id.to_string());
-        create_private_folder(&tmp)?;
-        Ok(Self { id, _life: grant.fd, path, tmp, next: AtomicU64::new(0) })
+        Ok(Self { id, _life: grant.fd, path, tmp, tmp_made: OnceLock::new(), next: AtomicU64::new(0) })
+    }
+
+    /// Returns the folder of what this process is making, which is created at first need.
+    fn work_folder(&self) -> Result<&Path, FileError> {
+        if self.tmp_made.get().is_none() {
+            create_private_folder(&self.tmp)?;
+            self.tmp_made.get_or_init(|| ());
+        }
+        Ok(&self.tmp)
     }
 
     /// Cleans up after a process that ends in order.
     pub(crate) fn retire(&self) {
         // Whatever of this fails is found by the next recovery.
-        let _ = rustix::fs::rmdir(&self.tmp);
+        if self.tmp_made.get().is_some() {
+            let _ = rustix::fs::rmdir(&self.tmp);
+        }
         let _ = rustix::fs::unlink(&self.path);
     }
 }
@@ -109,16 +121,21 @@ impl Store {
     /// Returns a fresh path in the folder of what this process is making.
     pub(crate) fn temp_path(&self) -> Result<PathBuf, FileError> {
         let process = self.process()?;
-        Ok(process.tmp.join(process.next.fetch_add(1, Ordering::Relaxed).to_string()))
+        Ok(process.work_folder()?.join(process.next.fetch_add(1, Ordering::Relaxed).to_string()))
+    }
+
+    /// Returns the random id under which this process is registered.
+    pub fn process_id(&self) -> Result<UniqueId, FileError> {
+        Ok(self.process()?.id)
     }
 
     /// Returns the folder under `tmp` of what this process is making; it is thrown away when the process is dead.
-    pub fn work_folder(&self) -> Result<&std::path::Path, FileError> {
-        Ok(&self.process()?.tmp)
+    pub fn work_folder(&self) -> Result<&Path, FileError> {
+        self.process()?.work_folder()
     }
 
     /// Tells whether a registered process lives.
-    pub(crate) fn is_alive(&self, id: UniqueId) -> Result<bool, FileError> {
+    pub fn is_alive(&self, id: UniqueId) -> Result<bool, FileError> {
         let path = self.layout().process(id);
         let fd = match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(false),

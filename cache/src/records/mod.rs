@@ -9,6 +9,7 @@
 //!
 //! - [`builds`]: which records a build consisted of, in order; the last fifty builds of each project are kept.
 //! - [`nodes`]: the folders of hashed trees that content hashes in pre-images stand for, shared between records.
+//! - [`Records::new_log`] names the log of a step so that it can be told whose it is.
 //! - [`sweep`]: records and snapshots as the store's sweep sees them.
 //!
 //! Values of ARG and ENV stand in a table of their own; pre-images refer to them by hash. The database file is the
@@ -27,6 +28,7 @@ use rusqlite::{OptionalExtension, Transaction};
 use thiserror::Error;
 
 pub mod builds;
+mod logs;
 pub mod nodes;
 mod schema;
 pub mod sweep;
@@ -72,6 +74,9 @@ impl From<rusqlite::Error> for RecordError {
         Self::Database(error.into())
     }
 }
+
+/// A use is written down again only when the last one is longer ago: a build that changes nothing writes little.
+const USE_RESOLUTION_S: u64 = 60;
 
 /// The records of one store, and the lease of this process on those it found.
 #[derive(Debug)]
@@ -196,21 +201,29 @@ impl Records {
         let now = now_s();
         self.with_lease(|lease| {
             self.store.write(|transaction| {
-                let mut generation = None;
                 let mut answers = Vec::with_capacity(wave.len());
+                let mut trees = Vec::new();
+                let mut stale = Vec::new();
                 for question in wave {
-                    let found = find_one(transaction, question)?;
-                    if let Some(Found { record, chain: Some(_), .. }) = &found {
-                        lease.protect(transaction, &[(ObjectKind::RECORD, &object_of(*record))])?;
-                        let generation = match generation {
-                            Some(number) => number,
-                            None => *generation.insert(next_generation(transaction)?),
-                        };
-                        transaction
-                            .prepare_cached("UPDATE records SET generation = ?2, used_at = max(used_at, ?3) WHERE id = ?1")?
-                            .execute((record.0, generation, now))?;
+                    let hit = find_one(transaction, question)?;
+                    if let Some(Hit { found: Found { record, chain: Some(_), .. }, used_at }) = &hit {
+                        trees.push(object_of(*record));
+                        if now.abs_diff(*used_at) > USE_RESOLUTION_S {
+                            stale.push(*record);
+                        }
                     }
-                    answers.push(found);
+                    answers.push(hit.map(|hit| hit.found));
+                }
+                let objects: Vec<_> =
+                    trees.iter().map(|tree| (ObjectKind::RECORD, tree.as_slice())).collect();
+                lease.protect(transaction, &objects)?;
+                if !stale.is_empty() {
+                    let generation = next_generation(transaction)?;
+                    let mut touch = transaction
+                        .prepare_cached("UPDATE records SET generation = ?2, used_at = ?3 WHERE id = ?1")?;
+                    for record in stale {
+                        touch.execute((record.0, generation, now))?;
+                    }
                 }
                 Ok(answers)
             })
@@ -366,24 +379,29 @@ impl Records {
     }
 }
 
-fn find_one(transaction: &Transaction<'_>, question: &LookUp) -> Result<Option<Found>, DatabaseError> {
+/// What a look-up found, and when it was last used.
+struct Hit {
+    found: Found,
+    used_at: i64,
+}
+
+fn find_one(transaction: &Transaction<'_>, question: &LookUp) -> Result<Option<Hit>, DatabaseError> {
     let mut statement = transaction.prepare_cached(
-        "SELECT records.id, records.canonical, records.tree, records.chain FROM keys \
+        "SELECT records.id, records.canonical, records.tree, records.chain, records.used_at FROM keys \
          JOIN records ON records.id = keys.record WHERE keys.kind = ?1 AND keys.key = ?2",
     )?;
     let row = statement
         .query_row((kind_row(question.kind), question.key.as_bytes()), |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, [u8; 32]>(1)?,
-                row.get::<_, bool>(2)?,
-                row.get::<_, i64>(3)?,
-            ))
+            let canonical = CacheKey::from_bytes(row.get(1)?);
+            let found = Found { record: RecordId(row.get(0)?), canonical, chain: None };
+            Ok((found, row.get::<_, bool>(2)?, row.get(3)?, row.get(4)?))
         })
         .optional()?;
-    let Some((id, canonical, has_tree, chain)) = row else { return Ok(None) };
-    let chain = if has_tree { Some(trees::read_chain(transaction, chain)?) } else { None };
-    Ok(Some(Found { record: RecordId(id), canonical: CacheKey::from_bytes(canonical), chain }))
+    let Some((mut found, has_tree, chain, used_at)) = row else { return Ok(None) };
+    if has_tree {
+        found.chain = Some(trees::read_chain(transaction, chain)?);
+    }
+    Ok(Some(Hit { found, used_at }))
 }
 
 /// Lets a key lead to a record; the latest claim wins.

@@ -396,3 +396,143 @@ fn many_processes_remember_the_same_and_agree() {
     let store = store(folder.path());
     assert_eq!((count(&store, "records"), count(&store, "keys"), count(&store, "chains")), (40, 1, 3));
 }
+
+#[test]
+fn logs_live_as_long_as_a_record_names_them_or_their_writer_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, sweeper) = (store(folder.path()), store(folder.path()));
+    let records = Records::new(&writer, "test1");
+    let (name, path) = records.new_log().unwrap();
+    fs::write(&path, "hello\n").unwrap();
+    let (_, unnamed) = records.new_log().unwrap();
+    fs::write(&unnamed, "half").unwrap();
+    let id = records.remember(&NewRecord { log: Some(name.clone()), ..record("make", &[1]) }).unwrap();
+    let other = Records::new(&sweeper, "test1");
+    assert_eq!(other.sweep_logs().unwrap(), 0, "the writer lives");
+    drop((records, writer));
+    assert_eq!(other.sweep_logs().unwrap(), 1);
+    assert!(path.exists() && !unnamed.exists());
+    assert_eq!(other.log_path(&other.details(id).unwrap().unwrap().log.unwrap()), path);
+    other.forget_tree(id).unwrap();
+    sweeper.write(builds::bury).unwrap();
+    assert_eq!(other.sweep_logs().unwrap(), 1);
+    assert!(other.log_path("../../etc/passwd").ends_with("logs/not-a-log"));
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Remember(u8, Vec<u8>),
+        ForgetTree(u8),
+        ForgetSnapshot(u8),
+        Build(Vec<u8>),
+        Release,
+        Sweep(Option<u64>),
+        Promote,
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let name = 0..6_u8;
+        let act = prop_oneof![
+            5 => (name.clone(), prop::collection::vec(1..6_u8, 0..4)).prop_map(|(name, mut numbers)| {
+                numbers.sort_unstable();
+                numbers.dedup();
+                Act::Remember(name, numbers)
+            }),
+            1 => name.clone().prop_map(Act::ForgetTree),
+            1 => (1..6_u8).prop_map(Act::ForgetSnapshot),
+            1 => prop::collection::vec(name, 0..3).prop_map(Act::Build),
+            1 => Just(Act::Release),
+            2 => prop::option::of(0..400_u64).prop_map(Act::Sweep),
+            1 => Just(Act::Promote),
+        ];
+        prop::collection::vec(act, 1..25)
+    }
+
+    fn new_record(name: u8, numbers: &[u8]) -> NewRecord {
+        let mut new = record(&format!("r{name}"), &[name]);
+        new.chain = chain(numbers);
+        new
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+        #[test]
+        fn whatever_is_done_trees_stand_on_known_snapshots_and_nothing_is_loose(acts in acts()) {
+            let (_folder, store) = place();
+            let records = Records::new(&store, "test1");
+            let mut latest: std::collections::HashMap<u8, (RecordId, Vec<u8>)> = std::collections::HashMap::new();
+            for act in acts {
+                match act {
+                    Act::Remember(name, numbers) => {
+                        let id = records.remember(&new_record(name, &numbers)).unwrap();
+                        latest.insert(name, (id, numbers));
+                    }
+                    Act::ForgetTree(name) => {
+                        if let Some((id, _)) = latest.get(&name) {
+                            records.forget_tree(*id).unwrap();
+                        }
+                    }
+                    Act::ForgetSnapshot(number) => records.forget_snapshot(snapshot(number)).unwrap(),
+                    Act::Build(names) => {
+                        let line = |name: u8| LineageLine {
+                            stage: String::new(),
+                            note: name.to_string(),
+                            record: latest.get(&name).map(|(id, _)| *id),
+                            origin: Origin::Hit,
+                        };
+                        records.remember_build(&NewBuild {
+                            project: "p".to_owned(),
+                            target: String::new(),
+                            started: 0,
+                            took: Duration::ZERO,
+                            result: BuildResult::Succeeded,
+                            lineage: names.into_iter().map(line).collect(),
+                        }).unwrap();
+                    }
+                    Act::Release => records.release().unwrap(),
+                    Act::Sweep(keep_bytes) => {
+                        let policy = Policy { used_since: None, keep_bytes };
+                        let report = store.sweep(OWNERS, &policy, Sweep::Take).unwrap();
+                        prop_assert!(report.failures.is_empty());
+                    }
+                    Act::Promote => {
+                        store.promote().unwrap();
+                    }
+                }
+                for (name, (id, numbers)) in &latest {
+                    let new = new_record(*name, numbers);
+                    let Some(found) = store
+                        .read(|transaction| find_one(transaction, &look_up(&new)))
+                        .unwrap()
+                        .map(|hit| hit.found)
+                    else {
+                        continue;
+                    };
+                    prop_assert_eq!(found.record, *id, "the latest claim wins");
+                    if let Some(found) = found.chain {
+                        prop_assert_eq!(found, chain(numbers));
+                    }
+                }
+            }
+            prop_assert_eq!(store.database().check().unwrap(), [] as [String; 0]);
+            let loose: i64 = store.read(|transaction| -> Result<i64, DatabaseError> {
+                Ok(transaction.query_row(
+                    "SELECT count(*) FROM chains WHERE id <> 0 \
+                     AND id NOT IN (SELECT chain FROM records) AND id NOT IN (SELECT parent FROM chains WHERE id <> 0)",
+                    [],
+                    |row| row.get(0),
+                )?)
+            }).unwrap();
+            prop_assert_eq!(loose, 0);
+            // With nothing leased and nothing kept, every tree and every snapshot goes.
+            records.release().unwrap();
+            store.sweep(OWNERS, &Policy::default(), Sweep::Take).unwrap();
+            prop_assert_eq!((count(&store, "snapshots"), count(&store, "chains")), (0, 1));
+        }
+    }
+}

@@ -45,7 +45,7 @@ const IDLE_CONNECTIONS: usize = 4;
 const CHECKPOINT_AT_ANY_PRICE: i64 = 16 * 1024;
 
 /// A log shorter than this is left alone by promotion: reading it at the next open costs less than a sync now.
-const CHECKPOINT_ABOVE: u64 = 256 * 1024;
+const CHECKPOINT_ABOVE: u64 = 1 << 20;
 
 /// The tables of one owner.
 pub struct Schema {

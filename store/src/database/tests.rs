@@ -66,13 +66,13 @@ fn promotion_empties_a_long_log() {
     let place = Place::new();
     let store = place.open();
     let log = place.root().join("db.sqlite-wal");
-    for number in 0..100 {
+    for number in 0..150 {
         add_note(&store, &format!("{number}-{}", "x".repeat(200)), None);
     }
     assert!(std::fs::metadata(&log).unwrap().len() > CHECKPOINT_ABOVE);
-    assert_eq!(store.promote().unwrap().rows, 100);
+    assert_eq!(store.promote().unwrap().rows, 150);
     assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
-    assert_eq!(notes(&store).len(), 100);
+    assert_eq!(notes(&store).len(), 150);
 }
 
 #[test]
