@@ -3,7 +3,7 @@
 //! A network is one of [`drivers::DRIVERS`]; [`driver::NetworkDriver`] tells its life. A [`namespace::Namespace`] is made empty,
 //! gets its endpoints, and goes as a descriptor to the process that will live in it. [`site::Site`] is the place
 //! where all this happens: a store's prefix and runtime folder, and the kernel's sockets. [`names`] is what each
-//! network has given out, [`firewall`] the rules, [`ports`] the ports of the host, [`resolver`] and [`hosts`] the
+//! network has given out, [`firewall`] the rules, [`ports`] the ports of the host, [`forward`] what reaches them from the host itself, [`resolver`] and [`hosts`] the
 //! two files that programs in a container read, [`mod@reclaim`] what takes leftovers away.
 //!
 //! ```no_run
@@ -37,6 +37,7 @@ pub mod driver;
 pub mod drivers;
 pub mod error;
 pub mod firewall;
+pub mod forward;
 mod holder;
 pub mod hosts;
 pub mod link;

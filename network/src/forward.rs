@@ -1,0 +1,69 @@
+//! What reaches a published port from this host's loopback addresses, carried to the endpoint.
+//!
+//! The packet filter redirects everything else (see [`ports`](crate::ports)). A forwarder is one thread that owns the reserved
+//! socket. It connects from the host's side of the bridge, so that the endpoint sees the gateway as its client and
+//! never a loopback address, which services are used to trust. It ends, and closes all it carries, when its value
+//! is dropped.
+
+mod datagrams;
+mod streams;
+
+use std::io;
+use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::ports::{Protocol, Reservation};
+
+/// A thread that carries what reaches a published port from this host.
+#[derive(Debug)]
+pub struct Forwarder {
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A forwarder could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot forward a published port to {target}")]
+pub struct ForwardError {
+    target: SocketAddrV4,
+    source: io::Error,
+}
+
+impl Forwarder {
+    /// Starts to carry what reaches a reserved port to an endpoint.
+    pub fn start(reservation: Reservation, target: SocketAddrV4) -> Result<Self, ForwardError> {
+        let protocol = reservation.published().protocol;
+        let begin = || -> io::Result<Self> {
+            let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+            let seen = Arc::clone(&stop);
+            let socket = reservation.into_socket();
+            rustix::io::ioctl_fionbio(&socket, true)?;
+            let thread =
+                std::thread::Builder::new().name("forward".to_owned()).spawn(move || match protocol {
+                    Protocol::Tcp => streams::run(&TcpListener::from(socket), target, &seen),
+                    Protocol::Udp => datagrams::run(&UdpSocket::from(socket), target, &seen),
+                })?;
+            Ok(Self { stop, thread: Some(thread) })
+        };
+        begin().map_err(|source| ForwardError { target, source })
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        // The number is never so large that a write would be refused.
+        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was told when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "forward_tests.rs"]
+mod tests;

@@ -1,0 +1,64 @@
+//! Datagrams: a socket towards the endpoint for each client, so that answers find their way back.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+/// Clients beyond this push out the one that was silent longest.
+const MOST_CLIENTS: usize = 256;
+const LARGEST: usize = 64 * 1024;
+/// Datagrams of one socket before the others have their turn.
+const TURN: usize = 64;
+
+/// Carries datagrams until told to stop.
+pub(super) fn run(socket: &UdpSocket, target: SocketAddrV4, stop: &OwnedFd) {
+    // Ordered by their last datagram, the most recent last.
+    let mut clients: Vec<(SocketAddr, UdpSocket)> = Vec::new();
+    let mut buffer = vec![0; LARGEST];
+    loop {
+        let mut fds = vec![PollFd::new(stop, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
+        fds.extend(clients.iter().map(|(_, answers)| PollFd::new(answers, PollFlags::IN)));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+        let events: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        drop(fds);
+        if !events[0].is_empty() {
+            return;
+        }
+        for ((client, answers), _) in clients.iter().zip(&events[2..]).filter(|(_, event)| !event.is_empty())
+        {
+            for _ in 0..TURN {
+                // What cannot be delivered is lost, as datagrams are.
+                let Ok(length) = answers.recv(&mut buffer) else { break };
+                let _ = socket.send_to(&buffer[..length], client);
+            }
+        }
+        if events[1].is_empty() {
+            continue;
+        }
+        for _ in 0..TURN {
+            let Ok((length, client)) = socket.recv_from(&mut buffer) else { break };
+            let found = match clients.iter().position(|entry| entry.0 == client) {
+                Some(at) => Some(clients.remove(at)),
+                None => open(target).map(|answers| (client, answers)),
+            };
+            let Some(entry) = found else { continue };
+            let _ = entry.1.send(&buffer[..length]);
+            if clients.len() >= MOST_CLIENTS {
+                clients.remove(0);
+            }
+            clients.push(entry);
+        }
+    }
+}
+
+fn open(target: SocketAddrV4) -> Option<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.set_nonblocking(true).ok()?;
+    socket.connect(target).ok()?;
+    Some(socket)
+}

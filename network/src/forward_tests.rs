@@ -1,0 +1,110 @@
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::time::Duration;
+
+use super::*;
+use crate::ports::Published;
+
+fn reserve(protocol: Protocol) -> Reservation {
+    Reservation::bind(Published { protocol, host: Ipv4Addr::LOCALHOST, port: 0, target: 1 }).unwrap()
+}
+
+fn port(reservation: &Reservation) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, reservation.published().port)
+}
+
+fn target(address: io::Result<std::net::SocketAddr>) -> SocketAddrV4 {
+    match address.unwrap() {
+        std::net::SocketAddr::V4(address) => address,
+        other => panic!("{other}"),
+    }
+}
+
+/// A service that sends back all that it got, when nothing more comes.
+fn echo() -> SocketAddrV4 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = target(listener.local_addr());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                (&stream).read_to_end(&mut bytes).unwrap();
+                (&stream).write_all(&bytes).unwrap();
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn connections_are_carried_whole_both_ways_at_once() {
+    let reservation = reserve(Protocol::Tcp);
+    let address = port(&reservation);
+    let forwarder = Forwarder::start(reservation, echo()).unwrap();
+    let bytes: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.write_all(&bytes).unwrap();
+                stream.shutdown(Shutdown::Write).unwrap();
+                let mut back = Vec::new();
+                stream.read_to_end(&mut back).unwrap();
+                assert!(back == bytes, "{} of {} bytes came back", back.len(), bytes.len());
+            });
+        }
+    });
+    drop(forwarder);
+    assert!(TcpStream::connect(address).is_err(), "the port is free again");
+}
+
+#[test]
+fn a_service_that_is_not_there_ends_the_connection() {
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let gone = target(nobody.local_addr());
+    drop(nobody);
+    let reservation = reserve(Protocol::Tcp);
+    let address = port(&reservation);
+    let _forwarder = Forwarder::start(reservation, gone).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut rest = Vec::new();
+    // An end or a reset, whichever the kernel makes of it.
+    assert_eq!(stream.read_to_end(&mut rest).unwrap_or(0), 0);
+}
+
+#[test]
+fn dropping_it_ends_what_it_carries() {
+    let reservation = reserve(Protocol::Tcp);
+    let address = port(&reservation);
+    let forwarder = Forwarder::start(reservation, echo()).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"never answered, as the end never comes").unwrap();
+    drop(forwarder);
+    assert_eq!(stream.read(&mut [0; 8]).unwrap_or(0), 0);
+}
+
+#[test]
+fn datagrams_find_their_way_back() {
+    let service = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let reservation = reserve(Protocol::Udp);
+    let address = port(&reservation);
+    let forwarder = Forwarder::start(reservation, target(service.local_addr())).unwrap();
+    let clients: Vec<UdpSocket> =
+        (0..3).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+    service.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    for (number, client) in clients.iter().enumerate() {
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.send_to(&[number as u8], address).unwrap();
+    }
+    let mut buffer = [0; 8];
+    for _ in 0..6 {
+        let (_, from) = service.recv_from(&mut buffer).unwrap();
+        let number = buffer[0];
+        service.send_to(&[number + 100], from).unwrap();
+        let client = &clients[usize::from(number)];
+        assert_eq!(client.recv_from(&mut buffer).unwrap(), (1, address.into()));
+        assert_eq!(buffer[0], number + 100);
+        client.send_to(&[number], address).unwrap();
+    }
+    drop(forwarder);
+}
