@@ -194,6 +194,8 @@ impl Filesystem {
             log: String::new(),
             source: errno.into(),
         })?;
+        // The first column of mount tables; not every kernel lets every file system have one.
+        let _ = fsconfig_set_string(&context, "source", kind);
         Ok(Self { context, kind })
     }
 

@@ -112,8 +112,11 @@ mod tests {
     fn check(program: &OwnedFd, expected: &[u8]) {
         let path = format!("/proc/self/fd/{}", program.as_raw_fd());
         assert_eq!(std::fs::read(&path).unwrap(), expected);
-        let error = std::fs::OpenOptions::new().write(true).open(&path).unwrap_err();
+        // A sealed file in memory can be opened for writing, and nothing else.
+        let written = std::fs::OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(b"x"));
+        let error = written.unwrap_err();
         assert!(matches!(error.raw_os_error(), Some(libc::EROFS | libc::EPERM | libc::EACCES)), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), expected);
     }
 
     #[test]

@@ -168,17 +168,23 @@ pub(crate) fn join_new_keyring() -> io::Result<()> {
 }
 
 /// Gives every signal its default action and blocks none.
+///
+/// By the bare system calls: libc keeps two signals for itself, which a parent may nevertheless have ignored.
 pub(crate) fn reset_signals() {
-    // SAFETY: sigaction and sigset_t are plain C structs, all zeroes is SIG_DFL with no flags and an empty set; the
-    // failures for SIGKILL, SIGSTOP and libc's own signals change nothing.
+    /// What the kernel calls `struct sigaction`; all zeroes is the default action.
+    const KERNEL_SIGACTION: [u64; 4] = [0; 4];
+    const SIGNALS: i32 = 64;
+    const SET_BYTES: usize = 8;
+    let none = 0_u64;
+    // SAFETY: the actions and the set are live, as large as the kernel reads (at most 32 bytes, 8 bytes), and all
+    // zeroes, which is valid; old values are not asked for. The failures for SIGKILL and SIGSTOP change nothing.
     unsafe {
-        let action: libc::sigaction = std::mem::zeroed();
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::sigaction(signal, &raw const action, ptr::null_mut());
+        for signal in 1..=SIGNALS {
+            let action = ptr::from_ref(&KERNEL_SIGACTION);
+            libc::syscall(libc::SYS_rt_sigaction, signal, action, ptr::null::<u8>(), SET_BYTES);
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        let none = ptr::from_ref(&none);
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, none, ptr::null::<u8>(), SET_BYTES);
     }
 }
 
@@ -244,22 +250,6 @@ pub(crate) fn personality(persona: u64) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Returns the number of the pty of which `fd` is the master; fails on anything else.
-pub(crate) fn pty_number(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    let mut number: libc::c_uint = 0;
-    // SAFETY: TIOCGPTN writes one unsigned int to the live `number`.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGPTN as _, &raw mut number) };
-    if result == 0 { Ok(number) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Sets a resource limit of this process; `u64::MAX` is no limit.
-pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
-    // SAFETY: `limit` is live, and the call with no pid and no old value only reads it.
-    let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::from_ref(&limit), ptr::null::<u8>()) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// Moves `channel` to the number `last` (kept closing on exec) and closes everything above it.
 ///
 /// For a stage right before it executes a program: nothing else that it opened is used any more.
@@ -273,4 +263,79 @@ pub(crate) fn keep_as_last(channel: OwnedFd, last: RawFd) -> io::Result<()> {
         }
     }
     close_range(last as u32 + 1, u32::MAX, 0)
+}
+
+/// One instruction of an eBPF program, in the kernel's layout.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EbpfInstruction {
+    /// What to do.
+    pub(crate) code: u8,
+    /// The destination register in the low half, the source register in the high one.
+    pub(crate) registers: u8,
+    /// Instructions to skip, or the offset of a load.
+    pub(crate) offset: i16,
+    /// The operand.
+    pub(crate) operand: i32,
+}
+
+/// The start of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+#[derive(Default)]
+struct BpfLoad {
+    program_type: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buffer: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// The start of `union bpf_attr` for `BPF_PROG_ATTACH`.
+#[repr(C)]
+struct BpfAttach {
+    target: u32,
+    program: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// Loads a program that decides about devices.
+pub(crate) fn load_device_program(instructions: &[EbpfInstruction]) -> io::Result<OwnedFd> {
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+    let attr = BpfLoad {
+        program_type: BPF_PROG_TYPE_CGROUP_DEVICE,
+        instruction_count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        license: c"MIT".as_ptr() as u64,
+        ..BpfLoad::default()
+    };
+    // SAFETY: `attr` is live and of the size passed; it points at live instructions of the kernel's layout and at a
+    // C string. The kernel copies both.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, ptr::from_ref(&attr), size_of::<BpfLoad>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel returned a new descriptor, closing on exec, that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Puts a device program on a cgroup of version 2.
+pub(crate) fn attach_device_program(group: BorrowedFd<'_>, program: &OwnedFd) -> io::Result<()> {
+    const BPF_PROG_ATTACH: libc::c_int = 8;
+    const BPF_CGROUP_DEVICE: u32 = 6;
+    const BPF_F_ALLOW_MULTI: u32 = 2;
+    let attr = BpfAttach {
+        target: group.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
+        attach_type: BPF_CGROUP_DEVICE,
+        flags: BPF_F_ALLOW_MULTI,
+    };
+    // SAFETY: `attr` is live and of the size passed, and holds only numbers.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, ptr::from_ref(&attr), size_of::<BpfAttach>()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,22 +1,90 @@
-//! x
-use std::os::fd::{BorrowedFd, OwnedFd};
-use crate::running::Usage;
+//! Control groups: bounds and counts of what runs, on version 1, version 2 and both at once (hybrid).
+//!
+//! Limits go where the controllers are. Where version 2 is mounted at all, it also holds the process even without
+//! controllers: to be born there costs nothing (`CLONE_INTO_CGROUP`), killing is atomic (`cgroup.kill`), emptiness is
+//! an event, processor time is counted, and devices are controlled by a BPF program. Every entered version 1
+//! hierarchy costs an RCU grace period, so only those with something to do are used: `pids`, `memory`, and what
+//! limits ask for.
+//!
+//! Version 1 groups are made below the caller's own group of each hierarchy (they differ), version 2 groups below the
+//! top, or below the caller's own group without root. Each is `<prefix>/<name>`; an empty prefix folder goes with the
+//! last group in it. Limits that cannot be had are an error that names the controller, never a note; a group that
+//! nobody set limits for is left out where there are no rights to make one.
+
+mod devices;
+mod find;
+mod group;
+mod limits;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use self::devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
+pub use self::find::{Layout, Mode};
+pub use self::group::{Cgroup, CgroupRequest, Freeze};
+pub use self::limits::Limits;
 use crate::script::ScriptSource;
-/// x
+
+/// A control group that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct CgroupError;
-/// x
-#[derive(Debug)]
-pub struct Cgroup;
-#[allow(missing_docs)]
-impl Cgroup {
-    pub(crate) fn entries(&self) -> Result<Vec<OwnedFd>, CgroupError> { Ok(Vec::new()) }
-    pub(crate) fn unified(&self) -> Option<BorrowedFd<'_>> { None }
-    pub(crate) fn controls_devices(&self) -> bool { false }
-    pub fn kill(&self) -> Result<(), CgroupError> { Ok(()) }
-    pub fn remove(self) -> Result<(), CgroupError> { Ok(()) }
-    pub fn oom_killed(&self) -> bool { false }
-    pub fn usage(&self, u: Usage) -> Usage { u }
+pub enum CgroupError {
+    /// A file or folder of a hierarchy refused.
+    #[error("cannot {act} `{}`", path.display())]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A limit needs a controller that is not there, or not ours.
+    #[error("cannot limit {what}: the cgroup controller `{controller}` is not available here")]
+    NoController {
+        /// What was to be limited.
+        what: &'static str,
+        /// The controller for it.
+        controller: &'static str,
+    },
+    /// A limit contradicts another.
+    #[error("{limit}: {why}")]
+    Limit {
+        /// The limit.
+        limit: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// A name would lead elsewhere.
+    #[error("`{name}` is no name of a cgroup")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The group still has processes after all attempts to end them.
+    #[error("processes in `{}` do not end", path.display())]
+    Busy {
+        /// The group's folder.
+        path: PathBuf,
+    },
 }
-pub(crate) fn visible() -> ScriptSource { ScriptSource::Cgroup { v1: Vec::new(), v2: Some(String::new()) } }
+
+impl CgroupError {
+    fn file(act: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        Self::File { act, path: path.as_ref().to_owned(), source: source.into() }
+    }
+
+    /// Tells whether it is for want of rights, or of a hierarchy that can be written.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::File { source, .. } if matches!(
+            source.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS | libc::ENOENT | libc::EBUSY)
+        ))
+    }
+}
+
+/// Returns what a cgroup namespace of this machine shows.
+pub(crate) fn visible() -> ScriptSource {
+    Layout::shared().visible()
+}

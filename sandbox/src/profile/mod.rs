@@ -287,8 +287,8 @@ fn spec(options: Options) -> Result<Spec, ProfileError> {
         .set_readonly_paths(masked.then(|| defaults::READONLY_PATHS.map(str::to_owned).to_vec()))
         .set_seccomp(match confinement.seccomp {
             _ if privileged => None,
-            Seccomp::Default if cfg!(any()) => Some(seccomp::default_profile(mask)),
-            Seccomp::Default | Seccomp::Unconfined => None,
+            Seccomp::Default => Some(seccomp::default_profile(mask)),
+            Seccomp::Unconfined => None,
             Seccomp::Profile(profile) => Some(*profile),
         });
     let mut parameters: HashMap<String, String> = HashMap::new();

@@ -52,7 +52,16 @@ impl<'init> Tree<'init> {
     pub(super) fn provide(&mut self, path: &str, kind: Kind, keep: bool) -> Act<OwnedFd> {
         match self.find(path) {
             Err(Errno::NOENT) => {}
-            result => return result.doing(|| format!("open `{path}` within the root")),
+            result => {
+                let place = result.doing(|| format!("open `{path}` within the root"))?;
+                let (here, root) = (rustix::fs::fstat(&place), rustix::fs::fstat(self.root));
+                if let (Ok(here), Ok(root)) = (here, root)
+                    && (here.st_dev, here.st_ino) == (root.st_dev, root.st_ino)
+                {
+                    return refuse(format!("mount on `{path}`"), "it is the root itself");
+                }
+                return Ok(place);
+            }
         }
         let mut made = Vec::new();
         let place = self.make(path, kind, (0, 0), &mut made).doing(|| format!("make `{path}` within the root"));

@@ -1,0 +1,152 @@
+//! Limits, and the files that they are written to.
+
+use oci_spec::runtime::LinuxResources;
+
+use super::CgroupError;
+
+/// What the processes of a group may use together. `None` is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together; equal to `memory` for no swap.
+    pub memory_and_swap: Option<u64>,
+    /// Bytes of memory that are left to the group when memory is short.
+    pub memory_reservation: Option<u64>,
+    /// Processor time in billionths of a processor: 1 500 000 000 is one and a half.
+    pub nano_cpus: Option<u64>,
+    /// The share of processor time when there is not enough: 1024 is one share.
+    pub cpu_shares: Option<u64>,
+    /// The processors that may be used (`0-2,4`).
+    pub cpuset_cpus: Option<String>,
+    /// The memory nodes that may be used.
+    pub cpuset_mems: Option<String>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
+/// A value for a file of a controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub(super) controller: &'static str,
+    /// What it limits, in words.
+    pub(super) what: &'static str,
+    pub(super) file: &'static str,
+    pub(super) value: String,
+    /// Whether a missing file does no harm.
+    pub(super) optional: bool,
+}
+
+const CPU_PERIOD_US: u64 = 100_000;
+const MIN_CPU_QUOTA_US: u64 = 1000;
+
+impl Limits {
+    /// Tells whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Reads the limits of an OCI document.
+    pub fn from_oci(resources: &LinuxResources) -> Result<Self, CgroupError> {
+        let positive = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
+        let mut limits = Self::default();
+        if let Some(memory) = resources.memory() {
+            limits.memory = memory.limit().and_then(positive);
+            limits.memory_and_swap = memory.swap().and_then(positive);
+            limits.memory_reservation = memory.reservation().and_then(positive);
+        }
+        if let Some(cpu) = resources.cpu() {
+            limits.cpu_shares = cpu.shares().filter(|shares| *shares > 0);
+            limits.cpuset_cpus = cpu.cpus().clone().filter(|cpus| !cpus.is_empty());
+            limits.cpuset_mems = cpu.mems().clone().filter(|mems| !mems.is_empty());
+            if let Some(quota) = cpu.quota().and_then(positive) {
+                let period = cpu.period().filter(|period| *period > 0).unwrap_or(CPU_PERIOD_US);
+                limits.nano_cpus = Some((u128::from(quota) * 1_000_000_000 / u128::from(period)) as u64);
+            }
+        }
+        limits.pids = resources.pids().as_ref().and_then(|pids| positive(pids.limit()));
+        Ok(limits)
+    }
+
+    /// Checks the limits against each other.
+    pub(super) fn check(&self) -> Result<(), CgroupError> {
+        let wrong = |limit, why: &str| Err(CgroupError::Limit { limit, why: why.to_owned() });
+        if let Some(both) = self.memory_and_swap {
+            match self.memory {
+                None => return wrong("memory and swap", "needs a memory limit too"),
+                Some(memory) if both < memory => {
+                    return wrong("memory and swap", "must not be less than the memory limit");
+                }
+                Some(_) => {}
+            }
+        }
+        if let (Some(reservation), Some(memory)) = (self.memory_reservation, self.memory)
+            && reservation > memory
+        {
+            return wrong("memory reservation", "must not be more than the memory limit");
+        }
+        for (limit, list) in [("processors", &self.cpuset_cpus), ("memory nodes", &self.cpuset_mems)] {
+            if let Some(list) = list
+                && !list.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b'-'))
+            {
+                return wrong(limit, &format!("`{list}` is no list of numbers"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what is to be written in version 1 hierarchies, in that order.
+    pub(super) fn version_1(&self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        let mut set = |controller, what, file, value: Option<String>, optional| {
+            settings.extend(value.map(|value| Setting { controller, what, file, value, optional }));
+        };
+        let text = |value: Option<u64>| value.map(|value| value.to_string());
+        set("memory", "memory", "memory.limit_in_bytes", text(self.memory), false);
+        // Without swap accounting there is no such file, and swap is not limited.
+        set("memory", "swap", "memory.memsw.limit_in_bytes", text(self.memory_and_swap), true);
+        set("memory", "memory", "memory.soft_limit_in_bytes", text(self.memory_reservation), true);
+        let quota = self.nano_cpus.map(quota);
+        set("cpu", "processor time", "cpu.cfs_period_us", quota.map(|_| CPU_PERIOD_US.to_string()), false);
+        set("cpu", "processor time", "cpu.cfs_quota_us", text(quota), false);
+        set("cpu", "processor shares", "cpu.shares", text(self.cpu_shares.map(|shares| shares.max(2))), false);
+        set("cpuset", "processors", "cpuset.cpus", self.cpuset_cpus.clone(), false);
+        set("cpuset", "memory nodes", "cpuset.mems", self.cpuset_mems.clone(), false);
+        set("pids", "processes", "pids.max", text(self.pids), false);
+        settings
+    }
+
+    /// Returns what is to be written in the version 2 hierarchy.
+    pub(super) fn version_2(&self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        let mut set = |controller, what, file, value: Option<String>, optional| {
+            settings.extend(value.map(|value| Setting { controller, what, file, value, optional }));
+        };
+        let text = |value: Option<u64>| value.map(|value| value.to_string());
+        let swap = self.memory_and_swap.map(|both| both.saturating_sub(self.memory.unwrap_or(0)));
+        set("memory", "memory", "memory.max", text(self.memory), false);
+        set("memory", "swap", "memory.swap.max", text(swap), true);
+        set("memory", "memory", "memory.low", text(self.memory_reservation), true);
+        let quota = self.nano_cpus.map(quota);
+        set("cpu", "processor time", "cpu.max", quota.map(|quota| format!("{quota} {CPU_PERIOD_US}")), false);
+        set("cpu", "processor shares", "cpu.weight", text(self.cpu_shares.map(weight)), false);
+        set("cpuset", "processors", "cpuset.cpus", self.cpuset_cpus.clone(), false);
+        set("cpuset", "memory nodes", "cpuset.mems", self.cpuset_mems.clone(), false);
+        set("pids", "processes", "pids.max", text(self.pids), false);
+        settings
+    }
+}
+
+/// Returns the processor time of a period.
+fn quota(nano_cpus: u64) -> u64 {
+    ((u128::from(nano_cpus) * u128::from(CPU_PERIOD_US) / 1_000_000_000) as u64).max(MIN_CPU_QUOTA_US)
+}
+
+/// Turns shares (2 to 262144, 1024 by default) into a weight (1 to 10000, 100 by default), the defaults and the ends
+/// being equal.
+pub(super) fn weight(shares: u64) -> u64 {
+    let shares = shares.clamp(2, 262_144);
+    let log = (shares as f64).log2();
+    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+    (10_f64.powf(exponent).ceil() as u64).clamp(1, 10_000)
+}
