@@ -120,14 +120,13 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads the directives at the top of a text, which starts at an offset behind a byte order mark.
-pub(crate) fn parse(source: &Arc<Source>, start: usize, report: &mut Vec<Diagnostic>) -> Directives {
+/// Reads the directives at the top of a text, which starts at an offset behind a byte order mark, and says where they end.
+pub(crate) fn parse(source: &Arc<Source>, start: usize, report: &mut Vec<Diagnostic>) -> (Directives, usize) {
     let mut directives = Directives::default();
     let mut at = start;
     for line in source.text()[start..].split_inclusive('\n') {
         let text = trim_line_end(line);
         let span = Span::new(at, at + text.len());
-        at += line.len();
         let Some((key, value)) = key_value(text) else { break };
         let duplicate = |seen: bool| {
             seen.then(|| {
@@ -170,8 +169,9 @@ pub(crate) fn parse(source: &Arc<Source>, start: usize, report: &mut Vec<Diagnos
             _ => break,
         };
         report.extend(doubled);
+        at += line.len();
     }
-    directives
+    (directives, at)
 }
 
 /// Reads `# key=value`; the key comes back in lower case.

@@ -63,8 +63,8 @@ pub fn parse(source: &Arc<Source>) -> Parsed {
     let text = source.text();
     let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut report = Vec::new();
-    let directives = directive::parse(source, start, &mut report);
-    let mut lexer = Lexer::new(source, start, directives.escape());
+    let (directives, body) = directive::parse(source, start, &mut report);
+    let mut lexer = Lexer::new(source, body, directives.escape());
     let mut instructions = Vec::new();
     let mut lines = 0;
     while let Some(line) = lexer.line(&mut report) {
@@ -153,7 +153,7 @@ fn instruction(
     }
     Some(Instruction {
         keyword: keyword.word(),
-        text: whole.trim().text().to_owned(),
+        text: whole.trim_start().text().to_owned(),
         span,
         line_span: line.span,
         comments: line.comments.clone(),
@@ -178,7 +178,7 @@ impl fmt::Display for Dockerfile {
             for comment in &instruction.comments {
                 writeln!(f, "# {}", comment.value)?;
             }
-            write!(f, "{instruction}")?;
+            instruction.write(f, self.directives.escape())?;
         }
         Ok(())
     }

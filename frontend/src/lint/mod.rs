@@ -28,6 +28,8 @@ pub struct Rule {
     pub docs: &'static str,
     /// Whether it is applied only if asked for.
     pub experimental: bool,
+    /// Whether its findings never fail a build: rules that other builders do not know.
+    pub advisory: bool,
     pub(crate) check: Check,
 }
 
@@ -106,10 +108,10 @@ impl Checks {
         let exceptions = exceptions(dockerfile);
         warnings.retain(|finding| finding.rule.is_none_or(|rule| self.reports(rule, finding, &exceptions)));
         warnings.sort_by_key(|finding| finding.labels.first().map_or(0, |label| label.span.start));
-        let violated: BTreeSet<&'static str> = if self.config.error {
-            warnings.iter().filter_map(|finding| finding.rule).collect()
-        } else {
-            BTreeSet::new()
+        let fails = |rule: &&'static str| !RULES.iter().any(|known| known.id == *rule && known.advisory);
+        let violated: BTreeSet<&'static str> = match self.config.error {
+            true => warnings.iter().filter_map(|finding| finding.rule).filter(fails).collect(),
+            false => BTreeSet::new(),
         };
         Findings { warnings, violated: violated.into_iter().collect() }
     }

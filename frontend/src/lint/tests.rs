@@ -47,6 +47,7 @@ fn each_rule_finds_what_it_is_for() {
         ("ARG V=1\nFROM a:${V}\nFROM b:${W:-1}\n", vec![]),
         ("FROM --platform=linux/amd64 a\n", vec!["FromPlatformFlagConstDisallowed:1"]),
         ("FROM --platform=linux/amd64 a AS base-amd64\n", vec![]),
+        ("FROM a\nCOPY a b /c\nCOPY a b /c/\nCOPY a b .\n", vec!["AmbiguousDestination:2"]),
         ("FROM a\nEXPOSE 80/TCP\n", vec!["ExposeProtoCasing:2"]),
         ("FROM a\nEXPOSE 127.0.0.1:80:80 8080\n", vec!["ExposeInvalidFormat:2"]),
     ] {

@@ -22,12 +22,15 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use rbuild_model::graph::{Graph, GraphBuilder, StepId};
 use rbuild_model::image_config::{History, ImageConfig};
 use rbuild_model::platform::Platform;
-use rbuild_model::span::{Diagnostic, Location};
+use rbuild_model::span::{Diagnostic, Location, Span, nearest};
 
 use crate::dockerfile::Dockerfile;
+use crate::dockerfile::instruction::InstructionKind;
 pub use options::{Answer, Answers, Asked, Entitlement, ImageAnswer, LowerOptions, NoCache, Question};
 pub use remote::{GitUrlError, is_git_url, parse_git_url};
 pub(crate) use state::StageState;
@@ -124,6 +127,7 @@ pub fn lower(
     if !questions.is_empty() {
         return Ok(Lowering::Needs(questions));
     }
+    warnings.extend(undeclared_build_args(dockerfile, options, &plans));
     let mut builder = GraphBuilder::new();
     let mut targets = Vec::new();
     for plan in &plans {
@@ -135,6 +139,40 @@ pub fn lower(
         }
     }
     Ok(Lowering::Ready(Box::new(Lowered { graph: builder.finish(), targets, warnings: dedup(warnings) })))
+}
+
+/// Finds the build arguments that no ARG declares.
+fn undeclared_build_args(
+    dockerfile: &Dockerfile,
+    options: &LowerOptions,
+    plans: &[plan::Plan<'_>],
+) -> Vec<Diagnostic> {
+    let triggers = plans.iter().flat_map(|plan| plan.needed.values()).flat_map(|stage| &stage.triggers);
+    let declared: BTreeSet<&str> = dockerfile
+        .instructions
+        .iter()
+        .chain(triggers.map(|trigger| &**trigger))
+        .filter_map(|instruction| match &instruction.kind {
+            InstructionKind::Arg(arg) => Some(arg),
+            _ => None,
+        })
+        .flat_map(|arg| arg.declarations.iter().map(|declaration| declaration.name.value.as_str()))
+        .collect();
+    options
+        .build_args
+        .keys()
+        .filter(|name| !declared.contains(name.as_str()) && !scope::is_predefined(name))
+        .map(|name| {
+            let near = nearest(name, declared.iter().copied());
+            let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            let message = format!("build argument {name:?} is not declared by any ARG{hint}");
+            let mut finding =
+                Diagnostic::warning("UndeclaredBuildArg", &dockerfile.source, Span::default(), message);
+            // The mistake is on the command line: no line of the file is at fault.
+            finding.labels.clear();
+            finding
+        })
+        .collect()
 }
 
 /// Brings findings into the order of the text, each once: platforms share them.

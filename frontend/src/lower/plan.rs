@@ -226,12 +226,15 @@ impl<'a> Planner<'a> {
         let mode = Mode::argument(self.dockerfile.directives.escape());
         let expanded = expand::expand(&word.value, mode, &self.scope)
             .map_err(|error| self.error(word.span, error.to_string()))?;
-        let known: Vec<&str> = self.scope.values.keys().map(String::as_str).collect();
+        let GlobalScope { values, declared } = &self.scope;
+        let known: Vec<&str> = values.keys().chain(declared).map(String::as_str).collect();
+        let unset: Vec<String> =
+            expanded.unset.iter().filter(|name| !declared.contains(*name)).cloned().collect();
         self.warnings.extend(undefined_variables(
             "UndefinedArgInFrom",
             &self.dockerfile.source,
             word.span,
-            &expanded.unset,
+            &unset,
             known,
         ));
         Ok(expanded.text)

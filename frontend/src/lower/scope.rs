@@ -1,6 +1,6 @@
 //! The variables before the first FROM: platform arguments, build arguments, global ARGs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_model::platform::Platform;
 use rbuild_model::span::{Diagnostic, Span};
@@ -15,10 +15,25 @@ pub(super) const NOT_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUIL
 /// Build arguments that RUN sees without a declaration, in both cases.
 pub(super) const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
+/// Tells whether a build argument means something without being declared.
+pub(super) fn is_predefined(name: &str) -> bool {
+    let platform = ["TARGET", "BUILD"].iter().any(|prefix| {
+        name.strip_prefix(prefix).is_some_and(|rest| {
+            matches!(rest, "PLATFORM" | "OS" | "ARCH" | "VARIANT" | "OSVERSION" | "STAGE")
+        })
+    });
+    platform
+        || name.starts_with("BUILDKIT_")
+        || name == "SOURCE_DATE_EPOCH"
+        || PROXIES.contains(&name.to_uppercase().as_str())
+}
+
 /// The variables that FROM lines see.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GlobalScope {
     pub(super) values: BTreeMap<String, String>,
+    /// The names that ARGs declare, with or without a value.
+    pub(super) declared: BTreeSet<String>,
 }
 
 impl Environment for GlobalScope {
@@ -61,7 +76,7 @@ pub(super) fn global(
             values.insert(name.clone(), value.clone());
         }
     }
-    let mut scope = GlobalScope { values };
+    let mut scope = GlobalScope { values, declared: BTreeSet::new() };
     let mode = Mode::argument(dockerfile.directives.escape());
     for (_, arg) in dockerfile.global_args() {
         for declaration in &arg.declarations {
@@ -77,6 +92,7 @@ pub(super) fn global(
                 }
                 (None, None) => None,
             };
+            scope.declared.insert(name.clone());
             if let Some(value) = value {
                 scope.values.insert(name.clone(), value);
             }

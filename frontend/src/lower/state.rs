@@ -418,6 +418,10 @@ impl<'l, 'a> StageState<'l, 'a> {
             (None, Some(default)) => Some(self.expand(default)?),
             (None, None) => self.shared.plan.scope.values.get(&name).cloned(),
         };
+        if value.is_some() && self.config.config.env(&name).is_some() && self.trigger.is_none() {
+            let message = format!("ARG {name} hides the ENV of the same name from the steps that follow");
+            self.warn("ArgOverridesEnv", declaration.name.span, message);
+        }
         if let Some(value) = &value
             && !NOT_VARIABLES.contains(&name.as_str())
         {
@@ -486,7 +490,7 @@ impl<'l, 'a> StageState<'l, 'a> {
                 masked.map(|variable| variable.value.as_str()).or_else(|| self.1.get(name))
             }
         }
-        let rest = at.text.get(at.keyword.value.len()..).unwrap_or("");
+        let rest = at.text.get(at.keyword.value.len()..).unwrap_or("").trim_end();
         let text = format!("{}{rest}", at.keyword.value.to_uppercase());
         let onbuild = if self.trigger.is_some() { "ONBUILD " } else { "" };
         let mode = Mode::display(self.mode().escape);

@@ -97,7 +97,7 @@ pub(crate) enum Heredocs {
 pub struct Instruction {
     /// The keyword as written.
     pub keyword: Word,
-    /// The whole text on one line, without heredoc bodies.
+    /// The whole text on one line, blanks at its end included, heredoc bodies not.
     pub text: String,
     /// Everything that belongs to it, heredoc bodies included.
     pub span: Span,
@@ -201,10 +201,14 @@ impl Instruction {
     }
 }
 
-impl fmt::Display for Instruction {
+impl Instruction {
     /// Writes the instruction on one line, heredoc bodies below it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.text)?;
+    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>, escape: char) -> fmt::Result {
+        f.write_str(&self.text)?;
+        // Only a file's last line can end so: an escape character that a further one at the file's end protects.
+        let ends_escaped =
+            self.text.trim_end().strip_suffix(escape).is_some_and(|rest| !rest.ends_with(escape));
+        writeln!(f, "{}", if ends_escaped { escape.to_string() } else { String::new() })?;
         for heredoc in &self.heredocs {
             write!(f, "{}", heredoc.body)?;
             writeln!(f, "{}", heredoc.name)?;

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "keywords should all be written in the same case",
     docs: "A file whose keywords are now in capitals and now not is harder to read. The majority decides; capitals win a tie.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

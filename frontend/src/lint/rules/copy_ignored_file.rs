@@ -7,5 +7,6 @@ pub(super) const RULE: Rule = Rule {
     summary: "COPY and ADD should not name files that the ignore file leaves out",
     docs: "The file is not in the context, so the instruction fails. Take the pattern out of the ignore file, or add an exception with `!`.",
     experimental: false,
+    advisory: false,
     check: Check::Lowering,
 };

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "stage names should be unique",
     docs: "Of two stages of one name, FROM sees the nearest above and COPY the last of the file.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "EXPOSE should name ports of the container only",
     docs: "An address or a port of the host has no effect here: publish ports when the container is run.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "protocols of EXPOSE should be lower case",
     docs: "Write `EXPOSE 80/tcp`.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "the AS keyword should match the case of FROM",
     docs: "`FROM x as y` mixes two styles of keywords in one line: write both in capitals, or neither.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

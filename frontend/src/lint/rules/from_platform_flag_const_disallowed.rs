@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "--platform of a FROM should not be a constant",
     docs: "A constant platform makes the stage ignore the platform that is built for. Use $BUILDPLATFORM or $TARGETPLATFORM, or name the stage after the platform it is for.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "a FROM should be valid when no build argument is given",
     docs: "Without `--build-arg` the base name comes out empty or malformed. Give the ARG a default.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "a comment above ARG or FROM should begin with the name it describes",
     docs: "Comments directly above ARG and FROM that begin with the name are shown as its description. Put a blank line between if the comment is about something else.",
     experimental: true,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -7,5 +7,6 @@ pub(super) const RULE: Rule = Rule {
     summary: "CMD and ENTRYPOINT should be in JSON form",
     docs: "In shell form the shell is process 1: it does not pass signals on, so the program cannot end in good order. Write `CMD [\"program\", \"argument\"]`, or choose a shell with SHELL to say that this is meant.",
     experimental: false,
+    advisory: false,
     check: Check::Lowering,
 };

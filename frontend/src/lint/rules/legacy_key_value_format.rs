@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "ENV and LABEL should be written with an equals sign",
     docs: "`ENV name value` takes the rest of the line, quotes and further names included. Write `ENV name=value`.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "MAINTAINER is deprecated",
     docs: "Use a label, which tools can find: `LABEL org.opencontainers.image.authors=\"name\"`.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -1,5 +1,7 @@
 //! The rules, one file each.
 
+mod ambiguous_destination;
+mod arg_overrides_env;
 mod consistent_instruction_casing;
 mod copy_ignored_file;
 mod duplicate_stage_name;
@@ -19,6 +21,7 @@ mod redundant_target_platform;
 mod reserved_stage_name;
 mod secrets_used_in_arg_or_env;
 mod stage_name_casing;
+mod undeclared_build_arg;
 mod undefined_arg_in_from;
 mod undefined_var;
 mod workdir_relative_path;
@@ -49,4 +52,7 @@ pub const RULES: &[Rule] = &[
     invalid_definition_description::RULE,
     expose_proto_casing::RULE,
     expose_invalid_format::RULE,
+    undeclared_build_arg::RULE,
+    arg_overrides_env::RULE,
+    ambiguous_destination::RULE,
 ];

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "CMD, ENTRYPOINT and HEALTHCHECK should stand once in a stage",
     docs: "Only the last one has an effect.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "blank lines should not stand between continued lines",
     docs: "A blank line looks like the end of an instruction and is not. Remove it, or put a comment there.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "--platform=$TARGETPLATFORM is what happens anyway",
     docs: "The target platform is the default of FROM.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

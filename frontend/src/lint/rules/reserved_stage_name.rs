@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "stages should not be named scratch or context",
     docs: "`scratch` is the empty image and `context` the build context; a stage of that name cannot be referred to.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

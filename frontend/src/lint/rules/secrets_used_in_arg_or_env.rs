@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "secrets should not be passed by ARG or ENV",
     docs: "Values of ARG and ENV stay in the image or its history, where anyone can read them. Use `RUN --mount=type=secret`.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "stage names should be lower case",
     docs: "Stage names are compared in lower case where a FROM looks one up; a name with capitals is found in some places and not in others.",
     experimental: false,
+    advisory: false,
     check: Check::Text(check),
 };
 

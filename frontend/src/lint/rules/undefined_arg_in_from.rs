@@ -7,5 +7,6 @@ pub(super) const RULE: Rule = Rule {
     summary: "a FROM should use declared variables",
     docs: "FROM sees the ARGs before the first FROM and the predefined platform variables, nothing else.",
     experimental: false,
+    advisory: false,
     check: Check::Lowering,
 };

@@ -7,5 +7,6 @@ pub(super) const RULE: Rule = Rule {
     summary: "variables should be declared before they are used",
     docs: "A variable that is not set is replaced by nothing. Declare it with ARG or ENV in the same stage, above its use.",
     experimental: false,
+    advisory: false,
     check: Check::Lowering,
 };

@@ -1,0 +1,263 @@
+//! Lowering: whole graphs, configs and histories as snapshots.
+//!
+//! A fixture may begin with comments that say how it is built: `# target=x`, `# arg=K=V`, `# platform=a,b`, `# context=n`,
+//! `# nocache=a,b`, `# ignore=pattern`.
+
+use std::sync::Arc;
+
+use rbuild_frontend::dockerfile;
+use rbuild_frontend::ignore::Ignore;
+use rbuild_frontend::lower::{
+    Answer, Answers, Entitlement, ImageAnswer, LowerError, LowerOptions, Lowered, Lowering, NoCache,
+    Question, lower,
+};
+use rbuild_model::digest::{BlobDigest, ChainId, DiffId, ImageId};
+use rbuild_model::image_config::{History, ImageConfig};
+use rbuild_model::platform::Platform;
+use rbuild_model::span::Source;
+use rbuild_model::step::{self, ImagePin, LocalSource};
+
+use crate::support::{findings, fixtures};
+
+/// Images that the tests know: what a registry would say.
+fn image(name: &str, platform: &Platform) -> Answer {
+    let layer: DiffId = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
+    let mut config =
+        ImageConfig { created: Some("2024-01-01T00:00:00Z".to_owned()), ..ImageConfig::default() };
+    config.set_platform(platform);
+    config.config.env = vec!["PATH=/bin".to_owned()];
+    config.config.cmd = Some(vec!["sh".to_owned()]);
+    config.rootfs.diff_ids = vec![layer];
+    config.history = vec![History { created_by: Some("base".to_owned()), ..History::default() }];
+    if name.contains("bare") {
+        config.config.env = vec!["LONE".to_owned(), "X=1".to_owned(), "X=2".to_owned()];
+        config.config.working_dir = String::new();
+        config.config.cmd = None;
+    }
+    if name.contains("triggers") {
+        config.config.on_build =
+            vec!["ARG T=1".to_owned(), "RUN echo $T".to_owned(), "COPY --from=tools /t /t".to_owned()];
+        config.config.on_build.push("ONBUILD RUN grandchild".to_owned());
+    }
+    if name.contains("app") {
+        config.config.user = "app".to_owned();
+        config.config.working_dir = "/srv".to_owned();
+        config.config.entrypoint = Some(vec!["/entry".to_owned()]);
+    }
+    let id: ImageId = format!("sha256:{}", "2".repeat(64)).parse().unwrap();
+    Answer::Image(Box::new(ImageAnswer {
+        name: name.to_owned(),
+        pin: ImagePin {
+            manifest: Some(BlobDigest::of(name.as_bytes())),
+            image: id,
+            chain: ChainId::of(&[layer]),
+        },
+        platform: platform.clone(),
+        config,
+    }))
+}
+
+/// Asks and answers until all is known; the names asked for are kept.
+fn solve(text: &str, options: &LowerOptions) -> Result<(Vec<String>, Box<Lowered>), LowerError> {
+    let parsed = dockerfile::parse(&Source::new("Dockerfile", text));
+    assert_eq!(findings(&parsed.diagnostics), "", "text {text}");
+    let mut answers = Answers::new();
+    let mut asked = Vec::new();
+    for _ in 0..10 {
+        match lower(&parsed.dockerfile, options, &answers)? {
+            Lowering::Ready(lowered) => return Ok((asked, lowered)),
+            Lowering::Needs(questions) => {
+                for needed in questions {
+                    let answer = match &needed.question {
+                        Question::Image { reference, platform, .. } => {
+                            asked.push(format!("image {reference} for {platform}"));
+                            image(&reference.to_string(), platform)
+                        }
+                        Question::Context { name, platform } => {
+                            asked.push(format!("context {name} for {platform}"));
+                            if name.contains("image") {
+                                image("docker.io/library/context-app:latest", platform)
+                            } else {
+                                Answer::Tree(step::Source::Local(LocalSource { name: name.clone() }))
+                            }
+                        }
+                    };
+                    answers.insert(needed.question, answer);
+                }
+            }
+        }
+    }
+    panic!("lowering never ends: {asked:?}");
+}
+
+fn options(text: &str) -> LowerOptions {
+    let mut options = LowerOptions::new("linux/amd64".parse().unwrap());
+    options.entitlements.insert(Entitlement::NetworkHost);
+    let mut patterns = Vec::new();
+    for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
+        let Some((key, value)) = line.split_once('=') else { break };
+        let list = || value.split(',').map(str::to_owned);
+        match key {
+            "target" => options.target = Some(value.to_owned()),
+            "arg" => {
+                let (name, value) = value.split_once('=').unwrap();
+                options.build_args.insert(name.to_owned(), value.to_owned());
+            }
+            "platform" => {
+                options.platforms = list().map(|text| text.parse().unwrap()).collect();
+                options.platforms_chosen = true;
+            }
+            "context" => options.named_contexts.extend(list()),
+            "nocache" => options.no_cache = NoCache::Stages(list().collect()),
+            "label" => {
+                let (name, value) = value.split_once('=').unwrap();
+                options.labels.push((name.to_owned(), value.to_owned()));
+            }
+            "ignore" => patterns.push(value.to_owned()),
+            _ => break,
+        }
+    }
+    if !patterns.is_empty() {
+        options.ignore = Some(Arc::new(Ignore::parse(&patterns.join("\n")).unwrap()));
+    }
+    options
+}
+
+fn dump(asked: &[String], lowered: &Lowered) -> String {
+    let mut out = String::new();
+    for line in asked {
+        out.push_str(&format!("asked: {line}\n"));
+    }
+    out.push('\n');
+    for (id, step) in lowered.graph.steps() {
+        let inputs: Vec<String> = step.inputs.iter().map(|input| input.0.to_string()).collect();
+        let note = lowered.graph.note(id);
+        let fresh = if note.ignore_cache { " (no cache)" } else { "" };
+        out.push_str(&format!("{} <- [{}] {}{fresh}\n", id.0, inputs.join(" "), note.name));
+        out.push_str(&format!("    {}\n", serde_json::to_string(&step.operation).unwrap()));
+    }
+    for target in &lowered.targets {
+        out.push_str(&format!(
+            "\ntarget {} for {}: step {}\n",
+            target.stage, target.requested, target.root.0
+        ));
+        let mut config = target.config.clone();
+        config.rootfs.diff_ids.clear();
+        out.push_str(&format!("{}\n", serde_json::to_string(&config).unwrap()));
+        for item in &target.history {
+            let layer = item.layer.map_or("-".to_owned(), |step| step.0.to_string());
+            out.push_str(&format!("{layer:>4} {}\n", item.entry.created_by.as_deref().unwrap_or("")));
+        }
+    }
+    out.push_str(&findings(&lowered.warnings));
+    out
+}
+
+#[test]
+fn graphs() {
+    for (name, text) in fixtures("lower") {
+        let dumped = match solve(&text, &options(&text)) {
+            Ok((asked, lowered)) => dump(&asked, &lowered),
+            Err(error) => format!("failed\n{}", findings(&error.diagnostics)),
+        };
+        insta::assert_snapshot!(format!("graph-{name}"), dumped);
+    }
+}
+
+#[test]
+fn errors() {
+    let mut out = String::new();
+    for text in [
+        "# target=buidl\nFROM a AS build\n",
+        "FROM a AS x\nCOPY --from=x /a /b\n",
+        "# target=x\nFROM a AS x\nCOPY --from=y /a /b\nFROM x AS y\n",
+        "# target=x\nFROM a AS x\nCOPY --from=y /a /b\nFROM b AS y\n",
+        "# target=x\nFROM a AS x\nRUN --mount=from=y,target=/m x\nFROM b AS y\n",
+        "FROM a\nCOPY --from=3 /a /b\n",
+        "ARG X\nFROM $X\n",
+        "FROM a/B\n",
+        "ARG P\nFROM --platform=$P a\n",
+        "FROM --platform=foo/bar/baz/x a\n",
+        "FROM a\nCOPY \"a b\" /c\n",
+        "FROM a\nCOPY https://x/y /c\n",
+        "FROM a\nCOPY https://x/y.git /c\n",
+        "FROM a\nCOPY --chmod=888 x /c\n",
+        "FROM a\nCOPY --chmod=foo x /c\n",
+        "FROM scratch\nCOPY --chown=app x /c\n",
+        "FROM a\nADD --checksum=sha256:x a /c\n",
+        "FROM a\nADD --checksum=md5:x https://a/b /c\n",
+        "FROM a\nADD --checksum=zz https://a/b.git /c\n",
+        "FROM a\nADD --keep-git-dir https://a/b.git?keep-git-dir=false /c\n",
+        "FROM a\nADD https://a/b.git?foo=1 /c\n",
+        "FROM a\nRUN --security=insecure x\n",
+        "FROM a\nRUN --mount=type=tmpfs x\n",
+        "FROM a\nARG t=bind\nRUN --mount=type=$t,size=4,target=/x x\n",
+        "FROM a\nRUN --mount=target=${x:?no x} x\n",
+        "FROM a\nEXPOSE http\n",
+        "FROM a\nEXPOSE 80/foo\n",
+        "FROM a\nEXPOSE 70000\n",
+        "FROM a\nEXPOSE 9-8\n",
+        "FROM a\nSTOPSIGNAL SIGFOO\n",
+        "FROM a\nENV x=\"${y:?y is needed}\"\n",
+        "FROM a\nENV x='y\n",
+        "FROM a\nVOLUME $x\n",
+        "ARG SOURCE_DATE_EPOCH=soon\nFROM a\n",
+        "ARG A=${B:?set B}\nFROM a\n",
+    ] {
+        match solve(text, &options(text)) {
+            Ok((_, lowered)) => panic!("no error in {text:?}: {}", dump(&[], &lowered)),
+            Err(error) => out.push_str(&format!("{text:?}\n{}\n", findings(&error.diagnostics))),
+        }
+    }
+    insta::assert_snapshot!("lowering-errors", out);
+}
+
+#[test]
+fn a_default_that_is_overridden_is_not_evaluated() {
+    let text = "# arg=B=1\nARG B=${A:?msg}\nFROM a\nARG B=${A:?msg}\nRUN x\n";
+    assert!(solve(text, &options(text)).is_ok());
+}
+
+#[test]
+fn stages_that_nobody_needs_are_not_looked_at() {
+    let text = "FROM nosuch AS unused\nENV x=${y:?never}\nFROM a AS dep\nFROM b\nCOPY --from=DEP / /\n";
+    let (asked, lowered) = solve(text, &options(text)).unwrap();
+    assert_eq!(
+        asked,
+        [
+            "image docker.io/library/b:latest for linux/amd64",
+            "image docker.io/library/a:latest for linux/amd64"
+        ]
+    );
+    assert_eq!(lowered.graph.len(), 3);
+}
+
+#[test]
+fn all_questions_of_a_file_are_asked_at_once() {
+    let text = "FROM a AS x\nFROM b AS y\nCOPY --from=x / /\nFROM c\nCOPY --from=y / /\nCOPY --from=d / /\nRUN --mount=from=e,target=/e x\n";
+    let parsed = dockerfile::parse(&Source::new("Dockerfile", text));
+    let Lowering::Needs(asked) = lower(&parsed.dockerfile, &options(""), &Answers::new()).unwrap() else {
+        panic!("nothing asked")
+    };
+    assert_eq!(asked.len(), 5);
+    let lines: Vec<_> = asked.iter().map(|asked| asked.location.lines().0).collect();
+    assert_eq!(lines, [4, 6, 7, 2, 1]);
+}
+
+#[test]
+fn platforms_share_the_steps_that_do_not_depend_on_them() {
+    let text = "# platform=linux/amd64,linux/arm64\nFROM --platform=$BUILDPLATFORM a AS tools\nRUN make tools\nFROM b\nCOPY --from=tools /t /t\n";
+    let (_, lowered) = solve(text, &options(text)).unwrap();
+    let runs = lowered.graph.steps().filter(|(id, _)| lowered.graph.note(*id).name.contains("RUN")).count();
+    assert_eq!((runs, lowered.targets.len()), (1, 2));
+}
+
+#[test]
+fn a_thousand_stages_are_no_trouble() {
+    let mut text = String::from("FROM a AS s0\n");
+    for at in 1..3000 {
+        text.push_str(&format!("FROM s{} AS s{at}\nRUN x{at}\n", at - 1));
+    }
+    let (_, lowered) = solve(&text, &options("")).unwrap();
+    assert_eq!(lowered.graph.len(), 3000);
+}
