@@ -1,4 +1,4 @@
-//! Measures what hashing a context costs, cold and warm: `cargo run --release -p rbuild-cache --example scan [FILES]`.
+//! Measures what hashing a context costs, cold and warm: `cargo run --release -p rbuild-cache --example scan [FILES [NAME [ROUNDS]]]`.
 //!
 //! It makes a context in a temporary folder: directories of twenty files of about two KiB, three levels deep.
 
@@ -8,16 +8,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rbuild_cache::content::{ContextScan, Decision, TreeSource};
-use rbuild_confined::Root;
+use rbuild_confined::{Kind, Root, Step, Walk};
 use rbuild_model::step::PathSource;
-
-const ROUNDS: usize = 21;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let files: usize = match std::env::args().nth(1) {
         Some(text) => text.parse()?,
         None => 10_000,
     };
+    let only = std::env::args().nth(2);
+    let rounds: usize = std::env::args().nth(3).map_or(Ok(41), |text| text.parse())?;
     let folder = tempfile::tempdir()?;
     let context = folder.path().join("context");
     let flat = folder.path().join("flat");
@@ -31,13 +31,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let few = PathSource { from_client: true, ..PathSource::literal("/d0/d0/f0") };
     let mut measure =
         |what: &str, tree: &Path, path: &PathSource, mode: Mode| -> Result<(), Box<dyn Error>> {
+            if only.as_ref().is_some_and(|only| only != what) {
+                return Ok(());
+            }
             let mut times = Vec::new();
             let mut effort = None;
-            for _ in 0..ROUNDS {
+            for _ in 0..rounds {
                 if mode == Mode::Cold && index.exists() {
                     std::fs::remove_file(&index)?;
                 }
                 let start = Instant::now();
+                if mode == Mode::Bare {
+                    walk(tree)?;
+                    times.push(start.elapsed());
+                    continue;
+                }
                 let mut source = TreeSource::client(Root::open(tree)?).with_index(&index);
                 if mode == Mode::WarmFiltered {
                     source = source.with_filter(std::sync::Arc::new(ignore_some));
@@ -55,6 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         };
     measure("cold", &context, &one, Mode::Cold)?;
+    measure("bare stat walk, one thread", &context, &one, Mode::Bare)?;
     measure("warm", &context, &one, Mode::Warm)?;
     measure("warm, ignore filter", &context, &one, Mode::WarmFiltered)?;
     measure("warm, one thread", &context, &one, Mode::WarmOneThread)?;
@@ -70,6 +79,23 @@ enum Mode {
     Warm,
     WarmFiltered,
     WarmOneThread,
+    /// Names and stats alone: what no index can save.
+    Bare,
+}
+
+fn walk(tree: &Path) -> Result<(), rbuild_confined::Error> {
+    let mut walk = Walk::new(Root::open(tree)?.resolve("/")?.open_dir()?)?;
+    while let Some(step) = walk.next()? {
+        if let Step::Entry(entry) = step {
+            match entry.kind {
+                Some(Kind::Directory) => walk.enter()?,
+                _ => {
+                    std::hint::black_box(walk.metadata()?);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn ignore_some(path: &[u8], _is_dir: bool) -> Decision {
