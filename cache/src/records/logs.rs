@@ -1,7 +1,8 @@
 //! The logs of steps: plain files in the store's `logs/`, named by records.
 //!
-//! A log is written while its step runs, before there is a record that could name it. Its own name says which process
-//! writes it, so that a log which no record names can be told from one that is still being written.
+//! A log is written while its step runs, before there is a record that could name it. Its own name begins with the id
+//! of the process that writes it ([`Store::process_id`](rbuild_store::Store::process_id)) and a dash, so that a log
+//! which no record names can be told from one that is still being written.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,13 +20,11 @@ impl Records {
         Ok((name, path))
     }
 
-    /// Returns where the log with this name lies.
+    /// Returns where the log with this name lies; a name that would lead elsewhere leads to nothing.
     pub fn log_path(&self, name: &str) -> PathBuf {
-        // A name is two ids; whatever else a row might hold leads nowhere.
-        let is_ours = name.split_once('-').is_some_and(|(process, log)| {
-            UniqueId::parse(process).is_some() && UniqueId::parse(log).is_some()
-        });
-        self.store.layout().logs().join(if is_ours { name } else { "not-a-log" })
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
+        let name = if is_plain && !name.starts_with('.') && !name.is_empty() { name } else { "not-a-log" };
+        self.store.layout().logs().join(name)
     }
 
     /// Throws away the logs that no record names and no live process writes; returns how many there were.
