@@ -4,11 +4,13 @@
 //! - [`compress`]: bounded decoding and parallel encoding of layers;
 //! - [`manifest`]: manifests, indexes, descriptors;
 //! - [`distribution`]: the client of registries;
+//! - [`archive`]: archives of images, read and written;
 //! - [`hash`]: readers and writers that take a sha256 of what passes.
 //!
 //! Everything but `distribution` is synchronous and works on values, readers and writers that the caller
 //! brings; nothing here opens a path.
 
+pub mod archive;
 pub mod compress;
 pub mod distribution;
 pub mod hash;

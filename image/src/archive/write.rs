@@ -1,0 +1,132 @@
+//! Writing.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use rbuild_model::digest::BlobDigest;
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+use serde_json::json;
+
+use super::{ArchiveError, BlobSource};
+use crate::manifest::{Descriptor, Index, Manifest};
+use crate::tar::{Entry, EntryKind, EntryPath, Options, Writer};
+
+/// An image on its way out.
+#[derive(Clone, Debug)]
+pub struct OutgoingImage {
+    /// What it consists of.
+    pub manifest: Manifest,
+    /// The manifest's bytes.
+    pub manifest_bytes: Vec<u8>,
+    /// The config's bytes.
+    pub config: Vec<u8>,
+    /// What it is for.
+    pub platform: Platform,
+    /// Its names.
+    pub names: Vec<Reference>,
+}
+
+/// Which parts an archive has besides the OCI layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    /// None.
+    Oci,
+    /// Those by which `docker load` reads it.
+    Docker,
+}
+
+/// The files of an archive: documents with their bytes, and blobs to be copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The documents, by their paths.
+    pub documents: BTreeMap<String, Vec<u8>>,
+    /// The blobs, by their paths, with their sizes.
+    pub blobs: BTreeMap<String, (BlobDigest, u64)>,
+}
+
+impl Plan {
+    /// Plans an OCI layout that `docker load` reads as well.
+    pub fn docker(images: &[OutgoingImage]) -> Self {
+        Self::new(images, Dialect::Docker)
+    }
+
+    /// Plans an OCI layout.
+    pub fn oci(images: &[OutgoingImage]) -> Self {
+        Self::new(images, Dialect::Oci)
+    }
+
+    fn new(images: &[OutgoingImage], dialect: Dialect) -> Self {
+        let mut plan = Self::default();
+        let mut entries = Vec::new();
+        let mut docker = Vec::new();
+        let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        let path = |digest: BlobDigest| format!("blobs/sha256/{}", digest.hex());
+        for image in images {
+            let manifest = Descriptor::of(image.manifest.media_type(), &image.manifest_bytes);
+            plan.documents.insert(path(manifest.digest), image.manifest_bytes.clone());
+            plan.documents.insert(path(image.manifest.config.digest), image.config.clone());
+            for layer in &image.manifest.layers {
+                plan.blobs.insert(path(layer.digest), (layer.digest, layer.size));
+            }
+            let entry = manifest.for_platform(&image.platform);
+            if image.names.is_empty() {
+                entries.push(entry.clone());
+            }
+            for name in &image.names {
+                let mut entry = entry.clone();
+                entry.annotations.insert("io.containerd.image.name".to_owned(), name.to_string());
+                if let Some(tag) = name.tag() {
+                    entry.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag.to_owned());
+                    let top =
+                        image.manifest.layers.last().map_or_else(String::new, |layer| layer.digest.hex());
+                    repositories.entry(name.familiar_name()).or_default().insert(tag.to_owned(), top);
+                }
+                entries.push(entry);
+            }
+            let tags: Vec<_> =
+                image.names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
+            docker.push(json!({
+                "Config": path(image.manifest.config.digest),
+                "RepoTags": if tags.is_empty() { serde_json::Value::Null } else { json!(tags) },
+                "Layers": image.manifest.layers.iter().map(|layer| path(layer.digest)).collect::<Vec<_>>(),
+            }));
+        }
+        plan.documents.insert("index.json".to_owned(), Index::new(entries).to_bytes());
+        plan.documents.insert("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
+        if dialect == Dialect::Docker {
+            plan.documents.insert("manifest.json".to_owned(), json!(docker).to_string().into_bytes());
+            if !repositories.is_empty() {
+                plan.documents
+                    .insert("repositories".to_owned(), json!(repositories).to_string().into_bytes());
+            }
+        }
+        plan
+    }
+
+    /// Writes the files as a tar, ordered by path; equal plans make equal bytes.
+    pub fn write_tar<W: Write>(&self, out: W, source: &dyn BlobSource) -> Result<W, ArchiveError> {
+        let mut tar = Writer::new(out, Options::default());
+        let entry = |path: &str, kind: EntryKind, mode: u32| {
+            EntryPath::new(path)
+                .map(|path| Entry::new(path, kind, mode))
+                .map_err(|problem| ArchiveError::Wrong(format!("`{path}` {problem}")))
+        };
+        for folder in ["blobs", "blobs/sha256"] {
+            tar.append_bytes(&entry(folder, EntryKind::Directory, 0o755)?, &[])?;
+        }
+        let mut paths: Vec<_> = self.documents.keys().chain(self.blobs.keys()).collect();
+        paths.sort();
+        paths.dedup();
+        for path in paths {
+            if let Some(bytes) = self.documents.get(path) {
+                tar.append_bytes(&entry(path, EntryKind::File { size: bytes.len() as u64 }, 0o644)?, bytes)?;
+            } else if let Some((digest, size)) = self.blobs.get(path) {
+                let mut contents =
+                    source.open(*digest).map_err(|error| ArchiveError::Member(path.clone(), error))?;
+                tar.append(&entry(path, EntryKind::File { size: *size }, 0o644)?, &mut contents)?;
+            }
+        }
+        Ok(tar.finish()?)
+    }
+}
