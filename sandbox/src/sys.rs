@@ -250,6 +250,14 @@ pub(crate) fn personality(persona: u64) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Sets a resource limit of this process; `u64::MAX` is no limit.
+pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` is live, and the call with no pid and no old value only reads it.
+    let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::from_ref(&limit), ptr::null::<u8>()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Moves `channel` to the number `last` (kept closing on exec) and closes everything above it.
 ///
 /// For a stage right before it executes a program: nothing else that it opened is used any more.

@@ -1,36 +1,64 @@
-//! Real isolation of real programs. The test program is its own stage.
+//! Real isolation of real programs.
+//!
+//! The test program is its own stage and, executed within a root, its own guest; so it brings its own small harness.
+//! Everything here needs root: without it each scenario is told to be skipped.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a harness of its own reports by printing")]
+
+mod isolation {
+    pub(crate) mod attacks;
+    pub(crate) mod guest;
+    pub(crate) mod house;
+    pub(crate) mod resources;
+    pub(crate) mod running;
+    pub(crate) mod timing;
+    pub(crate) mod tree;
+}
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use rbuild_sandbox::*;
-use rbuild_model::rootfs::*;
+
+use isolation::house::{House, Traces};
+use isolation::{attacks, guest, resources, running, timing, tree};
+
+/// A scenario: its name says what must hold.
+type Scenario = (&'static str, fn(&House));
 
 fn main() -> ExitCode {
-    if let Some(code) = stage::dispatch(std::env::args_os()) { return code; }
-    let dir = tempfile::tempdir().unwrap();
-    let base = dir.path().join("base");
-    for d in ["bin","etc","upper","work"] { std::fs::create_dir_all(base.join(d)).unwrap(); }
-    std::fs::create_dir_all(dir.path().join("u")).unwrap();
-    std::fs::create_dir_all(dir.path().join("w")).unwrap();
-    std::fs::copy("/bin/busybox", base.join("bin/busybox")).unwrap();
-    for n in ["sh","true","ls","cat","mount","id","ps"] { std::os::unix::fs::symlink("busybox", base.join("bin").join(n)).unwrap(); }
-    let launcher = Launcher::new(&LauncherConfig::default()).unwrap();
-    eprintln!("{:?}", launcher.seal_method());
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    for _ in 0..5 {
-    let t = std::time::Instant::now();
-    let mut slot = launcher.slot(SlotRequest{cgroup: None, namespaces: Namespaces::default(), lifetime: Lifetime::Bound, oom_score_adj: Some(100)}).unwrap();
-    slot.wait_parked().unwrap();
-    let t1 = t.elapsed();
-    let spec = profile::step(profile::Options::new(if args.is_empty() {vec!["/bin/true".into()]} else {args.clone()})).unwrap();
-    let root = RootPlan::Overlay{lowers: vec![base.clone()], upper: Some(OverlayUpper{upper: dir.path().join("u"), work: dir.path().join("w"), volatile: false}), xattr: OverlayXattr::Trusted};
-    let fd = |n: i32| Some(std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned().unwrap()).filter(|_| n==0);
-    let out = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned().unwrap();
-    let err = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().unwrap();
-    let _ = fd;
-    let running = slot.launch(Order{spec, root, mounts: vec![], stubs: Stubs::Remove}, Stdio{stdin: None, stdout: Some(out), stderr: Some(err)});
-    let running = match running { Ok(r) => r, Err(e) => { let mut s = format!("{e}"); let mut c: &dyn std::error::Error = &e; while let Some(n) = c.source() { s += &format!(": {n}"); c = n; } eprintln!("ERR {s}"); return ExitCode::FAILURE } };
-    let t2 = t.elapsed();
-    let exit = running.wait().unwrap();
-    eprintln!("{exit:?} park {t1:?} launched {t2:?} all {:?}", t.elapsed());
+    if let Some(status) = rbuild_sandbox::stage::dispatch(std::env::args_os()) {
+        return status;
     }
-    ExitCode::SUCCESS
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("guest") => return guest::run(&arguments[1..]),
+        Some("hold") => return running::hold(),
+        Some("time") => return timing::run(),
+        _ => {}
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let all: Vec<Scenario> = [running::ALL, tree::ALL, attacks::ALL, resources::ALL].concat();
+    let chosen: Vec<&Scenario> = all.iter().filter(|(name, _)| filter.is_none_or(|part| name.contains(part.as_str()))).collect();
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: {} scenarios of the sandbox need root", chosen.len());
+        return ExitCode::SUCCESS;
+    }
+    println!("\nrunning {} scenarios", chosen.len());
+    let mut failed = Vec::new();
+    for (name, scenario) in &chosen {
+        let before = Traces::take();
+        let house = House::new();
+        let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&house)));
+        drop(house);
+        let leaked = before.compare(&Traces::take());
+        let ok = outcome.is_ok() && leaked.is_empty();
+        println!("scenario {name} ... {}", if ok { "ok" } else { "FAILED" });
+        if !leaked.is_empty() {
+            println!("    left behind: {leaked}");
+        }
+        if !ok {
+            failed.push(*name);
+        }
+    }
+    println!("\nresult: {} passed; {} failed\n", chosen.len() - failed.len(), failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
