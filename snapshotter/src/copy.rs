@@ -2,13 +2,15 @@
 //!
 //! A file system with reflinks makes this cheap, any other pays with disk space and time. It needs nothing of the
 //! kernel, so it works where no overlay can be mounted, and it is simple, so that the overlay is tested against it.
-//! What a snapshot changed is found by comparing two whole trees; a file of equal size and time counts as equal unless
-//! the time has no fraction of a second.
+//! What a snapshot changed is found by comparing two whole trees. Contents are compared only of files that were touched
+//! since the copy was done: a file `mark` beside the tree has the time of that, and whatever is written, renamed or linked
+//! later has a later `ctime`.
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
-use rbuild_confined::Root;
+use rbuild_confined::{Root, Time};
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::rootfs::RootPlan;
 use rbuild_model::snapshot::{Chain, SnapshotId};
@@ -44,7 +46,8 @@ impl CopySnapshotter {
         Copier::new(rules)
             .copy_dir(&parent.resolve("/")?, root.resolve("/")?)
             .map_err(|error| error.into_tree(root.host_path()))?;
-        set_dir_attributes(&root, &parent.metadata("/")?)
+        set_dir_attributes(&root, &parent.metadata("/")?)?;
+        self.place.set_mark(active.id())
     }
 }
 
@@ -117,15 +120,19 @@ impl Snapshotter for CopySnapshotter {
         tree: Tree<'_>,
         visit: &mut dyn FnMut(Change, Option<File>) -> Result<()>,
     ) -> Result<()> {
-        let (top, parents) = match tree {
+        let (top, folder, parents) = match tree {
             Tree::Committed(chain) => {
                 let (top, parents) = chain.top().zip(chain.parent()).ok_or(Error::NoLayer)?;
-                (self.place.open_tree(top)?, parents)
+                (self.place.open_tree(top)?, self.place.committed(top), parents)
             }
-            Tree::Active(active) => (self.place.open_active(active.id())?, active.parents().clone()),
+            Tree::Active(active) => {
+                let id = active.id();
+                (self.place.open_active(id)?, self.place.active(id), active.parents().clone())
+            }
         };
         let below = parents.top().map(|id| self.place.open_tree(id)).transpose()?;
-        diff::whole_tree(&top, &Merged::new(below.into_iter().collect(), None), visit)
+        let below = Merged::new(below.into_iter().collect(), None);
+        diff::whole_tree(&top, &below, mark(&folder)?, visit)
     }
 
     fn apply(&self, parents: &Chain, tar: &mut dyn Read, limits: Limits) -> Result<(Active, Extracted)> {
@@ -147,4 +154,10 @@ impl Snapshotter for CopySnapshotter {
             }
         }
     }
+}
+
+/// Reads when the copy in `folder` was done; without that, every file counts as touched.
+fn mark(folder: &Path) -> Result<Option<Time>> {
+    let mark = Root::open(folder)?.find_nofollow("mark")?;
+    Ok(mark.map(|mark| mark.metadata()).transpose()?.map(|meta| meta.ctime))
 }

@@ -27,7 +27,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Error as TreeError, Kind, Metadata, Root, Step, Walk, open_subdir};
+use rbuild_confined::{Error as TreeError, Kind, Metadata, Root, Step, Time, Walk, open_subdir};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -97,17 +97,34 @@ type Visit<'a> = dyn FnMut(Change, Option<File>) -> Result<()> + 'a;
 
 /// Visits what a layer of overlayfs changes.
 pub(crate) fn layer(top: &Root, below: &Merged, marks: Marks, visit: &mut Visit<'_>) -> Result<()> {
-    Comparison { marks: Some(marks), below, visit, levels: Vec::new(), linked: HashMap::new() }.run(top)
+    Comparison {
+        marks: Some(marks),
+        untouched_before: None,
+        below,
+        visit,
+        levels: Vec::new(),
+        linked: HashMap::new(),
+    }
+    .run(top)
 }
 
 /// Visits what a whole tree changes, compared with the whole tree of its parent.
-pub(crate) fn whole_tree(top: &Root, below: &Merged, visit: &mut Visit<'_>) -> Result<()> {
-    Comparison { marks: None, below, visit, levels: Vec::new(), linked: HashMap::new() }.run(top)
+///
+/// Contents are not compared of files that nobody has touched since `untouched_before`.
+pub(crate) fn whole_tree(
+    top: &Root,
+    below: &Merged,
+    untouched_before: Option<Time>,
+    visit: &mut Visit<'_>,
+) -> Result<()> {
+    Comparison { marks: None, untouched_before, below, visit, levels: Vec::new(), linked: HashMap::new() }
+        .run(top)
 }
 
 struct Comparison<'a, 'v> {
     /// Marks of the tree that is walked; none for a whole tree.
     marks: Option<Marks>,
+    untouched_before: Option<Time>,
     below: &'a Merged,
     visit: &'a mut Visit<'v>,
     levels: Vec<Level>,
@@ -280,7 +297,7 @@ impl Comparison<'_, '_> {
             Found::Other { layer, meta: old } if same_attributes(&meta, &old) => Some(layer),
             _ => None,
         };
-        if same.is_some() && self.marks.is_none() && meta.mtime.nanos != 0 {
+        if same.is_some() && self.untouched_before.is_some_and(|time| meta.ctime < time) {
             return Ok(());
         }
         let name = path.file_name().expect("every entry has a name");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rbuild_confined::{Error as TreeError, NewDir, Root, remove_tree};
 use rbuild_model::snapshot::SnapshotId;
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timestamps};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -54,7 +54,13 @@ impl Place {
         }
         let committed = folders.snapshots.join(format);
         make_dir(&committed, 0o700)?;
-        make_dir(&committed.join("empty"), 0o755)?;
+        let empty = committed.join("empty");
+        make_dir(&empty, 0o755)?;
+        // The empty tree looks the same everywhere.
+        let zero = rbuild_confined::Time::default().timespec();
+        let times = Timestamps { last_access: zero, last_modification: zero };
+        rustix::fs::utimensat(CWD, &empty, &times, AtFlags::empty())
+            .map_err(|errno| TreeError::io("set the time of", empty, errno))?;
         Ok(Self { committed, tmp: folders.tmp.clone(), trash: folders.trash.clone() })
     }
 
@@ -65,12 +71,24 @@ impl Place {
 
     /// Returns the tree of a committed snapshot, which may be missing.
     pub(crate) fn tree(&self, id: SnapshotId) -> PathBuf {
-        self.committed.join(id.to_string()).join("fs")
+        self.committed(id).join("fs")
     }
 
     /// Opens the tree of a committed snapshot.
     pub(crate) fn open_tree(&self, id: SnapshotId) -> Result<Root> {
         Root::open(self.tree(id)).map_err(|error| missing(id, error))
+    }
+
+    /// Returns the folder of a committed snapshot.
+    pub(crate) fn committed(&self, id: SnapshotId) -> PathBuf {
+        self.committed.join(id.to_string())
+    }
+
+    /// Notes beside the tree of an active snapshot that it is complete from now on.
+    pub(crate) fn set_mark(&self, id: SnapshotId) -> Result<()> {
+        let path = self.active(id).join("mark");
+        rustix::fs::mknodat(CWD, &path, FileType::RegularFile, Mode::RUSR, 0)
+            .map_err(|errno| TreeError::io("make", path, errno).into())
     }
 
     /// Returns the folder of an active snapshot.
@@ -102,7 +120,7 @@ impl Place {
     pub(crate) fn commit(&self, id: SnapshotId) -> Result<()> {
         let from = self.active(id);
         remove_tree(Root::open(&from).map_err(|error| missing(id, error))?, "work")?;
-        rename(&from, &self.committed.join(id.to_string())).map_err(|error| missing(id, error).into())
+        rename(&from, &self.committed(id)).map_err(|error| missing(id, error))
     }
 
     /// Moves an active snapshot out of sight; `None` if it is not there.
@@ -112,7 +130,7 @@ impl Place {
 
     /// Moves a committed snapshot out of sight; `None` if it is not there.
     pub(crate) fn condemn(&self, id: SnapshotId) -> Result<Option<Condemned>> {
-        self.to_trash(&self.committed.join(id.to_string()), id)
+        self.to_trash(&self.committed(id), id)
     }
 
     fn to_trash(&self, from: &Path, id: SnapshotId) -> Result<Option<Condemned>> {

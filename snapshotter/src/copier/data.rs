@@ -69,12 +69,15 @@ impl Copier<'_> {
     fn range(&mut self, from: &OwnedFd, to: &OwnedFd, start: u64, end: u64, path: &Path) -> Result<()> {
         let (mut from_at, mut to_at) = (start, start);
         while from_at < end {
+            if !self.ranges {
+                return self.read_and_write(from, to, from_at, end, path);
+            }
             let left = usize::try_from(end - from_at).unwrap_or(usize::MAX).min(1 << 30);
             match rustix::fs::copy_file_range(from, Some(&mut from_at), to, Some(&mut to_at), left) {
                 Ok(0) => return Err(CopyError::Changed { path: path.to_owned() }),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
-                    return self.read_and_write(from, to, from_at, end, path);
+                    self.ranges = false;
                 }
                 Err(errno) => return Err(io("copy", path, errno)),
             }

@@ -101,6 +101,9 @@ pub enum Sockets {
     EmptyFiles,
 }
 
+/// Decides about an entry by its path relative to the source.
+pub type Filter<'a> = &'a mut dyn FnMut(&Path, Kind) -> Verdict;
+
 /// Computes the mode of a file or directory from its kind and its own mode.
 pub type ModeRule<'a> = &'a dyn Fn(Kind, u32) -> u32;
 
@@ -141,9 +144,11 @@ pub trait Watch {
 /// Copies objects into directories.
 pub struct Copier<'a> {
     rules: CopyRules<'a>,
-    filter: Option<&'a mut dyn FnMut(&Path, Kind) -> Verdict>,
+    filter: Option<Filter<'a>>,
     watch: Option<&'a mut dyn Watch>,
     as_root: bool,
+    /// Whether the kernel has not yet refused to copy between these two file systems.
+    ranges: bool,
     /// Files of the current directory source that have further names, by where they are at the destination.
     links: HashMap<(u64, u64), PathBuf>,
     buffer: Vec<u8>,
@@ -168,6 +173,7 @@ impl<'a> Copier<'a> {
             filter: None,
             watch: None,
             as_root: rustix::process::geteuid().is_root() && rustix::process::getegid().is_root(),
+            ranges: true,
             links: HashMap::new(),
             buffer: Vec::new(),
         }
@@ -175,7 +181,7 @@ impl<'a> Copier<'a> {
 
     /// Asks `filter` about each entry below a directory source, by its path relative to it.
     #[must_use]
-    pub fn with_filter(mut self, filter: &'a mut dyn FnMut(&Path, Kind) -> Verdict) -> Self {
+    pub fn with_filter(mut self, filter: Filter<'a>) -> Self {
         self.filter = Some(filter);
         self
     }

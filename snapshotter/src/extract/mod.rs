@@ -6,7 +6,7 @@
 //! # Rules
 //! * A link on the way is followed inside the root; there is no second, stricter mode.
 //! * A directory onto a directory merges; every other pair replaces. An existing file is unlinked, never written into.
-//! * Missing directories on the way are made: 0755, owner 0:0.
+//! * Missing directories on the way are made: 0755, owner 0:0; in a layer their time is the beginning of 1970.
 //! * A hard link names what the merged view has now. To a file of a lower layer it becomes a copy, as nothing is ever
 //!   linked into an immutable layer; further links to the same file share that copy.
 //! * Of the extended attributes `security.capability` (not bound to a user namespace) and `user.*` are kept, overlay
@@ -207,6 +207,10 @@ impl Extractor {
 
     /// Extracts all entries and reads the archive's stream to its end.
     pub fn extract<R: Read>(mut self, mut tar: Reader<R>) -> Result<Extracted> {
+        if self.rules.whiteouts != Whiteouts::Literal {
+            let root = self.upper.metadata("/")?;
+            self.dirs.insert(PathBuf::new(), Attributes::of(&root));
+        }
         while let Some(entry) = tar.next_entry()? {
             self.extracted.entries += 1;
             self.entry(&entry, &mut tar)?;

@@ -38,8 +38,8 @@ pub(super) struct Attributes {
 
 impl Attributes {
     /// What a directory has that no entry describes.
-    pub(super) fn implied() -> Self {
-        Self { owner: Owner::ROOT, mode: 0o755, mtime: None, xattrs: Vec::new() }
+    pub(super) fn implied(mtime: Option<Time>) -> Self {
+        Self { owner: Owner::ROOT, mode: 0o755, mtime, xattrs: Vec::new() }
     }
 
     /// What an object of a lower layer has.
@@ -277,6 +277,8 @@ impl Extractor {
         let here = self.trail_path().join(name);
         match found {
             Found::Absent | Found::Directory { .. } => Err(refuse()),
+            // To make room for the name would take the target away.
+            Found::Other { .. } if original != here && original.starts_with(&here) => Err(refuse()),
             Found::Other { layer: 0, .. } if original == here => Ok(()),
             Found::Other { layer: 0, .. } => self.link(name, &original, &here),
             Found::Other { layer, meta } => {

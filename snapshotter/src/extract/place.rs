@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Kind, Metadata};
+use rbuild_confined::{Kind, Metadata, Time};
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use super::node::Attributes;
-use super::{ExtractError, Extractor, ImpliedThroughLinks, Result, io};
+use super::{ExtractError, Extractor, ImpliedThroughLinks, Result, Whiteouts, io};
 use crate::merged::Found;
 
 /// How many links one path may pass through, as in the kernel.
@@ -81,7 +81,14 @@ impl Extractor {
             }
             let dir = self.trail_path();
             match self.merged.lookup(&dir, self.layers(), &name)? {
-                Found::Directory { layers, .. } => self.advance(Level { name, layers }),
+                Found::Directory { layers, meta } => {
+                    if self.rules.whiteouts == Whiteouts::Remove {
+                        // An overlay gets such a directory by copying it up, attributes included.
+                        let path = dir.join(&name);
+                        self.dirs.entry(path).or_insert_with(|| Attributes::of(&meta));
+                    }
+                    self.advance(Level { name, layers });
+                }
                 Found::Other { layer, meta } if meta.kind == Kind::Symlink => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -104,7 +111,8 @@ impl Extractor {
                     return Err(broken_link(path, Errno::NOENT));
                 }
                 Found::Absent => {
-                    self.make_dir(&name, Attributes::implied())?;
+                    let time = (self.rules.whiteouts != Whiteouts::Literal).then(Time::default);
+                    self.make_dir(&name, Attributes::implied(time))?;
                     self.advance(Level { name, layers: vec![0] });
                 }
             }

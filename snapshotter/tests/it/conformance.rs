@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use proptest::prelude::*;
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::{Error, Snapshotter, Tree, Writes};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
@@ -277,4 +278,92 @@ fn a_name_that_looks_like_a_whiteout_is_told() {
             rbuild_snapshotter::write_layer(snapshotter, Tree::Committed(&chain), Vec::new(), options);
         assert!(matches!(result, Err(Error::Unrepresentable { .. })));
     });
+}
+
+/// One thing that a step does; what cannot be done is left out.
+#[derive(Debug, Clone)]
+enum Act {
+    Write(String, u8),
+    Mkdir(String),
+    Remove(String),
+    Rename(String, String),
+    Symlink(String, String),
+    Link(String, String),
+    Chmod(String, bool),
+}
+
+impl Act {
+    fn run(&self, root: &Path) {
+        let at = |path: &str| root.join(path);
+        // Whether an act is possible depends on the acts before it, and is the same everywhere.
+        let _ = match self {
+            Self::Write(path, content) => {
+                let regular = fs::symlink_metadata(at(path)).map_or(true, |meta| meta.is_file());
+                if regular { fs::write(at(path), [*content]) } else { Ok(()) }
+            }
+            Self::Mkdir(path) => fs::create_dir_all(at(path)),
+            Self::Remove(path) => fs::remove_dir_all(at(path)).or_else(|_| fs::remove_file(at(path))),
+            Self::Rename(from, to) => {
+                // Overlayfs lets programs copy a folder of a lower layer themselves.
+                let folder = fs::symlink_metadata(at(from)).is_ok_and(|meta| meta.is_dir());
+                if folder { Ok(()) } else { fs::rename(at(from), at(to)) }
+            }
+            Self::Symlink(path, target) => symlink(target, at(path)),
+            Self::Link(from, to) => fs::hard_link(at(from), at(to)),
+            Self::Chmod(path, open) => {
+                let mode = fs::Permissions::from_mode(if *open { 0o755 } else { 0o750 });
+                let link = fs::symlink_metadata(at(path)).is_ok_and(|meta| meta.is_symlink());
+                if link { Ok(()) } else { fs::set_permissions(at(path), mode) }
+            }
+        };
+    }
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let path = || prop::collection::vec("[abc]", 1..4).prop_map(|parts| parts.join("/"));
+    prop_oneof![
+        4 => (path(), 0..3_u8).prop_map(|(path, content)| Act::Write(path, content)),
+        3 => path().prop_map(Act::Mkdir),
+        3 => path().prop_map(Act::Remove),
+        2 => (path(), path()).prop_map(|(from, to)| Act::Rename(from, to)),
+        1 => (path(), "[xyz]").prop_map(|(path, target)| Act::Symlink(path, target)),
+        1 => (path(), path()).prop_map(|(from, to)| Act::Link(from, to)),
+        1 => (path(), any::<bool>()).prop_map(|(path, open)| Act::Chmod(path, open)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever steps do, all implementations write the same layers, and these make the same tree again.
+    #[test]
+    fn any_steps_make_the_same_layers(
+        steps in prop::collection::vec(prop::collection::vec(act(), 1..10), 1..4),
+    ) {
+        if !can_mount() {
+            return Ok(());
+        }
+        let store = Store::new();
+        let mut layers: Vec<Vec<Vec<u8>>> = Vec::new();
+        for snapshotter in store.all() {
+            let (mut chain, mut again) = (Chain::empty(), Chain::empty());
+            let mut own = Vec::new();
+            for acts in &steps {
+                chain = step(&*snapshotter, &chain, |root| acts.iter().for_each(|act| act.run(root)));
+                let options = rbuild_image::tar::Options::default();
+                let tar = rbuild_snapshotter::write_layer(
+                    &*snapshotter, Tree::Committed(&chain), Vec::new(), options,
+                ).expect("writes");
+                again = apply(&*snapshotter, &again, &tar).expect("applies");
+                own.push(layer(&*snapshotter, &chain));
+            }
+            prop_assert_eq!(show(&*snapshotter, &again), show(&*snapshotter, &chain), "{}", snapshotter.format());
+            layers.push(own);
+        }
+        for other in &layers[1..] {
+            for (nth, (one, two)) in layers[0].iter().zip(other).enumerate() {
+                prop_assert!(one == two, "layer {} differs", nth);
+            }
+        }
+    }
 }

@@ -5,11 +5,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Kind, Metadata, Owner, Root};
+use rbuild_confined::{Kind, Metadata, NewDir, Owner, Root};
+use rbuild_model::snapshot::Chain;
+use rbuild_snapshotter::Tree;
 use rbuild_snapshotter::copier::{Capabilities, Copier, CopyError, CopyRules, Sockets, Verdict, Watch};
 use tempfile::TempDir;
 
-use crate::fixture::dump;
+use crate::fixture::{Store, can_mount, changes, dump, show, step};
 
 struct Pair {
     dir: TempDir,
@@ -257,4 +259,45 @@ fn depth_is_no_problem() {
     rustix::fs::symlinkat("end", &dir, "end").expect("a link");
     pair.copy(Copier::new(CopyRules::default())).expect("copies");
     assert_eq!(dump(&pair.to("")).len(), 502);
+}
+
+#[test]
+fn an_overlay_is_a_destination_like_any_other() {
+    if !can_mount() {
+        return;
+    }
+    let store = Store::new();
+    let snapshotter = store.overlay();
+    let base = step(&snapshotter, &Chain::empty(), |root| {
+        fs::create_dir_all(root.join("app/lib")).expect("folders");
+        fs::write(root.join("app/lib/old"), "old").expect("a file");
+        fs::write(root.join("app/same"), "old").expect("a file");
+        fs::hard_link(root.join("app/same"), root.join("other_name")).expect("a link");
+    });
+    let pair = Pair::new();
+    pair.write("from/lib/new", "new");
+    pair.write("from/same", "new");
+    pair.write("from/large", &"x".repeat(1 << 20));
+    fs::hard_link(pair.from("lib/new"), pair.from("linked")).expect("a link");
+    let copied = step(&snapshotter, &base, |root| {
+        let root = Root::open(root).expect("opens");
+        let dest = root.mkdir_all("app", NewDir::default()).expect("is there").dir;
+        let source = pair.root("from").resolve("/").expect("resolves");
+        let rules = CopyRules { owner: Some(Owner::ROOT), ..CopyRules::default() };
+        Copier::new(rules).copy_dir(&source, dest).expect("copies");
+    });
+    let large = format!("file app/large 644 {:?}", "x".repeat(1 << 20));
+    assert_eq!(
+        changes(&snapshotter, Tree::Committed(&copied)),
+        [
+            "carrier app",
+            &large,
+            "carrier app/lib",
+            "file app/lib/new 644 \"new\"",
+            "hardlink app/linked app/lib/new",
+            "file app/same 644 \"new\"",
+        ]
+    );
+    let shown = show(&snapshotter, &copied);
+    assert!(shown[Path::new("other_name")].contains("file old"));
 }

@@ -139,6 +139,17 @@ pub(crate) fn show(snapshotter: &dyn Snapshotter, chain: &Chain) -> BTreeMap<Pat
     dump(mounted.path())
 }
 
+/// Like [`show`], with the times of directories.
+pub(crate) fn show_with_times(snapshotter: &dyn Snapshotter, chain: &Chain) -> BTreeMap<PathBuf, String> {
+    let mounted = Mounted::new(&snapshotter.view(chain).expect("a plan"));
+    let mut all = dump(mounted.path());
+    for (path, what) in &mut all {
+        let meta = fs::symlink_metadata(mounted.path().join(path)).expect("metadata");
+        *what += &format!(" of {}", meta.mtime());
+    }
+    all
+}
+
 /// Returns the layer of the top of a stack, with all times clamped to 1970.
 pub(crate) fn layer(snapshotter: &dyn Snapshotter, chain: &Chain) -> Vec<u8> {
     let options = Options { epoch: Some(0) };
