@@ -24,7 +24,6 @@ use crate::firewall::{self, Firewall, elements};
 use crate::link::LinkName;
 use crate::names::{EndpointId, EndpointRecord, NetworkFile, NetworkId, NetworkState};
 use crate::namespace::Namespace;
-use crate::netlink::nftables::Change;
 use crate::netlink::route::{self, Hairpin, Link, LinkIndex, PortTraffic, Veth};
 use crate::netlink::socket::{NetlinkError, Request, Socket};
 use crate::site::Site;
@@ -65,7 +64,7 @@ impl NetworkDriver for Bridge {
             if !find_link(site, &state.bridge)?.is_some_and(|link| link.up) {
                 make_bridge(site, &state)?;
             }
-            firewall::change(site, Change::Add, &elements::of_network(&state))?;
+            firewall::add(site, &elements::of_network(&state))?;
             *slot = Some(state.clone());
             Ok(state)
         })?;
@@ -92,7 +91,7 @@ impl NetworkDriver for Bridge {
             })?;
             let record = reserve(site, state, spec)?;
             let rules = elements::of_endpoint(state, &record, firewall.guarding);
-            firewall::change(site, Change::Add, &rules)?;
+            firewall::add(site, &rules)?;
             let connected = connect(site, state, bridge.index, namespace, spec, &record);
             if let Err(error) = connected {
                 // The error that is told is the first; what remains is found by `reclaim`.

@@ -15,6 +15,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::FileError;
@@ -149,8 +150,19 @@ pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
     Ok(checked.into())
 }
 
+/// Adds elements to our sets in one transaction. Tables that were taken away since the last look are made again.
+pub(crate) fn add(site: &Site, elements: &[Element]) -> Result<(), FirewallError> {
+    match change(site, Change::Add, elements) {
+        Err(FirewallError::Kernel(error)) if error.errno() == Some(Errno::NOENT) => {
+            ensure(site)?;
+            change(site, Change::Add, elements)
+        }
+        outcome => outcome,
+    }
+}
+
 /// Changes elements of our sets in one transaction.
-pub(crate) fn change(site: &Site, change: Change, elements: &[Element]) -> Result<(), FirewallError> {
+fn change(site: &Site, change: Change, elements: &[Element]) -> Result<(), FirewallError> {
     if elements.is_empty() {
         return Ok(());
     }
@@ -170,7 +182,7 @@ pub(crate) fn remove_present(site: &Site, elements: &[Element]) -> Result<(), Fi
     let groups = elements.chunk_by(|one, other| one.set == other.set && other.ends_range);
     for group in groups {
         match change(site, Change::Remove, group) {
-            Err(FirewallError::Kernel(error)) if error.errno() == Some(rustix::io::Errno::NOENT) => {}
+            Err(FirewallError::Kernel(error)) if error.errno() == Some(Errno::NOENT) => {}
             outcome => outcome?,
         }
     }

@@ -96,6 +96,9 @@ fn line_findings(file: &File, line: &str) -> Vec<String> {
             found.push(format!("`{krate}` is synchronous here"));
         }
     }
+    if line.contains("#[ignore") || line.contains("#[should_panic") {
+        found.push("a test runs and asserts: no `ignore`, no `should_panic`".to_owned());
+    }
     for word in ["todo!", "unimplemented!"] {
         if has_macro(line, word) {
             found.push(format!("`{word}`: what is not supported returns an error that says so"));
@@ -160,6 +163,7 @@ mod tests {
             ("store/src/a.rs", "// TODO: faster", false),
             ("store/src/a.rs", "// TODO: drop this when kernels before 5.6 are gone", true),
             ("store/src/a.rs", "todo!()", false),
+            ("store/tests/a.rs", "#[ignore = \"slow\"]", false),
         ] {
             let found = messages(path, line);
             assert_eq!(found.is_empty(), allowed, "{path}: {line}: {found:?}");
