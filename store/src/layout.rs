@@ -17,6 +17,7 @@
 //!   trash/                         what is condemned, already out of sight
 //!   bad/                           what failed verification, kept for inspection
 //! <runtime>/<store8>/              0700; must not survive a reboot
+//!   root                           a symlink whose text names the root that it belongs to
 //!   procs/<process>                one flock a process, held for life
 //!   locks/<class>-<hash>           named locks
 //!   db.lock                        the queue of writers to the database

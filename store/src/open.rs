@@ -7,7 +7,8 @@
 //! Two processes that see different run folders, as happens when one of them is in a container, would not see each
 //! other's locks; the second one is refused while the first one lives. Another boot means recovery: what was not
 //! promoted is undone, and what was being made is thrown away. The link is written last, so recovery that is
-//! interrupted happens again.
+//! interrupted happens again. The other way round, the symlink `root` in the run folder tells whose it is: a copy of a
+//! store beside the original is refused, as both would use the same names for bridges and cgroups.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,10 @@ use crate::space::Reserve;
 use crate::{Inner, ProcessCell, Store, crash, process};
 
 mod filesystem;
+
+/// The names in a root that are not folders of the layout.
+const FILES: &[&str] =
+    &["lost+found", "meta.json", "run", "lock", "reserve", "db.sqlite", "db.sqlite-wal", "db.sqlite-shm"];
 
 /// How long a store that is being migrated or repaired is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -104,6 +109,14 @@ pub enum OpenError {
         /// The path of theirs, as they see it.
         other: String,
     },
+    /// The folder is a copy of another store, made while that one stays: both would share names in the kernel.
+    #[error("`{}` is a copy of the store `{}`, with the same id: remove its `meta.json` and `run` to make it a store of its own, or use the other one", path.display(), other.display())]
+    Copied {
+        /// The root folder.
+        path: PathBuf,
+        /// The root folder that uses the run folder.
+        other: PathBuf,
+    },
     /// The store is being migrated, reset or repaired.
     #[error("`{}` is being migrated or repaired by another rbuild: let it end first", path.display())]
     Busy {
@@ -158,6 +171,9 @@ impl Store {
     /// Opens the store, making it at first use.
     pub fn open(options: StoreOptions) -> Result<Self, OpenError> {
         let StoreOptions { root: root_path, runtime, purpose, schemas: owners, reserve } = options;
+        // The working folder may change later.
+        let root_path = std::path::absolute(&root_path).at("find", &root_path)?;
+        let runtime = std::path::absolute(&runtime).at("find", &runtime)?;
         let root = open_root(&root_path)?;
         let meta_path = root_path.join("meta.json");
         let (meta, fresh) = match Meta::read(&meta_path)? {
@@ -171,6 +187,7 @@ impl Store {
         let presence = enter(&layout)?;
         let present = Presence { fd: &presence, path: layout.lock() };
         let run_stat = open_run_folder(&layout)?;
+        claim_run_folder(&layout, &root)?;
         let same_boot = settle_run_folder(&layout, &run_stat, boot, &present)?;
 
         let mut schemas = vec![&process::SCHEMA];
@@ -276,9 +293,9 @@ fn create(root: &Path, fd: &OwnedFd) -> Result<Meta, OpenError> {
     let folders: Vec<PathBuf> = layout.root_folders().collect();
     for entry in std::fs::read_dir(root).at("list", root)? {
         let name = entry.at("list", root)?.file_name();
-        let ours = name == "lost+found"
-            || name.as_bytes().starts_with(b".meta-")
-            || name == "meta.json"
+        // The files of a store as well: a rival may be further on than we, or only `meta.json` was lost.
+        let ours = FILES.iter().any(|file| name == *file)
+            || [b".meta-".as_slice(), b".run-"].iter().any(|prefix| name.as_bytes().starts_with(prefix))
             || folders.iter().any(|folder| folder.file_name() == Some(&name));
         if !ours {
             return Err(OpenError::NotAStore { path: root.to_owned() });
@@ -333,6 +350,36 @@ fn open_run_folder(layout: &Layout) -> Result<Stat, OpenError> {
     let stat = rustix::fs::stat(run).at("stat", run)?;
     judge_owner(run, &stat)?;
     Ok(stat)
+}
+
+/// Makes sure that the run folder belongs to this root and not to one that this is a copy of.
+fn claim_run_folder(layout: &Layout, root: &OwnedFd) -> Result<(), OpenError> {
+    let ours = rustix::fs::fstat(root).at("stat", layout.root())?;
+    let identity = |stat: &Stat| format!("{:x}:{:x}:", stat.st_dev, stat.st_ino);
+    let link = layout.run().join("root");
+    let found = match rustix::fs::readlink(&link, Vec::new()) {
+        Ok(text) => text.into_bytes(),
+        Err(Errno::NOENT) => Vec::new(),
+        Err(error) => return Err(FileError::new("read", &link, error).into()),
+    };
+    if found.starts_with(identity(&ours).as_bytes()) {
+        return Ok(());
+    }
+    if let Some(place) = found.iter().position(|&byte| byte == b'/') {
+        let other = PathBuf::from(std::ffi::OsStr::from_bytes(&found[place..]));
+        let is_there =
+            rustix::fs::stat(&other).is_ok_and(|stat| found.starts_with(identity(&stat).as_bytes()));
+        if is_there {
+            return Err(OpenError::Copied { path: layout.root().to_owned(), other });
+        }
+    }
+    // Nobody's yet, or of a root that is no longer there: a store that was moved to another disk.
+    let mut text = identity(&ours).into_bytes();
+    text.extend_from_slice(layout.root().as_os_str().as_bytes());
+    let temporary = layout.run().join(format!(".root-{}", UniqueId::random()?));
+    rustix::fs::symlink(std::ffi::OsStr::from_bytes(&text), &temporary).at("create", &temporary)?;
+    rustix::fs::rename(&temporary, &link).at("replace", &link)?;
+    Ok(())
 }
 
 fn run_link_text(layout: &Layout, stat: &Stat, boot: BootId) -> Vec<u8> {

@@ -180,3 +180,40 @@ fn unknown_tables_of_a_later_binary_are_refused() {
         "{text}"
     );
 }
+
+#[test]
+fn a_copy_beside_the_original_is_refused_and_a_moved_store_is_not() {
+    let place = Place::new();
+    let id = place.open().id();
+    let copy = place.folder().join("copy");
+    let status = std::process::Command::new("cp").arg("-a").args([&place.root(), &copy]).status().unwrap();
+    assert!(status.success());
+    let options = StoreOptions { root: copy.clone(), ..place.options() };
+    let text = error(options.clone());
+    assert!(
+        text.contains("is a copy of the store") && text.contains(place.root().to_str().unwrap()),
+        "{text}"
+    );
+    fs::remove_dir_all(place.root()).unwrap();
+    assert_eq!(Store::open(options).unwrap().id(), id, "the original is gone: this is the store now");
+    let moved = place.folder().join("moved");
+    fs::rename(&copy, &moved).unwrap();
+    assert_eq!(Store::open(StoreOptions { root: moved, ..place.options() }).unwrap().id(), id);
+}
+
+#[test]
+fn a_copy_becomes_a_store_of_its_own_as_the_error_says() {
+    let place = Place::new();
+    let store = place.open();
+    add_note(&store, "a", None);
+    let copy = place.folder().join("copy");
+    drop(store);
+    let status = std::process::Command::new("cp").arg("-a").args([&place.root(), &copy]).status().unwrap();
+    assert!(status.success());
+    for name in ["meta.json", "run"] {
+        fs::remove_file(copy.join(name)).unwrap();
+    }
+    let store = Store::open(StoreOptions { root: copy, ..place.options() }).unwrap();
+    assert_ne!(store.id(), place.open().id());
+    assert_eq!(notes(&store), ["a"]);
+}
