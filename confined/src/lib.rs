@@ -29,7 +29,7 @@ mod metadata;
 mod remove;
 mod resolve;
 mod root;
-mod users;
+pub mod users;
 mod walk;
 
 pub use dirs::{Created, Made, NewDir};

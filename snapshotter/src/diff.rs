@@ -1,8 +1,8 @@
 //! What a snapshot changes, compared with the stack below it.
 //!
 //! # Two ways, one result
-//! Of an overlay only the top layer's own folder is walked ([`layer`]): what is there is new or touched, whiteouts say
-//! what is gone, and an opaque directory hides all that its parent has. Of a whole tree ([`whole_tree`]) everything is
+//! Of an overlay only the top layer's own folder is walked (`layer`): what is there is new or touched, whiteouts say
+//! what is gone, and an opaque directory hides all that its parent has. Of a whole tree (`whole_tree`) everything is
 //! walked, and everything that the parent has and the tree has not is gone: that is, each directory counts as opaque.
 //!
 //! # What counts as a change

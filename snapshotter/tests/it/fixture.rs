@@ -33,14 +33,16 @@ impl Store {
 
     pub(crate) fn overlay(&self) -> OverlaySnapshotter {
         self.create();
-        OverlaySnapshotter::open(&self.folders(), OverlayXattr::Trusted).expect("opens")
+        OverlaySnapshotter::open(&self.folders(), xattrs()[0]).expect("opens")
     }
 
     pub(crate) fn all(&self) -> Vec<Box<dyn Snapshotter>> {
         self.create();
-        let user = OverlaySnapshotter::open(&self.folders(), OverlayXattr::User).expect("opens");
+        let open = |xattr: &OverlayXattr| -> Box<dyn Snapshotter> {
+            Box::new(OverlaySnapshotter::open(&self.folders(), *xattr).expect("opens"))
+        };
         let copy = CopySnapshotter::open(&self.folders()).expect("opens");
-        vec![Box::new(self.overlay()), Box::new(user), Box::new(copy)]
+        xattrs().iter().map(open).chain([Box::new(copy) as Box<dyn Snapshotter>]).collect()
     }
 
     fn create(&self) {
@@ -49,6 +51,13 @@ impl Store {
             fs::create_dir_all(path).expect("a folder");
         }
     }
+}
+
+/// The marks that this process may use: in a user namespace only those of users.
+fn xattrs() -> &'static [OverlayXattr] {
+    let map = fs::read_to_string("/proc/self/uid_map").expect("a map");
+    let initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    if initial { &[OverlayXattr::Trusted, OverlayXattr::User] } else { &[OverlayXattr::User] }
 }
 
 /// A mounted tree.
