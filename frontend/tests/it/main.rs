@@ -1,5 +1,7 @@
 //! Dockerfiles as data: a text in `fixtures/`, what comes of it in a snapshot.
 
+mod ignore;
 mod lower;
 mod parse;
+mod peer;
 mod support;
