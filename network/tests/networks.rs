@@ -16,6 +16,7 @@ use rbuild_network::names::{self, EndpointId, NetworkFile, NetworkId};
 use rbuild_network::namespace::Namespace;
 use rbuild_network::ports::{Protocol, Published, Reservation};
 use rbuild_network::reclaim::{reclaim, remove_unused};
+use rbuild_network::site::{Site, SiteConfig};
 use scene::{Scene, command, inside};
 
 const BRIDGE: DriverKind = DriverKind::Bridge;
@@ -401,5 +402,63 @@ fn a_namespace_alone_has_only_its_loopback() {
         let router =
             inside(&namespace, || std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/accept_ra"));
         assert_eq!(router.map_or("0".to_owned(), |text| text.trim().to_owned()), "0");
+    });
+}
+
+#[test]
+fn endpoints_that_come_at_once_get_different_addresses() {
+    Scene::run(|scene| {
+        let network = driver(BRIDGE).ensure(&scene.site, &spec("busy")).unwrap();
+        let places: Vec<Place> = std::thread::scope(|scope| {
+            let tasks: Vec<_> = (0..8)
+                .map(|number| {
+                    let (network, host) = (&network, &scene.host);
+                    scope.spawn(move || {
+                        inside(host, || place(scene, network, &endpoint(&format!("e{number}"))))
+                    })
+                })
+                .collect();
+            tasks.into_iter().map(|task| task.join().unwrap()).collect()
+        });
+        let addresses: std::collections::BTreeSet<_> = places.iter().map(|place| place.address).collect();
+        assert_eq!(addresses.len(), 8);
+        let server = answer(&places[0].namespace, at(places[0].address, 0));
+        for place in &places[1..] {
+            assert_eq!(ask(&place.namespace, server.address), Ok(place.address.to_string()));
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_had_is_said() {
+    Scene::run(|scene| {
+        for kind in [DriverKind::Host, DriverKind::None] {
+            let subnet = NetworkSpec { subnet: Some("10.77.0.0/24".parse().unwrap()), ..spec("fixed") };
+            let error = driver(kind).ensure(&scene.site, &subnet).unwrap_err().to_string();
+            assert_eq!(error, format!("the network driver `{kind}` cannot have a subnet"));
+        }
+        let config = SiteConfig { nft: Some("/nowhere/nft".into()), ..scene.site.config().clone() };
+        let error = driver(BRIDGE).ensure(&Site::open(config).unwrap(), &spec("one")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot run /nowhere/nft");
+        assert_eq!(
+            scene.links().iter().filter(|name| name.starts_with("rb")).count(),
+            0,
+            "nothing half made"
+        );
+
+        let network = driver(BRIDGE).ensure(&scene.site, &spec("one")).unwrap();
+        let other = NetworkSpec { subnet: Some("10.77.0.0/24".parse().unwrap()), ..spec("one") };
+        let error = driver(BRIDGE).ensure(&scene.site, &other).unwrap_err();
+        assert!(matches!(error, Error::SubnetDiffers { .. }), "{error}");
+        let mut namespace = Namespace::create().unwrap();
+        let first = driver(BRIDGE).attach(&scene.site, &network, &mut namespace, &endpoint("same"));
+        assert!(first.is_ok());
+        let second =
+            driver(BRIDGE).attach(&scene.site, &network, &mut namespace, &endpoint("same")).unwrap_err();
+        assert!(matches!(second, Error::EndpointExists { .. }), "{second}");
+        command("ip", &["link", "del", network.addressing.as_ref().unwrap().bridge.as_str()]);
+        let gone =
+            driver(BRIDGE).attach(&scene.site, &network, &mut namespace, &endpoint("late")).unwrap_err();
+        assert!(matches!(gone, Error::BridgeGone { .. }), "{gone}");
     });
 }
