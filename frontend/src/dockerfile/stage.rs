@@ -61,9 +61,3 @@ impl Dockerfile {
         })
     }
 }
-
-/// Finds the last stage of a name, which is compared without case.
-pub fn find<'s, 'a>(stages: &'s [Stage<'a>], name: &str) -> Option<&'s Stage<'a>> {
-    let name = name.to_lowercase();
-    stages.iter().rev().find(|stage| stage.name().as_deref() == Some(name.as_str()))
-}

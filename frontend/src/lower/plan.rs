@@ -1,6 +1,6 @@
 //! Which stages a target needs, and what each stands on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rbuild_model::platform::Platform;
@@ -12,7 +12,7 @@ use super::options::{Answer, Answers, Asked, ImageAnswer, LowerOptions, Question
 use super::scope::{self, GlobalScope};
 use crate::dockerfile::expand::{self, Mode};
 use crate::dockerfile::instruction::{Instruction, InstructionKind, Word};
-use crate::dockerfile::stage::{self, Stage};
+use crate::dockerfile::stage::Stage;
 use crate::dockerfile::{Dockerfile, parse_trigger};
 
 /// The name of the empty image.
@@ -79,6 +79,8 @@ pub(super) struct Planner<'a> {
     answers: &'a Answers,
     platform: &'a Platform,
     stages: Vec<Stage<'a>>,
+    /// The positions of the stages of each name, ascending.
+    names: HashMap<String, Vec<usize>>,
     scope: GlobalScope,
     asked: Vec<Asked>,
     needed: BTreeMap<usize, StagePlan<'a>>,
@@ -95,7 +97,14 @@ impl<'a> Planner<'a> {
         platform: &'a Platform,
     ) -> Self {
         let stages = dockerfile.stages();
+        let mut names: HashMap<String, Vec<usize>> = HashMap::new();
+        for stage in &stages {
+            if let Some(name) = stage.name() {
+                names.entry(name).or_default().push(stage.index);
+            }
+        }
         Self {
+            names,
             dockerfile,
             options,
             answers,
@@ -152,8 +161,8 @@ impl<'a> Planner<'a> {
             return Err(self.error(Span::default(), "dockerfile contains no stages to build"));
         };
         let Some(written) = &self.options.target else { return Ok(last) };
-        if let Some(stage) = stage::find(&self.stages, written) {
-            return Ok(stage.index);
+        if let Some(index) = self.last_stage(written) {
+            return Ok(index);
         }
         if let Ok(index) = written.parse::<usize>()
             && index <= last
@@ -290,12 +299,13 @@ impl<'a> Planner<'a> {
 
     /// Finds the nearest stage of a name above a FROM.
     fn earlier_stage(&self, index: usize, name: &str) -> Option<usize> {
-        let name = name.to_lowercase();
-        self.stages[..index]
-            .iter()
-            .rev()
-            .find(|stage| stage.name().as_deref() == Some(&*name))
-            .map(|stage| stage.index)
+        let found = self.names.get(&name.to_lowercase())?;
+        found[..found.partition_point(|at| *at < index)].last().copied()
+    }
+
+    /// Finds the last stage of a name.
+    fn last_stage(&self, name: &str) -> Option<usize> {
+        self.names.get(&name.to_lowercase())?.last().copied()
     }
 
     fn ask(&mut self, question: Question, span: Span, near: Option<String>) {
@@ -395,7 +405,7 @@ impl<'a> Planner<'a> {
         }
         // A context stands for a stage of its name, so a stage is asked for only where there is none.
         if self.options.named_context(name, self.platform).is_none()
-            && let Some(found) = stage::find(&self.stages, name).map(|stage| stage.index)
+            && let Some(found) = self.last_stage(name)
         {
             return self.stage_source(index, found, from, at, work);
         }
@@ -468,9 +478,7 @@ impl<'a> Planner<'a> {
             work.extend(self.earlier_stage(index, &stage.from.image.value));
             for from in stage.body.iter().flat_map(Instruction::sources) {
                 let by_index = from.value.parse::<usize>().ok().filter(|at| *at < self.stages.len());
-                work.extend(
-                    by_index.or_else(|| stage::find(&self.stages, &from.value).map(|stage| stage.index)),
-                );
+                work.extend(by_index.or_else(|| self.last_stage(&from.value)));
             }
         }
         false

@@ -38,7 +38,9 @@ struct Done {
     config: ImageConfig,
     env: BuildEnv,
     args: Vec<BuildArg>,
+    /// What the stage itself adds; that of the stage below comes before it.
     history: Vec<HistoryItem>,
+    below: Option<usize>,
     platform: Platform,
     workdir_set: bool,
 }
@@ -134,6 +136,12 @@ pub(super) fn build<'a>(
         let done = StageState::begin(&mut shared, stage)?.run()?;
         shared.done.insert(*index, done);
     }
+    let mut parts = Vec::new();
+    let mut below = Some(plan.target);
+    while let Some(done) = below.and_then(|index| shared.done.get_mut(&index)) {
+        parts.push(std::mem::take(&mut done.history));
+        below = done.below;
+    }
     let done = shared.done.remove(&plan.target).expect("the target is needed and has been built");
     let mut config = done.config;
     for (name, value) in &options.labels {
@@ -144,7 +152,7 @@ pub(super) fn build<'a>(
         stage: plan.target_name.clone(),
         root: done.root,
         config,
-        history: done.history,
+        history: parts.into_iter().rev().flatten().collect(),
         epoch,
     })
 }
@@ -228,13 +236,12 @@ impl<'l, 'a> StageState<'l, 'a> {
         state.root = state.shared.base_step(&plan.base, name, head);
         match &plan.base {
             Base::Stage(index) => {
-                let below = state.shared.done.get(index).expect("stages are built in order").clone();
-                state.config = below.config;
-                state.env = below.env;
-                state.args = below.args;
-                state.history = below.history;
+                let below = state.shared.done.get(index).expect("stages are built in order");
+                state.config = below.config.clone();
+                state.env = below.env.clone();
+                state.args = below.args.clone();
                 state.workdir_set = below.workdir_set;
-                state.platform = below.platform;
+                state.platform = below.platform.clone();
                 state.declared = state.args.iter().map(|arg| arg.name.clone()).collect();
             }
             Base::Image(image) => {
@@ -285,6 +292,10 @@ impl<'l, 'a> StageState<'l, 'a> {
             env: self.env,
             args: self.args,
             history: self.history,
+            below: match plan.base {
+                Base::Stage(below) => Some(below),
+                _ => None,
+            },
             platform: self.platform,
             workdir_set: self.workdir_set,
         })

@@ -261,3 +261,52 @@ fn a_thousand_stages_are_no_trouble() {
     let (_, lowered) = solve(&text, &options("")).unwrap();
     assert_eq!(lowered.graph.len(), 3000);
 }
+
+mod arbitrary {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line() -> impl Strategy<Value = String> {
+        let text = "[a-z$ {}:#%/?+\"'\\\\=,.*-]{0,20}";
+        prop_oneof![
+            text.prop_map(|rest| format!("RUN {rest}\n")),
+            text.prop_map(|rest| format!("RUN --mount=type=cache,target={rest}\n")),
+            text.prop_map(|rest| format!("COPY a {rest}\n")),
+            text.prop_map(|rest| format!("COPY --from=s --parents --link {rest} /x/\n")),
+            text.prop_map(|rest| format!("ADD {rest} b\n")),
+            text.prop_map(|rest| format!("ENV a={rest}\n")),
+            text.prop_map(|rest| format!("ARG b={rest}\n")),
+            text.prop_map(|rest| format!("WORKDIR {rest}\n")),
+            text.prop_map(|rest| format!("EXPOSE {rest}\n")),
+            text.prop_map(|rest| format!("VOLUME {rest}\n")),
+            text.prop_map(|rest| format!("ONBUILD {rest}\n")),
+            text.prop_map(|rest| format!("FROM {rest}\n")),
+            Just("FROM a AS s\n".to_owned()),
+            Just("FROM s\n".to_owned()),
+            Just("FROM triggers\n".to_owned()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_that_parses_is_too_odd_to_lower(lines in prop::collection::vec(line(), 0..6)) {
+            let text = format!("FROM a AS s\n{}", lines.concat());
+            let parsed = dockerfile::parse(&Source::new("Dockerfile", text.as_str()));
+            if !parsed.has_errors() {
+                if let Ok((_, lowered)) = solve(&text, &options("")) {
+                    dump(&[], &lowered);
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_is_too_odd_to_expand(text in "\\PC{0,60}|[a$A{}:#%/?+\"'\\\\*<-]{0,60}") {
+            use rbuild_frontend::dockerfile::expand::{Mode, expand};
+            let env = std::collections::BTreeMap::from([("a".to_owned(), "aa/b*".to_owned())]);
+            for mode in [Mode::argument('\\'), Mode::argument('`'), Mode::heredoc(), Mode::display('\\')] {
+                let _ = expand(&text, mode, &env);
+            }
+        }
+    }
+}
