@@ -1,1 +1,56 @@
 //! Image rows, tags, identity, and how images come and go.
+//!
+//! An image is known by its [`ImageId`](rbuild_model::digest::ImageId): the digest of its config, whose bytes are
+//! kept as they came. Its root is a stack of snapshots: each layer that was unpacked or built here is remembered
+//! under the [`ChainId`](rbuild_model::digest::ChainId) of the layers up to it, so that images share what they
+//! have in common. A name (a tag, or a manifest's digest in a repository) points to an image.
+//!
+//! [`Images`] is the one home for build and run:
+//! - [`Images::resolve`] finds an image for `FROM` or `run`, locally first, and pulls it if that is allowed;
+//!   [`Images::pull`] asks the registry in any case;
+//! - [`Images::load`], [`Images::import`], [`Images::add`] bring images from elsewhere or from a build;
+//!   [`Images::save`], [`Images::push`], [`Images::pack`] take them out;
+//! - [`Images::list`], [`Images::find`], [`Images::tag`], [`Images::remove`], [`Images::inspect`],
+//!   [`Images::history`] are about the rows.
+//!
+//! # Layers
+//! A layer of a pulled or loaded image is kept as a blob as well, because its tar cannot be made from its tree
+//! byte for byte; it may be swept while it is known where to fetch it again. A layer that was built here has no
+//! blob until it leaves: its [`DiffId`](rbuild_model::digest::DiffId) is remembered by snapshot, version of the
+//! tar form and epoch, its compressed forms by DiffId.
+//!
+//! # Waiting and threads
+//! Everything blocks. The registry client runs on a single-threaded runtime that is made at first use; layers are
+//! fetched four at a time, decompressed as soon as they are here, and written in order.
+//!
+//! Locks: image (a reference being pulled) before unpack (a ChainId) before blob (a digest), in tasks of their own.
+
+mod add;
+mod error;
+mod find;
+mod images;
+mod inspect;
+mod layers;
+mod load;
+mod progress;
+mod pull;
+mod push;
+mod remove;
+mod rows;
+mod save;
+mod schema;
+mod unpack;
+
+#[cfg(test)]
+mod tests;
+
+pub use add::{BuiltImage, ImportOptions};
+pub use error::ImagesError;
+pub use find::{HistoryItem, Image, ListedImage};
+pub use images::{Images, Options};
+pub use layers::{EPOCH_NONE, LayerTar};
+pub use load::LoadedImage;
+pub use progress::{LayerState, Progress, Quiet};
+pub use pull::{PullPolicy, Pulled, Resolved};
+pub use remove::{NoUsers, Removed, Usage, Users};
+pub use schema::{ImageRows, SCHEMA};

@@ -1,0 +1,154 @@
+//! Images that were made here: by builds, by commits, from a tar.
+
+use std::io::Read;
+
+use rbuild_cache::records::remember_snapshots;
+use rbuild_image::compress::Decoder;
+use rbuild_model::digest::{BlobDigest, ChainId, ImageId};
+use rbuild_model::image_config::{History, ImageConfig, RunConfig};
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+use rbuild_model::snapshot::Chain;
+use rbuild_store::{Lease, ObjectKind};
+
+use crate::error::ImagesError;
+use crate::images::Images;
+use crate::layers::EPOCH_NONE;
+use crate::rows::{self, ImageRow, LayerRow};
+
+/// An image that was built here.
+#[derive(Clone, Debug)]
+pub struct BuiltImage<'a> {
+    /// Its config; the DiffIds in it are replaced by those of the stack, whatever they are.
+    pub config: ImageConfig,
+    /// Its stack of snapshots.
+    pub chain: &'a Chain,
+    /// The latest time in its new layers, in seconds.
+    pub epoch: Option<i64>,
+    /// The image that it stands on: its layers keep their DiffIds.
+    pub base: Option<ImageId>,
+    /// The image that it was committed from, which cannot be removed before it.
+    pub parent: Option<ImageId>,
+}
+
+/// How a tar becomes an image.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// Its name, if it gets one.
+    pub reference: Option<Reference>,
+    /// What it is for.
+    pub platform: Platform,
+    /// How it runs.
+    pub run: RunConfig,
+    /// A remark for its history.
+    pub message: String,
+    /// When it is made, RFC 3339; now if nothing is said.
+    pub created: Option<String>,
+}
+
+impl Images {
+    /// Records an image that was built here and returns its id; names are set with [`Images::tag`].
+    ///
+    /// The new layers' DiffIds are taken from the canonical tars of their trees. Nothing is compressed.
+    pub fn add(&self, built: BuiltImage<'_>, lease: &Lease) -> Result<ImageId, ImagesError> {
+        let BuiltImage { mut config, chain, epoch, base, parent } = built;
+        let known = match base {
+            Some(base) => self.config(base)?.rootfs.diff_ids,
+            None => Vec::new(),
+        };
+        if known.len() > chain.len() {
+            return Err(ImagesError::Inconsistent {
+                what: "the built image".to_owned(),
+                why: "it has fewer layers than its base".to_owned(),
+            });
+        }
+        config.rootfs.diff_ids = self.diff_ids(chain, &known, epoch)?;
+        let bytes = serde_json::to_vec(&config).map_err(|error| ImagesError::Inconsistent {
+            what: "the built image".to_owned(),
+            why: format!("its config cannot be written: {error}"),
+        })?;
+        let id = ImageId::of_config(BlobDigest::of(&bytes));
+        let row = ImageRow { id, config: bytes, parent, added_at: rows::now_s(), origin: None };
+        let diff_ids = &config.rootfs.diff_ids;
+        self.store.write(|tx| -> Result<(), ImagesError> {
+            rows::add_image(tx, &row, diff_ids, Some(self.store.stamp()))?;
+            let mut below: Option<ChainId> = None;
+            for (diff_id, snapshot) in diff_ids.iter().zip(chain.layers()) {
+                let next = crate::layers::chain_with(below, *diff_id);
+                below = Some(next);
+                if rows::layer(tx, next)?.is_some() {
+                    continue;
+                }
+                let bytes =
+                    rows::diff_id(tx, *snapshot, epoch.unwrap_or(EPOCH_NONE))?.map_or(0, |(_, bytes)| bytes);
+                let layer = LayerRow { snapshot: *snapshot, bytes };
+                lease.protect(tx, &[(ObjectKind::SNAPSHOT, snapshot.as_bytes())])?;
+                rows::add_layer(tx, next, layer, Some(self.store.stamp()))?;
+            }
+            Ok(())
+        })?;
+        Ok(id)
+    }
+
+    /// Makes an image of one layer from a tar of a root, packed in any way.
+    ///
+    /// The image is on the disk before this returns.
+    pub fn import(
+        &self,
+        tar: impl Read,
+        options: ImportOptions,
+        lease: &Lease,
+    ) -> Result<ImageId, ImagesError> {
+        let what = "the tar to be imported";
+        let mut decoder = Decoder::detect(tar, self.options.compression)
+            .map_err(|error| ImagesError::io(format!("read {what}"), error))?;
+        let (active, _) = self
+            .snapshotter
+            .apply(&Chain::empty(), &mut decoder, self.options.tar)
+            .map_err(|error| ImagesError::Tree(what.to_owned(), error))?;
+        let snapshot = active.id();
+        self.store.write(|tx| lease.protect(tx, &[(ObjectKind::SNAPSHOT, snapshot.as_bytes())]))?;
+        let snapshot =
+            self.snapshotter.commit(active).map_err(|error| ImagesError::Tree(what.to_owned(), error))?;
+        self.store.write(|tx| {
+            let bytes = Some(decoder.expanded_bytes());
+            remember_snapshots(tx, &[snapshot], self.snapshotter.format(), bytes, self.store.stamp())
+        })?;
+        let created = options.created.unwrap_or_else(|| jiff::Timestamp::now().to_string());
+        let mut config =
+            ImageConfig { created: Some(created.clone()), config: options.run, ..Default::default() };
+        config.set_platform(&options.platform);
+        config.history.push(History {
+            created: Some(created),
+            comment: Some(options.message),
+            ..History::default()
+        });
+        let chain = Chain::new(vec![snapshot]);
+        let built = BuiltImage { config, chain: &chain, epoch: None, base: None, parent: None };
+        let image = self.add(built, lease)?;
+        if let Some(reference) = &options.reference {
+            self.tag(image, reference)?;
+        }
+        self.store.promote()?;
+        Ok(image)
+    }
+
+    /// Points a name (with `latest` understood) to an image, and returns the image that it pointed to before.
+    ///
+    /// A name with a digest is refused: what a digest names is not for us to say.
+    pub fn tag(&self, image: ImageId, reference: &Reference) -> Result<Option<ImageId>, ImagesError> {
+        if reference.digest().is_some() {
+            return Err(ImagesError::Inconsistent {
+                what: reference.familiar(),
+                why: "a name with a digest cannot be given to an image".to_owned(),
+            });
+        }
+        let reference = reference.clone().with_default_tag();
+        self.store.write(|tx| {
+            if rows::image(tx, image)?.is_none() {
+                return Err(ImagesError::NotFound(image.to_string()));
+            }
+            Ok(rows::set_name(tx, &reference, image, Some(self.store.stamp()))?)
+        })
+    }
+}

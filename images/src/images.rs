@@ -1,0 +1,85 @@
+//! The handle of all images of a store.
+
+use std::sync::{Arc, OnceLock};
+
+use rbuild_cache::blobs::Blobs;
+use rbuild_image::compress::{DecodeLimits, Threads};
+use rbuild_image::distribution::{Client, Registries};
+use rbuild_image::tar::Limits;
+use rbuild_snapshotter::Snapshotter;
+use rbuild_store::{Cancel, Store};
+
+use crate::error::ImagesError;
+
+/// What images are made and fetched with.
+#[derive(Clone)]
+pub struct Options {
+    /// Where images come from.
+    pub registries: Registries,
+    /// The bounds of a layer's tar.
+    pub tar: Limits,
+    /// The bounds of a layer's compression.
+    pub compression: DecodeLimits,
+    /// How many threads compress.
+    pub threads: Threads,
+    /// The wish to stop.
+    pub cancel: Cancel,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            registries: Registries::default(),
+            tar: Limits::default(),
+            compression: DecodeLimits::default(),
+            threads: Threads::available(),
+            cancel: Cancel::never(),
+        }
+    }
+}
+
+/// The images of one store. May be shared by threads.
+pub struct Images {
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) snapshotter: Arc<dyn Snapshotter>,
+    pub(crate) options: Options,
+    /// Made at first use: most commands never speak to a registry.
+    network: OnceLock<Network>,
+}
+
+pub(crate) struct Network {
+    pub(crate) client: Client,
+    pub(crate) runtime: tokio::runtime::Runtime,
+}
+
+impl Images {
+    /// Opens the images of a store; costs nothing.
+    pub fn new(store: &Store, snapshotter: Arc<dyn Snapshotter>, options: Options) -> Self {
+        Self {
+            store: store.clone(),
+            blobs: Blobs::new(store),
+            snapshotter,
+            options,
+            network: OnceLock::new(),
+        }
+    }
+
+    /// Returns the blobs that layers are kept in.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    pub(crate) fn network(&self) -> Result<&Network, ImagesError> {
+        if let Some(network) = self.network.get() {
+            return Ok(network);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| ImagesError::io("start the network runtime", error))?;
+        let client = Client::new(self.options.registries.clone()).map_err(ImagesError::Client)?;
+        // Another thread may have been faster; its network is then the one.
+        Ok(self.network.get_or_init(|| Network { client, runtime }))
+    }
+}

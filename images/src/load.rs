@@ -1,0 +1,211 @@
+//! Images from archives and folders.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::mpsc;
+
+use rbuild_cache::blobs::{Blobs, Expected};
+use rbuild_confined::Root;
+use rbuild_image::archive::{ArchivedImage, BlobSink, Folder, Stored, read_archive, read_layout};
+use rbuild_image::compress::Decoder;
+use rbuild_image::manifest::MediaType;
+use rbuild_model::digest::{BlobDigest, ChainId, ImageId};
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+use rbuild_store::Lease;
+
+use crate::error::ImagesError;
+use crate::images::Images;
+use crate::progress::{LayerState, Progress};
+use crate::pull::parse_config;
+use crate::rows::{self, ImageRow, PackedRow};
+use crate::unpack::PendingLayer;
+
+/// An image that was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedImage {
+    /// The image.
+    pub image: ImageId,
+    /// The names that it got, each with the image that had it before.
+    pub names: Vec<(Reference, Option<ImageId>)>,
+}
+
+/// Puts files of an archive into the store.
+struct Incoming<'a> {
+    blobs: &'a Blobs,
+    lease: &'a Lease,
+}
+
+impl BlobSink for Incoming<'_> {
+    fn store(&mut self, expected: Option<BlobDigest>, contents: &mut dyn Read) -> io::Result<Stored> {
+        let expected = Expected { digest: expected, size: None };
+        let mut writer = self.blobs.ingest(expected).map_err(io::Error::other)?;
+        io::copy(contents, &mut writer)?;
+        let blob = writer.finish(self.lease).map_err(io::Error::other)?;
+        Ok(Stored { digest: blob.digest, size: blob.size })
+    }
+}
+
+/// A folder whose files are opened without following links.
+struct Opened(Root);
+
+impl Folder for Opened {
+    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Read + '_>>> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags};
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let fd = match rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve) {
+            Ok(fd) => fd,
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let file = std::fs::File::from(fd);
+        // A pipe or a device would never end.
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a plain file"));
+        }
+        Ok(Some(Box::new(file)))
+    }
+}
+
+impl Images {
+    /// Loads the images of an archive (`docker save`, OCI), packed in any way; they are on the disk before this
+    /// returns.
+    pub fn load(
+        &self,
+        archive: impl Read,
+        platform: &Platform,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Vec<LoadedImage>, ImagesError> {
+        let mut tar = Decoder::detect(archive, self.options.compression)
+            .map_err(|error| ImagesError::io("read the archive", error))?;
+        let mut sink = Incoming { blobs: &self.blobs, lease };
+        let images = read_archive(&mut tar, self.options.tar, platform, &mut sink)
+            .map_err(|error| ImagesError::Archive(chain_of(&error)))?;
+        self.record_loaded(images, lease, progress)
+    }
+
+    /// Loads the images of a folder that holds an OCI layout; they are on the disk before this returns.
+    pub fn load_layout(
+        &self,
+        folder: &Path,
+        platform: &Platform,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Vec<LoadedImage>, ImagesError> {
+        let root = Root::open(folder)
+            .map_err(|error| ImagesError::Archive(format!("cannot open `{}`: {error}", folder.display())))?;
+        let mut sink = Incoming { blobs: &self.blobs, lease };
+        let images = read_layout(&Opened(root), platform, &mut sink)
+            .map_err(|error| ImagesError::Archive(chain_of(&error)))?;
+        self.record_loaded(images, lease, progress)
+    }
+
+    fn record_loaded(
+        &self,
+        images: Vec<ArchivedImage>,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Vec<LoadedImage>, ImagesError> {
+        let mut loaded = Vec::with_capacity(images.len());
+        for image in images {
+            loaded.push(self.record_one(&image, lease, progress)?);
+        }
+        self.store.promote()?;
+        Ok(loaded)
+    }
+
+    fn record_one(
+        &self,
+        archived: &ArchivedImage,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<LoadedImage, ImagesError> {
+        let image = ImageId::of_config(BlobDigest::of(&archived.config));
+        let what = image.to_string();
+        let config = parse_config(&what, &archived.config)?;
+        let diff_ids = &config.rootfs.diff_ids;
+        if diff_ids.len() != archived.manifest.layers.len() {
+            let why = "its config and its manifest have different numbers of layers".to_owned();
+            return Err(ImagesError::Inconsistent { what, why });
+        }
+        // All names are read before anything is recorded.
+        let names = archived
+            .names
+            .iter()
+            .map(|name| name.parse::<Reference>().map(Reference::with_default_tag))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| ImagesError::Archive(error.to_string()))?;
+        let mut layers = Vec::new();
+        for (descriptor, diff_id) in archived.manifest.layers.iter().zip(diff_ids) {
+            let format = descriptor.media_type.layer_format().ok_or_else(|| ImagesError::Inconsistent {
+                what: what.clone(),
+                why: format!("a layer of the unknown type `{}`", descriptor.media_type),
+            })?;
+            layers.push(PendingLayer { descriptor: descriptor.clone(), format, diff_id: *diff_id });
+        }
+        let base = self.find_chain(diff_ids, lease)?;
+        let present = base.len();
+        for layer in &layers[..present] {
+            progress.layer(layer.descriptor.digest, LayerState::AlreadyExists);
+        }
+        let (sender, arrived) = mpsc::channel();
+        for place in 0..layers.len() - present {
+            // The receiver lives until the end of this function.
+            let _ = sender.send(place);
+        }
+        let base_id = ChainId::of(&diff_ids[..present]);
+        self.unpack(base, base_id, &layers[present..], &arrived, lease, progress)?;
+
+        let row = ImageRow {
+            id: image,
+            config: archived.config.clone(),
+            parent: None,
+            added_at: rows::now_s(),
+            origin: None,
+        };
+        let names = self.store.write(|tx| -> Result<_, ImagesError> {
+            rows::add_image(tx, &row, diff_ids, Some(self.store.stamp()))?;
+            for layer in &layers {
+                let packed = PackedRow {
+                    media_type: layer.descriptor.media_type.as_str().to_owned(),
+                    digest: layer.descriptor.digest,
+                    size: layer.descriptor.size,
+                    origin: None,
+                };
+                rows::add_packed(tx, layer.diff_id, layer.format, &packed)?;
+            }
+            if let Some(bytes) = &archived.manifest_bytes {
+                let media_type =
+                    archived.manifest.media_type.as_ref().map_or(MediaType::OCI_MANIFEST, MediaType::as_str);
+                rows::add_manifest(tx, image, BlobDigest::of(bytes), media_type, bytes)?;
+            }
+            let mut given = Vec::new();
+            for name in &names {
+                // A name that pins a digest says what it names; an archive has no say in that.
+                if name.digest().is_some() {
+                    continue;
+                }
+                let before = rows::set_name(tx, name, image, Some(self.store.stamp()))?;
+                if !given.iter().any(|(other, _)| other == name) {
+                    given.push((name.clone(), before));
+                }
+            }
+            Ok(given)
+        })?;
+        Ok(LoadedImage { image, names })
+    }
+}
+
+/// Joins an error and its sources, for a message that holds no source.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

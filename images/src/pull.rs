@@ -1,0 +1,492 @@
+//! Images from registries.
+
+use std::io::{self, Write as _};
+use std::sync::mpsc;
+use std::thread;
+
+use futures_util::StreamExt as _;
+use rbuild_cache::blobs::{BlobWriter, Expected};
+use rbuild_image::distribution::{Client, ClientError, Fetched, Receiver};
+use rbuild_image::manifest::{Descriptor, Document, Manifest, parse_strict};
+use rbuild_model::digest::{BlobDigest, ChainId, DiffId, ImageId};
+use rbuild_model::image_config::ImageConfig;
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+use rbuild_model::snapshot::Chain;
+use rbuild_store::{Lease, LockClass, LockMode, LockName, Wait};
+
+use crate::error::ImagesError;
+use crate::images::Images;
+use crate::progress::{LayerState, Progress};
+use crate::rows::{self, ImageRow, PackedRow};
+use crate::unpack::PendingLayer;
+
+/// How many layers are fetched at a time.
+const PARALLEL: usize = 4;
+/// How many indexes may stand in one another.
+const MAX_INDEX_DEPTH: usize = 4;
+
+/// When a registry is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// If the image is not here.
+    Missing,
+    /// In any case.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// An image that was pulled.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// The image.
+    pub image: ImageId,
+    /// The digest of the manifest or index that the reference names.
+    pub digest: BlobDigest,
+    /// Whether the name pointed to this image before.
+    pub up_to_date: bool,
+}
+
+/// An image that is ready to be built on or run.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The image.
+    pub image: ImageId,
+    /// The digest of the manifest or index that the reference names, where it is known: what a build is pinned to.
+    pub digest: Option<BlobDigest>,
+    /// The config.
+    pub config: ImageConfig,
+    /// The snapshots of its layers.
+    pub chain: Chain,
+}
+
+/// An image as its registry describes it, before any layer is fetched.
+struct Remote {
+    top: Fetched,
+    /// The manifest, if the reference names an index.
+    chosen: Option<Fetched>,
+    manifest: Manifest,
+    config_bytes: Vec<u8>,
+    config: ImageConfig,
+}
+
+impl Remote {
+    fn manifest_document(&self) -> &Fetched {
+        self.chosen.as_ref().unwrap_or(&self.top)
+    }
+}
+
+impl Images {
+    /// Finds an image for a platform and makes its layers ready, pulling as the policy says.
+    ///
+    /// An image that is here under the name but for another platform is taken for missing.
+    pub fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        policy: PullPolicy,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Resolved, ImagesError> {
+        let reference = reference.clone().with_default_tag();
+        if policy != PullPolicy::Always
+            && let Some(found) = self.resolve_here(&reference, platform, policy, lease, progress)?
+        {
+            return Ok(found);
+        }
+        if policy == PullPolicy::Never {
+            return Err(ImagesError::PullIsOff(reference.familiar()));
+        }
+        let pulled = self.pull(&reference, platform, lease, progress)?;
+        self.ready(pulled.image, Some(pulled.digest), lease, progress)
+    }
+
+    fn resolve_here(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        policy: PullPolicy,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Option<Resolved>, ImagesError> {
+        let found = self.store.read(|tx| -> Result<_, ImagesError> {
+            // A digest decides over a tag.
+            let name = match reference.digest() {
+                Some(digest) => format!("{}@{digest}", reference.name()),
+                None => reference.to_string(),
+            };
+            let Some(image) = rows::named(tx, &name)? else { return Ok(None) };
+            let names = rows::names_of(tx, image)?;
+            let digest =
+                names.iter().filter(|other| other.name() == reference.name()).find_map(Reference::digest);
+            Ok(Some((image, reference.digest().or(digest))))
+        })?;
+        let Some((image, digest)) = found else { return Ok(None) };
+        if !platform.can_run(&self.config(image)?.platform()) {
+            return Ok(None);
+        }
+        match self.ready(image, digest, lease, progress) {
+            Err(ImagesError::Incomplete(_)) if policy == PullPolicy::Missing => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Makes the layers of an image that is here ready: those that lost their trees are unpacked again, and
+    /// fetched again if it is known where from.
+    pub fn ready(
+        &self,
+        image: ImageId,
+        digest: Option<BlobDigest>,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Resolved, ImagesError> {
+        let config = self.config(image)?;
+        let diff_ids = &config.rootfs.diff_ids;
+        let mut chain = self.find_chain(diff_ids, lease)?;
+        if chain.len() < diff_ids.len() {
+            chain = self.restore(image, diff_ids, chain, lease, progress)?;
+        }
+        Ok(Resolved { image, digest, config, chain })
+    }
+
+    fn restore(
+        &self,
+        image: ImageId,
+        diff_ids: &[DiffId],
+        chain: Chain,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Chain, ImagesError> {
+        let mut layers = Vec::new();
+        let mut origin = None;
+        for diff_id in &diff_ids[chain.len()..] {
+            let packed = self.store.read(|tx| rows::packed(tx, *diff_id))?;
+            let row = packed.into_iter().next().ok_or(ImagesError::Incomplete(image))?;
+            let descriptor = Descriptor::new(row.media_type, row.digest, row.size);
+            let format = descriptor.media_type.layer_format().ok_or(ImagesError::Incomplete(image))?;
+            origin = origin.or(row.origin);
+            layers.push(PendingLayer { descriptor, format, diff_id: *diff_id });
+        }
+        let source = origin.and_then(|origin| origin.parse::<Reference>().ok());
+        let chain_id = ChainId::of(&diff_ids[..chain.len()]);
+        self.fetch_and_unpack(source.as_ref(), chain, chain_id, &layers, lease, progress).map_err(|error| {
+            match error {
+                ImagesError::Registry { source, .. } if source.is_not_found() => {
+                    ImagesError::Incomplete(image)
+                }
+                other => other,
+            }
+        })
+    }
+
+    /// Fetches an image for a platform and points its names to it.
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Pulled, ImagesError> {
+        let reference = reference.clone().with_default_tag();
+        let network = self.network()?;
+        let remote = network.runtime.block_on(describe(&network.client, &reference, platform))?;
+        let what = reference.familiar();
+        let diff_ids = remote.config.rootfs.diff_ids.clone();
+        if diff_ids.len() != remote.manifest.layers.len() {
+            return Err(ImagesError::Inconsistent {
+                what,
+                why: format!(
+                    "its config names {} layers and its manifest {}",
+                    diff_ids.len(),
+                    remote.manifest.layers.len()
+                ),
+            });
+        }
+        let mut layers = Vec::new();
+        for (descriptor, diff_id) in remote.manifest.layers.iter().zip(&diff_ids) {
+            let Some(format) = descriptor.media_type.layer_format() else {
+                return Err(ImagesError::Inconsistent {
+                    what,
+                    why: format!("a layer of the unknown type `{}`", descriptor.media_type),
+                });
+            };
+            layers.push(PendingLayer { descriptor: descriptor.clone(), format, diff_id: *diff_id });
+        }
+        if !platform.can_run(&remote.config.platform()) {
+            progress.note(&format!(
+                "image with reference {what} was found but its platform ({}) does not match the specified platform ({platform})",
+                remote.config.platform()
+            ));
+        }
+        let chain = self.find_chain(&diff_ids, lease)?;
+        let present = chain.len();
+        for layer in &layers[..present] {
+            progress.layer(layer.descriptor.digest, LayerState::AlreadyExists);
+        }
+        let chain_id = ChainId::of(&diff_ids[..present]);
+        self.fetch_and_unpack(Some(&reference), chain, chain_id, &layers[present..], lease, progress)?;
+        self.record_pulled(&reference, &remote, &layers)
+    }
+
+    fn record_pulled(
+        &self,
+        reference: &Reference,
+        remote: &Remote,
+        layers: &[PendingLayer],
+    ) -> Result<Pulled, ImagesError> {
+        let image = ImageId::of_config(remote.manifest.config.digest);
+        let origin = reference.name();
+        let row = ImageRow {
+            id: image,
+            config: remote.config_bytes.clone(),
+            parent: None,
+            added_at: rows::now_s(),
+            origin: Some(origin.clone()),
+        };
+        let top = remote.top.digest;
+        let manifest = remote.manifest_document();
+        let stamp = || Some(self.store.stamp());
+        let before = self.store.write(|tx| -> Result<_, ImagesError> {
+            rows::add_image(tx, &row, &remote.config.rootfs.diff_ids, stamp())?;
+            for layer in layers {
+                let packed = PackedRow {
+                    media_type: layer.descriptor.media_type.as_str().to_owned(),
+                    digest: layer.descriptor.digest,
+                    size: layer.descriptor.size,
+                    origin: Some(origin.clone()),
+                };
+                rows::add_packed(tx, layer.diff_id, layer.format, &packed)?;
+            }
+            rows::add_manifest(tx, image, manifest.digest, manifest.media_type.as_str(), &manifest.bytes)?;
+            let by_digest = Reference::clone(reference).without_digest();
+            let by_digest = format!("{}@{top}", by_digest.name());
+            let mut before = None;
+            if let Ok(by_digest) = by_digest.parse() {
+                before = rows::set_name(tx, &by_digest, image, stamp())?;
+            }
+            if reference.tag().is_some() && reference.digest().is_none() {
+                before = rows::set_name(tx, reference, image, stamp())?;
+            }
+            Ok(before)
+        })?;
+        Ok(Pulled { image, digest: top, up_to_date: before == Some(image) })
+    }
+
+    /// Fetches the layers that are not here as blobs, and unpacks all of them on top of a stack.
+    fn fetch_and_unpack(
+        &self,
+        source: Option<&Reference>,
+        base: Chain,
+        base_id: Option<ChainId>,
+        layers: &[PendingLayer],
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Chain, ImagesError> {
+        if layers.is_empty() {
+            return Ok(base);
+        }
+        let (sender, arrived) = mpsc::channel();
+        let (fetched, unpacked) = thread::scope(|scope| {
+            let unpacking =
+                scope.spawn(move || self.unpack(base, base_id, layers, &arrived, lease, progress));
+            let fetched = self.fetch_layers(source, layers, &sender, lease, progress);
+            // Without its sender the other side does not wait for layers that will not come.
+            drop(sender);
+            let unpacked = match unpacking.join() {
+                Ok(unpacked) => unpacked,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            (fetched, unpacked)
+        });
+        // An error of unpacking stops the fetching, so it goes first.
+        let chain = unpacked?;
+        fetched?;
+        chain.ok_or_else(|| ImagesError::Archive("layers are missing".to_owned()))
+    }
+
+    fn fetch_layers(
+        &self,
+        source: Option<&Reference>,
+        layers: &[PendingLayer],
+        arrived: &mpsc::Sender<usize>,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<(), ImagesError> {
+        let digests: Vec<_> = layers.iter().map(|layer| layer.descriptor.digest).collect();
+        let here = self.blobs.find(&digests, lease)?;
+        let mut missing = Vec::new();
+        for (index, (found, layer)) in here.iter().zip(layers).enumerate() {
+            // The row of a blob that was lost is a miss.
+            if found.is_some() && self.blobs.open(layer.descriptor.digest)?.is_some() {
+                progress.layer(layer.descriptor.digest, LayerState::Transferred);
+                if arrived.send(index).is_err() {
+                    return Ok(());
+                }
+            } else {
+                progress.layer(layer.descriptor.digest, LayerState::Waiting);
+                missing.push(index);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let Some(source) = source else {
+            return Err(ImagesError::Archive(
+                "a layer is not here and it is not known where to fetch it".to_owned(),
+            ));
+        };
+        let network = self.network()?;
+        network.runtime.block_on(async {
+            let mut transfers = futures_util::stream::iter(missing)
+                .map(|index| {
+                    let descriptor = &layers[index].descriptor;
+                    async move {
+                        self.fetch_layer(&network.client, source, descriptor, lease, progress)
+                            .await
+                            .map(|()| index)
+                    }
+                })
+                .buffer_unordered(PARALLEL);
+            while let Some(done) = transfers.next().await {
+                // The other side has failed: what it has to say matters more.
+                if arrived.send(done?).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn fetch_layer(
+        &self,
+        client: &Client,
+        source: &Reference,
+        descriptor: &Descriptor,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<(), ImagesError> {
+        let name = LockName::new(LockClass::Blob, descriptor.digest);
+        let scope = self.store.locks().scope();
+        let cancel = self.options.cancel.clone();
+        // Waiting for another process must not hold up the other transfers of this thread.
+        let acquired = tokio::task::spawn_blocking(move || {
+            scope.acquire(&name, LockMode::Exclusive, &Wait::until(&cancel))
+        })
+        .await;
+        let _lock = match acquired {
+            Ok(lock) => lock?,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        };
+        if self.blobs.find(&[descriptor.digest], lease)?.first().is_some_and(Option::is_some)
+            && self.blobs.open(descriptor.digest)?.is_some()
+        {
+            progress.layer(descriptor.digest, LayerState::Transferred);
+            return Ok(());
+        }
+        let mut receiver = Incoming { images: self, descriptor, writer: None, received: 0, progress };
+        client.blob(source, descriptor, &mut receiver).await.map_err(|error| registry(source, error))?;
+        let writer = match receiver.writer {
+            Some(writer) => writer,
+            None => receiver.begin()?,
+        };
+        writer.finish(lease)?;
+        progress.layer(descriptor.digest, LayerState::Transferred);
+        Ok(())
+    }
+}
+
+/// A blob that is being fetched.
+struct Incoming<'a> {
+    images: &'a Images,
+    descriptor: &'a Descriptor,
+    writer: Option<BlobWriter>,
+    received: u64,
+    progress: &'a dyn Progress,
+}
+
+impl Incoming<'_> {
+    fn begin(&self) -> Result<BlobWriter, ImagesError> {
+        let expected = Expected { digest: Some(self.descriptor.digest), size: Some(self.descriptor.size) };
+        Ok(self.images.blobs.ingest(expected)?)
+    }
+}
+
+impl Receiver for Incoming<'_> {
+    fn receive(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.images.options.cancel.is_cancelled() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
+        }
+        if self.writer.is_none() {
+            self.writer = Some(self.begin().map_err(io::Error::other)?);
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.write_all(bytes)?;
+        }
+        self.received += bytes.len() as u64;
+        let state = LayerState::Transferring { current: self.received, total: self.descriptor.size };
+        self.progress.layer(self.descriptor.digest, state);
+        Ok(())
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.writer = None;
+        self.received = 0;
+        Ok(())
+    }
+}
+
+pub(crate) fn registry(reference: &Reference, source: ClientError) -> ImagesError {
+    ImagesError::Registry { what: reference.familiar(), source }
+}
+
+/// Reads a config, strictly.
+pub(crate) fn parse_config(what: &str, bytes: &[u8]) -> Result<ImageConfig, ImagesError> {
+    let value = parse_strict(bytes).map_err(|error| ImagesError::Config(what.to_owned(), error))?;
+    serde_json::from_value(value).map_err(|error| {
+        ImagesError::Config(what.to_owned(), rbuild_image::manifest::JsonError::Syntax(error))
+    })
+}
+
+/// Asks a registry what an image is for a platform: index, manifest, config.
+async fn describe(
+    client: &Client,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Remote, ImagesError> {
+    let top = client.manifest(reference).await.map_err(|error| registry(reference, error))?;
+    let mut chosen: Option<Fetched> = None;
+    let mut depth = 0;
+    let manifest = loop {
+        let document = &chosen.as_ref().unwrap_or(&top).document;
+        match document {
+            Document::Manifest(manifest) => break manifest.clone(),
+            Document::Index(index) => {
+                depth += 1;
+                if depth > MAX_INDEX_DEPTH {
+                    return Err(ImagesError::Inconsistent {
+                        what: reference.familiar(),
+                        why: format!("more than {MAX_INDEX_DEPTH} indexes in one another"),
+                    });
+                }
+                let entry = index
+                    .select(platform)
+                    .map_err(|source| ImagesError::Platform { what: reference.familiar(), source })?;
+                let by_digest = reference.clone().with_digest(entry.digest);
+                let fetched =
+                    client.manifest(&by_digest).await.map_err(|error| registry(reference, error))?;
+                if fetched.bytes.len() as u64 != entry.size {
+                    return Err(ImagesError::Inconsistent {
+                        what: reference.familiar(),
+                        why: format!("the manifest {} has not the size that the index says", entry.digest),
+                    });
+                }
+                chosen = Some(fetched);
+            }
+        }
+    };
+    let config_bytes =
+        client.small_blob(reference, &manifest.config).await.map_err(|error| registry(reference, error))?;
+    let config = parse_config(&reference.familiar(), &config_bytes)?;
+    Ok(Remote { top, chosen, manifest, config_bytes, config })
+}

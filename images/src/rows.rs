@@ -1,0 +1,355 @@
+//! Rows in and out: each function is one statement or a few, inside a transaction of the caller.
+
+use rbuild_image::manifest::LayerFormat;
+use rbuild_image::tar::TAR_VERSION;
+use rbuild_model::digest::{BlobDigest, ChainId, DiffId, ImageId};
+use rbuild_model::reference::Reference;
+use rbuild_model::snapshot::SnapshotId;
+use rbuild_store::{DatabaseError, Stamp};
+use rusqlite::{OptionalExtension as _, Transaction};
+
+pub(crate) type Result<T> = std::result::Result<T, DatabaseError>;
+
+/// An image's row.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageRow {
+    pub(crate) id: ImageId,
+    pub(crate) config: Vec<u8>,
+    pub(crate) parent: Option<ImageId>,
+    pub(crate) added_at: i64,
+    pub(crate) origin: Option<String>,
+}
+
+/// A layer that has a tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerRow {
+    pub(crate) snapshot: SnapshotId,
+    pub(crate) bytes: u64,
+}
+
+/// A packed form of a layer.
+#[derive(Clone, Debug)]
+pub(crate) struct PackedRow {
+    pub(crate) media_type: String,
+    pub(crate) digest: BlobDigest,
+    pub(crate) size: u64,
+    pub(crate) origin: Option<String>,
+}
+
+pub(crate) const fn packed_name(format: LayerFormat) -> &'static str {
+    match format {
+        LayerFormat::Tar => "tar",
+        LayerFormat::Gzip => "gzip",
+        LayerFormat::Zstd => "zstd",
+    }
+}
+
+pub(crate) fn now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+fn to_row(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn image_of_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ImageRow> {
+    Ok(ImageRow {
+        id: ImageId::from_bytes(row.get(0)?),
+        config: row.get(1)?,
+        parent: row.get::<_, Option<[u8; 32]>>(2)?.map(ImageId::from_bytes),
+        added_at: row.get(3)?,
+        origin: row.get(4)?,
+    })
+}
+
+const IMAGE_COLUMNS: &str = "SELECT id, config, parent, added_at, origin FROM images";
+
+pub(crate) fn image(transaction: &Transaction<'_>, id: ImageId) -> Result<Option<ImageRow>> {
+    let mut statement = transaction.prepare_cached(&format!("{IMAGE_COLUMNS} WHERE id = ?1"))?;
+    Ok(statement.query_row([id.as_bytes()], image_of_row).optional()?)
+}
+
+pub(crate) fn images(transaction: &Transaction<'_>) -> Result<Vec<ImageRow>> {
+    let mut statement =
+        transaction.prepare_cached(&format!("{IMAGE_COLUMNS} ORDER BY added_at DESC, number DESC"))?;
+    let rows = statement.query_map([], image_of_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Finds up to two images whose id begins with hex digits.
+pub(crate) fn images_by_prefix(transaction: &Transaction<'_>, prefix: &str) -> Result<Vec<ImageId>> {
+    let mut statement = transaction
+        .prepare_cached("SELECT id FROM images WHERE substr(lower(hex(id)), 1, ?2) = ?1 LIMIT 2")?;
+    let rows = statement
+        .query_map((prefix, to_row(prefix.len() as u64)), |row| row.get(0).map(ImageId::from_bytes))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Records an image; one that is known keeps its row, which loses its stamp if the new one has none.
+pub(crate) fn add_image(
+    transaction: &Transaction<'_>,
+    row: &ImageRow,
+    diff_ids: &[DiffId],
+    stamp: Option<Stamp>,
+) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO images (id, config, parent, added_at, origin, unsynced) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (id) DO UPDATE SET unsynced = CASE WHEN excluded.unsynced IS NULL THEN NULL \
+             ELSE images.unsynced END, origin = coalesce(excluded.origin, images.origin)",
+        )?
+        .execute((
+            row.id.as_bytes(),
+            &row.config,
+            row.parent.map(|parent| *parent.as_bytes()),
+            row.added_at,
+            &row.origin,
+            stamp,
+        ))?;
+    let mut statement = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO image_layers (image, ordinal, chain, diff) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    let mut chain: Option<ChainId> = None;
+    for (ordinal, diff_id) in diff_ids.iter().enumerate() {
+        let next = match chain {
+            Some(below) => below.with(*diff_id),
+            None => ChainId::from_bytes(*diff_id.as_bytes()),
+        };
+        statement.execute((
+            row.id.as_bytes(),
+            to_row(ordinal as u64),
+            next.as_bytes(),
+            diff_id.as_bytes(),
+        ))?;
+        chain = Some(next);
+    }
+    Ok(())
+}
+
+pub(crate) fn remove_image(transaction: &Transaction<'_>, id: ImageId) -> Result<()> {
+    transaction.prepare_cached("DELETE FROM names WHERE image = ?1")?.execute([id.as_bytes()])?;
+    transaction.prepare_cached("DELETE FROM image_layers WHERE image = ?1")?.execute([id.as_bytes()])?;
+    transaction.prepare_cached("DELETE FROM manifests WHERE image = ?1")?.execute([id.as_bytes()])?;
+    transaction.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute([id.as_bytes()])?;
+    transaction
+        .prepare_cached(
+            "DELETE FROM layers WHERE NOT EXISTS (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)",
+        )?
+        .execute([])?;
+    Ok(())
+}
+
+pub(crate) fn children(transaction: &Transaction<'_>, id: ImageId) -> Result<bool> {
+    Ok(transaction
+        .prepare_cached("SELECT 1 FROM images WHERE parent = ?1 LIMIT 1")?
+        .exists([id.as_bytes()])?)
+}
+
+pub(crate) fn layer(transaction: &Transaction<'_>, chain: ChainId) -> Result<Option<LayerRow>> {
+    let mut statement = transaction.prepare_cached("SELECT snapshot, bytes FROM layers WHERE chain = ?1")?;
+    let row = statement.query_row([chain.as_bytes()], |row| {
+        Ok(LayerRow {
+            snapshot: SnapshotId::from_bytes(row.get(0)?),
+            bytes: row.get::<_, i64>(1)?.unsigned_abs(),
+        })
+    });
+    Ok(row.optional()?)
+}
+
+/// Records the tree of a stack; a stack that has one keeps it.
+pub(crate) fn add_layer(
+    transaction: &Transaction<'_>,
+    chain: ChainId,
+    layer: LayerRow,
+    stamp: Option<Stamp>,
+) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO layers (chain, snapshot, bytes, unsynced) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT (chain) DO NOTHING",
+        )?
+        .execute((chain.as_bytes(), layer.snapshot.as_bytes(), to_row(layer.bytes), stamp))?;
+    Ok(())
+}
+
+pub(crate) fn forget_layer(transaction: &Transaction<'_>, chain: ChainId) -> Result<()> {
+    transaction.prepare_cached("DELETE FROM layers WHERE chain = ?1")?.execute([chain.as_bytes()])?;
+    Ok(())
+}
+
+pub(crate) fn diff_id(
+    transaction: &Transaction<'_>,
+    snapshot: SnapshotId,
+    epoch: i64,
+) -> Result<Option<(DiffId, u64)>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT diff, bytes FROM diff_ids WHERE snapshot = ?1 AND tar_version = ?2 AND epoch = ?3",
+    )?;
+    let row = statement.query_row((snapshot.as_bytes(), TAR_VERSION, epoch), |row| {
+        Ok((DiffId::from_bytes(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
+    });
+    Ok(row.optional()?)
+}
+
+pub(crate) fn add_diff_id(
+    transaction: &Transaction<'_>,
+    snapshot: SnapshotId,
+    epoch: i64,
+    diff_id: DiffId,
+    bytes: u64,
+) -> Result<()> {
+    transaction.prepare_cached("INSERT OR REPLACE INTO diff_ids VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
+        snapshot.as_bytes(),
+        TAR_VERSION,
+        epoch,
+        diff_id.as_bytes(),
+        to_row(bytes),
+    ))?;
+    Ok(())
+}
+
+/// Finds the epoch under which the tar of a snapshot has a DiffId.
+pub(crate) fn epoch_of(
+    transaction: &Transaction<'_>,
+    snapshot: SnapshotId,
+    diff_id: DiffId,
+) -> Result<Option<i64>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT epoch FROM diff_ids WHERE snapshot = ?1 AND tar_version = ?2 AND diff = ?3 LIMIT 1",
+    )?;
+    let row = statement.query_row((snapshot.as_bytes(), TAR_VERSION, diff_id.as_bytes()), |row| row.get(0));
+    Ok(row.optional()?)
+}
+
+/// Lists the packed forms of a layer.
+pub(crate) fn packed(transaction: &Transaction<'_>, diff_id: DiffId) -> Result<Vec<PackedRow>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT media_type, digest, size, origin FROM layer_blobs WHERE diff = ?1 ORDER BY packed, digest",
+    )?;
+    let rows = statement.query_map([diff_id.as_bytes()], |row| {
+        Ok(PackedRow {
+            media_type: row.get(0)?,
+            digest: BlobDigest::from_bytes(row.get(1)?),
+            size: row.get::<_, i64>(2)?.unsigned_abs(),
+            origin: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn add_packed(
+    transaction: &Transaction<'_>,
+    diff_id: DiffId,
+    format: LayerFormat,
+    row: &PackedRow,
+) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO layer_blobs (diff, media_type, packed, digest, size, origin) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT DO UPDATE SET origin = coalesce(excluded.origin, layer_blobs.origin)",
+        )?
+        .execute((
+            diff_id.as_bytes(),
+            &row.media_type,
+            packed_name(format),
+            row.digest.as_bytes(),
+            to_row(row.size),
+            &row.origin,
+        ))?;
+    Ok(())
+}
+
+pub(crate) fn add_manifest(
+    transaction: &Transaction<'_>,
+    image: ImageId,
+    digest: BlobDigest,
+    media_type: &str,
+    bytes: &[u8],
+) -> Result<()> {
+    transaction.prepare_cached("INSERT OR IGNORE INTO manifests VALUES (?1, ?2, ?3, ?4)")?.execute((
+        digest.as_bytes(),
+        image.as_bytes(),
+        media_type,
+        bytes,
+    ))?;
+    Ok(())
+}
+
+/// Returns the bytes of the manifests that an image came with or was given.
+pub(crate) fn manifests(transaction: &Transaction<'_>, image: ImageId) -> Result<Vec<Vec<u8>>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT bytes FROM manifests WHERE image = ?1 ORDER BY digest")?;
+    let rows = statement.query_map([image.as_bytes()], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Returns the image that a name points to.
+pub(crate) fn named(transaction: &Transaction<'_>, name: &str) -> Result<Option<ImageId>> {
+    let mut statement = transaction.prepare_cached("SELECT image FROM names WHERE name = ?1")?;
+    let row = statement.query_row([name], |row| row.get(0));
+    Ok(row.optional()?.map(ImageId::from_bytes))
+}
+
+/// Lists the names of an image, tags before digests, each kind by name.
+pub(crate) fn names_of(transaction: &Transaction<'_>, image: ImageId) -> Result<Vec<Reference>> {
+    let mut statement = transaction
+        .prepare_cached("SELECT name FROM names WHERE image = ?1 ORDER BY instr(name, '@') > 0, name")?;
+    let rows = statement.query_map([image.as_bytes()], |row| row.get::<_, String>(0))?;
+    let mut names = Vec::new();
+    for name in rows {
+        names.push(name?.parse().map_err(|error: rbuild_model::reference::ParseReferenceError| {
+            DatabaseError::Damaged { table: "names", why: error.to_string() }
+        })?);
+    }
+    Ok(names)
+}
+
+/// Points a name to an image and returns the image that it pointed to before; an unchanged name is not written.
+pub(crate) fn set_name(
+    transaction: &Transaction<'_>,
+    reference: &Reference,
+    image: ImageId,
+    stamp: Option<Stamp>,
+) -> Result<Option<ImageId>> {
+    let name = reference.to_string();
+    let before = named(transaction, &name)?;
+    if before == Some(image) {
+        if stamp.is_none() {
+            transaction
+                .prepare_cached("UPDATE names SET unsynced = NULL, former = NULL WHERE name = ?1 AND unsynced IS NOT NULL")?
+                .execute([&name])?;
+        }
+        return Ok(before);
+    }
+    // Without a stamp there is nothing to revert to.
+    let former = before.filter(|_| stamp.is_some()).map(|id| *id.as_bytes());
+    transaction
+        .prepare_cached(
+            "INSERT INTO names (name, repository, image, named_at, former, unsynced) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (name) DO UPDATE SET image = excluded.image, named_at = excluded.named_at, \
+             former = CASE WHEN names.unsynced IS NULL THEN excluded.former ELSE names.former END, \
+             unsynced = excluded.unsynced",
+        )?
+        .execute((&name, reference.name(), image.as_bytes(), now_s(), former, stamp))?;
+    Ok(before)
+}
+
+pub(crate) fn remove_name(transaction: &Transaction<'_>, reference: &Reference) -> Result<bool> {
+    let gone =
+        transaction.prepare_cached("DELETE FROM names WHERE name = ?1")?.execute([reference.to_string()])?;
+    Ok(gone > 0)
+}
+
+/// Returns when an image was last named, in seconds.
+pub(crate) fn last_named(transaction: &Transaction<'_>, image: ImageId) -> Result<Option<i64>> {
+    let mut statement = transaction.prepare_cached("SELECT max(named_at) FROM names WHERE image = ?1")?;
+    Ok(statement.query_row([image.as_bytes()], |row| row.get(0))?)
+}
+
+/// Returns another repository of a registry that is known to have a blob.
+pub(crate) fn origins_of_blob(transaction: &Transaction<'_>, digest: BlobDigest) -> Result<Vec<String>> {
+    let mut statement = transaction
+        .prepare_cached("SELECT DISTINCT origin FROM layer_blobs WHERE digest = ?1 AND origin IS NOT NULL")?;
+    let rows = statement.query_map([digest.as_bytes()], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,203 @@
+//! The tables of images, and how they hold on to snapshots and blobs.
+
+use rbuild_store::collect::{Candidate, Collected, Mark, Policy, SweepError, Verdict};
+use rbuild_store::promotion::Listed;
+use rbuild_store::{BootId, DatabaseError, DerivedTable, ObjectKind, Promotable, Schema, Store};
+use rusqlite::Transaction;
+
+/// The tables; every store is opened with them.
+///
+/// ```text
+/// names ──▶ images ──▶ image_layers (ordinal: ChainId) ──▶ layers ──▶ snapshot
+///             ▲                                              │ DiffId
+///         manifests (bytes as they came)                     ▼
+///                                    diff_ids (by snapshot)  layer_blobs ──▶ blob
+/// ```
+pub const SCHEMA: Schema = Schema {
+    name: "images",
+    migrations: &["
+        CREATE TABLE images (
+            number INTEGER PRIMARY KEY,
+            id BLOB NOT NULL UNIQUE,
+            config BLOB NOT NULL,
+            parent BLOB,
+            added_at INTEGER NOT NULL,
+            origin TEXT,
+            unsynced BLOB
+        ) STRICT;
+        CREATE INDEX images_unsynced ON images (number) WHERE unsynced IS NOT NULL;
+
+        CREATE TABLE image_layers (
+            image BLOB NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+            ordinal INTEGER NOT NULL,
+            chain BLOB NOT NULL,
+            diff BLOB NOT NULL,
+            PRIMARY KEY (image, ordinal)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX image_layers_by_chain ON image_layers (chain);
+        CREATE INDEX image_layers_by_diff ON image_layers (diff);
+
+        CREATE TABLE layers (
+            number INTEGER PRIMARY KEY,
+            chain BLOB NOT NULL UNIQUE,
+            snapshot BLOB NOT NULL,
+            bytes INTEGER NOT NULL,
+            unsynced BLOB
+        ) STRICT;
+        CREATE INDEX layers_unsynced ON layers (number) WHERE unsynced IS NOT NULL;
+        CREATE INDEX layers_by_snapshot ON layers (snapshot);
+
+        CREATE TABLE diff_ids (
+            snapshot BLOB NOT NULL,
+            tar_version INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            diff BLOB NOT NULL,
+            bytes INTEGER NOT NULL,
+            PRIMARY KEY (snapshot, tar_version, epoch)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX diff_ids_by_diff ON diff_ids (diff);
+
+        CREATE TABLE layer_blobs (
+            diff BLOB NOT NULL,
+            media_type TEXT NOT NULL,
+            packed TEXT NOT NULL,
+            digest BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            origin TEXT,
+            PRIMARY KEY (diff, packed, digest)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX layer_blobs_by_digest ON layer_blobs (digest);
+
+        CREATE TABLE manifests (
+            digest BLOB PRIMARY KEY,
+            image BLOB NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+            media_type TEXT NOT NULL,
+            bytes BLOB NOT NULL
+        ) STRICT;
+        CREATE INDEX manifests_by_image ON manifests (image);
+
+        CREATE TABLE names (
+            number INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            repository TEXT NOT NULL,
+            image BLOB NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+            named_at INTEGER NOT NULL,
+            former BLOB,
+            unsynced BLOB
+        ) STRICT;
+        CREATE INDEX names_by_image ON names (image);
+        CREATE INDEX names_unsynced ON names (number) WHERE unsynced IS NOT NULL;
+    "],
+    // Names first: a name that reverts must not go with the image that it pointed to.
+    promotable: &[&Names, &DerivedTable("images"), &DerivedTable("layers")],
+};
+
+/// Names keep their former image until promotion, and revert to it if the machine goes down before.
+struct Names;
+
+const NAMES: DerivedTable = DerivedTable("names");
+
+impl Promotable for Names {
+    fn unpromoted(&self, transaction: &Transaction<'_>) -> Result<Vec<Listed>, DatabaseError> {
+        NAMES.unpromoted(transaction)
+    }
+
+    fn promote(&self, transaction: &Transaction<'_>, listed: &[Listed]) -> Result<(), DatabaseError> {
+        NAMES.promote(transaction, listed)?;
+        transaction
+            .prepare_cached("UPDATE names SET former = NULL WHERE unsynced IS NULL AND former IS NOT NULL")?
+            .execute([])?;
+        Ok(())
+    }
+
+    fn undo_other_boots(&self, transaction: &Transaction<'_>, boot: BootId) -> Result<usize, DatabaseError> {
+        let reverted = transaction
+            .prepare_cached(
+                "UPDATE names SET image = former, former = NULL, unsynced = NULL \
+                 WHERE unsynced IS NOT NULL AND substr(unsynced, 1, 16) <> ?1 \
+                 AND former IN (SELECT id FROM images)",
+            )?
+            .execute([boot.as_bytes()])?;
+        Ok(reverted + NAMES.undo_other_boots(transaction, boot)?)
+    }
+}
+
+/// Images as the store's sweep sees them: all that is in them is kept. Images themselves go only when asked to.
+///
+/// Comes before the owners of snapshots and blobs.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageRows;
+
+const IMAGE: ObjectKind = ObjectKind("image");
+
+/// Layers whose blob cannot be had again: no origin, and no snapshot whose tar it is.
+const PRECIOUS_BLOBS: &str = "SELECT layer_blobs.digest FROM layer_blobs \
+    WHERE layer_blobs.origin IS NULL \
+    AND layer_blobs.diff IN (SELECT diff FROM image_layers) \
+    AND NOT EXISTS (SELECT 1 FROM diff_ids WHERE diff_ids.diff = layer_blobs.diff)";
+
+const SNAPSHOTS: &str = "SELECT layers.snapshot FROM layers \
+    WHERE EXISTS (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)";
+
+impl Collected for ImageRows {
+    fn kind(&self) -> ObjectKind {
+        IMAGE
+    }
+
+    fn roots(
+        &self,
+        transaction: &Transaction<'_>,
+        _policy: &Policy,
+        mark: &mut Mark,
+    ) -> Result<(), DatabaseError> {
+        for (kind, text) in [(ObjectKind::SNAPSHOT, SNAPSHOTS), (ObjectKind::BLOB, PRECIOUS_BLOBS)] {
+            let mut statement = transaction.prepare_cached(text)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                mark.keep(kind, &row.get::<_, Vec<u8>>(0)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+
+    fn candidates(&self, _: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
+        Ok(Vec::new())
+    }
+
+    fn condemn(&self, _: &Transaction<'_>, _: &[u8]) -> Result<Verdict, DatabaseError> {
+        Ok(Verdict::Needed)
+    }
+
+    fn needs(
+        &self,
+        transaction: &Transaction<'_>,
+        kind: ObjectKind,
+        object: &[u8],
+    ) -> Result<bool, DatabaseError> {
+        let text = match kind {
+            ObjectKind::SNAPSHOT => format!("{SNAPSHOTS} AND layers.snapshot = ?1"),
+            ObjectKind::BLOB => format!("{PRECIOUS_BLOBS} AND layer_blobs.digest = ?1"),
+            _ => return Ok(false),
+        };
+        Ok(transaction.prepare_cached(&text)?.exists([object])?)
+    }
+
+    fn reclaim(&self, _: &Store, _: &[u8]) -> Result<(), SweepError> {
+        Ok(())
+    }
+
+    fn finish(&self, transaction: &Transaction<'_>) -> Result<(), DatabaseError> {
+        // Layers of no image have lost their reason; their snapshots were or will be swept by their owner.
+        transaction
+            .prepare_cached(
+                "DELETE FROM layers WHERE NOT EXISTS \
+                 (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)",
+            )?
+            .execute([])?;
+        Ok(())
+    }
+}

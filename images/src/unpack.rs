@@ -1,0 +1,198 @@
+//! From blobs to trees: layers are decompressed as soon as they are here, and written in order.
+
+use std::io::{self, Read};
+use std::sync::mpsc;
+use std::thread;
+
+use rbuild_cache::records::remember_snapshots;
+use rbuild_image::hash::HashingReader;
+use rbuild_image::manifest::{Descriptor, LayerFormat};
+use rbuild_model::digest::{ChainId, DiffId};
+use rbuild_model::snapshot::Chain;
+use rbuild_store::{Flight, Lease, LockClass, LockName, ObjectKind, Wait};
+
+use crate::error::ImagesError;
+use crate::images::Images;
+use crate::layers::chain_with;
+use crate::progress::{LayerState, Progress};
+use crate::rows::{self, LayerRow};
+
+/// A layer that is to be unpacked.
+#[derive(Clone, Debug)]
+pub(crate) struct PendingLayer {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) format: LayerFormat,
+    pub(crate) diff_id: DiffId,
+}
+
+/// Bytes of a layer on their way from the thread that decompresses to the one that writes.
+struct Piped {
+    pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+/// The size of a piece, and how many wait at most: 16 MiB a layer.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 64;
+
+impl Read for Piped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len() {
+            match self.pieces.recv() {
+                Ok(piece) => (self.piece, self.at) = (piece?, 0),
+                Err(mpsc::RecvError) => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.piece.len() - self.at);
+        buffer[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+impl Images {
+    /// Unpacks layers on top of a stack as they arrive; `arrived` gives their places in any order, once each.
+    ///
+    /// Returns the whole stack. A sender that goes away early has failed, and its own error tells why.
+    pub(crate) fn unpack(
+        &self,
+        base: Chain,
+        base_id: Option<ChainId>,
+        layers: &[PendingLayer],
+        arrived: &mpsc::Receiver<usize>,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Option<Chain>, ImagesError> {
+        thread::scope(|scope| {
+            let mut ready: Vec<Option<Piped>> = layers.iter().map(|_| None).collect();
+            let mut chain = base;
+            let mut chain_id = base_id;
+            for (index, layer) in layers.iter().enumerate() {
+                let piped = loop {
+                    if let Some(piped) = ready[index].take() {
+                        break piped;
+                    }
+                    let Ok(place) = arrived.recv() else { return Ok(None) };
+                    let (sender, pieces) = mpsc::sync_channel(PIECES);
+                    let arriving = layers[place].clone();
+                    scope.spawn(move || self.decompress(&arriving, &sender));
+                    ready[place] = Some(Piped { pieces, piece: Vec::new(), at: 0 });
+                };
+                progress.layer(layer.descriptor.digest, LayerState::Unpacking);
+                let next = chain_with(chain_id, layer.diff_id);
+                let snapshot = self.unpack_one(&chain, next, layer, piped, lease)?;
+                chain = chain.with(snapshot);
+                chain_id = Some(next);
+                progress.layer(layer.descriptor.digest, LayerState::Complete);
+            }
+            Ok(Some(chain))
+        })
+    }
+
+    /// Decompresses a layer piece by piece; ends early if nobody reads.
+    fn decompress(&self, layer: &PendingLayer, sender: &mpsc::SyncSender<io::Result<Vec<u8>>>) {
+        let decoder = self
+            .blobs
+            .open(layer.descriptor.digest)
+            .map_err(io::Error::other)
+            .and_then(|file| file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)))
+            .and_then(|file| self.decoder(layer.format, file, &layer.descriptor).map_err(io::Error::other));
+        let mut decoder = match decoder {
+            Ok(decoder) => decoder,
+            Err(error) => {
+                let _ = sender.send(Err(error));
+                return;
+            }
+        };
+        loop {
+            let mut piece = vec![0; PIECE];
+            let mut filled = 0;
+            let failure = loop {
+                match decoder.read(&mut piece[filled..]) {
+                    Ok(0) => break None,
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => break Some(error),
+                }
+                if filled == piece.len() {
+                    break None;
+                }
+            };
+            piece.truncate(filled);
+            let ended = filled < PIECE;
+            if filled > 0 && sender.send(Ok(piece)).is_err() {
+                return;
+            }
+            if let Some(error) = failure {
+                let _ = sender.send(Err(error));
+                return;
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    /// Writes the tree of one layer, unless somebody else does so at this moment.
+    fn unpack_one(
+        &self,
+        below: &Chain,
+        chain: ChainId,
+        layer: &PendingLayer,
+        piped: Piped,
+        lease: &Lease,
+    ) -> Result<rbuild_model::snapshot::SnapshotId, ImagesError> {
+        let scope = self.store.locks().scope();
+        let name = LockName::new(LockClass::Unpack, chain);
+        let look = || -> Result<_, ImagesError> {
+            let found = self.store.write(|tx| -> Result<_, ImagesError> {
+                let Some(found) = rows::layer(tx, chain)? else { return Ok(None) };
+                lease.protect(tx, &[(ObjectKind::SNAPSHOT, found.snapshot.as_bytes())])?;
+                Ok(Some(found.snapshot))
+            })?;
+            Ok(found.filter(|snapshot| self.snapshotter.contains(*snapshot)))
+        };
+        let made = scope.single_flight(&name, &Wait::until(&self.options.cancel), look, |_| {
+            let digest = layer.descriptor.digest;
+            let mut tar = HashingReader::new(piped);
+            let (active, _extracted) = self
+                .snapshotter
+                .apply(below, &mut tar, self.options.tar)
+                .map_err(|error| ImagesError::Tree(digest.to_string(), error))?;
+            let summary = tar.summary();
+            if summary.diff_id() != layer.diff_id {
+                self.discard(active);
+                return Err(ImagesError::WrongDiffId {
+                    layer: digest,
+                    expected: layer.diff_id,
+                    found: summary.diff_id(),
+                });
+            }
+            let id = active.id();
+            // Leased before it is there, so that no sweep takes it in between.
+            self.store.write(|tx| lease.protect(tx, &[(ObjectKind::SNAPSHOT, id.as_bytes())]))?;
+            let snapshot = self
+                .snapshotter
+                .commit(active)
+                .map_err(|error| ImagesError::Tree(digest.to_string(), error))?;
+            self.store.write(|tx| -> Result<_, ImagesError> {
+                let format = self.snapshotter.format();
+                remember_snapshots(tx, &[snapshot], format, Some(summary.size), self.store.stamp())?;
+                // A row whose tree is gone gives way.
+                rows::forget_layer(tx, chain)?;
+                let row = LayerRow { snapshot, bytes: summary.size };
+                rows::add_layer(tx, chain, row, Some(self.store.stamp()))?;
+                Ok(snapshot)
+            })
+        })?;
+        Ok(match made {
+            Flight::Found(snapshot) | Flight::Made(snapshot) => snapshot,
+        })
+    }
+
+    /// Throws away what is not wanted; what cannot be thrown away is found by the store's own sweep.
+    fn discard(&self, active: rbuild_snapshotter::Active) {
+        let _ = self.snapshotter.discard(active);
+    }
+}
