@@ -34,17 +34,30 @@ pub(super) struct Attributes {
     /// Without one, the time is left alone.
     mtime: Option<Time>,
     xattrs: Vec<Xattr>,
+    /// Whether a directory was only copied up to hold something: the archive has no entry for it.
+    pub(super) carrier: bool,
 }
 
 impl Attributes {
     /// What a directory has that no entry describes.
     pub(super) fn implied(mtime: Option<Time>) -> Self {
-        Self { owner: Owner::ROOT, mode: 0o755, mtime, xattrs: Vec::new() }
+        Self { owner: Owner::ROOT, mode: 0o755, mtime, xattrs: Vec::new(), carrier: false }
     }
 
     /// What an object of a lower layer has.
     pub(super) fn of(meta: &Metadata) -> Self {
-        Self { owner: meta.owner, mode: meta.mode, mtime: Some(meta.mtime), xattrs: Vec::new() }
+        Self {
+            owner: meta.owner,
+            mode: meta.mode,
+            mtime: Some(meta.mtime),
+            xattrs: Vec::new(),
+            carrier: false,
+        }
+    }
+
+    /// What a directory has that is copied up.
+    pub(super) fn carrier(meta: &Metadata) -> Self {
+        Self { carrier: true, ..Self::of(meta) }
     }
 }
 
@@ -61,6 +74,7 @@ impl Extractor {
             mode: entry.mode,
             mtime: Some(Time { seconds: entry.mtime.seconds, nanos: entry.mtime.nanoseconds }),
             xattrs,
+            carrier: false,
         }
     }
 
@@ -97,7 +111,9 @@ impl Extractor {
         let Some(marks) = self.marks else { return Ok(()) };
         let path = self.trail_path().join(name);
         let dir = open_subdir(self.here()?, name).map_err(|errno| io("open", &path, errno))?;
-        xattr::set(&dir, marks.opaque.as_bytes(), b"y").map_err(|errno| io("mark as opaque", &path, errno))
+        xattr::set(&dir, marks.opaque.as_bytes(), b"y")
+            .map_err(|errno| io("mark as opaque", &path, errno))?;
+        self.forget_whiteouts(dir, &path)
     }
 
     /// Makes anything but a directory or a hard link.
@@ -182,7 +198,7 @@ impl Extractor {
         path: &Path,
         fresh: Fresh,
     ) -> Result<()> {
-        let Attributes { owner, mode, mtime, xattrs } = attributes;
+        let Attributes { owner, mode, mtime, xattrs, carrier: _ } = attributes;
         let own = fresh == Fresh::Yes && self.private && self.as_root;
         if !(own && *owner == Owner::ROOT) {
             rustix::fs::fchown(file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))
@@ -214,7 +230,7 @@ impl Extractor {
         path: &Path,
         kind: Kind,
     ) -> Result<()> {
-        let Attributes { owner, mode, mtime, xattrs } = attributes;
+        let Attributes { owner, mode, mtime, xattrs, carrier: _ } = attributes;
         self.extracted.dropped_attributes += xattrs.len() as u64;
         let dir = self.here()?;
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));

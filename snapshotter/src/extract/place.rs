@@ -157,7 +157,7 @@ impl Extractor {
             let dir = self.upper.resolve_nofollow(&parent)?;
             rustix::fs::mkdirat(&dir, &level.name, Mode::RWXU)
                 .map_err(|errno| io("make directory", &path, errno))?;
-            self.dirs.insert(path.clone(), Attributes::of(&Metadata::from_stat(&stat)));
+            self.dirs.insert(path.clone(), Attributes::carrier(&Metadata::from_stat(&stat)));
             level.layers.insert(0, 0);
         }
         Ok(())

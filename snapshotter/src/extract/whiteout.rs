@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 
 use super::place::Missing;
 use super::{ExtractError, Extractor, Result, Whiteouts, io};
-use crate::merged::Found;
+use crate::merged::{Found, is_whiteout};
 
 impl Extractor {
     /// Does what the entry says if it is a whiteout; says whether it is one.
@@ -58,9 +59,59 @@ impl Extractor {
                 rustix::fs::mknodat(self.here()?, name, FileType::CharacterDevice, mode, 0)
                     .map_err(|errno| io("make whiteout", &path, errno))
             }
-            Some(meta) if meta.is_dir() && matches!(below, Found::Directory { .. }) => self.make_opaque(name),
+            Some(meta) if meta.is_dir() && matches!(below, Found::Directory { .. }) => {
+                self.make_opaque(name)?;
+                self.take_empty_carrier_away(name, &path)
+            }
             Some(_) => Ok(()),
         }
+    }
+
+    /// Replaces a directory by a whiteout if it was only there to hold whiteouts.
+    fn take_empty_carrier_away(&mut self, name: &OsStr, path: &Path) -> Result<()> {
+        if !self.dirs.get(path).is_some_and(|attributes| attributes.carrier) {
+            return Ok(());
+        }
+        match rustix::fs::unlinkat(self.here()?, name, AtFlags::REMOVEDIR) {
+            Ok(()) => {
+                self.dirs.remove(path);
+                self.take_away(name)
+            }
+            Err(Errno::NOTEMPTY) => Ok(()),
+            Err(errno) => Err(io("remove", path, errno)),
+        }
+    }
+
+    /// Removes the whiteouts in a directory that has become opaque, and the directories that only held them: nothing is
+    /// left for them to hide, and overlayfs lists a whiteout in a directory that it does not merge.
+    pub(super) fn forget_whiteouts(&mut self, dir: OwnedFd, base: &Path) -> Result<()> {
+        let mut walk = Walk::within_mount(dir)?;
+        while let Some(step) = walk.next()? {
+            let path = base.join(walk.path());
+            let name = walk.path().file_name().expect("every step has a name").to_owned();
+            match step {
+                Step::Leave => {
+                    if !self.dirs.get(&path).is_some_and(|attributes| attributes.carrier) {
+                        continue;
+                    }
+                    match rustix::fs::unlinkat(walk.dir(), &name, AtFlags::REMOVEDIR) {
+                        Ok(()) => drop(self.dirs.remove(&path)),
+                        Err(Errno::NOTEMPTY) => {}
+                        Err(errno) => return Err(io("remove", &path, errno)),
+                    }
+                }
+                Step::Entry(_) => {
+                    let meta = walk.metadata()?;
+                    if meta.is_dir() {
+                        walk.enter()?;
+                    } else if is_whiteout(&meta) {
+                        rustix::fs::unlinkat(walk.dir(), &name, AtFlags::empty())
+                            .map_err(|errno| io("remove whiteout", &path, errno))?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes everything that the layers below have in the current directory away.
@@ -105,7 +156,7 @@ impl Extractor {
 }
 
 /// Removes what lies below `dir` and is not among those to keep; what is kept keeps all directories above it.
-fn remove_unless(dir: std::os::fd::OwnedFd, base: &Path, keep: &HashSet<PathBuf>) -> Result<()> {
+fn remove_unless(dir: OwnedFd, base: &Path, keep: &HashSet<PathBuf>) -> Result<()> {
     let mut walk = Walk::within_mount(dir)?;
     while let Some(step) = walk.next()? {
         let Step::Entry(entry) = step else { continue };

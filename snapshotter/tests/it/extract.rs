@@ -58,6 +58,12 @@ fn layers_merge() {
         (&[&["f d/a=1"], &["o d"], &["f d/b=3"]], &["d dir", "d/b file 3"]),
         (&[&["f a=1"], &["w none", "w no/ne", "o none"]], &["a file 1"]),
         (&[&["f a=1"], &["f .wh..wh.plnk/1=x", "f .wh..wh.aufs=x"]], &["a file 1"]),
+        (&[&["f a/x=1", "f a/s/y=1"], &["w a/x", "w a/s/y", "o a"]], &["a dir"]),
+        (&[&["f a/x=1", "f a/s/y=1"], &["w a/x", "w a/s/y", "w a"]], &[]),
+        (
+            &[&["f a/x=1", "f a/s/y=1"], &["w a/s/y", "f a/s/z=2", "w a"]],
+            &["a dir", "a/s dir", "a/s/z file 2"],
+        ),
         // One kind onto another.
         (&[&["f a=1"], &["d a", "f a/b=2"]], &["a dir", "a/b file 2"]),
         (&[&["f a/b=1"], &["f a=2"]], &["a file 2"]),
