@@ -303,7 +303,13 @@ impl Compiler {
                 "proc" => ScriptSource::Proc,
                 "cgroup" | "cgroup2" => cgroup::visible(),
                 "tmpfs" => ScriptSource::New { kind: NewFilesystem::Tmpfs, options: data },
-                "devpts" => ScriptSource::New { kind: NewFilesystem::Devpts, options: data },
+                "devpts" => {
+                    let mut options = data;
+                    // A group that does not exist here would make the mount fail.
+                    let mapped = |value: &str| value.parse().is_ok_and(crate::rootless::is_group_mapped);
+                    options.retain(|(key, value)| key != "gid" || value.as_deref().is_none_or(mapped));
+                    ScriptSource::New { kind: NewFilesystem::Devpts, options }
+                }
                 "mqueue" => ScriptSource::New { kind: NewFilesystem::Mqueue, options: data },
                 "sysfs" => ScriptSource::New { kind: NewFilesystem::Sysfs, options: data },
                 other => return Err(OrderError::Unsupported { field: "mounts.type", value: other.to_owned() }),

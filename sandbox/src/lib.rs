@@ -15,6 +15,7 @@ pub mod limits;
 pub mod mounts;
 mod options;
 mod order;
+pub mod probe;
 pub mod profile;
 pub mod rootless;
 mod running;

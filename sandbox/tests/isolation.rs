@@ -10,6 +10,7 @@ mod isolation {
     pub(crate) mod guest;
     pub(crate) mod house;
     pub(crate) mod resources;
+    pub(crate) mod rootless;
     pub(crate) mod running;
     pub(crate) mod timing;
     pub(crate) mod tree;
@@ -19,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use isolation::house::{House, Traces};
-use isolation::{attacks, guest, resources, running, timing, tree};
+use isolation::{attacks, guest, resources, rootless, running, timing, tree};
 
 /// A scenario: its name says what must hold.
 type Scenario = (&'static str, fn(&House));
@@ -33,10 +34,11 @@ fn main() -> ExitCode {
         Some("guest") => return guest::run(&arguments[1..]),
         Some("hold") => return running::hold(),
         Some("time") => return timing::run(),
+        Some("rootless") => return rootless::run(),
         _ => {}
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let all: Vec<Scenario> = [running::ALL, tree::ALL, attacks::ALL, resources::ALL].concat();
+    let all: Vec<Scenario> = [running::ALL, tree::ALL, attacks::ALL, resources::ALL, rootless::ALL].concat();
     let chosen: Vec<&Scenario> = all.iter().filter(|(name, _)| filter.is_none_or(|part| name.contains(part.as_str()))).collect();
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: {} scenarios of the sandbox need root", chosen.len());

@@ -84,6 +84,11 @@ impl CgroupError {
     }
 }
 
+/// Tries whether device programs can be loaded.
+pub(crate) fn try_device_program() -> io::Result<()> {
+    crate::sys::load_device_program(&devices::program(&devices::default_rules())).map(drop)
+}
+
 /// Returns what a cgroup namespace of this machine shows.
 pub(crate) fn visible() -> ScriptSource {
     Layout::shared().visible()

@@ -30,9 +30,11 @@ const MASKED_PATHS: [&str; 13] = [
 pub(super) const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Kernel parameters of every network namespace of a container's own.
-pub(super) const NETWORK_SYSCTLS: [(&str, &str); 2] =
-    [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")];
+/// In network namespaces of their own, programs of ordinary users may listen on any port.
+pub(super) const UNPRIVILEGED_PORTS: (&str, &str) = ("net.ipv4.ip_unprivileged_port_start", "0");
+
+/// And everybody may send pings without rights for raw sockets.
+pub(super) const PING_GROUPS: (&str, &str) = ("net.ipv4.ping_group_range", "0 2147483647");
 
 /// Returns the paths to mask, one for each processor among them.
 pub(super) fn masked_paths() -> Vec<String> {

@@ -293,7 +293,12 @@ fn spec(options: Options) -> Result<Spec, ProfileError> {
         });
     let mut parameters: HashMap<String, String> = HashMap::new();
     if !host_namespaces.network {
-        parameters.extend(defaults::NETWORK_SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let (ports, ping) = (defaults::UNPRIVILEGED_PORTS, defaults::PING_GROUPS);
+        parameters.insert(ports.0.to_owned(), ports.1.to_owned());
+        // The groups of the range must exist, which they do not in a user namespace.
+        if crate::rootless::in_initial_user_namespace() {
+            parameters.insert(ping.0.to_owned(), ping.1.to_owned());
+        }
     }
     parameters.extend(sysctls);
     linux.set_sysctl(Some(parameters));

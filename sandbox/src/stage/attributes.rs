@@ -37,12 +37,12 @@ pub(super) fn bound(bounding: u64) -> Act {
 }
 
 /// Becomes the program's user; capabilities survive until [`grant`].
-pub(super) fn become_user(program: &ScriptProgram) -> Act {
+pub(super) fn become_user(program: &ScriptProgram, setgroups_denied: bool) -> Act {
     rustix::thread::set_keep_capabilities(true).doing(|| "keep capabilities".to_owned())?;
     let groups: Vec<Gid> = program.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
     match rustix::thread::set_thread_groups(&groups) {
-        // Denied for good in a user namespace with a single id; the groups there were are unmapped.
-        Err(Errno::PERM) if groups.is_empty() => {}
+        // Denied for good in a user namespace with a single id; what groups there were are not mapped.
+        Err(Errno::PERM) if setgroups_denied => {}
         Err(Errno::INVAL) => return unmapped("groups", &format!("{:?}", program.groups)),
         result => result.doing(|| format!("set the groups {:?}", program.groups))?,
     }

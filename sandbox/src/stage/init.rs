@@ -54,6 +54,10 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
     masks::mask(&script.masked, &tree)?;
     seal_mounts(&script, &root)?;
     let null = devices::null(&tree);
+    let setgroups_denied = setgroups_denied(&parked);
+    if setgroups_denied && !script.program.groups.is_empty() {
+        notes.push("no supplementary groups: this user namespace has a single user".to_owned());
+    }
     let stubs = tree.into_stubs();
 
     rustix::process::umask(Mode::from_raw_mode(program.umask));
@@ -71,7 +75,7 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
     place_stdio(program, &cargo, terminal.as_ref(), null)?;
     let entered = enter_folder(&program.cwd);
     attributes::bound(program.capabilities.bounding)?;
-    attributes::become_user(program)?;
+    attributes::become_user(program, setgroups_denied)?;
     if let Err(Errno::ACCESS | Errno::PERM) = entered {
         // Folders of a network file system may be open to the user only.
         enter_folder(&program.cwd).doing(|| format!("enter the working folder `{}`", program.cwd))?;
@@ -116,6 +120,13 @@ fn set_oom_score(script: &Script, parked: &Parked) -> Act {
     let file = proc_file(parked, "self/oom_score_adj", OFlags::WRONLY).doing(act)?;
     rustix::io::write(&file, value.to_string().as_bytes()).doing(act)?;
     Ok(())
+}
+
+/// Tells whether the user namespace forbids changes of supplementary groups.
+fn setgroups_denied(parked: &Parked) -> bool {
+    let mut text = [0; 8];
+    let read = proc_file(parked, "self/setgroups", OFlags::RDONLY).and_then(|file| rustix::io::read(&file, &mut text));
+    read.is_ok_and(|count| text[..count].starts_with(b"deny"))
 }
 
 /// Opens a file of our own procfs; nothing mounted over it, no link in it is followed.
