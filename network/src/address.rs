@@ -191,6 +191,15 @@ pub fn default_pools() -> Vec<Pool> {
     ]
 }
 
+/// The pools for the steps of builds: small subnets from the far end of the ranges, so that many stores on one
+/// machine (those of its tests, say) take nothing from the networks of projects.
+pub fn step_pools() -> Vec<Pool> {
+    let mut pools = default_pools();
+    pools.reverse();
+    pools.retain(|pool| pool.range.length <= 14);
+    pools.iter().map(|pool| Pool { prefix: 24, ..*pool }).collect()
+}
+
 /// Chooses the first subnet of the pools that shares no address with those in use.
 pub fn choose_subnet(pools: &[Pool], in_use: &[AddressRange]) -> Option<Subnet> {
     pools

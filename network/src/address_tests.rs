@@ -48,6 +48,13 @@ fn the_first_free_subnet_is_chosen() {
 }
 
 #[test]
+fn steps_take_little_and_from_the_far_end() {
+    assert_eq!(choose_subnet(&step_pools(), &[]), Some(subnet("172.28.0.0/24")));
+    let used = [AddressRange::new(Ipv4Addr::new(172, 28, 0, 0), 14)];
+    assert_eq!(choose_subnet(&step_pools(), &used), Some(subnet("172.24.0.0/24")));
+}
+
+#[test]
 fn a_vpn_that_takes_a_private_range_is_stepped_over() {
     let used = [AddressRange::new(Ipv4Addr::new(172, 16, 0, 0), 12)];
     assert_eq!(choose_subnet(&default_pools(), &used), Some(subnet("192.168.0.0/20")));

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Mac, Pool, Subnet, default_pools};
+use crate::address::{Mac, Pool, Subnet, default_pools, step_pools};
 use crate::error::Error;
 use crate::firewall::Warning;
 use crate::link::LinkName;
@@ -113,7 +113,7 @@ impl NetworkSpec {
 
     /// The network of the steps of builds: out, but not to each other.
     pub fn for_steps(id: NetworkId) -> Self {
-        Self { isolation: PortIsolation::Isolated, ..Self::new(id) }
+        Self { isolation: PortIsolation::Isolated, pools: step_pools(), ..Self::new(id) }
     }
 }
 

@@ -20,7 +20,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use tempfile::TempDir;
 
-use crate::leaks::Leaks;
+use crate::leaks::{self, Leaks};
 use crate::text;
 
 /// Makes a context for the program that belongs to the calling tests.
@@ -31,7 +31,11 @@ macro_rules! context {
     };
 }
 
-/// A place of its own for the program. Its folder goes with it.
+/// Where root's runtime folders are, one for each store.
+const ROOTS_RUNTIME: &str = "/run/rbuild";
+
+/// A place of its own for the program. Its folder goes with it, and so does what the store keeps in the kernel
+/// between two commands (a test that wants nothing to be kept asks [`TestContext::leaks`]).
 #[derive(Debug)]
 pub struct TestContext {
     program: PathBuf,
@@ -52,7 +56,6 @@ impl TestContext {
         }
         for (name, value) in [
             ("RBUILD_ROOT", context.root().into_os_string()),
-            ("RBUILD_RUNTIME", context.runtime().into_os_string()),
             ("XDG_RUNTIME_DIR", context.runtime().into_os_string()),
             ("HOME", context.home().into_os_string()),
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
@@ -75,7 +78,7 @@ impl TestContext {
         self.folder().join("store")
     }
 
-    /// What must not survive a reboot.
+    /// What must not survive a reboot, unless root calls the program: then it is in `/run/rbuild`, by the store's id.
     pub fn runtime(&self) -> PathBuf {
         self.folder().join("run")
     }
@@ -145,6 +148,24 @@ impl TestContext {
         }
         text::steady(&text)
     }
+}
+
+impl Drop for TestContext {
+    fn drop(&mut self) {
+        let Some(store8) = self.store8() else { return };
+        // All of it may be gone already, or never have been there.
+        for link in leaks::links(&store8) {
+            quietly("ip", &["link", "delete", &link]);
+        }
+        for family in leaks::rules(&store8).iter().filter_map(|table| table.split(' ').nth(1)) {
+            quietly("nft", &["delete", "table", family, &format!("rbuild_{store8}")]);
+        }
+        let _ = fs::remove_dir_all(Path::new(ROOTS_RUNTIME).join(store8));
+    }
+}
+
+fn quietly(program: &str, arguments: &[&str]) {
+    let _ = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 /// A call of the program that has not begun.
@@ -265,7 +286,6 @@ mod tests {
             "ONE",
             "PATH",
             "RBUILD_ROOT",
-            "RBUILD_RUNTIME",
             "RUST_BACKTRACE",
             "TZ",
             "XDG_RUNTIME_DIR",

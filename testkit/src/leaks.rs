@@ -94,7 +94,7 @@ fn processes(folder: &Path) -> Vec<String> {
     found
 }
 
-fn links(store8: &str) -> Vec<String> {
+pub(crate) fn links(store8: &str) -> Vec<String> {
     let prefix = format!("rb{store8}");
     let names = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
