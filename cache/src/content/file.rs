@@ -210,12 +210,13 @@ fn mark_by_file(dir: BorrowedFd<'_>) -> Option<Time> {
 
 /// Takes the time from the clock that file systems stamp with, rounded down to the coarsest step that one keeps.
 fn mark_by_clock() -> Time {
-    let now = now();
-    Time { seconds: now.seconds - now.seconds.rem_euclid(2), nanos: 0 }
+    let seconds = rustix::time::clock_gettime(ClockId::RealtimeCoarse).tv_sec;
+    Time { seconds: seconds - seconds.rem_euclid(2), nanos: 0 }
 }
 
-/// Returns the time as file systems stamp with.
+/// Returns the time, which no file has a later one than. The coarse clock will not do: a file system with
+/// multi-grain times (Linux 6.13) is at times ahead of it, within a tick.
 pub(crate) fn now() -> Time {
-    let now = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
+    let now = rustix::time::clock_gettime(ClockId::Realtime);
     Time { seconds: now.tv_sec, nanos: u32::try_from(now.tv_nsec).unwrap_or(0) }
 }

@@ -48,3 +48,6 @@ pub use node::{Content, FileDigest, FileFacts, TREE_VERSION, TreeEntry, TreeNode
 pub use scan::{ContextScan, IndexSaved, ScanEffort};
 pub use select::{Matched, SelectionHash};
 pub use source::TreeSource;
+
+#[cfg(test)]
+mod tests;
