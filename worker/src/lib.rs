@@ -1,1 +1,36 @@
 //! Drives builds: questions, pins, solve, commit, export.
+//!
+//! [`Worker`] is put together once a process; [`Worker::build`] takes one [`BuildRequest`] from text to result, asking a
+//! [`Client`] for what only the caller has. What happens on the way is told as events.
+//!
+//! | Module | What it does |
+//! |---|---|
+//! | [`build`] | one build, in order |
+//! | `answer` | answers the front end's questions |
+//! | [`drive`] | the loop around the solver, and its threads |
+//! | `runner`, `ops`, `mounts`, `network` | one step: lock, look again, do, commit, remember |
+//! | `context` | the client's folders |
+//! | `exporters` | what becomes of the result |
+
+mod agent;
+mod answer;
+pub mod build;
+pub mod cancel;
+mod context;
+pub mod drive;
+pub mod error;
+pub mod exporters;
+mod mounts;
+pub mod network;
+mod ops;
+mod output;
+pub mod request;
+mod runner;
+mod tasks;
+mod worker;
+
+pub use build::{Built, BuiltPlatform};
+pub use cancel::Cancel;
+pub use error::{BuildError, StepError};
+pub use request::{BuildRequest, Client, ClientError, Export, LocalTree};
+pub use worker::{Parts, Worker};

@@ -1,0 +1,153 @@
+//! Answers what the front end asks: what image names and named contexts stand for.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use rbuild_frontend::lower::{Answer, Asked, ImageAnswer, Question};
+use rbuild_images::{LayerState, Progress, PullPolicy as ImagePullPolicy};
+use rbuild_model::digest::{BlobDigest, ChainId};
+use rbuild_model::event::{Event, Unit};
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+use rbuild_model::snapshot::Chain;
+use rbuild_model::step::{ImagePin, ImageSource, LocalSource, Source};
+
+use crate::build::finish;
+use crate::cancel::Cancel;
+use crate::error::{BuildError, StepError};
+use crate::request::{BuildRequest, NamedContext, PullPolicy};
+use crate::tasks::{Task, Tasks};
+use crate::worker::Worker;
+
+/// Answers one question.
+pub(crate) fn answer(
+    worker: &Worker,
+    request: &BuildRequest,
+    asked: &Asked,
+    tasks: &Tasks,
+    cancel: &Cancel,
+) -> Result<Answer, BuildError> {
+    match &asked.question {
+        Question::Image { reference, platform, any_platform: _ } => {
+            image(worker, request, asked, reference, platform, tasks, cancel)
+        }
+        Question::Context { name, platform } => match request.contexts.get(name) {
+            Some(NamedContext::Local) => Ok(Answer::Tree(Source::Local(LocalSource { name: name.clone() }))),
+            Some(NamedContext::Scratch) => Ok(Answer::Tree(Source::Scratch)),
+            Some(NamedContext::Image(reference)) => {
+                image(worker, request, asked, reference, platform, tasks, cancel)
+            }
+            None => Err(BuildError::Unsupported { what: format!("the named context {name}") }),
+        },
+    }
+}
+
+fn image(
+    worker: &Worker,
+    request: &BuildRequest,
+    asked: &Asked,
+    reference: &Reference,
+    platform: &Platform,
+    tasks: &Tasks,
+    cancel: &Cancel,
+) -> Result<Answer, BuildError> {
+    let task = tasks.begin(format!("[internal] load metadata for {reference}"));
+    let progress = PullProgress::new(&task, tasks);
+    let policy = match request.pull {
+        PullPolicy::Missing => ImagePullPolicy::Missing,
+        PullPolicy::Always => ImagePullPolicy::Always,
+        PullPolicy::Never => ImagePullPolicy::Never,
+    };
+    let resolved = worker.resolve(reference, platform, policy, &progress);
+    drop(progress);
+    finish(task, &resolved);
+    if cancel.is_cancelled() {
+        return Err(BuildError::Cancelled);
+    }
+    let resolved = resolved.map_err(|source| BuildError::Resolve {
+        name: reference.familiar(),
+        location: Some(asked.location.clone()),
+        help: asked.near.as_ref().map(|near| format!("did you mean the stage {near}?")),
+        source: source.into(),
+    })?;
+    let pin = ImagePin {
+        manifest: resolved.digest,
+        image: resolved.image,
+        chain: ChainId::of(&resolved.config.rootfs.diff_ids),
+    };
+    Ok(Answer::Image(Box::new(ImageAnswer {
+        name: reference.to_string(),
+        pin,
+        platform: resolved.config.platform(),
+        config: resolved.config,
+    })))
+}
+
+impl Worker {
+    fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        policy: ImagePullPolicy,
+        progress: &dyn Progress,
+    ) -> Result<rbuild_images::Resolved, rbuild_images::ImagesError> {
+        let lease = self.lease()?;
+        self.images.resolve(reference, platform, policy, lease, progress)
+    }
+
+    /// Makes the layers of a pinned image ready.
+    pub(crate) fn image_chain(
+        &self,
+        source: &ImageSource,
+        task: &Task,
+        cancel: &Cancel,
+    ) -> Result<Chain, StepError> {
+        let progress = PullProgress { task, tasks: None, sizes: Mutex::default() };
+        if cancel.is_cancelled() {
+            return Err(StepError::Cancelled);
+        }
+        self.images
+            .ready(source.pin.image, source.pin.manifest, self.lease()?, &progress)
+            .map(|resolved| resolved.chain)
+            .map_err(|error| StepError::Image { name: source.name.clone(), source: error.into() })
+    }
+}
+
+/// Tells how far the layers of an image are.
+struct PullProgress<'a> {
+    task: &'a Task,
+    tasks: Option<&'a Tasks>,
+    sizes: Mutex<HashMap<BlobDigest, u64>>,
+}
+
+impl<'a> PullProgress<'a> {
+    fn new(task: &'a Task, tasks: &'a Tasks) -> Self {
+        Self { task, tasks: Some(tasks), sizes: Mutex::default() }
+    }
+}
+
+impl Progress for PullProgress<'_> {
+    fn layer(&self, layer: BlobDigest, state: LayerState) {
+        let part = format!("sha256:{}", &layer.hex()[..12]);
+        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        match state {
+            LayerState::Transferring { current, total } => {
+                sizes.insert(layer, total);
+                self.task.progress(&part, current, Some(total), Unit::Bytes);
+            }
+            LayerState::Transferred | LayerState::Complete => {
+                if let Some(total) = sizes.get(&layer) {
+                    self.task.progress(&part, *total, Some(*total), Unit::Bytes);
+                }
+            }
+            LayerState::AlreadyExists | LayerState::Waiting | LayerState::Unpacking | LayerState::Mounted => {
+            }
+        }
+    }
+
+    fn note(&self, text: &str) {
+        if let Some(tasks) = self.tasks {
+            tasks.events().event(Event::Note(text.to_owned()));
+        }
+    }
+}

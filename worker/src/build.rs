@@ -1,0 +1,404 @@
+//! One build from text to result: parse, ask, lower, solve, describe, export.
+
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use rbuild_cache::records::builds::{BuildResult, LineageLine, NewBuild, Origin};
+use rbuild_frontend::dockerfile::{Dockerfile, parse};
+use rbuild_frontend::lint::Checks;
+use rbuild_frontend::lower::{Answers, Lowered, Lowering, Target, lower};
+use rbuild_model::digest::{BlobDigest, DiffId, ImageId};
+use rbuild_model::event::{Event, Events, Outcome};
+use rbuild_model::graph::StepId;
+use rbuild_model::image_config::{History, ImageConfig};
+use rbuild_model::platform::Platform;
+use rbuild_model::snapshot::Chain;
+use rbuild_model::span::{Diagnostic, Severity};
+use rbuild_model::step::{Operation, Source};
+use rbuild_solver::{RecordId, Tree};
+
+use crate::answer;
+use crate::cancel::Cancel;
+use crate::context::{self, Contexts};
+use crate::drive::{DriveError, Solved, drive};
+use crate::error::{BuildError, StepError};
+use crate::exporters;
+use crate::request::{BuildRequest, Client};
+use crate::runner::Runner;
+use crate::tasks::Tasks;
+use crate::worker::Worker;
+
+/// What came out of a build.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The images, one a platform, in the order asked for; none when only files were exported.
+    pub images: Vec<BuiltPlatform>,
+    /// The digest of the manifest or index that an export wrote, if one did.
+    pub digest: Option<BlobDigest>,
+}
+
+/// The image for one platform.
+#[derive(Clone, Debug)]
+pub struct BuiltPlatform {
+    /// The platform that was asked for.
+    pub platform: Platform,
+    /// The image.
+    pub id: ImageId,
+}
+
+/// The root and the config of one platform, complete.
+pub(crate) struct Finished {
+    pub(crate) platform: Platform,
+    /// The image that it stands on.
+    pub(crate) base: Option<ImageId>,
+    pub(crate) chain: Chain,
+    pub(crate) config: ImageConfig,
+    pub(crate) epoch: Option<i64>,
+}
+
+impl Worker {
+    /// Builds.
+    pub fn build(
+        &self,
+        request: BuildRequest,
+        client: &dyn Client,
+        events: Events,
+        cancel: &Cancel,
+    ) -> Result<Built, BuildError> {
+        let started = Instant::now();
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let tasks = Tasks::new(events);
+        let contexts = Contexts::new(client, self.store.layout().index());
+        let (request, dockerfile) = self.read(request, client, &tasks)?;
+        let lowered = self.lower(&request, &dockerfile, &tasks, cancel)?;
+        let mut history = Remembered { records: Vec::new() };
+        let built = self.solve_and_export(&request, &lowered, &contexts, &tasks, cancel, &mut history);
+        for problem in contexts.save() {
+            tasks.events().event(Event::Note(format!("failed to keep the index of the context: {problem}")));
+        }
+        let result = if built.is_ok() { BuildResult::Succeeded } else { BuildResult::Failed };
+        self.remember(&request, &lowered, &history, wall, started.elapsed(), result, &tasks);
+        built
+    }
+
+    /// Parses the Dockerfile and reads the ignore file.
+    fn read(
+        &self,
+        mut request: BuildRequest,
+        client: &dyn Client,
+        tasks: &Tasks,
+    ) -> Result<(BuildRequest, Dockerfile), BuildError> {
+        let parsed = parse(&request.dockerfile);
+        if parsed.has_errors() {
+            warn(tasks, parsed.diagnostics.iter().filter(|finding| finding.severity == Severity::Warning));
+            let errors = parsed.diagnostics.into_iter().filter(|finding| finding.severity == Severity::Error);
+            return Err(BuildError::Dockerfile(errors.collect()));
+        }
+        if matches!(&request.options.context, Source::Local(_))
+            && let Some(text) = client.local("context")?.ignore
+        {
+            request.options.ignore = Some(std::sync::Arc::new(context::ignore(&text)?));
+        }
+        request.options.named_contexts = request.contexts.keys().cloned().collect();
+        Ok((request, parsed.dockerfile))
+    }
+
+    /// Lowers, asking until nothing is unknown.
+    fn lower(
+        &self,
+        request: &BuildRequest,
+        dockerfile: &Dockerfile,
+        tasks: &Tasks,
+        cancel: &Cancel,
+    ) -> Result<Lowered, BuildError> {
+        let check = request.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
+        let checks = Checks::new(dockerfile, check.map(String::as_str))
+            .map_err(|error| BuildError::Unsupported { what: error.to_string() })?;
+        let mut answers = Answers::new();
+        loop {
+            if cancel.is_cancelled() {
+                return Err(BuildError::Cancelled);
+            }
+            match lower(dockerfile, &request.options, &answers) {
+                Ok(Lowering::Needs(questions)) => {
+                    for asked in questions {
+                        let answer = answer::answer(self, request, &asked, tasks, cancel)?;
+                        answers.insert(asked.question, answer);
+                    }
+                }
+                Ok(Lowering::Ready(lowered)) => {
+                    let findings = checks.apply(dockerfile, &lowered.warnings);
+                    warn(tasks, findings.warnings.iter());
+                    return match findings.error() {
+                        Some(message) => Err(BuildError::Dockerfile(vec![Diagnostic {
+                            severity: Severity::Error,
+                            rule: None,
+                            message,
+                            source: None,
+                            labels: Vec::new(),
+                            help: None,
+                        }])),
+                        None => Ok(*lowered),
+                    };
+                }
+                Err(error) => {
+                    warn(tasks, checks.apply(dockerfile, &error.warnings).warnings.iter());
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    fn solve_and_export(
+        &self,
+        request: &BuildRequest,
+        lowered: &Lowered,
+        contexts: &Contexts<'_>,
+        tasks: &Tasks,
+        cancel: &Cancel,
+        history: &mut Remembered,
+    ) -> Result<Built, BuildError> {
+        let goals: Vec<StepId> = lowered.targets.iter().map(|target| target.root).collect();
+        let ids = tasks.declare_steps(&lowered.graph, &goals);
+        let epochs = layer_epochs(lowered);
+        let (send, receive) = mpsc::channel::<(Chain, Option<i64>)>();
+        let send = Mutex::new(Some(send));
+        let solved = std::thread::scope(|scope| {
+            // Digests of layers are made while later steps run: by the end of the build the image has an id.
+            scope.spawn(move || {
+                for (chain, epoch) in receive {
+                    // What fails here fails again, and is told, where the digest is needed.
+                    let _ = self.images.diff_id(&chain, epoch);
+                }
+            });
+            let committed = |step: StepId, chain: &Chain| {
+                if let Some(epoch) = epochs[step.index()]
+                    && let Some(send) = &*send.lock().unwrap_or_else(PoisonError::into_inner)
+                {
+                    let _ = send.send((chain.clone(), epoch));
+                }
+            };
+            let runner = Runner::new(
+                self,
+                &lowered.graph,
+                contexts,
+                tasks,
+                ids,
+                cancel,
+                request.extra_ca.clone(),
+                Box::new(committed),
+            );
+            let parallel = request.parallel.unwrap_or_else(|| {
+                std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).saturating_add(2)
+            });
+            let solved = drive(&lowered.graph, &goals, &*self.records, &runner, &runner, cancel, parallel);
+            drop(send.lock().unwrap_or_else(PoisonError::into_inner).take());
+            solved
+        });
+        let solved = solved.map_err(|error| match error {
+            DriveError::Step { error: StepError::Cancelled, .. } | DriveError::Cancelled => {
+                BuildError::Cancelled
+            }
+            DriveError::Step { step, error } => {
+                let note = lowered.graph.note(step);
+                BuildError::Step {
+                    name: note.name.clone(),
+                    location: note.location.clone(),
+                    source: Box::new(error),
+                }
+            }
+            DriveError::Index(error) => error.into(),
+        })?;
+        history.records.clone_from(&solved.records);
+        let mut outcomes = Vec::new();
+        for (target, tree) in lowered.targets.iter().zip(&solved.trees) {
+            outcomes.push(self.describe(lowered, target, tree, &solved)?);
+        }
+        exporters::run(self, request, outcomes, contexts.client(), tasks, cancel)
+    }
+
+    /// Completes the config of one platform: its layers, its history with times.
+    fn describe(
+        &self,
+        lowered: &Lowered,
+        target: &Target,
+        tree: &Tree,
+        solved: &Solved,
+    ) -> Result<Finished, BuildError> {
+        let Tree::Chain(chain) = tree else {
+            return Err(BuildError::Unsupported { what: "a folder of the client as the result".to_owned() });
+        };
+        let mut config = target.config.clone();
+        let below = config.rootfs.diff_ids.len();
+        let mut made: Vec<Option<String>> = Vec::new();
+        for item in &target.history {
+            let Some(step) = item.layer else {
+                made.push(None);
+                continue;
+            };
+            let record = solved
+                .records
+                .iter()
+                .find(|(id, _)| *id == layer_step(lowered, step))
+                .map(|(_, record)| *record);
+            made.push(self.finished(record)?);
+        }
+        let new = chain.len().checked_sub(below).ok_or_else(|| {
+            store_error(format!("the base image has {below} layers, but its tree has only {}", chain.len()))
+        })?;
+        let steps = target.history.iter().filter_map(|item| item.layer);
+        let mut diff_ids: Vec<DiffId> = Vec::with_capacity(new);
+        for (at, step) in steps.enumerate() {
+            // A linked layer is described by itself: what is below it is not its business.
+            let own = match &lowered.graph.step(step).operation {
+                Operation::Merge => solved.made[layer_step(lowered, step).index()].clone(),
+                _ => None,
+            };
+            let stack = match own {
+                Some(Tree::Chain(own)) => own,
+                _ => Chain::new(chain.layers()[..=below + at].to_vec()),
+            };
+            let tar =
+                self.images.diff_id(&stack, target.epoch).map_err(|error| BuildError::Store(error.into()))?;
+            diff_ids.extend(tar.map(|tar| tar.diff_id));
+        }
+        if diff_ids.len() != new {
+            return Err(store_error(format!(
+                "{new} layers were made, but the history has {}",
+                diff_ids.len()
+            )));
+        }
+        config.rootfs.diff_ids.extend(diff_ids);
+        let epoch = target.epoch.map(rfc3339);
+        // Acts without a layer have the time of the layer before them, or of the first one.
+        let first = made.iter().flatten().next().cloned().or_else(|| config.created.clone());
+        let mut last = first;
+        for (item, made) in target.history.iter().zip(made) {
+            if made.is_some() {
+                last = made;
+            }
+            let created = epoch.clone().or_else(|| last.clone());
+            config.history.push(History { created, ..item.entry.clone() });
+        }
+        config.created = epoch.or(last);
+        Ok(Finished {
+            platform: target.requested.clone(),
+            base: base_image(lowered, target.root),
+            chain: chain.clone(),
+            config,
+            epoch: target.epoch,
+        })
+    }
+
+    /// Returns when a recorded step ended.
+    fn finished(&self, record: Option<RecordId>) -> Result<Option<String>, BuildError> {
+        let Some(record) = record else { return Ok(None) };
+        let details = self.records.details(record).map_err(|error| BuildError::Store(error.into()))?;
+        Ok(details.map(|details| {
+            let nanos = details.started.saturating_add(i128::try_from(details.took.as_nanos()).unwrap_or(0));
+            rfc3339_nanos(nanos)
+        }))
+    }
+
+    /// Writes the build into the history of its project; that this fails only costs the history.
+    #[expect(clippy::too_many_arguments, reason = "what is known at the end of a build")]
+    fn remember(
+        &self,
+        request: &BuildRequest,
+        lowered: &Lowered,
+        history: &Remembered,
+        wall: Duration,
+        took: Duration,
+        result: BuildResult,
+        tasks: &Tasks,
+    ) {
+        let lineage = lowered
+            .graph
+            .steps()
+            .map(|(id, _)| {
+                let note = lowered.graph.note(id);
+                let record = history.records.iter().find(|(step, _)| *step == id).map(|(_, record)| *record);
+                LineageLine {
+                    stage: note.stage.clone().unwrap_or_default(),
+                    note: note.name.clone(),
+                    record,
+                    origin: Origin::Hit,
+                }
+            })
+            .collect();
+        let build = NewBuild {
+            project: request.project.clone(),
+            target: request.options.target.clone().unwrap_or_default(),
+            started: i128::try_from(wall.as_nanos()).unwrap_or(i128::MAX),
+            took,
+            result,
+            lineage,
+        };
+        if let Err(error) = self.records.remember_build(&build) {
+            tasks.events().event(Event::Note(format!("failed to remember the build: {error}")));
+        }
+    }
+}
+
+/// What a build leaves for its history.
+struct Remembered {
+    records: Vec<(StepId, RecordId)>,
+}
+
+fn store_error(message: String) -> BuildError {
+    BuildError::Store(message.into())
+}
+
+fn warn<'d>(tasks: &Tasks, findings: impl Iterator<Item = &'d Diagnostic>) {
+    for finding in findings {
+        tasks.events().event(Event::Warning(finding.clone()));
+    }
+}
+
+/// The step whose own result a layer is: of a merge, what is merged on top.
+fn layer_step(lowered: &Lowered, step: StepId) -> StepId {
+    let node = lowered.graph.step(step);
+    match node.operation {
+        Operation::Merge => node.inputs.last().copied().unwrap_or(step),
+        _ => step,
+    }
+}
+
+/// The image at the bottom of a step's tree.
+fn base_image(lowered: &Lowered, mut step: StepId) -> Option<ImageId> {
+    loop {
+        let node = lowered.graph.step(step);
+        if let Operation::Source(Source::Image(image)) = &node.operation {
+            return Some(image.pin.image);
+        }
+        step = *node.inputs.first()?;
+    }
+}
+
+/// For each step whether it makes a layer of a result, and with which epoch.
+fn layer_epochs(lowered: &Lowered) -> Vec<Option<Option<i64>>> {
+    let mut epochs = vec![None; lowered.graph.len()];
+    for target in &lowered.targets {
+        for step in target.history.iter().filter_map(|item| item.layer) {
+            epochs[layer_step(lowered, step).index()] = Some(target.epoch);
+        }
+    }
+    epochs
+}
+
+fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| time.to_string())
+}
+
+fn rfc3339_nanos(nanos: i128) -> String {
+    jiff::Timestamp::from_nanosecond(nanos)
+        .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| time.to_string())
+}
+
+/// Finishes a task by how something went.
+pub(crate) fn finish<T, E>(task: crate::tasks::Task, result: &Result<T, E>) {
+    task.finish(if result.is_ok() { Outcome::Done } else { Outcome::Failed });
+}

@@ -1,0 +1,218 @@
+//! Why a build, or a step of it, could not be done.
+
+use std::path::PathBuf;
+
+use rbuild_confined::users::UserError;
+use rbuild_frontend::lower::LowerError;
+use rbuild_model::event::ExitStatus;
+use rbuild_model::span::{Diagnostic, Location};
+use rbuild_solver::IndexError;
+use rbuild_store::{DatabaseError, FileError, LockError};
+
+use crate::request::ClientError;
+
+/// Why a build could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The Dockerfile is wrong; every finding is told.
+    #[error("{}", .0.first().map(ToString::to_string).unwrap_or_default())]
+    Dockerfile(Vec<Diagnostic>),
+    /// A base image or a context could not be had.
+    #[error("failed to resolve {name}")]
+    Resolve {
+        /// Its name.
+        name: String,
+        /// The line that wants it.
+        location: Option<Location>,
+        /// What may have been meant.
+        help: Option<String>,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A step could not be done.
+    #[error("failed to solve: {name}")]
+    Step {
+        /// The step's display name.
+        name: String,
+        /// Where it was written.
+        location: Option<Location>,
+        /// Why.
+        #[source]
+        source: Box<StepError>,
+    },
+    /// An export could not be done.
+    #[error("failed to export {what}")]
+    Export {
+        /// What was to be made.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The caller could not give what it was asked for.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Something is asked for that there is not yet.
+    #[error("{what} is not supported yet")]
+    Unsupported {
+        /// What.
+        what: String,
+    },
+    /// The cache failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The store failed.
+    #[error("failed to use the store")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Somebody cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl From<LowerError> for BuildError {
+    fn from(error: LowerError) -> Self {
+        Self::Dockerfile(error.diagnostics)
+    }
+}
+
+/// Why a step could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// Its program failed.
+    #[error("process {command:?} did not complete successfully: {}", describe(status))]
+    Exited {
+        /// The command as one text.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// Its last lines.
+        tail: Vec<String>,
+        /// Where all of its output is, if it printed anything.
+        log: Option<PathBuf>,
+        /// The memory it was allowed, if that was bounded.
+        memory_limit: Option<u64>,
+    },
+    /// Its process could not be made.
+    #[error("failed to start {command:?}")]
+    Launch {
+        /// The command as one text.
+        command: String,
+        /// Why.
+        #[source]
+        source: rbuild_sandbox::LaunchError,
+    },
+    /// Its process could not be waited for or cleaned up after.
+    #[error("failed to wait for the step's process")]
+    Wait(#[source] rbuild_sandbox::WaitError),
+    /// Its options cannot be made a process of.
+    #[error("failed to prepare the step's process")]
+    Profile(#[from] rbuild_sandbox::profile::ProfileError),
+    /// A tree could not be mounted.
+    #[error("failed to mount the step's tree")]
+    Mount(#[from] rbuild_sandbox::mounts::MountError),
+    /// The user it runs as cannot be told.
+    #[error("failed to look up the user `{user}`")]
+    User {
+        /// As it was written.
+        user: String,
+        /// Why not.
+        #[source]
+        source: UserError,
+    },
+    /// A snapshot could not be made, read or committed.
+    #[error("failed to keep the step's files")]
+    Snapshot(#[source] rbuild_snapshotter::Error),
+    /// Files could not be copied.
+    #[error("failed to copy {path:?}")]
+    Copy {
+        /// The source as written.
+        path: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What a step selects could not be hashed.
+    #[error("failed to compute cache key: failed to calculate checksum")]
+    Hash(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What was copied is not what was hashed, again and again.
+    #[error("the context changed while it was copied: {path:?}; build again when nothing writes to it")]
+    Changing {
+        /// The source as written.
+        path: String,
+    },
+    /// A required secret is missing.
+    #[error("secret {id}: not found; give it with --secret id={id},src=FILE or --secret id={id},env=NAME")]
+    SecretMissing {
+        /// Its id.
+        id: String,
+    },
+    /// A secret that becomes a variable is no text.
+    #[error("secret {id} cannot become an environment variable: it is not UTF-8 text without NUL")]
+    SecretNotText {
+        /// Its id.
+        id: String,
+    },
+    /// A required ssh agent is missing.
+    #[error("ssh agent {id}: not offered; give it with --ssh {id}")]
+    SshMissing {
+        /// Its id.
+        id: String,
+    },
+    /// The caller could not give what it was asked for.
+    #[error(transparent)]
+    Client(ClientError),
+    /// The step's network could not be made.
+    #[error("failed to set up the step's network")]
+    Network(#[from] rbuild_network::error::Error),
+    /// A base image's layers could not be had.
+    #[error("failed to get the layers of {name}")]
+    Image {
+        /// The image.
+        name: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file of ours failed.
+    #[error("failed to {act} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the store failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A lock failed.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The cache failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// Something is asked for that there is not yet.
+    #[error("{what} is not supported yet")]
+    Unsupported {
+        /// What.
+        what: String,
+    },
+    /// Somebody cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+fn describe(status: &ExitStatus) -> String {
+    let code = status.code();
+    match status {
+        ExitStatus::Code(_) => format!("exit code: {code}"),
+        ExitStatus::Signal(signal) => format!("exit code: {code} (killed by signal {signal})"),
+        ExitStatus::OutOfMemory => format!("exit code: {code} (killed because its memory limit was reached)"),
+    }
+}

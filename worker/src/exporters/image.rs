@@ -1,0 +1,45 @@
+//! `type=image`: an image in the store.
+
+use rbuild_images::BuiltImage;
+use rbuild_model::digest::ImageId;
+
+use super::ExportError;
+use crate::build::{BuiltPlatform, Finished};
+use crate::request::{BuildRequest, Export};
+use crate::tasks::Tasks;
+use crate::worker::Worker;
+
+/// Adds an image a platform and points the names to the first of them.
+pub(super) fn export(
+    worker: &Worker,
+    request: &BuildRequest,
+    export: &Export,
+    results: &[Finished],
+    tasks: &Tasks,
+) -> Result<Vec<BuiltPlatform>, ExportError> {
+    let mut built = Vec::new();
+    for result in results {
+        let id = add(worker, result)?;
+        built.push(BuiltPlatform { platform: result.platform.clone(), id });
+    }
+    if let Some(first) = built.first() {
+        for name in request.tags.iter().chain(&export.names) {
+            let task = tasks.begin(format!("naming to {}", name.clone().with_default_tag()));
+            worker.images.tag(first.id, name)?;
+            task.finish(rbuild_model::event::Outcome::Done);
+        }
+    }
+    Ok(built)
+}
+
+/// Adds a result to the store's images, without a name.
+pub(super) fn add(worker: &Worker, result: &Finished) -> Result<ImageId, ExportError> {
+    let image = BuiltImage {
+        config: result.config.clone(),
+        chain: &result.chain,
+        epoch: result.epoch,
+        base: result.base,
+        parent: None,
+    };
+    Ok(worker.images.add(image, worker.lease()?)?)
+}

@@ -1,0 +1,192 @@
+//! What becomes of a result: one file a kind, chosen by [`ExportKind`].
+//!
+//! A file appears under its name complete or not at all. An image in the store costs no compression: that is done, once
+//! for each layer, when something leaves.
+
+mod archive;
+mod image;
+mod local;
+mod tar;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rbuild_model::event::{Event, Outcome};
+
+use crate::build::{Built, Finished};
+use crate::cancel::Cancel;
+use crate::error::{BuildError, StepError};
+use crate::request::{BuildRequest, Client, ClientError, Export, ExportKind, FileDest};
+use crate::tasks::Tasks;
+use crate::worker::Worker;
+
+/// Why an export could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The images of the store failed.
+    #[error(transparent)]
+    Images(#[from] rbuild_images::ImagesError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] rbuild_store::FileError),
+    /// The result's tree could not be read.
+    #[error("failed to read the result")]
+    View(#[from] Box<StepError>),
+    /// The result's tree could not be read or written.
+    #[error("failed to copy the result")]
+    Tree(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A file could not be written.
+    #[error("failed to {act} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The caller's stream could not be written.
+    #[error("failed to write to the output")]
+    Stream(#[source] std::io::Error),
+    /// The caller could not give what it was asked for.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Several platforms do not fit.
+    #[error("{what} holds one platform, and {count} were built")]
+    OnePlatform {
+        /// The kind of export.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// Something is asked for that there is not yet.
+    #[error("{what} is not supported yet")]
+    Unsupported {
+        /// What.
+        what: &'static str,
+    },
+}
+
+impl ExportError {
+    fn tree(error: rbuild_confined::Error) -> Self {
+        Self::Tree(error.into())
+    }
+}
+
+impl From<StepError> for ExportError {
+    fn from(error: StepError) -> Self {
+        Self::View(Box::new(error))
+    }
+}
+
+/// Does every export of a build, in order.
+pub(crate) fn run(
+    worker: &Worker,
+    request: &BuildRequest,
+    results: Vec<Finished>,
+    client: &dyn Client,
+    tasks: &Tasks,
+    cancel: &Cancel,
+) -> Result<Built, BuildError> {
+    let mut built = Built { images: Vec::new(), digest: None };
+    let default = [Export { kind: ExportKind::Image, names: Vec::new(), compression: Default::default() }];
+    let exports = if request.exports.is_empty() { &default[..] } else { &request.exports[..] };
+    for export in exports {
+        if cancel.is_cancelled() {
+            return Err(BuildError::Cancelled);
+        }
+        let what = describe(&export.kind);
+        let task = tasks.begin(format!("exporting to {what}"));
+        let done = match &export.kind {
+            ExportKind::Image => image::export(worker, request, export, &results, tasks).map(|images| {
+                built.images = images;
+            }),
+            ExportKind::Oci(dest) => {
+                archive::export(worker, request, export, &results, dest, archive::Form::Oci, client)
+                    .map(|digest| built.digest = Some(digest))
+            }
+            ExportKind::Docker(dest) => {
+                archive::export(worker, request, export, &results, dest, archive::Form::Docker, client)
+                    .map(|digest| built.digest = Some(digest))
+            }
+            ExportKind::Tar(dest) => only("type=tar", &results)
+                .and_then(|result| write(dest, client, |out| tar::export(worker, result, out))),
+            ExportKind::Local { dest, mirror } => only("type=local", &results)
+                .and_then(|result| local::export(worker, result, dest, *mirror))
+                .map(|skipped| {
+                    if skipped > 0 {
+                        tasks.events().event(Event::Note(format!("left out {skipped} device nodes")));
+                    }
+                }),
+        };
+        match done {
+            Ok(()) => task.finish(Outcome::Done),
+            Err(source) => {
+                task.finish(Outcome::Failed);
+                return Err(BuildError::Export { what: what.to_owned(), source: source.into() });
+            }
+        }
+    }
+    Ok(built)
+}
+
+fn describe(kind: &ExportKind) -> &'static str {
+    match kind {
+        ExportKind::Image => "image",
+        ExportKind::Oci(_) => "oci image format",
+        ExportKind::Docker(_) => "docker image format",
+        ExportKind::Tar(_) => "client tarball",
+        ExportKind::Local { .. } => "client directory",
+    }
+}
+
+fn only<'r>(what: &'static str, results: &'r [Finished]) -> Result<&'r Finished, ExportError> {
+    match results {
+        [result] => Ok(result),
+        _ => Err(ExportError::OnePlatform { what, count: results.len() }),
+    }
+}
+
+/// Writes a file, or the caller's stream.
+fn write<T>(
+    dest: &FileDest,
+    client: &dyn Client,
+    work: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
+) -> Result<T, ExportError> {
+    match dest {
+        FileDest::Stream => {
+            let mut out = std::io::BufWriter::with_capacity(256 << 10, client.output()?);
+            let value = work(&mut out)?;
+            out.flush().map_err(ExportError::Stream)?;
+            Ok(value)
+        }
+        FileDest::Path(path) => {
+            let fresh = beside(path);
+            let io = |act| {
+                let path = path.clone();
+                move |source| ExportError::Io { act, path, source }
+            };
+            let file =
+                std::fs::File::options().write(true).create_new(true).open(&fresh).map_err(io("write"))?;
+            let result = (|| {
+                let mut out = std::io::BufWriter::with_capacity(256 << 10, file);
+                let value = work(&mut out)?;
+                out.flush().map_err(io("write"))?;
+                std::fs::rename(&fresh, path).map_err(io("write"))?;
+                Ok(value)
+            })();
+            if result.is_err() {
+                let _ = std::fs::remove_file(&fresh);
+            }
+            result
+        }
+    }
+}
+
+/// A name in the same folder, for a file that is not complete yet.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    path.with_file_name(name)
+}

@@ -1,0 +1,308 @@
+//! COPY and ADD: files of other trees into the tree that is written.
+//!
+//! What a source selects is known already, with its content: the selection that made the step's key is copied, name
+//! by name, and for a client's folder the bytes are compared with those that were hashed while they pass. Where they
+//! go is decided here (Dockerfile reference, "COPY", rules of the destination); how two trees merge is the copier's.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rbuild_cache::content::{Content, ContextScan, CopyCheck, Matched, TreeEntry};
+use rbuild_confined::users::{UserSpec, Users};
+use rbuild_confined::{Handle, Kind, Metadata, NewDir, Owner, Root};
+use rbuild_image::compress::{DecodeLimits, Decoder};
+use rbuild_image::tar::{Limits, Reader};
+use rbuild_model::file_mode::FileMode;
+use rbuild_model::mount::InputIndex;
+use rbuild_model::step::{Copy, CopySource, PathSource, Unpack};
+use rbuild_snapshotter::copier::{Capabilities, Copier, CopyRules, Sockets, Verdict, Watch};
+use rbuild_snapshotter::extract::{Extractor, Rules};
+use rbuild_solver::{RunAsk, Tree};
+
+use crate::error::StepError;
+use crate::runner::Runner;
+
+/// How many links a destination may lead through.
+const MAX_LINKS: usize = 40;
+
+/// The tree that is written, and what is needed to write it as asked.
+struct Target<'a> {
+    root: &'a Root,
+    copy: &'a Copy,
+    owner: Option<Owner>,
+    mode: Option<FileMode>,
+}
+
+/// Copies everything that the action names into `root`.
+pub(crate) fn run(
+    runner: &Runner<'_>,
+    ask: &RunAsk,
+    copy: &Copy,
+    root: &Root,
+    base_is_empty: bool,
+) -> Result<(), StepError> {
+    let fail = |error: BoxError| StepError::Copy { path: copy.dest.clone(), source: error };
+    let mode = copy
+        .mode
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|error: rbuild_model::file_mode::ParseFileModeError| fail(error.into()))?;
+    let owner = owner(runner, ask, copy, root, base_is_empty)?;
+    let target = Target { root, copy, owner, mode };
+    if copy.parents {
+        target.folder(&copy.dest).map_err(fail)?;
+    }
+    for source in &copy.sources {
+        match source {
+            CopySource::Tree { input, path } => target.tree(runner, ask, *input, path)?,
+            CopySource::Inline { name, body } => target
+                .inline(runner, name, body)
+                .map_err(|source| StepError::Copy { path: format!("<<{name}"), source })?,
+        }
+    }
+    Ok(())
+}
+
+/// Copies a path of a tree to the same path below `root`: a client's folder as far as its ignore file shows it.
+pub(crate) fn mirror(runner: &Runner<'_>, tree: &Tree, path: &str, root: &Root) -> Result<(), StepError> {
+    let source = PathSource { from_client: true, ..PathSource::literal(path) };
+    let is_dir =
+        runner.selection(tree, &source)?.matches().iter().any(|matched| matched.kind() == Kind::Directory);
+    let dest = if is_dir { format!("{}/", path.trim_end_matches('/')) } else { path.to_owned() };
+    plain(runner, tree, &source, dest, root)
+}
+
+/// Copies what is in a folder of a tree into `root` itself.
+pub(crate) fn contents(runner: &Runner<'_>, tree: &Tree, path: &str, root: &Root) -> Result<(), StepError> {
+    let from_client = matches!(tree, Tree::Local(_));
+    let source = PathSource { from_client, ..PathSource::literal(path) };
+    plain(runner, tree, &source, "/".to_owned(), root)
+}
+
+fn plain(
+    runner: &Runner<'_>,
+    tree: &Tree,
+    path: &PathSource,
+    dest: String,
+    root: &Root,
+) -> Result<(), StepError> {
+    let copy = Copy {
+        sources: Vec::new(),
+        dest,
+        owner: None,
+        mode: None,
+        parents: false,
+        exclude: Vec::new(),
+        unpack: Unpack::Never,
+        link: false,
+    };
+    Target { root, copy: &copy, owner: None, mode: None }.from_tree(runner, tree, path)
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Looks the owner up: in the tree that is written, or in the one that `--link` names.
+fn owner(
+    runner: &Runner<'_>,
+    ask: &RunAsk,
+    copy: &Copy,
+    root: &Root,
+    base_is_empty: bool,
+) -> Result<Option<Owner>, StepError> {
+    let Some(asked) = &copy.owner else { return Ok(None) };
+    let fail = |source| StepError::User { user: asked.spec.clone(), source };
+    let spec: UserSpec = asked.spec.parse().map_err(fail)?;
+    let owner = match asked.lookup {
+        Some(input) => {
+            let tree = ask.input(input).expect("the front end names inputs that are there");
+            Users::load(runner.scan(tree)?.root()).owner(&spec)
+        }
+        None if base_is_empty => Users::owner_without_tree(&spec),
+        None => Users::load(root).owner(&spec),
+    };
+    owner.map(Some).map_err(fail)
+}
+
+impl Target<'_> {
+    fn tree(
+        &self,
+        runner: &Runner<'_>,
+        ask: &RunAsk,
+        input: InputIndex,
+        path: &PathSource,
+    ) -> Result<(), StepError> {
+        let tree = ask.input(input).expect("the front end names inputs that are there");
+        self.from_tree(runner, tree, path)
+    }
+
+    fn from_tree(&self, runner: &Runner<'_>, tree: &Tree, path: &PathSource) -> Result<(), StepError> {
+        let scan = runner.scan(tree)?;
+        let selection = runner.selection(tree, path)?;
+        for (index, matched) in selection.matches().iter().enumerate() {
+            let check = path.from_client.then(|| CopyCheck::new(&selection, index)).flatten();
+            let mut check = check.map(Check);
+            self.matched(&scan, matched, path, check.as_mut())
+                .map_err(|source| StepError::Copy { path: path.path.clone(), source })?;
+            if let Some(Check(check)) = check
+                && check.finish().is_err()
+            {
+                return Err(StepError::Changing { path: path.path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn matched(
+        &self,
+        scan: &ContextScan,
+        matched: &Matched,
+        path: &PathSource,
+        check: Option<&mut Check<'_>>,
+    ) -> Result<(), BoxError> {
+        let place = if matched.path().as_os_str().is_empty() { Path::new("/") } else { matched.path() };
+        let source = scan.root().resolve_nofollow(place)?;
+        if matched.kind() == Kind::Directory {
+            let dest = self.folder(&self.copy.dest)?;
+            return self.directory(&source, matched, dest, path, check);
+        }
+        if self.copy.unpack == Unpack::Archives
+            && matched.kind() == Kind::File
+            && let Some(archive) = open_archive(&source)?
+        {
+            let dest = self.folder(&self.copy.dest)?;
+            let rules = Rules { owner: self.owner, ..Rules::default() };
+            Extractor::onto_tree(dest.into_root()?, rules)?.extract(archive)?;
+            return Ok(());
+        }
+        let (dest, name) = self.file_place(matched.name())?;
+        self.with_copier(path, check, None, |copier| Ok(copier.copy_entry(&source, &dest, &name)?))
+    }
+
+    fn directory(
+        &self,
+        source: &Handle,
+        matched: &Matched,
+        dest: Handle,
+        path: &PathSource,
+        check: Option<&mut Check<'_>>,
+    ) -> Result<(), BoxError> {
+        let entry = matched.entry();
+        let mut filter = |path: &Path, _kind: Kind| match find(entry, path) {
+            Some(_) => Verdict::Take,
+            None => Verdict::Skip,
+        };
+        self.with_copier(path, check, Some(&mut filter), |copier| Ok(copier.copy_dir(source, dest)?))
+    }
+
+    /// Makes a copier that does what the step says and hands it on.
+    fn with_copier(
+        &self,
+        path: &PathSource,
+        check: Option<&mut Check<'_>>,
+        filter: Option<&mut dyn FnMut(&Path, Kind) -> Verdict>,
+        work: impl FnOnce(&mut Copier<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let apply = |kind: Kind, old: u32| match &self.mode {
+            Some(mode) => mode.apply(old, kind == Kind::Directory),
+            None => old,
+        };
+        let rules = CopyRules {
+            owner: self.owner.or(path.from_client.then_some(Owner::ROOT)),
+            mode: if self.mode.is_some() { Some(&apply) } else { None },
+            capabilities: if path.from_client { Capabilities::Drop } else { Capabilities::Keep },
+            sockets: if path.from_client { Sockets::EmptyFiles } else { Sockets::Skip },
+        };
+        let mut copier = Copier::new(rules);
+        if let Some(filter) = filter {
+            copier = copier.with_filter(filter);
+        }
+        if let Some(check) = check {
+            copier = copier.with_watch(check);
+        }
+        work(&mut copier)
+    }
+
+    /// Makes a folder of the destination, with what is missing on the way.
+    fn folder(&self, path: &str) -> Result<Handle, BoxError> {
+        let mode = self.mode.as_ref().map_or(0o755, FileMode::for_new_parents);
+        let owner = Some(self.owner.unwrap_or(Owner::ROOT));
+        Ok(self.root.mkdir_all(path, NewDir { mode, owner, mtime: None })?.dir)
+    }
+
+    /// Finds where a file goes: the folder, and the name in it.
+    fn file_place(&self, name: &OsStr) -> Result<(Handle, OsString), BoxError> {
+        let dest = self.copy.dest.as_str();
+        let as_folder = dest.ends_with('/') || self.copy.parents;
+        if as_folder
+            || self.root.find(dest)?.map(|found| found.metadata()).transpose()?.is_some_and(|m| m.is_dir())
+        {
+            return Ok((self.folder(dest)?, name.to_owned()));
+        }
+        // The destination as written is followed if it is a link, also where that leads to nothing yet.
+        let mut place = PathBuf::from(dest);
+        for _ in 0..MAX_LINKS {
+            let parent = place.parent().map_or("/".into(), Path::to_path_buf);
+            let last = place.file_name().ok_or("the destination has no name")?.to_owned();
+            let folder = self.folder(parent.to_str().ok_or("the destination is not UTF-8")?)?;
+            match self.root.find_nofollow(&place)? {
+                Some(found) if found.metadata()?.kind == Kind::Symlink => {
+                    let link = found.read_link()?;
+                    place = parent.join(link);
+                }
+                _ => return Ok((folder, last)),
+            }
+        }
+        Err(format!("too many links on the way to {dest}").into())
+    }
+
+    fn inline(&self, runner: &Runner<'_>, name: &str, body: &str) -> Result<(), BoxError> {
+        let (dest, name) = self.file_place(OsStr::new(name))?;
+        let folder = runner.temp_folder()?;
+        let file = folder.path().join("body");
+        std::fs::write(&file, body)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))?;
+        let source = Root::open(folder.path())?.resolve_nofollow("body")?;
+        let path = PathSource { from_client: true, ..PathSource::literal("/") };
+        self.with_copier(&path, None, None, |copier| Ok(copier.copy_entry(&source, &dest, &name)?))
+    }
+}
+
+/// Compares what passes with what was hashed.
+struct Check<'a>(CopyCheck<'a>);
+
+impl Watch for Check<'_> {
+    fn entry(&mut self, path: &Path, meta: &Metadata, _target: Option<&Path>) {
+        if meta.is_file() || meta.kind == Kind::Socket {
+            self.0.file(path, meta);
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        self.0.bytes(bytes);
+    }
+}
+
+fn find<'t>(entry: &'t TreeEntry, path: &Path) -> Option<&'t TreeEntry> {
+    path.components().try_fold(entry, |entry, component| match entry.content() {
+        Content::Directory(node) => node.entry(component.as_os_str()),
+        _ => None,
+    })
+}
+
+/// Opens a file as an archive, if it is one by its content: a tar with at least one readable entry, compressed or not.
+fn open_archive(source: &Handle) -> Result<Option<Reader<Decoder<File>>>, BoxError> {
+    let mut file = source.open_file()?;
+    let open = |file: File| -> Result<Reader<Decoder<File>>, BoxError> {
+        Ok(Reader::new(Decoder::detect(file, DecodeLimits::default())?, Limits::default()))
+    };
+    let readable = open(file.try_clone()?).is_ok_and(|mut reader| matches!(reader.next_entry(), Ok(Some(_))));
+    if !readable {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(0))?;
+    open(file).map(Some)
+}

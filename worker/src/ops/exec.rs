@@ -1,0 +1,311 @@
+//! RUN: a program in an isolated process over an active snapshot.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rbuild_confined::Root;
+use rbuild_confined::users::{UserSpec, Users};
+use rbuild_model::event::ExitStatus;
+use rbuild_model::step::{EnvVar, Exec, NetworkMode, SecurityMode};
+use rbuild_sandbox::profile::{self, Confinement, HostNamespaces, Identity, Options, Privilege};
+use rbuild_sandbox::{
+    Access, Exit, FileContent, Lifetime, Mount, MountSource, Namespaces, Network, Order, Restrictions,
+    SlotRequest, Stdio, Stubs,
+};
+use rbuild_snapshotter::{Active, Writes};
+use rbuild_solver::{RunAsk, Tree, Usage};
+use rbuild_store::LockScope;
+
+use crate::error::StepError;
+use crate::mounts::{self, Prepared};
+use crate::network::StepNetwork;
+use crate::output::Output;
+use crate::runner::{Made, Runner};
+use crate::tasks::Task;
+
+/// Where a step finds extra certificate authorities. Below `/dev`, which is never part of a layer.
+const CA_PATH: &str = "/dev/rbuild/ca.pem";
+
+/// The variables by which common programs are told of certificate authorities.
+const CA_VARIABLES: [&str; 8] = [
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO",
+    "CARGO_HTTP_CAINFO",
+    "AWS_CA_BUNDLE",
+];
+
+/// The bundles that images keep, the first that exists counts.
+const IMAGE_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The largest bundle that is read.
+const MAX_BUNDLE_BYTES: u64 = 16 << 20;
+
+/// Runs the program; returns the snapshot it wrote, not yet committed.
+pub(crate) fn run(
+    runner: &Runner<'_>,
+    task: &Task,
+    exec: &Exec,
+    ask: &RunAsk,
+    scope: &LockScope,
+) -> Result<Made, StepError> {
+    let Some(Tree::Chain(base)) = ask.inputs.first() else {
+        return Err(StepError::Unsupported { what: "RUN in a folder of the client".to_owned() });
+    };
+    if !exec.devices.is_empty() {
+        return Err(StepError::Unsupported { what: "RUN --device".to_owned() });
+    }
+    if exec.cgroup_parent.is_some() {
+        return Err(StepError::Unsupported { what: "--cgroup-parent".to_owned() });
+    }
+    let active = runner.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
+    let network = match runner.networks().attach(exec.network, &active.id().to_string()) {
+        Ok(network) => network,
+        Err(error) => return Err(runner.give_up(active, error.into())),
+    };
+    let mut made = match mounts::prepare(runner, ask, &exec.mounts, exec.script.as_ref(), scope) {
+        Ok(prepared) => {
+            let (result, prepared) = with_mounts(runner, task, exec, ask, &active, &network, prepared);
+            let released = prepared.release(runner);
+            result.and_then(|made| released.map(|()| made))
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = runner.networks().detach(&network) {
+        made = made.and(Err(error.into()));
+    }
+    match made {
+        Ok(ran) => Ok(Made { active, usage: ran.usage, log: ran.log }),
+        Err(error) => Err(runner.give_up(active, error)),
+    }
+}
+
+struct Ran {
+    usage: Usage,
+    log: Option<String>,
+}
+
+fn with_mounts(
+    runner: &Runner<'_>,
+    task: &Task,
+    exec: &Exec,
+    ask: &RunAsk,
+    active: &Active,
+    network: &StepNetwork,
+    mut prepared: Prepared,
+) -> (Result<Ran, StepError>, Prepared) {
+    let mounts = std::mem::take(&mut prepared.mounts);
+    let result = in_place(runner, task, exec, ask, active, network, mounts, &prepared.env);
+    (result, prepared)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
+fn in_place(
+    runner: &Runner<'_>,
+    task: &Task,
+    exec: &Exec,
+    ask: &RunAsk,
+    active: &Active,
+    network: &StepNetwork,
+    mut mounts: Vec<Mount>,
+    mount_env: &[EnvVar],
+) -> Result<Ran, StepError> {
+    let command = exec.argv.join(" ");
+    let view = runner.snapshotter().view(active.parents()).map_err(StepError::Snapshot)?;
+    let tree = Root::from_fd(rbuild_sandbox::mounts::mount_detached(&view)?)
+        .map_err(|error| StepError::Snapshot(error.into()))?;
+    let user = |source| StepError::User { user: exec.user.clone(), source };
+    let spec: UserSpec = exec.user.parse().map_err(user)?;
+    let identity = Users::load(&tree).lookup(&spec).map_err(user)?;
+    let mut env = environment(exec, mount_env, &identity.home);
+    if let Some(extra) = runner.extra_ca() {
+        mounts.push(ca_mount(&tree, extra));
+        for name in CA_VARIABLES {
+            if !env.iter().any(|var| var.name == name) {
+                env.push(EnvVar { name: name.to_owned(), value: CA_PATH.to_owned() });
+            }
+        }
+    }
+    drop(tree);
+    let mut all = host_files(runner, exec, network)?;
+    all.append(&mut mounts);
+
+    let limits = &runner.graph().note(ask.step).limits;
+    let mut options = Options::new(exec.argv.clone());
+    options.env = env.into_iter().map(|EnvVar { name, value }| format!("{name}={value}")).collect();
+    options.cwd = exec.cwd.clone();
+    options.identity = Identity { uid: identity.uid, gid: identity.gid, groups: identity.groups };
+    options.hostname = Some(exec.hostname.clone()).filter(|name| !name.is_empty());
+    options.rlimits = exec
+        .ulimits
+        .iter()
+        .map(|limit| (limit.name.clone(), unlimited(limit.soft), unlimited(limit.hard)))
+        .collect();
+    options.host_namespaces =
+        HostNamespaces { network: exec.network == NetworkMode::Host, ..HostNamespaces::default() };
+    if let Some(size) = exec.shm_size {
+        options.shm_size = size;
+    }
+    if exec.security == SecurityMode::Insecure {
+        options.confinement = Confinement { privilege: Privilege::Privileged, ..Confinement::default() };
+    }
+    let spec = profile::step(options)?;
+
+    let root = runner.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?;
+    let launch = |source| StepError::Launch { command: command.clone(), source };
+    let slot = runner
+        .launcher()?
+        .slot(SlotRequest {
+            cgroup: runner.cgroup(&active.id().to_string(), limits).map_err(launch)?,
+            namespaces: Namespaces {
+                network: match (&network.namespace, exec.network) {
+                    (Some(namespace), _) => Network::Join(namespace.try_clone().map_err(|source| {
+                        StepError::Io { act: "keep", path: "a network namespace".into(), source }
+                    })?),
+                    (None, NetworkMode::Host) => Network::Host,
+                    (None, _) => Network::None,
+                },
+                ..Namespaces::default()
+            },
+            lifetime: Lifetime::Bound,
+            oom_score_adj: None,
+        })
+        .map_err(launch)?;
+    let (output, ends) = Output::open().map_err(|source| StepError::Io {
+        act: "make",
+        path: "the step's pipes".into(),
+        source,
+    })?;
+    let order = Order { spec, root, mounts: all, stubs: Stubs::Remove };
+    let stdio = Stdio { stdin: None, stdout: Some(ends.stdout), stderr: Some(ends.stderr) };
+    let running = slot.launch(order, stdio).map_err(launch)?;
+    for note in running.notes() {
+        runner.note(note);
+    }
+    let pidfd = running.pidfd().try_clone_to_owned().map_err(|source| StepError::Io {
+        act: "keep",
+        path: "the step's process".into(),
+        source,
+    })?;
+    // The end of its init is the end of everything in the step's pid namespace.
+    let registration = runner.cancel().on_cancel(move || {
+        let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+    });
+    let (name, path) = runner.log_file();
+    let mut log = create_log(&path)?;
+    let printed = output.drain(task, Some(&mut log)).map_err(|source| StepError::Io {
+        act: "write the log",
+        path: path.clone(),
+        source,
+    });
+    let exit = running.wait().map_err(StepError::Wait);
+    drop(registration);
+    let (printed, exit) = (printed?, exit?);
+    let logged = printed.bytes > 0;
+    if !logged {
+        let _ = std::fs::remove_file(&path);
+    }
+    if runner.cancel().is_cancelled() {
+        return Err(StepError::Cancelled);
+    }
+    let status = status(&exit);
+    if status != ExitStatus::Code(0) {
+        return Err(StepError::Exited {
+            command,
+            status,
+            tail: printed.tail,
+            log: logged.then_some(path),
+            memory_limit: limits.memory,
+        });
+    }
+    let usage = Usage {
+        cpu: Some(Duration::from_micros(exit.usage.cpu_us)),
+        peak_memory: Some(exit.usage.peak_memory),
+        bytes: None,
+    };
+    Ok(Ran { usage, log: logged.then_some(name) })
+}
+
+fn create_log(path: &PathBuf) -> Result<File, StepError> {
+    File::options().write(true).create_new(true).open(path).map_err(|source| StepError::Io {
+        act: "make the log",
+        path: path.clone(),
+        source,
+    })
+}
+
+fn status(exit: &Exit) -> ExitStatus {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (exit.oom_killed, exit.status.signal()) {
+        (true, Some(_)) => ExitStatus::OutOfMemory,
+        (true, None) if exit.code() == 137 => ExitStatus::OutOfMemory,
+        (_, Some(signal)) => ExitStatus::Signal(signal as u8),
+        (_, None) => ExitStatus::Code(exit.code()),
+    }
+}
+
+fn unlimited(limit: i64) -> u64 {
+    u64::try_from(limit).unwrap_or(u64::MAX)
+}
+
+/// The environment of the program: what was declared, then proxies, then what mounts add, then `HOME` if nobody set it.
+fn environment(exec: &Exec, mounts: &[EnvVar], home: &std::path::Path) -> Vec<EnvVar> {
+    let mut env = exec.env.clone();
+    for var in &exec.proxy.0 {
+        if !env.iter().any(|known| known.name == var.name) {
+            env.push(var.clone());
+        }
+    }
+    for var in mounts {
+        let keeps_own = var.name == "SSH_AUTH_SOCK";
+        match env.iter_mut().find(|known| known.name == var.name) {
+            Some(_) if keeps_own => {}
+            Some(known) => known.value = var.value.clone(),
+            None => env.push(var.clone()),
+        }
+    }
+    if !env.iter().any(|var| var.name == "HOME") {
+        env.push(EnvVar { name: "HOME".to_owned(), value: home.to_string_lossy().into_owned() });
+    }
+    env
+}
+
+/// The files by which a step knows its host and finds names.
+fn host_files(runner: &Runner<'_>, exec: &Exec, network: &StepNetwork) -> Result<Vec<Mount>, StepError> {
+    let networks = runner.networks();
+    let hosts = networks
+        .hosts(exec.network, network, &exec.hostname, &exec.extra_hosts)
+        .map_err(|error| StepError::Unsupported { what: error.to_string() })?;
+    let file = |target: &str, text: String| Mount {
+        target: target.into(),
+        source: MountSource::File(FileContent { bytes: text.into_bytes(), mode: 0o644, uid: 0, gid: 0 }),
+        access: Access::ReadOnly,
+        restrictions: Restrictions::ALL,
+    };
+    Ok(vec![file("/etc/hosts", hosts), file("/etc/resolv.conf", networks.resolv_conf(exec.network))])
+}
+
+/// The image's own authorities and the extra ones, in one file.
+fn ca_mount(tree: &Root, extra: &[u8]) -> Mount {
+    let own = IMAGE_BUNDLES.iter().find_map(|path| tree.read(path, MAX_BUNDLE_BYTES).ok());
+    let mut bytes = own.unwrap_or_default();
+    if !bytes.is_empty() && !bytes.ends_with(b"\n") {
+        bytes.push(b'\n');
+    }
+    bytes.extend_from_slice(extra);
+    Mount {
+        target: CA_PATH.into(),
+        source: MountSource::File(FileContent { bytes, mode: 0o444, uid: 0, gid: 0 }),
+        access: Access::ReadOnly,
+        restrictions: Restrictions::ALL,
+    }
+}

@@ -1,0 +1,161 @@
+//! What a build is asked for, and what its caller holds for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rbuild_confined::Root;
+use rbuild_frontend::lower::LowerOptions;
+use rbuild_model::reference::Reference;
+use rbuild_model::span::Source;
+
+/// A build.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// The Dockerfile.
+    pub dockerfile: Arc<Source>,
+    /// How it is lowered: target, arguments, platforms and so on. Its contexts and ignore file are filled in here.
+    pub options: LowerOptions,
+    /// Named contexts, by name.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// Whether images are asked for at their registries although they are here.
+    pub pull: PullPolicy,
+    /// The names that the image gets in the store.
+    pub tags: Vec<Reference>,
+    /// What is made of the result.
+    pub exports: Vec<Export>,
+    /// How many steps run at once; `None` for as many as there are processors.
+    pub parallel: Option<std::num::NonZeroUsize>,
+    /// Extra certificate authorities that steps trust, in PEM; never in an image or a key.
+    pub extra_ca: Option<Vec<u8>>,
+    /// The project that the build belongs to, for its history: the absolute path of the context.
+    pub project: String,
+}
+
+/// When a registry is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// For images that are not here.
+    #[default]
+    Missing,
+    /// Always, to see whether a name means another image now.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A context besides the main one (`--build-context`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder of the client, asked for by the context's name.
+    Local,
+    /// An image.
+    Image(Reference),
+    /// The empty tree (`docker-image://scratch`).
+    Scratch,
+}
+
+/// Something that is made of the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// What.
+    pub kind: ExportKind,
+    /// The names that are written into it.
+    pub names: Vec<Reference>,
+    /// How layers are compressed.
+    pub compression: Compression,
+}
+
+/// What is made of the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExportKind {
+    /// An image in the store. The default when nothing is asked for.
+    Image,
+    /// An OCI archive or layout.
+    Oci(ArchiveDest),
+    /// An archive for `docker load`.
+    Docker(ArchiveDest),
+    /// A tar of the root file system.
+    Tar(FileDest),
+    /// The root file system as a folder.
+    Local {
+        /// The folder; made if it is missing.
+        dest: PathBuf,
+        /// Whether what else is there is removed (`mode=delete`).
+        mirror: bool,
+    },
+}
+
+/// Where an archive goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArchiveDest {
+    /// A tar.
+    File(FileDest),
+    /// A folder with the layout itself (`tar=false`).
+    Folder(PathBuf),
+}
+
+/// Where a file goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileDest {
+    /// A path.
+    Path(PathBuf),
+    /// The caller's stream (`dest=-`), asked of the [`Client`].
+    Stream,
+}
+
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip, at a level of 0 to 9.
+    #[default]
+    Gzip,
+    /// zstd.
+    Zstd,
+    /// Not at all.
+    None,
+}
+
+/// What only the caller of a build has: its secrets, its agent, its folders, its output.
+pub trait Client: Send + Sync {
+    /// Returns the value of a secret, if the caller has it.
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, ClientError>;
+
+    /// Returns the path of the socket of an ssh agent, if the caller offers it.
+    fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, ClientError>;
+
+    /// Opens a folder: `context`, or a named context.
+    fn local(&self, name: &str) -> Result<LocalTree, ClientError>;
+
+    /// Opens the stream that an export with [`FileDest::Stream`] goes to.
+    fn output(&self) -> Result<Box<dyn std::io::Write + Send>, ClientError>;
+}
+
+/// A folder of the caller.
+#[derive(Debug)]
+pub struct LocalTree {
+    /// The folder.
+    pub root: Root,
+    /// Its absolute path, for messages and for naming its stat index; in no key.
+    pub path: PathBuf,
+    /// Its ignore file, if it has one.
+    pub ignore: Option<Arc<Source>>,
+}
+
+/// The caller could not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ClientError {
+    /// What could not be done.
+    pub message: String,
+    /// Why.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ClientError {
+    /// Says what could not be done, and why.
+    pub fn new(message: impl Into<String>, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { message: message.into(), source: Some(Box::new(source)) }
+    }
+}

@@ -1,0 +1,459 @@
+//! Runs the steps of one build: locks, looks again, does the operation, commits, remembers.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use rbuild_cache::content::{ContextScan, SelectionHash, TreeSource};
+use rbuild_confined::Root;
+use rbuild_model::event::{Event, ExitStatus, Hit, Outcome, TaskId};
+use rbuild_model::graph::{Graph, StepId};
+use rbuild_model::key::{CacheKey, ContentHash};
+use rbuild_model::snapshot::Chain;
+use rbuild_model::step::{FileAction, Limits, Operation, PathSource, Source};
+use rbuild_sandbox::Launcher;
+use rbuild_sandbox::cgroup::Cgroup;
+use rbuild_sandbox::mounts::mount_detached;
+use rbuild_snapshotter::{Active, Snapshotter, Writes};
+use rbuild_solver::{
+    CacheIndex as _, HashAsk, KeyKind, LookUp, Miss, NewRecord, RunAsk, StepResult, StepRunner, Tree, Usage,
+};
+use rbuild_store::{LockClass, LockMode, LockName, LockScope, TempTree, Wait};
+
+use crate::cancel::{Cancel, LockCancel};
+use crate::context::Contexts;
+use crate::drive::Observer;
+use crate::error::StepError;
+use crate::network::StepNetworks;
+use crate::ops;
+use crate::request::Client;
+use crate::tasks::{Task, Tasks};
+use crate::worker::Worker;
+
+/// How often a step is done again because its context changed while it was copied.
+const MAX_REPEATS: usize = 5;
+
+/// Everything that the steps of one build share.
+pub(crate) struct Runner<'a> {
+    worker: &'a Worker,
+    graph: &'a Graph,
+    contexts: &'a Contexts<'a>,
+    tasks: &'a Tasks,
+    ids: Vec<Option<TaskId>>,
+    cancel: &'a Cancel,
+    extra_ca: Option<Vec<u8>>,
+    /// Merged trees that are looked at, by their chains.
+    views: Mutex<HashMap<Chain, Arc<OnceLock<Arc<ContextScan>>>>>,
+    selections: Mutex<HashMap<(TreeName, PathSource), Arc<SelectionHash>>>,
+    committed: Box<dyn Fn(StepId, &Chain) + Sync + 'a>,
+    counter: AtomicU64,
+}
+
+/// A tree as a key of what is known about it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum TreeName {
+    Chain(Chain),
+    Local(String),
+}
+
+/// What an operation made.
+pub(crate) struct Made {
+    pub(crate) active: Active,
+    pub(crate) usage: Usage,
+    pub(crate) log: Option<String>,
+}
+
+impl<'a> Runner<'a> {
+    /// Prepares to run the steps of a graph. `committed` is told of each new snapshot.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one build, put together in one place")]
+    pub(crate) fn new(
+        worker: &'a Worker,
+        graph: &'a Graph,
+        contexts: &'a Contexts<'a>,
+        tasks: &'a Tasks,
+        ids: Vec<Option<TaskId>>,
+        cancel: &'a Cancel,
+        extra_ca: Option<Vec<u8>>,
+        committed: Box<dyn Fn(StepId, &Chain) + Sync + 'a>,
+    ) -> Self {
+        Self {
+            worker,
+            graph,
+            contexts,
+            tasks,
+            ids,
+            cancel,
+            extra_ca,
+            views: Mutex::default(),
+            selections: Mutex::default(),
+            committed,
+            counter: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn graph(&self) -> &Graph {
+        self.graph
+    }
+
+    pub(crate) fn snapshotter(&self) -> &dyn Snapshotter {
+        &*self.worker.snapshotter
+    }
+
+    pub(crate) fn client(&self) -> &dyn Client {
+        self.contexts.client()
+    }
+
+    pub(crate) fn networks(&self) -> &StepNetworks {
+        &self.worker.networks
+    }
+
+    pub(crate) fn launcher(&self) -> Result<&Launcher, StepError> {
+        self.worker
+            .launcher()
+            .map_err(|source| StepError::Launch { command: "the launching stage".to_owned(), source })
+    }
+
+    pub(crate) fn cancel(&self) -> &Cancel {
+        self.cancel
+    }
+
+    pub(crate) fn extra_ca(&self) -> Option<&[u8]> {
+        self.extra_ca.as_deref()
+    }
+
+    /// Returns the wish to stop in the form that waits for locks take.
+    pub(crate) fn lock_cancel(&self) -> LockCancel {
+        self.cancel.for_locks()
+    }
+
+    /// Tells people something that stops nothing.
+    pub(crate) fn note(&self, note: &str) {
+        self.tasks.events().event(Event::Note(note.to_owned()));
+    }
+
+    /// Makes the cgroup of a step.
+    pub(crate) fn cgroup(
+        &self,
+        id: &str,
+        limits: &Limits,
+    ) -> Result<Option<Cgroup>, rbuild_sandbox::LaunchError> {
+        self.worker.cgroup(id, limits)
+    }
+
+    /// Names a fresh log file: its name in the store's folder of logs, and its path.
+    pub(crate) fn log_file(&self) -> (String, PathBuf) {
+        let name = format!("{}-{}.log", self.worker.build_name(), self.number());
+        let path = self.worker.store.layout().logs().join(&name);
+        (name, path)
+    }
+
+    fn number(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Names a path in the folder of this command's unfinished work.
+    pub(crate) fn temp_path(&self) -> PathBuf {
+        self.worker.work().join(format!("step-{}", self.number()))
+    }
+
+    /// Makes a folder that goes away with the value.
+    pub(crate) fn temp_folder(&self) -> Result<TempTree, StepError> {
+        Ok(self.worker.store.temp_tree()?)
+    }
+
+    /// Returns the folder of a cache mount.
+    pub(crate) fn cache_folder(&self, name: &str) -> PathBuf {
+        self.worker.store.layout().mounts().join(name)
+    }
+
+    /// Throws a snapshot away because of an error, which is the one to tell.
+    pub(crate) fn give_up(&self, active: Active, error: StepError) -> StepError {
+        if let Err(left) = self.snapshotter().discard(active) {
+            self.note(&format!("failed to remove what a failed step wrote: {left}"));
+        }
+        error
+    }
+
+    /// Returns one look at a tree, shared by all who look at it.
+    pub(crate) fn scan(&self, tree: &Tree) -> Result<Arc<ContextScan>, StepError> {
+        match tree {
+            Tree::Local(name) => self.contexts.scan(name),
+            Tree::Chain(chain) => {
+                let cell = {
+                    let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+                    Arc::clone(views.entry(chain.clone()).or_default())
+                };
+                if let Some(scan) = cell.get() {
+                    return Ok(Arc::clone(scan));
+                }
+                let scan = Arc::new(ContextScan::new(TreeSource::snapshot(self.worker.view(chain)?)));
+                Ok(Arc::clone(cell.get_or_init(|| scan)))
+            }
+        }
+    }
+
+    /// Returns what a source selects of a tree, hashed once.
+    pub(crate) fn selection(&self, tree: &Tree, path: &PathSource) -> Result<Arc<SelectionHash>, StepError> {
+        let name = match tree {
+            Tree::Chain(chain) => TreeName::Chain(chain.clone()),
+            Tree::Local(name) => TreeName::Local(name.clone()),
+        };
+        let key = (name, path.clone());
+        if let Some(known) = self.selections.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let hashed = self.scan(tree)?.hash_selection(path).map_err(|error| StepError::Hash(error.into()))?;
+        let hashed = Arc::new(hashed);
+        self.selections.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&hashed));
+        Ok(hashed)
+    }
+
+    /// Forgets what is known of the client's folders: they changed.
+    fn look_again(&self) {
+        self.contexts.forget();
+        self.selections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(name, _), _| !matches!(name, TreeName::Local(_)));
+    }
+
+    /// Copies a path of a client's folder, filtered by its ignore file, into a snapshot of its own.
+    pub(crate) fn copy_of_local(&self, name: &str, path: &str) -> Result<Active, StepError> {
+        let active = self.snapshotter().prepare(&Chain::empty()).map_err(StepError::Snapshot)?;
+        let copied = self
+            .snapshotter()
+            .open_active(&active)
+            .map_err(StepError::Snapshot)
+            .and_then(|root| ops::copy::mirror(self, &Tree::Local(name.to_owned()), path, &root));
+        match copied {
+            Ok(()) => Ok(active),
+            Err(error) => Err(self.give_up(active, error)),
+        }
+    }
+
+    /// Copies a path of a tree into a plain folder of ours.
+    pub(crate) fn copy_tree_into(&self, tree: &Tree, path: &str, folder: &Path) -> Result<(), StepError> {
+        let root = Root::open(folder).map_err(|error| StepError::Snapshot(error.into()))?;
+        ops::copy::contents(self, tree, path, &root)
+    }
+
+    /// Does what a step says, over its base, and returns the snapshot that it wrote.
+    fn operate(&self, task: &Task, ask: &mut RunAsk, scope: &LockScope) -> Result<(Made, Chain), StepError> {
+        let base = match ask.inputs.first() {
+            Some(Tree::Chain(chain)) => chain.clone(),
+            _ => Chain::empty(),
+        };
+        let made = match &self.graph.step(ask.step).operation {
+            Operation::Exec(exec) => ops::exec::run(self, task, exec, ask, scope)?,
+            Operation::File(actions) => self.file(ask, actions, &base)?,
+            Operation::Source(_) | Operation::Merge => {
+                unreachable!("sources are fetched and merges stacked, neither is operated")
+            }
+        };
+        Ok((made, base))
+    }
+
+    fn file(&self, ask: &mut RunAsk, actions: &[FileAction], base: &Chain) -> Result<Made, StepError> {
+        for repeat in 0.. {
+            let active = self.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
+            match self.write_files(ask, actions, base, &active) {
+                Ok(()) => return Ok(Made { active, usage: Usage::default(), log: None }),
+                Err(error @ StepError::Changing { .. }) if repeat < MAX_REPEATS => {
+                    // What was copied is not what the key was made of: both are made again.
+                    self.give_up(active, error);
+                    self.look_again();
+                    ask.hashes = self.hashes(ask.step, &ask.inputs)?;
+                    ask.keys = ask.keys.with_hashes(&ask.hashes);
+                }
+                Err(error) => return Err(self.give_up(active, error)),
+            }
+        }
+        unreachable!("repeats are bounded")
+    }
+
+    fn hashes(&self, step: StepId, inputs: &[Tree]) -> Result<Vec<ContentHash>, StepError> {
+        let step = self.graph.step(step);
+        let mut hashes = Vec::new();
+        for (at, tree) in inputs.iter().enumerate() {
+            let index = rbuild_model::mount::InputIndex(at as u32);
+            for selection in step.operation.selections(index).into_iter().flatten() {
+                hashes.push(self.selection(tree, &selection.path)?.hash());
+            }
+        }
+        Ok(hashes)
+    }
+
+    fn write_files(
+        &self,
+        ask: &RunAsk,
+        actions: &[FileAction],
+        base: &Chain,
+        active: &Active,
+    ) -> Result<(), StepError> {
+        let root = if self.snapshotter().writes_in_place(active) {
+            self.snapshotter().open_active(active).map_err(StepError::Snapshot)?
+        } else {
+            let plan = self.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?;
+            Root::from_fd(mount_detached(&plan)?).map_err(|error| StepError::Snapshot(error.into()))?
+        };
+        for action in actions {
+            if self.cancel.is_cancelled() {
+                return Err(StepError::Cancelled);
+            }
+            match action {
+                FileAction::Copy(copy) => ops::copy::run(self, ask, copy, &root, base.is_empty())?,
+                FileAction::MakeDir(make) => ops::mkdir::run(make, &root, base.is_empty())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a tree in from outside.
+    fn fetch(&self, ask: &RunAsk, source: &Source, task: &Task) -> Result<StepResult, StepError> {
+        match source {
+            Source::Image(image) => {
+                let chain = self.worker.image_chain(image, task, self.cancel)?;
+                Ok(StepResult { tree: Tree::Chain(chain), canonical: None, record: None })
+            }
+            Source::Git(git) => {
+                Err(StepError::Unsupported { what: format!("a git repository as source ({})", git.remote) })
+            }
+            Source::Http(http) => {
+                Err(StepError::Unsupported { what: format!("a web address as source ({})", http.url) })
+            }
+            Source::Scratch | Source::Local(_) => unreachable!("{:?} needs no fetching", ask.step),
+        }
+    }
+
+    /// Looks up a step's result by its keys: somebody else may have made it meanwhile.
+    fn look_up(&self, ask: &RunAsk) -> Result<Option<StepResult>, StepError> {
+        if ask.miss == Miss::Ignored {
+            return Ok(None);
+        }
+        let keys = [(&ask.keys.definition, KeyKind::Definition), (&ask.keys.content, KeyKind::Content)];
+        let wave: Vec<LookUp> = keys
+            .iter()
+            .filter_map(|(image, kind)| Some(LookUp { key: image.as_ref()?.key(), kind: *kind }))
+            .collect();
+        let found = self.worker.records.look_up(&wave)?.into_iter().flatten();
+        Ok(found
+            .filter_map(|found| {
+                let tree = Tree::Chain(found.chain?);
+                Some(StepResult { tree, canonical: Some(found.canonical), record: Some(found.record) })
+            })
+            .next())
+    }
+
+    /// Does a step under its lock and remembers the result.
+    fn make(&self, ask: &RunAsk, task: &Task, scope: &LockScope) -> Result<StepResult, StepError> {
+        let mut ask = ask.clone();
+        let started =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let (Made { active, usage, log }, base) = self.operate(task, &mut ask, scope)?;
+        if self.cancel.is_cancelled() {
+            return Err(self.give_up(active, StepError::Cancelled));
+        }
+        rbuild_store::crash::point("step.done");
+        let id = self.snapshotter().commit(active).map_err(StepError::Snapshot)?;
+        rbuild_store::crash::point("step.committed");
+        let chain = base.with(id);
+        let canonical = match (ask.miss, &ask.keys.content) {
+            (Miss::Ignored, None) => self.fresh_key()?,
+            _ => ask.keys.canonical().expect("a step that runs has a key"),
+        };
+        let record = self.worker.records.insert(&NewRecord {
+            name: self.graph.note(ask.step).name.clone(),
+            definition: ask.keys.definition.clone(),
+            content: ask.keys.content.clone(),
+            canonical,
+            chain: chain.clone(),
+            started: i128::try_from(started).unwrap_or(i128::MAX),
+            took: task.elapsed(),
+            usage,
+            log,
+        })?;
+        rbuild_store::crash::point("step.recorded");
+        (self.committed)(ask.step, &chain);
+        Ok(StepResult { tree: Tree::Chain(chain), canonical: Some(canonical), record: Some(record) })
+    }
+
+    /// Makes a key that nothing has had.
+    fn fresh_key(&self) -> Result<CacheKey, StepError> {
+        let mut bytes = [0; 32];
+        for half in bytes.chunks_exact_mut(16) {
+            half.copy_from_slice(rbuild_store::UniqueId::random()?.as_bytes());
+        }
+        Ok(CacheKey::from_bytes(bytes))
+    }
+
+    fn run_step(&self, ask: &RunAsk, task: &Task) -> Result<(StepResult, Option<Hit>), StepError> {
+        if let Operation::Source(source) = &self.graph.step(ask.step).operation {
+            return Ok((self.fetch(ask, source, task)?, None));
+        }
+        let key = ask.keys.canonical().expect("a step that runs has a key");
+        let scope = self.worker.store.locks().scope();
+        let cancel = self.lock_cancel();
+        let waits = |_: &LockName, holder: Option<&rbuild_store::Holder>| {
+            let who = holder.map_or_else(|| "another process".to_owned(), ToString::to_string);
+            self.note(&format!("waiting for {who}, which is doing the same step"));
+        };
+        let wait = Wait { cancel: cancel.wish.clone(), timeout: None, notice: Some(&waits) };
+        let lock = scope.acquire(&LockName::new(LockClass::Step, key), LockMode::Exclusive, &wait)?;
+        if let Some(found) = self.look_up(ask)? {
+            return Ok((found, Some(Hit::InFlight)));
+        }
+        let made = self.make(ask, task, &scope)?;
+        drop(lock);
+        Ok((made, None))
+    }
+
+    fn task(&self, step: StepId) -> Task {
+        match self.ids[step.index()] {
+            Some(id) => self.tasks.start(id),
+            None => self.tasks.begin(self.graph.note(step).name.clone()),
+        }
+    }
+}
+
+impl StepRunner for Runner<'_> {
+    type Error = StepError;
+
+    fn hash(&self, ask: &HashAsk) -> Result<Vec<ContentHash>, StepError> {
+        ask.selections
+            .iter()
+            .map(|(selection, tree)| Ok(self.selection(tree, &selection.path)?.hash()))
+            .collect()
+    }
+
+    fn run(&self, ask: &RunAsk) -> Result<StepResult, StepError> {
+        let task = self.task(ask.step);
+        match self.run_step(ask, &task) {
+            Ok((result, hit)) => {
+                task.finish(hit.map_or(Outcome::Done, Outcome::Cached));
+                Ok(result)
+            }
+            Err(error) => {
+                task.finish(match &error {
+                    StepError::Exited { status, .. } => Outcome::Exited(*status),
+                    StepError::Cancelled => Outcome::Cancelled,
+                    _ if self.cancel.is_cancelled() => Outcome::Cancelled,
+                    StepError::Launch { source, .. } if source.exit_status() != 125 => {
+                        Outcome::Exited(ExitStatus::Code(source.exit_status()))
+                    }
+                    _ => Outcome::Failed,
+                });
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Observer for Runner<'_> {
+    fn matched(&self, step: StepId, hit: Hit) {
+        if let Some(id) = self.ids[step.index()] {
+            self.tasks.skip(id, Outcome::Cached(hit));
+        }
+    }
+}
