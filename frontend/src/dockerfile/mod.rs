@@ -18,8 +18,6 @@ pub mod stage;
 mod flags;
 mod json;
 mod lexer;
-#[cfg(test)]
-mod tests;
 mod text;
 
 use std::fmt;

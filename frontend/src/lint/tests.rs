@@ -26,6 +26,8 @@ fn rules(text: &str) -> Vec<String> {
 #[test]
 fn each_rule_finds_what_it_is_for() {
     for (text, expected) in [
+        ("# syntax=docker/dockerfile:1\nFROM a\n", vec![]),
+        ("# syntax=acme/frontend x\nFROM a\n", vec!["ForeignSyntax:1"]),
         ("FROM a AS Build\n", vec!["StageNameCasing:1"]),
         ("FROM a as build\n", vec!["FromAsCasing:1"]),
         ("from a as build\n", vec![]),

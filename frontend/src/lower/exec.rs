@@ -60,6 +60,12 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
         mounts.push(lower_mount(stage, request, &mut inputs, &mut sockets, word.span)?);
     }
     let (command, script) = command(run, at, stage);
+    if let Some(script) = &script
+        && script.name.contains('/')
+    {
+        let message = format!("a heredoc's name is a file name and holds no slash: {:?}", script.name);
+        return Err(stage.error(run.command.span, message));
+    }
     let argv =
         if run.command.is_shell() { stage.shell().into_iter().chain(command).collect() } else { command };
     let mut env = stage.env().list();

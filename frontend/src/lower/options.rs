@@ -16,6 +16,8 @@ use crate::ignore::Ignore;
 pub struct LowerOptions {
     /// The stage to build, by name or position; `None` for the last.
     pub target: Option<String>,
+    /// Whether every stage is looked at, needed or not: a check of the whole file.
+    pub all_stages: bool,
     /// `--build-arg`
     pub build_args: BTreeMap<String, String>,
     /// The platforms to build for, at least one.
@@ -59,6 +61,7 @@ impl LowerOptions {
     pub fn new(platform: Platform) -> Self {
         Self {
             target: None,
+            all_stages: false,
             build_args: BTreeMap::new(),
             build_platform: platform.clone(),
             platforms: vec![platform],

@@ -133,7 +133,7 @@ impl<'a> Planner<'a> {
             let known = scope.values.keys().map(String::as_str);
             warnings.extend(undefined_variables("UndefinedVar", source, span, unset, known));
         })?;
-        let mut work = vec![target];
+        let mut work = if self.options.all_stages { (0..self.stages.len()).collect() } else { vec![target] };
         while let Some(index) = work.pop() {
             self.visit(index, &mut work)?;
         }

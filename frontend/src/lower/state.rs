@@ -282,7 +282,7 @@ impl<'l, 'a> StageState<'l, 'a> {
         self.trigger = None;
         if !plan.replaced {
             for instruction in plan.stage.body {
-                self.current = instruction.line_span;
+                self.current = instruction.span;
                 instruction.apply(&mut self).map_err(Box::new)?;
             }
         }

@@ -9,6 +9,7 @@ use super::state::{StageState, Tree};
 use super::{path, remote};
 use crate::dockerfile::instruction::add::Add;
 use crate::dockerfile::instruction::{self, Instruction, Transfer, TransferSource, Word};
+use crate::ignore::Ignore;
 
 /// What COPY and ADD come to before their sources are known.
 struct Common {
@@ -172,6 +173,10 @@ fn heredocs(
     let mut bodies = Vec::new();
     for source in &transfer.sources {
         let TransferSource::Heredoc(heredoc) = source else { continue };
+        if heredoc.name.contains('/') {
+            let message = format!("a heredoc's name is a file name and holds no slash: {:?}", heredoc.name);
+            return Err(stage.error(heredoc.word.span, message));
+        }
         let mut body = heredoc.content();
         if heredoc.expand {
             body = stage.expand_body(&body, heredoc.word.span)?;
@@ -224,6 +229,10 @@ fn common(stage: &mut StageState<'_, '_>, transfer: &Transfer, parents: bool) ->
     if let Some((word, text)) = &mode {
         flags.push(format!("--chmod={text}"));
         check_mode(text).map_err(|message| stage.error(word.span, message))?;
+    }
+    for word in &transfer.exclude {
+        Ignore::from_patterns([word.value.as_str()])
+            .map_err(|_| stage.error(word.span, format!("invalid --exclude pattern: {:?}", word.value)))?;
     }
     Ok(Common {
         dest,

@@ -108,6 +108,7 @@ fn options(text: &str) -> LowerOptions {
                 options.platforms_chosen = true;
             }
             "context" => options.named_contexts.extend(list()),
+            "all" => options.all_stages = true,
             "nocache" => options.no_cache = NoCache::Stages(list().collect()),
             "label" => {
                 let (name, value) = value.split_once('=').unwrap();
@@ -193,6 +194,9 @@ fn errors() {
         "FROM a\nRUN --mount=type=tmpfs x\n",
         "FROM a\nARG t=bind\nRUN --mount=type=$t,size=4,target=/x x\n",
         "FROM a\nRUN --mount=target=${x:?no x} x\n",
+        "FROM a\nCOPY --exclude=[ a /c\n",
+        "FROM a\nCOPY <<a/b /c\nx\na/b\n",
+        "FROM a\nRUN <<a/b\n#!/bin/sh\na/b\n",
         "FROM a\nEXPOSE http\n",
         "FROM a\nEXPOSE 80/foo\n",
         "FROM a\nEXPOSE 70000\n",
@@ -230,6 +234,15 @@ fn stages_that_nobody_needs_are_not_looked_at() {
         ]
     );
     assert_eq!(lowered.graph.len(), 3);
+}
+
+#[test]
+fn a_check_without_a_target_looks_at_every_stage() {
+    let text = "# all=\nFROM nosuch AS unused\nCOPY $never /\nFROM b\n";
+    let (asked, lowered) = solve(text, &options(text)).unwrap();
+    assert_eq!((asked.len(), lowered.warnings.len()), (2, 1));
+    let last = lowered.targets[0].root;
+    assert_eq!(lowered.graph.note(last).name, "[stage-1 1/1] FROM docker.io/library/b:latest");
 }
 
 #[test]
@@ -293,10 +306,8 @@ mod arbitrary {
         fn no_file_that_parses_is_too_odd_to_lower(lines in prop::collection::vec(line(), 0..6)) {
             let text = format!("FROM a AS s\n{}", lines.concat());
             let parsed = dockerfile::parse(&Source::new("Dockerfile", text.as_str()));
-            if !parsed.has_errors() {
-                if let Ok((_, lowered)) = solve(&text, &options("")) {
-                    dump(&[], &lowered);
-                }
+            if !parsed.has_errors() && let Ok((_, lowered)) = solve(&text, &options("")) {
+                dump(&[], &lowered);
             }
         }
 

@@ -7,6 +7,7 @@ mod copy_ignored_file;
 mod duplicate_stage_name;
 mod expose_invalid_format;
 mod expose_proto_casing;
+mod foreign_syntax;
 mod from_as_casing;
 mod from_platform_flag_const_disallowed;
 mod invalid_base_image_platform;
@@ -55,4 +56,5 @@ pub const RULES: &[Rule] = &[
     undeclared_build_arg::RULE,
     arg_overrides_env::RULE,
     ambiguous_destination::RULE,
+    foreign_syntax::RULE,
 ];
