@@ -4,11 +4,46 @@ use oci_spec::runtime::{Capabilities, Capability};
 
 /// The kernel's names without `CAP_`, each at the place of its number.
 const NAMES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
@@ -29,7 +64,9 @@ impl CapabilityMask {
             let set = rustix::thread::CapabilitySet::from_bits_retain(1 << number);
             rustix::thread::capability_is_in_bounding_set(set).unwrap_or(false)
         };
-        Self((0..NAMES.len() as u32).filter(|&number| held(number)).fold(0, |mask, number| mask | 1 << number))
+        Self(
+            (0..NAMES.len() as u32).filter(|&number| held(number)).fold(0, |mask, number| mask | 1 << number),
+        )
     }
 
     /// Tells whether a capability is in the set; names with and without `CAP_` in any case.
@@ -39,7 +76,11 @@ impl CapabilityMask {
 
     /// Returns the names of the set (`CAP_CHOWN`).
     pub fn names(self) -> impl Iterator<Item = String> {
-        NAMES.iter().enumerate().filter(move |(place, _)| self.0 & (1 << place) != 0).map(|(_, name)| format!("CAP_{name}"))
+        NAMES
+            .iter()
+            .enumerate()
+            .filter(move |(place, _)| self.0 & (1 << place) != 0)
+            .map(|(_, name)| format!("CAP_{name}"))
     }
 
     /// Returns the set in the form of OCI documents.
@@ -50,7 +91,12 @@ impl CapabilityMask {
 
     /// Reads the form of OCI documents.
     pub fn from_oci(capabilities: &Capabilities) -> Self {
-        Self(capabilities.iter().filter_map(|name| number(&name.to_string())).fold(0, |mask, bit| mask | 1 << bit))
+        Self(
+            capabilities
+                .iter()
+                .filter_map(|name| number(&name.to_string()))
+                .fold(0, |mask, bit| mask | 1 << bit),
+        )
     }
 }
 
@@ -69,8 +115,20 @@ mod tests {
     fn the_default_set_is_the_fourteen() {
         let names: Vec<String> = CapabilityMask::DEFAULT.names().collect();
         let expected = [
-            "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE",
-            "NET_RAW", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
+            "CHOWN",
+            "DAC_OVERRIDE",
+            "FOWNER",
+            "FSETID",
+            "KILL",
+            "SETGID",
+            "SETUID",
+            "SETPCAP",
+            "NET_BIND_SERVICE",
+            "NET_RAW",
+            "SYS_CHROOT",
+            "MKNOD",
+            "AUDIT_WRITE",
+            "SETFCAP",
         ];
         assert_eq!(names, expected.map(|name| format!("CAP_{name}")));
     }

@@ -16,8 +16,8 @@ use crate::mounts::{Depth, MountError, clone_mount, mount_root};
 use crate::options::{self, Bind};
 use crate::order::{Access, FileContent, Mount, MountSource, Order, Restrictions, Stdio, Tmpfs};
 use crate::script::{
-    Attributes, BlobRange, CapabilityMasks, FdIndex, NewFilesystem, Script, ScriptDevice, ScriptMount, ScriptProgram,
-    ScriptSource,
+    Attributes, BlobRange, CapabilityMasks, FdIndex, NewFilesystem, Script, ScriptDevice, ScriptMount,
+    ScriptProgram, ScriptSource,
 };
 use crate::seccomp::SeccompError;
 use crate::slot::Namespaces;
@@ -144,7 +144,9 @@ pub(crate) fn compile(
 fn refuse_unsupported(spec: &Spec) -> Result<(), OrderError> {
     let unsupported = |field, value: String| Err(OrderError::Unsupported { field, value });
     if let Some(process) = spec.process() {
-        if let Some(profile) = process.apparmor_profile().as_deref().filter(|name| !matches!(*name, "" | "unconfined")) {
+        if let Some(profile) =
+            process.apparmor_profile().as_deref().filter(|name| !matches!(*name, "" | "unconfined"))
+        {
             return unsupported("process.apparmorProfile", profile.to_owned());
         }
         if let Some(label) = process.selinux_label().as_deref().filter(|label| !label.is_empty()) {
@@ -192,19 +194,25 @@ fn check_namespaces(spec: &Spec, namespaces: &Namespaces) -> Result<(), OrderErr
     for namespace in listed.into_iter().flatten() {
         let typ = namespace.typ();
         if seen.contains(&typ) {
-            return Err(OrderError::Invalid { field: "linux.namespaces", why: format!("{typ} is named twice") });
+            return Err(OrderError::Invalid {
+                field: "linux.namespaces",
+                why: format!("{typ} is named twice"),
+            });
         }
         seen.push(typ);
     }
     for (typ, own) in namespaces.listed() {
         let asked = seen.contains(&typ);
         if asked != own {
-            let (spec, slot) = if asked { ("asks for one", "shares the host's") } else { ("asks for none", "has one") };
+            let (spec, slot) =
+                if asked { ("asks for one", "shares the host's") } else { ("asks for none", "has one") };
             let why = format!("the spec {spec} of its own for {typ}, the slot {slot}");
             return Err(OrderError::Invalid { field: "linux.namespaces", why });
         }
     }
-    if let Some(typ) = seen.iter().find(|typ| matches!(typ, LinuxNamespaceType::User | LinuxNamespaceType::Time)) {
+    if let Some(typ) =
+        seen.iter().find(|typ| matches!(typ, LinuxNamespaceType::User | LinuxNamespaceType::Time))
+    {
         return Err(OrderError::Unsupported { field: "linux.namespaces", value: typ.to_string() });
     }
     Ok(())
@@ -216,11 +224,17 @@ fn propagation(name: Option<&str>) -> Result<u64, OrderError> {
         Some("slave" | "rslave") => Ok(libc::MS_SLAVE),
         Some("shared" | "rshared") => Ok(libc::MS_SHARED),
         Some("unbindable" | "runbindable") => Ok(libc::MS_UNBINDABLE),
-        Some(other) => Err(OrderError::Unsupported { field: "linux.rootfsPropagation", value: other.to_owned() }),
+        Some(other) => {
+            Err(OrderError::Unsupported { field: "linux.rootfsPropagation", value: other.to_owned() })
+        }
     }
 }
 
-fn host_name(field: &'static str, name: Option<&str>, namespaces: &Namespaces) -> Result<Option<String>, OrderError> {
+fn host_name(
+    field: &'static str,
+    name: Option<&str>,
+    namespaces: &Namespaces,
+) -> Result<Option<String>, OrderError> {
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
     if !namespaces.own_uts() {
         return Err(OrderError::Invalid { field, why: "needs a uts namespace of its own".to_owned() });
@@ -238,13 +252,21 @@ fn sysctls(spec: &Spec, namespaces: &Namespaces) -> Result<Vec<(String, String)>
     for (name, value) in spec.linux().iter().filter_map(|linux| linux.sysctl().as_ref()).flatten() {
         // The first separator decides which form it is.
         let path = match name.find(['.', '/']).map(|place| name.as_bytes()[place]) {
-            Some(b'.') => {
-                name.chars().map(|letter| match letter { '.' => '/', '/' => '.', other => other }).collect()
-            }
+            Some(b'.') => name
+                .chars()
+                .map(|letter| match letter {
+                    '.' => '/',
+                    '/' => '.',
+                    other => other,
+                })
+                .collect(),
             _ => name.clone(),
         };
-        let safe = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | "..")) && !path.contains('\0');
-        let ipc = path.strip_prefix("kernel/").is_some_and(|name| IPC.contains(&name) || name == "shm_rmid_forced");
+        let safe = !path.is_empty()
+            && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+            && !path.contains('\0');
+        let ipc =
+            path.strip_prefix("kernel/").is_some_and(|name| IPC.contains(&name) || name == "shm_rmid_forced");
         let allowed = namespaces.own_ipc() && (ipc || path.starts_with("fs/mqueue/"))
             || namespaces.own_network() && path.starts_with("net/")
             || namespaces.own_uts() && path == "kernel/domainname";
@@ -293,7 +315,10 @@ impl Compiler {
                 return Err(OrderError::Invalid { field: "mounts.options", why });
             }
             let Some(source) = mount.source() else {
-                return Err(OrderError::Invalid { field: "mounts.source", why: format!("missing for `{target}`") });
+                return Err(OrderError::Invalid {
+                    field: "mounts.source",
+                    why: format!("missing for `{target}`"),
+                });
             };
             let depth = if parsed.bind == Some(Bind::All) { Depth::All } else { Depth::One };
             ScriptSource::Fd(self.host(source, depth)?)
@@ -312,7 +337,9 @@ impl Compiler {
                 }
                 "mqueue" => ScriptSource::New { kind: NewFilesystem::Mqueue, options: data },
                 "sysfs" => ScriptSource::New { kind: NewFilesystem::Sysfs, options: data },
-                other => return Err(OrderError::Unsupported { field: "mounts.type", value: other.to_owned() }),
+                other => {
+                    return Err(OrderError::Unsupported { field: "mounts.type", value: other.to_owned() });
+                }
             }
         };
         let keep_target = matches!(target.as_str(), "/proc" | "/dev" | "/sys");
@@ -377,14 +404,28 @@ impl Compiler {
         for (path, major, minor) in DEFAULT_DEVICES {
             let host = if bind { Some(self.host(Path::new(path), Depth::One)?) } else { None };
             let path = path.to_owned();
-            devices.push(ScriptDevice { path, block: false, major, minor, mode: 0o666, uid: 0, gid: 0, host });
+            devices.push(ScriptDevice {
+                path,
+                block: false,
+                major,
+                minor,
+                mode: 0o666,
+                uid: 0,
+                gid: 0,
+                host,
+            });
         }
         for device in spec.linux().iter().filter_map(|linux| linux.devices().as_ref()).flatten() {
             let path = target(device.path())?;
             let block = match device.typ() {
                 LinuxDeviceType::C | LinuxDeviceType::U => false,
                 LinuxDeviceType::B => true,
-                other => return Err(OrderError::Unsupported { field: "linux.devices.type", value: format!("{other:?}") }),
+                other => {
+                    return Err(OrderError::Unsupported {
+                        field: "linux.devices.type",
+                        value: format!("{other:?}"),
+                    });
+                }
             };
             let number = |value: i64| {
                 u32::try_from(value).map_err(|_| OrderError::Invalid {
@@ -457,7 +498,10 @@ impl Compiler {
         }
         let cwd = text(process.cwd())?;
         if !cwd.starts_with('/') {
-            return Err(OrderError::Invalid { field: "process.cwd", why: format!("`{cwd}` is not absolute") });
+            return Err(OrderError::Invalid {
+                field: "process.cwd",
+                why: format!("`{cwd}` is not absolute"),
+            });
         }
         Ok(ScriptProgram {
             args,
@@ -486,7 +530,9 @@ fn clamp(value: u64) -> u16 {
 fn personality(spec: &Spec) -> Result<Option<u64>, OrderError> {
     use oci_spec::runtime::LinuxPersonalityDomain;
     const PER_LINUX32: u64 = 8;
-    let Some(personality) = spec.linux().as_ref().and_then(|linux| linux.personality().as_ref()) else { return Ok(None) };
+    let Some(personality) = spec.linux().as_ref().and_then(|linux| linux.personality().as_ref()) else {
+        return Ok(None);
+    };
     Ok(Some(match personality.domain() {
         LinuxPersonalityDomain::PerLinux => 0,
         LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
@@ -495,7 +541,9 @@ fn personality(spec: &Spec) -> Result<Option<u64>, OrderError> {
 
 fn capabilities(process: &oci_spec::runtime::Process) -> Result<CapabilityMasks, OrderError> {
     let Some(sets) = process.capabilities() else { return Ok(CapabilityMasks::default()) };
-    let mask = |set: &Option<oci_spec::runtime::Capabilities>| set.as_ref().map_or(0, |set| CapabilityMask::from_oci(set).0);
+    let mask = |set: &Option<oci_spec::runtime::Capabilities>| {
+        set.as_ref().map_or(0, |set| CapabilityMask::from_oci(set).0)
+    };
     let masks = CapabilityMasks {
         bounding: mask(sets.bounding()),
         effective: mask(sets.effective()),
@@ -510,7 +558,8 @@ fn capabilities(process: &oci_spec::runtime::Process) -> Result<CapabilityMasks,
     if consistent {
         Ok(masks)
     } else {
-        let why = "effective must be within permitted within bounding, ambient within inheritable and permitted";
+        let why =
+            "effective must be within permitted within bounding, ambient within inheritable and permitted";
         Err(OrderError::Invalid { field: "process.capabilities", why: why.to_owned() })
     }
 }

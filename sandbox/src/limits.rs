@@ -2,8 +2,22 @@
 
 /// The kernel's resources, each at the place of its number.
 const NAMES: [&str; 16] = [
-    "cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending",
-    "msgqueue", "nice", "rtprio", "rttime",
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
 ];
 
 /// Returns the lower-case name of a resource (`nofile`).
@@ -23,10 +37,12 @@ mod tests {
 
     #[test]
     fn numbers_are_the_kernels() {
-        for (text, expected) in [("nofile", Some(7)), ("RLIMIT_RTTIME", Some(15)), ("RLIMIT_CPU", Some(0)), ("x", None)] {
+        for (text, expected) in
+            [("nofile", Some(7)), ("RLIMIT_RTTIME", Some(15)), ("RLIMIT_CPU", Some(0)), ("x", None)]
+        {
             assert_eq!(number(text), expected, "{text}");
         }
-        assert_eq!(number("nproc"), Some(libc::RLIMIT_NPROC as u32));
-        assert_eq!(name(libc::RLIMIT_MEMLOCK as u32), "memlock");
+        assert_eq!(number("nproc"), Some(libc::RLIMIT_NPROC));
+        assert_eq!(name(libc::RLIMIT_MEMLOCK), "memlock");
     }
 }

@@ -2,20 +2,24 @@
 //!
 //! A detached mount lives as long as its descriptor, so a crash leaves nothing behind. Overlays are configured
 //! key by key (`lowerdir+`, one call a layer), because the classic option string is bounded by a page and by an
-//! escaping of its own; kernels before 6.8 know only the string, which then goes through short `/proc/self/fd` names.
+//! escaping of its own; kernels before 6.8 know only the string, which then holds short `/proc/self/fd` names.
 
+use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
+    move_mount, open_tree,
 };
+use rustix::thread::UnshareFlags;
 
 use crate::sys::{MountAttr, mount_setattr};
 
@@ -46,6 +50,9 @@ pub enum MountError {
         #[source]
         source: io::Error,
     },
+    /// The thread that mounts aside failed.
+    #[error("cannot mount in a thread of its own")]
+    Thread,
     /// The kernel knows only the old, short way to name layers.
     #[error("{layers} layers are too many for this kernel (lowerdir+ needs Linux 6.8): flatten the chain")]
     TooManyLayers {
@@ -70,7 +77,9 @@ pub fn mount_detached(plan: &RootPlan) -> Result<OwnedFd, MountError> {
 pub(crate) fn mount_root(plan: &RootPlan, attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
     match plan {
         RootPlan::Directory { path, readonly } => directory(path, *readonly, attributes),
-        RootPlan::Overlay { lowers, upper: None, .. } if lowers.len() == 1 => directory(&lowers[0], true, attributes),
+        RootPlan::Overlay { lowers, upper: None, .. } if lowers.len() == 1 => {
+            directory(&lowers[0], true, attributes)
+        }
         // Overlayfs wants something below; over nothing, the upper folder is the whole tree.
         RootPlan::Overlay { lowers, upper: Some(upper), .. } if lowers.is_empty() => {
             directory(&upper.upper, false, attributes)
@@ -80,12 +89,16 @@ pub(crate) fn mount_root(plan: &RootPlan, attributes: MountAttrFlags) -> Result<
 }
 
 fn directory(path: &Path, readonly: bool, mut attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-    let mount = open_tree(CWD, path, flags).map_err(|errno| MountError::path("clone the mount at", path, errno))?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let mount =
+        open_tree(CWD, path, flags).map_err(|errno| MountError::path("clone the mount at", path, errno))?;
     if readonly {
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
-    let attr = MountAttr { set: attributes.bits().into(), propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+    let attr =
+        MountAttr { set: attributes.bits().into(), propagation: libc::MS_PRIVATE, ..MountAttr::default() };
     mount_setattr(mount.as_fd(), false, &attr)
         .map_err(|source| MountError::path("set attributes of the mount at", path, source))?;
     Ok(mount)
@@ -97,58 +110,122 @@ fn overlay(
     xattr: OverlayXattr,
     mut attributes: MountAttrFlags,
 ) -> Result<OwnedFd, MountError> {
+    /// Whether this kernel turned out to know only the option string.
+    static OLD: AtomicBool = AtomicBool::new(false);
+    if upper.is_none() {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
+    if !OLD.load(Ordering::Relaxed) {
+        match overlay_by_keys(lowers, upper, xattr, attributes) {
+            // Old kernels take any key, and fail when they come to use it.
+            Err(MountError::Filesystem { source, .. }) if source.raw_os_error() == Some(libc::EINVAL) => {}
+            result => return result,
+        }
+    }
+    let mount = overlay_by_string(lowers, upper, xattr, attributes)?;
+    OLD.store(true, Ordering::Relaxed);
+    Ok(mount)
+}
+
+/// The options of every overlay: their defaults are module parameters that differ between distributions.
+const OVERLAY_OPTIONS: [(&str, &str); 3] =
+    [("redirect_dir", "nofollow"), ("index", "off"), ("metacopy", "off")];
+
+fn overlay_by_keys(
+    lowers: &[PathBuf],
+    upper: Option<&OverlayUpper>,
+    xattr: OverlayXattr,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, MountError> {
     let filesystem = Filesystem::open("overlay")?;
-    // The defaults of these are module parameters that differ between distributions.
-    for (key, value) in [("redirect_dir", "nofollow"), ("index", "off"), ("metacopy", "off")] {
+    for (key, value) in OVERLAY_OPTIONS {
         filesystem.set(key, value)?;
     }
     if xattr == OverlayXattr::User {
         filesystem.set_flag("userxattr")?;
     }
-    let held = set_lowers(&filesystem, lowers)?;
-    match upper {
-        Some(OverlayUpper { upper, work, volatile }) => {
-            filesystem.set_path("upperdir", upper)?;
-            filesystem.set_path("workdir", work)?;
-            if *volatile {
-                filesystem.set_flag("volatile")?;
-            }
-        }
-        None => attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
-    }
-    let mount = filesystem.mount(attributes);
-    drop(held);
-    mount
-}
-
-/// Names the layers, topmost first; returns descriptors that must stay open until the mount is made.
-fn set_lowers(filesystem: &Filesystem, lowers: &[PathBuf]) -> Result<Vec<OwnedFd>, MountError> {
-    for (place, lower) in lowers.iter().enumerate() {
-        match fsconfig_set_string(&filesystem.context, "lowerdir+", lower) {
-            Ok(()) => {}
-            Err(Errno::INVAL) if place == 0 => return set_lowers_in_one(filesystem, lowers),
-            Err(errno) => return Err(MountError::path("use as an overlay layer", lower, errno)),
-        }
-    }
-    Ok(Vec::new())
-}
-
-fn set_lowers_in_one(filesystem: &Filesystem, lowers: &[PathBuf]) -> Result<Vec<OwnedFd>, MountError> {
-    /// What fsconfig copies of a string value, with its NUL.
-    const MAX_VALUE: usize = 256;
-    let mut held = Vec::new();
-    let mut value = String::new();
     for lower in lowers {
-        let fd = open_path(lower)?;
-        let separator = if value.is_empty() { "" } else { ":" };
-        write!(value, "{separator}/proc/self/fd/{}", fd.as_raw_fd()).expect("writing to a string");
-        held.push(fd);
+        match fsconfig_set_string(&filesystem.context, "lowerdir+", lower) {
+            Err(Errno::INVAL) => return Err(filesystem.error("configure", Errno::INVAL)),
+            result => result.map_err(|errno| MountError::path("use as an overlay layer", lower, errno))?,
+        }
     }
-    if value.len() >= MAX_VALUE {
+    if let Some(OverlayUpper { upper, work, volatile }) = upper {
+        filesystem.set_path("upperdir", upper)?;
+        filesystem.set_path("workdir", work)?;
+        if *volatile {
+            filesystem.set_flag("volatile")?;
+        }
+    }
+    filesystem.mount(attributes)
+}
+
+/// Mounts by one string of options, at most a page long, with short names for the layers.
+///
+/// `fsconfig` cuts values at 256 bytes, so it takes `mount(2)`, which wants a place: a thread makes itself a mount
+/// namespace for that, and takes the mount out of it.
+fn overlay_by_string(
+    lowers: &[PathBuf],
+    upper: Option<&OverlayUpper>,
+    xattr: OverlayXattr,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, MountError> {
+    let aside = || mount_aside(lowers, upper, xattr, attributes);
+    std::thread::scope(|scope| scope.spawn(aside).join()).unwrap_or(Err(MountError::Thread))
+}
+
+/// Mounts an overlay in a mount namespace of this thread alone, and returns it detached.
+fn mount_aside(
+    lowers: &[PathBuf],
+    upper: Option<&OverlayUpper>,
+    xattr: OverlayXattr,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, MountError> {
+    /// What the kernel copies of the string, with its NUL.
+    const PAGE: usize = 4096;
+    /// A folder that is always there; what is in it is not used.
+    const PLACE: &str = "/proc";
+    let failed = |act| move |errno: Errno| MountError::path(act, PLACE, errno);
+    #[expect(
+        deprecated,
+        reason = "the replacement is unsafe for the sake of CLONE_FILES, which is not used here"
+    )]
+    rustix::thread::unshare(UnshareFlags::NEWNS).map_err(failed("make a mount namespace to mount on"))?;
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+        .map_err(failed("make a mount namespace to mount on"))?;
+    // Opened only now: layers must be in the mount namespace that they are used in.
+    let mut held = Vec::new();
+    let mut name = |path: &Path| -> Result<String, MountError> {
+        let fd = open_path(path)?;
+        let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        held.push(fd);
+        Ok(name)
+    };
+    let layers = lowers.iter().map(|lower| name(lower)).collect::<Result<Vec<_>, _>>()?;
+    let mut options = format!("lowerdir={}", layers.join(":"));
+    for (key, value) in OVERLAY_OPTIONS {
+        write!(options, ",{key}={value}").expect("writing to a string");
+    }
+    if xattr == OverlayXattr::User {
+        options.push_str(",userxattr");
+    }
+    if let Some(OverlayUpper { upper, work, volatile }) = upper {
+        let (upper, work) = (name(upper)?, name(work)?);
+        write!(options, ",upperdir={upper},workdir={work}").expect("writing to a string");
+        options.push_str(if *volatile { ",volatile" } else { "" });
+    }
+    if options.len() >= PAGE {
         return Err(MountError::TooManyLayers { layers: lowers.len() });
     }
-    filesystem.set("lowerdir", &value)?;
-    Ok(held)
+    let options = CString::new(options).expect("only short names of ours");
+    rustix::mount::mount("overlay", PLACE, "overlay", MountFlags::empty(), options.as_c_str())
+        .map_err(failed("mount an overlay, in a namespace of its own, on"))?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = open_tree(CWD, PLACE, flags).map_err(failed("take the overlay from"))?;
+    let attr = MountAttr { set: attributes.bits().into(), ..MountAttr::default() };
+    mount_setattr(mount.as_fd(), false, &attr)
+        .map_err(|source| MountError::path("set attributes of the overlay on", PLACE, source))?;
+    Ok(mount)
 }
 
 /// Opens a path of the store without following a final symlink.
@@ -168,7 +245,8 @@ pub(crate) enum Depth {
 
 /// Clones the mount that `place` is in, from `place` down.
 pub(crate) fn clone_mount(place: BorrowedFd<'_>, depth: Depth) -> Result<OwnedFd, Errno> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if depth == Depth::All {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -177,7 +255,13 @@ pub(crate) fn clone_mount(place: BorrowedFd<'_>, depth: Depth) -> Result<OwnedFd
 
 /// Attaches a detached mount on the place that `target` names.
 pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
-    move_mount(mount, "", target, "", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH)
+    move_mount(
+        mount,
+        "",
+        target,
+        "",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
+    )
 }
 
 /// A file system being configured.
@@ -208,12 +292,14 @@ impl Filesystem {
     }
 
     fn set_path(&self, key: &str, path: &Path) -> Result<(), MountError> {
-        fsconfig_set_string(&self.context, key, path).map_err(|errno| MountError::path("use for an overlay", path, errno))
+        fsconfig_set_string(&self.context, key, path)
+            .map_err(|errno| MountError::path("use for an overlay", path, errno))
     }
 
     pub(crate) fn mount(self, attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
         fsconfig_create(&self.context).map_err(|errno| self.error("create", errno))?;
-        fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|errno| self.error("mount", errno))
+        fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+            .map_err(|errno| self.error("mount", errno))
     }
 
     /// Reads the kernel's own words about the last failure.
@@ -222,7 +308,8 @@ impl Filesystem {
         let mut log = String::new();
         if let Ok(count) = rustix::io::read(&self.context, &mut buffer) {
             let text = String::from_utf8_lossy(&buffer[..count]);
-            let text = text.trim_end().trim_start_matches(|letter: char| letter.is_ascii_lowercase()).trim_start();
+            let text =
+                text.trim_end().trim_start_matches(|letter: char| letter.is_ascii_lowercase()).trim_start();
             let _ = write!(log, " ({text})");
         }
         MountError::Filesystem { act, kind: self.kind, log, source: errno.into() }
@@ -238,4 +325,42 @@ pub(crate) fn retry_again<T>(mut act: impl FnMut() -> Result<T, Errno>) -> Resul
         }
     }
     act()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_option_string_of_old_kernels_makes_the_same_tree() {
+        if !rustix::process::geteuid().is_root() {
+            #[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
+            {
+                eprintln!("SKIPPED: mounting needs root");
+            }
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let lowers: Vec<PathBuf> =
+            (0..60).map(|number| folder.path().join(format!("layer, with: odd\\name{number}"))).collect();
+        for (number, lower) in lowers.iter().enumerate() {
+            std::fs::create_dir(lower).unwrap();
+            std::fs::write(lower.join("top"), number.to_string()).unwrap();
+            std::fs::write(lower.join(number.to_string()), "").unwrap();
+        }
+        let upper =
+            OverlayUpper { upper: folder.path().join("u"), work: folder.path().join("w"), volatile: true };
+        std::fs::create_dir(&upper.upper).unwrap();
+        std::fs::create_dir(&upper.work).unwrap();
+        let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let before = mounts();
+        let plain = MountAttrFlags::empty();
+        let mount = overlay_by_string(&lowers, Some(&upper), OverlayXattr::Trusted, plain).unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+        assert_eq!(std::fs::read_to_string(path.join("top")).unwrap(), "0");
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 61);
+        std::fs::write(path.join("new"), "").unwrap();
+        assert!(upper.upper.join("new").exists());
+        assert_eq!(mounts(), before);
+    }
 }

@@ -112,7 +112,13 @@ mod tests {
         check("ro,rw", 0, RDONLY, false, "");
         check("rbind,ro", RDONLY, 0, true, "");
         check("rro", RDONLY, 0, true, "");
-        check("noexec,strictatime,newinstance", NOEXEC | libc::MOUNT_ATTR_STRICTATIME, ATIME, false, "newinstance");
+        check(
+            "noexec,strictatime,newinstance",
+            NOEXEC | libc::MOUNT_ATTR_STRICTATIME,
+            ATIME,
+            false,
+            "newinstance",
+        );
         check("rprivate,bind", 0, 0, false, "");
         check("relatime", libc::MOUNT_ATTR_RELATIME, ATIME, false, "");
     }

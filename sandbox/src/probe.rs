@@ -51,7 +51,16 @@ pub struct Finding {
 /// in it, and nothing stays.
 pub fn all(scratch: &Path) -> Vec<Finding> {
     let probes: [fn(&Path) -> Finding; 10] = [
-        privilege, mount_api, overlay, overlay_layers, resolution, processes, cgroups, device_control, seccomp, limits,
+        privilege,
+        mount_api,
+        overlay,
+        overlay_layers,
+        resolution,
+        processes,
+        cgroups,
+        device_control,
+        seccomp,
+        limits,
     ];
     probes.iter().map(|probe| probe(scratch)).collect()
 }
@@ -78,7 +87,10 @@ fn privilege(_scratch: &Path) -> Finding {
     } else if lacking.is_empty() {
         State::Works
     } else {
-        degraded(format!("without {}", lacking.join(", ")), "give the surrounding container these capabilities")
+        degraded(
+            format!("without {}", lacking.join(", ")),
+            "give the surrounding container these capabilities",
+        )
     };
     finding("privilege", state, detail)
 }
@@ -180,8 +192,10 @@ fn cgroups(_scratch: &Path) -> Finding {
         Versions::Legacy => "version 1",
         Versions::None => "none",
     };
-    let lacking: Vec<&str> =
-        ["cpu", "memory", "pids"].into_iter().filter(|wanted| !controllers.iter().any(|has| has == wanted)).collect();
+    let lacking: Vec<&str> = ["cpu", "memory", "pids"]
+        .into_iter()
+        .filter(|wanted| !controllers.iter().any(|has| has == wanted))
+        .collect();
     let state = if layout.mode() == Versions::None {
         missing("no hierarchy is mounted", "mount cgroup2 on /sys/fs/cgroup")
     } else if lacking.is_empty() {
@@ -209,7 +223,8 @@ fn device_control(_scratch: &Path) -> Finding {
 fn seccomp(_scratch: &Path) -> Finding {
     const RET_ERRNO: u32 = 0x0005_0000;
     const RET_KILL_PROCESS: u32 = 0x8000_0000;
-    let state = if sys::seccomp_action_available(RET_ERRNO) && sys::seccomp_action_available(RET_KILL_PROCESS) {
+    let state = if sys::seccomp_action_available(RET_ERRNO) && sys::seccomp_action_available(RET_KILL_PROCESS)
+    {
         State::Works
     } else {
         missing("the kernel or an outer filter refuses seccomp(2)", "a kernel with CONFIG_SECCOMP_FILTER")

@@ -134,10 +134,15 @@ fn plan(name: &str, uid: u32, subuid: &str, subgid: &str) -> Result<(Vec<Range>,
     let groups = ranges(subgid, name, uid);
     if users.is_empty() || groups.is_empty() {
         let file = if users.is_empty() { SUBUID } else { SUBGID };
-        return Err(format!("user {name} has no subordinate ids: add the line `{name}:100000:65536` to {SUBUID} and {SUBGID} (missing in {file})"));
+        return Err(format!(
+            "user {name} has no subordinate ids: add the line `{name}:100000:65536` to {SUBUID} and {SUBGID} (missing in {file})"
+        ));
     }
     if helper("newuidmap").is_none() || helper("newgidmap").is_none() {
-        return Err("the helpers newuidmap and newgidmap are missing: install the package `uidmap` (shadow-utils)".to_owned());
+        return Err(
+            "the helpers newuidmap and newgidmap are missing: install the package `uidmap` (shadow-utils)"
+                .to_owned(),
+        );
     }
     Ok((users, groups))
 }
@@ -147,7 +152,8 @@ fn ranges(file: &str, name: &str, uid: u32) -> Vec<Range> {
     let mut result = Vec::new();
     for line in file.lines() {
         let mut fields = line.trim().split(':');
-        let (Some(owner), Some(start), Some(count), None) = (fields.next(), fields.next(), fields.next(), fields.next())
+        let (Some(owner), Some(start), Some(count), None) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
         else {
             continue;
         };
@@ -185,7 +191,8 @@ fn helper(name: &str) -> Option<PathBuf> {
 /// Makes the namespace while a child outside waits to map it.
 fn with_ranges(config: &RootlessConfig, users: &[Range], groups: &[Range]) -> Result<Mapping, RootlessError> {
     let pipe = || {
-        pipe_with(PipeFlags::CLOEXEC).map_err(|errno| RootlessError::Act { act: "make a pipe", source: errno.into() })
+        pipe_with(PipeFlags::CLOEXEC)
+            .map_err(|errno| RootlessError::Act { act: "make a pipe", source: errno.into() })
     };
     let ((go_reader, go_writer), (answer_reader, answer_writer)) = (pipe()?, pipe()?);
     let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
@@ -274,11 +281,15 @@ fn unshare(config: &RootlessConfig) -> Result<(), RootlessError> {
     if config.network == RootlessNetwork::Own {
         flags |= UnshareFlags::NEWNET;
     }
-    enter_new(flags).map_err(|errno| RootlessError::Act { act: "make a mount namespace", source: errno.into() })
+    enter_new(flags)
+        .map_err(|errno| RootlessError::Act { act: "make a mount namespace", source: errno.into() })
 }
 
 fn enter_new(flags: UnshareFlags) -> Result<(), Errno> {
-    #[expect(deprecated, reason = "the replacement is unsafe for the sake of CLONE_FILES, which is not used here")]
+    #[expect(
+        deprecated,
+        reason = "the replacement is unsafe for the sake of CLONE_FILES, which is not used here"
+    )]
     rustix::thread::unshare(flags)
 }
 
@@ -316,7 +327,8 @@ fn become_root(mapping: &Mapping) -> Result<(), RootlessError> {
     set_thread_res_gid(gid, gid, gid).map_err(failed("become root's group"))?;
     set_thread_res_uid(uid, uid, uid).map_err(failed("become root"))?;
     // The change of user made our own files in /proc somebody else's.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(failed("own /proc/self again"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+        .map_err(failed("own /proc/self again"))?;
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)
         .map_err(failed("stop mounts from reaching the host"))
 }

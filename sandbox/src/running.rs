@@ -165,7 +165,19 @@ impl Running {
         stubs: Vec<Stub>,
         notes: Vec<String>,
     ) -> Self {
-        Self { _server: server, report, pidfd, pid, cgroup, lifetime, own_pids, root, stubs, notes, terminal: None }
+        Self {
+            _server: server,
+            report,
+            pidfd,
+            pid,
+            cgroup,
+            lifetime,
+            own_pids,
+            root,
+            stubs,
+            notes,
+            terminal: None,
+        }
     }
 
     /// Returns the pid of the process, as this process sees it.
@@ -216,7 +228,9 @@ impl Running {
     /// first failure is reported.
     pub fn wait(mut self) -> Result<Exit, WaitError> {
         let ended = self.ended();
-        if !self.own_pids && let Some(cgroup) = &self.cgroup {
+        if !self.own_pids
+            && let Some(cgroup) = &self.cgroup
+        {
             cgroup.kill()?;
         }
         let stubs = stubs::remove(self.root.as_fd(), &self.stubs);
@@ -242,7 +256,10 @@ impl Running {
             Lifetime::Independent => {
                 // Wait for the end first, so that the reaping does not block with a status half read.
                 rustix::io::retry_on_intr(|| {
-                    rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+                    rustix::process::waitid(
+                        WaitId::PidFd(self.pidfd.as_fd()),
+                        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+                    )
                 })
                 .map_err(|errno| WaitError::Wait { pid, source: errno.into() })?;
                 let pid_number = rustix::process::Pid::from_raw(pid).ok_or(WaitError::Lost { pid })?;

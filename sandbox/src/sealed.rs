@@ -46,7 +46,8 @@ impl Sealed {
         if let Some(program) = overlay(path) {
             return Ok(Self { program, method: SealMethod::Overlay });
         }
-        let program = memory(path).map_err(|(act, source)| SealError { path: path.to_owned(), act, source })?;
+        let program =
+            memory(path).map_err(|(act, source)| SealError { path: path.to_owned(), act, source })?;
         Ok(Self { program, method: SealMethod::Memory })
     }
 
@@ -66,8 +67,10 @@ fn overlay(path: &Path) -> Option<OwnedFd> {
     let path = std::fs::canonicalize(path).ok()?;
     let (folder, name) = (path.parent()?, path.file_name()?);
     // An overlay without an upper wants two lowers: the second is an empty tmpfs.
-    let empty = Filesystem::open("tmpfs").and_then(|tmpfs| tmpfs.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)).ok()?;
-    let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let empty =
+        Filesystem::open("tmpfs").and_then(|tmpfs| tmpfs.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)).ok()?;
+    let folder =
+        rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mount = || -> Result<OwnedFd, MountError> {
         let overlay = Filesystem::open("overlay")?;
         // One string of two short names: this works on every kernel that knows fsopen.
@@ -76,11 +79,15 @@ fn overlay(path: &Path) -> Option<OwnedFd> {
         overlay.mount(MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV)
     };
     let mount = mount().ok()?;
-    let program = rustix::fs::openat(&mount, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let program =
+        rustix::fs::openat(&mount, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .ok()?;
     let same = |fd: &OwnedFd| rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok();
     let original = rustix::fs::statx(CWD, &path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?;
     let copy = same(&program)?;
-    let facts = |stat: &rustix::fs::Statx| (stat.stx_size, stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec, stat.stx_ino);
+    let facts = |stat: &rustix::fs::Statx| {
+        (stat.stx_size, stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec, stat.stx_ino)
+    };
     (facts(&original) == facts(&copy)).then_some(program)
 }
 
@@ -93,7 +100,8 @@ fn memory(path: &Path) -> Result<OwnedFd, (&'static str, io::Error)> {
         .map_err(|errno| ("make a file in memory", errno.into()))?;
     let mut copy = std::fs::File::from(copy);
     io::copy(&mut original, &mut copy).and_then(|_| copy.flush()).map_err(|source| ("copy it", source))?;
-    rustix::fs::fchmod(&copy, Mode::from_raw_mode(0o555)).map_err(|errno| ("make it executable", errno.into()))?;
+    rustix::fs::fchmod(&copy, Mode::from_raw_mode(0o555))
+        .map_err(|errno| ("make it executable", errno.into()))?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     rustix::fs::fcntl_add_seals(&copy, seals).map_err(|errno| ("seal it", errno.into()))?;
     let present = rustix::fs::fcntl_get_seals(&copy).map_err(|errno| ("verify its seals", errno.into()))?;
@@ -102,7 +110,8 @@ fn memory(path: &Path) -> Result<OwnedFd, (&'static str, io::Error)> {
     }
     // A program that is open for writing cannot be executed.
     let path = format!("/proc/self/fd/{}", copy.as_fd().as_raw_fd());
-    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| ("open it again", errno.into()))
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| ("open it again", errno.into()))
 }
 
 #[cfg(test)]
@@ -113,7 +122,8 @@ mod tests {
         let path = format!("/proc/self/fd/{}", program.as_raw_fd());
         assert_eq!(std::fs::read(&path).unwrap(), expected);
         // A sealed file in memory can be opened for writing, and nothing else.
-        let written = std::fs::OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(b"x"));
+        let written =
+            std::fs::OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(b"x"));
         let error = written.unwrap_err();
         assert!(matches!(error.raw_os_error(), Some(libc::EROFS | libc::EPERM | libc::EACCES)), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), expected);

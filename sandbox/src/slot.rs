@@ -247,7 +247,8 @@ impl Slot {
                 let SlotRequest { cgroup, namespaces, lifetime, oom_score_adj: _ } = request;
                 let own_pids = matches!(namespaces.pid, Sharing::Own);
                 let terminal = answer.fds.pop();
-                let running = Running::new(server, report, pidfd, pid, cgroup, lifetime, own_pids, root, stubs, notes);
+                let running =
+                    Running::new(server, report, pidfd, pid, cgroup, lifetime, own_pids, root, stubs, notes);
                 Ok(Created::new(running, order, hold, terminal))
             }
             InitMessage::Failed(failure) => Err(LaunchError::Stage(failure)),

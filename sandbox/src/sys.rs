@@ -45,7 +45,8 @@ pub(crate) fn clone(flags: u64, sibling: bool, cgroup: Option<BorrowedFd<'_>>) -
     args.pidfd = ptr::from_mut(&mut pidfd) as u64;
     // SAFETY: `args` and `pidfd` live across the call. Without CLONE_VM the child has its own copy of the memory and
     // goes on with this stack, as after fork; being single-threaded (checked above), no lock is held in the copy.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, ptr::from_mut(&mut args), size_of::<libc::clone_args>()) };
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, ptr::from_mut(&mut args), size_of::<libc::clone_args>()) };
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Cloned::Child),
@@ -119,7 +120,14 @@ pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attr: &Mount
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a valid C string, `attr` is live and of the size that is passed.
     let result = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, ptr::from_ref(attr), size_of::<MountAttr>())
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            ptr::from_ref(attr),
+            size_of::<MountAttr>(),
+        )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -149,14 +157,18 @@ pub(crate) fn seccomp_filter(instructions: &[BpfInstruction], flags: u64) -> io:
     let length = u16::try_from(instructions.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = BpfProgram { length, instructions: instructions.as_ptr() };
     // SAFETY: `program` has the layout of sock_fprog and points at `length` live instructions; the kernel copies them.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, ptr::from_ref(&program)) };
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, ptr::from_ref(&program))
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Tells whether the kernel knows a seccomp action.
 pub(crate) fn seccomp_action_available(action: u32) -> bool {
     // SAFETY: the kernel reads one u32 from the live `action`.
-    unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, ptr::from_ref(&action)) == 0 }
+    unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, ptr::from_ref(&action)) == 0
+    }
 }
 
 /// Leaves the session keyring for a new empty one.
@@ -254,7 +266,8 @@ pub(crate) fn personality(persona: u64) -> io::Result<()> {
 pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: `limit` is live, and the call with no pid and no old value only reads it.
-    let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::from_ref(&limit), ptr::null::<u8>()) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::from_ref(&limit), ptr::null::<u8>()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -324,7 +337,8 @@ pub(crate) fn load_device_program(instructions: &[EbpfInstruction]) -> io::Resul
     };
     // SAFETY: `attr` is live and of the size passed; it points at live instructions of the kernel's layout and at a
     // C string. The kernel copies both.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, ptr::from_ref(&attr), size_of::<BpfLoad>()) };
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, ptr::from_ref(&attr), size_of::<BpfLoad>()) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -344,6 +358,8 @@ pub(crate) fn attach_device_program(group: BorrowedFd<'_>, program: &OwnedFd) ->
         flags: BPF_F_ALLOW_MULTI,
     };
     // SAFETY: `attr` is live and of the size passed, and holds only numbers.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, ptr::from_ref(&attr), size_of::<BpfAttach>()) };
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, ptr::from_ref(&attr), size_of::<BpfAttach>())
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -50,7 +50,11 @@ impl DeviceAccess {
     }
 
     fn letters(self) -> String {
-        [(self.read, 'r'), (self.write, 'w'), (self.make, 'm')].iter().filter(|(has, _)| *has).map(|(_, l)| l).collect()
+        [(self.read, 'r'), (self.write, 'w'), (self.make, 'm')]
+            .iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, l)| l)
+            .collect()
     }
 
     /// The kernel's bits (`BPF_DEVCG_ACC_*`).

@@ -99,7 +99,8 @@ impl Layout {
         let mut layout = Self::default();
         for line in mounts.lines() {
             let Some(mount) = MountLine::parse(line) else { continue };
-            let folder = mount.point.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let folder =
+                mount.point.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             match mount.kind {
                 "cgroup2" if layout.v2.is_none() => {
                     let own = own_path(own, "").map_or_else(|| mount.point.clone(), |own| mount.place(&own));
@@ -125,7 +126,11 @@ impl Layout {
 
     pub(super) fn visible(&self) -> ScriptSource {
         ScriptSource::Cgroup {
-            v1: self.v1.iter().map(|hierarchy| (hierarchy.folder.clone(), hierarchy.option.clone())).collect(),
+            v1: self
+                .v1
+                .iter()
+                .map(|hierarchy| (hierarchy.folder.clone(), hierarchy.option.clone()))
+                .collect(),
             v2: self.v2.as_ref().map(|unified| unified.folder.clone()),
         }
     }
@@ -168,7 +173,9 @@ impl<'line> MountLine<'line> {
     fn hierarchy(&self) -> String {
         const GENERAL: [&str; 6] = ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode"];
         let words = self.options.split(',').filter(|word| {
-            !GENERAL.contains(word) && !word.starts_with("release_agent=") && !matches!(*word, "favordynmods" | "none")
+            !GENERAL.contains(word)
+                && !word.starts_with("release_agent=")
+                && !matches!(*word, "favordynmods" | "none")
         });
         words.collect::<Vec<_>>().join(",")
     }

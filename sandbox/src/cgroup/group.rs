@@ -9,10 +9,10 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::CgroupError;
 use super::devices::{self, Devices};
 use super::find::{Layout, Unified};
 use super::limits::{Limits, Setting};
-use super::CgroupError;
 use crate::running::Usage;
 
 /// What a group is made with.
@@ -58,9 +58,14 @@ impl Cgroup {
     /// Makes a group; `None` if it has no limits and there are no rights to make one, or nothing to make it in.
     pub fn create(layout: &Layout, request: &CgroupRequest) -> Result<Option<Self>, CgroupError> {
         for name in [&request.prefix, &request.name] {
-            let plain = !name.is_empty() && !name.contains(['/', '\0', '\n']) && !name.starts_with('.') && name.len() <= 255;
+            let plain = !name.is_empty()
+                && !name.contains(['/', '\0', '\n'])
+                && !name.starts_with('.')
+                && name.len() <= 255;
             // Files of the hierarchy itself are named so.
-            let file = name.split_once('.').is_some_and(|(first, _)| layout.controllers().iter().any(|known| known == first));
+            let file = name
+                .split_once('.')
+                .is_some_and(|(first, _)| layout.controllers().iter().any(|known| known == first));
             if !plain || file || name.starts_with("cgroup.") {
                 return Err(CgroupError::Name { name: name.clone() });
             }
@@ -103,7 +108,9 @@ impl Cgroup {
                 result => result?,
             }
             if layout.v1.is_empty() {
-                self.write(Version::Two, &wanted, |setting| on_v2.iter().any(|known| known == setting.controller))?;
+                self.write(Version::Two, &wanted, |setting| {
+                    on_v2.iter().any(|known| known == setting.controller)
+                })?;
             }
         }
         let rules = match devices {
@@ -156,7 +163,10 @@ impl Cgroup {
                 folder.set(setting)?;
             }
         }
-        match settings.iter().find(|setting| !layout.v1.iter().any(|hierarchy| hierarchy.has(setting.controller))) {
+        match settings
+            .iter()
+            .find(|setting| !layout.v1.iter().any(|hierarchy| hierarchy.has(setting.controller)))
+        {
             Some(Setting { what, controller, .. }) => Err(CgroupError::NoController { what, controller }),
             None => Ok(()),
         }
@@ -168,7 +178,9 @@ impl Cgroup {
         settings: &[Setting],
         available: impl Fn(&Setting) -> bool,
     ) -> Result<(), CgroupError> {
-        let Some(folder) = self.folders.iter().find(|folder| folder.version == version) else { return Ok(()) };
+        let Some(folder) = self.folders.iter().find(|folder| folder.version == version) else {
+            return Ok(());
+        };
         for setting in settings {
             if !available(setting) {
                 return Err(CgroupError::NoController { what: setting.what, controller: setting.controller });
@@ -221,7 +233,8 @@ impl Cgroup {
             let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
             line.trim().parse::<u64>().ok()
         };
-        let killed = |file| self.folders.iter().filter_map(|folder| folder.read(file)).filter_map(count).sum::<u64>();
+        let killed =
+            |file| self.folders.iter().filter_map(|folder| folder.read(file)).filter_map(count).sum::<u64>();
         killed("memory.oom_control") + killed("memory.events") > 0
     }
 
@@ -233,10 +246,7 @@ impl Cgroup {
         let cpu = first("cpu.stat").and_then(|text| {
             text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse().ok()
         });
-        Usage {
-            cpu_us: cpu.unwrap_or(otherwise.cpu_us),
-            peak_memory: peak.unwrap_or(otherwise.peak_memory),
-        }
+        Usage { cpu_us: cpu.unwrap_or(otherwise.cpu_us), peak_memory: peak.unwrap_or(otherwise.peak_memory) }
     }
 
     /// Returns the memory in use now, in bytes.
@@ -406,7 +416,11 @@ impl Folder {
 
     fn set(&self, setting: &Setting) -> Result<(), CgroupError> {
         match self.write(setting.file, &setting.value) {
-            Err(CgroupError::File { source, .. }) if setting.optional && source.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(CgroupError::File { source, .. })
+                if setting.optional && source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
             result => result,
         }
     }

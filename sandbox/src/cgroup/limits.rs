@@ -109,7 +109,13 @@ impl Limits {
         let quota = self.nano_cpus.map(quota);
         set("cpu", "processor time", "cpu.cfs_period_us", quota.map(|_| CPU_PERIOD_US.to_string()), false);
         set("cpu", "processor time", "cpu.cfs_quota_us", text(quota), false);
-        set("cpu", "processor shares", "cpu.shares", text(self.cpu_shares.map(|shares| shares.max(2))), false);
+        set(
+            "cpu",
+            "processor shares",
+            "cpu.shares",
+            text(self.cpu_shares.map(|shares| shares.max(2))),
+            false,
+        );
         set("cpuset", "processors", "cpuset.cpus", self.cpuset_cpus.clone(), false);
         set("cpuset", "memory nodes", "cpuset.mems", self.cpuset_mems.clone(), false);
         set("pids", "processes", "pids.max", text(self.pids), false);

@@ -39,7 +39,8 @@ fn a_machine_of_one_version_is_that() {
     assert_eq!(layout.mode(), Mode::Unified);
     assert_eq!(layout.v2.as_ref().unwrap().own.to_str(), Some("/sys/fs/cgroup/user.slice/x.scope"));
     assert_eq!(layout.v2.unwrap().folder, "");
-    let legacy: String = HYBRID.lines().filter(|line| !line.contains("cgroup2")).map(|l| format!("{l}\n")).collect();
+    let legacy: String =
+        HYBRID.lines().filter(|line| !line.contains("cgroup2")).map(|l| format!("{l}\n")).collect();
     assert_eq!(Layout::parse(&legacy, "4:memory:/\n").mode(), Mode::Legacy);
     assert_eq!(Layout::parse("", "").mode(), Mode::None);
     // Names of groups are not ours: such a line is no reason to fail.
@@ -47,7 +48,9 @@ fn a_machine_of_one_version_is_that() {
 }
 
 fn written(limits: &Limits) -> (Vec<String>, Vec<String>) {
-    let lines = |settings: Vec<limits::Setting>| settings.into_iter().map(|s| format!("{}={}", s.file, s.value)).collect();
+    let lines = |settings: Vec<limits::Setting>| {
+        settings.into_iter().map(|s| format!("{}={}", s.file, s.value)).collect()
+    };
     (lines(limits.version_1()), lines(limits.version_2()))
 }
 
@@ -120,7 +123,10 @@ fn names_that_lead_elsewhere_are_refused() {
             limits: Limits::default(),
             devices: Devices::All,
         };
-        assert!(matches!(Cgroup::create(&Layout::default(), &request), Err(CgroupError::Name { .. })), "{name:?}");
+        assert!(
+            matches!(Cgroup::create(&Layout::default(), &request), Err(CgroupError::Name { .. })),
+            "{name:?}"
+        );
     }
 }
 
@@ -176,7 +182,11 @@ fn device_programs_allow_exactly_what_is_listed() {
         (READ, CHARACTER, 10, 200, 0, 0),
     ] {
         assert_eq!(decide(&plain, access, kind, major, minor), expected, "{access} {kind} {major}:{minor}");
-        assert_eq!(decide(&with_fuse, access, kind, major, minor), expected_fuse, "{access} {kind} {major}:{minor} fuse");
+        assert_eq!(
+            decide(&with_fuse, access, kind, major, minor),
+            expected_fuse,
+            "{access} {kind} {major}:{minor} fuse"
+        );
     }
     assert_eq!(fuse.line(), "c 10:229 rw");
     assert!(DeviceAccess::parse("").is_none() && DeviceAccess::parse("rx").is_none());

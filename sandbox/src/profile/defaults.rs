@@ -40,6 +40,8 @@ pub(super) const PING_GROUPS: (&str, &str) = ("net.ipv4.ping_group_range", "0 21
 pub(super) fn masked_paths() -> Vec<String> {
     let mut paths = MASKED_PATHS.map(str::to_owned).to_vec();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    paths.extend((1..processors).map(|number| format!("/sys/devices/system/cpu/cpu{number}/thermal_throttle")));
+    paths.extend(
+        (1..processors).map(|number| format!("/sys/devices/system/cpu/cpu{number}/thermal_throttle")),
+    );
     paths
 }

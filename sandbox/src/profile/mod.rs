@@ -8,8 +8,8 @@ mod defaults;
 use std::collections::HashMap;
 
 use oci_spec::runtime::{
-    BoxBuilder, Capabilities, Linux, LinuxCapabilities, LinuxDevice, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Mount,
-    PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
+    BoxBuilder, Capabilities, Linux, LinuxCapabilities, LinuxDevice, LinuxNamespace, LinuxNamespaceType,
+    LinuxSeccomp, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
 };
 
 use crate::capabilities::{self, CapabilityMask};
@@ -318,7 +318,8 @@ fn spec(options: Options) -> Result<Spec, ProfileError> {
 fn capability_sets(mask: CapabilityMask, ambient: &[String]) -> Result<LinuxCapabilities, ProfileError> {
     let mut raised = 0;
     for name in ambient {
-        let number = capabilities::number(name).ok_or_else(|| ProfileError::UnknownCapability { name: name.clone() })?;
+        let number = capabilities::number(name)
+            .ok_or_else(|| ProfileError::UnknownCapability { name: name.clone() })?;
         raised |= 1 << number;
     }
     let raised = CapabilityMask(raised & mask.0).to_oci();
@@ -370,7 +371,11 @@ fn mounts(shm_size: u64, host: HostNamespaces, privileged: bool) -> Vec<Mount> {
     let shm = format!("nosuid,nodev,noexec,mode=1777,size={shm_size}");
     let system = if privileged { "nosuid,nodev,noexec" } else { "nosuid,nodev,noexec,ro" };
     let mut mounts = vec![
-        if host.pid { mount("/proc", "bind", "/proc", "rbind,nosuid,nodev,noexec") } else { mount("/proc", "proc", "proc", "nosuid,nodev,noexec") },
+        if host.pid {
+            mount("/proc", "bind", "/proc", "rbind,nosuid,nodev,noexec")
+        } else {
+            mount("/proc", "proc", "proc", "nosuid,nodev,noexec")
+        },
         mount("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=64m"),
         mount("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
         mount("/dev/shm", "tmpfs", "shm", &shm),

@@ -34,7 +34,10 @@ pub(super) enum Comparison {
     GreaterOrEqual(u64),
     Greater(u64),
     /// The bits of the mask are those of the value.
-    MaskedEqual { mask: u64, value: u64 },
+    MaskedEqual {
+        mask: u64,
+        value: u64,
+    },
 }
 
 /// A comparison of one argument.

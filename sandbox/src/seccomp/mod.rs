@@ -150,7 +150,12 @@ fn rule(
     builder.build().expect("all fields that have no default are set")
 }
 
-fn argument(index: usize, operator: LinuxSeccompOperator, value: u64, second: Option<u64>) -> LinuxSeccompArg {
+fn argument(
+    index: usize,
+    operator: LinuxSeccompOperator,
+    value: u64,
+    second: Option<u64>,
+) -> LinuxSeccompArg {
     let mut builder = LinuxSeccompArgBuilder::default().index(index).op(operator).value(value);
     if let Some(second) = second {
         builder = builder.value_two(second);
@@ -222,11 +227,16 @@ fn decisions(
     let mut decisions: std::collections::BTreeMap<u32, (Decision, bool)> = std::collections::BTreeMap::new();
     for syscall in profile.syscalls().iter().flatten() {
         let verdict = verdict(syscall.action(), syscall.errno_ret())?;
-        let conditions =
-            syscall.args().iter().flatten().map(condition).collect::<Result<Vec<Condition>, SeccompError>>()?;
+        let conditions = syscall
+            .args()
+            .iter()
+            .flatten()
+            .map(condition)
+            .collect::<Result<Vec<Condition>, SeccompError>>()?;
         for name in syscall.names() {
             let Some(number) = table::number(name, architecture) else { continue };
-            let (decision, complete) = decisions.entry(number).or_insert_with(|| (Decision::plain(default), false));
+            let (decision, complete) =
+                decisions.entry(number).or_insert_with(|| (Decision::plain(default), false));
             if *complete {
                 continue;
             }
@@ -242,7 +252,11 @@ fn decisions(
 }
 
 /// Turns single numbers into ranges that cover all numbers.
-fn ranges(decisions: Vec<(u32, Decision)>, architecture: Architecture, default: Verdict) -> Vec<(u32, Decision)> {
+fn ranges(
+    decisions: Vec<(u32, Decision)>,
+    architecture: Architecture,
+    default: Verdict,
+) -> Vec<(u32, Decision)> {
     let newest = table::newest(architecture);
     // A profile that allows by default means to allow what is not known yet, too.
     let unknown = if matches!(default, RET_ALLOW | RET_LOG) { default } else { RET_ERRNO | ENOSYS };
@@ -315,8 +329,8 @@ fn flags(profile: &LinuxSeccomp) -> Result<u64, SeccompError> {
         flags |= match flag {
             // The filter is loaded by a process with a single thread.
             LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
-            LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG as u64,
-            LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u64,
+            LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+            LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
             other => return Err(SeccompError::Unsupported { what: format!("the seccomp flag {other}") }),
         };
     }

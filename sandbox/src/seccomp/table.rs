@@ -53,7 +53,9 @@ static TABLE: LazyLock<HashMap<&'static str, Numbers>> = LazyLock::new(|| {
 static NEWEST: LazyLock<Numbers> = LazyLock::new(|| {
     /// Where the private calls of 32-bit Arm start.
     const ARM_PRIVATE: u32 = 0xf_0000;
-    let newest = |column: usize| TABLE.values().filter_map(|numbers| numbers[column]).filter(|n| *n < ARM_PRIVATE).max();
+    let newest = |column: usize| {
+        TABLE.values().filter_map(|numbers| numbers[column]).filter(|n| *n < ARM_PRIVATE).max()
+    };
     [newest(0), newest(1), newest(2), newest(3)]
 });
 

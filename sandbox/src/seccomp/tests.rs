@@ -149,8 +149,10 @@ fn every_known_call_is_in_the_profile_and_the_other_way_round() {
     let arguments_matter = ["clone", "clone3", "personality", "socket"];
     let listed: HashSet<String> = profile_sections().into_iter().flat_map(|(_, names)| names).collect();
     let known: HashSet<String> = table::names().map(str::to_owned).collect();
-    let forgotten: Vec<_> =
-        known.iter().filter(|name| !listed.contains(*name) && !arguments_matter.contains(&name.as_str())).collect();
+    let forgotten: Vec<_> = known
+        .iter()
+        .filter(|name| !listed.contains(*name) && !arguments_matter.contains(&name.as_str()))
+        .collect();
     assert!(forgotten.is_empty(), "in syscalls.txt but not in default_profile.txt: {forgotten:?}");
     let unknown: Vec<_> = listed.iter().filter(|name| !known.contains(*name)).collect();
     // Names of architectures without a table, and of calls that only other libcs have.
@@ -167,7 +169,8 @@ fn programs_survive_the_way_as_bytes() {
 
 #[test]
 fn what_is_not_offered_is_refused() {
-    let notify = LinuxSeccompBuilder::default().default_action(LinuxSeccompAction::ScmpActNotify).build().unwrap();
+    let notify =
+        LinuxSeccompBuilder::default().default_action(LinuxSeccompAction::ScmpActNotify).build().unwrap();
     assert!(matches!(compile(&notify), Err(SeccompError::Unsupported { .. })));
     let rules = vec![rule(
         vec!["read".to_owned()],
@@ -219,9 +222,11 @@ fn comparison() -> impl Strategy<Value = Comparison> {
 }
 
 fn decision() -> impl Strategy<Value = Decision> {
-    let condition = (0..6_u8, comparison()).prop_map(|(argument, comparison)| Condition { argument, comparison });
+    let condition =
+        (0..6_u8, comparison()).prop_map(|(argument, comparison)| Condition { argument, comparison });
     let rule = (prop::collection::vec(condition, 1..3), 1..1000_u32);
-    (prop::collection::vec(rule, 0..4), 1..1000_u32).prop_map(|(rules, otherwise)| Decision { rules, otherwise })
+    (prop::collection::vec(rule, 0..4), 1..1000_u32)
+        .prop_map(|(rules, otherwise)| Decision { rules, otherwise })
 }
 
 proptest! {

@@ -20,8 +20,9 @@ pub(super) struct Terminal {
 pub(super) fn open(devpts: &OwnedFd, size: (u16, u16), uid: u32, tree: &mut Tree<'_>) -> Act<Terminal> {
     let act = || "open a terminal".to_owned();
     // Through the descriptor of the devpts itself: no name in the image is involved.
-    let master = rustix::fs::openat(devpts, "ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
-        .doing(act)?;
+    let master =
+        rustix::fs::openat(devpts, "ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+            .doing(act)?;
     rustix::pty::unlockpt(&master).doing(act)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(act)?;

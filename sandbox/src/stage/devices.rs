@@ -42,7 +42,8 @@ fn make_node(parent: &OwnedFd, name: &str, device: &ScriptDevice) -> Result<(), 
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno),
     }
-    let node = rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let node =
+        rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let stat = rustix::fs::fstat(&node)?;
     if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != number {
         return Err(Errno::EXIST);

@@ -125,7 +125,8 @@ fn set_oom_score(script: &Script, parked: &Parked) -> Act {
 /// Tells whether the user namespace forbids changes of supplementary groups.
 fn setgroups_denied(parked: &Parked) -> bool {
     let mut text = [0; 8];
-    let read = proc_file(parked, "self/setgroups", OFlags::RDONLY).and_then(|file| rustix::io::read(&file, &mut text));
+    let read = proc_file(parked, "self/setgroups", OFlags::RDONLY)
+        .and_then(|file| rustix::io::read(&file, &mut text));
     read.is_ok_and(|count| text[..count].starts_with(b"deny"))
 }
 
@@ -185,7 +186,9 @@ fn filter(bytes: Option<&[u8]>, flags: u64) -> Act<(Vec<BpfInstruction>, u64)> {
 
 fn load(filter: Option<&(Vec<BpfInstruction>, u64)>) -> Act {
     match filter {
-        Some((program, flags)) => sys::seccomp_filter(program, *flags).doing(|| "load the seccomp filter".to_owned()),
+        Some((program, flags)) => {
+            sys::seccomp_filter(program, *flags).doing(|| "load the seccomp filter".to_owned())
+        }
         None => Ok(()),
     }
 }
@@ -248,11 +251,7 @@ fn enter_folder(path: &str) -> Result<(), Errno> {
 fn verify_folder(path: &str) -> Act {
     let act = || format!("enter the working folder `{path}`");
     let here = rustix::process::getcwd(Vec::new()).doing(act)?;
-    if here.as_bytes().first() == Some(&b'/') {
-        Ok(())
-    } else {
-        refuse(act(), "it is outside of the root")
-    }
+    if here.as_bytes().first() == Some(&b'/') { Ok(()) } else { refuse(act(), "it is outside of the root") }
 }
 
 /// Finds the program's file: as it is if its name has a slash, else along the container's `PATH`.

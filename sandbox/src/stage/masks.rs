@@ -28,7 +28,8 @@ pub(super) fn make_readonly(paths: &[String], tree: &Tree<'_>) -> Act {
         let act = || format!("make `{path}` read-only");
         let Some(place) = existing(tree, path)? else { continue };
         let mount = clone_mount(place.as_fd(), Depth::All).doing(act)?;
-        let attr = MountAttr { set: quiet_and_readonly(), propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+        let attr =
+            MountAttr { set: quiet_and_readonly(), propagation: libc::MS_PRIVATE, ..MountAttr::default() };
         mount_setattr(mount.as_fd(), true, &attr).doing(act)?;
         attach(mount.as_fd(), place.as_fd()).doing(act)?;
     }

@@ -67,7 +67,11 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for Result<T, Errno> {
     fn doing(self, act: impl FnOnce() -> String) -> Act<T> {
-        self.map_err(|errno| StageFailure { act: act(), cause: Cause::Errno(errno.raw_os_error()), program: None })
+        self.map_err(|errno| StageFailure {
+            act: act(),
+            cause: Cause::Errno(errno.raw_os_error()),
+            program: None,
+        })
     }
 }
 
@@ -83,7 +87,8 @@ impl<T> Doing<T> for io::Result<T> {
 impl<T> Doing<T> for Result<T, MountError> {
     fn doing(self, act: impl FnOnce() -> String) -> Act<T> {
         self.map_err(|error| {
-            let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+            let source =
+                std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
             StageFailure { act: act(), cause: Cause::Check(format!("{error}{source}")), program: None }
         })
     }

@@ -44,7 +44,8 @@ pub(super) fn attach_all(
         let (detached, kind) = match &mount.source {
             ScriptSource::Fd(index) => {
                 let fd = cargo.fd(*index)?;
-                let fd = rustix::io::fcntl_dupfd_cloexec(fd, 3).doing(|| format!("take the mount for `{path}`"))?;
+                let fd = rustix::io::fcntl_dupfd_cloexec(fd, 3)
+                    .doing(|| format!("take the mount for `{path}`"))?;
                 let kind = kind_of(&fd, path)?;
                 (fd, kind)
             }
@@ -60,13 +61,15 @@ pub(super) fn attach_all(
                 }
                 let fd = new_filesystem(*kind, options, parked, path)?;
                 if *kind == NewFilesystem::Devpts {
-                    devpts = Some(rustix::io::fcntl_dupfd_cloexec(&fd, 3).doing(|| "keep the devpts".to_owned())?);
+                    devpts =
+                        Some(rustix::io::fcntl_dupfd_cloexec(&fd, 3).doing(|| "keep the devpts".to_owned())?);
                 }
                 (fd, Kind::Directory)
             }
             ScriptSource::Proc => {
                 require_folder(tree, path)?;
-                let fd = rustix::io::fcntl_dupfd_cloexec(&parked.proc, 3).doing(|| "take the procfs".to_owned())?;
+                let fd = rustix::io::fcntl_dupfd_cloexec(&parked.proc, 3)
+                    .doing(|| "take the procfs".to_owned())?;
                 (fd, Kind::Directory)
             }
             ScriptSource::Cgroup { v1, v2 } => {
@@ -80,7 +83,8 @@ pub(super) fn attach_all(
                 (file(bytes, *mode, (*uid, *gid), place, parked, path)?, Kind::File)
             }
         };
-        set_attributes(&detached, &mount.attributes).doing(|| format!("set attributes of the mount on `{path}`"))?;
+        set_attributes(&detached, &mount.attributes)
+            .doing(|| format!("set attributes of the mount on `{path}`"))?;
         let target = tree.provide(path, kind, mount.keep_target)?;
         attach(detached.as_fd(), target.as_fd()).doing(|| format!("mount on `{path}`"))?;
         if matches!(mount.source, ScriptSource::Proc) {
@@ -107,7 +111,12 @@ pub(super) fn set_attributes(mount: &OwnedFd, attributes: &Attributes) -> std::i
 /// Makes a folder in the staging tmpfs.
 fn staging_folder(parked: &Parked, name: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::mkdirat(&parked.staging, name, Mode::from_raw_mode(0o700))?;
-    rustix::fs::openat(&parked.staging, name, OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY, Mode::empty())
+    rustix::fs::openat(
+        &parked.staging,
+        name,
+        OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY,
+        Mode::empty(),
+    )
 }
 
 /// Clones one path of a root that is not attached: it is attached out of sight for that.
@@ -117,7 +126,8 @@ fn within(root: BorrowedFd<'_>, path: &str, place: usize, parked: &Parked) -> Ac
     // One root may be the source of several mounts: each gets a clone.
     let folder = staging_folder(parked, &name).doing(act)?;
     attach(root, folder.as_fd()).doing(act)?;
-    let top = rustix::fs::openat(&parked.staging, &name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(act)?;
+    let top = rustix::fs::openat(&parked.staging, &name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .doing(act)?;
     let inner = find_in(top.as_fd(), path).doing(act)?;
     clone_mount(inner.as_fd(), Depth::One).doing(act)
 }
@@ -132,7 +142,10 @@ fn new_filesystem(
     if kind == NewFilesystem::Sysfs {
         return match &parked.sysfs {
             Some(sysfs) => rustix::io::fcntl_dupfd_cloexec(sysfs, 3).doing(act),
-            None => refuse(act(), "the kernel allows none in this user namespace without a network namespace of its own"),
+            None => refuse(
+                act(),
+                "the kernel allows none in this user namespace without a network namespace of its own",
+            ),
         };
     }
     let filesystem = Filesystem::open(kind.name()).doing(act)?;
@@ -180,12 +193,18 @@ fn verify_proc(tree: &Tree<'_>, path: &str) -> Act {
 }
 
 /// Shows the cgroup namespace: one version 2 mount, or a tmpfs with a mount for each hierarchy.
-fn attach_cgroups(v1: &[(String, String)], v2: Option<&str>, mount: &ScriptMount, tree: &mut Tree<'_>) -> Act {
+fn attach_cgroups(
+    v1: &[(String, String)],
+    v2: Option<&str>,
+    mount: &ScriptMount,
+    tree: &mut Tree<'_>,
+) -> Act {
     let path = &mount.target;
     let act = |name: &str| format!("mount the cgroup hierarchy `{name}` below `{path}`");
     let target = tree.provide(path, Kind::Directory, mount.keep_target)?;
     if v2 == Some("") {
-        let cgroup2 = Filesystem::open("cgroup2").and_then(|fs| fs.mount(MountAttrFlags::empty())).doing(|| act(""))?;
+        let cgroup2 =
+            Filesystem::open("cgroup2").and_then(|fs| fs.mount(MountAttrFlags::empty())).doing(|| act(""))?;
         set_attributes(&cgroup2, &mount.attributes).doing(|| act(""))?;
         return attach(cgroup2.as_fd(), target.as_fd()).doing(|| act(""));
     }
@@ -214,9 +233,12 @@ fn attach_cgroups(v1: &[(String, String)], v2: Option<&str>, mount: &ScriptMount
         let hierarchy = filesystem.mount(MountAttrFlags::empty()).doing(|| act(name))?;
         set_attributes(&hierarchy, &mount.attributes).doing(|| act(name))?;
         rustix::fs::mkdirat(&top, name, Mode::from_raw_mode(0o755)).doing(|| act(name))?;
-        let place = rustix::fs::openat(&top, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(|| act(name))?;
+        let place = rustix::fs::openat(&top, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .doing(|| act(name))?;
         attach(hierarchy.as_fd(), place.as_fd()).doing(|| act(name))?;
-        for controller in v1.iter().filter(|(folder, _)| folder == name).flat_map(|(_, option)| option.split(',')) {
+        for controller in
+            v1.iter().filter(|(folder, _)| folder == name).flat_map(|(_, option)| option.split(','))
+        {
             if controller != name && !controller.contains('=') {
                 rustix::fs::symlinkat(name, &top, controller).doing(|| act(name))?;
             }

@@ -15,8 +15,8 @@ use rustix::thread::UnshareFlags;
 use super::{Act, Doing, init, refuse};
 use crate::mounts::{Filesystem, attach};
 use crate::script::{InitMessage, Script, SpawnRequest, StageFailure};
-use crate::wire::{self, WireError};
 use crate::sys;
+use crate::wire::{self, WireError};
 
 /// What an init has from the server.
 pub(super) struct Inherited<'server> {
@@ -51,7 +51,9 @@ pub(super) fn become_init(request: &SpawnRequest, inherited: Inherited<'_>) -> !
     let failure = match sys::close_all_but(&inherited.numbers()) {
         Ok(()) => match park(request, &inherited) {
             Ok((staging, proc, sysfs, notes)) => {
-                let Ok(channel) = rustix::io::fcntl_dupfd_cloexec(&inherited.order, 3) else { sys::exit_now(125) };
+                let Ok(channel) = rustix::io::fcntl_dupfd_cloexec(&inherited.order, 3) else {
+                    sys::exit_now(125)
+                };
                 let parked = Parked { channel, staging, proc, sysfs, bound: request.bound, notes };
                 obey(parked)
             }
@@ -123,7 +125,10 @@ fn park(request: &SpawnRequest, inherited: &Inherited<'_>) -> Act<Trees> {
 
 fn unshare(flags: UnshareFlags) -> Result<(), rustix::io::Errno> {
     // The same system call, under its new name where this version of rustix calls it unsafe only for file tables.
-    #[expect(deprecated, reason = "the replacement is unsafe for the sake of CLONE_FILES, which is not used here")]
+    #[expect(
+        deprecated,
+        reason = "the replacement is unsafe for the sake of CLONE_FILES, which is not used here"
+    )]
     rustix::thread::unshare(flags)
 }
 
@@ -131,10 +136,13 @@ fn unshare(flags: UnshareFlags) -> Result<(), rustix::io::Errno> {
 ///
 /// procfs and sysfs are made first: in a user namespace they may be mounted only while other ones are in sight.
 fn leave_host_tree() -> Act<(OwnedFd, OwnedFd, Option<OwnedFd>)> {
-    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)
         .doing(|| "stop mounts from reaching the host".to_owned())?;
-    let proc = Filesystem::open("proc").and_then(|proc| proc.mount(quiet)).doing(|| "make a procfs".to_owned())?;
+    let proc =
+        Filesystem::open("proc").and_then(|proc| proc.mount(quiet)).doing(|| "make a procfs".to_owned())?;
     let sysfs = Filesystem::open("sysfs").and_then(|sysfs| sysfs.mount(quiet)).ok();
     let tmpfs = Filesystem::open("tmpfs").doing(|| "make the staging tmpfs".to_owned())?;
     for (key, value) in [("mode", "0755"), ("size", "16m"), ("nr_inodes", "4096")] {

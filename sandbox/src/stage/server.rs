@@ -148,7 +148,8 @@ fn spawn(request: Received<SpawnRequest>, own: &OwnedFd, children: &mut Vec<Chil
             }
         }
         Err(error) => {
-            if let Err(failure) = Err::<(), _>(error).doing(|| "make a process in new namespaces".to_owned()) {
+            if let Err(failure) = Err::<(), _>(error).doing(|| "make a process in new namespaces".to_owned())
+            {
                 let _ = wire::send(&report, &Report::Failed(failure), b"", &[]);
             }
         }

@@ -64,7 +64,8 @@ impl<'init> Tree<'init> {
             }
         }
         let mut made = Vec::new();
-        let place = self.make(path, kind, (0, 0), &mut made).doing(|| format!("make `{path}` within the root"));
+        let place =
+            self.make(path, kind, (0, 0), &mut made).doing(|| format!("make `{path}` within the root"));
         if !keep {
             self.stubs.append(&mut made);
         }
@@ -77,10 +78,17 @@ impl<'init> Tree<'init> {
             Err(Errno::NOENT) => {}
             result => return result.doing(|| format!("open `{path}` within the root")),
         }
-        self.make(path, Kind::Directory, owner, &mut Vec::new()).doing(|| format!("make `{path}` within the root"))
+        self.make(path, Kind::Directory, owner, &mut Vec::new())
+            .doing(|| format!("make `{path}` within the root"))
     }
 
-    fn make(&self, path: &str, kind: Kind, owner: (u32, u32), made: &mut Vec<Stub>) -> Result<OwnedFd, Errno> {
+    fn make(
+        &self,
+        path: &str,
+        kind: Kind,
+        owner: (u32, u32),
+        made: &mut Vec<Stub>,
+    ) -> Result<OwnedFd, Errno> {
         let mut ahead: VecDeque<String> = path.split('/').map(str::to_owned).collect();
         // The folders walked below the root, each with its name.
         let mut walked: Vec<(String, OwnedFd)> = Vec::new();
@@ -104,7 +112,12 @@ impl<'init> Tree<'init> {
                     if rustix::fs::fstat(here)?.st_dev == self.device {
                         let parents = walked.iter().map(|(name, _)| name.as_str());
                         let path = parents.chain([name.as_str()]).collect::<Vec<_>>().join("/");
-                        made.push(Stub { path, device: stat.st_dev, inode: stat.st_ino, directory: !as_file });
+                        made.push(Stub {
+                            path,
+                            device: stat.st_dev,
+                            inode: stat.st_ino,
+                            directory: !as_file,
+                        });
                     }
                     (place, stat)
                 }
@@ -142,7 +155,9 @@ pub(super) fn find_in(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno
     let relative = path.trim_start_matches('/');
     let relative = if relative.is_empty() { "." } else { relative };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    retry_again(|| rustix::fs::openat2(root, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve))
+    retry_again(|| {
+        rustix::fs::openat2(root, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    })
 }
 
 /// Requires a real folder at a path of one or two components, with no symlink on the way.
@@ -152,13 +167,16 @@ pub(super) fn require_folder(tree: &Tree<'_>, path: &str) -> Act {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     match retry_again(|| rustix::fs::openat2(tree.root, relative, flags, Mode::empty(), resolve)) {
         Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(Errno::LOOP | Errno::NOTDIR) => refuse(format!("mount on `{path}`"), "the image has no real folder there"),
+        Err(Errno::LOOP | Errno::NOTDIR) => {
+            refuse(format!("mount on `{path}`"), "the image has no real folder there")
+        }
         Err(errno) => Err(errno).doing(|| format!("open `{path}` within the root")),
     }
 }
 
 fn open_here(here: BorrowedFd<'_>, name: &str) -> Result<(OwnedFd, Stat), Errno> {
-    let place = rustix::fs::openat(here, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let place =
+        rustix::fs::openat(here, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let stat = rustix::fs::fstat(&place)?;
     Ok((place, stat))
 }

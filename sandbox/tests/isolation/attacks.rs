@@ -59,12 +59,27 @@ fn capabilities(house: &House) {
     options.confinement.capabilities_added = vec!["cap_net_bind_service".to_owned()];
     options.confinement.ambient = vec!["NET_BIND_SERVICE".to_owned()];
     let ambient = house.run(options, Vec::new());
-    assert!(facts(&ambient.output).contains("CapEff: 0000000000000400 CapBnd: 0000000000000400 CapAmb: 0000000000000400"));
+    assert!(
+        facts(&ambient.output)
+            .contains("CapEff: 0000000000000400 CapBnd: 0000000000000400 CapAmb: 0000000000000400")
+    );
 }
 
 const CALLS: [&str; 14] = [
-    "unshare-user", "clone3", "mount", "fsopen", "keyctl", "io-uring", "socket-alg", "socket-vsock", "socket-inet",
-    "too-new", "x32", "open-by-handle", "setns", "reboot",
+    "unshare-user",
+    "clone3",
+    "mount",
+    "fsopen",
+    "keyctl",
+    "io-uring",
+    "socket-alg",
+    "socket-vsock",
+    "socket-inet",
+    "too-new",
+    "x32",
+    "open-by-handle",
+    "setns",
+    "reboot",
 ];
 
 fn filtered(house: &House) {
@@ -110,7 +125,9 @@ fn links(house: &House) {
         match result {
             Ok(outcome) => assert!(contained, "{name} -> {target} ran: {}", outcome.output),
             // A chain of links that ends in itself cannot be resolved at all.
-            Err(error) => assert!(!contained || chain(&error).contains("dev"), "{name} -> {target}: {}", chain(&error)),
+            Err(error) => {
+                assert!(!contained || chain(&error).contains("dev"), "{name} -> {target}: {}", chain(&error))
+            }
         }
         fs::remove_file(house.base().join(name)).unwrap();
     }
@@ -120,11 +137,22 @@ fn links(house: &House) {
 
 fn working_folder(house: &House) {
     symlink("/proc/self/fd", house.base().join("fds")).unwrap();
-    for path in ["/proc/self/fd/3", "/proc/self/fd/7", "/proc/self/cwd", "/fds/3", "/proc/1/root", "/proc/thread-self/fd/4"] {
+    for path in [
+        "/proc/self/fd/3",
+        "/proc/self/fd/7",
+        "/proc/self/cwd",
+        "/fds/3",
+        "/proc/1/root",
+        "/proc/thread-self/fd/4",
+    ] {
         let mut options = shell("cat ../../../../canary; ls");
         options.cwd = path.to_owned();
         let result = house.try_run(options, Vec::new(), Limits::default());
-        assert!(result.is_err(), "{path} was entered: {}", result.map(|outcome| outcome.output).unwrap_or_default());
+        assert!(
+            result.is_err(),
+            "{path} was entered: {}",
+            result.map(|outcome| outcome.output).unwrap_or_default()
+        );
     }
     let mut options = shell("echo $PWD");
     options.cwd = "/../../..".to_owned();
@@ -155,7 +183,8 @@ fn own_program(house: &House) {
     let error = fs::OpenOptions::new().write(true).open(exe).unwrap_err();
     assert!(matches!(error.raw_os_error(), Some(libc::EROFS | libc::EACCES | libc::ETXTBSY)), "{error}");
     // It cannot be traced by those it shares the namespaces with: its files in /proc belong to nobody there.
-    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(format!("/proc/{}/fd", created.pid())).unwrap());
+    let owner =
+        std::os::unix::fs::MetadataExt::uid(&fs::metadata(format!("/proc/{}/fd", created.pid())).unwrap());
     assert_eq!(owner, 0);
     drop(created);
 }
@@ -166,9 +195,12 @@ fn unknown_restrictions(house: &House) {
         let mut spec = rbuild_sandbox::profile::step(shell("true")).unwrap();
         change(&mut spec);
         let (root, _) = house.root();
-        let order = rbuild_sandbox::Order { spec, root, mounts: Vec::new(), stubs: rbuild_sandbox::Stubs::Remove };
-        let result = house.slot(Limits::default(), rbuild_sandbox::Lifetime::Bound).launch(order, rbuild_sandbox::Stdio::default());
-        let error = result.err().expect("a refusal");
+        let order =
+            rbuild_sandbox::Order { spec, root, mounts: Vec::new(), stubs: rbuild_sandbox::Stubs::Remove };
+        let result = house
+            .slot(Limits::default(), rbuild_sandbox::Lifetime::Bound)
+            .launch(order, rbuild_sandbox::Stdio::default());
+        let error = result.expect_err("a refusal");
         assert!(matches!(error, rbuild_sandbox::LaunchError::Order(_)), "{}", chain(&error));
     };
     refused(&|spec| {

@@ -17,7 +17,9 @@ fn attempt(word: &str) -> String {
         match word {
             "unshare-user" => libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER),
             "clone3" => libc::syscall(libc::SYS_clone3, 0, 0),
-            "mount" => libc::syscall(libc::SYS_mount, c"x".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, 0),
+            "mount" => {
+                libc::syscall(libc::SYS_mount, c"x".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, 0)
+            }
             "fsopen" => libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0),
             "keyctl" => libc::syscall(libc::SYS_keyctl, 0, -3, 0),
             "io-uring" => libc::syscall(libc::SYS_io_uring_setup, 1, 0),

@@ -11,7 +11,8 @@ use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Devices, Layout, Limits};
 use rbuild_sandbox::profile::{self, Options};
 use rbuild_sandbox::{
-    Exit, LaunchError, Launcher, LauncherConfig, Lifetime, Mount, Namespaces, Order, Running, Slot, SlotRequest, Stdio, Stubs,
+    Exit, LaunchError, Launcher, LauncherConfig, Lifetime, Mount, Namespaces, Order, Running, Slot,
+    SlotRequest, Stdio, Stubs,
 };
 
 /// The folder of all cgroups of this process.
@@ -41,7 +42,10 @@ impl House {
             fs::create_dir_all(base.join(name)).unwrap();
         }
         fs::copy("/bin/busybox", base.join("bin/busybox")).expect("a static busybox in /bin");
-        for name in ["sh", "true", "ls", "cat", "id", "sleep", "stat", "mknod", "stty", "readlink", "dd", "mkdir", "touch", "tty"] {
+        for name in [
+            "sh", "true", "ls", "cat", "id", "sleep", "stat", "mknod", "stty", "readlink", "dd", "mkdir",
+            "touch", "tty",
+        ] {
             symlink("busybox", base.join("bin").join(name)).unwrap();
         }
         fs::copy("/proc/self/exe", base.join("bin/guest")).unwrap();
@@ -61,7 +65,8 @@ impl House {
     /// Makes a new writable root over the base; returns it with its upper folder.
     pub(crate) fn root(&self) -> (RootPlan, PathBuf) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (upper, work) = (self.folder.path().join(format!("u{number}")), self.folder.path().join(format!("w{number}")));
+        let (upper, work) =
+            (self.folder.path().join(format!("u{number}")), self.folder.path().join(format!("w{number}")));
         fs::create_dir(&upper).unwrap();
         fs::create_dir(&work).unwrap();
         let plan = RootPlan::Overlay {
@@ -74,7 +79,8 @@ impl House {
 
     pub(crate) fn cgroup(&self, limits: Limits) -> Option<Cgroup> {
         let name = format!("step{}", self.next.fetch_add(1, Ordering::Relaxed));
-        let request = CgroupRequest { prefix: prefix(), name, limits, devices: Devices::DefaultAnd(Vec::new()) };
+        let request =
+            CgroupRequest { prefix: prefix(), name, limits, devices: Devices::DefaultAnd(Vec::new()) };
         Cgroup::create(Layout::shared(), &request).expect("a cgroup")
     }
 
@@ -89,7 +95,11 @@ impl House {
     }
 
     /// Starts a program in a new root.
-    pub(crate) fn start(&self, options: Options, mounts: Vec<Mount>) -> Result<(Running, OwnedFd, PathBuf), LaunchError> {
+    pub(crate) fn start(
+        &self,
+        options: Options,
+        mounts: Vec<Mount>,
+    ) -> Result<(Running, OwnedFd, PathBuf), LaunchError> {
         self.start_with(options, mounts, Limits::default())
     }
 
@@ -101,8 +111,7 @@ impl House {
     ) -> Result<(Running, OwnedFd, PathBuf), LaunchError> {
         let (root, upper) = self.root();
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-        let stdio =
-            Stdio { stdin: None, stdout: Some(writer.try_clone().unwrap()), stderr: Some(writer) };
+        let stdio = Stdio { stdin: None, stdout: Some(writer.try_clone().unwrap()), stderr: Some(writer) };
         let spec = profile::step(options).expect("a spec");
         let order = Order { spec, root, mounts, stubs: Stubs::Remove };
         let running = self.slot(limits, Lifetime::Bound).launch(order, stdio)?;
@@ -114,7 +123,12 @@ impl House {
         self.try_run(options, mounts, Limits::default()).unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 
-    pub(crate) fn try_run(&self, options: Options, mounts: Vec<Mount>, limits: Limits) -> Result<Outcome, LaunchError> {
+    pub(crate) fn try_run(
+        &self,
+        options: Options,
+        mounts: Vec<Mount>,
+        limits: Limits,
+    ) -> Result<Outcome, LaunchError> {
         let (running, reader, upper) = self.start_with(options, mounts, limits)?;
         let mut output = String::new();
         fs::File::from(reader).read_to_string(&mut output).unwrap();
@@ -174,12 +188,19 @@ impl Traces {
             links.sort();
             links
         };
-        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+        let hierarchies =
+            fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
         let tops: Vec<PathBuf> = hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]).collect();
         Self {
-            mounts: fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|line| line.contains(".tmp")).map(str::to_owned).collect(),
+            mounts: fs::read_to_string("/proc/self/mountinfo")
+                .unwrap()
+                .lines()
+                .filter(|line| line.contains(".tmp"))
+                .map(str::to_owned)
+                .collect(),
             descriptors: names("/proc/self/fd"),
-            children: fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).unwrap_or_default(),
+            children: fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()))
+                .unwrap_or_default(),
             groups: tops.into_iter().map(|top| top.join(prefix())).filter(|path| path.exists()).collect(),
         }
     }

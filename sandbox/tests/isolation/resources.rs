@@ -27,7 +27,9 @@ fn memory(house: &House) {
         return;
     }
     let limits = Limits { memory: Some(16 << 20), memory_and_swap: Some(16 << 20), ..Limits::default() };
-    let outcome = house.try_run(shell("dd if=/dev/zero of=/dev/null bs=64M count=1"), Vec::new(), limits.clone()).unwrap();
+    let outcome = house
+        .try_run(shell("dd if=/dev/zero of=/dev/null bs=64M count=1"), Vec::new(), limits.clone())
+        .unwrap();
     assert_ne!(outcome.exit.code(), 0, "{}", outcome.output);
     assert!(outcome.exit.oom_killed);
     let fine = house.try_run(shell("true"), Vec::new(), limits).unwrap();

@@ -20,7 +20,14 @@ fn ordinary_user(house: &House) {
     std::fs::copy("/proc/self/exe", &program).unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(house.path(), open).unwrap();
-    let output = Command::new(program).arg("rootless").uid(12345).gid(12345).current_dir("/").env("TMPDIR", "/tmp").output().unwrap();
+    let output = Command::new(program)
+        .arg("rootless")
+        .uid(12345)
+        .gid(12345)
+        .current_dir("/")
+        .env("TMPDIR", "/tmp")
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     if text.contains("SKIPPED") {
         eprint!("{text}");
@@ -78,8 +85,18 @@ pub(crate) fn run() -> ExitCode {
         }
     };
     println!("cgroup: {}", if cgroup.is_some() { "one of its own" } else { "none" });
-    let slot = SlotRequest { cgroup, namespaces: Namespaces::default(), lifetime: Lifetime::Bound, oom_score_adj: Some(200) };
-    let order = Order { spec: profile::step(shell(&script)).unwrap(), root, mounts: Vec::new(), stubs: Stubs::Remove };
+    let slot = SlotRequest {
+        cgroup,
+        namespaces: Namespaces::default(),
+        lifetime: Lifetime::Bound,
+        oom_score_adj: Some(200),
+    };
+    let order = Order {
+        spec: profile::step(shell(&script)).unwrap(),
+        root,
+        mounts: Vec::new(),
+        stubs: Stubs::Remove,
+    };
     let out = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned().unwrap();
     let stdio = Stdio { stdin: None, stdout: Some(out.try_clone().unwrap()), stderr: Some(out) };
     let running = match house.launcher.slot(slot).and_then(|slot| slot.launch(order, stdio)) {

@@ -31,7 +31,8 @@ fn status(house: &House) {
     for (script, expected) in [("exit 0", 0), ("exit 7", 7), ("exit 255", 255)] {
         assert_eq!(house.run(shell(script), Vec::new()).exit.code(), expected, "{script}");
     }
-    let by_name = Options { env: vec!["PATH=/nowhere:/bin".to_owned()], ..Options::new(vec!["true".to_owned()]) };
+    let by_name =
+        Options { env: vec!["PATH=/nowhere:/bin".to_owned()], ..Options::new(vec!["true".to_owned()]) };
     assert_eq!(house.run(by_name, Vec::new()).exit.code(), 0);
 }
 
@@ -41,9 +42,14 @@ fn no_program(house: &House) {
     let mut rights = std::fs::metadata(house.base().join("bin/broken")).unwrap().permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut rights, 0o755);
     std::fs::set_permissions(house.base().join("bin/broken"), rights).unwrap();
-    for (program, expected) in
-        [("nothing", 127), ("/bin/nothing", 127), ("/bin", 126), ("/bin/plain", 126), ("/etc/kept/x", 127), ("/bin/broken", 127)]
-    {
+    for (program, expected) in [
+        ("nothing", 127),
+        ("/bin/nothing", 127),
+        ("/bin", 126),
+        ("/bin/plain", 126),
+        ("/etc/kept/x", 127),
+        ("/bin/broken", 127),
+    ] {
         let error = house.try_run(Options::new(vec![program.to_owned()]), Vec::new(), Limits::default());
         let error = error.err().unwrap_or_else(|| panic!("{program} ran"));
         assert_eq!(error.exit_status(), expected, "{program}: {}", chain(&error));
@@ -70,7 +76,12 @@ fn streams(house: &House) {
 
 fn created(house: &House) {
     let (root, upper) = house.root();
-    let order = Order { spec: profile::step(shell("echo ran > /data/file")).unwrap(), root, mounts: Vec::new(), stubs: Stubs::Remove };
+    let order = Order {
+        spec: profile::step(shell("echo ran > /data/file")).unwrap(),
+        root,
+        mounts: Vec::new(),
+        stubs: Stubs::Remove,
+    };
     let created = house.slot(Limits::default(), Lifetime::Bound).create(order, Stdio::default()).unwrap();
     assert!(created.pid() > 0);
     assert!(!upper.join("data/file").exists());
@@ -79,7 +90,8 @@ fn created(house: &House) {
     assert_eq!(std::fs::read_to_string(upper.join("data/file")).unwrap(), "ran\n");
 
     let (root, _) = house.root();
-    let order = Order { spec: profile::step(shell("true")).unwrap(), root, mounts: Vec::new(), stubs: Stubs::Remove };
+    let order =
+        Order { spec: profile::step(shell("true")).unwrap(), root, mounts: Vec::new(), stubs: Stubs::Remove };
     let created = house.slot(Limits::default(), Lifetime::Bound).create(order, Stdio::default()).unwrap();
     let pidfd = created.pidfd().try_clone_to_owned().unwrap();
     drop(created);
@@ -130,7 +142,8 @@ fn maker_dies(_house: &House) {
     ended(&pidfd);
     std::fs::remove_dir_all(folder).unwrap();
     // What a dead maker cannot remove: its cgroups, by now without processes.
-    for top in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path().join(&groups)) {
+    for top in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path().join(&groups))
+    {
         let Ok(steps) = std::fs::read_dir(&top) else { continue };
         for step in steps.flatten().filter(|entry| entry.path().is_dir()) {
             remove_group(&step.path());
@@ -167,22 +180,37 @@ fn independent(house: &House) {
     };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let slot = other.slot(request).unwrap();
-    let order = Order { spec: profile::container(shell("cat; exit 9")).unwrap(), root, mounts: Vec::new(), stubs: Stubs::Keep };
+    let order = Order {
+        spec: profile::container(shell("cat; exit 9")).unwrap(),
+        root,
+        mounts: Vec::new(),
+        stubs: Stubs::Keep,
+    };
     let running = slot.launch(order, Stdio { stdin: Some(reader), ..Stdio::default() }).unwrap();
     drop(other);
-    assert!(poll(&mut [PollFd::new(&running.pidfd(), PollFlags::IN)], Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 0);
+    assert!(
+        poll(
+            &mut [PollFd::new(&running.pidfd(), PollFlags::IN)],
+            Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })
+        )
+        .unwrap()
+            == 0
+    );
     drop(writer);
     assert_eq!(running.wait().unwrap().code(), 9);
 }
 
 fn terminal(house: &House) {
-    let mut options = shell("tty; stty size; readlink /proc/self/fd/0; cat /proc/self/stat | cut -d' ' -f7; stat -c %t:%T:%u /dev/console");
+    let mut options = shell(
+        "tty; stty size; readlink /proc/self/fd/0; cat /proc/self/stat | cut -d' ' -f7; stat -c %t:%T:%u /dev/console",
+    );
     options.env = vec!["PATH=/bin".to_owned()];
     options.terminal = Some((99, 33));
     options.identity.uid = 1000;
     let (root, _) = house.root();
     std::os::unix::fs::symlink("busybox", house.base().join("bin/cut")).unwrap();
-    let order = Order { spec: profile::container(options).unwrap(), root, mounts: Vec::new(), stubs: Stubs::Keep };
+    let order =
+        Order { spec: profile::container(options).unwrap(), root, mounts: Vec::new(), stubs: Stubs::Keep };
     let mut running = house.slot(Limits::default(), Lifetime::Bound).launch(order, Stdio::default()).unwrap();
     let master = running.take_terminal().expect("a terminal");
     let mut text = Vec::new();
@@ -201,7 +229,8 @@ fn many(house: &House) {
         for number in 0..4_u8 {
             scope.spawn(move || {
                 for round in 0..4_u8 {
-                    let outcome = house.run(shell(&format!("echo {number}.{round}; exit {number}")), Vec::new());
+                    let outcome =
+                        house.run(shell(&format!("echo {number}.{round}; exit {number}")), Vec::new());
                     assert_eq!(outcome.output, format!("{number}.{round}\n"));
                     assert_eq!(outcome.exit.code(), number);
                 }
@@ -211,7 +240,8 @@ fn many(house: &House) {
 }
 
 fn signals(house: &House) {
-    let (running, reader, _) = house.start(shell("trap 'exit 5' TERM; echo ready; sleep 1000 & wait"), Vec::new()).unwrap();
+    let (running, reader, _) =
+        house.start(shell("trap 'exit 5' TERM; echo ready; sleep 1000 & wait"), Vec::new()).unwrap();
     let mut ready = [0; 6];
     std::fs::File::from(reader).read_exact(&mut ready).unwrap();
     running.signal(Signal::TERM).unwrap();

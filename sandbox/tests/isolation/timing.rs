@@ -32,8 +32,9 @@ pub(crate) fn run() -> ExitCode {
         println!("{name}: median {:?}, worst {:?}", median(times), times.iter().max().unwrap());
     }
     let start = Instant::now();
-    let mut ahead: std::collections::VecDeque<_> =
-        (0..3).map(|_| house.slot(Limits { pids: Some(4096), ..Limits::default() }, Lifetime::Bound)).collect();
+    let mut ahead: std::collections::VecDeque<_> = (0..3)
+        .map(|_| house.slot(Limits { pids: Some(4096), ..Limits::default() }, Lifetime::Bound))
+        .collect();
     for _ in 0..50 {
         ahead.push_back(house.slot(Limits { pids: Some(4096), ..Limits::default() }, Lifetime::Bound));
         let slot = ahead.pop_front().unwrap();

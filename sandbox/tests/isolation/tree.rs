@@ -37,7 +37,8 @@ fn host_mounts(house: &House) {
         mount("/rw", MountSource::Host(folder.clone()), Access::ReadWrite),
         mount("/one", MountSource::Host(folder.join("file")), Access::ReadOnly),
     ];
-    let outcome = house.run(shell("cat /ro/file /one; echo x > /ro/new; echo x > /one; echo new > /rw/new"), mounts);
+    let outcome =
+        house.run(shell("cat /ro/file /one; echo x > /ro/new; echo x > /one; echo new > /rw/new"), mounts);
     assert!(outcome.output.starts_with("host\nhost\n"), "{}", outcome.output);
     assert_eq!(outcome.output.matches("Read-only file system").count(), 2, "{}", outcome.output);
     assert_eq!(fs::read_to_string(folder.join("new")).unwrap(), "new\n");
@@ -73,7 +74,10 @@ fn files(house: &House) {
     assert!(!format!("{content:?}").contains("secret"));
     let mut secret = mount("/run/secrets/it", MountSource::File(content), Access::ReadOnly);
     secret.restrictions = Restrictions::ALL;
-    let outcome = house.run(shell("stat -c %a:%u:%g:%s /run/secrets/it; echo x > /run/secrets/it; ls /run/secrets"), vec![secret]);
+    let outcome = house.run(
+        shell("stat -c %a:%u:%g:%s /run/secrets/it; echo x > /run/secrets/it; ls /run/secrets"),
+        vec![secret],
+    );
     assert_eq!(outcome.output.lines().next(), Some("400:1000:7:12"), "{}", outcome.output);
     assert!(outcome.output.contains("Read-only"), "{}", outcome.output);
     assert!(!outcome.upper.join("run").exists(), "nothing of it is in the layer");
@@ -82,7 +86,12 @@ fn files(house: &House) {
 fn tmpfs(house: &House) {
     let options = Tmpfs { size: Some(64 << 10), mode: 0o1770, uid: 3, gid: 4 };
     let mounts = vec![mount("/t", MountSource::Tmpfs(options), Access::ReadWrite)];
-    let outcome = house.run(shell("stat -c %a:%u:%g /t; dd if=/dev/zero of=/t/big bs=1k count=100 2>&1 | grep -o 'No space'; ls /t"), mounts);
+    let outcome = house.run(
+        shell(
+            "stat -c %a:%u:%g /t; dd if=/dev/zero of=/t/big bs=1k count=100 2>&1 | grep -o 'No space'; ls /t",
+        ),
+        mounts,
+    );
     assert!(outcome.output.starts_with("1770:3:4\n"), "{}", outcome.output);
     assert!(outcome.output.contains("big"), "{}", outcome.output);
     assert!(!outcome.upper.join("t").exists());
@@ -102,10 +111,15 @@ fn stubs(house: &House) {
         mount("/etc/kept", file("covered\n"), Access::ReadOnly),
         mount("/deep/er/folder", MountSource::Tmpfs(Tmpfs::default()), Access::ReadWrite),
     ];
-    let outcome = house.run(shell("cat /etc/resolv.conf /run/resolver/stub.conf /etc/hosts /etc/kept; ls -d /deep/er/folder"), mounts);
+    let outcome = house.run(
+        shell("cat /etc/resolv.conf /run/resolver/stub.conf /etc/hosts /etc/kept; ls -d /deep/er/folder"),
+        mounts,
+    );
     assert_eq!(outcome.output, "nameserver\nnameserver\nhosts\ncovered\n/deep/er/folder\n");
-    let mut left: Vec<String> =
-        fs::read_dir(&outcome.upper).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut left: Vec<String> = fs::read_dir(&outcome.upper)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     left.sort();
     // A folder of the lower layer that was copied up stays, with nothing in it.
     assert_eq!(left, ["dev", "etc", "proc", "sys"]);
@@ -185,5 +199,9 @@ fn read_only_root(house: &House) {
     let mut options = shell("echo x > /file; echo x > /dev/shm/x && echo shm");
     options.root = rbuild_sandbox::profile::RootAccess::ReadOnly;
     let outcome = house.run(options, Vec::new());
-    assert!(outcome.output.contains("Read-only file system") && outcome.output.contains("shm"), "{}", outcome.output);
+    assert!(
+        outcome.output.contains("Read-only file system") && outcome.output.contains("shm"),
+        "{}",
+        outcome.output
+    );
 }
