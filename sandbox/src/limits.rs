@@ -31,6 +31,11 @@ pub fn number(name: &str) -> Option<u32> {
     NAMES.iter().position(|known| *known == name).map(|place| place as u32)
 }
 
+/// Returns this process's own hard limit of a resource; `u64::MAX` is none.
+pub(crate) fn own_hard(number: u32) -> Option<u64> {
+    crate::sys::hard_limit(number).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 //! Kernels of distributions take things in early and forbid things late, and containers around us forbid more; so
 //! every probe does the thing itself, on detached mounts and temporary descriptors that leave nothing.
 
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
@@ -136,14 +137,19 @@ impl Drop for Scratch {
 fn overlay(scratch: &Path) -> Finding {
     let try_with = |xattr| -> Result<(), String> {
         let parts = Scratch::new(scratch).map_err(|error| error.to_string())?;
-        std::fs::write(parts.0.join("lower/file"), "").map_err(|error| error.to_string())?;
+        std::fs::create_dir(parts.0.join("lower/folder")).map_err(|error| error.to_string())?;
+        std::fs::write(parts.0.join("lower/folder/file"), "").map_err(|error| error.to_string())?;
         let told = |error: &dyn std::error::Error| {
             error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
         };
         let mount = mount_detached(&parts.plan(xattr)).map_err(|error| told(&error))?;
-        // The removal of a file of a lower layer needs whiteouts, not only a mount.
-        rustix::fs::unlinkat(&mount, "file", rustix::fs::AtFlags::empty())
-            .map_err(|errno| format!("no whiteouts: {errno}"))
+        // The removal of a folder of a lower layer needs whiteouts, its replacement needs extended attributes.
+        let folder = |act: fn(&Path) -> std::io::Result<()>, what: &str| {
+            let path = PathBuf::from(format!("/proc/self/fd/{}/folder", mount.as_raw_fd()));
+            act(&path).map_err(|error| format!("{what}: {error}"))
+        };
+        folder(|path| std::fs::remove_dir_all(path), "no whiteouts")?;
+        folder(|path| std::fs::create_dir(path), "no opaque folders")
     };
     let trusted = rootless::in_initial_user_namespace();
     let result = try_with(if trusted { OverlayXattr::Trusted } else { OverlayXattr::User });

@@ -78,26 +78,23 @@ pub(crate) fn exit_now(status: i32) -> ! {
 }
 
 /// Closes every descriptor but the sorted `keep`.
+///
+/// Only for a stage, which owns its whole table: whatever is closed so must not be used or dropped any more.
 pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     let mut next = 0_u32;
     for &number in keep {
         let number = number as u32;
         if number > next {
-            close_range(next, number - 1, 0)?;
+            close_range(next, number - 1)?;
         }
         next = number + 1;
     }
-    close_range(next, u32::MAX, 0)
+    close_range(next, u32::MAX)
 }
 
-/// Marks every descriptor from `first` on as closing on exec.
-pub(crate) fn cloexec_from(first: RawFd) -> io::Result<()> {
-    close_range(first as u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-}
-
-fn close_range(first: u32, last: u32, flags: libc::c_uint) -> io::Result<()> {
+fn close_range(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: close_range takes numbers only. The callers are stages that own their whole descriptor table.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -271,6 +268,16 @@ pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Returns the hard limit of a resource of this process; `u64::MAX` is no limit.
+pub(crate) fn hard_limit(resource: u32) -> io::Result<u64> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: without a new value the call only writes the live `limit`.
+    let result = unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::null::<u8>(), ptr::from_mut(&mut limit))
+    };
+    if result == 0 { Ok(limit.rlim_max) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Moves `channel` to the number `last` (kept closing on exec) and closes everything above it.
 ///
 /// For a stage right before it executes a program: nothing else that it opened is used any more.
@@ -283,7 +290,7 @@ pub(crate) fn keep_as_last(channel: OwnedFd, last: RawFd) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    close_range(last as u32 + 1, u32::MAX, 0)
+    close_range(last as u32 + 1, u32::MAX)
 }
 
 /// One instruction of an eBPF program, in the kernel's layout.

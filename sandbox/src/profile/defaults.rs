@@ -36,6 +36,27 @@ pub(super) const UNPRIVILEGED_PORTS: (&str, &str) = ("net.ipv4.ip_unprivileged_p
 /// And everybody may send pings without rights for raw sockets.
 pub(super) const PING_GROUPS: (&str, &str) = ("net.ipv4.ping_group_range", "0 2147483647");
 
+/// Resource limits that programs do see, as name, soft, hard: those of the invoker's shell must not matter.
+const LIMITS: [(&str, u64, u64); 4] = [
+    ("core", u64::MAX, u64::MAX),
+    ("nofile", 1024, 524_288),
+    ("nproc", u64::MAX, u64::MAX),
+    ("stack", 8 << 20, u64::MAX),
+];
+
+/// Returns the default limits for what is not among `given`, as far as this process may set them.
+pub(super) fn limits(given: &[(String, u64, u64)]) -> Vec<(String, u64, u64)> {
+    let number = crate::limits::number;
+    LIMITS
+        .iter()
+        .filter(|(name, ..)| given.iter().all(|(other, ..)| number(other) != number(name)))
+        .filter_map(|&(name, soft, hard)| {
+            let own = crate::limits::own_hard(number(name)?)?;
+            Some((name.to_owned(), soft.min(own), hard.min(own)))
+        })
+        .collect()
+}
+
 /// Returns the paths to mask, one for each processor among them.
 pub(super) fn masked_paths() -> Vec<String> {
     let mut paths = MASKED_PATHS.map(str::to_owned).to_vec();

@@ -144,7 +144,7 @@ pub struct Options {
     pub confinement: Confinement,
     /// What it shares with the host.
     pub host_namespaces: HostNamespaces,
-    /// Resource limits: name (`nofile`), soft, hard.
+    /// Resource limits beyond the default ones: name (`nofile`), soft, hard.
     pub rlimits: Vec<(String, u64, u64)>,
     /// Kernel parameters of its namespaces.
     pub sysctls: Vec<(String, String)>,
@@ -270,7 +270,7 @@ fn spec(options: Options) -> Result<Spec, ProfileError> {
         .set_capabilities(Some(capability_sets(mask, &confinement.ambient)?))
         .set_no_new_privileges(Some(confinement.new_privileges == NewPrivileges::Forbidden))
         .set_oom_score_adj(oom_score_adj)
-        .set_rlimits(Some(limits(&rlimits)?))
+        .set_rlimits(Some(limits(&[defaults::limits(&rlimits), rlimits].concat())?))
         .set_terminal(Some(terminal.is_some()));
     if let Some((columns, rows)) = terminal {
         let size = BoxBuilder::default().width(columns).height(rows).build();

@@ -91,7 +91,8 @@ fn wait(channel: &OwnedFd, children: &[Child]) -> Result<Vec<Ready>, Errno> {
 
 /// Makes this process nobody's but its channel's; returns the channel, and a pidfd of this process.
 fn prepare(channel: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Errno> {
-    sys::cloexec_from(3).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    // What the maker's other threads left open by mistake: a lock among it would be held for ever.
+    sys::close_all_but(&[0, 1, 2]).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     sys::reset_signals();
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;
