@@ -223,6 +223,29 @@ fn a_default_that_is_overridden_is_not_evaluated() {
 }
 
 #[test]
+fn words_come_out_as_with_docker() {
+    let (_, recorded) = fixtures("expand").into_iter().find(|(name, _)| name == "docker").unwrap();
+    let cases: Vec<(String, String)> = recorded
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (word, value) = line.split_once('\t').unwrap();
+            (serde_json::from_str(word).unwrap(), serde_json::from_str(value).unwrap())
+        })
+        .collect();
+    assert!(cases.len() > 200);
+    let mut text = String::from("FROM a\nENV A=hello B=foo.bar.baz E= P=/a/b/c\n");
+    for (at, (word, _)) in cases.iter().enumerate() {
+        text.push_str(&format!("LABEL k{at}={word}\n"));
+    }
+    let (_, lowered) = solve(&text, &options("")).unwrap();
+    let labels = &lowered.targets[0].config.config.labels;
+    for (at, (word, value)) in cases.iter().enumerate() {
+        assert_eq!(&labels[&format!("k{at}")], value, "word {word:?}");
+    }
+}
+
+#[test]
 fn stages_that_nobody_needs_are_not_looked_at() {
     let text = "FROM nosuch AS unused\nENV x=${y:?never}\nFROM a AS dep\nFROM b\nCOPY --from=DEP / /\n";
     let (asked, lowered) = solve(text, &options(text)).unwrap();
