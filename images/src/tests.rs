@@ -40,11 +40,7 @@ fn place_with(registries: Registries) -> Place {
     let layout = store.layout();
     let work = folder.path().join("work");
     std::fs::create_dir(&work).unwrap();
-    let folders = Folders {
-        snapshots: layout.root().join("snapshots"),
-        tmp: work,
-        trash: layout.trash(),
-    };
+    let folders = Folders { snapshots: layout.root().join("snapshots"), tmp: work, trash: layout.trash() };
     let snapshotter: Arc<dyn Snapshotter> = Arc::new(CopySnapshotter::open(&folders).unwrap());
     let images = Images::new(&store, Arc::clone(&snapshotter), Options { registries, ..Options::default() });
     let lease = store.lease("test").unwrap();
@@ -298,7 +294,7 @@ fn sweeps_keep_the_trees_of_images_and_take_those_of_removed_ones() {
     place.images.remove("gone", &NoUsers).unwrap();
     let Place { images, store, lease, snapshotter, _folder } = place;
     lease.release().unwrap();
-    let policy = Policy { used_since: None, keep_bytes: None, ..Policy::default() };
+    let policy = Policy { used_since: None, keep_bytes: None };
     let owners: [&dyn rbuild_store::collect::Collected; 4] =
         [&ImageRows, &records::sweep::RecordTrees, &records::sweep::SnapshotTrees, &blobs::BlobFiles];
     let report = store.sweep(&owners, &policy, Sweep::Take).unwrap();

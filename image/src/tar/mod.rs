@@ -18,6 +18,7 @@
 
 mod entry;
 mod error;
+mod header;
 mod limits;
 mod number;
 mod path;
