@@ -31,6 +31,8 @@ fn ordinary_user(house: &House) {
     let text = String::from_utf8_lossy(&output.stdout);
     if text.contains("SKIPPED") {
         eprint!("{text}");
+    }
+    if text.contains("SKIPPED: ") {
         return;
     }
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
@@ -54,8 +56,15 @@ pub(crate) fn run() -> ExitCode {
     let house = House::new();
     let mut script =
         "id -u; echo pid $$ root $(stat -c %u /); echo x > /dev/null; ls -l /dev/null; cat /proc/self/uid_map; \
-         mkdir /data/made && touch /data/made/file; rm -r /etc"
+         mkdir /data/made && touch /data/made/file"
             .to_owned();
+    // The marks of removed folders are extended attributes, which not every temporary folder takes (tmpfs before 6.6).
+    let marked =
+        rustix::fs::setxattr(house.path(), "user.rbuild.test", b"x", rustix::fs::XattrFlags::empty());
+    match marked {
+        Ok(()) => script += "; rm -r /etc",
+        Err(_) => println!("SKIPPED in part: no user attributes in {}", house.path().display()),
+    }
     std::os::unix::fs::symlink("busybox", house.base().join("bin/rm")).unwrap();
     std::os::unix::fs::symlink("busybox", house.base().join("bin/chown")).unwrap();
     if matches!(mapping, Mapping::Ranges { .. }) {
