@@ -1,3 +1,56 @@
-//! The `rbuild` program.
+//! The `rbuild` program: the composition root of all crates, and the only place that prints, reads the environment
+//! and decides the exit status.
+//!
+//! ```text
+//! main ── stage? ──> wiring::stage                   this program, executed again in a container's namespaces
+//!   └─ cli ──> settings ──> commands/<verb> ──> wiring ──> worker, engine, images, store
+//!                               │                              └─ events ──> progress
+//!                               └─ error ──> report ──> message, exit status
+//! ```
+//!
+//! Standard streams that are closed are opened to `/dev/null` by the standard library before `main` begins, so no
+//! file of the store ever becomes descriptor 1. SIGPIPE stays ignored: a reader that goes away is an error of a
+//! write, which ends the command quietly (status 141) after it has cleaned up, and never kills it half-way.
 
-fn main() {}
+mod cli;
+mod commands;
+mod flags;
+mod human;
+mod progress;
+mod report;
+mod settings;
+mod table;
+mod template;
+mod terminal;
+mod text;
+mod wiring;
+
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::process::ExitCode;
+
+use report::Status;
+use settings::Environment;
+use terminal::Terminal;
+
+fn main() -> ExitCode {
+    if let Some(status) = wiring::stage(std::env::args_os()) {
+        return status;
+    }
+    let environment: Environment = std::env::vars_os().collect();
+    let terminal = Terminal::new(settings::colour(&environment));
+    panic::set_hook(Box::new(move |info| tell_panic(info, terminal)));
+    let run = AssertUnwindSafe(|| commands::main(std::env::args_os().collect(), environment, terminal));
+    panic::catch_unwind(run).unwrap_or(Status::Bug).into()
+}
+
+/// Says that there is a mistake in rbuild, and where.
+fn tell_panic(info: &PanicHookInfo<'_>, terminal: Terminal) {
+    let message = info
+        .payload()
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| info.payload().downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "something failed that cannot fail".to_owned());
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    terminal.tell(&report::panicked(&message, &place, terminal.err().colour));
+}

@@ -1,0 +1,191 @@
+//! The command line: one file a verb in `cli/`, all listed in [`Command`].
+//!
+//! Differences between clap and the flags that Docker's users know are evened out in three places, and only here:
+//!
+//! - [`arguments`] puts `build` in front of a folder (`rbuild .`) and knows the grouped spellings (`image ls`);
+//! - [`parser`] lets switches take `=true` and `=false`, and the last of a repeated flag count;
+//! - [`unsupported`] adds the flags that are not there yet: each is an error that says what to do instead.
+
+pub(crate) mod arguments;
+pub(crate) mod build;
+pub(crate) mod images;
+pub(crate) mod prune;
+pub(crate) mod run;
+pub(crate) mod unsupported;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{Styles, ValueParser, styling::AnsiColor};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::flags;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Yellow.on_default().bold())
+    .usage(AnsiColor::Yellow.on_default().bold())
+    .literal(AnsiColor::Green.on_default())
+    .placeholder(AnsiColor::Cyan.on_default())
+    .error(AnsiColor::Red.on_default().bold());
+
+const EXAMPLES: &str = "\
+Examples:
+  rbuild .                            Build the project in this folder
+  rbuild build -t app --target dev .  Build one target and name it
+  rbuild run --rm -it app sh          Run a program in an image
+  rbuild images                       List images";
+
+const ENVIRONMENT: &str = "\
+Environment:
+  RBUILD_ROOT        The folder of the store
+  RBUILD_PROGRESS    How progress is shown (BUILDKIT_PROGRESS is read too)
+  DOCKER_CONFIG      The folder with Docker's config.json, for credentials of registries
+  SOURCE_DATE_EPOCH  The time of everything a build makes, in seconds since 1970
+  NO_COLOR           No colours; CLICOLOR_FORCE for colours everywhere
+
+Files:
+  /etc/rbuild/config.toml, $XDG_CONFIG_HOME/rbuild/config.toml";
+
+/// Builds container images and runs containers, without a daemon
+#[derive(Debug, Parser)]
+#[command(
+    name = "rbuild",
+    version,
+    styles = STYLES,
+    disable_help_subcommand = true,
+    override_usage = "rbuild [OPTIONS] COMMAND [ARG]...\n       rbuild [BUILD OPTIONS] PATH|URL|-",
+    after_help = EXAMPLES,
+    after_long_help = const_format(EXAMPLES, ENVIRONMENT),
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// Flags that every command has.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+fn const_format(a: &str, b: &str) -> String {
+    format!("{a}\n\n{b}")
+}
+
+/// Flags that every command has.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Folder of the store
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) root: Option<PathBuf>,
+    /// Config file to read instead of the usual ones
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// Tell what happens in more detail
+    #[arg(short = 'D', long, global = true, help_heading = "Global options")]
+    pub(crate) debug: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<build::Arguments>),
+    /// Run a program in a new container
+    Run(Box<run::Arguments>),
+    /// List images
+    #[command(visible_alias = "ls")]
+    Images(images::List),
+    /// Show all that is known of images
+    Inspect(images::Inspect),
+    /// Show how an image came to be
+    History(images::History),
+    /// Give an image another name
+    Tag(images::Tag),
+    /// Remove images
+    Rmi(images::Remove),
+    /// Download images from a registry
+    Pull(images::Pull),
+    /// Write images to a tar archive
+    Save(images::Save),
+    /// Read images from a tar archive
+    Load(images::Load),
+    /// Make an image from a tar of a file system
+    Import(images::Import),
+    /// Show what takes space
+    Du(prune::Usage),
+    /// Remove what is not used
+    Prune(prune::Prune),
+    /// Show versions
+    Version(prune::Formatted),
+    /// Show what is known of the machine and the store
+    Info(prune::Formatted),
+    /// Check the machine and the store, and say what is missing
+    Doctor(prune::Doctor),
+    /// Write completions for a shell
+    Completion(prune::Completion),
+    /// Write manual pages to a folder
+    #[command(hide = true)]
+    Man(prune::Man),
+}
+
+/// Returns the command line as help, completions and manual pages show it.
+pub(crate) fn command() -> clap::Command {
+    unsupported::add(Cli::command()).mut_subcommands(|verb| verb.args_override_self(true))
+}
+
+/// Returns the command line as it is read.
+fn parser() -> clap::Command {
+    let switches = |verb: clap::Command| {
+        verb.mut_args(|arg| {
+            if !matches!(arg.get_action(), ArgAction::SetTrue) || arg.get_id() == "help" {
+                return arg;
+            }
+            arg.action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .default_value("false")
+                .value_parser(ValueParser::new(flags::boolean))
+        })
+    };
+    switches(command()).mut_subcommands(switches)
+}
+
+/// Reads the command line.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Cli> {
+    let arguments = arguments::rewrite(arguments.into_iter().collect())?;
+    let matches = match parser().try_get_matches_from(&arguments) {
+        Ok(matches) => matches,
+        Err(error) => return Err(told(error, &arguments)),
+    };
+    if let Some((verb, matches)) = matches.subcommand() {
+        unsupported::check(verb, matches)?;
+    }
+    Cli::from_arg_matches(&matches).map_err(|error| told(error, &arguments))
+}
+
+/// Returns help without the marks of [`parser`], and other mistakes as they are.
+fn told(error: clap::Error, arguments: &[OsString]) -> anyhow::Error {
+    let help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if help && let Err(plain) = command().try_get_matches_from(arguments) {
+        return plain.into();
+    }
+    plainly(error).into()
+}
+
+/// Takes the mark of an optional value from the name of a switch.
+fn plainly(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg)
+        && let Some((name, _)) = name.split_once("[=")
+    {
+        let name = ContextValue::String(name.to_owned());
+        error.insert(ContextKind::InvalidArg, name);
+    }
+    error
+}

@@ -1,0 +1,159 @@
+//! Arguments before clap sees them: a folder without a verb is built, and Docker's grouped spellings are known.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::CommandFactory;
+use rbuild_model::span::nearest;
+
+use super::Cli;
+use crate::report::{Mistake, NotYet};
+
+/// Docker's grouped spellings and the verbs that do the same.
+const GROUPS: &[(&str, &str, &[&str])] = &[
+    ("image", "ls", &["images"]),
+    ("image", "list", &["images"]),
+    ("image", "inspect", &["inspect"]),
+    ("image", "history", &["history"]),
+    ("image", "tag", &["tag"]),
+    ("image", "rm", &["rmi"]),
+    ("image", "remove", &["rmi"]),
+    ("image", "pull", &["pull"]),
+    ("image", "save", &["save"]),
+    ("image", "load", &["load"]),
+    ("image", "import", &["import"]),
+    ("image", "build", &["build"]),
+    ("container", "run", &["run"]),
+    ("builder", "build", &["build"]),
+    ("builder", "du", &["du"]),
+    ("buildx", "build", &["build"]),
+    ("buildx", "b", &["build"]),
+    ("buildx", "du", &["du"]),
+    ("system", "df", &["du"]),
+    ("system", "info", &["info"]),
+];
+
+/// Verbs that are planned, or that Docker's users know, and what to do until they are there.
+const LATER: &[(&str, &str)] = &[
+    ("up", "build the services with `rbuild build` and start them one by one with `rbuild run`"),
+    ("down", "containers of `rbuild run` end with it"),
+    ("compose", "build the services with `rbuild build` and start them one by one with `rbuild run`"),
+    ("serve", "use the commands of `rbuild` itself"),
+    ("why", "`rbuild build --progress plain` shows which steps were cached"),
+    ("bake", "build the targets one by one with `rbuild build --target`"),
+    ("push", "write the image with `rbuild save` and push it with another tool"),
+    ("ps", "containers live as long as their `rbuild run`"),
+    ("exec", "start a shell with `rbuild run -it IMAGE sh`"),
+    ("logs", "`rbuild run` shows a container's output"),
+    ("start", "use `rbuild run`"),
+    ("stop", "interrupt the `rbuild run` of the container"),
+    ("kill", "interrupt the `rbuild run` of the container"),
+    ("rm", "`rbuild run` removes its container at the end"),
+    ("create", "use `rbuild run`"),
+    ("attach", "use `rbuild run -it`"),
+    ("cp", "mount a folder with `rbuild run -v`"),
+    ("commit", "write the change as a step of a Dockerfile"),
+    ("export", "use `rbuild build --output type=tar,dest=FILE`"),
+    ("diff", "build with `--output type=local` and compare the folders"),
+    ("login", "write credentials to Docker's config.json, for example with another tool's `login`"),
+    ("logout", "remove the entry from Docker's config.json"),
+    ("search", "search on the registry's web site"),
+    ("network", "`rbuild run --network host|none|bridge` is there"),
+    ("volume", "`rbuild run -v` makes a named volume when it is first used"),
+    ("events", "`rbuild build --progress rawjson` tells what a build does"),
+    ("stats", "look at the container's processes with the tools of the machine"),
+    ("history-of-builds", "`rbuild build --progress plain` shows what a build does"),
+    ("image", "`rbuild images`, `rbuild rmi` and so on are there"),
+    ("container", "`rbuild run` is there"),
+    ("builder", "`rbuild du` and `rbuild prune` are there"),
+    ("buildx", "`rbuild build`, `rbuild du` and `rbuild prune` are there"),
+    ("system", "`rbuild du`, `rbuild prune` and `rbuild info` are there"),
+    ("oci", "use `rbuild run`"),
+];
+
+/// Puts the verb in front where it is left out, or says why it cannot be told.
+pub(super) fn rewrite(mut arguments: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
+    if arguments.is_empty() {
+        arguments.push("rbuild".into());
+    }
+    let Some(at) = first_word(&arguments) else { return Ok(arguments) };
+    let word = arguments[at].clone();
+    let Some(text) = word.to_str() else {
+        arguments.insert(at, "build".into());
+        return Ok(arguments);
+    };
+    if text.starts_with('-') && text != "-" {
+        if !matches!(text, "-h" | "--help" | "-V" | "--version") {
+            arguments.insert(at, "build".into());
+        }
+        return Ok(arguments);
+    }
+    if verbs().iter().any(|verb| verb == text) {
+        return Ok(arguments);
+    }
+    if text == "help" {
+        arguments.remove(at);
+        arguments.push("--help".into());
+        return Ok(arguments);
+    }
+    let second = arguments.get(at + 1).and_then(|word| word.to_str()).unwrap_or_default();
+    if let Some((.., verb)) = GROUPS.iter().find(|(group, member, _)| *group == text && *member == second) {
+        arguments.splice(at..at + 2, verb.iter().map(OsString::from));
+        return Ok(arguments);
+    }
+    if let Some((_, instead)) = LATER.iter().find(|(later, _)| *later == text) {
+        return Err(NotYet::available(format!("`rbuild {text}`"), with_folder(text, instead)).into());
+    }
+    if is_place(text) || std::path::Path::new(text).is_dir() {
+        arguments.insert(at, "build".into());
+        return Ok(arguments);
+    }
+    Err(unknown(text).into())
+}
+
+/// Returns the position of the first argument that is no global flag nor the value of one.
+fn first_word(arguments: &[OsString]) -> Option<usize> {
+    let mut at = 1;
+    while let Some(argument) = arguments.get(at) {
+        let text = argument.to_str().unwrap_or_default();
+        match text {
+            "--root" | "--config" => at += 2,
+            "-D" | "--debug" => at += 1,
+            _ if text.starts_with("--root=") || text.starts_with("--config=") => at += 1,
+            _ if text.starts_with("--debug=") => at += 1,
+            _ => return Some(at),
+        }
+    }
+    None
+}
+
+/// Tells whether a word can only be the place of a build context.
+fn is_place(text: &str) -> bool {
+    text == "-" || text == "." || text == ".." || text.contains('/') || text.starts_with("git@")
+}
+
+fn verbs() -> Vec<String> {
+    let command = Cli::command();
+    let names = command.get_subcommands().flat_map(|verb| {
+        std::iter::once(verb.get_name()).chain(verb.get_all_aliases()).map(str::to_owned).collect::<Vec<_>>()
+    });
+    names.collect()
+}
+
+/// Adds how a folder of a verb's name is built, if there is one.
+fn with_folder(word: &str, instead: &str) -> String {
+    if std::path::Path::new(OsStr::new(word)).is_dir() {
+        format!("{instead}; to build the folder of that name, write `rbuild ./{word}`")
+    } else {
+        instead.to_owned()
+    }
+}
+
+fn unknown(word: &str) -> Mistake {
+    let verbs = verbs();
+    let known = verbs.iter().map(String::as_str).filter(|verb| *verb != "man");
+    let mistake = Mistake::new(format!("`{word}` is neither a command nor a folder"));
+    match nearest(word, known) {
+        Some(near) => mistake.hint(format!("did you mean `rbuild {near}`?")),
+        None => mistake.hint("`rbuild --help` lists the commands"),
+    }
+}

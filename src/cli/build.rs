@@ -1,0 +1,169 @@
+//! `rbuild build`.
+
+use std::path::PathBuf;
+
+use rbuild_model::step::{ExtraHost, Ulimit};
+
+use crate::flags;
+use crate::progress::Mode;
+
+const EXAMPLES: &str = "\
+Examples:
+  rbuild build .                                    Build the Dockerfile in this folder
+  rbuild build -t app -f docker/Dockerfile .        Name the image, use another Dockerfile
+  rbuild build --build-arg VERSION=1.2 --target test .
+  rbuild build --secret id=token,src=token.txt .    Hand in a secret for RUN --mount=type=secret
+  rbuild build -o out .                             Write the result's files to the folder `out`
+  rbuild build - < Dockerfile                       Build without a context";
+
+/// What `rbuild build` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "rbuild build [OPTIONS] PATH|URL|-",
+    after_long_help = EXAMPLES,
+    long_about = "Build an image from a Dockerfile\n\nThe context is a folder, a git repository, the URL of a tar, or `-` \
+                  for a tar or a Dockerfile on standard input. `rbuild PATH` is the same as `rbuild build PATH`."
+)]
+pub(crate) struct Arguments {
+    /// Build context: a folder, a git URL, the URL of a tar, or `-` for standard input
+    #[arg(value_name = "PATH|URL|-", default_value = ".", hide_default_value = true)]
+    pub(crate) context: String,
+
+    /// Dockerfile (default: `Dockerfile` in the context; `-` for standard input)
+    #[arg(short, long, value_name = "FILE", help_heading = "What is built")]
+    pub(crate) file: Option<String>,
+    /// Stage to build (default: the last)
+    #[arg(long, value_name = "STAGE", help_heading = "What is built")]
+    pub(crate) target: Option<String>,
+    /// Platform to build for, as in `linux/arm64` (can be repeated)
+    #[arg(long, value_name = "PLATFORM", value_parser = flags::platforms, help_heading = "What is built")]
+    pub(crate) platform: Vec<flags::PlatformList>,
+    /// Value for an ARG; only a name takes the value from your environment (can be repeated)
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = flags::env_entry, help_heading = "What is built")]
+    pub(crate) build_arg: Vec<flags::EnvEntry>,
+    /// Further context for FROM and COPY --from (can be repeated)
+    #[arg(long, value_name = "NAME=PLACE", value_parser = flags::build_context, help_heading = "What is built")]
+    pub(crate) build_context: Vec<flags::BuildContext>,
+    /// Only check the Dockerfile (same as `--call check`)
+    #[arg(long, help_heading = "What is built")]
+    pub(crate) check: bool,
+    /// What to do with the Dockerfile
+    #[arg(long, value_name = "METHOD", default_value = "build", value_parser = call, help_heading = "What is built")]
+    pub(crate) call: Call,
+
+    /// Name of the image (can be repeated)
+    #[arg(short, long, value_name = "NAME[:TAG]", help_heading = "Result")]
+    pub(crate) tag: Vec<String>,
+    /// Where the result goes, as in `out`, `-` or `type=oci,dest=FILE` (can be repeated)
+    #[arg(short, long, value_name = "SPEC", value_parser = flags::output, help_heading = "Result")]
+    pub(crate) output: Vec<flags::Output>,
+    /// Keep the result as an image in the store, beside other outputs
+    #[arg(long, help_heading = "Result")]
+    pub(crate) load: bool,
+    /// Label of the image (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = flags::label, help_heading = "Result")]
+    pub(crate) label: Vec<(String, String)>,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write what is known of the result to a file, as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// Run every step, whatever the cache holds
+    #[arg(long, help_heading = "Cache")]
+    pub(crate) no_cache: bool,
+    /// Stages to run whatever the cache holds (can be repeated)
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', help_heading = "Cache")]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Look for newer versions of all images
+    #[arg(long, help_heading = "Cache")]
+    pub(crate) pull: bool,
+
+    /// Secret for RUN --mount=type=secret (can be repeated)
+    #[arg(long, value_name = "id=ID[,src=FILE|,env=NAME]", value_parser = flags::secret, help_heading = "Steps")]
+    pub(crate) secret: Vec<flags::Secret>,
+    /// Agent or keys for RUN --mount=type=ssh (can be repeated)
+    #[arg(long, value_name = "default|ID[=SOCKET|KEY]", value_parser = flags::ssh, help_heading = "Steps")]
+    pub(crate) ssh: Vec<flags::Ssh>,
+    /// Network of RUN steps
+    #[arg(long, value_name = "MODE", default_value = "default", value_parser = network, help_heading = "Steps")]
+    pub(crate) network: rbuild_model::step::NetworkMode,
+    /// Further host name for RUN steps (can be repeated)
+    #[arg(long, value_name = "HOST:ADDRESS", value_parser = flags::add_host, help_heading = "Steps")]
+    pub(crate) add_host: Vec<ExtraHost>,
+    /// Size of /dev/shm in RUN steps
+    #[arg(long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Steps")]
+    pub(crate) shm_size: Option<u64>,
+    /// Limit of processes in RUN steps (can be repeated)
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = flags::ulimit, help_heading = "Steps")]
+    pub(crate) ulimit: Vec<Ulimit>,
+    /// Control group that those of RUN steps are made below
+    #[arg(long, value_name = "PATH", help_heading = "Steps")]
+    pub(crate) cgroup_parent: Option<String>,
+    /// Certificate authorities that steps trust besides their image's: `host` or a PEM file
+    ///
+    /// They are given to the programs of steps by variables (SSL_CERT_FILE and the like) and leave no trace in the
+    /// image or in cache keys. For machines behind a proxy that inspects TLS.
+    #[arg(long, value_name = "host|FILE", help_heading = "Steps")]
+    pub(crate) ca: Option<String>,
+    /// Right that steps may use (can be repeated)
+    #[arg(long, value_name = "RIGHT", value_parser = entitlement, help_heading = "Steps")]
+    pub(crate) allow: Vec<Entitlement>,
+
+    /// How progress is shown
+    #[arg(long, value_name = "MODE", value_enum, help_heading = "Display")]
+    pub(crate) progress: Option<Mode>,
+    /// Show nothing but the image's id
+    #[arg(short, long, help_heading = "Display")]
+    pub(crate) quiet: bool,
+}
+
+/// What is done with a Dockerfile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// It is built.
+    Build,
+    /// It is checked.
+    Check,
+}
+
+/// A right that steps only have if it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entitlement {
+    /// `RUN --network=host`
+    NetworkHost,
+    /// `RUN --security=insecure`
+    SecurityInsecure,
+}
+
+fn call(text: &str) -> flags::Read<Call> {
+    match text {
+        "build" => Ok(Call::Build),
+        "check" | "lint" => Ok(Call::Check),
+        "outline" | "targets" | "format=json" => {
+            Err(flags::Invalid::new(format!("`{text}` is not supported yet: use `check`")))
+        }
+        other => Err(flags::unknown("method", other, &["build", "check"])),
+    }
+}
+
+fn network(text: &str) -> flags::Read<rbuild_model::step::NetworkMode> {
+    use rbuild_model::step::NetworkMode;
+    match text {
+        "default" | "bridge" => Ok(NetworkMode::Default),
+        "none" => Ok(NetworkMode::None),
+        "host" => Ok(NetworkMode::Host),
+        other => Err(flags::unknown("network", other, &["default", "none", "host"])),
+    }
+}
+
+fn entitlement(text: &str) -> flags::Read<Entitlement> {
+    match text {
+        "network.host" => Ok(Entitlement::NetworkHost),
+        "security.insecure" => Ok(Entitlement::SecurityInsecure),
+        "device" | "buildx.local.delete" => Err(flags::Invalid::new(format!("`{text}` is not supported yet"))),
+        other if other.starts_with("device=") => Err(flags::Invalid::new("devices are not supported yet")),
+        other => Err(flags::unknown("right", other, &["network.host", "security.insecure"])),
+    }
+}

@@ -1,0 +1,68 @@
+//! The verbs of the store and of the program itself.
+
+use std::path::PathBuf;
+
+use crate::flags;
+
+/// What `rbuild du` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Usage {
+    /// How it is shown
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// List everything, not only sums
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// What `rbuild prune` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// Also images that no container uses
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Only what fits: `until=`, `label=` (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+    /// Keep this much of the cache
+    #[arg(long, visible_alias = "keep-storage", value_name = "BYTES", value_parser = flags::bytes)]
+    pub(crate) max_used_space: Option<u64>,
+}
+
+/// What verbs take that show one document.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Formatted {
+    /// How it is shown: `json`, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}
+
+/// What `rbuild doctor` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Read every file of the store and compare it with its digest
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// How it is shown: `json`, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}
+
+/// What `rbuild completion` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completion {
+    /// Shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// What `rbuild man` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Man {
+    /// Folder
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+}

@@ -1,0 +1,149 @@
+//! Command lines and what becomes of them.
+
+use super::*;
+use crate::report;
+use crate::terminal::Colour;
+
+fn parsed(line: &str) -> anyhow::Result<Cli> {
+    let words = std::iter::once("rbuild").chain(line.split_whitespace());
+    parse(words.map(OsString::from))
+}
+
+fn told(line: &str) -> String {
+    match parsed(line) {
+        Ok(cli) => panic!("{line}: {cli:?}"),
+        Err(error) => report::render(&error, Colour::Off),
+    }
+}
+
+fn build(line: &str) -> build::Arguments {
+    match parsed(line).unwrap_or_else(|error| panic!("{line}: {error}")).command {
+        Command::Build(arguments) => *arguments,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn run(line: &str) -> run::Arguments {
+    match parsed(line).unwrap_or_else(|error| panic!("{line}: {error}")).command {
+        Command::Run(arguments) => *arguments,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_sound() {
+    command().debug_assert();
+    parser().debug_assert();
+}
+
+#[test]
+fn a_folder_without_a_verb_is_built() {
+    for (line, context) in [
+        (".", "."),
+        ("-t x .", "."),
+        ("--root /r ./sub", "./sub"),
+        ("src", "src"),
+        ("-", "-"),
+        ("https://example.com/x.git", "https://example.com/x.git"),
+        ("build ..", ".."),
+        ("build", "."),
+        ("image build /x", "/x"),
+        ("buildx build /x", "/x"),
+        ("--debug=true --config=/c /x", "/x"),
+    ] {
+        assert_eq!(build(line).context, context, "{line}");
+    }
+    assert!(matches!(parsed("image ls").unwrap().command, Command::Images(_)));
+    assert!(matches!(parsed("ls -q").unwrap().command, Command::Images(_)));
+}
+
+#[test]
+fn switches_take_values_and_the_last_counts() {
+    assert!(build("build --pull=true .").pull);
+    assert!(!build("build --pull=false .").pull);
+    assert!(!build("build --pull --pull=0 .").pull);
+    assert_eq!(build("build --target a --target b .").target.as_deref(), Some("b"));
+    let arguments = run("run -it --rm=false -e A=1 --env=B img");
+    assert!(arguments.interactive && arguments.tty && !arguments.rm);
+    assert_eq!(arguments.env.len(), 2);
+    assert!(build("build --load --no-cache -q .").no_cache);
+}
+
+#[test]
+fn what_follows_an_image_is_the_program() {
+    let arguments = run("run --rm -h host busybox ls --rm -it --help -h --frob");
+    assert_eq!(arguments.image(), "busybox");
+    assert_eq!(arguments.command(), ["ls", "--rm", "-it", "--help", "-h", "--frob"]);
+    assert_eq!(arguments.hostname.as_deref(), Some("host"));
+    assert!(!arguments.interactive && arguments.rm);
+    assert!(run("run busybox").command().is_empty());
+    assert_eq!(run("run --memory-swap -1 --pids-limit -1 x").pids_limit, Some(-1));
+    assert_eq!(run("run -- x -y").command(), ["-y"]);
+}
+
+#[test]
+fn flags_that_are_not_there_yet_say_so() {
+    for (line, message) in [
+        ("build --sbom=true .", "error: `--sbom` of `rbuild build` is not supported yet\nhint: write `--sbom=false`, or leave it out\n"),
+        ("build --cache-from type=gha .", "error: `--cache-from` of `rbuild build` is not supported yet\nhint: leave it out: the store is the cache; keep its folder (`--root`) between builds\n"),
+        ("run -d nginx", "error: `--detach` of `rbuild run` is not supported yet\nhint: run it in the background of your shell, with `&`\n"),
+        ("run -itd nginx", "error: `--detach` of `rbuild run` is not supported yet\nhint: run it in the background of your shell, with `&`\n"),
+        ("run --gpus all x", "error: `--gpus` of `rbuild run` is not supported yet\nhint: use `--device` for each device file\n"),
+    ] {
+        assert_eq!(told(line), message, "{line}");
+        assert_eq!(report::judge(&parsed(line).unwrap_err()).status, report::Status::Usage);
+    }
+    for line in [
+        "build --provenance=false --sbom=false --rm --force-rm .",
+        "build --builder default .",
+        "run --restart no --sig-proxy=true --sig-proxy --log-driver none x",
+        "run x --gpus all -d",
+    ] {
+        assert!(parsed(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn unknown_words_are_never_taken_for_folders_silently() {
+    for (line, message) in [
+        ("up", "error: `rbuild up` is not available yet\nhint: build the services with `rbuild build` and start them one by one with `rbuild run`\n"),
+        ("why", "error: `rbuild why` is not available yet\nhint: `rbuild build --progress plain` shows which steps were cached\n"),
+        ("imags", "error: `imags` is neither a command nor a folder\nhint: did you mean `rbuild images`?\n"),
+        ("frobnicate", "error: `frobnicate` is neither a command nor a folder\nhint: `rbuild --help` lists the commands\n"),
+        ("system frob", "error: `rbuild system` is not available yet\nhint: `rbuild du`, `rbuild prune` and `rbuild info` are there\n"),
+    ] {
+        assert_eq!(told(line), message, "{line}");
+    }
+}
+
+#[test]
+fn mistakes_are_told() {
+    for (line, part) in [
+        ("build --memori 1 .", "unexpected argument '--memori' found"),
+        ("build --no-cach .", "a similar argument exists: '--no-cache'"),
+        ("run --frob x", "unexpected argument '--frob' found"),
+        ("run", "the following required arguments were not provided"),
+        ("run --memory 1x x", "unknown unit `x`: use a number with b, k, m, g, t or p, as in `512m`"),
+        ("run --mount type=bind,src=/x x", "no `target`: write `target=/PATH`"),
+        ("run --network mynet x", "networks of your own (`mynet`) are not supported yet"),
+        ("run --pull sometimes x", "possible values: always, missing, never"),
+        ("build --progress frob .", "possible values: auto, tty, plain, quiet, none, rawjson"),
+        ("build --rm=maybe --pull=maybe .", "`maybe` is neither `true` nor `false`"),
+        ("build a b", "unexpected argument 'b' found"),
+    ] {
+        let message = told(line);
+        assert!(message.contains(part), "{line}: {message}");
+        assert!(!message.contains("[=<"), "{line}: {message}");
+        assert_eq!(report::judge(&parsed(line).unwrap_err()).status, report::Status::Usage, "{line}");
+    }
+}
+
+#[test]
+fn every_flag_has_help_in_one_line_without_a_full_stop() {
+    for verb in command().get_subcommands() {
+        for arg in verb.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!help.is_empty() && !help.ends_with('.'), "{} {}: {help:?}", verb.get_name(), arg.get_id());
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The flags that are known and not there yet: one table.
+//!
+//! Each is read with its value, so that the rest of the command line keeps its meaning, and is then an error that says what to do instead. A
+//! value that asks for nothing beyond what happens anyway (`--provenance=false`) is let through.
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches};
+
+use crate::report::NotYet;
+
+/// A flag that is not there yet.
+struct Flag {
+    verb: &'static str,
+    long: &'static str,
+    short: Option<char>,
+    takes: Takes,
+    /// Values that ask for what happens anyway; `*` for all.
+    harmless: &'static [&'static str],
+    instead: &'static str,
+}
+
+/// Whether a flag has a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// Always.
+    Value,
+    /// Only behind `=`.
+    Switch,
+}
+
+const fn value(verb: &'static str, long: &'static str, instead: &'static str) -> Flag {
+    Flag { verb, long, short: None, takes: Takes::Value, harmless: &[], instead }
+}
+
+const fn switch(verb: &'static str, long: &'static str, instead: &'static str) -> Flag {
+    Flag { takes: Takes::Switch, harmless: OFF, ..value(verb, long, instead) }
+}
+
+/// A switch whose values all ask for what happens anyway.
+const fn nothing(verb: &'static str, long: &'static str) -> Flag {
+    Flag { takes: Takes::Switch, harmless: &["*"], ..value(verb, long, "leave it out") }
+}
+
+const OFF: &[&str] = &["false", "0", "f", "False", "FALSE", "F"];
+
+const LEAVE: &str = "leave it out";
+const CACHE: &str = "leave it out: the store is the cache; keep its folder (`--root`) between builds";
+const LIMITS: &str = "limit the whole build from outside, for example with `systemd-run`";
+const RUN_LIMITS: &str = "use `--memory`, `--cpus`, `--cpuset-cpus` and `--pids-limit`";
+const HEALTH: &str = "leave it out: health checks are not run yet";
+const OWN_NETWORK: &str = "use `--network bridge`, `host` or `none`";
+
+/// All of them.
+const FLAGS: &[Flag] = &[
+    // docker build, buildx build
+    value("build", "cache-from", CACHE),
+    value("build", "cache-to", CACHE),
+    switch("build", "push", "write the image with `--output type=oci,dest=FILE` and push it with another tool"),
+    value("build", "annotation", "use `--label`"),
+    Flag { harmless: &["type=provenance,disabled=true", "type=sbom,disabled=true"], ..value("build", "attest", LEAVE) },
+    Flag { takes: Takes::Switch, harmless: OFF, ..value("build", "sbom", "write `--sbom=false`, or leave it out") },
+    Flag {
+        takes: Takes::Switch,
+        harmless: OFF,
+        ..value("build", "provenance", "write `--provenance=false`, or leave it out")
+    },
+    value("build", "policy", LEAVE),
+    value("build", "resource", LIMITS),
+    Flag { harmless: &["default"], ..value("build", "builder", "leave it out: rbuild builds by itself") },
+    value("build", "print", "use `--call check`"),
+    value("build", "invoke", "run the last good stage with `rbuild run`"),
+    // docker build of old
+    nothing("build", "rm"),
+    nothing("build", "force-rm"),
+    nothing("build", "compress"),
+    nothing("build", "disable-content-trust"),
+    switch("build", "squash", "copy the result into an empty stage: `FROM scratch` and `COPY --from=...`"),
+    switch("build", "stream", LEAVE),
+    Flag { short: Some('m'), ..value("build", "memory", LIMITS) },
+    value("build", "memory-swap", LIMITS),
+    Flag { short: Some('c'), ..value("build", "cpu-shares", LIMITS) },
+    value("build", "cpu-period", LIMITS),
+    value("build", "cpu-quota", LIMITS),
+    value("build", "cpuset-cpus", LIMITS),
+    value("build", "cpuset-mems", LIMITS),
+    Flag { harmless: &["default", ""], ..value("build", "isolation", LEAVE) },
+    value("build", "security-opt", "use `RUN --security=insecure` with `--allow security.insecure`"),
+    // buildah build
+    value("build", "ignorefile", "name the file `.dockerignore`, or `Dockerfile.dockerignore` for one Dockerfile"),
+    value("build", "build-arg-file", "use `--build-arg` for each"),
+    value("build", "timestamp", "set SOURCE_DATE_EPOCH"),
+    value("build", "volume", "use `RUN --mount=type=bind`"),
+    // docker run
+    Flag { short: Some('d'), ..switch("run", "detach", "run it in the background of your shell, with `&`") },
+    Flag { short: Some('a'), ..value("run", "attach", "use `-i` for standard input; the outputs are always attached") },
+    value("run", "annotation", "use `--label`"),
+    value("run", "blkio-weight", RUN_LIMITS),
+    value("run", "blkio-weight-device", RUN_LIMITS),
+    value("run", "cgroup-parent", RUN_LIMITS),
+    Flag { harmless: &["private", ""], ..value("run", "cgroupns", LEAVE) },
+    value("run", "cpu-period", "use `--cpus`"),
+    value("run", "cpu-quota", "use `--cpus`"),
+    value("run", "cpu-rt-period", "use `--cpus`"),
+    value("run", "cpu-rt-runtime", "use `--cpus`"),
+    Flag { short: Some('c'), ..value("run", "cpu-shares", "use `--cpus`") },
+    value("run", "cpuset-mems", "use `--cpuset-cpus`"),
+    value("run", "detach-keys", LEAVE),
+    value("run", "device-cgroup-rule", "use `--device`"),
+    value("run", "device-read-bps", RUN_LIMITS),
+    value("run", "device-read-iops", RUN_LIMITS),
+    value("run", "device-write-bps", RUN_LIMITS),
+    value("run", "device-write-iops", RUN_LIMITS),
+    nothing("run", "disable-content-trust"),
+    value("run", "domainname", "use `--hostname`"),
+    value("run", "expose", "use `--publish`"),
+    value("run", "gpus", "use `--device` for each device file"),
+    value("run", "health-cmd", HEALTH),
+    value("run", "health-interval", HEALTH),
+    value("run", "health-retries", HEALTH),
+    value("run", "health-start-interval", HEALTH),
+    value("run", "health-start-period", HEALTH),
+    value("run", "health-timeout", HEALTH),
+    nothing("run", "no-healthcheck"),
+    value("run", "ip", OWN_NETWORK),
+    value("run", "ip6", OWN_NETWORK),
+    Flag { harmless: &["private"], ..value("run", "ipc", LEAVE) },
+    Flag { harmless: &["default", ""], ..value("run", "isolation", LEAVE) },
+    value("run", "kernel-memory", "use `--memory`"),
+    value("run", "label-file", "use `--label` for each"),
+    value("run", "link", OWN_NETWORK),
+    value("run", "link-local-ip", OWN_NETWORK),
+    Flag { harmless: &["none"], ..value("run", "log-driver", "leave it out: the output goes to yours") },
+    value("run", "log-opt", "leave it out: the output goes to yours"),
+    value("run", "mac-address", OWN_NETWORK),
+    value("run", "memory-reservation", "use `--memory`"),
+    Flag { harmless: &["-1"], ..value("run", "memory-swappiness", "use `--memory-swap`") },
+    value("run", "network-alias", OWN_NETWORK),
+    switch("run", "oom-kill-disable", "use `--oom-score-adj`"),
+    value("run", "pid", LEAVE),
+    Flag { short: Some('P'), ..switch("run", "publish-all", "use `--publish` for each port") },
+    Flag { harmless: &["no", ""], ..value("run", "restart", "start it again yourself when it ended") },
+    Flag { harmless: &["rbuild"], ..value("run", "runtime", LEAVE) },
+    Flag {
+        takes: Takes::Switch,
+        harmless: &["true", "1", "t", "True", "TRUE", "T"],
+        ..value("run", "sig-proxy", "leave it out: signals are passed on")
+    },
+    value("run", "stop-timeout", LEAVE),
+    value("run", "storage-opt", LEAVE),
+    switch("run", "use-api-socket", LEAVE),
+    value("run", "userns", LEAVE),
+    value("run", "uts", "use `--hostname`"),
+    value("run", "volume-driver", "mount a folder with `-v /FOLDER:/TARGET`"),
+    value("run", "volumes-from", "name the volumes with `-v`"),
+    // the others
+    switch("images", "tree", LEAVE),
+    value("inspect", "platform", LEAVE),
+    Flag { harmless: &["image", ""], ..value("inspect", "type", "only images can be inspected yet") },
+    Flag { short: Some('s'), ..switch("inspect", "size", LEAVE) },
+    value("history", "platform", LEAVE),
+    value("rmi", "platform", LEAVE),
+    switch("rmi", "no-prune", LEAVE),
+    value("save", "platform", LEAVE),
+    value("load", "platform", LEAVE),
+    Flag { short: Some('a'), ..switch("pull", "all-tags", "pull the tags one by one") },
+    nothing("pull", "disable-content-trust"),
+    switch("prune", "volumes", LEAVE),
+    value("prune", "reserved-space", "use `--max-used-space`"),
+    value("prune", "min-free-space", "use `--max-used-space`"),
+    value("du", "filter", LEAVE),
+];
+
+/// Adds the flags, hidden, to the verbs.
+pub(super) fn add(command: clap::Command) -> clap::Command {
+    FLAGS.iter().fold(command, |command, flag| {
+        command.mut_subcommand(flag.verb, |verb| {
+            let mut arg = Arg::new(flag.long).long(flag.long).hide(true).action(ArgAction::Append);
+            arg = match flag.takes {
+                Takes::Value => arg.num_args(1).allow_hyphen_values(true),
+                Takes::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            };
+            if let Some(short) = flag.short {
+                arg = arg.short(short);
+            }
+            verb.arg(arg)
+        })
+    })
+}
+
+/// Refuses the first of the flags that was given with a value that asks for more.
+pub(super) fn check(verb: &str, matches: &ArgMatches) -> Result<(), NotYet> {
+    for flag in FLAGS.iter().filter(|flag| flag.verb == verb) {
+        if matches.value_source(flag.long) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        let values = matches.get_many::<String>(flag.long).unwrap_or_default();
+        for value in values {
+            if !flag.harmless.iter().any(|harmless| *harmless == "*" || harmless == value) {
+                return Err(NotYet::supported(format!("`--{}` of `rbuild {verb}`", flag.long), flag.instead));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_belongs_to_a_verb_and_says_what_to_do() {
+        let command = super::super::command();
+        for flag in FLAGS {
+            assert!(command.find_subcommand(flag.verb).is_some(), "{}", flag.verb);
+            assert!(!flag.instead.is_empty() && !flag.instead.ends_with('.'), "--{}", flag.long);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `rbuild build`: flags and settings to a [`BuildPlan`], which `wiring` hands to the worker.
+
+use std::path::PathBuf;
+
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+use rbuild_model::step::{EnvVar, ExtraHost, NetworkMode, Ulimit};
+
+use super::{Context, Outcome};
+use crate::cli::build::{Arguments, Call, Entitlement};
+use crate::flags::{self, ContextSource, Mode, Output, SecretSource, Ssh};
+use crate::progress;
+use crate::report::{Mistake, NotYet};
+use crate::settings::{Authorities, Settings};
+
+/// A build as the user means it: checked, with everything from the environment filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct BuildPlan {
+    pub(crate) context: ContextSource,
+    pub(crate) dockerfile: Option<ContextSource>,
+    pub(crate) target: Option<String>,
+    pub(crate) platforms: Vec<Platform>,
+    /// Arguments in order, the caller's proxies first.
+    pub(crate) build_args: Vec<EnvVar>,
+    pub(crate) contexts: Vec<flags::BuildContext>,
+    pub(crate) call: Call,
+    pub(crate) tags: Vec<Reference>,
+    pub(crate) outputs: Vec<Output>,
+    /// Whether the result is kept in the store besides other outputs.
+    pub(crate) load: Mode,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) iidfile: Option<PathBuf>,
+    pub(crate) metadata_file: Option<PathBuf>,
+    pub(crate) no_cache: NoCache,
+    pub(crate) pull: Mode,
+    pub(crate) secrets: Vec<ClientSecret>,
+    pub(crate) ssh: Vec<Ssh>,
+    pub(crate) network: NetworkMode,
+    pub(crate) hosts: Vec<ExtraHost>,
+    pub(crate) shm_size: Option<u64>,
+    pub(crate) ulimits: Vec<Ulimit>,
+    pub(crate) cgroup_parent: Option<String>,
+    pub(crate) allow: Vec<Entitlement>,
+    /// Certificate authorities that steps are given besides those of their image.
+    pub(crate) ca: Option<Authorities>,
+    pub(crate) source_date_epoch: Option<u64>,
+    pub(crate) progress: progress::Mode,
+    /// Whether only the image's id is printed.
+    pub(crate) quiet: Mode,
+}
+
+/// What is run although the cache holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoCache {
+    /// Nothing.
+    Nothing,
+    /// These stages.
+    Stages(Vec<String>),
+    /// Everything.
+    Everything,
+}
+
+/// A secret that the caller has.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ClientSecret {
+    /// What it is asked for by.
+    pub(crate) id: String,
+    /// Where its bytes are.
+    pub(crate) value: SecretValue,
+}
+
+/// Where the bytes of a secret are.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum SecretValue {
+    /// In a file that is read when a step asks for it.
+    File(PathBuf),
+    /// Here.
+    Bytes(Vec<u8>),
+}
+
+impl std::fmt::Debug for ClientSecret {
+    /// Writes no value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientSecret").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn run(arguments: Arguments, context: &Context) -> Outcome {
+    let plan = plan(arguments, &context.settings)?;
+    crate::wiring::build(&plan, context)
+}
+
+/// Puts flags and settings together.
+pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<BuildPlan> {
+    let dockerfile = arguments.file.as_deref().map(flags::context_source);
+    let place = flags::context_source(&arguments.context);
+    if place == ContextSource::Stdin && dockerfile == Some(ContextSource::Stdin) {
+        return Err(Mistake::usage("context and Dockerfile cannot both come from standard input").into());
+    }
+    if arguments.context.is_empty() {
+        return Err(Mistake::usage("the context is empty").hint("write `.` for this folder").into());
+    }
+    let platforms = match (arguments.platform.is_empty(), &settings.platform) {
+        (true, Some(platform)) => vec![platform.clone()],
+        _ => arguments.platform.into_iter().flat_map(|list| list.0).collect(),
+    };
+    let mut build_args: Vec<EnvVar> = settings
+        .environment
+        .proxies()
+        .into_iter()
+        .map(|proxy| EnvVar { name: proxy.name, value: proxy.value })
+        .collect();
+    build_args.extend(arguments.build_arg.into_iter().filter_map(|entry| {
+        let value = entry.value.or_else(|| settings.environment.text(&entry.name))?;
+        Some(EnvVar { name: entry.name, value })
+    }));
+    let tags = arguments.tag.iter().map(|tag| reference(tag)).collect::<anyhow::Result<Vec<_>>>()?;
+    let secrets = arguments
+        .secret
+        .into_iter()
+        .map(|secret| client_secret(secret, settings))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let call = if arguments.check { Call::Check } else { arguments.call };
+    let progress = match (arguments.progress, arguments.quiet) {
+        (None | Some(progress::Mode::Auto | progress::Mode::Quiet), true) => progress::Mode::Quiet,
+        (Some(_), true) => {
+            return Err(Mistake::usage("`--quiet` and `--progress` exclude each other").into());
+        }
+        (mode, false) => mode.unwrap_or(settings.progress),
+    };
+    let no_cache = match (arguments.no_cache, arguments.no_cache_filter) {
+        (true, _) => NoCache::Everything,
+        (false, stages) if stages.is_empty() => NoCache::Nothing,
+        (false, stages) => NoCache::Stages(stages),
+    };
+    let stdouts = arguments.output.iter().filter(|output| writes_to_stdout(output)).count();
+    if stdouts > 1 {
+        return Err(Mistake::usage("only one output can go to standard output").into());
+    }
+    Ok(BuildPlan {
+        context: place,
+        dockerfile,
+        target: arguments.target,
+        platforms,
+        build_args,
+        contexts: arguments.build_context,
+        call,
+        tags,
+        outputs: arguments.output,
+        load: arguments.load.into(),
+        labels: arguments.label,
+        iidfile: arguments.iidfile,
+        metadata_file: arguments.metadata_file,
+        no_cache,
+        pull: arguments.pull.into(),
+        secrets,
+        ssh: arguments.ssh,
+        network: arguments.network,
+        hosts: arguments.add_host,
+        shm_size: arguments.shm_size,
+        ulimits: arguments.ulimit,
+        cgroup_parent: arguments.cgroup_parent,
+        allow: arguments.allow,
+        ca: arguments.ca.map(Authorities::from),
+        source_date_epoch: settings.source_date_epoch,
+        progress,
+        quiet: (arguments.quiet || progress == progress::Mode::Quiet).into(),
+    })
+}
+
+fn writes_to_stdout(output: &Output) -> bool {
+    use flags::{Destination::Stdout, OutputKind};
+    match &output.kind {
+        OutputKind::Tar { dest, .. } | OutputKind::Oci { dest, .. } => *dest == Stdout,
+        OutputKind::Docker { dest, .. } => *dest == Some(Stdout),
+        OutputKind::Local { .. } | OutputKind::Image { .. } => false,
+    }
+}
+
+/// Reads the name that a result gets.
+fn reference(text: &str) -> anyhow::Result<Reference> {
+    let reference: Reference =
+        text.parse().map_err(|error| Mistake::usage(format!("`--tag {text}`: {error}")))?;
+    if reference.digest().is_some() {
+        return Err(Mistake::usage(format!("`--tag {text}`: a name cannot state a digest")).into());
+    }
+    Ok(reference.with_default_tag())
+}
+
+fn client_secret(secret: flags::Secret, settings: &Settings) -> anyhow::Result<ClientSecret> {
+    let variable = |name: &str| settings.environment.text(name).map(|value| SecretValue::Bytes(value.into_bytes()));
+    let value = match secret.source {
+        SecretSource::File(path) => SecretValue::File(path),
+        SecretSource::Variable(name) => variable(&name).ok_or_else(|| {
+            Mistake::new(format!("secret `{}`: the variable `{name}` is not set", secret.id))
+        })?,
+        SecretSource::Either(name) => variable(&name).unwrap_or_else(|| SecretValue::File(name.into())),
+    };
+    if let SecretValue::File(path) = &value
+        && !path.exists()
+    {
+        return Err(Mistake::new(format!("secret `{}`: there is no file `{}`", secret.id, path.display()))
+            .hint("write `src=FILE` or `env=VARIABLE`")
+            .into());
+    }
+    Ok(ClientSecret { id: secret.id, value })
+}
+
+/// Says that builds are not connected yet.
+pub(crate) fn not_yet() -> NotYet {
+    NotYet::available("`rbuild build`", "it comes with the next version")
+}

@@ -1,0 +1,182 @@
+//! `--filter key=value` of lists of images, and ages.
+
+use jiff::{SignedDuration, Timestamp};
+use rbuild_images::Image;
+use rbuild_model::span::nearest;
+
+use crate::report::Mistake;
+
+/// A condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Filter {
+    /// Whether it has no name.
+    Dangling(bool),
+    /// It has a label, with a value if one is given.
+    Label(String, Option<String>),
+    /// One of its names fits a pattern.
+    Reference(String),
+    /// It is older than an image.
+    Before(String),
+    /// It is newer than an image.
+    Since(String),
+    /// It was made before a moment.
+    Until(Timestamp),
+}
+
+const KEYS: &[&str] = &["dangling", "label", "reference", "before", "since", "until"];
+
+/// Reads conditions.
+pub(super) fn parse(texts: &[String], now: Timestamp) -> Result<Vec<Filter>, Mistake> {
+    texts.iter().map(|text| one(text, now)).collect()
+}
+
+fn one(text: &str, now: Timestamp) -> Result<Filter, Mistake> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| Mistake::usage(format!("`--filter {text}`: write `KEY=VALUE`")))?;
+    Ok(match key {
+        "dangling" => Filter::Dangling(
+            crate::flags::boolean(value).map_err(|error| Mistake::usage(format!("`--filter {text}`: {error}")))?,
+        ),
+        "label" => match value.split_once('=') {
+            Some((label, value)) => Filter::Label(label.to_owned(), Some(value.to_owned())),
+            None => Filter::Label(value.to_owned(), None),
+        },
+        "reference" => Filter::Reference(value.to_owned()),
+        "before" => Filter::Before(value.to_owned()),
+        "since" => Filter::Since(value.to_owned()),
+        "until" => Filter::Until(moment(value, now).ok_or_else(|| {
+            Mistake::usage(format!("`--filter {text}`: not a time"))
+                .hint("use an age like `24h`, seconds since 1970, or RFC 3339")
+        })?),
+        other => {
+            let mistake = Mistake::usage(format!("`--filter {text}`: unknown key `{other}`"));
+            return Err(match nearest(other, KEYS.iter().copied()) {
+                Some(near) => mistake.hint(format!("did you mean `{near}`?")),
+                None => mistake.hint(format!("use one of [{}]", KEYS.join(", "))),
+            });
+        }
+    })
+}
+
+/// Reads a moment: an age (`1h30m`), seconds since 1970, or RFC 3339.
+pub(super) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Timestamp::from_second(seconds).ok();
+    }
+    if let Some(age) = age(text) {
+        return now.checked_sub(age).ok();
+    }
+    text.parse().ok()
+}
+
+fn age(text: &str) -> Option<SignedDuration> {
+    let mut total = SignedDuration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number = rest[..digits].parse::<i64>().ok()?;
+        let units = &rest[digits..];
+        let end = units.find(|c: char| c.is_ascii_digit()).unwrap_or(units.len());
+        let seconds = match &units[..end] {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            _ => return None,
+        };
+        total = total.checked_add(SignedDuration::from_secs(number.checked_mul(seconds)?))?;
+        rest = &units[end..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+impl Filter {
+    /// Tells whether an image fits.
+    pub(super) fn fits(&self, image: &Image, all: &[Image]) -> bool {
+        let made = |image: &Image| image.config.created.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+        let named = |name: &str| {
+            all.iter().find(|image| {
+                image.id.to_string().trim_start_matches("sha256:").starts_with(name)
+                    || name.parse::<rbuild_model::reference::Reference>().is_ok_and(|reference| {
+                        image.tags.contains(&reference.with_default_tag())
+                    })
+            })
+        };
+        match self {
+            Self::Dangling(wanted) => image.tags.is_empty() == *wanted,
+            Self::Label(name, value) => image
+                .config
+                .config
+                .labels
+                .get(name)
+                .is_some_and(|own| value.as_ref().is_none_or(|value| value == own)),
+            Self::Reference(pattern) => image.tags.iter().any(|tag| {
+                matches(pattern, &tag.familiar_name())
+                    || matches(pattern, &tag.familiar())
+                    || matches(pattern, &tag.to_string())
+            }),
+            Self::Before(name) => named(name).is_some_and(|other| made(image) < made(other)),
+            Self::Since(name) => named(name).is_some_and(|other| made(image) > made(other)),
+            Self::Until(moment) => made(image).is_some_and(|made| made < *moment),
+        }
+    }
+}
+
+/// Matches `*` (no slash) and `?`.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some('?') if text[t] != '/' => (p, t) = (p + 1, t + 1),
+            Some(c) if *c == text[t] => (p, t) = (p + 1, t + 1),
+            _ => match star {
+                Some((at, taken)) if text[taken] != '/' => {
+                    star = Some((at, taken + 1));
+                    (p, t) = (at + 1, taken + 1);
+                }
+                _ => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_stop_at_slashes() {
+        for (pattern, text, fits) in [
+            ("busybox", "busybox", true),
+            ("busy*", "busybox", true),
+            ("*box:1.?", "busybox:1.3", true),
+            ("*", "a/b", false),
+            ("*/*", "a/b", true),
+            ("busy", "busybox", false),
+            ("**b", "ab", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_read() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        let read = |text: &str| parse(&[text.to_owned()], now).map(|mut filters| filters.remove(0));
+        assert_eq!(read("label=a=b").unwrap(), Filter::Label("a".to_owned(), Some("b".to_owned())));
+        assert_eq!(read("until=24h").unwrap(), Filter::Until("2026-01-01T00:00:00Z".parse().unwrap()));
+        assert_eq!(read("until=1d1m").unwrap(), Filter::Until("2025-12-31T23:59:00Z".parse().unwrap()));
+        assert_eq!(read("until=0").unwrap(), Filter::Until(Timestamp::UNIX_EPOCH));
+        for bad in ["dangling", "dangling=x", "until=5y", "danglin=true"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! `rbuild import`.
+
+use std::fs::File;
+use std::io;
+
+use anyhow::Context as _;
+use rbuild_images::ImportOptions;
+use rbuild_model::image_config::RunConfig;
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+
+use super::{Context, Outcome};
+use crate::cli::images::Import;
+use crate::report::{Mistake, NotYet, Status};
+use crate::wiring::Home;
+
+pub(super) fn run(arguments: &Import, context: &Context) -> Outcome {
+    if !arguments.change.is_empty() {
+        return Err(NotYet::supported(
+            "`--change` of `rbuild import`",
+            "build an image on the imported one, with the instructions in a Dockerfile",
+        )
+        .into());
+    }
+    if arguments.source.starts_with("http://") || arguments.source.starts_with("https://") {
+        return Err(NotYet::supported("a URL in `rbuild import`", "download the file, and import that").into());
+    }
+    let reference = match &arguments.name {
+        None => None,
+        Some(name) => Some(
+            name.parse::<Reference>().map_err(|error| Mistake::new(error.to_string()))?.with_default_tag(),
+        ),
+    };
+    let platform = match arguments.platform.as_ref().map(|list| &list.0[..]) {
+        None => Platform::host(),
+        Some([platform]) => platform.clone(),
+        Some(_) => return Err(Mistake::usage("an image has one platform").into()),
+    };
+    let message = arguments.message.clone().unwrap_or_else(|| format!("Imported from {}", arguments.source));
+    let options =
+        ImportOptions { reference, platform, run: RunConfig::default(), message, created: None };
+    let home = Home::open(&context.settings, "rbuild import")?;
+    let lease = home.lease("rbuild import")?;
+    let id = if arguments.source == "-" {
+        home.images.import(io::stdin().lock(), options, &lease)?
+    } else {
+        let failed = || format!("failed to open `{}`", arguments.source);
+        home.images.import(File::open(&arguments.source).with_context(failed)?, options, &lease)?
+    };
+    context.terminal.print(&format!("{id}\n"))?;
+    Ok(Status::Done)
+}

@@ -1,0 +1,52 @@
+//! `rbuild load`.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+
+use anyhow::Context as _;
+use rbuild_images::{LoadedImage, Quiet};
+use rbuild_model::platform::Platform;
+
+use super::{Context, Outcome};
+use crate::cli::images::Load;
+use crate::report::{Mistake, Status};
+use crate::wiring::Home;
+
+pub(super) fn run(arguments: &Load, context: &Context) -> Outcome {
+    if arguments.input.is_none() && io::stdin().is_terminal() {
+        return Err(Mistake::new("there is nothing on standard input").hint("use `-i FILE`, or `< FILE`").into());
+    }
+    let home = Home::open(&context.settings, "rbuild load")?;
+    let lease = home.lease("rbuild load")?;
+    let platform = context.settings.platform.clone().unwrap_or_else(Platform::host);
+    let loaded = match &arguments.input {
+        Some(path) if path.is_dir() => home.images.load_layout(path, &platform, &lease, &Quiet)?,
+        Some(path) => {
+            let file = File::open(path).with_context(|| format!("failed to open `{}`", path.display()))?;
+            home.images.load(file, &platform, &lease, &Quiet)?
+        }
+        None => home.images.load(io::stdin().lock(), &platform, &lease, &Quiet)?,
+    };
+    context.terminal.print(&told(&loaded))?;
+    Ok(Status::Done)
+}
+
+/// Returns what came, in Docker's words.
+fn told(loaded: &[LoadedImage]) -> String {
+    let mut text = String::new();
+    for image in loaded {
+        for (name, former) in &image.names {
+            if let Some(former) = former.filter(|former| *former != image.image) {
+                text.push_str(&format!(
+                    "The image {} already exists, renaming the old one with ID {former} to empty string\n",
+                    name.familiar()
+                ));
+            }
+            text.push_str(&format!("Loaded image: {}\n", name.familiar()));
+        }
+        if image.names.is_empty() {
+            text.push_str(&format!("Loaded image ID: {}\n", image.image));
+        }
+    }
+    text
+}

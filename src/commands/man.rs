@@ -1,0 +1,30 @@
+//! `rbuild man`: manual pages, generated from the definition of the command line.
+
+use anyhow::Context as _;
+
+use super::Outcome;
+use crate::cli;
+use crate::cli::prune::Man;
+use crate::report::Status;
+
+pub(super) fn run(arguments: &Man) -> Outcome {
+    let folder = &arguments.folder;
+    let failed = || format!("failed to write manual pages to `{}`", folder.display());
+    std::fs::create_dir_all(folder).with_context(failed)?;
+    let mut command = cli::command().disable_help_flag(true);
+    command.build();
+    let verbs: Vec<_> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned().collect();
+    page(&command, "rbuild", folder).with_context(failed)?;
+    for verb in verbs {
+        let name = format!("rbuild-{}", verb.get_name());
+        page(&verb, &name, folder).with_context(failed)?;
+    }
+    Ok(Status::Done)
+}
+
+fn page(command: &clap::Command, name: &str, folder: &std::path::Path) -> std::io::Result<()> {
+    let named = command.clone().display_name(name.to_owned());
+    let mut text = Vec::new();
+    clap_mangen::Man::new(named).title(name.to_uppercase()).section("1").render(&mut text)?;
+    std::fs::write(folder.join(format!("{name}.1")), text)
+}

@@ -1,0 +1,107 @@
+//! One thin file a verb: values in, calls to the crates below, text out.
+
+pub(crate) mod build;
+mod completion;
+mod doctor;
+mod du;
+mod filter;
+mod history;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod load;
+mod man;
+mod prune;
+mod pull;
+mod rmi;
+pub(crate) mod run;
+mod save;
+mod tag;
+mod transfer;
+mod version;
+
+use std::ffi::OsString;
+
+use crate::cli::{self, Cli, Command};
+use crate::report::{self, Status};
+use crate::settings::{Environment, Settings, User};
+use crate::terminal::Terminal;
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// What it goes by.
+    pub(crate) settings: Settings,
+    /// Where it writes.
+    pub(crate) terminal: Terminal,
+}
+
+/// How a command ends, or why it cannot.
+pub(crate) type Outcome = anyhow::Result<Status>;
+
+/// Reads the command line, runs the command, tells what went wrong.
+pub(crate) fn main(arguments: Vec<OsString>, environment: Environment, terminal: Terminal) -> Status {
+    let cli = match cli::parse(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error, terminal),
+    };
+    let runs = matches!(cli.command, Command::Run(_));
+    match start(cli, environment, terminal) {
+        Ok(status) => status,
+        Err(error) => match report::tell(&error, terminal) {
+            // As in Docker: whatever kept the program from being started.
+            Status::Failed if runs => Status::Usage,
+            status => status,
+        },
+    }
+}
+
+/// Prints help and versions where they were asked for, and mistakes of the command line.
+fn refused(error: &anyhow::Error, terminal: Terminal) -> Status {
+    match error.downcast_ref::<clap::Error>() {
+        Some(asked) if !asked.use_stderr() => {
+            let colour = terminal.out().colour == crate::terminal::Colour::On;
+            let text = asked.render();
+            let text = if colour { text.ansi().to_string() } else { text.to_string() };
+            match terminal.print(&text) {
+                Ok(()) => Status::Done,
+                Err(error) => report::tell(&error.into(), terminal),
+            }
+        }
+        _ => report::tell(error, terminal),
+    }
+}
+
+fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
+    let user = match rustix::process::geteuid() {
+        id if id.is_root() => User::Root,
+        id => User::Other(id.as_raw()),
+    };
+    // These work without a store, and with a broken config file.
+    match &cli.command {
+        Command::Completion(arguments) => return completion::run(arguments, terminal),
+        Command::Man(arguments) => return man::run(arguments),
+        Command::Version(arguments) => return version::run(arguments, terminal),
+        _ => {}
+    }
+    let context = Context { settings: Settings::load(&cli.global, environment, user)?, terminal };
+    match cli.command {
+        Command::Build(arguments) => build::run(*arguments, &context),
+        Command::Run(arguments) => run::run(*arguments, &context),
+        Command::Images(arguments) => images::run(&arguments, &context),
+        Command::Inspect(arguments) => inspect::run(&arguments, &context),
+        Command::History(arguments) => history::run(&arguments, &context),
+        Command::Tag(arguments) => tag::run(&arguments, &context),
+        Command::Rmi(arguments) => rmi::run(&arguments, &context),
+        Command::Pull(arguments) => pull::run(&arguments, &context),
+        Command::Save(arguments) => save::run(&arguments, &context),
+        Command::Load(arguments) => load::run(&arguments, &context),
+        Command::Import(arguments) => import::run(&arguments, &context),
+        Command::Du(arguments) => du::run(&arguments, &context),
+        Command::Prune(arguments) => prune::run(&arguments, &context),
+        Command::Info(arguments) => info::run(&arguments, &context),
+        Command::Doctor(arguments) => doctor::run(&arguments, &context),
+        Command::Completion(_) | Command::Man(_) | Command::Version(_) => Ok(Status::Done),
+    }
+}

@@ -1,0 +1,61 @@
+//! `rbuild prune`.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use rbuild_images::NoUsers;
+use rbuild_store::collect::{Policy, Sweep};
+
+use super::filter::{self, Filter};
+use super::{Context, Outcome, rmi};
+use crate::cli::prune::Prune;
+use crate::human;
+use crate::report::{self, Mistake, Status};
+use crate::wiring::{Home, OWNERS};
+
+pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
+    let filters = filter::parse(&arguments.filter, Timestamp::now())?;
+    if !arguments.force && !agreed(arguments, context)? {
+        return Ok(Status::Done);
+    }
+    let home = Home::open(&context.settings, "rbuild prune")?;
+    let mut status = Status::Done;
+    let all = home.images.list()?;
+    for image in &all {
+        let unused = arguments.all || image.tags.is_empty();
+        if !unused || !filters.iter().all(|filter| filter.fits(image, &all)) {
+            continue;
+        }
+        match home.images.remove_forced(&image.id.to_string(), &NoUsers) {
+            Ok(removed) => context.terminal.print(&rmi::told(&removed))?,
+            Err(error) => status = report::tell(&error.into(), context.terminal),
+        }
+    }
+    let used_since = filters.iter().find_map(|filter| match filter {
+        Filter::Until(moment) => Some(moment.as_second()),
+        _ => None,
+    });
+    let policy = Policy { used_since, keep_bytes: arguments.max_used_space };
+    let swept = home.store.sweep(OWNERS, &policy, Sweep::Take)?;
+    for failure in swept.failures {
+        status = report::tell(&failure.into(), context.terminal);
+    }
+    context.terminal.print(&format!("Total reclaimed space: {}\n", human::precise_size(swept.bytes)))?;
+    Ok(status)
+}
+
+/// Asks whether it is meant.
+fn agreed(arguments: &Prune, context: &Context) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        return Err(Mistake::new("nobody can be asked whether this is meant").hint("use `--force`").into());
+    }
+    let images = if arguments.all { "all images that no container uses" } else { "all images without a name" };
+    context.terminal.tell(&format!(
+        "This will remove:\n  - {images}\n  - all results in the build cache that no image needs\n\n\
+         Are you sure you want to continue? [y/N] "
+    ));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("failed to read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

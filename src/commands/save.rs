@@ -1,0 +1,48 @@
+//! `rbuild save`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+
+use anyhow::Context as _;
+
+use super::{Context, Outcome};
+use crate::cli::images::Save;
+use crate::report::{Mistake, Status};
+use crate::terminal::StreamKind;
+use crate::wiring::Home;
+
+pub(super) fn run(arguments: &Save, context: &Context) -> Outcome {
+    if arguments.output.is_none() && context.terminal.out().kind == StreamKind::Terminal {
+        return Err(Mistake::new("cowardly refusing to save to a terminal")
+            .hint("use `-o FILE`, or redirect the output")
+            .into());
+    }
+    let home = Home::open(&context.settings, "rbuild save")?;
+    let lease = home.lease("rbuild save")?;
+    let wanted: Vec<&str> = arguments.images.iter().map(String::as_str).collect();
+    // Found before anything is written, so that a wrong name leaves no file behind.
+    for text in &wanted {
+        home.images.find_id(text)?;
+    }
+    let Some(path) = &arguments.output else {
+        home.images.save(&wanted, BufWriter::new(io::stdout().lock()), &lease)?.flush()?;
+        return Ok(Status::Done);
+    };
+    let failed = || format!("failed to write `{}`", path.display());
+    let partial = path.with_file_name(format!(
+        ".{}.{}",
+        path.file_name().unwrap_or_default().to_string_lossy(),
+        std::process::id()
+    ));
+    let file = BufWriter::new(File::create(&partial).with_context(failed)?);
+    let written = home
+        .images
+        .save(&wanted, file, &lease)
+        .map_err(anyhow::Error::from)
+        .and_then(|mut file| file.flush().with_context(failed))
+        .and_then(|()| std::fs::rename(&partial, path).with_context(failed));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    written.map(|()| Status::Done)
+}

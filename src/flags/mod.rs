@@ -1,0 +1,67 @@
+//! Values of flags: pure functions from text to what is meant, one file a kind of value.
+//!
+//! Nothing here reads the environment or a file. What depends on them (`-e NAME` without a value, a secret that is
+//! a variable if there is one and a file otherwise) is kept as it was asked for and resolved by `settings`.
+
+mod csv;
+mod environment;
+mod hosts;
+mod limits;
+mod mount;
+mod output;
+mod platform;
+mod port;
+mod secret;
+mod size;
+mod sources;
+mod ssh;
+#[cfg(test)]
+mod tests;
+
+use rbuild_model::span::nearest;
+
+pub(crate) use environment::{EnvEntry, EnvFileError, env_entry, env_file, label};
+pub(crate) use hosts::add_host;
+pub(crate) use limits::{Cpus, Device, Sysctl, capability, cpus, cpuset, device, sysctl, ulimit};
+pub(crate) use mount::{MountKind, Propagation, RunMount, mount, tmpfs, volume};
+pub(crate) use output::{Compression, Destination, Mode, Output, OutputKind, output};
+pub(crate) use platform::{PlatformList, platforms};
+pub(crate) use port::{PortRange, Protocol, Published, publish};
+pub(crate) use secret::{Secret, SecretSource, secret};
+pub(crate) use size::{Swap, bytes, swap};
+pub(crate) use sources::{BuildContext, ContextSource, build_context, context_source};
+pub(crate) use ssh::{Ssh, ssh};
+
+/// A flag's value does not mean anything.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct Invalid {
+    why: String,
+}
+
+impl Invalid {
+    /// Says what is wrong, in one lower-case fragment.
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into() }
+    }
+}
+
+/// The result of reading a value.
+pub(crate) type Read<T> = Result<T, Invalid>;
+
+/// Says that a word is none of those allowed, with the nearest of them.
+pub(crate) fn unknown(what: &str, word: &str, allowed: &[&str]) -> Invalid {
+    let hint = nearest(word, allowed.iter().copied())
+        .map(|near| format!(" (did you mean `{near}`?)"))
+        .unwrap_or_else(|| format!(": use one of [{}]", allowed.join(", ")));
+    Invalid::new(format!("unknown {what} `{word}`{hint}"))
+}
+
+/// Reads a truth value as Docker's flags do.
+pub(crate) fn boolean(text: &str) -> Read<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Invalid::new(format!("`{text}` is neither `true` nor `false`"))),
+    }
+}

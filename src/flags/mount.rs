@@ -1,0 +1,307 @@
+//! What a container sees besides its root: `--mount`, `--volume` and `--tmpfs`.
+
+use std::path::PathBuf;
+
+use super::{Invalid, Read, csv, output::Mode, size, unknown};
+
+/// A mount of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunMount {
+    /// The absolute path in the container.
+    pub(crate) target: String,
+    /// Whether writing is refused.
+    pub(crate) read_only: Mode,
+    /// What is mounted.
+    pub(crate) kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MountKind {
+    /// A file or folder of the host.
+    Bind {
+        /// Its path, as written.
+        source: PathBuf,
+        /// How later mounts below it travel.
+        propagation: Propagation,
+        /// Whether mounts below it come along.
+        recursive: Mode,
+        /// Whether a missing folder is made.
+        create: Mode,
+    },
+    /// A volume.
+    Volume {
+        /// Its name; `None` for one of the container's own.
+        name: Option<String>,
+        /// Whether an empty volume gets what the image has at the target.
+        copy: Mode,
+        /// A folder in it.
+        subpath: Option<String>,
+    },
+    /// A folder in memory.
+    Tmpfs {
+        /// Its size in bytes.
+        size: Option<u64>,
+        /// Its permissions.
+        mode: Option<u32>,
+        /// Mount options as `--tmpfs` gives them.
+        options: Vec<String>,
+    },
+}
+
+/// How mounts and unmounts travel between host and container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    /// Not at all, with what is mounted below.
+    #[default]
+    RecursivePrivate,
+    /// Not at all.
+    Private,
+    /// Both ways, with what is mounted below.
+    RecursiveShared,
+    /// Both ways.
+    Shared,
+    /// Into the container, with what is mounted below.
+    RecursiveSlave,
+    /// Into the container.
+    Slave,
+}
+
+const PROPAGATIONS: &[&str] = &["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+
+impl Propagation {
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "private" => Self::Private,
+            "rprivate" => Self::RecursivePrivate,
+            "shared" => Self::Shared,
+            "rshared" => Self::RecursiveShared,
+            "slave" => Self::Slave,
+            "rslave" => Self::RecursiveSlave,
+            _ => return None,
+        })
+    }
+}
+
+/// Reads `--mount type=bind|volume|tmpfs,key=value,...`.
+pub(crate) fn mount(text: &str) -> Read<RunMount> {
+    let mut draft = Draft::default();
+    for field in csv::fields(text)? {
+        draft.read(&field)?;
+    }
+    draft.finish()
+}
+
+#[derive(Default)]
+struct Draft {
+    kind: Option<String>,
+    source: Option<String>,
+    target: Option<String>,
+    read_only: bool,
+    propagation: Option<Propagation>,
+    not_recursive: bool,
+    no_copy: bool,
+    subpath: Option<String>,
+    size: Option<u64>,
+    mode: Option<u32>,
+    /// Keys that belong to one kind, to be checked when the kind is known.
+    special: Vec<(&'static str, &'static str)>,
+}
+
+const KEYS: &[&str] = &[
+    "type", "source", "src", "target", "destination", "dst", "readonly", "ro", "bind-propagation",
+    "bind-nonrecursive", "bind-recursive", "volume-nocopy", "volume-subpath", "tmpfs-size", "tmpfs-mode",
+];
+
+impl Draft {
+    fn read(&mut self, field: &csv::Field) -> Read<()> {
+        match field.key.as_str() {
+            "type" => self.kind = Some(field.required()?.to_ascii_lowercase()),
+            "source" | "src" => self.source = Some(field.required()?.to_owned()),
+            "target" | "destination" | "dst" => self.target = Some(field.required()?.to_owned()),
+            "readonly" | "ro" => self.read_only = field.truth()?,
+            "bind-propagation" => {
+                let word = field.required()?;
+                self.propagation =
+                    Some(Propagation::read(word).ok_or_else(|| unknown("propagation", word, PROPAGATIONS))?);
+                self.special.push(("bind", "bind-propagation"));
+            }
+            "bind-nonrecursive" => {
+                self.not_recursive = field.truth()?;
+                self.special.push(("bind", "bind-nonrecursive"));
+            }
+            "bind-recursive" => {
+                match field.required()? {
+                    "enabled" => {}
+                    "disabled" => self.not_recursive = true,
+                    other @ ("writable" | "readonly") => {
+                        return Err(Invalid::new(format!("`bind-recursive={other}` is not supported yet")));
+                    }
+                    other => return Err(unknown("value of `bind-recursive`", other, &["enabled", "disabled"])),
+                }
+                self.special.push(("bind", "bind-recursive"));
+            }
+            "volume-nocopy" => {
+                self.no_copy = field.truth()?;
+                self.special.push(("volume", "volume-nocopy"));
+            }
+            "volume-subpath" => {
+                self.subpath = Some(field.required()?.to_owned());
+                self.special.push(("volume", "volume-subpath"));
+            }
+            "tmpfs-size" => {
+                self.size = Some(size::bytes(field.required()?)?);
+                self.special.push(("tmpfs", "tmpfs-size"));
+            }
+            "tmpfs-mode" => {
+                self.mode = Some(mode(field.required()?)?);
+                self.special.push(("tmpfs", "tmpfs-mode"));
+            }
+            later @ ("consistency" | "volume-driver" | "volume-opt" | "volume-label" | "image-subpath") => {
+                return Err(Invalid::new(format!("`{later}` is not supported yet")));
+            }
+            other => return Err(unknown("key", other, KEYS)),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Read<RunMount> {
+        let kind = self.kind.as_deref().unwrap_or("volume");
+        let target = absolute(self.target.ok_or_else(|| Invalid::new("no `target`: write `target=/PATH`"))?)?;
+        if let Some((owner, key)) = self.special.iter().find(|(owner, _)| *owner != kind) {
+            return Err(Invalid::new(format!("`{key}` belongs to type `{owner}`, and this is type `{kind}`")));
+        }
+        let kind = match kind {
+            "bind" => MountKind::Bind {
+                source: self
+                    .source
+                    .ok_or_else(|| Invalid::new("no `source`: a bind mount needs `source=PATH`"))?
+                    .into(),
+                propagation: self.propagation.unwrap_or_default(),
+                recursive: (!self.not_recursive).into(),
+                create: Mode::Off,
+            },
+            "volume" => {
+                if let Some(name) = &self.source {
+                    check_volume_name(name)?;
+                }
+                MountKind::Volume { name: self.source, copy: (!self.no_copy).into(), subpath: self.subpath }
+            }
+            "tmpfs" => {
+                if self.source.is_some() {
+                    return Err(Invalid::new("a tmpfs has no `source`"));
+                }
+                MountKind::Tmpfs { size: self.size, mode: self.mode, options: Vec::new() }
+            }
+            later @ ("image" | "cluster" | "npipe") => {
+                return Err(Invalid::new(format!("mounts of type `{later}` are not supported")));
+            }
+            other => return Err(unknown("type of mount", other, &["bind", "volume", "tmpfs"])),
+        };
+        Ok(RunMount { target, read_only: self.read_only.into(), kind })
+    }
+}
+
+/// Reads `--volume [SOURCE:]TARGET[:OPTIONS]`; a source with a slash or dot first is a path, else a volume's name.
+pub(crate) fn volume(text: &str) -> Read<RunMount> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, options) = match parts[..] {
+        [target] => (None, target, ""),
+        [source, target] => (Some(source), target, ""),
+        [source, target, options] => (Some(source), target, options),
+        _ => return Err(Invalid::new("write `[SOURCE:]TARGET[:OPTIONS]`, as in `./data:/data:ro`")),
+    };
+    if source == Some("") || target.is_empty() {
+        return Err(Invalid::new("an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"));
+    }
+    let target = absolute(target.to_owned())?;
+    let (mut read_only, mut copy, mut propagation) = (false, true, Propagation::default());
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" => read_only = true,
+            "rw" => read_only = false,
+            "nocopy" => copy = false,
+            "cached" | "delegated" | "consistent" => {}
+            "z" | "Z" => return Err(Invalid::new("SELinux labels (`z`, `Z`) are not supported yet")),
+            other => {
+                propagation = Propagation::read(other)
+                    .ok_or_else(|| unknown("option", other, &["ro", "rw", "nocopy", "rshared", "rslave", "rprivate"]))?;
+            }
+        }
+    }
+    let path = source.filter(|source| source.starts_with(['/', '.', '~']));
+    let kind = match (path, source) {
+        (Some(path), _) if path.starts_with('~') => {
+            return Err(Invalid::new(format!("`{path}` is for the shell to expand: leave it unquoted")));
+        }
+        (Some(path), _) => {
+            MountKind::Bind { source: path.into(), propagation, recursive: Mode::On, create: Mode::On }
+        }
+        (None, name) => {
+            if let Some(name) = name {
+                check_volume_name(name)?;
+            }
+            MountKind::Volume { name: name.map(str::to_owned), copy: copy.into(), subpath: None }
+        }
+    };
+    Ok(RunMount { target, read_only: read_only.into(), kind })
+}
+
+/// Reads `--tmpfs TARGET[:OPTIONS]`.
+pub(crate) fn tmpfs(text: &str) -> Read<RunMount> {
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    let target = absolute(target.to_owned())?;
+    let (mut size, mut permissions, mut read_only, mut rest) = (None, None, false, Vec::new());
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("size", value)) => size = Some(size::bytes(value)?),
+            Some(("mode", value)) => permissions = Some(mode(value)?),
+            Some(("uid" | "gid" | "nr_inodes" | "nr_blocks", value)) if value.parse::<u64>().is_ok() => {
+                rest.push(option.to_owned());
+            }
+            None if option == "ro" => read_only = true,
+            None if option == "rw" => read_only = false,
+            None if matches!(
+                option,
+                "exec" | "noexec" | "suid" | "nosuid" | "dev" | "nodev" | "sync" | "async" | "noatime" | "relatime"
+            ) =>
+            {
+                rest.push(option.to_owned());
+            }
+            _ => {
+                return Err(unknown("option", option, &["size=", "mode=", "uid=", "gid=", "ro", "exec", "noexec"]));
+            }
+        }
+    }
+    let kind = MountKind::Tmpfs { size, mode: permissions, options: rest };
+    Ok(RunMount { target, read_only: read_only.into(), kind })
+}
+
+fn absolute(target: String) -> Read<String> {
+    if !target.starts_with('/') {
+        return Err(Invalid::new(format!("`{target}` is not an absolute path in the container")));
+    }
+    if target.split('/').all(|part| matches!(part, "" | ".")) {
+        return Err(Invalid::new("nothing can be mounted over `/`"));
+    }
+    Ok(target)
+}
+
+fn mode(text: &str) -> Read<u32> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| Invalid::new(format!("`{text}` are no permissions: write them in octal, as in `1777`")))
+}
+
+fn check_volume_name(name: &str) -> Read<()> {
+    let good = name.len() > 1
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    if good {
+        return Ok(());
+    }
+    Err(Invalid::new(format!(
+        "`{name}` is not a volume's name (letters, digits, `_`, `.`, `-`); a folder begins with `/` or `./`"
+    )))
+}

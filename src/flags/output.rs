@@ -1,0 +1,255 @@
+//! `--output PATH|-|type=T,key=value,...`.
+
+use std::path::PathBuf;
+
+use super::{Invalid, Read, csv, unknown};
+
+/// What is to be made of a build's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Output {
+    /// Which form it gets, and where it goes.
+    pub(crate) kind: OutputKind,
+    /// How layers are compressed.
+    pub(crate) compression: Option<Compression>,
+    /// The level of compression.
+    pub(crate) compression_level: Option<u8>,
+    /// Whether layers that exist are compressed anew.
+    pub(crate) force_compression: Mode,
+    /// Whether OCI's media types are used; `None` leaves it to the kind.
+    pub(crate) oci_mediatypes: Option<bool>,
+    /// Whether file times are clamped to the epoch.
+    pub(crate) rewrite_timestamp: Mode,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Not done.
+    #[default]
+    Off,
+    /// Done.
+    On,
+}
+
+impl From<bool> for Mode {
+    fn from(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
+
+/// The forms of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OutputKind {
+    /// Its files in a folder.
+    Local {
+        /// The folder.
+        dest: PathBuf,
+        /// Whether each platform gets a folder of its own; `None` for: if there are several.
+        platform_split: Option<bool>,
+    },
+    /// Its files in a tar.
+    Tar {
+        /// Where the tar goes.
+        dest: Destination,
+        /// Whether each platform gets a folder of its own; `None` for: if there are several.
+        platform_split: Option<bool>,
+    },
+    /// An OCI image layout.
+    Oci {
+        /// Where it goes.
+        dest: Destination,
+        /// Whether it is one tar or a folder.
+        tar: Mode,
+        /// The names it carries.
+        names: Vec<String>,
+    },
+    /// What `docker load` reads.
+    Docker {
+        /// Where it goes; `None` for the local store.
+        dest: Option<Destination>,
+        /// The names it carries.
+        names: Vec<String>,
+    },
+    /// An image in the local store.
+    Image {
+        /// Its names besides those of `--tag`.
+        names: Vec<String>,
+        /// Whether it is pushed to its registry.
+        push: Mode,
+    },
+}
+
+/// Where bytes go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// Standard output.
+    Stdout,
+    /// A file or folder.
+    Path(PathBuf),
+}
+
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// Not at all.
+    Uncompressed,
+    /// With gzip.
+    Gzip,
+    /// With zstd.
+    Zstd,
+}
+
+/// The types, as users write them.
+const TYPES: &[&str] = &["local", "tar", "oci", "docker", "image", "registry"];
+
+/// Keys that every type of image has.
+const IMAGE_KEYS: &[&str] =
+    &["name", "compression", "compression-level", "force-compression", "oci-mediatypes", "rewrite-timestamp"];
+
+/// Keys that are known and not there yet.
+const LATER: &[&str] = &[
+    "push-by-digest", "registry.insecure", "unpack", "store", "dangling-name-prefix", "name-canonical",
+    "compatibility-version", "prefer-nondist-layers", "attestation-inline", "attestation-prefix", "oci-artifact",
+    "source-date-epoch", "context", "mode",
+];
+
+/// Reads an output.
+pub(crate) fn output(text: &str) -> Read<Output> {
+    let plain = |kind| Output {
+        kind,
+        compression: None,
+        compression_level: None,
+        force_compression: Mode::Off,
+        oci_mediatypes: None,
+        rewrite_timestamp: Mode::Off,
+    };
+    if text == "-" {
+        return Ok(plain(OutputKind::Tar { dest: Destination::Stdout, platform_split: None }));
+    }
+    if !text.contains('=') && !text.contains(',') && !text.is_empty() {
+        return Ok(plain(OutputKind::Local { dest: text.into(), platform_split: None }));
+    }
+    let fields = csv::fields(text)?;
+    let mut kind = None;
+    for field in &fields {
+        if field.key == "type" {
+            kind = Some(field.required()?.to_owned());
+        }
+    }
+    let kind = kind.ok_or_else(|| Invalid::new(format!("no `type`: write one of [{}]", TYPES.join(", "))))?;
+    let mut draft = Draft::default();
+    let mut result = plain(OutputKind::Local { dest: PathBuf::new(), platform_split: None });
+    for field in &fields {
+        draft.read(&kind, field, &mut result)?;
+    }
+    result.kind = draft.finish(&kind)?;
+    check_level(&result)?;
+    Ok(result)
+}
+
+#[derive(Default)]
+struct Draft {
+    dest: Option<Destination>,
+    names: Vec<String>,
+    push: bool,
+    tar: Option<bool>,
+    platform_split: Option<bool>,
+}
+
+impl Draft {
+    fn read(&mut self, kind: &str, field: &csv::Field, result: &mut Output) -> Read<()> {
+        let key = field.key.as_str();
+        let files = matches!(kind, "local" | "tar");
+        match key {
+            "type" => {}
+            "dest" if !matches!(kind, "image" | "registry") => {
+                self.dest = Some(match field.required()? {
+                    "-" => Destination::Stdout,
+                    path => Destination::Path(path.into()),
+                });
+            }
+            "platform-split" if files => self.platform_split = Some(field.truth()?),
+            "tar" if kind == "oci" => self.tar = Some(field.truth()?),
+            "push" if matches!(kind, "image" | "registry") => self.push = field.truth()?,
+            "name" if !files => {
+                self.names.extend(field.required()?.split(',').map(|name| name.trim().to_owned()));
+            }
+            "compression" if !files => result.compression = Some(compression(field.required()?)?),
+            "compression-level" if !files => {
+                let level = field.required()?;
+                result.compression_level =
+                    Some(level.parse().map_err(|_| Invalid::new(format!("`{level}` is not a level")))?);
+            }
+            "force-compression" if !files => result.force_compression = field.truth()?.into(),
+            "oci-mediatypes" if !files => result.oci_mediatypes = Some(field.truth()?),
+            "rewrite-timestamp" if !files => result.rewrite_timestamp = field.truth()?.into(),
+            _ if LATER.contains(&key) || key.starts_with("annotation") => {
+                return Err(Invalid::new(format!("`{key}` is not supported yet")));
+            }
+            _ => return Err(unknown(&format!("key of type `{kind}`"), key, &keys(kind))),
+        }
+        Ok(())
+    }
+
+    fn finish(self, kind: &str) -> Read<OutputKind> {
+        let needed = |dest: Option<Destination>| {
+            dest.ok_or_else(|| Invalid::new(format!("type `{kind}` needs `dest=PATH`, or `dest=-` for standard output")))
+        };
+        let tar = self.tar.unwrap_or(true);
+        Ok(match kind {
+            "local" => match needed(self.dest)? {
+                Destination::Path(dest) => OutputKind::Local { dest, platform_split: self.platform_split },
+                Destination::Stdout => {
+                    return Err(Invalid::new("a folder cannot go to standard output: use `type=tar,dest=-`"));
+                }
+            },
+            "tar" => OutputKind::Tar {
+                dest: self.dest.unwrap_or(Destination::Stdout),
+                platform_split: self.platform_split,
+            },
+            "oci" => {
+                let dest = self.dest.unwrap_or(Destination::Stdout);
+                if !tar && dest == Destination::Stdout {
+                    return Err(Invalid::new("`tar=false` makes a folder: give it one with `dest=PATH`"));
+                }
+                OutputKind::Oci { dest, tar: tar.into(), names: self.names }
+            }
+            "docker" => OutputKind::Docker { dest: self.dest, names: self.names },
+            "image" => OutputKind::Image { names: self.names, push: self.push.into() },
+            "registry" => OutputKind::Image { names: self.names, push: Mode::On },
+            other => return Err(unknown("type of output", other, TYPES)),
+        })
+    }
+}
+
+fn keys(kind: &str) -> Vec<&'static str> {
+    let own: &[&str] = match kind {
+        "local" | "tar" => return vec!["type", "dest", "platform-split"],
+        "oci" => &["type", "dest", "tar"],
+        "docker" => &["type", "dest"],
+        _ => &["type", "push"],
+    };
+    own.iter().chain(IMAGE_KEYS).copied().collect()
+}
+
+fn compression(text: &str) -> Read<Compression> {
+    match text {
+        "uncompressed" => Ok(Compression::Uncompressed),
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        "estargz" => Err(Invalid::new("compression `estargz` is not supported yet: use `gzip` or `zstd`")),
+        other => Err(unknown("compression", other, &["uncompressed", "gzip", "zstd"])),
+    }
+}
+
+fn check_level(output: &Output) -> Read<()> {
+    let most = match output.compression {
+        Some(Compression::Zstd) => 22,
+        Some(Compression::Uncompressed) => 0,
+        Some(Compression::Gzip) | None => 9,
+    };
+    match output.compression_level {
+        Some(level) if level > most => Err(Invalid::new(format!("compression level {level} is above {most}"))),
+        _ => Ok(()),
+    }
+}

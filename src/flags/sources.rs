@@ -1,0 +1,78 @@
+//! Where build contexts are: `PATH|URL|-` and `--build-context NAME=VALUE`.
+
+use std::path::PathBuf;
+
+use super::{Invalid, Read};
+
+/// A further context by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BuildContext {
+    /// The name that `FROM`, `COPY --from` and mounts use.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) source: ContextSource,
+}
+
+/// Where a context is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ContextSource {
+    /// A folder here.
+    Local(PathBuf),
+    /// A tar or a Dockerfile on standard input.
+    Stdin,
+    /// An image (`docker-image://`).
+    Image(String),
+    /// A folder of an OCI layout with an optional tag or digest (`oci-layout://`).
+    Layout(String),
+    /// A git repository, with `#ref:folder` or a query.
+    Git(String),
+    /// A file behind a URL.
+    Http(String),
+    /// Another target of a bake file (`target:`).
+    Target(String),
+}
+
+/// Reads `NAME=VALUE`.
+pub(crate) fn build_context(text: &str) -> Read<BuildContext> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok(BuildContext { name: name.to_owned(), source: context_source(value) })
+        }
+        _ => Err(Invalid::new("write `NAME=PATH`, `NAME=docker-image://IMAGE` or `NAME=URL`")),
+    }
+}
+
+/// Tells what a context is by its spelling.
+pub(crate) fn context_source(text: &str) -> ContextSource {
+    let own = |rest: &str| rest.to_owned();
+    if text == "-" {
+        return ContextSource::Stdin;
+    }
+    if let Some(image) = text.strip_prefix("docker-image://") {
+        return ContextSource::Image(own(image));
+    }
+    if let Some(layout) = text.strip_prefix("oci-layout://") {
+        return ContextSource::Layout(own(layout));
+    }
+    if let Some(target) = text.strip_prefix("target:") {
+        return ContextSource::Target(own(target));
+    }
+    if is_git(text) {
+        return ContextSource::Git(own(text));
+    }
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return ContextSource::Http(own(text));
+    }
+    ContextSource::Local(text.into())
+}
+
+fn is_git(text: &str) -> bool {
+    if ["git://", "ssh://", "git@", "github.com/"].iter().any(|prefix| text.starts_with(prefix)) {
+        return true;
+    }
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+        return false;
+    };
+    let path = rest.split(['#', '?']).next().unwrap_or(rest);
+    path.ends_with(".git")
+}

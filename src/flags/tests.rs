@@ -1,0 +1,325 @@
+//! Tables of texts and what they mean.
+
+use super::*;
+
+/// Checks texts against the debug form of what they mean, or the error.
+fn check<T: std::fmt::Debug>(read: impl Fn(&str) -> Read<T>, cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        let actual = match read(text) {
+            Ok(value) => format!("{value:?}"),
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(&actual, expected, "{text:?}");
+    }
+}
+
+#[test]
+fn sizes() {
+    check(
+        bytes,
+        &[
+            ("64", "64"),
+            ("512m", "536870912"),
+            ("1g", "1073741824"),
+            ("1.5GiB", "1610612736"),
+            ("10 kB", "10240"),
+            ("3b", "3"),
+            ("1x", "error: unknown unit `x`: use a number with b, k, m, g, t or p, as in `512m`"),
+            ("-1", "error: not a size: use a number with b, k, m, g, t or p, as in `512m`"),
+            ("", "error: not a size: use a number with b, k, m, g, t or p, as in `512m`"),
+            ("1.2.3m", "error: not a number: use a number with b, k, m, g, t or p, as in `512m`"),
+            ("9999999999p", "error: the size is larger than any machine"),
+        ],
+    );
+    check(swap, &[("-1", "Unlimited"), ("1k", "Total(1024)")]);
+}
+
+#[test]
+fn limits() {
+    check(
+        |text| ulimit(text).map(|limit| (limit.name, limit.soft, limit.hard)),
+        &[
+            ("nofile=1024", r#"("nofile", 1024, 1024)"#),
+            ("nofile=1024:2048", r#"("nofile", 1024, 2048)"#),
+            ("core=-1", r#"("core", -1, -1)"#),
+            ("nofile=2:1", "error: the soft limit must not be above the hard limit: 2 > 1"),
+            ("nofile=-1:1", "error: the soft limit must not be above the hard limit: -1 > 1"),
+            ("nofiles=1", "error: unknown limit `nofiles` (did you mean `nofile`?)"),
+            ("nofile", "error: write `NAME=SOFT[:HARD]`, as in `nofile=1024:2048`"),
+            ("nofile=a", "error: `a` is not a limit: use a number, or -1 for none"),
+        ],
+    );
+    check(
+        cpus,
+        &[
+            ("1.5", "Cpus(1500000000)"),
+            (".25", "Cpus(250000000)"),
+            ("2", "Cpus(2000000000)"),
+            ("x", "error: not a number of processors: write one like `2` or `1.5`"),
+            (".", "error: not a number of processors: write one like `2` or `1.5`"),
+        ],
+    );
+    check(
+        cpuset,
+        &[
+            ("0-3,7", "\"0-3,7\""),
+            ("3-0", "error: not a list of processors: write one like `0-3` or `0,1`"),
+            ("", "error: not a list of processors: write one like `0-3` or `0,1`"),
+        ],
+    );
+    check(
+        capability,
+        &[
+            ("net_admin", "\"NET_ADMIN\""),
+            ("CAP_SYS_PTRACE", "\"SYS_PTRACE\""),
+            ("all", "\"ALL\""),
+            ("net_admn", "error: unknown capability `NET_ADMN` (did you mean `NET_ADMIN`?)"),
+            ("frobnicate", "error: unknown capability `FROBNICATE`: see `man 7 capabilities`"),
+        ],
+    );
+    check(
+        device,
+        &[
+            ("/dev/fuse", r#"Device { host: "/dev/fuse", container: "/dev/fuse", rights: "rwm" }"#),
+            ("/dev/a:r", r#"Device { host: "/dev/a", container: "/dev/a", rights: "r" }"#),
+            ("/dev/a:/dev/b:rw", r#"Device { host: "/dev/a", container: "/dev/b", rights: "rw" }"#),
+            ("/dev/a:/dev/b:x", "error: `x` are no rights: use some of `rwm`"),
+            ("fuse", "error: `fuse` is not an absolute path"),
+        ],
+    );
+    check(
+        sysctl,
+        &[
+            ("net.core.somaxconn=5", r#"Sysctl { name: "net.core.somaxconn", value: "5" }"#),
+            ("x", "error: write `NAME=VALUE`, as in `net.core.somaxconn=1024`"),
+        ],
+    );
+}
+
+#[test]
+fn variables() {
+    check(
+        env_entry,
+        &[
+            ("A=b=c", r#"EnvEntry { name: "A", value: Some("b=c") }"#),
+            ("A=", r#"EnvEntry { name: "A", value: Some("") }"#),
+            ("A", r#"EnvEntry { name: "A", value: None }"#),
+            ("=b", "error: the variable has no name: write `NAME=value`, or `NAME` to pass yours on"),
+        ],
+    );
+    check(label, &[("a=b", r#"("a", "b")"#), ("a", r#"("a", "")"#), ("=b", "error: the label has no key: write `key=value`")]);
+}
+
+#[test]
+fn files_of_variables() {
+    let entries = env_file("\u{feff}# c\n\n  A=1 2 \nB\nC=\"x\"\n").unwrap();
+    let texts: Vec<_> =
+        entries.iter().map(|entry| format!("{}|{}", entry.name, entry.value.as_deref().unwrap_or("-"))).collect();
+    assert_eq!(texts, ["A|1 2 ", "B|-", "C|\"x\""]);
+    assert_eq!(env_file("A=1\nA B=2").unwrap_err().to_string(), "line 2: variable `A B` contains white space");
+    assert_eq!(env_file("=2").unwrap_err().to_string(), "line 1: no variable name on line `=2`");
+}
+
+#[test]
+fn hosts() {
+    check(
+        |text| add_host(text).map(|host| format!("{} {}", host.name, host.address)),
+        &[
+            ("db:10.0.0.7", "\"db 10.0.0.7\""),
+            ("db=10.0.0.7", "\"db 10.0.0.7\""),
+            ("db:[::1]", "\"db ::1\""),
+            ("db:::1", "\"db ::1\""),
+            ("h:host-gateway", "\"h host-gateway\""),
+            ("a", "error: write `NAME:ADDRESS` or `NAME=ADDRESS`, as in `db:10.0.0.7`"),
+            ("a:b", "error: `b` is not an IP address nor `host-gateway`"),
+        ],
+    );
+}
+
+#[test]
+fn ports() {
+    let short = |text: &str| {
+        publish(text).map(|port| {
+            let host = port.host.map_or("any".to_owned(), |host| format!("{}-{}", host.first, host.last));
+            let address = port.address.map_or("*".to_owned(), |address| address.to_string());
+            let PortRange { first, last } = port.container;
+            format!("{address} {host} {first}-{last} {:?}", port.protocol)
+        })
+    };
+    check(
+        short,
+        &[
+            ("80", "\"* any 80-80 Tcp\""),
+            ("8080:80", "\"* 8080-8080 80-80 Tcp\""),
+            ("127.0.0.1:8080:80/udp", "\"127.0.0.1 8080-8080 80-80 Udp\""),
+            ("127.0.0.1::80", "\"127.0.0.1 any 80-80 Tcp\""),
+            ("[::1]:1:2", "\"::1 1-1 2-2 Tcp\""),
+            ("8000-8010:80", "\"* 8000-8010 80-80 Tcp\""),
+            ("1000-1002:2000-2002", "\"* 1000-1002 2000-2002 Tcp\""),
+            ("1000-1001:2000-2002", "error: the ranges of host and container differ in length"),
+            ("2-1", "error: the range 2-1 runs backwards"),
+            ("x:80", "error: `x` is not a port: use 1 to 65535"),
+            ("0", "error: a container cannot listen on port 0"),
+            ("99999", "error: `99999` is not a port: use 1 to 65535"),
+            ("80/quic", "error: unknown protocol `quic`: use one of [tcp, udp, sctp]"),
+            ("1:2:3:4", "error: `1:2` is not an IP address"),
+        ],
+    );
+}
+
+#[test]
+fn secrets() {
+    check(
+        secret,
+        &[
+            ("id=a", r#"Secret { id: "a", source: Either("a") }"#),
+            ("id=a,src=/p", r#"Secret { id: "a", source: File("/p") }"#),
+            ("src=p", r#"Secret { id: "p", source: File("p") }"#),
+            ("id=a,env=V", r#"Secret { id: "a", source: Variable("V") }"#),
+            ("id=a,type=env", r#"Secret { id: "a", source: Variable("a") }"#),
+            ("type=env,id=a,src=V", r#"Secret { id: "a", source: Variable("V") }"#),
+            ("id=a,type=file", r#"Secret { id: "a", source: File("a") }"#),
+            (r#"id=a,"src=x,y""#, r#"Secret { id: "a", source: File("x,y") }"#),
+            ("id=a,src=x,env=y", "error: `src` and `env` exclude each other"),
+            ("id=a,type=file,env=y", "error: `type=file` and `env` exclude each other"),
+            ("id=", "error: `id` needs a value: write `id=VALUE`"),
+            ("foo", "error: unknown key `foo`: use one of [id, src, source, env, type]"),
+            ("type=env", "error: the secret has no `id`: write `id=NAME[,src=PATH|,env=VARIABLE]`"),
+            ("id=a,sorce=x", "error: unknown key `sorce` (did you mean `source`?)"),
+        ],
+    );
+    check(
+        ssh,
+        &[
+            ("default", r#"Ssh { id: "default", paths: [] }"#),
+            ("k=/a,/b", r#"Ssh { id: "k", paths: ["/a", "/b"] }"#),
+            ("k=", "error: no path behind `=`: leave it out for your own agent"),
+            ("=a", "error: no id: write `default` or `ID=PATH`"),
+        ],
+    );
+}
+
+#[test]
+fn contexts() {
+    check(
+        |text| Ok(context_source(text)),
+        &[
+            (".", r#"Local(".")"#),
+            ("-", "Stdin"),
+            ("docker-image://alpine", r#"Image("alpine")"#),
+            ("oci-layout://d:t", r#"Layout("d:t")"#),
+            ("https://h/x.git#main:sub", r#"Git("https://h/x.git#main:sub")"#),
+            ("git@h:x", r#"Git("git@h:x")"#),
+            ("github.com/a/b", r#"Git("github.com/a/b")"#),
+            ("https://h/x.tar", r#"Http("https://h/x.tar")"#),
+            ("target:x", r#"Target("x")"#),
+        ],
+    );
+    check(
+        build_context,
+        &[
+            ("a=b", r#"BuildContext { name: "a", source: Local("b") }"#),
+            ("a", "error: write `NAME=PATH`, `NAME=docker-image://IMAGE` or `NAME=URL`"),
+        ],
+    );
+}
+
+#[test]
+fn outputs() {
+    check(
+        |text| output(text).map(|output| output.kind),
+        &[
+            ("-", "Tar { dest: Stdout, platform_split: None }"),
+            ("out", r#"Local { dest: "out", platform_split: None }"#),
+            ("type=local,dest=o,platform-split=false", r#"Local { dest: "o", platform_split: Some(false) }"#),
+            ("type=oci,dest=o,tar=false", r#"Oci { dest: Path("o"), tar: Off, names: [] }"#),
+            (r#"type=image,"name=a,b",push=true"#, r#"Image { names: ["a", "b"], push: On }"#),
+            ("type=registry,name=a", r#"Image { names: ["a"], push: On }"#),
+            ("type=docker", "Docker { dest: None, names: [] }"),
+            ("type=foo", "error: unknown type of output `foo`: use one of [local, tar, oci, docker, image, registry]"),
+            ("type=locl,dest=x", "error: unknown type of output `locl` (did you mean `local`?)"),
+            ("dest=x", "error: no `type`: write one of [local, tar, oci, docker, image, registry]"),
+            ("type=local", "error: type `local` needs `dest=PATH`, or `dest=-` for standard output"),
+            ("type=local,dest=-", "error: a folder cannot go to standard output: use `type=tar,dest=-`"),
+            ("type=oci,tar=false", "error: `tar=false` makes a folder: give it one with `dest=PATH`"),
+            ("type=tar,name=x", "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split]"),
+            ("type=image,unpack=true", "error: `unpack` is not supported yet"),
+            ("type=image,annotation.a=b", "error: `annotation.a` is not supported yet"),
+            ("type=image,compression=estargz", "error: compression `estargz` is not supported yet: use `gzip` or `zstd`"),
+            ("type=image,compression=gzip,compression-level=10", "error: compression level 10 is above 9"),
+        ],
+    );
+    let zstd = output("type=image,compression=zstd,compression-level=22,rewrite-timestamp=true").unwrap();
+    assert_eq!(zstd.compression, Some(Compression::Zstd));
+    assert_eq!((zstd.compression_level, zstd.rewrite_timestamp), (Some(22), Mode::On));
+}
+
+#[test]
+fn mounts() {
+    check(
+        mount,
+        &[
+            (
+                "type=bind,src=/x,dst=/y,ro",
+                r#"RunMount { target: "/y", read_only: On, kind: Bind { source: "/x", propagation: RecursivePrivate, recursive: On, create: Off } }"#,
+            ),
+            (
+                "src=data,dst=/y,volume-nocopy",
+                r#"RunMount { target: "/y", read_only: Off, kind: Volume { name: Some("data"), copy: Off, subpath: None } }"#,
+            ),
+            (
+                "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770",
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs { size: Some(1048576), mode: Some(1016), options: [] } }"#,
+            ),
+            ("type=foo,dst=/x", "error: unknown type of mount `foo`: use one of [bind, volume, tmpfs]"),
+            ("type=bind,src=/x", "error: no `target`: write `target=/PATH`"),
+            ("type=bind,dst=/x", "error: no `source`: a bind mount needs `source=PATH`"),
+            ("type=bind,src=/x,dst=/x,tmpfs-size=1", "error: `tmpfs-size` belongs to type `tmpfs`, and this is type `bind`"),
+            ("type=bind,src=/x,dst=/", "error: nothing can be mounted over `/`"),
+            ("type=bind,src=/x,dst=x", "error: `x` is not an absolute path in the container"),
+            ("type=bind,src=/x,dst=/x,taget=1", "error: unknown key `taget` (did you mean `target`?)"),
+        ],
+    );
+    check(
+        volume,
+        &[
+            (
+                "./a:/b:ro,rslave",
+                r#"RunMount { target: "/b", read_only: On, kind: Bind { source: "./a", propagation: RecursiveSlave, recursive: On, create: On } }"#,
+            ),
+            (
+                "/data",
+                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: None, copy: On, subpath: None } }"#,
+            ),
+            (
+                "v1:/data",
+                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: Some("v1"), copy: On, subpath: None } }"#,
+            ),
+            ("a:b:c:d", "error: write `[SOURCE:]TARGET[:OPTIONS]`, as in `./data:/data:ro`"),
+            (":/x", "error: an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"),
+            ("a/b:/x", "error: `a/b` is not a volume's name (letters, digits, `_`, `.`, `-`); a folder begins with `/` or `./`"),
+            ("/a:/b:z", "error: SELinux labels (`z`, `Z`) are not supported yet"),
+            ("/a:/b:rox", "error: unknown option `rox` (did you mean `ro`?)"),
+        ],
+    );
+    check(
+        tmpfs,
+        &[
+            (
+                "/t:size=64k,noexec,mode=700",
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs { size: Some(65536), mode: Some(448), options: ["noexec"] } }"#,
+            ),
+            ("t", "error: `t` is not an absolute path in the container"),
+            ("/t:frob=1", "error: unknown option `frob=1`: use one of [size=, mode=, uid=, gid=, ro, exec, noexec]"),
+        ],
+    );
+}
+
+#[test]
+fn platform_lists() {
+    check(
+        |text| platforms(text).map(|list| list.0.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        &[("linux/amd64,arm64", r#"["linux/amd64", "linux/arm64"]"#)],
+    );
+    assert!(platforms("linux/amd64,").is_err());
+}

@@ -1,0 +1,327 @@
+//! Errors to messages: what is wrong, where, whose it is, what to try, and the exit status.
+//!
+//! Commands return `anyhow::Result`, so that any library error passes through `?`. Here, and nowhere else, the error
+//! is looked at again: its kind (*yours*, *your machine's*, *ours*) is found by looking through the chain for types
+//! that are known, and the message is made once. Text from outside is escaped.
+//!
+//! | Status | Meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | it failed: your project, or your machine |
+//! | 70 | it failed because of a mistake in rbuild |
+//! | 125 | the command line is wrong; in `run`, everything that failed before the program began |
+//! | 126, 127 | in `run`: the program cannot be executed, or is not there |
+//! | 130 | interrupted |
+//! | 141 | nobody reads the output |
+//! | other | in `run`: the program's own |
+
+mod excerpt;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::process::ExitCode;
+
+use rbuild_model::span::{Diagnostic, Severity};
+
+use crate::terminal::{Colour, Paint, Terminal};
+use crate::text;
+
+pub(crate) use step::{StepFailure, ending};
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Everything was done.
+    Done,
+    /// It failed.
+    Failed,
+    /// The command line is wrong, or a container could not be started.
+    Usage,
+    /// A container's program cannot be executed.
+    NotExecutable,
+    /// A container's program is not there.
+    NotFound,
+    /// A mistake in rbuild.
+    Bug,
+    /// The user interrupted.
+    Interrupted,
+    /// Nobody reads the output.
+    Unread,
+    /// What a container's program returned.
+    Program(u8),
+}
+
+impl Status {
+    /// Returns the number.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Bug => 70,
+            Self::Usage => 125,
+            Self::NotExecutable => 126,
+            Self::NotFound => 127,
+            Self::Interrupted => 130,
+            Self::Unread => 141,
+            Self::Program(code) => code,
+        }
+    }
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status.code())
+    }
+}
+
+/// Whose an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The user's: a flag, a Dockerfile, a program that failed.
+    Yours,
+    /// The machine's: a full disk, a missing right, a network that is down.
+    Machine,
+    /// A mistake in rbuild.
+    Ours,
+}
+
+/// A user's mistake, with what to try.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Mistake {
+    message: String,
+    hint: Option<String>,
+    status: Status,
+}
+
+impl Mistake {
+    /// Says what is wrong.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, status: Status::Failed }
+    }
+
+    /// Says what is wrong with the command line.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { status: Status::Usage, ..Self::new(message) }
+    }
+
+    /// Says what to try.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Something that is not there yet.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} is not {state} yet")]
+pub(crate) struct NotYet {
+    what: String,
+    state: &'static str,
+    instead: String,
+}
+
+impl NotYet {
+    /// Names a flag or value that is known and not supported yet, and what to do instead.
+    pub(crate) fn supported(what: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self { what: what.into(), state: "supported", instead: instead.into() }
+    }
+
+    /// Names a command that is not available yet, and what to do instead.
+    pub(crate) fn available(what: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self { what: what.into(), state: "available", instead: instead.into() }
+    }
+}
+
+/// Findings about texts that somebody wrote.
+#[derive(Debug)]
+pub(crate) struct Findings(pub(crate) Vec<Diagnostic>);
+
+impl std::error::Error for Findings {}
+
+impl std::fmt::Display for Findings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, diagnostic) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Box<Diagnostic>> for Findings {
+    fn from(diagnostic: Box<Diagnostic>) -> Self {
+        Self(vec![*diagnostic])
+    }
+}
+
+/// An error, looked at: what is told, and how the program ends.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    /// Whose it is.
+    pub(crate) kind: Kind,
+    /// How the program ends.
+    pub(crate) status: Status,
+    hints: Vec<String>,
+}
+
+/// Finds out whose an error is, how the program ends, and what to try.
+pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
+    let mut verdict = Verdict { kind: Kind::Yours, status: Status::Failed, hints: Vec::new() };
+    let mut known = false;
+    for cause in error.chain() {
+        if let Some(mistake) = cause.downcast_ref::<Mistake>() {
+            verdict.hints.extend(mistake.hint.clone());
+            verdict.status = mistake.status;
+            (verdict.kind, known) = (Kind::Yours, true);
+        } else if let Some(missing) = cause.downcast_ref::<NotYet>() {
+            verdict.hints.push(missing.instead.clone());
+            verdict.status = Status::Usage;
+            (verdict.kind, known) = (Kind::Yours, true);
+        } else if cause.is::<Findings>() || cause.is::<StepFailure>() {
+            (verdict.kind, known) = (Kind::Yours, true);
+        } else if cause.is::<clap::Error>() {
+            verdict.status = Status::Usage;
+            (verdict.kind, known) = (Kind::Yours, true);
+        } else if let Some(io) = cause.downcast_ref::<io::Error>() {
+            verdict.of_io(io, known);
+            known = true;
+        }
+    }
+    verdict
+}
+
+impl Verdict {
+    fn of_io(&mut self, error: &io::Error, known: bool) {
+        if !known {
+            self.kind = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Kind::Yours,
+                _ => Kind::Machine,
+            };
+        }
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => self.status = Status::Unread,
+            io::ErrorKind::StorageFull => {
+                self.hints.push("free some space, for example with `rbuild prune`".to_owned());
+            }
+            io::ErrorKind::QuotaExceeded => self.hints.push("your disk quota is used up".to_owned()),
+            io::ErrorKind::PermissionDenied => {
+                self.hints.push("`rbuild doctor` tells which rights are there and which are missing".to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Tells an error on standard error and returns how the program ends.
+///
+/// `whole` is the status of `run`, in which everything before the program's start is 125.
+pub(crate) fn tell(error: &anyhow::Error, terminal: Terminal) -> Status {
+    let verdict = judge(error);
+    if verdict.status != Status::Unread {
+        terminal.tell(&render(error, terminal.err().colour));
+    }
+    verdict.status
+}
+
+/// Returns the message of an error.
+pub(crate) fn render(error: &anyhow::Error, colour: Colour) -> String {
+    let verdict = judge(error);
+    let mut message = String::new();
+    if let Some(usage) = error.chain().find_map(|cause| cause.downcast_ref::<clap::Error>()) {
+        message.push_str(&of_clap(usage, colour));
+    } else if let Some(findings) = error.downcast_ref::<Findings>() {
+        for diagnostic in &findings.0 {
+            message.push_str(&of_diagnostic(diagnostic, colour));
+        }
+    } else if let Some(step) = error.downcast_ref::<StepFailure>() {
+        message.push_str(&step.render(colour));
+    } else {
+        let title = match verdict.kind {
+            Kind::Ours => "internal error:",
+            Kind::Yours | Kind::Machine => "error:",
+        };
+        message.push_str(&format!("{} {}\n", colour.paint(Paint::Red, title), chain(error)));
+    }
+    for hint in &verdict.hints {
+        message.push_str(&hint_line(hint, colour));
+    }
+    match verdict.kind {
+        Kind::Ours => message.push_str(&hint_line(REPORT, colour)),
+        Kind::Machine => {
+            message.push_str(&format!("{} {MACHINE}\n", colour.paint(Paint::Cyan, "note:")));
+        }
+        Kind::Yours => {}
+    }
+    message
+}
+
+const REPORT: &str = "this is a mistake in rbuild, not in your project: please report it, with the lines above and \
+                      the output of `rbuild doctor`";
+const MACHINE: &str = "this is about the machine, not about your project";
+
+/// Returns the message of a panic.
+pub(crate) fn panicked(message: &str, place: &str, colour: Colour) -> String {
+    format!(
+        "{} {} ({place}, rbuild {})\n{}",
+        colour.paint(Paint::Red, "internal error:"),
+        text::escape(message),
+        env!("CARGO_PKG_VERSION"),
+        hint_line(REPORT, colour)
+    )
+}
+
+/// Returns a warning in a few lines: the message, where, and what to try.
+pub(crate) fn warning(diagnostic: &Diagnostic) -> String {
+    let rule = diagnostic.rule.map(|rule| format!("{rule}: ")).unwrap_or_default();
+    let line = diagnostic.location().map(|location| format!(" (line {})", location.lines().0)).unwrap_or_default();
+    text::one_line(&format!("{rule}{}{line}", diagnostic.message))
+}
+
+/// Returns a finding with its lines.
+pub(crate) fn of_diagnostic(diagnostic: &Diagnostic, colour: Colour) -> String {
+    let mut message = excerpt::of_diagnostic(diagnostic, colour);
+    let title = match diagnostic.severity {
+        Severity::Error => colour.paint(Paint::Red, "error:"),
+        Severity::Warning => colour.paint(Paint::Yellow, "warning:"),
+    };
+    let rule = diagnostic.rule.map(|rule| format!("{rule}: ")).unwrap_or_default();
+    message.push_str(&format!("{title} {rule}{}\n", text::escape(&diagnostic.message)));
+    if let Some(help) = &diagnostic.help {
+        message.push_str(&hint_line(help, colour));
+    }
+    message
+}
+
+fn hint_line(hint: &str, colour: Colour) -> String {
+    format!("{} {}\n", colour.paint(Paint::Cyan, "hint:"), text::escape(hint))
+}
+
+/// Returns an error and its causes in one line; a cause that its parent already tells is left out.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if text.is_empty() || told.ends_with(&text) {
+            continue;
+        }
+        if !told.is_empty() {
+            told.push_str(": ");
+        }
+        told.push_str(&text);
+    }
+    text::escape(&told)
+}
+
+/// Returns a mistake in the command line as clap tells it.
+fn of_clap(error: &clap::Error, colour: Colour) -> String {
+    let styled = error.render();
+    match colour {
+        Colour::On => styled.ansi().to_string(),
+        Colour::Off => styled.to_string(),
+    }
+}

@@ -1,0 +1,195 @@
+//! Arguments, environment and config files to plain values: the only place that knows all three.
+//!
+//! A flag counts before the environment, the environment before `$XDG_CONFIG_HOME/rbuild/config.toml`, that before
+//! `/etc/rbuild/config.toml`. With `--config FILE` only that file is read. The files are TOML, because people write
+//! them and want comments; an unknown key is an error that points at it.
+//!
+//! ```toml
+//! root = "/var/lib/rbuild"
+//! progress = "plain"            # auto, tty, plain, quiet, none, rawjson
+//! ca = "host"                   # builtin, host, or a PEM file: who vouches for registries
+//!
+//! [registry."docker.io"]
+//! mirrors = ["127.0.0.1:5000"]
+//!
+//! [registry."registry.corp.example"]
+//! insecure = true               # plain HTTP
+//! ca = "/etc/ssl/corp.pem"
+//!
+//! [limits]
+//! parallel = 8                  # steps at once
+//! ```
+
+mod environment;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+pub(crate) use environment::{Environment, Proxy};
+pub(crate) use file::{Authorities, FileError, Registry};
+
+use crate::cli::Global;
+use crate::progress::Mode;
+use crate::report::Mistake;
+use crate::terminal::ColourChoice;
+
+/// What every command goes by.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The folder of the store.
+    pub(crate) root: PathBuf,
+    /// The folder below which its run folder lies.
+    pub(crate) runtime: PathBuf,
+    /// How progress is shown where no flag says it.
+    pub(crate) progress: Mode,
+    /// How much is told.
+    pub(crate) detail: Detail,
+    /// What is known of registries, by name.
+    pub(crate) registries: BTreeMap<String, Registry>,
+    /// Who vouches for registries.
+    pub(crate) authorities: Authorities,
+    /// Certificate authorities that steps are given besides those of their image.
+    pub(crate) step_authorities: Option<Authorities>,
+    /// The folder of Docker's `config.json`.
+    pub(crate) docker_config: Option<PathBuf>,
+    /// How many steps run at once; `None` for as many as there are processors.
+    pub(crate) parallel: Option<NonZeroUsize>,
+    /// The time of everything a build makes, in seconds since 1970.
+    pub(crate) source_date_epoch: Option<u64>,
+    /// The platform where no flag says it (`DOCKER_DEFAULT_PLATFORM`).
+    pub(crate) platform: Option<rbuild_model::platform::Platform>,
+    /// The caller's environment, for what asks for a variable by name.
+    pub(crate) environment: Environment,
+}
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// What matters.
+    Normal,
+    /// More (`--debug`).
+    Debug,
+}
+
+/// Who runs the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum User {
+    /// Root.
+    Root,
+    /// Somebody else.
+    Other(u32),
+}
+
+impl Settings {
+    /// Puts everything together.
+    pub(crate) fn load(global: &Global, environment: Environment, user: User) -> anyhow::Result<Self> {
+        let mut known = file::Config::default();
+        for path in config_files(global, &environment) {
+            match std::fs::read_to_string(&path.path) {
+                Ok(text) => known.merge(file::Config::parse(&path.path, &text)?),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.wanted == Wanted::IfThere => {}
+                Err(source) => return Err(FileError::new(path.path, source).into()),
+            }
+        }
+        Self::assemble(global, environment, user, known)
+    }
+
+    /// Does the same from values alone.
+    fn assemble(
+        global: &Global,
+        environment: Environment,
+        user: User,
+        known: file::Config,
+    ) -> anyhow::Result<Self> {
+        let root = match global.root.clone().or_else(|| environment.path("RBUILD_ROOT")).or(known.root) {
+            Some(root) if root.as_os_str().is_empty() => {
+                return Err(Mistake::usage("the folder of the store is empty: give `--root` a folder").into());
+            }
+            Some(root) => root,
+            None => default_root(&environment, user)?,
+        };
+        let root = std::path::absolute(&root).unwrap_or(root);
+        Ok(Self {
+            root,
+            runtime: runtime(&environment, user),
+            progress: environment.progress()?.or(known.progress).unwrap_or_default(),
+            detail: if global.debug { Detail::Debug } else { Detail::Normal },
+            registries: known.registry,
+            authorities: known.ca.unwrap_or_default(),
+            step_authorities: known.steps.ca,
+            docker_config: environment
+                .path("DOCKER_CONFIG")
+                .or_else(|| environment.path("HOME").map(|home| home.join(".docker"))),
+            parallel: known.limits.parallel,
+            source_date_epoch: environment.epoch()?,
+            platform: environment.platform()?,
+            environment,
+        })
+    }
+}
+
+struct ConfigFile {
+    path: PathBuf,
+    wanted: Wanted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Always,
+    IfThere,
+}
+
+fn config_files(global: &Global, environment: &Environment) -> Vec<ConfigFile> {
+    if let Some(path) = &global.config {
+        return vec![ConfigFile { path: path.clone(), wanted: Wanted::Always }];
+    }
+    let own = environment
+        .path("XDG_CONFIG_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| environment.path("HOME").map(|home| home.join(".config")));
+    std::iter::once(PathBuf::from("/etc"))
+        .chain(own)
+        .map(|folder| ConfigFile { path: folder.join("rbuild/config.toml"), wanted: Wanted::IfThere })
+        .collect()
+}
+
+fn default_root(environment: &Environment, user: User) -> Result<PathBuf, Mistake> {
+    if user == User::Root {
+        return Ok(PathBuf::from("/var/lib/rbuild"));
+    }
+    environment
+        .path("XDG_DATA_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| environment.path("HOME").map(|home| home.join(".local/share")))
+        .map(|data| data.join("rbuild"))
+        .ok_or_else(|| Mistake::new("HOME is not set, so there is no folder for the store").hint("give one with `--root`"))
+}
+
+fn runtime(environment: &Environment, user: User) -> PathBuf {
+    match user {
+        User::Root => PathBuf::from("/run/rbuild"),
+        User::Other(id) => environment
+            .path("XDG_RUNTIME_DIR")
+            .filter(|path| path.is_absolute())
+            .unwrap_or_else(|| Path::new("/tmp").join(format!("rbuild-run-{id}")))
+            .join("rbuild"),
+    }
+}
+
+/// Returns what the user says about colours, before anything else is known.
+pub(crate) fn colour(environment: &Environment) -> ColourChoice {
+    let says = |name: &str| environment.text(name).filter(|value| !value.is_empty());
+    if says("NO_COLOR").is_some() {
+        ColourChoice::Never
+    } else if says("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        ColourChoice::Always
+    } else if says("TERM").as_deref() == Some("dumb") || environment.text("CLICOLOR").as_deref() == Some("0") {
+        ColourChoice::Never
+    } else {
+        ColourChoice::Auto
+    }
+}

@@ -1,0 +1,126 @@
+//! Config files.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use rbuild_model::span::{Diagnostic, Source, Span};
+use serde::Deserialize;
+
+use crate::progress::Mode;
+use crate::report::Findings;
+
+/// A config file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read the config file `{}`", path.display())]
+pub(crate) struct FileError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl FileError {
+    pub(super) const fn new(path: PathBuf, source: io::Error) -> Self {
+        Self { path, source }
+    }
+}
+
+/// What a config file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    pub(super) root: Option<PathBuf>,
+    #[serde(default, deserialize_with = "mode")]
+    pub(super) progress: Option<Mode>,
+    pub(super) ca: Option<Authorities>,
+    #[serde(default)]
+    pub(super) steps: Steps,
+    #[serde(default)]
+    pub(super) registry: BTreeMap<String, Registry>,
+    #[serde(default)]
+    pub(super) limits: Limits,
+}
+
+/// What is known of a registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Registry {
+    /// Registries that are asked first, as `host[:port]` or a URL.
+    #[serde(default)]
+    pub(crate) mirrors: Vec<String>,
+    /// Whether it is spoken to in plain HTTP.
+    #[serde(default)]
+    pub(crate) insecure: bool,
+    /// A file of certificate authorities for it, in PEM.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// Who vouches for registries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub(crate) enum Authorities {
+    /// The list in the program.
+    Builtin,
+    /// The machine's list; the one in the program if there is none.
+    #[default]
+    Host,
+    /// A file, in PEM, besides the machine's.
+    File(PathBuf),
+}
+
+impl From<String> for Authorities {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "builtin" => Self::Builtin,
+            "host" => Self::Host,
+            _ => Self::File(text.into()),
+        }
+    }
+}
+
+/// What steps of builds are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Steps {
+    /// Certificate authorities besides those of their image: `host` or a PEM file.
+    pub(super) ca: Option<Authorities>,
+}
+
+/// Limits of builds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) parallel: Option<NonZeroUsize>,
+}
+
+impl Config {
+    /// Reads a file's text.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Findings> {
+        toml::from_str(text).map_err(|error| {
+            let source = Source::new(path.display().to_string(), text);
+            let span = error.span().map_or(Span::default(), Span::from);
+            let message = error.message().lines().next().unwrap_or("not a config file").to_owned();
+            Findings(vec![Diagnostic::error(&source, span, message)])
+        })
+    }
+
+    /// Lets a file that counts more have its say.
+    pub(super) fn merge(&mut self, other: Self) {
+        let Self { root, progress, ca, steps, registry, limits } = other;
+        self.steps.ca = steps.ca.or(self.steps.ca.take());
+        self.root = root.or(self.root.take());
+        self.progress = progress.or(self.progress);
+        self.ca = ca.or(self.ca.take());
+        self.registry.extend(registry);
+        self.limits.parallel = limits.parallel.or(self.limits.parallel);
+    }
+}
+
+fn mode<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Mode>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    clap::ValueEnum::from_str(&text, false).map(Some).map_err(|_| {
+        serde::de::Error::custom(format!(
+            "`{text}` is no way to show progress: use auto, tty, plain, quiet, none or rawjson"
+        ))
+    })
+}

@@ -1,0 +1,276 @@
+//! Nodes and a value to text.
+
+use rbuild_model::span::{Span, nearest};
+use serde_json::Value;
+
+use super::Fault;
+use super::functions::{self, Use};
+use super::parser::{Base, Binding, Command, Node, Operand, Pipe};
+
+/// A value on its way; `None` is what Go prints as `<no value>`.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) value: Option<Value>,
+    /// The field it was taken from.
+    pub(super) field: Option<String>,
+}
+
+impl From<Value> for Item {
+    fn from(value: Value) -> Self {
+        Self { value: Some(value), field: None }
+    }
+}
+
+/// Objects with keys of the user's choice: a key that is not there is not a mistake.
+const FREE_FORM: &[&str] =
+    &["Labels", "Annotations", "Options", "DriverOpts", "Data", "ExposedPorts", "Volumes", "Ports", "Sysctls"];
+
+/// Fields that are maps in Docker, so that null prints as an empty map.
+const MAPS: &[&str] = &["Labels", "ExposedPorts", "Volumes", "Annotations", "Options", "Ports"];
+
+/// How long a text may get.
+const LENGTH: usize = 64 << 20;
+
+/// Returns a template's text for a value.
+pub(super) fn render(nodes: &[Node], value: &Value, purpose: Use) -> Result<String, Fault> {
+    let mut scope = Scope {
+        text: String::new(),
+        variables: vec![(String::new(), Item::from(value.clone()))],
+        purpose,
+    };
+    scope.nodes(nodes, &Item::from(value.clone()))?;
+    Ok(scope.text)
+}
+
+struct Scope {
+    text: String,
+    variables: Vec<(String, Item)>,
+    purpose: Use,
+}
+
+/// How a list of nodes ended.
+enum Flow {
+    Through,
+    Break(Span),
+    Continue(Span),
+}
+
+impl Scope {
+    fn nodes(&mut self, nodes: &[Node], dot: &Item) -> Result<(), Fault> {
+        match self.block(nodes, dot)? {
+            Flow::Through => Ok(()),
+            Flow::Break(span) => Err(Fault::new(span, "`break` outside of `range`")),
+            Flow::Continue(span) => Err(Fault::new(span, "`continue` outside of `range`")),
+        }
+    }
+
+    fn block(&mut self, nodes: &[Node], dot: &Item) -> Result<Flow, Fault> {
+        let kept = self.variables.len();
+        let mut flow = Flow::Through;
+        for node in nodes {
+            flow = self.node(node, dot)?;
+            if !matches!(flow, Flow::Through) {
+                break;
+            }
+        }
+        self.variables.truncate(kept);
+        Ok(flow)
+    }
+
+    fn node(&mut self, node: &Node, dot: &Item) -> Result<Flow, Fault> {
+        match node {
+            Node::Text(text) => self.text.push_str(text),
+            Node::Action(pipe) => {
+                let item = self.pipe(pipe, dot)?;
+                self.text.push_str(&print_item(&item));
+                if self.text.len() > LENGTH {
+                    return Err(Fault::new(pipe.span, "the text gets too long"));
+                }
+            }
+            Node::Set { name, new, pipe, span } => {
+                let item = self.pipe(pipe, dot)?;
+                match new {
+                    Binding::Declared => self.variables.push((name.clone(), item)),
+                    Binding::Assigned => match self.variables.iter_mut().rev().find(|(known, _)| known == name) {
+                        Some((_, slot)) => *slot = item,
+                        None => return Err(Fault::new(*span, format!("variable `${name}` is not declared"))),
+                    },
+                }
+            }
+            Node::If { branches, otherwise } => {
+                for (condition, body) in branches {
+                    if truth(&self.pipe(condition, dot)?) {
+                        return self.block(body, dot);
+                    }
+                }
+                return self.block(otherwise, dot);
+            }
+            Node::With { name, pipe, body, otherwise } => {
+                let item = self.pipe(pipe, dot)?;
+                if !truth(&item) {
+                    return self.block(otherwise, dot);
+                }
+                let kept = self.variables.len();
+                if let Some(name) = name {
+                    self.variables.push((name.clone(), item.clone()));
+                }
+                let flow = self.block(body, &item);
+                self.variables.truncate(kept);
+                return flow;
+            }
+            Node::Range { names, pipe, body, otherwise } => return self.range(names, pipe, body, otherwise, dot),
+            Node::Break(span) => return Ok(Flow::Break(*span)),
+            Node::Continue(span) => return Ok(Flow::Continue(*span)),
+        }
+        Ok(Flow::Through)
+    }
+
+    fn range(
+        &mut self,
+        names: &[String],
+        pipe: &Pipe,
+        body: &[Node],
+        otherwise: &[Node],
+        dot: &Item,
+    ) -> Result<Flow, Fault> {
+        let entries: Vec<(Value, Value)> = match self.pipe(pipe, dot)?.value {
+            Some(Value::Array(items)) => items.into_iter().enumerate().map(|(i, v)| (Value::from(i), v)).collect(),
+            Some(Value::Object(map)) => {
+                let mut entries: Vec<_> = map.into_iter().collect();
+                entries.sort_by(|a, b| a.0.cmp(&b.0));
+                entries.into_iter().map(|(key, value)| (Value::from(key), value)).collect()
+            }
+            Some(Value::Null) | None => Vec::new(),
+            Some(_) => return Err(Fault::new(pipe.span, "`range` needs a list or a map")),
+        };
+        if entries.is_empty() {
+            return self.block(otherwise, dot);
+        }
+        for (key, value) in entries {
+            let kept = self.variables.len();
+            let item = Item::from(value);
+            match names {
+                [one] => self.variables.push((one.clone(), item.clone())),
+                [one, two] => {
+                    self.variables.push((one.clone(), Item::from(key)));
+                    self.variables.push((two.clone(), item.clone()));
+                }
+                _ => {}
+            }
+            let flow = self.block(body, &item)?;
+            self.variables.truncate(kept);
+            if matches!(flow, Flow::Break(_)) {
+                break;
+            }
+        }
+        Ok(Flow::Through)
+    }
+
+    fn pipe(&mut self, pipe: &Pipe, dot: &Item) -> Result<Item, Fault> {
+        let mut last = None;
+        for command in &pipe.commands {
+            last = Some(self.command(command, dot, last)?);
+        }
+        Ok(last.unwrap_or(Item { value: None, field: None }))
+    }
+
+    fn command(&mut self, command: &Command, dot: &Item, last: Option<Item>) -> Result<Item, Fault> {
+        let Base::Function(name) = &command.head.base else { return self.operand(&command.head, dot) };
+        // `and` and `or` stop at the argument that decides.
+        if let "and" | "or" = name.as_str() {
+            let mut result = None;
+            for argument in &command.arguments {
+                let item = self.operand(argument, dot)?;
+                let decided = truth(&item) == (name == "or");
+                result = Some(item);
+                if decided {
+                    return Ok(result.expect("just set"));
+                }
+            }
+            return last.or(result).ok_or_else(|| Fault::new(command.span, format!("`{name}` needs arguments")));
+        }
+        let mut arguments = Vec::with_capacity(command.arguments.len() + 1);
+        for argument in &command.arguments {
+            arguments.push(self.operand(argument, dot)?);
+        }
+        arguments.extend(last);
+        functions::call(name, arguments, self.purpose, command.span)
+    }
+
+    fn operand(&mut self, operand: &Operand, dot: &Item) -> Result<Item, Fault> {
+        let mut item = match &operand.base {
+            Base::Dot => dot.clone(),
+            Base::Variable(name) => match self.variables.iter().rev().find(|(known, _)| known == name) {
+                Some((_, item)) => item.clone(),
+                None => return Err(Fault::new(operand.span, format!("variable `${name}` is not declared"))),
+            },
+            Base::Literal(value) => Item::from(value.clone()),
+            Base::Nested(pipe) => self.pipe(pipe, dot)?,
+            Base::Function(name) => functions::call(name, Vec::new(), self.purpose, operand.span)?,
+        };
+        for (name, span) in &operand.fields {
+            item = field(&item, name, *span)?;
+        }
+        Ok(item)
+    }
+}
+
+fn field(item: &Item, name: &str, span: Span) -> Result<Item, Fault> {
+    let field = Some(name.to_owned());
+    match &item.value {
+        Some(Value::Object(map)) => {
+            if let Some(value) = map.get(name) {
+                return Ok(Item { value: Some(value.clone()), field });
+            }
+            if item.field.as_deref().is_some_and(|owner| FREE_FORM.contains(&owner)) {
+                return Ok(Item { value: None, field });
+            }
+            let fault = Fault::new(span, format!("there is no field `{name}`"));
+            let names: Vec<&str> = map.keys().map(String::as_str).collect();
+            Err(match nearest(name, names.iter().copied()) {
+                Some(near) => fault.help(format!("did you mean `.{near}`?")),
+                None if names.is_empty() => fault,
+                None => fault.help(format!("there are [{}]", names.join(", "))),
+            })
+        }
+        None | Some(Value::Null) => Ok(Item { value: None, field }),
+        Some(other) => Err(Fault::new(span, format!("there is no field `{name}` in {}", functions::kind(other)))),
+    }
+}
+
+/// Tells whether Go takes a value for true.
+pub(super) fn truth(item: &Item) -> bool {
+    match &item.value {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(value)) => *value,
+        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(map)) => !map.is_empty(),
+    }
+}
+
+fn print_item(item: &Item) -> String {
+    match (&item.value, item.field.as_deref()) {
+        (None, _) => "<no value>".to_owned(),
+        (Some(Value::Null), Some(field)) if MAPS.contains(&field) => "map[]".to_owned(),
+        (Some(Value::Null), Some(_)) => "[]".to_owned(),
+        (Some(value), _) => print(value),
+    }
+}
+
+/// Returns a value as Go prints it.
+pub(super) fn print(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(print).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().map(|(key, value)| format!("{key}:{}", print(value))).collect();
+            entries.sort();
+            format!("map[{}]", entries.join(" "))
+        }
+    }
+}

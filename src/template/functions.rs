@@ -1,0 +1,268 @@
+//! The functions of templates.
+
+use std::cmp::Ordering;
+
+use rbuild_model::span::Span;
+use serde_json::Value;
+
+use super::Fault;
+use super::eval::{Item, print, truth};
+
+/// The functions that exist: Go's own and Docker's.
+pub(super) const NAMES: &[&str] = &[
+    "and", "eq", "ge", "gt", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or", "pad", "print",
+    "printf", "println", "slice", "split", "title", "truncate", "upper",
+];
+
+/// What a template is rendered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Values.
+    Values,
+    /// Titles of columns, which functions that change texts leave alone.
+    Titles,
+}
+
+/// Returns what a value is called in messages.
+pub(super) const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}
+
+/// Calls a function.
+pub(super) fn call(name: &str, arguments: Vec<Item>, purpose: Use, span: Span) -> Result<Item, Fault> {
+    let call = Call { name, span };
+    let values: Vec<Value> = arguments.iter().map(|item| item.value.clone().unwrap_or_default()).collect();
+    if purpose == Use::Titles {
+        match (name, &values[..]) {
+            ("json" | "title" | "lower" | "upper" | "truncate" | "pad" | "split", [value, ..])
+            | ("join", [value, ..]) => {
+                return Ok(Item::from(value.clone()));
+            }
+            _ => {}
+        }
+    }
+    let value = match (name, &values[..]) {
+        ("json", [value]) => Value::from(value.to_string()),
+        ("upper", [text]) => Value::from(call.text(text)?.to_uppercase()),
+        ("lower", [text]) => Value::from(call.text(text)?.to_lowercase()),
+        ("title", [text]) => Value::from(title(&call.text(text)?)),
+        ("join", [list, between]) => {
+            let Value::Array(items) = list else { return Err(call.wants("a list")) };
+            Value::from(items.iter().map(print).collect::<Vec<_>>().join(&call.text(between)?))
+        }
+        ("split", [text, between]) => {
+            let (text, between) = (call.text(text)?, call.text(between)?);
+            Value::from(text.split(between.as_str()).map(str::to_owned).collect::<Vec<_>>())
+        }
+        ("pad", [text, before, behind]) => {
+            let (text, before, behind) = (call.text(text)?, call.count(before)?, call.count(behind)?);
+            if text.is_empty() { Value::from("") } else { Value::from(format!("{:before$}{text}{:behind$}", "", "")) }
+        }
+        ("truncate", [text, length]) => {
+            let length = call.count(length)?;
+            Value::from(call.text(text)?.chars().take(length).collect::<String>())
+        }
+        ("print", values) => Value::from(spread(values, false)),
+        ("println", values) => Value::from(spread(values, true) + "\n"),
+        ("printf", [format, rest @ ..]) => Value::from(call.printf(&call.text(format)?, rest)?),
+        ("len", [Value::String(text)]) => Value::from(text.len()),
+        ("len", [Value::Array(items)]) => Value::from(items.len()),
+        ("len", [Value::Object(map)]) => Value::from(map.len()),
+        ("len", [Value::Null]) => Value::from(0),
+        ("index", [first, keys @ ..]) => call.index(first, keys)?,
+        ("slice", [value, bounds @ ..]) if bounds.len() <= 2 => call.slice(value, bounds)?,
+        ("not", [_]) => Value::from(!truth(&arguments[0])),
+        ("eq", [first, rest @ ..]) if !rest.is_empty() => Value::from(rest.iter().any(|other| equal(first, other))),
+        ("ne", [a, b]) => Value::from(!equal(a, b)),
+        ("lt", [a, b]) => Value::from(call.order(a, b)?.is_lt()),
+        ("le", [a, b]) => Value::from(call.order(a, b)?.is_le()),
+        ("gt", [a, b]) => Value::from(call.order(a, b)?.is_gt()),
+        ("ge", [a, b]) => Value::from(call.order(a, b)?.is_ge()),
+        _ => return Err(Fault::new(span, format!("`{name}` cannot be used with these arguments")).help(usage(name))),
+    };
+    Ok(Item::from(value))
+}
+
+fn usage(name: &str) -> String {
+    let arguments = match name {
+        "index" => "VALUE KEY...",
+        "join" => "LIST SEPARATOR",
+        "split" => "TEXT SEPARATOR",
+        "pad" => "TEXT BEFORE BEHIND",
+        "truncate" => "TEXT LENGTH",
+        "slice" => "VALUE [FROM [TO]]",
+        "printf" => "FORMAT VALUE...",
+        "eq" => "VALUE VALUE...",
+        "ne" | "lt" | "le" | "gt" | "ge" => "VALUE VALUE",
+        _ => "VALUE",
+    };
+    format!("write `{name} {arguments}`")
+}
+
+struct Call<'a> {
+    name: &'a str,
+    span: Span,
+}
+
+impl Call<'_> {
+    fn wants(&self, what: &str) -> Fault {
+        Fault::new(self.span, format!("`{}` needs {what}", self.name)).help(usage(self.name))
+    }
+
+    fn text(&self, value: &Value) -> Result<String, Fault> {
+        match value {
+            Value::String(text) => Ok(text.clone()),
+            _ => Err(self.wants("a text")),
+        }
+    }
+
+    fn count(&self, value: &Value) -> Result<usize, Fault> {
+        let count = value.as_u64().filter(|count| *count <= 10_000);
+        count.and_then(|count| usize::try_from(count).ok()).ok_or_else(|| self.wants("a number from 0 to 10000"))
+    }
+
+    fn index(&self, value: &Value, keys: &[Value]) -> Result<Value, Fault> {
+        let mut value = value;
+        for key in keys {
+            value = match (value, key) {
+                (Value::Array(items), Value::Number(_)) => {
+                    let at = key.as_u64().and_then(|at| usize::try_from(at).ok());
+                    at.and_then(|at| items.get(at)).ok_or_else(|| {
+                        Fault::new(self.span, format!("index {key} is out of range: the list has {}", items.len()))
+                    })?
+                }
+                (Value::Object(map), Value::String(key)) => match map.get(key) {
+                    Some(value) => value,
+                    None => return Ok(Value::from("")),
+                },
+                (Value::Null, Value::String(_)) => return Ok(Value::from("")),
+                (Value::Null, _) => return Err(Fault::new(self.span, "the list is empty")),
+                (other, _) => {
+                    return Err(Fault::new(self.span, format!("{} cannot be indexed with {}", kind(other), kind(key))));
+                }
+            };
+        }
+        Ok(value.clone())
+    }
+
+    fn slice(&self, value: &Value, bounds: &[Value]) -> Result<Value, Fault> {
+        let length = match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.len(),
+            _ => return Err(self.wants("a text or a list")),
+        };
+        let bound = |at: usize, default| bounds.get(at).map_or(Ok(default), |bound| self.count(bound));
+        let (from, to) = (bound(0, 0)?, bound(1, length)?);
+        let outside = || Fault::new(self.span, format!("{from} to {to} is out of range: the length is {length}"));
+        match value {
+            Value::String(text) => text.get(from..to).map(Value::from).ok_or_else(outside),
+            Value::Array(items) => items.get(from..to).map(|part| Value::from(part.to_vec())).ok_or_else(outside),
+            _ => Err(self.wants("a text or a list")),
+        }
+    }
+
+    fn order(&self, a: &Value, b: &Value) -> Result<Ordering, Fault> {
+        match (a, b) {
+            (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()),
+            (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+            _ => None,
+        }
+        .ok_or_else(|| Fault::new(self.span, format!("{} and {} cannot be compared", kind(a), kind(b))))
+    }
+
+    fn printf(&self, format: &str, values: &[Value]) -> Result<String, Fault> {
+        let mut text = String::new();
+        let mut values = values.iter();
+        let mut rest = format;
+        while let Some(at) = rest.find('%') {
+            text.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            let end = rest
+                .find(|c: char| !matches!(c, '-' | '+' | '0'..='9' | '.' | ' ' | '#'))
+                .ok_or_else(|| self.wants("a verb behind `%`"))?;
+            let (flags, verb) = (&rest[..end], rest[end..].chars().next().unwrap_or('%'));
+            rest = &rest[end + verb.len_utf8()..];
+            if verb == '%' {
+                text.push('%');
+                continue;
+            }
+            let value = values.next().ok_or_else(|| self.wants(&format!("one more value, for `%{flags}{verb}`")))?;
+            text.push_str(&self.verb(flags, verb, value)?);
+        }
+        text.push_str(rest);
+        if values.next().is_some() {
+            return Err(self.wants("a verb for each value"));
+        }
+        Ok(text)
+    }
+
+    fn verb(&self, flags: &str, verb: char, value: &Value) -> Result<String, Fault> {
+        let (width, precision) = flags.split_once('.').map_or((flags, None), |(w, p)| (w, Some(p)));
+        let left = width.contains('-');
+        let digits = width.trim_start_matches(['-', '+', ' ', '#']);
+        let zeros = digits.starts_with('0') && !left;
+        let number = |text: &str| match text {
+            "" => Ok(0),
+            text => text.parse::<usize>().ok().filter(|n| *n <= 10_000).ok_or_else(|| self.wants("a smaller width")),
+        };
+        let width = number(digits)?;
+        let precision = precision.map(number).transpose()?;
+        let body = match (verb, value) {
+            ('v' | 's', value) => {
+                let text = print(value);
+                precision.map_or_else(|| text.clone(), |most| text.chars().take(most).collect())
+            }
+            ('q', Value::String(text)) => Value::from(text.as_str()).to_string(),
+            ('d', Value::Number(number)) if !number.is_f64() => number.to_string(),
+            ('x', Value::Number(number)) if number.is_u64() => format!("{:x}", number.as_u64().unwrap_or_default()),
+            ('t', Value::Bool(value)) => value.to_string(),
+            ('f', Value::Number(number)) => {
+                format!("{:.*}", precision.unwrap_or(6), number.as_f64().unwrap_or_default())
+            }
+            _ => return Err(self.wants(&format!("another verb than `%{verb}` for {}", kind(value)))),
+        };
+        let missing = width.saturating_sub(body.chars().count());
+        Ok(match (left, zeros) {
+            (true, _) => format!("{body}{:missing$}", ""),
+            (false, true) => format!("{}{body}", "0".repeat(missing)),
+            (false, false) => format!("{:missing$}{body}", ""),
+        })
+    }
+}
+
+/// Joins values as Go's `print` does: a space between two that are both no texts; everywhere for `println`.
+fn spread(values: &[Value], everywhere: bool) -> String {
+    let mut text = String::new();
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 && (everywhere || (!value.is_string() && !values[at - 1].is_string())) {
+            text.push(' ');
+        }
+        text.push_str(&print(value));
+    }
+    text
+}
+
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        _ => a == b,
+    }
+}
+
+fn title(text: &str) -> String {
+    let mut start = true;
+    text.chars()
+        .flat_map(|c| {
+            let upper = start;
+            start = !c.is_alphanumeric() && c != '_' && c != '\'';
+            if upper { c.to_uppercase().collect::<Vec<_>>() } else { vec![c] }
+        })
+        .collect()
+}

@@ -1,0 +1,143 @@
+//! `--format`: Go templates as Docker's commands have them, on JSON values.
+//!
+//! Known: fields (`.Config.Env`), variables, pipelines, `if`/`else if`/`else`, `range`, `with`, `break`, `continue`,
+//! comments, trim marks, and the functions in [`functions::NAMES`]. What Go has beyond that (`define`, `template`,
+//! `block`, methods) is an error that says so. An error points into the template.
+//!
+//! ```text
+//! text --lexer--> tokens --parser--> Vec<Node> --eval(value)--> text
+//! ```
+
+mod eval;
+mod functions;
+mod lexer;
+mod parser;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use rbuild_model::span::{Diagnostic, Source, Span};
+use serde_json::Value;
+
+use crate::table::Table;
+
+/// A template that was read.
+#[derive(Debug)]
+pub(crate) struct Template {
+    source: Arc<Source>,
+    nodes: Vec<parser::Node>,
+}
+
+/// Something in a template is wrong.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) span: Span,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+impl Fault {
+    fn new(span: Span, message: impl Into<String>) -> Self {
+        Self { span, message: message.into(), help: None }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl Template {
+    /// Reads a template.
+    pub(crate) fn parse(text: &str) -> Result<Self, Box<Diagnostic>> {
+        let source = Source::new("--format", text);
+        match parser::parse(text) {
+            Ok(nodes) => Ok(Self { source, nodes }),
+            Err(fault) => Err(diagnostic(&source, fault)),
+        }
+    }
+
+    /// Returns the template's text for a value.
+    pub(crate) fn render(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
+        eval::render(&self.nodes, value, functions::Use::Values).map_err(|fault| diagnostic(&self.source, fault))
+    }
+
+    /// Returns the template's text for the titles of columns: functions leave them as they are.
+    fn render_titles(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
+        eval::render(&self.nodes, value, functions::Use::Titles).map_err(|fault| diagnostic(&self.source, fault))
+    }
+}
+
+fn diagnostic(source: &Arc<Source>, fault: Fault) -> Box<Diagnostic> {
+    let diagnostic = Diagnostic::error(source, fault.span, fault.message);
+    Box::new(match fault.help {
+        Some(help) => diagnostic.with_help(help),
+        None => diagnostic,
+    })
+}
+
+/// A column of a list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    /// The field's name in templates and JSON.
+    pub(crate) field: &'static str,
+    /// The column's title.
+    pub(crate) title: &'static str,
+}
+
+/// Returns the text of a list in the form that `--format` asks for.
+///
+/// `standard` is the template of the plain table. Each row is an object with at least the fields of `columns`.
+pub(crate) fn list(
+    format: Option<&str>,
+    standard: &str,
+    columns: &[Column],
+    rows: &[Value],
+) -> Result<String, Box<Diagnostic>> {
+    let format = format.unwrap_or("table").trim_matches(' ');
+    if format == "json" {
+        return Ok(rows.iter().map(|row| format!("{row}\n")).collect());
+    }
+    let table = format.strip_prefix("table").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\\', '\t']));
+    let body = match table {
+        Some(rest) if rest.trim().is_empty() => standard,
+        Some(rest) => rest.trim_matches(' '),
+        None => format,
+    };
+    let template = Template::parse(&body.replace("\\t", "\t").replace("\\n", "\n"))?;
+    let lines = rows.iter().map(|row| template.render(row)).collect::<Result<Vec<_>, _>>()?;
+    if table.is_none() {
+        return Ok(lines.into_iter().map(|line| line + "\n").collect());
+    }
+    let titles =
+        columns.iter().map(|column| (column.field.to_owned(), Value::from(column.title))).collect::<serde_json::Map<_, _>>();
+    let mut table = Table::new();
+    table.line(&template.render_titles(&Value::Object(titles))?);
+    for line in lines {
+        table.line(&line);
+    }
+    Ok(table.render())
+}
+
+/// Returns the text of documents in the form that `--format` asks for: indented JSON, one line of JSON each, or a
+/// template's text a line.
+pub(crate) fn documents(format: Option<&str>, documents: &[Value]) -> Result<String, Box<Diagnostic>> {
+    match format {
+        None => Ok(indented(&Value::Array(documents.to_vec())) + "\n"),
+        Some("json") => Ok(documents.iter().map(|document| format!("{document}\n")).collect()),
+        Some(format) => {
+            let template = Template::parse(format)?;
+            documents.iter().map(|document| template.render(document).map(|text| text + "\n")).collect()
+        }
+    }
+}
+
+/// Returns JSON indented by four, as Docker's `inspect` prints it.
+pub(crate) fn indented(value: &Value) -> String {
+    let mut text = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+    serde::Serialize::serialize(value, &mut serializer).expect("a JSON value can be written to memory");
+    String::from_utf8(text).expect("JSON is UTF-8")
+}

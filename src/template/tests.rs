@@ -1,0 +1,136 @@
+//! Templates against what Docker's commands print for them.
+
+use serde_json::json;
+
+use super::*;
+
+fn image() -> Value {
+    json!({
+        "Id": "sha256:8dae",
+        "RepoTags": ["h-t1:latest"],
+        "Size": 1_984_230,
+        "RootFS": {"Type": "layers", "Layers": ["sha256:ef13", "sha256:a6d6"]},
+        "Config": {
+            "Env": ["PATH=/bin"],
+            "Cmd": ["sh", "-c"],
+            "Entrypoint": null,
+            "Labels": null,
+            "User": "",
+        },
+        "Metadata": {"Labels": {"b": "2", "a": "1"}},
+    })
+}
+
+fn render(template: &str) -> String {
+    match Template::parse(template).and_then(|template| template.render(&image())) {
+        Ok(text) => text,
+        Err(diagnostic) => format!(
+            "error: {diagnostic}{}",
+            diagnostic.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default()
+        ),
+    }
+}
+
+#[test]
+fn templates_render_as_dockers() {
+    for (template, expected) in [
+        ("plain", "plain"),
+        ("{{.Id}}", "sha256:8dae"),
+        ("{{ .Config.Env }}|{{.Config.Cmd}}|{{.Config.Entrypoint}}|{{.Config.Labels}}", "[PATH=/bin]|[sh -c]|[]|map[]"),
+        ("{{.Metadata.Labels}}", "map[a:1 b:2]"),
+        ("{{.Config.Labels.x}}|{{index .Config.Labels \"x\"}}", "<no value>|"),
+        ("{{.Metadata.Labels.x}}|{{index .Metadata.Labels \"a\"}}", "<no value>|1"),
+        ("{{json .Config.Env}} {{json .Config.Labels}}", "[\"PATH=/bin\"] null"),
+        ("{{range .RootFS.Layers}}{{.}} {{end}}", "sha256:ef13 sha256:a6d6 "),
+        ("{{range $i, $l := .RootFS.Layers}}{{$i}}={{$l}};{{end}}", "0=sha256:ef13;1=sha256:a6d6;"),
+        ("{{range $k, $v := .Metadata.Labels}}{{$k}}={{$v}} {{end}}", "a=1 b=2 "),
+        ("{{range .Config.Entrypoint}}x{{else}}none{{end}}", "none"),
+        ("{{range .RootFS.Layers}}{{.}}{{break}}{{end}}", "sha256:ef13"),
+        ("{{index .RepoTags 0}} {{len .RootFS.Layers}} {{len .Id}}", "h-t1:latest 2 11"),
+        ("{{(index .RootFS.Layers 1)}} {{slice .Id 7}} {{slice .Id 0 6}}", "sha256:a6d6 8dae sha256"),
+        ("{{if .Config.User}}user{{else if gt .Size 5}}big{{else}}small{{end}}", "big"),
+        ("{{if and .Id (not .Config.User)}}yes{{end}}", "yes"),
+        ("{{or .Config.User \"root\"}}", "root"),
+        ("{{if eq .Config.User \"a\" \"\"}}match{{end}}", "match"),
+        ("{{with .Config}}{{.Cmd}}{{$.Id}}{{end}}{{with .Config.User}}x{{else}}-{{end}}", "[sh -c]sha256:8dae-"),
+        ("{{$x := .Id}}{{$x | printf \"%s!\"}}", "sha256:8dae!"),
+        ("{{$x := 1}}{{range .RootFS.Layers}}{{$x = 2}}{{end}}{{$x}}", "2"),
+        ("{{upper \"ab\"}}{{lower \"AB\"}}{{title \"latest one\"}}", "ABabLatest One"),
+        ("{{join .Config.Cmd \"+\"}} {{split \"a/b\" \"/\"}}", "sh+-c [a b]"),
+        ("{{truncate .Id 3}}|{{pad \"x\" 1 2}}|", "sha| x  |"),
+        ("{{println 1 \"a\"}}", "1 a\n"),
+        ("{{print 1 2 \"a\" \"b\" 3}}", "1 2ab3"),
+        ("{{printf \"%q %v %d %-5s|%5s|%05d %.2f %t %%\" \"a\" .Config.Env 3 \"l\" \"r\" 42 1.5 true}}", "\"a\" [PATH=/bin] 3 l    |    r|00042 1.50 true %"),
+        ("a {{- /* c */ -}} b {{- \" x \" -}} c", "ab x c"),
+        ("{{`raw \\n`}}", "raw \\n"),
+    ] {
+        assert_eq!(render(template), expected, "{template}");
+    }
+}
+
+#[test]
+fn mistakes_are_pointed_at() {
+    for (template, expected) in [
+        ("{{.Nope", "error: --format:1:1: this action is not closed | add `}}`"),
+        ("{{.Sise}}", "error: --format:1:3: there is no field `Sise` | did you mean `.Size`?"),
+        ("x {{.Config.Nope}}", "error: --format:1:12: there is no field `Nope` | there are [Env, Cmd, Entrypoint, Labels, User]"),
+        ("{{jsn .}}", "error: --format:1:3: function `jsn` is not defined | did you mean `json`?"),
+        ("{{if .Id}}x", "error: --format:1:1: this block is not closed | add `{{end}}`"),
+        ("{{end}}", "error: --format:1:1: `end` without `if`, `range` or `with`"),
+        ("{{template \"x\"}}", "error: --format:1:1: `template` is not supported in templates here"),
+        ("{{index .RepoTags 7}}", "error: --format:1:3: index 7 is out of range: the list has 1"),
+        ("{{printf \"%d\" \"a\"}}", "error: --format:1:3: `printf` needs another verb than `%d` for a text | write `printf FORMAT VALUE...`"),
+        ("{{join .Id}}", "error: --format:1:3: `join` cannot be used with these arguments | write `join LIST SEPARATOR`"),
+        ("{{.Id.x}}", "error: --format:1:6: there is no field `x` in a text"),
+        ("{{$y}}", "error: --format:1:3: variable `$y` is not declared"),
+        ("{{(.Id}}", "error: --format:1:3: this parenthesis is not closed"),
+        ("{{.Id | .Id}}", "error: --format:1:9: only a function can stand behind `|`"),
+        ("{{}}", "error: --format:1:1: a value is missing here"),
+        ("{{break}}", "error: --format:1:1: `break` outside of `range`"),
+        ("{{lt 1 \"a\"}}", "error: --format:1:3: a number and a text cannot be compared"),
+    ] {
+        assert_eq!(render(template), expected, "{template}");
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    Column { field: "Repository", title: "REPOSITORY" },
+    Column { field: "Tag", title: "TAG" },
+    Column { field: "ID", title: "IMAGE ID" },
+];
+
+#[test]
+fn lists_have_all_forms() {
+    let rows = [
+        json!({"Repository": "busybox", "Tag": "latest", "ID": "14816dac1dc8"}),
+        json!({"Repository": "<none>", "Tag": "<none>", "ID": "d63558dc2b61"}),
+    ];
+    let standard = "{{.Repository}}\t{{.Tag}}\t{{.ID}}";
+    for (format, expected) in [
+        (None, "REPOSITORY   TAG       IMAGE ID\nbusybox      latest    14816dac1dc8\n<none>       <none>    d63558dc2b61\n"),
+        (
+            Some("table {{upper .Repository}}\\t{{.Tag | printf \"%s!\"}}"),
+            "REPOSITORY   TAG!\nBUSYBOX      latest!\n<NONE>       <none>!\n",
+        ),
+        (Some("{{.ID}}"), "14816dac1dc8\nd63558dc2b61\n"),
+        (
+            Some("json"),
+            "{\"Repository\":\"busybox\",\"Tag\":\"latest\",\"ID\":\"14816dac1dc8\"}\n{\"Repository\":\"<none>\",\"Tag\":\"<none>\",\"ID\":\"d63558dc2b61\"}\n",
+        ),
+    ] {
+        assert_eq!(list(format, standard, COLUMNS, &rows).unwrap(), expected);
+    }
+    assert_eq!(
+        list(Some("{{.Nope}}"), standard, COLUMNS, &rows).unwrap_err().to_string(),
+        "--format:1:3: there is no field `Nope`"
+    );
+}
+
+#[test]
+fn documents_have_all_forms() {
+    let one = [json!({"A": [1]})];
+    assert_eq!(documents(None, &one).unwrap(), "[\n    {\n        \"A\": [\n            1\n        ]\n    }\n]\n");
+    assert_eq!(documents(Some("json"), &one).unwrap(), "{\"A\":[1]}\n");
+    assert_eq!(documents(Some("{{.A}}"), &one).unwrap(), "[1]\n");
+    assert_eq!(documents(None, &[]).unwrap(), "[]\n");
+}

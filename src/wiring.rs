@@ -1,0 +1,23 @@
+//! Which implementation stands behind which trait: the composition root.
+
+mod attend;
+mod build;
+mod caller;
+mod credentials;
+mod home;
+mod registries;
+mod run;
+mod signals;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub(crate) use build::build;
+pub(crate) use home::{Home, OWNERS};
+pub(crate) use run::run;
+
+/// Runs a hidden stage if the arguments ask for one: the first act of the program.
+pub(crate) fn stage(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
+    rbuild_sandbox::stage::dispatch(arguments)
+}
+

@@ -1,0 +1,341 @@
+//! A build plan handed to the worker, and what comes back told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rbuild_frontend::lower::{Entitlement as Right, LowerOptions, NoCache as Ignored};
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+use rbuild_model::step::Source as Tree;
+use rbuild_worker::network::HostFiles;
+use rbuild_worker::request::{
+    ArchiveDest, BuildRequest, Compression, Export, ExportKind, FileDest, NamedContext, PullPolicy,
+};
+use rbuild_worker::{BuildError, Built, Cancel, StepError};
+use serde_json::json;
+
+use super::caller::{self, Caller};
+use super::{Home, signals};
+use crate::cli::build::{Call, Entitlement};
+use crate::commands::build::{BuildPlan, NoCache};
+use crate::commands::{Context, Outcome};
+use crate::flags::{self, ContextSource, Destination, Mode, OutputKind};
+use crate::progress::{Display, End, Tasks};
+use crate::report::{Findings, Mistake, NotYet, Status};
+use crate::settings::{Authorities, Settings};
+
+/// Builds, shows how it goes, and returns how it ended.
+pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
+    let cancel = Cancel::new();
+    let switch = cancel.clone();
+    signals::watch(move |_| switch.cancel()).context("failed to watch for signals")?;
+    if plan.call == Call::Check {
+        return Err(NotYet::supported("`--check`", "warnings are shown by every build").into());
+    }
+    let (request, caller) = request(plan, context)?;
+    let home = Home::open(&context.settings, "rbuild build")?;
+    let worker = home.worker()?;
+    let display = Display::start(plan.progress, context.terminal)?;
+    let built = worker.build(request, &caller, display.events(), &cancel);
+    let end = match &built {
+        Ok(_) => End::Succeeded,
+        Err(BuildError::Cancelled) => End::Cancelled,
+        Err(_) => End::Failed,
+    };
+    let tasks = display.finish(end);
+    let built = match built {
+        Ok(built) => built,
+        Err(BuildError::Cancelled) => return Ok(Status::Interrupted),
+        Err(error) => return Err(explain(error, &tasks)),
+    };
+    deliver(plan, &built, context)?;
+    drop(worker);
+    // What was told as done is made to last; that this fails only costs work after a power loss.
+    let _ = home.store.promote();
+    Ok(Status::Done)
+}
+
+/// Writes the files that tell of a result, and prints its id where that is all that is wanted.
+fn deliver(plan: &BuildPlan, built: &Built, context: &Context) -> anyhow::Result<()> {
+    let id = built.images.first().map(|image| image.id.to_string());
+    if let (Some(path), Some(id)) = (&plan.iidfile, &id) {
+        replace(path, id.as_bytes())?;
+    }
+    if let Some(path) = &plan.metadata_file {
+        let mut metadata = serde_json::Map::new();
+        if let Some(digest) = built.digest.map(|digest| digest.to_string()).or_else(|| id.clone()) {
+            metadata.insert("containerimage.digest".to_owned(), json!(digest));
+        }
+        if let Some(id) = &id {
+            metadata.insert("containerimage.config.digest".to_owned(), json!(id));
+        }
+        if !plan.tags.is_empty() {
+            let names: Vec<String> = plan.tags.iter().map(ToString::to_string).collect();
+            metadata.insert("image.name".to_owned(), json!(names.join(",")));
+        }
+        replace(path, &serde_json::to_vec_pretty(&metadata)?)?;
+    }
+    if plan.quiet == Mode::On
+        && let Some(id) = id
+    {
+        context.terminal.print(&format!("{id}\n"))?;
+    }
+    Ok(())
+}
+
+/// Writes a file that appears complete or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}.part", std::process::id()));
+    let fresh = PathBuf::from(fresh);
+    std::fs::write(&fresh, bytes)
+        .and_then(|()| std::fs::rename(&fresh, path))
+        .with_context(|| format!("failed to write `{}`", path.display()))
+}
+
+/// Makes of a build's error what reports know how to tell.
+fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
+    match error {
+        BuildError::Dockerfile(findings) => Findings(findings).into(),
+        BuildError::Step { name, location, source } => {
+            let Some(mut failure) = tasks.failure() else {
+                let findings = location.map(|location| {
+                    Findings(vec![rbuild_model::span::Diagnostic::error(
+                        &location.source,
+                        location.span,
+                        crate::report::chain(&anyhow::Error::from(*source)),
+                    )])
+                });
+                return findings.map_or_else(|| anyhow::anyhow!("failed to solve: {name}"), Into::into);
+            };
+            failure.location = failure.location.or(location);
+            match *source {
+                StepError::Exited { log, memory_limit, .. } => {
+                    failure.log = log;
+                    if let Some(limit) = memory_limit
+                        && failure.outcome
+                            == rbuild_model::event::Outcome::Exited(rbuild_model::event::ExitStatus::OutOfMemory)
+                    {
+                        failure.reason = Some(anyhow::anyhow!("its limit is {limit} bytes"));
+                    }
+                }
+                other => failure.reason = Some(other.into()),
+            }
+            failure.into()
+        }
+        BuildError::Resolve { name, location: Some(location), help, source } => {
+            let message = format!("failed to resolve {name}: {}", crate::report::chain(&anyhow::Error::from_boxed(source)));
+            let mut finding = rbuild_model::span::Diagnostic::error(&location.source, location.span, message);
+            finding.help = help;
+            Findings(vec![finding]).into()
+        }
+        BuildError::Unsupported { what } => NotYet::supported(what, "see the table in README.md for what works").into(),
+        other => other.into(),
+    }
+}
+
+fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest, Caller)> {
+    let settings = &context.settings;
+    let own_agent = settings.environment.text("SSH_AUTH_SOCK").map(PathBuf::from);
+    let mut caller = Caller::new(plan.secrets.clone(), caller::agents(&plan.ssh, own_agent)?);
+    let platform = Platform::host();
+    let mut options = LowerOptions::new(platform.clone());
+    let (dockerfile, project) = contexts(plan, &mut caller, &mut options)?;
+    options.target.clone_from(&plan.target);
+    options.build_args = plan.build_args.iter().map(|arg| (arg.name.clone(), arg.value.clone())).collect();
+    if let Some(epoch) = settings.source_date_epoch {
+        options.build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.to_string());
+    }
+    if !plan.platforms.is_empty() {
+        options.platforms.clone_from(&plan.platforms);
+        options.platforms_chosen = true;
+    }
+    options.labels.clone_from(&plan.labels);
+    options.no_cache = match &plan.no_cache {
+        NoCache::Nothing => Ignored::None,
+        NoCache::Everything => Ignored::All,
+        NoCache::Stages(stages) => Ignored::Stages(stages.clone()),
+    };
+    options.network = plan.network;
+    options.extra_hosts.clone_from(&plan.hosts);
+    options.ulimits.clone_from(&plan.ulimits);
+    options.shm_size = plan.shm_size;
+    options.cgroup_parent.clone_from(&plan.cgroup_parent);
+    options.entitlements = plan
+        .allow
+        .iter()
+        .map(|right| match right {
+            Entitlement::NetworkHost => Right::NetworkHost,
+            Entitlement::SecurityInsecure => Right::SecurityInsecure,
+        })
+        .collect();
+    let mut named = std::collections::BTreeMap::new();
+    for flags::BuildContext { name, source } in &plan.contexts {
+        named.insert(name.clone(), named_context(name, source, &mut caller)?);
+    }
+    let request = BuildRequest {
+        dockerfile,
+        options,
+        contexts: named,
+        pull: if plan.pull == Mode::On { PullPolicy::Always } else { PullPolicy::Missing },
+        tags: plan.tags.clone(),
+        exports: exports(plan)?,
+        parallel: settings.parallel,
+        extra_ca: extra_ca(settings, plan)?,
+        project,
+    };
+    Ok((request, caller))
+}
+
+/// Reads the certificate authorities that steps are given besides those of their image.
+fn extra_ca(settings: &Settings, plan: &BuildPlan) -> anyhow::Result<Option<Vec<u8>>> {
+    let path = match plan.ca.as_ref().or(settings.step_authorities.as_ref()) {
+        None | Some(Authorities::Builtin) => return Ok(None),
+        Some(Authorities::Host) => HOST_BUNDLES
+            .iter()
+            .map(PathBuf::from)
+            .find(|path| path.exists())
+            .ok_or_else(|| Mistake::new("`--ca host`: this machine has no bundle of certificate authorities"))?,
+        Some(Authorities::File(path)) => path.clone(),
+    };
+    let pem = std::fs::read(&path)
+        .with_context(|| format!("failed to read the certificate authorities in `{}`", path.display()))?;
+    if !pem.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        return Err(Mistake::new(format!("`{}` holds no certificates in PEM form", path.display())).into());
+    }
+    Ok(Some(pem))
+}
+
+/// How a certificate in PEM form begins.
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+/// Where machines keep the bundle of the authorities they trust.
+const HOST_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Finds the Dockerfile and the main context.
+fn contexts(
+    plan: &BuildPlan,
+    caller: &mut Caller,
+    options: &mut LowerOptions,
+) -> anyhow::Result<(Arc<rbuild_model::span::Source>, String)> {
+    match &plan.context {
+        ContextSource::Local(folder) => {
+            let (path, text) = match &plan.dockerfile {
+                Some(ContextSource::Stdin) => (None, caller::dockerfile_from_stdin()?),
+                Some(ContextSource::Local(path)) => {
+                    let (path, text) = caller::dockerfile(Some(path), folder)?;
+                    (Some(path), text)
+                }
+                Some(other) => return Err(elsewhere("a Dockerfile", other)),
+                None => {
+                    // The folder's own mistake is told before that of what should be in it.
+                    caller.offer("context", folder, None)?;
+                    let (path, text) = caller::dockerfile(None, folder)?;
+                    (Some(path), text)
+                }
+            };
+            caller.offer("context", folder, caller::ignore(path.as_deref(), folder)?)?;
+            let project = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+            Ok((text, project.to_string_lossy().into_owned()))
+        }
+        ContextSource::Stdin => {
+            options.context = Tree::Scratch;
+            Ok((caller::dockerfile_from_stdin()?, "-".to_owned()))
+        }
+        other => Err(elsewhere("a context", other)),
+    }
+}
+
+fn elsewhere(what: &str, source: &ContextSource) -> anyhow::Error {
+    let place = match source {
+        ContextSource::Git(_) => "in a git repository",
+        ContextSource::Http(_) => "behind a URL",
+        ContextSource::Layout(_) => "in an OCI layout",
+        ContextSource::Image(_) => "in an image",
+        ContextSource::Target(_) => "from another target",
+        ContextSource::Local(_) | ContextSource::Stdin => "there",
+    };
+    NotYet::supported(format!("{what} {place}"), "fetch it and name the folder").into()
+}
+
+fn named_context(name: &str, source: &ContextSource, caller: &mut Caller) -> anyhow::Result<NamedContext> {
+    match source {
+        ContextSource::Local(folder) => {
+            caller.offer(name, folder, caller::ignore(None, folder)?)?;
+            Ok(NamedContext::Local)
+        }
+        ContextSource::Image(image) if image == "scratch" => Ok(NamedContext::Scratch),
+        ContextSource::Image(image) => {
+            let reference: Reference =
+                image.parse().map_err(|error| Mistake::usage(format!("`--build-context {name}`: {error}")))?;
+            Ok(NamedContext::Image(reference.with_default_tag()))
+        }
+        other => Err(elsewhere("a named context", other)),
+    }
+}
+
+fn exports(plan: &BuildPlan) -> anyhow::Result<Vec<Export>> {
+    let names = |names: &[String]| -> anyhow::Result<Vec<Reference>> {
+        let parse = |name: &String| {
+            let reference: Result<Reference, _> = name.parse();
+            reference.map(Reference::with_default_tag).map_err(|error| Mistake::usage(error.to_string()).into())
+        };
+        names.iter().map(parse).collect()
+    };
+    let file = |dest: &Destination| match dest {
+        Destination::Stdout => FileDest::Stream,
+        Destination::Path(path) => FileDest::Path(path.clone()),
+    };
+    let mut exports = Vec::new();
+    for output in &plan.outputs {
+        let (kind, names) = match &output.kind {
+            OutputKind::Local { dest, platform_split: _ } => {
+                (ExportKind::Local { dest: dest.clone(), mirror: false }, Vec::new())
+            }
+            OutputKind::Tar { dest, platform_split: _ } => (ExportKind::Tar(file(dest)), Vec::new()),
+            OutputKind::Oci { dest, tar, names: written } => {
+                let dest = match (tar, dest) {
+                    (Mode::Off, Destination::Path(path)) => ArchiveDest::Folder(path.clone()),
+                    _ => ArchiveDest::File(file(dest)),
+                };
+                (ExportKind::Oci(dest), names(written)?)
+            }
+            OutputKind::Docker { dest: Some(dest), names: written } => {
+                (ExportKind::Docker(ArchiveDest::File(file(dest))), names(written)?)
+            }
+            OutputKind::Docker { dest: None, names: written } => (ExportKind::Image, names(written)?),
+            OutputKind::Image { names: written, push } => {
+                if *push == Mode::On {
+                    return Err(NotYet::supported("`push=true`", "build with `-t`, then push the image").into());
+                }
+                (ExportKind::Image, names(written)?)
+            }
+        };
+        let compression = match output.compression {
+            None | Some(flags::Compression::Gzip) => Compression::Gzip,
+            Some(flags::Compression::Zstd) => Compression::Zstd,
+            Some(flags::Compression::Uncompressed) => Compression::None,
+        };
+        exports.push(Export { kind, names, compression });
+    }
+    let keeps = |export: &Export| export.kind == ExportKind::Image;
+    if plan.load == Mode::On && !exports.iter().any(keeps) {
+        exports.push(Export { kind: ExportKind::Image, names: Vec::new(), compression: Compression::Gzip });
+    }
+    Ok(exports)
+}
+
+/// Reads what the host says about names.
+pub(super) fn host_files() -> HostFiles {
+    HostFiles {
+        resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
+        resolved_upstream: std::fs::read_to_string(rbuild_network::resolver::RESOLVED_UPSTREAM).ok(),
+        hosts: std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
+    }
+}

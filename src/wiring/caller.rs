@@ -1,0 +1,179 @@
+//! What the caller of a build holds: folders, secrets, agents, standard output.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rbuild_confined::Root;
+use rbuild_model::span::Source;
+use rbuild_worker::{Client, ClientError, LocalTree};
+
+use crate::commands::build::{ClientSecret, SecretValue};
+use crate::flags::Ssh;
+use crate::report::Mistake;
+
+/// The most that a Dockerfile may hold.
+const MAX_DOCKERFILE: u64 = 2 << 20;
+/// The most that an ignore file may hold.
+const MAX_IGNORE: u64 = 1 << 20;
+
+/// The caller of one build.
+pub(super) struct Caller {
+    /// Folders by the names that the build knows them by.
+    folders: BTreeMap<String, Folder>,
+    secrets: Vec<ClientSecret>,
+    agents: Vec<(String, PathBuf)>,
+}
+
+struct Folder {
+    path: PathBuf,
+    ignore: Option<Arc<Source>>,
+}
+
+impl Caller {
+    pub(super) fn new(secrets: Vec<ClientSecret>, agents: Vec<(String, PathBuf)>) -> Self {
+        Self { folders: BTreeMap::new(), secrets, agents }
+    }
+
+    /// Offers a folder under a name, with the ignore file that counts for it.
+    pub(super) fn offer(&mut self, name: &str, path: &Path, ignore: Option<Arc<Source>>) -> anyhow::Result<()> {
+        let shown = path.display();
+        let path = std::path::absolute(path).with_context(|| format!("failed to find `{shown}`"))?;
+        let is_folder = std::fs::metadata(&path).map(|meta| meta.is_dir());
+        match is_folder {
+            Ok(true) => {}
+            Ok(false) => return Err(Mistake::new(format!("the context `{shown}` is not a folder")).into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Mistake::new(format!("path `{shown}` not found"))
+                    .hint("name the folder that holds what the Dockerfile copies; `.` is this one")
+                    .into());
+            }
+            Err(error) => return Err(error).with_context(|| format!("failed to open the context `{shown}`")),
+        }
+        self.folders.insert(name.to_owned(), Folder { path, ignore });
+        Ok(())
+    }
+}
+
+impl Client for Caller {
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, ClientError> {
+        let Some(secret) = self.secrets.iter().rev().find(|secret| secret.id == id) else { return Ok(None) };
+        match &secret.value {
+            SecretValue::Bytes(bytes) => Ok(Some(bytes.clone())),
+            SecretValue::File(path) => std::fs::read(path).map(Some).map_err(|error| {
+                ClientError::new(format!("failed to read secret {id} from `{}`", path.display()), error)
+            }),
+        }
+    }
+
+    fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, ClientError> {
+        Ok(self.agents.iter().find(|(known, _)| known == id).map(|(_, socket)| socket.clone()))
+    }
+
+    fn local(&self, name: &str) -> Result<LocalTree, ClientError> {
+        let folder = self.folders.get(name).ok_or_else(|| {
+            ClientError::new(format!("there is no context {name}"), io::Error::from(io::ErrorKind::NotFound))
+        })?;
+        let root = Root::open(&folder.path)
+            .map_err(|error| ClientError::new(format!("failed to open the context {name}"), error))?;
+        Ok(LocalTree { root, path: folder.path.clone(), ignore: folder.ignore.clone() })
+    }
+
+    fn output(&self) -> Result<Box<dyn Write + Send>, ClientError> {
+        Ok(Box::new(io::stdout()))
+    }
+}
+
+/// Finds the Dockerfile of a folder: the one that was named, else `Dockerfile`, else `dockerfile`.
+pub(super) fn dockerfile(named: Option<&Path>, folder: &Path) -> anyhow::Result<(PathBuf, Arc<Source>)> {
+    if let Some(path) = named {
+        // As docker's client has it: relative to the working folder.
+        return match read(path, MAX_DOCKERFILE)? {
+            Some(text) => Ok((path.to_owned(), Source::new(path.display().to_string(), text))),
+            None => Err(missing(path)),
+        };
+    }
+    for name in ["Dockerfile", "dockerfile"] {
+        let path = folder.join(name);
+        if let Some(text) = read(&path, MAX_DOCKERFILE)? {
+            return Ok((path, Source::new(name, text)));
+        }
+    }
+    Err(missing(&folder.join("Dockerfile")))
+}
+
+fn missing(path: &Path) -> anyhow::Error {
+    Mistake::new(format!("failed to read dockerfile: open {}: no such file or directory", path.display()))
+        .hint("name it with `-f FILE`, or build the folder that holds it")
+        .into()
+}
+
+/// Finds the ignore file of the main context: the Dockerfile's own, even an empty one, else the folder's.
+pub(super) fn ignore(dockerfile: Option<&Path>, folder: &Path) -> anyhow::Result<Option<Arc<Source>>> {
+    if let Some(dockerfile) = dockerfile {
+        let mut own = dockerfile.as_os_str().to_owned();
+        own.push(".dockerignore");
+        let own = PathBuf::from(own);
+        if let Some(text) = read(&own, MAX_IGNORE)? {
+            return Ok(Some(Source::new(own.display().to_string(), text)));
+        }
+    }
+    let path = folder.join(".dockerignore");
+    Ok(read(&path, MAX_IGNORE)?.map(|text| Source::new(".dockerignore", text)))
+}
+
+/// Reads a whole text file, bounded; `None` if there is none. Pipes and devices are refused before they are opened.
+fn read(path: &Path, limit: u64) -> anyhow::Result<Option<String>> {
+    let shown = path.display();
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("failed to open `{shown}`")),
+    };
+    if !meta.is_file() {
+        return Err(Mistake::new(format!("`{shown}` is not a regular file")).into());
+    }
+    let file = std::fs::File::open(path).with_context(|| format!("failed to open `{shown}`"))?;
+    text(file, &shown.to_string(), limit).map(Some)
+}
+
+/// Reads a bounded text.
+fn text(from: impl io::Read, shown: &str, limit: u64) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    from.take(limit + 1).read_to_end(&mut bytes).with_context(|| format!("failed to read `{shown}`"))?;
+    if bytes.len() as u64 > limit {
+        return Err(Mistake::new(format!("`{shown}` has more than {limit} bytes")).into());
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        Mistake::new(format!("`{shown}` is not UTF-8 text")).hint("save it as UTF-8").into()
+    })
+}
+
+/// Reads a Dockerfile from standard input.
+pub(super) fn dockerfile_from_stdin() -> anyhow::Result<Arc<Source>> {
+    Ok(Source::new("Dockerfile", text(io::stdin().lock(), "standard input", MAX_DOCKERFILE)?))
+}
+
+/// Finds the socket of each agent that is offered.
+pub(super) fn agents(offered: &[Ssh], own: Option<PathBuf>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let mut agents = Vec::new();
+    for Ssh { id, paths } in offered {
+        let socket = match &paths[..] {
+            [] => own.clone().ok_or_else(|| {
+                Mistake::new(format!("`--ssh {id}`: the variable SSH_AUTH_SOCK is not set"))
+                    .hint("start an agent (`eval $(ssh-agent)`), or name its socket: `--ssh ID=SOCKET`")
+            })?,
+            [path] if std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) => path.clone(),
+            _ => {
+                return Err(Mistake::usage(format!("`--ssh {id}=KEY` is not supported yet"))
+                    .hint("add the key to an agent (`ssh-add KEY`) and use `--ssh default`")
+                    .into());
+            }
+        };
+        agents.push((id.clone(), socket));
+    }
+    Ok(agents)
+}

@@ -1,0 +1,118 @@
+//! The store with everything that lies in it, opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rbuild_cache::blobs::BlobFiles;
+use rbuild_cache::records::Records;
+use rbuild_cache::records::sweep::{RecordTrees, SnapshotTrees};
+use rbuild_engine::Engine;
+use rbuild_images::{ImageRows, Images, Options};
+use rbuild_model::rootfs::OverlayXattr;
+use rbuild_network::link::StorePrefix;
+use rbuild_network::site::SiteConfig;
+use rbuild_sandbox::LauncherConfig;
+use rbuild_snapshotter::{Folders, OverlaySnapshotter, Snapshotter};
+use rbuild_store::collect::Collected;
+use rbuild_store::{Lease, Schema, Store, StoreOptions};
+use rbuild_worker::Worker;
+use rbuild_worker::network::{HostFiles, StepNetworks};
+
+use super::registries;
+use crate::settings::Settings;
+
+/// The tables of all owners; an owner comes behind those whose tables it refers to.
+const SCHEMAS: &[&Schema] = &[&rbuild_cache::blobs::SCHEMA, &rbuild_cache::records::SCHEMA, &rbuild_images::SCHEMA];
+
+/// The owners of what can be swept; those that need objects of others come before those.
+pub(crate) const OWNERS: &[&dyn Collected] = &[&ImageRows, &RecordTrees, &SnapshotTrees, &BlobFiles];
+
+/// How many bytes are kept in reserve for a full disk.
+const RESERVE: u64 = 16 << 20;
+
+/// An open store.
+pub(crate) struct Home {
+    /// The store itself.
+    pub(crate) store: Store,
+    /// Its images.
+    pub(crate) images: Arc<Images>,
+    /// Its snapshots.
+    snapshotter: Arc<dyn Snapshotter>,
+    /// The folder that run folders of stores lie below.
+    runtime: PathBuf,
+}
+
+impl Home {
+    /// Opens the store for a verb (`rbuild pull`).
+    pub(crate) fn open(settings: &Settings, purpose: &str) -> anyhow::Result<Self> {
+        let store = Store::open(StoreOptions {
+            root: settings.root.clone(),
+            runtime: settings.runtime.clone(),
+            purpose: purpose.to_owned(),
+            schemas: SCHEMAS,
+            reserve: RESERVE,
+        })?;
+        let snapshotter = snapshotter(&store)?;
+        let options = Options { registries: registries::of(settings)?, ..Options::default() };
+        let images = Arc::new(Images::new(&store, Arc::clone(&snapshotter), options));
+        Ok(Self { store, images, snapshotter, runtime: settings.runtime.clone() })
+    }
+
+    /// Puts together what builds.
+    pub(super) fn worker(&self) -> anyhow::Result<Worker> {
+        Ok(Worker::new(rbuild_worker::Parts {
+            store: self.store.clone(),
+            records: Arc::new(Records::new(&self.store, self.snapshotter.format())),
+            snapshotter: Arc::clone(&self.snapshotter),
+            images: Arc::clone(&self.images),
+            launcher: LauncherConfig::default(),
+            networks: StepNetworks::new(self.site()?, super::build::host_files()),
+            cgroup_prefix: self.cgroup_prefix(),
+            work: self.store.work_folder()?.to_path_buf(),
+        }))
+    }
+
+    /// Puts together what runs containers.
+    pub(super) fn engine(&self) -> anyhow::Result<Engine> {
+        let HostFiles { resolv_conf, resolved_upstream, hosts } = super::build::host_files();
+        Ok(Engine::new(rbuild_engine::Parts {
+            store: self.store.clone(),
+            images: Arc::clone(&self.images),
+            snapshotter: Arc::clone(&self.snapshotter),
+            launcher: LauncherConfig::default(),
+            site: self.site()?,
+            cgroup_prefix: self.cgroup_prefix(),
+            resolv_conf,
+            resolved_upstream,
+            hosts,
+        }))
+    }
+
+    fn site(&self) -> anyhow::Result<SiteConfig> {
+        Ok(SiteConfig {
+            store: StorePrefix::new(&self.store.id().short())?,
+            runtime: self.store.layout().run().to_owned(),
+            host_lock: self.runtime.join("host.lock"),
+            nft: None,
+        })
+    }
+
+    fn cgroup_prefix(&self) -> String {
+        format!("rbuild-{}", self.store.id().short())
+    }
+
+    /// Begins a lease.
+    pub(crate) fn lease(&self, purpose: &str) -> anyhow::Result<Lease> {
+        self.store.lease(purpose).context("failed to begin a lease")
+    }
+}
+
+fn snapshotter(store: &Store) -> anyhow::Result<Arc<dyn Snapshotter>> {
+    let layout = store.layout();
+    let folders =
+        Folders { snapshots: layout.root().join("snapshots"), tmp: store.work_folder()?.to_path_buf(), trash: layout.trash() };
+    let xattr =
+        if rustix::process::geteuid().is_root() { OverlayXattr::Trusted } else { OverlayXattr::User };
+    Ok(Arc::new(OverlaySnapshotter::open(&folders, xattr).context("failed to open the snapshots")?))
+}
