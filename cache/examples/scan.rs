@@ -35,15 +35,18 @@ fn main() -> Result<(), Box<dyn Error>> {
                 return Ok(());
             }
             let mut times = Vec::new();
+            let mut worked = Duration::ZERO;
             let mut effort = None;
             for _ in 0..rounds {
                 if mode == Mode::Cold && index.exists() {
                     std::fs::remove_file(&index)?;
                 }
                 let start = Instant::now();
+                let before = processor_time();
                 if mode == Mode::Bare {
                     walk(tree)?;
                     times.push(start.elapsed());
+                    worked += processor_time() - before;
                     continue;
                 }
                 let mut source = TreeSource::client(Root::open(tree)?).with_index(&index);
@@ -56,10 +59,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
                 scan.hash_selection(path)?;
                 times.push(start.elapsed());
+                worked += processor_time() - before;
                 scan.save_index()?;
                 effort = Some(scan.effort());
             }
-            writeln!(out, "{what:32} {} {effort:?}", summary(&mut times))?;
+            let worked = worked.as_secs_f64() * 1e3 / rounds as f64;
+            writeln!(out, "{what:28} {}, processors {worked:6.2} ms, {effort:?}", summary(&mut times))?;
             Ok(())
         };
     measure("cold", &context, &one, Mode::Cold)?;
@@ -81,6 +86,12 @@ enum Mode {
     WarmOneThread,
     /// Names and stats alone: what no index can save.
     Bare,
+}
+
+/// The time that processors have worked for this process, which other work on the machine changes less.
+fn processor_time() -> Duration {
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(clock.tv_sec.unsigned_abs(), u32::try_from(clock.tv_nsec).unwrap_or(0))
 }
 
 fn walk(tree: &Path) -> Result<(), rbuild_confined::Error> {

@@ -25,6 +25,8 @@ use super::node::{FileDigest, FileFacts, Stamp, Trust};
 const ATTEMPTS: usize = 3;
 /// How much is read at a time.
 const CHUNK: usize = 1 << 20;
+/// The size from which one file is work for all threads.
+const PARALLEL_FROM: u64 = 16 << 20;
 /// The longest value of an extended attribute.
 const XATTR_MAX: usize = 64 << 10;
 
@@ -33,6 +35,16 @@ const XATTR_MAX: usize = 64 << 10;
 pub(crate) enum Capabilities {
     Read,
     Ignore,
+}
+
+/// How files are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// The mark of the file system; `None` where no stamp proves anything.
+    pub(crate) mark: Option<Time>,
+    pub(crate) capabilities: Capabilities,
+    /// How many threads a large file may have.
+    pub(crate) threads: usize,
 }
 
 /// A regular file as it was when it was hashed.
@@ -46,8 +58,7 @@ pub(crate) fn hash(
     dir: BorrowedFd<'_>,
     name: &[u8],
     path: &dyn Fn() -> Vec<u8>,
-    mark: Option<Time>,
-    capabilities: Capabilities,
+    reading: Reading,
     buffer: &mut Vec<u8>,
 ) -> Result<Option<Hashed>> {
     for _ in 0..ATTEMPTS {
@@ -64,8 +75,8 @@ pub(crate) fn hash(
             if before.kind != Kind::File {
                 return Ok(None);
             }
-            let digest = read(&fd, before.size, buffer).map_err(failed("read"))?;
-            let capability = match capabilities {
+            let digest = read(&fd, before.size, reading.threads, buffer).map_err(failed("read"))?;
+            let capability = match reading.capabilities {
                 Capabilities::Read => capability(&fd).map_err(failed("read capabilities of"))?,
                 Capabilities::Ignore => None,
             };
@@ -77,7 +88,7 @@ pub(crate) fn hash(
             Ok(None) => return Err(Error::changed(&path())),
             Ok(Some((before, Some(digest), capability, after))) if before == after => {
                 let stamp = Stamp::of(&before);
-                let settled = mark.is_some_and(|mark| stamp.ctime < mark);
+                let settled = reading.mark.is_some_and(|mark| stamp.ctime < mark);
                 let trust = if settled { Trust::Settled } else { Trust::Young };
                 let linked = before.nlink > 1;
                 let facts = FileFacts { digest, stamp, trust, capability, linked };
@@ -101,7 +112,15 @@ fn open(dir: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<OwnedFd, Errno>
 }
 
 /// Hashes `size` bytes; `None` if there are fewer. That there are not more is told by the file's size afterwards.
-fn read(fd: &OwnedFd, size: u64, buffer: &mut Vec<u8>) -> std::result::Result<Option<FileDigest>, Errno> {
+fn read(
+    fd: &OwnedFd,
+    size: u64,
+    threads: usize,
+    buffer: &mut Vec<u8>,
+) -> std::result::Result<Option<FileDigest>, Errno> {
+    if threads > 1 && size >= PARALLEL_FROM {
+        return super::large::hash(fd, size, threads);
+    }
     let small = usize::try_from(size).ok().filter(|&size| size <= CHUNK);
     let wanted = small.unwrap_or(CHUNK);
     if buffer.len() < wanted {
@@ -157,6 +176,7 @@ struct Clock {
 
 impl Clocks {
     /// Whether the file system of `dir`, which is device `dev`, can be believed: it is in this kernel's hands alone.
+    #[allow(clippy::unnecessary_cast, reason = "the field's width differs between architectures")]
     pub(crate) fn is_local(&self, dir: BorrowedFd<'_>, dev: u64) -> bool {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         let clock = devices.entry(dev).or_default();

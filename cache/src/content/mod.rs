@@ -11,8 +11,8 @@
 //! | [`resolve`] | links, `..` and wildcards inside a scan |
 //! | [`select`](mod@select) | what a selection means and what of it is hashed |
 //! | [`node`], [`view`] | the Merkle tree: what of an entry is hashed |
-//! | [`file`](mod@file) | hashing one file, and when a stat says enough |
-//! | [`index`] | the stat index on disk |
+//! | [`file`](mod@file), [`large`] | hashing one file, and when a stat says enough |
+//! | [`index`], [`save`] | the stat index on disk |
 //! | [`check`] | whether what a copier copied is what was hashed |
 //! | [`glob`], [`pattern`], [`filter`] | patterns, lists of them, and ignore files |
 //! | [`pool`] | the threads |
@@ -31,10 +31,12 @@ mod file;
 mod filter;
 mod glob;
 mod index;
+mod large;
 mod node;
 mod pattern;
 mod pool;
 mod resolve;
+mod save;
 mod scan;
 mod select;
 mod source;
@@ -45,7 +47,8 @@ pub use error::{Error, Result};
 pub use filter::{Decision, Filter};
 pub use index::IndexError;
 pub use node::{Content, FileDigest, FileFacts, TREE_VERSION, TreeEntry, TreeNode};
-pub use scan::{ContextScan, IndexSaved, ScanEffort};
+pub use save::IndexSaved;
+pub use scan::{ContextScan, ScanEffort};
 pub use select::{Matched, SelectionHash};
 pub use source::TreeSource;
 

@@ -19,9 +19,9 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::error::{Error, Result};
-use super::file::{self, Capabilities, Clocks};
+use super::file::{self, Capabilities, Clocks, Reading};
 use super::filter::{Decision, Filter};
-use super::index::{IndexError, IndexWriter, Known, StatIndex};
+use super::index::{Known, StatIndex};
 use super::node::{FileFacts, Stamp, TreeNode, Trust};
 use super::pattern::Narrowing;
 use super::pool::{self, Queue};
@@ -41,11 +41,11 @@ pub struct ContextScan {
     pub(crate) source: TreeSource,
     pub(crate) top: Dir,
     index: OnceLock<StatIndex>,
-    clocks: Clocks,
+    pub(super) clocks: Clocks,
     threads: usize,
     inspected: AtomicU64,
     hashed: AtomicU64,
-    settled: AtomicU64,
+    pub(super) settled: AtomicU64,
 }
 
 /// What a scan has done so far.
@@ -57,20 +57,11 @@ pub struct ScanEffort {
     pub hashed: u64,
 }
 
-/// What became of a stat index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IndexSaved {
-    /// It says something new.
-    Written,
-    /// There was nothing new to say, or no index is kept.
-    Unchanged,
-}
-
 /// A directory of the tree, free of links and dots.
 pub(crate) struct Dir {
     pub(crate) path: Box<[u8]>,
     pub(crate) presence: Presence,
-    listing: OnceLock<Option<Listing>>,
+    pub(super) listing: OnceLock<Option<Listing>>,
     /// The node of all that is below, for trees that are and are not from a client.
     pub(crate) nodes: [OnceLock<Arc<TreeNode>>; 2],
 }
@@ -140,6 +131,16 @@ impl Dir {
     /// Returns what the directory holds, if it was listed and was still there.
     pub(crate) fn known_listing(&self) -> Option<&Listing> {
         self.listing.get()?.as_ref()
+    }
+}
+
+impl HashedFile {
+    /// Takes the index's word for a file that looks the same.
+    fn remembered(known: &Known<'_>, metadata: &Metadata) -> Self {
+        let Known { name: _, stamp, digest } = *known;
+        let linked = metadata.nlink > 1;
+        let facts = FileFacts { digest, stamp, trust: Trust::Settled, capability: None, linked };
+        Self { metadata: *metadata, facts: Arc::new(facts) }
     }
 }
 
@@ -237,7 +238,7 @@ impl ContextScan {
     }
 
     /// Returns the index, if there is one that can be believed.
-    fn index(&self) -> Option<&StatIndex> {
+    pub(super) fn index(&self) -> Option<&StatIndex> {
         let Origin::Client { index: Some(path), .. } = &self.source.origin else { return None };
         let index = self.index.get_or_init(|| StatIndex::load(path));
         (file::now() >= index.mark()).then_some(index)
@@ -441,15 +442,7 @@ impl ContextScan {
                     }
                     match known.first() {
                         Some(known) if known.name == &*entry.name && known.stamp == Stamp::of(metadata) => {
-                            let facts = FileFacts {
-                                digest: known.digest,
-                                stamp: known.stamp,
-                                trust: Trust::Settled,
-                                capability: None,
-                                linked: metadata.nlink > 1,
-                            };
-                            let known = HashedFile { metadata: *metadata, facts: Arc::new(facts) };
-                            hashed.get_or_init(|| Some(known));
+                            hashed.get_or_init(|| Some(HashedFile::remembered(known, metadata)));
                         }
                         _ => unknown.push((entry, metadata.size)),
                     }
@@ -486,14 +479,7 @@ impl ContextScan {
             if let Ok(at) = known.binary_search_by(|known| known.name.cmp(&entry.name))
                 && known[at].stamp == Stamp::of(metadata)
             {
-                let facts = FileFacts {
-                    digest: known[at].digest,
-                    stamp: known[at].stamp,
-                    trust: Trust::Settled,
-                    capability: None,
-                    linked: metadata.nlink > 1,
-                };
-                hashed.get_or_init(|| Some(HashedFile { metadata: *metadata, facts: Arc::new(facts) }));
+                hashed.get_or_init(|| Some(HashedFile::remembered(&known[at], metadata)));
                 return Ok(());
             }
         }
@@ -511,9 +497,9 @@ impl ContextScan {
             Some(listing) if self.is_client() => self.clocks.mark(fd, listing.metadata.dev),
             _ => None,
         };
+        let reading = Reading { mark, capabilities, threads: self.threads };
         let path = || dir.join(&entry.name);
-        let result = BUFFER
-            .with_borrow_mut(|buffer| file::hash(fd, &entry.name, &path, mark, capabilities, buffer))?;
+        let result = BUFFER.with_borrow_mut(|buffer| file::hash(fd, &entry.name, &path, reading, buffer))?;
         self.hashed.fetch_add(1, Ordering::Relaxed);
         let file = result.map(|file::Hashed { metadata, facts }| {
             if facts.trust == Trust::Settled {
@@ -523,69 +509,6 @@ impl ContextScan {
         });
         hashed.get_or_init(|| file);
         Ok(())
-    }
-
-    /// Writes the stat index, if it has anything new to say; this can be done beside other work, once the selections
-    /// of a build have been hashed.
-    pub fn save_index(&self) -> std::result::Result<IndexSaved, IndexError> {
-        let Origin::Client { index: Some(path), .. } = &self.source.origin else {
-            return Ok(IndexSaved::Unchanged);
-        };
-        let Some(mark) = self.clocks.latest().filter(|_| self.settled.load(Ordering::Relaxed) > 0) else {
-            return Ok(IndexSaved::Unchanged);
-        };
-        let empty = StatIndex::default();
-        let old = self.index().unwrap_or(&empty);
-        let mut writer = IndexWriter::default();
-        let mut visited = vec![&self.top];
-        while let Some(dir) = visited.pop() {
-            let Some(listing) = dir.known_listing() else {
-                continue;
-            };
-            let before = old.directory(&dir.path);
-            let mut entries = Vec::new();
-            for entry in &listing.entries {
-                let remembered = || before.binary_search_by(|known| known.name.cmp(&entry.name)).ok();
-                match entry.known() {
-                    Some(Found::Directory(child)) => visited.push(child),
-                    Some(Found::File { hashed, .. }) => match hashed.get() {
-                        Some(Some(HashedFile { facts, .. })) if facts.trust == Trust::Settled => entries
-                            .push(Known { name: &entry.name, stamp: facts.stamp, digest: facts.digest }),
-                        Some(_) => {}
-                        None => entries.extend(remembered().map(|at| before[at])),
-                    },
-                    Some(_) => {}
-                    None => entries.extend(remembered().map(|at| before[at])),
-                }
-            }
-            writer.add(&dir.path, entries);
-        }
-        for path in old.directories() {
-            if !writer.has(path) && self.may_still_hold(path) {
-                writer.add(path, old.directory(path));
-            }
-        }
-        writer.write(path, mark.max(old.mark()))?;
-        Ok(IndexSaved::Written)
-    }
-
-    /// Whether a directory that was not listed this time may be there still, as far as was looked.
-    fn may_still_hold(&self, path: &[u8]) -> bool {
-        let mut dir = &self.top;
-        if path.is_empty() {
-            return dir.listing.get().is_none();
-        }
-        for name in path.split(|&byte| byte == b'/') {
-            match dir.listing.get() {
-                None => return true,
-                Some(None) => return false,
-                Some(Some(listing)) => match listing.entry(name).and_then(Entry::known) {
-                    Some(Found::Directory(child)) => dir = child,
-                    _ => return false,
-                },
-            }
-        }
-        dir.listing.get().is_none()
     }
 }
 

@@ -203,17 +203,17 @@ impl ContextScan {
         for (hit, narrowing) in plan.hits.iter().zip(&plan.narrowings) {
             let view = View { ownership: plan.ownership, narrowing: narrowing.as_ref() };
             let dir = hit.place.dir();
+            let name = hit.name.as_slice().into();
             let entry = match hit.place.entry {
-                Some(entry) => view.entry(entry),
-                None => view.directory(dir, dir.presence, &mut scratch),
+                Some(entry) => view.entry(entry, name),
+                None => view.directory(dir, name, dir.presence, &mut scratch),
             };
-            let Some(mut entry) = entry else {
+            let Some(entry) = entry else {
                 if plan.names == Names::Ignore && !path.optional {
                     return Err(Error::NotFound { path: absolute(path.path.as_bytes()), ignored: true });
                 }
                 continue;
             };
-            entry.name = hit.name.clone().into();
             let root =
                 hit.place.entry.is_none() && dir.path.is_empty() && plan.ownership == Ownership::Client;
             let permissions = match root || plan.names == Names::Base {

@@ -34,6 +34,7 @@ impl View<'_> {
     pub(crate) fn directory(
         &self,
         dir: &Dir,
+        name: Arc<[u8]>,
         presence: Presence,
         scratch: &mut Vec<u8>,
     ) -> Option<TreeEntry> {
@@ -49,7 +50,7 @@ impl View<'_> {
         if presence == Presence::IfFilled && node.entries.is_empty() {
             return None;
         }
-        Some(self.describe(&[], &listing.metadata, Content::Directory(node)))
+        Some(self.describe(name, &listing.metadata, Content::Directory(node)))
     }
 
     fn node(&self, dir: &Dir, entries: &[Entry], scratch: &mut Vec<u8>) -> TreeNode {
@@ -64,16 +65,16 @@ impl View<'_> {
                 Some(narrowing) => narrowing.decision(&dir.join(&entry.name), child.is_some()),
                 None => Decision::Include,
             };
+            let name = || Arc::clone(&entry.name);
             let described = match (decision, child) {
                 (Decision::Exclude, _) | (Decision::ExcludeButDescend, None) => None,
-                (Decision::Include, Some(child)) => self.directory(child, child.presence, scratch),
+                (Decision::Include, Some(child)) => self.directory(child, name(), child.presence, scratch),
                 (Decision::ExcludeButDescend, Some(child)) => {
-                    self.directory(child, Presence::IfFilled, scratch)
+                    self.directory(child, name(), Presence::IfFilled, scratch)
                 }
-                (Decision::Include, None) => self.entry(entry),
+                (Decision::Include, None) => self.entry(entry, name()),
             };
-            let Some(mut described) = described else { continue };
-            described.name = Arc::clone(&entry.name);
+            let Some(described) = described else { continue };
             linked |= match &described.content {
                 Content::File(facts) => facts.linked,
                 Content::Directory(node) => node.linked,
@@ -85,7 +86,7 @@ impl View<'_> {
     }
 
     /// Describes an entry that is no directory; `None` if it is gone.
-    pub(crate) fn entry(&self, entry: &Entry) -> Option<TreeEntry> {
+    pub(crate) fn entry(&self, entry: &Entry, name: Arc<[u8]>) -> Option<TreeEntry> {
         let client = self.ownership == Ownership::Client;
         let (metadata, content) = match entry.known()? {
             Found::Gone | Found::Directory(_) => return None,
@@ -103,15 +104,15 @@ impl View<'_> {
             }
             Found::Special(metadata) => (metadata, Content::Special(metadata.kind, metadata.rdev)),
         };
-        Some(self.describe(&entry.name, metadata, content))
+        Some(self.describe(name, metadata, content))
     }
 
-    fn describe(&self, name: &[u8], metadata: &Metadata, content: Content) -> TreeEntry {
+    fn describe(&self, name: Arc<[u8]>, metadata: &Metadata, content: Content) -> TreeEntry {
         let owner = match self.ownership {
             Ownership::Client => Owner::ROOT,
             Ownership::Snapshot => metadata.owner,
         };
-        TreeEntry { name: name.into(), mode: metadata.mode, owner, content }
+        TreeEntry { name, mode: metadata.mode, owner, content }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use proptest::prelude::*;
 
-use super::super::file::{self, Capabilities, Clocks};
+use super::super::file::{self, Capabilities, Clocks, Reading};
 use super::super::index::{IndexWriter, Known, StatIndex};
 use super::super::node::{FileDigest, Stamp, Trust};
 use super::super::{IndexSaved, ScanEffort};
@@ -67,7 +67,13 @@ fn a_young_file_is_not_believed() {
     let ctime = Time { seconds: found.ctime(), nanos: found.ctime_nsec().try_into().unwrap() };
     let trust = |mark: Option<Time>| {
         let dir = std::os::fd::AsFd::as_fd(&dir);
-        let hashed = file::hash(dir, b"f", &|| b"f".to_vec(), mark, Capabilities::Ignore, &mut Vec::new());
+        let hashed = file::hash(
+            dir,
+            b"f",
+            &|| b"f".to_vec(),
+            Reading { mark, capabilities: Capabilities::Ignore, threads: 1 },
+            &mut Vec::new(),
+        );
         hashed.unwrap().unwrap().facts.trust
     };
     assert_eq!(trust(None), Trust::Young);

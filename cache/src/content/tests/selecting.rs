@@ -249,5 +249,5 @@ fn a_tree_deeper_than_a_path_is_refused() {
     );
     // The helper's own clean-up cannot go that deep by path.
     let root = Root::open(tree.folder.path()).unwrap();
-    rbuild_confined::remove_contents(&root.resolve("tree").unwrap()).unwrap();
+    rbuild_confined::remove_contents(root.resolve("tree").unwrap()).unwrap();
 }
