@@ -23,6 +23,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::flags;
+use crate::report::Mistake;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
@@ -131,8 +132,13 @@ pub(crate) enum Command {
     Man(prune::Man),
 }
 
-/// Returns the command line as help, completions and manual pages show it.
-pub(crate) fn command() -> clap::Command {
+/// Returns the command line as completions and manual pages show it.
+pub(crate) fn offered() -> clap::Command {
+    Cli::command()
+}
+
+/// Returns the command line as help shows it.
+fn command() -> clap::Command {
     unsupported::add(Cli::command()).mut_subcommands(|verb| verb.args_override_self(true))
 }
 
@@ -175,6 +181,10 @@ fn told(error: clap::Error, arguments: &[OsString]) -> anyhow::Error {
     );
     if help && let Err(plain) = command().try_get_matches_from(arguments) {
         return plain.into();
+    }
+    let hostname = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--hostname"));
+    if hostname && error.kind() == ErrorKind::InvalidValue {
+        return Mistake::usage("`-h` needs a value").hint("it is `--hostname` here, as in Docker; help is `--help`").into();
     }
     plainly(error).into()
 }

@@ -19,7 +19,7 @@ pub(crate) struct List {
     /// Only images of this name
     #[arg(value_name = "NAME[:TAG]")]
     pub(crate) name: Option<String>,
-    /// Also images without a name
+    /// Also intermediate images, of which rbuild has none
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Show digests of manifests

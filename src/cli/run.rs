@@ -164,7 +164,7 @@ pub(crate) struct Arguments {
     /// Give all capabilities and devices
     #[arg(long, help_heading = "Rights")]
     pub(crate) privileged: bool,
-    /// Way of confinement: `no-new-privileges`, `seccomp=FILE|unconfined`, `apparmor=...` (can be repeated)
+    /// Way of confinement: `no-new-privileges`, `seccomp=FILE|unconfined`, `systempaths=unconfined` (can be repeated)
     #[arg(long, value_name = "OPTION", value_parser = security, help_heading = "Rights")]
     pub(crate) security_opt: Vec<SecurityOption>,
     /// Kernel parameter of the container's namespaces (can be repeated)

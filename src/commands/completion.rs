@@ -8,7 +8,7 @@ use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Completion, terminal: Terminal) -> Outcome {
     let mut text = Vec::new();
-    clap_complete::generate(arguments.shell, &mut cli::command(), "rbuild", &mut text);
+    clap_complete::generate(arguments.shell, &mut cli::offered(), "rbuild", &mut text);
     terminal.write(&text)?;
     Ok(Status::Done)
 }

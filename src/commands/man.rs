@@ -11,7 +11,7 @@ pub(super) fn run(arguments: &Man) -> Outcome {
     let folder = &arguments.folder;
     let failed = || format!("failed to write manual pages to `{}`", folder.display());
     std::fs::create_dir_all(folder).with_context(failed)?;
-    let mut command = cli::command().disable_help_flag(true);
+    let mut command = cli::offered().disable_help_flag(true);
     command.build();
     let verbs: Vec<_> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned().collect();
     page(&command, "rbuild", folder).with_context(failed)?;
