@@ -17,6 +17,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::ops::{Deref, Range};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -65,10 +66,46 @@ impl TreeNode {
     }
 }
 
+/// The bytes of a name, in one piece of memory with the other names of its directory.
+#[derive(Clone)]
+pub(crate) struct Name {
+    all: Arc<[u8]>,
+    start: u32,
+    end: u32,
+}
+
+impl Name {
+    /// Cuts a name out of the names of a directory.
+    pub(crate) fn within(all: &Arc<[u8]>, range: Range<u32>) -> Self {
+        Self { all: Arc::clone(all), start: range.start, end: range.end }
+    }
+}
+
+impl From<&[u8]> for Name {
+    fn from(name: &[u8]) -> Self {
+        let end = u32::try_from(name.len()).expect("a name is far shorter");
+        Self { all: name.into(), start: 0, end }
+    }
+}
+
+impl Deref for Name {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.all[self.start as usize..self.end as usize]
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        OsStr::from_bytes(self).fmt(f)
+    }
+}
+
 /// One name of a directory.
 #[derive(Clone, Debug)]
 pub struct TreeEntry {
-    pub(crate) name: Arc<[u8]>,
+    pub(crate) name: Name,
     pub(crate) mode: u32,
     pub(crate) owner: Owner,
     pub(crate) content: Content,

@@ -10,11 +10,10 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use rbuild_confined::{Kind, Metadata, Root, read_dir};
+use rbuild_confined::{Kind, Metadata, Owner, Root};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
@@ -22,10 +21,10 @@ use super::error::{Error, Result};
 use super::file::{self, Capabilities, Clocks, Reading};
 use super::filter::{Decision, Filter};
 use super::index::{Known, StatIndex};
-use super::node::{FileFacts, Stamp, TreeNode, Trust};
+use super::node::{FileFacts, Name, Stamp, TreeNode, Trust};
 use super::pattern::Narrowing;
 use super::pool::{self, Queue};
-use super::source::{Origin, TreeSource, open_dir};
+use super::source::{Origin, TreeSource, open_dir, read_names};
 
 /// How many entries of one directory are one job.
 const ENTRIES_PER_JOB: usize = 512;
@@ -80,7 +79,7 @@ pub(crate) struct Listing {
 }
 
 pub(crate) struct Entry {
-    pub(crate) name: Arc<[u8]>,
+    pub(crate) name: Name,
     found: OnceLock<Found>,
 }
 
@@ -100,9 +99,10 @@ pub(crate) enum Found {
     Special(Metadata),
 }
 
-/// A file with its content; the metadata is of the same moment.
+/// A file with its content; mode and owner are of the same moment, for it may have been replaced since it was found.
 pub(crate) struct HashedFile {
-    pub(crate) metadata: Metadata,
+    pub(crate) mode: u32,
+    pub(crate) owner: Owner,
     pub(crate) facts: Arc<FileFacts>,
 }
 
@@ -140,7 +140,7 @@ impl HashedFile {
         let Known { name: _, stamp, digest } = *known;
         let linked = metadata.nlink > 1;
         let facts = FileFacts { digest, stamp, trust: Trust::Settled, capability: None, linked };
-        Self { metadata: *metadata, facts: Arc::new(facts) }
+        Self { mode: metadata.mode, owner: metadata.owner, facts: Arc::new(facts) }
     }
 }
 
@@ -266,17 +266,16 @@ impl ContextScan {
 
     fn read_listing(&self, dir: &Dir, fd: BorrowedFd<'_>) -> Result<Listing> {
         let stat = rustix::fs::fstat(fd).map_err(|errno| Error::io("inspect", &dir.path, errno))?;
-        let names = read_dir(fd).map_err(|errno| Error::io("read directory", &dir.path, errno))?;
+        let names = read_names(fd).map_err(|errno| Error::io("read directory", &dir.path, errno))?;
         let mut path = Vec::new();
         dir.start_path(&mut path);
         let start = path.len();
         let mut entries = Vec::with_capacity(names.len());
-        for entry in names {
-            let name: Arc<[u8]> = entry.name.into_vec().into();
+        for (name, kind) in names {
             path.truncate(start);
             path.extend_from_slice(&name);
             let found = OnceLock::new();
-            let kind = match entry.kind {
+            let kind = match kind {
                 Some(kind) => kind,
                 None => match self.inspect(fd, &name, &path)? {
                     Some(metadata) => metadata.kind,
@@ -505,7 +504,7 @@ impl ContextScan {
             if facts.trust == Trust::Settled {
                 self.settled.fetch_add(1, Ordering::Relaxed);
             }
-            HashedFile { metadata, facts: Arc::new(facts) }
+            HashedFile { mode: metadata.mode, owner: metadata.owner, facts: Arc::new(facts) }
         });
         hashed.get_or_init(|| file);
         Ok(())

@@ -1,16 +1,19 @@
 //! Where a tree comes from.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rbuild_confined::Root;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rbuild_confined::{Kind, Root};
+use rustix::fs::{Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 
 use super::error::{Error, Result};
 use super::filter::Filter;
+use super::node::Name;
 
 /// The longest path of a directory inside a tree, as in the kernel.
 const PATH_MAX: usize = 4095;
@@ -101,4 +104,27 @@ fn open_real(root: &Root, path: &[u8]) -> std::result::Result<OwnedFd, Errno> {
         dir = rustix::fs::openat(&dir, name, flags, Mode::empty())?;
     }
     Ok(dir)
+}
+
+/// Reads all names of a directory that was just opened, sorted by bytes, with their kinds where the file system tells.
+pub(crate) fn read_names(dir: BorrowedFd<'_>) -> std::result::Result<Vec<(Name, Option<Kind>)>, Errno> {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 32 * 1024];
+    let mut all = Vec::new();
+    let mut found: Vec<(Range<u32>, Option<Kind>)> = Vec::new();
+    let mut raw = RawDir::new(dir, &mut buffer);
+    while let Some(entry) = raw.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            let start = u32::try_from(all.len()).map_err(|_| Errno::OVERFLOW)?;
+            all.extend_from_slice(name);
+            let end = u32::try_from(all.len()).map_err(|_| Errno::OVERFLOW)?;
+            found.push((start..end, Kind::from_file_type(entry.file_type())));
+        }
+    }
+    let all: Arc<[u8]> = all.into();
+    let mut names: Vec<_> =
+        found.into_iter().map(|(range, kind)| (Name::within(&all, range), kind)).collect();
+    names.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+    Ok(names)
 }

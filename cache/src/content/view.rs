@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rbuild_confined::{Kind, Metadata, Owner};
 
 use super::filter::Decision;
-use super::node::{Content, FileDigest, FileFacts, Stamp, TreeEntry, TreeNode, Trust, encode_bytes};
+use super::node::{Content, FileDigest, FileFacts, Name, Stamp, TreeEntry, TreeNode, Trust, encode_bytes};
 use super::pattern::Narrowing;
 use super::scan::{Dir, Entry, Found, HashedFile, Presence};
 
@@ -34,7 +34,7 @@ impl View<'_> {
     pub(crate) fn directory(
         &self,
         dir: &Dir,
-        name: Arc<[u8]>,
+        name: Name,
         presence: Presence,
         scratch: &mut Vec<u8>,
     ) -> Option<TreeEntry> {
@@ -50,7 +50,8 @@ impl View<'_> {
         if presence == Presence::IfFilled && node.entries.is_empty() {
             return None;
         }
-        Some(self.describe(name, &listing.metadata, Content::Directory(node)))
+        let Metadata { mode, owner, .. } = listing.metadata;
+        Some(self.describe(name, mode, owner, Content::Directory(node)))
     }
 
     fn node(&self, dir: &Dir, entries: &[Entry], scratch: &mut Vec<u8>) -> TreeNode {
@@ -65,7 +66,7 @@ impl View<'_> {
                 Some(narrowing) => narrowing.decision(&dir.join(&entry.name), child.is_some()),
                 None => Decision::Include,
             };
-            let name = || Arc::clone(&entry.name);
+            let name = || entry.name.clone();
             let described = match (decision, child) {
                 (Decision::Exclude, _) | (Decision::ExcludeButDescend, None) => None,
                 (Decision::Include, Some(child)) => self.directory(child, name(), child.presence, scratch),
@@ -86,33 +87,37 @@ impl View<'_> {
     }
 
     /// Describes an entry that is no directory; `None` if it is gone.
-    pub(crate) fn entry(&self, entry: &Entry, name: Arc<[u8]>) -> Option<TreeEntry> {
+    pub(crate) fn entry(&self, entry: &Entry, name: Name) -> Option<TreeEntry> {
         let client = self.ownership == Ownership::Client;
-        let (metadata, content) = match entry.known()? {
+        let (mode, owner, content) = match entry.known()? {
             Found::Gone | Found::Directory(_) => return None,
             Found::File { hashed, .. } => {
-                let HashedFile { metadata, facts } = hashed.get()?.as_ref()?;
+                let HashedFile { mode, owner, facts } = hashed.get()?.as_ref()?;
                 let facts = match facts.capability {
                     Some(_) if client => Arc::new(FileFacts { capability: None, ..FileFacts::clone(facts) }),
                     _ => Arc::clone(facts),
                 };
-                (metadata, Content::File(facts))
+                (*mode, *owner, Content::File(facts))
             }
-            Found::Symlink { metadata, target } => (metadata, Content::Symlink(Arc::clone(target))),
+            Found::Symlink { metadata, target } => {
+                (metadata.mode, metadata.owner, Content::Symlink(Arc::clone(target)))
+            }
             Found::Special(metadata) if client && metadata.kind == Kind::Socket => {
-                (metadata, Content::File(Arc::new(socket_as_file(metadata))))
+                (metadata.mode, metadata.owner, Content::File(Arc::new(socket_as_file(metadata))))
             }
-            Found::Special(metadata) => (metadata, Content::Special(metadata.kind, metadata.rdev)),
+            Found::Special(metadata) => {
+                (metadata.mode, metadata.owner, Content::Special(metadata.kind, metadata.rdev))
+            }
         };
-        Some(self.describe(name, metadata, content))
+        Some(self.describe(name, mode, owner, content))
     }
 
-    fn describe(&self, name: Arc<[u8]>, metadata: &Metadata, content: Content) -> TreeEntry {
+    fn describe(&self, name: Name, mode: u32, owner: Owner, content: Content) -> TreeEntry {
         let owner = match self.ownership {
             Ownership::Client => Owner::ROOT,
-            Ownership::Snapshot => metadata.owner,
+            Ownership::Snapshot => owner,
         };
-        TreeEntry { name, mode: metadata.mode, owner, content }
+        TreeEntry { name, mode, owner, content }
     }
 }
 
