@@ -23,6 +23,16 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// The registry cannot be reached, and its mirrors were of no help.
+    #[error("cannot get {what} from any of {}", asked.join(", "))]
+    Exhausted {
+        /// What was asked for.
+        what: String,
+        /// Whom: the mirrors, then the registry itself.
+        asked: Vec<String>,
+        /// What counts of what they said.
+        source: Box<ClientError>,
+    },
     /// Nothing, or next to nothing, came for too long.
     #[error("{0} sends too slowly")]
     TooSlow(String),
@@ -127,10 +137,29 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Returns whether a connection came about and then broke.
+fn was_cut_off(error: &(dyn std::error::Error + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+}
+
 impl ClientError {
     /// Returns whether the thing asked for does not exist, as far as the registry lets us know.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { refusal, .. } if refusal.status == 404)
+    }
+
+    /// Returns whether no connection came about: a further attempt would end the same way. A name that does not exist, a
+    /// port where nobody listens, a certificate that is not trusted, a name server or host that does not answer (the
+    /// resolver and the kernel have asked more than once by then).
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Exhausted { .. } => true,
+            Self::Transport { source, .. } => source.is_connect() && !was_cut_off(source),
+            _ => false,
+        }
     }
 
     /// Returns whether the registry wants other credentials.

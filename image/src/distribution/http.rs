@@ -168,6 +168,7 @@ pub(super) enum Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
+            ClientError::Transport { .. } if error.is_unreachable() => Self::Final(error),
             ClientError::Transport { .. } | ClientError::TooSlow(_) => Self::Passing(error, None),
             other => Self::Final(other),
         }

@@ -33,6 +33,9 @@ impl Client {
             match fetched {
                 Ok(fetched) => return Ok(fetched),
                 // What the registry itself says counts; a mirror's word only if the registry cannot be reached.
+                Err(error @ ClientError::Transport { .. }) if sources.len() > 1 && last => {
+                    failure = Some(exhausted(&sources, reference, failure.unwrap_or(error)));
+                }
                 Err(error @ ClientError::Transport { .. }) if failure.is_some() => {
                     failure = failure.or(Some(error))
                 }
@@ -108,6 +111,10 @@ impl Client {
                 match self.blob_from(endpoint, &scope, &path, &mut transfer).await {
                     Ok(()) => return Ok(()),
                     Err(Failure::Final(error @ ClientError::Local(..))) => return Err(error),
+                    Err(Failure::Final(error)) if last && sources.len() > 1 && error.is_unreachable() => {
+                        failure = Some(exhausted(&sources, reference, failure.unwrap_or(error)));
+                        break;
+                    }
                     Err(Failure::Final(error)) => {
                         failure = Some(error);
                         break;
@@ -195,6 +202,15 @@ impl Client {
             transfer.take(&bytes, &from)?;
         }
         transfer.finish(&from)
+    }
+}
+
+/// Names all that were asked.
+fn exhausted(sources: &[Endpoint], reference: &Reference, source: ClientError) -> ClientError {
+    ClientError::Exhausted {
+        what: reference.familiar(),
+        asked: sources.iter().map(Endpoint::origin).collect(),
+        source: Box::new(source),
     }
 }
 

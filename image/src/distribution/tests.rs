@@ -472,6 +472,44 @@ async fn names_are_looked_up_in_the_texts_that_were_brought() {
     assert_eq!(fake.seen().len(), 1);
 }
 
+/// A look-up and a connection that fail are not tried again, and all who were asked are named.
+#[tokio::test]
+async fn what_cannot_be_reached_fails_at_once() {
+    let reference: Reference = "registry.invalid/a/b:1".parse().unwrap();
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let never = Duration::from_secs(3600);
+    let timing = Timing { first_pause: never, longest_pause: never, ..Timing::default() };
+    // With a pause of an hour, a second attempt would hang this test.
+    let registries = Registries { timing, ..Registries::default() };
+    let refused = Client::new(registries.clone()).unwrap();
+    let refused = refused.manifest(&format!("{closed}/a/b:1").parse().unwrap()).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Transport { .. }), "{refused}");
+    assert!(refused.is_unreachable());
+
+    let mirror: Endpoint = closed.parse().unwrap();
+    let mirrors = [("registry.invalid".to_owned(), vec![mirror])].into();
+    let client = Client::new(Registries { mirrors, ..registries }).unwrap();
+    let refused = client.manifest(&reference).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!("cannot get registry.invalid/a/b:1 from any of http://{closed}, https://registry.invalid"),
+    );
+}
+
+#[tokio::test]
+async fn connections_that_break_are_made_again() {
+    let fake = Fake::start(|_, index| match index {
+        0 => Vec::new(),
+        _ => response("200 OK", &[], &manifest()),
+    })
+    .await;
+    client().manifest(&fake.reference("a/b:1")).await.unwrap();
+    assert_eq!(fake.seen().len(), 2);
+}
+
 #[test]
 fn endpoints_are_origins() {
     for (text, origin) in [

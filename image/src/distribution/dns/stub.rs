@@ -13,6 +13,11 @@ use super::super::registries::NameService;
 use super::config::{Config, hosts};
 use super::message::{Answer, Kind, answer, query};
 
+/// The longest time that one server has for an answer, whatever the configuration says.
+const MOST_PER_SERVER: Duration = Duration::from_secs(2);
+/// The longest time that a look-up takes in all.
+const MOST_PER_NAME: Duration = Duration::from_secs(5);
+
 /// A name has no address.
 #[derive(Debug, thiserror::Error)]
 enum LookUpError {
@@ -66,9 +71,22 @@ pub(in super::super) const fn is_forbidden(address: IpAddr) -> bool {
 impl Shared {
     async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, LookUpError> {
         let local = hosts(&self.hosts, name);
-        let addresses = if local.is_empty() { self.ask(name).await? } else { local };
+        let addresses = if local.is_empty() {
+            let silent = |_| {
+                let why = format!("{} do not answer", self.servers());
+                LookUpError::NoAnswer(name.to_owned(), io::Error::new(io::ErrorKind::TimedOut, why))
+            };
+            tokio::time::timeout(MOST_PER_NAME, self.ask(name)).await.map_err(silent)??
+        } else {
+            local
+        };
         let allowed: Vec<_> = addresses.into_iter().filter(|&address| !is_forbidden(address)).collect();
         if allowed.is_empty() { Err(LookUpError::Forbidden(name.to_owned())) } else { Ok(allowed) }
+    }
+
+    fn servers(&self) -> String {
+        let servers: Vec<_> = self.config.servers.iter().map(|server| server.ip().to_string()).collect();
+        servers.join(", ")
     }
 
     async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, LookUpError> {
@@ -86,6 +104,10 @@ impl Shared {
             if !addresses.is_empty() {
                 return Ok(addresses);
             }
+            // Who does not answer for one name will not for the next.
+            if failure.as_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::TimedOut) {
+                break;
+            }
         }
         Err(match failure {
             Some(error) => LookUpError::NoAnswer(name.to_owned(), error),
@@ -97,7 +119,7 @@ impl Shared {
         let mut failure = io::Error::other("no name server is configured");
         for _ in 0..self.config.attempts {
             for &server in &self.config.servers {
-                match tokio::time::timeout(self.config.timeout, exchange(server, name, kind)).await {
+                match tokio::time::timeout(self.config.timeout.min(MOST_PER_SERVER), exchange(server, name, kind)).await {
                     Ok(Ok(Answer::Addresses(addresses))) => return Ok(addresses),
                     Ok(Ok(Answer::NoSuchName)) => return Ok(Vec::new()),
                     Ok(Ok(Answer::Failed | Answer::Truncated)) => {
