@@ -11,9 +11,9 @@ pub(crate) mod build;
 pub(crate) mod images;
 pub(crate) mod prune;
 pub(crate) mod run;
-pub(crate) mod unsupported;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unsupported;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -175,16 +175,16 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Re
 
 /// Returns help without the marks of [`parser`], and other mistakes as they are.
 fn told(error: clap::Error, arguments: &[OsString]) -> anyhow::Error {
-    let help = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    );
+    let help =
+        matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
     if help && let Err(plain) = command().try_get_matches_from(arguments) {
         return plain.into();
     }
     let hostname = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--hostname"));
     if hostname && error.kind() == ErrorKind::InvalidValue {
-        return Mistake::usage("`-h` needs a value").hint("it is `--hostname` here, as in Docker; help is `--help`").into();
+        return Mistake::usage("`-h` needs a value")
+            .hint("it is `--hostname` here, as in Docker; help is `--help`")
+            .into();
     }
     plainly(error).into()
 }

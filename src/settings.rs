@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-pub(crate) use environment::{Environment, Proxy};
+pub(crate) use environment::Environment;
 pub(crate) use file::{Authorities, FileError, Registry};
 
 use crate::cli::Global;
@@ -46,8 +46,6 @@ pub(crate) struct Settings {
     pub(crate) runtime: PathBuf,
     /// How progress is shown where no flag says it.
     pub(crate) progress: Mode,
-    /// How much is told.
-    pub(crate) detail: Detail,
     /// What is known of registries, by name.
     pub(crate) registries: BTreeMap<String, Registry>,
     /// Who vouches for registries.
@@ -66,15 +64,6 @@ pub(crate) struct Settings {
     pub(crate) environment: Environment,
 }
 
-/// How much is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Detail {
-    /// What matters.
-    Normal,
-    /// More (`--debug`).
-    Debug,
-}
-
 /// Who runs the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum User {
@@ -91,7 +80,8 @@ impl Settings {
         for path in config_files(global, &environment) {
             match std::fs::read_to_string(&path.path) {
                 Ok(text) => known.merge(file::Config::parse(&path.path, &text)?),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.wanted == Wanted::IfThere => {}
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::NotFound && path.wanted == Wanted::IfThere => {}
                 Err(source) => return Err(FileError::new(path.path, source).into()),
             }
         }
@@ -117,7 +107,6 @@ impl Settings {
             root,
             runtime: runtime(&environment, user),
             progress: environment.progress()?.or(known.progress).unwrap_or_default(),
-            detail: if global.debug { Detail::Debug } else { Detail::Normal },
             registries: known.registry,
             authorities: known.ca.unwrap_or_default(),
             step_authorities: known.steps.ca,
@@ -166,7 +155,10 @@ fn default_root(environment: &Environment, user: User) -> Result<PathBuf, Mistak
         .filter(|path| path.is_absolute())
         .or_else(|| environment.path("HOME").map(|home| home.join(".local/share")))
         .map(|data| data.join("rbuild"))
-        .ok_or_else(|| Mistake::new("HOME is not set, so there is no folder for the store").hint("give one with `--root`"))
+        .ok_or_else(|| {
+            Mistake::new("HOME is not set, so there is no folder for the store")
+                .hint("give one with `--root`")
+        })
 }
 
 fn runtime(environment: &Environment, user: User) -> PathBuf {
@@ -187,7 +179,8 @@ pub(crate) fn colour(environment: &Environment) -> ColourChoice {
         ColourChoice::Never
     } else if says("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
         ColourChoice::Always
-    } else if says("TERM").as_deref() == Some("dumb") || environment.text("CLICOLOR").as_deref() == Some("0") {
+    } else if says("TERM").as_deref() == Some("dumb") || environment.text("CLICOLOR").as_deref() == Some("0")
+    {
         ColourChoice::Never
     } else {
         ColourChoice::Auto

@@ -20,4 +20,3 @@ pub(crate) use run::run;
 pub(crate) fn stage(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     rbuild_sandbox::stage::dispatch(arguments)
 }
-

@@ -162,7 +162,9 @@ fn entitlement(text: &str) -> flags::Read<Entitlement> {
     match text {
         "network.host" => Ok(Entitlement::NetworkHost),
         "security.insecure" => Ok(Entitlement::SecurityInsecure),
-        "device" | "buildx.local.delete" => Err(flags::Invalid::new(format!("`{text}` is not supported yet"))),
+        "device" | "buildx.local.delete" => {
+            Err(flags::Invalid::new(format!("`{text}` is not supported yet")))
+        }
         other if other.starts_with("device=") => Err(flags::Invalid::new("devices are not supported yet")),
         other => Err(flags::unknown("right", other, &["network.host", "security.insecure"])),
     }

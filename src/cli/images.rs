@@ -62,7 +62,7 @@ pub(crate) struct History {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
     /// Sizes and times for people
-    #[arg(short = 'H', long, value_name = "YES", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = flags::boolean, hide_default_value = true)]
+    #[arg(short = 'H', long, value_name = "YES", action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = flags::boolean, hide_default_value = true)]
     pub(crate) human: bool,
     /// Show everything in full
     #[arg(long)]

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Name of the container
     #[arg(long, value_name = "NAME", value_parser = container_name, help_heading = "Container")]
     pub(crate) name: Option<String>,
-    /// Remove the container when it ends
+    /// Remove the container when it ends; as yet, this is always done
     #[arg(long, help_heading = "Container")]
     pub(crate) rm: bool,
     /// Write the container's id to a file
@@ -225,9 +225,9 @@ fn network(text: &str) -> flags::Read<Network> {
         "bridge" | "default" => Ok(Network::Bridge),
         "host" => Ok(Network::Host),
         "none" => Ok(Network::None),
-        _ if text.starts_with("container:") => {
-            Err(flags::Invalid::new("sharing another container's network is not supported yet: use `host` or `bridge`"))
-        }
+        _ if text.starts_with("container:") => Err(flags::Invalid::new(
+            "sharing another container's network is not supported yet: use `host` or `bridge`",
+        )),
         other => Err(flags::Invalid::new(format!(
             "networks of your own (`{other}`) are not supported yet: use `bridge`, `host` or `none`"
         ))),
@@ -267,6 +267,8 @@ fn container_name(text: &str) -> flags::Read<String> {
     if good {
         Ok(text.to_owned())
     } else {
-        Err(flags::Invalid::new("a name has two or more letters, digits, `_`, `.` and `-`, and begins with a letter or digit"))
+        Err(flags::Invalid::new(
+            "a name has two or more letters, digits, `_`, `.` and `-`, and begins with a letter or digit",
+        ))
     }
 }

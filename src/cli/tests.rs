@@ -84,11 +84,26 @@ fn what_follows_an_image_is_the_program() {
 #[test]
 fn flags_that_are_not_there_yet_say_so() {
     for (line, message) in [
-        ("build --sbom=true .", "error: `--sbom` of `rbuild build` is not supported yet\nhint: write `--sbom=false`, or leave it out\n"),
-        ("build --cache-from type=gha .", "error: `--cache-from` of `rbuild build` is not supported yet\nhint: leave it out: the store is the cache; keep its folder (`--root`) between builds\n"),
-        ("run -d nginx", "error: `--detach` of `rbuild run` is not supported yet\nhint: run it in the background of your shell, with `&`\n"),
-        ("run -itd nginx", "error: `--detach` of `rbuild run` is not supported yet\nhint: run it in the background of your shell, with `&`\n"),
-        ("run --gpus all x", "error: `--gpus` of `rbuild run` is not supported yet\nhint: use `--device` for each device file\n"),
+        (
+            "build --sbom=true .",
+            "error: `--sbom` of `rbuild build` is not supported yet\nhint: write `--sbom=false`, or leave it out\n",
+        ),
+        (
+            "build --cache-from type=gha .",
+            "error: `--cache-from` of `rbuild build` is not supported yet\nhint: leave it out: the store is the cache; keep its folder (`--root`) between builds\n",
+        ),
+        (
+            "run -d nginx",
+            "error: `--detach` of `rbuild run` is not supported yet\nhint: run it in the background of your shell, with `&`\n",
+        ),
+        (
+            "run -itd nginx",
+            "error: `--detach` of `rbuild run` is not supported yet\nhint: run it in the background of your shell, with `&`\n",
+        ),
+        (
+            "run --gpus all x",
+            "error: `--gpus` of `rbuild run` is not supported yet\nhint: use `--device` for each device file\n",
+        ),
     ] {
         assert_eq!(told(line), message, "{line}");
         assert_eq!(report::judge(&parsed(line).unwrap_err()).status, report::Status::Usage);
@@ -106,11 +121,23 @@ fn flags_that_are_not_there_yet_say_so() {
 #[test]
 fn unknown_words_are_never_taken_for_folders_silently() {
     for (line, message) in [
-        ("up", "error: `rbuild up` is not available yet\nhint: build the services with `rbuild build` and start them one by one with `rbuild run`\n"),
-        ("why", "error: `rbuild why` is not available yet\nhint: `rbuild build --progress plain` shows which steps were cached\n"),
+        (
+            "up",
+            "error: `rbuild up` is not available yet\nhint: build the services with `rbuild build` and start them one by one with `rbuild run`\n",
+        ),
+        (
+            "why",
+            "error: `rbuild why` is not available yet\nhint: `rbuild build --progress plain` shows which steps were cached\n",
+        ),
         ("imags", "error: `imags` is neither a command nor a folder\nhint: did you mean `rbuild images`?\n"),
-        ("frobnicate", "error: `frobnicate` is neither a command nor a folder\nhint: `rbuild --help` lists the commands\n"),
-        ("system frob", "error: `rbuild system` is not available yet\nhint: `rbuild du`, `rbuild prune` and `rbuild info` are there\n"),
+        (
+            "frobnicate",
+            "error: `frobnicate` is neither a command nor a folder\nhint: `rbuild --help` lists the commands\n",
+        ),
+        (
+            "system frob",
+            "error: `rbuild system` is not available yet\nhint: `rbuild du`, `rbuild prune` and `rbuild info` are there\n",
+        ),
     ] {
         assert_eq!(told(line), message, "{line}");
     }
@@ -143,7 +170,12 @@ fn every_flag_has_help_in_one_line_without_a_full_stop() {
     for verb in command().get_subcommands() {
         for arg in verb.get_arguments().filter(|arg| !arg.is_hide_set()) {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            assert!(!help.is_empty() && !help.ends_with('.'), "{} {}: {help:?}", verb.get_name(), arg.get_id());
+            assert!(
+                !help.is_empty() && !help.ends_with('.'),
+                "{} {}: {help:?}",
+                verb.get_name(),
+                arg.get_id()
+            );
         }
     }
 }

@@ -55,10 +55,21 @@ const FLAGS: &[Flag] = &[
     // docker build, buildx build
     value("build", "cache-from", CACHE),
     value("build", "cache-to", CACHE),
-    switch("build", "push", "write the image with `--output type=oci,dest=FILE` and push it with another tool"),
+    switch(
+        "build",
+        "push",
+        "write the image with `--output type=oci,dest=FILE` and push it with another tool",
+    ),
     value("build", "annotation", "use `--label`"),
-    Flag { harmless: &["type=provenance,disabled=true", "type=sbom,disabled=true"], ..value("build", "attest", LEAVE) },
-    Flag { takes: Takes::Switch, harmless: OFF, ..value("build", "sbom", "write `--sbom=false`, or leave it out") },
+    Flag {
+        harmless: &["type=provenance,disabled=true", "type=sbom,disabled=true"],
+        ..value("build", "attest", LEAVE)
+    },
+    Flag {
+        takes: Takes::Switch,
+        harmless: OFF,
+        ..value("build", "sbom", "write `--sbom=false`, or leave it out")
+    },
     Flag {
         takes: Takes::Switch,
         harmless: OFF,
@@ -86,13 +97,20 @@ const FLAGS: &[Flag] = &[
     Flag { harmless: &["default", ""], ..value("build", "isolation", LEAVE) },
     value("build", "security-opt", "use `RUN --security=insecure` with `--allow security.insecure`"),
     // buildah build
-    value("build", "ignorefile", "name the file `.dockerignore`, or `Dockerfile.dockerignore` for one Dockerfile"),
+    value(
+        "build",
+        "ignorefile",
+        "name the file `.dockerignore`, or `Dockerfile.dockerignore` for one Dockerfile",
+    ),
     value("build", "build-arg-file", "use `--build-arg` for each"),
     value("build", "timestamp", "set SOURCE_DATE_EPOCH"),
     value("build", "volume", "use `RUN --mount=type=bind`"),
     // docker run
     Flag { short: Some('d'), ..switch("run", "detach", "run it in the background of your shell, with `&`") },
-    Flag { short: Some('a'), ..value("run", "attach", "use `-i` for standard input; the outputs are always attached") },
+    Flag {
+        short: Some('a'),
+        ..value("run", "attach", "use `-i` for standard input; the outputs are always attached")
+    },
     value("run", "annotation", "use `--label`"),
     value("run", "blkio-weight", RUN_LIMITS),
     value("run", "blkio-weight-device", RUN_LIMITS),

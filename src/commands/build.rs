@@ -10,7 +10,7 @@ use super::{Context, Outcome};
 use crate::cli::build::{Arguments, Call, Entitlement};
 use crate::flags::{self, ContextSource, Mode, Output, SecretSource, Ssh};
 use crate::progress;
-use crate::report::{Mistake, NotYet};
+use crate::report::Mistake;
 use crate::settings::{Authorities, Settings};
 
 /// A build as the user means it: checked, with everything from the environment filled in.
@@ -43,7 +43,6 @@ pub(crate) struct BuildPlan {
     pub(crate) allow: Vec<Entitlement>,
     /// Certificate authorities that steps are given besides those of their image.
     pub(crate) ca: Option<Authorities>,
-    pub(crate) source_date_epoch: Option<u64>,
     pub(crate) progress: progress::Mode,
     /// Whether only the image's id is printed.
     pub(crate) quiet: Mode,
@@ -162,7 +161,6 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
         cgroup_parent: arguments.cgroup_parent,
         allow: arguments.allow,
         ca: arguments.ca.map(Authorities::from),
-        source_date_epoch: settings.source_date_epoch,
         progress,
         quiet: (arguments.quiet || progress == progress::Mode::Quiet).into(),
     })
@@ -188,7 +186,8 @@ fn reference(text: &str) -> anyhow::Result<Reference> {
 }
 
 fn client_secret(secret: flags::Secret, settings: &Settings) -> anyhow::Result<ClientSecret> {
-    let variable = |name: &str| settings.environment.text(name).map(|value| SecretValue::Bytes(value.into_bytes()));
+    let variable =
+        |name: &str| settings.environment.text(name).map(|value| SecretValue::Bytes(value.into_bytes()));
     let value = match secret.source {
         SecretSource::File(path) => SecretValue::File(path),
         SecretSource::Variable(name) => variable(&name).ok_or_else(|| {
@@ -204,9 +203,4 @@ fn client_secret(secret: flags::Secret, settings: &Settings) -> anyhow::Result<C
             .into());
     }
     Ok(ClientSecret { id: secret.id, value })
-}
-
-/// Says that builds are not connected yet.
-pub(crate) fn not_yet() -> NotYet {
-    NotYet::available("`rbuild build`", "it comes with the next version")
 }

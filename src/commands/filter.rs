@@ -36,7 +36,8 @@ fn one(text: &str, now: Timestamp) -> Result<Filter, Mistake> {
         .ok_or_else(|| Mistake::usage(format!("`--filter {text}`: write `KEY=VALUE`")))?;
     Ok(match key {
         "dangling" => Filter::Dangling(
-            crate::flags::boolean(value).map_err(|error| Mistake::usage(format!("`--filter {text}`: {error}")))?,
+            crate::flags::boolean(value)
+                .map_err(|error| Mistake::usage(format!("`--filter {text}`: {error}")))?,
         ),
         "label" => match value.split_once('=') {
             Some((label, value)) => Filter::Label(label.to_owned(), Some(value.to_owned())),
@@ -94,13 +95,14 @@ fn age(text: &str) -> Option<SignedDuration> {
 impl Filter {
     /// Tells whether an image fits.
     pub(super) fn fits(&self, image: &Image, all: &[Image]) -> bool {
-        let made = |image: &Image| image.config.created.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+        let made =
+            |image: &Image| image.config.created.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
         let named = |name: &str| {
             all.iter().find(|image| {
                 image.id.to_string().trim_start_matches("sha256:").starts_with(name)
-                    || name.parse::<rbuild_model::reference::Reference>().is_ok_and(|reference| {
-                        image.tags.contains(&reference.with_default_tag())
-                    })
+                    || name
+                        .parse::<rbuild_model::reference::Reference>()
+                        .is_ok_and(|reference| image.tags.contains(&reference.with_default_tag()))
             })
         };
         match self {

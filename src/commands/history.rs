@@ -68,17 +68,14 @@ mod tests {
 
     #[test]
     fn a_row_is_dockers() {
-        let arguments = |no_trunc, human| History {
-            image: String::new(),
-            format: None,
-            human,
-            no_trunc,
-            quiet: false,
-        };
+        let arguments =
+            |no_trunc, human| History { image: String::new(), format: None, human, no_trunc, quiet: false };
         let item = HistoryItem {
             id: None,
             created: Some("2026-11-21T15:57:06.5Z".to_owned()),
-            created_by: "RUN /bin/sh -c echo line1; printf '\\033[31mred\\033[0m\\n'; printf 'nonl' # buildkit".to_owned(),
+            created_by:
+                "RUN /bin/sh -c echo line1; printf '\\033[31mred\\033[0m\\n'; printf 'nonl' # buildkit"
+                    .to_owned(),
             tags: Vec::new(),
             size: 1_984_230,
             comment: "buildkit.dockerfile.v0".to_owned(),

@@ -67,7 +67,8 @@ fn fits(tag: &Reference, name: &str) -> bool {
 
 /// Returns an image's rows: one for each name.
 fn rows(image: &Image, name: Option<&str>, arguments: &List, now: Timestamp) -> Vec<Value> {
-    let made = image.config.created.as_deref().and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let made =
+        image.config.created.as_deref().and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let full = image.id.to_string();
     let id = if arguments.no_trunc { full } else { short(&full) };
     let row = |repository: String, tag: &str, digest: String| {

@@ -23,7 +23,9 @@ pub(super) fn run(arguments: &Import, context: &Context) -> Outcome {
         .into());
     }
     if arguments.source.starts_with("http://") || arguments.source.starts_with("https://") {
-        return Err(NotYet::supported("a URL in `rbuild import`", "download the file, and import that").into());
+        return Err(
+            NotYet::supported("a URL in `rbuild import`", "download the file, and import that").into()
+        );
     }
     let reference = match &arguments.name {
         None => None,
@@ -37,8 +39,7 @@ pub(super) fn run(arguments: &Import, context: &Context) -> Outcome {
         Some(_) => return Err(Mistake::usage("an image has one platform").into()),
     };
     let message = arguments.message.clone().unwrap_or_else(|| format!("Imported from {}", arguments.source));
-    let options =
-        ImportOptions { reference, platform, run: RunConfig::default(), message, created: None };
+    let options = ImportOptions { reference, platform, run: RunConfig::default(), message, created: None };
     let home = Home::open(&context.settings, "rbuild import")?;
     let lease = home.lease("rbuild import")?;
     let id = if arguments.source == "-" {

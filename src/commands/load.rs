@@ -14,7 +14,9 @@ use crate::wiring::Home;
 
 pub(super) fn run(arguments: &Load, context: &Context) -> Outcome {
     if arguments.input.is_none() && io::stdin().is_terminal() {
-        return Err(Mistake::new("there is nothing on standard input").hint("use `-i FILE`, or `< FILE`").into());
+        return Err(Mistake::new("there is nothing on standard input")
+            .hint("use `-i FILE`, or `< FILE`")
+            .into());
     }
     let home = Home::open(&context.settings, "rbuild load")?;
     let lease = home.lease("rbuild load")?;

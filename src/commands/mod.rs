@@ -47,13 +47,19 @@ pub(crate) fn main(arguments: Vec<OsString>, environment: Environment, terminal:
         Err(error) => return refused(&error, terminal),
     };
     let runs = matches!(cli.command, Command::Run(_));
-    match start(cli, environment, terminal) {
-        Ok(status) => status,
-        Err(error) => match report::tell(&error, terminal) {
-            // As in Docker: whatever kept the program from being started.
-            Status::Failed if runs => Status::Usage,
-            status => status,
-        },
+    let debug = cli.global.debug;
+    let error = match start(cli, environment, terminal) {
+        Ok(status) => return status,
+        Err(error) => error,
+    };
+    let status = report::tell(&error, terminal);
+    if debug {
+        terminal.tell(&report::causes(&error));
+    }
+    match status {
+        // As in Docker: whatever kept the program from being started.
+        Status::Failed if runs => Status::Usage,
+        status => status,
     }
 }
 

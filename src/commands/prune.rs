@@ -50,7 +50,8 @@ fn agreed(arguments: &Prune, context: &Context) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         return Err(Mistake::new("nobody can be asked whether this is meant").hint("use `--force`").into());
     }
-    let images = if arguments.all { "all images that no container uses" } else { "all images without a name" };
+    let images =
+        if arguments.all { "all images that no container uses" } else { "all images without a name" };
     context.terminal.tell(&format!(
         "This will remove:\n  - {images}\n  - all results in the build cache that no image needs\n\n\
          Are you sure you want to continue? [y/N] "

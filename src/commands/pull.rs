@@ -25,7 +25,8 @@ pub(super) fn run(arguments: &Pull, context: &Context) -> Outcome {
     };
     let home = Home::open(&context.settings, "rbuild pull")?;
     let lease = home.lease("rbuild pull")?;
-    let mode = if arguments.quiet { Mode::Quiet } else { arguments.progress.unwrap_or(context.settings.progress) };
+    let mode =
+        if arguments.quiet { Mode::Quiet } else { arguments.progress.unwrap_or(context.settings.progress) };
     let display = Display::start(mode, context.terminal)?;
     let mut pulled = Vec::new();
     for (number, name) in (1..).zip(&names) {
@@ -45,8 +46,13 @@ pub(super) fn run(arguments: &Pull, context: &Context) -> Outcome {
     display.finish(End::Succeeded);
     for (name, image) in pulled {
         if !arguments.quiet {
-            let word = if image.up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
-            context.terminal.print(&format!("Digest: {}\nStatus: {word} {}\n", image.digest, name.familiar()))?;
+            let word =
+                if image.up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
+            context.terminal.print(&format!(
+                "Digest: {}\nStatus: {word} {}\n",
+                image.digest,
+                name.familiar()
+            ))?;
         }
         context.terminal.print(&format!("{name}\n"))?;
     }

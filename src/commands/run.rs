@@ -26,7 +26,6 @@ pub(crate) struct RunPlan {
     /// The entrypoint; `None` for the image's, empty for none.
     pub(crate) entrypoint: Option<Vec<String>>,
     pub(crate) name: Option<String>,
-    pub(crate) remove: Mode,
     pub(crate) cidfile: Option<PathBuf>,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) platform: Option<Platform>,
@@ -40,7 +39,6 @@ pub(crate) struct RunPlan {
     pub(crate) groups: Vec<String>,
     pub(crate) workdir: Option<String>,
     pub(crate) init: Mode,
-    pub(crate) stop_signal: Option<String>,
     /// Mounts; sources of bind mounts are absolute.
     pub(crate) mounts: Vec<RunMount>,
     pub(crate) read_only: Mode,
@@ -89,6 +87,13 @@ pub(crate) fn plan(
         image.parse::<Reference>().map_err(|error| Mistake::usage(error.to_string()))?;
     }
     let command = arguments.command().to_vec();
+    if arguments.stop_signal.is_some() {
+        return Err(NotYet::supported(
+            "`--stop-signal` of `rbuild run`",
+            "leave it out: the signals that you send are passed on as they are",
+        )
+        .into());
+    }
     if let Some(cidfile) = &arguments.cidfile
         && cidfile.exists()
     {
@@ -127,9 +132,10 @@ pub(crate) fn plan(
     Ok(RunPlan {
         image,
         command,
-        entrypoint: arguments.entrypoint.map(|program| if program.is_empty() { vec![] } else { vec![program] }),
+        entrypoint: arguments
+            .entrypoint
+            .map(|program| if program.is_empty() { vec![] } else { vec![program] }),
         name: arguments.name,
-        remove: arguments.rm.into(),
         cidfile: arguments.cidfile,
         labels: arguments.label,
         platform,
@@ -146,7 +152,6 @@ pub(crate) fn plan(
         groups: arguments.group_add,
         workdir: arguments.workdir,
         init: arguments.init.into(),
-        stop_signal: arguments.stop_signal,
         mounts,
         read_only: arguments.read_only.into(),
         shm_size: arguments.shm_size,
@@ -162,7 +167,10 @@ pub(crate) fn plan(
         memory_swap: arguments.memory_swap,
         cpus: arguments.cpus,
         cpuset_cpus: arguments.cpuset_cpus,
-        pids_limit: arguments.pids_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0),
+        pids_limit: arguments
+            .pids_limit
+            .and_then(|limit| u64::try_from(limit).ok())
+            .filter(|limit| *limit > 0),
         ulimits: arguments.ulimit,
         oom_score_adj: arguments.oom_score_adj,
         cap_add: arguments.cap_add,
@@ -209,11 +217,8 @@ fn anchored(mut mount: RunMount, here: &std::path::Path) -> anyhow::Result<RunMo
 }
 
 fn same_target(a: &str, b: &str) -> bool {
-    let parts = |text: &str| text.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect::<Vec<_>>();
+    let parts = |text: &str| {
+        text.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect::<Vec<_>>()
+    };
     parts(a) == parts(b)
-}
-
-/// Says that containers are not connected yet.
-pub(crate) fn not_yet() -> NotYet {
-    NotYet::available("`rbuild run`", "it comes with the next version")
 }

@@ -12,7 +12,9 @@ pub(super) fn run(arguments: &Tag, context: &Context) -> Outcome {
         Mistake::new(format!("`{}` is not a valid repository/tag: {error}", arguments.target))
     })?;
     if target.digest().is_some() {
-        return Err(Mistake::new("a name cannot state a digest").hint("give it a tag, as in `app:1.0`").into());
+        return Err(Mistake::new("a name cannot state a digest")
+            .hint("give it a tag, as in `app:1.0`")
+            .into());
     }
     let home = Home::open(&context.settings, "rbuild tag")?;
     home.images.tag(home.images.find_id(&arguments.source)?, &target)?;

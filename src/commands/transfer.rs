@@ -33,7 +33,13 @@ impl Transfer {
     fn got_on(&self, layer: BlobDigest, current: u64, total: u64) {
         let digest = layer.to_string();
         let part = digest.get(..19).unwrap_or(&digest).to_owned();
-        self.events.event(Event::Progress { task: self.task, part, current, total: Some(total), unit: Unit::Bytes });
+        self.events.event(Event::Progress {
+            task: self.task,
+            part,
+            current,
+            total: Some(total),
+            unit: Unit::Bytes,
+        });
     }
 }
 
@@ -51,7 +57,8 @@ impl Progress for Transfer {
                     self.got_on(layer, total, total);
                 }
             }
-            LayerState::AlreadyExists | LayerState::Waiting | LayerState::Unpacking | LayerState::Mounted => {}
+            LayerState::AlreadyExists | LayerState::Waiting | LayerState::Unpacking | LayerState::Mounted => {
+            }
         }
     }
 

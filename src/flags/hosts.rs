@@ -17,7 +17,8 @@ pub(crate) fn add_host(text: &str) -> Read<ExtraHost> {
     if bare == "host-gateway" {
         return Ok(ExtraHost { name: name.to_owned(), address: bare.to_owned() });
     }
-    let address: IpAddr =
-        bare.parse().map_err(|_| Invalid::new(format!("`{address}` is not an IP address nor `host-gateway`")))?;
+    let address: IpAddr = bare
+        .parse()
+        .map_err(|_| Invalid::new(format!("`{address}` is not an IP address nor `host-gateway`")))?;
     Ok(ExtraHost { name: name.to_owned(), address: address.to_string() })
 }

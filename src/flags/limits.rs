@@ -32,24 +32,73 @@ pub(crate) struct Sysctl {
 
 /// The limits that exist, by Docker's names.
 const ULIMITS: &[&str] = &[
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// The capabilities that exist, without `CAP_`.
 const CAPABILITIES: &[&str] = &[
-    "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN",
-    "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE",
-    "LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST",
-    "NET_RAW", "PERFMON", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYSLOG", "SYS_ADMIN", "SYS_BOOT",
-    "SYS_CHROOT", "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME",
-    "SYS_TTY_CONFIG", "WAKE_ALARM",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
 ];
 
 /// Reads `name=soft[:hard]`; -1 is no limit.
 pub(crate) fn ulimit(text: &str) -> Read<Ulimit> {
-    let (name, limits) =
-        text.split_once('=').ok_or_else(|| Invalid::new("write `NAME=SOFT[:HARD]`, as in `nofile=1024:2048`"))?;
+    let (name, limits) = text
+        .split_once('=')
+        .ok_or_else(|| Invalid::new("write `NAME=SOFT[:HARD]`, as in `nofile=1024:2048`"))?;
     if !ULIMITS.contains(&name) {
         return Err(unknown("limit", name, ULIMITS));
     }
@@ -62,7 +111,9 @@ pub(crate) fn ulimit(text: &str) -> Read<Ulimit> {
         None => (number(limits)?, number(limits)?),
     };
     if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(Invalid::new(format!("the soft limit must not be above the hard limit: {soft} > {hard}")));
+        return Err(Invalid::new(format!(
+            "the soft limit must not be above the hard limit: {soft} > {hard}"
+        )));
     }
     Ok(Ulimit { name: name.to_owned(), soft, hard })
 }

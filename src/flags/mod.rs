@@ -20,13 +20,13 @@ mod tests;
 
 use rbuild_model::span::nearest;
 
-pub(crate) use environment::{EnvEntry, EnvFileError, env_entry, env_file, label};
+pub(crate) use environment::{EnvEntry, env_entry, env_file, label};
 pub(crate) use hosts::add_host;
 pub(crate) use limits::{Cpus, Device, Sysctl, capability, cpus, cpuset, device, sysctl, ulimit};
 pub(crate) use mount::{MountKind, Propagation, RunMount, mount, tmpfs, volume};
 pub(crate) use output::{Compression, Destination, Mode, Output, OutputKind, output};
 pub(crate) use platform::{PlatformList, platforms};
-pub(crate) use port::{PortRange, Protocol, Published, publish};
+pub(crate) use port::{Protocol, Published, publish};
 pub(crate) use secret::{Secret, SecretSource, secret};
 pub(crate) use size::{Swap, bytes, swap};
 pub(crate) use sources::{BuildContext, ContextSource, build_context, context_source};

@@ -109,8 +109,21 @@ struct Draft {
 }
 
 const KEYS: &[&str] = &[
-    "type", "source", "src", "target", "destination", "dst", "readonly", "ro", "bind-propagation",
-    "bind-nonrecursive", "bind-recursive", "volume-nocopy", "volume-subpath", "tmpfs-size", "tmpfs-mode",
+    "type",
+    "source",
+    "src",
+    "target",
+    "destination",
+    "dst",
+    "readonly",
+    "ro",
+    "bind-propagation",
+    "bind-nonrecursive",
+    "bind-recursive",
+    "volume-nocopy",
+    "volume-subpath",
+    "tmpfs-size",
+    "tmpfs-mode",
 ];
 
 impl Draft {
@@ -137,7 +150,9 @@ impl Draft {
                     other @ ("writable" | "readonly") => {
                         return Err(Invalid::new(format!("`bind-recursive={other}` is not supported yet")));
                     }
-                    other => return Err(unknown("value of `bind-recursive`", other, &["enabled", "disabled"])),
+                    other => {
+                        return Err(unknown("value of `bind-recursive`", other, &["enabled", "disabled"]));
+                    }
                 }
                 self.special.push(("bind", "bind-recursive"));
             }
@@ -169,7 +184,9 @@ impl Draft {
         let kind = self.kind.as_deref().unwrap_or("volume");
         let target = absolute(self.target.ok_or_else(|| Invalid::new("no `target`: write `target=/PATH`"))?)?;
         if let Some((owner, key)) = self.special.iter().find(|(owner, _)| *owner != kind) {
-            return Err(Invalid::new(format!("`{key}` belongs to type `{owner}`, and this is type `{kind}`")));
+            return Err(Invalid::new(format!(
+                "`{key}` belongs to type `{owner}`, and this is type `{kind}`"
+            )));
         }
         let kind = match kind {
             "bind" => MountKind::Bind {
@@ -224,8 +241,9 @@ pub(crate) fn volume(text: &str) -> Read<RunMount> {
             "cached" | "delegated" | "consistent" => {}
             "z" | "Z" => return Err(Invalid::new("SELinux labels (`z`, `Z`) are not supported yet")),
             other => {
-                propagation = Propagation::read(other)
-                    .ok_or_else(|| unknown("option", other, &["ro", "rw", "nocopy", "rshared", "rslave", "rprivate"]))?;
+                propagation = Propagation::read(other).ok_or_else(|| {
+                    unknown("option", other, &["ro", "rw", "nocopy", "rshared", "rslave", "rprivate"])
+                })?;
             }
         }
     }
@@ -263,13 +281,26 @@ pub(crate) fn tmpfs(text: &str) -> Read<RunMount> {
             None if option == "rw" => read_only = false,
             None if matches!(
                 option,
-                "exec" | "noexec" | "suid" | "nosuid" | "dev" | "nodev" | "sync" | "async" | "noatime" | "relatime"
+                "exec"
+                    | "noexec"
+                    | "suid"
+                    | "nosuid"
+                    | "dev"
+                    | "nodev"
+                    | "sync"
+                    | "async"
+                    | "noatime"
+                    | "relatime"
             ) =>
             {
                 rest.push(option.to_owned());
             }
             _ => {
-                return Err(unknown("option", option, &["size=", "mode=", "uid=", "gid=", "ro", "exec", "noexec"]));
+                return Err(unknown(
+                    "option",
+                    option,
+                    &["size=", "mode=", "uid=", "gid=", "ro", "exec", "noexec"],
+                ));
             }
         }
     }
@@ -288,10 +319,9 @@ fn absolute(target: String) -> Read<String> {
 }
 
 fn mode(text: &str) -> Read<u32> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| Invalid::new(format!("`{text}` are no permissions: write them in octal, as in `1777`")))
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| {
+        Invalid::new(format!("`{text}` are no permissions: write them in octal, as in `1777`"))
+    })
 }
 
 fn check_volume_name(name: &str) -> Read<()> {

@@ -108,9 +108,20 @@ const IMAGE_KEYS: &[&str] =
 
 /// Keys that are known and not there yet.
 const LATER: &[&str] = &[
-    "push-by-digest", "registry.insecure", "unpack", "store", "dangling-name-prefix", "name-canonical",
-    "compatibility-version", "prefer-nondist-layers", "attestation-inline", "attestation-prefix", "oci-artifact",
-    "source-date-epoch", "context", "mode",
+    "push-by-digest",
+    "registry.insecure",
+    "unpack",
+    "store",
+    "dangling-name-prefix",
+    "name-canonical",
+    "compatibility-version",
+    "prefer-nondist-layers",
+    "attestation-inline",
+    "attestation-prefix",
+    "oci-artifact",
+    "source-date-epoch",
+    "context",
+    "mode",
 ];
 
 /// Reads an output.
@@ -193,7 +204,9 @@ impl Draft {
 
     fn finish(self, kind: &str) -> Read<OutputKind> {
         let needed = |dest: Option<Destination>| {
-            dest.ok_or_else(|| Invalid::new(format!("type `{kind}` needs `dest=PATH`, or `dest=-` for standard output")))
+            dest.ok_or_else(|| {
+                Invalid::new(format!("type `{kind}` needs `dest=PATH`, or `dest=-` for standard output"))
+            })
         };
         let tar = self.tar.unwrap_or(true);
         Ok(match kind {
@@ -249,7 +262,9 @@ fn check_level(output: &Output) -> Read<()> {
         Some(Compression::Gzip) | None => 9,
     };
     match output.compression_level {
-        Some(level) if level > most => Err(Invalid::new(format!("compression level {level} is above {most}"))),
+        Some(level) if level > most => {
+            Err(Invalid::new(format!("compression level {level} is above {most}")))
+        }
         _ => Ok(()),
     }
 }

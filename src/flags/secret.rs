@@ -58,7 +58,9 @@ pub(crate) fn secret(text: &str) -> Read<Secret> {
         (Some(Kind::File) | None, Some(file), None) => SecretSource::File(file.into()),
         (Some(Kind::File), None, None) => SecretSource::File(id.clone().into()),
         (None, None, None) => SecretSource::Either(id.clone()),
-        (Some(Kind::File), _, Some(_)) => return Err(Invalid::new("`type=file` and `env` exclude each other")),
+        (Some(Kind::File), _, Some(_)) => {
+            return Err(Invalid::new("`type=file` and `env` exclude each other"));
+        }
         (_, Some(_), Some(_)) => return Err(Invalid::new("`src` and `env` exclude each other")),
     };
     Ok(Secret { id, source })

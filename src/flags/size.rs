@@ -13,7 +13,8 @@ pub(crate) enum Swap {
 
 /// Reads an amount in bytes.
 pub(crate) fn bytes(text: &str) -> Read<u64> {
-    let wrong = |why: &str| Invalid::new(format!("{why}: use a number with b, k, m, g, t or p, as in `512m`"));
+    let wrong =
+        |why: &str| Invalid::new(format!("{why}: use a number with b, k, m, g, t or p, as in `512m`"));
     let end = text.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |at| at + 1);
     let (number, unit) = text.split_at(end);
     let number = number.trim();

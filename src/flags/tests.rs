@@ -1,5 +1,6 @@
 //! Tables of texts and what they mean.
 
+use super::port::PortRange;
 use super::*;
 
 /// Checks texts against the debug form of what they mean, or the error.
@@ -107,16 +108,28 @@ fn variables() {
             ("=b", "error: the variable has no name: write `NAME=value`, or `NAME` to pass yours on"),
         ],
     );
-    check(label, &[("a=b", r#"("a", "b")"#), ("a", r#"("a", "")"#), ("=b", "error: the label has no key: write `key=value`")]);
+    check(
+        label,
+        &[
+            ("a=b", r#"("a", "b")"#),
+            ("a", r#"("a", "")"#),
+            ("=b", "error: the label has no key: write `key=value`"),
+        ],
+    );
 }
 
 #[test]
 fn files_of_variables() {
     let entries = env_file("\u{feff}# c\n\n  A=1 2 \nB\nC=\"x\"\n").unwrap();
-    let texts: Vec<_> =
-        entries.iter().map(|entry| format!("{}|{}", entry.name, entry.value.as_deref().unwrap_or("-"))).collect();
+    let texts: Vec<_> = entries
+        .iter()
+        .map(|entry| format!("{}|{}", entry.name, entry.value.as_deref().unwrap_or("-")))
+        .collect();
     assert_eq!(texts, ["A|1 2 ", "B|-", "C|\"x\""]);
-    assert_eq!(env_file("A=1\nA B=2").unwrap_err().to_string(), "line 2: variable `A B` contains white space");
+    assert_eq!(
+        env_file("A=1\nA B=2").unwrap_err().to_string(),
+        "line 2: variable `A B` contains white space"
+    );
     assert_eq!(env_file("=2").unwrap_err().to_string(), "line 1: no variable name on line `=2`");
 }
 
@@ -236,16 +249,25 @@ fn outputs() {
             (r#"type=image,"name=a,b",push=true"#, r#"Image { names: ["a", "b"], push: On }"#),
             ("type=registry,name=a", r#"Image { names: ["a"], push: On }"#),
             ("type=docker", "Docker { dest: None, names: [] }"),
-            ("type=foo", "error: unknown type of output `foo`: use one of [local, tar, oci, docker, image, registry]"),
+            (
+                "type=foo",
+                "error: unknown type of output `foo`: use one of [local, tar, oci, docker, image, registry]",
+            ),
             ("type=locl,dest=x", "error: unknown type of output `locl` (did you mean `local`?)"),
             ("dest=x", "error: no `type`: write one of [local, tar, oci, docker, image, registry]"),
             ("type=local", "error: type `local` needs `dest=PATH`, or `dest=-` for standard output"),
             ("type=local,dest=-", "error: a folder cannot go to standard output: use `type=tar,dest=-`"),
             ("type=oci,tar=false", "error: `tar=false` makes a folder: give it one with `dest=PATH`"),
-            ("type=tar,name=x", "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split]"),
+            (
+                "type=tar,name=x",
+                "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split]",
+            ),
             ("type=image,unpack=true", "error: `unpack` is not supported yet"),
             ("type=image,annotation.a=b", "error: `annotation.a` is not supported yet"),
-            ("type=image,compression=estargz", "error: compression `estargz` is not supported yet: use `gzip` or `zstd`"),
+            (
+                "type=image,compression=estargz",
+                "error: compression `estargz` is not supported yet: use `gzip` or `zstd`",
+            ),
             ("type=image,compression=gzip,compression-level=10", "error: compression level 10 is above 9"),
         ],
     );
@@ -274,7 +296,10 @@ fn mounts() {
             ("type=foo,dst=/x", "error: unknown type of mount `foo`: use one of [bind, volume, tmpfs]"),
             ("type=bind,src=/x", "error: no `target`: write `target=/PATH`"),
             ("type=bind,dst=/x", "error: no `source`: a bind mount needs `source=PATH`"),
-            ("type=bind,src=/x,dst=/x,tmpfs-size=1", "error: `tmpfs-size` belongs to type `tmpfs`, and this is type `bind`"),
+            (
+                "type=bind,src=/x,dst=/x,tmpfs-size=1",
+                "error: `tmpfs-size` belongs to type `tmpfs`, and this is type `bind`",
+            ),
             ("type=bind,src=/x,dst=/", "error: nothing can be mounted over `/`"),
             ("type=bind,src=/x,dst=x", "error: `x` is not an absolute path in the container"),
             ("type=bind,src=/x,dst=/x,taget=1", "error: unknown key `taget` (did you mean `target`?)"),
@@ -297,7 +322,10 @@ fn mounts() {
             ),
             ("a:b:c:d", "error: write `[SOURCE:]TARGET[:OPTIONS]`, as in `./data:/data:ro`"),
             (":/x", "error: an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"),
-            ("a/b:/x", "error: `a/b` is not a volume's name (letters, digits, `_`, `.`, `-`); a folder begins with `/` or `./`"),
+            (
+                "a/b:/x",
+                "error: `a/b` is not a volume's name (letters, digits, `_`, `.`, `-`); a folder begins with `/` or `./`",
+            ),
             ("/a:/b:z", "error: SELinux labels (`z`, `Z`) are not supported yet"),
             ("/a:/b:rox", "error: unknown option `rox` (did you mean `ro`?)"),
         ],
@@ -310,7 +338,10 @@ fn mounts() {
                 r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs { size: Some(65536), mode: Some(448), options: ["noexec"] } }"#,
             ),
             ("t", "error: `t` is not an absolute path in the container"),
-            ("/t:frob=1", "error: unknown option `frob=1`: use one of [size=, mode=, uid=, gid=, ro, exec, noexec]"),
+            (
+                "/t:frob=1",
+                "error: unknown option `frob=1`: use one of [size=, mode=, uid=, gid=, ro, exec, noexec]",
+            ),
         ],
     );
 }

@@ -90,7 +90,8 @@ impl<W: Write + Send> View for RawJson<W> {
                 self.write("logs", log);
             }
             Event::Progress { task: id, part, current, total, .. } => {
-                let known = tasks.get(*id).and_then(|task| task.parts.iter().find(|known| known.name == *part));
+                let known =
+                    tasks.get(*id).and_then(|task| task.parts.iter().find(|known| known.name == *part));
                 let mut status = json!({
                     "id": if part.is_empty() { "progress" } else { part },
                     "vertex": name(*id),

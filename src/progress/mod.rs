@@ -19,9 +19,9 @@ mod json;
 mod plain;
 mod quiet;
 mod tasks;
-mod tty;
 #[cfg(test)]
 mod tests;
+mod tty;
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};

@@ -135,7 +135,9 @@ impl<W: Write> Plain<W> {
         if self.front.is_none() || now.saturating_sub(self.heard) < SILENCE {
             return;
         }
-        let Some(id) = self.waiting.iter().find(|(_, lines)| !lines.is_empty()).map(|(id, _)| *id) else { return };
+        let Some(id) = self.waiting.iter().find(|(_, lines)| !lines.is_empty()).map(|(id, _)| *id) else {
+            return;
+        };
         self.bring(id, tasks, now);
         if tasks.get(id).is_some_and(|task| matches!(task.state, State::Over(..))) {
             self.end_front(tasks, now);

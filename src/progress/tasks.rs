@@ -137,7 +137,9 @@ impl Task {
 
     fn failed(&self) -> Option<Outcome> {
         match self.state {
-            State::Over(outcome @ (Outcome::Exited(_) | Outcome::TimedOut | Outcome::Failed), _) => Some(outcome),
+            State::Over(outcome @ (Outcome::Exited(_) | Outcome::TimedOut | Outcome::Failed), _) => {
+                Some(outcome)
+            }
             _ => None,
         }
     }

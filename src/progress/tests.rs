@@ -50,7 +50,13 @@ fn log(task: u32, text: &str) -> Event {
 }
 
 fn bytes(task: u32, part: &str, current: u64, total: u64) -> Event {
-    Event::Progress { task: TaskId(task), part: part.to_owned(), current, total: Some(total), unit: Unit::Bytes }
+    Event::Progress {
+        task: TaskId(task),
+        part: part.to_owned(),
+        current,
+        total: Some(total),
+        unit: Unit::Bytes,
+    }
 }
 
 fn finished(task: u32, outcome: Outcome, took: u64) -> Event {
@@ -195,12 +201,18 @@ fn the_live_view_fits_the_terminal() {
             for moment in [0, 100, 1_600] {
                 let text = frame_at(moment, Size { width, height: Some(height) }, None);
                 assert!(text.lines().count() < height, "{height} {moment}:\n{text}");
-                assert!(text.lines().all(|line| console::measure_text_width(line) < width), "{width}:\n{text}");
+                assert!(
+                    text.lines().all(|line| console::measure_text_width(line) < width),
+                    "{width}:\n{text}"
+                );
             }
         }
     }
     let small = frame_at(1_600, Size { width: 60, height: Some(8) }, None);
-    assert!(small.contains("RUN make") && small.contains("RUN test") && !small.contains("load build"), "{small}");
+    assert!(
+        small.contains("RUN make") && small.contains("RUN test") && !small.contains("load build"),
+        "{small}"
+    );
 }
 
 #[test]

@@ -92,7 +92,13 @@ pub(super) struct Size {
 }
 
 /// Returns the lines that show what is known.
-pub(super) fn frame(tasks: &Tasks, now: Duration, size: Size, colour: Colour, end: Option<End>) -> Vec<String> {
+pub(super) fn frame(
+    tasks: &Tasks,
+    now: Duration,
+    size: Size,
+    colour: Colour,
+    end: Option<End>,
+) -> Vec<String> {
     let (over, all) = tasks.count();
     let word = match end {
         None => "",
@@ -102,7 +108,8 @@ pub(super) fn frame(tasks: &Tasks, now: Duration, size: Size, colour: Colour, en
     };
     let head = format!("[+] Building {} ({over}/{all}){word}", human::seconds(now));
     let mut lines = vec![truncate_str(&head, size.width.saturating_sub(1), "…").into_owned()];
-    let blocks: Vec<Block> = tasks.shown().map(|(_, task)| block(task, now, size.width, colour, end)).collect();
+    let blocks: Vec<Block> =
+        tasks.shown().map(|(_, task)| block(task, now, size.width, colour, end)).collect();
     let mut room = size.height.map_or(usize::MAX, |height| height.saturating_sub(2));
     let needed: usize = blocks.iter().map(|block| block.lines.len()).sum();
     // With too little room, first the logs get shorter, then tasks that are over go, then the oldest that run.
@@ -150,7 +157,9 @@ fn block(task: &Task, now: Duration, width: usize, colour: Colour, end: Option<E
         State::Over(Outcome::Done, _) => ("", Some(Paint::Blue), false),
         State::Over(Outcome::Cached(_), _) => ("CACHED ", Some(Paint::Blue), false),
         State::Over(Outcome::Cancelled, _) => ("CANCELED ", Some(Paint::Yellow), false),
-        State::Over(Outcome::Exited(_) | Outcome::TimedOut | Outcome::Failed, _) => ("ERROR ", Some(Paint::Red), false),
+        State::Over(Outcome::Exited(_) | Outcome::TimedOut | Outcome::Failed, _) => {
+            ("ERROR ", Some(Paint::Red), false)
+        }
     };
     let row = |text: String, time: &str| {
         let line = timed(&text, time, width);

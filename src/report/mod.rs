@@ -23,6 +23,7 @@ mod tests;
 use std::io;
 use std::process::ExitCode;
 
+use rbuild_image::distribution::ClientError;
 use rbuild_model::span::{Diagnostic, Severity};
 
 use crate::terminal::{Colour, Paint, Terminal};
@@ -169,6 +170,10 @@ pub(crate) struct Verdict {
     hints: Vec<String>,
 }
 
+/// What helps where a registry cannot be reached.
+const MIRROR: &str = "a mirror can be set in config.toml: [registry.\"docker.io\"] mirrors = [\"HOST:PORT\"]; images are \
+                      also taken from a file with `rbuild load` and `rbuild import`";
+
 /// Finds out whose an error is, how the program ends, and what to try.
 pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
     let mut verdict = Verdict { kind: Kind::Yours, status: Status::Failed, hints: Vec::new() };
@@ -187,6 +192,13 @@ pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
         } else if cause.is::<clap::Error>() {
             verdict.status = Status::Usage;
             (verdict.kind, known) = (Kind::Yours, true);
+        } else if cause.is::<std::fmt::Error>() || cause.is::<std::num::TryFromIntError>() {
+            // Nobody outside can cause these: they should have been told as something else.
+            verdict.status = Status::Bug;
+            (verdict.kind, known) = (Kind::Ours, true);
+        } else if cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_unreachable) {
+            verdict.hints.push(MIRROR.to_owned());
+            (verdict.kind, known) = (Kind::Machine, true);
         } else if let Some(io) = cause.downcast_ref::<io::Error>() {
             verdict.of_io(io, known);
             known = true;
@@ -199,7 +211,9 @@ impl Verdict {
     fn of_io(&mut self, error: &io::Error, known: bool) {
         if !known {
             self.kind = match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Kind::Yours,
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+                    Kind::Yours
+                }
                 _ => Kind::Machine,
             };
         }
@@ -210,7 +224,8 @@ impl Verdict {
             }
             io::ErrorKind::QuotaExceeded => self.hints.push("your disk quota is used up".to_owned()),
             io::ErrorKind::PermissionDenied => {
-                self.hints.push("`rbuild doctor` tells which rights are there and which are missing".to_owned());
+                self.hints
+                    .push("`rbuild doctor` tells which rights are there and which are missing".to_owned());
             }
             _ => {}
         }
@@ -218,8 +233,6 @@ impl Verdict {
 }
 
 /// Tells an error on standard error and returns how the program ends.
-///
-/// `whole` is the status of `run`, in which everything before the program's start is 125.
 pub(crate) fn tell(error: &anyhow::Error, terminal: Terminal) -> Status {
     let verdict = judge(error);
     if verdict.status != Status::Unread {
@@ -264,6 +277,11 @@ const REPORT: &str = "this is a mistake in rbuild, not in your project: please r
                       the output of `rbuild doctor`";
 const MACHINE: &str = "this is about the machine, not about your project";
 
+/// Returns an error's causes, a line each, as `--debug` tells them.
+pub(crate) fn causes(error: &anyhow::Error) -> String {
+    error.chain().map(|cause| format!("debug: {}\n", text::one_line(&format!("{cause:?}")))).collect()
+}
+
 /// Returns the message of a panic.
 pub(crate) fn panicked(message: &str, place: &str, colour: Colour) -> String {
     format!(
@@ -278,7 +296,8 @@ pub(crate) fn panicked(message: &str, place: &str, colour: Colour) -> String {
 /// Returns a warning in a few lines: the message, where, and what to try.
 pub(crate) fn warning(diagnostic: &Diagnostic) -> String {
     let rule = diagnostic.rule.map(|rule| format!("{rule}: ")).unwrap_or_default();
-    let line = diagnostic.location().map(|location| format!(" (line {})", location.lines().0)).unwrap_or_default();
+    let line =
+        diagnostic.location().map(|location| format!(" (line {})", location.lines().0)).unwrap_or_default();
     text::one_line(&format!("{rule}{}{line}", diagnostic.message))
 }
 

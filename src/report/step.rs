@@ -43,9 +43,15 @@ impl std::fmt::Display for StepFailure {
 pub(crate) fn ending(outcome: Outcome) -> String {
     match outcome {
         Outcome::Done | Outcome::Cached(_) => "was done".to_owned(),
-        Outcome::Exited(ExitStatus::Code(code)) => format!("did not complete successfully: exit code: {code}"),
+        Outcome::Exited(ExitStatus::Code(code)) => {
+            format!("did not complete successfully: exit code: {code}")
+        }
         Outcome::Exited(ExitStatus::Signal(signal)) => {
-            format!("was killed by {} (exit code: {})", signal_name(signal), ExitStatus::Signal(signal).code())
+            format!(
+                "was killed by {} (exit code: {})",
+                signal_name(signal),
+                ExitStatus::Signal(signal).code()
+            )
         }
         Outcome::Exited(ExitStatus::OutOfMemory) => {
             "was killed because it used more memory than it may (exit code: 137)".to_owned()
@@ -102,7 +108,11 @@ impl StepFailure {
         if let Some(location) = &self.location {
             message.push_str(&excerpt::of_location(location, colour));
         }
-        message.push_str(&format!("{} {}\n", colour.paint(Paint::Red, "error:"), text::escape(&self.to_string())));
+        message.push_str(&format!(
+            "{} {}\n",
+            colour.paint(Paint::Red, "error:"),
+            text::escape(&self.to_string())
+        ));
         if let Some(log) = &self.log {
             let log = text::one_line(&log.display().to_string());
             message.push_str(&format!("{} the full log is in {log}\n", colour.paint(Paint::Cyan, "note:")));

@@ -27,7 +27,11 @@ fn plain(error: impl Into<anyhow::Error>) -> String {
 #[test]
 fn a_finding_shows_its_lines() {
     let source = dockerfile();
-    let whole = Diagnostic::error(&source, span_of(&source, "RUNN make"), "unknown instruction: RUNN (did you mean RUN?)");
+    let whole = Diagnostic::error(
+        &source,
+        span_of(&source, "RUNN make"),
+        "unknown instruction: RUNN (did you mean RUN?)",
+    );
     insta::assert_snapshot!(plain(Findings(vec![whole])), @r#"
     Dockerfile:7
     --------------------
@@ -73,7 +77,10 @@ fn a_failed_step_shows_everything_about_it() {
         name: "[build 2/3] RUN echo hi &&     sleep 1 &&     echo \"$VER\"".to_owned(),
         location: Some(Location { source: std::sync::Arc::clone(&source), span: span_of(&source, text) }),
         outcome: Outcome::Exited(ExitStatus::Code(7)),
-        tail: vec![(Duration::from_millis(182), "hi".to_owned()), (Duration::from_millis(1184), "1".to_owned())],
+        tail: vec![
+            (Duration::from_millis(182), "hi".to_owned()),
+            (Duration::from_millis(1184), "1".to_owned()),
+        ],
         log: Some("/var/lib/rbuild/logs/x".into()),
         reason: None,
     };
@@ -122,6 +129,7 @@ fn kinds_and_statuses_are_found_in_the_chain() {
         (Mistake::usage("no").into(), Kind::Yours, Status::Usage),
         (NotYet::supported("`--sbom`", "later").into(), Kind::Yours, Status::Usage),
         (anyhow::Error::from(Mistake::new("no")).context("outer"), Kind::Yours, Status::Failed),
+        (anyhow::Error::from(std::fmt::Error).context("outer"), Kind::Ours, Status::Bug),
         (io(io::ErrorKind::NotFound), Kind::Yours, Status::Failed),
         (io(io::ErrorKind::StorageFull), Kind::Machine, Status::Failed),
         (io(io::ErrorKind::BrokenPipe), Kind::Machine, Status::Unread),
@@ -133,7 +141,9 @@ fn kinds_and_statuses_are_found_in_the_chain() {
 
 #[test]
 fn chains_are_one_line_with_hints_behind() {
-    let full = Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull)).context("failed to write `/x\u{1b}[2J`").unwrap_err();
+    let full = Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull))
+        .context("failed to write `/x\u{1b}[2J`")
+        .unwrap_err();
     insta::assert_snapshot!(plain(full), @r#"
     error: failed to write `/x\u{1b}[2J`: no storage space
     hint: free some space, for example with `rbuild prune`

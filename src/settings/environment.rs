@@ -68,7 +68,9 @@ impl Environment {
 
     /// Returns the time of everything a build makes.
     pub(super) fn epoch(&self) -> Result<Option<u64>, Mistake> {
-        let Some(value) = self.text("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(None) };
+        let Some(value) = self.text("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else {
+            return Ok(None);
+        };
         value.parse().map(Some).map_err(|_| {
             Mistake::usage(format!("SOURCE_DATE_EPOCH is `{value}`")).hint("use whole seconds since 1970")
         })

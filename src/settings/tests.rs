@@ -35,7 +35,9 @@ fn the_root_comes_from_flag_then_environment_then_file_then_user() {
     assert_eq!(settings(&global(), &[], User::Root, "").runtime, Path::new("/run/rbuild"));
     let own = settings(&global(), &[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/user/7")], User::Other(7), "");
     assert_eq!(own.runtime, Path::new("/run/user/7/rbuild"));
-    assert!(Settings::assemble(&global(), environment(&[]), User::Other(7), file::Config::default()).is_err());
+    assert!(
+        Settings::assemble(&global(), environment(&[]), User::Other(7), file::Config::default()).is_err()
+    );
 }
 
 #[test]
@@ -72,7 +74,9 @@ fn files_merge_and_unknown_keys_are_pointed_at() {
         "ca = 'host'\n[registry.'docker.io']\nmirrors = ['127.0.0.1:5000']\n[limits]\nparallel = 4\n",
     )
     .unwrap();
-    config.merge(file::Config::parse(Path::new("b"), "ca = '/x.pem'\n[registry.b]\ninsecure = true\n").unwrap());
+    config.merge(
+        file::Config::parse(Path::new("b"), "ca = '/x.pem'\n[registry.b]\ninsecure = true\n").unwrap(),
+    );
     assert_eq!(config.ca, Some(Authorities::File("/x.pem".into())));
     assert_eq!(config.registry["docker.io"].mirrors, ["127.0.0.1:5000"]);
     assert!(config.registry["b"].insecure);

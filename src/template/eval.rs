@@ -22,8 +22,17 @@ impl From<Value> for Item {
 }
 
 /// Objects with keys of the user's choice: a key that is not there is not a mistake.
-const FREE_FORM: &[&str] =
-    &["Labels", "Annotations", "Options", "DriverOpts", "Data", "ExposedPorts", "Volumes", "Ports", "Sysctls"];
+const FREE_FORM: &[&str] = &[
+    "Labels",
+    "Annotations",
+    "Options",
+    "DriverOpts",
+    "Data",
+    "ExposedPorts",
+    "Volumes",
+    "Ports",
+    "Sysctls",
+];
 
 /// Fields that are maps in Docker, so that null prints as an empty map.
 const MAPS: &[&str] = &["Labels", "ExposedPorts", "Volumes", "Annotations", "Options", "Ports"];
@@ -33,11 +42,8 @@ const LENGTH: usize = 64 << 20;
 
 /// Returns a template's text for a value.
 pub(super) fn render(nodes: &[Node], value: &Value, purpose: Use) -> Result<String, Fault> {
-    let mut scope = Scope {
-        text: String::new(),
-        variables: vec![(String::new(), Item::from(value.clone()))],
-        purpose,
-    };
+    let mut scope =
+        Scope { text: String::new(), variables: vec![(String::new(), Item::from(value.clone()))], purpose };
     scope.nodes(nodes, &Item::from(value.clone()))?;
     Ok(scope.text)
 }
@@ -91,10 +97,14 @@ impl Scope {
                 let item = self.pipe(pipe, dot)?;
                 match new {
                     Binding::Declared => self.variables.push((name.clone(), item)),
-                    Binding::Assigned => match self.variables.iter_mut().rev().find(|(known, _)| known == name) {
-                        Some((_, slot)) => *slot = item,
-                        None => return Err(Fault::new(*span, format!("variable `${name}` is not declared"))),
-                    },
+                    Binding::Assigned => {
+                        match self.variables.iter_mut().rev().find(|(known, _)| known == name) {
+                            Some((_, slot)) => *slot = item,
+                            None => {
+                                return Err(Fault::new(*span, format!("variable `${name}` is not declared")));
+                            }
+                        }
+                    }
                 }
             }
             Node::If { branches, otherwise } => {
@@ -118,7 +128,9 @@ impl Scope {
                 self.variables.truncate(kept);
                 return flow;
             }
-            Node::Range { names, pipe, body, otherwise } => return self.range(names, pipe, body, otherwise, dot),
+            Node::Range { names, pipe, body, otherwise } => {
+                return self.range(names, pipe, body, otherwise, dot);
+            }
             Node::Break(span) => return Ok(Flow::Break(*span)),
             Node::Continue(span) => return Ok(Flow::Continue(*span)),
         }
@@ -134,7 +146,9 @@ impl Scope {
         dot: &Item,
     ) -> Result<Flow, Fault> {
         let entries: Vec<(Value, Value)> = match self.pipe(pipe, dot)?.value {
-            Some(Value::Array(items)) => items.into_iter().enumerate().map(|(i, v)| (Value::from(i), v)).collect(),
+            Some(Value::Array(items)) => {
+                items.into_iter().enumerate().map(|(i, v)| (Value::from(i), v)).collect()
+            }
             Some(Value::Object(map)) => {
                 let mut entries: Vec<_> = map.into_iter().collect();
                 entries.sort_by(|a, b| a.0.cmp(&b.0));
@@ -187,7 +201,9 @@ impl Scope {
                     return Ok(result.expect("just set"));
                 }
             }
-            return last.or(result).ok_or_else(|| Fault::new(command.span, format!("`{name}` needs arguments")));
+            return last
+                .or(result)
+                .ok_or_else(|| Fault::new(command.span, format!("`{name}` needs arguments")));
         }
         let mut arguments = Vec::with_capacity(command.arguments.len() + 1);
         for argument in &command.arguments {
@@ -234,7 +250,9 @@ fn field(item: &Item, name: &str, span: Span) -> Result<Item, Fault> {
             })
         }
         None | Some(Value::Null) => Ok(Item { value: None, field }),
-        Some(other) => Err(Fault::new(span, format!("there is no field `{name}` in {}", functions::kind(other)))),
+        Some(other) => {
+            Err(Fault::new(span, format!("there is no field `{name}` in {}", functions::kind(other))))
+        }
     }
 }
 
@@ -268,7 +286,8 @@ pub(super) fn print(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(print).collect::<Vec<_>>().join(" ")),
         Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().map(|(key, value)| format!("{key}:{}", print(value))).collect();
+            let mut entries: Vec<_> =
+                map.iter().map(|(key, value)| format!("{key}:{}", print(value))).collect();
             entries.sort();
             format!("map[{}]", entries.join(" "))
         }

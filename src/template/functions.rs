@@ -10,8 +10,8 @@ use super::eval::{Item, print, truth};
 
 /// The functions that exist: Go's own and Docker's.
 pub(super) const NAMES: &[&str] = &[
-    "and", "eq", "ge", "gt", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or", "pad", "print",
-    "printf", "println", "slice", "split", "title", "truncate", "upper",
+    "and", "eq", "ge", "gt", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or", "pad",
+    "print", "printf", "println", "slice", "split", "title", "truncate", "upper",
 ];
 
 /// What a template is rendered for.
@@ -63,7 +63,11 @@ pub(super) fn call(name: &str, arguments: Vec<Item>, purpose: Use, span: Span) -
         }
         ("pad", [text, before, behind]) => {
             let (text, before, behind) = (call.text(text)?, call.count(before)?, call.count(behind)?);
-            if text.is_empty() { Value::from("") } else { Value::from(format!("{:before$}{text}{:behind$}", "", "")) }
+            if text.is_empty() {
+                Value::from("")
+            } else {
+                Value::from(format!("{:before$}{text}{:behind$}", "", ""))
+            }
         }
         ("truncate", [text, length]) => {
             let length = call.count(length)?;
@@ -79,13 +83,19 @@ pub(super) fn call(name: &str, arguments: Vec<Item>, purpose: Use, span: Span) -
         ("index", [first, keys @ ..]) => call.index(first, keys)?,
         ("slice", [value, bounds @ ..]) if bounds.len() <= 2 => call.slice(value, bounds)?,
         ("not", [_]) => Value::from(!truth(&arguments[0])),
-        ("eq", [first, rest @ ..]) if !rest.is_empty() => Value::from(rest.iter().any(|other| equal(first, other))),
+        ("eq", [first, rest @ ..]) if !rest.is_empty() => {
+            Value::from(rest.iter().any(|other| equal(first, other)))
+        }
         ("ne", [a, b]) => Value::from(!equal(a, b)),
         ("lt", [a, b]) => Value::from(call.order(a, b)?.is_lt()),
         ("le", [a, b]) => Value::from(call.order(a, b)?.is_le()),
         ("gt", [a, b]) => Value::from(call.order(a, b)?.is_gt()),
         ("ge", [a, b]) => Value::from(call.order(a, b)?.is_ge()),
-        _ => return Err(Fault::new(span, format!("`{name}` cannot be used with these arguments")).help(usage(name))),
+        _ => {
+            return Err(
+                Fault::new(span, format!("`{name}` cannot be used with these arguments")).help(usage(name))
+            );
+        }
     };
     Ok(Item::from(value))
 }
@@ -125,7 +135,9 @@ impl Call<'_> {
 
     fn count(&self, value: &Value) -> Result<usize, Fault> {
         let count = value.as_u64().filter(|count| *count <= 10_000);
-        count.and_then(|count| usize::try_from(count).ok()).ok_or_else(|| self.wants("a number from 0 to 10000"))
+        count
+            .and_then(|count| usize::try_from(count).ok())
+            .ok_or_else(|| self.wants("a number from 0 to 10000"))
     }
 
     fn index(&self, value: &Value, keys: &[Value]) -> Result<Value, Fault> {
@@ -135,7 +147,10 @@ impl Call<'_> {
                 (Value::Array(items), Value::Number(_)) => {
                     let at = key.as_u64().and_then(|at| usize::try_from(at).ok());
                     at.and_then(|at| items.get(at)).ok_or_else(|| {
-                        Fault::new(self.span, format!("index {key} is out of range: the list has {}", items.len()))
+                        Fault::new(
+                            self.span,
+                            format!("index {key} is out of range: the list has {}", items.len()),
+                        )
                     })?
                 }
                 (Value::Object(map), Value::String(key)) => match map.get(key) {
@@ -145,7 +160,10 @@ impl Call<'_> {
                 (Value::Null, Value::String(_)) => return Ok(Value::from("")),
                 (Value::Null, _) => return Err(Fault::new(self.span, "the list is empty")),
                 (other, _) => {
-                    return Err(Fault::new(self.span, format!("{} cannot be indexed with {}", kind(other), kind(key))));
+                    return Err(Fault::new(
+                        self.span,
+                        format!("{} cannot be indexed with {}", kind(other), kind(key)),
+                    ));
                 }
             };
         }
@@ -160,10 +178,13 @@ impl Call<'_> {
         };
         let bound = |at: usize, default| bounds.get(at).map_or(Ok(default), |bound| self.count(bound));
         let (from, to) = (bound(0, 0)?, bound(1, length)?);
-        let outside = || Fault::new(self.span, format!("{from} to {to} is out of range: the length is {length}"));
+        let outside =
+            || Fault::new(self.span, format!("{from} to {to} is out of range: the length is {length}"));
         match value {
             Value::String(text) => text.get(from..to).map(Value::from).ok_or_else(outside),
-            Value::Array(items) => items.get(from..to).map(|part| Value::from(part.to_vec())).ok_or_else(outside),
+            Value::Array(items) => {
+                items.get(from..to).map(|part| Value::from(part.to_vec())).ok_or_else(outside)
+            }
             _ => Err(self.wants("a text or a list")),
         }
     }
@@ -193,7 +214,8 @@ impl Call<'_> {
                 text.push('%');
                 continue;
             }
-            let value = values.next().ok_or_else(|| self.wants(&format!("one more value, for `%{flags}{verb}`")))?;
+            let value =
+                values.next().ok_or_else(|| self.wants(&format!("one more value, for `%{flags}{verb}`")))?;
             text.push_str(&self.verb(flags, verb, value)?);
         }
         text.push_str(rest);
@@ -210,7 +232,11 @@ impl Call<'_> {
         let zeros = digits.starts_with('0') && !left;
         let number = |text: &str| match text {
             "" => Ok(0),
-            text => text.parse::<usize>().ok().filter(|n| *n <= 10_000).ok_or_else(|| self.wants("a smaller width")),
+            text => text
+                .parse::<usize>()
+                .ok()
+                .filter(|n| *n <= 10_000)
+                .ok_or_else(|| self.wants("a smaller width")),
         };
         let width = number(digits)?;
         let precision = precision.map(number).transpose()?;
@@ -221,7 +247,9 @@ impl Call<'_> {
             }
             ('q', Value::String(text)) => Value::from(text.as_str()).to_string(),
             ('d', Value::Number(number)) if !number.is_f64() => number.to_string(),
-            ('x', Value::Number(number)) if number.is_u64() => format!("{:x}", number.as_u64().unwrap_or_default()),
+            ('x', Value::Number(number)) if number.is_u64() => {
+                format!("{:x}", number.as_u64().unwrap_or_default())
+            }
             ('t', Value::Bool(value)) => value.to_string(),
             ('f', Value::Number(number)) => {
                 format!("{:.*}", precision.unwrap_or(6), number.as_f64().unwrap_or_default())

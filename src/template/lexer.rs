@@ -117,7 +117,8 @@ fn action(text: &str, mut at: usize) -> Result<Action, Fault> {
 
 fn token(rest: &str, at: usize) -> Result<(Kind, usize), Fault> {
     let name = |from: usize| {
-        let length = rest[from..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len() - from);
+        let length =
+            rest[from..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len() - from);
         rest[from..from + length].to_owned()
     };
     let c = rest.chars().next().unwrap_or_default();
@@ -160,7 +161,8 @@ fn token(rest: &str, at: usize) -> Result<(Kind, usize), Fault> {
 }
 
 fn number(rest: &str, at: usize) -> Result<(Kind, usize), Fault> {
-    let end = rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '.').map_or(rest.len(), |end| end + 1);
+    let end =
+        rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '.').map_or(rest.len(), |end| end + 1);
     let text = &rest[..end];
     if let Ok(integer) = text.parse() {
         return Ok((Kind::Integer(integer), end));

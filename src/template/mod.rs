@@ -60,12 +60,14 @@ impl Template {
 
     /// Returns the template's text for a value.
     pub(crate) fn render(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
-        eval::render(&self.nodes, value, functions::Use::Values).map_err(|fault| diagnostic(&self.source, fault))
+        eval::render(&self.nodes, value, functions::Use::Values)
+            .map_err(|fault| diagnostic(&self.source, fault))
     }
 
     /// Returns the template's text for the titles of columns: functions leave them as they are.
     fn render_titles(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
-        eval::render(&self.nodes, value, functions::Use::Titles).map_err(|fault| diagnostic(&self.source, fault))
+        eval::render(&self.nodes, value, functions::Use::Titles)
+            .map_err(|fault| diagnostic(&self.source, fault))
     }
 }
 
@@ -99,7 +101,8 @@ pub(crate) fn list(
     if format == "json" {
         return Ok(rows.iter().map(|row| format!("{row}\n")).collect());
     }
-    let table = format.strip_prefix("table").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\\', '\t']));
+    let table =
+        format.strip_prefix("table").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\\', '\t']));
     let body = match table {
         Some(rest) if rest.trim().is_empty() => standard,
         Some(rest) => rest.trim_matches(' '),
@@ -110,8 +113,10 @@ pub(crate) fn list(
     if table.is_none() {
         return Ok(lines.into_iter().map(|line| line + "\n").collect());
     }
-    let titles =
-        columns.iter().map(|column| (column.field.to_owned(), Value::from(column.title))).collect::<serde_json::Map<_, _>>();
+    let titles = columns
+        .iter()
+        .map(|column| (column.field.to_owned(), Value::from(column.title)))
+        .collect::<serde_json::Map<_, _>>();
     let mut table = Table::new();
     table.line(&template.render_titles(&Value::Object(titles))?);
     for line in lines {

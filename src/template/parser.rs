@@ -184,8 +184,11 @@ fn unclosed(span: Span) -> Fault {
 }
 
 fn action(tokens: &[Token], span: Span) -> Result<Node, Fault> {
-    if let [Token { kind: Kind::Variable(name), .. }, Token { kind: kind @ (Kind::Declare | Kind::Assign), .. }, rest @ ..] =
-        tokens
+    if let [
+        Token { kind: Kind::Variable(name), .. },
+        Token { kind: kind @ (Kind::Declare | Kind::Assign), .. },
+        rest @ ..,
+    ] = tokens
     {
         let new = if *kind == Kind::Declare { Binding::Declared } else { Binding::Assigned };
         return Ok(Node::Set { name: name.clone(), new, pipe: pipe(rest, span)?, span });
@@ -262,7 +265,10 @@ impl Words<'_> {
             arguments.push(argument);
         }
         if !arguments.is_empty() && !matches!(head.base, Base::Function(_)) {
-            return Err(Fault::new(arguments[0].span, "this stands behind something that takes no arguments"));
+            return Err(Fault::new(
+                arguments[0].span,
+                "this stands behind something that takes no arguments",
+            ));
         }
         Ok(Command { head, arguments, span })
     }

@@ -36,7 +36,10 @@ fn templates_render_as_dockers() {
     for (template, expected) in [
         ("plain", "plain"),
         ("{{.Id}}", "sha256:8dae"),
-        ("{{ .Config.Env }}|{{.Config.Cmd}}|{{.Config.Entrypoint}}|{{.Config.Labels}}", "[PATH=/bin]|[sh -c]|[]|map[]"),
+        (
+            "{{ .Config.Env }}|{{.Config.Cmd}}|{{.Config.Entrypoint}}|{{.Config.Labels}}",
+            "[PATH=/bin]|[sh -c]|[]|map[]",
+        ),
         ("{{.Metadata.Labels}}", "map[a:1 b:2]"),
         ("{{.Config.Labels.x}}|{{index .Config.Labels \"x\"}}", "<no value>|"),
         ("{{.Metadata.Labels.x}}|{{index .Metadata.Labels \"a\"}}", "<no value>|1"),
@@ -52,7 +55,10 @@ fn templates_render_as_dockers() {
         ("{{if and .Id (not .Config.User)}}yes{{end}}", "yes"),
         ("{{or .Config.User \"root\"}}", "root"),
         ("{{if eq .Config.User \"a\" \"\"}}match{{end}}", "match"),
-        ("{{with .Config}}{{.Cmd}}{{$.Id}}{{end}}{{with .Config.User}}x{{else}}-{{end}}", "[sh -c]sha256:8dae-"),
+        (
+            "{{with .Config}}{{.Cmd}}{{$.Id}}{{end}}{{with .Config.User}}x{{else}}-{{end}}",
+            "[sh -c]sha256:8dae-",
+        ),
         ("{{$x := .Id}}{{$x | printf \"%s!\"}}", "sha256:8dae!"),
         ("{{$x := 1}}{{range .RootFS.Layers}}{{$x = 2}}{{end}}{{$x}}", "2"),
         ("{{upper \"ab\"}}{{lower \"AB\"}}{{title \"latest one\"}}", "ABabLatest One"),
@@ -60,7 +66,10 @@ fn templates_render_as_dockers() {
         ("{{truncate .Id 3}}|{{pad \"x\" 1 2}}|", "sha| x  |"),
         ("{{println 1 \"a\"}}", "1 a\n"),
         ("{{print 1 2 \"a\" \"b\" 3}}", "1 2ab3"),
-        ("{{printf \"%q %v %d %-5s|%5s|%05d %.2f %t %%\" \"a\" .Config.Env 3 \"l\" \"r\" 42 1.5 true}}", "\"a\" [PATH=/bin] 3 l    |    r|00042 1.50 true %"),
+        (
+            "{{printf \"%q %v %d %-5s|%5s|%05d %.2f %t %%\" \"a\" .Config.Env 3 \"l\" \"r\" 42 1.5 true}}",
+            "\"a\" [PATH=/bin] 3 l    |    r|00042 1.50 true %",
+        ),
         ("a {{- /* c */ -}} b {{- \" x \" -}} c", "ab x c"),
         ("{{`raw \\n`}}", "raw \\n"),
     ] {
@@ -73,14 +82,23 @@ fn mistakes_are_pointed_at() {
     for (template, expected) in [
         ("{{.Nope", "error: --format:1:1: this action is not closed | add `}}`"),
         ("{{.Sise}}", "error: --format:1:3: there is no field `Sise` | did you mean `.Size`?"),
-        ("x {{.Config.Nope}}", "error: --format:1:12: there is no field `Nope` | there are [Env, Cmd, Entrypoint, Labels, User]"),
+        (
+            "x {{.Config.Nope}}",
+            "error: --format:1:12: there is no field `Nope` | there are [Env, Cmd, Entrypoint, Labels, User]",
+        ),
         ("{{jsn .}}", "error: --format:1:3: function `jsn` is not defined | did you mean `json`?"),
         ("{{if .Id}}x", "error: --format:1:1: this block is not closed | add `{{end}}`"),
         ("{{end}}", "error: --format:1:1: `end` without `if`, `range` or `with`"),
         ("{{template \"x\"}}", "error: --format:1:1: `template` is not supported in templates here"),
         ("{{index .RepoTags 7}}", "error: --format:1:3: index 7 is out of range: the list has 1"),
-        ("{{printf \"%d\" \"a\"}}", "error: --format:1:3: `printf` needs another verb than `%d` for a text | write `printf FORMAT VALUE...`"),
-        ("{{join .Id}}", "error: --format:1:3: `join` cannot be used with these arguments | write `join LIST SEPARATOR`"),
+        (
+            "{{printf \"%d\" \"a\"}}",
+            "error: --format:1:3: `printf` needs another verb than `%d` for a text | write `printf FORMAT VALUE...`",
+        ),
+        (
+            "{{join .Id}}",
+            "error: --format:1:3: `join` cannot be used with these arguments | write `join LIST SEPARATOR`",
+        ),
         ("{{.Id.x}}", "error: --format:1:6: there is no field `x` in a text"),
         ("{{$y}}", "error: --format:1:3: variable `$y` is not declared"),
         ("{{(.Id}}", "error: --format:1:3: this parenthesis is not closed"),
@@ -107,7 +125,10 @@ fn lists_have_all_forms() {
     ];
     let standard = "{{.Repository}}\t{{.Tag}}\t{{.ID}}";
     for (format, expected) in [
-        (None, "REPOSITORY   TAG       IMAGE ID\nbusybox      latest    14816dac1dc8\n<none>       <none>    d63558dc2b61\n"),
+        (
+            None,
+            "REPOSITORY   TAG       IMAGE ID\nbusybox      latest    14816dac1dc8\n<none>       <none>    d63558dc2b61\n",
+        ),
         (
             Some("table {{upper .Repository}}\\t{{.Tag | printf \"%s!\"}}"),
             "REPOSITORY   TAG!\nBUSYBOX      latest!\n<NONE>       <none>!\n",
@@ -129,7 +150,10 @@ fn lists_have_all_forms() {
 #[test]
 fn documents_have_all_forms() {
     let one = [json!({"A": [1]})];
-    assert_eq!(documents(None, &one).unwrap(), "[\n    {\n        \"A\": [\n            1\n        ]\n    }\n]\n");
+    assert_eq!(
+        documents(None, &one).unwrap(),
+        "[\n    {\n        \"A\": [\n            1\n        ]\n    }\n]\n"
+    );
     assert_eq!(documents(Some("json"), &one).unwrap(), "{\"A\":[1]}\n");
     assert_eq!(documents(Some("{{.A}}"), &one).unwrap(), "[1]\n");
     assert_eq!(documents(None, &[]).unwrap(), "[]\n");

@@ -53,7 +53,8 @@ impl Foreground {
         for signal in FORWARDED {
             signals.add(signal);
         }
-        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&signals), None).context("failed to hold back signals")?;
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)
+            .context("failed to hold back signals")?;
         let over = eventfd(0, EventfdFlags::CLOEXEC).context("failed to make an event")?;
         Ok(Self { tty, terminal, signals, raw: None, outputs: Vec::new(), over: Arc::new(over) })
     }

@@ -115,7 +115,9 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
                     failure.log = log;
                     if let Some(limit) = memory_limit
                         && failure.outcome
-                            == rbuild_model::event::Outcome::Exited(rbuild_model::event::ExitStatus::OutOfMemory)
+                            == rbuild_model::event::Outcome::Exited(
+                                rbuild_model::event::ExitStatus::OutOfMemory,
+                            )
                     {
                         failure.reason = Some(anyhow::anyhow!("its limit is {limit} bytes"));
                     }
@@ -125,12 +127,17 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
             failure.into()
         }
         BuildError::Resolve { name, location: Some(location), help, source } => {
-            let message = format!("failed to resolve {name}: {}", crate::report::chain(&anyhow::Error::from_boxed(source)));
+            let message = format!(
+                "failed to resolve {name}: {}",
+                crate::report::chain(&anyhow::Error::from_boxed(source))
+            );
             let mut finding = rbuild_model::span::Diagnostic::error(&location.source, location.span, message);
             finding.help = help;
             Findings(vec![finding]).into()
         }
-        BuildError::Unsupported { what } => NotYet::supported(what, "see the table in README.md for what works").into(),
+        BuildError::Unsupported { what } => {
+            NotYet::supported(what, "see the table in README.md for what works").into()
+        }
         other => other.into(),
     }
 }
@@ -192,11 +199,11 @@ fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest,
 fn extra_ca(settings: &Settings, plan: &BuildPlan) -> anyhow::Result<Option<Vec<u8>>> {
     let path = match plan.ca.as_ref().or(settings.step_authorities.as_ref()) {
         None | Some(Authorities::Builtin) => return Ok(None),
-        Some(Authorities::Host) => HOST_BUNDLES
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| path.exists())
-            .ok_or_else(|| Mistake::new("`--ca host`: this machine has no bundle of certificate authorities"))?,
+        Some(Authorities::Host) => {
+            HOST_BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
+                Mistake::new("`--ca host`: this machine has no bundle of certificate authorities")
+            })?
+        }
         Some(Authorities::File(path)) => path.clone(),
     };
     let pem = std::fs::read(&path)
@@ -272,8 +279,9 @@ fn named_context(name: &str, source: &ContextSource, caller: &mut Caller) -> any
         }
         ContextSource::Image(image) if image == "scratch" => Ok(NamedContext::Scratch),
         ContextSource::Image(image) => {
-            let reference: Reference =
-                image.parse().map_err(|error| Mistake::usage(format!("`--build-context {name}`: {error}")))?;
+            let reference: Reference = image
+                .parse()
+                .map_err(|error| Mistake::usage(format!("`--build-context {name}`: {error}")))?;
             Ok(NamedContext::Image(reference.with_default_tag()))
         }
         other => Err(elsewhere("a named context", other)),
@@ -284,7 +292,9 @@ fn exports(plan: &BuildPlan) -> anyhow::Result<Vec<Export>> {
     let names = |names: &[String]| -> anyhow::Result<Vec<Reference>> {
         let parse = |name: &String| {
             let reference: Result<Reference, _> = name.parse();
-            reference.map(Reference::with_default_tag).map_err(|error| Mistake::usage(error.to_string()).into())
+            reference
+                .map(Reference::with_default_tag)
+                .map_err(|error| Mistake::usage(error.to_string()).into())
         };
         names.iter().map(parse).collect()
     };
@@ -312,7 +322,9 @@ fn exports(plan: &BuildPlan) -> anyhow::Result<Vec<Export>> {
             OutputKind::Docker { dest: None, names: written } => (ExportKind::Image, names(written)?),
             OutputKind::Image { names: written, push } => {
                 if *push == Mode::On {
-                    return Err(NotYet::supported("`push=true`", "build with `-t`, then push the image").into());
+                    return Err(
+                        NotYet::supported("`push=true`", "build with `-t`, then push the image").into()
+                    );
                 }
                 (ExportKind::Image, names(written)?)
             }

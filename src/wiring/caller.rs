@@ -38,7 +38,12 @@ impl Caller {
     }
 
     /// Offers a folder under a name, with the ignore file that counts for it.
-    pub(super) fn offer(&mut self, name: &str, path: &Path, ignore: Option<Arc<Source>>) -> anyhow::Result<()> {
+    pub(super) fn offer(
+        &mut self,
+        name: &str,
+        path: &Path,
+        ignore: Option<Arc<Source>>,
+    ) -> anyhow::Result<()> {
         let shown = path.display();
         let path = std::path::absolute(path).with_context(|| format!("failed to find `{shown}`"))?;
         let is_folder = std::fs::metadata(&path).map(|meta| meta.is_dir());
@@ -146,9 +151,8 @@ fn text(from: impl io::Read, shown: &str, limit: u64) -> anyhow::Result<String> 
     if bytes.len() as u64 > limit {
         return Err(Mistake::new(format!("`{shown}` has more than {limit} bytes")).into());
     }
-    String::from_utf8(bytes).map_err(|_| {
-        Mistake::new(format!("`{shown}` is not UTF-8 text")).hint("save it as UTF-8").into()
-    })
+    String::from_utf8(bytes)
+        .map_err(|_| Mistake::new(format!("`{shown}` is not UTF-8 text")).hint("save it as UTF-8").into())
 }
 
 /// Reads a Dockerfile from standard input.

@@ -48,7 +48,8 @@ impl Credentials for Caller {
 
 /// Asks a helper program; one that knows nothing of the server is no failure.
 fn ask(program: &str, server: &str) -> Result<Option<Credential>, CredentialError> {
-    let failed = |error: std::io::Error| CredentialError::Other(format!("failed to run `{program}`: {error}"));
+    let failed =
+        |error: std::io::Error| CredentialError::Other(format!("failed to run `{program}`: {error}"));
     let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())

@@ -23,7 +23,8 @@ use super::registries;
 use crate::settings::Settings;
 
 /// The tables of all owners; an owner comes behind those whose tables it refers to.
-const SCHEMAS: &[&Schema] = &[&rbuild_cache::blobs::SCHEMA, &rbuild_cache::records::SCHEMA, &rbuild_images::SCHEMA];
+const SCHEMAS: &[&Schema] =
+    &[&rbuild_cache::blobs::SCHEMA, &rbuild_cache::records::SCHEMA, &rbuild_images::SCHEMA];
 
 /// The owners of what can be swept; those that need objects of others come before those.
 pub(crate) const OWNERS: &[&dyn Collected] = &[&ImageRows, &RecordTrees, &SnapshotTrees, &BlobFiles];
@@ -110,9 +111,11 @@ impl Home {
 
 fn snapshotter(store: &Store) -> anyhow::Result<Arc<dyn Snapshotter>> {
     let layout = store.layout();
-    let folders =
-        Folders { snapshots: layout.root().join("snapshots"), tmp: store.work_folder()?.to_path_buf(), trash: layout.trash() };
-    let xattr =
-        if rustix::process::geteuid().is_root() { OverlayXattr::Trusted } else { OverlayXattr::User };
+    let folders = Folders {
+        snapshots: layout.root().join("snapshots"),
+        tmp: store.work_folder()?.to_path_buf(),
+        trash: layout.trash(),
+    };
+    let xattr = if rustix::process::geteuid().is_root() { OverlayXattr::Trusted } else { OverlayXattr::User };
     Ok(Arc::new(OverlaySnapshotter::open(&folders, xattr).context("failed to open the snapshots")?))
 }

@@ -60,7 +60,8 @@ fn text(path: &str) -> String {
 }
 
 fn authorities(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("failed to read the certificate authorities in `{}`", path.display()))
+    std::fs::read(path)
+        .with_context(|| format!("failed to read the certificate authorities in `{}`", path.display()))
 }
 
 fn host_authorities(settings: &Settings) -> Vec<u8> {

@@ -2,7 +2,8 @@
 
 use rbuild_engine::RunRequest;
 use rbuild_engine::request::{
-    Begins, DeviceRequest, Init, Missing, MountKind as EngineMount, MountRequest, NetworkRequest, PortRequest, Stdin,
+    Begins, DeviceRequest, Init, Missing, MountKind as EngineMount, MountRequest, NetworkRequest,
+    PortRequest, Stdin,
 };
 use rbuild_images::{LayerState, Progress};
 use rbuild_model::digest::BlobDigest;
@@ -12,12 +13,13 @@ use rbuild_sandbox::cgroup::Limits;
 use rbuild_sandbox::profile::{Confinement, NewPrivileges, Privilege, RootAccess, Seccomp, SystemPaths};
 use rbuild_sandbox::{Access, Tmpfs};
 
-use super::attend::Foreground;
 use super::Home;
+use super::attend::Foreground;
 use crate::cli::run::{Network, PullPolicy, SecurityOption};
 use crate::commands::run::RunPlan;
 use crate::commands::{Context, Outcome};
 use crate::flags::{self, Mode, MountKind, Propagation, RunMount};
+use crate::progress;
 use crate::report::{NotYet, Status};
 use crate::terminal::Terminal;
 
@@ -27,7 +29,7 @@ pub(crate) fn run(plan: &RunPlan, context: &Context) -> Outcome {
     let home = Home::open(&context.settings, "rbuild run")?;
     let engine = home.engine()?;
     let mut attendant = Foreground::new(plan.tty == Mode::On, context.terminal)?;
-    let result = engine.run(&request, &PullNotes(context.terminal), &mut attendant);
+    let result = engine.run(&request, &PullNotes(context.terminal, plan.progress), &mut attendant);
     drop(attendant);
     match result {
         Ok(finished) => Ok(Status::Program(finished.exit.code())),
@@ -44,7 +46,15 @@ pub(crate) fn run(plan: &RunPlan, context: &Context) -> Outcome {
 }
 
 /// Tells on standard error that an image is being pulled, as docker does.
-struct PullNotes(Terminal);
+struct PullNotes(Terminal, progress::Mode);
+
+impl PullNotes {
+    fn tell(&self, text: &str) {
+        if !matches!(self.1, progress::Mode::Quiet | progress::Mode::None) {
+            self.0.tell(text);
+        }
+    }
+}
 
 impl Progress for PullNotes {
     fn layer(&self, layer: BlobDigest, state: LayerState) {
@@ -52,15 +62,18 @@ impl Progress for PullNotes {
             LayerState::Transferred => "Download complete",
             LayerState::Complete => "Pull complete",
             LayerState::AlreadyExists => "Already exists",
-            LayerState::Waiting | LayerState::Transferring { .. } | LayerState::Unpacking | LayerState::Mounted => {
+            LayerState::Waiting
+            | LayerState::Transferring { .. }
+            | LayerState::Unpacking
+            | LayerState::Mounted => {
                 return;
             }
         };
-        self.0.tell(&format!("{}: {what}\n", &layer.hex()[..12]));
+        self.tell(&format!("{}: {what}\n", &layer.hex()[..12]));
     }
 
     fn note(&self, text: &str) {
-        self.0.tell(&format!("{text}\n"));
+        self.tell(&format!("{text}\n"));
     }
 }
 
@@ -153,7 +166,9 @@ fn confinement(plan: &RunPlan) -> anyhow::Result<Confinement> {
     };
     for option in &plan.security {
         match option {
-            SecurityOption::NoNewPrivileges(Mode::On) => confinement.new_privileges = NewPrivileges::Forbidden,
+            SecurityOption::NoNewPrivileges(Mode::On) => {
+                confinement.new_privileges = NewPrivileges::Forbidden
+            }
             SecurityOption::NoNewPrivileges(Mode::Off) => confinement.new_privileges = NewPrivileges::Allowed,
             SecurityOption::SeccompUnconfined => confinement.seccomp = Seccomp::Unconfined,
             SecurityOption::SeccompFile(path) => {
@@ -173,7 +188,9 @@ fn mount(mount: &RunMount) -> anyhow::Result<MountRequest> {
                 return Err(NotYet::supported("mount propagation", "leave it at `rprivate`").into());
             }
             if *recursive == Mode::Off {
-                return Err(NotYet::supported("a bind without the mounts below", "leave the option out").into());
+                return Err(
+                    NotYet::supported("a bind without the mounts below", "leave the option out").into()
+                );
             }
             let missing = if *create == Mode::On { Missing::MakeFolder } else { Missing::Refuse };
             EngineMount::Bind { source: source.clone(), missing }
@@ -185,7 +202,11 @@ fn mount(mount: &RunMount) -> anyhow::Result<MountRequest> {
         },
         MountKind::Tmpfs { size, mode, options } => {
             if let Some(option) = options.first() {
-                return Err(NotYet::supported(format!("the tmpfs option `{option}`"), "use `size` and `mode`").into());
+                return Err(NotYet::supported(
+                    format!("the tmpfs option `{option}`"),
+                    "use `size` and `mode`",
+                )
+                .into());
             }
             EngineMount::Tmpfs(Tmpfs { size: *size, mode: mode.unwrap_or(0o1777), ..Tmpfs::default() })
         }
@@ -198,7 +219,9 @@ fn port_requests(ports: &flags::Published) -> anyhow::Result<Vec<PortRequest>> {
     let protocol = match ports.protocol {
         flags::Protocol::Tcp => Protocol::Tcp,
         flags::Protocol::Udp => Protocol::Udp,
-        flags::Protocol::Sctp => return Err(NotYet::supported("publishing sctp", "publish tcp or udp").into()),
+        flags::Protocol::Sctp => {
+            return Err(NotYet::supported("publishing sctp", "publish tcp or udp").into());
+        }
     };
     let container = ports.container.first..=ports.container.last;
     let requests = container.enumerate().map(|(at, port)| PortRequest {

@@ -8,7 +8,10 @@ fn completions_exist_for_every_shell() {
         let output = rbuild().args(["completion", shell]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && text.contains("rbuild") && text.contains("history"), "{shell}");
-        assert!(!text.contains("disable-content-trust"), "{shell}: flags that are not there yet are not offered");
+        assert!(
+            !text.contains("disable-content-trust"),
+            "{shell}: flags that are not there yet are not offered"
+        );
     }
 }
 
@@ -22,7 +25,10 @@ fn every_verb_has_a_manual_page() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    assert!(pages.contains(&"rbuild.1".to_owned()) && pages.contains(&"rbuild-build.1".to_owned()), "{pages:?}");
+    assert!(
+        pages.contains(&"rbuild.1".to_owned()) && pages.contains(&"rbuild-build.1".to_owned()),
+        "{pages:?}"
+    );
     assert!(!pages.contains(&"rbuild-man.1".to_owned()), "hidden verbs have no page: {pages:?}");
     let build = std::fs::read_to_string(folder.path().join("rbuild-build.1")).unwrap();
     for part in ["\\-\\-build\\-arg", "Dockerfile", "rbuild build"] {

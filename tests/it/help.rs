@@ -12,15 +12,30 @@ fn snapshot(name: &str, line: &str) {
 fn the_program() {
     snapshot("short", "-h");
     snapshot("long", "--help");
-    snapshot("version", "--version");
+    snapshot("version-flag", "--version");
     snapshot("nothing", "");
 }
 
 #[test]
 fn every_verb() {
     for verb in [
-        "build", "run", "images", "inspect", "history", "tag", "rmi", "pull", "save", "load", "import", "du", "prune",
-        "version", "info", "doctor", "completion",
+        "build",
+        "run",
+        "images",
+        "inspect",
+        "history",
+        "tag",
+        "rmi",
+        "pull",
+        "save",
+        "load",
+        "import",
+        "du",
+        "prune",
+        "version",
+        "info",
+        "doctor",
+        "completion",
     ] {
         snapshot(verb, &format!("{verb} --help"));
     }

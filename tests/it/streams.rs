@@ -7,12 +7,18 @@ use super::{rbuild, told};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rbuild");
 
 fn shell(script: &str) -> std::process::Output {
-    Command::new("/bin/sh").args(["-c", script, "sh", PROGRAM]).env_clear().output().expect("there is a shell")
+    Command::new("/bin/sh")
+        .args(["-c", script, "sh", PROGRAM])
+        .env_clear()
+        .output()
+        .expect("there is a shell")
 }
 
 #[test]
 fn closed_streams_do_no_harm() {
-    for script in ["\"$1\" version <&-", "\"$1\" version 2>&-", "\"$1\" version >&-", "\"$1\" version <&- >&- 2>&-"] {
+    for script in
+        ["\"$1\" version <&-", "\"$1\" version 2>&-", "\"$1\" version >&-", "\"$1\" version <&- >&- 2>&-"]
+    {
         let output = shell(script);
         assert!(output.status.success(), "{script}: {output:?}");
     }
