@@ -6,16 +6,16 @@
 //!
 //! | Module | What it knows |
 //! |---|---|
-//! | [`source`] | where a tree comes from: a client's folder with its ignore file and index, or a snapshot |
-//! | [`scan`] | the lazy copy of names and stats, and the walk that fills it |
-//! | [`resolve`] | links, `..` and wildcards inside a scan |
-//! | [`select`](mod@select) | what a selection means and what of it is hashed |
-//! | [`node`], [`view`] | the Merkle tree: what of an entry is hashed |
-//! | [`file`](mod@file), [`large`] | hashing one file, and when a stat says enough |
-//! | [`index`], [`save`] | the stat index on disk |
-//! | [`check`] | whether what a copier copied is what was hashed |
-//! | [`glob`], [`pattern`], [`filter`] | patterns, lists of them, and ignore files |
-//! | [`pool`] | the threads |
+//! | `source` | where a tree comes from: a client's folder with its ignore file and index, or a snapshot |
+//! | `scan` | the lazy copy of names and stats, and the walk that fills it |
+//! | `resolve` | links, `..` and wildcards inside a scan |
+//! | `select` | what a selection means and what of it is hashed |
+//! | `node`, `view` | the Merkle tree: what of an entry is hashed |
+//! | `file`, `large` | hashing one file, and when a stat says enough |
+//! | `index`, `save` | the stat index on disk |
+//! | `check` | whether what a copier copied is what was hashed |
+//! | `glob`, `pattern`, `filter` | patterns, lists of them, and ignore files |
+//! | `pool` | the threads |
 //!
 //! # Trust
 //! A client's folder may change at any moment, under the hand of its owner or with intent. Nothing here follows a link

@@ -12,7 +12,7 @@
 //!
 //! Every variable part carries its length and every entry its kind, so that two different trees never encode alike.
 //! Which files share an inode is not in the nodes but beside the root of a selection (see
-//! [`super::select`](mod@super)): the same directory can then be shared by selections that see different names of a
+//! `select`): the same directory can then be shared by selections that see different names of a
 //! file.
 
 use std::ffi::OsStr;
