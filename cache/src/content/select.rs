@@ -82,7 +82,7 @@ impl Matched {
         self.entry.kind()
     }
 
-    /// Returns all that was hashed of it; a directory has a [`TreeNode`] of what is below. With `--parents` this is
+    /// Returns all that was hashed of it; a directory has a [`TreeNode`](super::TreeNode) of what is below. With `--parents` this is
     /// the directory that the kept paths are relative to.
     pub fn entry(&self) -> &TreeEntry {
         &self.entry
