@@ -15,6 +15,7 @@ use crate::capabilities::CapabilityMask;
 use crate::mounts::{Depth, MountError, clone_mount, mount_root};
 use crate::options::{self, Bind};
 use crate::order::{Access, FileContent, Mount, MountSource, Order, Restrictions, Stdio, Tmpfs};
+use crate::profile::FirstProcess;
 use crate::script::{
     Attributes, BlobRange, CapabilityMasks, FdIndex, NewFilesystem, Script, ScriptDevice, ScriptMount,
     ScriptProgram, ScriptSource,
@@ -519,6 +520,7 @@ impl Compiler {
             seccomp,
             stdio: streams,
             terminal,
+            first: FirstProcess::of_spec(spec),
         })
     }
 }

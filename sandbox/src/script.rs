@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::profile::FirstProcess;
+
 /// A descriptor by its place in the frame.
 pub(crate) type FdIndex = u16;
 
@@ -273,4 +275,6 @@ pub(crate) struct ScriptProgram {
     pub(crate) stdio: [Option<FdIndex>; 3],
     /// Columns and rows of a terminal of its own.
     pub(crate) terminal: Option<(u16, u16)>,
+    /// What the first process is.
+    pub(crate) first: FirstProcess,
 }

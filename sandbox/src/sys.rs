@@ -59,6 +59,19 @@ pub(crate) fn clone(flags: u64, sibling: bool, cgroup: Option<BorrowedFd<'_>>) -
     }
 }
 
+/// Copies this single-threaded process by the oldest of the calls, which filters let pass that know no `clone3`.
+///
+/// Returns the child's pid to the parent, and nothing to the child.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: only a stage calls this, which is single-threaded from its execution on: no lock is held in the copy,
+    // which may therefore go on as the original would.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
 /// Takes over a descriptor that was inherited by number.
 ///
 /// Must be called once at most for a number, before anything else in the process opens descriptors.
@@ -276,6 +289,17 @@ pub(crate) fn hard_limit(resource: u32) -> io::Result<u64> {
         libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::null::<u8>(), ptr::from_mut(&mut limit))
     };
     if result == 0 { Ok(limit.rlim_max) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Closes every descriptor but the standard ones, for a stage that uses no other any more.
+pub(crate) fn keep_standard() -> io::Result<()> {
+    close_range(3, u32::MAX)
+}
+
+/// Sends a signal by its number, which may be a real-time one. A process that has ended is no failure.
+pub(crate) fn kill(pid: Pid, signal: i32) {
+    // SAFETY: kill takes numbers only; the pid is a child that was not waited for, so it is nobody else's.
+    unsafe { libc::kill(pid.as_raw_nonzero().get(), signal) };
 }
 
 /// Moves `channel` to the number `last` (kept closing on exec) and closes everything above it.

@@ -125,6 +125,30 @@ pub struct HostNamespaces {
     pub cgroup: bool,
 }
 
+/// What the first process of a pid namespace is.
+///
+/// The runtime spec has no word for it, so it travels as the annotation [`FirstProcess::ANNOTATION`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum FirstProcess {
+    /// The program.
+    #[default]
+    Program,
+    /// A reaper of ours, which passes signals on to the program and ends with its status.
+    Reaper,
+}
+
+impl FirstProcess {
+    /// The annotation that asks for a reaper with the value `reaper`.
+    pub const ANNOTATION: &str = "rbuild.init";
+    const REAPER: &str = "reaper";
+
+    /// Reads what a spec asks for.
+    pub fn of_spec(spec: &Spec) -> Self {
+        let asked = spec.annotations().as_ref().and_then(|annotations| annotations.get(Self::ANNOTATION));
+        if asked.is_some_and(|asked| asked == Self::REAPER) { Self::Reaper } else { Self::Program }
+    }
+}
+
 /// Everything that a spec is made of.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -158,6 +182,8 @@ pub struct Options {
     pub root: RootAccess,
     /// How likely the kernel ends it first when memory runs out.
     pub oom_score_adj: Option<i32>,
+    /// What the first process is.
+    pub first: FirstProcess,
 }
 
 /// Whether the root can be written.
@@ -189,6 +215,7 @@ impl Options {
             terminal: None,
             root: RootAccess::default(),
             oom_score_adj: None,
+            first: FirstProcess::default(),
         }
     }
 }
@@ -255,6 +282,7 @@ fn spec(options: Options) -> Result<Spec, ProfileError> {
         terminal,
         root: root_access,
         oom_score_adj,
+        first,
     } = options;
     let mask = capability_mask(&confinement)?;
     let privileged = confinement.privilege == Privilege::Privileged;
@@ -312,6 +340,10 @@ fn spec(options: Options) -> Result<Spec, ProfileError> {
         .set_domainname(domainname)
         .set_mounts(Some(mounts(shm_size, host_namespaces, privileged)))
         .set_linux(Some(linux));
+    if first == FirstProcess::Reaper {
+        let asked = (FirstProcess::ANNOTATION.to_owned(), FirstProcess::REAPER.to_owned());
+        spec.set_annotations(Some(HashMap::from([asked])));
+    }
     Ok(spec)
 }
 

@@ -61,6 +61,18 @@ fn unmapped(what: &str, id: &str) -> Act {
     refuse(format!("become {what} {id}"), "the id is not mapped in this user namespace")
 }
 
+/// Gives up the capabilities that the program of an ordinary user loses when it is executed: for a process of that user
+/// that executes nothing.
+pub(super) fn lose_as_executed(program: &ScriptProgram) -> Act {
+    if program.uid == 0 {
+        return Ok(());
+    }
+    let kept = CapabilitySet::from_bits_retain(program.capabilities.ambient);
+    let inheritable = CapabilitySet::from_bits_retain(program.capabilities.inheritable);
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })
+        .doing(|| "give up capabilities".to_owned())
+}
+
 /// Takes on exactly the capabilities of the program; returns a note if the ambient ones were refused.
 pub(super) fn grant(masks: &CapabilityMasks) -> Act<Option<String>> {
     rustix::thread::set_keep_capabilities(false).doing(|| "keep capabilities no longer".to_owned())?;

@@ -15,8 +15,9 @@ use rustix::process::Signal;
 use super::mounts::Cargo;
 use super::park::{Parked, swap_root};
 use super::targets::Tree;
-use super::{Act, Doing, attributes, console, devices, masks, mounts, no_program, refuse};
+use super::{Act, Doing, attributes, console, devices, masks, mounts, no_program, reaper, refuse};
 use crate::mounts::attach;
+use crate::profile::FirstProcess;
 use crate::script::{InitMessage, Script, ScriptProgram};
 use crate::sys::{self, BpfInstruction};
 use crate::wire::{self, Received, WireError};
@@ -105,7 +106,11 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
     if program.no_new_privileges {
         load(filter.as_ref())?;
     }
-    execute(program, &executable, parked.channel)
+    let channel = match program.first {
+        FirstProcess::Program => parked.channel,
+        FirstProcess::Reaper => reaper::split(parked.channel, program)?,
+    };
+    execute(program, &executable, channel)
 }
 
 fn set_oom_score(script: &Script, parked: &Parked) -> Act {

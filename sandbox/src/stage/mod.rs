@@ -21,6 +21,7 @@ mod init;
 mod masks;
 mod mounts;
 mod park;
+mod reaper;
 mod server;
 mod targets;
 

@@ -27,9 +27,7 @@ fn sees_only_its_own(house: &House) {
                   cat /proc/self/cgroup | grep -vc ':/$'; grep -c . /proc/net/route; cat /proc/self/oom_score_adj; \
                   grep -E 'SigIgn|SigBlk' /proc/self/status; readlink /proc/1/exe; \
                   grep -cE '/proc/self/fd|rbuild' /proc/self/environ";
-    for name in ["wc", "grep"] {
-        symlink("busybox", house.base().join("bin").join(name)).unwrap();
-    }
+    symlink("busybox", house.base().join("bin/wc")).unwrap();
     let outcome = house.run(shell(script), Vec::new());
     let expected = "1\n4\nbuildkitsandbox\nlo\n0022\n0\n0\n1\n100\n\
                     SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n/bin/busybox\n0\n";
@@ -37,7 +35,6 @@ fn sees_only_its_own(house: &House) {
 }
 
 fn capabilities(house: &House) {
-    symlink("busybox", house.base().join("bin/grep")).unwrap();
     let script = "grep -E 'Cap|NoNew|^Seccomp:|Groups|^Uid' /proc/self/status";
     let facts = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
     let root = house.run(shell(script), Vec::new());

@@ -44,7 +44,7 @@ impl House {
         fs::copy("/bin/busybox", base.join("bin/busybox")).expect("a static busybox in /bin");
         for name in [
             "sh", "true", "ls", "cat", "id", "sleep", "stat", "mknod", "stty", "readlink", "dd", "mkdir",
-            "touch", "tty",
+            "touch", "tty", "mkfifo", "grep", "cmp", "head",
         ] {
             symlink("busybox", base.join("bin").join(name)).unwrap();
         }
