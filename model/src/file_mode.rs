@@ -1,4 +1,8 @@
 //! Permission bits as `--chmod` gives them: octal, or symbolic as chmod(1) (POSIX "chmod", operands) with umask 0.
+//!
+//! Where implementations of chmod(1) differ, BuildKit's is followed, which goes by BSD's: copying another class's bits
+//! (`g=u`) leaves the special bits alone, `=` clears the sticky bit only together with `t`, `t` belongs to every class but
+//! the others', and `X` asks for the bits that the file came with.
 
 use std::str::FromStr;
 
@@ -14,7 +18,7 @@ pub enum FileMode {
 /// One clause of a symbolic mode: `ug+rX`, with several actions as in `u+r-w`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Clause {
-    /// Whose bits, as a mask of [`USER`], [`GROUP`], [`OTHER`].
+    /// Whose bits, as a mask of [`USER`], [`GROUP`], [`OTHER`]; none where no class is named.
     who: u32,
     actions: Vec<(Action, Permission)>,
 }
@@ -36,7 +40,8 @@ enum Permission {
 
 const USER: u32 = 0o4700;
 const GROUP: u32 = 0o2070;
-const OTHER: u32 = 0o1007;
+const OTHER: u32 = 0o0007;
+const STICKY: u32 = 0o1000;
 
 /// The text is not a mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +60,8 @@ impl FileMode {
         match self {
             Self::Octal(bits) => *bits,
             Self::Symbolic(clauses) => {
-                clauses.iter().fold(old & 0o7777, |mode, clause| clause.apply(mode, is_dir))
+                let old = old & 0o7777;
+                clauses.iter().fold(old, |mode, clause| clause.apply(mode, old, is_dir))
             }
         }
     }
@@ -70,24 +76,33 @@ impl FileMode {
 }
 
 impl Clause {
-    fn apply(&self, mut mode: u32, is_dir: bool) -> u32 {
+    fn apply(&self, mut mode: u32, original: u32, is_dir: bool) -> u32 {
+        let all = USER | GROUP | OTHER;
+        let named = if self.who == 0 { all } else { self.who };
         for (action, permission) in &self.actions {
-            let bits = match *permission {
+            // What is set, and what `=` clears.
+            let (bits, cleared) = match *permission {
                 Permission::CopyOf(shift) => {
                     let class = mode >> shift & 7;
-                    (class << 6 | class << 3 | class) & self.who
+                    ((class << 6 | class << 3 | class) & named, named & 0o777)
                 }
                 Permission::Bits { rwx, if_executable, setid, sticky } => {
-                    let execute = u32::from(if_executable && (is_dir || mode & 0o111 != 0));
+                    let execute = u32::from(if_executable && (is_dir || original & 0o111 != 0));
                     let class = rwx | execute;
-                    let special = if setid { 0o6000 } else { 0 } | if sticky { 0o1000 } else { 0 };
-                    (class << 6 | class << 3 | class | special) & self.who
+                    let special = if setid { 0o6000 } else { 0 };
+                    let bits = (class << 6 | class << 3 | class | special) & named;
+                    match (sticky && named != OTHER, self.who == 0) {
+                        (false, _) => (bits, named),
+                        (true, false) => (bits | STICKY, named | STICKY),
+                        // With no class named, `t` makes the sticky bit the only one that is meant.
+                        (true, true) => (STICKY, STICKY),
+                    }
                 }
             };
             mode = match action {
                 Action::Add => mode | bits,
                 Action::Remove => mode & !bits,
-                Action::Set => mode & !self.who | bits,
+                Action::Set => mode & !cleared | bits,
             };
         }
         mode
@@ -123,7 +138,6 @@ fn parse_clause(text: &str) -> Option<Clause> {
             },
         )
     })?;
-    let who = if who == 0 { USER | GROUP | OTHER } else { who };
     let mut rest = &text[actions_at..];
     let mut actions = Vec::new();
     while let Some(sign) = rest.chars().next() {
@@ -186,6 +200,14 @@ mod tests {
             ("u+r-w", 0o200, false, 0o400),
             ("o=g", 0o750, false, 0o755),
             ("u=", 0o4755, false, 0o055),
+            ("g=u", 0o2750, true, 0o2770),
+            ("u=g", 0o4750, false, 0o4550),
+            ("a=rX", 0o7777, false, 0o1555),
+            ("o=", 0o1777, true, 0o1770),
+            ("u+t", 0o750, true, 0o1750),
+            ("o+t", 0o750, true, 0o750),
+            ("=t", 0o640, false, 0o1640),
+            ("-x+X", 0o750, false, 0o751),
         ] {
             assert_eq!(mode.parse::<FileMode>().unwrap().apply(old, is_dir), new, "{mode} on {old:o}");
         }
