@@ -130,6 +130,9 @@ pub(crate) enum Command {
     /// Write manual pages to a folder
     #[command(hide = true)]
     Man(prune::Man),
+    /// Make what was built last survive a power loss; started by builds, in the background
+    #[command(hide = true)]
+    Promote,
 }
 
 /// Returns the command line as completions and manual pages show it.

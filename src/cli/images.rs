@@ -136,8 +136,8 @@ pub(crate) struct Load {
 /// What `rbuild import` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
-    /// Tar, or `-` for standard input
-    #[arg(value_name = "FILE|-")]
+    /// Tar or folder, or `-` for a tar on standard input
+    #[arg(value_name = "FILE|FOLDER|-")]
     pub(crate) source: String,
     /// Name of the image
     #[arg(value_name = "NAME[:TAG]")]

@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use anyhow::Context as _;
 use rbuild_images::ImportOptions;
-use rbuild_model::image_config::RunConfig;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 
@@ -15,13 +15,6 @@ use crate::report::{Mistake, NotYet, Status};
 use crate::wiring::Home;
 
 pub(super) fn run(arguments: &Import, context: &Context) -> Outcome {
-    if !arguments.change.is_empty() {
-        return Err(NotYet::supported(
-            "`--change` of `rbuild import`",
-            "build an image on the imported one, with the instructions in a Dockerfile",
-        )
-        .into());
-    }
     if arguments.source.starts_with("http://") || arguments.source.starts_with("https://") {
         return Err(
             NotYet::supported("a URL in `rbuild import`", "download the file, and import that").into()
@@ -39,11 +32,14 @@ pub(super) fn run(arguments: &Import, context: &Context) -> Outcome {
         Some(_) => return Err(Mistake::usage("an image has one platform").into()),
     };
     let message = arguments.message.clone().unwrap_or_else(|| format!("Imported from {}", arguments.source));
-    let options = ImportOptions { reference, platform, run: RunConfig::default(), message, created: None };
+    let run = rbuild_images::run_config(&arguments.change, &platform)?;
+    let options = ImportOptions { reference, platform, run, message, created: None };
     let home = Home::open(&context.settings, "rbuild import")?;
     let lease = home.lease("rbuild import")?;
     let id = if arguments.source == "-" {
         home.images.import(io::stdin().lock(), options, &lease)?
+    } else if Path::new(&arguments.source).is_dir() {
+        home.images.import_folder(Path::new(&arguments.source), options, &lease)?
     } else {
         let failed = || format!("failed to open `{}`", arguments.source);
         home.images.import(File::open(&arguments.source).with_context(failed)?, options, &lease)?

@@ -12,6 +12,7 @@ mod info;
 mod inspect;
 mod load;
 mod man;
+mod promote;
 mod prune;
 mod pull;
 mod rmi;
@@ -106,6 +107,7 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::Import(arguments) => import::run(&arguments, &context),
         Command::Du(arguments) => du::run(&arguments, &context),
         Command::Prune(arguments) => prune::run(&arguments, &context),
+        Command::Promote => promote::run(&context),
         Command::Info(arguments) => info::run(&arguments, &context),
         Command::Doctor(arguments) => doctor::run(&arguments, &context),
         Command::Completion(_) | Command::Man(_) | Command::Version(_) => Ok(Status::Done),

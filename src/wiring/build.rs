@@ -1,6 +1,7 @@
 //! A build plan handed to the worker, and what comes back told.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -50,10 +51,22 @@ pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
         Err(error) => return Err(explain(error, &tasks)),
     };
     deliver(plan, &built, context)?;
-    drop(worker);
-    // What was told as done is made to last; that this fails only costs work after a power loss.
-    let _ = home.store.promote();
+    promote_later(&home, &context.settings);
     Ok(Status::Done)
+}
+
+/// Has what was built made to last, by a process of its own. That this fails only costs work after a power loss.
+fn promote_later(home: &Home, settings: &Settings) {
+    if home.store.unpromoted().is_ok_and(|rows| rows > 0) {
+        let _ = Command::new("/proc/self/exe")
+            .arg("promote")
+            .env("RBUILD_ROOT", &settings.root)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+    }
 }
 
 /// Writes the files that tell of a result, and prints its id where that is all that is wanted.

@@ -1,5 +1,6 @@
 //! A run plan handed to the engine.
 
+use anyhow::Context as _;
 use rbuild_engine::RunRequest;
 use rbuild_engine::request::{
     Begins, DeviceRequest, Init, Missing, MountKind as EngineMount, MountRequest, NetworkRequest,
@@ -11,7 +12,7 @@ use rbuild_network::ports::Protocol;
 use rbuild_network::resolver::ResolverChoice;
 use rbuild_sandbox::cgroup::Limits;
 use rbuild_sandbox::profile::{Confinement, NewPrivileges, Privilege, RootAccess, Seccomp, SystemPaths};
-use rbuild_sandbox::{Access, Tmpfs};
+use rbuild_sandbox::{Access, Restrictions, Tmpfs};
 
 use super::Home;
 use super::attend::Foreground;
@@ -201,14 +202,27 @@ fn mount(mount: &RunMount) -> anyhow::Result<MountRequest> {
             subpath: subpath.clone(),
         },
         MountKind::Tmpfs { size, mode, options } => {
-            if let Some(option) = options.first() {
-                return Err(NotYet::supported(
-                    format!("the tmpfs option `{option}`"),
-                    "use `size` and `mode`",
-                )
-                .into());
+            let mut tmpfs = Tmpfs { size: *size, mode: mode.unwrap_or(0o1777), ..Tmpfs::default() };
+            let mut restrictions = Restrictions::ALL;
+            for option in options {
+                match (option.as_str(), option.split_once('=')) {
+                    ("exec" | "noexec", _) => restrictions.noexec = option == "noexec",
+                    ("suid" | "nosuid", _) => restrictions.nosuid = option == "nosuid",
+                    ("dev" | "nodev", _) => restrictions.nodev = option == "nodev",
+                    // What the kernel does anyway.
+                    ("async" | "relatime", _) => {}
+                    (_, Some(("uid", id))) => tmpfs.uid = id.parse().context("uid of a tmpfs")?,
+                    (_, Some(("gid", id))) => tmpfs.gid = id.parse().context("gid of a tmpfs")?,
+                    _ => {
+                        return Err(NotYet::supported(
+                            format!("the tmpfs option `{option}`"),
+                            "use `size` and `mode`",
+                        )
+                        .into());
+                    }
+                }
             }
-            EngineMount::Tmpfs(Tmpfs { size: *size, mode: mode.unwrap_or(0o1777), ..Tmpfs::default() })
+            EngineMount::Tmpfs { tmpfs, restrictions }
         }
     };
     let access = if mount.read_only == Mode::On { Access::ReadOnly } else { Access::ReadWrite };

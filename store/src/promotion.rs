@@ -126,6 +126,14 @@ impl Store {
         Ok(Promoted { rows })
     }
 
+    /// Counts the derived rows that a power loss would drop.
+    pub fn unpromoted(&self) -> Result<usize, DatabaseError> {
+        self.database().read(|transaction| {
+            let tables = self.schemas().iter().flat_map(|schema| schema.promotable.iter());
+            tables.map(|table| Ok(table.unpromoted(transaction)?.len())).sum()
+        })
+    }
+
     /// Returns a fresh stamp for the column `unsynced` of one derived row.
     pub fn stamp(&self) -> Stamp {
         Stamp::new(self.boot(), self.stamp_base())

@@ -21,6 +21,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use tempfile::TempDir;
 
 use crate::leaks::{self, Leaks};
+use crate::running::Running;
 use crate::text;
 
 /// Makes a context for the program that belongs to the calling tests.
@@ -196,6 +197,18 @@ impl Call<'_> {
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
         self
+    }
+
+    /// Begins it, for a test that does something while it runs.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(mut self) -> Running {
+        let story = format!("{:?}", self.command);
+        let spawned =
+            self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = spawned.unwrap_or_else(|error| panic!("cannot run {story}: {error}"));
+        Running::new(child, self.input, story)
     }
 
     /// Waits for its end.

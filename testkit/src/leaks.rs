@@ -88,10 +88,24 @@ fn processes(folder: &Path) -> Vec<String> {
         if named {
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            if command.trim_end().ends_with(" promote") && ends(id) {
+                continue;
+            }
             found.push(format!("{id} {}", command.trim_end()));
         }
     }
     found
+}
+
+/// Waits for a process that is meant to outlive its command for a moment: the one that syncs what was built.
+fn ends(id: u32) -> bool {
+    let Some(pid) = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+    let Ok(process) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
+        return true;
+    };
+    let mut wait = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+    let limit = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+    rustix::event::poll(&mut wait, Some(&limit)).is_ok_and(|ready| ready > 0)
 }
 
 pub(crate) fn links(store8: &str) -> Vec<String> {

@@ -11,4 +11,5 @@ pub mod leaks;
 pub mod privilege;
 pub mod registry;
 pub mod rootfs;
+pub mod running;
 pub mod text;

@@ -14,12 +14,13 @@ use rbuild_model::event::{Event, Events, Outcome};
 use rbuild_model::graph::StepId;
 use rbuild_model::image_config::{History, ImageConfig};
 use rbuild_model::platform::Platform;
-use rbuild_model::snapshot::Chain;
+use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_model::span::{Diagnostic, Severity};
 use rbuild_model::step::{Operation, Source};
 use rbuild_solver::{RecordId, Tree};
 
 use crate::answer;
+use crate::berths::Berths;
 use crate::cancel::Cancel;
 use crate::context::{self, Contexts};
 use crate::drive::{DriveError, Solved, drive};
@@ -74,7 +75,21 @@ impl Worker {
         let (request, dockerfile) = self.read(request, client, &tasks)?;
         let lowered = self.lower(&request, &dockerfile, &tasks, cancel)?;
         let mut history = Remembered { records: Vec::new() };
-        let built = self.solve_and_export(&request, &lowered, &contexts, &tasks, cancel, &mut history);
+        let mut losses = 0;
+        let built = loop {
+            let built = self.solve_and_export(&request, &lowered, &contexts, &tasks, cancel, &mut history);
+            match built.as_ref().err().and_then(lost_snapshot) {
+                // A record whose tree is gone (a power loss, a foreign hand): forgotten, and what is needed made again.
+                Some(lost) if losses < MAX_LOSSES => {
+                    losses += 1;
+                    self.records.forget_snapshot(lost).map_err(|error| BuildError::Store(error.into()))?;
+                    tasks.events().event(Event::Note(format!(
+                        "the files of snapshot {lost} are gone: making them again"
+                    )));
+                }
+                _ => break built,
+            }
+        };
         for problem in contexts.save() {
             tasks.events().event(Event::Note(format!("failed to keep the index of the context: {problem}")));
         }
@@ -165,6 +180,8 @@ impl Worker {
         let epochs = layer_epochs(lowered);
         let (send, receive) = mpsc::channel::<(Chain, Option<i64>)>();
         let send = Mutex::new(Some(send));
+        let execs = lowered.graph.steps().filter(|(_, step)| matches!(step.operation, Operation::Exec(_)));
+        let berths = Berths::new(self, execs.count());
         let solved = std::thread::scope(|scope| {
             // Digests of layers are made while later steps run: by the end of the build the image has an id.
             scope.spawn(move || {
@@ -173,6 +190,7 @@ impl Worker {
                     let _ = self.images.diff_id(&chain, epoch);
                 }
             });
+            scope.spawn(|| berths.keep_ready());
             let committed = |step: StepId, chain: &Chain| {
                 if let Some(epoch) = epochs[step.index()]
                     && let Some(send) = &*send.lock().unwrap_or_else(PoisonError::into_inner)
@@ -188,12 +206,14 @@ impl Worker {
                 ids,
                 cancel,
                 request.extra_ca.clone(),
+                &berths,
                 Box::new(committed),
             );
             let parallel = request.parallel.unwrap_or_else(|| {
                 std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).saturating_add(2)
             });
             let solved = drive(&lowered.graph, &goals, &*self.records, &runner, &runner, cancel, parallel);
+            berths.close();
             drop(send.lock().unwrap_or_else(PoisonError::into_inner).take());
             solved
         });
@@ -230,6 +250,9 @@ impl Worker {
         let Tree::Chain(chain) = tree else {
             return Err(BuildError::Unsupported { what: "a folder of the client as the result".to_owned() });
         };
+        if let Some(lost) = chain.layers().iter().find(|layer| !self.snapshotter.contains(**layer)) {
+            return Err(BuildError::LostSnapshot(*lost));
+        }
         let mut config = target.config.clone();
         let below = config.rootfs.diff_ids.len();
         let mut made: Vec<Option<String>> = Vec::new();
@@ -345,6 +368,21 @@ impl Worker {
 /// What a build leaves for its history.
 struct Remembered {
     records: Vec<(StepId, RecordId)>,
+}
+
+/// How many lost trees one build makes again before it gives up.
+const MAX_LOSSES: usize = 100;
+
+/// The snapshot whose files are gone, if that is why a build failed.
+fn lost_snapshot(error: &BuildError) -> Option<SnapshotId> {
+    match error {
+        BuildError::Step { source, .. } => match &**source {
+            StepError::Snapshot(rbuild_snapshotter::Error::Missing { id }) => Some(*id),
+            _ => None,
+        },
+        BuildError::LostSnapshot(id) => Some(*id),
+        _ => None,
+    }
 }
 
 fn store_error(message: String) -> BuildError {

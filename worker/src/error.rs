@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rbuild_confined::users::UserError;
 use rbuild_frontend::lower::LowerError;
 use rbuild_model::event::ExitStatus;
+use rbuild_model::snapshot::SnapshotId;
 use rbuild_model::span::{Diagnostic, Location};
 use rbuild_solver::IndexError;
 use rbuild_store::{DatabaseError, FileError, LockError};
@@ -59,6 +60,9 @@ pub enum BuildError {
         /// What.
         what: String,
     },
+    /// The files of a snapshot are gone, again and again.
+    #[error("the files of snapshot {0} are gone; `rbuild doctor` tells what else is")]
+    LostSnapshot(SnapshotId),
     /// The cache failed.
     #[error(transparent)]
     Index(#[from] IndexError),

@@ -14,6 +14,7 @@
 
 mod agent;
 mod answer;
+mod berths;
 pub mod build;
 pub mod cancel;
 mod context;

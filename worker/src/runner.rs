@@ -12,9 +12,7 @@ use rbuild_model::event::{Event, ExitStatus, Hit, Outcome, TaskId};
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::key::{CacheKey, ContentHash};
 use rbuild_model::snapshot::Chain;
-use rbuild_model::step::{FileAction, Limits, Operation, PathSource, Source};
-use rbuild_sandbox::Launcher;
-use rbuild_sandbox::cgroup::Cgroup;
+use rbuild_model::step::{FileAction, Operation, PathSource, Source};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::{Active, Snapshotter, Writes};
 use rbuild_solver::{
@@ -22,6 +20,7 @@ use rbuild_solver::{
 };
 use rbuild_store::{LockClass, LockMode, LockName, LockScope, TempTree, Wait};
 
+use crate::berths::Berths;
 use crate::cancel::{Cancel, LockCancel};
 use crate::context::Contexts;
 use crate::drive::Observer;
@@ -44,6 +43,7 @@ pub(crate) struct Runner<'a> {
     ids: Vec<Option<TaskId>>,
     cancel: &'a Cancel,
     extra_ca: Option<Vec<u8>>,
+    berths: &'a Berths<'a>,
     /// Merged trees that are looked at, by their chains.
     views: Mutex<HashMap<Chain, Arc<OnceLock<Arc<ContextScan>>>>>,
     selections: Mutex<HashMap<(TreeName, PathSource), Arc<SelectionHash>>>,
@@ -76,6 +76,7 @@ impl<'a> Runner<'a> {
         ids: Vec<Option<TaskId>>,
         cancel: &'a Cancel,
         extra_ca: Option<Vec<u8>>,
+        berths: &'a Berths<'a>,
         committed: Box<dyn Fn(StepId, &Chain) + Sync + 'a>,
     ) -> Self {
         Self {
@@ -86,6 +87,7 @@ impl<'a> Runner<'a> {
             ids,
             cancel,
             extra_ca,
+            berths,
             views: Mutex::default(),
             selections: Mutex::default(),
             committed,
@@ -109,12 +111,6 @@ impl<'a> Runner<'a> {
         &self.worker.networks
     }
 
-    pub(crate) fn launcher(&self) -> Result<&Launcher, StepError> {
-        self.worker
-            .launcher()
-            .map_err(|source| StepError::Launch { command: "the launching stage".to_owned(), source })
-    }
-
     pub(crate) fn cancel(&self) -> &Cancel {
         self.cancel
     }
@@ -133,13 +129,9 @@ impl<'a> Runner<'a> {
         self.tasks.events().event(Event::Note(note.to_owned()));
     }
 
-    /// Makes the cgroup of a step.
-    pub(crate) fn cgroup(
-        &self,
-        id: &str,
-        limits: &Limits,
-    ) -> Result<Option<Cgroup>, rbuild_sandbox::LaunchError> {
-        self.worker.cgroup(id, limits)
+    /// Returns the places that steps run in.
+    pub(crate) fn berths(&self) -> &Berths<'a> {
+        self.berths
     }
 
     /// Names a fresh log file: its name in the store's folder of logs, and its path.
@@ -452,6 +444,9 @@ impl StepRunner for Runner<'_> {
 
 impl Observer for Runner<'_> {
     fn matched(&self, step: StepId, hit: Hit) {
+        if matches!(self.graph.step(step).operation, Operation::Exec(_)) {
+            self.berths.forgo();
+        }
         if let Some(id) = self.ids[step.index()] {
             self.tasks.skip(id, Outcome::Cached(hit));
         }

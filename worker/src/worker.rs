@@ -95,7 +95,12 @@ impl Worker {
     }
 
     /// Makes the cgroup of a step; `None` where nothing is limited and none can be made.
-    pub(crate) fn cgroup(&self, name: &str, limits: &Limits) -> Result<Option<Cgroup>, LaunchError> {
+    pub(crate) fn cgroup(
+        &self,
+        name: &str,
+        limits: &Limits,
+        devices: Devices,
+    ) -> Result<Option<Cgroup>, LaunchError> {
         let Limits { memory, memory_swap, cpu_shares, cpu_period, cpu_quota, cpuset_cpus, cpuset_mems } =
             limits;
         let quota = cpu_quota.and_then(|quota| u64::try_from(quota).ok());
@@ -109,12 +114,8 @@ impl Worker {
             cpuset_mems: cpuset_mems.clone(),
             pids: None,
         };
-        let request = CgroupRequest {
-            prefix: self.cgroup_prefix.clone(),
-            name: name.to_owned(),
-            limits,
-            devices: Devices::DefaultAnd(Vec::new()),
-        };
+        let request =
+            CgroupRequest { prefix: self.cgroup_prefix.clone(), name: name.to_owned(), limits, devices };
         Ok(Cgroup::create(CgroupLayout::shared(), &request)?)
     }
 

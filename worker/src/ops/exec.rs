@@ -7,18 +7,19 @@ use std::time::Duration;
 use rbuild_confined::Root;
 use rbuild_confined::users::{UserSpec, Users};
 use rbuild_model::event::ExitStatus;
+use rbuild_model::snapshot::Chain;
 use rbuild_model::step::{EnvVar, Exec, NetworkMode, SecurityMode};
 use rbuild_sandbox::profile::{self, Confinement, HostNamespaces, Identity, Options, Privilege};
 use rbuild_sandbox::{
-    Access, Exit, FileContent, Lifetime, Mount, MountSource, Namespaces, Network, Order, Restrictions,
-    SlotRequest, Stdio, Stubs,
+    Access, Exit, FileContent, Mount, MountSource, Order, Restrictions, Slot, Stdio, Stubs,
 };
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree, Usage};
 use rbuild_store::LockScope;
 
+use crate::berths::Berth;
 use crate::error::StepError;
-use crate::mounts::{self, Prepared};
+use crate::mounts;
 use crate::network::StepNetwork;
 use crate::output::Output;
 use crate::runner::{Made, Runner};
@@ -67,22 +68,37 @@ pub(crate) fn run(
     if exec.cgroup_parent.is_some() {
         return Err(StepError::Unsupported { what: "--cgroup-parent".to_owned() });
     }
+    let limits = &runner.graph().note(ask.step).limits;
+    let Berth { network, slot } = runner.berths().take(exec, limits)?;
+    let result = on_snapshot(runner, task, exec, ask, base, &network, slot, scope);
+    let detached = runner.networks().detach(&network);
+    match (result, detached) {
+        (Ok(made), Err(error)) => Err(runner.give_up(made.active, error.into())),
+        (result, _) => result,
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
+fn on_snapshot(
+    runner: &Runner<'_>,
+    task: &Task,
+    exec: &Exec,
+    ask: &RunAsk,
+    base: &Chain,
+    network: &StepNetwork,
+    slot: Slot,
+    scope: &LockScope,
+) -> Result<Made, StepError> {
     let active = runner.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
-    let network = match runner.networks().attach(exec.network, &active.id().to_string()) {
-        Ok(network) => network,
-        Err(error) => return Err(runner.give_up(active, error.into())),
-    };
-    let mut made = match mounts::prepare(runner, ask, &exec.mounts, exec.script.as_ref(), scope) {
-        Ok(prepared) => {
-            let (result, prepared) = with_mounts(runner, task, exec, ask, &active, &network, prepared);
+    let made = match mounts::prepare(runner, ask, &exec.mounts, exec.script.as_ref(), scope) {
+        Ok(mut prepared) => {
+            let mounts = std::mem::take(&mut prepared.mounts);
+            let result = in_place(runner, task, exec, ask, &active, network, slot, mounts, &prepared.env);
             let released = prepared.release(runner);
-            result.and_then(|made| released.map(|()| made))
+            result.and_then(|ran| released.map(|()| ran))
         }
         Err(error) => Err(error),
     };
-    if let Err(error) = runner.networks().detach(&network) {
-        made = made.and(Err(error.into()));
-    }
     match made {
         Ok(ran) => Ok(Made { active, usage: ran.usage, log: ran.log }),
         Err(error) => Err(runner.give_up(active, error)),
@@ -94,20 +110,6 @@ struct Ran {
     log: Option<String>,
 }
 
-fn with_mounts(
-    runner: &Runner<'_>,
-    task: &Task,
-    exec: &Exec,
-    ask: &RunAsk,
-    active: &Active,
-    network: &StepNetwork,
-    mut prepared: Prepared,
-) -> (Result<Ran, StepError>, Prepared) {
-    let mounts = std::mem::take(&mut prepared.mounts);
-    let result = in_place(runner, task, exec, ask, active, network, mounts, &prepared.env);
-    (result, prepared)
-}
-
 #[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
 fn in_place(
     runner: &Runner<'_>,
@@ -116,6 +118,7 @@ fn in_place(
     ask: &RunAsk,
     active: &Active,
     network: &StepNetwork,
+    slot: Slot,
     mut mounts: Vec<Mount>,
     mount_env: &[EnvVar],
 ) -> Result<Ran, StepError> {
@@ -162,24 +165,6 @@ fn in_place(
 
     let root = runner.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?;
     let launch = |source| StepError::Launch { command: command.clone(), source };
-    let slot = runner
-        .launcher()?
-        .slot(SlotRequest {
-            cgroup: runner.cgroup(&active.id().to_string(), limits).map_err(launch)?,
-            namespaces: Namespaces {
-                network: match (&network.namespace, exec.network) {
-                    (Some(namespace), _) => Network::Join(namespace.try_clone().map_err(|source| {
-                        StepError::Io { act: "keep", path: "a network namespace".into(), source }
-                    })?),
-                    (None, NetworkMode::Host) => Network::Host,
-                    (None, _) => Network::None,
-                },
-                ..Namespaces::default()
-            },
-            lifetime: Lifetime::Bound,
-            oom_score_adj: None,
-        })
-        .map_err(launch)?;
     let (output, ends) = Output::open().map_err(|source| StepError::Io {
         act: "make",
         path: "the step's pipes".into(),
