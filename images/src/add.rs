@@ -1,14 +1,18 @@
 //! Images that were made here: by builds, by commits, from a tar.
 
 use std::io::Read;
+use std::path::Path;
 
 use rbuild_cache::records::remember_snapshots;
+use rbuild_confined::Root;
 use rbuild_image::compress::Decoder;
 use rbuild_model::digest::{BlobDigest, ChainId, ImageId};
 use rbuild_model::image_config::{History, ImageConfig, RunConfig};
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
+use rbuild_snapshotter::Active;
+use rbuild_snapshotter::copier::{Capabilities, Copier, CopyRules};
 use rbuild_store::{Lease, ObjectKind};
 
 use crate::error::ImagesError;
@@ -106,12 +110,51 @@ impl Images {
             .snapshotter
             .apply(&Chain::empty(), &mut decoder, self.options.tar)
             .map_err(|error| ImagesError::Tree(what.to_owned(), error))?;
+        self.import_snapshot(active, what, Some(decoder.expanded_bytes()), options, lease)
+    }
+
+    /// Makes an image of one layer from what is in a folder; the folder itself becomes an ordinary root.
+    ///
+    /// The image is on the disk before this returns.
+    pub fn import_folder(
+        &self,
+        folder: &Path,
+        options: ImportOptions,
+        lease: &Lease,
+    ) -> Result<ImageId, ImagesError> {
+        let what = folder.display().to_string();
+        let tree = |error: rbuild_snapshotter::Error| ImagesError::Tree(what.clone(), error);
+        let source = Root::open(folder).map_err(|error| tree(error.into()))?;
+        let active = self.snapshotter.prepare(&Chain::empty()).map_err(tree)?;
+        let copied = (|| {
+            let root = self.snapshotter.open_active(&active).map_err(tree)?;
+            let rules = CopyRules { capabilities: Capabilities::Keep, ..CopyRules::default() };
+            let from = source.resolve("/").map_err(|error| tree(error.into()))?;
+            let into = root.resolve("/").map_err(|error| tree(error.into()))?;
+            let failed = |error| ImagesError::Copy { path: folder.to_owned(), source: Box::new(error) };
+            Copier::new(rules).copy_dir(&from, into).map_err(failed)
+        })();
+        if let Err(error) = copied {
+            // The first error is the one to tell; what is left lies in `tmp` and goes with it.
+            let _ = self.snapshotter.discard(active);
+            return Err(error);
+        }
+        self.import_snapshot(active, &what, None, options, lease)
+    }
+
+    fn import_snapshot(
+        &self,
+        active: Active,
+        what: &str,
+        bytes: Option<u64>,
+        options: ImportOptions,
+        lease: &Lease,
+    ) -> Result<ImageId, ImagesError> {
         let snapshot = active.id();
         self.store.write(|tx| lease.protect(tx, &[(ObjectKind::SNAPSHOT, snapshot.as_bytes())]))?;
         let snapshot =
             self.snapshotter.commit(active).map_err(|error| ImagesError::Tree(what.to_owned(), error))?;
         self.store.write(|tx| {
-            let bytes = Some(decoder.expanded_bytes());
             remember_snapshots(tx, &[snapshot], self.snapshotter.format(), bytes, self.store.stamp())
         })?;
         let created = options.created.unwrap_or_else(|| jiff::Timestamp::now().to_string());

@@ -82,6 +82,18 @@ pub enum ImagesError {
         /// What was to be done, and why it cannot, in Docker's words.
         what: String,
     },
+    /// An instruction changes nothing of how an image runs, or cannot be read.
+    #[error("invalid change: {0}")]
+    Change(String),
+    /// A folder could not be copied.
+    #[error("failed to copy `{}`", path.display())]
+    Copy {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<rbuild_snapshotter::copier::CopyError>,
+    },
     /// An archive is not one of images.
     #[error("not an archive of images: {0}")]
     Archive(String),

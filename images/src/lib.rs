@@ -26,6 +26,7 @@
 //! Locks: image (a reference being pulled) before unpack (a ChainId) before blob (a digest), in tasks of their own.
 
 mod add;
+mod change;
 mod error;
 mod find;
 mod images;
@@ -45,6 +46,7 @@ mod unpack;
 mod tests;
 
 pub use add::{BuiltImage, ImportOptions};
+pub use change::run_config;
 pub use error::ImagesError;
 pub use find::{HistoryItem, Image, ListedImage};
 pub use images::{Images, Options};

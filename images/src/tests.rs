@@ -101,6 +101,32 @@ impl Place {
 }
 
 #[test]
+fn a_folder_becomes_an_image_as_its_tar_does() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let place = place();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("bin")).unwrap();
+    std::fs::write(path("bin/tool"), "tool").unwrap();
+    std::fs::set_permissions(path("bin/tool"), std::fs::Permissions::from_mode(0o4711)).unwrap();
+    std::fs::hard_link(path("bin/tool"), path("bin/again")).unwrap();
+    symlink("/nowhere", path("dangling")).unwrap();
+    // The folder itself is anything, often private; the root of the image is not.
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let id = place.images.import_folder(folder.path(), import_options(Some("folder")), &place.lease).unwrap();
+    assert_eq!(place.read(id, "bin/again"), "tool");
+    let mut tar = std::process::Command::new("tar");
+    tar.arg("-C").arg(folder.path());
+    let packed = tar.args(["--numeric-owner", "--format=pax", "-c", "bin", "dangling"]).output().unwrap();
+    assert!(packed.status.success());
+    let tarred = place.images.import(&packed.stdout[..], import_options(None), &place.lease).unwrap();
+    assert_eq!(tarred, id, "the same files, the same layer");
+
+    let missing = place.images.import_folder(&path("no"), import_options(None), &place.lease).unwrap_err();
+    assert!(missing.to_string().contains("/no"), "{missing}");
+}
+
+#[test]
 fn an_import_is_found_by_name_id_and_prefix() {
     let place = place();
     let id = place.import(Some("busy"), &[("bin/sh", "shell")]);
