@@ -98,6 +98,15 @@ pub enum RunError {
     /// A port could not be had.
     #[error(transparent)]
     Port(#[from] rbuild_network::ports::PortError),
+    /// A published port could not be carried.
+    #[error(transparent)]
+    Forward(#[from] rbuild_network::forward::ForwardError),
+    /// What was named is no device, and no folder of devices.
+    #[error("error gathering device information while adding custom device: `{}` is not a device node", path.display())]
+    NotADevice {
+        /// The path.
+        path: PathBuf,
+    },
     /// A file of ours failed.
     #[error("failed to {act} `{}`", path.display())]
     Io {

@@ -171,7 +171,12 @@ pub enum MountKind {
         subpath: Option<String>,
     },
     /// A folder in memory.
-    Tmpfs(rbuild_sandbox::Tmpfs),
+    Tmpfs {
+        /// Its size and the attributes of its top.
+        tmpfs: rbuild_sandbox::Tmpfs,
+        /// What is forbidden in it; usually all.
+        restrictions: rbuild_sandbox::Restrictions,
+    },
 }
 
 /// What happens when the source of a bind is missing.

@@ -4,36 +4,33 @@
 //! as long as it runs. If this process is killed, the container dies with it, and the next command takes away what
 //! is left.
 
+mod devices;
+mod mounts;
+mod network;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rbuild_confined::Root;
 use rbuild_confined::users::{Id, UserSpec, Users};
 use rbuild_images::{Images, Progress, Resolved};
 use rbuild_model::reference::Reference;
-use rbuild_network::driver::{DriverKind, EndpointSpec, LinkEnd, NetworkSpec};
-use rbuild_network::drivers::driver;
-use rbuild_network::hosts::{HostEntry, render, render_on_host};
-use rbuild_network::names::{EndpointId, NetworkId};
-use rbuild_network::namespace::Namespace;
-use rbuild_network::ports::{Published, Reservation};
-use rbuild_network::resolver::{for_host_namespace, for_private_namespace};
-use rbuild_network::site::{Site, SiteConfig};
+use rbuild_network::site::SiteConfig;
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Devices, Layout as CgroupLayout};
 use rbuild_sandbox::mounts::mount_detached;
-use rbuild_sandbox::profile::{self, Identity, Options, Privilege};
+use rbuild_sandbox::profile::{self, FirstProcess, Identity, Options, Privilege};
 use rbuild_sandbox::{
-    Access, Exit, FileContent, Launcher, LauncherConfig, Lifetime, Mount, MountSource, Namespaces, Order,
-    Restrictions, SlotRequest, Stdio, Stubs,
+    Exit, Launcher, LauncherConfig, Lifetime, Namespaces, Order, SlotRequest, Stdio, Stubs,
 };
 use rbuild_snapshotter::{Active, Snapshotter, Writes};
-use rbuild_store::{LockClass, LockMode, LockName, Store, TempTree, UniqueId};
+use rbuild_store::{LockClass, LockError, LockMode, LockName, LockScope, Store, UniqueId, Wait};
 
+use self::devices::Granted;
 use crate::error::RunError;
 use crate::plan;
-use crate::request::{Init, Missing, MountKind, MountRequest, NetworkRequest, RunRequest, Stdin};
-use crate::volumes;
+use crate::request::{Init, NetworkRequest, RunRequest, Stdin};
 
 /// The parts that an engine is put together from.
 pub struct Parts {
@@ -97,20 +94,6 @@ pub struct Finished {
     pub exit: Exit,
 }
 
-struct Networked {
-    namespace: Option<OwnedFd>,
-    endpoint: Option<(Site, NetworkId, EndpointId)>,
-    own: Option<std::net::Ipv4Addr>,
-    gateway: Option<std::net::Ipv4Addr>,
-    _ports: Vec<Reservation>,
-}
-
-/// What a container's mounts need for as long as it runs.
-struct Mounted {
-    mounts: Vec<Mount>,
-    _own: Vec<TempTree>,
-}
-
 impl Engine {
     /// Puts an engine together; nothing is started yet.
     pub fn new(parts: Parts) -> Self {
@@ -124,9 +107,6 @@ impl Engine {
         progress: &dyn Progress,
         attendant: &mut dyn Attendant,
     ) -> Result<Finished, RunError> {
-        if request.init == Init::Reaper {
-            return Err(RunError::Unsupported { what: "--init".to_owned() });
-        }
         let id = UniqueId::random()?;
         let store = &self.parts.store;
         let scope = store.locks().scope();
@@ -135,14 +115,22 @@ impl Engine {
             Some(name) => {
                 check_container_name(name)?;
                 let lock = LockName::new(LockClass::Container, format!("name {name}"));
-                let lock = scope.try_acquire(&lock, LockMode::Exclusive)?;
-                Some(lock.ok_or_else(|| RunError::NameInUse { name: name.clone(), holder: None })?)
+                let at_once = Wait { timeout: Some(Duration::ZERO), ..Wait::forever() };
+                let lock =
+                    scope.acquire(&lock, LockMode::Exclusive, &at_once).map_err(|error| match error {
+                        LockError::TimedOut { holder, .. } => RunError::NameInUse {
+                            name: name.clone(),
+                            holder: holder.map(|holder| holder.to_string()),
+                        },
+                        error => error.into(),
+                    })?;
+                Some(lock)
             }
         };
         let lease = store.lease("run")?;
         let resolved = self.resolve(request, &lease, progress)?;
         let active = self.parts.snapshotter.prepare(&resolved.chain)?;
-        let result = self.run_on(request, &id, &resolved, &active, attendant);
+        let result = self.run_on(request, &id, &resolved, &active, &scope, attendant);
         let discarded = self.parts.snapshotter.discard(active);
         let finished = result?;
         discarded?;
@@ -176,6 +164,7 @@ impl Engine {
         id: &UniqueId,
         resolved: &Resolved,
         active: &Active,
+        scope: &LockScope,
         attendant: &mut dyn Attendant,
     ) -> Result<Finished, RunError> {
         let config = &resolved.config.config;
@@ -206,9 +195,16 @@ impl Engine {
             })
             .collect();
         options.sysctls.clone_from(&request.sysctls);
-        if !request.devices.is_empty() {
-            return Err(RunError::Unsupported { what: "--device".to_owned() });
+        let privileged = request.confinement.privilege == Privilege::Privileged;
+        let Granted { devices, rules } = devices::grant(&request.devices)?;
+        if privileged {
+            options.devices = devices::all()?;
         }
+        options.devices.extend(devices);
+        options.first = match request.init {
+            Init::Program => FirstProcess::Program,
+            Init::Reaper => FirstProcess::Reaper,
+        };
         if let Some(size) = request.shm_size {
             options.shm_size = size;
         }
@@ -217,15 +213,14 @@ impl Engine {
         options.oom_score_adj = request.oom_score_adj;
         let spec = profile::container(options)?;
 
-        let network = self.network(request, id)?;
+        let network = self.connect(request, id, attendant)?;
         let result = (|| -> Result<Finished, RunError> {
-            let mut mounted = self.mounts(request, &image)?;
-            let mut mounts = self.host_files(request, &network, &hostname)?;
+            let mut mounted = self.mounts(request, config, &image, scope)?;
+            let mut mounts = self.name_files(request, &network, &hostname, attendant)?;
             mounts.append(&mut mounted.mounts);
             drop(image);
             let launch = |source| RunError::Launch { command: command.clone(), source };
             let launcher = Launcher::new(&self.parts.launcher).map_err(launch)?;
-            let privileged = request.confinement.privilege == Privilege::Privileged;
             let cgroup = Cgroup::create(
                 CgroupLayout::shared(),
                 &CgroupRequest {
@@ -235,7 +230,7 @@ impl Engine {
                     devices: if privileged {
                         Devices::All
                     } else {
-                        Devices::DefaultAnd(request.device_rules.clone())
+                        Devices::DefaultAnd([rules, request.device_rules.clone()].concat())
                     },
                 },
             )?;
@@ -268,144 +263,10 @@ impl Engine {
             attendant.ended();
             Ok(Finished { exit: exit? })
         })();
-        let detached = network.detach();
+        let detached = network.disconnect();
         let finished = result?;
         detached?;
         Ok(finished)
-    }
-
-    fn network(&self, request: &RunRequest, id: &UniqueId) -> Result<Networked, RunError> {
-        let mut networked =
-            Networked { namespace: None, endpoint: None, own: None, gateway: None, _ports: Vec::new() };
-        if request.network != NetworkRequest::Bridge {
-            if !request.published.is_empty() {
-                return Err(RunError::Invalid {
-                    what: "port publication",
-                    why: "published ports need the bridge network".to_owned(),
-                });
-            }
-            return Ok(networked);
-        }
-        let mut published = Vec::new();
-        for port in &request.published {
-            let host = port.address().map_err(|address| RunError::Unsupported {
-                what: format!("publishing on the IPv6 address {address}"),
-            })?;
-            let wanted = Published {
-                protocol: port.protocol,
-                host,
-                port: port.host_port.unwrap_or(0),
-                target: port.port,
-            };
-            let reservation = Reservation::bind(wanted)?;
-            published.push(reservation.published());
-            networked._ports.push(reservation);
-        }
-        let site = Site::open(self.parts.site.clone())?;
-        let bridge = driver(DriverKind::Bridge);
-        let network_id = NetworkId::new("bridge").map_err(rbuild_network::error::Error::from)?;
-        let network = bridge.ensure(&site, &NetworkSpec::new(network_id))?;
-        let mut namespace = Namespace::create()?;
-        let endpoint_id = EndpointId::new(&id.to_string()).map_err(rbuild_network::error::Error::from)?;
-        let spec = EndpointSpec { published, ..EndpointSpec::new(endpoint_id) };
-        let endpoint = bridge.attach(&site, &network, &mut namespace, &spec)?;
-        networked.namespace = Some(namespace.into_fd());
-        networked.own = endpoint.address.map(|address| address.address);
-        networked.gateway = endpoint.address.map(|address| address.gateway);
-        networked.endpoint = Some((site, network.id, endpoint.id));
-        Ok(networked)
-    }
-
-    fn host_files(
-        &self,
-        request: &RunRequest,
-        network: &Networked,
-        hostname: &str,
-    ) -> Result<Vec<Mount>, RunError> {
-        let invalid = |error: rbuild_network::hosts::HostNameError| RunError::Invalid {
-            what: "host name",
-            why: error.to_string(),
-        };
-        let mut extra = Vec::new();
-        for host in &request.extra_hosts {
-            let address = match host.address.as_str() {
-                "host-gateway" => network.gateway.map(Into::into),
-                text => text.parse().ok(),
-            };
-            if let Some(address) = address {
-                extra.push(HostEntry::new(address, &host.name).map_err(invalid)?);
-            }
-        }
-        let Parts { resolv_conf, resolved_upstream, hosts, .. } = &self.parts;
-        let (hosts, resolv) = if request.network == NetworkRequest::Host {
-            (render_on_host(hosts, &extra), for_host_namespace(resolv_conf.as_deref(), &request.dns))
-        } else {
-            let own: Result<Vec<_>, _> =
-                network.own.iter().map(|own| HostEntry::new((*own).into(), hostname)).collect();
-            let resolver =
-                for_private_namespace(resolv_conf.as_deref(), resolved_upstream.as_deref(), &request.dns);
-            (render(&extra, &own.map_err(invalid)?), resolver.conf.render())
-        };
-        let file = |target: &str, text: String| Mount {
-            target: target.into(),
-            source: MountSource::File(FileContent { bytes: text.into_bytes(), mode: 0o644, uid: 0, gid: 0 }),
-            access: Access::ReadWrite,
-            restrictions: Restrictions::default(),
-        };
-        Ok(vec![
-            file("/etc/hosts", hosts),
-            file("/etc/resolv.conf", resolv),
-            file("/etc/hostname", format!("{hostname}\n")),
-        ])
-    }
-
-    fn mounts(&self, request: &RunRequest, image: &Root) -> Result<Mounted, RunError> {
-        let mut mounted = Mounted { mounts: Vec::new(), _own: Vec::new() };
-        let mut wanted: Vec<&MountRequest> = request.mounts.iter().collect();
-        // Parents before what lies below them, whatever the order on the command line.
-        wanted.sort_by_key(|mount| Path::new(&mount.target).components().count());
-        for MountRequest { target, access, kind } in wanted {
-            let source = match kind {
-                MountKind::Bind { source, missing } => {
-                    if *missing == Missing::MakeFolder && !source.exists() {
-                        std::fs::create_dir_all(source).map_err(io("make", source))?;
-                    }
-                    if std::fs::metadata(source).is_err() {
-                        return Err(RunError::BindMissing { path: source.clone() });
-                    }
-                    MountSource::Host(source.clone())
-                }
-                MountKind::Volume { name, begins, subpath } => {
-                    let folder = match name {
-                        Some(name) => volumes::open(&self.parts.store, name, image, target, *begins)?,
-                        None => {
-                            let own = self.parts.store.temp_tree()?;
-                            volumes::fill("of the container", own.path(), image, target)?;
-                            let path = own.path().to_owned();
-                            mounted._own.push(own);
-                            path
-                        }
-                    };
-                    let root = rbuild_model::rootfs::RootPlan::Directory { path: folder, readonly: false };
-                    let path = subpath.as_ref().map_or_else(|| PathBuf::from("/"), PathBuf::from);
-                    MountSource::Within { root, path }
-                }
-                MountKind::Tmpfs(tmpfs) => MountSource::Tmpfs(tmpfs.clone()),
-            };
-            let restrictions = match kind {
-                MountKind::Tmpfs(_) => Restrictions { nosuid: true, nodev: true, noexec: true },
-                _ => Restrictions::default(),
-            };
-            mounted.mounts.push(Mount { target: target.into(), source, access: *access, restrictions });
-        }
-        Ok(mounted)
-    }
-}
-
-impl Networked {
-    fn detach(self) -> Result<(), RunError> {
-        let Some((site, network, endpoint)) = &self.endpoint else { return Ok(()) };
-        Ok(driver(DriverKind::Bridge).detach(site, network, endpoint, LinkEnd::WithNamespace)?)
     }
 }
 

@@ -11,14 +11,16 @@ use std::path::PathBuf;
 
 use rbuild_confined::{Kind, Root};
 use rbuild_snapshotter::copier::{Capabilities, Copier, CopyRules};
-use rbuild_store::Store;
+use rbuild_store::{LockClass, LockMode, LockName, LockScope, Store, Wait};
 
 use crate::error::RunError;
 use crate::request::Begins;
 
-/// Returns the folder of a named volume, which is made if there is none, with what the image has at `target`.
+/// Returns the folder of a named volume, which is made if there is none. One that is new or empty gets what the image
+/// has at `target`.
 pub fn open(
     store: &Store,
+    scope: &LockScope,
     name: &str,
     image: &Root,
     target: &str,
@@ -27,7 +29,22 @@ pub fn open(
     check_name(name)?;
     let folder = store.layout().volumes();
     let data = folder.join(name).join("_data");
+    let is_filled = || match std::fs::read_dir(&data) {
+        Ok(mut entries) => Ok(begins == Begins::Empty || entries.next().is_some()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(RunError::Io { act: "list", path: data.clone(), source }),
+    };
+    if is_filled()? {
+        return Ok(data);
+    }
+    // Who comes second waits until the first has filled it.
+    let lock = LockName::new(LockClass::Volume, format!("volume {name}"));
+    let _making = scope.acquire(&lock, LockMode::Exclusive, &Wait::forever())?;
+    if is_filled()? {
+        return Ok(data);
+    }
     if data.is_dir() {
+        fill(name, &data, image, target)?;
         return Ok(data);
     }
     let fresh = store.temp_tree()?;

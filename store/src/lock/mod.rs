@@ -66,6 +66,8 @@ pub enum LockClass {
     Publish,
     /// A container; several only in ascending order of name.
     Container,
+    /// A volume that is being made or filled.
+    Volume,
     /// A network, or the choice of addresses and ports; several only in ascending order of name.
     Network,
     /// A cache mount with locked sharing; several only in ascending order of name.
@@ -84,6 +86,7 @@ impl LockClass {
             Self::Blob => "blob",
             Self::Publish => "publish",
             Self::Container => "container",
+            Self::Volume => "volume",
             Self::Network => "network",
             Self::CacheMount => "cache-mount",
             Self::Log => "log",
