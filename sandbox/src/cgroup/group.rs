@@ -1,11 +1,13 @@
 //! A group of ours, in as many hierarchies as it needs.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -87,10 +89,40 @@ impl Cgroup {
         let v2 = layout.v2.iter().map(|unified| (Version::Two, base_of(unified)));
         for (version, base) in v1.chain(v2) {
             if let Ok(folder) = Folder::open(version, base.join(prefix).join(name)) {
+                folder.hold();
                 group.folders.push(folder);
             }
         }
         (!group.folders.is_empty()).then_some(group)
+    }
+
+    /// Ends and removes the groups of a prefix that nobody holds: their makers were killed. Returns how many it was.
+    ///
+    /// Whoever makes or [opens](Self::open) a group holds a lock on its folders, which ends with the process.
+    pub fn reclaim(layout: &Layout, prefix: &str) -> Result<usize, CgroupError> {
+        let v1 = layout.v1.iter().map(|hierarchy| (Version::One, hierarchy.base.clone()));
+        let v2 = layout.v2.iter().map(|unified| (Version::Two, base_of(unified)));
+        let mut left: BTreeMap<OsString, Option<Vec<Folder>>> = BTreeMap::new();
+        for (version, base) in v1.chain(v2) {
+            let Ok(entries) = std::fs::read_dir(base.join(prefix)) else { continue };
+            for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+                let folders = left.entry(entry.file_name()).or_insert_with(|| Some(Vec::new()));
+                let free = Folder::open(version, entry.path()).ok().filter(Folder::is_free);
+                // One that is held in any hierarchy is left alone in all.
+                *folders = folders.take().zip(free).map(|(mut folders, folder)| {
+                    folders.push(folder);
+                    folders
+                });
+            }
+        }
+        let mut count = 0;
+        let mut outcome = Ok(());
+        for folders in left.into_values().flatten() {
+            let removed = Self { folders, controls_devices: false, owned: true }.remove();
+            count += usize::from(removed.is_ok());
+            outcome = outcome.and(removed);
+        }
+        outcome.map(|()| count)
     }
 
     fn fill(&mut self, layout: &Layout, request: &CgroupRequest) -> Result<(), CgroupError> {
@@ -193,16 +225,25 @@ impl Cgroup {
     fn add(&mut self, version: Version, base: &Path, prefix: &str, name: &str) -> Result<(), CgroupError> {
         let parent = base.join(prefix);
         let path = parent.join(name);
-        // The last group of somebody else takes the prefix folder along: make it again.
+        // The last group of somebody else takes the prefix folder along, and who takes remains away may see a group
+        // before it is held: make it again.
         for attempt in 0.. {
             make_folder(&parent)?;
             match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
-                Ok(()) => break,
-                Err(Errno::NOENT) if attempt < 16 => {}
+                Ok(()) => {}
+                Err(Errno::NOENT) if attempt < 16 => continue,
                 Err(errno) => return Err(CgroupError::file("make the cgroup", &path, errno)),
             }
+            match Folder::open(version, path.clone()) {
+                Ok(folder) if attempt == 16 || folder.hold() => {
+                    self.folders.push(folder);
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) if attempt < 16 && error.is_absence() => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.folders.push(Folder::open(version, path)?);
         Ok(())
     }
 
@@ -396,6 +437,19 @@ impl Folder {
         let fd = rustix::fs::openat(CWD, &path, flags, Mode::empty())
             .map_err(|errno| CgroupError::file("open the cgroup", &path, errno))?;
         Ok(Self { version, path, fd })
+    }
+
+    /// Says, for as long as this process lives, that the group is somebody's; false if it was taken away meanwhile.
+    fn hold(&self) -> bool {
+        // Waits for one who is just taking it away. Where there are no such locks, nobody takes anything away.
+        let _ = rustix::fs::flock(&self.fd, FlockOperation::LockShared);
+        let inode = |stat: rustix::fs::Stat| stat.st_ino;
+        rustix::fs::stat(&self.path).map(inode) == rustix::fs::fstat(&self.fd).map(inode)
+    }
+
+    /// Tells whether nobody holds it; from then on others wait with making one of this name.
+    fn is_free(&self) -> bool {
+        rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     fn file(&self, name: &str, access: OFlags) -> Result<OwnedFd, CgroupError> {

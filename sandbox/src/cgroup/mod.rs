@@ -8,7 +8,8 @@
 //!
 //! Version 1 groups are made below the caller's own group of each hierarchy (they differ), version 2 groups below the
 //! top, or below the caller's own group without root. Each is `<prefix>/<name>`; an empty prefix folder goes with the
-//! last group in it. Limits that cannot be had are an error that names the controller, never a note; a group that
+//! last group in it. A group is held by a lock on its folders for as long as its maker lives: those of killed makers
+//! are found by that and taken away ([`Cgroup::reclaim`]). Limits that cannot be had are an error that names the controller, never a note; a group that
 //! nobody set limits for is left out where there are no rights to make one.
 
 mod devices;
@@ -74,6 +75,11 @@ pub enum CgroupError {
 impl CgroupError {
     fn file(act: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
         Self::File { act, path: path.as_ref().to_owned(), source: source.into() }
+    }
+
+    /// Tells whether what was wanted is not there.
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// Tells whether it is for want of rights, or of a hierarchy that can be written.
