@@ -385,7 +385,9 @@ impl Compiler {
                 ScriptSource::File { content: self.bytes(&bytes), mode, uid, gid }
             }
         };
-        let attributes = Attributes { set, recursive, ..Attributes::default() };
+        // Files come from the staging tmpfs, where nothing can be executed; a script is to be.
+        let clear = if matches!(source, ScriptSource::File { .. }) { libc::MOUNT_ATTR_NOEXEC } else { 0 };
+        let attributes = Attributes { set, clear, recursive, ..Attributes::default() };
         Ok(ScriptMount { target, source, attributes, keep_target: false })
     }
 
