@@ -231,7 +231,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Returns the candidate nearest to a misspelled word: edit distance below 3, ignoring case, the first of equals.
+/// Returns the candidate nearest to a misspelled word: edit distance below 3, ignoring case, the first of equals. Two
+/// letters that changed places are one edit.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     candidates
@@ -244,17 +245,22 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    let mut last = None;
     for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut row = vec![i + 1];
         for (j, cb) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+            let mut cost = (above[j] + usize::from(ca != *cb)).min(row[j] + 1).min(above[j + 1] + 1);
+            if j > 0 && last == Some(*cb) && ca == b[j - 1] {
+                cost = cost.min(before[j - 1] + 1);
+            }
+            row.push(cost);
         }
+        before = std::mem::replace(&mut above, row);
+        last = Some(ca);
     }
-    row[b.len()]
+    above[b.len()]
 }
 
 #[cfg(test)]
@@ -276,6 +282,7 @@ mod tests {
     fn the_nearest_word_is_offered_only_when_near() {
         assert_eq!(nearest("RUNN", ["RUN", "COPY"]), Some("RUN"));
         assert_eq!(nearest("cpoy", ["RUN", "COPY"]), Some("COPY"));
+        assert_eq!(nearest("RNU", ["ENV", "RUN"]), Some("RUN"));
         assert_eq!(nearest("x", ["RUN", "COPY"]), None);
         assert_eq!(nearest("tmp", ["tmpfs", "bind"]), Some("tmpfs"));
     }
