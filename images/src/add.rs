@@ -23,7 +23,7 @@ use crate::rows::{self, ImageRow, LayerRow};
 /// An image that was built here.
 #[derive(Clone, Debug)]
 pub struct BuiltImage<'a> {
-    /// Its config; the DiffIds in it are replaced by those of the stack, whatever they are.
+    /// Its config; the DiffIds in it are replaced by those of the stack. They count only where the base is gone.
     pub config: ImageConfig,
     /// Its stack of snapshots.
     pub chain: &'a Chain,
@@ -57,7 +57,12 @@ impl Images {
     pub fn add(&self, built: BuiltImage<'_>, lease: &Lease) -> Result<ImageId, ImagesError> {
         let BuiltImage { mut config, chain, epoch, base, parent } = built;
         let known = match base {
-            Some(base) => self.config(base)?.rootfs.diff_ids,
+            Some(base) => match self.config(base) {
+                Ok(config) => config.rootfs.diff_ids,
+                // Removed while this one was built: what stands in the config was taken from it before.
+                Err(ImagesError::NotFound(_)) => config.rootfs.diff_ids.clone(),
+                Err(error) => return Err(error),
+            },
             None => Vec::new(),
         };
         if known.len() > chain.len() {
