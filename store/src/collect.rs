@@ -186,6 +186,15 @@ impl Store {
         policy: &Policy,
         sweep: Sweep,
     ) -> Result<SweepReport, SweepError> {
+        if sweep == Sweep::Dry {
+            // Nothing is changed, so others may sweep meanwhile.
+            let unmarked = self.read(|transaction| mark(transaction, owners, policy))?;
+            let mut report = SweepReport::default();
+            for (owner, candidates) in owners.iter().zip(unmarked) {
+                report.add(owner.kind(), candidates);
+            }
+            return Ok(report);
+        }
         let name = LockName::new(LockClass::Upkeep, "sweep");
         let lock = self.locks().scope().try_acquire(&name, LockMode::Exclusive)?.ok_or(SweepError::Busy)?;
         // On a full disk even rows cannot be deleted without room; the reserve is taken again at the end.
@@ -196,12 +205,6 @@ impl Store {
         let unmarked = self.read(|transaction| mark(transaction, owners, policy))?;
         crash::point("sweep.marked");
         let mut report = SweepReport::default();
-        if sweep == Sweep::Dry {
-            for (owner, candidates) in owners.iter().zip(unmarked) {
-                report.add(owner.kind(), candidates);
-            }
-            return Ok(report);
-        }
         for (owner, candidates) in owners.iter().zip(unmarked) {
             for batch in candidates.chunks(BATCH) {
                 self.sweep_batch(owners, *owner, batch, &mut report)?;

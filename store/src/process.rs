@@ -215,6 +215,19 @@ impl Store {
         Ok(dead.len())
     }
 
+    /// Tells whether a process died without tidying up. Cheap: every command may ask.
+    pub fn has_abandoned_work(&self) -> Result<bool, FileError> {
+        let folder = self.layout().tmp();
+        for entry in std::fs::read_dir(&folder).at("list", &folder)? {
+            let entry = entry.at("list", &folder)?;
+            match entry.file_name().to_str().and_then(UniqueId::parse) {
+                Some(id) if self.is_alive(id)? => {}
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
     /// Moves what dead processes were making into the trash; returns how many folders there were.
     pub fn clear_abandoned_work(&self) -> Result<usize, FileError> {
         let folder = self.layout().tmp();

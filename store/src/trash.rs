@@ -47,6 +47,12 @@ impl Store {
         }
     }
 
+    /// Tells whether there is anything to unlink.
+    pub fn has_trash(&self) -> Result<bool, FileError> {
+        let folder = self.layout().trash();
+        Ok(fs::read_dir(&folder).at("list", &folder)?.next().is_some())
+    }
+
     /// Unlinks what lies in the trash, unless another process is at it.
     ///
     /// It goes on past what cannot be removed, and reports all of it.
