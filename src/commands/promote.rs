@@ -1,7 +1,8 @@
 //! `rbuild promote`: what was built last survives a power loss from now on.
 //!
 //! Results are delivered unsynced: a build never waits for the disk. Each build that made something starts this verb
-//! as a process of its own, which does the waiting when nobody does any more.
+//! as a process of its own, which does the waiting when nobody does any more. What was thrown away meanwhile is also
+//! removed by it.
 
 use super::{Context, Outcome};
 use crate::report::Status;
@@ -10,6 +11,8 @@ use crate::wiring::Home;
 pub(super) fn run(context: &Context) -> Outcome {
     // Out of the caller's session: its terminal may go. That it is already alone is no harm.
     let _ = nix::unistd::setsid();
-    Home::open(&context.settings, "rbuild promote")?.store.promote()?;
+    let home = Home::open(&context.settings, "rbuild promote")?;
+    home.store.promote()?;
+    home.store.empty_trash()?;
     Ok(Status::Done)
 }

@@ -45,6 +45,10 @@ pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
         Err(_) => End::Failed,
     };
     let tasks = display.finish(end);
+    if built.is_err() {
+        // The steps that were done count as well.
+        promote_later(&home, &context.settings);
+    }
     let built = match built {
         Ok(built) => built,
         Err(BuildError::Cancelled) => return Ok(Status::Interrupted),
@@ -57,7 +61,7 @@ pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
 
 /// Has what was built made to last, by a process of its own. That this fails only costs work after a power loss.
 fn promote_later(home: &Home, settings: &Settings) {
-    if home.store.unpromoted().is_ok_and(|rows| rows > 0) {
+    if home.store.unpromoted().is_ok_and(|rows| rows > 0) || home.store.has_trash().is_ok_and(|trash| trash) {
         let _ = Command::new("/proc/self/exe")
             .arg("promote")
             .env("RBUILD_ROOT", &settings.root)

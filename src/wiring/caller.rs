@@ -102,11 +102,24 @@ pub(super) fn dockerfile(named: Option<&Path>, folder: &Path) -> anyhow::Result<
     }
     for name in ["Dockerfile", "dockerfile"] {
         let path = folder.join(name);
+        stays_within(&path, folder)?;
         if let Some(text) = read(&path, MAX_DOCKERFILE)? {
             return Ok((path, Source::new(name, text)));
         }
     }
     Err(missing(&folder.join("Dockerfile")))
+}
+
+/// Refuses a file that nobody named and that is a link out of the folder: the folder may be somebody else's project.
+fn stays_within(path: &Path, folder: &Path) -> anyhow::Result<()> {
+    if let (Ok(file), Ok(folder)) = (path.canonicalize(), folder.canonicalize())
+        && !file.starts_with(folder)
+    {
+        return Err(Mistake::new(format!("`{}` is a link that leads out of the context", path.display()))
+            .hint(format!("name it with `-f {}` if it is meant", path.display()))
+            .into());
+    }
+    Ok(())
 }
 
 fn missing(path: &Path) -> anyhow::Error {

@@ -60,8 +60,30 @@ impl Home {
         Ok(Self { store, images, snapshotter, runtime: settings.runtime.clone() })
     }
 
+    /// Takes away what killed commands of this store left in the kernel and in its folders.
+    ///
+    /// What cannot be taken away is no reason not to do what was asked for: it stays marked, and the next command
+    /// tries again.
+    fn bury(&self) -> anyhow::Result<()> {
+        use rbuild_network::site::Site;
+        use rbuild_sandbox::cgroup::{Cgroup, Layout as CgroupLayout};
+
+        if !self.store.has_abandoned_work()? {
+            return Ok(());
+        }
+        let groups = Cgroup::reclaim(CgroupLayout::shared(), &self.cgroup_prefix());
+        let networks = Site::open(self.site()?).and_then(|site| rbuild_network::reclaim::reclaim(&site));
+        if groups.is_ok() && networks.is_ok_and(|reclaimed| reclaimed.errors.is_empty()) {
+            self.store.void_dead_leases()?;
+            self.store.clear_abandoned_work()?;
+            let _ = self.store.empty_trash();
+        }
+        Ok(())
+    }
+
     /// Puts together what builds.
     pub(super) fn worker(&self) -> anyhow::Result<Worker> {
+        self.bury()?;
         Ok(Worker::new(rbuild_worker::Parts {
             store: self.store.clone(),
             records: Arc::new(Records::new(&self.store, self.snapshotter.format())),
@@ -76,6 +98,7 @@ impl Home {
 
     /// Puts together what runs containers.
     pub(super) fn engine(&self) -> anyhow::Result<Engine> {
+        self.bury()?;
         let HostFiles { resolv_conf, resolved_upstream, hosts } = super::build::host_files();
         Ok(Engine::new(rbuild_engine::Parts {
             store: self.store.clone(),

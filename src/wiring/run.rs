@@ -33,7 +33,12 @@ pub(crate) fn run(plan: &RunPlan, context: &Context) -> Outcome {
     let result = engine.run(&request, &PullNotes(context.terminal, plan.progress), &mut attendant);
     drop(attendant);
     match result {
-        Ok(finished) => Ok(Status::Program(finished.exit.code())),
+        Ok(finished) => {
+            if finished.exit.oom_killed {
+                context.terminal.tell(&killed_for_memory(plan.memory));
+            }
+            Ok(Status::Program(finished.exit.code()))
+        }
         Err(error) => {
             let status = match error.exit_status() {
                 126 => Status::NotExecutable,
@@ -43,6 +48,18 @@ pub(crate) fn run(plan: &RunPlan, context: &Context) -> Outcome {
             crate::report::tell(&error.into(), context.terminal);
             Ok(status)
         }
+    }
+}
+
+/// Says why a program of the container was killed, and what would help.
+fn killed_for_memory(limit: Option<u64>) -> String {
+    match limit {
+        Some(limit) => format!(
+            "note: the kernel killed a process of the container: it needed more memory than its limit of {} MiB\n\
+             hint: give it more with `--memory`\n",
+            limit >> 20
+        ),
+        None => "note: the kernel killed a process of the container: memory ran out\n".to_owned(),
     }
 }
 
