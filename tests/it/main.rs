@@ -1,8 +1,16 @@
 //! The program as its users meet it: texts, streams and exit statuses.
 
+mod caching;
+mod containers;
+mod endings;
 mod generated;
 mod help;
+mod mistakes;
+mod outputs;
+mod scene;
+mod stages;
 mod streams;
+mod together;
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,0 +1,133 @@
+//! What is left when a command ends, on whatever road: nothing.
+
+use std::fs;
+use std::time::Duration;
+
+use rbuild_testkit::context::TestContext;
+use rustix::process::Signal;
+
+use crate::scene::{assert_clean, assert_no_leaks, build, built, images, lines_in_cache_mounts, scene};
+
+/// A build whose last step says `ready` and then goes on, with a marker in its environment by which its processes are
+/// found.
+fn endless(context: &TestContext) {
+    let marker = context.folder().display();
+    let text = format!(
+        "FROM busybox\nRUN --mount=type=cache,target=/c echo x >> /c/first\n\
+         RUN echo rea\"\"dy; MARK={marker} sleep 1000 & MARK={marker} sleep 1001\n"
+    );
+    context.write("Dockerfile", text);
+}
+
+#[test]
+fn an_interrupted_build() {
+    let Some(context) = scene("an_interrupted_build") else { return };
+    endless(&context);
+    for signal in [Signal::INT, Signal::TERM] {
+        let running = context.rbuild(["build", "--progress", "plain", "-t", "never", "."]).start();
+        running.until(" ready");
+        running.signal(signal);
+        let ended = running.wait();
+        assert_eq!(ended.status.code(), Some(130), "{}", ended.stderr);
+        assert_clean(&context);
+    }
+    assert_eq!(lines_in_cache_mounts(&context, "first"), 1, "what had finished is used again");
+    assert_eq!(images(&context), "busybox:latest");
+}
+
+#[test]
+fn a_killed_build() {
+    let Some(context) = scene("a_killed_build") else { return };
+    endless(&context);
+    let running = context.rbuild(["build", "--progress", "plain", "."]).start();
+    running.until(" ready");
+    running.kill();
+    assert_processes_end(&context);
+    // The next command takes away what was left.
+    context.write(
+        "Dockerfile",
+        "FROM busybox\nRUN --mount=type=cache,target=/c echo x >> /c/first\nRUN echo two\n",
+    );
+    built(&context, []);
+    assert_clean(&context);
+    assert_eq!(lines_in_cache_mounts(&context, "first"), 1, "what had finished is used again");
+}
+
+#[test]
+fn a_killed_container() {
+    let Some(context) = scene("a_killed_container") else { return };
+    let script = format!("echo ready; MARK={} sleep 1000", context.folder().display());
+    let running = context.rbuild(["run", "--rm", "-m", "64m", "busybox", "sh", "-c", &script]).start();
+    running.until("ready");
+    running.kill();
+    assert_processes_end(&context);
+    context.rbuild(["run", "--rm", "busybox", "true"]).run().assert_success();
+    assert_clean(&context);
+}
+
+#[test]
+fn an_interrupted_container() {
+    let Some(context) = scene("an_interrupted_container") else { return };
+    let script =
+        format!("trap 'exit 130' INT; MARK={} sleep 1000 & echo ready; wait", context.folder().display());
+    let running = context.rbuild(["run", "--rm", "busybox", "sh", "-c", &script]).start();
+    running.until("ready");
+    running.signal(Signal::INT);
+    let ended = running.wait();
+    assert_eq!(ended.status.code(), Some(130), "{}", ended.stderr);
+    assert_clean(&context);
+}
+
+#[test]
+fn a_failed_build_leaves_nothing() {
+    let Some(context) = scene("a_failed_build_leaves_nothing") else { return };
+    let marker = context.folder().display();
+    let text = format!(
+        "FROM busybox AS slow\nRUN MARK={marker} sleep 1000\n\
+         FROM busybox\nRUN sleep 0.3; (MARK={marker} sleep 1000 &) ; exit 4\nCOPY --from=slow /x /\n"
+    );
+    context.write("Dockerfile", text);
+    let output = build(&context, ["-t", "never"]);
+    output.assert_code(1);
+    assert!(output.stderr.contains("exit code: 4") && output.stderr.contains("Dockerfile:4"), "{output}");
+    assert_clean(&context);
+}
+
+#[test]
+fn processes_that_a_step_leaves_behind_end_with_it() {
+    let Some(context) = scene("processes_that_a_step_leaves_behind_end_with_it") else { return };
+    let marker = context.folder().display();
+    let text =
+        format!("FROM busybox\nRUN (MARK={marker} setsid nohup sleep 1000 >/dev/null 2>&1 &); echo over\n");
+    context.write("Dockerfile", text);
+    built(&context, []);
+    assert_clean(&context);
+}
+
+/// Waits for the end of all processes that belong to a test. The kernel kills them when their parent dies; that they
+/// are gone shows a moment later.
+#[track_caller]
+fn assert_processes_end(context: &TestContext) {
+    let (_sender, never) = std::sync::mpsc::channel::<()>();
+    for _ in 0..100 {
+        let left = context.leaks();
+        if left.processes.is_empty() && left.mounts.is_empty() {
+            return;
+        }
+        let _ = never.recv_timeout(Duration::from_millis(20));
+    }
+    context.leaks().assert_none();
+}
+
+#[test]
+fn an_empty_runtime_folder_is_made_again() {
+    let Some(context) = scene("an_empty_runtime_folder_is_made_again") else { return };
+    context.write("Dockerfile", "FROM busybox\nRUN echo one\n");
+    built(&context, []);
+    let store8 = context.store8().expect("there is a store");
+    fs::remove_dir_all(format!("/run/rbuild/{store8}")).unwrap();
+    context.write("Dockerfile", "FROM busybox\nRUN echo two\n");
+    built(&context, []);
+    assert_no_leaks(&context);
+    context.rbuild(["doctor"]).run().assert_success();
+}

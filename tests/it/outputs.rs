@@ -1,0 +1,226 @@
+//! Forms of results, and what is told of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::scene::{assert_clean, build, built, built_from, file, scene};
+
+const TEXT: &str = "\
+FROM busybox
+RUN mkdir /d && echo made > /d/f && ln -s f /d/l && ln /d/f /d/hard
+COPY in.txt /in.txt
+ENV A=b
+LABEL from=file
+EXPOSE 80
+USER nobody
+WORKDIR /d
+CMD [\"cat\", \"f\"]
+";
+
+/// The members of a tar by name, with their sizes.
+fn members(tar: &Path) -> Vec<String> {
+    let listed = Command::new("tar").arg("-tf").arg(tar).output().unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+    let mut names: Vec<String> =
+        String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+/// A member of a tar.
+fn member(tar: &Path, name: &str) -> Vec<u8> {
+    let read = Command::new("tar").arg("-xOf").arg(tar).arg(name).output().unwrap();
+    assert!(read.status.success(), "{name}: {read:?}");
+    read.stdout
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[test]
+fn an_image_in_its_archives() {
+    let Some(context) = scene("an_image_in_its_archives") else { return };
+    context.write("in.txt", "in");
+    built_from(&context, TEXT, ["-t", "app", "--label", "flag=given", "-o", "type=oci,dest=app.oci.tar"]);
+    built(&context, ["-t", "app", "--label", "flag=given", "-o", "type=docker,dest=app.docker.tar"]);
+    let oci = context.project().join("app.oci.tar");
+    let index = json(&member(&oci, "index.json"));
+    assert_eq!(json(&member(&oci, "oci-layout"))["imageLayoutVersion"], "1.0.0");
+    let blob = |digest: &Value| {
+        let digest = digest.as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned();
+        let bytes = member(&oci, &format!("blobs/sha256/{digest}"));
+        let sum = Command::new("sh")
+            .args(["-c", "tar -xOf \"$0\" \"$1\" | sha256sum"])
+            .arg(&oci)
+            .arg(format!("blobs/sha256/{digest}"))
+            .output()
+            .unwrap();
+        assert!(sum.stdout.starts_with(digest.as_bytes()), "{digest} is what its name says");
+        bytes
+    };
+    let mut manifest = json(&blob(&index["manifests"][0]["digest"]));
+    if let Some(inner) = manifest.get("manifests") {
+        manifest = json(&blob(&inner[0]["digest"]));
+    }
+    let config = json(&blob(&manifest["config"]["digest"]));
+    assert_eq!(config["config"]["Cmd"], serde_json::json!(["cat", "f"]));
+    assert_eq!(config["config"]["User"], "nobody");
+    assert_eq!(config["config"]["WorkingDir"], "/d");
+    assert_eq!(config["config"]["Labels"]["flag"], "given");
+    assert_eq!(config["config"]["Labels"]["from"], "file");
+    let layers = manifest["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), config["rootfs"]["diff_ids"].as_array().unwrap().len());
+    for layer in layers {
+        assert_eq!(blob(&layer["digest"]).len() as u64, layer["size"].as_u64().unwrap());
+    }
+    let docker = context.project().join("app.docker.tar");
+    let list = json(&member(&docker, "manifest.json"));
+    assert_eq!(
+        list[0]["RepoTags"][0].as_str().map(|name| name.trim_start_matches("docker.io/library/")),
+        Some("app:latest")
+    );
+    assert_eq!(json(&member(&docker, list[0]["Config"].as_str().unwrap()))["config"]["Env"][1], "A=b");
+
+    // Into another store, and run there.
+    let other = rbuild_testkit::context!();
+    fs::copy(&docker, other.project().join("app.tar")).unwrap();
+    other.rbuild(["load", "-i", "app.tar"]).run().assert_success();
+    let ran = other.rbuild(["run", "--rm", "--network", "none", "app"]).run();
+    assert_eq!(ran.assert_success().stdout, "made\n");
+    assert_clean(&other);
+    assert_clean(&context);
+}
+
+#[test]
+fn files_in_a_folder_and_in_a_tar() {
+    let Some(context) = scene("files_in_a_folder_and_in_a_tar") else { return };
+    context.write("in.txt", "in");
+    let text = "FROM busybox AS b\nRUN mkdir -p /o/d && echo f > /o/d/f && ln -s d/f /o/l\nFROM scratch\nCOPY --from=b /o /\nCOPY in.txt /\n";
+    built_from(&context, text, ["-o", "out"]);
+    assert_eq!(fs::read_link(context.project().join("out/l")).unwrap(), Path::new("d/f"));
+    assert_eq!((file(&context, "out/d/f"), file(&context, "out/in.txt")), ("f\n".into(), "in".into()));
+    built(&context, ["-o", "type=tar,dest=out.tar"]);
+    let names = members(&context.project().join("out.tar"));
+    let names: Vec<_> = names
+        .iter()
+        .map(|name| name.trim_start_matches("./").trim_end_matches('/'))
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert_eq!(names, ["d", "d/f", "in.txt", "l"]);
+    let piped = context.rbuild(["build", "--progress", "plain", "-o", "-", "."]).run();
+    piped.assert_success();
+    fs::write(context.project().join("piped.tar"), &piped.raw_stdout).unwrap();
+    assert_eq!(members(&context.project().join("piped.tar")), members(&context.project().join("out.tar")));
+    // Where the result cannot go, there is an error, and nothing is left.
+    let output = build(&context, ["-o", "type=tar,dest=missing/folder/x.tar"]);
+    output.assert_code(1);
+    assert!(output.stderr.contains("missing/folder"), "{output}");
+    assert_clean(&context);
+}
+
+#[test]
+fn what_is_told_of_a_result() {
+    let Some(context) = scene("what_is_told_of_a_result") else { return };
+    context.write("in.txt", "in");
+    built_from(&context, TEXT, ["-t", "app:1", "--iidfile", "id.txt", "--metadata-file", "meta.json"]);
+    let id = file(&context, "id.txt");
+    assert!(id.starts_with("sha256:") && id.len() == 71, "{id}");
+    let metadata = json(file(&context, "meta.json").as_bytes());
+    assert_eq!(metadata["containerimage.config.digest"], id);
+    assert_eq!(metadata["image.name"], "docker.io/library/app:1");
+    let quiet = context.rbuild(["build", "-q", "."]).run();
+    quiet.assert_success();
+    assert_eq!(String::from_utf8_lossy(&quiet.raw_stdout), format!("{id}\n"));
+    assert_eq!(quiet.stderr, "");
+    let inspected = context.rbuild(["inspect", "app:1", "--format", "{{.Id}} {{.Config.WorkingDir}}"]).run();
+    inspected.assert_success();
+    assert_eq!(String::from_utf8_lossy(&inspected.raw_stdout), format!("{id} /d\n"));
+    let failed = context.rbuild(["build", "-q", "--build-arg", "X=1", "-f", "Other", "."]).run();
+    failed.assert_code(1);
+    assert!(!failed.stderr.is_empty(), "errors are told, also quietly");
+    assert_clean(&context);
+}
+
+#[test]
+fn progress_as_json_lines() {
+    let Some(context) = scene("progress_as_json_lines") else { return };
+    context.write("in.txt", "in");
+    context.write("Dockerfile", format!("{TEXT}RUN echo said-by-step\n"));
+    let output = context.rbuild(["build", "--progress", "rawjson", "."]).run();
+    output.assert_success();
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for line in output.stderr.lines() {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for key in value.as_object().expect("each line is an object").keys() {
+            *kinds.entry(key.clone()).or_default() += 1;
+        }
+    }
+    assert!(kinds.contains_key("vertexes") && kinds.contains_key("logs"), "{kinds:?}");
+    assert_clean(&context);
+}
+
+#[test]
+fn the_same_inputs_give_the_same_digests_in_two_places() {
+    let Some(context) = scene("the_same_inputs_give_the_same_digests_in_two_places") else { return };
+    let text = "\
+FROM busybox AS b
+ARG SOURCE_DATE_EPOCH
+RUN mkdir /x && for i in 9 3 7 1; do echo $i > /x/$i; done && ln /x/1 /x/hard && ln -s 9 /x/soft && chmod 4755 /x/3
+FROM busybox
+COPY --from=b /x /x
+COPY tree /tree
+WORKDIR /made/here
+RUN date > /dev/null && rm /x/7 && echo more >> /x/9
+ADD --chmod=600 in.txt /y/
+";
+    let mut seen: Vec<(String, String, String)> = Vec::new();
+    // The same base, which carries the time of its import.
+    let second = rbuild_testkit::context!();
+    let base = context.rbuild(["save", "busybox"]).run();
+    base.assert_success();
+    second.rbuild(["load"]).input(base.raw_stdout).run().assert_success();
+    for context in [&context, &second] {
+        rbuild_testkit::files::generate(
+            &context.project().join("tree"),
+            rbuild_testkit::files::Shape { files: 60, ..Default::default() },
+        );
+        context.write("in.txt", "in");
+        context.write("Dockerfile", text);
+        for name in ["one", "two"] {
+            let output = context
+                .rbuild([
+                    "build",
+                    "--no-cache",
+                    "--progress",
+                    "plain",
+                    "--iidfile",
+                    "id",
+                    "-o",
+                    &format!("type=oci,dest={name}.tar"),
+                    ".",
+                ])
+                .env("SOURCE_DATE_EPOCH", "1700000000")
+                .run();
+            output.assert_success();
+            let index = json(&member(&context.project().join(format!("{name}.tar")), "index.json"));
+            let digest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+            let id = fs::read_to_string(context.project().join("id")).unwrap_or_default();
+            let sum = Command::new("sha256sum")
+                .arg(context.project().join(format!("{name}.tar")))
+                .output()
+                .unwrap();
+            let sum = String::from_utf8_lossy(&sum.stdout).split(' ').next().unwrap().to_owned();
+            seen.push((id, digest, sum));
+        }
+    }
+    for other in &seen[1..] {
+        assert_eq!(other, &seen[0]);
+    }
+    assert_clean(&context);
+    assert_clean(&second);
+}

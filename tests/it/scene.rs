@@ -1,0 +1,182 @@
+//! What scenarios share: a store with a base image in it, builds and runs in the project's folder, and what their
+//! output says of each step.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rbuild_testkit::context::{Output, TestContext};
+use rbuild_testkit::{leaks, privilege, rootfs};
+
+/// The base image of all scenarios as a tar, made once.
+fn base() -> &'static [u8] {
+    static BASE: OnceLock<Vec<u8>> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        rootfs::busybox(folder.path());
+        let tar = Command::new("tar")
+            .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "-C"])
+            .arg(folder.path())
+            .args(["-cf", "-", "."])
+            .output()
+            .expect("there is a tar program");
+        assert!(tar.status.success(), "{tar:?}");
+        tar.stdout
+    })
+}
+
+/// Whether a scenario can run here. If not, it says so.
+fn possible(test: &str) -> bool {
+    if rootfs::find_busybox().is_none() {
+        privilege::skipped(test, "no static busybox");
+        return false;
+    }
+    privilege::is_root(test)
+}
+
+/// A place with a store that holds the image `busybox`, or nothing where scenarios cannot run.
+pub(crate) fn scene(test: &str) -> Option<TestContext> {
+    if !possible(test) {
+        return None;
+    }
+    let context = rbuild_testkit::context!();
+    furnish(&context);
+    Some(context)
+}
+
+/// Puts the base image into a store.
+pub(crate) fn furnish(context: &TestContext) {
+    context.rbuild(["import", "-", "busybox"]).input(base()).run().assert_success();
+}
+
+/// Builds the project's folder, told line by line.
+#[track_caller]
+pub(crate) fn build<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
+    let mut all = vec!["build", "--progress", "plain"];
+    all.extend(arguments);
+    all.push(".");
+    context.rbuild(all).run()
+}
+
+/// Builds the project's folder, which has to succeed.
+#[track_caller]
+pub(crate) fn built<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
+    let output = build(context, arguments);
+    output.assert_success();
+    output
+}
+
+/// Writes a Dockerfile and builds it, which has to succeed.
+#[track_caller]
+pub(crate) fn built_from<const N: usize>(context: &TestContext, text: &str, arguments: [&str; N]) -> Output {
+    context.write("Dockerfile", text);
+    built(context, arguments)
+}
+
+/// A file of the project.
+#[track_caller]
+pub(crate) fn file(context: &TestContext, path: &str) -> String {
+    let path = context.project().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The steps that a build told of, with what became of each: `DONE`, `CACHED`, `ERROR` and so on.
+pub(crate) fn steps(output: &Output) -> Vec<(String, String)> {
+    let mut steps: Vec<(String, String, String)> = Vec::new();
+    for line in output.stderr.lines() {
+        let Some((number, rest)) = line.strip_prefix('#').and_then(|line| line.split_once(' ')) else {
+            continue;
+        };
+        match steps.iter_mut().find(|step| step.0 == number) {
+            None => steps.push((number.to_owned(), rest.to_owned(), String::new())),
+            Some(step) => {
+                let word = rest.split([' ', ':']).next().unwrap_or_default();
+                if matches!(word, "DONE" | "CACHED" | "ERROR" | "CANCELED" | "CANCELLED") {
+                    word.clone_into(&mut step.2);
+                }
+            }
+        }
+    }
+    steps.into_iter().map(|(_, name, state)| (name, state)).collect()
+}
+
+/// What became of the one step whose name contains a text.
+#[track_caller]
+pub(crate) fn state(output: &Output, name: &str) -> String {
+    let found: Vec<_> = steps(output).into_iter().filter(|step| step.0.contains(name)).collect();
+    assert_eq!(found.len(), 1, "one step that contains {name:?}: {found:?}\n{output}");
+    found[0].1.clone()
+}
+
+/// The states of all steps of stages but their FROM, in the order of their numbers, as one line.
+pub(crate) fn states(output: &Output) -> String {
+    let steps = steps(output);
+    let own =
+        |name: &str| name.starts_with('[') && !name.starts_with("[internal]") && !name.contains("] FROM ");
+    let stages = steps.iter().filter(|(name, _)| own(name));
+    stages.map(|(_, state)| state.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// How many lines a file in a cache mount of the store has: steps append one whenever they really run.
+pub(crate) fn lines_in_cache_mounts(context: &TestContext, name: &str) -> usize {
+    fn visit(folder: &Path, name: &str, sum: &mut usize) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                visit(&entry.path(), name, sum);
+            } else if entry.file_name() == name {
+                *sum += fs::read_to_string(entry.path()).unwrap_or_default().lines().count();
+            }
+        }
+    }
+    let mut sum = 0;
+    visit(&context.root(), name, &mut sum);
+    sum
+}
+
+/// Nothing is left in the kernel but the networks themselves, which the next command uses again; nothing half done is
+/// in the store, and it is sound.
+#[track_caller]
+pub(crate) fn assert_clean(context: &TestContext) {
+    assert_no_leaks(context);
+    assert_sound(context);
+}
+
+/// Nothing is left in the kernel but the bridges and the tables of the store's networks.
+#[track_caller]
+pub(crate) fn assert_no_leaks(context: &TestContext) {
+    let mut leaks = context.leaks();
+    let store8 = context.store8().unwrap_or_default();
+    let bridges = format!("rb{store8}b");
+    leaks.links.retain(|link| !link.starts_with(&bridges));
+    leaks.assert_none();
+    let tables = leaks::rules(&store8);
+    let known = ["inet", "bridge"].map(|family| format!("table {family} rbuild_{store8}"));
+    assert!(tables.iter().all(|table| known.contains(table)), "tables of the packet filter: {tables:?}");
+    for bridge in context.leaks().links {
+        let members = fs::read_dir(format!("/sys/class/net/{bridge}/brif")).into_iter().flatten().count();
+        assert_eq!(members, 0, "{bridge} has members");
+    }
+}
+
+/// The store is sound, and holds nothing that is half done.
+#[track_caller]
+fn assert_sound(context: &TestContext) {
+    let output = context.rbuild(["doctor"]).run();
+    assert!(output.status.success() && output.stdout.ends_with("good\n"), "{output}");
+    for name in ["tmp", "trash", "bad"] {
+        let folder = context.root().join(name);
+        let left: Vec<_> =
+            fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "left in {}: {left:?}", folder.display());
+    }
+}
+
+/// The names of the store's images.
+pub(crate) fn images(context: &TestContext) -> String {
+    let output = context.rbuild(["images", "--format", "{{.Repository}}:{{.Tag}}"]).run();
+    output.assert_success();
+    let mut names: Vec<&str> = output.stdout.lines().collect();
+    names.sort_unstable();
+    names.join(" ")
+}

@@ -1,0 +1,241 @@
+//! What Dockerfiles do, as their results show.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::scene::{assert_clean, build, built, built_from, file, scene, states};
+
+#[test]
+fn stages_arguments_and_environment() {
+    let Some(context) = scene("stages_arguments_and_environment") else { return };
+    context.write("in.txt", "one\n");
+    let text = "\
+ARG BASE=busybox
+ARG GLOBAL=g
+FROM ${BASE} AS tools
+ARG GLOBAL
+ARG LOCAL=l
+ENV FIXED=$LOCAL-env PATH=$PATH:/opt
+RUN echo \"$GLOBAL $LOCAL $FIXED\" > /seen
+FROM tools AS child
+RUN echo \"[$LOCAL] $FIXED\" > /child
+FROM $BASE AS other
+RUN echo \"[$GLOBAL] [$LOCAL] [$FIXED]\" > /other
+FROM scratch
+COPY --from=tools /seen /
+COPY --from=child /child /
+COPY --from=2 /other /
+COPY in.txt /deep/er/renamed.txt
+";
+    built_from(&context, text, ["-o", "out"]);
+    assert_eq!(file(&context, "out/seen"), "g l l-env\n");
+    assert_eq!(file(&context, "out/child"), "[l] l-env\n", "values of ARG reach a stage built on this one");
+    assert_eq!(file(&context, "out/other"), "[] [] []\n");
+    assert_eq!(file(&context, "out/deep/er/renamed.txt"), "one\n");
+    let names = [("GLOBAL", "G"), ("LOCAL", "L")].map(|(name, value)| format!("{name}={value}"));
+    built(&context, ["--build-arg", &names[0], "--build-arg", &names[1], "-o", "out2"]);
+    assert_eq!(file(&context, "out2/seen"), "G L L-env\n");
+    assert_clean(&context);
+}
+
+#[test]
+fn copies_with_owner_and_mode() {
+    let Some(context) = scene("copies_with_owner_and_mode") else { return };
+    context.write("a/f.sh", "#!/bin/sh\n");
+    context.write("a/sub/g", "g");
+    let text = "\
+FROM busybox AS made
+RUN mkdir /made && echo x > /made/x && chown -R 5:6 /made && ln -s x /made/l
+FROM busybox
+COPY --chown=nobody:nogroup --chmod=750 a /a
+COPY --chown=7 a/f.sh /seven
+COPY --from=made /made /made
+COPY --link --chmod=u=rwX,go=rX a/sub /linked/
+RUN cd / && stat -c '%n %u:%g %a' a a/f.sh a/sub a/sub/g seven made made/x linked/g > /stats && readlink made/l >> /stats
+";
+    built_from(&context, text, ["-o", "out"]);
+    let expected = "\
+a 65534:65534 750
+a/f.sh 65534:65534 750
+a/sub 65534:65534 750
+a/sub/g 65534:65534 750
+seven 7:7 644
+made 0:0 755
+made/x 5:6 644
+linked/g 0:0 644
+x
+";
+    assert_eq!(file(&context, "out/stats"), expected);
+    assert_clean(&context);
+}
+
+#[test]
+fn texts_in_the_dockerfile() {
+    let Some(context) = scene("texts_in_the_dockerfile") else { return };
+    let text = "\
+FROM busybox
+ARG WHO=you
+RUN <<EOF
+set -e
+echo first > /lines
+echo \"second $WHO\" >> /lines
+EOF
+RUN <<'EOF' cat > /quoted
+$WHO stays
+EOF
+COPY <<EOF <<-TWO /texts/
+hello $WHO
+EOF
+\t\tindented
+\tTWO
+RUN <<EOF
+#!/bin/awk -f
+BEGIN { print \"awk ran\" > \"/script\" }
+EOF
+";
+    built_from(&context, text, ["-o", "out"]);
+    assert_eq!(file(&context, "out/lines"), "first\nsecond you\n");
+    assert_eq!(file(&context, "out/quoted"), "$WHO stays\n");
+    assert_eq!(file(&context, "out/texts/EOF"), "hello you\n");
+    assert_eq!(file(&context, "out/texts/TWO"), "indented\n");
+    assert_eq!(file(&context, "out/script"), "awk ran\n");
+    assert_clean(&context);
+}
+
+#[test]
+fn what_the_context_leaves_out_and_archives_that_are_unpacked() {
+    let Some(context) = scene("what_the_context_leaves_out_and_archives_that_are_unpacked") else { return };
+    for path in ["keep.txt", "drop.log", "deep/drop.log", "deep/keep.log", "node/x/y", "secret/.env"] {
+        context.write(path, path);
+    }
+    context.write(".dockerignore", "# comment\n**/*.log\n!deep/keep.log\nnode\nsecret/*\n");
+    context.write("packed/inner/p.txt", "packed");
+    let packed = context.project().join("packed");
+    let made = std::process::Command::new("tar")
+        .arg("-C")
+        .arg(&packed)
+        .args(["-czf"])
+        .arg(context.project().join("p.tar.gz"))
+        .arg("inner")
+        .status();
+    assert!(made.expect("there is a tar program").success());
+    let text = "\
+FROM busybox
+COPY . /all
+ADD p.tar.gz /unpacked/
+COPY p.tar.gz /copied/
+RUN cd /all && find . -type f | sort > /list
+";
+    built_from(&context, text, ["-o", "out"]);
+    let expected =
+        "./.dockerignore\n./Dockerfile\n./deep/keep.log\n./keep.txt\n./p.tar.gz\n./packed/inner/p.txt\n";
+    assert_eq!(file(&context, "out/list"), expected);
+    assert_eq!(file(&context, "out/unpacked/inner/p.txt"), "packed");
+    assert!(context.project().join("out/copied/p.tar.gz").is_file());
+    assert_clean(&context);
+}
+
+#[test]
+fn every_mount_of_a_step() {
+    let Some(mut context) = scene("every_mount_of_a_step") else { return };
+    context.write("src/input", "from the context");
+    context.write("token.txt", "file secret");
+    context.set("MY_TOKEN", "variable secret");
+    let text = "\
+FROM busybox AS stage
+RUN echo 'from the stage' > /given
+FROM busybox
+RUN --mount=type=cache,id=c,target=/cache echo kept >> /cache/log
+RUN --mount=type=cache,id=c,target=/elsewhere cp /elsewhere/log /from-cache
+RUN --mount=type=bind,source=src,target=/in cat /in/input > /from-context && ! touch /in/no 2>/dev/null
+RUN --mount=type=bind,source=src,target=/in,rw echo changed > /in/input && cat /in/input > /changed
+RUN --mount=from=stage,source=/given,target=/g cat /g > /from-stage
+RUN --mount=type=tmpfs,target=/mem,size=1m grep ' /mem tmpfs ' /proc/mounts | cut -d' ' -f2-3 > /from-tmpfs; \\
+    dd if=/dev/zero of=/mem/x bs=1M count=3 2>/dev/null && exit 1 || true
+RUN --mount=type=secret,id=file cat /run/secrets/file > /from-secret; stat -c '%a %u' /run/secrets/file >> /from-secret
+RUN --mount=type=secret,id=variable,env=TOKEN,target=/t,mode=0444 echo \"$TOKEN $(cat /t)\" > /from-variable
+RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent
+RUN ls -A /cache /elsewhere /in /mem /run/secrets > /left 2>&1 || true
+";
+    let secrets = ["id=file,src=token.txt", "id=variable,env=MY_TOKEN"];
+    let output = built_from(&context, text, ["--secret", secrets[0], "--secret", secrets[1], "-o", "out"]);
+    assert_eq!(file(&context, "out/from-cache"), "kept\n");
+    assert_eq!(file(&context, "out/from-context"), "from the context");
+    assert_eq!(file(&context, "out/changed"), "changed\n");
+    assert_eq!(file(&context, "src/input"), "from the context", "writes into the context are thrown away");
+    assert_eq!(file(&context, "out/from-stage"), "from the stage\n");
+    assert_eq!(file(&context, "out/from-tmpfs"), "/mem tmpfs\n");
+    assert_eq!(file(&context, "out/from-secret"), "file secret400 0\n");
+    assert_eq!(file(&context, "out/from-variable"), "variable secret variable secret\n");
+    for secret in ["file secret", "variable secret"] {
+        assert!(!output.stderr.contains(secret), "a secret was told: {output}");
+    }
+    for place in ["cache", "elsewhere", "in", "mem"] {
+        let left = context.project().join("out").join(place);
+        let empty = fs::read_dir(&left).map_or(true, |mut entries| entries.next().is_none());
+        assert!(empty, "{} holds what was mounted", left.display());
+    }
+    assert!(!context.project().join("out/run/secrets/file").exists());
+    let needed = "FROM busybox\nRUN --mount=type=secret,id=needed,required=true true\n";
+    context.write("Dockerfile", needed);
+    let output = build(&context, []);
+    output.assert_code(1);
+    assert!(output.stderr.contains("needed") && output.stderr.contains("Dockerfile:2"), "{output}");
+    assert_clean(&context);
+}
+
+#[test]
+fn targets_and_stages_that_nobody_needs() {
+    let Some(context) = scene("targets_and_stages_that_nobody_needs") else { return };
+    let text = "\
+FROM busybox AS first
+RUN echo one > /one
+FROM busybox AS unused
+RUN echo never && exit 1
+FROM first AS second
+RUN echo two > /two
+FROM scratch
+COPY --from=second /one /two /
+";
+    let output = built_from(&context, text, ["-o", "out"]);
+    assert!(!output.stderr.contains("never"), "{output}");
+    assert_eq!((file(&context, "out/one"), file(&context, "out/two")), ("one\n".into(), "two\n".into()));
+    let output = built(&context, ["--target", "first", "-t", "first"]);
+    assert_eq!(states(&output), "CACHED", "only the target's steps: {output}");
+    let output = build(&context, ["--target", "secnd"]);
+    output.assert_code(1);
+    assert!(output.stderr.contains("secnd") && output.stderr.contains("did you mean second?"), "{output}");
+    let output = build(&context, ["--target", "unused"]);
+    output.assert_code(1);
+    assert!(output.stderr.contains("Dockerfile:4") && output.stderr.contains("exit code: 1"), "{output}");
+    assert_clean(&context);
+}
+
+#[test]
+fn users_folders_shells_and_links() {
+    let Some(context) = scene("users_folders_shells_and_links") else { return };
+    context.write("run.sh", "#!/bin/sh\necho ran\n");
+    fs::set_permissions(context.project().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let text = "\
+FROM busybox
+WORKDIR /work/dir
+COPY run.sh ./
+RUN ./run.sh > out
+RUN ln -s /work/dir /alias
+COPY run.sh /alias/through-link.sh
+SHELL [\"/bin/ash\", \"-ec\"]
+RUN echo $0 > /shell
+WORKDIR sub
+USER nobody
+RUN id -u > /tmp/uid; pwd > /tmp/pwd; if touch /etc/no 2>/dev/null; then exit 1; fi
+RUN [\"/bin/sh\", \"-c\", \"echo exec $HOME > /tmp/exec\"]
+";
+    built_from(&context, text, ["-o", "out"]);
+    assert_eq!(file(&context, "out/work/dir/out"), "ran\n");
+    assert!(context.project().join("out/work/dir/through-link.sh").is_file());
+    assert_eq!(file(&context, "out/shell"), "/bin/ash\n");
+    assert_eq!(file(&context, "out/tmp/uid"), "65534\n");
+    assert_eq!(file(&context, "out/tmp/pwd"), "/work/dir/sub\n");
+    assert!(file(&context, "out/tmp/exec").starts_with("exec"));
+    assert_clean(&context);
+}
