@@ -14,6 +14,12 @@
 //! The directory that [`Copier::copy_dir`] copies *into* keeps its mode and owner and gets the source's time. Hard links
 //! among the files of one call are kept. Links inside a directory are copied as they are.
 //!
+//! # Into the folder of an overlay
+//! The destination may be the upper folder of a layer that is being written, with nothing mounted: then the merged tree
+//! [`Below`] says what the layers below have at the destination, so that merging follows the same table. A file that
+//! hides one of a lower layer, and a directory that merges with one, need no mark of overlayfs; nothing is ever removed.
+//! To write so costs half of what it costs through the mount.
+//!
 //! A small file takes open, stat, copy, the changes of owner and mode that are needed, time, and two closes. With a
 //! [`Watch`] the bytes pass through memory once, for whoever hashes them: what was hashed is what was written.
 
@@ -141,6 +147,25 @@ pub trait Watch {
     fn data(&mut self, bytes: &[u8]);
 }
 
+/// What the layers below have at the destination.
+#[derive(Debug)]
+pub struct Below {
+    /// The merged tree of the layers below.
+    pub root: Root,
+    /// Where in it the destination is: a path without links.
+    pub path: PathBuf,
+}
+
+impl Below {
+    /// Returns the kind of what is at a path relative to the destination.
+    fn kind(&self, path: &Path) -> Result<Option<Kind>> {
+        match self.root.find_nofollow(self.path.join(path))? {
+            Some(found) => Ok(Some(found.metadata()?.kind)),
+            None => Ok(None),
+        }
+    }
+}
+
 /// Copies objects into directories.
 pub struct Copier<'a> {
     rules: CopyRules<'a>,
@@ -149,6 +174,7 @@ pub struct Copier<'a> {
     as_root: bool,
     /// Whether the kernel has not yet refused to copy between these two file systems.
     ranges: bool,
+    below: Option<Below>,
     /// Files of the current directory source that have further names, by where they are at the destination.
     links: HashMap<(u64, u64), PathBuf>,
     buffer: Vec<u8>,
@@ -172,6 +198,7 @@ impl<'a> Copier<'a> {
             rules,
             filter: None,
             watch: None,
+            below: None,
             as_root: rustix::process::geteuid().is_root() && rustix::process::getegid().is_root(),
             ranges: true,
             links: HashMap::new(),
@@ -193,6 +220,13 @@ impl<'a> Copier<'a> {
         self
     }
 
+    /// Says that the destination is the upper folder of an overlay, and what lies below it.
+    #[must_use]
+    pub fn with_below(mut self, below: Below) -> Self {
+        self.below = Some(below);
+        self
+    }
+
     /// Copies one object that is no directory to `name` in `dest`. The source is the object itself: a link is copied
     /// as a link.
     pub fn copy_entry(&mut self, source: &Handle, dest: &Handle, name: impl AsRef<OsStr>) -> Result<()> {
@@ -201,6 +235,11 @@ impl<'a> Copier<'a> {
         let inherits = dest.metadata()?.mode & 0o2000 != 0;
         let place = Place { dir: dest.as_fd(), name, path: Path::new(name), inherits };
         let path = Path::new("");
+        if let Some(below) = &self.below
+            && below.kind(Path::new(name))? == Some(Kind::Directory)
+        {
+            return Err(CopyError::OntoDirectory { path: PathBuf::from(name) });
+        }
         match meta.kind {
             Kind::Directory => Err(CopyError::OntoFile { path: PathBuf::from(name) }),
             Kind::File => self.file(source.open_file()?.into(), place, path, None),
@@ -235,6 +274,7 @@ impl<'a> Copier<'a> {
         let top = dest.open_dir()?;
         let mut levels = Levels {
             inherits: vec![dest.metadata()?.mode & 0o2000 != 0],
+            below: vec![self.below.is_some()],
             dirs: DirStack::new(dest.open_dir()?),
             names: Vec::new(),
             root: dest.into_root()?,
@@ -269,14 +309,20 @@ impl<'a> Copier<'a> {
                     if let Some(watch) = self.watch.as_deref_mut() {
                         watch.entry(&path, meta, None);
                     }
-                    levels.make(&path)?;
+                    levels.make(&path, self.below.as_ref())?;
                 }
                 return Ok(());
             }
             (Verdict::Descend, _) => return Ok(()),
             _ => {}
         }
-        levels.make(path.parent().unwrap_or(Path::new("")))?;
+        levels.make(path.parent().unwrap_or(Path::new("")), self.below.as_ref())?;
+        if levels.below.last() == Some(&true)
+            && let Some(below) = &self.below
+            && below.kind(&path)? == Some(Kind::Directory)
+        {
+            return Err(CopyError::OntoDirectory { path });
+        }
         let inherits = *levels.inherits.last().expect("the destination itself stays");
         let place = Place { dir: levels.dirs.top(), name, path: &path, inherits };
         match (kind, meta) {
@@ -426,6 +472,8 @@ struct Levels {
     dirs: DirStack,
     /// For each directory that is made, whether new files get its group.
     inherits: Vec<bool>,
+    /// For each directory that is made, whether a lower layer has it too.
+    below: Vec<bool>,
     /// The source's directories that the walk is in.
     names: Vec<(OsString, Metadata)>,
     root: Root,
@@ -433,9 +481,22 @@ struct Levels {
 
 impl Levels {
     /// Makes what is missing of the directories that the walk is in; `path` is the deepest of them.
-    fn make(&mut self, path: &Path) -> Result<()> {
+    fn make(&mut self, path: &Path, below: Option<&Below>) -> Result<()> {
         while self.dirs.depth() < self.names.len() {
             let (name, _) = &self.names[self.dirs.depth()];
+            let merges = match below {
+                Some(below) if self.below.last() == Some(&true) => {
+                    let place: PathBuf =
+                        self.names[..=self.dirs.depth()].iter().map(|(name, _)| name).collect();
+                    match below.kind(&place)? {
+                        None => false,
+                        Some(Kind::Directory) => true,
+                        Some(_) => return Err(CopyError::OntoFile { path: place }),
+                    }
+                }
+                _ => false,
+            };
+            self.below.push(merges);
             let (dir, mode) = make_dir(self.dirs.top(), name, path)?;
             self.inherits.push(mode & 0o2000 != 0);
             self.dirs.push(dir).map_err(|errno| io("open", path, errno))?;
@@ -451,6 +512,7 @@ impl Levels {
             return Ok(None);
         }
         self.inherits.pop();
+        self.below.pop();
         match self.dirs.pop().map_err(|errno| io("open", path, errno))? {
             Some(dir) => Ok(Some((meta, dir))),
             None => Err(TreeError::Moved { path: path.to_owned() }.into()),

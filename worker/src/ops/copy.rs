@@ -18,8 +18,8 @@ use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::file_mode::FileMode;
 use rbuild_model::mount::InputIndex;
 use rbuild_model::step::{Copy, CopySource, PathSource, Unpack};
-use rbuild_snapshotter::copier::{Capabilities, Copier, CopyRules, Sockets, Verdict, Watch};
-use rbuild_snapshotter::extract::{Extractor, Rules};
+use rbuild_snapshotter::copier::{Below, Capabilities, Copier, CopyRules, Sockets, Verdict, Watch};
+use rbuild_snapshotter::extract::{Extractor, ImpliedThroughLinks, Rules};
 use rbuild_solver::{RunAsk, Tree};
 
 use crate::error::StepError;
@@ -30,7 +30,12 @@ const MAX_LINKS: usize = 40;
 
 /// The tree that is written, and what is needed to write it as asked.
 struct Target<'a> {
+    /// The merged tree, or the upper folder of the layer that is written.
     root: &'a Root,
+    /// Where to, as `copy` says or with its links resolved.
+    dest: String,
+    /// The merged tree below, where `root` is an upper folder.
+    view: Option<&'a Root>,
     copy: &'a Copy,
     owner: Option<Owner>,
     mode: Option<FileMode>,
@@ -45,26 +50,113 @@ pub(crate) fn run(
     base_is_empty: bool,
 ) -> Result<(), StepError> {
     let fail = |error: BoxError| StepError::Copy { path: copy.dest.clone(), source: error };
-    let mode = copy
-        .mode
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(|error: rbuild_model::file_mode::ParseFileModeError| fail(error.into()))?;
+    let mode = copy.mode.as_deref().map(parse_mode).transpose().map_err(fail)?;
     let owner = owner(runner, ask, copy, root, base_is_empty)?;
-    let target = Target { root, copy, owner, mode };
-    if copy.parents {
-        target.folder(&copy.dest).map_err(fail)?;
+    let target = Target { root, dest: copy.dest.clone(), view: None, copy, owner, mode };
+    target.all(runner, ask)
+}
+
+/// Copies everything that the action names straight into the upper folder of the layer that is written, with nothing
+/// mounted; `false` if that cannot be done and nothing was done.
+pub(crate) fn run_on_upper(
+    runner: &Runner<'_>,
+    ask: &RunAsk,
+    copy: &Copy,
+    upper: &Root,
+    view: &Root,
+) -> Result<bool, StepError> {
+    let fail = |error: BoxError| StepError::Copy { path: copy.dest.clone(), source: error };
+    if copy.unpack == Unpack::Archives {
+        return Ok(false);
     }
-    for source in &copy.sources {
-        match source {
-            CopySource::Tree { input, path } => target.tree(runner, ask, *input, path)?,
-            CopySource::Inline { name, body } => target
-                .inline(runner, name, body)
-                .map_err(|source| StepError::Copy { path: format!("<<{name}"), source })?,
+    let Some(place) = resolve(view, &copy.dest).map_err(|error| fail(error.into()))? else {
+        return Ok(false);
+    };
+    mirror_folders(view, upper, &place.existing).map_err(|error| fail(error.into()))?;
+    let mode = copy.mode.as_deref().map(parse_mode).transpose().map_err(fail)?;
+    let owner = owner(runner, ask, copy, view, false)?;
+    let target = Target { root: upper, dest: place.dest, view: Some(view), copy, owner, mode };
+    target.all(runner, ask)?;
+    Ok(true)
+}
+
+/// A destination without links.
+struct Place {
+    /// The whole of it, with a `/` at its end if it was written so.
+    dest: String,
+    /// The part of it that is there, as folders.
+    existing: PathBuf,
+}
+
+/// Resolves the links of a destination in the merged tree; `None` where one leads nowhere, or a file is in the way: the
+/// mounted tree then tells what that comes to.
+fn resolve(view: &Root, dest: &str) -> Result<Option<Place>, rbuild_confined::Error> {
+    let mut existing = PathBuf::new();
+    let mut components = Path::new(dest).components().filter_map(|component| match component {
+        std::path::Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let mut missing = PathBuf::new();
+    while let Some(name) = components.next() {
+        let place = existing.join(name);
+        match view.find_nofollow(&place)?.map(|found| found.metadata()).transpose()?.map(|meta| meta.kind) {
+            None => {
+                missing.push(name);
+                missing.extend(components);
+                break;
+            }
+            Some(Kind::Directory) => existing = place,
+            Some(Kind::Symlink) => match view.find(&place)?.map(|found| found.metadata()).transpose()? {
+                Some(meta) if meta.is_dir() => existing = view.canonicalize(&place)?,
+                _ => return Ok(None),
+            },
+            Some(_) => return Ok(None),
         }
     }
+    let slash = if dest.ends_with('/') && dest != "/" { "/" } else { "" };
+    let Some(whole) =
+        Path::new("/").join(&existing).join(&missing).to_str().map(|path| format!("{path}{slash}"))
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Place { dest: whole, existing }))
+}
+
+/// Makes the folders of a path in an upper folder as they are in the merged tree: they then merge with those.
+fn mirror_folders(view: &Root, upper: &Root, path: &Path) -> Result<(), rbuild_confined::Error> {
+    let mut place = PathBuf::new();
+    for name in path.components() {
+        place.push(name);
+        let meta = view.symlink_metadata(&place)?;
+        upper.mkdir_all(
+            &place,
+            NewDir { mode: meta.mode, owner: Some(meta.owner), mtime: Some(meta.mtime) },
+        )?;
+    }
     Ok(())
+}
+
+fn parse_mode(text: &str) -> Result<FileMode, BoxError> {
+    Ok(text.parse()?)
+}
+
+impl Target<'_> {
+    fn all(&self, runner: &Runner<'_>, ask: &RunAsk) -> Result<(), StepError> {
+        let (target, copy) = (self, self.copy);
+        let fail = |error: BoxError| StepError::Copy { path: copy.dest.clone(), source: error };
+        if copy.parents {
+            target.folder(&target.dest).map_err(fail)?;
+        }
+        for source in &copy.sources {
+            match source {
+                CopySource::Tree { input, path } => target.tree(runner, ask, *input, path)?,
+                CopySource::Inline { name, body } => target
+                    .inline(runner, name, body)
+                    .map_err(|source| StepError::Copy { path: format!("<<{name}"), source })?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Copies a path of a tree to the same path below `root`: a client's folder as far as its ignore file shows it.
@@ -100,7 +192,8 @@ fn plain(
         unpack: Unpack::Never,
         link: false,
     };
-    Target { root, copy: &copy, owner: None, mode: None }.from_tree(runner, tree, path)
+    Target { root, dest: copy.dest.clone(), view: None, copy: &copy, owner: None, mode: None }
+        .from_tree(runner, tree, path)
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -166,20 +259,23 @@ impl Target<'_> {
         let place = if matched.path().as_os_str().is_empty() { Path::new("/") } else { matched.path() };
         let source = scan.root().resolve_nofollow(place)?;
         if matched.kind() == Kind::Directory {
-            let dest = self.folder(&self.copy.dest)?;
+            let dest = self.folder(&self.dest)?;
             return self.directory(&source, matched, dest, path, check);
         }
         if self.copy.unpack == Unpack::Archives
             && matched.kind() == Kind::File
             && let Some(archive) = open_archive(&source)?
         {
-            let dest = self.folder(&self.copy.dest)?;
-            let rules = Rules { owner: self.owner, ..Rules::default() };
+            // `--chmod` is not for archives, nor for the folder that one needs.
+            let dest = self.folder_with(&self.copy.dest, 0o755)?;
+            let implied_through_links = ImpliedThroughLinks::Make;
+            let rules = Rules { owner: self.owner, implied_through_links, ..Rules::default() };
             Extractor::onto_tree(dest.into_root()?, rules)?.extract(archive)?;
             return Ok(());
         }
         let (dest, name) = self.file_place(matched.name())?;
-        self.with_copier(path, check, None, |copier| Ok(copier.copy_entry(&source, &dest, &name)?))
+        let below = self.below(dest.path())?;
+        self.with_copier(path, check, None, below, |copier| Ok(copier.copy_entry(&source, &dest, &name)?))
     }
 
     fn directory(
@@ -195,7 +291,8 @@ impl Target<'_> {
             Some(_) => Verdict::Take,
             None => Verdict::Skip,
         };
-        self.with_copier(path, check, Some(&mut filter), |copier| Ok(copier.copy_dir(source, dest)?))
+        let below = self.below(Path::new(&self.dest))?;
+        self.with_copier(path, check, Some(&mut filter), below, |copier| Ok(copier.copy_dir(source, dest)?))
     }
 
     /// Makes a copier that does what the step says and hands it on.
@@ -204,6 +301,7 @@ impl Target<'_> {
         path: &PathSource,
         check: Option<&mut Check<'_>>,
         filter: Option<&mut dyn FnMut(&Path, Kind) -> Verdict>,
+        below: Option<Below>,
         work: impl FnOnce(&mut Copier<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
         let apply = |kind: Kind, old: u32| match &self.mode {
@@ -223,23 +321,40 @@ impl Target<'_> {
         if let Some(check) = check {
             copier = copier.with_watch(check);
         }
+        if let Some(below) = below {
+            copier = copier.with_below(below);
+        }
         work(&mut copier)
     }
 
     /// Makes a folder of the destination, with what is missing on the way.
     fn folder(&self, path: &str) -> Result<Handle, BoxError> {
-        let mode = self.mode.as_ref().map_or(0o755, FileMode::for_new_parents);
+        self.folder_with(path, self.mode.as_ref().map_or(0o755, FileMode::for_new_parents))
+    }
+
+    fn folder_with(&self, path: &str, mode: u32) -> Result<Handle, BoxError> {
         let owner = Some(self.owner.unwrap_or(Owner::ROOT));
         Ok(self.root.mkdir_all(path, NewDir { mode, owner, mtime: None })?.dir)
     }
 
+    /// Says what lies below a folder of the destination, where an upper folder is written and something does.
+    fn below(&self, folder: &Path) -> Result<Option<Below>, BoxError> {
+        let Some(view) = self.view else { return Ok(None) };
+        let is_there = view.find_nofollow(folder)?.map(|found| found.metadata()).transpose()?;
+        if !is_there.is_some_and(|meta| meta.is_dir()) {
+            return Ok(None);
+        }
+        Ok(Some(Below { root: view.try_clone()?, path: folder.to_owned() }))
+    }
+
     /// Finds where a file goes: the folder, and the name in it.
     fn file_place(&self, name: &OsStr) -> Result<(Handle, OsString), BoxError> {
-        let dest = self.copy.dest.as_str();
+        let dest = self.dest.as_str();
         let as_folder = dest.ends_with('/') || self.copy.parents;
-        if as_folder
-            || self.root.find(dest)?.map(|found| found.metadata()).transpose()?.is_some_and(|m| m.is_dir())
-        {
+        let is_folder = |root: &Root| -> Result<bool, BoxError> {
+            Ok(root.find(dest)?.map(|found| found.metadata()).transpose()?.is_some_and(|meta| meta.is_dir()))
+        };
+        if as_folder || is_folder(self.root)? || self.view.map(is_folder).transpose()?.unwrap_or(false) {
             return Ok((self.folder(dest)?, name.to_owned()));
         }
         // The destination as written is followed if it is a link, also where that leads to nothing yet.
@@ -267,7 +382,8 @@ impl Target<'_> {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))?;
         let source = Root::open(folder.path())?.resolve_nofollow("body")?;
         let path = PathSource { from_client: true, ..PathSource::literal("/") };
-        self.with_copier(&path, None, None, |copier| Ok(copier.copy_entry(&source, &dest, &name)?))
+        let below = self.below(dest.path())?;
+        self.with_copier(&path, None, None, below, |copier| Ok(copier.copy_entry(&source, &dest, &name)?))
     }
 }
 
