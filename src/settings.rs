@@ -28,6 +28,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) use environment::Environment;
 pub(crate) use file::{Authorities, FileError, Registry};
@@ -36,6 +37,7 @@ use crate::cli::Global;
 use crate::progress::Mode;
 use crate::report::Mistake;
 use crate::terminal::ColourChoice;
+use crate::wiring::Rootless;
 
 /// What every command goes by.
 #[derive(Clone, Debug)]
@@ -60,9 +62,14 @@ pub(crate) struct Settings {
     pub(crate) source_date_epoch: Option<u64>,
     /// The platform where no flag says it (`DOCKER_DEFAULT_PLATFORM`).
     pub(crate) platform: Option<rbuild_model::platform::Platform>,
+    /// What an ordinary user works in, once it was entered.
+    pub(crate) rootless: Option<Arc<Rootless>>,
     /// The caller's environment, for what asks for a variable by name.
     pub(crate) environment: Environment,
 }
+
+/// The variable with the folder of run folders.
+pub(crate) const RUNTIME: &str = "RBUILD_RUNTIME";
 
 /// Who runs the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +123,7 @@ impl Settings {
             parallel: known.limits.parallel,
             source_date_epoch: environment.epoch()?,
             platform: environment.platform()?,
+            rootless: None,
             environment,
         })
     }
@@ -161,7 +169,11 @@ fn default_root(environment: &Environment, user: User) -> Result<PathBuf, Mistak
         })
 }
 
+/// Returns the folder of run folders. The variable is how a command tells one that it starts inside a user namespace.
 fn runtime(environment: &Environment, user: User) -> PathBuf {
+    if let Some(path) = environment.path(RUNTIME).filter(|path| path.is_absolute()) {
+        return path;
+    }
     match user {
         User::Root => PathBuf::from("/run/rbuild"),
         User::Other(id) => environment

@@ -6,6 +6,7 @@ mod caller;
 mod credentials;
 mod home;
 mod registries;
+mod rootless;
 mod run;
 mod signals;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 pub(crate) use build::build;
 pub(crate) use home::{Home, OWNERS};
+pub(crate) use rootless::Rootless;
 pub(crate) use run::run;
 
 /// Runs a hidden stage if the arguments ask for one: the first act of the program.

@@ -56,6 +56,12 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The namespace that networks are made in was not found.
+    #[error("cannot reach the network of containers")]
+    Place {
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// An id does not have the form of one.
     #[error(transparent)]
     Id(#[from] IdError),

@@ -19,6 +19,7 @@
 //!     runtime: "/run/rbuild/0a1b2c3d".into(),
 //!     host_lock: "/run/rbuild/host.lock".into(),
 //!     nft: None,
+//!     place: Default::default(),
 //! })?;
 //! let bridge = rbuild_network::drivers::driver(DriverKind::Bridge);
 //! let network = bridge.ensure(&site, &NetworkSpec::for_steps(NetworkId::new("steps")?))?;

@@ -25,6 +25,10 @@ pub struct Reclaimed {
 
 /// Takes away what killed processes left. Networks that are set up stay, in use or not.
 pub fn reclaim(site: &Site) -> Result<Reclaimed, Error> {
+    site.inside(|| reclaim_here(site))
+}
+
+fn reclaim_here(site: &Site) -> Result<Reclaimed, Error> {
     let mut reclaimed = Reclaimed::default();
     // Links before files: a network that comes into being meanwhile has its links seen only with its file.
     let links = bridge::links(site)?;
@@ -65,7 +69,11 @@ pub fn reclaim(site: &Site) -> Result<Reclaimed, Error> {
 
 /// Takes away every network that nobody uses, then, if none is left, the tables of the packet filter.
 pub fn remove_unused(site: &Site) -> Result<Reclaimed, Error> {
-    let mut reclaimed = reclaim(site)?;
+    site.inside(|| remove_unused_here(site))
+}
+
+fn remove_unused_here(site: &Site) -> Result<Reclaimed, Error> {
+    let mut reclaimed = reclaim_here(site)?;
     let _host = site.lock_host()?;
     for state in names::all(&site.config().runtime)? {
         match bridge::Bridge.remove(site, &state.id) {

@@ -1,8 +1,12 @@
 //! Where networks are made: the store they belong to, its runtime folder, and the kernel's sockets.
 
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{Error, FileError};
 use crate::link::StorePrefix;
@@ -21,28 +25,60 @@ pub struct SiteConfig {
     pub host_lock: PathBuf,
     /// The program that makes the packet filter's table; found in the usual places when nothing is said.
     pub nft: Option<PathBuf>,
+    /// The network namespace that the networks are made in.
+    pub place: Place,
+}
+
+/// The network namespace that networks are made in.
+#[derive(Clone, Debug, Default)]
+pub enum Place {
+    /// That of the thread that opens the site, in which all threads that use it must be.
+    #[default]
+    Here,
+    /// Another one, found when the site is opened. Whoever may not change the host's network has one of their own.
+    Elsewhere(Arc<dyn FindPlace>),
+}
+
+/// What knows the network namespace of a site.
+pub trait FindPlace: fmt::Debug + Send + Sync {
+    /// Returns the namespace; makes it if it has to.
+    fn find(&self) -> Result<OwnedFd, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// The place where networks are made: a network namespace, seen from the thread that opened it.
 #[derive(Debug)]
 pub struct Site {
     config: SiteConfig,
+    elsewhere: Option<OwnedFd>,
     namespace: u64,
     route: Mutex<Socket>,
     netfilter: Mutex<Option<Socket>>,
 }
 
 impl Site {
-    /// Opens the place in the network namespace of the calling thread, in which all threads that use it must be.
+    /// Opens the place.
     pub fn open(config: SiteConfig) -> Result<Self, Error> {
         let folder = names::folder(&config.runtime);
         std::fs::create_dir_all(&folder)
             .map_err(|source| FileError::new("make the folder", &folder, source))?;
-        let own = PathBuf::from("/proc/thread-self/ns/net");
-        let namespace =
-            std::fs::metadata(&own).map_err(|source| FileError::new("look at", &own, source))?.ino();
-        let route = Socket::open(Family::Route).map_err(Error::kernel("set up networks"))?;
-        Ok(Self { config, namespace, route: Mutex::new(route), netfilter: Mutex::new(None) })
+        let elsewhere = match &config.place {
+            Place::Here => None,
+            Place::Elsewhere(place) => Some(place.find().map_err(|source| Error::Place { source })?),
+        };
+        let (namespace, route) = inside(elsewhere.as_ref(), || {
+            let own = PathBuf::from("/proc/thread-self/ns/net");
+            let namespace =
+                std::fs::metadata(&own).map_err(|source| FileError::new("look at", &own, source))?.ino();
+            let route = Socket::open(Family::Route).map_err(Error::kernel("set up networks"))?;
+            Ok((namespace, route))
+        })?;
+        Ok(Self { config, elsewhere, namespace, route: Mutex::new(route), netfilter: Mutex::new(None) })
+    }
+
+    /// Does something in the network namespace of the site: sockets, programs and settings of the kernel are those
+    /// of the thread that asks for them.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+        inside(self.elsewhere.as_ref(), work)
     }
 
     /// The store.
@@ -83,4 +119,21 @@ impl Site {
     pub(crate) fn lock_host(&self) -> Result<Lock, FileError> {
         Lock::take(&self.config.host_lock)
     }
+}
+
+/// Does something in another network namespace, on a thread that ends with it.
+fn inside<T: Send>(
+    namespace: Option<&OwnedFd>,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let Some(namespace) = namespace else { return work() };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("site".to_owned()).spawn_scoped(scope, || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .map_err(|source| Error::Namespace { source: source.into() })?;
+            work()
+        });
+        let thread = thread.map_err(|source| Error::Namespace { source })?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

@@ -63,8 +63,9 @@ pub(crate) fn clone(flags: u64, sibling: bool, cgroup: Option<BorrowedFd<'_>>) -
 ///
 /// Returns the child's pid to the parent, and nothing to the child.
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
-    // SAFETY: only a stage calls this, which is single-threaded from its execution on: no lock is held in the copy,
-    // which may therefore go on as the original would.
+    // SAFETY: only a stage calls this, which is single-threaded from its execution on, and the start of a keeper, for
+    // whose process the kernel has just proved it by letting it change its user namespace: no lock is held in the
+    // copy, which may therefore go on as the original would.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),

@@ -35,7 +35,8 @@ fn main() -> ExitCode {
         Some("guest") => return guest::run(&arguments[1..]),
         Some("hold") => return running::hold(),
         Some("time") => return timing::run(),
-        Some("rootless") => return rootless::run(),
+        Some("rootless") => return rootless::run(std::path::Path::new(&arguments[1])),
+        Some("rootless-stay") => return rootless::stay(&arguments[1], &arguments[2]),
         _ => {}
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));

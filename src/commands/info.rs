@@ -52,7 +52,7 @@ fn document(context: &Context) -> Value {
         "RootDir": settings.root.display().to_string(),
         "RunDir": settings.runtime.display().to_string(),
         "Registries": registries,
-        "Rootless": !rustix::process::geteuid().is_root(),
+        "Rootless": settings.rootless.is_some(),
     })
 }
 

@@ -92,7 +92,12 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::Version(arguments) => return version::run(arguments, terminal),
         _ => {}
     }
-    let context = Context { settings: Settings::load(&cli.global, environment, user)?, terminal };
+    let mut settings = Settings::load(&cli.global, environment, user)?;
+    if user != User::Root {
+        // Nothing has started a thread by now, and nothing has opened the store.
+        settings.rootless = crate::wiring::Rootless::enter(&cli.command, &settings, terminal)?;
+    }
+    let context = Context { settings, terminal };
     match cli.command {
         Command::Build(arguments) => build::run(*arguments, &context),
         Command::Run(arguments) => run::run(*arguments, &context),

@@ -14,5 +14,6 @@ pub(super) fn run(context: &Context) -> Outcome {
     let home = Home::open(&context.settings, "rbuild promote")?;
     home.store.promote()?;
     home.store.empty_trash()?;
+    home.remove_unused_networks()?;
     Ok(Status::Done)
 }

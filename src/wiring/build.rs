@@ -65,6 +65,7 @@ fn promote_later(home: &Home, settings: &Settings) {
         let _ = Command::new("/proc/self/exe")
             .arg("promote")
             .env("RBUILD_ROOT", &settings.root)
+            .env(crate::settings::RUNTIME, &settings.runtime)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -11,7 +11,7 @@ use rbuild_engine::Engine;
 use rbuild_images::{ImageRows, Images, Options};
 use rbuild_model::rootfs::OverlayXattr;
 use rbuild_network::link::StorePrefix;
-use rbuild_network::site::SiteConfig;
+use rbuild_network::site::{Place, SiteConfig};
 use rbuild_sandbox::LauncherConfig;
 use rbuild_snapshotter::{Folders, OverlaySnapshotter, Snapshotter};
 use rbuild_store::collect::Collected;
@@ -19,7 +19,7 @@ use rbuild_store::{Lease, Schema, Store, StoreOptions};
 use rbuild_worker::Worker;
 use rbuild_worker::network::{HostFiles, StepNetworks};
 
-use super::registries;
+use super::{Rootless, registries};
 use crate::settings::Settings;
 
 /// The tables of all owners; an owner comes behind those whose tables it refers to.
@@ -42,6 +42,8 @@ pub(crate) struct Home {
     snapshotter: Arc<dyn Snapshotter>,
     /// The folder that run folders of stores lie below.
     runtime: PathBuf,
+    /// What an ordinary user works in.
+    rootless: Option<Arc<Rootless>>,
 }
 
 impl Home {
@@ -57,7 +59,8 @@ impl Home {
         let snapshotter = snapshotter(&store)?;
         let options = Options { registries: registries::of(settings)?, ..Options::default() };
         let images = Arc::new(Images::new(&store, Arc::clone(&snapshotter), options));
-        Ok(Self { store, images, snapshotter, runtime: settings.runtime.clone() })
+        let rootless = settings.rootless.clone();
+        Ok(Self { store, images, snapshotter, runtime: settings.runtime.clone(), rootless })
     }
 
     /// Takes away what killed commands of this store left in the kernel and in its folders.
@@ -72,13 +75,27 @@ impl Home {
             return Ok(());
         }
         let groups = Cgroup::reclaim(CgroupLayout::shared(), &self.cgroup_prefix());
-        let networks = Site::open(self.site()?).and_then(|site| rbuild_network::reclaim::reclaim(&site));
-        if groups.is_ok() && networks.is_ok_and(|reclaimed| reclaimed.errors.is_empty()) {
+        let reclaimed = if networks_stay() {
+            Site::open(self.site()?)
+                .and_then(|site| rbuild_network::reclaim::reclaim(&site))
+                .is_ok_and(|reclaimed| reclaimed.errors.is_empty())
+        } else {
+            true
+        };
+        if groups.is_ok() && reclaimed {
             self.store.void_dead_leases()?;
             self.store.clear_abandoned_work()?;
             let _ = self.store.empty_trash();
         }
         Ok(())
+    }
+
+    /// Takes the network of steps away if no step is in it.
+    pub(crate) fn remove_unused_networks(&self) -> anyhow::Result<()> {
+        if !networks_stay() {
+            return Ok(());
+        }
+        Ok(rbuild_worker::network::remove_unused(self.site()?)?)
     }
 
     /// Puts together what builds.
@@ -90,7 +107,7 @@ impl Home {
             snapshotter: Arc::clone(&self.snapshotter),
             images: Arc::clone(&self.images),
             launcher: LauncherConfig::default(),
-            networks: StepNetworks::new(self.site()?, super::build::host_files()),
+            networks: self.step_networks()?,
             cgroup_prefix: self.cgroup_prefix(),
             work: self.store.work_folder()?.to_path_buf(),
         }))
@@ -113,12 +130,22 @@ impl Home {
         }))
     }
 
+    fn step_networks(&self) -> anyhow::Result<StepNetworks> {
+        let networks = StepNetworks::new(self.site()?, super::build::host_files());
+        Ok(match &self.rootless {
+            None => networks,
+            Some(rootless) if rootless.has_network() => networks.asking(Rootless::resolver()),
+            Some(_) => networks.on_host(),
+        })
+    }
+
     fn site(&self) -> anyhow::Result<SiteConfig> {
         Ok(SiteConfig {
             store: StorePrefix::new(&self.store.id().short())?,
             runtime: self.store.layout().run().to_owned(),
             host_lock: self.runtime.join("host.lock"),
             nft: None,
+            place: self.rootless.as_ref().map_or(Place::Here, |rootless| rootless.place()),
         })
     }
 
@@ -132,6 +159,11 @@ impl Home {
     }
 }
 
+/// Whether networks outlive the commands that use them: those of ordinary users go with their namespaces.
+fn networks_stay() -> bool {
+    rbuild_sandbox::rootless::in_initial_user_namespace()
+}
+
 fn snapshotter(store: &Store) -> anyhow::Result<Arc<dyn Snapshotter>> {
     let layout = store.layout();
     let folders = Folders {
@@ -139,6 +171,11 @@ fn snapshotter(store: &Store) -> anyhow::Result<Arc<dyn Snapshotter>> {
         tmp: store.work_folder()?.to_path_buf(),
         trash: layout.trash(),
     };
-    let xattr = if rustix::process::geteuid().is_root() { OverlayXattr::Trusted } else { OverlayXattr::User };
+    // In a user namespace nobody may set trusted attributes, whatever number they have there.
+    let xattr = if rbuild_sandbox::rootless::in_initial_user_namespace() {
+        OverlayXattr::Trusted
+    } else {
+        OverlayXattr::User
+    };
     Ok(Arc::new(OverlaySnapshotter::open(&folders, xattr).context("failed to open the snapshots")?))
 }

@@ -26,7 +26,16 @@ use crate::terminal::Terminal;
 
 /// Runs a program in a container and returns its status.
 pub(crate) fn run(plan: &RunPlan, context: &Context) -> Outcome {
-    let request = request(plan)?;
+    let mut request = request(plan)?;
+    if let Some(rootless) = &context.settings.rootless
+        && request.network == NetworkRequest::Bridge
+    {
+        if !rootless.has_network() {
+            request.network = NetworkRequest::Host;
+        } else if request.dns.servers.is_empty() {
+            request.dns.servers = super::Rootless::resolver().servers;
+        }
+    }
     let home = Home::open(&context.settings, "rbuild run")?;
     let engine = home.engine()?;
     let mut attendant = Foreground::new(plan.tty == Mode::On, context.terminal)?;

@@ -159,7 +159,7 @@ impl<'a> Berths<'a> {
         self.worker.launcher()?.slot(SlotRequest {
             cgroup: self.worker.cgroup(id, purpose.limits, devices)?,
             namespaces: Namespaces {
-                network: match (namespace, purpose.network) {
+                network: match (namespace, network.mode) {
                     (Some(namespace), _) => Network::Join(namespace),
                     (None, NetworkMode::Host) => Network::Host,
                     (None, _) => Network::None,

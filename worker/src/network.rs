@@ -24,11 +24,30 @@ pub struct HostFiles {
     pub hosts: String,
 }
 
+/// How often a network is made that others take away.
+const MOST_ATTEMPTS: usize = 16;
+
+/// Removes the network of steps if no step uses it; the next build makes it again.
+pub fn remove_unused(config: SiteConfig) -> Result<(), Error> {
+    let site = Site::open(config)?;
+    match driver(DriverKind::Bridge).remove(&site, &NetworkId::new(STEPS)?) {
+        Err(Error::InUse { .. }) => Ok(()),
+        removed => removed,
+    }
+}
+
+/// The network of steps.
+const STEPS: &str = "steps";
+
 /// Makes endpoints for steps.
 #[derive(Debug)]
 pub struct StepNetworks {
     config: SiteConfig,
     files: HostFiles,
+    /// What steps get that ask for nothing.
+    ordinary: NetworkMode,
+    /// What they ask for names, if it is not what the host asks.
+    choice: ResolverChoice,
     site: OnceLock<Site>,
     /// Held while the network is made, so that it is made once.
     network: Mutex<Option<Network>>,
@@ -37,6 +56,8 @@ pub struct StepNetworks {
 /// The network of one step; its address is given back when the step has ended.
 #[derive(Debug)]
 pub(crate) struct StepNetwork {
+    /// What it came to.
+    pub(crate) mode: NetworkMode,
     pub(crate) namespace: Option<OwnedFd>,
     endpoint: Option<(NetworkId, EndpointId)>,
     /// The addresses of the step itself, for its hosts file.
@@ -47,7 +68,19 @@ pub(crate) struct StepNetwork {
 impl StepNetworks {
     /// Prepares to make networks at a place; nothing is made yet.
     pub fn new(config: SiteConfig, files: HostFiles) -> Self {
-        Self { config, files, site: OnceLock::new(), network: Mutex::new(None) }
+        let ordinary = NetworkMode::Default;
+        let choice = ResolverChoice::default();
+        Self { config, files, ordinary, choice, site: OnceLock::new(), network: Mutex::new(None) }
+    }
+
+    /// Lets ordinary steps ask other servers for names than the host does.
+    pub fn asking(self, choice: ResolverChoice) -> Self {
+        Self { choice, ..self }
+    }
+
+    /// Gives ordinary steps the caller's own network: for users for whom there is no other that leads anywhere.
+    pub fn on_host(self) -> Self {
+        Self { ordinary: NetworkMode::Host, ..self }
     }
 
     fn site(&self) -> Result<&Site, Error> {
@@ -63,23 +96,45 @@ impl StepNetworks {
         if let Some(network) = &*made {
             return Ok(network.clone());
         }
-        let id = NetworkId::new("steps")?;
+        let id = NetworkId::new(STEPS)?;
         let network = driver(DriverKind::Bridge).ensure(self.site()?, &NetworkSpec::for_steps(id))?;
         Ok(made.insert(network).clone())
     }
 
+    /// Returns why the network of steps may not work as expected; nothing if no step wanted it.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let made = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(network) = &*made else { return Vec::new() };
+        let HostFiles { resolv_conf, resolved_upstream, hosts: _ } = &self.files;
+        let resolver = for_private_namespace(resolv_conf.as_deref(), resolved_upstream.as_deref(), &self.choice);
+        let names = resolver.warning.map(|warning| warning.to_string());
+        network.warnings.iter().map(ToString::to_string).chain(names).collect()
+    }
+
     /// Makes what a step with this mode needs; `id` names it among all steps that run.
     pub(crate) fn attach(&self, mode: NetworkMode, id: &str) -> Result<StepNetwork, Error> {
-        let none = StepNetwork { namespace: None, endpoint: None, own: Vec::new(), gateway: None };
+        let mode = if mode == NetworkMode::Default { self.ordinary } else { mode };
+        let none = StepNetwork { mode, namespace: None, endpoint: None, own: Vec::new(), gateway: None };
         match mode {
             NetworkMode::None | NetworkMode::Host => Ok(none),
             NetworkMode::Default => {
                 let site = self.site()?;
-                let network = self.network()?;
                 let mut namespace = Namespace::create()?;
                 let spec = EndpointSpec::new(EndpointId::new(id)?);
-                let endpoint = driver(DriverKind::Bridge).attach(site, &network, &mut namespace, &spec)?;
+                let mut attempts = 0;
+                let (network, endpoint) = loop {
+                    let network = self.network()?;
+                    match driver(DriverKind::Bridge).attach(site, &network, &mut namespace, &spec) {
+                        // A build that ended took the unused network away.
+                        Err(Error::NotSetUp { .. } | Error::BridgeGone { .. }) if attempts < MOST_ATTEMPTS => {
+                            attempts += 1;
+                            *self.network.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                        }
+                        attached => break (network, attached?),
+                    }
+                };
                 Ok(StepNetwork {
+                    mode,
                     namespace: Some(namespace.into_fd()),
                     endpoint: Some((network.id, endpoint.id)),
                     own: endpoint.address.iter().map(|address| address.address.into()).collect(),
@@ -96,13 +151,12 @@ impl StepNetworks {
     }
 
     /// Returns the text of a step's `/etc/resolv.conf`.
-    pub(crate) fn resolv_conf(&self, mode: NetworkMode) -> String {
-        let choice = ResolverChoice::default();
+    pub(crate) fn resolv_conf(&self, network: &StepNetwork) -> String {
         let HostFiles { resolv_conf, resolved_upstream, hosts: _ } = &self.files;
-        match mode {
-            NetworkMode::Host => for_host_namespace(resolv_conf.as_deref(), &choice),
+        match network.mode {
+            NetworkMode::Host => for_host_namespace(resolv_conf.as_deref(), &ResolverChoice::default()),
             NetworkMode::Default | NetworkMode::None => {
-                for_private_namespace(resolv_conf.as_deref(), resolved_upstream.as_deref(), &choice)
+                for_private_namespace(resolv_conf.as_deref(), resolved_upstream.as_deref(), &self.choice)
                     .conf
                     .render()
             }
@@ -112,7 +166,6 @@ impl StepNetworks {
     /// Returns the text of a step's `/etc/hosts`.
     pub(crate) fn hosts(
         &self,
-        mode: NetworkMode,
         network: &StepNetwork,
         hostname: &str,
         extra: &[ExtraHost],
@@ -127,7 +180,7 @@ impl StepNetworks {
                 entries.push(HostEntry::new(address, name)?);
             }
         }
-        if mode == NetworkMode::Host {
+        if network.mode == NetworkMode::Host {
             return Ok(render_on_host(&self.files.hosts, &entries));
         }
         let own: Result<Vec<HostEntry>, HostNameError> =

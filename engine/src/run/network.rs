@@ -141,10 +141,11 @@ fn reserve(request: &RunRequest) -> Result<Vec<Reservation>, RunError> {
 
 impl Networked {
     fn carry(&mut self, reservations: Vec<Reservation>) -> Result<(), RunError> {
-        let Some(own) = self.own else { return Ok(()) };
+        let (Some(own), Some((site, ..))) = (self.own, &self.endpoint) else { return Ok(()) };
         for reservation in reservations {
             let target = SocketAddrV4::new(own, reservation.published().target);
-            self.forwarders.push(Forwarder::start(reservation, target)?);
+            // It connects from where the network is; the reserved port is the host's wherever that may be.
+            self.forwarders.push(site.inside(|| Ok(Forwarder::start(reservation, target)))??);
         }
         Ok(())
     }

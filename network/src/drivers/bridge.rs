@@ -45,33 +45,7 @@ impl NetworkDriver for Bridge {
     }
 
     fn ensure(&self, site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
-        let file = NetworkFile::new(&site.config().runtime, spec.id.clone());
-        if let Some(state) = file.read()? {
-            agrees(&state, spec)?;
-            if find_link(site, &state.bridge)?.is_some_and(|link| link.up) {
-                return Ok(network(&state, firewall::ensure(site)?));
-            }
-        }
-        let _host = site.lock_host()?;
-        // Again under the lock, under which the tables may also be taken away.
-        let firewall = firewall::ensure(site)?;
-        let state = file.update(|slot| -> Result<NetworkState, Error> {
-            let state = match slot.take() {
-                Some(state) => state,
-                None => plan(site, spec)?,
-            };
-            agrees(&state, spec)?;
-            if !find_link(site, &state.bridge)?.is_some_and(|link| link.up) {
-                make_bridge(site, &state)?;
-            }
-            firewall::add(site, &elements::of_network(&state))?;
-            *slot = Some(state.clone());
-            Ok(state)
-        })?;
-        if state.reach == Reach::Outside {
-            enable_forwarding(site)?;
-        }
-        Ok(network(&state, firewall))
+        site.inside(|| ensure(site, spec))
     }
 
     fn attach(
@@ -81,36 +55,7 @@ impl NetworkDriver for Bridge {
         namespace: &mut Namespace,
         spec: &EndpointSpec,
     ) -> Result<Endpoint, Error> {
-        let firewall = firewall::ensure(site)?;
-        let file = NetworkFile::new(&site.config().runtime, network.id.clone());
-        file.update(|slot| {
-            let state = slot.as_mut().ok_or_else(|| Error::NotSetUp { network: network.id.clone() })?;
-            let bridge = find_link(site, &state.bridge)?.ok_or_else(|| Error::BridgeGone {
-                network: state.id.clone(),
-                bridge: state.bridge.to_string(),
-            })?;
-            let record = reserve(site, state, spec)?;
-            let rules = elements::of_endpoint(state, &record, firewall.guarding);
-            firewall::add(site, &rules)?;
-            let connected = connect(site, state, bridge.index, namespace, spec, &record);
-            if let Err(error) = connected {
-                // The error that is told is the first; what remains is found by `reclaim`.
-                let _ = site
-                    .route()
-                    .execute(vec![Request::new("remove the link", route::delete_link_named(&record.port))]);
-                let _ = firewall::remove_present(site, &rules);
-                return Err(error);
-            }
-            let address = EndpointAddress {
-                address: record.address,
-                prefix: state.subnet.prefix(),
-                gateway: state.gateway,
-                mac: record.mac,
-            };
-            state.cursor = record.address;
-            state.endpoints.push(record);
-            Ok(Endpoint { id: spec.id.clone(), address: Some(address) })
-        })
+        site.inside(|| attach(site, network, namespace, spec))
     }
 
     fn detach(
@@ -120,40 +65,116 @@ impl NetworkDriver for Bridge {
         endpoint: &EndpointId,
         link: LinkEnd,
     ) -> Result<(), Error> {
-        let file = NetworkFile::new(&site.config().runtime, network.clone());
-        if file.read()?.is_none() {
-            return Ok(());
-        }
-        file.update(|slot| {
-            let Some(state) = slot else { return Ok(()) };
-            let Some(at) = state.endpoints.iter().position(|record| record.id == *endpoint) else {
-                return Ok(());
-            };
-            let record = state.endpoints.remove(at);
-            withdraw(site, state, &record, link)
-        })
+        site.inside(|| detach(site, network, endpoint, link))
     }
 
     fn remove(&self, site: &Site, network: &NetworkId) -> Result<(), Error> {
-        let file = NetworkFile::new(&site.config().runtime, network.clone());
-        if file.read()?.is_none() {
-            return Ok(());
-        }
-        file.update(|slot| {
-            let Some(state) = slot else { return Ok(()) };
-            sweep(site, state, &links(site)?)?;
-            if !state.endpoints.is_empty() {
-                return Err(Error::InUse {
-                    network: network.clone(),
-                    endpoints: state.endpoints.iter().map(|record| record.id.to_string()).collect(),
-                });
-            }
-            delete_link(site, &state.bridge)?;
-            firewall::remove_present(site, &elements::of_network(state))?;
-            *slot = None;
-            Ok(())
-        })
+        site.inside(|| remove(site, network))
     }
+}
+
+fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
+    let file = NetworkFile::new(&site.config().runtime, spec.id.clone());
+    if let Some(state) = file.read()? {
+        agrees(&state, spec)?;
+        if find_link(site, &state.bridge)?.is_some_and(|link| link.up) {
+            return Ok(network(&state, firewall::ensure(site)?));
+        }
+    }
+    let _host = site.lock_host()?;
+    // Again under the lock, under which the tables may also be taken away.
+    let firewall = firewall::ensure(site)?;
+    let state = file.update(|slot| -> Result<NetworkState, Error> {
+        let state = match slot.take() {
+            Some(state) => state,
+            None => plan(site, spec)?,
+        };
+        agrees(&state, spec)?;
+        if !find_link(site, &state.bridge)?.is_some_and(|link| link.up) {
+            make_bridge(site, &state)?;
+        }
+        firewall::add(site, &elements::of_network(&state))?;
+        *slot = Some(state.clone());
+        Ok(state)
+    })?;
+    if state.reach == Reach::Outside {
+        enable_forwarding(site)?;
+    }
+    Ok(network(&state, firewall))
+}
+
+fn attach(
+    site: &Site,
+    network: &Network,
+    namespace: &mut Namespace,
+    spec: &EndpointSpec,
+) -> Result<Endpoint, Error> {
+    let firewall = firewall::ensure(site)?;
+    let file = NetworkFile::new(&site.config().runtime, network.id.clone());
+    file.update(|slot| {
+        let state = slot.as_mut().ok_or_else(|| Error::NotSetUp { network: network.id.clone() })?;
+        let bridge = find_link(site, &state.bridge)?.ok_or_else(|| Error::BridgeGone {
+            network: state.id.clone(),
+            bridge: state.bridge.to_string(),
+        })?;
+        let record = reserve(site, state, spec)?;
+        let rules = elements::of_endpoint(state, &record, firewall.guarding);
+        firewall::add(site, &rules)?;
+        let connected = connect(site, state, bridge.index, namespace, spec, &record);
+        if let Err(error) = connected {
+            // The error that is told is the first; what remains is found by `reclaim`.
+            let _ = site
+                .route()
+                .execute(vec![Request::new("remove the link", route::delete_link_named(&record.port))]);
+            let _ = firewall::remove_present(site, &rules);
+            return Err(error);
+        }
+        let address = EndpointAddress {
+            address: record.address,
+            prefix: state.subnet.prefix(),
+            gateway: state.gateway,
+            mac: record.mac,
+        };
+        state.cursor = record.address;
+        state.endpoints.push(record);
+        Ok(Endpoint { id: spec.id.clone(), address: Some(address) })
+    })
+}
+
+fn detach(site: &Site, network: &NetworkId, endpoint: &EndpointId, link: LinkEnd) -> Result<(), Error> {
+    let file = NetworkFile::new(&site.config().runtime, network.clone());
+    if file.read()?.is_none() {
+        return Ok(());
+    }
+    file.update(|slot| {
+        let Some(state) = slot else { return Ok(()) };
+        let Some(at) = state.endpoints.iter().position(|record| record.id == *endpoint) else {
+            return Ok(());
+        };
+        let record = state.endpoints.remove(at);
+        withdraw(site, state, &record, link)
+    })
+}
+
+fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
+    let file = NetworkFile::new(&site.config().runtime, network.clone());
+    if file.read()?.is_none() {
+        return Ok(());
+    }
+    file.update(|slot| {
+        let Some(state) = slot else { return Ok(()) };
+        sweep(site, state, &links(site)?)?;
+        if !state.endpoints.is_empty() {
+            return Err(Error::InUse {
+                network: network.clone(),
+                endpoints: state.endpoints.iter().map(|record| record.id.to_string()).collect(),
+            });
+        }
+        delete_link(site, &state.bridge)?;
+        firewall::remove_present(site, &elements::of_network(state))?;
+        *slot = None;
+        Ok(())
+    })
 }
 
 /// Whether what is set up is what is wanted.

@@ -13,7 +13,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::{Act, Doing, init, refuse};
-use crate::mounts::{Filesystem, attach};
+use crate::mounts::{Depth, Filesystem, attach, clone_mount};
 use crate::script::{InitMessage, Script, SpawnRequest, StageFailure};
 use crate::sys;
 use crate::wire::{self, WireError};
@@ -143,7 +143,7 @@ fn leave_host_tree() -> Act<(OwnedFd, OwnedFd, Option<OwnedFd>)> {
         .doing(|| "stop mounts from reaching the host".to_owned())?;
     let proc =
         Filesystem::open("proc").and_then(|proc| proc.mount(quiet)).doing(|| "make a procfs".to_owned())?;
-    let sysfs = Filesystem::open("sysfs").and_then(|sysfs| sysfs.mount(quiet)).ok();
+    let sysfs = Filesystem::open("sysfs").and_then(|sysfs| sysfs.mount(quiet)).ok().or_else(host_sysfs);
     let tmpfs = Filesystem::open("tmpfs").doing(|| "make the staging tmpfs".to_owned())?;
     for (key, value) in [("mode", "0755"), ("size", "16m"), ("nr_inodes", "4096")] {
         tmpfs.set(key, value).doing(|| "make the staging tmpfs".to_owned())?;
@@ -154,6 +154,21 @@ fn leave_host_tree() -> Act<(OwnedFd, OwnedFd, Option<OwnedFd>)> {
     attach(staging.as_fd(), old.as_fd()).doing(|| "attach the staging tmpfs".to_owned())?;
     swap_root(&staging, &old)?;
     Ok((staging, proc, sysfs))
+}
+
+/// Takes the host's sysfs with all that is mounted in it, read-only throughout.
+///
+/// Only whoever owns the network namespace may mount a new one: an ordinary user's program in the host's network
+/// sees the host's.
+fn host_sysfs() -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+    let place = rustix::fs::open("/sys", flags, Mode::empty()).ok()?;
+    let tree = clone_mount(place.as_fd(), Depth::All).ok()?;
+    let closed =
+        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let attr = sys::MountAttr { set: closed, ..sys::MountAttr::default() };
+    sys::mount_setattr(tree.as_fd(), true, &attr).ok()?;
+    Some(tree)
 }
 
 /// Makes `new`, the top of an attached mount, the root, and drops `old` with everything below it.

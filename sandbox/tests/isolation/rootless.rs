@@ -1,33 +1,51 @@
 //! The same isolation without root: the test program runs itself again as an ordinary user.
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio as Io};
 
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_sandbox::cgroup::{Cgroup, Limits};
 use rbuild_sandbox::profile;
-use rbuild_sandbox::rootless::{Mapping, RootlessConfig, RootlessNetwork, enter};
+use rbuild_sandbox::rootless::{KeeperNeed, Mapping, RootlessConfig, RootlessError, enter};
 use rbuild_sandbox::{Lifetime, Namespaces, Order, SlotRequest, Stdio, Stubs};
 
 use super::house::{House, chain, shell};
 use crate::Scenario;
 
-pub(crate) const ALL: &[Scenario] = &[("an_ordinary_user_can_run_programs", ordinary_user)];
+pub(crate) const ALL: &[Scenario] = &[
+    ("an_ordinary_user_can_run_programs", ordinary_user),
+    ("commands_of_a_user_share_a_keeper_that_leaves_with_the_last", shared_keeper),
+    ("a_runtime_folder_that_others_can_enter_is_refused", exposed_runtime),
+];
 
-fn ordinary_user(house: &House) {
+const USER: u32 = 12345;
+
+/// Prepares the program to be run as an ordinary user, in a runtime folder of theirs.
+fn as_user(house: &House, role: &str) -> (Command, PathBuf) {
     // Where nobody but root may look, an ordinary user cannot find the program: give it a copy.
     let program = house.path().join("program");
-    std::fs::copy("/proc/self/exe", &program).unwrap();
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(house.path(), open).unwrap();
-    let output = Command::new(program)
-        .arg("rootless")
-        .uid(12345)
-        .gid(12345)
-        .current_dir("/")
-        .env("TMPDIR", "/tmp")
-        .output()
-        .unwrap();
+    if !program.exists() {
+        std::fs::copy("/proc/self/exe", &program).unwrap();
+        std::fs::set_permissions(house.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let runtime = house.path().join("runtime");
+    if !runtime.exists() {
+        std::fs::create_dir(&runtime).unwrap();
+        std::fs::set_permissions(&runtime, PermissionsExt::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&runtime, Some(USER), Some(USER)).unwrap();
+    }
+    let mut command = Command::new(program);
+    command.arg(role).arg(&runtime).uid(USER).gid(USER).current_dir("/").env("TMPDIR", "/tmp");
+    (command, runtime)
+}
+
+fn ordinary_user(house: &House) {
+    let (mut command, _) = as_user(house, "rootless");
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     if text.contains("SKIPPED") {
         eprint!("{text}");
@@ -39,16 +57,100 @@ fn ordinary_user(house: &House) {
     assert!(text.contains("0\npid 1 root 0\n"), "{text}");
 }
 
-/// Enters a user namespace and runs a program in it; also to be called by hand, by users with ranges.
-pub(crate) fn run() -> ExitCode {
-    let mapping = match enter(&RootlessConfig { network: RootlessNetwork::Own }) {
-        Ok(mapping) => mapping,
-        Err(rbuild_sandbox::rootless::RootlessError::Forbidden { cause, .. }) => {
+/// A command that has entered, and stays until it is dropped.
+struct Staying {
+    child: Child,
+    namespaces: String,
+}
+
+impl Staying {
+    fn start(house: &House, need: &str) -> Self {
+        let (mut command, _) = as_user(house, "rootless-stay");
+        let mut child = command.arg(need).stdin(Io::piped()).stdout(Io::piped()).spawn().unwrap();
+        let mut namespaces = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut namespaces).unwrap();
+        Self { child, namespaces }
+    }
+
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+fn shared_keeper(house: &House) {
+    let alone = Staying::start(house, "joined");
+    if alone.namespaces.starts_with("SKIPPED") {
+        eprint!("{}", alone.namespaces);
+        return;
+    }
+    let first = Staying::start(house, "started");
+    let second = Staying::start(house, "started");
+    let third = Staying::start(house, "joined");
+    assert!(first.namespaces.contains("user:["), "{}", first.namespaces);
+    assert_ne!(alone.namespaces, first.namespaces, "nobody had started a keeper yet");
+    assert_eq!(first.namespaces, second.namespaces);
+    assert_eq!(first.namespaces, third.namespaces);
+    alone.end();
+    first.end();
+    let socket = house.path().join("runtime/keeper");
+    let visit = UnixStream::connect(&socket).unwrap();
+    let keeper = rustix::net::sockopt::socket_peercred(&visit).unwrap().pid;
+    let keeper = rustix::process::pidfd_open(keeper, rustix::process::PidfdFlags::empty()).unwrap();
+    drop(visit);
+    second.end();
+    let fourth = Staying::start(house, "joined");
+    assert_eq!(third.namespaces, fourth.namespaces, "the third is still there");
+    third.end();
+    fourth.end();
+    let mut gone = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut gone, None).unwrap();
+    assert!(!socket.exists(), "a keeper takes its socket away");
+}
+
+fn exposed_runtime(house: &House) {
+    let (mut command, runtime) = as_user(house, "rootless-stay");
+    std::fs::set_permissions(&runtime, PermissionsExt::from_mode(0o750)).unwrap();
+    let output = command.arg("joined").stdin(Io::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && text.contains("with mode 750: it has to be yours alone"), "{text}");
+}
+
+/// Enters, says where, and stays until its input ends.
+pub(crate) fn stay(runtime: &str, need: &str) -> ExitCode {
+    let keeper = if need == "started" { KeeperNeed::Started } else { KeeperNeed::Joined };
+    let entered = match enter(&RootlessConfig { runtime: runtime.into(), keeper }) {
+        Ok(entered) => entered,
+        Err(RootlessError::Forbidden { cause, .. }) => {
             println!("SKIPPED: no user namespaces for ordinary users here: {cause}");
             return ExitCode::SUCCESS;
         }
         Err(error) => {
             println!("{}", chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let namespace = std::fs::read_link("/proc/self/ns/user").unwrap();
+    let groups = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+    let map: Vec<&str> = groups.split_whitespace().collect();
+    println!("{} uid {} map {map:?}", namespace.display(), rustix::process::geteuid().as_raw());
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    drop(entered);
+    ExitCode::SUCCESS
+}
+
+/// Enters a user namespace and runs a program in it; also to be called by hand, by users with ranges.
+pub(crate) fn run(runtime: &Path) -> ExitCode {
+    let config = RootlessConfig { runtime: runtime.to_owned(), keeper: KeeperNeed::Joined };
+    let entered = enter(&config);
+    let mapping = match &entered {
+        Ok(entered) => entered.mapping.clone(),
+        Err(RootlessError::Forbidden { cause, .. }) => {
+            println!("SKIPPED: no user namespaces for ordinary users here: {cause}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            println!("{}", chain(error));
             return ExitCode::FAILURE;
         }
     };

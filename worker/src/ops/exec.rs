@@ -154,7 +154,7 @@ fn in_place(
         .map(|limit| (limit.name.clone(), unlimited(limit.soft), unlimited(limit.hard)))
         .collect();
     options.host_namespaces =
-        HostNamespaces { network: exec.network == NetworkMode::Host, ..HostNamespaces::default() };
+        HostNamespaces { network: network.mode == NetworkMode::Host, ..HostNamespaces::default() };
     if let Some(size) = exec.shm_size {
         options.shm_size = size;
     }
@@ -268,7 +268,7 @@ fn environment(exec: &Exec, mounts: &[EnvVar], home: &std::path::Path) -> Vec<En
 fn host_files(runner: &Runner<'_>, exec: &Exec, network: &StepNetwork) -> Result<Vec<Mount>, StepError> {
     let networks = runner.networks();
     let hosts = networks
-        .hosts(exec.network, network, &exec.hostname, &exec.extra_hosts)
+        .hosts(network, &exec.hostname, &exec.extra_hosts)
         .map_err(|error| StepError::Unsupported { what: error.to_string() })?;
     let file = |target: &str, text: String| Mount {
         target: target.into(),
@@ -276,7 +276,7 @@ fn host_files(runner: &Runner<'_>, exec: &Exec, network: &StepNetwork) -> Result
         access: Access::ReadOnly,
         restrictions: Restrictions::ALL,
     };
-    Ok(vec![file("/etc/hosts", hosts), file("/etc/resolv.conf", networks.resolv_conf(exec.network))])
+    Ok(vec![file("/etc/hosts", hosts), file("/etc/resolv.conf", networks.resolv_conf(network))])
 }
 
 /// The image's own authorities and the extra ones, in one file.

@@ -1,0 +1,132 @@
+//! What an ordinary user works in: entered before the first thread is made, and before the store is opened, so that
+//! everything in the store belongs to the same ids whatever command made it.
+//!
+//! Only commands that run programs start the keeper of the user's namespaces, and the way out of its network is only
+//! made when a program wants a network.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rbuild_network::resolver::ResolverChoice;
+use rbuild_network::site::{FindPlace, Place};
+use rbuild_sandbox::rootless::{
+    self, Keeper, KeeperNeed, Mapping, NAME_SERVER, RootlessConfig, RootlessError, WayOut,
+};
+
+use crate::cli::Command;
+use crate::report::Mistake;
+use crate::settings::Settings;
+use crate::terminal::Terminal;
+
+/// The user namespace that this process is in, and what connects it with the outside.
+#[derive(Debug)]
+pub(crate) struct Rootless {
+    keeper: Option<Arc<Keeper>>,
+    has_network: bool,
+}
+
+/// What a command wants of the namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    /// The same ids as all others.
+    Ids,
+    /// The same ids, and files of many owners are made.
+    Files,
+    /// Programs are run.
+    Programs,
+}
+
+fn want(command: &Command) -> Want {
+    match command {
+        Command::Build(_) | Command::Run(_) => Want::Programs,
+        Command::Pull(_) | Command::Load(_) | Command::Import(_) => Want::Files,
+        Command::Images(_)
+        | Command::Inspect(_)
+        | Command::History(_)
+        | Command::Tag(_)
+        | Command::Rmi(_)
+        | Command::Save(_)
+        | Command::Du(_)
+        | Command::Prune(_)
+        | Command::Version(_)
+        | Command::Info(_)
+        | Command::Doctor(_)
+        | Command::Completion(_)
+        | Command::Man(_)
+        | Command::Promote => Want::Ids,
+    }
+}
+
+impl Rootless {
+    /// Enters the user's namespaces; this process is root of them when it returns.
+    pub(crate) fn enter(
+        command: &Command,
+        settings: &Settings,
+        terminal: Terminal,
+    ) -> anyhow::Result<Option<Arc<Self>>> {
+        let want = want(command);
+        let keeper = if want == Want::Programs { KeeperNeed::Started } else { KeeperNeed::Joined };
+        let config = RootlessConfig { runtime: settings.runtime.clone(), keeper };
+        let entered = rootless::enter(&config).map_err(|error| told(error, &settings.runtime))?;
+        if let (Mapping::Single { reason }, Want::Files | Want::Programs) = (&entered.mapping, want) {
+            terminal.tell(&format!(
+                "note: files of all owners are stored as yours, and programs cannot become other users: {}\n",
+                crate::text::one_line(reason)
+            ));
+        }
+        let mut has_network = true;
+        if want == Want::Programs
+            && let Err(missing) = WayOut::find()
+        {
+            has_network = false;
+            terminal.tell(&format!(
+                "note: programs use the network of this machine as it is, without one of their own: {missing}\n"
+            ));
+        }
+        Ok(Some(Arc::new(Self { keeper: entered.keeper.map(Arc::new), has_network })))
+    }
+
+    /// Whether programs can have a network of their own.
+    pub(super) fn has_network(&self) -> bool {
+        self.has_network
+    }
+
+    /// Where networks are made.
+    pub(super) fn place(&self) -> Place {
+        match &self.keeper {
+            Some(keeper) => Place::Elsewhere(Arc::new(Shared(Arc::clone(keeper)))),
+            None => Place::Here,
+        }
+    }
+
+    /// What programs with a network of their own ask for names.
+    pub(super) fn resolver() -> ResolverChoice {
+        ResolverChoice { servers: vec![NAME_SERVER.into()], ..ResolverChoice::default() }
+    }
+}
+
+/// The network namespace that the keeper holds.
+#[derive(Debug)]
+struct Shared(Arc<Keeper>);
+
+impl FindPlace for Shared {
+    fn find(&self) -> Result<OwnedFd, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.network()?)
+    }
+}
+
+/// Adds what can be done about it.
+fn told(error: RootlessError, runtime: &Path) -> anyhow::Error {
+    let hint = match &error {
+        RootlessError::Folder { .. } | RootlessError::Exposed { .. } => {
+            format!(
+                "set XDG_RUNTIME_DIR to a folder that is yours alone, in place of `{}`",
+                runtime.display()
+            )
+        }
+        RootlessError::Forbidden { .. } => "or run rbuild as root".to_owned(),
+        _ => return error.into(),
+    };
+    Mistake::new(crate::report::chain(&error.into())).hint(&hint).into()
+}
