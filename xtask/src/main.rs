@@ -1,9 +1,10 @@
-//! Developer commands: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask bench`.
+//! Developer commands: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask differential`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's command talks to the developer")]
 
 mod bench;
 mod ci;
+mod differential;
 mod tidy;
 
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ usage: cargo xtask <command>
   fmt-check  formatting
   ci         every check that has to pass: fmt-check, tidy, clippy, docs, tests
   bench      the budgets, measured beside other engines
+  differential --peer COMMAND FOLDER...
+             the same Dockerfiles built by rbuild and by another builder, compared
 ";
 
 fn main() -> ExitCode {
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         Some("fmt-check") => ci::format(&root()),
         Some("ci") => ci::all(&root()),
         Some("bench") => bench::bench(&arguments[1..]).map(|table| print!("{table}")),
+        Some("differential") => differential::differential(&arguments[1..]),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

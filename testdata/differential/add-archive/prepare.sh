@@ -1,0 +1,4 @@
+set -eu
+mkdir -p t/dir/sub; echo f > t/dir/f; echo s > t/dir/sub/s; ln -s f t/dir/l; ln t/dir/f t/dir/hard; chmod 4755 t/dir/sub/s; chmod 2750 t/dir/sub
+chown 11:22 t/dir t/dir/f; chown -h 33:44 t/dir/l; touch -d '2011-11-11 11:11:11Z' t/dir/f t/dir/sub t/dir
+tar -C t -cf t.tar dir; tar -C t/dir -cf t2.tar sub f; rm -r t

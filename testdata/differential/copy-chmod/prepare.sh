@@ -1,0 +1,2 @@
+set -eu
+ln -s one tree/link; chmod 600 a

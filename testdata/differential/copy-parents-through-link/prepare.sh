@@ -1,0 +1,2 @@
+set -eu
+ln -s tree/sub through

@@ -1,0 +1,276 @@
+//! `cargo xtask differential`: the same Dockerfiles built by rbuild and by another builder, compared.
+//!
+//! Every folder is copied once, both builders build that copy without their caches, both results leave as image
+//! archives, and what is compared is what a container would see: the flattened tree (path, type, mode, owner, size,
+//! content, link, hard links, extended attributes, time) and the config with its history.
+//!
+//! ```text
+//! cargo xtask differential --peer 'docker' [--rbuild PATH] [--cached] [--keep] [-v] FOLDER...
+//! ```
+//!
+//! A folder holds a `Dockerfile`, or folders that do. Beside the Dockerfile may lie
+//!
+//! - `args`: further arguments of `build`, one a line;
+//! - `prepare.sh`: run in the copy before it is built, for what a repository cannot hold (times, modes, sockets);
+//! - `expected`: differences that are meant, as this command prints them, with `#` comments that say why.
+//!
+//! An `expected` in the folder above holds differences that may show in every case; there a `*` at the end of a line
+//! stands for anything.
+//!
+//! Times that both builders made up during the build are equal, whatever they are. A Dockerfile that both refuse is
+//! equal; `-v` shows what each said.
+
+mod archive;
+mod compare;
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use archive::Archive;
+
+/// What the command line asks for.
+struct Options {
+    peer: Vec<String>,
+    rbuild: Vec<String>,
+    cached: bool,
+    keep: bool,
+    verbose: bool,
+    folders: Vec<PathBuf>,
+}
+
+/// Files of a case that are for this command and not part of the build context.
+const OURS: [&str; 3] = ["args", "prepare.sh", "expected"];
+
+/// Builds, compares and prints; fails if something differs that is not meant to.
+pub(crate) fn differential(arguments: &[String]) -> Result<()> {
+    let options = parse(arguments)?;
+    let mut cases = Vec::new();
+    for folder in &options.folders {
+        find(folder, &mut cases)?;
+    }
+    ensure!(!cases.is_empty(), "no folder with a Dockerfile was named");
+    let work = std::env::temp_dir().join(format!("rbuild-differential-{}", std::process::id()));
+    fs::DirBuilder::new().mode(0o755).create(&work).with_context(|| format!("failed to make {}", work.display()))?;
+    let outcome = all(&options, &cases, &work);
+    if options.keep {
+        println!("kept: {}", work.display());
+    } else {
+        fs::remove_dir_all(&work).with_context(|| format!("failed to remove {}", work.display()))?;
+    }
+    outcome
+}
+
+fn parse(arguments: &[String]) -> Result<Options> {
+    let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let mut options = Options {
+        peer: Vec::new(),
+        rbuild: words("target/x86_64-unknown-linux-gnu/debug/rbuild"),
+        cached: false,
+        keep: false,
+        verbose: false,
+        folders: Vec::new(),
+    };
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--peer" => options.peer = words(value()?),
+            "--rbuild" => options.rbuild = words(value()?),
+            "--cached" => options.cached = true,
+            "--keep" => options.keep = true,
+            "-v" | "--verbose" => options.verbose = true,
+            flag if flag.starts_with('-') => bail!("unknown argument `{flag}`"),
+            folder => options.folders.push(PathBuf::from(folder)),
+        }
+    }
+    ensure!(!options.peer.is_empty(), "--peer names the builder to compare with, as in --peer docker");
+    if let Some(program) = options.rbuild.first_mut() {
+        // The builders run in the context's folder.
+        *program = fs::canonicalize(&program).with_context(|| format!("no program {program}"))?.display().to_string();
+    }
+    Ok(options)
+}
+
+/// Adds `folder`, or the folders in it, in order of their names.
+fn find(folder: &Path, cases: &mut Vec<PathBuf>) -> Result<()> {
+    let folder = fs::canonicalize(folder).with_context(|| format!("no folder {}", folder.display()))?;
+    if folder.join("Dockerfile").exists() {
+        cases.push(folder);
+        return Ok(());
+    }
+    let mut inner: Vec<PathBuf> = fs::read_dir(&folder)
+        .with_context(|| format!("failed to list {}", folder.display()))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()?;
+    inner.retain(|path| path.join("Dockerfile").exists());
+    inner.sort();
+    cases.extend(inner);
+    Ok(())
+}
+
+fn all(options: &Options, cases: &[PathBuf], work: &Path) -> Result<()> {
+    let mut differing = Vec::new();
+    for case in cases {
+        let name = case.file_name().unwrap_or(OsStr::new("case")).to_string_lossy().into_owned();
+        let found = one(options, case, &name, work).with_context(|| format!("case {name}"))?;
+        let expected = accepted(&case.join("expected"))?;
+        let possible = accepted(&case.with_file_name("expected"))?;
+        let meant = |line: &String| {
+            let begins = |pattern: &String| {
+                pattern.strip_suffix('*').map_or(pattern == line, |beginning| line.starts_with(beginning))
+            };
+            expected.contains(line) || possible.iter().any(begins)
+        };
+        let new: Vec<&String> = found.iter().filter(|line| !meant(line)).collect();
+        let gone: Vec<&String> = expected.iter().filter(|line| !found.contains(line)).collect();
+        if new.is_empty() && gone.is_empty() {
+            println!("{name}: {}", if found.is_empty() { "equal" } else { "differs as expected" });
+            continue;
+        }
+        println!("{name}: differs");
+        for line in new {
+            println!("  {line}");
+        }
+        for line in gone {
+            println!("  no longer: {line}");
+        }
+        differing.push(name);
+    }
+    println!("{} of {} equal", cases.len() - differing.len(), cases.len());
+    ensure!(differing.is_empty(), "differing: {}", differing.join(", "));
+    Ok(())
+}
+
+/// The differences that a file lists, if it is there.
+fn accepted(path: &Path) -> Result<BTreeSet<String>> {
+    if !path.exists() {
+        return Ok(BTreeSet::new());
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// Builds one case twice and returns what differs.
+fn one(options: &Options, case: &Path, name: &str, work: &Path) -> Result<Vec<String>> {
+    let context = work.join(name);
+    copy(case, &context)?;
+    let script = case.join("prepare.sh");
+    if script.exists() {
+        let output = Command::new("sh").arg(&script).current_dir(&context).output().context("failed to start sh")?;
+        ensure!(output.status.success(), "prepare.sh failed: {}", said(&output));
+    }
+    let mut build = vec!["build".to_owned(), "-q".to_owned()];
+    if !options.cached {
+        build.push("--no-cache".to_owned());
+    }
+    let args = case.join("args");
+    if args.exists() {
+        let text = fs::read_to_string(&args).with_context(|| format!("failed to read {}", args.display()))?;
+        build.extend(text.lines().map(str::to_owned));
+    }
+    // Builders disagree on the time of the context's own folder, which is rarely meant: it counts as made up.
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    set_time(&context, i64::try_from(begin)?)?;
+
+    let tag = format!("rbuild-differential/{}", name.to_lowercase());
+    let theirs_file = work.join(format!("{name}.theirs"));
+    let theirs = run(&options.peer, &build, &["-t", &tag, "."], &context)?;
+    let ours_file = work.join(format!("{name}.ours"));
+    let output = format!("type=oci,dest={}", ours_file.display());
+    let ours = run(&options.rbuild, &build, &["-o", &output, "."], &context)?;
+    if options.verbose {
+        println!("{name}: peer: {}: {}", theirs.status, said(&theirs));
+        println!("{name}: rbuild: {}: {}", ours.status, said(&ours));
+    }
+    let differences = match (theirs.status.success(), ours.status.success()) {
+        (false, false) => Vec::new(),
+        (true, false) => vec![format!("only rbuild refuses: {}", said(&ours))],
+        (false, true) => vec!["only the peer refuses".to_owned()],
+        (true, true) => {
+            if save(&options.peer, &tag, &theirs_file, &context)? {
+                let theirs = Archive::open(&theirs_file)?;
+                let ours = Archive::open(&ours_file)?;
+                compare::images(&theirs, &ours, begin)?
+            } else {
+                vec!["the peer cannot save what it built".to_owned()]
+            }
+        }
+    };
+    if theirs.status.success() {
+        run(&options.peer, &[], &["rmi", &tag], &context)?;
+    }
+    Ok(differences)
+}
+
+/// The last line that is not a frame of an excerpt.
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.clone().find(|line| line.to_lowercase().contains("error")).or_else(|| lines.next_back()).unwrap_or("").to_owned()
+}
+
+fn run(prefix: &[String], leading: &[String], arguments: &[&str], folder: &Path) -> Result<Output> {
+    let (program, before) = prefix.split_first().context("no program")?;
+    Command::new(program)
+        .args(before)
+        .args(leading)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("failed to start {program}"))
+}
+
+fn save(prefix: &[String], tag: &str, to: &Path, folder: &Path) -> Result<bool> {
+    let (program, before) = prefix.split_first().context("no program")?;
+    let file = fs::File::create(to).with_context(|| format!("failed to make {}", to.display()))?;
+    let status = Command::new(program)
+        .args(before)
+        .args(["save", tag])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(file)
+        .status()
+        .with_context(|| format!("failed to start {program}"))?;
+    Ok(status.success())
+}
+
+/// Copies a case with its modes, and gives everything in it a time that says where it comes from.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().context("failed to start cp")?;
+    ensure!(status.success(), "failed to copy {}: {status}", from.display());
+    for name in OURS {
+        let path = to.join(name);
+        if path.exists() {
+            fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))?;
+        }
+    }
+    set_times(to, to)
+}
+
+fn set_times(path: &Path, top: &Path) -> Result<()> {
+    let kind = fs::symlink_metadata(path).with_context(|| format!("failed to look at {}", path.display()))?;
+    if kind.is_dir() {
+        for entry in fs::read_dir(path).with_context(|| format!("failed to list {}", path.display()))? {
+            set_times(&entry?.path(), top)?;
+        }
+    }
+    let name = path.strip_prefix(top).unwrap_or(path);
+    let sum: i64 = name.as_os_str().as_bytes().iter().map(|&byte| i64::from(byte)).sum();
+    set_time(path, 981_173_106 + sum)
+}
+
+fn set_time(path: &Path, seconds: i64) -> Result<()> {
+    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .with_context(|| format!("failed to set the time of {}", path.display()))
+}
