@@ -90,6 +90,9 @@ impl Worker {
                 _ => break built,
             }
         };
+        for warning in self.networks.warnings() {
+            tasks.events().event(Event::Note(warning));
+        }
         for problem in contexts.save() {
             tasks.events().event(Event::Note(format!("failed to keep the index of the context: {problem}")));
         }

@@ -106,7 +106,8 @@ impl StepNetworks {
         let made = self.network.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(network) = &*made else { return Vec::new() };
         let HostFiles { resolv_conf, resolved_upstream, hosts: _ } = &self.files;
-        let resolver = for_private_namespace(resolv_conf.as_deref(), resolved_upstream.as_deref(), &self.choice);
+        let resolver =
+            for_private_namespace(resolv_conf.as_deref(), resolved_upstream.as_deref(), &self.choice);
         let names = resolver.warning.map(|warning| warning.to_string());
         network.warnings.iter().map(ToString::to_string).chain(names).collect()
     }
@@ -126,7 +127,9 @@ impl StepNetworks {
                     let network = self.network()?;
                     match driver(DriverKind::Bridge).attach(site, &network, &mut namespace, &spec) {
                         // A build that ended took the unused network away.
-                        Err(Error::NotSetUp { .. } | Error::BridgeGone { .. }) if attempts < MOST_ATTEMPTS => {
+                        Err(Error::NotSetUp { .. } | Error::BridgeGone { .. })
+                            if attempts < MOST_ATTEMPTS =>
+                        {
                             attempts += 1;
                             *self.network.lock().unwrap_or_else(PoisonError::into_inner) = None;
                         }
