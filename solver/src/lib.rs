@@ -34,8 +34,8 @@
 pub mod index;
 mod keys;
 mod machine;
-mod runner;
 pub mod memory;
+mod runner;
 
 pub use index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, RecordId, Usage};
 pub use keys::StepKeys;

@@ -58,7 +58,10 @@ pub(crate) fn differential(arguments: &[String]) -> Result<()> {
     }
     ensure!(!cases.is_empty(), "no folder with a Dockerfile was named");
     let work = std::env::temp_dir().join(format!("rbuild-differential-{}", std::process::id()));
-    fs::DirBuilder::new().mode(0o755).create(&work).with_context(|| format!("failed to make {}", work.display()))?;
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(&work)
+        .with_context(|| format!("failed to make {}", work.display()))?;
     let outcome = all(&options, &cases, &work);
     if options.keep {
         println!("kept: {}", work.display());
@@ -94,7 +97,10 @@ fn parse(arguments: &[String]) -> Result<Options> {
     ensure!(!options.peer.is_empty(), "--peer names the builder to compare with, as in --peer docker");
     if let Some(program) = options.rbuild.first_mut() {
         // The builders run in the context's folder.
-        *program = fs::canonicalize(&program).with_context(|| format!("no program {program}"))?.display().to_string();
+        *program = fs::canonicalize(&program)
+            .with_context(|| format!("no program {program}"))?
+            .display()
+            .to_string();
     }
     Ok(options)
 }
@@ -164,7 +170,8 @@ fn one(options: &Options, case: &Path, name: &str, work: &Path) -> Result<Vec<St
     copy(case, &context)?;
     let script = case.join("prepare.sh");
     if script.exists() {
-        let output = Command::new("sh").arg(&script).current_dir(&context).output().context("failed to start sh")?;
+        let output =
+            Command::new("sh").arg(&script).current_dir(&context).output().context("failed to start sh")?;
         ensure!(output.status.success(), "prepare.sh failed: {}", said(&output));
     }
     let mut build = vec!["build".to_owned(), "-q".to_owned()];
@@ -214,7 +221,12 @@ fn one(options: &Options, case: &Path, name: &str, work: &Path) -> Result<Vec<St
 fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.clone().find(|line| line.to_lowercase().contains("error")).or_else(|| lines.next_back()).unwrap_or("").to_owned()
+    lines
+        .clone()
+        .find(|line| line.to_lowercase().contains("error"))
+        .or_else(|| lines.next_back())
+        .unwrap_or("")
+        .to_owned()
 }
 
 fn run(prefix: &[String], leading: &[String], arguments: &[&str], folder: &Path) -> Result<Output> {

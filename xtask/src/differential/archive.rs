@@ -67,7 +67,8 @@ impl Archive {
             while let Some(digest) = manifest["manifests"][0]["digest"].as_str() {
                 manifest = archive.document(&blob(digest))?;
             }
-            archive.layers = strings(&manifest["layers"], Some("digest")).iter().map(|digest| blob(digest)).collect();
+            archive.layers =
+                strings(&manifest["layers"], Some("digest")).iter().map(|digest| blob(digest)).collect();
             blob(manifest["config"]["digest"].as_str().context("the manifest names no config")?)
         };
         archive.config = archive.document(&config)?;
@@ -125,7 +126,8 @@ impl Archive {
             tree.put(&path, upper.inodes[place].clone());
         }
         for (path, target) in hard {
-            let place = *tree.paths.get(&target).with_context(|| format!("hard link {path} to nothing, {target}"))?;
+            let place =
+                *tree.paths.get(&target).with_context(|| format!("hard link {path} to nothing, {target}"))?;
             tree.remove(&path, false);
             tree.paths.insert(path, place);
         }
@@ -133,7 +135,8 @@ impl Archive {
     }
 
     fn file(&self) -> Result<BufReader<File>> {
-        let file = File::open(&self.path).with_context(|| format!("failed to open {}", self.path.display()))?;
+        let file =
+            File::open(&self.path).with_context(|| format!("failed to open {}", self.path.display()))?;
         Ok(BufReader::with_capacity(1 << 20, file))
     }
 

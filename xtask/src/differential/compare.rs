@@ -9,7 +9,8 @@ use super::archive::{Archive, Inode, Kind, Tree};
 pub(super) fn images(theirs: &Archive, ours: &Archive, begin: u64) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     configs(&theirs.config, &ours.config, &mut lines);
-    let shared = theirs.diff_ids().iter().zip(&ours.diff_ids()).take_while(|(left, right)| left == right).count();
+    let shared =
+        theirs.diff_ids().iter().zip(&ours.diff_ids()).take_while(|(left, right)| left == right).count();
     let mut base = Tree::default();
     for index in 0..shared {
         theirs.lay(index, &mut base)?;
@@ -40,7 +41,8 @@ fn configs(theirs: &Value, ours: &Value, lines: &mut Vec<String>) {
         let nothing = Value::Null;
         values(key, left.get(key).unwrap_or(&nothing), right.get(key).unwrap_or(&nothing), lines);
     }
-    let history = |config: &Value| -> Vec<Value> { config["history"].as_array().cloned().unwrap_or_default() };
+    let history =
+        |config: &Value| -> Vec<Value> { config["history"].as_array().cloned().unwrap_or_default() };
     let (left, right) = (history(theirs), history(ours));
     for index in 0..left.len().max(right.len()) {
         for key in ["created_by", "empty_layer", "author", "comment"] {

@@ -119,7 +119,12 @@ impl Shared {
         let mut failure = io::Error::other("no name server is configured");
         for _ in 0..self.config.attempts {
             for &server in &self.config.servers {
-                match tokio::time::timeout(self.config.timeout.min(MOST_PER_SERVER), exchange(server, name, kind)).await {
+                match tokio::time::timeout(
+                    self.config.timeout.min(MOST_PER_SERVER),
+                    exchange(server, name, kind),
+                )
+                .await
+                {
                     Ok(Ok(Answer::Addresses(addresses))) => return Ok(addresses),
                     Ok(Ok(Answer::NoSuchName)) => return Ok(Vec::new()),
                     Ok(Ok(Answer::Failed | Answer::Truncated)) => {
