@@ -333,11 +333,7 @@ mod tests {
 
     #[test]
     fn the_option_string_of_old_kernels_makes_the_same_tree() {
-        if !rustix::process::geteuid().is_root() {
-            #[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
-            {
-                eprintln!("SKIPPED: mounting needs root");
-            }
+        if !rbuild_testkit::privilege::is_root("the option string of old kernels") {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
