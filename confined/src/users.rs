@@ -109,15 +109,14 @@ impl FromStr for UserSpec {
             Some((user, group)) => (user, Some(group)),
             None => (text, None),
         };
-        if user.is_empty() {
-            return Err(invalid("the user is empty"));
-        }
         let group = match group {
             Some("") => return Err(invalid("the group is empty")),
             Some(group) => Some(parse_id(group, text)?),
             None => None,
         };
-        Ok(Self { user: Some(parse_id(user, text)?), group })
+        // Only a group leaves the user as it is without any.
+        let user = if user.is_empty() { None } else { Some(parse_id(user, text)?) };
+        Ok(Self { user, group })
     }
 }
 

@@ -91,7 +91,7 @@ fn processes_run_as() {
         ("\u{660}", "invalid"),
         (":", "invalid"),
         ("1:", "invalid"),
-        (":1", "invalid"),
+        (":1", "0:1 [1] /root"),
         ("1:2:3", "invalid"),
         ("a\nb", "invalid"),
     ] {

@@ -243,16 +243,13 @@ impl<'l, 'a> StageState<'l, 'a> {
                 state.workdir_set = below.workdir_set;
                 state.platform = below.platform.clone();
                 state.declared = state.args.iter().map(|arg| arg.name.clone()).collect();
+                // A stage begins as an image does: ENV wins over an ARG of the same name that came after it below.
+                state.take_image_env();
             }
             Base::Image(image) => {
                 state.config = image.config.clone();
                 state.config.created = None;
-                // A variable that is listed twice counts with its last value.
-                for entry in &image.config.config.env {
-                    if let Some((name, value)) = entry.split_once('=') {
-                        state.env.set(name.to_owned(), value.to_owned());
-                    }
-                }
+                state.take_image_env();
                 state.platform = image.platform.clone();
             }
             Base::Scratch | Base::Tree(_) => {
@@ -408,6 +405,15 @@ impl<'l, 'a> StageState<'l, 'a> {
     /// Sets a variable of the steps that follow.
     pub(crate) fn set_env(&mut self, name: String, value: String) {
         self.env.set(name, value);
+    }
+
+    /// Sets the variables of the image for the steps; one that is listed twice counts with its last value.
+    fn take_image_env(&mut self) {
+        for entry in &self.config.config.env {
+            if let Some((name, value)) = entry.split_once('=') {
+                self.env.set(name.to_owned(), value.to_owned());
+            }
+        }
     }
 
     /// Sets a variable of the image, in the place of one of the same name.
