@@ -178,6 +178,15 @@ pub enum Sweep {
     Dry,
 }
 
+/// Whether files that nobody recorded were taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphans {
+    /// There are none any more.
+    Gone,
+    /// There may be some: other processes work in the store, to which they may belong.
+    Left,
+}
+
 impl Store {
     /// Sweeps what nothing needs; owners that need objects of others come before those.
     pub fn sweep(
@@ -217,6 +226,36 @@ impl Store {
         report.failures.extend(self.empty_trash()?.failures.into_iter().map(SweepError::File));
         self.reserve().restore()?;
         Ok(report)
+    }
+
+    /// Takes away files that killed processes made and never recorded. Dead leases are voided first.
+    ///
+    /// A file without a row may also be one that is just being made. So there is nothing taken while another process
+    /// works in this store: a file that was there before none did, and has no row afterwards, is nobody's.
+    pub fn discard_orphans(&self, owners: &[&dyn Collected]) -> Result<Orphans, SweepError> {
+        for owner in owners {
+            let suspects = orphans(*owner, self)?;
+            if suspects.is_empty() {
+                continue;
+            }
+            if self.others_work()? {
+                return Ok(Orphans::Left);
+            }
+            let unprotected = self.read(|transaction| -> Result<Vec<Vec<u8>>, DatabaseError> {
+                let mut unprotected = Vec::new();
+                for object in suspects {
+                    if !is_leased(transaction, owner.kind(), &object)? {
+                        unprotected.push(object);
+                    }
+                }
+                Ok(unprotected)
+            })?;
+            let still = orphans(*owner, self)?;
+            for object in unprotected.into_iter().filter(|object| still.contains(object)) {
+                owner.reclaim(self, &object)?;
+            }
+        }
+        Ok(Orphans::Gone)
     }
 
     fn sweep_batch(
@@ -293,4 +332,21 @@ fn mark(
             Ok(candidates)
         })
         .collect()
+}
+
+/// The objects of an owner's files that no row names; files whose names are no objects are left to whoever put them.
+fn orphans(owner: &dyn Collected, store: &Store) -> Result<Vec<Vec<u8>>, DatabaseError> {
+    let findings = owner.check(store)?;
+    let names = findings.iter().filter_map(|finding| match finding {
+        crate::doctor::Finding::Orphan { path } => path.file_name()?.to_str(),
+        _ => None,
+    });
+    Ok(names.filter_map(bytes_of_hex).collect())
+}
+
+fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0 && !digits.is_empty())?;
+    Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }

@@ -214,10 +214,13 @@ impl Store {
                 _presence: presence,
             }),
         };
-        if fresh {
-            store.reserve().restore()?;
-        }
         if !same_boot {
+            // Also where the one who made the store was killed before this. A disk that is full since is no reason not
+            // to open.
+            let restored = store.reserve().restore();
+            if fresh {
+                restored?;
+            }
             store.recover(fresh)?;
             crash::point("open.recovered");
             write_run_link(&store.inner.layout, &run_stat, boot)?;

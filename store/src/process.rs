@@ -228,6 +228,22 @@ impl Store {
         Ok(false)
     }
 
+    /// Tells whether another living process has begun to make something.
+    pub(crate) fn others_work(&self) -> Result<bool, FileError> {
+        let folder = self.layout().tmp();
+        let own = self.process_cell().get().map(|process| process.id);
+        for entry in std::fs::read_dir(&folder).at("list", &folder)? {
+            let entry = entry.at("list", &folder)?;
+            if let Some(id) = entry.file_name().to_str().and_then(UniqueId::parse)
+                && Some(id) != own
+                && self.is_alive(id)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Moves what dead processes were making into the trash; returns how many folders there were.
     pub fn clear_abandoned_work(&self) -> Result<usize, FileError> {
         let folder = self.layout().tmp();
