@@ -15,6 +15,8 @@ pub(super) fn run(arguments: &Doctor, context: &Context) -> Outcome {
         return Err(NotYet::supported("`--full` of `rbuild doctor`", "leave it out").into());
     }
     let home = Home::open(&context.settings, "rbuild doctor")?;
+    // What a killed command left is nothing wrong: the next command takes it away, and this is one.
+    home.bury()?;
     let findings = home.store.doctor(OWNERS)?;
     let rows: Vec<Value> = findings
         .iter()

@@ -67,9 +67,10 @@ impl Home {
     ///
     /// What cannot be taken away is no reason not to do what was asked for: it stays marked, and the next command
     /// tries again.
-    fn bury(&self) -> anyhow::Result<()> {
+    pub(crate) fn bury(&self) -> anyhow::Result<()> {
         use rbuild_network::site::Site;
         use rbuild_sandbox::cgroup::{Cgroup, Layout as CgroupLayout};
+        use rbuild_store::collect::Orphans;
 
         if !self.store.has_abandoned_work()? {
             return Ok(());
@@ -84,7 +85,10 @@ impl Home {
         };
         if groups.is_ok() && reclaimed {
             self.store.void_dead_leases()?;
-            self.store.clear_abandoned_work()?;
+            // The dead one's folder is what the next command knows by that there is more to do.
+            if self.store.discard_orphans(OWNERS)? == Orphans::Gone {
+                self.store.clear_abandoned_work()?;
+            }
             let _ = self.store.empty_trash();
         }
         Ok(())
