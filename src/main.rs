@@ -36,11 +36,22 @@ fn main() -> ExitCode {
     if let Some(status) = wiring::stage(std::env::args_os()) {
         return status;
     }
+    #[cfg(feature = "crash-points")]
+    arm_crash_point();
     let environment: Environment = std::env::vars_os().collect();
     let terminal = Terminal::new(settings::colour(&environment));
     panic::set_hook(Box::new(move |info| tell_panic(info, terminal)));
     let run = AssertUnwindSafe(|| commands::main(std::env::args_os().collect(), environment, terminal));
     panic::catch_unwind(run).unwrap_or(Status::Bug).into()
+}
+
+/// Chooses the place at which this process kills itself, for tests: `RBUILD_CRASH_POINT=NAME:NTH`.
+#[cfg(feature = "crash-points")]
+fn arm_crash_point() {
+    let chosen = std::env::var("RBUILD_CRASH_POINT").unwrap_or_default();
+    if let Some((name, Ok(nth))) = chosen.split_once(':').map(|(name, nth)| (name, nth.parse())) {
+        rbuild_store::crash::arm(name, nth);
+    }
 }
 
 /// Says that there is a mistake in rbuild, and where.

@@ -2,7 +2,9 @@
 
 mod caching;
 mod containers;
+mod crashes;
 mod endings;
+mod full_disk;
 mod generated;
 mod help;
 mod mistakes;

@@ -1,0 +1,210 @@
+//! The store survives `kill -9` at any instant: nothing is wrong afterwards, the next build succeeds, and it uses again
+//! what had finished.
+//!
+//! Kills come at random moments; ten in an ordinary run, as many as `RBUILD_TEST_KILLS` says otherwise. With the feature
+//! `crash-points`, every named place between two effects on the disk is walked as well:
+//!
+//! ```text
+//! RBUILD_TEST_KILLS=100 cargo test -p rbuild --features crash-points --test it crashes -- --nocapture
+//! ```
+
+use std::time::{Duration, Instant};
+
+use rbuild_testkit::context::TestContext;
+use rbuild_testkit::files::{self, Random, Shape};
+
+use crate::scene::{assert_clean, furnish, images, scene};
+
+/// Six steps of several kinds; each round has keys of its own.
+const TEXT: &str = "\
+FROM busybox AS left
+ARG ROUND
+RUN --mount=type=cache,target=/c echo $ROUND >> /c/runs && dd if=/dev/urandom of=/left bs=64k count=8 2>/dev/null
+RUN echo $ROUND > /l2 && ln /left /left-hard && mkdir /many && for i in $(seq 60); do echo $i > /many/$i; done
+FROM busybox AS right
+ARG ROUND
+RUN echo $ROUND > /right && rm -rf /home
+COPY tree /tree
+FROM busybox
+ARG ROUND
+COPY --from=left /left /many /l/
+COPY --from=right /tree /r/
+RUN echo $ROUND > /round && cat /l/left | wc -c > /size
+";
+
+fn prepared(test: &str) -> Option<TestContext> {
+    let context = scene(test)?;
+    files::generate(&context.project().join("tree"), Shape { files: 200, ..Shape::default() });
+    context.write("Dockerfile", TEXT);
+    Some(context)
+}
+
+fn arguments(round: &str, tag: &str) -> Vec<String> {
+    ["build", "--progress", "plain", "--build-arg", &format!("ROUND={round}"), "-t", tag, "."]
+        .map(str::to_owned)
+        .into()
+}
+
+/// The names of steps with an ending, in a build's progress.
+fn steps_with(progress: &str, ending: &str) -> Vec<String> {
+    let mut names = std::collections::BTreeMap::new();
+    let mut found = Vec::new();
+    for line in progress.lines() {
+        let Some((number, rest)) = line.split_once(' ').filter(|(number, _)| number.starts_with('#')) else {
+            continue;
+        };
+        let name = names.entry(number).or_insert(rest);
+        if name.starts_with('[')
+            && !name.contains("FROM ")
+            && !name.starts_with("[internal]")
+            && rest.starts_with(ending)
+        {
+            found.push((*name).to_owned());
+        }
+    }
+    found
+}
+
+/// What a crash left is sound; the next build succeeds and uses what had finished; nothing is left of either.
+#[track_caller]
+fn assert_recovers(context: &TestContext, round: &str, finished: &[String], story: &str) -> usize {
+    let doctor = context.rbuild(["doctor"]).run();
+    assert!(doctor.status.success(), "{story}: {doctor}");
+    let next = context.rbuild(arguments(round, "next")).run();
+    assert!(next.status.success(), "{story}: {next}");
+    let cached = steps_with(&next.stderr, "CACHED");
+    for step in finished {
+        assert!(cached.contains(step), "{story}: `{step}` had finished and was done again: {next}");
+    }
+    assert_clean(context);
+    finished.len()
+}
+
+fn kills() -> u64 {
+    std::env::var("RBUILD_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+}
+
+#[test]
+fn kills_at_random_moments() {
+    let Some(context) = prepared("kills_at_random_moments") else { return };
+    let seed = std::env::var("RBUILD_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
+    let mut random = Random::new(seed);
+    let begun = Instant::now();
+    context.rbuild(arguments("measure", "first")).run().assert_success();
+    let whole = begun.elapsed();
+    let (mut killed, mut reused, mut late) = (0, 0, 0);
+    for kill in 0..kills() {
+        let round = format!("r{kill}");
+        let moment =
+            Duration::from_micros(random.next() % u64::try_from(whole.as_micros()).unwrap_or(u64::MAX));
+        let line: Vec<String> = match random.next() % 8 {
+            0 => ["prune", "--force"].map(str::to_owned).into(),
+            1 => ["run", "--rm", "-m", "64m", "busybox", "sh", "-c", "echo x > /x; sleep 1"]
+                .map(str::to_owned)
+                .into(),
+            2 => {
+                [&["build", "--no-cache"].map(str::to_owned)[..], &arguments(&round, "killed")[1..]].concat()
+            }
+            _ => arguments(&round, "killed"),
+        };
+        let story = format!("kill {kill} (seed {seed}) of {line:?} after {moment:?}");
+        let running = context.rbuild(&line).start();
+        running.within("\u{0}", moment);
+        let ended = running.kill();
+        if ended.status.success() {
+            late += 1;
+        } else {
+            killed += 1;
+        }
+        reused += assert_recovers(&context, &round, &steps_with(&ended.stderr, "DONE"), &story);
+    }
+    assert!(images(&context).contains("first:latest") && images(&context).contains("next:latest"));
+    let ran = context.rbuild(["run", "--rm", "--network", "none", "first", "cat", "/round"]).run();
+    assert_eq!(ran.assert_success().stdout, "measure\n");
+    #[expect(clippy::print_stderr, reason = "the figures of a long run")]
+    {
+        eprintln!(
+            "{killed} killed, {late} had ended before, {reused} finished steps used again, {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[test]
+fn the_first_command_is_killed() {
+    let Some(context) = prepared("the_first_command_is_killed") else { return };
+    // Stores that were just being made.
+    let mut random = Random::new(3);
+    for number in 0..5 {
+        let fresh = rbuild_testkit::context!();
+        files::generate(&fresh.project().join("tree"), Shape { files: 5, ..Shape::default() });
+        fresh.write("Dockerfile", TEXT);
+        let running = fresh.rbuild(["images"]).start();
+        running.within("\u{0}", Duration::from_micros(random.next() % 30_000));
+        running.kill();
+        let doctor = fresh.rbuild(["doctor"]).run();
+        assert!(doctor.status.success(), "{number}: {doctor}");
+        furnish(&fresh);
+        fresh.rbuild(arguments("x", "x")).run().assert_success();
+        assert_clean(&fresh);
+    }
+    assert_clean(&context);
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn named_points() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let worker = ["step.done", "step.committed", "step.recorded"];
+    let Some(context) = prepared("named_points") else { return };
+    context.rbuild(arguments("measure", "first")).run().assert_success();
+    let (mut crashed, mut reused, mut silent) = (0, 0, Vec::new());
+    for point in rbuild_store::crash::POINTS.iter().chain(&worker) {
+        let mut seen = false;
+        for nth in [1, 2, 5] {
+            let round = format!("{point}-{nth}");
+            let lines: [Vec<String>; 5] = [
+                arguments(&round, "killed"),
+                ["promote"].map(str::to_owned).into(),
+                ["save", "-o", "saved.tar", "first"].map(str::to_owned).into(),
+                ["load", "-i", "saved.tar"].map(str::to_owned).into(),
+                ["prune", "--force"].map(str::to_owned).into(),
+            ];
+            let mut finished = Vec::new();
+            for line in lines {
+                let output = context.rbuild(&line).env("RBUILD_CRASH_POINT", format!("{point}:{nth}")).run();
+                if line[0] == "build" {
+                    finished = steps_with(&output.stderr, "DONE");
+                }
+                if output.status.signal() == Some(9) {
+                    (seen, crashed) = (true, crashed + 1);
+                    reused +=
+                        assert_recovers(&context, &round, &finished, &format!("{line:?} at {point}:{nth}"));
+                    finished.clear();
+                }
+            }
+            if point.starts_with("open.") {
+                // A store of its own, which is made.
+                let fresh = rbuild_testkit::context!();
+                let output =
+                    fresh.rbuild(["images"]).env("RBUILD_CRASH_POINT", format!("{point}:{nth}")).run();
+                if output.status.signal() == Some(9) {
+                    (seen, crashed) = (true, crashed + 1);
+                }
+                let doctor = fresh.rbuild(["doctor"]).run();
+                assert!(doctor.status.success(), "{point}:{nth}: {doctor}");
+            }
+        }
+        if !seen {
+            silent.push(*point);
+        }
+    }
+    #[expect(clippy::print_stderr, reason = "the figures of a long run")]
+    {
+        eprintln!(
+            "{crashed} crashes at named points, {reused} finished steps used again; never passed: {silent:?}"
+        );
+    }
+    assert!(crashed > 20, "the points are compiled in and passed: {crashed}");
+}

@@ -1,0 +1,97 @@
+//! A disk that fills up: one clear error, a sound store, and work that goes on when there is room again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rbuild_testkit::context::TestContext;
+
+use crate::scene::{build, built_from, furnish, images, scene};
+
+/// A small file system in memory, unmounted at the end.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: &Path, size: &str) -> Self {
+        fs::create_dir_all(at).unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "small"])
+            .arg(at)
+            .status();
+        assert!(status.unwrap().success());
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l"]).arg(&self.0).status();
+    }
+}
+
+/// Nothing of a build is left in the kernel but the small file system itself.
+#[track_caller]
+fn assert_sound(context: &TestContext) {
+    let leaks = context.leaks();
+    let mounts = leaks.mounts.iter().filter(|line| !line.contains(" - tmpfs small ")).count();
+    assert_eq!((mounts, leaks.processes.len(), leaks.cgroups.len()), (0, 0, 0), "{leaks}");
+    let doctor = context.rbuild(["doctor"]).run();
+    assert!(doctor.status.success() || doctor.stdout.contains("no room is reserved"), "{doctor}");
+}
+
+#[test]
+fn a_store_without_room() {
+    let Some(mut context) = scene("a_store_without_room") else { return };
+    let root = context.folder().join("small");
+    let small = Small::mount(&root, "40m");
+    context.set("RBUILD_ROOT", root.join("store"));
+    furnish(&context);
+    built_from(&context, "FROM busybox\nRUN echo kept > /kept\n", ["-t", "kept"]);
+
+    // A step that fills it: the program's own message, and ours.
+    context.write(
+        "Dockerfile",
+        "FROM busybox\nRUN echo before > /before\nRUN dd if=/dev/zero of=/big bs=1M count=100\n",
+    );
+    let step = build(&context, ["-t", "never"]);
+    step.assert_code(1);
+    assert!(
+        step.stderr.contains("No space left on device") && step.stderr.contains("Dockerfile:3"),
+        "{step}"
+    );
+    assert_sound(&context);
+
+    // We fill it.
+    context.write("large", vec![7; 60 << 20]);
+    context.write("Dockerfile", "FROM busybox\nRUN echo before > /before\nCOPY large /large\n");
+    let copy = build(&context, ["-t", "never"]);
+    copy.assert_code(1);
+    assert!(copy.stderr.to_lowercase().contains("no space left"), "{copy}");
+    assert!(copy.stderr.contains("Dockerfile:3"), "{copy}");
+    assert_eq!(copy.stderr.matches("error:").count(), 1, "one error: {copy}");
+    assert_sound(&context);
+    assert_eq!(images(&context), "busybox:latest kept:latest");
+
+    // Also with nothing left at all, what is there can be looked at and swept.
+    let filler = root.join("filler");
+    let _ = fs::write(&filler, vec![1; 64 << 20]);
+    context.rbuild(["images"]).run().assert_success();
+    context.rbuild(["prune", "--force"]).run().assert_success();
+    let full = build(&context, ["-t", "never"]);
+    full.assert_code(1);
+    assert!(full.stderr.to_lowercase().contains("no space left"), "{full}");
+
+    // With room again, work goes on, and what had been done before is there.
+    fs::remove_file(&filler).unwrap();
+    let output =
+        built_from(&context, "FROM busybox\nRUN echo after > /after\nRUN cat /after\n", ["-t", "after"]);
+    assert!(output.stderr.contains("DONE"), "{output}");
+    for name in ["kept", "after"] {
+        let ran =
+            context.rbuild(["run", "--rm", "--network", "none", name, "cat", &format!("/{name}")]).run();
+        assert_eq!(ran.assert_success().stdout, format!("{name}\n"));
+    }
+    context.rbuild(["prune", "--force"]).run().assert_success();
+    assert_sound(&context);
+    drop(small);
+}
