@@ -129,5 +129,6 @@ fn an_empty_runtime_folder_is_made_again() {
     context.write("Dockerfile", "FROM busybox\nRUN echo two\n");
     built(&context, []);
     assert_no_leaks(&context);
-    context.rbuild(["doctor"]).run().assert_success();
+    let doctor = context.rbuild(["doctor"]).run();
+    assert!(doctor.stdout.ends_with(": good\n"), "{doctor}");
 }

@@ -163,7 +163,8 @@ pub(crate) fn assert_no_leaks(context: &TestContext) {
 #[track_caller]
 fn assert_sound(context: &TestContext) {
     let output = context.rbuild(["doctor"]).run();
-    assert!(output.status.success() && output.stdout.ends_with("good\n"), "{output}");
+    // Its status also tells of the machine, which may lack something.
+    assert!(output.stdout.ends_with(": good\n"), "{output}");
     for name in ["tmp", "trash", "bad"] {
         let folder = context.root().join(name);
         let left: Vec<_> =

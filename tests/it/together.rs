@@ -28,11 +28,10 @@ fn eight_builds_at_once() {
         })
         .collect();
     // Beside them, commands that look and sweep.
-    let others: Vec<_> =
-        [&["du"][..], &["prune", "--force"], &["images"], &["doctor"], &["prune", "--force"], &["du"]]
-            .into_iter()
-            .map(|line| (line, context.rbuild(line).start()))
-            .collect();
+    let others: Vec<_> = [&["du"][..], &["prune", "--force"], &["images"], &["prune", "--force"], &["du"]]
+        .into_iter()
+        .map(|line| (line, context.rbuild(line).start()))
+        .collect();
     for call in calls {
         let ended = call.wait();
         assert!(ended.status.success(), "{}", ended.stderr);
@@ -40,7 +39,7 @@ fn eight_builds_at_once() {
     for (line, call) in others {
         let ended = call.wait();
         // Two that sweep at once: one of them is told so.
-        let rival = ended.stderr.contains("another rbuild is sweeping this store");
+        let rival = line[0] == "prune" && ended.stderr.contains("another rbuild is sweeping this store");
         assert!(
             ended.status.success() || (line[0] == "prune" && rival),
             "{line:?}: {}{}",
