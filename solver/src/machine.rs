@@ -56,6 +56,8 @@ pub struct RunAsk {
     pub keys: StepKeys,
     /// What the hashes in the content key were of: the runner checks that it copies what was hashed.
     pub hashes: Vec<ContentHash>,
+    /// The canonical key that its result is known to have, where only the tree is missing.
+    pub canonical: Option<CacheKey>,
     /// Why it must run.
     pub miss: Miss,
 }
@@ -193,7 +195,11 @@ impl<'g> Solver<'g> {
     }
 
     /// Returns what can be done now. Empty means: wait for answers, or it is over.
-    pub fn next(&mut self) -> Vec<Ask> {
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "what comes next depends on answers: an iterator would end"
+    )]
+    pub fn due(&mut self) -> Vec<Ask> {
         if self.failed {
             return Vec::new();
         }
@@ -333,14 +339,14 @@ impl<'g> Solver<'g> {
                         self.node(id).state = State::LookingUp(KeyKind::Definition);
                         self.wave.push((id, LookUp { key, kind: KeyKind::Definition }));
                     }
-                    _ => self.to_content(id),
+                    _ => self.turn_to_content(id),
                 }
             }
         }
     }
 
     /// The definition is unknown, or must not be used: tries the content.
-    fn to_content(&mut self, id: StepId) {
+    fn turn_to_content(&mut self, id: StepId) {
         let selects = !keys::selections(self.graph, id).is_empty();
         let missed = State::Missed(self.miss(id));
         self.node(id).state = if selects { State::WantsHash } else { missed };
@@ -402,7 +408,7 @@ impl<'g> Solver<'g> {
                 self.asks.push(Ask::Matched(id, hit, Some(found.record)));
                 self.matched(id);
             }
-            (None, KeyKind::Definition) => self.to_content(id),
+            (None, KeyKind::Definition) => self.turn_to_content(id),
             (None, KeyKind::Content) => {
                 self.node(id).state = State::Missed(self.miss(id));
                 self.touch(id);
@@ -447,8 +453,9 @@ impl<'g> Solver<'g> {
             }
             self.in_flight.insert(key, (id, Vec::new()));
         }
-        let hashes = self.nodes[id.index()].hashes.clone();
-        self.asks.push(Ask::Run(RunAsk { step: id, inputs, keys, hashes, miss }));
+        let Node { hashes, canonical, .. } = &self.nodes[id.index()];
+        let (hashes, canonical) = (hashes.clone(), *canonical);
+        self.asks.push(Ask::Run(RunAsk { step: id, inputs, keys, hashes, canonical, miss }));
     }
 
     fn ran(&mut self, id: StepId, result: StepResult) {

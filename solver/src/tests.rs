@@ -93,7 +93,7 @@ impl<'a> World<'a> {
     fn solve(&mut self, graph: &Graph, goals: &[StepId]) -> Option<Vec<Tree>> {
         let mut solver = Solver::new(graph, goals);
         loop {
-            let asks = solver.next();
+            let asks = solver.due();
             if asks.is_empty() {
                 return solver.finished();
             }
@@ -260,7 +260,7 @@ fn a_chain_resolves_without_trees_and_only_what_is_read_is_made_again() {
     let mut graph = Graph::default();
     let index = MemoryIndex::new();
     let mut world = World::new(&index);
-    std::mem::swap(&mut graph, &mut sketch.0.finish());
+    graph = sketch.0.finish();
     world.solve(&graph, &[b]);
     world.take_log();
     index.drop_trees();
@@ -356,7 +356,7 @@ fn equal_keys_in_one_build_run_once() {
     let mut world = World::new(&index);
     let mut runs = Vec::new();
     loop {
-        let asks = solver.next();
+        let asks = solver.due();
         if asks.is_empty() {
             let Some(answer) = runs.pop() else { break };
             solver.answer(answer);
@@ -383,12 +383,12 @@ fn a_failure_ends_the_asking() {
     let b = sketch.run("b", base);
     let graph = sketch.0.finish();
     let mut solver = Solver::new(&graph, &[a, b]);
-    assert_eq!(solver.next().len(), 1, "one wave for both");
+    assert_eq!(solver.due().len(), 1, "one wave for both");
     solver.answer(Answer::LookedUp(vec![(a, None), (b, None)]));
-    let runs = solver.next();
+    let runs = solver.due();
     assert_eq!(runs.len(), 2);
     solver.answer(Answer::Failed(a));
-    assert!(solver.next().is_empty());
+    assert!(solver.due().is_empty());
     assert!(solver.finished().is_none());
 }
 
