@@ -134,25 +134,28 @@ impl Drop for Scratch {
     }
 }
 
-fn overlay(scratch: &Path) -> Finding {
-    let try_with = |xattr| -> Result<(), String> {
-        let parts = Scratch::new(scratch).map_err(|error| error.to_string())?;
-        std::fs::create_dir(parts.0.join("lower/folder")).map_err(|error| error.to_string())?;
-        std::fs::write(parts.0.join("lower/folder/file"), "").map_err(|error| error.to_string())?;
-        let told = |error: &dyn std::error::Error| {
-            error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
-        };
-        let mount = mount_detached(&parts.plan(xattr)).map_err(|error| told(&error))?;
-        // The removal of a folder of a lower layer needs whiteouts, its replacement needs extended attributes.
-        let folder = |act: fn(&Path) -> std::io::Result<()>, what: &str| {
-            let path = PathBuf::from(format!("/proc/self/fd/{}/folder", mount.as_raw_fd()));
-            act(&path).map_err(|error| format!("{what}: {error}"))
-        };
-        folder(|path| std::fs::remove_dir_all(path), "no whiteouts")?;
-        folder(|path| std::fs::create_dir(path), "no opaque folders")
+/// Tries to mount an overlay over a folder's file system, with all that layers need; tells why it cannot be.
+pub fn try_overlay(scratch: &Path, xattr: OverlayXattr) -> Result<(), String> {
+    let parts = Scratch::new(scratch).map_err(|error| error.to_string())?;
+    std::fs::create_dir(parts.0.join("lower/folder")).map_err(|error| error.to_string())?;
+    std::fs::write(parts.0.join("lower/folder/file"), "").map_err(|error| error.to_string())?;
+    let told = |error: &dyn std::error::Error| {
+        error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
     };
+    let mount = mount_detached(&parts.plan(xattr)).map_err(|error| told(&error))?;
+    // The removal of a folder of a lower layer needs whiteouts, its replacement needs extended attributes.
+    let folder = |act: fn(&Path) -> std::io::Result<()>, what: &str| {
+        let path = PathBuf::from(format!("/proc/self/fd/{}/folder", mount.as_raw_fd()));
+        act(&path).map_err(|error| format!("{what}: {error}"))
+    };
+    folder(|path| std::fs::remove_dir_all(path), "no whiteouts")?;
+    folder(|path| std::fs::create_dir(path), "no opaque folders")
+}
+
+fn overlay(scratch: &Path) -> Finding {
     let trusted = rootless::in_initial_user_namespace();
-    let result = try_with(if trusted { OverlayXattr::Trusted } else { OverlayXattr::User });
+    let xattr = if trusted { OverlayXattr::Trusted } else { OverlayXattr::User };
+    let result = try_overlay(scratch, xattr);
     let detail = if trusted { "trusted marks" } else { "user marks" };
     let state = match result {
         Ok(()) => State::Works,

@@ -77,7 +77,12 @@ impl Cgroup {
         match group.fill(layout, request) {
             Ok(()) if group.folders.is_empty() => Ok(None),
             Ok(()) => Ok(Some(group)),
-            Err(error) if error.is_refusal() && request.limits.is_empty() => Ok(None),
+            Err(error) if error.is_refusal() => match request.limits.version_2().into_iter().next() {
+                None => Ok(None),
+                Some(Setting { what, controller, .. }) => {
+                    Err(CgroupError::Denied { what, controller, source: Box::new(error) })
+                }
+            },
             Err(error) => Err(error),
         }
     }

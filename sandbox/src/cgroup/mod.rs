@@ -50,6 +50,20 @@ pub enum CgroupError {
         /// The controller for it.
         controller: &'static str,
     },
+    /// A limit needs a controller whose groups this process may not make.
+    #[error(
+        "cannot limit {what}: no right to use the cgroup controller `{controller}`; leave the limit out, run as root, or \
+         have a group delegated to this user"
+    )]
+    Denied {
+        /// What was to be limited.
+        what: &'static str,
+        /// The controller for it.
+        controller: &'static str,
+        /// What was refused.
+        #[source]
+        source: Box<CgroupError>,
+    },
     /// A limit contradicts another.
     #[error("{limit}: {why}")]
     Limit {

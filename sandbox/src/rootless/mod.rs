@@ -183,6 +183,14 @@ fn private_folder(path: &Path) -> Result<(), RootlessError> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("make")(error)),
         _ => {}
     }
+    // What lies in somebody else's folder, they can exchange.
+    if let Some(parent) = path.parent() {
+        let stat = std::fs::symlink_metadata(parent).map_err(failed("look at the parent of"))?;
+        if stat.uid() != rustix::process::geteuid().as_raw() && stat.uid() != 0 {
+            let (owner, mode) = (stat.uid(), stat.mode() & 0o7777);
+            return Err(RootlessError::Exposed { path: parent.to_owned(), owner, mode });
+        }
+    }
     // Not through a link: whoever made that could point it elsewhere later.
     let stat = std::fs::symlink_metadata(path).map_err(failed("look at"))?;
     let (owner, mode) = (stat.uid(), stat.mode() & 0o7777);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio as Io};
 
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
-use rbuild_sandbox::cgroup::{Cgroup, Limits};
+use rbuild_sandbox::cgroup::{Cgroup, CgroupError, CgroupRequest, Limits};
 use rbuild_sandbox::profile;
 use rbuild_sandbox::rootless::{KeeperNeed, Mapping, RootlessConfig, RootlessError, enter};
 use rbuild_sandbox::{Lifetime, Namespaces, Order, SlotRequest, Stdio, Stubs};
@@ -182,7 +182,7 @@ pub(crate) fn run(runtime: &Path) -> ExitCode {
         xattr: OverlayXattr::User,
     };
     let layout = rbuild_sandbox::cgroup::Layout::shared();
-    let request = rbuild_sandbox::cgroup::CgroupRequest {
+    let request = CgroupRequest {
         prefix: super::house::prefix(),
         name: "rootless".to_owned(),
         limits: Limits::default(),
@@ -196,6 +196,17 @@ pub(crate) fn run(runtime: &Path) -> ExitCode {
         }
     };
     println!("cgroup: {}", if cgroup.is_some() { "one of its own" } else { "none" });
+    if cgroup.is_none() {
+        // Without limits that is told; a limit that nothing enforces is not run with.
+        let limits = Limits { memory: Some(64 << 20), ..Limits::default() };
+        match Cgroup::create(layout, &CgroupRequest { limits, ..request.clone() }) {
+            Err(CgroupError::Denied { controller: "memory", .. }) => {}
+            other => {
+                println!("a limit that cannot be enforced: {other:?}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
     let slot = SlotRequest {
         cgroup,
         namespaces: Namespaces::default(),
