@@ -64,6 +64,12 @@ impl Images {
             };
             layers.push(layer);
         }
+        // The bytes are the same under Docker's types, but readers refuse a manifest that mixes the two families.
+        for layer in &mut layers {
+            if let Some(format) = layer.media_type.layer_format() {
+                layer.media_type = MediaType::of_layer(format);
+            }
+        }
         let manifest = Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &found.config_bytes), layers);
         Ok(OutgoingImage {
             manifest_bytes: manifest.to_bytes(),

@@ -130,10 +130,12 @@ pub struct ImageRows;
 
 const IMAGE: ObjectKind = ObjectKind("image");
 
-/// Layers whose blob cannot be had again: no origin, and no snapshot whose tar it is.
+/// Layers of images whose blob cannot be made again, as no snapshot's tar is theirs.
+///
+/// A layer that was pulled could be fetched again, but whoever saves, exports or pushes an image expects to do so without
+/// the registry it came from.
 const PRECIOUS_BLOBS: &str = "SELECT layer_blobs.digest FROM layer_blobs \
-    WHERE layer_blobs.origin IS NULL \
-    AND layer_blobs.diff IN (SELECT diff FROM image_layers) \
+    WHERE layer_blobs.diff IN (SELECT diff FROM image_layers) \
     AND NOT EXISTS (SELECT 1 FROM diff_ids WHERE diff_ids.diff = layer_blobs.diff)";
 
 const SNAPSHOTS: &str = "SELECT layers.snapshot FROM layers \
