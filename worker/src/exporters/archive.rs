@@ -5,7 +5,7 @@ use rbuild_image::compress::Encoding;
 use rbuild_model::digest::BlobDigest;
 
 use super::{ExportError, image, only, write};
-use crate::build::Finished;
+use crate::build::{Built, BuiltPlatform, Finished};
 use crate::request::{ArchiveDest, BuildRequest, Client, Compression, Export};
 use crate::worker::Worker;
 
@@ -18,7 +18,24 @@ pub(super) enum Form {
     Docker,
 }
 
-/// Writes the images into one archive, and returns the digest of the first one's manifest.
+/// What an archive holds.
+pub(super) struct Archived {
+    /// The digest of the first image's manifest.
+    digest: Option<BlobDigest>,
+    images: Vec<BuiltPlatform>,
+}
+
+impl Archived {
+    /// Tells of it in a build's result; images that are kept in the store count before those that left.
+    pub(super) fn tell(self, built: &mut Built) {
+        built.digest = self.digest;
+        if built.images.is_empty() {
+            built.images = self.images;
+        }
+    }
+}
+
+/// Writes the images into one archive.
 pub(super) fn export(
     worker: &Worker,
     request: &BuildRequest,
@@ -27,7 +44,7 @@ pub(super) fn export(
     dest: &ArchiveDest,
     form: Form,
     client: &dyn Client,
-) -> Result<BlobDigest, ExportError> {
+) -> Result<Archived, ExportError> {
     let ArchiveDest::File(dest) = dest else {
         return Err(ExportError::Unsupported { what: "tar=false" });
     };
@@ -40,19 +57,26 @@ pub(super) fn export(
         Compression::None => Encoding::Plain,
     };
     let mut outgoing = Vec::new();
+    let mut images = Vec::new();
     for result in results {
         let id = image::add(worker, result)?;
+        images.push(BuiltPlatform { platform: result.platform.clone(), id });
         let mut packed = worker.images.pack(id, encoding, worker.lease()?)?;
         let named = request.tags.iter().chain(&export.names).cloned();
-        packed.names = named.map(rbuild_model::reference::Reference::with_default_tag).collect();
+        // A name that is asked for twice is one entry of the index: two make it ambiguous for readers.
+        packed.names.clear();
+        for name in named.map(rbuild_model::reference::Reference::with_default_tag) {
+            if !packed.names.contains(&name) {
+                packed.names.push(name);
+            }
+        }
         outgoing.push(packed);
     }
-    let digest =
-        outgoing.first().map_or_else(|| BlobDigest::of(b""), |first| BlobDigest::of(&first.manifest_bytes));
+    let digest = outgoing.first().map(|first| BlobDigest::of(&first.manifest_bytes));
     let plan = match form {
         Form::Oci => Plan::oci(&outgoing),
         Form::Docker => Plan::docker(&outgoing),
     };
     write(dest, client, |out| Ok(worker.images.write_archive(&plan, out).map(drop)?))?;
-    Ok(digest)
+    Ok(Archived { digest, images })
 }
