@@ -56,8 +56,15 @@ pub(crate) fn selections(graph: &Graph, id: StepId) -> Vec<Selection> {
 }
 
 /// Describes the definition: the operation and the canonical key of each input. `None` if an input has no key.
+///
+/// An input that nothing is selected of only fills new cache folders, and what caches hold is in no key.
 pub(crate) fn definition(operation: &Operation, inputs: &[Option<CacheKey>]) -> Option<PreImage> {
-    let inputs: Option<Vec<PreImage>> = inputs.iter().map(|key| key.map(PreImage::Key)).collect();
+    let describe = |(at, key): (usize, &Option<CacheKey>)| {
+        let fills_caches =
+            operation.selections(InputIndex(at as u32)).is_some_and(|selected| selected.is_empty());
+        if fills_caches { Some(PreImage::Absent) } else { key.map(PreImage::Key) }
+    };
+    let inputs: Option<Vec<PreImage>> = inputs.iter().enumerate().map(describe).collect();
     Some(PreImage::fields([
         ("kind", PreImage::text("definition")),
         ("operation", operation.pre_image()),

@@ -1,7 +1,7 @@
 //! Graph to results: a pure state machine.
 //!
 //! The solver decides what must be looked up, hashed and run, and in which order; it never does any of it. Its
-//! driver asks [`Solver::next`] what is to be done, does it (in parallel, as it likes), and gives each answer to
+//! driver asks [`Solver::due`] what is to be done, does it (in parallel, as it likes), and gives each answer to
 //! [`Solver::answer`]. There is no clock, no thread and no I/O here, so every schedule can be tested as a list of
 //! values.
 //!

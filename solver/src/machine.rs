@@ -195,10 +195,6 @@ impl<'g> Solver<'g> {
     }
 
     /// Returns what can be done now. Empty means: wait for answers, or it is over.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "what comes next depends on answers: an iterator would end"
-    )]
     pub fn due(&mut self) -> Vec<Ask> {
         if self.failed {
             return Vec::new();

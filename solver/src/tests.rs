@@ -257,10 +257,9 @@ fn a_chain_resolves_without_trees_and_only_what_is_read_is_made_again() {
     let a = sketch.run("a", base);
     let b = sketch.run("b", a);
     let c = sketch.run("c", b);
-    let mut graph = Graph::default();
     let index = MemoryIndex::new();
     let mut world = World::new(&index);
-    graph = sketch.0.finish();
+    let graph = sketch.0.finish();
     world.solve(&graph, &[b]);
     world.take_log();
     index.drop_trees();

@@ -7,11 +7,11 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context as _;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
 use rbuild_engine::{Attendant, Streams};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
@@ -40,7 +40,7 @@ pub(super) fn window() -> (u16, u16) {
 pub(super) struct Foreground {
     tty: bool,
     terminal: Terminal,
-    signals: SigSet,
+    receiver: Arc<Mutex<Option<Receiver>>>,
     raw: Option<Termios>,
     outputs: Vec<JoinHandle<()>>,
     over: Arc<OwnedFd>,
@@ -56,7 +56,13 @@ impl Foreground {
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)
             .context("failed to hold back signals")?;
         let over = eventfd(0, EventfdFlags::CLOEXEC).context("failed to make an event")?;
-        Ok(Self { tty, terminal, signals, raw: None, outputs: Vec::new(), over: Arc::new(over) })
+        let receiver = Arc::new(Mutex::new(None));
+        let shared = Arc::clone(&receiver);
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || take_signals(signals, &shared))
+            .context("failed to watch for signals")?;
+        Ok(Self { tty, terminal, receiver, raw: None, outputs: Vec::new(), over: Arc::new(over) })
     }
 
     fn make_raw(&mut self) -> io::Result<()> {
@@ -90,21 +96,36 @@ impl Foreground {
         Ok(())
     }
 
-    fn forward(&self, process: OwnedFd, terminal: Option<OwnedFd>) -> io::Result<()> {
-        let signals = self.signals;
-        // Ends with the program: nothing else waits for these signals.
-        thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            while let Ok(signal) = signals.wait() {
-                if signal == Signal::SIGWINCH {
-                    resize(terminal.as_ref());
-                    continue;
-                }
+    /// Lets signals go to a process from now on.
+    fn forward(&self, process: OwnedFd, terminal: Option<OwnedFd>) {
+        *self.receiver.lock().unwrap_or_else(PoisonError::into_inner) = Some(Receiver { process, terminal });
+    }
+}
+
+/// Where signals go.
+struct Receiver {
+    process: OwnedFd,
+    terminal: Option<OwnedFd>,
+}
+
+/// Takes signals for as long as the program lives. Before there is a container they do what they always do: everything
+/// that is under way then can be interrupted at any moment.
+fn take_signals(signals: SigSet, receiver: &Mutex<Option<Receiver>>) {
+    while let Ok(signal) = signals.wait() {
+        let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*receiver, signal) {
+            (Some(Receiver { terminal, .. }), Signal::SIGWINCH) => resize(terminal.as_ref()),
+            (Some(Receiver { process, .. }), signal) => {
                 if let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32) {
-                    let _ = rustix::process::pidfd_send_signal(&process, signal);
+                    let _ = rustix::process::pidfd_send_signal(process, signal);
                 }
             }
-        })?;
-        Ok(())
+            (None, Signal::SIGWINCH | Signal::SIGCONT) => {}
+            (None, signal) => {
+                let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&signals), None);
+                let _ = raise(signal);
+            }
+        }
     }
 }
 
@@ -115,12 +136,12 @@ impl Attendant for Foreground {
             Streams::Terminal(master) => {
                 resize(Some(&master));
                 self.make_raw()?;
-                self.forward(process, Some(master.try_clone()?))?;
+                self.forward(process, Some(master.try_clone()?));
                 self.input(master.try_clone()?)?;
                 self.output(master, io::stdout())
             }
             Streams::Pipes { stdin, stdout, stderr } => {
-                self.forward(process, None)?;
+                self.forward(process, None);
                 if let Some(stdin) = stdin {
                     self.input(stdin)?;
                 }
@@ -139,7 +160,7 @@ impl Attendant for Foreground {
     }
 
     fn note(&mut self, text: &str) {
-        self.terminal.tell(&format!("note: {text}\n"));
+        self.terminal.tell(&format!("note: {}\n", crate::text::one_line(text)));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use rbuild_frontend::lower::{Entitlement as Right, LowerOptions, NoCache as Ignored};
@@ -30,12 +30,19 @@ use crate::settings::{Authorities, Settings};
 pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
     let cancel = Cancel::new();
     let switch = cancel.clone();
-    signals::watch(move |_| switch.cancel()).context("failed to watch for signals")?;
+    // Transfers and waits for locks end with the first signal too.
+    let (transfers, wish) = rbuild_store::Cancel::pair();
+    let transfers = Mutex::new(Some(transfers));
+    let end = move |_| {
+        drop(transfers.lock().unwrap_or_else(PoisonError::into_inner).take());
+        switch.cancel();
+    };
+    signals::watch(end).context("failed to watch for signals")?;
     if plan.call == Call::Check {
         return Err(NotYet::supported("`--check`", "warnings are shown by every build").into());
     }
     let (request, caller) = request(plan, context)?;
-    let home = Home::open(&context.settings, "rbuild build")?;
+    let home = Home::open_until(&context.settings, "rbuild build", wish)?;
     let worker = home.worker()?;
     let display = Display::start(plan.progress, context.terminal)?;
     let built = worker.build(request, &caller, display.events(), &cancel);
@@ -102,8 +109,13 @@ fn deliver(plan: &BuildPlan, built: &Built, context: &Context) -> anyhow::Result
     Ok(())
 }
 
-/// Writes a file that appears complete or not at all.
+/// Writes a file that appears complete or not at all; a device or a pipe is written to.
 fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return std::fs::write(path, bytes)
+            .with_context(|| format!("failed to write to `{}`", path.display()));
+    }
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".{}.part", std::process::id()));
     let fresh = PathBuf::from(fresh);
@@ -323,16 +335,19 @@ fn exports(plan: &BuildPlan) -> anyhow::Result<Vec<Export>> {
     let mut exports = Vec::new();
     for output in &plan.outputs {
         let (kind, names) = match &output.kind {
+            OutputKind::Local { platform_split: Some(_), .. }
+            | OutputKind::Tar { platform_split: Some(_), .. } => {
+                return Err(NotYet::supported("`platform-split`", "build for one platform").into());
+            }
+            OutputKind::Oci { tar: Mode::Off, .. } => {
+                return Err(NotYet::supported("`tar=false`", "unpack the archive").into());
+            }
             OutputKind::Local { dest, platform_split: _ } => {
                 (ExportKind::Local { dest: dest.clone(), mirror: false }, Vec::new())
             }
             OutputKind::Tar { dest, platform_split: _ } => (ExportKind::Tar(file(dest)), Vec::new()),
-            OutputKind::Oci { dest, tar, names: written } => {
-                let dest = match (tar, dest) {
-                    (Mode::Off, Destination::Path(path)) => ArchiveDest::Folder(path.clone()),
-                    _ => ArchiveDest::File(file(dest)),
-                };
-                (ExportKind::Oci(dest), names(written)?)
+            OutputKind::Oci { dest, tar: _, names: written } => {
+                (ExportKind::Oci(ArchiveDest::File(file(dest))), names(written)?)
             }
             OutputKind::Docker { dest: Some(dest), names: written } => {
                 (ExportKind::Docker(ArchiveDest::File(file(dest))), names(written)?)

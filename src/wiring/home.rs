@@ -15,7 +15,7 @@ use rbuild_network::site::{Place, SiteConfig};
 use rbuild_sandbox::LauncherConfig;
 use rbuild_snapshotter::{Folders, OverlaySnapshotter, Snapshotter};
 use rbuild_store::collect::Collected;
-use rbuild_store::{Lease, Schema, Store, StoreOptions};
+use rbuild_store::{Cancel, Lease, Schema, Store, StoreOptions};
 use rbuild_worker::Worker;
 use rbuild_worker::network::{HostFiles, StepNetworks};
 
@@ -49,6 +49,11 @@ pub(crate) struct Home {
 impl Home {
     /// Opens the store for a verb (`rbuild pull`).
     pub(crate) fn open(settings: &Settings, purpose: &str) -> anyhow::Result<Self> {
+        Self::open_until(settings, purpose, Cancel::never())
+    }
+
+    /// As [`Home::open`]; transfers of images stop when `cancel` says so.
+    pub(crate) fn open_until(settings: &Settings, purpose: &str, cancel: Cancel) -> anyhow::Result<Self> {
         let store = Store::open(StoreOptions {
             root: settings.root.clone(),
             runtime: settings.runtime.clone(),
@@ -56,8 +61,8 @@ impl Home {
             schemas: SCHEMAS,
             reserve: RESERVE,
         })?;
-        let snapshotter = snapshotter(&store)?;
-        let options = Options { registries: registries::of(settings)?, ..Options::default() };
+        let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
+        let options = Options { registries: registries::of(settings)?, cancel, ..Options::default() };
         let images = Arc::new(Images::new(&store, Arc::clone(&snapshotter), options));
         let rootless = settings.rootless.clone();
         Ok(Self { store, images, snapshotter, runtime: settings.runtime.clone(), rootless })
@@ -168,7 +173,7 @@ fn networks_stay() -> bool {
     rbuild_sandbox::rootless::in_initial_user_namespace()
 }
 
-fn snapshotter(store: &Store) -> anyhow::Result<Arc<dyn Snapshotter>> {
+fn snapshotter(store: &Store, rootless: Option<&Rootless>) -> anyhow::Result<Arc<dyn Snapshotter>> {
     let layout = store.layout();
     let folders = Folders {
         snapshots: layout.root().join("snapshots"),
@@ -181,5 +186,16 @@ fn snapshotter(store: &Store) -> anyhow::Result<Arc<dyn Snapshotter>> {
     } else {
         OverlayXattr::User
     };
+    // Kernels before 5.11, and some file systems, have no overlay for ordinary users.
+    if let Some(rootless) = rootless
+        && let Err(cause) = rbuild_sandbox::probe::try_overlay(&folders.tmp, xattr)
+    {
+        rootless.note(&format!(
+            "no overlay can be mounted in `{}` ({cause}): every step copies the whole tree, which takes time and space",
+            layout.root().display()
+        ));
+        let snapshotter = rbuild_snapshotter::CopySnapshotter::open(&folders);
+        return Ok(Arc::new(snapshotter.context("failed to open the snapshots")?));
+    }
     Ok(Arc::new(OverlaySnapshotter::open(&folders, xattr).context("failed to open the snapshots")?))
 }

@@ -107,14 +107,15 @@ impl<'a> Berths<'a> {
             }
             state.making = true;
             drop(state);
+            let making = Making(self);
             let limits = Limits::default();
             let made = self.make(&Purpose {
                 network: NetworkMode::Default,
                 security: SecurityMode::Sandbox,
                 limits: &limits,
             });
+            drop(making);
             state = self.state();
-            state.making = false;
             match made {
                 Ok(berth) => state.ready.push_back(berth),
                 // Whoever wants one makes it, and tells why that cannot be done.
@@ -169,5 +170,15 @@ impl<'a> Berths<'a> {
             lifetime: Lifetime::Bound,
             oom_score_adj: None,
         })
+    }
+}
+
+/// Says that a berth is being made, for as long as it lives: nobody waits for a thread that panicked.
+struct Making<'a, 'w>(&'a Berths<'w>);
+
+impl Drop for Making<'_, '_> {
+    fn drop(&mut self) {
+        self.0.state().making = false;
+        self.0.changed.notify_all();
     }
 }

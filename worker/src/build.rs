@@ -183,9 +183,17 @@ impl Worker {
         let epochs = layer_epochs(lowered);
         let (send, receive) = mpsc::channel::<(Chain, Option<i64>)>();
         let send = Mutex::new(Some(send));
-        let execs = lowered.graph.steps().filter(|(_, step)| matches!(step.operation, Operation::Exec(_)));
+        let execs = lowered
+            .graph
+            .steps()
+            .filter(|(id, step)| ids[id.index()].is_some() && matches!(step.operation, Operation::Exec(_)));
         let berths = Berths::new(self, execs.count());
+        // A failure stops this attempt; the caller's switch stays as the caller left it.
+        let (cancel, _link) = cancel.child();
+        let cancel = &cancel;
         let solved = std::thread::scope(|scope| {
+            // Whatever happens here, the threads of the scope must come to their ends.
+            let _closing = Closing { berths: &berths, send: &send };
             // Digests of layers are made while later steps run: by the end of the build the image has an id.
             scope.spawn(move || {
                 for (chain, epoch) in receive {
@@ -216,8 +224,6 @@ impl Worker {
                 std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).saturating_add(2)
             });
             let solved = drive(&lowered.graph, &goals, &*self.records, &runner, &runner, cancel, parallel);
-            berths.close();
-            drop(send.lock().unwrap_or_else(PoisonError::into_inner).take());
             solved
         });
         let solved = solved.map_err(|error| match error {
@@ -274,9 +280,12 @@ impl Worker {
         let new = chain.len().checked_sub(below).ok_or_else(|| {
             store_error(format!("the base image has {below} layers, but its tree has only {}", chain.len()))
         })?;
-        let steps = target.history.iter().filter_map(|item| item.layer);
+        let steps: Vec<StepId> = target.history.iter().filter_map(|item| item.layer).collect();
+        if steps.len() != new {
+            return Err(store_error(format!("{new} layers were made, but the history has {}", steps.len())));
+        }
         let mut diff_ids: Vec<DiffId> = Vec::with_capacity(new);
-        for (at, step) in steps.enumerate() {
+        for (at, step) in steps.into_iter().enumerate() {
             // A linked layer is described by itself: what is below it is not its business.
             let own = match &lowered.graph.step(step).operation {
                 Operation::Merge => solved.made[layer_step(lowered, step).index()].clone(),
@@ -289,12 +298,6 @@ impl Worker {
             let tar =
                 self.images.diff_id(&stack, target.epoch).map_err(|error| BuildError::Store(error.into()))?;
             diff_ids.extend(tar.map(|tar| tar.diff_id));
-        }
-        if diff_ids.len() != new {
-            return Err(store_error(format!(
-                "{new} layers were made, but the history has {}",
-                diff_ids.len()
-            )));
         }
         config.rootfs.diff_ids.extend(diff_ids);
         let epoch = target.epoch.map(rfc3339);
@@ -365,6 +368,19 @@ impl Worker {
         if let Err(error) = self.records.remember_build(&build) {
             tasks.events().event(Event::Note(format!("failed to remember the build: {error}")));
         }
+    }
+}
+
+/// Ends what the threads around a solved graph wait for.
+struct Closing<'a, 'w, T> {
+    berths: &'a Berths<'w>,
+    send: &'a Mutex<Option<mpsc::Sender<T>>>,
+}
+
+impl<T> Drop for Closing<'_, '_, T> {
+    fn drop(&mut self) {
+        self.berths.close();
+        drop(self.send.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

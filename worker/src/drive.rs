@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc;
 
 use rbuild_model::event::Hit;
@@ -68,6 +69,7 @@ pub fn drive<R: StepRunner>(
     let mut queue: VecDeque<Work> = VecDeque::new();
     let mut failure: Option<DriveError<R::Error>> = None;
     let mut running = 0_usize;
+    let mut panicked = None;
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         loop {
@@ -90,23 +92,34 @@ pub fn drive<R: StepRunner>(
                 running += 1;
                 let send = send.clone();
                 scope.spawn(move || {
-                    let done = match &work {
+                    let work = AssertUnwindSafe(|| match &work {
                         Work::Hash(ask) => {
                             (ask.step, runner.hash(ask).map(|hashes| Answer::Hashed(ask.step, hashes)))
                         }
                         Work::Run(ask) => {
                             (ask.step, runner.run(ask).map(|result| Answer::Ran(ask.step, result)))
                         }
-                    };
-                    // The loop outlives every thread of the scope that has something to send.
-                    let _ = send.send(done);
+                    });
+                    // The loop outlives every thread of the scope, and waits for a word of each.
+                    let _ = send.send(catch_unwind(work));
                 });
             }
             if running == 0 {
                 break;
             }
-            let Ok((step, done)) = receive.recv() else { break };
+            let Ok(done) = receive.recv() else { break };
             running -= 1;
+            let (step, done) = match done {
+                Ok(done) => done,
+                Err(panic) => {
+                    cancel.cancel();
+                    panicked = Some(panic);
+                    if failure.is_none() {
+                        failure = Some(DriveError::Cancelled);
+                    }
+                    continue;
+                }
+            };
             match done {
                 Ok(answer) => solver.answer(answer),
                 Err(error) => {
@@ -125,6 +138,9 @@ pub fn drive<R: StepRunner>(
             }
         }
     });
+    if let Some(panic) = panicked {
+        resume_unwind(panic);
+    }
     if let Some(failure) = failure {
         return Err(failure);
     }
@@ -142,7 +158,7 @@ fn attend(
     queue: &mut VecDeque<Work>,
 ) -> Result<(), IndexError> {
     loop {
-        let asks = solver.next();
+        let asks = solver.due();
         if asks.is_empty() {
             return Ok(());
         }

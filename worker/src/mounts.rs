@@ -122,7 +122,7 @@ fn bind_mount(
         Tree::Chain(chain) => chain.clone(),
         // What the ignore file leaves out must not be seen, and what changes meanwhile neither: a copy is mounted.
         Tree::Local(name) => {
-            let active = runner.copy_of_local(name, &bind.source)?;
+            let active = runner.copy_of_local(name, &bind.source, ask)?;
             let root = runner.snapshotter().root(&active, Writes::Volatile).map_err(StepError::Snapshot)?;
             let access = if bind.writable { Access::ReadWrite } else { Access::ReadOnly };
             let source = MountSource::Within { root, path: PathBuf::from(&bind.source) };
@@ -178,7 +178,7 @@ fn ssh_mount(prepared: &mut Prepared, runner: &Runner<'_>, ssh: &SshMount) -> Re
     let Some(agent) = runner.client().ssh_agent(&ssh.id).map_err(StepError::Client)? else {
         return if ssh.required { Err(StepError::SshMissing { id: ssh.id.clone() }) } else { Ok(()) };
     };
-    let path = runner.temp_path();
+    let path = runner.socket_path();
     let failed = |source| StepError::Io { act: "offer the ssh agent at", path: path.clone(), source };
     let socket = AgentSocket::listen(path.clone(), &agent).map_err(failed)?;
     let mode = rustix::fs::Mode::from_raw_mode(ssh.mode & 0o777);
@@ -208,18 +208,16 @@ fn lock_caches(
     let mut order: Vec<usize> = (0..caches.len()).collect();
     order.sort_by_key(|at| &names[*at]);
     let mut folders: Vec<Option<(String, PathBuf)>> = vec![None; caches.len()];
-    let mut held: Vec<String> = Vec::new();
     for at in order {
         let (cache, name) = (caches[at], &names[at]);
         let name = match cache.sharing {
             Sharing::Shared => name.clone(),
             Sharing::Locked => {
-                if !held.contains(name) {
+                let lock_name = LockName::new(LockClass::CacheMount, name);
+                if !prepared.locks.iter().any(|lock| *lock.name() == lock_name) {
                     let cancel = runner.lock_cancel();
-                    let lock_name = LockName::new(LockClass::CacheMount, name);
                     let lock = scope.acquire(&lock_name, LockMode::Exclusive, &Wait::until(&cancel.wish))?;
                     prepared.locks.push(lock);
-                    held.push(name.clone());
                 }
                 name.clone()
             }

@@ -150,6 +150,12 @@ impl<'a> Runner<'a> {
         self.worker.work().join(format!("step-{}", self.number()))
     }
 
+    /// Names a fresh socket in the run folder: the paths of sockets are short.
+    pub(crate) fn socket_path(&self) -> PathBuf {
+        let name = format!("{}-{}", std::process::id(), self.number());
+        self.worker.store.layout().run_sockets().join(name)
+    }
+
     /// Makes a folder that goes away with the value.
     pub(crate) fn temp_folder(&self) -> Result<TempTree, StepError> {
         Ok(self.worker.store.temp_tree()?)
@@ -212,13 +218,11 @@ impl<'a> Runner<'a> {
     }
 
     /// Copies a path of a client's folder, filtered by its ignore file, into a snapshot of its own.
-    pub(crate) fn copy_of_local(&self, name: &str, path: &str) -> Result<Active, StepError> {
+    pub(crate) fn copy_of_local(&self, name: &str, path: &str, ask: &RunAsk) -> Result<Active, StepError> {
         let active = self.snapshotter().prepare(&Chain::empty()).map_err(StepError::Snapshot)?;
-        let copied = self
-            .snapshotter()
-            .open_active(&active)
-            .map_err(StepError::Snapshot)
-            .and_then(|root| ops::copy::mirror(self, &Tree::Local(name.to_owned()), path, &root));
+        let copied = self.snapshotter().open_active(&active).map_err(StepError::Snapshot).and_then(|root| {
+            ops::copy::mirror(self, &Tree::Local(name.to_owned()), path, &root, &ask.hashes)
+        });
         match copied {
             Ok(()) => Ok(active),
             Err(error) => Err(self.give_up(active, error)),
@@ -317,12 +321,12 @@ impl<'a> Runner<'a> {
                 let chain = self.worker.image_chain(image, task, self.cancel)?;
                 Ok(StepResult { tree: Tree::Chain(chain), canonical: None, record: None })
             }
-            Source::Git(git) => {
-                Err(StepError::Unsupported { what: format!("a git repository as source ({})", git.remote) })
-            }
-            Source::Http(http) => {
-                Err(StepError::Unsupported { what: format!("a web address as source ({})", http.url) })
-            }
+            Source::Git(git) => Err(StepError::Unsupported {
+                what: format!("a git repository as source ({})", without_credentials(&git.remote)),
+            }),
+            Source::Http(http) => Err(StepError::Unsupported {
+                what: format!("a web address as source ({})", without_credentials(&http.url)),
+            }),
             Source::Scratch | Source::Local(_) => unreachable!("{:?} needs no fetching", ask.step),
         }
     }
@@ -361,6 +365,10 @@ impl<'a> Runner<'a> {
         let chain = base.with(id);
         let canonical = match (ask.miss, &ask.keys.content) {
             (Miss::Ignored, None) => self.fresh_key()?,
+            // What stands on it was found by this key.
+            (Miss::TreeGone, _) => {
+                ask.canonical.or_else(|| ask.keys.canonical()).expect("a step that runs has a key")
+            }
             _ => ask.keys.canonical().expect("a step that runs has a key"),
         };
         let record = self.worker.records.insert(&NewRecord {
@@ -392,7 +400,11 @@ impl<'a> Runner<'a> {
         if let Operation::Source(source) = &self.graph.step(ask.step).operation {
             return Ok((self.fetch(ask, source, task)?, None));
         }
-        let key = ask.keys.canonical().expect("a step that runs has a key");
+        let Some(key) = ask.keys.canonical() else {
+            return Err(StepError::Unsupported {
+                what: "a folder of the client as a base (FROM)".to_owned(),
+            });
+        };
         let scope = self.worker.store.locks().scope();
         let cancel = self.lock_cancel();
         let waits = |_: &LockName, holder: Option<&rbuild_store::Holder>| {
@@ -414,6 +426,20 @@ impl<'a> Runner<'a> {
             Some(id) => self.tasks.start(id),
             None => self.tasks.begin(self.graph.note(step).name.clone()),
         }
+    }
+}
+
+/// Returns a URL without the user and password that may stand in it.
+fn without_credentials(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            match rest[..host].rfind('@') {
+                Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+                None => url.to_owned(),
+            }
+        }
+        None => url.to_owned(),
     }
 }
 

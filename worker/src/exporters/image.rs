@@ -3,7 +3,7 @@
 use rbuild_images::BuiltImage;
 use rbuild_model::digest::ImageId;
 
-use super::ExportError;
+use super::{ExportError, only};
 use crate::build::{BuiltPlatform, Finished};
 use crate::request::{BuildRequest, Export};
 use crate::tasks::Tasks;
@@ -17,6 +17,11 @@ pub(super) fn export(
     results: &[Finished],
     tasks: &Tasks,
 ) -> Result<Vec<BuiltPlatform>, ExportError> {
+    let named = !request.tags.is_empty() || !export.names.is_empty();
+    if named {
+        // A name means one image: until there are indexes in the store, it would mean the first platform's.
+        only("a name", results)?;
+    }
     let mut built = Vec::new();
     for result in results {
         let id = add(worker, result)?;

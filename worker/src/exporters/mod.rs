@@ -104,11 +104,11 @@ pub(crate) fn run(
             }),
             ExportKind::Oci(dest) => {
                 archive::export(worker, request, export, &results, dest, archive::Form::Oci, client)
-                    .map(|digest| built.digest = Some(digest))
+                    .map(|archived| archived.tell(&mut built))
             }
             ExportKind::Docker(dest) => {
                 archive::export(worker, request, export, &results, dest, archive::Form::Docker, client)
-                    .map(|digest| built.digest = Some(digest))
+                    .map(|archived| archived.tell(&mut built))
             }
             ExportKind::Tar(dest) => only("type=tar", &results)
                 .and_then(|result| write(dest, client, |out| tar::export(worker, result, out))),
@@ -162,7 +162,17 @@ fn write<T>(
             Ok(value)
         }
         FileDest::Path(path) => {
-            let fresh = beside(path);
+            // A device or a pipe is written to; a link is followed to what it names.
+            let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+                let io = |source| ExportError::Io { act: "write", path: path.clone(), source };
+                let file = std::fs::File::options().write(true).open(path).map_err(io)?;
+                let mut out = std::io::BufWriter::with_capacity(256 << 10, file);
+                let value = work(&mut out)?;
+                out.flush().map_err(io)?;
+                return Ok(value);
+            }
+            let fresh = beside(path)?;
             let io = |act| {
                 let path = path.clone();
                 move |source| ExportError::Io { act, path, source }
@@ -185,8 +195,8 @@ fn write<T>(
 }
 
 /// A name in the same folder, for a file that is not complete yet.
-fn beside(path: &Path) -> PathBuf {
+fn beside(path: &Path) -> Result<PathBuf, ExportError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    path.with_file_name(name)
+    name.push(format!(".{}.part", rbuild_store::UniqueId::random()?));
+    Ok(path.with_file_name(name))
 }

@@ -38,7 +38,9 @@ pub(super) fn export(worker: &Worker, result: &Finished, out: impl Write) -> Res
             Kind::File => match links.get(&(meta.dev, meta.ino)) {
                 Some(first) if meta.nlink > 1 => ChangeKind::Hardlink { target: first.clone(), meta },
                 _ => {
-                    links.insert((meta.dev, meta.ino), path.clone());
+                    if meta.nlink > 1 {
+                        links.insert((meta.dev, meta.ino), path.clone());
+                    }
                     contents = Some(view.open_file(&path).map_err(ExportError::tree)?);
                     ChangeKind::File { meta, capability: None }
                 }

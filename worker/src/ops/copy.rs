@@ -7,15 +7,17 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rbuild_cache::content::{Content, ContextScan, CopyCheck, Matched, TreeEntry};
+use rbuild_cache::content::{Content, ContextScan, CopyCheck, Matched, SelectionHash, TreeEntry};
 use rbuild_confined::users::{UserSpec, Users};
 use rbuild_confined::{Handle, Kind, Metadata, NewDir, Owner, Root};
 use rbuild_image::compress::{DecodeLimits, Decoder};
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::file_mode::FileMode;
+use rbuild_model::key::ContentHash;
 use rbuild_model::mount::InputIndex;
 use rbuild_model::step::{Copy, CopySource, PathSource, Unpack};
 use rbuild_snapshotter::copier::{Below, Capabilities, Copier, CopyRules, Sockets, Verdict, Watch};
@@ -133,6 +135,15 @@ fn mirror_folders(view: &Root, upper: &Root, path: &Path) -> Result<(), rbuild_c
             NewDir { mode: meta.mode, owner: Some(meta.owner), mtime: Some(meta.mtime) },
         )?;
     }
+    // Making a folder in another moved the other's time; only that of the last one is to move.
+    let mut place = path.to_owned();
+    while place.pop() {
+        let seen = if place.as_os_str().is_empty() { Path::new("/") } else { &place };
+        let time = view.symlink_metadata(seen)?.mtime.timespec();
+        let folder = upper.resolve_nofollow(seen)?.open_dir()?;
+        rustix::fs::futimens(&folder, &rustix::fs::Timestamps { last_access: time, last_modification: time })
+            .map_err(|errno| rbuild_confined::Error::io("set the time of", seen, errno))?;
+    }
     Ok(())
 }
 
@@ -160,19 +171,25 @@ impl Target<'_> {
 }
 
 /// Copies a path of a tree to the same path below `root`: a client's folder as far as its ignore file shows it.
-pub(crate) fn mirror(runner: &Runner<'_>, tree: &Tree, path: &str, root: &Root) -> Result<(), StepError> {
+pub(crate) fn mirror(
+    runner: &Runner<'_>,
+    tree: &Tree,
+    path: &str,
+    root: &Root,
+    hashes: &[ContentHash],
+) -> Result<(), StepError> {
     let source = PathSource { from_client: true, ..PathSource::literal(path) };
     let is_dir =
         runner.selection(tree, &source)?.matches().iter().any(|matched| matched.kind() == Kind::Directory);
     let dest = if is_dir { format!("{}/", path.trim_end_matches('/')) } else { path.to_owned() };
-    plain(runner, tree, &source, dest, root)
+    plain(runner, tree, &source, dest, root, hashes)
 }
 
 /// Copies what is in a folder of a tree into `root` itself.
 pub(crate) fn contents(runner: &Runner<'_>, tree: &Tree, path: &str, root: &Root) -> Result<(), StepError> {
     let from_client = matches!(tree, Tree::Local(_));
     let source = PathSource { from_client, ..PathSource::literal(path) };
-    plain(runner, tree, &source, "/".to_owned(), root)
+    plain(runner, tree, &source, "/".to_owned(), root, &[])
 }
 
 fn plain(
@@ -181,6 +198,7 @@ fn plain(
     path: &PathSource,
     dest: String,
     root: &Root,
+    hashes: &[ContentHash],
 ) -> Result<(), StepError> {
     let copy = Copy {
         sources: Vec::new(),
@@ -193,7 +211,7 @@ fn plain(
         link: false,
     };
     Target { root, dest: copy.dest.clone(), view: None, copy: &copy, owner: None, mode: None }
-        .from_tree(runner, tree, path)
+        .from_tree(runner, tree, path, hashes)
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -229,19 +247,32 @@ impl Target<'_> {
         path: &PathSource,
     ) -> Result<(), StepError> {
         let tree = ask.input(input).expect("the front end names inputs that are there");
-        self.from_tree(runner, tree, path)
+        self.from_tree(runner, tree, path, &ask.hashes)
     }
 
-    fn from_tree(&self, runner: &Runner<'_>, tree: &Tree, path: &PathSource) -> Result<(), StepError> {
+    /// Copies what a path selects. `hashes` are those that the step's key was made of; what a client's folder gives must
+    /// be among them, or another step has seen that the folder changed and made everybody look again.
+    fn from_tree(
+        &self,
+        runner: &Runner<'_>,
+        tree: &Tree,
+        path: &PathSource,
+        hashes: &[ContentHash],
+    ) -> Result<(), StepError> {
         let scan = runner.scan(tree)?;
         let selection = runner.selection(tree, path)?;
+        if path.from_client && !hashes.is_empty() && !hashes.contains(&selection.hash()) {
+            return Err(StepError::Changing { path: path.path.clone() });
+        }
         for (index, matched) in selection.matches().iter().enumerate() {
-            let check = path.from_client.then(|| CopyCheck::new(&selection, index)).flatten();
-            let mut check = check.map(Check);
+            let is_archive = self.copy.unpack == Unpack::Archives && matched.kind() == Kind::File;
+            let mut check = path.from_client.then(|| Check::new(&selection, index)).flatten();
             self.matched(&scan, matched, path, check.as_mut())
                 .map_err(|source| StepError::Copy { path: path.path.clone(), source })?;
-            if let Some(Check(check)) = check
-                && check.finish().is_err()
+            // What is unpacked does not pass file by file.
+            if let Some(check) = check
+                && !(is_archive && check.passed == 0)
+                && !check.holds()
             {
                 return Err(StepError::Changing { path: path.path.clone() });
             }
@@ -387,18 +418,57 @@ impl Target<'_> {
     }
 }
 
-/// Compares what passes with what was hashed.
-struct Check<'a>(CopyCheck<'a>);
+/// Compares what passes with what was hashed: names, kinds, modes, link targets, bytes, and that nothing is missing.
+struct Check<'a> {
+    bytes: CopyCheck<'a>,
+    entry: &'a TreeEntry,
+    /// How many entries have passed, the match itself included.
+    passed: u64,
+    /// Whether something was not as it was hashed.
+    differs: bool,
+}
+
+impl<'a> Check<'a> {
+    fn new(selection: &'a SelectionHash, index: usize) -> Option<Self> {
+        let entry = selection.matches().get(index)?.entry();
+        Some(Self { bytes: CopyCheck::new(selection, index)?, entry, passed: 0, differs: false })
+    }
+
+    /// Returns whether everything that was hashed has passed, as it was.
+    fn holds(self) -> bool {
+        self.bytes.finish().is_ok() && !self.differs && self.passed == count(self.entry)
+    }
+}
+
+/// Counts an entry and all that is below it.
+fn count(entry: &TreeEntry) -> u64 {
+    match entry.content() {
+        Content::Directory(node) => 1 + node.entries().iter().map(count).sum::<u64>(),
+        _ => 1,
+    }
+}
 
 impl Watch for Check<'_> {
-    fn entry(&mut self, path: &Path, meta: &Metadata, _target: Option<&Path>) {
+    fn entry(&mut self, path: &Path, meta: &Metadata, target: Option<&Path>) {
+        self.passed += 1;
+        let as_hashed = find(self.entry, path).is_some_and(|entry| match entry.content() {
+            // A socket counts as an empty file.
+            Content::File(_) => matches!(meta.kind, Kind::File | Kind::Socket) && entry.mode() == meta.mode,
+            // The top folder's own attributes are never copied.
+            Content::Directory(_) => {
+                meta.is_dir() && (path.as_os_str().is_empty() || entry.mode() == meta.mode)
+            }
+            Content::Symlink(text) => target.is_some_and(|target| target.as_os_str().as_bytes() == &text[..]),
+            Content::Special(kind, _) => meta.kind == *kind && entry.mode() == meta.mode,
+        });
+        self.differs |= !as_hashed;
         if meta.is_file() || meta.kind == Kind::Socket {
-            self.0.file(path, meta);
+            self.bytes.file(path, meta);
         }
     }
 
     fn data(&mut self, bytes: &[u8]) {
-        self.0.bytes(bytes);
+        self.bytes.bytes(bytes);
     }
 }
 

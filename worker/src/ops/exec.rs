@@ -71,11 +71,11 @@ pub(crate) fn run(
     let limits = &runner.graph().note(ask.step).limits;
     let Berth { network, slot } = runner.berths().take(exec, limits)?;
     let result = on_snapshot(runner, task, exec, ask, base, &network, slot, scope);
-    let detached = runner.networks().detach(&network);
-    match (result, detached) {
-        (Ok(made), Err(error)) => Err(runner.give_up(made.active, error.into())),
-        (result, _) => result,
+    if let Err(error) = runner.networks().detach(&network) {
+        // The next command takes the address back; the step's work is not thrown away for it.
+        runner.note(&format!("failed to give the address of a step back: {error}"));
     }
+    result
 }
 
 #[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
@@ -192,6 +192,10 @@ fn in_place(
         path: path.clone(),
         source,
     });
+    if printed.is_err() {
+        // Nobody reads what it prints any more: what is left of it is not worth waiting for.
+        let _ = running.kill_all();
+    }
     let exit = running.wait().map_err(StepError::Wait);
     drop(registration);
     let (printed, exit) = (printed?, exit?);
