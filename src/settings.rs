@@ -179,6 +179,8 @@ fn runtime(environment: &Environment, user: User) -> PathBuf {
         User::Other(id) => environment
             .path("XDG_RUNTIME_DIR")
             .filter(|path| path.is_absolute())
+            // Logging in makes this one, but `su` and `sudo -u` do not tell of it.
+            .or_else(|| Some(PathBuf::from(format!("/run/user/{id}"))).filter(|path| path.is_dir()))
             .unwrap_or_else(|| Path::new("/tmp").join(format!("rbuild-run-{id}")))
             .join("rbuild"),
     }

@@ -23,7 +23,9 @@ use crate::terminal::Terminal;
 #[derive(Debug)]
 pub(crate) struct Rootless {
     keeper: Option<Arc<Keeper>>,
-    has_network: bool,
+    /// Whether programs can have a network of their own; if not, what would help.
+    network: Result<(), String>,
+    terminal: Terminal,
 }
 
 /// What a command wants of the namespaces.
@@ -75,21 +77,24 @@ impl Rootless {
                 crate::text::one_line(reason)
             ));
         }
-        let mut has_network = true;
-        if want == Want::Programs
-            && let Err(missing) = WayOut::find()
-        {
-            has_network = false;
-            terminal.tell(&format!(
-                "note: programs use the network of this machine as it is, without one of their own: {missing}\n"
-            ));
-        }
-        Ok(Some(Arc::new(Self { keeper: entered.keeper.map(Arc::new), has_network })))
+        // Looked for here, because the answer is the same for all that this command does.
+        let network = if want == Want::Programs { WayOut::find().map(drop) } else { Ok(()) };
+        Ok(Some(Arc::new(Self { keeper: entered.keeper.map(Arc::new), network, terminal })))
     }
 
-    /// Whether programs can have a network of their own.
+    /// Whether programs can have a network of their own. If not, they use the machine's, and people are told.
     pub(super) fn has_network(&self) -> bool {
-        self.has_network
+        if let Err(missing) = &self.network {
+            self.note(&format!(
+                "programs use the network of this machine as it is, without one of their own: {missing}"
+            ));
+        }
+        self.network.is_ok()
+    }
+
+    /// Tells people what is not as it would be for root.
+    pub(super) fn note(&self, text: &str) {
+        self.terminal.tell(&format!("note: {}\n", crate::text::one_line(text)));
     }
 
     /// Where networks are made.
