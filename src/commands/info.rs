@@ -49,6 +49,7 @@ fn document(context: &Context) -> Value {
         "NCPU": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         "MemTotal": memory,
         "CgroupVersion": cgroup_version(),
+        "CgroupControllers": rbuild_sandbox::cgroup::Layout::shared().controllers().join(" "),
         "RootDir": settings.root.display().to_string(),
         "RunDir": settings.runtime.display().to_string(),
         "Registries": registries,
@@ -63,14 +64,13 @@ fn operating_system() -> String {
         .map_or_else(|| "unknown".to_owned(), |name| name.trim_matches('"').to_owned())
 }
 
-/// Returns which versions of control groups are mounted.
+/// Returns which version of control groups limits are set with.
 fn cgroup_version() -> &'static str {
-    let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    let legacy = std::path::Path::new("/sys/fs/cgroup/memory").exists();
-    match (unified, legacy) {
-        (true, _) => "2",
-        (false, true) => "1",
-        (false, false) => "unknown",
+    use rbuild_sandbox::cgroup::{Layout, Mode};
+    match Layout::shared().mode() {
+        Mode::Unified => "2",
+        Mode::Hybrid | Mode::Legacy => "1",
+        Mode::None => "none",
     }
 }
 
@@ -86,6 +86,7 @@ fn plain(document: &Value) -> String {
         ("CPUs", "NCPU"),
         ("Total Memory", "MemTotal"),
         ("Cgroup Version", "CgroupVersion"),
+        ("Cgroup Controllers", "CgroupControllers"),
         ("Root Dir", "RootDir"),
         ("Run Dir", "RunDir"),
         ("Rootless", "Rootless"),
