@@ -9,6 +9,7 @@ mod generated;
 mod help;
 mod mistakes;
 mod outputs;
+mod rootless;
 mod scene;
 mod stages;
 mod streams;

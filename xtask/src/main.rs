@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod differential;
+mod rootless;
 mod tidy;
 
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ usage: cargo xtask <command>
   bench      the budgets, measured beside other engines
   differential --peer COMMAND FOLDER...
              the same Dockerfiles built by rbuild and by another builder, compared
+  rootless [--user NAME] -- PROGRAM [ARG]...
+             root and an ordinary user of another machine build the same image; PROGRAM [ARG]... FOLDER COMMAND runs there
 ";
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         Some("ci") => ci::all(&root()),
         Some("bench") => bench::bench(&arguments[1..]).map(|table| print!("{table}")),
         Some("differential") => differential::differential(&arguments[1..]),
+        Some("rootless") => rootless::rootless(&root(), &arguments[1..]),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
