@@ -99,7 +99,7 @@ impl<'a> Berths<'a> {
     pub(crate) fn keep_ready(&self) {
         let mut state = self.state();
         loop {
-            while !state.closed && !(state.begun && state.ready.len() < AHEAD.min(state.expected)) {
+            while !(state.closed || state.begun && state.ready.len() < AHEAD.min(state.expected)) {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             if state.closed {

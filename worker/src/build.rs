@@ -223,8 +223,7 @@ impl Worker {
             let parallel = request.parallel.unwrap_or_else(|| {
                 std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).saturating_add(2)
             });
-            let solved = drive(&lowered.graph, &goals, &*self.records, &runner, &runner, cancel, parallel);
-            solved
+            drive(&lowered.graph, &goals, &*self.records, &runner, &runner, cancel, parallel)
         });
         let solved = solved.map_err(|error| match error {
             DriveError::Step { error: StepError::Cancelled, .. } | DriveError::Cancelled => {

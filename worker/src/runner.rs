@@ -34,6 +34,9 @@ use crate::worker::Worker;
 /// How often a step is done again because its context changed while it was copied.
 const MAX_REPEATS: usize = 5;
 
+/// Told of each step whose tree is there for good.
+pub(crate) type Committed<'a> = Box<dyn Fn(StepId, &Chain) + Sync + 'a>;
+
 /// Everything that the steps of one build share.
 pub(crate) struct Runner<'a> {
     worker: &'a Worker,
@@ -47,7 +50,7 @@ pub(crate) struct Runner<'a> {
     /// Merged trees that are looked at, by their chains.
     views: Mutex<HashMap<Chain, Arc<OnceLock<Arc<ContextScan>>>>>,
     selections: Mutex<HashMap<(TreeName, PathSource), Arc<SelectionHash>>>,
-    committed: Box<dyn Fn(StepId, &Chain) + Sync + 'a>,
+    committed: Committed<'a>,
     counter: AtomicU64,
 }
 
@@ -77,7 +80,7 @@ impl<'a> Runner<'a> {
         cancel: &'a Cancel,
         extra_ca: Option<Vec<u8>>,
         berths: &'a Berths<'a>,
-        committed: Box<dyn Fn(StepId, &Chain) + Sync + 'a>,
+        committed: Committed<'a>,
     ) -> Self {
         Self {
             worker,

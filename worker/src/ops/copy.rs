@@ -20,7 +20,7 @@ use rbuild_model::file_mode::FileMode;
 use rbuild_model::key::ContentHash;
 use rbuild_model::mount::InputIndex;
 use rbuild_model::step::{Copy, CopySource, PathSource, Unpack};
-use rbuild_snapshotter::copier::{Below, Capabilities, Copier, CopyRules, Sockets, Verdict, Watch};
+use rbuild_snapshotter::copier::{Below, Capabilities, Copier, CopyRules, Filter, Sockets, Verdict, Watch};
 use rbuild_snapshotter::extract::{Extractor, ImpliedThroughLinks, Rules};
 use rbuild_solver::{RunAsk, Tree};
 
@@ -211,7 +211,7 @@ fn plain(
         link: false,
     };
     Target { root, dest: copy.dest.clone(), view: None, copy: &copy, owner: None, mode: None }
-        .from_tree(runner, tree, path, hashes)
+        .copy_from_tree(runner, tree, path, hashes)
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -247,12 +247,12 @@ impl Target<'_> {
         path: &PathSource,
     ) -> Result<(), StepError> {
         let tree = ask.input(input).expect("the front end names inputs that are there");
-        self.from_tree(runner, tree, path, &ask.hashes)
+        self.copy_from_tree(runner, tree, path, &ask.hashes)
     }
 
     /// Copies what a path selects. `hashes` are those that the step's key was made of; what a client's folder gives must
     /// be among them, or another step has seen that the folder changed and made everybody look again.
-    fn from_tree(
+    fn copy_from_tree(
         &self,
         runner: &Runner<'_>,
         tree: &Tree,
@@ -331,7 +331,7 @@ impl Target<'_> {
         &self,
         path: &PathSource,
         check: Option<&mut Check<'_>>,
-        filter: Option<&mut dyn FnMut(&Path, Kind) -> Verdict>,
+        filter: Option<Filter<'_>>,
         below: Option<Below>,
         work: impl FnOnce(&mut Copier<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
