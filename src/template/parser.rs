@@ -69,7 +69,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, Fault> {
     match end {
         End::Input => Ok(nodes),
         End::Else(_, span) => Err(Fault::new(span, "`else` without `if`, `range` or `with`")),
-        End::End(span) => Err(Fault::new(span, "`end` without `if`, `range` or `with`")),
+        End::Closed(span) => Err(Fault::new(span, "`end` without `if`, `range` or `with`")),
     }
 }
 
@@ -82,7 +82,7 @@ struct Parser {
 enum End {
     Input,
     Else(Vec<Token>, Span),
-    End(Span),
+    Closed(Span),
 }
 
 /// How deep blocks and parentheses may nest.
@@ -104,7 +104,7 @@ impl Parser {
                 _ => "",
             };
             match word {
-                "end" => return Ok((nodes, End::End(span))),
+                "end" => return Ok((nodes, End::Closed(span))),
                 "else" => return Ok((nodes, End::Else(tokens[1..].to_vec(), span))),
                 "if" => nodes.push(self.condition(&tokens[1..], span)?),
                 "with" => {
@@ -141,9 +141,9 @@ impl Parser {
         self.deeper(span)?;
         let (body, end) = self.nodes()?;
         let otherwise = match end {
-            End::End(_) => Vec::new(),
+            End::Closed(_) => Vec::new(),
             End::Else(rest, _) if rest.is_empty() => match self.nodes()? {
-                (nodes, End::End(_)) => nodes,
+                (nodes, End::Closed(_)) => nodes,
                 _ => return Err(unclosed(span)),
             },
             End::Else(_, span) => return Err(Fault::new(span, "nothing may follow this `else`")),
@@ -162,10 +162,10 @@ impl Parser {
             let (body, end) = self.nodes()?;
             branches.push((pipe, body));
             match end {
-                End::End(_) => break Vec::new(),
+                End::Closed(_) => break Vec::new(),
                 End::Else(rest, at) => match rest.first().map(|token| &token.kind) {
                     None => match self.nodes()? {
-                        (nodes, End::End(_)) => break nodes,
+                        (nodes, End::Closed(_)) => break nodes,
                         _ => return Err(unclosed(span)),
                     },
                     Some(Kind::Word(word)) if word == "if" => condition = rest[1..].to_vec(),
