@@ -31,7 +31,7 @@ report "root builds"
 report "the user runs"
 as_user ./rbuild run --rm result >> "$OLDPWD/out/report" 2>&1
 report "two commands at once, one published port"
-as_user ./rbuild run --rm -u 0 -p 127.0.0.1:18080:80 result httpd -f -p 80 -h /kept &
+as_user ./rbuild run --rm --init -u 0 -p 127.0.0.1:18080:80 result httpd -f -p 80 -h /kept &
 server=$!
 tries=0
 until wget -q -O page http://127.0.0.1:18080/Dockerfile 2> /dev/null || busybox wget -q -O page http://127.0.0.1:18080/Dockerfile 2> /dev/null; do
@@ -43,7 +43,7 @@ cmp page project/Dockerfile
 as_user ./rbuild run --rm --network none result true
 keeper=$(pgrep -u "$user" rbuild-keeper)
 [ "$(echo "$keeper" | wc -l)" = 1 ]
-kill -TERM "$(pgrep -u "$user" -f 'run --rm -u 0' | head -1)"
+kill -TERM "$(pgrep -u "$user" -f 'run --rm --init -u 0' | head -1)"
 wait "$server" || true
 tries=0
 while pgrep -u "$user" 'rbuild-keeper|slirp4netns|pasta' > /dev/null; do
