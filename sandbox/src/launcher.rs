@@ -73,7 +73,7 @@ impl LaunchError {
 /// How a launcher is made.
 #[derive(Clone, Debug)]
 pub struct LauncherConfig {
-    /// The program whose `main` calls [`stage::dispatch`](crate::stage::dispatch): this one.
+    /// The program whose `main` calls [`stage::dispatch`]: this one.
     pub program: PathBuf,
 }
 

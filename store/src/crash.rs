@@ -1,7 +1,7 @@
 //! Named places at which a test may kill the process.
 //!
 //! A crash point is a place between two effects on the disk. Built without the feature `crash-points`, [`point`]
-//! is empty. Built with it, [`arm`] chooses a point and how many times it is to be passed; the next pass kills the
+//! is empty. Built with it, `arm` chooses a point and how many times it is to be passed; the next pass kills the
 //! process with `SIGKILL`, as a power user with `kill -9` would. Tests walk [`POINTS`], kill at each, open the store
 //! again and check it. What is armed is a value given by the caller: nothing here reads the environment.
 

@@ -148,23 +148,26 @@ fn rounds(
 fn build(tool: &Tool, context: &Path, flags: &[&str]) -> Result<Duration> {
     let mut command = vec!["build", "-q", "-t", "rbuild-bench"];
     command.extend(flags);
-    let context = context.to_str().context("the temporary folder has an odd name")?;
-    command.push(context);
-    time(tool, &command)
+    // From within: a peer may see the folder under another path.
+    command.push(".");
+    time(tool, Some(context), &command)
 }
 
 fn run_container(tool: &Tool, image: &str, flags: &[&str]) -> Result<Duration> {
     let mut command = vec!["run", "--rm"];
     command.extend(flags);
     command.extend([image, "true"]);
-    time(tool, &command)
+    time(tool, None, &command)
 }
 
-fn time(tool: &Tool, arguments: &[&str]) -> Result<Duration> {
+fn time(tool: &Tool, folder: Option<&Path>, arguments: &[&str]) -> Result<Duration> {
     let (program, leading) =
         tool.prefix.split_first().with_context(|| format!("{} has no command", tool.name))?;
     let mut command = Command::new(program);
     command.args(leading).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
     let start = Instant::now();
     let output = command.output().with_context(|| format!("failed to start {program}"))?;
     let took = start.elapsed();
@@ -230,7 +233,7 @@ fn make_context(folder: &Path, files: usize) -> Result<()> {
         let size = 100 + random() % 4000;
         let mut text = String::with_capacity(size as usize + 20);
         while (text.len() as u64) < size {
-            write!(text, "{:016x}\n", random())?;
+            writeln!(text, "{:016x}", random())?;
         }
         std::fs::write(parent.join(format!("f{file}.txt")), text)?;
     }

@@ -141,12 +141,15 @@ impl Drop for Place {
     }
 }
 
+/// A text, and what is done when it was written.
+type Awaited = (&'static str, Box<dyn FnOnce() + Send>);
+
 /// Collects what a container writes.
 #[derive(Default)]
 pub(crate) struct Watched {
     input: String,
     /// Done when this was written, before the input ends.
-    act: Option<(&'static str, Box<dyn FnOnce() + Send>)>,
+    act: Option<Awaited>,
     stdin: Option<OwnedFd>,
     threads: Vec<JoinHandle<String>>,
     texts: Arc<Mutex<Vec<String>>>,
@@ -205,7 +208,7 @@ impl Attendant for Watched {
     fn note(&mut self, _: &str) {}
 }
 
-fn read(from: OwnedFd, mut act: Option<(&'static str, Box<dyn FnOnce() + Send>)>) -> String {
+fn read(from: OwnedFd, mut act: Option<Awaited>) -> String {
     let mut from = File::from(from);
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     loop {

@@ -10,8 +10,9 @@ use rbuild_sandbox::{Lifetime, Order, Stdio, Stubs};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::house::{House, shell};
+use crate::Scenario;
 
-pub(crate) const ALL: &[(&str, fn(&House))] = &[
+pub(crate) const ALL: &[Scenario] = &[
     ("a reaper ends as its program does", statuses),
     ("a reaper passes signals on, real-time ones too", signals),
     ("a reaper reaps orphans and ends the rest", orphans),
