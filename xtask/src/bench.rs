@@ -8,7 +8,8 @@
 //! cargo xtask bench [--rbuild PATH] [--rounds N] [--base IMAGE] [--files N] [--peer NAME=PREFIX]... [ROW]...
 //! ```
 //!
-//! Rows: `noop`, `cold`, `step`, `run-bridge`, `run-none`; all of them by default.
+//! Rows: `noop`, `cold`, `step`, `run-bridge`, `run-none`, `layer`; all of them by default. `layer` copies one file of
+//! 512 MiB, half of which can be compressed, and writes an OCI archive with gzip; its table also has the sizes.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,10 @@ struct Options {
     rows: Vec<String>,
 }
 
-const ROWS: [&str; 5] = ["noop", "cold", "step", "run-bridge", "run-none"];
+const ROWS: [&str; 6] = ["noop", "cold", "step", "run-bridge", "run-none", "layer"];
+
+/// The size of the file of row `layer`, in bytes.
+const LAYER_BYTES: usize = 512 << 20;
 
 /// The number of RUN steps by which the two builds of row `step` differ.
 const EXTRA_STEPS: usize = 20;
@@ -104,6 +108,15 @@ fn run(options: &Options, work: &Path) -> Result<String> {
             "run-none" => {
                 rounds(options, |tool, _| run_container(tool, &options.base, &["--network", "none"]))?
             }
+            "layer" => {
+                let mut sizes = Vec::new();
+                let times = layer_row(options, work, &mut sizes)?;
+                report(&mut table, row, options, times);
+                for (tool, bytes) in options.tools.iter().zip(sizes) {
+                    writeln!(table, "| layer, bytes | {} | {bytes} | | | |", tool.name)?;
+                }
+                continue;
+            }
             other => bail!("unknown row `{other}`"),
         };
         report(&mut table, row, options, times);
@@ -129,6 +142,61 @@ fn step_row(options: &Options, work: &Path) -> Result<Vec<Vec<Duration>>> {
         let long = build(tool, &contexts[1], &["--no-cache"])?;
         Ok(long.saturating_sub(short) / EXTRA_STEPS as u32)
     })
+}
+
+/// A large layer on its way out: copied, compressed, written as an archive. The sizes are those of the last round.
+fn layer_row(options: &Options, work: &Path, sizes: &mut Vec<u64>) -> Result<Vec<Vec<Duration>>> {
+    let context = work.join("layer");
+    std::fs::create_dir_all(&context)?;
+    std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY large /large\n")?;
+    let large = context.join("large");
+    std::fs::write(&large, half_compressible(LAYER_BYTES))?;
+    // Named from within, as the context is.
+    let archive = context.join("layer.tar");
+    let output = "type=oci,dest=layer.tar";
+    sizes.resize(options.tools.len(), 0);
+    let mut turn = 0_usize;
+    rounds(options, |tool, round| {
+        // Another beginning: a layer that nobody has seen.
+        let file = std::fs::OpenOptions::new().write(true).open(&large)?;
+        std::os::unix::fs::FileExt::write_all_at(&file, format!("{} {round}\n", tool.name).as_bytes(), 0)?;
+        drop(file);
+        let took = time(tool, Some(&context), &["build", "-q", "-o", output, "."])?;
+        sizes[turn % options.tools.len()] = std::fs::metadata(&archive)?.len();
+        turn += 1;
+        std::fs::remove_file(&archive)?;
+        Ok(took)
+    })
+}
+
+/// Bytes in pieces of 4 KiB, one of them noise, the next one text.
+fn half_compressible(size: usize) -> Vec<u8> {
+    let mut random = xorshift();
+    let mut bytes = Vec::with_capacity(size);
+    while bytes.len() < size {
+        for _ in 0..512 {
+            bytes.extend_from_slice(&random().to_le_bytes());
+        }
+        let end = bytes.len() + 4096;
+        while bytes.len() < end {
+            let line = format!("entry {:03} of the table of contents\n", random() % 1000);
+            bytes.extend_from_slice(line.as_bytes());
+        }
+        bytes.truncate(end);
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// Numbers that look random, the same ones each time.
+fn xorshift() -> impl FnMut() -> u64 {
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    }
 }
 
 /// Measures each tool once a round, in turn; one list of times a tool.
@@ -218,13 +286,7 @@ fn long_dockerfile(base: &str) -> String {
 
 /// Makes a folder of many small files: the same ones each time, 100 a folder.
 fn make_context(folder: &Path, files: usize) -> Result<()> {
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
+    let mut random = xorshift();
     for file in 0..files {
         let parent = folder.join(format!("d{}", file / 100));
         if file % 100 == 0 {
