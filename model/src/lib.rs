@@ -10,6 +10,7 @@
 //! - [`key`]: what a result is found by, and its typed pre-image;
 //! - [`file_mode`]: what `--chmod` asks for;
 //! - [`snapshot`], [`rootfs`]: trees, and how one becomes a root file system;
+//! - [`network`], [`volume`]: what containers share;
 //! - [`event`]: the only channel to any display, the build record and the API.
 
 pub mod digest;
@@ -19,9 +20,11 @@ pub mod graph;
 pub mod image_config;
 pub mod key;
 pub mod mount;
+pub mod network;
 pub mod platform;
 pub mod reference;
 pub mod rootfs;
 pub mod snapshot;
 pub mod span;
 pub mod step;
+pub mod volume;
