@@ -55,27 +55,8 @@ impl Images {
     ///
     /// The new layers' DiffIds are taken from the canonical tars of their trees. Nothing is compressed.
     pub fn add(&self, built: BuiltImage<'_>, lease: &Lease) -> Result<ImageId, ImagesError> {
-        let BuiltImage { mut config, chain, epoch, base, parent } = built;
-        let known = match base {
-            Some(base) => match self.config(base) {
-                Ok(config) => config.rootfs.diff_ids,
-                // Removed while this one was built: what stands in the config was taken from it before.
-                Err(ImagesError::NotFound(_)) => config.rootfs.diff_ids.clone(),
-                Err(error) => return Err(error),
-            },
-            None => Vec::new(),
-        };
-        if known.len() > chain.len() {
-            return Err(ImagesError::Inconsistent {
-                what: "the built image".to_owned(),
-                why: "it has fewer layers than its base".to_owned(),
-            });
-        }
-        config.rootfs.diff_ids = self.diff_ids(chain, &known, epoch)?;
-        let bytes = serde_json::to_vec(&config).map_err(|error| ImagesError::Inconsistent {
-            what: "the built image".to_owned(),
-            why: format!("its config cannot be written: {error}"),
-        })?;
+        let (chain, epoch, parent) = (built.chain, built.epoch, built.parent);
+        let (config, bytes) = self.complete(built)?;
         let id = ImageId::of_config(BlobDigest::of(&bytes));
         let row = ImageRow { id, config: bytes, parent, added_at: rows::now_s(), origin: None };
         let diff_ids = &config.rootfs.diff_ids;
@@ -97,6 +78,32 @@ impl Images {
             Ok(())
         })?;
         Ok(id)
+    }
+
+    /// Completes the config of an image that was built here with the DiffIds of its stack, and returns it with its text.
+    pub(crate) fn complete(&self, built: BuiltImage<'_>) -> Result<(ImageConfig, Vec<u8>), ImagesError> {
+        let BuiltImage { mut config, chain, epoch, base, parent: _ } = built;
+        let known = match base {
+            Some(base) => match self.config(base) {
+                Ok(config) => config.rootfs.diff_ids,
+                // Removed while this one was built: what stands in the config was taken from it before.
+                Err(ImagesError::NotFound(_)) => config.rootfs.diff_ids.clone(),
+                Err(error) => return Err(error),
+            },
+            None => Vec::new(),
+        };
+        if known.len() > chain.len() {
+            return Err(ImagesError::Inconsistent {
+                what: "the built image".to_owned(),
+                why: "it has fewer layers than its base".to_owned(),
+            });
+        }
+        config.rootfs.diff_ids = self.diff_ids(chain, &known, epoch)?;
+        let bytes = serde_json::to_vec(&config).map_err(|error| ImagesError::Inconsistent {
+            what: "the built image".to_owned(),
+            why: format!("its config cannot be written: {error}"),
+        })?;
+        Ok((config, bytes))
     }
 
     /// Makes an image of one layer from a tar of a root, packed in any way.

@@ -7,10 +7,12 @@ use rbuild_image::archive::{BlobSource, OutgoingImage, Plan};
 use rbuild_image::compress::Encoding;
 use rbuild_image::manifest::{Descriptor, Document, Manifest, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
+use rbuild_model::image_config::ImageConfig;
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
 use rbuild_store::Lease;
 
+use crate::add::BuiltImage;
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::rows;
@@ -38,7 +40,34 @@ impl Images {
     ) -> Result<OutgoingImage, ImagesError> {
         let found = self.get(image)?.ok_or_else(|| ImagesError::NotFound(image.to_string()))?;
         let chain = self.ready(image, None, lease, &crate::progress::Quiet)?.chain;
-        let platform = found.config.platform();
+        let described = (found.config, found.config_bytes);
+        let packed = self.pack_stack(image, described, &chain, encoding, lease)?;
+        Ok(OutgoingImage { names: found.tags, ..packed })
+    }
+
+    /// Packs an image that was built here and is not kept: nothing of it is left in the list of images.
+    pub fn pack_built(
+        &self,
+        built: BuiltImage<'_>,
+        encoding: Encoding,
+        lease: &Lease,
+    ) -> Result<(ImageId, OutgoingImage), ImagesError> {
+        let chain = built.chain;
+        let described = self.complete(built)?;
+        let id = ImageId::of_config(BlobDigest::of(&described.1));
+        Ok((id, self.pack_stack(id, described, chain, encoding, lease)?))
+    }
+
+    /// Packs an image, without names, whose stack is here.
+    fn pack_stack(
+        &self,
+        image: ImageId,
+        (config, config_bytes): (ImageConfig, Vec<u8>),
+        chain: &Chain,
+        encoding: Encoding,
+        lease: &Lease,
+    ) -> Result<OutgoingImage, ImagesError> {
+        let platform = config.platform();
         let came = self.store.read(|tx| rows::manifests(tx, image))?;
         for bytes in came {
             let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) else { continue };
@@ -47,14 +76,14 @@ impl Images {
                 return Ok(OutgoingImage {
                     manifest,
                     manifest_bytes: bytes,
-                    config: found.config_bytes,
+                    config: config_bytes,
                     platform,
-                    names: found.tags,
+                    names: Vec::new(),
                 });
             }
         }
         let mut layers = Vec::new();
-        for (height, diff_id) in found.config.rootfs.diff_ids.iter().enumerate() {
+        for (height, diff_id) in config.rootfs.diff_ids.iter().enumerate() {
             let layer = match self.find_packed(*diff_id, None, lease)? {
                 Some(layer) => layer,
                 None => {
@@ -70,13 +99,13 @@ impl Images {
                 layer.media_type = MediaType::of_layer(format);
             }
         }
-        let manifest = Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &found.config_bytes), layers);
+        let manifest = Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &config_bytes), layers);
         Ok(OutgoingImage {
             manifest_bytes: manifest.to_bytes(),
             manifest,
-            config: found.config_bytes,
+            config: config_bytes,
             platform,
-            names: found.tags,
+            names: Vec::new(),
         })
     }
 

@@ -48,6 +48,9 @@ fn an_image_in_its_archives() {
     context.write("in.txt", "in");
     built_from(&context, TEXT, ["-t", "app", "--label", "flag=given", "-o", "type=oci,dest=app.oci.tar"]);
     built(&context, ["-t", "app", "--label", "flag=given", "-o", "type=docker,dest=app.docker.tar"]);
+    built(&context, ["-o", "type=oci,dest=-"]);
+    let kept = context.rbuild(["images", "--all", "--quiet"]).run();
+    assert_eq!(kept.assert_success().stdout.lines().count(), 1, "the store keeps its base alone: {kept}");
     let oci = context.project().join("app.oci.tar");
     let index = json(&member(&oci, "index.json"));
     assert_eq!(json(&member(&oci, "oci-layout"))["imageLayoutVersion"], "1.0.0");

@@ -59,12 +59,12 @@ pub(super) fn export(
     let mut outgoing = Vec::new();
     let mut images = Vec::new();
     for result in results {
-        let id = image::add(worker, result)?;
+        // The archive is all that was asked for: the store keeps no image of it.
+        let (id, mut packed) =
+            worker.images.pack_built(image::described(result), encoding, worker.lease()?)?;
         images.push(BuiltPlatform { platform: result.platform.clone(), id });
-        let mut packed = worker.images.pack(id, encoding, worker.lease()?)?;
         let named = request.tags.iter().chain(&export.names).cloned();
         // A name that is asked for twice is one entry of the index: two make it ambiguous for readers.
-        packed.names.clear();
         for name in named.map(rbuild_model::reference::Reference::with_default_tag) {
             if !packed.names.contains(&name) {
                 packed.names.push(name);

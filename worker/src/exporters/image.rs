@@ -38,13 +38,17 @@ pub(super) fn export(
 }
 
 /// Adds a result to the store's images, without a name.
-pub(super) fn add(worker: &Worker, result: &Finished) -> Result<ImageId, ExportError> {
-    let image = BuiltImage {
+fn add(worker: &Worker, result: &Finished) -> Result<ImageId, ExportError> {
+    Ok(worker.images.add(described(result), worker.lease()?)?)
+}
+
+/// Describes a result as an image that was built here.
+pub(super) fn described(result: &Finished) -> BuiltImage<'_> {
+    BuiltImage {
         config: result.config.clone(),
         chain: &result.chain,
         epoch: result.epoch,
         base: result.base,
         parent: None,
-    };
-    Ok(worker.images.add(image, worker.lease()?)?)
+    }
 }
