@@ -10,9 +10,10 @@
 //! - [`key`]: what a result is found by, and its typed pre-image;
 //! - [`file_mode`]: what `--chmod` asks for;
 //! - [`snapshot`], [`rootfs`]: trees, and how one becomes a root file system;
-//! - [`network`], [`volume`]: what containers share;
+//! - [`container`]: what runs; [`network`], [`volume`]: what containers share;
 //! - [`event`]: the only channel to any display, the build record and the API.
 
+pub mod container;
 pub mod digest;
 pub mod event;
 pub mod file_mode;
