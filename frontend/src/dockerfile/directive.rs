@@ -111,6 +111,12 @@ impl CheckConfig {
     }
 }
 
+/// Tells whether a `syntax` value names what is built in: an image called `docker/dockerfile…`.
+pub(crate) fn is_builtin_syntax(value: &str) -> bool {
+    let image = value.split_whitespace().next().unwrap_or("");
+    image.strip_prefix("docker.io/").unwrap_or(image).starts_with("docker/dockerfile")
+}
+
 /// Reads a boolean the way Go's `strconv.ParseBool` does.
 pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text {

@@ -8,6 +8,7 @@
 //!
 //! Parsing goes on after an error: one run reports everything that is wrong with a text.
 
+pub mod device;
 pub mod directive;
 pub mod expand;
 pub mod heredoc;
@@ -67,7 +68,12 @@ pub fn parse(source: &Arc<Source>) -> Parsed {
     let mut lines = 0;
     while let Some(line) = lexer.line(&mut report) {
         lines += 1;
+        let known = report.len();
         instructions.extend(instruction(source, &line, &mut lexer, directives.escape(), &mut report));
+        for error in &mut report[known..] {
+            let number = source.position(line.span.start).line;
+            error.message = format!("dockerfile parse error on line {number}: {}", error.message);
+        }
     }
     let place = Span::new(start, start);
     if text.is_empty() {

@@ -11,10 +11,10 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use rbuild_model::span::Diagnostic;
+use rbuild_model::span::{Diagnostic, Severity};
 
-use crate::dockerfile::Dockerfile;
 use crate::dockerfile::directive::{CheckConfig, CheckConfigError};
+use crate::dockerfile::{Dockerfile, Parsed};
 
 pub use rules::RULES;
 
@@ -31,6 +31,38 @@ pub struct Rule {
     /// Whether its findings never fail a build: rules that other builders do not know.
     pub advisory: bool,
     pub(crate) check: Check,
+}
+
+/// Where BuildKit's rules are described.
+const PAGES: &str = "https://docs.docker.com/go/dockerfile/rule/";
+
+impl Rule {
+    /// Finds a rule by its name, in any case.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        RULES.iter().find(|rule| rule.id.eq_ignore_ascii_case(name))
+    }
+
+    /// Returns the page that describes the rule, where it is one that other builders know and describe.
+    pub fn url(&self) -> Option<String> {
+        (!self.advisory && self.id != "InvalidBaseImagePlatform")
+            .then(|| format!("{PAGES}{}/", kebab(self.id)))
+    }
+}
+
+/// Writes `JSONArgsRecommended` as `json-args-recommended`.
+fn kebab(id: &str) -> String {
+    let letters: Vec<char> = id.chars().collect();
+    let mut text = String::with_capacity(id.len() + 4);
+    for (at, letter) in letters.iter().enumerate() {
+        let begins = letter.is_ascii_uppercase()
+            && (letters.get(at.wrapping_sub(1)).is_some_and(char::is_ascii_lowercase)
+                || letters.get(at + 1).is_some_and(char::is_ascii_lowercase));
+        if at > 0 && begins {
+            text.push('-');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
 }
 
 /// Where the findings of a rule come from.
@@ -95,6 +127,16 @@ impl Checks {
             None => dockerfile.directives.check.as_ref().map(|check| check.value.clone()).unwrap_or_default(),
         };
         Ok(Self { config })
+    }
+
+    /// Applies the rules about the text to a file with errors; what stands behind the first of them is not looked at.
+    pub fn before_errors(&self, parsed: &Parsed) -> Findings {
+        let place = |finding: &Diagnostic| finding.labels.first().map_or(0, |label| label.span.start);
+        let first = parsed.diagnostics.iter().find(|finding| finding.severity == Severity::Error).map(place);
+        let mut findings = self.apply(&parsed.dockerfile, &[]);
+        findings.warnings.retain(|finding| first.is_none_or(|first| place(finding) < first));
+        findings.violated.clear();
+        findings
     }
 
     /// Applies the rules about the text, adds what lowering found, and drops what is not to be reported.

@@ -93,6 +93,25 @@ fn findings_fail_the_build_when_the_file_says_so() {
 }
 
 #[test]
+fn rules_are_found_by_name_and_have_the_pages_of_buildkit() {
+    let url = |name: &str| Rule::named(name).unwrap().url();
+    let page = |name: &str| Some(format!("https://docs.docker.com/go/dockerfile/rule/{name}/"));
+    assert_eq!(url("jsonargsrecommended"), page("json-args-recommended"));
+    assert_eq!(url("SecretsUsedInArgOrEnv"), page("secrets-used-in-arg-or-env"));
+    assert_eq!(url("FromAsCasing"), page("from-as-casing"));
+    assert_eq!((url("InvalidBaseImagePlatform"), url("AmbiguousDestination")), (None, None));
+    assert!(Rule::named("nosuch").is_none());
+}
+
+#[test]
+fn what_stands_before_an_error_is_still_found() {
+    let parsed = dockerfile::parse(&Source::new("Dockerfile", "FROM a AS X\nFOO\nMAINTAINER me\n"));
+    let findings = Checks::new(&parsed.dockerfile, None).unwrap().before_errors(&parsed);
+    let rules: Vec<_> = findings.warnings.iter().filter_map(|finding| finding.rule).collect();
+    assert_eq!(rules, ["StageNameCasing"]);
+}
+
+#[test]
 fn every_rule_is_documented_once() {
     for (at, rule) in RULES.iter().enumerate() {
         assert!(!rule.docs.is_empty() && !rule.summary.is_empty(), "{}", rule.id);

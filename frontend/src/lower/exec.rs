@@ -13,6 +13,7 @@ use super::options::Entitlement;
 use super::scope::PROXIES;
 use super::state::StageState;
 use super::{path, remote};
+use crate::dockerfile::device;
 use crate::dockerfile::expand::{self, Environment as _, Mode};
 use crate::dockerfile::heredoc;
 use crate::dockerfile::instruction::run::Run;
@@ -272,6 +273,7 @@ fn lower_mount(
                 }),
                 None => None,
             };
+            stage.uses_secret(&id, request.required);
             Mount::Secret(SecretMount { id, target, env: request.env, required: request.required })
         }
         MountKind::Ssh => {
@@ -280,8 +282,10 @@ fn lower_mount(
                 None => format!("/run/buildkit/ssh_agent.{sockets}"),
             };
             *sockets += 1;
+            let id = request.id.filter(|id| !id.is_empty()).unwrap_or_else(|| "default".to_owned());
+            stage.uses_agent(&id, request.required);
             Mount::Ssh(SshMount {
-                id: request.id.filter(|id| !id.is_empty()).unwrap_or_else(|| "default".to_owned()),
+                id,
                 target,
                 required: request.required,
                 mode: request.mode.unwrap_or(0o600),
@@ -331,7 +335,12 @@ fn security(run: &Run, stage: &StageState<'_, '_>) -> Result<SecurityMode, Diagn
 fn devices(run: &Run, stage: &StageState<'_, '_>) -> Result<Vec<String>, Diagnostic> {
     run.devices
         .iter()
-        .map(|word| allowed(stage, Entitlement::Device, "device", word.span).map(|()| word.value.clone()))
+        .map(|word| {
+            allowed(stage, Entitlement::Device, "device", word.span)?;
+            let request =
+                device::parse(&word.value).map_err(|error| stage.error(word.span, error.to_string()))?;
+            Ok(if request.required { request.name + ",required" } else { request.name })
+        })
         .collect()
 }
 

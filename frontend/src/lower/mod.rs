@@ -15,6 +15,7 @@ pub(crate) mod path;
 pub(crate) mod transfer;
 
 mod options;
+mod outline;
 mod plan;
 mod remote;
 mod scope;
@@ -30,8 +31,10 @@ use rbuild_model::platform::Platform;
 use rbuild_model::span::{Diagnostic, Location, Span, nearest};
 
 use crate::dockerfile::Dockerfile;
+use crate::dockerfile::directive::is_builtin_syntax;
 use crate::dockerfile::instruction::InstructionKind;
 pub use options::{Answer, Answers, Asked, Entitlement, ImageAnswer, LowerOptions, NoCache, Question};
+pub use outline::{Outline, OutlineArg, OutlineGrant, TargetLine, description, targets};
 pub use remote::{GitUrlError, is_git_url, parse_git_url};
 pub(crate) use state::StageState;
 
@@ -53,6 +56,8 @@ pub struct Lowered {
     pub targets: Vec<Target>,
     /// Findings of check rules, each once, in the order of the text.
     pub warnings: Vec<Diagnostic>,
+    /// What the target takes from outside, for the first of the platforms.
+    pub outline: Outline,
 }
 
 /// What comes out for one platform.
@@ -118,7 +123,7 @@ pub fn lower(
                     }
                 }
             }
-            Err(error) => errors.push(*error),
+            Err(mut found) => errors.append(&mut found),
         }
     }
     if !errors.is_empty() {
@@ -128,17 +133,25 @@ pub fn lower(
         return Ok(Lowering::Needs(questions));
     }
     warnings.extend(undeclared_build_args(dockerfile, options, &plans));
+    warnings.extend(foreign_syntax(dockerfile, options));
     let mut builder = GraphBuilder::new();
     let mut targets = Vec::new();
+    let mut outline = None;
     for plan in &plans {
         match state::build(dockerfile, options, plan, &mut builder, &mut warnings) {
-            Ok(target) => targets.push(target),
-            Err(error) => {
-                return Err(LowerError { diagnostics: vec![*error], warnings: dedup(warnings) });
+            Ok((target, found)) => {
+                targets.push(target);
+                outline.get_or_insert(found);
             }
+            Err(mut found) => errors.append(&mut found),
         }
     }
-    Ok(Lowering::Ready(Box::new(Lowered { graph: builder.finish(), targets, warnings: dedup(warnings) })))
+    let warnings = dedup(warnings);
+    if !errors.is_empty() {
+        return Err(LowerError { diagnostics: dedup(errors), warnings });
+    }
+    let outline = outline.unwrap_or_default();
+    Ok(Lowering::Ready(Box::new(Lowered { graph: builder.finish(), targets, warnings, outline })))
 }
 
 /// Finds the build arguments that no ARG declares.
@@ -173,6 +186,16 @@ fn undeclared_build_args(
             finding
         })
         .collect()
+}
+
+/// Warns when a build argument asks for a frontend that is not built in.
+fn foreign_syntax(dockerfile: &Dockerfile, options: &LowerOptions) -> Option<Diagnostic> {
+    let syntax = options.build_args.get("BUILDKIT_SYNTAX").filter(|syntax| !is_builtin_syntax(syntax))?;
+    let message =
+        format!("BUILDKIT_SYNTAX {syntax:?} is ignored: the file is read as an ordinary Dockerfile");
+    let mut finding = Diagnostic::warning("ForeignSyntax", &dockerfile.source, Span::default(), message);
+    finding.labels.clear();
+    Some(finding)
 }
 
 /// Brings findings into the order of the text, each once: platforms share them.

@@ -1,6 +1,6 @@
 //! Which stages a target needs, and what each stands on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rbuild_model::platform::Platform;
@@ -9,6 +9,7 @@ use rbuild_model::span::{Diagnostic, Location, Source, Span, nearest};
 use rbuild_model::step;
 
 use super::options::{Answer, Answers, Asked, ImageAnswer, LowerOptions, Question};
+use super::outline::Recorder;
 use super::scope::{self, GlobalScope};
 use crate::dockerfile::expand::{self, Mode};
 use crate::dockerfile::instruction::{Instruction, InstructionKind, Word};
@@ -62,6 +63,8 @@ pub(super) struct Plan<'a> {
     pub(super) sources: BTreeMap<String, FileSource>,
     pub(super) target: usize,
     pub(super) target_name: String,
+    /// The variables that FROM lines of needed stages refer to.
+    pub(super) used: BTreeSet<String>,
     /// Whether displays name the stage.
     pub(super) name_stages: bool,
 }
@@ -86,6 +89,8 @@ pub(super) struct Planner<'a> {
     needed: BTreeMap<usize, StagePlan<'a>>,
     visited: Vec<bool>,
     sources: BTreeMap<String, FileSource>,
+    used: BTreeSet<String>,
+    errors: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
@@ -115,11 +120,20 @@ impl<'a> Planner<'a> {
             asked: Vec::new(),
             needed: BTreeMap::new(),
             sources: BTreeMap::new(),
+            used: BTreeSet::new(),
+            errors: Vec::new(),
             warnings: Vec::new(),
         }
     }
 
-    pub(super) fn plan(&mut self) -> Result<Outcome<'a>, Failure> {
+    /// Finds out what is needed, or everything that is wrong with it.
+    pub(super) fn plan(&mut self) -> Result<Outcome<'a>, Vec<Diagnostic>> {
+        self.outcome().map_err(|error| vec![*error]).and_then(|outcome| {
+            if self.errors.is_empty() { Ok(outcome) } else { Err(std::mem::take(&mut self.errors)) }
+        })
+    }
+
+    fn outcome(&mut self) -> Result<Outcome<'a>, Failure> {
         let target = self.target()?;
         let target_name = match (&self.options.target, self.stages[target].name()) {
             (_, Some(name)) => name,
@@ -135,7 +149,7 @@ impl<'a> Planner<'a> {
         })?;
         let mut work = if self.options.all_stages { (0..self.stages.len()).collect() } else { vec![target] };
         while let Some(index) = work.pop() {
-            self.visit(index, &mut work)?;
+            self.visit(index, &mut work);
         }
         if !self.asked.is_empty() {
             return Ok(Outcome::Needs(std::mem::take(&mut self.asked)));
@@ -149,6 +163,7 @@ impl<'a> Planner<'a> {
             sources: std::mem::take(&mut self.sources),
             target,
             target_name,
+            used: std::mem::take(&mut self.used),
         }))
     }
 
@@ -185,8 +200,13 @@ impl<'a> Planner<'a> {
         Err(Box::new(error))
     }
 
+    /// Keeps what is wrong, and goes on: one run tells everything.
+    fn note<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
+        result.map_err(|error| self.errors.push(*error)).ok()
+    }
+
     /// Takes in a stage and the stages below it, lowest first.
-    fn visit(&mut self, index: usize, work: &mut Vec<usize>) -> Result<(), Failure> {
+    fn visit(&mut self, index: usize, work: &mut Vec<usize>) {
         let mut chain = Vec::new();
         let mut next = Some(index);
         while let Some(index) = next {
@@ -194,7 +214,8 @@ impl<'a> Planner<'a> {
                 break;
             }
             self.visited[index] = true;
-            let plan = self.base(index)?;
+            let base = self.base(index);
+            let plan = self.note(base).flatten();
             next = match &plan {
                 Some(StagePlan { base: Base::Stage(below), .. }) => Some(*below),
                 _ => None,
@@ -209,33 +230,38 @@ impl<'a> Planner<'a> {
             }
             let mut plan = plan;
             if let Some(plan) = &mut plan {
-                plan.triggers = self.triggers(plan)?;
+                let triggers = self.triggers(plan);
+                plan.triggers = self.note(triggers).unwrap_or_default();
             }
             let triggers = plan.as_ref().map(|plan| plan.triggers.clone()).unwrap_or_default();
             let head = self.stages[index].head.span;
             for trigger in &triggers {
                 for from in trigger.sources() {
-                    self.file_source(index, &Word::new(from.value.clone(), head), trigger, work)?;
+                    let found = self.file_source(index, &Word::new(from.value.clone(), head), trigger, work);
+                    self.note(found);
                 }
             }
             for instruction in body {
                 for from in instruction.sources() {
-                    self.file_source(index, from, instruction, work)?;
+                    let found = self.file_source(index, from, instruction, work);
+                    self.note(found);
                 }
             }
             if let Some(plan) = plan {
                 self.needed.insert(index, plan);
             }
         }
-        Ok(())
     }
 
     /// Expands a text of a FROM line.
     fn expand(&mut self, word: &Word) -> Result<String, Failure> {
         let mode = Mode::argument(self.dockerfile.directives.escape());
-        let expanded = expand::expand(&word.value, mode, &self.scope)
-            .map_err(|error| self.error(word.span, error.to_string()))?;
-        let GlobalScope { values, declared } = &self.scope;
+        let recorder = Recorder::new(&self.scope);
+        let expanded = expand::expand(&word.value, mode, &recorder);
+        let names = recorder.names();
+        self.used.extend(names);
+        let expanded = expanded.map_err(|error| self.error(word.span, error.to_string()))?;
+        let GlobalScope { values, declared, declarations: _ } = &self.scope;
         let known: Vec<&str> = values.keys().chain(declared).map(String::as_str).collect();
         let unset: Vec<String> =
             expanded.unset.iter().filter(|name| !declared.contains(*name)).cloned().collect();

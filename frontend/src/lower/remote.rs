@@ -28,10 +28,12 @@ pub enum GitUrlError {
         value: String,
     },
     /// A query key that is not supported yet.
-    #[error("query {key:?} of a git source is not supported")]
+    #[error("`{key}={value}` of a git source is not supported yet")]
     Unsupported {
         /// The key.
         key: String,
+        /// Its value.
+        value: String,
     },
 }
 
@@ -100,7 +102,12 @@ pub fn parse_git_url(text: &str) -> Result<GitSource, GitUrlError> {
             "checksum" | "commit" => git.checksum = Some(value),
             "keep-git-dir" => git.keep_git_dir = flag()?,
             "submodules" => git.submodules = flag()?,
-            "mtime" | "fetch-by-commit" => return Err(GitUrlError::Unsupported { key: key.to_owned() }),
+            // How a commit is fetched makes no difference to what comes out.
+            "fetch-by-commit" => {
+                flag()?;
+            }
+            "mtime" if value == "checkout" => {}
+            "mtime" => return Err(GitUrlError::Unsupported { key: key.to_owned(), value }),
             _ => return Err(GitUrlError::Query { key: key.to_owned() }),
         }
     }

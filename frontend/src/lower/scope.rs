@@ -6,6 +6,7 @@ use rbuild_model::platform::Platform;
 use rbuild_model::span::{Diagnostic, Span};
 
 use super::options::LowerOptions;
+use super::outline::{OutlineArg, Recorder, description};
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::expand::{self, Environment, Mode};
 
@@ -34,6 +35,23 @@ pub(super) struct GlobalScope {
     pub(super) values: BTreeMap<String, String>,
     /// The names that ARGs declare, with or without a value.
     pub(super) declared: BTreeSet<String>,
+    /// The last declaration of each, with the names that its default refers to.
+    pub(super) declarations: BTreeMap<String, (OutlineArg, BTreeSet<String>)>,
+}
+
+impl GlobalScope {
+    /// Calls for a declared name and for all that its default is made of, each once.
+    pub(super) fn used(&self, name: &str, seen: &mut BTreeSet<String>, found: &mut dyn FnMut(&OutlineArg)) {
+        let mut work = vec![name.to_owned()];
+        while let Some(name) = work.pop() {
+            if let Some((arg, parts)) = self.declarations.get(&name)
+                && seen.insert(name)
+            {
+                found(arg);
+                work.extend(parts.iter().cloned());
+            }
+        }
+    }
 }
 
 impl Environment for GlobalScope {
@@ -76,23 +94,33 @@ pub(super) fn global(
             values.insert(name.clone(), value.clone());
         }
     }
-    let mut scope = GlobalScope { values, declared: BTreeSet::new() };
+    let mut scope = GlobalScope { values, ..GlobalScope::default() };
     let mode = Mode::argument(dockerfile.directives.escape());
-    for (_, arg) in dockerfile.global_args() {
+    for (instruction, arg) in dockerfile.global_args() {
         for declaration in &arg.declarations {
             let name = &declaration.name.value;
+            let mut parts = BTreeSet::new();
             let value = match (options.build_args.get(name), &declaration.default) {
                 (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => {
-                    let expanded = expand::expand(&default.value, mode, &scope).map_err(|error| {
+                    let recorder = Recorder::new(&scope);
+                    let expanded = expand::expand(&default.value, mode, &recorder).map_err(|error| {
                         Diagnostic::error(&dockerfile.source, default.span, error.to_string())
                     })?;
+                    parts = recorder.names();
                     report_unset(default.span, &expanded.unset, &scope);
                     Some(expanded.text)
                 }
                 (None, None) => None,
             };
             scope.declared.insert(name.clone());
+            let known = OutlineArg {
+                name: name.clone(),
+                description: description(instruction, name),
+                value: value.clone(),
+                span: instruction.line_span,
+            };
+            scope.declarations.insert(name.clone(), (known, parts));
             if let Some(value) = value {
                 scope.values.insert(name.clone(), value);
             }

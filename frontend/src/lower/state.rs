@@ -1,5 +1,7 @@
 //! A stage while its instructions are done.
 
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -9,7 +11,8 @@ use rbuild_model::platform::Platform;
 use rbuild_model::span::{Diagnostic, Location, Span};
 use rbuild_model::step::{self, EnvVar, ImageSource, Operation, Step, StepNote};
 
-use super::options::{ImageAnswer, LowerOptions, NoCache};
+use super::options::{ImageAnswer, LowerOptions};
+use super::outline::{Gathered, Outline, OutlineArg, OutlineGrant, description};
 use super::plan::{Base, FileSource, Plan, StagePlan, undefined_variables};
 use super::scope::NOT_VARIABLES;
 use super::{HistoryItem, Target};
@@ -95,6 +98,10 @@ struct Shared<'a> {
     warnings: &'a mut Vec<Diagnostic>,
     done: BTreeMap<usize, Done>,
     epoch: Option<i64>,
+    errors: Vec<Diagnostic>,
+    outline: Gathered,
+    /// The global ARGs that the outline has.
+    outlined: BTreeSet<String>,
 }
 
 /// A stage while its instructions are done.
@@ -129,12 +136,32 @@ pub(super) fn build<'a>(
     plan: &'a Plan<'a>,
     builder: &'a mut GraphBuilder,
     warnings: &'a mut Vec<Diagnostic>,
-) -> Result<Target, Failure> {
-    let epoch = epoch(dockerfile, options, plan)?;
-    let mut shared = Shared { dockerfile, options, plan, builder, warnings, done: BTreeMap::new(), epoch };
+) -> Result<(Target, Outline), Vec<Diagnostic>> {
+    let mut shared = Shared {
+        dockerfile,
+        options,
+        plan,
+        builder,
+        warnings,
+        done: BTreeMap::new(),
+        epoch: None,
+        errors: Vec::new(),
+        outline: Gathered::default(),
+        outlined: BTreeSet::new(),
+    };
+    match epoch(dockerfile, options, plan) {
+        Ok(epoch) => shared.epoch = epoch,
+        Err(error) => shared.errors.push(*error),
+    }
+    for name in &plan.used {
+        shared.outline_global(name);
+    }
     for (index, stage) in &plan.needed {
-        let done = StageState::begin(&mut shared, stage)?.run()?;
+        let done = StageState::begin(&mut shared, stage).run();
         shared.done.insert(*index, done);
+    }
+    if !shared.errors.is_empty() {
+        return Err(shared.errors);
     }
     let mut parts = Vec::new();
     let mut below = Some(plan.target);
@@ -147,14 +174,18 @@ pub(super) fn build<'a>(
     for (name, value) in &options.labels {
         config.config.labels.insert(name.clone(), value.clone());
     }
-    Ok(Target {
+    let target = Target {
         requested: plan.platform.clone(),
         stage: plan.target_name.clone(),
         root: done.root,
         config,
         history: parts.into_iter().rev().flatten().collect(),
-        epoch,
-    })
+        epoch: shared.epoch,
+    };
+    let stage = plan.needed.get(&plan.target).expect("the target is needed and has been built").stage;
+    let name = stage.name();
+    let described = name.as_deref().and_then(|name| description(stage.head, name));
+    Ok((target, shared.outline.finish(name, described)))
 }
 
 /// Reads `SOURCE_DATE_EPOCH`.
@@ -180,6 +211,12 @@ fn epoch(dockerfile: &Dockerfile, options: &LowerOptions, plan: &Plan<'_>) -> Re
 }
 
 impl Shared<'_> {
+    /// Puts a global ARG, and those that its default is made of, into the outline.
+    fn outline_global(&mut self, name: &str) {
+        let Self { plan, outline, outlined, .. } = self;
+        plan.scope.used(name, outlined, &mut |arg| outline.arg(arg.clone()));
+    }
+
     fn location(&self, span: Span) -> Location {
         Location { source: Arc::clone(&self.dockerfile.source), span }
     }
@@ -205,7 +242,7 @@ impl Shared<'_> {
 }
 
 impl<'l, 'a> StageState<'l, 'a> {
-    fn begin(shared: &'l mut Shared<'a>, plan: &'l StagePlan<'a>) -> Result<Self, Failure> {
+    fn begin(shared: &'l mut Shared<'a>, plan: &'l StagePlan<'a>) -> Self {
         let head = plan.stage.head.span;
         let body: &[Instruction] = if plan.replaced { &[] } else { plan.stage.body };
         let steps =
@@ -266,24 +303,29 @@ impl<'l, 'a> StageState<'l, 'a> {
             state.set_image_env("PATH", DEFAULT_PATH);
             state.set_env("PATH".to_owned(), DEFAULT_PATH.to_owned());
         }
-        Ok(state)
+        state
     }
 
-    fn run(mut self) -> Result<Done, Failure> {
+    /// Does all instructions; one that cannot be done is noted, and the next ones are still looked at.
+    fn run(mut self) -> Done {
         let plan = self.plan;
         for trigger in &plan.triggers {
             self.trigger = Some(trigger.text.clone());
             self.current = plan.stage.head.span;
-            trigger.apply(&mut self).map_err(Box::new)?;
+            if let Err(error) = trigger.apply(&mut self) {
+                self.shared.errors.push(error);
+            }
         }
         self.trigger = None;
         if !plan.replaced {
             for instruction in plan.stage.body {
                 self.current = instruction.span;
-                instruction.apply(&mut self).map_err(Box::new)?;
+                if let Err(error) = instruction.apply(&mut self) {
+                    self.shared.errors.push(error);
+                }
             }
         }
-        Ok(Done {
+        Done {
             root: self.root,
             config: self.config,
             env: self.env,
@@ -295,7 +337,7 @@ impl<'l, 'a> StageState<'l, 'a> {
             },
             platform: self.platform,
             workdir_set: self.workdir_set,
-        })
+        }
     }
 
     pub(crate) fn options(&self) -> &'a LowerOptions {
@@ -427,9 +469,14 @@ impl<'l, 'a> StageState<'l, 'a> {
     }
 
     /// Declares a build argument, and returns its value if it has one.
-    pub(crate) fn declare(&mut self, declaration: &Declaration) -> Result<Option<String>, Diagnostic> {
+    pub(crate) fn declare(
+        &mut self,
+        declaration: &Declaration,
+        at: &Instruction,
+    ) -> Result<Option<String>, Diagnostic> {
         let name = declaration.name.value.clone();
         let given = self.shared.options.build_args.get(&name).cloned();
+        let inherits = given.is_none() && declaration.default.is_none();
         let value = match (given, &declaration.default) {
             (Some(given), _) => Some(given),
             (None, Some(default)) => Some(self.expand(default)?),
@@ -444,9 +491,29 @@ impl<'l, 'a> StageState<'l, 'a> {
         {
             self.env.set(name.clone(), value.clone());
         }
+        if inherits && self.shared.plan.scope.values.contains_key(&name) {
+            self.shared.outline_global(&name);
+        } else {
+            let span = self.place(at.line_span);
+            let described = description(at, &name);
+            let arg = OutlineArg { name: name.clone(), description: described, value: value.clone(), span };
+            self.shared.outline.arg(arg);
+        }
         self.declared.insert(name.clone());
         self.args.push(BuildArg { name, value: value.clone() });
         Ok(value)
+    }
+
+    /// Notes that a step uses a secret.
+    pub(crate) fn uses_secret(&mut self, name: &str, required: bool) {
+        let grant = OutlineGrant { name: name.to_owned(), required, span: self.current };
+        self.shared.outline.secret(grant);
+    }
+
+    /// Notes that a step uses an agent.
+    pub(crate) fn uses_agent(&mut self, name: &str, required: bool) {
+        let grant = OutlineGrant { name: name.to_owned(), required, span: self.current };
+        self.shared.outline.ssh(grant);
     }
 
     /// Adds to the history; `layer` is the step that made a layer, if one was made.
@@ -462,91 +529,6 @@ impl<'l, 'a> StageState<'l, 'a> {
             layer,
             location: Some(self.shared.location(self.current)),
         });
-    }
-
-    /// Puts the stage and the position before a step's name.
-    fn prefixed(&mut self, text: &str) -> String {
-        if self.total == 0 {
-            return text.to_owned();
-        }
-        let mut parts = Vec::new();
-        if self.shared.options.platforms.len() > 1 {
-            parts.push(format!("{}{}", self.platform, self.cross_target()));
-        }
-        if self.shared.plan.name_stages {
-            parts.push(self.plan.stage.display_name());
-        }
-        self.position += 1;
-        let width = self.total.to_string().len();
-        parts.push(format!("{:width$}/{}", self.position, self.total));
-        format!("[{}] {text}", parts.join(" "))
-    }
-
-    /// Names the target's platform when the stage asks for it and runs on another.
-    fn cross_target(&self) -> String {
-        if self.env.get("TARGETPLATFORM").is_none() && self.env.get("TARGETARCH").is_none() {
-            return String::new();
-        }
-        let target = &self.shared.plan.platform;
-        if *target == self.platform {
-            return String::new();
-        }
-        if target.os != self.platform.os {
-            return format!("->{target}");
-        }
-        let variant = if target.variant.is_empty() { String::new() } else { format!("/{}", target.variant) };
-        format!("->{}{variant}", target.architecture)
-    }
-
-    /// Returns an instruction's text for display: keyword in upper case, variables replaced where they have values.
-    pub(crate) fn display(&self, at: &Instruction, masked: &[EnvVar]) -> String {
-        struct Masked<'e>(&'e [EnvVar], &'e BuildEnv);
-        impl Environment for Masked<'_> {
-            fn get(&self, name: &str) -> Option<&str> {
-                let masked = self.0.iter().find(|variable| variable.name == name);
-                masked.map(|variable| variable.value.as_str()).or_else(|| self.1.get(name))
-            }
-        }
-        let rest = at.text.get(at.keyword.value.len()..).unwrap_or("").trim_end();
-        let text = format!("{}{rest}", at.keyword.value.to_uppercase());
-        let onbuild = if self.trigger.is_some() { "ONBUILD " } else { "" };
-        let mode = Mode::display(self.mode().escape);
-        let shown = expand::expand(&text, mode, &Masked(masked, &self.env)).map_or(text, |shown| shown.text);
-        format!("{onbuild}{shown}")
-    }
-
-    fn ignores_cache(&self) -> bool {
-        match &self.shared.options.no_cache {
-            NoCache::None => false,
-            NoCache::All => true,
-            NoCache::Stages(names) => {
-                let name = self.plan.stage.name();
-                names.iter().any(|wanted| Some(wanted.to_lowercase()) == name)
-            }
-        }
-    }
-
-    /// Adds a step of an instruction.
-    pub(crate) fn add_step(&mut self, operation: Operation, inputs: Vec<StepId>, at: &Instruction) -> StepId {
-        let text = self.display(at, &[]);
-        self.add_named_step(operation, inputs, &text)
-    }
-
-    pub(crate) fn add_named_step(&mut self, operation: Operation, inputs: Vec<StepId>, text: &str) -> StepId {
-        let name = self.prefixed(text);
-        self.add_noted(operation, inputs, name)
-    }
-
-    /// Adds a step that does not count in `[stage i/n]`.
-    pub(crate) fn add_noted(&mut self, operation: Operation, inputs: Vec<StepId>, name: String) -> StepId {
-        let note = StepNote {
-            name,
-            stage: Some(self.plan.stage.display_name()),
-            location: Some(self.shared.location(self.current)),
-            ignore_cache: self.ignores_cache(),
-            limits: self.shared.options.limits.clone(),
-        };
-        self.shared.builder.add(Step { operation, inputs }, note)
     }
 
     /// Returns the step of the empty root.

@@ -98,7 +98,7 @@ fn git_references_are_taken_apart() {
         ("https://h/r.git?x=1", "unexpected query \"x\""),
         ("https://h/r.git?ref=a#b", "ref conflicts: \"b\" and \"a\""),
         ("https://h/r.git?submodules=q", "invalid value \"q\" for submodules"),
-        ("https://h/r.git?mtime=commit", "query \"mtime\" of a git source is not supported"),
+        ("https://h/r.git?mtime=commit", "`mtime=commit` of a git source is not supported yet"),
     ] {
         assert_eq!(parse_git_url(text).unwrap_err().to_string(), error, "{text}");
     }

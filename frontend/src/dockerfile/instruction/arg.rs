@@ -51,11 +51,11 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
 }
 
 impl Arg {
-    pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
+    pub(super) fn apply(&self, at: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
         let mut texts = Vec::with_capacity(self.declarations.len());
         for declaration in &self.declarations {
             let name = &declaration.name.value;
-            let value = stage.declare(declaration)?;
+            let value = stage.declare(declaration, at)?;
             texts.push(value.map_or_else(|| name.clone(), |value| format!("{name}={value}")));
         }
         stage.commit(format!("ARG {}", texts.join(" ")), None);

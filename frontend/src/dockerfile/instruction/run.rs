@@ -3,6 +3,7 @@
 use rbuild_model::span::{Diagnostic, Spanned};
 
 use super::{Args, Command, FlagSpec, Form, Heredocs, Instruction, InstructionKind, InstructionSpec, Word};
+use crate::dockerfile::device;
 use crate::dockerfile::mount::{self, MountKind};
 use crate::lower::{StageState, exec};
 
@@ -90,6 +91,12 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
         return None;
     }
     let devices = args.flags.list("device");
+    for word in &devices {
+        if let Err(error) = device::parse(&word.value) {
+            let finding = Diagnostic::error(args.source, word.span, error.to_string());
+            args.report.push(finding.with_help("write `--device=VENDOR/CLASS=NAME` or `…,required`"));
+        }
+    }
     Some(InstructionKind::Run(Run { command, mounts, mount_sources, network, security, devices }))
 }
 

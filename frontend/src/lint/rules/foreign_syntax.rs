@@ -1,6 +1,7 @@
 //! `ForeignSyntax`: the syntax directive names a frontend that is not built in.
 
 use crate::dockerfile::Dockerfile;
+use crate::dockerfile::directive::is_builtin_syntax;
 use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
@@ -14,9 +15,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(dockerfile: &Dockerfile, report: &mut Report<'_>) {
     let Some(syntax) = &dockerfile.directives.syntax else { return };
-    let image = syntax.value.split_whitespace().next().unwrap_or("");
-    let name = image.strip_prefix("docker.io/").unwrap_or(image);
-    if !name.starts_with("docker/dockerfile") {
+    if !is_builtin_syntax(&syntax.value) {
+        let image = syntax.value.split_whitespace().next().unwrap_or("");
         report.find(
             syntax.span,
             format!("syntax {image:?} is ignored: the file is read as an ordinary Dockerfile"),

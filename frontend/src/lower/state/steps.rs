@@ -1,0 +1,96 @@
+//! The steps that a stage adds to the graph, and what displays call them.
+
+use rbuild_model::graph::StepId;
+use rbuild_model::step::{EnvVar, Operation, Step, StepNote};
+
+use super::{BuildEnv, StageState};
+use crate::dockerfile::expand::{self, Environment, Mode};
+use crate::dockerfile::instruction::Instruction;
+use crate::lower::options::NoCache;
+
+impl StageState<'_, '_> {
+    /// Puts the stage and the position before a step's name.
+    pub(super) fn prefixed(&mut self, text: &str) -> String {
+        if self.total == 0 {
+            return text.to_owned();
+        }
+        let mut parts = Vec::new();
+        if self.shared.options.platforms.len() > 1 {
+            parts.push(format!("{}{}", self.platform, self.cross_target()));
+        }
+        if self.shared.plan.name_stages {
+            parts.push(self.plan.stage.display_name());
+        }
+        self.position += 1;
+        let width = self.total.to_string().len();
+        parts.push(format!("{:width$}/{}", self.position, self.total));
+        format!("[{}] {text}", parts.join(" "))
+    }
+
+    /// Names the target's platform when the stage asks for it and runs on another.
+    fn cross_target(&self) -> String {
+        if self.env.get("TARGETPLATFORM").is_none() && self.env.get("TARGETARCH").is_none() {
+            return String::new();
+        }
+        let target = &self.shared.plan.platform;
+        if *target == self.platform {
+            return String::new();
+        }
+        if target.os != self.platform.os {
+            return format!("->{target}");
+        }
+        let variant = if target.variant.is_empty() { String::new() } else { format!("/{}", target.variant) };
+        format!("->{}{variant}", target.architecture)
+    }
+
+    /// Returns an instruction's text for display: keyword in upper case, variables replaced where they have values.
+    pub(crate) fn display(&self, at: &Instruction, masked: &[EnvVar]) -> String {
+        struct Masked<'e>(&'e [EnvVar], &'e BuildEnv);
+        impl Environment for Masked<'_> {
+            fn get(&self, name: &str) -> Option<&str> {
+                let masked = self.0.iter().find(|variable| variable.name == name);
+                masked.map(|variable| variable.value.as_str()).or_else(|| self.1.get(name))
+            }
+        }
+        let rest = at.text.get(at.keyword.value.len()..).unwrap_or("").trim_end();
+        let text = format!("{}{rest}", at.keyword.value.to_uppercase());
+        let onbuild = if self.trigger.is_some() { "ONBUILD " } else { "" };
+        let mode = Mode::display(self.mode().escape);
+        let shown = expand::expand(&text, mode, &Masked(masked, &self.env)).map_or(text, |shown| shown.text);
+        format!("{onbuild}{shown}")
+    }
+
+    fn ignores_cache(&self) -> bool {
+        match &self.shared.options.no_cache {
+            NoCache::None => false,
+            NoCache::All => true,
+            NoCache::Stages(names) => {
+                let name = self.plan.stage.name();
+                names.iter().any(|wanted| Some(wanted.to_lowercase()) == name)
+            }
+        }
+    }
+
+    /// Adds a step of an instruction.
+    pub(crate) fn add_step(&mut self, operation: Operation, inputs: Vec<StepId>, at: &Instruction) -> StepId {
+        let text = self.display(at, &[]);
+        self.add_named_step(operation, inputs, &text)
+    }
+
+    pub(crate) fn add_named_step(&mut self, operation: Operation, inputs: Vec<StepId>, text: &str) -> StepId {
+        let name = self.prefixed(text);
+        self.add_noted(operation, inputs, name)
+    }
+
+    /// Adds a step that does not count in `[stage i/n]`.
+    pub(crate) fn add_noted(&mut self, operation: Operation, inputs: Vec<StepId>, name: String) -> StepId {
+        let note = StepNote {
+            name,
+            stage: Some(self.plan.stage.display_name()),
+            location: Some(self.shared.location(self.current)),
+            ignore_cache: self.ignores_cache(),
+            limits: self.shared.options.limits.clone(),
+        };
+        self.shared.builder.add(Step { operation, inputs }, note)
+    }
+}
