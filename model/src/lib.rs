@@ -9,6 +9,7 @@
 //! - [`step`], [`graph`], [`mount`]: what is to be built;
 //! - [`key`]: what a result is found by, and its typed pre-image;
 //! - [`file_mode`]: what `--chmod` asks for;
+//! - [`project`]: a compose project as a planner takes it;
 //! - [`snapshot`], [`rootfs`]: trees, and how one becomes a root file system;
 //! - [`container`]: what runs; [`network`], [`volume`]: what containers share;
 //! - [`event`]: the only channel to any display, the build record and the API.
@@ -23,6 +24,7 @@ pub mod key;
 pub mod mount;
 pub mod network;
 pub mod platform;
+pub mod project;
 pub mod reference;
 pub mod rootfs;
 pub mod snapshot;
