@@ -40,7 +40,7 @@ mod runner;
 pub use index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, RecordId, Usage};
 pub use keys::StepKeys;
 pub use machine::{Answer, Ask, HashAsk, Miss, RunAsk, Solver, StepResult, Tree};
-pub use runner::StepRunner;
+pub use runner::{StepRunner, Turn};
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,25 @@ pub trait StepRunner: Sync {
     /// Runs a step and remembers its result.
     ///
     /// Another process may be doing the same: the runner holds the step's lock, looks again once it has it, and may
-    /// return a result that it found then.
-    fn run(&self, ask: &RunAsk) -> Result<StepResult, Self::Error>;
+    /// return a result that it found then. It waits for the lock, and for whatever else others hold, [aside](Turn).
+    fn run(&self, ask: &RunAsk, turn: &dyn Turn) -> Result<StepResult, Self::Error>;
+}
+
+/// A running step's place among those that run at once. It has one when it begins.
+pub trait Turn {
+    /// Gives the place to another step.
+    fn pass(&self);
+
+    /// Waits for a place again.
+    fn regain(&self);
+}
+
+impl dyn Turn + '_ {
+    /// Waits for somebody else without keeping other steps from running.
+    pub fn aside<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.pass();
+        let result = wait();
+        self.regain();
+        result
+    }
 }

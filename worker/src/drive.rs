@@ -1,9 +1,11 @@
 //! Drives the solver: a loop that owns the schedule, and a bounded number of threads that do the work.
 //!
-//! Look-ups are answered by the loop itself, a wave in one transaction; hashing and running go to threads. After the
-//! first failure, and when somebody cancels, nothing new is started, what runs is told to stop, and the loop ends
-//! when the last thread has.
+//! Look-ups are answered by the loop itself, a wave in one transaction; hashing and running go to threads. So many of
+//! them have a turn at once; a step that waits for somebody else passes its turn on, and gets one again before
+//! anything new is started. After the first failure, and when somebody cancels, nothing new is started, what runs is
+//! told to stop, and the loop ends when the last thread has.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,7 +14,7 @@ use std::sync::mpsc;
 use rbuild_model::event::Hit;
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_solver::{
-    Answer, Ask, CacheIndex, HashAsk, IndexError, RecordId, RunAsk, Solver, StepRunner, Tree,
+    Answer, Ask, CacheIndex, HashAsk, IndexError, RecordId, RunAsk, Solver, StepRunner, Tree, Turn,
 };
 
 use crate::cancel::Cancel;
@@ -55,6 +57,46 @@ enum Work {
     Run(RunAsk),
 }
 
+/// What a thread tells the loop.
+enum Word<E> {
+    /// It is done; whether it had a turn then, and what came of it.
+    Ended(HasTurn, std::thread::Result<(StepId, Result<Answer, E>)>),
+    /// It gave its turn up.
+    Passed,
+    /// It wants a turn again, and waits to be told.
+    Returns(mpsc::Sender<()>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HasTurn {
+    Yes,
+    No,
+}
+
+/// The turn of one thread.
+struct ThreadTurn<'a, E> {
+    loop_: &'a mpsc::Sender<Word<E>>,
+    has: Cell<HasTurn>,
+}
+
+impl<E> Turn for ThreadTurn<'_, E> {
+    fn pass(&self) {
+        if self.has.replace(HasTurn::No) == HasTurn::Yes {
+            // The loop outlives every thread of its scope, and listens to each.
+            let _ = self.loop_.send(Word::Passed);
+        }
+    }
+
+    fn regain(&self) {
+        if self.has.get() == HasTurn::No {
+            let (grant, granted) = mpsc::channel();
+            let _ = self.loop_.send(Word::Returns(grant));
+            let _ = granted.recv();
+            self.has.set(HasTurn::Yes);
+        }
+    }
+}
+
 /// Makes the trees of the goals.
 pub fn drive<R: StepRunner>(
     graph: &Graph,
@@ -68,7 +110,8 @@ pub fn drive<R: StepRunner>(
     let mut solver = Solver::new(graph, goals);
     let mut queue: VecDeque<Work> = VecDeque::new();
     let mut failure: Option<DriveError<R::Error>> = None;
-    let mut running = 0_usize;
+    let (mut threads, mut turns) = (0_usize, 0_usize);
+    let mut returning: VecDeque<mpsc::Sender<()>> = VecDeque::new();
     let mut panicked = None;
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
@@ -85,30 +128,50 @@ pub fn drive<R: StepRunner>(
                     }
                 }
             }
+            // Where all is to end, whoever comes back needs a turn only to see that.
+            while (failure.is_some() || turns < parallel.get())
+                && let Some(grant) = returning.pop_front()
+            {
+                turns += 1;
+                let _ = grant.send(());
+            }
             while failure.is_none()
-                && running < parallel.get()
+                && turns < parallel.get()
                 && let Some(work) = queue.pop_front()
             {
-                running += 1;
+                turns += 1;
+                threads += 1;
                 let send = send.clone();
                 scope.spawn(move || {
-                    let work = AssertUnwindSafe(|| match &work {
+                    let turn = ThreadTurn { loop_: &send, has: Cell::new(HasTurn::Yes) };
+                    let done = catch_unwind(AssertUnwindSafe(|| match &work {
                         Work::Hash(ask) => {
                             (ask.step, runner.hash(ask).map(|hashes| Answer::Hashed(ask.step, hashes)))
                         }
                         Work::Run(ask) => {
-                            (ask.step, runner.run(ask).map(|result| Answer::Ran(ask.step, result)))
+                            (ask.step, runner.run(ask, &turn).map(|result| Answer::Ran(ask.step, result)))
                         }
-                    });
-                    // The loop outlives every thread of the scope, and waits for a word of each.
-                    let _ = send.send(catch_unwind(work));
+                    }));
+                    let _ = send.send(Word::Ended(turn.has.get(), done));
                 });
             }
-            if running == 0 {
+            if threads == 0 {
                 break;
             }
-            let Ok(done) = receive.recv() else { break };
-            running -= 1;
+            let (has_turn, done) = match receive.recv() {
+                Ok(Word::Ended(has_turn, done)) => (has_turn, done),
+                Ok(Word::Passed) => {
+                    turns -= 1;
+                    continue;
+                }
+                Ok(Word::Returns(grant)) => {
+                    returning.push_back(grant);
+                    continue;
+                }
+                Err(mpsc::RecvError) => break,
+            };
+            threads -= 1;
+            turns -= usize::from(has_turn == HasTurn::Yes);
             let (step, done) = match done {
                 Ok(done) => done,
                 Err(panic) => {

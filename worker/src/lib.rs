@@ -8,7 +8,7 @@
 //! | [`build`] | one build, in order |
 //! | `answer` | answers the front end's questions |
 //! | [`drive`] | the loop around the solver, and its threads |
-//! | `runner`, `ops`, `mounts`, `network` | one step: lock, look again, do, commit, remember |
+//! | `runner`, `locking`, `ops`, `mounts`, `network` | one step: lock, look again, do, commit, remember |
 //! | `context` | the client's folders |
 //! | `exporters` | what becomes of the result |
 
@@ -21,6 +21,7 @@ mod context;
 pub mod drive;
 pub mod error;
 pub mod exporters;
+mod locking;
 mod mounts;
 pub mod network;
 mod ops;

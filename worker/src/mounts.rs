@@ -8,10 +8,11 @@ use rbuild_model::step::{EnvVar, Script};
 use rbuild_sandbox::{Access, FileContent, Mount as SandboxMount, MountSource, Restrictions, Tmpfs};
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree};
-use rbuild_store::{Lock, LockClass, LockMode, LockName, LockScope, Wait};
+use rbuild_store::{Lock, LockClass, LockName, Wait};
 
 use crate::agent::AgentSocket;
 use crate::error::StepError;
+use crate::locking::StepLocks;
 use crate::runner::Runner;
 
 /// The mounts of one step, and what must live as long as the step.
@@ -50,10 +51,10 @@ pub(crate) fn prepare(
     ask: &RunAsk,
     mounts: &[Mount],
     script: Option<&Script>,
-    scope: &LockScope,
+    locks: &StepLocks<'_>,
 ) -> Result<Prepared, StepError> {
     let mut prepared = Prepared::default();
-    if let Err(error) = fill(&mut prepared, runner, ask, mounts, script, scope) {
+    if let Err(error) = fill(&mut prepared, runner, ask, mounts, script, locks) {
         // The first error is the one to tell; what was made is taken back all the same.
         let _ = prepared.release(runner);
         return Err(error);
@@ -67,9 +68,9 @@ fn fill(
     ask: &RunAsk,
     mounts: &[Mount],
     script: Option<&Script>,
-    scope: &LockScope,
+    locks: &StepLocks<'_>,
 ) -> Result<(), StepError> {
-    let folders = lock_caches(prepared, runner, ask, mounts, scope)?;
+    let folders = lock_caches(prepared, runner, ask, mounts, locks)?;
     let mut folders = folders.into_iter();
     for mount in mounts {
         match mount {
@@ -195,7 +196,7 @@ fn lock_caches(
     runner: &Runner<'_>,
     ask: &RunAsk,
     mounts: &[Mount],
-    scope: &LockScope,
+    locks: &StepLocks<'_>,
 ) -> Result<Vec<(String, PathBuf)>, StepError> {
     let caches: Vec<&CacheMount> = mounts
         .iter()
@@ -216,12 +217,12 @@ fn lock_caches(
                 let lock_name = LockName::new(LockClass::CacheMount, name);
                 if !prepared.locks.iter().any(|lock| *lock.name() == lock_name) {
                     let cancel = runner.lock_cancel();
-                    let lock = scope.acquire(&lock_name, LockMode::Exclusive, &Wait::until(&cancel.wish))?;
+                    let lock = locks.acquire(&lock_name, &Wait::until(&cancel.wish))?;
                     prepared.locks.push(lock);
                 }
                 name.clone()
             }
-            Sharing::Private => private_folder(prepared, scope, name)?,
+            Sharing::Private => private_folder(prepared, locks, name)?,
         };
         let folder = runner.cache_folder(&name);
         make_folder(runner, ask, cache, &folder)?;
@@ -231,7 +232,7 @@ fn lock_caches(
 }
 
 /// Takes the first of a cache's folders that nobody uses.
-fn private_folder(prepared: &mut Prepared, scope: &LockScope, name: &str) -> Result<String, StepError> {
+fn private_folder(prepared: &mut Prepared, locks: &StepLocks<'_>, name: &str) -> Result<String, StepError> {
     for number in 0_u32.. {
         // Numbered with fixed width: several locks of one task must be taken in the order of their names.
         let candidate = if number == 0 { name.to_owned() } else { format!("{name}-{number:010}") };
@@ -239,7 +240,7 @@ fn private_folder(prepared: &mut Prepared, scope: &LockScope, name: &str) -> Res
         if prepared.locks.iter().any(|lock| *lock.name() == lock_name) {
             continue;
         }
-        if let Some(lock) = scope.try_acquire(&lock_name, LockMode::Exclusive)? {
+        if let Some(lock) = locks.try_acquire(&lock_name)? {
             prepared.locks.push(lock);
             return Ok(candidate);
         }

@@ -16,15 +16,17 @@ use rbuild_model::step::{FileAction, Operation, PathSource, Source};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::{Active, Snapshotter, Writes};
 use rbuild_solver::{
-    CacheIndex as _, HashAsk, KeyKind, LookUp, Miss, NewRecord, RunAsk, StepResult, StepRunner, Tree, Usage,
+    CacheIndex as _, HashAsk, KeyKind, LookUp, Miss, NewRecord, RunAsk, StepResult, StepRunner, Tree, Turn,
+    Usage,
 };
-use rbuild_store::{LockClass, LockMode, LockName, LockScope, TempTree, Wait};
+use rbuild_store::{LockClass, LockName, TempTree, Wait};
 
 use crate::berths::Berths;
 use crate::cancel::{Cancel, LockCancel};
 use crate::context::Contexts;
 use crate::drive::Observer;
 use crate::error::StepError;
+use crate::locking::StepLocks;
 use crate::network::StepNetworks;
 use crate::ops;
 use crate::request::Client;
@@ -239,13 +241,18 @@ impl<'a> Runner<'a> {
     }
 
     /// Does what a step says, over its base, and returns the snapshot that it wrote.
-    fn operate(&self, task: &Task, ask: &mut RunAsk, scope: &LockScope) -> Result<(Made, Chain), StepError> {
+    fn operate(
+        &self,
+        task: &Task,
+        ask: &mut RunAsk,
+        locks: &StepLocks<'_>,
+    ) -> Result<(Made, Chain), StepError> {
         let base = match ask.inputs.first() {
             Some(Tree::Chain(chain)) => chain.clone(),
             _ => Chain::empty(),
         };
         let made = match &self.graph.step(ask.step).operation {
-            Operation::Exec(exec) => ops::exec::run(self, task, exec, ask, scope)?,
+            Operation::Exec(exec) => ops::exec::run(self, task, exec, ask, locks)?,
             Operation::File(actions) => self.file(ask, actions, &base)?,
             Operation::Source(_) | Operation::Merge => {
                 unreachable!("sources are fetched and merges stacked, neither is operated")
@@ -354,11 +361,11 @@ impl<'a> Runner<'a> {
     }
 
     /// Does a step under its lock and remembers the result.
-    fn make(&self, ask: &RunAsk, task: &Task, scope: &LockScope) -> Result<StepResult, StepError> {
+    fn make(&self, ask: &RunAsk, task: &Task, locks: &StepLocks<'_>) -> Result<StepResult, StepError> {
         let mut ask = ask.clone();
         let started =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let (Made { active, usage, log }, base) = self.operate(task, &mut ask, scope)?;
+        let (Made { active, usage, log }, base) = self.operate(task, &mut ask, locks)?;
         if self.cancel.is_cancelled() {
             return Err(self.give_up(active, StepError::Cancelled));
         }
@@ -399,7 +406,12 @@ impl<'a> Runner<'a> {
         Ok(CacheKey::from_bytes(bytes))
     }
 
-    fn run_step(&self, ask: &RunAsk, task: &Task) -> Result<(StepResult, Option<Hit>), StepError> {
+    fn run_step(
+        &self,
+        ask: &RunAsk,
+        task: &Task,
+        turn: &dyn Turn,
+    ) -> Result<(StepResult, Option<Hit>), StepError> {
         if let Operation::Source(source) = &self.graph.step(ask.step).operation {
             return Ok((self.fetch(ask, source, task)?, None));
         }
@@ -408,18 +420,18 @@ impl<'a> Runner<'a> {
                 what: "a folder of the client as a base (FROM)".to_owned(),
             });
         };
-        let scope = self.worker.store.locks().scope();
+        let locks = StepLocks::new(self.worker.store.locks().scope(), turn);
         let cancel = self.lock_cancel();
         let waits = |_: &LockName, holder: Option<&rbuild_store::Holder>| {
             let who = holder.map_or_else(|| "another process".to_owned(), ToString::to_string);
             self.note(&format!("waiting for {who}, which is doing the same step"));
         };
         let wait = Wait { cancel: cancel.wish.clone(), timeout: None, notice: Some(&waits) };
-        let lock = scope.acquire(&LockName::new(LockClass::Step, key), LockMode::Exclusive, &wait)?;
+        let lock = locks.acquire(&LockName::new(LockClass::Step, key), &wait)?;
         if let Some(found) = self.look_up(ask)? {
             return Ok((found, Some(Hit::InFlight)));
         }
-        let made = self.make(ask, task, &scope)?;
+        let made = self.make(ask, task, &locks)?;
         drop(lock);
         Ok((made, None))
     }
@@ -456,9 +468,9 @@ impl StepRunner for Runner<'_> {
             .collect()
     }
 
-    fn run(&self, ask: &RunAsk) -> Result<StepResult, StepError> {
+    fn run(&self, ask: &RunAsk, turn: &dyn Turn) -> Result<StepResult, StepError> {
         let task = self.task(ask.step);
-        match self.run_step(ask, &task) {
+        match self.run_step(ask, &task, turn) {
             Ok((result, hit)) => {
                 task.finish(hit.map_or(Outcome::Done, Outcome::Cached));
                 Ok(result)

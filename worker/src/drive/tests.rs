@@ -26,7 +26,7 @@ impl StepRunner for Runner<'_> {
         Ok(ask.selections.iter().map(|_| ContentHash::from_bytes([0; 32])).collect())
     }
 
-    fn run(&self, ask: &RunAsk) -> Result<StepResult, Self::Error> {
+    fn run(&self, ask: &RunAsk, _: &dyn Turn) -> Result<StepResult, Self::Error> {
         let number = self.runs.fetch_add(1, Ordering::SeqCst);
         if Some(number) == self.fails_at {
             return Err("it broke");
@@ -118,4 +118,63 @@ fn a_cancelled_build_starts_nothing() {
     let (result, runs, _) = solve(&MemoryIndex::new(), &cancel, None);
     assert_eq!(result, Err("Cancelled".to_owned()));
     assert_eq!(runs, 0);
+}
+
+/// Steps of which the first waits for the second to have run, and every one is counted while it has a turn.
+struct Waiter<'a> {
+    inner: Runner<'a>,
+    heard: std::sync::Mutex<mpsc::Receiver<()>>,
+    tell: mpsc::Sender<()>,
+    at_once: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl StepRunner for Waiter<'_> {
+    type Error = &'static str;
+
+    fn hash(&self, ask: &HashAsk) -> Result<Vec<ContentHash>, Self::Error> {
+        self.inner.hash(ask)
+    }
+
+    fn run(&self, ask: &RunAsk, turn: &dyn Turn) -> Result<StepResult, Self::Error> {
+        let enters = || {
+            self.most.fetch_max(self.at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        };
+        let leaves = || self.at_once.fetch_sub(1, Ordering::SeqCst);
+        enters();
+        if self.inner.runs.load(Ordering::SeqCst) == 0 && ask.step == StepId(1) {
+            leaves();
+            let heard = turn.aside(|| {
+                let heard = self.heard.lock().expect("nobody panics");
+                heard.recv_timeout(Duration::from_secs(60)).is_ok()
+            });
+            enters();
+            if !heard {
+                return Err("the others did not run meanwhile");
+            }
+        }
+        let result = self.inner.run(ask, turn);
+        leaves();
+        let _ = self.tell.send(());
+        result
+    }
+}
+
+#[test]
+fn a_step_that_waits_keeps_nobody_from_running() {
+    let (graph, goals) = fan(3);
+    let index = MemoryIndex::new();
+    let cancel = Cancel::new();
+    let (tell, heard) = mpsc::channel();
+    let runner = Waiter {
+        inner: Runner { index: &index, runs: AtomicUsize::new(0), fails_at: None, cancel: &cancel },
+        heard: std::sync::Mutex::new(heard),
+        tell,
+        at_once: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+    };
+    let count = Count(AtomicUsize::new(0));
+    let solved = drive(&graph, &goals, &index, &runner, &count, &cancel, NonZeroUsize::MIN);
+    assert_eq!(solved.expect("all can be made").trees.len(), 3);
+    assert_eq!(runner.most.into_inner(), 1, "one has a turn at a time");
 }

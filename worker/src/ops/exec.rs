@@ -7,7 +7,6 @@ use std::time::Duration;
 use rbuild_confined::Root;
 use rbuild_confined::users::{UserSpec, Users};
 use rbuild_model::event::ExitStatus;
-use rbuild_model::snapshot::Chain;
 use rbuild_model::step::{EnvVar, Exec, NetworkMode, SecurityMode};
 use rbuild_sandbox::profile::{self, Confinement, HostNamespaces, Identity, Options, Privilege};
 use rbuild_sandbox::{
@@ -15,10 +14,10 @@ use rbuild_sandbox::{
 };
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree, Usage};
-use rbuild_store::LockScope;
 
 use crate::berths::Berth;
 use crate::error::StepError;
+use crate::locking::StepLocks;
 use crate::mounts;
 use crate::network::StepNetwork;
 use crate::output::Output;
@@ -57,7 +56,7 @@ pub(crate) fn run(
     task: &Task,
     exec: &Exec,
     ask: &RunAsk,
-    scope: &LockScope,
+    locks: &StepLocks<'_>,
 ) -> Result<Made, StepError> {
     let Some(Tree::Chain(base)) = ask.inputs.first() else {
         return Err(StepError::Unsupported { what: "RUN in a folder of the client".to_owned() });
@@ -68,41 +67,46 @@ pub(crate) fn run(
     if exec.cgroup_parent.is_some() {
         return Err(StepError::Unsupported { what: "--cgroup-parent".to_owned() });
     }
-    let limits = &runner.graph().note(ask.step).limits;
-    let Berth { network, slot } = runner.berths().take(exec, limits)?;
-    let result = on_snapshot(runner, task, exec, ask, base, &network, slot, scope);
-    if let Err(error) = runner.networks().detach(&network) {
-        // The next command takes the address back; the step's work is not thrown away for it.
-        runner.note(&format!("failed to give the address of a step back: {error}"));
+    let active = runner.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
+    match on_snapshot(runner, task, exec, ask, &active, locks) {
+        Ok(ran) => Ok(Made { active, usage: ran.usage, log: ran.log }),
+        Err(error) => Err(runner.give_up(active, error)),
     }
-    result
 }
 
-#[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
 fn on_snapshot(
     runner: &Runner<'_>,
     task: &Task,
     exec: &Exec,
     ask: &RunAsk,
-    base: &Chain,
-    network: &StepNetwork,
-    slot: Slot,
-    scope: &LockScope,
-) -> Result<Made, StepError> {
-    let active = runner.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
-    let made = match mounts::prepare(runner, ask, &exec.mounts, exec.script.as_ref(), scope) {
-        Ok(mut prepared) => {
-            let mounts = std::mem::take(&mut prepared.mounts);
-            let result = in_place(runner, task, exec, ask, &active, network, slot, mounts, &prepared.env);
-            let released = prepared.release(runner);
-            result.and_then(|ran| released.map(|()| ran))
-        }
-        Err(error) => Err(error),
-    };
-    match made {
-        Ok(ran) => Ok(Made { active, usage: ran.usage, log: ran.log }),
-        Err(error) => Err(runner.give_up(active, error)),
+    active: &Active,
+    locks: &StepLocks<'_>,
+) -> Result<Ran, StepError> {
+    // Whatever has to be waited for comes first: berths are for steps that go on at once.
+    let mut prepared = mounts::prepare(runner, ask, &exec.mounts, exec.script.as_ref(), locks)?;
+    let mounts = std::mem::take(&mut prepared.mounts);
+    let result = in_berth(runner, task, exec, ask, active, mounts, &prepared.env);
+    let released = prepared.release(runner);
+    result.and_then(|ran| released.map(|()| ran))
+}
+
+fn in_berth(
+    runner: &Runner<'_>,
+    task: &Task,
+    exec: &Exec,
+    ask: &RunAsk,
+    active: &Active,
+    mounts: Vec<Mount>,
+    mount_env: &[EnvVar],
+) -> Result<Ran, StepError> {
+    let limits = &runner.graph().note(ask.step).limits;
+    let Berth { network, slot } = runner.berths().take(exec, limits)?;
+    let result = in_place(runner, task, exec, ask, active, &network, slot, mounts, mount_env);
+    if let Err(error) = runner.networks().detach(&network) {
+        // The next command takes the address back; the step's work is not thrown away for it.
+        runner.note(&format!("failed to give the address of a step back: {error}"));
     }
+    result
 }
 
 struct Ran {
