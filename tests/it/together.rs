@@ -193,3 +193,71 @@ fn a_file_that_changes_while_it_is_built() {
     assert_eq!(fs::read(context.project().join("out/f")).unwrap(), fs::read(&path).unwrap());
     assert_clean(&context);
 }
+
+/// Opens the other end of a pipe that a step made in a cache mount, and lets the step go on.
+fn open_gate(context: &rbuild_testkit::context::TestContext) {
+    let found =
+        Command::new("find").arg(context.root().join("mounts")).args(["-name", "gate"]).output().unwrap();
+    let path = String::from_utf8(found.stdout).unwrap();
+    fs::write(path.trim_end(), "go on\n").unwrap();
+}
+
+#[test]
+fn a_context_that_changes_between_two_steps_that_see_it() {
+    let Some(context) = scene("a_context_that_changes_between_two_steps_that_see_it") else { return };
+    context.write("f", "old");
+    let text = "\
+FROM busybox AS first
+RUN --mount=source=f,target=/f cp /f /first
+FROM busybox
+COPY --from=first /first /
+RUN --mount=type=cache,target=/c mkfifo /c/gate && echo rea\"\"dy && cat /c/gate
+RUN --mount=source=f,target=/f cp /f /second
+";
+    context.write("Dockerfile", text);
+    let running = context.rbuild(["build", "--progress", "plain", "-o", "out", "."]).start();
+    running.until(" ready");
+    context.write("f", "new");
+    open_gate(&context);
+    let ended = running.wait();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert_eq!(file(&context, "out/first"), "old");
+    assert_eq!(file(&context, "out/second"), "new");
+    // What came of it is found by what was seen, not by what was there when the build began.
+    fs::remove_dir_all(context.project().join("out")).unwrap();
+    context.write("Dockerfile", "FROM busybox\nRUN --mount=source=f,target=/f cp /f /first\n");
+    for (content, expected) in [("old", "CACHED"), ("new", "DONE")] {
+        context.write("f", content);
+        let output = built(&context, ["-o", "out"]);
+        assert_eq!(state(&output, "cp /f /first"), expected, "{content}: {output}");
+        assert_eq!(file(&context, "out/first"), content);
+    }
+    assert_clean(&context);
+}
+
+#[test]
+fn a_build_goes_on_while_another_does_one_of_its_steps() {
+    let Some(context) = scene("a_build_goes_on_while_another_does_one_of_its_steps") else { return };
+    let shared = "FROM busybox AS shared\nRUN --mount=type=cache,target=/c mkfifo /c/gate && echo rea\"\"dy && cat /c/gate > /s\n";
+    context.write("Dockerfile", shared);
+    let other = "FROM busybox AS other\nRUN echo own > /o && echo fini\"\"shed\nFROM busybox\nCOPY --from=shared /s /\nCOPY --from=other /o /\n";
+    context.write("Dockerfile.two", format!("{shared}{other}"));
+    let first = context.rbuild(["build", "--progress", "plain", "."]).start();
+    first.until(" ready");
+    // One step at a time: the one that waits must not be it.
+    fs::write(context.folder().join("config.toml"), "[limits]\nparallel = 1\n").unwrap();
+    let config = context.folder().join("config.toml").display().to_string();
+    let line =
+        ["--config", &config, "build", "--progress", "plain", "-f", "Dockerfile.two", "-o", "out", "."];
+    let second = context.rbuild(line).start();
+    second.until(" finished");
+    second.until("waiting for");
+    open_gate(&context);
+    for call in [first, second] {
+        let ended = call.wait();
+        assert!(ended.status.success(), "{}", ended.stderr);
+    }
+    assert_eq!(file(&context, "out/s"), "go on\n");
+    assert_eq!(file(&context, "out/o"), "own\n");
+    assert_clean(&context);
+}

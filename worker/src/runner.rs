@@ -33,7 +33,7 @@ use crate::request::Client;
 use crate::tasks::{Task, Tasks};
 use crate::worker::Worker;
 
-/// How often a step is done again because its context changed while it was copied.
+/// How often a step is done again because its context changed between the hashing and the copying.
 const MAX_REPEATS: usize = 5;
 
 /// Told of each step whose tree is there for good.
@@ -240,7 +240,8 @@ impl<'a> Runner<'a> {
         ops::copy::contents(self, tree, path, &root)
     }
 
-    /// Does what a step says, over its base, and returns the snapshot that it wrote.
+    /// Does what a step says, over its base, and returns the snapshot that it wrote. Where what was copied is not what
+    /// the key was made of, both are made again.
     fn operate(
         &self,
         task: &Task,
@@ -251,32 +252,33 @@ impl<'a> Runner<'a> {
             Some(Tree::Chain(chain)) => chain.clone(),
             _ => Chain::empty(),
         };
-        let made = match &self.graph.step(ask.step).operation {
-            Operation::Exec(exec) => ops::exec::run(self, task, exec, ask, locks)?,
-            Operation::File(actions) => self.file(ask, actions, &base)?,
-            Operation::Source(_) | Operation::Merge => {
-                unreachable!("sources are fetched and merges stacked, neither is operated")
-            }
-        };
-        Ok((made, base))
-    }
-
-    fn file(&self, ask: &mut RunAsk, actions: &[FileAction], base: &Chain) -> Result<Made, StepError> {
+        let operation = &self.graph.step(ask.step).operation;
         for repeat in 0.. {
-            let active = self.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
-            match self.write_files(ask, actions, base, &active) {
-                Ok(()) => return Ok(Made { active, usage: Usage::default(), log: None }),
-                Err(error @ StepError::Changing { .. }) if repeat < MAX_REPEATS => {
-                    // What was copied is not what the key was made of: both are made again.
-                    self.give_up(active, error);
+            let made = match operation {
+                Operation::Exec(exec) => ops::exec::run(self, task, exec, ask, locks),
+                Operation::File(actions) => self.file(ask, actions, &base),
+                Operation::Source(_) | Operation::Merge => {
+                    unreachable!("sources are fetched and merges stacked, neither is operated")
+                }
+            };
+            match made {
+                Err(StepError::Changing { .. }) if repeat < MAX_REPEATS => {
                     self.look_again();
                     ask.hashes = self.hashes(ask.step, &ask.inputs)?;
                     ask.keys = ask.keys.with_hashes(&ask.hashes);
                 }
-                Err(error) => return Err(self.give_up(active, error)),
+                made => return Ok((made?, base)),
             }
         }
         unreachable!("repeats are bounded")
+    }
+
+    fn file(&self, ask: &RunAsk, actions: &[FileAction], base: &Chain) -> Result<Made, StepError> {
+        let active = self.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
+        match self.write_files(ask, actions, base, &active) {
+            Ok(()) => Ok(Made { active, usage: Usage::default(), log: None }),
+            Err(error) => Err(self.give_up(active, error)),
+        }
     }
 
     fn hashes(&self, step: StepId, inputs: &[Tree]) -> Result<Vec<ContentHash>, StepError> {
