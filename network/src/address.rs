@@ -1,9 +1,12 @@
-//! Addresses: subnets, hardware addresses, and the choice of a free subnet.
+//! Addresses: subnets of IPv4, hardware addresses, and the choice of a free subnet.
+//!
+//! Subnets of IPv6 are in [`crate::address6`].
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+pub use rbuild_model::network::{Mac, MacError};
 use serde::{Deserialize, Serialize};
 
 /// Why a subnet cannot be used.
@@ -97,8 +100,7 @@ impl Subnet {
 
     /// Whether two ranges share an address.
     pub fn overlaps(self, other: AddressRange) -> bool {
-        let range = AddressRange::from(self);
-        range.first <= other.last && other.first <= range.last
+        AddressRange::from(self).overlaps(other)
     }
 }
 
@@ -142,25 +144,44 @@ impl From<Subnet> for String {
     }
 }
 
-/// Any range of addresses that is already in use, of any size.
+/// Any range of addresses that is already in use, of any size and either family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressRange {
-    first: u32,
-    last: u32,
+    first: IpAddr,
+    last: IpAddr,
 }
 
 impl AddressRange {
     /// The range that a route or an address covers.
-    pub fn new(address: Ipv4Addr, length: u8) -> Self {
-        let mask = mask(length.min(32));
-        let first = u32::from(address) & mask;
-        Self { first, last: first | !mask }
+    pub fn new(address: IpAddr, length: u8) -> Self {
+        match address {
+            IpAddr::V4(address) => {
+                let mask = mask(length.min(32));
+                let first = u32::from(address) & mask;
+                Self { first: Ipv4Addr::from(first).into(), last: Ipv4Addr::from(first | !mask).into() }
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+                let first = u128::from(address) & mask;
+                Self { first: Ipv6Addr::from(first).into(), last: Ipv6Addr::from(first | !mask).into() }
+            }
+        }
+    }
+
+    /// Whether two ranges share an address. Those of different families never do.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// Whether an address lies in the range.
+    pub fn contains(self, address: IpAddr) -> bool {
+        (self.first..=self.last).contains(&address)
     }
 }
 
 impl From<Subnet> for AddressRange {
     fn from(subnet: Subnet) -> Self {
-        Self::new(subnet.base(), subnet.length)
+        Self::new(subnet.base().into(), subnet.length)
     }
 }
 
@@ -217,81 +238,14 @@ fn subnets(pool: Pool) -> impl Iterator<Item = Subnet> {
     })
 }
 
-/// A hardware address of an endpoint.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Mac([u8; 6]);
-
-/// A text that is not a hardware address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a hardware address of one device: expected the form 02:42:ac:11:00:02")]
-pub struct MacError {
-    text: String,
-}
-
-impl Mac {
-    /// The address that an endpoint gets: a hash of its network and IP address, locally administered. The same
-    /// place in the same network always has the same one, so that nobody's neighbour table is ever stale.
-    pub fn derived(network: &str, address: Ipv4Addr) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(network.as_bytes());
-        hasher.update(&[0]);
-        hasher.update(&address.octets());
-        let mut bytes: [u8; 6] = hasher.finalize().as_bytes()[..6].try_into().expect("a hash has 32 bytes");
-        bytes[0] = bytes[0] & 0xfc | 0x02;
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    pub fn octets(self) -> [u8; 6] {
-        self.0
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for Mac {
-    type Err = MacError;
-
-    fn from_str(text: &str) -> Result<Self, MacError> {
-        let refused = || MacError { text: text.to_owned() };
-        let mut bytes = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(refused)?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| refused())?;
-        }
-        // The lowest bit marks a group of devices; all zeros is no address.
-        if parts.next().is_some() || bytes[0] & 1 == 1 || bytes == [0; 6] {
-            return Err(refused());
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl TryFrom<String> for Mac {
-    type Error = MacError;
-
-    fn try_from(text: String) -> Result<Self, MacError> {
-        text.parse()
-    }
-}
-
-impl From<Mac> for String {
-    fn from(mac: Mac) -> Self {
-        mac.to_string()
-    }
+/// The hardware address that an endpoint gets: a hash of its network and IP address, locally administered. The same
+/// place in the same network always has the same one, so that nobody's neighbour table is ever stale.
+pub fn derived_mac(network: &str, address: Ipv4Addr) -> Mac {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(network.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(&address.octets());
+    Mac::local(hasher.finalize().as_bytes()[..6].try_into().expect("a hash has 32 bytes"))
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ fn what_is_not_a_subnet_is_refused_with_its_reason() {
 #[test]
 fn the_first_free_subnet_is_chosen() {
     let used = [
-        AddressRange::new(Ipv4Addr::new(172, 17, 0, 1), 16),
-        AddressRange::new(Ipv4Addr::new(172, 18, 3, 4), 32),
+        AddressRange::new(IpAddr::from([172, 17, 0, 1]), 16),
+        AddressRange::new(IpAddr::from([172, 18, 3, 4]), 32),
     ];
     assert_eq!(choose_subnet(&default_pools(), &used), Some(subnet("172.19.0.0/16")));
     assert_eq!(choose_subnet(&default_pools(), &[]), Some(subnet("172.17.0.0/16")));
@@ -50,37 +50,25 @@ fn the_first_free_subnet_is_chosen() {
 #[test]
 fn steps_take_little_and_from_the_far_end() {
     assert_eq!(choose_subnet(&step_pools(), &[]), Some(subnet("172.28.0.0/24")));
-    let used = [AddressRange::new(Ipv4Addr::new(172, 28, 0, 0), 14)];
+    let used = [AddressRange::new(IpAddr::from([172, 28, 0, 0]), 14)];
     assert_eq!(choose_subnet(&step_pools(), &used), Some(subnet("172.24.0.0/24")));
 }
 
 #[test]
 fn a_vpn_that_takes_a_private_range_is_stepped_over() {
-    let used = [AddressRange::new(Ipv4Addr::new(172, 16, 0, 0), 12)];
+    let used = [AddressRange::new(IpAddr::from([172, 16, 0, 0]), 12)];
     assert_eq!(choose_subnet(&default_pools(), &used), Some(subnet("192.168.0.0/20")));
-    let all = [used[0], AddressRange::new(Ipv4Addr::new(192, 168, 0, 0), 16)];
+    let all = [used[0], AddressRange::new(IpAddr::from([192, 168, 0, 0]), 16)];
     assert_eq!(choose_subnet(&default_pools(), &all), None);
 }
 
 #[test]
 fn hardware_addresses_are_stable_and_local() {
     let address = Ipv4Addr::new(172, 17, 0, 2);
-    let mac = Mac::derived("one", address);
-    assert_eq!(mac, Mac::derived("one", address));
-    assert_ne!(mac, Mac::derived("two", address));
+    let mac = derived_mac("one", address);
+    assert_eq!(mac, derived_mac("one", address));
+    assert_ne!(mac, derived_mac("two", address));
     assert_eq!(mac.octets()[0] & 3, 2);
-    assert_eq!(mac.to_string().parse::<Mac>().unwrap(), mac);
-    for text in [
-        "",
-        "02:42:ac:11:00",
-        "02:42:ac:11:00:02:03",
-        "01:42:ac:11:00:02",
-        "00:00:00:00:00:00",
-        "2:42:ac:11:0:2",
-        "zz:42:ac:11:00:02",
-    ] {
-        assert!(text.parse::<Mac>().is_err(), "{text}");
-    }
 }
 
 proptest! {
@@ -89,7 +77,15 @@ proptest! {
         if let Ok(range) = Subnet::new(Ipv4Addr::from(address), length) {
             prop_assert_eq!(range.to_string().parse::<Subnet>().unwrap(), range);
             prop_assert!(range.contains(Ipv4Addr::from(address)));
-            prop_assert!(range.overlaps(AddressRange::new(Ipv4Addr::from(address), 32)));
+            prop_assert!(range.overlaps(AddressRange::new(Ipv4Addr::from(address).into(), 32)));
         }
     }
+}
+
+#[test]
+fn ranges_of_different_families_share_nothing() {
+    let all_four = AddressRange::new(IpAddr::from([0, 0, 0, 0]), 0);
+    let all_six = AddressRange::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+    assert!(!all_four.overlaps(all_six) && !all_six.overlaps(all_four));
+    assert!(all_six.contains("fd00::1".parse().unwrap()) && !all_four.contains("::1".parse().unwrap()));
 }

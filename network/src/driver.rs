@@ -1,20 +1,21 @@
 //! What a kind of network can do, and the values it is asked with.
 //!
 //! The life of a network: `ensure` makes it or finds it whole (cheap when it is), `attach` gives a namespace an endpoint
-//! in it, `detach` takes the endpoint's address and rules back, `remove` takes the network away. A namespace that
-//! is closed takes its links along by itself; `detach` may then come late, or be left to `reclaim`. All four may
-//! be repeated.
+//! in it, `route` and `publish` change what leads out of and to it, `detach` takes the endpoint's address and rules back,
+//! `remove` takes the network away. A namespace that is closed takes its links along by itself; `detach` may then come
+//! late, or be left to `reclaim`. All of them may be repeated.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Mac, Pool, Subnet, default_pools, step_pools};
+use crate::address::{AddressRange, Mac, Pool, Subnet, default_pools, step_pools};
+use crate::address6::Subnet6;
 use crate::error::Error;
 use crate::firewall::Warning;
 use crate::link::LinkName;
-use crate::names::{EndpointId, NetworkId};
+use crate::names::{EndpointId, NetworkId, PrivateName};
 use crate::namespace::Namespace;
 use crate::ports::Published;
 use crate::site::Site;
@@ -68,6 +69,17 @@ pub enum PortIsolation {
     Isolated,
 }
 
+/// Whether the endpoints of a network are hidden behind the host's addresses when they get out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Masquerade {
+    /// They are.
+    #[default]
+    On,
+    /// They are not: somebody routes answers to them.
+    Off,
+}
+
 /// What the packets of an endpoint are checked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -85,8 +97,20 @@ pub struct NetworkSpec {
     pub id: NetworkId,
     /// Its addresses; chosen from the pools when nothing is said.
     pub subnet: Option<Subnet>,
+    /// What people call it.
+    pub name: String,
     /// The address of its gateway; the first of the subnet when nothing is said.
     pub gateway: Option<Ipv4Addr>,
+    /// What addresses are given out of; all of the subnet when nothing is said.
+    pub range: Option<Subnet>,
+    /// Addresses that are never given out.
+    pub reserved: Vec<Ipv4Addr>,
+    /// Its IPv6 addresses, if it is to have any.
+    pub six: Option<SixSpec>,
+    /// Whether its endpoints are hidden behind the host's addresses when they get out.
+    pub masquerade: Masquerade,
+    /// Ranges that others have who are not set up now.
+    pub taken: Vec<AddressRange>,
     /// Where its endpoints get to.
     pub reach: Reach,
     /// Whether its endpoints get to each other.
@@ -101,9 +125,15 @@ impl NetworkSpec {
     /// An ordinary network with the default settings.
     pub fn new(id: NetworkId) -> Self {
         Self {
+            name: id.to_string(),
             id,
             subnet: None,
             gateway: None,
+            range: None,
+            reserved: Vec::new(),
+            six: None,
+            masquerade: Masquerade::On,
+            taken: Vec::new(),
             reach: Reach::Outside,
             isolation: PortIsolation::Shared,
             mtu: 1500,
@@ -115,6 +145,19 @@ impl NetworkSpec {
     pub fn for_steps(id: NetworkId) -> Self {
         Self { isolation: PortIsolation::Isolated, pools: step_pools(), ..Self::new(id) }
     }
+}
+
+/// The IPv6 addresses of a network that is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct SixSpec {
+    /// All of them; a range of its own when nothing is said.
+    pub subnet: Option<Subnet6>,
+    /// The address of its gateway; the first of the subnet when nothing is said.
+    pub gateway: Option<Ipv6Addr>,
+    /// What addresses are given out of; all of the subnet when nothing is said.
+    pub range: Option<Subnet6>,
+    /// Addresses that are never given out.
+    pub reserved: Vec<Ipv6Addr>,
 }
 
 /// A network that is there.
@@ -139,6 +182,8 @@ pub struct Addressing {
     pub subnet: Subnet,
     /// The bridge's own address.
     pub gateway: Ipv4Addr,
+    /// Its IPv6 addresses and the bridge's own, if it has any.
+    pub six: Option<(Subnet6, Ipv6Addr)>,
 }
 
 /// An endpoint that is wanted.
@@ -150,6 +195,8 @@ pub struct EndpointSpec {
     pub link: LinkName,
     /// Its address, if it must be a certain one.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address, if it must be a certain one.
+    pub address6: Option<Ipv6Addr>,
     /// Its hardware address, if it must be a certain one.
     pub mac: Option<Mac>,
     /// What its packets are checked for.
@@ -158,6 +205,8 @@ pub struct EndpointSpec {
     pub default_route: DefaultRoute,
     /// The names that lead to it in this network.
     pub names: Vec<String>,
+    /// The names that it alone knows for others.
+    pub private_names: Vec<PrivateName>,
     /// The ports of the host that lead to it; the caller holds their reservations.
     pub published: Vec<Published>,
 }
@@ -169,10 +218,12 @@ impl EndpointSpec {
             id,
             link: LinkName::eth(0),
             address: None,
+            address6: None,
             mac: None,
             guard: Guard::Strict,
             default_route: DefaultRoute::Yes,
             names: Vec::new(),
+            private_names: Vec::new(),
             published: Vec::new(),
         }
     }
@@ -207,6 +258,19 @@ pub struct EndpointAddress {
     pub gateway: Ipv4Addr,
     /// Its hardware address.
     pub mac: Mac,
+    /// Its IPv6 address, if its network has any.
+    pub six: Option<EndpointAddress6>,
+}
+
+/// The IPv6 address of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointAddress6 {
+    /// Its address.
+    pub address: Ipv6Addr,
+    /// The prefix of its network.
+    pub prefix: u8,
+    /// Its network's gateway.
+    pub gateway: Ipv6Addr,
 }
 
 /// What becomes of the links of an endpoint that is detached.
@@ -247,6 +311,24 @@ pub trait NetworkDriver: Send + Sync + fmt::Debug {
         namespace: &mut Namespace,
         spec: &EndpointSpec,
     ) -> Result<Endpoint, Error>;
+
+    /// Sends whatever has no other way through this network, in the namespace of an endpoint of it.
+    fn route(
+        &self,
+        site: &Site,
+        network: &NetworkId,
+        namespace: &mut Namespace,
+        endpoint: &EndpointId,
+    ) -> Result<(), Error>;
+
+    /// Changes the ports of the host that lead to an endpoint; the caller holds their reservations.
+    fn publish(
+        &self,
+        site: &Site,
+        network: &NetworkId,
+        endpoint: &EndpointId,
+        published: &[Published],
+    ) -> Result<(), Error>;
 
     /// Takes an endpoint's address and rules back, and its link. One that is gone already is no error.
     fn detach(

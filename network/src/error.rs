@@ -1,10 +1,9 @@
 //! What can go wrong with a network.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::address::Subnet;
 use crate::driver::DriverKind;
 use crate::firewall::FirewallError;
 use crate::names::{EndpointId, IdError, NamesError, NetworkId};
@@ -83,15 +82,17 @@ pub enum Error {
     #[error("the subnet {subnet} overlaps with a route or address of this host")]
     SubnetInUse {
         /// What was asked for.
-        subnet: Subnet,
+        subnet: String,
     },
-    /// The gateway lies elsewhere.
-    #[error("invalid gateway {gateway}: the subnet {subnet} does not contain this address")]
-    GatewayOutside {
+    /// A part of the network lies elsewhere.
+    #[error("invalid {what} {value}: the subnet {subnet} does not contain this address")]
+    Outside {
+        /// The gateway, the range, an auxiliary address.
+        what: &'static str,
         /// What was asked for.
-        gateway: Ipv4Addr,
+        value: String,
         /// Where it should lie.
-        subnet: Subnet,
+        subnet: String,
     },
     /// The network exists and was made otherwise.
     #[error("the network {network} exists with the subnet {existing}, not {asked}")]
@@ -99,9 +100,9 @@ pub enum Error {
         /// Which network.
         network: NetworkId,
         /// What it has.
-        existing: Subnet,
+        existing: String,
         /// What was asked for.
-        asked: Subnet,
+        asked: String,
     },
     /// A network cannot be removed while it is used.
     #[error("the network {network} has active endpoints: {}", endpoints.join(", "))]
@@ -131,23 +132,31 @@ pub enum Error {
         /// Which network.
         network: NetworkId,
         /// Its subnet.
-        subnet: Subnet,
+        subnet: String,
     },
     /// The address that was asked for cannot be had.
     #[error("the address {address} cannot be given to `{endpoint}` in {subnet}: {reason}")]
     AddressRefused {
         /// What was asked for.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// For whom.
         endpoint: EndpointId,
         /// The network's subnet.
-        subnet: Subnet,
+        subnet: String,
         /// Why not.
         reason: String,
     },
     /// The endpoint is there already.
     #[error("the endpoint `{endpoint}` exists already in the network {network}")]
     EndpointExists {
+        /// Which network.
+        network: NetworkId,
+        /// Which endpoint.
+        endpoint: EndpointId,
+    },
+    /// The endpoint is not there.
+    #[error("the endpoint `{endpoint}` is not in the network {network}")]
+    NotAttached {
         /// Which network.
         network: NetworkId,
         /// Which endpoint.

@@ -9,7 +9,7 @@ mod datagrams;
 mod streams;
 
 use std::io;
-use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,6 +17,18 @@ use std::thread::JoinHandle;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::ports::{Protocol, Reservation};
+
+/// Knows where a published port leads to now: an endpoint may move to another network while its container runs.
+pub trait Destination: Send + 'static {
+    /// Returns the address; nothing if there is none now.
+    fn now(&self) -> Option<SocketAddr>;
+}
+
+impl Destination for SocketAddr {
+    fn now(&self) -> Option<SocketAddr> {
+        Some(*self)
+    }
+}
 
 /// A thread that carries what reaches a published port from this host.
 #[derive(Debug)]
@@ -27,16 +39,18 @@ pub struct Forwarder {
 
 /// A forwarder could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot forward a published port to {target}")]
+#[error("cannot forward the published port {port}/{protocol}")]
 pub struct ForwardError {
-    target: SocketAddrV4,
+    port: SocketAddr,
+    protocol: Protocol,
     source: io::Error,
 }
 
 impl Forwarder {
     /// Starts to carry what reaches a reserved port to an endpoint.
-    pub fn start(reservation: Reservation, target: SocketAddrV4) -> Result<Self, ForwardError> {
-        let protocol = reservation.published().protocol;
+    pub fn start(reservation: Reservation, target: impl Destination) -> Result<Self, ForwardError> {
+        let published = reservation.published();
+        let protocol = published.protocol;
         let begin = || -> io::Result<Self> {
             let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
             let seen = Arc::clone(&stop);
@@ -44,12 +58,15 @@ impl Forwarder {
             rustix::io::ioctl_fionbio(&socket, true)?;
             let thread =
                 std::thread::Builder::new().name("forward".to_owned()).spawn(move || match protocol {
-                    Protocol::Tcp => streams::run(&TcpListener::from(socket), target, &seen),
-                    Protocol::Udp => datagrams::run(&UdpSocket::from(socket), target, &seen),
+                    Protocol::Tcp | Protocol::Sctp => {
+                        streams::run(&TcpListener::from(socket), protocol, &target, &seen);
+                    }
+                    Protocol::Udp => datagrams::run(&UdpSocket::from(socket), &target, &seen),
                 })?;
             Ok(Self { stop, thread: Some(thread) })
         };
-        begin().map_err(|source| ForwardError { target, source })
+        let port = SocketAddr::new(published.host, published.port);
+        begin().map_err(|source| ForwardError { port, protocol, source })
     }
 }
 

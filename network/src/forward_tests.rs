@@ -6,24 +6,17 @@ use super::*;
 use crate::ports::Published;
 
 fn reserve(protocol: Protocol) -> Reservation {
-    Reservation::bind(Published { protocol, host: Ipv4Addr::LOCALHOST, port: 0, target: 1 }).unwrap()
+    Reservation::bind(Published { protocol, host: Ipv4Addr::LOCALHOST.into(), port: 0, target: 1 }).unwrap()
 }
 
-fn port(reservation: &Reservation) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::LOCALHOST, reservation.published().port)
-}
-
-fn target(address: io::Result<std::net::SocketAddr>) -> SocketAddrV4 {
-    match address.unwrap() {
-        std::net::SocketAddr::V4(address) => address,
-        other => panic!("{other}"),
-    }
+fn port(reservation: &Reservation) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, reservation.published().port))
 }
 
 /// A service that sends back all that it got, when nothing more comes.
-fn echo() -> SocketAddrV4 {
+fn echo() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = target(listener.local_addr());
+    let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             std::thread::spawn(move || {
@@ -61,7 +54,7 @@ fn connections_are_carried_whole_both_ways_at_once() {
 #[test]
 fn a_service_that_is_not_there_ends_the_connection() {
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let gone = target(nobody.local_addr());
+    let gone = nobody.local_addr().unwrap();
     drop(nobody);
     let reservation = reserve(Protocol::Tcp);
     let address = port(&reservation);
@@ -88,7 +81,7 @@ fn datagrams_find_their_way_back() {
     let service = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let reservation = reserve(Protocol::Udp);
     let address = port(&reservation);
-    let forwarder = Forwarder::start(reservation, target(service.local_addr())).unwrap();
+    let forwarder = Forwarder::start(reservation, service.local_addr().unwrap()).unwrap();
     let clients: Vec<UdpSocket> =
         (0..3).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
     service.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

@@ -34,6 +34,7 @@
 //! All of it is synchronous, and the hot path (an endpoint for a step) is about ten messages to the kernel.
 
 pub mod address;
+pub mod address6;
 pub mod driver;
 pub mod drivers;
 pub mod error;

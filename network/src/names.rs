@@ -7,21 +7,25 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Mac, Subnet};
-use crate::driver::{Guard, PortIsolation, Reach};
+use crate::address::{AddressRange, Mac, Subnet};
+use crate::address6::Subnet6;
+use crate::driver::{Guard, Masquerade, PortIsolation, Reach};
 use crate::error::FileError;
 use crate::link::LinkName;
 use crate::lock::Lock;
 use crate::ports::Published;
 
 /// The version of the file's form. A file of another version belongs to another binary that runs now.
-const FORMAT: u32 = 1;
+///
+/// 1 knew neither IPv6 nor names of networks; what it lacks has a meaning of its own.
+const FORMAT: u32 = 2;
+const OLDEST_FORMAT: u32 = 1;
 /// A file of ten thousand endpoints has about 3 MiB.
 const LARGEST_FILE: u64 = 16 << 20;
 
@@ -114,7 +118,7 @@ pub enum NamesError {
         source: serde_json::Error,
     },
     /// A newer or older binary wrote it.
-    #[error("the file {} has format {found}, this program knows {FORMAT}", path.display())]
+    #[error("the file {} has format {found}, this program knows {OLDEST_FORMAT} to {FORMAT}", path.display())]
     Format {
         /// Which file.
         path: PathBuf,
@@ -130,16 +134,31 @@ pub struct NetworkState {
     format: u32,
     /// Which network.
     pub id: NetworkId,
+    /// What people call it; names lead to endpoints in the form `name.network` too.
+    #[serde(default)]
+    pub name: String,
     /// Its bridge.
     pub bridge: LinkName,
     /// Its addresses.
     pub subnet: Subnet,
     /// The bridge's own address.
     pub gateway: Ipv4Addr,
+    /// What addresses are given out of; all of the subnet if nothing is said.
+    #[serde(default)]
+    pub range: Option<Subnet>,
+    /// Addresses that are never given out.
+    #[serde(default)]
+    pub reserved: Vec<Ipv4Addr>,
+    /// Its IPv6 addresses, if it has any.
+    #[serde(default)]
+    pub six: Option<SixState>,
     /// Where its endpoints get to.
     pub reach: Reach,
     /// Whether its endpoints get to each other.
     pub isolation: PortIsolation,
+    /// Whether its endpoints are hidden behind the host's addresses when they get out.
+    #[serde(default)]
+    pub masquerade: Masquerade,
     /// Largest packet.
     pub mtu: u32,
     /// The address that was given out last: the search for the next begins behind it.
@@ -148,8 +167,23 @@ pub struct NetworkState {
     pub endpoints: Vec<EndpointRecord>,
 }
 
+/// The IPv6 addresses of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SixState {
+    /// All of them.
+    pub subnet: Subnet6,
+    /// The bridge's own address.
+    pub gateway: Ipv6Addr,
+    /// What addresses are given out of; all of the subnet if nothing is said.
+    pub range: Option<Subnet6>,
+    /// Addresses that are never given out.
+    pub reserved: Vec<Ipv6Addr>,
+    /// The address that was given out last.
+    pub cursor: Ipv6Addr,
+}
+
 impl NetworkState {
-    /// A network without endpoints.
+    /// A network without endpoints, without IPv6.
     pub(crate) fn new(
         id: NetworkId,
         bridge: LinkName,
@@ -161,29 +195,90 @@ impl NetworkState {
     ) -> Self {
         Self {
             format: FORMAT,
+            name: id.to_string(),
             id,
             bridge,
             subnet,
             gateway,
+            range: None,
+            reserved: Vec::new(),
+            six: None,
             reach,
             isolation,
+            masquerade: Masquerade::On,
             mtu,
             cursor: subnet.base(),
             endpoints: Vec::new(),
         }
     }
 
+    /// Whether an address lies in one of its subnets.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        AddressRange::from(self.subnet).contains(address)
+            || self.six.as_ref().is_some_and(|six| AddressRange::from(six.subnet).contains(address))
+    }
+
     /// The next free address. A freed address comes again only when all others had their turn.
     pub(crate) fn next_address(&self) -> Option<Ipv4Addr> {
-        let (first, last) = (u32::from(self.subnet.first()), u32::from(self.subnet.last()));
-        let taken: std::collections::HashSet<Ipv4Addr> =
-            self.endpoints.iter().map(|endpoint| endpoint.address).chain([self.gateway]).collect();
-        let after = u32::from(self.cursor).wrapping_add(1).max(first);
-        (after..=last)
-            .chain(first..after.min(last + 1))
-            .map(Ipv4Addr::from)
-            .find(|address| !taken.contains(address))
+        let (mut first, mut last) = (u32::from(self.subnet.first()), u32::from(self.subnet.last()));
+        if let Some(range) = self.range {
+            (first, last) = (first.max(range.base().into()), last.min(range.broadcast().into()));
+        }
+        let given = self.endpoints.iter().map(|endpoint| endpoint.address);
+        let taken = given.chain(self.reserved.iter().copied()).chain([self.gateway]).map(u128::from_address);
+        next(first.into(), last.into(), u32::from(self.cursor).into(), taken)
+            .map(|address| Ipv4Addr::from(u32::try_from(address).expect("an address within its subnet")))
     }
+
+    /// The next free IPv6 address, by the same rule.
+    pub(crate) fn next_address6(&self) -> Option<Ipv6Addr> {
+        let six = self.six.as_ref()?;
+        let (first, last) = match six.range {
+            Some(range) => (range.base().max(six.subnet.first()), range.last()),
+            None => (six.subnet.first(), six.subnet.last()),
+        };
+        let given = self.endpoints.iter().filter_map(|endpoint| endpoint.address6);
+        let taken = given.chain(six.reserved.iter().copied()).chain([six.gateway]).map(u128::from);
+        next(first.into(), last.into(), six.cursor.into(), taken).map(Ipv6Addr::from)
+    }
+}
+
+/// Widens an address to a number.
+trait FromAddress {
+    fn from_address(address: Ipv4Addr) -> Self;
+}
+
+impl FromAddress for u128 {
+    fn from_address(address: Ipv4Addr) -> Self {
+        u32::from(address).into()
+    }
+}
+
+/// The first free number behind the cursor, else from the beginning on. Among one more than are taken one is free.
+fn next(first: u128, last: u128, cursor: u128, taken: impl Iterator<Item = u128>) -> Option<u128> {
+    let taken: std::collections::HashSet<u128> = taken.collect();
+    let after = if (first..last).contains(&cursor) { cursor + 1 } else { first };
+    (after..=last).chain(first..after.min(last.saturating_add(1))).find(|address| !taken.contains(address))
+}
+
+/// Whether the program of an endpoint runs: the names of one that does not lead nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// It runs.
+    #[default]
+    Running,
+    /// It ended, and may be started again.
+    Stopped,
+}
+
+/// A name that only one endpoint knows for another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrivateName {
+    /// The name.
+    pub name: String,
+    /// The name of the other that all know.
+    pub target: String,
 }
 
 /// An endpoint of a network.
@@ -193,16 +288,39 @@ pub struct EndpointRecord {
     pub id: EndpointId,
     /// The host's end of its link.
     pub port: LinkName,
+    /// The name of its link inside.
+    #[serde(default = "first_link")]
+    pub link: LinkName,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its IPv6 address.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// Its hardware address.
     pub mac: Mac,
     /// What its packets are checked for.
     pub guard: Guard,
     /// The names that lead to it in this network.
     pub names: Vec<String>,
+    /// The names that it alone knows for others.
+    #[serde(default)]
+    pub private_names: Vec<PrivateName>,
+    /// Whether its program runs.
+    #[serde(default)]
+    pub presence: Presence,
     /// The ports of the host that lead to it.
     pub published: Vec<Published>,
+}
+
+fn first_link() -> LinkName {
+    LinkName::eth(0)
+}
+
+impl EndpointRecord {
+    /// Its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [IpAddr::from(self.address)].into_iter().chain(self.address6.map(IpAddr::from))
+    }
 }
 
 /// The file of one network.
@@ -276,6 +394,20 @@ pub fn all(runtime: &Path) -> Result<Vec<NetworkState>, NamesError> {
     Ok(states)
 }
 
+/// The networks that an endpoint is in, each with its record there.
+pub fn of_endpoint(
+    runtime: &Path,
+    endpoint: &EndpointId,
+) -> Result<Vec<(NetworkState, EndpointRecord)>, NamesError> {
+    let mut found = Vec::new();
+    for state in all(runtime)? {
+        if let Some(record) = state.endpoints.iter().find(|record| record.id == *endpoint).cloned() {
+            found.push((state, record));
+        }
+    }
+    Ok(found)
+}
+
 /// The folder of the files of all networks.
 pub(crate) fn folder(runtime: &Path) -> PathBuf {
     runtime.join("networks")
@@ -289,10 +421,10 @@ fn read(path: &Path) -> Result<Option<NetworkState>, NamesError> {
     let Some(bytes) = read_bounded(path, LARGEST_FILE)? else { return Ok(None) };
     let damaged = |source| NamesError::Damaged { path: path.to_owned(), source };
     match serde_json::from_slice::<NetworkState>(&bytes) {
-        Ok(state) if state.format == FORMAT => Ok(Some(state)),
+        Ok(state) if (OLDEST_FORMAT..=FORMAT).contains(&state.format) => Ok(Some(state)),
         Ok(state) => Err(NamesError::Format { path: path.to_owned(), found: state.format }),
         Err(error) => match serde_json::from_slice::<Version>(&bytes) {
-            Ok(version) if version.format != FORMAT => {
+            Ok(version) if !(OLDEST_FORMAT..=FORMAT).contains(&version.format) => {
                 Err(NamesError::Format { path: path.to_owned(), found: version.format })
             }
             _ => Err(damaged(error)),

@@ -15,14 +15,22 @@ fn state(subnet: &str) -> NetworkState {
 
 fn add(state: &mut NetworkState) -> Option<Ipv4Addr> {
     let address = state.next_address()?;
+    let record6 = state.next_address6();
+    if let (Some(six), Some(address)) = (&mut state.six, record6) {
+        six.cursor = address;
+    }
     state.cursor = address;
     state.endpoints.push(EndpointRecord {
         id: EndpointId::new(&format!("e{}", u32::from(address))).unwrap(),
         port: LinkName::eth(9),
+        link: LinkName::eth(0),
         address,
-        mac: Mac::derived("net", address),
+        address6: record6,
+        mac: crate::address::derived_mac("net", address),
         guard: Guard::Strict,
         names: vec!["web".to_owned()],
+        private_names: Vec::new(),
+        presence: Presence::Running,
         published: Vec::new(),
     });
     Some(address)
@@ -45,6 +53,44 @@ fn a_freed_address_comes_last() {
     assert_eq!(add(&mut state).map(|address| address.octets()[3]), Some(3));
     state.endpoints.clear();
     assert_eq!(add(&mut state).map(|address| address.octets()[3]), Some(4));
+}
+
+#[test]
+fn addresses_are_given_out_of_the_range_and_never_those_that_are_reserved() {
+    let mut four = state("10.9.8.0/24");
+    four.range = Some("10.9.8.16/30".parse().unwrap());
+    four.reserved = vec![Ipv4Addr::new(10, 9, 8, 17)];
+    let given: Vec<_> = std::iter::from_fn(|| add(&mut four)).map(|address| address.octets()[3]).collect();
+    assert_eq!(given, [16, 18, 19]);
+
+    let mut six = state("10.9.8.0/24");
+    let subnet: Subnet6 = "fd00:1::/64".parse().unwrap();
+    let gateway = subnet.first();
+    let (range, reserved) = (None, vec!["fd00:1::3".parse().unwrap()]);
+    six.six = Some(SixState { subnet, gateway, range, reserved, cursor: subnet.base() });
+    add(&mut six);
+    add(&mut six);
+    let given: Vec<_> =
+        six.endpoints.iter().filter_map(|record| record.address6).map(|address| address.to_string()).collect();
+    assert_eq!(given, ["fd00:1::2", "fd00:1::4"]);
+}
+
+#[test]
+fn a_file_of_the_first_form_is_understood() {
+    let runtime = tempfile::tempdir().unwrap();
+    let file = NetworkFile::new(runtime.path(), id("net"));
+    fs::create_dir_all(folder(runtime.path())).unwrap();
+    fs::write(
+        file.path(),
+        r#"{"format":1,"id":"net","bridge":"rbdeadbeefbtest","subnet":"10.9.8.0/24","gateway":"10.9.8.1",
+            "reach":"outside","isolation":"shared","mtu":1500,"cursor":"10.9.8.2","endpoints":[{"id":"one",
+            "port":"rbdeadbeefvtest","address":"10.9.8.2","mac":"02:00:00:00:00:01","guard":"strict","names":[],
+            "published":[{"protocol":"tcp","host":"0.0.0.0","port":80,"target":8080}]}]}"#,
+    )
+    .unwrap();
+    let state = file.read().unwrap().unwrap();
+    assert_eq!((state.six, state.masquerade), (None, Masquerade::On));
+    assert_eq!((&state.endpoints[0].link, state.endpoints[0].presence), (&LinkName::eth(0), Presence::Running));
 }
 
 #[test]

@@ -7,48 +7,22 @@
 //! addresses, which are not redirected, because that would need `route_localnet`; the holder forwards those.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 
+pub use rbuild_model::network::Protocol;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use serde::{Deserialize, Serialize};
 
 use crate::holder;
-
-/// A transport protocol with ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    /// Its number in the header of a packet.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-        }
-    }
-
-    /// Its name in small letters.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
 
 /// A port of the host that leads to a port of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Published {
     /// Which protocol.
     pub protocol: Protocol,
-    /// The host's address; `0.0.0.0` for all of them.
-    pub host: Ipv4Addr,
+    /// The host's address; `0.0.0.0` for all of its family, `::` likewise.
+    pub host: IpAddr,
     /// The host's port.
     pub port: u16,
     /// The endpoint's port.
@@ -63,7 +37,7 @@ pub enum PortError {
     #[error("the port {address}/{} is already in use{}", protocol.word(), holder.as_deref().map(|who| format!(" by {who}")).unwrap_or_default())]
     Taken {
         /// What was asked for.
-        address: SocketAddrV4,
+        address: SocketAddr,
         /// Which protocol.
         protocol: Protocol,
         /// The process that has it, if it can be seen.
@@ -73,7 +47,7 @@ pub enum PortError {
     #[error("the port {address}/{} needs the right to low ports (CAP_NET_BIND_SERVICE, or net.ipv4.ip_unprivileged_port_start)", protocol.word())]
     Privileged {
         /// What was asked for.
-        address: SocketAddrV4,
+        address: SocketAddr,
         /// Which protocol.
         protocol: Protocol,
     },
@@ -81,13 +55,21 @@ pub enum PortError {
     #[error("the address {} is not an address of this host", address.ip())]
     NotOurs {
         /// What was asked for.
-        address: SocketAddrV4,
+        address: SocketAddr,
+    },
+    /// The kernel does not know the protocol or the kind of address.
+    #[error("the port {address}/{} cannot be had: this kernel has no {} for it (is the module `{}` missing?)", protocol.word(), protocol.word().to_uppercase(), if *protocol == Protocol::Sctp { "sctp" } else { "ipv6" })]
+    Unsupported {
+        /// What was asked for.
+        address: SocketAddr,
+        /// Which protocol.
+        protocol: Protocol,
     },
     /// It could not be bound for another reason.
     #[error("cannot bind the port {address}/{}", protocol.word())]
     Bind {
         /// What was asked for.
-        address: SocketAddrV4,
+        address: SocketAddr,
         /// Which protocol.
         protocol: Protocol,
         /// What the kernel said.
@@ -105,32 +87,23 @@ pub struct Reservation {
 impl Reservation {
     /// Binds a port. Port 0 stands for any free one; [`Reservation::published`] then says which.
     pub fn bind(wanted: Published) -> Result<Self, PortError> {
-        let address = SocketAddrV4::new(wanted.host, wanted.port);
-        let bound = || -> io::Result<(OwnedFd, u16)> {
-            match wanted.protocol {
-                Protocol::Tcp => {
-                    let listener = TcpListener::bind(address)?;
-                    let port = listener.local_addr()?.port();
-                    Ok((listener.into(), port))
-                }
-                Protocol::Udp => {
-                    let socket = UdpSocket::bind(address)?;
-                    let port = socket.local_addr()?.port();
-                    Ok((socket.into(), port))
-                }
+        let address = SocketAddr::new(wanted.host, wanted.port);
+        let protocol = wanted.protocol;
+        let (socket, port) = bind(address, protocol).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                PortError::Taken { address, protocol, holder: holder::of(protocol, wanted.host, wanted.port) }
             }
-        };
-        let (socket, port) = bound().map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => PortError::Taken {
-                address,
-                protocol: wanted.protocol,
-                holder: holder::of(wanted.protocol, IpAddr::V4(wanted.host), wanted.port),
-            },
-            io::ErrorKind::PermissionDenied => PortError::Privileged { address, protocol: wanted.protocol },
+            io::ErrorKind::PermissionDenied => PortError::Privileged { address, protocol },
             io::ErrorKind::AddrNotAvailable => PortError::NotOurs { address },
-            _ => PortError::Bind { address, protocol: wanted.protocol, source },
+            _ if is_unknown_protocol(&source) => PortError::Unsupported { address, protocol },
+            _ => PortError::Bind { address, protocol, source },
         })?;
         Ok(Self { published: Published { port, ..wanted }, socket })
+    }
+
+    /// Takes over the socket of a reservation that another process made.
+    pub fn of_socket(published: Published, socket: OwnedFd) -> Self {
+        Self { published, socket }
     }
 
     /// The port, with its number.
@@ -138,10 +111,45 @@ impl Reservation {
         self.published
     }
 
-    /// The bound socket (a listening one for TCP), for whoever forwards what comes from this host itself.
+    /// The bound socket (a listening one for TCP and SCTP), for whoever forwards what comes from this host itself.
     pub fn into_socket(self) -> OwnedFd {
         self.socket
     }
+}
+
+/// Many wait while their container is busy with others.
+const BACKLOG: i32 = 4096;
+
+/// Makes a socket on an address, on it alone: a socket for all IPv6 addresses takes nothing from IPv4.
+fn bind(address: SocketAddr, protocol: Protocol) -> io::Result<(OwnedFd, u16)> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
+        Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
+        Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
+    };
+    let socket = net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(number))?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if protocol != Protocol::Udp {
+        // Connections of a former holder that linger do not keep the port.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    net::bind(&socket, &address)?;
+    if protocol != Protocol::Udp {
+        net::listen(&socket, BACKLOG)?;
+    }
+    let bound = SocketAddr::try_from(net::getsockname(socket.as_fd())?)?;
+    Ok((socket, bound.port()))
+}
+
+fn is_unknown_protocol(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::SOCKTNOSUPPORT)
+    )
 }
 
 #[cfg(test)]
@@ -151,7 +159,7 @@ mod tests {
     #[test]
     fn a_taken_port_names_its_holder() {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let wanted = Published { protocol, host: Ipv4Addr::LOCALHOST, port: 0, target: 80 };
+            let wanted = Published { protocol, host: IpAddr::from([127, 0, 0, 1]), port: 0, target: 80 };
             let held = Reservation::bind(wanted).unwrap();
             let again = Published { port: held.published().port, ..wanted };
             assert_ne!(again.port, 0);
@@ -167,9 +175,43 @@ mod tests {
     }
 
     #[test]
+    fn both_families_have_the_same_port_side_by_side() {
+        let host = |text: &str| text.parse::<IpAddr>().unwrap();
+        let four = Published { protocol: Protocol::Tcp, host: host("0.0.0.0"), port: 0, target: 80 };
+        let held = Reservation::bind(four).unwrap();
+        let six = Published { host: host("::"), port: held.published().port, ..four };
+        let six = match Reservation::bind(six) {
+            // A machine without IPv6, which is said.
+            Err(PortError::Unsupported { .. }) => return,
+            six => six.unwrap(),
+        };
+        match Reservation::bind(six.published()).unwrap_err() {
+            PortError::Taken { holder: Some(holder), .. } => {
+                assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_protocol_that_the_kernel_lacks_is_told() {
+        let host = IpAddr::from([127, 0, 0, 1]);
+        let sctp = Published { protocol: Protocol::Sctp, host, port: 0, target: 80 };
+        match Reservation::bind(sctp) {
+            Ok(held) => assert_ne!(held.published().port, 0),
+            Err(error) => {
+                assert_eq!(
+                    error.to_string(),
+                    "the port 127.0.0.1:0/sctp cannot be had: this kernel has no SCTP for it (is the module `sctp` missing?)"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_foreign_address_is_refused() {
         let wanted =
-            Published { protocol: Protocol::Tcp, host: Ipv4Addr::new(192, 0, 2, 250), port: 0, target: 80 };
+            Published { protocol: Protocol::Tcp, host: IpAddr::from([192, 0, 2, 250]), port: 0, target: 80 };
         assert!(matches!(Reservation::bind(wanted), Err(PortError::NotOurs { .. })));
     }
 }

@@ -6,8 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
 use crate::error::{Error, FileError};
 use crate::link::StorePrefix;
 use crate::lock::Lock;
@@ -121,19 +119,13 @@ impl Site {
     }
 }
 
-/// Does something in another network namespace, on a thread that ends with it.
+/// Does something in another network namespace, if there is one.
 fn inside<T: Send>(
     namespace: Option<&OwnedFd>,
     work: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {
-    let Some(namespace) = namespace else { return work() };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("site".to_owned()).spawn_scoped(scope, || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                .map_err(|source| Error::Namespace { source: source.into() })?;
-            work()
-        });
-        let thread = thread.map_err(|source| Error::Namespace { source })?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    match namespace {
+        Some(namespace) => crate::namespace::inside(namespace.as_fd(), work),
+        None => work(),
+    }
 }

@@ -175,7 +175,7 @@ fn an_internal_network_leads_nowhere() {
 fn a_published_port_leads_in_and_nothing_else_does() {
     Scene::run(|scene| {
         let network = driver(BRIDGE).ensure(&scene.site, &spec("web")).unwrap();
-        let wanted = |host, port| Published { protocol: Protocol::Tcp, host, port, target: 80 };
+        let wanted = |host: Ipv4Addr, port| Published { protocol: Protocol::Tcp, host: host.into(), port, target: 80 };
         let everywhere = Reservation::bind(wanted(Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         let loopback = Reservation::bind(wanted(Ipv4Addr::LOCALHOST, 0)).unwrap();
         let one = Reservation::bind(wanted(scene.host_address, 0)).unwrap();
@@ -340,7 +340,7 @@ fn subnets_in_use_are_stepped_over_and_refused_when_asked_for() {
             gateway: Some(Ipv4Addr::new(10, 78, 0, 1)),
             ..spec("two")
         };
-        assert!(matches!(driver.ensure(&scene.site, &gateway), Err(Error::GatewayOutside { .. })));
+        assert!(matches!(driver.ensure(&scene.site, &gateway), Err(Error::Outside { what: "gateway", .. })));
         let chosen = NetworkSpec {
             subnet: Some("10.77.0.0/29".parse().unwrap()),
             gateway: Some(Ipv4Addr::new(10, 77, 0, 6)),

@@ -1,6 +1,6 @@
 //! The network of one container: its endpoint, the ports of the host that lead to it, what carries them.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rbuild_network::driver::{DriverKind, EndpointSpec, LinkEnd, NetworkSpec};
@@ -133,7 +133,7 @@ fn reserve(request: &RunRequest) -> Result<Vec<Reservation>, RunError> {
             what: format!("publishing on the IPv6 address {address}"),
         })?;
         let wanted =
-            Published { protocol: port.protocol, host, port: port.host_port.unwrap_or(0), target: port.port };
+            Published { protocol: port.protocol, host: host.into(), port: port.host_port.unwrap_or(0), target: port.port };
         reservations.push(Reservation::bind(wanted)?);
     }
     Ok(reservations)
@@ -143,7 +143,7 @@ impl Networked {
     fn carry(&mut self, reservations: Vec<Reservation>) -> Result<(), RunError> {
         let (Some(own), Some((site, ..))) = (self.own, &self.endpoint) else { return Ok(()) };
         for reservation in reservations {
-            let target = SocketAddrV4::new(own, reservation.published().target);
+            let target = SocketAddr::from((own, reservation.published().target));
             // It connects from where the network is; the reserved port is the host's wherever that may be.
             self.forwarders.push(site.inside(|| Ok(Forwarder::start(reservation, target)))??);
         }

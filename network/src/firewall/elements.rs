@@ -1,9 +1,10 @@
 //! What networks, endpoints and published ports are to the packet filter: elements of sets.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::{Mac, Subnet};
-use crate::driver::{Guard, Reach};
+use crate::address6::{Subnet6, link_local};
+use crate::driver::{Guard, Masquerade, Reach};
 use crate::link::LinkName;
 use crate::names::{EndpointRecord, NetworkState};
 use crate::netlink::nftables::{Element, Set, TableFamily};
@@ -13,6 +14,10 @@ const OUTSIDE: Set = Set { family: TableFamily::Inet, name: "outside" };
 const SOURCES: Set = Set { family: TableFamily::Inet, name: "sources" };
 const PORTS_AT: Set = Set { family: TableFamily::Inet, name: "ports_at" };
 const PORTS: Set = Set { family: TableFamily::Inet, name: "ports" };
+const SOURCES6: Set = Set { family: TableFamily::Inet, name: "sources6" };
+const PORTS6_AT: Set = Set { family: TableFamily::Inet, name: "ports6_at" };
+const PORTS6: Set = Set { family: TableFamily::Inet, name: "ports6" };
+const ENDPOINTS6: Set = Set { family: TableFamily::Bridge, name: "endpoints6" };
 const ENDPOINTS: Set = Set { family: TableFamily::Bridge, name: "endpoints" };
 const UNGUARDED: Set = Set { family: TableFamily::Bridge, name: "unguarded" };
 
@@ -42,8 +47,11 @@ impl Parts {
         self.add(&bytes)
     }
 
-    fn address(self, address: Ipv4Addr) -> Self {
-        self.add(&address.octets())
+    fn address(self, address: impl Into<IpAddr>) -> Self {
+        match address.into() {
+            IpAddr::V4(address) => self.add(&address.octets()),
+            IpAddr::V6(address) => self.add(&address.octets()),
+        }
     }
 
     fn port(self, port: u16) -> Self {
@@ -60,15 +68,27 @@ pub(crate) fn of_network(state: &NetworkState) -> Vec<Element> {
     let mut elements = vec![Parts::default().link(&state.bridge).link(&state.bridge).element(SAME)];
     if state.reach == Reach::Outside {
         elements.push(Parts::default().link(&state.bridge).element(OUTSIDE));
-        elements.extend(range(state.subnet));
+        if state.masquerade == Masquerade::On {
+            elements.extend(range(state.subnet));
+            elements.extend(state.six.iter().flat_map(|six| range6(six.subnet)));
+        }
     }
     elements
 }
 
 fn range(subnet: Subnet) -> [Element; 2] {
     let behind = Ipv4Addr::from(u32::from(subnet.broadcast()) + 1);
-    let first = Parts::default().address(subnet.base()).element(SOURCES);
-    let end = Element { ends_range: true, ..Parts::default().address(behind).element(SOURCES) };
+    ends(SOURCES, subnet.base().into(), behind.into())
+}
+
+fn range6(subnet: Subnet6) -> [Element; 2] {
+    let behind = Ipv6Addr::from(u128::from(subnet.last()).wrapping_add(1));
+    ends(SOURCES6, subnet.base().into(), behind.into())
+}
+
+fn ends(set: Set, first: IpAddr, behind: IpAddr) -> [Element; 2] {
+    let first = Parts::default().address(first).element(set);
+    let end = Element { ends_range: true, ..Parts::default().address(behind).element(set) };
     [first, end]
 }
 
@@ -80,28 +100,48 @@ pub(crate) fn of_endpoint(
 ) -> Vec<Element> {
     let mut elements = Vec::new();
     if guarding == Guarding::On {
-        elements.push(match endpoint.guard {
-            Guard::Strict => guarded(&endpoint.port, endpoint.mac, endpoint.address),
-            Guard::Off => Parts::default().link(&endpoint.port).element(UNGUARDED),
-        });
-    }
-    if state.reach == Reach::Outside {
-        for published in endpoint.published.iter().filter(|published| !published.host.is_loopback()) {
-            let key = Parts::default().add(&[published.protocol.number()]);
-            let element = if published.host.is_unspecified() {
-                key.port(published.port).element(PORTS)
-            } else {
-                key.address(published.host).port(published.port).element(PORTS_AT)
-            };
-            let value = Parts::default().address(endpoint.address).port(published.target).0;
-            elements.push(Element { value: Some(value), ..element });
+        match endpoint.guard {
+            Guard::Strict => {
+                elements.push(guarded(ENDPOINTS, &endpoint.port, endpoint.mac, endpoint.address.into()));
+                let six = endpoint.address6.iter().flat_map(|address| [*address, link_local(endpoint.mac)]);
+                elements.extend(
+                    six.map(|own| guarded(ENDPOINTS6, &endpoint.port, endpoint.mac, own.into())),
+                );
+            }
+            Guard::Off => elements.push(Parts::default().link(&endpoint.port).element(UNGUARDED)),
         }
     }
+    elements.extend(of_ports(state, endpoint));
     elements
 }
 
-fn guarded(port: &LinkName, mac: Mac, address: Ipv4Addr) -> Element {
-    Parts::default().link(port).add(&mac.octets()).address(address).element(ENDPOINTS)
+/// The elements of the ports of the host that lead to an endpoint. A loopback address of the host has none, nor has
+/// an IPv6 address that leads to an endpoint without one: those are carried by a forwarder.
+pub(crate) fn of_ports(state: &NetworkState, endpoint: &EndpointRecord) -> Vec<Element> {
+    if state.reach == Reach::Internal {
+        return Vec::new();
+    }
+    let ports = endpoint.published.iter().filter(|published| !published.host.is_loopback());
+    ports
+        .filter_map(|published| {
+            let (all, one, own) = match published.host {
+                IpAddr::V4(_) => (PORTS, PORTS_AT, endpoint.address.into()),
+                IpAddr::V6(_) => (PORTS6, PORTS6_AT, IpAddr::from(endpoint.address6?)),
+            };
+            let key = Parts::default().add(&[published.protocol.number()]);
+            let element = if published.host.is_unspecified() {
+                key.port(published.port).element(all)
+            } else {
+                key.address(published.host).port(published.port).element(one)
+            };
+            let value = Parts::default().address(own).port(published.target).0;
+            Some(Element { value: Some(value), ..element })
+        })
+        .collect()
+}
+
+fn guarded(set: Set, port: &LinkName, mac: Mac, address: IpAddr) -> Element {
+    Parts::default().link(port).add(&mac.octets()).address(address).element(set)
 }
 
 /// All elements of all networks.
@@ -124,7 +164,8 @@ mod tests {
     #[test]
     fn an_endpoint_is_a_key_of_three_padded_parts() {
         let port = StorePrefix::new("deadbeef").unwrap().port("x", 0);
-        let element = guarded(&port, "02:00:00:00:00:01".parse().unwrap(), Ipv4Addr::new(1, 2, 3, 4));
+        let mac = "02:00:00:00:00:01".parse().unwrap();
+        let element = guarded(ENDPOINTS, &port, mac, IpAddr::from([1, 2, 3, 4]));
         assert_eq!(element.key.len(), 28);
         assert_eq!(&element.key[..15], port.as_str().as_bytes());
         assert_eq!(element.key[15..], [0, 2, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4]);

@@ -1,10 +1,12 @@
 //! Datagrams: a socket towards the endpoint for each client, so that answers find their way back.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+
+use super::Destination;
 
 /// Clients beyond this push out the one that was silent longest.
 const MOST_CLIENTS: usize = 256;
@@ -13,7 +15,7 @@ const LARGEST: usize = 64 * 1024;
 const TURN: usize = 64;
 
 /// Carries datagrams until told to stop.
-pub(super) fn run(socket: &UdpSocket, target: SocketAddrV4, stop: &OwnedFd) {
+pub(super) fn run(socket: &UdpSocket, target: &dyn Destination, stop: &OwnedFd) {
     // Ordered by their last datagram, the most recent last.
     let mut clients: Vec<(SocketAddr, UdpSocket)> = Vec::new();
     let mut buffer = vec![0; LARGEST];
@@ -44,7 +46,7 @@ pub(super) fn run(socket: &UdpSocket, target: SocketAddrV4, stop: &OwnedFd) {
             let Ok((length, client)) = socket.recv_from(&mut buffer) else { break };
             let found = match clients.iter().position(|entry| entry.0 == client) {
                 Some(at) => Some(clients.remove(at)),
-                None => open(target).map(|answers| (client, answers)),
+                None => target.now().and_then(open).map(|answers| (client, answers)),
             };
             let Some(entry) = found else { continue };
             let _ = entry.1.send(&buffer[..length]);
@@ -56,8 +58,9 @@ pub(super) fn run(socket: &UdpSocket, target: SocketAddrV4, stop: &OwnedFd) {
     }
 }
 
-fn open(target: SocketAddrV4) -> Option<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+fn open(target: SocketAddr) -> Option<UdpSocket> {
+    let any = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
     socket.set_nonblocking(true).ok()?;
     socket.connect(target).ok()?;
     Some(socket)

@@ -1,19 +1,22 @@
 //! Connections, each a pair of sockets and two buffers.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
+
+use super::Destination;
+use crate::ports::Protocol;
 
 /// More wait in the listener's own queue.
 const MOST_CONNECTIONS: usize = 512;
 const BUFFER: usize = 64 * 1024;
 
 /// Carries connections until told to stop.
-pub(super) fn run(listener: &TcpListener, target: SocketAddrV4, stop: &OwnedFd) {
+pub(super) fn run(listener: &TcpListener, protocol: Protocol, target: &dyn Destination, stop: &OwnedFd) {
     let mut connections: Vec<Connection> = Vec::new();
     loop {
         let accepting = connections.len() < MOST_CONNECTIONS;
@@ -47,7 +50,10 @@ pub(super) fn run(listener: &TcpListener, target: SocketAddrV4, stop: &OwnedFd) 
         });
         if accepting && !events[1].is_empty() {
             while let Ok((client, _)) = listener.accept() {
-                connections.extend(Connection::open(client, target).ok());
+                // Without a destination the client is told by the end of its connection, as if nobody listened.
+                connections.extend(
+                    target.now().and_then(|target| Connection::open(client, protocol, target).ok()),
+                );
                 if connections.len() >= MOST_CONNECTIONS {
                     break;
                 }
@@ -67,17 +73,21 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(client: TcpStream, target: SocketAddrV4) -> io::Result<Self> {
+    fn open(client: TcpStream, protocol: Protocol, target: SocketAddr) -> io::Result<Self> {
         client.set_nonblocking(true)?;
-        client.set_nodelay(true)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+        let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let number = (protocol == Protocol::Sctp).then_some(ipproto::SCTP);
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, number)?;
         match rustix::net::connect(&socket, &target) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
         let server = TcpStream::from(socket);
-        server.set_nodelay(true)?;
+        if protocol == Protocol::Tcp {
+            client.set_nodelay(true)?;
+            server.set_nodelay(true)?;
+        }
         Ok(Self { client, server, connecting: true, up: Flow::new(), down: Flow::new() })
     }
 

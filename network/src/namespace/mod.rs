@@ -10,7 +10,10 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::error::Error;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::error::{Error, FileError};
+use crate::link::LinkName;
 use crate::netlink::route::{self, LinkIndex};
 use crate::netlink::socket::{Family, Request, Socket};
 
@@ -58,22 +61,18 @@ impl Namespace {
 
     /// Opens a namespace that exists, for a later endpoint.
     pub fn open(fd: OwnedFd) -> Result<Self, Error> {
-        std::thread::Builder::new()
-            .name("netns".to_owned())
-            .stack_size(64 * 1024)
-            .spawn(move || -> Result<Self, Error> {
-                rustix::thread::move_into_link_name_space(
-                    fd.as_fd(),
-                    Some(rustix::thread::LinkNameSpaceType::Network),
-                )
-                .map_err(|source| Error::Namespace { source: source.into() })?;
-                let route =
-                    Socket::open(Family::Route).map_err(Error::kernel("enter a network namespace"))?;
-                Ok(Self { fd, route })
-            })
-            .map_err(|source| Error::Namespace { source })?
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let route = inside(fd.as_fd(), || {
+            Socket::open(Family::Route).map_err(Error::kernel("enter a network namespace"))
+        })?;
+        Ok(Self { fd, route })
+    }
+
+    /// Lets a link have IPv6 addresses.
+    pub(crate) fn allow_ipv6(&self, link: &LinkName) -> Result<(), Error> {
+        let path = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+        inside(self.fd.as_fd(), || {
+            fs::write(&path, "0").map_err(|source| FileError::new("write", path.as_ref(), source).into())
+        })
     }
 
     /// Gives the descriptor away: to the process that will live in the namespace.
@@ -91,6 +90,23 @@ impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Does something in a namespace, on a thread that ends with it.
+pub(crate) fn inside<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".to_owned()).stack_size(128 * 1024);
+        let thread = thread.spawn_scoped(scope, || {
+            move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
+                .map_err(|source| Error::Namespace { source: source.into() })?;
+            work()
+        });
+        let thread = thread.map_err(|source| Error::Namespace { source })?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Sets what IPv6 does on links to come; a kernel without IPv6 has nothing to set.

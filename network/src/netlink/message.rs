@@ -9,6 +9,10 @@ pub const REQUEST: u16 = 0x1;
 pub const ACK: u16 = 0x4;
 /// Ask for all objects of a kind (`NLM_F_DUMP`).
 pub const DUMP: u16 = 0x300;
+/// Put the object in the place of one that exists (`NLM_F_REPLACE`).
+pub const REPLACE: u16 = 0x100;
+/// Put the object behind those that exist (`NLM_F_APPEND`).
+pub const APPEND: u16 = 0x800;
 /// Fail if the object exists (`NLM_F_EXCL`).
 pub const EXCLUSIVE: u16 = 0x200;
 /// Create the object (`NLM_F_CREATE`).

@@ -1,8 +1,10 @@
 //! The messages about links, addresses and routes, as bytes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::message::{ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message, REQUEST, read_string, read_u32};
+use super::message::{
+    ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message, REPLACE, REQUEST, read_string, read_u32,
+};
 use crate::address::{AddressRange, Mac, Subnet};
 use crate::link::LinkName;
 
@@ -15,6 +17,7 @@ const NEW_ROUTE: u16 = 24;
 const GET_ROUTE: u16 = 26;
 
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 const UP: u32 = 1;
 
 const IFLA_ADDRESS: u16 = 1;
@@ -195,27 +198,59 @@ pub fn add_address(index: LinkIndex, address: Ipv4Addr, subnet: Subnet) -> Messa
         .attribute(BROADCAST, &subnet.broadcast().octets())
 }
 
-/// Sends everything that has no other route to a gateway.
-pub fn add_default_route(index: LinkIndex, gateway: Ipv4Addr) -> Message {
+/// Gives a link an IPv6 address, which is known to be free: nobody is asked first.
+pub fn add_address6(index: LinkIndex, address: Ipv6Addr, prefix: u8) -> Message {
+    const ADDRESS: u16 = 1;
+    const UNCHECKED: u8 = 2;
+    let mut header = [AF_INET6, prefix, UNCHECKED, 0, 0, 0, 0, 0];
+    header[4..8].copy_from_slice(&index.0.to_ne_bytes());
+    Message::new(NEW_ADDRESS, REQUEST | ACK | CREATE | EXCLUSIVE, &header)
+        .attribute(ADDRESS, &address.octets())
+}
+
+/// Sends everything of a gateway's family that has no other route to it, whatever it was sent to before.
+pub fn set_default_route(index: LinkIndex, gateway: IpAddr) -> Message {
     const OUT: u16 = 4;
     const GATEWAY: u16 = 5;
     const TABLE_MAIN: u8 = 254;
     const PROTOCOL_STATIC: u8 = 4;
     const UNICAST: u8 = 1;
-    let header = [AF_INET, 0, 0, 0, TABLE_MAIN, PROTOCOL_STATIC, 0, UNICAST, 0, 0, 0, 0];
-    Message::new(NEW_ROUTE, REQUEST | ACK | CREATE | EXCLUSIVE, &header)
-        .attribute(GATEWAY, &gateway.octets())
+    let (family, octets) = match gateway {
+        IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
+        IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
+    };
+    let header = [family, 0, 0, 0, TABLE_MAIN, PROTOCOL_STATIC, 0, UNICAST, 0, 0, 0, 0];
+    Message::new(NEW_ROUTE, REQUEST | ACK | CREATE | REPLACE, &header)
+        .attribute(GATEWAY, &octets)
         .attribute(OUT, &index.0.to_ne_bytes())
 }
 
-/// Asks for all IPv4 routes.
-pub fn list_routes() -> Message {
-    Message::new(GET_ROUTE, REQUEST | DUMP, &[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpFamily {
+    /// IPv4.
+    Four,
+    /// IPv6.
+    Six,
 }
 
-/// Asks for all IPv4 addresses of the host.
-pub fn list_addresses() -> Message {
-    Message::new(GET_ADDRESS, REQUEST | DUMP, &[AF_INET, 0, 0, 0, 0, 0, 0, 0])
+impl IpFamily {
+    fn number(self) -> u8 {
+        match self {
+            Self::Four => AF_INET,
+            Self::Six => AF_INET6,
+        }
+    }
+}
+
+/// Asks for all routes of a family.
+pub fn list_routes(family: IpFamily) -> Message {
+    Message::new(GET_ROUTE, REQUEST | DUMP, &[family.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// Asks for all addresses of the host of a family.
+pub fn list_addresses(family: IpFamily) -> Message {
+    Message::new(GET_ADDRESS, REQUEST | DUMP, &[family.number(), 0, 0, 0, 0, 0, 0, 0])
 }
 
 /// Reads a link.
@@ -239,23 +274,25 @@ pub fn read_route(body: &[u8]) -> Option<AddressRange> {
     const UNICAST: u8 = 1;
     const LOCAL: u8 = 2;
     let (family, length, kind) = (*body.first()?, *body.get(1)?, *body.get(7)?);
-    if family != AF_INET || length == 0 || !matches!(kind, UNICAST | LOCAL) {
+    if length == 0 || !matches!(kind, UNICAST | LOCAL) {
         return None;
     }
-    Some(AddressRange::new(read_address(Attributes::after(body, 12).find(DESTINATION)?)?, length))
+    Some(AddressRange::new(read_address(family, Attributes::after(body, 12).find(DESTINATION)?)?, length))
 }
 
 /// Reads the range around an address of the host.
 pub fn read_host_address(body: &[u8]) -> Option<AddressRange> {
     const ADDRESS: u16 = 1;
-    if *body.first()? != AF_INET {
-        return None;
-    }
-    Some(AddressRange::new(read_address(Attributes::after(body, 8).find(ADDRESS)?)?, *body.get(1)?))
+    let address = read_address(*body.first()?, Attributes::after(body, 8).find(ADDRESS)?)?;
+    Some(AddressRange::new(address, *body.get(1)?))
 }
 
-fn read_address(value: &[u8]) -> Option<Ipv4Addr> {
-    Some(Ipv4Addr::from(<[u8; 4]>::try_from(value.get(..4)?).ok()?))
+fn read_address(family: u8, value: &[u8]) -> Option<IpAddr> {
+    match family {
+        AF_INET => Some(IpAddr::from(<[u8; 4]>::try_from(value.get(..4)?).ok()?)),
+        AF_INET6 => Some(IpAddr::from(<[u8; 16]>::try_from(value.get(..16)?).ok()?)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ fn a_pair_is_asked_for_in_one_message() {
 
 #[test]
 fn routes_read_as_ranges() {
-    let range = |address: [u8; 4], length| AddressRange::new(Ipv4Addr::from(address), length);
+    let range = |address: [u8; 4], length| AddressRange::new(IpAddr::from(address), length);
     let route = |length: u8, kind: u8, destination: [u8; 4]| {
         let bytes = Message::new(NEW_ROUTE, 0, &[AF_INET, length, 0, 0, 254, 2, 0, kind, 0, 0, 0, 0])
             .attribute(1, &destination)

@@ -1,0 +1,228 @@
+//! The links of a bridge, and the settings of the kernel that go with them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use crate::address::derived_mac;
+use crate::driver::{DefaultRoute, EndpointSpec, PortIsolation, Reach};
+use crate::error::{Error, FileError};
+use crate::link::LinkName;
+use crate::names::{EndpointRecord, NetworkState};
+use crate::namespace::Namespace;
+use crate::netlink::route::{self, Hairpin, Link, LinkIndex, PortTraffic, Veth};
+use crate::netlink::socket::{NetlinkError, Request, Socket};
+use crate::site::Site;
+
+pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error> {
+    let act = || Error::kernel(format!("make the bridge {} of the network {}", state.bridge, state.id));
+    // One that is there but down, or without its address, is somebody's half-finished work: ours alone by its name.
+    delete_link(site, &state.bridge)?;
+    let mac = derived_mac(state.id.as_str(), state.gateway);
+    let mut socket = site.route();
+    socket
+        .execute(vec![Request::new("make a bridge", route::create_bridge(&state.bridge, mac, state.mtu))])
+        .map_err(act())?;
+    let without_six = if state.six.is_some() { "0" } else { "1" };
+    for (setting, value) in [("accept_ra", "0"), ("disable_ipv6", without_six)] {
+        set(&format!("ipv6/conf/{}/{setting}", state.bridge), value)?;
+    }
+    let index = link(&mut socket, &state.bridge)
+        .map_err(act())?
+        .map(|link| link.index)
+        .ok_or_else(|| Error::BridgeGone { network: state.id.clone(), bridge: state.bridge.to_string() })?;
+    let mut requests = vec![
+        Request::new("name the owner of a bridge", route::set_alias(index, &format!("rbuild {}", state.id))),
+        Request::new("give the bridge its address", route::add_address(index, state.gateway, state.subnet)),
+    ];
+    requests.extend(state.six.as_ref().map(|six| {
+        Request::new(
+            "give the bridge its IPv6 address",
+            route::add_address6(index, six.gateway, six.subnet.prefix()),
+        )
+    }));
+    socket.execute(requests).map_err(act())
+}
+
+/// Makes the links of an endpoint and sets up its end in the namespace.
+pub(super) fn connect(
+    site: &Site,
+    state: &NetworkState,
+    bridge: LinkIndex,
+    namespace: &mut Namespace,
+    spec: &EndpointSpec,
+    record: &EndpointRecord,
+) -> Result<(), Error> {
+    let act = || Error::kernel(format!("attach `{}` to the network {}", spec.id, state.name));
+    let veth = Veth {
+        port: &record.port,
+        bridge,
+        inner: &spec.link,
+        mac: record.mac,
+        mtu: state.mtu,
+        namespace: namespace.as_fd().as_raw_fd(),
+    };
+    site.route()
+        .execute(vec![
+            Request::new("make a pair of links", route::create_veth(&veth)),
+            port_request(state, record),
+        ])
+        .map_err(act())?;
+    if record.address6.is_some() {
+        namespace.allow_ipv6(&spec.link)?;
+    }
+    let inner = inner_link(state, record, namespace)?;
+    let mut requests = vec![
+        Request::new(
+            "give a link its address",
+            route::add_address(inner.index, record.address, state.subnet),
+        ),
+        Request::new("bring a link up", route::set_up(inner.index)),
+    ];
+    if let (Some(six), Some(address)) = (&state.six, record.address6) {
+        requests.push(Request::new(
+            "give a link its IPv6 address",
+            route::add_address6(inner.index, address, six.subnet.prefix()),
+        ));
+    }
+    if spec.default_route == DefaultRoute::Yes {
+        requests.extend(default_routes(state, record, inner.index));
+    }
+    namespace.route().execute(requests).map_err(act())
+}
+
+/// Sends whatever has no other way through an endpoint's network.
+pub(super) fn route(
+    state: &NetworkState,
+    record: &EndpointRecord,
+    namespace: &mut Namespace,
+) -> Result<(), Error> {
+    let inner = inner_link(state, record, namespace)?;
+    namespace
+        .route()
+        .execute(default_routes(state, record, inner.index))
+        .map_err(Error::kernel(format!("send `{}` through the network {}", record.id, state.name)))
+}
+
+fn default_routes(state: &NetworkState, record: &EndpointRecord, inner: LinkIndex) -> Vec<Request> {
+    if state.reach == Reach::Internal {
+        return Vec::new();
+    }
+    let six = state.six.as_ref().filter(|_| record.address6.is_some()).map(|six| IpAddr::from(six.gateway));
+    [Some(IpAddr::from(state.gateway)), six]
+        .into_iter()
+        .flatten()
+        .map(|gateway| Request::new("set the default route", route::set_default_route(inner, gateway)))
+        .collect()
+}
+
+/// Sets the port of an endpoint to what its record says.
+pub(super) fn finish_port(site: &Site, state: &NetworkState, record: &EndpointRecord) -> Result<(), Error> {
+    site.route()
+        .execute(vec![port_request(state, record)])
+        .map_err(Error::kernel(format!("set up the port {} of the network {}", record.port, state.name)))
+}
+
+fn port_request(state: &NetworkState, record: &EndpointRecord) -> Request {
+    let traffic = match state.isolation {
+        PortIsolation::Shared => PortTraffic::Free,
+        PortIsolation::Isolated => PortTraffic::Isolated,
+    };
+    let hairpin = if record.published.is_empty() { Hairpin::Off } else { Hairpin::On };
+    let alias: String = format!("rbuild {} {}", state.id, record.id).chars().take(255).collect();
+    Request::new(
+        "set up the port of a bridge",
+        route::finish_port(&record.port, &alias, traffic, hairpin),
+    )
+}
+
+fn inner_link(
+    state: &NetworkState,
+    record: &EndpointRecord,
+    namespace: &mut Namespace,
+) -> Result<Link, Error> {
+    let act = format!("attach `{}` to the network {}", record.id, state.name);
+    link(namespace.route(), &record.link).map_err(Error::kernel(act.clone()))?.ok_or_else(|| Error::Kernel {
+        act,
+        source: NetlinkError::Malformed { what: "the link is not in the namespace" },
+    })
+}
+
+/// The names of all links of the store.
+pub(crate) fn links(site: &Site) -> Result<HashSet<String>, Error> {
+    let prefix = site.store().links();
+    let answers = site
+        .route()
+        .dump(&Request::new("list the links", route::list_links()))
+        .map_err(Error::kernel("list the links of this host"))?;
+    let links = answers.iter().filter_map(|answer| route::read_link(&answer.body)).map(|link| link.name);
+    Ok(links.filter(|name| name.starts_with(&prefix)).collect())
+}
+
+/// Removes a link of ours that may be gone already.
+pub(crate) fn delete_link(site: &Site, name: &LinkName) -> Result<(), Error> {
+    let outcome = site.route().execute(vec![Request::new("remove a link", route::delete_link_named(name))]);
+    match outcome {
+        Err(error) if error.errno() == Some(Errno::NODEV) => Ok(()),
+        outcome => outcome.map_err(Error::kernel(format!("remove the link {name}"))),
+    }
+}
+
+pub(super) fn find_link(site: &Site, name: &LinkName) -> Result<Option<Link>, Error> {
+    link(&mut site.route(), name).map_err(Error::kernel(format!("look at the link {name}")))
+}
+
+fn link(socket: &mut Socket, name: &LinkName) -> Result<Option<Link>, NetlinkError> {
+    match socket.query(Request::new("show a link", route::get_link(name))) {
+        Err(error) if error.errno() == Some(Errno::NODEV) => Ok(None),
+        answer => route::read_link(&answer?.body).map(Some).ok_or(NetlinkError::Malformed { what: "a link" }),
+    }
+}
+
+/// Lets the host forward packets, if it does not, and notes that it was us.
+pub(super) fn enable_forwarding(site: &Site, state: &NetworkState) -> Result<(), Error> {
+    enable(site, "ipv4/ip_forward")?;
+    if state.six.is_some() {
+        // A host that forwards IPv6 takes no more advice from routers, and would lose its own way out, unless each link
+        // is told to take it all the same.
+        const LINKS: &str = "/proc/sys/net/ipv6/conf";
+        let links = Path::new(LINKS);
+        let entries = fs::read_dir(links).map_err(|source| FileError::new("list", links, source))?;
+        for entry in entries.flatten() {
+            let path = entry.path().join("accept_ra");
+            // A link may go at any time, and nothing of it then needs to be set.
+            if fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
+                let _ = fs::write(&path, "2");
+            }
+        }
+        enable(site, "ipv6/conf/all/forwarding")?;
+    }
+    Ok(())
+}
+
+fn enable(site: &Site, setting: &str) -> Result<(), Error> {
+    let path = Path::new("/proc/sys/net").join(setting);
+    let value = fs::read_to_string(&path).map_err(|source| FileError::new("read", &path, source))?;
+    if value.trim() != "0" {
+        return Ok(());
+    }
+    let note = site.config().runtime.join("forwarding");
+    let before = fs::read_to_string(&note).unwrap_or_default();
+    fs::write(&note, format!("{before}net.{} was 0\n", setting.replace('/', ".")))
+        .map_err(|source| FileError::new("write", &note, source))?;
+    Ok(fs::write(&path, "1").map_err(|source| FileError::new("write", &path, source))?)
+}
+
+/// Changes a setting of the kernel; a kernel without it needs no change.
+fn set(setting: &str, value: &str) -> Result<(), Error> {
+    let path = Path::new("/proc/sys/net").join(setting);
+    match fs::write(&path, value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => Ok(outcome.map_err(|source| FileError::new("write", &path, source))?),
+    }
+}

@@ -1,0 +1,271 @@
+//! A bridge with pairs of links, addresses from a subnet of its own, and a way out behind the host's address.
+//!
+//! Making a network takes `host.lock` while its subnet is chosen, until the bridge's address stands among the
+//! host's, where the next one who chooses sees it. An endpoint is made under the network's lock alone: its address, the
+//! rule that guards it, one message for the pair of links (the inner end is born in the namespace), one for the
+//! port, and three inside. Its record is written last: a record without a link is one whose namespace is gone, so
+//! nothing but the list of links is needed to find what a killed process left.
+//!
+//! [`plan`] decides on addresses and names, [`links`] makes what was decided.
+
+mod links;
+mod plan;
+
+use std::collections::HashSet;
+
+use crate::driver::{
+    Addressing, DriverKind, Endpoint, EndpointAddress, EndpointAddress6, EndpointSpec, LinkEnd,
+    NamespaceNeed, Network, NetworkDriver, NetworkSpec, Reach,
+};
+use crate::error::Error;
+use crate::firewall::{self, Firewall, elements};
+use crate::names::{EndpointId, EndpointRecord, NetworkFile, NetworkId, NetworkState};
+use crate::namespace::Namespace;
+use crate::netlink::route;
+use crate::netlink::socket::Request;
+use crate::ports::Published;
+use crate::site::Site;
+pub(crate) use links::{delete_link, links};
+
+/// The driver `bridge`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bridge;
+
+impl NetworkDriver for Bridge {
+    fn kind(&self) -> DriverKind {
+        DriverKind::Bridge
+    }
+
+    fn namespace(&self) -> NamespaceNeed {
+        NamespaceNeed::Private
+    }
+
+    fn ensure(&self, site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
+        site.inside(|| ensure(site, spec))
+    }
+
+    fn attach(
+        &self,
+        site: &Site,
+        network: &Network,
+        namespace: &mut Namespace,
+        spec: &EndpointSpec,
+    ) -> Result<Endpoint, Error> {
+        site.inside(|| attach(site, network, namespace, spec))
+    }
+
+    fn route(
+        &self,
+        site: &Site,
+        network: &NetworkId,
+        namespace: &mut Namespace,
+        endpoint: &EndpointId,
+    ) -> Result<(), Error> {
+        let file = NetworkFile::new(&site.config().runtime, network.clone());
+        let state = file.read()?.ok_or_else(|| Error::NotSetUp { network: network.clone() })?;
+        let record = state.endpoints.iter().find(|record| record.id == *endpoint);
+        let record = record.ok_or_else(|| Error::NotAttached {
+            network: network.clone(),
+            endpoint: endpoint.clone(),
+        })?;
+        links::route(&state, record, namespace)
+    }
+
+    fn publish(
+        &self,
+        site: &Site,
+        network: &NetworkId,
+        endpoint: &EndpointId,
+        published: &[Published],
+    ) -> Result<(), Error> {
+        site.inside(|| publish(site, network, endpoint, published))
+    }
+
+    fn detach(
+        &self,
+        site: &Site,
+        network: &NetworkId,
+        endpoint: &EndpointId,
+        link: LinkEnd,
+    ) -> Result<(), Error> {
+        site.inside(|| detach(site, network, endpoint, link))
+    }
+
+    fn remove(&self, site: &Site, network: &NetworkId) -> Result<(), Error> {
+        site.inside(|| remove(site, network))
+    }
+}
+
+fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
+    let file = NetworkFile::new(&site.config().runtime, spec.id.clone());
+    if let Some(state) = file.read()? {
+        plan::agrees(&state, spec)?;
+        if links::find_link(site, &state.bridge)?.is_some_and(|link| link.up) {
+            return Ok(network(&state, firewall::ensure(site)?));
+        }
+    }
+    let _host = site.lock_host()?;
+    // Again under the lock, under which the tables may also be taken away.
+    let firewall = firewall::ensure(site)?;
+    let state = file.update(|slot| -> Result<NetworkState, Error> {
+        let state = match slot.take() {
+            Some(state) => state,
+            None => plan::network(site, spec)?,
+        };
+        plan::agrees(&state, spec)?;
+        if !links::find_link(site, &state.bridge)?.is_some_and(|link| link.up) {
+            links::make_bridge(site, &state)?;
+        }
+        firewall::add(site, &elements::of_network(&state))?;
+        *slot = Some(state.clone());
+        Ok(state)
+    })?;
+    if state.reach == Reach::Outside {
+        links::enable_forwarding(site, &state)?;
+    }
+    Ok(network(&state, firewall))
+}
+
+fn attach(
+    site: &Site,
+    network: &Network,
+    namespace: &mut Namespace,
+    spec: &EndpointSpec,
+) -> Result<Endpoint, Error> {
+    let firewall = firewall::ensure(site)?;
+    let file = NetworkFile::new(&site.config().runtime, network.id.clone());
+    file.update(|slot| {
+        let state = slot.as_mut().ok_or_else(|| Error::NotSetUp { network: network.id.clone() })?;
+        let bridge = links::find_link(site, &state.bridge)?.ok_or_else(|| Error::BridgeGone {
+            network: state.id.clone(),
+            bridge: state.bridge.to_string(),
+        })?;
+        let record = plan::endpoint(site, state, spec)?;
+        let rules = elements::of_endpoint(state, &record, firewall.guarding);
+        firewall::add(site, &rules)?;
+        let connected = links::connect(site, state, bridge.index, namespace, spec, &record);
+        if let Err(error) = connected {
+            // The error that is told is the first; what remains is found by `reclaim`.
+            let _ = site
+                .route()
+                .execute(vec![Request::new("remove the link", route::delete_link_named(&record.port))]);
+            let _ = firewall::remove_present(site, &rules);
+            return Err(error);
+        }
+        let address = EndpointAddress {
+            address: record.address,
+            prefix: state.subnet.prefix(),
+            gateway: state.gateway,
+            mac: record.mac,
+            six: state.six.as_ref().zip(record.address6).map(|(six, address)| EndpointAddress6 {
+                address,
+                prefix: six.subnet.prefix(),
+                gateway: six.gateway,
+            }),
+        };
+        // Addresses that were asked for do not move the search for the others.
+        if spec.address.is_none() {
+            state.cursor = record.address;
+        }
+        if let (None, Some(six), Some(own)) = (spec.address6, &mut state.six, record.address6) {
+            six.cursor = own;
+        }
+        state.endpoints.push(record);
+        Ok(Endpoint { id: spec.id.clone(), address: Some(address) })
+    })
+}
+
+fn publish(
+    site: &Site,
+    network: &NetworkId,
+    endpoint: &EndpointId,
+    published: &[Published],
+) -> Result<(), Error> {
+    firewall::ensure(site)?;
+    let file = NetworkFile::new(&site.config().runtime, network.clone());
+    file.update(|slot| {
+        let state = slot.as_mut().ok_or_else(|| Error::NotSetUp { network: network.clone() })?;
+        let Some(at) = state.endpoints.iter().position(|record| record.id == *endpoint) else {
+            return Err(Error::NotAttached { network: network.clone(), endpoint: endpoint.clone() });
+        };
+        firewall::remove_present(site, &elements::of_ports(state, &state.endpoints[at]))?;
+        state.endpoints[at].published = published.to_vec();
+        firewall::add(site, &elements::of_ports(state, &state.endpoints[at]))?;
+        links::finish_port(site, state, &state.endpoints[at])
+    })
+}
+
+fn detach(site: &Site, network: &NetworkId, endpoint: &EndpointId, link: LinkEnd) -> Result<(), Error> {
+    let file = NetworkFile::new(&site.config().runtime, network.clone());
+    if file.read()?.is_none() {
+        return Ok(());
+    }
+    file.update(|slot| {
+        let Some(state) = slot else { return Ok(()) };
+        let Some(at) = state.endpoints.iter().position(|record| record.id == *endpoint) else {
+            return Ok(());
+        };
+        let record = state.endpoints.remove(at);
+        withdraw(site, state, &record, link)
+    })
+}
+
+fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
+    let file = NetworkFile::new(&site.config().runtime, network.clone());
+    if file.read()?.is_none() {
+        return Ok(());
+    }
+    file.update(|slot| {
+        let Some(state) = slot else { return Ok(()) };
+        sweep(site, state, &links(site)?)?;
+        if !state.endpoints.is_empty() {
+            return Err(Error::InUse {
+                network: network.clone(),
+                endpoints: state.endpoints.iter().map(|record| record.id.to_string()).collect(),
+            });
+        }
+        delete_link(site, &state.bridge)?;
+        firewall::remove_present(site, &elements::of_network(state))?;
+        *slot = None;
+        Ok(())
+    })
+}
+
+fn network(state: &NetworkState, firewall: Firewall) -> Network {
+    let mut warnings = firewall.warnings;
+    if state.reach == Reach::Internal {
+        warnings.retain(|warning| !matches!(warning, firewall::Warning::ForwardingDropped { .. }));
+    }
+    Network {
+        id: state.id.clone(),
+        driver: DriverKind::Bridge,
+        addressing: Some(Addressing {
+            bridge: state.bridge.clone(),
+            subnet: state.subnet,
+            gateway: state.gateway,
+            six: state.six.as_ref().map(|six| (six.subnet, six.gateway)),
+        }),
+        warnings,
+    }
+}
+
+/// Takes the rules and the link of an endpoint back.
+fn withdraw(site: &Site, state: &NetworkState, record: &EndpointRecord, link: LinkEnd) -> Result<(), Error> {
+    let guarding = firewall::ensure(site)?.guarding;
+    firewall::remove_present(site, &elements::of_endpoint(state, record, guarding))?;
+    match link {
+        LinkEnd::WithNamespace => Ok(()),
+        LinkEnd::Now => delete_link(site, &record.port),
+    }
+}
+
+/// Forgets the endpoints whose links are gone: their namespaces ended without a word. The caller holds the lock.
+pub(crate) fn sweep(site: &Site, state: &mut NetworkState, links: &HashSet<String>) -> Result<usize, Error> {
+    let (live, gone): (Vec<_>, Vec<_>) =
+        state.endpoints.drain(..).partition(|record| links.contains(record.port.as_str()));
+    state.endpoints = live;
+    for record in &gone {
+        withdraw(site, state, record, LinkEnd::WithNamespace)?;
+    }
+    Ok(gone.len())
+}

@@ -1,0 +1,241 @@
+//! What a network or an endpoint is to be: addresses and names, chosen after a look at what there is.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::address::{AddressRange, choose_subnet, derived_mac};
+use crate::address6::Subnet6;
+use crate::driver::{EndpointSpec, NetworkSpec, SixSpec};
+use crate::error::Error;
+use crate::link::LinkName;
+use crate::names::{EndpointRecord, NetworkState, Presence, SixState};
+use crate::netlink::route::{self, IpFamily};
+use crate::netlink::socket::Request;
+use crate::site::Site;
+
+/// Different names to try for a port before giving up: each is one of 1.6 million.
+const NAME_ATTEMPTS: u32 = 16;
+
+/// Whether what is set up is what is wanted.
+pub(super) fn agrees(state: &NetworkState, spec: &NetworkSpec) -> Result<(), Error> {
+    let differs = |existing: String, asked: String| {
+        Err(Error::SubnetDiffers { network: spec.id.clone(), existing, asked })
+    };
+    match spec.subnet {
+        Some(asked) if asked != state.subnet => return differs(state.subnet.to_string(), asked.to_string()),
+        _ => {}
+    }
+    match (&spec.six, &state.six) {
+        (Some(SixSpec { subnet: Some(asked), .. }), Some(six)) if *asked != six.subnet => {
+            differs(six.subnet.to_string(), asked.to_string())
+        }
+        (Some(_), None) => differs("none of IPv6".to_owned(), "one of IPv6".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// Decides on a new network's addresses, after a look at the host's.
+pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, Error> {
+    let bridge = site.store().bridge(spec.id.as_str());
+    let mut in_use = in_use(site, IpFamily::Four)?;
+    in_use.extend(&spec.taken);
+    let subnet = match spec.subnet {
+        Some(subnet) => {
+            free(subnet.into(), &in_use, || subnet.to_string())?;
+            subnet
+        }
+        None => choose_subnet(&spec.pools, &in_use).ok_or(Error::PoolsExhausted)?,
+    };
+    let gateway = spec.gateway.unwrap_or_else(|| subnet.first());
+    if !(subnet.first()..=subnet.last()).contains(&gateway) {
+        return Err(outside("gateway", gateway, subnet));
+    }
+    if let Some(range) = spec.range
+        && !(subnet.contains(range.base()) && subnet.contains(range.broadcast()))
+    {
+        return Err(outside("range", range, subnet));
+    }
+    if let Some(address) = spec.reserved.iter().find(|address| !subnet.contains(**address)) {
+        return Err(outside("auxiliary address", *address, subnet));
+    }
+    let mut state =
+        NetworkState::new(spec.id.clone(), bridge, subnet, gateway, spec.reach, spec.isolation, spec.mtu);
+    state.name.clone_from(&spec.name);
+    state.range = spec.range;
+    state.reserved.clone_from(&spec.reserved);
+    state.six = spec.six.as_ref().map(|six| plan_six(site, spec, six)).transpose()?;
+    state.masquerade = spec.masquerade;
+    Ok(state)
+}
+
+fn plan_six(site: &Site, spec: &NetworkSpec, six: &SixSpec) -> Result<SixState, Error> {
+    let mut in_use = in_use(site, IpFamily::Six)?;
+    in_use.extend(&spec.taken);
+    let subnet = six.subnet.unwrap_or_else(|| Subnet6::derived(site.store(), spec.id.as_str()));
+    free(subnet.into(), &in_use, || subnet.to_string())?;
+    let gateway = six.gateway.unwrap_or_else(|| subnet.first());
+    if !subnet.contains(gateway) || gateway == subnet.base() {
+        return Err(outside("gateway", gateway, subnet));
+    }
+    if let Some(range) = six.range
+        && !(subnet.contains(range.base()) && subnet.contains(range.last()))
+    {
+        return Err(outside("range", range, subnet));
+    }
+    if let Some(address) = six.reserved.iter().find(|address| !subnet.contains(**address)) {
+        return Err(outside("auxiliary address", *address, subnet));
+    }
+    let reserved = six.reserved.clone();
+    Ok(SixState { subnet, gateway, range: six.range, reserved, cursor: subnet.base() })
+}
+
+fn outside(what: &'static str, value: impl ToString, subnet: impl ToString) -> Error {
+    Error::Outside { what, value: value.to_string(), subnet: subnet.to_string() }
+}
+
+fn free(
+    subnet: AddressRange,
+    in_use: &[AddressRange],
+    text: impl FnOnce() -> String,
+) -> Result<(), Error> {
+    match in_use.iter().any(|used| subnet.overlaps(*used)) {
+        true => Err(Error::SubnetInUse { subnet: text() }),
+        false => Ok(()),
+    }
+}
+
+/// The ranges that routes and addresses of the host cover.
+fn in_use(site: &Site, family: IpFamily) -> Result<Vec<AddressRange>, Error> {
+    let mut socket = site.route();
+    let act = || Error::kernel("choose a subnet");
+    let routes = socket.dump(&Request::new("list the routes", route::list_routes(family))).map_err(act())?;
+    let addresses =
+        socket.dump(&Request::new("list the addresses", route::list_addresses(family))).map_err(act())?;
+    let routes = routes.iter().filter_map(|answer| route::read_route(&answer.body));
+    Ok(routes.chain(addresses.iter().filter_map(|answer| route::read_host_address(&answer.body))).collect())
+}
+
+/// Chooses the addresses of an endpoint and the name of its port.
+pub(super) fn endpoint(
+    site: &Site,
+    state: &mut NetworkState,
+    spec: &EndpointSpec,
+) -> Result<EndpointRecord, Error> {
+    if state.endpoints.iter().any(|record| record.id == spec.id) {
+        // Left by a process that was killed? Then its link went with its namespace.
+        super::sweep(site, state, &super::links(site)?)?;
+        if state.endpoints.iter().any(|record| record.id == spec.id) {
+            return Err(Error::EndpointExists { network: state.id.clone(), endpoint: spec.id.clone() });
+        }
+    }
+    let address = four(site, state, spec)?;
+    let address6 = six(site, state, spec)?;
+    Ok(EndpointRecord {
+        id: spec.id.clone(),
+        port: port_name(site, state, spec)?,
+        link: spec.link.clone(),
+        address,
+        address6,
+        mac: spec.mac.unwrap_or_else(|| derived_mac(state.id.as_str(), address)),
+        guard: spec.guard,
+        names: spec.names.clone(),
+        private_names: spec.private_names.clone(),
+        presence: Presence::Running,
+        published: spec.published.clone(),
+    })
+}
+
+fn four(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Ipv4Addr, Error> {
+    if let Some(address) = spec.address {
+        let inside = (state.subnet.first()..=state.subnet.last()).contains(&address);
+        claim(state, spec, address.into(), Place::of(inside, address == state.gateway))?;
+        return Ok(address);
+    }
+    if let Some(address) = state.next_address() {
+        return Ok(address);
+    }
+    super::sweep(site, state, &super::links(site)?)?;
+    state.next_address().ok_or_else(|| Error::AddressesExhausted {
+        network: state.id.clone(),
+        subnet: state.range.unwrap_or(state.subnet).to_string(),
+    })
+}
+
+fn six(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Option<Ipv6Addr>, Error> {
+    let Some(own) = &state.six else {
+        return match spec.address6 {
+            Some(address) => Err(Error::AddressRefused {
+                address: address.into(),
+                endpoint: spec.id.clone(),
+                subnet: state.subnet.to_string(),
+                reason: "the network has no IPv6".to_owned(),
+            }),
+            None => Ok(None),
+        };
+    };
+    if let Some(address) = spec.address6 {
+        let inside = own.subnet.contains(address) && address != own.subnet.base();
+        claim(state, spec, address.into(), Place::of(inside, address == own.gateway))?;
+        return Ok(Some(address));
+    }
+    let (range, subnet) = (own.range, own.subnet);
+    if let Some(address) = state.next_address6() {
+        return Ok(Some(address));
+    }
+    super::sweep(site, state, &super::links(site)?)?;
+    state.next_address6().map(Some).ok_or_else(|| Error::AddressesExhausted {
+        network: state.id.clone(),
+        subnet: range.unwrap_or(subnet).to_string(),
+    })
+}
+
+/// Where an address that was asked for lies.
+#[derive(Clone, Copy)]
+enum Place {
+    Outside,
+    Gateway,
+    Within,
+}
+
+impl Place {
+    fn of(inside: bool, is_gateway: bool) -> Self {
+        match (inside, is_gateway) {
+            (false, _) => Self::Outside,
+            (true, true) => Self::Gateway,
+            (true, false) => Self::Within,
+        }
+    }
+}
+
+/// Whether an address that was asked for can be had.
+fn claim(
+    state: &NetworkState,
+    spec: &EndpointSpec,
+    address: IpAddr,
+    place: Place,
+) -> Result<(), Error> {
+    let holder = state.endpoints.iter().find(|record| record.addresses().any(|own| own == address));
+    let reason = match (place, holder) {
+        (Place::Outside, _) => "it lies outside".to_owned(),
+        (Place::Gateway, _) => "it is the gateway's".to_owned(),
+        (Place::Within, Some(holder)) => format!("`{}` has it", holder.id),
+        (Place::Within, None) => return Ok(()),
+    };
+    let subnet = match (address, &state.six) {
+        (IpAddr::V6(_), Some(six)) => six.subnet.to_string(),
+        _ => state.subnet.to_string(),
+    };
+    Err(Error::AddressRefused { address, endpoint: spec.id.clone(), subnet, reason })
+}
+
+/// A name for the port that no link has.
+fn port_name(site: &Site, state: &NetworkState, spec: &EndpointSpec) -> Result<LinkName, Error> {
+    let id = format!("{}/{}", state.id, spec.id);
+    for attempt in 0..NAME_ATTEMPTS {
+        let name = site.store().port(&id, attempt);
+        let recorded = state.endpoints.iter().any(|record| record.port == name);
+        if !recorded && super::links::find_link(site, &name)?.is_none() {
+            return Ok(name);
+        }
+    }
+    Err(Error::EndpointExists { network: state.id.clone(), endpoint: spec.id.clone() })
+}
