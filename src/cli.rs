@@ -8,6 +8,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod build;
+pub(crate) mod check;
 pub(crate) mod images;
 pub(crate) mod prune;
 pub(crate) mod run;
@@ -94,6 +95,10 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
     Build(Box<build::Arguments>),
+    /// Check a Dockerfile, and build nothing
+    Check(Box<check::Check>),
+    /// Show what a build context holds
+    Context(check::ContextVerb),
     /// Run a program in a new container
     Run(Box<run::Arguments>),
     /// List images

@@ -13,7 +13,8 @@ mod signals;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub(crate) use build::build;
+pub(crate) use build::{Looked, build, check, source};
+pub(crate) use caller::{dockerfile, ignore};
 pub(crate) use home::{Home, OWNERS};
 pub(crate) use rootless::Rootless;
 pub(crate) use run::run;

@@ -25,25 +25,9 @@ Examples:
                   for a tar or a Dockerfile on standard input. `rbuild PATH` is the same as `rbuild build PATH`."
 )]
 pub(crate) struct Arguments {
-    /// Build context: a folder, a git URL, the URL of a tar, or `-` for standard input
-    #[arg(value_name = "PATH|URL|-", default_value = ".", hide_default_value = true)]
-    pub(crate) context: String,
-
-    /// Dockerfile (default: `Dockerfile` in the context; `-` for standard input)
-    #[arg(short, long, value_name = "FILE", help_heading = "What is built")]
-    pub(crate) file: Option<String>,
-    /// Stage to build (default: the last)
-    #[arg(long, value_name = "STAGE", help_heading = "What is built")]
-    pub(crate) target: Option<String>,
-    /// Platform to build for, as in `linux/arm64` (can be repeated)
-    #[arg(long, value_name = "PLATFORM", value_parser = flags::platforms, help_heading = "What is built")]
-    pub(crate) platform: Vec<flags::PlatformList>,
-    /// Value for an ARG; only a name takes the value from your environment (can be repeated)
-    #[arg(long, value_name = "NAME[=VALUE]", value_parser = flags::env_entry, help_heading = "What is built")]
-    pub(crate) build_arg: Vec<flags::EnvEntry>,
-    /// Further context for FROM and COPY --from (can be repeated)
-    #[arg(long, value_name = "NAME=PLACE", value_parser = flags::build_context, help_heading = "What is built")]
-    pub(crate) build_context: Vec<flags::BuildContext>,
+    /// What is built.
+    #[command(flatten)]
+    pub(crate) what: What,
     /// Only check the Dockerfile (same as `--call check`)
     #[arg(long, help_heading = "What is built")]
     pub(crate) check: bool,
@@ -119,13 +103,68 @@ pub(crate) struct Arguments {
     pub(crate) quiet: bool,
 }
 
+/// A Dockerfile, its contexts and what is chosen of it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct What {
+    /// Build context: a folder, a git URL, the URL of a tar, or `-` for standard input
+    #[arg(value_name = "PATH|URL|-", default_value = ".", hide_default_value = true)]
+    pub(crate) context: String,
+
+    /// Dockerfile (default: `Dockerfile` in the context; `-` for standard input)
+    #[arg(short, long, value_name = "FILE", help_heading = "What is built")]
+    pub(crate) file: Option<String>,
+    /// Stage to build (default: the last)
+    #[arg(long, value_name = "STAGE", help_heading = "What is built")]
+    pub(crate) target: Option<String>,
+    /// Platform to build for, as in `linux/arm64` (can be repeated)
+    #[arg(long, value_name = "PLATFORM", value_parser = flags::platforms, help_heading = "What is built")]
+    pub(crate) platform: Vec<flags::PlatformList>,
+    /// Value for an ARG; only a name takes the value from your environment (can be repeated)
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = flags::env_entry, help_heading = "What is built")]
+    pub(crate) build_arg: Vec<flags::EnvEntry>,
+    /// Further context for FROM and COPY --from (can be repeated)
+    #[arg(long, value_name = "NAME=PLACE", value_parser = flags::build_context, help_heading = "What is built")]
+    pub(crate) build_context: Vec<flags::BuildContext>,
+}
+
+/// What is done with a Dockerfile (`--call METHOD[,format=json][,ignorestatus]`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// What is done.
+    pub(crate) method: Method,
+    /// How the answer is written.
+    pub(crate) form: CallForm,
+    /// Whether the status is 0 although something was found.
+    pub(crate) ignore_status: bool,
+}
+
 /// What is done with a Dockerfile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(crate) enum Method {
     /// It is built.
     Build,
     /// It is checked.
     Check,
+    /// What its target takes from outside is listed.
+    Outline,
+    /// Its targets are listed.
+    Targets,
+}
+
+/// How an answer about a Dockerfile is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CallForm {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Call {
+    /// Means a method with its answer as text.
+    pub(crate) const fn of(method: Method) -> Self {
+        Self { method, form: CallForm::Text, ignore_status: false }
+    }
 }
 
 /// A right that steps only have if it was given.
@@ -138,14 +177,26 @@ pub(crate) enum Entitlement {
 }
 
 fn call(text: &str) -> flags::Read<Call> {
-    match text {
-        "build" => Ok(Call::Build),
-        "check" | "lint" => Ok(Call::Check),
-        "outline" | "targets" | "format=json" => {
-            Err(flags::Invalid::new(format!("`{text}` is not supported yet: use `check`")))
+    let (name, options) = text.split_once(',').unwrap_or((text, ""));
+    let (name, options) = if name.contains('=') { ("build", text) } else { (name, options) };
+    let method = match name {
+        "build" | "" => Method::Build,
+        "check" | "lint" => Method::Check,
+        "outline" => Method::Outline,
+        "targets" => Method::Targets,
+        other => return Err(flags::unknown("method", other, &["build", "check", "outline", "targets"])),
+    };
+    let mut call = Call::of(method);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=').unwrap_or((option, "true")) {
+            ("format", "json") => call.form = CallForm::Json,
+            ("format", "text") => call.form = CallForm::Text,
+            ("format", other) => return Err(flags::unknown("format", other, &["text", "json"])),
+            ("ignorestatus", value) => call.ignore_status = flags::boolean(value)?,
+            (other, _) => return Err(flags::unknown("option", other, &["format", "ignorestatus"])),
         }
-        other => Err(flags::unknown("method", other, &["build", "check"])),
     }
+    Ok(call)
 }
 
 fn network(text: &str) -> flags::Read<rbuild_model::step::NetworkMode> {

@@ -51,7 +51,7 @@ fn a_folder_without_a_verb_is_built() {
         ("buildx build /x", "/x"),
         ("--debug=true --config=/c /x", "/x"),
     ] {
-        assert_eq!(build(line).context, context, "{line}");
+        assert_eq!(build(line).what.context, context, "{line}");
     }
     assert!(matches!(parsed("image ls").unwrap().command, Command::Images(_)));
     assert!(matches!(parsed("ls -q").unwrap().command, Command::Images(_)));
@@ -62,7 +62,7 @@ fn switches_take_values_and_the_last_counts() {
     assert!(build("build --pull=true .").pull);
     assert!(!build("build --pull=false .").pull);
     assert!(!build("build --pull --pull=0 .").pull);
-    assert_eq!(build("build --target a --target b .").target.as_deref(), Some("b"));
+    assert_eq!(build("build --target a --target b .").what.target.as_deref(), Some("b"));
     let arguments = run("run -it --rm=false -e A=1 --env=B img");
     assert!(arguments.interactive && arguments.tty && !arguments.rm);
     assert_eq!(arguments.env.len(), 2);

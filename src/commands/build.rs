@@ -7,7 +7,7 @@ use rbuild_model::reference::Reference;
 use rbuild_model::step::{EnvVar, ExtraHost, NetworkMode, Ulimit};
 
 use super::{Context, Outcome};
-use crate::cli::build::{Arguments, Call, Entitlement};
+use crate::cli::build::{Arguments, Call, Entitlement, Method, What};
 use crate::flags::{self, ContextSource, Mode, Output, SecretSource, Ssh};
 use crate::progress;
 use crate::report::Mistake;
@@ -86,22 +86,25 @@ impl std::fmt::Debug for ClientSecret {
 
 pub(super) fn run(arguments: Arguments, context: &Context) -> Outcome {
     let plan = plan(arguments, &context.settings)?;
-    crate::wiring::build(&plan, context)
+    match plan.call.method {
+        Method::Build => crate::wiring::build(&plan, context),
+        Method::Check | Method::Outline | Method::Targets => super::check::call(&plan, context),
+    }
 }
 
-/// Puts flags and settings together.
-pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<BuildPlan> {
-    let dockerfile = arguments.file.as_deref().map(flags::context_source);
-    let place = flags::context_source(&arguments.context);
+/// Plans to look at a Dockerfile, with nothing to come out.
+pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPlan> {
+    let dockerfile = what.file.as_deref().map(flags::context_source);
+    let place = flags::context_source(&what.context);
     if place == ContextSource::Stdin && dockerfile == Some(ContextSource::Stdin) {
         return Err(Mistake::usage("context and Dockerfile cannot both come from standard input").into());
     }
-    if arguments.context.is_empty() {
+    if what.context.is_empty() {
         return Err(Mistake::usage("the context is empty").hint("write `.` for this folder").into());
     }
-    let platforms = match (arguments.platform.is_empty(), &settings.platform) {
+    let platforms = match (what.platform.is_empty(), &settings.platform) {
         (true, Some(platform)) => vec![platform.clone()],
-        _ => arguments.platform.into_iter().flat_map(|list| list.0).collect(),
+        _ => what.platform.into_iter().flat_map(|list| list.0).collect(),
     };
     let mut build_args: Vec<EnvVar> = settings
         .environment
@@ -109,17 +112,51 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
         .into_iter()
         .map(|proxy| EnvVar { name: proxy.name, value: proxy.value })
         .collect();
-    build_args.extend(arguments.build_arg.into_iter().filter_map(|entry| {
+    build_args.extend(what.build_arg.into_iter().filter_map(|entry| {
         let value = entry.value.or_else(|| settings.environment.text(&entry.name))?;
         Some(EnvVar { name: entry.name, value })
     }));
+    Ok(BuildPlan {
+        context: place,
+        dockerfile,
+        target: what.target,
+        platforms,
+        build_args,
+        contexts: what.build_context,
+        call: Call::of(Method::Build),
+        tags: Vec::new(),
+        outputs: Vec::new(),
+        load: Mode::Off,
+        labels: Vec::new(),
+        iidfile: None,
+        metadata_file: None,
+        no_cache: NoCache::Nothing,
+        pull: Mode::Off,
+        secrets: Vec::new(),
+        ssh: Vec::new(),
+        network: NetworkMode::Default,
+        hosts: Vec::new(),
+        shm_size: None,
+        ulimits: Vec::new(),
+        cgroup_parent: None,
+        allow: Vec::new(),
+        ca: None,
+        progress: settings.progress,
+        quiet: Mode::Off,
+    })
+}
+
+/// Puts flags and settings together.
+pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<BuildPlan> {
+    let what = plan_of(arguments.what, settings)?;
     let tags = arguments.tag.iter().map(|tag| reference(tag)).collect::<anyhow::Result<Vec<_>>>()?;
     let secrets = arguments
         .secret
         .into_iter()
         .map(|secret| client_secret(secret, settings))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let call = if arguments.check { Call::Check } else { arguments.call };
+    let call =
+        if arguments.check { Call { method: Method::Check, ..arguments.call } } else { arguments.call };
     let progress = match (arguments.progress, arguments.quiet) {
         (None | Some(progress::Mode::Auto | progress::Mode::Quiet), true) => progress::Mode::Quiet,
         (Some(_), true) => {
@@ -137,12 +174,6 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
         return Err(Mistake::usage("only one output can go to standard output").into());
     }
     Ok(BuildPlan {
-        context: place,
-        dockerfile,
-        target: arguments.target,
-        platforms,
-        build_args,
-        contexts: arguments.build_context,
         call,
         tags,
         outputs: arguments.output,
@@ -163,6 +194,7 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
         ca: arguments.ca.map(Authorities::from),
         progress,
         quiet: (arguments.quiet || progress == progress::Mode::Quiet).into(),
+        ..what
     })
 }
 

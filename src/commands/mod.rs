@@ -1,7 +1,9 @@
 //! One thin file a verb: values in, calls to the crates below, text out.
 
 pub(crate) mod build;
+mod check;
 mod completion;
+mod context;
 mod doctor;
 mod du;
 mod filter;
@@ -100,6 +102,8 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
     let context = Context { settings, terminal };
     match cli.command {
         Command::Build(arguments) => build::run(*arguments, &context),
+        Command::Check(arguments) => check::run(*arguments, &context),
+        Command::Context(arguments) => context::run(&arguments, &context),
         Command::Run(arguments) => run::run(*arguments, &context),
         Command::Images(arguments) => images::run(&arguments, &context),
         Command::Inspect(arguments) => inspect::run(&arguments, &context),

@@ -298,7 +298,21 @@ pub(crate) fn warning(diagnostic: &Diagnostic) -> String {
     let rule = diagnostic.rule.map(|rule| format!("{rule}: ")).unwrap_or_default();
     let line =
         diagnostic.location().map(|location| format!(" (line {})", location.lines().0)).unwrap_or_default();
-    text::one_line(&format!("{rule}{}{line}", diagnostic.message))
+    text::one_line(&format!("{rule}{}{line}", sentence(diagnostic)))
+}
+
+/// Returns the message of a check rule's finding as other builders write it, with a capital.
+pub(crate) fn sentence(diagnostic: &Diagnostic) -> String {
+    let mut letters = diagnostic.message.chars();
+    match (diagnostic.rule, letters.next()) {
+        (Some(_), Some(first)) => first.to_uppercase().chain(letters).collect(),
+        _ => diagnostic.message.clone(),
+    }
+}
+
+/// Returns the lines that a finding is about; nothing if it is about none.
+pub(crate) fn lines(diagnostic: &Diagnostic, colour: Colour) -> String {
+    diagnostic.location().map(|location| excerpt::of_location(&location, colour)).unwrap_or_default()
 }
 
 /// Returns a finding with its lines.

@@ -13,12 +13,12 @@ use rbuild_worker::network::HostFiles;
 use rbuild_worker::request::{
     ArchiveDest, BuildRequest, Compression, Export, ExportKind, FileDest, NamedContext, PullPolicy,
 };
-use rbuild_worker::{BuildError, Built, Cancel, StepError};
+use rbuild_worker::{BuildError, Built, Cancel, Checked, StepError};
 use serde_json::json;
 
 use super::caller::{self, Caller};
 use super::{Home, signals};
-use crate::cli::build::{Call, Entitlement};
+use crate::cli::build::Entitlement;
 use crate::commands::build::{BuildPlan, NoCache};
 use crate::commands::{Context, Outcome};
 use crate::flags::{self, ContextSource, Destination, Mode, OutputKind};
@@ -28,19 +28,7 @@ use crate::settings::{Authorities, Settings};
 
 /// Builds, shows how it goes, and returns how it ended.
 pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
-    let cancel = Cancel::new();
-    let switch = cancel.clone();
-    // Transfers and waits for locks end with the first signal too.
-    let (transfers, wish) = rbuild_store::Cancel::pair();
-    let transfers = Mutex::new(Some(transfers));
-    let end = move |_| {
-        drop(transfers.lock().unwrap_or_else(PoisonError::into_inner).take());
-        switch.cancel();
-    };
-    signals::watch(end).context("failed to watch for signals")?;
-    if plan.call == Call::Check {
-        return Err(NotYet::supported("`--check`", "warnings are shown by every build").into());
-    }
+    let (cancel, wish) = until_signal()?;
     let (request, caller) = request(plan, context)?;
     let home = Home::open_until(&context.settings, "rbuild build", wish)?;
     let worker = home.worker()?;
@@ -64,6 +52,60 @@ pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
     deliver(plan, &built, context)?;
     promote_later(&home, &context.settings);
     Ok(Status::Done)
+}
+
+/// Returns what ends with the first signal: the work, transfers and waits for locks.
+fn until_signal() -> anyhow::Result<(Cancel, rbuild_store::Cancel)> {
+    let cancel = Cancel::new();
+    let switch = cancel.clone();
+    let (transfers, wish) = rbuild_store::Cancel::pair();
+    let transfers = Mutex::new(Some(transfers));
+    let end = move |_| {
+        drop(transfers.lock().unwrap_or_else(PoisonError::into_inner).take());
+        switch.cancel();
+    };
+    signals::watch(end).context("failed to watch for signals")?;
+    Ok((cancel, wish))
+}
+
+/// What became of looking at a Dockerfile.
+pub(crate) struct Looked {
+    /// Its text.
+    pub(crate) source: Arc<rbuild_model::span::Source>,
+    /// What check rules found.
+    pub(crate) findings: rbuild_frontend::lint::Findings,
+    /// The graph, if there is one.
+    pub(crate) lowered: Option<Box<rbuild_frontend::lower::Lowered>>,
+    /// What is wrong with it.
+    pub(crate) errors: Vec<rbuild_model::span::Diagnostic>,
+    /// What else kept it from being looked at.
+    pub(crate) failure: Option<anyhow::Error>,
+}
+
+/// Checks a Dockerfile and lowers it.
+pub(crate) fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Looked> {
+    let (cancel, wish) = until_signal()?;
+    let (request, caller) = request(plan, context)?;
+    let source = Arc::clone(&request.dockerfile);
+    let home = Home::open_until(&context.settings, "rbuild check", wish)?;
+    let worker = home.worker()?;
+    let display = Display::start(plan.progress, context.terminal)?;
+    let checked = worker.check(request, &caller, display.events(), &cancel);
+    let tasks = display.finish(if checked.error.is_none() { End::Succeeded } else { End::Failed });
+    let Checked { findings, lowered, error } = checked;
+    let (errors, failure) = match error {
+        None => (Vec::new(), None),
+        Some(BuildError::Dockerfile(errors)) => (errors, None),
+        Some(other) => (Vec::new(), Some(explain(other, &tasks))),
+    };
+    Ok(Looked { source, findings, lowered, errors, failure })
+}
+
+/// Reads the Dockerfile of a plan.
+pub(crate) fn source(plan: &BuildPlan) -> anyhow::Result<Arc<rbuild_model::span::Source>> {
+    let mut caller = Caller::new(Vec::new(), Vec::new());
+    let mut options = LowerOptions::new(Platform::host());
+    contexts(plan, &mut caller, &mut options).map(|(source, _)| source)
 }
 
 /// Has what was built made to last, by a process of its own. That this fails only costs work after a power loss.

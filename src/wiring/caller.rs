@@ -92,7 +92,7 @@ impl Client for Caller {
 }
 
 /// Finds the Dockerfile of a folder: the one that was named, else `Dockerfile`, else `dockerfile`.
-pub(super) fn dockerfile(named: Option<&Path>, folder: &Path) -> anyhow::Result<(PathBuf, Arc<Source>)> {
+pub(crate) fn dockerfile(named: Option<&Path>, folder: &Path) -> anyhow::Result<(PathBuf, Arc<Source>)> {
     if let Some(path) = named {
         // As docker's client has it: relative to the working folder.
         return match read(path, MAX_DOCKERFILE)? {
@@ -129,7 +129,7 @@ fn missing(path: &Path) -> anyhow::Error {
 }
 
 /// Finds the ignore file of the main context: the Dockerfile's own, even an empty one, else the folder's.
-pub(super) fn ignore(dockerfile: Option<&Path>, folder: &Path) -> anyhow::Result<Option<Arc<Source>>> {
+pub(crate) fn ignore(dockerfile: Option<&Path>, folder: &Path) -> anyhow::Result<Option<Arc<Source>>> {
     if let Some(dockerfile) = dockerfile {
         let mut own = dockerfile.as_os_str().to_owned();
         own.push(".dockerignore");

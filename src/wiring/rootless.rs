@@ -43,7 +43,9 @@ fn want(command: &Command) -> Want {
     match command {
         Command::Build(_) | Command::Run(_) => Want::Programs,
         Command::Pull(_) | Command::Load(_) | Command::Import(_) => Want::Files,
-        Command::Images(_)
+        Command::Check(_)
+        | Command::Context(_)
+        | Command::Images(_)
         | Command::Inspect(_)
         | Command::History(_)
         | Command::Tag(_)

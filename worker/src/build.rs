@@ -6,23 +6,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rbuild_cache::records::builds::{BuildResult, LineageLine, NewBuild, Origin};
-use rbuild_frontend::dockerfile::{Dockerfile, parse};
-use rbuild_frontend::lint::Checks;
-use rbuild_frontend::lower::{Answers, Lowered, Lowering, Target, lower};
+use rbuild_frontend::lower::{Lowered, Target};
 use rbuild_model::digest::{BlobDigest, DiffId, ImageId};
 use rbuild_model::event::{Event, Events, Outcome};
 use rbuild_model::graph::StepId;
 use rbuild_model::image_config::{History, ImageConfig};
 use rbuild_model::platform::Platform;
 use rbuild_model::snapshot::{Chain, SnapshotId};
-use rbuild_model::span::{Diagnostic, Severity};
 use rbuild_model::step::{Operation, Source};
 use rbuild_solver::{RecordId, Tree};
 
-use crate::answer;
 use crate::berths::Berths;
 use crate::cancel::Cancel;
-use crate::context::{self, Contexts};
+use crate::check::Checked;
+use crate::context::Contexts;
 use crate::drive::{DriveError, Solved, drive};
 use crate::error::{BuildError, StepError};
 use crate::exporters;
@@ -63,7 +60,7 @@ impl Worker {
     /// Builds.
     pub fn build(
         &self,
-        request: BuildRequest,
+        mut request: BuildRequest,
         client: &dyn Client,
         events: Events,
         cancel: &Cancel,
@@ -72,8 +69,14 @@ impl Worker {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let tasks = Tasks::new(events);
         let contexts = Contexts::new(client, self.store.layout().index());
-        let (request, dockerfile) = self.read(request, client, &tasks)?;
-        let lowered = self.lower(&request, &dockerfile, &tasks, cancel)?;
+        let Checked { findings, lowered, error } = self.checked(&mut request, client, &tasks, cancel);
+        for finding in findings.warnings {
+            tasks.events().event(Event::Warning(finding));
+        }
+        let lowered = match (error, lowered) {
+            (None, Some(lowered)) => *lowered,
+            (error, _) => return Err(error.unwrap_or(BuildError::Cancelled)),
+        };
         let mut history = Remembered { records: Vec::new() };
         let mut losses = 0;
         let built = loop {
@@ -99,74 +102,6 @@ impl Worker {
         let result = if built.is_ok() { BuildResult::Succeeded } else { BuildResult::Failed };
         self.remember(&request, &lowered, &history, wall, started.elapsed(), result, &tasks);
         built
-    }
-
-    /// Parses the Dockerfile and reads the ignore file.
-    fn read(
-        &self,
-        mut request: BuildRequest,
-        client: &dyn Client,
-        tasks: &Tasks,
-    ) -> Result<(BuildRequest, Dockerfile), BuildError> {
-        let parsed = parse(&request.dockerfile);
-        if parsed.has_errors() {
-            warn(tasks, parsed.diagnostics.iter().filter(|finding| finding.severity == Severity::Warning));
-            let errors = parsed.diagnostics.into_iter().filter(|finding| finding.severity == Severity::Error);
-            return Err(BuildError::Dockerfile(errors.collect()));
-        }
-        if matches!(&request.options.context, Source::Local(_))
-            && let Some(text) = client.local("context")?.ignore
-        {
-            request.options.ignore = Some(std::sync::Arc::new(context::ignore(&text)?));
-        }
-        request.options.named_contexts = request.contexts.keys().cloned().collect();
-        Ok((request, parsed.dockerfile))
-    }
-
-    /// Lowers, asking until nothing is unknown.
-    fn lower(
-        &self,
-        request: &BuildRequest,
-        dockerfile: &Dockerfile,
-        tasks: &Tasks,
-        cancel: &Cancel,
-    ) -> Result<Lowered, BuildError> {
-        let check = request.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
-        let checks = Checks::new(dockerfile, check.map(String::as_str))
-            .map_err(|error| BuildError::Unsupported { what: error.to_string() })?;
-        let mut answers = Answers::new();
-        loop {
-            if cancel.is_cancelled() {
-                return Err(BuildError::Cancelled);
-            }
-            match lower(dockerfile, &request.options, &answers) {
-                Ok(Lowering::Needs(questions)) => {
-                    for asked in questions {
-                        let answer = answer::answer(self, request, &asked, tasks, cancel)?;
-                        answers.insert(asked.question, answer);
-                    }
-                }
-                Ok(Lowering::Ready(lowered)) => {
-                    let findings = checks.apply(dockerfile, &lowered.warnings);
-                    warn(tasks, findings.warnings.iter());
-                    return match findings.error() {
-                        Some(message) => Err(BuildError::Dockerfile(vec![Diagnostic {
-                            severity: Severity::Error,
-                            rule: None,
-                            message,
-                            source: None,
-                            labels: Vec::new(),
-                            help: None,
-                        }])),
-                        None => Ok(*lowered),
-                    };
-                }
-                Err(error) => {
-                    warn(tasks, checks.apply(dockerfile, &error.warnings).warnings.iter());
-                    return Err(error.into());
-                }
-            }
-        }
     }
 
     fn solve_and_export(
@@ -405,12 +340,6 @@ fn lost_snapshot(error: &BuildError) -> Option<SnapshotId> {
 
 fn store_error(message: String) -> BuildError {
     BuildError::Store(message.into())
-}
-
-fn warn<'d>(tasks: &Tasks, findings: impl Iterator<Item = &'d Diagnostic>) {
-    for finding in findings {
-        tasks.events().event(Event::Warning(finding.clone()));
-    }
 }
 
 /// The step whose own result a layer is: of a merge, what is merged on top.

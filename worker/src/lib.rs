@@ -6,6 +6,7 @@
 //! | Module | What it does |
 //! |---|---|
 //! | [`build`] | one build, in order |
+//! | [`check`] | the Dockerfile read, checked and lowered |
 //! | `answer` | answers the front end's questions |
 //! | [`drive`] | the loop around the solver, and its threads |
 //! | `runner`, `locking`, `ops`, `mounts`, `network` | one step: lock, look again, do, commit, remember |
@@ -17,6 +18,7 @@ mod answer;
 mod berths;
 pub mod build;
 pub mod cancel;
+pub mod check;
 mod context;
 pub mod drive;
 pub mod error;
@@ -33,6 +35,7 @@ mod worker;
 
 pub use build::{Built, BuiltPlatform};
 pub use cancel::Cancel;
+pub use check::Checked;
 pub use error::{BuildError, StepError};
 pub use request::{BuildRequest, Client, ClientError, Export, LocalTree};
 pub use worker::{Parts, Worker};

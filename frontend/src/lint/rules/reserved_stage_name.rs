@@ -16,7 +16,8 @@ fn check(dockerfile: &Dockerfile, report: &mut Report<'_>) {
     for stage in dockerfile.stages() {
         let (Some(name), Some(word)) = (stage.name(), &stage.from.name) else { continue };
         if matches!(name.as_str(), "scratch" | "context") {
-            report.find(word.span, format!("stage name {:?} is reserved", word.value));
+            let message = format!("stage name should not use the same name as reserved stage {name:?}");
+            report.find(word.span, message);
         }
     }
 }

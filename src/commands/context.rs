@@ -1,0 +1,223 @@
+//! `rbuild context`: what a build context holds, and which rule of the ignore file says so.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rbuild_frontend::ignore::{Ignore, Verdict};
+use rbuild_model::span::Source;
+
+use super::{Context, Outcome};
+use crate::cli::check::{ContextList, ContextQuestion, ContextVerb, ContextWhy};
+use crate::report::{Mistake, Status};
+use crate::{human, text, wiring};
+
+pub(super) fn run(arguments: &ContextVerb, context: &Context) -> Outcome {
+    let answer = match &arguments.question {
+        ContextQuestion::Ls(list) => ls(list)?,
+        ContextQuestion::Why(question) => why(question)?,
+    };
+    context.terminal.print(&answer)?;
+    Ok(Status::Done)
+}
+
+/// The ignore file that counts for a folder.
+struct Rules {
+    ignore: Ignore,
+    /// Its name, if there is one.
+    name: Option<String>,
+}
+
+fn rules(folder: &Path, file: Option<&Path>) -> anyhow::Result<Rules> {
+    if !folder.is_dir() {
+        return Err(Mistake::new(format!("the context `{}` is not a folder", folder.display())).into());
+    }
+    let dockerfile = match file {
+        Some(file) => Some(wiring::dockerfile(Some(file), folder)?.0),
+        // What a context holds can be asked before there is a Dockerfile.
+        None => {
+            ["Dockerfile", "dockerfile"].map(|name| folder.join(name)).into_iter().find(|path| path.exists())
+        }
+    };
+    let source: Option<Arc<Source>> = wiring::ignore(dockerfile.as_deref(), folder)?;
+    let Some(source) = source else { return Ok(Rules { ignore: Ignore::default(), name: None }) };
+    let ignore =
+        Ignore::parse(source.text()).map_err(|error| Mistake::new(format!("{}: {error}", source.name())))?;
+    Ok(Rules { ignore, name: Some(source.name().to_owned()) })
+}
+
+/// One thing in a context that is not a folder with something in it.
+struct Entry {
+    path: String,
+    bytes: u64,
+}
+
+#[derive(Default)]
+struct Walk {
+    sent: Vec<Entry>,
+    left_out: u64,
+    left_out_bytes: u64,
+}
+
+fn ls(list: &ContextList) -> anyhow::Result<String> {
+    let rules = rules(&list.context, list.file.as_deref())?;
+    let mut walk = Walk::default();
+    // Sizes of what is left out are found only where they are shown: it may be much more than the rest.
+    visit(&list.context, String::new(), &rules.ignore, list.sizes, &mut walk)?;
+    if !list.sizes {
+        return Ok(walk.sent.iter().map(|entry| text::one_line(&entry.path) + "\n").collect());
+    }
+    walk.sent.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+    let mut answer = String::new();
+    for entry in &walk.sent {
+        let _ = writeln!(answer, "{:>9} {}", human::size(entry.bytes), text::one_line(&entry.path));
+    }
+    let total = walk.sent.iter().map(|entry| entry.bytes).sum();
+    let _ = writeln!(answer, "{:>9} in {} files", human::size(total), walk.sent.len());
+    if let Some(name) = &rules.name {
+        let left = human::size(walk.left_out_bytes);
+        let _ = writeln!(answer, "{left:>9} in {} files left out by {}", walk.left_out, text::one_line(name));
+    }
+    Ok(answer)
+}
+
+/// Walks a folder in the order of the names, and not into links.
+fn visit(folder: &Path, below: String, ignore: &Ignore, count: bool, walk: &mut Walk) -> anyhow::Result<()> {
+    let failed = || format!("failed to list `{}`", folder.display());
+    let mut names: Vec<std::ffi::OsString> = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(failed)? {
+        names.push(entry.with_context(failed)?.file_name());
+    }
+    names.sort();
+    for name in names {
+        let path = folder.join(&name);
+        let relative = format!("{below}{}", name.to_string_lossy());
+        let meta = std::fs::symlink_metadata(&path)
+            .with_context(|| format!("failed to look at `{}`", path.display()))?;
+        let ignored = ignore.ignores(&relative);
+        if !meta.is_dir() {
+            if ignored {
+                walk.left_out += 1;
+                walk.left_out_bytes += meta.len();
+            } else {
+                walk.sent.push(Entry { path: relative, bytes: meta.len() });
+            }
+            continue;
+        }
+        if ignored && ignore.prunes(&relative) {
+            if count {
+                visit(&path, format!("{relative}/"), ignore, count, walk)?;
+            }
+            continue;
+        }
+        let before = walk.sent.len();
+        visit(&path, format!("{relative}/"), ignore, count, walk)?;
+        if walk.sent.len() == before && !ignored {
+            walk.sent.push(Entry { path: relative + "/", bytes: 0 });
+        }
+    }
+    Ok(())
+}
+
+fn why(question: &ContextWhy) -> anyhow::Result<String> {
+    let rules = rules(&question.context, question.file.as_deref())?;
+    let mut answer = String::new();
+    for written in &question.paths {
+        let path =
+            clean(written).ok_or_else(|| Mistake::new(format!("`{written}` does not lie in the context")))?;
+        let exists = std::fs::symlink_metadata(question.context.join(&path)).is_ok();
+        let missing = if exists { "" } else { " (there is no such file)" };
+        let _ = writeln!(answer, "{}: {}{missing}", text::one_line(&path), reason(&rules, &path));
+    }
+    Ok(answer)
+}
+
+fn reason(rules: &Rules, path: &str) -> String {
+    let Some(name) = &rules.name else { return "sent, there is no ignore file".to_owned() };
+    let name = text::one_line(name);
+    let verdict = rules.ignore.verdict(path);
+    let Verdict { ignored, rule: Some(rule) } = verdict else {
+        return format!("sent, no rule of {name} matches");
+    };
+    let place = format!("{name}:{}: {}", rule.line, text::one_line(&rule.text));
+    // The same rule may have matched a folder above already.
+    let above = path
+        .match_indices('/')
+        .map(|(at, _)| &path[..at])
+        .find(|above| rules.ignore.verdict(above).rule == Some(rule));
+    let through = above.map(|above| format!(" (with `{}`)", text::one_line(above))).unwrap_or_default();
+    if ignored {
+        format!("left out by {place}{through}")
+    } else {
+        format!("sent because of {place}{through}")
+    }
+}
+
+/// Brings a path into the form that ignore files are matched with; `None` if it leads out of the context.
+fn clean(written: &str) -> Option<String> {
+    let mut clean = PathBuf::new();
+    for part in Path::new(written.trim_start_matches('/')).components() {
+        match part {
+            std::path::Component::Normal(name) => clean.push(name),
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                if !clean.pop() {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+    }
+    clean.to_str().map(str::to_owned).filter(|path| !path.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules_of(text: &str) -> Rules {
+        Rules { ignore: Ignore::parse(text).unwrap(), name: Some(".dockerignore".to_owned()) }
+    }
+
+    #[test]
+    fn the_rule_that_decides_is_named() {
+        let rules = rules_of("# logs\n*.log\nnode_modules\n!node_modules/keep\n");
+        for (path, expected) in [
+            ("a.txt", "sent, no rule of .dockerignore matches"),
+            ("a.log", "left out by .dockerignore:2: *.log"),
+            ("node_modules/x/y", "left out by .dockerignore:3: node_modules (with `node_modules`)"),
+            ("node_modules/keep", "sent because of .dockerignore:4: !node_modules/keep"),
+            (
+                "node_modules/keep/a",
+                "sent because of .dockerignore:4: !node_modules/keep (with `node_modules/keep`)",
+            ),
+        ] {
+            assert_eq!(reason(&rules, path), expected, "{path}");
+        }
+        let none = Rules { ignore: Ignore::default(), name: None };
+        assert_eq!(reason(&none, "x"), "sent, there is no ignore file");
+    }
+
+    #[test]
+    fn a_context_is_listed_with_what_comes_back_below_folders_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["a", "out/b", "out/keep/c", "logs/x.log", "empty/.gone"] {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "12345").unwrap();
+        }
+        std::fs::write(folder.path().join(".dockerignore"), "out\n!out/keep\n**/*.log\n*/.gone\n").unwrap();
+        let list = |sizes| ls(&ContextList { context: folder.path().to_owned(), file: None, sizes }).unwrap();
+        assert_eq!(list(false), ".dockerignore\na\nempty/\nlogs/\nout/keep/c\n");
+        let sizes = list(true);
+        assert!(sizes.ends_with("15B in 3 files left out by .dockerignore\n"), "{sizes}");
+    }
+
+    #[test]
+    fn paths_are_cleaned_and_stay_in_the_context() {
+        assert_eq!(clean("./a//b/../c").as_deref(), Some("a/c"));
+        assert_eq!(clean("/a").as_deref(), Some("a"));
+        assert_eq!((clean("../a"), clean(".")), (None, None));
+    }
+}
