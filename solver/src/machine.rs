@@ -119,6 +119,21 @@ enum State {
     Failed,
 }
 
+/// Whether a step that runs may come back with a result that was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Reuse {
+    /// Somebody else may have made it meanwhile.
+    Any,
+    /// It is made afresh.
+    Never,
+}
+
+impl Reuse {
+    fn of(miss: Miss) -> Self {
+        if miss == Miss::Ignored { Self::Never } else { Self::Any }
+    }
+}
+
 #[derive(Debug)]
 struct Node {
     state: State,
@@ -127,6 +142,8 @@ struct Node {
     canonical: Option<CacheKey>,
     tree: Option<Tree>,
     record: Option<RecordId>,
+    /// What equal steps find it by while it runs.
+    flight: Option<(CacheKey, Reuse)>,
     /// Whether somebody has to read the tree.
     needed: bool,
     dependents: Vec<StepId>,
@@ -142,8 +159,8 @@ pub struct Solver<'g> {
     changed: VecDeque<StepId>,
     wave: Vec<(StepId, LookUp)>,
     asks: Vec<Ask>,
-    /// Steps that run, by the key that makes them equal, with those that wait for them.
-    in_flight: HashMap<CacheKey, (StepId, Vec<StepId>)>,
+    /// Steps that run, by what makes them equal, with those that wait for them.
+    in_flight: HashMap<(CacheKey, Reuse), Vec<StepId>>,
     failed: bool,
 }
 
@@ -159,6 +176,7 @@ impl<'g> Solver<'g> {
                 canonical: None,
                 tree: None,
                 record: None,
+                flight: None,
                 needed: false,
                 dependents: Vec::new(),
                 queued: false,
@@ -444,10 +462,14 @@ impl<'g> Solver<'g> {
         self.node(id).state = State::Running;
         let keys = self.nodes[id.index()].keys.clone();
         if let Some(key) = keys.canonical() {
-            if let Some((_, waiting)) = self.in_flight.get_mut(&key) {
-                return waiting.push(id);
+            // What is made afresh will do for everybody, what may have been there before only for some.
+            for flight in [Reuse::Never, Reuse::of(miss)] {
+                if let Some(waiting) = self.in_flight.get_mut(&(key, flight)) {
+                    return waiting.push(id);
+                }
             }
-            self.in_flight.insert(key, (id, Vec::new()));
+            self.in_flight.insert((key, Reuse::of(miss)), Vec::new());
+            self.node(id).flight = Some((key, Reuse::of(miss)));
         }
         let Node { hashes, canonical, .. } = &self.nodes[id.index()];
         let (hashes, canonical) = (hashes.clone(), *canonical);
@@ -455,10 +477,8 @@ impl<'g> Solver<'g> {
     }
 
     fn ran(&mut self, id: StepId, result: StepResult) {
-        let waiting = match self.nodes[id.index()].keys.canonical() {
-            Some(key) => self.in_flight.remove(&key).map(|(_, waiting)| waiting).unwrap_or_default(),
-            None => Vec::new(),
-        };
+        let flight = self.node(id).flight.take();
+        let waiting = flight.and_then(|flight| self.in_flight.remove(&flight)).unwrap_or_default();
         for equal in waiting {
             self.asks.push(Ask::Matched(equal, Hit::InFlight, result.record));
             self.made(equal, &result);

@@ -169,6 +169,35 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Answers everything at once but runs, which end when nothing else can be done, and what else is put off: that is
+    /// carried out when only runs are left.
+    fn run_late(&mut self, graph: &Graph, solver: &mut Solver<'_>, put_off: impl Fn(&Ask) -> bool) {
+        let (mut runs, mut later) = (Vec::new(), Vec::new());
+        loop {
+            let mut asks = solver.due();
+            if asks.is_empty() {
+                asks.append(&mut later);
+            } else {
+                let (off, now) = asks.into_iter().partition(&put_off);
+                later.extend::<Vec<Ask>>(off);
+                asks = now;
+            }
+            if asks.is_empty() && later.is_empty() {
+                let Some(answer) = runs.pop() else { break };
+                solver.answer(answer);
+                continue;
+            }
+            for ask in asks {
+                let held = matches!(ask, Ask::Run(_));
+                match self.carry_out(graph, ask) {
+                    Some(answer) if held => runs.push(answer),
+                    Some(answer) => solver.answer(answer),
+                    None => {}
+                }
+            }
+        }
+    }
+
     fn take_log(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }
@@ -309,69 +338,79 @@ fn a_merge_stacks_layers_and_asks_for_nothing() {
     assert_eq!(world.take_log(), ["hash /x", "cached base", "cached /x by content", "cached after"]);
 }
 
-#[test]
-fn equal_keys_in_one_build_run_once() {
-    use rbuild_model::mount::{CacheMount, Mount, Sharing};
+/// A step that is equal to others but for the name of a cache folder; it selects of its second input, if it has one.
+fn exec(cache: &str, binds: bool) -> Operation {
+    use rbuild_model::mount::{BindMount, CacheMount, Mount, Sharing};
     use rbuild_model::platform::Platform;
     use rbuild_model::step::{Exec, NetworkMode, ProxyEnv, SecurityMode};
-    let exec = |cache: &str| {
-        Operation::Exec(Box::new(Exec {
-            argv: vec!["true".into()],
-            env: Vec::new(),
-            cwd: "/".into(),
-            user: String::new(),
-            platform: Platform::host(),
-            hostname: "h".into(),
-            network: NetworkMode::Default,
-            security: SecurityMode::Sandbox,
-            ulimits: Vec::new(),
-            cgroup_parent: None,
-            extra_hosts: Vec::new(),
-            devices: Vec::new(),
-            shm_size: None,
-            script: None,
-            mounts: vec![Mount::Cache(CacheMount {
-                target: "/c".into(),
-                id: cache.into(),
-                sharing: Sharing::Shared,
-                from: None,
-                source: "/".into(),
-                readonly: false,
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-            })],
-            proxy: ProxyEnv::default(),
-        }))
-    };
+    let folder = Mount::Cache(CacheMount {
+        target: "/c".into(),
+        id: cache.into(),
+        sharing: Sharing::Shared,
+        from: None,
+        source: "/".into(),
+        readonly: false,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    });
+    let bind = Mount::Bind(BindMount {
+        target: "/m".into(),
+        from: InputIndex(1),
+        source: "/src".into(),
+        writable: false,
+    });
+    Operation::Exec(Box::new(Exec {
+        argv: vec!["true".into()],
+        env: Vec::new(),
+        cwd: "/".into(),
+        user: String::new(),
+        platform: Platform::host(),
+        hostname: "h".into(),
+        network: NetworkMode::Default,
+        security: SecurityMode::Sandbox,
+        ulimits: Vec::new(),
+        cgroup_parent: None,
+        extra_hosts: Vec::new(),
+        devices: Vec::new(),
+        shm_size: None,
+        script: None,
+        mounts: if binds { vec![folder, bind] } else { vec![folder] },
+        proxy: ProxyEnv::default(),
+    }))
+}
+
+#[test]
+fn equal_keys_in_one_build_run_once() {
     let mut sketch = Sketch::default();
     let base = sketch.scratch();
-    let one = sketch.add("one", exec("id-1"), &[base], false);
-    let two = sketch.add("two", exec("id-2"), &[base], false);
+    let one = sketch.add("one", exec("id-1", false), &[base], false);
+    let two = sketch.add("two", exec("id-2", false), &[base], false);
     assert_ne!(one, two, "they are two steps");
     let graph = sketch.0.finish();
     let index = MemoryIndex::new();
     let mut solver = Solver::new(&graph, &[one, two]);
     let mut world = World::new(&index);
-    let mut runs = Vec::new();
-    loop {
-        let asks = solver.due();
-        if asks.is_empty() {
-            let Some(answer) = runs.pop() else { break };
-            solver.answer(answer);
-            continue;
-        }
-        for ask in asks {
-            let held = matches!(ask, Ask::Run(_));
-            match world.carry_out(&graph, ask) {
-                Some(answer) if held => runs.push(answer),
-                Some(answer) => solver.answer(answer),
-                None => {}
-            }
-        }
-    }
+    world.run_late(&graph, &mut solver, |_| false);
     assert!(solver.finished().is_some());
     assert_eq!(world.take_log(), ["run one", "merged two"]);
+}
+
+#[test]
+fn whoever_ignores_earlier_results_joins_nobody_who_may_find_one() {
+    let mut sketch = Sketch::default();
+    let base = sketch.scratch();
+    let context = sketch.local();
+    let one = sketch.add("one", exec("id-1", true), &[base, context], false);
+    let two = sketch.add("two", exec("id-2", true), &[base, context], true);
+    let graph = sketch.0.finish();
+    let index = MemoryIndex::new();
+    let mut solver = Solver::new(&graph, &[one, two]);
+    let mut world = World::new(&index);
+    // The content of the second is known when the first already runs.
+    world.run_late(&graph, &mut solver, |ask| matches!(ask, Ask::Hash(ask) if ask.step == two));
+    assert!(solver.finished().is_some());
+    assert_eq!(world.take_log(), ["hash one", "run one", "hash two", "run two (Ignored)"]);
 }
 
 #[test]
