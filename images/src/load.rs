@@ -6,7 +6,9 @@ use std::sync::mpsc;
 
 use rbuild_cache::blobs::{Blobs, Expected};
 use rbuild_confined::Root;
-use rbuild_image::archive::{ArchivedImage, BlobSink, Folder, Stored, read_archive, read_layout};
+use rbuild_image::archive::{
+    ArchivedImage, BlobSink, Folder, LayoutImage, Stored, read_archive, read_layout, read_layout_image,
+};
 use rbuild_image::compress::Decoder;
 use rbuild_image::manifest::MediaType;
 use rbuild_model::digest::{BlobDigest, ChainId, ImageId};
@@ -17,8 +19,8 @@ use rbuild_store::Lease;
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::progress::{LayerState, Progress};
-use crate::pull::parse_config;
-use crate::rows::{self, ImageRow, PackedRow};
+use crate::pull::{Resolved, parse_config};
+use crate::rows::{self, ImageRow};
 use crate::unpack::PendingLayer;
 
 /// An image that was loaded.
@@ -102,6 +104,24 @@ impl Images {
         self.record_loaded(images, lease, progress)
     }
 
+    /// Takes one image of a folder that holds an OCI layout in, without any name, and makes its layers ready.
+    pub fn resolve_layout(
+        &self,
+        root: Root,
+        wanted: &LayoutImage,
+        platform: &Platform,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Resolved, ImagesError> {
+        let mut sink = Incoming { blobs: &self.blobs, lease };
+        let mut archived = read_layout_image(&Opened(root), wanted, platform, &mut sink)
+            .map_err(|error| ImagesError::Archive(chain_of(&error)))?;
+        archived.names.clear();
+        let digest = archived.manifest_bytes.as_deref().map(BlobDigest::of);
+        let loaded = self.record_one(&archived, lease, progress)?;
+        self.ready(loaded.image, digest, lease, progress)
+    }
+
     fn record_loaded(
         &self,
         images: Vec<ArchivedImage>,
@@ -143,7 +163,8 @@ impl Images {
                 what: what.clone(),
                 why: format!("a layer of the unknown type `{}`", descriptor.media_type),
             })?;
-            layers.push(PendingLayer { descriptor: descriptor.clone(), format, diff_id: *diff_id });
+            let descriptor = descriptor.clone();
+            layers.push(PendingLayer { descriptor, format, diff_id: *diff_id, origin: None });
         }
         let base = self.find_chain(diff_ids, lease)?;
         let present = base.len();
@@ -157,6 +178,7 @@ impl Images {
         }
         let base_id = ChainId::of(&diff_ids[..present]);
         self.unpack(base, base_id, &layers[present..], &arrived, lease, progress)?;
+        self.record_forms(&layers)?;
 
         let row = ImageRow {
             id: image,
@@ -167,15 +189,6 @@ impl Images {
         };
         let names = self.store.write(|tx| -> Result<_, ImagesError> {
             rows::add_image(tx, &row, diff_ids, Some(self.store.stamp()))?;
-            for layer in &layers {
-                let packed = PackedRow {
-                    media_type: layer.descriptor.media_type.as_str().to_owned(),
-                    digest: layer.descriptor.digest,
-                    size: layer.descriptor.size,
-                    origin: None,
-                };
-                rows::add_packed(tx, layer.diff_id, layer.format, &packed)?;
-            }
             if let Some(bytes) = &archived.manifest_bytes {
                 let media_type =
                     archived.manifest.media_type.as_ref().map_or(MediaType::OCI_MANIFEST, MediaType::as_str);

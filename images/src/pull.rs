@@ -18,7 +18,7 @@ use rbuild_store::{Lease, LockClass, LockMode, LockName, Wait};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::progress::{LayerState, Progress};
-use crate::rows::{self, ImageRow, PackedRow};
+use crate::rows::{self, ImageRow};
 use crate::unpack::PendingLayer;
 
 /// How many layers are fetched at a time.
@@ -165,18 +165,15 @@ impl Images {
             let row = packed.into_iter().next().ok_or(ImagesError::Incomplete(image))?;
             let descriptor = Descriptor::new(row.media_type, row.digest, row.size);
             let format = descriptor.media_type.layer_format().ok_or(ImagesError::Incomplete(image))?;
-            origin = origin.or(row.origin);
-            layers.push(PendingLayer { descriptor, format, diff_id: *diff_id });
+            origin = origin.or_else(|| row.origin.clone());
+            layers.push(PendingLayer { descriptor, format, diff_id: *diff_id, origin: row.origin });
         }
         let source = origin.and_then(|origin| origin.parse::<Reference>().ok());
         let chain_id = ChainId::of(&diff_ids[..chain.len()]);
-        self.fetch_and_unpack(source.as_ref(), chain, chain_id, &layers, lease, progress).map_err(|error| {
-            match error {
-                ImagesError::Registry { source, .. } if source.is_not_found() => {
-                    ImagesError::Incomplete(image)
-                }
-                other => other,
-            }
+        let restored = self.fetch_and_unpack(source.as_ref(), chain, chain_id, &layers, lease, progress);
+        restored.map_err(|error| match error {
+            ImagesError::Registry { source, .. } if source.is_not_found() => ImagesError::Incomplete(image),
+            other => other,
         })
     }
 
@@ -211,7 +208,8 @@ impl Images {
                     why: format!("a layer of the unknown type `{}`", descriptor.media_type),
                 });
             };
-            layers.push(PendingLayer { descriptor: descriptor.clone(), format, diff_id: *diff_id });
+            let (descriptor, origin) = (descriptor.clone(), Some(reference.name()));
+            layers.push(PendingLayer { descriptor, format, diff_id: *diff_id, origin });
         }
         if !platform.can_run(&remote.config.platform()) {
             progress.note(&format!(
@@ -226,38 +224,24 @@ impl Images {
         }
         let chain_id = ChainId::of(&diff_ids[..present]);
         self.fetch_and_unpack(Some(&reference), chain, chain_id, &layers[present..], lease, progress)?;
-        self.record_pulled(&reference, &remote, &layers)
+        self.record_forms(&layers)?;
+        self.record_pulled(&reference, &remote)
     }
 
-    fn record_pulled(
-        &self,
-        reference: &Reference,
-        remote: &Remote,
-        layers: &[PendingLayer],
-    ) -> Result<Pulled, ImagesError> {
+    fn record_pulled(&self, reference: &Reference, remote: &Remote) -> Result<Pulled, ImagesError> {
         let image = ImageId::of_config(remote.manifest.config.digest);
-        let origin = reference.name();
         let row = ImageRow {
             id: image,
             config: remote.config_bytes.clone(),
             parent: None,
             added_at: rows::now_s(),
-            origin: Some(origin.clone()),
+            origin: Some(reference.name()),
         };
         let top = remote.top.digest;
         let manifest = remote.manifest_document();
         let stamp = || Some(self.store.stamp());
         let before = self.store.write(|tx| -> Result<_, ImagesError> {
             rows::add_image(tx, &row, &remote.config.rootfs.diff_ids, stamp())?;
-            for layer in layers {
-                let packed = PackedRow {
-                    media_type: layer.descriptor.media_type.as_str().to_owned(),
-                    digest: layer.descriptor.digest,
-                    size: layer.descriptor.size,
-                    origin: Some(origin.clone()),
-                };
-                rows::add_packed(tx, layer.diff_id, layer.format, &packed)?;
-            }
             rows::add_manifest(tx, image, manifest.digest, manifest.media_type.as_str(), &manifest.bytes)?;
             let by_digest = Reference::clone(reference).without_digest();
             let by_digest = format!("{}@{top}", by_digest.name());

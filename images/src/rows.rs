@@ -237,6 +237,15 @@ pub(crate) fn packed(transaction: &Transaction<'_>, diff_id: DiffId) -> Result<V
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Tells whether a blob is recorded as the packed form of a layer.
+pub(crate) fn is_packed(transaction: &Transaction<'_>, diff_id: DiffId, digest: BlobDigest) -> Result<bool> {
+    let mut statement =
+        transaction.prepare_cached("SELECT 1 FROM layer_blobs WHERE diff = ?1 AND digest = ?2 LIMIT 1")?;
+    Ok(statement.exists([diff_id.as_bytes(), digest.as_bytes()])?)
+}
+
+/// Records a packed form of a layer: a blob whose contents were hashed to the DiffId, never one that a manifest merely
+/// lists beside it. What is recorded leaves in every image that has the layer.
 pub(crate) fn add_packed(
     transaction: &Transaction<'_>,
     diff_id: DiffId,

@@ -6,7 +6,7 @@ use rbuild_cache::blobs::Blobs;
 use rbuild_image::archive::{BlobSource, OutgoingImage, Plan};
 use rbuild_image::compress::Encoding;
 use rbuild_image::manifest::{Descriptor, Document, Manifest, MediaType};
-use rbuild_model::digest::{BlobDigest, ImageId};
+use rbuild_model::digest::{BlobDigest, DiffId, ImageId};
 use rbuild_model::image_config::ImageConfig;
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
@@ -71,8 +71,7 @@ impl Images {
         let came = self.store.read(|tx| rows::manifests(tx, image))?;
         for bytes in came {
             let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) else { continue };
-            let digests: Vec<_> = manifest.layers.iter().map(|layer| layer.digest).collect();
-            if self.blobs.find(&digests, lease)?.iter().all(Option::is_some) {
+            if self.holds_all(&manifest, &config.rootfs.diff_ids, lease)? {
                 return Ok(OutgoingImage {
                     manifest,
                     manifest_bytes: bytes,
@@ -107,6 +106,25 @@ impl Images {
             platform,
             names: Vec::new(),
         })
+    }
+
+    /// Tells whether the layers that a manifest lists are here, and are the layers of a config: the config that a
+    /// manifest names may be that of an image with other contents.
+    fn holds_all(
+        &self,
+        manifest: &Manifest,
+        diff_ids: &[DiffId],
+        lease: &Lease,
+    ) -> Result<bool, ImagesError> {
+        if manifest.layers.len() != diff_ids.len() {
+            return Ok(false);
+        }
+        let digests: Vec<_> = manifest.layers.iter().map(|layer| layer.digest).collect();
+        let known = self.store.read(|tx| -> rows::Result<bool> {
+            let mut pairs = diff_ids.iter().zip(&digests);
+            pairs.try_fold(true, |all, (diff_id, digest)| Ok(all && rows::is_packed(tx, *diff_id, *digest)?))
+        })?;
+        Ok(known && self.blobs.find(&digests, lease)?.iter().all(Option::is_some))
     }
 
     /// Writes images, named by names or ids, into one archive that is an OCI layout and that `docker load` reads.

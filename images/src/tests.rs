@@ -23,6 +23,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod packing;
+
 const SCHEMAS: &[&Schema] = &[&SCHEMA, &records::SCHEMA, &blobs::SCHEMA];
 
 struct Place {
@@ -384,8 +386,12 @@ impl Registry {
 
 /// Makes the content of a registry that has an image of two layers, for two platforms, as `a/b:1`.
 fn content(damage: impl Fn(&mut Manifest)) -> (Content, ImageId) {
+    content_of(&[tar(&[("f", "one")]), tar(&[("g", "two")])], damage)
+}
+
+/// As [`content`], with other layers.
+fn content_of(layers: &[Vec<u8>], damage: impl Fn(&mut Manifest)) -> (Content, ImageId) {
     let mut content = Content::new();
-    let layers = [tar(&[("f", "one")]), tar(&[("g", "two")])];
     let mut blob = |bytes: Vec<u8>| {
         let digest = BlobDigest::of(&bytes);
         content.insert(format!("/v2/a/b/blobs/{digest}"), ("application/octet-stream".into(), bytes));

@@ -8,14 +8,14 @@ use rbuild_cache::records::remember_snapshots;
 use rbuild_image::hash::HashingReader;
 use rbuild_image::manifest::{Descriptor, LayerFormat};
 use rbuild_model::digest::{ChainId, DiffId};
-use rbuild_model::snapshot::Chain;
+use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_store::{Flight, Lease, LockClass, LockName, ObjectKind, Wait};
 
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::layers::chain_with;
 use crate::progress::{LayerState, Progress};
-use crate::rows::{self, LayerRow};
+use crate::rows::{self, LayerRow, PackedRow};
 
 /// A layer that is to be unpacked.
 #[derive(Clone, Debug)]
@@ -23,6 +23,19 @@ pub(crate) struct PendingLayer {
     pub(crate) descriptor: Descriptor,
     pub(crate) format: LayerFormat,
     pub(crate) diff_id: DiffId,
+    /// The repository that the blob comes from, if it comes from one.
+    pub(crate) origin: Option<String>,
+}
+
+impl PendingLayer {
+    fn packed_row(&self) -> PackedRow {
+        PackedRow {
+            media_type: self.descriptor.media_type.as_str().to_owned(),
+            digest: self.descriptor.digest,
+            size: self.descriptor.size,
+            origin: self.origin.clone(),
+        }
+    }
 }
 
 /// Bytes of a layer on their way from the thread that decompresses to the one that writes.
@@ -54,7 +67,8 @@ impl Read for Piped {
 impl Images {
     /// Unpacks layers on top of a stack as they arrive; `arrived` gives their places in any order, once each.
     ///
-    /// Returns the whole stack. A sender that goes away early has failed, and its own error tells why.
+    /// Returns the whole stack, or nothing if a layer never arrived: a sender that goes away early has failed, and its own
+    /// error tells why.
     pub(crate) fn unpack(
         &self,
         base: Chain,
@@ -142,7 +156,7 @@ impl Images {
         layer: &PendingLayer,
         piped: Piped,
         lease: &Lease,
-    ) -> Result<rbuild_model::snapshot::SnapshotId, ImagesError> {
+    ) -> Result<SnapshotId, ImagesError> {
         let scope = self.store.locks().scope();
         let name = LockName::new(LockClass::Unpack, chain);
         let look = || -> Result<_, ImagesError> {
@@ -183,12 +197,36 @@ impl Images {
                 rows::forget_layer(tx, chain)?;
                 let row = LayerRow { snapshot, bytes: summary.size };
                 rows::add_layer(tx, chain, row, Some(self.store.stamp()))?;
+                // What was just hashed to its DiffId is a packed form of it, and may leave as such.
+                rows::add_packed(tx, layer.diff_id, layer.format, &layer.packed_row())?;
                 Ok(snapshot)
             })
         })?;
-        Ok(match made {
-            Flight::Found(snapshot) | Flight::Made(snapshot) => snapshot,
-        })
+        let (Flight::Found(snapshot) | Flight::Made(snapshot)) = made;
+        Ok(snapshot)
+    }
+
+    /// Checks the blobs of layers whose trees were there without them, or were made by others, and records them as packed
+    /// forms; blobs that are not here are left out.
+    ///
+    /// That a manifest lists a blob beside a DiffId proves nothing: only what was hashed may leave as that layer.
+    pub(crate) fn record_forms(&self, layers: &[PendingLayer]) -> Result<(), ImagesError> {
+        for layer in layers {
+            let digest = layer.descriptor.digest;
+            if self.store.read(|tx| rows::is_packed(tx, layer.diff_id, digest))? {
+                continue;
+            }
+            let Some(file) = self.blobs.open(digest)? else { continue };
+            let mut tar = HashingReader::new(self.decoder(layer.format, file, &layer.descriptor)?);
+            io::copy(&mut tar, &mut io::sink())
+                .map_err(|error| ImagesError::Layer(digest.to_string(), error))?;
+            let found = tar.summary().diff_id();
+            if found != layer.diff_id {
+                return Err(ImagesError::WrongDiffId { layer: digest, expected: layer.diff_id, found });
+            }
+            self.store.write(|tx| rows::add_packed(tx, layer.diff_id, layer.format, &layer.packed_row()))?;
+        }
+        Ok(())
     }
 
     /// Throws away what is not wanted; what cannot be thrown away is found by the store's own sweep.

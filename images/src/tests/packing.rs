@@ -1,0 +1,89 @@
+//! Which bytes leave for a layer: only such as were hashed to its DiffId.
+
+use super::*;
+
+/// An archive in which a config stands with any layers.
+fn archive_of(config: &[u8], layers: &[Vec<u8>]) -> Vec<u8> {
+    let mut archive = Writer::new(Vec::new(), TarOptions::default());
+    let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}.tar")).collect();
+    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": ["other:1"], "Layers": names }]);
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let documents = [("c.json", config), ("manifest.json", &manifest[..])];
+    let layers = names.iter().map(String::as_str).zip(layers.iter().map(Vec::as_slice));
+    for (path, bytes) in documents.into_iter().chain(layers) {
+        let kind = EntryKind::File { size: bytes.len() as u64 };
+        archive.append_bytes(&Entry::new(EntryPath::new(path).unwrap(), kind, 0o644), bytes).unwrap();
+    }
+    archive.finish().unwrap()
+}
+
+fn config_of(layers: &[Vec<u8>], remark: &str) -> Vec<u8> {
+    let mut config = ImageConfig::default();
+    config.set_platform(&amd64());
+    config.rootfs.diff_ids =
+        layers.iter().map(|layer| DiffId::from_bytes(*BlobDigest::of(layer).as_bytes())).collect();
+    config.history.push(History { comment: Some(remark.into()), ..History::default() });
+    serde_json::to_vec(&config).unwrap()
+}
+
+/// What another store reads in an image that leaves this one.
+fn saved(place: &Place, image: ImageId, path: &str) -> String {
+    let archive = place.images.save(&[&image.to_string()], Vec::new(), &place.lease).unwrap();
+    let there = super::place();
+    there.images.load(&archive[..], &amd64(), &there.lease, &Quiet).unwrap();
+    there.read(image, path)
+}
+
+#[test]
+fn a_foreign_blob_does_not_become_the_layer_of_a_tree_that_is_here() {
+    let place = place();
+    let victim = place.import(Some("victim"), &[("f", "good")]);
+    let mut config = place.images.config(victim).unwrap();
+    config.history.push(History { comment: Some("evil".into()), ..History::default() });
+    let config = serde_json::to_vec(&config).unwrap();
+    // The config claims the layer that is here; the blob that comes with it is another one.
+    let evil = tar(&[("f", "evil")]);
+    for layer in [evil.clone(), gzip(&evil)] {
+        let archive = archive_of(&config, &[layer]);
+        let loaded = place.images.load(&archive[..], &amd64(), &place.lease, &Quiet);
+        assert!(matches!(loaded, Err(ImagesError::WrongDiffId { .. })), "{loaded:?}");
+        assert_eq!(place.images.list().unwrap().len(), 1, "nothing of it is recorded");
+        assert_eq!(saved(&place, victim, "f"), "good");
+    }
+}
+
+#[test]
+fn a_second_packed_form_of_a_layer_that_is_here_is_read_for_its_own_sake() {
+    let place = place();
+    let layers = [tar(&[("f", "one")])];
+    let load = |config: &[u8], layer: &[u8]| {
+        let archive = archive_of(config, &[layer.to_vec()]);
+        place.images.load(&archive[..], &amd64(), &place.lease, &Quiet).unwrap()[0].image
+    };
+    let first = load(&config_of(&layers, "first"), &gzip(&layers[0]));
+    let second = load(&config_of(&layers, "second"), &layers[0]);
+    assert_eq!((saved(&place, first, "f"), saved(&place, second, "f")), ("one".into(), "one".into()));
+}
+
+#[test]
+fn a_manifest_does_not_bring_the_blobs_of_others_into_an_image() {
+    let layers = [tar(&[("f", "good")]), tar(&[("g", "top")])];
+    let evil = tar(&[("f", "evil")]);
+    // The registry's config lists the layer that is here, its manifest another blob in that place.
+    let (content, image) = content_of(&layers, |manifest| {
+        manifest.layers[0] = Descriptor::of(MediaType::OCI_LAYER, &tar(&[("f", "evil")]));
+    });
+    let registry = Registry::start(content);
+    let place = place_with(quick());
+    let victim = place.import(Some("victim"), &[("f", "good")]);
+    let pull = || place.images.pull(&registry.reference("a/b:1"), &amd64(), &place.lease, &Quiet);
+    assert_eq!(pull().unwrap().image, image);
+    // That blob comes here too, on behalf of an image of its own.
+    let own = config_of(std::slice::from_ref(&evil), "own");
+    place.images.load(&archive_of(&own, &[evil])[..], &amd64(), &place.lease, &Quiet).unwrap();
+    assert_eq!(saved(&place, victim, "f"), "good");
+    assert_eq!(saved(&place, image, "f"), "good", "as its config says, not as its manifest does");
+    // Where it can be seen that the image contradicts itself, it is refused.
+    let refused = pull().unwrap_err();
+    assert!(matches!(refused, ImagesError::WrongDiffId { .. }), "{refused}");
+}
