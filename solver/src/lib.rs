@@ -39,7 +39,7 @@ mod runner;
 
 pub use index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, RecordId, Usage};
 pub use keys::StepKeys;
-pub use machine::{Answer, Ask, HashAsk, Miss, RunAsk, Solver, StepResult, Tree};
+pub use machine::{Answer, Ask, HashAsk, Miss, Origin, RunAsk, Solver, StepResult, Tree};
 pub use runner::{StepRunner, Turn};
 
 #[cfg(test)]

@@ -75,6 +75,15 @@ pub enum Miss {
     Source,
 }
 
+/// How a step came to its result, or was to come to it when all ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A result was found.
+    Found(Hit),
+    /// It had to run.
+    Ran(Miss),
+}
+
 /// What the driver found out.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -97,6 +106,8 @@ pub struct StepResult {
     pub canonical: Option<CacheKey>,
     /// Its record, for steps that have one.
     pub record: Option<RecordId>,
+    /// How it was found, if somebody else had made it when the runner looked again.
+    pub found: Option<Hit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +153,7 @@ struct Node {
     canonical: Option<CacheKey>,
     tree: Option<Tree>,
     record: Option<RecordId>,
+    origin: Option<Origin>,
     /// What equal steps find it by while it runs.
     flight: Option<(CacheKey, Reuse)>,
     /// Whether somebody has to read the tree.
@@ -176,6 +188,7 @@ impl<'g> Solver<'g> {
                 canonical: None,
                 tree: None,
                 record: None,
+                origin: None,
                 flight: None,
                 needed: false,
                 dependents: Vec::new(),
@@ -257,6 +270,11 @@ impl<'g> Solver<'g> {
     /// Returns the record of a step's result, once it is matched and has one.
     pub fn record(&self, id: StepId) -> Option<RecordId> {
         self.nodes[id.index()].record
+    }
+
+    /// Returns how a step came to its result, once it is found or asked to run.
+    pub fn origin(&self, id: StepId) -> Option<Origin> {
+        self.nodes[id.index()].origin
     }
 
     /// Returns the tree of a step's result, if it is made.
@@ -419,6 +437,7 @@ impl<'g> Solver<'g> {
                     KeyKind::Definition => Hit::Definition,
                     KeyKind::Content => Hit::Content,
                 };
+                self.node(id).origin = Some(Origin::Found(hit));
                 self.asks.push(Ask::Matched(id, hit, Some(found.record)));
                 self.matched(id);
             }
@@ -460,6 +479,7 @@ impl<'g> Solver<'g> {
 
     fn run(&mut self, id: StepId, inputs: Vec<Tree>, miss: Miss) {
         self.node(id).state = State::Running;
+        self.node(id).origin = Some(Origin::Ran(miss));
         let keys = self.nodes[id.index()].keys.clone();
         if let Some(key) = keys.canonical() {
             // What is made afresh will do for everybody, what may have been there before only for some.
@@ -481,7 +501,7 @@ impl<'g> Solver<'g> {
         let waiting = flight.and_then(|flight| self.in_flight.remove(&flight)).unwrap_or_default();
         for equal in waiting {
             self.asks.push(Ask::Matched(equal, Hit::InFlight, result.record));
-            self.made(equal, &result);
+            self.made(equal, &StepResult { found: Some(Hit::InFlight), ..result.clone() });
         }
         self.made(id, &result);
     }
@@ -491,6 +511,7 @@ impl<'g> Solver<'g> {
         node.canonical = result.canonical.or(node.canonical);
         node.tree = Some(result.tree.clone());
         node.record = result.record.or(node.record);
+        node.origin = result.found.map(Origin::Found).or(node.origin);
         self.matched(id);
     }
 }

@@ -12,7 +12,7 @@ use rbuild_model::step::{
 };
 
 use crate::index::{CacheIndex as _, NewRecord, Usage};
-use crate::machine::{Answer, Ask, Miss, Solver, StepResult, Tree};
+use crate::machine::{Answer, Ask, Miss, Origin, Solver, StepResult, Tree};
 use crate::memory::MemoryIndex;
 
 /// Builds graphs in a few words.
@@ -152,7 +152,7 @@ impl<'a> World<'a> {
                     };
                     self.index.insert(&record).expect("the memory index works")
                 });
-                Some(Answer::Ran(ask.step, StepResult { tree: Tree::Chain(chain), canonical, record }))
+                Some(Answer::Ran(ask.step, StepResult { tree: Tree::Chain(chain), canonical, record, found: None }))
             }
             Ask::Alias(definition, record) => {
                 self.index.alias(&definition, record).expect("the memory index works");
@@ -394,6 +394,8 @@ fn equal_keys_in_one_build_run_once() {
     world.run_late(&graph, &mut solver, |_| false);
     assert!(solver.finished().is_some());
     assert_eq!(world.take_log(), ["run one", "merged two"]);
+    let origins = [Origin::Ran(Miss::Unknown), Origin::Found(Hit::InFlight)].map(Some);
+    assert_eq!([one, two].map(|id| solver.origin(id)), origins);
 }
 
 #[test]

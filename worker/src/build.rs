@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use rbuild_cache::records::builds::{BuildResult, LineageLine, NewBuild, Origin};
+use rbuild_cache::records::builds::{BuildResult, LineageLine, NewBuild};
 use rbuild_frontend::lower::{Lowered, Target};
 use rbuild_model::digest::{BlobDigest, DiffId, ImageId};
 use rbuild_model::event::{Event, Events, Outcome};
@@ -14,13 +14,13 @@ use rbuild_model::image_config::{History, ImageConfig};
 use rbuild_model::platform::Platform;
 use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_model::step::{Operation, Source};
-use rbuild_solver::{RecordId, Tree};
+use rbuild_solver::{Origin, RecordId, Tree};
 
 use crate::berths::Berths;
 use crate::cancel::Cancel;
 use crate::check::Checked;
 use crate::context::Contexts;
-use crate::drive::{DriveError, Solved, drive};
+use crate::drive::{DriveError, Driven, Reached, Solved, drive};
 use crate::error::{BuildError, StepError};
 use crate::exporters;
 use crate::request::{BuildRequest, Client};
@@ -77,7 +77,7 @@ impl Worker {
             (None, Some(lowered)) => *lowered,
             (error, _) => return Err(error.unwrap_or(BuildError::Cancelled)),
         };
-        let mut history = Remembered { records: Vec::new() };
+        let mut history = Remembered { reached: vec![Reached::default(); lowered.graph.len()] };
         let mut losses = 0;
         let built = loop {
             let built = self.solve_and_export(&request, &lowered, &contexts, &tasks, cancel, &mut history);
@@ -99,7 +99,11 @@ impl Worker {
         for problem in contexts.save() {
             tasks.events().event(Event::Note(format!("failed to keep the index of the context: {problem}")));
         }
-        let result = if built.is_ok() { BuildResult::Succeeded } else { BuildResult::Failed };
+        let result = match &built {
+            Ok(_) => BuildResult::Succeeded,
+            Err(BuildError::Cancelled) => BuildResult::Cancelled,
+            Err(_) => BuildResult::Failed,
+        };
         self.remember(&request, &lowered, &history, wall, started.elapsed(), result, &tasks);
         built
     }
@@ -126,7 +130,7 @@ impl Worker {
         // A failure stops this attempt; the caller's switch stays as the caller left it.
         let (cancel, _link) = cancel.child();
         let cancel = &cancel;
-        let solved = std::thread::scope(|scope| {
+        let Driven { result, reached } = std::thread::scope(|scope| {
             // Whatever happens here, the threads of the scope must come to their ends.
             let _closing = Closing { berths: &berths, send: &send };
             // Digests of layers are made while later steps run: by the end of the build the image has an id.
@@ -160,7 +164,8 @@ impl Worker {
             });
             drive(&lowered.graph, &goals, &*self.records, &runner, &runner, cancel, parallel)
         });
-        let solved = solved.map_err(|error| match error {
+        history.add(&reached);
+        let solved = result.map_err(|error| match error {
             DriveError::Step { error: StepError::Cancelled, .. } | DriveError::Cancelled => {
                 BuildError::Cancelled
             }
@@ -174,10 +179,9 @@ impl Worker {
             }
             DriveError::Index(error) => error.into(),
         })?;
-        history.records.clone_from(&solved.records);
         let mut outcomes = Vec::new();
         for (target, tree) in lowered.targets.iter().zip(&solved.trees) {
-            outcomes.push(self.describe(lowered, target, tree, &solved)?);
+            outcomes.push(self.describe(lowered, target, tree, &solved, &reached)?);
         }
         exporters::run(self, request, outcomes, contexts.client(), tasks, cancel)
     }
@@ -189,6 +193,7 @@ impl Worker {
         target: &Target,
         tree: &Tree,
         solved: &Solved,
+        reached: &[Reached],
     ) -> Result<Finished, BuildError> {
         let Tree::Chain(chain) = tree else {
             return Err(BuildError::Unsupported { what: "a folder of the client as the result".to_owned() });
@@ -204,12 +209,7 @@ impl Worker {
                 made.push(None);
                 continue;
             };
-            let record = solved
-                .records
-                .iter()
-                .find(|(id, _)| *id == layer_step(lowered, step))
-                .map(|(_, record)| *record);
-            made.push(self.finished(record)?);
+            made.push(self.finished(reached[layer_step(lowered, step).index()].record)?);
         }
         let new = chain.len().checked_sub(below).ok_or_else(|| {
             store_error(format!("the base image has {below} layers, but its tree has only {}", chain.len()))
@@ -282,12 +282,12 @@ impl Worker {
             .steps()
             .map(|(id, _)| {
                 let note = lowered.graph.note(id);
-                let record = history.records.iter().find(|(step, _)| *step == id).map(|(_, record)| *record);
+                let Reached { origin, record } = history.reached[id.index()];
                 LineageLine {
                     stage: note.stage.clone().unwrap_or_default(),
                     note: note.name.clone(),
                     record,
-                    origin: Origin::Hit,
+                    origin,
                 }
             })
             .collect();
@@ -318,9 +318,20 @@ impl<T> Drop for Closing<'_, '_, T> {
     }
 }
 
-/// What a build leaves for its history.
+/// What a build leaves for its history: for every step, how far it came.
 struct Remembered {
-    records: Vec<(StepId, RecordId)>,
+    reached: Vec<Reached>,
+}
+
+impl Remembered {
+    /// Adds what came of one attempt. A step that an earlier attempt ran did run, though it was then found.
+    fn add(&mut self, reached: &[Reached]) {
+        for (known, new) in self.reached.iter_mut().zip(reached) {
+            let ran = matches!((known.origin, new.origin), (Some(Origin::Ran(_)), Some(Origin::Found(_))));
+            let origin = if ran { known.origin } else { new.origin.or(known.origin) };
+            *known = Reached { origin, record: new.record.or(known.record) };
+        }
+    }
 }
 
 /// How many lost trees one build makes again before it gives up.

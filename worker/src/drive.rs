@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use rbuild_model::event::Hit;
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_solver::{
-    Answer, Ask, CacheIndex, HashAsk, IndexError, RecordId, RunAsk, Solver, StepRunner, Tree, Turn,
+    Answer, Ask, CacheIndex, HashAsk, IndexError, Origin, RecordId, RunAsk, Solver, StepRunner, Tree, Turn,
 };
 
 use crate::cancel::Cancel;
@@ -46,10 +46,26 @@ pub trait Observer {
 pub struct Solved {
     /// The trees of the goals, in order.
     pub trees: Vec<Tree>,
-    /// For each step that was looked at, its record.
-    pub records: Vec<(StepId, RecordId)>,
     /// For every step of the graph, its tree if it was made.
     pub made: Vec<Option<Tree>>,
+}
+
+/// How far a step came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// How it came to its result, or was to come to it; `None` if that was never asked.
+    pub origin: Option<Origin>,
+    /// The record of its result.
+    pub record: Option<RecordId>,
+}
+
+/// A graph that was solved, or not, and how far each of its steps came.
+#[derive(Debug)]
+pub struct Driven<E> {
+    /// What it comes to.
+    pub result: Result<Solved, DriveError<E>>,
+    /// For every step of the graph, how far it came.
+    pub reached: Vec<Reached>,
 }
 
 enum Work {
@@ -106,7 +122,7 @@ pub fn drive<R: StepRunner>(
     observer: &dyn Observer,
     cancel: &Cancel,
     parallel: NonZeroUsize,
-) -> Result<Solved, DriveError<R::Error>> {
+) -> Driven<R::Error> {
     let mut solver = Solver::new(graph, goals);
     let mut queue: VecDeque<Work> = VecDeque::new();
     let mut failure: Option<DriveError<R::Error>> = None;
@@ -204,13 +220,24 @@ pub fn drive<R: StepRunner>(
     if let Some(panic) = panicked {
         resume_unwind(panic);
     }
-    if let Some(failure) = failure {
-        return Err(failure);
+    let mut reached: Vec<Reached> = graph
+        .steps()
+        .map(|(id, _)| Reached { origin: solver.origin(id), record: solver.record(id) })
+        .collect();
+    for work in queue {
+        if let Work::Run(ask) = work {
+            // It was to run next, and did not.
+            reached[ask.step.index()].origin = None;
+        }
     }
-    let trees = solver.finished().expect("a solver that asks nothing and did not fail has finished");
-    let records = graph.steps().filter_map(|(id, _)| Some((id, solver.record(id)?))).collect();
-    let made = graph.steps().map(|(id, _)| solver.tree(id).cloned()).collect();
-    Ok(Solved { trees, records, made })
+    let result = match failure {
+        Some(failure) => Err(failure),
+        None => Ok(Solved {
+            trees: solver.finished().expect("a solver that asks nothing and did not fail has finished"),
+            made: graph.steps().map(|(id, _)| solver.tree(id).cloned()).collect(),
+        }),
+    };
+    Driven { result, reached }
 }
 
 /// Does what the loop itself can do, until only work for threads is left.

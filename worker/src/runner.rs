@@ -331,7 +331,7 @@ impl<'a> Runner<'a> {
         match source {
             Source::Image(image) => {
                 let chain = self.worker.image_chain(image, task, self.cancel)?;
-                Ok(StepResult { tree: Tree::Chain(chain), canonical: None, record: None })
+                Ok(StepResult { tree: Tree::Chain(chain), canonical: None, record: None, found: None })
             }
             Source::Git(git) => Err(StepError::Unsupported {
                 what: format!("a git repository as source ({})", without_credentials(&git.remote)),
@@ -357,7 +357,12 @@ impl<'a> Runner<'a> {
         Ok(found
             .filter_map(|found| {
                 let tree = Tree::Chain(found.chain?);
-                Some(StepResult { tree, canonical: Some(found.canonical), record: Some(found.record) })
+                Some(StepResult {
+                    tree,
+                    canonical: Some(found.canonical),
+                    record: Some(found.record),
+                    found: Some(Hit::InFlight),
+                })
             })
             .next())
     }
@@ -396,7 +401,12 @@ impl<'a> Runner<'a> {
         })?;
         rbuild_store::crash::point("step.recorded");
         (self.committed)(ask.step, &chain);
-        Ok(StepResult { tree: Tree::Chain(chain), canonical: Some(canonical), record: Some(record) })
+        Ok(StepResult {
+            tree: Tree::Chain(chain),
+            canonical: Some(canonical),
+            record: Some(record),
+            found: None,
+        })
     }
 
     /// Makes a key that nothing has had.
@@ -408,14 +418,9 @@ impl<'a> Runner<'a> {
         Ok(CacheKey::from_bytes(bytes))
     }
 
-    fn run_step(
-        &self,
-        ask: &RunAsk,
-        task: &Task,
-        turn: &dyn Turn,
-    ) -> Result<(StepResult, Option<Hit>), StepError> {
+    fn run_step(&self, ask: &RunAsk, task: &Task, turn: &dyn Turn) -> Result<StepResult, StepError> {
         if let Operation::Source(source) = &self.graph.step(ask.step).operation {
-            return Ok((self.fetch(ask, source, task)?, None));
+            return self.fetch(ask, source, task);
         }
         let Some(key) = ask.keys.canonical() else {
             return Err(StepError::Unsupported {
@@ -431,11 +436,11 @@ impl<'a> Runner<'a> {
         let wait = Wait { cancel: cancel.wish.clone(), timeout: None, notice: Some(&waits) };
         let lock = locks.acquire(&LockName::new(LockClass::Step, key), &wait)?;
         if let Some(found) = self.look_up(ask)? {
-            return Ok((found, Some(Hit::InFlight)));
+            return Ok(found);
         }
         let made = self.make(ask, task, &locks)?;
         drop(lock);
-        Ok((made, None))
+        Ok(made)
     }
 
     fn task(&self, step: StepId) -> Task {
@@ -473,8 +478,8 @@ impl StepRunner for Runner<'_> {
     fn run(&self, ask: &RunAsk, turn: &dyn Turn) -> Result<StepResult, StepError> {
         let task = self.task(ask.step);
         match self.run_step(ask, &task, turn) {
-            Ok((result, hit)) => {
-                task.finish(hit.map_or(Outcome::Done, Outcome::Cached));
+            Ok(result) => {
+                task.finish(result.found.map_or(Outcome::Done, Outcome::Cached));
                 Ok(result)
             }
             Err(error) => {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use rbuild_model::event::Hit;
+use rbuild_solver::{Miss, Origin};
 use rbuild_store::DatabaseError;
 use rusqlite::Transaction;
 
@@ -23,17 +25,38 @@ pub struct BuildId(pub i64);
 pub enum BuildResult {
     /// It did.
     Succeeded,
-    /// A step failed, or it was stopped.
+    /// Something could not be done.
     Failed,
+    /// Somebody stopped it.
+    Cancelled,
 }
 
-/// How a line of the lineage came to its record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// An earlier result was found.
-    Hit,
-    /// The step was run.
-    Made,
+/// How origins are written down.
+const ORIGINS: [Origin; 7] = [
+    Origin::Found(Hit::Definition),
+    Origin::Found(Hit::Content),
+    Origin::Found(Hit::InFlight),
+    Origin::Ran(Miss::Ignored),
+    Origin::Ran(Miss::Unknown),
+    Origin::Ran(Miss::TreeGone),
+    Origin::Ran(Miss::Source),
+];
+
+/// Returns the number that stands for an origin; those that were given stay.
+fn origin_row(origin: Origin) -> i64 {
+    match origin {
+        Origin::Found(Hit::Definition) => 0,
+        Origin::Found(Hit::Content) => 1,
+        Origin::Found(Hit::InFlight) => 2,
+        Origin::Ran(Miss::Ignored) => 3,
+        Origin::Ran(Miss::Unknown) => 4,
+        Origin::Ran(Miss::TreeGone) => 5,
+        Origin::Ran(Miss::Source) => 6,
+    }
+}
+
+fn origin_of(row: i64) -> Option<Origin> {
+    usize::try_from(row).ok().and_then(|at| ORIGINS.get(at)).copied()
 }
 
 /// One step of a build.
@@ -43,10 +66,11 @@ pub struct LineageLine {
     pub stage: String,
     /// What the step is called: the text of its instruction.
     pub note: String,
-    /// Its record; `None` when it was not reached, or was forgotten since.
+    /// Its record; `None` when it did not come to one, or that was forgotten since.
     pub record: Option<RecordId>,
-    /// How it came to the record.
-    pub origin: Origin,
+    /// How it came to the record, or was to come to it when the build ended; `None` when it was not reached, or needed
+    /// nothing.
+    pub origin: Option<Origin>,
 }
 
 /// A build to be remembered.
@@ -89,11 +113,18 @@ impl Records {
         self.store.write(|transaction| {
             let id: i64 = transaction
                 .prepare_cached(
-                    "INSERT INTO builds (project, target, started_ns, took_ns, succeeded) \
-                     VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id",
+                    "INSERT INTO builds (project, target, started_ns, took_ns, succeeded, cancelled) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
                 )?
                 .query_row(
-                    (&build.project, &build.target, started, took, build.result == BuildResult::Succeeded),
+                    (
+                        &build.project,
+                        &build.target,
+                        started,
+                        took,
+                        build.result == BuildResult::Succeeded,
+                        build.result == BuildResult::Cancelled,
+                    ),
                     |row| row.get(0),
                 )?;
             let mut line = transaction.prepare_cached(
@@ -102,7 +133,7 @@ impl Records {
             )?;
             for (ordinal, LineageLine { stage, note, record, origin }) in build.lineage.iter().enumerate() {
                 let record = record.map(|record| record.0);
-                line.execute((id, to_row(ordinal as u64), stage, note, record, *origin == Origin::Hit))?;
+                line.execute((id, to_row(ordinal as u64), stage, note, record, origin.map(origin_row)))?;
             }
             let forgotten = transaction
                 .prepare_cached(
@@ -121,7 +152,8 @@ impl Records {
     pub fn builds(&self, project: &str) -> Result<Vec<Build>, RecordError> {
         self.store.read(|transaction| {
             let mut statement = transaction.prepare_cached(
-                "SELECT id, target, started_ns, took_ns, succeeded FROM builds WHERE project = ?1 ORDER BY id DESC",
+                "SELECT id, target, started_ns, took_ns, succeeded, cancelled FROM builds WHERE project = ?1 \
+                 ORDER BY id DESC",
             )?;
             let rows = statement.query_map([project], |row| {
                 Ok(Build {
@@ -129,7 +161,11 @@ impl Records {
                     target: row.get(1)?,
                     started: i128::from(row.get::<_, i64>(2)?),
                     took: Duration::from_nanos(row.get::<_, i64>(3)?.unsigned_abs()),
-                    result: if row.get(4)? { BuildResult::Succeeded } else { BuildResult::Failed },
+                    result: match (row.get(4)?, row.get(5)?) {
+                        (true, _) => BuildResult::Succeeded,
+                        (false, true) => BuildResult::Cancelled,
+                        (false, false) => BuildResult::Failed,
+                    },
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -140,14 +176,14 @@ impl Records {
     pub fn lineage(&self, build: BuildId) -> Result<Vec<LineageLine>, RecordError> {
         self.store.read(|transaction| {
             let mut statement = transaction.prepare_cached(
-                "SELECT stage, note, record, was_hit FROM lineage WHERE build = ?1 ORDER BY ordinal",
+                "SELECT stage, note, record, origin FROM lineage WHERE build = ?1 ORDER BY ordinal",
             )?;
             let rows = statement.query_map([build.0], |row| {
                 Ok(LineageLine {
                     stage: row.get(0)?,
                     note: row.get(1)?,
                     record: row.get::<_, Option<i64>>(2)?.map(RecordId),
-                    origin: if row.get(3)? { Origin::Hit } else { Origin::Made },
+                    origin: row.get::<_, Option<i64>>(3)?.and_then(origin_of),
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -184,4 +220,17 @@ pub(super) fn drop_loose(transaction: &Transaction<'_>) -> Result<(), DatabaseEr
         )?
         .execute([])?;
     super::nodes::drop_loose(transaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_of_an_origin_is_read_as_the_same() {
+        for origin in ORIGINS {
+            assert_eq!(origin_of(origin_row(origin)), Some(origin));
+        }
+        assert_eq!(origin_of(7), None);
+    }
 }

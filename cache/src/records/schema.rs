@@ -123,6 +123,23 @@ pub const SCHEMA: Schema = Schema {
             PRIMARY KEY (build, ordinal)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX lineage_by_record ON lineage (record);
+    ", "
+        ALTER TABLE builds ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0 CHECK (cancelled IN (0, 1));
+        -- Every line said that it was a hit; how its step came to its result is not known.
+        ALTER TABLE lineage RENAME TO lineage_before;
+        DROP INDEX lineage_by_record;
+        CREATE TABLE lineage (
+            build INTEGER NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
+            ordinal INTEGER NOT NULL,
+            stage TEXT NOT NULL,
+            note TEXT NOT NULL,
+            record INTEGER REFERENCES records (id) ON DELETE SET NULL,
+            origin INTEGER,
+            PRIMARY KEY (build, ordinal)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO lineage SELECT build, ordinal, stage, note, record, NULL FROM lineage_before;
+        DROP TABLE lineage_before;
+        CREATE INDEX lineage_by_record ON lineage (record);
     "],
     // Records before snapshots: a record that is dropped lets go of its chain.
     promotable: &[&DerivedTable("records"), &SnapshotRows],

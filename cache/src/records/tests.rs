@@ -1,15 +1,17 @@
 use std::fs;
 use std::path::Path;
 
+use rbuild_model::event::Hit;
 use rbuild_model::key::ContentHash;
 use rbuild_model::snapshot::Chain;
 use rbuild_solver::index::conformance;
+use rbuild_solver::{Miss, Origin};
 use rbuild_store::collect::{Collected, Policy, Sweep};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{StoreOptions, process};
 use tempfile::TempDir;
 
-use super::builds::{BuildResult, KEPT_BUILDS, LineageLine, NewBuild, Origin};
+use super::builds::{BuildResult, KEPT_BUILDS, LineageLine, NewBuild};
 use super::nodes::Node;
 use super::sweep::{RecordTrees, SnapshotTrees};
 use super::*;
@@ -149,7 +151,7 @@ fn swept_trees_leave_tombstones_for_builds_and_nothing_otherwise() {
         stage: "build".to_owned(),
         note: "RUN named".to_owned(),
         record: Some(id),
-        origin: Origin::Made,
+        origin: Some(Origin::Ran(Miss::Unknown)),
     };
     let build = NewBuild {
         project: "p".to_owned(),
@@ -286,7 +288,7 @@ fn the_last_fifty_builds_of_a_project_are_kept() {
             stage: String::new(),
             note: "RUN x".to_owned(),
             record,
-            origin: Origin::Hit,
+            origin: Some(Origin::Found(Hit::Definition)),
         }],
     };
     let old = records.remember(&record("old", &[1])).unwrap();
@@ -483,7 +485,7 @@ mod properties {
                             stage: String::new(),
                             note: name.to_string(),
                             record: latest.get(&name).map(|(id, _)| *id),
-                            origin: Origin::Hit,
+                            origin: Some(Origin::Found(Hit::Definition)),
                         };
                         records.remember_build(&NewBuild {
                             project: "p".to_owned(),
@@ -535,4 +537,37 @@ mod properties {
             prop_assert_eq!((count(&store, "snapshots"), count(&store, "chains")), (0, 1));
         }
     }
+}
+
+#[test]
+fn builds_of_the_first_form_are_read_without_origins() {
+    const FIRST: rbuild_store::Schema =
+        rbuild_store::Schema { name: SCHEMA.name, migrations: &[SCHEMA.migrations[0]], promotable: &[] };
+    let folder = tempfile::tempdir().unwrap();
+    let options = StoreOptions::new(folder.path().join("root"), folder.path().join("run"), "rbuild test");
+    let old = Store::open(StoreOptions { schemas: &[&FIRST], reserve: 0, ..options }).unwrap();
+    old.write(|transaction| -> Result<(), DatabaseError> {
+        transaction.execute_batch(
+            "INSERT INTO builds VALUES (1, 'p', 'web', 5, 6, 0); INSERT INTO lineage VALUES (1, 0, 's', 'RUN x', NULL, 1);",
+        )?;
+        Ok(())
+    })
+    .unwrap();
+    drop(old);
+    let store = store(folder.path());
+    let records = Records::new(&store, "test1");
+    let builds = records.builds("p").unwrap();
+    assert_eq!((builds.len(), builds[0].result), (1, BuildResult::Failed));
+    let line = LineageLine { stage: "s".to_owned(), note: "RUN x".to_owned(), record: None, origin: None };
+    assert_eq!(records.lineage(builds[0].id).unwrap(), [line.clone()]);
+    let stopped = NewBuild {
+        project: "p".to_owned(),
+        target: String::new(),
+        started: 7,
+        took: Duration::ZERO,
+        result: BuildResult::Cancelled,
+        lineage: vec![line],
+    };
+    records.remember_build(&stopped).unwrap();
+    assert_eq!(records.builds("p").unwrap()[0].result, BuildResult::Cancelled);
 }

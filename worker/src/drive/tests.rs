@@ -48,7 +48,12 @@ impl StepRunner for Runner<'_> {
             log: None,
         };
         let record = self.index.insert(&record).map_err(|_| "the index broke")?;
-        Ok(StepResult { tree: Tree::Chain(chain), canonical: Some(canonical), record: Some(record) })
+        Ok(StepResult {
+            tree: Tree::Chain(chain),
+            canonical: Some(canonical),
+            record: Some(record),
+            found: None,
+        })
     }
 }
 
@@ -87,6 +92,7 @@ fn solve(
     let count = Count(AtomicUsize::new(0));
     let parallel = NonZeroUsize::new(3).expect("three is not zero");
     let result = drive(&graph, &goals, index, &runner, &count, cancel, parallel)
+        .result
         .map(|solved| solved.trees.len())
         .map_err(|error| format!("{error:?}"));
     (result, runner.runs.into_inner(), count.0.into_inner())
@@ -109,6 +115,28 @@ fn the_first_failure_is_told_and_nothing_new_is_started() {
     let (result, runs, cached) = solve(&index, &Cancel::new(), None);
     assert_eq!(result, Ok(20));
     assert!(cached >= 5 && runs + cached == 40, "what had finished is used again: {runs} {cached}");
+}
+
+#[test]
+fn of_a_failed_build_is_told_how_far_each_step_came() {
+    let index = MemoryIndex::new();
+    let one = NonZeroUsize::MIN;
+    let origins = |fails_at: Option<usize>| {
+        let (graph, goals) = fan(2);
+        let cancel = Cancel::new();
+        let runner = Runner { index: &index, runs: AtomicUsize::new(0), fails_at, cancel: &cancel };
+        let count = Count(AtomicUsize::new(0));
+        let driven = drive(&graph, &goals, &index, &runner, &count, &cancel, one);
+        let told = |reached: &Reached| match reached.origin {
+            None => "-".to_owned(),
+            Some(Origin::Found(hit)) => format!("{hit:?}"),
+            Some(Origin::Ran(miss)) => format!("{miss:?}{}", if reached.record.is_some() { "" } else { "!" }),
+        };
+        driven.reached.iter().map(told).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(origins(Some(1)), "- Unknown - Unknown! -", "scratch, then the lower and the upper of each");
+    assert_eq!(origins(None), "- Definition Unknown Unknown Unknown");
+    assert_eq!(origins(None), "- Definition Definition Definition Definition");
 }
 
 #[test]
@@ -175,6 +203,6 @@ fn a_step_that_waits_keeps_nobody_from_running() {
     };
     let count = Count(AtomicUsize::new(0));
     let solved = drive(&graph, &goals, &index, &runner, &count, &cancel, NonZeroUsize::MIN);
-    assert_eq!(solved.expect("all can be made").trees.len(), 3);
+    assert_eq!(solved.result.expect("all can be made").trees.len(), 3);
     assert_eq!(runner.most.into_inner(), 1, "one has a turn at a time");
 }
