@@ -4,7 +4,7 @@
 //! A field that would restrict the process and that is not carried out here is an error: a restriction is never
 //! dropped silently.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, Spec};
@@ -12,13 +12,14 @@ use rustix::fs::CWD;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
 use crate::capabilities::CapabilityMask;
+use crate::exec::CompiledEntry;
 use crate::mounts::{Depth, MountError, clone_mount, mount_root};
 use crate::options::{self, Bind};
 use crate::order::{Access, FileContent, Mount, MountSource, Order, Restrictions, Stdio, Tmpfs};
 use crate::profile::FirstProcess;
 use crate::script::{
-    Attributes, BlobRange, CapabilityMasks, FdIndex, NewFilesystem, Script, ScriptDevice, ScriptMount,
-    ScriptProgram, ScriptSource,
+    Attributes, BlobRange, CapabilityMasks, EnterScript, FdIndex, NewFilesystem, Script, ScriptDevice,
+    ScriptMount, ScriptProgram, ScriptSource,
 };
 use crate::seccomp::SeccompError;
 use crate::slot::Namespaces;
@@ -140,6 +141,39 @@ pub(crate) fn compile(
         hold,
     };
     Ok(Compiled { script, blob: compiler.blob, fds: compiler.fds })
+}
+
+/// Checks a program that is to enter the namespaces of another.
+pub(crate) fn compile_entry(
+    spec: &Spec,
+    target: BorrowedFd<'_>,
+    stdio: Stdio,
+) -> Result<CompiledEntry, OrderError> {
+    refuse_unsupported(spec)?;
+    let mut compiler = Compiler::default();
+    let copy = rustix::io::fcntl_dupfd_cloexec(target, 3)
+        .map_err(|errno| MountError::path("keep a descriptor of", "the container's init", errno))?;
+    let target = compiler.fd(copy)?;
+    let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let mut namespaces = libc::CLONE_NEWNS as u32;
+    for namespace in listed.into_iter().flatten() {
+        namespaces |= match namespace.typ() {
+            LinuxNamespaceType::Network => libc::CLONE_NEWNET as u32,
+            LinuxNamespaceType::Pid => libc::CLONE_NEWPID as u32,
+            LinuxNamespaceType::Ipc => libc::CLONE_NEWIPC as u32,
+            LinuxNamespaceType::Uts => libc::CLONE_NEWUTS as u32,
+            LinuxNamespaceType::Cgroup => libc::CLONE_NEWCGROUP as u32,
+            LinuxNamespaceType::Mount => 0,
+            other => {
+                return Err(OrderError::Unsupported { field: "linux.namespaces", value: other.to_string() });
+            }
+        };
+    }
+    let mut program = compiler.program(spec, stdio)?;
+    // The init is there already.
+    program.first = FirstProcess::Program;
+    let script = EnterScript { target, namespaces, program };
+    Ok(CompiledEntry { script, blob: compiler.blob, fds: compiler.fds })
 }
 
 fn refuse_unsupported(spec: &Spec) -> Result<(), OrderError> {

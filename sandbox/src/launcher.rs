@@ -102,6 +102,10 @@ impl Launcher {
         self.method
     }
 
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
     /// Makes a slot. It may still be on its way to its parking place when this returns, so that several prepare
     /// themselves at the same time.
     pub fn slot(&self, request: SlotRequest) -> Result<Slot, LaunchError> {

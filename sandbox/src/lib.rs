@@ -10,12 +10,15 @@
 pub mod capabilities;
 pub mod cgroup;
 mod compile;
+mod exec;
+pub mod helper;
 mod launcher;
 pub mod limits;
 pub mod mounts;
 mod options;
 mod order;
 pub mod probe;
+pub mod process;
 pub mod profile;
 pub mod rootless;
 mod running;
@@ -29,6 +32,7 @@ mod sys;
 mod wire;
 
 pub use compile::OrderError;
+pub use exec::{EnterRequest, Entered};
 pub use launcher::{LaunchError, Launcher, LauncherConfig};
 pub use order::{Access, FileContent, Mount, MountSource, Order, Restrictions, Stdio, Stubs, Tmpfs};
 pub use running::{Created, Exit, Running, Usage, WaitError};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
 use rbuild_model::rootfs::RootPlan;
+use serde::{Deserialize, Serialize};
 
 /// Everything that one program is to be run with.
 ///
@@ -24,7 +25,7 @@ pub struct Order {
 }
 
 /// What becomes of files and folders that were made only to mount something on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stubs {
     /// They are removed after the end, if they are still empty: so for build steps.
     Remove,
@@ -33,7 +34,7 @@ pub enum Stubs {
 }
 
 /// One mount.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Mount {
     /// Where, an absolute path within the root; symlinks in it stay within the root.
     pub target: PathBuf,
@@ -46,11 +47,12 @@ pub struct Mount {
 }
 
 /// What is mounted.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum MountSource {
     /// A file or folder of the host. A symlink there is followed.
     Host(PathBuf),
-    /// A file or folder by descriptor.
+    /// A file or folder by descriptor. An order that holds one cannot be written down.
+    #[serde(skip)]
     Fd(OwnedFd),
     /// A path within another root, resolved there: never outside.
     Within {
@@ -66,7 +68,7 @@ pub enum MountSource {
 }
 
 /// An empty file system in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tmpfs {
     /// Its bound in bytes; the kernel's default (half of the memory) without one.
     pub size: Option<u64>,
@@ -85,7 +87,7 @@ impl Default for Tmpfs {
 }
 
 /// A file made of bytes.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileContent {
     /// The bytes.
     pub bytes: Vec<u8>,
@@ -106,7 +108,7 @@ impl std::fmt::Debug for FileContent {
 }
 
 /// Whether a mount can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// Nothing in it can be changed, nor in mounts below it.
     ReadOnly,
@@ -115,7 +117,7 @@ pub enum Access {
 }
 
 /// What is forbidden in a mount.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restrictions {
     /// Set-user-id bits and file capabilities have no effect.
     pub nosuid: bool,

@@ -10,6 +10,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal};
 
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::launcher::{LaunchError, Server};
+use crate::process::Process;
 use crate::script::{InitMessage, Report, Stub};
 use crate::slot::Lifetime;
 use crate::stubs;
@@ -127,7 +128,9 @@ impl Created {
             }
             Ok(answer) => match answer.message {
                 InitMessage::Failed(failure) => Err(LaunchError::Stage(failure)),
-                InitMessage::Parked | InitMessage::Ready { .. } => Err(LaunchError::Protocol),
+                InitMessage::Parked | InitMessage::Ready { .. } | InitMessage::Cloned { .. } => {
+                    Err(LaunchError::Protocol)
+                }
             },
             Err(error) => Err(error.into()),
         }
@@ -220,6 +223,13 @@ impl Running {
         }
         // The end of pid 1 is the end of its pid namespace.
         self.signal(Signal::KILL).map_err(|source| WaitError::Wait { pid: self.pid, source })
+    }
+
+    /// Lets go of an [independent](Lifetime::Independent) program: what is left is a child of this process, and its
+    /// cgroup. The launcher is no longer needed for it.
+    pub fn release(self) -> (Process, Option<Cgroup>) {
+        debug_assert_eq!(self.lifetime, Lifetime::Independent, "a bound program ends with its launcher");
+        (Process::child(self.pid, self.pidfd), self.cgroup)
     }
 
     /// Waits for the end, then removes the mount points made for it and its cgroup.

@@ -30,6 +30,8 @@ impl BlobRange {
 /// and the namespaces to join after the clone.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SpawnRequest {
+    /// What the process becomes.
+    pub(crate) role: Role,
     /// The clone flags of its namespaces.
     pub(crate) namespaces: u64,
     /// Whether it gets a cgroup namespace, once it is in its cgroups.
@@ -44,6 +46,15 @@ pub(crate) struct SpawnRequest {
     pub(crate) joins: usize,
     /// Whether the network namespace is new, so that its loopback is ours to set up.
     pub(crate) loopback: bool,
+}
+
+/// What becomes of a process that the server stage makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// The init of new namespaces, which gets a [`Script`].
+    Init,
+    /// One that enters the namespaces of another, which gets an [`EnterScript`].
+    Entrant,
 }
 
 /// What the server stage answers on the report channel, in this order.
@@ -78,6 +89,11 @@ pub(crate) enum InitMessage {
         stubs: Vec<Stub>,
         /// Things worth telling that are no failure.
         notes: Vec<String>,
+    },
+    /// An entrant has made the process that will be the program; its pidfd comes along.
+    Cloned {
+        /// Its pid as the entrant saw it.
+        pid: i32,
     },
     /// It could not go on, and ends now.
     Failed(StageFailure),
@@ -145,6 +161,16 @@ pub(crate) struct Script {
     pub(crate) program: ScriptProgram,
     /// Whether to wait for a word before the program.
     pub(crate) hold: bool,
+}
+
+/// Everything an entrant does.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EnterScript {
+    /// The process whose namespaces are entered, a pidfd.
+    pub(crate) target: FdIndex,
+    /// Which of them, as clone flags.
+    pub(crate) namespaces: u32,
+    pub(crate) program: ScriptProgram,
 }
 
 /// The attributes of a mount.

@@ -11,7 +11,7 @@ use crate::compile::{self, Compiled, DeviceControl};
 use crate::launcher::{LaunchError, Server};
 use crate::order::{Order, Stdio, Stubs};
 use crate::running::{Created, Running};
-use crate::script::{InitMessage, Report, SpawnRequest};
+use crate::script::{InitMessage, Report, Role, SpawnRequest};
 use crate::wire;
 
 /// What a slot is made with: everything that takes long and does not depend on what will run in it.
@@ -176,6 +176,7 @@ impl Slot {
         let joins = request.cgroup.as_ref().map(Cgroup::entries).transpose()?.unwrap_or_default();
         let unified = request.cgroup.as_ref().and_then(Cgroup::unified);
         let message = SpawnRequest {
+            role: Role::Init,
             namespaces: flags,
             cgroup_namespace: matches!(request.namespaces.cgroup, Sharing::Own),
             bound: request.lifetime == Lifetime::Bound,
@@ -211,7 +212,7 @@ impl Slot {
                 Ok(())
             }
             InitMessage::Failed(failure) => Err(LaunchError::Stage(failure)),
-            InitMessage::Ready { .. } => Err(LaunchError::Protocol),
+            InitMessage::Ready { .. } | InitMessage::Cloned { .. } => Err(LaunchError::Protocol),
         }
     }
 
@@ -252,7 +253,7 @@ impl Slot {
                 Ok(Created::new(running, order, hold, terminal))
             }
             InitMessage::Failed(failure) => Err(LaunchError::Stage(failure)),
-            InitMessage::Parked => Err(LaunchError::Protocol),
+            InitMessage::Parked | InitMessage::Cloned { .. } => Err(LaunchError::Protocol),
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod isolation {
     pub(crate) mod attacks;
+    pub(crate) mod beside;
     pub(crate) mod guest;
     pub(crate) mod house;
     pub(crate) mod reaper;
@@ -21,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use isolation::house::{House, Traces};
-use isolation::{attacks, guest, reaper, resources, rootless, running, timing, tree};
+use isolation::{attacks, beside, guest, reaper, resources, rootless, running, timing, tree};
 
 /// A scenario: its name says what must hold.
 type Scenario = (&'static str, fn(&House));
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let all: Vec<Scenario> =
-        [running::ALL, reaper::ALL, tree::ALL, attacks::ALL, resources::ALL, rootless::ALL].concat();
+        [running::ALL, reaper::ALL, tree::ALL, attacks::ALL, resources::ALL, rootless::ALL, beside::ALL].concat();
     let chosen: Vec<&Scenario> =
         all.iter().filter(|(name, _)| filter.is_none_or(|part| name.contains(part.as_str()))).collect();
     if !rustix::process::geteuid().is_root() {

@@ -5,10 +5,12 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sys::{self, EbpfInstruction};
 
 /// The devices that a group may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Devices {
     /// All: for privileged containers.
     All,
@@ -17,7 +19,7 @@ pub enum Devices {
 }
 
 /// A kind of device nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceKind {
     /// Character devices.
     Character,
@@ -26,7 +28,7 @@ pub enum DeviceKind {
 }
 
 /// What may be done with a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceAccess {
     /// Opened for reading.
     pub read: bool,
@@ -64,7 +66,7 @@ impl DeviceAccess {
 }
 
 /// An allowed device; `None` is any number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRule {
     /// Its kind.
     pub kind: DeviceKind,

@@ -18,7 +18,7 @@ use super::limits::{Limits, Setting};
 use crate::running::Usage;
 
 /// What a group is made with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct CgroupRequest {
     /// The folder that all groups of one store are in.
     pub prefix: String,
@@ -97,6 +97,17 @@ impl Cgroup {
                 folder.hold();
                 group.folders.push(folder);
             }
+        }
+        (!group.folders.is_empty()).then_some(group)
+    }
+
+    /// Opens a group that somebody else holds, to look at it or to change its limits; `None` if there is nothing of it.
+    pub fn look(layout: &Layout, prefix: &str, name: &str) -> Option<Self> {
+        let mut group = Self { folders: Vec::new(), controls_devices: true, owned: false };
+        let v1 = layout.v1.iter().map(|hierarchy| (Version::One, hierarchy.base.clone()));
+        let v2 = layout.v2.iter().map(|unified| (Version::Two, base_of(unified)));
+        for (version, base) in v1.chain(v2) {
+            group.folders.extend(Folder::open(version, base.join(prefix).join(name)));
         }
         (!group.folders.is_empty()).then_some(group)
     }
@@ -302,6 +313,11 @@ impl Cgroup {
         text.trim().parse().ok()
     }
 
+    /// Reads a file of the first hierarchy that has it.
+    pub(super) fn first(&self, file: &str) -> Option<String> {
+        self.folders.iter().find_map(|folder| folder.read(file))
+    }
+
     /// Returns the processes in it.
     pub fn processes(&self) -> Vec<i32> {
         let text = self.folders.first().and_then(|folder| folder.read("cgroup.procs")).unwrap_or_default();
@@ -501,7 +517,7 @@ fn read_all(file: &OwnedFd) -> Result<String, Errno> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn make_folder(path: &Path) -> Result<(), CgroupError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), CgroupError> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(CgroupError::file("make the cgroup", path, errno)),
@@ -509,7 +525,7 @@ fn make_folder(path: &Path) -> Result<(), CgroupError> {
 }
 
 /// Returns where version 2 groups are made: at the top for root of the machine, else below the own group.
-fn base_of(unified: &Unified) -> PathBuf {
+pub(super) fn base_of(unified: &Unified) -> PathBuf {
     if rustix::process::geteuid().is_root() && crate::rootless::in_initial_user_namespace() {
         unified.mount.clone()
     } else {

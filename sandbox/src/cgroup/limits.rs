@@ -5,7 +5,7 @@ use oci_spec::runtime::LinuxResources;
 use super::CgroupError;
 
 /// What the processes of a group may use together. `None` is no limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
     /// Bytes of memory.
     pub memory: Option<u64>,

@@ -16,6 +16,8 @@ mod devices;
 mod find;
 mod group;
 mod limits;
+mod residence;
+mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +28,8 @@ pub use self::devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
 pub use self::find::{Layout, Mode};
 pub use self::group::{Cgroup, CgroupRequest, Freeze};
 pub use self::limits::Limits;
+pub use self::residence::reside;
+pub use self::stats::{BlockTransfer, Stats, Throttling};
 use crate::script::ScriptSource;
 
 /// A control group that cannot be used.

@@ -18,7 +18,7 @@ use super::targets::Tree;
 use super::{Act, Doing, attributes, console, devices, masks, mounts, no_program, reaper, refuse};
 use crate::mounts::attach;
 use crate::profile::FirstProcess;
-use crate::script::{InitMessage, Script, ScriptProgram};
+use crate::script::{InitMessage, Script, ScriptProgram, Stub};
 use crate::sys::{self, BpfInstruction};
 use crate::wire::{self, Received, WireError};
 
@@ -31,7 +31,7 @@ const LAST_FD: i32 = 3;
 pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible> {
     let Received { message: script, blob, fds } = order;
     let cargo = Cargo { blob: &blob, fds: &fds };
-    let mut notes = std::mem::take(&mut parked.notes);
+    let notes = std::mem::take(&mut parked.notes);
     rustix::process::umask(Mode::empty());
     set_oom_score(&script, &parked)?;
     let root = attach_root(&script, &cargo, &parked)?;
@@ -56,11 +56,47 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
     seal_mounts(&script, &root)?;
     let null = devices::null(&tree);
     let setgroups_denied = setgroups_denied(&parked);
-    if setgroups_denied && !script.program.groups.is_empty() {
+    let stubs = tree.into_stubs();
+    let Parked { channel, bound, .. } = parked;
+    become_program(Prepared {
+        program,
+        cargo: &cargo,
+        terminal,
+        null,
+        setgroups_denied,
+        channel,
+        bound,
+        hold: script.hold,
+        stubs,
+        notes,
+    })
+}
+
+/// What is left to be done in the place where the program is to run: to become it.
+pub(super) struct Prepared<'order> {
+    pub(super) program: &'order ScriptProgram,
+    pub(super) cargo: &'order Cargo<'order>,
+    pub(super) terminal: Option<console::Terminal>,
+    /// The null device of the root.
+    pub(super) null: Option<OwnedFd>,
+    /// Whether the user namespace forbids changes of supplementary groups.
+    pub(super) setgroups_denied: bool,
+    pub(super) channel: OwnedFd,
+    /// Whether it is to die with its maker.
+    pub(super) bound: bool,
+    /// Whether to wait for a word before the program.
+    pub(super) hold: bool,
+    pub(super) stubs: Vec<Stub>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Gives up what the program is not to have, and executes it; returns only if that fails.
+pub(super) fn become_program(prepared: Prepared<'_>) -> Act<Infallible> {
+    let Prepared { program, cargo, terminal, null, setgroups_denied, channel, bound, hold, stubs, mut notes } =
+        prepared;
+    if setgroups_denied && !program.groups.is_empty() {
         notes.push("no supplementary groups: this user namespace has a single user".to_owned());
     }
-    let stubs = tree.into_stubs();
-
     rustix::process::umask(Mode::from_raw_mode(program.umask));
     if let Some(persona) = program.personality {
         sys::personality(persona).doing(|| "set the personality".to_owned())?;
@@ -69,11 +105,11 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
         rustix::thread::set_no_new_privs(true).doing(|| "set no_new_privs".to_owned())?;
     }
     attributes::limit(&program.rlimits)?;
-    let filter = program.seccomp.map(|(range, flags)| filter(range.of(&blob), flags)).transpose()?;
+    let filter = program.seccomp.map(|(range, flags)| filter(range.of(cargo.blob), flags)).transpose()?;
     if !program.no_new_privileges {
         load(filter.as_ref())?;
     }
-    place_stdio(program, &cargo, terminal.as_ref(), null)?;
+    place_stdio(program, cargo, terminal.as_ref(), null)?;
     let entered = enter_folder(&program.cwd);
     attributes::bound(program.capabilities.bounding)?;
     attributes::become_user(program, setgroups_denied)?;
@@ -85,7 +121,7 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
     }
     verify_folder(&program.cwd)?;
     notes.extend(attributes::grant(&program.capabilities)?);
-    if parked.bound {
+    if bound {
         // A change of user took it away.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .doing(|| "set the parent-death signal again".to_owned())?;
@@ -94,10 +130,10 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
 
     let ready = InitMessage::Ready { stubs, notes };
     let master: Vec<_> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
-    wire::send(&parked.channel, &ready, b"", &master).or_else(|error| refuse("report", error.to_string()))?;
+    wire::send(&channel, &ready, b"", &master).or_else(|error| refuse("report", error.to_string()))?;
     drop(terminal);
-    if script.hold {
-        match wire::receive::<()>(&parked.channel) {
+    if hold {
+        match wire::receive::<()>(&channel) {
             Ok(_) => {}
             Err(WireError::Closed) => sys::exit_now(125),
             Err(error) => return refuse("wait for the start", error.to_string()),
@@ -107,8 +143,8 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
         load(filter.as_ref())?;
     }
     let channel = match program.first {
-        FirstProcess::Program => parked.channel,
-        FirstProcess::Reaper => reaper::split(parked.channel, program)?,
+        FirstProcess::Program => channel,
+        FirstProcess::Reaper => reaper::split(channel, program)?,
     };
     execute(program, &executable, channel)
 }

@@ -17,6 +17,7 @@
 mod attributes;
 mod console;
 mod devices;
+mod enter;
 mod init;
 mod masks;
 mod mounts;

@@ -187,7 +187,7 @@ pub(super) fn swap_root(new: &OwnedFd, old: &OwnedFd) -> Act {
     rustix::process::chdir("/").doing(|| "enter the root".to_owned())
 }
 
-fn write_file(path: &str, text: &str) -> Result<(), rustix::io::Errno> {
+pub(super) fn write_file(path: &str, text: &str) -> Result<(), rustix::io::Errno> {
     let file = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::io::write(&file, text.as_bytes()).map(drop)
 }

@@ -9,8 +9,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{Doing, park};
-use crate::script::{Report, SpawnRequest};
+use super::{Doing, enter, park};
+use crate::script::{Report, Role, SpawnRequest};
 use crate::sys::{self, Cloned};
 use crate::wire::{self, Received, WireError};
 
@@ -133,7 +133,11 @@ fn spawn(request: Received<SpawnRequest>, own: &OwnedFd, children: &mut Vec<Chil
         Ok(Cloned::Child) => {
             // Never returns: nothing that this frame or its callers own is dropped in the init, which closes
             // what it does not keep by number.
-            park::become_init(&request, park::Inherited { order, maker: own, joins, enter });
+            let inherited = park::Inherited { order, maker: own, joins, enter };
+            match request.role {
+                Role::Init => park::become_init(&request, inherited),
+                Role::Entrant => enter::become_entrant(&request, &inherited),
+            }
         }
         Ok(Cloned::Parent(pid, pidfd)) => {
             let message = Report::Spawned { pid: pid.as_raw_nonzero().get() };

@@ -1,0 +1,186 @@
+//! Processes by more than their number: a pid and the time of its start, held by a pidfd.
+//!
+//! A number alone is never trusted: it is given again. What a process that was held before wrote down of another
+//! ([`Identity`]) finds that very process or nothing. How a process ended that is not a child is read where the kernel
+//! keeps it: with its pidfd (6.15 and later), else in `/proc` for as long as nobody has reaped it.
+
+mod sys;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+pub use self::sys::trim_heap;
+use crate::running::Usage;
+
+/// What tells a process from all others of the same boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its pid, as the process that wrote this down saw it.
+    pub pid: i32,
+    /// When it was started, in ticks since the boot.
+    pub start_time: u64,
+}
+
+impl Identity {
+    /// Looks at a process that is there.
+    pub fn of(pid: i32) -> Option<Self> {
+        Some(Self { pid, start_time: Stat::read(pid)?.start_time })
+    }
+
+    /// Tells whether that process is there and has not ended.
+    pub fn is_alive(&self) -> bool {
+        Stat::read(self.pid).is_some_and(|stat| stat.start_time == self.start_time && !stat.has_ended())
+    }
+}
+
+/// Whether a process is ours to reap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kinship {
+    Child,
+    Stranger,
+}
+
+/// A process, held by its pidfd.
+#[derive(Debug)]
+pub struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+    kinship: Kinship,
+    start_time: Option<u64>,
+}
+
+/// How a process ended, and what it used, as far as it can be learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit status; `None` if nobody can tell any more.
+    pub status: Option<ExitStatus>,
+    /// What it used; zeroes if it was no child.
+    pub usage: Usage,
+}
+
+impl Process {
+    pub(crate) fn child(pid: i32, pidfd: OwnedFd) -> Self {
+        let start_time = Stat::read(pid).map(|stat| stat.start_time);
+        Self { pid, pidfd, kinship: Kinship::Child, start_time }
+    }
+
+    /// Finds a process again, which need not be a child; `None` if it is gone, even if its number is in use.
+    pub fn find(identity: Identity) -> Option<Self> {
+        let pidfd = pidfd_open(Pid::from_raw(identity.pid)?, PidfdFlags::empty()).ok()?;
+        // Looked at after it is held: until then the number might change hands.
+        let stat = Stat::read(identity.pid)?;
+        (stat.start_time == identity.start_time).then_some(Self {
+            pid: identity.pid,
+            pidfd,
+            kinship: Kinship::Stranger,
+            start_time: Some(identity.start_time),
+        })
+    }
+
+    /// Its pid, as this process sees it.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// What it can be found again by.
+    pub fn identity(&self) -> Identity {
+        Identity { pid: self.pid, start_time: self.start_time.unwrap_or(0) }
+    }
+
+    /// Its pidfd: readable once it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Sends a signal by its number, real-time ones included. One that has ended is no failure.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        sys::send_signal(self.pidfd.as_fd(), signal)
+    }
+
+    /// Kills it; one that has ended is no failure, and no other is possible for what is ours.
+    pub fn kill(&self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Learns how it ended; waits for the end, and reaps a child.
+    pub fn reap(&self) -> io::Result<Ended> {
+        wait_readable(self.pidfd.as_fd())?;
+        match self.kinship {
+            Kinship::Child => {
+                let pid =
+                    Pid::from_raw(self.pid).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+                let waited = crate::sys::wait_with_usage(pid)?;
+                let usage = Usage { cpu_us: waited.cpu_us, peak_memory: waited.max_rss_kib << 10 };
+                Ok(Ended { status: Some(ExitStatus::from_raw(waited.status)), usage })
+            }
+            Kinship::Stranger => Ok(Ended { status: self.status_of_stranger(), usage: Usage::default() }),
+        }
+    }
+
+    fn status_of_stranger(&self) -> Option<ExitStatus> {
+        // In this order: a process that is reaped between the two is then found by the second look.
+        let kept = || sys::exit_status(self.pidfd.as_fd());
+        let zombie = || {
+            let stat = Stat::read(self.pid).filter(|stat| Some(stat.start_time) == self.start_time)?;
+            stat.has_ended().then_some(stat.exit_status).flatten()
+        };
+        kept().or_else(zombie).or_else(kept).map(ExitStatus::from_raw)
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+fn wait_readable(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    loop {
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None::<&Timespec>) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// What is of interest in `/proc/<pid>/stat`.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    start_time: u64,
+    /// The status word, if this process may see it.
+    exit_status: Option<i32>,
+}
+
+impl Stat {
+    fn read(pid: i32) -> Option<Self> {
+        Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // The name in parentheses may hold anything, also parentheses.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        // The first of these fields is the third of the file.
+        let field = |number: usize| fields.get(number - 3);
+        Some(Self {
+            state: *field(3)?.as_bytes().first()?,
+            start_time: field(22)?.parse().ok()?,
+            exit_status: field(52).and_then(|field| field.parse().ok()),
+        })
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
+#[cfg(test)]
+mod tests;
