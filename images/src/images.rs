@@ -70,6 +70,11 @@ impl Images {
         &self.blobs
     }
 
+    /// Returns how servers are spoken to.
+    pub fn registries(&self) -> &Registries {
+        &self.options.registries
+    }
+
     pub(crate) fn network(&self) -> Result<&Network, ImagesError> {
         if let Some(network) = self.network.get() {
             return Ok(network);

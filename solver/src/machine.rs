@@ -344,7 +344,7 @@ impl<'g> Solver<'g> {
                 let tree = match source {
                     Source::Scratch => Some(Tree::Chain(Chain::empty())),
                     Source::Local(local) => Some(Tree::Local(local.name.clone())),
-                    Source::Image(_) => None,
+                    Source::Image(_) | Source::Archive(_) => None,
                     Source::Git(_) | Source::Http(_) => {
                         self.node(id).state = State::Missed(Miss::Source);
                         return self.touch(id);

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use rbuild_frontend::lower::{Answer, Asked, ImageAnswer, Question};
+use rbuild_frontend::lower::{Answer, Asked, ImageAnswer, Question, without_credentials};
+use rbuild_image::archive::LayoutImage;
 use rbuild_images::{LayerState, Progress, PullPolicy as ImagePullPolicy};
 use rbuild_model::digest::{BlobDigest, ChainId};
 use rbuild_model::event::{Event, Unit};
@@ -14,8 +15,9 @@ use rbuild_model::step::{ImagePin, ImageSource, LocalSource, Source};
 
 use crate::build::finish;
 use crate::cancel::Cancel;
+use crate::context;
 use crate::error::{BuildError, StepError};
-use crate::request::{BuildRequest, NamedContext, PullPolicy};
+use crate::request::{BuildRequest, Client, NamedContext, PullPolicy};
 use crate::tasks::{Task, Tasks};
 use crate::worker::Worker;
 
@@ -23,6 +25,7 @@ use crate::worker::Worker;
 pub(crate) fn answer(
     worker: &Worker,
     request: &BuildRequest,
+    client: &dyn Client,
     asked: &Asked,
     tasks: &Tasks,
     cancel: &Cancel,
@@ -37,8 +40,55 @@ pub(crate) fn answer(
             Some(NamedContext::Image(reference)) => {
                 image(worker, request, asked, reference, platform, tasks, cancel)
             }
+            Some(NamedContext::Git(url)) => match context::git_source(url) {
+                Ok(source) => Ok(Answer::Tree(Source::Git(source))),
+                Err(source) => Err(unresolved(&without_credentials(url), asked, source)),
+            },
+            Some(NamedContext::Web(url)) => Ok(Answer::Tree(Source::Http(context::web_source(url)))),
+            Some(NamedContext::Layout(wanted)) => {
+                layout(worker, client, asked, name, wanted, platform, tasks, cancel)
+            }
             None => Err(BuildError::Unsupported { what: format!("the named context {name}") }),
         },
+    }
+}
+
+/// Takes an image of an OCI layout in.
+#[expect(clippy::too_many_arguments, reason = "the parts of one question")]
+fn layout(
+    worker: &Worker,
+    client: &dyn Client,
+    asked: &Asked,
+    name: &str,
+    wanted: &LayoutImage,
+    platform: &Platform,
+    tasks: &Tasks,
+    cancel: &Cancel,
+) -> Result<Answer, BuildError> {
+    let task = tasks.begin(format!("[context {name}] load from an OCI layout"));
+    let tree = client.local(name)?;
+    let shown = tree.path.display().to_string();
+    let progress = PullProgress::new(&task, tasks);
+    let lease = worker.lease().map_err(|error| BuildError::Store(error.into()))?;
+    let resolved = worker.images.resolve_layout(tree.root, wanted, platform, lease, &progress);
+    drop(progress);
+    finish(task, &resolved);
+    if cancel.is_cancelled() {
+        return Err(BuildError::Cancelled);
+    }
+    Ok(image_answer(name.to_owned(), resolved.map_err(|error| unresolved(&shown, asked, error))?))
+}
+
+fn unresolved(
+    name: &str,
+    asked: &Asked,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> BuildError {
+    BuildError::Resolve {
+        name: name.to_owned(),
+        location: Some(asked.location.clone()),
+        help: asked.near.as_ref().map(|near| format!("did you mean the stage {near}?")),
+        source: source.into(),
     }
 }
 
@@ -64,23 +114,22 @@ fn image(
     if cancel.is_cancelled() {
         return Err(BuildError::Cancelled);
     }
-    let resolved = resolved.map_err(|source| BuildError::Resolve {
-        name: reference.familiar(),
-        location: Some(asked.location.clone()),
-        help: asked.near.as_ref().map(|near| format!("did you mean the stage {near}?")),
-        source: source.into(),
-    })?;
+    let resolved = resolved.map_err(|error| unresolved(&reference.familiar(), asked, error))?;
+    Ok(image_answer(reference.to_string(), resolved))
+}
+
+fn image_answer(name: String, resolved: rbuild_images::Resolved) -> Answer {
     let pin = ImagePin {
         manifest: resolved.digest,
         image: resolved.image,
         chain: ChainId::of(&resolved.config.rootfs.diff_ids),
     };
-    Ok(Answer::Image(Box::new(ImageAnswer {
-        name: reference.to_string(),
+    Answer::Image(Box::new(ImageAnswer {
+        name,
         pin,
         platform: resolved.config.platform(),
         config: resolved.config,
-    })))
+    }))
 }
 
 impl Worker {

@@ -69,7 +69,7 @@ impl Worker {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let tasks = Tasks::new(events);
         let contexts = Contexts::new(client, self.store.layout().index());
-        let Checked { findings, lowered, error } = self.checked(&mut request, client, &tasks, cancel);
+        let Checked { findings, lowered, error, dockerfile: _ } = self.checked(&mut request, client, &tasks, cancel);
         for finding in findings.warnings {
             tasks.events().event(Event::Warning(finding));
         }

@@ -26,6 +26,8 @@ pub struct Checked {
     pub lowered: Option<Box<Lowered>>,
     /// Why there is no graph, or why there should not be one: findings that fail the build.
     pub error: Option<BuildError>,
+    /// The Dockerfile, if it was found.
+    pub dockerfile: Option<Arc<rbuild_model::span::Source>>,
 }
 
 impl Worker {
@@ -38,7 +40,8 @@ impl Worker {
         cancel: &Cancel,
     ) -> Checked {
         request.options.all_stages |= request.options.target.is_none();
-        self.checked(&mut request, client, &Tasks::new(events), cancel)
+        let checked = self.checked(&mut request, client, &Tasks::new(events), cancel);
+        Checked { dockerfile: Some(request.dockerfile), ..checked }
     }
 
     /// Reads, checks and lowers a Dockerfile; what the request does not know yet is filled in.
@@ -49,7 +52,10 @@ impl Worker {
         tasks: &Tasks,
         cancel: &Cancel,
     ) -> Checked {
-        let failed = |findings, error| Checked { findings, lowered: None, error: Some(error) };
+        let failed = |findings, error| Checked { findings, error: Some(error), ..Checked::default() };
+        if let Err(error) = context::bring(self, request, client, tasks, cancel) {
+            return failed(Findings::default(), error);
+        }
         let parsed = parse(&request.dockerfile);
         let check = request.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
         let checks = match Checks::new(&parsed.dockerfile, check.map(String::as_str)) {
@@ -70,11 +76,11 @@ impl Worker {
             return failed(checks.apply(&dockerfile, &[]), error);
         }
         request.options.named_contexts = request.contexts.keys().cloned().collect();
-        match self.lowered(request, &dockerfile, tasks, cancel) {
+        match self.lowered(request, client, &dockerfile, tasks, cancel) {
             Ok(lowered) => {
                 let findings = checks.apply(&dockerfile, &lowered.warnings);
                 let error = findings.error().map(|message| BuildError::Dockerfile(vec![unplaced(message)]));
-                Checked { findings, lowered: Some(lowered), error }
+                Checked { findings, lowered: Some(lowered), error, dockerfile: None }
             }
             Err((warnings, error)) => failed(checks.apply(&dockerfile, &warnings), error),
         }
@@ -84,6 +90,7 @@ impl Worker {
     fn lowered(
         &self,
         request: &BuildRequest,
+        client: &dyn Client,
         dockerfile: &Dockerfile,
         tasks: &Tasks,
         cancel: &Cancel,
@@ -96,7 +103,7 @@ impl Worker {
             match lower(dockerfile, &request.options, &answers) {
                 Ok(Lowering::Needs(questions)) => {
                     for asked in questions {
-                        let answer = answer::answer(self, request, &asked, tasks, cancel)
+                        let answer = answer::answer(self, request, client, &asked, tasks, cancel)
                             .map_err(|error| (Vec::new(), error))?;
                         answers.insert(asked.question, answer);
                     }

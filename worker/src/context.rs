@@ -1,4 +1,7 @@
-//! The client's folders as one build sees them: opened once, filtered by their ignore files, looked at once.
+//! What is built from: the client's folders as one build sees them (opened once, filtered by their ignore files, looked at
+//! once), and main contexts that have to be brought in before the Dockerfile in them can be read.
+//!
+//! Ignore files count for folders of the client only: what lies in a repository or an archive was chosen by who made it.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -6,10 +9,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_cache::content::{ContextScan, Decision, Filter, TreeSource};
 use rbuild_frontend::ignore::{Ignore, IgnoreError};
+use rbuild_frontend::lower::{GitUrlError, parse_git_url, without_credentials};
+use rbuild_image::hash::HashingReader;
+use rbuild_model::snapshot::Chain;
 use rbuild_model::span::{Diagnostic, Source, Span};
+use rbuild_model::step::{ArchiveSource, GitSource, HttpSource, Source as Tree};
 
+use crate::build::finish;
+use crate::cancel::Cancel;
 use crate::error::{BuildError, StepError};
-use crate::request::Client;
+use crate::request::{BuildRequest, Client, DockerfilePlace, MainContext};
+use crate::sources::{Fetcher, archive, git, http};
+use crate::tasks::Tasks;
+use crate::worker::Worker;
+
+/// The most bytes of a Dockerfile.
+const MAX_DOCKERFILE: u64 = 2 << 20;
+/// The name of the only file of a context that is a file.
+const FILE_NAME: &str = "context";
 
 /// The client's folders of one build.
 pub(crate) struct Contexts<'a> {
@@ -94,4 +111,182 @@ pub(crate) fn ignore(text: &Arc<Source>) -> Result<Ignore, BuildError> {
         let message = message.split_once(": ").map_or(message.clone(), |(_, rest)| rest.to_owned());
         BuildError::Dockerfile(vec![Diagnostic::error(text, Span::new(start, start + length), message)])
     })
+}
+
+/// Brings in what has to be there before the Dockerfile can be read, and writes into the request what it came to.
+pub(crate) fn bring(
+    worker: &Worker,
+    request: &mut BuildRequest,
+    client: &dyn Client,
+    tasks: &Tasks,
+    cancel: &Cancel,
+) -> Result<(), BuildError> {
+    let tree = match request.main.clone() {
+        MainContext::Given => None,
+        MainContext::Stream => {
+            let what = "the context from the input";
+            let input = client.input()?;
+            brought(what, "[internal] load remote build context", worker, client, tasks, cancel, |fetcher| {
+                from_stream(fetcher, request, input)
+            })?
+        }
+        MainContext::Git(url) => {
+            let name = without_credentials(&url);
+            let task = format!("[internal] load git source {name}");
+            Some(brought(&name, &task, worker, client, tasks, cancel, |fetcher| {
+                from_git(fetcher, request, &url)
+            })?)
+        }
+        MainContext::Web(url) => {
+            let name = without_credentials(&url);
+            let task = format!("[internal] load remote build context {name}");
+            brought(&name, &task, worker, client, tasks, cancel, |fetcher| from_web(fetcher, request, &url))?
+        }
+    };
+    match (request.dockerfile_place.clone(), tree) {
+        (DockerfilePlace::Given, _) | (DockerfilePlace::Context(_), None) => Ok(()),
+        (DockerfilePlace::Context(path), Some(chain)) => {
+            let text = dockerfile_in(worker, &chain, path.as_deref());
+            let what = path.unwrap_or_else(|| "Dockerfile".to_owned());
+            request.dockerfile = text.map_err(|source| BuildError::Context { what, source })?;
+            Ok(())
+        }
+        (DockerfilePlace::Web(url), _) => {
+            let name = without_credentials(&url);
+            let task = format!("[internal] load build definition from {name}");
+            request.dockerfile = brought(&name, &task, worker, client, tasks, cancel, |fetcher| {
+                let chain = http::fetch(fetcher, &web_source(&url))?.chain;
+                let file = worker.view(&chain)?.read(FILE_NAME, MAX_DOCKERFILE);
+                let bytes = file.map_err(|error| fetcher.failed(error))?;
+                text(&name, bytes).map_err(|error| fetcher.failed(error))
+            })?;
+            Ok(())
+        }
+    }
+}
+
+/// Does something with a task of its own, and says what it was for if it fails.
+fn brought<T>(
+    what: &str,
+    task: &str,
+    worker: &Worker,
+    client: &dyn Client,
+    tasks: &Tasks,
+    cancel: &Cancel,
+    bring: impl FnOnce(&Fetcher<'_>) -> Result<T, StepError>,
+) -> Result<T, BuildError> {
+    let task = tasks.begin(task);
+    let result = bring(&Fetcher { worker, client, cancel, task: &task, name: what });
+    finish(task, &result);
+    result.map_err(|error| match error {
+        StepError::Cancelled => BuildError::Cancelled,
+        StepError::Snapshot(rbuild_snapshotter::Error::Missing { id }) => BuildError::LostSnapshot(id),
+        StepError::Fetch { what, source } => BuildError::Context { what, source },
+        other => BuildError::Context { what: what.to_owned(), source: other.into() },
+    })
+}
+
+/// Takes a stream for what it is: an archive, or a Dockerfile.
+fn from_stream(
+    fetcher: &Fetcher<'_>,
+    request: &mut BuildRequest,
+    input: Box<dyn std::io::Read + Send>,
+) -> Result<Option<Chain>, StepError> {
+    let (file, digest) = archive::spool(fetcher.worker, input).map_err(|error| fetcher.failed(error))?;
+    let again = file.try_clone().map_err(|error| fetcher.failed(error))?;
+    if let Some(archive) = archive::open(file).map_err(|error| fetcher.failed(error))? {
+        let source = ArchiveSource { digest };
+        let tree = archive::unpack(fetcher, &source, archive)?;
+        request.options.context = Tree::Archive(source);
+        return Ok(Some(tree.chain));
+    }
+    if request.dockerfile_place != DockerfilePlace::Context(None) {
+        return Err(fetcher
+            .failed("it is no archive, and another Dockerfile is named: a Dockerfile alone has no context"));
+    }
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(again, MAX_DOCKERFILE + 1), &mut bytes)
+        .map_err(|error| fetcher.failed(error))?;
+    request.dockerfile = text("Dockerfile", bytes).map_err(|error| fetcher.failed(error))?;
+    request.options.context = Tree::Scratch;
+    Ok(None)
+}
+
+fn from_git(fetcher: &Fetcher<'_>, request: &mut BuildRequest, url: &str) -> Result<Chain, StepError> {
+    let mut source = git_source(url).map_err(|error| fetcher.failed(error))?;
+    let build_args = &request.options.build_args;
+    let is_on = |value: &String| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
+    source.keep_git_dir |= build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(is_on);
+    // From here on the repository may move: this build stays where it began.
+    let resolved = git::resolve(fetcher, &source)?;
+    let pinned = resolved.pinned(&source);
+    let tree = git::fetch(fetcher, &pinned)?;
+    if request.options.build_args.get("SOURCE_DATE_EPOCH").is_some_and(|epoch| epoch == "context") {
+        request.options.context_time = Some(git::time(fetcher, &pinned, &resolved)?);
+    }
+    request.options.context = Tree::Git(pinned);
+    Ok(tree.chain)
+}
+
+fn from_web(
+    fetcher: &Fetcher<'_>,
+    request: &mut BuildRequest,
+    url: &str,
+) -> Result<Option<Chain>, StepError> {
+    let source = web_source(url);
+    let tree = http::fetch(fetcher, &source)?;
+    let view = fetcher.worker.view(&tree.chain)?;
+    let open = || view.open_file(FILE_NAME).map_err(|error| fetcher.failed(error));
+    let Some(archive) = archive::open(open()?).map_err(|error| fetcher.failed(error))? else {
+        let bytes = view.read(FILE_NAME, MAX_DOCKERFILE).map_err(|error| fetcher.failed(error))?;
+        let name = without_credentials(url);
+        if request.dockerfile_place == DockerfilePlace::Context(None) {
+            request.dockerfile = text(&name, bytes).map_err(|error| fetcher.failed(error))?;
+            request.dockerfile_place = DockerfilePlace::Given;
+        }
+        request.options.context = Tree::Http(source);
+        return Ok(Some(tree.chain));
+    };
+    let mut reader = HashingReader::new(open()?);
+    std::io::copy(&mut reader, &mut std::io::sink()).map_err(|error| fetcher.failed(error))?;
+    let source = ArchiveSource { digest: reader.summary().blob() };
+    let unpacked = archive::unpack(fetcher, &source, archive)?;
+    request.options.context = Tree::Archive(source);
+    Ok(Some(unpacked.chain))
+}
+
+/// Reads the address of a context in a repository; `github.com/...` is one too.
+pub(crate) fn git_source(url: &str) -> Result<GitSource, GitUrlError> {
+    if url.starts_with("github.com/") { parse_git_url(&format!("https://{url}")) } else { parse_git_url(url) }
+}
+
+/// The source of a context that is a file.
+pub(crate) fn web_source(url: &str) -> HttpSource {
+    HttpSource { url: url.to_owned(), checksum: None, file_name: FILE_NAME.to_owned(), mode: 0o600 }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads the Dockerfile in a tree: at a path, or under the usual names.
+fn dockerfile_in(worker: &Worker, chain: &Chain, path: Option<&str>) -> Result<Arc<Source>, BoxError> {
+    let view = worker.view(chain)?;
+    let names = path.map_or_else(|| vec!["Dockerfile", "dockerfile"], |path| vec![path]);
+    for name in &names {
+        match view.read(name, MAX_DOCKERFILE) {
+            Ok(bytes) => return text(name, bytes),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(format!("failed to read dockerfile: open {}: no such file or directory", names[0]).into())
+}
+
+/// Takes bytes for the text of a Dockerfile.
+fn text(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, BoxError> {
+    if bytes.len() as u64 > MAX_DOCKERFILE {
+        return Err(format!("the Dockerfile has more than {MAX_DOCKERFILE} bytes").into());
+    }
+    let text =
+        String::from_utf8(bytes).map_err(|_| "it is neither an archive nor a Dockerfile: not UTF-8 text")?;
+    Ok(Source::new(name, text))
 }

@@ -31,6 +31,15 @@ pub enum BuildError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The main context, or the Dockerfile, could not be had.
+    #[error("failed to load {what}")]
+    Context {
+        /// Where it is, without credentials.
+        what: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A step could not be done.
     #[error("failed to solve: {name}")]
     Step {
@@ -174,6 +183,15 @@ pub enum StepError {
     Image {
         /// The image.
         name: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A source could not be had.
+    #[error("failed to fetch {what}")]
+    Fetch {
+        /// Where it is, without credentials.
+        what: String,
         /// Why not.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,

@@ -10,7 +10,8 @@
 //! | `answer` | answers the front end's questions |
 //! | [`drive`] | the loop around the solver, and its threads |
 //! | `runner`, `locking`, `ops`, `mounts`, `network` | one step: lock, look again, do, commit, remember |
-//! | `context` | the client's folders |
+//! | `context` | what is built from: the client's folders, repositories, archives |
+//! | `sources` | trees from outside |
 //! | `exporters` | what becomes of the result |
 
 mod agent;
@@ -30,6 +31,7 @@ mod ops;
 mod output;
 pub mod request;
 mod runner;
+mod sources;
 mod tasks;
 mod worker;
 

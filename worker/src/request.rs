@@ -12,8 +12,12 @@ use rbuild_model::span::Source;
 /// A build.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
-    /// The Dockerfile.
+    /// The Dockerfile, unless `dockerfile_place` says that it is elsewhere.
     pub dockerfile: Arc<Source>,
+    /// Where the Dockerfile is.
+    pub dockerfile_place: DockerfilePlace,
+    /// Where the main context is.
+    pub main: MainContext,
     /// How it is lowered: target, arguments, platforms and so on. Its contexts and ignore file are filled in here.
     pub options: LowerOptions,
     /// Named contexts, by name.
@@ -44,6 +48,32 @@ pub enum PullPolicy {
     Never,
 }
 
+/// Where the main context is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MainContext {
+    /// Where the options say: a folder of the client, or nowhere.
+    #[default]
+    Given,
+    /// In the client's stream: a tar, packed in any way; or else the stream is a Dockerfile, and there is no context.
+    Stream,
+    /// In a git repository: a URL with `#ref:folder` or a query.
+    Git(String),
+    /// Behind a URL: a tar, packed in any way; or else what is there is a Dockerfile.
+    Web(String),
+}
+
+/// Where the Dockerfile is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DockerfilePlace {
+    /// In the request.
+    #[default]
+    Given,
+    /// In a main context that is not a folder of the client: at a path, or under one of the usual names.
+    Context(Option<String>),
+    /// Behind a URL.
+    Web(String),
+}
+
 /// A context besides the main one (`--build-context`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedContext {
@@ -53,6 +83,12 @@ pub enum NamedContext {
     Image(Reference),
     /// The empty tree (`docker-image://scratch`).
     Scratch,
+    /// A git repository: a URL with `#ref:folder` or a query.
+    Git(String),
+    /// What is behind a URL: a file named `context`.
+    Web(String),
+    /// An image of an OCI layout; its folder is asked of the client by the context's name.
+    Layout(rbuild_image::archive::LayoutImage),
 }
 
 /// Something that is made of the result.
@@ -126,6 +162,9 @@ pub trait Client: Send + Sync {
 
     /// Opens a folder: `context`, or a named context.
     fn local(&self, name: &str) -> Result<LocalTree, ClientError>;
+
+    /// Opens the stream that a main context comes from.
+    fn input(&self) -> Result<Box<dyn std::io::Read + Send>, ClientError>;
 
     /// Opens the stream that an export with [`FileDest::Stream`] goes to.
     fn output(&self) -> Result<Box<dyn std::io::Write + Send>, ClientError>;

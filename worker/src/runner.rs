@@ -30,6 +30,7 @@ use crate::locking::StepLocks;
 use crate::network::StepNetworks;
 use crate::ops;
 use crate::request::Client;
+use crate::sources::{self, Fetcher};
 use crate::tasks::{Task, Tasks};
 use crate::worker::Worker;
 
@@ -333,14 +334,18 @@ impl<'a> Runner<'a> {
                 let chain = self.worker.image_chain(image, task, self.cancel)?;
                 Ok(StepResult { tree: Tree::Chain(chain), canonical: None, record: None, found: None })
             }
-            Source::Git(git) => Err(StepError::Unsupported {
-                what: format!("a git repository as source ({})", without_credentials(&git.remote)),
-            }),
-            Source::Http(http) => Err(StepError::Unsupported {
-                what: format!("a web address as source ({})", without_credentials(&http.url)),
-            }),
+            Source::Git(git) => Ok(sources::git::fetch(&self.fetcher(ask.step, task), git)?.into()),
+            Source::Http(http) => Ok(sources::http::fetch(&self.fetcher(ask.step, task), http)?.into()),
+            Source::Archive(archive) => {
+                Ok(sources::archive::find(&self.fetcher(ask.step, task), archive)?.into())
+            }
             Source::Scratch | Source::Local(_) => unreachable!("{:?} needs no fetching", ask.step),
         }
+    }
+
+    fn fetcher<'f>(&'f self, step: StepId, task: &'f Task) -> Fetcher<'f> {
+        let name = &self.graph.note(step).name;
+        Fetcher { worker: self.worker, client: self.client(), cancel: self.cancel, task, name }
     }
 
     /// Looks up a step's result by its keys: somebody else may have made it meanwhile.
@@ -448,20 +453,6 @@ impl<'a> Runner<'a> {
             Some(id) => self.tasks.start(id),
             None => self.tasks.begin(self.graph.note(step).name.clone()),
         }
-    }
-}
-
-/// Returns a URL without the user and password that may stand in it.
-fn without_credentials(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-            match rest[..host].rfind('@') {
-                Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-                None => url.to_owned(),
-            }
-        }
-        None => url.to_owned(),
     }
 }
 

@@ -35,7 +35,7 @@ use crate::dockerfile::directive::is_builtin_syntax;
 use crate::dockerfile::instruction::InstructionKind;
 pub use options::{Answer, Answers, Asked, Entitlement, ImageAnswer, LowerOptions, NoCache, Question};
 pub use outline::{Outline, OutlineArg, OutlineGrant, TargetLine, description, targets};
-pub use remote::{GitUrlError, is_git_url, parse_git_url};
+pub use remote::{GitUrlError, is_git_url, parse_git_url, percent_decode, without_credentials};
 pub(crate) use state::StageState;
 
 /// What became of lowering.

@@ -129,14 +129,31 @@ pub(crate) fn http_source(url: &str) -> HttpSource {
     let (base, _) = split_fragment(url);
     let base = base.split('?').next().unwrap_or(base);
     let path = base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
-    let name = percent_decode(path.rsplit('/').next().unwrap_or(""));
+    let path = percent_decode(path);
+    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or("");
     // A name that is none, or that would lead elsewhere, is replaced.
-    let usable = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
-    let file_name = if usable { name } else { "__unnamed__".to_owned() };
+    let usable = !matches!(name, "" | "." | "..") && !name.contains('\0');
+    let file_name = if usable { name.to_owned() } else { "__unnamed__".to_owned() };
     HttpSource { url: url.to_owned(), checksum: None, file_name, mode: 0o600 }
 }
 
-fn percent_decode(text: &str) -> String {
+/// Returns a URL without the user and password that may stand in it, for messages and displays. That of a repository over
+/// ssh keeps its user.
+pub fn without_credentials(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) if scheme != "ssh" => {
+            let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            match rest[..host].rfind('@') {
+                Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+                None => url.to_owned(),
+            }
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// Decodes the `%` sequences of a URL's part.
+pub fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

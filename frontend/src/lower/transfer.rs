@@ -94,7 +94,7 @@ pub(crate) fn add(add: &Add, at: &Instruction, stage: &mut StageState<'_, '_>) -
     for (word, text) in &texts {
         if remote::is_git_url(text) {
             let source = git_source(stage, add, word, text, checksum.as_ref())?;
-            let tree = Tree { step: stage.remote(source, format!("[git] {text}")), from_client: false };
+            let tree = Tree { step: stage.remote(source, format!("[git] {}", remote::without_credentials(text))), from_client: false };
             push(Unpack::Never, literal_source(&mut inputs, tree, "/".to_owned(), &common));
         } else if remote::is_http_url(text) {
             let mut source = remote::http_source(text);
@@ -106,7 +106,8 @@ pub(crate) fn add(add: &Add, at: &Instruction, stage: &mut StageState<'_, '_>) -
                 source.checksum = Some(digest);
             }
             let file = format!("/{}", source.file_name);
-            let step = stage.remote(Source::Http(source), format!("[http] {text}"));
+            let shown = remote::without_credentials(text);
+            let step = stage.remote(Source::Http(source), format!("[http] {shown}"));
             let tree = Tree { step, from_client: false };
             let unpack = if add.unpack == Some(true) { Unpack::Archives } else { Unpack::Never };
             push(unpack, literal_source(&mut inputs, tree, file, &common));
@@ -117,7 +118,9 @@ pub(crate) fn add(add: &Add, at: &Instruction, stage: &mut StageState<'_, '_>) -
             push(unpack, tree_source(&mut inputs, tree, text, &common));
         }
     }
-    let mut shown: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
+    // What opens a server stays out of the history.
+    let mut shown: Vec<String> =
+        texts.into_iter().map(|(_, text)| remote::without_credentials(&text)).collect();
     let mut inline = Vec::new();
     add_bodies(bodies, &mut inline, &mut shown);
     for source in inline {
@@ -236,7 +239,8 @@ fn common(stage: &mut StageState<'_, '_>, transfer: &Transfer, parents: bool) ->
     }
     Ok(Common {
         dest,
-        owner: owner.map(|(_, text)| text),
+        // A group that is left empty behind its colon is group 0, and not the user's own.
+        owner: owner.map(|(_, text)| if text.ends_with(':') { text + "0" } else { text }),
         mode: mode.map(|(_, text)| text),
         parents,
         exclude: transfer.exclude.iter().map(|word| word.value.clone()).collect(),

@@ -21,7 +21,7 @@ use rbuild_model::digest::BlobDigest;
 use crate::manifest::{DocumentError, JsonError, Manifest};
 use crate::tar::TarError;
 
-pub use read::{Folder, read_archive, read_layout};
+pub use read::{Folder, LayoutImage, read_archive, read_layout, read_layout_image};
 pub use write::{OutgoingImage, Plan};
 
 /// An archive could not be read or written.

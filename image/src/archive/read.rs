@@ -183,6 +183,59 @@ impl Members for Opened<'_> {
     }
 }
 
+/// An image of a layout, by what names it there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayoutImage {
+    /// Its tag; without one and without a digest, `latest`, or the only image that there is.
+    pub tag: Option<String>,
+    /// The digest of its manifest or index.
+    pub digest: Option<BlobDigest>,
+}
+
+/// Reads one image of a folder that holds an OCI layout: the one for `platform` where there are several.
+///
+/// Only files that belong to the image are read.
+pub fn read_layout_image(
+    folder: &dyn Folder,
+    wanted: &LayoutImage,
+    platform: &Platform,
+    sink: &mut dyn BlobSink,
+) -> Result<ArchivedImage, ArchiveError> {
+    let mut members = Opened { folder, sink, seen: HashMap::new() };
+    let bytes = document(&mut members, "index.json")?.ok_or(ArchiveError::NoImages)?;
+    let index = match Document::parse(&bytes, Some(MediaType::OCI_INDEX)) {
+        Ok(Document::Index(index)) => index,
+        Ok(Document::Manifest(_)) => return Err(ArchiveError::Wrong("`index.json` is no index".to_owned())),
+        Err(error) => return Err(ArchiveError::Document("index.json".to_owned(), error)),
+    };
+    let chosen = choose(&index.manifests, wanted)?;
+    oci_image(&mut members, chosen, platform, 0)?
+        .ok_or_else(|| ArchiveError::Wrong("what it names is an attestation".to_owned()))
+}
+
+fn choose<'d>(listed: &'d [Descriptor], wanted: &LayoutImage) -> Result<&'d Descriptor, ArchiveError> {
+    let tag_of = |descriptor: &'d Descriptor| {
+        let name = descriptor.annotations.get("org.opencontainers.image.ref.name")?;
+        // Some write the whole name there.
+        Some(name.rsplit_once([':', '/']).map_or(name.as_str(), |(_, tag)| tag))
+    };
+    if let Some(digest) = wanted.digest {
+        let found = listed.iter().find(|descriptor| descriptor.digest == digest);
+        return found.ok_or_else(|| ArchiveError::Missing(digest.to_string()));
+    }
+    let tag = wanted.tag.as_deref().unwrap_or("latest");
+    if let Some(found) = listed.iter().find(|descriptor| tag_of(descriptor) == Some(tag)) {
+        return Ok(found);
+    }
+    match listed {
+        [only] if wanted.tag.is_none() => Ok(only),
+        _ => {
+            let tags: Vec<&str> = listed.iter().filter_map(tag_of).collect();
+            Err(ArchiveError::Wrong(format!("there is no image {tag:?} among [{}]", tags.join(", "))))
+        }
+    }
+}
+
 fn blob_path(digest: BlobDigest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }

@@ -91,6 +91,9 @@ pub enum ClientError {
     /// What was received could not be stored, or what is to be sent not be read.
     #[error("cannot store or read {0}")]
     Local(BlobDigest, #[source] io::Error),
+    /// What came could not be kept.
+    #[error("cannot keep what came")]
+    Kept(#[source] io::Error),
 }
 
 /// What a registry said when it said no.

@@ -206,23 +206,30 @@ pub(super) fn location(response: &Response) -> Result<Url, ClientError> {
 /// Turns a response that is no success into what the registry said.
 pub(super) async fn refused(response: Response, what: &str) -> Failure {
     let status = response.status();
-    let asked = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok())
-        .map(Duration::from_secs);
+    let asked = asked_pause(&response);
     let body = bounded(response, MAX_SMALL_BODY, None).await.unwrap_or_default();
     let refusal = Refusal::parse(status.as_u16(), &body);
     let error = ClientError::Refused { what: what.to_owned(), refusal };
-    match status {
+    if is_passing(status) { Failure::Passing(error, asked) } else { Failure::Final(error) }
+}
+
+/// Returns whether another attempt may end otherwise.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    matches!(
+        status,
         StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::REQUEST_TIMEOUT
-        | StatusCode::INTERNAL_SERVER_ERROR
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Failure::Passing(error, asked),
-        _ => Failure::Final(error),
-    }
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// Reads how long a server asks to be left alone.
+pub(super) fn asked_pause(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(RETRY_AFTER)?;
+    value.to_str().ok()?.trim().parse::<u64>().ok().map(Duration::from_secs)
 }
 
 /// Reads a body of at most `limit` bytes.

@@ -12,6 +12,8 @@
 //! Names are resolved by a small stub over the texts of `hosts` and `resolv.conf` that the caller brings, because
 //! the C library's resolver does not work in a static program. Nothing here reads a file or the environment:
 //! [`Registries`] is the whole configuration, as a value.
+//!
+//! [`Web`] fetches single files from any server with the same manners.
 
 mod auth;
 mod challenge;
@@ -24,6 +26,7 @@ mod pull;
 mod push;
 mod registries;
 mod tls;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -34,3 +37,4 @@ pub use credentials::{Anonymous, Credential, CredentialError, Credentials, Docke
 pub use error::{ClientError, Refusal};
 pub use push::{Open, Pushed};
 pub use registries::{Endpoint, NameService, ParseEndpointError, Proxies, Registries, Timing};
+pub use web::{Reply, Validators, Wanted, Web};

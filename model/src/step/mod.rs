@@ -26,7 +26,7 @@ use crate::mount::{InputIndex, Mount};
 pub use exec::{EnvVar, Exec, ExtraHost, NetworkMode, ProxyEnv, Script, SecurityMode, Ulimit};
 pub use file::{Copy, CopySource, FileAction, MakeDir, Owner, PathSource, Unpack};
 pub use note::{Limits, StepNote};
-pub use source::{GitSource, HttpSource, ImagePin, ImageSource, LocalSource, Source};
+pub use source::{ArchiveSource, GitSource, HttpSource, ImagePin, ImageSource, LocalSource, Source};
 
 /// One operation on ordered inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -20,6 +20,8 @@ pub enum Source {
     Git(GitSource),
     /// A file from a web server.
     Http(HttpSource),
+    /// What is in an archive that came before the graph was made.
+    Archive(ArchiveSource),
 }
 
 /// An image, pinned to what its name resolved to.
@@ -81,6 +83,13 @@ pub struct HttpSource {
     pub mode: u32,
 }
 
+/// What is in an archive that came before the graph was made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ArchiveSource {
+    /// The digest of the archive's bytes.
+    pub digest: BlobDigest,
+}
+
 impl Keyed for Source {
     fn pre_image(&self) -> PreImage {
         match self {
@@ -116,6 +125,10 @@ impl Keyed for Source {
                 ("checksum", PreImage::optional(checksum.as_ref(), |sum| PreImage::text(sum.to_string()))),
                 ("file-name", PreImage::text(file_name)),
                 ("mode", PreImage::Number((*mode).into())),
+            ]),
+            Self::Archive(ArchiveSource { digest }) => PreImage::fields([
+                ("op", PreImage::text("archive")),
+                ("digest", PreImage::text(digest.to_string())),
             ]),
         }
     }

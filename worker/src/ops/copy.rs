@@ -5,8 +5,6 @@
 //! go is decided here (Dockerfile reference, "COPY", rules of the destination); how two trees merge is the copier's.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,8 +12,6 @@ use std::path::{Path, PathBuf};
 use rbuild_cache::content::{Content, ContextScan, CopyCheck, Matched, SelectionHash, TreeEntry};
 use rbuild_confined::users::{UserSpec, Users};
 use rbuild_confined::{Handle, Kind, Metadata, NewDir, Owner, Root};
-use rbuild_image::compress::{DecodeLimits, Decoder};
-use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::file_mode::FileMode;
 use rbuild_model::key::ContentHash;
 use rbuild_model::mount::InputIndex;
@@ -26,6 +22,7 @@ use rbuild_solver::{RunAsk, Tree};
 
 use crate::error::StepError;
 use crate::runner::Runner;
+use crate::sources::archive;
 
 /// How many links a destination may lead through.
 const MAX_LINKS: usize = 40;
@@ -295,7 +292,7 @@ impl Target<'_> {
         }
         if self.copy.unpack == Unpack::Archives
             && matched.kind() == Kind::File
-            && let Some(archive) = open_archive(&source)?
+            && let Some(archive) = archive::open(source.open_file()?)?
         {
             // `--chmod` is not for archives, nor for the folder that one needs.
             let dest = self.folder_with(&self.copy.dest, 0o755)?;
@@ -477,18 +474,4 @@ fn find<'t>(entry: &'t TreeEntry, path: &Path) -> Option<&'t TreeEntry> {
         Content::Directory(node) => node.entry(component.as_os_str()),
         _ => None,
     })
-}
-
-/// Opens a file as an archive, if it is one by its content: a tar with at least one readable entry, compressed or not.
-fn open_archive(source: &Handle) -> Result<Option<Reader<Decoder<File>>>, BoxError> {
-    let mut file = source.open_file()?;
-    let open = |file: File| -> Result<Reader<Decoder<File>>, BoxError> {
-        Ok(Reader::new(Decoder::detect(file, DecodeLimits::default())?, Limits::default()))
-    };
-    let readable = open(file.try_clone()?).is_ok_and(|mut reader| matches!(reader.next_entry(), Ok(Some(_))));
-    if !readable {
-        return Ok(None);
-    }
-    file.seek(SeekFrom::Start(0))?;
-    open(file).map(Some)
 }

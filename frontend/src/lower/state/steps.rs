@@ -7,6 +7,7 @@ use super::{BuildEnv, StageState};
 use crate::dockerfile::expand::{self, Environment, Mode};
 use crate::dockerfile::instruction::Instruction;
 use crate::lower::options::NoCache;
+use crate::lower::remote::without_credentials;
 
 impl StageState<'_, '_> {
     /// Puts the stage and the position before a step's name.
@@ -57,6 +58,10 @@ impl StageState<'_, '_> {
         let onbuild = if self.trigger.is_some() { "ONBUILD " } else { "" };
         let mode = Mode::display(self.mode().escape);
         let shown = expand::expand(&text, mode, &Masked(masked, &self.env)).map_or(text, |shown| shown.text);
+        if at.keyword.value.eq_ignore_ascii_case("ADD") {
+            let words: Vec<String> = shown.split(' ').map(without_credentials).collect();
+            return format!("{onbuild}{}", words.join(" "));
+        }
         format!("{onbuild}{shown}")
     }
 

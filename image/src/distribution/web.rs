@@ -1,0 +1,138 @@
+//! Files from web servers, fetched as registries are spoken to: the same authorities, proxies, names, bounds and rules for
+//! redirects.
+
+use reqwest::header::{AUTHORIZATION, ETAG, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use reqwest::{Response, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+
+use super::client::Receiver;
+use super::error::ClientError;
+use super::http::{self, Failure, Request, Transport};
+use super::registries::{Registries, origin};
+
+/// The longest validator that is kept.
+const MAX_VALIDATOR: usize = 4096;
+
+/// Fetches files.
+pub struct Web {
+    transport: Transport,
+}
+
+/// What a server said of a file, by which it can tell later whether the file is another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validators {
+    /// Its `ETag`.
+    pub etag: Option<String>,
+    /// Its `Last-Modified`.
+    pub last_modified: Option<String>,
+}
+
+/// A file that is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Where it is; a user and a password in it are sent to that server only.
+    pub url: &'a str,
+    /// What the server said of the copy that is here, if one is.
+    pub known: Option<&'a Validators>,
+    /// The value of `Authorization`.
+    pub authorization: Option<&'a str>,
+    /// The most bytes that it may have.
+    pub limit: u64,
+}
+
+/// What a server had to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The file is the one that is here.
+    Unchanged,
+    /// The file came.
+    Came(Validators),
+}
+
+impl Web {
+    /// Makes a client that goes by what is configured for registries. Needs no runtime yet; fetching needs one with I/O
+    /// and time.
+    pub fn new(registries: &Registries) -> Result<Self, ClientError> {
+        Ok(Self { transport: Transport::new(registries)? })
+    }
+
+    /// Fetches a file.
+    ///
+    /// What comes is handed on byte for byte: a server is asked for no encoding, and none is undone.
+    pub async fn fetch(&self, wanted: &Wanted<'_>, into: &mut dyn Receiver) -> Result<Reply, ClientError> {
+        let request = request(wanted)?;
+        let mut begun = false;
+        let into = tokio::sync::Mutex::new((into, &mut begun));
+        self.transport
+            .retry(|| async {
+                let (into, begun) = &mut *into.lock().await;
+                if std::mem::replace(*begun, true) {
+                    into.restart().map_err(ClientError::Kept)?;
+                }
+                self.once(request.clone(), wanted.limit, *into).await
+            })
+            .await
+    }
+
+    async fn once(&self, request: Request, limit: u64, into: &mut dyn Receiver) -> Result<Reply, Failure> {
+        let mut response = self.transport.send(request).await?;
+        let at = origin(response.url());
+        let wrong = |why: String| ClientError::Protocol { origin: at.clone(), why };
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED => return Ok(Reply::Unchanged),
+            status => {
+                let error = wrong(format!("invalid response status {}", status.as_u16()));
+                return Err(if http::is_passing(status) {
+                    Failure::Passing(error, http::asked_pause(&response))
+                } else {
+                    Failure::Final(error)
+                });
+            }
+        }
+        let validators = validators(&response);
+        let too_large = || wrong(format!("the file has more than {limit} bytes"));
+        if response.content_length().is_some_and(|length| length > limit) {
+            return Err(too_large().into());
+        }
+        let mut pace = self.transport.pace();
+        let mut came = 0;
+        while let Some(chunk) = http::chunk(&mut response).await? {
+            pace.passed(chunk.len() as u64, &at)?;
+            came += chunk.len() as u64;
+            if came > limit {
+                return Err(too_large().into());
+            }
+            into.receive(&chunk).map_err(ClientError::Kept)?;
+        }
+        Ok(Reply::Came(validators))
+    }
+}
+
+fn request(wanted: &Wanted<'_>) -> Result<Request, ClientError> {
+    // The text may hold a password: it is in no message.
+    let setup = |why: &str| ClientError::Setup(why.to_owned());
+    let url = Url::parse(wanted.url).map_err(|error| setup(&format!("the URL is malformed: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(setup("the URL is not one of HTTP or HTTPS"));
+    }
+    let mut request = Request::get(url);
+    let mut header = |name, value: Option<&str>| {
+        if let Some(mut value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            value.set_sensitive(name == AUTHORIZATION);
+            request.headers.insert(name, value);
+        }
+    };
+    header(IF_NONE_MATCH, wanted.known.and_then(|known| known.etag.as_deref()));
+    header(IF_MODIFIED_SINCE, wanted.known.and_then(|known| known.last_modified.as_deref()));
+    header(AUTHORIZATION, wanted.authorization);
+    Ok(request)
+}
+
+fn validators(response: &Response) -> Validators {
+    let text = |name| {
+        let value = response.headers().get(name)?.to_str().ok()?;
+        (!value.is_empty() && value.len() <= MAX_VALIDATOR).then(|| value.to_owned())
+    };
+    Validators { etag: text(ETAG), last_modified: text(LAST_MODIFIED) }
+}
