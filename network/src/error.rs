@@ -61,6 +61,12 @@ pub enum Error {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The name service of a container could not be made.
+    #[error("cannot make the name service of a container")]
+    NameService {
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// An id does not have the form of one.
     #[error(transparent)]
     Id(#[from] IdError),

@@ -21,11 +21,11 @@ use crate::ports::{Protocol, Reservation};
 /// Knows where a published port leads to now: an endpoint may move to another network while its container runs.
 pub trait Destination: Send + 'static {
     /// Returns the address; nothing if there is none now.
-    fn now(&self) -> Option<SocketAddr>;
+    fn now(&mut self) -> Option<SocketAddr>;
 }
 
 impl Destination for SocketAddr {
-    fn now(&self) -> Option<SocketAddr> {
+    fn now(&mut self) -> Option<SocketAddr> {
         Some(*self)
     }
 }
@@ -48,7 +48,7 @@ pub struct ForwardError {
 
 impl Forwarder {
     /// Starts to carry what reaches a reserved port to an endpoint.
-    pub fn start(reservation: Reservation, target: impl Destination) -> Result<Self, ForwardError> {
+    pub fn start(reservation: Reservation, mut target: impl Destination) -> Result<Self, ForwardError> {
         let published = reservation.published();
         let protocol = published.protocol;
         let begin = || -> io::Result<Self> {
@@ -56,12 +56,14 @@ impl Forwarder {
             let seen = Arc::clone(&stop);
             let socket = reservation.into_socket();
             rustix::io::ioctl_fionbio(&socket, true)?;
-            let thread =
-                std::thread::Builder::new().name("forward".to_owned()).spawn(move || match protocol {
+            let thread = std::thread::Builder::new()
+                .name("forward".to_owned())
+                .stack_size(256 * 1024)
+                .spawn(move || match protocol {
                     Protocol::Tcp | Protocol::Sctp => {
-                        streams::run(&TcpListener::from(socket), protocol, &target, &seen);
+                        streams::run(&TcpListener::from(socket), protocol, &mut target, &seen);
                     }
-                    Protocol::Udp => datagrams::run(&UdpSocket::from(socket), &target, &seen),
+                    Protocol::Udp => datagrams::run(&UdpSocket::from(socket), &mut target, &seen),
                 })?;
             Ok(Self { stop, thread: Some(thread) })
         };

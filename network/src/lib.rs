@@ -3,8 +3,8 @@
 //! A network is one of [`drivers::DRIVERS`]; [`driver::NetworkDriver`] tells its life. A [`namespace::Namespace`] is made empty,
 //! gets its endpoints, and goes as a descriptor to the process that will live in it. [`site::Site`] is the place
 //! where all this happens: a store's prefix and runtime folder, and the kernel's sockets. [`names`] is what each
-//! network has given out, [`firewall`] the rules, [`ports`] the ports of the host, [`forward`] what reaches them from the host itself, [`resolver`] and [`hosts`] the
-//! two files that programs in a container read, [`mod@reclaim`] what takes leftovers away.
+//! network has given out, [`firewall`] the rules, [`ports`] the ports of the host, [`forward`] what reaches them from the host itself, [`service`] what answers questions for names in a container, [`resolver`] and [`hosts`] the
+//! two files that programs in a container read, [`duty`] what is done for a container as long as it runs, [`mod@reclaim`] what takes leftovers away.
 //!
 //! ```no_run
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,6 +37,7 @@ pub mod address;
 pub mod address6;
 pub mod driver;
 pub mod drivers;
+pub mod duty;
 pub mod error;
 pub mod firewall;
 pub mod forward;
@@ -50,4 +51,5 @@ pub mod netlink;
 pub mod ports;
 pub mod reclaim;
 pub mod resolver;
+pub mod service;
 pub mod site;

@@ -16,7 +16,8 @@ pub struct StorePrefixError {
 }
 
 /// The eight characters that tell the kernel-wide names of one store from those of another.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct StorePrefix([u8; 8]);
 
 impl StorePrefix {
@@ -69,6 +70,20 @@ impl StorePrefix {
             })
             .collect();
         LinkName(format!("rb{}{kind}{tail}", self.as_str()))
+    }
+}
+
+impl TryFrom<String> for StorePrefix {
+    type Error = StorePrefixError;
+
+    fn try_from(text: String) -> Result<Self, StorePrefixError> {
+        Self::new(&text)
+    }
+}
+
+impl From<StorePrefix> for String {
+    fn from(store: StorePrefix) -> Self {
+        store.as_str().to_owned()
     }
 }
 

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -406,6 +407,46 @@ pub fn of_endpoint(
         }
     }
     Ok(found)
+}
+
+/// Something that is made of the files of all networks, and made again when one of them changed.
+///
+/// A file is replaced by a rename, which changes the time of the folder; so one look at the folder tells whether
+/// anything changed. The kernel counts that time in ticks of up to ten milliseconds: what was made within a tick or
+/// two of the last change may lack what came later in the same tick, and is not believed next time.
+#[derive(Debug)]
+pub(crate) struct Watched<T> {
+    runtime: PathBuf,
+    value: Option<T>,
+    /// The folder's time when the value was made, if it may be believed as long as that stays.
+    settled: Option<SystemTime>,
+}
+
+/// Longer than any tick of a kernel's clock.
+const SETTLED_AFTER: Duration = Duration::from_millis(25);
+
+impl<T> Watched<T> {
+    /// Watches the networks of a runtime folder.
+    pub(crate) fn new(runtime: PathBuf) -> Self {
+        Self { runtime, value: None, settled: None }
+    }
+
+    /// Returns what the files come to now.
+    pub(crate) fn current(
+        &mut self,
+        make: impl FnOnce(Vec<NetworkState>) -> T,
+    ) -> Result<&mut T, NamesError> {
+        let changed = fs::metadata(folder(&self.runtime)).and_then(|meta| meta.modified()).ok();
+        if changed.is_none() || changed != self.settled {
+            let now = SystemTime::now();
+            self.value = Some(make(all(&self.runtime)?));
+            self.settled = changed.filter(|changed| {
+                // A time to come is a clock that was set back: not believed either.
+                now.duration_since(*changed).is_ok_and(|age| age >= SETTLED_AFTER)
+            });
+        }
+        Ok(self.value.as_mut().expect("nothing is settled before a value is made"))
+    }
 }
 
 /// The folder of the files of all networks.

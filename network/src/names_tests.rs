@@ -70,8 +70,12 @@ fn addresses_are_given_out_of_the_range_and_never_those_that_are_reserved() {
     six.six = Some(SixState { subnet, gateway, range, reserved, cursor: subnet.base() });
     add(&mut six);
     add(&mut six);
-    let given: Vec<_> =
-        six.endpoints.iter().filter_map(|record| record.address6).map(|address| address.to_string()).collect();
+    let given: Vec<_> = six
+        .endpoints
+        .iter()
+        .filter_map(|record| record.address6)
+        .map(|address| address.to_string())
+        .collect();
     assert_eq!(given, ["fd00:1::2", "fd00:1::4"]);
 }
 
@@ -90,7 +94,10 @@ fn a_file_of_the_first_form_is_understood() {
     .unwrap();
     let state = file.read().unwrap().unwrap();
     assert_eq!((state.six, state.masquerade), (None, Masquerade::On));
-    assert_eq!((&state.endpoints[0].link, state.endpoints[0].presence), (&LinkName::eth(0), Presence::Running));
+    assert_eq!(
+        (&state.endpoints[0].link, state.endpoints[0].presence),
+        (&LinkName::eth(0), Presence::Running)
+    );
 }
 
 #[test]

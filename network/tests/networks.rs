@@ -175,7 +175,8 @@ fn an_internal_network_leads_nowhere() {
 fn a_published_port_leads_in_and_nothing_else_does() {
     Scene::run(|scene| {
         let network = driver(BRIDGE).ensure(&scene.site, &spec("web")).unwrap();
-        let wanted = |host: Ipv4Addr, port| Published { protocol: Protocol::Tcp, host: host.into(), port, target: 80 };
+        let wanted =
+            |host: Ipv4Addr, port| Published { protocol: Protocol::Tcp, host: host.into(), port, target: 80 };
         let everywhere = Reservation::bind(wanted(Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         let loopback = Reservation::bind(wanted(Ipv4Addr::LOCALHOST, 0)).unwrap();
         let one = Reservation::bind(wanted(scene.host_address, 0)).unwrap();

@@ -41,7 +41,11 @@ impl NetworkDriver for Host {
         _: &mut Namespace,
         spec: &EndpointSpec,
     ) -> Result<Endpoint, Error> {
-        if spec.address.is_some() || spec.address6.is_some() || spec.mac.is_some() || !spec.published.is_empty() {
+        if spec.address.is_some()
+            || spec.address6.is_some()
+            || spec.mac.is_some()
+            || !spec.published.is_empty()
+        {
             return Err(Error::Unsupported {
                 driver: DriverKind::Host,
                 act: "have addresses or published ports: its processes use those of the host",
@@ -54,13 +58,7 @@ impl NetworkDriver for Host {
         Ok(())
     }
 
-    fn publish(
-        &self,
-        _: &Site,
-        _: &NetworkId,
-        _: &EndpointId,
-        published: &[Published],
-    ) -> Result<(), Error> {
+    fn publish(&self, _: &Site, _: &NetworkId, _: &EndpointId, published: &[Published]) -> Result<(), Error> {
         if published.is_empty() {
             return Ok(());
         }

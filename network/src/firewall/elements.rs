@@ -104,9 +104,7 @@ pub(crate) fn of_endpoint(
             Guard::Strict => {
                 elements.push(guarded(ENDPOINTS, &endpoint.port, endpoint.mac, endpoint.address.into()));
                 let six = endpoint.address6.iter().flat_map(|address| [*address, link_local(endpoint.mac)]);
-                elements.extend(
-                    six.map(|own| guarded(ENDPOINTS6, &endpoint.port, endpoint.mac, own.into())),
-                );
+                elements.extend(six.map(|own| guarded(ENDPOINTS6, &endpoint.port, endpoint.mac, own.into())));
             }
             Guard::Off => elements.push(Parts::default().link(&endpoint.port).element(UNGUARDED)),
         }

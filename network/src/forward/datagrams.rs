@@ -15,7 +15,7 @@ const LARGEST: usize = 64 * 1024;
 const TURN: usize = 64;
 
 /// Carries datagrams until told to stop.
-pub(super) fn run(socket: &UdpSocket, target: &dyn Destination, stop: &OwnedFd) {
+pub(super) fn run(socket: &UdpSocket, target: &mut dyn Destination, stop: &OwnedFd) {
     // Ordered by their last datagram, the most recent last.
     let mut clients: Vec<(SocketAddr, UdpSocket)> = Vec::new();
     let mut buffer = vec![0; LARGEST];

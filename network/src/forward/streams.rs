@@ -16,7 +16,7 @@ const MOST_CONNECTIONS: usize = 512;
 const BUFFER: usize = 64 * 1024;
 
 /// Carries connections until told to stop.
-pub(super) fn run(listener: &TcpListener, protocol: Protocol, target: &dyn Destination, stop: &OwnedFd) {
+pub(super) fn run(listener: &TcpListener, protocol: Protocol, target: &mut dyn Destination, stop: &OwnedFd) {
     let mut connections: Vec<Connection> = Vec::new();
     loop {
         let accepting = connections.len() < MOST_CONNECTIONS;
@@ -51,9 +51,8 @@ pub(super) fn run(listener: &TcpListener, protocol: Protocol, target: &dyn Desti
         if accepting && !events[1].is_empty() {
             while let Ok((client, _)) = listener.accept() {
                 // Without a destination the client is told by the end of its connection, as if nobody listened.
-                connections.extend(
-                    target.now().and_then(|target| Connection::open(client, protocol, target).ok()),
-                );
+                connections
+                    .extend(target.now().and_then(|target| Connection::open(client, protocol, target).ok()));
                 if connections.len() >= MOST_CONNECTIONS {
                     break;
                 }

@@ -7,8 +7,6 @@ use super::message::{ACK, Attributes, CREATE, DUMP, Message, REQUEST, read_be32,
 use super::socket::Request;
 
 const SUBSYSTEM: u16 = 10 << 8;
-const BATCH_BEGIN: u16 = 0x10;
-const BATCH_END: u16 = 0x11;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
 const GET_RULE: u16 = SUBSYSTEM | 7;
 const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
@@ -64,9 +62,31 @@ impl TableFamily {
     }
 }
 
-fn header(family: TableFamily, resource: u16) -> [u8; FIXED] {
+pub(super) fn header(family: TableFamily, resource: u16) -> [u8; FIXED] {
     let [high, low] = resource.to_be_bytes();
     [family.number(), 0, high, low]
+}
+
+/// What a transaction begins and ends with.
+pub(super) mod batch {
+    use super::{Message, REQUEST, Request, SUBSYSTEM, TableFamily, header};
+
+    pub(in super::super) const BEGIN: u16 = 0x10;
+    pub(in super::super) const END: u16 = 0x11;
+
+    fn mark(kind: u16) -> Request {
+        // The number of the subsystem stands in the header, in the order of the network.
+        let message = Message::new(kind, REQUEST, &header(TableFamily::Other(0), SUBSYSTEM >> 8));
+        Request::new("change the packet filter", message)
+    }
+
+    pub(in super::super) fn begin() -> Request {
+        mark(BEGIN)
+    }
+
+    pub(in super::super) fn end() -> Request {
+        mark(END)
+    }
 }
 
 /// A chain, as a listing shows it.
@@ -168,13 +188,7 @@ pub enum Change {
 
 /// The messages of one transaction on the sets of a table: all of it happens, or nothing.
 pub fn change_elements(table: &str, change: Change, elements: &[Element]) -> Vec<Request> {
-    let batch = |kind| {
-        Request::new(
-            "change the packet filter",
-            Message::new(kind, REQUEST, &header(TableFamily::Other(0), 10)),
-        )
-    };
-    let mut requests = vec![batch(BATCH_BEGIN)];
+    let mut requests = vec![batch::begin()];
     requests.extend(elements.iter().map(|element| {
         let (kind, flags, verb) = match change {
             Change::Add => (NEW_ELEMENT, REQUEST | ACK | CREATE, "add to"),
@@ -189,7 +203,7 @@ pub fn change_elements(table: &str, change: Change, elements: &[Element]) -> Vec
             message,
         )
     }));
-    requests.push(batch(BATCH_END));
+    requests.push(batch::end());
     requests
 }
 
@@ -246,7 +260,7 @@ mod tests {
             .into_iter()
             .map(|request| Frames::new(&request.message.finish(1)).next().unwrap().kind)
             .collect();
-        assert_eq!(kinds, [BATCH_BEGIN, NEW_ELEMENT, NEW_ELEMENT, BATCH_END]);
+        assert_eq!(kinds, [batch::BEGIN, NEW_ELEMENT, NEW_ELEMENT, batch::END]);
     }
 
     proptest! {

@@ -135,10 +135,7 @@ fn port_request(state: &NetworkState, record: &EndpointRecord) -> Request {
     };
     let hairpin = if record.published.is_empty() { Hairpin::Off } else { Hairpin::On };
     let alias: String = format!("rbuild {} {}", state.id, record.id).chars().take(255).collect();
-    Request::new(
-        "set up the port of a bridge",
-        route::finish_port(&record.port, &alias, traffic, hairpin),
-    )
+    Request::new("set up the port of a bridge", route::finish_port(&record.port, &alias, traffic, hairpin))
 }
 
 fn inner_link(

@@ -64,10 +64,8 @@ impl NetworkDriver for Bridge {
         let file = NetworkFile::new(&site.config().runtime, network.clone());
         let state = file.read()?.ok_or_else(|| Error::NotSetUp { network: network.clone() })?;
         let record = state.endpoints.iter().find(|record| record.id == *endpoint);
-        let record = record.ok_or_else(|| Error::NotAttached {
-            network: network.clone(),
-            endpoint: endpoint.clone(),
-        })?;
+        let record = record
+            .ok_or_else(|| Error::NotAttached { network: network.clone(), endpoint: endpoint.clone() })?;
         links::route(&state, record, namespace)
     }
 

@@ -92,11 +92,7 @@ fn outside(what: &'static str, value: impl ToString, subnet: impl ToString) -> E
     Error::Outside { what, value: value.to_string(), subnet: subnet.to_string() }
 }
 
-fn free(
-    subnet: AddressRange,
-    in_use: &[AddressRange],
-    text: impl FnOnce() -> String,
-) -> Result<(), Error> {
+fn free(subnet: AddressRange, in_use: &[AddressRange], text: impl FnOnce() -> String) -> Result<(), Error> {
     match in_use.iter().any(|used| subnet.overlaps(*used)) {
         true => Err(Error::SubnetInUse { subnet: text() }),
         false => Ok(()),
@@ -207,12 +203,7 @@ impl Place {
 }
 
 /// Whether an address that was asked for can be had.
-fn claim(
-    state: &NetworkState,
-    spec: &EndpointSpec,
-    address: IpAddr,
-    place: Place,
-) -> Result<(), Error> {
+fn claim(state: &NetworkState, spec: &EndpointSpec, address: IpAddr, place: Place) -> Result<(), Error> {
     let holder = state.endpoints.iter().find(|record| record.addresses().any(|own| own == address));
     let reason = match (place, holder) {
         (Place::Outside, _) => "it lies outside".to_owned(),

@@ -1,0 +1,235 @@
+//! What is to be done for the networks of a container as long as it runs, and by whom: the process beside it.
+//!
+//! [`Duties`] are values, so that they can be handed to that process and kept for one that takes its place. From them
+//! and a few descriptors [`Service::start`] makes the name service and what carries published ports; both find out by
+//! themselves when a network was connected or disconnected meanwhile, from the files of networks.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::driver::{DriverKind, LinkEnd};
+use crate::drivers::driver;
+use crate::error::Error;
+use crate::forward::{Destination, ForwardError, Forwarder};
+use crate::link::StorePrefix;
+use crate::names::{self, EndpointId, NetworkFile, NetworkState, Presence, Watched};
+use crate::ports::{PortError, Published, Reservation};
+use crate::service::{NameService, Sockets, Sources, Upstreams};
+use crate::site::{FindPlace, Place, Site, SiteConfig};
+
+/// What is to be done for the networks of one container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Duties {
+    /// The eight characters of the store.
+    pub store: StorePrefix,
+    /// The store's runtime folder.
+    pub runtime: PathBuf,
+    /// The lock under which all stores of the host choose subnets.
+    pub host_lock: PathBuf,
+    /// The program that makes the packet filter's table.
+    pub nft: Option<PathBuf>,
+    /// The container, as networks know it.
+    pub endpoint: EndpointId,
+    /// Who is asked for names that its networks do not know; nothing if it has no name service.
+    pub names: Option<Upstreams>,
+    /// The ports of the host that lead to it, with their numbers.
+    pub ports: Vec<Published>,
+}
+
+/// Why a duty could not be taken up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DutyError {
+    /// The network could not be reached.
+    #[error(transparent)]
+    Network(#[from] Error),
+    /// A port is somebody else's now.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A port could not be carried.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+}
+
+impl From<names::NamesError> for DutyError {
+    fn from(error: names::NamesError) -> Self {
+        Self::Network(error.into())
+    }
+}
+
+/// A network namespace that somebody holds for us.
+#[derive(Debug)]
+struct Held(OwnedFd);
+
+impl FindPlace for Held {
+    fn find(&self) -> Result<OwnedFd, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.try_clone()?)
+    }
+}
+
+/// The service of one container's networks.
+#[derive(Debug)]
+pub struct Service {
+    duties: Duties,
+    place: Option<OwnedFd>,
+    names: Option<NameService>,
+    forwarders: Vec<Forwarder>,
+}
+
+impl Service {
+    /// Takes up the duties.
+    ///
+    /// `namespace` is the container's, if it has one of its own; `place` is the one that networks are made in, unless it is
+    /// that of the calling thread; `ports` are the reserved sockets in the order of [`Duties::ports`], or none: then the
+    /// ports are bound anew. A port that somebody else has by now is an error of its own in the list that is
+    /// returned, and no reason to give up the others.
+    pub fn start(
+        duties: Duties,
+        namespace: Option<BorrowedFd<'_>>,
+        place: Option<OwnedFd>,
+        ports: Vec<OwnedFd>,
+    ) -> Result<(Self, Vec<DutyError>), DutyError> {
+        let names = match (&duties.names, namespace) {
+            (Some(upstreams), Some(namespace)) => Some(NameService::new(
+                Sockets::open(namespace)?,
+                Sources {
+                    runtime: duties.runtime.clone(),
+                    endpoint: duties.endpoint.clone(),
+                    upstreams: upstreams.clone(),
+                },
+            )?),
+            _ => None,
+        };
+        let mut service = Self { place, names, forwarders: Vec::new(), duties };
+        let mut failures = Vec::new();
+        let mut sockets = ports.into_iter();
+        for published in service.duties.ports.clone() {
+            let reservation = match sockets.next() {
+                Some(socket) => Ok(Reservation::of_socket(published, socket)),
+                None => Reservation::bind(published).map_err(DutyError::from),
+            };
+            match reservation.and_then(|reservation| service.carry(reservation)) {
+                Ok(forwarder) => service.forwarders.push(forwarder),
+                Err(error) => failures.push(error),
+            }
+        }
+        Ok((service, failures))
+    }
+
+    fn carry(&self, reservation: Reservation) -> Result<Forwarder, DutyError> {
+        let published = reservation.published();
+        let (runtime, endpoint) = (self.duties.runtime.clone(), self.duties.endpoint.clone());
+        let carried = Carried { published, endpoint, found: Watched::new(runtime) };
+        match &self.place {
+            // It connects from where the networks are; the reserved port is the host's wherever that may be.
+            Some(place) => {
+                Ok(crate::namespace::inside(place.as_fd(), || Ok(Forwarder::start(reservation, carried)))??)
+            }
+            None => Ok(Forwarder::start(reservation, carried)?),
+        }
+    }
+
+    /// The descriptor that can be read when there is something to do; nothing if there never is.
+    pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.names.as_ref().map(NameService::poll_fd)
+    }
+
+    /// When something is to be done even if nothing happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.names.as_ref().and_then(NameService::deadline)
+    }
+
+    /// Does what is to be done now. Never waits.
+    pub fn turn(&mut self) {
+        if let Some(names) = &mut self.names {
+            names.turn();
+        }
+    }
+
+    /// Says whether the container's program runs: only then do its names lead to it.
+    pub fn is_running(&mut self, presence: Presence) -> Result<(), Error> {
+        for (state, record) in names::of_endpoint(&self.duties.runtime, &self.duties.endpoint)? {
+            if record.presence == presence {
+                continue;
+            }
+            let file = NetworkFile::new(&self.duties.runtime, state.id);
+            file.update(|slot: &mut Option<NetworkState>| -> Result<(), Error> {
+                let records = slot.iter_mut().flat_map(|state| &mut state.endpoints);
+                for record in records.filter(|record| record.id == self.duties.endpoint) {
+                    record.presence = presence;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives everything back at the end of the container; goes on past what fails.
+    pub fn end(self) -> Vec<Error> {
+        let Self { duties, place, names, forwarders } = self;
+        drop(names);
+        drop(forwarders);
+        withdraw(&duties, place)
+    }
+}
+
+/// Gives back what a container has of networks, whoever took up its duties: addresses, names, rules. May be repeated;
+/// its links go with its namespace.
+pub fn withdraw(duties: &Duties, place: Option<OwnedFd>) -> Vec<Error> {
+    let found = match names::of_endpoint(&duties.runtime, &duties.endpoint) {
+        Ok(found) if found.is_empty() => return Vec::new(),
+        Ok(found) => found,
+        Err(error) => return vec![error.into()],
+    };
+    let site = Site::open(SiteConfig {
+        store: duties.store,
+        runtime: duties.runtime.clone(),
+        host_lock: duties.host_lock.clone(),
+        nft: duties.nft.clone(),
+        place: match place {
+            Some(place) => Place::Elsewhere(Arc::new(Held(place))),
+            None => Place::Here,
+        },
+    });
+    let site = match site {
+        Ok(site) => site,
+        Err(error) => return vec![error],
+    };
+    let bridge = driver(DriverKind::Bridge);
+    let detach = |state: &NetworkState| {
+        bridge.detach(&site, &state.id, &duties.endpoint, LinkEnd::WithNamespace).err()
+    };
+    found.iter().filter_map(|(state, _)| detach(state)).collect()
+}
+
+/// Where a published port leads to: the endpoint that has it, in whichever network that is now.
+#[derive(Debug)]
+struct Carried {
+    published: Published,
+    endpoint: EndpointId,
+    found: Watched<Option<SocketAddr>>,
+}
+
+impl Destination for Carried {
+    fn now(&mut self) -> Option<SocketAddr> {
+        let Self { published, endpoint, found } = self;
+        let find = |states: Vec<NetworkState>| {
+            let records = states.iter().flat_map(|state| &state.endpoints);
+            let mut own =
+                records.filter(|record| record.id == *endpoint && record.published.contains(published));
+            let record = own.next()?;
+            let address = match (published.host, record.address6) {
+                (IpAddr::V6(_), Some(address)) => IpAddr::V6(address),
+                _ => IpAddr::V4(record.address),
+            };
+            Some(SocketAddr::new(address, published.target))
+        };
+        // A file that cannot be read now leads nowhere.
+        found.current(find).ok().copied().flatten()
+    }
+}

@@ -1,0 +1,117 @@
+use super::*;
+use crate::address::derived_mac;
+use crate::driver::{Guard, PortIsolation};
+use crate::link::LinkName;
+use crate::names::{EndpointRecord, NetworkId, PrivateName};
+
+fn network(name: &str, subnet: &str, reach: Reach) -> NetworkState {
+    let subnet: crate::address::Subnet = subnet.parse().unwrap();
+    let id = NetworkId::new(name).unwrap();
+    let bridge = LinkName::new("rbdeadbeefbtest").unwrap();
+    NetworkState::new(id, bridge, subnet, subnet.first(), reach, PortIsolation::Shared, 1500)
+}
+
+/// An endpoint with the next free address.
+pub(in super::super) fn record(state: &NetworkState, id: &str, names: &[&str]) -> EndpointRecord {
+    let address = state.next_address().unwrap();
+    EndpointRecord {
+        id: EndpointId::new(id).unwrap(),
+        port: LinkName::eth(9),
+        link: LinkName::eth(0),
+        address,
+        address6: None,
+        mac: derived_mac("x", address),
+        guard: Guard::Strict,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        private_names: Vec::new(),
+        presence: Presence::Running,
+        published: Vec::new(),
+    }
+}
+
+fn add(state: &mut NetworkState, id: &str, names: &[&str]) {
+    let record = record(state, id, names);
+    state.cursor = record.address;
+    state.endpoints.push(record);
+}
+
+fn ask(view: &View, name: &str, kind: u16) -> String {
+    ask_at(view, name, kind, 0)
+}
+
+fn ask_at(view: &View, name: &str, kind: u16, turn: usize) -> String {
+    let mut message = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend_from_slice(label.as_bytes());
+    }
+    message.push(0);
+    message.extend(kind.to_be_bytes());
+    message.extend([0, 1]);
+    match view.decide(&Query::read(&message).unwrap(), turn) {
+        Decision::Forward => "forward".to_owned(),
+        Decision::Answer(code, records) => {
+            let records: Vec<String> = records
+                .iter()
+                .map(|record| match record {
+                    Record::Address(address) => address.to_string(),
+                    Record::Name(name) => name.clone(),
+                })
+                .collect();
+            format!("{code:?} {}", records.join(" ")).trim_end().to_owned()
+        }
+    }
+}
+
+fn view(asker: &str) -> View {
+    let mut front = network("front", "10.1.0.0/24", Reach::Outside);
+    let mut back = network("Back", "10.2.0.0/24", Reach::Internal);
+    let mut other = network("other", "10.3.0.0/24", Reach::Outside);
+    add(&mut front, "web1", &["p-web-1", "web"]);
+    add(&mut front, "web2", &["p-web-2", "web"]);
+    add(&mut front, "down", &["p-web-3", "web"]);
+    front.endpoints[2].presence = Presence::Stopped;
+    add(&mut back, "web1", &["p-web-1", "web"]);
+    add(&mut back, "db", &["DB"]);
+    back.endpoints[1].address6 = Some("fd00::5".parse().unwrap());
+    back.endpoints[0].private_names.push(PrivateName { name: "store".to_owned(), target: "db".to_owned() });
+    add(&mut other, "secret", &["secret"]);
+    View::of(vec![front, back, other], &EndpointId::new(asker).unwrap())
+}
+
+#[test]
+fn a_name_leads_to_all_that_have_it_each_in_turn() {
+    let view = view("web2");
+    let answers: Vec<String> = (1..4).map(|turn| ask_at(&view, "web", A, turn)).collect();
+    assert_eq!(answers, ["Fine 10.1.0.3 10.1.0.2", "Fine 10.1.0.2 10.1.0.3", "Fine 10.1.0.3 10.1.0.2"]);
+    assert_eq!(ask(&view, "P-Web-1.FRONT", A), "Fine 10.1.0.2");
+    assert_eq!(ask(&view, "p-web-3", A), "forward", "it does not run");
+}
+
+#[test]
+fn only_the_askers_networks_are_told() {
+    let one = view("web1");
+    for (name, kind, expected) in [
+        ("db", A, "Fine 10.2.0.3"),
+        ("db", AAAA, "Fine fd00::5"),
+        ("web", AAAA, "Fine"),
+        ("db", 15, "Fine"),
+        ("store", A, "Fine 10.2.0.3"),
+        ("secret", A, "forward"),
+        ("example.org", A, "forward"),
+        ("3.0.2.10.in-addr.arpa", PTR, "Fine DB.Back"),
+        ("9.0.2.10.in-addr.arpa", PTR, "NoSuchName"),
+        ("8.8.8.8.in-addr.arpa", PTR, "forward"),
+    ] {
+        assert_eq!(ask(&one, name, kind), expected, "{name}");
+    }
+    assert_eq!(ask(&view("web2"), "store", A), "forward", "a private name");
+}
+
+#[test]
+fn what_leads_nowhere_asks_nobody() {
+    let view = view("db");
+    assert_eq!(ask(&view, "p-web-1", A), "Fine 10.2.0.2");
+    assert_eq!(ask(&view, "example.org", A), "NoSuchName");
+    assert_eq!(ask(&View::default(), "example.org", A), "NoSuchName", "nor does one in no network");
+}

@@ -1,0 +1,402 @@
+//! Containers that run, as far as networks know them: namespaces with a name service, ports that lead to them, and
+//! networks that come and go meanwhile. All of it on a real kernel, in private network namespaces.
+
+mod scene;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rbuild_network::address6::Subnet6;
+use rbuild_network::driver::{
+    DefaultRoute, DriverKind, EndpointSpec, LinkEnd, Network, NetworkSpec, Reach, SixSpec,
+};
+use rbuild_network::drivers::driver;
+use rbuild_network::duty::{Duties, Service, withdraw};
+use rbuild_network::link::LinkName;
+use rbuild_network::names::{EndpointId, NetworkId, Presence, all};
+use rbuild_network::namespace::Namespace;
+use rbuild_network::ports::{Protocol, Published, Reservation};
+use rbuild_network::reclaim::remove_unused;
+use rbuild_network::service::Upstreams;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use scene::{Scene, command, inside};
+
+const BRIDGE: DriverKind = DriverKind::Bridge;
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a connection may take that must not come about.
+const REFUSED_AFTER: Duration = Duration::from_millis(400);
+
+fn ensure(scene: &Scene, spec: NetworkSpec) -> Network {
+    driver(BRIDGE).ensure(&scene.site, &spec).unwrap()
+}
+
+fn spec(id: &str) -> NetworkSpec {
+    NetworkSpec::new(NetworkId::new(id).unwrap())
+}
+
+fn six(id: &str, subnet: &str) -> NetworkSpec {
+    let subnet = Some(subnet.parse::<Subnet6>().unwrap());
+    NetworkSpec { six: Some(SixSpec { subnet, ..SixSpec::default() }), ..spec(id) }
+}
+
+/// A container without a program.
+struct Container {
+    id: EndpointId,
+    namespace: Namespace,
+}
+
+impl Container {
+    fn new(id: &str) -> Self {
+        Self { id: EndpointId::new(id).unwrap(), namespace: Namespace::create().unwrap() }
+    }
+
+    fn join(&mut self, scene: &Scene, network: &Network, number: u32) -> (Ipv4Addr, Option<Ipv6Addr>) {
+        self.join_as(scene, network, number, Vec::new())
+    }
+
+    fn join_as(
+        &mut self,
+        scene: &Scene,
+        network: &Network,
+        number: u32,
+        published: Vec<Published>,
+    ) -> (Ipv4Addr, Option<Ipv6Addr>) {
+        let spec = EndpointSpec {
+            link: LinkName::eth(number),
+            names: vec![self.id.to_string(), "all".to_owned()],
+            default_route: if number == 0 { DefaultRoute::Yes } else { DefaultRoute::No },
+            published,
+            ..EndpointSpec::new(self.id.clone())
+        };
+        let endpoint = driver(BRIDGE).attach(&scene.site, network, &mut self.namespace, &spec).unwrap();
+        let address = endpoint.address.unwrap();
+        (address.address, address.six.map(|six| six.address))
+    }
+
+    fn leave(&self, scene: &Scene, network: &Network) {
+        driver(BRIDGE).detach(&scene.site, &network.id, &self.id, LinkEnd::Now).unwrap();
+    }
+
+    fn duties(&self, scene: &Scene, names: Option<Upstreams>, ports: Vec<Published>) -> Duties {
+        let config = scene.site.config();
+        Duties {
+            store: config.store,
+            runtime: config.runtime.clone(),
+            host_lock: config.host_lock.clone(),
+            nft: None,
+            endpoint: self.id.clone(),
+            names,
+            ports,
+        }
+    }
+}
+
+/// A service on a thread of its own, as a monitor drives it.
+struct Driven {
+    stop: Arc<AtomicBool>,
+    waker: OwnedFd,
+    thread: JoinHandle<Service>,
+}
+
+fn drive(mut service: Service) -> Driven {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (waker, woken) = std::os::unix::net::UnixStream::pair().unwrap();
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            let wait = service.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            let wait = wait.map(|wait| Timespec::try_from(wait).unwrap());
+            let mut fds = vec![PollFd::new(&woken, PollFlags::IN)];
+            fds.extend(service.poll_fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            poll(&mut fds, wait.as_ref()).unwrap();
+            service.turn();
+        }
+        service
+    });
+    Driven { stop, waker: waker.into(), thread }
+}
+
+impl Driven {
+    fn stop(self) -> Service {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.waker);
+        self.thread.join().unwrap()
+    }
+}
+
+fn start(scene: &Scene, container: &Container, upstreams: Vec<SocketAddr>) -> Service {
+    let duties = container.duties(scene, Some(Upstreams::At(upstreams)), Vec::new());
+    let (service, failures) =
+        Service::start(duties, Some(container.namespace.as_fd()), None, Vec::new()).unwrap();
+    assert!(failures.is_empty(), "{failures:?}");
+    service
+}
+
+fn question(name: &str, kind: u8) -> Vec<u8> {
+    let mut message = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend_from_slice(label.as_bytes());
+    }
+    message.extend([0, 0, kind, 0, 1]);
+    message
+}
+
+const A: u8 = 1;
+const AAAA: u8 = 28;
+
+/// Asks at the address that programs in the container ask, and returns the code and the addresses.
+fn look_up(container: &Container, name: &str, kind: u8) -> (u8, Vec<IpAddr>) {
+    let answer = inside(&container.namespace, || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        socket.connect((Ipv4Addr::new(127, 0, 0, 11), 53)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send(&question(name, kind)).unwrap();
+        let mut buffer = [0; 1500];
+        let length = socket.recv(&mut buffer).unwrap();
+        buffer[..length].to_vec()
+    });
+    told(&answer, kind)
+}
+
+fn told(answer: &[u8], kind: u8) -> (u8, Vec<IpAddr>) {
+    let bytes = if kind == A { 4 } else { 16 };
+    let records = answer.len() - usize::from(answer[7]) * (12 + bytes);
+    let address = |record: &[u8]| match kind {
+        A => IpAddr::from(<[u8; 4]>::try_from(&record[12..]).unwrap()),
+        _ => IpAddr::from(<[u8; 16]>::try_from(&record[12..]).unwrap()),
+    };
+    (answer[3] & 15, answer[records..].chunks(12 + bytes).map(address).collect())
+}
+
+/// A listener that answers each connection with the address it came from.
+fn answer(namespace: &impl AsFd, address: SocketAddr) -> SocketAddr {
+    let listener = inside(namespace, || TcpListener::bind(address).unwrap());
+    let local = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, peer)) = listener.accept() {
+            let _ = stream.write_all(peer.ip().to_string().as_bytes());
+        }
+    });
+    local
+}
+
+fn call(namespace: &impl AsFd, address: SocketAddr, patience: Duration) -> Result<String, String> {
+    inside(namespace, || {
+        let failed = |error: std::io::Error| error.to_string();
+        let mut stream = TcpStream::connect_timeout(&address, patience).map_err(failed)?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).map_err(failed)?;
+        Ok(text)
+    })
+}
+
+#[test]
+fn names_resolve_inside_and_networks_come_and_go_meanwhile() {
+    Scene::run(|scene| {
+        let before = scene.links();
+        let (front, back) = (ensure(scene, spec("front")), ensure(scene, spec("back")));
+        let (mut a, mut b, mut c) = (Container::new("a"), Container::new("b"), Container::new("c"));
+        a.join(scene, &front, 0);
+        let (b_front, _) = b.join(scene, &front, 0);
+        let (c_back, _) = c.join(scene, &back, 0);
+        // A program of the container has port 53 for itself.
+        let own = inside(&a.namespace, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap());
+        let service = drive(start(scene, &a, Vec::new()));
+        assert_eq!(look_up(&a, "b", A), (0, vec![b_front.into()]));
+        assert_eq!(look_up(&a, "B.front", A), (0, vec![b_front.into()]));
+        assert_eq!(look_up(&a, "b", AAAA), (0, vec![]));
+        assert_eq!(look_up(&a, "c", A).0, 2, "not in its networks, and there is nobody else to ask");
+        let both: std::collections::BTreeSet<IpAddr> = (0..2).map(|_| look_up(&a, "all", A).1[0]).collect();
+        assert_eq!(both.len(), 2, "each is the first in its turn");
+
+        a.join(scene, &back, 1);
+        assert_eq!(look_up(&a, "c", A), (0, vec![c_back.into()]), "nobody told the service");
+        let server = answer(&c.namespace, SocketAddr::from((c_back, 0)));
+        call(&a.namespace, server, PATIENCE).unwrap();
+        a.leave(scene, &back);
+        assert_eq!(look_up(&a, "c", A).0, 2);
+        b.leave(scene, &front);
+        assert_eq!(look_up(&a, "b", A).0, 2);
+
+        // The same over a connection.
+        let stream = inside(&a.namespace, || {
+            let mut stream = TcpStream::connect((Ipv4Addr::new(127, 0, 0, 11), 53)).unwrap();
+            let message = question("a", A);
+            stream.write_all(&(message.len() as u16).to_be_bytes()).unwrap();
+            stream.write_all(&message).unwrap();
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut message).unwrap();
+            message
+        });
+        assert_eq!(told(&stream, A).1.len(), 1);
+        own.set_nonblocking(true).unwrap();
+        assert!(own.recv(&mut [0; 64]).is_err(), "nothing came to the program's own port");
+
+        // A second service, of a process that takes the place of one that was killed, gets the questions.
+        let successor = drive(start(scene, &a, Vec::new()));
+        let former = service.stop();
+        assert_eq!(look_up(&a, "a", A).1.len(), 1);
+        drop(former);
+        let mut service = successor.stop();
+        service.is_running(Presence::Stopped).unwrap();
+        let service = drive(service);
+        assert_eq!(look_up(&a, "a", A).0, 2, "it does not run");
+        assert!(service.stop().end().is_empty());
+        c.leave(scene, &back);
+        assert!(all(&scene.site.config().runtime).unwrap().iter().all(|state| state.endpoints.is_empty()));
+        assert!(withdraw(&a.duties(scene, None, Vec::new()), None).is_empty(), "again");
+        remove_unused(&scene.site).unwrap();
+        // The kernel takes the links of a namespace away some time after its end; here it is told to at once.
+        inside(&a.namespace, || command("ip", &["link", "del", "eth0"]));
+        assert_eq!(scene.links(), before);
+        assert_eq!(command("nft", &["list", "ruleset"]), "");
+    });
+}
+
+#[test]
+fn unknown_names_are_asked_for_outside_and_internal_ones_never() {
+    Scene::run(|scene| {
+        let outer = ensure(scene, spec("outer"));
+        let inner = ensure(scene, NetworkSpec { reach: Reach::Internal, ..spec("inner") });
+        let world = inside(&scene.world, || {
+            let socket = UdpSocket::bind((scene.world_address, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        });
+        let server = world.local_addr().unwrap();
+        let (mut a, mut b) = (Container::new("a"), Container::new("b"));
+        a.join(scene, &outer, 0);
+        b.join(scene, &inner, 0);
+        // The services ask from the host's namespace, in which this thread is.
+        let (first, second) = (
+            drive_in(scene, start(scene, &a, vec![server])),
+            drive_in(scene, start(scene, &b, vec![server])),
+        );
+        assert_eq!(look_up(&b, "attacker.example", A).0, 3, "nobody was asked");
+        let asked = std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            let (length, client) = world.recv_from(&mut buffer).unwrap();
+            buffer[2] |= 0x80;
+            buffer[3] = 3;
+            world.send_to(&buffer[..length], client).unwrap();
+            world.set_nonblocking(true).unwrap();
+            (buffer[12..length].to_vec(), client.ip(), world.recv(&mut buffer).is_err())
+        });
+        assert_eq!(look_up(&a, "example.org", A).0, 3);
+        let (name, client, is_silent) = asked.join().unwrap();
+        assert!(name.starts_with(b"\x07example\x03org"), "the first and only question that came");
+        assert!(is_silent);
+        assert_eq!(client, IpAddr::V4(scene.host_address), "asked from the host");
+        assert!(first.stop().end().is_empty() && second.stop().end().is_empty());
+    });
+}
+
+/// Drives a service on a thread in the namespace of the host.
+fn drive_in(scene: &Scene, service: Service) -> Driven {
+    inside(&scene.host, || drive(service))
+}
+
+/// Gives host and world IPv6 addresses towards each other.
+fn connect_by_ipv6(scene: &Scene) {
+    for (place, address) in [(&scene.host, "2001:db8::2/64"), (&scene.world, "2001:db8::1/64")] {
+        inside(place, || {
+            std::fs::write("/proc/sys/net/ipv6/conf/uplink/disable_ipv6", "0").unwrap();
+            command("ip", &["addr", "add", address, "dev", "uplink", "nodad"])
+        });
+    }
+}
+
+#[test]
+fn endpoints_have_ipv6_and_get_out_by_it() {
+    Scene::run(|scene| {
+        connect_by_ipv6(scene);
+        let network = ensure(scene, six("six", "fd00:6::/64"));
+        let derived = ensure(scene, NetworkSpec { six: Some(SixSpec::default()), ..spec("derived") });
+        assert_eq!(derived.addressing.unwrap().six.unwrap().0.base().octets()[0], 0xfd);
+        let (mut a, mut b) = (Container::new("a"), Container::new("b"));
+        let (_, a_six) = a.join(scene, &network, 0);
+        let (_, b_six) = b.join(scene, &network, 0);
+        assert_eq!((a_six, b_six), ("fd00:6::2".parse().ok(), "fd00:6::3".parse().ok()));
+        let (a_six, b_six) = (a_six.unwrap(), b_six.unwrap());
+        let server = answer(&a.namespace, SocketAddr::from((a_six, 0)));
+        assert_eq!(call(&b.namespace, server, PATIENCE), Ok(b_six.to_string()));
+        let outside = answer(&scene.world, "[2001:db8::1]:0".parse().unwrap());
+        assert_eq!(call(&b.namespace, outside, PATIENCE), Ok("2001:db8::2".to_owned()), "behind the host");
+        // An address that was not given out does not get through, nor does the host's router advice change.
+        inside(&b.namespace, || {
+            command("ip", &["addr", "add", "fd00:6::66/64", "dev", "eth0", "nodad"]);
+            command("ip", &["addr", "del", &format!("{b_six}/64"), "dev", "eth0"]);
+        });
+        assert!(call(&b.namespace, server, REFUSED_AFTER).is_err(), "a stolen address");
+        let service = drive(start(scene, &a, Vec::new()));
+        assert_eq!(look_up(&a, "a", AAAA), (0, vec![a_six.into()]));
+        assert!(service.stop().end().is_empty());
+        b.leave(scene, &network);
+    });
+}
+
+#[test]
+fn ports_of_both_families_lead_to_the_endpoint_and_move_with_it() {
+    Scene::run(|scene| {
+        connect_by_ipv6(scene);
+        let (one, two) = (ensure(scene, spec("one")), ensure(scene, six("two", "fd00:2::/64")));
+        let mut a = Container::new("a");
+        let wanted = |host: IpAddr, port| Published { protocol: Protocol::Tcp, host, port, target: 80 };
+        let four = Reservation::bind(wanted(Ipv4Addr::UNSPECIFIED.into(), 0)).unwrap();
+        let port = four.published().port;
+        let six = Reservation::bind(wanted(Ipv6Addr::UNSPECIFIED.into(), port)).unwrap();
+        let ports = vec![four.published(), six.published()];
+        let (address, _) = a.join_as(scene, &one, 0, ports.clone());
+        answer(&a.namespace, "[::]:80".parse().unwrap());
+        let gateway = one.addressing.as_ref().unwrap().gateway.to_string();
+        let sockets = vec![four.into_socket(), six.into_socket()];
+        let duties = a.duties(scene, None, ports.clone());
+        let (service, failures) = Service::start(duties.clone(), None, None, sockets).unwrap();
+        assert!(failures.is_empty());
+
+        let mapped = |text: &str| format!("::ffff:{text}");
+        let remote = SocketAddr::from((scene.host_address, port));
+        let remote6 = SocketAddr::from(("2001:db8::2".parse::<Ipv6Addr>().unwrap(), port));
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let local6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        assert_eq!(call(&scene.world, remote, PATIENCE), Ok(mapped(&scene.world_address.to_string())));
+        assert_eq!(call(&scene.host, local, PATIENCE), Ok(mapped(&gateway)));
+        assert_eq!(call(&scene.host, local6, PATIENCE), Ok(mapped(&gateway)), "carried to IPv4");
+        assert_eq!(call(&scene.world, remote6, PATIENCE), Ok(mapped(&gateway)), "carried to IPv4");
+
+        // The container leaves that network; its ports move to the other, and nobody told the service.
+        a.join(scene, &two, 1);
+        driver(BRIDGE).publish(&scene.site, &one.id, &a.id, &[]).unwrap();
+        driver(BRIDGE).publish(&scene.site, &two.id, &a.id, &ports).unwrap();
+        a.leave(scene, &one);
+        driver(BRIDGE).route(&scene.site, &two.id, &mut a.namespace, &a.id).unwrap();
+        driver(BRIDGE).route(&scene.site, &two.id, &mut a.namespace, &a.id).unwrap();
+        assert_eq!(call(&scene.world, remote, PATIENCE), Ok(mapped(&scene.world_address.to_string())));
+        assert_eq!(call(&scene.world, remote6, PATIENCE), Ok("2001:db8::1".to_owned()), "redirected");
+        let gateway = two.addressing.unwrap().gateway.to_string();
+        assert_eq!(call(&scene.host, local, PATIENCE), Ok(mapped(&gateway)));
+        assert!(call(&scene.world, SocketAddr::from((address, 80)), REFUSED_AFTER).is_err());
+
+        // A process that takes the place of a killed one binds the ports itself.
+        drop(service);
+        let (service, failures) = Service::start(duties.clone(), None, None, Vec::new()).unwrap();
+        assert!(failures.is_empty(), "{failures:?}");
+        assert_eq!(call(&scene.host, local, PATIENCE), Ok(mapped(&gateway)));
+        let (other, failures) = Service::start(duties, None, None, Vec::new()).unwrap();
+        assert!(failures[0].to_string().contains("already in use by process"), "{}", failures[0]);
+        drop(other);
+        assert!(service.end().is_empty());
+        assert!(call(&scene.host, local, PATIENCE).is_err());
+        let rules = command("nft", &["list", "ruleset"]);
+        assert!(!rules.contains(&port.to_string()), "{rules}");
+    });
+}
