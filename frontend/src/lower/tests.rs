@@ -77,7 +77,10 @@ fn remote_sources_are_told_apart() {
         ("http://h/", "__unnamed__"),
         ("http://h", "__unnamed__"),
         ("http://h/..", "__unnamed__"),
-        ("http://h/a%2fb", "__unnamed__"),
+        ("http://h/a%2fb", "b"),
+        ("http://h/..%2f..%2fetc%2fx", "x"),
+        ("http://h/a%2f..", "__unnamed__"),
+        ("http://h/dir/", "dir"),
     ] {
         assert_eq!(remote::http_source(url).file_name, name, "{url}");
     }
