@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod plan;
+pub mod projects;
 pub mod request;
 pub mod run;
 pub mod volumes;

@@ -14,6 +14,7 @@ mod build;
 mod deploy;
 mod develop;
 mod files;
+mod named;
 mod names;
 mod network;
 mod ports;

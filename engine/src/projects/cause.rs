@@ -1,0 +1,92 @@
+//! Why an operation is in a plan.
+
+use std::fmt;
+
+use rbuild_model::project::{Condition, NetworkKey, ServiceName, VolumeKey};
+
+use super::change::Change;
+
+/// Why an operation is in a plan: shown to people beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// There is none yet.
+    Missing,
+    /// A flag asks for it.
+    Forced,
+    /// The service is defined otherwise now; empty if nobody knows how it was.
+    ConfigChanged(Vec<Change>),
+    /// Its image's name stands for another image now.
+    ImageChanged {
+        /// What it was made from.
+        from: String,
+        /// What it would be made from.
+        to: String,
+    },
+    /// It runs and is not attached to a network that it should be in.
+    Detached(NetworkKey),
+    /// It does not mount a volume that it should have.
+    WithoutVolume(VolumeKey),
+    /// It shares something with a container of this service, which comes anew.
+    ParentRecreated(ServiceName),
+    /// The network is defined otherwise now.
+    NetworkChanged(NetworkKey),
+    /// The volume is defined otherwise now.
+    VolumeChanged(VolumeKey),
+    /// There are more than are wanted.
+    Surplus {
+        /// How many are wanted.
+        wanted: u64,
+    },
+    /// It does not run.
+    NotRunning,
+    /// It has just been made.
+    New,
+    /// A service waits for it.
+    NeededBy {
+        /// The service.
+        service: ServiceName,
+        /// How far it has to be.
+        condition: Condition,
+    },
+    /// It restarts with this service.
+    RestartsWith(ServiceName),
+    /// Its service is gone from the project.
+    Orphan,
+    /// The project is taken down.
+    Down,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is none"),
+            Self::Forced => f.write_str("asked for"),
+            Self::ConfigChanged(changes) if changes.is_empty() => f.write_str("its definition changed"),
+            Self::ConfigChanged(changes) => {
+                for (number, change) in changes.iter().enumerate() {
+                    write!(f, "{}{change}", if number == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Self::ImageChanged { from, to } => write!(f, "image {} -> {}", short(from), short(to)),
+            Self::Detached(network) => write!(f, "not attached to network {network}"),
+            Self::WithoutVolume(volume) => write!(f, "does not mount volume {volume}"),
+            Self::ParentRecreated(service) => write!(f, "shares with {service}, which is recreated"),
+            Self::NetworkChanged(network) => write!(f, "definition of network {network} changed"),
+            Self::VolumeChanged(volume) => write!(f, "definition of volume {volume} changed"),
+            Self::Surplus { wanted } => write!(f, "only {wanted} wanted"),
+            Self::NotRunning => f.write_str("not running"),
+            Self::New => f.write_str("new"),
+            Self::NeededBy { service, condition } => write!(f, "{service} needs {}", condition.as_str()),
+            Self::RestartsWith(service) => write!(f, "restarts with {service}"),
+            Self::Orphan => f.write_str("its service is gone"),
+            Self::Down => f.write_str("the project is taken down"),
+        }
+    }
+}
+
+/// The beginning of a digest, without its algorithm.
+fn short(image: &str) -> &str {
+    let digest = image.strip_prefix("sha256:").unwrap_or(image);
+    digest.get(..12).unwrap_or(digest)
+}

@@ -1,0 +1,40 @@
+//! Compose projects: observe, plan, execute.
+//!
+//! [`Observed`] is what there is, looked up once. [`up`] and [`down`] compare it with the project and return a [`Plan`]:
+//! operations in an order in which each comes after what it waits for, each with its [`Cause`]. They do no I/O, so the
+//! plan can be printed instead of carried out, and a test is an equality of printed plans. Whoever carries it out
+//! decides nothing: it does what is there, as much at once as the edges allow.
+//!
+//! ```text
+//! Project ──┐
+//! Observed ─┼── up / down ── Plan: Planned { operation, cause, after } ...
+//! Wanted ───┘
+//! ```
+//!
+//! The rules are those of spec "Reconciliation": observed containers sorted with the obsolete and the high numbers last,
+//! surplus ones removed from the end, diverged ones recreated under the policy in force, missing ones created, all that
+//! does not run started once its dependencies are as far as they have to be.
+
+mod cause;
+mod change;
+mod down;
+mod network;
+mod observed;
+mod operation;
+mod order;
+mod up;
+mod wanted;
+
+pub use cause::Cause;
+pub use change::{Change, changes};
+pub use down::{Down, VolumesToo, down};
+pub use observed::{Activity, Found, Observed, Owner, Replica, ReplicaKind};
+pub use operation::{Existing, New, Operation, OperationId, Plan, Planned, Startable, Warning};
+pub use order::{Cycle, dependencies_first};
+pub use up::{PlanError, up};
+pub use wanted::{
+    AnonymousVolumes, ChangedVolumes, Dependencies, Desired, Orphans, Recreate, Starting, Wanted,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! The part of a plan that makes networks and volumes what the project says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rbuild_model::container::ContainerId;
+use rbuild_model::project::{NetworkKey, Project, VolumeKey};
+
+use super::cause::Cause;
+use super::observed::{Observed, Owner, Replica};
+use super::operation::{Existing, Operation, OperationId, Plan, Warning};
+use super::up::PlanError;
+use super::wanted::{AnonymousVolumes, ChangedVolumes, Wanted};
+
+/// What the containers of the plan build on.
+#[derive(Debug, Default)]
+pub(super) struct Ground {
+    /// What makes each network usable: empty for one that is.
+    pub(super) networks: BTreeMap<NetworkKey, Vec<OperationId>>,
+    /// What makes each volume usable: empty for one that is.
+    pub(super) volumes: BTreeMap<VolumeKey, Vec<OperationId>>,
+    /// The containers that are stopped to be started again.
+    pub(super) stopped: BTreeMap<ContainerId, Interrupted>,
+    /// The containers that are removed for it.
+    pub(super) removed: BTreeSet<ContainerId>,
+}
+
+/// A container that is stopped to be started again.
+#[derive(Clone, Debug)]
+pub(super) struct Interrupted {
+    /// Why.
+    pub(super) cause: Cause,
+    /// What has to be done before it starts again; its stop comes first.
+    pub(super) before: Vec<OperationId>,
+}
+
+impl Replica {
+    /// Returns what names it in operations.
+    pub(super) fn existing(&self) -> Existing {
+        Existing { id: self.id, name: self.name.clone(), service: self.service.clone(), number: self.number }
+    }
+}
+
+/// Plans the networks that are used.
+pub(super) fn networks(
+    plan: &mut Plan,
+    ground: &mut Ground,
+    project: &Project,
+    used: &BTreeSet<NetworkKey>,
+    observed: &Observed,
+    wanted: &Wanted,
+) -> Result<(), PlanError> {
+    for key in used {
+        let Some(network) = project.networks.get(key) else { continue };
+        let name = network.name.clone();
+        let ready = match observed.networks.get(key).map(|found| &found.owner) {
+            None if network.external => return Err(PlanError::ExternalNetwork { name }),
+            None => {
+                vec![plan.add(Operation::CreateNetwork { key: key.clone(), name }, Cause::Missing, vec![])]
+            }
+            Some(_) if network.external => vec![],
+            Some(Owner::Nobody) => return Err(PlanError::UnlabelledNetwork { name, key: key.clone() }),
+            Some(Owner::Other { .. }) => {
+                let project = project.name.to_string();
+                plan.warnings.push(Warning::ForeignNetwork { name, project });
+                vec![]
+            }
+            Some(Owner::Ours { hash }) => match wanted.network_hashes.get(key) {
+                Some(now) if now != hash => remade_network(plan, ground, key, &name, observed),
+                _ => vec![],
+            },
+        };
+        ground.networks.insert(key.clone(), ready);
+    }
+    Ok(())
+}
+
+/// A network that is defined otherwise now: its containers stop, leave, and join the new one. They stay who they are.
+fn remade_network(
+    plan: &mut Plan,
+    ground: &mut Ground,
+    key: &NetworkKey,
+    name: &str,
+    observed: &Observed,
+) -> Vec<OperationId> {
+    let cause = || Cause::NetworkChanged(key.clone());
+    let attached: Vec<&Replica> =
+        observed.replicas.iter().filter(|replica| replica.networks.contains(name)).collect();
+    let mut left = Vec::new();
+    for replica in &attached {
+        let mut after = Vec::new();
+        if replica.activity.is_up() && !ground.stopped.contains_key(&replica.id) {
+            after.push(plan.add(Operation::Stop(replica.existing()), cause(), vec![]));
+            ground.stopped.insert(replica.id, Interrupted { cause: cause(), before: after.clone() });
+        } else if let Some(interrupted) = ground.stopped.get(&replica.id) {
+            after.extend(interrupted.before.first());
+        }
+        let operation = Operation::Disconnect { container: replica.existing(), network: name.to_owned() };
+        left.push(plan.add(operation, cause(), after));
+    }
+    let removed = plan.add(Operation::RemoveNetwork { name: name.to_owned() }, cause(), left);
+    let operation = Operation::CreateNetwork { key: key.clone(), name: name.to_owned() };
+    let created = plan.add(operation, cause(), vec![removed]);
+    for replica in attached {
+        let operation = Operation::Connect { container: replica.existing(), key: key.clone() };
+        let connected = plan.add(operation, cause(), vec![created]);
+        if let Some(interrupted) = ground.stopped.get_mut(&replica.id) {
+            interrupted.before.push(connected);
+        }
+    }
+    vec![created]
+}
+
+/// Plans the volumes that are used.
+pub(super) fn volumes(
+    plan: &mut Plan,
+    ground: &mut Ground,
+    project: &Project,
+    used: &BTreeSet<VolumeKey>,
+    observed: &Observed,
+    wanted: &Wanted,
+) -> Result<(), PlanError> {
+    for key in used {
+        let Some(volume) = project.volumes.get(key) else { continue };
+        let name = volume.name.clone();
+        let project = project.name.to_string();
+        let ready = match observed.volumes.get(key).map(|found| &found.owner) {
+            None if volume.external => return Err(PlanError::ExternalVolume { name }),
+            None => {
+                vec![plan.add(Operation::CreateVolume { key: key.clone(), name }, Cause::Missing, vec![])]
+            }
+            Some(_) if volume.external => vec![],
+            Some(Owner::Nobody) => {
+                plan.warnings.push(Warning::UnlabelledVolume { name });
+                vec![]
+            }
+            Some(Owner::Other { project: owner }) => {
+                plan.warnings.push(Warning::ForeignVolume { name, owner: owner.clone(), project });
+                vec![]
+            }
+            Some(Owner::Ours { hash }) if wanted.volume_hashes.get(key).is_none_or(|now| now == hash) => {
+                vec![]
+            }
+            Some(Owner::Ours { .. }) if wanted.changed_volumes == ChangedVolumes::Keep => {
+                plan.warnings.push(Warning::VolumeKept { name });
+                vec![]
+            }
+            Some(Owner::Ours { .. }) => remade_volume(plan, ground, key, &name, observed),
+        };
+        ground.volumes.insert(key.clone(), ready);
+    }
+    Ok(())
+}
+
+/// A volume that is made anew: the containers that use it go first.
+fn remade_volume(
+    plan: &mut Plan,
+    ground: &mut Ground,
+    key: &VolumeKey,
+    name: &str,
+    observed: &Observed,
+) -> Vec<OperationId> {
+    let cause = || Cause::VolumeChanged(key.clone());
+    let mut gone = Vec::new();
+    for replica in observed.replicas.iter().filter(|replica| replica.volumes.contains(name)) {
+        if !ground.removed.insert(replica.id) {
+            continue;
+        }
+        let mut after = Vec::new();
+        if replica.activity.is_up() && !ground.stopped.contains_key(&replica.id) {
+            after.push(plan.add(Operation::Stop(replica.existing()), cause(), vec![]));
+        }
+        // What was begun for it before has to be done.
+        after.extend(
+            ground.stopped.remove(&replica.id).into_iter().flat_map(|interrupted| interrupted.before),
+        );
+        let operation = Operation::Remove { container: replica.existing(), volumes: AnonymousVolumes::Keep };
+        gone.push(plan.add(operation, cause(), after));
+    }
+    let removed = plan.add(Operation::RemoveVolume { name: name.to_owned() }, cause(), gone);
+    let operation = Operation::CreateVolume { key: key.clone(), name: name.to_owned() };
+    vec![plan.add(operation, cause(), vec![removed])]
+}

@@ -1,0 +1,255 @@
+//! What a plan consists of.
+
+use std::fmt;
+
+use rbuild_model::container::ContainerId;
+use rbuild_model::project::{Condition, NetworkKey, ServiceName, VolumeKey};
+
+use super::cause::Cause;
+use super::wanted::AnonymousVolumes;
+
+/// Operations in an order in which each comes after all it waits for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What is to be done.
+    pub operations: Vec<Planned>,
+    /// The containers that are as they should be.
+    pub kept: Vec<Existing>,
+    /// What people should know.
+    pub warnings: Vec<Warning>,
+}
+
+impl Plan {
+    /// Adds an operation and returns its place.
+    pub(super) fn add(
+        &mut self,
+        operation: Operation,
+        cause: Cause,
+        mut after: Vec<OperationId>,
+    ) -> OperationId {
+        after.sort_unstable();
+        after.dedup();
+        self.operations.push(Planned { operation, cause, after });
+        OperationId(self.operations.len() - 1)
+    }
+}
+
+/// Where an operation stands in its plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationId(pub usize);
+
+/// An operation, why it is there, and what has to be done before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// What is done.
+    pub operation: Operation,
+    /// Why.
+    pub cause: Cause,
+    /// What it waits for: earlier operations of the plan.
+    pub after: Vec<OperationId>,
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A network is made.
+    CreateNetwork {
+        /// Its key.
+        key: NetworkKey,
+        /// Its name.
+        name: String,
+    },
+    /// A network is removed.
+    RemoveNetwork {
+        /// Its name.
+        name: String,
+    },
+    /// A container leaves a network.
+    Disconnect {
+        /// The container.
+        container: Existing,
+        /// The network's name.
+        network: String,
+    },
+    /// A container joins a network.
+    Connect {
+        /// The container.
+        container: Existing,
+        /// The network.
+        key: NetworkKey,
+    },
+    /// A volume is made.
+    CreateVolume {
+        /// Its key.
+        key: VolumeKey,
+        /// Its name.
+        name: String,
+    },
+    /// A volume is removed.
+    RemoveVolume {
+        /// Its name.
+        name: String,
+    },
+    /// A container is made.
+    Create(New),
+    /// A container is made under another name, the old one is stopped and removed, the new one gets its name.
+    Recreate {
+        /// The old one.
+        old: Existing,
+        /// The new one.
+        new: New,
+        /// What it keeps of the old one.
+        anonymous: AnonymousVolumes,
+    },
+    /// A container is started.
+    Start(Startable),
+    /// The containers of a service are waited for.
+    Await {
+        /// The service.
+        service: ServiceName,
+        /// How far it has to be.
+        condition: Condition,
+        /// Whether the plan fails if it never is.
+        required: bool,
+    },
+    /// A container is stopped.
+    Stop(Existing),
+    /// A container that does not run is removed.
+    Remove {
+        /// The container.
+        container: Existing,
+        /// Whether its anonymous volumes go with it.
+        volumes: AnonymousVolumes,
+    },
+}
+
+/// A container that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Its service.
+    pub service: String,
+    /// Its number.
+    pub number: u64,
+}
+
+/// A container that is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct New {
+    /// Its service.
+    pub service: ServiceName,
+    /// Its number.
+    pub number: u64,
+    /// Its name.
+    pub name: String,
+}
+
+/// A container to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Startable {
+    /// It is there already.
+    Existing(Existing),
+    /// The plan makes it.
+    New(New),
+}
+
+impl Startable {
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Existing(container) => &container.name,
+            Self::New(container) => &container.name,
+        }
+    }
+}
+
+/// Something that people should know, though the plan goes on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// Containers of services that the project no longer has.
+    #[error(
+        "Found orphan containers ([{}]) for this project. If you removed or renamed this service in your compose file, \
+         you can run this command with the --remove-orphans flag to clean it up.", names.join(" ")
+    )]
+    Orphans {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A network of another project.
+    #[error(
+        "a network with name {name} exists but was not created for project \"{project}\".\n\
+         Set `external: true` to use an existing network"
+    )]
+    ForeignNetwork {
+        /// Its name.
+        name: String,
+        /// This project.
+        project: String,
+    },
+    /// A volume of another project.
+    #[error(
+        "volume \"{name}\" already exists but was created for project \"{owner}\" (expected \"{project}\"). \
+         Use `external: true` to use an existing volume"
+    )]
+    ForeignVolume {
+        /// Its name.
+        name: String,
+        /// Whose it is.
+        owner: String,
+        /// This project.
+        project: String,
+    },
+    /// A volume that no project made.
+    #[error(
+        "volume \"{name}\" already exists but was not created by Docker Compose. Use `external: true` to use an existing volume"
+    )]
+    UnlabelledVolume {
+        /// Its name.
+        name: String,
+    },
+    /// A volume that is defined otherwise now and was kept.
+    #[error("Volume \"{name}\" exists but doesn't match configuration in compose file; it is kept as it is")]
+    VolumeKept {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateNetwork { name, .. } => write!(f, "create network {name}"),
+            Self::RemoveNetwork { name } => write!(f, "remove network {name}"),
+            Self::Disconnect { container, network } => {
+                write!(f, "disconnect {} from {network}", container.name)
+            }
+            Self::Connect { container, key } => write!(f, "connect {} to {key}", container.name),
+            Self::CreateVolume { name, .. } => write!(f, "create volume {name}"),
+            Self::RemoveVolume { name } => write!(f, "remove volume {name}"),
+            Self::Create(new) => write!(f, "create {}", new.name),
+            Self::Recreate { new, .. } => write!(f, "recreate {}", new.name),
+            Self::Start(container) => write!(f, "start {}", container.name()),
+            Self::Await { service, condition, .. } => {
+                write!(f, "wait for {service} ({})", condition.as_str())
+            }
+            Self::Stop(container) => write!(f, "stop {}", container.name),
+            Self::Remove { container, .. } => write!(f, "remove {}", container.name),
+        }
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation, self.cause)
+    }
+}
+
+impl fmt::Display for Plan {
+    /// One line an operation, in an order in which they can be done one after the other.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.operations.iter().try_for_each(|planned| writeln!(f, "{planned}"))
+    }
+}

@@ -1,0 +1,434 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use rbuild_model::container::ContainerId;
+use rbuild_model::project::{
+    Condition, Dependency, Mount, MountKind, Network, NetworkKey, NetworkMode, Project, ProjectName, Service,
+    ServiceName, Volume, VolumeKey,
+};
+use serde_json::json;
+
+use super::*;
+
+fn key(text: &str) -> ServiceName {
+    ServiceName::new(text).expect("a key")
+}
+
+/// A project of services, each with what it depends on; all of them in network `default`.
+fn project(services: &[(&str, &[&str])]) -> Project {
+    let network = NetworkKey::new("default").expect("a key");
+    let mut project = Project {
+        name: ProjectName::new("p").expect("a name"),
+        directory: "/p".into(),
+        files: vec![],
+        env_files: vec![],
+        services: BTreeMap::new(),
+        disabled: BTreeMap::new(),
+        networks: BTreeMap::from([(
+            network.clone(),
+            Network { name: "p_default".to_owned(), ..Network::default() },
+        )]),
+        volumes: BTreeMap::new(),
+        configs: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        models: BTreeMap::new(),
+        environment: BTreeMap::new(),
+    };
+    for (name, dependencies) in services {
+        let mut service = Service::named(key(name));
+        service.config_hash = "1".to_owned();
+        service.networks.insert(network.clone(), Default::default());
+        for dependency in *dependencies {
+            service.depends_on.insert(key(dependency), needs(Condition::Started));
+        }
+        project.services.insert(key(name), service);
+    }
+    project
+}
+
+fn needs(condition: Condition) -> Dependency {
+    Dependency { condition, restart: false, required: true }
+}
+
+fn replica(service: &str, number: u64) -> Replica {
+    let mut id = [0; 32];
+    id[0] = service.as_bytes()[0];
+    id[1] = number as u8;
+    Replica {
+        id: ContainerId::from_bytes(id),
+        name: format!("p-{service}-{number}"),
+        service: service.to_owned(),
+        number,
+        kind: ReplicaKind::Numbered,
+        activity: Activity::Running,
+        config_hash: "1".to_owned(),
+        config: None,
+        image: "sha256:a".to_owned(),
+        networks: BTreeSet::from(["p_default".to_owned()]),
+        volumes: BTreeSet::new(),
+    }
+}
+
+/// What there is of a project that is up.
+fn observed(replicas: Vec<Replica>) -> Observed {
+    let network = NetworkKey::new("default").expect("a key");
+    let owner = Owner::Ours { hash: "n".to_owned() };
+    Observed { replicas, networks: BTreeMap::from([(network, Found { owner })]), volumes: BTreeMap::new() }
+}
+
+/// The plan as people see it; each line is preceded by the numbers of the lines it waits for.
+fn check(plan: &Plan, expected: &[&str]) {
+    let lines: Vec<String> = plan
+        .operations
+        .iter()
+        .map(|planned| {
+            let after: Vec<_> = planned.after.iter().map(|id| id.0.to_string()).collect();
+            format!("[{}] {planned}", after.join(" "))
+        })
+        .collect();
+    assert_eq!(lines, expected);
+    for (place, planned) in plan.operations.iter().enumerate() {
+        assert!(planned.after.iter().all(|id| id.0 < place), "{planned} waits for what comes later");
+    }
+}
+
+fn plan(project: &Project, observed: &Observed, wanted: &Wanted) -> Plan {
+    up(project, observed, wanted).expect("a plan")
+}
+
+#[test]
+fn a_new_project_is_made_from_its_network_up() {
+    let project = project(&[("web", &["db"]), ("db", &[])]);
+    check(
+        &plan(&project, &Observed::default(), &Wanted::default()),
+        &[
+            "[] create network p_default: there is none",
+            "[0] create p-db-1: there is none",
+            "[1] start p-db-1: new",
+            "[0] create p-web-1: there is none",
+            "[2 3] start p-web-1: new",
+        ],
+    );
+}
+
+#[test]
+fn what_is_as_it_should_be_needs_nothing() {
+    let project = project(&[("web", &["db"]), ("db", &[])]);
+    let plan = plan(&project, &observed(vec![replica("web", 1), replica("db", 1)]), &Wanted::default());
+    check(&plan, &[]);
+    let kept: Vec<_> = plan.kept.iter().map(|kept| kept.name.as_str()).collect();
+    assert_eq!(kept, ["p-db-1", "p-web-1"]);
+}
+
+#[test]
+fn health_is_waited_for_once_and_only_if_something_starts() {
+    let mut project = project(&[("a", &["db"]), ("b", &["db"]), ("db", &[])]);
+    for name in ["a", "b"] {
+        let service = project.services.get_mut(name).expect("a service");
+        service.depends_on.insert(key("db"), needs(Condition::Healthy));
+    }
+    let seen = observed(vec![replica("db", 1)]);
+    check(
+        &plan(&project, &seen, &Wanted::default()),
+        &[
+            "[] create p-a-1: there is none",
+            "[] wait for db (service_healthy): a needs service_healthy",
+            "[0 1] start p-a-1: new",
+            "[] create p-b-1: there is none",
+            "[1 3] start p-b-1: new",
+        ],
+    );
+    let seen = observed(vec![replica("db", 1), replica("a", 1), replica("b", 1)]);
+    check(&plan(&project, &seen, &Wanted::default()), &[]);
+}
+
+#[test]
+fn a_changed_definition_is_told_by_its_paths() {
+    let project = project(&[("web", &[])]);
+    let mut old = replica("web", 1);
+    old.config_hash = "0".to_owned();
+    old.config = Some(json!({"environment": {"PORT": "80", "A": "1"}, "image": "x"}));
+    let config = json!({"environment": {"PORT": "81", "B": "2"}, "image": "x"});
+    let desired = Desired { image: "sha256:a".to_owned(), config };
+    let wanted = Wanted { desired: BTreeMap::from([(key("web"), desired)]), ..Wanted::default() };
+    check(
+        &plan(&project, &observed(vec![old]), &wanted),
+        &[
+            "[] recreate p-web-1: environment.A is gone, environment.B is new: 2, environment.PORT 80 -> 81",
+            "[0] start p-web-1: new",
+        ],
+    );
+}
+
+#[test]
+fn another_image_under_the_name_makes_it_anew() {
+    let project = project(&[("web", &[])]);
+    let desired = Desired { image: format!("sha256:{}", "b".repeat(64)), config: json!({}) };
+    let wanted = Wanted { desired: BTreeMap::from([(key("web"), desired)]), ..Wanted::default() };
+    check(
+        &plan(&project, &observed(vec![replica("web", 1)]), &wanted),
+        &["[] recreate p-web-1: image a -> bbbbbbbbbbbb", "[0] start p-web-1: new"],
+    );
+}
+
+#[test]
+fn policies_decide_what_comes_anew() {
+    let project = project(&[("web", &["db"]), ("db", &[])]);
+    let mut old = replica("web", 1);
+    old.config_hash = "0".to_owned();
+    let seen = observed(vec![old, replica("db", 1)]);
+    let never = Wanted { recreate: Recreate::Never, ..Wanted::default() };
+    check(&plan(&project, &seen, &never), &[]);
+    let targets = BTreeSet::from([key("web")]);
+    let dependencies =
+        Wanted { targets: targets.clone(), recreate_dependencies: Recreate::Always, ..Wanted::default() };
+    check(
+        &plan(&project, &seen, &dependencies),
+        &[
+            "[] recreate p-db-1: asked for",
+            "[0] start p-db-1: new",
+            "[] recreate p-web-1: its definition changed",
+            "[1 2] start p-web-1: new",
+        ],
+    );
+    let alone = Wanted {
+        targets,
+        dependencies: Dependencies::LeftAlone,
+        recreate: Recreate::Always,
+        starting: Starting::CreateOnly,
+        ..Wanted::default()
+    };
+    check(&plan(&project, &seen, &alone), &["[] recreate p-web-1: asked for"]);
+}
+
+#[test]
+fn scaling_down_takes_the_obsolete_and_the_high_numbers() {
+    let project = project(&[("web", &[])]);
+    let mut stale = replica("web", 1);
+    stale.config_hash = "0".to_owned();
+    let seen = observed(vec![stale, replica("web", 2), replica("web", 3)]);
+    let to = |count| Wanted { scale: BTreeMap::from([(key("web"), count)]), ..Wanted::default() };
+    check(
+        &plan(&project, &seen, &to(1)),
+        &[
+            "[] stop p-web-3: only 1 wanted",
+            "[0] remove p-web-3: only 1 wanted",
+            "[] stop p-web-1: only 1 wanted",
+            "[2] remove p-web-1: only 1 wanted",
+        ],
+    );
+    check(
+        &plan(&project, &seen, &to(4)),
+        &[
+            "[] recreate p-web-1: its definition changed",
+            "[] create p-web-4: there is none",
+            "[0] start p-web-1: new",
+            "[1] start p-web-4: new",
+        ],
+    );
+}
+
+#[test]
+fn what_has_ended_is_started_again() {
+    let project = project(&[("web", &[])]);
+    let mut ended = replica("web", 1);
+    ended.activity = Activity::Exited;
+    check(&plan(&project, &observed(vec![ended]), &Wanted::default()), &["[] start p-web-1: not running"]);
+}
+
+#[test]
+fn dependents_restart_with_what_comes_anew() {
+    let mut project = project(&[("web", &["db"]), ("db", &[])]);
+    let service = project.services.get_mut("web").expect("a service");
+    service
+        .depends_on
+        .insert(key("db"), Dependency { condition: Condition::Started, restart: true, required: true });
+    let mut old = replica("db", 1);
+    old.config_hash = "0".to_owned();
+    let seen = observed(vec![old, replica("web", 1)]);
+    check(
+        &plan(&project, &seen, &Wanted::default()),
+        &[
+            "[] stop p-web-1: restarts with db",
+            "[0] recreate p-db-1: its definition changed",
+            "[1] start p-db-1: new",
+            "[0 2] start p-web-1: restarts with db",
+        ],
+    );
+    // One that nobody asked for is left alone: nothing would start it again.
+    let wanted = Wanted { targets: BTreeSet::from([key("db")]), ..Wanted::default() };
+    check(
+        &plan(&project, &seen, &wanted),
+        &["[] recreate p-db-1: its definition changed", "[0] start p-db-1: new"],
+    );
+}
+
+#[test]
+fn sharing_with_what_comes_anew_means_coming_anew() {
+    let mut project = project(&[("side", &["web"]), ("web", &[])]);
+    let side = project.services.get_mut("side").expect("a service");
+    side.networks.clear();
+    side.network_mode = Some(NetworkMode::Service(key("web")));
+    let mut old = replica("web", 1);
+    old.config_hash = "0".to_owned();
+    check(
+        &plan(&project, &observed(vec![old, replica("side", 1)]), &Wanted::default()),
+        &[
+            "[] recreate p-web-1: its definition changed",
+            "[0] start p-web-1: new",
+            "[0] recreate p-side-1: shares with web, which is recreated",
+            "[1 2] start p-side-1: new",
+        ],
+    );
+    let wanted = Wanted {
+        targets: BTreeSet::from([key("side")]),
+        dependencies: Dependencies::LeftAlone,
+        ..Wanted::default()
+    };
+    let error = up(&project, &observed(vec![]), &wanted).expect_err("nothing to share with");
+    assert_eq!(error, PlanError::NoParent { service: key("side"), parent: key("web") });
+}
+
+#[test]
+fn a_changed_network_keeps_its_containers() {
+    let project = project(&[("web", &[])]);
+    let network = NetworkKey::new("default").expect("a key");
+    let wanted = Wanted { network_hashes: BTreeMap::from([(network, "m".to_owned())]), ..Wanted::default() };
+    check(
+        &plan(&project, &observed(vec![replica("web", 1)]), &wanted),
+        &[
+            "[] stop p-web-1: definition of network default changed",
+            "[0] disconnect p-web-1 from p_default: definition of network default changed",
+            "[1] remove network p_default: definition of network default changed",
+            "[2] create network p_default: definition of network default changed",
+            "[3] connect p-web-1 to default: definition of network default changed",
+            "[0 4] start p-web-1: definition of network default changed",
+        ],
+    );
+}
+
+#[test]
+fn a_changed_volume_is_kept_unless_it_may_go() {
+    let mut project = project(&[("db", &[])]);
+    let data = VolumeKey::new("data").expect("a key");
+    let volume = Volume { name: "p_data".to_owned(), ..Volume::default() };
+    project.volumes.insert(data.clone(), volume);
+    project.services.get_mut("db").expect("a service").volumes.push(Mount {
+        kind: MountKind::Volume {
+            source: Some(data.clone()),
+            nocopy: false,
+            subpath: None,
+            labels: BTreeMap::new(),
+        },
+        target: "/data".to_owned(),
+        read_only: false,
+        consistency: None,
+    });
+    let mut db = replica("db", 1);
+    db.volumes.insert("p_data".to_owned());
+    let mut seen = observed(vec![db]);
+    seen.volumes.insert(data.clone(), Found { owner: Owner::Ours { hash: "1".to_owned() } });
+    let mut wanted = Wanted { volume_hashes: BTreeMap::from([(data, "2".to_owned())]), ..Wanted::default() };
+    let kept = plan(&project, &seen, &wanted);
+    check(&kept, &[]);
+    assert_eq!(kept.warnings, [Warning::VolumeKept { name: "p_data".to_owned() }]);
+    wanted.changed_volumes = ChangedVolumes::Replace;
+    check(
+        &plan(&project, &seen, &wanted),
+        &[
+            "[] stop p-db-1: definition of volume data changed",
+            "[0] remove p-db-1: definition of volume data changed",
+            "[1] remove volume p_data: definition of volume data changed",
+            "[2] create volume p_data: definition of volume data changed",
+            "[3] create p-db-1: there is none",
+            "[4] start p-db-1: new",
+        ],
+    );
+}
+
+#[test]
+fn orphans_are_named_ignored_or_removed() {
+    let project = project(&[("web", &[])]);
+    let mut gone = replica("gone", 1);
+    gone.activity = Activity::Exited;
+    let seen = observed(vec![replica("web", 1), gone]);
+    let warned = plan(&project, &seen, &Wanted::default());
+    assert_eq!(warned.warnings, [Warning::Orphans { names: vec!["p-gone-1".to_owned()] }]);
+    check(&warned, &[]);
+    let ignored = plan(&project, &seen, &Wanted { orphans: Orphans::Ignore, ..Wanted::default() });
+    assert!(ignored.warnings.is_empty());
+    let removed = plan(&project, &seen, &Wanted { orphans: Orphans::Remove, ..Wanted::default() });
+    check(&removed, &["[] remove p-gone-1: its service is gone"]);
+}
+
+#[test]
+fn what_belongs_to_others_is_used_or_refused() {
+    let project = project(&[("web", &[])]);
+    let network = NetworkKey::new("default").expect("a key");
+    let mut seen = observed(vec![]);
+    let owner = Owner::Other { project: "q".to_owned() };
+    seen.networks.insert(network.clone(), Found { owner });
+    let plan = plan(&project, &seen, &Wanted::default());
+    check(&plan, &["[] create p-web-1: there is none", "[0] start p-web-1: new"]);
+    assert_eq!(plan.warnings.len(), 1);
+    seen.networks.insert(network, Found { owner: Owner::Nobody });
+    let error = up(&project, &seen, &Wanted::default()).expect_err("a network without labels");
+    assert!(error.to_string().contains("incorrect label com.docker.compose.network"), "{error}");
+}
+
+#[test]
+fn mistakes_have_names() {
+    let mut project = project(&[("web", &["db"]), ("db", &["web"])]);
+    let error = up(&project, &Observed::default(), &Wanted::default()).expect_err("a cycle");
+    assert_eq!(error.to_string(), "dependency cycle detected: db -> web -> db");
+    let wanted = Wanted { targets: BTreeSet::from([key("nope")]), ..Wanted::default() };
+    let error = up(&project, &Observed::default(), &wanted).expect_err("no such service");
+    assert_eq!(error.to_string(), "no such service: nope");
+    let web = project.services.get_mut("web").expect("a service");
+    web.depends_on.clear();
+    web.container_name = Some("only".to_owned());
+    web.replicas = 2;
+    let error = up(&project, &Observed::default(), &Wanted::default()).expect_err("one name for two");
+    assert!(matches!(error, PlanError::NameNotUnique { wanted: 2, .. }), "{error}");
+}
+
+#[test]
+fn down_stops_dependents_first_and_removes_networks_last() {
+    let mut asked = Down {
+        replicas: vec![replica("db", 1), replica("web", 1), replica("old", 1)],
+        dependencies: BTreeMap::from([
+            ("web".to_owned(), BTreeSet::from(["mid".to_owned()])),
+            ("mid".to_owned(), BTreeSet::from(["db".to_owned()])),
+            ("db".to_owned(), BTreeSet::new()),
+        ]),
+        networks: vec!["p_default".to_owned()],
+        named_volumes: vec!["p_data".to_owned()],
+        ..Down::default()
+    };
+    // `mid` has no container: `db` waits for `web` all the same.
+    check(
+        &down(&asked).expect("a plan"),
+        &[
+            "[] stop p-web-1: the project is taken down",
+            "[0] remove p-web-1: the project is taken down",
+            "[0] stop p-db-1: the project is taken down",
+            "[2] remove p-db-1: the project is taken down",
+            "[1 3] remove network p_default: the project is taken down",
+        ],
+    );
+    asked.orphans = Orphans::Remove;
+    asked.volumes = VolumesToo::Remove;
+    let plan = down(&asked).expect("a plan");
+    let text = plan.to_string();
+    assert!(text.contains("remove p-old-1: the project is taken down\n"), "{text}");
+    assert!(text.ends_with("remove volume p_data: the project is taken down\n"), "{text}");
+}
+
+#[test]
+fn a_long_chain_needs_no_deep_stack() {
+    let graph: BTreeMap<String, BTreeSet<String>> = (0..100_000)
+        .map(|number| (format!("s{number:06}"), BTreeSet::from([format!("s{:06}", number + 1)])))
+        .collect();
+    let sorted = dependencies_first(&graph).expect("no cycle");
+    assert_eq!(sorted.first().map(String::as_str), Some("s099999"));
+    assert_eq!(sorted.len(), 100_000);
+}

@@ -1,0 +1,130 @@
+//! What a person asks of a project, besides the project itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rbuild_model::project::{NetworkKey, ServiceName, VolumeKey};
+
+/// What `up`, `create`, `scale` and `run` are asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The services that were named; all of them if empty.
+    pub targets: BTreeSet<ServiceName>,
+    /// Whether what they depend on is looked after too.
+    pub dependencies: Dependencies,
+    /// What makes a container of a target come anew.
+    pub recreate: Recreate,
+    /// What makes a container of a dependency come anew.
+    pub recreate_dependencies: Recreate,
+    /// How many containers, where the command line says.
+    pub scale: BTreeMap<ServiceName, u64>,
+    /// Whether containers are started.
+    pub starting: Starting,
+    /// What becomes of containers whose services are gone.
+    pub orphans: Orphans,
+    /// What a container that comes anew keeps of the old one.
+    pub anonymous: AnonymousVolumes,
+    /// What becomes of volumes that are defined otherwise now.
+    pub changed_volumes: ChangedVolumes,
+    /// How long containers are waited for when they are stopped; their own time if `None`.
+    pub timeout: Option<Duration>,
+    /// What the services come to at this moment.
+    pub desired: BTreeMap<ServiceName, Desired>,
+    /// The hashes of the networks' definitions.
+    pub network_hashes: BTreeMap<NetworkKey, String>,
+    /// The hashes of the volumes' definitions.
+    pub volume_hashes: BTreeMap<VolumeKey, String>,
+}
+
+/// What a service comes to at this moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Desired {
+    /// The image that its name stands for now.
+    pub image: String,
+    /// The service in canonical form.
+    pub config: serde_json::Value,
+}
+
+/// Whether what targets depend on is looked after too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dependencies {
+    /// It is.
+    #[default]
+    Included,
+    /// It is left as it is (`--no-deps`).
+    LeftAlone,
+}
+
+/// What makes a container come anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recreate {
+    /// It is no longer what the project says.
+    #[default]
+    Diverged,
+    /// Nothing has to be different.
+    Always,
+    /// Nothing does.
+    Never,
+}
+
+/// Whether containers are started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Starting {
+    /// They are.
+    #[default]
+    Start,
+    /// They are made only (`create`, `up --no-start`).
+    CreateOnly,
+}
+
+/// What becomes of containers whose services are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Orphans {
+    /// A warning names them.
+    #[default]
+    Warn,
+    /// Nothing, not even that.
+    Ignore,
+    /// They are removed.
+    Remove,
+}
+
+/// What a container that comes anew keeps of the old one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnonymousVolumes {
+    /// The volumes without a name in the project.
+    #[default]
+    Keep,
+    /// Nothing (`--renew-anon-volumes`).
+    Renew,
+}
+
+/// What becomes of volumes that are defined otherwise now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChangedVolumes {
+    /// They stay as they are: what is in them is worth more.
+    #[default]
+    Keep,
+    /// They are made anew, and what is in them is lost.
+    Replace,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            targets: BTreeSet::new(),
+            dependencies: Dependencies::default(),
+            recreate: Recreate::default(),
+            recreate_dependencies: Recreate::default(),
+            scale: BTreeMap::new(),
+            starting: Starting::default(),
+            orphans: Orphans::default(),
+            anonymous: AnonymousVolumes::default(),
+            changed_volumes: ChangedVolumes::default(),
+            timeout: None,
+            desired: BTreeMap::new(),
+            network_hashes: BTreeMap::new(),
+            volume_hashes: BTreeMap::new(),
+        }
+    }
+}
