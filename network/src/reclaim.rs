@@ -9,7 +9,7 @@ use crate::drivers::bridge;
 use crate::error::Error;
 use crate::firewall;
 use crate::link::LinkName;
-use crate::names::{self, NetworkFile};
+use crate::names::{self, NetworkFile, NetworkId};
 use crate::site::Site;
 
 /// What was found and taken away, and what could not be.
@@ -69,13 +69,27 @@ fn reclaim_here(site: &Site) -> Result<Reclaimed, Error> {
 
 /// Takes away every network that nobody uses, then, if none is left, the tables of the packet filter.
 pub fn remove_unused(site: &Site) -> Result<Reclaimed, Error> {
-    site.inside(|| remove_unused_here(site))
+    remove_unused_but(site, &|_| false)
 }
 
-fn remove_unused_here(site: &Site) -> Result<Reclaimed, Error> {
+/// As [`remove_unused`], but networks that are to be kept stay: people made them, and want them to stay as they are.
+pub fn remove_unused_but(
+    site: &Site,
+    keep: &(dyn Fn(&NetworkId) -> bool + Sync),
+) -> Result<Reclaimed, Error> {
+    site.inside(|| remove_unused_here(site, keep))
+}
+
+fn remove_unused_here(
+    site: &Site,
+    keep: &(dyn Fn(&NetworkId) -> bool + Sync),
+) -> Result<Reclaimed, Error> {
     let mut reclaimed = reclaim_here(site)?;
     let _host = site.lock_host()?;
     for state in names::all(&site.config().runtime)? {
+        if keep(&state.id) {
+            continue;
+        }
         match bridge::Bridge.remove(site, &state.id) {
             Ok(()) => reclaimed.links += 1,
             Err(Error::InUse { .. }) => {}

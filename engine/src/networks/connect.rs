@@ -1,0 +1,568 @@
+//! A container that starts: what it gets of networks before its program runs.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rbuild_model::network::{
+    Driver, EndpointSettings, EndpointWish, HostPort, Mac, NetworkDefinition, NetworkMode, PortBinding,
+};
+use rbuild_model::step::ExtraHost;
+use rbuild_network::driver::{
+    DefaultRoute, Endpoint, EndpointAddress, EndpointSpec, Guard, LinkEnd,
+};
+use rbuild_network::duty::Duties;
+use rbuild_network::hosts::{HostEntry, render, render_on_host};
+use rbuild_network::link::LinkName;
+use rbuild_network::names::{self, EndpointId, NetworkId, PrivateName};
+use rbuild_network::namespace::Namespace;
+use rbuild_network::ports::{PortError, Published, Reservation};
+use rbuild_network::resolver::{ResolverChoice, for_host_namespace, for_private_namespace};
+use rbuild_network::service::{ADDRESS as NAME_SERVICE, Upstreams};
+use rbuild_network::site::Site;
+
+use super::document::endpoint_id;
+use super::{HostNames, Networks, NetworksError, bridge, find_in, short, spec};
+
+/// How often a port of one family is tried whose twin of the other is taken.
+const TWIN_ATTEMPTS: usize = 16;
+
+/// What a container wants of networks.
+#[derive(Debug)]
+pub struct ConnectRequest<'a> {
+    /// Its id: 64 hexadecimal digits.
+    pub container: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// What it is called inside.
+    pub hostname: &'a str,
+    /// Its domain.
+    pub domainname: Option<&'a str>,
+    /// Which network it is in.
+    pub mode: &'a NetworkMode,
+    /// What it wants of each network.
+    pub endpoints: &'a [EndpointWish],
+    /// Ports of the host that lead to it.
+    pub ports: &'a [PortBinding],
+    /// What it asks for names.
+    pub resolver: &'a ResolverChoice,
+    /// Host names that it is given addresses of.
+    pub extra_hosts: &'a [ExtraHost],
+    /// What its packets are checked for; `Off` where it may administer its own addresses.
+    pub guard: Guard,
+    /// The namespace of the other container, for [`NetworkMode::Container`].
+    pub shared: Option<OwnedFd>,
+}
+
+/// What a container has of networks.
+#[derive(Debug)]
+pub struct Connected {
+    /// Its namespace; the host's if there is none.
+    pub namespace: Option<OwnedFd>,
+    /// The files by which its programs know names.
+    pub files: NameFiles,
+    /// The ports of the host, in the order of [`Duties::ports`]: for whoever takes up the duties.
+    pub reservations: Vec<Reservation>,
+    /// What is to be done for it as long as it runs.
+    pub duties: Duties,
+    /// What it has of each network.
+    pub endpoints: Vec<Joined>,
+    /// What people should know.
+    pub notes: Vec<String>,
+}
+
+/// The files by which programs know names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameFiles {
+    /// `/etc/hosts`.
+    pub hosts: String,
+    /// `/etc/resolv.conf`.
+    pub resolv_conf: String,
+    /// `/etc/hostname`.
+    pub hostname: String,
+}
+
+/// What a container has of one network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The network's name.
+    pub network: String,
+    /// The network's id.
+    pub network_id: String,
+    /// The endpoint's id.
+    pub endpoint_id: String,
+    /// Its addresses; none in the networks `host` and `none`.
+    pub address: Option<EndpointAddress>,
+    /// Its hardware address.
+    pub mac: Option<Mac>,
+    /// The names that lead to it there.
+    pub dns_names: Vec<String>,
+}
+
+/// A network that a container is to be in.
+struct Wanted<'a> {
+    definition: NetworkDefinition,
+    settings: &'a EndpointSettings,
+}
+
+impl Networks {
+    /// Whether what a container wants of networks makes sense; nothing is made. A network that is not there is none of
+    /// the mistakes: it may come until the container starts.
+    pub fn check(
+        &self,
+        mode: &NetworkMode,
+        endpoints: &[EndpointWish],
+        ports: &[PortBinding],
+    ) -> Result<(), NetworksError> {
+        let known = self.list()?;
+        let mut seen = Vec::new();
+        for wish in endpoints {
+            match find_in(&known, &wish.network) {
+                Ok(definition) => {
+                    check_settings(&definition, &wish.settings)?;
+                    seen.push(definition);
+                }
+                Err(NetworksError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let conflict = |text: &str| Err(NetworksError::Conflict(text.to_owned()));
+        if matches!(mode, NetworkMode::Container(_)) && !ports.is_empty() {
+            return conflict("conflicting options: port publishing and the container type network mode");
+        }
+        if matches!(mode, NetworkMode::Container(_)) && !endpoints.is_empty() {
+            return conflict("container sharing network namespace with another container or host cannot be connected to any other network");
+        }
+        alone(mode, &seen)
+    }
+
+    /// Connects a container that is about to start. What was made is taken back if anything fails.
+    pub fn connect(&self, request: ConnectRequest<'_>) -> Result<Connected, NetworksError> {
+        let endpoint = EndpointId::new(request.container)?;
+        let mut connected = Connected {
+            namespace: None,
+            files: NameFiles { hostname: format!("{}\n", request.hostname), ..NameFiles::default() },
+            reservations: Vec::new(),
+            duties: self.duties(&endpoint),
+            endpoints: Vec::new(),
+            notes: Vec::new(),
+        };
+        match request.mode {
+            NetworkMode::Host => {
+                if !request.ports.is_empty() {
+                    connected.notes.push("published ports are discarded when using host network mode".to_owned());
+                }
+                self.host_files(&request, &mut connected)?;
+                connected.endpoints = self.unlinked("host", request.container)?;
+            }
+            NetworkMode::Container(_) => {
+                connected.namespace = request.shared;
+            }
+            NetworkMode::None => {
+                connected.namespace = Some(Namespace::create()?.into_fd());
+                self.private_files(&request, &mut connected, None)?;
+                connected.endpoints = self.unlinked("none", request.container)?;
+            }
+            NetworkMode::Default | NetworkMode::Bridge | NetworkMode::Named(_) => {
+                // Named ones may turn out to be `host` or `none` by their ids.
+                if let Some(mode) = self.plain(request.mode)? {
+                    return self.connect(ConnectRequest { mode: &mode, ..request });
+                }
+                let made = self.join(&request, &mut connected);
+                if let Err(error) = made {
+                    // The error that is told is the first; what remains is found by the next command.
+                    drop(connected);
+                    let _ = self.disconnect_all(request.container);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(connected)
+    }
+
+    /// The mode that a name of the network `host` or `none` means.
+    fn plain(&self, mode: &NetworkMode) -> Result<Option<NetworkMode>, NetworksError> {
+        let NetworkMode::Named(name) = mode else { return Ok(None) };
+        Ok(match self.find(name)?.driver {
+            Driver::Host => Some(NetworkMode::Host),
+            Driver::Null => Some(NetworkMode::None),
+            Driver::Bridge => None,
+        })
+    }
+
+    /// What a container has of a network without addresses.
+    fn unlinked(&self, name: &str, container: &str) -> Result<Vec<Joined>, NetworksError> {
+        let definition = self.find(name)?;
+        Ok(vec![Joined {
+            endpoint_id: endpoint_id(&definition.id, container),
+            network: definition.name,
+            network_id: definition.id,
+            address: None,
+            mac: None,
+            dns_names: Vec::new(),
+        }])
+    }
+
+    fn duties(&self, endpoint: &EndpointId) -> Duties {
+        Duties {
+            store: self.site.store,
+            runtime: self.site.runtime.clone(),
+            host_lock: self.site.host_lock.clone(),
+            nft: self.site.nft.clone(),
+            endpoint: endpoint.clone(),
+            names: None,
+            ports: Vec::new(),
+        }
+    }
+
+    /// Makes the namespace of a container and its endpoints.
+    fn join(&self, request: &ConnectRequest<'_>, connected: &mut Connected) -> Result<(), NetworksError> {
+        let known = self.list()?;
+        let main = request.mode.network().unwrap_or("bridge");
+        let unspoken = EndpointSettings::default();
+        let wanted = wanted(&known, main, request.endpoints, &unspoken)?;
+        alone(request.mode, &wanted.iter().map(|one| one.definition.clone()).collect::<Vec<_>>())?;
+        let way_out = way_out(wanted.iter().map(|one| (&one.definition, one.settings)));
+        let way_out = way_out.map(|definition| definition.id.clone());
+        let published_by = way_out.clone().unwrap_or_else(|| wanted[0].definition.id.clone());
+
+        let binding = wanted.iter().find(|one| one.definition.id == published_by);
+        let binding = binding.and_then(|one| spec::host_binding(&one.definition));
+        for port in request.ports {
+            connected.reservations.extend(reserve(port, binding)?);
+        }
+        let published: Vec<Published> = connected.reservations.iter().map(Reservation::published).collect();
+        connected.duties.ports.clone_from(&published);
+
+        let site = self.open_site()?;
+        let mut namespace = Namespace::create()?;
+        let mut gateway = None;
+        for (number, one) in wanted.iter().enumerate() {
+            let definition = &one.definition;
+            let is_way_out = way_out.as_ref() == Some(&definition.id);
+            let ports = if published_by == definition.id { published.clone() } else { Vec::new() };
+            let plan = Plan { request, number, default_route: is_way_out, ports };
+            let (endpoint, names, warnings) = self.attach(&site, &known, one, &mut namespace, plan)?;
+            connected.notes.extend(warnings);
+            if is_way_out || gateway.is_none() {
+                gateway = endpoint.address.map(|address| address.gateway);
+            }
+            if is_user_defined(definition) {
+                connected.duties.names = Some(self.upstreams(request.resolver));
+            }
+            connected.endpoints.push(joined(definition, request.container, &endpoint, names));
+            self.tell("connect", definition, &[("container", request.container)]);
+        }
+        connected.namespace = Some(namespace.into_fd());
+        self.private_files(request, connected, gateway)
+    }
+
+    fn attach(
+        &self,
+        site: &Site,
+        known: &[NetworkDefinition],
+        one: &Wanted<'_>,
+        namespace: &mut Namespace,
+        plan: Plan<'_>,
+    ) -> Result<(Endpoint, Vec<String>, Vec<String>), NetworksError> {
+        let Wanted { definition, settings } = one;
+        check_settings(definition, settings)?;
+        let network = self.ensure(site, known, definition)?;
+        let names = dns_names(plan.request, settings);
+        let spec = EndpointSpec {
+            link: link_name(definition, plan.number)?,
+            address: settings.ipv4,
+            address6: settings.ipv6,
+            mac: settings.mac,
+            guard: plan.request.guard,
+            default_route: if plan.default_route { DefaultRoute::Yes } else { DefaultRoute::No },
+            names: names.clone(),
+            private_names: private_names(settings),
+            published: plan.ports,
+            ..EndpointSpec::new(EndpointId::new(plan.request.container)?)
+        };
+        let endpoint =
+            bridge().attach(site, &network, namespace, &spec).map_err(NetworksError::link(&definition.name))?;
+        Ok((endpoint, names, network.warnings.iter().map(ToString::to_string).collect()))
+    }
+
+    /// Takes a container out of all networks, at its end or after it. May be repeated.
+    pub fn disconnect_all(&self, container: &str) -> Result<(), NetworksError> {
+        let endpoint = EndpointId::new(container)?;
+        let found = names::of_endpoint(&self.site.runtime, &endpoint)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let site = self.open_site()?;
+        let mut first = Ok(());
+        for (state, _) in found {
+            let done = bridge().detach(&site, &state.id, &endpoint, LinkEnd::WithNamespace);
+            first = first.and(done.map_err(NetworksError::link(&state.name)));
+        }
+        first
+    }
+
+    fn upstreams(&self, choice: &ResolverChoice) -> Upstreams {
+        match choice.servers.as_slice() {
+            [] => Upstreams::Host(self.host.resolv_path.clone()),
+            servers => Upstreams::Named(servers.to_vec()),
+        }
+    }
+
+    fn host_files(&self, request: &ConnectRequest<'_>, connected: &mut Connected) -> Result<(), NetworksError> {
+        let extra = extra_hosts(request, None)?;
+        connected.files.hosts = render_on_host(&self.host.hosts, &extra);
+        connected.files.resolv_conf = for_host_namespace(self.host.resolv_conf.as_deref(), request.resolver);
+        Ok(())
+    }
+
+    fn private_files(
+        &self,
+        request: &ConnectRequest<'_>,
+        connected: &mut Connected,
+        gateway: Option<Ipv4Addr>,
+    ) -> Result<(), NetworksError> {
+        let extra = extra_hosts(request, gateway)?;
+        let mut own = Vec::new();
+        for joined in &connected.endpoints {
+            let six = joined.address.and_then(|address| address.six).map(|six| IpAddr::from(six.address));
+            let addresses = joined.address.map(|address| IpAddr::from(address.address)).into_iter().chain(six);
+            for address in addresses {
+                if let Some(domain) = request.domainname {
+                    own.push(HostEntry::new(address, &format!("{}.{domain}", request.hostname))?);
+                }
+                own.push(HostEntry::new(address, request.hostname)?);
+            }
+        }
+        connected.files.hosts = render(&extra, &own);
+        let HostNames { resolv_conf, resolved_upstream, .. } = &self.host;
+        let resolver =
+            for_private_namespace(resolv_conf.as_deref(), resolved_upstream.as_deref(), request.resolver);
+        let mut conf = resolver.conf;
+        if connected.duties.names.is_some() {
+            // The servers are asked by the name service, from the host's own network.
+            conf.servers = vec![NAME_SERVICE.into()];
+            if !conf.options.iter().any(|option| option.starts_with("ndots:")) {
+                conf.options.push("ndots:0".to_owned());
+            }
+        } else if let (false, Some(warning)) = (connected.endpoints.is_empty(), resolver.warning) {
+            connected.notes.push(warning.to_string());
+        }
+        connected.files.resolv_conf = conf.render();
+        Ok(())
+    }
+}
+
+/// How one endpoint of several is made.
+struct Plan<'a> {
+    request: &'a ConnectRequest<'a>,
+    number: usize,
+    default_route: bool,
+    ports: Vec<Published>,
+}
+
+/// The networks of a container: the main one, then the others by name.
+fn wanted<'a>(
+    known: &[NetworkDefinition],
+    main: &str,
+    wishes: &'a [EndpointWish],
+    unspoken: &'a EndpointSettings,
+) -> Result<Vec<Wanted<'a>>, NetworksError> {
+    let main = find_in(known, main)?;
+    let mut wanted = vec![Wanted { definition: main, settings: unspoken }];
+    let mut others: Vec<Wanted<'a>> = Vec::new();
+    for wish in wishes {
+        let definition = find_in(known, &wish.network)?;
+        if definition.id == wanted[0].definition.id {
+            wanted[0].settings = &wish.settings;
+        } else if !others.iter().any(|other| other.definition.id == definition.id) {
+            others.push(Wanted { definition, settings: &wish.settings });
+        }
+    }
+    others.sort_by(|one, other| one.definition.name.cmp(&other.definition.name));
+    wanted.extend(others);
+    Ok(wanted)
+}
+
+/// The network that the default route goes through: of those that lead out, the one with the highest priority, then
+/// the first by name.
+pub(super) fn way_out<'d>(
+    networks: impl Iterator<Item = (&'d NetworkDefinition, &'d EndpointSettings)>,
+) -> Option<&'d NetworkDefinition> {
+    networks
+        .filter(|(definition, _)| !definition.internal.is_on())
+        .min_by_key(|(definition, settings)| {
+            (std::cmp::Reverse(settings.gateway_priority), definition.name.clone())
+        })
+        .map(|(definition, _)| definition)
+}
+
+/// A network without a namespace of its own, or without others, cannot be one of several.
+fn alone(mode: &NetworkMode, networks: &[NetworkDefinition]) -> Result<(), NetworksError> {
+    let others = |driver: Driver| networks.iter().any(|one| one.driver != driver);
+    let has = |driver: Driver| networks.iter().any(|one| one.driver == driver);
+    let of_host = *mode == NetworkMode::Host || has(Driver::Host);
+    let of_none = *mode == NetworkMode::None || has(Driver::Null);
+    if of_host && others(Driver::Host) {
+        return Err(NetworksError::Conflict("container sharing network namespace with another container or host cannot be connected to any other network".to_owned()));
+    }
+    if of_none && others(Driver::Null) {
+        return Err(NetworksError::Conflict("container cannot be connected to multiple networks with one of the networks in private (none) mode".to_owned()));
+    }
+    Ok(())
+}
+
+pub(super) fn is_user_defined(definition: &NetworkDefinition) -> bool {
+    !definition.is_predefined()
+}
+
+/// Whether what is wanted of a network can be had of that network.
+pub(super) fn check_settings(
+    definition: &NetworkDefinition,
+    settings: &EndpointSettings,
+) -> Result<(), NetworksError> {
+    let mut mistakes = Vec::new();
+    let fixed = settings.ipv4.is_some() || settings.ipv6.is_some();
+    if fixed && definition.is_predefined() {
+        mistakes.push("user specified IP address is supported on user defined networks only".to_owned());
+    } else if fixed && !definition.chosen_subnets.is_on() {
+        mistakes.push("user specified IP address is supported only when connecting to networks with user configured subnets".to_owned());
+    }
+    if !settings.aliases.is_empty() && definition.is_predefined() {
+        mistakes.push("network-scoped alias is supported only for containers in user defined networks".to_owned());
+    }
+    if !mistakes.is_empty() {
+        return Err(NetworksError::Endpoint { network: definition.name.clone(), mistakes });
+    }
+    if let Some(option) = settings.driver_options.keys().next() {
+        return Err(NetworksError::Unsupported(format!("the endpoint option `{option}`")));
+    }
+    if !settings.link_local.is_empty() {
+        return Err(NetworksError::Unsupported("a link-local address of an endpoint".to_owned()));
+    }
+    if !settings.links.is_empty() && definition.is_predefined() {
+        return Err(NetworksError::Unsupported("a link in the default network".to_owned()));
+    }
+    Ok(())
+}
+
+/// The names that lead to a container, its own first.
+pub(super) fn dns_names(request: &ConnectRequest<'_>, settings: &EndpointSettings) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let own = [request.name, short(request.container), request.hostname];
+    for name in own[..1].iter().copied().chain(settings.aliases.iter().map(String::as_str)).chain(own[1..].iter().copied()) {
+        if !name.is_empty() && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// The names that a container alone knows for others: `container` or `container:name`.
+fn private_names(settings: &EndpointSettings) -> Vec<PrivateName> {
+    let link = |link: &String| {
+        let (target, name) = link.split_once(':').unwrap_or((link, link));
+        PrivateName { name: name.to_owned(), target: target.to_owned() }
+    };
+    settings.links.iter().map(link).collect()
+}
+
+pub(super) fn link_name(definition: &NetworkDefinition, number: usize) -> Result<LinkName, NetworksError> {
+    LinkName::new(&format!("{}{number}", spec::link_prefix(definition)))
+        .map_err(|error| NetworksError::Config(vec![error.to_string()]))
+}
+
+pub(super) fn joined(
+    definition: &NetworkDefinition,
+    container: &str,
+    endpoint: &Endpoint,
+    dns_names: Vec<String>,
+) -> Joined {
+    Joined {
+        network: definition.name.clone(),
+        network_id: definition.id.clone(),
+        endpoint_id: endpoint_id(&definition.id, container),
+        address: endpoint.address,
+        mac: endpoint.address.map(|address| address.mac),
+        dns_names: if is_user_defined(definition) { dns_names } else { Vec::new() },
+    }
+}
+
+fn extra_hosts(
+    request: &ConnectRequest<'_>,
+    gateway: Option<Ipv4Addr>,
+) -> Result<Vec<HostEntry>, NetworksError> {
+    let mut entries = Vec::new();
+    for ExtraHost { name, address } in request.extra_hosts {
+        let address = match address.as_str() {
+            "host-gateway" => gateway.map(IpAddr::from),
+            text => text.parse().ok(),
+        };
+        if let Some(address) = address {
+            entries.push(HostEntry::new(address, name)?);
+        }
+    }
+    Ok(entries)
+}
+
+/// Takes the ports of the host for one binding: of both families if no address is named and the host has both.
+fn reserve(binding: &PortBinding, default: Option<Ipv4Addr>) -> Result<Vec<Reservation>, NetworksError> {
+    let host = binding.host.or(default.map(IpAddr::from));
+    let (first, last) = match binding.host_port {
+        HostPort::Any => (0, 0),
+        HostPort::One(port) => (port, port),
+        HostPort::Range(first, last) => (first, last),
+    };
+    let mut refused = None;
+    for port in first..=last {
+        match reserve_one(binding, host, port) {
+            Ok(reservations) => return Ok(reservations),
+            Err(error @ PortError::Taken { .. }) if first != last => refused = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let protocol = binding.protocol.word();
+    match refused {
+        Some(source) => Err(NetworksError::NoPort { first, last, protocol, source }),
+        None => Err(NetworksError::Config(vec![format!("invalid port range {first}-{last}/{protocol}")])),
+    }
+}
+
+fn reserve_one(
+    binding: &PortBinding,
+    host: Option<IpAddr>,
+    port: u16,
+) -> Result<Vec<Reservation>, PortError> {
+    let at = |host: IpAddr, port| Published { protocol: binding.protocol, host, port, target: binding.port };
+    if let Some(host) = host {
+        return Ok(vec![Reservation::bind(at(host, port))?]);
+    }
+    let mut attempts = 0;
+    loop {
+        let four = Reservation::bind(at(Ipv4Addr::UNSPECIFIED.into(), port))?;
+        match Reservation::bind(at(Ipv6Addr::UNSPECIFIED.into(), four.published().port)) {
+            Ok(six) => return Ok(vec![four, six]),
+            // A host without IPv6.
+            Err(PortError::Unsupported { .. } | PortError::NotOurs { .. }) => return Ok(vec![four]),
+            // Any port was asked for, and the one that is free for IPv4 is not for IPv6.
+            Err(PortError::Taken { .. }) if port == 0 && attempts < TWIN_ATTEMPTS => attempts += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Opens a namespace that lives on elsewhere.
+pub(super) fn open_namespace(namespace: &OwnedFd) -> Result<Namespace, NetworksError> {
+    let fd = namespace.as_fd().try_clone_to_owned().map_err(|source| {
+        NetworksError::Site(rbuild_network::error::Error::Namespace { source })
+    })?;
+    Ok(Namespace::open(fd)?)
+}
+
+/// The id of a network, as the crate below knows it.
+pub(super) fn network_id(definition: &NetworkDefinition) -> Result<NetworkId, NetworksError> {
+    Ok(NetworkId::new(&definition.id)?)
+}
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod tests;

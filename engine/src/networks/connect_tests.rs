@@ -1,0 +1,95 @@
+use rbuild_model::network::{Ipam, Switch};
+
+use super::*;
+
+fn definition(name: &str, internal: bool) -> NetworkDefinition {
+    NetworkDefinition {
+        id: format!("{name:0<64}"),
+        name: name.to_owned(),
+        created: String::new(),
+        driver: match name {
+            "host" => Driver::Host,
+            "none" => Driver::Null,
+            _ => Driver::Bridge,
+        },
+        ipv4: Switch::On,
+        ipv6: Switch::Off,
+        internal: Switch::from(internal),
+        attachable: Switch::Off,
+        ipam: Ipam::default(),
+        chosen_subnets: Switch::Off,
+        options: Default::default(),
+        labels: Default::default(),
+    }
+}
+
+fn wish(network: &str, gateway_priority: i64) -> EndpointWish {
+    let settings = EndpointSettings { gateway_priority, ..EndpointSettings::default() };
+    EndpointWish { network: network.to_owned(), settings }
+}
+
+#[test]
+fn the_main_network_comes_first_and_the_highest_priority_leads_out() {
+    let known = [definition("b", false), definition("a", true), definition("c", false)];
+    let unspoken = EndpointSettings::default();
+    let check = |main: &str, wishes: &[EndpointWish]| {
+        let wanted = wanted(&known, main, wishes, &unspoken).unwrap();
+        let order: Vec<&str> = wanted.iter().map(|one| one.definition.name.as_str()).collect();
+        let out = way_out(wanted.iter().map(|one| (&one.definition, one.settings)));
+        format!("{} out {}", order.join(" "), out.map_or("-", |one| one.name.as_str()))
+    };
+    assert_eq!(check("b", &[]), "b out b");
+    assert_eq!(check("c", &[wish("b", 0), wish("a", 9)]), "c a b out b");
+    assert_eq!(check("c", &[wish("b", 0), wish("c", 1)]), "c b out c");
+    assert_eq!(check("a", &[]), "a out -");
+}
+
+#[test]
+fn what_stands_alone_is_not_mixed() {
+    let check = |mode: &str, networks: &[&str]| {
+        let networks: Vec<_> = networks.iter().map(|name| definition(name, false)).collect();
+        alone(&NetworkMode::from(mode.to_owned()), &networks).map_err(|error| error.to_string())
+    };
+    assert!(check("app", &["app", "other"]).is_ok());
+    assert!(check("host", &[]).is_ok());
+    assert!(check("host", &["app"]).unwrap_err().contains("sharing network namespace"));
+    assert!(check("app", &["app", "none"]).unwrap_err().contains("private (none) mode"));
+}
+
+#[test]
+fn what_an_endpoint_cannot_have_is_told_with_all_reasons() {
+    let settings = EndpointSettings {
+        ipv4: Some(Ipv4Addr::new(10, 0, 0, 9)),
+        aliases: vec!["x".to_owned()],
+        ..EndpointSettings::default()
+    };
+    assert_eq!(
+        check_settings(&definition("bridge", false), &settings).unwrap_err().to_string(),
+        "invalid config for network bridge: invalid endpoint settings:\n\
+         user specified IP address is supported on user defined networks only\n\
+         network-scoped alias is supported only for containers in user defined networks"
+    );
+    let error = check_settings(&definition("app", false), &settings).unwrap_err().to_string();
+    assert!(error.ends_with("only when connecting to networks with user configured subnets"), "{error}");
+}
+
+#[test]
+fn a_port_is_had_for_both_families_and_the_first_free_one_of_a_range() {
+    let binding = |host_port| PortBinding {
+        host: None,
+        host_port,
+        port: 80,
+        protocol: rbuild_model::network::Protocol::Tcp,
+    };
+    let held = reserve(&binding(HostPort::Any), None).unwrap();
+    let port = held[0].published().port;
+    assert!(held.iter().all(|one| one.published().port == port));
+    let error = reserve(&binding(HostPort::One(port)), None).unwrap_err().to_string();
+    assert!(error.contains("is already in use by process"), "{error}");
+    if port < u16::MAX - 20 {
+        let next = reserve(&binding(HostPort::Range(port, port + 20)), None).unwrap();
+        assert!(next[0].published().port > port);
+    }
+    let one = reserve(&binding(HostPort::Any), Some(Ipv4Addr::LOCALHOST)).unwrap();
+    assert_eq!((one.len(), one[0].published().host), (1, IpAddr::from([127, 0, 0, 1])));
+}

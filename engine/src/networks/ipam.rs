@@ -1,0 +1,226 @@
+//! Addresses of networks, as people write them. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use rbuild_model::network::{AddressPool, NetworkDefinition};
+use rbuild_network::address::{AddressRange, Subnet};
+use rbuild_network::address6::Subnet6;
+use rbuild_network::driver::SixSpec;
+
+/// A range of addresses of either family.
+fn range(text: &str) -> Option<AddressRange> {
+    let (address, length) = text.split_once('/')?;
+    let (address, length): (IpAddr, u8) = (address.parse().ok()?, length.parse().ok()?);
+    (length <= if address.is_ipv4() { 32 } else { 128 }).then(|| AddressRange::new(address, length))
+}
+
+/// Puts together what was given in lists of its own: each range, gateway and reserved address belongs to the subnet
+/// that holds it.
+pub fn pools(
+    subnets: &[String],
+    ranges: &[String],
+    gateways: &[String],
+    auxiliary: &BTreeMap<String, String>,
+) -> Result<Vec<AddressPool>, String> {
+    if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
+        return Err("every ip-range or gateway must have a corresponding subnet".to_owned());
+    }
+    let read = |text: &str| range(text).ok_or_else(|| invalid_subnet(text));
+    let mut known: Vec<(AddressRange, AddressPool)> = Vec::new();
+    for text in subnets {
+        let subnet = read(text)?;
+        if known.iter().any(|(other, _)| other.overlaps(subnet)) {
+            return Err("multiple overlapping subnet configuration is not supported".to_owned());
+        }
+        known.push((subnet, AddressPool { subnet: text.clone(), ..AddressPool::default() }));
+    }
+    let mut owner = |what: &str, text: &str, address: IpAddr| {
+        match known.iter_mut().position(|(subnet, _)| subnet.contains(address)) {
+            Some(at) => Ok(at),
+            None => Err(format!("no matching subnet for {what} {text}")),
+        }
+    };
+    let mut found = Vec::new();
+    for text in ranges {
+        let base = text.split_once('/').and_then(|(address, _)| address.parse().ok());
+        let base = base.filter(|_| range(text).is_some()).ok_or_else(|| invalid_subnet(text))?;
+        found.push((owner("range", text, base)?, Part::Range(text.clone())));
+    }
+    for text in gateways {
+        let address = text.parse().map_err(|_| format!("invalid gateway {text}: not an address"))?;
+        found.push((owner("gateway", text, address)?, Part::Gateway(text.clone())));
+    }
+    for (name, text) in auxiliary {
+        let address = text.parse().map_err(|_| format!("invalid auxiliary address {text}: not an address"))?;
+        found.push((owner("aux-address", text, address)?, Part::Auxiliary(name.clone(), address)));
+    }
+    for (at, part) in found {
+        let pool = &mut known[at].1;
+        match part {
+            Part::Range(_) if !pool.range.is_empty() => {
+                return Err(format!("cannot configure multiple ranges ({}) on the same subnet ({})", pool.range, pool.subnet));
+            }
+            Part::Gateway(_) if !pool.gateway.is_empty() => {
+                return Err(format!("cannot configure multiple gateways ({}) for the same subnet ({})", pool.gateway, pool.subnet));
+            }
+            Part::Range(text) => pool.range = text,
+            Part::Gateway(text) => pool.gateway = text,
+            Part::Auxiliary(name, address) => drop(pool.auxiliary.insert(name, address)),
+        }
+    }
+    Ok(known.into_iter().map(|(_, pool)| pool).collect())
+}
+
+enum Part {
+    Range(String),
+    Gateway(String),
+    Auxiliary(String, IpAddr),
+}
+
+fn invalid_subnet(text: &str) -> String {
+    format!("invalid subnet {text}: invalid CIDR block notation")
+}
+
+/// What the pools of a definition say.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    pub(super) four: Option<Four>,
+    pub(super) six: Option<SixSpec>,
+}
+
+/// A pool of IPv4.
+#[derive(Debug)]
+pub(super) struct Four {
+    pub(super) subnet: Subnet,
+    pub(super) gateway: Option<std::net::Ipv4Addr>,
+    pub(super) range: Option<Subnet>,
+    pub(super) reserved: Vec<std::net::Ipv4Addr>,
+}
+
+/// Reads the pools of a definition; every mistake is told.
+pub(super) fn addresses(definition: &NetworkDefinition) -> Result<Addresses, Vec<String>> {
+    let mut addresses = Addresses::default();
+    let mut mistakes = Vec::new();
+    for pool in &definition.ipam.config {
+        let is_six = pool.subnet.contains(':');
+        if is_six && addresses.six.is_some() || !is_six && addresses.four.is_some() {
+            mistakes.push(format!("a second subnet of the same family is not supported: {}", pool.subnet));
+        } else if is_six {
+            match six(pool) {
+                Ok(six) => addresses.six = Some(six),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        } else {
+            match four(pool) {
+                Ok(four) => addresses.four = Some(four),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(addresses) } else { Err(mistakes) }
+}
+
+fn four(pool: &AddressPool) -> Result<Four, String> {
+    range(&pool.subnet).ok_or_else(|| invalid_subnet(&pool.subnet))?;
+    let gateway = optional(&pool.gateway).map(|text| {
+        text.parse().map_err(|_| outside("gateway", text, &pool.subnet))
+    });
+    let reserved = pool.auxiliary.values().map(|address| match address {
+        IpAddr::V4(address) => Ok(*address),
+        IpAddr::V6(_) => Err(outside("auxiliary address", &address.to_string(), &pool.subnet)),
+    });
+    Ok(Four {
+        subnet: pool.subnet.parse().map_err(|error| format!("invalid subnet {}: {error}", pool.subnet))?,
+        gateway: gateway.transpose()?,
+        range: ip_range(&pool.range)?,
+        reserved: reserved.collect::<Result<_, _>>()?,
+    })
+}
+
+/// A range may be as small as one address, which is no subnet of its own: then the smallest around it is taken.
+fn ip_range(text: &str) -> Result<Option<Subnet>, String> {
+    let Some(text) = optional(text) else { return Ok(None) };
+    text.parse().map(Some).map_err(|error| format!("invalid ip-range {text}: {error}"))
+}
+
+fn six(pool: &AddressPool) -> Result<SixSpec, String> {
+    range(&pool.subnet).ok_or_else(|| invalid_subnet(&pool.subnet))?;
+    let subnet: Subnet6 =
+        pool.subnet.parse().map_err(|error| format!("invalid subnet {}: {error}", pool.subnet))?;
+    let gateway = optional(&pool.gateway).map(|text| {
+        text.parse().map_err(|_| outside("gateway", text, &pool.subnet))
+    });
+    let ranged = optional(&pool.range).map(|text| {
+        text.parse().map_err(|error| format!("invalid ip-range {text}: {error}"))
+    });
+    let reserved = pool.auxiliary.values().map(|address| match address {
+        IpAddr::V6(address) => Ok(*address),
+        IpAddr::V4(_) => Err(outside("auxiliary address", &address.to_string(), &pool.subnet)),
+    });
+    Ok(SixSpec {
+        subnet: Some(subnet),
+        gateway: gateway.transpose()?,
+        range: ranged.transpose()?,
+        reserved: reserved.collect::<Result<_, _>>()?,
+    })
+}
+
+fn outside(what: &str, text: &str, subnet: &str) -> String {
+    format!("invalid {what} {text}: parent subnet {subnet} doesn't contain this address")
+}
+
+fn optional(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// The ranges of all networks of the store, set up or not.
+pub(super) fn taken<'a>(definitions: impl Iterator<Item = &'a NetworkDefinition>) -> Vec<AddressRange> {
+    definitions.flat_map(|definition| &definition.ipam.config).filter_map(|pool| range(&pool.subnet)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(list: &[&str]) -> Vec<String> {
+        list.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn check(subnets: &[&str], ranges: &[&str], gateways: &[&str], auxiliary: &[(&str, &str)]) -> String {
+        let auxiliary = auxiliary.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        match pools(&texts(subnets), &texts(ranges), &texts(gateways), &auxiliary) {
+            Ok(pools) => serde_json::to_string(&pools).unwrap(),
+            Err(mistake) => mistake,
+        }
+    }
+
+    #[test]
+    fn each_part_finds_its_subnet() {
+        assert_eq!(
+            check(
+                &["10.1.0.0/16", "fd00:1::/64"],
+                &["10.1.5.0/24"],
+                &["fd00:1::9", "10.1.0.9"],
+                &[("printer", "10.1.0.7")]
+            ),
+            r#"[{"Subnet":"10.1.0.0/16","IPRange":"10.1.5.0/24","Gateway":"10.1.0.9","AuxiliaryAddresses":{"printer":"10.1.0.7"}},{"Subnet":"fd00:1::/64","Gateway":"fd00:1::9"}]"#
+        );
+        assert_eq!(check(&[], &[], &[], &[]), "[]");
+    }
+
+    #[test]
+    fn mistakes_are_told_as_docker_tells_them() {
+        let net = &["10.1.0.0/16"][..];
+        for (said, expected) in [
+            (check(&[], &["10.1.0.0/24"], &[], &[]), "every ip-range or gateway must have a corresponding subnet"),
+            (check(&["10.1.300.0/24"], &[], &[], &[]), "invalid subnet 10.1.300.0/24: invalid CIDR block notation"),
+            (check(net, &[], &["10.2.0.1"], &[]), "no matching subnet for gateway 10.2.0.1"),
+            (check(net, &["10.2.0.0/24"], &[], &[]), "no matching subnet for range 10.2.0.0/24"),
+            (check(net, &[], &[], &[("a", "10.2.0.1")]), "no matching subnet for aux-address 10.2.0.1"),
+            (check(&["10.1.0.0/16", "10.1.2.0/24"], &[], &[], &[]), "multiple overlapping subnet configuration is not supported"),
+        ] {
+            assert_eq!(said, expected);
+        }
+    }
+}

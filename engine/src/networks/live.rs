@@ -1,0 +1,200 @@
+//! A container that runs: networks that come and go.
+//!
+//! Nobody has to be told: the process beside the container reads the files of networks. What moves by hand is the
+//! default route, and the ports of the host, which lead through the network that it goes through.
+
+use std::os::fd::OwnedFd;
+
+use rbuild_model::network::{EndpointSettings, EndpointWish, NetworkDefinition, NetworkMode};
+use rbuild_network::driver::{DefaultRoute, EndpointSpec, Guard, LinkEnd};
+use rbuild_network::link::LinkName;
+use rbuild_network::names::{EndpointId, EndpointRecord, NetworkState};
+use rbuild_network::resolver::ResolverChoice;
+use rbuild_network::site::Site;
+
+use super::connect::{
+    ConnectRequest, Joined, check_settings, dns_names, joined, link_name, network_id,
+    open_namespace, way_out,
+};
+use super::{Networks, NetworksError, bridge, find_in, short};
+
+/// A container that runs, and whose networks are to change.
+#[derive(Debug)]
+pub struct LiveChange<'a> {
+    /// Its id.
+    pub container: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// What it is called inside.
+    pub hostname: &'a str,
+    /// Its namespace: `/proc/<pid>/ns/net` of its first process.
+    pub namespace: &'a OwnedFd,
+    /// What it wants of each network it is in after the change.
+    pub endpoints: &'a [EndpointWish],
+    /// What its packets are checked for.
+    pub guard: Guard,
+}
+
+impl Networks {
+    /// Connects a running container to one more network.
+    pub fn connect_live(
+        &self,
+        change: &LiveChange<'_>,
+        network: &str,
+        settings: &EndpointSettings,
+    ) -> Result<Joined, NetworksError> {
+        let known = self.list()?;
+        let definition = find_in(&known, network)?;
+        check_settings(&definition, settings)?;
+        let now = self.of_container(change.container)?;
+        if now.iter().any(|(state, _)| state.id.as_str() == definition.id) {
+            return Err(NetworksError::Connected {
+                container: change.name.to_owned(),
+                network: definition.name,
+            });
+        }
+        if definition.driver != rbuild_model::network::Driver::Bridge || now.is_empty() {
+            return Err(NetworksError::Conflict(
+                "container sharing network namespace with another container or host cannot be connected to any other network".to_owned(),
+            ));
+        }
+        let site = self.open_site()?;
+        let made = self.ensure(&site, &known, &definition)?;
+        let mut namespace = open_namespace(change.namespace)?;
+        let names = dns_names(&change.request(), settings);
+        let spec = EndpointSpec {
+            link: free_link(&definition, &now)?,
+            address: settings.ipv4,
+            address6: settings.ipv6,
+            mac: settings.mac,
+            guard: change.guard,
+            default_route: DefaultRoute::No,
+            names: names.clone(),
+            ..EndpointSpec::new(EndpointId::new(change.container)?)
+        };
+        let endpoint = bridge()
+            .attach(&site, &made, &mut namespace, &spec)
+            .map_err(NetworksError::link(&definition.name))?;
+        let settled = self.settle(&site, change, &known);
+        if let Err(error) = settled {
+            // The error that is told is the first; the endpoint is taken back as far as it goes.
+            let _ = bridge().detach(&site, &made.id, &spec.id, LinkEnd::Now);
+            return Err(error);
+        }
+        self.tell("connect", &definition, &[("container", change.container)]);
+        Ok(joined(&definition, change.container, &endpoint, names))
+    }
+
+    /// Takes a running container out of a network.
+    pub fn disconnect_live(&self, change: &LiveChange<'_>, network: &str) -> Result<(), NetworksError> {
+        let known = self.list()?;
+        let definition = find_in(&known, network)?;
+        let id = network_id(&definition)?;
+        let endpoint = EndpointId::new(change.container)?;
+        let now = self.of_container(change.container)?;
+        let Some((_, record)) = now.iter().find(|(state, _)| state.id == id) else {
+            return Err(NetworksError::NotConnected {
+                container: short(change.container).to_owned(),
+                network: definition.name,
+            });
+        };
+        let site = self.open_site()?;
+        let named = || NetworksError::link(&definition.name);
+        if !record.published.is_empty() {
+            bridge().publish(&site, &id, &endpoint, &[]).map_err(named())?;
+            // Wherever the way out leads after this: the ports follow it.
+            let rest = self.remaining(change, &known, &now, Some(&definition))?;
+            if let Some(next) = rest {
+                let next_id = network_id(&next)?;
+                bridge()
+                    .publish(&site, &next_id, &endpoint, &record.published)
+                    .map_err(NetworksError::link(&next.name))?;
+            }
+        }
+        bridge().detach(&site, &id, &endpoint, LinkEnd::Now).map_err(named())?;
+        self.settle(&site, change, &known)?;
+        self.tell("disconnect", &definition, &[("container", change.container)]);
+        Ok(())
+    }
+
+    /// Sends what has no other way, and the ports of the host, through the network that it belongs to now.
+    fn settle(
+        &self,
+        site: &Site,
+        change: &LiveChange<'_>,
+        known: &[NetworkDefinition],
+    ) -> Result<(), NetworksError> {
+        let now = self.of_container(change.container)?;
+        let Some(definition) = self.remaining(change, known, &now, None)? else { return Ok(()) };
+        let (id, endpoint) = (network_id(&definition)?, EndpointId::new(change.container)?);
+        let named = || NetworksError::link(&definition.name);
+        let former = now.iter().find(|(state, record)| !record.published.is_empty() && state.id != id);
+        if let Some((state, record)) = former {
+            bridge().publish(site, &state.id, &endpoint, &[]).map_err(named())?;
+            bridge().publish(site, &id, &endpoint, &record.published).map_err(named())?;
+        }
+        let mut namespace = open_namespace(change.namespace)?;
+        bridge().route(site, &id, &mut namespace, &endpoint).map_err(named())
+    }
+
+    /// The network that leads out, of those that a container is in but for one.
+    fn remaining(
+        &self,
+        change: &LiveChange<'_>,
+        known: &[NetworkDefinition],
+        now: &[(NetworkState, EndpointRecord)],
+        but: Option<&NetworkDefinition>,
+    ) -> Result<Option<NetworkDefinition>, NetworksError> {
+        let unspoken = EndpointSettings::default();
+        let settings = |definition: &NetworkDefinition| {
+            let wish = change.endpoints.iter().find(|wish| {
+                find_in(known, &wish.network).is_ok_and(|found| found.id == definition.id)
+            });
+            wish.map_or(&unspoken, |wish| &wish.settings)
+        };
+        let rest: Vec<&NetworkDefinition> = known
+            .iter()
+            .filter(|one| but.is_none_or(|but| but.id != one.id))
+            .filter(|one| now.iter().any(|(state, _)| state.id.as_str() == one.id))
+            .collect();
+        Ok(way_out(rest.iter().map(|one| (*one, settings(one)))).cloned())
+    }
+}
+
+impl<'a> LiveChange<'a> {
+    /// What names are made of.
+    fn request(&self) -> ConnectRequest<'a> {
+        static MODE: NetworkMode = NetworkMode::Default;
+        static RESOLVER: ResolverChoice =
+            ResolverChoice { servers: Vec::new(), search: Vec::new(), options: Vec::new() };
+        ConnectRequest {
+            container: self.container,
+            name: self.name,
+            hostname: self.hostname,
+            domainname: None,
+            mode: &MODE,
+            endpoints: &[],
+            ports: &[],
+            resolver: &RESOLVER,
+            extra_hosts: &[],
+            guard: self.guard,
+            shared: None,
+        }
+    }
+}
+
+/// The first name that no link of the container has.
+fn free_link(
+    definition: &NetworkDefinition,
+    now: &[(NetworkState, EndpointRecord)],
+) -> Result<LinkName, NetworksError> {
+    for number in 0..=now.len() {
+        let name = link_name(definition, number)?;
+        if !now.iter().any(|(_, record)| record.link == name) {
+            return Ok(name);
+        }
+    }
+    // Among one more name than there are links one is free.
+    link_name(definition, now.len())
+}
+

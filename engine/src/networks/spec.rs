@@ -1,0 +1,165 @@
+//! What the crate below is asked for, made of a definition. Pure.
+//!
+//! | option of the driver `bridge` | what it does |
+//! |---|---|
+//! | `com.docker.network.driver.mtu` | the largest packet |
+//! | `com.docker.network.bridge.enable_icc` | whether endpoints reach each other |
+//! | `com.docker.network.bridge.enable_ip_masquerade` | whether they are hidden behind the host when they get out |
+//! | `com.docker.network.bridge.host_binding_ipv4` | the host's address of ports that name none |
+//! | `com.docker.network.container_iface_prefix` | how links inside are called |
+//!
+//! Any other option below `com.docker.network.` would change what packets do, so it is refused; the rest are kept like
+//! labels, as by Docker.
+
+use std::net::Ipv4Addr;
+
+use rbuild_model::network::{NetworkDefinition, Switch};
+use rbuild_network::address::AddressRange;
+use rbuild_network::driver::{Masquerade, NetworkSpec, PortIsolation, Reach, SixSpec};
+use rbuild_network::names::NetworkId;
+
+use super::error::NetworksError;
+use super::ipam::{self, Addresses, Four};
+
+const MTU: &str = "com.docker.network.driver.mtu";
+const ICC: &str = "com.docker.network.bridge.enable_icc";
+const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+const PREFIX: &str = "com.docker.network.container_iface_prefix";
+const NAT: [&str; 2] =
+    ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"];
+
+/// The smallest packet that every link has to carry.
+const SMALLEST_MTU: u32 = 68;
+const LARGEST_MTU: u32 = 65535;
+
+/// Makes of a definition what the crate below is asked for; every mistake is told.
+pub(super) fn network(
+    definition: &NetworkDefinition,
+    taken: Vec<AddressRange>,
+) -> Result<NetworkSpec, NetworksError> {
+    let mut mistakes = Vec::new();
+    let addresses = ipam::addresses(definition).unwrap_or_else(|more| {
+        mistakes.extend(more);
+        Addresses::default()
+    });
+    if !definition.ipv4.is_on() {
+        return Err(NetworksError::Unsupported("a network without IPv4".to_owned()));
+    }
+    if !matches!(definition.ipam.driver.as_str(), "" | "default") {
+        return Err(NetworksError::Unsupported(format!("the IPAM driver `{}`", definition.ipam.driver)));
+    }
+    if addresses.six.is_some() && !definition.ipv6.is_on() {
+        mistakes.push("an IPv6 subnet needs a network with IPv6 (`--ipv6`)".to_owned());
+    }
+    let mut spec = NetworkSpec::new(NetworkId::new(&definition.id)?);
+    spec.name.clone_from(&definition.name);
+    spec.taken = taken;
+    if let Some(Four { subnet, gateway, range, reserved }) = addresses.four {
+        (spec.subnet, spec.gateway, spec.range, spec.reserved) = (Some(subnet), gateway, range, reserved);
+    }
+    if definition.ipv6.is_on() {
+        spec.six = Some(addresses.six.unwrap_or_else(SixSpec::default));
+    }
+    if definition.internal.is_on() {
+        spec.reach = Reach::Internal;
+    }
+    for (name, value) in &definition.options {
+        let mistake = || format!("invalid value {value:?} of the option {name}");
+        match name.as_str() {
+            MTU => match value.parse() {
+                Ok(mtu) if (SMALLEST_MTU..=LARGEST_MTU).contains(&mtu) => spec.mtu = mtu,
+                _ => mistakes.push(mistake()),
+            },
+            ICC => match boolean(value) {
+                Some(Switch::On) => spec.isolation = PortIsolation::Shared,
+                Some(Switch::Off) => spec.isolation = PortIsolation::Isolated,
+                None => mistakes.push(mistake()),
+            },
+            MASQUERADE => match boolean(value) {
+                Some(Switch::On) => spec.masquerade = Masquerade::On,
+                Some(Switch::Off) => spec.masquerade = Masquerade::Off,
+                None => mistakes.push(mistake()),
+            },
+            HOST_BINDING if value.parse::<Ipv4Addr>().is_err() => mistakes.push(mistake()),
+            PREFIX if !is_prefix(value) => mistakes.push(mistake()),
+            HOST_BINDING | PREFIX => {}
+            name if NAT.contains(&name) && value == "nat" => {}
+            name if name.starts_with("com.docker.network.") => {
+                return Err(NetworksError::Unsupported(format!("the network option `{name}={value}`")));
+            }
+            _ => {}
+        }
+    }
+    if mistakes.is_empty() { Ok(spec) } else { Err(NetworksError::Config(mistakes)) }
+}
+
+/// How the links inside are called: `eth`, unless something else was asked for.
+pub(super) fn link_prefix(definition: &NetworkDefinition) -> &str {
+    definition.options.get(PREFIX).map_or("eth", String::as_str)
+}
+
+/// The host's address of ports that name none.
+pub(super) fn host_binding(definition: &NetworkDefinition) -> Option<Ipv4Addr> {
+    definition.options.get(HOST_BINDING)?.parse().ok()
+}
+
+/// A link has 15 bytes, and there may be hundreds.
+fn is_prefix(text: &str) -> bool {
+    (1..=12).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+fn boolean(text: &str) -> Option<Switch> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(Switch::On),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(Switch::Off),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rbuild_model::network::{AddressPool, Driver, Ipam};
+
+    use super::*;
+
+    fn definition(pools: &[&str], options: &[(&str, &str)]) -> NetworkDefinition {
+        let pool = |subnet: &&str| AddressPool { subnet: (*subnet).to_owned(), ..AddressPool::default() };
+        NetworkDefinition {
+            id: "a".repeat(64),
+            name: "app".to_owned(),
+            created: String::new(),
+            driver: Driver::Bridge,
+            ipv4: Switch::On,
+            ipv6: Switch::from(pools.iter().any(|pool| pool.contains(':'))),
+            internal: Switch::Off,
+            attachable: Switch::Off,
+            ipam: Ipam { driver: String::new(), options: None, config: pools.iter().map(pool).collect() },
+            chosen_subnets: Switch::On,
+            options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            labels: Default::default(),
+        }
+    }
+
+    #[test]
+    fn options_mean_what_they_mean_elsewhere() {
+        let options = [(MTU, "1400"), (ICC, "false"), (MASQUERADE, "0"), ("mine", "kept")];
+        let spec = network(&definition(&["10.1.0.0/24", "fd00:1::/64"], &options), Vec::new()).unwrap();
+        assert_eq!((spec.mtu, spec.isolation), (1400, PortIsolation::Isolated));
+        assert_eq!((spec.masquerade, spec.name.as_str()), (Masquerade::Off, "app"));
+        assert_eq!(spec.six.unwrap().subnet.unwrap().to_string(), "fd00:1::/64");
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let error = network(&definition(&["10.1.0.0/40"], &[(MTU, "x"), (ICC, "maybe")]), Vec::new());
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "invalid network config:\ninvalid subnet 10.1.0.0/40: invalid CIDR block notation\n\
+             invalid value \"maybe\" of the option com.docker.network.bridge.enable_icc\n\
+             invalid value \"x\" of the option com.docker.network.driver.mtu"
+        );
+        let error = network(&definition(&[], &[("com.docker.network.bridge.name", "br7")]), Vec::new());
+        assert!(matches!(error, Err(NetworksError::Unsupported(_))));
+    }
+}
