@@ -45,6 +45,7 @@ pub use layer::write_layer;
 pub use overlay::OverlaySnapshotter;
 pub use snapshotter::{Snapshotter, Tree, Writes};
 pub use usage::{Usage, usage_of};
+pub use xattr::xattrs_of;
 
 /// The names of all implementations, the preferred first.
 pub const SNAPSHOTTERS: &[&str] = &["overlay", "copy"];

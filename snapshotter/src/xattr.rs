@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use rbuild_image::tar::Xattr;
 use rbuild_model::rootfs::OverlayXattr;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
@@ -28,8 +29,24 @@ impl Marks {
     }
 }
 
+/// Returns the attributes of a file or directory by name, without the marks of overlayfs, which are not the tree's.
+pub fn xattrs_of(file: impl AsFd) -> Result<Vec<Xattr>, Errno> {
+    let marks = [OverlayXattr::Trusted, OverlayXattr::User].map(|kind| Marks::of(kind).prefix.as_bytes());
+    let mut names = list(&file)?;
+    names.retain(|name| !marks.iter().any(|prefix| name.starts_with(prefix)));
+    names.sort_unstable();
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        // One that has just gone is one that is not there.
+        if let Some(value) = get(&file, &name[..])? {
+            found.push(Xattr { name, value });
+        }
+    }
+    Ok(found)
+}
+
 /// Reads an attribute; `None` if there is none, or if the file system has no attributes.
-pub(crate) fn get(file: impl AsFd, name: &str) -> Result<Option<Vec<u8>>, Errno> {
+pub(crate) fn get(file: impl AsFd, name: impl rustix::path::Arg + Copy) -> Result<Option<Vec<u8>>, Errno> {
     let mut small = [0_u8; 256];
     match rustix::fs::fgetxattr(&file, name, &mut small[..]) {
         Ok(length) => Ok(Some(small[..length].to_vec())),

@@ -227,3 +227,31 @@ ADD --chmod=600 in.txt /y/
     assert_clean(&context);
     assert_clean(&second);
 }
+
+#[test]
+fn extended_attributes_in_a_tar() {
+    let Some(context) = scene("extended_attributes_in_a_tar") else { return };
+    let base = context.folder().join("base");
+    fs::create_dir_all(base.join("d")).unwrap();
+    fs::write(base.join("program"), "x").unwrap();
+    let capability = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let set = |path: &str, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(base.join(path), name, value, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    set("program", "security.capability", capability);
+    context
+        .rbuild([std::ffi::OsStr::new("import"), base.as_os_str(), "capable".as_ref()])
+        .run()
+        .assert_success();
+    for text in
+        ["FROM capable\n", "FROM capable\nCOPY Dockerfile /\n", "FROM scratch\nCOPY --from=capable / /\n"]
+    {
+        built_from(&context, text, ["-o", "type=tar,dest=out.tar"]);
+        let tar = fs::read(context.project().join("out.tar")).unwrap();
+        let record = [b"SCHILY.xattr.security.capability=", &capability[..], b"\n"].concat();
+        assert!(tar.windows(record.len()).any(|window| window == record), "{text}");
+        let overlay = b"overlay.";
+        assert!(!tar.windows(overlay.len()).any(|window| window == overlay), "{text}");
+    }
+    assert_clean(&context);
+}

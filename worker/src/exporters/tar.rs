@@ -1,13 +1,15 @@
-//! `type=tar`: the root file system as one tar.
+//! `type=tar`: the root file system as one tar, with all extended attributes.
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use rbuild_confined::{Kind, Step, Walk};
-use rbuild_image::tar::{Options, Writer};
+use rbuild_image::tar::{Options, Writer, Xattr};
 use rbuild_snapshotter::diff::{Change, ChangeKind, Novelty};
 use rbuild_snapshotter::layer::entry_of;
+use rbuild_snapshotter::xattrs_of;
 
 use super::ExportError;
 use crate::build::Finished;
@@ -25,10 +27,12 @@ pub(super) fn export(worker: &Worker, result: &Finished, out: impl Write) -> Res
         let meta = walk.metadata().map_err(ExportError::tree)?;
         let path = walk.path().to_owned();
         let mut contents = None;
+        let mut xattrs = Vec::new();
         let kind = match meta.kind {
             Kind::Socket => continue,
             Kind::Directory => {
                 walk.enter().map_err(ExportError::tree)?;
+                xattrs = attributes(walk.dir(), &path)?;
                 ChangeKind::Directory { meta, novelty: Novelty::Changed }
             }
             Kind::Symlink => {
@@ -41,13 +45,16 @@ pub(super) fn export(worker: &Worker, result: &Finished, out: impl Write) -> Res
                     if meta.nlink > 1 {
                         links.insert((meta.dev, meta.ino), path.clone());
                     }
-                    contents = Some(view.open_file(&path).map_err(ExportError::tree)?);
+                    let file = view.open_file(&path).map_err(ExportError::tree)?;
+                    xattrs = attributes(&file, &path)?;
+                    contents = Some(file);
                     ChangeKind::File { meta, capability: None }
                 }
             },
             Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => ChangeKind::Special { meta },
         };
-        let entry = entry_of(&Change { path, kind }).map_err(|error| ExportError::Tree(error.into()))?;
+        let mut entry = entry_of(&Change { path, kind }).map_err(|error| ExportError::Tree(error.into()))?;
+        entry.xattrs = xattrs;
         let written = match &mut contents {
             Some(file) => writer.append(&entry, file),
             None => writer.append(&entry, &mut std::io::empty()),
@@ -56,4 +63,9 @@ pub(super) fn export(worker: &Worker, result: &Finished, out: impl Write) -> Res
     }
     writer.finish().map_err(|error| ExportError::Tree(error.into()))?;
     Ok(())
+}
+
+fn attributes(file: impl AsFd, path: &Path) -> Result<Vec<Xattr>, ExportError> {
+    xattrs_of(file)
+        .map_err(|errno| ExportError::tree(rbuild_confined::Error::io("read the attributes of", path, errno)))
 }
