@@ -178,6 +178,17 @@ pub enum StepError {
     /// The step's network could not be made.
     #[error("failed to set up the step's network")]
     Network(#[from] rbuild_network::error::Error),
+    /// A name stands for the way to the machine that builds, and there is none.
+    #[error("{name}: host-gateway has no address here: the step's network is `{network}`")]
+    NoGateway {
+        /// The name.
+        name: String,
+        /// The network that the step has.
+        network: &'static str,
+    },
+    /// A host name cannot be written down.
+    #[error(transparent)]
+    HostName(#[from] rbuild_network::hosts::HostNameError),
     /// A base image's layers could not be had.
     #[error("failed to get the layers of {name}")]
     Image {

@@ -13,6 +13,8 @@ use rbuild_network::namespace::Namespace;
 use rbuild_network::resolver::{ResolverChoice, for_host_namespace, for_private_namespace};
 use rbuild_network::site::{Site, SiteConfig};
 
+use crate::error::StepError;
+
 /// What the host says about names, read by the caller.
 #[derive(Clone, Debug, Default)]
 pub struct HostFiles {
@@ -172,16 +174,23 @@ impl StepNetworks {
         network: &StepNetwork,
         hostname: &str,
         extra: &[ExtraHost],
-    ) -> Result<String, HostNameError> {
+    ) -> Result<String, StepError> {
         let mut entries = Vec::new();
         for ExtraHost { name, address } in extra {
             let address = match address.as_str() {
-                "host-gateway" => network.gateway,
-                text => text.parse().ok(),
+                "host-gateway" => network.gateway.ok_or_else(|| StepError::NoGateway {
+                    name: name.clone(),
+                    network: match network.mode {
+                        NetworkMode::None => "none",
+                        NetworkMode::Host => "host",
+                        NetworkMode::Default => "default",
+                    },
+                })?,
+                text => text.parse().map_err(|_| StepError::Unsupported {
+                    what: format!("the address `{text}` of the host name {name}"),
+                })?,
             };
-            if let Some(address) = address {
-                entries.push(HostEntry::new(address, name)?);
-            }
+            entries.push(HostEntry::new(address, name)?);
         }
         if network.mode == NetworkMode::Host {
             return Ok(render_on_host(&self.files.hosts, &entries));
@@ -189,5 +198,34 @@ impl StepNetworks {
         let own: Result<Vec<HostEntry>, HostNameError> =
             network.own.iter().map(|address| HostEntry::new(*address, hostname)).collect();
         Ok(render(&entries, &own?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_for_the_gateway_needs_one() {
+        let folder = std::path::Path::new("/nonexistent");
+        let config = SiteConfig {
+            store: rbuild_network::link::StorePrefix::new("0123abcd").unwrap(),
+            runtime: folder.to_owned(),
+            host_lock: folder.join("lock"),
+            nft: None,
+            place: Default::default(),
+        };
+        let networks = StepNetworks::new(config, HostFiles::default());
+        let extra = [ExtraHost { name: "up".to_owned(), address: "host-gateway".to_owned() }];
+        let with = |mode, gateway: Option<&str>| {
+            let gateway = gateway.map(|text| text.parse().unwrap());
+            let network = StepNetwork { mode, namespace: None, endpoint: None, own: Vec::new(), gateway };
+            networks.hosts(&network, "step", &extra).map_err(|error| error.to_string())
+        };
+        assert!(with(NetworkMode::Default, Some("10.0.0.1")).unwrap().contains("10.0.0.1\tup"));
+        for (mode, name) in [(NetworkMode::None, "none"), (NetworkMode::Host, "host")] {
+            let error = format!("up: host-gateway has no address here: the step's network is `{name}`");
+            assert_eq!(with(mode, None), Err(error));
+        }
     }
 }

@@ -94,9 +94,14 @@ impl Engine {
                 "host-gateway" => network.gateway.map(Into::into),
                 text => text.parse().ok(),
             };
-            if let Some(address) = address {
-                extra.push(HostEntry::new(address, &host.name).map_err(invalid)?);
-            }
+            let Some(address) = address else {
+                let why = format!(
+                    "{} stands for `{}`, which has no address in this network",
+                    host.name, host.address
+                );
+                return Err(RunError::Invalid { what: "host name", why });
+            };
+            extra.push(HostEntry::new(address, &host.name).map_err(invalid)?);
         }
         let Parts { resolv_conf, resolved_upstream, hosts, .. } = &self.parts;
         let (hosts, resolv) = if request.network == NetworkRequest::Host {
@@ -132,8 +137,12 @@ fn reserve(request: &RunRequest) -> Result<Vec<Reservation>, RunError> {
         let host = port.address().map_err(|address| RunError::Unsupported {
             what: format!("publishing on the IPv6 address {address}"),
         })?;
-        let wanted =
-            Published { protocol: port.protocol, host: host.into(), port: port.host_port.unwrap_or(0), target: port.port };
+        let wanted = Published {
+            protocol: port.protocol,
+            host: host.into(),
+            port: port.host_port.unwrap_or(0),
+            target: port.port,
+        };
         reservations.push(Reservation::bind(wanted)?);
     }
     Ok(reservations)

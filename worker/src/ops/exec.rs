@@ -275,9 +275,7 @@ fn environment(exec: &Exec, mounts: &[EnvVar], home: &std::path::Path) -> Vec<En
 /// The files by which a step knows its host and finds names.
 fn host_files(runner: &Runner<'_>, exec: &Exec, network: &StepNetwork) -> Result<Vec<Mount>, StepError> {
     let networks = runner.networks();
-    let hosts = networks
-        .hosts(network, &exec.hostname, &exec.extra_hosts)
-        .map_err(|error| StepError::Unsupported { what: error.to_string() })?;
+    let hosts = networks.hosts(network, &exec.hostname, &exec.extra_hosts)?;
     let file = |target: &str, text: String| Mount {
         target: target.into(),
         source: MountSource::File(FileContent { bytes: text.into_bytes(), mode: 0o644, uid: 0, gid: 0 }),
