@@ -94,6 +94,15 @@ pub enum Verdict {
     Needed,
 }
 
+/// When the files of an object begin to be protected from being taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Everybody leases the object before its files get their name: what is there without a lease or a row is nobody's.
+    Before,
+    /// The lease comes with the row, after the files.
+    Afterwards,
+}
+
 /// One kind of object that can be swept; implemented by its owner.
 pub trait Collected: Sync {
     /// Returns the kind.
@@ -135,6 +144,11 @@ pub trait Collected: Sync {
     ///
     /// Where the same name can be published again, this holds its [`LockClass::Publish`] lock and looks once more.
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError>;
+
+    /// Says when the files of this kind begin to be protected.
+    fn protection(&self) -> Protection {
+        Protection::Afterwards
+    }
 
     /// Tidies up after all objects of a sweep were condemned.
     fn finish(&self, transaction: &Transaction<'_>) -> Result<(), DatabaseError> {
@@ -230,16 +244,19 @@ impl Store {
 
     /// Takes away files that killed processes made and never recorded. Dead leases are voided first.
     ///
-    /// A file without a row may also be one that is just being made. So there is nothing taken while another process
-    /// works in this store: a file that was there before none did, and has no row afterwards, is nobody's.
+    /// A file without a row may also be one that is just being made. Of kinds that are leased before they are made there
+    /// is then a lease; of others nothing is taken while another process works in this store: a file that was there
+    /// before none did, and has no row afterwards, is nobody's.
     pub fn discard_orphans(&self, owners: &[&dyn Collected]) -> Result<Orphans, SweepError> {
+        let mut left = Orphans::Gone;
         for owner in owners {
             let suspects = orphans(*owner, self)?;
             if suspects.is_empty() {
                 continue;
             }
-            if self.others_work()? {
-                return Ok(Orphans::Left);
+            if owner.protection() == Protection::Afterwards && self.others_work()? {
+                left = Orphans::Left;
+                continue;
             }
             let unprotected = self.read(|transaction| -> Result<Vec<Vec<u8>>, DatabaseError> {
                 let mut unprotected = Vec::new();
@@ -255,7 +272,7 @@ impl Store {
                 owner.reclaim(self, &object)?;
             }
         }
-        Ok(Orphans::Gone)
+        Ok(left)
     }
 
     fn sweep_batch(

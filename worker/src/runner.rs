@@ -19,7 +19,7 @@ use rbuild_solver::{
     CacheIndex as _, HashAsk, KeyKind, LookUp, Miss, NewRecord, RunAsk, StepResult, StepRunner, Tree, Turn,
     Usage,
 };
-use rbuild_store::{LockClass, LockName, TempTree, Wait};
+use rbuild_store::{LockClass, LockName, ObjectKind, TempTree, Wait};
 
 use crate::berths::Berths;
 use crate::cancel::{Cancel, LockCancel};
@@ -382,6 +382,15 @@ impl<'a> Runner<'a> {
             return Err(self.give_up(active, StepError::Cancelled));
         }
         rbuild_store::crash::point("step.done");
+        // Leased before it is there, so that no sweep takes it before it has its record.
+        let (lease, id) = (self.worker.lease()?, active.id());
+        if let Err(error) = self
+            .worker
+            .store
+            .write(|transaction| lease.protect(transaction, &[(ObjectKind::SNAPSHOT, id.as_bytes())]))
+        {
+            return Err(self.give_up(active, error.into()));
+        }
         let id = self.snapshotter().commit(active).map_err(StepError::Snapshot)?;
         rbuild_store::crash::point("step.committed");
         let chain = base.with(id);

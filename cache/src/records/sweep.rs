@@ -4,7 +4,7 @@
 //! chain are swept after it, once no other chain, image or container needs them.
 
 use rbuild_model::snapshot::SnapshotId;
-use rbuild_store::collect::{Candidate, Collected, Mark, Policy, SweepError, Verdict};
+use rbuild_store::collect::{Candidate, Collected, Mark, Policy, Protection, SweepError, Verdict};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{DatabaseError, FileError, ObjectKind, Store};
 use rusqlite::{OptionalExtension, Transaction};
@@ -168,6 +168,10 @@ impl Collected for SnapshotTrees {
             }
         }
         Ok(())
+    }
+
+    fn protection(&self) -> Protection {
+        Protection::Before
     }
 
     fn check(&self, store: &Store) -> Result<Vec<Finding>, DatabaseError> {

@@ -6,7 +6,7 @@ use rbuild_model::key::ContentHash;
 use rbuild_model::snapshot::Chain;
 use rbuild_solver::index::conformance;
 use rbuild_solver::{Miss, Origin};
-use rbuild_store::collect::{Collected, Policy, Sweep};
+use rbuild_store::collect::{Collected, Orphans, Policy, Sweep};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{StoreOptions, process};
 use tempfile::TempDir;
@@ -570,4 +570,30 @@ fn builds_of_the_first_form_are_read_without_origins() {
     };
     records.remember_build(&stopped).unwrap();
     assert_eq!(records.builds("p").unwrap()[0].result, BuildResult::Cancelled);
+}
+
+#[test]
+fn snapshots_that_nobody_leased_or_recorded_go_while_others_work() {
+    let (folder, own) = place();
+    let other = store(folder.path());
+    other.work_folder().unwrap();
+    let lease = other.lease("a step").unwrap();
+    other.write(|tx| lease.protect(tx, &[(ObjectKind::SNAPSHOT, snapshot(1).as_bytes())])).unwrap();
+    (1..=3).for_each(|number| make_tree(&own, number));
+    let records = Records::new(&own, "test1");
+    records.remember(&record("kept", &[3])).unwrap();
+    let left = || {
+        let entries = fs::read_dir(own.layout().snapshots("test1")).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let named =
+        |numbers: &[u8]| numbers.iter().map(|number| snapshot(*number).to_string()).collect::<Vec<_>>();
+    assert_eq!(own.discard_orphans(OWNERS).unwrap(), Orphans::Gone);
+    assert_eq!(left(), named(&[1, 3]), "what is about to be recorded is leased");
+    drop(lease);
+    own.discard_orphans(OWNERS).unwrap();
+    assert_eq!(left(), named(&[3]));
 }
