@@ -2,13 +2,15 @@
 //!
 //! The agent's own socket is never given to a step: each request is read whole, bounded, and passed on only if its type
 //! is one of the two (draft-miller-ssh-agent, "Requests from the client to the agent"); others are answered with
-//! failure here.
+//! failure here. A step has so many connections at once; further ones wait in the socket's queue, as they do before an
+//! agent that is busy. All end with the socket.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// `SSH_AGENTC_REQUEST_IDENTITIES`.
@@ -19,33 +21,55 @@ const SIGN_REQUEST: u8 = 13;
 const FAILURE: [u8; 5] = [0, 0, 0, 1, 5];
 /// The largest message that is passed on; OpenSSH's own bound.
 const MAX_MESSAGE: u32 = 256 * 1024;
+/// How many connections a step has at once.
+const MAX_CONNECTIONS: usize = 16;
 
 /// A listening socket that goes away with this value.
 pub(crate) struct AgentSocket {
     path: PathBuf,
-    ended: Arc<AtomicBool>,
+    served: Arc<Served>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The connections that are served.
+#[derive(Default)]
+struct Served {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ended: bool,
+    next: u64,
+    /// Both ends of each, by its number.
+    open: HashMap<u64, [UnixStream; 2]>,
 }
 
 impl AgentSocket {
     /// Listens at `path` for a step, on behalf of the agent at `agent`.
     pub(crate) fn listen(path: PathBuf, agent: &Path) -> io::Result<Self> {
         let listener = UnixListener::bind(&path)?;
-        let ended = Arc::new(AtomicBool::new(false));
-        let agent = agent.to_owned();
-        let over = Arc::clone(&ended);
+        let served = Arc::new(Served::default());
+        let (agent, shared) = (agent.to_owned(), Arc::clone(&served));
         let thread = std::thread::Builder::new().name("ssh-agent".to_owned()).spawn(move || {
-            for connection in listener.incoming() {
-                if over.load(Ordering::SeqCst) {
-                    break;
+            std::thread::scope(|scope| {
+                while shared.has_room() {
+                    let Ok((step, _)) = listener.accept() else { continue };
+                    let Ok(agent) = UnixStream::connect(&agent) else { continue };
+                    let Some(number) = shared.begin(&step, &agent) else { continue };
+                    let shared = &*shared;
+                    let serving = std::thread::Builder::new().spawn_scoped(scope, move || {
+                        serve(step, agent);
+                        shared.end(number);
+                    });
+                    if serving.is_err() {
+                        shared.end(number);
+                    }
                 }
-                let Ok(connection) = connection else { continue };
-                let agent = agent.clone();
-                // A connection ends with its step, whose processes are all dead before this value is dropped.
-                let _ = std::thread::Builder::new().spawn(move || serve(connection, &agent));
-            }
+            });
         })?;
-        Ok(Self { path, ended, thread: Some(thread) })
+        Ok(Self { path, served, thread: Some(thread) })
     }
 
     /// Returns where the socket is.
@@ -54,9 +78,50 @@ impl AgentSocket {
     }
 }
 
+impl Served {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until one more can be served; `false` once nothing more is to be.
+    fn has_room(&self) -> bool {
+        let state = self.state();
+        let full = |state: &mut State| !state.ended && state.open.len() >= MAX_CONNECTIONS;
+        let state = self.changed.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
+        !state.ended
+    }
+
+    fn begin(&self, step: &UnixStream, agent: &UnixStream) -> Option<u64> {
+        let ends = [step.try_clone().ok()?, agent.try_clone().ok()?];
+        let mut state = self.state();
+        if state.ended {
+            return None;
+        }
+        let number = state.next;
+        state.next += 1;
+        state.open.insert(number, ends);
+        Some(number)
+    }
+
+    fn end(&self, number: u64) {
+        self.state().open.remove(&number);
+        self.changed.notify_all();
+    }
+
+    /// Ends all connections, also one whose agent does not answer.
+    fn close(&self) {
+        let mut state = self.state();
+        state.ended = true;
+        for end in state.open.values().flatten() {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+        self.changed.notify_all();
+    }
+}
+
 impl Drop for AgentSocket {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::SeqCst);
+        self.served.close();
         // Wakes the thread, which then sees that it is over.
         drop(UnixStream::connect(&self.path));
         if let Some(thread) = self.thread.take() {
@@ -67,8 +132,7 @@ impl Drop for AgentSocket {
 }
 
 /// Serves one connection until either side ends it.
-fn serve(mut step: UnixStream, agent: &Path) -> Option<()> {
-    let mut agent = UnixStream::connect(agent).ok()?;
+fn serve(mut step: UnixStream, mut agent: UnixStream) -> Option<()> {
     loop {
         let request = read_message(&mut step)?;
         let reply = match request.get(4) {
@@ -90,10 +154,10 @@ fn read_message(from: &mut impl Read) -> Option<Vec<u8>> {
     if size == 0 || size > MAX_MESSAGE {
         return None;
     }
-    let mut message = vec![0; 4 + size as usize];
-    message[..4].copy_from_slice(&length);
-    from.read_exact(&mut message[4..]).ok()?;
-    Some(message)
+    let mut message = length.to_vec();
+    // Grows as bytes come: a length alone takes no room.
+    from.take(u64::from(size)).read_to_end(&mut message).ok()?;
+    (message.len() == 4 + size as usize).then_some(message)
 }
 
 #[cfg(test)]
@@ -119,5 +183,29 @@ mod tests {
         step.write_all(&[255; 5]).unwrap();
         assert_eq!(read_message(&mut step), None, "a huge message ends the conversation");
         assert_eq!(heard.join().unwrap(), (vec![0, 0, 0, 1, REQUEST_IDENTITIES], None));
+    }
+
+    #[test]
+    fn so_many_connections_are_served_and_all_end_with_the_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = UnixListener::bind(folder.path().join("agent")).unwrap();
+        let socket = AgentSocket::listen(folder.path().join("step"), &folder.path().join("agent")).unwrap();
+        let refused = |step: &mut UnixStream| {
+            step.write_all(&[0, 0, 0, 1, 19]).unwrap();
+            assert_eq!(read_message(step).unwrap(), FAILURE);
+        };
+        let connect = || UnixStream::connect(socket.path()).unwrap();
+        let mut served: Vec<UnixStream> = (0..MAX_CONNECTIONS).map(|_| connect()).collect();
+        served.iter_mut().for_each(refused);
+        let mut late = connect();
+        late.write_all(&[0, 0, 0, 1, 19]).unwrap();
+        assert_eq!(socket.served.state().open.len(), MAX_CONNECTIONS, "one more waits");
+        drop(served.pop());
+        assert_eq!(read_message(&mut late).unwrap(), FAILURE, "until there is room");
+        // An agent that never answers keeps nobody: the end of the socket is the end of all connections.
+        late.write_all(&[0, 0, 0, 1, REQUEST_IDENTITIES]).unwrap();
+        drop(socket);
+        assert_eq!(read_message(&mut late), None);
+        drop(agent);
     }
 }
