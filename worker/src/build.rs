@@ -69,7 +69,8 @@ impl Worker {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let tasks = Tasks::new(events);
         let contexts = Contexts::new(client, self.store.layout().index());
-        let Checked { findings, lowered, error, dockerfile: _ } = self.checked(&mut request, client, &tasks, cancel);
+        let Checked { findings, lowered, error, dockerfile: _ } =
+            self.checked(&mut request, client, &tasks, cancel);
         for finding in findings.warnings {
             tasks.events().event(Event::Warning(finding));
         }
@@ -130,12 +131,16 @@ impl Worker {
         // A failure stops this attempt; the caller's switch stays as the caller left it.
         let (cancel, _link) = cancel.child();
         let cancel = &cancel;
+        contexts.look_for(cancel);
         let Driven { result, reached } = std::thread::scope(|scope| {
             // Whatever happens here, the threads of the scope must come to their ends.
             let _closing = Closing { berths: &berths, send: &send };
             // Digests of layers are made while later steps run: by the end of the build the image has an id.
             scope.spawn(move || {
                 for (chain, epoch) in receive {
+                    if cancel.is_cancelled() {
+                        break;
+                    }
                     // What fails here fails again, and is told, where the digest is needed.
                     let _ = self.images.diff_id(&chain, epoch);
                 }

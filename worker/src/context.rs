@@ -34,6 +34,8 @@ pub(crate) struct Contexts<'a> {
     /// Where stat indexes lie.
     indexes: PathBuf,
     scans: Mutex<HashMap<String, Arc<ContextScan>>>,
+    /// The switch of who looks at them now.
+    cancel: Arc<Mutex<Cancel>>,
 }
 
 /// An ignore file as the scan asks it.
@@ -53,11 +55,16 @@ impl Filter for IgnoreFilter {
 impl<'a> Contexts<'a> {
     /// Opens nothing yet.
     pub(crate) fn new(client: &'a dyn Client, indexes: PathBuf) -> Self {
-        Self { client, indexes, scans: Mutex::default() }
+        Self { client, indexes, scans: Mutex::default(), cancel: Arc::default() }
     }
 
     pub(crate) fn client(&self) -> &'a dyn Client {
         self.client
+    }
+
+    /// From now on the folders are looked at for somebody with this switch.
+    pub(crate) fn look_for(&self, cancel: &Cancel) {
+        *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = cancel.clone();
     }
 
     /// Returns the one look at a folder that all steps share.
@@ -75,7 +82,9 @@ impl<'a> Contexts<'a> {
                 source = source.with_filter(Arc::new(IgnoreFilter(Arc::new(ignore))));
             }
         }
-        let scan = Arc::new(ContextScan::new(source));
+        let cancel = Arc::clone(&self.cancel);
+        let stop = move || cancel.lock().unwrap_or_else(PoisonError::into_inner).is_cancelled();
+        let scan = Arc::new(ContextScan::new(source).until(Arc::new(stop)));
         scans.insert(name.to_owned(), Arc::clone(&scan));
         Ok(scan)
     }

@@ -192,7 +192,10 @@ impl<'a> Runner<'a> {
                 if let Some(scan) = cell.get() {
                     return Ok(Arc::clone(scan));
                 }
-                let scan = Arc::new(ContextScan::new(TreeSource::snapshot(self.worker.view(chain)?)));
+                let cancel = self.cancel.clone();
+                let scan = ContextScan::new(TreeSource::snapshot(self.worker.view(chain)?))
+                    .until(Arc::new(move || cancel.is_cancelled()));
+                let scan = Arc::new(scan);
                 Ok(Arc::clone(cell.get_or_init(|| scan)))
             }
         }

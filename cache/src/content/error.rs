@@ -54,6 +54,9 @@ pub enum Error {
         /// The path, from the root of the tree.
         path: PathBuf,
     },
+    /// The one who asked wants to know no more.
+    #[error("stopped")]
+    Stopped,
     /// A system call failed.
     #[error("cannot {act} `{}`", path.display())]
     Io {

@@ -38,13 +38,15 @@ pub(crate) enum Capabilities {
 }
 
 /// How files are read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
     /// The mark of the file system; `None` where no stamp proves anything.
     pub(crate) mark: Option<Time>,
     pub(crate) capabilities: Capabilities,
     /// How many threads a large file may have.
     pub(crate) threads: usize,
+    /// Whether nobody wants to know any more.
+    pub(crate) stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// A regular file as it was when it was hashed.
@@ -58,10 +60,13 @@ pub(crate) fn hash(
     dir: BorrowedFd<'_>,
     name: &[u8],
     path: &dyn Fn() -> Vec<u8>,
-    reading: Reading,
+    reading: Reading<'_>,
     buffer: &mut Vec<u8>,
 ) -> Result<Option<Hashed>> {
     for _ in 0..ATTEMPTS {
+        if (reading.stop)() {
+            return Err(Error::Stopped);
+        }
         let fd = match open(dir, name) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),
@@ -75,7 +80,7 @@ pub(crate) fn hash(
             if before.kind != Kind::File {
                 return Ok(None);
             }
-            let digest = read(&fd, before.size, reading.threads, buffer).map_err(failed("read"))?;
+            let digest = read(&fd, before.size, reading, buffer).map_err(failed("read"))?;
             let capability = match reading.capabilities {
                 Capabilities::Read => capability(&fd).map_err(failed("read capabilities of"))?,
                 Capabilities::Ignore => None,
@@ -84,6 +89,7 @@ pub(crate) fn hash(
             Ok(Some((before, digest, capability, after)))
         })();
         match attempt {
+            Err((_, Errno::CANCELED)) => return Err(Error::Stopped),
             Err((act, errno)) => return Err(Error::io(act, &path(), errno)),
             Ok(None) => return Err(Error::changed(&path())),
             Ok(Some((before, Some(digest), capability, after))) if before == after => {
@@ -111,15 +117,15 @@ fn open(dir: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<OwnedFd, Errno>
     }
 }
 
-/// Hashes `size` bytes; `None` if there are fewer. That there are not more is told by the file's size afterwards.
+/// Hashes `size` bytes; `None` if there are fewer, `CANCELED` if it was stopped. That there are not more is told by the file's size afterwards.
 fn read(
     fd: &OwnedFd,
     size: u64,
-    threads: usize,
+    reading: Reading<'_>,
     buffer: &mut Vec<u8>,
 ) -> std::result::Result<Option<FileDigest>, Errno> {
-    if threads > 1 && size >= PARALLEL_FROM {
-        return super::large::hash(fd, size, threads);
+    if reading.threads > 1 && size >= PARALLEL_FROM {
+        return super::large::hash(fd, size, reading.threads, reading.stop);
     }
     let small = usize::try_from(size).ok().filter(|&size| size <= CHUNK);
     let wanted = small.unwrap_or(CHUNK);
@@ -129,6 +135,9 @@ fn read(
     let mut hasher = None;
     let mut left = size;
     while left > 0 {
+        if small.is_none() && (reading.stop)() {
+            return Err(Errno::CANCELED);
+        }
         let most = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
         let mut filled = 0;
         while filled < most {

@@ -18,11 +18,12 @@ const PART: u64 = 2 << 20;
 
 type Part = std::result::Result<Option<ChainingValue>, Errno>;
 
-/// Hashes `size` bytes, more than one part; `None` if there are fewer.
+/// Hashes `size` bytes, more than one part; `None` if there are fewer, `CANCELED` if it was stopped.
 pub(super) fn hash(
     fd: &OwnedFd,
     size: u64,
     threads: usize,
+    stop: &(dyn Fn() -> bool + Sync),
 ) -> std::result::Result<Option<FileDigest>, Errno> {
     let count = size.div_ceil(PART);
     debug_assert!(count > 1, "a single part would be the root");
@@ -38,7 +39,8 @@ pub(super) fn hash(
             }
             let start = at * PART;
             let length = usize::try_from(PART.min(size - start)).unwrap_or(buffer.len());
-            let part = hash_part(fd, start, &mut buffer[..length]);
+            let part =
+                if stop() { Err(Errno::CANCELED) } else { hash_part(fd, start, &mut buffer[..length]) };
             if !matches!(part, Ok(Some(_))) {
                 // The others need not go on.
                 next.store(count, Ordering::Relaxed);
@@ -113,10 +115,15 @@ mod tests {
             file.write_all(&bytes[..length]).unwrap();
             let fd = OwnedFd::from(file);
             for threads in [1, 3] {
-                let got = hash(&fd, length as u64, threads).unwrap();
+                let got = hash(&fd, length as u64, threads, &|| false).unwrap();
                 assert_eq!(got, Some(FileDigest::of(&bytes[..length])), "{length} on {threads}");
             }
-            assert_eq!(hash(&fd, length as u64 + 1, 2).unwrap(), None, "a shorter file is no file");
+            assert_eq!(
+                hash(&fd, length as u64 + 1, 2, &|| false).unwrap(),
+                None,
+                "a shorter file is no file"
+            );
+            assert_eq!(hash(&fd, length as u64, 2, &|| true), Err(Errno::CANCELED));
         }
     }
 }

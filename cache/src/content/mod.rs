@@ -48,7 +48,7 @@ pub use filter::{Decision, Filter};
 pub use index::IndexError;
 pub use node::{Content, FileDigest, FileFacts, TREE_VERSION, TreeEntry, TreeNode};
 pub use save::IndexSaved;
-pub use scan::{ContextScan, ScanEffort};
+pub use scan::{ContextScan, ScanEffort, Stop};
 pub use select::{Matched, SelectionHash};
 pub use source::TreeSource;
 

@@ -42,10 +42,14 @@ pub struct ContextScan {
     index: OnceLock<StatIndex>,
     pub(super) clocks: Clocks,
     threads: usize,
+    stop: Option<Stop>,
     inspected: AtomicU64,
     hashed: AtomicU64,
     pub(super) settled: AtomicU64,
 }
+
+/// Says whether a scan is to stop; asked for every directory and every file that is read, and while large ones are.
+pub type Stop = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What a scan has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -200,6 +204,7 @@ impl ContextScan {
             index: OnceLock::new(),
             clocks: Clocks::default(),
             threads,
+            stop: None,
             inspected: AtomicU64::new(0),
             hashed: AtomicU64::new(0),
             settled: AtomicU64::new(0),
@@ -211,6 +216,17 @@ impl ContextScan {
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self
+    }
+
+    /// Lets somebody stop it: selections that are not hashed by then fail with [`Error::Stopped`].
+    #[must_use]
+    pub fn until(mut self, stop: Stop) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    fn check_stop(&self) -> Result<()> {
+        if self.stop.as_ref().is_some_and(|stop| stop()) { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// Returns the tree's root.
@@ -378,6 +394,7 @@ impl ContextScan {
         narrowing: Option<&'a Narrowing>,
         queue: &Jobs<'a>,
     ) -> Result<()> {
+        self.check_stop()?;
         let fd = open_dir(&self.source.root, &dir.path)?;
         let Some(listing) = self.list(dir, fd.as_ref().map(AsFd::as_fd))? else { return Ok(()) };
         let Some(fd) = fd.map(Arc::new) else { return Ok(()) };
@@ -496,7 +513,8 @@ impl ContextScan {
             Some(listing) if self.is_client() => self.clocks.mark(fd, listing.metadata.dev),
             _ => None,
         };
-        let reading = Reading { mark, capabilities, threads: self.threads };
+        let stop = || self.check_stop().is_err();
+        let reading = Reading { mark, capabilities, threads: self.threads, stop: &stop };
         let path = || dir.join(&entry.name);
         let result = BUFFER.with_borrow_mut(|buffer| file::hash(fd, &entry.name, &path, reading, buffer))?;
         self.hashed.fetch_add(1, Ordering::Relaxed);

@@ -11,6 +11,9 @@ use super::{Copier, CopyError, Result, io};
 
 const BUFFER: usize = 128 << 10;
 
+/// How much the kernel copies before somebody is asked whether to stop.
+const RANGE: usize = 64 << 20;
+
 impl Copier<'_> {
     /// Copies exactly the bytes that the file had when it was opened.
     pub(super) fn data(&mut self, from: &OwnedFd, to: &OwnedFd, meta: &Metadata, path: &Path) -> Result<()> {
@@ -44,6 +47,7 @@ impl Copier<'_> {
         self.buffer.resize(BUFFER, 0);
         let mut position = 0;
         loop {
+            self.check_stop()?;
             let count = match rustix::io::read(from, &mut self.buffer[..]) {
                 Ok(0) => break,
                 Ok(count) => count,
@@ -72,7 +76,8 @@ impl Copier<'_> {
             if !self.ranges {
                 return self.read_and_write(from, to, from_at, end, path);
             }
-            let left = usize::try_from(end - from_at).unwrap_or(usize::MAX).min(1 << 30);
+            let left = usize::try_from(end - from_at).unwrap_or(usize::MAX).min(RANGE);
+            self.check_stop()?;
             match rustix::fs::copy_file_range(from, Some(&mut from_at), to, Some(&mut to_at), left) {
                 Ok(0) => return Err(CopyError::Changed { path: path.to_owned() }),
                 Ok(_) | Err(Errno::INTR) => {}
@@ -96,6 +101,7 @@ impl Copier<'_> {
         self.buffer.resize(BUFFER, 0);
         let mut position = start;
         while position < end {
+            self.check_stop()?;
             let wanted = usize::try_from(end - position).unwrap_or(usize::MAX).min(BUFFER);
             match rustix::io::pread(from, &mut self.buffer[..wanted], position) {
                 Ok(0) => return Err(CopyError::Changed { path: path.to_owned() }),

@@ -65,6 +65,9 @@ pub enum CopyError {
         /// The file, relative to the source.
         path: PathBuf,
     },
+    /// The one who asked for the copy wants it no more.
+    #[error("stopped")]
+    Stopped,
     /// An owner does not exist in this user namespace.
     #[error("`{}` cannot belong to {}:{}, which this user namespace does not map", path.display(), owner.uid, owner.gid)]
     Unmapped {
@@ -171,6 +174,7 @@ pub struct Copier<'a> {
     rules: CopyRules<'a>,
     filter: Option<Filter<'a>>,
     watch: Option<&'a mut dyn Watch>,
+    stop: Option<&'a dyn Fn() -> bool>,
     as_root: bool,
     /// Whether the kernel has not yet refused to copy between these two file systems.
     ranges: bool,
@@ -198,6 +202,7 @@ impl<'a> Copier<'a> {
             rules,
             filter: None,
             watch: None,
+            stop: None,
             below: None,
             as_root: rustix::process::geteuid().is_root() && rustix::process::getegid().is_root(),
             ranges: true,
@@ -218,6 +223,17 @@ impl<'a> Copier<'a> {
     pub fn with_watch(mut self, watch: &'a mut dyn Watch) -> Self {
         self.watch = Some(watch);
         self
+    }
+
+    /// Asks before every entry, and now and then in large files, whether to stop; what was copied by then stays.
+    #[must_use]
+    pub fn until(mut self, stop: &'a dyn Fn() -> bool) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    fn check_stop(&self) -> Result<()> {
+        if self.stop.is_some_and(|stop| stop()) { Err(CopyError::Stopped) } else { Ok(()) }
     }
 
     /// Says that the destination is the upper folder of an overlay, and what lies below it.
@@ -294,6 +310,7 @@ impl<'a> Copier<'a> {
     }
 
     fn entry(&mut self, walk: &mut Walk, kind: Option<Kind>, levels: &mut Levels) -> Result<()> {
+        self.check_stop()?;
         let path = walk.path().to_owned();
         let name = path.file_name().expect("every entry has a name");
         // A regular file is inspected once it is open.

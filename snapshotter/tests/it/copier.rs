@@ -301,3 +301,26 @@ fn an_overlay_is_a_destination_like_any_other() {
     let shown = show(&snapshotter, &copied);
     assert!(shown[Path::new("other_name")].contains("file old"));
 }
+
+#[test]
+fn a_copy_stops_when_it_is_told_to() {
+    let pair = Pair::new();
+    for number in 0..50 {
+        pair.write(&format!("from/{number:02}"), "content");
+    }
+    let asked = std::cell::Cell::new(0);
+    let stop = || asked.replace(asked.get() + 1) >= 30;
+    let stopped = pair.copy(Copier::new(CopyRules::default()).until(&stop));
+    assert!(matches!(stopped, Err(CopyError::Stopped)), "{stopped:?}");
+    let copied = fs::read_dir(pair.to("")).expect("lists").count();
+    assert!((1..30).contains(&copied), "{copied}");
+
+    // In the middle of a file too, whichever way its bytes go.
+    pair.write("from/00", "");
+    fs::File::create(pair.from("00")).expect("makes").set_len(1 << 20).expect("grows");
+    let asked = std::cell::Cell::new(0);
+    let second = || asked.replace(asked.get() + 1) >= 1;
+    let mut seen = Log::default();
+    let stopped = pair.copy(Copier::new(CopyRules::default()).with_watch(&mut seen).until(&second));
+    assert!(matches!(stopped, Err(CopyError::Stopped)), "{stopped:?}");
+}

@@ -6,6 +6,7 @@ use rbuild_model::digest::BlobDigest;
 
 use super::{ExportError, image, only, write};
 use crate::build::{Built, BuiltPlatform, Finished};
+use crate::cancel::Cancel;
 use crate::request::{ArchiveDest, BuildRequest, Client, Compression, Export};
 use crate::worker::Worker;
 
@@ -36,6 +37,7 @@ impl Archived {
 }
 
 /// Writes the images into one archive.
+#[expect(clippy::too_many_arguments, reason = "what an export is told, and by whom")]
 pub(super) fn export(
     worker: &Worker,
     request: &BuildRequest,
@@ -44,6 +46,7 @@ pub(super) fn export(
     dest: &ArchiveDest,
     form: Form,
     client: &dyn Client,
+    cancel: &Cancel,
 ) -> Result<Archived, ExportError> {
     let ArchiveDest::File(dest) = dest else {
         return Err(ExportError::Unsupported { what: "tar=false" });
@@ -77,6 +80,6 @@ pub(super) fn export(
         Form::Oci => Plan::oci(&outgoing),
         Form::Docker => Plan::docker(&outgoing),
     };
-    write(dest, client, |out| Ok(worker.images.write_archive(&plan, out).map(drop)?))?;
+    write(dest, client, cancel, |out| Ok(worker.images.write_archive(&plan, out).map(drop)?))?;
     Ok(Archived { digest, images })
 }

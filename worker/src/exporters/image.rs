@@ -5,6 +5,7 @@ use rbuild_model::digest::ImageId;
 
 use super::{ExportError, only};
 use crate::build::{BuiltPlatform, Finished};
+use crate::cancel::Cancel;
 use crate::request::{BuildRequest, Export};
 use crate::tasks::Tasks;
 use crate::worker::Worker;
@@ -16,6 +17,7 @@ pub(super) fn export(
     export: &Export,
     results: &[Finished],
     tasks: &Tasks,
+    cancel: &Cancel,
 ) -> Result<Vec<BuiltPlatform>, ExportError> {
     let named = !request.tags.is_empty() || !export.names.is_empty();
     if named {
@@ -26,6 +28,10 @@ pub(super) fn export(
     for result in results {
         let id = add(worker, result)?;
         built.push(BuiltPlatform { platform: result.platform.clone(), id });
+    }
+    // A name is the last thing that is given: whoever cancels before keeps what it meant.
+    if cancel.is_cancelled() {
+        return Err(ExportError::Cancelled);
     }
     if let Some(first) = built.first() {
         for name in request.tags.iter().chain(&export.names) {

@@ -5,26 +5,45 @@ use std::path::Path;
 use rbuild_confined::{Kind, Root};
 use rbuild_snapshotter::copier::{Copier, CopyRules, Sockets, Verdict};
 
-use super::ExportError;
+use super::{ExportError, beside};
 use crate::build::Finished;
+use crate::cancel::Cancel;
 use crate::worker::Worker;
 
-/// Copies the root of a result into a folder, which is made if it is missing. Links in the folder are never followed
-/// out of it. Files get the caller's ownership; devices are left out, and their number is returned.
+/// Copies the root of a result into a folder, which is made if it is missing and then appears complete or not at all.
+/// Links in the folder are never followed out of it. Files get the caller's ownership; devices are left out, and their
+/// number is returned.
 pub(super) fn export(
     worker: &Worker,
     result: &Finished,
     dest: &Path,
     mirror: bool,
+    cancel: &Cancel,
 ) -> Result<u64, ExportError> {
     if mirror {
         return Err(ExportError::Unsupported { what: "mode=delete" });
     }
-    std::fs::create_dir_all(dest).map_err(|source| ExportError::Io {
-        act: "make",
-        path: dest.to_owned(),
-        source,
-    })?;
+    let io = |act| move |source| ExportError::Io { act, path: dest.to_owned(), source };
+    if dest.exists() {
+        return copy(worker, result, dest, cancel);
+    }
+    if let Some(parent) = dest.parent() {
+        std::fs::create_dir_all(parent).map_err(io("make"))?;
+    }
+    let fresh = beside(dest)?;
+    std::fs::create_dir(&fresh).map_err(io("make"))?;
+    let copied = copy(worker, result, &fresh, cancel).and_then(|skipped| {
+        std::fs::rename(&fresh, dest).map_err(io("make"))?;
+        Ok(skipped)
+    });
+    if copied.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_dir_all(&fresh);
+    }
+    copied
+}
+
+fn copy(worker: &Worker, result: &Finished, dest: &Path, cancel: &Cancel) -> Result<u64, ExportError> {
     let target = Root::open(dest).map_err(ExportError::tree)?.resolve("/").map_err(ExportError::tree)?;
     let view = worker.view(&result.chain)?;
     let source = view.resolve("/").map_err(ExportError::tree)?;
@@ -38,8 +57,10 @@ pub(super) fn export(
         _ => Verdict::Take,
     };
     let rules = CopyRules { owner: Some(owner), sockets: Sockets::Skip, ..CopyRules::default() };
+    let stop = || cancel.is_cancelled();
     Copier::new(rules)
         .with_filter(&mut filter)
+        .until(&stop)
         .copy_dir(&source, target)
         .map_err(|error| ExportError::Tree(error.into()))?;
     Ok(skipped)

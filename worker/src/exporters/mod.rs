@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rbuild_model::event::{Event, Outcome};
 
 use crate::build::{Built, Finished};
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Stoppable};
 use crate::error::{BuildError, StepError};
 use crate::request::{BuildRequest, Client, ClientError, Export, ExportKind, FileDest};
 use crate::tasks::Tasks;
@@ -66,6 +66,9 @@ pub enum ExportError {
         /// What.
         what: &'static str,
     },
+    /// Somebody cancelled.
+    #[error("cancelled")]
+    Cancelled,
 }
 
 impl ExportError {
@@ -99,21 +102,30 @@ pub(crate) fn run(
         let what = describe(&export.kind);
         let task = tasks.begin(format!("exporting to {what}"));
         let done = match &export.kind {
-            ExportKind::Image => image::export(worker, request, export, &results, tasks).map(|images| {
-                built.images = images;
-            }),
+            ExportKind::Image => {
+                image::export(worker, request, export, &results, tasks, cancel).map(|images| {
+                    built.images = images;
+                })
+            }
             ExportKind::Oci(dest) => {
-                archive::export(worker, request, export, &results, dest, archive::Form::Oci, client)
+                archive::export(worker, request, export, &results, dest, archive::Form::Oci, client, cancel)
                     .map(|archived| archived.tell(&mut built))
             }
-            ExportKind::Docker(dest) => {
-                archive::export(worker, request, export, &results, dest, archive::Form::Docker, client)
-                    .map(|archived| archived.tell(&mut built))
-            }
+            ExportKind::Docker(dest) => archive::export(
+                worker,
+                request,
+                export,
+                &results,
+                dest,
+                archive::Form::Docker,
+                client,
+                cancel,
+            )
+            .map(|archived| archived.tell(&mut built)),
             ExportKind::Tar(dest) => only("type=tar", &results)
-                .and_then(|result| write(dest, client, |out| tar::export(worker, result, out))),
+                .and_then(|result| write(dest, client, cancel, |out| tar::export(worker, result, out))),
             ExportKind::Local { dest, mirror } => only("type=local", &results)
-                .and_then(|result| local::export(worker, result, dest, *mirror))
+                .and_then(|result| local::export(worker, result, dest, *mirror, cancel))
                 .map(|skipped| {
                     if skipped > 0 {
                         tasks.events().event(Event::Note(format!("left out {skipped} device nodes")));
@@ -122,6 +134,10 @@ pub(crate) fn run(
         };
         match done {
             Ok(()) => task.finish(Outcome::Done),
+            Err(_) if cancel.is_cancelled() => {
+                task.finish(Outcome::Cancelled);
+                return Err(BuildError::Cancelled);
+            }
             Err(source) => {
                 task.finish(Outcome::Failed);
                 return Err(BuildError::Export { what: what.to_owned(), source: source.into() });
@@ -148,44 +164,28 @@ fn only<'r>(what: &'static str, results: &'r [Finished]) -> Result<&'r Finished,
     }
 }
 
-/// Writes a file, or the caller's stream.
+/// Writes a file, or the caller's stream. A file that is there is replaced only by a complete one.
 fn write<T>(
     dest: &FileDest,
     client: &dyn Client,
+    cancel: &Cancel,
     work: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
 ) -> Result<T, ExportError> {
     match dest {
-        FileDest::Stream => {
-            let mut out = std::io::BufWriter::with_capacity(256 << 10, client.output()?);
-            let value = work(&mut out)?;
-            out.flush().map_err(ExportError::Stream)?;
-            Ok(value)
-        }
+        FileDest::Stream => into(client.output()?, cancel, ExportError::Stream, work),
         FileDest::Path(path) => {
-            // A device or a pipe is written to; a link is followed to what it names.
+            // A link is followed to what it names.
             let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            let io = |source| ExportError::Io { act: "write", path: path.clone(), source };
+            // A device or a pipe is written to.
             if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-                let io = |source| ExportError::Io { act: "write", path: path.clone(), source };
                 let file = std::fs::File::options().write(true).open(path).map_err(io)?;
-                let mut out = std::io::BufWriter::with_capacity(256 << 10, file);
-                let value = work(&mut out)?;
-                out.flush().map_err(io)?;
-                return Ok(value);
+                return into(file, cancel, io, work);
             }
             let fresh = beside(path)?;
-            let io = |act| {
-                let path = path.clone();
-                move |source| ExportError::Io { act, path, source }
-            };
-            let file =
-                std::fs::File::options().write(true).create_new(true).open(&fresh).map_err(io("write"))?;
-            let result = (|| {
-                let mut out = std::io::BufWriter::with_capacity(256 << 10, file);
-                let value = work(&mut out)?;
-                out.flush().map_err(io("write"))?;
-                std::fs::rename(&fresh, path).map_err(io("write"))?;
-                Ok(value)
-            })();
+            let file = std::fs::File::options().write(true).create_new(true).open(&fresh).map_err(io)?;
+            let result = into(file, cancel, io, work)
+                .and_then(|value| std::fs::rename(&fresh, path).map_err(io).map(|()| value));
             if result.is_err() {
                 let _ = std::fs::remove_file(&fresh);
             }
@@ -194,9 +194,80 @@ fn write<T>(
     }
 }
 
+/// Writes through a buffer, until somebody cancels.
+fn into<T>(
+    out: impl Write,
+    cancel: &Cancel,
+    failed: impl FnOnce(std::io::Error) -> ExportError,
+    work: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
+) -> Result<T, ExportError> {
+    let mut out = std::io::BufWriter::with_capacity(256 << 10, Stoppable::new(out, cancel));
+    let value = work(&mut out)?;
+    out.flush().map_err(failed)?;
+    Ok(value)
+}
+
 /// A name in the same folder, for a file that is not complete yet.
 fn beside(path: &Path) -> Result<PathBuf, ExportError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", rbuild_store::UniqueId::random()?));
     Ok(path.with_file_name(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::LocalTree;
+
+    struct Nobody;
+
+    impl Client for Nobody {
+        fn secret(&self, _: &str) -> Result<Option<Vec<u8>>, ClientError> {
+            Ok(None)
+        }
+
+        fn ssh_agent(&self, _: &str) -> Result<Option<PathBuf>, ClientError> {
+            Ok(None)
+        }
+
+        fn local(&self, _: &str) -> Result<LocalTree, ClientError> {
+            unreachable!("nothing is read")
+        }
+
+        fn input(&self) -> Result<Box<dyn std::io::Read + Send>, ClientError> {
+            unreachable!("nothing is read")
+        }
+
+        fn output(&self) -> Result<Box<dyn Write + Send>, ClientError> {
+            unreachable!("a path is written")
+        }
+    }
+
+    #[test]
+    fn a_file_whose_writing_is_cancelled_never_appears() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.tar");
+        let write = |cancel: &Cancel, stop_after: Option<usize>| {
+            write(&FileDest::Path(path.clone()), &Nobody, cancel, |out| {
+                for number in 0..100 {
+                    if Some(number) == stop_after {
+                        cancel.cancel();
+                    }
+                    out.write_all(&[b'x'; 64 << 10]).map_err(ExportError::Stream)?;
+                }
+                Ok(())
+            })
+        };
+        let names = || {
+            let entries = std::fs::read_dir(folder.path()).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        };
+        assert!(write(&Cancel::new(), Some(50)).is_err());
+        assert_eq!(names(), [""; 0]);
+        write(&Cancel::new(), None).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 100 * (64 << 10));
+        // Also where all is written and only the last of it is still on its way.
+        assert!(write(&Cancel::new(), Some(99)).is_err());
+        assert_eq!(names(), ["out.tar"]);
+    }
 }

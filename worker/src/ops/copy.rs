@@ -20,6 +20,7 @@ use rbuild_snapshotter::copier::{Below, Capabilities, Copier, CopyRules, Filter,
 use rbuild_snapshotter::extract::{Extractor, ImpliedThroughLinks, Rules};
 use rbuild_solver::{RunAsk, Tree};
 
+use crate::cancel::Cancel;
 use crate::error::StepError;
 use crate::runner::Runner;
 use crate::sources::archive;
@@ -38,6 +39,7 @@ struct Target<'a> {
     copy: &'a Copy,
     owner: Option<Owner>,
     mode: Option<FileMode>,
+    cancel: &'a Cancel,
 }
 
 /// Copies everything that the action names into `root`.
@@ -51,7 +53,8 @@ pub(crate) fn run(
     let fail = |error: BoxError| StepError::Copy { path: copy.dest.clone(), source: error };
     let mode = copy.mode.as_deref().map(parse_mode).transpose().map_err(fail)?;
     let owner = owner(runner, ask, copy, root, base_is_empty)?;
-    let target = Target { root, dest: copy.dest.clone(), view: None, copy, owner, mode };
+    let target =
+        Target { root, dest: copy.dest.clone(), view: None, copy, owner, mode, cancel: runner.cancel() };
     target.all(runner, ask)
 }
 
@@ -74,7 +77,15 @@ pub(crate) fn run_on_upper(
     mirror_folders(view, upper, &place.existing).map_err(|error| fail(error.into()))?;
     let mode = copy.mode.as_deref().map(parse_mode).transpose().map_err(fail)?;
     let owner = owner(runner, ask, copy, view, false)?;
-    let target = Target { root: upper, dest: place.dest, view: Some(view), copy, owner, mode };
+    let target = Target {
+        root: upper,
+        dest: place.dest,
+        view: Some(view),
+        copy,
+        owner,
+        mode,
+        cancel: runner.cancel(),
+    };
     target.all(runner, ask)?;
     Ok(true)
 }
@@ -207,7 +218,8 @@ fn plain(
         unpack: Unpack::Never,
         link: false,
     };
-    Target { root, dest: copy.dest.clone(), view: None, copy: &copy, owner: None, mode: None }
+    let (dest, cancel) = (copy.dest.clone(), runner.cancel());
+    Target { root, dest, view: None, copy: &copy, owner: None, mode: None, cancel }
         .copy_from_tree(runner, tree, path, hashes)
 }
 
@@ -342,7 +354,8 @@ impl Target<'_> {
             capabilities: if path.from_client { Capabilities::Drop } else { Capabilities::Keep },
             sockets: if path.from_client { Sockets::EmptyFiles } else { Sockets::Skip },
         };
-        let mut copier = Copier::new(rules);
+        let stop = || self.cancel.is_cancelled();
+        let mut copier = Copier::new(rules).until(&stop);
         if let Some(filter) = filter {
             copier = copier.with_filter(filter);
         }

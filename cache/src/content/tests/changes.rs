@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid, XattrFlags};
 
+use super::super::Error;
 use super::*;
 
 /// A tree as a value: two are equal exactly when their hashes must be.
@@ -289,4 +292,20 @@ fn the_encoding_is_pinned() {
         whole(&tree.client()).hex(),
         "876435813ee9d84e1325f8f11a21a8e46ff80dbbb7ba3a53b2b6ff8f68029a1f"
     );
+}
+
+#[test]
+fn a_scan_stops_when_it_is_told_to() {
+    let tree = Tree::new();
+    for number in 0..500 {
+        tree.write(&format!("d{}/f{number}", number % 10), "content");
+    }
+    let asked = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&asked);
+    let scan =
+        tree.client().with_threads(2).until(Arc::new(move || counter.fetch_add(1, Ordering::Relaxed) >= 100));
+    assert!(matches!(scan.hash_selection(&literal("/")), Err(Error::Stopped)));
+    let read = scan.effort().hashed;
+    assert!((1..=100).contains(&read), "as many as it was let: {read}");
+    assert!(matches!(scan.hash_selection(&literal("/")), Err(Error::Stopped)), "and it stays so");
 }

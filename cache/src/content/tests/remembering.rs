@@ -71,7 +71,7 @@ fn a_young_file_is_not_believed() {
             dir,
             b"f",
             &|| b"f".to_vec(),
-            Reading { mark, capabilities: Capabilities::Ignore, threads: 1 },
+            Reading { mark, capabilities: Capabilities::Ignore, threads: 1, stop: &|| false },
             &mut Vec::new(),
         );
         hashed.unwrap().unwrap().facts.trust
