@@ -16,7 +16,9 @@ use rusqlite::Transaction;
 
 use crate::error::ImagesError;
 use crate::images::Images;
+use crate::packing::{format_of, name_of};
 use crate::rows::{self, PackedRow};
+use crate::watched::Watched;
 
 /// What stands for "times are not clamped" where an epoch is remembered.
 pub const EPOCH_NONE: i64 = i64::MIN;
@@ -94,21 +96,14 @@ impl Images {
         Ok(Chain::new(layers))
     }
 
-    /// Returns the packed form of a layer as a blob that is here, if there is one.
-    pub(crate) fn find_packed(
+    /// Returns the first of some packed forms that is here as a blob.
+    pub(crate) fn first_here(
         &self,
-        diff_id: DiffId,
-        format: Option<LayerFormat>,
+        rows: Vec<PackedRow>,
         lease: &Lease,
     ) -> Result<Option<Descriptor>, ImagesError> {
-        let rows = self.store.read(|tx| rows::packed(tx, diff_id))?;
         for row in rows {
-            let kind = MediaType::new(row.media_type.clone()).layer_format();
-            if format.is_some() && kind != format {
-                continue;
-            }
-            let found = self.blobs.find(&[row.digest], lease)?;
-            if found.first().is_some_and(Option::is_some) {
+            if self.blobs.find(&[row.digest], lease)?.first().is_some_and(Option::is_some) {
                 return Ok(Some(Descriptor::new(row.media_type, row.digest, row.size)));
             }
         }
@@ -123,12 +118,13 @@ impl Images {
         lease: &Lease,
         act: impl FnOnce(&mut dyn Read) -> Result<T, ImagesError>,
     ) -> Result<T, ImagesError> {
-        if let Some(descriptor) = self.find_packed(diff_id, None, lease)?
+        let packed = self.store.read(|tx| rows::packed(tx, diff_id))?;
+        if let Some(descriptor) = self.first_here(packed, lease)?
             && let Some(format) = descriptor.media_type.layer_format()
             && let Some(file) = self.blobs.open(descriptor.digest)?
         {
-            let mut tar = self.decoder(format, file, &descriptor)?;
-            return act(&mut tar);
+            let tar = self.decoder(format, file, &descriptor)?;
+            return act(&mut Watched::new(tar, &self.options.cancel));
         }
         let top = chain.top().ok_or_else(|| ImagesError::Archive("a layer without a tree".to_owned()))?;
         let epoch = self.store.read(|tx| rows::epoch_of(tx, top, diff_id))?;
@@ -148,7 +144,7 @@ impl Images {
                 let flushed = writer.flush();
                 Ok::<_, rbuild_snapshotter::Error>((writer.summary().diff_id(), flushed))
             });
-            let result = act(&mut reader);
+            let result = act(&mut Watched::new(&mut reader, &self.options.cancel));
             drop(reader);
             match made.join() {
                 Ok(Ok((found, Ok(())))) if found == diff_id => result,
@@ -190,12 +186,9 @@ impl Images {
         encoding: Encoding,
         lease: &Lease,
     ) -> Result<Descriptor, ImagesError> {
-        let format = match encoding {
-            Encoding::Plain => LayerFormat::Tar,
-            Encoding::Gzip { .. } => LayerFormat::Gzip,
-            Encoding::Zstd { .. } => LayerFormat::Zstd,
-        };
-        if let Some(found) = self.find_packed(diff_id, Some(format), lease)? {
+        let (format, name) = (format_of(encoding), name_of(encoding));
+        let packed = self.store.read(|tx| rows::packed_as(tx, diff_id, &name))?;
+        if let Some(found) = self.first_here(packed, lease)? {
             return Ok(found);
         }
         let mut writer = self.blobs.ingest(Expected::default())?;
@@ -210,6 +203,7 @@ impl Images {
             digest: blob.digest,
             size: blob.size,
             origin: None,
+            encoding: Some(name),
         };
         self.store.write(|tx| rows::add_packed(tx, diff_id, format, &row))?;
         Ok(Descriptor::new(media_type.as_str(), blob.digest, blob.size))

@@ -33,6 +33,7 @@ mod images;
 mod inspect;
 mod layers;
 mod load;
+mod packing;
 mod progress;
 mod pull;
 mod push;
@@ -41,6 +42,7 @@ mod rows;
 mod save;
 mod schema;
 mod unpack;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,7 @@ pub use find::{HistoryItem, Image, ListedImage};
 pub use images::{Images, Options};
 pub use layers::{EPOCH_NONE, LayerTar};
 pub use load::LoadedImage;
+pub use packing::{Existing, Packing};
 pub use progress::{LayerState, Progress, Quiet};
 pub use pull::{PullPolicy, Pulled, Resolved};
 pub use remove::{NoUsers, Removed, Usage, Users};

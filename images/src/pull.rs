@@ -399,7 +399,7 @@ impl Incoming<'_> {
 impl Receiver for Incoming<'_> {
     fn receive(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.images.options.cancel.is_cancelled() {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
+            return Err(io::Error::other("it was cancelled"));
         }
         if self.writer.is_none() {
             self.writer = Some(self.begin().map_err(io::Error::other)?);

@@ -34,6 +34,8 @@ pub(crate) struct PackedRow {
     pub(crate) digest: BlobDigest,
     pub(crate) size: u64,
     pub(crate) origin: Option<String>,
+    /// The form that it was packed in here; `None` for what came packed.
+    pub(crate) encoding: Option<String>,
 }
 
 pub(crate) const fn packed_name(format: LayerFormat) -> &'static str {
@@ -223,18 +225,44 @@ pub(crate) fn epoch_of(
 
 /// Lists the packed forms of a layer.
 pub(crate) fn packed(transaction: &Transaction<'_>, diff_id: DiffId) -> Result<Vec<PackedRow>> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT media_type, digest, size, origin FROM layer_blobs WHERE diff = ?1 ORDER BY packed, digest",
-    )?;
-    let rows = statement.query_map([diff_id.as_bytes()], |row| {
+    packed_rows(transaction, "?2 IS NULL", diff_id, None)
+}
+
+/// Lists the packed forms of a layer that were made here in a certain way.
+pub(crate) fn packed_as(
+    transaction: &Transaction<'_>,
+    diff_id: DiffId,
+    encoding: &str,
+) -> Result<Vec<PackedRow>> {
+    packed_rows(transaction, "encoding = ?2", diff_id, Some(encoding))
+}
+
+fn packed_rows(
+    transaction: &Transaction<'_>,
+    condition: &'static str,
+    diff_id: DiffId,
+    encoding: Option<&str>,
+) -> Result<Vec<PackedRow>> {
+    let mut statement = transaction.prepare_cached(&format!(
+        "SELECT media_type, digest, size, origin, encoding FROM layer_blobs WHERE diff = ?1 AND {condition} \
+         ORDER BY packed, digest"
+    ))?;
+    let rows = statement.query_map((diff_id.as_bytes(), encoding), |row| {
         Ok(PackedRow {
             media_type: row.get(0)?,
             digest: BlobDigest::from_bytes(row.get(1)?),
             size: row.get::<_, i64>(2)?.unsigned_abs(),
             origin: row.get(3)?,
+            encoding: row.get(4)?,
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Tells whether the tar of a layer is that of a snapshot here, so that it can be packed anew at any time.
+pub(crate) fn is_made_here(transaction: &Transaction<'_>, diff_id: DiffId) -> Result<bool> {
+    let mut statement = transaction.prepare_cached("SELECT 1 FROM diff_ids WHERE diff = ?1 LIMIT 1")?;
+    Ok(statement.exists([diff_id.as_bytes()])?)
 }
 
 /// Tells whether a blob is recorded as the packed form of a layer.
@@ -254,8 +282,10 @@ pub(crate) fn add_packed(
 ) -> Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO layer_blobs (diff, media_type, packed, digest, size, origin) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-             ON CONFLICT DO UPDATE SET origin = coalesce(excluded.origin, layer_blobs.origin)",
+            "INSERT INTO layer_blobs (diff, media_type, packed, digest, size, origin, encoding) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET \
+             origin = coalesce(excluded.origin, layer_blobs.origin), \
+             encoding = coalesce(excluded.encoding, layer_blobs.encoding)",
         )?
         .execute((
             diff_id.as_bytes(),
@@ -264,6 +294,7 @@ pub(crate) fn add_packed(
             row.digest.as_bytes(),
             to_row(row.size),
             &row.origin,
+            &row.encoding,
         ))?;
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use rbuild_cache::blobs::Blobs;
 use rbuild_image::archive::{BlobSource, OutgoingImage, Plan};
 use rbuild_image::compress::Encoding;
-use rbuild_image::manifest::{Descriptor, Document, Manifest, MediaType};
-use rbuild_model::digest::{BlobDigest, DiffId, ImageId};
+use rbuild_image::manifest::{Descriptor, Document, Family, Manifest, MediaType};
+use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::image_config::ImageConfig;
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
@@ -15,7 +15,9 @@ use rbuild_store::Lease;
 use crate::add::BuiltImage;
 use crate::error::ImagesError;
 use crate::images::Images;
+use crate::packing::{Packing, manifest_of};
 use crate::rows;
+use crate::watched::Watched;
 
 /// Opens blobs of the store for an archive.
 struct Outgoing<'a>(&'a Blobs);
@@ -30,18 +32,17 @@ impl BlobSource for Outgoing<'_> {
 impl Images {
     /// Packs all layers of an image and makes its manifest; each layer is packed once for each encoding, ever.
     ///
-    /// A layer that is here in another packed form (as it was pulled) is taken as it is. If nothing had to be packed and the
-    /// image came with a manifest of its own, that one is used: its digest is known elsewhere.
+    /// If the image came with a manifest that lists the very same layers, that one is used: its digest is known elsewhere.
     pub fn pack(
         &self,
         image: ImageId,
-        encoding: Encoding,
+        packing: impl Into<Packing>,
         lease: &Lease,
     ) -> Result<OutgoingImage, ImagesError> {
         let found = self.get(image)?.ok_or_else(|| ImagesError::NotFound(image.to_string()))?;
         let chain = self.ready(image, None, lease, &crate::progress::Quiet)?.chain;
         let described = (found.config, found.config_bytes);
-        let packed = self.pack_stack(image, described, &chain, encoding, lease)?;
+        let packed = self.pack_stack(image, described, &chain, packing.into(), lease)?;
         Ok(OutgoingImage { names: found.tags, ..packed })
     }
 
@@ -49,13 +50,13 @@ impl Images {
     pub fn pack_built(
         &self,
         built: BuiltImage<'_>,
-        encoding: Encoding,
+        packing: impl Into<Packing>,
         lease: &Lease,
     ) -> Result<(ImageId, OutgoingImage), ImagesError> {
         let chain = built.chain;
         let described = self.complete(built)?;
         let id = ImageId::of_config(BlobDigest::of(&described.1));
-        Ok((id, self.pack_stack(id, described, chain, encoding, lease)?))
+        Ok((id, self.pack_stack(id, described, chain, packing.into(), lease)?))
     }
 
     /// Packs an image, without names, whose stack is here.
@@ -64,67 +65,47 @@ impl Images {
         image: ImageId,
         (config, config_bytes): (ImageConfig, Vec<u8>),
         chain: &Chain,
-        encoding: Encoding,
+        packing: Packing,
         lease: &Lease,
     ) -> Result<OutgoingImage, ImagesError> {
-        let platform = config.platform();
-        let came = self.store.read(|tx| rows::manifests(tx, image))?;
-        for bytes in came {
-            let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) else { continue };
-            if self.holds_all(&manifest, &config.rootfs.diff_ids, lease)? {
-                return Ok(OutgoingImage {
-                    manifest,
-                    manifest_bytes: bytes,
-                    config: config_bytes,
-                    platform,
-                    names: Vec::new(),
-                });
-            }
-        }
         let mut layers = Vec::new();
         for (height, diff_id) in config.rootfs.diff_ids.iter().enumerate() {
-            let layer = match self.find_packed(*diff_id, None, lease)? {
-                Some(layer) => layer,
-                None => {
-                    let stack = Chain::new(chain.layers()[..=height].to_vec());
-                    self.pack_layer(&stack, *diff_id, encoding, lease)?
-                }
-            };
-            layers.push(layer);
+            let stack = Chain::new(chain.layers()[..=height].to_vec());
+            layers.push(self.packed_layer(&stack, *diff_id, packing, lease)?);
         }
-        // The bytes are the same under Docker's types, but readers refuse a manifest that mixes the two families.
-        for layer in &mut layers {
-            if let Some(format) = layer.media_type.layer_format() {
-                layer.media_type = MediaType::of_layer(format);
+        let (manifest, manifest_bytes) = match self.manifest_it_came_with(image, &layers, packing.family)? {
+            Some(came) => came,
+            None => {
+                let family = packing.family.unwrap_or(Family::Oci);
+                let manifest = manifest_of(&config_bytes, layers, family);
+                let bytes = manifest.to_bytes();
+                (manifest, bytes)
             }
-        }
-        let manifest = Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &config_bytes), layers);
-        Ok(OutgoingImage {
-            manifest_bytes: manifest.to_bytes(),
-            manifest,
-            config: config_bytes,
-            platform,
-            names: Vec::new(),
-        })
+        };
+        let platform = config.platform();
+        Ok(OutgoingImage { manifest, manifest_bytes, config: config_bytes, platform, names: Vec::new() })
     }
 
-    /// Tells whether the layers that a manifest lists are here, and are the layers of a config: the config that a
-    /// manifest names may be that of an image with other contents.
-    fn holds_all(
+    /// Finds the manifest of an image that lists certain layers.
+    fn manifest_it_came_with(
         &self,
-        manifest: &Manifest,
-        diff_ids: &[DiffId],
-        lease: &Lease,
-    ) -> Result<bool, ImagesError> {
-        if manifest.layers.len() != diff_ids.len() {
-            return Ok(false);
+        image: ImageId,
+        layers: &[Descriptor],
+        family: Option<Family>,
+    ) -> Result<Option<(Manifest, Vec<u8>)>, ImagesError> {
+        for bytes in self.store.read(|tx| rows::manifests(tx, image))? {
+            let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) else { continue };
+            let same =
+                manifest.layers.iter().map(|layer| layer.digest).eq(layers.iter().map(|layer| layer.digest));
+            let own = match manifest.media_type() {
+                MediaType::DOCKER_MANIFEST => Family::Docker,
+                _ => Family::Oci,
+            };
+            if same && family.is_none_or(|family| family == own) {
+                return Ok(Some((manifest, bytes)));
+            }
         }
-        let digests: Vec<_> = manifest.layers.iter().map(|layer| layer.digest).collect();
-        let known = self.store.read(|tx| -> rows::Result<bool> {
-            let mut pairs = diff_ids.iter().zip(&digests);
-            pairs.try_fold(true, |all, (diff_id, digest)| Ok(all && rows::is_packed(tx, *diff_id, *digest)?))
-        })?;
-        Ok(known && self.blobs.find(&digests, lease)?.iter().all(Option::is_some))
+        Ok(None)
     }
 
     /// Writes images, named by names or ids, into one archive that is an OCI layout and that `docker load` reads.
@@ -159,7 +140,8 @@ impl Images {
 
     /// Writes a planned archive with blobs of the store.
     pub fn write_archive<W: Write>(&self, plan: &Plan, out: W) -> Result<W, ImagesError> {
-        plan.write_tar(out, &Outgoing(&self.blobs))
+        plan.write_tar(Watched::new(out, &self.options.cancel), &Outgoing(&self.blobs))
+            .map(Watched::into_inner)
             .map_err(|error| ImagesError::io("write the archive", io::Error::other(error)))
     }
 }

@@ -15,7 +15,8 @@ use rusqlite::Transaction;
 /// ```
 pub const SCHEMA: Schema = Schema {
     name: "images",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE images (
             number INTEGER PRIMARY KEY,
             id BLOB NOT NULL UNIQUE,
@@ -87,7 +88,12 @@ pub const SCHEMA: Schema = Schema {
         ) STRICT;
         CREATE INDEX names_by_image ON names (image);
         CREATE INDEX names_unsynced ON names (number) WHERE unsynced IS NOT NULL;
-    "],
+    ",
+        "
+        -- How a blob was packed here; nothing for one that came packed.
+        ALTER TABLE layer_blobs ADD COLUMN encoding TEXT;
+    ",
+    ],
     // Names first: a name that reverts must not go with the image that it pointed to.
     promotable: &[&Names, &DerivedTable("images"), &DerivedTable("layers")],
 };

@@ -16,6 +16,7 @@ use crate::images::Images;
 use crate::layers::chain_with;
 use crate::progress::{LayerState, Progress};
 use crate::rows::{self, LayerRow, PackedRow};
+use crate::watched::Watched;
 
 /// A layer that is to be unpacked.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ impl PendingLayer {
             digest: self.descriptor.digest,
             size: self.descriptor.size,
             origin: self.origin.clone(),
+            encoding: None,
         }
     }
 }
@@ -169,7 +171,7 @@ impl Images {
         };
         let made = scope.single_flight(&name, &Wait::until(&self.options.cancel), look, |_| {
             let digest = layer.descriptor.digest;
-            let mut tar = HashingReader::new(piped);
+            let mut tar = HashingReader::new(Watched::new(piped, &self.options.cancel));
             let (active, _extracted) = self
                 .snapshotter
                 .apply(below, &mut tar, self.options.tar)
@@ -217,7 +219,8 @@ impl Images {
                 continue;
             }
             let Some(file) = self.blobs.open(digest)? else { continue };
-            let mut tar = HashingReader::new(self.decoder(layer.format, file, &layer.descriptor)?);
+            let tar = self.decoder(layer.format, file, &layer.descriptor)?;
+            let mut tar = HashingReader::new(Watched::new(tar, &self.options.cancel));
             io::copy(&mut tar, &mut io::sink())
                 .map_err(|error| ImagesError::Layer(digest.to_string(), error))?;
             let found = tar.summary().diff_id();

@@ -15,6 +15,15 @@ pub enum LayerFormat {
     Zstd,
 }
 
+/// Who named a set of media types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// The OCI image specification.
+    Oci,
+    /// Docker's image manifest, version 2, schema 2.
+    Docker,
+}
+
 /// The media type of a document, a config or a layer, as written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -51,6 +60,8 @@ media_types! {
     DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar";
     /// A Docker layer packed with gzip.
     DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// A Docker layer packed with zstd, as BuildKit names it.
+    DOCKER_LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 }
 
 impl MediaType {
@@ -86,7 +97,7 @@ impl MediaType {
         Some(match text {
             Self::OCI_LAYER | Self::DOCKER_LAYER => LayerFormat::Tar,
             Self::OCI_LAYER_GZIP | Self::DOCKER_LAYER_GZIP => LayerFormat::Gzip,
-            Self::OCI_LAYER_ZSTD | "application/vnd.docker.image.rootfs.diff.tar.zstd" => LayerFormat::Zstd,
+            Self::OCI_LAYER_ZSTD | Self::DOCKER_LAYER_ZSTD => LayerFormat::Zstd,
             "application/vnd.oci.image.layer.nondistributable.v1.tar"
             | "application/vnd.docker.image.rootfs.foreign.diff.tar" => LayerFormat::Tar,
             "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
@@ -98,10 +109,18 @@ impl MediaType {
 
     /// Returns OCI's type of a layer packed so.
     pub fn of_layer(format: LayerFormat) -> Self {
-        Self::new(match format {
-            LayerFormat::Tar => Self::OCI_LAYER,
-            LayerFormat::Gzip => Self::OCI_LAYER_GZIP,
-            LayerFormat::Zstd => Self::OCI_LAYER_ZSTD,
+        Self::of_layer_in(Family::Oci, format)
+    }
+
+    /// Returns a family's type of a layer packed so.
+    pub fn of_layer_in(family: Family, format: LayerFormat) -> Self {
+        Self::new(match (family, format) {
+            (Family::Oci, LayerFormat::Tar) => Self::OCI_LAYER,
+            (Family::Oci, LayerFormat::Gzip) => Self::OCI_LAYER_GZIP,
+            (Family::Oci, LayerFormat::Zstd) => Self::OCI_LAYER_ZSTD,
+            (Family::Docker, LayerFormat::Tar) => Self::DOCKER_LAYER,
+            (Family::Docker, LayerFormat::Gzip) => Self::DOCKER_LAYER_GZIP,
+            (Family::Docker, LayerFormat::Zstd) => Self::DOCKER_LAYER_ZSTD,
         })
     }
 }

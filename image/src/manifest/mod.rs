@@ -16,7 +16,7 @@ mod tests;
 
 pub use document::{Descriptor, Document, DocumentError, Index, Manifest};
 pub use json::{JsonError, parse_strict};
-pub use media::{LayerFormat, MediaType};
+pub use media::{Family, LayerFormat, MediaType};
 pub use select::NoPlatform;
 
 /// The most bytes a manifest, an index or a config may have.

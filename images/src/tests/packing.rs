@@ -1,5 +1,7 @@
 //! Which bytes leave for a layer: only such as were hashed to its DiffId.
 
+use rbuild_image::manifest::Family;
+
 use super::*;
 
 /// An archive in which a config stands with any layers.
@@ -86,4 +88,76 @@ fn a_manifest_does_not_bring_the_blobs_of_others_into_an_image() {
     // Where it can be seen that the image contradicts itself, it is refused.
     let refused = pull().unwrap_err();
     assert!(matches!(refused, ImagesError::WrongDiffId { .. }), "{refused}");
+}
+
+#[test]
+fn what_leaves_does_not_depend_on_what_left_before() {
+    let all = [
+        Encoding::GZIP,
+        Encoding::Gzip { level: 1 },
+        Encoding::ZSTD,
+        Encoding::Zstd { level: 19 },
+        Encoding::Plain,
+    ];
+    let text = "some text that repeats, ".repeat(4000);
+    let files = [("f", text.as_str())];
+    let pack = |place: &Place, image, encoding| {
+        let packed = place.images.pack(image, encoding, &place.lease).unwrap();
+        (packed.manifest.layers[0].digest, packed.manifest_bytes)
+    };
+    let fresh = all.map(|encoding| {
+        let place = place();
+        let image = place.import(None, &files);
+        pack(&place, image, encoding)
+    });
+    for (number, one) in fresh.iter().enumerate() {
+        assert!(fresh.iter().skip(number + 1).all(|other| other.0 != one.0), "the forms differ: {number}");
+    }
+    let place = place();
+    let image = place.import(None, &files);
+    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 4, 0, 3, 1]] {
+        for at in order {
+            assert_eq!(pack(&place, image, all[at]), fresh[at], "{:?}", all[at]);
+        }
+    }
+    let archive = place.images.save(&[&image.to_string()], Vec::new(), &place.lease).unwrap();
+    let digest = fresh[0].0.hex();
+    assert!(archive.windows(64).any(|window| window == digest.as_bytes()), "what is saved is gzip");
+}
+
+#[test]
+fn layers_that_came_leave_as_they_came_unless_they_are_to_be_packed_anew() {
+    let (content, id) = content(|_| {});
+    let registry = Registry::start(content);
+    let place = place_with(quick());
+    place.images.pull(&registry.reference("a/b:1"), &amd64(), &place.lease, &Quiet).unwrap();
+    let pack = |packing: Packing| place.images.pack(id, packing, &place.lease).unwrap().manifest;
+    let came = pack(Encoding::GZIP.into());
+    assert_eq!(pack(Encoding::ZSTD.into()), came);
+    let anew = pack(Packing { existing: Existing::Recompress, ..Encoding::ZSTD.into() });
+    assert!(anew.layers.iter().all(|layer| layer.media_type.as_str() == MediaType::OCI_LAYER_ZSTD));
+    let docker = pack(Packing { family: Some(Family::Docker), ..Encoding::ZSTD.into() });
+    let types: Vec<_> =
+        [&docker.config].into_iter().chain(&docker.layers).map(|part| part.media_type.as_str()).collect();
+    assert_eq!(docker.media_type(), MediaType::DOCKER_MANIFEST);
+    assert_eq!(types, [MediaType::DOCKER_CONFIG, MediaType::DOCKER_LAYER_GZIP, MediaType::DOCKER_LAYER_GZIP]);
+    let digests = |manifest: &Manifest| manifest.layers.iter().map(|layer| layer.digest).collect::<Vec<_>>();
+    assert_eq!(digests(&docker), digests(&came));
+    assert_eq!(pack(Encoding::ZSTD.into()), came, "as before");
+}
+
+#[test]
+fn work_on_an_image_ends_when_its_caller_gives_up() {
+    let Place { images, store, snapshotter, lease, _folder } = place();
+    let tar = tar(&[("f", "one")]);
+    let image = images.import(&tar[..], import_options(None), &lease).unwrap();
+    let archive = images.save(&[&image.to_string()], Vec::new(), &lease).unwrap();
+    let (canceller, cancel) = rbuild_store::Cancel::pair();
+    let watching = Images::new(&store, snapshotter, Options { cancel, ..Options::default() });
+    canceller.cancel();
+    assert!(watching.import(&tar[..], import_options(None), &lease).is_err());
+    assert!(watching.load(&archive[..], &amd64(), &lease, &Quiet).is_err());
+    assert!(watching.save(&[&image.to_string()], Vec::new(), &lease).is_err());
+    assert!(watching.pack(image, Encoding::ZSTD, &lease).is_err());
+    assert_eq!(images.list().unwrap().len(), 1);
 }
