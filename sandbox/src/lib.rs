@@ -11,6 +11,7 @@ pub mod capabilities;
 pub mod cgroup;
 mod compile;
 mod exec;
+mod foreign;
 pub mod helper;
 mod launcher;
 pub mod limits;
@@ -33,6 +34,7 @@ mod wire;
 
 pub use compile::OrderError;
 pub use exec::{EnterRequest, Entered};
+pub use foreign::{EntryState, Foreign};
 pub use launcher::{LaunchError, Launcher, LauncherConfig};
 pub use order::{Access, FileContent, Mount, MountSource, Order, Restrictions, Stdio, Stubs, Tmpfs};
 pub use running::{Created, Exit, Running, Usage, WaitError};
