@@ -30,6 +30,7 @@ mod slot;
 pub mod stage;
 mod stubs;
 mod sys;
+pub mod volume;
 mod wire;
 
 pub use compile::OrderError;
