@@ -7,6 +7,7 @@ use rbuild_model::reference::Reference;
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::layers::size_of;
+use crate::platforms::{self, NamedIndex};
 use crate::pull::parse_config;
 use crate::rows::{self, ImageRow};
 
@@ -31,6 +32,8 @@ pub struct Image {
     pub last_named: Option<i64>,
     /// The bytes of its layers, as far as they are here.
     pub size: u64,
+    /// Those of its names that mean other images on other platforms.
+    pub indexes: Vec<NamedIndex>,
 }
 
 /// An image in a list.
@@ -65,7 +68,11 @@ impl Images {
         if let Ok(id) = text.parse::<ImageId>() {
             return match self.store.read(|tx| rows::image(tx, id))? {
                 Some(_) => Ok(id),
-                None => Err(ImagesError::NotFound(text.to_owned())),
+                None => {
+                    let index = self.index(text)?;
+                    let image = index.and_then(|index| platforms::primary(&index.members));
+                    image.ok_or_else(|| ImagesError::NotFound(text.to_owned()))
+                }
             };
         }
         let shown = match text.parse::<Reference>() {
@@ -86,6 +93,11 @@ impl Images {
                 [only] => return Ok(only),
                 [_, ..] => return Err(ImagesError::AmbiguousId(text.to_owned())),
                 [] => {}
+            }
+            if let Some(index) = self.index(&prefix)?
+                && let Some(image) = platforms::primary(&index.members)
+            {
+                return Ok(image);
             }
         }
         Err(ImagesError::NotFound(shown))
@@ -110,9 +122,19 @@ impl Images {
         })
     }
 
-    /// Returns all images, the newest first.
+    /// Returns all images, the newest first; those that only a name's other platforms mean are not listed by themselves.
     pub fn list(&self) -> Result<Vec<ListedImage>, ImagesError> {
-        self.store.read(|tx| rows::images(tx)?.into_iter().map(|row| describe(tx, row)).collect())
+        self.store.read(|tx| {
+            let mut listed = Vec::new();
+            for row in rows::images(tx)? {
+                let image = describe(tx, row)?;
+                let named = !image.tags.is_empty() || !image.digests.is_empty();
+                if named || !platforms::is_member(tx, image.id)? {
+                    listed.push(image);
+                }
+            }
+            Ok(listed)
+        })
     }
 
     /// Returns the config of an image.
@@ -172,6 +194,7 @@ fn layer_sizes(
 fn describe(tx: &rusqlite::Transaction<'_>, row: ImageRow) -> Result<Image, ImagesError> {
     let config = parse_config(&row.id.to_string(), &row.config)?;
     let names = rows::names_of(tx, row.id)?;
+    let indexes = platforms::indexes_of(tx, &names)?;
     let (digests, tags) = names.into_iter().partition(|name: &Reference| name.digest().is_some());
     Ok(Image {
         id: row.id,
@@ -183,5 +206,6 @@ fn describe(tx: &rusqlite::Transaction<'_>, row: ImageRow) -> Result<Image, Imag
         digests,
         parent: row.parent,
         added_at: row.added_at,
+        indexes,
     })
 }

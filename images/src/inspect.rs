@@ -1,6 +1,7 @@
 //! The description of an image as `docker inspect` prints it.
 
 use rbuild_model::digest::ImageId;
+use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use serde_json::{Value, json};
 
@@ -42,6 +43,25 @@ impl Images {
             "RootFS": {"Type": "layers", "Layers": image.config.rootfs.diff_ids},
             "Metadata": {"LastTagTime": tagged},
         });
+        if let Some(index) = image.indexes.first() {
+            shown["Manifests"] = index
+                .members
+                .iter()
+                .map(|member| {
+                    let Platform { os, architecture, variant } = &member.platform;
+                    let mut platform = json!({"architecture": architecture, "os": os});
+                    if !variant.is_empty() {
+                        platform["variant"] = variant.as_str().into();
+                    }
+                    json!({
+                        "ID": member.image.to_string(),
+                        "Kind": "image",
+                        "Available": true,
+                        "ImageData": {"Platform": platform},
+                    })
+                })
+                .collect();
+        }
         for (key, name) in [("Variant", "variant"), ("OsVersion", "os.version")] {
             if !text(name).is_empty() {
                 shown[key] = text(name).into();

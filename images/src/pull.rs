@@ -17,6 +17,7 @@ use rbuild_store::{Lease, LockClass, LockMode, LockName, Wait};
 
 use crate::error::ImagesError;
 use crate::images::Images;
+use crate::platforms::{self, Member};
 use crate::progress::{LayerState, Progress};
 use crate::rows::{self, ImageRow};
 use crate::unpack::PendingLayer;
@@ -111,16 +112,13 @@ impl Images {
         progress: &dyn Progress,
     ) -> Result<Option<Resolved>, ImagesError> {
         let found = self.store.read(|tx| -> Result<_, ImagesError> {
-            // A digest decides over a tag.
-            let name = match reference.digest() {
-                Some(digest) => format!("{}@{digest}", reference.name()),
-                None => reference.to_string(),
-            };
+            let name = platforms::stored(reference);
             let Some(image) = rows::named(tx, &name)? else { return Ok(None) };
+            let members = platforms::members(tx, &name)?;
             let names = rows::names_of(tx, image)?;
             let digest =
                 names.iter().filter(|other| other.name() == reference.name()).find_map(Reference::digest);
-            Ok(Some((image, reference.digest().or(digest))))
+            Ok(Some((platforms::select(&members, platform).unwrap_or(image), reference.digest().or(digest))))
         })?;
         let Some((image, digest)) = found else { return Ok(None) };
         if !platform.can_run(&self.config(image)?.platform()) {
@@ -240,21 +238,35 @@ impl Images {
         let top = remote.top.digest;
         let manifest = remote.manifest_document();
         let stamp = || Some(self.store.stamp());
-        let before = self.store.write(|tx| -> Result<_, ImagesError> {
+        let up_to_date = self.store.write(|tx| -> Result<_, ImagesError> {
             rows::add_image(tx, &row, &remote.config.rootfs.diff_ids, stamp())?;
             rows::add_manifest(tx, image, manifest.digest, manifest.media_type.as_str(), &manifest.bytes)?;
             let by_digest = Reference::clone(reference).without_digest();
             let by_digest = format!("{}@{top}", by_digest.name());
+            // Platforms of the same index that came before are not lost; of an image that is in none there is one.
+            let mut members = platforms::members(tx, &by_digest)?;
+            if members.is_empty()
+                && let Some(only) = rows::named(tx, &by_digest)?
+                && let Some(row) = rows::image(tx, only)?
+            {
+                let platform = parse_config(&by_digest, &row.config)?.platform();
+                members.push(Member { platform, image: only });
+            }
+            let known = members.iter().any(|member| member.image == image);
+            let platform = remote.config.platform();
+            members.retain(|member| member.platform != platform && member.image != image);
+            members.push(Member { platform, image });
+            members.sort_by_key(|member| member.platform.to_string());
+            let meant = platforms::primary(&members).unwrap_or(image);
             let mut before = None;
-            if let Ok(by_digest) = by_digest.parse() {
-                before = rows::set_name(tx, &by_digest, image, stamp())?;
+            let tag = (reference.tag().is_some() && reference.digest().is_none()).then(|| reference.clone());
+            for name in by_digest.parse().ok().into_iter().chain(tag) {
+                before = rows::set_name(tx, &name, meant, stamp())?;
+                platforms::set(tx, &platforms::stored(&name), &members, stamp())?;
             }
-            if reference.tag().is_some() && reference.digest().is_none() {
-                before = rows::set_name(tx, reference, image, stamp())?;
-            }
-            Ok(before)
+            Ok(before == Some(meant) && known)
         })?;
-        Ok(Pulled { image, digest: top, up_to_date: before == Some(image) })
+        Ok(Pulled { image, digest: top, up_to_date })
     }
 
     /// Fetches the layers that are not here as blobs, and unpacks all of them on top of a stack.

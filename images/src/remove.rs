@@ -6,6 +6,7 @@ use rbuild_model::reference::Reference;
 use crate::error::ImagesError;
 use crate::find::Image;
 use crate::images::Images;
+use crate::platforms;
 use crate::rows;
 
 /// What was taken away.
@@ -70,7 +71,50 @@ impl Images {
     }
 
     fn remove_as(&self, text: &str, users: &dyn Users, force: Force) -> Result<Vec<Removed>, ImagesError> {
+        // An index goes by its name; with the last name of an image go those for other platforms.
+        let index = self.index(text)?;
+        let text = &index.as_ref().map_or_else(|| text.to_owned(), |index| index.name.to_string());
         let image = self.find(text)?;
+        let mut others: Vec<ImageId> = Vec::new();
+        for member in index.iter().chain(&image.indexes).flat_map(|index| &index.members) {
+            if member.image != image.id && !others.contains(&member.image) {
+                others.push(member.image);
+            }
+        }
+        let mut removed = self.remove_one(text, image, users, force)?;
+        for other in others {
+            self.remove_unnamed(other, users, force, &mut removed)?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes an image that was only meant by a name that is gone.
+    fn remove_unnamed(
+        &self,
+        id: ImageId,
+        users: &dyn Users,
+        force: Force,
+        removed: &mut Vec<Removed>,
+    ) -> Result<(), ImagesError> {
+        let Some(image) = self.get(id)? else { return Ok(()) };
+        let named = !image.tags.is_empty() || !image.digests.is_empty();
+        if named || self.store.read(|tx| platforms::is_member(tx, id))? {
+            return Ok(());
+        }
+        // What is still in use stays, as an image without a name.
+        if self.check_users(&image, users, force, "remove", "must force").is_err() {
+            return Ok(());
+        }
+        self.delete(image, removed)
+    }
+
+    fn remove_one(
+        &self,
+        text: &str,
+        image: Image,
+        users: &dyn Users,
+        force: Force,
+    ) -> Result<Vec<Removed>, ImagesError> {
         let named = text.parse::<Reference>().ok().map(Reference::with_default_tag).filter(|reference| {
             let name = match reference.digest() {
                 Some(_) => reference.clone().name(),

@@ -353,6 +353,8 @@ pub(crate) fn set_name(
 ) -> Result<Option<ImageId>> {
     let name = reference.to_string();
     let before = named(transaction, &name)?;
+    // Who makes it an index says so afterwards.
+    crate::platforms::forget(transaction, &name)?;
     if before == Some(image) {
         if stamp.is_none() {
             transaction

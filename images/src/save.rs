@@ -3,11 +3,12 @@
 use std::io::{self, Read, Write};
 
 use rbuild_cache::blobs::Blobs;
-use rbuild_image::archive::{BlobSource, OutgoingImage, Plan};
+use rbuild_image::archive::{BlobSource, OutgoingImage, OutgoingIndex, Plan};
 use rbuild_image::compress::Encoding;
 use rbuild_image::manifest::{Descriptor, Document, Family, Manifest, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::image_config::ImageConfig;
+use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
 use rbuild_store::Lease;
@@ -15,6 +16,7 @@ use rbuild_store::Lease;
 use crate::add::BuiltImage;
 use crate::error::ImagesError;
 use crate::images::Images;
+use crate::platforms::Member;
 use crate::packing::{Packing, manifest_of};
 use crate::rows;
 use crate::watched::Watched;
@@ -112,14 +114,32 @@ impl Images {
     ///
     /// An image named by its id goes without names, one named by a name with that name only.
     pub fn save<W: Write>(&self, wanted: &[&str], out: W, lease: &Lease) -> Result<W, ImagesError> {
+        self.save_for(wanted, None, out, lease)
+    }
+
+    /// As [`Images::save`], and of names that mean several images only those for one platform.
+    pub fn save_for<W: Write>(
+        &self,
+        wanted: &[&str],
+        platform: Option<&Platform>,
+        out: W,
+        lease: &Lease,
+    ) -> Result<W, ImagesError> {
         let mut images: Vec<(ImageId, OutgoingImage)> = Vec::new();
+        let mut indexes: Vec<OutgoingIndex> = Vec::new();
         for text in wanted {
-            let id = self.find_id(text)?;
+            if platform.is_none()
+                && let Some(index) = self.index(text)?
+            {
+                let pack = |member: &Member| self.pack(member.image, Encoding::GZIP, lease);
+                let packed = index.members.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
+                indexes.push(OutgoingIndex { images: packed, names: vec![index.name] });
+                continue;
+            }
+            let id = self.find_for(text, platform)?;
             let name = text.parse::<Reference>().ok().map(Reference::with_default_tag);
             let name = match name {
-                Some(name) if name.digest().is_none() && self.find_reference(&name)? == Some(id) => {
-                    Some(name)
-                }
+                Some(name) if name.digest().is_none() && self.find_reference(&name)?.is_some() => Some(name),
                 _ => None,
             };
             let at = match images.iter().position(|(other, _)| *other == id) {
@@ -135,7 +155,7 @@ impl Images {
             names.extend(name.filter(|name| !names.contains(name)).into_iter().collect::<Vec<_>>());
         }
         let images: Vec<_> = images.into_iter().map(|(_, image)| image).collect();
-        self.write_archive(&Plan::docker(&images), out)
+        self.write_archive(&Plan::docker_with(&images, &indexes), out)
     }
 
     /// Writes a planned archive with blobs of the store.

@@ -12,6 +12,7 @@ use rusqlite::Transaction;
 ///             ▲                                              │ DiffId
 ///         manifests (bytes as they came)                     ▼
 ///                                    diff_ids (by snapshot)  layer_blobs ──▶ blob
+/// names ◀── name_platforms ──▶ images (see `platforms`)
 /// ```
 pub const SCHEMA: Schema = Schema {
     name: "images",
@@ -93,9 +94,22 @@ pub const SCHEMA: Schema = Schema {
         -- How a blob was packed here; nothing for one that came packed.
         ALTER TABLE layer_blobs ADD COLUMN encoding TEXT;
     ",
+        "
+        -- What a name means on each platform, where that is more than one.
+        CREATE TABLE name_platforms (
+            number INTEGER PRIMARY KEY,
+            name TEXT NOT NULL REFERENCES names (name) ON DELETE CASCADE,
+            platform TEXT NOT NULL,
+            image BLOB NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+            unsynced BLOB,
+            UNIQUE (name, platform)
+        ) STRICT;
+        CREATE INDEX name_platforms_by_image ON name_platforms (image);
+        CREATE INDEX name_platforms_unsynced ON name_platforms (number) WHERE unsynced IS NOT NULL;
+    ",
     ],
     // Names first: a name that reverts must not go with the image that it pointed to.
-    promotable: &[&Names, &DerivedTable("images"), &DerivedTable("layers")],
+    promotable: &[&Names, &DerivedTable("name_platforms"), &DerivedTable("images"), &DerivedTable("layers")],
 };
 
 /// Names keep their former image until promotion, and revert to it if the machine goes down before.

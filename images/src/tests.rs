@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod packing;
+mod platforms;
 
 const SCHEMAS: &[&Schema] = &[&SCHEMA, &records::SCHEMA, &blobs::SCHEMA];
 

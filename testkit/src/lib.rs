@@ -1,4 +1,4 @@
-//! What tests share: a hermetic place to run the program in, roots to run in containers, a registry, and a look
+//! What tests share: a hermetic place to run the program in, roots to run in containers, a registry, a web server, a look
 //! for what is left behind.
 //!
 //! Nothing here depends on the other crates, so all of them may use it in their tests; nothing here asserts a time,
@@ -13,3 +13,4 @@ pub mod registry;
 pub mod rootfs;
 pub mod running;
 pub mod text;
+pub mod web;

@@ -115,6 +115,15 @@ pub enum StepError {
         #[source]
         source: rbuild_sandbox::LaunchError,
     },
+    /// Its program is for another platform than this machine's.
+    #[error("failed to start {command:?}")]
+    Foreign {
+        /// The command as one text.
+        command: String,
+        /// Why it cannot run here.
+        #[source]
+        source: rbuild_sandbox::Foreign,
+    },
     /// Its process could not be waited for or cleaned up after.
     #[error("failed to wait for the step's process")]
     Wait(#[source] rbuild_sandbox::WaitError),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rbuild_confined::Root;
 use rbuild_frontend::lower::LowerOptions;
+use rbuild_images::Packing;
 use rbuild_model::reference::Reference;
 use rbuild_model::span::Source;
 
@@ -98,8 +99,22 @@ pub struct Export {
     pub kind: ExportKind,
     /// The names that are written into it.
     pub names: Vec<Reference>,
-    /// How layers are compressed.
-    pub compression: Compression,
+    /// Whether files go to a folder a platform.
+    pub split: Split,
+    /// How layers and manifest of an archive are made.
+    pub packing: Packing,
+}
+
+/// Whether files of different platforms go to folders of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Split {
+    /// If there are several platforms.
+    #[default]
+    Several,
+    /// Also if there is one.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// What is made of the result.
@@ -138,18 +153,6 @@ pub enum FileDest {
     Path(PathBuf),
     /// The caller's stream (`dest=-`), asked of the [`Client`].
     Stream,
-}
-
-/// How layers are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// gzip, at a level of 0 to 9.
-    #[default]
-    Gzip,
-    /// zstd.
-    Zstd,
-    /// Not at all.
-    None,
 }
 
 /// What only the caller of a build has: its secrets, its agent, its folders, its output.

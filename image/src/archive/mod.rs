@@ -22,7 +22,7 @@ use crate::manifest::{DocumentError, JsonError, Manifest};
 use crate::tar::TarError;
 
 pub use read::{Folder, LayoutImage, read_archive, read_layout, read_layout_image};
-pub use write::{OutgoingImage, Plan};
+pub use write::{OutgoingImage, OutgoingIndex, Plan};
 
 /// An archive could not be read or written.
 #[derive(Debug, thiserror::Error)]

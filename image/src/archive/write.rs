@@ -9,7 +9,7 @@ use rbuild_model::reference::Reference;
 use serde_json::json;
 
 use super::{ArchiveError, BlobSource};
-use crate::manifest::{Descriptor, Index, Manifest};
+use crate::manifest::{Descriptor, Index, Manifest, MediaType};
 use crate::tar::{Entry, EntryKind, EntryPath, Options, Writer};
 
 /// An image on its way out.
@@ -25,6 +25,31 @@ pub struct OutgoingImage {
     pub platform: Platform,
     /// Its names.
     pub names: Vec<Reference>,
+}
+
+/// Several images on their way out, one a platform, that share their names.
+#[derive(Clone, Debug)]
+pub struct OutgoingIndex {
+    /// The images; their own names do not count.
+    pub images: Vec<OutgoingImage>,
+    /// The names of the index.
+    pub names: Vec<Reference>,
+}
+
+impl OutgoingIndex {
+    /// Makes the document that lists the images with their platforms.
+    pub fn document(&self) -> Vec<u8> {
+        let entry = |image: &OutgoingImage| {
+            Descriptor::of(image.manifest.media_type(), &image.manifest_bytes).for_platform(&image.platform)
+        };
+        Index::new(self.images.iter().map(entry).collect()).to_bytes()
+    }
+
+    /// The image that readers get who know of no platforms: the one that runs here, else the first.
+    fn primary(&self) -> Option<&OutgoingImage> {
+        let host = Platform::host();
+        self.images.iter().find(|image| host.can_run(&image.platform)).or_else(|| self.images.first())
+    }
 }
 
 /// Which parts an archive has besides the OCI layout.
@@ -48,49 +73,65 @@ pub struct Plan {
 impl Plan {
     /// Plans an OCI layout that `docker load` reads as well.
     pub fn docker(images: &[OutgoingImage]) -> Self {
-        Self::new(images, Dialect::Docker)
+        Self::new(images, &[], Dialect::Docker)
+    }
+
+    /// As [`Plan::docker`], with indexes. Readers that do not know OCI layouts get one image of each.
+    pub fn docker_with(images: &[OutgoingImage], indexes: &[OutgoingIndex]) -> Self {
+        Self::new(images, indexes, Dialect::Docker)
     }
 
     /// Plans an OCI layout.
     pub fn oci(images: &[OutgoingImage]) -> Self {
-        Self::new(images, Dialect::Oci)
+        Self::new(images, &[], Dialect::Oci)
     }
 
-    fn new(images: &[OutgoingImage], dialect: Dialect) -> Self {
+    /// Plans an OCI layout with one index.
+    pub fn oci_index(index: &OutgoingIndex) -> Self {
+        Self::new(&[], std::slice::from_ref(index), Dialect::Oci)
+    }
+
+    fn new(images: &[OutgoingImage], indexes: &[OutgoingIndex], dialect: Dialect) -> Self {
         let mut plan = Self::default();
         let mut entries = Vec::new();
         let mut docker = Vec::new();
         let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        let path = |digest: BlobDigest| format!("blobs/sha256/{}", digest.hex());
-        for image in images {
-            let manifest = Descriptor::of(image.manifest.media_type(), &image.manifest_bytes);
-            plan.documents.insert(path(manifest.digest), image.manifest_bytes.clone());
-            plan.documents.insert(path(image.manifest.config.digest), image.config.clone());
-            for layer in &image.manifest.layers {
-                plan.blobs.insert(path(layer.digest), (layer.digest, layer.size));
-            }
-            let entry = manifest.for_platform(&image.platform);
-            if image.names.is_empty() {
+        let mut name = |entry: &Descriptor, names: &[Reference], top: &OutgoingImage| {
+            if names.is_empty() {
                 entries.push(entry.clone());
             }
-            for name in &image.names {
+            for name in names {
                 let mut entry = entry.clone();
                 entry.annotations.insert("io.containerd.image.name".to_owned(), name.to_string());
                 if let Some(tag) = name.tag() {
                     entry.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag.to_owned());
-                    let top =
-                        image.manifest.layers.last().map_or_else(String::new, |layer| layer.digest.hex());
+                    let top = top.manifest.layers.last().map_or_else(String::new, |layer| layer.digest.hex());
                     repositories.entry(name.familiar_name()).or_default().insert(tag.to_owned(), top);
                 }
                 entries.push(entry);
             }
             let tags: Vec<_> =
-                image.names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
+                names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
             docker.push(json!({
-                "Config": path(image.manifest.config.digest),
+                "Config": path(top.manifest.config.digest),
                 "RepoTags": if tags.is_empty() { serde_json::Value::Null } else { json!(tags) },
-                "Layers": image.manifest.layers.iter().map(|layer| path(layer.digest)).collect::<Vec<_>>(),
+                "Layers": top.manifest.layers.iter().map(|layer| path(layer.digest)).collect::<Vec<_>>(),
             }));
+        };
+        for image in images {
+            let manifest = plan.take(image);
+            name(&manifest.for_platform(&image.platform), &image.names, image);
+        }
+        for index in indexes {
+            for image in &index.images {
+                plan.take(image);
+            }
+            let document = index.document();
+            let entry = Descriptor::of(MediaType::OCI_INDEX, &document);
+            plan.documents.insert(path(entry.digest), document);
+            if let Some(primary) = index.primary() {
+                name(&entry, &index.names, primary);
+            }
         }
         plan.documents.insert("index.json".to_owned(), Index::new(entries).to_bytes());
         plan.documents.insert("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
@@ -102,6 +143,17 @@ impl Plan {
             }
         }
         plan
+    }
+
+    /// Takes in what an image consists of, and returns what names its manifest.
+    fn take(&mut self, image: &OutgoingImage) -> Descriptor {
+        let manifest = Descriptor::of(image.manifest.media_type(), &image.manifest_bytes);
+        self.documents.insert(path(manifest.digest), image.manifest_bytes.clone());
+        self.documents.insert(path(image.manifest.config.digest), image.config.clone());
+        for layer in &image.manifest.layers {
+            self.blobs.insert(path(layer.digest), (layer.digest, layer.size));
+        }
+        manifest
     }
 
     /// Writes the files as a tar, ordered by path; equal plans make equal bytes.
@@ -129,4 +181,9 @@ impl Plan {
         }
         Ok(tar.finish()?)
     }
+}
+
+/// Where a blob lies in a layout.
+fn path(digest: BlobDigest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
 }

@@ -1,13 +1,12 @@
 //! `type=oci` and `type=docker`: archives that other tools read.
 
-use rbuild_image::archive::Plan;
-use rbuild_image::compress::Encoding;
+use rbuild_image::archive::{OutgoingIndex, Plan};
 use rbuild_model::digest::BlobDigest;
 
 use super::{ExportError, image, only, write};
 use crate::build::{Built, BuiltPlatform, Finished};
 use crate::cancel::Cancel;
-use crate::request::{ArchiveDest, BuildRequest, Client, Compression, Export};
+use crate::request::{ArchiveDest, BuildRequest, Client, Export};
 use crate::worker::Worker;
 
 /// The form of an archive.
@@ -21,7 +20,7 @@ pub(super) enum Form {
 
 /// What an archive holds.
 pub(super) struct Archived {
-    /// The digest of the first image's manifest.
+    /// The digest of the image's manifest, or of the index of several.
     digest: Option<BlobDigest>,
     images: Vec<BuiltPlatform>,
 }
@@ -54,17 +53,12 @@ pub(super) fn export(
     if form == Form::Docker {
         only("type=docker", results)?;
     }
-    let encoding = match export.compression {
-        Compression::Gzip => Encoding::GZIP,
-        Compression::Zstd => Encoding::ZSTD,
-        Compression::None => Encoding::Plain,
-    };
     let mut outgoing = Vec::new();
     let mut images = Vec::new();
     for result in results {
         // The archive is all that was asked for: the store keeps no image of it.
         let (id, mut packed) =
-            worker.images.pack_built(image::described(result), encoding, worker.lease()?)?;
+            worker.images.pack_built(image::described(result), export.packing, worker.lease()?)?;
         images.push(BuiltPlatform { platform: result.platform.clone(), id });
         let named = request.tags.iter().chain(&export.names).cloned();
         // A name that is asked for twice is one entry of the index: two make it ambiguous for readers.
@@ -75,11 +69,18 @@ pub(super) fn export(
         }
         outgoing.push(packed);
     }
-    let digest = outgoing.first().map(|first| BlobDigest::of(&first.manifest_bytes));
-    let plan = match form {
-        Form::Oci => Plan::oci(&outgoing),
-        Form::Docker => Plan::docker(&outgoing),
+    let (plan, digest) = if let [only] = &outgoing[..] {
+        let digest = BlobDigest::of(&only.manifest_bytes);
+        let plan = match form {
+            Form::Oci => Plan::oci(&outgoing),
+            Form::Docker => Plan::docker(&outgoing),
+        };
+        (plan, digest)
+    } else {
+        let names = outgoing.first().map(|first| first.names.clone()).unwrap_or_default();
+        let index = OutgoingIndex { images: outgoing, names };
+        (Plan::oci_index(&index), BlobDigest::of(&index.document()))
     };
     write(dest, client, cancel, |out| Ok(worker.images.write_archive(&plan, out).map(drop)?))?;
-    Ok(Archived { digest, images })
+    Ok(Archived { digest: Some(digest), images })
 }

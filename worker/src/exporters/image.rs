@@ -3,14 +3,14 @@
 use rbuild_images::BuiltImage;
 use rbuild_model::digest::ImageId;
 
-use super::{ExportError, only};
+use super::{ExportError, index};
 use crate::build::{BuiltPlatform, Finished};
 use crate::cancel::Cancel;
 use crate::request::{BuildRequest, Export};
 use crate::tasks::Tasks;
 use crate::worker::Worker;
 
-/// Adds an image a platform and points the names to the first of them.
+/// Adds an image a platform and points the names to all of them.
 pub(super) fn export(
     worker: &Worker,
     request: &BuildRequest,
@@ -19,11 +19,6 @@ pub(super) fn export(
     tasks: &Tasks,
     cancel: &Cancel,
 ) -> Result<Vec<BuiltPlatform>, ExportError> {
-    let named = !request.tags.is_empty() || !export.names.is_empty();
-    if named {
-        // A name means one image: until there are indexes in the store, it would mean the first platform's.
-        only("a name", results)?;
-    }
     let mut built = Vec::new();
     for result in results {
         let id = add(worker, result)?;
@@ -33,13 +28,8 @@ pub(super) fn export(
     if cancel.is_cancelled() {
         return Err(ExportError::Cancelled);
     }
-    if let Some(first) = built.first() {
-        for name in request.tags.iter().chain(&export.names) {
-            let task = tasks.begin(format!("naming to {}", name.clone().with_default_tag()));
-            worker.images.tag(first.id, name)?;
-            task.finish(rbuild_model::event::Outcome::Done);
-        }
-    }
+    let names: Vec<_> = request.tags.iter().chain(&export.names).collect();
+    index::name(worker, &built, &names, tasks)?;
     Ok(built)
 }
 

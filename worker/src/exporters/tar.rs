@@ -1,6 +1,7 @@
 //! `type=tar`: the root file system as one tar, with all extended attributes.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,45 @@ use super::ExportError;
 use crate::build::Finished;
 use crate::worker::Worker;
 
-/// Writes the root of a result as a tar with numeric owners and hard links kept.
-pub(super) fn export(worker: &Worker, result: &Finished, out: impl Write) -> Result<(), ExportError> {
+/// Writes the roots of results as one tar with numeric owners and hard links kept, each in its folder if it has one.
+pub(super) fn export(
+    worker: &Worker,
+    results: &[(Option<String>, &Finished)],
+    out: impl Write,
+) -> Result<(), ExportError> {
+    let epoch = results.first().and_then(|(_, result)| result.epoch);
+    let mut writer = Writer::new(out, Options { epoch });
+    for (folder, result) in results {
+        root(worker, folder.as_deref().map(Path::new), result, &mut writer)?;
+    }
+    writer.finish().map_err(|error| ExportError::Tree(error.into()))?;
+    Ok(())
+}
+
+fn root(
+    worker: &Worker,
+    folder: Option<&Path>,
+    result: &Finished,
+    writer: &mut Writer<impl Write>,
+) -> Result<(), ExportError> {
     let view = worker.view(&result.chain)?;
-    let top = view.resolve("/").and_then(|top| top.open_dir()).map_err(ExportError::tree)?;
-    let mut walk = Walk::new(top).map_err(ExportError::tree)?;
-    let mut writer = Writer::new(out, Options { epoch: result.epoch });
+    let top = view.resolve("/").map_err(ExportError::tree)?;
+    let within = |path: PathBuf| folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
+    let mut append = |path: PathBuf, kind: ChangeKind, contents: Option<File>, xattrs: Vec<Xattr>| {
+        let mut entry =
+            entry_of(&Change { path, kind }).map_err(|error| ExportError::Tree(error.into()))?;
+        entry.xattrs = xattrs;
+        let written = match contents {
+            Some(mut file) => writer.append(&entry, &mut file),
+            None => writer.append(&entry, &mut std::io::empty()),
+        };
+        written.map_err(|error| ExportError::Tree(error.into()))
+    };
+    if let Some(folder) = folder {
+        let meta = top.metadata().map_err(ExportError::tree)?;
+        append(folder.to_owned(), ChangeKind::Directory { meta, novelty: Novelty::Changed }, None, Vec::new())?;
+    }
+    let mut walk = Walk::new(top.open_dir().map_err(ExportError::tree)?).map_err(ExportError::tree)?;
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     while let Some(step) = walk.next().map_err(ExportError::tree)? {
         let Step::Entry(_) = step else { continue };
@@ -40,7 +74,7 @@ pub(super) fn export(worker: &Worker, result: &Finished, out: impl Write) -> Res
                 ChangeKind::Symlink { meta, target }
             }
             Kind::File => match links.get(&(meta.dev, meta.ino)) {
-                Some(first) if meta.nlink > 1 => ChangeKind::Hardlink { target: first.clone(), meta },
+                Some(first) if meta.nlink > 1 => ChangeKind::Hardlink { target: within(first.clone()), meta },
                 _ => {
                     if meta.nlink > 1 {
                         links.insert((meta.dev, meta.ino), path.clone());
@@ -53,15 +87,8 @@ pub(super) fn export(worker: &Worker, result: &Finished, out: impl Write) -> Res
             },
             Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => ChangeKind::Special { meta },
         };
-        let mut entry = entry_of(&Change { path, kind }).map_err(|error| ExportError::Tree(error.into()))?;
-        entry.xattrs = xattrs;
-        let written = match &mut contents {
-            Some(file) => writer.append(&entry, file),
-            None => writer.append(&entry, &mut std::io::empty()),
-        };
-        written.map_err(|error| ExportError::Tree(error.into()))?;
+        append(within(path), kind, contents, xattrs)?;
     }
-    writer.finish().map_err(|error| ExportError::Tree(error.into()))?;
     Ok(())
 }
 

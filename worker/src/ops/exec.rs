@@ -10,7 +10,7 @@ use rbuild_model::event::ExitStatus;
 use rbuild_model::step::{EnvVar, Exec, NetworkMode, SecurityMode};
 use rbuild_sandbox::profile::{self, Confinement, HostNamespaces, Identity, Options, Privilege};
 use rbuild_sandbox::{
-    Access, Exit, FileContent, Mount, MountSource, Order, Restrictions, Slot, Stdio, Stubs,
+    Access, Exit, FileContent, Foreign, Mount, MountSource, Order, Restrictions, Slot, Stdio, Stubs,
 };
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree, Usage};
@@ -168,7 +168,10 @@ fn in_place(
     let spec = profile::step(options)?;
 
     let root = runner.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?;
-    let launch = |source| StepError::Launch { command: command.clone(), source };
+    let launch = |source| match Foreign::explain(&exec.platform, &source) {
+        Some(source) => StepError::Foreign { command: command.clone(), source },
+        None => StepError::Launch { command: command.clone(), source },
+    };
     let (output, ends) = Output::open().map_err(|source| StepError::Io {
         act: "make",
         path: "the step's pipes".into(),
