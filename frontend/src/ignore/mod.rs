@@ -14,18 +14,21 @@
 //! # Ok::<(), rbuild_frontend::ignore::IgnoreError>(())
 //! ```
 
+mod index;
 mod pattern;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
+use index::Index;
 use pattern::{Outcome, Pattern};
 
 /// A parsed ignore file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ignore {
     rules: Vec<Rule>,
+    index: Index,
 }
 
 /// One line of an ignore file.
@@ -78,7 +81,7 @@ impl Ignore {
                 rules.extend(parse_rule(line, at + 1)?);
             }
         }
-        Ok(Self { rules })
+        Ok(Self::new(rules))
     }
 
     /// Makes rules of patterns given one by one (`--exclude`), where a leading `/` keeps its meaning of an absolute path.
@@ -90,7 +93,11 @@ impl Ignore {
             let rule = parse_rule(text, at + 1)?;
             rules.extend(rule.filter(|_| !absolute));
         }
-        Ok(Self { rules })
+        Ok(Self::new(rules))
+    }
+
+    fn new(rules: Vec<Rule>) -> Self {
+        Self { index: Index::new(&rules), rules }
     }
 
     /// Returns whether there are no rules.
@@ -105,7 +112,7 @@ impl Ignore {
 
     /// Returns whether some rule takes paths back in.
     pub fn has_exceptions(&self) -> bool {
-        self.rules.iter().any(|rule| rule.exception)
+        !self.index.exceptions.is_empty()
     }
 
     /// Returns whether a rule leaves out all there is: `*`, `**` or `**/*`.
@@ -116,11 +123,8 @@ impl Ignore {
     /// Says whether a path is left out, and which rule says so. Paths are relative to the root, with `/` between
     /// their elements and none at either end.
     pub fn verdict(&self, path: &str) -> Verdict<'_> {
-        // The last rule that matches decides, so the search begins at the end.
-        match self.rules.iter().rev().find(|rule| rule.pattern.matches_or_above(path)) {
-            Some(rule) => Verdict { ignored: !rule.exception, rule: Some(rule) },
-            None => Verdict { ignored: false, rule: None },
-        }
+        let rule = self.index.last(&self.rules, path, &|_| true).map(|rule| &self.rules[rule as usize]);
+        Verdict { ignored: rule.is_some_and(|rule| !rule.exception), rule }
     }
 
     /// Says whether a path is left out.
@@ -130,16 +134,11 @@ impl Ignore {
 
     /// Returns whether everything below a folder is left out, so that a walk need not go in.
     pub fn prunes(&self, folder: &str) -> bool {
-        let mut ignored = false;
-        for rule in &self.rules {
-            if rule.exception {
-                // Whatever this rule may take back in below the folder has to be looked for.
-                ignored &= rule.pattern.below(folder) == Outcome::Never;
-            } else if rule.pattern.matches_or_above(folder) {
-                ignored = true;
-            }
-        }
-        ignored
+        let leaves_out = |rule: u32| !self.rules[rule as usize].exception;
+        let Some(last) = self.index.last(&self.rules, folder, &leaves_out) else { return false };
+        // Whatever a later rule may take back in below the folder has to be looked for.
+        let later = self.index.exceptions.iter().rev().take_while(|rule| **rule > last);
+        later.map(|rule| &self.rules[*rule as usize]).all(|rule| rule.pattern.below(folder) == Outcome::Never)
     }
 }
 

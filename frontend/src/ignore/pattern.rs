@@ -41,7 +41,48 @@ pub(super) struct Pattern {
     literal: Option<String>,
 }
 
+/// What can be looked up of a pattern.
+pub(super) enum Shape {
+    /// It is a path.
+    Path(String),
+    /// It is about the first name of a path.
+    FirstName(Name),
+    /// It is about any name of a path.
+    AnyName(Name),
+    /// It begins with this folder's name and a slash.
+    Below(String),
+    /// Nothing.
+    Other,
+}
+
+/// What a pattern wants of a name.
+pub(super) enum Name {
+    /// This.
+    Is(String),
+    /// This end.
+    Ends(String),
+    /// This beginning.
+    Begins(String),
+}
+
 impl Pattern {
+    /// Says what can be looked up.
+    pub(super) fn shape(&self) -> Shape {
+        if let Some(literal) = &self.literal {
+            return Shape::Path(literal.clone());
+        }
+        match self.tokens.as_slice() {
+            [Token::Optional, Token::UntilSlash, rest @ ..] => {
+                name(rest).map_or(Shape::Other, Shape::AnyName)
+            }
+            tokens => match (name(tokens), plain(tokens.split(|token| *token == Token::Is('/')).next())) {
+                (Some(name), _) => Shape::FirstName(name),
+                (None, Some(folder)) if tokens.contains(&Token::Is('/')) => Shape::Below(folder),
+                _ => Shape::Other,
+            },
+        }
+    }
+
     /// Parses a cleaned pattern; `None` if brackets or escapes do not fit.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // Two stars before plain text make a suffix of it: `**foo` takes `xfoo`.
@@ -112,6 +153,28 @@ impl Pattern {
             search.step(ch);
         }
         if search.is_dead() { Outcome::Never } else { Outcome::Perhaps }
+    }
+}
+
+/// Returns the text of tokens that are all characters.
+fn plain(tokens: Option<&[Token]>) -> Option<String> {
+    let character = |token: &Token| match token {
+        Token::Is(ch) => Some(*ch),
+        _ => None,
+    };
+    tokens.filter(|tokens| !tokens.is_empty())?.iter().map(character).collect()
+}
+
+/// Reads tokens that want a name, or its beginning or end, and nothing else.
+fn name(tokens: &[Token]) -> Option<Name> {
+    if tokens.contains(&Token::Is('/')) {
+        return None;
+    }
+    match tokens {
+        [Token::Star] => Some(Name::Ends(String::new())),
+        [Token::Star, end @ ..] => plain(Some(end)).map(Name::Ends),
+        [beginning @ .., Token::Star] => plain(Some(beginning)).map(Name::Begins),
+        all => plain(Some(all)).map(Name::Is),
     }
 }
 

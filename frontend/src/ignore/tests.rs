@@ -190,3 +190,17 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn looking_rules_up_finds_what_trying_every_rule_finds(
+        lines in prop::collection::vec("!?(\\*\\*/)?[ab*?.]{1,4}(/[ab*.]{1,3}){0,2}", 0..12),
+        paths in prop::collection::vec("[ab.]{1,4}(/[ab.]{1,3}){0,3}", 1..8),
+    ) {
+        let ignore = Ignore::parse(&lines.join("\n")).unwrap();
+        for path in &paths {
+            let tried = ignore.rules.iter().rev().find(|rule| rule.pattern.matches_or_above(path));
+            prop_assert_eq!(ignore.verdict(path).rule, tried, "{:?} in {:?}", path, lines);
+        }
+    }
+}

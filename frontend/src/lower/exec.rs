@@ -69,6 +69,7 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
     }
     let argv =
         if run.command.is_shell() { stage.shell().into_iter().chain(command).collect() } else { command };
+    stage.spend(stage.env().size(), at.line_span)?;
     let mut env = stage.env().list();
     if let Some(socket) = mounts.iter().find_map(|mount| match mount {
         Mount::Ssh(ssh) => Some(ssh.target.clone()),

@@ -19,6 +19,12 @@ use crate::dockerfile::{Dockerfile, parse_trigger};
 /// The name of the empty image.
 const SCRATCH: &str = "scratch";
 
+/// For how many images and variables a similar name is looked for.
+pub(super) const COMPARED: usize = 100;
+
+/// For how many mistakes a cycle is looked for.
+const CYCLES: usize = 100;
+
 /// What a stage stands on.
 #[derive(Clone, Debug)]
 pub(super) enum Base {
@@ -382,14 +388,22 @@ impl<'a> Planner<'a> {
             }
             return Ok(Some(base));
         }
+        if self.asked.iter().any(|asked| asked.question == question) {
+            return Ok(None);
+        }
+        // Each is compared with every stage, which is work; so many images are hardly all misspelled.
+        let near = if self.asked.len() < COMPARED { self.similar(name) } else { None };
+        self.ask(question, span, near);
+        Ok(None)
+    }
+
+    /// Finds the stage or common image whose name is closest to that of an image.
+    fn similar(&self, name: &str) -> Option<String> {
         let names: Vec<String> = self.stages.iter().filter_map(Stage::name).collect();
         let common =
             ["alpine", "busybox", "debian", "ubuntu", "golang", "rust", "node", "python", "nginx", "fedora"];
-        let candidates =
-            names.iter().map(String::as_str).chain(common).filter(|candidate| *candidate != name);
-        let near = nearest(name, candidates).map(str::to_owned);
-        self.ask(question, span, near);
-        Ok(None)
+        let candidates = names.iter().map(String::as_str).chain(common);
+        nearest(name, candidates.filter(|candidate| *candidate != name)).map(str::to_owned)
     }
 
     /// Reads the triggers that a stage's base brings along.
@@ -462,7 +476,8 @@ impl<'a> Planner<'a> {
     ) -> Result<(), Failure> {
         if found >= index {
             let name = self.stages[index].display_name();
-            if self.reaches(found, index) {
+            // Looking for a cycle is work; a file with so many mistakes is told of each more shortly.
+            if self.errors.len() < CYCLES && self.reaches(found, index) {
                 let message = format!("circular dependency detected on stage: {name}");
                 let mut error = *self.error(self.stages[index].head.span, message);
                 error = error.with_label(from.span, "");

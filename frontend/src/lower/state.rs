@@ -13,16 +13,19 @@ use rbuild_model::step::{self, EnvVar, ImageSource, Operation, Step, StepNote};
 
 use super::options::{ImageAnswer, LowerOptions};
 use super::outline::{Gathered, Outline, OutlineArg, OutlineGrant, description};
-use super::plan::{Base, FileSource, Plan, StagePlan, undefined_variables};
+use super::plan::{Base, COMPARED, FileSource, Plan, StagePlan, undefined_variables};
 use super::scope::NOT_VARIABLES;
 use super::{HistoryItem, Target};
 use crate::dockerfile::Dockerfile;
-use crate::dockerfile::expand::{self, Environment, Expanded, Mode};
+use crate::dockerfile::expand::{self, Environment, ExpandError, Expanded, Mode};
 use crate::dockerfile::instruction::arg::Declaration;
 use crate::dockerfile::instruction::{Command, Instruction, KeyValues, Word};
 
 /// What programs find in PATH when an image says nothing.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How much memory the values of a file may take, in bytes: variables, labels and the environments of its steps.
+const MAX_VALUES: usize = 128 << 20;
 
 type Failure = Box<Diagnostic>;
 
@@ -78,6 +81,11 @@ impl BuildEnv {
             .collect()
     }
 
+    /// Returns the size of all names and values.
+    pub(crate) fn size(&self) -> usize {
+        self.values.iter().map(|(name, (_, value))| name.len() + value.len()).sum()
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
     }
@@ -99,6 +107,8 @@ struct Shared<'a> {
     done: BTreeMap<usize, Done>,
     epoch: Option<i64>,
     errors: Vec<Diagnostic>,
+    /// How much memory values take so far, in bytes.
+    spent: usize,
     outline: Gathered,
     /// The global ARGs that the outline has.
     outlined: BTreeSet<String>,
@@ -146,6 +156,7 @@ pub(super) fn build<'a>(
         done: BTreeMap::new(),
         epoch: None,
         errors: Vec::new(),
+        spent: 0,
         outline: Gathered::default(),
         outlined: BTreeSet::new(),
     };
@@ -309,6 +320,13 @@ impl<'l, 'a> StageState<'l, 'a> {
     /// Does all instructions; one that cannot be done is noted, and the next ones are still looked at.
     fn run(mut self) -> Done {
         let plan = self.plan;
+        // Every stage has a copy of what it begins with.
+        if self.shared.spent > MAX_VALUES {
+            return self.done();
+        }
+        if let Err(error) = self.spend(2 * self.env.size(), plan.stage.head.span) {
+            self.shared.errors.push(error);
+        }
         for trigger in &plan.triggers {
             self.trigger = Some(trigger.text.clone());
             self.current = plan.stage.head.span;
@@ -319,19 +337,27 @@ impl<'l, 'a> StageState<'l, 'a> {
         self.trigger = None;
         if !plan.replaced {
             for instruction in plan.stage.body {
+                // Once there is no room for values, nothing more can be said that is true.
+                if self.shared.spent > MAX_VALUES {
+                    break;
+                }
                 self.current = instruction.span;
                 if let Err(error) = instruction.apply(&mut self) {
                     self.shared.errors.push(error);
                 }
             }
         }
+        self.done()
+    }
+
+    fn done(self) -> Done {
         Done {
             root: self.root,
             config: self.config,
             env: self.env,
             args: self.args,
             history: self.history,
-            below: match plan.base {
+            below: match self.plan.base {
                 Base::Stage(below) => Some(below),
                 _ => None,
             },
@@ -402,20 +428,41 @@ impl<'l, 'a> StageState<'l, 'a> {
     }
 
     fn expand_with(&mut self, text: &str, span: Span, mode: Mode) -> Result<Expanded, Diagnostic> {
-        let expanded =
-            expand::expand(text, mode, &self.env).map_err(|error| self.error(span, error.to_string()))?;
+        let expanded = match expand::expand(text, mode, &self.env) {
+            Ok(expanded) => expanded,
+            Err(error) => {
+                // The work has been done, whatever came of it.
+                if error == ExpandError::TooLong {
+                    self.shared.spent += expand::MAX_TEXT;
+                }
+                return Err(self.error(span, error.to_string()));
+            }
+        };
         let unset: Vec<String> =
             expanded.unset.iter().filter(|name| !self.declared.contains(*name)).cloned().collect();
         let span = self.place(span);
+        let compared = if self.shared.warnings.len() < COMPARED { usize::MAX } else { 0 };
+        let known = self.env.names().chain(self.declared.iter().map(String::as_str));
         let found = undefined_variables(
             "UndefinedVar",
             &self.shared.dockerfile.source,
             span,
             &unset,
-            self.env.names().chain(self.declared.iter().map(String::as_str)),
+            known.take(compared),
         );
         self.shared.warnings.extend(found);
+        self.spend(expanded.text.len(), span)?;
         Ok(expanded)
+    }
+
+    /// Counts memory that values take; a file that makes them grow without end is stopped.
+    pub(crate) fn spend(&mut self, bytes: usize, span: Span) -> Result<(), Diagnostic> {
+        self.shared.spent += bytes;
+        if self.shared.spent > MAX_VALUES {
+            let message = format!("the values of this file come to more than {MAX_VALUES} bytes");
+            return Err(self.error(span, message));
+        }
+        Ok(())
     }
 
     /// Replaces the variables of a word.

@@ -94,7 +94,10 @@ pub(crate) fn add(add: &Add, at: &Instruction, stage: &mut StageState<'_, '_>) -
     for (word, text) in &texts {
         if remote::is_git_url(text) {
             let source = git_source(stage, add, word, text, checksum.as_ref())?;
-            let tree = Tree { step: stage.remote(source, format!("[git] {}", remote::without_credentials(text))), from_client: false };
+            let tree = Tree {
+                step: stage.remote(source, format!("[git] {}", remote::without_credentials(text))),
+                from_client: false,
+            };
             push(Unpack::Never, literal_source(&mut inputs, tree, "/".to_owned(), &common));
         } else if remote::is_http_url(text) {
             let mut source = remote::http_source(text);

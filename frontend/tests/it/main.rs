@@ -1,7 +1,10 @@
 //! Dockerfiles as data: a text in `fixtures/`, what comes of it in a snapshot.
 
+mod corpus;
+mod hostile;
 mod ignore;
 mod lower;
 mod parse;
 mod peer;
 mod support;
+mod targets;

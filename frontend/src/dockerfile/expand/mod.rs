@@ -72,6 +72,9 @@ pub enum ExpandError {
         /// The character behind the backslash.
         found: String,
     },
+    /// A result that no file can mean.
+    #[error("the text becomes longer than {MAX_TEXT} bytes")]
+    TooLong,
     /// A `${v:?text}` whose variable has no value.
     #[error("{name}: {message}")]
     Required {
@@ -135,8 +138,15 @@ pub fn expand(text: &str, mode: Mode, env: &dyn Environment) -> Result<Expanded,
     // Most words hold nothing to replace: one look decides.
     let mut reader = Reader { chars: text.chars().peekable(), mode, env, unset: Vec::new(), depth: 0 };
     let (text, words) = reader.read_until(None, mode.raw_escapes)?;
+    if text.len() > MAX_TEXT {
+        return Err(ExpandError::TooLong);
+    }
     Ok(Expanded { text, words, unset: reader.unset })
 }
+
+/// The longest text that comes out, in bytes. A variable that is set to itself twice doubles with every line; no program
+/// takes a variable of even a hundredth of this.
+pub(crate) const MAX_TEXT: usize = 4 << 20;
 
 /// The deepest nesting of `${…}` that is read; no author gets near it, and the stack stays bounded.
 const MAX_DEPTH: usize = 128;
@@ -200,6 +210,9 @@ impl Reader<'_> {
         let mut text = String::new();
         let mut words = Words::default();
         while let Some(&ch) = self.chars.peek() {
+            if text.len() > MAX_TEXT {
+                return Err(ExpandError::TooLong);
+            }
             if stop == Some(ch) {
                 self.chars.next();
                 return Ok((text, words.finish()));
@@ -284,6 +297,9 @@ impl Reader<'_> {
             text.push('"');
         }
         loop {
+            if text.len() > MAX_TEXT {
+                return Err(ExpandError::TooLong);
+            }
             match self.chars.peek().copied() {
                 None => return Err(ExpandError::Unbalanced { quote: "double-quote" }),
                 Some('"') => break,
@@ -465,6 +481,6 @@ impl Reader<'_> {
                 String::new()
             });
         };
-        Ok(Pattern::parse(&pattern)?.replace(&value, &replacement, all))
+        Pattern::parse(&pattern)?.replace(&value, &replacement, all, MAX_TEXT).ok_or(ExpandError::TooLong)
     }
 }

@@ -79,7 +79,8 @@ impl Pattern {
     }
 
     /// Replaces the first match, or every match that does not overlap an earlier one; each is taken as long as possible.
-    pub fn replace(&self, value: &str, replacement: &str, all: bool) -> String {
+    /// `None` if more than `limit` bytes come out.
+    pub fn replace(&self, value: &str, replacement: &str, all: bool, limit: usize) -> Option<String> {
         let chars: Vec<char> = value.chars().collect();
         let mut result = String::with_capacity(value.len());
         let mut copied = 0;
@@ -90,6 +91,9 @@ impl Pattern {
             if !(start == end && last_end == Some(start)) {
                 result.extend(&chars[copied..start]);
                 result.push_str(replacement);
+                if result.len() > limit {
+                    return None;
+                }
                 copied = end;
                 last_end = Some(end);
                 if !all {
@@ -102,7 +106,7 @@ impl Pattern {
             }
         }
         result.extend(&chars[copied..]);
-        result
+        Some(result)
     }
 
     fn reversed(&self) -> Self {

@@ -1,7 +1,5 @@
 //! `EXPOSE`: ports that the image listens on.
 
-use std::collections::BTreeSet;
-
 use rbuild_model::image_config::Empty;
 use rbuild_model::span::Diagnostic;
 
@@ -35,16 +33,18 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
 
 impl Expose {
     pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
-        let mut found = BTreeSet::new();
+        let mut found = Vec::new();
         for word in &self.ports {
             for text in stage.expand_words(word)? {
                 let ports = parse_port(&text).map_err(|error| stage.error(word.span, error.to_string()))?;
-                found.extend(ports.entries());
+                found.push((text, ports));
             }
         }
-        let texts: Vec<String> = found.iter().cloned().collect();
-        stage.config.config.exposed_ports.extend(found.into_iter().map(|port| (port, Empty {})));
-        stage.commit(format!("EXPOSE [{}]", texts.join(" ")), None);
+        // History lists what each argument stands for, in the order of the arguments' texts.
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let ports: Vec<String> = found.iter().flat_map(|(_, ports)| ports.entries()).collect();
+        stage.commit(format!("EXPOSE [{}]", ports.join(" ")), None);
+        stage.config.config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
         Ok(())
     }
 }

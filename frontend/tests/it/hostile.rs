@@ -1,0 +1,145 @@
+//! Input that no author would write: it is refused, or done, in bounded time and memory, and never by a crash.
+
+use rbuild_frontend::dockerfile::expand::{Mode, expand};
+use rbuild_frontend::dockerfile::parse;
+use rbuild_frontend::ignore::Ignore;
+use rbuild_frontend::lower::LowerOptions;
+use rbuild_model::span::{Severity, Source};
+
+use crate::targets;
+
+fn errors(text: &str) -> Vec<String> {
+    let parsed = parse(&Source::new("Dockerfile", text));
+    let errors = parsed.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
+    errors.map(|finding| finding.message.clone()).collect()
+}
+
+fn options() -> LowerOptions {
+    LowerOptions::new("linux/amd64".parse().unwrap())
+}
+
+#[test]
+fn a_line_may_have_65535_bytes() {
+    let line = |length: usize| format!("FROM a\nRUN {}\n", "x".repeat(length - 4));
+    assert_eq!(errors(&line(65535)), Vec::<String>::new());
+    assert_eq!(errors(&line(65536)), ["dockerfile line greater than max allowed size of 65535"]);
+    let heredoc = format!("FROM a\nRUN <<E\n{}\nE\n", "é".repeat(40000));
+    assert_eq!(
+        errors(&heredoc),
+        ["dockerfile parse error on line 2: dockerfile line greater than max allowed size of 65535"]
+    );
+}
+
+#[test]
+fn a_file_of_ten_megabytes_is_read() {
+    let mut text = String::from("FROM a\n");
+    while text.len() < 10 << 20 {
+        text.push_str("RUN echo something that is not very long && \\\n    # a comment\n    echo more\n");
+    }
+    let parsed = parse(&Source::new("Dockerfile", text.as_str()));
+    assert!(!parsed.has_errors());
+    assert_eq!(parsed.dockerfile.instructions.len(), text.matches("RUN").count() + 1);
+    // One instruction on a quarter of a million lines.
+    let one = format!("FROM a\nRUN a{}\n", " \\\n  b".repeat(250_000));
+    assert_eq!(parse(&Source::new("Dockerfile", one.as_str())).dockerfile.instructions.len(), 2);
+    // As many words, flags and names as fit into a line.
+    for line in ["ENV a=1", "LABEL a=1", "ARG a", "EXPOSE 1", "COPY a", "VOLUME /a", "RUN --mount=target=/a"]
+    {
+        let (keyword, word) = line.split_once(' ').unwrap();
+        let words = format!(" {word}").repeat(60_000 / (word.len() + 1));
+        let text = format!("FROM a\n{keyword}{words} x\n");
+        let parsed = parse(&Source::new("Dockerfile", text.as_str()));
+        if !parsed.has_errors() {
+            // Whether it can be lowered is not the question; that it ends is.
+            let _ = targets::lowered(&parsed, &options());
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_stages_are_lowered() {
+    let mut chain = String::from("FROM a AS s0\n");
+    let mut wide = chain.clone();
+    for at in 1..10_000 {
+        chain.push_str(&format!("FROM s{} AS s{at}\nRUN x{at}\n", at - 1));
+        wide.push_str(&format!("FROM a AS s{at}\nCOPY --from=s{} /a /b\n", at - 1));
+    }
+    for text in [chain, wide] {
+        let parsed = parse(&Source::new("Dockerfile", text.as_str()));
+        let lowered = targets::lowered(&parsed, &options()).unwrap();
+        assert_eq!(lowered.graph.len(), 10_000);
+    }
+    // Every stage that names one that comes later is an error of its own, found without walking all of them each time.
+    let mut later = String::new();
+    for at in 0..2_000 {
+        later.push_str(&format!("FROM a AS s{at}\nCOPY --from=s{} /a /b\n", at + 1));
+    }
+    later.push_str("FROM a AS s2000\n");
+    let parsed = parse(&Source::new("Dockerfile", later.as_str()));
+    let mut options = options();
+    options.all_stages = true;
+    let error = targets::lowered(&parsed, &options).unwrap_err();
+    assert_eq!(error.lines().count(), 2_000);
+}
+
+#[test]
+fn nested_expansions_are_bounded() {
+    let nested = |depth: usize| format!("{}x{}", "${a:-".repeat(depth), "}".repeat(depth));
+    assert_eq!(expand(&nested(100), Mode::argument('\\'), &()).unwrap().text, "x");
+    for depth in [129, 10_000, 60_000] {
+        assert_eq!(
+            expand(&nested(depth), Mode::argument('\\'), &()).unwrap_err().to_string(),
+            "syntax error: bad substitution"
+        );
+    }
+    // A variable that doubles itself grows with the file and not beyond a bound.
+    let mut text = String::from("FROM a\nENV A=0123456789\n");
+    for _ in 0..22 {
+        text.push_str("ENV A=$A$A\n");
+    }
+    let parsed = parse(&Source::new("Dockerfile", text.as_str()));
+    let error = targets::lowered(&parsed, &options()).unwrap_err();
+    assert!(
+        error.lines().next().unwrap().ends_with("the text becomes longer than 4194304 bytes"),
+        "{error:.200}"
+    );
+    // So does what many steps are given.
+    let mut text = format!("FROM a\nENV A={}\n", "x".repeat(60_000));
+    for at in 0..3_000 {
+        text.push_str(&format!("RUN {at}\n"));
+    }
+    let parsed = parse(&Source::new("Dockerfile", text.as_str()));
+    let error = targets::lowered(&parsed, &options()).unwrap_err();
+    assert!(error.contains("the values of this file come to more than 134217728 bytes"), "{error:.200}");
+}
+
+#[test]
+fn odd_bytes_are_text_like_any_other() {
+    for text in [
+        "FROM a\nRUN x\0y\n",
+        "FROM a\0\n",
+        "\0",
+        "FROM a\nENV a=\u{1}\u{7f}\u{200b}\n",
+        "FROM a\nCOPY a\0 b\n",
+    ] {
+        targets::dockerfile(text.as_bytes());
+    }
+    targets::dockerfile(b"FROM a\nRUN \xff\xfe\n");
+    assert_eq!(
+        errors("FROM a\n\0RUN x\n"),
+        ["dockerfile parse error on line 2: unknown instruction: \0RUN (did you mean RUN?)"]
+    );
+}
+
+#[test]
+fn ignore_files_are_matched_in_bounded_time() {
+    // Patterns that make a matcher that goes back try every way there is.
+    let pattern = "**/a*".repeat(200) + "/b";
+    let ignore = Ignore::parse(&format!("{pattern}\n{}\n", "*a".repeat(500))).unwrap();
+    let path = "a/".repeat(2_000) + "c";
+    assert!(!ignore.ignores(&path));
+    let many: String = (0..20_000).map(|at| format!("folder{at}/**/file{at}*\n!keep{at}\n")).collect();
+    let ignore = Ignore::parse(&many).unwrap();
+    assert!(ignore.ignores("folder19999/x/y/file19999z"));
+    assert!(!ignore.ignores("folder19999/x/y/z"));
+}

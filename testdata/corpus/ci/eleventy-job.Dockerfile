@@ -1,0 +1,12 @@
+ARG BASE=node:22
+FROM $BASE AS lint
+SHELL ["/bin/sh", "-eo", "pipefail", "-c"]
+WORKDIR /w
+COPY . .
+RUN npx @11ty/eleventy 2>&1 | tee /tmp/log
+FROM lint AS test
+ARG CI=true SHARD=1/9
+RUN --network=none CI=$CI SHARD="${SHARD%/*}" OF="${SHARD#*/}" ./ci/test.sh
+FROM scratch AS report
+COPY --from=test /w/report*.xml /w/coverage? /
+COPY --from=lint /tmp/log /lint.log

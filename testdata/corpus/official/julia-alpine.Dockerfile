@@ -1,0 +1,34 @@
+FROM alpine:3.21
+
+RUN apk add --no-cache \
+		ca-certificates \
+		tzdata
+
+ENV JULIA_VERSION 1.11.3
+
+RUN set -eux; \
+	apk add --no-cache --virtual .fetch-deps \
+		gnupg \
+		tar \
+		xz \
+	; \
+	for key in \
+# the release team
+		94AE36675C464D64BAFA68DD7434390BDBE9B9C5 \
+		DD8F2338BAE7501E3DD5AC78C273792F7D83545D \
+	; do \
+		gpg --batch --keyserver hkps://keys.example.org --recv-keys "$key" || \
+		gpg --batch --keyserver keyserver.example.org --recv-keys "$key" ; \
+	done; \
+	\
+	wget -O julia.tar.xz "https://www.example.org/ftp/julia/${JULIA_VERSION%%-*}/julia-$JULIA_VERSION.tar.xz"; \
+	mkdir -p /usr/src/julia; \
+	tar --extract --directory /usr/src/julia --strip-components=1 --file julia.tar.xz; \
+	rm julia.tar.xz; \
+	apk del --no-network .fetch-deps
+
+WORKDIR /usr/src/julia
+
+COPY docker-entrypoint.sh /usr/local/bin/
+ENTRYPOINT ["docker-entrypoint.sh"]
+CMD [ "julia" ]

@@ -1,0 +1,56 @@
+FROM debian:bookworm-slim
+
+# the same ids on every host
+RUN set -eux; \
+	groupadd -r elasticsearch --gid=1000; \
+	useradd -r -g elasticsearch --uid=1000 --home-dir=/var/lib/elasticsearch --shell=/bin/bash elasticsearch; \
+	mkdir -p /var/lib/elasticsearch; \
+	chown -R elasticsearch:elasticsearch /var/lib/elasticsearch
+
+# a tool to become another user
+ENV GOSU_VERSION 1.17
+RUN set -eux; \
+	savedAptMark="$(apt-mark showmanual)"; \
+	apt-get update; \
+	apt-get install -y --no-install-recommends ca-certificates gnupg wget; \
+	rm -rf /var/lib/apt/lists/*; \
+	dpkgArch="$(dpkg --print-architecture | awk -F- '{ print $NF }')"; \
+	wget -O /usr/local/bin/gosu "https://dl.example.org/gosu/$GOSU_VERSION/gosu-$dpkgArch"; \
+	export GNUPGHOME="$(mktemp -d)"; \
+	gpgconf --kill all; \
+	rm -rf "$GNUPGHOME"; \
+	apt-mark auto '.*' > /dev/null; \
+	chmod +x /usr/local/bin/gosu; \
+	gosu --version; \
+	gosu nobody true
+
+# a locale for sorting
+RUN set -eux; \
+	if [ -f /etc/dpkg/dpkg.cfg.d/docker ]; then \
+		grep -q '/usr/share/locale' /etc/dpkg/dpkg.cfg.d/docker; \
+		sed -ri '/\/usr\/share\/locale/d' /etc/dpkg/dpkg.cfg.d/docker; \
+		! grep -q '/usr/share/locale' /etc/dpkg/dpkg.cfg.d/docker; \
+	fi; \
+	apt-get update; apt-get install -y --no-install-recommends locales; rm -rf /var/lib/apt/lists/*; \
+	echo 'en_US.UTF-8 UTF-8' >> /etc/locale.gen; \
+	locale-gen; \
+	locale -a | grep 'en_US.utf8'
+ENV LANG en_US.utf8
+
+RUN mkdir /docker-entrypoint-initdb.d
+
+ENV ELASTICSEARCH_MAJOR 17
+ENV ELASTICSEARCH_VERSION 17.4-1.pgdg120+2
+ENV PATH $PATH:/usr/lib/elasticsearch/$ELASTICSEARCH_MAJOR/bin
+
+RUN install --verbose --directory --owner elasticsearch --group elasticsearch --mode 3777 /run/elasticsearch
+
+VOLUME /usr/share/elasticsearch/data
+
+COPY docker-entrypoint.sh docker-ensure-initdb.sh /usr/local/bin/
+RUN ln -sT docker-ensure-initdb.sh /usr/local/bin/docker-enforce-initdb.sh
+ENTRYPOINT ["docker-entrypoint.sh"]
+
+STOPSIGNAL SIGINT
+EXPOSE 9200 9300
+CMD ["elasticsearch"]

@@ -1,0 +1,16 @@
+from ubuntu:24.04
+maintainer Somebody <somebody@example.org>
+
+# packages
+run apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -yqq git
+run echo "root:root" | chpasswd || true ; \
+    mkdir -p /var/run/tools
+env  NOTVISIBLE "in users profile"
+env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+add  files.tar.gz  /opt/tools/
+copy ["my file.conf", "/etc/tools/my file.conf"]
+onbuild copy . /usr/src/app
+onbuild run make -C /usr/src/app
+expose 22 2222/tcp
+workdir /root
+entrypoint /usr/sbin/tools -D

@@ -1,0 +1,19 @@
+ARG VARIANT=mcr.microsoft.com/dotnet/sdk:9.0
+FROM ${VARIANT} AS dev
+ARG USERNAME=vscode
+ARG USER_UID=1000
+ARG USER_GID=$USER_UID
+RUN groupadd --gid $USER_GID $USERNAME \
+    && useradd -s /bin/bash --uid $USER_UID --gid $USER_GID -m $USERNAME \
+    # become root in the container
+    && apt-get update && apt-get install -y sudo \
+    && echo $USERNAME ALL=\(root\) NOPASSWD:ALL > /etc/sudoers.d/$USERNAME \
+    && chmod 0440 /etc/sudoers.d/$USERNAME
+USER $USERNAME
+WORKDIR /workspaces/aspnet
+COPY --chown=$USERNAME:$USERNAME *.csproj ./
+RUN dotnet restore
+VOLUME [ "/workspaces/aspnet/node_modules" ]
+EXPOSE 8080 9229
+ENTRYPOINT [ "/bin/bash", "-lc" ]
+CMD [ "dotnet app.dll" ]

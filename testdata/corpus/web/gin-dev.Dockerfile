@@ -1,0 +1,19 @@
+ARG VARIANT=golang:1.24
+FROM ${VARIANT} AS dev
+ARG USERNAME=vscode
+ARG USER_UID=1000
+ARG USER_GID=$USER_UID
+RUN groupadd --gid $USER_GID $USERNAME \
+    && useradd -s /bin/bash --uid $USER_UID --gid $USER_GID -m $USERNAME \
+    # become root in the container
+    && apt-get update && apt-get install -y sudo \
+    && echo $USERNAME ALL=\(root\) NOPASSWD:ALL > /etc/sudoers.d/$USERNAME \
+    && chmod 0440 /etc/sudoers.d/$USERNAME
+USER $USERNAME
+WORKDIR /workspaces/gin
+COPY --chown=$USERNAME:$USERNAME go.mod go.sum ./
+RUN go mod download
+VOLUME [ "/workspaces/gin/node_modules" ]
+EXPOSE 8080 9229
+ENTRYPOINT [ "/bin/bash", "-lc" ]
+CMD [ "/out/app" ]

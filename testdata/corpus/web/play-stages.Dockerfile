@@ -1,0 +1,29 @@
+# syntax=docker/dockerfile:1
+
+FROM sbtscala/scala-sbt:eclipse-temurin-21 AS base
+WORKDIR /app
+ENV APP_ENV=production \
+    TZ=Etc/UTC
+
+FROM base AS deps
+COPY build.sbt project ./
+RUN --mount=type=cache,target=/root/.cache \
+    sbt update
+
+FROM deps AS build
+COPY . .
+RUN sbt stage
+
+FROM base AS test
+COPY --from=build /app /app
+RUN ["/bin/sh", "-c", "./run-tests.sh"]
+
+FROM base AS runtime
+RUN addgroup --system --gid 1001 app && adduser --system --uid 1001 --ingroup app app
+COPY --from=build --chown=app:app /app/target ./target
+COPY --from=deps --chown=app:app /app/ ./
+USER app
+EXPOSE 9000
+ENV PORT=9000
+HEALTHCHECK --interval=10s --timeout=2s CMD wget -qO- http://localhost:${PORT}/health || exit 1
+CMD ["bin/app"]
