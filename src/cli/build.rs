@@ -85,6 +85,9 @@ pub(crate) struct Arguments {
     /// Control group that those of RUN steps are made below
     #[arg(long, value_name = "PATH", help_heading = "Steps")]
     pub(crate) cgroup_parent: Option<String>,
+    /// What RUN steps may use.
+    #[command(flatten)]
+    pub(crate) limits: StepLimits,
     /// Certificate authorities that steps trust besides their image's: `host` or a PEM file
     ///
     /// They are given to the programs of steps by variables (SSL_CERT_FILE and the like) and leave no trace in the
@@ -101,6 +104,32 @@ pub(crate) struct Arguments {
     /// Show nothing but the image's id
     #[arg(short, long, help_heading = "Display")]
     pub(crate) quiet: bool,
+}
+
+/// What each RUN step may use of the machine; never in a cache key.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StepLimits {
+    /// Most memory of a RUN step
+    #[arg(short, long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Steps")]
+    pub(crate) memory: Option<u64>,
+    /// Most memory and swap together; -1 for no limit
+    #[arg(long, value_name = "BYTES", value_parser = flags::swap, allow_hyphen_values = true, help_heading = "Steps")]
+    pub(crate) memory_swap: Option<flags::Swap>,
+    /// Relative share of processor time (default: 1024)
+    #[arg(short, long, value_name = "NUMBER", help_heading = "Steps")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// Length of a period for `--cpu-quota`
+    #[arg(long, value_name = "MICROSECONDS", help_heading = "Steps")]
+    pub(crate) cpu_period: Option<u64>,
+    /// Processor time of a RUN step in each period
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true, help_heading = "Steps")]
+    pub(crate) cpu_quota: Option<i64>,
+    /// Processors that may be used, as in `0-3`
+    #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Steps")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes that may be used, as in `0,1`
+    #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Steps")]
+    pub(crate) cpuset_mems: Option<String>,
 }
 
 /// A Dockerfile, its contexts and what is chosen of it.

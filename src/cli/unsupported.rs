@@ -45,7 +45,7 @@ const OFF: &[&str] = &["false", "0", "f", "False", "FALSE", "F"];
 
 const LEAVE: &str = "leave it out";
 const CACHE: &str = "leave it out: the store is the cache; keep its folder (`--root`) between builds";
-const LIMITS: &str = "limit the whole build from outside, for example with `systemd-run`";
+const LIMITS: &str = "limit RUN steps with `--memory`, `--cpu-quota` and `--cpuset-cpus`";
 const RUN_LIMITS: &str = "use `--memory`, `--cpus`, `--cpuset-cpus` and `--pids-limit`";
 const HEALTH: &str = "leave it out: health checks are not run yet";
 const OWN_NETWORK: &str = "use `--network bridge`, `host` or `none`";
@@ -87,13 +87,6 @@ const FLAGS: &[Flag] = &[
     nothing("build", "disable-content-trust"),
     switch("build", "squash", "copy the result into an empty stage: `FROM scratch` and `COPY --from=...`"),
     switch("build", "stream", LEAVE),
-    Flag { short: Some('m'), ..value("build", "memory", LIMITS) },
-    value("build", "memory-swap", LIMITS),
-    Flag { short: Some('c'), ..value("build", "cpu-shares", LIMITS) },
-    value("build", "cpu-period", LIMITS),
-    value("build", "cpu-quota", LIMITS),
-    value("build", "cpuset-cpus", LIMITS),
-    value("build", "cpuset-mems", LIMITS),
     Flag { harmless: &["default", ""], ..value("build", "isolation", LEAVE) },
     value("build", "security-opt", "use `RUN --security=insecure` with `--allow security.insecure`"),
     // buildah build

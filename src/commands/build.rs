@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
-use rbuild_model::step::{EnvVar, ExtraHost, NetworkMode, Ulimit};
+use rbuild_model::step::{EnvVar, ExtraHost, Limits, NetworkMode, Ulimit};
 
 use super::{Context, Outcome};
-use crate::cli::build::{Arguments, Call, Entitlement, Method, What};
+use crate::cli::build::{Arguments, Call, Entitlement, Method, StepLimits, What};
 use crate::flags::{self, ContextSource, Mode, Output, SecretSource, Ssh};
 use crate::progress;
 use crate::report::Mistake;
@@ -40,6 +40,7 @@ pub(crate) struct BuildPlan {
     pub(crate) shm_size: Option<u64>,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) cgroup_parent: Option<String>,
+    pub(crate) limits: Limits,
     pub(crate) allow: Vec<Entitlement>,
     /// Certificate authorities that steps are given besides those of their image.
     pub(crate) ca: Option<Authorities>,
@@ -139,6 +140,7 @@ pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPl
         shm_size: None,
         ulimits: Vec::new(),
         cgroup_parent: None,
+        limits: Limits::default(),
         allow: Vec::new(),
         ca: None,
         progress: settings.progress,
@@ -173,6 +175,7 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
     if stdouts > 1 {
         return Err(Mistake::usage("only one output can go to standard output").into());
     }
+    let limits = limits(arguments.limits)?;
     Ok(BuildPlan {
         call,
         tags,
@@ -190,11 +193,42 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
         shm_size: arguments.shm_size,
         ulimits: arguments.ulimit,
         cgroup_parent: arguments.cgroup_parent,
+        limits,
         allow: arguments.allow,
         ca: arguments.ca.map(Authorities::from),
         progress,
         quiet: (arguments.quiet || progress == progress::Mode::Quiet).into(),
         ..what
+    })
+}
+
+/// Puts the limits of steps together; zero is none, as docker has it.
+fn limits(flags: StepLimits) -> anyhow::Result<Limits> {
+    let StepLimits { memory, memory_swap, cpu_shares, cpu_period, cpu_quota, cpuset_cpus, cpuset_mems } =
+        flags;
+    let memory = memory.filter(|memory| *memory > 0);
+    let memory_swap = match (memory, memory_swap) {
+        (_, Some(flags::Swap::Unlimited)) => None,
+        // As docker has it: as much swap as memory.
+        (memory, None | Some(flags::Swap::Total(0))) => memory.map(|memory| memory.saturating_mul(2)),
+        (None, Some(flags::Swap::Total(_))) => {
+            return Err(Mistake::usage("`--memory-swap` needs `--memory`").into());
+        }
+        (Some(memory), Some(flags::Swap::Total(total))) if total < memory => {
+            return Err(Mistake::usage("`--memory-swap` is below `--memory`")
+                .hint("it is the sum of memory and swap; -1 for no limit")
+                .into());
+        }
+        (Some(_), Some(flags::Swap::Total(total))) => Some(total),
+    };
+    Ok(Limits {
+        memory,
+        memory_swap: memory_swap.map(|swap| i64::try_from(swap).unwrap_or(i64::MAX)),
+        cpu_shares: cpu_shares.filter(|shares| *shares > 0),
+        cpu_period: cpu_period.filter(|period| *period > 0),
+        cpu_quota: cpu_quota.filter(|quota| *quota > 0),
+        cpuset_cpus: cpuset_cpus.filter(|list| !list.is_empty()),
+        cpuset_mems: cpuset_mems.filter(|list| !list.is_empty()),
     })
 }
 

@@ -183,16 +183,9 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
             };
             failure.location = failure.location.or(location);
             match *source {
-                StepError::Exited { log, memory_limit, .. } => {
+                StepError::Exited { log, shortage, .. } => {
                     failure.log = log;
-                    if let Some(limit) = memory_limit
-                        && failure.outcome
-                            == rbuild_model::event::Outcome::Exited(
-                                rbuild_model::event::ExitStatus::OutOfMemory,
-                            )
-                    {
-                        failure.reason = Some(anyhow::anyhow!("its limit is {limit} bytes"));
-                    }
+                    failure.reason = shortage.map(|shortage| anyhow::anyhow!(shortage.to_string()));
                 }
                 other => failure.reason = Some(other.into()),
             }
@@ -241,6 +234,7 @@ fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest,
     options.ulimits.clone_from(&plan.ulimits);
     options.shm_size = plan.shm_size;
     options.cgroup_parent.clone_from(&plan.cgroup_parent);
+    options.limits.clone_from(&plan.limits);
     options.entitlements = plan
         .allow
         .iter()

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rbuild_testkit::context::{Output, TestContext};
 
-use crate::scene::{assert_clean, build, images, scene};
+use crate::scene::{assert_clean, build, built, images, scene, state};
 
 /// A build that has to fail, name its reasons, and leave no image and no file.
 #[track_caller]
@@ -150,15 +150,25 @@ fn an_image_that_is_nowhere() {
 #[test]
 fn a_step_killed_for_memory() {
     let Some(context) = scene("a_step_killed_for_memory") else { return };
-    let text =
-        "FROM busybox\nRUN --mount=type=tmpfs,target=/t dd if=/dev/zero of=/dev/null bs=300M count=1\n";
-    context.write("Dockerfile", text);
-    let output = context.rbuild(["build", "--help"]).run();
-    if !output.stdout.contains("--memory") {
-        // Limits of a build's steps are not on the command line yet; containers have theirs in containers.rs.
-        assert_clean(&context);
-        return;
+    context.write(
+        "Dockerfile",
+        "FROM busybox\nRUN dd if=/dev/zero of=/dev/null bs=300M count=1; echo on; exit 3\n",
+    );
+    let mut expected =
+        vec!["Dockerfile:2", "exit code: 3", "memory ran out", "the limit of the step is 24 MiB"];
+    // Only the kernel's log knows the process.
+    if std::fs::File::open("/dev/kmsg").is_ok() {
+        expected.push("killed `dd`");
     }
-    refused(&context, ["--memory", "24m"], 1, &["Dockerfile:2", "memory", "24"]);
+    refused(&context, ["--memory", "24m"], 1, &expected);
+    refused(&context, ["--memory-swap", "1g"], 125, &["--memory-swap", "--memory"]);
+    refused(&context, ["-m", "2g", "--memory-swap", "1g"], 125, &["--memory-swap", "below"]);
+    // Limits are in no key.
+    context.write("Dockerfile", "FROM busybox\nRUN true\n");
+    built(
+        &context,
+        ["-m", "1g", "-c", "512", "--cpu-quota", "50000", "--cpu-period", "100000", "--cpuset-cpus", "0"],
+    );
+    assert_eq!(state(&built(&context, []), "RUN true"), "CACHED");
     assert_clean(&context);
 }

@@ -25,6 +25,8 @@ const AHEAD: usize = 2;
 
 /// A place for one step to run in.
 pub(crate) struct Berth {
+    /// What its control group is called.
+    pub(crate) name: String,
     pub(crate) network: StepNetwork,
     pub(crate) slot: Slot,
 }
@@ -125,7 +127,7 @@ impl<'a> Berths<'a> {
         }
         let unused: Vec<Berth> = state.ready.drain(..).collect();
         drop(state);
-        for Berth { network, slot } in unused {
+        for Berth { name: _, network, slot } in unused {
             drop(slot);
             // An address that stays is found by the next command.
             let _ = self.worker.networks.detach(&network);
@@ -142,7 +144,7 @@ impl<'a> Berths<'a> {
         let id = UniqueId::random()?.to_string();
         let network = self.worker.networks.attach(purpose.network, &id)?;
         match self.slot(purpose, &id, &network) {
-            Ok(slot) => Ok(Berth { network, slot }),
+            Ok(slot) => Ok(Berth { name: id, network, slot }),
             Err(source) => {
                 let _ = self.worker.networks.detach(&network);
                 Err(StepError::Launch { command: "the step".to_owned(), source })

@@ -103,8 +103,8 @@ pub enum StepError {
         tail: Vec<String>,
         /// Where all of its output is, if it printed anything.
         log: Option<PathBuf>,
-        /// The memory it was allowed, if that was bounded.
-        memory_limit: Option<u64>,
+        /// That the kernel killed a process of it because memory ran out.
+        shortage: Option<MemoryShortage>,
     },
     /// Its process could not be made.
     #[error("failed to start {command:?}")]
@@ -248,6 +248,35 @@ pub enum StepError {
     /// Somebody cancelled.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// A process was killed because memory ran out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryShortage {
+    /// Its name, where the kernel's log tells.
+    pub process: Option<String>,
+    /// The memory in bytes that the step was allowed, if that was bounded.
+    pub limit: Option<u64>,
+}
+
+impl std::fmt::Display for MemoryShortage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.process {
+            Some(name) => write!(f, "the kernel killed `{name}`, as memory ran out")?,
+            None => write!(f, "the kernel killed a process of it, as memory ran out")?,
+        }
+        const MIB: u64 = 1 << 20;
+        match self.limit {
+            Some(limit) if limit.is_multiple_of(MIB) => {
+                write!(f, ": the limit of the step is {} MiB", limit / MIB)
+            }
+            Some(limit) => write!(f, ": the limit of the step is {limit} bytes"),
+            None => write!(
+                f,
+                ": the step has no limit, so it was that of the machine or of a group around rbuild"
+            ),
+        }
+    }
 }
 
 fn describe(status: &ExitStatus) -> String {

@@ -38,6 +38,6 @@ mod worker;
 pub use build::{Built, BuiltPlatform};
 pub use cancel::Cancel;
 pub use check::Checked;
-pub use error::{BuildError, StepError};
+pub use error::{BuildError, MemoryShortage, StepError};
 pub use request::{BuildRequest, Client, ClientError, Export, LocalTree};
 pub use worker::{Parts, Worker};

@@ -16,6 +16,7 @@ mod devices;
 mod find;
 mod group;
 mod limits;
+mod victim;
 mod residence;
 mod stats;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use self::group::{Cgroup, CgroupRequest, Freeze};
 pub use self::limits::Limits;
 pub use self::residence::reside;
 pub use self::stats::{BlockTransfer, Stats, Throttling};
+pub use self::victim::victim;
 use crate::script::ScriptSource;
 
 /// A control group that cannot be used.

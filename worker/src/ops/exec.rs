@@ -10,13 +10,13 @@ use rbuild_model::event::ExitStatus;
 use rbuild_model::step::{EnvVar, Exec, NetworkMode, SecurityMode};
 use rbuild_sandbox::profile::{self, Confinement, HostNamespaces, Identity, Options, Privilege};
 use rbuild_sandbox::{
-    Access, Exit, FileContent, Foreign, Mount, MountSource, Order, Restrictions, Slot, Stdio, Stubs,
+    Access, Exit, FileContent, Foreign, Mount, MountSource, Order, Restrictions, Slot, Stdio, Stubs, cgroup,
 };
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree, Usage};
 
 use crate::berths::Berth;
-use crate::error::StepError;
+use crate::error::{MemoryShortage, StepError};
 use crate::locking::StepLocks;
 use crate::mounts;
 use crate::network::StepNetwork;
@@ -100,8 +100,8 @@ fn in_berth(
     mount_env: &[EnvVar],
 ) -> Result<Ran, StepError> {
     let limits = &runner.graph().note(ask.step).limits;
-    let Berth { network, slot } = runner.berths().take(exec, limits)?;
-    let result = in_place(runner, task, exec, ask, active, &network, slot, mounts, mount_env);
+    let Berth { name, network, slot } = runner.berths().take(exec, limits)?;
+    let result = in_place(runner, task, exec, ask, active, &name, &network, slot, mounts, mount_env);
     if let Err(error) = runner.networks().detach(&network) {
         // The next command takes the address back; the step's work is not thrown away for it.
         runner.note(&format!("failed to give the address of a step back: {error}"));
@@ -121,6 +121,7 @@ fn in_place(
     exec: &Exec,
     ask: &RunAsk,
     active: &Active,
+    group: &str,
     network: &StepNetwork,
     slot: Slot,
     mut mounts: Vec<Mount>,
@@ -220,7 +221,9 @@ fn in_place(
             status,
             tail: printed.tail,
             log: logged.then_some(path),
-            memory_limit: limits.memory,
+            shortage: exit
+                .oom_killed
+                .then(|| MemoryShortage { process: cgroup::victim(group), limit: limits.memory }),
         });
     }
     let usage = Usage {
