@@ -2,4 +2,5 @@
 
 pub mod blobs;
 pub mod content;
+mod recent;
 pub mod records;

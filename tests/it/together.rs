@@ -88,6 +88,16 @@ fn prune_frees_what_nothing_needs() {
     let Some(context) = scene("prune_frees_what_nothing_needs") else { return };
     built_from(&context, "FROM busybox\nRUN echo keep > /f\n", ["-t", "keep"]);
     built_from(&context, "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=8 2>/dev/null\n", []);
+    let cache = || {
+        let told = context.rbuild(["du", "--format", "{{.Type}}={{.Size}}"]).run();
+        told.assert_success().stdout.lines().last().unwrap_or_default().to_owned()
+    };
+    assert!(cache().starts_with("Build Cache=8."), "{}", cache());
+    context.rbuild(["prune", "--force", "--max-used-space", "100m"]).run().assert_success();
+    assert_eq!(state(&built(&context, []), "RUN dd"), "CACHED", "there is room for it");
+    let pruned = context.rbuild(["prune", "--force", "--max-used-space", "1m"]).run();
+    assert!(pruned.assert_success().stdout.contains("reclaimed space: 8."), "{pruned}");
+    assert_eq!(state(&built(&context, []), "RUN dd"), "DONE", "there was not");
     context.rbuild(["prune", "--all", "--force"]).run().assert_success();
     crate::scene::furnish(&context);
     let output = built(&context, []);

@@ -121,7 +121,7 @@ impl Worker {
         let goals: Vec<StepId> = lowered.targets.iter().map(|target| target.root).collect();
         let ids = tasks.declare_steps(&lowered.graph, &goals);
         let epochs = layer_epochs(lowered);
-        let (send, receive) = mpsc::channel::<(Chain, Option<i64>)>();
+        let (send, receive) = mpsc::channel::<Made>();
         let send = Mutex::new(Some(send));
         let execs = lowered
             .graph
@@ -135,22 +135,27 @@ impl Worker {
         let Driven { result, reached } = std::thread::scope(|scope| {
             // Whatever happens here, the threads of the scope must come to their ends.
             let _closing = Closing { berths: &berths, send: &send };
-            // Digests of layers are made while later steps run: by the end of the build the image has an id.
+            // Layers are digested and measured while later steps run: by the end of the build the image has an id.
             scope.spawn(move || {
-                for (chain, epoch) in receive {
-                    if cancel.is_cancelled() {
-                        break;
+                for Made { chain, record, epoch } in receive {
+                    if let Some(epoch) = epoch
+                        && !cancel.is_cancelled()
+                    {
+                        // What fails here fails again, and is told, where the digest is needed.
+                        let _ = self.images.diff_id(&chain, epoch);
                     }
-                    // What fails here fails again, and is told, where the digest is needed.
-                    let _ = self.images.diff_id(&chain, epoch);
+                    // A layer that was not measured only counts for nothing where room is made.
+                    if let Some(top) = chain.top()
+                        && let Ok(usage) = self.snapshotter.usage(top)
+                    {
+                        let _ = self.records.measured(record, top, usage.bytes);
+                    }
                 }
             });
             scope.spawn(|| berths.keep_ready());
-            let committed = |step: StepId, chain: &Chain| {
-                if let Some(epoch) = epochs[step.index()]
-                    && let Some(send) = &*send.lock().unwrap_or_else(PoisonError::into_inner)
-                {
-                    let _ = send.send((chain.clone(), epoch));
+            let committed = |step: StepId, chain: &Chain, record: RecordId| {
+                if let Some(send) = &*send.lock().unwrap_or_else(PoisonError::into_inner) {
+                    let _ = send.send(Made { chain: chain.clone(), record, epoch: epochs[step.index()] });
                 }
             };
             let runner = Runner::new(
@@ -308,6 +313,14 @@ impl Worker {
             tasks.events().event(Event::Note(format!("failed to remember the build: {error}")));
         }
     }
+}
+
+/// A layer that a step made.
+struct Made {
+    chain: Chain,
+    record: RecordId,
+    /// With which epoch it is a layer of the result; `None` if it is none.
+    epoch: Option<Option<i64>>,
 }
 
 /// Ends what the threads around a solved graph wait for.

@@ -16,8 +16,8 @@ use rbuild_model::step::{FileAction, Operation, PathSource, Source};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::{Active, Snapshotter, Writes};
 use rbuild_solver::{
-    CacheIndex as _, HashAsk, KeyKind, LookUp, Miss, NewRecord, RunAsk, StepResult, StepRunner, Tree, Turn,
-    Usage,
+    CacheIndex as _, HashAsk, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult, StepRunner,
+    Tree, Turn, Usage,
 };
 use rbuild_store::{LockClass, LockName, ObjectKind, TempTree, Wait};
 
@@ -38,7 +38,7 @@ use crate::worker::Worker;
 const MAX_REPEATS: usize = 5;
 
 /// Told of each step whose tree is there for good.
-pub(crate) type Committed<'a> = Box<dyn Fn(StepId, &Chain) + Sync + 'a>;
+pub(crate) type Committed<'a> = Box<dyn Fn(StepId, &Chain, RecordId) + Sync + 'a>;
 
 /// Everything that the steps of one build share.
 pub(crate) struct Runner<'a> {
@@ -417,7 +417,7 @@ impl<'a> Runner<'a> {
             log,
         })?;
         rbuild_store::crash::point("step.recorded");
-        (self.committed)(ask.step, &chain);
+        (self.committed)(ask.step, &chain, record);
         Ok(StepResult {
             tree: Tree::Chain(chain),
             canonical: Some(canonical),

@@ -9,6 +9,7 @@ use rbuild_store::{DatabaseError, FileError, LockMode, ObjectKind, Store, Wait};
 use rusqlite::Transaction;
 
 use super::name_of;
+use crate::recent::{self, Used};
 
 /// The files of blobs; comes after whatever names blobs.
 #[derive(Clone, Copy, Debug)]
@@ -25,13 +26,20 @@ impl Collected for BlobFiles {
         policy: &Policy,
         mark: &mut Mark,
     ) -> Result<(), DatabaseError> {
-        let Some(since) = policy.used_since else { return Ok(()) };
-        let mut statement = transaction.prepare_cached("SELECT digest FROM blobs WHERE used_at >= ?1")?;
-        let mut rows = statement.query([since])?;
-        while let Some(row) = rows.next()? {
-            mark.keep(ObjectKind::BLOB, &row.get::<_, [u8; 32]>(0)?);
+        if policy.used_since.is_none() && policy.keep_bytes.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let mut statement = transaction.prepare_cached(
+            "SELECT digest, used_at, size FROM blobs ORDER BY generation DESC, number DESC",
+        )?;
+        let used = statement.query_map([], |row| {
+            Ok(Used {
+                object: row.get(0)?,
+                used_at: row.get(1)?,
+                bytes: row.get::<_, i64>(2)?.unsigned_abs(),
+            })
+        })?;
+        recent::keep(used, ObjectKind::BLOB, policy, mark)
     }
 
     fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {

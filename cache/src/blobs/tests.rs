@@ -154,3 +154,17 @@ proptest! {
         prop_assert_eq!(blobs.read(blob.digest).unwrap().unwrap(), whole);
     }
 }
+
+#[test]
+fn the_latest_blobs_are_kept_as_far_as_there_is_room() {
+    let (_folder, store) = place();
+    let blobs = Blobs::new(&store);
+    let lease = store.lease("test").unwrap();
+    let stored: Vec<Blob> =
+        [[1_u8; 300], [2; 300], [3; 300]].iter().map(|bytes| blobs.put(bytes, &lease).unwrap()).collect();
+    drop(lease);
+    let policy = Policy { used_since: None, keep_bytes: Some(700) };
+    let swept = store.sweep(&[&BlobFiles], &policy, Sweep::Take).unwrap();
+    assert_eq!((swept.swept.len(), swept.bytes), (1, 300));
+    assert!(!blobs.path(stored[0].digest).exists() && blobs.path(stored[1].digest).exists());
+}

@@ -301,6 +301,19 @@ impl Records {
         })
     }
 
+    /// Writes down how much room the layer of a record takes, which is counted after the record was made.
+    pub fn measured(&self, record: RecordId, snapshot: SnapshotId, bytes: u64) -> Result<(), RecordError> {
+        self.store.write(|transaction| {
+            transaction
+                .prepare_cached("UPDATE records SET bytes = ?2 WHERE id = ?1")?
+                .execute((record.0, to_row(bytes)))?;
+            transaction
+                .prepare_cached("UPDATE snapshots SET bytes = ?2 WHERE id = ?1")?
+                .execute((snapshot.as_bytes(), to_row(bytes)))?;
+            Ok(())
+        })
+    }
+
     /// Forgets the tree of a record, because it turned out not to be there; its keys go on matching.
     pub fn forget_tree(&self, record: RecordId) -> Result<bool, RecordError> {
         Ok(self.store.write(|transaction| trees::drop_tree(transaction, record))?)

@@ -10,6 +10,7 @@ use rbuild_store::{DatabaseError, FileError, ObjectKind, Store};
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::{RecordId, builds, trees};
+use crate::recent::{self, Used};
 
 /// The trees of records; comes before [`SnapshotTrees`].
 #[derive(Clone, Copy, Debug)]
@@ -52,24 +53,14 @@ impl Collected for RecordTrees {
         let mut statement = transaction.prepare_cached(
             "SELECT id, used_at, coalesce(bytes, 0) FROM records WHERE tree = 1 ORDER BY generation DESC",
         )?;
-        let mut rows = statement.query([])?;
-        let mut room = policy.keep_bytes.unwrap_or(0);
-        while let Some(row) = rows.next()? {
-            let bytes = row.get::<_, i64>(2)?.unsigned_abs();
-            let is_recent =
-                policy.used_since.is_some_and(|since| row.get::<_, i64>(1).is_ok_and(|used| used >= since));
-            let fits = policy.keep_bytes.is_some() && bytes <= room;
-            if fits {
-                room -= bytes;
-            } else {
-                // From here on everything was used longer ago; nothing smaller slips in behind.
-                room = 0;
-            }
-            if is_recent || fits {
-                mark.keep(ObjectKind::RECORD, &super::object_of(RecordId(row.get(0)?)));
-            }
-        }
-        Ok(())
+        let used = statement.query_map([], |row| {
+            Ok(Used {
+                object: super::object_of(RecordId(row.get(0)?)).to_vec(),
+                used_at: row.get(1)?,
+                bytes: row.get::<_, i64>(2)?.unsigned_abs(),
+            })
+        })?;
+        recent::keep(used, ObjectKind::RECORD, policy, mark)
     }
 
     fn references(

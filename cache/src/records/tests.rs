@@ -597,3 +597,26 @@ fn snapshots_that_nobody_leased_or_recorded_go_while_others_work() {
     own.discard_orphans(OWNERS).unwrap();
     assert_eq!(left(), named(&[3]));
 }
+
+#[test]
+fn what_is_measured_later_counts() {
+    let (_folder, store) = place();
+    let records = Records::new(&store, "test1");
+    let unmeasured = |name: &str, number: u8| {
+        let made = record(name, &[number]);
+        let id = records.remember(&NewRecord { usage: Usage { bytes: None, ..made.usage }, ..made }).unwrap();
+        make_tree(&store, number);
+        id
+    };
+    let (old, new) = (unmeasured("old", 1), unmeasured("new", 2));
+    records.measured(old, snapshot(1), 3000).unwrap();
+    records.measured(new, snapshot(2), 2000).unwrap();
+    assert_eq!(records.details(new).unwrap().unwrap().usage.bytes, Some(2000));
+    records.release().unwrap();
+    let dry = store.sweep(OWNERS, &Policy::default(), Sweep::Dry).unwrap();
+    assert_eq!(dry.bytes, 5000);
+    let policy = |keep_bytes| Policy { used_since: None, keep_bytes: Some(keep_bytes) };
+    assert_eq!(store.sweep(OWNERS, &policy(5000), Sweep::Take).unwrap().bytes, 0);
+    assert_eq!(store.sweep(OWNERS, &policy(4999), Sweep::Take).unwrap().bytes, 3000, "the older one goes");
+    assert_eq!(store.sweep(OWNERS, &policy(1), Sweep::Take).unwrap().bytes, 2000);
+}
