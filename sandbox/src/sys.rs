@@ -73,6 +73,16 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
+/// As [`fork`], for a process that may have other threads: then it fails with `EINVAL`.
+pub(crate) fn fork_alone() -> io::Result<Option<Pid>> {
+    // SAFETY: unshare(CLONE_VM | CLONE_SIGHAND) takes no pointers. In a single-threaded process it does nothing, in any
+    // other it fails.
+    if unsafe { libc::unshare(libc::CLONE_VM | libc::CLONE_SIGHAND) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    fork()
+}
+
 /// Takes over a descriptor that was inherited by number.
 ///
 /// Must be called once at most for a number, before anything else in the process opens descriptors.

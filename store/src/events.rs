@@ -84,6 +84,11 @@ impl Store {
 }
 
 impl Events {
+    /// Names the events in a folder, for a process that has not opened the store.
+    pub fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
     /// Appends one event and returns the place after it.
     pub fn append(&self, event: &[u8]) -> Result<Position, FileError> {
         if event.contains(&b'\n') || event.len() > MAX_EVENT_BYTES {

@@ -1,7 +1,7 @@
 //! Processes by more than their number: a pid and the time of its start, held by a pidfd.
 //!
 //! A number alone is never trusted: it is given again. What a process that was held before wrote down of another
-//! ([`Identity`]) finds that very process or nothing. How a process ended that is not a child is read where the kernel
+//! ([`ProcessIdentity`]) finds that very process or nothing. How a process ended that is not a child is read where the kernel
 //! keeps it: with its pidfd (6.15 and later), else in `/proc` for as long as nobody has reaped it.
 
 mod sys;
@@ -11,33 +11,38 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
+use rbuild_model::container::ProcessIdentity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use serde::{Deserialize, Serialize};
 
 pub use self::sys::trim_heap;
 use crate::running::Usage;
 
-/// What tells a process from all others of the same boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Its pid, as the process that wrote this down saw it.
-    pub pid: i32,
-    /// When it was started, in ticks since the boot.
-    pub start_time: u64,
+/// Looks at a process that is there.
+pub fn identify(pid: i32) -> Option<ProcessIdentity> {
+    Some(ProcessIdentity { pid, start_ticks: Stat::read(pid)?.start_ticks })
 }
 
-impl Identity {
-    /// Looks at a process that is there.
-    pub fn of(pid: i32) -> Option<Self> {
-        Some(Self { pid, start_time: Stat::read(pid)?.start_time })
-    }
+/// Tells whether that very process is there and has not ended.
+pub fn is_alive(identity: ProcessIdentity) -> bool {
+    Stat::read(identity.pid).is_some_and(|stat| stat.start_ticks == identity.start_ticks && !stat.has_ended())
+}
 
-    /// Tells whether that process is there and has not ended.
-    pub fn is_alive(&self) -> bool {
-        Stat::read(self.pid).is_some_and(|stat| stat.start_time == self.start_time && !stat.has_ended())
+/// Leaves the caller's session: what goes on is a process of its own, which nobody here waits for.
+///
+/// Must be called by a process with one thread. The process that called ends at once, with the status 0.
+pub fn detach() -> io::Result<()> {
+    if crate::sys::fork_alone()?.is_some() {
+        crate::sys::exit_now(0);
     }
+    rustix::process::setsid()?;
+    Ok(())
+}
+
+/// Reaps every child that has ended or ends soon: for a process that knows that all its children do.
+pub fn reap_all() {
+    while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok_and(|ended| ended.is_some()) {}
 }
 
 /// Whether a process is ours to reap.
@@ -53,7 +58,7 @@ pub struct Process {
     pid: i32,
     pidfd: OwnedFd,
     kinship: Kinship,
-    start_time: Option<u64>,
+    start_ticks: Option<u64>,
 }
 
 /// How a process ended, and what it used, as far as it can be learnt.
@@ -67,21 +72,27 @@ pub struct Ended {
 
 impl Process {
     pub(crate) fn child(pid: i32, pidfd: OwnedFd) -> Self {
-        let start_time = Stat::read(pid).map(|stat| stat.start_time);
-        Self { pid, pidfd, kinship: Kinship::Child, start_time }
+        let start_ticks = Stat::read(pid).map(|stat| stat.start_ticks);
+        Self { pid, pidfd, kinship: Kinship::Child, start_ticks }
     }
 
     /// Finds a process again, which need not be a child; `None` if it is gone, even if its number is in use.
-    pub fn find(identity: Identity) -> Option<Self> {
+    pub fn find(identity: ProcessIdentity) -> Option<Self> {
         let pidfd = pidfd_open(Pid::from_raw(identity.pid)?, PidfdFlags::empty()).ok()?;
         // Looked at after it is held: until then the number might change hands.
         let stat = Stat::read(identity.pid)?;
-        (stat.start_time == identity.start_time).then_some(Self {
+        (stat.start_ticks == identity.start_ticks).then_some(Self {
             pid: identity.pid,
             pidfd,
             kinship: Kinship::Stranger,
-            start_time: Some(identity.start_time),
+            start_ticks: Some(identity.start_ticks),
         })
+    }
+
+    /// Holds a child of this process, which nobody else waits for.
+    pub fn find_child(pid: i32) -> Option<Self> {
+        let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        Some(Self::child(pid, pidfd))
     }
 
     /// Its pid, as this process sees it.
@@ -90,8 +101,8 @@ impl Process {
     }
 
     /// What it can be found again by.
-    pub fn identity(&self) -> Identity {
-        Identity { pid: self.pid, start_time: self.start_time.unwrap_or(0) }
+    pub fn identity(&self) -> ProcessIdentity {
+        ProcessIdentity { pid: self.pid, start_ticks: self.start_ticks.unwrap_or(0) }
     }
 
     /// Its pidfd: readable once it has ended.
@@ -128,7 +139,7 @@ impl Process {
         // In this order: a process that is reaped between the two is then found by the second look.
         let kept = || sys::exit_status(self.pidfd.as_fd());
         let zombie = || {
-            let stat = Stat::read(self.pid).filter(|stat| Some(stat.start_time) == self.start_time)?;
+            let stat = Stat::read(self.pid).filter(|stat| Some(stat.start_ticks) == self.start_ticks)?;
             stat.has_ended().then_some(stat.exit_status).flatten()
         };
         kept().or_else(zombie).or_else(kept).map(ExitStatus::from_raw)
@@ -155,7 +166,7 @@ fn wait_readable(pidfd: BorrowedFd<'_>) -> io::Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: u8,
-    start_time: u64,
+    start_ticks: u64,
     /// The status word, if this process may see it.
     exit_status: Option<i32>,
 }
@@ -172,7 +183,7 @@ impl Stat {
         let field = |number: usize| fields.get(number - 3);
         Some(Self {
             state: *field(3)?.as_bytes().first()?,
-            start_time: field(22)?.parse().ok()?,
+            start_ticks: field(22)?.parse().ok()?,
             exit_status: field(52).and_then(|field| field.parse().ok()),
         })
     }

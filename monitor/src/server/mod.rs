@@ -1,0 +1,142 @@
+//! The monitor itself: how it comes to be, and its one loop.
+//!
+//! ```text
+//! executed -> detached -> told who it is (Begin) -> lock -> socket -> loop -> leaves
+//! ```
+//!
+//! It leaves when nothing runs or will run, and nobody is connected. Its socket's file stays: who connects to it then is
+//! refused and starts another monitor. The lock falls free before the socket does.
+
+mod connection;
+mod execs;
+mod life;
+mod monitor;
+mod requests;
+mod streams;
+
+use std::os::fd::OwnedFd;
+
+use rbuild_sandbox::cgroup;
+use rbuild_sandbox::process;
+use rbuild_store::BootId;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+
+use self::monitor::{Monitor, Parts};
+use crate::document::{self, Promise};
+use crate::place::{CONTROL, Place, SETTINGS};
+use crate::plan::Settings;
+use crate::protocol::frame::{self, Decoder, Frame};
+use crate::protocol::{Begin, Begun, OLDEST, VERSION};
+use crate::record::Record;
+
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 128;
+
+/// Runs a monitor from its execution to its end; returns the exit status.
+pub(crate) fn run() -> u8 {
+    if process::detach().is_err() {
+        return 1;
+    }
+    let _ = rustix::thread::set_name(c"rbuild-monitor");
+    let Ok(channel) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { return 1 };
+    if rustix::stdio::dup2_stdin(rustix::stdio::stdout()).is_err() {
+        return 1;
+    }
+    let mut fds = Vec::new();
+    // Whoever made this process may have no use for it after all.
+    let Ok(frame) = frame::receive(&channel, &mut Decoder::default(), &mut fds) else { return 0 };
+    let answer = |begun: Begun| {
+        let sent = Frame::message(&begun).and_then(|frame| frame::send(&channel, &frame, &[]));
+        u8::from(sent.is_err())
+    };
+    let begun = frame.read::<Begin>().map_err(|error| chain(&error)).and_then(|begin| begin_with(begin, fds));
+    match begun {
+        Ok(Start::Monitor(parts)) => {
+            if answer(Begun::Listening) != 0 {
+                return 0;
+            }
+            process::trim_heap();
+            Monitor::new(*parts, channel).serve();
+            0
+        }
+        Ok(Start::Busy) => answer(Begun::Busy),
+        Ok(Start::Nothing) => answer(Begun::Nothing),
+        Err(why) => answer(Begun::Failed(why)),
+    }
+}
+
+/// What a beginning comes to.
+enum Start {
+    Monitor(Box<Parts>),
+    Busy,
+    Nothing,
+}
+
+fn begin_with(begin: Begin, fds: Vec<OwnedFd>) -> Result<Start, String> {
+    let Begin { version, folder, run, id, settings, holds } = begin;
+    if !(OLDEST..=VERSION).contains(&version) || holds != fds.len() {
+        return Err(format!("the command speaks version {version} of the protocol, the monitor {VERSION}"));
+    }
+    let place = Place::of_folders(id, folder, run);
+    let told = |error: &dyn std::error::Error| chain(error);
+    let Some(lock) = place.try_lock().map_err(|error| told(&error))? else { return Ok(Start::Busy) };
+    let boot = BootId::current().map_err(|error| told(&error))?.to_string();
+    let mut record =
+        place.read_record().map_err(|error| told(&error))?.unwrap_or_else(|| Record::new(boot.clone()));
+    let adopts = settings.is_none();
+    let settings: Settings = match settings {
+        Some(settings) => {
+            document::write(&place.settings(), SETTINGS, &settings, Promise::Written)
+                .map_err(|error| told(&error))?;
+            *settings
+        }
+        None => match document::read(&place.settings(), SETTINGS).map_err(|error| told(&error))? {
+            Some(settings) => settings,
+            None => return Ok(Start::Nothing),
+        },
+    };
+    if record.state.is_active() && (!adopts || record.boot != boot) {
+        // Nobody was there when it ended.
+        record.lose(if record.boot == boot { "monitor lost" } else { "the machine was restarted" });
+        place.write_last(&record, Promise::Written).map_err(|error| told(&error))?;
+    }
+    if adopts && !record.state.is_active() {
+        return Ok(Start::Nothing);
+    }
+    record.boot = boot;
+    record.monitor = process::identify(std::process::id() as i32);
+    place.write_state(&record).map_err(|error| told(&error))?;
+    if let Some(residence) = &settings.residence {
+        // Staying where it is costs it only its life when the command's session is ended.
+        let _ = cgroup::reside(cgroup::Layout::shared(), &residence.prefix, &residence.name);
+    }
+    let listener = make_listener(&place).map_err(|error| format!("cannot listen: {error}"))?;
+    Ok(Start::Monitor(Box::new(Parts { place, lock, settings, record, listener, holds: fds, adopts })))
+}
+
+/// Makes the socket, which appears under its name only when it listens.
+fn make_listener(place: &Place) -> Result<OwnedFd, String> {
+    const FRESH: &str = "control.new";
+    let run = place.open_run().map_err(|error| chain(&error))?;
+    let make = || -> Result<OwnedFd, rustix::io::Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let _ = rustix::fs::unlinkat(&run, FRESH, rustix::fs::AtFlags::empty());
+        bind(&socket, &SocketAddrUnix::new(Place::short(&run, FRESH))?)?;
+        listen(&socket, BACKLOG)?;
+        rustix::fs::renameat(&run, FRESH, &run, CONTROL)?;
+        Ok(socket)
+    };
+    make().map_err(|errno| errno.to_string())
+}
+
+/// Writes an error with its causes, as one text.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}

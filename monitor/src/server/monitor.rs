@@ -1,0 +1,518 @@
+//! The loop: what is waited for, and who is told what happened.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rbuild_model::container::State;
+use rbuild_network::duty::Service;
+use rbuild_sandbox::cgroup::Cgroup;
+use rbuild_sandbox::process::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+
+use super::connection::{Connection, Health, Role};
+use super::execs::{Execs, Kind};
+use super::streams::{Streams, read_some};
+use crate::backoff::Backoff;
+use crate::events::Teller;
+use crate::health::Machine;
+use crate::log::{Context, Lines, Source, Writer};
+use crate::output::{HIGH, Spool};
+use crate::place::{Lock, Place};
+use crate::plan::{Handed, Settings};
+use crate::protocol::frame::{self, MAX_PIECE, encode};
+use crate::protocol::{ExecId, Reply, StreamEnd};
+use crate::record::Record;
+
+/// More clients are turned away.
+const MOST_CONNECTIONS: usize = 512;
+
+/// What a monitor is made of.
+pub(super) struct Parts {
+    pub(super) place: Place,
+    pub(super) lock: Lock,
+    pub(super) settings: Settings,
+    pub(super) record: Record,
+    pub(super) listener: OwnedFd,
+    pub(super) holds: Vec<OwnedFd>,
+    pub(super) adopts: bool,
+}
+
+/// What the container does.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Nothing.
+    Idle,
+    /// Its program runs.
+    Running(Box<Live>),
+    /// It will be started again.
+    Waiting(Instant),
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) process: Process,
+    pub(super) cgroup: Option<Cgroup>,
+    pub(super) streams: Streams,
+    /// When this monitor took it up, and how long it ran already then.
+    pub(super) since: Instant,
+    pub(super) before: Duration,
+    pub(super) paused: bool,
+    /// When everything in it is killed.
+    pub(super) kill_at: Option<Instant>,
+}
+
+impl Live {
+    pub(super) fn age(&self) -> Duration {
+        self.before + self.since.elapsed()
+    }
+}
+
+/// The state of a monitor.
+pub(super) struct Monitor {
+    pub(super) place: Place,
+    pub(super) lock: Lock,
+    pub(super) settings: Settings,
+    pub(super) record: Record,
+    listener: OwnedFd,
+    /// The command that made it, until that has connected as all others do.
+    maker: Option<OwnedFd>,
+    _holds: Vec<OwnedFd>,
+    pub(super) phase: Phase,
+    pub(super) handed: Handed,
+    pub(super) service: Option<Service>,
+    pub(super) log: Option<Writer>,
+    pub(super) lines: [Lines; 2],
+    pub(super) spool: Spool,
+    pub(super) connections: Vec<Connection>,
+    next_number: u64,
+    pub(super) execs: Execs,
+    pub(super) health: Option<Machine>,
+    pub(super) probe_due: Option<Instant>,
+    pub(super) backoff: Backoff,
+    pub(super) teller: Teller,
+    /// The process that removes the container.
+    pub(super) reaper: Option<Process>,
+    /// Whether somebody else has the lock, to remove the container: nothing is written any more.
+    pub(super) given_up: bool,
+}
+
+/// What a descriptor belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Listener,
+    Maker,
+    Service,
+    Reaper,
+    Output(Source),
+    Input,
+    End,
+    Client(u64),
+    ExecOutput(ExecId, Source),
+    ExecInput(ExecId),
+    ExecEnd(ExecId),
+}
+
+impl Monitor {
+    pub(super) fn new(parts: Parts, maker: OwnedFd) -> Self {
+        let Parts { place, lock, settings, record, listener, holds, adopts } = parts;
+        let teller = Teller::new(settings.events.clone(), settings.id);
+        let mut monitor = Self {
+            place,
+            lock,
+            settings,
+            record,
+            listener,
+            maker: Some(maker),
+            _holds: holds,
+            phase: Phase::Idle,
+            handed: Handed::default(),
+            service: None,
+            log: None,
+            lines: [Lines::new(Source::Stdout), Lines::new(Source::Stderr)],
+            spool: Spool::default(),
+            connections: Vec::new(),
+            next_number: 0,
+            execs: Execs::default(),
+            health: None,
+            probe_due: None,
+            backoff: Backoff::default(),
+            teller,
+            reaper: None,
+            given_up: false,
+        };
+        if adopts {
+            monitor.take_up();
+        }
+        monitor
+    }
+
+    /// Serves until there is nothing more to do.
+    pub(super) fn serve(mut self) {
+        loop {
+            if self.may_leave() {
+                break;
+            }
+            let Ok(tokens) = self.wait() else { break };
+            for token in tokens {
+                self.handle(&token);
+            }
+            self.tick(Instant::now());
+            self.flush();
+        }
+        if !self.given_up {
+            self.record.monitor = None;
+            self.save();
+        }
+        let Self { lock, listener, .. } = self;
+        drop(lock);
+        drop(listener);
+    }
+
+    fn may_leave(&self) -> bool {
+        matches!(self.phase, Phase::Idle)
+            && self.maker.is_none()
+            && self.reaper.is_none()
+            && self.connections.is_empty()
+    }
+
+    /// Writes the record for everybody to see.
+    pub(super) fn save(&mut self) {
+        if self.given_up {
+            return;
+        }
+        if let (State::Running(run) | State::Paused(run), Some(machine)) =
+            (&mut self.record.state, &self.health)
+        {
+            run.health = Some(machine.health().clone());
+        }
+        // On a full disk there is nobody to tell; those who ask are answered from memory.
+        let _ = self.place.write_state(&self.record);
+    }
+
+    pub(super) fn open_log(&mut self) {
+        let context =
+            Context { attributes: &self.settings.attributes, env: &self.settings.env, id: &self.settings.id };
+        let (folder, id) = (self.place.folder(), &self.settings.id);
+        self.log = Writer::open(folder, id, &self.settings.log, &context).ok();
+    }
+
+    /// Waits for something to happen; returns what did, in the order in which it is to be handled.
+    fn wait(&self) -> Result<Vec<Token>, Errno> {
+        let mut tokens = Vec::new();
+        let mut fds = Vec::new();
+        let mut add = |token, fd, flags| {
+            tokens.push(token);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        if let Phase::Running(live) = &self.phase {
+            for (source, fd) in
+                [(Source::Stdout, &live.streams.stdout), (Source::Stderr, &live.streams.stderr)]
+            {
+                if let Some(fd) = fd {
+                    add(Token::Output(source), fd.as_fd(), PollFlags::IN);
+                }
+            }
+            if let (Some(fd), false) = (&live.streams.input.fd, live.streams.input.waiting.is_empty()) {
+                add(Token::Input, fd.as_fd(), PollFlags::OUT);
+            }
+            add(Token::End, live.process.pidfd(), PollFlags::IN);
+        }
+        for (id, exec) in &self.execs.all {
+            if !self.has_room_for(&exec.kind) {
+                // Its client is slow: its own pipe holds it back, and nothing else.
+            } else {
+                for (source, fd) in
+                    [(Source::Stdout, &exec.streams.stdout), (Source::Stderr, &exec.streams.stderr)]
+                {
+                    if let Some(fd) = fd {
+                        add(Token::ExecOutput(id.clone(), source), fd.as_fd(), PollFlags::IN);
+                    }
+                }
+            }
+            if let (Some(fd), false) = (&exec.streams.input.fd, exec.streams.input.waiting.is_empty()) {
+                add(Token::ExecInput(id.clone()), fd.as_fd(), PollFlags::OUT);
+            }
+            if let Some(process) = &exec.process {
+                add(Token::ExecEnd(id.clone()), process.pidfd(), PollFlags::IN);
+            }
+        }
+        if let Some(fd) = self.service.as_ref().and_then(Service::poll_fd) {
+            add(Token::Service, fd, PollFlags::IN);
+        }
+        if let Some(reaper) = &self.reaper {
+            add(Token::Reaper, reaper.pidfd(), PollFlags::IN);
+        }
+        for connection in &self.connections {
+            let mut flags = PollFlags::empty();
+            if self.takes_input(&connection.role) {
+                flags |= PollFlags::IN;
+            }
+            if !connection.outbox.is_empty() {
+                flags |= PollFlags::OUT;
+            }
+            add(Token::Client(connection.number), connection.socket.as_fd(), flags);
+        }
+        add(Token::Listener, self.listener.as_fd(), PollFlags::IN);
+        if let Some(maker) = &self.maker {
+            add(Token::Maker, maker.as_fd(), PollFlags::IN);
+        }
+        let time = self.next_deadline().map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }
+        });
+        match poll(&mut fds, time.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Vec::new()),
+            Err(errno) => return Err(errno),
+        }
+        let ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        Ok(tokens.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(token, _)| token).collect())
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let mut deadlines = vec![self.probe_due, self.service.as_ref().and_then(Service::deadline)];
+        match &self.phase {
+            Phase::Running(live) => deadlines.push(live.kill_at),
+            Phase::Waiting(at) => deadlines.push(Some(*at)),
+            Phase::Idle => {}
+        }
+        deadlines.extend(self.execs.all.values().map(|exec| match &exec.kind {
+            Kind::Probe(output) if !output.timed_out => Some(output.deadline),
+            _ => None,
+        }));
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Whether more is taken from a client: not while what it sent before waits.
+    fn takes_input(&self, role: &Role) -> bool {
+        match role {
+            Role::Attached(attached) if attached.streams.stdin => match &self.phase {
+                Phase::Running(live) => live.streams.input.has_room(),
+                // What is sent before the start waits in the socket.
+                Phase::Waiting(_) => false,
+                Phase::Idle => attached.complete,
+            },
+            Role::Exec(id, _) => self.execs.all.get(id).is_none_or(|exec| exec.streams.input.has_room()),
+            _ => true,
+        }
+    }
+
+    fn has_room_for(&self, kind: &Kind) -> bool {
+        match kind {
+            Kind::Client(Some(number)) => self
+                .connections
+                .iter()
+                .find(|connection| connection.number == *number)
+                .is_none_or(|connection| connection.outbox.len() < HIGH),
+            _ => true,
+        }
+    }
+
+    fn handle(&mut self, token: &Token) {
+        match token {
+            Token::Listener => self.accept(),
+            // It said all that it had to say; its end says that it has connected, or is gone.
+            Token::Maker => self.maker = None,
+            Token::Service => {
+                if let Some(service) = &mut self.service {
+                    service.turn();
+                }
+            }
+            Token::Reaper => {
+                if let Some(reaper) = self.reaper.take() {
+                    let _ = reaper.reap();
+                }
+            }
+            Token::Output(source) => self.read_output(*source),
+            Token::Input => {
+                if let Phase::Running(live) = &mut self.phase {
+                    live.streams.input.flush();
+                }
+            }
+            Token::End => self.ended(),
+            Token::Client(number) => self.serve_client(*number),
+            Token::ExecOutput(id, source) => self.read_exec(id, *source),
+            Token::ExecInput(id) => {
+                if let Some(exec) = self.execs.all.get_mut(id) {
+                    exec.streams.input.flush();
+                }
+            }
+            Token::ExecEnd(id) => self.exec_ended(id),
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC) {
+            if self.connections.len() < MOST_CONNECTIONS {
+                self.connections.push(Connection::new(self.next_number, socket));
+                self.next_number += 1;
+            }
+        }
+    }
+
+    fn serve_client(&mut self, number: u64) {
+        let Some(connection) = self.connection(number) else { return };
+        if connection.receive() == Health::Gone {
+            // What arrived before the end is still done.
+            self.requests_of(number);
+            self.forget(number);
+            return;
+        }
+        self.requests_of(number);
+    }
+
+    pub(super) fn connection(&mut self, number: u64) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.number == number)
+    }
+
+    /// Lets a client go.
+    pub(super) fn forget(&mut self, number: u64) {
+        let Some(at) = self.connections.iter().position(|connection| connection.number == number) else {
+            return;
+        };
+        let gone = self.connections.remove(at);
+        match &gone.role {
+            Role::Attached(attached) => {
+                if attached.streams.stdin {
+                    self.end_input();
+                }
+            }
+            // The program goes on; what it writes is read and dropped.
+            Role::Exec(id, _) => {
+                if let Some(exec) = self.execs.all.get_mut(id) {
+                    exec.kind = Kind::Client(None);
+                    if !exec.streams.is_terminal {
+                        exec.streams.input.ending = true;
+                        exec.streams.input.flush();
+                    }
+                }
+            }
+            _ => {}
+        }
+        if gone.removes {
+            self.remove_if_due();
+        }
+    }
+
+    /// Reads output of the program once.
+    fn read_output(&mut self, source: Source) {
+        let Phase::Running(live) = &mut self.phase else { return };
+        let slot = match source {
+            Source::Stdout => &mut live.streams.stdout,
+            Source::Stderr => &mut live.streams.stderr,
+        };
+        let Some(fd) = slot else { return };
+        let mut buffer = [0; 32 << 10];
+        match read_some(&*fd, &mut buffer) {
+            Some(0) => {}
+            Some(count) => self.output(source, &buffer[..count]),
+            None => *slot = None,
+        }
+    }
+
+    /// Reads all output that is there, after the end of the program.
+    pub(super) fn drain(&mut self, streams: &Streams) {
+        let mut buffer = [0; 32 << 10];
+        for (source, fd) in [(Source::Stdout, &streams.stdout), (Source::Stderr, &streams.stderr)] {
+            let Some(fd) = fd else { continue };
+            while let Some(count @ 1..) = read_some(fd, &mut buffer) {
+                self.output(source, &buffer[..count]);
+            }
+        }
+    }
+
+    /// Takes output of the program: into the log, and to all who are attached.
+    pub(super) fn output(&mut self, source: Source, bytes: &[u8]) {
+        let time = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+        let Self { lines, log, .. } = self;
+        lines[source as usize].feed(bytes, time, |record| {
+            if let Some(log) = log {
+                // A full disk takes nothing, and the program goes on.
+                let _ = log.write(&record);
+            }
+        });
+        let kind = match source {
+            Source::Stdout => frame::Kind::Stdout,
+            Source::Stderr => frame::Kind::Stderr,
+        };
+        let (mut lagging, end) = (false, self.spool.end());
+        for connection in &mut self.connections {
+            let Role::Attached(attached) = &mut connection.role else { continue };
+            if attached.complete || !attached.wants(kind) {
+                lagging |= attached.lags.is_some();
+                continue;
+            }
+            if attached.lags.is_none() && connection.outbox.len() < HIGH {
+                encode(kind, bytes, &mut connection.outbox);
+            } else {
+                attached.lags.get_or_insert(end);
+                lagging = true;
+            }
+        }
+        debug_assert!(bytes.len() <= MAX_PIECE, "one read is one piece");
+        if lagging && (self.spool.append(self.place.folder(), kind, bytes).is_err() || self.spool.is_full()) {
+            self.let_laggards_go();
+        }
+    }
+
+    fn let_laggards_go(&mut self) {
+        for connection in &mut self.connections {
+            let Role::Attached(attached) = &mut connection.role else { continue };
+            if attached.lags.take().is_some() {
+                connection.role = Role::Requests;
+                connection.say(&Reply::StreamEnded(StreamEnd::TooSlow));
+                connection.leaving = true;
+            }
+        }
+        self.spool.clear();
+    }
+
+    /// Sends what clients take, and fills up those that lag.
+    fn flush(&mut self) {
+        let mut gone = Vec::new();
+        for connection in &mut self.connections {
+            loop {
+                if let Role::Attached(attached) = &mut connection.role
+                    && connection.outbox.is_empty()
+                {
+                    if let Some(place) = attached.lags {
+                        let wanted = attached.clone();
+                        let taken = self.spool.take(place, |kind| wanted.wants(kind), &mut connection.outbox);
+                        attached.lags = match taken {
+                            Ok(place) if place < self.spool.end() => Some(place),
+                            Ok(_) => None,
+                            Err(_) => {
+                                gone.push(connection.number);
+                                break;
+                            }
+                        };
+                    } else if attached.complete {
+                        connection.say(&Reply::StreamEnded(StreamEnd::Ended));
+                        connection.role = Role::Requests;
+                    }
+                }
+                if connection.outbox.is_empty() {
+                    break;
+                }
+                if connection.flush() == Health::Gone {
+                    gone.push(connection.number);
+                    break;
+                }
+                if !connection.outbox.is_empty() {
+                    break;
+                }
+            }
+        }
+        let lags = |connection: &Connection| matches!(&connection.role, Role::Attached(attached) if attached.lags.is_some());
+        if self.spool.end() > 0 && !self.connections.iter().any(lags) {
+            self.spool.clear();
+        }
+        for number in gone {
+            self.forget(number);
+        }
+        self.remove_if_due();
+    }
+}

@@ -1,0 +1,3 @@
+//! The life of containers under a monitor, with real processes.
+
+fn main() {}
