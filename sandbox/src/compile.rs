@@ -8,14 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, Spec};
+use rbuild_model::container::BindRecursion;
 use rustix::fs::CWD;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
 use crate::capabilities::CapabilityMask;
 use crate::exec::CompiledEntry;
-use crate::mounts::{Depth, MountError, clone_mount, mount_root};
+use crate::mounts::{Depth, MountError, check_spreads, clone_mount, mount_root, propagation_flags};
 use crate::options::{self, Bind};
-use crate::order::{Access, FileContent, Mount, MountSource, Order, Restrictions, Stdio, Tmpfs};
+use crate::order::{Access, FileContent, HostBind, Mount, MountSource, Order, Restrictions, Stdio, Tmpfs};
 use crate::profile::FirstProcess;
 use crate::script::{
     Attributes, BlobRange, CapabilityMasks, EnterScript, FdIndex, NewFilesystem, Script, ScriptDevice,
@@ -394,9 +395,19 @@ impl Compiler {
         ] {
             set |= if wanted { bit } else { 0 };
         }
-        let recursive = matches!(source, MountSource::Host(_) | MountSource::Fd(_));
+        let mut attributes = Attributes { set, ..Attributes::default() };
+        attributes.recursive = matches!(source, MountSource::Host(_) | MountSource::Fd(_));
         let source = match source {
             MountSource::Host(path) => ScriptSource::Fd(self.host(&path, Depth::All)?),
+            MountSource::Bind(HostBind { path, recursion, propagation }) => {
+                check_spreads(&path, propagation)?;
+                let (flag, spread) = propagation_flags(propagation);
+                attributes.propagation = flag;
+                attributes.spread = Some(spread);
+                attributes.recursive = matches!(recursion, BindRecursion::All | BindRecursion::ReadOnly);
+                let depth = if recursion == BindRecursion::One { Depth::One } else { Depth::All };
+                ScriptSource::Fd(self.host(&path, depth)?)
+            }
             MountSource::Fd(fd) => {
                 let clone = clone_mount(fd.as_fd(), Depth::All)
                     .map_err(|errno| MountError::path("clone the mount for", &path, errno))?;
@@ -420,8 +431,9 @@ impl Compiler {
             }
         };
         // Files come from the staging tmpfs, where nothing can be executed; a script is to be.
-        let clear = if matches!(source, ScriptSource::File { .. }) { libc::MOUNT_ATTR_NOEXEC } else { 0 };
-        let attributes = Attributes { set, clear, recursive, ..Attributes::default() };
+        if matches!(source, ScriptSource::File { .. }) {
+            attributes.clear = libc::MOUNT_ATTR_NOEXEC;
+        }
         Ok(ScriptMount { target, source, attributes, keep_target: false })
     }
 

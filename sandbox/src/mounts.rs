@@ -11,8 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rbuild_model::container::Propagation;
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
@@ -49,6 +50,16 @@ pub enum MountError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// What is made there later cannot spread as it is asked for.
+    #[error("path {} is mounted on {} but it is not a {wanted} mount", path.display(), mountpoint.display())]
+    NotSpreading {
+        /// What is to be bound.
+        path: PathBuf,
+        /// The mount that it is in.
+        mountpoint: PathBuf,
+        /// How that mount would have to be.
+        wanted: &'static str,
     },
     /// The thread that mounts aside failed.
     #[error("cannot mount in a thread of its own")]
@@ -232,6 +243,45 @@ fn mount_aside(
 fn open_path(path: &Path) -> Result<OwnedFd, MountError> {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
         .map_err(|errno| MountError::path("open", path, errno))
+}
+
+/// Looks whether the mount of the host that a path is in spreads as a bind of it is to.
+pub(crate) fn check_spreads(path: &Path, propagation: Propagation) -> Result<(), MountError> {
+    const MOUNTS: &str = "/proc/self/mountinfo";
+    let wanted = match propagation {
+        Propagation::Private | Propagation::RPrivate => return Ok(()),
+        Propagation::Shared | Propagation::RShared => "shared",
+        Propagation::Slave | Propagation::RSlave => "shared or slave",
+    };
+    let seen = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)
+        .map_err(|errno| MountError::path("look at", path, errno))?;
+    let text = std::fs::read_to_string(MOUNTS)
+        .map_err(|source| MountError::path("read", Path::new(MOUNTS), source))?;
+    let id = seen.stx_mnt_id.to_string();
+    let line = text.lines().find(|line| line.split(' ').next() == Some(id.as_str())).unwrap_or_default();
+    let mut fields = line.split(' ');
+    let mountpoint = fields.nth(4).unwrap_or("/");
+    // Between the options of the mount and a dash stand its peers.
+    let mut peers = fields.skip(1).take_while(|field| *field != "-");
+    let spreads = peers.any(|peer| {
+        peer.starts_with("shared:") || wanted != "shared" && peer.starts_with("master:")
+    });
+    if spreads {
+        return Ok(());
+    }
+    Err(MountError::NotSpreading { path: path.to_owned(), mountpoint: mountpoint.into(), wanted })
+}
+
+/// The kernel's flag for a propagation, and whether the mounts below get it too.
+pub(crate) fn propagation_flags(propagation: Propagation) -> (u64, bool) {
+    match propagation {
+        Propagation::Private => (libc::MS_PRIVATE, false),
+        Propagation::RPrivate => (libc::MS_PRIVATE, true),
+        Propagation::Slave => (libc::MS_SLAVE, false),
+        Propagation::RSlave => (libc::MS_SLAVE, true),
+        Propagation::Shared => (libc::MS_SHARED, false),
+        Propagation::RShared => (libc::MS_SHARED, true),
+    }
 }
 
 /// How much of a mount tree a clone takes along.

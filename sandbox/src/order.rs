@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
+use rbuild_model::container::{BindRecursion, Propagation};
 use rbuild_model::rootfs::RootPlan;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,8 @@ pub struct Mount {
 pub enum MountSource {
     /// A file or folder of the host. A symlink there is followed.
     Host(PathBuf),
+    /// A file or folder of the host, with a say in the mounts below it.
+    Bind(HostBind),
     /// A file or folder by descriptor. An order that holds one cannot be written down.
     #[serde(skip)]
     Fd(OwnedFd),
@@ -65,6 +68,17 @@ pub enum MountSource {
     Tmpfs(Tmpfs),
     /// A file with given content, which is never on a disk.
     File(FileContent),
+}
+
+/// A file or folder of the host, and what becomes of the mounts below it, now and later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostBind {
+    /// Its path. A symlink there is followed.
+    pub path: PathBuf,
+    /// Which of the mounts below it come along, and which of them are read-only with it.
+    pub recursion: BindRecursion,
+    /// How mounts made later spread. Anything but private wants a mount of the host that spreads.
+    pub propagation: Propagation,
 }
 
 /// An empty file system in memory.

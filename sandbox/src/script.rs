@@ -182,6 +182,8 @@ pub(crate) struct Attributes {
     pub(crate) recursive: bool,
     /// `MS_*`, 0 for private.
     pub(crate) propagation: u64,
+    /// Whether the mounts below get the propagation too; as `recursive` says if nothing is said.
+    pub(crate) spread: Option<bool>,
 }
 
 /// One mount of a script.

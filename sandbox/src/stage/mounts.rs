@@ -104,8 +104,17 @@ fn kind_of(fd: &OwnedFd, path: &str) -> Act<Kind> {
 
 pub(super) fn set_attributes(mount: &OwnedFd, attributes: &Attributes) -> std::io::Result<()> {
     let propagation = if attributes.propagation == 0 { libc::MS_PRIVATE } else { attributes.propagation };
-    let attr = MountAttr { set: attributes.set, clear: attributes.clear, propagation, userns: 0 };
-    mount_setattr(mount.as_fd(), attributes.recursive, &attr)
+    let Attributes { set, clear, recursive, .. } = *attributes;
+    let spread = attributes.spread.unwrap_or(recursive);
+    if spread == recursive {
+        return mount_setattr(mount.as_fd(), recursive, &MountAttr { set, clear, propagation, userns: 0 });
+    }
+    // What is said of the mounts below differs, so it takes two calls.
+    mount_setattr(mount.as_fd(), spread, &MountAttr { propagation, ..MountAttr::default() })?;
+    if set == 0 && clear == 0 {
+        return Ok(());
+    }
+    mount_setattr(mount.as_fd(), recursive, &MountAttr { set, clear, ..MountAttr::default() })
 }
 
 /// Makes a folder in the staging tmpfs.

@@ -5,13 +5,17 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use rbuild_model::rootfs::RootPlan;
 use rbuild_sandbox::cgroup::Limits;
-use rbuild_sandbox::{Access, FileContent, Mount, MountSource, Restrictions, Tmpfs};
+use rbuild_model::container::{BindRecursion, Propagation};
+use rbuild_sandbox::volume::{VolumeMount, mount_volume, unmount_volume};
+use rbuild_sandbox::{Access, FileContent, HostBind, Mount, MountSource, Restrictions, Tmpfs};
 
 use super::house::{House, chain, shell};
 use crate::Scenario;
 
 pub(crate) const ALL: &[Scenario] = &[
     ("host_mounts_are_writable_or_not", host_mounts),
+    ("binds_take_along_what_is_asked_for", recursion),
+    ("mounts_spread_as_they_are_asked_to", propagation),
     ("a_path_of_another_root_stays_in_it", within),
     ("files_are_made_of_bytes", files),
     ("tmpfs_has_its_options", tmpfs),
@@ -46,6 +50,80 @@ fn host_mounts(house: &House) {
     let missing = vec![mount("/x", MountSource::Host(house.path().join("missing")), Access::ReadOnly)];
     let error = house.try_run(shell("true"), missing, Limits::default()).err().expect("an error");
     assert!(chain(&error).contains("missing`"), "{}", chain(&error));
+}
+
+/// A folder of the host that is a mount of its own while this lives, with the given way to spread.
+struct MountPoint(std::path::PathBuf);
+
+impl MountPoint {
+    fn new(folder: std::path::PathBuf) -> Self {
+        fs::create_dir_all(&folder).unwrap();
+        let tmpfs = VolumeMount { kind: "tmpfs".into(), device: "tmpfs".into(), options: String::new() };
+        mount_volume(&tmpfs, &folder).unwrap();
+        Self(folder)
+    }
+
+    fn spreading(self) -> Self {
+        let how = rustix::mount::MountPropagationFlags::SHARED;
+        rustix::mount::mount_change(&self.0, how).unwrap();
+        self
+    }
+}
+
+impl Drop for MountPoint {
+    fn drop(&mut self) {
+        // A failed test is told by its own panic.
+        let _ = unmount_volume(&self.0);
+    }
+}
+
+fn bind(path: &std::path::Path, recursion: BindRecursion, propagation: Propagation) -> MountSource {
+    MountSource::Bind(HostBind { path: path.to_owned(), recursion, propagation })
+}
+
+fn recursion(house: &House) {
+    let top = house.path().join("top");
+    fs::create_dir(&top).unwrap();
+    let below = MountPoint::new(top.join("below"));
+    fs::write(below.0.join("deep"), "").unwrap();
+    let private = Propagation::RPrivate;
+    let mounts = vec![
+        mount("/all", bind(&top, BindRecursion::All, private), Access::ReadOnly),
+        mount("/one", bind(&top, BindRecursion::One, private), Access::ReadOnly),
+        mount("/top", bind(&top, BindRecursion::Writable, private), Access::ReadOnly),
+        mount("/rw", bind(&top, BindRecursion::All, private), Access::ReadWrite),
+    ];
+    let script = "for p in all one top rw; do ls /$p/below | wc -l; \
+        (echo x > /$p/new) 2>/dev/null && echo top; (echo x > /$p/below/new) 2>/dev/null && echo below; done; true";
+    let outcome = house.run(shell(script), mounts);
+    // In turn: all read-only; what is below does not come along; below stays writable; all writable.
+    assert_eq!(outcome.output, "1\n0\n1\nbelow\n2\ntop\nbelow\n");
+}
+
+fn propagation(house: &House) {
+    let plain = house.path().join("plain");
+    fs::create_dir(&plain).unwrap();
+    let private = MountPoint::new(house.path().join("private"));
+    rustix::mount::mount_change(&private.0, rustix::mount::MountPropagationFlags::PRIVATE).unwrap();
+    for wish in [Propagation::RShared, Propagation::RSlave] {
+        let mounts = vec![mount("/x", bind(&private.0, BindRecursion::All, wish), Access::ReadWrite)];
+        let error = house.try_run(shell("true"), mounts, Limits::default()).err().expect("an error");
+        let text = chain(&error);
+        assert!(text.contains("but it is not a shared") && text.contains("private is mounted on"), "{text}");
+    }
+    let shared = MountPoint::new(house.path().join("shared")).spreading();
+    for inner in ["own", "theirs"] {
+        fs::create_dir(shared.0.join(inner)).unwrap();
+    }
+    let (all, rslave) = (BindRecursion::All, Propagation::RSlave);
+    let mounts = vec![
+        mount("/shared", bind(&shared.0, all, Propagation::RShared), Access::ReadWrite),
+        mount("/slave", bind(&shared.0, all, rslave), Access::ReadWrite),
+        mount("/private", bind(&shared.0, all, Propagation::RPrivate), Access::ReadWrite),
+    ];
+    let script = r#"awk '$5 ~ /^.(shared|slave|private)$/ {print $5, $7}' /proc/self/mountinfo | sed 's/:.*//; s/ -$//'"#;
+    let outcome = house.run(shell(script), mounts);
+    assert_eq!(outcome.output, "/shared shared\n/slave master\n/private\n");
 }
 
 fn within(house: &House) {
