@@ -526,3 +526,48 @@ fn endpoints_are_origins() {
         assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
     }
 }
+
+async fn fetch(fake: &Fake, path: &str, known: Option<&Validators>) -> (Result<Reply, ClientError>, Memory) {
+    let web = Web::new(&quick()).unwrap();
+    let mut memory = Memory::default();
+    let url = format!("http://{}{path}", fake.address);
+    let wanted = Wanted { url: &url, known, authorization: Some("Bearer secret"), limit: 8 };
+    (web.fetch(&wanted, &mut memory).await, memory)
+}
+
+#[tokio::test]
+async fn files_of_web_servers_are_asked_for_with_what_is_known_of_them() {
+    let elsewhere = Fake::start(|_, _| response("200 OK", &[], b"there")).await;
+    let away = format!("http://{}/there", elsewhere.address);
+    let fake = Fake::start(move |seen, index| match seen.line.split(' ').nth(1) {
+        _ if seen.header("if-none-match") == Some("\"1\"") => response("304 Not Modified", &[], b""),
+        Some("/file") => response("200 OK", &[("ETag", "\"1\""), ("Last-Modified", "then")], b"file"),
+        Some("/storm") if index < 3 => response("503 Busy", &[], b""),
+        Some("/storm") => response("200 OK", &[], b"calm"),
+        Some("/large") => response("200 OK", &[], b"123456789"),
+        Some("/away") => response("302 Found", &[("Location", &away)], b""),
+        _ => response("410 Gone", &[], b""),
+    })
+    .await;
+    let (reply, memory) = fetch(&fake, "/file", None).await;
+    let validators = Validators { etag: Some("\"1\"".into()), last_modified: Some("then".into()) };
+    assert_eq!((reply.unwrap(), &memory.bytes[..]), (Reply::Came(validators.clone()), &b"file"[..]));
+    let (reply, memory) = fetch(&fake, "/file", Some(&validators)).await;
+    assert_eq!((reply.unwrap(), memory.bytes.len()), (Reply::Unchanged, 0));
+    assert_eq!(fake.seen()[1].header("if-modified-since"), Some("then"));
+    assert_eq!(fake.seen()[1].header("accept-encoding"), Some("identity"));
+    let (reply, memory) = fetch(&fake, "/storm", None).await;
+    assert_eq!((reply.unwrap(), &memory.bytes[..]), (Reply::Came(Validators::default()), &b"calm"[..]));
+    let (large, _) = fetch(&fake, "/large", None).await;
+    assert!(large.unwrap_err().to_string().contains("more than 8 bytes"));
+    let (gone, _) = fetch(&fake, "/gone", None).await;
+    assert!(gone.unwrap_err().to_string().contains("invalid response status 410"));
+    let (reply, memory) = fetch(&fake, "/away", None).await;
+    assert_eq!((reply.unwrap(), &memory.bytes[..]), (Reply::Came(Validators::default()), &b"there"[..]));
+    assert_eq!(fake.seen().last().unwrap().header("authorization"), Some("Bearer secret"));
+    assert_eq!(
+        elsewhere.seen()[0].header("authorization"),
+        None,
+        "what opens one server is shown to no other"
+    );
+}

@@ -30,7 +30,7 @@ pub struct Validators {
 /// A file that is wanted.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
-    /// Where it is; a user and a password in it are sent to that server only.
+    /// Where it is, without credentials.
     pub url: &'a str,
     /// What the server said of the copy that is here, if one is.
     pub known: Option<&'a Validators>,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rbuild_confined::Root;
+use rbuild_frontend::lower::{percent_decode, without_credentials};
 use rbuild_image::distribution::{ClientError, Receiver, Reply, Validators, Wanted, Web};
 use rbuild_image::hash::HashingWriter;
 use rbuild_model::digest::BlobDigest;
@@ -19,6 +20,7 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::git::basic;
 use super::{Fetched, Fetcher};
 use crate::cancel::Cancel;
 use crate::error::StepError;
@@ -96,8 +98,9 @@ pub(crate) fn fetch(fetcher: &Fetcher<'_>, source: &HttpSource) -> Result<Fetche
         None => None,
     };
     let authorization = authorization(fetcher, &source.url)?;
+    let url = without_credentials(&source.url);
     let wanted = Wanted {
-        url: &source.url,
+        url: &url,
         known: known.as_ref().map(|(known, _)| &known.validators),
         authorization: authorization.as_deref(),
         limit: MAX_FILE,
@@ -157,11 +160,15 @@ fn seconds(validators: &Validators) -> i64 {
     jiff::fmt::rfc2822::parse(text).map_or(0, |time| time.timestamp().as_second())
 }
 
-/// Finds what is to be sent as `Authorization`: secrets are asked for by host.
+/// Finds what is to be sent as `Authorization`: what the URL itself says, or a secret of the host.
 fn authorization(fetcher: &Fetcher<'_>, url: &str) -> Result<Option<String>, StepError> {
     let authority =
         url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if let Some((user, _)) = authority.rsplit_once('@') {
+        let pair = percent_decode(user);
+        return Ok(Some(basic(&if pair.contains(':') { pair } else { format!("{pair}:") })));
+    }
     let bare = host.rsplit_once(':').map_or(host, |(name, _)| name);
     for host in [host, bare] {
         if let Some(token) = secret(fetcher, &format!("HTTP_AUTH_TOKEN_{host}"))? {

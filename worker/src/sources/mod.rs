@@ -121,6 +121,8 @@ impl Fetcher<'_> {
         if self.cancel.is_cancelled() {
             return StepError::Cancelled;
         }
-        StepError::Fetch { what: self.name.to_owned(), source: error.into() }
+        // A step is called by its kind, too.
+        let what = self.name.split_once("] ").map_or(self.name, |(_, what)| what);
+        StepError::Fetch { what: what.to_owned(), source: error.into() }
     }
 }

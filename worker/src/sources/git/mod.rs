@@ -24,6 +24,7 @@ use rbuild_model::step::GitSource;
 use rbuild_snapshotter::copier::{Copier, CopyRules};
 
 use self::program::{Git, GitError, SOURCE};
+pub(super) use self::remote::basic;
 use self::remote::{Protocol, Remote, RemoteError};
 use self::repository::{Commit, Repository};
 use super::http::secret;
@@ -354,7 +355,7 @@ fn authorization_for_host(fetcher: &Fetcher<'_>, remote: &Remote) -> Result<Opti
 }
 
 fn with_token(token: &str) -> String {
-    remote::basic(&format!("x-access-token:{token}"))
+    basic(&format!("x-access-token:{token}"))
 }
 
 /// What went wrong in a submodule.

@@ -143,7 +143,7 @@ impl Remote {
 }
 
 /// Makes the value of `Authorization` of `user:password`.
-pub(super) fn basic(pair: &str) -> String {
+pub(in crate::sources) fn basic(pair: &str) -> String {
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
 }
 
