@@ -92,8 +92,8 @@ fn prune_frees_what_nothing_needs() {
         let told = context.rbuild(["du", "--format", "{{.Type}}={{.Size}}"]).run();
         told.assert_success().stdout.lines().last().unwrap_or_default().to_owned()
     };
-    assert!(cache().starts_with("Build Cache=8."), "{}", cache());
     context.rbuild(["prune", "--force", "--max-used-space", "100m"]).run().assert_success();
+    assert!(cache().starts_with("Build Cache=8."), "what was an image's is the cache's: {}", cache());
     assert_eq!(state(&built(&context, []), "RUN dd"), "CACHED", "there is room for it");
     let pruned = context.rbuild(["prune", "--force", "--max-used-space", "1m"]).run();
     assert!(pruned.assert_success().stdout.contains("reclaimed space: 8."), "{pruned}");
