@@ -49,6 +49,9 @@ pub(crate) struct Inspect {
     /// How it is shown
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    /// Show the image for this platform where a name means several
+    #[arg(long, value_name = "PLATFORM", value_parser = flags::platforms)]
+    pub(crate) platform: Option<flags::PlatformList>,
 }
 
 /// What `rbuild history` takes.
@@ -120,6 +123,9 @@ pub(crate) struct Save {
     /// File to write instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Save only the image for this platform where a name means several
+    #[arg(long, value_name = "PLATFORM", value_parser = flags::platforms)]
+    pub(crate) platform: Option<flags::PlatformList>,
 }
 
 /// What `rbuild load` takes.

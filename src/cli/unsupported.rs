@@ -165,13 +165,11 @@ const FLAGS: &[Flag] = &[
     value("run", "volumes-from", "name the volumes with `-v`"),
     // the others
     switch("images", "tree", LEAVE),
-    value("inspect", "platform", LEAVE),
     Flag { harmless: &["image", ""], ..value("inspect", "type", "only images can be inspected yet") },
     Flag { short: Some('s'), ..switch("inspect", "size", LEAVE) },
     value("history", "platform", LEAVE),
     value("rmi", "platform", LEAVE),
     switch("rmi", "no-prune", LEAVE),
-    value("save", "platform", LEAVE),
     value("load", "platform", LEAVE),
     Flag { short: Some('a'), ..switch("pull", "all-tags", "pull the tags one by one") },
     nothing("pull", "disable-content-trust"),

@@ -1,7 +1,7 @@
 //! `rbuild images`.
 
 use jiff::Timestamp;
-use rbuild_images::Image;
+use rbuild_images::{Image, NamedIndex};
 use rbuild_model::reference::Reference;
 use serde_json::{Value, json};
 
@@ -69,9 +69,11 @@ fn fits(tag: &Reference, name: &str) -> bool {
 fn rows(image: &Image, name: Option<&str>, arguments: &List, now: Timestamp) -> Vec<Value> {
     let made =
         image.config.created.as_deref().and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
-    let full = image.id.to_string();
-    let id = if arguments.no_trunc { full } else { short(&full) };
-    let row = |repository: String, tag: &str, digest: String| {
+    let row = |repository: String, tag: &str, digest: String, index: Option<&NamedIndex>| {
+        // A name that means several images is shown once, by the id and the size of all of them.
+        let full = index.map_or_else(|| image.id.to_string(), |index| index.id().to_string());
+        let id = if arguments.no_trunc { full } else { short(&full) };
+        let size = index.map_or(image.size, |index| index.size);
         json!({
             "Containers": "N/A",
             "CreatedAt": human::moment(made),
@@ -80,10 +82,10 @@ fn rows(image: &Image, name: Option<&str>, arguments: &List, now: Timestamp) -> 
             "ID": id,
             "Repository": repository,
             "SharedSize": "N/A",
-            "Size": human::size(image.size),
+            "Size": human::size(size),
             "Tag": tag,
             "UniqueSize": "N/A",
-            "VirtualSize": human::precise_size(image.size),
+            "VirtualSize": human::precise_size(size),
         })
     };
     let none = || "<none>".to_owned();
@@ -101,13 +103,17 @@ fn rows(image: &Image, name: Option<&str>, arguments: &List, now: Timestamp) -> 
             digest.map_or_else(none, Reference::familiar_name),
             "<none>",
             digest.and_then(Reference::digest).map_or_else(none, |digest| digest.to_string()),
+            digest.and_then(|digest| image.indexes.iter().find(|index| index.name == *digest)),
         )];
     }
     image
         .tags
         .iter()
         .filter(|tag| name.is_none_or(|name| fits(tag, name)))
-        .map(|tag| row(tag.familiar_name(), tag.tag().unwrap_or("<none>"), digest_of(&tag.name())))
+        .map(|tag| {
+            let index = image.indexes.iter().find(|index| index.name == *tag);
+            row(tag.familiar_name(), tag.tag().unwrap_or("<none>"), digest_of(&tag.name()), index)
+        })
         .collect()
 }
 

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::{Context, Outcome};
 use crate::cli::images::Save;
+use crate::flags::PlatformList;
 use crate::report::{Mistake, Status};
 use crate::terminal::StreamKind;
 use crate::wiring::Home;
@@ -19,13 +20,14 @@ pub(super) fn run(arguments: &Save, context: &Context) -> Outcome {
     }
     let home = Home::open(&context.settings, "rbuild save")?;
     let lease = home.lease("rbuild save")?;
+    let platform = PlatformList::only(arguments.platform.as_ref())?;
     let wanted: Vec<&str> = arguments.images.iter().map(String::as_str).collect();
     // Found before anything is written, so that a wrong name leaves no file behind.
     for text in &wanted {
-        home.images.find_id(text)?;
+        home.images.find_for(text, platform)?;
     }
     let Some(path) = &arguments.output else {
-        home.images.save(&wanted, BufWriter::new(io::stdout().lock()), &lease)?.flush()?;
+        home.images.save_for(&wanted, platform, BufWriter::new(io::stdout().lock()), &lease)?.flush()?;
         return Ok(Status::Done);
     };
     let failed = || format!("failed to write `{}`", path.display());
@@ -37,7 +39,7 @@ pub(super) fn run(arguments: &Save, context: &Context) -> Outcome {
     let file = BufWriter::new(File::create(&partial).with_context(failed)?);
     let written = home
         .images
-        .save(&wanted, file, &lease)
+        .save_for(&wanted, platform, file, &lease)
         .map_err(anyhow::Error::from)
         .and_then(|mut file| file.flush().with_context(failed))
         .and_then(|()| std::fs::rename(&partial, path).with_context(failed));

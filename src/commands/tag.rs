@@ -17,6 +17,6 @@ pub(super) fn run(arguments: &Tag, context: &Context) -> Outcome {
             .into());
     }
     let home = Home::open(&context.settings, "rbuild tag")?;
-    home.images.tag(home.images.find_id(&arguments.source)?, &target)?;
+    home.images.tag_as(&arguments.source, &target)?;
     Ok(Status::Done)
 }

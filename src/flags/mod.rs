@@ -29,7 +29,7 @@ pub(crate) use platform::{PlatformList, platforms};
 pub(crate) use port::{Protocol, Published, publish};
 pub(crate) use secret::{Secret, SecretSource, secret};
 pub(crate) use size::{Swap, bytes, swap};
-pub(crate) use sources::{BuildContext, ContextSource, build_context, context_source};
+pub(crate) use sources::{BuildContext, ContextSource, Layout, build_context, context_source, layout};
 pub(crate) use ssh::{Ssh, ssh};
 
 /// A flag's value does not mean anything.

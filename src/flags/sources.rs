@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rbuild_model::digest::BlobDigest;
+
 use super::{Invalid, Read};
 
 /// A further context by name.
@@ -67,12 +69,34 @@ pub(crate) fn context_source(text: &str) -> ContextSource {
 }
 
 fn is_git(text: &str) -> bool {
-    if ["git://", "ssh://", "git@", "github.com/"].iter().any(|prefix| text.starts_with(prefix)) {
-        return true;
-    }
-    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
-        return false;
+    text.starts_with("github.com/") || rbuild_frontend::lower::is_git_url(text)
+}
+
+/// What of an OCI layout is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// The folder.
+    pub(crate) folder: PathBuf,
+    /// The tag in it.
+    pub(crate) tag: Option<String>,
+    /// The digest of the manifest or index in it.
+    pub(crate) digest: Option<BlobDigest>,
+}
+
+/// Reads `FOLDER[:TAG][@DIGEST]`.
+pub(crate) fn layout(text: &str) -> Read<Layout> {
+    let (rest, digest) = match text.split_once('@') {
+        Some((rest, digest)) => {
+            (rest, Some(digest.parse().map_err(|error| Invalid::new(format!("{error}")))?))
+        }
+        None => (text, None),
     };
-    let path = rest.split(['#', '?']).next().unwrap_or(rest);
-    path.ends_with(".git")
+    let (folder, tag) = match rest.rsplit_once(':') {
+        Some((folder, tag)) if !tag.contains('/') => (folder, Some(tag.to_owned())),
+        _ => (rest, None),
+    };
+    if folder.is_empty() || tag.as_deref() == Some("") {
+        return Err(Invalid::new("write `oci-layout://FOLDER[:TAG][@DIGEST]`"));
+    }
+    Ok(Layout { folder: folder.into(), tag, digest })
 }

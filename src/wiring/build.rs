@@ -5,13 +5,14 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use rbuild_frontend::lower::{Entitlement as Right, LowerOptions, NoCache as Ignored};
+use rbuild_frontend::lower::{Entitlement as Right, LowerOptions, NoCache as Ignored, without_credentials};
+use rbuild_image::archive::LayoutImage;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
-use rbuild_model::step::Source as Tree;
 use rbuild_worker::network::HostFiles;
 use rbuild_worker::request::{
-    ArchiveDest, BuildRequest, Compression, Export, ExportKind, FileDest, NamedContext, PullPolicy,
+    ArchiveDest, BuildRequest, Compression, DockerfilePlace, Export, ExportKind, FileDest, MainContext,
+    NamedContext, PullPolicy,
 };
 use rbuild_worker::{BuildError, Built, Cancel, Checked, StepError};
 use serde_json::json;
@@ -92,7 +93,8 @@ pub(crate) fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Looke
     let display = Display::start(plan.progress, context.terminal)?;
     let checked = worker.check(request, &caller, display.events(), &cancel);
     let tasks = display.finish(if checked.error.is_none() { End::Succeeded } else { End::Failed });
-    let Checked { findings, lowered, error } = checked;
+    let Checked { findings, lowered, error, dockerfile } = checked;
+    let source = dockerfile.unwrap_or(source);
     let (errors, failure) = match error {
         None => (Vec::new(), None),
         Some(BuildError::Dockerfile(errors)) => (errors, None),
@@ -104,8 +106,16 @@ pub(crate) fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Looke
 /// Reads the Dockerfile of a plan.
 pub(crate) fn source(plan: &BuildPlan) -> anyhow::Result<Arc<rbuild_model::span::Source>> {
     let mut caller = Caller::new(Vec::new(), Vec::new());
-    let mut options = LowerOptions::new(Platform::host());
-    contexts(plan, &mut caller, &mut options).map(|(source, _)| source)
+    let from = contexts(plan, &mut caller)?;
+    match (from.main, from.dockerfile_place) {
+        (_, DockerfilePlace::Given) => Ok(from.dockerfile),
+        (MainContext::Stream, DockerfilePlace::Context(None)) => caller::dockerfile_from_stdin(),
+        _ => Err(NotYet::supported(
+            "listing the targets of a Dockerfile elsewhere",
+            "fetch it and name the file",
+        )
+        .into()),
+    }
 }
 
 /// Has what was built made to last, by a process of its own. That this fails only costs work after a power loss.
@@ -125,7 +135,8 @@ fn promote_later(home: &Home, settings: &Settings) {
 
 /// Writes the files that tell of a result, and prints its id where that is all that is wanted.
 fn deliver(plan: &BuildPlan, built: &Built, context: &Context) -> anyhow::Result<()> {
-    let id = built.images.first().map(|image| image.id.to_string());
+    let first = built.images.first().map(|image| image.id.to_string());
+    let id = built.index().map(|index| index.to_string()).or(first);
     if let (Some(path), Some(id)) = (&plan.iidfile, &id) {
         replace(path, id.as_bytes())?;
     }
@@ -213,7 +224,7 @@ fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest,
     let mut caller = Caller::new(plan.secrets.clone(), caller::agents(&plan.ssh, own_agent)?);
     let platform = Platform::host();
     let mut options = LowerOptions::new(platform.clone());
-    let (dockerfile, project) = contexts(plan, &mut caller, &mut options)?;
+    let From { dockerfile, dockerfile_place, main, project } = contexts(plan, &mut caller)?;
     options.target.clone_from(&plan.target);
     options.build_args = plan.build_args.iter().map(|arg| (arg.name.clone(), arg.value.clone())).collect();
     if let Some(epoch) = settings.source_date_epoch {
@@ -249,6 +260,8 @@ fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest,
     }
     let request = BuildRequest {
         dockerfile,
+        dockerfile_place,
+        main,
         options,
         contexts: named,
         pull: if plan.pull == Mode::On { PullPolicy::Always } else { PullPolicy::Missing },
@@ -291,53 +304,97 @@ const HOST_BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Finds the Dockerfile and the main context.
-fn contexts(
-    plan: &BuildPlan,
-    caller: &mut Caller,
-    options: &mut LowerOptions,
-) -> anyhow::Result<(Arc<rbuild_model::span::Source>, String)> {
-    match &plan.context {
-        ContextSource::Local(folder) => {
-            let (path, text) = match &plan.dockerfile {
-                Some(ContextSource::Stdin) => (None, caller::dockerfile_from_stdin()?),
-                Some(ContextSource::Local(path)) => {
-                    let (path, text) = caller::dockerfile(Some(path), folder)?;
-                    (Some(path), text)
-                }
-                Some(other) => return Err(elsewhere("a Dockerfile", other)),
-                None => {
-                    // The folder's own mistake is told before that of what should be in it.
-                    caller.offer("context", folder, None)?;
-                    let (path, text) = caller::dockerfile(None, folder)?;
-                    (Some(path), text)
-                }
-            };
-            caller.offer("context", folder, caller::ignore(path.as_deref(), folder)?)?;
-            let project = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
-            Ok((text, project.to_string_lossy().into_owned()))
-        }
-        ContextSource::Stdin => {
-            options.context = Tree::Scratch;
-            Ok((caller::dockerfile_from_stdin()?, "-".to_owned()))
-        }
-        other => Err(elsewhere("a context", other)),
-    }
+/// What is built from, as far as it is known before the worker looks.
+struct From {
+    dockerfile: Arc<rbuild_model::span::Source>,
+    dockerfile_place: DockerfilePlace,
+    main: MainContext,
+    project: String,
 }
 
-fn elsewhere(what: &str, source: &ContextSource) -> anyhow::Error {
-    let place = match source {
-        ContextSource::Git(_) => "in a git repository",
-        ContextSource::Http(_) => "behind a URL",
-        ContextSource::Layout(_) => "in an OCI layout",
-        ContextSource::Image(_) => "in an image",
-        ContextSource::Target(_) => "from another target",
-        ContextSource::Local(_) | ContextSource::Stdin => "there",
+/// Finds the Dockerfile and the main context.
+fn contexts(plan: &BuildPlan, caller: &mut Caller) -> anyhow::Result<From> {
+    let local = match &plan.context {
+        ContextSource::Local(folder) => Some(folder.clone()),
+        // What looks like a repository of that host may be a folder here.
+        ContextSource::Git(text) if text.starts_with("github.com/") && Path::new(text).is_dir() => {
+            Some(text.into())
+        }
+        _ => None,
     };
-    NotYet::supported(format!("{what} {place}"), "fetch it and name the folder").into()
+    if let Some(folder) = local {
+        return local_context(plan, &folder, caller);
+    }
+    let (main, project) = match &plan.context {
+        ContextSource::Stdin => (MainContext::Stream, "-".to_owned()),
+        ContextSource::Git(url) => (MainContext::Git(url.clone()), without_credentials(url)),
+        ContextSource::Http(url) => (MainContext::Web(url.clone()), without_credentials(url)),
+        other => return Err(only_named(other)),
+    };
+    let mut dockerfile = rbuild_model::span::Source::new("Dockerfile", String::new());
+    let dockerfile_place = match &plan.dockerfile {
+        None => DockerfilePlace::Context(None),
+        Some(ContextSource::Local(path)) => {
+            let path = path.to_str().ok_or_else(|| Mistake::usage("`--file`: the path is not UTF-8"))?;
+            DockerfilePlace::Context(Some(path.to_owned()))
+        }
+        Some(ContextSource::Stdin) => {
+            dockerfile = caller::dockerfile_from_stdin()?;
+            DockerfilePlace::Given
+        }
+        Some(ContextSource::Http(url)) => DockerfilePlace::Web(url.clone()),
+        Some(_) => return Err(no_file()),
+    };
+    Ok(From { dockerfile, dockerfile_place, main, project })
+}
+
+fn local_context(plan: &BuildPlan, folder: &Path, caller: &mut Caller) -> anyhow::Result<From> {
+    let mut dockerfile_place = DockerfilePlace::Given;
+    let (path, dockerfile) = match &plan.dockerfile {
+        Some(ContextSource::Stdin) => (None, caller::dockerfile_from_stdin()?),
+        Some(ContextSource::Local(path)) => {
+            let (path, text) = caller::dockerfile(Some(path), folder)?;
+            (Some(path), text)
+        }
+        Some(ContextSource::Http(url)) => {
+            dockerfile_place = DockerfilePlace::Web(url.clone());
+            (None, rbuild_model::span::Source::new("Dockerfile", String::new()))
+        }
+        Some(_) => return Err(no_file()),
+        None => {
+            // The folder's own mistake is told before that of what should be in it.
+            caller.offer("context", folder, None)?;
+            let (path, text) = caller::dockerfile(None, folder)?;
+            (Some(path), text)
+        }
+    };
+    caller.offer("context", folder, caller::ignore(path.as_deref(), folder)?)?;
+    let project = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let project = project.to_string_lossy().into_owned();
+    Ok(From { dockerfile, dockerfile_place, main: MainContext::Given, project })
+}
+
+fn only_named(source: &ContextSource) -> anyhow::Error {
+    let kind = match source {
+        ContextSource::Image(_) => "an image (`docker-image://`)",
+        ContextSource::Layout(_) => "an OCI layout (`oci-layout://`)",
+        ContextSource::Target(_) => "another target (`target:`)",
+        ContextSource::Local(_) | ContextSource::Stdin | ContextSource::Git(_) | ContextSource::Http(_) => {
+            "it"
+        }
+    };
+    Mistake::usage(format!("{kind} cannot be the main context"))
+        .hint("give it a name: `--build-context NAME=...`, and use that in FROM or COPY --from")
+        .into()
+}
+
+fn no_file() -> anyhow::Error {
+    Mistake::usage("`--file`: a Dockerfile is a file in or beside the context, `-`, or a URL").into()
 }
 
 fn named_context(name: &str, source: &ContextSource, caller: &mut Caller) -> anyhow::Result<NamedContext> {
+    let mistake =
+        |why: String| anyhow::Error::from(Mistake::usage(format!("`--build-context {name}`: {why}")));
     match source {
         ContextSource::Local(folder) => {
             caller.offer(name, folder, caller::ignore(None, folder)?)?;
@@ -345,12 +402,19 @@ fn named_context(name: &str, source: &ContextSource, caller: &mut Caller) -> any
         }
         ContextSource::Image(image) if image == "scratch" => Ok(NamedContext::Scratch),
         ContextSource::Image(image) => {
-            let reference: Reference = image
-                .parse()
-                .map_err(|error| Mistake::usage(format!("`--build-context {name}`: {error}")))?;
+            let reference: Reference = image.parse().map_err(|error| mistake(format!("{error}")))?;
             Ok(NamedContext::Image(reference.with_default_tag()))
         }
-        other => Err(elsewhere("a named context", other)),
+        ContextSource::Git(url) => Ok(NamedContext::Git(url.clone())),
+        ContextSource::Http(url) => Ok(NamedContext::Web(url.clone())),
+        ContextSource::Layout(text) => {
+            let flags::Layout { folder, tag, digest } =
+                flags::layout(text).map_err(|error| mistake(error.to_string()))?;
+            caller.offer(name, &folder, None)?;
+            Ok(NamedContext::Layout(LayoutImage { tag, digest }))
+        }
+        ContextSource::Stdin => Err(mistake("only the main context comes from standard input".to_owned())),
+        ContextSource::Target(_) => Err(mistake("targets are named in bake files only".to_owned())),
     }
 }
 

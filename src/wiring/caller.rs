@@ -86,6 +86,10 @@ impl Client for Caller {
         Ok(LocalTree { root, path: folder.path.clone(), ignore: folder.ignore.clone() })
     }
 
+    fn input(&self) -> Result<Box<dyn io::Read + Send>, ClientError> {
+        Ok(Box::new(io::stdin()))
+    }
+
     fn output(&self) -> Result<Box<dyn Write + Send>, ClientError> {
         Ok(Box::new(io::stdout()))
     }

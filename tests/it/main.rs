@@ -2,6 +2,7 @@
 
 mod caching;
 mod containers;
+mod contexts;
 mod crashes;
 mod endings;
 mod full_disk;
@@ -9,8 +10,10 @@ mod generated;
 mod help;
 mod mistakes;
 mod outputs;
+mod platforms;
 mod rootless;
 mod scene;
+mod sources;
 mod stages;
 mod streams;
 mod together;
