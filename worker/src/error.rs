@@ -104,7 +104,7 @@ pub enum StepError {
         /// Where all of its output is, if it printed anything.
         log: Option<PathBuf>,
         /// That the kernel killed a process of it because memory ran out.
-        shortage: Option<MemoryShortage>,
+        shortage: Option<Box<MemoryShortage>>,
     },
     /// Its process could not be made.
     #[error("failed to start {command:?}")]
@@ -122,7 +122,7 @@ pub enum StepError {
         command: String,
         /// Why it cannot run here.
         #[source]
-        source: rbuild_sandbox::Foreign,
+        source: Box<rbuild_sandbox::Foreign>,
     },
     /// Its process could not be waited for or cleaned up after.
     #[error("failed to wait for the step's process")]

@@ -170,7 +170,7 @@ fn in_place(
 
     let root = runner.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?;
     let launch = |source| match Foreign::explain(&exec.platform, &source) {
-        Some(source) => StepError::Foreign { command: command.clone(), source },
+        Some(source) => StepError::Foreign { command: command.clone(), source: Box::new(source) },
         None => StepError::Launch { command: command.clone(), source },
     };
     let (output, ends) = Output::open().map_err(|source| StepError::Io {
@@ -223,7 +223,7 @@ fn in_place(
             log: logged.then_some(path),
             shortage: exit
                 .oom_killed
-                .then(|| MemoryShortage { process: cgroup::victim(group), limit: limits.memory }),
+                .then(|| Box::new(MemoryShortage { process: cgroup::victim(group), limit: limits.memory })),
         });
     }
     let usage = Usage {
