@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rbuild_model::container::{ContainerId, State};
+use rbuild_sandbox::cgroup::{Cgroup, Layout};
 use rbuild_store::BootId;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -203,6 +204,7 @@ impl Place {
                 let boot = BootId::current().map_err(PlaceError::Boot)?.to_string();
                 record.lose(if record.boot == boot { "monitor lost" } else { "the machine was restarted" });
                 record.boot = boot;
+                self.end_group();
                 self.write_last(&record, Promise::Synced)?;
                 if self.run.is_dir() {
                     self.write_state(&record)?;
@@ -211,6 +213,15 @@ impl Place {
             }
             Some(record) => Ok(record),
             None => Ok(Record::new(BootId::current().map_err(PlaceError::Boot)?.to_string())),
+        }
+    }
+
+    /// Takes away the control group of a container that has ended, with what may be left in it.
+    fn end_group(&self) {
+        let Ok(Some(plan)) = document::read::<crate::Plan>(&self.plan(), PLAN) else { return };
+        if let Some(group) = Cgroup::open(Layout::shared(), &plan.cgroup.prefix, &plan.cgroup.name) {
+            // What cannot be taken away is met again by the next start.
+            let _ = group.remove();
         }
     }
 

@@ -11,7 +11,7 @@ use rbuild_sandbox::cgroup::Limits;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-pub use self::session::{Session, SessionEvent};
+pub use self::session::{Session, SessionEvent, SessionWriter};
 pub use self::spawn::{Program, Spawned};
 use crate::place::{CONTROL, Lock, Place, PlaceError};
 use crate::plan::{ExecPlan, Handed, Plan, Settings};

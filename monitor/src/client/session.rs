@@ -34,6 +34,11 @@ impl Session {
         Self { client }
     }
 
+    /// Tells whether an event has arrived already, so that the descriptor need not become readable for it.
+    pub fn has_event(&self) -> bool {
+        self.client.decoder.has_frame()
+    }
+
     /// Waits for the next event. After one that ends there is no other.
     pub fn next_event(&mut self) -> Result<SessionEvent, ClientError> {
         loop {

@@ -155,6 +155,13 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Tells whether the next frame is complete, or can only be an error.
+    pub fn has_frame(&self) -> bool {
+        let Some(head) = self.bytes.first_chunk::<4>() else { return false };
+        let length = u32::from_le_bytes(*head) as usize;
+        self.bytes.len() >= HEAD.saturating_add(length.min(MAX_PIECE))
+    }
+
     /// Takes the next frame, if it is complete. After an error there is no next one.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if self.bytes.len() < HEAD {

@@ -158,6 +158,7 @@ impl Monitor {
             before: Duration::ZERO,
             paused: false,
             kill_at: None,
+            fate: None,
         }));
         if let Some(service) = &mut self.service {
             let _ = service.is_running(Presence::Running);
@@ -221,16 +222,24 @@ impl Monitor {
             Some(health) => Machine::resume(check, health.clone()),
             None => Machine::resume(check, Health::starting()),
         });
+        let process_of = plan.as_ref().and_then(|plan| plan.spec.process().as_ref());
+        let has_terminal = process_of.and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
+        let now = Instant::now();
         self.phase = Phase::Running(Box::new(Live {
             process,
             cgroup,
-            streams: streams::reopen(&self.place),
-            since: Instant::now(),
+            streams: if has_terminal { Streams::default() } else { streams::reopen(&self.place) },
+            since: now,
             before,
             paused,
-            // One that was asked to stop is still asked; its time begins anew.
-            kill_at: (self.record.stopped == Stopped::ByHand)
-                .then(|| Instant::now() + self.settings.stop_timeout.unwrap_or(DEFAULT_GRACE)),
+            kill_at: match self.record.stopped {
+                // Its terminal was the last monitor's: nobody can speak with it any more.
+                _ if has_terminal => Some(now),
+                // It is still asked to stop; its time begins anew.
+                Stopped::ByHand => Some(now + self.settings.stop_timeout.unwrap_or(DEFAULT_GRACE)),
+                Stopped::ByItself => None,
+            },
+            fate: has_terminal.then_some("monitor lost, and the terminal with it"),
         }));
         if !paused {
             self.schedule_probe();
@@ -262,7 +271,7 @@ impl Monitor {
     pub(super) fn ended(&mut self) {
         let Phase::Running(live) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         let age = live.age();
-        let Live { process, cgroup, streams, .. } = *live;
+        let Live { process, cgroup, streams, fate, .. } = *live;
         self.end_execs();
         let ended = process.reap();
         let oom_killed = cgroup.as_ref().is_some_and(Cgroup::oom_killed);
@@ -286,7 +295,7 @@ impl Monitor {
             code: status.map_or(LOST, code_of),
             oom_killed,
             stopped: self.record.stopped,
-            error: status.is_none().then(|| "monitor lost".to_owned()),
+            error: fate.or(status.is_none().then_some("monitor lost")).map(str::to_owned),
             health: self.health.take().map(|machine| machine.health().clone()),
         };
         self.probe_due = None;

@@ -62,6 +62,8 @@ pub(super) struct Live {
     pub(super) paused: bool,
     /// When everything in it is killed.
     pub(super) kill_at: Option<Instant>,
+    /// What there is to say about its end beforehand.
+    pub(super) fate: Option<&'static str>,
 }
 
 impl Live {

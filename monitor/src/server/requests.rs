@@ -407,8 +407,8 @@ impl Monitor {
     fn update(&mut self, limits: Option<Limits>, restart: Option<RestartPolicy>) -> Result<(), Refusal> {
         let failed = |error: &dyn std::error::Error| Refusal::Failed(chain(error));
         if let Some(limits) = limits {
-            if let Phase::Running(live) = &self.phase
-                && let Some(cgroup) = &live.cgroup
+            if let Phase::Running(live) = &mut self.phase
+                && let Some(cgroup) = &mut live.cgroup
             {
                 cgroup.update(Layout::shared(), &limits).map_err(|error| failed(&error))?;
             }

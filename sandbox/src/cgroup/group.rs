@@ -374,22 +374,54 @@ impl Cgroup {
         Err(CgroupError::Busy { path: folder.path.clone() })
     }
 
-    /// Changes its limits.
-    pub fn update(&self, layout: &Layout, limits: &Limits) -> Result<(), CgroupError> {
+    /// Changes its limits. Hierarchies of version 1 that it was not in, for want of a limit, are entered now.
+    pub fn update(&mut self, layout: &Layout, limits: &Limits) -> Result<(), CgroupError> {
         limits.check()?;
         let unified = layout.v1.is_empty();
         let settings = if unified { limits.version_2() } else { limits.version_1() };
         for setting in &settings {
+            let has_it = |folder: &&Folder| folder.path.join(setting.file).exists();
             let missing = CgroupError::NoController { what: setting.what, controller: setting.controller };
-            let Some(folder) = self.folders.iter().find(|folder| {
-                let file = folder.path.join(setting.file);
-                file.exists() || setting.optional
-            }) else {
-                return Err(missing);
-            };
-            folder.set(setting)?;
+            if !self.folders.iter().any(|folder| has_it(&folder)) && !setting.optional {
+                let hierarchy = layout.v1.iter().find(|hierarchy| hierarchy.has(setting.controller));
+                let Some(hierarchy) = hierarchy else { return Err(missing) };
+                self.enter_late(&hierarchy.base, hierarchy.has("cpuset"))?;
+            }
+            let found = self.folders.iter().find(has_it).or_else(|| self.folders.first().filter(|_| setting.optional));
+            match found {
+                Some(folder) => folder.set(setting)?,
+                None => return Err(missing),
+            }
         }
         Ok(())
+    }
+
+    /// Takes the group with all of its processes into one more hierarchy of version 1.
+    fn enter_late(&mut self, base: &Path, cpuset: bool) -> Result<(), CgroupError> {
+        let own = self.folders.first().map(|folder| folder.path.clone()).unwrap_or_default();
+        let part = |path: Option<&Path>| {
+            path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        let (prefix, name) = (part(own.parent()), part(Some(&own)));
+        self.add(Version::One, base, &prefix, &name)?;
+        let folder = self.folders.last().expect("just added");
+        if cpuset {
+            inherit_cpuset(base, &prefix, folder)?;
+        }
+        // What a process makes while it is moved may be left behind: until a look finds nobody new.
+        let mut moved = std::collections::BTreeSet::new();
+        loop {
+            let fresh: Vec<i32> = self.processes().into_iter().filter(|pid| moved.insert(*pid)).collect();
+            if fresh.is_empty() {
+                return Ok(());
+            }
+            for pid in fresh {
+                match folder.write("cgroup.procs", &pid.to_string()) {
+                    Err(CgroupError::File { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {}
+                    result => result?,
+                }
+            }
+        }
     }
 
     /// Gives it up without ending anything: it stays, for [`open`](Self::open).

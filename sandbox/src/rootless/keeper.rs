@@ -73,6 +73,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOCK_ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 impl Keeper {
+    /// Returns a descriptor that keeps the keeper for as long as it is open, in whatever process.
+    pub fn hold(&self) -> io::Result<OwnedFd> {
+        let connection = self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(connection.try_clone()?.into())
+    }
+
     /// Returns the network namespace that the user's containers share, with its way out.
     pub fn network(&self) -> Result<OwnedFd, KeeperError> {
         let connection = self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,0 +1,165 @@
+//! Restarts, health, memory, removal.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rbuild_model::container::{
+    ContainerId, HealthCheck, HealthStatus, HealthTest, Removal, RestartPolicy, Signal, State, Status,
+};
+use rbuild_monitor::{Client, Grace, Place, Until};
+use rbuild_sandbox::cgroup::Limits;
+
+use super::house::House;
+use crate::Scenario;
+
+pub(crate) const ALL: &[Scenario] = &[
+    ("a_failing_container_is_started_again", restarts),
+    ("a_stop_ends_restarts", stop_ends_restarts),
+    ("policies_change_while_it_runs", updates),
+    ("health_is_asked_for", health),
+    ("a_probe_that_takes_too_long_is_killed", slow_probe),
+    ("memory_that_runs_out_is_told", memory),
+    ("a_container_that_removes_itself_waits_for_its_readers", removes),
+];
+
+fn restarts(house: &House) {
+    let mut container = house.container("echo x >> /data/x; echo run $(wc -l < /data/x); exit 3");
+    container.settings.restart = RestartPolicy::OnFailure { max: Some(2) };
+    container.start();
+    container.await_log("run 3");
+    // The third end is the last.
+    let mut client = container.client();
+    while client.inspect().unwrap().state.status() != Status::Exited {
+        container.client().wait(Until::NotRunning).unwrap().exited().unwrap();
+    }
+    let record = client.inspect().unwrap();
+    assert_eq!((record.restart_count, record.state.exit_code()), (2, 3));
+    assert_eq!(house.events(), ["die 3", "start", "die 3", "start", "die 3"]);
+}
+
+fn stop_ends_restarts(house: &House) {
+    let mut container = house.container("exit 1");
+    container.settings.restart = RestartPolicy::Always;
+    let waiter = container.client().wait(Until::NextExit).unwrap();
+    container.start();
+    assert_eq!(waiter.exited().unwrap().code, 1);
+    let mut client = container.client();
+    client.stop(None, Grace::Default).unwrap();
+    assert_eq!(client.inspect().unwrap().state.status(), Status::Exited);
+    let mut container = house.container("echo up; sleep 1000");
+    container.settings.restart = RestartPolicy::Always;
+    container.start();
+    container.await_log("up");
+    container.client().kill(Signal::KILL).unwrap();
+    assert_eq!(container.client().inspect().unwrap().state.status(), Status::Exited, "killed by hand");
+}
+
+fn updates(house: &House) {
+    let mut container = house.container("echo up; sleep 1000");
+    container.settings.restart = RestartPolicy::Always;
+    let pid = container.start();
+    container.await_log("up");
+    let limits = Limits { pids: Some(77), ..Limits::default() };
+    container.client().update(Some(limits), Some(RestartPolicy::No)).unwrap();
+    assert_eq!(container.plan().cgroup.limits.pids, None, "the plan in hand is not the one that is kept");
+    let kept = std::fs::read_to_string(container.place.run().join("plan.json")).unwrap();
+    assert!(kept.contains("\"pids\":77"));
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    container.client().wait(Until::NotRunning).unwrap().exited().unwrap();
+    assert_eq!(container.client().inspect().unwrap().state.status(), Status::Exited);
+}
+
+fn check(test: &str, timeout: Duration) -> HealthCheck {
+    HealthCheck {
+        test: HealthTest::Shell { shell: vec!["/bin/sh".to_owned(), "-c".to_owned()], script: test.to_owned() },
+        interval: Duration::from_millis(20),
+        timeout,
+        start_period: Duration::ZERO,
+        start_interval: Duration::from_secs(5),
+        retries: 2,
+    }
+}
+
+/// Waits until the events tell of something.
+fn await_event(house: &House, wanted: &str) {
+    let events = rbuild_store::events::Events::at(house.path().join("events"));
+    let watch = events.watch().unwrap();
+    while !house.events().iter().any(|event| event == wanted) {
+        watch.wait(None).unwrap();
+    }
+}
+
+fn health(house: &House) {
+    let mut container = house.container("touch /data/good; echo up; sleep 1000");
+    container.settings.health = Some(check("test -e /data/good && echo fine", Duration::from_secs(30)));
+    container.start();
+    await_event(house, "health_status: healthy");
+    let State::Running(run) = container.state() else { panic!() };
+    let health = run.health.unwrap();
+    assert_eq!((health.status, health.failing_streak), (HealthStatus::Healthy, 0));
+    assert_eq!(health.log.last().unwrap().output, "fine\n");
+    assert_eq!(container.run_exec(&["rm", "/data/good"]).1, 0);
+    await_event(house, "health_status: unhealthy");
+    let State::Running(run) = container.state() else { panic!() };
+    assert_eq!(run.health.unwrap().status, HealthStatus::Unhealthy);
+    assert!(container.client().execs().unwrap().is_empty(), "probes are nobody's business");
+    container.end();
+    let State::Exited(ended) = container.record().state else { panic!() };
+    assert_eq!(ended.health.unwrap().status, HealthStatus::Unhealthy);
+}
+
+fn slow_probe(house: &House) {
+    let mut container = house.container("sleep 1000");
+    container.settings.health = Some(check("echo begun; sleep 1000", Duration::from_millis(30)));
+    container.start();
+    await_event(house, "health_status: unhealthy");
+    let State::Running(run) = container.state() else { panic!() };
+    let log = run.health.unwrap().log;
+    assert_eq!(log[0].exit_code, -1);
+    assert_eq!(log[0].output, "Health check exceeded timeout (30ms)");
+    container.end();
+}
+
+fn memory(house: &House) {
+    let mut container = house.container("x=y; while :; do x=$x$x; done");
+    container.limits = Limits {
+        memory: Some(16 << 20),
+        memory_and_swap: Some(16 << 20),
+        ..Limits::default()
+    };
+    assert_eq!(container.run(), 137);
+    let State::Exited(ended) = container.record().state else { panic!() };
+    assert!(ended.oom_killed);
+    assert_eq!(house.events(), ["oom", "die 137"]);
+}
+
+fn removes(house: &House) {
+    let mut container = house.container("echo last words; exit 4");
+    container.settings.removal = Removal::Auto;
+    let path = house.path().to_string_lossy().into_owned();
+    container.settings.reap = ["reap", &path, &container.settings.id.to_string()].map(str::to_owned).to_vec();
+    let (session, _) = container
+        .client()
+        .attach(rbuild_monitor::Attach { stdin: false, stdout: true, stderr: true })
+        .unwrap();
+    let waiter = container.client().wait(Until::Removed).unwrap();
+    container.start();
+    // Nothing goes while somebody has not got everything.
+    assert_eq!(super::house::collect(session).0, "last words\n");
+    assert_eq!(waiter.exited().unwrap().code, 4);
+    assert!(!container.place.folder().exists());
+}
+
+/// Removes a container, as the hidden command of the program does.
+pub(crate) fn reap(arguments: &[String]) -> ExitCode {
+    let [path, id] = arguments else { return ExitCode::FAILURE };
+    let id: ContainerId = id.parse().unwrap();
+    let path = std::path::Path::new(path);
+    let place = Place::new(&path.join("containers"), &path.join("run"), &id);
+    let mut client = Client::find(&place).unwrap().unwrap();
+    let lock = client.take_lock().unwrap();
+    std::fs::remove_dir_all(place.folder()).unwrap();
+    client.removed().unwrap();
+    drop(lock);
+    ExitCode::SUCCESS
+}
