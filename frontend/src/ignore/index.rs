@@ -2,7 +2,7 @@
 //!
 //! Nearly all lines of ignore files have one of a few shapes: a path, a name anywhere, a name that begins or ends with a
 //! text. Rules of these shapes are found by looking the path's parts up; of the others, those that begin with the
-//! name of a folder are tried only below it, and the rest always.
+//! path of a folder are tried only below it, and the rest always.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,13 @@ use super::pattern::Shape;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
     /// Rules that are a path.
-    paths: HashMap<Box<[u8]>, Vec<u32>>,
+    paths: Table,
     /// Rules about the first name of a path.
     first: Names,
     /// Rules about any name of a path.
     any: Names,
-    /// Rules that begin with the name of a folder.
-    below: HashMap<Box<[u8]>, Vec<u32>>,
+    /// Rules that begin with the path of a folder.
+    below: Table,
     /// All others.
     others: Vec<u32>,
     /// Rules that take paths back in.
@@ -29,7 +29,7 @@ pub(super) struct Index {
 /// Rules about one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Names {
-    whole: HashMap<Box<[u8]>, Vec<u32>>,
+    whole: Table,
     ends: Parts,
     begins: Parts,
 }
@@ -38,7 +38,49 @@ struct Names {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Parts {
     lengths: Vec<usize>,
+    table: Table,
+}
+
+/// Rules by a text. Most texts that are looked up are not there, which their length and their first and last byte mostly
+/// tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Table {
+    lengths: u64,
+    first: [u64; 4],
+    last: [u64; 4],
     rules: HashMap<Box<[u8]>, Vec<u32>>,
+}
+
+impl Table {
+    fn add(&mut self, key: &str, number: u32) {
+        let key = key.as_bytes();
+        self.lengths |= length_bit(key);
+        if let (Some(first), Some(last)) = (key.first(), key.last()) {
+            self.first[usize::from(first >> 6)] |= 1 << (first & 63);
+            self.last[usize::from(last >> 6)] |= 1 << (last & 63);
+        }
+        self.rules.entry(key.into()).or_default().push(number);
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&Vec<u32>> {
+        if self.lengths & length_bit(key) == 0 {
+            return None;
+        }
+        if let (Some(first), Some(last)) = (key.first(), key.last())
+            && (self.first[usize::from(first >> 6)] >> (first & 63)
+                & self.last[usize::from(last >> 6)] >> (last & 63)
+                & 1)
+                == 0
+        {
+            return None;
+        }
+        self.rules.get(key)
+    }
+}
+
+/// All long texts share the last bit.
+fn length_bit(key: &[u8]) -> u64 {
+    1 << key.len().min(63)
 }
 
 /// The last rule so far that is wanted and matches.
@@ -71,10 +113,10 @@ impl Index {
                 index.exceptions.push(number);
             }
             match rule.pattern.shape() {
-                Shape::Path(path) => add(&mut index.paths, &path, number),
+                Shape::Path(path) => index.paths.add(&path, number),
                 Shape::FirstName(name) => index.first.add(&name, number),
                 Shape::AnyName(name) => index.any.add(&name, number),
-                Shape::Below(folder) => add(&mut index.below, &folder, number),
+                Shape::Below(folder) => index.below.add(&folder, number),
                 Shape::Other => index.others.push(number),
             }
         }
@@ -94,15 +136,13 @@ impl Index {
                 continue;
             }
             let name = &bytes[start..end];
-            if !self.paths.is_empty() {
-                last.offer(self.paths.get(&bytes[..end]));
-            }
+            last.offer(self.paths.get(&bytes[..end]));
             self.any.look_up(name, &mut last);
             if start == 0 {
                 self.first.look_up(name, &mut last);
-                if let Some(below) = self.below.get(name) {
-                    last.try_out(below, rules, path);
-                }
+            }
+            if let Some(below) = self.below.get(&bytes[..end]) {
+                last.try_out(below, rules, path);
             }
             start = end + 1;
         }
@@ -115,21 +155,19 @@ impl Names {
     fn add(&mut self, shape: &super::pattern::Name, number: u32) {
         use super::pattern::Name;
         match shape {
-            Name::Is(name) => add(&mut self.whole, name, number),
+            Name::Is(name) => self.whole.add(name, number),
             Name::Ends(part) => self.ends.add(part, number),
             Name::Begins(part) => self.begins.add(part, number),
         }
     }
 
     fn look_up(&self, name: &[u8], last: &mut Last<'_>) {
-        if !self.whole.is_empty() {
-            last.offer(self.whole.get(name));
-        }
+        last.offer(self.whole.get(name));
         for length in self.ends.lengths.iter().filter(|length| **length <= name.len()) {
-            last.offer(self.ends.rules.get(&name[name.len() - length..]));
+            last.offer(self.ends.table.get(&name[name.len() - length..]));
         }
         for length in self.begins.lengths.iter().filter(|length| **length <= name.len()) {
-            last.offer(self.begins.rules.get(&name[..*length]));
+            last.offer(self.begins.table.get(&name[..*length]));
         }
     }
 }
@@ -139,10 +177,6 @@ impl Parts {
         if !self.lengths.contains(&part.len()) {
             self.lengths.push(part.len());
         }
-        add(&mut self.rules, part, number);
+        self.table.add(part, number);
     }
-}
-
-fn add(map: &mut HashMap<Box<[u8]>, Vec<u32>>, key: &str, number: u32) {
-    map.entry(key.as_bytes().into()).or_default().push(number);
 }

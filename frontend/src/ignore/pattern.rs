@@ -49,7 +49,7 @@ pub(super) enum Shape {
     FirstName(Name),
     /// It is about any name of a path.
     AnyName(Name),
-    /// It begins with this folder's name and a slash.
+    /// It begins with this folder's path and a slash.
     Below(String),
     /// Nothing.
     Other,
@@ -75,10 +75,10 @@ impl Pattern {
             [Token::Optional, Token::UntilSlash, rest @ ..] => {
                 name(rest).map_or(Shape::Other, Shape::AnyName)
             }
-            tokens => match (name(tokens), plain(tokens.split(|token| *token == Token::Is('/')).next())) {
+            tokens => match (name(tokens), folder(tokens)) {
                 (Some(name), _) => Shape::FirstName(name),
-                (None, Some(folder)) if tokens.contains(&Token::Is('/')) => Shape::Below(folder),
-                _ => Shape::Other,
+                (None, Some(folder)) => Shape::Below(folder),
+                (None, None) => Shape::Other,
             },
         }
     }
@@ -163,6 +163,13 @@ fn plain(tokens: Option<&[Token]>) -> Option<String> {
         _ => None,
     };
     tokens.filter(|tokens| !tokens.is_empty())?.iter().map(character).collect()
+}
+
+/// Returns the path that tokens begin with, up to the last slash before anything else than characters.
+fn folder(tokens: &[Token]) -> Option<String> {
+    let characters = tokens.iter().take_while(|token| matches!(token, Token::Is(_))).count();
+    let slash = tokens[..characters].iter().rposition(|token| *token == Token::Is('/'))?;
+    plain(Some(&tokens[..slash]))
 }
 
 /// Reads tokens that want a name, or its beginning or end, and nothing else.

@@ -14,7 +14,7 @@ use super::scope::{self, GlobalScope};
 use crate::dockerfile::expand::{self, Mode};
 use crate::dockerfile::instruction::{Instruction, InstructionKind, Word};
 use crate::dockerfile::stage::Stage;
-use crate::dockerfile::{Dockerfile, parse_trigger};
+use crate::dockerfile::{Dockerfile, mount, parse_trigger};
 
 /// The name of the empty image.
 const SCRATCH: &str = "scratch";
@@ -488,9 +488,12 @@ impl<'a> Planner<'a> {
             }
             let written = &from.value;
             let message = match &at.kind {
-                InstructionKind::Run(_) => {
+                InstructionKind::Run(run) => {
+                    let mount = run.mounts.iter().find(|mount| mount.span == from.span);
+                    let request = mount.and_then(|mount| mount::parse(&mount.value, None).ok());
+                    let target = request.and_then(|request| request.target).unwrap_or_default();
                     format!(
-                        "cannot mount from stage {written:?}, stage needs to be defined before current command"
+                        "cannot mount from stage {written:?} to {target:?}, stage needs to be defined before current command"
                     )
                 }
                 _ => format!(

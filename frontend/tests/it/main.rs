@@ -1,6 +1,7 @@
 //! Dockerfiles as data: a text in `fixtures/`, what comes of it in a snapshot.
 
 mod corpus;
+mod errors;
 mod hostile;
 mod ignore;
 mod lower;

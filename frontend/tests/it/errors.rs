@@ -1,0 +1,253 @@
+//! What people search for when something is wrong: these texts are the same in every builder, and each points at the
+//! words it is about.
+
+use rbuild_frontend::dockerfile::parse;
+use rbuild_frontend::ignore::Ignore;
+use rbuild_frontend::lower::LowerOptions;
+use rbuild_model::span::{Diagnostic, Severity, Source};
+
+use crate::targets;
+
+/// Everything wrong with a text, as `line: message`.
+fn errors(text: &str, options: &LowerOptions) -> Vec<String> {
+    let parsed = parse(&Source::new("Dockerfile", text));
+    if parsed.has_errors() {
+        let place = |finding: &Diagnostic| finding.location().map_or(0, |location| location.lines().0);
+        return parsed
+            .diagnostics
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .map(|finding| format!("{}: {}", place(finding), finding.message))
+            .collect();
+    }
+    match targets::lowered(&parsed, options) {
+        Ok(_) => Vec::new(),
+        Err(messages) => messages
+            .lines()
+            .map(|line| {
+                let mut parts = line.splitn(4, ':');
+                match (parts.next(), parts.next(), parts.next(), parts.next()) {
+                    (Some("Dockerfile"), Some(number), Some(_), Some(message)) => {
+                        format!("{number}:{message}")
+                    }
+                    _ => format!("0: {line}"),
+                }
+            })
+            .collect(),
+    }
+}
+
+fn options() -> LowerOptions {
+    LowerOptions::new("linux/amd64".parse().unwrap())
+}
+
+/// Checks that a text has one error, in a line and with these words.
+fn check(text: &str, line: usize, words: &str) {
+    let found = errors(text, &options());
+    assert_eq!(found.len(), 1, "{text:?}: {found:?}");
+    let (at, message) = found[0].split_once(": ").unwrap();
+    assert_eq!(at, line.to_string(), "{text:?}: {message}");
+    assert!(message.contains(words), "{text:?}: {message:?} without {words:?}");
+}
+
+#[test]
+fn texts_of_the_parser() {
+    for (text, line, words) in [
+        ("", 1, "the Dockerfile cannot be empty"),
+        ("# x\n\n", 1, "file with no instructions"),
+        ("ARG A\n", 1, "dockerfile contains no stages to build"),
+        ("ENV A=1\nFROM a\n", 1, "no build stage in current context"),
+        (
+            "FROM a\nCOPPY a b\n",
+            2,
+            "dockerfile parse error on line 2: unknown instruction: COPPY (did you mean COPY?)",
+        ),
+        ("FROM a\n\nXYZZY\n", 3, "dockerfile parse error on line 3: unknown instruction: XYZZY"),
+        ("FROM a\nCMD --foo\n", 2, "unknown flag: --foo"),
+        ("FROM a\nCOPY --form=b c d\n", 2, "unknown flag: --form (did you mean from?)"),
+        ("FROM a\nCOPY --link= a b\n", 2, "missing a value on flag"),
+        ("FROM a\nCOPY --link=x a b\n", 2, "expecting boolean value for flag"),
+        ("FROM a\nRUN --network=none --network=none x\n", 2, "duplicate flag specified"),
+        ("FROM a\nCMD [\"a\", null]\n", 2, "arrays must be comprised of strings only"),
+        ("FROM a\nSHELL []\n", 2, "SHELL requires at least one argument"),
+        ("FROM a\nSHELL sh -c\n", 2, "SHELL requires the arguments to be in JSON form"),
+        ("# escape=`\n# escape=`\nFROM a\n", 2, "only one escape parser directive can be used"),
+        ("# escape=/\nFROM a\n", 1, "invalid escape token"),
+        ("# check=foo=1\nFROM a\n", 1, "invalid check option"),
+        ("FROM a\nRUN <<E\nx\n", 2, "unterminated heredoc"),
+        ("FROM a\nCOPY a <<E\nE\n", 2, "COPY cannot accept a heredoc as a destination"),
+        ("FROM a\nADD a <<E\nE\n", 2, "ADD cannot accept a heredoc as a destination"),
+        ("FROM a b\n", 1, "FROM requires either one or three arguments"),
+        ("FROM a AS 1\n", 1, "invalid name for build stage"),
+        ("FROM a AS $X\n", 1, "invalid name for build stage"),
+        (
+            "FROM a\nCOPY --from=$X a b\n",
+            2,
+            "variable expansion is not supported for --from, define a new stage",
+        ),
+        ("FROM a\nRUN --network=x y\n", 2, "invalid network mode"),
+        ("FROM a\nRUN --security=x y\n", 2, "security \"x\" is not valid"),
+        (
+            "FROM a\nRUN --mount=typ=bind,target=/x y\n",
+            2,
+            "unexpected key 'typ' in 'typ=bind' (did you mean type?)",
+        ),
+        (
+            "FROM a\nRUN --mount=type=tmp,target=/x y\n",
+            2,
+            "unsupported mount type \"tmp\" (did you mean tmpfs?)",
+        ),
+        ("FROM a\nRUN --mount=type=cache,target=/x,sharing=lokced y\n", 2, "(did you mean locked?)"),
+        ("FROM a\nRUN --mount=type=cache,target y\n", 2, "invalid field 'target' must be a key=value pair"),
+        ("FROM a\nRUN --mount=type=tmpfs,target=/ y\n", 2, "invalid mount target \"/\""),
+        (
+            "FROM a\nRUN --mount=from=$X,target=/x y\n",
+            2,
+            "'from' doesn't support variable expansion, define alias stage instead",
+        ),
+        (
+            "FROM a\nRUN --mount=type=bind,target=/x,size=1 y\n",
+            2,
+            "size is not supported for mount type \"bind\"",
+        ),
+        (
+            "FROM a\nRUN --mount=type=bind,target=/x,required y\n",
+            2,
+            "required is not supported for mount type \"bind\"",
+        ),
+        (
+            "FROM a\nRUN --mount=type=tmpfs,target=/x,sharing=shared y\n",
+            2,
+            "sharing is not supported for mount type \"tmpfs\"",
+        ),
+        ("FROM a\nRUN --device=a/b,x=1 y\n", 2, "unexpected key 'x' in 'x=1'"),
+        (
+            "FROM a\nCOPY a\n",
+            2,
+            "COPY requires at least two arguments, but only one was provided. Destination could not be determined",
+        ),
+        ("FROM a\nUSER\n", 2, "USER requires exactly one argument"),
+        ("FROM a\nEXPOSE\n", 2, "EXPOSE requires at least one argument"),
+        ("FROM a\nENV X\n", 2, "ENV must have two arguments"),
+        ("FROM a\nENV X=1 Y\n", 2, "can't find = in \"Y\""),
+        ("FROM a\nENV =1\n", 2, "names can not be blank"),
+        ("FROM a\nVOLUME [\"\"]\n", 2, "VOLUME specified can not be an empty string"),
+        ("FROM a\nHEALTHCHECK --interval=1us CMD x\n", 2, "cannot be less than 1ms"),
+        ("FROM a\nHEALTHCHECK RUN x\n", 2, "(try CMD)"),
+        ("FROM a\nHEALTHCHECK CMD\n", 2, "Missing command after HEALTHCHECK CMD"),
+        ("FROM a\nONBUILD ONBUILD RUN x\n", 2, "ONBUILD"),
+    ] {
+        check(text, line, words);
+    }
+}
+
+#[test]
+fn texts_of_values() {
+    for (text, line, words) in [
+        ("FROM a\nLABEL a=\"b\n", 2, "unexpected end of statement while looking for matching double-quote"),
+        ("FROM a\nLABEL a=\"${B:?say B}\"\n", 2, "B: say B"),
+        ("FROM a\nLABEL a=${B:?}\n", 2, "B: is not allowed to be unset"),
+        ("FROM a\nENV B=\nLABEL a=${B:?}\n", 3, "B: is not allowed to be empty"),
+        ("FROM a\nENV B=b\nLABEL a=${B#\\x}\n", 3, "invalid escape"),
+        ("FROM a\nLABEL a=${B:=x}\n", 2, "unsupported modifier (:=) in substitution"),
+        ("FROM a\nLABEL a=${}\n", 2, "bad substitution"),
+        ("FROM a\nLABEL a=${B:-\n", 2, "missing '}'"),
+        ("FROM a\nLABEL a=${B/x}\n", 2, "missing '/' in ${}"),
+        ("ARG SOURCE_DATE_EPOCH=x\nFROM a\n", 1, "invalid SOURCE_DATE_EPOCH: x"),
+        ("ARG X\nFROM $X\n", 2, "base name ($X) should not be blank"),
+        ("FROM a AS x\nCOPY --from=x /a /b\n", 1, "circular dependency detected on stage: x"),
+        ("FROM a\nCOPY --from=4 a b\n", 2, "invalid stage index 4"),
+        ("ARG P\nFROM --platform=$P a\n", 2, "empty platform value from expression $P"),
+        ("FROM --platform=a/b/c/d x\n", 1, "platform"),
+        ("FROM a\nRUN --network=host x\n", 2, "network.host is not allowed"),
+        ("FROM a\nRUN --security=insecure x\n", 2, "security.insecure is not allowed"),
+        ("FROM a\nRUN --device=a/b x\n", 2, "device is not allowed"),
+        (
+            "FROM a\nCOPY --chmod=8 a b\n",
+            2,
+            "invalid chmod parameter: '8'. it should be octal string and between 0 and 07777",
+        ),
+        ("FROM a\nCOPY --chmod=u+q a b\n", 2, "invalid syntax"),
+        ("FROM scratch\nCOPY --chown=me a b\n", 2, "invalid user index: -1"),
+        ("FROM a\nCOPY http://x/y b\n", 2, "source can't be a URL for COPY"),
+        ("FROM a\nCOPY git://x/y b\n", 2, "source can't be a git ref for COPY"),
+        ("FROM a\nADD --checksum=sha256:00 a b\n", 2, "checksum requires HTTP(S) or Git sources"),
+        ("FROM a\nADD --checksum=sha512:00 http://x/y b\n", 2, "unsupported digest algorithm"),
+        ("FROM a\nADD --checksum=xyz git://x/y b\n", 2, "expected hex commit hash"),
+        ("FROM a\nADD git://x/y?nosuch=1 b\n", 2, "unexpected query"),
+        ("FROM a\nADD git://x/y?ref=a#b b\n", 2, "ref conflicts"),
+        (
+            "FROM a\nADD --keep-git-dir=true git://x/y?keep-git-dir=false b\n",
+            2,
+            "inconsistent keep-git-dir configuration",
+        ),
+        ("FROM a\nEXPOSE http\n", 2, "invalid containerPort: http"),
+        ("FROM a\nEXPOSE 80/foo\n", 2, "invalid port: \"80/foo\": invalid proto: foo"),
+        ("FROM a\nSTOPSIGNAL SIGX\n", 2, "invalid signal: SIGX"),
+        ("FROM a\nVOLUME $X\n", 2, "VOLUME specified can not be an empty string"),
+    ] {
+        check(text, line, words);
+    }
+}
+
+#[test]
+fn texts_of_stages_that_come_too_late() {
+    let mut target = options();
+    target.target = Some("x".to_owned());
+    for (text, words) in [
+        (
+            "FROM a AS x\nCOPY --from=y /a /b\nFROM a AS y\n",
+            "cannot copy from stage \"y\", it needs to be defined before current stage \"x\"",
+        ),
+        (
+            "FROM a AS x\nRUN --mount=from=y,target=/t z\nFROM a AS y\n",
+            "cannot mount from stage \"y\" to \"/t\", stage needs to be defined before current command",
+        ),
+        ("FROM a AS x\nCOPY --from=y /a /b\nFROM x AS y\n", "circular dependency detected on stage: x"),
+        ("FROM a AS xy\nFROM a AS b\n", "target stage \"x\" could not be found (did you mean xy?)"),
+    ] {
+        let found = errors(text, &target);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(words), "{text:?}: {found:?}");
+    }
+}
+
+#[test]
+fn texts_of_ignore_files() {
+    for (text, words) in [
+        ("a\n!\n", "line 2: illegal exclusion pattern: \"!\""),
+        ("a[\n", "line 1: syntax error in pattern: \"a[\""),
+    ] {
+        assert_eq!(Ignore::parse(text).unwrap_err().to_string(), words);
+    }
+}
+
+#[test]
+fn one_run_tells_everything() {
+    let text = "FROM a\nFOO x\nCOPY --form=b c d\nRUN --mount=typ=x,target=/y z\nENV A\nCMD [1]\n";
+    let found = errors(text, &options());
+    let lines: Vec<&str> = found.iter().map(|error| error.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["2", "3", "4", "5", "6"]);
+    let text = "FROM a AS x\nCOPY --chmod=9 a b\nEXPOSE http\nSTOPSIGNAL nope\nLABEL a=${}\nFROM x\nADD --checksum=md5:1 http://x/y /\n";
+    let found = errors(text, &options());
+    let lines: Vec<&str> = found.iter().map(|error| error.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["2", "3", "4", "5", "7"]);
+    let text =
+        "FROM a AS x\nCOPY --from=8 a b\nCOPY --from=x a b\nFROM --platform=a/b/c/d a\nCOPY --from=x a b\n";
+    assert_eq!(errors(text, &options()).len(), 3);
+}
+
+#[test]
+fn mistakes_are_pointed_at() {
+    for (text, word) in [
+        ("FROM a\nCOPPY a b\n", "COPPY"),
+        ("FROM a\nCOPY --chown=1 --form=2 a b\n", "--form=2"),
+        ("FROM a\nRUN --mount=type=bind,target=/a --mount=typ=x true\n", "--mount=typ=x"),
+        ("FROM a AS 1x\n", "1x"),
+        ("FROM a\nENV a=1 \\\n  b \\\n  c=2\n", "b"),
+    ] {
+        let parsed = parse(&Source::new("Dockerfile", text));
+        let finding = parsed.diagnostics.first().unwrap();
+        assert_eq!(&text[finding.labels[0].span.range()], word, "{text:?}");
+    }
+}
