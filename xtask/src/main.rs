@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's command talks to the developer")]
 
 mod bench;
+mod bench_frontend;
 mod ci;
 mod differential;
 mod rootless;
@@ -18,6 +19,8 @@ usage: cargo xtask <command>
   fmt-check  formatting
   ci         every check that has to pass: fmt-check, tidy, clippy, docs, tests
   bench      the budgets, measured beside other engines
+  bench-frontend [--rounds N]
+             how long Dockerfiles and ignore files take to be read
   differential --peer COMMAND FOLDER...
              the same Dockerfiles built by rbuild and by another builder, compared
   rootless [--user NAME] -- PROGRAM [ARG]...
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Some("fmt-check") => ci::format(&root()),
         Some("ci") => ci::all(&root()),
         Some("bench") => bench::bench(&arguments[1..]).map(|table| print!("{table}")),
+        Some("bench-frontend") => bench_frontend::bench(&arguments[1..]).map(|table| print!("{table}")),
         Some("differential") => differential::differential(&arguments[1..]),
         Some("rootless") => rootless::rootless(&root(), &arguments[1..]),
         Some("help" | "--help" | "-h") => {
