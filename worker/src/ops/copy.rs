@@ -159,25 +159,6 @@ fn parse_mode(text: &str) -> Result<FileMode, BoxError> {
     Ok(text.parse()?)
 }
 
-impl Target<'_> {
-    fn all(&self, runner: &Runner<'_>, ask: &RunAsk) -> Result<(), StepError> {
-        let (target, copy) = (self, self.copy);
-        let fail = |error: BoxError| StepError::Copy { path: copy.dest.clone(), source: error };
-        if copy.parents {
-            target.folder(&target.dest).map_err(fail)?;
-        }
-        for source in &copy.sources {
-            match source {
-                CopySource::Tree { input, path } => target.tree(runner, ask, *input, path)?,
-                CopySource::Inline { name, body } => target
-                    .inline(runner, name, body)
-                    .map_err(|source| StepError::Copy { path: format!("<<{name}"), source })?,
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Copies a path of a tree to the same path below `root`: a client's folder as far as its ignore file shows it.
 pub(crate) fn mirror(
     runner: &Runner<'_>,
@@ -248,6 +229,23 @@ fn owner(
 }
 
 impl Target<'_> {
+    fn all(&self, runner: &Runner<'_>, ask: &RunAsk) -> Result<(), StepError> {
+        let (target, copy) = (self, self.copy);
+        let fail = |error: BoxError| StepError::Copy { path: copy.dest.clone(), source: error };
+        if copy.parents {
+            target.folder(&target.dest).map_err(fail)?;
+        }
+        for source in &copy.sources {
+            match source {
+                CopySource::Tree { input, path } => target.tree(runner, ask, *input, path)?,
+                CopySource::Inline { name, body } => target
+                    .inline(runner, name, body)
+                    .map_err(|source| StepError::Copy { path: format!("<<{name}"), source })?,
+            }
+        }
+        Ok(())
+    }
+
     fn tree(
         &self,
         runner: &Runner<'_>,
