@@ -279,7 +279,7 @@ fn extra_ca(settings: &Settings, plan: &BuildPlan) -> anyhow::Result<Option<Vec<
     let path = match plan.ca.as_ref().or(settings.step_authorities.as_ref()) {
         None | Some(Authorities::Builtin) => return Ok(None),
         Some(Authorities::Host) => {
-            HOST_BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
+            rbuild_worker::AUTHORITY_BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
                 Mistake::new("`--ca host`: this machine has no bundle of certificate authorities")
             })?
         }
@@ -295,14 +295,6 @@ fn extra_ca(settings: &Settings, plan: &BuildPlan) -> anyhow::Result<Option<Vec<
 
 /// How a certificate in PEM form begins.
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-
-/// Where machines keep the bundle of the authorities they trust.
-const HOST_BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// What is built from, as far as it is known before the worker looks.
 struct From {

@@ -5,19 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rbuild_image::distribution::{Endpoint, NameService, Proxies, Registries};
+use rbuild_worker::AUTHORITY_BUNDLES;
 
 use super::credentials::Caller;
 use crate::report::Mistake;
 use crate::settings::{Authorities, Settings};
-
-/// Where distributions keep the machine's certificate authorities.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// Returns how registries are spoken to.
 pub(super) fn of(settings: &Settings) -> anyhow::Result<Registries> {
@@ -66,7 +58,7 @@ fn authorities(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn host_authorities(settings: &Settings) -> Vec<u8> {
     let own = settings.environment.path("SSL_CERT_FILE");
-    let paths = own.iter().map(std::path::PathBuf::as_path).chain(BUNDLES.iter().map(Path::new));
+    let paths = own.iter().map(std::path::PathBuf::as_path).chain(AUTHORITY_BUNDLES.iter().map(Path::new));
     paths.into_iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default()
 }
 

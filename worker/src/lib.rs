@@ -16,6 +16,7 @@
 
 mod agent;
 mod answer;
+mod authorities;
 mod berths;
 pub mod build;
 pub mod cancel;
@@ -35,6 +36,7 @@ mod sources;
 mod tasks;
 mod worker;
 
+pub use authorities::AUTHORITY_BUNDLES;
 pub use build::{Built, BuiltPlatform};
 pub use cancel::Cancel;
 pub use check::Checked;

@@ -15,6 +15,7 @@ use rbuild_sandbox::{
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree, Usage};
 
+use crate::authorities::AUTHORITY_BUNDLES;
 use crate::berths::Berth;
 use crate::error::{MemoryShortage, StepError};
 use crate::locking::StepLocks;
@@ -37,14 +38,6 @@ const CA_VARIABLES: [&str; 8] = [
     "GIT_SSL_CAINFO",
     "CARGO_HTTP_CAINFO",
     "AWS_CA_BUNDLE",
-];
-
-/// The bundles that images keep, the first that exists counts.
-const IMAGE_BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
 ];
 
 /// The largest bundle that is read.
@@ -293,7 +286,7 @@ fn host_files(runner: &Runner<'_>, exec: &Exec, network: &StepNetwork) -> Result
 
 /// The image's own authorities and the extra ones, in one file.
 fn ca_mount(tree: &Root, extra: &[u8]) -> Mount {
-    let own = IMAGE_BUNDLES.iter().find_map(|path| tree.read(path, MAX_BUNDLE_BYTES).ok());
+    let own = AUTHORITY_BUNDLES.iter().find_map(|path| tree.read(path, MAX_BUNDLE_BYTES).ok());
     let mut bytes = own.unwrap_or_default();
     if !bytes.is_empty() && !bytes.ends_with(b"\n") {
         bytes.push(b'\n');
