@@ -18,6 +18,7 @@ use rbuild_store::Lease;
 
 use crate::error::ImagesError;
 use crate::images::Images;
+use crate::platforms::Member;
 use crate::progress::{LayerState, Progress};
 use crate::pull::{Resolved, parse_config};
 use crate::rows::{self, ImageRow};
@@ -132,7 +133,20 @@ impl Images {
     ) -> Result<Vec<LoadedImage>, ImagesError> {
         let mut loaded = Vec::with_capacity(images.len());
         for image in images {
-            loaded.push(self.record_one(&image, lease, progress)?);
+            let one = self.record_one(&image, lease, progress)?;
+            if !image.others.is_empty() {
+                let mut members = Vec::with_capacity(image.others.len() + 1);
+                for other in &image.others {
+                    let image = self.record_one(other, lease, progress)?.image;
+                    members.push(Member { platform: self.config(image)?.platform(), image });
+                }
+                let platform = self.config(one.image)?.platform();
+                members.insert(image.place, Member { platform, image: one.image });
+                for (name, _) in &one.names {
+                    self.tag_index(&members, name)?;
+                }
+            }
+            loaded.push(one);
         }
         self.store.promote()?;
         Ok(loaded)

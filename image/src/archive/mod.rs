@@ -82,4 +82,8 @@ pub struct ArchivedImage {
     pub config: Vec<u8>,
     /// The names by which the archive calls it, not checked in any way.
     pub names: Vec<String>,
+    /// The images for other platforms that the same names mean, as far as they are in the archive.
+    pub others: Vec<Self>,
+    /// The place of this image among those, in the order of the index.
+    pub place: usize,
 }

@@ -209,7 +209,7 @@ pub fn read_layout_image(
         Err(error) => return Err(ArchiveError::Document("index.json".to_owned(), error)),
     };
     let chosen = choose(&index.manifests, wanted)?;
-    oci_image(&mut members, chosen, platform, 0)?
+    oci_image(&mut members, chosen, platform, 0, Others::Leave)?
         .ok_or_else(|| ArchiveError::Wrong("what it names is an attestation".to_owned()))
 }
 
@@ -235,6 +235,9 @@ fn choose<'d>(listed: &'d [Descriptor], wanted: &LayoutImage) -> Result<&'d Desc
         }
     }
 }
+
+/// How many indexes may stand in one another.
+const MAX_INDEX_DEPTH: usize = 4;
 
 fn blob_path(digest: BlobDigest) -> String {
     format!("blobs/sha256/{}", digest.hex())
@@ -273,7 +276,7 @@ fn interpret(members: &mut dyn Members, platform: &Platform) -> Result<Vec<Archi
             return Err(ArchiveError::Wrong("`index.json` is no index".to_owned()));
         };
         for descriptor in &index.manifests {
-            if let Some(image) = oci_image(members, descriptor, platform, 0)? {
+            if let Some(image) = oci_image(members, descriptor, platform, 0, Others::Take)? {
                 add(&mut images, image);
             }
         }
@@ -285,7 +288,14 @@ fn interpret(members: &mut dyn Members, platform: &Platform) -> Result<Vec<Archi
             .map_err(|error| ArchiveError::Wrong(format!("`manifest.json` has another form: {error}")))?;
         for entry in entries {
             let image = docker_image(members, entry)?;
-            add(&mut images, image);
+            let digest = image.manifest.config.digest;
+            let of_an_index = |known: &ArchivedImage| {
+                known.others.iter().any(|other| other.manifest.config.digest == digest)
+            };
+            // It stands there for readers that know of no platforms.
+            if !images.iter().any(of_an_index) {
+                add(&mut images, image);
+            }
         }
     }
     Ok(images)
@@ -310,6 +320,7 @@ fn oci_image(
     descriptor: &Descriptor,
     platform: &Platform,
     depth: usize,
+    others: Others,
 ) -> Result<Option<ArchivedImage>, ArchiveError> {
     // Attestations are listed beside images.
     if descriptor.annotations.contains_key("vnd.docker.reference.type") {
@@ -325,12 +336,25 @@ fn oci_image(
     let manifest = match parsed {
         Document::Manifest(manifest) => manifest,
         Document::Index(index) => {
-            if depth >= 4 {
+            if depth >= MAX_INDEX_DEPTH {
                 return Err(ArchiveError::Wrong("too many indexes in one another".to_owned()));
             }
-            let chosen = index.select(platform).map_err(|error| ArchiveError::Wrong(error.to_string()))?;
-            let image = oci_image(members, chosen, platform, depth + 1)?;
-            return Ok(image.map(|image| ArchivedImage { names: names_of(descriptor), ..image }));
+            let chosen = match index.select(platform) {
+                Ok(chosen) => chosen,
+                // Whoever takes all of them takes those for other machines, too.
+                Err(error) => match index.manifests.iter().find(|entry| entry.platform().is_some()) {
+                    Some(first) if others == Others::Take => first,
+                    _ => return Err(ArchiveError::Wrong(error.to_string())),
+                },
+            };
+            let Some(mut image) = oci_image(members, chosen, platform, depth + 1, Others::Leave)? else {
+                return Ok(None);
+            };
+            image.names = names_of(descriptor);
+            if others == Others::Take {
+                take_others(members, &index.manifests, chosen, &mut image)?;
+            }
+            return Ok(Some(image));
         }
     };
     let config_path = blob_path(manifest.config.digest);
@@ -342,7 +366,40 @@ fn oci_image(
             return Err(ArchiveError::Wrong(format!("`{path}` has not the size that its manifest says")));
         }
     }
-    Ok(Some(ArchivedImage { manifest, manifest_bytes: Some(bytes), config, names: names_of(descriptor) }))
+    let names = names_of(descriptor);
+    let manifest_bytes = Some(bytes);
+    Ok(Some(ArchivedImage { manifest, manifest_bytes, config, names, others: Vec::new(), place: 0 }))
+}
+
+/// Whether the images of an index for other platforms are taken along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    Take,
+    Leave,
+}
+
+/// Takes the images of an index along that are for other platforms; what of them is not in the archive is left out.
+fn take_others(
+    members: &mut dyn Members,
+    listed: &[Descriptor],
+    chosen: &Descriptor,
+    image: &mut ArchivedImage,
+) -> Result<(), ArchiveError> {
+    for descriptor in listed {
+        if std::ptr::eq(descriptor, chosen) {
+            image.place = image.others.len();
+            continue;
+        }
+        let Some(platform) = descriptor.platform().filter(|_| descriptor.media_type.is_manifest()) else {
+            continue;
+        };
+        match oci_image(members, descriptor, &platform, MAX_INDEX_DEPTH, Others::Leave) {
+            Ok(other) => image.others.extend(other.map(|other| ArchivedImage { names: Vec::new(), ..other })),
+            Err(ArchiveError::Missing(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Returns the names that annotations give: the full one, else one that could be a full one.
@@ -375,5 +432,6 @@ fn docker_image(members: &mut dyn Members, entry: DockerImage) -> Result<Archive
         layers.push(Descriptor::new(media_type.as_str(), member.stored.digest, member.stored.size));
     }
     let manifest = Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &config), layers);
-    Ok(ArchivedImage { manifest, manifest_bytes: None, config, names: entry.tags.unwrap_or_default() })
+    let names = entry.tags.unwrap_or_default();
+    Ok(ArchivedImage { manifest, manifest_bytes: None, config, names, others: Vec::new(), place: 0 })
 }

@@ -80,6 +80,10 @@ fn an_index_leaves_with_all_its_images() {
         let loaded = there.images.load(&archive[..], &member.platform, &there.lease, &Quiet).unwrap();
         assert!(loaded.iter().any(|loaded| loaded.image == member.image), "{loaded:?}");
         assert_eq!(there.read(member.image, "f"), text);
+        // All of them come, and are known together as they were.
+        let index = there.images.index("app").unwrap().unwrap();
+        assert_eq!(index.id(), IndexId::of(&members));
+        assert_eq!(there.ids().len(), 1);
     }
     // One of its platforms leaves as a plain image.
     let archive = place.images.save_for(&["app"], Some(&arm64()), Vec::new(), &place.lease).unwrap();
