@@ -5,6 +5,8 @@ mod build;
 mod caller;
 mod credentials;
 mod home;
+mod outputs;
+mod promotion;
 mod registries;
 mod rootless;
 mod run;

@@ -82,9 +82,6 @@ pub(crate) struct Arguments {
     /// Limit of processes in RUN steps (can be repeated)
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = flags::ulimit, help_heading = "Steps")]
     pub(crate) ulimit: Vec<Ulimit>,
-    /// Control group that those of RUN steps are made below
-    #[arg(long, value_name = "PATH", help_heading = "Steps")]
-    pub(crate) cgroup_parent: Option<String>,
     /// What RUN steps may use.
     #[command(flatten)]
     pub(crate) limits: StepLimits,

@@ -43,9 +43,6 @@ pub(crate) struct Formatted {
 /// What `rbuild doctor` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
-    /// Read every file of the store and compare it with its digest
-    #[arg(long)]
-    pub(crate) full: bool,
     /// How it is shown: `json`, or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,

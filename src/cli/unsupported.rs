@@ -76,6 +76,7 @@ const FLAGS: &[Flag] = &[
         ..value("build", "provenance", "write `--provenance=false`, or leave it out")
     },
     value("build", "policy", LEAVE),
+    value("build", "cgroup-parent", LIMITS),
     value("build", "resource", LIMITS),
     Flag { harmless: &["default"], ..value("build", "builder", "leave it out: rbuild builds by itself") },
     value("build", "print", "use `--call check`"),
@@ -177,6 +178,7 @@ const FLAGS: &[Flag] = &[
     value("prune", "reserved-space", "use `--max-used-space`"),
     value("prune", "min-free-space", "use `--max-used-space`"),
     value("du", "filter", LEAVE),
+    switch("doctor", "full", LEAVE),
 ];
 
 /// Adds the flags, hidden, to the verbs.

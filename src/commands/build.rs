@@ -12,6 +12,7 @@ use crate::flags::{self, ContextSource, Mode, Output, SecretSource, Ssh};
 use crate::progress;
 use crate::report::Mistake;
 use crate::settings::{Authorities, Settings};
+use crate::terminal::StreamKind;
 
 /// A build as the user means it: checked, with everything from the environment filled in.
 #[derive(Clone, Debug)]
@@ -39,7 +40,6 @@ pub(crate) struct BuildPlan {
     pub(crate) hosts: Vec<ExtraHost>,
     pub(crate) shm_size: Option<u64>,
     pub(crate) ulimits: Vec<Ulimit>,
-    pub(crate) cgroup_parent: Option<String>,
     pub(crate) limits: Limits,
     pub(crate) allow: Vec<Entitlement>,
     /// Certificate authorities that steps are given besides those of their image.
@@ -87,6 +87,14 @@ impl std::fmt::Debug for ClientSecret {
 
 pub(super) fn run(arguments: Arguments, context: &Context) -> Outcome {
     let plan = plan(arguments, &context.settings)?;
+    if plan.call.method == Method::Build
+        && plan.outputs.iter().any(writes_to_stdout)
+        && context.terminal.out().kind == StreamKind::Terminal
+    {
+        return Err(Mistake::new("refusing to write an archive to a terminal")
+            .hint("name a file with `dest=FILE`, or redirect the output")
+            .into());
+    }
     match plan.call.method {
         Method::Build => crate::wiring::build(&plan, context),
         Method::Check | Method::Outline | Method::Targets => super::check::call(&plan, context),
@@ -139,7 +147,6 @@ pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPl
         hosts: Vec::new(),
         shm_size: None,
         ulimits: Vec::new(),
-        cgroup_parent: None,
         limits: Limits::default(),
         allow: Vec::new(),
         ca: None,
@@ -192,7 +199,6 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
         hosts: arguments.add_host,
         shm_size: arguments.shm_size,
         ulimits: arguments.ulimit,
-        cgroup_parent: arguments.cgroup_parent,
         limits,
         allow: arguments.allow,
         ca: arguments.ca.map(Authorities::from),

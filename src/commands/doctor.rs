@@ -8,18 +8,13 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome};
 use crate::cli::prune::Doctor;
-use crate::report::{Findings, NotYet, Status};
+use crate::report::{Findings, Status};
 use crate::template;
 use crate::text::one_line;
 use crate::wiring::{Home, OWNERS};
 
 pub(super) fn run(arguments: &Doctor, context: &Context) -> Outcome {
-    if arguments.full {
-        return Err(NotYet::supported("`--full` of `rbuild doctor`", "leave it out").into());
-    }
     let home = Home::open(&context.settings, "rbuild doctor")?;
-    // What a killed command left is nothing wrong: the next command takes it away, and this is one.
-    home.bury()?;
     let probes = probe::all(home.store.work_folder()?);
     let findings = home.store.doctor(OWNERS)?;
     let root = context.settings.root.display().to_string();

@@ -13,6 +13,8 @@ pub(super) enum Filter {
     Dangling(bool),
     /// It has a label, with a value if one is given.
     Label(String, Option<String>),
+    /// It has not.
+    NoLabel(String, Option<String>),
     /// One of its names fits a pattern.
     Reference(String),
     /// It is older than an image.
@@ -23,26 +25,38 @@ pub(super) enum Filter {
     Until(Timestamp),
 }
 
-const KEYS: &[&str] = &["dangling", "label", "reference", "before", "since", "until"];
+/// The keys that lists of images know.
+pub(super) const OF_IMAGES: &[&str] = &["dangling", "label", "reference", "before", "since", "until"];
+/// The keys that say what is removed.
+pub(super) const OF_PRUNE: &[&str] = &["label", "label!", "until"];
 
-/// Reads conditions.
-pub(super) fn parse(texts: &[String], now: Timestamp) -> Result<Vec<Filter>, Mistake> {
-    texts.iter().map(|text| one(text, now)).collect()
+/// Reads conditions that have certain keys.
+pub(super) fn parse(texts: &[String], keys: &[&str], now: Timestamp) -> Result<Vec<Filter>, Mistake> {
+    texts.iter().map(|text| one(text, keys, now)).collect()
 }
 
-fn one(text: &str, now: Timestamp) -> Result<Filter, Mistake> {
+fn one(text: &str, keys: &[&str], now: Timestamp) -> Result<Filter, Mistake> {
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| Mistake::usage(format!("`--filter {text}`: write `KEY=VALUE`")))?;
-    Ok(match key {
+    let labelled = || match value.split_once('=') {
+        Some((label, value)) => (label.to_owned(), Some(value.to_owned())),
+        None => (value.to_owned(), None),
+    };
+    let known = if keys.contains(&key) { key } else { "" };
+    Ok(match known {
         "dangling" => Filter::Dangling(
             crate::flags::boolean(value)
                 .map_err(|error| Mistake::usage(format!("`--filter {text}`: {error}")))?,
         ),
-        "label" => match value.split_once('=') {
-            Some((label, value)) => Filter::Label(label.to_owned(), Some(value.to_owned())),
-            None => Filter::Label(value.to_owned(), None),
-        },
+        "label" => {
+            let (label, value) = labelled();
+            Filter::Label(label, value)
+        }
+        "label!" => {
+            let (label, value) = labelled();
+            Filter::NoLabel(label, value)
+        }
         "reference" => Filter::Reference(value.to_owned()),
         "before" => Filter::Before(value.to_owned()),
         "since" => Filter::Since(value.to_owned()),
@@ -50,11 +64,11 @@ fn one(text: &str, now: Timestamp) -> Result<Filter, Mistake> {
             Mistake::usage(format!("`--filter {text}`: not a time"))
                 .hint("use an age like `24h`, seconds since 1970, or RFC 3339")
         })?),
-        other => {
-            let mistake = Mistake::usage(format!("`--filter {text}`: unknown key `{other}`"));
-            return Err(match nearest(other, KEYS.iter().copied()) {
+        _ => {
+            let mistake = Mistake::usage(format!("`--filter {text}`: unknown key `{key}`"));
+            return Err(match nearest(key, keys.iter().copied()) {
                 Some(near) => mistake.hint(format!("did you mean `{near}`?")),
-                None => mistake.hint(format!("use one of [{}]", KEYS.join(", "))),
+                None => mistake.hint(format!("use one of [{}]", keys.join(", "))),
             });
         }
     })
@@ -105,14 +119,14 @@ impl Filter {
                         .is_ok_and(|reference| image.tags.contains(&reference.with_default_tag()))
             })
         };
+        let labelled = |name: &String, value: &Option<String>| {
+            let own = image.config.config.labels.get(name);
+            own.is_some_and(|own| value.as_ref().is_none_or(|value| value == own))
+        };
         match self {
             Self::Dangling(wanted) => image.tags.is_empty() == *wanted,
-            Self::Label(name, value) => image
-                .config
-                .config
-                .labels
-                .get(name)
-                .is_some_and(|own| value.as_ref().is_none_or(|value| value == own)),
+            Self::Label(name, value) => labelled(name, value),
+            Self::NoLabel(name, value) => !labelled(name, value),
             Self::Reference(pattern) => image.tags.iter().any(|tag| {
                 matches(pattern, &tag.familiar_name())
                     || matches(pattern, &tag.familiar())
@@ -172,11 +186,17 @@ mod tests {
     #[test]
     fn conditions_are_read() {
         let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
-        let read = |text: &str| parse(&[text.to_owned()], now).map(|mut filters| filters.remove(0));
+        let read =
+            |text: &str| parse(&[text.to_owned()], OF_IMAGES, now).map(|mut filters| filters.remove(0));
         assert_eq!(read("label=a=b").unwrap(), Filter::Label("a".to_owned(), Some("b".to_owned())));
         assert_eq!(read("until=24h").unwrap(), Filter::Until("2026-01-01T00:00:00Z".parse().unwrap()));
         assert_eq!(read("until=1d1m").unwrap(), Filter::Until("2025-12-31T23:59:00Z".parse().unwrap()));
         assert_eq!(read("until=0").unwrap(), Filter::Until(Timestamp::UNIX_EPOCH));
+        let sweep = |text: &str| parse(&[text.to_owned()], OF_PRUNE, now);
+        assert_eq!(sweep("label!=a=b").unwrap(), [Filter::NoLabel("a".to_owned(), Some("b".to_owned()))]);
+        for bad in ["dangling=true", "reference=a", "before=a", "since=a"] {
+            assert!(sweep(bad).is_err(), "{bad}");
+        }
         for bad in ["dangling", "dangling=x", "until=5y", "danglin=true"] {
             assert!(read(bad).is_err(), "{bad}");
         }

@@ -30,7 +30,7 @@ const WITH_DIGESTS: &str = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.
 
 pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
     let now = Timestamp::now();
-    let filters = filter::parse(&arguments.filter, now)?;
+    let filters = filter::parse(&arguments.filter, filter::OF_IMAGES, now)?;
     let home = Home::open(&context.settings, "rbuild images")?;
     let all = home.images.list()?;
     let chosen = all

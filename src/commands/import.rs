@@ -1,7 +1,7 @@
 //! `rbuild import`.
 
 use std::fs::File;
-use std::io;
+use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -34,10 +34,14 @@ pub(super) fn run(arguments: &Import, context: &Context) -> Outcome {
     let message = arguments.message.clone().unwrap_or_else(|| format!("Imported from {}", arguments.source));
     let run = rbuild_images::run_config(&arguments.change, &platform)?;
     let options = ImportOptions { reference, platform, run, message, created: None };
-    let home = Home::open(&context.settings, "rbuild import")?;
+    let home = Home::open_for_long(&context.settings, "rbuild import")?;
+    home.ended(import(&home, arguments, options, context))
+}
+
+fn import(home: &Home, arguments: &Import, options: ImportOptions, context: &Context) -> Outcome {
     let lease = home.lease("rbuild import")?;
     let id = if arguments.source == "-" {
-        home.images.import(io::stdin().lock(), options, &lease)?
+        home.images.import(BufReader::new(home.stdin()), options, &lease)?
     } else if Path::new(&arguments.source).is_dir() {
         home.images.import_folder(Path::new(&arguments.source), options, &lease)?
     } else {

@@ -1,7 +1,7 @@
 //! `rbuild load`.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, BufReader, IsTerminal as _};
 
 use anyhow::Context as _;
 use rbuild_images::{LoadedImage, Quiet};
@@ -18,7 +18,11 @@ pub(super) fn run(arguments: &Load, context: &Context) -> Outcome {
             .hint("use `-i FILE`, or `< FILE`")
             .into());
     }
-    let home = Home::open(&context.settings, "rbuild load")?;
+    let home = Home::open_for_long(&context.settings, "rbuild load")?;
+    home.ended(load(&home, arguments, context))
+}
+
+fn load(home: &Home, arguments: &Load, context: &Context) -> Outcome {
     let lease = home.lease("rbuild load")?;
     let platform = context.settings.platform.clone().unwrap_or_else(Platform::host);
     let loaded = match &arguments.input {
@@ -27,7 +31,7 @@ pub(super) fn run(arguments: &Load, context: &Context) -> Outcome {
             let file = File::open(path).with_context(|| format!("failed to open `{}`", path.display()))?;
             home.images.load(file, &platform, &lease, &Quiet)?
         }
-        None => home.images.load(io::stdin().lock(), &platform, &lease, &Quiet)?,
+        None => home.images.load(BufReader::new(home.stdin()), &platform, &lease, &Quiet)?,
     };
     context.terminal.print(&told(&loaded))?;
     Ok(Status::Done)

@@ -11,7 +11,7 @@ use crate::wiring::Home;
 pub(super) fn run(context: &Context) -> Outcome {
     // Out of the caller's session: its terminal may go. That it is already alone is no harm.
     let _ = nix::unistd::setsid();
-    let home = Home::open(&context.settings, "rbuild promote")?;
+    let home = Home::open_to_promote(&context.settings)?;
     home.store.promote()?;
     home.store.empty_trash()?;
     home.remove_unused_networks()?;

@@ -15,7 +15,7 @@ use crate::report::{self, Mistake, Status};
 use crate::wiring::{Home, OWNERS};
 
 pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
-    let filters = filter::parse(&arguments.filter, Timestamp::now())?;
+    let filters = filter::parse(&arguments.filter, filter::OF_PRUNE, Timestamp::now())?;
     if !arguments.force && !agreed(arguments, context)? {
         return Ok(Status::Done);
     }
@@ -32,7 +32,10 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
             Err(error) => status = report::tell(&error.into(), context.terminal),
         }
     }
+    let labels = filters.iter().any(|filter| matches!(filter, Filter::Label(..) | Filter::NoLabel(..)));
     let used_since = filters.iter().find_map(|filter| match filter {
+        // Results of steps have no labels: all are kept, and only what the removed images held goes.
+        _ if labels => Some(0),
         Filter::Until(moment) => Some(moment.as_second()),
         _ => None,
     });

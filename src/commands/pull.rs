@@ -23,15 +23,25 @@ pub(super) fn run(arguments: &Pull, context: &Context) -> Outcome {
         Some([platform]) => platform.clone(),
         Some(_) => return Err(Mistake::usage("one platform can be pulled at a time").into()),
     };
-    let home = Home::open(&context.settings, "rbuild pull")?;
+    let home = Home::open_for_long(&context.settings, "rbuild pull")?;
+    home.ended(pull(&home, arguments, &names, &platform, context))
+}
+
+fn pull(
+    home: &Home,
+    arguments: &Pull,
+    names: &[Reference],
+    platform: &Platform,
+    context: &Context,
+) -> Outcome {
     let lease = home.lease("rbuild pull")?;
     let mode =
         if arguments.quiet { Mode::Quiet } else { arguments.progress.unwrap_or(context.settings.progress) };
     let display = Display::start(mode, context.terminal)?;
     let mut pulled = Vec::new();
-    for (number, name) in (1..).zip(&names) {
+    for (number, name) in (1..).zip(names) {
         let transfer = Transfer::start(display.events(), number, format!("pull {}", name.familiar()));
-        match home.images.pull(name, &platform, &lease, &transfer) {
+        match home.images.pull(name, platform, &lease, &transfer) {
             Ok(image) => {
                 transfer.finish(TaskOutcome::Done);
                 pulled.push((name, image));

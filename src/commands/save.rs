@@ -18,7 +18,11 @@ pub(super) fn run(arguments: &Save, context: &Context) -> Outcome {
             .hint("use `-o FILE`, or redirect the output")
             .into());
     }
-    let home = Home::open(&context.settings, "rbuild save")?;
+    let home = Home::open_for_long(&context.settings, "rbuild save")?;
+    home.ended(save(&home, arguments))
+}
+
+fn save(home: &Home, arguments: &Save) -> Outcome {
     let lease = home.lease("rbuild save")?;
     let platform = PlatformList::only(arguments.platform.as_ref())?;
     let wanted: Vec<&str> = arguments.images.iter().map(String::as_str).collect();

@@ -17,8 +17,8 @@ pub(crate) struct Output {
     pub(crate) force_compression: Mode,
     /// Whether OCI's media types are used; `None` leaves it to the kind.
     pub(crate) oci_mediatypes: Option<bool>,
-    /// Whether file times are clamped to the epoch.
-    pub(crate) rewrite_timestamp: Mode,
+    /// Whether file times are clamped to the epoch; `None` if it is not said.
+    pub(crate) rewrite_timestamp: Option<bool>,
 }
 
 /// A switch.
@@ -132,7 +132,7 @@ pub(crate) fn output(text: &str) -> Read<Output> {
         compression_level: None,
         force_compression: Mode::Off,
         oci_mediatypes: None,
-        rewrite_timestamp: Mode::Off,
+        rewrite_timestamp: None,
     };
     if text == "-" {
         return Ok(plain(OutputKind::Tar { dest: Destination::Stdout, platform_split: None }));
@@ -193,7 +193,7 @@ impl Draft {
             }
             "force-compression" if !files => result.force_compression = field.truth()?.into(),
             "oci-mediatypes" if !files => result.oci_mediatypes = Some(field.truth()?),
-            "rewrite-timestamp" if !files => result.rewrite_timestamp = field.truth()?.into(),
+            "rewrite-timestamp" if !files => result.rewrite_timestamp = Some(field.truth()?),
             _ if LATER.contains(&key) || key.starts_with("annotation") => {
                 return Err(Invalid::new(format!("`{key}` is not supported yet")));
             }

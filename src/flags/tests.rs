@@ -273,7 +273,7 @@ fn outputs() {
     );
     let zstd = output("type=image,compression=zstd,compression-level=22,rewrite-timestamp=true").unwrap();
     assert_eq!(zstd.compression, Some(Compression::Zstd));
-    assert_eq!((zstd.compression_level, zstd.rewrite_timestamp), (Some(22), Mode::On));
+    assert_eq!((zstd.compression_level, zstd.rewrite_timestamp), (Some(22), Some(true)));
 }
 
 #[test]

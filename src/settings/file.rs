@@ -51,7 +51,7 @@ pub(crate) struct Registry {
     /// Whether it is spoken to in plain HTTP.
     #[serde(default)]
     pub(crate) insecure: bool,
-    /// A file of certificate authorities for it, in PEM.
+    /// A file of certificate authorities for it and its mirrors, in PEM; they vouch for no other server.
     pub(crate) ca: Option<PathBuf>,
 }
 

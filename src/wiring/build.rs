@@ -1,8 +1,7 @@
 //! A build plan handed to the worker, and what comes back told.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use rbuild_frontend::lower::{Entitlement as Right, LowerOptions, NoCache as Ignored, without_credentials};
@@ -10,28 +9,27 @@ use rbuild_image::archive::LayoutImage;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_worker::network::HostFiles;
-use rbuild_worker::request::{
-    ArchiveDest, BuildRequest, Compression, DockerfilePlace, Export, ExportKind, FileDest, MainContext,
-    NamedContext, PullPolicy,
-};
+use rbuild_worker::request::{BuildRequest, DockerfilePlace, MainContext, NamedContext, PullPolicy};
 use rbuild_worker::{BuildError, Built, Cancel, Checked, StepError};
 use serde_json::json;
 
 use super::caller::{self, Caller};
-use super::{Home, signals};
+use super::{Home, outputs, registries, signals};
 use crate::cli::build::Entitlement;
 use crate::commands::build::{BuildPlan, NoCache};
 use crate::commands::{Context, Outcome};
-use crate::flags::{self, ContextSource, Destination, Mode, OutputKind};
+use crate::flags::{self, ContextSource, Mode};
 use crate::progress::{Display, End, Tasks};
 use crate::report::{Findings, Mistake, NotYet, Status};
 use crate::settings::{Authorities, Settings};
 
 /// Builds, shows how it goes, and returns how it ended.
 pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
-    let (cancel, wish) = until_signal()?;
+    let cancel = Cancel::new();
+    let switch = cancel.clone();
+    let wish = signals::wish_and(move || switch.cancel())?;
     let (request, caller) = request(plan, context)?;
-    let home = Home::open_until(&context.settings, "rbuild build", wish)?;
+    let home = Home::open_until(&context.settings, "rbuild build", Some(wish))?;
     let worker = home.worker()?;
     let display = Display::start(plan.progress, context.terminal)?;
     let built = worker.build(request, &caller, display.events(), &cancel);
@@ -41,32 +39,13 @@ pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
         Err(_) => End::Failed,
     };
     let tasks = display.finish(end);
-    if built.is_err() {
-        // The steps that were done count as well.
-        promote_later(&home, &context.settings);
-    }
     let built = match built {
         Ok(built) => built,
         Err(BuildError::Cancelled) => return Ok(Status::Interrupted),
         Err(error) => return Err(explain(error, &tasks)),
     };
     deliver(plan, &built, context)?;
-    promote_later(&home, &context.settings);
     Ok(Status::Done)
-}
-
-/// Returns what ends with the first signal: the work, transfers and waits for locks.
-fn until_signal() -> anyhow::Result<(Cancel, rbuild_store::Cancel)> {
-    let cancel = Cancel::new();
-    let switch = cancel.clone();
-    let (transfers, wish) = rbuild_store::Cancel::pair();
-    let transfers = Mutex::new(Some(transfers));
-    let end = move |_| {
-        drop(transfers.lock().unwrap_or_else(PoisonError::into_inner).take());
-        switch.cancel();
-    };
-    signals::watch(end).context("failed to watch for signals")?;
-    Ok((cancel, wish))
 }
 
 /// What became of looking at a Dockerfile.
@@ -85,10 +64,12 @@ pub(crate) struct Looked {
 
 /// Checks a Dockerfile and lowers it.
 pub(crate) fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Looked> {
-    let (cancel, wish) = until_signal()?;
+    let cancel = Cancel::new();
+    let switch = cancel.clone();
+    let wish = signals::wish_and(move || switch.cancel())?;
     let (request, caller) = request(plan, context)?;
     let source = Arc::clone(&request.dockerfile);
-    let home = Home::open_until(&context.settings, "rbuild check", wish)?;
+    let home = Home::open_until(&context.settings, "rbuild check", Some(wish))?;
     let worker = home.worker()?;
     let display = Display::start(plan.progress, context.terminal)?;
     let checked = worker.check(request, &caller, display.events(), &cancel);
@@ -115,21 +96,6 @@ pub(crate) fn source(plan: &BuildPlan) -> anyhow::Result<Arc<rbuild_model::span:
             "fetch it and name the file",
         )
         .into()),
-    }
-}
-
-/// Has what was built made to last, by a process of its own. That this fails only costs work after a power loss.
-fn promote_later(home: &Home, settings: &Settings) {
-    if home.store.unpromoted().is_ok_and(|rows| rows > 0) || home.store.has_trash().is_ok_and(|trash| trash) {
-        let _ = Command::new("/proc/self/exe")
-            .arg("promote")
-            .env("RBUILD_ROOT", &settings.root)
-            .env(crate::settings::RUNTIME, &settings.runtime)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
     }
 }
 
@@ -244,7 +210,6 @@ fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest,
     options.extra_hosts.clone_from(&plan.hosts);
     options.ulimits.clone_from(&plan.ulimits);
     options.shm_size = plan.shm_size;
-    options.cgroup_parent.clone_from(&plan.cgroup_parent);
     options.limits.clone_from(&plan.limits);
     options.entitlements = plan
         .allow
@@ -266,7 +231,7 @@ fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest,
         contexts: named,
         pull: if plan.pull == Mode::On { PullPolicy::Always } else { PullPolicy::Missing },
         tags: plan.tags.clone(),
-        exports: exports(plan)?,
+        exports: outputs::exports(plan, settings)?,
         parallel: settings.parallel,
         extra_ca: extra_ca(settings, plan)?,
         project,
@@ -278,11 +243,9 @@ fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest,
 fn extra_ca(settings: &Settings, plan: &BuildPlan) -> anyhow::Result<Option<Vec<u8>>> {
     let path = match plan.ca.as_ref().or(settings.step_authorities.as_ref()) {
         None | Some(Authorities::Builtin) => return Ok(None),
-        Some(Authorities::Host) => {
-            rbuild_worker::AUTHORITY_BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
-                Mistake::new("`--ca host`: this machine has no bundle of certificate authorities")
-            })?
-        }
+        Some(Authorities::Host) => registries::host_bundle(settings).ok_or_else(|| {
+            Mistake::new("`--ca host`: this machine has no bundle of certificate authorities")
+        })?,
         Some(Authorities::File(path)) => path.clone(),
     };
     let pem = std::fs::read(&path)
@@ -408,64 +371,6 @@ fn named_context(name: &str, source: &ContextSource, caller: &mut Caller) -> any
         ContextSource::Stdin => Err(mistake("only the main context comes from standard input".to_owned())),
         ContextSource::Target(_) => Err(mistake("targets are named in bake files only".to_owned())),
     }
-}
-
-fn exports(plan: &BuildPlan) -> anyhow::Result<Vec<Export>> {
-    let names = |names: &[String]| -> anyhow::Result<Vec<Reference>> {
-        let parse = |name: &String| {
-            let reference: Result<Reference, _> = name.parse();
-            reference
-                .map(Reference::with_default_tag)
-                .map_err(|error| Mistake::usage(error.to_string()).into())
-        };
-        names.iter().map(parse).collect()
-    };
-    let file = |dest: &Destination| match dest {
-        Destination::Stdout => FileDest::Stream,
-        Destination::Path(path) => FileDest::Path(path.clone()),
-    };
-    let mut exports = Vec::new();
-    for output in &plan.outputs {
-        let (kind, names) = match &output.kind {
-            OutputKind::Local { platform_split: Some(_), .. }
-            | OutputKind::Tar { platform_split: Some(_), .. } => {
-                return Err(NotYet::supported("`platform-split`", "build for one platform").into());
-            }
-            OutputKind::Oci { tar: Mode::Off, .. } => {
-                return Err(NotYet::supported("`tar=false`", "unpack the archive").into());
-            }
-            OutputKind::Local { dest, platform_split: _ } => {
-                (ExportKind::Local { dest: dest.clone(), mirror: false }, Vec::new())
-            }
-            OutputKind::Tar { dest, platform_split: _ } => (ExportKind::Tar(file(dest)), Vec::new()),
-            OutputKind::Oci { dest, tar: _, names: written } => {
-                (ExportKind::Oci(ArchiveDest::File(file(dest))), names(written)?)
-            }
-            OutputKind::Docker { dest: Some(dest), names: written } => {
-                (ExportKind::Docker(ArchiveDest::File(file(dest))), names(written)?)
-            }
-            OutputKind::Docker { dest: None, names: written } => (ExportKind::Image, names(written)?),
-            OutputKind::Image { names: written, push } => {
-                if *push == Mode::On {
-                    return Err(
-                        NotYet::supported("`push=true`", "build with `-t`, then push the image").into()
-                    );
-                }
-                (ExportKind::Image, names(written)?)
-            }
-        };
-        let compression = match output.compression {
-            None | Some(flags::Compression::Gzip) => Compression::Gzip,
-            Some(flags::Compression::Zstd) => Compression::Zstd,
-            Some(flags::Compression::Uncompressed) => Compression::None,
-        };
-        exports.push(Export { kind, names, compression });
-    }
-    let keeps = |export: &Export| export.kind == ExportKind::Image;
-    if plan.load == Mode::On && !exports.iter().any(keeps) {
-        exports.push(Export { kind: ExportKind::Image, names: Vec::new(), compression: Compression::Gzip });
-    }
-    Ok(exports)
 }
 
 /// Reads what the host says about names.

@@ -19,7 +19,11 @@ use rbuild_store::{Cancel, Lease, Schema, Store, StoreOptions};
 use rbuild_worker::Worker;
 use rbuild_worker::network::{HostFiles, StepNetworks};
 
+use super::promotion::Promotion;
+use super::signals::{self, Stdin, Wish};
 use super::{Rootless, registries};
+use crate::commands::Outcome;
+use crate::report::Status;
 use crate::settings::Settings;
 
 /// The tables of all owners; an owner comes behind those whose tables it refers to.
@@ -31,6 +35,15 @@ pub(crate) const OWNERS: &[&dyn Collected] = &[&ImageRows, &RecordTrees, &Snapsh
 
 /// How many bytes are kept in reserve for a full disk.
 const RESERVE: u64 = 16 << 20;
+
+/// How what a verb does is made to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promotes {
+    /// In the background.
+    Later,
+    /// By the verb itself.
+    Itself,
+}
 
 /// An open store.
 pub(crate) struct Home {
@@ -44,16 +57,39 @@ pub(crate) struct Home {
     runtime: PathBuf,
     /// What an ordinary user works in.
     rootless: Option<Arc<Rootless>>,
+    /// The signal that ends what takes long, where one is awaited.
+    wish: Option<Wish>,
+    /// Goes last: what was done is made to last when nothing more comes.
+    _promotion: Option<Promotion>,
 }
 
 impl Home {
     /// Opens the store for a verb (`rbuild pull`).
     pub(crate) fn open(settings: &Settings, purpose: &str) -> anyhow::Result<Self> {
-        Self::open_until(settings, purpose, Cancel::never())
+        Self::open_until(settings, purpose, None)
     }
 
-    /// As [`Home::open`]; transfers of images stop when `cancel` says so.
-    pub(crate) fn open_until(settings: &Settings, purpose: &str, cancel: Cancel) -> anyhow::Result<Self> {
+    /// As [`Home::open`], for a verb that takes long: it stops at the first signal. Called before any thread is begun.
+    pub(crate) fn open_for_long(settings: &Settings, purpose: &str) -> anyhow::Result<Self> {
+        Self::open_until(settings, purpose, Some(signals::wish()?))
+    }
+
+    /// As [`Home::open`], for promotion itself: what comes up meanwhile is the others' to promote.
+    pub(crate) fn open_to_promote(settings: &Settings) -> anyhow::Result<Self> {
+        Self::opened(settings, "rbuild promote", None, Promotes::Itself)
+    }
+
+    /// As [`Home::open`]; whatever waits or transfers images stops when `wish` says so.
+    pub(super) fn open_until(settings: &Settings, purpose: &str, wish: Option<Wish>) -> anyhow::Result<Self> {
+        Self::opened(settings, purpose, wish, Promotes::Later)
+    }
+
+    fn opened(
+        settings: &Settings,
+        purpose: &str,
+        wish: Option<Wish>,
+        promotes: Promotes,
+    ) -> anyhow::Result<Self> {
         let store = Store::open(StoreOptions {
             root: settings.root.clone(),
             runtime: settings.runtime.clone(),
@@ -62,17 +98,37 @@ impl Home {
             reserve: RESERVE,
         })?;
         let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
+        let cancel = wish.as_ref().map_or_else(Cancel::never, Wish::cancel);
         let options = Options { registries: registries::of(settings)?, cancel, ..Options::default() };
         let images = Arc::new(Images::new(&store, Arc::clone(&snapshotter), options));
         let rootless = settings.rootless.clone();
-        Ok(Self { store, images, snapshotter, runtime: settings.runtime.clone(), rootless })
+        let runtime = settings.runtime.clone();
+        let _promotion = (promotes == Promotes::Later).then(|| Promotion::begin(&store, settings));
+        let home = Self { store, images, snapshotter, runtime, rootless, wish, _promotion };
+        home.bury()?;
+        Ok(home)
+    }
+
+    /// Standard input, which ends with an error at the signal that the verb waits for.
+    pub(crate) fn stdin(&self) -> Stdin<'_> {
+        Stdin::new(self.wish.as_ref())
+    }
+
+    /// Tells how a verb ended: an error that came after the signal is the signal's doing.
+    pub(crate) fn ended(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Err(_) if self.wish.as_ref().is_some_and(|wish| wish.cancel().is_cancelled()) => {
+                Ok(Status::Interrupted)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Takes away what killed commands of this store left in the kernel and in its folders.
     ///
     /// What cannot be taken away is no reason not to do what was asked for: it stays marked, and the next command
     /// tries again.
-    pub(crate) fn bury(&self) -> anyhow::Result<()> {
+    fn bury(&self) -> anyhow::Result<()> {
         use rbuild_network::site::Site;
         use rbuild_sandbox::cgroup::{Cgroup, Layout as CgroupLayout};
         use rbuild_store::collect::Orphans;
@@ -88,10 +144,13 @@ impl Home {
         } else {
             true
         };
-        if groups.is_ok() && reclaimed {
+        if let Ok(groups) = groups
+            && reclaimed
+        {
             self.store.void_dead_leases()?;
-            // The dead one's folder is what the next command knows by that there is more to do.
-            if self.store.discard_orphans(OWNERS)? == Orphans::Gone {
+            // The dead one's folder is what the next command knows by that there is more to do. A group that is held
+            // belongs to a command that runs, or to processes of the dead one that are still on their way out.
+            if self.store.discard_orphans(OWNERS)? == Orphans::Gone && groups.held == 0 {
                 self.store.clear_abandoned_work()?;
             }
             let _ = self.store.empty_trash();
@@ -109,7 +168,6 @@ impl Home {
 
     /// Puts together what builds.
     pub(super) fn worker(&self) -> anyhow::Result<Worker> {
-        self.bury()?;
         Ok(Worker::new(rbuild_worker::Parts {
             store: self.store.clone(),
             records: Arc::new(Records::new(&self.store, self.snapshotter.format())),
@@ -124,7 +182,6 @@ impl Home {
 
     /// Puts together what runs containers.
     pub(super) fn engine(&self) -> anyhow::Result<Engine> {
-        self.bury()?;
         let HostFiles { resolv_conf, resolved_upstream, hosts } = super::build::host_files();
         Ok(Engine::new(rbuild_engine::Parts {
             store: self.store.clone(),

@@ -1,6 +1,6 @@
 //! Settings to what the client of registries goes by.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -41,7 +41,7 @@ pub(super) fn of(settings: &Settings) -> anyhow::Result<Registries> {
             registries.insecure.push(name.clone());
         }
         if let Some(path) = &registry.ca {
-            registries.extra_authorities.push(authorities(path)?);
+            registries.own_authorities.insert(name.clone(), authorities(path)?);
         }
     }
     Ok(registries)
@@ -57,9 +57,13 @@ fn authorities(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn host_authorities(settings: &Settings) -> Vec<u8> {
+    host_bundle(settings).and_then(|path| std::fs::read(path).ok()).unwrap_or_default()
+}
+
+/// Finds the machine's certificate authorities: the file that the caller names, or the distribution's.
+pub(super) fn host_bundle(settings: &Settings) -> Option<PathBuf> {
     let own = settings.environment.path("SSL_CERT_FILE");
-    let paths = own.iter().map(std::path::PathBuf::as_path).chain(AUTHORITY_BUNDLES.iter().map(Path::new));
-    paths.into_iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default()
+    own.into_iter().chain(AUTHORITY_BUNDLES.iter().map(PathBuf::from)).find(|path| path.is_file())
 }
 
 fn proxies(settings: &Settings) -> Proxies {

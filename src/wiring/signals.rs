@@ -1,8 +1,13 @@
 //! Signals that ask for the end: the first lets everything clean up, the second ends the program at once.
 
-use std::thread;
+use std::io::{self, PipeReader, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
+use anyhow::Context as _;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
+use rbuild_store::Cancel;
+use rustix::event::{PollFd, PollFlags, poll};
 
 /// The signals that ask for the end.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -27,4 +32,72 @@ pub(super) fn watch(end: impl Fn(Signal) + Send + 'static) -> nix::Result<()> {
     };
     thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(|_| nix::Error::EAGAIN)?;
     Ok(())
+}
+
+/// The first signal, as those see it who wait for something else.
+#[derive(Clone)]
+pub(crate) struct Wish {
+    cancel: Cancel,
+    /// Ends at the signal, for waits in `poll`.
+    woken: Arc<PipeReader>,
+}
+
+impl Wish {
+    /// What loops and locks look at.
+    pub(super) fn cancel(&self) -> Cancel {
+        self.cancel.clone()
+    }
+}
+
+/// Awaits the first signal; see [`watch`].
+pub(super) fn wish() -> anyhow::Result<Wish> {
+    wish_and(|| ())
+}
+
+/// As [`wish`], and does something more at the signal.
+pub(super) fn wish_and(also: impl Fn() + Send + 'static) -> anyhow::Result<Wish> {
+    let (canceller, cancel) = Cancel::pair();
+    let (woken, waker) = io::pipe().context("failed to watch for signals")?;
+    let held = Mutex::new(Some((canceller, waker)));
+    let end = move |_| {
+        drop(held.lock().unwrap_or_else(PoisonError::into_inner).take());
+        also();
+    };
+    watch(end).context("failed to watch for signals")?;
+    Ok(Wish { cancel, woken: Arc::new(woken) })
+}
+
+/// Begins a thread that takes no signals: they belong to whoever watches for them, also if that begins later.
+pub(super) fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    let begun = thread::Builder::new().name(name.to_owned()).spawn(run);
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    begun
+}
+
+/// Standard input whose reads end at a signal.
+pub(crate) struct Stdin<'a> {
+    wish: Option<&'a Wish>,
+}
+
+impl<'a> Stdin<'a> {
+    pub(super) const fn new(wish: Option<&'a Wish>) -> Self {
+        Self { wish }
+    }
+}
+
+impl Read for Stdin<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Past the standard library's buffer, which `poll` knows nothing of.
+        let stdin = rustix::stdio::stdin();
+        if let Some(wish) = self.wish {
+            let mut ready = [PollFd::new(&*wish.woken, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
+            poll(&mut ready, None)?;
+            if !ready[0].revents().is_empty() {
+                return Err(io::Error::other("a signal came"));
+            }
+        }
+        Ok(rustix::io::read(stdin, buffer)?)
+    }
 }

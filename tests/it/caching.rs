@@ -166,3 +166,31 @@ fn a_failed_step_is_tried_again_and_what_came_before_is_not() {
     assert_eq!(crate::scene::images(&context), "busybox:latest late:latest");
     assert_clean(&context);
 }
+
+#[test]
+fn authorities_of_the_host_leave_no_trace() {
+    let Some(context) = scene("authorities_of_the_host_leave_no_trace") else { return };
+    let pem = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n";
+    context.write("ca.pem", pem);
+    let text = "FROM busybox\nRUN echo one > /one; test -z \"$SSL_CERT_FILE\" || cat \"$SSL_CERT_FILE\"\n\
+                RUN test ! -e /dev/rbuild || ls /dev/rbuild\n";
+    let with = built_from(&context, text, ["--ca", "ca.pem", "-t", "with", "--iidfile", "with.id"]);
+    assert!(with.stderr.contains("BEGIN CERTIFICATE"), "the step is given them: {with}");
+    let without = built(&context, ["-t", "without", "--iidfile", "without.id"]);
+    assert_eq!(states(&without), "CACHED CACHED", "they are in no key: {without}");
+    assert_eq!(file(&context, "with.id"), file(&context, "without.id"));
+    let fresh = built(&context, ["--no-cache", "-o", "type=local,dest=out"]);
+    assert!(!fresh.stderr.contains("BEGIN CERTIFICATE"), "nothing is given unasked: {fresh}");
+    built(&context, ["--no-cache", "--ca", "ca.pem", "-o", "type=tar,dest=out.tar"]);
+    let listed =
+        std::process::Command::new("tar").arg("-tf").arg(context.project().join("out.tar")).output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("one") && !listed.contains("rbuild") && !listed.contains("pem"), "{listed}");
+    let config = context.rbuild(["inspect", "with"]).run();
+    assert!(!config.assert_success().stdout.contains("SSL_CERT_FILE"), "{config}");
+    let empty = context.write("empty.pem", "");
+    let refused = context.rbuild(["build", "--ca", empty.to_str().unwrap(), "."]).run();
+    refused.assert_code(1);
+    assert!(refused.stderr.contains("holds no certificates"), "{refused}");
+    assert_clean(&context);
+}

@@ -99,6 +99,74 @@ fn an_image_in_its_archives() {
     assert_clean(&context);
 }
 
+/// The manifest of the one image in an OCI archive.
+fn manifest(archive: &Path) -> Value {
+    let index = json(&member(archive, "index.json"));
+    let digest = index["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+    json(&member(archive, &format!("blobs/{digest}")))
+}
+
+#[test]
+fn layers_are_packed_as_it_is_asked() {
+    let Some(context) = scene("layers_are_packed_as_it_is_asked") else { return };
+    let text = "FROM busybox\nRUN for i in $(seq 3000); do echo line $i; done > /lines\n";
+    context.write("Dockerfile", text);
+    let packed = |keys: &str| {
+        built(&context, ["-o", &format!("type=oci,dest=a.tar{keys}")]);
+        manifest(&context.project().join("a.tar"))
+    };
+    let of = |manifest: &Value, key: &str| {
+        let layers = manifest["layers"].as_array().unwrap();
+        layers.iter().map(|layer| layer[key].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let size = |manifest: &Value| manifest["layers"][1]["size"].as_u64().unwrap();
+    let (plain, fast, best) = (packed(""), packed(",compression-level=1"), packed(",compression-level=9"));
+    assert!(size(&fast) > size(&best), "{fast} {best}");
+    assert_eq!(packed(""), plain, "whatever was asked for in between");
+    let zstd = packed(",compression=zstd");
+    assert!(of(&zstd, "mediaType").iter().all(|kind| kind.ends_with("tar+zstd")), "{zstd}");
+    let none = packed(",compression=uncompressed");
+    assert!(of(&none, "mediaType").iter().all(|kind| kind.ends_with(".tar")), "{none}");
+    let docker = packed(",oci-mediatypes=false");
+    assert_eq!(docker["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+    assert_eq!(docker["config"]["mediaType"], "application/vnd.docker.container.image.v1+json");
+    assert_eq!(of(&docker, "digest"), of(&plain, "digest"));
+    assert_eq!(packed(",oci-mediatypes=true"), plain);
+
+    // A base that came packed: as it came, unless all is to be packed anew.
+    let other = rbuild_testkit::context!();
+    let base = context.rbuild(["save", "busybox"]).run();
+    other.rbuild(["load"]).input(base.assert_success().raw_stdout.clone()).run().assert_success();
+    other.write("Dockerfile", text);
+    for (keys, kinds) in [
+        (",compression=zstd", ["gzip", "zstd"]),
+        (",compression=zstd,force-compression=true", ["zstd", "zstd"]),
+        ("", ["gzip", "gzip"]),
+    ] {
+        built(&other, ["-o", &format!("type=oci,dest=a.tar{keys}")]);
+        let found = of(&manifest(&other.project().join("a.tar")), "mediaType");
+        assert!(found.iter().zip(kinds).all(|(found, kind)| found.ends_with(kind)), "{keys}: {found:?}");
+    }
+
+    // What is not done is refused.
+    for (output, told) in [
+        ("type=image,compression=zstd", "of an image in the store is not supported yet"),
+        ("type=docker,compression-level=3", "of an image in the store is not supported yet"),
+        ("type=image,push=true", "`push=true` is not supported yet"),
+        ("type=oci,dest=x.tar,annotation.a=b", "is not supported yet"),
+    ] {
+        let refused = build(&context, ["-o", output]);
+        assert!(!refused.status.success() && refused.stderr.contains(told), "{output}: {refused}");
+    }
+    let late = ["build", "-o", "type=oci,dest=x.tar,rewrite-timestamp=false", "."];
+    let late = context.rbuild(late).env("SOURCE_DATE_EPOCH", "1").run();
+    assert!(late.stderr.contains("`rewrite-timestamp=false` with SOURCE_DATE_EPOCH"), "{late}");
+    built(&context, ["-o", "type=image,name=kept,compression=gzip,oci-mediatypes=true"]);
+    assert!(!context.project().join("x.tar").exists());
+    assert_clean(&other);
+    assert_clean(&context);
+}
+
 #[test]
 fn files_in_a_folder_and_in_a_tar() {
     let Some(context) = scene("files_in_a_folder_and_in_a_tar") else { return };

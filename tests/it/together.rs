@@ -110,6 +110,23 @@ fn prune_frees_what_nothing_needs() {
 }
 
 #[test]
+fn prune_by_label_keeps_what_has_none() {
+    let Some(context) = scene("prune_by_label_keeps_what_has_none") else { return };
+    let text = "FROM busybox\nRUN echo cached > /f\n";
+    built_from(&context, text, ["-t", "plain"]);
+    built_from(&context, "FROM busybox\nLABEL ci=1\n", ["-t", "ci"]);
+    context.rbuild(["prune", "--all", "--force", "--filter", "label=ci"]).run().assert_success();
+    assert_eq!(images(&context), "busybox:latest plain:latest");
+    let again = built_from(&context, text, []);
+    assert_eq!(state(&again, "RUN echo cached"), "CACHED", "nobody asked to lose it: {again}");
+    for filter in ["dangling=true", "reference=plain", "before=plain"] {
+        let refused = context.rbuild(["prune", "--force", "--filter", filter]).run();
+        assert!(!refused.status.success() && refused.stderr.contains("unknown key"), "{filter}: {refused}");
+    }
+    assert_clean(&context);
+}
+
+#[test]
 fn links_that_lead_out_of_the_context() {
     let Some(context) = scene("links_that_lead_out_of_the_context") else { return };
     fs::write(context.folder().join("secret"), "outside").unwrap();

@@ -1,5 +1,6 @@
 //! Requests: redirects, retries, bounded bodies.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,14 +42,28 @@ impl Request {
 /// Sends requests.
 pub(super) struct Transport {
     client: reqwest::Client,
+    /// Clients for servers that others vouch for than for all, by origin.
+    own: BTreeMap<String, reqwest::Client>,
     timing: Timing,
 }
 
 impl Transport {
     pub(super) fn new(registries: &Registries) -> Result<Self, ClientError> {
+        let mut own = BTreeMap::new();
+        for (name, authorities) in &registries.own_authorities {
+            let client = Self::client_for(registries, Some(authorities))?;
+            let endpoints =
+                registries.sources(name).map_err(|error| ClientError::Setup(error.to_string()))?;
+            own.extend(endpoints.iter().map(|endpoint| (endpoint.origin(), client.clone())));
+        }
+        let client = Self::client_for(registries, None)?;
+        Ok(Self { client, own, timing: registries.timing })
+    }
+
+    fn client_for(registries: &Registries, own: Option<&Vec<u8>>) -> Result<reqwest::Client, ClientError> {
         let setup = |error: reqwest::Error| ClientError::Setup(error.to_string());
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::configure(registries)?)
+            .tls_backend_preconfigured(tls::configure(registries, own)?)
             .dns_resolver(dns::Stub::new(&registries.names))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(registries.timing.connect)
@@ -62,7 +77,12 @@ impl Transport {
         if let Some(proxy) = &registries.proxies.https {
             builder = builder.proxy(reqwest::Proxy::https(proxy).map_err(setup)?.no_proxy(exceptions));
         }
-        Ok(Self { client: builder.build().map_err(setup)?, timing: registries.timing })
+        builder.build().map_err(setup)
+    }
+
+    /// The client that trusts whom a server is vouched for by.
+    fn client(&self, url: &Url) -> &reqwest::Client {
+        self.own.get(&origin(url)).unwrap_or(&self.client)
     }
 
     /// Sends a request whose body is produced as it goes; it is neither redirected nor repeated.
@@ -73,7 +93,7 @@ impl Transport {
         body: reqwest::Body,
     ) -> Result<Response, ClientError> {
         let at = origin(&request.url);
-        self.client
+        self.client(&request.url)
             .request(request.method, request.url)
             .headers(request.headers)
             .header(reqwest::header::CONTENT_LENGTH, length)
@@ -91,7 +111,7 @@ impl Transport {
         request.headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         for _ in 0..=MAX_REDIRECTS {
             let mut builder = self
-                .client
+                .client(&request.url)
                 .request(request.method.clone(), request.url.clone())
                 .headers(request.headers.clone());
             if let Some(body) = &request.body {

@@ -24,6 +24,9 @@ pub struct Registries {
     pub system_authorities: Vec<u8>,
     /// More certificate authorities in PEM.
     pub extra_authorities: Vec<Vec<u8>>,
+    /// More certificate authorities in PEM, by the registry that they vouch for; for its mirrors they do as well, and for no
+    /// other server.
+    pub own_authorities: BTreeMap<String, Vec<u8>>,
     /// Who knows user names and passwords.
     pub credentials: Arc<dyn Credentials>,
     /// How names are resolved.
@@ -42,6 +45,7 @@ impl Default for Registries {
             trusted_realms: Vec::new(),
             system_authorities: Vec::new(),
             extra_authorities: Vec::new(),
+            own_authorities: BTreeMap::new(),
             credentials: Arc::new(Anonymous),
             names: NameService::default(),
             proxies: Proxies::default(),

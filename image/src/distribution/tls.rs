@@ -9,8 +9,11 @@ use super::error::ClientError;
 use super::registries::Registries;
 
 /// Makes the configuration of TLS: the machine's authorities, or the built-in ones if there are none, and those
-/// that were added.
-pub(super) fn configure(registries: &Registries) -> Result<rustls::ClientConfig, ClientError> {
+/// that were added for all servers or for this one.
+pub(super) fn configure(
+    registries: &Registries,
+    own: Option<&Vec<u8>>,
+) -> Result<rustls::ClientConfig, ClientError> {
     let mut roots = rustls::RootCertStore::empty();
     // One authority that cannot be read does not make the others worthless.
     let system = CertificateDer::pem_slice_iter(&registries.system_authorities).filter_map(Result::ok);
@@ -18,7 +21,7 @@ pub(super) fn configure(registries: &Registries) -> Result<rustls::ClientConfig,
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    for bundle in &registries.extra_authorities {
+    for bundle in registries.extra_authorities.iter().chain(own) {
         let mut added = 0;
         for certificate in CertificateDer::pem_slice_iter(bundle) {
             let certificate = certificate.map_err(|error| {

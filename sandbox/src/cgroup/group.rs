@@ -38,6 +38,15 @@ pub struct Cgroup {
     owned: bool,
 }
 
+/// What [`Cgroup::reclaim`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// How many groups are gone.
+    pub removed: usize,
+    /// How many somebody holds.
+    pub held: usize,
+}
+
 /// The group's folder in one hierarchy.
 #[derive(Debug)]
 struct Folder {
@@ -112,10 +121,11 @@ impl Cgroup {
         (!group.folders.is_empty()).then_some(group)
     }
 
-    /// Ends and removes the groups of a prefix that nobody holds: their makers were killed. Returns how many it was.
+    /// Ends and removes the groups of a prefix that nobody holds: their makers were killed.
     ///
-    /// Whoever makes or [opens](Self::open) a group holds a lock on its folders, which ends with the process.
-    pub fn reclaim(layout: &Layout, prefix: &str) -> Result<usize, CgroupError> {
+    /// Whoever makes or [opens](Self::open) a group holds a lock on its folders, which ends with the process and with those
+    /// that it began: right after a kill, these may still be on their way out.
+    pub fn reclaim(layout: &Layout, prefix: &str) -> Result<Reclaimed, CgroupError> {
         let v1 = layout.v1.iter().map(|hierarchy| (Version::One, hierarchy.base.clone()));
         let v2 = layout.v2.iter().map(|unified| (Version::Two, base_of(unified)));
         let mut left: BTreeMap<OsString, Option<Vec<Folder>>> = BTreeMap::new();
@@ -131,14 +141,15 @@ impl Cgroup {
                 });
             }
         }
-        let mut count = 0;
+        let mut reclaimed =
+            Reclaimed { removed: 0, held: left.values().filter(|free| free.is_none()).count() };
         let mut outcome = Ok(());
         for folders in left.into_values().flatten() {
             let removed = Self { folders, controls_devices: false, owned: true }.remove();
-            count += usize::from(removed.is_ok());
+            reclaimed.removed += usize::from(removed.is_ok());
             outcome = outcome.and(removed);
         }
-        outcome.map(|()| count)
+        outcome.map(|()| reclaimed)
     }
 
     fn fill(&mut self, layout: &Layout, request: &CgroupRequest) -> Result<(), CgroupError> {

@@ -16,18 +16,18 @@ mod devices;
 mod find;
 mod group;
 mod limits;
-mod victim;
 mod residence;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod victim;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use self::devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
 pub use self::find::{Layout, Mode};
-pub use self::group::{Cgroup, CgroupRequest, Freeze};
+pub use self::group::{Cgroup, CgroupRequest, Freeze, Reclaimed};
 pub use self::limits::Limits;
 pub use self::residence::reside;
 pub use self::stats::{BlockTransfer, Stats, Throttling};
