@@ -5,6 +5,7 @@
 //! sleeps, or reaches beyond this machine. What goes wrong panics with the whole story: the reader is a developer
 //! before a failed test.
 
+pub mod certificates;
 pub mod context;
 pub mod files;
 pub mod leaks;
@@ -13,4 +14,5 @@ pub mod registry;
 pub mod rootfs;
 pub mod running;
 pub mod text;
+pub mod tokens;
 pub mod web;

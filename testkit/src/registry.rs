@@ -6,6 +6,31 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::certificates::Certificate;
+
+/// The name and the password that a registry of [`Access::Password`] knows.
+pub const USER: &str = "anna";
+/// See [`USER`].
+pub const PASSWORD: &str = "secret";
+/// The file of such a registry: the password as bcrypt has it, of little effort.
+const PASSWORDS: &str = "anna:$2b$04$9DZULBhSI79LbRFqdV1hFe3BkMOV8ajEipog.AimR/PVIIwG.HA9u\n";
+
+/// Whom a registry lets in.
+#[derive(Clone, Copy, Debug)]
+pub enum Access<'a> {
+    /// Everybody.
+    Open,
+    /// Whoever knows [`USER`] and [`PASSWORD`], in each request.
+    Password,
+    /// Whoever brings a token of a service.
+    Token {
+        /// Where the service is.
+        realm: &'a str,
+        /// Whose tokens count.
+        certificate: &'a Certificate,
+    },
+}
+
 /// A running registry; it ends with this value.
 #[derive(Debug)]
 pub struct Registry {
@@ -15,22 +40,41 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one; nothing if the program is not installed, which is said loudly.
+    /// Starts one that is open and speaks plain HTTP; nothing if the program is not installed, which is said loudly.
     ///
     /// # Panics
     /// If it is installed and does not start.
     pub fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, Access::Open, None)
+    }
+
+    /// Starts one that lets in whom it is told to, and speaks TLS if it has a certificate.
+    ///
+    /// # Panics
+    /// If it is installed and does not start.
+    pub fn start_with(test: &str, access: Access<'_>, tls: Option<&Certificate>) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = folder.path().join("config.yml");
-        let storage = folder.path().join("storage");
-        fs::write(
-            &config,
-            format!(
-                "version: 0.1\nlog: {{level: info, formatter: text}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"127.0.0.1:0\"}}\n",
-                storage.display()
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let tls = tls.map_or_else(String::new, |tls| {
+            format!(", tls: {{certificate: {}, key: {}}}", tls.certificate().display(), tls.key().display())
+        });
+        let access = match access {
+            Access::Open => String::new(),
+            Access::Password => {
+                fs::write(folder.path().join("passwords"), PASSWORDS).expect("a file in a temporary folder");
+                format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path("passwords"))
+            }
+            Access::Token { realm, certificate } => format!(
+                "auth: {{token: {{realm: \"{realm}\", service: registry, issuer: test, rootcertbundle: {}}}}}\n",
+                certificate.certificate().display()
             ),
-        )
-        .expect("a file in a temporary folder");
+        };
+        let text = format!(
+            "version: 0.1\nlog: {{level: info, formatter: text}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"127.0.0.1:0\"{tls}}}\n{access}",
+            path("storage")
+        );
+        let config = folder.path().join("config.yml");
+        fs::write(&config, text).expect("a file in a temporary folder");
         let spawned = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
