@@ -111,7 +111,7 @@ impl Keyed for Source {
             Self::Git(GitSource { remote, reference, checksum, subdir, keep_git_dir, submodules }) => {
                 PreImage::fields([
                     ("op", PreImage::text("git")),
-                    ("remote", PreImage::text(remote)),
+                    ("remote", address(remote)),
                     ("reference", PreImage::optional(reference.as_ref(), PreImage::text)),
                     ("checksum", PreImage::optional(checksum.as_ref(), PreImage::text)),
                     ("subdir", PreImage::optional(subdir.as_ref(), PreImage::text)),
@@ -121,7 +121,7 @@ impl Keyed for Source {
             }
             Self::Http(HttpSource { url, checksum, file_name, mode }) => PreImage::fields([
                 ("op", PreImage::text("http")),
-                ("url", PreImage::text(url)),
+                ("url", address(url)),
                 ("checksum", PreImage::optional(checksum.as_ref(), |sum| PreImage::text(sum.to_string()))),
                 ("file-name", PreImage::text(file_name)),
                 ("mode", PreImage::Number((*mode).into())),
@@ -131,5 +131,46 @@ impl Keyed for Source {
                 ("digest", PreImage::text(digest.to_string())),
             ]),
         }
+    }
+}
+
+/// Describes an address; of user and password in it only a digest, as pre-images are written down and shown.
+fn address(url: &str) -> PreImage {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let at = rest[..host].rfind('@')?;
+        Some((format!("{scheme}://{}", &rest[at + 1..]), &rest[..at]))
+    });
+    match parts {
+        None => PreImage::text(url),
+        Some((plain, userinfo)) => PreImage::fields([
+            ("url", PreImage::text(plain)),
+            ("userinfo", PreImage::text(blake3::hash(userinfo.as_bytes()).to_hex().as_str())),
+        ]),
+    }
+}
+
+#[cfg(test)]
+mod address_tests {
+    use super::*;
+
+    #[test]
+    fn of_user_and_password_only_a_digest_is_written_down() {
+        let source = |url: &str| {
+            Source::Http(HttpSource {
+                url: url.to_owned(),
+                checksum: None,
+                file_name: "f".to_owned(),
+                mode: 0o600,
+            })
+            .pre_image()
+        };
+        let told = |url: &str| format!("{:?}", source(url));
+        let with = told("https://ann:secret@host/f?a@b");
+        assert!(!with.contains("secret") && !with.contains("ann"), "{with}");
+        assert!(with.contains("https://host/f?a@b"), "{with}");
+        assert_ne!(source("https://ann:secret@host/f").key(), source("https://ann:other@host/f").key());
+        assert_ne!(source("https://ann:secret@host/f").key(), source("https://host/f").key());
+        assert_eq!(address("https://host/a@b"), PreImage::text("https://host/a@b"));
     }
 }
