@@ -10,7 +10,8 @@
 //!   blobs/sha256/                  content-addressed files, 0444
 //!   snapshots/<format>/            committed and active trees
 //!   volumes/  containers/  mounts/ named volumes, containers, cache mounts
-//!   index/                         content hashes that a stat vouches for
+//!   index/                         content hashes that a stat vouches for, what servers said of files, bare
+//!                                  repositories; all of it only saves work
 //!   logs/                          logs of build steps
 //!   events/                        append-only segments
 //!   tmp/<process>/                 what a live process is making
