@@ -2,11 +2,13 @@
 //!
 //! - [`dockerfile`] reads a text into instructions that know where they stand, and reports everything wrong with it;
 //! - [`lower`] brings instructions down to a graph of steps; what it has to know from outside, it asks;
+//! - [`compose`] reads compose files into a project;
 //! - [`ignore`] says which paths of a context are left out;
 //! - [`lint`] checks a Dockerfile against rules that no build needs to pass.
 //!
 //! Nothing here opens a file or a connection, so nothing here can fail but by what is written in the text.
 
+pub mod compose;
 pub mod dockerfile;
 pub mod ignore;
 pub mod lint;

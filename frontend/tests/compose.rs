@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rbuild_frontend::compose::{Answer, Answers, Loaded, Loading, Question, Request, Section, Skip, load};
 use rbuild_model::span::Source;
 
-/// What stands for the folder of a case.
+/// What stands for the folder of the cases.
 const PROJECT: &str = "/project";
 
 fn root() -> PathBuf {
@@ -40,7 +40,7 @@ fn asked(case: &Path) -> Asked {
     let variables = std::fs::read_to_string(case.join("environment")).unwrap_or_default();
     let mut asked = Asked::default();
     let request = &mut asked.request;
-    request.current_dir = PathBuf::from(PROJECT);
+    request.current_dir = Path::new(PROJECT).join(case.file_name().unwrap_or_default());
     request.home = Some(PathBuf::from("/root"));
     request.environment = variables
         .lines()
@@ -66,9 +66,7 @@ fn asked(case: &Path) -> Asked {
             "--no-interpolate" => request.skip.interpolation = true,
             "--no-normalize" => request.skip.normalisation = true,
             "--no-path-resolution" => request.skip.path_resolution = true,
-            "--no-consistency" => {
-                request.skip = Skip { consistency: true, pruning: true, ..request.skip };
-            }
+            "--no-consistency" => request.skip.consistency = true,
             "--no-env-resolution" => request.skip.env_resolution = true,
             list if list.starts_with("--") => asked.list = Some(list.to_owned()),
             service => request.services.push(service.to_owned()),
@@ -81,7 +79,7 @@ fn answer(case: &Path, question: &Question) -> Answer {
     match question {
         Question::Stdin => of_file(&case.join("stdin"), "-"),
         Question::File(path) => match path.strip_prefix(PROJECT) {
-            Ok(below) => of_file(&case.join(below), &path.display().to_string()),
+            Ok(below) => of_file(&root().join(below), &path.display().to_string()),
             Err(_) => Answer::Missing,
         },
         Question::Followed(path) => Answer::Path(path.clone()),
@@ -213,12 +211,14 @@ fn difference(expected: &Result<String, String>, got: &Result<String, String>) -
 fn what_is_shown_is_read_again_as_the_same() {
     for case in cases() {
         let asked = asked(&case);
-        let plain = asked.list.is_none() && !asked.json && !asked.hash && asked.request.skip == Skip::default();
+        let plain =
+            asked.list.is_none() && !asked.json && !asked.hash && asked.request.skip == Skip::default();
         let Some(text) = shown(&case, &asked).ok().filter(|_| plain) else { continue };
         let mut request = asked.request.clone();
         request.files = vec!["-".to_owned()];
         request.services.clear();
         request.project_name = None;
+        request.env_files.clear();
         request.project_directory = None;
         request.profiles = vec!["*".to_owned()];
         let mut answers = Answers::default();

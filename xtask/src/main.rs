@@ -5,6 +5,7 @@
 mod bench;
 mod bench_frontend;
 mod ci;
+mod compose;
 mod differential;
 mod rootless;
 mod tidy;
@@ -23,6 +24,8 @@ usage: cargo xtask <command>
              how long Dockerfiles and ignore files take to be read
   differential --peer COMMAND FOLDER...
              the same Dockerfiles built by rbuild and by another builder, compared
+  compose-differential --peer COMMAND [--write] [CASE...]
+             the compose projects of testdata/compose shown by another engine: recorded, or compared
   rootless [--user NAME] -- PROGRAM [ARG]...
              root and an ordinary user of another machine build the same image; PROGRAM [ARG]... FOLDER COMMAND runs there
 ";
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Some("ci") => ci::all(&root()),
         Some("bench") => bench::bench(&arguments[1..]).map(|table| print!("{table}")),
         Some("bench-frontend") => bench_frontend::bench(&arguments[1..]).map(|table| print!("{table}")),
+        Some("compose-differential") => compose::differential(&root(), &arguments[1..]),
         Some("differential") => differential::differential(&arguments[1..]),
         Some("rootless") => rootless::rootless(&root(), &arguments[1..]),
         Some("help" | "--help" | "-h") => {

@@ -1,0 +1,39 @@
+//! Where a variable's value came from, and what it does.
+
+use std::fmt::Write as _;
+
+use super::discover::place;
+use super::environment::{Environment, Origin};
+use super::interpolate::Use;
+
+/// Tells all that is known of a variable.
+pub(crate) fn explain(name: &str, environment: &Environment, uses: &[Use]) -> String {
+    let mut text = match environment.variable(name) {
+        None => format!("{name} is not set\n"),
+        Some(variable) => {
+            let origin = match &variable.origin {
+                Origin::Caller => "the caller's environment".to_owned(),
+                Origin::EnvFile(location) => place(location),
+                Origin::ProjectName => "the project's name".to_owned(),
+            };
+            format!("{name}={}\n  from {origin}\n", variable.value)
+        }
+    };
+    let mut told: Vec<&Use> = Vec::new();
+    for used in uses.iter().filter(|used| used.name == name) {
+        if told.contains(&used) {
+            continue;
+        }
+        told.push(used);
+        let at = used.at.as_ref().map(|at| format!(" ({})", place(at))).unwrap_or_default();
+        let how = match &used.value {
+            None => " without a value",
+            Some(_) => "",
+        };
+        let _ = writeln!(text, "  used{how} by {}{at}: {:?}", used.path, used.result);
+    }
+    if told.is_empty() {
+        text.push_str("  used nowhere\n");
+    }
+    text
+}

@@ -1,0 +1,157 @@
+//! Filling in the variables of a file, and giving texts the type that their key has.
+
+use rbuild_model::span::{Diagnostic, Location};
+
+use super::dotenv::required;
+use super::environment::Environment;
+use super::fault::{Checked, fault, remark};
+use super::path::Path;
+use super::schema::{Cast, Field};
+use super::template::{self, TemplateError, Variables};
+use super::yaml::{Node, Value};
+
+/// A place where a variable stood, and what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Use {
+    /// The variable.
+    pub name: String,
+    /// The path of the value in its file.
+    pub path: String,
+    /// Where it stands.
+    pub at: Option<Location>,
+    /// The variable's value there, `None` if it had none.
+    pub value: Option<String>,
+    /// What the whole value became.
+    pub result: String,
+}
+
+/// What variables are filled in with, and what is heard of them.
+pub(crate) struct Interpolation<'a> {
+    /// The variables.
+    pub(crate) environment: &'a Environment,
+    /// Where variables stood.
+    pub(crate) uses: &'a mut Vec<Use>,
+    /// What people should know.
+    pub(crate) warnings: &'a mut Vec<Diagnostic>,
+}
+
+impl Interpolation<'_> {
+    /// Fills in all values of a tree.
+    pub(crate) fn fill(
+        &mut self,
+        node: &mut Node,
+        field: Option<&'static Field>,
+        path: &Path,
+    ) -> Checked<()> {
+        if let Value::String(text) = &node.value {
+            if text.contains('$') {
+                node.value = Value::String(self.substitute(text, path, node.at.as_ref())?);
+            }
+            if let (Value::String(text), Some(field)) = (&node.value, field) {
+                node.value = self.cast(text, field.cast, path, node.at.as_ref())?;
+            }
+            return Ok(());
+        }
+        // The shape of children depends on what kind of node the parent is.
+        let kind = match &node.value {
+            Value::Map(_) => Node::new(Value::Map(super::yaml::Map::default()), None),
+            _ => Node::new(Value::List(Vec::new()), None),
+        };
+        let child = |key: &str| field.and_then(|field| field.shape.child(&kind, key));
+        match &mut node.value {
+            Value::Map(map) => {
+                for (key, value) in map.iter_mut() {
+                    self.fill(value, child(key), &path.key(key))?;
+                }
+            }
+            Value::List(list) => {
+                for (at, item) in list.iter_mut().enumerate() {
+                    self.fill(item, child(""), &path.item(at))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn substitute(&mut self, text: &str, path: &Path, at: Option<&Location>) -> Checked<String> {
+        let mut lookup = Lookup { environment: self.environment, found: Vec::new(), unset: Vec::new() };
+        let filled = template::substitute(text, &mut lookup);
+        let Lookup { found, unset, .. } = lookup;
+        for name in unset {
+            let message = format!("The {name:?} variable is not set. Defaulting to a blank string.");
+            if !self.warnings.iter().any(|known| known.message == message) {
+                self.warnings.push(remark(at, message));
+            }
+        }
+        match filled {
+            Ok(result) => {
+                for (name, value) in found {
+                    let (path, at, result) = (path.pattern(), at.cloned(), result.clone());
+                    self.uses.push(Use { name, path, at, value, result });
+                }
+                Ok(result)
+            }
+            Err(TemplateError::Invalid) => Err(fault(
+                at,
+                format!(
+                    "invalid interpolation format for {}.\nYou may need to escape any $ with another $.\n{text}",
+                    path.pattern()
+                ),
+            )),
+            Err(TemplateError::Required { name, message }) => Err(fault(
+                at,
+                format!("error while interpolating {}: {}", path.pattern(), required(&name, &message)),
+            )),
+        }
+    }
+
+    fn cast(&mut self, text: &str, cast: Cast, path: &Path, at: Option<&Location>) -> Checked<Value> {
+        let failed = |why: String| {
+            let path = path.pattern();
+            fault(at, format!("error while interpolating {path}: failed to cast to expected type: {why}"))
+        };
+        match cast {
+            Cast::No => Ok(Value::String(text.to_owned())),
+            Cast::Int => match text.strip_prefix('+').unwrap_or(text).parse() {
+                Ok(number) => Ok(Value::Int(number)),
+                Err(_) => Err(failed(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))),
+            },
+            Cast::Float => match text.parse() {
+                Ok(number) if !text.contains('_') => Ok(Value::Float(number)),
+                _ => Err(failed(format!("strconv.ParseFloat: parsing {text:?}: invalid syntax"))),
+            },
+            Cast::Bool => {
+                let (value, instead) = match text.to_lowercase().as_str() {
+                    "true" => return Ok(Value::Bool(true)),
+                    "false" => return Ok(Value::Bool(false)),
+                    "y" | "yes" | "on" => (true, "true"),
+                    "n" | "no" | "off" => (false, "false"),
+                    _ => return Err(failed(format!("invalid boolean: {text}"))),
+                };
+                let message =
+                    format!("{text:?} for boolean is not supported by YAML 1.2, please use `{instead}`");
+                self.warnings.push(remark(at, message));
+                Ok(Value::Bool(value))
+            }
+        }
+    }
+}
+
+struct Lookup<'a> {
+    environment: &'a Environment,
+    found: Vec<(String, Option<String>)>,
+    unset: Vec<String>,
+}
+
+impl Variables for Lookup<'_> {
+    fn get(&mut self, name: &str) -> Option<String> {
+        let value = self.environment.get(name).map(str::to_owned);
+        self.found.push((name.to_owned(), value.clone()));
+        value
+    }
+
+    fn unset(&mut self, name: &str) {
+        self.unset.push(name.to_owned());
+    }
+}

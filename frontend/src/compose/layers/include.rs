@@ -1,0 +1,156 @@
+//! `include`: other projects, read with their own folder and variables, and copied in.
+
+use std::path::{Path as FilePath, PathBuf};
+
+use super::super::discover::{self, Wanted, absolute, folder, read_env_file};
+use super::super::fault::fault;
+use super::super::request::{Answer, Loads};
+use super::super::yaml::{Map, Node, Value};
+use super::{Layers, Scope, relative_to, wrong};
+
+/// One entry of `include`.
+struct Included {
+    files: Vec<PathBuf>,
+    directory: PathBuf,
+    relative: PathBuf,
+    env_files: Option<Vec<PathBuf>>,
+}
+
+impl Layers<'_> {
+    /// Copies in what a document includes.
+    pub(super) fn include(&mut self, document: &mut Node, scope: &Scope) -> Loads<()> {
+        let Some(map) = document.as_map_mut() else { return Ok(()) };
+        let Some(entries) = map.remove("include").filter(|node| !node.is_null()) else { return Ok(()) };
+        let Some(list) = entries.as_list() else {
+            return Err(wrong(&entries, "`include` must be a list"));
+        };
+        for entry in list {
+            let included = read_entry(entry, scope)?;
+            if let Some(main) = included.files.first().filter(|main| scope.chain.contains(main)) {
+                let shown: Vec<String> =
+                    scope.chain.iter().chain([main]).map(|path| path.display().to_string()).collect();
+                let message = format!("include cycle detected:\n{}", shown.join("\n include "));
+                return Err(wrong(entry, message));
+            }
+            let mut environment = scope.environment.clone();
+            match &included.env_files {
+                None => read_env_file(
+                    &included.directory.join(".env"),
+                    Wanted::IfThere,
+                    &mut environment,
+                    self.files,
+                    &mut self.warnings,
+                )?,
+                Some(files) => {
+                    for file in files.iter().filter(|file| file.as_os_str() != "/dev/null") {
+                        if matches!(self.files.look(file)?, Answer::Missing) {
+                            let message = format!("stat {}: no such file or directory", file.display());
+                            return Err(wrong(entry, message));
+                        }
+                        read_env_file(
+                            file,
+                            Wanted::Always,
+                            &mut environment,
+                            self.files,
+                            &mut self.warnings,
+                        )?;
+                    }
+                }
+            }
+            let inner = Scope {
+                directory: included.directory,
+                relative: included.relative,
+                environment,
+                chain: scope.chain.clone(),
+                resolve_paths: true,
+            };
+            let model = self.load(&included.files, &inner)?;
+            if let Value::Map(model) = model.value {
+                import(map, model)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_entry(entry: &Node, scope: &Scope) -> Loads<Included> {
+    let texts = |node: &Node| -> Option<Vec<String>> {
+        match &node.value {
+            Value::String(text) => Some(vec![text.clone()]),
+            Value::List(list) => list.iter().map(|node| node.as_str().map(str::to_owned)).collect(),
+            _ => None,
+        }
+    };
+    let path = match &entry.value {
+        Value::Map(map) => map.get("path").unwrap_or(entry),
+        _ => entry,
+    };
+    let paths = texts(path).filter(|paths| !paths.is_empty());
+    let Some(paths) = paths else {
+        return Err(wrong(entry, "include entries are paths, or mappings with a `path`"));
+    };
+    if let Some(remote) = paths.iter().find(|path| is_remote(path)) {
+        return Err(Box::new(
+            fault(entry.at.as_ref(), format!("including {remote:?} from elsewhere is not supported yet"))
+                .with_help("fetch it first and include the local copy"),
+        )
+        .into());
+    }
+    let below = |path: &str| absolute(&scope.directory, FilePath::new(path));
+    let files: Vec<PathBuf> = paths.iter().map(|path| below(path)).collect();
+    let directory = match entry.get("project_directory").and_then(Node::as_str) {
+        Some(directory) => below(directory),
+        None => files.first().map_or_else(|| scope.directory.clone(), |file| folder(file)),
+    };
+    let given = entry.get("project_directory").and_then(Node::as_str);
+    let relative = match given.filter(|given| given.starts_with('/')) {
+        Some(_) => directory.clone(),
+        None => relative_to(&scope.directory, &directory),
+    };
+    let env_files = entry
+        .get("env_file")
+        .and_then(texts)
+        .filter(|files| !files.is_empty())
+        .map(|files| files.iter().map(|file| below(file)).collect());
+    Ok(Included { files, directory, relative, env_files })
+}
+
+/// Tells whether a path is a repository or a registry.
+fn is_remote(path: &str) -> bool {
+    path.contains("://") || path.starts_with("git@") || path.starts_with("oci:")
+}
+
+/// Copies resources in; the same one may come twice.
+fn import(target: &mut Map, source: Map) -> Loads<()> {
+    for (section, _, resources) in source.into_entries() {
+        if !matches!(section.as_str(), "services" | "volumes" | "networks" | "secrets" | "configs" | "models")
+        {
+            continue;
+        }
+        let Value::Map(resources) = resources.value else { continue };
+        if target.get(&section).is_none_or(|node| node.as_map().is_none()) {
+            target.put(&section, Node::new(Value::Map(Map::default()), None));
+        }
+        let Some(own) = target.get_mut(&section).and_then(Node::as_map_mut) else { continue };
+        for (key, at, node) in resources.into_entries() {
+            match own.get(&key) {
+                Some(known) if known.same(&node) => {}
+                Some(known) => {
+                    let place = node.at.as_ref().map(discover::place);
+                    let mut error = fault(
+                        own.key_at(&key).or(known.at.as_ref()),
+                        format!("{section}.{key} conflicts with imported resource"),
+                    );
+                    error.help = place.map(|place| {
+                        format!(
+                            "it is defined at {place} too; write the change in a file of its own and give both with `-f`"
+                        )
+                    });
+                    return Err(error.into());
+                }
+                None => own.insert(key, at, node),
+            }
+        }
+    }
+    Ok(())
+}

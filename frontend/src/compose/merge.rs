@@ -1,0 +1,191 @@
+//! One tree over another: several files, several documents, extended services, included projects.
+//!
+//! Mappings are merged key by key, lists are put one behind the other, the later scalar counts, and nothing leaves what
+//! is there. Keys whose table says otherwise have rules of their own. A node marked `!reset` takes away what is there, one
+//! marked `!override` takes its place.
+
+use super::fault::{Checked, fault};
+use super::path::Path;
+use super::schema::{Field, Merge};
+use super::yaml::{Map, Mark, Node, Value};
+
+/// Whether marks are done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// They are: nothing earlier follows.
+    Settle,
+    /// They are not: they count against earlier files too.
+    Keep,
+}
+
+/// Lays one tree over another.
+pub(crate) fn merge(
+    base: Node,
+    over: Node,
+    field: &'static Field,
+    path: &Path,
+    marks: Marks,
+) -> Checked<Node> {
+    let mut merged = merge_node(base, over, Some(field), path, marks)?;
+    if marks == Marks::Settle {
+        merged.settle_marks();
+    }
+    Ok(merged)
+}
+
+fn merge_node(
+    base: Node,
+    over: Node,
+    field: Option<&'static Field>,
+    path: &Path,
+    marks: Marks,
+) -> Checked<Node> {
+    if over.mark == Mark::Override || base.is_null() {
+        return Ok(over);
+    }
+    let rule = field.map_or(Merge::Deep, |field| field.merge);
+    match rule {
+        Merge::Replace => return Ok(over),
+        Merge::Listed | Merge::Hosts => return Ok(listed(base, over, rule)),
+        _ if over.is_null() => return Ok(base),
+        Merge::Logging => {
+            let driver = |node: &Node| node.get("driver").and_then(Node::scalar);
+            if let (Some(a), Some(b)) = (driver(&base), driver(&over))
+                && a != b
+            {
+                return Ok(over);
+            }
+        }
+        Merge::Subnets => return Ok(subnets(base, over)),
+        Merge::Deep | Merge::Build | Merge::DependsOn | Merge::Keyed => {}
+    }
+    let (base, over) = (mapped(base, rule), mapped(over, rule));
+    let different = |over: &Node| Err(fault(over.at.as_ref(), format!("cannot override {}", path.pattern())));
+    match (base.value, over.value) {
+        (Value::Map(mut map), Value::Map(other)) => {
+            let kind = Node::new(Value::Map(Map::default()), None);
+            for (key, at, node) in other.into_entries() {
+                if node.mark == Mark::Reset {
+                    map.remove(&key);
+                    if marks == Marks::Keep {
+                        map.insert(key, at, node);
+                    }
+                    continue;
+                }
+                let child = field.and_then(|field| field.shape.child(&kind, &key));
+                let merged = match map.remove(&key) {
+                    Some(earlier) if earlier.mark != Mark::Reset => {
+                        merge_node(earlier, node, child, &path.key(&key), marks)?
+                    }
+                    _ => node,
+                };
+                map.insert(key, at, merged);
+            }
+            Ok(Node { value: Value::Map(map), at: over.at.or(base.at), mark: over.mark })
+        }
+        (Value::List(mut list), Value::List(other)) => {
+            list.extend(other);
+            Ok(Node { value: Value::List(list), at: over.at.or(base.at), mark: over.mark })
+        }
+        (Value::Map(_) | Value::List(_), value) => different(&Node { value, at: over.at, mark: over.mark }),
+        (_, value) => Ok(Node { value, at: over.at, mark: over.mark }),
+    }
+}
+
+/// Turns the short form of a mapping into one.
+fn mapped(node: Node, rule: Merge) -> Node {
+    let value = match (rule, node.value) {
+        (Merge::Build, Value::String(text)) => {
+            let context = Node::new(Value::String(text), node.at.clone());
+            Value::Map(Map::from_iter([("context".to_owned(), context)]))
+        }
+        (Merge::DependsOn, Value::List(list)) => Value::Map(keyed(&list, started)),
+        (Merge::Keyed, Value::List(list)) => Value::Map(keyed(&list, |_| Value::Null)),
+        (_, value) => value,
+    };
+    Node { value, at: node.at, mark: node.mark }
+}
+
+/// Turns a list of names into a mapping.
+pub(crate) fn keyed(list: &[Node], value: impl Fn(&Node) -> Value) -> Map {
+    let mut map = Map::default();
+    for node in list {
+        if let Some(name) = node.scalar() {
+            map.insert(name, node.at.clone(), Node::new(value(node), node.at.clone()));
+        }
+    }
+    map
+}
+
+/// Returns the condition that a short `depends_on` stands for.
+pub(crate) fn started(like: &Node) -> Value {
+    let condition = Node::text("service_started", like);
+    let required = Node::new(Value::Bool(true), like.at.clone());
+    Value::Map(Map::from_iter([("condition".to_owned(), condition), ("required".to_owned(), required)]))
+}
+
+/// Puts two values one behind the other as lists of `k=v`; the keys that the later one resets are left out.
+fn listed(base: Node, over: Node, rule: Merge) -> Node {
+    let reset: Vec<String> = match &over.value {
+        Value::Map(map) => {
+            map.iter().filter(|(_, node)| node.mark == Mark::Reset).map(|(key, _)| key.to_owned()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut list = pairs(base.value, rule);
+    list.retain(|node| {
+        let text = node.scalar().unwrap_or_default();
+        !reset.iter().any(|key| text.split('=').next() == Some(key))
+    });
+    list.extend(pairs(over.value, rule));
+    Node { value: Value::List(list), at: over.at.or(base.at), mark: over.mark }
+}
+
+/// Returns a value as a list of `k=v`.
+pub(crate) fn pairs(value: Value, rule: Merge) -> Vec<Node> {
+    let mut list = Vec::new();
+    match value {
+        Value::List(items) => return items,
+        Value::Map(map) => {
+            for (key, at, node) in map.into_entries() {
+                if node.mark == Mark::Reset {
+                    continue;
+                }
+                let place = node.at.clone().or(at);
+                let pair = |value: &Node| {
+                    let text = value.scalar().map_or_else(|| key.clone(), |value| format!("{key}={value}"));
+                    Node::new(Value::String(text), place.clone())
+                };
+                match &node.value {
+                    Value::List(values) if rule == Merge::Hosts => list.extend(values.iter().map(pair)),
+                    _ => list.push(pair(&node)),
+                }
+            }
+        }
+        Value::Null => {}
+        scalar => list.push(Node::new(scalar, None)),
+    }
+    list
+}
+
+/// Merges pools of addresses by their subnets.
+fn subnets(base: Node, over: Node) -> Node {
+    let (Value::List(mut list), Value::List(others)) = (base.value, over.value) else {
+        return Node { value: Value::List(Vec::new()), at: over.at, mark: over.mark };
+    };
+    for other in others {
+        let subnet = other.get("subnet").and_then(Node::scalar);
+        let known = list
+            .iter_mut()
+            .find(|pool| subnet.is_some() && pool.get("subnet").and_then(Node::scalar) == subnet);
+        match (known, other.value) {
+            (Some(Node { value: Value::Map(pool), .. }), Value::Map(map)) => {
+                for (key, at, node) in map.into_entries() {
+                    pool.insert(key, at, node);
+                }
+            }
+            (_, value) => list.push(Node { value, at: other.at, mark: other.mark }),
+        }
+    }
+    Node { value: Value::List(list), at: over.at.or(base.at), mark: over.mark }
+}

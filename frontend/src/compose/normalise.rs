@@ -1,0 +1,175 @@
+//! One way of saying each thing: the implicit network, dependencies that other keys imply, names of resources.
+
+use super::environment::Environment;
+use super::values::mount;
+use super::yaml::{Map, Node, Value};
+
+/// Brings a tree into its normal form.
+pub(crate) fn normalise(root: &mut Node, name: &str, environment: &Environment) {
+    let Some(top) = root.as_map_mut() else { return };
+    top.put("name", Node::new(Value::String(name.to_owned()), None));
+    let mut uses_default = false;
+    if let Some(services) = top.get_mut("services").and_then(Node::as_map_mut) {
+        for (_, service) in services.iter_mut() {
+            let Some(service) = service.as_map_mut() else { continue };
+            uses_default |= default_network(service);
+            normalise_service(service, environment);
+        }
+    }
+    if uses_default {
+        if !top.contains("networks") {
+            top.put("networks", Node::new(Value::Map(Map::default()), None));
+        }
+        if let Some(networks) = top.get_mut("networks").and_then(Node::as_map_mut)
+            && !networks.contains("default")
+        {
+            networks.put("default", Node::new(Value::Null, None));
+        }
+    }
+    for section in ["networks", "volumes", "configs", "secrets"] {
+        let Some(resources) = top.get_mut(section).and_then(Node::as_map_mut) else { continue };
+        for (key, resource) in resources.iter_mut() {
+            if resource.is_null() {
+                resource.value = Value::Map(Map::default());
+            }
+            let Some(map) = resource.as_map_mut() else { continue };
+            let is_external = map
+                .get("external")
+                .is_some_and(|external| matches!(external.scalar().as_deref(), Some("true")));
+            if map.get("name").is_none_or(Node::is_null) {
+                let name = if is_external { key.to_owned() } else { format!("{name}_{key}") };
+                map.put("name", Node::new(Value::String(name), None));
+            }
+        }
+    }
+}
+
+/// Attaches a service that says nothing of networks to the default one, and tells whether it is attached to it.
+fn default_network(service: &mut Map) -> bool {
+    if service.contains("provider") || service.contains("network_mode") {
+        return false;
+    }
+    let is_empty = match service.get("networks").map(|node| &node.value) {
+        None | Some(Value::Null) => true,
+        Some(Value::Map(map)) => map.is_empty(),
+        Some(_) => false,
+    };
+    if is_empty {
+        let default = Map::from_iter([("default".to_owned(), Node::new(Value::Null, None))]);
+        service.put("networks", Node::new(Value::Map(default), None));
+        return true;
+    }
+    service.get("networks").and_then(|networks| networks.get("default")).is_some()
+}
+
+fn normalise_service(service: &mut Map, environment: &Environment) {
+    if let Some(policy) = service.get_mut("pull_policy")
+        && policy.as_str() == Some("if_not_present")
+    {
+        policy.value = Value::String("missing".to_owned());
+    }
+    if let Some(build) = service.get_mut("build").and_then(Node::as_map_mut) {
+        if !build.contains("dockerfile") && !build.contains("dockerfile_inline") {
+            build.put("dockerfile", Node::new(Value::String("Dockerfile".to_owned()), None));
+        }
+        if let Some(args) = build.get_mut("args") {
+            resolve(args, environment, Unresolved::Drop);
+        }
+    }
+    if let Some(variables) = service.get_mut("environment") {
+        resolve(variables, environment, Unresolved::Keep);
+    }
+    let mounts = service.get_mut("volumes").map(|node| &mut node.value);
+    if let Some(Value::List(mounts)) = mounts {
+        for mount in mounts.iter_mut().filter_map(Node::as_map_mut) {
+            if let Some(Value::String(target)) = mount.get_mut("target").map(|node| &mut node.value) {
+                *target = mount::clean(target);
+            }
+        }
+    }
+    for (name, restart) in implied(service) {
+        if !service.contains("depends_on") {
+            service.put("depends_on", Node::new(Value::Map(Map::default()), None));
+        }
+        let Some(dependencies) = service.get_mut("depends_on").and_then(Node::as_map_mut) else { return };
+        if !dependencies.contains(&name) {
+            let mut dependency = Map::default();
+            dependency.put("condition", Node::new(Value::String("service_started".to_owned()), None));
+            dependency.put("required", Node::new(Value::Bool(true), None));
+            if restart == Restart::With {
+                dependency.put("restart", Node::new(Value::Bool(true), None));
+            }
+            dependencies.put(&name, Node::new(Value::Map(dependency), None));
+        }
+    }
+}
+
+/// Whether a dependent restarts with what it depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restart {
+    With,
+    Without,
+}
+
+/// Returns the services that other keys make a service depend on.
+fn implied(service: &Map) -> Vec<(String, Restart)> {
+    let mut names = Vec::new();
+    let texts = |key: &str| -> Vec<String> {
+        service.get(key).and_then(Node::as_list).unwrap_or_default().iter().filter_map(Node::scalar).collect()
+    };
+    for link in texts("links") {
+        names.push((link.split(':').next().unwrap_or_default().to_owned(), Restart::With));
+    }
+    for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
+        let namespace = service.get(key).and_then(Node::as_str);
+        if let Some(name) = namespace.and_then(|text| text.strip_prefix("service:")) {
+            names.push((name.to_owned(), Restart::With));
+        }
+    }
+    for from in texts("volumes_from") {
+        if !from.starts_with("container:") {
+            names.push((from.split(':').next().unwrap_or_default().to_owned(), Restart::Without));
+        }
+    }
+    names
+}
+
+/// What becomes of a variable that nobody sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unresolved {
+    /// It stays, without a value.
+    Keep,
+    /// It goes.
+    Drop,
+}
+
+/// Gives variables without a value the project's.
+pub(crate) fn resolve(node: &mut Node, environment: &Environment, unresolved: Unresolved) {
+    match &mut node.value {
+        Value::Map(map) => {
+            for (key, value) in map.iter_mut() {
+                if value.is_null()
+                    && let Some(found) = environment.get(key)
+                {
+                    value.value = Value::String(found.to_owned());
+                }
+            }
+            if unresolved == Unresolved::Drop {
+                map.retain(|_, value| !value.is_null());
+            }
+        }
+        Value::List(list) => {
+            for item in list.iter_mut() {
+                if let Some(name) = item.as_str().filter(|text| !text.contains('='))
+                    && let Some(found) = environment.get(name)
+                {
+                    item.value = Value::String(format!("{name}={found}"));
+                }
+            }
+            if unresolved == Unresolved::Drop {
+                list.retain(|item| item.as_str().is_some_and(|text| text.contains('=')));
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,235 @@
+//! Merging, marks, places of errors, questions, types.
+
+use proptest::prelude::*;
+use rbuild_model::project::{Condition, MountKind, NetworkMode, Project, PullPolicy, Restart};
+use rbuild_model::span::{Diagnostic, Source};
+
+use super::merge::{Marks, merge};
+use super::path::Path;
+use super::schema::PROJECT;
+use super::yaml::{Document, Node, compose, emit};
+use super::{Answer, Answers, Loaded, Loading, Question, Request, load};
+
+/// Loads texts as files of `/p`, `compose.yaml` first.
+fn loaded(files: &[(&str, &str)]) -> Result<Loaded, Box<Diagnostic>> {
+    let request =
+        Request { current_dir: "/p".into(), files: vec![files[0].0.to_owned()], ..Request::default() };
+    let mut answers = Answers::default();
+    loop {
+        match load(&request, &answers).map_err(|error| error.diagnostic)? {
+            Loading::Ready(loaded) => return Ok(*loaded),
+            Loading::Needs(questions) => {
+                for question in questions {
+                    let answer = match &question {
+                        Question::File(path) => {
+                            let text =
+                                files.iter().find(|(name, _)| std::path::Path::new("/p").join(name) == *path);
+                            text.map_or(Answer::Missing, |(name, text)| {
+                                Answer::Text(Source::new(*name, *text))
+                            })
+                        }
+                        Question::Followed(path) => Answer::Path(path.clone()),
+                        Question::Stdin => Answer::Missing,
+                    };
+                    answers.add(question, answer);
+                }
+            }
+        }
+    }
+}
+
+fn project(text: &str) -> Project {
+    let loaded = loaded(&[("compose.yaml", text)]).unwrap_or_else(|error| panic!("{error}"));
+    loaded.project().unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn an_error_points_at_the_line_and_says_what_to_try() {
+    let text = "services:\n  web:\n    imge: x\n";
+    let error = loaded(&[("compose.yaml", text)]).err().unwrap_or_else(|| panic!("it is wrong"));
+    assert_eq!(error.to_string(), "compose.yaml:3:5: services.web additional properties 'imge' not allowed");
+    assert_eq!(error.help.as_deref(), Some("did you mean `image`?"));
+    let text = "services:\n  web:\n    image: x\n    networks: [bcak]\nnetworks: {back: }\n";
+    let error = loaded(&[("compose.yaml", text)]).err().unwrap_or_else(|| panic!("it is wrong"));
+    assert!(
+        error.to_string().starts_with("compose.yaml:4:16: service \"web\" refers to undefined network bcak")
+    );
+    assert_eq!(error.help.as_deref(), Some("did you mean `back`?"));
+}
+
+#[test]
+fn an_error_in_an_included_file_points_there() {
+    let files = [
+        ("compose.yaml", "include: [sub.yaml]\nservices: {a: {image: x}}\n"),
+        ("sub.yaml", "services:\n  b:\n    image: y\n    ports: [\"80:x\"]\n"),
+    ];
+    let error = loaded(&files).err().unwrap_or_else(|| panic!("it is wrong"));
+    assert_eq!(error.to_string(), "sub.yaml:4:13: Invalid containerPort: x");
+}
+
+#[test]
+fn a_variable_is_explained() {
+    let files = [
+        ("compose.yaml", "services: {a: {image: \"x:${TAG}\", hostname: \"${NOPE}\"}}\n"),
+        (".env", "A=1\nTAG=7\n"),
+    ];
+    let loaded = loaded(&files).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        loaded.explain("TAG"),
+        "TAG=7\n  from .env:2\n  used by services.a.image (compose.yaml:1): \"x:7\"\n"
+    );
+    assert_eq!(
+        loaded.explain("NOPE"),
+        "NOPE is not set\n  used without a value by services.a.hostname (compose.yaml:1): \"\"\n"
+    );
+    assert_eq!(loaded.explain("OTHER"), "OTHER is not set\n  used nowhere\n");
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["compose.yaml:1:45: The \"NOPE\" variable is not set. Defaulting to a blank string."]
+    );
+}
+
+#[test]
+fn a_project_has_types() {
+    let project = project(
+        "name: p
+services:
+  web:
+    image: x
+    command: a 'b c'
+    ports: [\"127.0.0.1:8080:80/udp\", \"0:81\"]
+    depends_on: {db: {condition: service_healthy, restart: true}}
+    restart: on-failure:3
+    pull_policy: daily
+    volumes: [./a:/b:ro, data:/d, /anon]
+    healthcheck: {test: curl x, interval: 90s}
+    cpus: 0.5
+    deploy: {replicas: 3}
+    environment: {A: 1, B: }
+    secrets: [{source: s, mode: 0440}]
+  db: {image: y, network_mode: none}
+volumes: {data: }
+secrets: {s: {file: ./s}}
+",
+    );
+    let web = &project.services["web"];
+    assert_eq!(web.command.as_deref(), Some(&["a".to_owned(), "b c".to_owned()][..]));
+    assert_eq!(web.ports[0].published.map(|range| (range.first, range.last)), Some((8080, 8080)));
+    assert_eq!(web.ports[1].published, None);
+    assert_eq!(web.depends_on["db"].condition, Condition::Healthy);
+    assert_eq!(web.restart, Some(Restart::OnFailure(Some(3))));
+    assert_eq!(web.pull_policy, Some(PullPolicy::Every(std::time::Duration::from_secs(86_400))));
+    assert!(matches!(&web.volumes[0].kind, MountKind::Bind { source, options }
+        if source.as_os_str() == "/p/a" && options.create_host_path));
+    assert!(matches!(&web.volumes[2].kind, MountKind::Volume { source: None, .. }));
+    assert_eq!(web.cpus.map(|cpus| cpus.nanos), Some(500_000_000));
+    assert_eq!((web.replicas, web.environment["B"].as_deref()), (3, None));
+    assert_eq!(web.secrets[0].mode, Some(0o440));
+    assert_eq!(project.services["db"].network_mode, Some(NetworkMode::None));
+    assert_eq!(project.networks["default"].name, "p_default");
+}
+
+#[test]
+fn what_has_no_type_is_told_with_its_line() {
+    let text = "services:\n  a:\n    image: x\n    restart: sometimes\n";
+    let loaded = loaded(&[("compose.yaml", text)]).unwrap_or_else(|error| panic!("{error}"));
+    let error = loaded.project().err().map(|error| error.to_string());
+    let wanted = "compose.yaml:4:14: services.a.restart: \"sometimes\" is not one of no, always, on-failure[:N], \
+                  unless-stopped";
+    assert_eq!(error.as_deref(), Some(wanted));
+}
+
+#[test]
+fn the_hash_sees_what_makes_containers_different() {
+    let hash = |text: &str| {
+        let text = format!("services:\n  a: {{image: x, {text}}}\n  b: {{image: y}}\n");
+        let loaded = loaded(&[("compose.yaml", &text)]).unwrap_or_else(|error| panic!("{error}"));
+        loaded.hashes().unwrap_or_default().remove("a")
+    };
+    let plain = hash("tty: false");
+    for same in ["scale: 2", "depends_on: [b]", "pull_policy: always", "build: .", "profiles: []"] {
+        assert_eq!(hash(same), plain, "{same}");
+    }
+    for other in ["tty: true", "labels: {a: b}", "command: x", "ports: [80]", "environment: {A: 1}"] {
+        assert_ne!(hash(other), plain, "{other}");
+    }
+}
+
+fn service(text: &str) -> Node {
+    let text = format!("services: {{a: {text}}}\n");
+    let documents = compose(&Source::new("c", text)).unwrap_or_else(|error| panic!("{error}"));
+    documents.into_iter().next().unwrap_or_else(|| panic!("there is a document"))
+}
+
+fn text(node: &Node) -> String {
+    emit(&Document::from(node))
+}
+
+/// Sections whose merging is the same in whatever order pairs are joined.
+fn sections() -> impl Strategy<Value = String> {
+    let name = "[a-c]";
+    prop_oneof![
+        (name, 0..9).prop_map(|(k, v)| format!("{{environment: {{{k}: {v}}}}}")),
+        (name, 0..9).prop_map(|(k, v)| format!("{{environment: [{k}={v}]}}")),
+        (name, 0..9).prop_map(|(k, v)| format!("{{labels: {{{k}: {v}}}}}")),
+        (0..9).prop_map(|v| format!("{{ports: [{v}]}}")),
+        (name, 0..9).prop_map(|(k, v)| format!("{{ulimits: {{{k}: {v}}}}}")),
+        (0..9).prop_map(|v| format!("{{hostname: h{v}}}")),
+        name.prop_map(|k| format!("{{depends_on: [{k}]}}")),
+        name.prop_map(|k| format!("{{networks: [{k}]}}")),
+        (0..9).prop_map(|v| format!("{{command: [c{v}]}}")),
+        (name, 0..9).prop_map(|(k, v)| format!("{{deploy: {{{k}: {v}}}}}")),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn merging_does_not_depend_on_which_pair_is_joined_first(a in sections(), b in sections(), c in sections()) {
+        let join = |a: Node, b: Node| {
+            merge(a, b, &PROJECT, &Path::default(), Marks::Settle).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let (a, b, c) = (service(&a), service(&b), service(&c));
+        let left = join(join(a.clone(), b.clone()), c.clone());
+        let right = join(a, join(b, c));
+        prop_assert_eq!(normal(left), normal(right));
+    }
+
+    #[test]
+    fn nothing_over_something_changes_nothing(a in sections()) {
+        let node = service(&a);
+        let empty = service("{}");
+        let merged = merge(node.clone(), empty, &PROJECT, &Path::default(), Marks::Settle);
+        prop_assert_eq!(merged.ok().as_ref().map(text), Some(text(&node)));
+    }
+}
+
+/// Writes a model with the forms spelled out and equal items joined: merging leaves either form.
+fn normal(mut node: Node) -> String {
+    let mut warnings = Vec::new();
+    let mut speller =
+        super::long::Speller { strictness: super::long::Strictness::Lenient, warnings: &mut warnings };
+    let _ = super::unique::enforce(&mut node, Some(&PROJECT), &Path::default());
+    let _ = speller.spell(&mut node, &PROJECT, &Path::default());
+    let listed: Vec<Node> = node
+        .get("services")
+        .and_then(|services| services.get("a")?.get("environment").cloned())
+        .map(|environment| super::merge::pairs(environment.value, super::schema::Merge::Listed))
+        .unwrap_or_default();
+    let labels: Vec<Node> = node
+        .get("services")
+        .and_then(|services| services.get("a")?.get("labels").cloned())
+        .map(|labels| super::merge::pairs(labels.value, super::schema::Merge::Listed))
+        .unwrap_or_default();
+    if let Some(service) = node
+        .as_map_mut()
+        .and_then(|top| top.get_mut("services"))
+        .and_then(|services| services.as_map_mut()?.get_mut("a")?.as_map_mut())
+    {
+        service.remove("environment");
+        service.remove("labels");
+    }
+    let mut sorted: Vec<String> = listed.iter().chain(&labels).filter_map(Node::scalar).collect();
+    sorted.sort();
+    format!("{}{sorted:?}", text(&node))
+}

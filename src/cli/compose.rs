@@ -1,0 +1,124 @@
+//! `rbuild compose`: the flags of all its verbs, and the verbs.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+
+/// What `rbuild compose` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Which project.
+    #[command(flatten)]
+    pub(crate) project: Project,
+    /// What to do with it.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Which project, and how it is read.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Project {
+    /// Compose file, `-` for standard input (can be repeated; later ones are laid over earlier ones)
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<String>,
+    /// Name of the project
+    #[arg(short = 'p', long, value_name = "NAME")]
+    pub(crate) project_name: Option<String>,
+    /// Folder that relative paths begin at
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project_directory: Option<PathBuf>,
+    /// File with variables, instead of `.env` (can be repeated)
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub(crate) env_files: Vec<String>,
+    /// Profile to turn on, `*` for all (can be repeated)
+    #[arg(long = "profile", value_name = "NAME")]
+    pub(crate) profiles: Vec<String>,
+    /// Keep resources that no service uses
+    #[arg(long)]
+    pub(crate) all_resources: bool,
+}
+
+/// The verbs of `rbuild compose`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Check a project and show what it means, in its canonical form
+    Config(Box<Config>),
+}
+
+/// What `rbuild compose config` takes.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Config {
+    /// Services to show, with what they depend on; all if none
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    /// How it is shown: `yaml` or `json`
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// File to write to
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Only check
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// List the services, each behind what it depends on
+    #[arg(long = "services")]
+    pub(crate) list_services: bool,
+    /// List the volumes
+    #[arg(long)]
+    pub(crate) volumes: bool,
+    /// List the networks
+    #[arg(long)]
+    pub(crate) networks: bool,
+    /// List the models
+    #[arg(long)]
+    pub(crate) models: bool,
+    /// List the profiles
+    #[arg(long)]
+    pub(crate) profiles: bool,
+    /// List the images
+    #[arg(long)]
+    pub(crate) images: bool,
+    /// Show what each service's containers are recognised by: `*`, or services separated by commas
+    #[arg(long, value_name = "SERVICES")]
+    pub(crate) hash: Option<String>,
+    /// List the variables that the files mention
+    #[arg(long)]
+    pub(crate) variables: bool,
+    /// List the variables that the files are read with
+    #[arg(long)]
+    pub(crate) environment: bool,
+    /// Tell where a variable's value comes from and what it does
+    #[arg(long, value_name = "VAR")]
+    pub(crate) explain: Option<String>,
+    /// Leave variables as they are written
+    #[arg(long)]
+    pub(crate) no_interpolate: bool,
+    /// Do not spell out what the format implies
+    #[arg(long)]
+    pub(crate) no_normalize: bool,
+    /// Leave relative paths as they are written
+    #[arg(long)]
+    pub(crate) no_path_resolution: bool,
+    /// Do not check references
+    #[arg(long)]
+    pub(crate) no_consistency: bool,
+    /// Do not read env files and label files of services
+    #[arg(long)]
+    pub(crate) no_env_resolution: bool,
+    /// Pin images to their digests
+    #[arg(long)]
+    pub(crate) resolve_image_digests: bool,
+    /// Show a file that pins images to their digests
+    #[arg(long)]
+    pub(crate) lock_image_digests: bool,
+}
+
+/// The formats of `rbuild compose config`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// YAML
+    #[default]
+    Yaml,
+    /// JSON
+    Json,
+}
