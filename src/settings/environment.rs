@@ -38,6 +38,12 @@ impl Environment {
         self.0.get(std::ffi::OsStr::new(name)).and_then(|value| value.to_str()).map(str::to_owned)
     }
 
+    /// Returns the variables that are text.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let text = |value: &OsString| value.to_str().map(str::to_owned);
+        self.0.iter().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+    }
+
     /// Returns a variable that is a path, if it is set and not empty.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.0.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
