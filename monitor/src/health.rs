@@ -6,10 +6,16 @@
 //! ```
 //!
 //! A probe is never begun while another runs: the next one is due an interval after the end of the last.
+//!
+//! Before the first one that is due so, there may be **early** ones, at 50, 100, 200, 400 ms ... after the start: what is
+//! healthy soon need not be waited for until the interval is over. A success counts as any other, a failure is as
+//! if it had never been asked.
 
 use std::time::Duration;
 
 use rbuild_model::container::{Health, HealthCheck, HealthStatus, Probe};
+
+use crate::plan::EarlyProbes;
 
 /// So many bytes of a probe's output are kept.
 pub(crate) const OUTPUT: usize = 4096;
@@ -23,26 +29,40 @@ enum Period {
     Regular,
 }
 
+/// When the first early probe is due; each of the others at twice the age of the one before.
+const EARLY: Duration = Duration::from_millis(50);
+
+/// What is due next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// An early probe, whose failure does not count; there may be more of them.
+    Early,
+    /// One that counts.
+    Regular,
+}
+
 /// The health of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     check: HealthCheck,
     health: Health,
     period: Period,
+    early: EarlyProbes,
+    next: Next,
 }
 
 impl Machine {
     /// Begins with a start.
-    pub(crate) fn new(check: HealthCheck) -> Self {
+    pub(crate) fn new(check: HealthCheck, early: EarlyProbes) -> Self {
         let period = if check.start_period.is_zero() { Period::Regular } else { Period::Start };
-        Self { check, health: Health::starting(), period }
+        Self { check, health: Health::starting(), period, early, next: Next::Regular }
     }
 
     /// Goes on with what is known of a run that was begun under another monitor.
     pub(crate) fn resume(check: HealthCheck, health: Health) -> Self {
         let fresh = health.status == HealthStatus::Starting && !check.start_period.is_zero();
         let period = if fresh { Period::Start } else { Period::Regular };
-        Self { check, health, period }
+        Self { check, health, period, early: EarlyProbes::Off, next: Next::Regular }
     }
 
     pub(crate) fn check(&self) -> &HealthCheck {
@@ -53,19 +73,44 @@ impl Machine {
         &self.health
     }
 
-    /// Returns when the next probe is due: so long after the start, or after the end of the last probe. `age` is how
-    /// long the container runs.
+    /// Returns when the next probe is due: so long from now, which is the start or the end of the last probe. `age` is
+    /// how long the container runs.
     pub(crate) fn interval(&mut self, age: Duration) -> Duration {
         self.leave_start(age);
-        match self.period {
+        let interval = match self.period {
             Period::Start => self.check.start_interval.min(self.check.interval),
             Period::Regular => self.check.interval,
+        };
+        self.next = Next::Regular;
+        if self.early == EarlyProbes::Off {
+            return interval;
         }
+        let mut due = EARLY;
+        while due <= age {
+            due *= 2;
+        }
+        if due < interval {
+            self.next = Next::Early;
+            due - age
+        } else {
+            // The first regular one is due where it would be without the early ones.
+            self.early = EarlyProbes::Off;
+            interval.saturating_sub(age)
+        }
+    }
+
+    /// Tells whether nobody need hear of the probe that is due.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.next == Next::Early
     }
 
     /// Takes the end of a probe, `age` after the container's start; returns the status if it is another now.
     pub(crate) fn probed(&mut self, probe: Probe, age: Duration) -> Option<HealthStatus> {
         self.leave_start(age);
+        if self.next == Next::Early && probe.exit_code != 0 {
+            return None;
+        }
+        self.early = EarlyProbes::Off;
         let before = self.health.status;
         if probe.exit_code == 0 {
             self.period = Period::Regular;
@@ -133,7 +178,7 @@ mod tests {
 
     /// Feeds exit codes, one a second, and compares changes and streaks.
     fn run(check: HealthCheck, codes: &[i32], expected: &str) {
-        let mut machine = Machine::new(check);
+        let mut machine = Machine::new(check, EarlyProbes::Off);
         let mut told = Vec::new();
         for (second, code) in codes.iter().enumerate() {
             let change = machine.probed(probe(*code), Duration::from_secs(second as u64));
@@ -159,20 +204,47 @@ mod tests {
 
     #[test]
     fn the_start_has_an_interval_of_its_own() {
-        let mut machine = Machine::new(check(10, 3));
+        let mut machine = Machine::new(check(10, 3), EarlyProbes::Off);
         assert_eq!(machine.interval(Duration::ZERO), 5 * SECOND);
         assert_eq!(machine.interval(10 * SECOND), 30 * SECOND);
-        let mut machine = Machine::new(check(10, 3));
+        let mut machine = Machine::new(check(10, 3), EarlyProbes::Off);
         machine.probed(probe(0), SECOND);
         assert_eq!(machine.interval(2 * SECOND), 30 * SECOND);
-        let mut short = Machine::new(HealthCheck { interval: SECOND, ..check(10, 3) });
+        let mut short = Machine::new(HealthCheck { interval: SECOND, ..check(10, 3) }, EarlyProbes::Off);
         assert_eq!(short.interval(Duration::ZERO), SECOND);
-        assert_eq!(Machine::new(check(0, 3)).interval(Duration::ZERO), 30 * SECOND);
+        assert_eq!(Machine::new(check(0, 3), EarlyProbes::Off).interval(Duration::ZERO), 30 * SECOND);
+    }
+
+    #[test]
+    fn early_probes_only_bring_good_news() {
+        let millis = Duration::from_millis;
+        let quick = HealthCheck { interval: millis(1000), ..check(0, 1) };
+        let mut machine = Machine::new(quick.clone(), EarlyProbes::On);
+        let mut age = Duration::ZERO;
+        let mut begun = Vec::new();
+        for _ in 0..7 {
+            age += machine.interval(age);
+            begun.push((age.as_millis(), machine.is_silent()));
+            // A probe takes a little.
+            age += millis(1);
+            assert_eq!(machine.probed(probe(1), age).is_some(), begun.len() == 6, "{begun:?}");
+        }
+        let early = [50, 100, 200, 400, 800].map(|at| (at, true));
+        assert_eq!(begun[..5], early);
+        assert_eq!(begun[5..], [(1000, false), (2001, false)]);
+        assert_eq!(machine.health().log.len(), 2);
+        let mut machine = Machine::new(quick, EarlyProbes::On);
+        assert_eq!(machine.interval(Duration::ZERO), EARLY);
+        assert_eq!(machine.probed(probe(0), millis(60)), Some(HealthStatus::Healthy));
+        assert_eq!(machine.interval(millis(60)), millis(1000), "from then on as always");
+        assert_eq!(machine.probed(probe(1), millis(1060)), Some(HealthStatus::Unhealthy));
+        let mut none = Machine::new(HealthCheck { interval: millis(20), ..check(0, 1) }, EarlyProbes::On);
+        assert_eq!(none.interval(Duration::ZERO), millis(20));
     }
 
     #[test]
     fn five_probes_are_kept() {
-        let mut machine = Machine::new(check(0, 100));
+        let mut machine = Machine::new(check(0, 100), EarlyProbes::Off);
         for code in 1..9 {
             machine.probed(probe(code), SECOND);
         }

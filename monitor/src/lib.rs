@@ -38,7 +38,7 @@ use std::process::ExitCode;
 pub use client::{Client, ClientError, Program, Session, SessionEvent, Spawned, Started};
 pub use document::DocumentError;
 pub use place::{Lock, Observed, Place, PlaceError};
-pub use plan::{ExecPlan, ExecPrivilege, Handed, Plan, Residence, Settings, Stdin};
+pub use plan::{EarlyProbes, ExecPlan, ExecPrivilege, Handed, Plan, Residence, Settings, Stdin};
 pub use protocol::{Attach, ExecId, ExecProgress, ExecState, Grace, LogPosition, Refusal, StreamEnd, Until};
 pub use record::Record;
 

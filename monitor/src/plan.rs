@@ -33,6 +33,9 @@ pub struct Settings {
     pub restart: RestartPolicy,
     /// How its health is found out.
     pub health: Option<HealthCheck>,
+    /// Whether its health is asked before the first probe is due.
+    #[serde(default)]
+    pub early_probes: EarlyProbes,
     /// The signal that stops it, if one was chosen.
     pub stop_signal: Option<Signal>,
     /// The time it has to stop; `None` for any.
@@ -45,6 +48,17 @@ pub struct Settings {
     pub reap: Vec<String>,
     /// The control group that the monitor moves to, out of that of the command that started it.
     pub residence: Option<Residence>,
+}
+
+/// Whether the health of a container is asked at 50, 100, 200, 400 ms ... after its start, before the first probe is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EarlyProbes {
+    /// It is: a success counts, a failure is forgotten.
+    #[default]
+    On,
+    /// It is not.
+    Off,
 }
 
 /// A control group for processes of ours.

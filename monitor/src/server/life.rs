@@ -34,6 +34,14 @@ type Failure = (u8, String);
 impl Monitor {
     /// Runs the container for somebody who asked for it.
     pub(super) fn first_start(&mut self, plan: Plan, handed: Handed) -> Result<(i32, Vec<String>), Failure> {
+        let started = self.begin_run(plan, handed);
+        if let Err((status, message)) = &started {
+            self.start_failed(*status, message);
+        }
+        started
+    }
+
+    fn begin_run(&mut self, plan: Plan, handed: Handed) -> Result<(i32, Vec<String>), Failure> {
         let failed = |error: &dyn std::error::Error| (125, chain(error));
         document::write(&self.place.plan(), PLAN, &plan, Promise::Written).map_err(|error| failed(&error))?;
         let Handed { network, ipc, uts, place, ports } = handed;
@@ -56,16 +64,9 @@ impl Monitor {
             notes.extend(failures.iter().map(|error| chain(error)));
             self.service = Some(service);
         }
-        match self.launch(plan, note) {
-            Ok((pid, more)) => {
-                notes.extend(more);
-                Ok((pid, notes))
-            }
-            Err((status, message)) => {
-                self.start_failed(status, &message);
-                Err((status, message))
-            }
-        }
+        let (pid, more) = self.launch(plan, note)?;
+        notes.extend(more);
+        Ok((pid, notes))
     }
 
     fn start_failed(&mut self, status: u8, message: &str) {
@@ -130,7 +131,8 @@ impl Monitor {
             let notes = created.notes().to_vec();
             // Before the program runs: whoever comes after this monitor has to know that it does.
             let init = process::identify(created.pid()).ok_or((125, "the program is gone".to_owned()))?;
-            let machine = self.settings.health.clone().map(Machine::new);
+            let early = self.settings.early_probes;
+            let machine = self.settings.health.clone().map(|check| Machine::new(check, early));
             let health = machine.as_ref().map(|machine| machine.health().clone());
             self.health = machine;
             self.record.state = State::Running(Run { init, started: Timestamp::now(), health });
@@ -491,9 +493,11 @@ impl Monitor {
             deadline: Instant::now() + check.timeout,
             timed_out: false,
         };
-        let of_exec = [("execID", &*id.0)];
-        self.teller.tell(&format!("exec_create: {words}"), &self.settings.attributes, &of_exec);
-        self.teller.tell(&format!("exec_start: {words}"), &self.settings.attributes, &of_exec);
+        if !machine.is_silent() {
+            let of_exec = [("execID", &*id.0)];
+            self.teller.tell(&format!("exec_create: {words}"), &self.settings.attributes, &of_exec);
+            self.teller.tell(&format!("exec_start: {words}"), &self.settings.attributes, &of_exec);
+        }
         self.execs.add(id.clone(), plan, Kind::Probe(output));
         if let Err((_, message)) = self.run_exec(&id) {
             self.execs.remove(&id);
@@ -601,8 +605,10 @@ impl Monitor {
                 } else {
                     (code, health::output(&output.bytes, output.dropped))
                 };
-                let more = [("execID", &*id.0), ("exitCode", &*exit_code.to_string())];
-                self.teller.tell("exec_die", &self.settings.attributes, &more);
+                if self.health.as_ref().is_some_and(|machine| !machine.is_silent()) {
+                    let more = [("execID", &*id.0), ("exitCode", &*exit_code.to_string())];
+                    self.teller.tell("exec_die", &self.settings.attributes, &more);
+                }
                 self.probed(Probe { start: output.start, end: Timestamp::now(), exit_code, output: text });
             }
         }

@@ -41,7 +41,9 @@ fn cannot_run(house: &House) {
         let mut container = house.container("");
         container.options.args = vec![program.to_owned()];
         let error = container.client().start(container.plan(), Handed::default()).unwrap_err();
-        let ClientError::Refused(Refusal::NotStarted { status: told, message }) = error else { panic!("{error:?}") };
+        let ClientError::Refused(Refusal::NotStarted { status: told, message }) = error else {
+            panic!("{error:?}")
+        };
         assert_eq!(told, status, "{message}");
         let State::Created { failure: Some(failure) } = container.record().state else { panic!() };
         assert_eq!(failure.code, i32::from(status));
@@ -77,7 +79,8 @@ fn stops(house: &House) {
     assert_eq!((ended.code, ended.stopped), (4, Stopped::ByHand));
     // Again: nothing runs, nothing to do.
     container.client().stop(None, Grace::Default).unwrap();
-    let mut container = house.container("trap 'exit 5' USR1; echo ready; while :; do sleep 1000 & wait; done");
+    let mut container =
+        house.container("trap 'exit 5' USR1; echo ready; while :; do sleep 1000 & wait; done");
     container.settings.stop_signal = Some("USR1".parse().unwrap());
     container.start();
     container.await_log("ready");
@@ -100,7 +103,8 @@ fn stop_kills(house: &House) {
 }
 
 fn pauses(house: &House) {
-    let container = house.container("trap 'echo term; exit 6' TERM; echo ready; while :; do sleep 1000 & wait; done");
+    let container =
+        house.container("trap 'echo term; exit 6' TERM; echo ready; while :; do sleep 1000 & wait; done");
     let pid = container.start();
     container.await_log("ready");
     let mut client = container.client();
@@ -110,7 +114,11 @@ fn pauses(house: &House) {
     let create = client.exec_create(container.exec(&["true"]));
     assert!(matches!(create, Err(ClientError::Refused(Refusal::Paused))));
     // A signal waits until it goes on.
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
     client.unpause().unwrap();
     assert!(matches!(client.unpause(), Err(ClientError::Refused(Refusal::NotPaused | Refusal::NotRunning))));
     assert_eq!(container.client().wait(Until::NotRunning).unwrap().exited().unwrap().code, 6);
@@ -143,7 +151,10 @@ fn execs(house: &House) {
     let session = container.client().exec_attach(&id, rbuild_monitor::Attach::ALL, None).unwrap();
     client.kill(Signal::KILL).unwrap();
     assert_eq!(super::house::collect(session).1, rbuild_monitor::SessionEvent::ExecEnded(137));
-    assert!(matches!(client.exec_create(container.exec(&["true"])), Err(ClientError::Refused(Refusal::NotRunning))));
+    assert!(matches!(
+        client.exec_create(container.exec(&["true"])),
+        Err(ClientError::Refused(Refusal::NotRunning))
+    ));
 }
 
 fn again(house: &House) {
@@ -164,7 +175,8 @@ fn nonsense(house: &House) {
     let container = house.container("sleep 1000");
     container.start();
     let control = container.place.run().join("control");
-    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], b"\x05\0\0\0\0{}{}{", b"\x02\0\0\0\x01hi", b""] {
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], b"\x05\0\0\0\0{}{}{", b"\x02\0\0\0\x01hi", b""]
+    {
         let mut stream = UnixStream::connect(&control).unwrap();
         stream.write_all(bytes).unwrap();
     }

@@ -10,8 +10,8 @@ use rbuild_model::container::{ContainerId, LogConfig, Removal, RestartPolicy, St
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_monitor::log::{Filter, read};
 use rbuild_monitor::{
-    Attach, Client, ExecPlan, ExecPrivilege, Handed, Place, Plan, Program, Record, Residence, Session,
-    SessionEvent, Settings, Stdin, Until,
+    Attach, Client, EarlyProbes, ExecPlan, ExecPrivilege, Handed, Place, Plan, Program, Record, Residence,
+    Session, SessionEvent, Settings, Stdin, Until,
 };
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Devices, Layout, Limits};
 use rbuild_sandbox::process::{Process, is_alive};
@@ -43,14 +43,20 @@ impl House {
             fs::create_dir_all(base.join(name)).unwrap();
         }
         fs::copy("/bin/busybox", base.join("bin/busybox")).expect("a static busybox in /bin");
-        for name in ["sh", "cat", "sleep", "stty", "dd", "head", "yes", "test", "touch", "rm", "wc", "tr", "kill"] {
+        for name in
+            ["sh", "cat", "sleep", "stty", "dd", "head", "yes", "test", "touch", "rm", "wc", "tr", "kill"]
+        {
             symlink("busybox", base.join("bin").join(name)).unwrap();
         }
         for name in ["containers", "run", "events"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self { folder, prefix: format!("rbuild-mon-{}-{number}", std::process::id()), next: AtomicU32::new(0) }
+        Self {
+            folder,
+            prefix: format!("rbuild-mon-{}-{number}", std::process::id()),
+            next: AtomicU32::new(0),
+        }
     }
 
     /// Makes a container that runs a shell script.
@@ -77,6 +83,7 @@ impl House {
                 log: LogConfig::default(),
                 restart: RestartPolicy::No,
                 health: None,
+                early_probes: EarlyProbes::Off,
                 stop_signal: None,
                 stop_timeout: Some(Duration::from_secs(10)),
                 removal: Removal::Keep,
@@ -155,7 +162,8 @@ impl Container {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::start_monitor(&self.place, &Program::default(), &self.settings).unwrap_or_else(|error| panic!("{error:?}"))
+        Client::start_monitor(&self.place, &Program::default(), &self.settings)
+            .unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// Starts it; returns the pid.

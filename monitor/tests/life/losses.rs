@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rbuild_model::container::{HealthCheck, HealthTest, RestartPolicy, Signal, State, Status};
-use rbuild_monitor::{Attach, Client, Grace, Observed, Program, Stdin, Until};
+use rbuild_monitor::{
+    Attach, Client, ClientError, ExecProgress, Grace, Observed, Program, Refusal, Stdin, Until,
+};
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Layout};
 use rbuild_sandbox::process::Process;
 
@@ -15,6 +17,8 @@ pub(crate) const ALL: &[Scenario] = &[
     ("an_end_that_nobody_saw_is_told", unseen),
     ("a_paused_container_is_taken_up", paused),
     ("a_container_that_waits_for_its_restart_is_taken_up", waiting),
+    ("a_stop_goes_on_after_a_loss", stopping),
+    ("executions_end_unseen_with_their_monitor", executing),
     ("a_container_that_never_ran_is_not_taken_up", created),
     ("a_terminal_ends_with_its_monitor", terminal),
     ("health_goes_on_after_a_loss", health),
@@ -61,12 +65,18 @@ fn unseen(house: &House) {
     container.await_log("up");
     let init = Process::find(container.record().state.run().unwrap().init).unwrap();
     container.kill_monitor();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
     init.reap().unwrap();
     assert!(matches!(container.place.observe().unwrap(), Observed::Lost(_)));
-    assert!(Client::adopt(&container.place, &Program::default()).unwrap().is_none_or(|mut client| {
-        client.inspect().unwrap().state.status() == Status::Exited
-    }));
+    assert!(
+        Client::adopt(&container.place, &Program::default())
+            .unwrap()
+            .is_none_or(|mut client| { client.inspect().unwrap().state.status() == Status::Exited })
+    );
     let lock = container.place.try_lock().unwrap();
     let record = match &lock {
         Some(lock) => container.place.settle(lock).unwrap(),
@@ -99,7 +109,9 @@ fn paused(house: &House) {
 }
 
 fn waiting(house: &House) {
-    let mut container = house.container("echo x >> /data/x; echo run $(wc -l < /data/x); test $(wc -l < /data/x) -gt 5 && sleep 1000; exit 1");
+    let mut container = house.container(
+        "echo x >> /data/x; echo run $(wc -l < /data/x); test $(wc -l < /data/x) -gt 5 && sleep 1000; exit 1",
+    );
     container.settings.restart = RestartPolicy::Always;
     container.start();
     // The pauses get longer: soon it is caught in one.
@@ -115,6 +127,43 @@ fn waiting(house: &House) {
     container.await_log("run 6");
     assert!(client.inspect().unwrap().restart_count >= 5);
     client.kill(Signal::KILL).unwrap();
+}
+
+fn stopping(house: &House) {
+    let mut container =
+        house.container("trap 'echo asked' TERM; echo up; while :; do sleep 1000 & wait; done");
+    container.settings.restart = RestartPolicy::Always;
+    container.settings.stop_timeout = Some(Duration::from_millis(100));
+    container.start();
+    container.await_log("up");
+    let mut client = container.client();
+    let asking = std::thread::spawn(move || client.stop(None, Grace::Forever));
+    container.await_log("asked");
+    container.kill_monitor();
+    assert!(asking.join().unwrap().is_err(), "the answer never comes");
+    let client = adopt(&container);
+    assert_eq!(client.wait(Until::NotRunning).unwrap().exited().unwrap().code, 137);
+    assert_eq!(container.record().state.status(), Status::Exited, "the policy knows of the wish");
+}
+
+fn executing(house: &House) {
+    let container = house.container("echo up; sleep 1000");
+    container.start();
+    container.await_log("up");
+    let id = container.client().exec_create(container.exec(&["sleep", "1000"])).unwrap();
+    let session = container.client().exec_attach(&id, Attach::ALL, None).unwrap();
+    let ExecProgress::Running { pid } = container.client().exec_inspect(&id).unwrap().progress else {
+        panic!()
+    };
+    let program = Process::find(rbuild_sandbox::process::identify(pid).unwrap()).unwrap();
+    container.kill_monitor();
+    drop(session);
+    let mut client = adopt(&container);
+    assert!(matches!(client.exec_inspect(&id), Err(ClientError::Refused(Refusal::NoSuchExec(_)))));
+    // It goes on, and ends with the container.
+    assert!(rbuild_sandbox::process::is_alive(program.identity()));
+    client.kill(Signal::KILL).unwrap();
+    program.reap().unwrap();
 }
 
 fn created(house: &House) {
@@ -179,7 +228,8 @@ fn race(house: &House) {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(monitors.iter().all(|pid| *pid == monitors[0]), "{monitors:?}");
-    let (session, _) = container.client().attach(Attach { stdin: false, stdout: true, stderr: true }).unwrap();
+    let (session, _) =
+        container.client().attach(Attach { stdin: false, stdout: true, stderr: true }).unwrap();
     container.end();
     collect(session);
 }

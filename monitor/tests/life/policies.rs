@@ -6,7 +6,7 @@ use std::time::Duration;
 use rbuild_model::container::{
     ContainerId, HealthCheck, HealthStatus, HealthTest, Removal, RestartPolicy, Signal, State, Status,
 };
-use rbuild_monitor::{Client, Grace, Place, Until};
+use rbuild_monitor::{Client, EarlyProbes, Grace, Place, Until};
 use rbuild_sandbox::cgroup::Limits;
 
 use super::house::House;
@@ -17,6 +17,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("a_stop_ends_restarts", stop_ends_restarts),
     ("policies_change_while_it_runs", updates),
     ("health_is_asked_for", health),
+    ("a_healthy_container_is_known_before_its_first_interval", early),
     ("a_probe_that_takes_too_long_is_killed", slow_probe),
     ("memory_that_runs_out_is_told", memory),
     ("a_container_that_removes_itself_waits_for_its_readers", removes),
@@ -64,14 +65,21 @@ fn updates(house: &House) {
     assert_eq!(container.plan().cgroup.limits.pids, None, "the plan in hand is not the one that is kept");
     let kept = std::fs::read_to_string(container.place.run().join("plan.json")).unwrap();
     assert!(kept.contains("\"pids\":77"));
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
     container.client().wait(Until::NotRunning).unwrap().exited().unwrap();
     assert_eq!(container.client().inspect().unwrap().state.status(), Status::Exited);
 }
 
 fn check(test: &str, timeout: Duration) -> HealthCheck {
     HealthCheck {
-        test: HealthTest::Shell { shell: vec!["/bin/sh".to_owned(), "-c".to_owned()], script: test.to_owned() },
+        test: HealthTest::Shell {
+            shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            script: test.to_owned(),
+        },
         interval: Duration::from_millis(20),
         timeout,
         start_period: Duration::ZERO,
@@ -108,6 +116,18 @@ fn health(house: &House) {
     assert_eq!(ended.health.unwrap().status, HealthStatus::Unhealthy);
 }
 
+fn early(house: &House) {
+    let mut container = house.container("sleep 0.07; touch /data/good; sleep 1000");
+    let hour = Duration::from_secs(3600);
+    let test = check("test -e /data/good", Duration::from_secs(30));
+    container.settings.health = Some(HealthCheck { interval: hour, retries: 1, ..test });
+    container.settings.early_probes = EarlyProbes::On;
+    container.start();
+    await_event(house, "health_status: healthy");
+    assert_eq!(house.events(), ["health_status: healthy"], "those that failed are as if they had not been");
+    container.end();
+}
+
 fn slow_probe(house: &House) {
     let mut container = house.container("sleep 1000");
     container.settings.health = Some(check("echo begun; sleep 1000", Duration::from_millis(30)));
@@ -122,11 +142,8 @@ fn slow_probe(house: &House) {
 
 fn memory(house: &House) {
     let mut container = house.container("x=y; while :; do x=$x$x; done");
-    container.limits = Limits {
-        memory: Some(16 << 20),
-        memory_and_swap: Some(16 << 20),
-        ..Limits::default()
-    };
+    container.limits =
+        Limits { memory: Some(16 << 20), memory_and_swap: Some(16 << 20), ..Limits::default() };
     assert_eq!(container.run(), 137);
     let State::Exited(ended) = container.record().state else { panic!() };
     assert!(ended.oom_killed);

@@ -38,9 +38,13 @@ fn before(house: &House) {
     container.await_log("one");
     let (session, position) = container.client().attach(Attach::ALL).unwrap();
     let filter = rbuild_monitor::log::Filter { end: position, ..Default::default() };
-    let mut reader =
-        rbuild_monitor::log::read(container.place.folder(), &container.settings.id, &container.settings.log, filter)
-            .unwrap();
+    let mut reader = rbuild_monitor::log::read(
+        container.place.folder(),
+        &container.settings.id,
+        &container.settings.log,
+        filter,
+    )
+    .unwrap();
     assert_eq!(reader.next_entry().unwrap().unwrap().bytes, b"one\n");
     assert_eq!(reader.next_entry().unwrap(), None);
     session.writer().unwrap().close().unwrap();
@@ -49,7 +53,9 @@ fn before(house: &House) {
 
 fn slow(house: &House) {
     // No text: what a log of lines would change.
-    let container = house.container("dd if=/dev/urandom of=/data/all bs=64k count=256 2>/dev/null; cat /data/all; echo done >&2");
+    let container = house.container(
+        "dd if=/dev/urandom of=/data/all bs=64k count=256 2>/dev/null; cat /data/all; echo done >&2",
+    );
     let (mut session, _) = container.client().attach(Attach { stderr: false, ..OUTPUT }).unwrap();
     let (fast, _) = container.client().attach(Attach { stdout: false, ..OUTPUT }).unwrap();
     let waiter = container.client().wait(Until::NextExit).unwrap();
@@ -84,7 +90,8 @@ fn input(house: &House) {
     container.settings.stdin = Stdin::Open;
     container.start();
     for line in ["a\n", "b\n"] {
-        let (session, _) = container.client().attach(Attach { stdin: true, stdout: true, stderr: false }).unwrap();
+        let (session, _) =
+            container.client().attach(Attach { stdin: true, stdout: true, stderr: false }).unwrap();
         session.writer().unwrap().send(line.as_bytes()).unwrap();
         container.await_log(line);
     }
@@ -154,7 +161,14 @@ fn exec_streams(house: &House) {
     writer.close().unwrap();
     assert_eq!(collect(session).0, "300000\n");
     // One whose client goes is read on, and ends as it would.
-    let id = container.client().exec_create(container.exec(&["/bin/sh", "-c", "yes | head -c 1000000; touch /data/after; sleep 1000"])).unwrap();
+    let id = container
+        .client()
+        .exec_create(container.exec(&[
+            "/bin/sh",
+            "-c",
+            "yes | head -c 1000000; touch /data/after; sleep 1000",
+        ]))
+        .unwrap();
     drop(container.client().exec_attach(&id, Attach::ALL, None).unwrap());
     assert_eq!(container.run_exec(&["/bin/sh", "-c", "until test -e /data/after; do :; done"]).1, 0);
     container.client().stop(None, Grace::For(std::time::Duration::ZERO)).unwrap();
@@ -177,6 +191,10 @@ fn no_log(house: &House) {
     let mut client: Client = container.client();
     client.start(container.plan(), Handed::default()).unwrap();
     assert_eq!(collect(session).0, "seen\n");
-    let names: Vec<_> = std::fs::read_dir(container.place.folder()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(container.place.folder())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().contains("log")), "{names:?}");
 }
