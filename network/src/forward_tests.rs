@@ -95,7 +95,7 @@ fn datagrams_find_their_way_back() {
         let number = buffer[0];
         service.send_to(&[number + 100], from).unwrap();
         let client = &clients[usize::from(number)];
-        assert_eq!(client.recv_from(&mut buffer).unwrap(), (1, address.into()));
+        assert_eq!(client.recv_from(&mut buffer).unwrap(), (1, address));
         assert_eq!(buffer[0], number + 100);
         client.send_to(&[number], address).unwrap();
     }

@@ -80,10 +80,7 @@ pub fn remove_unused_but(
     site.inside(|| remove_unused_here(site, keep))
 }
 
-fn remove_unused_here(
-    site: &Site,
-    keep: &(dyn Fn(&NetworkId) -> bool + Sync),
-) -> Result<Reclaimed, Error> {
+fn remove_unused_here(site: &Site, keep: &(dyn Fn(&NetworkId) -> bool + Sync)) -> Result<Reclaimed, Error> {
     let mut reclaimed = reclaim_here(site)?;
     let _host = site.lock_host()?;
     for state in names::all(&site.config().runtime)? {

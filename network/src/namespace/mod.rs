@@ -67,11 +67,14 @@ impl Namespace {
         Ok(Self { fd, route })
     }
 
-    /// Lets a link have IPv6 addresses.
+    /// Lets a link have IPv6 addresses. They are given out here, so nobody else is asked whether they are taken.
     pub(crate) fn allow_ipv6(&self, link: &LinkName) -> Result<(), Error> {
-        let path = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
         inside(self.fd.as_fd(), || {
-            fs::write(&path, "0").map_err(|source| FileError::new("write", path.as_ref(), source).into())
+            for (setting, value) in [("accept_dad", "0"), ("disable_ipv6", "0")] {
+                let path = format!("/proc/sys/net/ipv6/conf/{link}/{setting}");
+                fs::write(&path, value).map_err(|source| FileError::new("write", path.as_ref(), source))?;
+            }
+            Ok(())
         })
     }
 
