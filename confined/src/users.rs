@@ -265,8 +265,8 @@ impl Users {
 
     /// Tells who a file with `--chown=spec` belongs to, or the folder of a `WORKDIR` under `USER spec`.
     ///
-    /// `uid` alone has the same gid; `name` alone has the gid of its entry; `root` is 0 without a look-up; an unknown
-    /// name is silently 0, as other builders have it.
+    /// `uid` alone has the same gid; `name` alone has the gid of its entry; `root` is 0 without a look-up. As other
+    /// builders have it, an unknown user is silently 0, and an unknown group as if there were none.
     pub fn owner(&self, spec: &UserSpec) -> Result<Owner, UserError> {
         let (uid, own_gid) = match &spec.user {
             None => (0, 0),
@@ -278,7 +278,7 @@ impl Users {
             None => own_gid,
             Some(Id::Number(gid)) => *gid,
             Some(Id::Name(name)) if name == "root" => 0,
-            Some(Id::Name(name)) => self.gid_of(name)?.unwrap_or(0),
+            Some(Id::Name(name)) => self.gid_of(name)?.unwrap_or(own_gid),
         };
         Ok(Owner { uid, gid })
     }

@@ -112,7 +112,9 @@ fn files_belong_to() {
         ("7:docker", 7, 999),
         ("app:7", 1000, 7),
         ("unknown", 0, 0),
-        ("app:unknown", 1000, 0),
+        ("app:unknown", 1000, 1001),
+        ("7:unknown", 7, 7),
+        ("unknown:unknown", 0, 0),
         ("3000000000", 3_000_000_000, 3_000_000_000),
     ] {
         let owner = users.owner(&spec.parse().expect("parses")).expect("an owner");

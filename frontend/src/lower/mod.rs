@@ -115,7 +115,7 @@ pub fn lower(
         let outcome = planner.plan();
         warnings.append(&mut planner.warnings);
         match outcome {
-            Ok(plan::Outcome::Ready(plan)) => plans.push(plan),
+            Ok(plan::Outcome::Ready(plan)) => plans.push(*plan),
             Ok(plan::Outcome::Needs(needs)) => {
                 for asked in needs {
                     if !questions.iter().any(|known| known.question == asked.question) {

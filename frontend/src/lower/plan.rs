@@ -77,7 +77,7 @@ pub(super) struct Plan<'a> {
 
 pub(super) enum Outcome<'a> {
     Needs(Vec<Asked>),
-    Ready(Plan<'a>),
+    Ready(Box<Plan<'a>>),
 }
 
 type Failure = Box<Diagnostic>;
@@ -161,7 +161,7 @@ impl<'a> Planner<'a> {
             return Ok(Outcome::Needs(std::mem::take(&mut self.asked)));
         }
         let implicit = self.sources.values().any(|source| matches!(source, FileSource::Base(_)));
-        Ok(Outcome::Ready(Plan {
+        Ok(Outcome::Ready(Box::new(Plan {
             platform: self.platform.clone(),
             scope: std::mem::take(&mut self.scope),
             name_stages: self.stages.len() > 1 || implicit,
@@ -170,7 +170,7 @@ impl<'a> Planner<'a> {
             target,
             target_name,
             used: std::mem::take(&mut self.used),
-        }))
+        })))
     }
 
     fn error(&self, span: Span, message: impl Into<String>) -> Failure {
