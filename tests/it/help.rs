@@ -20,6 +20,8 @@ fn the_program() {
 fn every_verb() {
     for verb in [
         "build",
+        "check",
+        "context",
         "run",
         "images",
         "inspect",

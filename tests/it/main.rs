@@ -1,6 +1,7 @@
 //! The program as its users meet it: texts, streams and exit statuses.
 
 mod caching;
+mod checks;
 mod containers;
 mod contexts;
 mod crashes;
