@@ -157,6 +157,9 @@ fn named_points() {
     use std::os::unix::process::ExitStatusExt as _;
 
     let worker = ["step.done", "step.committed", "step.recorded"];
+    // What no command of the walk passes, only the store's own tests kill at: this list may only shrink.
+    let unreached =
+        ["publish.synced", "replace.renamed", "tree.renamed", "events.appended", "events.rotated"];
     let Some(context) = prepared("named_points") else { return };
     context.rbuild(arguments("measure", "first")).run().assert_success();
     let (mut crashed, mut reused, mut silent) = (0, 0, Vec::new());
@@ -206,5 +209,5 @@ fn named_points() {
             "{crashed} crashes at named points, {reused} finished steps used again; never passed: {silent:?}"
         );
     }
-    assert!(crashed > 20, "the points are compiled in and passed: {crashed}");
+    assert_eq!(silent, unreached, "the points that no command of the walk passes");
 }

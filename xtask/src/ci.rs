@@ -38,8 +38,14 @@ type Check = (&'static str, fn(&Path) -> Result<()>);
 
 /// Every check that has to pass.
 pub(crate) fn all(root: &Path) -> Result<()> {
-    let checks: [Check; 5] =
-        [("format", format), ("tidy", tidy), ("clippy", clippy), ("docs", docs), ("tests", tests)];
+    let checks: [Check; 6] = [
+        ("format", format),
+        ("tidy", tidy),
+        ("clippy", clippy),
+        ("docs", docs),
+        ("tests", tests),
+        ("crashes", crashes),
+    ];
     let mut failed = Vec::new();
     let mut summary = String::new();
     for (name, check) in checks {
@@ -62,7 +68,10 @@ fn clippy(root: &Path) -> Result<()> {
         println!("SKIPPED: clippy is not installed (`rustup component add clippy`)");
         return Ok(());
     }
-    cargo(root, &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"], &[])
+    cargo(root, &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"], &[])?;
+    // What only the feature compiles, which the workspace as it ships leaves out.
+    let packages = [&["clippy", "--all-targets", "--quiet"][..], &WITH_CRASH_POINTS].concat();
+    cargo(root, &[&packages[..], &["--", "--deny", "warnings"]].concat(), &[])
 }
 
 fn docs(root: &Path) -> Result<()> {
@@ -75,6 +84,24 @@ fn docs(root: &Path) -> Result<()> {
 
 fn tests(root: &Path) -> Result<()> {
     cargo(root, &["test", "--workspace", "--no-fail-fast"], &[])
+}
+
+/// The packages that have crash points of their own, compiled with them.
+const WITH_CRASH_POINTS: [&str; 6] =
+    ["--package", "rbuild-store", "--package", "rbuild", "--features", "crash-points"];
+
+/// How many times a command is killed at a random moment.
+const KILLS: &str = "100";
+
+/// The tests that kill: in a program of its own, as what ships has no crash points.
+fn crashes(root: &Path) -> Result<()> {
+    let arguments = [&["test", "--no-fail-fast"][..], &WITH_CRASH_POINTS].concat();
+    // Those of the store's own tests and of the scenarios; the others have run.
+    cargo(
+        root,
+        &[&arguments[..], &["--lib", "--test", "it", "--", "crash"]].concat(),
+        &[("RBUILD_TEST_KILLS", KILLS)],
+    )
 }
 
 fn component_exists(root: &Path, name: &str) -> bool {
