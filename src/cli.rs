@@ -8,13 +8,17 @@
 
 pub(crate) mod arguments;
 pub(crate) mod build;
+pub(crate) mod compose;
 pub(crate) mod check;
+pub(crate) mod container;
 pub(crate) mod images;
+pub(crate) mod network;
 pub(crate) mod prune;
 pub(crate) mod run;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unsupported;
+pub(crate) mod volume;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -85,6 +89,9 @@ pub(crate) struct Global {
     /// Config file to read instead of the usual ones
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) config: Option<PathBuf>,
+    /// Folder of run folders
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub(crate) runtime: Option<PathBuf>,
     /// Tell what happens in more detail
     #[arg(short = 'D', long, global = true, help_heading = "Global options")]
     pub(crate) debug: bool,
@@ -101,10 +108,66 @@ pub(crate) enum Command {
     Context(check::ContextVerb),
     /// Run a program in a new container
     Run(Box<run::Arguments>),
+    /// Make a container without starting it
+    Create(Box<run::Create>),
+    /// List containers
+    Ps(container::List),
+    /// Start containers that are there
+    Start(container::Start),
+    /// Stop containers
+    Stop(container::Stop),
+    /// Stop containers and start them
+    Restart(container::Stop),
+    /// Send a signal to containers
+    Kill(container::Kill),
+    /// Hold containers still
+    Pause(container::Named),
+    /// Let containers go on
+    Unpause(container::Named),
+    /// Wait until containers end, and print their statuses
+    Wait(container::Named),
+    /// Show what a container wrote
+    Logs(container::Logs),
+    /// Attach a container that runs
+    Attach(container::Attach),
+    /// Run a program in a container that runs
+    Exec(container::Exec),
+    /// Make an image of a container
+    Commit(container::Commit),
+    /// Change limits and restart policy of containers
+    Update(container::Update),
+    /// Show the processes of a container
+    Top(container::Top),
+    /// Show what containers use of the machine
+    Stats(container::Stats),
+    /// Copy files into containers and out of them
+    Cp(container::Copy),
+    /// Remove containers
+    Rm(container::Remove),
+    /// Give a container another name
+    Rename(container::Rename),
+    /// Show which ports of this machine lead to a container
+    Port(container::Port),
+    /// Show what a container changed of its image's files
+    Diff(container::Diff),
+    /// Write all files of a container as a tar
+    Export(container::Export),
+    /// Show what happens
+    Events(container::Events),
+    /// Verbs of containers that have no short name
+    #[command(hide = true)]
+    Container(container::Group),
+    /// Remove a container that ended and removes itself; started by its monitor
+    #[command(hide = true)]
+    Reap(container::Reap),
+    /// Make, list, connect and remove networks
+    Network(network::Network),
+    /// Make, list and remove volumes
+    Volume(volume::Volume),
     /// List images
     #[command(visible_alias = "ls")]
     Images(images::List),
-    /// Show all that is known of images
+    /// Show all that is known of containers and images
     Inspect(images::Inspect),
     /// Show how an image came to be
     History(images::History),
@@ -124,6 +187,8 @@ pub(crate) enum Command {
     Du(prune::Usage),
     /// Remove what is not used
     Prune(prune::Prune),
+    /// Work with a project of several services
+    Compose(Box<compose::Arguments>),
     /// Show versions
     Version(prune::Formatted),
     /// Show what is known of the machine and the store

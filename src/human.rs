@@ -16,6 +16,18 @@ pub(crate) fn precise_size(bytes: u64) -> String {
     size_with(bytes, 4)
 }
 
+/// Returns a size in powers of 1024 with four significant digits (`1.944GiB`).
+pub(crate) fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{}{}", significant(value, 4), UNITS[unit])
+}
+
 fn size_with(bytes: u64, digits: usize) -> String {
     let mut value = bytes as f64;
     let mut unit = 0;

@@ -33,7 +33,7 @@ use settings::Environment;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
-    if let Some(status) = wiring::stage(std::env::args_os()) {
+    if let Some(status) = wiring::stage(std::env::args_os().collect::<Vec<_>>()) {
         return status;
     }
     #[cfg(feature = "crash-points")]

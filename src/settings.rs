@@ -24,6 +24,8 @@ mod environment;
 mod file;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::bare;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -112,7 +114,7 @@ impl Settings {
         let root = std::path::absolute(&root).unwrap_or(root);
         Ok(Self {
             root,
-            runtime: runtime(&environment, user),
+            runtime: global.runtime.clone().unwrap_or_else(|| runtime(&environment, user)),
             progress: environment.progress()?.or(known.progress).unwrap_or_default(),
             registries: known.registry,
             authorities: known.ca.unwrap_or_default(),

@@ -19,9 +19,9 @@ pub(crate) use build::{Looked, build, check, source};
 pub(crate) use caller::{dockerfile, ignore};
 pub(crate) use home::{Home, OWNERS};
 pub(crate) use rootless::Rootless;
-pub(crate) use run::run;
+pub(crate) use run::{Touch, attach, create, engine, exec, run, start_attached, window};
 
 /// Runs a hidden stage if the arguments ask for one: the first act of the program.
-pub(crate) fn stage(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
-    rbuild_sandbox::stage::dispatch(arguments)
+pub(crate) fn stage(arguments: impl IntoIterator<Item = OsString> + Clone) -> Option<ExitCode> {
+    rbuild_sandbox::stage::dispatch(arguments.clone()).or_else(|| rbuild_monitor::dispatch(arguments))
 }

@@ -42,14 +42,6 @@ pub enum RunError {
         /// What.
         what: String,
     },
-    /// The container's name is in use.
-    #[error("the container name {name:?} is already in use{}", .holder.as_ref().map(|holder| format!(" by {holder}")).unwrap_or_default())]
-    NameInUse {
-        /// The name.
-        name: String,
-        /// By whom, if it is known.
-        holder: Option<String>,
-    },
     /// A mount's source is missing.
     #[error("invalid mount config for type \"bind\": bind source path does not exist: {}", path.display())]
     BindMissing {
@@ -62,18 +54,6 @@ pub enum RunError {
     /// Its cgroup could not be made.
     #[error("failed to limit the container")]
     Cgroup(#[from] rbuild_sandbox::cgroup::CgroupError),
-    /// Its process could not be made.
-    #[error("failed to start {command:?}")]
-    Launch {
-        /// The command as one text.
-        command: String,
-        /// Why.
-        #[source]
-        source: rbuild_sandbox::LaunchError,
-    },
-    /// Its process could not be waited for or cleaned up after.
-    #[error("failed to wait for the container")]
-    Wait(#[from] rbuild_sandbox::WaitError),
     /// Its tree could not be mounted.
     #[error("failed to mount the container's tree")]
     Mount(#[from] rbuild_sandbox::mounts::MountError),
@@ -83,24 +63,16 @@ pub enum RunError {
     /// A tree could not be read or written.
     #[error(transparent)]
     Tree(#[from] rbuild_confined::Error),
-    /// A volume could not be filled.
-    #[error("failed to fill the volume {name}")]
-    Fill {
-        /// Its name.
-        name: String,
-        /// Why not.
-        #[source]
-        source: rbuild_snapshotter::copier::CopyError,
-    },
     /// Its network could not be made.
     #[error("failed to set up the container's network")]
     Network(#[from] rbuild_network::error::Error),
-    /// A port could not be had.
-    #[error(transparent)]
-    Port(#[from] rbuild_network::ports::PortError),
-    /// A published port could not be carried.
-    #[error(transparent)]
-    Forward(#[from] rbuild_network::forward::ForwardError),
+    /// The namespace that networks are made in could not be had.
+    #[error("cannot find the network namespace of this user")]
+    Place {
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// What was named is no device, and no folder of devices.
     #[error("error gathering device information while adding custom device: `{}` is not a device node", path.display())]
     NotADevice {
@@ -124,15 +96,4 @@ pub enum RunError {
     /// A lock failed.
     #[error(transparent)]
     Lock(#[from] rbuild_store::LockError),
-}
-
-impl RunError {
-    /// Returns the exit status that docker gives for it: 127 for a program that does not exist, 126 for one that
-    /// cannot be executed, 125 for all else.
-    pub fn exit_status(&self) -> u8 {
-        match self {
-            Self::Launch { source, .. } => source.exit_status(),
-            _ => 125,
-        }
-    }
 }

@@ -1,15 +1,19 @@
 //! Containers, volumes, networks and projects: observe, plan, execute.
 //!
-//! So far: one container in the foreground. [`request`] is what is asked for, [`plan`] makes of it and of the image what
-//! the sandbox is told (pure), [`run`] does it. The container's writes go to a snapshot that is thrown away at the end.
+//! - [`containers`]: containers, from being made to being removed;
+//! - [`networks`]: what connects them;
+//! - [`volumes`]: trees that outlive them;
+//! - [`projects`]: several services at once, as one plan.
+//!
+//! The [`Engine`] does it all with what its [`Parts`] are; nothing here prints or asks.
 
+pub mod containers;
+mod engine;
 pub mod error;
-pub mod plan;
+mod event;
+pub mod networks;
 pub mod projects;
-pub mod request;
-pub mod run;
 pub mod volumes;
 
+pub use engine::{Engine, OpenSnapshots, Parts};
 pub use error::RunError;
-pub use request::RunRequest;
-pub use run::{Attendant, Engine, Finished, Parts, Streams};

@@ -18,6 +18,7 @@
 //! * [`overlay`], [`copy`]: the two implementations, listed in [`SNAPSHOTTERS`]. The second is slow and simple: it is
 //!   the oracle of the first, and the fallback where no overlay can be mounted.
 //! * [`diff`]: what a snapshot changed, and [`layer`]: the same as an OCI layer tar.
+//! * [`write_tree`]: a whole tree, or a part of one, as a tar.
 //! * [`extract`]: layers and archives onto trees.
 //! * [`copier`]: trees into trees, as COPY does.
 //!
@@ -34,6 +35,7 @@ pub mod layer;
 mod merged;
 pub mod overlay;
 mod snapshotter;
+mod tree_tar;
 mod usage;
 mod xattr;
 
@@ -44,6 +46,7 @@ pub use folders::{Condemned, Folders};
 pub use layer::write_layer;
 pub use overlay::OverlaySnapshotter;
 pub use snapshotter::{Snapshotter, Tree, Writes};
+pub use tree_tar::write_tree;
 pub use usage::{Usage, usage_of};
 pub use xattr::xattrs_of;
 

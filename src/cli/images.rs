@@ -43,15 +43,30 @@ pub(crate) struct List {
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = FORMAT)]
 pub(crate) struct Inspect {
-    /// Images, by name or id
-    #[arg(value_name = "IMAGE", required = true)]
+    /// Containers or images, by name or id
+    #[arg(value_name = "NAME", required = true)]
     pub(crate) images: Vec<String>,
     /// How it is shown
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    /// Count what containers take
+    #[arg(short, long)]
+    pub(crate) size: bool,
+    /// Only objects of this type
+    #[arg(long = "type", value_name = "TYPE", value_enum)]
+    pub(crate) kind: Option<InspectType>,
     /// Show the image for this platform where a name means several
     #[arg(long, value_name = "PLATFORM", value_parser = flags::platforms)]
     pub(crate) platform: Option<flags::PlatformList>,
+}
+
+/// What has documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum InspectType {
+    /// Containers
+    Container,
+    /// Images
+    Image,
 }
 
 /// What `rbuild history` takes.

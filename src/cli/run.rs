@@ -1,8 +1,12 @@
-//! `rbuild run`.
+//! `rbuild run` and `rbuild create`.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
+use rbuild_model::container::{ContainerName, NamespaceUse, RestartPolicy, Signal};
+use rbuild_model::network::Mac;
 use rbuild_model::step::{ExtraHost, Ulimit};
 
 use crate::flags;
@@ -13,7 +17,7 @@ Examples:
   rbuild run --rm busybox echo hello           Run a program
   rbuild run --rm -it debian bash              Work in a shell
   rbuild run --rm -v .:/src -w /src rust cargo test
-  rbuild run --rm -p 8080:80 nginx             Listen on a port of this machine
+  rbuild run -d --name web -p 8080:80 nginx    Leave a service running
   rbuild run --rm --memory 512m --cpus 1.5 app";
 
 const STATUS: &str = "\
@@ -29,6 +33,53 @@ Exit status:
     after_long_help = format!("{EXAMPLES}\n\n{STATUS}")
 )]
 pub(crate) struct Arguments {
+    /// What the container is asked to be.
+    #[command(flatten)]
+    pub(crate) options: Options,
+    /// Leave it running in the background and print its id
+    #[arg(short, long, help_heading = "Container")]
+    pub(crate) detach: bool,
+    /// Stream to attach: `stdin`, `stdout`, `stderr` (can be repeated)
+    #[arg(short, long, value_name = "STREAM", value_parser = stream, help_heading = "Program")]
+    pub(crate) attach: Vec<Stream>,
+    /// Pass signals on to the program
+    #[arg(long, value_name = "YES", action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = flags::boolean, hide_default_value = true, help_heading = "Program")]
+    pub(crate) sig_proxy: bool,
+    /// Keys that leave the container running
+    #[arg(long, value_name = "KEYS", value_parser = flags::detach_keys, help_heading = "Program")]
+    pub(crate) detach_keys: Option<flags::DetachKeys>,
+}
+
+/// What `rbuild create` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "rbuild create [OPTIONS] IMAGE [COMMAND] [ARG]...",
+    disable_help_flag = true,
+    after_help = "`-h` is `--hostname` here, as in Docker."
+)]
+pub(crate) struct Create {
+    /// What the container is asked to be.
+    #[command(flatten)]
+    pub(crate) options: Options,
+    /// Stream to attach when it is started: `stdin`, `stdout`, `stderr` (can be repeated)
+    #[arg(short, long, value_name = "STREAM", value_parser = stream, help_heading = "Program")]
+    pub(crate) attach: Vec<Stream>,
+}
+
+/// A standard stream of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Standard input.
+    Input,
+    /// Standard output.
+    Output,
+    /// Error output.
+    Error,
+}
+
+/// What a container is asked to be.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
     /// Image to run, and the program with its arguments
     #[arg(value_names = ["IMAGE", "COMMAND"], required = true, num_args = 1.., trailing_var_arg = true)]
     pub(crate) image_and_command: Vec<String>,
@@ -39,7 +90,7 @@ pub(crate) struct Arguments {
     /// Name of the container
     #[arg(long, value_name = "NAME", value_parser = container_name, help_heading = "Container")]
     pub(crate) name: Option<String>,
-    /// Remove the container when it ends; as yet, this is always done
+    /// Remove the container and its anonymous volumes when it ends
     #[arg(long, help_heading = "Container")]
     pub(crate) rm: bool,
     /// Write the container's id to a file
@@ -48,6 +99,21 @@ pub(crate) struct Arguments {
     /// Label of the container (can be repeated)
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = flags::label, help_heading = "Container")]
     pub(crate) label: Vec<(String, String)>,
+    /// File of labels, one a line (can be repeated)
+    #[arg(long, value_name = "FILE", help_heading = "Container")]
+    pub(crate) label_file: Vec<PathBuf>,
+    /// Annotation of the runtime spec (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = flags::label, help_heading = "Container")]
+    pub(crate) annotation: Vec<(String, String)>,
+    /// When it is started again: `no`, `always`, `unless-stopped`, `on-failure[:MOST]`
+    #[arg(long, value_name = "POLICY", default_value = "no", hide_default_value = true, value_parser = restart, help_heading = "Container")]
+    pub(crate) restart: RestartPolicy,
+    /// Where its output is kept: `json-file`, `local`, `none`
+    #[arg(long, value_name = "DRIVER", help_heading = "Container")]
+    pub(crate) log_driver: Option<String>,
+    /// Option of the log driver (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = flags::label, help_heading = "Container")]
+    pub(crate) log_opt: Vec<(String, String)>,
     /// Platform of the image, as in `linux/arm64`
     #[arg(long, value_name = "PLATFORM", value_parser = flags::platforms, help_heading = "Container")]
     pub(crate) platform: Option<flags::PlatformList>,
@@ -89,8 +155,32 @@ pub(crate) struct Arguments {
     #[arg(long, help_heading = "Program")]
     pub(crate) init: bool,
     /// Signal that asks the program to end
-    #[arg(long, value_name = "SIGNAL", help_heading = "Program")]
-    pub(crate) stop_signal: Option<String>,
+    #[arg(long, value_name = "SIGNAL", value_parser = flags::signal, help_heading = "Program")]
+    pub(crate) stop_signal: Option<Signal>,
+    /// Seconds that it has to end when it is stopped; -1 for any time
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, help_heading = "Program")]
+    pub(crate) stop_timeout: Option<i64>,
+    /// Command that tells whether it does its work
+    #[arg(long, value_name = "COMMAND", help_heading = "Health")]
+    pub(crate) health_cmd: Option<String>,
+    /// Time between two checks
+    #[arg(long, value_name = "TIME", value_parser = flags::span, help_heading = "Health")]
+    pub(crate) health_interval: Option<Duration>,
+    /// Failures in a row that make it unhealthy
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Health")]
+    pub(crate) health_retries: Option<i64>,
+    /// Time after the start in which failures do not count
+    #[arg(long, value_name = "TIME", value_parser = flags::span, help_heading = "Health")]
+    pub(crate) health_start_period: Option<Duration>,
+    /// Time between two checks in that time
+    #[arg(long, value_name = "TIME", value_parser = flags::span, help_heading = "Health")]
+    pub(crate) health_start_interval: Option<Duration>,
+    /// Time after which a check has failed
+    #[arg(long, value_name = "TIME", value_parser = flags::span, help_heading = "Health")]
+    pub(crate) health_timeout: Option<Duration>,
+    /// Leave the image's health check out
+    #[arg(long, help_heading = "Health")]
+    pub(crate) no_healthcheck: bool,
 
     /// Folder or volume in the container (can be repeated)
     #[arg(short, long, value_name = "[SOURCE:]TARGET[:OPTIONS]", value_parser = flags::volume, help_heading = "Files")]
@@ -101,6 +191,9 @@ pub(crate) struct Arguments {
     /// Folder in memory (can be repeated)
     #[arg(long, value_name = "TARGET[:OPTIONS]", value_parser = flags::tmpfs, help_heading = "Files")]
     pub(crate) tmpfs: Vec<flags::RunMount>,
+    /// Container whose mounts it has too (can be repeated)
+    #[arg(long, value_name = "CONTAINER[:ro]", help_heading = "Files")]
+    pub(crate) volumes_from: Vec<String>,
     /// Refuse writing to the image's files
     #[arg(long, help_heading = "Files")]
     pub(crate) read_only: bool,
@@ -110,16 +203,40 @@ pub(crate) struct Arguments {
     /// Device of the machine (can be repeated)
     #[arg(long, value_name = "HOST[:CONTAINER][:rwm]", value_parser = flags::device, help_heading = "Files")]
     pub(crate) device: Vec<flags::Device>,
+    /// Rule for devices, as in `c 1:3 rwm` (can be repeated)
+    #[arg(long, value_name = "RULE", help_heading = "Files")]
+    pub(crate) device_cgroup_rule: Vec<String>,
 
-    /// Network of the container
-    #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "bridge", value_parser = network, help_heading = "Network")]
-    pub(crate) network: Network,
+    /// Network: `bridge`, `host`, `none`, `container:NAME`, or a name (can be repeated)
+    #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = flags::network, help_heading = "Network")]
+    pub(crate) network: Vec<flags::NetworkUse>,
+    /// Further name of it in its networks (can be repeated)
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME", help_heading = "Network")]
+    pub(crate) network_alias: Vec<String>,
+    /// Its address
+    #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
+    pub(crate) ip: Option<Ipv4Addr>,
+    /// Its IPv6 address
+    #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
+    pub(crate) ip6: Option<Ipv6Addr>,
+    /// Its hardware address
+    #[arg(long, value_name = "ADDRESS", value_parser = mac, help_heading = "Network")]
+    pub(crate) mac_address: Option<Mac>,
+    /// Port that it listens on (can be repeated)
+    #[arg(long, value_name = "PORT[/PROTOCOL]", value_parser = flags::expose, help_heading = "Network")]
+    pub(crate) expose: Vec<flags::Exposed>,
+    /// Publish all ports that it listens on at free ports
+    #[arg(short = 'P', long, help_heading = "Network")]
+    pub(crate) publish_all: bool,
     /// Port of the machine that leads into the container (can be repeated)
     #[arg(short, long, value_name = "[[ADDRESS:]PORT:]PORT[/PROTOCOL]", value_parser = flags::publish, help_heading = "Network")]
     pub(crate) publish: Vec<flags::Published>,
     /// Host name of the container
     #[arg(short = 'h', long, value_name = "NAME", help_heading = "Network")]
     pub(crate) hostname: Option<String>,
+    /// NIS domain name
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub(crate) domainname: Option<String>,
     /// Further host name (can be repeated)
     #[arg(long, value_name = "HOST:ADDRESS", value_parser = flags::add_host, help_heading = "Network")]
     pub(crate) add_host: Vec<ExtraHost>,
@@ -139,12 +256,27 @@ pub(crate) struct Arguments {
     /// Most memory and swap together; -1 for no limit
     #[arg(long, value_name = "BYTES", value_parser = flags::swap, allow_hyphen_values = true, help_heading = "Limits")]
     pub(crate) memory_swap: Option<flags::Swap>,
+    /// Memory that is left to it when memory is short
+    #[arg(long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Limits")]
+    pub(crate) memory_reservation: Option<u64>,
     /// Share of processors
     #[arg(long, value_name = "NUMBER", value_parser = flags::cpus, help_heading = "Limits")]
     pub(crate) cpus: Option<flags::Cpus>,
     /// Processors that may be used, as in `0-3`
     #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Limits")]
     pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes that may be used, as in `0,1`
+    #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Limits")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Weight against others when processors are short; 1024 is ordinary
+    #[arg(short = 'c', long, value_name = "NUMBER", help_heading = "Limits")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// Microseconds in which the quota counts
+    #[arg(long, value_name = "MICROSECONDS", help_heading = "Limits")]
+    pub(crate) cpu_period: Option<u64>,
+    /// Microseconds of processor time in a period
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true, help_heading = "Limits")]
+    pub(crate) cpu_quota: Option<i64>,
     /// Most processes; -1 for no limit
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
     pub(crate) pids_limit: Option<i64>,
@@ -170,6 +302,18 @@ pub(crate) struct Arguments {
     /// Kernel parameter of the container's namespaces (can be repeated)
     #[arg(long, value_name = "NAME=VALUE", value_parser = flags::sysctl, help_heading = "Rights")]
     pub(crate) sysctl: Vec<flags::Sysctl>,
+    /// Processes that it sees: its own, or `host`
+    #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
+    pub(crate) pid: Option<NamespaceUse>,
+    /// Shared memory that it sees: `private`, `shareable`, `host`
+    #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
+    pub(crate) ipc: Option<NamespaceUse>,
+    /// Host name that it has: its own, or `host`
+    #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
+    pub(crate) uts: Option<NamespaceUse>,
+    /// View of cgroups that it has: `private`, `host`
+    #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
+    pub(crate) cgroupns: Option<NamespaceUse>,
 }
 
 /// When an image is pulled.
@@ -182,17 +326,6 @@ pub(crate) enum PullPolicy {
     Missing,
     /// Never
     Never,
-}
-
-/// Which network a container has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// The bridge that containers share.
-    Bridge,
-    /// The host's.
-    Host,
-    /// Only a loopback of its own.
-    None,
 }
 
 /// A way of confinement.
@@ -208,7 +341,7 @@ pub(crate) enum SecurityOption {
     SystemPathsUnconfined,
 }
 
-impl Arguments {
+impl Options {
     /// Returns the image.
     pub(crate) fn image(&self) -> &str {
         self.image_and_command.first().map_or("", String::as_str)
@@ -220,17 +353,32 @@ impl Arguments {
     }
 }
 
-fn network(text: &str) -> flags::Read<Network> {
+fn restart(text: &str) -> flags::Read<RestartPolicy> {
+    text.parse().map_err(|error| flags::Invalid::new(format!("{error}")))
+}
+
+fn stream(text: &str) -> flags::Read<Stream> {
+    match text.to_ascii_lowercase().as_str() {
+        "stdin" => Ok(Stream::Input),
+        "stdout" => Ok(Stream::Output),
+        "stderr" => Ok(Stream::Error),
+        _ => Err(flags::unknown("stream", text, &["stdin", "stdout", "stderr"])),
+    }
+}
+
+fn mac(text: &str) -> flags::Read<Mac> {
+    text.parse().map_err(|error| flags::Invalid::new(format!("{error}")))
+}
+
+fn namespace(text: &str) -> flags::Read<NamespaceUse> {
     match text {
-        "bridge" | "default" => Ok(Network::Bridge),
-        "host" => Ok(Network::Host),
-        "none" => Ok(Network::None),
+        "" | "private" => Ok(NamespaceUse::Own),
+        "shareable" => Ok(NamespaceUse::Shareable),
+        "host" => Ok(NamespaceUse::Host),
         _ if text.starts_with("container:") => Err(flags::Invalid::new(
-            "sharing another container's network is not supported yet: use `host` or `bridge`",
+            "sharing another container's namespace is not supported yet: leave it out, or use `host`",
         )),
-        other => Err(flags::Invalid::new(format!(
-            "networks of your own (`{other}`) are not supported yet: use `bridge`, `host` or `none`"
-        ))),
+        other => Err(flags::unknown("mode", other, &["private", "shareable", "host"])),
     }
 }
 
@@ -261,14 +409,10 @@ fn absolute(text: &str) -> flags::Read<String> {
 }
 
 fn container_name(text: &str) -> flags::Read<String> {
-    let good = text.len() > 1
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(flags::Invalid::new(
+    match ContainerName::new(text) {
+        Ok(name) => Ok(name.to_string()),
+        Err(_) => Err(flags::Invalid::new(
             "a name has two or more letters, digits, `_`, `.` and `-`, and begins with a letter or digit",
-        ))
+        )),
     }
 }

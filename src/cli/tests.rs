@@ -23,9 +23,9 @@ fn build(line: &str) -> build::Arguments {
     }
 }
 
-fn run(line: &str) -> run::Arguments {
+fn run(line: &str) -> run::Options {
     match parsed(line).unwrap_or_else(|error| panic!("{line}: {error}")).command {
-        Command::Run(arguments) => *arguments,
+        Command::Run(arguments) => arguments.options,
         other => panic!("{line}: {other:?}"),
     }
 }

@@ -1,31 +1,49 @@
 //! One thin file a verb: values in, calls to the crates below, text out.
 
+mod attach;
 pub(crate) mod build;
 mod check;
 mod completion;
+mod compose;
+mod containers;
+mod copy;
+mod create;
 mod context;
 mod doctor;
 mod du;
+mod events;
 mod filter;
 mod history;
 mod images;
 mod import;
 mod info;
 mod inspect;
+mod labels;
+mod lifecycle;
 mod load;
+mod logs;
 mod man;
+mod network;
+mod port;
 mod promote;
 mod prune;
+mod ps;
 mod pull;
 mod rmi;
 pub(crate) mod run;
 mod save;
 mod tag;
 mod transfer;
+mod top;
+mod update;
 mod version;
+mod volume;
 
 use std::ffi::OsString;
 
+pub(crate) use create::write_id;
+
+use crate::cli::container::GroupVerb;
 use crate::cli::{self, Cli, Command};
 use crate::report::{self, Status};
 use crate::settings::{Environment, Settings, User};
@@ -49,7 +67,7 @@ pub(crate) fn main(arguments: Vec<OsString>, environment: Environment, terminal:
         Ok(cli) => cli,
         Err(error) => return refused(&error, terminal),
     };
-    let runs = matches!(cli.command, Command::Run(_));
+    let runs = matches!(cli.command, Command::Run(_) | Command::Create(_));
     let debug = cli.global.debug;
     let error = match start(cli, environment, terminal) {
         Ok(status) => return status,
@@ -90,6 +108,7 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
     // These work without a store, and with a broken config file.
     match &cli.command {
         Command::Completion(arguments) => return completion::run(arguments, terminal),
+        Command::Compose(arguments) => return compose::run(arguments, &environment, terminal),
         Command::Man(arguments) => return man::run(arguments),
         Command::Version(arguments) => return version::run(arguments, terminal),
         _ => {}
@@ -105,6 +124,36 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::Check(arguments) => check::run(*arguments, &context),
         Command::Context(arguments) => context::run(&arguments, &context),
         Command::Run(arguments) => run::run(*arguments, &context),
+        Command::Create(arguments) => create::run(*arguments, &context),
+        Command::Ps(arguments) => ps::run(&arguments, &context),
+        Command::Start(arguments) => lifecycle::start(&arguments, &context),
+        Command::Stop(arguments) => lifecycle::stop(&arguments, &context),
+        Command::Restart(arguments) => lifecycle::restart(&arguments, &context),
+        Command::Kill(arguments) => lifecycle::kill(&arguments, &context),
+        Command::Pause(arguments) => lifecycle::pause(&arguments, &context),
+        Command::Unpause(arguments) => lifecycle::unpause(&arguments, &context),
+        Command::Wait(arguments) => lifecycle::wait(&arguments, &context),
+        Command::Logs(arguments) => logs::run(&arguments, &context),
+        Command::Attach(arguments) => attach::run(&arguments, &context),
+        Command::Exec(arguments) => attach::exec(arguments, &context),
+        Command::Commit(arguments) => containers::commit(&arguments, &context),
+        Command::Update(arguments) => update::run(&arguments, &context),
+        Command::Top(arguments) => top::top(&arguments, &context),
+        Command::Stats(arguments) => top::stats(&arguments, &context),
+        Command::Cp(arguments) => copy::run(&arguments, &context),
+        Command::Rm(arguments) => containers::remove(&arguments, &context),
+        Command::Rename(arguments) => containers::rename(&arguments, &context),
+        Command::Port(arguments) => port::run(&arguments, &context),
+        Command::Diff(arguments) => containers::diff(&arguments, &context),
+        Command::Export(arguments) => containers::export(&arguments, &context),
+        Command::Events(arguments) => events::run(&arguments, &context),
+        Command::Container(group) => match group.verb {
+            GroupVerb::Prune(arguments) => containers::prune(&arguments, &context),
+            GroupVerb::Inspect(arguments) => inspect::containers(&arguments, &context),
+        },
+        Command::Reap(arguments) => containers::reap(&arguments, &context),
+        Command::Network(group) => network::run(group, &context),
+        Command::Volume(group) => volume::run(group, &context),
         Command::Images(arguments) => images::run(&arguments, &context),
         Command::Inspect(arguments) => inspect::run(&arguments, &context),
         Command::History(arguments) => history::run(&arguments, &context),
@@ -119,6 +168,6 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::Promote => promote::run(&context),
         Command::Info(arguments) => info::run(&arguments, &context),
         Command::Doctor(arguments) => doctor::run(&arguments, &context),
-        Command::Completion(_) | Command::Man(_) | Command::Version(_) => Ok(Status::Done),
+        Command::Completion(_) | Command::Compose(_) | Command::Man(_) | Command::Version(_) => Ok(Status::Done),
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use rbuild_images::NoUsers;
+use rbuild_images::Users as _;
 use rbuild_store::collect::{Policy, Sweep};
 
 use super::filter::{self, Filter};
@@ -12,22 +12,28 @@ use super::{Context, Outcome, rmi};
 use crate::cli::prune::Prune;
 use crate::human;
 use crate::report::{self, Mistake, Status};
-use crate::wiring::{Home, OWNERS};
+use crate::wiring::OWNERS;
 
 pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
     let filters = filter::parse(&arguments.filter, filter::OF_PRUNE, Timestamp::now())?;
-    if !arguments.force && !agreed(arguments, context)? {
+    let images =
+        if arguments.all { "all images that no container uses" } else { "all images without a name" };
+    let question = format!(
+        "This will remove:\n  - {images}\n  - all results in the build cache that no image needs\n"
+    );
+    if !arguments.force && !agreed(&question, context)? {
         return Ok(Status::Done);
     }
-    let home = Home::open(&context.settings, "rbuild prune")?;
+    let (home, engine) = crate::wiring::engine(context, "rbuild prune")?;
     let mut status = Status::Done;
     let all = home.images.list()?;
     for image in &all {
         let unused = arguments.all || image.tags.is_empty();
-        if !unused || !filters.iter().all(|filter| filter.fits(image, &all)) {
+        // What a container is made of stays, whether it runs or not.
+        if !unused || engine.usage(image.id).is_some() || !filters.iter().all(|filter| filter.fits(image, &all)) {
             continue;
         }
-        match home.images.remove_forced(&image.id.to_string(), &NoUsers) {
+        match home.images.remove_forced(&image.id.to_string(), &engine) {
             Ok(removed) => context.terminal.print(&rmi::told(&removed))?,
             Err(error) => status = report::tell(&error.into(), context.terminal),
         }
@@ -49,16 +55,11 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
 }
 
 /// Asks whether it is meant.
-fn agreed(arguments: &Prune, context: &Context) -> anyhow::Result<bool> {
+pub(super) fn agreed(question: &str, context: &Context) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         return Err(Mistake::new("nobody can be asked whether this is meant").hint("use `--force`").into());
     }
-    let images =
-        if arguments.all { "all images that no container uses" } else { "all images without a name" };
-    context.terminal.tell(&format!(
-        "This will remove:\n  - {images}\n  - all results in the build cache that no image needs\n\n\
-         Are you sure you want to continue? [y/N] "
-    ));
+    context.terminal.tell(&format!("{question}\nAre you sure you want to continue? [y/N] "));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).context("failed to read the answer")?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

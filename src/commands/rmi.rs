@@ -1,20 +1,19 @@
 //! `rbuild rmi`.
 
-use rbuild_images::{ImagesError, NoUsers, Removed};
+use rbuild_images::{ImagesError, Removed};
 
 use super::{Context, Outcome};
 use crate::cli::images::Remove;
 use crate::report::{self, Status};
-use crate::wiring::Home;
 
 pub(super) fn run(arguments: &Remove, context: &Context) -> Outcome {
-    let home = Home::open(&context.settings, "rbuild rmi")?;
+    let (home, engine) = crate::wiring::engine(context, "rbuild rmi")?;
     let mut status = Status::Done;
     for text in &arguments.images {
         let removed = if arguments.force {
-            home.images.remove_forced(text, &NoUsers)
+            home.images.remove_forced(text, &engine)
         } else {
-            home.images.remove(text, &NoUsers)
+            home.images.remove(text, &engine)
         };
         match removed {
             Ok(removed) => context.terminal.print(&told(&removed))?,

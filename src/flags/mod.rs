@@ -3,6 +3,7 @@
 //! Nothing here reads the environment or a file. What depends on them (`-e NAME` without a value, a secret that is
 //! a variable if there is one and a file otherwise) is kept as it was asked for and resolved by `settings`.
 
+mod container;
 mod csv;
 mod environment;
 mod hosts;
@@ -20,6 +21,9 @@ mod tests;
 
 use rbuild_model::span::nearest;
 
+pub(crate) use container::{
+    DetachKeys, Exposed, NetworkUse, detach_keys, expose, filter, network, signal, span,
+};
 pub(crate) use environment::{EnvEntry, env_entry, env_file, label};
 pub(crate) use hosts::add_host;
 pub(crate) use limits::{Cpus, Device, Sysctl, capability, cpus, cpuset, device, sysctl, ulimit};

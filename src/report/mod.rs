@@ -115,6 +115,16 @@ impl Mistake {
     }
 }
 
+/// A program that could not be executed in a container that runs.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct NotStarted {
+    /// The status that stands for it.
+    pub(crate) status: u8,
+    /// Why not.
+    pub(crate) message: String,
+}
+
 /// Something that is not there yet.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} is not {state} yet")]
@@ -182,6 +192,9 @@ pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
         if let Some(mistake) = cause.downcast_ref::<Mistake>() {
             verdict.hints.extend(mistake.hint.clone());
             verdict.status = mistake.status;
+            (verdict.kind, known) = (Kind::Yours, true);
+        } else if let Some(failed) = cause.downcast_ref::<NotStarted>() {
+            verdict.status = Status::Program(failed.status);
             (verdict.kind, known) = (Kind::Yours, true);
         } else if let Some(missing) = cause.downcast_ref::<NotYet>() {
             verdict.hints.push(missing.instead.clone());

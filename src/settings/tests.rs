@@ -9,12 +9,17 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 }
 
 fn global() -> Global {
-    Global { root: None, config: None, debug: false }
+    Global { root: None, config: None, runtime: None, debug: false }
 }
 
 fn settings(global: &Global, variables: &[(&str, &str)], user: User, config: &str) -> Settings {
     let config = file::Config::parse(Path::new("c"), config).unwrap();
     Settings::assemble(global, environment(variables), user, config).unwrap()
+}
+
+/// Settings of an empty environment.
+pub(crate) fn bare() -> Settings {
+    settings(&global(), &[], User::Root, "")
 }
 
 #[test]

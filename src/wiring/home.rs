@@ -8,8 +8,11 @@ use rbuild_cache::blobs::BlobFiles;
 use rbuild_cache::records::Records;
 use rbuild_cache::records::sweep::{RecordTrees, SnapshotTrees};
 use rbuild_engine::Engine;
+use rbuild_engine::containers::ContainerRows;
+use rbuild_engine::networks::HostNames;
 use rbuild_images::{ImageRows, Images, Options};
 use rbuild_model::rootfs::OverlayXattr;
+use rbuild_monitor::Program;
 use rbuild_network::link::StorePrefix;
 use rbuild_network::site::{Place, SiteConfig};
 use rbuild_sandbox::LauncherConfig;
@@ -27,11 +30,17 @@ use crate::report::Status;
 use crate::settings::Settings;
 
 /// The tables of all owners; an owner comes behind those whose tables it refers to.
-const SCHEMAS: &[&Schema] =
-    &[&rbuild_cache::blobs::SCHEMA, &rbuild_cache::records::SCHEMA, &rbuild_images::SCHEMA];
+const SCHEMAS: &[&Schema] = &[
+    &rbuild_cache::blobs::SCHEMA,
+    &rbuild_cache::records::SCHEMA,
+    &rbuild_images::SCHEMA,
+    &rbuild_engine::containers::SCHEMA,
+    &rbuild_engine::networks::SCHEMA,
+    &rbuild_engine::volumes::SCHEMA,
+];
 
 /// The owners of what can be swept; those that need objects of others come before those.
-pub(crate) const OWNERS: &[&dyn Collected] = &[&ImageRows, &RecordTrees, &SnapshotTrees, &BlobFiles];
+pub(crate) const OWNERS: &[&dyn Collected] = &[&ImageRows, &ContainerRows, &RecordTrees, &SnapshotTrees, &BlobFiles];
 
 /// How many bytes are kept in reserve for a full disk.
 const RESERVE: u64 = 16 << 20;
@@ -183,17 +192,46 @@ impl Home {
     /// Puts together what runs containers.
     pub(super) fn engine(&self) -> anyhow::Result<Engine> {
         let HostFiles { resolv_conf, resolved_upstream, hosts } = super::build::host_files();
+        let holds = self.rootless.as_ref().map(|rootless| rootless.hold()).transpose()?.flatten();
+        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
         Ok(Engine::new(rbuild_engine::Parts {
             store: self.store.clone(),
             images: Arc::clone(&self.images),
             snapshotter: Arc::clone(&self.snapshotter),
-            launcher: LauncherConfig::default(),
+            snapshots_in: self.snapshots_in(),
+            monitor: Program { holds: holds.into_iter().collect(), ..Program::default() },
+            reap: vec![
+                "--root".to_owned(),
+                text(self.store.layout().root()),
+                "--runtime".to_owned(),
+                text(&self.runtime),
+                "reap".to_owned(),
+            ],
             site: self.site()?,
             cgroup_prefix: self.cgroup_prefix(),
-            resolv_conf,
-            resolved_upstream,
-            hosts,
+            host: HostNames {
+                resolv_path: "/etc/resolv.conf".into(),
+                resolv_conf,
+                resolved_upstream,
+                hosts,
+            },
         }))
+    }
+
+    /// Returns what opens the snapshots with the folder of one container as the place of what it writes.
+    fn snapshots_in(&self) -> rbuild_engine::OpenSnapshots {
+        let layout = self.store.layout();
+        let (snapshots, trash) = (layout.root().join("snapshots"), layout.trash());
+        let format = self.snapshotter.format();
+        Box::new(move |folder| {
+            let folders = Folders { snapshots: snapshots.clone(), tmp: folder.to_owned(), trash: trash.clone() };
+            Ok(match format {
+                format if format.starts_with("overlay") => {
+                    Arc::new(OverlaySnapshotter::open(&folders, overlay_marks())?)
+                }
+                _ => Arc::new(rbuild_snapshotter::CopySnapshotter::open(&folders)?),
+            })
+        })
     }
 
     fn step_networks(&self) -> anyhow::Result<StepNetworks> {
@@ -230,6 +268,16 @@ fn networks_stay() -> bool {
     rbuild_sandbox::rootless::in_initial_user_namespace()
 }
 
+/// Returns where overlays keep their marks: in a user namespace nobody may set trusted attributes, whatever number they
+/// have there.
+fn overlay_marks() -> OverlayXattr {
+    if rbuild_sandbox::rootless::in_initial_user_namespace() {
+        OverlayXattr::Trusted
+    } else {
+        OverlayXattr::User
+    }
+}
+
 fn snapshotter(store: &Store, rootless: Option<&Rootless>) -> anyhow::Result<Arc<dyn Snapshotter>> {
     let layout = store.layout();
     let folders = Folders {
@@ -237,12 +285,7 @@ fn snapshotter(store: &Store, rootless: Option<&Rootless>) -> anyhow::Result<Arc
         tmp: store.work_folder()?.to_path_buf(),
         trash: layout.trash(),
     };
-    // In a user namespace nobody may set trusted attributes, whatever number they have there.
-    let xattr = if rbuild_sandbox::rootless::in_initial_user_namespace() {
-        OverlayXattr::Trusted
-    } else {
-        OverlayXattr::User
-    };
+    let xattr = overlay_marks();
     // Kernels before 5.11, and some file systems, have no overlay for ordinary users.
     if let Some(rootless) = rootless
         && let Err(cause) = rbuild_sandbox::probe::try_overlay(&folders.tmp, xattr)

@@ -41,12 +41,40 @@ enum Want {
 
 fn want(command: &Command) -> Want {
     match command {
-        Command::Build(_) | Command::Run(_) => Want::Programs,
-        Command::Pull(_) | Command::Load(_) | Command::Import(_) => Want::Files,
+        Command::Build(_)
+        | Command::Run(_)
+        | Command::Create(_)
+        | Command::Start(_)
+        | Command::Restart(_) => Want::Programs,
+        Command::Pull(_) | Command::Load(_) | Command::Import(_) | Command::Commit(_) => Want::Files,
         Command::Check(_)
         | Command::Context(_)
         | Command::Images(_)
         | Command::Inspect(_)
+        | Command::Ps(_)
+        | Command::Update(_)
+        | Command::Top(_)
+        | Command::Stats(_)
+        | Command::Cp(_)
+        | Command::Compose(_)
+        | Command::Volume(_)
+        | Command::Network(_)
+        | Command::Stop(_)
+        | Command::Kill(_)
+        | Command::Pause(_)
+        | Command::Unpause(_)
+        | Command::Wait(_)
+        | Command::Logs(_)
+        | Command::Attach(_)
+        | Command::Exec(_)
+        | Command::Rm(_)
+        | Command::Rename(_)
+        | Command::Port(_)
+        | Command::Diff(_)
+        | Command::Export(_)
+        | Command::Events(_)
+        | Command::Container(_)
+        | Command::Reap(_)
         | Command::History(_)
         | Command::Tag(_)
         | Command::Rmi(_)
@@ -105,6 +133,11 @@ impl Rootless {
             Some(keeper) => Place::Elsewhere(Arc::new(Shared(Arc::clone(keeper)))),
             None => Place::Here,
         }
+    }
+
+    /// Returns what keeps the namespaces for as long as it is open: for processes that outlive this one.
+    pub(super) fn hold(&self) -> anyhow::Result<Option<OwnedFd>> {
+        Ok(self.keeper.as_ref().map(|keeper| keeper.hold()).transpose()?)
     }
 
     /// What programs with a network of their own ask for names.

@@ -1,63 +1,259 @@
-//! A run plan handed to the engine.
+//! Containers: requests handed to the engine.
 
-use anyhow::Context as _;
-use rbuild_engine::RunRequest;
-use rbuild_engine::request::{
-    Begins, DeviceRequest, Init, Missing, MountKind as EngineMount, MountRequest, NetworkRequest,
-    PortRequest, Stdin,
-};
+use std::path::Path;
+
+use rbuild_engine::Engine;
+use rbuild_engine::containers::{ContainerError, CreateRequest, ExecRequest, Made, Start};
 use rbuild_images::{LayerState, Progress};
+use rbuild_model::container::{Definition, Removal};
 use rbuild_model::digest::BlobDigest;
-use rbuild_network::ports::Protocol;
-use rbuild_network::resolver::ResolverChoice;
-use rbuild_sandbox::cgroup::Limits;
-use rbuild_sandbox::profile::{Confinement, NewPrivileges, Privilege, RootAccess, Seccomp, SystemPaths};
-use rbuild_sandbox::{Access, Restrictions, Tmpfs};
+use rbuild_model::network::NetworkMode;
+use rbuild_monitor::client::Waiter;
+use rbuild_monitor::{Attach, Client, ClientError, Refusal, Session, Until};
 
 use super::Home;
-use super::attend::Foreground;
-use crate::cli::run::{Network, PullPolicy, SecurityOption};
-use crate::commands::run::RunPlan;
+use super::attend::{self, Ending, Foreground, Manner};
 use crate::commands::{Context, Outcome};
-use crate::flags::{self, Mode, MountKind, Propagation, RunMount};
+use crate::flags::{DetachKeys, Mode};
 use crate::progress;
-use crate::report::{NotYet, Status};
+use crate::report::{NotStarted, Status};
 use crate::terminal::Terminal;
+use crate::text;
 
-/// Runs a program in a container and returns its status.
-pub(crate) fn run(plan: &RunPlan, context: &Context) -> Outcome {
-    let mut request = request(plan)?;
-    if let Some(rootless) = &context.settings.rootless
-        && request.network == NetworkRequest::Bridge
-    {
-        if !rootless.has_network() {
-            request.network = NetworkRequest::Host;
-        } else if request.dns.servers.is_empty() {
-            request.dns.servers = super::Rootless::resolver().servers;
-        }
+/// Makes a container; nothing runs yet.
+pub(crate) fn create(
+    request: &CreateRequest,
+    progress: progress::Mode,
+    context: &Context,
+) -> anyhow::Result<Made> {
+    let request = placed(request, context);
+    let home = Home::open(&context.settings, "rbuild create")?;
+    let engine = home.engine()?;
+    Ok(engine.create(&request, &PullNotes(context.terminal, progress))?)
+}
+
+/// How `run`, `start` and `attach` keep in touch with a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Touch {
+    /// Which streams are attached.
+    pub(crate) streams: Attach,
+    /// Keys that leave it running.
+    pub(crate) detach: DetachKeys,
+    /// Whether signals are passed on.
+    pub(crate) signals: Mode,
+}
+
+/// Runs a program in a new container. With a touch, in the foreground; else its id is printed.
+pub(crate) fn run(
+    request: &CreateRequest,
+    progress: progress::Mode,
+    cidfile: Option<&Path>,
+    touch: Option<&Touch>,
+    context: &Context,
+) -> Outcome {
+    let mut request = placed(request, context);
+    if request.streams.tty {
+        request.streams.size = Some(attend::window()).filter(|(columns, _)| *columns > 0);
     }
+    // Before any thread is started.
+    let foreground = touch.map(|_| Foreground::new()).transpose()?;
     let home = Home::open(&context.settings, "rbuild run")?;
     let engine = home.engine()?;
-    let mut attendant = Foreground::new(plan.tty == Mode::On, context.terminal)?;
-    let result = engine.run(&request, &PullNotes(context.terminal, plan.progress), &mut attendant);
-    drop(attendant);
-    match result {
-        Ok(finished) => {
-            if finished.exit.oom_killed {
-                context.terminal.tell(&killed_for_memory(plan.memory));
+    let made = match engine.create(&request, &PullNotes(context.terminal, progress)) {
+        Ok(made) => made,
+        Err(error) => return Ok(not_run(error, context.terminal)),
+    };
+    for warning in &made.warnings {
+        context.terminal.tell(&format!("WARNING: {}\n", text::one_line(warning)));
+    }
+    let definition = made.definition;
+    let started = crate::commands::write_id(cidfile, &definition.id.to_string()).and_then(|()| {
+        match (touch, foreground) {
+            (Some(touch), Some(foreground)) => run_attached(&engine, &definition, touch, foreground, context),
+            _ => {
+                told(engine.start(&definition)?, context);
+                context.terminal.print(&format!("{}\n", definition.id))?;
+                Ok(Status::Done)
             }
-            Ok(Status::Program(finished.exit.code()))
         }
-        Err(error) => {
-            let status = match error.exit_status() {
-                126 => Status::NotExecutable,
-                127 => Status::NotFound,
-                _ => Status::Usage,
-            };
-            crate::report::tell(&error.into(), context.terminal);
-            Ok(status)
+    });
+    match started {
+        Ok(status) => Ok(status),
+        Err(error) => match error.downcast::<ContainerError>() {
+            Ok(error) => {
+                // The error that is told is the first.
+                let _ = engine.discard_unstarted(&definition);
+                Ok(not_run(error, context.terminal))
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Starts a container that is there, in the foreground.
+pub(crate) fn start_attached(
+    engine: &Engine,
+    definition: &Definition,
+    touch: &Touch,
+    context: &Context,
+) -> Outcome {
+    let foreground = Foreground::new()?;
+    run_attached(engine, definition, touch, foreground, context)
+}
+
+/// Attaches, waits, and starts, in this order: nothing of it can be missed.
+fn run_attached(
+    engine: &Engine,
+    definition: &Definition,
+    touch: &Touch,
+    foreground: Foreground,
+    context: &Context,
+) -> Outcome {
+    let mut client = engine.monitor(definition)?;
+    let removes = definition.host.removal == Removal::Auto;
+    if removes {
+        client.will_remove().map_err(ContainerError::from)?;
+    }
+    let another = || -> Result<Client, ContainerError> { engine.monitor(definition) };
+    let (session, _) = another()?.attach(touch.streams).map_err(ContainerError::from)?;
+    let waiter = another()?.wait(Until::NextExit).map_err(ContainerError::from)?;
+    engine.tell_attach(definition, "attach");
+    told(engine.start_attached(definition, &mut client)?, context);
+    let status = followed(engine, definition, touch, foreground, session, waiter, client, context)?;
+    if removes && matches!(status, Status::Program(_)) {
+        // One that was left running is the monitor's to remove.
+        engine.reap(definition.id)?;
+    }
+    Ok(status)
+}
+
+/// Attaches a container that runs.
+pub(crate) fn attach(engine: &Engine, definition: &Definition, touch: &Touch, context: &Context) -> Outcome {
+    let foreground = Foreground::new()?;
+    let client = engine.monitor(definition)?;
+    let (session, _) = engine.monitor(definition)?.attach(touch.streams).map_err(ContainerError::from)?;
+    let waiter = engine.monitor(definition)?.wait(Until::NotRunning).map_err(ContainerError::from)?;
+    engine.tell_attach(definition, "attach");
+    followed(engine, definition, touch, foreground, session, waiter, client, context)
+}
+
+/// Passes bytes and signals on until the end, and returns the container's status.
+#[expect(clippy::too_many_arguments, reason = "two callers, which have made each of them")]
+fn followed(
+    engine: &Engine,
+    definition: &Definition,
+    touch: &Touch,
+    mut foreground: Foreground,
+    session: Session,
+    waiter: Waiter,
+    client: Client,
+    context: &Context,
+) -> Outcome {
+    let manner =
+        Manner { tty: definition.streams.tty, input: touch.streams.stdin, detach: touch.detach.clone() };
+    let client = Some(client).filter(|_| touch.signals == Mode::On);
+    let ending = foreground.attend(session, &manner, client);
+    drop(foreground);
+    if ending? == Ending::Detached {
+        context.terminal.tell("read escape sequence\n");
+        engine.tell_attach(definition, "detach");
+        return Ok(Status::Done);
+    }
+    let exited = waiter.exited().map_err(ContainerError::from)?;
+    if engine.was_killed_for_memory(definition)? {
+        context.terminal.tell(&killed_for_memory(definition.host.resources.memory));
+    }
+    Ok(Status::Program(exited.code as u8))
+}
+
+/// Runs a program beside that of a running container.
+pub(crate) fn exec(
+    engine: &Engine,
+    definition: &Definition,
+    request: &ExecRequest,
+    touch: Option<&Touch>,
+) -> Outcome {
+    let foreground = touch.map(|_| Foreground::new()).transpose()?;
+    let (mut client, plan) = engine.exec(definition, request)?;
+    let id = client.exec_create(plan).map_err(ContainerError::from)?;
+    let command = format!("exec_start: {}", request.argv.join(" "));
+    let (Some(touch), Some(mut foreground)) = (touch, foreground) else {
+        client.exec_detached(&id).map_err(exec_failed)?;
+        engine.tell_exec(definition, &command, &id.0, None);
+        return Ok(Status::Done);
+    };
+    let session = client.exec_attach(&id, touch.streams, request.terminal).map_err(exec_failed)?;
+    engine.tell_exec(definition, &command, &id.0, None);
+    let manner =
+        Manner { tty: request.terminal.is_some(), input: touch.streams.stdin, detach: touch.detach.clone() };
+    match foreground.attend(session, &manner, None)? {
+        Ending::Exited(code) => {
+            engine.tell_exec(definition, "exec_die", &id.0, Some(code));
+            Ok(Status::Program(code as u8))
+        }
+        Ending::Detached => {
+            engine.tell_exec(definition, "exec_detach", &id.0, None);
+            Ok(Status::Done)
+        }
+        Ending::Ended => Ok(Status::Done),
+    }
+}
+
+/// Tells a program that could not be executed by its status, as a shell does.
+fn exec_failed(error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::Refused(Refusal::NotStarted { status, message }) => {
+            NotStarted { status, message }.into()
+        }
+        error => ContainerError::from(error).into(),
+    }
+}
+
+/// Tells what people should know of a start.
+fn told(start: Start, context: &Context) {
+    if let Start::Started(notes) = start {
+        for note in notes {
+            context.terminal.tell(&format!("note: {}\n", text::one_line(&note)));
         }
     }
+}
+
+/// Our terminal's size, for programs that get one.
+pub(crate) fn window() -> (u16, u16) {
+    attend::window()
+}
+
+/// Tells why a container did not run, and returns the status for it.
+fn not_run(error: ContainerError, terminal: Terminal) -> Status {
+    let status = match error.exit_status() {
+        126 => Status::NotExecutable,
+        127 => Status::NotFound,
+        _ => Status::Usage,
+    };
+    crate::report::tell(&error.into(), terminal);
+    status
+}
+
+/// Returns the request as it can be had where this program runs.
+fn placed(request: &CreateRequest, context: &Context) -> CreateRequest {
+    let mut request = request.clone();
+    if let Some(rootless) = &context.settings.rootless
+        && matches!(request.host.network, NetworkMode::Default | NetworkMode::Bridge)
+    {
+        if !rootless.has_network() {
+            request.host.network = NetworkMode::Host;
+        } else if request.host.dns.is_empty() {
+            request.host.dns = super::Rootless::resolver().servers;
+        }
+    }
+    request
+}
+
+/// Opens the store and what runs containers.
+pub(crate) fn engine(context: &Context, purpose: &str) -> anyhow::Result<(Home, rbuild_engine::Engine)> {
+    let home = Home::open(&context.settings, purpose)?;
+    let engine = home.engine()?;
+    Ok((home, engine))
 }
 
 /// Says why a program of the container was killed, and what would help.
@@ -102,173 +298,4 @@ impl Progress for PullNotes {
     fn note(&self, text: &str) {
         self.tell(&format!("{text}\n"));
     }
-}
-
-fn request(plan: &RunPlan) -> anyhow::Result<RunRequest> {
-    let later = |what: &str, instead: &str| -> anyhow::Error { NotYet::supported(what, instead).into() };
-    if plan.cidfile.is_some() {
-        return Err(later("`--cidfile`", "a container in the foreground goes when its program ends"));
-    }
-    if !plan.labels.is_empty() {
-        return Err(later("`--label`", "containers are not listed yet, so leave it out"));
-    }
-    let mut published = Vec::new();
-    for ports in &plan.ports {
-        published.extend(port_requests(ports)?);
-    }
-    let mut request = RunRequest::new(&plan.image);
-    request.pull = match plan.pull {
-        PullPolicy::Missing => rbuild_images::PullPolicy::Missing,
-        PullPolicy::Always => rbuild_images::PullPolicy::Always,
-        PullPolicy::Never => rbuild_images::PullPolicy::Never,
-    };
-    if let Some(platform) = &plan.platform {
-        request.platform = platform.clone();
-    }
-    request.command.clone_from(&plan.command);
-    request.entrypoint.clone_from(&plan.entrypoint);
-    request.env = plan.env.iter().map(|var| format!("{}={}", var.name, var.value)).collect();
-    request.workdir.clone_from(&plan.workdir);
-    request.user.clone_from(&plan.user);
-    request.groups.clone_from(&plan.groups);
-    request.name.clone_from(&plan.name);
-    request.hostname.clone_from(&plan.hostname);
-    request.mounts = plan.mounts.iter().map(mount).collect::<anyhow::Result<_>>()?;
-    request.network = match plan.network {
-        Network::Bridge => NetworkRequest::Bridge,
-        Network::Host => NetworkRequest::Host,
-        Network::None => NetworkRequest::None,
-    };
-    request.published = published;
-    request.extra_hosts.clone_from(&plan.hosts);
-    request.dns = ResolverChoice {
-        servers: plan.dns.clone(),
-        search: plan.dns_search.clone(),
-        options: plan.dns_options.clone(),
-    };
-    request.root = if plan.read_only == Mode::On { RootAccess::ReadOnly } else { RootAccess::Writable };
-    request.confinement = confinement(plan)?;
-    request.limits = Limits {
-        memory: plan.memory,
-        memory_and_swap: match (plan.memory, plan.memory_swap) {
-            (_, Some(flags::Swap::Total(total))) => Some(total),
-            // As docker has it: as much swap as memory.
-            (Some(memory), None) => Some(memory.saturating_mul(2)),
-            _ => None,
-        },
-        memory_reservation: None,
-        nano_cpus: plan.cpus.map(|cpus| cpus.0),
-        cpu_shares: None,
-        cpuset_cpus: plan.cpuset_cpus.clone(),
-        cpuset_mems: None,
-        pids: plan.pids_limit,
-    };
-    request.ulimits.clone_from(&plan.ulimits);
-    request.sysctls = plan.sysctls.iter().map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect();
-    request.devices = plan
-        .devices
-        .iter()
-        .map(|device| DeviceRequest {
-            host: device.host.clone(),
-            container: device.container.clone(),
-            access: device.rights.clone(),
-        })
-        .collect();
-    request.shm_size = plan.shm_size;
-    request.oom_score_adj = plan.oom_score_adj.map(Into::into);
-    request.init = if plan.init == Mode::On { Init::Reaper } else { Init::Program };
-    if plan.tty == Mode::On {
-        request.terminal = Some(super::attend::window());
-    }
-    request.stdin = if plan.interactive == Mode::On { Stdin::Attached } else { Stdin::Closed };
-    Ok(request)
-}
-
-fn confinement(plan: &RunPlan) -> anyhow::Result<Confinement> {
-    let mut confinement = Confinement {
-        privilege: if plan.privileged == Mode::On { Privilege::Privileged } else { Privilege::Ordinary },
-        capabilities_added: plan.cap_add.clone(),
-        capabilities_dropped: plan.cap_drop.clone(),
-        ..Confinement::default()
-    };
-    for option in &plan.security {
-        match option {
-            SecurityOption::NoNewPrivileges(Mode::On) => {
-                confinement.new_privileges = NewPrivileges::Forbidden
-            }
-            SecurityOption::NoNewPrivileges(Mode::Off) => confinement.new_privileges = NewPrivileges::Allowed,
-            SecurityOption::SeccompUnconfined => confinement.seccomp = Seccomp::Unconfined,
-            SecurityOption::SeccompFile(path) => {
-                let what = format!("a system call filter from a file (`{}`)", path.display());
-                return Err(NotYet::supported(what, "use the default one, or `seccomp=unconfined`").into());
-            }
-            SecurityOption::SystemPathsUnconfined => confinement.system_paths = SystemPaths::Unmasked,
-        }
-    }
-    Ok(confinement)
-}
-
-fn mount(mount: &RunMount) -> anyhow::Result<MountRequest> {
-    let kind = match &mount.kind {
-        MountKind::Bind { source, propagation, recursive, create } => {
-            if *propagation != Propagation::RecursivePrivate {
-                return Err(NotYet::supported("mount propagation", "leave it at `rprivate`").into());
-            }
-            if *recursive == Mode::Off {
-                return Err(
-                    NotYet::supported("a bind without the mounts below", "leave the option out").into()
-                );
-            }
-            let missing = if *create == Mode::On { Missing::MakeFolder } else { Missing::Refuse };
-            EngineMount::Bind { source: source.clone(), missing }
-        }
-        MountKind::Volume { name, copy, subpath } => EngineMount::Volume {
-            name: name.clone(),
-            begins: if *copy == Mode::On { Begins::WithImage } else { Begins::Empty },
-            subpath: subpath.clone(),
-        },
-        MountKind::Tmpfs { size, mode, options } => {
-            let mut tmpfs = Tmpfs { size: *size, mode: mode.unwrap_or(0o1777), ..Tmpfs::default() };
-            let mut restrictions = Restrictions::ALL;
-            for option in options {
-                match (option.as_str(), option.split_once('=')) {
-                    ("exec" | "noexec", _) => restrictions.noexec = option == "noexec",
-                    ("suid" | "nosuid", _) => restrictions.nosuid = option == "nosuid",
-                    ("dev" | "nodev", _) => restrictions.nodev = option == "nodev",
-                    // What the kernel does anyway.
-                    ("async" | "relatime", _) => {}
-                    (_, Some(("uid", id))) => tmpfs.uid = id.parse().context("uid of a tmpfs")?,
-                    (_, Some(("gid", id))) => tmpfs.gid = id.parse().context("gid of a tmpfs")?,
-                    _ => {
-                        return Err(NotYet::supported(
-                            format!("the tmpfs option `{option}`"),
-                            "use `size` and `mode`",
-                        )
-                        .into());
-                    }
-                }
-            }
-            EngineMount::Tmpfs { tmpfs, restrictions }
-        }
-    };
-    let access = if mount.read_only == Mode::On { Access::ReadOnly } else { Access::ReadWrite };
-    Ok(MountRequest { target: mount.target.clone(), access, kind })
-}
-
-fn port_requests(ports: &flags::Published) -> anyhow::Result<Vec<PortRequest>> {
-    let protocol = match ports.protocol {
-        flags::Protocol::Tcp => Protocol::Tcp,
-        flags::Protocol::Udp => Protocol::Udp,
-        flags::Protocol::Sctp => {
-            return Err(NotYet::supported("publishing sctp", "publish tcp or udp").into());
-        }
-    };
-    let container = ports.container.first..=ports.container.last;
-    let requests = container.enumerate().map(|(at, port)| PortRequest {
-        host_ip: ports.address,
-        host_port: ports.host.map(|range| range.first + at as u16),
-        port,
-        protocol,
-    });
-    Ok(requests.collect())
 }

@@ -3,6 +3,7 @@
 mod caching;
 mod checks;
 mod containers;
+mod containers_life;
 mod contexts;
 mod crashes;
 mod durable;
@@ -11,6 +12,7 @@ mod full_disk;
 mod generated;
 mod help;
 mod mistakes;
+mod networks;
 mod others;
 mod outputs;
 mod platforms;
@@ -20,6 +22,7 @@ mod sources;
 mod stages;
 mod streams;
 mod together;
+mod volumes;
 
 use std::ffi::OsStr;
 use std::path::Path;

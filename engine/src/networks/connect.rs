@@ -7,9 +7,7 @@ use rbuild_model::network::{
     Driver, EndpointSettings, EndpointWish, HostPort, Mac, NetworkDefinition, NetworkMode, PortBinding,
 };
 use rbuild_model::step::ExtraHost;
-use rbuild_network::driver::{
-    DefaultRoute, Endpoint, EndpointAddress, EndpointSpec, Guard, LinkEnd,
-};
+use rbuild_network::driver::{DefaultRoute, Endpoint, EndpointAddress, EndpointSpec, Guard, LinkEnd};
 use rbuild_network::duty::Duties;
 use rbuild_network::hosts::{HostEntry, render, render_on_host};
 use rbuild_network::link::LinkName;
@@ -130,7 +128,9 @@ impl Networks {
             return conflict("conflicting options: port publishing and the container type network mode");
         }
         if matches!(mode, NetworkMode::Container(_)) && !endpoints.is_empty() {
-            return conflict("container sharing network namespace with another container or host cannot be connected to any other network");
+            return conflict(
+                "container sharing network namespace with another container or host cannot be connected to any other network",
+            );
         }
         alone(mode, &seen)
     }
@@ -149,7 +149,9 @@ impl Networks {
         match request.mode {
             NetworkMode::Host => {
                 if !request.ports.is_empty() {
-                    connected.notes.push("published ports are discarded when using host network mode".to_owned());
+                    connected
+                        .notes
+                        .push("published ports are discarded when using host network mode".to_owned());
                 }
                 self.host_files(&request, &mut connected)?;
                 connected.endpoints = self.unlinked("host", request.container)?;
@@ -280,8 +282,9 @@ impl Networks {
             published: plan.ports,
             ..EndpointSpec::new(EndpointId::new(plan.request.container)?)
         };
-        let endpoint =
-            bridge().attach(site, &network, namespace, &spec).map_err(NetworksError::link(&definition.name))?;
+        let endpoint = bridge()
+            .attach(site, &network, namespace, &spec)
+            .map_err(NetworksError::link(&definition.name))?;
         Ok((endpoint, names, network.warnings.iter().map(ToString::to_string).collect()))
     }
 
@@ -308,7 +311,11 @@ impl Networks {
         }
     }
 
-    fn host_files(&self, request: &ConnectRequest<'_>, connected: &mut Connected) -> Result<(), NetworksError> {
+    fn host_files(
+        &self,
+        request: &ConnectRequest<'_>,
+        connected: &mut Connected,
+    ) -> Result<(), NetworksError> {
         let extra = extra_hosts(request, None)?;
         connected.files.hosts = render_on_host(&self.host.hosts, &extra);
         connected.files.resolv_conf = for_host_namespace(self.host.resolv_conf.as_deref(), request.resolver);
@@ -325,7 +332,8 @@ impl Networks {
         let mut own = Vec::new();
         for joined in &connected.endpoints {
             let six = joined.address.and_then(|address| address.six).map(|six| IpAddr::from(six.address));
-            let addresses = joined.address.map(|address| IpAddr::from(address.address)).into_iter().chain(six);
+            let addresses =
+                joined.address.map(|address| IpAddr::from(address.address)).into_iter().chain(six);
             for address in addresses {
                 if let Some(domain) = request.domainname {
                     own.push(HostEntry::new(address, &format!("{}.{domain}", request.hostname))?);
@@ -428,7 +436,9 @@ pub(super) fn check_settings(
         mistakes.push("user specified IP address is supported only when connecting to networks with user configured subnets".to_owned());
     }
     if !settings.aliases.is_empty() && definition.is_predefined() {
-        mistakes.push("network-scoped alias is supported only for containers in user defined networks".to_owned());
+        mistakes.push(
+            "network-scoped alias is supported only for containers in user defined networks".to_owned(),
+        );
     }
     if !mistakes.is_empty() {
         return Err(NetworksError::Endpoint { network: definition.name.clone(), mistakes });
@@ -449,7 +459,12 @@ pub(super) fn check_settings(
 pub(super) fn dns_names(request: &ConnectRequest<'_>, settings: &EndpointSettings) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     let own = [request.name, short(request.container), request.hostname];
-    for name in own[..1].iter().copied().chain(settings.aliases.iter().map(String::as_str)).chain(own[1..].iter().copied()) {
+    for name in own[..1]
+        .iter()
+        .copied()
+        .chain(settings.aliases.iter().map(String::as_str))
+        .chain(own[1..].iter().copied())
+    {
         if !name.is_empty() && !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
         }
@@ -552,9 +567,10 @@ fn reserve_one(
 
 /// Opens a namespace that lives on elsewhere.
 pub(super) fn open_namespace(namespace: &OwnedFd) -> Result<Namespace, NetworksError> {
-    let fd = namespace.as_fd().try_clone_to_owned().map_err(|source| {
-        NetworksError::Site(rbuild_network::error::Error::Namespace { source })
-    })?;
+    let fd = namespace
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|source| NetworksError::Site(rbuild_network::error::Error::Namespace { source }))?;
     Ok(Namespace::open(fd)?)
 }
 

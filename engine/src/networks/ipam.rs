@@ -35,11 +35,12 @@ pub fn pools(
         }
         known.push((subnet, AddressPool { subnet: text.clone(), ..AddressPool::default() }));
     }
-    let mut owner = |what: &str, text: &str, address: IpAddr| {
-        match known.iter_mut().position(|(subnet, _)| subnet.contains(address)) {
-            Some(at) => Ok(at),
-            None => Err(format!("no matching subnet for {what} {text}")),
-        }
+    let mut owner = |what: &str, text: &str, address: IpAddr| match known
+        .iter_mut()
+        .position(|(subnet, _)| subnet.contains(address))
+    {
+        Some(at) => Ok(at),
+        None => Err(format!("no matching subnet for {what} {text}")),
     };
     let mut found = Vec::new();
     for text in ranges {
@@ -52,17 +53,24 @@ pub fn pools(
         found.push((owner("gateway", text, address)?, Part::Gateway(text.clone())));
     }
     for (name, text) in auxiliary {
-        let address = text.parse().map_err(|_| format!("invalid auxiliary address {text}: not an address"))?;
+        let address =
+            text.parse().map_err(|_| format!("invalid auxiliary address {text}: not an address"))?;
         found.push((owner("aux-address", text, address)?, Part::Auxiliary(name.clone(), address)));
     }
     for (at, part) in found {
         let pool = &mut known[at].1;
         match part {
             Part::Range(_) if !pool.range.is_empty() => {
-                return Err(format!("cannot configure multiple ranges ({}) on the same subnet ({})", pool.range, pool.subnet));
+                return Err(format!(
+                    "cannot configure multiple ranges ({}) on the same subnet ({})",
+                    pool.range, pool.subnet
+                ));
             }
             Part::Gateway(_) if !pool.gateway.is_empty() => {
-                return Err(format!("cannot configure multiple gateways ({}) for the same subnet ({})", pool.gateway, pool.subnet));
+                return Err(format!(
+                    "cannot configure multiple gateways ({}) for the same subnet ({})",
+                    pool.gateway, pool.subnet
+                ));
             }
             Part::Range(text) => pool.range = text,
             Part::Gateway(text) => pool.gateway = text,
@@ -123,9 +131,8 @@ pub(super) fn addresses(definition: &NetworkDefinition) -> Result<Addresses, Vec
 
 fn four(pool: &AddressPool) -> Result<Four, String> {
     range(&pool.subnet).ok_or_else(|| invalid_subnet(&pool.subnet))?;
-    let gateway = optional(&pool.gateway).map(|text| {
-        text.parse().map_err(|_| outside("gateway", text, &pool.subnet))
-    });
+    let gateway =
+        optional(&pool.gateway).map(|text| text.parse().map_err(|_| outside("gateway", text, &pool.subnet)));
     let reserved = pool.auxiliary.values().map(|address| match address {
         IpAddr::V4(address) => Ok(*address),
         IpAddr::V6(_) => Err(outside("auxiliary address", &address.to_string(), &pool.subnet)),
@@ -148,12 +155,10 @@ fn six(pool: &AddressPool) -> Result<SixSpec, String> {
     range(&pool.subnet).ok_or_else(|| invalid_subnet(&pool.subnet))?;
     let subnet: Subnet6 =
         pool.subnet.parse().map_err(|error| format!("invalid subnet {}: {error}", pool.subnet))?;
-    let gateway = optional(&pool.gateway).map(|text| {
-        text.parse().map_err(|_| outside("gateway", text, &pool.subnet))
-    });
-    let ranged = optional(&pool.range).map(|text| {
-        text.parse().map_err(|error| format!("invalid ip-range {text}: {error}"))
-    });
+    let gateway =
+        optional(&pool.gateway).map(|text| text.parse().map_err(|_| outside("gateway", text, &pool.subnet)));
+    let ranged = optional(&pool.range)
+        .map(|text| text.parse().map_err(|error| format!("invalid ip-range {text}: {error}")));
     let reserved = pool.auxiliary.values().map(|address| match address {
         IpAddr::V6(address) => Ok(*address),
         IpAddr::V4(_) => Err(outside("auxiliary address", &address.to_string(), &pool.subnet)),
@@ -176,7 +181,10 @@ fn optional(text: &str) -> Option<&str> {
 
 /// The ranges of all networks of the store, set up or not.
 pub(super) fn taken<'a>(definitions: impl Iterator<Item = &'a NetworkDefinition>) -> Vec<AddressRange> {
-    definitions.flat_map(|definition| &definition.ipam.config).filter_map(|pool| range(&pool.subnet)).collect()
+    definitions
+        .flat_map(|definition| &definition.ipam.config)
+        .filter_map(|pool| range(&pool.subnet))
+        .collect()
 }
 
 #[cfg(test)]
@@ -188,7 +196,8 @@ mod tests {
     }
 
     fn check(subnets: &[&str], ranges: &[&str], gateways: &[&str], auxiliary: &[(&str, &str)]) -> String {
-        let auxiliary = auxiliary.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let auxiliary =
+            auxiliary.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         match pools(&texts(subnets), &texts(ranges), &texts(gateways), &auxiliary) {
             Ok(pools) => serde_json::to_string(&pools).unwrap(),
             Err(mistake) => mistake,
@@ -213,12 +222,21 @@ mod tests {
     fn mistakes_are_told_as_docker_tells_them() {
         let net = &["10.1.0.0/16"][..];
         for (said, expected) in [
-            (check(&[], &["10.1.0.0/24"], &[], &[]), "every ip-range or gateway must have a corresponding subnet"),
-            (check(&["10.1.300.0/24"], &[], &[], &[]), "invalid subnet 10.1.300.0/24: invalid CIDR block notation"),
+            (
+                check(&[], &["10.1.0.0/24"], &[], &[]),
+                "every ip-range or gateway must have a corresponding subnet",
+            ),
+            (
+                check(&["10.1.300.0/24"], &[], &[], &[]),
+                "invalid subnet 10.1.300.0/24: invalid CIDR block notation",
+            ),
             (check(net, &[], &["10.2.0.1"], &[]), "no matching subnet for gateway 10.2.0.1"),
             (check(net, &["10.2.0.0/24"], &[], &[]), "no matching subnet for range 10.2.0.0/24"),
             (check(net, &[], &[], &[("a", "10.2.0.1")]), "no matching subnet for aux-address 10.2.0.1"),
-            (check(&["10.1.0.0/16", "10.1.2.0/24"], &[], &[], &[]), "multiple overlapping subnet configuration is not supported"),
+            (
+                check(&["10.1.0.0/16", "10.1.2.0/24"], &[], &[], &[]),
+                "multiple overlapping subnet configuration is not supported",
+            ),
         ] {
             assert_eq!(said, expected);
         }

@@ -13,8 +13,7 @@ use rbuild_network::resolver::ResolverChoice;
 use rbuild_network::site::Site;
 
 use super::connect::{
-    ConnectRequest, Joined, check_settings, dns_names, joined, link_name, network_id,
-    open_namespace, way_out,
+    ConnectRequest, Joined, check_settings, dns_names, joined, link_name, network_id, open_namespace, way_out,
 };
 use super::{Networks, NetworksError, bridge, find_in, short};
 
@@ -147,9 +146,10 @@ impl Networks {
     ) -> Result<Option<NetworkDefinition>, NetworksError> {
         let unspoken = EndpointSettings::default();
         let settings = |definition: &NetworkDefinition| {
-            let wish = change.endpoints.iter().find(|wish| {
-                find_in(known, &wish.network).is_ok_and(|found| found.id == definition.id)
-            });
+            let wish = change
+                .endpoints
+                .iter()
+                .find(|wish| find_in(known, &wish.network).is_ok_and(|found| found.id == definition.id));
             wish.map_or(&unspoken, |wish| &wish.settings)
         };
         let rest: Vec<&NetworkDefinition> = known
@@ -197,4 +197,3 @@ fn free_link(
     // Among one more name than there are links one is free.
     link_name(definition, now.len())
 }
-

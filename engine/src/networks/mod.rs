@@ -9,6 +9,7 @@
 //! rows           the definitions
 //! connect        a container that starts: its namespace, endpoints, ports, files of names, duties
 //! live           a container that runs: networks that come and go
+//! members        containers that are connected and disconnected by name
 //! document       what `inspect` shows
 //! ```
 
@@ -17,6 +18,7 @@ mod document;
 mod error;
 pub mod ipam;
 mod live;
+mod members;
 mod rows;
 mod spec;
 
@@ -34,6 +36,7 @@ use rbuild_store::{Store, UniqueId};
 pub use connect::{ConnectRequest, Connected, Joined, NameFiles};
 pub use error::NetworksError;
 pub use live::LiveChange;
+pub use members::{Leaving, MemberError};
 pub use rows::SCHEMA;
 
 /// What the host says about names.
@@ -125,7 +128,9 @@ impl Networks {
             )));
         }
         if driver != Driver::Bridge {
-            return Err(NetworksError::Conflict(format!("only one instance of \"{driver}\" network is allowed")));
+            return Err(NetworksError::Conflict(format!(
+                "only one instance of \"{driver}\" network is allowed"
+            )));
         }
         let known = self.list()?;
         if known.iter().any(|other| other.name == name) {
@@ -243,7 +248,8 @@ impl Networks {
             }
         }
         // Links that nobody knows, and the bridges of predefined networks that nobody is in.
-        let known: Vec<String> = self.list()?.into_iter().filter(|one| !one.is_predefined()).map(|one| one.id).collect();
+        let known: Vec<String> =
+            self.list()?.into_iter().filter(|one| !one.is_predefined()).map(|one| one.id).collect();
         let site = self.open_site()?;
         let keep = |id: &NetworkId| known.iter().any(|known| known == id.as_str());
         let reclaimed = rbuild_network::reclaim::remove_unused_but(&site, &keep)?;
@@ -337,7 +343,10 @@ fn predefined() -> Result<Vec<NetworkDefinition>, NetworksError> {
             labels: BTreeMap::new(),
         })
     };
-    [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)].into_iter().map(make).collect()
+    [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)]
+        .into_iter()
+        .map(make)
+        .collect()
 }
 
 /// 64 hexadecimal digits that nobody has.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
 use rbuild_sandbox::cgroup::{DeviceAccess, DeviceKind, DeviceRule};
 
-use super::io;
+use crate::engine::io;
 use crate::error::RunError;
-use crate::request::DeviceRequest;
+use rbuild_model::container::DeviceUse;
 
 /// What is not passed on of `/dev` to a privileged container: it has its own.
 const OWN: [&str; 6] = ["pts", "shm", "fd", "mqueue", "console", "ptmx"];
@@ -22,9 +22,9 @@ pub(super) struct Granted {
 }
 
 /// Looks the devices up that are asked for; of a folder, all that are in it.
-pub(super) fn grant(requests: &[DeviceRequest]) -> Result<Granted, RunError> {
+pub(super) fn grant(requests: &[DeviceUse]) -> Result<Granted, RunError> {
     let mut granted = Granted::default();
-    for DeviceRequest { host, container, access } in requests {
+    for DeviceUse { host, container, access } in requests {
         let access = DeviceAccess::parse(access).ok_or_else(|| RunError::Invalid {
             what: "device mode",
             why: format!("{access:?}, only letters of \"rwm\" are allowed"),
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn ask(host: &str, container: &str, access: &str) -> Result<Granted, RunError> {
-        grant(&[DeviceRequest { host: host.into(), container: container.into(), access: access.into() }])
+        grant(&[DeviceUse { host: host.into(), container: container.into(), access: access.into() }])
     }
 
     #[test]

@@ -1,0 +1,193 @@
+//! `cp`: files into containers and out of them, whether they run or not.
+//!
+//! A container that runs is seen through its first process, with all that is mounted in it. One that does not run is
+//! seen as its root and, where a path leads into a mount, as what would be mounted there. Every path of the container is
+//! resolved within its root.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use rbuild_confined::{Kind, Mounts, Owner, Root};
+use rbuild_image::tar::{Limits, Reader};
+use rbuild_model::container::{Definition, MountWhat, State};
+use rbuild_sandbox::mounts::mount_detached;
+use rbuild_snapshotter::extract::{Extractor, Rules};
+use rbuild_snapshotter::write_tree;
+
+use super::define;
+use super::error::ContainerError;
+use super::trees::for_reading;
+use crate::engine::Engine;
+
+/// What is at a path of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathStat {
+    /// The last part of the path.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// What a link says.
+    pub link: Option<PathBuf>,
+}
+
+/// Whether a container's tree is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    Reading,
+    Writing,
+}
+
+impl Engine {
+    /// Looks at a path of a container; a link at its end is not followed.
+    pub fn stat_path(&self, definition: &Definition, path: &str) -> Result<Option<PathStat>, ContainerError> {
+        let (root, at) = self.locate(definition, path, For::Reading)?;
+        let found = if path.ends_with('/') || path.ends_with("/.") {
+            root.find(&at)?
+        } else {
+            root.find_nofollow(&at)?
+        };
+        let Some(handle) = found else { return Ok(None) };
+        let kind = handle.metadata()?.kind;
+        let link = if kind == Kind::Symlink { Some(handle.read_link()?) } else { None };
+        let name = define::plain(path)
+            .file_name()
+            .map_or_else(|| "/".into(), |name| name.to_string_lossy().into_owned());
+        Ok(Some(PathStat { name, kind, link }))
+    }
+
+    /// Writes what is at a path of a container as a tar whose entries are named from its last part on, or from `name`.
+    pub fn copy_out(
+        &self,
+        definition: &Definition,
+        path: &str,
+        name: &Path,
+        out: &mut dyn Write,
+    ) -> Result<(), ContainerError> {
+        let (root, at) = self.locate(definition, path, For::Reading)?;
+        let missing = || {
+            ContainerError::Invalid(format!(
+                "Could not find the file {path} in container {}",
+                definition.name
+            ))
+        };
+        // A path that ends so means what a link leads to.
+        let at = if path.ends_with('/') || path.ends_with("/.") {
+            root.canonicalize(&at)
+                .map_err(|error| if error.is_not_found() { missing() } else { error.into() })?
+        } else {
+            at
+        };
+        root.find_nofollow(&at)?.ok_or_else(missing)?;
+        write_tree(&root, &at, name, &mut *out)?;
+        self.tell(definition, "archive-path", &[]);
+        Ok(())
+    }
+
+    /// Extracts a tar into a folder of a container. With an owner, everything belongs to it.
+    pub fn copy_in(
+        &self,
+        definition: &Definition,
+        path: &str,
+        owner: Option<Owner>,
+        tar: &mut dyn Read,
+    ) -> Result<(), ContainerError> {
+        let (root, at) = self.locate(definition, path, For::Writing)?;
+        let missing = || {
+            ContainerError::Invalid(format!(
+                "Could not find the file {path} in container {}",
+                definition.name
+            ))
+        };
+        let folder = root.find(&at)?.ok_or_else(missing)?;
+        if folder.metadata()?.kind != Kind::Directory {
+            return Err(ContainerError::Invalid("extraction point is not a directory".to_owned()));
+        }
+        let rules = Rules { owner, ..Rules::default() };
+        let extractor = Extractor::onto_tree(folder.into_root()?, rules).map_err(extract)?;
+        extractor.extract(Reader::new(tar, Limits::default())).map_err(extract)?;
+        self.tell(definition, "extract-to-dir", &[]);
+        Ok(())
+    }
+
+    /// Returns the owner that files get which are copied for the container's user.
+    pub fn owner_inside(&self, definition: &Definition) -> Result<Option<Owner>, ContainerError> {
+        if definition.program.user.is_empty() {
+            return Ok(None);
+        }
+        let (identity, _) = super::launch::identity(&self.tree(definition)?, &definition.program.user, &[])?;
+        Ok(Some(Owner::new(identity.uid, identity.gid)))
+    }
+
+    /// Finds the tree that a path of a container lies in, and the path in that tree.
+    fn locate(
+        &self,
+        definition: &Definition,
+        path: &str,
+        purpose: For,
+    ) -> Result<(Root, PathBuf), ContainerError> {
+        let path = Path::new("/").join(path);
+        if let State::Running(run) | State::Paused(run) = self.observe(definition)?.state {
+            let root = Root::open(format!("/proc/{}/root", run.init.pid))?.with_mounts(Mounts::Cross);
+            if purpose == For::Writing
+                && definition.host.read_only
+                && self.mount_at(definition, &path).is_none()
+            {
+                return Err(ContainerError::Invalid("container rootfs is marked read-only".to_owned()));
+            }
+            return Ok((root, path));
+        }
+        let plan = self.root_plan(definition)?;
+        let plan = if purpose == For::Reading { for_reading(plan) } else { plan };
+        let root = Root::from_fd(mount_detached(&plan)?)?;
+        // Where the path leads, as far as it is there: a link may lead into a mount.
+        let real = match root.canonicalize(&path) {
+            Ok(real) => Path::new("/").join(real),
+            Err(_) => define::plain(&path.to_string_lossy()),
+        };
+        let Some(mount) = self.mount_at(definition, &real) else {
+            if purpose == For::Writing && definition.host.read_only {
+                return Err(ContainerError::Invalid("container rootfs is marked read-only".to_owned()));
+            }
+            return Ok((root, path));
+        };
+        if purpose == For::Writing && mount.read_only {
+            return Err(ContainerError::Invalid("mounted volume is marked read-only".to_owned()));
+        }
+        let inside = real.strip_prefix(define::plain(&mount.target)).unwrap_or(Path::new("")).to_owned();
+        let source = match &mount.what {
+            MountWhat::Bind { source, .. } => source.clone(),
+            MountWhat::Volume { name, subpath, .. } => {
+                self.volume_source(name, None)?;
+                let folder = Root::open(self.volume_folder(name))?;
+                let at = Path::new("/").join(subpath.as_deref().unwrap_or_default());
+                return Ok((folder.resolve(at)?.into_root()?, Path::new("/").join(inside)));
+            }
+            MountWhat::Tmpfs(_) | MountWhat::Image { .. } => {
+                return Err(ContainerError::Unsupported {
+                    what: "copying from or to what is mounted only while the container runs".to_owned(),
+                });
+            }
+        };
+        Ok((Root::open(source)?, Path::new("/").join(inside)))
+    }
+
+    /// Returns the mount that a path lies in, the deepest one.
+    fn mount_at<'d>(
+        &self,
+        definition: &'d Definition,
+        path: &Path,
+    ) -> Option<&'d rbuild_model::container::MountUse> {
+        let covers =
+            |mount: &&rbuild_model::container::MountUse| path.starts_with(define::plain(&mount.target));
+        definition
+            .host
+            .mounts
+            .iter()
+            .filter(covers)
+            .max_by_key(|mount| define::plain(&mount.target).components().count())
+    }
+}
+
+fn extract(error: rbuild_snapshotter::extract::ExtractError) -> ContainerError {
+    ContainerError::Extract(Box::new(error))
+}

@@ -1,0 +1,219 @@
+//! `commit`: what a container wrote becomes the top layer of a new image.
+
+use std::io::{BufWriter, Write as _};
+
+use rbuild_cache::records::remember_snapshots;
+use rbuild_image::tar::{Limits, Options};
+use rbuild_images::BuiltImage;
+use rbuild_model::container::{Definition, State};
+use rbuild_model::digest::ImageId;
+use rbuild_model::image_config::{Empty, History, ImageConfig, RunConfig};
+use rbuild_model::reference::Reference;
+use rbuild_model::snapshot::Chain;
+use rbuild_snapshotter::{Active, Tree, write_layer};
+use rbuild_store::{Lease, ObjectKind};
+
+use super::error::ContainerError;
+use crate::engine::{Engine, io};
+
+/// An image to make of a container.
+#[derive(Clone, Debug, Default)]
+pub struct CommitRequest {
+    /// Its name, if it gets one.
+    pub reference: Option<Reference>,
+    /// Who answers for it.
+    pub author: Option<String>,
+    /// A remark for its history.
+    pub message: Option<String>,
+    /// Dockerfile instructions for its config.
+    pub changes: Vec<String>,
+    /// Whether the container is held still meanwhile.
+    pub pause: bool,
+}
+
+impl Engine {
+    /// Makes an image of a container as it is now.
+    pub fn commit(
+        &self,
+        definition: &Definition,
+        request: &CommitRequest,
+    ) -> Result<ImageId, ContainerError> {
+        let state = self.observe(definition)?.state;
+        if let State::Removing { .. } | State::Dead { .. } = state {
+            return Err(ContainerError::State(format!(
+                "You cannot commit container {} which is being removed",
+                definition.id
+            )));
+        }
+        // Read before anything is made, so that a wrong change leaves nothing behind.
+        let changed = rbuild_images::run_config(&request.changes, &definition.image.platform)?;
+        let lease = self.parts.store.lease("commit")?;
+        let frozen = match &state {
+            State::Running(_) if request.pause => {
+                let mut client = self.running(definition)?;
+                client.pause()?;
+                Some(client)
+            }
+            _ => None,
+        };
+        let layer = self.layer(definition, &lease);
+        if let Some(mut client) = frozen {
+            // It may have been killed meanwhile; what was read is whole all the same.
+            let _ = client.unpause();
+        }
+        let chain = layer?;
+        let config = self.config_of(definition, request, changed)?;
+        let built = BuiltImage {
+            config,
+            chain: &chain,
+            epoch: None,
+            base: Some(definition.image.id),
+            parent: Some(definition.image.id),
+        };
+        let image = self.parts.images.add(built, &lease)?;
+        let name = match &request.reference {
+            Some(reference) => {
+                self.parts.images.tag(image, reference)?;
+                reference.familiar()
+            }
+            None => String::new(),
+        };
+        self.parts.store.promote()?;
+        let extra = [
+            ("comment", request.message.clone().unwrap_or_default()),
+            ("imageID", image.to_string()),
+            ("imageRef", name),
+        ];
+        self.tell(definition, "commit", &extra);
+        Ok(image)
+    }
+
+    /// Makes a committed snapshot of what a container wrote, and returns the stack with it on top.
+    fn layer(&self, definition: &Definition, lease: &Lease) -> Result<Chain, ContainerError> {
+        let snapshots = self.snapshots_in(&self.folder(definition.id))?;
+        let written = self.writes(definition);
+        let below = &definition.image.chain;
+        let (mut reader, writer) = std::io::pipe().map_err(io("make", "a pipe"))?;
+        let made: Result<Active, ContainerError> = std::thread::scope(|scope| {
+            let packed = scope.spawn(|| -> Result<(), ContainerError> {
+                let writer = BufWriter::with_capacity(256 << 10, writer);
+                let mut writer =
+                    write_layer(&*snapshots, Tree::Active(&written), writer, Options::default())?;
+                Ok(writer.flush().map_err(io("write", "a pipe"))?)
+            });
+            let applied = self.parts.snapshotter.apply(below, &mut reader, Limits::default());
+            drop(reader);
+            let packed = packed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match (applied, packed) {
+                (Ok((active, _)), Ok(())) => Ok(active),
+                (Ok((active, _)), Err(error)) => {
+                    // The first error is the one to tell.
+                    let _ = self.parts.snapshotter.discard(active);
+                    Err(error)
+                }
+                (Err(error), _) => Err(error.into()),
+            }
+        });
+        let active = made?;
+        let snapshot = active.id();
+        let store = &self.parts.store;
+        store.write(|tables| lease.protect(tables, &[(ObjectKind::SNAPSHOT, snapshot.as_bytes())]))?;
+        let snapshot = self.parts.snapshotter.commit(active)?;
+        let format = self.parts.snapshotter.format();
+        store.write(|tables| remember_snapshots(tables, &[snapshot], format, None, store.stamp()))?;
+        Ok(below.with(snapshot))
+    }
+
+    /// Returns the config of the new image: what the container runs, with the changes that were asked for.
+    fn config_of(
+        &self,
+        definition: &Definition,
+        request: &CommitRequest,
+        changed: RunConfig,
+    ) -> Result<ImageConfig, ContainerError> {
+        let mut config = self.parts.images.config(definition.image.id)?;
+        let now = jiff::Timestamp::now().to_string();
+        let program = &definition.program;
+        let run = &mut config.config;
+        run.user.clone_from(&program.user);
+        run.env.clone_from(&program.env);
+        run.entrypoint.clone_from(&program.entrypoint);
+        run.cmd.clone_from(&program.command);
+        run.working_dir.clone_from(&program.workdir);
+        run.labels.clone_from(&definition.labels);
+        run.exposed_ports = definition.exposed.iter().map(|name| (name.clone(), Empty {})).collect();
+        run.volumes = definition.volumes.iter().map(|name| (name.clone(), Empty {})).collect();
+        run.healthcheck.clone_from(&definition.health);
+        run.stop_signal = program.stop_signal.map(|signal| signal.to_string());
+        merge(run, changed);
+        config.author = request.author.clone().or(config.author);
+        config.created = Some(now.clone());
+        config.history.push(History {
+            created: Some(now),
+            created_by: Some(program.argv().join(" ")),
+            author: request.author.clone(),
+            comment: request.message.clone(),
+            empty_layer: false,
+        });
+        Ok(config)
+    }
+}
+
+/// Puts what instructions say over what the container runs.
+fn merge(run: &mut RunConfig, changed: RunConfig) {
+    let RunConfig {
+        user,
+        exposed_ports,
+        env,
+        entrypoint,
+        cmd,
+        healthcheck,
+        args_escaped: _,
+        volumes,
+        working_dir,
+        on_build,
+        labels,
+        stop_signal,
+        shell,
+        extra: _,
+    } = changed;
+    if !user.is_empty() {
+        run.user = user;
+    }
+    if !working_dir.is_empty() {
+        run.working_dir = working_dir;
+    }
+    for entry in env {
+        let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name).to_owned();
+        match run
+            .env
+            .iter_mut()
+            .find(|old| old.split_once('=').map_or(old.as_str(), |(name, _)| name) == name)
+        {
+            Some(old) => *old = entry,
+            None => run.env.push(entry),
+        }
+    }
+    run.exposed_ports.extend(exposed_ports);
+    run.volumes.extend(volumes);
+    run.labels.extend(labels);
+    run.on_build.extend(on_build);
+    run.entrypoint = entrypoint.or(run.entrypoint.take());
+    run.cmd = cmd.or(run.cmd.take());
+    run.healthcheck = healthcheck.or(run.healthcheck.take());
+    run.stop_signal = stop_signal.or(run.stop_signal.take());
+    run.shell = shell.or(run.shell.take());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_cover_what_ran() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let mut run = RunConfig { env: words("A=1 B=2"), cmd: Some(words("old")), ..RunConfig::default() };
+        merge(&mut run, RunConfig { env: words("B=3 C=4"), cmd: Some(words("new")), ..RunConfig::default() });
+        assert_eq!((run.env, run.cmd), (words("A=1 B=3 C=4"), Some(words("new"))));
+    }
+}

@@ -1,0 +1,374 @@
+//! Containers started, stopped, frozen, waited for.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rbuild_model::container::{Definition, NamespaceUse, Removal, Signal, StartFailure, State};
+use rbuild_model::network::NetworkMode;
+use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, Until};
+use rbuild_network::driver::Guard;
+use rbuild_network::ports::Reservation;
+use rbuild_network::resolver::ResolverChoice;
+use rbuild_sandbox::{Access, FileContent, Mount, MountSource, Restrictions};
+
+use super::error::ContainerError;
+use super::list::is_gone;
+use super::note::{EndpointNote, PortNote, RunNote};
+use super::observe::grace;
+use crate::engine::{Engine, io};
+use crate::networks::{ConnectRequest, Connected, NameFiles};
+
+/// What a start came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The program runs since now; with what people should know.
+    Started(Vec<String>),
+    /// It ran already.
+    Running,
+}
+
+impl Engine {
+    /// Starts a container.
+    pub fn start(&self, definition: &Definition) -> Result<Start, ContainerError> {
+        self.start_with(definition, None)
+    }
+
+    /// Starts a container through a monitor that the caller found or started, because somebody is attached.
+    pub fn start_attached(
+        &self,
+        definition: &Definition,
+        client: &mut Client,
+    ) -> Result<Start, ContainerError> {
+        self.start_with(definition, Some(client))
+    }
+
+    fn start_with(
+        &self,
+        definition: &Definition,
+        client: Option<&mut Client>,
+    ) -> Result<Start, ContainerError> {
+        let scope = self.parts.store.locks().scope();
+        let _held = self.hold(&scope, definition.id)?;
+        match self.observe(definition)?.state {
+            State::Running(_) | State::Restarting { .. } => return Ok(Start::Running),
+            State::Paused(_) => {
+                return Err(ContainerError::State(
+                    "cannot start a paused container, try unpause instead".to_owned(),
+                ));
+            }
+            State::Removing { .. } | State::Dead { .. } => {
+                return Err(ContainerError::State(
+                    "container is marked for removal and cannot be started".to_owned(),
+                ));
+            }
+            State::Created { .. } | State::Exited(_) => {}
+        }
+        let started = self.run_plan(definition, client);
+        if let Err(error) = &started
+            && !matches!(error, ContainerError::Start { .. })
+        {
+            self.note_failure(definition, StartFailure { code: 128, error: chain(error) });
+        }
+        let notes = started?;
+        self.tell(definition, "start", &[]);
+        Ok(Start::Started(notes))
+    }
+
+    fn run_plan(
+        &self,
+        definition: &Definition,
+        client: Option<&mut Client>,
+    ) -> Result<Vec<String>, ContainerError> {
+        let hostname = self.hostname(definition);
+        let connected = self.connect(definition, &hostname)?;
+        let result = (|| {
+            let mut notes = connected.notes.clone();
+            let (plan, handed) = self.plan(definition, &hostname, connected)?;
+            let mut own;
+            let client = match client {
+                Some(client) => client,
+                None => {
+                    own = self.monitor(definition)?;
+                    &mut own
+                }
+            };
+            let started = client.start(plan, handed).map_err(|error| not_started(definition, error))?;
+            notes.extend(started.notes);
+            Ok(notes)
+        })();
+        if result.is_err() {
+            // The error that is told is the first.
+            let _ = self.disconnect(definition);
+        }
+        result
+    }
+
+    fn connect(&self, definition: &Definition, hostname: &str) -> Result<Connected, ContainerError> {
+        let host = &definition.host;
+        let shared = match &host.network {
+            NetworkMode::Container(name) => Some(self.network_of(name)?),
+            _ => None,
+        };
+        let administers = |name: &String| {
+            let name = name.to_ascii_uppercase();
+            matches!(name.strip_prefix("CAP_").unwrap_or(&name), "NET_ADMIN" | "ALL")
+        };
+        let guard =
+            if host.privileged || host.cap_add.iter().any(administers) { Guard::Off } else { Guard::Strict };
+        let resolver = ResolverChoice {
+            servers: host.dns.clone(),
+            search: host.dns_search.clone(),
+            options: host.dns_options.clone(),
+        };
+        let mut ports = host.ports.clone();
+        if host.publish_all {
+            ports.extend(super::define::unpublished(definition));
+        }
+        Ok(self.networks().connect(ConnectRequest {
+            container: &definition.id.to_string(),
+            name: definition.name.as_str(),
+            hostname,
+            domainname: definition.domainname.as_deref(),
+            mode: &host.network,
+            endpoints: &host.endpoints,
+            ports: &ports,
+            resolver: &resolver,
+            extra_hosts: &host.extra_hosts,
+            guard,
+            shared,
+        })?)
+    }
+
+    /// Opens the network namespace of another container, which must run.
+    fn network_of(&self, name: &str) -> Result<OwnedFd, ContainerError> {
+        let other = self.find(name)?;
+        let Some(run) = self.observe(&other)?.state.run().cloned() else {
+            let status = self.observe(&other)?.state.status();
+            return Err(ContainerError::State(format!(
+                "cannot join network namespace of a non running container: container {name} is {status}"
+            )));
+        };
+        let path = format!("/proc/{}/ns/net", run.init.pid);
+        Ok(std::fs::File::open(&path).map_err(io("open", path))?.into())
+    }
+
+    /// Makes of a definition and its networks what the monitor runs, again and again.
+    fn plan(
+        &self,
+        definition: &Definition,
+        hostname: &str,
+        connected: Connected,
+    ) -> Result<(Plan, Handed), ContainerError> {
+        let host = &definition.host;
+        for (what, of) in
+            [("ipc", &host.ipc), ("pid", &host.pid), ("uts", &host.uts), ("cgroup", &host.cgroup)]
+        {
+            if let NamespaceUse::Container(_) = of {
+                return Err(ContainerError::Unsupported {
+                    what: format!("sharing the {what} namespace of another container"),
+                });
+            }
+        }
+        let Connected { namespace, files, reservations, duties, endpoints, notes: _ } = connected;
+        let mut prepared = self.launch(definition, hostname)?;
+        let mut mounts = if matches!(host.network, NetworkMode::Container(_)) {
+            Vec::new()
+        } else {
+            name_files(files, host.read_only)
+        };
+        mounts.append(&mut prepared.mounts);
+        let note = RunNote {
+            endpoints: endpoints.iter().map(EndpointNote::of).collect(),
+            ports: reservations.iter().map(|one| PortNote::of(&one.published())).collect(),
+        };
+        let network = namespace.filter(|_| host.network != NetworkMode::Host);
+        let plan = Plan {
+            spec: prepared.spec,
+            root: prepared.root,
+            mounts,
+            cgroup: prepared.cgroup,
+            duties: Some(duties)
+                .filter(|_| !matches!(host.network, NetworkMode::Host | NetworkMode::Container(_))),
+            note: serde_json::to_value(note).expect("numbers and texts can be written to memory"),
+        };
+        let handed = Handed {
+            network,
+            place: self.parts.place()?,
+            ports: reservations.into_iter().map(Reservation::into_socket).collect(),
+            ..Handed::default()
+        };
+        Ok((plan, handed))
+    }
+
+    /// Gives back what a container has of networks; repeatable.
+    pub(super) fn disconnect(&self, definition: &Definition) -> Result<(), ContainerError> {
+        Ok(self.networks().disconnect_all(&definition.id.to_string())?)
+    }
+
+    /// Asks a container's program to end, and ends it when its time is over. One that does not run is left as it is.
+    pub fn stop(
+        &self,
+        definition: &Definition,
+        signal: Option<Signal>,
+        timeout: Option<i64>,
+    ) -> Result<(), ContainerError> {
+        let state = self.observe(definition)?.state;
+        if !state.is_active() {
+            return Ok(());
+        }
+        let Some(mut client) = self.client(definition)? else { return Ok(()) };
+        if state.run().is_some() {
+            let sent = signal.unwrap_or_else(|| definition.program.stop_signal());
+            self.tell(definition, "kill", &[("signal", sent.number().to_string())]);
+        }
+        let grace = match timeout {
+            None => Grace::Default,
+            Some(seconds) => grace(Some(seconds)).map_or(Grace::Forever, Grace::For),
+        };
+        match client.stop(signal, grace) {
+            // It ended meanwhile by itself.
+            Ok(()) | Err(ClientError::Refused(Refusal::NotRunning)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.tell(definition, "stop", &[]);
+        Ok(())
+    }
+
+    /// Stops a container if it runs, and starts it.
+    pub fn restart(
+        &self,
+        definition: &Definition,
+        signal: Option<Signal>,
+        timeout: Option<i64>,
+    ) -> Result<(), ContainerError> {
+        self.stop(definition, signal, timeout)?;
+        // One that removes itself is not removed by being restarted; but its monitor may have begun to.
+        if is_gone(definition, &self.observe(definition)?.state) && self.client(definition)?.is_none() {
+            return Err(ContainerError::NotFound(definition.name.to_string()));
+        }
+        self.start(definition)?;
+        self.tell(definition, "restart", &[]);
+        Ok(())
+    }
+
+    /// Sends a signal to a container's program.
+    pub fn kill(&self, definition: &Definition, name: &str, signal: Signal) -> Result<(), ContainerError> {
+        let not_running = || {
+            ContainerError::State(format!(
+                "cannot kill container: {name}: container {} is not running",
+                definition.id
+            ))
+        };
+        if !self.observe(definition)?.state.is_active() {
+            return Err(not_running());
+        }
+        let mut client = self.client(definition)?.ok_or_else(not_running)?;
+        self.tell(definition, "kill", &[("signal", signal.number().to_string())]);
+        match client.kill(signal) {
+            Err(ClientError::Refused(Refusal::NotRunning)) => Err(not_running()),
+            result => Ok(result?),
+        }
+    }
+
+    /// Ends a container's program, and returns when it has ended.
+    pub(super) fn end_at_once(&self, definition: &Definition) -> Result<(), ContainerError> {
+        let Some(mut client) = self.client(definition)? else { return Ok(()) };
+        match client.stop(Some(Signal::KILL), Grace::For(Duration::ZERO)) {
+            Ok(()) | Err(ClientError::Refused(Refusal::NotRunning)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Freezes a container.
+    pub fn pause(&self, definition: &Definition) -> Result<(), ContainerError> {
+        let mut client = self.running(definition)?;
+        match client.pause() {
+            Err(ClientError::Refused(Refusal::Paused)) => {
+                return Err(ContainerError::State(format!("Container {} is already paused", definition.id)));
+            }
+            result => result?,
+        }
+        self.tell(definition, "pause", &[]);
+        Ok(())
+    }
+
+    /// Thaws a container.
+    pub fn unpause(&self, definition: &Definition) -> Result<(), ContainerError> {
+        let not_paused = || ContainerError::State(format!("Container {} is not paused", definition.id));
+        let Some(mut client) = self.client(definition)? else { return Err(not_paused()) };
+        match client.unpause() {
+            Err(ClientError::Refused(Refusal::NotPaused | Refusal::NotRunning)) => return Err(not_paused()),
+            result => result?,
+        }
+        self.tell(definition, "unpause", &[]);
+        Ok(())
+    }
+
+    /// Connects to the monitor of a container that has to run.
+    pub(super) fn running(&self, definition: &Definition) -> Result<Client, ContainerError> {
+        let not_running = || ContainerError::State(format!("container {} is not running", definition.id));
+        if !self.observe(definition)?.state.is_active() {
+            return Err(not_running());
+        }
+        self.client(definition)?.ok_or_else(not_running)
+    }
+
+    /// Waits for the end of a container's program and returns its status; for one that does not run, the last one.
+    pub fn wait(&self, definition: &Definition) -> Result<i32, ContainerError> {
+        let state = self.observe(definition)?.state;
+        if !state.is_active() {
+            return Ok(state.exit_code());
+        }
+        match self.client(definition)? {
+            Some(client) => Ok(client.wait(Until::NotRunning)?.exited()?.code),
+            None => Ok(self.observe(definition)?.state.exit_code()),
+        }
+    }
+
+    /// Tells a running container its new name, for its events.
+    pub(super) fn renamed(&self, definition: &Definition) -> Result<(), ContainerError> {
+        match self.client(definition)? {
+            Some(mut client) => Ok(client.rename(definition.name.as_str())?),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes away a container that removes itself and could not be started.
+    pub fn discard_unstarted(&self, definition: &Definition) -> Result<(), ContainerError> {
+        if definition.host.removal == Removal::Auto {
+            let scope = self.parts.store.locks().scope();
+            let _held = self.hold(&scope, definition.id)?;
+            self.take_away(definition, true)?;
+        }
+        Ok(())
+    }
+}
+
+fn not_started(definition: &Definition, error: ClientError) -> ContainerError {
+    match error {
+        ClientError::Refused(Refusal::NotStarted { status, message }) => {
+            ContainerError::Start { id: definition.id.short(), code: status, why: message }
+        }
+        error => error.into(),
+    }
+}
+
+/// The files by which a container knows names.
+fn name_files(files: NameFiles, read_only: bool) -> Vec<Mount> {
+    let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
+    let NameFiles { hosts, resolv_conf, hostname } = files;
+    [("/etc/hosts", hosts), ("/etc/resolv.conf", resolv_conf), ("/etc/hostname", hostname)]
+        .map(|(target, text)| Mount {
+            target: target.into(),
+            source: MountSource::File(FileContent { bytes: text.into_bytes(), mode: 0o644, uid: 0, gid: 0 }),
+            access,
+            restrictions: Restrictions::default(),
+        })
+        .into()
+}
+
+/// Returns an error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

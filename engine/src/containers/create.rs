@@ -1,0 +1,311 @@
+//! Making containers; nothing runs yet.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rbuild_confined::Root;
+use rbuild_images::{Progress, Resolved};
+use rbuild_model::container::{
+    ContainerId, ContainerName, DEFINITION_VERSION, Definition, HostOptions, ImageUse, MountUse, MountWhat,
+    Removal,
+};
+use rbuild_model::image_config::RunConfig;
+use rbuild_model::snapshot::Chain;
+use rbuild_model::volume::VolumeName;
+use rbuild_sandbox::Access;
+use rbuild_sandbox::mounts::mount_detached;
+use rbuild_snapshotter::{Active, Snapshotter};
+use rbuild_store::Lease;
+
+use super::error::ContainerError;
+use super::request::{CreateRequest, MountKind};
+use super::{define, names, rows};
+use crate::engine::Engine;
+
+/// A container that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// What it is.
+    pub definition: Definition,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Makes a container. It is there, whole, or nothing is left of it.
+    pub fn create(&self, request: &CreateRequest, progress: &dyn Progress) -> Result<Made, ContainerError> {
+        let name = request.name.as_deref().map(ContainerName::new).transpose()?;
+        if let Some(name) = &name {
+            self.make_room(name)?;
+        }
+        let store = &self.parts.store;
+        let lease = store.lease("create")?;
+        let resolved = self.resolve(&request.image, request.pull, &request.platform, &lease, progress)?;
+        let id = self.fresh_id()?;
+        let config = &resolved.config.config;
+        let mut definition = Definition {
+            version: DEFINITION_VERSION,
+            id,
+            name: name.clone().unwrap_or_else(|| names::generate(first_bits(id), 0)),
+            created: Timestamp::now(),
+            image: ImageUse {
+                reference: request.image.clone(),
+                id: resolved.image,
+                chain: resolved.chain.clone(),
+                platform: resolved.config.platform(),
+            },
+            writes: rbuild_model::snapshot::SnapshotId::from_bytes([0; 16]),
+            program: define::program(request, config)?,
+            streams: request.streams,
+            hostname: request.hostname.clone(),
+            domainname: request.domainname.clone(),
+            labels: config
+                .labels
+                .iter()
+                .chain(&request.labels)
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+            exposed: config.exposed_ports.keys().chain(&request.exposed).cloned().collect(),
+            volumes: config.volumes.keys().cloned().collect(),
+            health: define::health(request.health.as_ref(), config.healthcheck.as_ref())?,
+            host: request.host.clone(),
+        };
+        self.check_log(&definition.host)?;
+        self.networks().check(
+            &definition.host.network,
+            &definition.host.endpoints,
+            &definition.host.ports,
+        )?;
+        definition.host.mounts = self.wanted_mounts(request, config, &lease, progress)?;
+        define::check(&definition)?;
+        let mut warnings = Vec::new();
+        if let Err(error) = self.make(&mut definition, &resolved, name.is_none(), &mut warnings) {
+            self.unmake(&definition);
+            return Err(error);
+        }
+        self.tell(&definition, "create", &[]);
+        Ok(Made { definition, warnings })
+    }
+
+    /// Makes volumes, folder and row of a container, in this order.
+    fn make(
+        &self,
+        definition: &mut Definition,
+        resolved: &Resolved,
+        may_rename: bool,
+        _warnings: &mut Vec<String>,
+    ) -> Result<(), ContainerError> {
+        let store = &self.parts.store;
+        self.make_volumes(definition, &resolved.chain)?;
+        let tree = store.temp_tree()?;
+        let active = self.snapshots_in(tree.path())?.prepare(&resolved.chain)?;
+        definition.writes = active.id();
+        let folder = store.layout().containers();
+        let name = definition.id.to_string();
+        let is_passing = definition.host.removal == Removal::Auto;
+        self.mirror(tree.path(), definition)?;
+        if is_passing {
+            store.derived().publish_tree(tree, &folder, &name)?;
+        } else {
+            store.precious().publish_tree(tree, &folder, &name)?;
+        }
+        for attempt in 1.. {
+            let insert = |transaction: &rusqlite::Transaction<'_>| rows::insert(transaction, definition);
+            let inserted = if is_passing { store.write(insert)? } else { store.write_synced(insert)? };
+            match inserted {
+                Ok(()) => return Ok(()),
+                Err(_) if may_rename && attempt < 6 => {
+                    let bits = first_bits(self.fresh_id()?);
+                    definition.name = names::generate(bits, attempt);
+                }
+                Err(holder) => {
+                    return Err(ContainerError::NameTaken { name: definition.name.to_string(), holder });
+                }
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Takes back what was made of a container that did not come to be.
+    fn unmake(&self, definition: &Definition) {
+        // What cannot be taken away now is found by the next command.
+        let _ = self.parts.store.write(|transaction| rows::delete(transaction, definition.id));
+        let _ = self.parts.store.discard(&self.folder(definition.id));
+        self.drop_anonymous_volumes(definition);
+    }
+
+    /// Writes the definition beside what it makes.
+    fn mirror(&self, folder: &Path, definition: &Definition) -> Result<(), ContainerError> {
+        let text = serde_json::to_vec_pretty(definition).expect("a definition can be written to memory");
+        let path = folder.join("config.json");
+        std::fs::write(&path, text).map_err(crate::engine::io("write", path))?;
+        Ok(())
+    }
+
+    /// Writes a changed definition to its row and its mirror.
+    pub(crate) fn rewrite(&self, definition: &Definition) -> Result<(), ContainerError> {
+        let store = &self.parts.store;
+        store.write_synced(|transaction| rows::update(transaction, definition))?;
+        let text = serde_json::to_vec_pretty(definition).expect("a definition can be written to memory");
+        store.precious().replace(
+            &self.folder(definition.id),
+            "config.json",
+            &text,
+            rbuild_store::Access::Private,
+        )?;
+        Ok(())
+    }
+
+    /// Returns the folder of a container.
+    pub(super) fn folder(&self, id: ContainerId) -> PathBuf {
+        self.parts.store.layout().containers().join(id.to_string())
+    }
+
+    /// Opens the snapshots with a folder of one container as the place of what is being written.
+    pub(super) fn snapshots_in(&self, folder: &Path) -> Result<Arc<dyn Snapshotter>, ContainerError> {
+        Ok((self.parts.snapshots_in)(folder)?)
+    }
+
+    /// Names what a container writes.
+    pub(super) fn writes(&self, definition: &Definition) -> Active {
+        Active::new(definition.writes, definition.image.chain.clone())
+    }
+
+    fn fresh_id(&self) -> Result<ContainerId, ContainerError> {
+        let mut bytes = [0; 32];
+        for half in bytes.chunks_exact_mut(16) {
+            half.copy_from_slice(rbuild_store::UniqueId::random()?.as_bytes());
+        }
+        // An id whose first digits are all decimal would be taken for a number as a host name.
+        if ContainerId::from_bytes(bytes).short().bytes().all(|digit| digit.is_ascii_digit()) {
+            bytes[0] |= 0xa0;
+        }
+        Ok(ContainerId::from_bytes(bytes))
+    }
+
+    fn check_log(&self, host: &HostOptions) -> Result<(), ContainerError> {
+        rbuild_monitor::log::check(&host.log).map_err(|error| ContainerError::Invalid(error.to_string()))
+    }
+
+    /// Returns what is asked for, what other containers lend, and the image's own volumes; parents before what lies
+    /// below them. What is lent and what the image has gives way to anything that is asked for in its place.
+    fn wanted_mounts(
+        &self,
+        request: &CreateRequest,
+        image: &RunConfig,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Vec<MountUse>, ContainerError> {
+        let mut mounts = Vec::new();
+        for mount in &request.mounts {
+            let what = match mount.kind.clone() {
+                MountKind::Bind { source, missing, recursion, propagation } => {
+                    MountWhat::Bind { source, missing, recursion, propagation }
+                }
+                MountKind::Volume { name, begins, subpath, driver, options, labels } => {
+                    let anonymous = name.is_none();
+                    let name = match name {
+                        Some(name) => {
+                            name.parse().map_err(|error| ContainerError::Invalid(format!("{error}")))?
+                        }
+                        None => self.anonymous_name()?,
+                    };
+                    self.note_volume(&name, anonymous, driver.as_deref(), &options, &labels)?;
+                    MountWhat::Volume { name, anonymous, begins, subpath }
+                }
+                MountKind::Tmpfs(tmpfs) => MountWhat::Tmpfs(tmpfs),
+                MountKind::Image { reference, subpath } => {
+                    let resolved =
+                        self.resolve(&reference, request.pull, &request.platform, lease, progress)?;
+                    MountWhat::Image { reference, id: resolved.image, subpath }
+                }
+            };
+            mounts.push(MountUse {
+                target: mount.target.clone(),
+                what,
+                read_only: mount.access == Access::ReadOnly,
+            });
+        }
+        let asked = mounts.len();
+        let free = |mounts: &[MountUse], target: &str| {
+            !mounts.iter().any(|mount| define::plain(&mount.target) == define::plain(target))
+        };
+        for lender in &request.volumes_from {
+            for mount in self.lent(lender)? {
+                if free(&mounts, &mount.target) {
+                    mounts.push(mount);
+                }
+            }
+        }
+        for target in image.volumes.keys() {
+            if free(&mounts, target) {
+                let name = self.anonymous_name()?;
+                self.note_volume(&name, true, None, &BTreeMap::new(), &BTreeMap::new())?;
+                mounts.push(MountUse {
+                    target: define::plain(target).to_string_lossy().into_owned(),
+                    what: MountWhat::Volume {
+                        name,
+                        anonymous: true,
+                        begins: rbuild_model::container::Begins::WithImage,
+                        subpath: None,
+                    },
+                    read_only: false,
+                });
+            }
+        }
+        if mounts.len() > 1 || asked > 0 {
+            mounts.sort_by_key(|mount| define::plain(&mount.target).components().count());
+        }
+        Ok(mounts)
+    }
+
+    /// Returns the mounts that another container lends: `NAME[:ro|rw]`.
+    fn lent(&self, text: &str) -> Result<Vec<MountUse>, ContainerError> {
+        let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
+        let read_only = match mode {
+            "rw" | "z" | "Z" => false,
+            "ro" => true,
+            other => return Err(ContainerError::Invalid(format!("invalid mode: {other}"))),
+        };
+        let mut mounts = self.find(name)?.host.mounts;
+        mounts.retain(|mount| matches!(mount.what, MountWhat::Bind { .. } | MountWhat::Volume { .. }));
+        for mount in &mut mounts {
+            mount.read_only |= read_only;
+            if let MountWhat::Volume { anonymous, .. } = &mut mount.what {
+                // It goes with the one it was made for.
+                *anonymous = false;
+            }
+        }
+        Ok(mounts)
+    }
+
+    fn anonymous_name(&self) -> Result<VolumeName, ContainerError> {
+        let name = self.fresh_id()?.to_string();
+        Ok(name.parse().expect("64 digits are the name of a volume"))
+    }
+
+    /// Makes the volumes of a container and fills the empty ones from the image.
+    fn make_volumes(&self, definition: &Definition, chain: &Chain) -> Result<(), ContainerError> {
+        let has_volumes =
+            definition.host.mounts.iter().any(|mount| matches!(mount.what, MountWhat::Volume { .. }));
+        if !has_volumes {
+            return Ok(());
+        }
+        let view = self.parts.snapshotter.view(chain)?;
+        let image = Root::from_fd(mount_detached(&view)?)?;
+        for mount in &definition.host.mounts {
+            if let MountWhat::Volume { name, begins, .. } = &mount.what {
+                self.fill_volume(name, *begins, &image, &mount.target)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the bits that a generated name is made of.
+fn first_bits(id: ContainerId) -> [u8; 3] {
+    let [a, b, c, ..] = *id.as_bytes();
+    [a, b, c]
+}

@@ -1,0 +1,215 @@
+//! What a request and an image come to: the words of a definition. Pure.
+
+use std::path::{Path, PathBuf};
+
+use rbuild_model::container::{Definition, Program, Removal, RestartPolicy};
+use rbuild_model::image_config::{Healthcheck, RunConfig};
+use rbuild_model::network::{HostPort, PortBinding, Protocol};
+
+use super::error::ContainerError;
+use super::request::CreateRequest;
+
+/// The path in which programs are looked for when nobody says.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The least memory that a container can be limited to.
+const LEAST_MEMORY: u64 = 6 << 20;
+
+/// The program that an image and a request come to.
+///
+/// | | no command given | command given |
+/// |---|---|---|
+/// | entrypoint not replaced | image's Entrypoint, image's Cmd | image's Entrypoint, command |
+/// | entrypoint replaced | new entrypoint | new entrypoint, command |
+pub(super) fn program(request: &CreateRequest, image: &RunConfig) -> Result<Program, ContainerError> {
+    let given = |words: &Vec<String>| Some(words.clone()).filter(|words| !words.is_empty());
+    let (entrypoint, default) = match &request.entrypoint {
+        Some(entrypoint) => (given(entrypoint), None),
+        None => (image.entrypoint.clone(), image.cmd.clone()),
+    };
+    let program = Program {
+        entrypoint,
+        command: given(&request.command).or(default),
+        env: variables(&request.env, &image.env)?,
+        user: request.user.clone().unwrap_or_else(|| image.user.clone()),
+        workdir: workdir(request, image)?,
+        shell: image.shell.clone(),
+        stop_signal: match (&request.stop_signal, &image.stop_signal) {
+            (Some(signal), _) => Some(*signal),
+            (None, Some(text)) => {
+                Some(text.parse().map_err(|error| ContainerError::Invalid(format!("{error}")))?)
+            }
+            (None, None) => None,
+        },
+        stop_timeout: request.stop_timeout,
+    };
+    match program.argv().first() {
+        Some(first) if !first.is_empty() => Ok(program),
+        _ => Err(crate::error::RunError::NoCommand.into()),
+    }
+}
+
+/// The variables that were asked for, then those of the image that they leave.
+fn variables(asked: &[String], image: &[String]) -> Result<Vec<String>, ContainerError> {
+    fn name(entry: &str) -> &str {
+        entry.split_once('=').map_or(entry, |(name, _)| name)
+    }
+    if let Some(entry) = asked.iter().find(|entry| name(entry).is_empty()) {
+        return Err(ContainerError::Invalid(format!("invalid environment variable: {entry}")));
+    }
+    let rest = image.iter().filter(|entry| !asked.iter().any(|own| name(own) == name(entry)));
+    Ok(asked.iter().chain(rest).cloned().collect())
+}
+
+fn workdir(request: &CreateRequest, image: &RunConfig) -> Result<String, ContainerError> {
+    match &request.workdir {
+        Some(path) if !path.starts_with('/') => Err(ContainerError::Invalid(format!(
+            "the working directory '{path}' is invalid, it needs to be an absolute path"
+        ))),
+        Some(path) => Ok(path.clone()),
+        None if image.working_dir.is_empty() || image.working_dir.starts_with('/') => {
+            Ok(image.working_dir.clone())
+        }
+        None => Ok(format!("/{}", image.working_dir)),
+    }
+}
+
+/// How health is found out: what was asked for, with the image's words where it says nothing.
+pub(super) fn health(
+    asked: Option<&Healthcheck>,
+    image: Option<&Healthcheck>,
+) -> Result<Option<Healthcheck>, ContainerError> {
+    let Some(asked) = asked else { return Ok(image.cloned()) };
+    let mut health = asked.clone();
+    if let Some(image) = image {
+        if health.test.is_empty() {
+            health.test.clone_from(&image.test);
+        }
+        for (own, inherited) in [
+            (&mut health.interval, image.interval),
+            (&mut health.timeout, image.timeout),
+            (&mut health.start_period, image.start_period),
+            (&mut health.start_interval, image.start_interval),
+            (&mut health.retries, image.retries),
+        ] {
+            if *own == 0 {
+                *own = inherited;
+            }
+        }
+    }
+    const LEAST: i64 = 1_000_000;
+    for (what, time) in [
+        ("Interval", health.interval),
+        ("Timeout", health.timeout),
+        ("StartPeriod", health.start_period),
+        ("StartInterval", health.start_interval),
+    ] {
+        if time != 0 && time < LEAST {
+            return Err(ContainerError::Invalid(format!("{what} in Healthcheck cannot be less than 1ms")));
+        }
+    }
+    if health.retries < 0 {
+        return Err(ContainerError::Invalid("Retries in Healthcheck cannot be negative".to_owned()));
+    }
+    Ok(Some(health))
+}
+
+/// Checks what can be told without looking at the machine.
+pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
+    let invalid = |text: &str| Err(ContainerError::Invalid(text.to_owned()));
+    let host = &definition.host;
+    if host.removal == Removal::Auto && host.restart != RestartPolicy::No {
+        return invalid("can't create 'AutoRemove' container with restart policy");
+    }
+    let resources = &host.resources;
+    if resources.memory.is_some_and(|memory| memory < LEAST_MEMORY) {
+        return invalid("Minimum memory limit allowed is 6MB");
+    }
+    match (resources.memory, resources.memory_swap) {
+        (None, Some(swap)) if swap > 0 => {
+            return invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
+        }
+        (Some(memory), Some(swap)) if swap >= 0 && swap.unsigned_abs() < memory => {
+            return invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
+        }
+        _ => {}
+    }
+    if let (Some(memory), Some(reservation)) = (resources.memory, resources.memory_reservation)
+        && memory < reservation
+    {
+        return invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
+    }
+    if resources.nano_cpus.is_some() && (resources.cpu_period.is_some() || resources.cpu_quota.is_some()) {
+        return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
+    }
+    for (at, mount) in host.mounts.iter().enumerate() {
+        let target = plain(&mount.target);
+        if target == Path::new("/") {
+            return Err(ContainerError::Invalid(format!(
+                "invalid mount config: invalid specification: destination can't be '/': {}",
+                mount.target
+            )));
+        }
+        if host.mounts[..at].iter().any(|other| plain(&other.target) == target) {
+            return Err(ContainerError::Invalid(format!("Duplicate mount point: {}", mount.target)));
+        }
+    }
+    Ok(())
+}
+
+/// Returns a path of the container, absolute and without detours.
+pub(super) fn plain(target: &str) -> PathBuf {
+    let mut path = PathBuf::from("/");
+    for part in Path::new(target).components() {
+        match part {
+            std::path::Component::Normal(name) => path.push(name),
+            std::path::Component::ParentDir => {
+                path.pop();
+            }
+            _ => {}
+        }
+    }
+    path
+}
+
+/// Returns bindings of the exposed ports that no binding is asked for, at any free ports of the host.
+pub(super) fn unpublished(definition: &Definition) -> Vec<PortBinding> {
+    let asked = &definition.host.ports;
+    let binding = |exposed: &String| {
+        let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
+        let protocol =
+            [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.word() == protocol)?;
+        let port = port.parse().ok()?;
+        let is_asked = asked.iter().any(|other| (other.port, other.protocol) == (port, protocol));
+        (!is_asked).then_some(PortBinding { host: None, host_port: HostPort::Any, port, protocol })
+    };
+    definition.exposed.iter().filter_map(binding).collect()
+}
+
+/// The environment of the first process: defaults, then what the definition says; of a name listed twice the later
+/// counts. An entry without a value takes nothing from anywhere.
+pub(super) fn environment(definition: &Definition, hostname: &str, home: &str) -> Vec<String> {
+    let mut env: Vec<(String, String)> = Vec::new();
+    let mut set = |name: &str, value: &str| match env.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => value.clone_into(old),
+        None => env.push((name.to_owned(), value.to_owned())),
+    };
+    set("PATH", DEFAULT_PATH);
+    set("HOSTNAME", hostname);
+    if definition.streams.tty {
+        set("TERM", "xterm");
+    }
+    for entry in &definition.program.env {
+        if let Some((name, value)) = entry.split_once('=') {
+            set(name, value);
+        }
+    }
+    // A bare name takes a default away.
+    env.retain(|(name, _)| !definition.program.env.iter().any(|entry| entry == name));
+    if !env.iter().any(|(name, _)| name == "HOME") {
+        env.push(("HOME".to_owned(), home.to_owned()));
+    }
+    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

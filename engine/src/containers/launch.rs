@@ -1,0 +1,287 @@
+//! What a definition comes to at a start: one OCI spec, a root, mounts, a control group.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::Spec;
+use rbuild_confined::Root;
+use rbuild_confined::users::{Id, UserSpec, Users};
+use rbuild_model::container::{
+    Definition, HostOptions, MissingSource, MountUse, MountWhat, NamespaceUse, Resources, SeccompUse,
+};
+use rbuild_model::network::NetworkMode;
+use rbuild_model::rootfs::RootPlan;
+use rbuild_sandbox::cgroup::{CgroupRequest, DeviceAccess, DeviceKind, DeviceRule, Devices, Limits};
+use rbuild_sandbox::mounts::mount_detached;
+use rbuild_sandbox::profile::{
+    self, Confinement, FirstProcess, HostNamespaces, Identity, NewPrivileges, Options, Privilege, RootAccess,
+    Seccomp, SystemPaths,
+};
+use rbuild_sandbox::{Access, HostBind, Mount, MountSource, Restrictions, Tmpfs};
+
+use super::define;
+use super::devices::{self, Granted};
+use super::error::ContainerError;
+use super::trees::for_reading;
+use crate::engine::{Engine, io};
+use crate::error::RunError;
+
+/// What a definition comes to.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub(super) spec: Spec,
+    pub(super) root: RootPlan,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) cgroup: CgroupRequest,
+}
+
+impl Engine {
+    /// Makes of a definition what its program is run with; `hostname` is what it is called inside.
+    pub(super) fn launch(&self, definition: &Definition, hostname: &str) -> Result<Launch, ContainerError> {
+        let host = &definition.host;
+        let root = self.root_plan(definition)?;
+        let tree = Root::from_fd(mount_detached(&for_reading(root.clone()))?)?;
+        let (identity, home) = identity(&tree, &definition.program.user, &host.groups)?;
+        let mut options = Options::new(definition.program.argv());
+        options.env = define::environment(definition, hostname, &home);
+        options.cwd = match &definition.program.workdir {
+            path if path.is_empty() => "/".to_owned(),
+            path => path.clone(),
+        };
+        options.identity = identity;
+        options.host_namespaces = HostNamespaces {
+            network: host.network == NetworkMode::Host,
+            pid: host.pid == NamespaceUse::Host,
+            ipc: host.ipc == NamespaceUse::Host,
+            uts: host.uts == NamespaceUse::Host,
+            cgroup: host.cgroup == NamespaceUse::Host,
+        };
+        options.hostname = Some(hostname.to_owned()).filter(|_| !options.host_namespaces.uts);
+        options.domainname.clone_from(&definition.domainname);
+        options.confinement = confinement(host)?;
+        let bound = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
+        options.rlimits = host
+            .resources
+            .ulimits
+            .iter()
+            .map(|limit| (limit.name.clone(), bound(limit.soft), bound(limit.hard)))
+            .collect();
+        options.sysctls = host.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let Granted { devices, rules } = devices::grant(&host.devices)?;
+        if host.privileged {
+            options.devices = devices::all()?;
+        }
+        options.devices.extend(devices);
+        options.first = if host.init { FirstProcess::Reaper } else { FirstProcess::Program };
+        if let Some(size) = host.shm_size {
+            options.shm_size = size;
+        }
+        options.terminal = definition.streams.tty.then(|| definition.streams.size.unwrap_or_default());
+        options.root = if host.read_only { RootAccess::ReadOnly } else { RootAccess::Writable };
+        options.oom_score_adj = host.oom_score_adj;
+        let mut spec = profile::container(options)?;
+        if !host.annotations.is_empty() {
+            let mut annotations = spec.annotations().clone().unwrap_or_default();
+            annotations.extend(host.annotations.clone());
+            spec.set_annotations(Some(annotations));
+        }
+        let asked = host.resources.device_rules.iter().map(|rule| device_rule(rule));
+        let rules = rules.into_iter().map(Ok).chain(asked).collect::<Result<Vec<_>, _>>()?;
+        let cgroup = CgroupRequest {
+            prefix: self.container_cgroups(),
+            name: definition.id.to_string(),
+            limits: limits(&host.resources)?,
+            devices: if host.privileged { Devices::All } else { Devices::DefaultAnd(rules) },
+        };
+        let mounts =
+            host.mounts.iter().map(|mount| self.mount(mount)).collect::<Result<Vec<_>, ContainerError>>()?;
+        Ok(Launch { spec, root, mounts, cgroup })
+    }
+
+    /// Returns the folder that the cgroups of containers are in: their own, because a command that finds another's
+    /// group without its maker takes it away, and a container outlives its makers.
+    pub(super) fn container_cgroups(&self) -> String {
+        format!("{}c", self.parts.cgroup_prefix)
+    }
+
+    /// Returns what a container is called inside.
+    pub(crate) fn hostname(&self, definition: &Definition) -> String {
+        let of_host =
+            matches!(definition.host.network, NetworkMode::Host) || definition.host.uts == NamespaceUse::Host;
+        match &definition.hostname {
+            Some(name) => name.clone(),
+            None if of_host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            None => definition.id.short(),
+        }
+    }
+
+    fn mount(&self, mount: &MountUse) -> Result<Mount, ContainerError> {
+        let mut restrictions = Restrictions::default();
+        let mut access = if mount.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        let source = match &mount.what {
+            MountWhat::Bind { source, missing, recursion, propagation } => {
+                if *missing == MissingSource::Make && !source.exists() {
+                    std::fs::create_dir_all(source).map_err(io("make", source))?;
+                }
+                if std::fs::metadata(source).is_err() {
+                    return Err(RunError::BindMissing { path: source.clone() }.into());
+                }
+                MountSource::Bind(HostBind {
+                    path: source.clone(),
+                    recursion: *recursion,
+                    propagation: *propagation,
+                })
+            }
+            MountWhat::Volume { name, subpath, .. } => self.volume_source(name, subpath.as_deref())?,
+            MountWhat::Tmpfs(tmpfs) => {
+                restrictions = Restrictions { noexec: !tmpfs.exec, nosuid: !tmpfs.suid, nodev: !tmpfs.dev };
+                MountSource::Tmpfs(Tmpfs {
+                    size: tmpfs.size,
+                    mode: tmpfs.mode,
+                    uid: tmpfs.uid,
+                    gid: tmpfs.gid,
+                })
+            }
+            MountWhat::Image { id, subpath, .. } => {
+                access = Access::ReadOnly;
+                let lease = self.parts.store.lease("mount")?;
+                let resolved = self.parts.images.ready(*id, None, &lease, &rbuild_images::Quiet)?;
+                let root = self.parts.snapshotter.view(&resolved.chain)?;
+                MountSource::Within { root, path: subpath.as_ref().map_or_else(|| "/".into(), PathBuf::from) }
+            }
+        };
+        Ok(Mount { target: mount.target.clone().into(), source, access, restrictions })
+    }
+}
+
+/// Returns the numbers of a user, with its home.
+pub(super) fn identity(
+    tree: &Root,
+    user: &str,
+    groups: &[String],
+) -> Result<(Identity, String), ContainerError> {
+    let fail = |source| RunError::User { user: user.to_owned(), source };
+    let spec: UserSpec = user.parse().map_err(fail)?;
+    let users = Users::load(tree);
+    let found = users.lookup(&spec).map_err(fail)?;
+    let mut all = found.groups;
+    for group in groups {
+        let spec: UserSpec = format!("0:{group}").parse().map_err(fail)?;
+        let gid = match spec.group {
+            Some(Id::Number(gid)) => gid,
+            _ => users.lookup(&spec).map_err(fail)?.gid,
+        };
+        all.push(gid);
+    }
+    all.sort_unstable();
+    all.dedup();
+    let home = found.home.to_string_lossy().into_owned();
+    Ok((Identity { uid: found.uid, gid: found.gid, groups: all }, home))
+}
+
+fn confinement(host: &HostOptions) -> Result<Confinement, ContainerError> {
+    Ok(Confinement {
+        privilege: if host.privileged { Privilege::Privileged } else { Privilege::Ordinary },
+        capabilities_added: host.cap_add.clone(),
+        capabilities_dropped: host.cap_drop.clone(),
+        ambient: Vec::new(),
+        seccomp: match &host.seccomp {
+            SeccompUse::Default => Seccomp::Default,
+            SeccompUse::Unconfined => Seccomp::Unconfined,
+            SeccompUse::Profile(_) => {
+                return Err(ContainerError::Unsupported {
+                    what: "a system call filter from a file".to_owned(),
+                });
+            }
+        },
+        new_privileges: if host.no_new_privileges {
+            NewPrivileges::Forbidden
+        } else {
+            NewPrivileges::Allowed
+        },
+        system_paths: if host.unmasked { SystemPaths::Unmasked } else { SystemPaths::Masked },
+    })
+}
+
+/// Makes limits of a control group of what was asked for; what there is no limit for yet is refused.
+pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
+    let Resources {
+        memory,
+        memory_swap,
+        memory_reservation,
+        memory_swappiness,
+        nano_cpus,
+        cpu_shares,
+        cpu_period,
+        cpu_quota,
+        cpuset_cpus,
+        cpuset_mems,
+        pids,
+        oom_kill_disable,
+        blkio_weight,
+        blkio_weight_device,
+        device_read_bps,
+        device_write_bps,
+        device_read_iops,
+        device_write_iops,
+        // They are no limits of a group.
+        device_rules: _,
+        ulimits: _,
+    } = resources;
+    let refuse = |what: &str| Err(ContainerError::Unsupported { what: what.to_owned() });
+    if memory_swappiness.is_some() {
+        return refuse("a swappiness of its own");
+    }
+    if *oom_kill_disable {
+        return refuse("turning off the kernel's killing");
+    }
+    if blkio_weight.is_some() || !blkio_weight_device.is_empty() {
+        return refuse("a weight of input and output");
+    }
+    if [device_read_bps, device_write_bps, device_read_iops, device_write_iops]
+        .iter()
+        .any(|rates| !rates.is_empty())
+    {
+        return refuse("a rate of input and output");
+    }
+    Ok(Limits {
+        memory: *memory,
+        memory_and_swap: match (memory, memory_swap) {
+            (_, Some(total)) => u64::try_from(*total).ok(),
+            // As docker has it: as much swap as memory.
+            (Some(memory), None) => Some(memory.saturating_mul(2)),
+            (None, None) => None,
+        },
+        memory_reservation: *memory_reservation,
+        nano_cpus: match (nano_cpus, cpu_quota) {
+            (Some(nano), _) => Some(*nano),
+            (None, Some(quota)) if *quota > 0 => {
+                let period = cpu_period.unwrap_or(100_000).max(1);
+                Some(quota.unsigned_abs().saturating_mul(1_000_000_000) / period)
+            }
+            _ => None,
+        },
+        cpu_shares: *cpu_shares,
+        cpuset_cpus: cpuset_cpus.clone(),
+        cpuset_mems: cpuset_mems.clone(),
+        pids: *pids,
+    })
+}
+
+/// Reads `c 1:3 rwm`; `a` is both kinds, `*` any number.
+fn device_rule(text: &str) -> Result<DeviceRule, ContainerError> {
+    let wrong = || ContainerError::Invalid(format!("invalid device cgroup rule format: '{text}'"));
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [kind, numbers, access] = words[..] else { return Err(wrong()) };
+    let kind = match kind {
+        "c" => DeviceKind::Character,
+        "b" => DeviceKind::Block,
+        _ => return Err(wrong()),
+    };
+    let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
+    let number = |text: &str| match text {
+        "*" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| wrong()),
+    };
+    let access = DeviceAccess::parse(access).ok_or_else(wrong)?;
+    Ok(DeviceRule { kind, major: number(major)?, minor: number(minor)?, access })
+}

@@ -1,0 +1,52 @@
+//! Containers: made, started, watched, changed, removed.
+//!
+//! ```text
+//! create   image -> containers/<id>/{config.json, <snapshot>/} -> row          (nothing runs)
+//! start    definition -> networks, spec, mounts -> the container's monitor -> the program
+//! ps       one read of the rows, and the state file of each
+//! rm       row, then the folder to the trash
+//! ```
+//!
+//! Who changes what a container is holds its lock in the store ([`rbuild_store::LockClass::Container`]); what it does is
+//! the monitor's alone. Look-ups take no lock.
+
+mod archive;
+mod commit;
+mod control;
+mod create;
+mod define;
+mod devices;
+mod error;
+mod events;
+mod exec;
+mod find;
+mod inspect;
+mod launch;
+mod list;
+mod logs;
+mod names;
+mod note;
+mod observe;
+mod remove;
+mod request;
+mod rows;
+mod stats;
+mod storage;
+mod trees;
+mod update;
+
+pub use archive::PathStat;
+pub use commit::CommitRequest;
+pub use control::Start;
+pub use create::Made;
+pub use error::ContainerError;
+pub use exec::ExecRequest;
+pub use list::{Filter, ListRequest, Listed, PortFilter, fits_name};
+pub use note::{EndpointNote, PortNote, RunNote};
+pub use observe::Observed;
+pub use remove::{Pruned, RemoveOptions};
+pub use request::{CreateRequest, MountKind, MountRequest};
+pub use rows::{ContainerRows, SCHEMA};
+pub use stats::Sample;
+pub use trees::{Changed, How};
+pub use update::Update;

@@ -1,0 +1,82 @@
+//! What a run really got of the machine: addresses and ports. The monitor keeps it for as long as the run lives.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use rbuild_model::network::Protocol;
+use rbuild_network::ports::Published;
+use serde::{Deserialize, Serialize};
+
+use crate::networks::Joined;
+
+/// What a run really got.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunNote {
+    /// Its endpoints, the main one first.
+    pub endpoints: Vec<EndpointNote>,
+    /// Its published ports.
+    pub ports: Vec<PortNote>,
+}
+
+/// An endpoint of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointNote {
+    /// The network's name.
+    pub network: String,
+    /// The network's id.
+    pub network_id: String,
+    /// The endpoint's id.
+    pub id: String,
+    /// Its address and the prefix of its network.
+    pub ipv4: Option<(Ipv4Addr, u8)>,
+    /// Its network's gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its IPv6 address and the prefix of its network.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
+    /// Its network's IPv6 gateway.
+    pub gateway6: Option<Ipv6Addr>,
+    /// Its hardware address.
+    pub mac: Option<String>,
+    /// The names that lead to it.
+    pub dns_names: Vec<String>,
+}
+
+/// A port of the host that leads to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortNote {
+    /// The host's address.
+    pub host: IpAddr,
+    /// The host's port.
+    pub host_port: u16,
+    /// The container's port.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+impl EndpointNote {
+    /// Notes what a container has of a network.
+    pub(super) fn of(joined: &Joined) -> Self {
+        let address = joined.address;
+        Self {
+            network: joined.network.clone(),
+            network_id: joined.network_id.clone(),
+            id: joined.endpoint_id.clone(),
+            ipv4: address.map(|address| (address.address, address.prefix)),
+            gateway: address.map(|address| address.gateway),
+            ipv6: address.and_then(|address| address.six).map(|six| (six.address, six.prefix)),
+            gateway6: address.and_then(|address| address.six).map(|six| six.gateway),
+            mac: joined.mac.map(|mac| mac.to_string()),
+            dns_names: joined.dns_names.clone(),
+        }
+    }
+}
+
+impl PortNote {
+    /// Notes a port that was taken.
+    pub(super) fn of(published: &Published) -> Self {
+        let Published { protocol, host, port, target } = *published;
+        Self { host, host_port: port, port: target, protocol }
+    }
+}

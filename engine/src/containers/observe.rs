@@ -1,0 +1,178 @@
+//! What has become of a container: read from its state file, without asking anybody; and its monitor, for those who ask.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rbuild_model::container::{ContainerId, Definition, Program, Removal, State, Streams};
+use rbuild_monitor::{Client, ClientError, Lock, Observed as Seen, Place, Residence, Settings, Stdin};
+
+use super::error::ContainerError;
+use super::events;
+use super::note::RunNote;
+use crate::engine::Engine;
+
+/// What has become of a container.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Its state.
+    pub state: State,
+    /// How often its policy started it again since somebody started it.
+    pub restarts: u32,
+    /// What its run got of the machine.
+    pub note: RunNote,
+    /// When the run before this one ended.
+    pub finished_before: Option<Timestamp>,
+}
+
+/// The right to take a container away: its lock, and the monitor that gave it, if there is one.
+pub(super) struct Takeover {
+    place: Place,
+    client: Option<Client>,
+    _lock: Lock,
+}
+
+impl Takeover {
+    /// Tells those who wait for it that the container is gone, and takes its folder of this boot away.
+    pub(super) fn removed(mut self) -> Result<(), ContainerError> {
+        if let Some(client) = &mut self.client {
+            client.removed()?;
+        }
+        Ok(self.place.clear().map_err(ClientError::from)?)
+    }
+}
+
+impl Engine {
+    /// Returns where a container's files are.
+    pub(super) fn place(&self, id: ContainerId) -> Place {
+        let layout = self.parts.store.layout();
+        Place::new(&layout.containers(), &layout.run_containers(), &id)
+    }
+
+    /// Looks at what has become of a container. One whose monitor was killed gets another; one whose end nobody saw is
+    /// written down as ended.
+    pub fn observe(&self, definition: &Definition) -> Result<Observed, ContainerError> {
+        let place = self.place(definition.id);
+        let record = match place.observe().map_err(ClientError::from)? {
+            Seen::Settled(record) => record,
+            Seen::Orphan(record) => {
+                // Another command may be faster; whoever serves it, it runs.
+                let _ = Client::adopt(&place, &self.parts.monitor);
+                record
+            }
+            // It may have left a status that only a monitor finds.
+            Seen::Lost(_) if matches!(Client::adopt(&place, &self.parts.monitor), Ok(Some(_))) => {
+                place.observe().map_err(ClientError::from)?.record().clone()
+            }
+            Seen::Lost(record) => match place.try_lock().map_err(ClientError::from)? {
+                Some(lock) => {
+                    let record = place.settle(&lock).map_err(ClientError::from)?;
+                    // Nobody serves its networks any more.
+                    let _ = self.networks().disconnect_all(&definition.id.to_string());
+                    record
+                }
+                None => record,
+            },
+        };
+        Ok(Observed {
+            restarts: record.restart_count,
+            // What another version wrote there says nothing here.
+            note: serde_json::from_value(record.note.clone()).unwrap_or_default(),
+            finished_before: record.previous.as_ref().map(|ended| ended.finished),
+            state: record.state,
+        })
+    }
+
+    /// Tells whether a container's program runs, or will again.
+    pub(super) fn is_active(&self, id: ContainerId) -> bool {
+        matches!(self.place(id).observe(), Ok(Seen::Settled(record) | Seen::Orphan(record)) if record.state.is_active())
+    }
+
+    /// Connects to the monitor of a container, if its program runs or somebody waits for it.
+    pub fn client(&self, definition: &Definition) -> Result<Option<Client>, ContainerError> {
+        let place = self.place(definition.id);
+        if let Some(client) = Client::find(&place)? {
+            return Ok(Some(client));
+        }
+        match place.observe().map_err(ClientError::from)? {
+            Seen::Orphan(_) => Ok(Client::adopt(&place, &self.parts.monitor)?),
+            Seen::Settled(_) | Seen::Lost(_) => Ok(None),
+        }
+    }
+
+    /// Connects to the monitor of a container; starts one if there is none.
+    pub fn monitor(&self, definition: &Definition) -> Result<Client, ContainerError> {
+        if let Some(client) = self.client(definition)? {
+            return Ok(client);
+        }
+        let place = self.place(definition.id);
+        Ok(Client::start_monitor(&place, &self.parts.monitor, &self.settings(definition))?)
+    }
+
+    fn settings(&self, definition: &Definition) -> Settings {
+        let Streams { open_stdin, stdin_once, .. } = definition.streams;
+        let attributes: BTreeMap<String, String> = events::attributes(definition);
+        let id = definition.id.to_string();
+        Settings {
+            id: definition.id,
+            attributes,
+            env: definition.program.env.clone(),
+            stdin: match (open_stdin, stdin_once) {
+                (false, _) => Stdin::Closed,
+                (true, true) => Stdin::Once,
+                (true, false) => Stdin::Open,
+            },
+            log: definition.host.log.clone(),
+            restart: definition.host.restart,
+            health: definition.health_check(),
+            early_probes: rbuild_monitor::EarlyProbes::default(),
+            stop_signal: definition.program.stop_signal,
+            stop_timeout: grace(definition.program.stop_timeout),
+            removal: definition.host.removal,
+            events: Some(self.parts.store.layout().events()),
+            reap: match definition.host.removal {
+                Removal::Auto => self.parts.reap.iter().cloned().chain([id.clone()]).collect(),
+                Removal::Keep => Vec::new(),
+            },
+            residence: Some(Residence {
+                prefix: self.parts.cgroup_prefix.clone(),
+                name: "monitors".to_owned(),
+            }),
+        }
+    }
+
+    /// Takes a container that does not run out of the hands of its monitor, to remove it.
+    pub(super) fn take_over(&self, definition: &Definition) -> Result<Takeover, ContainerError> {
+        let place = self.place(definition.id);
+        if let Some(mut client) = Client::find(&place)? {
+            let lock = client.take_lock()?;
+            return Ok(Takeover { place, client: Some(client), _lock: lock });
+        }
+        match place.try_lock().map_err(ClientError::from)? {
+            Some(lock) => Ok(Takeover { place, client: None, _lock: lock }),
+            None => Err(ClientError::Busy.into()),
+        }
+    }
+
+    /// Writes down why a container could not be started, for those who ask later.
+    pub(super) fn note_failure(
+        &self,
+        definition: &Definition,
+        failure: rbuild_model::container::StartFailure,
+    ) {
+        let place = self.place(definition.id);
+        // A monitor that is there keeps the record; it was told nothing of this attempt.
+        if let Ok(Some(lock)) = place.try_lock()
+            && let Ok(seen) = place.observe()
+            && matches!(seen.record().state, State::Created { .. })
+        {
+            let _ = place.mark(&lock, State::Created { failure: Some(failure) });
+        }
+    }
+}
+
+/// Returns how long a program is waited for that was asked to end; `None` for ever.
+pub(super) fn grace(seconds: Option<i64>) -> Option<Duration> {
+    let seconds = seconds.unwrap_or(Program::STOP_TIMEOUT);
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}

@@ -1,0 +1,137 @@
+//! The tree of a container, seen from outside: `diff`, `export`, sizes, and the root that `cp` works in.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rbuild_confined::Root;
+use rbuild_model::container::{Definition, State};
+use rbuild_model::rootfs::RootPlan;
+use rbuild_sandbox::mounts::mount_detached;
+use rbuild_snapshotter::diff::{Change, ChangeKind, Novelty};
+use rbuild_snapshotter::{Tree, Writes};
+
+use super::error::ContainerError;
+use crate::engine::{Engine, io};
+
+/// What is mounted into every container.
+const NAME_FILES: [&str; 3] = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"];
+
+/// A path that a container changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The path, absolute.
+    pub path: PathBuf,
+    /// How.
+    pub how: How,
+}
+
+/// How a path was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It is another.
+    Modified,
+    /// It is new.
+    Added,
+    /// It is gone.
+    Deleted,
+}
+
+impl How {
+    /// Returns Docker's letter for it.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Modified => 'C',
+            Self::Added => 'A',
+            Self::Deleted => 'D',
+        }
+    }
+}
+
+impl Engine {
+    /// Tells what a container changed of its image, ordered by path.
+    pub fn changes(&self, definition: &Definition) -> Result<Vec<Changed>, ContainerError> {
+        let snapshots = self.snapshots_in(&self.folder(definition.id))?;
+        let active = self.writes(definition);
+        let view = self.parts.snapshotter.view(&definition.image.chain)?;
+        let image = Root::from_fd(mount_detached(&view)?)?;
+        let mut changed = Vec::new();
+        snapshots.changes(Tree::Active(&active), &mut |change: Change, _: Option<File>| {
+            let is_root = change.path.as_os_str().is_empty();
+            let how = match &change.kind {
+                ChangeKind::Whiteout => How::Deleted,
+                _ if is_root => return Ok(()),
+                ChangeKind::Directory { novelty: Novelty::Carrier, .. } => How::Modified,
+                _ => match image.find_nofollow(&change.path) {
+                    Ok(None) => How::Added,
+                    _ => How::Modified,
+                },
+            };
+            changed.push(Changed { path: std::path::Path::new("/").join(&change.path), how });
+            Ok(())
+        })?;
+        changed.sort_by(|a, b| a.path.cmp(&b.path));
+        // The places of the files of names were made for them to be mounted on; nobody wrote there.
+        changed.retain(|change| {
+            change.how != How::Added || !NAME_FILES.iter().any(|file| change.path == Path::new(file))
+        });
+        if !changed.iter().any(|change| change.path != Path::new("/etc") && change.path.starts_with("/etc")) {
+            changed.retain(|change| change.path != Path::new("/etc") || change.how != How::Modified);
+        }
+        Ok(changed)
+    }
+
+    /// Returns the bytes that a container wrote, and those of all that it sees.
+    pub(super) fn sizes(&self, definition: &Definition) -> Result<(u64, u64), ContainerError> {
+        let snapshots = self.snapshots_in(&self.folder(definition.id))?;
+        let active = self.writes(definition);
+        let writes = rbuild_snapshotter::usage_of(&snapshots.open_active(&active)?)?.bytes;
+        let mut below = 0;
+        for layer in definition.image.chain.layers() {
+            below += self.parts.snapshotter.usage(*layer)?.bytes;
+        }
+        if snapshots.writes_in_place(&active) {
+            // The whole tree is its own.
+            return Ok((writes.saturating_sub(below), writes));
+        }
+        Ok((writes, writes + below))
+    }
+
+    /// Opens the tree of a container as it is now, for reading.
+    pub(super) fn tree(&self, definition: &Definition) -> Result<Root, ContainerError> {
+        if let State::Running(run) | State::Paused(run) = self.observe(definition)?.state {
+            let path = PathBuf::from(format!("/proc/{}/root", run.init.pid));
+            return Ok(Root::open(path)?);
+        }
+        let plan = self.root_plan(definition)?;
+        Ok(Root::from_fd(mount_detached(&for_reading(plan))?)?)
+    }
+
+    /// Describes how a container's root is mounted to be written.
+    pub(super) fn root_plan(&self, definition: &Definition) -> Result<RootPlan, ContainerError> {
+        let snapshots = self.snapshots_in(&self.folder(definition.id))?;
+        Ok(snapshots.root(&self.writes(definition), Writes::Durable)?)
+    }
+
+    /// Writes all that a container sees, but what is mounted in it, as a tar.
+    pub fn export(&self, definition: &Definition, out: &mut dyn Write) -> Result<(), ContainerError> {
+        let plan = self.root_plan(definition)?;
+        let root = Root::from_fd(mount_detached(&for_reading(plan))?)?;
+        rbuild_snapshotter::write_tree(&root, "/", Path::new(""), &mut *out)?;
+        out.flush().map_err(io("write", "the archive"))?;
+        self.tell(definition, "export", &[]);
+        Ok(())
+    }
+}
+
+/// Makes of a root that is written one that is read: what was written is one more layer on top.
+pub(super) fn for_reading(plan: RootPlan) -> RootPlan {
+    match plan {
+        RootPlan::Overlay { mut lowers, upper: Some(upper), xattr } => {
+            lowers.insert(0, upper.upper);
+            RootPlan::Overlay { lowers, upper: None, xattr }
+        }
+        RootPlan::Overlay { lowers, upper: None, xattr } => RootPlan::Overlay { lowers, upper: None, xattr },
+        RootPlan::Directory { path, .. } => RootPlan::Directory { path, readonly: true },
+    }
+}

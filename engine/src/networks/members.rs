@@ -1,0 +1,200 @@
+//! Containers that are put into networks and taken out of them by name, whether they run or not.
+//!
+//! A container that does not run is only written down as wanting the network: it is connected when it starts.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use rbuild_model::container::{Definition, State};
+use rbuild_model::network::{Driver, EndpointSettings, EndpointWish, NetworkMode};
+use rbuild_network::driver::Guard;
+
+use super::connect::check_settings;
+use super::live::LiveChange;
+use super::{Networks, NetworksError, short};
+use crate::containers::ContainerError;
+use crate::engine::Engine;
+
+/// Why a container was not put into a network, or taken out of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemberError {
+    /// It is because of the network.
+    #[error(transparent)]
+    Network(#[from] NetworksError),
+    /// It is because of the container.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    /// Its namespace could not be opened.
+    #[error(transparent)]
+    Namespace(#[from] crate::error::RunError),
+}
+
+/// Whether a network that a container is not in is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// It is.
+    Asked,
+    /// It is not (`--force`).
+    Forced,
+}
+
+impl Engine {
+    /// Puts a container into a network.
+    pub fn connect_network(
+        &self,
+        network: &str,
+        container: &str,
+        settings: &EndpointSettings,
+    ) -> Result<(), MemberError> {
+        let scope = self.parts.store.locks().scope();
+        let _held = self.hold(&scope, self.find(container)?.id)?;
+        let mut definition = self.find(container)?;
+        let networks = self.networks();
+        let found = networks.find(network)?;
+        check_settings(&found, settings)?;
+        sociable(&networks, &definition, found.driver)?;
+        if is_in(&networks, &definition, &found.id)? {
+            let container = definition.name.to_string();
+            return Err(NetworksError::Connected { container, network: found.name }.into());
+        }
+        let wish = EndpointWish { network: found.name.clone(), settings: settings.clone() };
+        definition.host.endpoints.push(wish);
+        if let Some(namespace) = self.namespace(&definition)? {
+            networks.connect_live(&change(self, &definition, &namespace).live(), &found.id, settings)?;
+        }
+        Ok(self.rewrite(&definition)?)
+    }
+
+    /// Takes a container out of a network.
+    pub fn disconnect_network(
+        &self,
+        network: &str,
+        container: &str,
+        leaving: Leaving,
+    ) -> Result<(), MemberError> {
+        let scope = self.parts.store.locks().scope();
+        let _held = self.hold(&scope, self.find(container)?.id)?;
+        let mut definition = self.find(container)?;
+        let networks = self.networks();
+        let found = networks.find(network)?;
+        let is_member = is_in(&networks, &definition, &found.id)?;
+        if found.driver != Driver::Bridge || !is_member {
+            if leaving == Leaving::Forced && !is_member {
+                return Ok(());
+            }
+            let container = short(&definition.id.to_string()).to_owned();
+            return Err(NetworksError::NotConnected { container, network: found.name }.into());
+        }
+        let mut rest = Vec::new();
+        for wish in definition.host.endpoints.drain(..) {
+            if networks.find(&wish.network).is_ok_and(|other| other.id == found.id) {
+                continue;
+            }
+            rest.push(wish);
+        }
+        definition.host.endpoints = rest;
+        if main_network(&networks, &definition)?.is_some_and(|main| main == found.id) {
+            // What remains leads; with nothing left there is only the loopback.
+            definition.host.network = match definition.host.endpoints.first() {
+                Some(wish) => NetworkMode::Named(wish.network.clone()),
+                None => NetworkMode::None,
+            };
+        }
+        if let Some(namespace) = self.namespace(&definition)? {
+            networks.disconnect_live(&change(self, &definition, &namespace).live(), &found.id)?;
+        }
+        Ok(self.rewrite(&definition)?)
+    }
+
+    /// Opens the namespace of a container that runs.
+    fn namespace(&self, definition: &Definition) -> Result<Option<OwnedFd>, MemberError> {
+        let (State::Running(run) | State::Paused(run)) = self.observe(definition)?.state else {
+            return Ok(None);
+        };
+        let path = format!("/proc/{}/ns/net", run.init.pid);
+        let opened = File::open(&path).map_err(crate::engine::io("open the network namespace", &path))?;
+        Ok(Some(opened.into()))
+    }
+}
+
+fn change<'a>(engine: &Engine, definition: &'a Definition, namespace: &'a OwnedFd) -> Change<'a> {
+    let hostname = engine.hostname(definition);
+    Change {
+        definition,
+        namespace,
+        id: definition.id.to_string(),
+        name: definition.name.to_string(),
+        hostname,
+    }
+}
+
+/// The texts that a change of a container's networks needs.
+struct Change<'a> {
+    definition: &'a Definition,
+    namespace: &'a OwnedFd,
+    id: String,
+    name: String,
+    hostname: String,
+}
+
+impl Change<'_> {
+    fn live(&self) -> LiveChange<'_> {
+        let host = &self.definition.host;
+        let may_administer =
+            host.privileged || host.cap_add.iter().any(|one| is_net_admin(one.trim_start_matches("CAP_")));
+        LiveChange {
+            container: &self.id,
+            name: &self.name,
+            hostname: &self.hostname,
+            namespace: self.namespace,
+            endpoints: &host.endpoints,
+            guard: if may_administer { Guard::Off } else { Guard::Strict },
+        }
+    }
+}
+
+fn is_net_admin(capability: &str) -> bool {
+    ["NET_ADMIN", "ALL"].iter().any(|word| capability.eq_ignore_ascii_case(word))
+}
+
+/// Whether a container can be in several networks at all.
+fn sociable(networks: &Networks, definition: &Definition, joined: Driver) -> Result<(), NetworksError> {
+    let shared = "container sharing network namespace with another container or host cannot be connected to any other network";
+    let none =
+        "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+    let driver = match &definition.host.network {
+        NetworkMode::Container(_) => return Err(NetworksError::Conflict(shared.to_owned())),
+        NetworkMode::Host => Some(Driver::Host),
+        NetworkMode::None if definition.host.endpoints.is_empty() => Some(Driver::Null),
+        NetworkMode::Named(name) => networks.find(name).ok().map(|found| found.driver),
+        NetworkMode::None | NetworkMode::Default | NetworkMode::Bridge => Some(Driver::Bridge),
+    };
+    match (driver, joined) {
+        (Some(Driver::Host), _) | (_, Driver::Host) => Err(NetworksError::Conflict(shared.to_owned())),
+        (Some(Driver::Null), _) | (_, Driver::Null) => Err(NetworksError::Conflict(none.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// The id of the network that a container's mode names, if it is there.
+fn main_network(networks: &Networks, definition: &Definition) -> Result<Option<String>, NetworksError> {
+    let Some(name) = definition.host.network.network() else { return Ok(None) };
+    match networks.find(name) {
+        Ok(found) => Ok(Some(found.id)),
+        Err(NetworksError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a container is in a network, or is to be when it starts.
+fn is_in(networks: &Networks, definition: &Definition, id: &str) -> Result<bool, NetworksError> {
+    if main_network(networks, definition)?.is_some_and(|main| main == id) {
+        return Ok(true);
+    }
+    Ok(definition
+        .host
+        .endpoints
+        .iter()
+        .any(|wish| networks.find(&wish.network).is_ok_and(|found| found.id == id)))
+}

@@ -1,0 +1,112 @@
+//! Why something could not be done with a volume.
+
+use std::path::PathBuf;
+
+use rbuild_model::volume::{VolumeName, VolumeNameError};
+use rbuild_store::{DatabaseError, FileError, LockError};
+
+/// Why something could not be done with a volume.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VolumesError {
+    /// There is none of that name.
+    #[error("get {0}: no such volume")]
+    NotFound(String),
+    /// The name is no name of a volume.
+    #[error("create {text}: {source}")]
+    Name {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        source: VolumeNameError,
+    },
+    /// Nobody keeps volumes of that kind.
+    #[error("create {volume}: error looking up volume plugin {driver}: plugin \"{driver}\" not found")]
+    Driver {
+        /// Which volume.
+        volume: VolumeName,
+        /// The kind.
+        driver: String,
+    },
+    /// There is one of that name, kept by somebody else.
+    #[error(
+        "a volume named {volume} already exists with the {driver} driver. Choose a different volume name"
+    )]
+    Exists {
+        /// Its name.
+        volume: VolumeName,
+        /// Who keeps it.
+        driver: String,
+    },
+    /// An option makes no sense.
+    #[error("create {volume}: {mistake}")]
+    Option {
+        /// Which volume.
+        volume: VolumeName,
+        /// What is wrong.
+        mistake: String,
+    },
+    /// It is in use.
+    #[error("remove {volume}: volume is in use - [{}]", users.join(", "))]
+    InUse {
+        /// Its name.
+        volume: VolumeName,
+        /// The containers that have it.
+        users: Vec<String>,
+    },
+    /// It cannot be filled from a file.
+    #[error("the volume {volume} cannot begin with what the image has at {target}: it is not a folder")]
+    NotAFolder {
+        /// Which volume.
+        volume: VolumeName,
+        /// Where.
+        target: String,
+    },
+    /// It could not be filled.
+    #[error("failed to fill the volume {volume}")]
+    Fill {
+        /// Which volume.
+        volume: VolumeName,
+        /// Why not.
+        #[source]
+        source: rbuild_snapshotter::copier::CopyError,
+    },
+    /// It could not be mounted, or given back.
+    #[error("failed to mount the volume {volume}")]
+    Mount {
+        /// Which volume.
+        volume: VolumeName,
+        /// Why not.
+        #[source]
+        source: rbuild_sandbox::mounts::MountError,
+    },
+    /// A tree could not be read or written.
+    #[error(transparent)]
+    Tree(#[from] rbuild_confined::Error),
+    /// A file of ours failed.
+    #[error("failed to {act} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the store failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A lock failed.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The rows.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Names what was tried on a file.
+pub(super) fn io(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> VolumesError {
+    let path = path.into();
+    move |source| VolumesError::Io { act, path, source }
+}

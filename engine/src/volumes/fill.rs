@@ -1,0 +1,67 @@
+//! The first content of a volume: what the image has where the volume is seen.
+//!
+//! A volume is filled in place, because somebody may use it already, and a mark beside it says so for as long as that
+//! takes. A mark that is found with nobody at work is a killed process: the volume is filled again, over what the other
+//! did. The mark is on the disk before the first file is, and all files are before it is gone.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rbuild_confined::{Kind, Root};
+use rbuild_model::volume::VolumeName;
+use rbuild_snapshotter::copier::{Capabilities, Copier, CopyRules};
+
+use super::error::{VolumesError, io};
+
+/// Where the mark is: beside the volume's data.
+fn mark(data: &Path) -> PathBuf {
+    data.with_file_name("filling")
+}
+
+/// Whether a volume waits for its first content.
+pub(super) fn is_due(data: &Path) -> Result<bool, VolumesError> {
+    if mark(data).exists() {
+        return Ok(true);
+    }
+    Ok(fs::read_dir(data).map_err(io("list", data))?.next().is_none())
+}
+
+/// Copies what the image has at `target` into a volume, with the attributes of the folder itself. The caller holds the
+/// volume's lock.
+pub(super) fn fill(name: &VolumeName, data: &Path, image: &Root, target: &str) -> Result<(), VolumesError> {
+    let Some(source) = image.find(target)? else { return Ok(()) };
+    let meta = source.metadata()?;
+    if meta.kind != Kind::Directory {
+        return Err(VolumesError::NotAFolder { volume: name.clone(), target: target.to_owned() });
+    }
+    let own = data.parent().unwrap_or(data);
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(io("sync", path));
+    let mark = mark(data);
+    File::create(&mark).map_err(io("make", &mark))?;
+    sync(own)?;
+    rbuild_store::crash::point("volume.filling");
+    let top = Root::open(data)?;
+    let rules = CopyRules { capabilities: Capabilities::Keep, ..CopyRules::default() };
+    Copier::new(rules)
+        .copy_dir(&source, top.resolve("/")?)
+        .map_err(|source| VolumesError::Fill { volume: name.clone(), source })?;
+    std::os::unix::fs::chown(data, Some(meta.owner.uid), Some(meta.owner.gid))
+        .map_err(io("set the owner of", data))?;
+    rustix::fs::chmod(data, rustix::fs::Mode::from_raw_mode(meta.mode))
+        .map_err(|errno| io("set the mode of", data)(errno.into()))?;
+    let folder = File::open(data).map_err(io("open", data))?;
+    rustix::fs::syncfs(&folder).map_err(|errno| io("sync", data)(errno.into()))?;
+    rbuild_store::crash::point("volume.filled");
+    finish(data)?;
+    sync(own)
+}
+
+/// Takes the mark away: what is in the volume is somebody's from now on.
+pub(super) fn finish(data: &Path) -> Result<(), VolumesError> {
+    let mark = mark(data);
+    match fs::remove_file(&mark) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(io("remove", &mark)),
+    }
+}

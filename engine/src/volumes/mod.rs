@@ -1,0 +1,310 @@
+//! Volumes: trees that outlive containers.
+//!
+//! ```text
+//! volumes/<name>/_data       what is in the volume; a mount lies on it while a volume with options is used
+//! volumes/<name>/filling     there as long as the volume gets its first content
+//! ```
+//!
+//! The row is the volume: what is in the folder is made when it is first needed, and again if it is missing. Removing
+//! puts the folder away first, on the disk, and then the row, so that nothing that was removed comes back.
+//!
+//! Locks: `volumes` is shared by who makes a container, from making its volumes until its row says that it has them
+//! ([`Volumes::hold`]), and taken alone by who removes volumes; `volume <name>` is held while that one is filled or
+//! mounted.
+
+mod driver;
+mod error;
+mod fill;
+mod local;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rbuild_confined::Root;
+use rbuild_model::container::Begins;
+use rbuild_model::rootfs::RootPlan;
+use rbuild_model::volume::{ANONYMOUS_LABEL, VolumeDefinition, VolumeName};
+use rbuild_sandbox::MountSource;
+use rbuild_store::{Lock, LockClass, LockMode, LockName, Store, UniqueId, Wait};
+use serde_json::{Value, json};
+
+pub use driver::{DRIVERS, Ownership, VolumeDriver};
+pub use error::VolumesError;
+pub use rows::SCHEMA;
+
+/// The volumes of a store.
+#[derive(Clone)]
+pub struct Volumes {
+    store: Store,
+}
+
+/// A volume that is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeRequest {
+    /// Its name; a fresh one if nothing is said.
+    pub name: Option<String>,
+    /// Who keeps it; `local` if nothing is said.
+    pub driver: String,
+    /// Options of its driver.
+    pub options: BTreeMap<String, String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Knows which containers have a volume, whether they run or not.
+pub trait VolumeUsers {
+    /// Returns their ids.
+    fn users(&self, volume: &VolumeName) -> Result<Vec<String>, VolumesError>;
+}
+
+/// Whether a volume goes that others still need, or that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// One that is not there is an error.
+    Refused,
+    /// One that is not there is as good as removed (`--force`).
+    Fine,
+}
+
+/// What was removed because nobody needs it.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// The names.
+    pub volumes: Vec<VolumeName>,
+    /// How many bytes that were.
+    pub bytes: u64,
+    /// What could not be removed.
+    pub failures: Vec<VolumesError>,
+}
+
+/// Keeps volumes from being removed, as long as it lives.
+pub struct Hold {
+    _lock: Lock,
+}
+
+impl Volumes {
+    /// Looks after the volumes of a store.
+    pub fn new(store: &Store) -> Self {
+        Self { store: store.clone() }
+    }
+
+    /// Makes a volume, or finds the one of that name.
+    pub fn create(&self, request: &VolumeRequest) -> Result<VolumeDefinition, VolumesError> {
+        let mut labels = request.labels.clone();
+        let text = match request.name.as_deref() {
+            Some(name) if !name.is_empty() => name.to_owned(),
+            _ => {
+                labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
+                format!("{}{}", UniqueId::random()?, UniqueId::random()?)
+            }
+        };
+        let name: VolumeName =
+            text.parse().map_err(|source| VolumesError::Name { text: text.clone(), source })?;
+        if let Some(there) = self.look(&name)? {
+            return same(there, &request.driver);
+        }
+        let driver = driver::driver(&request.driver)
+            .ok_or_else(|| VolumesError::Driver { volume: name.clone(), driver: request.driver.clone() })?;
+        let definition = VolumeDefinition {
+            name,
+            driver: driver.name().to_owned(),
+            options: request.options.clone(),
+            labels,
+            created: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        };
+        driver.check(&definition)?;
+        let _hold = self.hold()?;
+        let (there, is_new) = self.store.write_synced(|tables| rows::insert(tables, &definition))?;
+        if !is_new {
+            return same(there, &request.driver);
+        }
+        self.tell("create", &definition.name, &[("driver", driver.name())]);
+        Ok(definition)
+    }
+
+    /// Keeps volumes from being removed: for who makes a container, until its row says which volumes it has.
+    pub fn hold(&self) -> Result<Hold, VolumesError> {
+        Ok(Hold { _lock: self.lock("volumes", LockMode::Shared)? })
+    }
+
+    fn lock(&self, subject: &str, mode: LockMode) -> Result<Lock, VolumesError> {
+        let name = LockName::new(LockClass::Volume, subject);
+        // A scope of its own: the two kinds of locks are never waited for in a circle, as one who takes `volumes` alone
+        // takes no other.
+        Ok(self.store.locks().scope().acquire(&name, mode, &Wait::forever())?)
+    }
+
+    fn look(&self, name: &VolumeName) -> Result<Option<VolumeDefinition>, VolumesError> {
+        Ok(self.store.read(|tables| rows::find(tables, name))?)
+    }
+
+    /// Finds a volume.
+    pub fn find(&self, text: &str) -> Result<VolumeDefinition, VolumesError> {
+        let missing = || VolumesError::NotFound(text.to_owned());
+        self.look(&text.parse().map_err(|_| missing())?)?.ok_or_else(missing)
+    }
+
+    /// Lists all volumes, by name.
+    pub fn list(&self) -> Result<Vec<VolumeDefinition>, VolumesError> {
+        Ok(self.store.read(|tables| rows::all(tables))?)
+    }
+
+    /// Where a volume is seen on the host while it is used.
+    pub fn mountpoint(&self, definition: &VolumeDefinition) -> Result<PathBuf, VolumesError> {
+        Ok(driver_of(definition)?.mountpoint(&self.store, definition))
+    }
+
+    /// Returns what `inspect` shows.
+    pub fn inspect(&self, definition: &VolumeDefinition) -> Result<Value, VolumesError> {
+        let map = |map: &BTreeMap<String, String>| if map.is_empty() { Value::Null } else { json!(map) };
+        Ok(json!({
+            "CreatedAt": definition.created,
+            "Driver": definition.driver,
+            "Labels": map(&definition.labels),
+            "Mountpoint": self.mountpoint(definition)?,
+            "Name": definition.name,
+            "Options": map(&definition.options),
+            "Scope": "local",
+        }))
+    }
+
+    /// Gives an empty volume what the image has at `target`. For who makes a container.
+    pub fn fill(
+        &self,
+        definition: &VolumeDefinition,
+        image: &Root,
+        target: &str,
+        begins: Begins,
+    ) -> Result<(), VolumesError> {
+        if begins == Begins::Empty {
+            return Ok(());
+        }
+        // Who comes second waits until the first has filled it.
+        let _making = self.lock(&format!("volume {}", definition.name), LockMode::Exclusive)?;
+        let driver = driver_of(definition)?;
+        let data = driver.mountpoint(&self.store, definition);
+        let was_made = data.is_dir();
+        driver.mount(&self.store, definition)?;
+        if !was_made || fill::is_due(&data)? {
+            fill::fill(&definition.name, &data, image, target)?;
+        }
+        Ok(())
+    }
+
+    /// Has a volume ready, and returns what a container that starts sees of it.
+    pub fn source(
+        &self,
+        definition: &VolumeDefinition,
+        subpath: Option<&str>,
+    ) -> Result<MountSource, VolumesError> {
+        let driver = driver_of(definition)?;
+        let path = driver.mountpoint(&self.store, definition);
+        {
+            let _making = self.lock(&format!("volume {}", definition.name), LockMode::Exclusive)?;
+            driver.mount(&self.store, definition)?;
+            // A program is about to write there: what it leaves is never filled over.
+            fill::finish(&path)?;
+        }
+        let root = RootPlan::Directory { path, readonly: false };
+        Ok(MountSource::Within { root, path: subpath.map_or_else(|| "/".into(), PathBuf::from) })
+    }
+
+    /// Gives back what only use needs, of a volume that no running container has.
+    pub fn release(&self, definition: &VolumeDefinition) -> Result<(), VolumesError> {
+        let _making = self.lock(&format!("volume {}", definition.name), LockMode::Exclusive)?;
+        driver_of(definition)?.unmount(&self.store, definition)
+    }
+
+    /// Removes a volume that no container has.
+    pub fn remove(&self, text: &str, users: &dyn VolumeUsers, absence: Absence) -> Result<(), VolumesError> {
+        let _alone = self.lock("volumes", LockMode::Exclusive)?;
+        match self.find(text) {
+            Ok(definition) => self.remove_alone(&definition, users),
+            Err(VolumesError::NotFound(_)) if absence == Absence::Fine => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove_alone(
+        &self,
+        definition: &VolumeDefinition,
+        users: &dyn VolumeUsers,
+    ) -> Result<(), VolumesError> {
+        let users = users.users(&definition.name)?;
+        if !users.is_empty() {
+            return Err(VolumesError::InUse { volume: definition.name.clone(), users });
+        }
+        driver_of(definition)?.remove(&self.store, definition)?;
+        self.store.write_synced(|tables| rows::remove(tables, &definition.name))?;
+        self.tell("destroy", &definition.name, &[("driver", &definition.driver)]);
+        Ok(())
+    }
+
+    /// Removes the volumes that fit and that no container has. Those whose content lies elsewhere stay, as by Docker:
+    /// there would be no room won. What fails does not keep the others from being tried.
+    pub fn prune(
+        &self,
+        users: &dyn VolumeUsers,
+        fits: impl Fn(&VolumeDefinition) -> bool,
+    ) -> Result<Pruned, VolumesError> {
+        let _alone = self.lock("volumes", LockMode::Exclusive)?;
+        let mut pruned = Pruned::default();
+        for definition in self.list()? {
+            if !fits(&definition) || driver_of(&definition)?.holds_bytes(&definition) == Ownership::Elsewhere
+            {
+                continue;
+            }
+            let bytes = size(&driver_of(&definition)?.mountpoint(&self.store, &definition));
+            match self.remove_alone(&definition, users) {
+                Ok(()) => {
+                    pruned.bytes += bytes;
+                    pruned.volumes.push(definition.name);
+                }
+                Err(VolumesError::InUse { .. }) => {}
+                Err(error) => pruned.failures.push(error),
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// How many bytes a volume takes in the store; nothing if they lie elsewhere.
+    pub fn size(&self, definition: &VolumeDefinition) -> Result<Option<u64>, VolumesError> {
+        let driver = driver_of(definition)?;
+        Ok(match driver.holds_bytes(definition) {
+            Ownership::Store => Some(size(&driver.mountpoint(&self.store, definition))),
+            Ownership::Elsewhere => None,
+        })
+    }
+
+    fn tell(&self, action: &str, name: &VolumeName, attributes: &[(&str, &str)]) {
+        let attributes =
+            attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        crate::event::append(&self.store, "volume", action, name.as_str(), &attributes);
+    }
+}
+
+/// The one that is there, if it is of the kind that was asked for.
+fn same(there: VolumeDefinition, driver: &str) -> Result<VolumeDefinition, VolumesError> {
+    if driver.is_empty() || driver == there.driver {
+        return Ok(there);
+    }
+    Err(VolumesError::Exists { volume: there.name, driver: there.driver })
+}
+
+fn driver_of(definition: &VolumeDefinition) -> Result<&'static dyn VolumeDriver, VolumesError> {
+    driver::driver(&definition.driver).ok_or_else(|| VolumesError::Driver {
+        volume: definition.name.clone(),
+        driver: definition.driver.clone(),
+    })
+}
+
+/// Adds up the bytes of the files in a tree. What cannot be read, or goes meanwhile, counts nothing.
+fn size(folder: &Path) -> u64 {
+    let Ok(root) = Root::open(folder) else { return 0 };
+    rbuild_snapshotter::usage_of(&root).map_or(0, |usage| usage.bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! `rbuild attach` and `rbuild exec`.
+
+use std::io::IsTerminal as _;
+
+use rbuild_engine::containers::ExecRequest;
+use rbuild_model::container::State;
+use rbuild_monitor::Attach as Streams;
+
+use super::{Context, Outcome};
+use crate::cli::container::{Attach, Exec};
+use crate::flags::Mode;
+use crate::report::Mistake;
+use crate::wiring::Touch;
+
+pub(super) fn run(arguments: &Attach, context: &Context) -> Outcome {
+    let (_home, engine) = crate::wiring::engine(context, "rbuild attach")?;
+    let definition = engine.find(&arguments.container)?;
+    let cannot = |what: &str, hint: &str| -> anyhow::Error {
+        Mistake::new(format!("you cannot attach to a {what} container")).hint(hint.to_owned()).into()
+    };
+    match engine.observe(&definition)?.state {
+        State::Running(_) => {}
+        State::Paused(_) => return Err(cannot("paused", "unpause it first")),
+        State::Restarting { .. } => return Err(cannot("restarting", "wait until it is running")),
+        _ => return Err(cannot("stopped", "start it first")),
+    }
+    let input = definition.streams.open_stdin && !arguments.no_stdin;
+    if definition.streams.tty && input && !std::io::stdin().is_terminal() {
+        return Err(Mistake::usage("the input device is not a TTY").hint("use `--no-stdin`").into());
+    }
+    let touch = Touch {
+        streams: Streams { stdin: input, stdout: true, stderr: true },
+        detach: arguments.detach_keys.clone().unwrap_or_default(),
+        signals: if arguments.sig_proxy && !(definition.streams.tty && input) { Mode::On } else { Mode::Off },
+    };
+    crate::wiring::attach(&engine, &definition, &touch, context)
+}
+
+pub(super) fn exec(arguments: Exec, context: &Context) -> Outcome {
+    if arguments.tty && arguments.interactive && !arguments.detach && !std::io::stdin().is_terminal() {
+        return Err(Mistake::usage("the input device is not a TTY").hint("leave out `-t`").into());
+    }
+    let Some((container, argv)) = arguments.container_and_command.split_first() else {
+        return Err(Mistake::usage("name a container and a program").into());
+    };
+    let (_home, engine) = crate::wiring::engine(context, "rbuild exec")?;
+    let definition = engine.find(container)?;
+    let request = ExecRequest {
+        argv: argv.to_vec(),
+        env: super::create::environment(&arguments.env_file, arguments.env, &context.settings)?,
+        user: arguments.user,
+        workdir: arguments.workdir,
+        privileged: arguments.privileged,
+        terminal: arguments.tty.then(crate::wiring::window),
+        stdin: arguments.interactive && !arguments.detach,
+    };
+    let touch = (!arguments.detach).then(|| Touch {
+        streams: Streams { stdin: request.stdin, stdout: true, stderr: true },
+        detach: arguments.detach_keys.unwrap_or_default(),
+        signals: Mode::Off,
+    });
+    crate::wiring::exec(&engine, &definition, &request, touch.as_ref())
+}

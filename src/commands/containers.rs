@@ -1,0 +1,132 @@
+//! Verbs that do one thing to each container: all are tried, the failures are told, the status is the last one's.
+
+use std::fs::File;
+use std::io::BufWriter;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use rbuild_engine::Engine;
+use rbuild_engine::containers::{CommitRequest, ContainerError, RemoveOptions};
+
+use super::{Context, Outcome};
+use crate::cli::container::{Commit, Diff, Export, Prune, Reap, Remove, Rename};
+use crate::human;
+use crate::report::{self, Mistake, Status};
+
+/// Does something to each container and prints what it returns.
+pub(super) fn each(
+    names: &[String],
+    context: &Context,
+    mut act: impl FnMut(&str) -> Result<Option<String>, ContainerError>,
+) -> Outcome {
+    let mut status = Status::Done;
+    for name in names {
+        match act(name) {
+            Ok(Some(line)) => context.terminal.print(&format!("{line}\n"))?,
+            Ok(None) => {}
+            Err(error) => status = report::tell(&error.into(), context.terminal),
+        }
+    }
+    Ok(status)
+}
+
+pub(super) fn remove(arguments: &Remove, context: &Context) -> Outcome {
+    let (_home, engine) = crate::wiring::engine(context, "rbuild rm")?;
+    let options = RemoveOptions { force: arguments.force, volumes: arguments.volumes };
+    each(&arguments.containers, context, |name| match engine.remove(name, options) {
+        Ok(_) => Ok(Some(name.to_owned())),
+        // What is not there need not be removed.
+        Err(ContainerError::NotFound(_)) if arguments.force => Ok(None),
+        Err(error) => Err(error),
+    })
+}
+
+pub(super) fn rename(arguments: &Rename, context: &Context) -> Outcome {
+    let (_home, engine) = crate::wiring::engine(context, "rbuild rename")?;
+    engine.rename(&arguments.container, &arguments.name)?;
+    Ok(Status::Done)
+}
+
+pub(super) fn diff(arguments: &Diff, context: &Context) -> Outcome {
+    let (_home, engine) = crate::wiring::engine(context, "rbuild diff")?;
+    let changes = engine.changes(&engine.find(&arguments.container)?)?;
+    let line = |change: &rbuild_engine::containers::Changed| {
+        format!("{} {}\n", change.how.letter(), change.path.display())
+    };
+    context.terminal.print(&changes.iter().map(line).collect::<String>())?;
+    Ok(Status::Done)
+}
+
+pub(super) fn commit(arguments: &Commit, context: &Context) -> Outcome {
+    let reference = arguments.name.as_deref().map(str::parse).transpose();
+    let reference = reference
+        .map_err(|error: rbuild_model::reference::ParseReferenceError| Mistake::usage(error.to_string()))?;
+    let (_home, engine) = crate::wiring::engine(context, "rbuild commit")?;
+    let image = engine.commit(
+        &engine.find(&arguments.container)?,
+        &CommitRequest {
+            reference,
+            author: arguments.author.clone(),
+            message: arguments.message.clone(),
+            changes: arguments.change.clone(),
+            pause: arguments.pause,
+        },
+    )?;
+    context.terminal.print(&format!("{image}\n"))?;
+    Ok(Status::Done)
+}
+
+pub(super) fn export(arguments: &Export, context: &Context) -> Outcome {
+    use crate::terminal::StreamKind;
+    let (_home, engine) = crate::wiring::engine(context, "rbuild export")?;
+    let definition = engine.find(&arguments.container)?;
+    match &arguments.output {
+        Some(path) => {
+            let failed = || format!("failed to write `{}`", path.display());
+            let mut file = BufWriter::new(File::create(path).with_context(failed)?);
+            let written = engine.export(&definition, &mut file);
+            if written.is_err() {
+                let _ = std::fs::remove_file(path);
+            }
+            written?;
+        }
+        None if context.terminal.out().kind == StreamKind::Terminal => {
+            return Err(Mistake::new("cowardly refusing to save to a terminal")
+                .hint("use the `-o` flag or redirect")
+                .into());
+        }
+        None => engine.export(&definition, &mut std::io::stdout().lock())?,
+    }
+    Ok(Status::Done)
+}
+
+pub(super) fn prune(arguments: &Prune, context: &Context) -> Outcome {
+    let question = "This will remove all stopped containers.\n";
+    if !arguments.force && !super::prune::agreed(question, context)? {
+        return Ok(Status::Done);
+    }
+    let filters = super::ps::filters(&arguments.filter, Timestamp::now())?;
+    let (_home, engine) = crate::wiring::engine(context, "rbuild container prune")?;
+    let (pruned, failures) = engine.prune(filters)?;
+    let mut text = String::new();
+    if !pruned.removed.is_empty() {
+        text.push_str("Deleted Containers:\n");
+        text.extend(pruned.removed.iter().map(|id| format!("{id}\n")));
+        text.push('\n');
+    }
+    text.push_str(&format!("Total reclaimed space: {}\n", human::precise_size(pruned.bytes)));
+    context.terminal.print(&text)?;
+    let told = failures.into_iter().map(|error| report::tell(&error.into(), context.terminal));
+    Ok(told.last().unwrap_or(Status::Done))
+}
+
+pub(super) fn reap(arguments: &Reap, context: &Context) -> Outcome {
+    let (_home, engine) = crate::wiring::engine(context, "rbuild reap")?;
+    reap_with(&engine, &arguments.id)
+}
+
+fn reap_with(engine: &Engine, id: &str) -> Outcome {
+    let id = id.parse().map_err(|error| Mistake::usage(format!("{error}")))?;
+    engine.reap(id)?;
+    Ok(Status::Done)
+}

@@ -1,0 +1,275 @@
+//! `rbuild cp`.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use rbuild_confined::{Kind, Owner, Root};
+use rbuild_engine::Engine;
+use rbuild_image::tar::{Limits, Reader};
+use rbuild_model::container::Definition;
+use rbuild_snapshotter::extract::{Extractor, Rules};
+use rbuild_snapshotter::write_tree;
+
+use super::{Context, Outcome};
+use crate::cli::container::Copy;
+use crate::report::{Mistake, Status};
+
+/// A place of a container, or of this machine.
+enum Place<'a> {
+    Container(&'a str, &'a str),
+    Here(&'a str),
+    Stream,
+}
+
+impl<'a> Place<'a> {
+    /// A path with a slash before the colon is one of this machine, as with docker.
+    fn read(text: &'a str) -> Self {
+        match text.split_once(':') {
+            _ if text == "-" => Self::Stream,
+            Some((container, path)) if !text.starts_with(['/', '.']) && !container.is_empty() => {
+                Self::Container(container, path)
+            }
+            _ => Self::Here(text),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Copy, context: &Context) -> Outcome {
+    let (source, target) = (Place::read(&arguments.source), Place::read(&arguments.target));
+    let (_home, engine) = crate::wiring::engine(context, "rbuild cp")?;
+    match (source, target) {
+        (Place::Container(name, path), Place::Here(target)) => {
+            out(&engine, &engine.find(name)?, path, Path::new(target), arguments)?;
+        }
+        (Place::Container(name, path), Place::Stream) => {
+            let definition = engine.find(name)?;
+            let path = followed(&engine, &definition, path, arguments)?;
+            let entry = last_part(&path);
+            engine.copy_out(&definition, &path, &entry, &mut std::io::stdout().lock())?;
+        }
+        (Place::Here(source), Place::Container(name, path)) => {
+            into(&engine, &engine.find(name)?, Path::new(source), path, arguments)?;
+        }
+        (Place::Stream, Place::Container(name, path)) => {
+            let definition = engine.find(name)?;
+            let owner = if arguments.archive { engine.owner_inside(&definition)? } else { None };
+            engine.copy_in(&definition, path, owner, &mut std::io::stdin().lock())?;
+        }
+        (Place::Container(..), Place::Container(..)) => {
+            return Err(Mistake::usage("copying between containers is not supported")
+                .hint("copy out with `CONTAINER:PATH -` and in with `- CONTAINER:PATH`")
+                .into());
+        }
+        _ => {
+            return Err(Mistake::usage("must specify at least one container source")
+                .hint("write the container's path as `CONTAINER:PATH`")
+                .into());
+        }
+    }
+    Ok(Status::Done)
+}
+
+/// Returns the path that is copied: with `-L`, what a link at its end leads to.
+fn followed(
+    engine: &Engine,
+    definition: &Definition,
+    path: &str,
+    arguments: &Copy,
+) -> anyhow::Result<String> {
+    let stat = engine.stat_path(definition, path)?.ok_or_else(|| missing(definition, path))?;
+    match stat.link {
+        Some(link) if arguments.follow_link => {
+            let folder = Path::new(path).parent().unwrap_or(Path::new("/"));
+            Ok(Path::new("/").join(folder).join(link).to_string_lossy().into_owned())
+        }
+        _ => Ok(path.to_owned()),
+    }
+}
+
+fn missing(definition: &Definition, path: &str) -> Mistake {
+    Mistake::new(format!("Could not find the file {path} in container {}", definition.name))
+}
+
+/// Returns what the top entry of a copy is called; nothing for a folder's content alone (`/.`).
+fn last_part(path: &str) -> PathBuf {
+    if path.ends_with("/.") || path == "." {
+        return PathBuf::new();
+    }
+    Path::new(path).file_name().map(PathBuf::from).unwrap_or_default()
+}
+
+/// Copies out of a container. What comes out belongs to the caller.
+fn out(
+    engine: &Engine,
+    definition: &Definition,
+    path: &str,
+    target: &Path,
+    arguments: &Copy,
+) -> anyhow::Result<()> {
+    let path = followed(engine, definition, path, arguments)?;
+    let stat = engine.stat_path(definition, &path)?.ok_or_else(|| missing(definition, &path))?;
+    let ends_with_slash = target.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let plan = Plan::of(stat.kind, &path, target, kind_here(target), ends_with_slash)?;
+    let owner = Owner::new(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    through_pipe(
+        |tar| Ok(engine.copy_out(definition, &path, &plan.entry, tar)?),
+        |tar| extract_here(&plan.folder, owner, tar),
+    )
+}
+
+/// Copies into a container.
+fn into(
+    engine: &Engine,
+    definition: &Definition,
+    source: &Path,
+    path: &str,
+    arguments: &Copy,
+) -> anyhow::Result<()> {
+    let text = source.to_string_lossy().into_owned();
+    let found = || format!("failed to look at `{}`", source.display());
+    let real = match arguments.follow_link {
+        true => std::fs::canonicalize(source).with_context(found)?,
+        false => std::path::absolute(source).with_context(found)?,
+    };
+    let meta = std::fs::symlink_metadata(&real).with_context(found)?;
+    let kind = if meta.is_dir() { Kind::Directory } else { Kind::File };
+    // A link in the container is followed to what it leads to.
+    let there = match engine.stat_path(definition, path)? {
+        Some(stat) if stat.kind == Kind::Symlink => engine.stat_path(definition, &format!("{path}/."))?,
+        stat => stat,
+    };
+    let plan = Plan::of(kind, &text, Path::new(path), there.map(|stat| stat.kind), path.ends_with('/'))?;
+    let owner = if arguments.archive { engine.owner_inside(definition)? } else { None };
+    let folder = real.parent().unwrap_or(Path::new("/"));
+    let root = Root::open(folder)?;
+    let name = real.file_name().map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));
+    let target = plan.folder.to_string_lossy().into_owned();
+    through_pipe(
+        |tar| {
+            write_tree(&root, &name, &plan.entry, tar)?;
+            Ok(())
+        },
+        |tar| Ok(engine.copy_in(definition, &target, owner, tar)?),
+    )
+}
+
+/// Where a copy goes: into which folder, and under which name.
+#[derive(Debug, PartialEq, Eq)]
+struct Plan {
+    folder: PathBuf,
+    /// Empty for the content of a folder.
+    entry: PathBuf,
+}
+
+impl Plan {
+    /// Decides by docker's table.
+    ///
+    /// | source | target | result |
+    /// |---|---|---|
+    /// | file | nothing | the target, if its folder is there |
+    /// | file | nothing, with a slash | error |
+    /// | file | file | the target is replaced |
+    /// | any | folder | into it, under its own name; with `/.` its content |
+    /// | folder | nothing | the target, if its folder is there |
+    /// | folder | file | error |
+    fn of(
+        source: Kind,
+        path: &str,
+        target: &Path,
+        there: Option<Kind>,
+        ends_with_slash: bool,
+    ) -> Result<Self, Mistake> {
+        let content = path.ends_with("/.");
+        let own = || last_part(path.trim_end_matches("/."));
+        let beside = || {
+            let folder =
+                target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            (folder.to_owned(), target.file_name().map(PathBuf::from).unwrap_or_default())
+        };
+        match (source, there) {
+            (_, Some(Kind::Directory)) => {
+                Ok(Self { folder: target.to_owned(), entry: if content { PathBuf::new() } else { own() } })
+            }
+            (Kind::Directory, Some(_)) => {
+                Err(Mistake::new(format!("cannot copy directory: `{}` is not a directory", target.display())))
+            }
+            (kind, None) if kind != Kind::Directory && ends_with_slash => {
+                Err(Mistake::new(format!("destination directory `{}` must exist", target.display())))
+            }
+            _ => {
+                let (folder, entry) = beside();
+                Ok(Self { folder, entry })
+            }
+        }
+    }
+}
+
+fn kind_here(path: &Path) -> Option<Kind> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some(if meta.is_dir() { Kind::Directory } else { Kind::File })
+}
+
+fn extract_here(folder: &Path, owner: Owner, tar: &mut dyn Read) -> anyhow::Result<()> {
+    let failed = || format!("failed to write to `{}`", folder.display());
+    let root = Root::open(folder).with_context(failed)?;
+    let rules = Rules { owner: Some(owner), ..Rules::default() };
+    let extractor = Extractor::onto_tree(root, rules).with_context(failed)?;
+    extractor.extract(Reader::new(tar, Limits::default())).with_context(failed)?;
+    Ok(())
+}
+
+/// Writes a tar at one end of a pipe and reads it at the other. The reader's failure is told if there are two: the
+/// writer's is then only that nobody reads.
+fn through_pipe(
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send,
+    read: impl FnOnce(&mut dyn Read) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (mut reader, writer) = std::io::pipe().context("failed to make a pipe")?;
+    std::thread::scope(|scope| {
+        let written = scope.spawn(move || {
+            let mut writer = std::io::BufWriter::with_capacity(256 << 10, writer);
+            write(&mut writer)?;
+            writer.flush().context("failed to write to the pipe")
+        });
+        let read = read(&mut reader);
+        drop(reader);
+        let written = written.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (read, written) {
+            (Ok(()), written) => written,
+            // A tar that was cut off is the writer's failure.
+            (Err(_), Err(error)) if !error.chain().any(is_broken_pipe) => Err(error),
+            (Err(error), _) => Err(error),
+        }
+    })
+}
+
+fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(source: Kind, path: &str, target: &str, there: Option<Kind>, expected: Option<(&str, &str)>) {
+        let plan = Plan::of(source, path, Path::new(target), there, target.ends_with('/'));
+        let told = plan.ok().map(|plan| (plan.folder, plan.entry));
+        let expected = expected.map(|(folder, entry)| (PathBuf::from(folder), PathBuf::from(entry)));
+        assert_eq!(told, expected, "{path} -> {target}");
+    }
+
+    #[test]
+    fn a_copy_goes_where_docker_puts_it() {
+        use Kind::{Directory, File};
+        check(File, "/a/f", "/t/g", None, Some(("/t", "g")));
+        check(File, "/a/f", "/t/", None, None);
+        check(File, "/a/f", "/t/g", Some(File), Some(("/t", "g")));
+        check(File, "/a/f", "/t", Some(Directory), Some(("/t", "f")));
+        check(Directory, "/a/d", "/t/e", None, Some(("/t", "e")));
+        check(Directory, "/a/d/.", "/t", Some(Directory), Some(("/t", "")));
+        check(Directory, "/a/d", "/t", Some(Directory), Some(("/t", "d")));
+        check(Directory, "/a/d", "/t", Some(File), None);
+        check(File, "f", "g", None, Some((".", "g")));
+    }
+}

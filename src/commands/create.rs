@@ -1,0 +1,459 @@
+//! `rbuild create`, and what `create` and `run` have in common: flags and settings to a [`CreateRequest`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rbuild_engine::containers::{CreateRequest, MountKind as EngineMount, MountRequest};
+use rbuild_images::PullPolicy as EnginePull;
+use rbuild_model::container::{
+    Begins, BindRecursion, DeviceUse, HostOptions, LogConfig, MissingSource, Propagation as Spreading,
+    Removal, Resources, RestartPolicy, SeccompUse, Streams, TmpfsUse,
+};
+use rbuild_model::image_config::Healthcheck;
+use rbuild_model::network::{EndpointWish, HostPort, NetworkMode, PortBinding, Protocol};
+use rbuild_model::platform::Platform;
+use rbuild_model::reference::Reference;
+use rbuild_sandbox::Access;
+
+use super::{Context, Outcome};
+use crate::cli::run::{Create, Options, PullPolicy, SecurityOption, Stream};
+use crate::flags::{self, Mode, MountKind, Propagation, RunMount};
+use crate::progress;
+use crate::report::{Mistake, NotYet, Status};
+use crate::settings::Settings;
+
+/// The size of `/dev/shm` where nothing else is asked for: zero means it too.
+const NOTHING: u64 = 0;
+
+pub(super) fn run(arguments: Create, context: &Context) -> Outcome {
+    let here = std::env::current_dir().context("failed to find the current folder")?;
+    let progress = shown(&arguments.options, &context.settings);
+    let cidfile = arguments.options.cidfile.clone();
+    let mut request = request(arguments.options, &context.settings, &here)?;
+    request.streams.attached = attached(&arguments.attach, request.streams, Mode::Off);
+    let made = crate::wiring::create(&request, progress, context)?;
+    for warning in &made.warnings {
+        context.terminal.tell(&format!("WARNING: {}\n", crate::text::one_line(warning)));
+    }
+    write_id(cidfile.as_deref(), &made.definition.id.to_string())?;
+    context.terminal.print(&format!("{}\n", made.definition.id))?;
+    Ok(Status::Done)
+}
+
+/// Returns how a pull is shown.
+pub(super) fn shown(options: &Options, settings: &Settings) -> progress::Mode {
+    if options.quiet { progress::Mode::Quiet } else { options.progress.unwrap_or(settings.progress) }
+}
+
+/// Writes the id to the file that was asked for.
+pub(crate) fn write_id(path: Option<&Path>, id: &str) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let failed = || format!("failed to write the container id file `{}`", path.display());
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).open(path).with_context(failed)?;
+    file.write_all(id.as_bytes()).with_context(failed)
+}
+
+/// Returns which streams a container is made to be attached by; `others` says whether the outputs are where nothing is
+/// said.
+pub(super) fn attached(asked: &[Stream], streams: Streams, others: Mode) -> [bool; 3] {
+    let has = |stream| asked.contains(&stream);
+    if asked.is_empty() {
+        let outputs = others == Mode::On;
+        return [outputs && streams.open_stdin, outputs, outputs];
+    }
+    [has(Stream::Input), has(Stream::Output), has(Stream::Error)]
+}
+
+/// Puts flags and settings together.
+pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> anyhow::Result<CreateRequest> {
+    let image = options.image().to_owned();
+    let is_id = (4..=64).contains(&image.len()) && image.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_id && !image.starts_with("sha256:") {
+        image.parse::<Reference>().map_err(|error| Mistake::usage(error.to_string()))?;
+    }
+    if let Some(cidfile) = &options.cidfile
+        && cidfile.exists()
+    {
+        return Err(Mistake::usage(format!("the container id file `{}` exists", cidfile.display()))
+            .hint("make sure that the other container is not running, or delete the file")
+            .into());
+    }
+    if options.rm && options.restart != RestartPolicy::No {
+        return Err(Mistake::usage("conflicting options: cannot specify both --restart and --rm").into());
+    }
+    let mut request = CreateRequest::new(&image);
+    request.platform = platform(&options, settings)?.unwrap_or_else(Platform::host);
+    request.pull = match options.pull {
+        PullPolicy::Missing => EnginePull::Missing,
+        PullPolicy::Always => EnginePull::Always,
+        PullPolicy::Never => EnginePull::Never,
+    };
+    request.command = options.command().to_vec();
+    request.entrypoint =
+        options.entrypoint.clone().map(|program| if program.is_empty() { Vec::new() } else { vec![program] });
+    request.name.clone_from(&options.name);
+    request.workdir.clone_from(&options.workdir);
+    request.user.clone_from(&options.user);
+    request.hostname.clone_from(&options.hostname);
+    request.domainname.clone_from(&options.domainname);
+    request.stop_signal = options.stop_signal;
+    request.stop_timeout = options.stop_timeout;
+    request.health = health(&options)?;
+    request.labels = labels(&options.label_file, &options.label)?;
+    request.streams = Streams {
+        tty: options.tty,
+        size: None,
+        open_stdin: options.interactive,
+        stdin_once: false,
+        attached: [false; 3],
+    };
+    for exposed in &options.expose {
+        request.exposed.extend(exposed.0.iter().cloned());
+    }
+    request.host = host(&options, &mut request.exposed)?;
+    request.env = environment(&options.env_file, options.env, settings)?;
+    let mounts = options.volume.into_iter().chain(options.mount).chain(options.tmpfs);
+    let mounts = mounts.map(|mount| anchored(mount, here)).collect::<anyhow::Result<Vec<_>>>()?;
+    for (at, mount) in mounts.iter().enumerate() {
+        if mounts[..at].iter().any(|other| same_target(&other.target, &mount.target)) {
+            return Err(Mistake::usage(format!("duplicate mount point: `{}`", mount.target)).into());
+        }
+    }
+    request.mounts = mounts.iter().map(mount_request).collect::<anyhow::Result<_>>()?;
+    request.volumes_from = options.volumes_from.clone();
+    request.host.volumes_from = options.volumes_from;
+    Ok(request)
+}
+
+fn platform(options: &Options, settings: &Settings) -> anyhow::Result<Option<Platform>> {
+    match &options.platform {
+        None => Ok(settings.platform.clone()),
+        Some(list) => match <[Platform; 1]>::try_from(list.0.clone()) {
+            Ok([platform]) => Ok(Some(platform)),
+            Err(_) => Err(Mistake::usage("a container has one platform").into()),
+        },
+    }
+}
+
+fn health(options: &Options) -> anyhow::Result<Option<Healthcheck>> {
+    let nanos =
+        |time: Option<Duration>| time.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+    let health = Healthcheck {
+        test: options
+            .health_cmd
+            .iter()
+            .flat_map(|command| ["CMD-SHELL".to_owned(), command.clone()])
+            .collect(),
+        interval: nanos(options.health_interval),
+        timeout: nanos(options.health_timeout),
+        start_period: nanos(options.health_start_period),
+        start_interval: nanos(options.health_start_interval),
+        retries: options.health_retries.unwrap_or(0),
+    };
+    let is_asked = health != Healthcheck::default();
+    if options.no_healthcheck {
+        if is_asked {
+            return Err(Mistake::usage("--no-healthcheck conflicts with --health-* options").into());
+        }
+        return Ok(Some(Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() }));
+    }
+    if health.retries < 0 {
+        return Err(Mistake::usage("--health-retries cannot be negative").into());
+    }
+    Ok(is_asked.then_some(health))
+}
+
+/// Returns the labels of the files, then those of the flags.
+fn labels(files: &[PathBuf], flags: &[(String, String)]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for file in files {
+        let failed = || format!("failed to read `--label-file {}`", file.display());
+        let text = std::fs::read_to_string(file).with_context(failed)?;
+        for line in
+            text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
+            let (key, value) =
+                flags::label(line).map_err(|error| Mistake::new(format!("{}: {error}", failed())))?;
+            labels.insert(key, value);
+        }
+    }
+    labels.extend(flags.iter().cloned());
+    Ok(labels)
+}
+
+fn host(options: &Options, exposed: &mut BTreeSet<String>) -> anyhow::Result<HostOptions> {
+    let (network, endpoints) = networks(options)?;
+    let mut ports = Vec::new();
+    for published in &options.publish {
+        bindings(published, &mut ports);
+    }
+    exposed.extend(ports.iter().map(|port| format!("{}/{}", port.port, port.protocol)));
+    let mut seccomp = SeccompUse::Default;
+    let (mut no_new_privileges, mut unmasked) = (false, false);
+    for option in &options.security_opt {
+        match option {
+            SecurityOption::NoNewPrivileges(mode) => no_new_privileges = *mode == Mode::On,
+            SecurityOption::SeccompUnconfined => seccomp = SeccompUse::Unconfined,
+            SecurityOption::SeccompFile(path) => {
+                let what = format!("a system call filter from a file (`{}`)", path.display());
+                return Err(NotYet::supported(what, "use the default one, or `seccomp=unconfined`").into());
+            }
+            SecurityOption::SystemPathsUnconfined => unmasked = true,
+        }
+    }
+    let driver = options.log_driver.as_deref().unwrap_or_default();
+    let log = LogConfig {
+        driver: driver.parse().map_err(|error| Mistake::usage(format!("{error}")))?,
+        options: options.log_opt.iter().cloned().collect(),
+    };
+    Ok(HostOptions {
+        mounts: Vec::new(),
+        volumes_from: Vec::new(),
+        network,
+        endpoints,
+        ports,
+        publish_all: options.publish_all,
+        extra_hosts: options.add_host.clone(),
+        dns: options.dns.clone(),
+        dns_search: options.dns_search.clone(),
+        dns_options: options.dns_option.clone(),
+        log,
+        restart: options.restart,
+        removal: if options.rm { Removal::Auto } else { Removal::Keep },
+        resources: resources(options)?,
+        privileged: options.privileged,
+        read_only: options.read_only,
+        cap_add: options.cap_add.clone(),
+        cap_drop: options.cap_drop.clone(),
+        seccomp,
+        no_new_privileges,
+        unmasked,
+        groups: options.group_add.clone(),
+        devices: options
+            .device
+            .iter()
+            .map(|device| DeviceUse {
+                host: device.host.clone(),
+                container: device.container.clone(),
+                access: device.rights.clone(),
+            })
+            .collect(),
+        sysctls: options.sysctl.iter().map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
+        shm_size: options.shm_size.filter(|size| *size != NOTHING),
+        oom_score_adj: options.oom_score_adj.map(Into::into),
+        init: options.init,
+        ipc: options.ipc.clone().unwrap_or_default(),
+        pid: options.pid.clone().unwrap_or_default(),
+        uts: options.uts.clone().unwrap_or_default(),
+        cgroup: options.cgroupns.clone().unwrap_or_default(),
+        cgroup_parent: None,
+        annotations: options.annotation.iter().cloned().collect(),
+        cidfile: options.cidfile.clone(),
+    })
+}
+
+/// Returns the main network and what is wanted of each; flags without a network's name mean the first.
+fn networks(options: &Options) -> anyhow::Result<(NetworkMode, Vec<EndpointWish>)> {
+    let mut wishes = options.network.iter();
+    let mut first = wishes
+        .next()
+        .cloned()
+        .unwrap_or(flags::NetworkUse { mode: NetworkMode::Default, settings: Default::default() });
+    first.settings.aliases.extend(options.network_alias.iter().cloned());
+    first.settings.ipv4 = first.settings.ipv4.or(options.ip);
+    first.settings.ipv6 = first.settings.ipv6.or(options.ip6);
+    first.settings.mac = first.settings.mac.or(options.mac_address);
+    let mode = first.mode.clone();
+    let is_plain = !matches!(mode, NetworkMode::Named(_));
+    if is_plain && options.network.len() > 1 {
+        return Err(Mistake::usage(format!(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes (`{mode}`)"
+        ))
+        .into());
+    }
+    let mut all = Vec::new();
+    if !is_plain || first.settings != Default::default() {
+        let network = mode.network().map(str::to_owned);
+        let network = network.ok_or_else(|| {
+            Mistake::usage("conflicting options: aliases and addresses, and another container's network")
+        })?;
+        all.push(EndpointWish { network, settings: first.settings });
+    }
+    for wish in wishes {
+        let NetworkMode::Named(network) = &wish.mode else {
+            return Err(Mistake::usage(format!(
+                "conflicting options: cannot attach both user-defined and non-user-defined network-modes (`{}`)",
+                wish.mode
+            ))
+            .into());
+        };
+        if all.iter().any(|other| other.network == *network) {
+            return Err(Mistake::usage(format!("network \"{network}\" is specified multiple times")).into());
+        }
+        all.push(EndpointWish { network: network.clone(), settings: wish.settings.clone() });
+    }
+    Ok((mode, all))
+}
+
+fn bindings(published: &flags::Published, all: &mut Vec<PortBinding>) {
+    let protocol = match published.protocol {
+        flags::Protocol::Tcp => Protocol::Tcp,
+        flags::Protocol::Udp => Protocol::Udp,
+        flags::Protocol::Sctp => Protocol::Sctp,
+    };
+    let ports = published.container.first..=published.container.last;
+    let single = published.container.first == published.container.last;
+    for (at, port) in ports.enumerate() {
+        let host_port = match published.host {
+            None => HostPort::Any,
+            // Several ports of the host for one of the container: the first that is free.
+            Some(range) if single && range.first != range.last => HostPort::Range(range.first, range.last),
+            Some(range) if range.first == 0 => HostPort::Any,
+            Some(range) => HostPort::One(range.first + at as u16),
+        };
+        all.push(PortBinding { host: published.address, host_port, port, protocol });
+    }
+}
+
+/// Returns the limits; a zero is none, as scripts and compose files write it.
+fn resources(options: &Options) -> anyhow::Result<Resources> {
+    let memory = options.memory.filter(|memory| *memory != NOTHING);
+    let memory_swap = match options.memory_swap {
+        Some(flags::Swap::Unlimited) => Some(-1),
+        Some(flags::Swap::Total(total)) if total != NOTHING => Some(i64::try_from(total).unwrap_or(i64::MAX)),
+        _ => None,
+    };
+    if let (Some(memory), Some(total)) = (memory, memory_swap)
+        && total >= 0
+        && total.unsigned_abs() < memory
+    {
+        return Err(Mistake::usage("`--memory-swap` is below `--memory`")
+            .hint("it is the sum of memory and swap; -1 for no limit")
+            .into());
+    }
+    if memory.is_none() && memory_swap.is_some_and(|total| total > 0) {
+        return Err(Mistake::usage("`--memory-swap` needs `--memory`").into());
+    }
+    Ok(Resources {
+        memory,
+        memory_swap,
+        memory_reservation: options.memory_reservation.filter(|memory| *memory != NOTHING),
+        nano_cpus: options.cpus.map(|cpus| cpus.0).filter(|cpus| *cpus != NOTHING),
+        cpu_shares: options.cpu_shares.filter(|shares| *shares != NOTHING),
+        cpu_period: options.cpu_period.filter(|period| *period != NOTHING),
+        cpu_quota: options.cpu_quota.filter(|quota| *quota > 0),
+        cpuset_cpus: options.cpuset_cpus.clone(),
+        cpuset_mems: options.cpuset_mems.clone(),
+        pids: options.pids_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0),
+        device_rules: options.device_cgroup_rule.clone(),
+        ulimits: options.ulimit.clone(),
+        ..Resources::default()
+    })
+}
+
+/// Returns the variables of the files, then those of the flags, with the caller's values where they are asked for.
+pub(super) fn environment(
+    files: &[PathBuf],
+    entries: Vec<flags::EnvEntry>,
+    settings: &Settings,
+) -> anyhow::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for file in files {
+        let failed = || format!("failed to read `--env-file {}`", file.display());
+        let text = std::fs::read_to_string(file).with_context(failed)?;
+        all.extend(flags::env_file(&text).map_err(|error| Mistake::new(format!("{}: {error}", failed())))?);
+    }
+    all.extend(entries);
+    let mut env: Vec<(String, String)> = Vec::new();
+    for entry in all {
+        let Some(value) = entry.value.or_else(|| settings.environment.text(&entry.name)) else { continue };
+        match env.iter_mut().find(|(name, _)| *name == entry.name) {
+            Some((_, old)) => *old = value,
+            None => env.push((entry.name, value)),
+        }
+    }
+    Ok(env.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
+}
+
+/// Makes the source of a bind mount absolute; one of `--mount` must be there.
+fn anchored(mut mount: RunMount, here: &Path) -> anyhow::Result<RunMount> {
+    if let MountKind::Bind { source, create, .. } = &mut mount.kind {
+        *source = here.join(&*source);
+        if *create == Mode::Off && !source.exists() {
+            return Err(Mistake::usage(format!("bind source path does not exist: `{}`", source.display()))
+                .hint("make the folder, or use `-v`, which makes it")
+                .into());
+        }
+    }
+    Ok(mount)
+}
+
+fn same_target(a: &str, b: &str) -> bool {
+    let parts = |text: &str| {
+        text.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    parts(a) == parts(b)
+}
+
+fn mount_request(mount: &RunMount) -> anyhow::Result<MountRequest> {
+    let kind = match &mount.kind {
+        MountKind::Bind { source, propagation, recursive, create } => EngineMount::Bind {
+            source: source.clone(),
+            missing: if *create == Mode::On { MissingSource::Make } else { MissingSource::Refuse },
+            recursion: if *recursive == Mode::On { BindRecursion::All } else { BindRecursion::One },
+            propagation: match propagation {
+                Propagation::RecursivePrivate => Spreading::RPrivate,
+                Propagation::Private => Spreading::Private,
+                Propagation::RecursiveShared => Spreading::RShared,
+                Propagation::Shared => Spreading::Shared,
+                Propagation::RecursiveSlave => Spreading::RSlave,
+                Propagation::Slave => Spreading::Slave,
+            },
+        },
+        MountKind::Volume { name, copy, subpath } => EngineMount::Volume {
+            name: name.clone(),
+            begins: if *copy == Mode::On { Begins::WithImage } else { Begins::Empty },
+            subpath: subpath.clone(),
+            driver: None,
+            options: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        },
+        MountKind::Tmpfs { size, mode, options } => {
+            let mut tmpfs = TmpfsUse {
+                size: *size,
+                mode: mode.unwrap_or(0o1777),
+                uid: 0,
+                gid: 0,
+                exec: false,
+                suid: false,
+                dev: false,
+                options: options.join(","),
+            };
+            for option in options {
+                match (option.as_str(), option.split_once('=')) {
+                    ("exec" | "noexec", _) => tmpfs.exec = option == "exec",
+                    ("suid" | "nosuid", _) => tmpfs.suid = option == "suid",
+                    ("dev" | "nodev", _) => tmpfs.dev = option == "dev",
+                    // What the kernel does anyway.
+                    ("async" | "relatime", _) => {}
+                    (_, Some(("uid", id))) => tmpfs.uid = id.parse().context("uid of a tmpfs")?,
+                    (_, Some(("gid", id))) => tmpfs.gid = id.parse().context("gid of a tmpfs")?,
+                    _ => {
+                        let what = format!("the tmpfs option `{option}`");
+                        return Err(NotYet::supported(what, "use `size` and `mode`").into());
+                    }
+                }
+            }
+            EngineMount::Tmpfs(tmpfs)
+        }
+    };
+    let access = if mount.read_only == Mode::On { Access::ReadOnly } else { Access::ReadWrite };
+    Ok(MountRequest { target: mount.target.clone(), access, kind })
+}
+
+#[cfg(test)]
+mod tests;

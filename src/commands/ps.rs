@@ -1,0 +1,271 @@
+//! `rbuild ps`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rbuild_engine::containers::{Filter, ListRequest, Listed, PortFilter};
+use rbuild_model::container::{Definition, State, Status as ContainerStatus};
+use serde_json::{Value, json};
+
+use super::filter::moment;
+use super::{Context, Outcome};
+use crate::cli::container::List;
+use crate::human;
+use crate::report::{Findings, Mistake, Status};
+use crate::template::{self, Column};
+use crate::text;
+
+const COLUMNS: &[Column] = &[
+    Column { field: "ID", title: "CONTAINER ID" },
+    Column { field: "Image", title: "IMAGE" },
+    Column { field: "Command", title: "COMMAND" },
+    Column { field: "CreatedAt", title: "CREATED AT" },
+    Column { field: "RunningFor", title: "CREATED" },
+    Column { field: "Ports", title: "PORTS" },
+    Column { field: "State", title: "STATE" },
+    Column { field: "Status", title: "STATUS" },
+    Column { field: "Size", title: "SIZE" },
+    Column { field: "Names", title: "NAMES" },
+    Column { field: "Labels", title: "LABELS" },
+    Column { field: "Mounts", title: "MOUNTS" },
+    Column { field: "LocalVolumes", title: "LOCAL VOLUMES" },
+    Column { field: "Networks", title: "NETWORKS" },
+    Column { field: "Platform", title: "PLATFORM" },
+];
+const STANDARD: &str =
+    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const WITH_SIZE: &str =
+    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
+
+pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
+    let now = Timestamp::now();
+    let last = match arguments.last {
+        _ if arguments.latest => Some(1),
+        last => usize::try_from(last).ok().filter(|last| *last > 0),
+    };
+    let wants_size =
+        arguments.size || arguments.format.as_deref().is_some_and(|format| format.contains(".Size"));
+    let request = ListRequest {
+        all: arguments.all,
+        last,
+        filters: filters(&arguments.filter, now)?,
+        sizes: wants_size,
+    };
+    let (_home, engine) = crate::wiring::engine(context, "rbuild ps")?;
+    let listed = engine.list(&request)?;
+    let text = if arguments.quiet && arguments.format.is_none() {
+        let id = |one: &Listed| shown_id(&one.definition, arguments.no_trunc);
+        listed.iter().map(|one| id(one) + "\n").collect()
+    } else {
+        let rows: Vec<Value> = listed.iter().map(|one| row(one, arguments.no_trunc, now)).collect();
+        let standard = if arguments.size { WITH_SIZE } else { STANDARD };
+        template::list(arguments.format.as_deref(), standard, COLUMNS, &rows).map_err(Findings::from)?
+    };
+    context.terminal.print(&text)?;
+    Ok(Status::Done)
+}
+
+/// Reads the filters of lists of containers.
+pub(super) fn filters(asked: &[(String, String)], now: Timestamp) -> anyhow::Result<Vec<Filter>> {
+    asked.iter().map(|(key, value)| filter(key, value, now)).collect()
+}
+
+fn filter(key: &str, value: &str, now: Timestamp) -> anyhow::Result<Filter> {
+    const KEYS: &[&str] = &[
+        "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network",
+        "publish", "since", "status", "until", "volume",
+    ];
+    let wrong = |hint: &str| -> anyhow::Error {
+        Mistake::usage(format!("invalid filter '{key}={value}'")).hint(hint.to_owned()).into()
+    };
+    let label = || match value.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (value.to_owned(), None),
+    };
+    Ok(match key {
+        "ancestor" => Filter::Ancestor(value.to_owned()),
+        "before" => Filter::Before(value.to_owned()),
+        "since" => Filter::Since(value.to_owned()),
+        "exited" => Filter::Exited(value.parse().map_err(|_| wrong("use a number"))?),
+        "expose" | "publish" => {
+            let ports = PortFilter::parse(value)
+                .ok_or_else(|| wrong("use a port or a range: `80`, `8000-8010/udp`"))?;
+            if key == "expose" { Filter::Expose(ports) } else { Filter::Publish(ports) }
+        }
+        "health" if matches!(value, "starting" | "healthy" | "unhealthy" | "none") => {
+            Filter::Health(value.to_owned())
+        }
+        "health" => return Err(wrong("use one of [starting, healthy, unhealthy, none]")),
+        "id" => Filter::Id(value.to_owned()),
+        "is-task" => Filter::IsTask(crate::flags::boolean(value).map_err(|_| wrong("use true or false"))?),
+        "label" => {
+            let (name, value) = label();
+            Filter::Label(name, value)
+        }
+        "label!" => {
+            let (name, value) = label();
+            Filter::LabelNot(name, value)
+        }
+        "name" => Filter::Name(value.to_owned()),
+        "network" => Filter::Network(value.to_owned()),
+        "status" => Filter::Status(value.parse().map_err(|()| {
+            let all: Vec<_> = ContainerStatus::ALL.iter().map(|status| status.word()).collect();
+            wrong(&format!("use one of [{}]", all.join(", ")))
+        })?),
+        "until" => {
+            Filter::Until(moment(value, now).ok_or_else(|| wrong("use an age like `24h`, or RFC 3339"))?)
+        }
+        "volume" => Filter::Volume(value.to_owned()),
+        other => {
+            let mistake = Mistake::usage(format!("invalid filter '{other}'"));
+            let near = rbuild_model::span::nearest(other, KEYS.iter().copied());
+            return Err(match near {
+                Some(near) => mistake.hint(format!("did you mean `{near}`?")),
+                None => mistake.hint(format!("use one of [{}]", KEYS.join(", "))),
+            }
+            .into());
+        }
+    })
+}
+
+fn shown_id(definition: &Definition, full: bool) -> String {
+    if full { definition.id.to_string() } else { definition.id.short() }
+}
+
+fn row(one: &Listed, full: bool, now: Timestamp) -> Value {
+    let Listed { definition, observed, size } = one;
+    let command = text::escape(&definition.program.argv().join(" "));
+    let mounts: Vec<String> = definition.host.mounts.iter().filter_map(mounted).collect();
+    let volumes = definition
+        .host
+        .mounts
+        .iter()
+        .filter(|mount| matches!(mount.what, rbuild_model::container::MountWhat::Volume { .. }))
+        .count();
+    let labels: Vec<String> = definition.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    json!({
+        "Command": format!("\"{}\"", if full { command } else { ellipsis(&command, 20) }),
+        "CreatedAt": human::moment(definition.created),
+        "ID": shown_id(definition, full),
+        "Image": definition.image.reference,
+        "Labels": labels.join(","),
+        "LocalVolumes": volumes.to_string(),
+        "Mounts": mounts.iter().map(|name| if full { name.clone() } else { ellipsis(name, 15) }).collect::<Vec<_>>().join(","),
+        "Names": definition.name.as_str(),
+        "Networks": one.networks().join(","),
+        "Platform": null,
+        "Ports": ports(one),
+        "RunningFor": human::ago(definition.created, now),
+        "Size": size.map_or_else(|| "0B".to_owned(), |(own, all)| match all {
+            0 => human::size(own),
+            all => format!("{} (virtual {})", human::size(own), human::size(all)),
+        }),
+        "State": observed.state.status().word(),
+        "Status": status(&observed.state, now),
+    })
+}
+
+fn mounted(mount: &rbuild_model::container::MountUse) -> Option<String> {
+    use rbuild_model::container::MountWhat;
+    match &mount.what {
+        MountWhat::Bind { source, .. } => Some(source.display().to_string()),
+        MountWhat::Volume { name, .. } => Some(name.to_string()),
+        MountWhat::Image { reference, .. } => Some(reference.clone()),
+        MountWhat::Tmpfs(_) => None,
+    }
+}
+
+/// Cuts a text to so many letters, the last of them three dots in one.
+fn ellipsis(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+/// Returns a state as people read it.
+pub(super) fn status(state: &State, now: Timestamp) -> String {
+    let health = |run: &rbuild_model::container::Run| match &run.health {
+        Some(health) => match health.status.word() {
+            "starting" => " (health: starting)".to_owned(),
+            word => format!(" ({word})"),
+        },
+        None => String::new(),
+    };
+    let since = |moment: Timestamp| {
+        human::span(std::time::Duration::try_from(now.duration_since(moment)).unwrap_or_default())
+    };
+    match state {
+        State::Created { .. } => "Created".to_owned(),
+        State::Running(run) => format!("Up {}{}", since(run.started), health(run)),
+        State::Paused(run) => format!("Up {} (Paused)", since(run.started)),
+        State::Restarting { last, .. } => format!("Restarting ({}) {} ago", last.code, since(last.finished)),
+        State::Exited(ended) => format!("Exited ({}) {} ago", ended.code, since(ended.finished)),
+        State::Removing { .. } => "Removal In Progress".to_owned(),
+        State::Dead { .. } => "Dead".to_owned(),
+    }
+}
+
+/// Returns the ports of a running container as people read them: ranges where they follow each other.
+fn ports(one: &Listed) -> String {
+    if one.observed.state.run().is_none() {
+        return String::new();
+    }
+    let mut shown = Vec::new();
+    let mut published: Vec<_> = one.observed.note.ports.clone();
+    published.sort_by_key(|port| (port.protocol, port.host.is_ipv6(), port.host, port.port, port.host_port));
+    let mut at = 0;
+    while at < published.len() {
+        let first = published[at];
+        let mut length = 1;
+        while let Some(next) = published.get(at + length) {
+            let follows = (next.protocol, next.host) == (first.protocol, first.host)
+                && next.port == first.port + length as u16
+                && next.host_port == first.host_port + length as u16;
+            if !follows {
+                break;
+            }
+            length += 1;
+        }
+        let range = |from: u16| match length {
+            1 => from.to_string(),
+            length => format!("{from}-{}", from + length as u16 - 1),
+        };
+        let host = if first.host.is_ipv6() { format!("[{}]", first.host) } else { first.host.to_string() };
+        shown.push(format!("{host}:{}->{}/{}", range(first.host_port), range(first.port), first.protocol));
+        at += length;
+    }
+    // What nobody publishes, by protocol.
+    let mut rest: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
+    for exposed in &one.definition.exposed {
+        let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
+        let Ok(port) = port.parse::<u16>() else { continue };
+        let is_published =
+            published.iter().any(|other| other.port == port && other.protocol.word() == protocol);
+        if !is_published {
+            rest.entry(protocol).or_default().push(port);
+        }
+    }
+    for (protocol, mut ports) in rest {
+        ports.sort_unstable();
+        for run in ports.chunk_by(|a, b| a + 1 == *b) {
+            shown.push(match run {
+                [port] => format!("{port}/{protocol}"),
+                [first, .., last] => format!("{first}-{last}/{protocol}"),
+                [] => continue,
+            });
+        }
+    }
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!(ellipsis("sleep 1000", 20), "sleep 1000");
+        assert_eq!(ellipsis("/bin/sh -c 'while true'", 20), "/bin/sh -c 'while t…");
+    }
+}

@@ -1,0 +1,137 @@
+//! `rbuild top` and `rbuild stats`.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rbuild_engine::Engine;
+use rbuild_engine::containers::{ListRequest, Sample};
+use rbuild_model::container::Definition;
+use serde_json::{Value, json};
+
+use super::{Context, Outcome};
+use crate::cli::container::{Stats, Top};
+use crate::human;
+use crate::report::{Findings, Mistake, Status};
+use crate::table::Table;
+use crate::template::{self, Column};
+use crate::terminal::StreamKind;
+
+/// How long a look at the counters lasts: rates need two.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) fn top(arguments: &Top, context: &Context) -> Outcome {
+    let Some((name, options)) = arguments.container_and_options.split_first() else {
+        return Err(Mistake::usage("name a container").into());
+    };
+    let (_home, engine) = crate::wiring::engine(context, "rbuild top")?;
+    let definition = engine.find(name)?;
+    let processes = engine.processes(&definition)?;
+    let mut command = Command::new("ps");
+    if options.is_empty() {
+        command.arg("-ef");
+    } else {
+        command.args(options);
+    }
+    let output = command.output().context("failed to run the machine's `ps`")?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        return Err(Mistake::new(format!("`ps` failed: {}", crate::text::one_line(why.trim()))).into());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let titles: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    let Some(at) = titles.iter().position(|title| *title == "PID") else {
+        return Err(Mistake::new("Couldn't find PID field in ps output").into());
+    };
+    let mut table = Table::new();
+    table.row(titles.iter().copied());
+    for line in lines {
+        let mut fields = line.split_whitespace();
+        let mut row: Vec<String> = fields.by_ref().take(titles.len() - 1).map(str::to_owned).collect();
+        // The last column is a command with its blanks.
+        row.push(fields.collect::<Vec<_>>().join(" "));
+        let pid = row.get(at).and_then(|pid| pid.parse::<i32>().ok());
+        if pid.is_some_and(|pid| processes.contains(&pid)) {
+            table.row(row.iter().map(|cell| crate::text::escape(cell)));
+        }
+    }
+    context.terminal.print(&table.render())?;
+    Ok(Status::Done)
+}
+
+const COLUMNS: &[Column] = &[
+    Column { field: "Container", title: "CONTAINER" },
+    Column { field: "ID", title: "CONTAINER ID" },
+    Column { field: "Name", title: "NAME" },
+    Column { field: "CPUPerc", title: "CPU %" },
+    Column { field: "MemUsage", title: "MEM USAGE / LIMIT" },
+    Column { field: "MemPerc", title: "MEM %" },
+    Column { field: "NetIO", title: "NET I/O" },
+    Column { field: "BlockIO", title: "BLOCK I/O" },
+    Column { field: "PIDs", title: "PIDS" },
+];
+const STANDARD: &str =
+    "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
+
+pub(super) fn stats(arguments: &Stats, context: &Context) -> Outcome {
+    let (_home, engine) = crate::wiring::engine(context, "rbuild stats")?;
+    loop {
+        let chosen = chosen(&engine, arguments)?;
+        let begun = Instant::now();
+        let before: Vec<Option<Sample>> =
+            chosen.iter().map(|definition| engine.sample(definition)).collect::<Result<_, _>>()?;
+        // The counters have to move before a rate can be told.
+        std::thread::sleep(LOOK);
+        let mut rows = Vec::with_capacity(chosen.len());
+        for (definition, before) in chosen.iter().zip(before) {
+            let now = engine.sample(definition)?;
+            rows.push(row(definition, before, now, begun.elapsed(), arguments));
+        }
+        let text =
+            template::list(arguments.format.as_deref(), STANDARD, COLUMNS, &rows).map_err(Findings::from)?;
+        if !arguments.no_stream && context.terminal.out().kind == StreamKind::Terminal {
+            context.terminal.print("\x1b[H\x1b[2J")?;
+        }
+        context.terminal.print(&text)?;
+        if arguments.no_stream {
+            return Ok(Status::Done);
+        }
+    }
+}
+
+fn chosen(engine: &Engine, arguments: &Stats) -> anyhow::Result<Vec<Definition>> {
+    if arguments.containers.is_empty() {
+        let request = ListRequest { all: arguments.all, ..ListRequest::default() };
+        return Ok(engine.list(&request)?.into_iter().map(|one| one.definition).collect());
+    }
+    arguments.containers.iter().map(|name| Ok(engine.find(name)?)).collect()
+}
+
+fn row(
+    definition: &Definition,
+    before: Option<Sample>,
+    now: Option<Sample>,
+    passed: Duration,
+    arguments: &Stats,
+) -> Value {
+    let sample = now.unwrap_or_default();
+    let used = match (before, now) {
+        (Some(before), Some(now)) => now.cpu_us.saturating_sub(before.cpu_us),
+        _ => 0,
+    };
+    let percent = |part: f64, whole: f64| if whole > 0.0 { part / whole * 100.0 } else { 0.0 };
+    let pair = |(a, b): (u64, u64)| format!("{} / {}", human::size(a), human::size(b));
+    let id = if arguments.no_trunc { definition.id.to_string() } else { definition.id.short() };
+    json!({
+        "BlockIO": pair(sample.blocks),
+        "CPUPerc": format!("{:.2}%", percent(used as f64, passed.as_micros() as f64)),
+        "Container": id,
+        "ID": id,
+        "MemPerc": format!("{:.2}%", percent(sample.memory as f64, sample.memory_limit as f64)),
+        "MemUsage": format!("{} / {}", human::binary_size(sample.memory), human::binary_size(sample.memory_limit)),
+        "Name": definition.name.as_str(),
+        "NetIO": pair(sample.network),
+        "PIDs": sample.pids.to_string(),
+    })
+}

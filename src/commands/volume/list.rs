@@ -1,0 +1,148 @@
+//! `rbuild volume ls` and `rbuild volume prune`.
+
+use rbuild_engine::Engine;
+use rbuild_engine::containers::fits_name;
+use rbuild_engine::volumes::{VolumeUsers as _, Volumes};
+use rbuild_model::volume::VolumeDefinition;
+use serde_json::{Value, json};
+
+use crate::cli::volume::{List, Prune};
+use crate::commands::labels::{self, LabelFilter, truth, unknown};
+use crate::commands::{Context, Outcome, prune::agreed};
+use crate::human;
+use crate::report::{self, Findings, Mistake, Status};
+use crate::template::{self, Column};
+
+const COLUMNS: &[Column] = &[
+    Column { field: "Name", title: "VOLUME NAME" },
+    Column { field: "Driver", title: "DRIVER" },
+    Column { field: "Scope", title: "SCOPE" },
+    Column { field: "Mountpoint", title: "MOUNTPOINT" },
+    Column { field: "Labels", title: "LABELS" },
+    Column { field: "Links", title: "LINKS" },
+    Column { field: "Size", title: "SIZE" },
+    Column { field: "Status", title: "STATUS" },
+    Column { field: "Availability", title: "AVAILABILITY" },
+    Column { field: "Group", title: "GROUP" },
+];
+const STANDARD: &str = "{{.Driver}}\t{{.Name}}";
+const KEYS: &[&str] = &["dangling", "driver", "label", "name"];
+const PRUNE_KEYS: &[&str] = &["label", "all"];
+
+pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
+    let filters = arguments.filter.iter().map(|(key, value)| read(key, value));
+    let filters = filters.collect::<Result<Vec<_>, _>>()?;
+    let (_home, engine) = crate::wiring::engine(context, "rbuild volume ls")?;
+    let volumes = engine.volumes();
+    let mut rows = Vec::new();
+    for definition in volumes.list()? {
+        if Filter::all_fit(&filters, &definition, &engine)? {
+            rows.push(row(&definition, &volumes)?);
+        }
+    }
+    let text = if arguments.quiet && arguments.format.is_none() {
+        rows.iter().filter_map(|row| Some(format!("{}\n", row["Name"].as_str()?))).collect()
+    } else {
+        template::list(arguments.format.as_deref(), STANDARD, COLUMNS, &rows).map_err(Findings::from)?
+    };
+    context.terminal.print(&text)?;
+    Ok(Status::Done)
+}
+
+fn row(definition: &VolumeDefinition, volumes: &Volumes) -> anyhow::Result<Value> {
+    Ok(json!({
+        "Availability": "N/A",
+        "Driver": definition.driver,
+        "Group": "N/A",
+        "Labels": labels::line(&definition.labels),
+        "Links": "N/A",
+        "Mountpoint": volumes.mountpoint(definition)?,
+        "Name": definition.name,
+        "Scope": "local",
+        "Size": "N/A",
+        "Status": "N/A",
+    }))
+}
+
+/// A condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Filter {
+    Dangling(bool),
+    Driver(String),
+    Label(LabelFilter),
+    Name(String),
+}
+
+fn read(key: &str, value: &str) -> Result<Filter, Mistake> {
+    if let Some(label) = LabelFilter::read(key, value) {
+        return Ok(Filter::Label(label));
+    }
+    Ok(match key {
+        "dangling" => Filter::Dangling(truth(key, value)?),
+        "driver" => Filter::Driver(value.to_owned()),
+        "name" => Filter::Name(value.to_owned()),
+        other => return Err(unknown(other, KEYS)),
+    })
+}
+
+impl Filter {
+    /// Tells whether a volume fits: labels must all fit, of several names or drivers one is enough.
+    fn all_fit(filters: &[Self], definition: &VolumeDefinition, engine: &Engine) -> anyhow::Result<bool> {
+        for filter in filters {
+            let mut fits = false;
+            for one in filters.iter().filter(|other| match filter {
+                Self::Label(_) => *other == filter,
+                _ => std::mem::discriminant(*other) == std::mem::discriminant(filter),
+            }) {
+                fits |= one.fits(definition, engine)?;
+            }
+            if !fits {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn fits(&self, definition: &VolumeDefinition, engine: &Engine) -> anyhow::Result<bool> {
+        Ok(match self {
+            Self::Dangling(wanted) => engine.users(&definition.name)?.is_empty() == *wanted,
+            Self::Driver(driver) => definition.driver == *driver,
+            Self::Label(label) => label.fits(&definition.labels),
+            Self::Name(pattern) => fits_name(definition.name.as_str(), pattern),
+        })
+    }
+}
+
+pub(super) fn prune(arguments: &Prune, context: &Context) -> Outcome {
+    let mut labels = Vec::new();
+    let mut all = arguments.all;
+    for (key, value) in &arguments.filter {
+        match (LabelFilter::read(key, value), key.as_str()) {
+            (Some(label), _) => labels.push(label),
+            (None, "all") => all = truth(key, value)?,
+            (None, other) => return Err(unknown(other, PRUNE_KEYS).into()),
+        }
+    }
+    let question = if all {
+        "This will remove all local volumes not used by at least one container."
+    } else {
+        "This will remove anonymous local volumes not used by at least one container."
+    };
+    if !arguments.force && !agreed(question, context)? {
+        return Ok(Status::Done);
+    }
+    let (_home, engine) = crate::wiring::engine(context, "rbuild volume prune")?;
+    let pruned = engine.volumes().prune(&engine, |definition| {
+        (all || definition.is_anonymous()) && labels.iter().all(|label| label.fits(&definition.labels))
+    })?;
+    let mut text = String::new();
+    if !pruned.volumes.is_empty() {
+        text.push_str("Deleted Volumes:\n");
+        text.extend(pruned.volumes.iter().map(|name| format!("{name}\n")));
+        text.push('\n');
+    }
+    text.push_str(&format!("Total reclaimed space: {}\n", human::precise_size(pruned.bytes)));
+    context.terminal.print(&text)?;
+    let told = pruned.failures.into_iter().map(|error| report::tell(&error.into(), context.terminal));
+    Ok(told.last().unwrap_or(Status::Done))
+}

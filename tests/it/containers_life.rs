@@ -1,0 +1,189 @@
+//! Containers that stay: made, started, looked at, stopped, removed.
+
+use rbuild_testkit::context::{Output, TestContext};
+
+use crate::scene::{assert_clean, scene};
+
+/// Runs a command that has to succeed; returns what it printed.
+#[track_caller]
+fn said<const N: usize>(context: &TestContext, arguments: [&str; N]) -> String {
+    let output = context.rbuild(arguments).run();
+    output.assert_success();
+    String::from_utf8_lossy(&output.raw_stdout).trim_end().to_owned()
+}
+
+/// Runs a command that has to fail with a status and a text.
+#[track_caller]
+fn refused<const N: usize>(context: &TestContext, arguments: [&str; N], code: i32, text: &str) -> Output {
+    let output = context.rbuild(arguments).run();
+    output.assert_code(code);
+    assert!(output.stderr.contains(text), "{text}\n{output}");
+    output
+}
+
+/// A container's state and status.
+fn state(context: &TestContext, name: &str) -> String {
+    said(context, ["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name])
+}
+
+#[test]
+fn from_made_to_removed() {
+    let Some(context) = scene("from_made_to_removed") else { return };
+    let id = said(
+        &context,
+        [
+            "create",
+            "--name",
+            "one",
+            "--network",
+            "none",
+            "--label",
+            "a=b",
+            "busybox",
+            "sh",
+            "-c",
+            "echo out; echo err >&2; exit 3",
+        ],
+    );
+    assert_eq!(id.len(), 64);
+    assert_eq!(state(&context, "one"), "created 0");
+    assert_eq!(said(&context, ["ps", "-q"]), "");
+    assert_eq!(said(&context, ["ps", "-aq", "--no-trunc", "--filter", "label=a=b"]), id);
+    let started = context.rbuild(["start", "-a", &id[..8]]).run();
+    started.assert_code(3);
+    assert_eq!((started.stdout.as_str(), started.stderr.as_str()), ("out\n", "err\n"));
+    assert_eq!(state(&context, "one"), "exited 3");
+    assert_eq!(said(&context, ["wait", "one"]), "3");
+    assert_eq!(said(&context, ["logs", "one"]), "out");
+    assert_eq!(
+        said(&context, ["ps", "-a", "--format", "{{.Names}} {{.State}}", "--filter", "exited=3"]),
+        "one exited"
+    );
+    assert_eq!(said(&context, ["rm", "one"]), "one");
+    refused(&context, ["rm", "one"], 1, "No such container: one");
+    assert_clean(&context);
+}
+
+#[test]
+fn in_the_background() {
+    let Some(context) = scene("in_the_background") else { return };
+    let script = "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 0.1; done";
+    let id =
+        said(&context, ["run", "-d", "--name", "back", "--network", "none", "busybox", "sh", "-c", script]);
+    let logs = context.rbuild(["logs", "-f", "back"]).start();
+    logs.until("ready");
+    assert_eq!(said(&context, ["ps", "-q", "--no-trunc"]), id);
+    refused(&context, ["rm", "back"], 1, "stop the container before removing or force remove");
+    refused(
+        &context,
+        ["run", "-d", "--name", "back", "--network", "none", "busybox"],
+        125,
+        "is already in use by container",
+    );
+    assert_eq!(said(&context, ["exec", "back", "sh", "-c", "echo $HOSTNAME; exit 0"]), id[..12]);
+    context.rbuild(["exec", "back", "sh", "-c", "exit 9"]).run().assert_code(9);
+    context.rbuild(["exec", "back", "no-such-program"]).run().assert_code(127);
+    assert_eq!(said(&context, ["pause", "back"]), "back");
+    assert!(state(&context, "back").starts_with("paused"));
+    refused(&context, ["exec", "back", "true"], 1, "is paused");
+    assert_eq!(said(&context, ["unpause", "back"]), "back");
+    refused(&context, ["unpause", "back"], 1, "is not paused");
+    assert_eq!(said(&context, ["rename", "back", "fore"]), "");
+    assert_eq!(said(&context, ["stop", "fore"]), "fore");
+    assert_eq!(state(&context, "fore"), "exited 7");
+    assert!(logs.wait().output.stdout.ends_with("asked\n"));
+    refused(&context, ["kill", "fore"], 1, "is not running");
+    assert_eq!(said(&context, ["restart", "fore"]), "fore");
+    assert!(state(&context, "fore").starts_with("running"));
+    assert_eq!(said(&context, ["rm", "-f", "fore"]), "fore");
+    assert_clean(&context);
+}
+
+#[test]
+fn what_happened_is_told() {
+    let Some(context) = scene("what_happened_is_told") else { return };
+    said(&context, ["run", "-d", "--name", "told", "--network", "none", "busybox", "sleep", "1000"]);
+    said(&context, ["kill", "told"]);
+    said(&context, ["wait", "told"]);
+    said(&context, ["rm", "told"]);
+    let told = said(
+        &context,
+        [
+            "events",
+            "--since",
+            "10m",
+            "--until",
+            "0s",
+            "--filter",
+            "container=told",
+            "--format",
+            "{{.Action}}",
+        ],
+    );
+    assert_eq!(told, "create\nstart\nkill\ndie\ndestroy");
+    assert_clean(&context);
+}
+
+#[test]
+fn files_go_in_and_out() {
+    let Some(context) = scene("files_go_in_and_out") else { return };
+    said(
+        &context,
+        [
+            "create",
+            "--name",
+            "files",
+            "--network",
+            "none",
+            "-v",
+            "kept:/kept",
+            "busybox",
+            "cat",
+            "/in/f",
+            "/kept/g",
+        ],
+    );
+    context.write("in/f", "from here\n");
+    said(&context, ["cp", "in", "files:/in"]);
+    said(&context, ["cp", "in/f", "files:/kept/g"]);
+    let output = context.rbuild(["start", "-a", "files"]).run();
+    output.assert_success();
+    assert_eq!(output.stdout, "from here\nfrom here\n");
+    said(&context, ["cp", "files:/kept/g", "out"]);
+    assert_eq!(std::fs::read_to_string(context.project().join("out")).unwrap(), "from here\n");
+    refused(&context, ["cp", "files:/none", "x"], 1, "Could not find the file /none in container files");
+    assert!(said(&context, ["diff", "files"]).contains("A /in/f"));
+    let image = said(&context, ["commit", "-c", "CMD [\"cat\", \"/in/f\"]", "files", "made:1"]);
+    assert!(image.starts_with("sha256:"), "{image}");
+    assert_eq!(said(&context, ["run", "--rm", "--network", "none", "made:1"]), "from here");
+    refused(&context, ["rmi", "busybox"], 1, "container");
+    said(&context, ["rm", "-v", "files"]);
+    assert_clean(&context);
+}
+
+#[test]
+fn what_removes_itself_leaves_nothing() {
+    let Some(context) = scene("what_removes_itself_leaves_nothing") else { return };
+    for _ in 0..3 {
+        let output = context
+            .rbuild([
+                "run",
+                "--rm",
+                "--name",
+                "gone",
+                "--network",
+                "none",
+                "-v",
+                "/anonymous",
+                "busybox",
+                "true",
+            ])
+            .run();
+        output.assert_success();
+    }
+    context.rbuild(["run", "--rm", "--network", "none", "busybox", "no-such-program"]).run().assert_code(127);
+    assert_eq!(said(&context, ["ps", "-aq"]), "");
+    let left: Vec<_> = std::fs::read_dir(context.root().join("containers")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_clean(&context);
+}

@@ -1,0 +1,218 @@
+//! Networks of containers that run on their own: names, addresses, ports, and what changes meanwhile.
+//!
+//! Each scenario has a network namespace for itself: whatever firewall the machine has does not matter, and what is
+//! left behind is seen.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
+use std::process::Command;
+
+use rbuild_network::namespace::Namespace;
+use rbuild_testkit::context::{Output, TestContext};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::scene::scene;
+
+/// Runs a scenario in a network of its own; programs that it starts are in it too. Nothing is left of it after.
+fn in_a_network_of_its_own(test: &str, scenario: impl FnOnce(&TestContext) + Send) {
+    let Some(context) = scene(test) else { return };
+    let namespace = Namespace::create().unwrap();
+    std::thread::scope(|scope| {
+        let context = &context;
+        let namespace = namespace.as_fd();
+        let thread = scope.spawn(move || {
+            move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).unwrap();
+            let before = links();
+            scenario(context);
+            done(context, &["network", "prune", "-f"]);
+            assert_eq!(links(), before, "links of the networks");
+            let rules = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&rules.stdout), "", "rules of the networks");
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    context.leaks().assert_none();
+}
+
+fn links() -> BTreeSet<String> {
+    let listed = Command::new("ip").args(["-o", "link"]).output().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    text.lines().filter_map(|line| Some(line.split(": ").nth(1)?.split('@').next()?.to_owned())).collect()
+}
+
+/// What a command that must succeed prints.
+#[track_caller]
+fn done(context: &TestContext, arguments: &[&str]) -> String {
+    let output = context.rbuild(arguments).run();
+    output.assert_success();
+    String::from_utf8_lossy(&output.raw_stdout).into_owned()
+}
+
+/// Why a command that must fail does.
+#[track_caller]
+fn refused(context: &TestContext, arguments: &[&str]) -> String {
+    let output: Output = context.rbuild(arguments).run();
+    assert!(!output.status.success(), "{output}");
+    output.stderr.lines().filter(|line| !line.starts_with("warning:")).collect::<Vec<_>>().join("\n")
+}
+
+/// Starts a container that serves its own name on port 80.
+#[track_caller]
+fn serve(context: &TestContext, name: &str, flags: &[&str]) {
+    let mut all = vec!["run", "-d", "--name", name];
+    all.extend(flags);
+    all.extend(["busybox", "sh", "-c", "mkdir /www; hostname > /www/name; exec httpd -f -p 80 -h /www"]);
+    done(context, &all);
+}
+
+/// What a container sees of another's name server and web server: its addresses, and the text served there.
+#[track_caller]
+fn seen_from(context: &TestContext, from: &str, name: &str) -> String {
+    let script = format!(
+        "nslookup -type=a {name} 127.0.0.11 | sed -n 's/^Address: //p' | sort; \
+         for i in $(seq 1000); do wget -T 2 -qO- http://{name}/name 2>/dev/null && break; done"
+    );
+    done(context, &["exec", from, "sh", "-c", &script])
+}
+
+/// What is served at a port of this machine.
+fn served(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(b"GET /name HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text.rsplit("\r\n").next()?.trim().to_owned())
+}
+
+#[test]
+fn networks_are_made_listed_and_removed_as_dockers() {
+    in_a_network_of_its_own("networks_are_made_listed_and_removed_as_dockers", |context| {
+        let id = done(
+            context,
+            &[
+                "network",
+                "create",
+                "--subnet",
+                "10.66.0.0/16",
+                "--ip-range",
+                "10.66.5.0/24",
+                "--label",
+                "a=b",
+                "one",
+            ],
+        );
+        assert_eq!(id.trim().len(), 64);
+        done(context, &["network", "create", "--ipv6", "--internal", "two"]);
+        let list =
+            done(context, &["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Internal}} {{.IPv6}}"]);
+        assert_eq!(
+            list,
+            "bridge bridge false false\nhost host false false\nnone null false false\n\
+             one bridge false false\ntwo bridge true true\n"
+        );
+        let filtered =
+            |filter: &str| done(context, &["network", "ls", "-f", filter, "--format", "{{.Name}}"]);
+        assert_eq!(filtered("label=a=b"), "one\n");
+        assert_eq!(filtered("type=builtin"), "bridge\nhost\nnone\n");
+        assert_eq!(filtered("driver=null"), "none\n");
+        assert_eq!(filtered("name=^o"), "one\n");
+        let config =
+            done(context, &["network", "inspect", "-f", "{{json .IPAM.Config}} {{.EnableIPv6}}", "one"]);
+        assert_eq!(config, "[{\"Subnet\":\"10.66.0.0/16\",\"IPRange\":\"10.66.5.0/24\"}] false\n");
+        for (arguments, said) in [
+            (&["network", "create", "one"][..], "error: network with name one already exists"),
+            (
+                &["network", "create", "bridge"],
+                "error: operation is not permitted on predefined bridge network",
+            ),
+            (&["network", "rm", "host"], "error: host is a pre-defined network and cannot be removed"),
+            (&["network", "rm", "nobody"], "error: network nobody not found"),
+            (&["network", "create", "-d", "overlay", "x"], "error: plugin \"overlay\" not found"),
+            (
+                &["network", "create", "--gateway", "10.9.0.1", "x"],
+                "error: every ip-range or gateway must have a corresponding subnet",
+            ),
+            (
+                &["network", "create", "--subnet", "10.9.300.0/24", "x"],
+                "error: invalid subnet 10.9.300.0/24: invalid CIDR block notation",
+            ),
+            (
+                &["network", "create", "-o", "com.docker.network.bridge.name=br7", "x"],
+                "error: the network option `com.docker.network.bridge.name=br7` is not supported yet",
+            ),
+        ] {
+            assert_eq!(refused(context, arguments), said);
+        }
+        assert!(
+            refused(context, &["network", "create", "--subnet", "10.66.1.0/24", "x"]).contains("overlaps")
+        );
+        assert_eq!(done(context, &["network", "rm", "-f", "one", "nobody"]), "one\n");
+        assert_eq!(done(context, &["network", "prune", "-f"]), "Deleted Networks:\ntwo\n\n");
+    });
+}
+
+#[test]
+fn names_lead_to_the_containers_of_the_same_networks() {
+    in_a_network_of_its_own("names_lead_to_the_containers_of_the_same_networks", |context| {
+        done(context, &["network", "create", "--subnet", "10.77.0.0/24", "front"]);
+        done(context, &["network", "create", "--subnet", "10.78.0.0/24", "back"]);
+        serve(
+            context,
+            "web",
+            &["--network", "front", "--ip", "10.77.0.9", "--network-alias", "www", "--hostname", "the-web"],
+        );
+        serve(context, "db", &["--network", "back", "--hostname", "the-db"]);
+        done(context, &["run", "-d", "--name", "user", "--network", "front", "busybox", "sleep", "1000"]);
+        assert_eq!(seen_from(context, "user", "web"), "10.77.0.9\nthe-web\n");
+        assert_eq!(seen_from(context, "user", "www.front"), "10.77.0.9\nthe-web\n");
+        let unknown = ["exec", "user", "nslookup", "db", "127.0.0.11"];
+        assert!(!context.rbuild(unknown).run().status.success(), "another network's name");
+
+        // A running container joins the other network, and leaves it again.
+        done(context, &["network", "connect", "--alias", "twice", "back", "user"]);
+        assert_eq!(seen_from(context, "user", "db"), "10.78.0.2\nthe-db\n");
+        assert_eq!(
+            refused(context, &["network", "connect", "back", "user"]),
+            "error: endpoint with name user already exists in network back"
+        );
+        assert!(
+            refused(context, &["network", "rm", "back"])
+                .contains("network back has active endpoints (name:\"db\"")
+        );
+        done(context, &["network", "disconnect", "back", "user"]);
+        assert!(!context.rbuild(unknown).run().status.success(), "it left");
+        assert!(
+            refused(context, &["network", "disconnect", "back", "user"])
+                .contains("is not connected to network back")
+        );
+        done(context, &["network", "disconnect", "-f", "back", "user"]);
+
+        let outside = ["run", "--rm", "--network", "front", "--ip", "10.99.0.1", "busybox", "true"];
+        assert!(refused(context, &outside).contains("it lies outside"));
+        done(context, &["rm", "-f", "web", "db", "user"]);
+    });
+}
+
+#[test]
+fn published_ports_move_with_their_container_and_name_who_has_them() {
+    in_a_network_of_its_own("published_ports_move_with_their_container_and_name_who_has_them", |context| {
+        done(context, &["network", "create", "--subnet", "10.77.0.0/24", "one"]);
+        done(context, &["network", "create", "--subnet", "10.78.0.0/24", "two"]);
+        serve(context, "web", &["--network", "one", "-p", "18080:80", "--hostname", "the-web"]);
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 18080));
+        let until_served = || (0..1000).find_map(|_| served(local).filter(|text| !text.is_empty()));
+        assert_eq!(until_served().as_deref(), Some("the-web"));
+        let taken = refused(context, &["run", "--rm", "-p", "18080:80", "busybox", "true"]);
+        assert!(taken.contains("the port 0.0.0.0:18080/tcp is already in use by process"), "{taken}");
+        serve(context, "range", &["-p", "18080-18089:80", "--hostname", "the-range"]);
+        assert_eq!(done(context, &["port", "range", "80/tcp"]).lines().next(), Some("0.0.0.0:18081"));
+        // The network that the port leads through goes away under it.
+        done(context, &["network", "connect", "two", "web"]);
+        done(context, &["network", "disconnect", "one", "web"]);
+        assert_eq!(until_served().as_deref(), Some("the-web"));
+        done(context, &["rm", "-f", "web", "range"]);
+        assert_eq!(served(local), None, "the port is free again");
+    });
+}
