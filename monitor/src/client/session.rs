@@ -41,19 +41,17 @@ impl Session {
 
     /// Waits for the next event. After one that ends there is no other.
     pub fn next_event(&mut self) -> Result<SessionEvent, ClientError> {
-        loop {
-            let client = &mut self.client;
-            let frame = frame::receive(&client.socket, &mut client.decoder, &mut client.fds)?;
-            match frame.kind {
-                Kind::Stdout => return Ok(SessionEvent::Stdout(frame.bytes)),
-                Kind::Stderr => return Ok(SessionEvent::Stderr(frame.bytes)),
-                Kind::Message => match frame.read()? {
-                    Reply::StreamEnded(end) => return Ok(SessionEvent::Ended(end)),
-                    Reply::ExecEnded { code } => return Ok(SessionEvent::ExecEnded(code)),
-                    _ => return Err(ClientError::Order),
-                },
-                Kind::Stdin | Kind::Size => return Err(ClientError::Order),
-            }
+        let client = &mut self.client;
+        let frame = frame::receive(&client.socket, &mut client.decoder, &mut client.fds)?;
+        match frame.kind {
+            Kind::Stdout => Ok(SessionEvent::Stdout(frame.bytes)),
+            Kind::Stderr => Ok(SessionEvent::Stderr(frame.bytes)),
+            Kind::Message => match frame.read()? {
+                Reply::StreamEnded(end) => Ok(SessionEvent::Ended(end)),
+                Reply::ExecEnded { code } => Ok(SessionEvent::ExecEnded(code)),
+                _ => Err(ClientError::Order),
+            },
+            Kind::Stdin | Kind::Size => Err(ClientError::Order),
         }
     }
 

@@ -48,7 +48,7 @@ impl Monitor {
         self.handed = Handed { network, ipc, uts, place, ports: Vec::new() };
         let duties = plan.duties.clone();
         let note = plan.note.clone();
-        self.open_log();
+        self.open_log().map_err(|error| (125, format!("cannot open the container's log: {error}")))?;
         let mut notes = Vec::new();
         if let Some(duties) = duties {
             let place = self
@@ -160,6 +160,7 @@ impl Monitor {
             before: Duration::ZERO,
             paused: false,
             kill_at: None,
+            stopping: false,
             fate: None,
         }));
         if let Some(service) = &mut self.service {
@@ -184,7 +185,8 @@ impl Monitor {
 
     /// Takes up a container whose monitor was lost.
     pub(super) fn take_up(&mut self) {
-        self.open_log();
+        // Without a log its output is read and passed on all the same.
+        let _ = self.open_log();
         match self.record.state.clone() {
             State::Running(run) => self.take_up_run(&run, false),
             State::Paused(run) => self.take_up_run(&run, true),
@@ -241,6 +243,7 @@ impl Monitor {
                 Stopped::ByHand => Some(now + self.settings.stop_timeout.unwrap_or(DEFAULT_GRACE)),
                 Stopped::ByItself => None,
             },
+            stopping: has_terminal || self.record.stopped == Stopped::ByHand,
             fate: has_terminal.then_some("monitor lost, and the terminal with it"),
         }));
         if !paused {
@@ -465,7 +468,9 @@ impl Monitor {
 
     /// Plans the next probe.
     pub(super) fn schedule_probe(&mut self) {
-        if let (Phase::Running(live), Some(machine)) = (&self.phase, &mut self.health) {
+        if let (Phase::Running(live), Some(machine)) = (&self.phase, &mut self.health)
+            && !live.stopping
+        {
             self.probe_due = Some(Instant::now() + machine.interval(live.age()));
         }
     }

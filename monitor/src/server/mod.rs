@@ -38,6 +38,8 @@ pub(crate) fn run() -> u8 {
         return 1;
     }
     let _ = rustix::thread::set_name(c"rbuild-monitor");
+    // Whatever the caller's was: the modes of what is made here are given with it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let Ok(channel) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { return 1 };
     if rustix::stdio::dup2_stdin(rustix::stdio::stdout()).is_err() {
         return 1;

@@ -25,6 +25,8 @@ use crate::protocol::frame::{self, MAX_PIECE, encode};
 use crate::protocol::{ExecId, Reply, StreamEnd};
 use crate::record::Record;
 
+/// The most that is read of a stream after the end of the program.
+const MOST_LEFT: usize = 4 << 20;
 /// More clients are turned away.
 const MOST_CONNECTIONS: usize = 512;
 
@@ -62,6 +64,8 @@ pub(super) struct Live {
     pub(super) paused: bool,
     /// When everything in it is killed.
     pub(super) kill_at: Option<Instant>,
+    /// Whether somebody asked it to stop: its health is nobody's concern any more.
+    pub(super) stopping: bool,
     /// What there is to say about its end beforehand.
     pub(super) fate: Option<&'static str>,
 }
@@ -194,11 +198,12 @@ impl Monitor {
         let _ = self.place.write_state(&self.record);
     }
 
-    pub(super) fn open_log(&mut self) {
+    pub(super) fn open_log(&mut self) -> std::io::Result<()> {
         let context =
             Context { attributes: &self.settings.attributes, env: &self.settings.env, id: &self.settings.id };
         let (folder, id) = (self.place.folder(), &self.settings.id);
-        self.log = Writer::open(folder, id, &self.settings.log, &context).ok();
+        self.log = Some(Writer::open(folder, id, &self.settings.log, &context)?);
+        Ok(())
     }
 
     /// Waits for something to happen; returns what did, in the order in which it is to be handled.
@@ -377,11 +382,7 @@ impl Monitor {
         };
         let gone = self.connections.remove(at);
         match &gone.role {
-            Role::Attached(attached) => {
-                if attached.streams.stdin {
-                    self.end_input();
-                }
-            }
+            Role::Attached(attached) if attached.streams.stdin => self.end_input(),
             // The program goes on; what it writes is read and dropped.
             Role::Exec(id, _) => {
                 if let Some(exec) = self.execs.all.get_mut(id) {
@@ -420,7 +421,9 @@ impl Monitor {
         let mut buffer = [0; 32 << 10];
         for (source, fd) in [(Source::Stdout, &streams.stdout), (Source::Stderr, &streams.stderr)] {
             let Some(fd) = fd else { continue };
-            while let Some(count @ 1..) = read_some(fd, &mut buffer) {
+            // No pipe holds more than this: whoever still writes is no part of the container any more.
+            for _ in 0..MOST_LEFT / buffer.len() {
+                let Some(count @ 1..) = read_some(fd, &mut buffer) else { break };
                 self.output(source, &buffer[..count]);
             }
         }

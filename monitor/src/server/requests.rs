@@ -169,6 +169,8 @@ impl Monitor {
             Grace::Forever => None,
         };
         let Phase::Running(live) = &mut self.phase else { return Ok(Answer::Now(Reply::Done)) };
+        live.stopping = true;
+        self.probe_due = None;
         // What cannot be told to end is ended a little later.
         let told = live.process.signal(signal.number()).is_ok();
         let patience = if told { grace } else { Some(std::time::Duration::from_secs(2)) };

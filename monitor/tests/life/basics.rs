@@ -144,7 +144,7 @@ fn execs(house: &House) {
     let id = client.exec_create(container.exec(&["sleep", "1000"])).unwrap();
     let pid = client.exec_detached(&id).unwrap();
     assert_eq!(client.exec_inspect(&id).unwrap().progress, rbuild_monitor::ExecProgress::Running { pid });
-    assert_eq!(client.execs().unwrap(), [id.clone()]);
+    assert_eq!(client.execs().unwrap(), std::slice::from_ref(&id));
     client.exec_kill(&id, Signal::KILL).unwrap();
     // The end of the container is theirs too, and is not held up by them.
     let id = client.exec_create(container.exec(&["sleep", "1000"])).unwrap();

@@ -135,7 +135,7 @@ impl House {
                 let _ = process.reap();
             }
         }
-        let groups = Cgroup::reclaim(Layout::shared(), &self.prefix).unwrap_or(0);
+        let groups = Cgroup::reclaim(Layout::shared(), &self.prefix).map_or(0, |reclaimed| reclaimed.removed);
         // The one of the monitors is always left, empty.
         if groups > 1 {
             found.push(format!("{groups} control groups"));
