@@ -230,6 +230,14 @@ impl Repository {
     /// # Panics
     /// If git is installed and does not do it.
     pub fn new(test: &str, folder: &Path, name: &str) -> Option<Self> {
+        Self::of_format(test, folder, name, "sha1")
+    }
+
+    /// As [`Repository::new`], with names of objects of another kind: `sha256`.
+    ///
+    /// # Panics
+    /// If git is installed and does not do it.
+    pub fn of_format(test: &str, folder: &Path, name: &str, format: &str) -> Option<Self> {
         if Command::new("git").arg("--version").stdout(Stdio::null()).status().is_err() {
             crate::privilege::skipped(test, "git is not installed");
             return None;
@@ -237,7 +245,8 @@ impl Repository {
         let repository = Self { work: folder.join(name), bare: folder.join(format!("{name}.git")) };
         std::fs::create_dir_all(&repository.work).expect("a folder in a temporary folder");
         let bare = repository.bare.to_string_lossy().into_owned();
-        repository.git(&["init", "--quiet", "--initial-branch=main", &format!("--separate-git-dir={bare}")]);
+        let (bare, format) = (format!("--separate-git-dir={bare}"), format!("--object-format={format}"));
+        repository.git(&["init", "--quiet", "--initial-branch=main", &bare, &format]);
         Some(repository)
     }
 

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use rbuild_testkit::context::{Output, TestContext};
 use rbuild_testkit::web::{Reply, Repository, Web};
 
-use crate::scene::{build, built, built_from, file, scene, steps};
+use crate::scene::{assert_clean, build, built, built_from, file, scene, steps};
 
 /// `Wed, 21 Oct 2015 07:28:00 GMT`
 const MODIFIED: (&str, i64) = ("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_480);
@@ -277,4 +277,59 @@ fn a_token_opens_a_repository_and_is_left_nowhere() {
     assert_eq!(file(&context, "out/a.txt"), "one");
     assert!(!is_in(&context.root(), "hunter2"), "the token is in the store");
     assert!(!is_in(&context.root(), "eC1hY2Nlc3M"), "the token is in the store");
+}
+
+#[test]
+fn servers_and_repositories_of_other_kinds_give_the_same_files() {
+    const TEST: &str = "servers_and_repositories_of_other_kinds_give_the_same_files";
+    let Some(context) = scene(TEST) else { return };
+    let folder = context.folder().join("repositories");
+    let Some(long) = Repository::of_format(TEST, &folder, "long", "sha256") else { return };
+    let commit = long.commit(&[("a.txt", "long")]);
+    assert_eq!(commit.len(), 64);
+    let short = Repository::new(TEST, &folder, "short").unwrap();
+    short.commit(&[("a.txt", "old")]);
+    let wanted = short.commit(&[("a.txt", "short")]);
+    short.git(&["update-server-info"]);
+    // A server of plain files knows no protocol: it gives out no single commits.
+    let plain = folder.clone();
+    let web = Web::start(move |request| match request.path.strip_prefix("/plain/") {
+        Some(path) => fs::read(plain.join(path)).map_or(Reply::status(404), Reply::of),
+        None => request.git(&folder),
+    });
+    let text = format!(
+        "FROM scratch\nADD {} /long/\nADD {}#main /plain/\nADD {}#{wanted} /commit/\n",
+        web.url("/long.git"),
+        web.url("/plain/short.git"),
+        web.url("/plain/short.git"),
+    );
+    built_from(&context, &text, ["-o", "out"]);
+    for (path, text) in [("long/a.txt", "long"), ("plain/a.txt", "short"), ("commit/a.txt", "short")] {
+        assert_eq!(file(&context, &format!("out/{path}")), text, "{path}");
+    }
+}
+
+#[test]
+fn a_build_that_waits_for_a_server_ends_with_the_first_signal() {
+    let Some(context) = scene("a_build_that_waits_for_a_server_ends_with_the_first_signal") else { return };
+    let (asked, waiting) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new((asked, released));
+    let web = Web::start(move |_| {
+        let held = held.lock().unwrap();
+        held.0.send(()).unwrap();
+        // Until the test is over.
+        let _ = held.1.recv();
+        Reply::status(500)
+    });
+    for path in ["/file", "/repository.git"] {
+        context.write("Dockerfile", format!("FROM scratch\nADD {} /\n", web.url(path)));
+        let running = context.rbuild(["build", "--progress", "plain", "."]).start();
+        waiting.recv().unwrap();
+        running.signal(rustix::process::Signal::INT);
+        let ended = running.wait();
+        assert_eq!(ended.status.code(), Some(130), "{}", ended.stderr);
+        release.send(()).unwrap();
+        assert_clean(&context);
+    }
 }

@@ -148,6 +148,8 @@ impl<'a> Git<'a> {
             ("core.hooksPath", "/dev/null"),
             ("core.fsmonitor", "false"),
             ("core.attributesFile", "/dev/null"),
+            // What is kept of a repository is the same whenever it is made.
+            ("core.logAllRefUpdates", "false"),
             ("credential.helper", ""),
             ("core.askPass", ""),
             ("gc.auto", "0"),
