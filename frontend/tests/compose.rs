@@ -219,6 +219,7 @@ fn what_is_shown_is_read_again_as_the_same() {
         request.services.clear();
         request.project_name = None;
         request.env_files.clear();
+        request.environment.clear();
         request.project_directory = None;
         request.profiles = vec!["*".to_owned()];
         let mut answers = Answers::default();

@@ -28,6 +28,7 @@ pub(crate) fn check(model: &Model<'_>) -> Checked<()> {
             Service { name, map, at }.check(model)?;
         }
     }
+    secrets(model)?;
     cycles(model)?;
     container_names(model.services)
 }
@@ -336,6 +337,21 @@ impl<'a> Service<'a> {
         }
         Ok(())
     }
+}
+
+/// Finds secrets whose content comes from nowhere.
+fn secrets(model: &Model<'_>) -> Checked<()> {
+    let Some(secrets) = model.top.get("secrets").and_then(Node::as_map) else { return Ok(()) };
+    for (name, secret) in secrets.iter() {
+        let has =
+            |key: &str| secret.get(key).is_some_and(|node| !node.is_null() && node.as_str() != Some(""));
+        let is_external = secret.get("external").is_some_and(|node| node.value == Value::Bool(true));
+        if !is_external && !has("file") && !has("environment") {
+            let message = format!("secret {name:?} must declare either `file` or `environment`");
+            return Err(invalid(secret.at.as_ref().or(secrets.key_at(name)), &message));
+        }
+    }
+    Ok(())
 }
 
 /// Finds services that wait for each other.

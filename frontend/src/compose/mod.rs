@@ -223,6 +223,11 @@ fn select_services(
     Ok(parted)
 }
 
+/// Writes a text as a YAML scalar.
+pub fn yaml_text(text: &str) -> String {
+    yaml::emit(&yaml::Document::Scalar(Value::String(text.to_owned()))).trim().to_owned()
+}
+
 /// Which of a project's names are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {

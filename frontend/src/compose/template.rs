@@ -126,9 +126,9 @@ pub(crate) fn pieces(template: &str) -> Result<Vec<Piece<'_>>, TemplateError> {
             pieces.push(Piece::Text(&rest[..at]));
         }
         let behind = &rest[at + 1..];
-        if behind.starts_with('$') {
+        if let Some(behind) = behind.strip_prefix('$') {
             pieces.push(Piece::Text("$"));
-            rest = &behind[1..];
+            rest = behind;
         } else if let Some(inner) = behind.strip_prefix('{') {
             let end = closing(inner).ok_or(TemplateError::Invalid)?;
             pieces.push(braced(&inner[..end])?);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use rbuild_frontend::compose::{Loaded, Mention, Section, Skip};
+use rbuild_frontend::compose::{Loaded, Mention, Section, Skip, yaml_text};
+use serde::Serialize as _;
 use serde_json::json;
 
 use super::super::Outcome;
@@ -177,15 +178,19 @@ fn variables(mentions: &BTreeMap<String, Mention>, format: Option<&str>) -> anyh
                     (name.clone(), document)
                 })
                 .collect();
-            text = serde_json::to_string_pretty(&all)?;
-            text.push('\n');
+            let mut bytes = Vec::new();
+            let layout = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+            all.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, layout))?;
+            text = String::from_utf8(bytes)?;
+            text.push_str("\n\n");
         }
         Some("yaml") => {
             for (name, mention) in mentions {
-                let quoted = |value: &str| serde_json::to_string(value);
-                writeln!(text, "{name}:\n  name: {name}\n  defaultvalue: {}", quoted(&mention.default)?)?;
-                writeln!(text, "  presencevalue: {}", quoted(&mention.alternate)?)?;
-                writeln!(text, "  required: {}", mention.required)?;
+                let name = yaml_text(name);
+                writeln!(text, "{name}:\n    name: {name}")?;
+                writeln!(text, "    defaultvalue: {}", yaml_text(&mention.default))?;
+                writeln!(text, "    presencevalue: {}", yaml_text(&mention.alternate))?;
+                writeln!(text, "    required: {}", mention.required)?;
             }
         }
         Some(other) => {

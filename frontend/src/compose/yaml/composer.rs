@@ -101,6 +101,12 @@ impl<'a> Composer<'a> {
                 .with_help("indent with spaces: YAML has no tabs there"),
             );
         }
+        let rest = self.source.text().get(at..).unwrap_or_default();
+        if let Some(name) = rest.strip_prefix('*').filter(|_| error.info().contains("unknown anchor")) {
+            let end = name.find(|c: char| c.is_whitespace() || ",]}".contains(c)).unwrap_or(name.len());
+            let message = format!("yaml: unknown anchor '{}' referenced", &name[..end]);
+            return Box::new(Diagnostic::error(self.source, Span::new(at, at + 1 + end), message));
+        }
         Box::new(Diagnostic::error(self.source, Span::new(at, at + 1), format!("yaml: {}", error.info())))
     }
 

@@ -169,7 +169,7 @@ fn analyse(text: &str) -> Analysis {
         }
         if *c == '\t' {
             tab = true;
-        } else if !is_printable(*c) {
+        } else if !is_printable(*c) || (is_break(*c) && *c != '\n') {
             special = true;
         }
         if *c == ' ' {

@@ -22,6 +22,7 @@ pub(super) fn plain(text: &str) -> Value {
     }
     if is_decimal(&digits)
         && let Ok(number) = digits.parse::<f64>()
+        && number.is_finite()
     {
         return Value::Float(number);
     }
@@ -68,9 +69,16 @@ pub(super) fn is_decimal(text: &str) -> bool {
 /// Tells whether a text would be read as something other than a text.
 pub(super) fn is_ambiguous(text: &str) -> bool {
     !matches!(plain(text), Value::String(_))
+        || is_wide(text)
         || is_timestamp(text)
         || is_old_boolean(text)
         || is_sexagesimal(text)
+}
+
+/// Tells whether a text is a whole number that only other readers have room for.
+fn is_wide(text: &str) -> bool {
+    let digits = text.replace('_', "");
+    digits.strip_prefix("0x").is_some_and(|digits| u64::from_str_radix(digits, 16).is_ok())
 }
 
 fn is_old_boolean(text: &str) -> bool {
