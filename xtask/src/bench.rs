@@ -43,6 +43,18 @@ const LAYER_BYTES: usize = 512 << 20;
 /// The number of RUN steps by which the two builds of row `step` differ.
 const EXTRA_STEPS: usize = 20;
 
+/// Measures how long texts take: a program of the front end, which needs no builder.
+pub(crate) fn frontend(root: &Path, arguments: &[String]) -> Result<()> {
+    let status = Command::new("cargo")
+        .args(["run", "--quiet", "--release", "--package", "rbuild-frontend", "--example", "bench", "--"])
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .context("failed to start cargo")?;
+    ensure!(status.success(), "the measurement failed: {status}");
+    Ok(())
+}
+
 /// Runs the benchmark and returns the table.
 pub(crate) fn bench(arguments: &[String]) -> Result<String> {
     let options = parse(arguments)?;

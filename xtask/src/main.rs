@@ -3,7 +3,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's command talks to the developer")]
 
 mod bench;
-mod bench_frontend;
 mod ci;
 mod compose;
 mod differential;
@@ -37,7 +36,7 @@ fn main() -> ExitCode {
         Some("fmt-check") => ci::format(&root()),
         Some("ci") => ci::all(&root()),
         Some("bench") => bench::bench(&arguments[1..]).map(|table| print!("{table}")),
-        Some("bench-frontend") => bench_frontend::bench(&arguments[1..]).map(|table| print!("{table}")),
+        Some("bench-frontend") => bench::frontend(&root(), &arguments[1..]),
         Some("compose-differential") => compose::differential(&root(), &arguments[1..]),
         Some("differential") => differential::differential(&arguments[1..]),
         Some("rootless") => rootless::rootless(&root(), &arguments[1..]),

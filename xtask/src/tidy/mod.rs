@@ -70,7 +70,7 @@ impl File {
         let name = self.path.rsplit('/').next().unwrap_or_default();
         name == "tests.rs"
             || name.ends_with("_tests.rs")
-            || self.path.split('/').any(|part| matches!(part, "tests" | "examples" | "benches"))
+            || self.path.split('/').any(|part| matches!(part, "tests" | "examples" | "benches" | "fuzz"))
     }
 
     /// Whether it belongs to the tools of development, which are never shipped.

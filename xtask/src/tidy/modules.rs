@@ -24,6 +24,10 @@ pub(super) fn is_target(path: &str) -> bool {
     if matches!(parts[0], "examples" | "testdata") || parts.contains(&"fixtures") {
         return true;
     }
+    // What a fuzzer runs is a package of its own in the crate's folder.
+    if parts.get(1) == Some(&"fuzz") {
+        return matches!(parts[2..], ["src", "lib.rs"] | ["src", "bin", _]);
+    }
     let start = usize::from(!matches!(parts[0], "src" | "tests" | "build.rs"));
     matches!(
         parts[start..],
@@ -124,10 +128,13 @@ mod tests {
             file("a/tests/it.rs", "mod helper;\n"),
             file("a/tests/helper/mod.rs", ""),
             file("a/tests/forgotten/case.rs", ""),
+            file("a/fuzz/src/lib.rs", ""),
+            file("a/fuzz/src/bin/target.rs", ""),
+            file("a/fuzz/src/lost.rs", ""),
             file("src/main.rs", "mod cli;"),
             file("src/cli.rs", ""),
         ];
         let found: Vec<String> = check(&files).into_iter().map(|finding| finding.path).collect();
-        assert_eq!(found, ["a/src/two/lost.rs", "a/tests/forgotten/case.rs"]);
+        assert_eq!(found, ["a/fuzz/src/lost.rs", "a/src/two/lost.rs", "a/tests/forgotten/case.rs"]);
     }
 }

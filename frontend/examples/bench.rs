@@ -1,26 +1,30 @@
-//! `cargo xtask bench-frontend`: how long texts take, without a builder around them.
+//! How long texts take, without a builder around them: `cargo xtask bench-frontend`.
 //!
 //! Each row is done a number of times; what is printed is the median and the slowest, in processor time of the one thread
 //! that does it. Nothing here fails on a time: a budget is for people to compare with, on a machine that does nothing
 //! else, in a release build.
 //!
 //! ```text
-//! cargo run --release --package xtask -- bench-frontend [--rounds N]
+//! cargo xtask bench-frontend [--rounds N]
 //! ```
 
+#![allow(clippy::print_stdout, reason = "a measurement for developers")]
+
+use std::error::Error;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
 use rbuild_frontend::dockerfile::parse;
 use rbuild_frontend::ignore::Ignore;
 use rbuild_frontend::lower::LowerOptions;
 use rbuild_model::span::Source;
 
 #[allow(dead_code, reason = "the tests' answers are what is wanted of it")]
-#[path = "../../frontend/tests/it/targets.rs"]
+#[path = "../tests/it/targets.rs"]
 mod targets;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Something that is measured.
 struct Row {
@@ -29,20 +33,25 @@ struct Row {
     work: Box<dyn Fn() -> Result<()>>,
 }
 
-/// Measures every row and returns the table.
-pub(crate) fn bench(arguments: &[String]) -> Result<String> {
-    let rounds = match arguments {
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rounds: usize = match &arguments[..] {
         [] => 21,
-        [flag, value] if flag == "--rounds" => value.parse().context("--rounds takes a number")?,
-        _ => bail!("usage: bench-frontend [--rounds N]"),
+        [flag, value] if flag == "--rounds" => value.parse()?,
+        _ => return Err("usage: bench [--rounds N]".into()),
     };
-    ensure!(rounds > 0, "at least one round");
+    println!("{}", table(rounds.max(1))?);
+    Ok(())
+}
+
+/// Measures every row.
+fn table(rounds: usize) -> Result<String> {
     let mut table = String::from("| What | Median | Slowest | Budget |\n|---|---|---|---|\n");
     for row in rows() {
         let mut times = Vec::with_capacity(rounds);
         for _ in 0..rounds {
             let start = processor_time();
-            (row.work)().with_context(|| row.name)?;
+            (row.work)()?;
             times.push(processor_time().saturating_sub(start));
         }
         times.sort();
@@ -88,11 +97,10 @@ fn rows() -> Vec<Row> {
                 let ignored = files.iter().filter(|path| ignore.ignores(path)).count();
                 let pruned =
                     folders.iter().filter(|path| ignore.ignores(path) && ignore.prunes(path)).count();
-                ensure!(
-                    ignored > 1_000 && pruned > 10,
-                    "the rules leave out {ignored} files, {pruned} folders"
-                );
-                Ok(())
+                if ignored > 1_000 && pruned > 10 {
+                    return Ok(());
+                }
+                Err(format!("the rules leave out {ignored} files and {pruned} folders").into())
             }),
         },
     ]
@@ -100,9 +108,11 @@ fn rows() -> Vec<Row> {
 
 fn read(text: &str) -> Result<()> {
     let parsed = parse(&Source::new("Dockerfile", text));
-    ensure!(!parsed.has_errors(), "{:?}", parsed.diagnostics.first());
-    let options = LowerOptions::new("linux/amd64".parse().context("a platform")?);
-    let lowered = targets::lowered(&parsed, &options).map_err(anyhow::Error::msg)?;
+    if let Some(finding) = parsed.diagnostics.first() {
+        return Err(finding.to_string().into());
+    }
+    let options = LowerOptions::new("linux/amd64".parse()?);
+    let lowered = targets::lowered(&parsed, &options)?;
     black_box(lowered.graph.len());
     Ok(())
 }
