@@ -2,6 +2,7 @@
 
 mod caching;
 mod checks;
+mod compose_config;
 mod containers;
 mod containers_life;
 mod contexts;

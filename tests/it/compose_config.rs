@@ -1,0 +1,83 @@
+//! `rbuild compose config` as its users meet it.
+
+use std::fs;
+
+use crate::{rbuild, text_of, told};
+
+fn project() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let text = "name: shop\nservices:\n  web:\n    image: web:${TAG:-1}\n    depends_on: [db]\n    command: echo $$HOME\n  \
+                db: {image: db, profiles: []}\n";
+    fs::write(folder.path().join("compose.yaml"), text).expect("the file can be written");
+    fs::write(folder.path().join(".env"), "# versions\nTAG=7\n").expect("the file can be written");
+    folder
+}
+
+#[test]
+fn the_canonical_form_is_printed_and_can_be_read_again() {
+    let folder = project();
+    let output = told(["compose", "config"], folder.path());
+    let shown = "name: shop\nservices:\n  db:\n    image: db\n    networks:\n      default: null\n  web:\n    command:\n      \
+                 - echo\n      - $$HOME\n    depends_on:\n      db:\n        condition: service_started\n        \
+                 required: true\n    image: web:7\n    networks:\n      default: null\nnetworks:\n  default:\n    \
+                 name: shop_default\n";
+    assert_eq!(output, format!("status: 0\n--- out\n{shown}--- err\n"));
+    let written = folder.path().join("out.yaml");
+    let quiet = told(["compose", "config", "-o", "out.yaml"], folder.path());
+    assert_eq!(quiet, "status: 0\n--- out\n--- err\n");
+    assert_eq!(fs::read_to_string(&written).ok().as_deref(), Some(shown));
+    let again = told(["compose", "-f", "out.yaml", "config"], folder.path());
+    assert_eq!(again, format!("status: 0\n--- out\n{shown}--- err\n"));
+}
+
+#[test]
+fn lists_and_explanations_are_lines() {
+    let folder = project();
+    for (arguments, wanted) in [
+        (&["--services"][..], "db\nweb\n"),
+        (&["--images"], "db\nweb:7\n"),
+        (&["--networks"], "default\n"),
+        (
+            &["--explain", "TAG"],
+            "TAG=7\n  from .env:2\n  used by services.web.image (compose.yaml:4): \"web:7\"\n",
+        ),
+        (&["--quiet"], ""),
+        (
+            &["--variables"],
+            "NAME                REQUIRED            DEFAULT VALUE       ALTERNATE VALUE\nTAG                 false               1                   \n",
+        ),
+        (
+            &["--variables", "--format", "yaml"],
+            "TAG:\n    name: TAG\n    defaultvalue: \"1\"\n    presencevalue: \"\"\n    required: false\n",
+        ),
+        (&["--environment"], "COMPOSE_PROJECT_NAME=shop\nTAG=7\n"),
+    ] {
+        let arguments = ["compose", "config"].iter().chain(arguments);
+        assert_eq!(told(arguments, folder.path()), format!("status: 0\n--- out\n{wanted}--- err\n"));
+    }
+}
+
+#[test]
+fn a_mistake_is_shown_where_it_stands() {
+    let folder = project();
+    let text = "services:\n  web:\n    imge: x\n";
+    fs::write(folder.path().join("bad.yaml"), text).expect("the file can be written");
+    let output = told(["compose", "-f", "bad.yaml", "config"], folder.path());
+    let wanted = "status: 1\n--- out\n--- err\nbad.yaml:3\n--------------------\n   1 |     services:\n   2 |       \
+                  web:\n   3 | >>>     imge: x\n     |         ^^^^\n--------------------\nerror: services.web \
+                  additional properties 'imge' not allowed\nhint: did you mean `image`?\n";
+    assert_eq!(output, wanted);
+}
+
+#[test]
+fn standard_input_is_a_file_too() {
+    let folder = project();
+    let file = fs::File::open(folder.path().join("compose.yaml")).expect("the file is there");
+    let output = rbuild()
+        .args(["compose", "-f", "-", "config", "--services"])
+        .current_dir(folder.path())
+        .stdin(file)
+        .output()
+        .expect("the program can be run");
+    assert_eq!(text_of(&output), "status: 0\n--- out\ndb\nweb\n--- err\n");
+}
