@@ -108,12 +108,21 @@ fn begin_with(begin: Begin, fds: Vec<OwnedFd>) -> Result<Start, String> {
     record.boot = boot;
     record.monitor = process::identify(std::process::id() as i32);
     place.write_state(&record).map_err(|error| told(&error))?;
-    if let Some(residence) = &settings.residence {
+    let residence = settings.residence.as_ref().and_then(|residence| {
         // Staying where it is costs it only its life when the command's session is ended.
-        let _ = cgroup::reside(cgroup::Layout::shared(), &residence.prefix, &residence.name);
-    }
+        cgroup::reside(cgroup::Layout::shared(), &residence.prefix, &residence.name).ok()
+    });
     let listener = make_listener(&place).map_err(|error| format!("cannot listen: {error}"))?;
-    Ok(Start::Monitor(Box::new(Parts { place, lock, settings, record, listener, holds: fds, adopts })))
+    Ok(Start::Monitor(Box::new(Parts {
+        place,
+        lock,
+        settings,
+        record,
+        listener,
+        holds: fds,
+        residence,
+        adopts,
+    })))
 }
 
 /// Makes the socket, which appears under its name only when it listens.

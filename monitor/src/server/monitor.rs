@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rbuild_model::container::State;
 use rbuild_network::duty::Service;
-use rbuild_sandbox::cgroup::Cgroup;
+use rbuild_sandbox::cgroup::{Cgroup, Residence};
 use rbuild_sandbox::process::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -38,6 +38,7 @@ pub(super) struct Parts {
     pub(super) record: Record,
     pub(super) listener: OwnedFd,
     pub(super) holds: Vec<OwnedFd>,
+    pub(super) residence: Option<Residence>,
     pub(super) adopts: bool,
 }
 
@@ -86,6 +87,7 @@ pub(super) struct Monitor {
     /// The command that made it, until that has connected as all others do.
     maker: Option<OwnedFd>,
     _holds: Vec<OwnedFd>,
+    _residence: Option<Residence>,
     pub(super) phase: Phase,
     pub(super) handed: Handed,
     pub(super) service: Option<Service>,
@@ -123,7 +125,7 @@ enum Token {
 
 impl Monitor {
     pub(super) fn new(parts: Parts, maker: OwnedFd) -> Self {
-        let Parts { place, lock, settings, record, listener, holds, adopts } = parts;
+        let Parts { place, lock, settings, record, listener, holds, residence, adopts } = parts;
         let teller = Teller::new(settings.events.clone(), settings.id);
         let mut monitor = Self {
             place,
@@ -133,6 +135,7 @@ impl Monitor {
             listener,
             maker: Some(maker),
             _holds: holds,
+            _residence: residence,
             phase: Phase::Idle,
             handed: Handed::default(),
             service: None,

@@ -7,6 +7,9 @@ use std::time::Duration;
 use rbuild_model::container::{Signal, State, Stopped};
 use rbuild_monitor::{Client, ClientError, Grace, Handed, Refusal, Until};
 
+use rbuild_sandbox::cgroup::{Cgroup, Layout};
+use rbuild_sandbox::process::is_alive;
+
 use super::house::House;
 use crate::Scenario;
 
@@ -20,6 +23,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("programs_run_beside_it", execs),
     ("a_container_can_be_started_again", again),
     ("nonsense_from_clients_harms_nobody", nonsense),
+    ("monitors_are_not_taken_for_remains", residence),
     ("an_idle_monitor_is_small", small),
 ];
 
@@ -190,6 +194,18 @@ fn nonsense(house: &House) {
     assert!(matches!(container.state(), State::Running(_)));
     container.end();
     assert!(Client::find(&container.place).unwrap().is_none_or(|mut client| client.inspect().is_ok()));
+}
+
+fn residence(house: &House) {
+    let container = house.container("sleep 1000");
+    container.start();
+    let monitor = container.record().monitor.unwrap();
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", monitor.pid)).unwrap();
+    assert!(groups.lines().any(|line| line.ends_with("/monitors")), "{groups}");
+    let prefix = container.plan().cgroup.prefix;
+    assert_eq!(Cgroup::reclaim(Layout::shared(), &prefix).unwrap().removed, 0);
+    assert!(is_alive(monitor));
+    container.end();
 }
 
 fn small(house: &House) {

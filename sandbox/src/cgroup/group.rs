@@ -49,14 +49,14 @@ pub struct Reclaimed {
 
 /// The group's folder in one hierarchy.
 #[derive(Debug)]
-struct Folder {
+pub(super) struct Folder {
     version: Version,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     fd: OwnedFd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     One,
     Two,
 }
@@ -496,7 +496,7 @@ impl Drop for Cgroup {
 }
 
 impl Folder {
-    fn open(version: Version, path: PathBuf) -> Result<Self, CgroupError> {
+    pub(super) fn open(version: Version, path: PathBuf) -> Result<Self, CgroupError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fd = rustix::fs::openat(CWD, &path, flags, Mode::empty())
             .map_err(|errno| CgroupError::file("open the cgroup", &path, errno))?;
@@ -504,7 +504,7 @@ impl Folder {
     }
 
     /// Says, for as long as this process lives, that the group is somebody's; false if it was taken away meanwhile.
-    fn hold(&self) -> bool {
+    pub(super) fn hold(&self) -> bool {
         // Waits for one who is just taking it away. Where there are no such locks, nobody takes anything away.
         let _ = rustix::fs::flock(&self.fd, FlockOperation::LockShared);
         let inode = |stat: rustix::fs::Stat| stat.st_ino;
@@ -525,7 +525,7 @@ impl Folder {
         read_all(&self.file(name, OFlags::RDONLY).ok()?).ok()
     }
 
-    fn write(&self, name: &str, value: &str) -> Result<(), CgroupError> {
+    pub(super) fn write(&self, name: &str, value: &str) -> Result<(), CgroupError> {
         let file = self.file(name, OFlags::WRONLY)?;
         rustix::io::write(&file, value.as_bytes())
             .map(drop)

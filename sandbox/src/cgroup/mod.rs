@@ -29,7 +29,7 @@ pub use self::devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
 pub use self::find::{Layout, Mode};
 pub use self::group::{Cgroup, CgroupRequest, Freeze, Reclaimed};
 pub use self::limits::Limits;
-pub use self::residence::reside;
+pub use self::residence::{Residence, reside};
 pub use self::stats::{BlockTransfer, Stats, Throttling};
 pub use self::victim::victim;
 use crate::script::ScriptSource;

@@ -4,35 +4,59 @@
 //! that group: on version 2, and in systemd's own hierarchy where there is one. Hierarchies with controllers are not
 //! left: nothing is ended there, and entering costs a grace period.
 
+use std::path::Path;
+
 use rustix::process::getpid;
 
 use super::CgroupError;
 use super::find::Layout;
-use super::group::{base_of, make_folder};
+use super::group::{Folder, Version, base_of, make_folder};
+
+/// A place in a group, for as long as this lives: groups that somebody is in are not reclaimed.
+#[derive(Debug)]
+pub struct Residence {
+    folders: Vec<Folder>,
+}
+
+impl Residence {
+    /// Tells whether any group could be left.
+    pub fn has_moved(&self) -> bool {
+        !self.folders.is_empty()
+    }
+}
 
 /// Moves this process into a group of its own below a prefix, shared by all that say the same name.
 ///
-/// Where there are no rights to do so it stays where it is; returns whether it moved.
-pub fn reside(layout: &Layout, prefix: &str, name: &str) -> Result<bool, CgroupError> {
-    let mut bases = Vec::new();
-    bases.extend(layout.v2.as_ref().map(base_of));
+/// Where there are no rights to do so it stays where it is.
+pub fn reside(layout: &Layout, prefix: &str, name: &str) -> Result<Residence, CgroupError> {
+    let v2 = layout.v2.as_ref().map(|unified| (Version::Two, base_of(unified)));
     let systemd = layout.v1.iter().find(|hierarchy| hierarchy.option == "name=systemd");
-    bases.extend(systemd.map(|hierarchy| hierarchy.base.clone()));
-    let mut moved = false;
-    for base in bases {
-        let folder = base.join(prefix).join(name);
-        let enter = || -> Result<(), CgroupError> {
-            make_folder(&base.join(prefix))?;
-            make_folder(&folder)?;
-            let procs = folder.join("cgroup.procs");
-            let own = getpid().as_raw_nonzero().to_string();
-            std::fs::write(&procs, own).map_err(|source| CgroupError::file("write to", &procs, source))
-        };
-        match enter() {
-            Ok(()) => moved = true,
+    let systemd = systemd.map(|hierarchy| (Version::One, hierarchy.base.clone()));
+    let mut folders = Vec::new();
+    for (version, base) in v2.into_iter().chain(systemd) {
+        match enter(version, &base.join(prefix), name) {
+            Ok(folder) => folders.push(folder),
             Err(error) if error.is_refusal() || error.is_absence() => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(moved)
+    Ok(Residence { folders })
+}
+
+fn enter(version: Version, parent: &Path, name: &str) -> Result<Folder, CgroupError> {
+    let path = parent.join(name);
+    // Who takes remains away may take an empty group between its making and our entering it: make it again.
+    for attempt in 0.. {
+        let made = make_folder(parent).and_then(|()| make_folder(&path));
+        match made.and_then(|()| Folder::open(version, path.clone())) {
+            Ok(folder) if attempt == 16 || folder.hold() => {
+                folder.write("cgroup.procs", &getpid().as_raw_nonzero().to_string())?;
+                return Ok(folder);
+            }
+            Ok(_) => {}
+            Err(error) if attempt < 16 && error.is_absence() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("the last attempt returns")
 }
