@@ -18,7 +18,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Kind, Owner, Root};
+use rbuild_confined::{Owner, Root};
 use rbuild_model::key::{CacheKey, PreImage};
 use rbuild_model::step::GitSource;
 use rbuild_snapshotter::copier::{Copier, CopyRules};
@@ -306,13 +306,9 @@ impl<'a> Checkout<'a> {
 /// Copies `.git` of a fresh clone into a tree.
 fn copy_git_dir(folder: &Path, root: &Root) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let source = Root::open(folder)?.resolve_nofollow(".git")?;
-    if root
-        .find_nofollow(".git")?
-        .map(|found| found.metadata())
-        .transpose()?
-        .is_some_and(|meta| meta.kind != Kind::Directory)
-    {
-        return Err("there is a file `.git` in the commit".into());
+    // What a commit holds under that name would become hooks and settings of the repository.
+    if root.find_nofollow(".git")?.is_some() {
+        return Err("the commit has a `.git` of its own".into());
     }
     let new = rbuild_confined::NewDir { mode: 0o755, owner: Some(Owner::ROOT), mtime: None };
     let dest = root.mkdir_all(".git", new)?.dir;
