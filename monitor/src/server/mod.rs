@@ -7,6 +7,8 @@
 //! It leaves when nothing runs or will run, and nobody is connected. Its socket's file stays: who connects to it then is
 //! refused and starts another monitor. The lock falls free before the socket does.
 
+mod adopt;
+mod beside;
 mod connection;
 mod execs;
 mod life;

@@ -1,0 +1,109 @@
+//! Taking up what a monitor left that was killed: the same processes, pipes, group, and what was still to be done.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use oci_spec::runtime::{LinuxNamespaceType, Process as OciProcess};
+use rbuild_model::container::{Health, Run, State, Stopped};
+use rbuild_network::duty::Service;
+use rbuild_sandbox::cgroup::{Cgroup, Layout};
+use rbuild_sandbox::process::Process;
+
+use super::monitor::{Live, Monitor, Phase};
+use super::streams::{self, Streams};
+use crate::health::Machine;
+
+/// The time that a program has to end if nothing else was said, when its monitor was lost meanwhile.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+impl Monitor {
+    /// Takes up a container whose monitor was lost.
+    pub(super) fn take_up(&mut self) {
+        // Without a log its output is read and passed on all the same.
+        let _ = self.open_log();
+        match self.record.state.clone() {
+            State::Running(run) => self.take_up_run(&run, false),
+            State::Paused(run) => self.take_up_run(&run, true),
+            State::Restarting { next, .. } => {
+                let left =
+                    Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+                self.take_up_networks(None);
+                self.phase = Phase::Waiting(Instant::now() + left);
+            }
+            _ => {}
+        }
+        self.save();
+    }
+
+    fn take_up_run(&mut self, run: &Run, paused: bool) {
+        let plan = self.read_plan().ok().flatten();
+        let cgroup = plan
+            .as_ref()
+            .and_then(|plan| Cgroup::open(Layout::shared(), &plan.cgroup.prefix, &plan.cgroup.name));
+        let Some(process) = Process::find(run.init) else {
+            // It ended since somebody saw it alive.
+            if let Some(cgroup) = cgroup {
+                let _ = cgroup.remove();
+            }
+            self.record.lose("monitor lost");
+            self.record.previous = self.record.state.ended().cloned();
+            self.keep_record();
+            self.tell_die();
+            self.restart_if_due(Duration::ZERO);
+            return;
+        };
+        self.take_up_networks(Some(run.init.pid));
+        let started = run.started;
+        let before = Duration::try_from(Timestamp::now().duration_since(started)).unwrap_or(Duration::ZERO);
+        let check = self.settings.health.clone();
+        self.health = check.map(|check| match &run.health {
+            Some(health) => Machine::resume(check, health.clone()),
+            None => Machine::resume(check, Health::starting()),
+        });
+        let process_of = plan.as_ref().and_then(|plan| plan.spec.process().as_ref());
+        let has_terminal = process_of.and_then(OciProcess::terminal).unwrap_or(false);
+        let now = Instant::now();
+        self.phase = Phase::Running(Box::new(Live {
+            process,
+            cgroup,
+            streams: if has_terminal { Streams::default() } else { streams::reopen(&self.place) },
+            since: now,
+            before,
+            paused,
+            kill_at: match self.record.stopped {
+                // Its terminal was the last monitor's: nobody can speak with it any more.
+                _ if has_terminal => Some(now),
+                // It is still asked to stop; its time begins anew.
+                Stopped::ByHand => Some(now + self.settings.stop_timeout.unwrap_or(DEFAULT_GRACE)),
+                Stopped::ByItself => None,
+            },
+            stopping: has_terminal || self.record.stopped == Stopped::ByHand,
+            fate: has_terminal.then_some("monitor lost, and the terminal with it"),
+        }));
+        if !paused {
+            self.schedule_probe();
+        }
+    }
+
+    /// Takes up what is to be done for the networks, with the namespaces of the process that has them.
+    fn take_up_networks(&mut self, init: Option<i32>) {
+        let plan = self.read_plan().ok().flatten();
+        let namespace = |name: &str| {
+            let path = format!("/proc/{}/ns/{name}", init?);
+            std::fs::File::open(path).ok().map(OwnedFd::from)
+        };
+        let lists = |kind| {
+            let linux = plan.as_ref().and_then(|plan| plan.spec.linux().as_ref());
+            let listed = linux.and_then(|linux| linux.namespaces().as_ref());
+            listed.is_some_and(|listed| listed.iter().any(|namespace| namespace.typ() == kind))
+        };
+        if lists(LinuxNamespaceType::Network) {
+            self.handed.network = namespace("net");
+        }
+        if let Some(duties) = plan.and_then(|plan| plan.duties) {
+            let network = self.handed.network.as_ref().map(OwnedFd::as_fd);
+            self.service = Service::start(duties, network, None, Vec::new()).ok().map(|(service, _)| service);
+        }
+    }
+}
