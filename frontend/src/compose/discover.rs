@@ -199,6 +199,11 @@ pub(crate) fn warn_of_unset(names: &[String], warnings: &mut Vec<Diagnostic>) {
     }
 }
 
+/// Tells whether a file is named by a repository or a registry.
+pub(crate) fn is_remote(path: &str) -> bool {
+    path.contains("://") || path.starts_with("git@") || path.starts_with("oci:")
+}
+
 fn find_files(
     request: &Request,
     environment: &Environment,
@@ -209,6 +214,13 @@ fn find_files(
     let named = |name: &str| {
         if name == "-" { PathBuf::from("-") } else { absolute(current, Path::new(name)) }
     };
+    if let Some(remote) = request.files.iter().find(|file| is_remote(file)) {
+        return Err(Box::new(
+            fault(None, format!("reading {remote:?} from elsewhere is not supported yet"))
+                .with_help("fetch it first and give the local copy with `-f`"),
+        )
+        .into());
+    }
     if !request.files.is_empty() {
         return Ok(request.files.iter().map(|file| named(file)).collect());
     }

@@ -35,6 +35,7 @@ mod normalise;
 mod path;
 mod paths;
 mod print;
+mod remarks;
 mod request;
 pub(crate) mod schema;
 mod select;
@@ -217,6 +218,7 @@ fn select_services(
         reading.resolve(&mut parted.services, &mut layers.warnings)?;
     }
     select::by_names(&mut parted, &request.services)?;
+    remarks::commands(&parted.services, &mut layers.warnings);
     if !request.skip.pruning {
         select::prune(top, &parted.services);
     }

@@ -91,6 +91,23 @@ fn a_variable_is_explained() {
 }
 
 #[test]
+fn a_line_that_wants_a_shell_is_remarked_upon() {
+    let text = "services: {a: {image: x, command: echo a && echo b}}\n";
+    let loaded = loaded(&[("compose.yaml", text)]).unwrap_or_else(|error| panic!("{error}"));
+    let warnings: Vec<&str> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert!(
+        warnings[0].starts_with("services.a.command: no shell reads this line, so everything from `&` on")
+    );
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn files_from_elsewhere_are_refused_with_what_to_do() {
+    let error = loaded(&[("https://example.com/x.git", "")]).err().unwrap_or_else(|| panic!("it is refused"));
+    assert_eq!(error.message, "reading \"https://example.com/x.git\" from elsewhere is not supported yet");
+}
+
+#[test]
 fn a_project_has_types() {
     let project = project(
         "name: p

@@ -89,7 +89,7 @@ fn read_entry(entry: &Node, scope: &Scope) -> Loads<Included> {
     let Some(paths) = paths else {
         return Err(wrong(entry, "include entries are paths, or mappings with a `path`"));
     };
-    if let Some(remote) = paths.iter().find(|path| is_remote(path)) {
+    if let Some(remote) = paths.iter().find(|path| discover::is_remote(path)) {
         return Err(Box::new(
             fault(entry.at.as_ref(), format!("including {remote:?} from elsewhere is not supported yet"))
                 .with_help("fetch it first and include the local copy"),
@@ -113,11 +113,6 @@ fn read_entry(entry: &Node, scope: &Scope) -> Loads<Included> {
         .filter(|files| !files.is_empty())
         .map(|files| files.iter().map(|file| below(file)).collect());
     Ok(Included { files, directory, relative, env_files })
-}
-
-/// Tells whether a path is a repository or a registry.
-fn is_remote(path: &str) -> bool {
-    path.contains("://") || path.starts_with("git@") || path.starts_with("oci:")
 }
 
 /// Copies resources in; the same one may come twice.
