@@ -34,7 +34,7 @@ fn each_rule_finds_what_it_is_for() {
         ("FROM a\nrun x\nRUN y\n", vec!["ConsistentInstructionCasing:2"]),
         ("from a\nrun x\nRUN y\n", vec!["ConsistentInstructionCasing:3"]),
         ("FROM a\nRun x\n", vec!["ConsistentInstructionCasing:2"]),
-        ("FROM a\nRUN x \\\n\n  y\n", vec!["NoEmptyContinuation:3"]),
+        ("FROM a\nRUN x \\\n\n  y\n", vec!["NoEmptyContinuation:4"]),
         ("FROM a AS x\nFROM b AS x\n", vec!["DuplicateStageName:2"]),
         ("FROM a AS context\n", vec!["ReservedStageName:1"]),
         ("FROM a\nMAINTAINER me\n", vec!["MaintainerDeprecated:2"]),

@@ -135,7 +135,8 @@ fn command(run: &Run, at: &Instruction, stage: &StageState<'_, '_>) -> (Vec<Stri
     if is_only_heredoc(run, at) {
         let heredoc = &at.heredocs[0];
         let body = heredoc.content();
-        if body.starts_with("#!") && stage.platform.os != "windows" {
+        // The text as it stands in the file decides: behind a tab that `<<-` removes, `#!` is a comment of the shell.
+        if heredoc.body.starts_with("#!") && stage.platform.os != "windows" {
             let argv = vec![format!("{SCRIPTS}/{}", heredoc.name)];
             return (argv, Some(Script { name: heredoc.name.clone(), body }));
         }

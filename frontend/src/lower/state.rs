@@ -1,23 +1,25 @@
 //! A stage while its instructions are done.
 
+mod env;
 mod steps;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rbuild_model::graph::{GraphBuilder, StepId};
 use rbuild_model::image_config::{History, ImageConfig};
 use rbuild_model::platform::Platform;
 use rbuild_model::span::{Diagnostic, Location, Span};
-use rbuild_model::step::{self, EnvVar, ImageSource, Operation, Step, StepNote};
+use rbuild_model::step::{self, ImageSource, Operation, Step, StepNote};
 
+use self::env::BuildEnv;
 use super::options::{ImageAnswer, LowerOptions};
 use super::outline::{Gathered, Outline, OutlineArg, OutlineGrant, description};
 use super::plan::{Base, COMPARED, FileSource, Plan, StagePlan, undefined_variables};
 use super::scope::NOT_VARIABLES;
 use super::{HistoryItem, Target};
 use crate::dockerfile::Dockerfile;
-use crate::dockerfile::expand::{self, Environment, ExpandError, Expanded, Mode};
+use crate::dockerfile::expand::{self, ExpandError, Expanded, Mode};
 use crate::dockerfile::instruction::arg::Declaration;
 use crate::dockerfile::instruction::{Command, Instruction, KeyValues, Word};
 
@@ -56,45 +58,6 @@ struct Done {
 pub(crate) struct BuildArg {
     pub(crate) name: String,
     pub(crate) value: Option<String>,
-}
-
-/// The variables of a stage, in the order RUN gets them: a variable set again moves to the end.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct BuildEnv {
-    /// By name, with the position in the order.
-    values: HashMap<String, (u64, String)>,
-    next: u64,
-}
-
-impl BuildEnv {
-    fn set(&mut self, name: String, value: String) {
-        self.values.insert(name, (self.next, value));
-        self.next += 1;
-    }
-
-    /// Returns the variables in order.
-    pub(crate) fn list(&self) -> Vec<EnvVar> {
-        let mut list: Vec<_> = self.values.iter().collect();
-        list.sort_unstable_by_key(|(_, (position, _))| *position);
-        list.into_iter()
-            .map(|(name, (_, value))| EnvVar { name: name.clone(), value: value.clone() })
-            .collect()
-    }
-
-    /// Returns the size of all names and values.
-    pub(crate) fn size(&self) -> usize {
-        self.values.iter().map(|(name, (_, value))| name.len() + value.len()).sum()
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
-    }
-}
-
-impl Environment for BuildEnv {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|(_, value)| value.as_str())
-    }
 }
 
 /// What all stages of a platform share.
@@ -474,7 +437,11 @@ impl<'l, 'a> StageState<'l, 'a> {
     /// Replaces the variables of a word and splits the result.
     pub(crate) fn expand_words(&mut self, word: &Word) -> Result<Vec<String>, Diagnostic> {
         let mode = self.mode();
-        Ok(self.expand_with(&word.value, word.span, mode)?.words)
+        // As other builders have it, words that are split (those of EXPOSE) are not searched for unset variables.
+        let expanded = expand::expand(&word.value, mode, &self.env)
+            .map_err(|error| self.error(word.span, error.to_string()))?;
+        self.spend(expanded.text.len(), word.span)?;
+        Ok(expanded.words)
     }
 
     /// Replaces the variables of a heredoc's body.

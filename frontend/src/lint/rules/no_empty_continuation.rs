@@ -1,5 +1,7 @@
 //! `NoEmptyContinuation`: blank lines should not stand between continued lines.
 
+use rbuild_model::span::Span;
+
 use crate::dockerfile::Dockerfile;
 use crate::lint::{Check, Report, Rule};
 
@@ -14,8 +16,12 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(dockerfile: &Dockerfile, report: &mut Report<'_>) {
     for instruction in &dockerfile.instructions {
-        if let Some(first) = instruction.blank_lines.first() {
-            report.find(*first, "empty continuation line");
+        // As other builders have it, the line at fault is the last of the instruction: there the blank one has led.
+        if !instruction.blank_lines.is_empty() {
+            let whole = instruction.line_span;
+            let text = &dockerfile.source.text()[whole.range()];
+            let last = text.rfind('\n').map_or(0, |at| at + 1);
+            report.find(Span::new(whole.start + last, whole.end), "empty continuation line");
         }
     }
 }
