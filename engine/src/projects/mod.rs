@@ -17,16 +17,20 @@
 
 mod cause;
 mod change;
+mod container;
 mod down;
+pub mod labels;
 mod network;
 mod observed;
 mod operation;
 mod order;
+mod tmpfs;
 mod up;
 mod wanted;
 
 pub use cause::Cause;
 pub use change::{Change, changes};
+pub use container::{Making, NotPossible, container};
 pub use down::{Down, VolumesToo, down};
 pub use observed::{Activity, Found, Observed, Owner, Replica, ReplicaKind};
 pub use operation::{Existing, New, Operation, OperationId, Plan, Planned, Startable, Warning};

@@ -1,0 +1,567 @@
+//! A container of a service, as the engine is asked for it. Pure.
+//!
+//! What a service can say and no engine of one Linux host does is an error that names the key, never left out.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rbuild_images::PullPolicy;
+use rbuild_model::container::{
+    Begins, BindRecursion, BlkioRate, BlkioWeight, ContainerId, DeviceUse, LogConfig, MissingSource,
+    NamespaceUse, Propagation, Resources, RestartPolicy, SeccompUse, Streams,
+};
+use rbuild_model::image_config::Healthcheck;
+use rbuild_model::network as wish;
+use rbuild_model::project::{
+    self, Bytes, CgroupNamespace, HealthTest, Limit, MountKind, Namespace, NetworkMode, Project, Restart,
+    Service, ServiceName, VolumesFrom,
+};
+use rbuild_model::step::{ExtraHost, Ulimit};
+use rbuild_sandbox::Access;
+
+use super::labels::{self, Place};
+use super::tmpfs;
+use crate::containers::{CreateRequest, MountKind as Asked, MountRequest};
+
+/// Something that a service says and that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("services.{service}.{key}: {why}")]
+pub struct NotPossible {
+    /// The service.
+    pub service: ServiceName,
+    /// The key below it.
+    pub key: String,
+    /// Why, and what helps.
+    pub why: String,
+}
+
+/// What is known of a container besides its service.
+#[derive(Clone, Debug)]
+pub struct Making<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// The service.
+    pub service: &'a Service,
+    /// Which of its containers it is.
+    pub place: Place,
+    /// Its name.
+    pub name: String,
+    /// The image, by the name that it is found by.
+    pub image: String,
+    /// The image's id, for its label.
+    pub image_id: String,
+    /// The first container of each service that others share something with.
+    pub parents: &'a BTreeMap<ServiceName, ContainerId>,
+    /// Volumes of the container whose place it takes, by target.
+    pub inherited: &'a BTreeMap<String, String>,
+    /// The content of files that `security_opt` names, by path.
+    pub profiles: &'a BTreeMap<String, String>,
+    /// The version of this program.
+    pub version: &'a str,
+}
+
+/// Returns what the engine is asked for.
+pub fn container(making: &Making<'_>) -> Result<CreateRequest, NotPossible> {
+    let service = making.service;
+    refuse(service)?;
+    let mut request = CreateRequest::new(making.image.clone());
+    request.pull = PullPolicy::Never;
+    if let Some(platform) = &service.platform {
+        request.platform = platform.parse().map_err(|error| not(service, "platform", error))?;
+    }
+    request.name = Some(making.name.clone());
+    request.entrypoint.clone_from(&service.entrypoint);
+    request.command = service.command.clone().unwrap_or_default();
+    request.env = service
+        .environment
+        .iter()
+        .map(|(name, value)| match value {
+            Some(value) => format!("{name}={value}"),
+            None => name.clone(),
+        })
+        .collect();
+    request.workdir.clone_from(&service.working_dir);
+    request.user.clone_from(&service.user);
+    request.hostname.clone_from(&service.hostname);
+    request.domainname.clone_from(&service.domainname);
+    request.labels =
+        labels::of_container(making.project, service, &making.place, &making.image_id, making.version);
+    request.exposed = service
+        .expose
+        .iter()
+        .map(|port| if port.contains('/') { port.clone() } else { format!("{port}/tcp") })
+        .chain(service.ports.iter().map(|port| format!("{}/{}", port.target, port.protocol.as_str())))
+        .collect();
+    request.health = service.healthcheck.as_ref().map(health);
+    let signal = service.stop_signal.as_deref().map(str::parse).transpose();
+    request.stop_signal = signal.map_err(|error| not(service, "stop_signal", error))?;
+    request.stop_timeout = service
+        .stop_grace_period
+        .map(|grace| i64::try_from(grace.as_secs_f64().ceil() as u64).unwrap_or(i64::MAX));
+    request.streams = Streams { tty: service.tty, open_stdin: service.stdin_open, ..Streams::default() };
+    request.mounts = mounts(making)?;
+    request.volumes_from = volumes_from(making)?;
+    host(making, &mut request)?;
+    Ok(request)
+}
+
+/// Refuses what cannot be had on one Linux host.
+fn refuse(service: &Service) -> Result<(), NotPossible> {
+    let here = "works on Windows only";
+    let refused = [
+        ("credential_spec", service.credential_spec.is_some(), here),
+        ("isolation", service.isolation.as_deref().is_some_and(|word| word != "default"), here),
+        ("cpu_count", service.cpu_count.is_some_and(|count| count != 0), here),
+        ("cpu_percent", service.cpu_percent.is_some_and(|percent| percent != 0), here),
+        ("cpu_rt_period", service.cpu_rt_period.is_some_and(|period| period != 0), "is not supported yet"),
+        ("cpu_rt_runtime", service.cpu_rt_runtime.is_some_and(|time| time != 0), "is not supported yet"),
+        ("gpus", !service.gpus.is_empty(), "is not supported yet"),
+        ("storage_opt", !service.storage_opt.is_empty(), "needs a quota, which is not supported yet"),
+        ("use_api_socket", service.use_api_socket, "needs the Engine API, which is not served yet"),
+        ("models", !service.models.is_empty(), "needs a model runner, and there is none"),
+        (
+            "userns_mode",
+            service.userns_mode.as_deref().is_some_and(|mode| !mode.is_empty() && mode != "host"),
+            "can only be `host`",
+        ),
+        (
+            "runtime",
+            service
+                .runtime
+                .as_deref()
+                .is_some_and(|name| !matches!(name, "" | "runc" | "io.containerd.runc.v2")),
+            "is not known: leave it out",
+        ),
+        (
+            "external_links",
+            !service.external_links.is_empty(),
+            "is not supported: put both containers into one network",
+        ),
+        (
+            "deploy.resources.reservations.devices",
+            service
+                .deploy
+                .iter()
+                .flat_map(|deploy| &deploy.reservations)
+                .any(|kept| !kept.devices.is_empty()),
+            "is not supported yet",
+        ),
+    ];
+    match refused.into_iter().find(|(_, refused, _)| *refused) {
+        Some((key, _, why)) => Err(not(service, key, why)),
+        None => Ok(()),
+    }
+}
+
+fn not(service: &Service, key: impl Into<String>, why: impl ToString) -> NotPossible {
+    NotPossible { service: service.name.clone(), key: key.into(), why: why.to_string() }
+}
+
+/// Durations of zero and an empty test mean what the image says.
+fn health(check: &project::HealthCheck) -> Healthcheck {
+    let nanoseconds =
+        |time: Option<Duration>| i64::try_from(time.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX);
+    let test = match &check.test {
+        None => Vec::new(),
+        Some(HealthTest::None) => vec!["NONE".to_owned()],
+        Some(HealthTest::Command(argv)) => {
+            std::iter::once("CMD".to_owned()).chain(argv.iter().cloned()).collect()
+        }
+        Some(HealthTest::Shell(text)) => vec!["CMD-SHELL".to_owned(), text.clone()],
+    };
+    Healthcheck {
+        test,
+        interval: nanoseconds(check.interval),
+        timeout: nanoseconds(check.timeout),
+        start_period: nanoseconds(check.start_period),
+        start_interval: nanoseconds(check.start_interval),
+        retries: check.retries.unwrap_or_default() as _,
+    }
+}
+
+fn mounts(making: &Making<'_>) -> Result<Vec<MountRequest>, NotPossible> {
+    let service = making.service;
+    let mut mounts = Vec::new();
+    for (number, mount) in service.volumes.iter().enumerate() {
+        let key = || format!("volumes[{number}]");
+        let kind = match &mount.kind {
+            MountKind::Bind { source, options } => Asked::Bind {
+                source: source.clone(),
+                missing: if options.create_host_path { MissingSource::Make } else { MissingSource::Refuse },
+                recursion: recursion(options.recursive, mount.read_only),
+                propagation: propagation(options.propagation),
+            },
+            MountKind::Volume { source, nocopy, subpath, labels } => {
+                let name = match source {
+                    Some(key) => making.project.volumes.get(key).map(|volume| volume.name.clone()),
+                    None => making.inherited.get(&mount.target).cloned(),
+                };
+                let volume = source.as_ref().and_then(|key| making.project.volumes.get(key));
+                let volume = volume.filter(|volume| !volume.external);
+                Asked::Volume {
+                    name,
+                    begins: if *nocopy { Begins::Empty } else { Begins::WithImage },
+                    subpath: subpath.clone(),
+                    driver: volume.and_then(|volume| volume.driver.clone()),
+                    options: volume.map(|volume| volume.driver_opts.clone()).unwrap_or_default(),
+                    labels: labels.clone(),
+                }
+            }
+            MountKind::Tmpfs { size, mode } => Asked::Tmpfs(tmpfs::mount(positive(*size), *mode)),
+            MountKind::Image { source, subpath } => {
+                Asked::Image { reference: source.clone(), subpath: subpath.clone() }
+            }
+            MountKind::NamedPipe { .. } => {
+                return Err(not(service, key(), "named pipes work on Windows only"));
+            }
+            MountKind::Cluster { .. } => {
+                return Err(not(service, key(), "volumes of a cluster need a cluster"));
+            }
+        };
+        let access = if mount.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        mounts.push(MountRequest { target: mount.target.clone(), access, kind });
+    }
+    for (number, text) in service.tmpfs.iter().enumerate() {
+        let (target, folder, access) =
+            tmpfs::parse(text).map_err(|why| not(service, format!("tmpfs[{number}]"), why))?;
+        mounts.push(MountRequest { target, access, kind: Asked::Tmpfs(folder) });
+    }
+    // What the image declares and the project does not name: the volume of the container before.
+    for (target, volume) in making.inherited {
+        if !mounts.iter().any(|mount| mount.target == *target) {
+            mounts.push(MountRequest {
+                target: target.clone(),
+                access: Access::ReadWrite,
+                kind: Asked::Volume {
+                    name: Some(volume.clone()),
+                    begins: Begins::Empty,
+                    subpath: None,
+                    driver: None,
+                    options: BTreeMap::new(),
+                    labels: BTreeMap::new(),
+                },
+            });
+        }
+    }
+    Ok(mounts)
+}
+
+fn recursion(wanted: Option<project::Recursive>, read_only: bool) -> BindRecursion {
+    match wanted {
+        None | Some(project::Recursive::Enabled) => BindRecursion::All,
+        Some(project::Recursive::Disabled) => BindRecursion::One,
+        Some(project::Recursive::Writable) => BindRecursion::Writable,
+        Some(project::Recursive::ReadOnly) if read_only => BindRecursion::ReadOnly,
+        Some(project::Recursive::ReadOnly) => BindRecursion::All,
+    }
+}
+
+fn propagation(wanted: Option<project::Propagation>) -> Propagation {
+    match wanted {
+        None | Some(project::Propagation::RPrivate) => Propagation::RPrivate,
+        Some(project::Propagation::Private) => Propagation::Private,
+        Some(project::Propagation::Shared) => Propagation::Shared,
+        Some(project::Propagation::RShared) => Propagation::RShared,
+        Some(project::Propagation::Slave) => Propagation::Slave,
+        Some(project::Propagation::RSlave) => Propagation::RSlave,
+    }
+}
+
+fn volumes_from(making: &Making<'_>) -> Result<Vec<String>, NotPossible> {
+    let mode = |read_only: bool| if read_only { "ro" } else { "rw" };
+    let one = |from: &VolumesFrom| match from {
+        VolumesFrom::Service { service, read_only } => {
+            Ok(format!("{}:{}", parent(making, service, "volumes_from")?, mode(*read_only)))
+        }
+        VolumesFrom::Container { container, read_only } => Ok(format!("{container}:{}", mode(*read_only))),
+    };
+    making.service.volumes_from.iter().map(one).collect()
+}
+
+/// Returns the container of a service that something is shared with.
+fn parent(making: &Making<'_>, service: &ServiceName, key: &str) -> Result<ContainerId, NotPossible> {
+    let found = making.parents.get(service).copied();
+    found.ok_or_else(|| not(making.service, key, format!("service {service} has no container")))
+}
+
+fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossible> {
+    let service = making.service;
+    let namespace = |wanted: &Option<Namespace>, key: &str| match wanted {
+        None => Ok(NamespaceUse::Own),
+        Some(Namespace::Host) => Ok(NamespaceUse::Host),
+        Some(Namespace::Service(name)) => Ok(NamespaceUse::Container(parent(making, name, key)?.to_string())),
+        Some(Namespace::Container(name)) => Ok(NamespaceUse::Container(name.clone())),
+        Some(Namespace::Other(word)) => match word.as_str() {
+            "" | "private" => Ok(NamespaceUse::Own),
+            "shareable" => Ok(NamespaceUse::Shareable),
+            other => Err(not(service, key, format!("`{other}` is not supported"))),
+        },
+    };
+    let host = &mut request.host;
+    network(making, host)?;
+    host.ipc = namespace(&service.ipc, "ipc")?;
+    host.pid = namespace(&service.pid, "pid")?;
+    host.uts = namespace(&service.uts, "uts")?;
+    host.cgroup = match service.cgroup {
+        Some(CgroupNamespace::Host) => NamespaceUse::Host,
+        Some(CgroupNamespace::Private) | None => NamespaceUse::Own,
+    };
+    host.cgroup_parent.clone_from(&service.cgroup_parent);
+    host.log = match &service.logging {
+        None => LogConfig::default(),
+        Some(logging) => LogConfig {
+            driver: logging
+                .driver
+                .as_deref()
+                .unwrap_or_default()
+                .parse()
+                .map_err(|error| not(service, "logging.driver", error))?,
+            options: logging.options.clone(),
+        },
+    };
+    host.restart = restart(service)?;
+    host.privileged = service.privileged;
+    host.read_only = service.read_only;
+    host.cap_add.clone_from(&service.cap_add);
+    host.cap_drop.clone_from(&service.cap_drop);
+    host.groups.clone_from(&service.group_add);
+    host.sysctls.clone_from(&service.sysctls);
+    host.shm_size = positive(service.shm_size);
+    host.oom_score_adj = Some(service.oom_score_adj).filter(|adjustment| *adjustment != 0).map(|n| n as i32);
+    host.init = service.init.unwrap_or_default();
+    host.annotations.clone_from(&service.annotations);
+    host.devices = service
+        .devices
+        .iter()
+        .map(|device| DeviceUse {
+            host: PathBuf::from(&device.source),
+            container: PathBuf::from(&device.target),
+            access: device.permissions.clone().unwrap_or_else(|| "rwm".to_owned()),
+        })
+        .collect();
+    security(making, host)?;
+    host.resources = resources(service)?;
+    Ok(())
+}
+
+fn network(making: &Making<'_>, host: &mut rbuild_model::container::HostOptions) -> Result<(), NotPossible> {
+    let service = making.service;
+    let project = making.project;
+    let mut attached: Vec<_> = service.networks.iter().collect();
+    attached.sort_by(|(a_key, a), (b_key, b)| b.priority.cmp(&a.priority).then(a_key.cmp(b_key)));
+    let name = |key: &project::NetworkKey| {
+        project.networks.get(key).map_or_else(|| key.to_string(), |network| network.name.clone())
+    };
+    host.network = match &service.network_mode {
+        Some(NetworkMode::None) => wish::NetworkMode::None,
+        Some(NetworkMode::Host) => wish::NetworkMode::Host,
+        Some(NetworkMode::Service(of)) => {
+            wish::NetworkMode::Container(parent(making, of, "network_mode")?.to_string())
+        }
+        Some(NetworkMode::Container(of)) => wish::NetworkMode::Container(of.clone()),
+        Some(NetworkMode::Network(name)) => {
+            name.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
+        }
+        None => match attached.first() {
+            Some((key, _)) => {
+                name(key).parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
+            }
+            None => wish::NetworkMode::None,
+        },
+    };
+    let mut links = Vec::new();
+    for link in &service.links {
+        let target = format!("{}-{}-1", project.name, link.service);
+        let fixed = project.services.get(&link.service).and_then(|service| service.container_name.clone());
+        let target = fixed.unwrap_or(target);
+        links.push(format!("{target}:{}", link.alias.as_deref().unwrap_or(link.service.as_str())));
+    }
+    for (key, attachment) in attached {
+        let mac = attachment
+            .mac_address
+            .as_ref()
+            .or(service.mac_address.as_ref().filter(|_| host.endpoints.is_empty()));
+        let mac = mac.map(|text| text.parse()).transpose();
+        let mut aliases = match &making.place {
+            Place::Numbered(_) => vec![making.name.clone(), service.name.to_string()],
+            Place::OneOff(_) => vec![making.name.clone()],
+        };
+        aliases.extend(attachment.aliases.iter().cloned());
+        let mut seen = std::collections::BTreeSet::new();
+        aliases.retain(|alias| seen.insert(alias.clone()));
+        host.endpoints.push(wish::EndpointWish {
+            network: name(key),
+            settings: wish::EndpointSettings {
+                aliases,
+                links: links.clone(),
+                ipv4: attachment.ipv4_address,
+                ipv6: attachment.ipv6_address,
+                link_local: attachment.link_local_ips.clone(),
+                mac: mac.map_err(|error| not(service, format!("networks.{key}.mac_address"), error))?,
+                gateway_priority: attachment.gw_priority,
+                driver_options: attachment.driver_opts.clone(),
+            },
+        });
+    }
+    host.ports = service.ports.iter().map(port).collect();
+    host.extra_hosts = service
+        .extra_hosts
+        .iter()
+        .flat_map(|(name, addresses)| {
+            addresses.iter().map(|address| ExtraHost { name: name.clone(), address: address.clone() })
+        })
+        .collect();
+    host.dns = service.dns.iter().copied().collect::<Vec<IpAddr>>();
+    host.dns_search.clone_from(&service.dns_search);
+    host.dns_options.clone_from(&service.dns_opt);
+    Ok(())
+}
+
+fn port(port: &project::Port) -> wish::PortBinding {
+    wish::PortBinding {
+        host: port.host_ip,
+        host_port: match port.published {
+            None => wish::HostPort::Any,
+            Some(range) if range.first == 0 => wish::HostPort::Any,
+            Some(range) if range.first == range.last => wish::HostPort::One(range.first),
+            Some(range) => wish::HostPort::Range(range.first, range.last),
+        },
+        port: port.target,
+        protocol: match port.protocol {
+            project::Protocol::Tcp => wish::Protocol::Tcp,
+            project::Protocol::Udp => wish::Protocol::Udp,
+            project::Protocol::Sctp => wish::Protocol::Sctp,
+        },
+    }
+}
+
+/// The service's own policy, else the one of its deployment.
+fn restart(service: &Service) -> Result<RestartPolicy, NotPossible> {
+    let count =
+        |count: Option<u64>| count.filter(|count| *count > 0).and_then(|count| u32::try_from(count).ok());
+    if let Some(restart) = service.restart {
+        return Ok(match restart {
+            Restart::No => RestartPolicy::No,
+            Restart::Always => RestartPolicy::Always,
+            Restart::OnFailure(max) => RestartPolicy::OnFailure { max: count(max) },
+            Restart::UnlessStopped => RestartPolicy::UnlessStopped,
+        });
+    }
+    let Some(policy) = service.deploy.as_ref().and_then(|deploy| deploy.restart_policy.as_ref()) else {
+        return Ok(RestartPolicy::No);
+    };
+    match policy.condition.as_deref().unwrap_or("any") {
+        "none" => Ok(RestartPolicy::No),
+        "on-failure" => Ok(RestartPolicy::OnFailure { max: count(policy.max_attempts) }),
+        "any" | "" => match count(policy.max_attempts) {
+            None => Ok(RestartPolicy::Always),
+            max => Ok(RestartPolicy::OnFailure { max }),
+        },
+        other => {
+            let why = format!("`{other}` is none of none, on-failure and any");
+            Err(not(service, "deploy.restart_policy.condition", why))
+        }
+    }
+}
+
+fn security(making: &Making<'_>, host: &mut rbuild_model::container::HostOptions) -> Result<(), NotPossible> {
+    let service = making.service;
+    for (number, option) in service.security_opt.iter().enumerate() {
+        let key = || format!("security_opt[{number}]");
+        let (name, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+        match (name, value) {
+            ("no-new-privileges", "" | "true") => host.no_new_privileges = true,
+            ("no-new-privileges", "false") => host.no_new_privileges = false,
+            ("systempaths", "unconfined") => host.unmasked = true,
+            ("seccomp", "unconfined") => host.seccomp = SeccompUse::Unconfined,
+            ("seccomp", "builtin") => host.seccomp = SeccompUse::Default,
+            ("seccomp", path) => match making.profiles.get(path) {
+                Some(document) => host.seccomp = SeccompUse::Profile(document.clone()),
+                None => return Err(not(service, key(), format!("{path} could not be read"))),
+            },
+            // What turns confinement off that this program does not put on is kept to.
+            ("label", "disable") | ("apparmor", "unconfined") => {}
+            _ => return Err(not(service, key(), format!("`{option}` is not supported"))),
+        }
+    }
+    Ok(())
+}
+
+fn resources(service: &Service) -> Result<Resources, NotPossible> {
+    let limits = service.deploy.as_ref().and_then(|deploy| deploy.limits.as_ref());
+    let reservations = service.deploy.as_ref().and_then(|deploy| deploy.reservations.as_ref());
+    let memory = positive(service.mem_limit).or_else(|| positive(limits.and_then(|limits| limits.memory)));
+    let reserved =
+        positive(service.mem_reservation).or_else(|| positive(reservations.and_then(|kept| kept.memory)));
+    let cpus = service.cpus.or_else(|| limits.and_then(|limits| limits.cpus));
+    let pids = match service.pids_limit {
+        Some(Limit::AtMost(count)) => Some(count).filter(|count| *count > 0),
+        Some(Limit::Unlimited) => None,
+        None => limits
+            .and_then(|limits| limits.pids)
+            .and_then(|count| u64::try_from(count).ok())
+            .filter(|n| *n > 0),
+    };
+    let unsigned = |key: &'static str, value: Option<i64>| match value {
+        None | Some(0) => Ok(None),
+        Some(value) => u64::try_from(value).map(Some).map_err(|_| not(service, key, "must not be negative")),
+    };
+    let swappiness = match service.mem_swappiness {
+        None | Some(-1) => None,
+        Some(value) => match u8::try_from(value) {
+            Ok(value) if value <= 100 => Some(value),
+            _ => return Err(not(service, "mem_swappiness", "must be from 0 to 100")),
+        },
+    };
+    let io = service.blkio_config.clone().unwrap_or_default();
+    let rates = |rates: Vec<project::DeviceRate>| {
+        rates.into_iter().map(|rate| BlkioRate { path: rate.path, rate: rate.rate }).collect()
+    };
+    let weights = io.weight_device.into_iter();
+    let bound = |limit: Limit| match limit {
+        Limit::AtMost(count) => i64::try_from(count).unwrap_or(i64::MAX),
+        Limit::Unlimited => -1,
+    };
+    Ok(Resources {
+        memory,
+        memory_swap: service.memswap_limit.map(|bytes| bytes.0).filter(|bytes| *bytes != 0),
+        memory_reservation: reserved,
+        memory_swappiness: swappiness,
+        nano_cpus: cpus.map(|cpus| cpus.nanos).filter(|nanos| *nanos > 0),
+        cpu_shares: unsigned("cpu_shares", service.cpu_shares)?,
+        cpu_period: unsigned("cpu_period", service.cpu_period)?,
+        cpu_quota: service.cpu_quota.filter(|quota| *quota != 0),
+        cpuset_cpus: service.cpuset.clone().filter(|set| !set.is_empty()),
+        cpuset_mems: None,
+        pids,
+        oom_kill_disable: service.oom_kill_disable,
+        blkio_weight: io.weight.filter(|weight| *weight > 0),
+        blkio_weight_device: weights
+            .map(|weight| BlkioWeight { path: weight.path, weight: weight.weight })
+            .collect(),
+        device_read_bps: rates(io.device_read_bps),
+        device_write_bps: rates(io.device_write_bps),
+        device_read_iops: rates(io.device_read_iops),
+        device_write_iops: rates(io.device_write_iops),
+        device_rules: service.device_cgroup_rules.clone(),
+        ulimits: service
+            .ulimits
+            .iter()
+            .map(|(name, limit)| Ulimit {
+                name: name.clone(),
+                soft: bound(limit.soft),
+                hard: bound(limit.hard),
+            })
+            .collect(),
+    })
+}
+
+/// A size that was given; zero means none was.
+fn positive(bytes: Option<Bytes>) -> Option<u64> {
+    bytes.and_then(|bytes| u64::try_from(bytes.0).ok()).filter(|bytes| *bytes > 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use rbuild_model::network::{HostPort, NetworkMode as Mode};
+use rbuild_model::project::{
+    Attachment, Bytes, Condition, Dependency, Network, NetworkKey, Port, PortRange, ProjectName, Protocol,
+};
+
+use super::*;
+
+fn key<K, E: std::fmt::Debug>(new: impl Fn(&str) -> Result<K, E>, text: &str) -> K {
+    new(text).expect("a key")
+}
+
+fn project() -> Project {
+    let network = |name: &str| Network { name: name.to_owned(), ..Network::default() };
+    Project {
+        name: ProjectName::new("p").expect("a name"),
+        directory: "/p".into(),
+        files: vec!["/p/a.yaml".into(), "/p/b.yaml".into()],
+        env_files: vec![],
+        services: BTreeMap::new(),
+        disabled: BTreeMap::new(),
+        networks: BTreeMap::from([
+            (key(NetworkKey::new, "back"), network("p_back")),
+            (key(NetworkKey::new, "front"), network("p_front")),
+        ]),
+        volumes: BTreeMap::new(),
+        configs: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        models: BTreeMap::new(),
+        environment: BTreeMap::new(),
+    }
+}
+
+fn ask(service: &Service) -> Result<CreateRequest, NotPossible> {
+    ask_with(service, &BTreeMap::new())
+}
+
+fn ask_with(service: &Service, inherited: &BTreeMap<String, String>) -> Result<CreateRequest, NotPossible> {
+    container(&Making {
+        project: &project(),
+        service,
+        place: Place::Numbered(2),
+        name: "p-web-2".to_owned(),
+        image: "web:1".to_owned(),
+        image_id: "sha256:a".to_owned(),
+        parents: &BTreeMap::new(),
+        inherited,
+        profiles: &BTreeMap::new(),
+        version: "1.2.3",
+    })
+}
+
+fn web() -> Service {
+    Service::named(key(ServiceName::new, "web"))
+}
+
+#[test]
+fn labels_say_where_it_belongs() {
+    let mut service = web();
+    service.config_hash = "h".to_owned();
+    service.labels.insert(labels::key::PROJECT.to_owned(), "mine".to_owned());
+    service.labels.insert("own".to_owned(), "1".to_owned());
+    let needs = Dependency { condition: Condition::Healthy, restart: true, required: true };
+    service.depends_on.insert(key(ServiceName::new, "db"), needs);
+    let labels = ask(&service).expect("possible").labels;
+    let expected = [
+        ("com.docker.compose.config-hash", "h"),
+        ("com.docker.compose.container-number", "2"),
+        ("com.docker.compose.depends_on", "db:service_healthy:true"),
+        ("com.docker.compose.image", "sha256:a"),
+        ("com.docker.compose.oneoff", "False"),
+        ("com.docker.compose.project", "p"),
+        ("com.docker.compose.project.config_files", "/p/a.yaml,/p/b.yaml"),
+        ("com.docker.compose.project.working_dir", "/p"),
+        ("com.docker.compose.service", "web"),
+        ("com.docker.compose.version", "1.2.3"),
+        ("own", "1"),
+    ];
+    let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(labels, expected);
+    assert_eq!(labels::dependencies("db:service_healthy:true,a:x:false").collect::<Vec<_>>(), ["db", "a"]);
+    assert_eq!(labels::dependencies("").count(), 0);
+}
+
+#[test]
+fn the_network_of_the_highest_priority_is_the_main_one() {
+    let mut service = web();
+    let front = Attachment { aliases: vec!["www".to_owned(), "web".to_owned()], ..Attachment::default() };
+    service.networks.insert(key(NetworkKey::new, "back"), Attachment::default());
+    service.networks.insert(key(NetworkKey::new, "front"), Attachment { priority: 5, ..front });
+    let host = ask(&service).expect("possible").host;
+    assert_eq!(host.network, Mode::Named("p_front".to_owned()));
+    let names: Vec<_> = host.endpoints.iter().map(|wish| wish.network.as_str()).collect();
+    assert_eq!(names, ["p_front", "p_back"]);
+    assert_eq!(host.endpoints[0].settings.aliases, ["p-web-2", "web", "www"]);
+    assert_eq!(ask(&web()).expect("possible").host.network, Mode::None);
+}
+
+#[test]
+fn ports_are_exposed_and_published() {
+    let mut service = web();
+    let published = |first, last| Some(PortRange { first, last });
+    for (target, published) in [(80, published(8080, 8080)), (81, published(9000, 9010)), (82, None)] {
+        service.ports.push(Port {
+            name: None,
+            host_ip: None,
+            target,
+            published,
+            protocol: Protocol::Udp,
+            app_protocol: None,
+            mode: "ingress".to_owned(),
+        });
+    }
+    service.expose.push("7000".to_owned());
+    let request = ask(&service).expect("possible");
+    let ports: Vec<_> = request.host.ports.iter().map(|port| port.host_port).collect();
+    assert_eq!(ports, [HostPort::One(8080), HostPort::Range(9000, 9010), HostPort::Any]);
+    let exposed = ["7000/tcp", "80/udp", "81/udp", "82/udp"].map(str::to_owned);
+    assert_eq!(request.exposed, BTreeSet::from(exposed));
+}
+
+#[test]
+fn zeroes_are_no_limits() {
+    let mut service = web();
+    service.mem_limit = Some(Bytes(0));
+    service.memswap_limit = Some(Bytes(-1));
+    service.cpu_shares = Some(0);
+    service.pids_limit = Some(Limit::Unlimited);
+    let resources = ask(&service).expect("possible").host.resources;
+    assert_eq!(resources, Resources { memory_swap: Some(-1), ..Resources::default() });
+}
+
+#[test]
+fn what_the_container_before_kept_is_kept() {
+    let inherited = BTreeMap::from([("/data".to_owned(), "abc".to_owned())]);
+    let request = ask_with(&web(), &inherited).expect("possible");
+    let [mount] = &request.mounts[..] else { panic!("one mount: {:?}", request.mounts) };
+    assert_eq!(mount.target, "/data");
+    assert!(matches!(&mount.kind, Asked::Volume { name: Some(name), .. } if name == "abc"), "{mount:?}");
+}
+
+#[test]
+fn what_cannot_be_had_is_named() {
+    let mut service = web();
+    service.security_opt.push("seccomp=mine.json".to_owned());
+    let error = ask(&service).expect_err("a profile that nobody read");
+    assert_eq!(error.to_string(), "services.web.security_opt[0]: mine.json could not be read");
+    let mut service = web();
+    service.userns_mode = Some("auto".to_owned());
+    assert_eq!(ask(&service).expect_err("no").to_string(), "services.web.userns_mode: can only be `host`");
+    let mut service = web();
+    service.network_mode = Some(NetworkMode::Service(key(ServiceName::new, "db")));
+    let error = ask(&service).expect_err("nothing to share with");
+    assert_eq!(error.to_string(), "services.web.network_mode: service db has no container");
+}
