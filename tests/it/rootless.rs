@@ -1,7 +1,8 @@
 //! Without root: an ordinary user builds and runs, with the same result.
 //!
-//! The user here has no subordinate ids, so there is only one user in their namespace; with ids, and the helpers that
-//! map them, `cargo xtask rootless` does the same in another machine.
+//! One of the users here has no subordinate ids, so there is only one user in their namespace. The other one has a
+//! range, in files that only the test's own mount namespace shows as `/etc/subuid` and its like; `cargo xtask rootless`
+//! does the same in a machine that was made for it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -63,4 +64,93 @@ fn an_ordinary_user_builds_the_image_that_root_builds() {
     let limited = as_user(&user, &["run", "--rm", "-m", "32m", "--network", "none", "x"]);
     limited.assert_code(125);
     assert!(limited.stderr.contains("the cgroup controller `memory`"), "{limited}");
+}
+
+/// A user with a range of subordinate ids.
+const RANGED: u32 = 12346;
+
+/// Runs `$@` as the user, whom only this mount namespace knows: the files beside the script stand in for those of `/etc`.
+const WITH_IDS: &str = r#"
+for file in passwd group subuid subgid; do
+    mount --bind "$ETC/$file" "/etc/$file" || exit 99
+done
+exec setpriv --reuid 12346 --regid 12346 --clear-groups -- "$@"
+"#;
+
+/// The program as the user with a range calls it.
+fn as_ranged(context: &TestContext, arguments: &[&str]) -> Output {
+    let program = context.folder().join("rbuild").to_string_lossy().into_owned();
+    let mut all = vec!["--mount", "--propagation", "private", "sh", "-c", WITH_IDS, "sh", &program];
+    all.extend(arguments);
+    let etc = context.folder().join("etc");
+    context.rbuild(all).env("SOURCE_DATE_EPOCH", EPOCH).env("ETC", etc.to_str().unwrap()).run()
+}
+
+#[test]
+fn a_user_with_subordinate_ids_builds_examples_hello() {
+    let name = "a_user_with_subordinate_ids_builds_examples_hello";
+    let Some(root) = scene::scene(name) else { return };
+    let house = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let bases = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("bases");
+    let made = Command::new(house.join("scripts/bases")).arg(&bases).output().unwrap();
+    if !made.status.success() {
+        return privilege::skipped(name, &String::from_utf8_lossy(&made.stderr));
+    }
+    let user = TestContext::new("/usr/bin/unshare");
+    fs::set_permissions(user.folder(), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_rbuild"), user.folder().join("rbuild")).unwrap();
+    let etc = user.folder().join("etc");
+    fs::create_dir(&etc).unwrap();
+    for (file, line) in [
+        ("passwd", format!("ranged:x:{RANGED}:{RANGED}::{}:/bin/sh\n", user.home().display())),
+        ("group", format!("ranged:x:{RANGED}:\n")),
+        ("subuid", "ranged:300000:65536\n".to_owned()),
+        ("subgid", "ranged:300000:65536\n".to_owned()),
+    ] {
+        let host = std::path::Path::new("/etc").join(file);
+        if !host.exists() {
+            return privilege::skipped(name, &format!("there is no {}", host.display()));
+        }
+        let own = if file.starts_with("sub") { String::new() } else { fs::read_to_string(host).unwrap() };
+        fs::write(etc.join(file), own + &line).unwrap();
+    }
+    let hello = house.join("examples/hello");
+    let hello = hello.to_str().unwrap();
+    let copied = Command::new("cp").args(["-r", hello]).arg(user.project()).status().unwrap();
+    assert!(copied.success());
+    for (folder, image) in [("busybox", "busybox:latest"), ("debian", "debian:bookworm-slim")] {
+        let tree = bases.join(folder);
+        root.rbuild(["import", tree.to_str().unwrap(), image]).run().assert_success();
+    }
+    let archive = user.project().join("bases.tar");
+    let archive = archive.to_str().unwrap();
+    root.rbuild(["save", "-o", archive, "busybox:latest", "debian:bookworm-slim"]).run().assert_success();
+    fs::set_permissions(archive, PermissionsExt::from_mode(0o644)).unwrap();
+    for folder in [user.root(), user.runtime(), user.home(), user.project()] {
+        chown(&folder, Some(RANGED), Some(RANGED)).unwrap();
+        fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
+    }
+    let loaded = as_ranged(&user, &["load", "-i", archive]);
+    if loaded.stderr.contains("cannot make a user namespace") || loaded.stderr.contains("newuidmap") {
+        return privilege::skipped(name, &loaded.stderr);
+    }
+    loaded.assert_success();
+    assert!(!loaded.stderr.contains("has no subordinate ids"), "{loaded}");
+    let by_user = as_ranged(&user, &["build", "-q", "-t", "hello", "hello"]);
+    by_user.assert_success();
+    let by_root = root.rbuild(["build", "-q", "-t", "hello", hello]).env("SOURCE_DATE_EPOCH", EPOCH).run();
+    by_root.assert_success();
+    assert_eq!(by_user.raw_stdout, by_root.raw_stdout, "{by_user}{by_root}");
+    let of_user = as_ranged(&user, &["run", "--rm", "hello", "you"]);
+    of_user.assert_success();
+    let of_root = root.rbuild(["run", "--rm", "hello", "you"]).run();
+    of_root.assert_success();
+    assert_eq!(of_user.raw_stdout, of_root.raw_stdout, "{of_user}{of_root}");
+    // Files of the image's other users belong to ids of the range, none to a user of the host.
+    let store = Command::new("find").arg(user.root()).args(["-printf", "%U\\n"]).output().unwrap();
+    let mut owners: Vec<u32> =
+        String::from_utf8_lossy(&store.stdout).lines().map(|id| id.parse().unwrap()).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    assert!(owners.iter().all(|id| *id == RANGED || (300_000..365_536).contains(id)), "{owners:?}");
 }

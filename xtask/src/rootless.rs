@@ -35,10 +35,16 @@ pub(crate) fn rootless(root: &Path, arguments: &[String]) -> Result<()> {
     let read = |name: &str| fs::read_to_string(folder.join("out").join(name)).unwrap_or_default();
     print!("{}", read("report"));
     ensure!(status.success(), "the machine ended with {status}");
-    let (of_root, of_user) = (read("root.id"), read("user.id"));
-    ensure!(!of_root.is_empty() && !of_user.is_empty(), "a build did not tell its image's id");
-    ensure!(of_root == of_user, "different images: {} by root, {} by {user}", of_root.trim(), of_user.trim());
-    println!("the same image by root and by {user}: {}", of_root.trim());
+    for project in ["result", "hello"] {
+        let (of_root, of_user) = (read(&format!("root.{project}")), read(&format!("user.{project}")));
+        ensure!(
+            !of_root.is_empty() && !of_user.is_empty(),
+            "a build of {project} did not tell its image's id"
+        );
+        let (of_root, of_user) = (of_root.trim(), of_user.trim());
+        ensure!(of_root == of_user, "different images of {project}: {of_root} by root, {of_user} by {user}");
+        println!("the same image of {project} by root and by {user}: {of_root}");
+    }
     Ok(())
 }
 
@@ -53,6 +59,17 @@ fn prepare(root: &Path, folder: &Path, user: &str) -> Result<()> {
     fs::write(folder.join("base/etc/passwd"), "root:x:0:0:root:/:/bin/sh\nguest:x:1000:1000::/:/bin/sh\n")?;
     fs::write(folder.join("base/etc/group"), "root:x:0:\nguest:x:1000:\n")?;
     fs::write(folder.join("project/Dockerfile"), DOCKERFILE)?;
+    let bases = root.join("target/bases");
+    let made = Command::new(root.join("scripts/bases")).arg(&bases).status()?;
+    ensure!(made.success(), "the bases of examples/hello could not be made");
+    for name in ["busybox", "debian"] {
+        let archive = folder.join(format!("{name}.tar"));
+        let packed =
+            Command::new("tar").arg("-C").arg(bases.join(name)).arg("-cf").arg(archive).arg(".").status()?;
+        ensure!(packed.success(), "tar failed");
+    }
+    let copied = Command::new("cp").arg("-r").arg(root.join("examples/hello")).arg(folder).status()?;
+    ensure!(copied.success(), "cp failed");
     fs::write(folder.join("machine.sh"), SCRIPT.replace("@USER@", user))?;
     // A cargo in a cargo would build half of it anew, for other variables: the program is built before.
     let target = root.join(format!("target/{}-unknown-linux-gnu/debug/rbuild", std::env::consts::ARCH));

@@ -4,7 +4,7 @@ user=@USER@
 id=$(id -u "$user")
 work=/home/$user/rbuild-job
 mkdir -p "$work" out
-cp -r rbuild base project "$work"
+cp -r rbuild base project hello busybox.tar debian.tar "$work"
 chown -R "$user" "$work"
 mkdir -p "/run/user/$id" && chown "$user" "/run/user/$id" && chmod 700 "/run/user/$id"
 # Machines without udev make it for root alone.
@@ -21,15 +21,20 @@ tar -C base -cf base.tar .
 chmod 644 base.tar
 as_user ./rbuild import base.tar base > /dev/null
 # The same base for both: importing tells the time.
-as_user ./rbuild save -o base.image base
+as_user ./rbuild import busybox.tar busybox:latest > /dev/null
+as_user ./rbuild import debian.tar debian:bookworm-slim > /dev/null
+as_user ./rbuild save -o base.image base busybox:latest debian:bookworm-slim
 ./rbuild --root /var/lib/rbuild-root load -i base.image > /dev/null
 report "the user builds"
 as_user ./rbuild build --progress plain -t result project >> "$OLDPWD/out/report" 2>&1
-as_user ./rbuild build -q -t result project > "$OLDPWD/out/user.id"
+as_user ./rbuild build -q -t result project > "$OLDPWD/out/user.result"
+as_user ./rbuild build -q -t hello hello > "$OLDPWD/out/user.hello"
 report "root builds"
-./rbuild --root /var/lib/rbuild-root build -q -t result project > "$OLDPWD/out/root.id"
+./rbuild --root /var/lib/rbuild-root build -q -t result project > "$OLDPWD/out/root.result"
+./rbuild --root /var/lib/rbuild-root build -q -t hello hello > "$OLDPWD/out/root.hello"
 report "the user runs"
 as_user ./rbuild run --rm result >> "$OLDPWD/out/report" 2>&1
+as_user ./rbuild run --rm hello you >> "$OLDPWD/out/report" 2>&1
 report "two commands at once, one published port"
 as_user ./rbuild run --rm --init -u 0 -p 127.0.0.1:18080:80 result httpd -f -p 80 -h /kept &
 server=$!
