@@ -87,7 +87,7 @@ pub(super) struct Monitor {
     /// The command that made it, until that has connected as all others do.
     maker: Option<OwnedFd>,
     _holds: Vec<OwnedFd>,
-    _residence: Option<Residence>,
+    residence: Option<Residence>,
     pub(super) phase: Phase,
     pub(super) handed: Handed,
     pub(super) service: Option<Service>,
@@ -135,7 +135,7 @@ impl Monitor {
             listener,
             maker: Some(maker),
             _holds: holds,
-            _residence: residence,
+            residence,
             phase: Phase::Idle,
             handed: Handed::default(),
             service: None,
@@ -175,9 +175,12 @@ impl Monitor {
             self.record.monitor = None;
             self.save();
         }
-        let Self { lock, listener, .. } = self;
+        let Self { lock, listener, residence, .. } = self;
         drop(lock);
         drop(listener);
+        if let Some(residence) = residence {
+            residence.leave();
+        }
     }
 
     fn may_leave(&self) -> bool {

@@ -136,8 +136,7 @@ impl House {
             }
         }
         let groups = Cgroup::reclaim(Layout::shared(), &self.prefix).map_or(0, |reclaimed| reclaimed.removed);
-        // The one of the monitors is always left, empty.
-        if groups > 1 {
+        if groups > 0 {
             found.push(format!("{groups} control groups"));
         }
         found.join(", ")

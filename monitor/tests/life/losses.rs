@@ -259,4 +259,6 @@ fn reboot(house: &House) {
     let lock = container.place.try_lock().unwrap().unwrap();
     let State::Exited(ended) = container.place.settle(&lock).unwrap().state else { panic!() };
     assert_eq!((ended.code, ended.error.as_deref()), (255, Some("the machine was restarted")));
+    // The group that the killed monitor lived in is what the next command takes away.
+    assert_eq!(Cgroup::reclaim(Layout::shared(), &prefix).unwrap().removed, 1);
 }

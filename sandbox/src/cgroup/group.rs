@@ -512,7 +512,7 @@ impl Folder {
     }
 
     /// Tells whether nobody holds it; from then on others wait with making one of this name.
-    fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 

@@ -23,6 +23,26 @@ impl Residence {
     pub fn has_moved(&self) -> bool {
         !self.folders.is_empty()
     }
+
+    /// Leaves the group for the one that its prefix is in, and takes it away if nobody else is in it: for a process that is
+    /// about to end. What does not work out stays for the next who resides there.
+    pub fn leave(self) {
+        for folder in self.folders {
+            let (Some(prefix), Some(base)) =
+                (folder.path.parent(), folder.path.parent().and_then(Path::parent))
+            else {
+                continue;
+            };
+            // Who enters meanwhile waits for this, finds the group gone, and makes it again.
+            if !folder.is_free() {
+                continue;
+            }
+            if std::fs::write(base.join("cgroup.procs"), getpid().as_raw_nonzero().to_string()).is_ok() {
+                let _ = rustix::fs::rmdir(&folder.path);
+                let _ = rustix::fs::rmdir(prefix);
+            }
+        }
+    }
 }
 
 /// Moves this process into a group of its own below a prefix, shared by all that say the same name.
