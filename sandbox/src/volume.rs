@@ -44,9 +44,8 @@ pub fn mount_volume(volume: &VolumeMount, folder: &Path) -> Result<(), MountErro
         return mount(device.as_c_str(), folder, kind.as_c_str(), flags, data.as_c_str()).map_err(failed);
     }
     let how = MountFlags::BIND | flags & MountFlags::REC;
-    mount(device.as_c_str(), folder, c"", how, c"").map_err(|errno| {
-        MountError::path("bind to a volume", Path::new(&volume.device), errno)
-    })?;
+    mount(device.as_c_str(), folder, c"", how, c"")
+        .map_err(|errno| MountError::path("bind to a volume", Path::new(&volume.device), errno))?;
     let restrictions = flags - MountFlags::REC;
     if restrictions.is_empty() {
         return Ok(());
