@@ -257,6 +257,9 @@ fn a_name_in_use() {
     assert!(second.stderr.contains("taken"), "{second}");
     running.signal(Signal::KILL);
     drop(running.wait());
+    // It goes on without the one that started it, and keeps its name until it ends.
+    call(&["true"]).run().assert_code(125);
+    context.rbuild(["rm", "-f", "taken"]).run().assert_success();
     call(&["true"]).run().assert_success();
     assert_clean(&context);
 }
