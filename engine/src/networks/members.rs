@@ -24,10 +24,22 @@ pub enum MemberError {
     Network(#[from] NetworksError),
     /// It is because of the container.
     #[error(transparent)]
-    Container(#[from] ContainerError),
+    Container(Box<ContainerError>),
     /// Its namespace could not be opened.
     #[error(transparent)]
-    Namespace(#[from] crate::error::RunError),
+    Namespace(Box<crate::error::RunError>),
+}
+
+impl From<ContainerError> for MemberError {
+    fn from(error: ContainerError) -> Self {
+        Self::Container(Box::new(error))
+    }
+}
+
+impl From<crate::error::RunError> for MemberError {
+    fn from(error: crate::error::RunError) -> Self {
+        Self::Namespace(Box::new(error))
+    }
 }
 
 /// Whether a network that a container is not in is an error.

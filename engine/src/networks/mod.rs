@@ -171,7 +171,7 @@ impl Networks {
 
     /// Lists all networks, the predefined ones first.
     pub fn list(&self) -> Result<Vec<NetworkDefinition>, NetworksError> {
-        let known: Vec<NetworkDefinition> = self.store.read(|tables| rows::all(tables))?;
+        let known: Vec<NetworkDefinition> = self.store.read(rows::all)?;
         if known.iter().filter(|definition| definition.is_predefined()).count()
             == NetworkDefinition::PREDEFINED.len()
         {

@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 
 use rbuild_model::network::{NetworkDefinition, Switch};
 use rbuild_network::address::AddressRange;
-use rbuild_network::driver::{Masquerade, NetworkSpec, PortIsolation, Reach, SixSpec};
+use rbuild_network::driver::{Masquerade, NetworkSpec, PortIsolation, Reach};
 use rbuild_network::names::NetworkId;
 
 use super::error::NetworksError;
@@ -59,7 +59,7 @@ pub(super) fn network(
         (spec.subnet, spec.gateway, spec.range, spec.reserved) = (Some(subnet), gateway, range, reserved);
     }
     if definition.ipv6.is_on() {
-        spec.six = Some(addresses.six.unwrap_or_else(SixSpec::default));
+        spec.six = Some(addresses.six.unwrap_or_default());
     }
     if definition.internal.is_on() {
         spec.reach = Reach::Internal;

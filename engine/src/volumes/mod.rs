@@ -148,7 +148,7 @@ impl Volumes {
 
     /// Lists all volumes, by name.
     pub fn list(&self) -> Result<Vec<VolumeDefinition>, VolumesError> {
-        Ok(self.store.read(|tables| rows::all(tables))?)
+        Ok(self.store.read(rows::all)?)
     }
 
     /// Where a volume is seen on the host while it is used.
