@@ -193,7 +193,11 @@ impl Engine {
         };
         let handed = Handed {
             network,
-            place: self.parts.place()?,
+            // Who has no way out still runs what needs none.
+            place: match host.network {
+                NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
+                NetworkMode::Default | NetworkMode::Bridge | NetworkMode::Named(_) => self.parts.place()?,
+            },
             ports: reservations.into_iter().map(Reservation::into_socket).collect(),
             ..Handed::default()
         };
