@@ -93,12 +93,8 @@ fn flags_that_are_not_there_yet_say_so() {
             "error: `--cache-from` of `rbuild build` is not supported yet\nhint: leave it out: the store is the cache; keep its folder (`--root`) between builds\n",
         ),
         (
-            "run -d nginx",
-            "error: `--detach` of `rbuild run` is not supported yet\nhint: run it in the background of your shell, with `&`\n",
-        ),
-        (
-            "run -itd nginx",
-            "error: `--detach` of `rbuild run` is not supported yet\nhint: run it in the background of your shell, with `&`\n",
+            "create --link db x",
+            "error: `--link` of `rbuild create` is not supported yet\nhint: use `--network bridge`, `host` or `none`\n",
         ),
         (
             "run --gpus all x",
@@ -152,7 +148,8 @@ fn mistakes_are_told() {
         ("run", "the following required arguments were not provided"),
         ("run --memory 1x x", "unknown unit `x`: use a number with b, k, m, g, t or p, as in `512m`"),
         ("run --mount type=bind,src=/x x", "no `target`: write `target=/PATH`"),
-        ("run --network mynet x", "networks of your own (`mynet`) are not supported yet"),
+        ("run --network name=app,colour=red x", "unknown key `colour`"),
+        ("run --restart sometimes x", "unknown policy 'sometimes'"),
         ("run --pull sometimes x", "possible values: always, missing, never"),
         ("build --progress frob .", "possible values: auto, tty, plain, quiet, none, rawjson"),
         ("build --rm=maybe --pull=maybe .", "`maybe` is neither `true` nor `false`"),
