@@ -8,8 +8,8 @@
 
 pub(crate) mod arguments;
 pub(crate) mod build;
-pub(crate) mod compose;
 pub(crate) mod check;
+pub(crate) mod compose;
 pub(crate) mod container;
 pub(crate) mod images;
 pub(crate) mod network;

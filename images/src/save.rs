@@ -16,8 +16,8 @@ use rbuild_store::Lease;
 use crate::add::BuiltImage;
 use crate::error::ImagesError;
 use crate::images::Images;
-use crate::platforms::Member;
 use crate::packing::{Packing, manifest_of};
+use crate::platforms::Member;
 use crate::rows;
 use crate::watched::Watched;
 

@@ -37,7 +37,9 @@ pub use compile::OrderError;
 pub use exec::{EnterRequest, Entered};
 pub use foreign::{EntryState, Foreign};
 pub use launcher::{LaunchError, Launcher, LauncherConfig};
-pub use order::{Access, FileContent, HostBind, Mount, MountSource, Order, Restrictions, Stdio, Stubs, Tmpfs};
+pub use order::{
+    Access, FileContent, HostBind, Mount, MountSource, Order, Restrictions, Stdio, Stubs, Tmpfs,
+};
 pub use running::{Created, Exit, Running, Usage, WaitError};
 pub use script::{Cause, ProgramFailure, StageFailure};
 pub use sealed::{SealError, SealMethod};

@@ -263,9 +263,8 @@ pub(crate) fn check_spreads(path: &Path, propagation: Propagation) -> Result<(),
     let mountpoint = fields.nth(4).unwrap_or("/");
     // Between the options of the mount and a dash stand its peers.
     let mut peers = fields.skip(1).take_while(|field| *field != "-");
-    let spreads = peers.any(|peer| {
-        peer.starts_with("shared:") || wanted != "shared" && peer.starts_with("master:")
-    });
+    let spreads =
+        peers.any(|peer| peer.starts_with("shared:") || wanted != "shared" && peer.starts_with("master:"));
     if spreads {
         return Ok(());
     }

@@ -410,7 +410,8 @@ pub(crate) fn attach_device_program(group: BorrowedFd<'_>, program: &OwnedFd) ->
 pub(crate) fn kill_with_parent(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt as _;
     let ask = || {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(Into::into)
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(Into::into)
     };
     // SAFETY: between fork and exec the closure makes one system call; it touches no memory, no lock and no allocator.
     unsafe { command.pre_exec(ask) };

@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let all: Vec<Scenario> =
-        [running::ALL, reaper::ALL, tree::ALL, attacks::ALL, resources::ALL, rootless::ALL, beside::ALL].concat();
+        [running::ALL, reaper::ALL, tree::ALL, attacks::ALL, resources::ALL, rootless::ALL, beside::ALL]
+            .concat();
     let chosen: Vec<&Scenario> =
         all.iter().filter(|(name, _)| filter.is_none_or(|part| name.contains(part.as_str()))).collect();
     if !rustix::process::geteuid().is_root() {

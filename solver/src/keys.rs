@@ -41,7 +41,9 @@ impl StepKeys {
 /// How the key of an image, of an archive or of the empty root is known without a look-up.
 pub(crate) fn source_key(operation: &Operation) -> Option<CacheKey> {
     match operation {
-        Operation::Source(Source::Image(_) | Source::Archive(_) | Source::Scratch) => Some(operation.pre_image().key()),
+        Operation::Source(Source::Image(_) | Source::Archive(_) | Source::Scratch) => {
+            Some(operation.pre_image().key())
+        }
         _ => None,
     }
 }

@@ -152,7 +152,10 @@ impl<'a> World<'a> {
                     };
                     self.index.insert(&record).expect("the memory index works")
                 });
-                Some(Answer::Ran(ask.step, StepResult { tree: Tree::Chain(chain), canonical, record, found: None }))
+                Some(Answer::Ran(
+                    ask.step,
+                    StepResult { tree: Tree::Chain(chain), canonical, record, found: None },
+                ))
             }
             Ask::Alias(definition, record) => {
                 self.index.alias(&definition, record).expect("the memory index works");

@@ -6,9 +6,9 @@ mod check;
 mod completion;
 mod compose;
 mod containers;
+mod context;
 mod copy;
 mod create;
-mod context;
 mod doctor;
 mod du;
 mod events;
@@ -33,8 +33,8 @@ mod rmi;
 pub(crate) mod run;
 mod save;
 mod tag;
-mod transfer;
 mod top;
+mod transfer;
 mod update;
 mod version;
 mod volume;
@@ -168,6 +168,8 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::Promote => promote::run(&context),
         Command::Info(arguments) => info::run(&arguments, &context),
         Command::Doctor(arguments) => doctor::run(&arguments, &context),
-        Command::Completion(_) | Command::Compose(_) | Command::Man(_) | Command::Version(_) => Ok(Status::Done),
+        Command::Completion(_) | Command::Compose(_) | Command::Man(_) | Command::Version(_) => {
+            Ok(Status::Done)
+        }
     }
 }

@@ -18,9 +18,8 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
     let filters = filter::parse(&arguments.filter, filter::OF_PRUNE, Timestamp::now())?;
     let images =
         if arguments.all { "all images that no container uses" } else { "all images without a name" };
-    let question = format!(
-        "This will remove:\n  - {images}\n  - all results in the build cache that no image needs\n"
-    );
+    let question =
+        format!("This will remove:\n  - {images}\n  - all results in the build cache that no image needs\n");
     if !arguments.force && !agreed(&question, context)? {
         return Ok(Status::Done);
     }
@@ -30,7 +29,10 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
     for image in &all {
         let unused = arguments.all || image.tags.is_empty();
         // What a container is made of stays, whether it runs or not.
-        if !unused || engine.usage(image.id).is_some() || !filters.iter().all(|filter| filter.fits(image, &all)) {
+        if !unused
+            || engine.usage(image.id).is_some()
+            || !filters.iter().all(|filter| filter.fits(image, &all))
+        {
             continue;
         }
         match home.images.remove_forced(&image.id.to_string(), &engine) {

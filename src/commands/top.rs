@@ -75,14 +75,15 @@ const STANDARD: &str =
     "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
 
 pub(super) fn stats(arguments: &Stats, context: &Context) -> Outcome {
-    let (_home, engine) = crate::wiring::engine(context, "rbuild stats")?;
+    let (home, engine) = crate::wiring::engine(context, "rbuild stats")?;
+    let watch = home.store.events().watch()?;
     loop {
         let chosen = chosen(&engine, arguments)?;
         let begun = Instant::now();
         let before: Vec<Option<Sample>> =
             chosen.iter().map(|definition| engine.sample(definition)).collect::<Result<_, _>>()?;
-        // The counters have to move before a rate can be told.
-        std::thread::sleep(LOOK);
+        // The counters have to move before a rate can be told; what comes or goes meanwhile is shown at once.
+        watch.wait(Some(LOOK))?;
         let mut rows = Vec::with_capacity(chosen.len());
         for (definition, before) in chosen.iter().zip(before) {
             let now = engine.sample(definition)?;

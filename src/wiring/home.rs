@@ -40,7 +40,8 @@ const SCHEMAS: &[&Schema] = &[
 ];
 
 /// The owners of what can be swept; those that need objects of others come before those.
-pub(crate) const OWNERS: &[&dyn Collected] = &[&ImageRows, &ContainerRows, &RecordTrees, &SnapshotTrees, &BlobFiles];
+pub(crate) const OWNERS: &[&dyn Collected] =
+    &[&ImageRows, &ContainerRows, &RecordTrees, &SnapshotTrees, &BlobFiles];
 
 /// How many bytes are kept in reserve for a full disk.
 const RESERVE: u64 = 16 << 20;
@@ -209,12 +210,7 @@ impl Home {
             ],
             site: self.site()?,
             cgroup_prefix: self.cgroup_prefix(),
-            host: HostNames {
-                resolv_path: "/etc/resolv.conf".into(),
-                resolv_conf,
-                resolved_upstream,
-                hosts,
-            },
+            host: HostNames { resolv_path: "/etc/resolv.conf".into(), resolv_conf, resolved_upstream, hosts },
         }))
     }
 
@@ -224,7 +220,8 @@ impl Home {
         let (snapshots, trash) = (layout.root().join("snapshots"), layout.trash());
         let format = self.snapshotter.format();
         Box::new(move |folder| {
-            let folders = Folders { snapshots: snapshots.clone(), tmp: folder.to_owned(), trash: trash.clone() };
+            let folders =
+                Folders { snapshots: snapshots.clone(), tmp: folder.to_owned(), trash: trash.clone() };
             Ok(match format {
                 format if format.starts_with("overlay") => {
                     Arc::new(OverlaySnapshotter::open(&folders, overlay_marks())?)

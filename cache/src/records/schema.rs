@@ -18,7 +18,8 @@ use rbuild_store::{DerivedTable, Schema};
 /// The tables; every store that a cache lives in is opened with them.
 pub const SCHEMA: Schema = Schema {
     name: "cache.records",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE snapshots (
             number INTEGER PRIMARY KEY,
             id BLOB NOT NULL UNIQUE,
@@ -123,7 +124,8 @@ pub const SCHEMA: Schema = Schema {
             PRIMARY KEY (build, ordinal)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX lineage_by_record ON lineage (record);
-    ", "
+    ",
+        "
         ALTER TABLE builds ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0 CHECK (cancelled IN (0, 1));
         -- Every line said that it was a hit; how its step came to its result is not known.
         ALTER TABLE lineage RENAME TO lineage_before;
@@ -140,7 +142,8 @@ pub const SCHEMA: Schema = Schema {
         INSERT INTO lineage SELECT build, ordinal, stage, note, record, NULL FROM lineage_before;
         DROP TABLE lineage_before;
         CREATE INDEX lineage_by_record ON lineage (record);
-    "],
+    ",
+    ],
     // Records before snapshots: a record that is dropped lets go of its chain.
     promotable: &[&DerivedTable("records"), &SnapshotRows],
 };

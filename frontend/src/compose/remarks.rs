@@ -4,7 +4,7 @@ use rbuild_model::span::Diagnostic;
 
 use super::fault::remark;
 use super::values::words;
-use super::yaml::{Map, Node};
+use super::yaml::Map;
 
 /// Tells of command lines that end at an operator of a shell: no shell reads them.
 pub(crate) fn commands(services: &Map, warnings: &mut Vec<Diagnostic>) {

@@ -398,7 +398,11 @@ impl Cgroup {
                 let Some(hierarchy) = hierarchy else { return Err(missing) };
                 self.enter_late(&hierarchy.base, hierarchy.has("cpuset"))?;
             }
-            let found = self.folders.iter().find(has_it).or_else(|| self.folders.first().filter(|_| setting.optional));
+            let found = self
+                .folders
+                .iter()
+                .find(has_it)
+                .or_else(|| self.folders.first().filter(|_| setting.optional));
             match found {
                 Some(folder) => folder.set(setting)?,
                 None => return Err(missing),

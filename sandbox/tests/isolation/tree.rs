@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
+use rbuild_model::container::{BindRecursion, Propagation};
 use rbuild_model::rootfs::RootPlan;
 use rbuild_sandbox::cgroup::Limits;
-use rbuild_model::container::{BindRecursion, Propagation};
 use rbuild_sandbox::volume::{VolumeMount, mount_volume, unmount_volume};
 use rbuild_sandbox::{Access, FileContent, HostBind, Mount, MountSource, Restrictions, Tmpfs};
 

@@ -94,7 +94,12 @@ pub(crate) fn run(
     cancel: &Cancel,
 ) -> Result<Built, BuildError> {
     let mut built = Built { images: Vec::new(), digest: None };
-    let default = [Export { kind: ExportKind::Image, names: Vec::new(), split: Default::default(), packing: Default::default() }];
+    let default = [Export {
+        kind: ExportKind::Image,
+        names: Vec::new(),
+        split: Default::default(),
+        packing: Default::default(),
+    }];
     let exports = if request.exports.is_empty() { &default[..] } else { &request.exports[..] };
     for export in exports {
         if cancel.is_cancelled() {
@@ -103,23 +108,35 @@ pub(crate) fn run(
         let what = describe(&export.kind);
         let task = tasks.begin(format!("exporting to {what}"));
         let done = match &export.kind {
-            ExportKind::Image => image::export(worker, request, export, &results, tasks, cancel).map(|images| {
-                built.images = images;
-            }),
+            ExportKind::Image => {
+                image::export(worker, request, export, &results, tasks, cancel).map(|images| {
+                    built.images = images;
+                })
+            }
             ExportKind::Oci(dest) => {
                 archive::export(worker, request, export, &results, dest, archive::Form::Oci, client, cancel)
                     .map(|archived| archived.tell(&mut built))
             }
-            ExportKind::Docker(dest) => {
-                archive::export(worker, request, export, &results, dest, archive::Form::Docker, client, cancel)
-                    .map(|archived| archived.tell(&mut built))
-            }
+            ExportKind::Docker(dest) => archive::export(
+                worker,
+                request,
+                export,
+                &results,
+                dest,
+                archive::Form::Docker,
+                client,
+                cancel,
+            )
+            .map(|archived| archived.tell(&mut built)),
             ExportKind::Tar(dest) => index::folders("type=tar", &results, export.split)
                 .and_then(|results| write(dest, client, cancel, |out| tar::export(worker, &results, out))),
             ExportKind::Local { dest, mirror } => index::folders("type=local", &results, export.split)
                 .and_then(|results| {
-                    let into = |folder: Option<String>| folder.map_or_else(|| dest.clone(), |folder| dest.join(folder));
-                    let export = |(folder, result)| local::export(worker, result, &into(folder), *mirror, cancel);
+                    let into = |folder: Option<String>| {
+                        folder.map_or_else(|| dest.clone(), |folder| dest.join(folder))
+                    };
+                    let export =
+                        |(folder, result)| local::export(worker, result, &into(folder), *mirror, cancel);
                     results.into_iter().map(export).sum::<Result<u64, ExportError>>()
                 })
                 .map(|skipped| {

@@ -41,8 +41,7 @@ fn root(
     let top = view.resolve("/").map_err(ExportError::tree)?;
     let within = |path: PathBuf| folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
     let mut append = |path: PathBuf, kind: ChangeKind, contents: Option<File>, xattrs: Vec<Xattr>| {
-        let mut entry =
-            entry_of(&Change { path, kind }).map_err(|error| ExportError::Tree(error.into()))?;
+        let mut entry = entry_of(&Change { path, kind }).map_err(|error| ExportError::Tree(error.into()))?;
         entry.xattrs = xattrs;
         let written = match contents {
             Some(mut file) => writer.append(&entry, &mut file),
@@ -52,7 +51,12 @@ fn root(
     };
     if let Some(folder) = folder {
         let meta = top.metadata().map_err(ExportError::tree)?;
-        append(folder.to_owned(), ChangeKind::Directory { meta, novelty: Novelty::Changed }, None, Vec::new())?;
+        append(
+            folder.to_owned(),
+            ChangeKind::Directory { meta, novelty: Novelty::Changed },
+            None,
+            Vec::new(),
+        )?;
     }
     let mut walk = Walk::new(top.open_dir().map_err(ExportError::tree)?).map_err(ExportError::tree)?;
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
