@@ -51,19 +51,19 @@ pub enum ContainerError {
     },
     /// The monitor did not do it.
     #[error(transparent)]
-    Monitor(#[from] rbuild_monitor::ClientError),
+    Monitor(Box<rbuild_monitor::ClientError>),
     /// Its networks could not be had.
     #[error("failed to set up container networking")]
-    Networks(#[from] crate::networks::NetworksError),
+    Networks(#[source] Box<crate::networks::NetworksError>),
     /// A volume could not be had.
     #[error(transparent)]
-    Volumes(#[from] crate::volumes::VolumesError),
+    Volumes(Box<crate::volumes::VolumesError>),
     /// What a container is made of could not be had.
     #[error(transparent)]
     Run(#[from] RunError),
     /// An image could not be found or made.
     #[error(transparent)]
-    Image(#[from] rbuild_images::ImagesError),
+    Image(Box<rbuild_images::ImagesError>),
     /// An archive could not be extracted.
     #[error("failed to extract the archive")]
     Extract(#[source] Box<rbuild_snapshotter::extract::ExtractError>),
@@ -91,6 +91,24 @@ pub enum ContainerError {
         found: u64,
     },
 }
+
+/// Keeps large errors out of every result.
+macro_rules! boxed {
+    ($($variant:ident: $source:ty),+ $(,)?) => {$(
+        impl From<$source> for ContainerError {
+            fn from(source: $source) -> Self {
+                Self::$variant(Box::new(source))
+            }
+        }
+    )+};
+}
+
+boxed!(
+    Monitor: rbuild_monitor::ClientError,
+    Networks: crate::networks::NetworksError,
+    Volumes: crate::volumes::VolumesError,
+    Image: rbuild_images::ImagesError,
+);
 
 /// Passes errors of the crates below on as what a run tells about them.
 macro_rules! through_run {
