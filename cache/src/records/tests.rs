@@ -559,7 +559,7 @@ fn builds_of_the_first_form_are_read_without_origins() {
     let builds = records.builds("p").unwrap();
     assert_eq!((builds.len(), builds[0].result), (1, BuildResult::Failed));
     let line = LineageLine { stage: "s".to_owned(), note: "RUN x".to_owned(), record: None, origin: None };
-    assert_eq!(records.lineage(builds[0].id).unwrap(), [line.clone()]);
+    assert_eq!(records.lineage(builds[0].id).unwrap(), std::slice::from_ref(&line));
     let stopped = NewBuild {
         project: "p".to_owned(),
         target: String::new(),

@@ -3,7 +3,6 @@
 //! What a service can say and no engine of one Linux host does is an error that names the key, never left out.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -413,7 +412,7 @@ fn network(making: &Making<'_>, host: &mut rbuild_model::container::HostOptions)
             addresses.iter().map(|address| ExtraHost { name: name.clone(), address: address.clone() })
         })
         .collect();
-    host.dns = service.dns.iter().copied().collect::<Vec<IpAddr>>();
+    host.dns = service.dns.clone();
     host.dns_search.clone_from(&service.dns_search);
     host.dns_options.clone_from(&service.dns_opt);
     Ok(())

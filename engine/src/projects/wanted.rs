@@ -6,7 +6,7 @@ use std::time::Duration;
 use rbuild_model::project::{NetworkKey, ServiceName, VolumeKey};
 
 /// What `up`, `create`, `scale` and `run` are asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     /// The services that were named; all of them if empty.
     pub targets: BTreeSet<ServiceName>,
@@ -107,24 +107,4 @@ pub enum ChangedVolumes {
     Keep,
     /// They are made anew, and what is in them is lost.
     Replace,
-}
-
-impl Default for Wanted {
-    fn default() -> Self {
-        Self {
-            targets: BTreeSet::new(),
-            dependencies: Dependencies::default(),
-            recreate: Recreate::default(),
-            recreate_dependencies: Recreate::default(),
-            scale: BTreeMap::new(),
-            starting: Starting::default(),
-            orphans: Orphans::default(),
-            anonymous: AnonymousVolumes::default(),
-            changed_volumes: ChangedVolumes::default(),
-            timeout: None,
-            desired: BTreeMap::new(),
-            network_hashes: BTreeMap::new(),
-            volume_hashes: BTreeMap::new(),
-        }
-    }
 }
