@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use rbuild_sandbox::probe::{self, State};
-use rbuild_store::doctor::Severity;
+use rbuild_store::doctor::{Finding, Severity};
 use serde_json::{Value, json};
 
 use super::{Context, Outcome};
@@ -16,7 +16,12 @@ use crate::wiring::{Home, OWNERS};
 pub(super) fn run(arguments: &Doctor, context: &Context) -> Outcome {
     let home = Home::open(&context.settings, "rbuild doctor")?;
     let probes = probe::all(home.store.work_folder()?);
-    let findings = home.store.doctor(OWNERS)?;
+    let mut findings = home.store.doctor(OWNERS)?;
+    if findings.iter().any(|finding| matches!(finding, Finding::Abandoned { .. })) {
+        // Of a command that died just now: it was still dying when this one began.
+        home.bury()?;
+        findings = home.store.doctor(OWNERS)?;
+    }
     let root = context.settings.root.display().to_string();
     let machine: Vec<Value> = probes.iter().map(of_probe).collect();
     let store: Vec<Value> = findings

@@ -138,7 +138,7 @@ impl Home {
     ///
     /// What cannot be taken away is no reason not to do what was asked for: it stays marked, and the next command
     /// tries again.
-    fn bury(&self) -> anyhow::Result<()> {
+    pub(crate) fn bury(&self) -> anyhow::Result<()> {
         use rbuild_network::site::Site;
         use rbuild_sandbox::cgroup::{Cgroup, Layout as CgroupLayout};
         use rbuild_store::collect::Orphans;

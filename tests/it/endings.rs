@@ -54,14 +54,16 @@ fn a_killed_build() {
 }
 
 #[test]
-fn a_killed_container() {
-    let Some(context) = scene("a_killed_container") else { return };
+fn a_killed_command_leaves_its_container_running() {
+    let Some(context) = scene("a_killed_command_leaves_its_container_running") else { return };
     let script = format!("echo ready; MARK={} sleep 1000", context.folder().display());
-    let running = context.rbuild(["run", "--rm", "-m", "64m", "busybox", "sh", "-c", &script]).start();
+    let arguments = ["run", "--rm", "--name", "left", "-m", "64m", "busybox", "sh", "-c", &script];
+    let running = context.rbuild(arguments).start();
     running.until("ready");
     running.kill();
-    assert_processes_end(&context);
-    context.rbuild(["run", "--rm", "busybox", "true"]).run().assert_success();
+    let listed = context.rbuild(["ps", "--format", "{{.Names}} {{.State}}"]).run();
+    assert_eq!(listed.stdout, "left running\n", "{listed}");
+    context.rbuild(["rm", "-f", "left"]).run().assert_success();
     assert_clean(&context);
 }
 

@@ -464,7 +464,7 @@ impl Cgroup {
     }
 
     fn take_folder_away(&self, folder: &Folder) -> Result<(), CgroupError> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             match rustix::fs::rmdir(&folder.path) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::BUSY) => {}
@@ -476,6 +476,11 @@ impl Cgroup {
                 && read_all(&events).is_ok_and(|text| text.contains("populated 1"))
             {
                 let _ = poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&PATIENCE));
+            } else {
+                // Version 1 holds a group a moment longer, and says nothing when it lets go: a millisecond at first,
+                // ten in the end, a second in all.
+                let tv_nsec = 1_000_000 * (attempt as i64 + 1).min(10);
+                let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec }));
             }
         }
         Err(CgroupError::Busy { path: folder.path.clone() })
