@@ -16,7 +16,7 @@
 //! when they are full and none is lost. The next command that [observes](Place::observe) this starts another monitor
 //! ([`Client::adopt`]), which finds the same processes again by pid, start time and boot.
 //!
-//! One thread and one `poll` do everything ([`server`]); what may take long and is nobody's wait (compression of old
+//! One thread and one `poll` do everything (`server`); what may take long and is nobody's wait (compression of old
 //! logs) has a thread for as long as it takes.
 
 mod backoff;

@@ -232,7 +232,7 @@ pub(crate) fn volume(text: &str) -> Read<RunMount> {
         return Err(Invalid::new("an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"));
     }
     let target = absolute(target.to_owned())?;
-    let (mut read_only, mut copy, mut propagation) = (false, true, Propagation::default());
+    let (mut read_only, mut copy, mut propagation) = (false, true, None);
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" => read_only = true,
@@ -241,9 +241,9 @@ pub(crate) fn volume(text: &str) -> Read<RunMount> {
             "cached" | "delegated" | "consistent" => {}
             "z" | "Z" => return Err(Invalid::new("SELinux labels (`z`, `Z`) are not supported yet")),
             other => {
-                propagation = Propagation::read(other).ok_or_else(|| {
+                propagation = Some(Propagation::read(other).ok_or_else(|| {
                     unknown("option", other, &["ro", "rw", "nocopy", "rshared", "rslave", "rprivate"])
-                })?;
+                })?);
             }
         }
     }
@@ -252,8 +252,21 @@ pub(crate) fn volume(text: &str) -> Read<RunMount> {
         (Some(path), _) if path.starts_with('~') => {
             return Err(Invalid::new(format!("`{path}` is for the shell to expand: leave it unquoted")));
         }
-        (Some(path), _) => {
-            MountKind::Bind { source: path.into(), propagation, recursive: Mode::On, create: Mode::On }
+        (Some(_), _) if !copy => {
+            return Err(Invalid::new(
+                "`nocopy` is for volumes: nothing is ever copied into a folder of the host",
+            ));
+        }
+        (Some(path), _) => MountKind::Bind {
+            source: path.into(),
+            propagation: propagation.unwrap_or_default(),
+            recursive: Mode::On,
+            create: Mode::On,
+        },
+        (None, _) if propagation.is_some() => {
+            return Err(Invalid::new(
+                "mounts spread in folders of the host only: a volume has no propagation",
+            ));
         }
         (None, name) => {
             if let Some(name) = name {

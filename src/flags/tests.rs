@@ -317,6 +317,14 @@ fn mounts() {
                 r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: None, copy: On, subpath: None } }"#,
             ),
             (
+                "v1:/data:rshared",
+                "error: mounts spread in folders of the host only: a volume has no propagation",
+            ),
+            (
+                "/a:/data:nocopy",
+                "error: `nocopy` is for volumes: nothing is ever copied into a folder of the host",
+            ),
+            (
                 "v1:/data",
                 r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: Some("v1"), copy: On, subpath: None } }"#,
             ),

@@ -1,6 +1,6 @@
 //! Compose projects: observe, plan, execute.
 //!
-//! [`Observed`] is what there is, looked up once. [`up`] and [`down`] compare it with the project and return a [`Plan`]:
+//! [`Observed`] is what there is, looked up once. [`up()`] and [`down()`] compare it with the project and return a [`Plan`]:
 //! operations in an order in which each comes after what it waits for, each with its [`Cause`]. They do no I/O, so the
 //! plan can be printed instead of carried out, and a test is an equality of printed plans. Whoever carries it out
 //! decides nothing: it does what is there, as much at once as the edges allow.

@@ -16,7 +16,7 @@
 //! settle ──── final types and spelling ── print (YAML, JSON, hash), typed (Project)
 //! ```
 //!
-//! Everything that is known of a key stands in the tables of [`schema`]; the steps walk a tree and its table side by side.
+//! Everything that is known of a key stands in the tables of `schema`; the steps walk a tree and its table side by side.
 //! Every node knows where it was written, so that an error of the last step still points at the line.
 
 mod consistency;

@@ -1,6 +1,6 @@
 //! Where the output of a container is kept, in the formats of Docker.
 //!
-//! [`Lines`] cuts what a program writes into records; a [`Writer`] puts them into files that are rotated; [`read()`]
+//! `Lines` cuts what a program writes into records; a `Writer` puts them into files that are rotated; [`read()`]
 //! reads them back, also while they are written, and needs no monitor for it.
 //!
 //! ```text

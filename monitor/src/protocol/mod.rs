@@ -1,10 +1,10 @@
 //! What clients and monitors say to each other.
 //!
-//! A connection begins with [`Request::Hello`] and its answer: each side names the newest version it speaks, and both use
-//! the lower one. Then the client asks and the monitor answers, one at a time. After [`Reply::Attached`] and
-//! [`Reply::ExecStarted`] the connection belongs to a stream: bytes go both ways as frames of their own, until
-//! [`Reply::StreamEnded`] or [`Reply::ExecEnded`]. A wait is acknowledged by [`Reply::Waiting`] when nothing can be
-//! missed any more, and ended by [`Reply::Exited`].
+//! A connection begins with `Request::Hello` and its answer: each side names the newest version it speaks, and both use
+//! the lower one. Then the client asks and the monitor answers, one at a time. After `Reply::Attached` and
+//! `Reply::ExecStarted` the connection belongs to a stream: bytes go both ways as frames of their own, until
+//! `Reply::StreamEnded` or `Reply::ExecEnded`. A wait is acknowledged by `Reply::Waiting` when nothing can be
+//! missed any more, and ended by `Reply::Exited`.
 //!
 //! Messages are JSON, so that a field that is added is no new version; [`frame`] puts them on the wire.
 

@@ -6,7 +6,7 @@
 //! port, and three inside. Its record is written last: a record without a link is one whose namespace is gone, so
 //! nothing but the list of links is needed to find what a killed process left.
 //!
-//! [`plan`] decides on addresses and names, [`links`] makes what was decided.
+//! `plan` decides on addresses and names, `links()` makes what was decided.
 
 mod links;
 mod plan;
