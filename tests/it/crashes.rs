@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rbuild_testkit::context::TestContext;
 use rbuild_testkit::files::{self, Random, Shape};
 
-use crate::scene::{assert_clean, furnish, images, scene};
+use crate::scene::{assert_clean, assert_processes_end, furnish, images, scene};
 
 /// Six steps of several kinds; each round has keys of its own.
 const TEXT: &str = "\
@@ -68,6 +68,8 @@ fn steps_with(progress: &str, ending: &str) -> Vec<String> {
 /// What a crash left is sound; the next build succeeds and uses what had finished; nothing is left of either.
 #[track_caller]
 fn assert_recovers(context: &TestContext, round: &str, finished: &[String], story: &str) -> usize {
+    // A container lives on without the command that started it, and its monitor has it removed in the end.
+    assert_processes_end(context);
     let doctor = context.rbuild(["doctor"]).run();
     assert!(doctor.stdout.ends_with(": good\n"), "{story}: {doctor}");
     let next = context.rbuild(arguments(round, "next")).run();

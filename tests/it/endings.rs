@@ -1,12 +1,13 @@
 //! What is left when a command ends, on whatever road: nothing.
 
 use std::fs;
-use std::time::Duration;
 
 use rbuild_testkit::context::TestContext;
 use rustix::process::Signal;
 
-use crate::scene::{assert_clean, assert_no_leaks, build, built, images, lines_in_cache_mounts, scene};
+use crate::scene::{
+    assert_clean, assert_no_leaks, assert_processes_end, build, built, images, lines_in_cache_mounts, scene,
+};
 
 /// A build whose last step says `ready` and then goes on, with a marker in its environment by which its processes are
 /// found.
@@ -104,21 +105,6 @@ fn processes_that_a_step_leaves_behind_end_with_it() {
     context.write("Dockerfile", text);
     built(&context, []);
     assert_clean(&context);
-}
-
-/// Waits for the end of all processes that belong to a test. The kernel kills them when their parent dies; that they
-/// are gone shows a moment later.
-#[track_caller]
-fn assert_processes_end(context: &TestContext) {
-    let (_sender, never) = std::sync::mpsc::channel::<()>();
-    for _ in 0..100 {
-        let left = context.leaks();
-        if left.processes.is_empty() && left.mounts.is_empty() {
-            return;
-        }
-        let _ = never.recv_timeout(Duration::from_millis(20));
-    }
-    context.leaks().assert_none();
 }
 
 #[test]

@@ -200,6 +200,21 @@ fn is_residence(group: &Path) -> bool {
     names(group) == ["monitors"] && !processes.lines().any(lives)
 }
 
+/// Waits for the end of all processes that belong to a test. The kernel kills them when their parent dies; that they
+/// are gone shows a moment later.
+#[track_caller]
+pub(crate) fn assert_processes_end(context: &TestContext) {
+    let (_sender, never) = std::sync::mpsc::channel::<()>();
+    for _ in 0..500 {
+        let left = context.leaks();
+        if left.processes.is_empty() && left.mounts.is_empty() {
+            return;
+        }
+        let _ = never.recv_timeout(std::time::Duration::from_millis(20));
+    }
+    context.leaks().assert_none();
+}
+
 /// The store is sound, and holds nothing that is half done.
 #[track_caller]
 fn assert_sound(context: &TestContext) {
