@@ -470,7 +470,8 @@ impl Cgroup {
                 Err(Errno::BUSY) => {}
                 Err(errno) => return Err(CgroupError::file("remove the cgroup", &folder.path, errno)),
             }
-            self.kill()?;
+            // A folder that is gone already has nobody to kill, and is no reason to leave the others.
+            let _ = self.kill();
             if let Some(unified) = self.folders.iter().find(|folder| folder.version == Version::Two)
                 && let Ok(events) = unified.file("cgroup.events", OFlags::RDONLY)
                 && read_all(&events).is_ok_and(|text| text.contains("populated 1"))
