@@ -135,10 +135,14 @@ impl House {
                 let _ = process.reap();
             }
         }
-        let groups = Cgroup::reclaim(Layout::shared(), &self.prefix).map_or(0, |reclaimed| reclaimed.removed);
-        if groups > 0 {
-            found.push(format!("{groups} control groups"));
-        }
+        // The group that monitors live in stays for the next one.
+        let inside = format!("*/{}/*", self.prefix);
+        let groups = std::process::Command::new("find")
+            .args(["/sys/fs/cgroup", "-type", "d", "-path", &inside, "!", "-name", "monitors"])
+            .output()
+            .unwrap();
+        found.extend(String::from_utf8_lossy(&groups.stdout).lines().map(|group| format!("group {group}")));
+        let _ = Cgroup::reclaim(Layout::shared(), &self.prefix);
         found.join(", ")
     }
 }

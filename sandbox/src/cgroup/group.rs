@@ -472,6 +472,7 @@ impl Cgroup {
             }
             // A folder that is gone already has nobody to kill, and is no reason to leave the others.
             let _ = self.kill();
+            folder.kill_each();
             if let Some(unified) = self.folders.iter().find(|folder| folder.version == Version::Two)
                 && let Ok(events) = unified.file("cgroup.events", OFlags::RDONLY)
                 && read_all(&events).is_ok_and(|text| text.contains("populated 1"))
@@ -529,6 +530,16 @@ impl Folder {
     fn file(&self, name: &str, access: OFlags) -> Result<OwnedFd, CgroupError> {
         rustix::fs::openat(&self.fd, name, access | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
             .map_err(|errno| CgroupError::file("open", self.path.join(name), errno))
+    }
+
+    /// Kills who is in this hierarchy's group: a process that was being put into all of them may be in one only.
+    fn kill_each(&self) {
+        for pid in self.read("cgroup.procs").unwrap_or_default().lines() {
+            let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) else { continue };
+            if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+            }
+        }
     }
 
     fn read(&self, name: &str) -> Option<String> {
