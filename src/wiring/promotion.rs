@@ -2,6 +2,7 @@
 //!
 //! Results are delivered unsynced. Whatever verb leaves rows behind that a power loss would drop (or finds such rows of
 //! others) has them promoted by `rbuild promote`, a process of its own: at its end, and every 30 seconds while it runs.
+//! The same process shortens the database's log, which whoever opens the database next would have to read.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -66,8 +67,10 @@ struct Starter {
 
 impl Starter {
     fn start(&self) -> Option<Child> {
-        let rows = self.store.unpromoted().is_ok_and(|rows| rows > 0);
-        if !rows && !self.store.has_trash().is_ok_and(|trash| trash) {
+        let due = self.store.unpromoted().is_ok_and(|rows| rows > 0)
+            || self.store.has_trash().is_ok_and(|trash| trash)
+            || self.store.database().is_log_long();
+        if !due {
             return None;
         }
         Command::new("/proc/self/exe")

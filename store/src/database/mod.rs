@@ -351,13 +351,17 @@ impl Database {
         Ok(())
     }
 
-    /// Moves the log into the database file and empties it, if the log is long; readers in the way postpone that.
-    pub fn checkpoint(&self) -> Result<(), DatabaseError> {
+    /// Whether the log is so long that reading it at each open costs more than a checkpoint would once.
+    pub fn is_log_long(&self) -> bool {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
-        match std::fs::metadata(&log) {
-            Ok(stat) if stat.len() > CHECKPOINT_ABOVE => {}
-            _ => return Ok(()),
+        std::fs::metadata(&log).is_ok_and(|stat| stat.len() > CHECKPOINT_ABOVE)
+    }
+
+    /// Moves the log into the database file and empties it, if the log is long; readers in the way postpone that.
+    pub fn checkpoint(&self) -> Result<(), DatabaseError> {
+        if !self.is_log_long() {
+            return Ok(());
         }
         let _inside = Inside::enter()?;
         let mut connection = self.take()?;
