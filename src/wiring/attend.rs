@@ -93,6 +93,11 @@ impl Foreground {
         Ok(Self { receiver, raw: None })
     }
 
+    /// Ends the attendance, and returns the client that signals went to.
+    pub(super) fn leave(self) -> Option<Client> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).client.take()
+    }
+
     /// Passes bytes on until the streams end or the user leaves. With a client, signals go to the container.
     pub(super) fn attend(
         &mut self,

@@ -119,8 +119,10 @@ fn run_attached(
     let waiter = another()?.wait(Until::NextExit).map_err(ContainerError::from)?;
     engine.tell_attach(definition, "attach");
     told(engine.start_attached(definition, &mut client)?, context);
-    let status = followed(engine, definition, touch, foreground, session, waiter, client, context)?;
+    let mut client = Some(client);
+    let status = followed(engine, definition, touch, foreground, session, waiter, &mut client, context)?;
     if removes && matches!(status, Status::Program(_)) {
+        // The promise to remove stands as long as its connection: without it the monitor would start a process that does.
         // One that was left running is the monitor's to remove.
         engine.reap(definition.id)?;
     }
@@ -130,14 +132,14 @@ fn run_attached(
 /// Attaches a container that runs.
 pub(crate) fn attach(engine: &Engine, definition: &Definition, touch: &Touch, context: &Context) -> Outcome {
     let foreground = Foreground::new()?;
-    let client = engine.monitor(definition)?;
+    let mut client = Some(engine.monitor(definition)?);
     let (session, _) = engine.monitor(definition)?.attach(touch.streams).map_err(ContainerError::from)?;
     let waiter = engine.monitor(definition)?.wait(Until::NotRunning).map_err(ContainerError::from)?;
     engine.tell_attach(definition, "attach");
-    followed(engine, definition, touch, foreground, session, waiter, client, context)
+    followed(engine, definition, touch, foreground, session, waiter, &mut client, context)
 }
 
-/// Passes bytes and signals on until the end, and returns the container's status.
+/// Passes bytes and signals on until the end, and returns the container's status. The client stays connected.
 #[expect(clippy::too_many_arguments, reason = "two callers, which have made each of them")]
 fn followed(
     engine: &Engine,
@@ -146,14 +148,14 @@ fn followed(
     mut foreground: Foreground,
     session: Session,
     waiter: Waiter,
-    client: Client,
+    client: &mut Option<Client>,
     context: &Context,
 ) -> Outcome {
     let manner =
         Manner { tty: definition.streams.tty, input: touch.streams.stdin, detach: touch.detach.clone() };
-    let client = Some(client).filter(|_| touch.signals == Mode::On);
-    let ending = foreground.attend(session, &manner, client);
-    drop(foreground);
+    let sender = if touch.signals == Mode::On { client.take() } else { None };
+    let ending = foreground.attend(session, &manner, sender);
+    *client = foreground.leave().or_else(|| client.take());
     if ending? == Ending::Detached {
         context.terminal.tell("read escape sequence\n");
         engine.tell_attach(definition, "detach");
