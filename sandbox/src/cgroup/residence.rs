@@ -1,8 +1,8 @@
 //! A place for processes of ours that outlive the command that starts them.
 //!
 //! A session, a unit or a job that started a command ends everything in its group when it ends. What is to stay leaves
-//! that group: on version 2, and in systemd's own hierarchy where there is one. Hierarchies with controllers are not
-//! left: nothing is ended there, and entering costs a grace period.
+//! that group: on version 2, and in systemd's own hierarchy where systemd runs. Hierarchies with controllers are not
+//! left, nor is systemd's without it: nothing is ended there, and entering costs a grace period of the kernel.
 
 use std::path::Path;
 
@@ -50,7 +50,8 @@ impl Residence {
 /// Where there are no rights to do so it stays where it is.
 pub fn reside(layout: &Layout, prefix: &str, name: &str) -> Result<Residence, CgroupError> {
     let v2 = layout.v2.as_ref().map(|unified| (Version::Two, base_of(unified)));
-    let systemd = layout.v1.iter().find(|hierarchy| hierarchy.option == "name=systemd");
+    let systemd =
+        layout.v1.iter().find(|hierarchy| hierarchy.option == "name=systemd").filter(|_| is_systemd_there());
     let systemd = systemd.map(|hierarchy| (Version::One, hierarchy.base.clone()));
     let mut folders = Vec::new();
     for (version, base) in v2.into_iter().chain(systemd) {
@@ -61,6 +62,11 @@ pub fn reside(layout: &Layout, prefix: &str, name: &str) -> Result<Residence, Cg
         }
     }
     Ok(Residence { folders })
+}
+
+/// Whether systemd is the manager of this machine, as sd_booted(3) has it.
+fn is_systemd_there() -> bool {
+    Path::new("/run/systemd/system").is_dir()
 }
 
 fn enter(version: Version, parent: &Path, name: &str) -> Result<Folder, CgroupError> {
