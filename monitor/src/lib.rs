@@ -35,12 +35,14 @@ mod server;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub use client::{Client, ClientError, Program, Session, SessionEvent, Spawned, Started};
+pub use client::{
+    Client, ClientError, Program, Session, SessionEvent, Spawned, Started, WatchEvent, Watcher,
+};
 pub use document::DocumentError;
 pub use place::{Lock, Observed, Place, PlaceError};
 pub use plan::{EarlyProbes, ExecPlan, ExecPrivilege, Handed, Plan, Residence, Settings, Stdin};
 pub use protocol::{Attach, ExecId, ExecProgress, ExecState, Grace, LogPosition, Refusal, StreamEnd, Until};
-pub use record::Record;
+pub use record::{Moment, Record};
 
 /// The name a monitor is executed under.
 const MARKER: &str = "rbuild-monitor";

@@ -3,7 +3,8 @@
 //! The same [`Record`] lies in two places: `state.json` in the run folder follows every change and is gone after a
 //! reboot, `last.json` in the container's own folder follows starts, ends and wishes to stop, and stays.
 
-use rbuild_model::container::{Ended, ProcessIdentity, State, Stopped};
+use jiff::Timestamp;
+use rbuild_model::container::{Ended, HealthStatus, ProcessIdentity, State, Status, Stopped};
 use serde::{Deserialize, Serialize};
 
 /// What is known of a container's life.
@@ -58,6 +59,48 @@ impl Record {
         self.state = State::Exited(ended);
         self.monitor = None;
         self.note = serde_json::Value::Null;
+    }
+}
+
+/// What those who watch a container are told of it, at each change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Its state.
+    pub status: Status,
+    /// Its health, if it runs and is asked.
+    pub health: Option<HealthStatus>,
+    /// The pid of its first process, if it runs.
+    pub pid: Option<i32>,
+    /// How often its policy started it again since it was started by hand.
+    pub restarts: u32,
+    /// The status of its last end, or of the attempt to start it that failed.
+    pub code: i32,
+    /// When it last ended; another time means that it ended again.
+    pub finished: Option<Timestamp>,
+    /// What else there is to say of its last end, or of the attempt to start it that failed.
+    pub error: Option<String>,
+}
+
+impl Moment {
+    /// Returns what a record says.
+    pub fn of(record: &Record) -> Self {
+        let Record { state, restart_count, previous, .. } = record;
+        let failure = match state {
+            State::Created { failure } => failure.as_ref(),
+            _ => None,
+        };
+        let ended = state.ended().or(previous.as_ref());
+        Self {
+            status: state.status(),
+            health: state.run().and_then(|run| run.health.as_ref()).map(|health| health.status),
+            pid: state.run().map(|run| run.init.pid),
+            restarts: *restart_count,
+            code: failure.map_or(ended.map_or(0, |ended| ended.code), |failure| failure.code),
+            finished: ended.map(|ended| ended.finished),
+            error: failure
+                .map(|failure| failure.error.clone())
+                .or_else(|| ended.and_then(|ended| ended.error.clone())),
+        }
     }
 }
 

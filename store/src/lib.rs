@@ -42,7 +42,7 @@ pub mod space;
 pub mod trash;
 
 pub use boot::BootId;
-pub use cancel::{Cancel, Canceller};
+pub use cancel::{Cancel, Canceller, Wake};
 pub use database::{Database, DatabaseError, Schema};
 pub use durable::{Access, Published, TempFile, TempTree};
 pub use error::{ErrorKind, FileError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rbuild_model::container::{Definition, NamespaceUse, Removal, Signal, StartFailure, State};
 use rbuild_model::network::NetworkMode;
-use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, Until};
+use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal};
 use rbuild_network::driver::Guard;
 use rbuild_network::ports::Reservation;
 use rbuild_network::resolver::ResolverChoice;
@@ -315,18 +315,6 @@ impl Engine {
             return Err(not_running());
         }
         self.client(definition)?.ok_or_else(not_running)
-    }
-
-    /// Waits for the end of a container's program and returns its status; for one that does not run, the last one.
-    pub fn wait(&self, definition: &Definition) -> Result<i32, ContainerError> {
-        let state = self.observe(definition)?.state;
-        if !state.is_active() {
-            return Ok(state.exit_code());
-        }
-        match self.client(definition)? {
-            Some(client) => Ok(client.wait(Until::NotRunning)?.exited()?.code),
-            None => Ok(self.observe(definition)?.state.exit_code()),
-        }
     }
 
     /// Tells a running container its new name, for its events.

@@ -254,7 +254,7 @@ impl Context {
 }
 
 /// Returns the names of the networks that a container is in.
-pub(super) fn networks(definition: &Definition) -> Vec<String> {
+pub(crate) fn networks(definition: &Definition) -> Vec<String> {
     let host = &definition.host;
     let mut names: Vec<String> = host.endpoints.iter().map(|wish| wish.network.clone()).collect();
     if names.is_empty() && !matches!(host.network, NetworkMode::Container(_)) {

@@ -34,6 +34,7 @@ mod stats;
 mod storage;
 mod trees;
 mod update;
+mod watch;
 
 pub use archive::PathStat;
 pub use commit::CommitRequest;
@@ -41,6 +42,7 @@ pub use control::Start;
 pub use create::Made;
 pub use error::ContainerError;
 pub use exec::ExecRequest;
+pub(crate) use list::networks;
 pub use list::{Filter, ListRequest, Listed, PortFilter, fits_name};
 pub use note::{EndpointNote, PortNote, RunNote};
 pub use observe::Observed;
@@ -50,3 +52,6 @@ pub use rows::{ContainerRows, SCHEMA};
 pub use stats::Sample;
 pub use trees::{Changed, How};
 pub use update::Update;
+pub use watch::{Awaited, Change, Condition, Expectation, Told, Watch};
+/// What a container is at one moment, for those who wait.
+pub use rbuild_monitor::Moment;

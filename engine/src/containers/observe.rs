@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rbuild_model::container::{ContainerId, Definition, Program, Removal, State, Streams};
-use rbuild_monitor::{Client, ClientError, Lock, Observed as Seen, Place, Residence, Settings, Stdin};
+use rbuild_monitor::{
+    Client, ClientError, Lock, Observed as Seen, Place, Record, Residence, Settings, Stdin,
+};
 
 use super::error::ContainerError;
 use super::events;
@@ -52,8 +54,20 @@ impl Engine {
     /// Looks at what has become of a container. One whose monitor was killed gets another; one whose end nobody saw is
     /// written down as ended.
     pub fn observe(&self, definition: &Definition) -> Result<Observed, ContainerError> {
+        let record = self.record(definition)?;
+        Ok(Observed {
+            restarts: record.restart_count,
+            // What another version wrote there says nothing here.
+            note: serde_json::from_value(record.note.clone()).unwrap_or_default(),
+            finished_before: record.previous.as_ref().map(|ended| ended.finished),
+            state: record.state,
+        })
+    }
+
+    /// Returns what is written down of a container's life, and true.
+    pub(super) fn record(&self, definition: &Definition) -> Result<Record, ContainerError> {
         let place = self.place(definition.id);
-        let record = match place.observe().map_err(ClientError::from)? {
+        Ok(match place.observe().map_err(ClientError::from)? {
             Seen::Settled(record) => record,
             Seen::Orphan(record) => {
                 // Another command may be faster; whoever serves it, it runs.
@@ -73,13 +87,6 @@ impl Engine {
                 }
                 None => record,
             },
-        };
-        Ok(Observed {
-            restarts: record.restart_count,
-            // What another version wrote there says nothing here.
-            note: serde_json::from_value(record.note.clone()).unwrap_or_default(),
-            finished_before: record.previous.as_ref().map(|ended| ended.finished),
-            state: record.state,
         })
     }
 

@@ -143,6 +143,12 @@ pub(super) fn get(
     read(transaction)?.map(|text| definition_of(&id, &text)).transpose()
 }
 
+/// Tells whether there is a container with this id.
+pub(super) fn exists(transaction: &Transaction<'_>, id: ContainerId) -> Result<bool, DatabaseError> {
+    let mut statement = transaction.prepare_cached("SELECT 1 FROM containers WHERE id = ?1")?;
+    Ok(statement.exists([id.to_string()])?)
+}
+
 /// Finds a container by its full id, else by its name, else by the beginning of its id.
 pub(super) fn find(transaction: &Transaction<'_>, text: &str) -> Result<Definition, ContainerError> {
     let name = text.strip_prefix('/').unwrap_or(text);

@@ -17,7 +17,7 @@ use crate::place::{CONTROL, Lock, Place, PlaceError};
 use crate::plan::{ExecPlan, Handed, Plan, Settings};
 use crate::protocol::frame::{self, Decoder, Frame, FrameError};
 use crate::protocol::{self, Attach, ExecId, ExecState, Grace, LogPosition, Refusal, Reply, Request, Until};
-use crate::record::Record;
+use crate::record::{Moment, Record};
 
 /// A monitor that could not be asked, or that refused.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +158,12 @@ impl Client {
             Reply::Exited { code, error } => Ok(Waiter { client: self, ready: Some(Exited { code, error }) }),
             _ => Err(ClientError::Order),
         }
+    }
+
+    /// Watches the container: its present state is the first event, and nothing after it is missed.
+    pub fn watch(self) -> Result<Watcher, ClientError> {
+        frame::send(&self.socket, &Frame::message(&Request::Watch)?, &[])?;
+        Ok(Watcher { client: self })
     }
 
     /// Attaches streams; when this returns, nothing that the program writes from then on is missed. Returns the place
@@ -322,6 +328,44 @@ impl Waiter {
 
 impl AsFd for Waiter {
     /// Returns a descriptor that is readable once [`exited`](Self::exited) will not wait.
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.client.socket.as_fd()
+    }
+}
+
+/// A container that is watched.
+#[derive(Debug)]
+pub struct Watcher {
+    client: Client,
+}
+
+/// What a watcher is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// This is what the container is now.
+    Changed(Moment),
+    /// It was removed. There is no other event after this one.
+    Gone,
+}
+
+impl Watcher {
+    /// Tells whether an event has arrived already, so that the descriptor need not become readable for it.
+    pub fn has_event(&self) -> bool {
+        self.client.decoder.has_frame()
+    }
+
+    /// Waits for the next event.
+    pub fn next_event(&mut self) -> Result<WatchEvent, ClientError> {
+        match self.client.answer()? {
+            Reply::Changed(moment) => Ok(WatchEvent::Changed(*moment)),
+            Reply::Gone => Ok(WatchEvent::Gone),
+            _ => Err(ClientError::Order),
+        }
+    }
+}
+
+impl AsFd for Watcher {
+    /// Returns a descriptor that is readable once [`next_event`](Self::next_event) will not wait.
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.client.socket.as_fd()
     }

@@ -4,7 +4,8 @@
 //! the lower one. Then the client asks and the monitor answers, one at a time. After `Reply::Attached` and
 //! `Reply::ExecStarted` the connection belongs to a stream: bytes go both ways as frames of their own, until
 //! `Reply::StreamEnded` or `Reply::ExecEnded`. A wait is acknowledged by `Reply::Waiting` when nothing can be
-//! missed any more, and ended by `Reply::Exited`.
+//! missed any more, and ended by `Reply::Exited`. `Request::Watch` is answered by `Reply::Changed` at once and at every
+//! change, until `Reply::Gone`.
 //!
 //! Messages are JSON, so that a field that is added is no new version; [`frame`] puts them on the wire.
 
@@ -17,7 +18,7 @@ use rbuild_sandbox::cgroup::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{ExecPlan, HandedList, Plan, Settings};
-use crate::record::Record;
+use crate::record::{Moment, Record};
 
 /// The version that this program speaks.
 pub const VERSION: u32 = 1;
@@ -67,6 +68,8 @@ pub(crate) enum Request {
     Unpause,
     /// Waits.
     Wait { until: Until },
+    /// Is told of every change from now on, the present state first.
+    Watch,
     /// Attaches streams.
     Attach(Attach),
     /// Sets the size of the terminal.
@@ -194,6 +197,10 @@ pub(crate) enum Reply {
     Waiting,
     /// What was waited for.
     Exited { code: i32, error: Option<String> },
+    /// What the container is now; more follows.
+    Changed(Box<Moment>),
+    /// The container was removed; nothing follows.
+    Gone,
     /// Output follows; with the place in the log at which it begins.
     Attached { position: Option<LogPosition> },
     /// No more output.

@@ -9,6 +9,7 @@ fn requests() -> Vec<Request> {
         Request::Stop { signal: Some(Signal::TERM), grace: Grace::For(Duration::from_millis(1500)) },
         Request::Kill { signal: Signal::KILL },
         Request::Wait { until: Until::NextExit },
+        Request::Watch,
         Request::Attach(Attach::ALL),
         Request::ExecStart { id: ExecId("ab".repeat(32)), attach: None, size: Some((80, 24)) },
         Request::Update { limits: None, restart: Some(RestartPolicy::OnFailure { max: Some(3) }) },

@@ -16,6 +16,8 @@ pub(super) enum Role {
     Requests,
     /// It waits.
     Waiting(Until),
+    /// It is told of every change.
+    Watching,
     /// It is told when the program has ended.
     AwaitsEnd,
     /// It has streams of the container.
@@ -65,6 +67,8 @@ pub(super) struct Connection {
     pub(super) removes: bool,
     /// Whether it goes when its outbox is empty.
     pub(super) leaving: bool,
+    /// Whether it goes now, with what is in its outbox.
+    pub(super) cut: bool,
     decoder: Decoder,
 }
 
@@ -79,6 +83,7 @@ impl Connection {
             greeted: false,
             removes: false,
             leaving: false,
+            cut: false,
             decoder: Decoder::default(),
         }
     }
@@ -123,6 +128,9 @@ impl Connection {
 
     /// Sends as much as the client takes.
     pub(super) fn flush(&mut self) -> Health {
+        if self.cut {
+            return Health::Gone;
+        }
         while !self.outbox.is_empty() {
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
             match frame::send_some(&self.socket, &self.outbox, &[], flags) {

@@ -23,7 +23,7 @@ use crate::place::{Lock, Place};
 use crate::plan::{Handed, Settings};
 use crate::protocol::frame::{self, MAX_PIECE, encode};
 use crate::protocol::{ExecId, Reply, StreamEnd};
-use crate::record::Record;
+use crate::record::{Moment, Record};
 
 /// The most that is read of a stream after the end of the program.
 const MOST_LEFT: usize = 4 << 20;
@@ -101,6 +101,8 @@ pub(super) struct Monitor {
     pub(super) probe_due: Option<Instant>,
     pub(super) backoff: Backoff,
     pub(super) teller: Teller,
+    /// What those who watch were told last.
+    told: Option<Moment>,
     /// The process that removes the container.
     pub(super) reaper: Option<Process>,
     /// Whether somebody else has the lock, to remove the container: nothing is written any more.
@@ -149,6 +151,7 @@ impl Monitor {
             probe_due: None,
             backoff: Backoff::default(),
             teller,
+            told: None,
             reaper: None,
             given_up: false,
         };
@@ -202,6 +205,27 @@ impl Monitor {
         }
         // On a full disk there is nobody to tell; those who ask are answered from memory.
         let _ = self.place.write_state(&self.record);
+        self.tell_watchers();
+    }
+
+    /// Tells those who watch what the container is now, if that is another thing than before.
+    fn tell_watchers(&mut self) {
+        let now = Moment::of(&self.record);
+        if self.told.as_ref() == Some(&now) {
+            return;
+        }
+        for connection in &mut self.connections {
+            if connection.role != Role::Watching {
+                continue;
+            }
+            if connection.outbox.len() < HIGH {
+                connection.say(&Reply::Changed(Box::new(now.clone())));
+            } else {
+                // It does not listen: it may come again and ask.
+                connection.cut = true;
+            }
+        }
+        self.told = Some(now);
     }
 
     pub(super) fn open_log(&mut self) -> std::io::Result<()> {

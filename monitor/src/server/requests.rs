@@ -17,6 +17,7 @@ use crate::protocol::frame::{self, Frame};
 use crate::protocol::{
     Attach, ExecId, ExecProgress, ExecState, Grace, OLDEST, Refusal, Reply, Request, Until, VERSION,
 };
+use crate::record::Moment;
 
 /// What a request comes to.
 enum Answer {
@@ -80,6 +81,7 @@ impl Monitor {
             Request::Pause => done(self.freeze(Freeze::Frozen)),
             Request::Unpause => done(self.freeze(Freeze::Thawed)),
             Request::Wait { until } => Ok(self.ask_wait(number, until)),
+            Request::Watch => Ok(self.ask_watch(number)),
             Request::Attach(streams) => self.ask_attach(number, streams),
             Request::Resize { columns, rows } => match &self.phase {
                 Phase::Running(live) => {
@@ -280,6 +282,15 @@ impl Monitor {
         Answer::Now(Reply::Waiting)
     }
 
+    fn ask_watch(&mut self, number: u64) -> Answer {
+        // Who watches already is told first what it does not know yet.
+        self.save();
+        if let Some(connection) = self.connection(number) {
+            connection.role = Role::Watching;
+        }
+        Answer::Now(Reply::Changed(Box::new(Moment::of(&self.record))))
+    }
+
     fn ask_attach(&mut self, number: u64, streams: Attach) -> Answered {
         match &self.phase {
             Phase::Running(live) if live.paused => return Err(Refusal::Paused),
@@ -335,7 +346,7 @@ impl Monitor {
                 }
             }
             // What came too late for the program that it was meant for.
-            Role::Requests | Role::Waiting(_) | Role::AwaitsEnd => {}
+            Role::Requests | Role::Waiting(_) | Role::Watching | Role::AwaitsEnd => {}
         }
     }
 
@@ -457,10 +468,12 @@ impl Monitor {
         let error = self.record.state.ended().and_then(|ended| ended.error.clone());
         let exited = Reply::Exited { code: self.record.state.exit_code(), error };
         for connection in &mut self.connections {
-            if matches!(connection.role, Role::Waiting(_)) {
-                connection.say(&exited);
-                connection.role = Role::Requests;
+            match connection.role {
+                Role::Waiting(_) => connection.say(&exited),
+                Role::Watching => connection.say(&Reply::Gone),
+                _ => continue,
             }
+            connection.role = Role::Requests;
         }
         Answer::Now(Reply::Done)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rbuild_model::container::{
     ContainerId, HealthCheck, HealthStatus, HealthTest, Removal, RestartPolicy, Signal, State, Status,
 };
-use rbuild_monitor::{Client, EarlyProbes, Grace, Place, Until};
+use rbuild_monitor::{Client, EarlyProbes, Grace, Place, Until, WatchEvent};
 use rbuild_sandbox::cgroup::Limits;
 
 use super::house::House;
@@ -19,6 +19,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("health_is_asked_for", health),
     ("a_healthy_container_is_known_before_its_first_interval", early),
     ("a_probe_that_takes_too_long_is_killed", slow_probe),
+    ("who_watches_is_told_of_every_change", watched),
     ("memory_that_runs_out_is_told", memory),
     ("a_container_that_removes_itself_waits_for_its_readers", removes),
 ];
@@ -179,4 +180,45 @@ pub(crate) fn reap(arguments: &[String]) -> ExitCode {
     client.removed().unwrap();
     drop(lock);
     ExitCode::SUCCESS
+}
+
+fn watched(house: &House) {
+    let mut container =
+        house.container("echo x >> /data/x; echo up; test $(wc -l < /data/x) -gt 1 && sleep 1000; exit 3");
+    container.settings.restart = RestartPolicy::OnFailure { max: None };
+    container.settings.health = Some(check("exit 1", Duration::from_secs(10)));
+    container.settings.health.as_mut().unwrap().retries = 1;
+    let mut watcher = container.client().watch().unwrap();
+    container.start();
+    let mut told = Vec::new();
+    loop {
+        let WatchEvent::Changed(moment) = watcher.next_event().unwrap() else { panic!("{told:?}") };
+        let health = moment.health.map(|health| format!(" {health}")).unwrap_or_default();
+        told.push(format!("{} {}{health}", moment.status, moment.code));
+        if moment.health == Some(HealthStatus::Unhealthy) {
+            break;
+        }
+    }
+    // Who comes later begins with the present.
+    let mut late = container.client().watch().unwrap();
+    container.client().pause().unwrap();
+    container.client().kill(Signal::KILL).unwrap();
+    for watcher in [&mut watcher, &mut late] {
+        while let WatchEvent::Changed(moment) = watcher.next_event().unwrap() {
+            told.push(format!("{} {}", moment.status, moment.code));
+            if moment.status == Status::Exited {
+                break;
+            }
+        }
+    }
+    let runs =
+        ["created 0", "running 0 starting", "restarting 3", "running 3 starting", "running 3 unhealthy"];
+    let ends = ["paused 3", "running 3", "exited 137"];
+    assert_eq!(told, [&runs[..], &ends, &["running 3"], &ends].concat());
+    let mut client = container.client();
+    let lock = client.take_lock().unwrap();
+    client.removed().unwrap();
+    drop(lock);
+    assert_eq!(watcher.next_event().unwrap(), WatchEvent::Gone);
+    assert_eq!(late.next_event().unwrap(), WatchEvent::Gone);
 }
