@@ -42,8 +42,29 @@ pub struct Found {
     pub record: RecordId,
     /// Its canonical key.
     pub canonical: CacheKey,
-    /// Its tree, if that is still, or already, here.
-    pub chain: Option<Chain>,
+    /// Where its tree is.
+    pub place: Place,
+}
+
+impl Found {
+    /// Returns its tree, if that is here.
+    pub fn chain(&self) -> Option<&Chain> {
+        match &self.place {
+            Place::Here(chain) => Some(chain),
+            Place::Elsewhere | Place::Gone => None,
+        }
+    }
+}
+
+/// Where the tree of an earlier result is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In this store.
+    Here(Chain),
+    /// In a cache elsewhere: it is fetched once somebody has to read it, and not before.
+    Elsewhere,
+    /// Nowhere: once somebody has to read it, it is made again.
+    Gone,
 }
 
 /// A result to be remembered.
@@ -103,7 +124,7 @@ pub trait CacheIndex: Send + Sync {
 
 /// What every [`CacheIndex`] must do; call it from the tests of each implementation.
 pub mod conformance {
-    use super::{CacheIndex, KeyKind, LookUp, NewRecord, Usage};
+    use super::{CacheIndex, KeyKind, LookUp, NewRecord, Place, Usage};
     use rbuild_model::key::PreImage;
     use rbuild_model::snapshot::{Chain, SnapshotId};
     use std::time::Duration;
@@ -159,7 +180,7 @@ pub mod conformance {
         assert_eq!(found(&[definition("c1"), content("d1")]), [None, None], "kinds are kept apart");
         let hit = index.look_up(&[definition("d1")]).expect("look_up works").remove(0).expect("is there");
         assert_eq!(hit.canonical, PreImage::text("c1").key(), "the canonical key is the content key");
-        assert_eq!(hit.chain, Some(Chain::new(vec![SnapshotId::from_bytes([1; 16])])));
+        assert_eq!(hit.place, Place::Here(Chain::new(vec![SnapshotId::from_bytes([1; 16])])));
 
         index.alias(&PreImage::text("d2"), first).expect("alias works");
         index.alias(&PreImage::text("d2"), first).expect("alias is repeatable");

@@ -19,7 +19,8 @@
 //!
 //! *Matched* means that the canonical key of the result is known; *made* means that its tree is here too. A record
 //! whose tree is gone, or was never here because only the keys were imported, still matches: a whole chain resolves
-//! without bytes, and only what somebody has to read is made again. A missed step always runs: nobody can know its
+//! without bytes, and only what somebody has to read is made again, or fetched where a cache elsewhere has it. What is
+//! fetched needs no trees of its inputs. A missed step always runs: nobody can know its
 //! canonical key before.
 //!
 //! # Keys
@@ -37,9 +38,9 @@ mod machine;
 pub mod memory;
 mod runner;
 
-pub use index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, RecordId, Usage};
+pub use index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, Place, RecordId, Usage};
 pub use keys::StepKeys;
-pub use machine::{Answer, Ask, HashAsk, Miss, Origin, RunAsk, Solver, StepResult, Tree};
+pub use machine::{Answer, Ask, FetchAsk, HashAsk, Miss, Origin, RunAsk, Solver, StepResult, Tree};
 pub use runner::{StepRunner, Turn};
 
 #[cfg(test)]

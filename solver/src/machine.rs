@@ -9,7 +9,7 @@ use rbuild_model::mount::InputIndex;
 use rbuild_model::snapshot::Chain;
 use rbuild_model::step::{Operation, Selection, Source};
 
-use crate::index::{Found, KeyKind, LookUp, RecordId};
+use crate::index::{Found, KeyKind, LookUp, Place, RecordId};
 use crate::keys::{self, StepKeys};
 
 /// The tree of a result.
@@ -30,6 +30,8 @@ pub enum Ask {
     Hash(HashAsk),
     /// Run a step. Answer: [`Answer::Ran`].
     Run(RunAsk),
+    /// Fetch the tree of a matched step from elsewhere. Answer: [`Answer::Fetched`].
+    Fetch(FetchAsk),
     /// Make a definition another way to find a record. No answer.
     Alias(PreImage, RecordId),
     /// Tell that a step needs not run. No answer.
@@ -43,6 +45,15 @@ pub struct HashAsk {
     pub step: StepId,
     /// What to hash, each with the tree it is in, in the order in which the hashes are wanted.
     pub selections: Vec<(Selection, Tree)>,
+}
+
+/// A tree to fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchAsk {
+    /// The step.
+    pub step: StepId,
+    /// The record of its result.
+    pub record: RecordId,
 }
 
 /// A step to run.
@@ -93,6 +104,8 @@ pub enum Answer {
     Hashed(StepId, Vec<ContentHash>),
     /// A step ran and its result is remembered.
     Ran(StepId, StepResult),
+    /// The tree of a matched step came from elsewhere.
+    Fetched(StepId, Tree),
     /// Something could not be done. The solver asks nothing more.
     Failed(StepId),
 }
@@ -126,6 +139,8 @@ enum State {
     Running,
     /// The canonical key is known; the tree may be.
     Matched,
+    /// Matched, and its tree was asked for from elsewhere.
+    Fetching,
     /// Could not be done.
     Failed,
 }
@@ -153,6 +168,8 @@ struct Node {
     canonical: Option<CacheKey>,
     tree: Option<Tree>,
     record: Option<RecordId>,
+    /// Whether the tree can be fetched.
+    is_elsewhere: bool,
     origin: Option<Origin>,
     /// What equal steps find it by while it runs.
     flight: Option<(CacheKey, Reuse)>,
@@ -188,6 +205,7 @@ impl<'g> Solver<'g> {
                 canonical: None,
                 tree: None,
                 record: None,
+                is_elsewhere: false,
                 origin: None,
                 flight: None,
                 needed: false,
@@ -250,6 +268,10 @@ impl<'g> Solver<'g> {
             }
             Answer::Hashed(id, hashes) => self.hashed(id, hashes),
             Answer::Ran(id, result) => self.ran(id, result),
+            Answer::Fetched(id, tree) => {
+                self.node(id).tree = Some(tree);
+                self.matched(id);
+            }
             Answer::Failed(id) => {
                 self.node(id).state = State::Failed;
                 self.failed = true;
@@ -327,14 +349,16 @@ impl<'g> Solver<'g> {
                     self.remake(id);
                 }
             }
-            State::LookingUp(_) | State::Hashing | State::Running | State::Failed => {}
+            State::LookingUp(_) | State::Hashing | State::Running | State::Fetching | State::Failed => {}
         }
     }
 
     fn match_inputs(&mut self, id: StepId) {
         let graph = self.graph;
         let step = graph.step(id);
-        if !step.inputs.iter().all(|input| self.nodes[input.index()].state == State::Matched) {
+        let is_matched =
+            |input: &StepId| matches!(self.nodes[input.index()].state, State::Matched | State::Fetching);
+        if !step.inputs.iter().all(is_matched) {
             return;
         }
         let inputs: Vec<Option<CacheKey>> =
@@ -429,7 +453,11 @@ impl<'g> Solver<'g> {
             (Some(found), _) => {
                 let node = self.node(id);
                 node.canonical = Some(found.canonical);
-                node.tree = found.chain.map(Tree::Chain);
+                node.is_elsewhere = found.place == Place::Elsewhere;
+                node.tree = match found.place {
+                    Place::Here(chain) => Some(Tree::Chain(chain)),
+                    Place::Elsewhere | Place::Gone => None,
+                };
                 node.record = Some(found.record);
                 let alias = node.keys.definition.clone().filter(|_| kind == KeyKind::Content);
                 self.asks.extend(alias.map(|definition| Ask::Alias(definition, found.record)));
@@ -468,7 +496,13 @@ impl<'g> Solver<'g> {
                 self.touch_dependents(id);
             }
             Operation::Source(_) => self.run(id, Vec::new(), Miss::Source),
-            Operation::Exec(_) | Operation::File(_) => self.want_run(id, Miss::TreeGone),
+            Operation::Exec(_) | Operation::File(_) => match self.nodes[id.index()] {
+                Node { is_elsewhere: true, record: Some(record), .. } => {
+                    self.node(id).state = State::Fetching;
+                    self.asks.push(Ask::Fetch(FetchAsk { step: id, record }));
+                }
+                _ => self.want_run(id, Miss::TreeGone),
+            },
         }
     }
 

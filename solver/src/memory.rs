@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rbuild_model::key::{CacheKey, PreImage};
 
-use crate::index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, RecordId};
+use crate::index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, Place, RecordId};
 
 /// Results by key, in memory.
 #[derive(Debug, Default)]
@@ -28,7 +28,14 @@ impl MemoryIndex {
     /// Forgets the trees of all results, as garbage collection does; their keys stay.
     pub fn drop_trees(&self) {
         for record in &mut self.lock().records {
-            record.chain = None;
+            record.place = Place::Gone;
+        }
+    }
+
+    /// Moves the trees of all results to a cache elsewhere.
+    pub fn move_trees(&self) {
+        for record in &mut self.lock().records {
+            record.place = Place::Elsewhere;
         }
     }
 
@@ -57,7 +64,7 @@ impl CacheIndex for MemoryIndex {
         state.records.push(Found {
             record: id,
             canonical: record.canonical,
-            chain: Some(record.chain.clone()),
+            place: Place::Here(record.chain.clone()),
         });
         for (kind, key) in [(KeyKind::Definition, &record.definition), (KeyKind::Content, &record.content)] {
             if let Some(key) = key {

@@ -2,7 +2,7 @@
 
 use rbuild_model::key::ContentHash;
 
-use crate::machine::{HashAsk, RunAsk, StepResult};
+use crate::machine::{FetchAsk, HashAsk, RunAsk, StepResult, Tree};
 
 /// Does what the solver asks for. Called from many threads at once.
 pub trait StepRunner: Sync {
@@ -17,6 +17,9 @@ pub trait StepRunner: Sync {
     /// Another process may be doing the same: the runner holds the step's lock, looks again once it has it, and may
     /// return a result that it found then. It waits for the lock, and for whatever else others hold, [aside](Turn).
     fn run(&self, ask: &RunAsk, turn: &dyn Turn) -> Result<StepResult, Self::Error>;
+
+    /// Fetches the tree of a result that is [elsewhere](crate::Place::Elsewhere), and remembers that it is here.
+    fn fetch(&self, ask: &FetchAsk) -> Result<Tree, Self::Error>;
 }
 
 /// A running step's place among those that run at once. It has one when it begins.

@@ -157,6 +157,12 @@ impl<'a> World<'a> {
                     StepResult { tree: Tree::Chain(chain), canonical, record, found: None },
                 ))
             }
+            Ask::Fetch(ask) => {
+                self.log.push(format!("fetch {}", name(ask.step)));
+                self.next_tree += 1;
+                let chain = Chain::new(vec![SnapshotId::from_bytes([self.next_tree; 16])]);
+                Some(Answer::Fetched(ask.step, Tree::Chain(chain)))
+            }
             Ask::Alias(definition, record) => {
                 self.index.alias(&definition, record).expect("the memory index works");
                 None
@@ -297,6 +303,35 @@ fn a_chain_resolves_without_trees_and_only_what_is_read_is_made_again() {
     index.drop_trees();
     assert!(world.solve(&graph, &[c]).is_some());
     assert_eq!(world.take_log(), ["cached a", "cached b", "run a (TreeGone)", "run b (TreeGone)", "run c"]);
+}
+
+#[test]
+fn a_tree_elsewhere_is_fetched_when_somebody_reads_it_and_only_then() {
+    let mut sketch = Sketch::default();
+    let base = sketch.scratch();
+    let a = sketch.run("a", base);
+    let b = sketch.run("b", a);
+    let c = sketch.run("c", b);
+    let other = sketch.run("other", base);
+    let d = sketch.copy("src", c, other);
+    let index = MemoryIndex::new();
+    let mut world = World::new(&index);
+    let graph = sketch.0.finish();
+    world.solve(&graph, &[c, other]);
+    world.take_log();
+    index.move_trees();
+    assert!(world.solve(&graph, &[c]).is_some());
+    assert_eq!(
+        world.take_log(),
+        ["cached a", "cached b", "cached c", "fetch c"],
+        "inputs are not needed for that"
+    );
+    index.move_trees();
+    assert!(world.solve(&graph, &[d]).is_some());
+    let log = world.take_log();
+    assert!(log.contains(&"fetch c".to_owned()) && log.contains(&"fetch other".to_owned()), "{log:?}");
+    assert!(!log.iter().any(|line| matches!(line.as_str(), "fetch a" | "fetch b")), "{log:?}");
+    assert_eq!(log.last().map(String::as_str), Some("run src"));
 }
 
 #[test]
