@@ -11,6 +11,7 @@
 //! | `resolve` | links, `..` and wildcards inside a scan |
 //! | `select` | what a selection means and what of it is hashed |
 //! | `node`, `view` | the Merkle tree: what of an entry is hashed |
+//! | `hashed` | what was hashed, read back |
 //! | `file`, `large` | hashing one file, and when a stat says enough |
 //! | `index`, `save` | the stat index on disk |
 //! | `check` | whether what a copier copied is what was hashed |
@@ -30,6 +31,7 @@ mod error;
 mod file;
 mod filter;
 mod glob;
+mod hashed;
 mod index;
 mod large;
 mod node;
@@ -45,6 +47,7 @@ mod view;
 pub use check::{CopyCheck, FileCheck, Mismatch};
 pub use error::{Error, Result};
 pub use filter::{Decision, Filter};
+pub use hashed::{HashedContent, HashedEntry, HashedNode};
 pub use index::IndexError;
 pub use node::{Content, FileDigest, FileFacts, TREE_VERSION, TreeEntry, TreeNode};
 pub use save::IndexSaved;

@@ -219,19 +219,31 @@ impl TreeNode {
     /// Makes the node of a directory from its entries, sorted by name; `scratch` is reused from node to node.
     pub(crate) fn new(entries: Vec<TreeEntry>, linked: bool, scratch: &mut Vec<u8>) -> Self {
         scratch.clear();
-        scratch.extend_from_slice(b"rbuild tree\0");
-        scratch.extend_from_slice(&TREE_VERSION.to_le_bytes());
-        scratch.extend_from_slice(&(entries.len() as u64).to_le_bytes());
-        let (mut files, mut bytes) = (0, 0);
-        for entry in &entries {
-            encode_bytes(scratch, &entry.name);
-            entry.encode(scratch, Permissions::Count);
-            let size = entry.size();
-            files += size.0;
-            bytes += size.1;
-        }
+        encode_entries(&entries, scratch);
+        let sizes = entries.iter().map(TreeEntry::size);
+        let (files, bytes) = sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
         let hash = ContentHash::from_bytes(*blake3::hash(scratch).as_bytes());
         Self { hash, entries: entries.into(), files, bytes, linked }
+    }
+
+    /// Returns the bytes that [`TreeNode::hash`] is the hash of; [`HashedNode`](super::HashedNode) reads them.
+    pub fn encoded(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_entries(&self.entries, &mut out);
+        out
+    }
+}
+
+/// What the bytes of a directory's node begin with.
+pub(crate) const TREE_MAGIC: &[u8] = b"rbuild tree\0";
+
+fn encode_entries(entries: &[TreeEntry], out: &mut Vec<u8>) {
+    out.extend_from_slice(TREE_MAGIC);
+    out.extend_from_slice(&TREE_VERSION.to_le_bytes());
+    out.extend_from_slice(&(entries.len() as u64).to_le_bytes());
+    for entry in entries {
+        encode_bytes(out, &entry.name);
+        entry.encode(out, Permissions::Count);
     }
 }
 

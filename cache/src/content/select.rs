@@ -12,6 +12,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rbuild_confined::Kind;
 use rbuild_model::key::ContentHash;
@@ -29,6 +30,8 @@ use super::view::{Ownership, View, encode_links, link_groups};
 #[derive(Clone, Debug)]
 pub struct SelectionHash {
     hash: ContentHash,
+    /// What `hash` is the hash of.
+    encoded: Arc<[u8]>,
     matches: Vec<Matched>,
     files: u64,
     bytes: u64,
@@ -46,6 +49,11 @@ impl SelectionHash {
     /// Returns the hash that stands for the selection in a content key.
     pub fn hash(&self) -> ContentHash {
         self.hash
+    }
+
+    /// Returns the bytes that [`SelectionHash::hash`] is the hash of; [`HashedNode`](super::HashedNode) reads them.
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded
     }
 
     /// Returns what was selected, in the order in which it is to be copied; empty where nothing matched or an
@@ -245,8 +253,7 @@ impl ContextScan {
             Names::Count => 2,
             Names::Base => 3,
         };
-        let hash = content_hash(shape, count, &encoded);
-        Ok(SelectionHash { hash, matches, files, bytes })
+        Ok(SelectionHash::new(shape, count, &encoded, matches, (files, bytes)))
     }
 
     fn ownership(&self, path: &PathSource) -> Ownership {
@@ -268,15 +275,18 @@ impl<'a> Plan<'a> {
 
 /// The selection of an optional path that is missing.
 fn absent() -> SelectionHash {
-    SelectionHash { hash: content_hash(0, 0, &[]), matches: Vec::new(), files: 0, bytes: 0 }
+    SelectionHash::new(0, 0, &[], Vec::new(), (0, 0))
 }
 
-fn content_hash(shape: u8, count: u64, encoded: &[u8]) -> ContentHash {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"rbuild selection\0");
-    hasher.update(&TREE_VERSION.to_le_bytes());
-    hasher.update(&[shape]);
-    hasher.update(&count.to_le_bytes());
-    hasher.update(encoded);
-    ContentHash::from_bytes(*hasher.finalize().as_bytes())
+/// What the bytes of a selection begin with.
+pub(crate) const SELECTION_MAGIC: &[u8] = b"rbuild selection\0";
+
+impl SelectionHash {
+    fn new(shape: u8, count: u64, matched: &[u8], matches: Vec<Matched>, (files, bytes): (u64, u64)) -> Self {
+        let parts: [&[u8]; 5] =
+            [SELECTION_MAGIC, &TREE_VERSION.to_le_bytes(), &[shape], &count.to_le_bytes(), matched];
+        let encoded = parts.concat();
+        let hash = ContentHash::from_bytes(*blake3::hash(&encoded).as_bytes());
+        Self { hash, encoded: encoded.into(), matches, files, bytes }
+    }
 }

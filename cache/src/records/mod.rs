@@ -37,6 +37,7 @@ mod trees;
 pub use schema::SCHEMA;
 pub use trees::{forget_snapshot, remember_snapshots};
 
+use nodes::{NewNodes, Selected};
 use trees::to_row;
 
 #[cfg(test)]
@@ -242,6 +243,15 @@ impl Records {
 
     /// Remembers a result and leases it.
     pub fn remember(&self, record: &NewRecord) -> Result<RecordId, RecordError> {
+        self.remember_with(record, &[])
+    }
+
+    /// Remembers a result and leases it, with what its content key selects, in the order of the key.
+    pub fn remember_with(
+        &self,
+        record: &NewRecord,
+        selected: &[Selected<'_>],
+    ) -> Result<RecordId, RecordError> {
         // Everything that hashes or serialises happens before the transaction.
         let definition =
             record.definition.as_ref().map(|image| Prepared::new(image, &record.name)).transpose()?;
@@ -249,6 +259,11 @@ impl Records {
         let started = i64::try_from(record.started).unwrap_or(0);
         let duration = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let now = now_s();
+        let trees = selected.iter().map(|selected| nodes::Tree::Selection(selected.content));
+        let folders = match selected {
+            [] => NewNodes::default(),
+            _ => self.store.read(|transaction| NewNodes::of(transaction, trees))?,
+        };
         let (stamp, snapshot_stamp) = (self.store.stamp(), self.store.stamp());
         self.with_lease(|lease| {
             self.store.write(|transaction| {
@@ -262,6 +277,10 @@ impl Records {
                 let chain = trees::chain_row(transaction, &record.chain)?;
                 for image in [&definition, &content].into_iter().flatten() {
                     image.store(transaction)?;
+                }
+                if let Some(content) = &content {
+                    folders.store(transaction)?;
+                    nodes::remember_paths(transaction, content.key, selected)?;
                 }
                 let generation = next_generation(transaction)?;
                 let id: i64 = transaction

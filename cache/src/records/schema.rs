@@ -7,7 +7,8 @@
 //!   │              │
 //!   ▼              ▼
 //! pre_images ──▶ guarded_values      nodes ──▶ nodes (folders of hashed trees, shared)
-//!         └────▶ contents ─────────▶
+//!     ▲   └────▶ contents ─────────▶
+//! selections (the paths of what was hashed)
 //! ```
 //!
 //! A record without a tree (`tree = 0`) is a tombstone: its keys still match, its bytes are gone. `generation` orders
@@ -142,6 +143,15 @@ pub const SCHEMA: Schema = Schema {
         INSERT INTO lineage SELECT build, ordinal, stage, note, record, NULL FROM lineage_before;
         DROP TABLE lineage_before;
         CREATE INDEX lineage_by_record ON lineage (record);
+    ",
+        "
+        -- The paths of what a content key selects, which are not in the key itself.
+        CREATE TABLE selections (
+            pre_image BLOB NOT NULL REFERENCES pre_images (key) ON DELETE CASCADE,
+            place INTEGER NOT NULL,
+            path TEXT NOT NULL,
+            PRIMARY KEY (pre_image, place)
+        ) STRICT, WITHOUT ROWID;
     ",
     ],
     // Records before snapshots: a record that is dropped lets go of its chain.

@@ -12,9 +12,10 @@ use rbuild_store::{StoreOptions, process};
 use tempfile::TempDir;
 
 use super::builds::{BuildResult, KEPT_BUILDS, LineageLine, NewBuild};
-use super::nodes::Node;
 use super::sweep::{RecordTrees, SnapshotTrees};
 use super::*;
+
+mod nodes;
 
 const OWNERS: &[&dyn Collected] = &[&RecordTrees, &SnapshotTrees];
 
@@ -309,35 +310,6 @@ fn the_last_fifty_builds_of_a_project_are_kept() {
     assert_eq!(records.lineage(first).unwrap(), []);
     let unknown = records.remember_build(&build("q", Some(RecordId(999)))).unwrap();
     assert_eq!(records.lineage(unknown).unwrap()[0].record, None);
-}
-
-#[test]
-fn folders_of_trees_live_as_long_as_a_pre_image_leads_to_them() {
-    let (_folder, store) = place();
-    let records = Records::new(&store, "test1");
-    let node = |number: u8, children: &[u8]| Node {
-        hash: node_hash(number),
-        body: vec![number],
-        children: children.iter().map(|child| node_hash(*child)).collect(),
-    };
-    records
-        .remember_nodes(&[
-            node(1, &[10, 11]),
-            node(2, &[11, 12]),
-            node(10, &[]),
-            node(11, &[]),
-            node(12, &[]),
-        ])
-        .unwrap();
-    let first = records.remember(&record("a", &[1])).unwrap();
-    records.remember(&record("b", &[2])).unwrap();
-    records.forget_tree(first).unwrap();
-    store.write(builds::bury).unwrap();
-    let known: Vec<u8> = [1, 2, 10, 11, 12]
-        .into_iter()
-        .filter(|number| records.node(node_hash(*number)).unwrap().is_some())
-        .collect();
-    assert_eq!(known, [2, 11, 12]);
 }
 
 #[test]
