@@ -16,6 +16,9 @@
 //! insecure = true               # plain HTTP
 //! ca = "/etc/ssl/corp.pem"
 //!
+//! [networks]
+//! docker_rules = false          # change nothing in the filter of a Docker beside us; a note says what would help
+//!
 //! [limits]
 //! parallel = 8                  # steps at once
 //! ```
@@ -34,6 +37,7 @@ use std::sync::Arc;
 
 pub(crate) use environment::Environment;
 pub(crate) use file::{Authorities, FileError, Registry};
+use rbuild_network::firewall::passage::Passage;
 
 use crate::cli::Global;
 use crate::progress::Mode;
@@ -56,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) authorities: Authorities,
     /// Certificate authorities that steps are given besides those of their image.
     pub(crate) step_authorities: Option<Authorities>,
+    /// Whether networks get rules in the filter of a Docker that drops what is forwarded.
+    pub(crate) passage: Passage,
     /// The folder of Docker's `config.json`.
     pub(crate) docker_config: Option<PathBuf>,
     /// How many steps run at once; `None` for as many as there are processors.
@@ -119,6 +125,10 @@ impl Settings {
             registries: known.registry,
             authorities: known.ca.unwrap_or_default(),
             step_authorities: known.steps.ca,
+            passage: match known.networks.docker_rules {
+                None | Some(true) => Passage::BesideDocker,
+                Some(false) => Passage::Never,
+            },
             docker_config: environment
                 .path("DOCKER_CONFIG")
                 .or_else(|| environment.path("HOME").map(|home| home.join(".docker"))),

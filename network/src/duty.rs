@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::driver::{DriverKind, LinkEnd};
 use crate::drivers::driver;
 use crate::error::Error;
+use crate::firewall::passage::Passage;
 use crate::forward::{Destination, ForwardError, Forwarder};
 use crate::link::StorePrefix;
 use crate::names::{self, EndpointId, NetworkFile, NetworkState, Presence, Watched};
@@ -33,6 +34,9 @@ pub struct Duties {
     pub host_lock: PathBuf,
     /// The program that makes the packet filter's table.
     pub nft: Option<PathBuf>,
+    /// Whether our links are taken out of what Docker drops.
+    #[serde(default)]
+    pub passage: Passage,
     /// The container, as networks know it.
     pub endpoint: EndpointId,
     /// Who is asked for names that its networks do not know; nothing if it has no name service.
@@ -191,6 +195,7 @@ pub fn withdraw(duties: &Duties, place: Option<OwnedFd>) -> Vec<Error> {
         runtime: duties.runtime.clone(),
         host_lock: duties.host_lock.clone(),
         nft: duties.nft.clone(),
+        passage: duties.passage,
         place: match place {
             Some(place) => Place::Elsewhere(Arc::new(Held(place))),
             None => Place::Here,

@@ -19,6 +19,7 @@
 //!     runtime: "/run/rbuild/0a1b2c3d".into(),
 //!     host_lock: "/run/rbuild/host.lock".into(),
 //!     nft: None,
+//!     passage: Default::default(),
 //!     place: Default::default(),
 //! })?;
 //! let bridge = rbuild_network::drivers::driver(DriverKind::Bridge);

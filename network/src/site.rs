@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::error::{Error, FileError};
+use crate::firewall::passage::Passage;
 use crate::link::StorePrefix;
 use crate::lock::Lock;
 use crate::names;
@@ -23,6 +24,8 @@ pub struct SiteConfig {
     pub host_lock: PathBuf,
     /// The program that makes the packet filter's table; found in the usual places when nothing is said.
     pub nft: Option<PathBuf>,
+    /// Whether our links are taken out of what Docker drops.
+    pub passage: Passage,
     /// The network namespace that the networks are made in.
     pub place: Place,
 }

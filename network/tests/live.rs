@@ -89,6 +89,7 @@ impl Container {
             runtime: config.runtime.clone(),
             host_lock: config.host_lock.clone(),
             nft: None,
+            passage: config.passage,
             endpoint: self.id.clone(),
             names,
             ports,

@@ -1,5 +1,7 @@
 //! Networks on a real kernel, in private network namespaces: the host of the tests stays untouched.
 
+#[path = "networks/beside_docker.rs"]
+mod beside_docker;
 mod scene;
 
 use std::io::{ErrorKind, Read, Write};
@@ -7,11 +9,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use rbuild_network::driver::{
-    DriverKind, EndpointSpec, Guard, LinkEnd, Network, NetworkSpec, PortIsolation, Reach,
+    DriverKind, EndpointSpec, Guard, LinkEnd, Network, NetworkSpec, PortIsolation, Reach, SixSpec,
 };
 use rbuild_network::drivers::{DRIVERS, driver};
 use rbuild_network::error::Error;
-use rbuild_network::firewall::Warning;
+use rbuild_network::firewall::passage::Passage;
 use rbuild_network::names::{self, EndpointId, NetworkFile, NetworkId};
 use rbuild_network::namespace::Namespace;
 use rbuild_network::ports::{Protocol, Published, Reservation};
@@ -300,30 +302,6 @@ fn rules_that_someone_flushed_or_changed_are_made_again() {
         command("nft", &["add", "table", "ip", "foreign"]);
         driver.ensure(&scene.site, &spec("one")).unwrap();
         assert!(command("nft", &["list", "ruleset"]).contains("table ip foreign"));
-    });
-}
-
-#[test]
-fn a_firewall_that_drops_forwarded_packets_is_told() {
-    Scene::run(|scene| {
-        let driver = driver(BRIDGE);
-        command("nft", &["add", "table", "ip", "filter"]);
-        command(
-            "nft",
-            &["add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"],
-        );
-        command("nft", &["add", "chain", "ip", "filter", "DOCKER-USER"]);
-        let network = driver.ensure(&scene.site, &spec("one")).unwrap();
-        match network.warnings.as_slice() {
-            [Warning::ForwardingDropped { family, table, chain, advice: Some(advice), .. }] => {
-                assert_eq!((family.as_str(), table.as_str(), chain.as_str()), ("ip", "filter", "FORWARD"));
-                assert!(advice.contains("DOCKER-USER -i rb"), "{advice}");
-            }
-            other => panic!("{other:?}"),
-        }
-        let links = format!("{}*", scene.site.store().links());
-        command("nft", &["add", "rule", "ip", "filter", "DOCKER-USER", "iifname", &links, "accept"]);
-        assert_eq!(driver.ensure(&scene.site, &spec("one")).unwrap().warnings, []);
     });
 }
 

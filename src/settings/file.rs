@@ -36,6 +36,8 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) steps: Steps,
     #[serde(default)]
+    pub(super) networks: Networks,
+    #[serde(default)]
     pub(super) registry: BTreeMap<String, Registry>,
     #[serde(default)]
     pub(super) limits: Limits,
@@ -86,6 +88,14 @@ pub(super) struct Steps {
     pub(super) ca: Option<Authorities>,
 }
 
+/// Networks of containers and steps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Networks {
+    /// Whether our links get rules of their own in the filter of a Docker that drops what is forwarded.
+    pub(super) docker_rules: Option<bool>,
+}
+
 /// Limits of builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,7 +116,8 @@ impl Config {
 
     /// Lets a file that counts more have its say.
     pub(super) fn merge(&mut self, other: Self) {
-        let Self { root, progress, ca, steps, registry, limits } = other;
+        let Self { root, progress, ca, steps, networks, registry, limits } = other;
+        self.networks.docker_rules = networks.docker_rules.or(self.networks.docker_rules);
         self.steps.ca = steps.ca.or(self.steps.ca.take());
         self.root = root.or(self.root.take());
         self.progress = progress.or(self.progress);

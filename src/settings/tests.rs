@@ -86,6 +86,10 @@ fn files_merge_and_unknown_keys_are_pointed_at() {
     assert_eq!(config.registry["docker.io"].mirrors, ["127.0.0.1:5000"]);
     assert!(config.registry["b"].insecure);
     assert_eq!(config.limits.parallel.map(NonZeroUsize::get), Some(4));
+    config.merge(file::Config::parse(Path::new("b"), "[networks]\ndocker_rules = false\n").unwrap());
+    assert_eq!(settings(&global(), &[], User::Root, "").passage, Passage::BesideDocker);
+    let set = Settings::assemble(&global(), environment(&[]), User::Root, config).unwrap();
+    assert_eq!(set.passage, Passage::Never);
     let finding = file::Config::parse(Path::new("c.toml"), "# c\nprogres = 'tty'\n").unwrap_err();
     let told = report::render(&finding.into(), Colour::Off);
     insta::assert_snapshot!(told.split(", expected").next().unwrap(), @r#"

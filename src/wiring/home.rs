@@ -13,6 +13,7 @@ use rbuild_engine::networks::HostNames;
 use rbuild_images::{ImageRows, Images, Options};
 use rbuild_model::rootfs::OverlayXattr;
 use rbuild_monitor::Program;
+use rbuild_network::firewall::passage::Passage;
 use rbuild_network::link::StorePrefix;
 use rbuild_network::site::{Place, SiteConfig};
 use rbuild_sandbox::LauncherConfig;
@@ -65,6 +66,8 @@ pub(crate) struct Home {
     snapshotter: Arc<dyn Snapshotter>,
     /// The folder that run folders of stores lie below.
     runtime: PathBuf,
+    /// Whether networks get past the filter of a Docker beside us.
+    passage: Passage,
     /// What an ordinary user works in.
     rootless: Option<Arc<Rootless>>,
     /// The signal that ends what takes long, where one is awaited.
@@ -114,7 +117,8 @@ impl Home {
         let rootless = settings.rootless.clone();
         let runtime = settings.runtime.clone();
         let _promotion = (promotes == Promotes::Later).then(|| Promotion::begin(&store, settings));
-        let home = Self { store, images, snapshotter, runtime, rootless, wish, _promotion };
+        let passage = settings.passage;
+        let home = Self { store, images, snapshotter, runtime, passage, rootless, wish, _promotion };
         home.bury()?;
         Ok(home)
     }
@@ -246,6 +250,7 @@ impl Home {
             runtime: self.store.layout().run().to_owned(),
             host_lock: self.runtime.join("host.lock"),
             nft: None,
+            passage: self.passage,
             place: self.rootless.as_ref().map_or(Place::Here, |rootless| rootless.place()),
         })
     }

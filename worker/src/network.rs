@@ -213,6 +213,7 @@ mod tests {
             runtime: folder.to_owned(),
             host_lock: folder.join("lock"),
             nft: None,
+            passage: Default::default(),
             place: Default::default(),
         };
         let networks = StepNetworks::new(config, HostFiles::default());

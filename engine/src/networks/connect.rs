@@ -210,6 +210,7 @@ impl Networks {
             runtime: self.site.runtime.clone(),
             host_lock: self.site.host_lock.clone(),
             nft: self.site.nft.clone(),
+            passage: self.site.passage,
             endpoint: endpoint.clone(),
             names: None,
             ports: Vec::new(),

@@ -2,7 +2,8 @@
 //!
 //! The rules are two files of text, `ruleset.nft` and `guard.nft`, in which only the store's prefix is filled in: eight
 //! checked characters. `nft` reads them as one transaction (text, because its JSON form knows no maps to an address
-//! *and* a port in the versions that are about). Nobody else's table is ever touched.
+//! *and* a port in the versions that are about). Nobody else's table is ever touched, but for two rules where Docker
+//! dropped what is forwarded: [`passage`] says which, and how to do without.
 //!
 //! That runs once. Whether the rules are still as they were made is asked over netlink: the kernel numbers every
 //! change of any rule set in the namespace, so the same number means that nothing changed; under another number the
@@ -10,6 +11,9 @@
 //! with the elements of all networks that are set up. The number and hash are in `firewall.state`.
 
 pub(crate) mod elements;
+mod legacy;
+pub mod passage;
+mod sys;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,10 +25,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::FileError;
 use crate::lock::Lock;
 use crate::names::{self, NamesError};
-use crate::netlink::nftables::{self, Change, Element, HOOK_FORWARD, TableFamily};
+use crate::netlink::nftables::{self, Chain, Change, Element, TableFamily};
 use crate::netlink::socket::{NetlinkError, Request, Socket};
 use crate::site::Site;
 use elements::Guarding;
+use passage::{Forward, Passage};
 
 const RULES: &str = include_str!("ruleset.nft");
 const GUARD: &str = include_str!("guard.nft");
@@ -102,12 +107,14 @@ pub enum Warning {
 struct Checked {
     /// The network namespace, by its number.
     namespace: u64,
-    /// The number of the rule set that was checked.
-    generation: u32,
+    /// The number of the rule set that was checked; none while our tables are being made.
+    generation: Option<u32>,
     /// What our rules hash to.
     fingerprint: String,
     /// Whether the table of bridges is there.
     guarded: bool,
+    /// Whether Docker's filter was to be passed.
+    passage: Option<Passage>,
     /// What is wrong.
     warnings: Vec<Warning>,
 }
@@ -128,26 +135,51 @@ impl From<Checked> for Firewall {
     }
 }
 
-/// Finds our tables whole, or makes them.
+/// Finds our tables whole, or makes them, and the way past Docker's filter.
 pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
     let path = site.config().runtime.join("firewall.state");
+    let passage = site.config().passage;
     let known = read(&path, site.namespace())?;
     let generation = site.netfilter(generation).map_err(FirewallError::Kernel)?;
     if let Some(known) = &known
-        && known.generation == generation
+        && (known.generation, known.passage) == (Some(generation), Some(passage))
     {
         return Ok(known.clone().into());
     }
     let _lock = Lock::take(&path.with_extension("lock"))?;
     let known = read(&path, site.namespace())?;
-    let seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
-    let checked = match known {
-        Some(known) if known.fingerprint == seen.fingerprint => seen.checked(site, known.guarded),
-        _ => make(site)?,
+    let mut seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+    let guarded = match known {
+        Some(known) if known.generation.is_some() && known.fingerprint == seen.fingerprint => known.guarded,
+        _ => {
+            // Whoever takes the tables away has to know of them even if this process ends here.
+            write(&path, &Checked::unfinished(site))?;
+            let guarded = make(site)?;
+            seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+            guarded
+        }
     };
-    let bytes = serde_json::to_vec(&checked).expect("the state has only strings and numbers");
-    names::replace(&path, &bytes)?;
+    // Where it fails the warning stays, and says what would help.
+    if let Some(script) = passage::script(site, &seen.forwards, passage).map_err(FirewallError::Kernel)?
+        && run(site, &script).is_ok()
+    {
+        seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+    }
+    let checked = seen.checked(site, guarded);
+    write(&path, &checked)?;
     Ok(checked.into())
+}
+
+/// As [`ensure`], and looks at what tells of no change, too: for networks that come up.
+pub(crate) fn bring_up(site: &Site) -> Result<Firewall, FirewallError> {
+    let mut firewall = ensure(site)?;
+    firewall.warnings.extend(legacy::ensure(site));
+    Ok(firewall)
+}
+
+fn write(path: &Path, checked: &Checked) -> Result<(), FirewallError> {
+    let bytes = serde_json::to_vec(checked).expect("the state has only strings and numbers");
+    Ok(names::replace(path, &bytes)?)
 }
 
 /// Adds elements to our sets in one transaction. Tables that were taken away since the last look are made again.
@@ -189,17 +221,23 @@ pub(crate) fn remove_present(site: &Site, elements: &[Element]) -> Result<(), Fi
     Ok(())
 }
 
-/// Takes our tables away: the end of a store's last network.
+/// Takes our tables away, and our rules from where they let us pass: the end of a store's last network.
 pub(crate) fn remove(site: &Site) -> Result<(), FirewallError> {
     let path = site.config().runtime.join("firewall.state");
-    let Some(known) = read(&path, site.namespace())? else { return Ok(()) };
-    let lock = Lock::take(&path.with_extension("lock"))?;
-    let table = site.store().table();
-    let mut script = format!("table inet {table}\ndelete table inet {table}\n");
-    if known.guarded {
-        script.push_str(&format!("table bridge {table}\ndelete table bridge {table}\n"));
+    if read(&path, site.namespace())?.is_none() {
+        return Ok(());
     }
-    run(site, &script)?;
+    let lock = Lock::take(&path.with_extension("lock"))?;
+    let seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+    legacy::remove(site);
+    if let Some(script) =
+        passage::script(site, &seen.forwards, Passage::Never).map_err(FirewallError::Kernel)?
+    {
+        run(site, &script)?;
+    }
+    let table = site.store().table();
+    let ours = |family: TableFamily| format!("table {0} {table}\ndelete table {0} {table}\n", family.word());
+    run(site, &seen.families.into_iter().map(ours).collect::<String>())?;
     std::fs::remove_file(&path).map_err(|source| FileError::new("remove", &path, source))?;
     Ok(lock.remove()?)
 }
@@ -218,24 +256,41 @@ fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
         .ok_or(NetlinkError::Malformed { what: "the number of the rule set" })
 }
 
+impl Checked {
+    /// What is known before our tables are made.
+    fn unfinished(site: &Site) -> Self {
+        Self {
+            namespace: site.namespace(),
+            generation: None,
+            fingerprint: String::new(),
+            guarded: false,
+            passage: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// Everything that a look at the kernel's rules shows.
 struct Seen {
     generation: u32,
     fingerprint: String,
-    warnings: Vec<Warning>,
+    /// Which of our tables there are.
+    families: Vec<TableFamily>,
+    forwards: Vec<Forward>,
 }
 
 impl Seen {
     fn checked(self, site: &Site, guarded: bool) -> Checked {
-        let mut warnings = self.warnings;
+        let mut warnings = passage::warnings(&self.forwards, site.store());
         if !guarded {
             warnings.push(Warning::Unguarded);
         }
         Checked {
             namespace: site.namespace(),
-            generation: self.generation,
+            generation: Some(self.generation),
             fingerprint: self.fingerprint,
             guarded,
+            passage: Some(site.config().passage),
             warnings,
         }
     }
@@ -243,8 +298,8 @@ impl Seen {
 
 fn look(socket: &mut Socket, site: &Site) -> Result<Seen, NetlinkError> {
     let generation = generation(socket)?;
-    let (table, links) = (site.store().table(), site.store().links());
-    let chains: Vec<_> = socket
+    let table = site.store().table();
+    let chains: Vec<Chain> = socket
         .dump(&Request::new("list the chains", nftables::list_chains()))?
         .iter()
         .filter_map(|answer| nftables::read_chain(&answer.body))
@@ -255,48 +310,24 @@ fn look(socket: &mut Socket, site: &Site) -> Result<Seen, NetlinkError> {
     for chain in &mine {
         hasher.update(format!("{chain:?}\n").as_bytes());
     }
-    for family in [TableFamily::Inet, TableFamily::Bridge] {
-        // A family without a table of ours has no rules to read.
-        if !mine.iter().any(|chain| chain.family == family) {
-            continue;
-        }
-        for answer in socket.dump(&Request::new("list the rules", nftables::list_rules(family, &table)))? {
-            if let Some((chain, expressions)) = nftables::read_rule(&answer.body) {
-                hasher.update(chain.as_bytes());
-                hasher.update(&(expressions.len() as u64).to_le_bytes());
-                hasher.update(expressions);
+    // A family without a table of ours has no rules to read.
+    let mut families = vec![TableFamily::Inet, TableFamily::Bridge];
+    families.retain(|family| mine.iter().any(|chain| chain.family == *family));
+    for family in &families {
+        for answer in socket.dump(&Request::new("list the rules", nftables::list_rules(*family, &table)))? {
+            if let Some(rule) = nftables::read_rule(&answer.body) {
+                hasher.update(rule.chain.as_bytes());
+                hasher.update(&(rule.expressions.len() as u64).to_le_bytes());
+                hasher.update(rule.expressions);
             }
         }
     }
-    let mut warnings = Vec::new();
-    let closed = chains.iter().filter(|chain| {
-        let sees_ipv4 = matches!(chain.family, TableFamily::Inet | TableFamily::Ip);
-        chain.table != table && chain.hook == Some(HOOK_FORWARD) && chain.drops_by_default && sees_ipv4
-    });
-    for chain in closed {
-        let rules =
-            socket.dump(&Request::new("list the rules", nftables::list_rules(chain.family, &chain.table)))?;
-        let known =
-            rules.iter().any(|rule| rule.body.windows(links.len()).any(|window| window == links.as_bytes()));
-        if !known {
-            let docker = chains.iter().any(|other| other.table == chain.table && other.name == "DOCKER-USER");
-            let advice = docker.then(|| {
-                format!("iptables -I DOCKER-USER -i {links}+ -j ACCEPT; iptables -I DOCKER-USER -o {links}+ -m conntrack --ctstate ESTABLISHED,RELATED,DNAT -j ACCEPT")
-            });
-            warnings.push(Warning::ForwardingDropped {
-                family: chain.family.word().to_owned(),
-                table: chain.table.clone(),
-                chain: chain.name.clone(),
-                links: links.clone(),
-                advice,
-            });
-        }
-    }
-    Ok(Seen { generation, fingerprint: hasher.finalize().to_hex().to_string(), warnings })
+    let forwards = passage::look(socket, site.store(), &chains)?;
+    Ok(Seen { generation, fingerprint: hasher.finalize().to_hex().to_string(), families, forwards })
 }
 
-/// Makes our tables and fills their sets with all that is set up.
-fn make(site: &Site) -> Result<Checked, FirewallError> {
+/// Makes our tables and fills their sets with all that is set up; says whether there is one of bridges.
+fn make(site: &Site) -> Result<bool, FirewallError> {
     let fill =
         |text: &str| text.replace("@TABLE@", &site.store().table()).replace("@LINKS@", &site.store().links());
     let rules = fill(RULES);
@@ -312,8 +343,7 @@ fn make(site: &Site) -> Result<Checked, FirewallError> {
     let guarding = if guarded { Guarding::On } else { Guarding::Missing };
     let states = names::all(&site.config().runtime)?;
     change(site, Change::Add, &elements::of_all(&states, guarding))?;
-    let seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
-    Ok(seen.checked(site, guarded))
+    Ok(guarded)
 }
 
 fn run(site: &Site, script: &str) -> Result<(), FirewallError> {

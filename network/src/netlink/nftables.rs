@@ -147,12 +147,46 @@ pub fn list_rules(family: TableFamily, table: &str) -> Message {
     Message::new(GET_RULE, REQUEST | DUMP, &header(family, 0)).string(1, table)
 }
 
-/// The parts of a rule that say what it does, for comparing: its chain and its expressions.
-pub fn read_rule(body: &[u8]) -> Option<(String, &[u8])> {
+/// A rule, as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule<'a> {
+    /// Its chain.
+    pub chain: String,
+    /// Its number in its table, which is never given twice.
+    pub handle: u64,
+    /// What it does, in the kernel's form: for comparing.
+    pub expressions: &'a [u8],
+    /// What its maker noted at it.
+    pub comment: Option<String>,
+}
+
+/// Reads a rule.
+pub fn read_rule(body: &[u8]) -> Option<Rule<'_>> {
     const CHAIN: u16 = 2;
+    const HANDLE: u16 = 3;
     const EXPRESSIONS: u16 = 4;
+    const USER_DATA: u16 = 7;
     let attributes = Attributes::after(body, FIXED);
-    Some((attributes.clone().find(CHAIN).map(read_string)?, attributes.find(EXPRESSIONS).unwrap_or_default()))
+    let handle = attributes.clone().find(HANDLE)?;
+    Some(Rule {
+        chain: attributes.clone().find(CHAIN).map(read_string)?,
+        handle: u64::from_be_bytes(handle.get(..8)?.try_into().ok()?),
+        expressions: attributes.clone().find(EXPRESSIONS).unwrap_or_default(),
+        comment: attributes.find(USER_DATA).and_then(read_comment),
+    })
+}
+
+/// Finds the comment in what the programs that make rules note at them: parts of a kind, a length and a value.
+fn read_comment(mut notes: &[u8]) -> Option<String> {
+    const COMMENT: u8 = 0;
+    while let [kind, length, rest @ ..] = notes {
+        let (value, behind) = rest.split_at_checked(usize::from(*length))?;
+        if *kind == COMMENT {
+            return Some(read_string(value));
+        }
+        notes = behind;
+    }
+    None
 }
 
 /// A set of a table.
@@ -263,10 +297,24 @@ mod tests {
         assert_eq!(kinds, [batch::BEGIN, NEW_ELEMENT, NEW_ELEMENT, batch::END]);
     }
 
+    #[test]
+    fn a_rule_reads_with_its_number_and_comment() {
+        let body = Message::new(SUBSYSTEM | 6, 0, &header(TableFamily::Ip, 0))
+            .string(2, "FORWARD")
+            .attribute(3, &7_u64.to_be_bytes())
+            .attribute(4, b"what it does")
+            .attribute(7, b"\x05\x01x\x00\x03hi\0")
+            .finish(0);
+        let body = Frames::new(&body).next().unwrap().body;
+        let (chain, comment) = ("FORWARD".to_owned(), Some("hi".to_owned()));
+        assert_eq!(read_rule(body), Some(Rule { chain, handle: 7, expressions: b"what it does", comment }));
+        assert_eq!(read_comment(b"\x00\x09short"), None);
+    }
+
     proptest! {
         #[test]
         fn foreign_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
-            let _ = (read_chain(&bytes), read_rule(&bytes).is_some(), read_generation(&bytes));
+            let _ = (read_chain(&bytes), read_rule(&bytes).is_some(), read_generation(&bytes), read_comment(&bytes));
         }
     }
 }

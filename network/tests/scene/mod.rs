@@ -54,6 +54,7 @@ impl Scene {
                 runtime: runtime.path().to_owned(),
                 host_lock: runtime.path().join("host.lock"),
                 nft: None,
+                passage: Default::default(),
                 place: Default::default(),
             })
             .unwrap();

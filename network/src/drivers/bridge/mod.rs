@@ -99,12 +99,12 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
     if let Some(state) = file.read()? {
         plan::agrees(&state, spec)?;
         if links::find_link(site, &state.bridge)?.is_some_and(|link| link.up) {
-            return Ok(network(&state, firewall::ensure(site)?));
+            return Ok(network(&state, firewall::bring_up(site)?));
         }
     }
     let _host = site.lock_host()?;
     // Again under the lock, under which the tables may also be taken away.
-    let firewall = firewall::ensure(site)?;
+    let firewall = firewall::bring_up(site)?;
     let state = file.update(|slot| -> Result<NetworkState, Error> {
         let state = match slot.take() {
             Some(state) => state,
@@ -231,9 +231,13 @@ fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
 
 fn network(state: &NetworkState, firewall: Firewall) -> Network {
     let mut warnings = firewall.warnings;
-    if state.reach == Reach::Internal {
-        warnings.retain(|warning| !matches!(warning, firewall::Warning::ForwardingDropped { .. }));
-    }
+    // What a network does not forward, nobody drops.
+    warnings.retain(|warning| match warning {
+        firewall::Warning::ForwardingDropped { family, .. } => {
+            state.reach == Reach::Outside && (family != "ip6" || state.six.is_some())
+        }
+        _ => true,
+    });
     Network {
         id: state.id.clone(),
         driver: DriverKind::Bridge,

@@ -1,0 +1,178 @@
+//! Networks beside a Docker, or another, that drops what it did not ask for.
+
+use super::*;
+
+/// A filter as Docker makes it with `iptables`: what nobody accepts is not forwarded.
+fn docker_comes(family: &str) {
+    for line in [
+        format!("add table {family} filter"),
+        format!("add chain {family} filter FORWARD {{ type filter hook forward priority 0; policy drop; }}"),
+        format!("add chain {family} filter DOCKER-USER"),
+        format!("add chain {family} filter DOCKER-FORWARD"),
+        format!("add rule {family} filter FORWARD counter jump DOCKER-USER"),
+        format!("add rule {family} filter FORWARD counter jump DOCKER-FORWARD"),
+        format!("add rule {family} filter DOCKER-FORWARD iifname docker0 accept"),
+    ] {
+        command("nft", &[&line]);
+    }
+}
+
+fn forward_rules(family: &str) -> Vec<String> {
+    let listing = command("nft", &["-s", "list", "chain", family, "filter", "FORWARD"]);
+    let rules = listing.lines().filter(|line| line.contains("ifname"));
+    rules.map(|rule| rule.trim().replace("counter packets 0 bytes 0", "counter")).collect()
+}
+
+/// The two rules of a store.
+fn passage_of(store: &str) -> Vec<String> {
+    let rule = |direction| format!("{direction} \"rb{store}*\" counter accept comment \"rbuild {store}\"");
+    ["iifname", "oifname"].map(rule).to_vec()
+}
+
+#[test]
+fn beside_docker_networks_get_out_and_to_each_other() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        let wanted = || NetworkSpec { six: Some(SixSpec::default()), ..spec("one") };
+        let network = driver.ensure(&scene.site, &wanted()).unwrap();
+        let (a, b) = (place(scene, &network, &endpoint("a")), place(scene, &network, &endpoint("b")));
+        let world = answer(&scene.world, at(scene.world_address, 0));
+        let beside = answer(&b.namespace, at(b.address, 0));
+        docker_comes("ip");
+        docker_comes("ip6");
+        assert_eq!(ask_in_vain(&a.namespace, world.address), Err(ErrorKind::TimedOut));
+
+        assert_eq!(driver.ensure(&scene.site, &wanted()).unwrap().warnings, []);
+        for family in ["ip", "ip6"] {
+            assert_eq!(forward_rules(family), passage_of("deadbeef"), "{family}");
+        }
+        assert_eq!(ask(&a.namespace, world.address).unwrap(), scene.host_address.to_string());
+        // With br_netfilter this passes there, too.
+        assert_eq!(ask(&a.namespace, beside.address).unwrap(), a.address.to_string());
+        // Nobody from outside gets in by them: our own table decides on that.
+        inside(&scene.world, || {
+            let (subnet, host) = ("172.16.0.0/12", scene.host_address.to_string());
+            command("ip", &["route", "add", subnet, "via", &host]);
+        });
+        assert_eq!(ask_in_vain(&scene.world, beside.address), Err(ErrorKind::TimedOut));
+
+        // Made once; and made again when a restart of Docker, or somebody else, took one away.
+        let rules = command("nft", &["-s", "list", "ruleset"]);
+        driver.ensure(&scene.site, &wanted()).unwrap();
+        assert_eq!(command("nft", &["-s", "list", "ruleset"]), rules);
+        let numbered = command("nft", &["-a", "list", "chain", "ip", "filter", "FORWARD"]);
+        let (_, handle) =
+            numbered.lines().find(|line| line.contains("oifname")).unwrap().split_once("# handle ").unwrap();
+        command("nft", &["delete", "rule", "ip", "filter", "FORWARD", "handle", handle]);
+        assert_eq!(forward_rules("ip").len(), 1);
+        place(scene, &network, &endpoint("c"));
+        assert_eq!(forward_rules("ip"), passage_of("deadbeef"));
+
+        // The last network takes them along, and nothing else.
+        for id in ["a", "b", "c"] {
+            driver.detach(&scene.site, &network.id, &EndpointId::new(id).unwrap(), LinkEnd::Now).unwrap();
+        }
+        let reclaimed = remove_unused(&scene.site).unwrap();
+        assert!(reclaimed.errors.is_empty(), "{:?}", reclaimed.errors);
+        let left = command("nft", &["list", "ruleset"]);
+        assert!(!left.contains("rbdeadbeef") && !left.contains("rbuild"), "{left}");
+        assert_eq!(left.matches("jump DOCKER-USER").count(), 2, "{left}");
+    });
+}
+
+#[test]
+fn rules_beside_docker_are_found_by_whoever_comes_next() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        docker_comes("ip");
+        for (store, note) in
+            [("gonegone", "rbuild gonegone"), ("livelive", "rbuild livelive"), ("mine", "mine")]
+        {
+            let rule =
+                format!("add rule ip filter FORWARD iifname rb{store}* counter accept comment \"{note}\"");
+            command("nft", &[&rule]);
+        }
+        command("ip", &["link", "add", "rblivelivebxxxx", "type", "bridge"]);
+        driver.ensure(&scene.site, &spec("one")).unwrap();
+        let rules = forward_rules("ip");
+        let of = |text: &str| rules.iter().filter(|rule| rule.contains(text)).count();
+        assert_eq!((of("gonegone"), of("livelive"), of("mine"), of("deadbeef")), (0, 1, 1, 2), "{rules:?}");
+
+        // Killed after the rules were made, before anything was noted of them.
+        let state = scene.site.config().runtime.join("firewall.state");
+        let noted = std::fs::read_to_string(&state).unwrap();
+        std::fs::write(&state, noted.replace("\"generation\":", "\"generation\":null,\"was\":")).unwrap();
+        remove_unused(&scene.site).unwrap();
+        let rules = forward_rules("ip");
+        assert!(rules.len() == 2 && !rules.concat().contains("deadbeef"), "{rules:?}");
+        assert!(!state.exists());
+    });
+}
+
+#[test]
+fn a_filter_that_is_left_alone_is_told() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        docker_comes("ip");
+        // What Docker did not close is somebody's will.
+        command(
+            "nft",
+            &[
+                "add table inet own; add chain inet own out { type filter hook forward priority 0; policy drop; }",
+            ],
+        );
+        let config = SiteConfig { passage: Passage::Never, ..scene.site.config().clone() };
+        let site = Site::open(config).unwrap();
+        let told = |site: &Site| -> Vec<String> {
+            let network = driver.ensure(site, &spec("one")).unwrap();
+            network.warnings.iter().map(ToString::to_string).collect()
+        };
+        let warnings = told(&site);
+        assert_eq!(forward_rules("ip"), [""; 0]);
+        assert!(warnings[0].contains("iptables -A FORWARD -i rbdeadbeef+ -j ACCEPT"), "{warnings:?}");
+        assert!(warnings[1].contains("nft add rule inet own out iifname"), "{warnings:?}");
+        let warnings = told(&scene.site);
+        assert!(warnings.len() == 1 && warnings[0].contains("inet own"), "{warnings:?}");
+        assert_eq!(forward_rules("ip"), passage_of("deadbeef"));
+        assert_eq!(told(&site).len(), 2);
+        assert_eq!(forward_rules("ip"), [""; 0]);
+        // Whoever made such rules by hand has no need of ours.
+        for rule in ["ip filter FORWARD", "inet own out"] {
+            command("nft", &[&format!("add rule {rule} iifname rbdeadbeef* accept")]);
+        }
+        assert_eq!(told(&scene.site), [""; 0]);
+        assert_eq!(forward_rules("ip").len(), 1);
+    });
+}
+
+#[test]
+fn docker_with_the_old_tables_is_passed_as_well() {
+    Scene::run(|scene| {
+        let old = |arguments: &str| {
+            let arguments: Vec<&str> = arguments.split(' ').collect();
+            std::process::Command::new("iptables-legacy").args(arguments).output()
+        };
+        let begin = ["-P FORWARD DROP", "-N DOCKER-USER", "-A FORWARD -j DOCKER-USER"];
+        for line in begin {
+            if !old(line).is_ok_and(|output| output.status.success()) {
+                #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+                {
+                    eprintln!("SKIPPED: iptables-legacy is not there, or has no tables in this kernel");
+                }
+                return;
+            }
+        }
+        let rules = || String::from_utf8(old("-S").unwrap().stdout).unwrap();
+        let driver = driver(BRIDGE);
+        let network = driver.ensure(&scene.site, &spec("one")).unwrap();
+        assert_eq!(network.warnings, []);
+        driver.ensure(&scene.site, &spec("one")).unwrap();
+        assert_eq!(rules().matches("--comment \"rbuild deadbeef\" -j ACCEPT").count(), 2, "{}", rules());
+        let a = place(scene, &network, &endpoint("a"));
+        let world = answer(&scene.world, at(scene.world_address, 0));
+        assert_eq!(ask(&a.namespace, world.address).unwrap(), scene.host_address.to_string());
+        driver.detach(&scene.site, &network.id, &EndpointId::new("a").unwrap(), LinkEnd::Now).unwrap();
+        remove_unused(&scene.site).unwrap();
+        assert!(!rules().contains("rbuild") && rules().contains("-P FORWARD DROP"), "{}", rules());
+    });
+}
