@@ -29,6 +29,15 @@ pub enum ImagesError {
         #[source]
         source: ClientError,
     },
+    /// The registry did not take an image.
+    #[error("cannot push {what}")]
+    Push {
+        /// The name that it was pushed under.
+        what: String,
+        /// Why not.
+        #[source]
+        source: ClientError,
+    },
     /// The registry client could not be set up.
     #[error(transparent)]
     Client(ClientError),

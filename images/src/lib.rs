@@ -59,5 +59,6 @@ pub use packing::{Existing, Packing};
 pub use platforms::{IndexId, Member, NamedIndex};
 pub use progress::{LayerState, Progress, Quiet};
 pub use pull::{PullPolicy, Pulled, Resolved};
+pub use push::{Naming, Outgoing, PushedImage, Ready};
 pub use remove::{NoUsers, Removed, Usage, Users};
 pub use schema::{ImageRows, SCHEMA};

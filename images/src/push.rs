@@ -1,73 +1,212 @@
 //! Images to registries.
+//!
+//! Layers leave as they get packed, several at a time; then configs, then manifests, the one that has the name last: whoever
+//! pulls the name meanwhile gets what it named before.
 
-use std::io;
+use std::collections::HashSet;
+use std::io::{self, Read, Seek as _};
+use std::thread;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use rbuild_image::compress::Encoding;
-use rbuild_image::distribution::Pushed;
+use rbuild_image::archive::OutgoingImage;
+use rbuild_image::distribution::{Client, ClientError, Pushed, Sender, Upload};
 use rbuild_image::manifest::{Descriptor, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
+use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_store::Lease;
+use tokio::sync::mpsc;
 
+use crate::add::BuiltImage;
 use crate::error::ImagesError;
 use crate::images::Images;
+use crate::packing::Packing;
+use crate::platforms::{self, Member};
 use crate::progress::{LayerState, Progress};
-use crate::pull::registry;
 use crate::rows;
 
 /// How many layers are sent at a time.
 const PARALLEL: usize = 5;
 
+/// What is at the registry under the pushed name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushedImage {
+    /// The digest of its manifest or index.
+    pub digest: BlobDigest,
+    /// How many bytes that has.
+    pub size: u64,
+}
+
+/// What a pushed image is found by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// Its tag.
+    #[default]
+    Tag,
+    /// Its digest alone: no tag is moved.
+    Digest,
+}
+
+/// Images that are packed for a registry.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The images, one a platform.
+    pub images: Vec<OutgoingImage>,
+    /// The index that lists them, if there is one.
+    pub index: Option<Vec<u8>>,
+}
+
+impl Outgoing {
+    /// Takes an image without an index.
+    pub fn one(image: OutgoingImage) -> Self {
+        Self { images: vec![image], index: None }
+    }
+
+    /// The bytes and the type of the document that gets the name.
+    fn top(&self) -> Option<(&[u8], &str)> {
+        match (&self.index, self.images.first()) {
+            (Some(index), _) => Some((index, MediaType::OCI_INDEX)),
+            (None, Some(image)) => Some((&image.manifest_bytes, image.manifest.media_type())),
+            (None, None) => None,
+        }
+    }
+}
+
+/// Hears of every layer as soon as it is packed; an error stops the packing.
+pub type Ready<'a> = &'a (dyn Fn(&Descriptor) -> Result<(), ImagesError> + Sync);
+
 impl Images {
-    /// Packs an image and pushes it under a name; returns the digest of its manifest and the manifest's size.
+    /// Pushes what a name or an id means under a name: all platforms of it, or the one that is asked for.
     pub fn push(
         &self,
-        image: ImageId,
+        text: &str,
+        platform: Option<&Platform>,
         reference: &Reference,
-        encoding: Encoding,
+        packing: Packing,
         lease: &Lease,
         progress: &dyn Progress,
-    ) -> Result<(BlobDigest, u64), ImagesError> {
+    ) -> Result<PushedImage, ImagesError> {
+        let members = match self.index(text)? {
+            Some(index) if platform.is_none() => index.members,
+            _ => {
+                let image = self.find_for(text, platform)?;
+                vec![Member { platform: self.config(image)?.platform(), image }]
+            }
+        };
+        let ids: Vec<_> = members.iter().map(|member| member.image).collect();
+        let pushed = self.push_packed(reference, Naming::Tag, lease, progress, |ready| {
+            self.pack_for_registry(&ids, packing, lease, ready)
+        })?;
+        self.record_pushed(reference, &members, pushed.digest)?;
+        Ok(pushed)
+    }
+
+    /// Packs images of the store, telling of each layer; several become an index.
+    pub fn pack_for_registry(
+        &self,
+        ids: &[ImageId],
+        packing: Packing,
+        lease: &Lease,
+        ready: Ready<'_>,
+    ) -> Result<Outgoing, ImagesError> {
+        let pack = |id: &ImageId| self.pack_telling(*id, packing, lease, ready);
+        let images = ids.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::outgoing(images))
+    }
+
+    /// As [`Images::pack_for_registry`], for images that were built here and are not kept.
+    pub fn pack_built_for_registry(
+        &self,
+        built: Vec<BuiltImage<'_>>,
+        packing: Packing,
+        lease: &Lease,
+        ready: Ready<'_>,
+    ) -> Result<(Vec<ImageId>, Outgoing), ImagesError> {
+        let pack = |built| self.pack_built_telling(built, packing, lease, ready);
+        let packed = built.into_iter().map(pack).collect::<Result<Vec<_>, _>>()?;
+        let (ids, images) = packed.into_iter().unzip();
+        Ok((ids, Self::outgoing(images)))
+    }
+
+    fn outgoing(images: Vec<OutgoingImage>) -> Outgoing {
+        if images.len() < 2 {
+            return Outgoing { images, index: None };
+        }
+        let index = rbuild_image::archive::OutgoingIndex { images, names: Vec::new() };
+        let document = index.document();
+        Outgoing { images: index.images, index: Some(document) }
+    }
+
+    /// Pushes what is being packed under a name.
+    pub fn push_packed(
+        &self,
+        reference: &Reference,
+        naming: Naming,
+        lease: &Lease,
+        progress: &dyn Progress,
+        pack: impl FnOnce(Ready<'_>) -> Result<Outgoing, ImagesError> + Send,
+    ) -> Result<PushedImage, ImagesError> {
+        // The layers were found or made under it, and stay until they have left.
+        let _held = lease;
         let reference = reference.clone().with_default_tag();
-        let outgoing = self.pack(image, encoding, lease)?;
         let network = self.network()?;
-        let reference = &reference;
-        let mut layers: Vec<&Descriptor> = Vec::new();
-        for layer in &outgoing.manifest.layers {
-            if !layers.iter().any(|other| other.digest == layer.digest) {
-                layers.push(layer);
+        let (sender, packed) = mpsc::unbounded_channel::<Descriptor>();
+        let (sent, outgoing) = thread::scope(|scope| {
+            let packing = scope.spawn(move || {
+                let gone = || ImagesError::io("push", io::Error::other("the transfer has ended"));
+                pack(&|layer| sender.send(layer.clone()).map_err(|_| gone()))
+            });
+            let sent = network
+                .runtime
+                .block_on(self.unless_cancelled(self.push_layers(&reference, packed, progress)));
+            let outgoing = match packing.join() {
+                Ok(outgoing) => outgoing,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            (sent, outgoing)
+        });
+        // Where sending failed, packing was only told to end.
+        sent?;
+        let outgoing = outgoing?;
+        network.runtime.block_on(self.unless_cancelled(push_documents(
+            &network.client,
+            &reference,
+            naming,
+            &outgoing,
+        )))
+    }
+
+    /// Waits for a transfer for as long as nobody gives up.
+    pub(crate) async fn unless_cancelled<T>(
+        &self,
+        transfer: impl Future<Output = Result<T, ImagesError>>,
+    ) -> Result<T, ImagesError> {
+        const TICK: std::time::Duration = std::time::Duration::from_millis(50);
+        let mut transfer = std::pin::pin!(transfer);
+        loop {
+            match tokio::time::timeout(TICK, &mut transfer).await {
+                Ok(result) => return result,
+                Err(_) if self.options.cancel.is_cancelled() => {
+                    return Err(ImagesError::io("go on", io::Error::other("it was cancelled")));
+                }
+                Err(_) => {}
             }
         }
-        network.runtime.block_on(async {
-            futures_util::stream::iter(layers)
-                .map(|layer| self.push_layer(reference, layer, progress))
-                .buffer_unordered(PARALLEL)
-                .try_collect::<Vec<()>>()
-                .await?;
-            let config = Descriptor::of(MediaType::OCI_CONFIG, &outgoing.config);
-            let bytes = &outgoing.config;
-            let open = || Ok(Box::new(io::Cursor::new(bytes.clone())) as Box<dyn io::Read + Send>);
-            let client = &network.client;
-            client
-                .push_blob(reference, &config, &open, None)
-                .await
-                .map_err(|error| registry(reference, error))?;
-            client
-                .push_manifest(reference, &outgoing.manifest_bytes, outgoing.manifest.media_type())
-                .await
-                .map_err(|error| registry(reference, error))
-        })?;
-        let digest = BlobDigest::of(&outgoing.manifest_bytes);
-        let by_digest = format!("{}@{digest}", reference.name());
-        self.store.write(|tx| -> Result<(), ImagesError> {
-            rows::add_manifest(tx, image, digest, outgoing.manifest.media_type(), &outgoing.manifest_bytes)?;
-            if let Ok(by_digest) = by_digest.parse() {
-                rows::set_name(tx, &by_digest, image, Some(self.store.stamp()))?;
-            }
-            Ok(())
-        })?;
-        Ok((digest, outgoing.manifest_bytes.len() as u64))
+    }
+
+    async fn push_layers(
+        &self,
+        reference: &Reference,
+        packed: mpsc::UnboundedReceiver<Descriptor>,
+        progress: &dyn Progress,
+    ) -> Result<(), ImagesError> {
+        let mut known = HashSet::new();
+        futures_util::stream::unfold(packed, async |mut packed| Some((packed.recv().await?, packed)))
+            .filter(|layer| std::future::ready(known.insert(layer.digest)))
+            .map(|layer| async move { self.push_layer(reference, &layer, progress).await })
+            .buffer_unordered(PARALLEL)
+            .try_collect::<()>()
+            .await
     }
 
     async fn push_layer(
@@ -77,21 +216,16 @@ impl Images {
         progress: &dyn Progress,
     ) -> Result<(), ImagesError> {
         progress.layer(layer.digest, LayerState::Waiting);
-        let origins = self.store.read(|tx| rows::origins_of_blob(tx, layer.digest))?;
-        let other = origins.iter().filter_map(|origin| origin.parse::<Reference>().ok()).find(|origin| {
-            origin.registry() == reference.registry() && origin.repository() != reference.repository()
+        let places = self.store.read(|tx| rows::places_of_blob(tx, layer.digest))?;
+        let other = places.iter().filter_map(|place| place.parse::<Reference>().ok()).find(|place| {
+            place.registry() == reference.registry() && place.repository() != reference.repository()
         });
-        let open = || -> io::Result<Box<dyn io::Read + Send>> {
-            let file = self.blobs.open(layer.digest).map_err(io::Error::other)?;
-            progress.layer(layer.digest, LayerState::Transferring { current: 0, total: layer.size });
-            Ok(Box::new(file.ok_or(io::ErrorKind::NotFound)?))
-        };
-        let pushed = self
-            .network()?
-            .client
-            .push_blob(reference, layer, &open, other.as_ref().map(Reference::repository))
-            .await
-            .map_err(|error| registry(reference, error))?;
+        let sender = Leaving { images: self, layer, progress };
+        let mount_from = other.as_ref().map(Reference::repository);
+        let upload = Upload { descriptor: layer, sender: &sender, mount_from };
+        let client = &self.network()?.client;
+        let pushed = client.push_blob(reference, upload).await.map_err(|error| refused(reference, error))?;
+        self.store.write(|tx| rows::add_place(tx, layer.digest, &reference.name()))?;
         let state = match pushed {
             Pushed::Present => LayerState::AlreadyExists,
             Pushed::Mounted => LayerState::Mounted,
@@ -100,4 +234,95 @@ impl Images {
         progress.layer(layer.digest, state);
         Ok(())
     }
+
+    /// Remembers by which digest a registry knows images of the store.
+    pub fn record_pushed(
+        &self,
+        reference: &Reference,
+        members: &[Member],
+        digest: BlobDigest,
+    ) -> Result<(), ImagesError> {
+        let Some(meant) = platforms::primary(members) else { return Ok(()) };
+        let Ok(by_digest) = format!("{}@{digest}", reference.name()).parse::<Reference>() else {
+            return Ok(());
+        };
+        let stamp = self.store.stamp();
+        self.store.write(|tx| -> Result<(), ImagesError> {
+            rows::set_name(tx, &by_digest, meant, Some(stamp))?;
+            Ok(platforms::set(tx, &platforms::stored(&by_digest), members, Some(stamp))?)
+        })
+    }
+}
+
+/// A layer of the store on its way.
+struct Leaving<'a> {
+    images: &'a Images,
+    layer: &'a Descriptor,
+    progress: &'a dyn Progress,
+}
+
+impl Sender for Leaving<'_> {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        let file = self.images.blobs.open(self.layer.digest).map_err(io::Error::other)?;
+        let mut file = file.ok_or(io::ErrorKind::NotFound)?;
+        file.seek(io::SeekFrom::Start(from))?;
+        Ok(Box::new(file))
+    }
+
+    fn sent(&self, bytes: u64) {
+        let state = LayerState::Transferring { current: bytes, total: self.layer.size };
+        self.progress.layer(self.layer.digest, state);
+    }
+}
+
+/// Pushes configs, manifests and the index, the one with the name last.
+async fn push_documents(
+    client: &Client,
+    reference: &Reference,
+    naming: Naming,
+    outgoing: &Outgoing,
+) -> Result<PushedImage, ImagesError> {
+    let failed = |error| refused(reference, error);
+    let nameless = untagged(reference);
+    let configs: Vec<_> = outgoing
+        .images
+        .iter()
+        .map(|image| (Descriptor::of(image.manifest.config.media_type.as_str(), &image.config), image))
+        .collect();
+    let senders: Vec<_> = configs.iter().map(|(_, image)| InMemory(&image.config)).collect();
+    let uploads: Vec<_> = configs
+        .iter()
+        .zip(&senders)
+        .map(|((descriptor, _), sender)| Upload { descriptor, sender, mount_from: None })
+        .collect();
+    client.push_blobs(reference, &uploads, PARALLEL).await.map_err(failed)?;
+    let (top, media_type) =
+        outgoing.top().ok_or_else(|| ImagesError::Archive("there is no image to push".to_owned()))?;
+    if outgoing.index.is_some() {
+        for image in &outgoing.images {
+            let media_type = image.manifest.media_type();
+            client.push_manifest(&nameless, &image.manifest_bytes, media_type).await.map_err(failed)?;
+        }
+    }
+    let named = if naming == Naming::Tag { reference } else { &nameless };
+    let digest = client.push_manifest(named, top, media_type).await.map_err(failed)?;
+    Ok(PushedImage { digest, size: top.len() as u64 })
+}
+
+fn refused(reference: &Reference, source: ClientError) -> ImagesError {
+    ImagesError::Push { what: reference.familiar(), source }
+}
+
+/// Bytes at hand.
+struct InMemory<'a>(&'a [u8]);
+
+impl Sender for InMemory<'_> {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        self.0.open(from)
+    }
+}
+
+/// The repository of a reference, without a tag.
+fn untagged(reference: &Reference) -> Reference {
+    reference.name().parse().unwrap_or_else(|_| reference.clone())
 }

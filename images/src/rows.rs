@@ -388,10 +388,20 @@ pub(crate) fn last_named(transaction: &Transaction<'_>, image: ImageId) -> Resul
     Ok(statement.query_row([image.as_bytes()], |row| row.get(0))?)
 }
 
-/// Returns another repository of a registry that is known to have a blob.
-pub(crate) fn origins_of_blob(transaction: &Transaction<'_>, digest: BlobDigest) -> Result<Vec<String>> {
-    let mut statement = transaction
-        .prepare_cached("SELECT DISTINCT origin FROM layer_blobs WHERE digest = ?1 AND origin IS NOT NULL")?;
+/// Returns the repositories that are known to have a blob, where it came from and where it was pushed to.
+pub(crate) fn places_of_blob(transaction: &Transaction<'_>, digest: BlobDigest) -> Result<Vec<String>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT repository FROM blob_places WHERE digest = ?1 \
+         UNION SELECT origin FROM layer_blobs WHERE digest = ?1 AND origin IS NOT NULL",
+    )?;
     let rows = statement.query_map([digest.as_bytes()], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Remembers that a repository has a blob.
+pub(crate) fn add_place(transaction: &Transaction<'_>, digest: BlobDigest, repository: &str) -> Result<()> {
+    transaction
+        .prepare_cached("INSERT OR IGNORE INTO blob_places (digest, repository) VALUES (?1, ?2)")?
+        .execute((digest.as_bytes(), repository))?;
+    Ok(())
 }

@@ -18,6 +18,7 @@ use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::{Packing, manifest_of};
 use crate::platforms::Member;
+use crate::push::Ready;
 use crate::rows;
 use crate::watched::Watched;
 
@@ -41,10 +42,20 @@ impl Images {
         packing: impl Into<Packing>,
         lease: &Lease,
     ) -> Result<OutgoingImage, ImagesError> {
+        self.pack_telling(image, packing.into(), lease, &|_| Ok(()))
+    }
+
+    pub(crate) fn pack_telling(
+        &self,
+        image: ImageId,
+        packing: Packing,
+        lease: &Lease,
+        ready: Ready<'_>,
+    ) -> Result<OutgoingImage, ImagesError> {
         let found = self.get(image)?.ok_or_else(|| ImagesError::NotFound(image.to_string()))?;
         let chain = self.ready(image, None, lease, &crate::progress::Quiet)?.chain;
         let described = (found.config, found.config_bytes);
-        let packed = self.pack_stack(image, described, &chain, packing.into(), lease)?;
+        let packed = self.pack_stack(image, described, &chain, packing, lease, ready)?;
         Ok(OutgoingImage { names: found.tags, ..packed })
     }
 
@@ -55,10 +66,20 @@ impl Images {
         packing: impl Into<Packing>,
         lease: &Lease,
     ) -> Result<(ImageId, OutgoingImage), ImagesError> {
+        self.pack_built_telling(built, packing.into(), lease, &|_| Ok(()))
+    }
+
+    pub(crate) fn pack_built_telling(
+        &self,
+        built: BuiltImage<'_>,
+        packing: Packing,
+        lease: &Lease,
+        ready: Ready<'_>,
+    ) -> Result<(ImageId, OutgoingImage), ImagesError> {
         let chain = built.chain;
         let described = self.complete(built)?;
         let id = ImageId::of_config(BlobDigest::of(&described.1));
-        Ok((id, self.pack_stack(id, described, chain, packing.into(), lease)?))
+        Ok((id, self.pack_stack(id, described, chain, packing, lease, ready)?))
     }
 
     /// Packs an image, without names, whose stack is here.
@@ -69,11 +90,14 @@ impl Images {
         chain: &Chain,
         packing: Packing,
         lease: &Lease,
+        ready: Ready<'_>,
     ) -> Result<OutgoingImage, ImagesError> {
         let mut layers = Vec::new();
         for (height, diff_id) in config.rootfs.diff_ids.iter().enumerate() {
             let stack = Chain::new(chain.layers()[..=height].to_vec());
-            layers.push(self.packed_layer(&stack, *diff_id, packing, lease)?);
+            let layer = self.packed_layer(&stack, *diff_id, packing, lease)?;
+            ready(&layer)?;
+            layers.push(layer);
         }
         let (manifest, manifest_bytes) = match self.manifest_it_came_with(image, &layers, packing.family)? {
             Some(came) => came,

@@ -107,6 +107,14 @@ pub const SCHEMA: Schema = Schema {
         CREATE INDEX name_platforms_by_image ON name_platforms (image);
         CREATE INDEX name_platforms_unsynced ON name_platforms (number) WHERE unsynced IS NOT NULL;
     ",
+        "
+        -- Which repositories of registries have a blob, as far as it was pushed from here.
+        CREATE TABLE blob_places (
+            digest BLOB NOT NULL,
+            repository TEXT NOT NULL,
+            PRIMARY KEY (digest, repository)
+        ) STRICT, WITHOUT ROWID;
+    ",
     ],
     // Names first: a name that reverts must not go with the image that it pointed to.
     promotable: &[&Names, &DerivedTable("name_platforms"), &DerivedTable("images"), &DerivedTable("layers")],
@@ -218,6 +226,12 @@ impl Collected for ImageRows {
             .prepare_cached(
                 "DELETE FROM layers WHERE NOT EXISTS \
                  (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)",
+            )?
+            .execute([])?;
+        transaction
+            .prepare_cached(
+                "DELETE FROM blob_places WHERE NOT EXISTS \
+                 (SELECT 1 FROM layer_blobs WHERE layer_blobs.digest = blob_places.digest)",
             )?
             .execute([])?;
         Ok(())

@@ -66,7 +66,7 @@ impl Keyring {
         held.insert((endpoint.origin(), scope.clone()), Held { header, until });
     }
 
-    fn drop_one(&self, endpoint: &Endpoint, scope: &Scope) {
+    pub(super) fn drop_one(&self, endpoint: &Endpoint, scope: &Scope) {
         let mut held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         held.remove(&(endpoint.origin(), scope.clone()));
     }

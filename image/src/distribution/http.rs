@@ -1,6 +1,8 @@
 //! Requests: redirects, retries, bounded bodies.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,35 +41,56 @@ impl Request {
     }
 }
 
+/// The clients for one set of certificate authorities.
+#[derive(Clone)]
+struct Pair {
+    /// Gives up where nothing comes.
+    fetching: reqwest::Client,
+    /// Waits for as long as a body takes to leave: who sends it watches it.
+    sending: reqwest::Client,
+}
+
 /// Sends requests.
 pub(super) struct Transport {
-    client: reqwest::Client,
+    common: Pair,
     /// Clients for servers that others vouch for than for all, by origin.
-    own: BTreeMap<String, reqwest::Client>,
+    own: BTreeMap<String, Pair>,
     timing: Timing,
 }
+
+/// How often it is looked how much of a body has left.
+const TICK: Duration = Duration::from_millis(100);
 
 impl Transport {
     pub(super) fn new(registries: &Registries) -> Result<Self, ClientError> {
         let mut own = BTreeMap::new();
         for (name, authorities) in &registries.own_authorities {
-            let client = Self::client_for(registries, Some(authorities))?;
+            let pair = Self::pair_for(registries, Some(authorities))?;
             let endpoints =
                 registries.sources(name).map_err(|error| ClientError::Setup(error.to_string()))?;
-            own.extend(endpoints.iter().map(|endpoint| (endpoint.origin(), client.clone())));
+            own.extend(endpoints.iter().map(|endpoint| (endpoint.origin(), pair.clone())));
         }
-        let client = Self::client_for(registries, None)?;
-        Ok(Self { client, own, timing: registries.timing })
+        let common = Self::pair_for(registries, None)?;
+        Ok(Self { common, own, timing: registries.timing })
     }
 
-    fn client_for(registries: &Registries, own: Option<&Vec<u8>>) -> Result<reqwest::Client, ClientError> {
+    fn pair_for(registries: &Registries, own: Option<&Vec<u8>>) -> Result<Pair, ClientError> {
+        let setup = |error: reqwest::Error| ClientError::Setup(error.to_string());
+        let fetching = Self::builder(registries, own)?.read_timeout(registries.timing.idle);
+        let sending = Self::builder(registries, own)?;
+        Ok(Pair { fetching: fetching.build().map_err(setup)?, sending: sending.build().map_err(setup)? })
+    }
+
+    fn builder(
+        registries: &Registries,
+        own: Option<&Vec<u8>>,
+    ) -> Result<reqwest::ClientBuilder, ClientError> {
         let setup = |error: reqwest::Error| ClientError::Setup(error.to_string());
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::configure(registries, own)?)
             .dns_resolver(dns::Stub::new(&registries.names))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(registries.timing.connect)
-            .read_timeout(registries.timing.idle)
             .user_agent(concat!("rbuild/", env!("CARGO_PKG_VERSION")))
             .no_proxy();
         let exceptions = registries.proxies.none_for.as_deref().and_then(reqwest::NoProxy::from_string);
@@ -77,30 +100,57 @@ impl Transport {
         if let Some(proxy) = &registries.proxies.https {
             builder = builder.proxy(reqwest::Proxy::https(proxy).map_err(setup)?.no_proxy(exceptions));
         }
-        builder.build().map_err(setup)
+        Ok(builder)
     }
 
-    /// The client that trusts whom a server is vouched for by.
-    fn client(&self, url: &Url) -> &reqwest::Client {
-        self.own.get(&origin(url)).unwrap_or(&self.client)
+    /// The clients that trust whom a server is vouched for by.
+    fn pair(&self, url: &Url) -> &Pair {
+        self.own.get(&origin(url)).unwrap_or(&self.common)
     }
 
     /// Sends a request whose body is produced as it goes; it is neither redirected nor repeated.
-    pub(super) async fn send_stream(
+    ///
+    /// `taken` counts the bytes of the body that were taken to be sent, and is told on. Where none is taken for
+    /// [`Timing::idle`], or no answer comes within [`Timing::answer`] after the last one, that is too slow.
+    pub(super) async fn send_body(
         &self,
         request: Request,
         length: u64,
         body: reqwest::Body,
+        taken: &AtomicU64,
+        told: &(dyn Fn(u64) + Sync),
     ) -> Result<Response, ClientError> {
         let at = origin(&request.url);
-        self.client(&request.url)
-            .request(request.method, request.url)
-            .headers(request.headers)
-            .header(reqwest::header::CONTENT_LENGTH, length)
-            .body(body)
-            .send()
-            .await
-            .map_err(|source| transport(at, source))
+        let mut answer = pin!(
+            self.pair(&request.url)
+                .sending
+                .request(request.method, request.url)
+                .headers(request.headers)
+                .header(reqwest::header::CONTENT_LENGTH, length)
+                .body(body)
+                .send()
+        );
+        let (mut seen, mut since) = (0, Instant::now());
+        loop {
+            match tokio::time::timeout(TICK, &mut answer).await {
+                Ok(response) => {
+                    let response = response.map_err(|source| transport(at, source))?;
+                    told(taken.load(Ordering::Relaxed));
+                    return Ok(response);
+                }
+                Err(_) => {
+                    let now = taken.load(Ordering::Relaxed);
+                    if now > seen {
+                        (seen, since) = (now, Instant::now());
+                        told(now);
+                    }
+                    let most = if now >= length { self.timing.answer } else { self.timing.idle };
+                    if since.elapsed() > most {
+                        return Err(ClientError::TooSlow(at));
+                    }
+                }
+            }
+        }
     }
 
     /// Sends a request and follows redirects.
@@ -111,7 +161,8 @@ impl Transport {
         request.headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         for _ in 0..=MAX_REDIRECTS {
             let mut builder = self
-                .client(&request.url)
+                .pair(&request.url)
+                .fetching
                 .request(request.method.clone(), request.url.clone())
                 .headers(request.headers.clone());
             if let Some(body) = &request.body {
@@ -140,26 +191,53 @@ impl Transport {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut pause = self.timing.first_pause;
-        let mut attempt = 1;
+        let mut patience = self.patience();
         loop {
             match act().await {
                 Ok(value) => return Ok(value),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(error, _)) if attempt >= self.timing.attempts => return Err(error),
-                Err(Failure::Passing(_, asked)) => {
-                    let wait = asked.unwrap_or(pause).min(self.timing.longest_pause);
-                    tokio::time::sleep(jittered(wait)).await;
-                    pause = (pause * 2).min(self.timing.longest_pause);
-                    attempt += 1;
-                }
+                Err(failure) => patience.after(failure).await?,
             }
         }
+    }
+
+    /// Counts attempts from the first one on.
+    pub(super) fn patience(&self) -> Patience {
+        Patience { timing: self.timing, attempt: 1, pause: self.timing.first_pause }
     }
 
     /// Watches over the speed of a body.
     pub(super) fn pace(&self) -> Pace {
         Pace { timing: self.timing, since: Instant::now(), bytes: 0 }
+    }
+}
+
+/// How often something was tried, and how long to wait before it is tried again.
+pub(super) struct Patience {
+    timing: Timing,
+    attempt: u32,
+    pause: Duration,
+}
+
+impl Patience {
+    /// Waits for the time of another attempt, or gives back why there is none.
+    pub(super) async fn after(&mut self, failure: Failure) -> Result<(), ClientError> {
+        match failure {
+            Failure::Final(error) => Err(error),
+            Failure::Passing(error, _) if self.attempt >= self.timing.attempts => Err(error),
+            Failure::Passing(_, asked) => {
+                let wait = asked.unwrap_or(self.pause).min(self.timing.longest_pause);
+                tokio::time::sleep(jittered(wait)).await;
+                self.pause = (self.pause * 2).min(self.timing.longest_pause);
+                self.attempt += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts anew: the last attempt brought something.
+    pub(super) fn renew(&mut self) {
+        self.attempt = 1;
+        self.pause = self.timing.first_pause;
     }
 }
 

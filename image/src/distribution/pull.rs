@@ -13,18 +13,30 @@ use super::http::{Failure, Request, bounded, chunk, refused};
 use super::registries::{Endpoint, origin};
 use crate::manifest::{Descriptor, Document, MAX_DOCUMENT, MediaType};
 
+/// What an attempt has to bring for the attempts to be counted anew.
+const WORTH_MORE: u64 = 1 << 20;
+
 impl Client {
     /// Fetches the manifest or index that a reference names, by its digest if it has one, else by its tag.
     ///
     /// Mirrors are asked first; the registry itself decides if they do not know or do not answer.
     pub async fn manifest(&self, reference: &Reference) -> Result<Fetched, ClientError> {
-        let wanted = match (reference.digest(), reference.tag()) {
-            (Some(digest), _) => digest.to_string(),
-            (None, tag) => tag.unwrap_or("latest").to_owned(),
-        };
+        self.manifest_at(reference, self.sources(reference)?).await
+    }
+
+    /// As [`Client::manifest`], asking the registry itself and no mirror.
+    pub async fn manifest_upstream(&self, reference: &Reference) -> Result<Fetched, ClientError> {
+        self.manifest_at(reference, vec![self.upstream(reference)?]).await
+    }
+
+    async fn manifest_at(
+        &self,
+        reference: &Reference,
+        sources: Vec<Endpoint>,
+    ) -> Result<Fetched, ClientError> {
+        let wanted = wanted(reference);
         let scope = Scope::pull(reference.registry(), reference.repository());
         let path = format!("v2/{}/manifests/{wanted}", reference.repository());
-        let sources = self.sources(reference)?;
         let mut failure = None;
         for (index, endpoint) in sources.iter().enumerate() {
             let once = || self.manifest_from(endpoint, &scope, &path, reference);
@@ -105,29 +117,30 @@ impl Client {
         let mut failure = None;
         for (index, endpoint) in sources.iter().enumerate() {
             let last = index + 1 == sources.len();
-            let attempts = if last { self.registries.timing.attempts } else { 1 };
-            let mut pause = self.registries.timing.first_pause;
-            for attempt in 1..=attempts.max(1) {
-                match self.blob_from(endpoint, &scope, &path, &mut transfer).await {
+            let mut patience = self.transport.patience();
+            loop {
+                let before = transfer.received;
+                let error = match self.blob_from(endpoint, &scope, &path, &mut transfer).await {
                     Ok(()) => return Ok(()),
                     Err(Failure::Final(error @ ClientError::Local(..))) => return Err(error),
                     Err(Failure::Final(error)) if last && sources.len() > 1 && error.is_unreachable() => {
-                        failure = Some(exhausted(&sources, reference, failure.unwrap_or(error)));
-                        break;
+                        exhausted(&sources, reference, failure.take().unwrap_or(error))
                     }
-                    Err(Failure::Final(error)) => {
-                        failure = Some(error);
-                        break;
-                    }
-                    Err(Failure::Passing(error, asked)) => {
-                        failure = Some(error);
-                        if attempt < attempts {
-                            let wait = asked.unwrap_or(pause).min(self.registries.timing.longest_pause);
-                            tokio::time::sleep(wait).await;
-                            pause = (pause * 2).min(self.registries.timing.longest_pause);
+                    Err(Failure::Final(error)) => error,
+                    Err(Failure::Passing(error, _)) if !last => error,
+                    Err(passing) => {
+                        // A server that breaks off time and again still brings it all in the end.
+                        if transfer.received >= before.saturating_add(WORTH_MORE) {
+                            patience.renew();
+                        }
+                        match patience.after(passing).await {
+                            Ok(()) => continue,
+                            Err(error) => error,
                         }
                     }
-                }
+                };
+                failure = Some(error);
+                break;
             }
         }
         Err(failure.unwrap_or_else(|| ClientError::Setup("there is no endpoint".to_owned())))
@@ -202,6 +215,14 @@ impl Client {
             transfer.take(&bytes, &from)?;
         }
         transfer.finish(&from)
+    }
+}
+
+/// What a manifest is asked for by: its digest if it is known, else its tag.
+pub(super) fn wanted(reference: &Reference) -> String {
+    match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.unwrap_or("latest").to_owned(),
     }
 }
 

@@ -1,11 +1,21 @@
-//! Pushing.
+//! Pushing blobs.
+//!
+//! A blob is asked for first, and taken over from another repository of the registry where one is known to have it. Else it
+//! goes up in one request, which is the least that can be asked. If that breaks, the registry is asked how far it got and
+//! the upload goes on from there; a registry that has forgotten it gets the blob anew, from then on in pieces, so that the
+//! next break costs no more than one of them.
 
 use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::reference::Reference;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::auth::Scope;
@@ -26,10 +36,80 @@ pub enum Pushed {
     Sent,
 }
 
-/// Opens the bytes of a blob from the beginning; called once an attempt.
-pub type Open<'a> = &'a (dyn Fn() -> io::Result<Box<dyn Read + Send>> + Sync);
+/// Gives the bytes of a blob out.
+pub trait Sender: Sync {
+    /// Opens the blob from an offset on; called once a request.
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>>;
 
-const PIECE: usize = 128 << 10;
+    /// Hears how many of its bytes have left; fewer than before if it has to go again.
+    fn sent(&self, bytes: u64) {
+        let _ = bytes;
+    }
+}
+
+/// A blob at hand.
+impl Sender for [u8] {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        let rest = usize::try_from(from).ok().and_then(|from| self.get(from..)).unwrap_or_default();
+        Ok(Box::new(io::Cursor::new(rest.to_vec())))
+    }
+}
+
+/// A blob that is to be at a registry.
+#[derive(Clone, Copy)]
+pub struct Upload<'a> {
+    /// Its digest and size.
+    pub descriptor: &'a Descriptor,
+    /// Its bytes.
+    pub sender: &'a dyn Sender,
+    /// A repository of the same registry that is known to have it.
+    pub mount_from: Option<&'a str>,
+}
+
+/// How much of a body is read at a time.
+const READ: usize = 128 << 10;
+/// The size of a piece after a break.
+const PIECE: u64 = 16 << 20;
+/// What an attempt has to bring for the attempts to be counted anew.
+const WORTH_MORE: u64 = 1 << 20;
+/// What a registry calls the least size of a piece.
+const LEAST_PIECE: &str = "oci-chunk-min-length";
+
+/// A blob on its way.
+struct Job<'a> {
+    endpoint: Endpoint,
+    scope: Scope,
+    reference: &'a Reference,
+    upload: Upload<'a>,
+    /// The upload that broke; the registry may know how far it got.
+    broken: Option<Url>,
+    /// The size of pieces, if the blob goes in pieces.
+    piece: Option<u64>,
+    /// Whether the registry has been given a new key since it last took something.
+    renewed: bool,
+    /// How many bytes the registry says it has.
+    reached: u64,
+}
+
+impl Job<'_> {
+    fn digest(&self) -> BlobDigest {
+        self.upload.descriptor.digest
+    }
+
+    fn what(&self) -> String {
+        format!("{} of {}", self.digest(), self.reference.familiar())
+    }
+
+    fn size(&self) -> u64 {
+        self.upload.descriptor.size
+    }
+
+    /// Remembers an upload that broke, so that the next attempt takes it up.
+    fn broke(&mut self, at: Url) {
+        self.broken = Some(at);
+        self.piece.get_or_insert(PIECE);
+    }
+}
 
 impl Client {
     /// Returns whether a repository has a blob.
@@ -56,111 +136,255 @@ impl Client {
         }
     }
 
-    /// Brings a blob to a repository, unless it is there; `mount_from` names a repository of the same registry
-    /// that is known to have it.
-    pub async fn push_blob(
+    /// Brings blobs to a repository, so many at a time; those that are there stay there. The answers are in order.
+    pub async fn push_blobs(
         &self,
         reference: &Reference,
-        descriptor: &Descriptor,
-        open: Open<'_>,
-        mount_from: Option<&str>,
-    ) -> Result<Pushed, ClientError> {
-        let endpoint = self.upstream(reference)?;
-        let mounts: Vec<_> = mount_from.into_iter().collect();
-        let scope = Scope::push(reference.registry(), reference.repository(), &mounts);
-        self.transport
-            .retry(|| self.push_blob_once(&endpoint, &scope, reference, descriptor, open, mount_from))
+        uploads: &[Upload<'_>],
+        parallel: usize,
+    ) -> Result<Vec<Pushed>, ClientError> {
+        futures_util::stream::iter(uploads)
+            .map(|upload| self.push_blob(reference, *upload))
+            .buffered(parallel.max(1))
+            .try_collect()
             .await
     }
 
-    async fn push_blob_once(
-        &self,
-        endpoint: &Endpoint,
-        scope: &Scope,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        open: Open<'_>,
-        mount_from: Option<&str>,
-    ) -> Result<Pushed, Failure> {
-        let digest = descriptor.digest;
-        if self.head(endpoint, scope, reference, digest).await? {
+    /// Brings a blob to a repository, unless it is there.
+    pub async fn push_blob(&self, reference: &Reference, upload: Upload<'_>) -> Result<Pushed, ClientError> {
+        let endpoint = self.upstream(reference)?;
+        let mounts: Vec<_> = upload.mount_from.into_iter().collect();
+        let scope = Scope::push(reference.registry(), reference.repository(), &mounts);
+        let mut job =
+            Job { endpoint, scope, reference, upload, broken: None, piece: None, renewed: false, reached: 0 };
+        let mut patience = self.transport.patience();
+        let mut counted = 0;
+        loop {
+            let failure = match self.attempt(&mut job).await {
+                Ok(pushed) => return Ok(pushed),
+                Err(failure) => failure,
+            };
+            if job.reached >= counted + WORTH_MORE {
+                counted = job.reached;
+                patience.renew();
+            }
+            patience.after(failure).await?;
+        }
+    }
+
+    async fn attempt(&self, job: &mut Job<'_>) -> Result<Pushed, Failure> {
+        if let Some(broken) = job.broken.take()
+            && let Some((target, from)) = self.standing(job, broken).await?
+        {
+            job.reached = job.reached.max(from);
+            return self.send(job, target, from).await;
+        }
+        if self.head(&job.endpoint, &job.scope, job.reference, job.digest()).await? {
             return Ok(Pushed::Present);
         }
-        let what = format!("{digest} of {}", reference.familiar());
-        let mut start = url(endpoint, &format!("v2/{}/blobs/uploads/", reference.repository()))?;
-        if let Some(other) = mount_from {
-            start.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", other);
-        }
-        let response = self.authorized(endpoint, scope, Request::new(Method::POST, start)).await?;
+        let response = self.begin(job).await?;
         match response.status() {
             StatusCode::CREATED => return Ok(Pushed::Mounted),
             StatusCode::ACCEPTED => {}
-            _ => return Err(refused(response, &what).await),
+            _ => return Err(refused(response, &job.what()).await),
         }
-        let mut target = location(&response)?;
-        target.query_pairs_mut().append_pair("digest", &digest.to_string());
-        let response = self.upload(endpoint, scope, target, descriptor, open).await?;
-        if response.status() == StatusCode::CREATED {
-            Ok(Pushed::Sent)
+        let least = response.headers().get(LEAST_PIECE).and_then(|value| value.to_str().ok()?.parse().ok());
+        if let (Some(piece), Some(least)) = (&mut job.piece, least) {
+            *piece = (*piece).max(least);
+        }
+        let target = location(&response)?;
+        self.send(job, target, 0).await
+    }
+
+    /// Begins an upload, or has the blob taken over from elsewhere.
+    async fn begin(&self, job: &mut Job<'_>) -> Result<Response, Failure> {
+        let plain = url(&job.endpoint, &format!("v2/{}/blobs/uploads/", job.reference.repository()))?;
+        if let Some(other) = job.upload.mount_from.take() {
+            let mut start = plain.clone();
+            start
+                .query_pairs_mut()
+                .append_pair("mount", &job.digest().to_string())
+                .append_pair("from", other);
+            let asked = self.authorized(&job.endpoint, &job.scope, Request::new(Method::POST, start)).await;
+            match asked {
+                Ok(response) if !response.status().is_client_error() => return Ok(response),
+                // Who may not read the other repository may still write to this one.
+                Ok(_) => {}
+                Err(error) if error.is_denied() => {}
+                Err(error) => return Err(error.into()),
+            }
+            job.scope = Scope::push(job.reference.registry(), job.reference.repository(), &[]);
+        }
+        Ok(self.authorized(&job.endpoint, &job.scope, Request::new(Method::POST, plain)).await?)
+    }
+
+    /// Asks how far an upload got that broke; nothing if the registry does not know it any more.
+    async fn standing(&self, job: &mut Job<'_>, at: Url) -> Result<Option<(Url, u64)>, Failure> {
+        let request = Request::get(at.clone());
+        let answer = if same_origin(&at, job.endpoint.url()) {
+            self.authorized(&job.endpoint, &job.scope, request).await
         } else {
-            Err(refused(response, &what).await)
+            self.transport.send(request).await
+        };
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                job.broken = Some(at);
+                return Err(error.into());
+            }
+        };
+        if !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::ACCEPTED | StatusCode::OK) {
+            return Ok(None);
+        }
+        let target = if response.headers().contains_key(LOCATION) { location(&response)? } else { at };
+        Ok(taken(&response).filter(|from| *from <= job.size()).map(|from| (target, from)))
+    }
+
+    /// Sends the bytes from an offset on, and closes the upload.
+    async fn send(&self, job: &mut Job<'_>, mut target: Url, mut from: u64) -> Result<Pushed, Failure> {
+        let size = job.size();
+        let piece = match job.piece {
+            None if from == 0 => {
+                let response = self.send_part(job, Method::PUT, target, 0..size).await?;
+                return self.closed(job, response).await;
+            }
+            piece => piece.unwrap_or(PIECE),
+        };
+        while from < size {
+            let part = from..size.min(from.saturating_add(piece));
+            let end = part.end;
+            let response = self.send_part(job, Method::PATCH, target.clone(), part).await?;
+            if !matches!(response.status(), StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+                return Err(refused(response, &job.what()).await);
+            }
+            target = location(&response)?;
+            let now = taken(&response).unwrap_or(end);
+            if now <= from || now > end {
+                let why = "it took another part of an upload than it was sent".to_owned();
+                let error = ClientError::Protocol { origin: job.endpoint.origin(), why };
+                return Err(Failure::Passing(error, None));
+            }
+            (from, job.reached, job.renewed) = (now, job.reached.max(now), false);
+        }
+        let response = self.send_part(job, Method::PUT, target, size..size).await?;
+        self.closed(job, response).await
+    }
+
+    async fn closed(&self, job: &Job<'_>, response: Response) -> Result<Pushed, Failure> {
+        match response.status() {
+            StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(Pushed::Sent),
+            _ => Err(refused(response, &job.what()).await),
         }
     }
 
-    async fn upload(
+    /// Sends a part of a blob. What says that another attempt may do better is a passing failure by now.
+    async fn send_part(
         &self,
-        endpoint: &Endpoint,
-        scope: &Scope,
+        job: &mut Job<'_>,
+        method: Method,
         target: Url,
-        descriptor: &Descriptor,
-        open: Open<'_>,
-    ) -> Result<Response, ClientError> {
-        let local = |error| ClientError::Local(descriptor.digest, error);
-        let reader = open().map_err(local)?;
-        let pieces = futures_util::stream::try_unfold(reader, |mut reader| async move {
-            let mut piece = vec![0; PIECE];
-            let count = reader.read(&mut piece)?;
-            piece.truncate(count);
-            Ok::<_, io::Error>((count > 0).then(|| (Bytes::from(piece), reader)))
-        });
-        let mut request = Request::new(Method::PUT, target);
+        part: Range<u64>,
+    ) -> Result<Response, Failure> {
+        let mut request = Request::new(method, target.clone());
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        if request.method == Method::PUT {
+            request.url.query_pairs_mut().append_pair("digest", &job.digest().to_string());
+        } else {
+            let range = format!("{}-{}", part.start, part.end.saturating_sub(1));
+            let range =
+                HeaderValue::from_str(&range).map_err(|error| ClientError::Setup(error.to_string()))?;
+            request.headers.insert(CONTENT_RANGE, range);
+        }
         // An upload may be taken elsewhere; the key to this registry is not.
-        if same_origin(&request.url, endpoint.url())
-            && let Some(header) = self.keyring.get(endpoint, scope)
-        {
+        let own = same_origin(&request.url, job.endpoint.url());
+        if own && let Some(header) = self.keyring.get(&job.endpoint, &job.scope) {
             request.headers.insert(AUTHORIZATION, header);
         }
-        self.transport.send_stream(request, descriptor.size, reqwest::Body::wrap_stream(pieces)).await
+        let gone = Arc::new(AtomicU64::new(0));
+        let length = part.end - part.start;
+        let body = body(job.upload, part.clone(), Arc::clone(&gone))?;
+        let sender = job.upload.sender;
+        let told = |bytes: u64| sender.sent(part.start + bytes);
+        let answer = self.transport.send_body(request, length, body, &gone, &told).await;
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                job.broke(target);
+                return Err(error.into());
+            }
+        };
+        match response.status() {
+            // The key has expired under way: the next attempt gets another one.
+            StatusCode::UNAUTHORIZED if own && !job.renewed => {
+                job.renewed = true;
+                job.broke(target);
+                self.keyring.drop_one(&job.endpoint, &job.scope);
+                Err(at_once(refused(response, &job.what()).await))
+            }
+            StatusCode::PAYLOAD_TOO_LARGE if job.piece.is_none() => {
+                job.piece = Some(PIECE);
+                Err(at_once(refused(response, &job.what()).await))
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                job.broke(location(&response).unwrap_or(target));
+                Err(passing(refused(response, &job.what()).await))
+            }
+            StatusCode::NOT_FOUND | StatusCode::GONE => {
+                job.piece.get_or_insert(PIECE);
+                Err(passing(refused(response, &job.what()).await))
+            }
+            status if super::http::is_passing(status) => {
+                job.broke(target);
+                Err(refused(response, &job.what()).await)
+            }
+            _ => Ok(response),
+        }
     }
+}
 
-    /// Puts a manifest or an index under the reference's tag, or under its own digest if there is no tag.
-    pub async fn push_manifest(
-        &self,
-        reference: &Reference,
-        bytes: &[u8],
-        media_type: &str,
-    ) -> Result<BlobDigest, ClientError> {
-        let digest = BlobDigest::of(bytes);
-        let name = reference.tag().map_or_else(|| digest.to_string(), str::to_owned);
-        let endpoint = self.upstream(reference)?;
-        let scope = Scope::push(reference.registry(), reference.repository(), &[]);
-        let mut request = Request::new(
-            Method::PUT,
-            url(&endpoint, &format!("v2/{}/manifests/{name}", reference.repository()))?,
-        );
-        let content_type = HeaderValue::from_str(media_type)
-            .map_err(|_| ClientError::Setup("the type of a manifest cannot stand in a header".to_owned()))?;
-        request.headers.insert(CONTENT_TYPE, content_type);
-        request.body = Some(Bytes::copy_from_slice(bytes));
-        self.transport
-            .retry(|| async {
-                let response = self.authorized(&endpoint, &scope, request.clone()).await?;
-                match response.status() {
-                    StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(digest),
-                    _ => Err(refused(response, &reference.familiar()).await),
-                }
-            })
-            .await
+fn passing(failure: Failure) -> Failure {
+    match failure {
+        Failure::Final(error) => Failure::Passing(error, None),
+        passing => passing,
     }
+}
+
+fn at_once(failure: Failure) -> Failure {
+    match failure {
+        Failure::Final(error) | Failure::Passing(error, _) => Failure::Passing(error, Some(Duration::ZERO)),
+    }
+}
+
+/// Reads how many bytes of an upload a registry says it has.
+///
+/// `0-0` would be one byte, and is what registries say of none: one byte is sent again.
+fn taken(response: &Response) -> Option<u64> {
+    let range = response.headers().get(RANGE)?.to_str().ok()?;
+    let range = range.strip_prefix("bytes=").unwrap_or(range);
+    match range.split_once('-') {
+        Some(("0", "0")) => Some(0),
+        Some(("0", last)) => last.parse::<u64>().ok()?.checked_add(1),
+        _ => None,
+    }
+}
+
+/// Makes a body of a part of a blob, which counts what is taken of it.
+fn body(upload: Upload<'_>, part: Range<u64>, gone: Arc<AtomicU64>) -> Result<reqwest::Body, Failure> {
+    let digest = upload.descriptor.digest;
+    let length = part.end - part.start;
+    if length == 0 {
+        return Ok(reqwest::Body::from(Bytes::new()));
+    }
+    let reader = upload.sender.open(part.start).map_err(|error| ClientError::Local(digest, error))?;
+    let pieces = futures_util::stream::try_unfold(reader.take(length), move |mut reader| {
+        let gone = Arc::clone(&gone);
+        async move {
+            let mut piece = vec![0; READ];
+            let count = reader.read(&mut piece)?;
+            piece.truncate(count);
+            gone.fetch_add(count as u64, Ordering::Relaxed);
+            Ok::<_, io::Error>((count > 0).then(|| (Bytes::from(piece), reader)))
+        }
+    });
+    Ok(reqwest::Body::wrap_stream(pieces))
 }

@@ -81,6 +81,8 @@ pub struct Timing {
     pub connect: Duration,
     /// The longest time without a byte.
     pub idle: Duration,
+    /// The longest time that an answer may take after a body was sent: registries hash and store it by then.
+    pub answer: Duration,
     /// The span over which at least [`Timing::low_speed_bytes`] must come.
     pub low_speed_span: Duration,
     /// See [`Timing::low_speed_span`].
@@ -98,6 +100,7 @@ impl Default for Timing {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(30),
+            answer: Duration::from_secs(300),
             low_speed_span: Duration::from_secs(60),
             low_speed_bytes: 60 << 10,
             attempts: 5,

@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::manifest::{Descriptor, Document, Manifest, MediaType};
 
+mod pushing;
+
 /// A request as it came.
 #[derive(Clone, Debug)]
 struct Seen {
@@ -376,81 +378,6 @@ async fn mirrors_come_first_and_the_registry_decides() {
     assert_eq!((mirror.seen().len(), upstream.seen().len()), (1, 0));
     client.manifest(&upstream.reference("a/b:2")).await.unwrap();
     assert_eq!((mirror.seen().len(), upstream.seen().len()), (2, 1));
-}
-
-#[tokio::test]
-async fn blobs_are_mounted_sent_or_found() {
-    let fake = Fake::start(|request, _| {
-        let line = request.line.as_str();
-        if line.starts_with("HEAD") {
-            response(if line.contains("/there/") { "200 OK" } else { "404 Not Found" }, &[], b"")
-        } else if line.contains("mount=") {
-            response("201 Created", &[], b"")
-        } else if line.starts_with("POST") {
-            response("202 Accepted", &[("Location", "/upload?state=1")], b"")
-        } else if line.starts_with("PUT /upload?state=1&digest=sha256%3A") && request.body == b"right" {
-            response("201 Created", &[], b"")
-        } else {
-            response("400 Bad Request", &[], b"")
-        }
-    })
-    .await;
-    let client = client();
-    let descriptor = Descriptor::of("x", b"right");
-    let open = || Ok(Box::new(&b"right"[..]) as Box<dyn io::Read + Send>);
-    let push =
-        async |name: &str, from| client.push_blob(&fake.reference(name), &descriptor, &open, from).await;
-    assert_eq!(push("there/b:1", None).await.unwrap(), Pushed::Present);
-    assert_eq!(push("a/b:1", Some("a/c")).await.unwrap(), Pushed::Mounted);
-    assert_eq!(push("a/b:1", None).await.unwrap(), Pushed::Sent);
-}
-
-#[tokio::test]
-async fn an_upload_elsewhere_gets_no_key() {
-    let elsewhere = Fake::start(|_, _| response("201 Created", &[], b"")).await;
-    let target = format!("http://{}/up", elsewhere.address);
-    let fake = Fake::start(move |request, _| {
-        if request.header("authorization").is_none() {
-            response("401 Unauthorized", &[("WWW-Authenticate", "Basic")], b"")
-        } else if request.line.starts_with("HEAD") {
-            response("404 Not Found", &[], b"")
-        } else {
-            response("202 Accepted", &[("Location", &target)], b"")
-        }
-    })
-    .await;
-    let descriptor = Descriptor::of("x", b"right");
-    let open = || Ok(Box::new(&b"right"[..]) as Box<dyn io::Read + Send>);
-    let client = client_with_password();
-    client.push_blob(&fake.reference("a/b:1"), &descriptor, &open, None).await.unwrap();
-    assert_eq!(elsewhere.seen()[0].header("authorization"), None);
-    assert_eq!(elsewhere.seen()[0].body, b"right");
-
-    let long = format!("/{}", "x".repeat(9000));
-    for location in ["ftp://x/", "http://[", long.as_str(), ""] {
-        let location = location.to_owned();
-        let fake = Fake::start(move |request, _| {
-            let status = if request.line.starts_with("HEAD") { "404 Not Found" } else { "202 Accepted" };
-            response(status, &[("Location", &location)], b"")
-        })
-        .await;
-        let refused =
-            super::tests::client().push_blob(&fake.reference("a/b:1"), &descriptor, &open, None).await;
-        assert!(matches!(refused, Err(ClientError::Protocol { .. })));
-    }
-}
-
-#[tokio::test]
-async fn a_manifest_is_put_under_its_tag_or_digest() {
-    let fake = Fake::start(|_, _| response("201 Created", &[], b"")).await;
-    let client = client();
-    let digest =
-        client.push_manifest(&fake.reference("a/b:1"), &manifest(), MediaType::OCI_MANIFEST).await.unwrap();
-    client.push_manifest(&fake.reference("a/b"), &manifest(), MediaType::OCI_MANIFEST).await.unwrap();
-    let seen = fake.seen();
-    assert_eq!(seen[0].line, "PUT /v2/a/b/manifests/1 HTTP/1.1");
-    assert_eq!(seen[1].line, format!("PUT /v2/a/b/manifests/{digest} HTTP/1.1"));
-    assert_eq!((seen[0].header("content-type"), &seen[0].body), (Some(MediaType::OCI_MANIFEST), &manifest()));
 }
 
 #[tokio::test]
