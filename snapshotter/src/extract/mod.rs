@@ -21,7 +21,7 @@ mod node;
 mod place;
 mod whiteout;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -149,7 +149,7 @@ pub struct Extractor {
     /// The last directory, opened in the tree that is written.
     here: Option<OwnedFd>,
     /// Attributes that directories get at the end.
-    dirs: HashMap<PathBuf, Attributes>,
+    dirs: BTreeMap<PathBuf, Attributes>,
     /// What this archive has made, where whiteouts need to know it.
     added: HashSet<PathBuf>,
     /// Copies of files of lower layers, by where the original is.
@@ -190,7 +190,7 @@ impl Extractor {
             trail: Vec::new(),
             root_layers,
             here: None,
-            dirs: HashMap::new(),
+            dirs: BTreeMap::new(),
             added: HashSet::new(),
             copies: HashMap::new(),
             private: marks.is_some(),

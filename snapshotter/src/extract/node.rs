@@ -353,9 +353,7 @@ impl Extractor {
 
     /// Gives all directories their attributes, the deepest first.
     pub(super) fn finish_dirs(&mut self) -> Result<()> {
-        let mut dirs: Vec<_> = std::mem::take(&mut self.dirs).into_iter().collect();
-        dirs.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
-        for (path, attributes) in dirs {
+        for (path, attributes) in std::mem::take(&mut self.dirs).into_iter().rev() {
             // A later entry may have replaced the directory.
             let Some(handle) = self.upper.find_nofollow(&path).or_else(below_file)? else { continue };
             if !handle.metadata()?.is_dir() {

@@ -165,8 +165,15 @@ impl Extractor {
 
     /// Removes what the tree that is written has under `name`, to make room for something else.
     pub(super) fn clear(&mut self, name: &OsStr) -> Result<()> {
+        let path = self.trail_path().join(name);
         let dir = self.here()?;
-        Ok(rbuild_confined::remove_tree(dir, name)?)
+        rbuild_confined::remove_tree(dir, name)?;
+        // What comes in the place of a directory may be a link, through which the old ones are not to be found again.
+        let below = self.dirs.range(path.clone()..).map(|(other, _)| other);
+        for gone in below.take_while(|other| other.starts_with(&path)).cloned().collect::<Vec<_>>() {
+            self.dirs.remove(&gone);
+        }
+        Ok(())
     }
 
     /// Inspects `name` in the tree that is written.

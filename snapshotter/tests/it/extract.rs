@@ -273,6 +273,25 @@ fn an_archive_is_unpacked_as_if_its_destination_were_the_root() {
     assert!(matches!(error, ExtractError::Link { .. }), "{error}");
 }
 
+/// The directory whose attributes are still to be set is not looked for through the link that came in its place.
+#[test]
+fn a_link_in_the_place_of_a_directory_leads_nobody_astray() {
+    if !can_mount() {
+        return;
+    }
+    for snapshotter in Store::new().all() {
+        let below =
+            apply(&*snapshotter, &Chain::empty(), &archive(&["d other/a", "l loop=loop", "l way=other"]))
+                .expect("applies");
+        for (link, text) in [("loop", "loop"), ("way", "other")] {
+            let layer = archive(&["d c/a", &format!("h c={link}")]);
+            let chain = apply(&*snapshotter, &below, &layer).expect("applies");
+            let shown = show(&*snapshotter, &chain);
+            assert!(shown[Path::new("c")].ends_with(&format!("-> {text}")), "{shown:?}");
+        }
+    }
+}
+
 fn name() -> impl Strategy<Value = String> {
     prop::collection::vec("[abc]", 1..4).prop_map(|parts| parts.join("/"))
 }
