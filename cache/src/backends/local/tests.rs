@@ -1,0 +1,80 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::backends::{Catalog, conformance};
+
+fn cache(folder: &Path) -> Local {
+    Local::new(folder, Entry::Tag("latest".to_owned()), Form::default(), Unnamed::Keep)
+}
+
+#[test]
+fn conforms() {
+    for document in [layout::DocumentForm::Manifest, layout::DocumentForm::Index] {
+        for family in [rbuild_image::manifest::Family::Oci, rbuild_image::manifest::Family::Docker] {
+            let folder = tempfile::tempdir().unwrap();
+            let form = Form { document, family };
+            let entry = Entry::Tag("latest".to_owned());
+            conformance::suite(&Local::new(folder.path().join("a/b"), entry, form, Unnamed::Keep));
+        }
+    }
+}
+
+#[test]
+fn tags_live_side_by_side_and_a_reset_removes_what_none_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = Local { entry: Entry::Tag("other".to_owned()), ..cache(folder.path()) };
+    let (a, b) = (Descriptor::of(MediaType::OCI_LAYER, b"a"), Descriptor::of(MediaType::OCI_LAYER, b"b"));
+    let catalog = Catalog::default().to_bytes();
+    cache(folder.path()).put(&a, &Bytes(b"a")).unwrap();
+    cache(folder.path()).publish(&catalog, std::slice::from_ref(&a)).unwrap();
+    other.put(&b, &Bytes(b"b")).unwrap();
+    other.publish(&catalog, std::slice::from_ref(&b)).unwrap();
+    assert_eq!(cache(folder.path()).catalog().unwrap(), [Held::Catalog(catalog.clone())]);
+    let reset = Local { unnamed: Unnamed::Remove, ..other };
+    reset.publish(&catalog, &[]).unwrap();
+    assert!(reset.has(&a).unwrap(), "another tag names it");
+    assert!(!reset.has(&b).unwrap(), "nothing names it any more");
+    let left = std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap();
+    assert!(left.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.')));
+}
+
+#[test]
+fn what_leads_out_of_the_folder_is_not_followed() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let blob = Descriptor::of(MediaType::OCI_LAYER, b"secret");
+    std::fs::write(outside.path().join("secret"), b"secret").unwrap();
+    std::fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+    symlink(outside.path().join("secret"), folder.path().join(blob_path(blob.digest))).unwrap();
+    let mut memory = crate::backends::transfer::Memory::new(100);
+    assert!(cache(folder.path()).get(&blob, &mut memory).is_err());
+    assert!(memory.bytes.is_empty());
+    // Nor is anything written through a folder that leads elsewhere.
+    let trap = tempfile::tempdir().unwrap();
+    std::fs::create_dir(trap.path().join("blobs")).unwrap();
+    symlink(outside.path(), trap.path().join("blobs/sha256")).unwrap();
+    assert!(cache(trap.path()).put(&blob, &Bytes(b"secret")).is_err());
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_no_cache_is_an_error_and_no_folder_is_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(cache(&folder.path().join("not-there")).catalog().unwrap(), []);
+    assert_eq!(cache(folder.path()).catalog().unwrap(), []);
+    for text in ["", "{", "{\"schemaVersion\":2,\"layers\":[],\"config\":{}}", "[]"] {
+        std::fs::write(folder.path().join("index.json"), text).unwrap();
+        assert!(cache(folder.path()).catalog().is_err(), "{text}");
+    }
+    let digest = BlobDigest::of(b"x");
+    let text = format!(
+        "{{\"schemaVersion\":2,\"manifests\":[{{\"mediaType\":\"{}\",\"digest\":\"{digest}\",\"size\":1,\
+         \"annotations\":{{\"{TAG}\":\"latest\"}}}}]}}",
+        MediaType::OCI_MANIFEST
+    );
+    std::fs::write(folder.path().join("index.json"), text).unwrap();
+    assert!(cache(folder.path()).catalog().is_err(), "its manifest is missing");
+    std::fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+    std::fs::write(folder.path().join(blob_path(digest)), "y").unwrap();
+    let error = cache(folder.path()).catalog().unwrap_err().to_string();
+    assert!(error.contains("is something else"), "{error}");
+}
