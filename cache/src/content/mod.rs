@@ -22,7 +22,7 @@
 //! A client's folder may change at any moment, under the hand of its owner or with intent. Nothing here follows a link
 //! by the kernel's hand: directories are opened beneath the root without links, entries by name in an open
 //! directory, and links are resolved as text inside the listings. A race can thus make a hash be of the wrong moment,
-//! never of the wrong tree; and that is found out when the copier's bytes are compared ([`CopyCheck`]).
+//! never of the wrong tree; and that is found out when the copier's bytes are compared ([`FileCheck`]).
 //!
 //! [`PathSource`]: rbuild_model::step::PathSource
 
@@ -44,7 +44,7 @@ mod select;
 mod source;
 mod view;
 
-pub use check::{CopyCheck, FileCheck, Mismatch};
+pub use check::{FileCheck, find};
 pub use error::{Error, Result};
 pub use filter::{Decision, Filter};
 pub use hashed::{HashedContent, HashedEntry, HashedNode};

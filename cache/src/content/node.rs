@@ -322,11 +322,4 @@ impl FileFacts {
     pub fn capability(&self) -> Option<&[u8]> {
         self.capability.as_deref()
     }
-
-    /// Whether a file that looks like this holds for certain the bytes that were hashed.
-    ///
-    /// Ask with what `fstat` says *after* the bytes were copied: a yes then covers all that was read.
-    pub fn vouches(&self, metadata: &Metadata) -> bool {
-        self.trust == Trust::Settled && self.stamp == Stamp::of(metadata)
-    }
 }

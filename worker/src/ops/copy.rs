@@ -8,15 +8,18 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rbuild_cache::content::{Content, ContextScan, CopyCheck, Matched, SelectionHash, TreeEntry};
+use rbuild_cache::content::{Content, ContextScan, FileCheck, Matched, SelectionHash, TreeEntry, find};
 use rbuild_confined::users::{UserSpec, Users};
 use rbuild_confined::{Handle, Kind, Metadata, NewDir, Owner, Root};
 use rbuild_model::file_mode::FileMode;
 use rbuild_model::key::ContentHash;
 use rbuild_model::mount::InputIndex;
 use rbuild_model::step::{Copy, CopySource, PathSource, Unpack};
-use rbuild_snapshotter::copier::{Below, Capabilities, Copier, CopyRules, Filter, Sockets, Verdict, Watch};
+use rbuild_snapshotter::copier::{
+    Below, Capabilities, Copier, CopyRules, Filter, Sockets, Verdict, Watch, WatchFile,
+};
 use rbuild_snapshotter::extract::{Extractor, ImpliedThroughLinks, Rules};
 use rbuild_solver::{RunAsk, Tree};
 
@@ -273,12 +276,12 @@ impl Target<'_> {
         }
         for (index, matched) in selection.matches().iter().enumerate() {
             let is_archive = self.copy.unpack == Unpack::Archives && matched.kind() == Kind::File;
-            let mut check = path.from_client.then(|| Check::new(&selection, index)).flatten();
-            self.matched(&scan, matched, path, check.as_mut())
+            let check = path.from_client.then(|| Check::new(&selection, index)).flatten();
+            self.matched(&scan, matched, path, check.as_ref())
                 .map_err(|source| StepError::Copy { path: path.path.clone(), source })?;
             // What is unpacked does not pass file by file.
             if let Some(check) = check
-                && !(is_archive && check.passed == 0)
+                && !(is_archive && !check.saw_anything())
                 && !check.holds()
             {
                 return Err(StepError::Changing { path: path.path.clone() });
@@ -292,7 +295,7 @@ impl Target<'_> {
         scan: &ContextScan,
         matched: &Matched,
         path: &PathSource,
-        check: Option<&mut Check<'_>>,
+        check: Option<&Check<'_>>,
     ) -> Result<(), BoxError> {
         let place = if matched.path().as_os_str().is_empty() { Path::new("/") } else { matched.path() };
         let source = scan.root().resolve_nofollow(place)?;
@@ -322,7 +325,7 @@ impl Target<'_> {
         matched: &Matched,
         dest: Handle,
         path: &PathSource,
-        check: Option<&mut Check<'_>>,
+        check: Option<&Check<'_>>,
     ) -> Result<(), BoxError> {
         let entry = matched.entry();
         let mut filter = |path: &Path, _kind: Kind| match find(entry, path) {
@@ -337,7 +340,7 @@ impl Target<'_> {
     fn with_copier(
         &self,
         path: &PathSource,
-        check: Option<&mut Check<'_>>,
+        check: Option<&Check<'_>>,
         filter: Option<Filter<'_>>,
         below: Option<Below>,
         work: impl FnOnce(&mut Copier<'_>) -> Result<(), BoxError>,
@@ -428,23 +431,39 @@ impl Target<'_> {
 
 /// Compares what passes with what was hashed: names, kinds, modes, link targets, bytes, and that nothing is missing.
 struct Check<'a> {
-    bytes: CopyCheck<'a>,
     entry: &'a TreeEntry,
     /// How many entries have passed, the match itself included.
-    passed: u64,
+    passed: AtomicU64,
     /// Whether something was not as it was hashed.
-    differs: bool,
+    differs: AtomicBool,
 }
 
 impl<'a> Check<'a> {
     fn new(selection: &'a SelectionHash, index: usize) -> Option<Self> {
         let entry = selection.matches().get(index)?.entry();
-        Some(Self { bytes: CopyCheck::new(selection, index)?, entry, passed: 0, differs: false })
+        Some(Self { entry, passed: AtomicU64::new(0), differs: AtomicBool::new(false) })
+    }
+
+    /// Returns whether anything has passed.
+    fn saw_anything(&self) -> bool {
+        self.passed.load(Ordering::Relaxed) > 0
     }
 
     /// Returns whether everything that was hashed has passed, as it was.
     fn holds(self) -> bool {
-        self.bytes.finish().is_ok() && !self.differs && self.passed == count(self.entry)
+        !self.differs.into_inner() && self.passed.into_inner() == count(self.entry)
+    }
+
+    /// Finds what was hashed of an entry that passes.
+    fn hashed(&self, path: &Path) -> Option<&'a TreeEntry> {
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        find(self.entry, path)
+    }
+
+    fn note(&self, is_as_hashed: bool) {
+        if !is_as_hashed {
+            self.differs.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -457,11 +476,12 @@ fn count(entry: &TreeEntry) -> u64 {
 }
 
 impl Watch for Check<'_> {
-    fn entry(&mut self, path: &Path, meta: &Metadata, target: Option<&Path>) {
-        self.passed += 1;
-        let as_hashed = find(self.entry, path).is_some_and(|entry| match entry.content() {
+    fn entry(&self, path: &Path, meta: &Metadata, target: Option<&Path>) {
+        let is_as_hashed = self.hashed(path).is_some_and(|entry| match entry.content() {
             // A socket counts as an empty file.
-            Content::File(_) => matches!(meta.kind, Kind::File | Kind::Socket) && entry.mode() == meta.mode,
+            Content::File(facts) => {
+                meta.kind == Kind::Socket && entry.mode() == meta.mode && FileCheck::new(facts).matches()
+            }
             // The top folder's own attributes are never copied.
             Content::Directory(_) => {
                 meta.is_dir() && (path.as_os_str().is_empty() || entry.mode() == meta.mode)
@@ -469,20 +489,32 @@ impl Watch for Check<'_> {
             Content::Symlink(text) => target.is_some_and(|target| target.as_os_str().as_bytes() == &text[..]),
             Content::Special(kind, _) => meta.kind == *kind && entry.mode() == meta.mode,
         });
-        self.differs |= !as_hashed;
-        if meta.is_file() || meta.kind == Kind::Socket {
-            self.bytes.file(path, meta);
-        }
+        self.note(is_as_hashed);
     }
 
-    fn data(&mut self, bytes: &[u8]) {
-        self.bytes.bytes(bytes);
+    fn file<'w>(&'w self, path: &Path, meta: &Metadata) -> Box<dyn WatchFile + 'w> {
+        let bytes = self.hashed(path).and_then(|entry| match entry.content() {
+            Content::File(facts) if entry.mode() == meta.mode => Some(FileCheck::new(facts)),
+            _ => None,
+        });
+        Box::new(Bytes { check: self, bytes })
     }
 }
 
-fn find<'t>(entry: &'t TreeEntry, path: &Path) -> Option<&'t TreeEntry> {
-    path.components().try_fold(entry, |entry, component| match entry.content() {
-        Content::Directory(node) => node.entry(component.as_os_str()),
-        _ => None,
-    })
+/// Compares the bytes of one file.
+struct Bytes<'w, 'a> {
+    check: &'w Check<'a>,
+    bytes: Option<FileCheck<'a>>,
+}
+
+impl WatchFile for Bytes<'_, '_> {
+    fn data(&mut self, bytes: &[u8]) {
+        if let Some(check) = &mut self.bytes {
+            check.update(bytes);
+        }
+    }
+
+    fn end(self: Box<Self>) {
+        self.check.note(self.bytes.is_some_and(|check| check.matches()));
+    }
 }
