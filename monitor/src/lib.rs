@@ -39,7 +39,7 @@ pub use client::{
     Client, ClientError, Program, Session, SessionEvent, Spawned, Started, WatchEvent, Watcher,
 };
 pub use document::DocumentError;
-pub use place::{Lock, Observed, Place, PlaceError};
+pub use place::{Lock, MACHINE_RESTARTED, Observed, Place, PlaceError};
 pub use plan::{EarlyProbes, ExecPlan, ExecPrivilege, Handed, Plan, Residence, Settings, Stdin};
 pub use protocol::{Attach, ExecId, ExecProgress, ExecState, Grace, LogPosition, Refusal, StreamEnd, Until};
 pub use record::{Moment, Record};

@@ -202,7 +202,7 @@ impl Place {
         match self.read_record()? {
             Some(mut record) if record.state.is_active() => {
                 let boot = BootId::current().map_err(PlaceError::Boot)?.to_string();
-                record.lose(if record.boot == boot { "monitor lost" } else { "the machine was restarted" });
+                record.lose(if record.boot == boot { "monitor lost" } else { MACHINE_RESTARTED });
                 record.boot = boot;
                 self.end_group();
                 self.write_last(&record, Promise::Synced)?;
@@ -270,6 +270,9 @@ impl Place {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", run.as_raw_fd()))
     }
 }
+
+/// What is said of the end of a program that ran when the machine was restarted.
+pub const MACHINE_RESTARTED: &str = "the machine was restarted";
 
 /// The kinds of documents.
 const STATE: &str = "state";

@@ -170,9 +170,14 @@ impl Reader {
         self.read_entry()
     }
 
+    /// Returns the folder in which something changes whenever something is written.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
     /// Waits until something was written, or `stop` is readable.
     pub fn wait(&mut self, stop: Option<BorrowedFd<'_>>) -> Result<Follow, ReadError> {
-        let folder = self.path.parent().unwrap_or(Path::new("/")).to_owned();
+        let folder = self.folder().to_owned();
         let failed =
             |errno: Errno| ReadError::File { act: "watch", path: folder.clone(), source: errno.into() };
         if self.watch.is_none() {

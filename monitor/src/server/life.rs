@@ -216,8 +216,9 @@ impl Monitor {
         self.record.previous = Some(last.clone());
         self.record.state = State::Exited(last);
         self.restart_if_due(age);
-        self.tell_die();
+        // Whoever is told of the end and looks finds it written down.
         self.keep_record();
+        self.tell_die();
         self.tell_end();
         self.remove_if_due();
     }

@@ -101,7 +101,7 @@ fn begin_with(begin: Begin, fds: Vec<OwnedFd>) -> Result<Start, String> {
     };
     if record.state.is_active() && (!adopts || record.boot != boot) {
         // Nobody was there when it ended.
-        record.lose(if record.boot == boot { "monitor lost" } else { "the machine was restarted" });
+        record.lose(if record.boot == boot { "monitor lost" } else { crate::MACHINE_RESTARTED });
         place.write_last(&record, Promise::Written).map_err(|error| told(&error))?;
     }
     if adopts && !record.state.is_active() {
