@@ -4,3 +4,4 @@ pub mod blobs;
 pub mod content;
 mod recent;
 pub mod records;
+pub mod why;

@@ -148,6 +148,16 @@ impl Records {
         })
     }
 
+    /// Lists the projects of the builds that are remembered.
+    pub fn projects(&self) -> Result<Vec<String>, RecordError> {
+        self.store.read(|transaction| {
+            let mut statement =
+                transaction.prepare_cached("SELECT DISTINCT project FROM builds ORDER BY project")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
     /// Lists the builds of a project, the latest first.
     pub fn builds(&self, project: &str) -> Result<Vec<Build>, RecordError> {
         self.store.read(|transaction| {

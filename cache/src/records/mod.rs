@@ -194,6 +194,11 @@ impl Records {
         Self { store: store.clone(), format: format.to_owned(), lease: Mutex::new(None) }
     }
 
+    /// Returns the store.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Looks up a wave of keys; what is found with its tree is leased until this value is dropped.
     pub fn find(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, RecordError> {
         if wave.is_empty() {
@@ -241,7 +246,7 @@ impl Records {
         })
     }
 
-    /// Remembers a result and leases it.
+    /// Remembers a result and leases it; nothing is known of what its content key selects.
     pub fn remember(&self, record: &NewRecord) -> Result<RecordId, RecordError> {
         self.remember_with(record, &[])
     }
