@@ -111,6 +111,7 @@ impl Worker {
             memory_and_swap: memory_swap.and_then(|swap| u64::try_from(swap).ok()),
             memory_reservation: None,
             nano_cpus: quota.map(|quota| nano_cpus(quota, cpu_period.unwrap_or(DEFAULT_CPU_PERIOD_US))),
+            cpu_period_us: *cpu_period,
             cpu_shares: *cpu_shares,
             cpuset_cpus: cpuset_cpus.clone(),
             cpuset_mems: cpuset_mems.clone(),

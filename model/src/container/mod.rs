@@ -14,6 +14,7 @@ mod resources;
 mod restart;
 mod signal;
 mod state;
+mod tmpfs;
 
 pub use definition::{DEFINITION_VERSION, Definition, ImageUse, Program, Streams};
 pub use health::{Health, HealthCheck, HealthStatus, HealthTest, Probe};
@@ -28,6 +29,7 @@ pub use resources::{BlkioRate, BlkioWeight, Resources};
 pub use restart::{ParseRestartPolicyError, RestartPolicy};
 pub use signal::{ParseSignalError, Signal};
 pub use state::{Ended, Run, StartFailure, State, Status, Stopped};
+pub use tmpfs::{ParseTmpfsError, TmpfsMount};
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,9 @@ pub struct Limits {
     pub memory_reservation: Option<u64>,
     /// Processor time in billionths of a processor: 1 500 000 000 is one and a half.
     pub nano_cpus: Option<u64>,
+    /// How long the spans are that processor time is counted in, in microseconds; 100 000 if nothing is said.
+    #[serde(default)]
+    pub cpu_period_us: Option<u64>,
     /// The share of processor time when there is not enough: 1024 is one share.
     pub cpu_shares: Option<u64>,
     /// The processors that may be used (`0-2,4`).
@@ -63,6 +66,7 @@ impl Limits {
                 let period = cpu.period().filter(|period| *period > 0).unwrap_or(CPU_PERIOD_US);
                 limits.nano_cpus = Some((u128::from(quota) * 1_000_000_000 / u128::from(period)) as u64);
             }
+            limits.cpu_period_us = cpu.period().filter(|period| *period > 0);
         }
         limits.pids = resources.pids().as_ref().and_then(|pids| positive(pids.limit()));
         Ok(limits)
@@ -95,6 +99,13 @@ impl Limits {
         Ok(())
     }
 
+    /// Returns the processor time of a period.
+    fn quota_us(&self) -> Option<u64> {
+        let period = u128::from(self.cpu_period_us.unwrap_or(CPU_PERIOD_US));
+        let time = |cpus: u64| (u128::from(cpus) * period / 1_000_000_000) as u64;
+        self.nano_cpus.map(|cpus| time(cpus).max(MIN_CPU_QUOTA_US))
+    }
+
     /// Returns what is to be written in version 1 hierarchies, in that order.
     pub(super) fn version_1(&self) -> Vec<Setting> {
         let mut settings = Vec::new();
@@ -106,8 +117,9 @@ impl Limits {
         // Without swap accounting there is no such file, and swap is not limited.
         set("memory", "swap", "memory.memsw.limit_in_bytes", text(self.memory_and_swap), true);
         set("memory", "memory", "memory.soft_limit_in_bytes", text(self.memory_reservation), true);
-        let quota = self.nano_cpus.map(quota);
-        set("cpu", "processor time", "cpu.cfs_period_us", quota.map(|_| CPU_PERIOD_US.to_string()), false);
+        let quota = self.quota_us();
+        let period = self.cpu_period_us.or(quota.map(|_| CPU_PERIOD_US));
+        set("cpu", "processor time", "cpu.cfs_period_us", text(period), false);
         set("cpu", "processor time", "cpu.cfs_quota_us", text(quota), false);
         set(
             "cpu",
@@ -133,19 +145,18 @@ impl Limits {
         set("memory", "memory", "memory.max", text(self.memory), false);
         set("memory", "swap", "memory.swap.max", text(swap), true);
         set("memory", "memory", "memory.low", text(self.memory_reservation), true);
-        let quota = self.nano_cpus.map(quota);
-        set("cpu", "processor time", "cpu.max", quota.map(|quota| format!("{quota} {CPU_PERIOD_US}")), false);
+        let period = self.cpu_period_us.unwrap_or(CPU_PERIOD_US);
+        let time = match self.quota_us() {
+            Some(quota) => Some(format!("{quota} {period}")),
+            None => self.cpu_period_us.map(|period| format!("max {period}")),
+        };
+        set("cpu", "processor time", "cpu.max", time, false);
         set("cpu", "processor shares", "cpu.weight", text(self.cpu_shares.map(weight)), false);
         set("cpuset", "processors", "cpuset.cpus", self.cpuset_cpus.clone(), false);
         set("cpuset", "memory nodes", "cpuset.mems", self.cpuset_mems.clone(), false);
         set("pids", "processes", "pids.max", text(self.pids), false);
         settings
     }
-}
-
-/// Returns the processor time of a period.
-fn quota(nano_cpus: u64) -> u64 {
-    ((u128::from(nano_cpus) * u128::from(CPU_PERIOD_US) / 1_000_000_000) as u64).max(MIN_CPU_QUOTA_US)
 }
 
 /// Turns shares (2 to 262144, 1024 by default) into a weight (1 to 10000, 100 by default), the defaults and the ends

@@ -61,6 +61,7 @@ fn limits_become_files_of_both_versions() {
         memory_and_swap: Some(96 << 20),
         memory_reservation: Some(1 << 20),
         nano_cpus: Some(1_500_000_000),
+        cpu_period_us: None,
         cpu_shares: Some(1024),
         cpuset_cpus: Some("0-1".to_owned()),
         cpuset_mems: None,
@@ -93,6 +94,16 @@ fn limits_become_files_of_both_versions() {
             "pids.max=100",
         ]
     );
+}
+
+#[test]
+fn a_period_is_written_with_and_without_a_quota() {
+    let alone = Limits { cpu_period_us: Some(50_000), ..Limits::default() };
+    let (first, second) = (vec!["cpu.cfs_period_us=50000".to_owned()], vec!["cpu.max=max 50000".to_owned()]);
+    assert_eq!(written(&alone), (first, second));
+    let both = Limits { nano_cpus: Some(500_000_000), ..alone };
+    let first = vec!["cpu.cfs_period_us=50000".to_owned(), "cpu.cfs_quota_us=25000".to_owned()];
+    assert_eq!(written(&both), (first, vec!["cpu.max=25000 50000".to_owned()]));
 }
 
 #[test]
