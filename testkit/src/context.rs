@@ -161,6 +161,9 @@ impl Drop for TestContext {
         for family in leaks::rules(&store8).iter().filter_map(|table| table.split(' ').nth(1)) {
             quietly("nft", &["delete", "table", family, &format!("rbuild_{store8}")]);
         }
+        for (family, handle) in leaks::passages(&store8) {
+            quietly("nft", &["delete", "rule", family, "filter", "FORWARD", "handle", &handle]);
+        }
         let _ = fs::remove_dir_all(Path::new(ROOTS_RUNTIME).join(store8));
     }
 }

@@ -148,6 +148,19 @@ pub fn rules(store8: &str) -> Vec<String> {
     text.lines().filter(|line| line.contains(store8)).map(str::to_owned).collect()
 }
 
+/// The rules by which a store's links pass the filter of a Docker beside it: family and number of each.
+pub(crate) fn passages(store8: &str) -> Vec<(&'static str, String)> {
+    let comment = format!("comment \"rbuild {store8}\" # handle ");
+    let of = |family: &'static str| {
+        let output = Command::new("nft").args(["-a", "list", "chain", family, "filter", "FORWARD"]).output();
+        let text =
+            output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let handles = text.lines().filter_map(|line| Some(line.split_once(&comment)?.1.to_owned()));
+        handles.map(|handle| (family, handle)).collect::<Vec<_>>()
+    };
+    ["ip", "ip6"].into_iter().flat_map(of).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Stdio;

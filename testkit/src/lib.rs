@@ -13,6 +13,7 @@ pub mod privilege;
 pub mod registry;
 pub mod rootfs;
 pub mod running;
+pub mod settle;
 pub mod text;
 pub mod tokens;
 pub mod web;

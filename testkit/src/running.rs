@@ -68,18 +68,27 @@ impl Running {
     /// If it ends before, or does not write it for two minutes.
     #[track_caller]
     pub fn until(&self, text: &str) {
+        self.until_any(&[text]);
+    }
+
+    /// Waits until it has written one of several texts, on either stream.
+    ///
+    /// # Panics
+    /// If it ends before, or does not write any of them for two minutes.
+    #[track_caller]
+    pub fn until_any(&self, texts: &[&str]) {
         let (said, changed) = &*self.said;
         let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if contains(&said.stdout, text) || contains(&said.stderr, text) {
+            if texts.iter().any(|text| contains(&said.stdout, text) || contains(&said.stderr, text)) {
                 return;
             }
             let (stdout, stderr) =
                 (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-            assert!(said.open > 0, "{} ended before it wrote {text:?}:\n{stdout}{stderr}", self.story);
+            assert!(said.open > 0, "{} ended before it wrote {texts:?}:\n{stdout}{stderr}", self.story);
             let (stdout, stderr) = (stdout.into_owned(), stderr.into_owned());
             let (next, waited) = changed.wait_timeout(said, PATIENCE).unwrap_or_else(PoisonError::into_inner);
-            assert!(!waited.timed_out(), "{} did not write {text:?}:\n{stdout}{stderr}", self.story);
+            assert!(!waited.timed_out(), "{} did not write {texts:?}:\n{stdout}{stderr}", self.story);
             said = next;
         }
     }

@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
-use crate::scene::{assert_clean, built, built_from, file, lines_in_cache_mounts, scene, state, states};
+use crate::scene::{
+    assert_clean, built, built_from, file, lines_in_cache_mounts, open_gate, scene, state, states,
+};
 
 /// Gives a file of the project another time.
 fn touch(context: &rbuild_testkit::context::TestContext, path: &str, seconds: u64) {
@@ -130,8 +132,8 @@ COPY --from=b /b /
 #[test]
 fn equal_steps_run_once() {
     let Some(context) = scene("equal_steps_run_once") else { return };
-    // Twice in one file, and in two processes at the same time.
-    let step = "RUN --mount=type=cache,target=/c echo x >> /c/runs && sleep 0.5 && echo made > /made\n";
+    // Twice in one file, and in three processes at the same time: whoever runs it waits until the others wait for it.
+    let step = "RUN --mount=type=cache,target=/c echo x >> /c/runs && mkfifo /c/gate && echo rea\"\"dy && cat /c/gate && echo made > /made\n";
     let text = format!(
         "FROM busybox AS a\n{step}FROM busybox AS b\n{step}FROM scratch\nCOPY --from=a /made /a\nCOPY --from=b /made /b\n"
     );
@@ -139,6 +141,10 @@ fn equal_steps_run_once() {
     let calls: Vec<_> = ["out1", "out2", "out3"]
         .map(|out| context.rbuild(["build", "--progress", "plain", "-o", out, "."]).start())
         .into();
+    for call in &calls {
+        call.until_any(&[" ready", "waiting for"]);
+    }
+    open_gate(&context);
     for call in calls {
         let ended = call.wait();
         assert!(ended.status.success(), "{}", ended.stderr);

@@ -86,8 +86,9 @@ fn a_failed_build_leaves_nothing() {
     let Some(context) = scene("a_failed_build_leaves_nothing") else { return };
     let marker = context.folder().display();
     let text = format!(
-        "FROM busybox AS slow\nRUN MARK={marker} sleep 1000\n\
-         FROM busybox\nRUN sleep 0.3; (MARK={marker} sleep 1000 &) ; exit 4\nCOPY --from=slow /x /\n"
+        "FROM busybox AS slow\nRUN --mount=type=cache,target=/c mkfifo /c/up; echo up > /c/up; MARK={marker} sleep 1000\n\
+         FROM busybox\nRUN --mount=type=cache,target=/c mkfifo /c/up; read up < /c/up; (MARK={marker} sleep 1000 &) ; exit 4\n\
+         COPY --from=slow /x /\n"
     );
     context.write("Dockerfile", text);
     let output = build(&context, ["-t", "never"]);

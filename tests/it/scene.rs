@@ -2,11 +2,13 @@
 //! output says of each step.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use rbuild_testkit::context::{Output, TestContext};
+use rbuild_testkit::leaks::Leaks;
+use rbuild_testkit::settle::settle;
 use rbuild_testkit::{leaks, privilege, rootfs};
 
 /// The base image of all scenarios as a tar, made once.
@@ -134,6 +136,15 @@ pub(crate) fn lines_in_cache_mounts(context: &TestContext, name: &str) -> usize 
     sum
 }
 
+/// Opens the other end of a pipe that a step made in a cache mount, and lets the step go on.
+pub(crate) fn open_gate(context: &TestContext) {
+    let mounts = context.root().join("mounts");
+    let found =
+        Command::new("find").arg(&mounts).args(["-name", "gate"]).output().expect("there is a find program");
+    let path = String::from_utf8(found.stdout).expect("paths of a store are text");
+    fs::write(path.trim_end(), "go on\n").expect("a step waits at its gate");
+}
+
 /// Nothing is left in the kernel but the networks themselves, which the next command uses again; nothing half done is
 /// in the store, and it is sound.
 #[track_caller]
@@ -151,21 +162,12 @@ pub(crate) fn assert_no_leaks(context: &TestContext) {
     let left = || {
         let mut leaks = context.leaks();
         leaks.links.retain(|link| !link.starts_with(&bridges));
-        leaks.cgroups.retain(|group| !is_residence(Path::new(group)));
-        leaks.cgroups.retain(|group| !is_home_of_monitors(group));
+        leaks.cgroups.retain(|group| !is_residence(group));
         leaks
     };
-    // Links go with their namespace, which the kernel takes down in the background and without a word.
-    let (_sender, never) = std::sync::mpsc::channel::<()>();
-    for _ in 0..200 {
-        let left = left();
-        // A monitor leaves behind the command that removed its container.
-        if left.links.is_empty() && left.cgroups.is_empty() {
-            break;
-        }
-        let _ = never.recv_timeout(std::time::Duration::from_millis(50));
-    }
-    left().assert_none();
+    // Links go with their namespace, which the kernel takes down in the background; a monitor leaves behind the command
+    // that removed its container.
+    settle(left).assert_none();
     let tables = leaks::rules(&store8);
     let known = ["inet", "bridge"].map(|family| format!("table {family} rbuild_{store8}"));
     assert!(tables.iter().all(|table| known.contains(table)), "tables of the packet filter: {tables:?}");
@@ -175,52 +177,52 @@ pub(crate) fn assert_no_leaks(context: &TestContext) {
     }
 }
 
-/// Whether a control group is the one that monitors live in, and nobody is in it: monitors leave it behind for the next.
-fn is_home_of_monitors(group: &Path) -> bool {
-    let folders = |path: &Path| -> Vec<_> {
+/// Whether a group holds nothing but the empty one that the store's monitors live in, which the next one uses again.
+fn is_residence(group: &Path) -> bool {
+    let folders = |path: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
     };
+    // One that has just left is a zombie until it is reaped.
+    let lives = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).is_ok();
     let is_empty = |path: &Path| {
-        fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|processes| processes.trim().is_empty())
+        let processes = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+        !processes.lines().any(lives)
     };
     let home = group.join("monitors");
     folders(group) == [home.clone()] && folders(&home).is_empty() && is_empty(group) && is_empty(&home)
-}
-
-/// Whether a group holds nothing but the empty one that the store's monitors live in, which the next one uses again.
-fn is_residence(group: &Path) -> bool {
-    let names = |folder: &Path| -> Vec<std::ffi::OsString> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect()
-    };
-    let processes = fs::read_to_string(group.join("monitors/cgroup.procs")).unwrap_or_default();
-    // One that has just left is a zombie until it is reaped.
-    let lives = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).is_ok();
-    names(group) == ["monitors"] && !processes.lines().any(lives)
 }
 
 /// Waits for the end of all processes that belong to a test. The kernel kills them when their parent dies; that they
 /// are gone shows a moment later.
 #[track_caller]
 pub(crate) fn assert_processes_end(context: &TestContext) {
-    let (_sender, never) = std::sync::mpsc::channel::<()>();
-    for _ in 0..500 {
-        let left = context.leaks();
-        if left.processes.is_empty() && left.mounts.is_empty() {
-            return;
-        }
-        let _ = never.recv_timeout(std::time::Duration::from_millis(20));
-    }
-    context.leaks().assert_none();
+    let left = || Leaks { links: Vec::new(), cgroups: Vec::new(), ..context.leaks() };
+    settle(left).assert_none();
 }
 
-/// The store is sound, and holds nothing that is half done.
+/// The store is sound, and holds nothing that is half done, nor anything of a container or volume that is gone.
 #[track_caller]
-fn assert_sound(context: &TestContext) {
+pub(crate) fn assert_sound(context: &TestContext) {
     let output = context.rbuild(["doctor"]).run();
     // Its status also tells of the machine, which may lack something.
     assert!(output.stdout.ends_with(": good\n"), "{output}");
+    let run = format!("/run/rbuild/{}/containers", context.store8().unwrap_or_default());
+    for (folders, verb) in [
+        (vec![context.root().join("containers"), run.into()], &["ps", "-aq", "--no-trunc"][..]),
+        (vec![context.root().join("volumes")], &["volume", "ls", "-q"]),
+    ] {
+        let is_empty = |folder: &PathBuf| fs::read_dir(folder).map_or(true, |mut all| all.next().is_none());
+        if folders.iter().all(is_empty) {
+            continue;
+        }
+        let listed = context.rbuild(verb).run();
+        let known = String::from_utf8_lossy(&listed.raw_stdout).into_owned();
+        for entry in folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            assert!(known.lines().any(|line| line == name), "{} is nobody's", entry.path().display());
+        }
+    }
     for name in ["tmp", "trash", "bad"] {
         let folder = context.root().join(name);
         let left: Vec<_> =

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::scene::{
-    assert_clean, build, built, built_from, file, images, lines_in_cache_mounts, scene, state,
+    assert_clean, build, built, built_from, file, images, lines_in_cache_mounts, open_gate, scene, state,
 };
 
 #[test]
@@ -67,7 +67,7 @@ fn sweeping_while_a_build_runs_takes_nothing_it_needs() {
 FROM busybox AS a
 RUN echo a > /a
 FROM busybox
-RUN echo b > /b && mkfifo /tmp/x && echo rea\"\"dy && sleep 1
+RUN --mount=type=cache,target=/c echo b > /b && mkfifo /c/gate && echo rea\"\"dy && cat /c/gate
 COPY --from=a /a /a
 RUN cat /a /b
 ";
@@ -76,6 +76,7 @@ RUN cat /a /b
     running.until(" ready");
     context.rbuild(["prune", "--all", "--force"]).run().assert_success();
     context.rbuild(["du"]).run().assert_success();
+    open_gate(&context);
     let ended = running.wait();
     assert!(ended.status.success(), "{}", ended.stderr);
     let ran = context.rbuild(["run", "--rm", "--network", "none", "kept", "cat", "/a", "/b"]).run();
@@ -219,14 +220,6 @@ fn a_file_that_changes_while_it_is_built() {
     built_from(&context, "FROM scratch\nCOPY f /f\n", ["-o", "out"]);
     assert_eq!(fs::read(context.project().join("out/f")).unwrap(), fs::read(&path).unwrap());
     assert_clean(&context);
-}
-
-/// Opens the other end of a pipe that a step made in a cache mount, and lets the step go on.
-fn open_gate(context: &rbuild_testkit::context::TestContext) {
-    let found =
-        Command::new("find").arg(context.root().join("mounts")).args(["-name", "gate"]).output().unwrap();
-    let path = String::from_utf8(found.stdout).unwrap();
-    fs::write(path.trim_end(), "go on\n").unwrap();
 }
 
 #[test]

@@ -85,7 +85,9 @@ fn line_findings(file: &File, line: &str) -> Vec<String> {
             found.push("only `main` ends the process".to_owned());
         }
     }
-    if line.contains("thread::sleep") {
+    if line.contains("thread::sleep")
+        || file.is_test() && line.contains("let _ =") && line.contains("recv_timeout")
+    {
         found.push("await the event instead of sleeping".to_owned());
     }
     if SYNCHRONOUS.contains(&krate) && !file.is_test() {
@@ -156,6 +158,8 @@ mod tests {
             ("src/settings.rs", "std::env::var(\"HOME\")", true),
             ("store/src/a.rs", "std::thread::sleep(d)", false),
             ("store/tests/a.rs", "std::thread::sleep(d)", false),
+            ("store/tests/a.rs", "let _ = never.recv_timeout(d);", false),
+            ("store/tests/a.rs", "assert!(heard.recv_timeout(d).is_ok())", true),
             ("solver/src/a.rs", "async fn f() {}", false),
             ("image/src/distribution/a.rs", "async fn f() {}", true),
             ("image/src/tar/a.rs", "use tokio::io;", false),
