@@ -8,8 +8,9 @@
 //! cargo xtask bench [--rbuild PATH] [--rounds N] [--base IMAGE] [--files N] [--peer NAME=PREFIX]... [ROW]...
 //! ```
 //!
-//! Rows: `noop`, `cold`, `step`, `run-bridge`, `run-none`, `layer`; all of them by default. `layer` copies one file of
-//! 512 MiB, half of which can be compressed, and writes an OCI archive with gzip; its table also has the sizes.
+//! Rows: `noop`, `cold`, `step`, `run-bridge`, `run-none`, `project`, `layer`; all of them by default. `project` is
+//! `compose up -d` of five services, the same again, and `compose down`. `layer` copies one file of 512 MiB, half of which
+//! can be compressed, and writes an OCI archive with gzip; its table also has the sizes.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,10 @@ struct Options {
     rows: Vec<String>,
 }
 
-const ROWS: [&str; 6] = ["noop", "cold", "step", "run-bridge", "run-none", "layer"];
+const ROWS: [&str; 7] = ["noop", "cold", "step", "run-bridge", "run-none", "project", "layer"];
+
+/// The services of row `project`.
+const SERVICES: usize = 5;
 
 /// The size of the file of row `layer`, in bytes.
 const LAYER_BYTES: usize = 512 << 20;
@@ -120,6 +124,12 @@ fn run(options: &Options, work: &Path) -> Result<String> {
             "run-none" => {
                 rounds(options, |tool, _| run_container(tool, &options.base, &["--network", "none"]))?
             }
+            "project" => {
+                for (row, times) in ["up", "up-again", "down"].into_iter().zip(project_rows(options, work)?) {
+                    report(&mut table, row, options, times);
+                }
+                continue;
+            }
             "layer" => {
                 let mut sizes = Vec::new();
                 let times = layer_row(options, work, &mut sizes)?;
@@ -134,6 +144,34 @@ fn run(options: &Options, work: &Path) -> Result<String> {
         report(&mut table, row, options, times);
     }
     Ok(table)
+}
+
+/// Five services up, unchanged again, and down: three rows.
+fn project_rows(options: &Options, work: &Path) -> Result<[Vec<Vec<Duration>>; 3]> {
+    let folder = work.join("project");
+    std::fs::create_dir(&folder)?;
+    let mut text = "name: rbuild-bench\nservices:\n".to_owned();
+    for service in 0..SERVICES {
+        // Ends at once when it is asked to: how long a program takes for that is not ours to measure.
+        writeln!(
+            text,
+            "  s{service}: {{image: '{}', command: [sh, -c, 'trap \"exit 0\" TERM; sleep 1000 & wait']}}",
+            options.base
+        )?;
+    }
+    std::fs::write(folder.join("compose.yaml"), text)?;
+    let mut rows = [(); 3].map(|()| vec![Vec::new(); options.tools.len()]);
+    for _ in 0..options.rounds {
+        for (number, tool) in options.tools.iter().enumerate() {
+            let verbs: [&[&str]; 3] = [&["up", "-d"], &["up", "-d"], &["down"]];
+            for (row, verb) in rows.iter_mut().zip(verbs) {
+                let mut command = vec!["compose"];
+                command.extend(verb);
+                row[number].push(time(tool, Some(&folder), &command)?);
+            }
+        }
+    }
+    Ok(rows)
 }
 
 /// One more RUN step, amortised: the difference of two uncached builds, divided.
