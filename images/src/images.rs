@@ -4,12 +4,13 @@ use std::sync::{Arc, OnceLock};
 
 use rbuild_cache::blobs::Blobs;
 use rbuild_image::compress::{DecodeLimits, Threads};
-use rbuild_image::distribution::{Client, Registries};
+use rbuild_image::distribution::Registries;
 use rbuild_image::tar::Limits;
 use rbuild_snapshotter::Snapshotter;
 use rbuild_store::{Cancel, Store};
 
 use crate::error::ImagesError;
+use crate::remote::Remote;
 
 /// What images are made and fetched with.
 #[derive(Clone)]
@@ -45,12 +46,7 @@ pub struct Images {
     pub(crate) snapshotter: Arc<dyn Snapshotter>,
     pub(crate) options: Options,
     /// Made at first use: most commands never speak to a registry.
-    network: OnceLock<Network>,
-}
-
-pub(crate) struct Network {
-    pub(crate) client: Client,
-    pub(crate) runtime: tokio::runtime::Runtime,
+    network: OnceLock<Remote>,
 }
 
 impl Images {
@@ -75,16 +71,12 @@ impl Images {
         &self.options.registries
     }
 
-    pub(crate) fn network(&self) -> Result<&Network, ImagesError> {
+    pub(crate) fn network(&self) -> Result<&Remote, ImagesError> {
         if let Some(network) = self.network.get() {
             return Ok(network);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| ImagesError::io("start the network runtime", error))?;
-        let client = Client::new(self.options.registries.clone()).map_err(ImagesError::Client)?;
+        let network = Remote::new(&self.options.registries)?;
         // Another thread may have been faster; its network is then the one.
-        Ok(self.network.get_or_init(|| Network { client, runtime }))
+        Ok(self.network.get_or_init(|| network))
     }
 }

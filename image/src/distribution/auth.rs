@@ -32,6 +32,11 @@ impl Scope {
         Self { registry: registry.to_owned(), text: format!("repository:{repository}:pull") }
     }
 
+    /// Nothing but being let in.
+    pub(super) fn login(registry: &str) -> Self {
+        Self { registry: registry.to_owned(), text: String::new() }
+    }
+
     pub(super) fn push(registry: &str, repository: &str, mounts_from: &[&str]) -> Self {
         let mut text = format!("repository:{repository}:pull,push");
         for other in mounts_from {
@@ -51,6 +56,8 @@ pub(super) struct Keyring {
 struct Held {
     header: HeaderValue,
     until: Option<Instant>,
+    /// The token that stands for the password from now on, where one was asked for and given.
+    identity: Option<String>,
 }
 
 impl Keyring {
@@ -61,9 +68,17 @@ impl Keyring {
         fresh.then(|| found.header.clone())
     }
 
-    fn put(&self, endpoint: &Endpoint, scope: &Scope, header: HeaderValue, until: Option<Instant>) {
-        let mut held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        held.insert((endpoint.origin(), scope.clone()), Held { header, until });
+    /// Returns the token that was given to be kept in place of the password.
+    pub(super) fn identity(&self, endpoint: &Endpoint, scope: &Scope) -> Option<String> {
+        let held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        held.get(&(endpoint.origin(), scope.clone()))?.identity.clone()
+    }
+
+    fn put(&self, endpoint: &Endpoint, scope: &Scope, header: HeaderValue, token: Option<Token>) {
+        let until = token.as_ref().map(|token| token.until);
+        let held = Held { header, until, identity: token.and_then(|token| token.identity) };
+        let mut all = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.insert((endpoint.origin(), scope.clone()), held);
     }
 
     pub(super) fn drop_one(&self, endpoint: &Endpoint, scope: &Scope) {
@@ -160,7 +175,7 @@ async fn answer(
                     .retry(|| fetch_token(transport, &realm, service.as_deref(), scope, credential.as_ref()))
                     .await?;
                 let header = secret(&format!("Bearer {}", token.value), endpoint)?;
-                keyring.put(endpoint, scope, header.clone(), Some(token.until));
+                keyring.put(endpoint, scope, header.clone(), Some(token));
                 return Ok(Some(header));
             }
         }
@@ -242,6 +257,7 @@ fn same_owner(a: &str, b: &str) -> bool {
 struct Token {
     value: String,
     until: Instant,
+    identity: Option<String>,
 }
 
 async fn fetch_token(
@@ -256,12 +272,15 @@ async fn fetch_token(
         token: Option<String>,
         access_token: Option<String>,
         expires_in: Option<u64>,
+        refresh_token: Option<String>,
     }
 
     let mut parameters = Vec::new();
     parameters.extend(service.map(|service| ("service", service.to_owned())));
     let request = if let Some(Credential::IdentityToken(token)) = credential {
-        parameters.push(("scope", scope.text.clone()));
+        if !scope.text.is_empty() {
+            parameters.push(("scope", scope.text.clone()));
+        }
         parameters.push(("grant_type", "refresh_token".to_owned()));
         parameters.push(("client_id", "rbuild".to_owned()));
         parameters.push(("refresh_token", token.clone()));
@@ -273,7 +292,13 @@ async fn fetch_token(
         request
     } else {
         let mut url = realm.clone();
-        parameters.extend(scope.text.split(' ').map(|scope| ("scope", scope.to_owned())));
+        let scopes = scope.text.split(' ').filter(|scope| !scope.is_empty());
+        parameters.extend(scopes.map(|scope| ("scope", scope.to_owned())));
+        if scope.text.is_empty() && credential.is_some() {
+            // Who logs in would rather keep a token than the password.
+            parameters.push(("offline_token", "true".to_owned()));
+            parameters.push(("client_id", "rbuild".to_owned()));
+        }
         if let Some(Credential::Password { username, .. }) = credential {
             parameters.push(("account", username.clone()));
         }
@@ -299,7 +324,8 @@ async fn fetch_token(
     let value = body.token.or(body.access_token).filter(|token| !token.is_empty()).ok_or_else(wrong)?;
     // A token without a term is good for a minute; the end comes early, so that none expires under way.
     let seconds = body.expires_in.unwrap_or(60).clamp(10, 3600);
-    Ok(Token { value, until: Instant::now() + Duration::from_secs(seconds - seconds / 5) })
+    let until = Instant::now() + Duration::from_secs(seconds - seconds / 5);
+    Ok(Token { value, until, identity: body.refresh_token.filter(|token| !token.is_empty()) })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::reference::Reference;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, Url};
 
 use super::auth::{Keyring, Scope, authorized};
@@ -19,7 +20,12 @@ pub struct Client {
     pub(super) transport: Transport,
     pub(super) registries: Registries,
     pub(super) keyring: Keyring,
+    /// Headers for registries, and for nobody whom they lead to.
+    meta: HeaderMap,
 }
+
+/// How the names of headers begin that are for registries.
+pub(super) const META: &str = "x-meta-";
 
 /// A manifest or an index as it came.
 #[derive(Clone, Debug)]
@@ -47,16 +53,27 @@ pub trait Receiver: Send {
 impl Client {
     /// Makes a client. Needs no runtime yet; its other functions need one with I/O and time.
     pub fn new(registries: Registries) -> Result<Self, ClientError> {
-        Ok(Self { transport: Transport::new(&registries)?, registries, keyring: Keyring::default() })
+        let transport = Transport::new(&registries)?;
+        let mut meta = HeaderMap::new();
+        for (name, value) in registries.credentials.headers() {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value))
+                && name.as_str().starts_with(META)
+            {
+                meta.insert(name, value);
+            }
+        }
+        Ok(Self { transport, registries, keyring: Keyring::default(), meta })
     }
 
     /// Returns the endpoints to fetch a repository from.
     pub(super) fn sources(&self, reference: &Reference) -> Result<Vec<Endpoint>, ClientError> {
+        self.registries.allowed(reference)?;
         self.registries.sources(reference.registry()).map_err(|error| ClientError::Setup(error.to_string()))
     }
 
     /// Returns the registry itself.
     pub(super) fn upstream(&self, reference: &Reference) -> Result<Endpoint, ClientError> {
+        self.registries.allowed(reference)?;
         self.registries.upstream(reference.registry()).map_err(|error| ClientError::Setup(error.to_string()))
     }
 
@@ -64,8 +81,9 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         scope: &Scope,
-        request: Request,
+        mut request: Request,
     ) -> Result<Response, ClientError> {
+        request.headers.extend(self.meta.clone());
         authorized(&self.transport, &self.registries, &self.keyring, endpoint, scope, request).await
     }
 
@@ -73,7 +91,7 @@ impl Client {
     pub async fn ping(&self, registry: &str) -> Result<(), ClientError> {
         let endpoint =
             self.registries.upstream(registry).map_err(|error| ClientError::Setup(error.to_string()))?;
-        let scope = Scope { registry: registry.to_owned(), text: String::new() };
+        let scope = Scope::login(registry);
         let url = url(&endpoint, "v2/")?;
         let what = format!("the registry {registry}");
         self.transport

@@ -8,6 +8,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
+use super::logins::DOCKER_IO;
+
 /// Something that lets one in.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
@@ -54,6 +56,11 @@ pub enum CredentialError {
 pub trait Credentials: Send + Sync {
     /// Returns what to log in with at a registry (`docker.io`, `ghcr.io`, `localhost:5000`), if anything.
     fn for_registry(&self, registry: &str) -> Result<Option<Credential>, CredentialError>;
+
+    /// Returns headers that registries are sent: as in Docker, only those whose name begins with `X-Meta-` go out.
+    fn headers(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// Knows none.
@@ -72,6 +79,7 @@ pub struct DockerConfig {
     auths: BTreeMap<String, Credential>,
     helpers: BTreeMap<String, HelperName>,
     store: Option<HelperName>,
+    headers: BTreeMap<String, String>,
 }
 
 /// The last part of the name of a program `docker-credential-NAME`.
@@ -115,6 +123,8 @@ struct File {
     helpers: Option<BTreeMap<String, String>>,
     #[serde(default, rename = "credsStore")]
     store: Option<String>,
+    #[serde(default, rename = "HttpHeaders")]
+    headers: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -135,9 +145,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-/// The key under which Docker keeps credentials of docker.io.
-const DOCKER_IO: &str = "https://index.docker.io/v1/";
 
 impl DockerConfig {
     /// Reads the text of the file.
@@ -161,6 +168,7 @@ impl DockerConfig {
                 None | Some("") => None,
                 Some(name) => Some(HelperName::parse(name)?),
             },
+            headers: file.headers.unwrap_or_default(),
         })
     }
 
@@ -178,6 +186,16 @@ impl DockerConfig {
             Some(store) => Found::Helper(store.clone(), asked()),
             None => Found::Nothing,
         }
+    }
+
+    /// Returns the helper that keeps credentials of a registry: its own, else the common one.
+    pub(super) fn helper(&self, registry: &str) -> Option<&HelperName> {
+        self.helpers.get(registry).or(self.store.as_ref())
+    }
+
+    /// Returns the headers that every request gets.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Reads what a credential helper printed.
@@ -221,7 +239,7 @@ impl Auth {
 }
 
 /// Brings the keys in use (`https://index.docker.io/v1/`, `registry.example/`, `host:5000`) to a registry's name.
-fn registry_of(key: &str) -> String {
+pub(super) fn registry_of(key: &str) -> String {
     let host = key.split_once("://").map_or(key, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or_default();
     match host {

@@ -14,6 +14,12 @@ pub enum ClientError {
     /// The client could not be set up.
     #[error("cannot set up the registry client: {0}")]
     Setup(String),
+    /// The caller works offline.
+    #[error("{0} is not asked: this is offline")]
+    Offline(String),
+    /// The configuration forbids to speak to the registry.
+    #[error("registry {0} is blocked by the configuration")]
+    Blocked(String),
     /// The connection failed or broke.
     #[error("cannot reach {origin}")]
     Transport {

@@ -10,9 +10,10 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LO
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::time::Instant;
 
+use super::client::META;
 use super::dns;
 use super::error::{ClientError, Refusal};
-use super::registries::{Registries, Timing, literal_address, origin, same_origin};
+use super::registries::{OwnTls, Registries, Timing, literal_address, origin, same_origin};
 use super::tls;
 
 /// The most redirects that are followed for one request.
@@ -53,6 +54,8 @@ struct Pair {
 /// Sends requests.
 pub(super) struct Transport {
     common: Pair,
+    /// Whether nobody is spoken to at all.
+    offline: bool,
     /// Clients for servers that others vouch for than for all, by origin.
     own: BTreeMap<String, Pair>,
     timing: Timing,
@@ -64,27 +67,24 @@ const TICK: Duration = Duration::from_millis(100);
 impl Transport {
     pub(super) fn new(registries: &Registries) -> Result<Self, ClientError> {
         let mut own = BTreeMap::new();
-        for (name, authorities) in &registries.own_authorities {
-            let pair = Self::pair_for(registries, Some(authorities))?;
+        for (name, tls) in &registries.own_tls {
+            let pair = Self::pair_for(registries, Some(tls))?;
             let endpoints =
                 registries.sources(name).map_err(|error| ClientError::Setup(error.to_string()))?;
             own.extend(endpoints.iter().map(|endpoint| (endpoint.origin(), pair.clone())));
         }
         let common = Self::pair_for(registries, None)?;
-        Ok(Self { common, own, timing: registries.timing })
+        Ok(Self { common, offline: registries.offline, own, timing: registries.timing })
     }
 
-    fn pair_for(registries: &Registries, own: Option<&Vec<u8>>) -> Result<Pair, ClientError> {
+    fn pair_for(registries: &Registries, own: Option<&OwnTls>) -> Result<Pair, ClientError> {
         let setup = |error: reqwest::Error| ClientError::Setup(error.to_string());
         let fetching = Self::builder(registries, own)?.read_timeout(registries.timing.idle);
         let sending = Self::builder(registries, own)?;
         Ok(Pair { fetching: fetching.build().map_err(setup)?, sending: sending.build().map_err(setup)? })
     }
 
-    fn builder(
-        registries: &Registries,
-        own: Option<&Vec<u8>>,
-    ) -> Result<reqwest::ClientBuilder, ClientError> {
+    fn builder(registries: &Registries, own: Option<&OwnTls>) -> Result<reqwest::ClientBuilder, ClientError> {
         let setup = |error: reqwest::Error| ClientError::Setup(error.to_string());
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::configure(registries, own)?)
@@ -101,6 +101,11 @@ impl Transport {
             builder = builder.proxy(reqwest::Proxy::https(proxy).map_err(setup)?.no_proxy(exceptions));
         }
         Ok(builder)
+    }
+
+    /// Refuses to speak to anybody who works offline.
+    fn online(&self, url: &Url) -> Result<(), ClientError> {
+        if self.offline { Err(ClientError::Offline(origin(url))) } else { Ok(()) }
     }
 
     /// The clients that trust whom a server is vouched for by.
@@ -120,6 +125,7 @@ impl Transport {
         taken: &AtomicU64,
         told: &(dyn Fn(u64) + Sync),
     ) -> Result<Response, ClientError> {
+        self.online(&request.url)?;
         let at = origin(&request.url);
         let mut answer = pin!(
             self.pair(&request.url)
@@ -157,6 +163,7 @@ impl Transport {
     ///
     /// `Authorization` is left behind as soon as the origin changes.
     pub(super) async fn send(&self, mut request: Request) -> Result<Response, ClientError> {
+        self.online(&request.url)?;
         let first = request.url.clone();
         request.headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         for _ in 0..=MAX_REDIRECTS {
@@ -177,6 +184,11 @@ impl Transport {
             let next = location(&response)?;
             if !same_origin(&first, &next) {
                 request.headers.remove(AUTHORIZATION);
+                let foreign: Vec<_> =
+                    request.headers.keys().filter(|name| name.as_str().starts_with(META)).cloned().collect();
+                for name in foreign {
+                    request.headers.remove(name);
+                }
             }
             request.url = next;
         }

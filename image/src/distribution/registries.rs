@@ -7,9 +7,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rbuild_model::reference::Reference;
 use reqwest::Url;
 
 use super::credentials::{Anonymous, Credentials};
+use super::error::ClientError;
 
 /// Where images come from and how.
 #[derive(Clone)]
@@ -24,9 +26,12 @@ pub struct Registries {
     pub system_authorities: Vec<u8>,
     /// More certificate authorities in PEM.
     pub extra_authorities: Vec<Vec<u8>>,
-    /// More certificate authorities in PEM, by the registry that they vouch for; for its mirrors they do as well, and for no
-    /// other server.
-    pub own_authorities: BTreeMap<String, Vec<u8>>,
+    /// Certificates that are for one registry and its mirrors, and for no other server, by registry.
+    pub own_tls: BTreeMap<String, OwnTls>,
+    /// Registries, and repositories with all below them, that nothing is fetched from or sent to.
+    pub blocked: Vec<String>,
+    /// Whether nobody is spoken to at all.
+    pub offline: bool,
     /// Who knows user names and passwords.
     pub credentials: Arc<dyn Credentials>,
     /// How names are resolved.
@@ -45,13 +50,24 @@ impl Default for Registries {
             trusted_realms: Vec::new(),
             system_authorities: Vec::new(),
             extra_authorities: Vec::new(),
-            own_authorities: BTreeMap::new(),
+            own_tls: BTreeMap::new(),
+            blocked: Vec::new(),
+            offline: false,
             credentials: Arc::new(Anonymous),
             names: NameService::default(),
             proxies: Proxies::default(),
             timing: Timing::default(),
         }
     }
+}
+
+/// Certificates for one registry.
+#[derive(Clone, Default)]
+pub struct OwnTls {
+    /// More certificate authorities, each in PEM.
+    pub authorities: Vec<Vec<u8>>,
+    /// The certificate that we show, and its key, in PEM.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// The texts that say how names are resolved.
@@ -172,9 +188,33 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Registries {
+    /// Refuses what the configuration blocks.
+    pub(super) fn allowed(&self, reference: &Reference) -> Result<(), ClientError> {
+        let name = reference.name();
+        let covers = |entry: &&String| {
+            let pattern = entry.strip_prefix("*.");
+            match pattern {
+                Some(domain) => {
+                    reference.registry().strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+                }
+                None => name
+                    .strip_prefix(entry.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            }
+        };
+        match self.blocked.iter().find(covers) {
+            Some(entry) => Err(ClientError::Blocked(entry.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the endpoint of a registry itself.
     pub(super) fn upstream(&self, registry: &str) -> Result<Endpoint, ParseEndpointError> {
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+        // Who has certificates for it means TLS, on this machine too.
+        if self.own_tls.contains_key(registry) && !self.insecure.iter().any(|entry| entry == registry) {
+            return format!("https://{host}").parse();
+        }
         let endpoint: Endpoint = host.parse()?;
         if self.is_insecure(endpoint.url()) { format!("http://{host}").parse() } else { Ok(endpoint) }
     }
@@ -195,7 +235,28 @@ impl Registries {
         self.insecure.iter().any(|entry| {
             entry == host
                 || url.port_or_known_default().is_some_and(|port| *entry == format!("{host}:{port}"))
+                || entry
+                    .strip_prefix("*.")
+                    .is_some_and(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+                || literal_address(url).is_some_and(|address| is_within(address, entry))
         })
+    }
+}
+
+/// Returns whether an address lies in a range (`10.0.0.0/8`).
+fn is_within(address: IpAddr, range: &str) -> bool {
+    let Some((base, bits)) = range.split_once('/') else { return false };
+    let (Ok(base), Ok(bits)) = (base.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
+    match (address, base) {
+        (IpAddr::V4(address), IpAddr::V4(base)) if bits <= 32 => {
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            address.to_bits() & mask == base.to_bits() & mask
+        }
+        (IpAddr::V6(address), IpAddr::V6(base)) if bits <= 128 => {
+            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+            address.to_bits() & mask == base.to_bits() & mask
+        }
+        _ => false,
     }
 }
 

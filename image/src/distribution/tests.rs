@@ -13,6 +13,7 @@ use super::*;
 use crate::manifest::{Descriptor, Document, Manifest, MediaType};
 
 mod pushing;
+mod rules;
 
 /// A request as it came.
 #[derive(Clone, Debug)]

@@ -1,0 +1,122 @@
+//! What the configuration forbids, what headers registries get, and logging in.
+
+use super::*;
+
+#[tokio::test]
+async fn nobody_is_asked_offline_nor_what_is_blocked() {
+    let fake = Fake::start(|_, _| response("200 OK", &[], &manifest())).await;
+    let offline = Client::new(Registries { offline: true, ..quick() }).unwrap();
+    let refused = offline.manifest(&fake.reference("a/b:1")).await.unwrap_err();
+    assert_eq!(refused.to_string(), format!("http://{} is not asked: this is offline", fake.address));
+    let descriptor = Descriptor::of("x", b"right");
+    let upload = Upload { descriptor: &descriptor, sender: &Right, mount_from: None };
+    assert!(matches!(
+        offline.push_blob(&fake.reference("a/b:1"), upload).await,
+        Err(ClientError::Offline(_))
+    ));
+    for (blocked, name) in [("", "a/b:1"), ("/a", "a/b:1"), ("/a/b", "a/b:1")] {
+        let blocked = vec![format!("{}{blocked}", fake.address)];
+        let client = Client::new(Registries { blocked, ..quick() }).unwrap();
+        let refused = client.manifest(&fake.reference(name)).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Blocked(_)), "{refused}");
+    }
+    let wild = Client::new(Registries { blocked: vec!["*.evil.example".into()], ..quick() }).unwrap();
+    let refused = wild.manifest(&"r.evil.example/a:1".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Blocked(_)), "{refused}");
+    assert_eq!(fake.seen().len(), 0);
+    let other = vec![format!("{}/ab", fake.address)];
+    let client = Client::new(Registries { blocked: other, ..quick() }).unwrap();
+    client.manifest(&fake.reference("a/b:1")).await.unwrap();
+}
+
+struct Right;
+
+impl Sender for Right {
+    fn open(&self, from: u64) -> io::Result<Box<dyn io::Read + Send>> {
+        b"right"[..].open(from)
+    }
+}
+
+struct WithHeaders;
+
+impl Credentials for WithHeaders {
+    fn for_registry(&self, _registry: &str) -> Result<Option<Credential>, CredentialError> {
+        Ok(None)
+    }
+
+    fn headers(&self) -> Vec<(String, String)> {
+        [("X-Meta-Team", "a"), ("User-Agent", "evil"), ("bad name", "x")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+}
+
+#[tokio::test]
+async fn headers_of_the_users_file_go_to_registries_alone() {
+    let elsewhere = Fake::start(|_, _| response("200 OK", &[], b"right")).await;
+    let target = format!("http://{}/x", elsewhere.address);
+    let fake =
+        Fake::start(move |_, _| response("307 Temporary Redirect", &[("Location", &target)], b"")).await;
+    let client = Client::new(Registries { credentials: Arc::new(WithHeaders), ..quick() }).unwrap();
+    let mut memory = Memory::default();
+    let descriptor = Descriptor::of("x", b"right");
+    client.blob(&fake.reference("a/b:1"), &descriptor, &mut memory).await.unwrap();
+    assert_eq!(fake.seen()[0].header("x-meta-team"), Some("a"));
+    assert!(fake.seen()[0].header("user-agent").unwrap().starts_with("rbuild/"));
+    assert_eq!(elsewhere.seen()[0].header("x-meta-team"), None);
+}
+
+#[tokio::test]
+async fn logging_in_shows_the_password_once_and_keeps_a_token_for_it() {
+    for (body, kept) in [(r#"{"token":"T","refresh_token":"R"}"#, Some("R")), (r#"{"token":"T"}"#, None)] {
+        let fake = Fake::start(move |request, _| {
+            let challenge =
+                format!("Bearer realm=\"http://{}/token\",service=\"s\"", request.header("host").unwrap());
+            if request.line.contains("/token?") {
+                return response("200 OK", &[], body.as_bytes());
+            }
+            match request.header("authorization") {
+                Some("Bearer T") => response("200 OK", &[], b"{}"),
+                _ => response("401 Unauthorized", &[("WWW-Authenticate", &challenge)], b""),
+            }
+        })
+        .await;
+        let password = Credential::Password { username: "user".into(), password: "hunter2".into() };
+        let found = Client::log_in(&quick(), &fake.address, password.clone()).await.unwrap();
+        assert_eq!(found, kept.map_or(password, |token| Credential::IdentityToken(token.into())));
+        let token = &fake.seen()[1];
+        assert!(
+            token.line.contains("offline_token=true") && !token.line.contains("scope="),
+            "{}",
+            token.line
+        );
+        assert!(token.header("authorization").unwrap().starts_with("Basic "));
+        assert!(fake.seen().iter().all(|seen| !seen.line.contains("hunter2")));
+    }
+    let fake =
+        Fake::start(|_, _| response("401 Unauthorized", &[("WWW-Authenticate", "Basic realm=x")], b"{}"))
+            .await;
+    let wrong = Credential::Password { username: "user".into(), password: "wrong".into() };
+    let refused = Client::log_in(&quick(), &fake.address, wrong).await.unwrap_err();
+    assert!(refused.is_denied(), "{refused}");
+}
+
+#[test]
+fn hosts_are_insecure_by_name_port_range_or_domain() {
+    let registries = Registries {
+        insecure: vec!["10.0.0.0/8".into(), "plain.test:5000".into(), "*.lab.test".into()],
+        ..Registries::default()
+    };
+    for (url, insecure) in [
+        ("https://10.1.2.3:5000", true),
+        ("https://11.1.2.3", false),
+        ("https://plain.test:5000", true),
+        ("https://plain.test", false),
+        ("https://r.lab.test", true),
+        ("https://lab.test", false),
+        ("https://evillab.test", false),
+        ("https://127.9.9.9", true),
+    ] {
+        assert_eq!(registries.is_insecure(&url.parse().unwrap()), insecure, "{url}");
+    }
+}
