@@ -176,16 +176,6 @@ impl Layout {
         self.run.join("containers")
     }
 
-    /// Returns the folder of network files of this boot.
-    pub fn run_networks(&self) -> PathBuf {
-        self.run.join("networks")
-    }
-
-    /// Returns the folder in which network namespaces are held.
-    pub fn run_netns(&self) -> PathBuf {
-        self.run.join("netns")
-    }
-
     /// Returns the folder of sockets; the path is short, as a socket's must be.
     pub fn run_sockets(&self) -> PathBuf {
         self.run.join("sockets")

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rbuild_model::container::{Definition, State};
-use rbuild_model::network::{Driver, EndpointSettings, EndpointWish, NetworkMode};
+use rbuild_model::network::{Driver, EndpointSettings, EndpointWish, NetworkDefinition, NetworkMode};
 use rbuild_network::driver::Guard;
 
 use super::connect::check_settings;
@@ -59,23 +59,20 @@ impl Engine {
         container: &str,
         settings: &EndpointSettings,
     ) -> Result<(), MemberError> {
-        let scope = self.parts.store.locks().scope();
-        let _held = self.hold(&scope, self.find(container)?.id)?;
-        let mut definition = self.find(container)?;
-        let networks = self.networks();
-        let found = networks.find(network)?;
-        check_settings(&found, settings)?;
-        sociable(&networks, &definition, found.driver)?;
-        if is_in(&networks, &definition, &found.id)? {
-            let container = definition.name.to_string();
-            return Err(NetworksError::Connected { container, network: found.name }.into());
-        }
-        let wish = EndpointWish { network: found.name.clone(), settings: settings.clone() };
-        definition.host.endpoints.push(wish);
-        if let Some(namespace) = self.namespace(&definition)? {
-            networks.connect_live(&change(self, &definition, &namespace).live(), &found.id, settings)?;
-        }
-        Ok(self.rewrite(&definition)?)
+        self.change_membership(network, container, |networks, found, definition| {
+            check_settings(&found, settings)?;
+            sociable(networks, definition, found.driver)?;
+            if is_in(networks, definition, &found.id)? {
+                let container = definition.name.to_string();
+                return Err(NetworksError::Connected { container, network: found.name }.into());
+            }
+            let wish = EndpointWish { network: found.name.clone(), settings: settings.clone() };
+            definition.host.endpoints.push(wish);
+            if let Some(namespace) = self.namespace(definition)? {
+                networks.connect_live(&change(self, definition, &namespace).live(), &found.id, settings)?;
+            }
+            Ok(())
+        })
     }
 
     /// Takes a container out of a network.
@@ -85,38 +82,50 @@ impl Engine {
         container: &str,
         leaving: Leaving,
     ) -> Result<(), MemberError> {
+        self.change_membership(network, container, |networks, found, definition| {
+            let is_member = is_in(networks, definition, &found.id)?;
+            if found.driver != Driver::Bridge || !is_member {
+                if leaving == Leaving::Forced && !is_member {
+                    return Ok(());
+                }
+                let container = short(&definition.id.to_string()).to_owned();
+                return Err(NetworksError::NotConnected { container, network: found.name }.into());
+            }
+            let is_it =
+                |wish: &EndpointWish| networks.find(&wish.network).is_ok_and(|other| other.id == found.id);
+            definition.host.endpoints.retain(|wish| !is_it(wish));
+            if main_network(networks, definition)?.is_some_and(|main| main == found.id) {
+                // What remains leads; with nothing left there is only the loopback.
+                definition.host.network = match definition.host.endpoints.first() {
+                    Some(wish) => NetworkMode::Named(wish.network.clone()),
+                    None => NetworkMode::None,
+                };
+            }
+            if let Some(namespace) = self.namespace(definition)? {
+                networks.disconnect_live(&change(self, definition, &namespace).live(), &found.id)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Finds network and container, changes the container's definition under its lock, and writes it.
+    fn change_membership(
+        &self,
+        network: &str,
+        container: &str,
+        act: impl FnOnce(&Networks, NetworkDefinition, &mut Definition) -> Result<(), MemberError>,
+    ) -> Result<(), MemberError> {
         let scope = self.parts.store.locks().scope();
         let _held = self.hold(&scope, self.find(container)?.id)?;
         let mut definition = self.find(container)?;
+        let before = definition.clone();
         let networks = self.networks();
         let found = networks.find(network)?;
-        let is_member = is_in(&networks, &definition, &found.id)?;
-        if found.driver != Driver::Bridge || !is_member {
-            if leaving == Leaving::Forced && !is_member {
-                return Ok(());
-            }
-            let container = short(&definition.id.to_string()).to_owned();
-            return Err(NetworksError::NotConnected { container, network: found.name }.into());
+        act(&networks, found, &mut definition)?;
+        if definition != before {
+            self.rewrite(&definition)?;
         }
-        let mut rest = Vec::new();
-        for wish in definition.host.endpoints.drain(..) {
-            if networks.find(&wish.network).is_ok_and(|other| other.id == found.id) {
-                continue;
-            }
-            rest.push(wish);
-        }
-        definition.host.endpoints = rest;
-        if main_network(&networks, &definition)?.is_some_and(|main| main == found.id) {
-            // What remains leads; with nothing left there is only the loopback.
-            definition.host.network = match definition.host.endpoints.first() {
-                Some(wish) => NetworkMode::Named(wish.network.clone()),
-                None => NetworkMode::None,
-            };
-        }
-        if let Some(namespace) = self.namespace(&definition)? {
-            networks.disconnect_live(&change(self, &definition, &namespace).live(), &found.id)?;
-        }
-        Ok(self.rewrite(&definition)?)
+        Ok(())
     }
 
     /// Opens the namespace of a container that runs.

@@ -1,5 +1,6 @@
 //! The kinds of networks, one file each.
 
+mod bare;
 pub mod bridge;
 pub mod host;
 pub mod none;
@@ -7,7 +8,7 @@ pub mod none;
 use crate::driver::{DriverKind, NetworkDriver};
 
 /// All kinds of networks.
-pub const DRIVERS: &[&dyn NetworkDriver] = &[&bridge::Bridge, &host::Host, &none::None];
+pub const DRIVERS: &[&dyn NetworkDriver] = &[&bridge::Bridge, &host::HOST, &none::NONE];
 
 /// The driver of a kind.
 pub fn driver(kind: DriverKind) -> &'static dyn NetworkDriver {
