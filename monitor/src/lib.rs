@@ -42,7 +42,7 @@ pub use document::DocumentError;
 pub use place::{Lock, MACHINE_RESTARTED, Observed, Place, PlaceError};
 pub use plan::{EarlyProbes, ExecPlan, ExecPrivilege, Handed, Plan, Residence, Settings, Stdin};
 pub use protocol::{Attach, ExecId, ExecProgress, ExecState, Grace, LogPosition, Refusal, StreamEnd, Until};
-pub use record::{Moment, Record};
+pub use record::{Moment, Patience, Record};
 
 /// The name a monitor is executed under.
 const MARKER: &str = "rbuild-monitor";

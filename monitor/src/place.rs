@@ -61,6 +61,8 @@ pub enum Observed {
     Settled(Record),
     /// It runs, or is to be started again, and has no monitor: it wants to be [adopted](crate::Client::adopt).
     Orphan(Record),
+    /// It waits for its next start without a monitor, and its networks went with that: it wants to be started anew.
+    Interrupted(Record),
     /// It was running and is not any more, and nobody wrote that down: it wants to be [settled](Place::settle).
     Lost(Record),
 }
@@ -69,7 +71,9 @@ impl Observed {
     /// Returns the record, whatever it is worth.
     pub fn record(&self) -> &Record {
         match self {
-            Self::Settled(record) | Self::Orphan(record) | Self::Lost(record) => record,
+            Self::Settled(record) | Self::Orphan(record) | Self::Interrupted(record) | Self::Lost(record) => {
+                record
+            }
         }
     }
 }
@@ -192,7 +196,22 @@ impl Place {
         };
         // What it takes to adopt it lies in the run folder.
         let adoptable = lives && self.plan().exists() && self.settings().exists();
-        Ok(if adoptable { Observed::Orphan(record) } else { Observed::Lost(record) })
+        Ok(match record.state {
+            _ if !adoptable => Observed::Lost(record),
+            State::Restarting { .. } if self.has_duties() => Observed::Interrupted(record),
+            _ => Observed::Orphan(record),
+        })
+    }
+
+    /// Whether its monitor serves networks of it, which live no longer than the monitor and the program.
+    pub(crate) fn has_duties(&self) -> bool {
+        document::read::<crate::Plan>(&self.plan(), PLAN)
+            .is_ok_and(|plan| plan.is_some_and(|plan| plan.duties.is_some()))
+    }
+
+    /// Whether a record is of this boot: of another, nothing lives any more.
+    pub fn is_of_this_boot(record: &Record) -> Result<bool, PlaceError> {
+        Ok(record.boot == BootId::current().map_err(PlaceError::Boot)?.to_string())
     }
 
     /// Writes down that a container has ended whose end nobody saw; returns what is true then.

@@ -18,12 +18,25 @@ pub struct Record {
     pub restart_count: u32,
     /// Whether somebody asked it to stop, which its policy respects.
     pub stopped: Stopped,
+    /// How long its program may take to end, since somebody asked it to.
+    #[serde(default)]
+    pub patience: Option<Patience>,
     /// How its program ended the time before this, for a state that does not tell.
     pub previous: Option<Ended>,
     /// Its monitor.
     pub monitor: Option<ProcessIdentity>,
     /// What the plan of the present run says.
     pub note: serde_json::Value,
+}
+
+/// How long a program may take to end that was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Patience {
+    /// As long as it takes.
+    Endless,
+    /// Until then.
+    Until(Timestamp),
 }
 
 impl Record {
@@ -34,6 +47,7 @@ impl Record {
             state: State::NEW,
             restart_count: 0,
             stopped: Stopped::ByItself,
+            patience: None,
             previous: None,
             monitor: None,
             note: serde_json::Value::Null,

@@ -110,11 +110,16 @@ impl Client {
         }
     }
 
-    /// Starts a monitor that takes a dead one's place; `None` if there is nothing to take over any more.
-    pub fn adopt(place: &Place, program: &Program) -> Result<Option<Self>, ClientError> {
+    /// Starts a monitor that takes a dead one's place; `None` if there is nothing to take over any more. `networks` is the
+    /// namespace that networks are made in, if it is not the caller's own.
+    pub fn adopt(
+        place: &Place,
+        program: &Program,
+        networks: Option<OwnedFd>,
+    ) -> Result<Option<Self>, ClientError> {
         match Self::find(place)? {
             Some(client) => Ok(Some(client)),
-            None => Spawned::new(program)?.adopt(place),
+            None => Spawned::new(program)?.adopt(place, networks),
         }
     }
 
@@ -288,8 +293,14 @@ impl Client {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        frame::send(&self.socket, &Frame::message(request)?, &[])?;
-        self.answer()
+        match frame::send(&self.socket, &Frame::message(request)?, &[]) {
+            Ok(()) => self.answer(),
+            // It may have said why it does not listen.
+            Err(error) => match self.answer() {
+                Err(refused @ ClientError::Refused(_)) => Err(refused),
+                _ => Err(error.into()),
+            },
+        }
     }
 
     fn answer(&mut self) -> Result<Reply, ClientError> {

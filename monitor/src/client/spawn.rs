@@ -61,7 +61,7 @@ impl Spawned {
 
     /// Gives it a container that does not run; if another monitor was faster, connects to that one.
     pub fn begin(self, place: &Place, settings: &Settings) -> Result<Client, ClientError> {
-        match self.tell(place, Some(settings))? {
+        match self.tell(place, Some(settings), None)? {
             Begun::Listening => Client::find(place)?.ok_or(ClientError::Busy),
             Begun::Busy => find_soon(place)?.ok_or(ClientError::Busy),
             Begun::Nothing => Err(ClientError::Order),
@@ -70,8 +70,12 @@ impl Spawned {
     }
 
     /// Lets it take a dead one's place.
-    pub(super) fn adopt(self, place: &Place) -> Result<Option<Client>, ClientError> {
-        match self.tell(place, None)? {
+    pub(super) fn adopt(
+        self,
+        place: &Place,
+        networks: Option<OwnedFd>,
+    ) -> Result<Option<Client>, ClientError> {
+        match self.tell(place, None, networks)? {
             Begun::Listening => Client::find(place),
             Begun::Busy => find_soon(place),
             Begun::Nothing => Ok(None),
@@ -79,7 +83,12 @@ impl Spawned {
         }
     }
 
-    fn tell(&self, place: &Place, settings: Option<&Settings>) -> Result<Begun, ClientError> {
+    fn tell(
+        &self,
+        place: &Place,
+        settings: Option<&Settings>,
+        networks: Option<OwnedFd>,
+    ) -> Result<Begun, ClientError> {
         place.prepare()?;
         let begin = Begin {
             version: VERSION,
@@ -88,8 +97,9 @@ impl Spawned {
             id: *place.id(),
             settings: settings.cloned().map(Box::new),
             holds: self.holds.len(),
+            place: networks.is_some(),
         };
-        let holds: Vec<_> = self.holds.iter().map(AsFd::as_fd).collect();
+        let holds: Vec<_> = self.holds.iter().chain(&networks).map(AsFd::as_fd).collect();
         frame::send(&self.channel, &Frame::message(&begin)?, &holds)?;
         match frame::receive(&self.channel, &mut Decoder::default(), &mut Vec::new()) {
             Ok(frame) => Ok(frame.read()?),

@@ -36,6 +36,9 @@ pub(crate) struct Begin {
     pub(crate) settings: Option<Box<Settings>>,
     /// How many descriptors come along that are only to be held.
     pub(crate) holds: usize,
+    /// Whether the namespace that networks are made in comes behind them, for one that takes a dead one's place.
+    #[serde(default)]
+    pub(crate) place: bool,
 }
 
 /// What a new monitor answers.
@@ -275,6 +278,9 @@ pub enum Refusal {
         /// What was asked for.
         asked: u32,
     },
+    /// Too many clients are connected.
+    #[error("the monitor of the container serves {0} clients already: try again when one has left")]
+    Crowded(usize),
     /// The request makes no sense at this moment, or in this connection.
     #[error("{0}")]
     Unexpected(String),

@@ -13,9 +13,7 @@ use rbuild_sandbox::process::Process;
 use super::monitor::{Live, Monitor, Phase};
 use super::streams::{self, Streams};
 use crate::health::Machine;
-
-/// The time that a program has to end if nothing else was said, when its monitor was lost meanwhile.
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+use crate::record::Patience;
 
 impl Monitor {
     /// Takes up a container whose monitor was lost.
@@ -26,10 +24,8 @@ impl Monitor {
             State::Running(run) => self.take_up_run(&run, false),
             State::Paused(run) => self.take_up_run(&run, true),
             State::Restarting { next, .. } => {
-                let left =
-                    Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
-                self.take_up_networks(None);
-                self.phase = Phase::Waiting(Instant::now() + left);
+                // One with networks is not taken up in its pause: they went with the other monitor.
+                self.phase = Phase::Waiting(Instant::now() + until(next));
             }
             _ => {}
         }
@@ -53,7 +49,7 @@ impl Monitor {
             self.restart_if_due(Duration::ZERO);
             return;
         };
-        self.take_up_networks(Some(run.init.pid));
+        self.take_up_networks(run.init.pid);
         let started = run.started;
         let before = Duration::try_from(Timestamp::now().duration_since(started)).unwrap_or(Duration::ZERO);
         let check = self.settings.health.clone();
@@ -74,8 +70,12 @@ impl Monitor {
             kill_at: match self.record.stopped {
                 // Its terminal was the last monitor's: nobody can speak with it any more.
                 _ if has_terminal => Some(now),
-                // It is still asked to stop; its time begins anew.
-                Stopped::ByHand => Some(now + self.settings.stop_timeout.unwrap_or(DEFAULT_GRACE)),
+                // It is still asked to stop.
+                Stopped::ByHand => match self.record.patience {
+                    Some(Patience::Endless) => None,
+                    Some(Patience::Until(moment)) => Some(now + until(moment)),
+                    None => self.settings.stop_timeout.map(|time| now + time),
+                },
                 Stopped::ByItself => None,
             },
             stopping: has_terminal || self.record.stopped == Stopped::ByHand,
@@ -87,12 +87,10 @@ impl Monitor {
     }
 
     /// Takes up what is to be done for the networks, with the namespaces of the process that has them.
-    fn take_up_networks(&mut self, init: Option<i32>) {
+    fn take_up_networks(&mut self, init: i32) {
         let plan = self.read_plan().ok().flatten();
-        let namespace = |name: &str| {
-            let path = format!("/proc/{}/ns/{name}", init?);
-            std::fs::File::open(path).ok().map(OwnedFd::from)
-        };
+        let namespace =
+            |name: &str| std::fs::File::open(format!("/proc/{init}/ns/{name}")).ok().map(OwnedFd::from);
         let lists = |kind| {
             let linux = plan.as_ref().and_then(|plan| plan.spec.linux().as_ref());
             let listed = linux.and_then(|linux| linux.namespaces().as_ref());
@@ -103,7 +101,14 @@ impl Monitor {
         }
         if let Some(duties) = plan.and_then(|plan| plan.duties) {
             let network = self.handed.network.as_ref().map(OwnedFd::as_fd);
-            self.service = Service::start(duties, network, None, Vec::new()).ok().map(|(service, _)| service);
+            let place = self.handed.place.as_ref().and_then(|place| place.try_clone().ok());
+            self.service =
+                Service::start(duties, network, place, Vec::new()).ok().map(|(service, _)| service);
         }
     }
+}
+
+/// How long it is until then.
+fn until(moment: Timestamp) -> Duration {
+    Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
 }

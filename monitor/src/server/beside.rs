@@ -8,7 +8,7 @@ use rbuild_model::container::Probe;
 use super::connection::Role;
 use super::execs::{self, Kind, ProbeOutput};
 use super::life::{Failure, code_of};
-use super::monitor::{Monitor, Phase};
+use super::monitor::{MOST_LEFT, Monitor, Phase};
 use super::streams::read_some;
 use crate::health::{self, Dropped};
 use crate::log::Source;
@@ -140,7 +140,9 @@ impl Monitor {
         let mut buffer = [0; 32 << 10];
         for (source, fd) in [(Source::Stdout, &streams.stdout), (Source::Stderr, &streams.stderr)] {
             let Some(fd) = fd else { continue };
-            while let Some(count @ 1..) = read_some(fd, &mut buffer) {
+            // What it left behind may write on and on: no pipe holds more than this.
+            for _ in 0..MOST_LEFT / buffer.len() {
+                let Some(count @ 1..) = read_some(fd, &mut buffer) else { break };
                 self.exec_output(id, source, &buffer[..count]);
             }
         }

@@ -65,6 +65,8 @@ pub(super) struct Connection {
     pub(super) greeted: bool,
     /// Whether it promised to remove the container.
     pub(super) removes: bool,
+    /// Whether it has the container's lock too, to remove the container.
+    pub(super) took_lock: bool,
     /// Whether it goes when its outbox is empty.
     pub(super) leaving: bool,
     /// Whether it goes now, with what is in its outbox.
@@ -82,6 +84,7 @@ impl Connection {
             fds: Vec::new(),
             greeted: false,
             removes: false,
+            took_lock: false,
             leaving: false,
             cut: false,
             decoder: Decoder::default(),

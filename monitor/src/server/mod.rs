@@ -18,6 +18,7 @@ mod streams;
 
 use std::os::fd::OwnedFd;
 
+use rbuild_model::container::State;
 use rbuild_sandbox::cgroup;
 use rbuild_sandbox::process;
 use rbuild_store::BootId;
@@ -40,6 +41,7 @@ pub(crate) fn run() -> u8 {
         return 1;
     }
     let _ = rustix::thread::set_name(c"rbuild-monitor");
+    raise_descriptors();
     // Whatever the caller's was: the modes of what is made here are given with it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let Ok(channel) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { return 1 };
@@ -69,6 +71,15 @@ pub(crate) fn run() -> u8 {
     }
 }
 
+/// Allows as many open files as there may be: each client, and what is carried for the networks, is one. Programs
+/// inside have limits of their own.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // With the old limit it serves fewer.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
 /// What a beginning comes to.
 enum Start {
     Monitor(Box<Parts>),
@@ -76,11 +87,12 @@ enum Start {
     Nothing,
 }
 
-fn begin_with(begin: Begin, fds: Vec<OwnedFd>) -> Result<Start, String> {
-    let Begin { version, folder, run, id, settings, holds } = begin;
-    if !(OLDEST..=VERSION).contains(&version) || holds != fds.len() {
+fn begin_with(begin: Begin, mut fds: Vec<OwnedFd>) -> Result<Start, String> {
+    let Begin { version, folder, run, id, settings, holds, place } = begin;
+    if !(OLDEST..=VERSION).contains(&version) || holds + usize::from(place) != fds.len() {
         return Err(format!("the command speaks version {version} of the protocol, the monitor {VERSION}"));
     }
+    let networks = if place { fds.pop() } else { None };
     let place = Place::of_folders(id, folder, run);
     let told = |error: &dyn std::error::Error| chain(error);
     let Some(lock) = place.try_lock().map_err(|error| told(&error))? else { return Ok(Start::Busy) };
@@ -104,7 +116,8 @@ fn begin_with(begin: Begin, fds: Vec<OwnedFd>) -> Result<Start, String> {
         record.lose(if record.boot == boot { "monitor lost" } else { crate::MACHINE_RESTARTED });
         place.write_last(&record, Promise::Written).map_err(|error| told(&error))?;
     }
-    if adopts && !record.state.is_active() {
+    let is_interrupted = || matches!(&record.state, State::Restarting { .. }) && place.has_duties();
+    if adopts && (!record.state.is_active() || is_interrupted()) {
         return Ok(Start::Nothing);
     }
     record.boot = boot;
@@ -122,6 +135,7 @@ fn begin_with(begin: Begin, fds: Vec<OwnedFd>) -> Result<Start, String> {
         record,
         listener,
         holds: fds,
+        networks,
         residence,
         adopts,
     })))

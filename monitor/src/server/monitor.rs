@@ -22,13 +22,17 @@ use crate::output::{HIGH, Spool};
 use crate::place::{Lock, Place};
 use crate::plan::{Handed, Settings};
 use crate::protocol::frame::{self, MAX_PIECE, encode};
-use crate::protocol::{ExecId, Reply, StreamEnd};
+use crate::protocol::{ExecId, Refusal, Reply, StreamEnd};
 use crate::record::{Moment, Record};
 
 /// The most that is read of a stream after the end of the program.
-const MOST_LEFT: usize = 4 << 20;
+pub(super) const MOST_LEFT: usize = 4 << 20;
 /// More clients are turned away.
 const MOST_CONNECTIONS: usize = 512;
+/// So many of those are told why; any more are not.
+const MOST_TOLD: usize = 64;
+/// How long no client is heard when there is no descriptor left for one.
+const DEAFNESS: Duration = Duration::from_millis(100);
 
 /// What a monitor is made of.
 pub(super) struct Parts {
@@ -38,6 +42,8 @@ pub(super) struct Parts {
     pub(super) record: Record,
     pub(super) listener: OwnedFd,
     pub(super) holds: Vec<OwnedFd>,
+    /// The namespace that networks are made in, if it is not this process's own.
+    pub(super) networks: Option<OwnedFd>,
     pub(super) residence: Option<Residence>,
     pub(super) adopts: bool,
 }
@@ -101,6 +107,10 @@ pub(super) struct Monitor {
     pub(super) probe_due: Option<Instant>,
     pub(super) backoff: Backoff,
     pub(super) teller: Teller,
+    /// A descriptor that is given up for a client that comes when there is no other.
+    spare: Option<OwnedFd>,
+    /// Until when no client is heard for want of descriptors.
+    deaf_until: Option<Instant>,
     /// What those who watch were told last.
     told: Option<Moment>,
     /// The process that removes the container.
@@ -127,7 +137,7 @@ enum Token {
 
 impl Monitor {
     pub(super) fn new(parts: Parts, maker: OwnedFd) -> Self {
-        let Parts { place, lock, settings, record, listener, holds, residence, adopts } = parts;
+        let Parts { place, lock, settings, record, listener, holds, networks, residence, adopts } = parts;
         let teller = Teller::new(settings.events.clone(), settings.id);
         let mut monitor = Self {
             place,
@@ -139,7 +149,7 @@ impl Monitor {
             _holds: holds,
             residence,
             phase: Phase::Idle,
-            handed: Handed::default(),
+            handed: Handed { place: networks, ..Handed::default() },
             service: None,
             log: None,
             lines: [Lines::new(Source::Stdout), Lines::new(Source::Stderr)],
@@ -151,6 +161,8 @@ impl Monitor {
             probe_due: None,
             backoff: Backoff::default(),
             teller,
+            spare: None,
+            deaf_until: None,
             told: None,
             reaper: None,
             given_up: false,
@@ -167,7 +179,11 @@ impl Monitor {
             if self.may_leave() {
                 break;
             }
+            self.keep_spare();
             let Ok(tokens) = self.wait() else { break };
+            if self.deaf_until.is_some_and(|at| at <= Instant::now()) {
+                self.deaf_until = None;
+            }
             for token in tokens {
                 self.handle(&token);
             }
@@ -292,7 +308,9 @@ impl Monitor {
             }
             add(Token::Client(connection.number), connection.socket.as_fd(), flags);
         }
-        add(Token::Listener, self.listener.as_fd(), PollFlags::IN);
+        if self.deaf_until.is_none() {
+            add(Token::Listener, self.listener.as_fd(), PollFlags::IN);
+        }
         if let Some(maker) = &self.maker {
             add(Token::Maker, maker.as_fd(), PollFlags::IN);
         }
@@ -310,7 +328,8 @@ impl Monitor {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let mut deadlines = vec![self.probe_due, self.service.as_ref().and_then(Service::deadline)];
+        let mut deadlines =
+            vec![self.deaf_until, self.probe_due, self.service.as_ref().and_then(Service::deadline)];
         match &self.phase {
             Phase::Running(live) => deadlines.push(live.kill_at),
             Phase::Waiting(at) => deadlines.push(Some(*at)),
@@ -382,11 +401,39 @@ impl Monitor {
     }
 
     fn accept(&mut self) {
-        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC) {
-            if self.connections.len() < MOST_CONNECTIONS {
-                self.connections.push(Connection::new(self.next_number, socket));
-                self.next_number += 1;
+        loop {
+            match accept_with(&self.listener, SocketFlags::CLOEXEC) {
+                Ok(socket) => self.welcome(socket),
+                Err(Errno::MFILE | Errno::NFILE) => {
+                    if self.spare.take().is_none() {
+                        // The socket stays readable: it is left alone until something may have been closed.
+                        self.deaf_until = Some(Instant::now() + DEAFNESS);
+                        return;
+                    }
+                }
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(_) => return,
             }
+        }
+    }
+
+    fn welcome(&mut self, socket: OwnedFd) {
+        let mut connection = Connection::new(self.next_number, socket);
+        self.next_number += 1;
+        if self.connections.len() >= MOST_CONNECTIONS + MOST_TOLD {
+            return;
+        }
+        if self.connections.len() >= MOST_CONNECTIONS {
+            connection.say(&Reply::Refused(Refusal::Crowded(MOST_CONNECTIONS)));
+            connection.leaving = true;
+        }
+        self.connections.push(connection);
+    }
+
+    /// Keeps a descriptor for the client that comes when all others are in use.
+    fn keep_spare(&mut self) {
+        if self.spare.is_none() {
+            self.spare = rustix::io::fcntl_dupfd_cloexec(&self.lock, 3).ok();
         }
     }
 
@@ -425,8 +472,22 @@ impl Monitor {
             }
             _ => {}
         }
+        if gone.took_lock {
+            self.take_back();
+        }
         if gone.removes {
             self.remove_if_due();
+        }
+    }
+
+    /// Whoever took the lock to remove the container is gone without a word.
+    fn take_back(&mut self) {
+        if self.place.folder().is_dir() {
+            // The lock has been ours all the time.
+            self.given_up = false;
+            self.save();
+        } else {
+            self.was_removed();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use rbuild_model::container::{Removal, RestartPolicy, Signal, State, Stopped};
 use rbuild_sandbox::cgroup::{Freeze, Layout, Limits};
 
@@ -17,7 +18,7 @@ use crate::protocol::frame::{self, Frame};
 use crate::protocol::{
     Attach, ExecId, ExecProgress, ExecState, Grace, OLDEST, Refusal, Reply, Request, Until, VERSION,
 };
-use crate::record::Moment;
+use crate::record::{Moment, Patience};
 
 /// What a request comes to.
 enum Answer {
@@ -127,7 +128,10 @@ impl Monitor {
                 Ok(Answer::Now(Reply::Inspected(Box::new(self.record.clone()))))
             }
             Request::TakeLock => self.ask_lock(number),
-            Request::Removed => Ok(self.was_removed()),
+            Request::Removed => {
+                self.was_removed();
+                Ok(Answer::Now(Reply::Done))
+            }
             Request::WillRemove => {
                 if let Some(connection) = self.connection(number) {
                     connection.removes = true;
@@ -154,6 +158,7 @@ impl Monitor {
         };
         self.record.restart_count = 0;
         self.record.stopped = Stopped::ByItself;
+        self.record.patience = None;
         self.backoff = Default::default();
         let pid_notes = self.first_start(plan, handed);
         let (pid, notes) = pid_notes.map_err(|(status, message)| Refusal::NotStarted { status, message })?;
@@ -161,7 +166,7 @@ impl Monitor {
     }
 
     fn ask_stop(&mut self, number: u64, signal: Option<Signal>, grace: Grace) -> Answered {
-        if !self.note_stop()? {
+        if !self.note_stop() {
             return Ok(Answer::Now(Reply::Done));
         }
         let signal = signal.or(self.settings.stop_signal).unwrap_or(Signal::TERM);
@@ -181,6 +186,12 @@ impl Monitor {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
+        let left = live.kill_at.map(|at| at.saturating_duration_since(Instant::now()));
+        self.record.patience = Some(match left {
+            Some(left) => Patience::Until(Timestamp::now().checked_add(left).unwrap_or(Timestamp::MAX)),
+            None => Patience::Endless,
+        });
+        self.save();
         self.thaw();
         self.await_end(number);
         Ok(Answer::Later)
@@ -191,7 +202,7 @@ impl Monitor {
             return Err(Refusal::NotRunning);
         }
         let stops = signal == Signal::KILL || self.settings.stop_signal.is_none_or(|stop| stop == signal);
-        if stops && !self.note_stop()? {
+        if stops && !self.note_stop() {
             return Ok(Answer::Now(Reply::Done));
         }
         let Phase::Running(live) = &mut self.phase else { return Err(Refusal::Restarting) };
@@ -207,13 +218,13 @@ impl Monitor {
     }
 
     /// Remembers that somebody asked the container to stop, for good; tells whether a program runs.
-    fn note_stop(&mut self) -> Result<bool, Refusal> {
+    fn note_stop(&mut self) -> bool {
         match &self.phase {
-            Phase::Idle => return Ok(false),
+            Phase::Idle => return false,
             Phase::Waiting(_) => {
                 self.record.stopped = Stopped::ByHand;
                 self.cancel_restart();
-                return Ok(false);
+                return false;
             }
             Phase::Running(_) => {}
         }
@@ -222,10 +233,11 @@ impl Monitor {
             Removal::Keep => Promise::Synced,
             Removal::Auto => Promise::Written,
         };
-        // Before the signal: after a power loss in between it must not be started again.
-        self.place.write_last(&self.record, promise).map_err(|error| Refusal::Failed(chain(&error)))?;
+        // Before the signal: after a power loss in between it must not be started again. On a full disk the program has
+        // to end all the same, as it may be what fills it; its end is written down once more.
+        let _ = self.place.write_last(&self.record, promise);
         self.save();
-        Ok(true)
+        true
     }
 
     fn await_end(&mut self, number: u64) {
@@ -456,6 +468,9 @@ impl Monitor {
             self.forget(number);
             return Ok(Answer::Later);
         }
+        if let Some(connection) = self.connection(number) {
+            connection.took_lock = true;
+        }
         self.given_up = true;
         self.log = None;
         self.lines = [Lines::new(crate::log::Source::Stdout), Lines::new(crate::log::Source::Stderr)];
@@ -463,8 +478,11 @@ impl Monitor {
     }
 
     /// The container is gone: all who wait for anything are told.
-    fn was_removed(&mut self) -> Answer {
+    pub(super) fn was_removed(&mut self) {
         self.given_up = true;
+        for connection in &mut self.connections {
+            connection.took_lock = false;
+        }
         let error = self.record.state.ended().and_then(|ended| ended.error.clone());
         let exited = Reply::Exited { code: self.record.state.exit_code(), error };
         for connection in &mut self.connections {
@@ -475,6 +493,5 @@ impl Monitor {
             }
             connection.role = Role::Requests;
         }
-        Answer::Now(Reply::Done)
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rbuild_model::container::{Signal, State, Stopped};
+use rbuild_model::container::{Signal, State, Status, Stopped};
 use rbuild_monitor::{Client, ClientError, Grace, Handed, Refusal, Until};
 
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
@@ -25,6 +25,10 @@ pub(crate) const ALL: &[Scenario] = &[
     ("nonsense_from_clients_harms_nobody", nonsense),
     ("monitors_are_not_taken_for_remains", residence),
     ("an_idle_monitor_is_small", small),
+    ("a_writer_that_an_execution_leaves_holds_nobody_up", left_writer),
+    ("who_gave_up_removing_it_keeps_nobody_from_starting_it", given_back),
+    ("too_many_clients_are_told_so", crowded),
+    ("one_more_client_is_heard_when_there_is_no_descriptor_left", out_of_descriptors),
 ];
 
 fn runs(house: &House) {
@@ -223,4 +227,59 @@ fn small(house: &House) {
     assert_eq!(children.split_whitespace().count(), 1, "only the container: {children}");
     container.end();
     assert!(dirty <= 3 << 10, "{dirty} KiB");
+}
+
+fn left_writer(house: &House) {
+    let container = house.container("echo up; sleep 1000");
+    container.start();
+    container.await_log("up");
+    let (text, code) = container.run_exec(&["/bin/sh", "-c", "yes & yes >&2 & exit 3"]);
+    assert_eq!(code, 3);
+    assert!(text.len() <= 16 << 20, "{}", text.len());
+    assert_eq!(container.run_exec(&["/bin/sh", "-c", "exit 4"]).1, 4, "it hears others");
+    container.end();
+}
+
+fn given_back(house: &House) {
+    let container = house.container("exit 6");
+    let waiter = container.client().wait(Until::Removed).unwrap();
+    let mut remover = container.client();
+    let lock = remover.take_lock().unwrap();
+    let refused = container.client().start(container.plan(), Handed::default()).unwrap_err();
+    assert!(refused.to_string().contains("is being removed"), "{refused}");
+    drop((remover, lock));
+    // It learns of that before it hears the next one.
+    assert_eq!(container.run(), 6);
+    drop(waiter);
+}
+
+fn crowded(house: &House) {
+    let container = house.container("echo up; sleep 1000");
+    container.start();
+    let mut clients: Vec<Client> = (0..512).map(|_| container.client()).collect();
+    let refused = Client::find(&container.place).unwrap_err();
+    assert!(matches!(refused, ClientError::Refused(Refusal::Crowded(512))), "{refused:?}");
+    assert_eq!(clients[0].inspect().unwrap().state.status(), Status::Running);
+    drop(clients);
+    container.end();
+}
+
+fn out_of_descriptors(house: &House) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let container = house.container("echo up; sleep 1000");
+    container.start();
+    let monitor = container.record().monitor.unwrap().pid;
+    let limits = std::fs::read_to_string(format!("/proc/{monitor}/limits")).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<&str> = files.split_whitespace().filter(|word| word.parse::<u64>().is_ok()).collect();
+    assert_eq!(numbers[0], numbers[1], "as many as there may be");
+    let mut first = container.client();
+    let open = std::fs::read_dir(format!("/proc/{monitor}/fd")).unwrap().count() as u64;
+    let pid = Pid::from_raw(monitor);
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let old = prlimit(pid, Resource::Nofile, Rlimit { current: Some(open), maximum }).unwrap();
+    let mut second = container.client();
+    assert_eq!(second.inspect().unwrap().state.status(), Status::Running);
+    prlimit(pid, Resource::Nofile, old).unwrap();
+    first.kill(Signal::KILL).unwrap();
 }

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use rbuild_model::container::{HealthCheck, HealthTest, RestartPolicy, Signal, State, Status};
 use rbuild_monitor::{
-    Attach, Client, ClientError, ExecProgress, Grace, Observed, Program, Refusal, Stdin, Until,
+    Attach, Client, ClientError, ExecProgress, Grace, Handed, Observed, Program, Refusal, Stdin, Until,
 };
+use rbuild_network::duty::Duties;
+use rbuild_network::link::StorePrefix;
+use rbuild_network::names::EndpointId;
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Layout};
 use rbuild_sandbox::process::Process;
 
@@ -18,6 +21,8 @@ pub(crate) const ALL: &[Scenario] = &[
     ("a_paused_container_is_taken_up", paused),
     ("a_container_that_waits_for_its_restart_is_taken_up", waiting),
     ("a_stop_goes_on_after_a_loss", stopping),
+    ("a_stop_without_an_end_stays_one_after_a_loss", patient),
+    ("who_waits_for_its_restart_with_networks_is_started_anew", interrupted),
     ("executions_end_unseen_with_their_monitor", executing),
     ("a_container_that_never_ran_is_not_taken_up", created),
     ("a_terminal_ends_with_its_monitor", terminal),
@@ -27,7 +32,7 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 fn adopt(container: &Container) -> Client {
-    Client::adopt(&container.place, &Program::default()).unwrap().expect("it is taken up")
+    Client::adopt(&container.place, &Program::default(), None).unwrap().expect("it is taken up")
 }
 
 fn outlives(house: &House) {
@@ -73,7 +78,7 @@ fn unseen(house: &House) {
     init.reap().unwrap();
     assert!(matches!(container.place.observe().unwrap(), Observed::Lost(_)));
     assert!(
-        Client::adopt(&container.place, &Program::default())
+        Client::adopt(&container.place, &Program::default(), None)
             .unwrap()
             .is_none_or(|mut client| { client.inspect().unwrap().state.status() == Status::Exited })
     );
@@ -137,13 +142,58 @@ fn stopping(house: &House) {
     container.start();
     container.await_log("up");
     let mut client = container.client();
-    let asking = std::thread::spawn(move || client.stop(None, Grace::Forever));
+    let patience = Grace::For(Duration::from_secs(2));
+    let asking = std::thread::spawn(move || client.stop(None, patience));
     container.await_log("asked");
     container.kill_monitor();
     assert!(asking.join().unwrap().is_err(), "the answer never comes");
     let client = adopt(&container);
     assert_eq!(client.wait(Until::NotRunning).unwrap().exited().unwrap().code, 137);
     assert_eq!(container.record().state.status(), Status::Exited, "the policy knows of the wish");
+}
+
+fn patient(house: &House) {
+    let mut container = house
+        .container("trap 'echo asked; sleep 0.3; exit 5' TERM; echo up; while :; do sleep 1000 & wait; done");
+    container.settings.stop_timeout = Some(Duration::from_millis(100));
+    container.start();
+    container.await_log("up");
+    let mut client = container.client();
+    let asking = std::thread::spawn(move || client.stop(None, Grace::Forever));
+    container.await_log("asked");
+    container.kill_monitor();
+    assert!(asking.join().unwrap().is_err(), "the answer never comes");
+    let code = adopt(&container).wait(Until::NotRunning).unwrap().exited().unwrap().code;
+    assert!([5, 255].contains(&code), "it was let end: {code}");
+}
+
+fn interrupted(house: &House) {
+    let mut container = house.container("exit 1");
+    container.settings.restart = RestartPolicy::Always;
+    let mut plan = container.plan();
+    plan.duties = Some(Duties {
+        runtime: house.path().join("run"),
+        endpoint: EndpointId::new(&container.settings.id.to_string()).unwrap(),
+        store: StorePrefix::new("00000000").unwrap(),
+        host_lock: house.path().join("host.lock"),
+        nft: None,
+        names: None,
+        ports: Vec::new(),
+        passage: Default::default(),
+    });
+    container.client().start(plan, Handed::default()).unwrap();
+    let mut client = container.client();
+    while client.inspect().unwrap().state.status() != Status::Restarting {
+        container.client().wait(Until::NextExit).unwrap().exited().unwrap();
+    }
+    drop(client);
+    container.kill_monitor();
+    let observed = container.place.observe().unwrap();
+    assert!(matches!(observed, Observed::Interrupted(_)), "{observed:?}");
+    assert!(Client::adopt(&container.place, &Program::default(), None).unwrap().is_none());
+    // Whoever starts it anew gives it what it needs.
+    container.settings.restart = RestartPolicy::No;
+    assert_eq!(container.run(), 1);
 }
 
 fn executing(house: &House) {
@@ -172,7 +222,7 @@ fn created(house: &House) {
     container.kill_monitor();
     drop(client);
     assert!(matches!(container.place.observe().unwrap(), Observed::Settled(_)));
-    assert!(Client::adopt(&container.place, &Program::default()).unwrap().is_none());
+    assert!(Client::adopt(&container.place, &Program::default(), None).unwrap().is_none());
     assert_eq!(container.run(), 0);
 }
 
