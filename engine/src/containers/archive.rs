@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rbuild_confined::{Kind, Mounts, Owner, Root};
 use rbuild_image::tar::{Limits, Reader};
-use rbuild_model::container::{Definition, MountWhat, State};
+use rbuild_model::container::{Definition, MountWhat};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::extract::{Extractor, Rules};
 use rbuild_snapshotter::write_tree;
@@ -63,6 +63,7 @@ impl Engine {
         name: &Path,
         out: &mut dyn Write,
     ) -> Result<(), ContainerError> {
+        let _still = self.hold_still(definition)?;
         let (root, at) = self.locate(definition, path, For::Reading)?;
         let missing = || {
             ContainerError::Invalid(format!(
@@ -91,6 +92,7 @@ impl Engine {
         owner: Option<Owner>,
         tar: &mut dyn Read,
     ) -> Result<(), ContainerError> {
+        let _still = self.hold_still(definition)?;
         let (root, at) = self.locate(definition, path, For::Writing)?;
         let missing = || {
             ContainerError::Invalid(format!(
@@ -126,8 +128,8 @@ impl Engine {
         purpose: For,
     ) -> Result<(Root, PathBuf), ContainerError> {
         let path = Path::new("/").join(path);
-        if let State::Running(run) | State::Paused(run) = self.observe(definition)?.state {
-            let root = Root::open(format!("/proc/{}/root", run.init.pid))?.with_mounts(Mounts::Cross);
+        if let Some(root) = self.running_root(definition)? {
+            let root = root.with_mounts(Mounts::Cross);
             if purpose == For::Writing
                 && definition.host.read_only
                 && self.mount_at(definition, &path).is_none()

@@ -38,6 +38,7 @@ impl Engine {
         definition: &Definition,
         request: &CommitRequest,
     ) -> Result<ImageId, ContainerError> {
+        let _still = self.hold_still(definition)?;
         let state = self.observe(definition)?.state;
         if let State::Removing { .. } | State::Dead { .. } = state {
             return Err(ContainerError::State(format!(

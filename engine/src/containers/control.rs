@@ -1,6 +1,8 @@
 //! Containers started, stopped, frozen, waited for.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rbuild_model::container::{Definition, NamespaceUse, Removal, Signal, StartFailure, State};
@@ -10,11 +12,13 @@ use rbuild_network::driver::Guard;
 use rbuild_network::ports::Reservation;
 use rbuild_network::resolver::ResolverChoice;
 use rbuild_sandbox::{Access, FileContent, Mount, MountSource, Restrictions};
+use rbuild_store::crash;
 
 use super::error::ContainerError;
-use super::list::is_gone;
 use super::note::{EndpointNote, PortNote, RunNote};
 use super::observe::grace;
+use super::reap::is_gone;
+use super::trees::of_init;
 use crate::engine::{Engine, io};
 use crate::networks::{ConnectRequest, Connected, NameFiles};
 
@@ -50,6 +54,7 @@ impl Engine {
         let scope = self.parts.store.locks().scope();
         let _held = self.hold(&scope, definition.id)?;
         match self.observe(definition)?.state {
+            State::Restarting { .. } if self.is_interrupted(definition.id) => {}
             State::Running(_) | State::Restarting { .. } => return Ok(Start::Running),
             State::Paused(_) => {
                 return Err(ContainerError::State(
@@ -63,6 +68,15 @@ impl Engine {
             }
             State::Created { .. } | State::Exited(_) => {}
         }
+        Ok(Start::Started(self.start_held(definition, client)?))
+    }
+
+    /// Starts a container that does not run; the caller holds its lock in the store.
+    pub(super) fn start_held(
+        &self,
+        definition: &Definition,
+        client: Option<&mut Client>,
+    ) -> Result<Vec<String>, ContainerError> {
         let started = self.run_plan(definition, client);
         if let Err(error) = &started
             && !matches!(error, ContainerError::Start { .. })
@@ -70,8 +84,9 @@ impl Engine {
             self.note_failure(definition, StartFailure { code: 128, error: chain(error) });
         }
         let notes = started?;
+        crash::point("container.started");
         self.tell(definition, "start", &[]);
-        Ok(Start::Started(notes))
+        Ok(notes)
     }
 
     fn run_plan(
@@ -81,6 +96,7 @@ impl Engine {
     ) -> Result<Vec<String>, ContainerError> {
         let hostname = self.hostname(definition);
         let connected = self.connect(definition, &hostname)?;
+        crash::point("container.connected");
         let result = (|| {
             let mut notes = connected.notes.clone();
             let (plan, handed) = self.plan(definition, &hostname, connected)?;
@@ -142,14 +158,15 @@ impl Engine {
     /// Opens the network namespace of another container, which must run.
     fn network_of(&self, name: &str) -> Result<OwnedFd, ContainerError> {
         let other = self.find(name)?;
-        let Some(run) = self.observe(&other)?.state.run().cloned() else {
-            let status = self.observe(&other)?.state.status();
-            return Err(ContainerError::State(format!(
-                "cannot join network namespace of a non running container: container {name} is {status}"
-            )));
-        };
-        let path = format!("/proc/{}/ns/net", run.init.pid);
-        Ok(std::fs::File::open(&path).map_err(io("open", path))?.into())
+        let state = self.observe(&other)?.state;
+        let open = |path: PathBuf| File::open(&path).map_err(io("open", path));
+        let namespace = state.run().map(|run| of_init(run, "ns/net", open)).transpose()?;
+        namespace.flatten().map(OwnedFd::from).ok_or_else(|| {
+            ContainerError::State(format!(
+                "cannot join network namespace of a non running container: container {name} is {}",
+                state.status()
+            ))
+        })
     }
 
     /// Makes of a definition and its networks what the monitor runs, again and again.
@@ -235,6 +252,7 @@ impl Engine {
             Err(error) => return Err(error.into()),
         }
         self.tell(definition, "stop", &[]);
+        self.release_volumes_of(definition);
         Ok(())
     }
 

@@ -1,6 +1,5 @@
 //! Making containers; nothing runs yet.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,10 +16,11 @@ use rbuild_model::volume::VolumeName;
 use rbuild_sandbox::Access;
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::{Active, Snapshotter};
-use rbuild_store::Lease;
+use rbuild_store::{Lease, crash};
 
 use super::error::ContainerError;
 use super::request::{CreateRequest, MountKind};
+use super::storage::VolumeWish;
 use super::{define, names, rows};
 use crate::engine::Engine;
 
@@ -70,6 +70,7 @@ impl Engine {
             exposed: config.exposed_ports.keys().chain(&request.exposed).cloned().collect(),
             volumes: config.volumes.keys().cloned().collect(),
             health: define::health(request.health.as_ref(), config.healthcheck.as_ref())?,
+            origin: request.origin.clone(),
             host: request.host.clone(),
         };
         self.check_log(&definition.host)?;
@@ -78,27 +79,34 @@ impl Engine {
             &definition.host.endpoints,
             &definition.host.ports,
         )?;
-        definition.host.mounts = self.wanted_mounts(request, config, &lease, progress)?;
+        let volumes = self.wanted_mounts(&mut definition, request, config, &lease, progress)?;
         define::check(&definition)?;
-        let mut warnings = Vec::new();
-        if let Err(error) = self.make(&mut definition, &resolved, name.is_none(), &mut warnings) {
+        // Nobody removes a volume between its making and the row that says who has it.
+        let held = self.volumes().hold()?;
+        let made = self.make(&mut definition, &resolved, &volumes, &lease, name.is_none());
+        drop(held);
+        if let Err(error) = made {
             self.unmake(&definition);
             return Err(error);
         }
         self.tell(&definition, "create", &[]);
+        let warnings = define::warnings(&definition);
         Ok(Made { definition, warnings })
     }
 
-    /// Makes volumes, folder and row of a container, in this order.
+    /// Makes folder, volumes and row of a container, in this order. The folder says what goes with it, so that whoever
+    /// finds one without a row knows what else there may be; the lease keeps it from being found too early.
     fn make(
         &self,
         definition: &mut Definition,
         resolved: &Resolved,
+        volumes: &[VolumeWish],
+        lease: &Lease,
         may_rename: bool,
-        _warnings: &mut Vec<String>,
     ) -> Result<(), ContainerError> {
         let store = &self.parts.store;
-        self.make_volumes(definition, &resolved.chain)?;
+        let object = definition.id;
+        store.write(|tables| lease.protect(tables, &[(rows::CONTAINER, object.as_bytes())]))?;
         let tree = store.temp_tree()?;
         let active = self.snapshots_in(tree.path())?.prepare(&resolved.chain)?;
         definition.writes = active.id();
@@ -109,13 +117,26 @@ impl Engine {
         if is_passing {
             store.derived().publish_tree(tree, &folder, &name)?;
         } else {
+            // What lasts stands on nothing that a power loss takes away.
+            if store.unpromoted()? > 0 {
+                store.promote()?;
+            }
             store.precious().publish_tree(tree, &folder, &name)?;
         }
+        crash::point("container.published");
+        for volume in volumes {
+            self.note_volume(volume)?;
+        }
+        self.fill_volumes(definition, &resolved.chain)?;
+        crash::point("container.filled");
         for attempt in 1.. {
             let insert = |transaction: &rusqlite::Transaction<'_>| rows::insert(transaction, definition);
             let inserted = if is_passing { store.write(insert)? } else { store.write_synced(insert)? };
             match inserted {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    crash::point("container.recorded");
+                    return Ok(());
+                }
                 Err(_) if may_rename && attempt < 6 => {
                     let bits = first_bits(self.fresh_id()?);
                     definition.name = names::generate(bits, attempt);
@@ -132,8 +153,8 @@ impl Engine {
     fn unmake(&self, definition: &Definition) {
         // What cannot be taken away now is found by the next command.
         let _ = self.parts.store.write(|transaction| rows::delete(transaction, definition.id));
-        let _ = self.parts.store.discard(&self.folder(definition.id));
         self.drop_anonymous_volumes(definition);
+        let _ = self.parts.store.discard(&self.folder(definition.id));
     }
 
     /// Writes the definition beside what it makes.
@@ -189,16 +210,19 @@ impl Engine {
         rbuild_monitor::log::check(&host.log).map_err(|error| ContainerError::Invalid(error.to_string()))
     }
 
-    /// Returns what is asked for, what other containers lend, and the image's own volumes; parents before what lies
-    /// below them. What is lent and what the image has gives way to anything that is asked for in its place.
+    /// Notes what is asked for, what other containers lend, and the image's own volumes; parents before what lies
+    /// below them. What is lent and what the image has gives way to anything that is asked for in its place. Returns the
+    /// volumes that are to be made.
     fn wanted_mounts(
         &self,
+        definition: &mut Definition,
         request: &CreateRequest,
         image: &RunConfig,
         lease: &Lease,
         progress: &dyn Progress,
-    ) -> Result<Vec<MountUse>, ContainerError> {
+    ) -> Result<Vec<VolumeWish>, ContainerError> {
         let mut mounts = Vec::new();
+        let mut volumes = Vec::new();
         for mount in &request.mounts {
             let what = match mount.kind.clone() {
                 MountKind::Bind { source, missing, recursion, propagation } => {
@@ -212,14 +236,15 @@ impl Engine {
                         }
                         None => self.anonymous_name()?,
                     };
-                    self.note_volume(&name, anonymous, driver.as_deref(), &options, &labels)?;
+                    let driver = driver.unwrap_or_default();
+                    volumes.push(VolumeWish { name: name.clone(), anonymous, driver, options, labels });
                     MountWhat::Volume { name, anonymous, begins, subpath }
                 }
                 MountKind::Tmpfs(tmpfs) => MountWhat::Tmpfs(tmpfs),
                 MountKind::Image { reference, subpath } => {
                     let resolved =
                         self.resolve(&reference, request.pull, &request.platform, lease, progress)?;
-                    MountWhat::Image { reference, id: resolved.image, subpath }
+                    MountWhat::Image { reference, id: resolved.image, chain: resolved.chain, subpath }
                 }
             };
             mounts.push(MountUse {
@@ -242,7 +267,7 @@ impl Engine {
         for target in image.volumes.keys() {
             if free(&mounts, target) {
                 let name = self.anonymous_name()?;
-                self.note_volume(&name, true, None, &BTreeMap::new(), &BTreeMap::new())?;
+                volumes.push(VolumeWish::anonymous(name.clone()));
                 mounts.push(MountUse {
                     target: define::plain(target).to_string_lossy().into_owned(),
                     what: MountWhat::Volume {
@@ -258,7 +283,8 @@ impl Engine {
         if mounts.len() > 1 || asked > 0 {
             mounts.sort_by_key(|mount| define::plain(&mount.target).components().count());
         }
-        Ok(mounts)
+        definition.host.mounts = mounts;
+        Ok(volumes)
     }
 
     /// Returns the mounts that another container lends: `NAME[:ro|rw]`.
@@ -286,8 +312,8 @@ impl Engine {
         Ok(name.parse().expect("64 digits are the name of a volume"))
     }
 
-    /// Makes the volumes of a container and fills the empty ones from the image.
-    fn make_volumes(&self, definition: &Definition, chain: &Chain) -> Result<(), ContainerError> {
+    /// Fills the empty volumes of a container from the image.
+    fn fill_volumes(&self, definition: &Definition, chain: &Chain) -> Result<(), ContainerError> {
         let has_volumes =
             definition.host.mounts.iter().any(|mount| matches!(mount.what, MountWhat::Volume { .. }));
         if !has_volumes {

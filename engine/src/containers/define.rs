@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rbuild_model::container::{Definition, Program, Removal, RestartPolicy};
+use rbuild_model::container::{Definition, NamespaceUse, Program, Removal, RestartPolicy};
 use rbuild_model::image_config::{Healthcheck, RunConfig};
-use rbuild_model::network::{HostPort, PortBinding, Protocol};
+use rbuild_model::network::{HostPort, NetworkMode, PortBinding, Protocol};
 
 use super::error::ContainerError;
 use super::request::CreateRequest;
@@ -141,6 +141,23 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
     if resources.nano_cpus.is_some() && (resources.cpu_period.is_some() || resources.cpu_quota.is_some()) {
         return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
     }
+    if resources.cpu_period.is_some_and(|period| !(1_000..=1_000_000).contains(&period)) {
+        return invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
+    }
+    if resources.cpu_quota.is_some_and(|quota| (1..1_000).contains(&quota)) {
+        return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    }
+    super::launch::check(resources)?;
+    if host.uts == NamespaceUse::Host {
+        if definition.hostname.is_some() {
+            return invalid("conflicting options: hostname and the UTS mode");
+        }
+        if definition.domainname.as_ref().is_some_and(|name| !name.is_empty()) {
+            return invalid("conflicting options: domainname and the UTS mode");
+        }
+    }
     for (at, mount) in host.mounts.iter().enumerate() {
         let target = plain(&mount.target);
         if target == Path::new("/") {
@@ -154,6 +171,16 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
         }
     }
     Ok(())
+}
+
+/// Returns what people should know of a container that is made as it is asked for.
+pub(super) fn warnings(definition: &Definition) -> Vec<String> {
+    let host = &definition.host;
+    let mut warnings = Vec::new();
+    if host.network == NetworkMode::Host && (host.publish_all || !host.ports.is_empty()) {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    warnings
 }
 
 /// Returns a path of the container, absolute and without detours.

@@ -3,6 +3,7 @@
 use rbuild_images::Usage;
 use rbuild_model::container::Definition;
 use rbuild_model::digest::ImageId;
+use rbuild_store::DatabaseError;
 
 use super::error::ContainerError;
 use super::rows;
@@ -14,21 +15,27 @@ impl Engine {
         self.parts.store.read(|transaction| rows::find(transaction, text))
     }
 
-    /// Lists all definitions, the newest first.
+    /// Lists all definitions that can be read, the newest first.
     pub fn definitions(&self) -> Result<Vec<Definition>, ContainerError> {
-        self.parts.store.read(rows::all)
+        Ok(self.parts.store.read(rows::all)?.into_iter().filter_map(Result::ok).collect())
     }
 }
 
-/// Containers keep the images that they were made of.
+/// Containers keep the images that they were made of, and those that are mounted in them.
 impl rbuild_images::Users for Engine {
-    fn usage(&self, image: ImageId) -> Option<Usage> {
-        let users = self.parts.store.read(|transaction| rows::image_users(transaction, image)).ok()?;
-        let running = users.iter().find(|id| self.is_active(**id));
-        match (running, users.first()) {
+    fn usage(&self, image: ImageId) -> Result<Option<Usage>, DatabaseError> {
+        let users = || self.parts.store.read(|transaction| rows::image_users(transaction, image));
+        let mut known = users()?;
+        if !known.is_empty() {
+            // One that nobody sees any more keeps nothing.
+            let _ = self.reap_all_left();
+            known = users()?;
+        }
+        let running = known.iter().find(|id| self.may_run(**id));
+        Ok(match (running, known.first()) {
             (Some(id), _) => Some(Usage::Running { container: id.short() }),
             (None, Some(id)) => Some(Usage::Stopped { container: id.short() }),
             (None, None) => None,
-        }
+        })
     }
 }

@@ -84,8 +84,10 @@ impl Engine {
             annotations.extend(host.annotations.clone());
             spec.set_annotations(Some(annotations));
         }
-        let asked = host.resources.device_rules.iter().map(|rule| device_rule(rule));
-        let rules = rules.into_iter().map(Ok).chain(asked).collect::<Result<Vec<_>, _>>()?;
+        let mut rules = rules;
+        for rule in &host.resources.device_rules {
+            rules.extend(device_rules(rule)?);
+        }
         let cgroup = CgroupRequest {
             prefix: self.container_cgroups(),
             name: definition.id.to_string(),
@@ -141,11 +143,9 @@ impl Engine {
                     gid: tmpfs.gid,
                 })
             }
-            MountWhat::Image { id, subpath, .. } => {
+            MountWhat::Image { chain, subpath, .. } => {
                 access = Access::ReadOnly;
-                let lease = self.parts.store.lease("mount")?;
-                let resolved = self.parts.images.ready(*id, None, &lease, &rbuild_images::Quiet)?;
-                let root = self.parts.snapshotter.view(&resolved.chain)?;
+                let root = self.parts.snapshotter.view(chain)?;
                 MountSource::Within { root, path: subpath.as_ref().map_or_else(|| "/".into(), PathBuf::from) }
             }
         };
@@ -200,6 +200,12 @@ fn confinement(host: &HostOptions) -> Result<Confinement, ContainerError> {
         },
         system_paths: if host.unmasked { SystemPaths::Unmasked } else { SystemPaths::Masked },
     })
+}
+
+/// Checks what a start needs of what was asked for, so that nothing is made that can never start.
+pub(super) fn check(resources: &Resources) -> Result<(), ContainerError> {
+    limits(resources)?;
+    resources.device_rules.iter().try_for_each(|rule| device_rules(rule).map(drop))
 }
 
 /// Makes limits of a control group of what was asked for; what there is no limit for yet is refused.
@@ -260,6 +266,7 @@ pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
             }
             _ => None,
         },
+        cpu_period_us: *cpu_period,
         cpu_shares: *cpu_shares,
         cpuset_cpus: cpuset_cpus.clone(),
         cpuset_mems: cpuset_mems.clone(),
@@ -267,21 +274,43 @@ pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
     })
 }
 
-/// Reads `c 1:3 rwm`; `a` is both kinds, `*` any number.
-fn device_rule(text: &str) -> Result<DeviceRule, ContainerError> {
+/// Reads `c 1:3 rwm`; a number may be `*`. The kind `a` is every device, whatever the rest says.
+pub(super) fn device_rules(text: &str) -> Result<Vec<DeviceRule>, ContainerError> {
     let wrong = || ContainerError::Invalid(format!("invalid device cgroup rule format: '{text}'"));
     let words: Vec<&str> = text.split_whitespace().collect();
     let [kind, numbers, access] = words[..] else { return Err(wrong()) };
-    let kind = match kind {
-        "c" => DeviceKind::Character,
-        "b" => DeviceKind::Block,
-        _ => return Err(wrong()),
-    };
     let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
     let number = |text: &str| match text {
         "*" => Ok(None),
         text => text.parse().map(Some).map_err(|_| wrong()),
     };
+    let (major, minor) = (number(major)?, number(minor)?);
     let access = DeviceAccess::parse(access).ok_or_else(wrong)?;
-    Ok(DeviceRule { kind, major: number(major)?, minor: number(minor)?, access })
+    Ok(match kind {
+        "c" => vec![DeviceRule { kind: DeviceKind::Character, major, minor, access }],
+        "b" => vec![DeviceRule { kind: DeviceKind::Block, major, minor, access }],
+        "a" => [DeviceKind::Character, DeviceKind::Block]
+            .map(|kind| DeviceRule { kind, major: None, minor: None, access: DeviceAccess::ALL })
+            .into(),
+        _ => return Err(wrong()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_for_devices_are_read_as_docker_reads_them() {
+        let all = |kind| DeviceRule { kind, major: None, minor: None, access: DeviceAccess::ALL };
+        assert_eq!(device_rules("a *:* rwm").unwrap(), [all(DeviceKind::Character), all(DeviceKind::Block)]);
+        assert_eq!(device_rules("a 1:3 r").unwrap().len(), 2, "the rest says nothing");
+        let access = DeviceAccess { read: true, write: false, make: false };
+        let null = DeviceRule { kind: DeviceKind::Character, major: Some(1), minor: None, access };
+        assert_eq!(device_rules("c 1:* r").unwrap(), [null]);
+        for wrong in ["", "x 1:3 r", "c 1 r", "c 1:x r", "c 1:3", "c 1:3 q"] {
+            let said = device_rules(wrong).unwrap_err().to_string();
+            assert_eq!(said, format!("invalid device cgroup rule format: '{wrong}'"));
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! `ps`: all containers with their states, by one read of the rows and one state file each.
 
 use jiff::Timestamp;
-use rbuild_model::container::{Definition, MountWhat, Removal, State, Status};
+use rbuild_model::container::{Definition, MountWhat, State, Status};
 use rbuild_model::network::NetworkMode;
 
 use super::error::ContainerError;
 use super::observe::Observed;
+use super::reap::is_gone;
+use super::rows;
 use crate::engine::Engine;
 
 /// A container as lists show it.
@@ -17,6 +19,15 @@ pub struct Listed {
     pub observed: Observed,
     /// Bytes that it wrote, and bytes of all that it sees, where sizes were asked for.
     pub size: Option<(u64, u64)>,
+}
+
+/// What a look at all containers found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Those that fit, the newest first.
+    pub containers: Vec<Listed>,
+    /// Why others could not be looked at.
+    pub damaged: Vec<ContainerError>,
 }
 
 impl Listed {
@@ -103,19 +114,29 @@ pub struct ListRequest {
 }
 
 impl Engine {
-    /// Lists containers, the newest first. One that removes itself and has ended is gone already.
+    /// Lists containers, the newest first. One that removes itself and has ended is gone already; one that nobody removed
+    /// is removed here. What cannot be read is left out.
     pub fn list(&self, request: &ListRequest) -> Result<Vec<Listed>, ContainerError> {
+        Ok(self.listing(request)?.containers)
+    }
+
+    /// As [`list`](Self::list), with what could not be read.
+    pub fn listing(&self, request: &ListRequest) -> Result<Listing, ContainerError> {
         let all = request.all
             || request.last.is_some()
             || request.filters.iter().any(|filter| matches!(filter, Filter::Status(_) | Filter::Exited(_)));
-        let definitions = self.definitions()?;
+        let definitions = self.parts.store.read(rows::all)?;
         let mut listed = Vec::with_capacity(definitions.len());
+        let mut damaged = Vec::new();
         for definition in definitions {
-            let observed = self.observe(&definition)?;
-            if is_gone(&definition, &observed.state) {
-                continue;
+            match definition.and_then(|definition| Ok((self.observe(&definition)?, definition))) {
+                Ok((observed, definition)) if is_gone(&definition, &observed.state) => {
+                    // Who cannot remove it now leaves it to the next one.
+                    let _ = self.reap_left(&definition);
+                }
+                Ok((observed, definition)) => listed.push(Listed { definition, observed, size: None }),
+                Err(error) => damaged.push(error),
             }
-            listed.push(Listed { definition, observed, size: None });
         }
         let context = Context::of(self, request, &listed)?;
         let mut chosen: Vec<Listed> = listed
@@ -130,13 +151,8 @@ impl Engine {
                 one.size = Some(self.sizes(&one.definition)?);
             }
         }
-        Ok(chosen)
+        Ok(Listing { containers: chosen, damaged })
     }
-}
-
-/// Whether a container that removes itself has ended: look-ups take it for gone.
-pub(super) fn is_gone(definition: &Definition, state: &State) -> bool {
-    definition.host.removal == Removal::Auto && matches!(state, State::Exited(_))
 }
 
 /// What filters refer to, looked up once.

@@ -11,6 +11,8 @@
 //! the monitor's alone. Look-ups take no lock.
 
 mod archive;
+mod collected;
+mod boot;
 mod commit;
 mod control;
 mod create;
@@ -27,6 +29,7 @@ mod logs;
 mod names;
 mod note;
 mod observe;
+mod reap;
 mod remove;
 mod request;
 mod rows;
@@ -37,21 +40,36 @@ mod update;
 mod watch;
 
 pub use archive::PathStat;
+pub use collected::ContainerRows;
+pub use boot::Back;
 pub use commit::CommitRequest;
 pub use control::Start;
 pub use create::Made;
 pub use error::ContainerError;
 pub use exec::ExecRequest;
 pub(crate) use list::networks;
-pub use list::{Filter, ListRequest, Listed, PortFilter, fits_name};
+pub use list::{Filter, ListRequest, Listed, Listing, PortFilter, fits_name};
 pub use note::{EndpointNote, PortNote, RunNote};
 pub use observe::Observed;
 pub use remove::{Pruned, RemoveOptions};
 pub use request::{CreateRequest, MountKind, MountRequest};
-pub use rows::{ContainerRows, SCHEMA};
+pub use rows::SCHEMA;
 pub use stats::Sample;
 pub use trees::{Changed, How};
 pub use update::Update;
 pub use watch::{Awaited, Change, Condition, Expectation, Told, Watch};
 /// What a container is at one moment, for those who wait.
 pub use rbuild_monitor::Moment;
+
+/// The places between two effects at which tests kill the process.
+pub const CRASH_POINTS: &[&str] = &[
+    "container.published",
+    "container.filled",
+    "container.recorded",
+    "container.connected",
+    "container.started",
+    "container.row-gone",
+    "container.folder-gone",
+    "volume.filling",
+    "volume.filled",
+];

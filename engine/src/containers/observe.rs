@@ -12,7 +12,7 @@ use rbuild_monitor::{
 use super::error::ContainerError;
 use super::events;
 use super::note::RunNote;
-use crate::engine::Engine;
+use crate::engine::{Engine, io};
 
 /// What has become of a container.
 #[derive(Clone, Debug)]
@@ -67,32 +67,79 @@ impl Engine {
     /// Returns what is written down of a container's life, and true.
     pub(super) fn record(&self, definition: &Definition) -> Result<Record, ContainerError> {
         let place = self.place(definition.id);
-        Ok(match place.observe().map_err(ClientError::from)? {
+        let observe = || place.observe().map_err(ClientError::from);
+        Ok(match observe()? {
             Seen::Settled(record) => record,
             Seen::Orphan(record) => {
                 // Another command may be faster; whoever serves it, it runs.
-                let _ = Client::adopt(&place, &self.parts.monitor);
+                let _ = self.adopt(&place);
                 record
             }
-            // It may have left a status that only a monitor finds.
-            Seen::Lost(_) if matches!(Client::adopt(&place, &self.parts.monitor), Ok(Some(_))) => {
-                place.observe().map_err(ClientError::from)?.record().clone()
-            }
-            Seen::Lost(record) => match place.try_lock().map_err(ClientError::from)? {
-                Some(lock) => {
-                    let record = place.settle(&lock).map_err(ClientError::from)?;
-                    // Nobody serves its networks any more.
-                    let _ = self.networks().disconnect_all(&definition.id.to_string());
+            Seen::Interrupted(record) => {
+                if self.start_anew(definition)? {
+                    observe()?.record().clone()
+                } else {
                     record
                 }
-                None => record,
-            },
+            }
+            Seen::Lost(record) => {
+                // It may have left a status that only a monitor finds; nothing of another boot has.
+                let is_of_this_boot = Place::is_of_this_boot(&record).map_err(ClientError::from)?;
+                if is_of_this_boot && matches!(self.adopt(&place), Ok(Some(_))) {
+                    return Ok(observe()?.record().clone());
+                }
+                match place.try_lock().map_err(ClientError::from)? {
+                    Some(lock) => {
+                        let record = place.settle(&lock).map_err(ClientError::from)?;
+                        // Nobody serves its networks any more.
+                        let _ = self.networks().disconnect_all(&definition.id.to_string());
+                        drop(lock);
+                        self.release_volumes_of(definition);
+                        record
+                    }
+                    None => record,
+                }
+            }
         })
     }
 
-    /// Tells whether a container's program runs, or will again.
-    pub(super) fn is_active(&self, id: ContainerId) -> bool {
-        matches!(self.place(id).observe(), Ok(Seen::Settled(record) | Seen::Orphan(record)) if record.state.is_active())
+    /// Has another monitor take the place of one that was killed.
+    fn adopt(&self, place: &Place) -> Result<Option<Client>, ContainerError> {
+        let networks = self.parts.place().ok().flatten();
+        Ok(Client::adopt(place, &self.parts.monitor, networks)?)
+    }
+
+    /// Starts a container whose policy wants it to run, and whose monitor was killed before it could: what it had of
+    /// networks is gone, so it is connected anew. Tells whether it did; whoever changes the container now does it else.
+    fn start_anew(&self, definition: &Definition) -> Result<bool, ContainerError> {
+        let Some(_held) = self.try_hold(definition.id)? else { return Ok(false) };
+        let place = self.place(definition.id);
+        if !matches!(place.observe().map_err(ClientError::from)?, Seen::Interrupted(_)) {
+            return Ok(true);
+        }
+        // Why it could not is written down, as for any start.
+        if self.start_held(definition, None).is_err()
+            && let Some(lock) = place.try_lock().map_err(ClientError::from)?
+        {
+            place.settle(&lock).map_err(ClientError::from)?;
+        }
+        Ok(true)
+    }
+
+    /// Whether a container waits for its next start and has lost its monitor and its networks.
+    pub(super) fn is_interrupted(&self, id: ContainerId) -> bool {
+        matches!(self.place(id).observe(), Ok(Seen::Interrupted(_)))
+    }
+
+    /// Tells whether a container's program may run, or will again. What cannot be read may.
+    pub(super) fn may_run(&self, id: ContainerId) -> bool {
+        match self.place(id).observe() {
+            Ok(Seen::Settled(record) | Seen::Orphan(record) | Seen::Interrupted(record)) => {
+                record.state.is_active()
+            }
+            Ok(Seen::Lost(_)) => false,
+            Err(_) => true,
+        }
     }
 
     /// Connects to the monitor of a container, if its program runs or somebody waits for it.
@@ -102,8 +149,9 @@ impl Engine {
             return Ok(Some(client));
         }
         match place.observe().map_err(ClientError::from)? {
-            Seen::Orphan(_) => Ok(Client::adopt(&place, &self.parts.monitor)?),
-            Seen::Settled(_) | Seen::Lost(_) => Ok(None),
+            Seen::Orphan(_) => self.adopt(&place),
+            Seen::Interrupted(_) if self.start_anew(definition)? => Ok(Client::find(&place)?),
+            Seen::Settled(_) | Seen::Interrupted(_) | Seen::Lost(_) => Ok(None),
         }
     }
 
@@ -151,6 +199,10 @@ impl Engine {
     /// Takes a container that does not run out of the hands of its monitor, to remove it.
     pub(super) fn take_over(&self, definition: &Definition) -> Result<Takeover, ContainerError> {
         let place = self.place(definition.id);
+        if !place.folder().is_dir() {
+            // A power loss took it, and nothing else of the container is left.
+            std::fs::create_dir(place.folder()).map_err(io("make", place.folder()))?;
+        }
         if let Some(mut client) = Client::find(&place)? {
             let lock = client.take_lock()?;
             return Ok(Takeover { place, client: Some(client), _lock: lock });

@@ -1,16 +1,20 @@
 //! `rm` and its kin: a container goes with all that is its own.
 //!
 //! Order: its program ends, the monitor hands its lock over and leaves; the row goes, synced; the folder goes to the
-//! trash. What is left behind by a kill in between is found by the next command: a folder without a row, or a row
-//! that says that it is being removed.
+//! trash. What a kill in between leaves is found by the next command: a folder without a row is taken away, and a
+//! container that removes itself and has ended is removed by whoever meets it.
 
 use std::time::Duration;
 
-use rbuild_model::container::{ContainerId, ContainerName, Definition, MountWhat, Removal, Signal, State};
-use rbuild_store::{Lock, LockClass, LockMode, LockName, LockScope, Wait};
+use rbuild_model::container::{
+    ContainerId, ContainerName, Definition, MountUse, MountWhat, Removal, Signal, State,
+};
+use rbuild_store::{Lock, LockClass, LockMode, LockName, LockScope, Wait, crash};
 
+use super::collected::VOLUMES_STAY;
 use super::error::ContainerError;
-use super::list::{Filter, ListRequest, is_gone};
+use super::list::{Filter, ListRequest};
+use super::reap::is_gone;
 use super::rows;
 use crate::engine::Engine;
 use crate::volumes::VolumeUsers as _;
@@ -38,6 +42,21 @@ impl Engine {
     pub(crate) fn hold(&self, scope: &LockScope, id: ContainerId) -> Result<Lock, ContainerError> {
         let name = LockName::new(LockClass::Container, id);
         Ok(scope.acquire(&name, LockMode::Exclusive, &Wait::forever())?)
+    }
+
+    /// As [`hold`](Self::hold), unless somebody else changes it now.
+    pub(super) fn try_hold(&self, id: ContainerId) -> Result<Option<Lock>, ContainerError> {
+        let name = LockName::new(LockClass::Container, id);
+        Ok(self.parts.store.locks().scope().try_acquire(&name, LockMode::Exclusive)?)
+    }
+
+    /// Keeps a container from being started while its tree is looked at from outside; nothing for one that runs, whose
+    /// tree is the kernel's to keep in order.
+    pub(super) fn hold_still(&self, definition: &Definition) -> Result<Option<Lock>, ContainerError> {
+        if self.observe(definition)?.state.run().is_some() {
+            return Ok(None);
+        }
+        self.hold(&self.parts.store.locks().scope(), definition.id).map(Some)
     }
 
     /// Removes a container.
@@ -89,17 +108,21 @@ impl Engine {
         let takeover = self.take_over(definition)?;
         let networks = self.disconnect(definition);
         let is_passing = definition.host.removal == Removal::Auto;
+        self.note_volumes_stay(definition, volumes || is_passing)?;
+        self.release_volumes(definition);
         let delete = |transaction: &rusqlite::Transaction<'_>| rows::delete(transaction, definition.id);
         if is_passing {
             store.write(delete)?
         } else {
             store.write_synced(delete)?
         };
-        let discarded = store.discard(&self.folder(definition.id));
-        let cleared = takeover.removed();
+        crash::point("container.row-gone");
         if volumes || is_passing {
             self.drop_anonymous_volumes(definition);
         }
+        let discarded = store.discard(&self.folder(definition.id));
+        crash::point("container.folder-gone");
+        let cleared = takeover.removed();
         self.tell(definition, "destroy", &[]);
         let _ = store.empty_trash();
         networks?;
@@ -107,17 +130,21 @@ impl Engine {
         cleared
     }
 
-    /// Removes a container that removes itself and has ended; one that is gone already is no failure.
-    pub fn reap(&self, id: ContainerId) -> Result<(), ContainerError> {
-        let scope = self.parts.store.locks().scope();
-        let _held = self.hold(&scope, id)?;
-        let Some(definition) = self.parts.store.read(|transaction| rows::get(transaction, id))? else {
-            return Ok(());
-        };
-        if !is_gone(&definition, &self.observe(&definition)?.state) {
+    /// Says in the container's folder whether its anonymous volumes stay, for whoever finds it without a row.
+    fn note_volumes_stay(&self, definition: &Definition, go: bool) -> Result<(), ContainerError> {
+        let has = |mount: &MountUse| matches!(mount.what, MountWhat::Volume { anonymous: true, .. });
+        if !definition.host.mounts.iter().any(has) {
             return Ok(());
         }
-        self.take_away(&definition, true)
+        let (folder, precious) = (self.folder(definition.id), self.parts.store.precious());
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        if go {
+            // Somebody may have begun to remove it otherwise.
+            return Ok(precious.remove(&folder.join(VOLUMES_STAY))?);
+        }
+        Ok(precious.replace(&folder, VOLUMES_STAY, b"", rbuild_store::Access::Private)?)
     }
 
     /// Makes sure that nobody who has ended keeps a name from a new container.
@@ -138,10 +165,10 @@ impl Engine {
 
     /// Removes all containers that do not run and fit; goes on past those that cannot be removed.
     pub fn prune(&self, filters: Vec<Filter>) -> Result<(Pruned, Vec<ContainerError>), ContainerError> {
-        let listed = self.list(&ListRequest { all: true, last: None, filters, sizes: true })?;
+        let listing = self.listing(&ListRequest { all: true, last: None, filters, sizes: true })?;
         let mut pruned = Pruned::default();
-        let mut failures = Vec::new();
-        for one in listed {
+        let mut failures = listing.damaged;
+        for one in listing.containers {
             if !matches!(one.observed.state, State::Created { .. } | State::Exited(_) | State::Dead { .. }) {
                 continue;
             }

@@ -50,6 +50,8 @@ pub struct CreateRequest {
     pub mounts: Vec<MountRequest>,
     /// Containers whose mounts it has too: `NAME[:ro|rw]`.
     pub volumes_from: Vec<String>,
+    /// What a person wrote that it is made of; kept as it is.
+    pub origin: Option<serde_json::Value>,
     /// What it has of the machine; its mounts are filled in.
     pub host: HostOptions,
 }
@@ -128,6 +130,7 @@ impl CreateRequest {
             streams: Streams::default(),
             mounts: Vec::new(),
             volumes_from: Vec::new(),
+            origin: None,
             host: HostOptions::default(),
         }
     }

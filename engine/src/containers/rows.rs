@@ -7,8 +7,7 @@ use rbuild_model::container::{
     ContainerId, ContainerName, DEFINITION_VERSION, Definition, MountWhat, Removal,
 };
 use rbuild_model::digest::ImageId;
-use rbuild_store::collect::{Candidate, Collected, Mark, Policy, SweepError, Verdict};
-use rbuild_store::{DatabaseError, ObjectKind, Schema, Store};
+use rbuild_store::{DatabaseError, ObjectKind, Schema};
 use rusqlite::{OptionalExtension as _, Transaction};
 
 use super::error::ContainerError;
@@ -16,7 +15,8 @@ use super::error::ContainerError;
 /// The tables; every store is opened with them.
 pub const SCHEMA: Schema = Schema {
     name: "containers",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE containers (
             number INTEGER PRIMARY KEY,
             id TEXT NOT NULL UNIQUE,
@@ -41,9 +41,21 @@ pub const SCHEMA: Schema = Schema {
             PRIMARY KEY (container, volume)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX container_volumes_by_volume ON container_volumes (volume);
-    "],
+    ",
+        "
+        CREATE TABLE container_images (
+            container TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+            image BLOB NOT NULL,
+            PRIMARY KEY (container, image)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX container_images_by_image ON container_images (image);
+    ",
+    ],
     promotable: &[],
 };
+
+/// What a container is to the store: the object is its id.
+pub(super) const CONTAINER: ObjectKind = ObjectKind("container");
 
 /// Adds a container; tells who has the name if it is taken.
 pub(super) fn insert(
@@ -70,7 +82,17 @@ pub(super) fn insert(
     let mut layer = transaction
         .prepare_cached("INSERT OR IGNORE INTO container_layers VALUES (?1, ?2)")
         .map_err(DatabaseError::from)?;
-    for snapshot in definition.image.chain.layers() {
+    let mut image = transaction
+        .prepare_cached("INSERT OR IGNORE INTO container_images VALUES (?1, ?2)")
+        .map_err(DatabaseError::from)?;
+    let mut chains = vec![&definition.image.chain];
+    for mount in &definition.host.mounts {
+        if let MountWhat::Image { id: mounted, chain, .. } = &mount.what {
+            image.execute((&id, mounted.as_bytes())).map_err(DatabaseError::from)?;
+            chains.push(chain);
+        }
+    }
+    for snapshot in chains.into_iter().flat_map(|chain| chain.layers()) {
         layer.execute((&id, snapshot.as_bytes())).map_err(DatabaseError::from)?;
     }
     let mut volume = transaction
@@ -119,15 +141,24 @@ pub(super) fn delete(transaction: &Transaction<'_>, id: ContainerId) -> Result<b
     Ok(statement.execute([id.to_string()])? > 0)
 }
 
-/// Lists all containers, the newest first.
-pub(super) fn all(transaction: &Transaction<'_>) -> Result<Vec<Definition>, ContainerError> {
-    let read = |transaction: &Transaction<'_>| -> Result<Vec<(String, String)>, DatabaseError> {
-        let mut statement =
-            transaction.prepare_cached("SELECT id, definition FROM containers ORDER BY number DESC")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    };
-    read(transaction)?.iter().map(|(id, text)| definition_of(id, text)).collect()
+/// Lists all containers, the newest first. One whose definition cannot be read does not hide the others.
+pub(super) fn all(
+    transaction: &Transaction<'_>,
+) -> Result<Vec<Result<Definition, ContainerError>>, DatabaseError> {
+    let mut statement =
+        transaction.prepare_cached("SELECT id, definition FROM containers ORDER BY number DESC")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    Ok(rows.iter().map(|(id, text)| definition_of(id, text)).collect())
+}
+
+/// Lists the containers that remove themselves; what cannot be read is left to who lists all.
+pub(super) fn auto_removed(transaction: &Transaction<'_>) -> Result<Vec<Definition>, DatabaseError> {
+    let mut statement =
+        transaction.prepare_cached("SELECT id, definition FROM containers WHERE auto_remove = 1")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    Ok(rows.iter().filter_map(|(id, text)| definition_of(id, text).ok()).collect())
 }
 
 /// Returns a container by its id.
@@ -185,12 +216,17 @@ pub(super) fn volume_users(
     ids(transaction, "SELECT container FROM container_volumes WHERE volume = ?1", volume)
 }
 
-/// Returns the containers that were made of an image.
+/// Returns the containers that were made of an image, and those that have it mounted.
 pub(super) fn image_users(
     transaction: &Transaction<'_>,
     image: ImageId,
 ) -> Result<Vec<ContainerId>, DatabaseError> {
-    ids(transaction, "SELECT id FROM containers WHERE image = ?1 ORDER BY number", image.as_bytes())
+    ids(
+        transaction,
+        "SELECT id FROM containers WHERE image = ?1
+         UNION SELECT container FROM container_images WHERE image = ?1",
+        image.as_bytes(),
+    )
 }
 
 fn ids(
@@ -200,6 +236,13 @@ fn ids(
 ) -> Result<Vec<ContainerId>, DatabaseError> {
     let mut statement = transaction.prepare_cached(statement)?;
     let rows = statement.query_map([parameter], |row| row.get::<_, String>(0))?;
+    rows.map(|id| parse_id(&id?)).collect()
+}
+
+/// Lists the ids of all containers.
+pub(super) fn all_ids(transaction: &Transaction<'_>) -> Result<Vec<ContainerId>, DatabaseError> {
+    let mut statement = transaction.prepare_cached("SELECT id FROM containers")?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
     rows.map(|id| parse_id(&id?)).collect()
 }
 
@@ -225,53 +268,4 @@ fn definition_of(id: &str, text: &str) -> Result<Definition, ContainerError> {
             _ => ContainerError::Damaged { id: id.to_owned(), source },
         }
     })
-}
-
-/// Containers as the store's sweep sees them: what they stand on is kept. Comes before the owner of snapshots.
-#[derive(Clone, Copy, Debug)]
-pub struct ContainerRows;
-
-impl Collected for ContainerRows {
-    fn kind(&self) -> ObjectKind {
-        ObjectKind("container")
-    }
-
-    fn roots(&self, transaction: &Transaction<'_>, _: &Policy, mark: &mut Mark) -> Result<(), DatabaseError> {
-        let mut statement = transaction.prepare_cached("SELECT DISTINCT snapshot FROM container_layers")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            mark.keep(ObjectKind::SNAPSHOT, &row.get::<_, Vec<u8>>(0)?);
-        }
-        Ok(())
-    }
-
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn candidates(&self, _: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
-        Ok(Vec::new())
-    }
-
-    fn condemn(&self, _: &Transaction<'_>, _: &[u8]) -> Result<Verdict, DatabaseError> {
-        Ok(Verdict::Needed)
-    }
-
-    fn needs(
-        &self,
-        transaction: &Transaction<'_>,
-        kind: ObjectKind,
-        object: &[u8],
-    ) -> Result<bool, DatabaseError> {
-        if kind != ObjectKind::SNAPSHOT {
-            return Ok(false);
-        }
-        let mut statement =
-            transaction.prepare_cached("SELECT 1 FROM container_layers WHERE snapshot = ?1 LIMIT 1")?;
-        Ok(statement.exists([object])?)
-    }
-
-    fn reclaim(&self, _: &Store, _: &[u8]) -> Result<(), SweepError> {
-        Ok(())
-    }
 }

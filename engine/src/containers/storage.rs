@@ -4,13 +4,33 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_confined::Root;
-use rbuild_model::container::Begins;
+use rbuild_model::container::{Begins, ContainerId, Definition, MountUse, MountWhat};
 use rbuild_model::volume::{ANONYMOUS_LABEL, VolumeName};
 use rbuild_sandbox::MountSource;
+use rbuild_store::Store;
 
 use super::error::ContainerError;
 use crate::engine::Engine;
-use crate::volumes::{Absence, VolumeRequest, VolumeUsers, Volumes, VolumesError};
+use crate::volumes::{Absence, Ownership, VolumeRequest, VolumeUsers, Volumes, VolumesError};
+
+/// A volume that a container wants; it may be there already.
+#[derive(Clone, Debug)]
+pub(super) struct VolumeWish {
+    pub(super) name: VolumeName,
+    /// Whether it goes with the container.
+    pub(super) anonymous: bool,
+    pub(super) driver: String,
+    pub(super) options: BTreeMap<String, String>,
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+impl VolumeWish {
+    /// A volume that goes with the container.
+    pub(super) fn anonymous(name: VolumeName) -> Self {
+        let (driver, options, labels) = Default::default();
+        Self { name, anonymous: true, driver, options, labels }
+    }
+}
 
 impl Engine {
     /// Returns the volumes of the store.
@@ -19,24 +39,12 @@ impl Engine {
     }
 
     /// Makes a volume, unless it is there.
-    pub(super) fn note_volume(
-        &self,
-        name: &VolumeName,
-        anonymous: bool,
-        driver: Option<&str>,
-        options: &BTreeMap<String, String>,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<(), ContainerError> {
-        let mut labels = labels.clone();
+    pub(super) fn note_volume(&self, wish: &VolumeWish) -> Result<(), ContainerError> {
+        let VolumeWish { name, anonymous, driver, options, mut labels } = wish.clone();
         if anonymous {
             labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
         }
-        self.volumes().create(&VolumeRequest {
-            name: Some(name.to_string()),
-            driver: driver.unwrap_or_default().to_owned(),
-            options: options.clone(),
-            labels,
-        })?;
+        self.volumes().create(&VolumeRequest { name: Some(name.to_string()), driver, options, labels })?;
         Ok(())
     }
 
@@ -70,17 +78,69 @@ impl Engine {
         found.unwrap_or_default()
     }
 
+    /// Gives back what only use needs of the volumes of a container that does not run, where no other uses them. The
+    /// caller holds the container's lock in the store.
+    pub(super) fn release_volumes(&self, definition: &Definition) {
+        for mount in &definition.host.mounts {
+            if let MountWhat::Volume { name, .. } = &mount.what {
+                // What cannot be given back now is when the next one ends, or with the volume.
+                let _ = self.release_volume(name, definition.id);
+            }
+        }
+    }
+
+    /// Does so for a container that nobody holds. One that somebody changes may be about to start.
+    pub(super) fn release_volumes_of(&self, definition: &Definition) {
+        let is_volume = |mount: &MountUse| matches!(mount.what, MountWhat::Volume { .. });
+        if definition.host.mounts.iter().any(is_volume)
+            && let Ok(Some(_held)) = self.try_hold(definition.id)
+            && !self.may_run(definition.id)
+        {
+            self.release_volumes(definition);
+        }
+    }
+
+    fn release_volume(&self, name: &VolumeName, own: ContainerId) -> Result<(), ContainerError> {
+        let volumes = self.volumes();
+        let volume = volumes.find(name.as_str())?;
+        if volumes.holds_bytes(&volume)? == Ownership::Store {
+            return Ok(());
+        }
+        let users = self.parts.store.read(|tables| super::rows::volume_users(tables, name.as_str()))?;
+        let mut held = Vec::new();
+        for user in users.into_iter().filter(|user| *user != own) {
+            match self.try_hold(user)? {
+                Some(lock) if !self.may_run(user) => held.push(lock),
+                _ => return Ok(()),
+            }
+        }
+        Ok(volumes.release(&volume)?)
+    }
+
     /// Removes a volume that no container has.
     pub(super) fn drop_volume(&self, name: &VolumeName) -> Result<(), ContainerError> {
-        Ok(self.volumes().remove(name.as_str(), self, Absence::Fine)?)
+        Ok(self.volumes().remove(name.as_str(), &RowsOf(&self.parts.store), Absence::Fine)?)
+    }
+}
+
+/// Who has volumes, as the rows say.
+pub(super) struct RowsOf<'a>(pub(super) &'a Store);
+
+impl VolumeUsers for RowsOf<'_> {
+    fn users(&self, volume: &VolumeName) -> Result<Vec<String>, VolumesError> {
+        let users = self.0.read(|tables| super::rows::volume_users(tables, volume.as_str()))?;
+        Ok(users.iter().map(ToString::to_string).collect())
     }
 }
 
 /// Containers keep the volumes that they have.
 impl VolumeUsers for Engine {
     fn users(&self, volume: &VolumeName) -> Result<Vec<String>, VolumesError> {
-        let users =
-            self.parts.store.read(|transaction| super::rows::volume_users(transaction, volume.as_str()))?;
-        Ok(users.iter().map(ToString::to_string).collect())
+        RowsOf(&self.parts.store).users(volume)
+    }
+
+    fn forget_gone(&self) {
+        // One that cannot be removed now is a user, and is named as one.
+        let _ = self.reap_all_left();
     }
 }

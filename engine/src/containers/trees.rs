@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rbuild_confined::Root;
-use rbuild_model::container::{Definition, State};
+use rbuild_model::container::{Definition, Run};
 use rbuild_model::rootfs::RootPlan;
 use rbuild_sandbox::mounts::mount_detached;
+use rbuild_sandbox::process::is_alive;
 use rbuild_snapshotter::diff::{Change, ChangeKind, Novelty};
 use rbuild_snapshotter::{Tree, Writes};
 
@@ -99,12 +100,19 @@ impl Engine {
 
     /// Opens the tree of a container as it is now, for reading.
     pub(super) fn tree(&self, definition: &Definition) -> Result<Root, ContainerError> {
-        if let State::Running(run) | State::Paused(run) = self.observe(definition)?.state {
-            let path = PathBuf::from(format!("/proc/{}/root", run.init.pid));
-            return Ok(Root::open(path)?);
+        if let Some(root) = self.running_root(definition)? {
+            return Ok(root);
         }
         let plan = self.root_plan(definition)?;
         Ok(Root::from_fd(mount_detached(&for_reading(plan))?)?)
+    }
+
+    /// Opens the root of a container as its program sees it, if it runs.
+    pub(super) fn running_root(&self, definition: &Definition) -> Result<Option<Root>, ContainerError> {
+        match self.observe(definition)?.state.run() {
+            Some(run) => Ok(of_init(run, "root", Root::open)?),
+            None => Ok(None),
+        }
     }
 
     /// Describes how a container's root is mounted to be written.
@@ -115,6 +123,7 @@ impl Engine {
 
     /// Writes all that a container sees, but what is mounted in it, as a tar.
     pub fn export(&self, definition: &Definition, out: &mut dyn Write) -> Result<(), ContainerError> {
+        let _still = self.hold_still(definition)?;
         let plan = self.root_plan(definition)?;
         let root = Root::from_fd(mount_detached(&for_reading(plan))?)?;
         rbuild_snapshotter::write_tree(&root, "/", Path::new(""), &mut *out)?;
@@ -134,4 +143,21 @@ pub(super) fn for_reading(plan: RootPlan) -> RootPlan {
         RootPlan::Overlay { lowers, upper: None, xattr } => RootPlan::Overlay { lowers, upper: None, xattr },
         RootPlan::Directory { path, .. } => RootPlan::Directory { path, readonly: true },
     }
+}
+
+/// Opens a file of the first process of a run; `None` if that process is gone. A number alone is not trusted: it may be
+/// another's by the time that the file is opened.
+pub(super) fn of_init<T, E>(
+    run: &Run,
+    name: &str,
+    open: impl FnOnce(PathBuf) -> Result<T, E>,
+) -> Result<Option<T>, ContainerError>
+where
+    ContainerError: From<E>,
+{
+    let opened = open(PathBuf::from(format!("/proc/{}/{name}", run.init.pid)));
+    if !is_alive(run.init) {
+        return Ok(None);
+    }
+    Ok(Some(opened?))
 }

@@ -57,6 +57,9 @@ pub struct VolumeRequest {
 pub trait VolumeUsers {
     /// Returns their ids.
     fn users(&self, volume: &VolumeName) -> Result<Vec<String>, VolumesError>;
+
+    /// Lets go of containers that nobody sees any more; called before volumes are locked.
+    fn forget_gone(&self) {}
 }
 
 /// Whether a volume goes that others still need, or that is not there.
@@ -211,6 +214,11 @@ impl Volumes {
         Ok(MountSource::Within { root, path: subpath.map_or_else(|| "/".into(), PathBuf::from) })
     }
 
+    /// Whose the bytes in a volume are.
+    pub fn holds_bytes(&self, definition: &VolumeDefinition) -> Result<Ownership, VolumesError> {
+        Ok(driver_of(definition)?.holds_bytes(definition))
+    }
+
     /// Gives back what only use needs, of a volume that no running container has.
     pub fn release(&self, definition: &VolumeDefinition) -> Result<(), VolumesError> {
         let _making = self.lock(&format!("volume {}", definition.name), LockMode::Exclusive)?;
@@ -219,6 +227,7 @@ impl Volumes {
 
     /// Removes a volume that no container has.
     pub fn remove(&self, text: &str, users: &dyn VolumeUsers, absence: Absence) -> Result<(), VolumesError> {
+        users.forget_gone();
         let _alone = self.lock("volumes", LockMode::Exclusive)?;
         match self.find(text) {
             Ok(definition) => self.remove_alone(&definition, users),
@@ -249,6 +258,7 @@ impl Volumes {
         users: &dyn VolumeUsers,
         fits: impl Fn(&VolumeDefinition) -> bool,
     ) -> Result<Pruned, VolumesError> {
+        users.forget_gone();
         let _alone = self.lock("volumes", LockMode::Exclusive)?;
         let mut pruned = Pruned::default();
         for definition in self.list()? {

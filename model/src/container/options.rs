@@ -179,6 +179,9 @@ pub enum MountWhat {
         reference: String,
         /// Its id.
         id: crate::digest::ImageId,
+        /// The stack of snapshots that is its root.
+        #[serde(default)]
+        chain: crate::snapshot::Chain,
         /// The folder of it that is seen.
         subpath: Option<String>,
     },
