@@ -5,7 +5,9 @@ mod build;
 mod caller;
 mod credentials;
 mod home;
+pub(crate) mod logins;
 mod outputs;
+mod project;
 mod promotion;
 mod registries;
 mod rootless;
@@ -15,10 +17,12 @@ mod signals;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub(crate) use build::{Looked, build, check, source};
+pub(crate) use build::{Looked, PlannedTarget, build, build_all, check, open_to_build, source};
 pub(crate) use caller::{dockerfile, ignore};
 pub(crate) use home::{Home, OWNERS};
+pub(crate) use project::{Workshop, project, project_attended};
 pub(crate) use rootless::Rootless;
+pub(crate) use signals::AtSignal;
 pub(crate) use run::{Touch, attach, create, engine, exec, run, start_attached, window};
 
 /// Runs a hidden stage if the arguments ask for one: the first act of the program.

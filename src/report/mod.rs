@@ -164,6 +164,23 @@ impl std::fmt::Display for Findings {
     }
 }
 
+/// The target of a build that is to blame; empty where there is only one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target(pub(crate) Option<String>);
+
+impl Target {
+    /// Says whose error it is.
+    pub(crate) fn blame(self, error: anyhow::Error) -> anyhow::Error {
+        if self.0.is_some() { error.context(self) } else { error }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "target {}", self.0.as_deref().unwrap_or_default())
+    }
+}
+
 impl From<Box<Diagnostic>> for Findings {
     fn from(diagnostic: Box<Diagnostic>) -> Self {
         Self(vec![*diagnostic])
@@ -264,8 +281,12 @@ pub(crate) fn render(error: &anyhow::Error, colour: Colour) -> String {
         for diagnostic in &findings.0 {
             message.push_str(&of_diagnostic(diagnostic, colour));
         }
+        if let Some(target) = error.downcast_ref::<Target>() {
+            let title = colour.paint(Paint::Red, "error:");
+            message.push_str(&format!("{title} {} could not be built\n", text::one_line(&target.to_string())));
+        }
     } else if let Some(step) = error.downcast_ref::<StepFailure>() {
-        message.push_str(&step.render(colour));
+        message.push_str(&step.render(error.downcast_ref::<Target>(), colour));
     } else {
         let title = match verdict.kind {
             Kind::Ours => "internal error:",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rbuild_model::event::{ExitStatus, Outcome};
 use rbuild_model::span::Location;
 
-use super::excerpt;
+use super::{Target, excerpt};
 use crate::terminal::{Colour, Paint};
 use crate::text;
 
@@ -95,8 +95,8 @@ impl StepFailure {
         text::one_line(name)
     }
 
-    /// Returns the whole message.
-    pub(super) fn render(&self, colour: Colour) -> String {
+    /// Returns the whole message; it names the target, where there are several.
+    pub(super) fn render(&self, target: Option<&Target>, colour: Colour) -> String {
         let mut message = String::new();
         if !self.tail.is_empty() {
             message.push_str(&format!("------\n > {}:\n", text::one_line(&self.name)));
@@ -109,8 +109,9 @@ impl StepFailure {
             message.push_str(&excerpt::of_location(location, colour));
         }
         message.push_str(&format!(
-            "{} {}\n",
+            "{} {}{}\n",
             colour.paint(Paint::Red, "error:"),
+            target.map(|target| format!("{}: ", text::one_line(&target.to_string()))).unwrap_or_default(),
             text::escape(&self.to_string())
         ));
         if let Some(log) = &self.log {

@@ -10,7 +10,7 @@ use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_worker::network::HostFiles;
 use rbuild_worker::request::{BuildRequest, DockerfilePlace, MainContext, NamedContext, PullPolicy};
-use rbuild_worker::{BuildError, Built, Cancel, Checked, StepError};
+use rbuild_worker::{BuildError, Built, Cancel, Checked, StepError, TargetError, TargetRequest};
 use serde_json::json;
 
 use super::caller::{self, Caller};
@@ -18,34 +18,90 @@ use super::{Home, outputs, registries, signals};
 use crate::cli::build::Entitlement;
 use crate::commands::build::{BuildPlan, NoCache};
 use crate::commands::{Context, Outcome};
-use crate::flags::{self, ContextSource, Mode};
-use crate::progress::{Display, End, Tasks};
-use crate::report::{Findings, Mistake, NotYet, Status};
+use crate::flags::{self, ContextSource};
+use crate::progress::{Display, End, Mode, Tasks};
+use crate::report::{Findings, Mistake, NotYet, Status, Target};
 use crate::settings::{Authorities, Settings};
 
-/// Builds, shows how it goes, and returns how it ended.
-pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
+/// A target of a build, as it is meant.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedTarget {
+    /// What it is called; each target of a build has a name of its own.
+    pub(crate) name: String,
+    /// What is built. Its progress is the whole build's, its files with what is known of a result are the caller's.
+    pub(crate) plan: BuildPlan,
+}
+
+/// Opens the store for a verb that builds, with a switch that the first signal throws. Called before any thread is begun.
+pub(crate) fn open_to_build(settings: &Settings, purpose: &str) -> anyhow::Result<(Home, Cancel)> {
     let cancel = Cancel::new();
     let switch = cancel.clone();
     let wish = signals::wish_and(move || switch.cancel())?;
-    let (request, caller) = request(plan, context)?;
-    let home = Home::open_until(&context.settings, "rbuild build", Some(wish))?;
+    Ok((Home::open_until(settings, purpose, Some(wish))?, cancel))
+}
+
+/// Builds, shows how it goes, and returns how it ended.
+pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
+    // What is wrong with a plan is told before a store is made.
+    let (request, caller) = request(plan, &[], context)?;
+    let (home, cancel) = open_to_build(&context.settings, "rbuild build")?;
+    let built = carry_out(&home, vec![(String::new(), request, caller)], plan.progress, &cancel, context)?;
+    let Some(built) = built else { return Ok(Status::Interrupted) };
+    for built in &built {
+        deliver(plan, built, context)?;
+    }
+    Ok(Status::Done)
+}
+
+/// Builds targets together, shows how it goes, and returns what came of each, in order; `None` if somebody cancelled.
+///
+/// What is equal in several targets is done once. The first failure stops the others, and names its target.
+pub(crate) fn build_all(
+    home: &Home,
+    targets: &[PlannedTarget],
+    progress: Mode,
+    cancel: &Cancel,
+    context: &Context,
+) -> anyhow::Result<Option<Vec<Built>>> {
+    let names: Vec<&str> = targets.iter().map(|target| &*target.name).collect();
+    let mut requests = Vec::new();
+    for PlannedTarget { name, plan } in targets {
+        let label = (targets.len() > 1).then(|| name.clone());
+        let (request, caller) =
+            request(plan, &names, context).map_err(|error| Target(label).blame(error))?;
+        requests.push((name.clone(), request, caller));
+    }
+    carry_out(home, requests, progress, cancel, context)
+}
+
+fn carry_out(
+    home: &Home,
+    requests: Vec<(String, BuildRequest, Caller)>,
+    progress: Mode,
+    cancel: &Cancel,
+    context: &Context,
+) -> anyhow::Result<Option<Vec<Built>>> {
     let worker = home.worker()?;
-    let display = Display::start(plan.progress, context.terminal)?;
-    let built = worker.build(request, &caller, display.events(), &cancel);
+    let (requests, callers): (Vec<_>, Vec<_>) =
+        requests.into_iter().map(|(name, request, caller)| ((name, request), caller)).unzip();
+    let wanted = requests
+        .into_iter()
+        .zip(&callers)
+        .map(|((name, request), client)| TargetRequest { name, request, client })
+        .collect();
+    let display = Display::start(progress, context.terminal)?;
+    let built = worker.build_all(wanted, display.events(), cancel);
     let end = match &built {
         Ok(_) => End::Succeeded,
-        Err(BuildError::Cancelled) => End::Cancelled,
+        Err(TargetError { error: BuildError::Cancelled, .. }) => End::Cancelled,
         Err(_) => End::Failed,
     };
     let tasks = display.finish(end);
-    let built = match built {
-        Ok(built) => built,
-        Err(BuildError::Cancelled) => return Ok(Status::Interrupted),
-        Err(error) => return Err(explain(error, &tasks)),
-    };
-    deliver(plan, &built, context)?;
-    Ok(Status::Done)
+    match built {
+        Ok(built) => Ok(Some(built)),
+        Err(TargetError { error: BuildError::Cancelled, .. }) => Ok(None),
+        Err(TargetError { target, error }) => Err(Target(target).blame(explain(error, &tasks))),
+    }
 }
 
 /// What became of looking at a Dockerfile.
@@ -54,8 +110,8 @@ pub(crate) struct Looked {
     pub(crate) source: Arc<rbuild_model::span::Source>,
     /// What check rules found.
     pub(crate) findings: rbuild_frontend::lint::Findings,
-    /// The graph, if there is one.
-    pub(crate) lowered: Option<Box<rbuild_frontend::lower::Lowered>>,
+    /// What it comes to, if it could be lowered.
+    pub(crate) lowered: Option<Box<rbuild_frontend::lower::Aims>>,
     /// What is wrong with it.
     pub(crate) errors: Vec<rbuild_model::span::Diagnostic>,
     /// What else kept it from being looked at.
@@ -67,7 +123,7 @@ pub(crate) fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Looke
     let cancel = Cancel::new();
     let switch = cancel.clone();
     let wish = signals::wish_and(move || switch.cancel())?;
-    let (request, caller) = request(plan, context)?;
+    let (request, caller) = request(plan, &[], context)?;
     let source = Arc::clone(&request.dockerfile);
     let home = Home::open_until(&context.settings, "rbuild check", Some(wish))?;
     let worker = home.worker()?;
@@ -120,7 +176,7 @@ fn deliver(plan: &BuildPlan, built: &Built, context: &Context) -> anyhow::Result
         }
         replace(path, &serde_json::to_vec_pretty(&metadata)?)?;
     }
-    if plan.quiet == Mode::On
+    if plan.quiet == flags::Mode::On
         && let Some(id) = id
     {
         context.terminal.print(&format!("{id}\n"))?;
@@ -184,7 +240,8 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
     }
 }
 
-fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest, Caller)> {
+/// Makes a request of a plan; contexts may be what comes out of others of the targets.
+fn request(plan: &BuildPlan, targets: &[&str], context: &Context) -> anyhow::Result<(BuildRequest, Caller)> {
     let settings = &context.settings;
     let own_agent = settings.environment.text("SSH_AUTH_SOCK").map(PathBuf::from);
     let mut caller = Caller::new(plan.secrets.clone(), caller::agents(&plan.ssh, own_agent)?);
@@ -221,7 +278,7 @@ fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest,
         .collect();
     let mut named = std::collections::BTreeMap::new();
     for flags::BuildContext { name, source } in &plan.contexts {
-        named.insert(name.clone(), named_context(name, source, &mut caller)?);
+        named.insert(name.clone(), named_context(name, source, targets, &mut caller)?);
     }
     let request = BuildRequest {
         dockerfile,
@@ -229,7 +286,7 @@ fn request(plan: &BuildPlan, context: &Context) -> anyhow::Result<(BuildRequest,
         main,
         options,
         contexts: named,
-        pull: if plan.pull == Mode::On { PullPolicy::Always } else { PullPolicy::Missing },
+        pull: if plan.pull == flags::Mode::On { PullPolicy::Always } else { PullPolicy::Missing },
         tags: plan.tags.clone(),
         exports: outputs::exports(plan, settings)?,
         parallel: settings.parallel,
@@ -347,7 +404,12 @@ fn no_file() -> anyhow::Error {
     Mistake::usage("`--file`: a Dockerfile is a file in or beside the context, `-`, or a URL").into()
 }
 
-fn named_context(name: &str, source: &ContextSource, caller: &mut Caller) -> anyhow::Result<NamedContext> {
+fn named_context(
+    name: &str,
+    source: &ContextSource,
+    targets: &[&str],
+    caller: &mut Caller,
+) -> anyhow::Result<NamedContext> {
     let mistake =
         |why: String| anyhow::Error::from(Mistake::usage(format!("`--build-context {name}`: {why}")));
     match source {
@@ -369,6 +431,9 @@ fn named_context(name: &str, source: &ContextSource, caller: &mut Caller) -> any
             Ok(NamedContext::Layout(LayoutImage { tag, digest }))
         }
         ContextSource::Stdin => Err(mistake("only the main context comes from standard input".to_owned())),
+        ContextSource::Target(target) if targets.contains(&&**target) => {
+            Ok(NamedContext::Target(target.clone()))
+        }
         ContextSource::Target(_) => Err(mistake("targets are named in bake files only".to_owned())),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use rbuild_frontend::lower::{Answer, Asked, ImageAnswer, Question, without_credentials};
+use rbuild_frontend::lower::{Answer, Asked, ImageAnswer, Question, Target, without_credentials};
 use rbuild_image::archive::LayoutImage;
 use rbuild_images::{LayerState, Progress, PullPolicy as ImagePullPolicy};
 use rbuild_model::digest::{BlobDigest, ChainId};
@@ -11,21 +11,58 @@ use rbuild_model::event::{Event, Unit};
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
-use rbuild_model::step::{ImagePin, ImageSource, LocalSource, Source};
+use rbuild_model::step::{ImagePin, ImageSource, Source};
 
 use crate::build::finish;
 use crate::cancel::Cancel;
-use crate::context;
+use crate::context::{self, Seat};
 use crate::error::{BuildError, StepError};
 use crate::request::{BuildRequest, Client, NamedContext, PullPolicy};
 use crate::tasks::{Task, Tasks};
 use crate::worker::Worker;
 
+/// What the targets of one build know of each other.
+#[derive(Default)]
+pub(crate) struct Others {
+    /// What came out of those before, by name.
+    targets: HashMap<String, Vec<Target>>,
+    /// What image names stood for, so that they stand for the same in all of the build.
+    images: HashMap<(Question, PullPolicy), Answer>,
+}
+
+impl Others {
+    /// Keeps what comes out of a target.
+    pub(crate) fn add(&mut self, name: &str, targets: Vec<Target>) {
+        self.targets.insert(name.to_owned(), targets);
+    }
+
+    /// Returns what a question about an image was answered before.
+    pub(crate) fn image(&self, question: &Question, pull: PullPolicy) -> Option<&Answer> {
+        self.images.get(&(question.clone(), pull))
+    }
+
+    /// Keeps what an image name stands for.
+    pub(crate) fn keep(&mut self, question: &Question, pull: PullPolicy, answer: &Answer) {
+        if matches!(question, Question::Image { .. }) {
+            self.images.insert((question.clone(), pull), answer.clone());
+        }
+    }
+
+    /// Returns what comes out of a target for a platform; what was built for one only will do for any.
+    fn target(&self, name: &str, platform: &Platform) -> Option<&Target> {
+        match &self.targets.get(name)?[..] {
+            [only] => Some(only),
+            several => several.iter().find(|target| target.requested == *platform),
+        }
+    }
+}
+
 /// Answers one question.
 pub(crate) fn answer(
     worker: &Worker,
     request: &BuildRequest,
-    client: &dyn Client,
+    seat: Seat<'_, '_>,
+    others: &Others,
     asked: &Asked,
     tasks: &Tasks,
     cancel: &Cancel,
@@ -35,7 +72,7 @@ pub(crate) fn answer(
             image(worker, request, asked, reference, platform, tasks, cancel)
         }
         Question::Context { name, platform } => match request.contexts.get(name) {
-            Some(NamedContext::Local) => Ok(Answer::Tree(Source::Local(LocalSource { name: name.clone() }))),
+            Some(NamedContext::Local) => Ok(Answer::Tree(Source::Local(seat.folder(name)?))),
             Some(NamedContext::Scratch) => Ok(Answer::Tree(Source::Scratch)),
             Some(NamedContext::Image(reference)) => {
                 image(worker, request, asked, reference, platform, tasks, cancel)
@@ -46,8 +83,12 @@ pub(crate) fn answer(
             },
             Some(NamedContext::Web(url)) => Ok(Answer::Tree(Source::Http(context::web_source(url)))),
             Some(NamedContext::Layout(wanted)) => {
-                layout(worker, client, asked, name, wanted, platform, tasks, cancel)
+                layout(worker, seat.client(), asked, name, wanted, platform, tasks, cancel)
             }
+            Some(NamedContext::Target(target)) => others
+                .target(target, platform)
+                .map(|target| Answer::Target(Box::new(target.clone())))
+                .ok_or_else(|| unresolved(target, asked, format!("it is not built for {platform}"))),
             None => Err(BuildError::Unsupported { what: format!("the named context {name}") }),
         },
     }
@@ -68,7 +109,7 @@ fn layout(
     let task = tasks.begin(format!("[context {name}] load from an OCI layout"));
     let tree = client.local(name)?;
     let shown = tree.path.display().to_string();
-    let progress = PullProgress::new(&task, tasks);
+    let progress = LayerProgress::new(&task, tasks);
     let lease = worker.lease().map_err(|error| BuildError::Store(error.into()))?;
     let resolved = worker.images.resolve_layout(tree.root, wanted, platform, lease, &progress);
     drop(progress);
@@ -102,7 +143,7 @@ fn image(
     cancel: &Cancel,
 ) -> Result<Answer, BuildError> {
     let task = tasks.begin(format!("[internal] load metadata for {reference}"));
-    let progress = PullProgress::new(&task, tasks);
+    let progress = LayerProgress::new(&task, tasks);
     let policy = match request.pull {
         PullPolicy::Missing => ImagePullPolicy::Missing,
         PullPolicy::Always => ImagePullPolicy::Always,
@@ -151,7 +192,7 @@ impl Worker {
         task: &Task,
         cancel: &Cancel,
     ) -> Result<Chain, StepError> {
-        let progress = PullProgress { task, tasks: None, sizes: Mutex::default() };
+        let progress = LayerProgress { task, tasks: None, sizes: Mutex::default() };
         if cancel.is_cancelled() {
             return Err(StepError::Cancelled);
         }
@@ -163,19 +204,19 @@ impl Worker {
 }
 
 /// Tells how far the layers of an image are.
-struct PullProgress<'a> {
+pub(crate) struct LayerProgress<'a> {
     task: &'a Task,
     tasks: Option<&'a Tasks>,
     sizes: Mutex<HashMap<BlobDigest, u64>>,
 }
 
-impl<'a> PullProgress<'a> {
-    fn new(task: &'a Task, tasks: &'a Tasks) -> Self {
+impl<'a> LayerProgress<'a> {
+    pub(crate) fn new(task: &'a Task, tasks: &'a Tasks) -> Self {
         Self { task, tasks: Some(tasks), sizes: Mutex::default() }
     }
 }
 
-impl Progress for PullProgress<'_> {
+impl Progress for LayerProgress<'_> {
     fn layer(&self, layer: BlobDigest, state: LayerState) {
         let part = format!("sha256:{}", &layer.hex()[..12]);
         let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,31 +1,39 @@
-//! One build from text to result: parse, ask, lower, solve, describe, export.
+//! A build from text to result: parse, ask, lower, solve, describe, export.
+//!
+//! Several targets are one graph: each is read and lowered in turn, what is equal in them is one step, and one solve makes all.
+//! They differ again only where something comes out.
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use rbuild_cache::backends::{Backend, Imports};
 use rbuild_cache::records::builds::{BuildResult, LineageLine, NewBuild};
-use rbuild_frontend::lower::{Lowered, Target};
-use rbuild_model::digest::{BlobDigest, DiffId, ImageId};
+use rbuild_frontend::lower::Aims;
+use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::event::{Event, Events, Outcome};
-use rbuild_model::graph::StepId;
-use rbuild_model::image_config::{History, ImageConfig};
+use rbuild_model::graph::{Graph, GraphBuilder, StepId};
 use rbuild_model::platform::Platform;
 use rbuild_model::snapshot::{Chain, SnapshotId};
-use rbuild_model::step::{Operation, Source};
-use rbuild_solver::{Origin, RecordId, Tree};
+use rbuild_model::span::Diagnostic;
+use rbuild_model::step::Operation;
+use rbuild_solver::{Origin, RecordId};
 
+use crate::answer::Others;
 use crate::berths::Berths;
+use crate::caches::{self, Exportable, Inline, Unusable};
 use crate::cancel::Cancel;
 use crate::check::Checked;
 use crate::context::Contexts;
-use crate::drive::{DriveError, Driven, Reached, Solved, drive};
+use crate::describe::{Finished, Solved, layer_step, store_failure};
+use crate::drive::{DriveError, Driven, Reached, drive};
 use crate::error::{BuildError, StepError};
 use crate::exporters;
-use crate::request::{BuildRequest, Client};
+use crate::request::{BuildRequest, Client, NamedContext, TargetRequest};
 use crate::runner::Runner;
 use crate::tasks::Tasks;
+use crate::wanted::Wanted;
 use crate::worker::Worker;
 
 /// What came out of a build.
@@ -35,6 +43,8 @@ pub struct Built {
     pub images: Vec<BuiltPlatform>,
     /// The digest of the manifest or index that an export wrote, if one did.
     pub digest: Option<BlobDigest>,
+    /// What goes to the caches that were asked for, once the result is delivered: see [`Worker::export_caches`].
+    pub cache: Option<Arc<Exportable>>,
 }
 
 /// The image for one platform.
@@ -46,47 +56,122 @@ pub struct BuiltPlatform {
     pub id: ImageId,
 }
 
-/// The root and the config of one platform, complete.
-pub(crate) struct Finished {
-    pub(crate) platform: Platform,
-    /// The image that it stands on.
-    pub(crate) base: Option<ImageId>,
-    pub(crate) chain: Chain,
-    pub(crate) config: ImageConfig,
-    pub(crate) epoch: Option<i64>,
+/// Why targets could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{error}", .target.as_ref().map(|target| format!("target {target}: ")).unwrap_or_default())]
+pub struct TargetError {
+    /// The target that is at fault, where there are several.
+    pub target: Option<String>,
+    /// Why.
+    #[source]
+    pub error: BuildError,
+}
+
+/// A target that was read and lowered.
+struct Aimed {
+    /// Its name, where there are several.
+    name: Option<String>,
+    request: BuildRequest,
+    aims: Aims,
+}
+
+impl Aimed {
+    fn roots(&self) -> impl Iterator<Item = StepId> + '_ {
+        self.aims.targets.iter().map(|target| target.root)
+    }
+
+    fn failed(&self, error: impl Into<BuildError>) -> TargetError {
+        TargetError { target: self.name.clone(), error: error.into() }
+    }
+}
+
+/// All targets of a build.
+struct Whole<'a> {
+    graph: &'a Graph,
+    targets: &'a [Aimed],
+    wanted: &'a Wanted<'a>,
+    contexts: &'a Contexts<'a>,
+    tasks: &'a Tasks,
+    imports: &'a Arc<Imports>,
+    /// When the build began, since the Unix epoch.
+    wall: Duration,
 }
 
 impl Worker {
-    /// Builds.
+    /// Builds one target.
     pub fn build(
         &self,
-        mut request: BuildRequest,
+        request: BuildRequest,
         client: &dyn Client,
         events: Events,
         cancel: &Cancel,
     ) -> Result<Built, BuildError> {
+        let target = TargetRequest { name: String::new(), request, client };
+        let mut built = self.build_all(vec![target], events, cancel).map_err(|failed| failed.error)?;
+        Ok(built.pop().expect("what was built has a result"))
+    }
+
+    /// Builds targets together: what is equal in them is done once. Results come in the order of the targets.
+    ///
+    /// The first failure stops what still runs; targets that were complete by then are exported all the same. The names
+    /// of targets are told from each other by the caller.
+    pub fn build_all(
+        &self,
+        targets: Vec<TargetRequest<'_>>,
+        events: Events,
+        cancel: &Cancel,
+    ) -> Result<Vec<Built>, TargetError> {
         let started = Instant::now();
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let tasks = Tasks::new(events);
-        let contexts = Contexts::new(client, self.store.layout().index());
-        let Checked { findings, lowered, error, dockerfile: _ } =
-            self.checked(&mut request, client, &tasks, cancel);
-        for finding in findings.warnings {
-            tasks.events().event(Event::Warning(finding));
+        let clients = targets.iter().map(|target| target.client).collect();
+        let contexts = Contexts::new(clients, self.store.layout().index());
+        let mut from: Vec<Arc<dyn Backend>> = Vec::new();
+        for cache in targets.iter().flat_map(|target| &target.request.caches.from) {
+            // Targets share caches.
+            if !from.iter().any(|known| known.name() == cache.name()) {
+                from.push(Arc::clone(cache));
+            }
         }
-        let lowered = match (error, lowered) {
-            (None, Some(lowered)) => *lowered,
-            (error, _) => return Err(error.unwrap_or(BuildError::Cancelled)),
+        // Catalogs are read while Dockerfiles and images are.
+        let (imports, aimed) = std::thread::scope(|scope| {
+            let imports = scope.spawn(|| caches::open(self, &from, &tasks));
+            let aimed = self.aim(targets, &contexts, &tasks, cancel);
+            (imports.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), aimed)
+        });
+        let (imports, (graph, targets)) = (Arc::new(imports), aimed?);
+        let wanted = Wanted::new(
+            &graph,
+            targets.iter().map(|target| (target.name.as_deref(), target.roots().collect())),
+        );
+        let whole = Whole {
+            graph: &graph,
+            targets: &targets,
+            wanted: &wanted,
+            contexts: &contexts,
+            tasks: &tasks,
+            imports: &imports,
+            wall,
         };
-        let mut history = Remembered { reached: vec![Reached::default(); lowered.graph.len()] };
+        let mut history = Remembered { reached: vec![Reached::default(); graph.len()] };
         let mut losses = 0;
         let built = loop {
-            let built = self.solve_and_export(&request, &lowered, &contexts, &tasks, cancel, &mut history);
-            match built.as_ref().err().and_then(lost_snapshot) {
+            let built = self.solve_and_export(&whole, cancel, &mut history);
+            if let Some(unusable) = built.as_ref().err().and_then(|failed| lost_cache(&failed.error)) {
+                // What was made of it so far is here, and stays; the rest is found or made without it.
+                let name = imports.drop_source(unusable.source_number);
+                let name = name.map_err(|error| nobodys(store_failure(error)))?;
+                tasks.events().event(Event::Note(format!(
+                    "cache {name} is not used any more: {}",
+                    caches::told(&*unusable.error)
+                )));
+                continue;
+            }
+            match built.as_ref().err().and_then(|failed| lost_snapshot(&failed.error)) {
                 // A record whose tree is gone (a power loss, a foreign hand): forgotten, and what is needed made again.
                 Some(lost) if losses < MAX_LOSSES => {
                     losses += 1;
-                    self.records.forget_snapshot(lost).map_err(|error| BuildError::Store(error.into()))?;
+                    self.records.forget_snapshot(lost).map_err(|error| nobodys(store_failure(error)))?;
                     tasks.events().event(Event::Note(format!(
                         "the files of snapshot {lost} are gone: making them again"
                     )));
@@ -100,39 +185,187 @@ impl Worker {
         for problem in contexts.save() {
             tasks.events().event(Event::Note(format!("failed to keep the index of the context: {problem}")));
         }
-        let result = match &built {
-            Ok(_) => BuildResult::Succeeded,
-            Err(BuildError::Cancelled) => BuildResult::Cancelled,
-            Err(_) => BuildResult::Failed,
-        };
-        self.remember(&request, &lowered, &history, wall, started.elapsed(), result, &tasks);
+        for (at, target) in targets.iter().enumerate() {
+            let result = match &built {
+                Ok(_) => BuildResult::Succeeded,
+                Err(failed) if failed.target.is_none() || failed.target == target.name => match failed.error {
+                    BuildError::Cancelled => BuildResult::Cancelled,
+                    _ => BuildResult::Failed,
+                },
+                Err(_) => BuildResult::Cancelled,
+            };
+            self.remember(&whole, at, &history, wall, started.elapsed(), result);
+        }
         built
+    }
+
+    /// Reads and lowers every target into one graph, those first that others are made from.
+    fn aim(
+        &self,
+        targets: Vec<TargetRequest<'_>>,
+        contexts: &Contexts<'_>,
+        tasks: &Tasks,
+        cancel: &Cancel,
+    ) -> Result<(Graph, Vec<Aimed>), TargetError> {
+        let several = targets.len() > 1;
+        let order = order(&targets)?;
+        let mut requests: Vec<Option<(String, BuildRequest)>> =
+            targets.into_iter().map(|target| Some((target.name, target.request))).collect();
+        let mut aimed: Vec<Option<Aimed>> = requests.iter().map(|_| None).collect();
+        let mut builder = GraphBuilder::new();
+        let mut others = Others::default();
+        let mut told: Vec<Diagnostic> = Vec::new();
+        for at in order {
+            let (name, mut request) = requests[at].take().expect("each target comes once");
+            let named;
+            let tasks = if several {
+                named = tasks.of_target(&name);
+                &named
+            } else {
+                tasks
+            };
+            let Checked { findings, lowered, error, dockerfile: _ } = self.checked(
+                &mut request,
+                contexts.seat(at),
+                &mut builder,
+                &mut others,
+                tasks,
+                cancel,
+            );
+            for finding in findings.warnings {
+                // Targets share Dockerfiles.
+                if !told.contains(&finding) {
+                    told.push(finding.clone());
+                    tasks.events().event(Event::Warning(finding));
+                }
+            }
+            let label = several.then(|| name.clone());
+            let aims = match (error, lowered) {
+                (None, Some(lowered)) => *lowered,
+                (error, _) => {
+                    let error = error.unwrap_or(BuildError::Cancelled);
+                    return Err(TargetError { target: label, error });
+                }
+            };
+            if several {
+                others.add(&name, aims.targets.clone());
+            }
+            aimed[at] = Some(Aimed { name: label, request, aims });
+        }
+        Ok((builder.finish(), aimed.into_iter().flatten().collect()))
     }
 
     fn solve_and_export(
         &self,
-        request: &BuildRequest,
-        lowered: &Lowered,
-        contexts: &Contexts<'_>,
-        tasks: &Tasks,
+        whole: &Whole<'_>,
         cancel: &Cancel,
         history: &mut Remembered,
-    ) -> Result<Built, BuildError> {
-        let goals: Vec<StepId> = lowered.targets.iter().map(|target| target.root).collect();
-        let ids = tasks.declare_steps(&lowered.graph, &goals);
-        let epochs = layer_epochs(lowered);
+    ) -> Result<Vec<Built>, TargetError> {
+        let Whole { graph, targets, contexts, tasks, .. } = *whole;
+        let caller = cancel;
+        // A failure stops this attempt; the caller's switch stays as the caller left it.
+        let (cancel, _link) = caller.child();
+        contexts.look_for(&cancel);
+        let Driven { result, made, reached } = self.solve(whole, &cancel);
+        history.add(&reached);
+        let solved = Solved { graph, made: &made, reached: &reached };
+        let failed = result.err().map(|error| match error {
+            DriveError::Step { error: StepError::Cancelled, .. } | DriveError::Cancelled => {
+                nobodys(BuildError::Cancelled)
+            }
+            DriveError::Step { step, error } => {
+                let target = whole.wanted.targets(step).next().and_then(|at| targets[at].name.clone());
+                let location = graph.note(step).location.clone();
+                let name = whole.wanted.name(graph, step);
+                TargetError { target, error: BuildError::Step { name, location, source: Box::new(error) } }
+            }
+            DriveError::Index(error) => nobodys(error.into()),
+        });
+        let Some(failed) = failed else {
+            let outcomes: Vec<Vec<Finished>> = targets
+                .iter()
+                .map(|target| self.described(&target.aims.targets, &solved).map_err(|error| target.failed(error)))
+                .collect::<Result<_, _>>()?;
+            let export = |(at, outcomes)| self.leave(whole, at, outcomes, &reached, &cancel);
+            return outcomes.into_iter().enumerate().map(export).collect();
+        };
+        // What was complete before another target failed is there for its user.
+        let (cancel, _link) = caller.child();
+        for (at, target) in targets.iter().enumerate() {
+            let complete = target.roots().all(|root| made[root.index()].is_some());
+            if complete && !caller.is_cancelled() && lost_snapshot(&failed.error).is_none() {
+                let exported = self
+                    .described(&target.aims.targets, &solved)
+                    .map_err(|error| target.failed(error))
+                    .and_then(|outcomes| self.export(whole, at, outcomes, &cancel));
+                if let Err(error) = exported {
+                    tasks.events().event(Event::Note(error.to_string()));
+                }
+            }
+        }
+        Err(failed)
+    }
+
+    fn export(
+        &self,
+        whole: &Whole<'_>,
+        at: usize,
+        outcomes: Vec<Finished>,
+        cancel: &Cancel,
+    ) -> Result<Built, TargetError> {
+        let target = &whole.targets[at];
+        let named = target.name.as_deref().map(|name| whole.tasks.of_target(name));
+        let tasks = named.as_ref().unwrap_or(whole.tasks);
+        let client = whole.contexts.seat(at).client();
+        exporters::run(self, &target.request, outcomes, client, tasks, cancel)
+            .map_err(|error| target.failed(error))
+    }
+
+    /// Does what is to be done with the result of a target, and gathers what of it goes to caches.
+    fn leave(
+        &self,
+        whole: &Whole<'_>,
+        at: usize,
+        mut outcomes: Vec<Finished>,
+        reached: &[Reached],
+        cancel: &Cancel,
+    ) -> Result<Built, TargetError> {
+        let target = &whole.targets[at];
+        let exportable = caches::exportable(
+            self,
+            &target.request.caches,
+            target.request.options.target.as_deref().unwrap_or_default(),
+            i64::try_from(whole.wall.as_nanos()).unwrap_or(i64::MAX),
+            whole.graph,
+            |step| whole.wanted.is_wanted_by(step, at),
+            reached,
+            &outcomes,
+            whole.imports,
+        );
+        if let Some(exportable) = &exportable
+            && target.request.caches.inline == Inline::Yes
+        {
+            for outcome in &mut outcomes {
+                self.embed_cache(outcome, exportable).map_err(|error| target.failed(store_failure(error)))?;
+            }
+        }
+        let built = self.export(whole, at, outcomes, cancel)?;
+        Ok(Built { cache: exportable, ..built })
+    }
+
+    /// Makes the trees of all targets, and the digests of their layers meanwhile.
+    fn solve(&self, whole: &Whole<'_>, cancel: &Cancel) -> Driven<StepError> {
+        let Whole { graph, targets, wanted, contexts, tasks, imports, wall: _ } = *whole;
+        let goals: Vec<StepId> = targets.iter().flat_map(Aimed::roots).collect();
+        let ids = tasks.declare_steps(graph, wanted);
+        let epochs = layer_epochs(graph, targets);
         let (send, receive) = mpsc::channel::<Made>();
         let send = Mutex::new(Some(send));
-        let execs = lowered
-            .graph
+        let execs = graph
             .steps()
             .filter(|(id, step)| ids[id.index()].is_some() && matches!(step.operation, Operation::Exec(_)));
         let berths = Berths::new(self, execs.count());
-        // A failure stops this attempt; the caller's switch stays as the caller left it.
-        let (cancel, _link) = cancel.child();
-        let cancel = &cancel;
-        contexts.look_for(cancel);
-        let Driven { result, reached } = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             // Whatever happens here, the threads of the scope must come to their ends.
             let _closing = Closing { berths: &berths, send: &send };
             // Layers are digested and measured while later steps run: by the end of the build the image has an id.
@@ -158,144 +391,48 @@ impl Worker {
                     let _ = send.send(Made { chain: chain.clone(), record, epoch: epochs[step.index()] });
                 }
             };
+            let extra_ca = targets.iter().map(|target| target.request.extra_ca.as_deref()).collect();
             let runner = Runner::new(
                 self,
-                &lowered.graph,
+                graph,
                 contexts,
                 tasks,
                 ids,
                 cancel,
-                request.extra_ca.clone(),
+                wanted,
+                extra_ca,
                 &berths,
                 Box::new(committed),
+                imports,
             );
-            let parallel = request.parallel.unwrap_or_else(|| {
+            let parallel = targets.iter().find_map(|target| target.request.parallel).unwrap_or_else(|| {
                 std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).saturating_add(2)
             });
-            drive(&lowered.graph, &goals, &*self.records, &runner, &runner, cancel, parallel)
-        });
-        history.add(&reached);
-        let solved = result.map_err(|error| match error {
-            DriveError::Step { error: StepError::Cancelled, .. } | DriveError::Cancelled => {
-                BuildError::Cancelled
-            }
-            DriveError::Step { step, error } => {
-                let note = lowered.graph.note(step);
-                BuildError::Step {
-                    name: note.name.clone(),
-                    location: note.location.clone(),
-                    source: Box::new(error),
-                }
-            }
-            DriveError::Index(error) => error.into(),
-        })?;
-        let mut outcomes = Vec::new();
-        for (target, tree) in lowered.targets.iter().zip(&solved.trees) {
-            outcomes.push(self.describe(lowered, target, tree, &solved, &reached)?);
-        }
-        exporters::run(self, request, outcomes, contexts.client(), tasks, cancel)
-    }
-
-    /// Completes the config of one platform: its layers, its history with times.
-    fn describe(
-        &self,
-        lowered: &Lowered,
-        target: &Target,
-        tree: &Tree,
-        solved: &Solved,
-        reached: &[Reached],
-    ) -> Result<Finished, BuildError> {
-        let Tree::Chain(chain) = tree else {
-            return Err(BuildError::Unsupported { what: "a folder of the client as the result".to_owned() });
-        };
-        if let Some(lost) = chain.layers().iter().find(|layer| !self.snapshotter.contains(**layer)) {
-            return Err(BuildError::LostSnapshot(*lost));
-        }
-        let mut config = target.config.clone();
-        let below = config.rootfs.diff_ids.len();
-        let mut made: Vec<Option<String>> = Vec::new();
-        for item in &target.history {
-            let Some(step) = item.layer else {
-                made.push(None);
-                continue;
-            };
-            made.push(self.finished(reached[layer_step(lowered, step).index()].record)?);
-        }
-        let new = chain.len().checked_sub(below).ok_or_else(|| {
-            store_error(format!("the base image has {below} layers, but its tree has only {}", chain.len()))
-        })?;
-        let steps: Vec<StepId> = target.history.iter().filter_map(|item| item.layer).collect();
-        if steps.len() != new {
-            return Err(store_error(format!("{new} layers were made, but the history has {}", steps.len())));
-        }
-        let mut diff_ids: Vec<DiffId> = Vec::with_capacity(new);
-        for (at, step) in steps.into_iter().enumerate() {
-            // A linked layer is described by itself: what is below it is not its business.
-            let own = match &lowered.graph.step(step).operation {
-                Operation::Merge => solved.made[layer_step(lowered, step).index()].clone(),
-                _ => None,
-            };
-            let stack = match own {
-                Some(Tree::Chain(own)) => own,
-                _ => Chain::new(chain.layers()[..=below + at].to_vec()),
-            };
-            let tar =
-                self.images.diff_id(&stack, target.epoch).map_err(|error| BuildError::Store(error.into()))?;
-            diff_ids.extend(tar.map(|tar| tar.diff_id));
-        }
-        config.rootfs.diff_ids.extend(diff_ids);
-        let epoch = target.epoch.map(rfc3339);
-        // Acts without a layer have the time of the layer before them, or of the first one.
-        let first = made.iter().flatten().next().cloned().or_else(|| config.created.clone());
-        let mut last = first;
-        for (item, made) in target.history.iter().zip(made) {
-            if made.is_some() {
-                last = made;
-            }
-            let created = epoch.clone().or_else(|| last.clone());
-            config.history.push(History { created, ..item.entry.clone() });
-        }
-        config.created = epoch.or(last);
-        Ok(Finished {
-            platform: target.requested.clone(),
-            base: base_image(lowered, target.root),
-            chain: chain.clone(),
-            config,
-            epoch: target.epoch,
+            drive(graph, &goals, &**imports, &runner, &runner, cancel, parallel)
         })
     }
 
-    /// Returns when a recorded step ended.
-    fn finished(&self, record: Option<RecordId>) -> Result<Option<String>, BuildError> {
-        let Some(record) = record else { return Ok(None) };
-        let details = self.records.details(record).map_err(|error| BuildError::Store(error.into()))?;
-        Ok(details.map(|details| {
-            let nanos = details.started.saturating_add(i128::try_from(details.took.as_nanos()).unwrap_or(0));
-            rfc3339_nanos(nanos)
-        }))
-    }
-
-    /// Writes the build into the history of its project; that this fails only costs the history.
-    #[expect(clippy::too_many_arguments, reason = "what is known at the end of a build")]
+    /// Writes the build of a target into the history of its project; that this fails only costs the history.
     fn remember(
         &self,
-        request: &BuildRequest,
-        lowered: &Lowered,
+        whole: &Whole<'_>,
+        at: usize,
         history: &Remembered,
         wall: Duration,
         took: Duration,
         result: BuildResult,
-        tasks: &Tasks,
     ) {
-        let lineage = lowered
-            .graph
+        let Whole { graph, targets, wanted, .. } = *whole;
+        let request = &targets[at].request;
+        let lineage = graph
             .steps()
+            .filter(|(id, _)| targets.len() == 1 || wanted.is_wanted_by(*id, at))
             .map(|(id, _)| {
-                let note = lowered.graph.note(id);
+                let note = graph.note(id);
                 let Reached { origin, record } = history.reached[id.index()];
                 LineageLine {
                     stage: note.stage.clone().unwrap_or_default(),
-                    note: note.name.clone(),
+                    note: note.kept_name().to_owned(),
                     record,
                     origin,
                 }
@@ -310,7 +447,7 @@ impl Worker {
             lineage,
         };
         if let Err(error) = self.records.remember_build(&build) {
-            tasks.events().event(Event::Note(format!("failed to remember the build: {error}")));
+            whole.tasks.events().event(Event::Note(format!("failed to remember the build: {error}")));
         }
     }
 }
@@ -355,6 +492,17 @@ impl Remembered {
 /// How many lost trees one build makes again before it gives up.
 const MAX_LOSSES: usize = 100;
 
+/// The cache that is of no use, if that is why a build failed.
+fn lost_cache(error: &BuildError) -> Option<&Unusable> {
+    match error {
+        BuildError::Step { source, .. } => match &**source {
+            StepError::Cache(unusable) => Some(unusable),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// The snapshot whose files are gone, if that is why a build failed.
 fn lost_snapshot(error: &BuildError) -> Option<SnapshotId> {
     match error {
@@ -367,49 +515,55 @@ fn lost_snapshot(error: &BuildError) -> Option<SnapshotId> {
     }
 }
 
-fn store_error(message: String) -> BuildError {
-    BuildError::Store(message.into())
+/// An error that no target is to blame for.
+fn nobodys(error: BuildError) -> TargetError {
+    TargetError { target: None, error }
 }
 
-/// The step whose own result a layer is: of a merge, what is merged on top.
-fn layer_step(lowered: &Lowered, step: StepId) -> StepId {
-    let node = lowered.graph.step(step);
-    match node.operation {
-        Operation::Merge => node.inputs.last().copied().unwrap_or(step),
-        _ => step,
-    }
-}
-
-/// The image at the bottom of a step's tree.
-fn base_image(lowered: &Lowered, mut step: StepId) -> Option<ImageId> {
-    loop {
-        let node = lowered.graph.step(step);
-        if let Operation::Source(Source::Image(image)) = &node.operation {
-            return Some(image.pin.image);
+/// Brings targets into an order in which each comes after those that it is made from.
+fn order(targets: &[TargetRequest<'_>]) -> Result<Vec<usize>, TargetError> {
+    fn visit(
+        at: usize,
+        targets: &[TargetRequest<'_>],
+        path: &mut Vec<usize>,
+        order: &mut Vec<usize>,
+    ) -> Result<(), TargetError> {
+        if order.contains(&at) {
+            return Ok(());
         }
-        step = *node.inputs.first()?;
+        let name = |at: usize| targets[at].name.clone();
+        let failed = |error| TargetError { target: Some(name(at)), error };
+        if let Some(begin) = path.iter().position(|on_path| *on_path == at) {
+            let names = path[begin..].iter().map(|at| name(*at)).chain([name(at)]).collect();
+            return Err(failed(BuildError::TargetCycle { names }));
+        }
+        path.push(at);
+        for context in targets[at].request.contexts.values() {
+            let NamedContext::Target(wanted) = context else { continue };
+            let found = targets.iter().position(|target| target.name == *wanted);
+            let found = found.ok_or_else(|| failed(BuildError::NoTarget { name: wanted.clone() }))?;
+            visit(found, targets, path, order)?;
+        }
+        path.pop();
+        order.push(at);
+        Ok(())
     }
+    let mut order = Vec::new();
+    for at in 0..targets.len() {
+        visit(at, targets, &mut Vec::new(), &mut order)?;
+    }
+    Ok(order)
 }
 
 /// For each step whether it makes a layer of a result, and with which epoch.
-fn layer_epochs(lowered: &Lowered) -> Vec<Option<Option<i64>>> {
-    let mut epochs = vec![None; lowered.graph.len()];
-    for target in &lowered.targets {
+fn layer_epochs(graph: &Graph, targets: &[Aimed]) -> Vec<Option<Option<i64>>> {
+    let mut epochs = vec![None; graph.len()];
+    for target in targets.iter().flat_map(|target| &target.aims.targets) {
         for step in target.history.iter().filter_map(|item| item.layer) {
-            epochs[layer_step(lowered, step).index()] = Some(target.epoch);
+            epochs[layer_step(graph, step).index()] = Some(target.epoch);
         }
     }
     epochs
-}
-
-fn rfc3339(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| time.to_string())
-}
-
-fn rfc3339_nanos(nanos: i128) -> String {
-    jiff::Timestamp::from_nanosecond(nanos)
-        .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| time.to_string())
 }
 
 /// Finishes a task by how something went.

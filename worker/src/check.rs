@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use rbuild_frontend::dockerfile::{Dockerfile, Parsed, parse};
 use rbuild_frontend::lint::{Checks, Findings};
-use rbuild_frontend::lower::{Answers, Lowered, Lowering, lower};
+use rbuild_frontend::lower::{Aims, Answers, Lowering, lower_into};
 use rbuild_model::event::Events;
+use rbuild_model::graph::GraphBuilder;
 use rbuild_model::span::{Diagnostic, Severity};
-use rbuild_model::step::Source;
+use rbuild_model::step::{LocalSource, Source};
 
-use crate::answer;
+use crate::answer::{self, Others};
 use crate::cancel::Cancel;
-use crate::context;
+use crate::context::{self, Contexts, Seat};
 use crate::error::BuildError;
 use crate::request::{BuildRequest, Client};
 use crate::tasks::Tasks;
@@ -22,9 +23,9 @@ use crate::worker::Worker;
 pub struct Checked {
     /// What the check rules found; with an error, what they found up to there.
     pub findings: Findings,
-    /// The graph, if there is one.
-    pub lowered: Option<Box<Lowered>>,
-    /// Why there is no graph, or why there should not be one: findings that fail the build.
+    /// What it comes to, if it could be lowered.
+    pub lowered: Option<Box<Aims>>,
+    /// Why it could not be lowered, or should not be built: findings that fail the build.
     pub error: Option<BuildError>,
     /// The Dockerfile, if it was found.
     pub dockerfile: Option<Arc<rbuild_model::span::Source>>,
@@ -40,20 +41,32 @@ impl Worker {
         cancel: &Cancel,
     ) -> Checked {
         request.options.all_stages |= request.options.target.is_none();
-        let checked = self.checked(&mut request, client, &Tasks::new(events), cancel);
+        let contexts = Contexts::new(vec![client], self.store.layout().index());
+        let mut builder = GraphBuilder::new();
+        let tasks = Tasks::new(events);
+        let checked = self.checked(
+            &mut request,
+            contexts.seat(0),
+            &mut builder,
+            &mut Others::default(),
+            &tasks,
+            cancel,
+        );
         Checked { dockerfile: Some(request.dockerfile), ..checked }
     }
 
-    /// Reads, checks and lowers a Dockerfile; what the request does not know yet is filled in.
+    /// Reads, checks and lowers a Dockerfile into a graph; what the request does not know yet is filled in.
     pub(crate) fn checked(
         &self,
         request: &mut BuildRequest,
-        client: &dyn Client,
+        seat: Seat<'_, '_>,
+        builder: &mut GraphBuilder,
+        others: &mut Others,
         tasks: &Tasks,
         cancel: &Cancel,
     ) -> Checked {
         let failed = |findings, error| Checked { findings, error: Some(error), ..Checked::default() };
-        if let Err(error) = context::bring(self, request, client, tasks, cancel) {
+        if let Err(error) = context::bring(self, request, seat.client(), tasks, cancel) {
             return failed(Findings::default(), error);
         }
         let parsed = parse(&request.dockerfile);
@@ -72,11 +85,11 @@ impl Worker {
             return failed(findings, BuildError::Dockerfile(errors.collect()));
         }
         let dockerfile = parsed.dockerfile;
-        if let Err(error) = ignore(request, client) {
+        if let Err(error) = ignore(request, seat) {
             return failed(checks.apply(&dockerfile, &[]), error);
         }
         request.options.named_contexts = request.contexts.keys().cloned().collect();
-        match self.lowered(request, client, &dockerfile, tasks, cancel) {
+        match self.lowered(request, seat, &dockerfile, builder, others, tasks, cancel) {
             Ok(lowered) => {
                 let findings = checks.apply(&dockerfile, &lowered.warnings);
                 let error = findings.error().map(|message| BuildError::Dockerfile(vec![unplaced(message)]));
@@ -87,24 +100,33 @@ impl Worker {
     }
 
     /// Lowers, asking until nothing is unknown. An error brings what was found up to there.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one target")]
     fn lowered(
         &self,
         request: &BuildRequest,
-        client: &dyn Client,
+        seat: Seat<'_, '_>,
         dockerfile: &Dockerfile,
+        builder: &mut GraphBuilder,
+        others: &mut Others,
         tasks: &Tasks,
         cancel: &Cancel,
-    ) -> Result<Box<Lowered>, (Vec<Diagnostic>, BuildError)> {
+    ) -> Result<Box<Aims>, (Vec<Diagnostic>, BuildError)> {
         let mut answers = Answers::new();
         loop {
             if cancel.is_cancelled() {
                 return Err((Vec::new(), BuildError::Cancelled));
             }
-            match lower(dockerfile, &request.options, &answers) {
+            match lower_into(builder, dockerfile, &request.options, &answers) {
                 Ok(Lowering::Needs(questions)) => {
                     for asked in questions {
-                        let answer = answer::answer(self, request, client, &asked, tasks, cancel)
+                        let known = others.image(&asked.question, request.pull).cloned();
+                        let answer = known
+                            .map_or_else(
+                                || answer::answer(self, request, seat, others, &asked, tasks, cancel),
+                                Ok,
+                            )
                             .map_err(|error| (Vec::new(), error))?;
+                        others.keep(&asked.question, request.pull, &answer);
                         answers.insert(asked.question, answer);
                     }
                 }
@@ -115,12 +137,13 @@ impl Worker {
     }
 }
 
-/// Reads the ignore file of the main context.
-fn ignore(request: &mut BuildRequest, client: &dyn Client) -> Result<(), BuildError> {
-    if matches!(&request.options.context, Source::Local(_))
-        && let Some(text) = client.local("context")?.ignore
-    {
-        request.options.ignore = Some(Arc::new(context::ignore(&text)?));
+/// Reads the ignore file of the main context, and finds the folder among those of all targets.
+fn ignore(request: &mut BuildRequest, seat: Seat<'_, '_>) -> Result<(), BuildError> {
+    if let Source::Local(LocalSource { name }) = &request.options.context {
+        if let Some(text) = seat.client().local(name)?.ignore {
+            request.options.ignore = Some(Arc::new(context::ignore(&text)?));
+        }
+        request.options.context = Source::Local(seat.folder(name)?);
     }
     Ok(())
 }

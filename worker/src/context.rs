@@ -1,9 +1,9 @@
-//! What is built from: the client's folders as one build sees them (opened once, filtered by their ignore files, looked at
+//! What is built from: the clients' folders as one build sees them (opened once, filtered by their ignore files, looked at
 //! once), and main contexts that have to be brought in before the Dockerfile in them can be read.
 //!
 //! Ignore files count for folders of the client only: what lies in a repository or an archive was chosen by who made it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,12 +13,12 @@ use rbuild_frontend::lower::{GitUrlError, parse_git_url, without_credentials};
 use rbuild_image::hash::HashingReader;
 use rbuild_model::snapshot::Chain;
 use rbuild_model::span::{Diagnostic, Source, Span};
-use rbuild_model::step::{ArchiveSource, GitSource, HttpSource, Source as Tree};
+use rbuild_model::step::{ArchiveSource, GitSource, HttpSource, LocalSource, Source as Tree};
 
 use crate::build::finish;
 use crate::cancel::Cancel;
 use crate::error::{BuildError, StepError};
-use crate::request::{BuildRequest, Client, DockerfilePlace, MainContext};
+use crate::request::{BuildRequest, Client, ClientError, DockerfilePlace, LocalTree, MainContext};
 use crate::sources::{Fetcher, archive, git, http};
 use crate::tasks::Tasks;
 use crate::worker::Worker;
@@ -28,14 +28,89 @@ const MAX_DOCKERFILE: u64 = 2 << 20;
 /// The name of the only file of a context that is a file.
 const FILE_NAME: &str = "context";
 
-/// The client's folders of one build.
+/// The clients of one build, and their folders.
 pub(crate) struct Contexts<'a> {
-    client: &'a dyn Client,
+    /// One a target.
+    clients: Vec<&'a dyn Client>,
+    /// The folders by what the graph calls them.
+    folders: Mutex<BTreeMap<String, Folder>>,
     /// Where stat indexes lie.
     indexes: PathBuf,
     scans: Mutex<HashMap<String, Arc<ContextScan>>>,
     /// The switch of who looks at them now.
     cancel: Arc<Mutex<Cancel>>,
+}
+
+/// A folder of a client.
+struct Folder {
+    /// The position of the client.
+    client: usize,
+    /// What the client calls it.
+    name: String,
+    path: PathBuf,
+    ignore: Option<Arc<Source>>,
+}
+
+/// One of the clients of a build.
+#[derive(Clone, Copy)]
+pub(crate) struct Seat<'s, 'a> {
+    contexts: &'s Contexts<'a>,
+    at: usize,
+}
+
+impl<'a> Seat<'_, 'a> {
+    pub(crate) fn client(&self) -> &'a dyn Client {
+        self.contexts.clients[self.at]
+    }
+
+    /// Names a folder of the client among those of all: the same folder with the same ignore file is one.
+    pub(crate) fn folder(&self, name: &str) -> Result<LocalSource, ClientError> {
+        let LocalTree { path, ignore, root: _ } = self.client().local(name)?;
+        let text = |ignore: &Option<Arc<Source>>| ignore.as_ref().map(|text| text.text().to_owned());
+        let mut folders = self.contexts.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |folder: &Folder| folder.path == path && text(&folder.ignore) == text(&ignore);
+        if let Some((known, _)) = folders.iter().find(|(_, folder)| same(folder)) {
+            return Ok(LocalSource { name: known.clone() });
+        }
+        let numbered = (1_u32..).map(|number| format!("{name}#{number}"));
+        let free = std::iter::once(name.to_owned()).chain(numbered).find(|name| !folders.contains_key(name));
+        let graph_name = free.expect("numbers do not run out");
+        folders
+            .insert(graph_name.clone(), Folder { client: self.at, name: name.to_owned(), path, ignore });
+        Ok(LocalSource { name: graph_name })
+    }
+}
+
+/// The clients of all who want the same: what one does not have, another may.
+pub(crate) struct AnyOf<'a>(pub(crate) Vec<&'a dyn Client>);
+
+impl AnyOf<'_> {
+    fn first(&self) -> Result<&dyn Client, ClientError> {
+        let nobody = || ClientError { message: "nobody asked for it".to_owned(), source: None };
+        self.0.first().copied().ok_or_else(nobody)
+    }
+}
+
+impl Client for AnyOf<'_> {
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, ClientError> {
+        self.0.iter().map(|client| client.secret(id)).find(|found| !matches!(found, Ok(None))).unwrap_or(Ok(None))
+    }
+
+    fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, ClientError> {
+        self.0.iter().map(|client| client.ssh_agent(id)).find(|found| !matches!(found, Ok(None))).unwrap_or(Ok(None))
+    }
+
+    fn local(&self, name: &str) -> Result<LocalTree, ClientError> {
+        self.first()?.local(name)
+    }
+
+    fn input(&self) -> Result<Box<dyn std::io::Read + Send>, ClientError> {
+        self.first()?.input()
+    }
+
+    fn output(&self) -> Result<Box<dyn std::io::Write + Send>, ClientError> {
+        self.first()?.output()
+    }
 }
 
 /// An ignore file as the scan asks it.
@@ -54,12 +129,30 @@ impl Filter for IgnoreFilter {
 
 impl<'a> Contexts<'a> {
     /// Opens nothing yet.
-    pub(crate) fn new(client: &'a dyn Client, indexes: PathBuf) -> Self {
-        Self { client, indexes, scans: Mutex::default(), cancel: Arc::default() }
+    pub(crate) fn new(clients: Vec<&'a dyn Client>, indexes: PathBuf) -> Self {
+        let folders = Mutex::default();
+        Self { clients, folders, indexes, scans: Mutex::default(), cancel: Arc::default() }
     }
 
-    pub(crate) fn client(&self) -> &'a dyn Client {
-        self.client
+    /// Returns the client at a position.
+    pub(crate) fn seat(&self, at: usize) -> Seat<'_, 'a> {
+        Seat { contexts: self, at }
+    }
+
+    /// Returns what the client calls a folder of the graph.
+    pub(crate) fn written_name(&self, name: &str) -> String {
+        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        folders.get(name).map_or_else(|| name.to_owned(), |folder| folder.name.clone())
+    }
+
+    /// Opens a folder of the graph.
+    fn open(&self, name: &str) -> Result<LocalTree, ClientError> {
+        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let Folder { client, name, .. } = folders.get(name).ok_or_else(|| ClientError {
+            message: format!("there is no context {name}"),
+            source: None,
+        })?;
+        self.clients[*client].local(name)
     }
 
     /// From now on the folders are looked at for somebody with this switch.
@@ -73,7 +166,7 @@ impl<'a> Contexts<'a> {
         if let Some(scan) = scans.get(name) {
             return Ok(Arc::clone(scan));
         }
-        let tree = self.client.local(name).map_err(StepError::Client)?;
+        let tree = self.open(name).map_err(StepError::Client)?;
         let index = blake3_name(&tree.path);
         let mut source = TreeSource::client(tree.root).with_index(self.indexes.join(index));
         if let Some(text) = &tree.ignore {
@@ -185,7 +278,7 @@ fn brought<T>(
     bring: impl FnOnce(&Fetcher<'_>) -> Result<T, StepError>,
 ) -> Result<T, BuildError> {
     let task = tasks.begin(task);
-    let result = bring(&Fetcher { worker, client, cancel, task: &task, name: what });
+    let result = bring(&Fetcher { worker, client, cancel, task: &task, name: what, kept_name: what });
     finish(task, &result);
     result.map_err(|error| match error {
         StepError::Cancelled => BuildError::Cancelled,

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use rbuild_model::event::Hit;
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_solver::{
-    Answer, Ask, CacheIndex, HashAsk, IndexError, Origin, RecordId, RunAsk, Solver, StepRunner, Tree, Turn,
+    Answer, Ask, CacheIndex, FetchAsk, HashAsk, IndexError, Origin, RecordId, RunAsk, Solver, StepRunner, Tree, Turn,
 };
 
 use crate::cancel::Cancel;
@@ -41,14 +41,6 @@ pub trait Observer {
     fn matched(&self, step: StepId, hit: Hit);
 }
 
-/// What a solved graph comes to.
-#[derive(Debug)]
-pub struct Solved {
-    /// The trees of the goals, in order.
-    pub trees: Vec<Tree>,
-    /// For every step of the graph, its tree if it was made.
-    pub made: Vec<Option<Tree>>,
-}
 
 /// How far a step came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +54,10 @@ pub struct Reached {
 /// A graph that was solved, or not, and how far each of its steps came.
 #[derive(Debug)]
 pub struct Driven<E> {
-    /// What it comes to.
-    pub result: Result<Solved, DriveError<E>>,
+    /// The trees of the goals, in order, or why not all of them were made.
+    pub result: Result<Vec<Tree>, DriveError<E>>,
+    /// For every step of the graph, its tree if it was made.
+    pub made: Vec<Option<Tree>>,
     /// For every step of the graph, how far it came.
     pub reached: Vec<Reached>,
 }
@@ -71,6 +65,7 @@ pub struct Driven<E> {
 enum Work {
     Hash(HashAsk),
     Run(RunAsk),
+    Fetch(FetchAsk),
 }
 
 /// What a thread tells the loop.
@@ -167,6 +162,9 @@ pub fn drive<R: StepRunner>(
                         Work::Run(ask) => {
                             (ask.step, runner.run(ask, &turn).map(|result| Answer::Ran(ask.step, result)))
                         }
+                        Work::Fetch(ask) => {
+                            (ask.step, runner.fetch(ask).map(|tree| Answer::Fetched(ask.step, tree)))
+                        }
                     }));
                     let _ = send.send(Word::Ended(turn.has.get(), done));
                 });
@@ -232,12 +230,10 @@ pub fn drive<R: StepRunner>(
     }
     let result = match failure {
         Some(failure) => Err(failure),
-        None => Ok(Solved {
-            trees: solver.finished().expect("a solver that asks nothing and did not fail has finished"),
-            made: graph.steps().map(|(id, _)| solver.tree(id).cloned()).collect(),
-        }),
+        None => Ok(solver.finished().expect("a solver that asks nothing and did not fail has finished")),
     };
-    Driven { result, reached }
+    let made = graph.steps().map(|(id, _)| solver.tree(id).cloned()).collect();
+    Driven { result, made, reached }
 }
 
 /// Does what the loop itself can do, until only work for threads is left.
@@ -263,6 +259,7 @@ fn attend(
                 Ask::Matched(step, hit, _) => observer.matched(step, hit),
                 Ask::Hash(ask) => queue.push_back(Work::Hash(ask)),
                 Ask::Run(ask) => queue.push_back(Work::Run(ask)),
+                Ask::Fetch(ask) => queue.push_back(Work::Fetch(ask)),
             }
         }
     }

@@ -63,6 +63,18 @@ pub enum BuildError {
     /// The caller could not give what it was asked for.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A context is to be what comes out of a target that is not built here.
+    #[error("there is no target {name} to take files from")]
+    NoTarget {
+        /// Its name.
+        name: String,
+    },
+    /// Targets are made from each other.
+    #[error("targets are made from each other: {}", names.join(" -> "))]
+    TargetCycle {
+        /// Their names, the first once more at the end.
+        names: Vec<String>,
+    },
     /// Something is asked for that there is not yet.
     #[error("{what} is not supported yet")]
     Unsupported {
@@ -216,6 +228,9 @@ pub enum StepError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A cache elsewhere turned out to be of no use.
+    #[error(transparent)]
+    Cache(Box<crate::caches::Unusable>),
     /// A file of ours failed.
     #[error("failed to {act} `{}`", path.display())]
     Io {

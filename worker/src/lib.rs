@@ -5,9 +5,11 @@
 //!
 //! | Module | What it does |
 //! |---|---|
-//! | [`build`] | one build, in order |
+//! | [`build`] | one build, of one target or several, in order |
+//! | `wanted` | which target wants which step |
 //! | [`check`] | the Dockerfile read, checked and lowered |
 //! | `answer` | answers the front end's questions |
+//! | [`caches`] | caches elsewhere: what comes from them, what goes there |
 //! | [`drive`] | the loop around the solver, and its threads |
 //! | `runner`, `locking`, `ops`, `mounts`, `network` | one step: lock, look again, do, commit, remember |
 //! | `context` | what is built from: the client's folders, repositories, archives |
@@ -19,9 +21,11 @@ mod answer;
 mod authorities;
 mod berths;
 pub mod build;
+pub mod caches;
 pub mod cancel;
 pub mod check;
 mod context;
+mod describe;
 pub mod drive;
 pub mod error;
 pub mod exporters;
@@ -34,12 +38,13 @@ pub mod request;
 mod runner;
 mod sources;
 mod tasks;
+mod wanted;
 mod worker;
 
 pub use authorities::AUTHORITY_BUNDLES;
-pub use build::{Built, BuiltPlatform};
+pub use build::{Built, BuiltPlatform, TargetError};
 pub use cancel::Cancel;
 pub use check::Checked;
 pub use error::{BuildError, MemoryShortage, StepError};
-pub use request::{BuildRequest, Client, ClientError, Export, LocalTree};
+pub use request::{BuildRequest, Client, ClientError, Export, LocalTree, TargetRequest};
 pub use worker::{Parts, Worker};

@@ -13,6 +13,7 @@ use rbuild_store::{Lock, LockClass, LockName, Wait};
 use crate::agent::AgentSocket;
 use crate::error::StepError;
 use crate::locking::StepLocks;
+use crate::request::Client as _;
 use crate::runner::Runner;
 
 /// The mounts of one step, and what must live as long as the step.
@@ -89,8 +90,8 @@ fn fill(
                 let restrictions = Restrictions { nosuid: true, nodev: true, noexec: false };
                 prepared.mount(&tmpfs.target, source, Access::ReadWrite, restrictions);
             }
-            Mount::Secret(secret) => secret_mount(prepared, runner, secret)?,
-            Mount::Ssh(ssh) => ssh_mount(prepared, runner, ssh)?,
+            Mount::Secret(secret) => secret_mount(prepared, runner, ask, secret)?,
+            Mount::Ssh(ssh) => ssh_mount(prepared, runner, ask, ssh)?,
         }
     }
     if let Some(script) = script {
@@ -151,8 +152,13 @@ fn bind_mount(
     Ok(())
 }
 
-fn secret_mount(prepared: &mut Prepared, runner: &Runner<'_>, secret: &SecretMount) -> Result<(), StepError> {
-    let value = runner.client().secret(&secret.id).map_err(StepError::Client)?;
+fn secret_mount(
+    prepared: &mut Prepared,
+    runner: &Runner<'_>,
+    ask: &RunAsk,
+    secret: &SecretMount,
+) -> Result<(), StepError> {
+    let value = runner.client(ask.step).secret(&secret.id).map_err(StepError::Client)?;
     if value.is_none() && secret.required {
         return Err(StepError::SecretMissing { id: secret.id.clone() });
     }
@@ -171,12 +177,17 @@ fn secret_mount(prepared: &mut Prepared, runner: &Runner<'_>, secret: &SecretMou
     Ok(())
 }
 
-fn ssh_mount(prepared: &mut Prepared, runner: &Runner<'_>, ssh: &SshMount) -> Result<(), StepError> {
+fn ssh_mount(
+    prepared: &mut Prepared,
+    runner: &Runner<'_>,
+    ask: &RunAsk,
+    ssh: &SshMount,
+) -> Result<(), StepError> {
     let first = !prepared.env.iter().any(|var| var.name == "SSH_AUTH_SOCK");
     if first {
         prepared.env.push(EnvVar { name: "SSH_AUTH_SOCK".to_owned(), value: ssh.target.clone() });
     }
-    let Some(agent) = runner.client().ssh_agent(&ssh.id).map_err(StepError::Client)? else {
+    let Some(agent) = runner.client(ask.step).ssh_agent(&ssh.id).map_err(StepError::Client)? else {
         return if ssh.required { Err(StepError::SshMissing { id: ssh.id.clone() }) } else { Ok(()) };
     };
     let path = runner.socket_path();
@@ -205,7 +216,7 @@ fn lock_caches(
             _ => None,
         })
         .collect();
-    let names: Vec<String> = caches.iter().map(|cache| folder_name(ask, cache)).collect();
+    let names: Vec<String> = caches.iter().map(|cache| folder_name(runner, ask, cache)).collect();
     let mut order: Vec<usize> = (0..caches.len()).collect();
     order.sort_by_key(|at| &names[*at]);
     let mut folders: Vec<Option<(String, PathBuf)>> = vec![None; caches.len()];
@@ -250,16 +261,25 @@ fn private_folder(prepared: &mut Prepared, locks: &StepLocks<'_>, name: &str) ->
 
 /// Names the folder of a cache: never by the raw id, which may be any text. A cache that begins with a tree, or has an
 /// owner or mode of its own, is another one than the plain one of that id.
-fn folder_name(ask: &RunAsk, cache: &CacheMount) -> String {
+fn folder_name(runner: &Runner<'_>, ask: &RunAsk, cache: &CacheMount) -> String {
     let base = cache.from.and_then(|input| ask.input(input)).map(|tree| match tree {
         Tree::Chain(chain) => PreImage::texts(chain.layers().iter().map(ToString::to_string)),
-        Tree::Local(name) => PreImage::text(name),
+        Tree::Local(name) => PreImage::text(runner.folder_name(name)),
     });
     let source = cache.from.map(|_| PreImage::text(&cache.source));
+    name_with(cache, base.unwrap_or(PreImage::Absent), source.unwrap_or(PreImage::Absent))
+}
+
+/// Names the folder of a cache that begins empty: the same in every store.
+pub(crate) fn plain_folder_name(cache: &CacheMount) -> String {
+    name_with(cache, PreImage::Absent, PreImage::Absent)
+}
+
+fn name_with(cache: &CacheMount, base: PreImage, source: PreImage) -> String {
     PreImage::fields([
         ("id", PreImage::text(&cache.id)),
-        ("base", base.unwrap_or(PreImage::Absent)),
-        ("source", source.unwrap_or(PreImage::Absent)),
+        ("base", base),
+        ("source", source),
         ("mode", PreImage::Number(cache.mode.into())),
         ("uid", PreImage::Number(cache.uid.into())),
         ("gid", PreImage::Number(cache.gid.into())),
@@ -287,6 +307,8 @@ fn make_folder(
     std::fs::create_dir_all(&fresh).map_err(failed("make the cache folder"))?;
     if let Some(tree) = cache.from.and_then(|input| ask.input(input)) {
         runner.copy_tree_into(tree, &cache.source, &fresh)?;
+    } else {
+        runner.restore_mount(folder, &fresh)?;
     }
     std::os::unix::fs::chown(&fresh, Some(cache.uid), Some(cache.gid))
         .map_err(failed("give away the cache folder"))?;

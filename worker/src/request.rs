@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use rbuild_confined::Root;
 use rbuild_frontend::lower::LowerOptions;
-use rbuild_images::Packing;
+use rbuild_images::{Naming, Packing};
 use rbuild_model::reference::Reference;
 use rbuild_model::span::Source;
+
+use crate::caches::Caches;
 
 /// A build.
 #[derive(Clone, Debug)]
@@ -35,10 +37,22 @@ pub struct BuildRequest {
     pub extra_ca: Option<Vec<u8>>,
     /// The project that the build belongs to, for its history: the absolute path of the context.
     pub project: String,
+    /// The caches elsewhere that results are taken from and brought to.
+    pub caches: Caches,
+}
+
+/// One of several targets that are built together.
+pub struct TargetRequest<'c> {
+    /// What it is called: in displays, in errors, and by [other targets](NamedContext::Target).
+    pub name: String,
+    /// What is built.
+    pub request: BuildRequest,
+    /// Who holds the folders and secrets of it.
+    pub client: &'c dyn Client,
 }
 
 /// When a registry is asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PullPolicy {
     /// For images that are not here.
     #[default]
@@ -90,6 +104,8 @@ pub enum NamedContext {
     Web(String),
     /// An image of an OCI layout; its folder is asked of the client by the context's name.
     Layout(rbuild_image::archive::LayoutImage),
+    /// What comes out of another target of the same build, by its name.
+    Target(String),
 }
 
 /// Something that is made of the result.
@@ -126,6 +142,13 @@ pub enum ExportKind {
     Oci(ArchiveDest),
     /// An archive for `docker load`.
     Docker(ArchiveDest),
+    /// An image at the registry that its name says.
+    Registry {
+        /// Whether it gets its tag there.
+        naming: Naming,
+        /// Whether the store keeps it too.
+        kept: Kept,
+    },
     /// A tar of the root file system.
     Tar(FileDest),
     /// The root file system as a folder.
@@ -135,6 +158,16 @@ pub enum ExportKind {
         /// Whether what else is there is removed (`mode=delete`).
         mirror: bool,
     },
+}
+
+/// Whether the store keeps an image that leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// Under its names.
+    #[default]
+    InStore,
+    /// No: only its layers stay, for as long as the cache keeps them.
+    Nowhere,
 }
 
 /// Where an archive goes.

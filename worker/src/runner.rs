@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use rbuild_cache::records::nodes::Selected;
+use rbuild_cache::backends::Imports;
 use rbuild_cache::content::{ContextScan, SelectionHash, TreeSource};
 use rbuild_confined::Root;
 use rbuild_model::event::{Event, ExitStatus, Hit, Outcome, TaskId};
@@ -16,22 +18,23 @@ use rbuild_model::step::{FileAction, Operation, PathSource, Source};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::{Active, Snapshotter, Writes};
 use rbuild_solver::{
-    CacheIndex as _, HashAsk, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult, StepRunner,
+    CacheIndex as _, FetchAsk, HashAsk, IndexError, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult, StepRunner,
     Tree, Turn, Usage,
 };
 use rbuild_store::{LockClass, LockName, ObjectKind, TempTree, Wait};
 
 use crate::berths::Berths;
+use crate::caches;
 use crate::cancel::{Cancel, LockCancel};
-use crate::context::Contexts;
+use crate::context::{AnyOf, Contexts};
 use crate::drive::Observer;
 use crate::error::StepError;
 use crate::locking::StepLocks;
 use crate::network::StepNetworks;
 use crate::ops;
-use crate::request::Client;
 use crate::sources::{self, Fetcher};
 use crate::tasks::{Task, Tasks};
+use crate::wanted::Wanted;
 use crate::worker::Worker;
 
 /// How often a step is done again because its context changed between the hashing and the copying.
@@ -48,12 +51,15 @@ pub(crate) struct Runner<'a> {
     tasks: &'a Tasks,
     ids: Vec<Option<TaskId>>,
     cancel: &'a Cancel,
-    extra_ca: Option<Vec<u8>>,
+    wanted: &'a Wanted<'a>,
+    /// One a target.
+    extra_ca: Vec<Option<&'a [u8]>>,
     berths: &'a Berths<'a>,
     /// Merged trees that are looked at, by their chains.
     views: Mutex<HashMap<Chain, Arc<OnceLock<Arc<ContextScan>>>>>,
     selections: Mutex<HashMap<(TreeName, PathSource), Arc<SelectionHash>>>,
     committed: Committed<'a>,
+    imports: &'a Imports,
     counter: AtomicU64,
 }
 
@@ -81,9 +87,11 @@ impl<'a> Runner<'a> {
         tasks: &'a Tasks,
         ids: Vec<Option<TaskId>>,
         cancel: &'a Cancel,
-        extra_ca: Option<Vec<u8>>,
+        wanted: &'a Wanted<'a>,
+        extra_ca: Vec<Option<&'a [u8]>>,
         berths: &'a Berths<'a>,
         committed: Committed<'a>,
+        imports: &'a Imports,
     ) -> Self {
         Self {
             worker,
@@ -92,11 +100,13 @@ impl<'a> Runner<'a> {
             tasks,
             ids,
             cancel,
+            wanted,
             extra_ca,
             berths,
             views: Mutex::default(),
             selections: Mutex::default(),
             committed,
+            imports,
             counter: AtomicU64::new(0),
         }
     }
@@ -109,8 +119,14 @@ impl<'a> Runner<'a> {
         &*self.worker.snapshotter
     }
 
-    pub(crate) fn client(&self) -> &dyn Client {
-        self.contexts.client()
+    /// Returns the clients of all targets that want a step.
+    pub(crate) fn client(&self, step: StepId) -> AnyOf<'a> {
+        AnyOf(self.wanted.targets(step).map(|target| self.contexts.seat(target).client()).collect())
+    }
+
+    /// Returns what the client calls a folder.
+    pub(crate) fn folder_name(&self, name: &str) -> String {
+        self.contexts.written_name(name)
     }
 
     pub(crate) fn networks(&self) -> &StepNetworks {
@@ -121,8 +137,9 @@ impl<'a> Runner<'a> {
         self.cancel
     }
 
-    pub(crate) fn extra_ca(&self) -> Option<&[u8]> {
-        self.extra_ca.as_deref()
+    /// Returns the further certificate authorities that a step trusts.
+    pub(crate) fn extra_ca(&self, step: StepId) -> Option<&[u8]> {
+        self.wanted.targets(step).find_map(|target| self.extra_ca[target])
     }
 
     /// Returns the wish to stop in the form that waits for locks take.
@@ -178,6 +195,17 @@ impl<'a> Runner<'a> {
             self.note(&format!("failed to remove what a failed step wrote: {left}"));
         }
         error
+    }
+
+    /// Fills the folder that is to be a cache mount with what a cache elsewhere has of it. Where that fails, the mount
+    /// begins empty.
+    pub(crate) fn restore_mount(&self, folder: &Path, fresh: &Path) -> Result<(), StepError> {
+        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+        let Err(error) = caches::restore(self.imports, name, fresh) else { return Ok(()) };
+        self.note(&format!("a cache mount begins empty: {}", caches::told(&error)));
+        let failed = |act| move |source| StepError::Io { act, path: fresh.to_owned(), source };
+        std::fs::remove_dir_all(fresh).map_err(failed("clean"))?;
+        std::fs::create_dir_all(fresh).map_err(failed("make"))
     }
 
     /// Returns one look at a tree, shared by all who look at it.
@@ -286,15 +314,25 @@ impl<'a> Runner<'a> {
     }
 
     fn hashes(&self, step: StepId, inputs: &[Tree]) -> Result<Vec<ContentHash>, StepError> {
+        Ok(self.selections(step, inputs)?.iter().map(|(_, content)| content.hash()).collect())
+    }
+
+    /// Returns everything that a step selects of its inputs, with the path that it has it by.
+    fn selections(
+        &self,
+        step: StepId,
+        inputs: &[Tree],
+    ) -> Result<Vec<(String, Arc<SelectionHash>)>, StepError> {
         let step = self.graph.step(step);
-        let mut hashes = Vec::new();
+        let mut found = Vec::new();
         for (at, tree) in inputs.iter().enumerate() {
             let index = rbuild_model::mount::InputIndex(at as u32);
             for selection in step.operation.selections(index).into_iter().flatten() {
-                hashes.push(self.selection(tree, &selection.path)?.hash());
+                let content = self.selection(tree, &selection.path)?;
+                found.push((selection.path.path, content));
             }
         }
-        Ok(hashes)
+        Ok(found)
     }
 
     fn write_files(
@@ -332,23 +370,25 @@ impl<'a> Runner<'a> {
 
     /// Brings a tree in from outside.
     fn fetch(&self, ask: &RunAsk, source: &Source, task: &Task) -> Result<StepResult, StepError> {
+        let client = self.client(ask.step);
         match source {
             Source::Image(image) => {
                 let chain = self.worker.image_chain(image, task, self.cancel)?;
                 Ok(StepResult { tree: Tree::Chain(chain), canonical: None, record: None, found: None })
             }
-            Source::Git(git) => Ok(sources::git::fetch(&self.fetcher(ask.step, task), git)?.into()),
-            Source::Http(http) => Ok(sources::http::fetch(&self.fetcher(ask.step, task), http)?.into()),
+            Source::Git(git) => Ok(sources::git::fetch(&self.fetcher(ask.step, task, &client), git)?.into()),
+            Source::Http(http) => Ok(sources::http::fetch(&self.fetcher(ask.step, task, &client), http)?.into()),
             Source::Archive(archive) => {
-                Ok(sources::archive::find(&self.fetcher(ask.step, task), archive)?.into())
+                Ok(sources::archive::find(&self.fetcher(ask.step, task, &client), archive)?.into())
             }
             Source::Scratch | Source::Local(_) => unreachable!("{:?} needs no fetching", ask.step),
         }
     }
 
-    fn fetcher<'f>(&'f self, step: StepId, task: &'f Task) -> Fetcher<'f> {
-        let name = &self.graph.note(step).name;
-        Fetcher { worker: self.worker, client: self.client(), cancel: self.cancel, task, name }
+    fn fetcher<'f>(&'f self, step: StepId, task: &'f Task, client: &'f AnyOf<'a>) -> Fetcher<'f> {
+        let note = self.graph.note(step);
+        let (name, kept_name) = (&note.name, note.kept_name());
+        Fetcher { worker: self.worker, client, cancel: self.cancel, task, name, kept_name }
     }
 
     /// Looks up a step's result by its keys: somebody else may have made it meanwhile.
@@ -364,7 +404,7 @@ impl<'a> Runner<'a> {
         let found = self.worker.records.look_up(&wave)?.into_iter().flatten();
         Ok(found
             .filter_map(|found| {
-                let tree = Tree::Chain(found.chain?);
+                let tree = Tree::Chain(found.chain()?.clone());
                 Some(StepResult {
                     tree,
                     canonical: Some(found.canonical),
@@ -405,8 +445,8 @@ impl<'a> Runner<'a> {
             }
             _ => ask.keys.canonical().expect("a step that runs has a key"),
         };
-        let record = self.worker.records.insert(&NewRecord {
-            name: self.graph.note(ask.step).name.clone(),
+        let new = NewRecord {
+            name: self.graph.note(ask.step).kept_name().to_owned(),
             definition: ask.keys.definition.clone(),
             content: ask.keys.content.clone(),
             canonical,
@@ -415,7 +455,11 @@ impl<'a> Runner<'a> {
             took: task.elapsed(),
             usage,
             log,
-        })?;
+        };
+        let selected = self.selected(&ask)?;
+        let selected: Vec<Selected<'_>> =
+            selected.iter().map(|(path, content)| Selected { path, content }).collect();
+        let record = self.worker.records.remember_with(&new, &selected).map_err(IndexError::from)?;
         rbuild_store::crash::point("step.recorded");
         (self.committed)(ask.step, &chain, record);
         Ok(StepResult {
@@ -424,6 +468,14 @@ impl<'a> Runner<'a> {
             record: Some(record),
             found: None,
         })
+    }
+
+    /// Returns what the content key of a step that was done selects, in its order: the record keeps the folders.
+    fn selected(&self, ask: &RunAsk) -> Result<Vec<(String, Arc<SelectionHash>)>, StepError> {
+        if ask.keys.content.is_none() {
+            return Ok(Vec::new());
+        }
+        self.selections(ask.step, &ask.inputs)
     }
 
     /// Makes a key that nothing has had.
@@ -463,7 +515,7 @@ impl<'a> Runner<'a> {
     fn task(&self, step: StepId) -> Task {
         match self.ids[step.index()] {
             Some(id) => self.tasks.start(id),
-            None => self.tasks.begin(self.graph.note(step).name.clone()),
+            None => self.tasks.begin(self.wanted.name(self.graph, step)),
         }
     }
 }
@@ -498,6 +550,19 @@ impl StepRunner for Runner<'_> {
                 Err(error)
             }
         }
+    }
+
+    fn fetch(&self, ask: &FetchAsk) -> Result<Tree, StepError> {
+        let task = self.tasks.begin(format!("fetching the result of {}", self.wanted.name(self.graph, ask.step)));
+        let fetched = caches::fetch(self.worker, self.imports, ask.record, &task, self.cancel);
+        task.finish(match &fetched {
+            Ok(_) => Outcome::Done,
+            Err(_) if self.cancel.is_cancelled() => Outcome::Cancelled,
+            Err(_) => Outcome::Failed,
+        });
+        let chain = fetched?;
+        (self.committed)(ask.step, &chain, ask.record);
+        Ok(Tree::Chain(chain))
     }
 }
 

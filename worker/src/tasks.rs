@@ -1,19 +1,24 @@
 //! The tasks of one build: numbers, start times, and the events that tell of them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rbuild_model::event::{Event, Events, Outcome, Stream, TaskId, Unit};
-use rbuild_model::graph::{Graph, StepId};
+use rbuild_model::graph::Graph;
 use rbuild_model::span::Location;
+
+use crate::wanted::{Wanted, prefixed};
 
 /// Tells what happens in one build.
 ///
 /// Steps get the first numbers when the graph is known; what is done around them gets later ones, or earlier ones if
-/// it happens before.
+/// it happens before. Of several targets each has tasks of its own name; the numbers are everybody's.
 pub(crate) struct Tasks {
     events: Events,
-    next: AtomicU32,
+    next: Arc<AtomicU32>,
+    /// The target that they are done for, where there are several.
+    target: Option<String>,
 }
 
 /// A task that was started; it must be finished.
@@ -27,7 +32,12 @@ pub(crate) struct Task {
 impl Tasks {
     /// Tells of a build to a listener.
     pub(crate) fn new(events: Events) -> Self {
-        Self { events, next: AtomicU32::new(0) }
+        Self { events, next: Arc::default(), target: None }
+    }
+
+    /// Tells of what is done for one of several targets.
+    pub(crate) fn of_target(&self, name: &str) -> Self {
+        Self { events: Arc::clone(&self.events), next: Arc::clone(&self.next), target: Some(name.to_owned()) }
     }
 
     /// Returns the listener.
@@ -35,25 +45,14 @@ impl Tasks {
         &self.events
     }
 
-    /// Declares the steps of a graph that goals depend on; returns the number of each, in the order of the graph.
-    pub(crate) fn declare_steps(&self, graph: &Graph, goals: &[StepId]) -> Vec<Option<TaskId>> {
-        let mut wanted = vec![false; graph.len()];
-        for goal in goals {
-            wanted[goal.index()] = true;
-        }
-        for at in (0..graph.len()).rev() {
-            if wanted[at] {
-                for input in &graph.step(StepId(at as u32)).inputs {
-                    wanted[input.index()] = true;
-                }
-            }
-        }
+    /// Declares the steps of a graph that somebody wants; returns the number of each, in the order of the graph.
+    pub(crate) fn declare_steps(&self, graph: &Graph, wanted: &Wanted<'_>) -> Vec<Option<TaskId>> {
         graph
             .steps()
             .map(|(id, _)| {
                 let note = graph.note(id);
-                (wanted[id.index()] && !note.name.is_empty())
-                    .then(|| self.declare(note.name.clone(), note.stage.clone(), note.location.clone()))
+                (wanted.is_wanted(id) && !note.name.is_empty())
+                    .then(|| self.declare(wanted.name(graph, id), note.stage.clone(), note.location.clone()))
             })
             .collect()
     }
@@ -66,7 +65,7 @@ impl Tasks {
 
     /// Declares and starts something that is done around the steps.
     pub(crate) fn begin(&self, name: impl Into<String>) -> Task {
-        self.start(self.declare(name.into(), None, None))
+        self.start(self.declare(prefixed(self.target.as_deref(), &name.into()), None, None))
     }
 
     /// Starts a declared task.

@@ -40,11 +40,11 @@ pub(crate) use state::StageState;
 
 /// What became of lowering.
 #[derive(Clone, Debug)]
-pub enum Lowering {
+pub enum Lowering<R = Lowered> {
     /// Something has to be known first.
     Needs(Vec<Asked>),
     /// All is known.
-    Ready(Box<Lowered>),
+    Ready(Box<R>),
 }
 
 /// A Dockerfile brought down to steps.
@@ -52,6 +52,17 @@ pub enum Lowering {
 pub struct Lowered {
     /// The steps of every platform.
     pub graph: Graph,
+    /// What comes out, one a platform, in the order they were asked for.
+    pub targets: Vec<Target>,
+    /// Findings of check rules, each once, in the order of the text.
+    pub warnings: Vec<Diagnostic>,
+    /// What the target takes from outside, for the first of the platforms.
+    pub outline: Outline,
+}
+
+/// What the steps of a Dockerfile come to, where they are a part of a larger graph.
+#[derive(Clone, Debug)]
+pub struct Aims {
     /// What comes out, one a platform, in the order they were asked for.
     pub targets: Vec<Target>,
     /// Findings of check rules, each once, in the order of the text.
@@ -106,6 +117,26 @@ pub fn lower(
     options: &LowerOptions,
     answers: &Answers,
 ) -> Result<Lowering, LowerError> {
+    let mut builder = GraphBuilder::new();
+    Ok(match lower_into(&mut builder, dockerfile, options, answers)? {
+        Lowering::Needs(questions) => Lowering::Needs(questions),
+        Lowering::Ready(aims) => {
+            let Aims { targets, warnings, outline } = *aims;
+            Lowering::Ready(Box::new(Lowered { graph: builder.finish(), targets, warnings, outline }))
+        }
+    })
+}
+
+/// Brings a Dockerfile down to steps of a graph that others go into too: steps that are equal to theirs are theirs, and
+/// [answers](Answer::Target) may be what came out of theirs.
+///
+/// The Dockerfile must have been parsed without errors. After an error the graph may hold steps that lead nowhere.
+pub fn lower_into(
+    builder: &mut GraphBuilder,
+    dockerfile: &Dockerfile,
+    options: &LowerOptions,
+    answers: &Answers,
+) -> Result<Lowering<Aims>, LowerError> {
     let mut questions: Vec<Asked> = Vec::new();
     let mut plans = Vec::new();
     let mut warnings = Vec::new();
@@ -134,11 +165,10 @@ pub fn lower(
     }
     warnings.extend(undeclared_build_args(dockerfile, options, &plans));
     warnings.extend(foreign_syntax(dockerfile, options));
-    let mut builder = GraphBuilder::new();
     let mut targets = Vec::new();
     let mut outline = None;
     for plan in &plans {
-        match state::build(dockerfile, options, plan, &mut builder, &mut warnings) {
+        match state::build(dockerfile, options, plan, builder, &mut warnings) {
             Ok((target, found)) => {
                 targets.push(target);
                 outline.get_or_insert(found);
@@ -151,7 +181,7 @@ pub fn lower(
         return Err(LowerError { diagnostics: dedup(errors), warnings });
     }
     let outline = outline.unwrap_or_default();
-    Ok(Lowering::Ready(Box::new(Lowered { graph: builder.finish(), targets, warnings, outline })))
+    Ok(Lowering::Ready(Box::new(Aims { targets, warnings, outline })))
 }
 
 /// Finds the build arguments that no ARG declares.

@@ -9,6 +9,7 @@ use rbuild_model::reference::Reference;
 use rbuild_model::span::Location;
 use rbuild_model::step::{ExtraHost, ImagePin, Limits, LocalSource, NetworkMode, Source, Ulimit};
 
+use super::Target;
 use crate::ignore::Ignore;
 
 /// What the one who builds says.
@@ -183,6 +184,8 @@ pub enum Answer {
     Image(Box<ImageAnswer>),
     /// A tree without a config: a folder, a repository, a file, nothing.
     Tree(Source),
+    /// What comes out of another Dockerfile in the same graph.
+    Target(Box<Target>),
 }
 
 /// What an image name stands for.

@@ -8,6 +8,7 @@ use rbuild_model::reference::Reference;
 use rbuild_model::span::{Diagnostic, Location, Source, Span, nearest};
 use rbuild_model::step;
 
+use super::Target;
 use super::options::{Answer, Answers, Asked, ImageAnswer, LowerOptions, Question};
 use super::outline::Recorder;
 use super::scope::{self, GlobalScope};
@@ -36,6 +37,8 @@ pub(super) enum Base {
     Image(Box<ImageAnswer>),
     /// A tree without a config.
     Tree(step::Source),
+    /// What comes out of another Dockerfile in the same graph.
+    Target(Box<Target>),
 }
 
 /// Where the files of a `--from` or mount `from` come from.
@@ -412,6 +415,7 @@ impl<'a> Planner<'a> {
             Base::Image(image) => image.config.config.on_build.clone(),
             // Below a stage whose base is still asked for nothing can be said.
             Base::Stage(below) => self.needed.get(below).map(stored_triggers).unwrap_or_default(),
+            Base::Target(target) => target.config.config.on_build.clone(),
             Base::Scratch | Base::Tree(_) => Vec::new(),
         };
         texts
@@ -548,6 +552,7 @@ fn base_of(answer: &Answer) -> Base {
         Answer::Image(image) => Base::Image(image.clone()),
         Answer::Tree(step::Source::Scratch) => Base::Scratch,
         Answer::Tree(source) => Base::Tree(source.clone()),
+        Answer::Target(target) => Base::Target(target.clone()),
     }
 }
 

@@ -3,6 +3,8 @@
 mod env;
 mod steps;
 
+pub(crate) use steps::Title;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -195,22 +197,25 @@ impl Shared<'_> {
         Location { source: Arc::clone(&self.dockerfile.source), span }
     }
 
-    fn source_step(&mut self, source: step::Source, name: String, span: Option<Span>) -> StepId {
-        let note = StepNote { name, location: span.map(|span| self.location(span)), ..StepNote::default() };
+    fn source_step(&mut self, source: step::Source, title: Title, span: Option<Span>) -> StepId {
+        let Title { shown: name, written } = title;
+        let location = span.map(|span| self.location(span));
+        let note = StepNote { name, written, location, ..StepNote::default() };
         self.builder.add(Step { operation: Operation::Source(source), inputs: Vec::new() }, note)
     }
 
-    fn base_step(&mut self, base: &Base, name: String, span: Span) -> StepId {
+    fn base_step(&mut self, base: &Base, title: Title, span: Span) -> StepId {
         match base {
-            Base::Scratch => self.source_step(step::Source::Scratch, "scratch".to_owned(), None),
+            Base::Scratch => self.source_step(step::Source::Scratch, Title::plain("scratch"), None),
             Base::Stage(index) => self.done.get(index).expect("stages are built in order").root,
+            Base::Target(target) => target.root,
             Base::Image(image) => {
                 let ImageAnswer { name: image_name, pin, platform, config: _ } = &**image;
                 let source =
                     ImageSource { name: image_name.clone(), pin: pin.clone(), platform: platform.clone() };
-                self.source_step(step::Source::Image(source), name, Some(span))
+                self.source_step(step::Source::Image(source), title, Some(span))
             }
-            Base::Tree(source) => self.source_step(source.clone(), name, Some(span)),
+            Base::Tree(source) => self.source_step(source.clone(), title, Some(span)),
         }
     }
 }
@@ -239,12 +244,15 @@ impl<'l, 'a> StageState<'l, 'a> {
             shared,
             plan,
         };
-        let name = match &plan.base {
-            Base::Image(image) => state.prefixed(&format!("FROM {}", image.name)),
-            Base::Tree(_) => state.prefixed(&format!("FROM {}", plan.stage.from.image.value)),
-            Base::Scratch | Base::Stage(_) => String::new(),
+        let written = format!("FROM {}", plan.stage.from.image.value);
+        let title = match &plan.base {
+            Base::Image(image) => {
+                state.prefixed(Title { shown: format!("FROM {}", image.name), written })
+            }
+            Base::Tree(_) => state.prefixed(Title::plain(written)),
+            Base::Scratch | Base::Stage(_) | Base::Target(_) => Title::plain(""),
         };
-        state.root = state.shared.base_step(&plan.base, name, head);
+        state.root = state.shared.base_step(&plan.base, title, head);
         match &plan.base {
             Base::Stage(index) => {
                 let below = state.shared.done.get(index).expect("stages are built in order");
@@ -262,6 +270,13 @@ impl<'l, 'a> StageState<'l, 'a> {
                 state.config.created = None;
                 state.take_image_env();
                 state.platform = image.platform.clone();
+            }
+            Base::Target(target) => {
+                state.config = target.config.clone();
+                state.config.created = None;
+                state.history.clone_from(&target.history);
+                state.take_image_env();
+                state.platform = target.config.platform();
             }
             Base::Scratch | Base::Tree(_) => {
                 // An empty root has no platform of its own: it is the target's.
@@ -547,12 +562,12 @@ impl<'l, 'a> StageState<'l, 'a> {
 
     /// Returns the step of the empty root.
     pub(crate) fn scratch(&mut self) -> StepId {
-        self.shared.base_step(&Base::Scratch, String::new(), self.current)
+        self.shared.base_step(&Base::Scratch, Title::plain(""), self.current)
     }
 
     /// Adds the step of a remote source.
-    pub(crate) fn remote(&mut self, source: step::Source, name: String) -> StepId {
-        self.shared.source_step(source, name, Some(self.current))
+    pub(crate) fn remote(&mut self, source: step::Source, title: Title) -> StepId {
+        self.shared.source_step(source, title, Some(self.current))
     }
 
     /// Returns whether the stage's root is still empty.
@@ -564,7 +579,7 @@ impl<'l, 'a> StageState<'l, 'a> {
     pub(crate) fn context(&mut self) -> Tree {
         let source = self.shared.options.context.clone();
         let from_client = matches!(source, step::Source::Local(_));
-        let step = self.shared.source_step(source, "[internal] load build context".to_owned(), None);
+        let step = self.shared.source_step(source, Title::plain("[internal] load build context"), None);
         Tree { step, from_client }
     }
 
@@ -579,11 +594,14 @@ impl<'l, 'a> StageState<'l, 'a> {
             }
             FileSource::Base(base) => {
                 let from_client = matches!(base, Base::Tree(step::Source::Local(_)));
-                let name = match base {
-                    Base::Image(image) => format!("FROM {}", image.name),
-                    _ => format!("[context {from}]"),
+                let title = match base {
+                    // A name with variables in it is no stage: it stands here as it is written.
+                    Base::Image(image) => {
+                        Title { shown: format!("FROM {}", image.name), written: format!("FROM {from}") }
+                    }
+                    _ => Title::plain(format!("[context {from}]")),
                 };
-                let step = self.shared.base_step(base, name, self.current);
+                let step = self.shared.base_step(base, title, self.current);
                 Tree { step, from_client }
             }
         }

@@ -8,7 +8,7 @@ use rbuild_model::key::ContentHash;
 use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_model::step::{FileAction, MakeDir, Operation, Source, Step, StepNote};
 use rbuild_solver::memory::MemoryIndex;
-use rbuild_solver::{NewRecord, StepResult, Usage};
+use rbuild_solver::{FetchAsk, NewRecord, StepResult, Usage};
 
 use super::*;
 
@@ -55,6 +55,10 @@ impl StepRunner for Runner<'_> {
             found: None,
         })
     }
+
+    fn fetch(&self, _: &FetchAsk) -> Result<Tree, Self::Error> {
+        Err("nothing is elsewhere")
+    }
 }
 
 struct Count(AtomicUsize);
@@ -93,7 +97,7 @@ fn solve(
     let parallel = NonZeroUsize::new(3).expect("three is not zero");
     let result = drive(&graph, &goals, index, &runner, &count, cancel, parallel)
         .result
-        .map(|solved| solved.trees.len())
+        .map(|trees| trees.len())
         .map_err(|error| format!("{error:?}"));
     (result, runner.runs.into_inner(), count.0.into_inner())
 }
@@ -186,6 +190,10 @@ impl StepRunner for Waiter<'_> {
         let _ = self.tell.send(());
         result
     }
+
+    fn fetch(&self, ask: &FetchAsk) -> Result<Tree, Self::Error> {
+        self.inner.fetch(ask)
+    }
 }
 
 #[test]
@@ -203,6 +211,6 @@ fn a_step_that_waits_keeps_nobody_from_running() {
     };
     let count = Count(AtomicUsize::new(0));
     let solved = drive(&graph, &goals, &index, &runner, &count, &cancel, NonZeroUsize::MIN);
-    assert_eq!(solved.result.expect("all can be made").trees.len(), 3);
+    assert_eq!(solved.result.expect("all can be made").len(), 3);
     assert_eq!(runner.most.into_inner(), 1, "one has a turn at a time");
 }

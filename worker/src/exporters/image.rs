@@ -4,7 +4,8 @@ use rbuild_images::BuiltImage;
 use rbuild_model::digest::ImageId;
 
 use super::{ExportError, index};
-use crate::build::{BuiltPlatform, Finished};
+use crate::build::BuiltPlatform;
+use crate::describe::Finished;
 use crate::cancel::Cancel;
 use crate::request::{BuildRequest, Export};
 use crate::tasks::Tasks;

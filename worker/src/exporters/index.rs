@@ -6,7 +6,8 @@ use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 
 use super::ExportError;
-use crate::build::{Built, BuiltPlatform, Finished};
+use crate::build::{Built, BuiltPlatform};
+use crate::describe::Finished;
 use crate::request::Split;
 use crate::tasks::Tasks;
 use crate::worker::Worker;

@@ -6,7 +6,7 @@ use rbuild_confined::{Kind, Root};
 use rbuild_snapshotter::copier::{Copier, CopyRules, Sockets, Verdict};
 
 use super::{ExportError, beside};
-use crate::build::Finished;
+use crate::describe::Finished;
 use crate::cancel::Cancel;
 use crate::worker::Worker;
 

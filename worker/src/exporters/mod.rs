@@ -7,6 +7,7 @@ mod archive;
 mod image;
 mod index;
 mod local;
+mod registry;
 mod tar;
 
 use std::io::Write;
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use rbuild_model::event::{Event, Outcome};
 
-use crate::build::{Built, Finished};
+use crate::build::Built;
+use crate::describe::Finished;
 use crate::cancel::{Cancel, Stoppable};
 use crate::error::{BuildError, StepError};
 use crate::request::{BuildRequest, Client, ClientError, Export, ExportKind, FileDest};
@@ -67,6 +69,9 @@ pub enum ExportError {
         /// What.
         what: &'static str,
     },
+    /// A pushed image has no name.
+    #[error("an image that is pushed needs a name: give it one with `--tag`")]
+    NoName,
     /// Somebody cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -93,7 +98,7 @@ pub(crate) fn run(
     tasks: &Tasks,
     cancel: &Cancel,
 ) -> Result<Built, BuildError> {
-    let mut built = Built { images: Vec::new(), digest: None };
+    let mut built = Built { images: Vec::new(), digest: None, cache: None };
     let default = [Export {
         kind: ExportKind::Image,
         names: Vec::new(),
@@ -128,6 +133,10 @@ pub(crate) fn run(
                 cancel,
             )
             .map(|archived| archived.tell(&mut built)),
+            ExportKind::Registry { naming, kept } => {
+                registry::export(worker, request, export, &results, (*naming, *kept), tasks, cancel)
+                    .map(|registered| registered.tell(&mut built))
+            }
             ExportKind::Tar(dest) => index::folders("type=tar", &results, export.split)
                 .and_then(|results| write(dest, client, cancel, |out| tar::export(worker, &results, out))),
             ExportKind::Local { dest, mirror } => index::folders("type=local", &results, export.split)
@@ -165,6 +174,7 @@ fn describe(kind: &ExportKind) -> &'static str {
         ExportKind::Image => "image",
         ExportKind::Oci(_) => "oci image format",
         ExportKind::Docker(_) => "docker image format",
+        ExportKind::Registry { .. } => "registry",
         ExportKind::Tar(_) => "client tarball",
         ExportKind::Local { .. } => "client directory",
     }

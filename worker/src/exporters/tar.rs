@@ -13,7 +13,7 @@ use rbuild_snapshotter::layer::entry_of;
 use rbuild_snapshotter::xattrs_of;
 
 use super::ExportError;
-use crate::build::Finished;
+use crate::describe::Finished;
 use crate::worker::Worker;
 
 /// Writes the roots of results as one tar with numeric owners and hard links kept, each in its folder if it has one.

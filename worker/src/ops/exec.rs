@@ -128,7 +128,7 @@ fn in_place(
     let spec: UserSpec = exec.user.parse().map_err(user)?;
     let identity = Users::load(&tree).lookup(&spec).map_err(user)?;
     let mut env = environment(exec, mount_env, &identity.home);
-    if let Some(extra) = runner.extra_ca() {
+    if let Some(extra) = runner.extra_ca(ask.step) {
         mounts.push(ca_mount(&tree, extra));
         for name in CA_VARIABLES {
             if !env.iter().any(|var| var.name == name) {

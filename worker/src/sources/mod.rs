@@ -35,8 +35,10 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) client: &'a dyn Client,
     pub(crate) cancel: &'a Cancel,
     pub(crate) task: &'a Task,
-    /// What the source is called in the history; without credentials.
+    /// What the source is called in messages; without credentials.
     pub(crate) name: &'a str,
+    /// What it is called where it is kept: as it is written.
+    pub(crate) kept_name: &'a str,
 }
 
 /// A tree from outside.
@@ -60,7 +62,7 @@ impl Fetcher<'_> {
         let key = LookUp { key: definition.key(), kind: KeyKind::Definition };
         let found = self.worker.records.look_up(&[key])?.into_iter().flatten().next();
         Ok(found.and_then(|found| {
-            let chain = found.chain?;
+            let chain = found.chain()?.clone();
             let here = chain.layers().iter().all(|layer| self.worker.snapshotter.contains(*layer));
             here.then_some(Fetched { chain, canonical: found.canonical, record: found.record })
         }))
@@ -97,7 +99,7 @@ impl Fetcher<'_> {
         let chain = Chain::empty().with(id);
         let canonical = definition.key();
         let record = self.worker.records.insert(&NewRecord {
-            name: self.name.to_owned(),
+            name: self.kept_name.to_owned(),
             definition: Some(definition),
             content: None,
             canonical,

@@ -1,0 +1,155 @@
+//! What came out of a target: its layers, its config, its history with times.
+
+use rbuild_frontend::lower::Target;
+use rbuild_model::digest::{DiffId, ImageId};
+use rbuild_model::graph::{Graph, StepId};
+use rbuild_model::image_config::{History, ImageConfig};
+use rbuild_model::platform::Platform;
+use rbuild_model::snapshot::Chain;
+use rbuild_model::step::{Operation, Source};
+use rbuild_solver::{RecordId, Tree};
+
+use crate::drive::Reached;
+use crate::error::BuildError;
+use crate::worker::Worker;
+
+/// The root and the config of one platform, complete.
+pub(crate) struct Finished {
+    pub(crate) platform: Platform,
+    /// The image that it stands on.
+    pub(crate) base: Option<ImageId>,
+    pub(crate) chain: Chain,
+    pub(crate) config: ImageConfig,
+    pub(crate) epoch: Option<i64>,
+}
+
+/// What a solved graph comes to, all of it or a part.
+#[derive(Clone, Copy)]
+pub(crate) struct Solved<'a> {
+    pub(crate) graph: &'a Graph,
+    /// For every step, its tree if it was made.
+    pub(crate) made: &'a [Option<Tree>],
+    pub(crate) reached: &'a [Reached],
+}
+
+impl Worker {
+    /// Describes what came out of a target, a value a platform.
+    pub(crate) fn described(
+        &self,
+        targets: &[Target],
+        solved: &Solved<'_>,
+    ) -> Result<Vec<Finished>, BuildError> {
+        targets.iter().map(|target| self.describe(target, solved)).collect()
+    }
+
+    /// Completes the config of one platform: its layers, its history with times.
+    fn describe(&self, target: &Target, solved: &Solved<'_>) -> Result<Finished, BuildError> {
+        let Solved { graph, made: trees, reached } = *solved;
+        let Some(Tree::Chain(chain)) = &trees[target.root.index()] else {
+            return Err(BuildError::Unsupported { what: "a folder of the client as the result".to_owned() });
+        };
+        if let Some(lost) = chain.layers().iter().find(|layer| !self.snapshotter.contains(**layer)) {
+            return Err(BuildError::LostSnapshot(*lost));
+        }
+        let mut config = target.config.clone();
+        let below = config.rootfs.diff_ids.len();
+        let mut made: Vec<Option<String>> = Vec::new();
+        for item in &target.history {
+            let Some(step) = item.layer else {
+                made.push(None);
+                continue;
+            };
+            made.push(self.finished(reached[layer_step(graph, step).index()].record)?);
+        }
+        let new = chain.len().checked_sub(below).ok_or_else(|| {
+            store_error(format!("the base image has {below} layers, but its tree has only {}", chain.len()))
+        })?;
+        let steps: Vec<StepId> = target.history.iter().filter_map(|item| item.layer).collect();
+        if steps.len() != new {
+            return Err(store_error(format!("{new} layers were made, but the history has {}", steps.len())));
+        }
+        let mut diff_ids: Vec<DiffId> = Vec::with_capacity(new);
+        for (at, step) in steps.into_iter().enumerate() {
+            // A linked layer is described by itself: what is below it is not its business.
+            let own = match &graph.step(step).operation {
+                Operation::Merge => trees[layer_step(graph, step).index()].clone(),
+                _ => None,
+            };
+            let stack = match own {
+                Some(Tree::Chain(own)) => own,
+                _ => Chain::new(chain.layers()[..=below + at].to_vec()),
+            };
+            let tar =
+                self.images.diff_id(&stack, target.epoch).map_err(|error| BuildError::Store(error.into()))?;
+            diff_ids.extend(tar.map(|tar| tar.diff_id));
+        }
+        config.rootfs.diff_ids.extend(diff_ids);
+        let epoch = target.epoch.map(rfc3339);
+        // Acts without a layer have the time of the layer before them, or of the first one.
+        let first = made.iter().flatten().next().cloned().or_else(|| config.created.clone());
+        let mut last = first;
+        for (item, made) in target.history.iter().zip(made) {
+            if made.is_some() {
+                last = made;
+            }
+            let created = epoch.clone().or_else(|| last.clone());
+            config.history.push(History { created, ..item.entry.clone() });
+        }
+        config.created = epoch.or(last);
+        Ok(Finished {
+            platform: target.requested.clone(),
+            base: base_image(graph, target.root),
+            chain: chain.clone(),
+            config,
+            epoch: target.epoch,
+        })
+    }
+
+    /// Returns when a recorded step ended.
+    fn finished(&self, record: Option<RecordId>) -> Result<Option<String>, BuildError> {
+        let Some(record) = record else { return Ok(None) };
+        let details = self.records.details(record).map_err(store_failure)?;
+        Ok(details.map(|details| {
+            let nanos = details.started.saturating_add(i128::try_from(details.took.as_nanos()).unwrap_or(0));
+            rfc3339_nanos(nanos)
+        }))
+    }
+}
+
+fn store_error(message: String) -> BuildError {
+    BuildError::Store(message.into())
+}
+
+pub(crate) fn store_failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> BuildError {
+    BuildError::Store(error.into())
+}
+
+/// The step whose own result a layer is: of a merge, what is merged on top.
+pub(crate) fn layer_step(graph: &Graph, step: StepId) -> StepId {
+    let node = graph.step(step);
+    match node.operation {
+        Operation::Merge => node.inputs.last().copied().unwrap_or(step),
+        _ => step,
+    }
+}
+
+/// The image at the bottom of a step's tree.
+pub(crate) fn base_image(graph: &Graph, mut step: StepId) -> Option<ImageId> {
+    loop {
+        let node = graph.step(step);
+        if let Operation::Source(Source::Image(image)) = &node.operation {
+            return Some(image.pin.image);
+        }
+        step = *node.inputs.first()?;
+    }
+}
+
+fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| time.to_string())
+}
+
+fn rfc3339_nanos(nanos: i128) -> String {
+    jiff::Timestamp::from_nanosecond(nanos)
+        .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| time.to_string())
+}
