@@ -52,6 +52,10 @@ pub enum Cause {
     RestartsWith(ServiceName),
     /// Its service is gone from the project.
     Orphan,
+    /// Whoever made it was killed before it had its name.
+    Unfinished,
+    /// Another command asks for it.
+    Asked,
     /// The project is taken down.
     Down,
 }
@@ -80,6 +84,8 @@ impl fmt::Display for Cause {
             Self::NeededBy { service, condition } => write!(f, "{service} needs {}", condition.as_str()),
             Self::RestartsWith(service) => write!(f, "restarts with {service}"),
             Self::Orphan => f.write_str("its service is gone"),
+            Self::Unfinished => f.write_str("an earlier command was cut off"),
+            Self::Asked => f.write_str("asked for"),
             Self::Down => f.write_str("the project is taken down"),
         }
     }

@@ -2,27 +2,29 @@
 //!
 //! What a service can say and no engine of one Linux host does is an error that names the key, never left out.
 
+mod network;
+mod resources;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rbuild_images::PullPolicy;
 use rbuild_model::container::{
-    Begins, BindRecursion, BlkioRate, BlkioWeight, ContainerId, DeviceUse, LogConfig, MissingSource,
-    NamespaceUse, Propagation, Resources, RestartPolicy, SeccompUse, Streams,
+    Begins, BindRecursion, ContainerId, DeviceUse, LogConfig, MissingSource, NamespaceUse, Propagation,
+    RestartPolicy, SeccompUse, Streams, TmpfsMount, TmpfsUse,
 };
 use rbuild_model::image_config::Healthcheck;
-use rbuild_model::network as wish;
 use rbuild_model::project::{
-    self, Bytes, CgroupNamespace, HealthTest, Limit, MountKind, Namespace, NetworkMode, Project, Restart,
-    Service, ServiceName, VolumesFrom,
+    self, Bytes, CgroupNamespace, HealthTest, MountKind, Namespace, Project, Restart, Service, ServiceName,
+    VolumesFrom,
 };
-use rbuild_model::step::{ExtraHost, Ulimit};
 use rbuild_sandbox::Access;
 
 use super::labels::{self, Place};
-use super::tmpfs;
 use crate::containers::{CreateRequest, MountKind as Asked, MountRequest};
+
+pub(super) use network::endpoint;
 
 /// Something that a service says and that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -208,7 +210,7 @@ fn mounts(making: &Making<'_>) -> Result<Vec<MountRequest>, NotPossible> {
                     labels: labels.clone(),
                 }
             }
-            MountKind::Tmpfs { size, mode } => Asked::Tmpfs(tmpfs::mount(positive(*size), *mode)),
+            MountKind::Tmpfs { size, mode } => Asked::Tmpfs(TmpfsUse::new(positive(*size), *mode)),
             MountKind::Image { source, subpath } => {
                 Asked::Image { reference: source.clone(), subpath: subpath.clone() }
             }
@@ -223,9 +225,9 @@ fn mounts(making: &Making<'_>) -> Result<Vec<MountRequest>, NotPossible> {
         mounts.push(MountRequest { target: mount.target.clone(), access, kind });
     }
     for (number, text) in service.tmpfs.iter().enumerate() {
-        let (target, folder, access) =
-            tmpfs::parse(text).map_err(|why| not(service, format!("tmpfs[{number}]"), why))?;
-        mounts.push(MountRequest { target, access, kind: Asked::Tmpfs(folder) });
+        let mount: TmpfsMount = text.parse().map_err(|why| not(service, format!("tmpfs[{number}]"), why))?;
+        let access = if mount.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        mounts.push(MountRequest { target: mount.target, access, kind: Asked::Tmpfs(mount.folder) });
     }
     // What the image declares and the project does not name: the volume of the container before.
     for (target, volume) in making.inherited {
@@ -299,7 +301,7 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
         },
     };
     let host = &mut request.host;
-    network(making, host)?;
+    network::network(making, host)?;
     host.ipc = namespace(&service.ipc, "ipc")?;
     host.pid = namespace(&service.pid, "pid")?;
     host.uts = namespace(&service.uts, "uts")?;
@@ -341,99 +343,8 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
         })
         .collect();
     security(making, host)?;
-    host.resources = resources(service)?;
+    host.resources = resources::resources(service)?;
     Ok(())
-}
-
-fn network(making: &Making<'_>, host: &mut rbuild_model::container::HostOptions) -> Result<(), NotPossible> {
-    let service = making.service;
-    let project = making.project;
-    let mut attached: Vec<_> = service.networks.iter().collect();
-    attached.sort_by(|(a_key, a), (b_key, b)| b.priority.cmp(&a.priority).then(a_key.cmp(b_key)));
-    let name = |key: &project::NetworkKey| {
-        project.networks.get(key).map_or_else(|| key.to_string(), |network| network.name.clone())
-    };
-    host.network = match &service.network_mode {
-        Some(NetworkMode::None) => wish::NetworkMode::None,
-        Some(NetworkMode::Host) => wish::NetworkMode::Host,
-        Some(NetworkMode::Service(of)) => {
-            wish::NetworkMode::Container(parent(making, of, "network_mode")?.to_string())
-        }
-        Some(NetworkMode::Container(of)) => wish::NetworkMode::Container(of.clone()),
-        Some(NetworkMode::Network(name)) => {
-            name.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
-        }
-        None => match attached.first() {
-            Some((key, _)) => {
-                name(key).parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
-            }
-            None => wish::NetworkMode::None,
-        },
-    };
-    let mut links = Vec::new();
-    for link in &service.links {
-        let target = format!("{}-{}-1", project.name, link.service);
-        let fixed = project.services.get(&link.service).and_then(|service| service.container_name.clone());
-        let target = fixed.unwrap_or(target);
-        links.push(format!("{target}:{}", link.alias.as_deref().unwrap_or(link.service.as_str())));
-    }
-    for (key, attachment) in attached {
-        let mac = attachment
-            .mac_address
-            .as_ref()
-            .or(service.mac_address.as_ref().filter(|_| host.endpoints.is_empty()));
-        let mac = mac.map(|text| text.parse()).transpose();
-        let mut aliases = match &making.place {
-            Place::Numbered(_) => vec![making.name.clone(), service.name.to_string()],
-            Place::OneOff(_) => vec![making.name.clone()],
-        };
-        aliases.extend(attachment.aliases.iter().cloned());
-        let mut seen = std::collections::BTreeSet::new();
-        aliases.retain(|alias| seen.insert(alias.clone()));
-        host.endpoints.push(wish::EndpointWish {
-            network: name(key),
-            settings: wish::EndpointSettings {
-                aliases,
-                links: links.clone(),
-                ipv4: attachment.ipv4_address,
-                ipv6: attachment.ipv6_address,
-                link_local: attachment.link_local_ips.clone(),
-                mac: mac.map_err(|error| not(service, format!("networks.{key}.mac_address"), error))?,
-                gateway_priority: attachment.gw_priority,
-                driver_options: attachment.driver_opts.clone(),
-            },
-        });
-    }
-    host.ports = service.ports.iter().map(port).collect();
-    host.extra_hosts = service
-        .extra_hosts
-        .iter()
-        .flat_map(|(name, addresses)| {
-            addresses.iter().map(|address| ExtraHost { name: name.clone(), address: address.clone() })
-        })
-        .collect();
-    host.dns = service.dns.clone();
-    host.dns_search.clone_from(&service.dns_search);
-    host.dns_options.clone_from(&service.dns_opt);
-    Ok(())
-}
-
-fn port(port: &project::Port) -> wish::PortBinding {
-    wish::PortBinding {
-        host: port.host_ip,
-        host_port: match port.published {
-            None => wish::HostPort::Any,
-            Some(range) if range.first == 0 => wish::HostPort::Any,
-            Some(range) if range.first == range.last => wish::HostPort::One(range.first),
-            Some(range) => wish::HostPort::Range(range.first, range.last),
-        },
-        port: port.target,
-        protocol: match port.protocol {
-            project::Protocol::Tcp => wish::Protocol::Tcp,
-            project::Protocol::Udp => wish::Protocol::Udp,
-            project::Protocol::Sctp => wish::Protocol::Sctp,
-        },
-    }
 }
 
 /// The service's own policy, else the one of its deployment.
@@ -486,75 +397,6 @@ fn security(making: &Making<'_>, host: &mut rbuild_model::container::HostOptions
         }
     }
     Ok(())
-}
-
-fn resources(service: &Service) -> Result<Resources, NotPossible> {
-    let limits = service.deploy.as_ref().and_then(|deploy| deploy.limits.as_ref());
-    let reservations = service.deploy.as_ref().and_then(|deploy| deploy.reservations.as_ref());
-    let memory = positive(service.mem_limit).or_else(|| positive(limits.and_then(|limits| limits.memory)));
-    let reserved =
-        positive(service.mem_reservation).or_else(|| positive(reservations.and_then(|kept| kept.memory)));
-    let cpus = service.cpus.or_else(|| limits.and_then(|limits| limits.cpus));
-    let pids = match service.pids_limit {
-        Some(Limit::AtMost(count)) => Some(count).filter(|count| *count > 0),
-        Some(Limit::Unlimited) => None,
-        None => limits
-            .and_then(|limits| limits.pids)
-            .and_then(|count| u64::try_from(count).ok())
-            .filter(|n| *n > 0),
-    };
-    let unsigned = |key: &'static str, value: Option<i64>| match value {
-        None | Some(0) => Ok(None),
-        Some(value) => u64::try_from(value).map(Some).map_err(|_| not(service, key, "must not be negative")),
-    };
-    let swappiness = match service.mem_swappiness {
-        None | Some(-1) => None,
-        Some(value) => match u8::try_from(value) {
-            Ok(value) if value <= 100 => Some(value),
-            _ => return Err(not(service, "mem_swappiness", "must be from 0 to 100")),
-        },
-    };
-    let io = service.blkio_config.clone().unwrap_or_default();
-    let rates = |rates: Vec<project::DeviceRate>| {
-        rates.into_iter().map(|rate| BlkioRate { path: rate.path, rate: rate.rate }).collect()
-    };
-    let weights = io.weight_device.into_iter();
-    let bound = |limit: Limit| match limit {
-        Limit::AtMost(count) => i64::try_from(count).unwrap_or(i64::MAX),
-        Limit::Unlimited => -1,
-    };
-    Ok(Resources {
-        memory,
-        memory_swap: service.memswap_limit.map(|bytes| bytes.0).filter(|bytes| *bytes != 0),
-        memory_reservation: reserved,
-        memory_swappiness: swappiness,
-        nano_cpus: cpus.map(|cpus| cpus.nanos).filter(|nanos| *nanos > 0),
-        cpu_shares: unsigned("cpu_shares", service.cpu_shares)?,
-        cpu_period: unsigned("cpu_period", service.cpu_period)?,
-        cpu_quota: service.cpu_quota.filter(|quota| *quota != 0),
-        cpuset_cpus: service.cpuset.clone().filter(|set| !set.is_empty()),
-        cpuset_mems: None,
-        pids,
-        oom_kill_disable: service.oom_kill_disable,
-        blkio_weight: io.weight.filter(|weight| *weight > 0),
-        blkio_weight_device: weights
-            .map(|weight| BlkioWeight { path: weight.path, weight: weight.weight })
-            .collect(),
-        device_read_bps: rates(io.device_read_bps),
-        device_write_bps: rates(io.device_write_bps),
-        device_read_iops: rates(io.device_read_iops),
-        device_write_iops: rates(io.device_write_iops),
-        device_rules: service.device_cgroup_rules.clone(),
-        ulimits: service
-            .ulimits
-            .iter()
-            .map(|(name, limit)| Ulimit {
-                name: name.clone(),
-                soft: bound(limit.soft),
-                hard: bound(limit.hard),
-            })
-            .collect(),
-    })
 }
 
 /// A size that was given; zero means none was.

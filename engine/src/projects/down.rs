@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cause::Cause;
 use super::observed::{Replica, ReplicaKind};
-use super::operation::{Operation, OperationId, Plan};
+use super::operation::{Operation, OperationId, Plan, Warning};
 use super::order::{Cycle, dependencies_first};
 use super::wanted::AnonymousVolumes;
 
@@ -40,6 +40,10 @@ pub enum VolumesToo {
 /// Plans the end of a project: each container stops after all that depend on it, networks and volumes go last.
 pub fn down(down: &Down) -> Result<Plan, Cycle> {
     let mut plan = Plan::default();
+    let is_orphan = |replica: &Replica| match replica.kind {
+        ReplicaKind::OneOff => !replica.activity.is_up(),
+        ReplicaKind::Numbered => !down.dependencies.contains_key(&replica.service),
+    };
     let is_wanted = |replica: &&Replica| {
         let orphan = replica.kind == ReplicaKind::OneOff || !down.dependencies.contains_key(&replica.service);
         if orphan {
@@ -83,6 +87,16 @@ pub fn down(down: &Down) -> Result<Plan, Cycle> {
             removals.push(plan.add(operation, Cause::Down, after));
         }
         stops.insert(service, own);
+    }
+    let mut orphans: Vec<String> = down
+        .replicas
+        .iter()
+        .filter(|replica| is_orphan(replica))
+        .map(|replica| replica.name.clone())
+        .collect();
+    orphans.sort();
+    if down.orphans == super::wanted::Orphans::Warn && down.targets.is_empty() && !orphans.is_empty() {
+        plan.warnings.push(Warning::Orphans { names: orphans });
     }
     for name in &down.networks {
         plan.add(Operation::RemoveNetwork { name: name.clone() }, Cause::Down, removals.clone());

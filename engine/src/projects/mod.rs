@@ -15,27 +15,43 @@
 //! surplus ones removed from the end, diverged ones recreated under the policy in force, missing ones created, all that
 //! does not run started once its dependencies are as far as they have to be.
 
+mod builds;
 mod cause;
 mod change;
 mod container;
 mod down;
+mod execute;
+mod halt;
+mod happening;
 pub mod labels;
 mod network;
+mod observe;
 mod observed;
 mod operation;
 mod order;
-mod tmpfs;
+mod plan_error;
+mod services;
+mod turn;
+mod unfinished;
 mod up;
 mod wanted;
 
+pub use builds::{BuildNotes, SCHEMA};
 pub use cause::Cause;
 pub use change::{Change, changes};
 pub use container::{Making, NotPossible, container};
 pub use down::{Down, VolumesToo, down};
+pub use execute::{AfterFailure, Carried, Failure, Haste, OperationError, Work, subject};
+pub use halt::Halt;
+pub use happening::{Act, Happening, HookPlace, Phase, Subject, Unwatched, Watcher};
+pub use observe::{Member, ObserveError, Owned};
 pub use observed::{Activity, Found, Observed, Owner, Replica, ReplicaKind};
 pub use operation::{Existing, New, Operation, OperationId, Plan, Planned, Startable, Warning};
 pub use order::{Cycle, dependencies_first};
-pub use up::{PlanError, up};
+pub use plan_error::PlanError;
+pub use services::{image_name, selected};
+pub use turn::{Turn, ready, turn};
+pub use up::up;
 pub use wanted::{
     AnonymousVolumes, ChangedVolumes, Dependencies, Desired, Orphans, Recreate, Starting, Wanted,
 };

@@ -8,7 +8,7 @@ use rbuild_model::project::{NetworkKey, Project, VolumeKey};
 use super::cause::Cause;
 use super::observed::{Observed, Owner, Replica};
 use super::operation::{Existing, Operation, OperationId, Plan, Warning};
-use super::up::PlanError;
+use super::plan_error::PlanError;
 use super::wanted::{AnonymousVolumes, ChangedVolumes, Wanted};
 
 /// What the containers of the plan build on.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rbuild_model::container::ContainerId;
+use rbuild_model::container::{ContainerId, Signal};
 use rbuild_model::project::{Condition, NetworkKey, ServiceName, VolumeKey};
 
 use super::cause::Cause;
@@ -112,8 +112,31 @@ pub enum Operation {
         /// Whether the plan fails if it never is.
         required: bool,
     },
+    /// The containers of a service are waited for until they do what they are there for.
+    AwaitReady {
+        /// The service.
+        service: ServiceName,
+    },
     /// A container is stopped.
     Stop(Existing),
+    /// A container is sent a signal.
+    Kill {
+        /// The container.
+        container: Existing,
+        /// The signal.
+        signal: Signal,
+    },
+    /// A container is held still.
+    Pause(Existing),
+    /// A container that is held still goes on.
+    Unpause(Existing),
+    /// A container gets its final name.
+    Rename {
+        /// The container.
+        container: Existing,
+        /// The name.
+        name: String,
+    },
     /// A container that does not run is removed.
     Remove {
         /// The container.
@@ -235,7 +258,12 @@ impl fmt::Display for Operation {
             Self::Await { service, condition, .. } => {
                 write!(f, "wait for {service} ({})", condition.as_str())
             }
+            Self::AwaitReady { service } => write!(f, "wait until {service} is ready"),
             Self::Stop(container) => write!(f, "stop {}", container.name),
+            Self::Kill { container, signal } => write!(f, "kill {} with {signal}", container.name),
+            Self::Pause(container) => write!(f, "pause {}", container.name),
+            Self::Unpause(container) => write!(f, "unpause {}", container.name),
+            Self::Rename { container, name } => write!(f, "rename {} to {name}", container.name),
             Self::Remove { container, .. } => write!(f, "remove {}", container.name),
         }
     }

@@ -2,78 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rbuild_model::project::{
-    Condition, MountKind, Namespace, NetworkKey, NetworkMode, Project, Service, ServiceName, VolumeKey,
-    VolumesFrom,
-};
+use rbuild_model::project::{Condition, NetworkKey, Project, Service, ServiceName, VolumeKey};
 
 use super::cause::Cause;
 use super::change::changes;
 use super::network::{Ground, Interrupted, networks, volumes};
 use super::observed::{Activity, Observed, Replica, ReplicaKind};
 use super::operation::{New, Operation, OperationId, Plan, Startable, Warning};
-use super::order::{Cycle, dependencies_first};
-use super::wanted::{AnonymousVolumes, Dependencies, Orphans, Recreate, Starting, Wanted};
-
-/// Why there is no plan.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// Services depend on each other.
-    #[error(transparent)]
-    Cycle(#[from] Cycle),
-    /// A service that was named is not in the project.
-    #[error("no such service: {name}")]
-    NoSuchService {
-        /// The name.
-        name: String,
-    },
-    /// Nothing is left to do anything with.
-    #[error("no service selected")]
-    NothingSelected,
-    /// An external network is not there.
-    #[error("network {name} declared as external, but could not be found")]
-    ExternalNetwork {
-        /// Its name.
-        name: String,
-    },
-    /// A network is there that no project made.
-    #[error(
-        "network {name} was found but has incorrect label com.docker.compose.network set to \"\" (expected: \"{key}\")"
-    )]
-    UnlabelledNetwork {
-        /// Its name.
-        name: String,
-        /// Its key in the project.
-        key: NetworkKey,
-    },
-    /// An external volume is not there.
-    #[error("external volume \"{name}\" not found")]
-    ExternalVolume {
-        /// Its name.
-        name: String,
-    },
-    /// A container's fixed name cannot be given to several.
-    #[error(
-        "services.{service}: can't set container_name and {service} as container name must be unique: \
-         {wanted} containers are wanted"
-    )]
-    NameNotUnique {
-        /// The service.
-        service: ServiceName,
-        /// How many are wanted.
-        wanted: u64,
-    },
-    /// What a service shares with another is not there, and the other one is left alone.
-    #[error(
-        "service {service} shares with {parent}, which has no container; start it or leave --no-deps out"
-    )]
-    NoParent {
-        /// The service.
-        service: ServiceName,
-        /// What it shares with.
-        parent: ServiceName,
-    },
-}
+use super::plan_error::PlanError;
+use super::services::{in_order, named_volumes, parents, selected};
+use super::unfinished;
+use super::wanted::{AnonymousVolumes, Orphans, Recreate, Starting, Wanted};
 
 /// Plans what makes the selected services what the project says.
 pub fn up(project: &Project, observed: &Observed, wanted: &Wanted) -> Result<Plan, PlanError> {
@@ -83,7 +22,7 @@ pub fn up(project: &Project, observed: &Observed, wanted: &Wanted) -> Result<Pla
         }
     }
     let order = in_order(project)?;
-    let selected = selected(project, wanted);
+    let selected = selected(project, &wanted.targets, wanted.dependencies);
     if selected.is_empty() {
         return Err(PlanError::NothingSelected);
     }
@@ -106,45 +45,6 @@ pub fn up(project: &Project, observed: &Observed, wanted: &Wanted) -> Result<Pla
     Ok(planner.plan)
 }
 
-/// Returns all services, dependencies first.
-fn in_order(project: &Project) -> Result<Vec<ServiceName>, Cycle> {
-    let graph = project
-        .services
-        .iter()
-        .map(|(name, service)| {
-            let dependencies = service.depends_on.keys().map(ToString::to_string).collect();
-            (name.to_string(), dependencies)
-        })
-        .collect();
-    let sorted = dependencies_first(&graph)?;
-    Ok(sorted
-        .iter()
-        .filter_map(|name| Some(project.services.get_key_value(name.as_str())?.0.clone()))
-        .collect())
-}
-
-/// Returns the services that are looked after: the targets, and what they need.
-fn selected(project: &Project, wanted: &Wanted) -> BTreeSet<ServiceName> {
-    if wanted.targets.is_empty() {
-        return project.services.keys().cloned().collect();
-    }
-    let mut selected = wanted.targets.clone();
-    if wanted.dependencies == Dependencies::LeftAlone {
-        return selected;
-    }
-    let mut open: Vec<ServiceName> = selected.iter().cloned().collect();
-    while let Some(name) = open.pop() {
-        for dependency in
-            project.services.get(&name).into_iter().flat_map(|service| service.depends_on.keys())
-        {
-            if project.services.contains_key(dependency) && selected.insert(dependency.clone()) {
-                open.push(dependency.clone());
-            }
-        }
-    }
-    selected
-}
-
 /// What was planned for a service: what later ones build on.
 #[derive(Debug, Default)]
 struct Placed {
@@ -158,6 +58,16 @@ struct Placed {
     count: u64,
     /// The operations that wait for it, by condition, so that it is waited for once.
     awaited: BTreeMap<&'static str, OperationId>,
+}
+
+/// The containers of a service, divided by what becomes of them.
+struct Replicas<'a> {
+    /// Those that stay, with the reason why one has to come anew.
+    kept: Vec<(&'a Replica, Option<Cause>)>,
+    /// Those that are too many.
+    surplus: Vec<&'a Replica>,
+    /// What a command that was killed left behind.
+    unfinished: Vec<&'a Replica>,
 }
 
 struct Planner<'a> {
@@ -221,7 +131,11 @@ impl<'a> Planner<'a> {
         if service.container_name.is_some() && count > 1 {
             return Err(PlanError::NameNotUnique { service: service.name.clone(), wanted: count });
         }
-        let (kept, surplus) = self.replicas(service, count);
+        let Replicas { kept, surplus, unfinished } = self.replicas(service, count);
+        let mut room = BTreeMap::new();
+        for replica in unfinished {
+            room.insert(replica.number, self.remove(replica, &Cause::Unfinished));
+        }
         for replica in surplus {
             self.remove(replica, &Cause::Surplus { wanted: count });
         }
@@ -247,14 +161,26 @@ impl<'a> Planner<'a> {
                     to_start.push((container, Cause::New, vec![made]));
                 }
                 None => {
-                    let existing = replica.existing();
+                    let mut existing = replica.existing();
+                    let mut after = Vec::new();
+                    if unfinished::is_temporary(&replica.name) {
+                        let name = self.new_container(service, replica.number).name;
+                        let operation = Operation::Rename { container: existing.clone(), name: name.clone() };
+                        let room = room.get(&replica.number).copied();
+                        after.push(self.plan.add(operation, Cause::Unfinished, room.into_iter().collect()));
+                        placed.made.extend(&after);
+                        existing.name = name;
+                    }
                     let container = Startable::Existing(existing.clone());
                     let interrupted = self.ground.stopped.remove(&replica.id);
                     match (interrupted, replica.activity) {
-                        (Some(Interrupted { cause, before }), _) => to_start.push((container, cause, before)),
+                        (Some(Interrupted { cause, before }), _) => {
+                            after.extend(before);
+                            to_start.push((container, cause, after));
+                        }
                         (None, Activity::Running | Activity::Restarting) => self.plan.kept.push(existing),
-                        (None, Activity::Created) => to_start.push((container, Cause::New, vec![])),
-                        (None, _) => to_start.push((container, Cause::NotRunning, vec![])),
+                        (None, Activity::Created) => to_start.push((container, Cause::New, after)),
+                        (None, _) => to_start.push((container, Cause::NotRunning, after)),
                     }
                 }
             }
@@ -281,11 +207,7 @@ impl<'a> Planner<'a> {
 
     /// Divides the service's containers into those that stay, with the reason why one has to come anew, and those that
     /// are too many: up-to-date ones stay first, then low numbers.
-    fn replicas(
-        &self,
-        service: &Service,
-        count: u64,
-    ) -> (Vec<(&'a Replica, Option<Cause>)>, Vec<&'a Replica>) {
+    fn replicas(&self, service: &Service, count: u64) -> Replicas<'a> {
         let observed: &'a Observed = self.observed;
         let mut all: Vec<(&'a Replica, Option<Cause>)> = observed
             .replicas
@@ -296,11 +218,12 @@ impl<'a> Planner<'a> {
             .filter(|replica| !self.ground.removed.contains(&replica.id))
             .map(|replica| (replica, self.diverged(service, replica)))
             .collect();
+        let unfinished = unfinished::take(&mut all);
         all.sort_by_key(|(replica, diverged)| (diverged.is_some(), replica.number));
         let stay = usize::try_from(count).unwrap_or(usize::MAX).min(all.len());
         let surplus = all.split_off(stay).into_iter().map(|(replica, _)| replica).collect();
         all.sort_by_key(|(replica, _)| replica.number);
-        (all, surplus)
+        Replicas { kept: all, surplus, unfinished }
     }
 
     /// Why a container is not what the project says, under the policy in force.
@@ -425,15 +348,15 @@ impl<'a> Planner<'a> {
         stops
     }
 
-    fn remove(&mut self, replica: &Replica, cause: &Cause) {
+    fn remove(&mut self, replica: &Replica, cause: &Cause) -> OperationId {
         let interrupted = self.ground.stopped.remove(&replica.id);
         let mut after = interrupted.map(|interrupted| interrupted.before).unwrap_or_default();
         if replica.activity.is_up() && after.is_empty() {
             after.push(self.plan.add(Operation::Stop(replica.existing()), cause.clone(), vec![]));
         }
         let operation = Operation::Remove { container: replica.existing(), volumes: AnonymousVolumes::Keep };
-        self.plan.add(operation, cause.clone(), after);
         self.ground.removed.insert(replica.id);
+        self.plan.add(operation, cause.clone(), after)
     }
 
     fn numbers(&self, service: &Service) -> impl Iterator<Item = u64> {
@@ -458,30 +381,4 @@ impl<'a> Planner<'a> {
         };
         New { service: service.name.clone(), number, name }
     }
-}
-
-/// The named volumes that a service mounts.
-fn named_volumes(service: &Service) -> impl Iterator<Item = &VolumeKey> {
-    service.volumes.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Volume { source, .. } => source.as_ref(),
-        _ => None,
-    })
-}
-
-/// The services whose containers have to be there to share something with them.
-fn parents(service: &Service) -> impl Iterator<Item = &ServiceName> {
-    let network = match &service.network_mode {
-        Some(NetworkMode::Service(parent)) => Some(parent),
-        _ => None,
-    };
-    let namespaces =
-        [&service.ipc, &service.pid, &service.uts].into_iter().filter_map(|namespace| match namespace {
-            Some(Namespace::Service(parent)) => Some(parent),
-            _ => None,
-        });
-    let volumes = service.volumes_from.iter().filter_map(|from| match from {
-        VolumesFrom::Service { service, .. } => Some(service),
-        VolumesFrom::Container { .. } => None,
-    });
-    network.into_iter().chain(namespaces).chain(volumes)
 }

@@ -71,6 +71,26 @@ pub struct Project {
     pub environment: BTreeMap<String, String>,
 }
 
+impl Project {
+    /// Means a project of which nothing is known but its name.
+    pub fn named(name: ProjectName) -> Self {
+        Self {
+            name,
+            directory: PathBuf::new(),
+            files: Vec::new(),
+            env_files: Vec::new(),
+            services: BTreeMap::new(),
+            disabled: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            models: BTreeMap::new(),
+            environment: BTreeMap::new(),
+        }
+    }
+}
+
 /// A language model that services are given the address of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {

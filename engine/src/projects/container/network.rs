@@ -1,0 +1,129 @@
+//! The networks and ports of a service's container.
+
+use std::collections::BTreeSet;
+
+use rbuild_model::network as wish;
+use rbuild_model::project::{self, NetworkKey, NetworkMode, Project, Service};
+use rbuild_model::step::ExtraHost;
+
+use super::{Making, NotPossible, not, parent};
+use crate::projects::labels::Place;
+
+pub(super) fn network(
+    making: &Making<'_>,
+    host: &mut rbuild_model::container::HostOptions,
+) -> Result<(), NotPossible> {
+    let service = making.service;
+    let project = making.project;
+    let mut attached: Vec<_> = service.networks.iter().collect();
+    attached.sort_by(|(a_key, a), (b_key, b)| b.priority.cmp(&a.priority).then(a_key.cmp(b_key)));
+    let name = |key: &project::NetworkKey| {
+        project.networks.get(key).map_or_else(|| key.to_string(), |network| network.name.clone())
+    };
+    host.network = match &service.network_mode {
+        Some(NetworkMode::None) => wish::NetworkMode::None,
+        Some(NetworkMode::Host) => wish::NetworkMode::Host,
+        Some(NetworkMode::Service(of)) => {
+            wish::NetworkMode::Container(parent(making, of, "network_mode")?.to_string())
+        }
+        Some(NetworkMode::Container(of)) => wish::NetworkMode::Container(of.clone()),
+        Some(NetworkMode::Network(name)) => {
+            name.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
+        }
+        None => match attached.first() {
+            Some((key, _)) => {
+                name(key).parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
+            }
+            None => wish::NetworkMode::None,
+        },
+    };
+    for (key, _) in attached {
+        let is_main = host.endpoints.is_empty();
+        host.endpoints.push(wish(making.project, service, &making.place, &making.name, key, is_main)?);
+    }
+    host.ports = service.ports.iter().map(port).collect();
+    host.extra_hosts = service
+        .extra_hosts
+        .iter()
+        .flat_map(|(name, addresses)| {
+            addresses.iter().map(|address| ExtraHost { name: name.clone(), address: address.clone() })
+        })
+        .collect();
+    host.dns = service.dns.clone();
+    host.dns_search.clone_from(&service.dns_search);
+    host.dns_options.clone_from(&service.dns_opt);
+    Ok(())
+}
+
+/// Returns how a container of a service is in one of its networks.
+pub(in crate::projects) fn endpoint(
+    project: &Project,
+    service: &Service,
+    place: &Place,
+    name: &str,
+    key: &NetworkKey,
+) -> Result<wish::EndpointWish, NotPossible> {
+    wish(project, service, place, name, key, service.networks.len() == 1)
+}
+
+fn wish(
+    project: &Project,
+    service: &Service,
+    place: &Place,
+    name: &str,
+    key: &NetworkKey,
+    is_main: bool,
+) -> Result<wish::EndpointWish, NotPossible> {
+    let attachment = service.networks.get(key).cloned().unwrap_or_default();
+    let mac = attachment.mac_address.as_ref().or(service.mac_address.as_ref().filter(|_| is_main));
+    let mac = mac.map(|text| text.parse()).transpose();
+    let mut aliases = vec![name.to_owned()];
+    if let Place::Numbered(_) = place {
+        aliases.push(service.name.to_string());
+    }
+    aliases.extend(attachment.aliases);
+    let mut seen = BTreeSet::new();
+    aliases.retain(|alias| seen.insert(alias.clone()));
+    let network = project.networks.get(key).map_or_else(|| key.to_string(), |network| network.name.clone());
+    Ok(wish::EndpointWish {
+        network,
+        settings: wish::EndpointSettings {
+            aliases,
+            links: links(project, service),
+            ipv4: attachment.ipv4_address,
+            ipv6: attachment.ipv6_address,
+            link_local: attachment.link_local_ips,
+            mac: mac.map_err(|error| not(service, format!("networks.{key}.mac_address"), error))?,
+            gateway_priority: attachment.gw_priority,
+            driver_options: attachment.driver_opts,
+        },
+    })
+}
+
+/// The names that other services have in a service's containers.
+fn links(project: &Project, service: &Service) -> Vec<String> {
+    let one = |link: &project::Link| {
+        let fixed = project.services.get(&link.service).and_then(|linked| linked.container_name.clone());
+        let target = fixed.unwrap_or_else(|| format!("{}-{}-1", project.name, link.service));
+        format!("{target}:{}", link.alias.as_deref().unwrap_or(link.service.as_str()))
+    };
+    service.links.iter().map(one).collect()
+}
+
+fn port(port: &project::Port) -> wish::PortBinding {
+    wish::PortBinding {
+        host: port.host_ip,
+        host_port: match port.published {
+            None => wish::HostPort::Any,
+            Some(range) if range.first == 0 => wish::HostPort::Any,
+            Some(range) if range.first == range.last => wish::HostPort::One(range.first),
+            Some(range) => wish::HostPort::Range(range.first, range.last),
+        },
+        port: port.target,
+        protocol: match port.protocol {
+            project::Protocol::Tcp => wish::Protocol::Tcp,
+            project::Protocol::Udp => wish::Protocol::Udp,
+            project::Protocol::Sctp => wish::Protocol::Sctp,
+        },
+    }
+}

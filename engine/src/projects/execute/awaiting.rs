@@ -1,0 +1,225 @@
+//! How far the containers of a service have to be before others start.
+//!
+//! Nobody asks again and again: a wait looks when the store's events say that something happened, when the program or its
+//! monitor is gone, and when it is wished that all waiting ends. What is seen is what the monitor itself says.
+
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use rbuild_model::container::{ContainerId, Definition, HealthStatus, Run, State};
+use rbuild_model::project::{Condition, ServiceName};
+use rbuild_monitor::Until;
+use rbuild_monitor::client::Waiter;
+use rbuild_store::events::Watch;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::sync::PoisonError;
+
+use super::Execution;
+use super::error::OperationError;
+use crate::containers::ContainerError;
+use crate::engine::Engine;
+use crate::projects::happening::{Act, Phase, Subject};
+use crate::projects::operation::OperationId;
+
+/// How far a container has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Its health check succeeds.
+    Healthy,
+    /// It has ended, with 0.
+    Completed,
+    /// It runs, and is healthy if it is asked.
+    Ready,
+    /// As [`Goal::Ready`], or it has ended with 0, as others need it.
+    ReadyOrCompleted,
+}
+
+/// How far a container is.
+#[derive(Debug)]
+enum Far {
+    There,
+    NotYet,
+    Never(OperationError),
+}
+
+impl Execution<'_> {
+    /// Waits for a service that others depend on.
+    pub(super) fn wait_for(
+        &self,
+        id: OperationId,
+        service: &ServiceName,
+        condition: Condition,
+        required: bool,
+    ) -> Result<(), OperationError> {
+        let (goal, act) = match condition {
+            Condition::Started => return Ok(()),
+            Condition::Healthy => (Goal::Healthy, Act::AwaitHealth),
+            Condition::CompletedSuccessfully => (Goal::Completed, Act::AwaitEnd),
+        };
+        match self.reach(id, service, goal, act, None) {
+            Err(OperationError::Halted) => Err(OperationError::Halted),
+            Err(error) if !required => {
+                let name = error.container().unwrap_or(service.as_str()).to_owned();
+                let why = format!("optional dependency \"{service}\": {error}");
+                self.tell(id, Subject::Container(name), Phase::Skipped(why));
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Waits until a service does what it is there for (`--wait`).
+    pub(super) fn wait_until_ready(
+        &self,
+        id: OperationId,
+        service: &ServiceName,
+    ) -> Result<(), OperationError> {
+        let is_step = self.work.project.services.values().any(|other| {
+            let needed = other.depends_on.get(service);
+            needed.is_some_and(|needed| needed.condition == Condition::CompletedSuccessfully)
+        });
+        let goal = if is_step { Goal::ReadyOrCompleted } else { Goal::Ready };
+        let within = self.work.ready_within;
+        self.reach(id, service, goal, Act::AwaitHealth, within)
+    }
+
+    fn reach(
+        &self,
+        id: OperationId,
+        service: &ServiceName,
+        goal: Goal,
+        act: Act,
+        within: Option<Duration>,
+    ) -> Result<(), OperationError> {
+        let deadline = within.and_then(|within| Instant::now().checked_add(within));
+        // Before the first look: nothing that happens behind it is missed.
+        let watch = self.engine.parts.store.events().watch().map_err(watching)?;
+        let mut open = Vec::new();
+        for container in self.containers_of(service) {
+            let definition = self.engine.find(&container.to_string())?;
+            self.tell(id, Subject::Container(definition.name.to_string()), Phase::Begun(act));
+            open.push(definition);
+        }
+        loop {
+            let mut waiters = Vec::new();
+            let mut left = Vec::new();
+            for definition in open {
+                let (state, waiter) = self.engine.look(&definition)?;
+                match far(service, &definition, &state, goal) {
+                    Far::There => {
+                        let act = if matches!(state, State::Exited(_)) { Act::AwaitEnd } else { act };
+                        self.tell(id, Subject::Container(definition.name.to_string()), Phase::Done(act));
+                    }
+                    Far::Never(error) => return Err(error),
+                    Far::NotYet => {
+                        waiters.extend(waiter);
+                        left.push(definition);
+                    }
+                }
+            }
+            if left.is_empty() {
+                return Ok(());
+            }
+            open = left;
+            self.sleep(&watch, &waiters, deadline, within)?;
+        }
+    }
+
+    fn containers_of(&self, service: &ServiceName) -> Vec<ContainerId> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = places.iter().filter(|((name, _), _)| name == service.as_str());
+        own.map(|(_, id)| *id).collect()
+    }
+
+    /// Waits until there may be something new.
+    fn sleep(
+        &self,
+        watch: &Watch,
+        waiters: &[Waiter],
+        deadline: Option<Instant>,
+        within: Option<Duration>,
+    ) -> Result<(), OperationError> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(OperationError::NotReady { seconds: within.unwrap_or_default().as_secs() });
+        }
+        let time = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        let (wish, failed, events) = (self.work.halt.as_fd(), self.failed.as_fd(), watch.as_fd());
+        let mut waits = vec![
+            PollFd::new(&wish, PollFlags::IN),
+            PollFd::new(&failed, PollFlags::IN),
+            PollFd::new(&events, PollFlags::IN),
+        ];
+        waits.extend(waiters.iter().map(|waiter| PollFd::new(waiter, PollFlags::IN)));
+        match poll(&mut waits, time.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(watching(errno)),
+        }
+        if self.is_over() {
+            return Err(OperationError::Halted);
+        }
+        if !waits[2].revents().is_empty() {
+            watch.wait(Some(Duration::ZERO)).map_err(watching)?;
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Looks at a container, as its monitor sees it, and registers to be told of its end.
+    fn look(&self, definition: &Definition) -> Result<(State, Option<Waiter>), ContainerError> {
+        if let Some(mut client) = self.client(definition)?
+            && let Ok(record) = client.inspect()
+        {
+            let waiter = match record.state {
+                // Its monitor tells of the next start as an event; this tells of the monitor's own end.
+                State::Running(_) | State::Paused(_) | State::Restarting { .. } => {
+                    client.wait(Until::NotRunning).ok()
+                }
+                _ => None,
+            };
+            return Ok((record.state, waiter));
+        }
+        Ok((self.observe(definition)?.state, None))
+    }
+}
+
+fn watching(error: impl std::error::Error + Send + Sync + 'static) -> OperationError {
+    OperationError::Watch(Box::new(error))
+}
+
+/// How far a container is.
+fn far(service: &ServiceName, definition: &Definition, state: &State, goal: Goal) -> Far {
+    let container = || definition.name.to_string();
+    match (goal, state) {
+        (_, State::Created { .. } | State::Removing { .. } | State::Dead { .. }) => {
+            Far::Never(OperationError::NotStarted { container: container(), state: state.status().word() })
+        }
+        (_, State::Restarting { .. }) => Far::NotYet,
+        (Goal::Completed, State::Running(_) | State::Paused(_)) => Far::NotYet,
+        (Goal::Completed | Goal::ReadyOrCompleted, State::Exited(ended)) if ended.code == 0 => Far::There,
+        (Goal::Completed, State::Exited(ended)) => Far::Never(OperationError::NotCompleted {
+            service: service.clone(),
+            container: container(),
+            code: ended.code,
+        }),
+        (_, State::Exited(ended)) => {
+            Far::Never(OperationError::Exited { container: container(), code: ended.code })
+        }
+        (_, State::Running(run) | State::Paused(run)) => healthy(container(), run, goal),
+    }
+}
+
+fn healthy(container: String, run: &Run, goal: Goal) -> Far {
+    match run.health.as_ref().map(|health| health.status) {
+        Some(HealthStatus::Healthy) => Far::There,
+        Some(HealthStatus::Starting) => Far::NotYet,
+        Some(HealthStatus::Unhealthy) => Far::Never(OperationError::Unhealthy { container }),
+        None if goal == Goal::Healthy => Far::Never(OperationError::NoHealthCheck { container }),
+        None => Far::There,
+    }
+}

@@ -1,0 +1,147 @@
+//! Why an operation was not done.
+
+use rbuild_model::project::ServiceName;
+
+use crate::containers::ContainerError;
+use crate::networks::{MemberError, NetworksError};
+use crate::projects::NotPossible;
+use crate::volumes::VolumesError;
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// A container.
+    #[error(transparent)]
+    Container(Box<ContainerError>),
+    /// A network.
+    #[error(transparent)]
+    Networks(Box<NetworksError>),
+    /// A container in a network.
+    #[error(transparent)]
+    Member(Box<MemberError>),
+    /// A volume.
+    #[error(transparent)]
+    Volumes(Box<VolumesError>),
+    /// The service says something that cannot be had.
+    #[error(transparent)]
+    NotPossible(Box<NotPossible>),
+    /// A service is waited for and has no health check.
+    #[error("container {container} has no healthcheck configured")]
+    NoHealthCheck {
+        /// Its container.
+        container: String,
+    },
+    /// A service is waited for and is not healthy.
+    #[error("container {container} is unhealthy")]
+    Unhealthy {
+        /// Its container.
+        container: String,
+    },
+    /// A service is waited for and does not run any more.
+    #[error("container {container} exited ({code})")]
+    Exited {
+        /// Its container.
+        container: String,
+        /// The status.
+        code: i32,
+    },
+    /// A service is waited for, and its container is gone or was never started.
+    #[error("container {container} is {state}")]
+    NotStarted {
+        /// Its container.
+        container: String,
+        /// What it does.
+        state: &'static str,
+    },
+    /// A service was to do its work to the end.
+    #[error("service \"{service}\" didn't complete successfully: exit {code}")]
+    NotCompleted {
+        /// The service.
+        service: ServiceName,
+        /// Its container.
+        container: String,
+        /// The status.
+        code: i32,
+    },
+    /// The services are not ready in the time that they were given.
+    #[error("application not healthy after {seconds}s")]
+    NotReady {
+        /// How long that was.
+        seconds: u64,
+    },
+    /// A hook failed.
+    #[error("{service} hook exited with status {status}{}", after_colon(output))]
+    Hook {
+        /// The service.
+        service: String,
+        /// The status.
+        status: i32,
+        /// What it wrote.
+        output: String,
+    },
+    /// A config or secret cannot be given to a service.
+    #[error("services.{service}: {kind} `{name}`: {why}")]
+    Grant {
+        /// The service.
+        service: ServiceName,
+        /// `config` or `secret`.
+        kind: &'static str,
+        /// Its key.
+        name: String,
+        /// Why not, and what helps.
+        why: String,
+    },
+    /// The events of the store cannot be watched.
+    #[error("cannot wait for the containers of a service")]
+    Watch(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It was wished that nothing more is done.
+    #[error("interrupted")]
+    Halted,
+}
+
+fn after_colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+impl OperationError {
+    /// Returns the container that it is about, where that is another than the operation's.
+    pub(super) fn container(&self) -> Option<&str> {
+        match self {
+            Self::NoHealthCheck { container }
+            | Self::Unhealthy { container }
+            | Self::Exited { container, .. }
+            | Self::NotStarted { container, .. }
+            | Self::NotCompleted { container, .. } => Some(container),
+            _ => None,
+        }
+    }
+
+    /// Whether the message says to what it happened.
+    pub fn names_its_subject(&self) -> bool {
+        !matches!(self, Self::Container(_) | Self::Watch(_) | Self::Halted)
+    }
+
+    /// Whether what the container wrote last tells more.
+    pub(super) fn has_log(&self) -> bool {
+        matches!(self, Self::Unhealthy { .. } | Self::Exited { .. } | Self::NotCompleted { .. })
+    }
+}
+
+/// Keeps large errors out of every result.
+macro_rules! boxed {
+    ($($variant:ident: $source:ty),+ $(,)?) => {$(
+        impl From<$source> for OperationError {
+            fn from(source: $source) -> Self {
+                Self::$variant(Box::new(source))
+            }
+        }
+    )+};
+}
+
+boxed!(
+    Container: ContainerError,
+    Networks: NetworksError,
+    Member: MemberError,
+    Volumes: VolumesError,
+    NotPossible: NotPossible,
+);

@@ -1,0 +1,275 @@
+//! A plan, carried out: as much at once as its edges allow.
+//!
+//! One loop owns the schedule; every operation that is ready gets a thread and sends back how it ended. Nothing is decided
+//! here: what fails keeps what waits for it from being done, and in a plan that makes something nothing more is begun
+//! after a failure, while a plan that takes something down goes on and reports all.
+//!
+//! ```text
+//! mod       the schedule
+//! perform   one operation
+//! stop      a container's end: hooks, grace, what never listens
+//! awaiting  how far the containers of a service have to be
+//! hooks     programs of the project beside a container's own
+//! grants    configs and secrets
+//! ```
+
+mod awaiting;
+mod error;
+mod grants;
+mod hooks;
+mod perform;
+mod stop;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rbuild_model::container::ContainerId;
+use rbuild_model::project::Project;
+
+use super::halt::Halt;
+use super::happening::{Happening, Phase, Subject, Watcher};
+use super::observe::Member;
+use super::observed::ReplicaKind;
+use super::operation::{Operation, OperationId, Plan};
+use super::wanted::Wanted;
+use crate::engine::Engine;
+
+pub use error::OperationError;
+pub use stop::Haste;
+
+/// What a plan is carried out with.
+#[derive(Clone, Copy, Debug)]
+pub struct Work<'a> {
+    /// The project; one without services where it is only known by labels.
+    pub project: &'a Project,
+    /// The containers that were there when it was planned.
+    pub members: &'a [Member],
+    /// What was asked for.
+    pub wanted: &'a Wanted,
+    /// The content of files that `security_opt` names, by path.
+    pub profiles: &'a BTreeMap<String, String>,
+    /// Whether those are waited for that cannot hear that they should stop.
+    pub haste: Haste,
+    /// How much is done at once; as much as possible if `None`. Waiting counts for nothing.
+    pub parallel: Option<NonZeroUsize>,
+    /// Whether anything is begun after a failure.
+    pub after_failure: AfterFailure,
+    /// How long containers have to become ready, where that is waited for; for ever if `None`.
+    pub ready_within: Option<Duration>,
+    /// The wish to stop: what is under way is finished, nothing new is begun.
+    pub halt: &'a Halt,
+    /// The version of this program, for labels.
+    pub version: &'a str,
+}
+
+/// Whether anything is begun after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// Nothing is.
+    Stop,
+    /// All that does not wait for what failed.
+    GoOn,
+}
+
+/// How carrying out a plan ended.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// What failed, in the order of the plan.
+    pub failures: Vec<Failure>,
+    /// How many operations were not begun.
+    pub left: usize,
+    /// The containers that were made, by their names in the plan.
+    pub made: BTreeMap<String, ContainerId>,
+}
+
+/// An operation that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which one.
+    pub operation: OperationId,
+    /// To what.
+    pub subject: Subject,
+    /// Why.
+    pub error: OperationError,
+    /// The last lines of the container that it is about, if it wrote any.
+    pub log: Vec<String>,
+}
+
+/// What the operations of one plan share.
+struct Execution<'a> {
+    engine: &'a Engine,
+    work: Work<'a>,
+    watcher: &'a dyn Watcher,
+    /// The containers of services, by service and number; those that go are taken out.
+    places: Mutex<BTreeMap<(String, u64), ContainerId>>,
+    /// The containers that this plan made, by name.
+    made: Mutex<BTreeMap<String, ContainerId>>,
+    /// Made when something failed after which nothing more is to be begun.
+    failed: Halt,
+}
+
+impl Engine {
+    /// Carries a plan out.
+    pub fn execute(&self, plan: &Plan, work: Work<'_>, watcher: &dyn Watcher) -> std::io::Result<Carried> {
+        let numbered = |member: &&Member| member.replica.kind == ReplicaKind::Numbered;
+        let places = work
+            .members
+            .iter()
+            .filter(numbered)
+            .map(|member| ((member.replica.service.clone(), member.replica.number), member.replica.id));
+        let execution = Execution {
+            engine: self,
+            work,
+            watcher,
+            places: Mutex::new(places.collect()),
+            made: Mutex::default(),
+            failed: Halt::new()?,
+        };
+        let mut carried = execution.run(plan);
+        carried.made = execution.made.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(carried)
+    }
+}
+
+/// Which operations can be begun, and which never will.
+struct Schedule {
+    /// How many operations each one still waits for.
+    waits: Vec<usize>,
+    /// Who waits for each one.
+    waiters: Vec<Vec<usize>>,
+    ready: VecDeque<usize>,
+    left: usize,
+}
+
+impl Schedule {
+    fn of(plan: &Plan) -> Self {
+        let mut waiters = vec![Vec::new(); plan.operations.len()];
+        for (place, planned) in plan.operations.iter().enumerate() {
+            for before in &planned.after {
+                waiters[before.0].push(place);
+            }
+        }
+        let waits: Vec<usize> = plan.operations.iter().map(|planned| planned.after.len()).collect();
+        let ready = (0..waits.len()).filter(|place| waits[*place] == 0).collect();
+        Self { left: waits.len(), waits, waiters, ready }
+    }
+
+    /// Takes the first operation that can be begun and that `fits`.
+    fn take(&mut self, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        let at = self.ready.iter().position(|place| fits(*place))?;
+        self.left -= 1;
+        self.ready.remove(at)
+    }
+
+    fn done(&mut self, place: usize) {
+        for waiter in std::mem::take(&mut self.waiters[place]) {
+            self.waits[waiter] -= 1;
+            if self.waits[waiter] == 0 {
+                self.ready.push_back(waiter);
+            }
+        }
+    }
+}
+
+impl Execution<'_> {
+    fn run(&self, plan: &Plan) -> Carried {
+        let mut schedule = Schedule::of(plan);
+        let mut carried = Carried::default();
+        let limit = self.work.parallel.map_or(usize::MAX, NonZeroUsize::get);
+        let counts = |place: usize| !is_wait(&plan.operations[place].operation);
+        let (sender, receiver) = mpsc::channel();
+        thread::scope(|scope| {
+            let (mut running, mut busy) = (0_usize, 0_usize);
+            loop {
+                while !self.is_over()
+                    && let Some(place) = schedule.take(|place| busy < limit || !counts(place))
+                {
+                    running += 1;
+                    busy += usize::from(counts(place));
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        let result = self.perform(OperationId(place), &plan.operations[place]);
+                        // The loop listens until all have reported.
+                        let _ = sender.send((place, result));
+                    });
+                }
+                if running == 0 {
+                    break;
+                }
+                let Ok((place, result)) = receiver.recv() else { break };
+                running -= 1;
+                busy -= usize::from(counts(place));
+                match result {
+                    Ok(()) => schedule.done(place),
+                    Err(OperationError::Halted) => {}
+                    Err(error) => {
+                        if self.work.after_failure == AfterFailure::Stop {
+                            self.failed.now();
+                        }
+                        carried.failures.push(self.failure(OperationId(place), plan, error));
+                    }
+                }
+            }
+        });
+        carried.failures.sort_by_key(|failure| failure.operation);
+        carried.left = schedule.left;
+        carried
+    }
+
+    /// Whether nothing more is to be begun.
+    fn is_over(&self) -> bool {
+        self.work.halt.is_made() || self.failed.is_made()
+    }
+
+    fn failure(&self, operation: OperationId, plan: &Plan, error: OperationError) -> Failure {
+        let subject = match error.container() {
+            Some(name) => Subject::Container(name.to_owned()),
+            None => subject(&plan.operations[operation.0].operation),
+        };
+        let log = match (&subject, error.has_log()) {
+            (Subject::Container(name), true) => self.last_lines(name),
+            _ => Vec::new(),
+        };
+        let phase = Phase::Failed(error.to_string());
+        self.watcher.happened(Happening { operation, subject: subject.clone(), phase });
+        Failure { operation, subject, error, log }
+    }
+
+    fn tell(&self, operation: OperationId, subject: Subject, phase: Phase) {
+        self.watcher.happened(Happening { operation, subject, phase });
+    }
+}
+
+/// Whether an operation only waits.
+fn is_wait(operation: &Operation) -> bool {
+    matches!(operation, Operation::Await { .. } | Operation::AwaitReady { .. })
+}
+
+/// What an operation is about.
+pub fn subject(operation: &Operation) -> Subject {
+    match operation {
+        Operation::CreateNetwork { name, .. } | Operation::RemoveNetwork { name } => {
+            Subject::Network(name.clone())
+        }
+        Operation::CreateVolume { name, .. } | Operation::RemoveVolume { name } => {
+            Subject::Volume(name.clone())
+        }
+        Operation::Disconnect { container, .. }
+        | Operation::Connect { container, .. }
+        | Operation::Stop(container)
+        | Operation::Kill { container, .. }
+        | Operation::Pause(container)
+        | Operation::Unpause(container)
+        | Operation::Rename { container, .. }
+        | Operation::Remove { container, .. } => Subject::Container(container.name.clone()),
+        Operation::Create(new) | Operation::Recreate { new, .. } => Subject::Container(new.name.clone()),
+        Operation::Start(container) => Subject::Container(container.name().to_owned()),
+        Operation::Await { service, .. } | Operation::AwaitReady { service } => {
+            Subject::Container(service.to_string())
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! One operation of a plan.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use rbuild_images::Quiet;
+use rbuild_model::container::{ContainerId, Definition, MountWhat, State};
+use rbuild_model::network::{AddressPool, Ipam, Switch};
+use rbuild_model::project::{NetworkKey, Service, ServiceName, VolumeKey};
+use rbuild_model::volume::ANONYMOUS_LABEL;
+
+use super::error::OperationError;
+use super::{Execution, subject};
+use crate::containers::{ContainerError, RemoveOptions, Start};
+use crate::networks::{Leaving, NetworkRequest, NetworksError};
+use crate::projects::cause::Cause;
+use crate::projects::container::{Making, container, endpoint};
+use crate::projects::happening::{Act, Phase, Subject};
+use crate::projects::image_name;
+use crate::projects::labels::{self, Place};
+use crate::projects::operation::{Existing, New, Operation, OperationId, Planned, Startable};
+use crate::projects::wanted::AnonymousVolumes;
+use crate::volumes::{Absence, VolumeRequest, VolumesError};
+
+type Done = Result<(), OperationError>;
+
+impl Execution<'_> {
+    /// Does what an operation says.
+    pub(super) fn perform(&self, id: OperationId, planned: &Planned) -> Done {
+        let tell = |phase: Phase| self.tell(id, subject(&planned.operation), phase);
+        let around = |act: Act, done: &dyn Fn() -> Done| {
+            tell(Phase::Begun(act));
+            done()?;
+            tell(Phase::Done(act));
+            Ok(())
+        };
+        match &planned.operation {
+            Operation::CreateNetwork { key, name } => around(Act::Create, &|| self.create_network(key, name)),
+            Operation::RemoveNetwork { name } => {
+                tell(Phase::Begun(Act::Remove));
+                match self.remove_network(name) {
+                    Err(OperationError::Networks(error))
+                        if planned.cause == Cause::Down && matches!(*error, NetworksError::InUse { .. }) =>
+                    {
+                        tell(Phase::InUse);
+                        Ok(())
+                    }
+                    result => result.map(|()| tell(Phase::Done(Act::Remove))),
+                }
+            }
+            Operation::CreateVolume { key, name } => around(Act::Create, &|| self.create_volume(key, name)),
+            Operation::RemoveVolume { name } => {
+                tell(Phase::Begun(Act::Remove));
+                match self.engine.volumes().remove(name, self.engine, Absence::Fine) {
+                    Err(VolumesError::InUse { .. }) if planned.cause == Cause::Down => {
+                        tell(Phase::InUse);
+                        Ok(())
+                    }
+                    result => Ok(result.map(|()| tell(Phase::Done(Act::Remove)))?),
+                }
+            }
+            Operation::Disconnect { container, network } => around(Act::Disconnect, &|| {
+                let id = container.id.to_string();
+                Ok(self.engine.disconnect_network(network, &id, Leaving::Forced)?)
+            }),
+            Operation::Connect { container, key } => around(Act::Connect, &|| self.connect(container, key)),
+            Operation::Create(new) => around(Act::Create, &|| {
+                let made = self.make(new, &new.name, &BTreeMap::new(), None)?;
+                self.note_made(new, made.id);
+                Ok(())
+            }),
+            Operation::Recreate { old, new, anonymous } => {
+                around(Act::Recreate, &|| self.recreate(id, old, new, *anonymous))
+            }
+            Operation::Start(container) => around(Act::Start, &|| self.start(id, container)),
+            Operation::Await { service, condition, required } => {
+                self.wait_for(id, service, *condition, *required)
+            }
+            Operation::AwaitReady { service } => self.wait_until_ready(id, service),
+            Operation::Stop(container) => around(Act::Stop, &|| self.stop(id, container)),
+            Operation::Kill { container, signal } => around(Act::Kill, &|| {
+                let definition = self.engine.find(&container.id.to_string())?;
+                Ok(self.engine.kill(&definition, &container.name, *signal)?)
+            }),
+            Operation::Pause(container) => around(Act::Pause, &|| {
+                Ok(self.engine.pause(&self.engine.find(&container.id.to_string())?)?)
+            }),
+            Operation::Unpause(container) => around(Act::Unpause, &|| {
+                Ok(self.engine.unpause(&self.engine.find(&container.id.to_string())?)?)
+            }),
+            Operation::Rename { container, name } => {
+                around(Act::Rename, &|| Ok(self.engine.rename(&container.id.to_string(), name)?))
+            }
+            Operation::Remove { container, volumes } => {
+                around(Act::Remove, &|| self.remove(container, *volumes))
+            }
+        }
+    }
+
+    fn service(&self, name: &ServiceName) -> &Service {
+        self.work.project.services.get(name).expect("plans are made of the project's own services")
+    }
+
+    fn create_network(&self, key: &NetworkKey, name: &str) -> Done {
+        let project = self.work.project;
+        let network = project.networks.get(key).expect("plans are made of the project's own networks");
+        let hash = self.work.wanted.network_hashes.get(key).cloned().unwrap_or_default();
+        let mut request = NetworkRequest::new(name);
+        request.driver = network.driver.clone().unwrap_or_default();
+        if request.driver == "default" {
+            request.driver.clear();
+        }
+        request.ipv4 = Switch::from(network.enable_ipv4 != Some(false));
+        request.ipv6 = Switch::from(network.enable_ipv6 == Some(true));
+        request.internal = Switch::from(network.internal);
+        request.attachable = Switch::from(network.attachable);
+        request.options.clone_from(&network.driver_opts);
+        request.labels = labels::of_resource(
+            project,
+            &network.labels,
+            labels::key::NETWORK,
+            key.as_str(),
+            &hash,
+            self.work.version,
+        );
+        request.ipam = Ipam {
+            driver: network.ipam.driver.clone().unwrap_or_default(),
+            options: Some(network.ipam.options.clone()).filter(|options| !options.is_empty()),
+            config: network
+                .ipam
+                .pools
+                .iter()
+                .map(|pool| AddressPool {
+                    subnet: pool.subnet.clone().unwrap_or_default(),
+                    range: pool.ip_range.clone().unwrap_or_default(),
+                    gateway: pool.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+                    auxiliary: pool.aux_addresses.clone(),
+                })
+                .collect(),
+        };
+        match self.engine.networks().create(&request) {
+            // Another command was faster.
+            Err(NetworksError::Exists(_))
+                if self.engine.networks().find(name)?.labels.get(labels::key::CONFIG_HASH) == Some(&hash) =>
+            {
+                Ok(())
+            }
+            result => Ok(result.map(|_| ())?),
+        }
+    }
+
+    fn remove_network(&self, name: &str) -> Done {
+        let networks = self.engine.networks();
+        match networks.find(name).and_then(|found| networks.remove(&found)) {
+            Err(NetworksError::NotFound(_)) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    fn create_volume(&self, key: &VolumeKey, name: &str) -> Done {
+        let project = self.work.project;
+        let volume = project.volumes.get(key).expect("plans are made of the project's own volumes");
+        let hash = self.work.wanted.volume_hashes.get(key).cloned().unwrap_or_default();
+        let request = VolumeRequest {
+            name: Some(name.to_owned()),
+            driver: volume.driver.clone().unwrap_or_default(),
+            options: volume.driver_opts.clone(),
+            labels: labels::of_resource(
+                project,
+                &volume.labels,
+                labels::key::VOLUME,
+                key.as_str(),
+                &hash,
+                self.work.version,
+            ),
+        };
+        Ok(self.engine.volumes().create(&request).map(|_| ())?)
+    }
+
+    fn connect(&self, existing: &Existing, key: &NetworkKey) -> Done {
+        let project = self.work.project;
+        let Some(service) = project.services.get(existing.service.as_str()) else { return Ok(()) };
+        let place = Place::Numbered(existing.number);
+        let wish = endpoint(project, service, &place, &existing.name, key)?;
+        Ok(self.engine.connect_network(&wish.network, &existing.id.to_string(), &wish.settings)?)
+    }
+
+    /// Makes a container of a service, with its configs and secrets in it.
+    fn make(
+        &self,
+        new: &New,
+        name: &str,
+        inherited: &BTreeMap<String, String>,
+        replaces: Option<&str>,
+    ) -> Result<Definition, OperationError> {
+        let service = self.service(&new.service);
+        let desired = self.work.wanted.desired.get(&new.service);
+        let parents = self.parents();
+        let making = Making {
+            project: self.work.project,
+            service,
+            place: Place::Numbered(new.number),
+            name: new.name.clone(),
+            image: image_name(self.work.project, service),
+            image_id: desired.map(|desired| desired.image.clone()).unwrap_or_default(),
+            parents: &parents,
+            inherited,
+            profiles: self.work.profiles,
+            version: self.work.version,
+        };
+        let mut request = container(&making)?;
+        request.name = Some(name.to_owned());
+        request.origin = desired.map(|desired| desired.config.clone());
+        if let Some(old) = replaces {
+            request.labels.insert(labels::key::REPLACE.to_owned(), old.to_owned());
+        }
+        let granted = self.granted(service)?;
+        request.mounts.extend(granted.mounts.iter().cloned());
+        let definition = self.engine.create(&request, &Quiet)?.definition;
+        if let Err(error) = self.engine.put_granted(&definition, &granted) {
+            // What is half made is not left for the next `up` to start; the error that is told is the first.
+            let options = RemoveOptions { force: true, volumes: true };
+            let _ = self.engine.remove(&definition.id.to_string(), options);
+            return Err(error.into());
+        }
+        Ok(definition)
+    }
+
+    /// The first container of each service.
+    fn parents(&self) -> BTreeMap<ServiceName, ContainerId> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parents = BTreeMap::new();
+        for ((service, _), id) in places.iter() {
+            if let Some((name, _)) = self.work.project.services.get_key_value(service.as_str()) {
+                parents.entry(name.clone()).or_insert(*id);
+            }
+        }
+        parents
+    }
+
+    fn note_made(&self, new: &New, id: ContainerId) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.insert((new.service.to_string(), new.number), id);
+        drop(places);
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(new.name.clone(), id);
+    }
+
+    /// Makes a container beside the one whose place it takes; both are never up at the same time.
+    fn recreate(&self, id: OperationId, old: &Existing, new: &New, anonymous: AnonymousVolumes) -> Done {
+        let before = self.engine.find(&old.id.to_string())?;
+        let kept = before.host.mounts.iter().filter_map(|mount| match &mount.what {
+            MountWhat::Volume { name, .. } if anonymous == AnonymousVolumes::Keep => {
+                let volume = self.engine.volumes().find(name.as_str()).ok()?;
+                let is_anonymous = volume.labels.contains_key(ANONYMOUS_LABEL);
+                is_anonymous.then(|| (mount.target.clone(), name.to_string()))
+            }
+            _ => None,
+        });
+        let inherited: BTreeMap<String, String> = kept.collect();
+        let temporary = format!("{}_{}", old.id.short(), new.name);
+        let definition = self.make(new, &temporary, &inherited, Some(&old.name))?;
+        self.stop(id, old)?;
+        self.remove(old, AnonymousVolumes::Keep)?;
+        self.engine.rename(&definition.id.to_string(), &new.name)?;
+        self.note_made(new, definition.id);
+        self.watcher.replaced(&definition);
+        Ok(())
+    }
+
+    fn start(&self, id: OperationId, container: &Startable) -> Done {
+        let found = match container {
+            Startable::Existing(existing) => existing.id.to_string(),
+            Startable::New(new) => {
+                let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+                made.get(&new.name).expect("what makes a container comes before its start").to_string()
+            }
+        };
+        let definition = self.engine.find(&found)?;
+        let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
+        let service = self.work.project.services.get(label(labels::key::SERVICE));
+        match self.engine.observe(&definition)?.state {
+            State::Paused(_) => return Ok(self.engine.unpause(&definition)?),
+            // Whoever made it may have been killed before all of it was there.
+            State::Created { .. } => {
+                if let (Some(service), Startable::Existing(_)) = (service, container) {
+                    self.engine.put_granted(&definition, &self.granted(service)?)?;
+                }
+            }
+            _ => {}
+        }
+        self.watcher.will_start(&definition);
+        if let Start::Started(notes) = self.engine.start(&definition)? {
+            for note in notes {
+                self.tell(id, Subject::Container(definition.name.to_string()), Phase::Note(note));
+            }
+        }
+        let number = label(labels::key::NUMBER).parse().unwrap_or(1);
+        service.map_or(Ok(()), |service| {
+            self.hooks(&definition, service.name.as_str(), number, &service.post_start)
+        })
+    }
+
+    fn remove(&self, existing: &Existing, volumes: AnonymousVolumes) -> Done {
+        let id = existing.id.to_string();
+        let definition = match self.engine.find(&id) {
+            // Somebody else was faster.
+            Err(ContainerError::NotFound(_)) => return Ok(()),
+            found => found?,
+        };
+        let with_volumes = volumes == AnonymousVolumes::Renew;
+        match self.engine.remove(&id, RemoveOptions { force: true, volumes: with_volumes }) {
+            Err(ContainerError::NotFound(_)) => {}
+            removed => drop(removed?),
+        }
+        if with_volumes {
+            self.remove_inherited(&definition);
+        }
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|_, place| *place != existing.id);
+        Ok(())
+    }
+
+    /// Removes volumes without a name of their own that came down from a container before.
+    fn remove_inherited(&self, definition: &Definition) {
+        let volumes = self.engine.volumes();
+        for mount in &definition.host.mounts {
+            if let MountWhat::Volume { name, anonymous: false, .. } = &mount.what
+                && volumes.find(name.as_str()).is_ok_and(|volume| volume.labels.contains_key(ANONYMOUS_LABEL))
+            {
+                // One that is still used stays, as any other volume does.
+                let _ = volumes.remove(name.as_str(), self.engine, Absence::Fine);
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A container's end: what the project runs before, how long it is waited for, and who cannot hear that it should stop.
+
+use rbuild_model::container::{Definition, NamespaceUse, Signal, State};
+
+use super::Execution;
+use super::error::OperationError;
+use crate::containers::ContainerError;
+use crate::engine::Engine;
+use crate::projects::happening::{Phase, Subject};
+use crate::projects::operation::{Existing, OperationId};
+
+/// Whether those are waited for that cannot hear that they should stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Haste {
+    /// They get their full time, as by docker.
+    #[default]
+    None,
+    /// Where nothing could come of waiting, there is none.
+    WhereDeaf,
+}
+
+impl Execution<'_> {
+    /// Stops a container if it runs.
+    pub(super) fn stop(&self, id: OperationId, existing: &Existing) -> Result<(), OperationError> {
+        let definition = match self.engine.find(&existing.id.to_string()) {
+            // Somebody else was faster.
+            Err(ContainerError::NotFound(_)) => return Ok(()),
+            found => found?,
+        };
+        let services = &self.work.project.services;
+        let service = services
+            .get(existing.service.as_str())
+            .or_else(|| self.work.project.disabled.get(existing.service.as_str()));
+        if let Some(service) = service
+            && !service.pre_stop.is_empty()
+            && matches!(self.engine.observe(&definition)?.state, State::Running(_))
+        {
+            self.hooks(&definition, &existing.service, existing.number, &service.pre_stop)?;
+        }
+        let asked = self.work.wanted.timeout.map(|time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+        let mut timeout = asked;
+        if self.work.haste == Haste::WhereDeaf && asked.is_none() && self.engine.is_deaf(&definition)? {
+            timeout = Some(0);
+            let signal = definition.program.stop_signal();
+            let note = format!(
+                "its only process is PID 1 and has no handler for {signal}, so it was ended at once; a handler, or \
+                 `init: true`, lets it end by itself"
+            );
+            self.tell(id, Subject::Container(existing.name.clone()), Phase::Note(note));
+        }
+        Ok(self.engine.stop(&definition, None, timeout)?)
+    }
+}
+
+impl Engine {
+    /// Whether the signal that is to stop a container's program can do nothing: it is the first process of a PID
+    /// namespace of its own, where signals do nothing by default, it neither catches nor blocks this one, and there is
+    /// nobody else who could.
+    fn is_deaf(&self, definition: &Definition) -> Result<bool, ContainerError> {
+        if definition.host.init || definition.host.pid != NamespaceUse::Own {
+            return Ok(false);
+        }
+        let State::Running(run) = self.observe(definition)?.state else { return Ok(false) };
+        let signal = definition.program.stop_signal();
+        if signal == Signal::KILL || self.processes(definition)?.len() != 1 {
+            return Ok(false);
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", run.init.pid)).unwrap_or_default();
+        // A process that is gone has no status, and nothing of it hears anything: it has ended.
+        Ok(hears_nothing(&status, signal.number()))
+    }
+}
+
+/// Whether a process's status says that a signal is neither caught nor blocked.
+fn hears_nothing(status: &str, signal: i32) -> bool {
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+    };
+    let Ok(bit) = u32::try_from(signal - 1) else { return false };
+    let Some(bit) = 1_u64.checked_shl(bit) else { return false };
+    matches!((mask("SigBlk:"), mask("SigCgt:")), (Some(blocked), Some(caught)) if (blocked | caught) & bit == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hears_nothing;
+
+    #[test]
+    fn only_what_is_neither_caught_nor_blocked_is_unheard() {
+        let status = "Name:\tsleep\nSigQ:\t0/1\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000000000\n\
+                      SigCgt:\t0000000000004000\n";
+        assert!(hears_nothing(status, 1));
+        assert!(!hears_nothing(status, 2), "it is blocked");
+        assert!(!hears_nothing(status, 15), "it is caught");
+        assert!(!hears_nothing("", 15), "nothing is known");
+    }
+}

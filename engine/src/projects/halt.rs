@@ -1,0 +1,40 @@
+//! A wish to stop that wakes whoever waits in `poll`.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// A wish to stop; nothing new is begun once it was made.
+#[derive(Debug)]
+pub struct Halt {
+    made: AtomicBool,
+    woken: PipeReader,
+    waker: Mutex<Option<PipeWriter>>,
+}
+
+impl Halt {
+    /// Nobody wishes anything yet.
+    pub fn new() -> io::Result<Self> {
+        let (woken, waker) = io::pipe()?;
+        Ok(Self { made: AtomicBool::new(false), woken, waker: Mutex::new(Some(waker)) })
+    }
+
+    /// Makes the wish.
+    pub fn now(&self) {
+        self.made.store(true, Ordering::Release);
+        drop(self.waker.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Whether it was made.
+    pub fn is_made(&self) -> bool {
+        self.made.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for Halt {
+    /// Returns a descriptor that has an event once the wish was made.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.woken.as_fd()
+    }
+}

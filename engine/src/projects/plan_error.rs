@@ -1,0 +1,65 @@
+//! Why there is no plan.
+
+use rbuild_model::project::{NetworkKey, ServiceName};
+
+use super::order::Cycle;
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Services depend on each other.
+    #[error(transparent)]
+    Cycle(#[from] Cycle),
+    /// A service that was named is not in the project.
+    #[error("no such service: {name}")]
+    NoSuchService {
+        /// The name.
+        name: String,
+    },
+    /// Nothing is left to do anything with.
+    #[error("no service selected")]
+    NothingSelected,
+    /// An external network is not there.
+    #[error("network {name} declared as external, but could not be found")]
+    ExternalNetwork {
+        /// Its name.
+        name: String,
+    },
+    /// A network is there that no project made.
+    #[error(
+        "network {name} was found but has incorrect label com.docker.compose.network set to \"\" (expected: \"{key}\")"
+    )]
+    UnlabelledNetwork {
+        /// Its name.
+        name: String,
+        /// Its key in the project.
+        key: NetworkKey,
+    },
+    /// An external volume is not there.
+    #[error("external volume \"{name}\" not found")]
+    ExternalVolume {
+        /// Its name.
+        name: String,
+    },
+    /// A container's fixed name cannot be given to several.
+    #[error(
+        "services.{service}: can't set container_name and {service} as container name must be unique: \
+         {wanted} containers are wanted"
+    )]
+    NameNotUnique {
+        /// The service.
+        service: ServiceName,
+        /// How many are wanted.
+        wanted: u64,
+    },
+    /// What a service shares with another is not there, and the other one is left alone.
+    #[error(
+        "service {service} shares with {parent}, which has no container; start it or leave --no-deps out"
+    )]
+    NoParent {
+        /// The service.
+        service: ServiceName,
+        /// What it shares with.
+        parent: ServiceName,
+    },
+}

@@ -1,0 +1,171 @@
+//! Plans for containers that are there: started, stopped, restarted, without making any.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rbuild_model::container::Signal;
+use rbuild_model::project::{Condition, Project, ServiceName};
+
+use super::cause::Cause;
+use super::observed::{Activity, Replica, ReplicaKind};
+use super::operation::{Operation, OperationId, Plan, Startable};
+use super::order::{Cycle, dependencies_first};
+
+/// What becomes of containers that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Those that do not run are started, each after what it depends on.
+    Start,
+    /// Those that run are stopped, each after what depends on it.
+    Stop,
+    /// They are stopped and started again.
+    Restart,
+    /// They are sent a signal.
+    Kill(Signal),
+    /// They are held still.
+    Pause,
+    /// They go on.
+    Unpause,
+}
+
+/// Plans a turn of containers. The order comes from the project where it is known, and from labels else; who of a service
+/// that is depended on is not among the containers is not waited for.
+pub fn turn(
+    replicas: &[Replica],
+    dependencies: &BTreeMap<String, BTreeSet<String>>,
+    project: Option<&Project>,
+    turn: Turn,
+) -> Result<Plan, Cycle> {
+    let mut graph = dependencies.clone();
+    for replica in replicas {
+        graph.entry(replica.service.clone()).or_default();
+    }
+    let order = dependencies_first(&graph)?;
+    let mut planner = Planner { replicas, graph, project, plan: Plan::default() };
+    match turn {
+        Turn::Start => drop(planner.start(&order, &BTreeMap::new())),
+        Turn::Stop => drop(planner.stop(&order)),
+        Turn::Restart => {
+            let stops = planner.stop(&order);
+            planner.start(&order, &stops);
+        }
+        Turn::Kill(signal) => {
+            planner.each(|activity| activity.is_up(), |container| Operation::Kill { container, signal })
+        }
+        Turn::Pause => planner.each(|activity| activity == Activity::Running, Operation::Pause),
+        Turn::Unpause => planner.each(|activity| activity == Activity::Paused, Operation::Unpause),
+    }
+    Ok(planner.plan)
+}
+
+/// Lets a plan end when services do what they are there for (`--wait`).
+pub fn ready(plan: &mut Plan, services: impl IntoIterator<Item = ServiceName>) {
+    let starts: Vec<(OperationId, String)> = plan
+        .operations
+        .iter()
+        .enumerate()
+        .filter_map(|(place, planned)| match &planned.operation {
+            Operation::Start(Startable::New(new)) => Some((OperationId(place), new.service.to_string())),
+            Operation::Start(Startable::Existing(there)) => Some((OperationId(place), there.service.clone())),
+            _ => None,
+        })
+        .collect();
+    for service in services {
+        let own = starts.iter().filter(|(_, name)| name == service.as_str());
+        let after = own.map(|(id, _)| *id).collect();
+        plan.add(Operation::AwaitReady { service }, Cause::Asked, after);
+    }
+}
+
+struct Planner<'a> {
+    replicas: &'a [Replica],
+    graph: BTreeMap<String, BTreeSet<String>>,
+    project: Option<&'a Project>,
+    plan: Plan,
+}
+
+impl<'a> Planner<'a> {
+    fn each(
+        &mut self,
+        fits: impl Fn(Activity) -> bool,
+        operation: impl Fn(super::operation::Existing) -> Operation,
+    ) {
+        for replica in self.replicas.iter().filter(|replica| fits(replica.activity)) {
+            self.plan.add(operation(replica.existing()), Cause::Asked, vec![]);
+        }
+    }
+
+    fn of(&self, service: &str) -> Vec<&'a Replica> {
+        let replicas: &'a [Replica] = self.replicas;
+        replicas.iter().filter(|replica| replica.service == service).collect()
+    }
+
+    /// Stops what runs; returns the stops of each service.
+    fn stop(&mut self, order: &[String]) -> BTreeMap<String, Vec<OperationId>> {
+        let mut stops: BTreeMap<String, Vec<OperationId>> = BTreeMap::new();
+        for service in order.iter().rev() {
+            let dependents = self.graph.iter().filter(|(_, needs)| needs.contains(service));
+            let before: Vec<OperationId> =
+                dependents.filter_map(|(name, _)| stops.get(name)).flatten().copied().collect();
+            let mut own = Vec::new();
+            for replica in self.of(service) {
+                if replica.activity.is_up() {
+                    let operation = Operation::Stop(replica.existing());
+                    own.push(self.plan.add(operation, Cause::Asked, before.clone()));
+                }
+            }
+            // Who has nothing to stop hands on what it would have waited for.
+            stops.insert(service.clone(), if own.is_empty() { before } else { own });
+        }
+        stops
+    }
+
+    /// Starts what does not run, or was stopped just before.
+    fn start(&mut self, order: &[String], stops: &BTreeMap<String, Vec<OperationId>>) {
+        let restarts = !stops.is_empty();
+        let mut started: BTreeMap<String, Vec<OperationId>> = BTreeMap::new();
+        for service in order {
+            let replicas: Vec<&Replica> = self
+                .of(service)
+                .into_iter()
+                .filter(|replica| replica.kind == ReplicaKind::Numbered || restarts)
+                .filter(|replica| restarts || replica.activity != Activity::Running)
+                .collect();
+            let mut own = Vec::new();
+            if !replicas.is_empty() {
+                let mut after = self.awaits(service, &started);
+                after.extend(stops.get(service).into_iter().flatten());
+                for replica in replicas {
+                    let operation = Operation::Start(Startable::Existing(replica.existing()));
+                    own.push(self.plan.add(operation, Cause::Asked, after.clone()));
+                }
+            }
+            started.insert(service.clone(), own);
+        }
+    }
+
+    /// What has to be before containers of a service start.
+    fn awaits(&mut self, service: &str, started: &BTreeMap<String, Vec<OperationId>>) -> Vec<OperationId> {
+        let mut waits = Vec::new();
+        let known = self.project.and_then(|project| project.services.get(service));
+        let Some(known) = known else {
+            let needs = self.graph.get(service).into_iter().flatten();
+            waits.extend(needs.filter_map(|name| started.get(name)).flatten());
+            return waits;
+        };
+        for (name, dependency) in &known.depends_on {
+            let before = started.get(name.as_str()).cloned().unwrap_or_default();
+            if dependency.condition == Condition::Started || self.of(name.as_str()).is_empty() {
+                waits.extend(before);
+                continue;
+            }
+            let operation = Operation::Await {
+                service: name.clone(),
+                condition: dependency.condition,
+                required: dependency.required,
+            };
+            let cause = Cause::NeededBy { service: known.name.clone(), condition: dependency.condition };
+            waits.push(self.plan.add(operation, cause, before));
+        }
+        waits
+    }
+}
