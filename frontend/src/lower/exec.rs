@@ -107,13 +107,13 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
         mounts,
         proxy: proxy(&options.build_args),
     };
-    let mut text = stage.display(at, &masked);
+    let mut title = stage.title(at, &masked);
     if let Some(first) = at.heredocs.first()
         && is_only_heredoc(run, at)
     {
-        text.push_str(&format!(" ({})", first.summary()));
+        title = title.before(&format!(" ({})", first.summary()));
     }
-    let step = stage.add_named_step(Operation::Exec(Box::new(exec)), inputs.finish(), &text);
+    let step = stage.add_named_step(Operation::Exec(Box::new(exec)), inputs.finish(), title);
     stage.root = step;
     stage.commit(created_by, Some(step));
     Ok(())

@@ -5,7 +5,7 @@ use rbuild_model::span::Diagnostic;
 use rbuild_model::step::{Copy, CopySource, FileAction, Operation, Owner, PathSource, Source, Unpack};
 
 use super::exec::{Inputs, is_remote};
-use super::state::{StageState, Tree};
+use super::state::{StageState, Title, Tree};
 use super::{path, remote};
 use crate::dockerfile::instruction::add::Add;
 use crate::dockerfile::instruction::{self, Instruction, Transfer, TransferSource, Word};
@@ -94,10 +94,8 @@ pub(crate) fn add(add: &Add, at: &Instruction, stage: &mut StageState<'_, '_>) -
     for (word, text) in &texts {
         if remote::is_git_url(text) {
             let source = git_source(stage, add, word, text, checksum.as_ref())?;
-            let tree = Tree {
-                step: stage.remote(source, format!("[git] {}", remote::without_credentials(text))),
-                from_client: false,
-            };
+            let tree =
+                Tree { step: stage.remote(source, source_title("git", word, text)), from_client: false };
             push(Unpack::Never, literal_source(&mut inputs, tree, "/".to_owned(), &common));
         } else if remote::is_http_url(text) {
             let mut source = remote::http_source(text);
@@ -109,8 +107,7 @@ pub(crate) fn add(add: &Add, at: &Instruction, stage: &mut StageState<'_, '_>) -
                 source.checksum = Some(digest);
             }
             let file = format!("/{}", source.file_name);
-            let shown = remote::without_credentials(text);
-            let step = stage.remote(Source::Http(source), format!("[http] {shown}"));
+            let step = stage.remote(Source::Http(source), source_title("http", word, text));
             let tree = Tree { step, from_client: false };
             let unpack = if add.unpack == Some(true) { Unpack::Archives } else { Unpack::Never };
             push(unpack, literal_source(&mut inputs, tree, file, &common));
@@ -190,6 +187,12 @@ fn heredocs(
         bodies.push((heredoc.name.clone(), body));
     }
     Ok(bodies)
+}
+
+/// Names the step of a source elsewhere by its address.
+fn source_title(kind: &str, word: &Word, text: &str) -> Title {
+    let name = |url: &str| format!("[{kind}] {}", remote::without_credentials(url));
+    Title { shown: name(text), written: name(&word.value) }
 }
 
 /// Files that stand in the Dockerfile come after all others.
@@ -379,8 +382,8 @@ fn finish(
     let operation = Operation::File(actions.into_iter().map(FileAction::Copy).collect());
     let copied = stage.add_step(operation, steps, at);
     stage.root = if linked {
-        let text = format!("linking {}", stage.display(at, &[]));
-        stage.add_noted(Operation::Merge, vec![below, copied], text)
+        let title = stage.title(at, &[]).after("linking ");
+        stage.add_noted(Operation::Merge, vec![below, copied], title)
     } else {
         copied
     };

@@ -344,3 +344,33 @@ mod arbitrary {
         }
     }
 }
+
+#[test]
+fn what_a_step_is_called_where_it_is_kept_holds_no_value() {
+    let text = "ARG BASE=a\nFROM $BASE\nARG TOKEN=s3cr3t\nENV WHO=me\nRUN echo ${TOKEN} $WHO\nCOPY $WHO.txt /in\n\
+                ADD https://ann:pw@host/$TOKEN.tar /x\nADD --link https://host/$WHO /y\nRUN <<EOF\necho $TOKEN\nEOF\n";
+    let (_, lowered) = solve(text, &options(text)).unwrap();
+    let names: Vec<String> = lowered
+        .graph
+        .steps()
+        .map(|(id, _)| lowered.graph.note(id))
+        .filter(|note| !note.name.is_empty() && note.name != "scratch")
+        .map(|note| format!("{} | {}", note.name, note.kept_name()))
+        .collect();
+    insta::assert_snapshot!(names.join("\n"), @r"
+    [1/6] FROM docker.io/library/a:latest | [1/6] FROM $BASE
+    [2/6] RUN echo s3cr3t me | [2/6] RUN echo ${TOKEN} $WHO
+    [internal] load build context | [internal] load build context
+    [3/6] COPY me.txt /in | [3/6] COPY $WHO.txt /in
+    [http] https://host/s3cr3t.tar | [http] https://host/$TOKEN.tar
+    [4/6] ADD https://host/s3cr3t.tar /x | [4/6] ADD https://host/$TOKEN.tar /x
+    [http] https://host/me | [http] https://host/$WHO
+    [5/6] ADD --link https://host/me /y | [5/6] ADD --link https://host/$WHO /y
+    linking ADD --link https://host/me /y | linking ADD --link https://host/$WHO /y
+    [6/6] RUN <<EOF (echo $TOKEN) | [6/6] RUN <<EOF (echo $TOKEN)
+    ");
+    assert!(lowered.graph.steps().all(|(id, _)| {
+        let kept = lowered.graph.note(id).kept_name();
+        !kept.contains("s3cr3t") && !kept.contains("pw@")
+    }));
+}

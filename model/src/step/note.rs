@@ -5,8 +5,11 @@ use crate::span::Location;
 /// What is told of a step: for displays, errors and the schedule. Nothing of it changes the result.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepNote {
-    /// The display name: `[build 2/4] RUN make`.
+    /// The display name, with variables replaced by their values: `[build 2/4] RUN make v1`. For progress alone: what is
+    /// kept is called by `written`.
     pub name: String,
+    /// The name with the instruction as it is written: `[build 2/4] RUN make $VERSION`.
+    pub written: String,
     /// The stage it belongs to, as displays group steps.
     pub stage: Option<String>,
     /// Where it was written; for a step that several lines share, the first.
@@ -15,6 +18,13 @@ pub struct StepNote {
     pub ignore_cache: bool,
     /// What it may use of the machine.
     pub limits: Limits,
+}
+
+impl StepNote {
+    /// Returns what the step is called where it is kept: no value of a variable stands there.
+    pub fn kept_name(&self) -> &str {
+        if self.written.is_empty() { &self.name } else { &self.written }
+    }
 }
 
 /// What a step may use of the machine. `None` is no limit of ours.

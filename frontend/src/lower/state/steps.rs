@@ -9,11 +9,38 @@ use crate::dockerfile::instruction::Instruction;
 use crate::lower::options::NoCache;
 use crate::lower::remote::without_credentials;
 
+/// What a step is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Title {
+    /// For displays: variables are replaced by their values.
+    pub(crate) shown: String,
+    /// For what is kept: as it is written.
+    pub(crate) written: String,
+}
+
+impl Title {
+    /// A title in which no variable stands.
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
+        let shown = text.into();
+        Self { written: shown.clone(), shown }
+    }
+
+    /// Puts something before both.
+    pub(crate) fn after(self, before: &str) -> Self {
+        Self { shown: format!("{before}{}", self.shown), written: format!("{before}{}", self.written) }
+    }
+
+    /// Puts something behind both.
+    pub(crate) fn before(self, behind: &str) -> Self {
+        Self { shown: format!("{}{behind}", self.shown), written: format!("{}{behind}", self.written) }
+    }
+}
+
 impl StageState<'_, '_> {
     /// Puts the stage and the position before a step's name.
-    pub(super) fn prefixed(&mut self, text: &str) -> String {
+    pub(super) fn prefixed(&mut self, title: Title) -> Title {
         if self.total == 0 {
-            return text.to_owned();
+            return title;
         }
         let mut parts = Vec::new();
         if self.shared.options.platforms.len() > 1 {
@@ -25,7 +52,7 @@ impl StageState<'_, '_> {
         self.position += 1;
         let width = self.total.to_string().len();
         parts.push(format!("{:width$}/{}", self.position, self.total));
-        format!("[{}] {text}", parts.join(" "))
+        title.after(&format!("[{}] ", parts.join(" ")))
     }
 
     /// Names the target's platform when the stage asks for it and runs on another.
@@ -44,8 +71,8 @@ impl StageState<'_, '_> {
         format!("->{}{variant}", target.architecture)
     }
 
-    /// Returns an instruction's text for display: keyword in upper case, variables replaced where they have values.
-    pub(crate) fn display(&self, at: &Instruction, masked: &[EnvVar]) -> String {
+    /// Returns an instruction's text: keyword in upper case, for displays with variables replaced where they have values.
+    pub(crate) fn title(&self, at: &Instruction, masked: &[EnvVar]) -> Title {
         struct Masked<'e>(&'e [EnvVar], &'e BuildEnv);
         impl Environment for Masked<'_> {
             fn get(&self, name: &str) -> Option<&str> {
@@ -57,12 +84,15 @@ impl StageState<'_, '_> {
         let text = format!("{}{rest}", at.keyword.value.to_uppercase());
         let onbuild = if self.trigger.is_some() { "ONBUILD " } else { "" };
         let mode = Mode::display(self.mode().escape);
-        let shown = expand::expand(&text, mode, &Masked(masked, &self.env)).map_or(text, |shown| shown.text);
-        if at.keyword.value.eq_ignore_ascii_case("ADD") {
-            let words: Vec<String> = shown.split(' ').map(without_credentials).collect();
-            return format!("{onbuild}{}", words.join(" "));
-        }
-        format!("{onbuild}{shown}")
+        let shown = expand::expand(&text, mode, &Masked(masked, &self.env))
+            .map_or_else(|_| text.clone(), |shown| shown.text);
+        let title = if at.keyword.value.eq_ignore_ascii_case("ADD") {
+            let open = |text: &str| text.split(' ').map(without_credentials).collect::<Vec<_>>().join(" ");
+            Title { shown: open(&shown), written: open(&text) }
+        } else {
+            Title { shown, written: text }
+        };
+        title.after(onbuild)
     }
 
     fn ignores_cache(&self) -> bool {
@@ -78,19 +108,26 @@ impl StageState<'_, '_> {
 
     /// Adds a step of an instruction.
     pub(crate) fn add_step(&mut self, operation: Operation, inputs: Vec<StepId>, at: &Instruction) -> StepId {
-        let text = self.display(at, &[]);
-        self.add_named_step(operation, inputs, &text)
+        let title = self.title(at, &[]);
+        self.add_named_step(operation, inputs, title)
     }
 
-    pub(crate) fn add_named_step(&mut self, operation: Operation, inputs: Vec<StepId>, text: &str) -> StepId {
-        let name = self.prefixed(text);
-        self.add_noted(operation, inputs, name)
+    pub(crate) fn add_named_step(
+        &mut self,
+        operation: Operation,
+        inputs: Vec<StepId>,
+        title: Title,
+    ) -> StepId {
+        let title = self.prefixed(title);
+        self.add_noted(operation, inputs, title)
     }
 
     /// Adds a step that does not count in `[stage i/n]`.
-    pub(crate) fn add_noted(&mut self, operation: Operation, inputs: Vec<StepId>, name: String) -> StepId {
+    pub(crate) fn add_noted(&mut self, operation: Operation, inputs: Vec<StepId>, title: Title) -> StepId {
+        let Title { shown, written } = title;
         let note = StepNote {
-            name,
+            name: shown,
+            written,
             stage: Some(self.plan.stage.display_name()),
             location: Some(self.shared.location(self.current)),
             ignore_cache: self.ignores_cache(),
