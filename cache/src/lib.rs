@@ -2,6 +2,5 @@
 
 pub mod blobs;
 pub mod content;
-mod recent;
 pub mod records;
 pub mod why;

@@ -11,8 +11,14 @@
 //! 4. Outside of all transactions the owner moves the files into the trash, which is emptied at the end.
 //!
 //! Objects that appear after the marking are not candidates. A dry run is the same code without the third step.
+//!
+//! Some kinds have no rows: files that only save work, and are listed before the marking ([`Collected::survey`]).
+//! Where only so much is to go, `plan` chooses.
+
+mod plan;
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
 
 use rusqlite::Transaction;
 use thiserror::Error;
@@ -49,9 +55,13 @@ pub enum SweepError {
 pub struct Policy {
     /// Keep what was used at or after this time, in seconds since 1970; without it age keeps nothing.
     pub used_since: Option<i64>,
-    /// Keep the most recently used up to so many bytes of each kind; without it nothing is kept for its size.
+    /// Keep so many bytes of what no image needs: what is dearest to make again, and was used last; without it nothing
+    /// is kept for its size.
     pub keep_bytes: Option<u64>,
 }
+
+/// Says of an object whether it may go at all, whatever the policy.
+pub type Choice<'a> = &'a dyn Fn(ObjectKind, &Candidate) -> bool;
 
 /// What is alive, as far as it is known.
 #[derive(Debug, Default)]
@@ -83,6 +93,42 @@ pub struct Candidate {
     pub object: Vec<u8>,
     /// How much room it takes, as far as its row tells.
     pub bytes: u64,
+    /// When it was last used, in seconds since 1970; `None` for what lives for others alone.
+    pub used_at: Option<i64>,
+    /// How long making it again takes.
+    pub cost: Duration,
+}
+
+impl Candidate {
+    /// An object that lives for others alone.
+    pub fn new(object: Vec<u8>, bytes: u64) -> Self {
+        Self { object, bytes, used_at: None, cost: Duration::ZERO }
+    }
+
+    /// The object was last used at a time.
+    #[must_use]
+    pub fn used_at(self, used_at: i64) -> Self {
+        Self { used_at: Some(used_at), ..self }
+    }
+
+    /// Making it again takes so long.
+    #[must_use]
+    pub fn costing(self, cost: Duration) -> Self {
+        Self { cost, ..self }
+    }
+}
+
+/// An object that exists, and why it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The kind.
+    pub kind: ObjectKind,
+    /// The object and its room.
+    pub candidate: Candidate,
+    /// Whether somebody uses it now.
+    pub leased: bool,
+    /// Whether something that is kept for its own sake needs it.
+    pub needed: bool,
 }
 
 /// What became of an object that was to be condemned.
@@ -108,7 +154,7 @@ pub trait Collected: Sync {
     /// Returns the kind.
     fn kind(&self) -> ObjectKind;
 
-    /// Marks what is kept for its own sake: named, pinned, or recent enough for the policy.
+    /// Marks what is kept for its own sake: named or pinned. What the policy keeps, the sweep keeps.
     fn roots(
         &self,
         transaction: &Transaction<'_>,
@@ -126,6 +172,12 @@ pub trait Collected: Sync {
 
     /// Lists all objects of this kind, those that need others before those.
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError>;
+
+    /// Lists the objects of this kind that have no rows. What somebody works with is left out.
+    fn survey(&self, store: &Store) -> Result<Vec<Candidate>, SweepError> {
+        let _ = store;
+        Ok(Vec::new())
+    }
 
     /// Deletes the rows of an object that nothing needs, unless it knows better.
     fn condemn(&self, transaction: &Transaction<'_>, object: &[u8]) -> Result<Verdict, DatabaseError>;
@@ -209,9 +261,22 @@ impl Store {
         policy: &Policy,
         sweep: Sweep,
     ) -> Result<SweepReport, SweepError> {
+        self.sweep_chosen(owners, policy, &|_, _| true, sweep)
+    }
+
+    /// As [`Store::sweep`], of certain objects; what the others need stays.
+    pub fn sweep_chosen(
+        &self,
+        owners: &[&dyn Collected],
+        policy: &Policy,
+        choice: Choice<'_>,
+        sweep: Sweep,
+    ) -> Result<SweepReport, SweepError> {
+        let wish = Wish { policy, choice };
         if sweep == Sweep::Dry {
             // Nothing is changed, so others may sweep meanwhile.
-            let unmarked = self.read(|transaction| mark(transaction, owners, policy))?;
+            let surveyed = survey(self, owners)?;
+            let unmarked = self.read(|transaction| mark(transaction, owners, surveyed, &wish))?;
             let mut report = SweepReport::default();
             for (owner, candidates) in owners.iter().zip(unmarked) {
                 report.add(owner.kind(), candidates);
@@ -225,7 +290,8 @@ impl Store {
             self.reserve().release()?;
         }
         self.void_dead_leases()?;
-        let unmarked = self.read(|transaction| mark(transaction, owners, policy))?;
+        let surveyed = survey(self, owners)?;
+        let unmarked = self.read(|transaction| mark(transaction, owners, surveyed, &wish))?;
         crash::point("sweep.marked");
         let mut report = SweepReport::default();
         for (owner, candidates) in owners.iter().zip(unmarked) {
@@ -240,6 +306,28 @@ impl Store {
         report.failures.extend(self.empty_trash()?.failures.into_iter().map(SweepError::File));
         self.reserve().restore()?;
         Ok(report)
+    }
+
+    /// Lists all objects there are, and why each is there. Changes nothing.
+    pub fn census(&self, owners: &[&dyn Collected]) -> Result<Vec<Counted>, SweepError> {
+        let surveyed = survey(self, owners)?;
+        self.read(|transaction| -> Result<Vec<Counted>, SweepError> {
+            let mut mark = Mark::default();
+            for owner in owners {
+                owner.roots(transaction, &Policy::default(), &mut mark)?;
+            }
+            mark.follow(transaction, owners)?;
+            let mut counted = Vec::new();
+            for (owner, candidates) in owners.iter().zip(listed(transaction, owners, surveyed)?) {
+                let kind = owner.kind();
+                for candidate in candidates {
+                    let leased = is_leased(transaction, kind, &candidate.object)?;
+                    let needed = mark.is_kept(kind, &candidate.object);
+                    counted.push(Counted { kind, candidate, leased, needed });
+                }
+            }
+            Ok(counted)
+        })
     }
 
     /// Takes away files that killed processes made and never recorded. Dead leases are voided first.
@@ -321,32 +409,127 @@ impl SweepReport {
     }
 }
 
-/// Lists for each owner the objects that nothing needs.
+/// What may go.
+struct Wish<'a> {
+    policy: &'a Policy,
+    choice: Choice<'a>,
+}
+
+impl Mark {
+    /// Marks all that what is marked needs.
+    fn follow(
+        &mut self,
+        transaction: &Transaction<'_>,
+        owners: &[&dyn Collected],
+    ) -> Result<(), DatabaseError> {
+        while let Some((kind, object)) = self.fresh.pop() {
+            if let Some(owner) = owners.iter().find(|owner| owner.kind() == kind) {
+                owner.references(transaction, &object, self)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lists for each owner the objects that have no rows.
+fn survey(store: &Store, owners: &[&dyn Collected]) -> Result<Vec<Vec<Candidate>>, SweepError> {
+    owners.iter().map(|owner| owner.survey(store)).collect()
+}
+
+/// Lists for each owner all of its objects.
+fn listed(
+    transaction: &Transaction<'_>,
+    owners: &[&dyn Collected],
+    surveyed: Vec<Vec<Candidate>>,
+) -> Result<Vec<Vec<Candidate>>, DatabaseError> {
+    owners
+        .iter()
+        .zip(surveyed)
+        .map(|(owner, mut candidates)| {
+            candidates.extend(owner.candidates(transaction)?);
+            Ok(candidates)
+        })
+        .collect()
+}
+
+/// Lists for each owner the objects that go.
 fn mark(
     transaction: &Transaction<'_>,
     owners: &[&dyn Collected],
-    policy: &Policy,
+    surveyed: Vec<Vec<Candidate>>,
+    wish: &Wish<'_>,
 ) -> Result<Vec<Vec<Candidate>>, DatabaseError> {
     let mut mark = Mark::default();
     for owner in owners {
-        owner.roots(transaction, policy, &mut mark)?;
+        owner.roots(transaction, wish.policy, &mut mark)?;
         let mut statement = transaction.prepare_cached("SELECT object FROM lease_objects WHERE kind = ?1")?;
         let mut rows = statement.query([owner.kind().0])?;
         while let Some(row) = rows.next()? {
             mark.keep(owner.kind(), row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
         }
     }
-    while let Some((kind, object)) = mark.fresh.pop() {
-        if let Some(owner) = owners.iter().find(|owner| owner.kind() == kind) {
-            owner.references(transaction, &object, &mut mark)?;
+    mark.follow(transaction, owners)?;
+    let mut unmarked = listed(transaction, owners, surveyed)?;
+    let retain = |unmarked: &mut [Vec<Candidate>], mark: &Mark| {
+        for (owner, candidates) in owners.iter().zip(unmarked) {
+            candidates.retain(|candidate| !mark.is_kept(owner.kind(), &candidate.object));
+        }
+    };
+    retain(&mut unmarked, &mark);
+    let bytes =
+        |unmarked: &[Vec<Candidate>]| unmarked.iter().flatten().map(|candidate| candidate.bytes).sum::<u64>();
+    let all = bytes(&unmarked);
+    for (owner, candidates) in owners.iter().zip(&unmarked) {
+        let stays = |candidate: &&Candidate| {
+            let is_recent = wish
+                .policy
+                .used_since
+                .is_some_and(|since| candidate.used_at.is_some_and(|used_at| used_at >= since));
+            // What lives for others alone goes when they do, not by its own age.
+            is_recent || !(wish.choice)(owner.kind(), candidate)
+        };
+        candidates.iter().filter(stays).for_each(|candidate| mark.keep(owner.kind(), &candidate.object));
+    }
+    mark.follow(transaction, owners)?;
+    retain(&mut unmarked, &mark);
+    if let Some(keep) = wish.policy.keep_bytes {
+        let gone = plan::victims(&pieces(transaction, owners, &unmarked)?, all.saturating_sub(keep));
+        let mut gone = gone.into_iter();
+        for candidates in &mut unmarked {
+            candidates.retain(|_| gone.next().unwrap_or(false));
         }
     }
-    owners
-        .iter()
-        .map(|owner| {
-            let mut candidates = owner.candidates(transaction)?;
-            candidates.retain(|candidate| !mark.is_kept(owner.kind(), &candidate.object));
-            Ok(candidates)
+    Ok(unmarked)
+}
+
+/// Describes what may go to whoever chooses.
+fn pieces(
+    transaction: &Transaction<'_>,
+    owners: &[&dyn Collected],
+    unmarked: &[Vec<Candidate>],
+) -> Result<Vec<plan::Piece>, DatabaseError> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let listed = || {
+        let all = owners.iter().zip(unmarked);
+        all.flat_map(|(owner, candidates)| candidates.iter().map(|candidate| (*owner, candidate)))
+    };
+    let places: HashMap<(ObjectKind, &[u8]), usize> = listed()
+        .enumerate()
+        .map(|(at, (owner, candidate))| ((owner.kind(), &*candidate.object), at))
+        .collect();
+    listed()
+        .map(|(owner, candidate)| {
+            let mut needs = Mark::default();
+            owner.references(transaction, &candidate.object, &mut needs)?;
+            let needs =
+                needs.fresh.iter().filter_map(|(kind, object)| places.get(&(*kind, &**object)).copied());
+            let idle = |used_at: i64| now.saturating_sub(used_at.unsigned_abs());
+            Ok(plan::Piece {
+                bytes: candidate.bytes,
+                cost: candidate.cost,
+                idle: candidate.used_at.map(|used_at| Duration::from_secs(idle(used_at))),
+                needs: needs.collect(),
+            })
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Blobs as the store's sweep sees them.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use rbuild_model::digest::BlobDigest;
 use rbuild_store::collect::{Candidate, Collected, Mark, Policy, SweepError, Verdict};
@@ -9,7 +10,9 @@ use rbuild_store::{DatabaseError, FileError, LockMode, ObjectKind, Store, Wait};
 use rusqlite::Transaction;
 
 use super::name_of;
-use crate::recent::{self, Used};
+
+/// What a blob is fetched or made with again, for the price of one that goes.
+const BYTES_PER_SECOND: f64 = 20e6;
 
 /// The files of blobs; comes after whatever names blobs.
 #[derive(Clone, Copy, Debug)]
@@ -20,26 +23,8 @@ impl Collected for BlobFiles {
         ObjectKind::BLOB
     }
 
-    fn roots(
-        &self,
-        transaction: &Transaction<'_>,
-        policy: &Policy,
-        mark: &mut Mark,
-    ) -> Result<(), DatabaseError> {
-        if policy.used_since.is_none() && policy.keep_bytes.is_none() {
-            return Ok(());
-        }
-        let mut statement = transaction.prepare_cached(
-            "SELECT digest, used_at, size FROM blobs ORDER BY generation DESC, number DESC",
-        )?;
-        let used = statement.query_map([], |row| {
-            Ok(Used {
-                object: row.get(0)?,
-                used_at: row.get(1)?,
-                bytes: row.get::<_, i64>(2)?.unsigned_abs(),
-            })
-        })?;
-        recent::keep(used, ObjectKind::BLOB, policy, mark)
+    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
+        Ok(())
     }
 
     fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
@@ -47,10 +32,12 @@ impl Collected for BlobFiles {
     }
 
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
-        let mut statement =
-            transaction.prepare_cached("SELECT digest, size FROM blobs ORDER BY generation")?;
+        let mut statement = transaction
+            .prepare_cached("SELECT digest, size, used_at FROM blobs ORDER BY generation, number")?;
         let rows = statement.query_map([], |row| {
-            Ok(Candidate { object: row.get(0)?, bytes: row.get::<_, i64>(1)?.unsigned_abs() })
+            let bytes = row.get::<_, i64>(1)?.unsigned_abs();
+            let again = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
+            Ok(Candidate::new(row.get(0)?, bytes).used_at(row.get(2)?).costing(again))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

@@ -3,6 +3,8 @@
 //! A record whose tree is swept becomes a tombstone, or goes altogether when no build names it. The snapshots of its
 //! chain are swept after it, once no other chain, image or container needs them.
 
+use std::time::Duration;
+
 use rbuild_model::snapshot::SnapshotId;
 use rbuild_store::collect::{Candidate, Collected, Mark, Policy, Protection, SweepError, Verdict};
 use rbuild_store::doctor::Finding;
@@ -10,7 +12,6 @@ use rbuild_store::{DatabaseError, FileError, ObjectKind, Store};
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::{RecordId, builds, trees};
-use crate::recent::{self, Used};
 
 /// The trees of records; comes before [`SnapshotTrees`].
 #[derive(Clone, Copy, Debug)]
@@ -41,26 +42,8 @@ impl Collected for RecordTrees {
         ObjectKind::RECORD
     }
 
-    fn roots(
-        &self,
-        transaction: &Transaction<'_>,
-        policy: &Policy,
-        mark: &mut Mark,
-    ) -> Result<(), DatabaseError> {
-        if policy.used_since.is_none() && policy.keep_bytes.is_none() {
-            return Ok(());
-        }
-        let mut statement = transaction.prepare_cached(
-            "SELECT id, used_at, coalesce(bytes, 0) FROM records WHERE tree = 1 ORDER BY generation DESC",
-        )?;
-        let used = statement.query_map([], |row| {
-            Ok(Used {
-                object: super::object_of(RecordId(row.get(0)?)).to_vec(),
-                used_at: row.get(1)?,
-                bytes: row.get::<_, i64>(2)?.unsigned_abs(),
-            })
-        })?;
-        recent::keep(used, ObjectKind::RECORD, policy, mark)
+    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
+        Ok(())
     }
 
     fn references(
@@ -80,11 +63,13 @@ impl Collected for RecordTrees {
     }
 
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
-        let mut statement =
-            transaction.prepare_cached("SELECT id FROM records WHERE tree = 1 ORDER BY generation")?;
+        let mut statement = transaction
+            .prepare_cached("SELECT id, used_at, took_ns FROM records WHERE tree = 1 ORDER BY generation")?;
         // The room belongs to the snapshots, which are counted by themselves.
         let rows = statement.query_map([], |row| {
-            Ok(Candidate { object: super::object_of(RecordId(row.get(0)?)).to_vec(), bytes: 0 })
+            let took = Duration::from_nanos(row.get::<_, i64>(2)?.unsigned_abs());
+            let object = super::object_of(RecordId(row.get(0)?)).to_vec();
+            Ok(Candidate::new(object, 0).used_at(row.get(1)?).costing(took))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -135,9 +120,8 @@ impl Collected for SnapshotTrees {
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
         let mut statement =
             transaction.prepare_cached("SELECT id, bytes FROM snapshots ORDER BY number DESC")?;
-        let rows = statement.query_map([], |row| {
-            Ok(Candidate { object: row.get(0)?, bytes: row.get::<_, i64>(1)?.unsigned_abs() })
-        })?;
+        let rows = statement
+            .query_map([], |row| Ok(Candidate::new(row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

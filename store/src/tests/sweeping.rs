@@ -35,8 +35,8 @@ impl Collected for Notes {
 
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
         let mut statement = transaction.prepare("SELECT name FROM notes ORDER BY needs IS NULL, name")?;
-        let rows = statement
-            .query_map([], |row| Ok(Candidate { object: row.get::<_, String>(0)?.into_bytes(), bytes: 4 }))?;
+        let rows =
+            statement.query_map([], |row| Ok(Candidate::new(row.get::<_, String>(0)?.into_bytes(), 4)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
