@@ -16,6 +16,7 @@ mod cli;
 mod commands;
 mod flags;
 mod human;
+mod notices;
 mod progress;
 mod report;
 mod settings;

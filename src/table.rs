@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 /// Lines of tab-separated cells, to be aligned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    min_width: usize,
+    padding: usize,
 }
 
 const MIN_WIDTH: usize = 10;
@@ -14,7 +16,12 @@ const PADDING: usize = 3;
 impl Table {
     /// Begins an empty table.
     pub(crate) fn new() -> Self {
-        Self::default()
+        Self::spaced(MIN_WIDTH, PADDING)
+    }
+
+    /// Begins an empty table whose columns are at least so wide, with so many spaces between.
+    pub(crate) fn spaced(min_width: usize, padding: usize) -> Self {
+        Self { rows: Vec::new(), min_width, padding }
     }
 
     /// Adds a row.
@@ -34,7 +41,7 @@ impl Table {
             .map(|column| {
                 let cells = self.rows.iter().filter(|row| column + 1 < row.len());
                 let widest = cells.map(|row| width(&row[column])).max().unwrap_or(0);
-                (widest + PADDING).max(MIN_WIDTH)
+                (widest + self.padding).max(self.min_width)
             })
             .collect();
         let mut text = String::new();

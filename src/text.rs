@@ -33,6 +33,26 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
+/// Returns the text in double quotes, as Go quotes it: nothing in it can be taken for anything else.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c if u32::from(c) < 0x80 && c.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// Returns the text in one line: escaped, with line ends as spaces.
 pub(crate) fn one_line(text: &str) -> String {
     escape(text).replace(['\n', '\t'], " ")
@@ -268,6 +288,12 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_are_gos() {
+        assert_eq!(quoted("sh -c 'trap \"exit 5…"), "\"sh -c 'trap \\\"exit 5…\"");
+        assert_eq!(quoted("a\\\n\t\x1b\u{85}"), "\"a\\\\\\n\\t\\x1b\\u0085\"");
+    }
 
     fn lines(sgr: Sgr, bytes: &[u8]) -> Vec<String> {
         let mut whole = Vec::new();

@@ -2,38 +2,54 @@
 
 use std::io::IsTerminal as _;
 
+use rbuild_engine::Engine;
 use rbuild_engine::containers::ExecRequest;
-use rbuild_model::container::State;
+use rbuild_model::container::{Definition, State};
 use rbuild_monitor::Attach as Streams;
 
 use super::{Context, Outcome};
 use crate::cli::container::{Attach, Exec};
-use crate::flags::Mode;
+use crate::flags::{DetachKeys, Mode};
 use crate::report::Mistake;
 use crate::wiring::Touch;
 
 pub(super) fn run(arguments: &Attach, context: &Context) -> Outcome {
     let (_home, engine) = crate::wiring::engine(context, "rbuild attach")?;
     let definition = engine.find(&arguments.container)?;
+    let input = if arguments.no_stdin { Mode::Off } else { Mode::On };
+    let signals = if arguments.sig_proxy { Mode::On } else { Mode::Off };
+    attach(&engine, &definition, input, arguments.detach_keys.clone(), signals, context)
+}
+
+/// Attaches a container that runs: its output, our input if that is wanted and it takes any, signals if they are passed on.
+pub(super) fn attach(
+    engine: &Engine,
+    definition: &Definition,
+    input: Mode,
+    detach: Option<DetachKeys>,
+    signals: Mode,
+    context: &Context,
+) -> Outcome {
     let cannot = |what: &str, hint: &str| -> anyhow::Error {
         Mistake::new(format!("you cannot attach to a {what} container")).hint(hint.to_owned()).into()
     };
-    match engine.observe(&definition)?.state {
+    match engine.observe(definition)?.state {
         State::Running(_) => {}
         State::Paused(_) => return Err(cannot("paused", "unpause it first")),
         State::Restarting { .. } => return Err(cannot("restarting", "wait until it is running")),
         _ => return Err(cannot("stopped", "start it first")),
     }
-    let input = definition.streams.open_stdin && !arguments.no_stdin;
+    let input = definition.streams.open_stdin && input == Mode::On;
     if definition.streams.tty && input && !std::io::stdin().is_terminal() {
         return Err(Mistake::usage("the input device is not a TTY").hint("use `--no-stdin`").into());
     }
     let touch = Touch {
         streams: Streams { stdin: input, stdout: true, stderr: true },
-        detach: arguments.detach_keys.clone().unwrap_or_default(),
-        signals: if arguments.sig_proxy && !(definition.streams.tty && input) { Mode::On } else { Mode::Off },
+        detach: detach.unwrap_or_default(),
+        // A terminal sends its own.
+        signals: if definition.streams.tty && input { Mode::Off } else { signals },
     };
-    crate::wiring::attach(&engine, &definition, &touch, context)
+    crate::wiring::attach(engine, definition, &touch, context)
 }
 
 pub(super) fn exec(arguments: Exec, context: &Context) -> Outcome {

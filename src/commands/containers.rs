@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::path::Path;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use rbuild_engine::Engine;
 use rbuild_engine::containers::{CommitRequest, ContainerError, RemoveOptions};
+use rbuild_model::container::Definition;
 
 use super::{Context, Outcome};
 use crate::cli::container::{Commit, Diff, Export, Prune, Reap, Remove, Rename};
@@ -77,14 +79,24 @@ pub(super) fn commit(arguments: &Commit, context: &Context) -> Outcome {
 }
 
 pub(super) fn export(arguments: &Export, context: &Context) -> Outcome {
-    use crate::terminal::StreamKind;
     let (_home, engine) = crate::wiring::engine(context, "rbuild export")?;
     let definition = engine.find(&arguments.container)?;
-    match &arguments.output {
+    write_files(&engine, &definition, arguments.output.as_deref(), context)
+}
+
+/// Writes all files of a container as a tar, to a file or to standard output.
+pub(super) fn write_files(
+    engine: &Engine,
+    definition: &Definition,
+    output: Option<&Path>,
+    context: &Context,
+) -> Outcome {
+    use crate::terminal::StreamKind;
+    match output {
         Some(path) => {
             let failed = || format!("failed to write `{}`", path.display());
             let mut file = BufWriter::new(File::create(path).with_context(failed)?);
-            let written = engine.export(&definition, &mut file);
+            let written = engine.export(definition, &mut file);
             if written.is_err() {
                 let _ = std::fs::remove_file(path);
             }
@@ -95,7 +107,7 @@ pub(super) fn export(arguments: &Export, context: &Context) -> Outcome {
                 .hint("use the `-o` flag or redirect")
                 .into());
         }
-        None => engine.export(&definition, &mut std::io::stdout().lock())?,
+        None => engine.export(definition, &mut std::io::stdout().lock())?,
     }
     Ok(Status::Done)
 }

@@ -13,10 +13,12 @@ use rbuild_snapshotter::write_tree;
 
 use super::{Context, Outcome};
 use crate::cli::container::Copy;
+use crate::flags::Mode;
 use crate::report::{Mistake, Status};
 
-/// A place of a container, or of this machine.
-enum Place<'a> {
+/// A place as it is written: of a container, or of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place<'a> {
     Container(&'a str, &'a str),
     Here(&'a str),
     Stream,
@@ -24,7 +26,7 @@ enum Place<'a> {
 
 impl<'a> Place<'a> {
     /// A path with a slash before the colon is one of this machine, as with docker.
-    fn read(text: &'a str) -> Self {
+    pub(super) fn read(text: &'a str) -> Self {
         match text.split_once(':') {
             _ if text == "-" => Self::Stream,
             Some((container, path)) if !text.starts_with(['/', '.']) && !container.is_empty() => {
@@ -35,32 +37,27 @@ impl<'a> Place<'a> {
     }
 }
 
+/// How files are copied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    /// Whether they keep their owners.
+    pub(super) archive: Mode,
+    /// Whether what a link leads to is copied instead of it.
+    pub(super) follow_link: Mode,
+}
+
 pub(super) fn run(arguments: &Copy, context: &Context) -> Outcome {
-    let (source, target) = (Place::read(&arguments.source), Place::read(&arguments.target));
+    let mode = |on| if on { Mode::On } else { Mode::Off };
+    let how = How { archive: mode(arguments.archive), follow_link: mode(arguments.follow_link) };
     let (_home, engine) = crate::wiring::engine(context, "rbuild cp")?;
-    match (source, target) {
-        (Place::Container(name, path), Place::Here(target)) => {
-            out(&engine, &engine.find(name)?, path, Path::new(target), arguments)?;
-        }
-        (Place::Container(name, path), Place::Stream) => {
-            let definition = engine.find(name)?;
-            let path = followed(&engine, &definition, path, arguments)?;
-            let entry = last_part(&path);
-            engine.copy_out(&definition, &path, &entry, &mut std::io::stdout().lock())?;
-        }
-        (Place::Here(source), Place::Container(name, path)) => {
-            into(&engine, &engine.find(name)?, Path::new(source), path, arguments)?;
-        }
-        (Place::Stream, Place::Container(name, path)) => {
-            let definition = engine.find(name)?;
-            let owner = if arguments.archive { engine.owner_inside(&definition)? } else { None };
-            engine.copy_in(&definition, path, owner, &mut std::io::stdin().lock())?;
-        }
+    match (Place::read(&arguments.source), Place::read(&arguments.target)) {
         (Place::Container(..), Place::Container(..)) => {
             return Err(Mistake::usage("copying between containers is not supported")
                 .hint("copy out with `CONTAINER:PATH -` and in with `- CONTAINER:PATH`")
                 .into());
         }
+        (Place::Container(name, path), target) => from(&engine, &engine.find(name)?, path, target, how)?,
+        (source, Place::Container(name, path)) => to(&engine, source, &engine.find(name)?, path, how)?,
         _ => {
             return Err(Mistake::usage("must specify at least one container source")
                 .hint("write the container's path as `CONTAINER:PATH`")
@@ -70,16 +67,41 @@ pub(super) fn run(arguments: &Copy, context: &Context) -> Outcome {
     Ok(Status::Done)
 }
 
-/// Returns the path that is copied: with `-L`, what a link at its end leads to.
-fn followed(
+/// Copies from a container to a place that is no container's.
+pub(super) fn from(
     engine: &Engine,
     definition: &Definition,
     path: &str,
-    arguments: &Copy,
-) -> anyhow::Result<String> {
+    target: Place<'_>,
+    how: How,
+) -> anyhow::Result<()> {
+    if let Place::Here(target) = target {
+        return out(engine, definition, path, Path::new(target), how);
+    }
+    let path = followed(engine, definition, path, how)?;
+    Ok(engine.copy_out(definition, &path, &last_part(&path), &mut std::io::stdout().lock())?)
+}
+
+/// Copies to a container, from a place that is no container's.
+pub(super) fn to(
+    engine: &Engine,
+    source: Place<'_>,
+    definition: &Definition,
+    path: &str,
+    how: How,
+) -> anyhow::Result<()> {
+    if let Place::Here(source) = source {
+        return into(engine, definition, Path::new(source), path, how);
+    }
+    let owner = if how.archive == Mode::On { engine.owner_inside(definition)? } else { None };
+    Ok(engine.copy_in(definition, path, owner, &mut std::io::stdin().lock())?)
+}
+
+/// Returns the path that is copied: with `-L`, what a link at its end leads to.
+fn followed(engine: &Engine, definition: &Definition, path: &str, how: How) -> anyhow::Result<String> {
     let stat = engine.stat_path(definition, path)?.ok_or_else(|| missing(definition, path))?;
     match stat.link {
-        Some(link) if arguments.follow_link => {
+        Some(link) if how.follow_link == Mode::On => {
             let folder = Path::new(path).parent().unwrap_or(Path::new("/"));
             Ok(Path::new("/").join(folder).join(link).to_string_lossy().into_owned())
         }
@@ -100,14 +122,8 @@ fn last_part(path: &str) -> PathBuf {
 }
 
 /// Copies out of a container. What comes out belongs to the caller.
-fn out(
-    engine: &Engine,
-    definition: &Definition,
-    path: &str,
-    target: &Path,
-    arguments: &Copy,
-) -> anyhow::Result<()> {
-    let path = followed(engine, definition, path, arguments)?;
+fn out(engine: &Engine, definition: &Definition, path: &str, target: &Path, how: How) -> anyhow::Result<()> {
+    let path = followed(engine, definition, path, how)?;
     let stat = engine.stat_path(definition, &path)?.ok_or_else(|| missing(definition, &path))?;
     let ends_with_slash = target.as_os_str().as_encoded_bytes().ends_with(b"/");
     let plan = Plan::of(stat.kind, &path, target, kind_here(target), ends_with_slash)?;
@@ -119,18 +135,12 @@ fn out(
 }
 
 /// Copies into a container.
-fn into(
-    engine: &Engine,
-    definition: &Definition,
-    source: &Path,
-    path: &str,
-    arguments: &Copy,
-) -> anyhow::Result<()> {
+fn into(engine: &Engine, definition: &Definition, source: &Path, path: &str, how: How) -> anyhow::Result<()> {
     let text = source.to_string_lossy().into_owned();
     let found = || format!("failed to look at `{}`", source.display());
-    let real = match arguments.follow_link {
-        true => std::fs::canonicalize(source).with_context(found)?,
-        false => std::path::absolute(source).with_context(found)?,
+    let real = match how.follow_link {
+        Mode::On => std::fs::canonicalize(source).with_context(found)?,
+        Mode::Off => std::path::absolute(source).with_context(found)?,
     };
     let meta = std::fs::symlink_metadata(&real).with_context(found)?;
     let kind = if meta.is_dir() { Kind::Directory } else { Kind::File };
@@ -140,7 +150,7 @@ fn into(
         stat => stat,
     };
     let plan = Plan::of(kind, &text, Path::new(path), there.map(|stat| stat.kind), path.ends_with('/'))?;
-    let owner = if arguments.archive { engine.owner_inside(definition)? } else { None };
+    let owner = if how.archive == Mode::On { engine.owner_inside(definition)? } else { None };
     let folder = real.parent().unwrap_or(Path::new("/"));
     let root = Root::open(folder)?;
     let name = real.file_name().map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));

@@ -1,12 +1,12 @@
 //! `rbuild events`.
 
 use jiff::Timestamp;
-use rbuild_store::events::Position;
+use rbuild_store::events::{Events, Position};
 use serde_json::{Map, Value, json};
 
 use super::filter::moment;
 use super::{Context, Outcome};
-use crate::cli::container::Events;
+use crate::cli::container::Events as Arguments;
 use crate::report::{Findings, Mistake, Status};
 use crate::template::Template;
 use crate::text;
@@ -15,24 +15,60 @@ use crate::wiring::Home;
 /// So many bytes of events are read at a time.
 const BATCH: usize = 1 << 20;
 
-pub(super) fn run(arguments: &Events, context: &Context) -> Outcome {
-    let now = Timestamp::now();
-    let bound = |name: &str, text: &Option<String>| -> anyhow::Result<Option<Timestamp>> {
-        let read = |text: &String| {
-            moment(text, now).ok_or_else(|| {
-                Mistake::usage(format!("`--{name} {text}`: not a time"))
-                    .hint("use an age like `24h`, seconds since 1970, or RFC 3339")
-            })
-        };
-        Ok(text.as_ref().map(read).transpose()?)
-    };
-    let (since, until) = (bound("since", &arguments.since)?, bound("until", &arguments.until)?);
+pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
+    let span = Span::read(arguments.since.as_deref(), arguments.until.as_deref())?;
     let template = match arguments.format.as_deref() {
         None | Some("" | "json") => None,
         Some(format) => Some(Template::parse(format).map_err(Findings::from)?),
     };
     check(&arguments.filter)?;
     let events = Home::open(&context.settings, "rbuild events")?.store.events();
+    each(&events, span, |event, time| {
+        if fits(event, &arguments.filter) {
+            let text = match (&template, arguments.format.as_deref()) {
+                (Some(template), _) => template.render(&message(event, time)).map_err(Findings::from)? + "\n",
+                (None, Some("json")) => format!("{}\n", message(event, time)),
+                (None, _) => line_of(event, time),
+            };
+            context.terminal.print(&text)?;
+        }
+        Ok(())
+    })?;
+    Ok(Status::Done)
+}
+
+/// From when until when events are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Span {
+    /// Reads `--since` and `--until`.
+    pub(super) fn read(since: Option<&str>, until: Option<&str>) -> Result<Self, Mistake> {
+        let now = Timestamp::now();
+        let bound = |name: &str, text: Option<&str>| {
+            let read = |text: &str| {
+                moment(text, now).ok_or_else(|| {
+                    Mistake::usage(format!("`--{name} {text}`: not a time"))
+                        .hint("use an age like `24h`, seconds since 1970, or RFC 3339")
+                })
+            };
+            text.map(read).transpose()
+        };
+        Ok(Self { since: bound("since", since)?, until: bound("until", until)? })
+    }
+}
+
+/// Hands over the events of a span of time, as they come; ends at its end, if it has one.
+pub(super) fn each(
+    events: &Events,
+    span: Span,
+    mut take: impl FnMut(&Value, Timestamp) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Span { since, until } = span;
+    let now = Timestamp::now();
     // What comes between the look and the watch is seen by the look after it.
     let watch = events.watch()?;
     let mut position = if since.is_some() || until.is_some_and(|until| until <= now) {
@@ -50,19 +86,11 @@ pub(super) fn run(arguments: &Events, context: &Context) -> Outcome {
                 event["time_nano"].as_i64().and_then(|nanos| Timestamp::from_nanosecond(nanos.into()).ok());
             let Some(time) = time else { continue };
             if until.is_some_and(|until| time > until) {
-                return Ok(Status::Done);
+                return Ok(());
             }
-            if since.is_some_and(|since| time < since) || !fits(&event, &arguments.filter) {
-                continue;
+            if since.is_none_or(|since| time >= since) {
+                take(&event, time)?;
             }
-            let text = match (&template, arguments.format.as_deref()) {
-                (Some(template), _) => {
-                    template.render(&message(&event, time)).map_err(Findings::from)? + "\n"
-                }
-                (None, Some("json")) => format!("{}\n", message(&event, time)),
-                (None, _) => line_of(&event, time),
-            };
-            context.terminal.print(&text)?;
         }
         if !batch.events.is_empty() {
             continue;
@@ -71,7 +99,7 @@ pub(super) fn run(arguments: &Events, context: &Context) -> Outcome {
             None => None,
             Some(until) => match std::time::Duration::try_from(until.duration_since(Timestamp::now())) {
                 Ok(left) if !left.is_zero() => Some(left),
-                _ => return Ok(Status::Done),
+                _ => return Ok(()),
             },
         };
         watch.wait(left)?;

@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
         .filter(|image| filters.iter().all(|filter| filter.fits(image, &all)))
         .filter(|image| arguments.name.as_deref().is_none_or(|name| is_called(image, name)));
     let rows: Vec<Value> =
-        chosen.flat_map(|image| rows(image, arguments.name.as_deref(), arguments, now)).collect();
+        chosen.flat_map(|image| rows(image, arguments.name.as_deref(), arguments.no_trunc, now)).collect();
     let text = text(arguments, &rows)?;
     context.terminal.print(&text)?;
     Ok(Status::Done)
@@ -66,13 +66,13 @@ fn fits(tag: &Reference, name: &str) -> bool {
 }
 
 /// Returns an image's rows: one for each name.
-fn rows(image: &Image, name: Option<&str>, arguments: &List, now: Timestamp) -> Vec<Value> {
+pub(super) fn rows(image: &Image, name: Option<&str>, full_ids: bool, now: Timestamp) -> Vec<Value> {
     let made =
         image.config.created.as_deref().and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let row = |repository: String, tag: &str, digest: String, index: Option<&NamedIndex>| {
         // A name that means several images is shown once, by the id and the size of all of them.
         let full = index.map_or_else(|| image.id.to_string(), |index| index.id().to_string());
-        let id = if arguments.no_trunc { full } else { short(&full) };
+        let id = if full_ids { full } else { short(&full) };
         let size = index.map_or(image.size, |index| index.size);
         json!({
             "Containers": "N/A",

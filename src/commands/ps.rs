@@ -1,9 +1,7 @@
 //! `rbuild ps`.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use rbuild_engine::containers::{Filter, ListRequest, Listed, PortFilter};
+use rbuild_engine::containers::{Filter, ListRequest, Listed, Listing, PortFilter};
 use rbuild_model::container::{Definition, State, Status as ContainerStatus};
 use serde_json::{Value, json};
 
@@ -11,7 +9,7 @@ use super::filter::moment;
 use super::{Context, Outcome};
 use crate::cli::container::List;
 use crate::human;
-use crate::report::{Findings, Mistake, Status};
+use crate::report::{self, Findings, Mistake, Status};
 use crate::template::{self, Column};
 use crate::text;
 
@@ -52,17 +50,22 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
         sizes: wants_size,
     };
     let (_home, engine) = crate::wiring::engine(context, "rbuild ps")?;
-    let listed = engine.list(&request)?;
+    let Listing { containers: listed, damaged } = engine.listing(&request)?;
+    let ids = if arguments.no_trunc { Ids::Full } else { Ids::Short };
     let text = if arguments.quiet && arguments.format.is_none() {
-        let id = |one: &Listed| shown_id(&one.definition, arguments.no_trunc);
+        let id = |one: &Listed| shown_id(&one.definition, ids);
         listed.iter().map(|one| id(one) + "\n").collect()
     } else {
-        let rows: Vec<Value> = listed.iter().map(|one| row(one, arguments.no_trunc, now)).collect();
+        let rows: Vec<Value> = listed.iter().map(|one| row(one, ids, now)).collect();
         let standard = if arguments.size { WITH_SIZE } else { STANDARD };
         template::list(arguments.format.as_deref(), standard, COLUMNS, &rows).map_err(Findings::from)?
     };
     context.terminal.print(&text)?;
-    Ok(Status::Done)
+    let mut status = Status::Done;
+    for error in damaged {
+        status = report::tell(&error.into(), context.terminal);
+    }
+    Ok(status)
 }
 
 /// Reads the filters of lists of containers.
@@ -128,13 +131,28 @@ fn filter(key: &str, value: &str, now: Timestamp) -> anyhow::Result<Filter> {
     })
 }
 
-fn shown_id(definition: &Definition, full: bool) -> String {
-    if full { definition.id.to_string() } else { definition.id.short() }
+/// Whether lists show everything in full: ids, commands, names of mounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// All of it.
+    Full,
+    /// As much as fits a table.
+    Short,
 }
 
-fn row(one: &Listed, full: bool, now: Timestamp) -> Value {
+/// Returns a container's id as lists show it.
+pub(super) fn shown_id(definition: &Definition, ids: Ids) -> String {
+    match ids {
+        Ids::Full => definition.id.to_string(),
+        Ids::Short => definition.id.short(),
+    }
+}
+
+/// Returns a container as lists show it.
+pub(super) fn row(one: &Listed, ids: Ids, now: Timestamp) -> Value {
+    let full = ids == Ids::Full;
     let Listed { definition, observed, size } = one;
-    let command = text::escape(&definition.program.argv().join(" "));
+    let command = command(definition);
     let mounts: Vec<String> = definition.host.mounts.iter().filter_map(mounted).collect();
     let volumes = definition
         .host
@@ -144,9 +162,9 @@ fn row(one: &Listed, full: bool, now: Timestamp) -> Value {
         .count();
     let labels: Vec<String> = definition.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     json!({
-        "Command": format!("\"{}\"", if full { command } else { ellipsis(&command, 20) }),
+        "Command": text::quoted(&if full { command } else { ellipsis(&command, 20) }),
         "CreatedAt": human::moment(definition.created),
-        "ID": shown_id(definition, full),
+        "ID": shown_id(definition, ids),
         "Image": definition.image.reference,
         "Labels": labels.join(","),
         "LocalVolumes": volumes.to_string(),
@@ -154,7 +172,7 @@ fn row(one: &Listed, full: bool, now: Timestamp) -> Value {
         "Names": definition.name.as_str(),
         "Networks": one.networks().join(","),
         "Platform": null,
-        "Ports": ports(one),
+        "Ports": super::ports::text_of(one),
         "RunningFor": human::ago(definition.created, now),
         "Size": size.map_or_else(|| "0B".to_owned(), |(own, all)| match all {
             0 => human::size(own),
@@ -163,6 +181,16 @@ fn row(one: &Listed, full: bool, now: Timestamp) -> Value {
         "State": observed.state.status().word(),
         "Status": status(&observed.state, now),
     })
+}
+
+/// Returns what a container runs: arguments with blanks in quotes, as Docker writes it.
+fn command(definition: &Definition) -> String {
+    let argv = definition.program.argv();
+    let words = argv
+        .iter()
+        .enumerate()
+        .map(|(at, word)| if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn mounted(mount: &rbuild_model::container::MountUse) -> Option<String> {
@@ -204,59 +232,6 @@ pub(super) fn status(state: &State, now: Timestamp) -> String {
         State::Removing { .. } => "Removal In Progress".to_owned(),
         State::Dead { .. } => "Dead".to_owned(),
     }
-}
-
-/// Returns the ports of a running container as people read them: ranges where they follow each other.
-fn ports(one: &Listed) -> String {
-    if one.observed.state.run().is_none() {
-        return String::new();
-    }
-    let mut shown = Vec::new();
-    let mut published: Vec<_> = one.observed.note.ports.clone();
-    published.sort_by_key(|port| (port.protocol, port.host.is_ipv6(), port.host, port.port, port.host_port));
-    let mut at = 0;
-    while at < published.len() {
-        let first = published[at];
-        let mut length = 1;
-        while let Some(next) = published.get(at + length) {
-            let follows = (next.protocol, next.host) == (first.protocol, first.host)
-                && next.port == first.port + length as u16
-                && next.host_port == first.host_port + length as u16;
-            if !follows {
-                break;
-            }
-            length += 1;
-        }
-        let range = |from: u16| match length {
-            1 => from.to_string(),
-            length => format!("{from}-{}", from + length as u16 - 1),
-        };
-        let host = if first.host.is_ipv6() { format!("[{}]", first.host) } else { first.host.to_string() };
-        shown.push(format!("{host}:{}->{}/{}", range(first.host_port), range(first.port), first.protocol));
-        at += length;
-    }
-    // What nobody publishes, by protocol.
-    let mut rest: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
-    for exposed in &one.definition.exposed {
-        let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
-        let Ok(port) = port.parse::<u16>() else { continue };
-        let is_published =
-            published.iter().any(|other| other.port == port && other.protocol.word() == protocol);
-        if !is_published {
-            rest.entry(protocol).or_default().push(port);
-        }
-    }
-    for (protocol, mut ports) in rest {
-        ports.sort_unstable();
-        for run in ports.chunk_by(|a, b| a + 1 == *b) {
-            shown.push(match run {
-                [port] => format!("{port}/{protocol}"),
-                [first, .., last] => format!("{first}-{last}/{protocol}"),
-                [] => continue,
-            });
-        }
-    }
-    shown.join(", ")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use rbuild_engine::containers::{ListRequest, Sample};
 use rbuild_model::container::Definition;
 use serde_json::{Value, json};
 
+use super::ps::Ids;
 use super::{Context, Outcome};
 use crate::cli::container::{Stats, Top};
 use crate::human;
@@ -16,6 +17,7 @@ use crate::report::{Findings, Mistake, Status};
 use crate::table::Table;
 use crate::template::{self, Column};
 use crate::terminal::StreamKind;
+use crate::wiring::Home;
 
 /// How long a look at the counters lasts: rates need two.
 const LOOK: Duration = Duration::from_secs(1);
@@ -25,8 +27,30 @@ pub(super) fn top(arguments: &Top, context: &Context) -> Outcome {
         return Err(Mistake::usage("name a container").into());
     };
     let (_home, engine) = crate::wiring::engine(context, "rbuild top")?;
-    let definition = engine.find(name)?;
-    let processes = engine.processes(&definition)?;
+    let processes = processes(&engine, &engine.find(name)?, options)?;
+    let mut table = Table::new();
+    table.row(&processes.titles);
+    processes.rows.iter().for_each(|row| table.row(row));
+    context.terminal.print(&table.render())?;
+    Ok(Status::Done)
+}
+
+/// The processes of a container, as the machine's `ps` shows them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Processes {
+    /// The titles of its columns.
+    pub(super) titles: Vec<String>,
+    /// A row for each process.
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+/// Asks `ps` for the processes of a container.
+pub(super) fn processes(
+    engine: &Engine,
+    definition: &Definition,
+    options: &[String],
+) -> anyhow::Result<Processes> {
+    let own = engine.processes(definition)?;
     let mut command = Command::new("ps");
     if options.is_empty() {
         command.arg("-ef");
@@ -44,20 +68,18 @@ pub(super) fn top(arguments: &Top, context: &Context) -> Outcome {
     let Some(at) = titles.iter().position(|title| *title == "PID") else {
         return Err(Mistake::new("Couldn't find PID field in ps output").into());
     };
-    let mut table = Table::new();
-    table.row(titles.iter().copied());
+    let mut rows = Vec::new();
     for line in lines {
         let mut fields = line.split_whitespace();
         let mut row: Vec<String> = fields.by_ref().take(titles.len() - 1).map(str::to_owned).collect();
         // The last column is a command with its blanks.
         row.push(fields.collect::<Vec<_>>().join(" "));
         let pid = row.get(at).and_then(|pid| pid.parse::<i32>().ok());
-        if pid.is_some_and(|pid| processes.contains(&pid)) {
-            table.row(row.iter().map(|cell| crate::text::escape(cell)));
+        if pid.is_some_and(|pid| own.contains(&pid)) {
+            rows.push(row.iter().map(|cell| crate::text::escape(cell)).collect());
         }
     }
-    context.terminal.print(&table.render())?;
-    Ok(Status::Done)
+    Ok(Processes { titles: titles.into_iter().map(str::to_owned).collect(), rows })
 }
 
 const COLUMNS: &[Column] = &[
@@ -74,11 +96,38 @@ const COLUMNS: &[Column] = &[
 const STANDARD: &str =
     "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
 
+/// How use is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Display<'a> {
+    /// `--format`.
+    pub(super) format: Option<&'a str>,
+    /// Whether it is shown once.
+    pub(super) once: bool,
+    /// Whether ids are shown in full.
+    pub(super) ids: Ids,
+}
+
 pub(super) fn stats(arguments: &Stats, context: &Context) -> Outcome {
     let (home, engine) = crate::wiring::engine(context, "rbuild stats")?;
+    let display = Display {
+        format: arguments.format.as_deref(),
+        once: arguments.no_stream,
+        ids: if arguments.no_trunc { Ids::Full } else { Ids::Short },
+    };
+    show_use(&home, &engine, display, context, || chosen(&engine, arguments))
+}
+
+/// Shows what containers use, once or until the end; `chosen` tells which, before every look.
+pub(super) fn show_use(
+    home: &Home,
+    engine: &Engine,
+    display: Display<'_>,
+    context: &Context,
+    chosen: impl Fn() -> anyhow::Result<Vec<Definition>>,
+) -> Outcome {
     let watch = home.store.events().watch()?;
     loop {
-        let chosen = chosen(&engine, arguments)?;
+        let chosen = chosen()?;
         let begun = Instant::now();
         let before: Vec<Option<Sample>> =
             chosen.iter().map(|definition| engine.sample(definition)).collect::<Result<_, _>>()?;
@@ -87,15 +136,14 @@ pub(super) fn stats(arguments: &Stats, context: &Context) -> Outcome {
         let mut rows = Vec::with_capacity(chosen.len());
         for (definition, before) in chosen.iter().zip(before) {
             let now = engine.sample(definition)?;
-            rows.push(row(definition, before, now, begun.elapsed(), arguments));
+            rows.push(row(definition, before, now, begun.elapsed(), display.ids));
         }
-        let text =
-            template::list(arguments.format.as_deref(), STANDARD, COLUMNS, &rows).map_err(Findings::from)?;
-        if !arguments.no_stream && context.terminal.out().kind == StreamKind::Terminal {
+        let text = template::list(display.format, STANDARD, COLUMNS, &rows).map_err(Findings::from)?;
+        if !display.once && context.terminal.out().kind == StreamKind::Terminal {
             context.terminal.print("\x1b[H\x1b[2J")?;
         }
         context.terminal.print(&text)?;
-        if arguments.no_stream {
+        if display.once {
             return Ok(Status::Done);
         }
     }
@@ -114,7 +162,7 @@ fn row(
     before: Option<Sample>,
     now: Option<Sample>,
     passed: Duration,
-    arguments: &Stats,
+    ids: Ids,
 ) -> Value {
     let sample = now.unwrap_or_default();
     let used = match (before, now) {
@@ -123,7 +171,7 @@ fn row(
     };
     let percent = |part: f64, whole: f64| if whole > 0.0 { part / whole * 100.0 } else { 0.0 };
     let pair = |(a, b): (u64, u64)| format!("{} / {}", human::size(a), human::size(b));
-    let id = if arguments.no_trunc { definition.id.to_string() } else { definition.id.short() };
+    let id = super::ps::shown_id(definition, ids);
     json!({
         "BlockIO": pair(sample.blocks),
         "CPUPerc": format!("{:.2}%", percent(used as f64, passed.as_micros() as f64)),

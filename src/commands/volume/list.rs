@@ -13,7 +13,8 @@ use crate::human;
 use crate::report::{self, Findings, Mistake, Status};
 use crate::template::{self, Column};
 
-const COLUMNS: &[Column] = &[
+/// What is known of a volume in a list.
+pub(in crate::commands) const COLUMNS: &[Column] = &[
     Column { field: "Name", title: "VOLUME NAME" },
     Column { field: "Driver", title: "DRIVER" },
     Column { field: "Scope", title: "SCOPE" },
@@ -25,7 +26,8 @@ const COLUMNS: &[Column] = &[
     Column { field: "Availability", title: "AVAILABILITY" },
     Column { field: "Group", title: "GROUP" },
 ];
-const STANDARD: &str = "{{.Driver}}\t{{.Name}}";
+/// What is shown of it.
+pub(in crate::commands) const STANDARD: &str = "{{.Driver}}\t{{.Name}}";
 const KEYS: &[&str] = &["dangling", "driver", "label", "name"];
 const PRUNE_KEYS: &[&str] = &["label", "all"];
 
@@ -49,7 +51,11 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
     Ok(Status::Done)
 }
 
-fn row(definition: &VolumeDefinition, volumes: &Volumes) -> anyhow::Result<Value> {
+/// Returns a volume as lists show it.
+pub(in crate::commands) fn row(
+    definition: &VolumeDefinition,
+    volumes: &Volumes,
+) -> anyhow::Result<Value> {
     Ok(json!({
         "Availability": "N/A",
         "Driver": definition.driver,

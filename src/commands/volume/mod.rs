@@ -1,6 +1,6 @@
 //! `rbuild volume`.
 
-mod list;
+pub(super) mod list;
 
 use rbuild_engine::volumes::{Absence, VolumeRequest};
 

@@ -1,0 +1,96 @@
+//! How the lines of several containers look: whose they are in front, in a colour of its own.
+
+use jiff::Timestamp;
+use rbuild_monitor::log::Source;
+
+use super::line::Line;
+use crate::flags::Mode;
+use crate::terminal::Colour;
+
+/// The colours in the order in which containers get them; after the last comes the first.
+const RAINBOW: [&str; 10] = ["36", "33", "32", "35", "34", "36;1", "33;1", "32;1", "35;1", "34;1"];
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Whether lines say whose they are.
+    pub(crate) prefix: Mode,
+    /// Whether lines say when they were written.
+    pub(crate) timestamps: Mode,
+    /// Whether that is coloured.
+    pub(crate) colour: Colour,
+}
+
+/// Which container of a [`Printer`] a line is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Label(usize);
+
+/// Makes text of lines.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    look: Look,
+    names: Vec<String>,
+    width: usize,
+}
+
+impl Printer {
+    /// Begins without containers.
+    pub(crate) fn new(look: Look) -> Self {
+        Self { look, names: Vec::new(), width: 0 }
+    }
+
+    /// Adds a container, or finds the one that has this name already: one that takes another's place goes on in its
+    /// colour.
+    pub(crate) fn join(&mut self, name: &str) -> Label {
+        if let Some(at) = self.names.iter().position(|known| known == name) {
+            return Label(at);
+        }
+        self.width = self.width.max(name.chars().count() + 1);
+        self.names.push(name.to_owned());
+        Label(self.names.len() - 1)
+    }
+
+    /// Returns a container's name.
+    pub(crate) fn name(&self, label: Label) -> &str {
+        &self.names[label.0]
+    }
+
+    /// Returns a line as it is printed.
+    pub(crate) fn line(&self, label: Label, line: &Line) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(line.bytes.len() + self.width + 48);
+        if self.look.prefix == Mode::On {
+            let prefix = format!("{:width$} | ", self.name(label), width = self.width);
+            bytes.extend_from_slice(self.painted(label, &prefix).as_bytes());
+        }
+        if self.look.timestamps == Mode::On
+            && let Ok(time) = Timestamp::from_nanosecond(line.time.into())
+        {
+            bytes.extend_from_slice(time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string().as_bytes());
+        }
+        bytes.extend_from_slice(&line.bytes);
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Returns what became of a container as it is printed: `web-1 exited with code 0`.
+    pub(crate) fn status(&self, label: Label, text: &str) -> String {
+        let line = self.painted(label, &format!("{} {text}", self.name(label)));
+        match self.look.colour {
+            // A progress display may have left something in the line.
+            Colour::On => format!("\r\x1b[K{line}\n"),
+            Colour::Off => format!("{line}\n"),
+        }
+    }
+
+    fn painted(&self, label: Label, text: &str) -> String {
+        match self.look.colour {
+            Colour::On => format!("\x1b[{}m{text}\x1b[0m", RAINBOW[label.0 % RAINBOW.len()]),
+            Colour::Off => text.to_owned(),
+        }
+    }
+}
+
+/// Which of our streams a line goes to.
+pub(crate) fn is_error(line: &Line) -> bool {
+    line.source == Source::Stderr
+}
