@@ -47,8 +47,29 @@ pub mod key {
 pub enum Place {
     /// Number so and so, from 1.
     Numbered(u64),
-    /// Made by `run`, with this id.
-    OneOff(String),
+    /// Made by `run`.
+    OneOff {
+        /// Its id.
+        slug: String,
+        /// Whether the service's names lead to it too.
+        aliases: Aliases,
+    },
+}
+
+/// Whether a service's names lead to a container of `run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aliases {
+    /// Only its own name does.
+    Own,
+    /// They do.
+    Service,
+}
+
+impl Place {
+    /// Whether the service's names lead to the container.
+    pub(super) fn has_aliases(&self) -> bool {
+        matches!(self, Self::Numbered(_) | Self::OneOff { aliases: Aliases::Service, .. })
+    }
 }
 
 /// Returns the labels of a container: the service's own, then those that no user can set.
@@ -79,7 +100,7 @@ pub fn of_container(
             set(key::NUMBER, number.to_string());
             set(key::ONE_OFF, "False".to_owned());
         }
-        Place::OneOff(slug) => {
+        Place::OneOff { slug, .. } => {
             set(key::NUMBER, "1".to_owned());
             set(key::ONE_OFF, "True".to_owned());
             set(key::SLUG, slug.clone());

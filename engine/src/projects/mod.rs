@@ -41,7 +41,7 @@ pub use cause::Cause;
 pub use change::{Change, changes};
 pub use container::{Making, NotPossible, container};
 pub use down::{Down, VolumesToo, down};
-pub use execute::{AfterFailure, Carried, Failure, Haste, OperationError, Work, subject};
+pub use execute::{AfterFailure, Carried, Failure, Haste, OneOff, OperationError, Work, subject};
 pub use halt::Halt;
 pub use happening::{Act, Happening, HookPlace, Phase, Subject, Unwatched, Watcher};
 pub use observe::{Member, ObserveError, Owned};

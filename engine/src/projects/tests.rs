@@ -432,3 +432,111 @@ fn a_long_chain_needs_no_deep_stack() {
     assert_eq!(sorted.first().map(String::as_str), Some("s099999"));
     assert_eq!(sorted.len(), 100_000);
 }
+
+/// The container that a recreation makes beside the old one, before it has its name.
+fn half_made(service: &str, number: u64, hash: &str) -> Replica {
+    let mut id = [0; 32];
+    id[0] = service.as_bytes()[0];
+    id[1] = 100 + number as u8;
+    Replica {
+        id: ContainerId::from_bytes(id),
+        name: format!("0123456789ab_p-{service}-{number}"),
+        activity: Activity::Created,
+        config_hash: hash.to_owned(),
+        ..replica(service, number)
+    }
+}
+
+#[test]
+fn what_a_killed_recreation_left_is_finished() {
+    let mut project = project(&[("web", &[])]);
+    project.services.get_mut("web").expect("a service").config_hash = "2".to_owned();
+    // Both are there: the old one goes, the new one gets its name.
+    let seen = observed(vec![replica("web", 1), half_made("web", 1, "2")]);
+    check(
+        &plan(&project, &seen, &Wanted::default()),
+        &[
+            "[] stop p-web-1: an earlier command was cut off",
+            "[0] remove p-web-1: an earlier command was cut off",
+            "[1] rename 0123456789ab_p-web-1 to p-web-1: an earlier command was cut off",
+            "[2] start p-web-1: new",
+        ],
+    );
+    // Only the new one is left.
+    check(
+        &plan(&project, &observed(vec![half_made("web", 1, "2")]), &Wanted::default()),
+        &[
+            "[] rename 0123456789ab_p-web-1 to p-web-1: an earlier command was cut off",
+            "[0] start p-web-1: new",
+        ],
+    );
+    // The old one is as it should be after all: the new one goes.
+    project.services.get_mut("web").expect("a service").config_hash = "1".to_owned();
+    check(
+        &plan(&project, &observed(vec![replica("web", 1), half_made("web", 1, "2")]), &Wanted::default()),
+        &["[] remove 0123456789ab_p-web-1: an earlier command was cut off"],
+    );
+}
+
+#[test]
+fn one_container_more_needs_what_its_service_needs_and_no_more() {
+    let mut project = project(&[("web", &["db"]), ("db", &[]), ("other", &[])]);
+    let web = project.services.get_mut("web").expect("a service");
+    web.depends_on.insert(key("db"), needs(Condition::Healthy));
+    let wanted =
+        Wanted { targets: BTreeSet::from([key("web")]), one_off: Some(key("web")), ..Wanted::default() };
+    check(
+        &plan(&project, &observed(vec![replica("other", 1)]), &wanted),
+        &[
+            "[] create p-db-1: there is none",
+            "[0] start p-db-1: new",
+            "[1] wait for db (service_healthy): web needs service_healthy",
+        ],
+    );
+}
+
+#[test]
+fn turns_go_along_what_services_depend_on() {
+    let mut project = project(&[("web", &["db"]), ("db", &[])]);
+    let web = project.services.get_mut("web").expect("a service");
+    web.depends_on.insert(key("db"), needs(Condition::Healthy));
+    let graph = BTreeMap::from([
+        ("web".to_owned(), BTreeSet::from(["db".to_owned()])),
+        ("db".to_owned(), BTreeSet::new()),
+    ]);
+    let there = [replica("db", 1), replica("web", 1)];
+    let planned = |replicas: &[Replica], project, act| turn(replicas, &graph, project, act).expect("a plan");
+    check(
+        &planned(&there, Some(&project), Turn::Stop),
+        &["[] stop p-web-1: asked for", "[0] stop p-db-1: asked for"],
+    );
+    check(
+        &planned(&there, Some(&project), Turn::Restart),
+        &[
+            "[] stop p-web-1: asked for",
+            "[0] stop p-db-1: asked for",
+            "[1] start p-db-1: asked for",
+            "[2] wait for db (service_healthy): web needs service_healthy",
+            "[0 3] start p-web-1: asked for",
+        ],
+    );
+    check(&planned(&there, Some(&project), Turn::Start), &[]);
+    let mut exited = there.clone();
+    exited.iter_mut().for_each(|replica| replica.activity = Activity::Exited);
+    // Without a project, labels say the order and nobody knows the conditions.
+    check(
+        &planned(&exited, None, Turn::Start),
+        &["[] start p-db-1: asked for", "[0] start p-web-1: asked for"],
+    );
+    let mut plan = planned(&exited, Some(&project), Turn::Start);
+    ready(&mut plan, [key("web")]);
+    check(
+        &plan,
+        &[
+            "[] start p-db-1: asked for",
+            "[0] wait for db (service_healthy): web needs service_healthy",
+            "[1] start p-web-1: asked for",
+            "[2] wait until web is ready: asked for",
+        ],
+    );
+}

@@ -127,6 +127,12 @@ impl<'a> Planner<'a> {
             self.services.insert(service.name.clone(), Placed::default());
             return Ok(());
         }
+        if self.wanted.one_off.as_ref() == Some(&service.name) {
+            self.before_creation(service)?;
+            self.awaits(service);
+            self.services.insert(service.name.clone(), Placed::default());
+            return Ok(());
+        }
         let count = self.wanted.scale.get(&service.name).copied().unwrap_or(service.replicas);
         if service.container_name.is_some() && count > 1 {
             return Err(PlanError::NameNotUnique { service: service.name.clone(), wanted: count });

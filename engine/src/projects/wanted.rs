@@ -16,6 +16,9 @@ pub struct Wanted {
     pub recreate: Recreate,
     /// What makes a container of a dependency come anew.
     pub recreate_dependencies: Recreate,
+    /// The service of which one container more is about to be run: what it needs is looked after, and its own containers
+    /// are left as they are.
+    pub one_off: Option<ServiceName>,
     /// How many containers, where the command line says.
     pub scale: BTreeMap<ServiceName, u64>,
     /// Whether containers are started.

@@ -78,10 +78,10 @@ fn wish(
     let mac = attachment.mac_address.as_ref().or(service.mac_address.as_ref().filter(|_| is_main));
     let mac = mac.map(|text| text.parse()).transpose();
     let mut aliases = vec![name.to_owned()];
-    if let Place::Numbered(_) = place {
+    if place.has_aliases() {
         aliases.push(service.name.to_string());
+        aliases.extend(attachment.aliases);
     }
-    aliases.extend(attachment.aliases);
     let mut seen = BTreeSet::new();
     aliases.retain(|alias| seen.insert(alias.clone()));
     let network = project.networks.get(key).map_or_else(|| key.to_string(), |network| network.name.clone());

@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use rbuild_model::container::Resources;
 use rbuild_model::network::{HostPort, NetworkMode as Mode};
 use rbuild_model::project::{
-    Attachment, Bytes, Condition, Dependency, Network, NetworkKey, Port, PortRange, ProjectName, Protocol,
+    Attachment, Bytes, Condition, Dependency, Limit, Network, NetworkKey, NetworkMode, Port, PortRange,
+    ProjectName, Protocol,
 };
 
 use super::*;

@@ -17,6 +17,7 @@ mod awaiting;
 mod error;
 mod grants;
 mod hooks;
+mod one_off;
 mod perform;
 mod stop;
 
@@ -39,6 +40,7 @@ use super::wanted::Wanted;
 use crate::engine::Engine;
 
 pub use error::OperationError;
+pub use one_off::OneOff;
 pub use stop::Haste;
 
 /// What a plan is carried out with.
@@ -115,23 +117,29 @@ struct Execution<'a> {
 impl Engine {
     /// Carries a plan out.
     pub fn execute(&self, plan: &Plan, work: Work<'_>, watcher: &dyn Watcher) -> std::io::Result<Carried> {
+        let execution = Execution::new(self, work, watcher)?;
+        let mut carried = execution.run(plan);
+        carried.made = execution.made.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(carried)
+    }
+}
+
+impl<'a> Execution<'a> {
+    fn new(engine: &'a Engine, work: Work<'a>, watcher: &'a dyn Watcher) -> std::io::Result<Self> {
         let numbered = |member: &&Member| member.replica.kind == ReplicaKind::Numbered;
         let places = work
             .members
             .iter()
             .filter(numbered)
             .map(|member| ((member.replica.service.clone(), member.replica.number), member.replica.id));
-        let execution = Execution {
-            engine: self,
+        Ok(Self {
+            engine,
             work,
             watcher,
             places: Mutex::new(places.collect()),
             made: Mutex::default(),
             failed: Halt::new()?,
-        };
-        let mut carried = execution.run(plan);
-        carried.made = execution.made.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(carried)
+        })
     }
 }
 

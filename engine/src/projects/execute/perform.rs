@@ -11,7 +11,7 @@ use rbuild_model::volume::ANONYMOUS_LABEL;
 
 use super::error::OperationError;
 use super::{Execution, subject};
-use crate::containers::{ContainerError, RemoveOptions, Start};
+use crate::containers::{ContainerError, CreateRequest, RemoveOptions, Start};
 use crate::networks::{Leaving, NetworkRequest, NetworksError};
 use crate::projects::cause::Cause;
 use crate::projects::container::{Making, container, endpoint};
@@ -65,7 +65,7 @@ impl Execution<'_> {
             }),
             Operation::Connect { container, key } => around(Act::Connect, &|| self.connect(container, key)),
             Operation::Create(new) => around(Act::Create, &|| {
-                let made = self.make(new, &new.name, &BTreeMap::new(), None)?;
+                let made = self.make_numbered(new, &new.name, &BTreeMap::new(), None)?;
                 self.note_made(new, made.id);
                 Ok(())
             }),
@@ -185,8 +185,7 @@ impl Execution<'_> {
         Ok(self.engine.connect_network(&wish.network, &existing.id.to_string(), &wish.settings)?)
     }
 
-    /// Makes a container of a service, with its configs and secrets in it.
-    fn make(
+    fn make_numbered(
         &self,
         new: &New,
         name: &str,
@@ -194,13 +193,31 @@ impl Execution<'_> {
         replaces: Option<&str>,
     ) -> Result<Definition, OperationError> {
         let service = self.service(&new.service);
-        let desired = self.work.wanted.desired.get(&new.service);
+        let adjust = |request: &mut CreateRequest| {
+            request.name = Some(name.to_owned());
+            if let Some(old) = replaces {
+                request.labels.insert(labels::key::REPLACE.to_owned(), old.to_owned());
+            }
+        };
+        self.make(service, Place::Numbered(new.number), &new.name, inherited, adjust)
+    }
+
+    /// Makes a container of a service, with its configs and secrets in it.
+    pub(super) fn make(
+        &self,
+        service: &Service,
+        place: Place,
+        name: &str,
+        inherited: &BTreeMap<String, String>,
+        adjust: impl FnOnce(&mut CreateRequest),
+    ) -> Result<Definition, OperationError> {
+        let desired = self.work.wanted.desired.get(&service.name);
         let parents = self.parents();
         let making = Making {
             project: self.work.project,
             service,
-            place: Place::Numbered(new.number),
-            name: new.name.clone(),
+            place,
+            name: name.to_owned(),
             image: image_name(self.work.project, service),
             image_id: desired.map(|desired| desired.image.clone()).unwrap_or_default(),
             parents: &parents,
@@ -209,13 +226,10 @@ impl Execution<'_> {
             version: self.work.version,
         };
         let mut request = container(&making)?;
-        request.name = Some(name.to_owned());
         request.origin = desired.map(|desired| desired.config.clone());
-        if let Some(old) = replaces {
-            request.labels.insert(labels::key::REPLACE.to_owned(), old.to_owned());
-        }
         let granted = self.granted(service)?;
         request.mounts.extend(granted.mounts.iter().cloned());
+        adjust(&mut request);
         let definition = self.engine.create(&request, &Quiet)?.definition;
         if let Err(error) = self.engine.put_granted(&definition, &granted) {
             // What is half made is not left for the next `up` to start; the error that is told is the first.
@@ -258,7 +272,7 @@ impl Execution<'_> {
         });
         let inherited: BTreeMap<String, String> = kept.collect();
         let temporary = format!("{}_{}", old.id.short(), new.name);
-        let definition = self.make(new, &temporary, &inherited, Some(&old.name))?;
+        let definition = self.make_numbered(new, &temporary, &inherited, Some(&old.name))?;
         self.stop(id, old)?;
         self.remove(old, AnonymousVolumes::Keep)?;
         self.engine.rename(&definition.id.to_string(), &new.name)?;
