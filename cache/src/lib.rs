@@ -2,5 +2,7 @@
 
 pub mod blobs;
 pub mod content;
+pub mod mounts;
 pub mod records;
+pub mod saved;
 pub mod why;

@@ -40,6 +40,7 @@ pub mod process;
 pub mod promotion;
 pub mod space;
 pub mod trash;
+pub mod usage;
 
 pub use boot::BootId;
 pub use cancel::{Cancel, Canceller, Wake};

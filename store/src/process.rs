@@ -65,6 +65,12 @@ impl ObjectKind {
     pub const SNAPSHOT: Self = Self("snapshot");
     /// A content-addressed file, named by the 32 bytes of its digest.
     pub const BLOB: Self = Self("blob");
+    /// A folder that a cache mount shows, named by its name.
+    pub const MOUNT: Self = Self("mount");
+    /// The log of a step, named by its file's name.
+    pub const LOG: Self = Self("log");
+    /// Something that only saves work, named by its path below `index`.
+    pub const INDEX: Self = Self("index");
     /// The tree of a record of the cache, named by the 8 bytes of the record's number, highest first.
     pub const RECORD: Self = Self("record");
 }

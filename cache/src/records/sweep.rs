@@ -53,8 +53,12 @@ impl Collected for RecordTrees {
         mark: &mut Mark,
     ) -> Result<(), DatabaseError> {
         let record = record_of(object)?;
-        let mut statement = transaction.prepare_cached("SELECT chain FROM records WHERE id = ?1")?;
-        if let Some(chain) = statement.query_row([record.0], |row| row.get(0)).optional()? {
+        let mut statement = transaction.prepare_cached("SELECT chain, log FROM records WHERE id = ?1")?;
+        let row = statement.query_row([record.0], |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?)));
+        if let Some((chain, log)) = row.optional()? {
+            if let Some(log) = log {
+                mark.keep(ObjectKind::LOG, log.as_bytes());
+            }
             for snapshot in trees::read_chain(transaction, chain)?.layers() {
                 mark.keep(ObjectKind::SNAPSHOT, snapshot.as_bytes());
             }

@@ -1,0 +1,159 @@
+//! The folders of cache mounts: which there are, what they are for, when they were last used.
+//!
+//! A folder is protected by a lease of the process whose step uses it, taken with its row before the folder is looked
+//! for ([`Mounts::open`]). It is condemned as any object is; its folder is moved away in a write transaction that
+//! finds no row, so whoever opens it at that moment either keeps it or makes a new one.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use rbuild_store::usage::bytes_of;
+use rbuild_store::{DatabaseError, FileError, Lease, ObjectKind, Schema, Store};
+use rusqlite::Transaction;
+
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+pub use sweep::MountFolders;
+
+/// The tables; every store that has cache mounts is opened with them.
+pub const SCHEMA: Schema = Schema {
+    name: "cache.mounts",
+    migrations: &["
+        CREATE TABLE cache_mounts (
+            name TEXT PRIMARY KEY,
+            id TEXT NOT NULL,
+            target TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            used_at INTEGER NOT NULL,
+            uses INTEGER NOT NULL,
+            bytes INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+    "],
+    promotable: &[],
+};
+
+/// A use is written down again only when the last one is longer ago.
+const USE_RESOLUTION_S: i64 = 60;
+
+/// A folder that a step is about to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountUse {
+    /// The name of the folder.
+    pub name: String,
+    /// What the mount is found by, as it is written.
+    pub id: String,
+    /// Where it is seen.
+    pub target: String,
+}
+
+/// A folder of a cache mount as it is shown to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountFolder {
+    /// What it is for.
+    pub is_for: MountUse,
+    /// When it was made, in seconds since 1970.
+    pub created_at: i64,
+    /// When it was last used.
+    pub used_at: i64,
+    /// How many steps used it, those within a minute as one.
+    pub uses: u64,
+    /// Its room, as it was last counted.
+    pub bytes: u64,
+}
+
+/// The folders of one store.
+#[derive(Clone, Debug)]
+pub struct Mounts {
+    store: Store,
+}
+
+fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
+}
+
+impl Mounts {
+    /// Opens the folders of a store.
+    pub fn new(store: &Store) -> Self {
+        Self { store: store.clone() }
+    }
+
+    /// Protects folders and writes down that they are used. Only then may a caller look for them, or make them.
+    pub fn open(&self, uses: &[MountUse], lease: &Lease) -> Result<(), DatabaseError> {
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let now = now_s();
+        self.store.write(|transaction| {
+            let objects: Vec<_> =
+                uses.iter().map(|wanted| (ObjectKind::MOUNT, wanted.name.as_bytes())).collect();
+            lease.protect(transaction, &objects)?;
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO cache_mounts VALUES (?1, ?2, ?3, ?4, ?4, 1, 0) ON CONFLICT (name) DO UPDATE \
+                 SET id = ?2, target = ?3, used_at = ?4, uses = uses + 1 WHERE used_at < ?4 - ?5",
+            )?;
+            for MountUse { name, id, target } in uses {
+                insert.execute((name, id, target, now, USE_RESOLUTION_S))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Lists the folders, the last used first.
+    pub fn list(&self) -> Result<Vec<MountFolder>, DatabaseError> {
+        self.store.read(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "SELECT name, id, target, created_at, used_at, uses, bytes FROM cache_mounts \
+                 ORDER BY used_at DESC, name",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok(MountFolder {
+                    is_for: MountUse { name: row.get(0)?, id: row.get(1)?, target: row.get(2)? },
+                    created_at: row.get(3)?,
+                    used_at: row.get(4)?,
+                    uses: row.get::<_, i64>(5)?.unsigned_abs(),
+                    bytes: row.get::<_, i64>(6)?.unsigned_abs(),
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Counts the room of each folder, and gives those a row that have none: they are from before there were rows.
+    pub fn take_stock(&self) -> Result<(), DatabaseError> {
+        let folder = self.store.layout().mounts();
+        let failed = |error| FileError::new("list", &folder, error);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if let Ok(name) = entry.file_name().into_string() {
+                let used_at = entry.metadata().map_or(0, |stat| std::os::unix::fs::MetadataExt::mtime(&stat));
+                found.push((name, used_at, bytes_of(&entry.path())?));
+            }
+        }
+        self.store.write(|transaction| {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO cache_mounts VALUES (?1, '', '', ?2, ?2, 1, ?3) ON CONFLICT (name) DO UPDATE \
+                 SET bytes = ?3",
+            )?;
+            for (name, used_at, bytes) in found {
+                // One that was moved away meanwhile has no row, and must get none.
+                if self.path(&name).is_dir() {
+                    insert.execute((name, used_at, i64::try_from(bytes).unwrap_or(i64::MAX)))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns where a folder lies.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.store.layout().mounts().join(name)
+    }
+}
+
+fn has_row(transaction: &Transaction<'_>, name: &str) -> Result<bool, DatabaseError> {
+    Ok(transaction.prepare_cached("SELECT 1 FROM cache_mounts WHERE name = ?1")?.exists([name])?)
+}
