@@ -14,6 +14,7 @@ pub(crate) mod container;
 pub(crate) mod images;
 pub(crate) mod network;
 pub(crate) mod prune;
+pub(crate) mod registry;
 pub(crate) mod run;
 #[cfg(test)]
 mod tests;
@@ -91,6 +92,9 @@ pub(crate) struct Global {
     pub(crate) config: Option<PathBuf>,
     /// Folder of run folders
     #[arg(long, global = true, value_name = "DIR", hide = true)]
+    /// Ask no registry and no server for images and files
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) offline: bool,
     pub(crate) runtime: Option<PathBuf>,
     /// Tell what happens in more detail
     #[arg(short = 'D', long, global = true, help_heading = "Global options")]
@@ -179,6 +183,12 @@ pub(crate) enum Command {
     Pull(images::Pull),
     /// Write images to a tar archive
     Save(images::Save),
+    /// Upload an image to a registry
+    Push(registry::Push),
+    /// Log in to a registry
+    Login(registry::Login),
+    /// Log out of a registry
+    Logout(registry::Logout),
     /// Read images from a tar archive
     Load(images::Load),
     /// Make an image from a tar of a file system

@@ -7,6 +7,7 @@
 //! ```toml
 //! root = "/var/lib/rbuild"
 //! progress = "plain"            # auto, tty, plain, quiet, none, rawjson
+//! offline = false               # true: nobody is asked for images or files
 //! ca = "host"                   # builtin, host, or a PEM file: who vouches for registries
 //!
 //! [registry."docker.io"]
@@ -15,6 +16,9 @@
 //! [registry."registry.corp.example"]
 //! insecure = true               # plain HTTP
 //! ca = "/etc/ssl/corp.pem"
+//! cert = "/etc/ssl/me.pem"      # what it is shown, with its key
+//! key = "/etc/ssl/me.key"
+//! blocked = false               # true: nothing comes from there
 //!
 //! [networks]
 //! docker_rules = false          # change nothing in the filter of a Docker beside us; a note says what would help
@@ -59,6 +63,8 @@ pub(crate) struct Settings {
     /// Who vouches for registries.
     pub(crate) authorities: Authorities,
     /// Certificate authorities that steps are given besides those of their image.
+    /// Whether no registry and no server is asked for anything.
+    pub(crate) offline: bool,
     pub(crate) step_authorities: Option<Authorities>,
     /// Whether networks get rules in the filter of a Docker that drops what is forwarded.
     pub(crate) passage: Passage,
@@ -125,6 +131,7 @@ impl Settings {
             registries: known.registry,
             authorities: known.ca.unwrap_or_default(),
             step_authorities: known.steps.ca,
+            offline: global.offline || known.offline.unwrap_or(false),
             passage: match known.networks.docker_rules {
                 None | Some(true) => Passage::BesideDocker,
                 Some(false) => Passage::Never,

@@ -26,6 +26,7 @@
 //! Locks: image (a reference being pulled) before unpack (a ChainId) before blob (a digest), in tasks of their own.
 
 mod add;
+mod annotations;
 mod change;
 mod error;
 mod find;
@@ -51,6 +52,7 @@ mod tests;
 
 pub use add::{BuiltImage, ImportOptions};
 pub use change::run_config;
+pub use annotations::{Annotation, Level, annotate, annotate_index};
 pub use error::ImagesError;
 pub use find::{HistoryItem, Image, ListedImage};
 pub use images::{Images, Options};
@@ -61,6 +63,6 @@ pub use platforms::{IndexId, Member, NamedIndex};
 pub use progress::{LayerState, Progress, Quiet};
 pub use pull::{PullPolicy, Pulled, Resolved};
 pub use push::{Naming, Outgoing, PushedImage, Ready};
-pub use remote::Remote;
+pub use remote::{Combined, Entry, Preference, Remote, Selection};
 pub use remove::{NoUsers, Removed, Usage, Users};
 pub use schema::{ImageRows, SCHEMA};

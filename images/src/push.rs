@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek as _};
 use std::thread;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use rbuild_image::archive::OutgoingImage;
+use rbuild_image::archive::{OutgoingImage, OutgoingIndex};
 use rbuild_image::distribution::{Client, ClientError, Pushed, Sender, Upload};
 use rbuild_image::manifest::{Descriptor, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
@@ -18,6 +18,7 @@ use rbuild_store::Lease;
 use tokio::sync::mpsc;
 
 use crate::add::BuiltImage;
+use crate::annotations::{self, Annotation};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::Packing;
@@ -57,9 +58,18 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Takes an image without an index.
-    pub fn one(image: OutgoingImage) -> Self {
-        Self { images: vec![image], index: None }
+    /// Annotates packed images and lists several in an index.
+    fn new(mut images: Vec<OutgoingImage>, annotations: &[Annotation]) -> Self {
+        for image in &mut images {
+            annotations::annotate(image, annotations);
+        }
+        if images.len() < 2 {
+            return Self { images, index: None };
+        }
+        let mut index = OutgoingIndex::new(images, Vec::new());
+        annotations::annotate_index(&mut index, annotations);
+        let document = index.document();
+        Self { images: index.images, index: Some(document) }
     }
 
     /// The bytes and the type of the document that gets the name.
@@ -95,7 +105,7 @@ impl Images {
         };
         let ids: Vec<_> = members.iter().map(|member| member.image).collect();
         let pushed = self.push_packed(reference, Naming::Tag, lease, progress, |ready| {
-            self.pack_for_registry(&ids, packing, lease, ready)
+            self.pack_for_registry(&ids, packing, &[], lease, ready)
         })?;
         self.record_pushed(reference, &members, pushed.digest)?;
         Ok(pushed)
@@ -106,12 +116,13 @@ impl Images {
         &self,
         ids: &[ImageId],
         packing: Packing,
+        annotations: &[Annotation],
         lease: &Lease,
         ready: Ready<'_>,
     ) -> Result<Outgoing, ImagesError> {
         let pack = |id: &ImageId| self.pack_telling(*id, packing, lease, ready);
         let images = ids.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::outgoing(images))
+        Ok(Outgoing::new(images, annotations))
     }
 
     /// As [`Images::pack_for_registry`], for images that were built here and are not kept.
@@ -119,22 +130,14 @@ impl Images {
         &self,
         built: Vec<BuiltImage<'_>>,
         packing: Packing,
+        annotations: &[Annotation],
         lease: &Lease,
         ready: Ready<'_>,
     ) -> Result<(Vec<ImageId>, Outgoing), ImagesError> {
         let pack = |built| self.pack_built_telling(built, packing, lease, ready);
         let packed = built.into_iter().map(pack).collect::<Result<Vec<_>, _>>()?;
         let (ids, images) = packed.into_iter().unzip();
-        Ok((ids, Self::outgoing(images)))
-    }
-
-    fn outgoing(images: Vec<OutgoingImage>) -> Outgoing {
-        if images.len() < 2 {
-            return Outgoing { images, index: None };
-        }
-        let index = rbuild_image::archive::OutgoingIndex { images, names: Vec::new() };
-        let document = index.document();
-        Outgoing { images: index.images, index: Some(document) }
+        Ok((ids, Outgoing::new(images, annotations)))
     }
 
     /// Pushes what is being packed under a name.

@@ -1,9 +1,19 @@
 //! Registries without a store: what the verbs of registries ask and say, from threads that wait.
 
-use rbuild_image::distribution::{Client, Credential, Registries};
+mod combine;
+mod copy;
+
+use rbuild_image::distribution::{Client, Credential, Fetched, Registries};
+use rbuild_image::manifest::{Descriptor, Document, Manifest};
+use rbuild_model::digest::BlobDigest;
+use rbuild_model::image_config::ImageConfig;
+use rbuild_model::reference::Reference;
 use tokio::runtime::{Builder, Runtime};
 
+pub use self::combine::{Combined, Entry, Preference};
+pub use self::copy::Selection;
 use crate::error::ImagesError;
+use crate::pull::{parse_config, registry};
 
 /// The client of registries and the runtime that it lives on. May be shared by threads.
 pub struct Remote {
@@ -27,6 +37,55 @@ impl Remote {
         let asked = Client::log_in(registries, registry, credential);
         runtime()?.block_on(asked).map_err(ImagesError::Client)
     }
+
+    /// Fetches the manifest or index that a reference names.
+    pub fn document(&self, reference: &Reference) -> Result<Fetched, ImagesError> {
+        self.runtime.block_on(self.client.manifest(reference)).map_err(|error| registry(reference, error))
+    }
+
+    /// Fetches the config that a manifest names, as it came and as far as it is understood.
+    pub fn config(
+        &self,
+        reference: &Reference,
+        manifest: &Manifest,
+    ) -> Result<(Vec<u8>, ImageConfig), ImagesError> {
+        let fetched = self.runtime.block_on(self.client.small_blob(reference, &manifest.config));
+        let bytes = fetched.map_err(|error| registry(reference, error))?;
+        let config = parse_config(&reference.familiar(), &bytes)?;
+        Ok((bytes, config))
+    }
+
+    /// Lists the tags of a repository.
+    pub fn tags(&self, reference: &Reference) -> Result<Vec<String>, ImagesError> {
+        self.runtime.block_on(self.client.tags(reference)).map_err(|error| registry(reference, error))
+    }
+
+    /// Lists what refers to a manifest.
+    pub fn referrers(
+        &self,
+        reference: &Reference,
+        subject: BlobDigest,
+    ) -> Result<Vec<Descriptor>, ImagesError> {
+        self.runtime
+            .block_on(self.client.referrers(reference, subject))
+            .map_err(|error| registry(reference, error))
+    }
+}
+
+/// Names a document by its own digest in the repository that it came from.
+fn by_digest(reference: &Reference, digest: BlobDigest) -> Reference {
+    reference.clone().without_digest().with_digest(digest)
+}
+
+/// What a fetched document is named by in an index.
+fn described(fetched: &Fetched) -> Descriptor {
+    let mut descriptor = Descriptor::of(fetched.media_type.as_str(), &fetched.bytes);
+    if let Document::Manifest(manifest) = &fetched.document
+        && let Some(kind) = manifest.extra.get("artifactType")
+    {
+        descriptor.extra.insert("artifactType".to_owned(), kind.clone());
+    }
+    descriptor
 }
 
 fn runtime() -> Result<Runtime, ImagesError> {

@@ -1,5 +1,6 @@
 //! Images into archives.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use rbuild_cache::blobs::Blobs;
@@ -109,7 +110,14 @@ impl Images {
             }
         };
         let platform = config.platform();
-        Ok(OutgoingImage { manifest, manifest_bytes, config: config_bytes, platform, names: Vec::new() })
+        Ok(OutgoingImage {
+            manifest,
+            manifest_bytes,
+            config: config_bytes,
+            platform,
+            names: Vec::new(),
+            entry_annotations: BTreeMap::new(),
+        })
     }
 
     /// Finds the manifest of an image that lists certain layers.
@@ -157,7 +165,7 @@ impl Images {
             {
                 let pack = |member: &Member| self.pack(member.image, Encoding::GZIP, lease);
                 let packed = index.members.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
-                indexes.push(OutgoingIndex { images: packed, names: vec![index.name] });
+                indexes.push(OutgoingIndex::new(packed, vec![index.name]));
                 continue;
             }
             let id = self.find_for(text, platform)?;

@@ -18,6 +18,7 @@ const GROUPS: &[(&str, &str, &[&str])] = &[
     ("image", "rm", &["rmi"]),
     ("image", "remove", &["rmi"]),
     ("image", "pull", &["pull"]),
+    ("image", "push", &["push"]),
     ("image", "save", &["save"]),
     ("image", "load", &["load"]),
     ("image", "import", &["import"]),
@@ -65,9 +66,6 @@ const LATER: &[(&str, &str)] = &[
     ("serve", "use the commands of `rbuild` itself"),
     ("why", "`rbuild build --progress plain` shows which steps were cached"),
     ("bake", "build the targets one by one with `rbuild build --target`"),
-    ("push", "write the image with `rbuild save` and push it with another tool"),
-    ("login", "write credentials to Docker's config.json, for example with another tool's `login`"),
-    ("logout", "remove the entry from Docker's config.json"),
     ("search", "search on the registry's web site"),
     ("history-of-builds", "`rbuild build --progress plain` shows what a build does"),
     ("image", "`rbuild images`, `rbuild rmi` and so on are there"),
@@ -124,9 +122,9 @@ fn first_word(arguments: &[OsString]) -> Option<usize> {
         let text = argument.to_str().unwrap_or_default();
         match text {
             "--root" | "--config" | "--runtime" => at += 2,
-            "-D" | "--debug" => at += 1,
+            "-D" | "--debug" | "--offline" => at += 1,
             _ if ["--root=", "--config=", "--runtime="].iter().any(|flag| text.starts_with(flag)) => at += 1,
-            _ if text.starts_with("--debug=") => at += 1,
+            _ if ["--debug=", "--offline="].iter().any(|flag| text.starts_with(flag)) => at += 1,
             _ => return Some(at),
         }
     }

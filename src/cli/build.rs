@@ -44,9 +44,15 @@ pub(crate) struct Arguments {
     /// Keep the result as an image in the store, beside other outputs
     #[arg(long, help_heading = "Result")]
     pub(crate) load: bool,
+    /// Push the result to the registry that its name says (same as `--output type=registry`)
+    #[arg(long, help_heading = "Result")]
+    pub(crate) push: bool,
     /// Label of the image (can be repeated)
     #[arg(long, value_name = "KEY=VALUE", value_parser = flags::label, help_heading = "Result")]
     pub(crate) label: Vec<(String, String)>,
+    /// Annotation of what leaves, as in `KEY=VALUE` or `index:KEY=VALUE` (can be repeated)
+    #[arg(long, value_name = "[TYPE:]KEY=VALUE", value_parser = flags::annotation, help_heading = "Result")]
+    pub(crate) annotation: Vec<flags::Annotations>,
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub(crate) iidfile: Option<PathBuf>,

@@ -52,14 +52,6 @@ const OWN_NETWORK: &str = "use `--network bridge`, `host` or `none`";
 /// All of them.
 const FLAGS: &[Flag] = &[
     // docker build, buildx build
-    value("build", "cache-from", CACHE),
-    value("build", "cache-to", CACHE),
-    switch(
-        "build",
-        "push",
-        "write the image with `--output type=oci,dest=FILE` and push it with another tool",
-    ),
-    value("build", "annotation", "use `--label`"),
     Flag {
         harmless: &["type=provenance,disabled=true", "type=sbom,disabled=true"],
         ..value("build", "attest", LEAVE)
@@ -151,6 +143,7 @@ const FLAGS: &[Flag] = &[
     value("load", "platform", LEAVE),
     Flag { short: Some('a'), ..switch("pull", "all-tags", "pull the tags one by one") },
     nothing("pull", "disable-content-trust"),
+    nothing("push", "disable-content-trust"),
     switch("prune", "volumes", LEAVE),
     value("prune", "reserved-space", "use `--max-used-space`"),
     value("prune", "min-free-space", "use `--max-used-space`"),

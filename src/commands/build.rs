@@ -29,6 +29,10 @@ pub(crate) struct BuildPlan {
     pub(crate) outputs: Vec<Output>,
     /// Whether the result is kept in the store besides other outputs.
     pub(crate) load: Mode,
+    /// What is written on manifests and indexes of all that leaves.
+    pub(crate) annotations: Vec<rbuild_images::Annotation>,
+    /// Whether the result is pushed.
+    pub(crate) push: Mode,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
@@ -156,6 +160,8 @@ pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPl
 }
 
 /// Puts flags and settings together.
+        push: Mode::Off,
+        annotations: Vec::new(),
 pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<BuildPlan> {
     let what = plan_of(arguments.what, settings)?;
     let tags = arguments.tag.iter().map(|tag| reference(tag)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -214,6 +220,8 @@ fn limits(flags: StepLimits) -> anyhow::Result<Limits> {
         flags;
     let memory = memory.filter(|memory| *memory > 0);
     let memory_swap = match (memory, memory_swap) {
+        push: arguments.push.into(),
+        annotations: arguments.annotation.into_iter().flat_map(|all| all.0).collect(),
         (_, Some(flags::Swap::Unlimited)) => None,
         // As docker has it: as much swap as memory.
         (memory, None | Some(flags::Swap::Total(0))) => memory.map(|memory| memory.saturating_mul(2)),

@@ -30,6 +30,7 @@ mod prune;
 mod ps;
 mod pull;
 mod rmi;
+mod registry;
 pub(crate) mod run;
 mod save;
 mod tag;
@@ -165,6 +166,9 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::Import(arguments) => import::run(&arguments, &context),
         Command::Du(arguments) => du::run(&arguments, &context),
         Command::Prune(arguments) => prune::run(&arguments, &context),
+        Command::Push(arguments) => registry::push(&arguments, &context),
+        Command::Login(arguments) => registry::login(&arguments, &context),
+        Command::Logout(arguments) => registry::logout(&arguments, &context),
         Command::Promote => promote::run(&context),
         Command::Info(arguments) => info::run(&arguments, &context),
         Command::Doctor(arguments) => doctor::run(&arguments, &context),

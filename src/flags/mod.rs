@@ -3,6 +3,7 @@
 //! Nothing here reads the environment or a file. What depends on them (`-e NAME` without a value, a secret that is
 //! a variable if there is one and a file otherwise) is kept as it was asked for and resolved by `settings`.
 
+mod annotation;
 mod container;
 mod csv;
 mod environment;
@@ -22,13 +23,14 @@ mod tests;
 use rbuild_model::span::nearest;
 
 pub(crate) use container::{
+pub(crate) use annotation::{Annotations, annotation};
     DetachKeys, Exposed, NetworkUse, detach_keys, expose, filter, network, signal, span,
 };
 pub(crate) use environment::{EnvEntry, env_entry, env_file, label};
 pub(crate) use hosts::add_host;
 pub(crate) use limits::{Cpus, Device, Sysctl, capability, cpus, cpuset, device, sysctl, ulimit};
 pub(crate) use mount::{MountKind, Propagation, RunMount, mount, tmpfs, volume};
-pub(crate) use output::{Compression, Destination, Mode, Output, OutputKind, output};
+pub(crate) use output::{Compression, Destination, Mode, Output, OutputKind, encoding, output};
 pub(crate) use platform::{PlatformList, platforms};
 pub(crate) use port::{Protocol, Published, publish};
 pub(crate) use secret::{Secret, SecretSource, secret};

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{Invalid, Read, csv, unknown};
+use rbuild_image::compress::Encoding;
+use rbuild_images::Annotation;
+
+use super::{Invalid, Read, annotation, csv, unknown};
 
 /// What is to be made of a build's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub(crate) struct Output {
     pub(crate) oci_mediatypes: Option<bool>,
     /// Whether file times are clamped to the epoch; `None` if it is not said.
     pub(crate) rewrite_timestamp: Option<bool>,
+    /// What is written on manifests and indexes.
+    pub(crate) annotations: Vec<Annotation>,
 }
 
 /// A switch.
@@ -76,6 +81,10 @@ pub(crate) enum OutputKind {
         names: Vec<String>,
         /// Whether it is pushed to its registry.
         push: Mode,
+        /// Whether it gets no tag there.
+        by_digest: Mode,
+        /// Whether the store keeps it.
+        store: Mode,
     },
 }
 
@@ -89,13 +98,13 @@ pub(crate) enum Destination {
 }
 
 /// How layers are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Compression {
-    /// Not at all.
+    /// Not at all
     Uncompressed,
-    /// With gzip.
+    /// With gzip
     Gzip,
-    /// With zstd.
+    /// With zstd
     Zstd,
 }
 
@@ -108,10 +117,8 @@ const IMAGE_KEYS: &[&str] =
 
 /// Keys that are known and not there yet.
 const LATER: &[&str] = &[
-    "push-by-digest",
     "registry.insecure",
     "unpack",
-    "store",
     "dangling-name-prefix",
     "name-canonical",
     "compatibility-version",
@@ -133,6 +140,7 @@ pub(crate) fn output(text: &str) -> Read<Output> {
         force_compression: Mode::Off,
         oci_mediatypes: None,
         rewrite_timestamp: None,
+        annotations: Vec::new(),
     };
     if text == "-" {
         return Ok(plain(OutputKind::Tar { dest: Destination::Stdout, platform_split: None }));
@@ -163,6 +171,8 @@ struct Draft {
     dest: Option<Destination>,
     names: Vec<String>,
     push: bool,
+    by_digest: bool,
+    store: Option<bool>,
     tar: Option<bool>,
     platform_split: Option<bool>,
 }
@@ -182,6 +192,8 @@ impl Draft {
             "platform-split" if files => self.platform_split = Some(field.truth()?),
             "tar" if kind == "oci" => self.tar = Some(field.truth()?),
             "push" if matches!(kind, "image" | "registry") => self.push = field.truth()?,
+            "push-by-digest" if matches!(kind, "image" | "registry") => self.by_digest = field.truth()?,
+            "store" if matches!(kind, "image" | "registry") => self.store = Some(field.truth()?),
             "name" if !files => {
                 self.names.extend(field.required()?.split(',').map(|name| name.trim().to_owned()));
             }
@@ -194,7 +206,11 @@ impl Draft {
             "force-compression" if !files => result.force_compression = field.truth()?.into(),
             "oci-mediatypes" if !files => result.oci_mediatypes = Some(field.truth()?),
             "rewrite-timestamp" if !files => result.rewrite_timestamp = Some(field.truth()?),
-            _ if LATER.contains(&key) || key.starts_with("annotation") => {
+            _ if !files && key.starts_with("annotation") => {
+                let rest = &key["annotation".len()..];
+                result.annotations.push(annotation::of_key(rest, field.required()?)?);
+            }
+            _ if LATER.contains(&key) => {
                 return Err(Invalid::new(format!("`{key}` is not supported yet")));
             }
             _ => return Err(unknown(&format!("key of type `{kind}`"), key, &keys(kind))),
@@ -228,8 +244,18 @@ impl Draft {
                 OutputKind::Oci { dest, tar: tar.into(), names: self.names }
             }
             "docker" => OutputKind::Docker { dest: self.dest, names: self.names },
-            "image" => OutputKind::Image { names: self.names, push: self.push.into() },
-            "registry" => OutputKind::Image { names: self.names, push: Mode::On },
+            "image" | "registry" => {
+                let push = self.push || self.by_digest || kind == "registry";
+                if self.store == Some(false) && !push {
+                    return Err(Invalid::new("`store=false` without `push=true` makes nothing"));
+                }
+                OutputKind::Image {
+                    names: self.names,
+                    push: push.into(),
+                    by_digest: self.by_digest.into(),
+                    store: self.store.unwrap_or(true).into(),
+                }
+            }
             other => return Err(unknown("type of output", other, TYPES)),
         })
     }
@@ -240,7 +266,7 @@ fn keys(kind: &str) -> Vec<&'static str> {
         "local" | "tar" => return vec!["type", "dest", "platform-split"],
         "oci" => &["type", "dest", "tar"],
         "docker" => &["type", "dest"],
-        _ => &["type", "push"],
+        _ => &["type", "push", "push-by-digest", "store"],
     };
     own.iter().chain(IMAGE_KEYS).copied().collect()
 }
@@ -256,15 +282,24 @@ fn compression(text: &str) -> Read<Compression> {
 }
 
 fn check_level(output: &Output) -> Read<()> {
-    let most = match output.compression {
+    encoding(output.compression, output.compression_level).map(drop)
+}
+
+/// Puts a form and its level together.
+pub(crate) fn encoding(compression: Option<Compression>, level: Option<u8>) -> Read<Encoding> {
+    let most = match compression {
         Some(Compression::Zstd) => 22,
         Some(Compression::Uncompressed) => 0,
         Some(Compression::Gzip) | None => 9,
     };
-    match output.compression_level {
-        Some(level) if level > most => {
-            Err(Invalid::new(format!("compression level {level} is above {most}")))
-        }
-        _ => Ok(()),
+    if let Some(level) = level.filter(|level| *level > most) {
+        return Err(Invalid::new(format!("compression level {level} is above {most}")));
     }
+    Ok(match (compression, level) {
+        (None | Some(Compression::Gzip), None) => Encoding::GZIP,
+        (None | Some(Compression::Gzip), Some(level)) => Encoding::Gzip { level },
+        (Some(Compression::Zstd), None) => Encoding::ZSTD,
+        (Some(Compression::Zstd), Some(level)) => Encoding::Zstd { level },
+        (Some(Compression::Uncompressed), _) => Encoding::Plain,
+    })
 }

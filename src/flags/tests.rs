@@ -246,8 +246,19 @@ fn outputs() {
             ("out", r#"Local { dest: "out", platform_split: None }"#),
             ("type=local,dest=o,platform-split=false", r#"Local { dest: "o", platform_split: Some(false) }"#),
             ("type=oci,dest=o,tar=false", r#"Oci { dest: Path("o"), tar: Off, names: [] }"#),
-            (r#"type=image,"name=a,b",push=true"#, r#"Image { names: ["a", "b"], push: On }"#),
-            ("type=registry,name=a", r#"Image { names: ["a"], push: On }"#),
+            (
+                r#"type=image,"name=a,b",push=true"#,
+                r#"Image { names: ["a", "b"], push: On, by_digest: Off, store: On }"#,
+            ),
+            (
+                "type=registry,name=a,store=false",
+                r#"Image { names: ["a"], push: On, by_digest: Off, store: Off }"#,
+            ),
+            (
+                "type=image,name=a,push-by-digest=true",
+                r#"Image { names: ["a"], push: On, by_digest: On, store: On }"#,
+            ),
+            ("type=image,store=false", "error: `store=false` without `push=true` makes nothing"),
             ("type=docker", "Docker { dest: None, names: [] }"),
             (
                 "type=foo",
@@ -263,7 +274,7 @@ fn outputs() {
                 "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split]",
             ),
             ("type=image,unpack=true", "error: `unpack` is not supported yet"),
-            ("type=image,annotation.a=b", "error: `annotation.a` is not supported yet"),
+            ("type=image,annotation-foo.a=b", "error: unknown place of an annotation `foo`: use one of [manifest, manifest-descriptor, index, index-descriptor]"),
             (
                 "type=image,compression=estargz",
                 "error: compression `estargz` is not supported yet: use `gzip` or `zstd`",

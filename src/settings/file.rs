@@ -33,6 +33,7 @@ pub(super) struct Config {
     #[serde(default, deserialize_with = "mode")]
     pub(super) progress: Option<Mode>,
     pub(super) ca: Option<Authorities>,
+    pub(super) offline: Option<bool>,
     #[serde(default)]
     pub(super) steps: Steps,
     #[serde(default)]
@@ -55,6 +56,13 @@ pub(crate) struct Registry {
     pub(crate) insecure: bool,
     /// A file of certificate authorities for it and its mirrors, in PEM; they vouch for no other server.
     pub(crate) ca: Option<PathBuf>,
+    /// The certificate that it is shown, in PEM.
+    pub(crate) cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM.
+    pub(crate) key: Option<PathBuf>,
+    /// Whether nothing is fetched from it or sent to it.
+    #[serde(default)]
+    pub(crate) blocked: bool,
 }
 
 /// Who vouches for registries.
@@ -116,12 +124,13 @@ impl Config {
 
     /// Lets a file that counts more have its say.
     pub(super) fn merge(&mut self, other: Self) {
-        let Self { root, progress, ca, steps, networks, registry, limits } = other;
+        let Self { root, progress, ca, offline, steps, networks, registry, limits } = other;
         self.networks.docker_rules = networks.docker_rules.or(self.networks.docker_rules);
         self.steps.ca = steps.ca.or(self.steps.ca.take());
         self.root = root.or(self.root.take());
         self.progress = progress.or(self.progress);
         self.ca = ca.or(self.ca.take());
+        self.offline = offline.or(self.offline);
         self.registry.extend(registry);
         self.limits.parallel = limits.parallel.or(self.limits.parallel);
     }

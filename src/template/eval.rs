@@ -231,11 +231,20 @@ impl Scope {
     }
 }
 
+fn with_small_initial(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map_or_else(String::new, |first| first.to_ascii_lowercase().to_string() + chars.as_str())
+}
+
 fn field(item: &Item, name: &str, span: Span) -> Result<Item, Fault> {
     let field = Some(name.to_owned());
     match &item.value {
         Some(Value::Object(map)) => {
             if let Some(value) = map.get(name) {
+                return Ok(Item { value: Some(value.clone()), field });
+            }
+            // What documents of registries call `mediaType` is `.MediaType` in templates.
+            if let Some(value) = map.get(&with_small_initial(name)) {
                 return Ok(Item { value: Some(value.clone()), field });
             }
             if item.field.as_deref().is_some_and(|owner| FREE_FORM.contains(&owner)) {

@@ -1,9 +1,10 @@
 //! Credentials of the caller: Docker's `config.json` and the helper programs that it names.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
+use std::time::Duration;
 
 use rbuild_image::distribution::{Credential, CredentialError, Credentials, DockerConfig, Found};
 
@@ -44,28 +45,74 @@ impl Credentials for Caller {
             Found::Helper(name, server) => ask(&name.program(), &server),
         }
     }
+
+    fn headers(&self) -> Vec<(String, String)> {
+        // A file that cannot be read is an error where a credential is asked for.
+        let Ok(config) = self.config() else { return Vec::new() };
+        config.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
 }
+
+/// The longest time that a helper program may take.
+const LONGEST: Duration = Duration::from_secs(30);
+/// The most bytes that it may print.
+const MOST: u64 = 1 << 20;
 
 /// Asks a helper program; one that knows nothing of the server is no failure.
 fn ask(program: &str, server: &str) -> Result<Option<Credential>, CredentialError> {
+    match talk(program, "get", server.as_bytes())? {
+        (true, output) => DockerConfig::parse_helper(&output).map(Some),
+        (false, output) if String::from_utf8_lossy(&output).contains("credentials not found") => Ok(None),
+        (false, _) => Err(CredentialError::Other(format!("`{program} get` failed"))),
+    }
+}
+
+/// Has a helper program do something.
+pub(super) fn run(program: &str, verb: &str, input: &[u8]) -> Result<(), CredentialError> {
+    match talk(program, verb, input)? {
+        (true, _) => Ok(()),
+        // What it says may quote what it was told.
+        (false, _) => Err(CredentialError::Other(format!("`{program} {verb}` failed"))),
+    }
+}
+
+/// Runs a helper program, and returns whether it succeeded and what it printed.
+fn talk(program: &str, verb: &str, input: &[u8]) -> Result<(bool, Vec<u8>), CredentialError> {
     let failed =
         |error: std::io::Error| CredentialError::Other(format!("failed to run `{program}`: {error}"));
     let mut child = Command::new(program)
-        .arg("get")
+        .arg(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(server.as_bytes()).map_err(failed)?;
+        match stdin.write_all(input) {
+            // One that reads nothing may still know.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(failed(error)),
+            _ => {}
+        }
     }
-    let output = child.wait_with_output().map_err(failed)?;
-    if output.status.success() {
-        return DockerConfig::parse_helper(&output.stdout).map(Some);
+    let (sender, answer) = mpsc::channel();
+    let stdout = child.stdout.take();
+    std::thread::spawn(move || {
+        let mut output = Vec::new();
+        let read = stdout.map_or(Ok(0), |stdout| stdout.take(MOST).read_to_end(&mut output));
+        // Nobody listens any more if it took too long.
+        let _ = sender.send(read.map(|_| output));
+    });
+    match answer.recv_timeout(LONGEST) {
+        Ok(Ok(output)) if (output.len() as u64) < MOST => {
+            let status = child.wait().map_err(failed)?;
+            Ok((status.success(), output))
+        }
+        Ok(Err(error)) => Err(failed(error)),
+        excess => {
+            let why = if excess.is_ok() { "prints without end" } else { "does not answer" };
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(CredentialError::Other(format!("`{program} {verb}` {why}")))
+        }
     }
-    if String::from_utf8_lossy(&output.stdout).contains("credentials not found") {
-        return Ok(None);
-    }
-    Err(CredentialError::Other(format!("`{program} get` failed: {}", output.status)))
 }

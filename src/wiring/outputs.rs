@@ -1,13 +1,12 @@
 //! What a build's outputs come to for the worker.
 
-use rbuild_image::compress::Encoding;
 use rbuild_image::manifest::Family;
-use rbuild_images::{Existing, Packing};
+use rbuild_images::{Annotation, Existing, Level, Naming, Packing};
 use rbuild_model::reference::Reference;
-use rbuild_worker::request::{ArchiveDest, Export, ExportKind, FileDest, Split};
+use rbuild_worker::request::{ArchiveDest, Export, ExportKind, FileDest, Kept, Split};
 
 use crate::commands::build::BuildPlan;
-use crate::flags::{Compression, Destination, Mode, Output, OutputKind};
+use crate::flags::{Destination, Mode, Output, OutputKind, encoding};
 use crate::report::{Mistake, NotYet};
 use crate::settings::Settings;
 
@@ -15,22 +14,57 @@ use crate::settings::Settings;
 pub(super) fn exports(plan: &BuildPlan, settings: &Settings) -> anyhow::Result<Vec<Export>> {
     let with_epoch = settings.source_date_epoch.is_some()
         || plan.build_args.iter().any(|arg| arg.name == "SOURCE_DATE_EPOCH" && !arg.value.is_empty());
+    let mut outputs = plan.outputs.clone();
+    if plan.push == Mode::On {
+        push(&mut outputs);
+    }
     let mut exports =
-        plan.outputs.iter().map(|output| export(output, with_epoch)).collect::<anyhow::Result<Vec<_>>>()?;
-    let keeps = |export: &Export| export.kind == ExportKind::Image;
+        outputs.iter().map(|output| export(output, with_epoch)).collect::<anyhow::Result<Vec<_>>>()?;
+    for export in &mut exports {
+        let files = matches!(export.kind, ExportKind::Local { .. } | ExportKind::Tar(_));
+        if !files {
+            export.annotations.extend(plan.annotations.iter().cloned());
+            check_annotations(export, plan.platforms.len())?;
+        }
+    }
+    let pushes = exports.iter().any(|export| matches!(export.kind, ExportKind::Registry { .. }));
+    let named = |export: &Export| !plan.tags.is_empty() || !export.names.is_empty();
+    if pushes && !exports.iter().any(named) {
+        return Err(Mistake::usage("an image that is pushed needs a name")
+            .hint("give it one: `-t REGISTRY/NAME:TAG`")
+            .into());
+    }
+    let keeps = |export: &Export| {
+        matches!(export.kind, ExportKind::Image | ExportKind::Registry { kept: Kept::InStore, .. })
+    };
     if plan.load == Mode::On && !exports.iter().any(keeps) {
         exports.push(Export {
             kind: ExportKind::Image,
             names: Vec::new(),
             split: Split::default(),
             packing: Packing::default(),
+            annotations: Vec::new(),
         });
     }
     Ok(exports)
 }
 
+/// Has the image pushed that is made anyway, or one more.
+fn push(outputs: &mut Vec<Output>) {
+    let mut found = false;
+    for output in outputs.iter_mut() {
+        if let OutputKind::Image { push, .. } = &mut output.kind {
+            *push = Mode::On;
+            found = true;
+        }
+    }
+    if !found {
+        outputs.extend(crate::flags::output("type=registry"));
+    }
+}
+
 fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
-    let Output { kind, compression, compression_level, force_compression, oci_mediatypes, rewrite_timestamp } =
+    let Output { kind, compression, compression_level, force_compression, oci_mediatypes, rewrite_timestamp, annotations } =
         output;
     if *rewrite_timestamp == Some(false) && with_epoch {
         let what = "`rewrite-timestamp=false` with SOURCE_DATE_EPOCH";
@@ -39,7 +73,8 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
         );
     }
     let packing = Packing {
-        encoding: encoding(*compression, *compression_level),
+        encoding: encoding(*compression, *compression_level)
+            .map_err(|error| Mistake::usage(error.to_string()))?,
         existing: if *force_compression == Mode::On { Existing::Recompress } else { Existing::Keep },
         family: oci_mediatypes.map(|oci| if oci { Family::Oci } else { Family::Docker }),
     };
@@ -68,7 +103,7 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
             (ExportKind::Docker(ArchiveDest::File(file(dest))), names(written)?)
         }
         OutputKind::Docker { dest: None, names: written }
-        | OutputKind::Image { names: written, push: Mode::Off } => {
+        | OutputKind::Image { names: written, push: Mode::Off, .. } => {
             if packing != Packing::default() && packing != with_oci_types() {
                 let what = "a choice of compression or media types of an image in the store";
                 let instead = "its layers are packed when it leaves: write it with `type=oci,dest=FILE`";
@@ -76,27 +111,36 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
             }
             (ExportKind::Image, names(written)?)
         }
-        OutputKind::Image { push: Mode::On, .. } => {
-            return Err(NotYet::supported("`push=true`", "build with `-t`, then push the image").into());
+        OutputKind::Image { names: written, push: Mode::On, by_digest, store } => {
+            let naming = if *by_digest == Mode::On { Naming::Digest } else { Naming::Tag };
+            let kept = if *store == Mode::On { Kept::InStore } else { Kept::Nowhere };
+            (ExportKind::Registry { naming, kept }, names(written)?)
         }
     };
-    Ok(Export { kind, names, split, packing })
+    Ok(Export { kind, names, split, packing, annotations: annotations.clone() })
+}
+
+/// Refuses annotations that would be lost.
+fn check_annotations(export: &Export, platforms: usize) -> anyhow::Result<()> {
+    let Some(one) = export.annotations.first() else { return Ok(()) };
+    if export.kind == ExportKind::Image {
+        let what = format!("the annotation `{}` of an image in the store", one.key);
+        let instead = "annotations are part of what leaves: use `--push`, or `--output type=oci,dest=FILE`";
+        return Err(NotYet::supported(what, instead).into());
+    }
+    let of_index = |one: &&Annotation| matches!(one.level, Level::Index | Level::IndexDescriptor);
+    match export.annotations.iter().find(of_index) {
+        Some(one) if platforms < 2 => {
+            let why = format!("the annotation `{}` is for an index, and one platform makes none", one.key);
+            Err(Mistake::usage(why).hint("name several platforms, or annotate the manifest").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What an image in the store would be packed as anyway.
 fn with_oci_types() -> Packing {
     Packing { family: Some(Family::Oci), ..Packing::default() }
-}
-
-fn encoding(compression: Option<Compression>, level: Option<u8>) -> Encoding {
-    match (compression, level) {
-        (None | Some(Compression::Gzip), None) => Encoding::GZIP,
-        (None | Some(Compression::Gzip), Some(level)) => Encoding::Gzip { level },
-        (Some(Compression::Zstd), None) => Encoding::ZSTD,
-        (Some(Compression::Zstd), Some(level)) => Encoding::Zstd { level },
-        // The only level that goes with it is 0, which is checked where the flag is read.
-        (Some(Compression::Uncompressed), _) => Encoding::Plain,
-    }
 }
 
 fn names(names: &[String]) -> anyhow::Result<Vec<Reference>> {

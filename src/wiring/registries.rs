@@ -1,4 +1,11 @@
 //! Settings to what the client of registries goes by.
+//!
+//! Our own config file counts most; beside it `daemon.json` of Docker, `registries.conf` of podman and its relatives, and
+//! the folders of certificates that both know are read, where they are there.
+
+mod certificates;
+mod containers;
+mod docker;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,9 +14,11 @@ use anyhow::Context as _;
 use rbuild_image::distribution::{Endpoint, NameService, Proxies, Registries};
 use rbuild_worker::AUTHORITY_BUNDLES;
 
+use self::containers::Said;
+use self::docker::Daemon;
 use super::credentials::Caller;
 use crate::report::Mistake;
-use crate::settings::{Authorities, Settings};
+use crate::settings::{Authorities, Registry, Settings};
 
 /// Returns how registries are spoken to.
 pub(super) fn of(settings: &Settings) -> anyhow::Result<Registries> {
@@ -17,6 +26,7 @@ pub(super) fn of(settings: &Settings) -> anyhow::Result<Registries> {
         credentials: Arc::new(Caller::new(settings.docker_config.clone())),
         names: NameService { hosts: text("/etc/hosts"), resolv_conf: text("/etc/resolv.conf") },
         proxies: proxies(settings),
+        offline: settings.offline,
         ..Registries::default()
     };
     match &settings.authorities {
@@ -27,24 +37,71 @@ pub(super) fn of(settings: &Settings) -> anyhow::Result<Registries> {
             registries.extra_authorities.push(authorities(path)?);
         }
     }
+    others(settings, &mut registries)?;
     for (name, registry) in &settings.registries {
-        let mirrors = registry.mirrors.iter().map(|mirror| {
-            mirror
-                .parse::<Endpoint>()
-                .map_err(|error| anyhow::Error::from(Mistake::new(format!("mirror of `{name}`: {error}"))))
-        });
-        let mirrors = mirrors.collect::<anyhow::Result<Vec<_>>>()?;
+        own(name, registry, &mut registries)?;
+    }
+    Ok(registries)
+}
+
+/// Takes in what other programs' files say.
+fn others(settings: &Settings, registries: &mut Registries) -> anyhow::Result<()> {
+    let Daemon { mirrors, insecure } = Daemon::read(settings);
+    // Their own programs have told what is wrong with an entry.
+    let mirrors: Vec<Endpoint> = mirrors.iter().filter_map(|mirror| mirror.parse().ok()).collect();
+    if !mirrors.is_empty() {
+        registries.mirrors.insert("docker.io".to_owned(), mirrors);
+    }
+    registries.insecure.extend(insecure);
+    for Said { name, insecure, blocked, mirrors } in containers::read(settings) {
+        let mirrors: Vec<Endpoint> = mirrors.iter().filter_map(|mirror| mirror.parse().ok()).collect();
         if !mirrors.is_empty() {
             registries.mirrors.insert(name.clone(), mirrors);
         }
-        if registry.insecure {
+        if insecure {
             registries.insecure.push(name.clone());
         }
-        if let Some(path) = &registry.ca {
-            registries.own_authorities.insert(name.clone(), authorities(path)?);
+        if blocked {
+            registries.blocked.push(name);
         }
     }
-    Ok(registries)
+    registries.own_tls = certificates::read(settings)?;
+    Ok(())
+}
+
+/// Takes in what our own file says: all that it says of a registry replaces what others say.
+fn own(name: &str, registry: &Registry, registries: &mut Registries) -> anyhow::Result<()> {
+    let mirrors = registry.mirrors.iter().map(|mirror| {
+        mirror
+            .parse::<Endpoint>()
+            .map_err(|error| anyhow::Error::from(Mistake::new(format!("mirror of `{name}`: {error}"))))
+    });
+    let mirrors = mirrors.collect::<anyhow::Result<Vec<_>>>()?;
+    if !mirrors.is_empty() {
+        registries.mirrors.insert(name.to_owned(), mirrors);
+    }
+    registries.insecure.retain(|other| other != name);
+    if registry.insecure {
+        registries.insecure.push(name.to_owned());
+    }
+    registries.blocked.retain(|other| other != name);
+    if registry.blocked {
+        registries.blocked.push(name.to_owned());
+    }
+    if let Some(path) = &registry.ca {
+        registries.own_tls.entry(name.to_owned()).or_default().authorities = vec![authorities(path)?];
+    }
+    match (&registry.cert, &registry.key) {
+        (None, None) => {}
+        (Some(cert), Some(key)) => {
+            let identity = (certificates::contents(cert)?, certificates::contents(key)?);
+            registries.own_tls.entry(name.to_owned()).or_default().identity = Some(identity);
+        }
+        _ => {
+            return Err(Mistake::new(format!("registry `{name}`: `cert` and `key` go together")).into());
+        }
+    }
+    Ok(())
 }
 
 fn text(path: &str) -> String {

@@ -46,7 +46,14 @@ fn want(command: &Command) -> Want {
         | Command::Create(_)
         | Command::Start(_)
         | Command::Restart(_) => Want::Programs,
-        Command::Pull(_) | Command::Load(_) | Command::Import(_) | Command::Commit(_) => Want::Files,
+        Command::Up(_) => Want::Programs,
+        Command::Compose(arguments) if arguments.verb.runs_programs() => Want::Programs,
+        Command::Compose(_) => Want::Ids,
+        Command::Pull(_)
+        | Command::Push(_)
+        | Command::Load(_)
+        | Command::Import(_)
+        | Command::Commit(_) => Want::Files,
         Command::Check(_)
         | Command::Context(_)
         | Command::Images(_)
@@ -76,6 +83,8 @@ fn want(command: &Command) -> Want {
         | Command::Container(_)
         | Command::Reap(_)
         | Command::History(_)
+        | Command::Login(_)
+        | Command::Logout(_)
         | Command::Tag(_)
         | Command::Rmi(_)
         | Command::Save(_)

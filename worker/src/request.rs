@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rbuild_confined::Root;
 use rbuild_frontend::lower::LowerOptions;
-use rbuild_images::{Naming, Packing};
+use rbuild_images::{Annotation, Naming, Packing};
 use rbuild_model::reference::Reference;
 use rbuild_model::span::Source;
 
@@ -119,6 +119,8 @@ pub struct Export {
     pub split: Split,
     /// How layers and manifest of an archive are made.
     pub packing: Packing,
+    /// What is written on manifests and indexes.
+    pub annotations: Vec<Annotation>,
 }
 
 /// Whether files of different platforms go to folders of their own.

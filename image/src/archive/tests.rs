@@ -50,6 +50,7 @@ fn outgoing(memory: &mut Memory, names: &[&str]) -> OutgoingImage {
         config: CONFIG.to_vec(),
         platform: "linux/amd64".parse().unwrap(),
         names: names.iter().map(|name| name.parse().unwrap()).collect(),
+        entry_annotations: BTreeMap::new(),
     }
 }
 

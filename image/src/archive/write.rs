@@ -25,6 +25,18 @@ pub struct OutgoingImage {
     pub platform: Platform,
     /// Its names.
     pub names: Vec<Reference>,
+    /// What is written on its entry in an index.
+    pub entry_annotations: BTreeMap<String, String>,
+}
+
+impl OutgoingImage {
+    /// Names the manifest, as entries do.
+    fn entry(&self) -> Descriptor {
+        let mut entry =
+            Descriptor::of(self.manifest.media_type(), &self.manifest_bytes).for_platform(&self.platform);
+        entry.annotations.clone_from(&self.entry_annotations);
+        entry
+    }
 }
 
 /// Several images on their way out, one a platform, that share their names.
@@ -34,15 +46,23 @@ pub struct OutgoingIndex {
     pub images: Vec<OutgoingImage>,
     /// The names of the index.
     pub names: Vec<Reference>,
+    /// What is written on the index.
+    pub annotations: BTreeMap<String, String>,
+    /// What is written on its entry in the list of an archive.
+    pub entry_annotations: BTreeMap<String, String>,
 }
 
 impl OutgoingIndex {
+    /// Lists images under names.
+    pub fn new(images: Vec<OutgoingImage>, names: Vec<Reference>) -> Self {
+        Self { images, names, annotations: BTreeMap::new(), entry_annotations: BTreeMap::new() }
+    }
+
     /// Makes the document that lists the images with their platforms.
     pub fn document(&self) -> Vec<u8> {
-        let entry = |image: &OutgoingImage| {
-            Descriptor::of(image.manifest.media_type(), &image.manifest_bytes).for_platform(&image.platform)
-        };
-        Index::new(self.images.iter().map(entry).collect()).to_bytes()
+        let mut index = Index::new(self.images.iter().map(OutgoingImage::entry).collect());
+        index.annotations.clone_from(&self.annotations);
+        index.to_bytes()
     }
 
     /// The image that readers get who know of no platforms: the one that runs here, else the first.
@@ -119,15 +139,16 @@ impl Plan {
             }));
         };
         for image in images {
-            let manifest = plan.take(image);
-            name(&manifest.for_platform(&image.platform), &image.names, image);
+            plan.take(image);
+            name(&image.entry(), &image.names, image);
         }
         for index in indexes {
             for image in &index.images {
                 plan.take(image);
             }
             let document = index.document();
-            let entry = Descriptor::of(MediaType::OCI_INDEX, &document);
+            let mut entry = Descriptor::of(MediaType::OCI_INDEX, &document);
+            entry.annotations.clone_from(&index.entry_annotations);
             plan.documents.insert(path(entry.digest), document);
             if let Some(primary) = index.primary() {
                 name(&entry, &index.names, primary);
@@ -145,15 +166,13 @@ impl Plan {
         plan
     }
 
-    /// Takes in what an image consists of, and returns what names its manifest.
-    fn take(&mut self, image: &OutgoingImage) -> Descriptor {
-        let manifest = Descriptor::of(image.manifest.media_type(), &image.manifest_bytes);
-        self.documents.insert(path(manifest.digest), image.manifest_bytes.clone());
+    /// Takes in what an image consists of.
+    fn take(&mut self, image: &OutgoingImage) {
+        self.documents.insert(path(BlobDigest::of(&image.manifest_bytes)), image.manifest_bytes.clone());
         self.documents.insert(path(image.manifest.config.digest), image.config.clone());
         for layer in &image.manifest.layers {
             self.blobs.insert(path(layer.digest), (layer.digest, layer.size));
         }
-        manifest
     }
 
     /// Writes the files as a tar, ordered by path; equal plans make equal bytes.

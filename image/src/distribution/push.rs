@@ -172,6 +172,49 @@ impl Client {
         }
     }
 
+    /// Has a blob be in a repository without its bytes: finds it there, or has it taken over from elsewhere. Nothing if
+    /// neither is so.
+    pub async fn adopt_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        mount_from: Option<&str>,
+    ) -> Result<Option<Pushed>, ClientError> {
+        if self.has_blob(reference, descriptor.digest).await? {
+            return Ok(Some(Pushed::Present));
+        }
+        let Some(other) = mount_from else { return Ok(None) };
+        let endpoint = self.upstream(reference)?;
+        let scope = Scope::push(reference.registry(), reference.repository(), &[other]);
+        let mut start = url(&endpoint, &format!("v2/{}/blobs/uploads/", reference.repository()))?;
+        let digest = descriptor.digest.to_string();
+        start.query_pairs_mut().append_pair("mount", &digest).append_pair("from", other);
+        self.transport
+            .retry(|| async {
+                let request = Request::new(Method::POST, start.clone());
+                let response = self.authorized(&endpoint, &scope, request).await?;
+                match response.status() {
+                    StatusCode::CREATED => Ok(Some(Pushed::Mounted)),
+                    StatusCode::ACCEPTED => {
+                        self.give_up(&endpoint, &scope, &response).await;
+                        Ok(None)
+                    }
+                    status if status.is_client_error() && !super::http::is_passing(status) => Ok(None),
+                    _ => Err(refused(response, &format!("{digest} of {}", reference.familiar())).await),
+                }
+            })
+            .await
+    }
+
+    /// Ends an upload that nobody asked for; a registry that does not let us ends it by itself some day.
+    async fn give_up(&self, endpoint: &Endpoint, scope: &Scope, begun: &Response) {
+        if let Ok(target) = location(begun)
+            && same_origin(&target, endpoint.url())
+        {
+            let _ = self.authorized(endpoint, scope, Request::new(Method::DELETE, target)).await;
+        }
+    }
+
     async fn attempt(&self, job: &mut Job<'_>) -> Result<Pushed, Failure> {
         if let Some(broken) = job.broken.take()
             && let Some((target, from)) = self.standing(job, broken).await?

@@ -60,6 +60,7 @@ pub(super) fn export(
         // The archive is all that was asked for: the store keeps no image of it.
         let (id, mut packed) =
             worker.images.pack_built(image::described(result), export.packing, worker.lease()?)?;
+        rbuild_images::annotate(&mut packed, &export.annotations);
         images.push(BuiltPlatform { platform: result.platform.clone(), id });
         let named = request.tags.iter().chain(&export.names).cloned();
         // A name that is asked for twice is one entry of the index: two make it ambiguous for readers.
@@ -79,7 +80,8 @@ pub(super) fn export(
         (plan, digest)
     } else {
         let names = outgoing.first().map(|first| first.names.clone()).unwrap_or_default();
-        let index = OutgoingIndex { images: outgoing, names };
+        let mut index = OutgoingIndex::new(outgoing, names);
+        rbuild_images::annotate_index(&mut index, &export.annotations);
         (Plan::oci_index(&index), BlobDigest::of(&index.document()))
     };
     write(dest, client, cancel, |out| Ok(worker.images.write_archive(&plan, out).map(drop)?))?;

@@ -104,6 +104,7 @@ pub(crate) fn run(
         names: Vec::new(),
         split: Default::default(),
         packing: Default::default(),
+        annotations: Vec::new(),
     }];
     let exports = if request.exports.is_empty() { &default[..] } else { &request.exports[..] };
     for export in exports {
