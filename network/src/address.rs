@@ -195,20 +195,21 @@ pub struct Pool {
 }
 
 /// The pools that subnets are taken from unless the settings name others: the private ranges that container
-/// engines have always used, so that what people know about firewalls and VPNs stays true.
+/// engines have always used, so that what people know about firewalls and VPNs stays true. The one of Docker's own bridge comes last.
 pub fn default_pools() -> Vec<Pool> {
     let pool = |a: u8, b: u8, length: u8, prefix: u8| Pool {
         range: Subnet::new(Ipv4Addr::new(a, b, 0, 0), length).expect("the default pools are valid subnets"),
         prefix,
     };
     vec![
-        pool(172, 17, 16, 16),
         pool(172, 18, 16, 16),
         pool(172, 19, 16, 16),
         pool(172, 20, 14, 16),
         pool(172, 24, 14, 16),
         pool(172, 28, 14, 16),
         pool(192, 168, 16, 20),
+        // What Docker gives its own bridge on every host: who comes first must not take it from the other.
+        pool(172, 17, 16, 16),
     ]
 }
 

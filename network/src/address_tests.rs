@@ -44,7 +44,7 @@ fn the_first_free_subnet_is_chosen() {
         AddressRange::new(IpAddr::from([172, 18, 3, 4]), 32),
     ];
     assert_eq!(choose_subnet(&default_pools(), &used), Some(subnet("172.19.0.0/16")));
-    assert_eq!(choose_subnet(&default_pools(), &[]), Some(subnet("172.17.0.0/16")));
+    assert_eq!(choose_subnet(&default_pools(), &[]), Some(subnet("172.18.0.0/16")));
 }
 
 #[test]

@@ -309,10 +309,10 @@ fn rules_that_someone_flushed_or_changed_are_made_again() {
 fn subnets_in_use_are_stepped_over_and_refused_when_asked_for() {
     Scene::run(|scene| {
         let driver = driver(BRIDGE);
-        command("ip", &["route", "add", "172.17.0.0/16", "via", &scene.world_address.to_string()]);
+        command("ip", &["route", "add", "172.18.0.0/16", "via", &scene.world_address.to_string()]);
         let network = driver.ensure(&scene.site, &spec("one")).unwrap();
-        assert_eq!(network.addressing.unwrap().subnet.to_string(), "172.18.0.0/16");
-        let taken = NetworkSpec { subnet: Some("172.18.7.0/24".parse().unwrap()), ..spec("two") };
+        assert_eq!(network.addressing.unwrap().subnet.to_string(), "172.19.0.0/16");
+        let taken = NetworkSpec { subnet: Some("172.19.7.0/24".parse().unwrap()), ..spec("two") };
         assert!(matches!(driver.ensure(&scene.site, &taken), Err(Error::SubnetInUse { .. })));
         let gateway = NetworkSpec {
             subnet: Some("10.77.0.0/24".parse().unwrap()),
