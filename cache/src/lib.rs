@@ -1,5 +1,6 @@
-//! What has been computed before: records, keys, blobs and content hashes.
+//! What has been computed before: records, keys, blobs and content hashes, and caches elsewhere.
 
+pub mod backends;
 pub mod blobs;
 pub mod content;
 pub mod mounts;

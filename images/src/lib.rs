@@ -44,6 +44,7 @@ mod remove;
 mod rows;
 mod save;
 mod schema;
+mod stacks;
 mod unpack;
 mod watched;
 
@@ -51,8 +52,8 @@ mod watched;
 mod tests;
 
 pub use add::{BuiltImage, ImportOptions};
-pub use change::run_config;
 pub use annotations::{Annotation, Level, annotate, annotate_index};
+pub use change::run_config;
 pub use error::ImagesError;
 pub use find::{HistoryItem, Image, ListedImage};
 pub use images::{Images, Options};
@@ -66,3 +67,4 @@ pub use push::{Naming, Outgoing, PushedImage, Ready};
 pub use remote::{Combined, Entry, Preference, Remote, Selection};
 pub use remove::{NoUsers, Removed, Usage, Users};
 pub use schema::{ImageRows, SCHEMA};
+pub use stacks::{Alone, PackedLayer, StackError, StackLayer};

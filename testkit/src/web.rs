@@ -38,6 +38,11 @@ impl Reply {
         Self { status: 200, headers: Vec::new(), body: body.into() }
     }
 
+    /// Answers with a status and a body.
+    pub fn with_status(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into() }
+    }
+
     /// Answers with a status alone.
     pub fn status(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new() }

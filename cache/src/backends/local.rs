@@ -21,6 +21,7 @@ use rbuild_store::UniqueId;
 use rustix::fs::{FlockOperation, flock};
 
 use super::layout::{self, EMPTY, Form, Meaning};
+use super::transfer::Bytes;
 use super::{Backend, BackendError, Held, Put, catalog};
 
 /// The annotation that a tag stands in.
@@ -206,15 +207,6 @@ impl Local {
             }
         }
         Ok(())
-    }
-}
-
-/// Bytes at hand, to be sent.
-struct Bytes<'a>(&'a [u8]);
-
-impl Sender for Bytes<'_> {
-    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        self.0.open(from)
     }
 }
 

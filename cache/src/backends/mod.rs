@@ -36,19 +36,26 @@
 //! # Backends
 //! Each is one file, listed in [`BACKENDS`], and passes [`conformance`].
 
+pub mod buildkit;
 pub mod catalog;
 pub mod chunks;
 pub mod conformance;
 mod error;
+pub mod gha;
 mod imports;
+pub mod inline;
 mod layout;
 pub mod local;
+mod network;
+pub mod registry;
+pub mod s3;
 mod transfer;
 
 pub use catalog::Catalog;
 pub use error::BackendError;
 pub use imports::{Imports, Wanted, described};
 pub use layout::{DocumentForm, Form};
+pub use network::Network;
 pub use transfer::{Fetched, Sent, StoredBlob, fetch, read, send_missing};
 
 use rbuild_image::distribution::{Receiver, Sender};

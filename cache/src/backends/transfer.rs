@@ -136,6 +136,15 @@ impl Sender for StoredBlob<'_> {
     }
 }
 
+/// Bytes at hand, to be sent.
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+
+impl Sender for Bytes<'_> {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        self.0.open(from)
+    }
+}
+
 /// What was brought to a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use rbuild_model::key::{CacheKey, Guarded, PreImage};
 use rbuild_model::snapshot::SnapshotId;
-use rbuild_solver::index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord};
+use rbuild_solver::index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, Place};
 use rbuild_solver::{RecordId, Usage};
 use rbuild_store::process::next_generation;
 use rbuild_store::{DatabaseError, FileError, Lease, ObjectKind, Store};
@@ -28,13 +28,16 @@ use rusqlite::{OptionalExtension, Transaction};
 use thiserror::Error;
 
 pub mod builds;
+pub mod census;
 mod logs;
 pub mod nodes;
 mod schema;
 pub mod sweep;
+mod travel;
 mod trees;
 
 pub use schema::SCHEMA;
+pub use travel::{IMPORTED, Travelling};
 pub use trees::{forget_snapshot, remember_snapshots};
 
 use nodes::{NewNodes, Selected};
@@ -194,7 +197,7 @@ impl Records {
         Self { store: store.clone(), format: format.to_owned(), lease: Mutex::new(None) }
     }
 
-    /// Returns the store.
+    #[cfg(test)]
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
@@ -212,7 +215,7 @@ impl Records {
                 let mut stale = Vec::new();
                 for question in wave {
                     let hit = find_one(transaction, question)?;
-                    if let Some(Hit { found: Found { record, chain: Some(_), .. }, used_at }) = &hit {
+                    if let Some(Hit { found: Found { record, place: Place::Here(_), .. }, used_at }) = &hit {
                         trees.push(object_of(*record));
                         if now.abs_diff(*used_at) > USE_RESOLUTION_S {
                             stale.push(*record);
@@ -430,13 +433,13 @@ fn find_one(transaction: &Transaction<'_>, question: &LookUp) -> Result<Option<H
     let row = statement
         .query_row((kind_row(question.kind), question.key.as_bytes()), |row| {
             let canonical = CacheKey::from_bytes(row.get(1)?);
-            let found = Found { record: RecordId(row.get(0)?), canonical, chain: None };
+            let found = Found { record: RecordId(row.get(0)?), canonical, place: Place::Gone };
             Ok((found, row.get::<_, bool>(2)?, row.get(3)?, row.get(4)?))
         })
         .optional()?;
     let Some((mut found, has_tree, chain, used_at)) = row else { return Ok(None) };
     if has_tree {
-        found.chain = Some(trees::read_chain(transaction, chain)?);
+        found.place = Place::Here(trees::read_chain(transaction, chain)?);
     }
     Ok(Some(Hit { found, used_at }))
 }
@@ -456,20 +459,22 @@ fn claim(
     Ok(())
 }
 
-fn index_error(error: RecordError) -> IndexError {
-    IndexError(Box::new(error))
+impl From<RecordError> for IndexError {
+    fn from(error: RecordError) -> Self {
+        Self(Box::new(error))
+    }
 }
 
 impl CacheIndex for Records {
     fn look_up(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, IndexError> {
-        self.find(wave).map_err(index_error)
+        self.find(wave).map_err(IndexError::from)
     }
 
     fn alias(&self, definition: &PreImage, record: RecordId) -> Result<(), IndexError> {
-        self.add_alias(definition, record).map_err(index_error)
+        self.add_alias(definition, record).map_err(IndexError::from)
     }
 
     fn insert(&self, record: &NewRecord) -> Result<RecordId, IndexError> {
-        self.remember(record).map_err(index_error)
+        self.remember(record).map_err(IndexError::from)
     }
 }

@@ -97,7 +97,7 @@ fn results_are_found_by_another_process_and_after_the_first_has_ended() {
     let id = Records::new(&one, "test1").remember(&new).unwrap();
     let two = store(folder.path());
     let found = find(&Records::new(&two, "test1"), &new).unwrap();
-    assert_eq!(found, Found { record: id, canonical: new.canonical, chain: Some(chain(&[1, 2, 3])) });
+    assert_eq!(found, Found { record: id, canonical: new.canonical, place: Place::Here(chain(&[1, 2, 3])) });
     drop((one, two));
     let three = store(folder.path());
     let records = Records::new(&three, "test1");
@@ -116,7 +116,7 @@ fn the_empty_root_is_a_tree() {
     let records = Records::new(&store, "test1");
     let new = NewRecord { chain: Chain::empty(), ..record("nothing", &[9]) };
     records.remember(&new).unwrap();
-    assert_eq!(find(&records, &new).unwrap().chain, Some(Chain::empty()));
+    assert_eq!(find(&records, &new).unwrap().place, Place::Here(Chain::empty()));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn swept_trees_leave_tombstones_for_builds_and_nothing_otherwise() {
     assert_eq!(fs::read_dir(store.layout().snapshots("test1")).unwrap().count(), 0);
 
     let found = find(&records, &named).unwrap();
-    assert_eq!((found.record, found.chain), (id, None), "a tombstone matches without bytes");
+    assert_eq!((found.record, found.place), (id, Place::Gone), "a tombstone matches without bytes");
     assert_eq!(find(&records, &nameless), None);
     assert_eq!(records.lineage(build_id).unwrap(), [line]);
     assert_eq!((count(&store, "chains"), count(&store, "snapshots"), count(&store, "pre_images")), (1, 0, 1));
@@ -197,7 +197,7 @@ fn a_snapshot_that_another_record_stands_on_stays() {
     let policy = Policy { used_since: None, keep_bytes: Some(150) };
     let report = store.sweep(OWNERS, &policy, Sweep::Take).unwrap();
     assert_eq!(report.swept.len(), 2, "the older record and its own snapshot: {:?}", report.swept);
-    assert_eq!(find(&records, &record("new", &[1, 3])).unwrap().chain, Some(chain(&[1, 3])));
+    assert_eq!(find(&records, &record("new", &[1, 3])).unwrap().place, Place::Here(chain(&[1, 3])));
     assert_eq!(store.doctor(OWNERS).unwrap(), []);
 }
 
@@ -210,9 +210,9 @@ fn a_missing_snapshot_buries_all_that_stand_on_it() {
         records.remember(new).unwrap();
     }
     records.forget_snapshot(snapshot(2)).unwrap();
-    assert_eq!(find(&records, &low).unwrap().chain, None);
-    assert_eq!(find(&records, &high).unwrap().chain, None);
-    assert_eq!(find(&records, &other).unwrap().chain, Some(chain(&[1, 4])));
+    assert_eq!(find(&records, &low).unwrap().place, Place::Gone);
+    assert_eq!(find(&records, &high).unwrap().place, Place::Gone);
+    assert_eq!(find(&records, &other).unwrap().place, Place::Here(chain(&[1, 4])));
     assert_eq!((count(&store, "snapshots"), count(&store, "chains")), (3, 3));
 
     let id = find(&records, &other).unwrap().record;
@@ -268,9 +268,9 @@ fn after_a_power_loss_only_what_was_promoted_is_believed() {
 
     let store = store(folder.path());
     let records = Records::new(&store, "test1");
-    assert_eq!(find(&records, &safe).unwrap().chain, Some(chain(&[1])));
+    assert_eq!(find(&records, &safe).unwrap().place, Place::Here(chain(&[1])));
     assert_eq!(find(&records, &lost), None);
-    assert_eq!(find(&records, &upon).unwrap().chain, None, "its tree stood on one that is lost");
+    assert_eq!(find(&records, &upon).unwrap().place, Place::Gone, "its tree stood on one that is lost");
     assert_eq!((count(&store, "snapshots"), count(&store, "chains")), (1, 2));
     assert_eq!(store.database().check().unwrap(), [] as [String; 0]);
 }
@@ -362,7 +362,7 @@ fn many_processes_remember_the_same_and_agree() {
                 let records = Records::new(&store, "test1");
                 for _ in 0..10 {
                     records.remember(new).unwrap();
-                    assert_eq!(find(&records, new).unwrap().chain, Some(chain(&[1, 2])));
+                    assert_eq!(find(&records, new).unwrap().place, Place::Here(chain(&[1, 2])));
                 }
             });
         }
@@ -488,7 +488,7 @@ mod properties {
                         continue;
                     };
                     prop_assert_eq!(found.record, *id, "the latest claim wins");
-                    if let Some(found) = found.chain {
+                    if let Place::Here(found) = found.place {
                         prop_assert_eq!(found, chain(numbers));
                     }
                 }

@@ -13,9 +13,10 @@
 //! the C library's resolver does not work in a static program. Nothing here reads a file or the environment:
 //! [`Registries`] is the whole configuration, as a value.
 //!
-//! [`Web`] fetches single files from any server with the same manners.
+//! [`Web`] fetches single files from any server, and calls services, with the same manners.
 
 mod auth;
+mod call;
 mod challenge;
 mod client;
 mod credentials;
@@ -34,6 +35,7 @@ mod web;
 #[cfg(test)]
 mod tests;
 
+pub use call::{Answer, Call};
 pub use challenge::Challenge;
 pub use client::{Client, Fetched, Receiver};
 pub use credentials::{Anonymous, Credential, CredentialError, Credentials, DockerConfig, Found, HelperName};

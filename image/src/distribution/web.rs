@@ -15,7 +15,7 @@ const MAX_VALIDATOR: usize = 4096;
 
 /// Fetches files.
 pub struct Web {
-    transport: Transport,
+    pub(super) transport: Transport,
 }
 
 /// What a server said of a file, by which it can tell later whether the file is another one.

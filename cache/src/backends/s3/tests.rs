@@ -1,0 +1,241 @@
+//! Against a bucket of ours that is strict: every signature, every hash of a body, every part is checked.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use rbuild_image::distribution::Registries;
+use rbuild_testkit::web::{Reply, Request, Web};
+
+use super::*;
+use crate::backends::{Catalog, conformance};
+
+fn keys() -> Keys {
+    Keys { id: "id".to_owned(), secret: "secret".to_owned(), session: Some("session".to_owned()) }
+}
+
+/// What is in the bucket, and what is on its way.
+#[derive(Default)]
+struct Bucket {
+    objects: BTreeMap<String, Vec<u8>>,
+    uploads: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
+    begun: u64,
+    touched: Vec<String>,
+    /// The part at which an upload fails.
+    fails_at: Option<u64>,
+}
+
+fn error(status: u16, code: &str) -> Reply {
+    let body = format!("<Error><Code>{code}</Code><Message>a &lt;reason&gt;</Message></Error>");
+    Reply::with_status(status, body)
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if *first == b'%' {
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&after[..2]).unwrap(), 16).unwrap());
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Checks a request as a server does: from what came, not from what was meant.
+fn is_signed(request: &Request) -> bool {
+    let header = |name: &str| request.headers.get(name).cloned().unwrap_or_default();
+    let authorization = header("authorization");
+    let Some((_, rest)) = authorization.split_once("SignedHeaders=") else { return false };
+    let Some((names, _)) = rest.split_once(',') else { return false };
+    let own = ["host", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"];
+    if !own.iter().all(|name| names.split(';').any(|signed| signed == *name)) {
+        return false;
+    }
+    let known: &[&'static str] = &["x-amz-copy-source", "x-amz-metadata-directive"];
+    let further: Vec<(&'static str, String)> =
+        known.iter().filter(|name| names.contains(**name)).map(|name| (*name, header(name))).collect();
+    let pairs: Vec<(&str, &str)> = request
+        .query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .collect();
+    let query: Vec<(&str, String)> = pairs.iter().map(|(name, value)| (*name, decoded(value))).collect();
+    let payload = hex(&Sha256::digest(&request.body));
+    let host = header("host");
+    let unsigned = Unsigned {
+        method: &request.method,
+        host: &host,
+        path: &request.path,
+        query: &query,
+        headers: &further,
+        payload: &payload,
+    };
+    let full = header("x-amz-date");
+    let time = Time { date: full[..8].to_owned(), full };
+    let expected = sign::sign(&unsigned, &keys(), "here", &time);
+    payload == header("x-amz-content-sha256")
+        && expected.iter().any(|(name, value)| *name == "authorization" && *value == authorization)
+}
+
+fn answer(bucket: &Mutex<Bucket>, request: &Request) -> Reply {
+    if !is_signed(request) {
+        return error(403, "SignatureDoesNotMatch");
+    }
+    let mut bucket = bucket.lock().unwrap();
+    let path = decoded(&request.path);
+    let Some(key) = path.strip_prefix("/bucket/").map(str::to_owned) else {
+        return error(404, "NoSuchBucket");
+    };
+    let parameter = |name: &str| {
+        let mut pairs = request.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.find(|(known, _)| *known == name).map(|(_, value)| decoded(value))
+    };
+    match (request.method.as_str(), parameter("uploadId")) {
+        ("HEAD" | "GET", _) => match bucket.objects.get(&key) {
+            Some(body) => {
+                let body = if request.method == "HEAD" { Vec::new() } else { body.clone() };
+                Reply::of(body).header("Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT")
+            }
+            None => error(404, "NoSuchKey"),
+        },
+        ("POST", None) if parameter("uploads").is_some() => {
+            bucket.begun += 1;
+            let upload = format!("upload+{}", bucket.begun);
+            bucket.uploads.insert(upload.clone(), BTreeMap::new());
+            Reply::of(format!(
+                "<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
+            ))
+        }
+        ("PUT", Some(upload)) => {
+            let number: u64 = parameter("partNumber").unwrap().parse().unwrap();
+            if bucket.fails_at == Some(number) {
+                return error(403, "AccessDenied");
+            }
+            let Some(parts) = bucket.uploads.get_mut(&upload) else { return error(404, "NoSuchUpload") };
+            parts.insert(number, request.body.clone());
+            Reply::of("").header("ETag", &format!("\"part-{number}\""))
+        }
+        ("POST", Some(upload)) => {
+            let Some(parts) = bucket.uploads.remove(&upload) else { return error(404, "NoSuchUpload") };
+            let text = String::from_utf8_lossy(&request.body);
+            let last = parts.len() as u64;
+            for (number, part) in &parts {
+                let named = format!("<PartNumber>{number}</PartNumber><ETag>\"part-{number}\"</ETag>");
+                if !text.contains(&named) || (*number < last && part.len() < 5 << 20) {
+                    return error(400, "InvalidPart");
+                }
+            }
+            bucket.objects.insert(key, parts.into_values().flatten().collect());
+            Reply::of("<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+        }
+        ("DELETE", Some(upload)) => {
+            bucket.uploads.remove(&upload);
+            Reply::status(204)
+        }
+        ("PUT", None) => {
+            match request.headers.get("x-amz-copy-source") {
+                Some(source) => {
+                    assert_eq!(decoded(source), format!("/bucket/{key}"));
+                    bucket.touched.push(key);
+                }
+                None => drop(bucket.objects.insert(key, request.body.clone())),
+            }
+            Reply::of("")
+        }
+        _ => error(405, "MethodNotAllowed"),
+    }
+}
+
+fn server() -> (Web, Arc<Mutex<Bucket>>) {
+    let bucket: Arc<Mutex<Bucket>> = Arc::default();
+    let theirs = Arc::clone(&bucket);
+    (Web::start(move |request| answer(&theirs, request)), bucket)
+}
+
+fn cache(web: &Web) -> S3 {
+    let endpoint = Endpoint { scheme: "http".to_owned(), host: web.host(), bucket_in: BucketIn::Path };
+    let place = Place {
+        endpoint,
+        bucket: "bucket".to_owned(),
+        region: "here".to_owned(),
+        names: vec!["main".to_owned(), "other name".to_owned()],
+        prefix: "a/".to_owned(),
+        blobs_prefix: "blobs/".to_owned(),
+        manifests_prefix: "manifests/".to_owned(),
+        keys: keys(),
+        touch_refresh: Duration::MAX,
+        parallel: 3,
+    };
+    S3::new(place, Arc::new(Network::new(Registries::default())))
+}
+
+struct Blob(Vec<u8>);
+
+impl Sender for Blob {
+    fn open(&self, from: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        self.0.open(from)
+    }
+}
+
+#[test]
+fn conforms() {
+    let (web, bucket) = server();
+    conformance::suite(&cache(&web));
+    let keys: Vec<String> = bucket.lock().unwrap().objects.keys().cloned().collect();
+    assert!(keys.iter().any(|key| key.starts_with("a/blobs/sha256:")), "{keys:?}");
+    assert!(
+        keys.contains(&"a/manifests/main".to_owned()) && keys.contains(&"a/manifests/other name".to_owned())
+    );
+}
+
+#[test]
+fn a_large_blob_goes_up_in_parts_and_a_failure_leaves_nothing() {
+    let (web, bucket) = server();
+    let cache = cache(&web);
+    let bytes: Vec<u8> = (0..(WHOLE + 12345)).map(|at| (at % 251) as u8).collect();
+    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &bytes);
+    bucket.lock().unwrap().fails_at = Some(2);
+    let error = cache.put(&blob, &Blob(bytes.clone())).unwrap_err().to_string();
+    assert!(error.contains("status 403 (AccessDenied: a <reason>)"), "{error}");
+    assert!(bucket.lock().unwrap().uploads.is_empty(), "the upload was taken back");
+    assert!(!cache.has(&blob).unwrap());
+    bucket.lock().unwrap().fails_at = None;
+    assert_eq!(cache.put(&blob, &Blob(bytes.clone())).unwrap(), Put::Sent);
+    assert!(crate::backends::read(&cache, &blob, WHOLE * 2).unwrap() == bytes);
+    assert_eq!(bucket.lock().unwrap().begun, 2);
+}
+
+#[test]
+fn what_is_old_and_used_is_touched() {
+    let (web, bucket) = server();
+    let mut cache = cache(&web);
+    cache.place.touch_refresh = Duration::from_secs(3600);
+    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"x");
+    cache.put(&blob, &Blob(b"x".to_vec())).unwrap();
+    assert!(bucket.lock().unwrap().touched.is_empty());
+    assert_eq!(cache.put(&blob, &Blob(b"x".to_vec())).unwrap(), Put::Present);
+    assert_eq!(bucket.lock().unwrap().touched, [format!("a/blobs/{}", blob.digest)]);
+}
+
+#[test]
+fn wrong_keys_are_told_and_stand_in_no_message() {
+    let (web, _) = server();
+    let mut cache = cache(&web);
+    cache.place.keys.secret = "hunter2".to_owned();
+    let error = cache.publish(&Catalog::default().to_bytes(), &[]).unwrap_err();
+    let told = format!("{error} {error:?}");
+    assert!(told.contains("403") && told.contains("SignatureDoesNotMatch"), "{told}");
+    assert!(!told.contains("hunter2") && !told.contains("session"), "{told}");
+}
+
+#[test]
+fn a_cache_of_buildkits_under_the_same_name_is_told_from_ours() {
+    let (web, bucket) = server();
+    let theirs = br#"{"layers":[],"records":[]}"#.to_vec();
+    bucket.lock().unwrap().objects.insert("a/manifests/main".to_owned(), theirs.clone());
+    assert_eq!(cache(&web).catalog().unwrap(), [Held::BuildKit(theirs)]);
+}

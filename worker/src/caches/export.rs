@@ -1,0 +1,509 @@
+//! Brings what a build consisted of to caches elsewhere.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rbuild_cache::backends::catalog::{Blob, Build, Catalog, Layer, Record, Standing, Step};
+use rbuild_cache::backends::{
+    self, Backend, BackendError, Held, Imports, Put, Sent, StoredBlob, described, inline, send_missing,
+};
+use rbuild_model::digest::DiffId;
+use rbuild_model::event::{Event, Events, Outcome, Stream};
+use rbuild_model::graph::{Graph, StepId};
+use rbuild_model::snapshot::{Chain, SnapshotId};
+use rbuild_model::step::Operation;
+use rbuild_solver::RecordId;
+use rbuild_store::Wait;
+
+use super::mounts::{self, UsedMount};
+use super::{CacheTarget, Caches, Inline, Mode, MountsTravel, OnFailure};
+use crate::cancel::Cancel;
+use crate::describe::{Finished, base_image};
+use crate::drive::Reached;
+use crate::tasks::Tasks;
+use crate::worker::Worker;
+
+/// What a build consisted of, for the caches that it goes to.
+pub struct Exportable {
+    to: Vec<CacheTarget>,
+    target: String,
+    started_ns: i64,
+    steps: Vec<BuiltStep>,
+    /// The stacks of the results.
+    results: Vec<Chain>,
+    /// Their layers.
+    diff_ids: HashSet<DiffId>,
+    epoch: Option<i64>,
+    mounts: Vec<UsedMount>,
+    imports: Arc<Imports>,
+}
+
+impl std::fmt::Debug for Exportable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exportable").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// A step of the build.
+struct BuiltStep {
+    stage: String,
+    name: String,
+    record: Option<RecordId>,
+    /// The layers of the image that it stands on.
+    base: Arc<[DiffId]>,
+}
+
+/// A cache could not be written, and that was to be an error.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to export the cache to {name}")]
+pub struct CacheFailure {
+    /// The cache.
+    pub name: String,
+    /// Why.
+    #[source]
+    pub source: Box<BackendError>,
+}
+
+/// Where the bytes of a layer are.
+#[derive(Clone)]
+enum Origin {
+    /// In the tree on top of a stack of this store.
+    Tree(Chain),
+    /// In a cache that was imported.
+    Cache(Arc<dyn Backend>, Layer),
+}
+
+/// What tells layers from each other before their digests are known.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum LayerKey {
+    Snapshot(SnapshotId),
+    Layer(DiffId, Standing),
+}
+
+/// A layer to be brought.
+struct Outgoing {
+    key: LayerKey,
+    origin: Origin,
+    standing: Standing,
+}
+
+/// A layer of a result: one that has to be brought, or one of an image that its own registry has.
+enum Part {
+    Base(DiffId),
+    Own(LayerKey),
+}
+
+/// Gathers what a build leaves for caches; nothing if it goes to none.
+#[expect(clippy::too_many_arguments, reason = "what is known at the end of a build")]
+pub(crate) fn exportable(
+    worker: &Worker,
+    caches: &Caches,
+    target: &str,
+    started_ns: i64,
+    graph: &Graph,
+    wanted: impl Fn(StepId) -> bool,
+    reached: &[Reached],
+    finished: &[Finished],
+    imports: &Arc<Imports>,
+) -> Option<Arc<Exportable>> {
+    if caches.to.is_empty() && caches.inline == Inline::No {
+        return None;
+    }
+    let mut bases: HashMap<rbuild_model::digest::ImageId, Arc<[DiffId]>> = HashMap::new();
+    let mut steps = Vec::new();
+    let mut used = Vec::new();
+    for (id, step) in graph.steps().filter(|(id, _)| wanted(*id)) {
+        if !matches!(step.operation, Operation::Exec(_) | Operation::File(_)) {
+            continue;
+        }
+        mounts::used(&step.operation, &mut used);
+        let base = match base_image(graph, id) {
+            None => Arc::default(),
+            Some(image) => match bases.get(&image) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    // An image that was removed meanwhile has no layers to leave out; its steps only lose their layers.
+                    let Ok(config) = worker.images.config(image) else { continue };
+                    let diff_ids: Arc<[DiffId]> = config.rootfs.diff_ids.into();
+                    bases.insert(image, Arc::clone(&diff_ids));
+                    diff_ids
+                }
+            },
+        };
+        let note = graph.note(id);
+        steps.push(BuiltStep {
+            stage: note.stage.clone().unwrap_or_default(),
+            name: note.name.clone(),
+            record: reached[id.index()].record,
+            base,
+        });
+    }
+    Some(Arc::new(Exportable {
+        to: caches.to.clone(),
+        target: target.to_owned(),
+        started_ns,
+        steps,
+        results: finished.iter().map(|result| result.chain.clone()).collect(),
+        diff_ids: finished.iter().flat_map(|result| result.config.rootfs.diff_ids.iter().copied()).collect(),
+        epoch: finished.first().and_then(|result| result.epoch),
+        mounts: used,
+        imports: Arc::clone(imports),
+    }))
+}
+
+impl Worker {
+    /// Brings what builds consisted of to the caches that they name. A cache that cannot be written is told of; only one
+    /// of which that was asked is an error.
+    pub fn export_caches(
+        &self,
+        exportables: &[Arc<Exportable>],
+        events: Events,
+        cancel: &Cancel,
+    ) -> Result<(), CacheFailure> {
+        let tasks = Tasks::new(events);
+        let mut failure = None;
+        for exportable in exportables {
+            for target in &exportable.to {
+                let name = target.backend.name();
+                let task = tasks.begin(format!("exporting cache to {name}"));
+                let export = Export { worker: self, of: exportable, target, cancel };
+                match export.run() {
+                    Ok(done) => {
+                        for line in done.lines() {
+                            task.log(Stream::Stdout, format!("{line}\n").into_bytes());
+                        }
+                        task.finish(Outcome::Done);
+                    }
+                    Err(error) => {
+                        task.finish(if cancel.is_cancelled() { Outcome::Cancelled } else { Outcome::Failed });
+                        match target.failure {
+                            OnFailure::Fail => {
+                                let failed = CacheFailure { name: name.to_owned(), source: Box::new(error) };
+                                failure.get_or_insert(failed);
+                            }
+                            OnFailure::Note => tasks.events().event(Event::Note(format!(
+                                "the cache was not exported to {name}: {}",
+                                super::import::told(&error)
+                            ))),
+                        }
+                    }
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Puts a catalog into the config of a result: its own steps with its own layers.
+    pub(crate) fn embed_cache(
+        &self,
+        result: &mut Finished,
+        exportable: &Exportable,
+    ) -> Result<(), BackendError> {
+        let diff_ids = result.config.rootfs.diff_ids.clone();
+        let layers = diff_ids.iter().map(|diff_id| Layer {
+            diff_id: *diff_id,
+            blob: None,
+            encoding: None,
+            standing: Standing::OnOthers,
+        });
+        let mut catalog = Catalog { layers: layers.collect(), ..Catalog::default() };
+        let alone = self.records.standing_alone(&result.chain)?;
+        for (at, layer) in catalog.layers.iter_mut().enumerate().skip(1) {
+            if alone.get(at) == Some(&true) {
+                layer.standing = Standing::Alone;
+            }
+        }
+        let own = |chain: Option<Chain>| -> Option<Vec<u32>> {
+            let chain = chain?;
+            let all = result.chain.layers();
+            if all.starts_with(chain.layers()) {
+                return Some((0..chain.len() as u32).collect());
+            }
+            let [only] = chain.layers() else { return None };
+            let at = all.iter().position(|layer| layer == only)?;
+            (catalog.layers[at].standing == Standing::Alone).then(|| vec![at as u32])
+        };
+        let mut records = Vec::new();
+        let mut numbers = HashMap::new();
+        for (id, travelling) in exportable.travelling(self)? {
+            numbers.insert(id, records.len() as u32);
+            let chain = travelling.chain.clone();
+            records.push(Record { layers: own(chain), ..described(&travelling) });
+        }
+        catalog.records = records;
+        catalog.builds.push(exportable.build(&numbers));
+        inline::embed(&mut result.config, &catalog);
+        Ok(())
+    }
+}
+
+impl Exportable {
+    /// Reads the records of the steps, each once, with the step that it belongs to; without those that nothing leads to.
+    fn travelling(
+        &self,
+        worker: &Worker,
+    ) -> Result<Vec<(RecordId, rbuild_cache::records::Travelling)>, BackendError> {
+        let mut known = HashSet::new();
+        let ids: Vec<RecordId> =
+            self.steps.iter().filter_map(|step| step.record).filter(|id| known.insert(*id)).collect();
+        let found = worker.records.travelling(&ids)?;
+        let found = ids.into_iter().zip(found).filter_map(|(id, found)| Some((id, found?)));
+        Ok(found.filter(|(_, found)| !found.keys.is_empty()).collect())
+    }
+
+    fn build(&self, numbers: &HashMap<RecordId, u32>) -> Build {
+        let step = |step: &BuiltStep| Step {
+            stage: step.stage.clone(),
+            name: step.name.clone(),
+            record: step.record.and_then(|record| numbers.get(&record)).copied(),
+        };
+        let steps = self.steps.iter().map(step).collect();
+        Build { target: self.target.clone(), started_ns: self.started_ns, steps }
+    }
+}
+
+/// What came of an export.
+struct Exported {
+    sent: Sent,
+    records: usize,
+    complete: Complete,
+    remarks: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Complete {
+    Yes,
+    No,
+}
+
+impl Exported {
+    fn lines(&self) -> Vec<String> {
+        let Sent { blobs, bytes, present } = self.sent;
+        let mut lines = vec![format!(
+            "{} results; {blobs} blobs with {bytes} bytes went up, {present} were there",
+            self.records
+        )];
+        if self.complete == Complete::No {
+            lines.push("the time for it is over: some layers stayed out".to_owned());
+        }
+        lines.extend(self.remarks.iter().cloned());
+        lines
+    }
+}
+
+/// One export to one cache.
+struct Export<'a> {
+    worker: &'a Worker,
+    of: &'a Exportable,
+    target: &'a CacheTarget,
+    cancel: &'a Cancel,
+}
+
+impl Export<'_> {
+    fn run(&self) -> Result<Exported, BackendError> {
+        let deadline = Instant::now().checked_add(self.target.budget);
+        let mut outgoing: Vec<Outgoing> = Vec::new();
+        let mut known: HashSet<LayerKey> = HashSet::new();
+        let mut records: Vec<(Record, Option<Vec<Part>>)> = Vec::new();
+        let mut numbers = HashMap::new();
+        for (id, travelling) in self.of.travelling(self.worker)? {
+            let base = self.of.steps.iter().find(|step| step.record == Some(id)).map(|step| &*step.base);
+            let parts = self.parts(id, travelling.chain.as_ref(), base.unwrap_or_default())?;
+            let parts = parts.map(|(parts, new)| {
+                outgoing.extend(new.into_iter().filter(|layer| known.insert(layer.key)));
+                parts
+            });
+            numbers.insert(id, records.len() as u32);
+            records.push((described(&travelling), parts));
+        }
+        let made: Mutex<HashMap<LayerKey, Layer>> = Mutex::default();
+        let sent = send_missing(&outgoing, self.target.parallel.get(), deadline, |layer| {
+            let (described, put) = self.send(layer)?;
+            let size = described.blob.as_ref().map_or(0, |blob| blob.size);
+            made.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.key, described);
+            Ok((put, size))
+        });
+        let (mut sent, complete) = match sent {
+            Ok(sent) => (sent, Complete::Yes),
+            Err(BackendError::OutOfTime) if !self.cancel.is_cancelled() => (Sent::default(), Complete::No),
+            Err(error) => return Err(error),
+        };
+        let made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut catalog = Catalog::default();
+        let mut places: HashMap<Layer, u32> = HashMap::new();
+        for (mut record, parts) in records {
+            record.layers = parts.and_then(|parts| {
+                let layers: Option<Vec<Layer>> = parts.iter().map(|part| part.layer(&made)).collect();
+                let mut place = |layer: Layer| {
+                    *places.entry(layer).or_insert_with_key(|layer| {
+                        catalog.layers.push(layer.clone());
+                        catalog.layers.len() as u32 - 1
+                    })
+                };
+                layers.map(|layers| layers.into_iter().map(&mut place).collect())
+            });
+            catalog.records.push(record);
+        }
+        catalog.builds.push(self.of.build(&numbers));
+        let mut remarks = Vec::new();
+        if self.target.mounts == MountsTravel::Yes && complete == Complete::Yes {
+            let former = self.former_mounts();
+            for mount in &self.of.mounts {
+                let bring = mounts::Bring {
+                    worker: self.worker,
+                    mount,
+                    backend: &*self.target.backend,
+                    former: &former,
+                    imports: &self.of.imports,
+                    parallel: self.target.parallel.get(),
+                    deadline,
+                };
+                match bring.run() {
+                    Ok(Some((described, mount_sent))) => {
+                        sent.blobs += mount_sent.blobs;
+                        sent.bytes += mount_sent.bytes;
+                        sent.present += mount_sent.present;
+                        catalog.mounts.push(described);
+                    }
+                    Ok(None) => {}
+                    // A mount is a help, never a condition.
+                    Err(error) => {
+                        remarks.push(format!(
+                            "the cache mount `{}` stayed out: {}",
+                            mount.id,
+                            super::import::told(&error)
+                        ));
+                    }
+                }
+            }
+        }
+        catalog.check()?;
+        self.target.backend.publish(&catalog.to_bytes(), &catalog.blobs())?;
+        Ok(Exported { sent, records: catalog.records.len(), complete, remarks })
+    }
+
+    /// Says what the result of a record is made of, if that is to travel, and what of it has to be brought.
+    fn parts(
+        &self,
+        id: RecordId,
+        chain: Option<&Chain>,
+        base: &[DiffId],
+    ) -> Result<Option<(Vec<Part>, Vec<Outgoing>)>, BackendError> {
+        let Some(chain) = chain else { return Ok(self.parts_elsewhere(id)) };
+        if chain.len() < base.len() {
+            return Ok(None);
+        }
+        let own = &chain.layers()[base.len()..];
+        let of_result =
+            |layer: &SnapshotId| self.of.results.iter().any(|result| result.layers().contains(layer));
+        if self.target.mode == Mode::Min && !own.iter().all(of_result) {
+            return Ok(None);
+        }
+        let alone = self.worker.records.standing_alone(chain)?;
+        let mut parts: Vec<Part> = base.iter().map(|diff_id| Part::Base(*diff_id)).collect();
+        let mut outgoing = Vec::new();
+        for (at, layer) in chain.layers().iter().enumerate().skip(base.len()) {
+            let is_alone = at > 0 && alone[at];
+            let stack =
+                if is_alone { Chain::new(vec![*layer]) } else { Chain::new(chain.layers()[..=at].to_vec()) };
+            let key = LayerKey::Snapshot(*layer);
+            parts.push(Part::Own(key));
+            let standing = if is_alone { Standing::Alone } else { Standing::OnOthers };
+            outgoing.push(Outgoing { key, origin: Origin::Tree(stack), standing });
+        }
+        Ok(Some((parts, outgoing)))
+    }
+
+    /// The same for a result that was never fetched from the cache that has it.
+    fn parts_elsewhere(&self, id: RecordId) -> Option<(Vec<Part>, Vec<Outgoing>)> {
+        let wanted = self.of.imports.wanted(id)?;
+        let is_of_result = |layer: &Layer| layer.blob.is_none() || self.of.diff_ids.contains(&layer.diff_id);
+        if self.target.mode == Mode::Min && !wanted.layers.iter().all(is_of_result) {
+            return None;
+        }
+        let mut outgoing = Vec::new();
+        let part = |layer: &Layer| {
+            if layer.blob.is_none() {
+                return Part::Base(layer.diff_id);
+            }
+            let key = LayerKey::Layer(layer.diff_id, layer.standing);
+            let origin = Origin::Cache(Arc::clone(&wanted.backend), layer.clone());
+            outgoing.push(Outgoing { key, origin, standing: layer.standing });
+            Part::Own(key)
+        };
+        let parts = wanted.layers.iter().map(part).collect();
+        Some((parts, outgoing))
+    }
+
+    /// Brings a layer, unless it is there.
+    fn send(&self, layer: &Outgoing) -> Result<(Layer, Put), BackendError> {
+        if self.cancel.is_cancelled() {
+            return Err(BackendError::OutOfTime);
+        }
+        let here =
+            |act| move |error: rbuild_images::ImagesError| BackendError::Here { act, source: error.into() };
+        let lease = self
+            .worker
+            .lease()
+            .map_err(|error| BackendError::Here { act: "begin a lease", source: error.into() })?;
+        let blobs = self.worker.images.blobs();
+        let backend = &self.target.backend;
+        match &layer.origin {
+            Origin::Tree(stack) => {
+                let tar = self.worker.images.diff_id(stack, self.of.epoch).map_err(here("read a layer"))?;
+                let Some(tar) = tar else {
+                    return Err(BackendError::Missing("a layer without a tree".to_owned()));
+                };
+                let packed = self
+                    .worker
+                    .images
+                    .pack_for_cache(stack, tar.diff_id, self.target.packing, lease)
+                    .map_err(here("pack a layer"))?;
+                let put = backend
+                    .put(&packed.descriptor, &StoredBlob { blobs, digest: packed.descriptor.digest })?;
+                let described = Layer {
+                    diff_id: tar.diff_id,
+                    blob: Some(Blob::from(&packed.descriptor)),
+                    encoding: packed.encoding,
+                    standing: layer.standing,
+                };
+                Ok((described, put))
+            }
+            Origin::Cache(from, described) => {
+                let Some(blob) = &described.blob else { return Ok((described.clone(), Put::Present)) };
+                let descriptor = blob.descriptor();
+                if backend.has(&descriptor)? {
+                    return Ok((described.clone(), Put::Present));
+                }
+                backends::fetch(&**from, &descriptor, &self.worker.store, lease, &Wait::forever())?;
+                let put = backend.put(&descriptor, &StoredBlob { blobs, digest: descriptor.digest })?;
+                Ok((described.clone(), put))
+            }
+        }
+    }
+
+    /// Reads the mounts that the cache has by now; what cannot be read has none.
+    fn former_mounts(&self) -> Vec<backends::catalog::Mount> {
+        if self.of.mounts.is_empty() {
+            return Vec::new();
+        }
+        let held = self.target.backend.catalog().unwrap_or_default();
+        let catalogs = held.iter().filter_map(|held| match held {
+            Held::Catalog(bytes) => Catalog::parse(bytes).ok(),
+            Held::Image { .. } | Held::BuildKit(_) => None,
+        });
+        catalogs.flat_map(|catalog| catalog.mounts).collect()
+    }
+}
+
+impl Part {
+    fn layer(&self, made: &HashMap<LayerKey, Layer>) -> Option<Layer> {
+        match self {
+            Self::Base(diff_id) => {
+                Some(Layer { diff_id: *diff_id, blob: None, encoding: None, standing: Standing::OnOthers })
+            }
+            Self::Own(key) => made.get(key).cloned(),
+        }
+    }
+}
