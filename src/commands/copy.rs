@@ -164,6 +164,26 @@ fn into(engine: &Engine, definition: &Definition, source: &Path, path: &str, how
     )
 }
 
+/// Copies a path of this machine into a folder of a container, under a name of its own and to an owner.
+pub(super) fn place(
+    engine: &Engine,
+    source: &Path,
+    definition: &Definition,
+    folder: &str,
+    name: &Path,
+    owner: Owner,
+) -> anyhow::Result<()> {
+    let root = Root::open(source.parent().unwrap_or(Path::new("/")))?;
+    let file = source.file_name().map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));
+    through_pipe(
+        |tar| {
+            write_tree(&root, &file, name, tar)?;
+            Ok(())
+        },
+        |tar| Ok(engine.copy_in(definition, folder, Some(owner), tar)?),
+    )
+}
+
 /// Where a copy goes: into which folder, and under which name.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {

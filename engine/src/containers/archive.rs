@@ -7,7 +7,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Kind, Mounts, Owner, Root};
+use rbuild_confined::{Kind, Mounts, NewDir, Owner, Root, remove_tree};
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::container::{Definition, MountWhat};
 use rbuild_sandbox::mounts::mount_detached;
@@ -109,6 +109,31 @@ impl Engine {
         extractor.extract(Reader::new(tar, Limits::default())).map_err(extract)?;
         self.tell(definition, "extract-to-dir", &[]);
         Ok(())
+    }
+
+    /// Makes a folder of a container, with those above it; what is there stays as it is. New ones belong to the owner.
+    pub fn make_folder(
+        &self,
+        definition: &Definition,
+        path: &str,
+        owner: Option<Owner>,
+    ) -> Result<(), ContainerError> {
+        let _still = self.hold_still(definition)?;
+        let (root, at) = self.locate(definition, path, For::Writing)?;
+        root.mkdir_all(&at, NewDir { owner, ..NewDir::default() })?;
+        Ok(())
+    }
+
+    /// Removes a path of a container, with all that is below it; what is not there is as good as removed. A link at its
+    /// end is removed, not followed.
+    pub fn remove_path(&self, definition: &Definition, path: &str) -> Result<(), ContainerError> {
+        let _still = self.hold_still(definition)?;
+        let (root, at) = self.locate(definition, path, For::Writing)?;
+        match root.parent(&at) {
+            Ok((folder, name)) => Ok(remove_tree(folder.open_dir()?, name)?),
+            Err(error) if error.is_not_found() || error.is_not_a_directory() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Returns the owner that files get which are copied for the container's user.

@@ -145,19 +145,6 @@ impl<'a> Output<'a> {
         self.speakers.insert(definition.id, Speaker { definition: definition.clone(), label, lane });
     }
 
-    /// Returns the names of those who are listened to, in order.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> =
-            self.speakers.values().map(|speaker| self.printer.name(speaker.label)).collect();
-        names.sort_unstable();
-        names
-    }
-
-    /// Returns the containers that are listened to.
-    pub(crate) fn definitions(&self) -> impl Iterator<Item = &Definition> {
-        self.speakers.values().map(|speaker| &speaker.definition)
-    }
-
     /// Prints what is there, and ends.
     pub(crate) fn print(&mut self) -> anyhow::Result<()> {
         for speaker in self.speakers.values_mut() {
