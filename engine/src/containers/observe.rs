@@ -27,6 +27,11 @@ pub struct Observed {
     pub finished_before: Option<Timestamp>,
 }
 
+/// How often it is looked again whether a monitor that is neither there nor gone has left.
+const LEAVING_LOOKS: u32 = 2_000;
+/// How long between two looks.
+const LEAVING_PAUSE: Duration = Duration::from_millis(1);
+
 /// The right to take a container away: its lock, and the monitor that gave it, if there is one.
 pub(super) struct Takeover {
     place: Place,
@@ -203,14 +208,22 @@ impl Engine {
             // A power loss took it, and nothing else of the container is left.
             std::fs::create_dir(place.folder()).map_err(io("make", place.folder()))?;
         }
-        if let Some(mut client) = Client::find(&place)? {
-            let lock = client.take_lock()?;
-            return Ok(Takeover { place, client: Some(client), _lock: lock });
+        for _ in 0..LEAVING_LOOKS {
+            if let Some(mut client) = Client::find(&place)? {
+                match client.take_lock() {
+                    Ok(lock) => return Ok(Takeover { place, client: Some(client), _lock: lock }),
+                    // It was just leaving.
+                    Err(ClientError::Wire(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if let Some(lock) = place.try_lock().map_err(ClientError::from)? {
+                return Ok(Takeover { place, client: None, _lock: lock });
+            }
+            // A monitor that listens no more, or not yet, still has its lock; the kernel tells nobody when either changes.
+            std::thread::sleep(LEAVING_PAUSE);
         }
-        match place.try_lock().map_err(ClientError::from)? {
-            Some(lock) => Ok(Takeover { place, client: None, _lock: lock }),
-            None => Err(ClientError::Busy.into()),
-        }
+        Err(ClientError::Busy.into())
     }
 
     /// Writes down why a container could not be started, for those who ask later.

@@ -24,7 +24,7 @@ use rbuild_sandbox::Access;
 use super::labels::{self, Place};
 use crate::containers::{CreateRequest, MountKind as Asked, MountRequest};
 
-pub(super) use network::endpoint;
+pub(super) use network::{endpoint, port};
 
 /// Something that a service says and that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

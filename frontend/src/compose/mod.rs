@@ -230,6 +230,11 @@ pub fn yaml_text(text: &str) -> String {
     yaml::emit(&yaml::Document::Scalar(Value::String(text.to_owned()))).trim().to_owned()
 }
 
+/// Splits a command line as a shell splits words, up to the first operator of one.
+pub fn words(line: &str) -> Result<Vec<String>, String> {
+    Ok(values::words::split(line)?.words)
+}
+
 /// Which of a project's names are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {

@@ -8,7 +8,7 @@ use serde::Serialize as _;
 use serde_json::json;
 
 use super::super::Outcome;
-use super::project;
+use super::loading;
 use crate::cli::compose::{Config, Format, Project};
 use crate::report::{Findings, Mistake, NotYet, Status};
 use crate::settings::Environment;
@@ -48,7 +48,7 @@ pub(super) fn run(
         terminal.tell("warning: services are not selected where variables are left as they are\n");
     }
     let services = if whole { &[][..] } else { &config.services };
-    let loaded = project::loaded(&project::request(project, services, skip, environment)?, terminal)?;
+    let loaded = loading::loaded(&loading::request(project, services, skip, environment)?, terminal)?;
     let text = match view {
         View::Names(section) => lines(loaded.names(section)),
         View::Hashes(asked) => hashes(&loaded, asked)?,

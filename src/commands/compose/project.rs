@@ -1,94 +1,210 @@
-//! Loading a project: the loader asks, the machine answers.
+//! A project that verbs work with: its model where there is a file, else what its containers' labels say of it.
+//!
+//! | Command line | What is read |
+//! |---|---|
+//! | files, or none and no name | the files: a mistake in them ends the verb |
+//! | `-p NAME` and no `-f`, for verbs about what is there | no file |
+//! | files that cannot be read, `COMPOSE_PROJECT_NAME` set, for verbs about what is there | no file |
 
-use std::io::{self, Read};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use rbuild_frontend::compose::{Answer, Answers, Loaded, Loading, Question, Request, Skip, load};
-use rbuild_model::span::{Diagnostic, Source};
+use rbuild_engine::Engine;
+use rbuild_engine::projects::labels::{self, key};
+use rbuild_engine::projects::{Activity, Halt, Member, ReplicaKind};
+use rbuild_frontend::compose::{Loaded, Skip};
+use rbuild_model::project::{Project as Model, ProjectName};
+use rbuild_worker::Cancel;
 
-use crate::cli::compose::Project;
-use crate::report::{self, Findings};
-use crate::settings::Environment;
-use crate::terminal::{Paint, Terminal};
+use super::loading;
+use crate::cli::compose::Project as Flags;
+use crate::commands::Context;
+use crate::report::{Findings, Mistake};
+use crate::wiring::{Home, Workshop};
 
-/// Returns what a command line asks for.
-pub(crate) fn request(
-    project: &Project,
+/// The version that labels tell.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Whether a verb needs the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// It makes what they say.
+    Files,
+    /// It is about what is there already.
+    WhatIsThere,
+}
+
+/// A project as it is meant.
+pub(crate) struct Meant {
+    /// Its name.
+    pub(crate) name: ProjectName,
+    /// What was read; nothing where it is only known by its labels.
+    pub(crate) loaded: Option<Loaded>,
+    /// The same in types; without services where it is only known by its labels.
+    pub(crate) model: Model,
+}
+
+/// A project that is worked with.
+pub(crate) struct Handle {
+    /// What it is meant to be.
+    pub(crate) meant: Meant,
+    /// What runs its containers.
+    pub(crate) engine: Engine,
+    /// The wish to stop what takes long: the first signal makes it.
+    pub(crate) halt: Arc<Halt>,
+    /// The same wish, for builds.
+    pub(crate) cancel: Cancel,
+    /// The open store; goes last.
+    pub(crate) home: Home,
+}
+
+/// Which containers a verb is about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selection {
+    /// The services; all if empty.
+    pub(crate) services: BTreeSet<String>,
+    /// Only the one of each service with this number.
+    pub(crate) index: Option<u64>,
+    /// Those of `run` too.
+    pub(crate) one_offs: bool,
+    /// Those that do not run too.
+    pub(crate) stopped: bool,
+}
+
+/// Reads a project. `services` are those that were named: they have to be there, and are turned on with what they need.
+pub(crate) fn meant(
+    flags: &Flags,
     services: &[String],
-    skip: Skip,
-    environment: &Environment,
-) -> anyhow::Result<Request> {
-    Ok(Request {
-        current_dir: std::env::current_dir()?,
-        home: environment.path("HOME"),
-        environment: environment.variables(),
-        files: project.files.clone(),
-        project_directory: project.project_directory.clone(),
-        project_name: project.project_name.clone(),
-        env_files: project.env_files.clone(),
-        profiles: project.profiles.clone(),
-        services: services.to_vec(),
-        skip,
-    })
+    source: Source,
+    context: &Context,
+) -> anyhow::Result<Meant> {
+    let environment = &context.settings.environment;
+    if source == Source::WhatIsThere
+        && flags.files.is_empty()
+        && let Some(name) = &flags.project_name
+    {
+        return by_labels(name);
+    }
+    let read = || -> anyhow::Result<Meant> {
+        let request = loading::request(flags, services, Skip::default(), environment)?;
+        let loaded = loading::loaded(&request, context.terminal)?;
+        let mut model = loaded.project().map_err(Findings::from)?;
+        if flags.compatibility {
+            compatible(&mut model);
+        }
+        Ok(Meant { name: loaded.name.clone(), loaded: Some(loaded), model })
+    };
+    let named = environment.text("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty());
+    match (read(), named) {
+        (Err(_), Some(name)) if source == Source::WhatIsThere && flags.files.is_empty() => by_labels(&name),
+        (read, _) => read,
+    }
 }
 
-/// Loads a project and tells its warnings.
-pub(crate) fn loaded(request: &Request, terminal: Terminal) -> anyhow::Result<Loaded> {
-    let mut answers = Answers::default();
-    loop {
-        match load(request, &answers) {
-            Ok(Loading::Ready(loaded)) => {
-                tell(&loaded.warnings, terminal);
-                return Ok(*loaded);
-            }
-            Ok(Loading::Needs(questions)) => {
-                for question in questions {
-                    let answer = answer(&question, &request.current_dir);
-                    answers.add(question, answer);
-                }
-            }
-            Err(error) => {
-                tell(&error.warnings, terminal);
-                return Err(Findings::from(error.diagnostic).into());
-            }
+fn by_labels(name: &str) -> anyhow::Result<Meant> {
+    let name = ProjectName::new(name).map_err(|error| Mistake::new(error.to_string()))?;
+    Ok(Meant { model: Model::named(name.clone()), name, loaded: None })
+}
+
+/// Names what is built as the first compose did.
+fn compatible(model: &mut Model) {
+    let project = model.name.clone();
+    for (name, service) in &mut model.services {
+        if service.image.as_ref().is_none_or(String::is_empty) {
+            service.image = Some(format!("{project}_{name}"));
         }
     }
 }
 
-fn tell(warnings: &[Diagnostic], terminal: Terminal) {
-    for warning in warnings {
-        let title = terminal.err().colour.paint(Paint::Yellow, "warning:");
-        let place = warning.source.as_ref().map(|source| format!("{}: ", source.name())).unwrap_or_default();
-        terminal.tell(&format!("{title} {place}{}\n", report::warning(warning)));
+impl Handle {
+    /// Opens the store for a project. Must be called before any thread is begun.
+    pub(crate) fn open(meant: Meant, verb: &str, context: &Context) -> anyhow::Result<Self> {
+        Ok(Self::with(meant, crate::wiring::project(context, &format!("rbuild compose {verb}"))?))
+    }
+
+    /// Puts a project and what works on it together.
+    pub(crate) fn with(meant: Meant, workshop: Workshop) -> Self {
+        let Workshop { engine, halt, cancel, home } = workshop;
+        Self { meant, engine, halt, cancel, home }
+    }
+
+    /// Reads a project and opens the store for it.
+    pub(crate) fn of(
+        flags: &Flags,
+        services: &[String],
+        source: Source,
+        verb: &str,
+        context: &Context,
+    ) -> anyhow::Result<Self> {
+        Self::open(meant(flags, services, source, context)?, verb, context)
+    }
+
+    /// Returns all containers of the project.
+    pub(crate) fn members(&self) -> anyhow::Result<Vec<Member>> {
+        Ok(self.engine.members(self.meant.name.as_str())?)
+    }
+
+    /// Returns the containers of the project that a verb is about, by service and number.
+    pub(crate) fn selected(&self, selection: &Selection) -> anyhow::Result<Vec<Member>> {
+        let mut members = self.members()?;
+        members.retain(|member| selection.fits(member));
+        Ok(members)
+    }
+
+    /// Whether the project has a service, turned on or not. All that is only known by labels may be one.
+    pub(crate) fn has_service(&self, name: &str) -> bool {
+        let model = &self.meant.model;
+        self.meant.loaded.is_none() || model.services.contains_key(name) || model.disabled.contains_key(name)
     }
 }
 
-fn answer(question: &Question, current: &Path) -> Answer {
-    match question {
-        Question::File(path) => {
-            let name = path.strip_prefix(current).unwrap_or(path).display().to_string();
-            of_read(std::fs::read(path), &name)
-        }
-        Question::Stdin => {
-            let mut bytes = Vec::new();
-            let read = io::stdin().lock().read_to_end(&mut bytes);
-            of_read(read.map(|_| bytes), "-")
-        }
-        Question::Followed(path) => match std::fs::canonicalize(path) {
-            Ok(path) => Answer::Path(path),
-            Err(_) => Answer::Missing,
-        },
+impl Selection {
+    /// Means services; all of them if none is named.
+    pub(crate) fn of(services: &[String]) -> Self {
+        Self { services: services.iter().cloned().collect(), ..Self::default() }
+    }
+
+    /// Means those too that do not run.
+    pub(crate) fn with_stopped(mut self) -> Self {
+        self.stopped = true;
+        self
+    }
+
+    /// Means those of `run` too.
+    pub(crate) fn with_one_offs(mut self) -> Self {
+        self.one_offs = true;
+        self
+    }
+
+    /// Means only one of each service.
+    pub(crate) fn with_index(mut self, index: Option<u64>) -> Self {
+        self.index = index;
+        self
+    }
+
+    fn fits(&self, member: &Member) -> bool {
+        let replica = &member.replica;
+        (self.services.is_empty() || self.services.contains(&replica.service))
+            && self.index.is_none_or(|index| replica.number == index)
+            && (self.one_offs || replica.kind == ReplicaKind::Numbered)
+            && (self.stopped || replica.activity.is_up() || replica.activity == Activity::Restarting)
     }
 }
 
-fn of_read(read: io::Result<Vec<u8>>, name: &str) -> Answer {
-    match read.map(String::from_utf8) {
-        Ok(Ok(text)) => Answer::Text(Source::new(name, text)),
-        Ok(Err(_)) => Answer::Unreadable("it is not UTF-8 text".to_owned()),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Answer::Missing,
-            io::ErrorKind::IsADirectory => Answer::Directory,
-            _ => Answer::Unreadable(error.to_string().to_lowercase()),
-        },
+/// Returns what each service depends on: as the project says, else as labels do.
+pub(crate) fn dependencies(meant: &Meant, members: &[Member]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let services = meant.model.services.values().chain(meant.model.disabled.values());
+    for service in services {
+        let needs = service.depends_on.keys().map(ToString::to_string).collect();
+        graph.insert(service.name.to_string(), needs);
     }
+    for member in members {
+        if meant.loaded.is_none() {
+            let label = member.definition.labels.get(key::DEPENDS_ON).map(String::as_str).unwrap_or_default();
+            let needs = graph.entry(member.replica.service.clone()).or_default();
+            needs.extend(labels::dependencies(label).map(str::to_owned));
+        }
+    }
+    graph
 }

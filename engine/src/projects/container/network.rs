@@ -110,7 +110,7 @@ fn links(project: &Project, service: &Service) -> Vec<String> {
     service.links.iter().map(one).collect()
 }
 
-fn port(port: &project::Port) -> wish::PortBinding {
+pub(in crate::projects) fn port(port: &project::Port) -> wish::PortBinding {
     wish::PortBinding {
         host: port.host_ip,
         host_port: match port.published {

@@ -1,49 +1,8 @@
-//! `rbuild compose`: the flags of all its verbs, and the verbs.
+//! `rbuild compose config`.
 
 use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
-
-/// What `rbuild compose` takes.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// Which project.
-    #[command(flatten)]
-    pub(crate) project: Project,
-    /// What to do with it.
-    #[command(subcommand)]
-    pub(crate) verb: Verb,
-}
-
-/// Which project, and how it is read.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Project {
-    /// Compose file, `-` for standard input (can be repeated; later ones are laid over earlier ones)
-    #[arg(short, long = "file", value_name = "FILE")]
-    pub(crate) files: Vec<String>,
-    /// Name of the project
-    #[arg(short = 'p', long, value_name = "NAME")]
-    pub(crate) project_name: Option<String>,
-    /// Folder that relative paths begin at
-    #[arg(long, value_name = "DIR")]
-    pub(crate) project_directory: Option<PathBuf>,
-    /// File with variables, instead of `.env` (can be repeated)
-    #[arg(long = "env-file", value_name = "FILE")]
-    pub(crate) env_files: Vec<String>,
-    /// Profile to turn on, `*` for all (can be repeated)
-    #[arg(long = "profile", value_name = "NAME")]
-    pub(crate) profiles: Vec<String>,
-    /// Keep resources that no service uses
-    #[arg(long)]
-    pub(crate) all_resources: bool,
-}
-
-/// The verbs of `rbuild compose`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// Check a project and show what it means, in its canonical form
-    Config(Box<Config>),
-}
+use clap::ValueEnum;
 
 /// What `rbuild compose config` takes.
 #[derive(Debug, Default, clap::Args)]

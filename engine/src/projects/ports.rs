@@ -1,0 +1,125 @@
+//! Ports of the host that a plan is about to take: looked at before anything is done, so that a taken one is told before
+//! half of the project is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use rbuild_model::network::{HostPort, PortBinding, Protocol};
+use rbuild_model::project::Project;
+use rbuild_network::ports::{PortError, Published, Reservation};
+
+use super::container::port;
+use super::observe::Member;
+use super::operation::{Operation, Plan, Startable};
+
+/// Why a plan cannot have its ports.
+#[derive(Debug, thiserror::Error)]
+pub enum PortTaken {
+    /// Somebody else has it.
+    #[error("service {service}")]
+    Elsewhere {
+        /// Who wants it.
+        service: String,
+        /// Who has it.
+        #[source]
+        source: PortError,
+    },
+    /// Two containers of the plan want it.
+    #[error(
+        "service {second}: port {port}/{protocol} of the host is given to {first} already: publish another one, or leave \
+         the choice to the engine"
+    )]
+    Twice {
+        /// The container that has it.
+        first: String,
+        /// The service that wants it too.
+        second: String,
+        /// Which.
+        port: u16,
+        /// Its protocol.
+        protocol: &'static str,
+    },
+}
+
+/// A port of the host.
+type Wanted = (u16, Protocol, IpAddr);
+
+/// Looks whether the ports are free that a plan takes, but for those that it frees itself.
+pub fn check_ports(plan: &Plan, project: &Project, members: &[Member]) -> Result<(), PortTaken> {
+    let mut freed = BTreeSet::new();
+    for planned in &plan.operations {
+        let id = match &planned.operation {
+            Operation::Stop(container) | Operation::Remove { container, .. } => container.id,
+            Operation::Recreate { old, .. } => old.id,
+            _ => continue,
+        };
+        let member = members.iter().find(|member| member.replica.id == id);
+        let ports = member.into_iter().flat_map(|member| &member.seen.note.ports);
+        freed.extend(ports.map(|port| (port.host_port, port.protocol.word())));
+    }
+    let mut taken: BTreeMap<(u16, &'static str), Vec<(IpAddr, String)>> = BTreeMap::new();
+    for planned in &plan.operations {
+        let Operation::Start(container) = &planned.operation else { continue };
+        let (service, bindings) = bindings(container, project, members);
+        for (number, protocol, host) in bindings.iter().filter_map(fixed) {
+            let others = taken.entry((number, protocol.word())).or_default();
+            if let Some((_, first)) = others.iter().find(|(other, _)| meet(*other, host)) {
+                let (first, second) = (first.clone(), service);
+                return Err(PortTaken::Twice { first, second, port: number, protocol: protocol.word() });
+            }
+            others.push((host, container.name().to_owned()));
+            if freed.contains(&(number, protocol.word())) {
+                continue;
+            }
+            let wanted = Published { protocol, host, port: number, target: number };
+            if let Err(source) = Reservation::bind(wanted) {
+                return Err(PortTaken::Elsewhere { service, source });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The ports that a container is to publish, and whose it is.
+fn bindings(container: &Startable, project: &Project, members: &[Member]) -> (String, Vec<PortBinding>) {
+    match container {
+        Startable::New(new) => {
+            let service = project.services.get(&new.service);
+            let ports = service.into_iter().flat_map(|service| &service.ports);
+            (new.service.to_string(), ports.map(port).collect())
+        }
+        Startable::Existing(there) => {
+            let member = members.iter().find(|member| member.replica.id == there.id);
+            let ports = member.map(|member| member.definition.host.ports.clone());
+            (there.service.clone(), ports.unwrap_or_default())
+        }
+    }
+}
+
+/// The one port that a binding takes, if it is a certain one.
+fn fixed(binding: &PortBinding) -> Option<Wanted> {
+    match binding.host_port {
+        HostPort::One(number) if number > 0 => {
+            Some((number, binding.protocol, binding.host.unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
+        }
+        _ => None,
+    }
+}
+
+/// Whether two addresses cannot have one port.
+fn meet(a: IpAddr, b: IpAddr) -> bool {
+    a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_among_all_is_taken_by_all() {
+        let [all, one, two, six] =
+            ["0.0.0.0", "127.0.0.1", "127.0.0.2", "::"].map(|text| text.parse().expect("one"));
+        assert!(meet(all, one) && meet(one, one) && meet(two, all));
+        assert!(!meet(one, two) && !meet(six, one));
+    }
+}

@@ -1,0 +1,367 @@
+//! `rbuild compose build`, and the builds of `up`, `create` and `run`: all images of a project as one build, in which equal
+//! steps are done once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use rbuild_engine::projects::image_name;
+use rbuild_model::digest::ImageId;
+use rbuild_model::project::{
+    AdditionalContext, Build as Section, Dockerfile, FileSource, Limit, Project as Model, Service,
+    ServiceName,
+};
+use rbuild_model::reference::Reference;
+use rbuild_model::step::{EnvVar, ExtraHost, Limits, NetworkMode, Ulimit};
+
+use super::images_needed::names;
+use super::project::{Handle, Source};
+use crate::cli::build::{Entitlement, What};
+use crate::cli::compose::build::Build;
+use crate::cli::compose::{Progress, Project};
+use crate::commands::build::{
+    BuildPlan, CachePlan, ClientSecret, NoCache, SecretValue, plan_of, with_proxies,
+};
+use crate::commands::{Context, Outcome};
+use crate::flags::{self, ContextSource, Mode};
+use crate::progress;
+use crate::report::{Mistake, NotYet, Status};
+use crate::settings::Settings;
+use crate::wiring::PlannedTarget;
+
+/// Labels that say by whom and for what an image was built.
+const LABELS: [&str; 3] =
+    ["com.docker.compose.project", "com.docker.compose.service", "com.docker.compose.image.builder"];
+
+/// What a command line says of builds, besides what services say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Manner {
+    /// Arguments over those of services.
+    pub(super) args: Vec<EnvVar>,
+    /// Whether everything is run.
+    pub(super) no_cache: bool,
+    /// Whether base images are asked for.
+    pub(super) pull: bool,
+    /// A limit on the memory of steps.
+    pub(super) memory: Option<u64>,
+    /// Agents and keys over those of services.
+    pub(super) ssh: Vec<flags::Ssh>,
+    /// How it is shown.
+    pub(super) progress: progress::Mode,
+}
+
+/// Runs the verb.
+pub(super) fn run(project: &Project, build: &Build, context: &Context) -> Outcome {
+    for (asked, what, instead) in [
+        (build.push, "`compose build --push`", "push the images with `rbuild push`"),
+        (build.provenance.is_some(), "`compose build --provenance`", "leave it out"),
+        (build.sbom.is_some(), "`compose build --sbom`", "leave it out"),
+        (build.check, "`compose build --check`", "check each Dockerfile with `rbuild check`"),
+        (build.print, "`compose build --print`", "`rbuild compose config` shows the build sections"),
+    ] {
+        if asked {
+            return Err(NotYet::supported(what, instead).into());
+        }
+    }
+    let handle = Handle::of(project, &build.services, Source::Files, "build", context)?;
+    let model = &handle.meant.model;
+    let mut wanted: BTreeSet<ServiceName> = match build.services.is_empty() {
+        true => model.services.keys().cloned().collect(),
+        false if build.with_dependencies => model.services.keys().cloned().collect(),
+        false => names(model, &build.services),
+    };
+    wanted.retain(|name| model.services[name].build.is_some());
+    if wanted.is_empty() {
+        context.terminal.tell("No services to build\n");
+        return Ok(Status::Done);
+    }
+    let environment = &context.settings.environment;
+    let mut args = Vec::new();
+    for text in &build.build_args {
+        let entry =
+            flags::env_entry(text).map_err(|error| Mistake::new(format!("`--build-arg`: {error}")))?;
+        let value = entry.value.or_else(|| environment.text(&entry.name));
+        args.extend(value.map(|value| EnvVar { name: entry.name, value }));
+    }
+    let memory = build.memory.as_deref().map(flags::bytes).transpose();
+    let ssh = build.ssh.iter().map(|text| flags::ssh(text)).collect::<Result<_, _>>();
+    let manner = Manner {
+        args,
+        no_cache: build.no_cache,
+        pull: build.pull,
+        memory: memory.map_err(|error| Mistake::new(format!("`--memory`: {error}")))?,
+        ssh: ssh.map_err(|error| Mistake::new(format!("`--ssh`: {error}")))?,
+        progress: shown(project, build.quiet, context),
+    };
+    if project.dry_run {
+        for name in &wanted {
+            let image = image_name(model, &model.services[name]);
+            context.terminal.print(&format!("build {image}: asked for\n"))?;
+        }
+        return Ok(Status::Done);
+    }
+    Ok(match build_all(&handle, &wanted, &manner, context)? {
+        Some(_) => Status::Done,
+        None => Status::Interrupted,
+    })
+}
+
+/// How a build is shown.
+pub(super) fn shown(project: &Project, quiet: bool, context: &Context) -> progress::Mode {
+    match project.progress {
+        _ if quiet => progress::Mode::Quiet,
+        None => context.settings.progress,
+        Some(Progress::Auto) => progress::Mode::Auto,
+        Some(Progress::Tty) => progress::Mode::Tty,
+        Some(Progress::Plain) => progress::Mode::Plain,
+        Some(Progress::Json) => progress::Mode::Rawjson,
+        Some(Progress::Quiet) => progress::Mode::Quiet,
+    }
+}
+
+/// Builds the images of services, and of those that they are built from; `None` if somebody cancelled.
+pub(super) fn build_all(
+    handle: &Handle,
+    services: &BTreeSet<ServiceName>,
+    manner: &Manner,
+    context: &Context,
+) -> anyhow::Result<Option<BTreeMap<ServiceName, ImageId>>> {
+    let model = &handle.meant.model;
+    let mut all = services.clone();
+    let mut open: Vec<ServiceName> = all.iter().cloned().collect();
+    while let Some(name) = open.pop() {
+        let section = known(model, &name).and_then(|service| service.build.as_ref());
+        for context in section.into_iter().flat_map(|section| section.additional_contexts.values()) {
+            if let AdditionalContext::Service(other) = context
+                && all.insert(other.clone())
+            {
+                open.push(other.clone());
+            }
+        }
+    }
+    // Goes with this process.
+    let scratch = handle.home.store.work_folder()?.join("dockerfiles");
+    std::fs::create_dir_all(&scratch).with_context(|| format!("failed to make `{}`", scratch.display()))?;
+    let mut targets = Vec::new();
+    for name in &all {
+        let service = known(model, name)
+            .ok_or_else(|| Mistake::new(format!("service {name} is needed for a build and is not there")))?;
+        let section = service.build.as_ref().ok_or_else(|| {
+            Mistake::new(format!(
+                "service {name} is a context of another one's build and is not built itself"
+            ))
+        })?;
+        let plan = plan(model, service, section, manner, &scratch, &context.settings)
+            .with_context(|| format!("service {name}"))?;
+        targets.push(PlannedTarget { name: name.to_string(), plan });
+    }
+    let built = crate::wiring::build_all(&handle.home, &targets, manner.progress, &handle.cancel, context)?;
+    let Some(built) = built else { return Ok(None) };
+    let images = all.into_iter().zip(built);
+    Ok(Some(images.filter_map(|(name, built)| Some((name, built.images.first()?.id))).collect()))
+}
+
+fn known<'a>(model: &'a Model, name: &ServiceName) -> Option<&'a Service> {
+    model.services.get(name).or_else(|| model.disabled.get(name))
+}
+
+/// Makes of a service's build section what a build goes by.
+fn plan(
+    model: &Model,
+    service: &Service,
+    section: &Section,
+    manner: &Manner,
+    scratch: &Path,
+    settings: &Settings,
+) -> anyhow::Result<BuildPlan> {
+    refuse(section)?;
+    let place = flags::context_source(&section.context);
+    let dockerfile = match &section.dockerfile {
+        Dockerfile::Path(path) if path.is_empty() || path == "Dockerfile" => None,
+        Dockerfile::Path(path) => Some(match &place {
+            // What is relative is meant from the context on.
+            ContextSource::Local(folder) if !path.starts_with('/') => ContextSource::Local(folder.join(path)),
+            _ => ContextSource::Local(path.into()),
+        }),
+        Dockerfile::Inline(text) => {
+            let path = scratch.join(format!("{}.Dockerfile", service.name));
+            std::fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
+            Some(ContextSource::Local(path))
+        }
+    };
+    let args = section.args.iter().filter(|(name, _)| !manner.args.iter().any(|arg| arg.name == **name));
+    let args = args.map(|(name, value)| EnvVar { name: name.clone(), value: value.clone() });
+    let args: Vec<EnvVar> = args.chain(manner.args.iter().cloned()).collect();
+    let contexts = section.additional_contexts.iter().map(|(name, place)| flags::BuildContext {
+        name: name.clone(),
+        source: match place {
+            AdditionalContext::Service(service) => ContextSource::Target(service.to_string()),
+            AdditionalContext::Place(place) => flags::context_source(place),
+        },
+    });
+    let mut tags = vec![image_name(model, service)];
+    tags.extend(section.tags.iter().cloned());
+    let tags = tags.iter().map(|tag| {
+        let reference = tag.parse::<Reference>().map_err(|error| Mistake::new(format!("{tag}: {error}")))?;
+        Ok(reference.with_default_tag())
+    });
+    let platforms = match (&section.platforms[..], &service.platform, &settings.platform) {
+        ([], Some(platform), _) if !platform.is_empty() => vec![platform.clone()],
+        ([], _, Some(platform)) => vec![platform.to_string()],
+        (platforms, ..) => platforms.to_vec(),
+    };
+    let platforms = platforms.iter().map(|text| {
+        text.parse().map_err(|error| Mistake::new(format!("build.platforms: {text}: {error}")).into())
+    });
+    let builder = ["compose", service.name.as_str(), model.name.as_str()];
+    let own = LABELS.iter().zip([builder[2], builder[1], "classic"]);
+    let labels = section.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let labels = labels.chain(own.map(|(name, value)| ((*name).to_owned(), value.to_owned())));
+    let mut ssh: Vec<flags::Ssh> = manner.ssh.clone();
+    for agent in &section.ssh {
+        if !ssh.iter().any(|other| other.id == agent.id) {
+            let paths = agent.path.iter().map(PathBuf::from).collect();
+            ssh.push(flags::Ssh { id: agent.id.clone(), paths });
+        }
+    }
+    let mut allow =
+        section.entitlements.iter().map(|text| entitlement(text)).collect::<Result<Vec<_>, _>>()?;
+    if section.privileged {
+        allow.push(Entitlement::SecurityInsecure);
+    }
+    let bound = |limit: Limit| match limit {
+        Limit::AtMost(count) => i64::try_from(count).unwrap_or(i64::MAX),
+        Limit::Unlimited => -1,
+    };
+    let base = What {
+        context: section.context.clone(),
+        file: None,
+        target: None,
+        platform: Vec::new(),
+        build_arg: Vec::new(),
+        build_context: Vec::new(),
+    };
+    Ok(BuildPlan {
+        caches: caches(section)?,
+        context: place,
+        dockerfile,
+        target: section.target.clone().filter(|target| !target.is_empty()),
+        platforms: platforms.collect::<anyhow::Result<_>>()?,
+        build_args: with_proxies(args, settings)?,
+        contexts: contexts.collect(),
+        tags: tags.collect::<anyhow::Result<_>>()?,
+        outputs: Vec::new(),
+        load: Mode::Off,
+        annotations: Vec::new(),
+        push: Mode::Off,
+        labels: labels.collect(),
+        no_cache: if manner.no_cache || section.no_cache { NoCache::Everything } else { NoCache::Nothing },
+        pull: Mode::from(manner.pull || section.pull),
+        secrets: secrets(model, section)?,
+        ssh,
+        network: match section.network.as_deref() {
+            None | Some("" | "default" | "bridge") => NetworkMode::Default,
+            Some("none") => NetworkMode::None,
+            Some("host") => NetworkMode::Host,
+            Some(other) => {
+                return Err(NotYet::supported(
+                    format!("`build.network: {other}`"),
+                    "use default, none or host",
+                )
+                .into());
+            }
+        },
+        hosts: section
+            .extra_hosts
+            .iter()
+            .flat_map(|(name, addresses)| {
+                addresses.iter().map(|address| ExtraHost { name: name.clone(), address: address.clone() })
+            })
+            .collect(),
+        shm_size: section.shm_size.and_then(|size| u64::try_from(size.0).ok()).filter(|size| *size > 0),
+        ulimits: section
+            .ulimits
+            .iter()
+            .map(|(name, limit)| Ulimit {
+                name: name.clone(),
+                soft: bound(limit.soft),
+                hard: bound(limit.hard),
+            })
+            .collect(),
+        limits: Limits { memory: manner.memory.filter(|memory| *memory > 0), ..Limits::default() },
+        allow,
+        progress: manner.progress,
+        ..plan_of(base, settings)?
+    })
+}
+
+/// Refuses what a build section can say and no build does yet.
+fn refuse(section: &Section) -> anyhow::Result<()> {
+    let refused = [
+        (is_wanted(section.provenance.as_deref()), "`build.provenance`"),
+        (is_wanted(section.sbom.as_deref()), "`build.sbom`"),
+        (
+            section.isolation.as_deref().is_some_and(|word| !matches!(word, "" | "default")),
+            "`build.isolation`",
+        ),
+    ];
+    match refused.into_iter().find(|(refused, _)| *refused) {
+        Some((_, what)) => Err(NotYet::supported(what, "leave it out").into()),
+        None => Ok(()),
+    }
+}
+
+fn is_wanted(word: Option<&str>) -> bool {
+    word.is_some_and(|word| !matches!(word, "" | "false" | "0"))
+}
+
+fn entitlement(text: &str) -> Result<Entitlement, Mistake> {
+    match text {
+        "network.host" => Ok(Entitlement::NetworkHost),
+        "security.insecure" => Ok(Entitlement::SecurityInsecure),
+        other => Err(Mistake::new(format!("build.entitlements: there is no right `{other}`"))
+            .hint("there are network.host and security.insecure")),
+    }
+}
+
+/// The secrets of a project that a build may ask for.
+fn secrets(model: &Model, section: &Section) -> anyhow::Result<Vec<ClientSecret>> {
+    let mut secrets = Vec::new();
+    for grant in &section.secrets {
+        let key = grant.source.as_str();
+        let id = grant.target.clone().filter(|target| !target.is_empty()).unwrap_or_else(|| key.to_owned());
+        let value = match model.secrets.get(&grant.source).map(|object| &object.source) {
+            Some(FileSource::File(path)) => SecretValue::File(path.clone()),
+            Some(FileSource::Environment(name)) => match model.environment.get(name) {
+                Some(value) => SecretValue::Bytes(value.clone().into_bytes()),
+                None => {
+                    let why = format!("secret `{key}`: the variable `{name}` is not set");
+                    return Err(Mistake::new(why).into());
+                }
+            },
+            Some(FileSource::Content(text)) => SecretValue::Bytes(text.clone().into_bytes()),
+            _ => {
+                let why = format!("secret `{key}` cannot be had for a build");
+                return Err(Mistake::new(why).hint("give it a file or a variable").into());
+            }
+        };
+        secrets.push(ClientSecret { id, value });
+    }
+    Ok(secrets)
+}
+
+/// Reads the caches elsewhere that a service's build names.
+fn caches(section: &Section) -> anyhow::Result<CachePlan> {
+    let mistake = |key: &str, text: &str, error: flags::Invalid| {
+        anyhow::Error::from(Mistake::usage(format!("`build.{key}: {text}`: {error}")))
+    };
+    let from = section
+        .cache_from
+        .iter()
+        .map(|text| flags::cache_from(text).map_err(|error| mistake("cache_from", text, error)));
+    let to = section
+        .cache_to
+        .iter()
+        .map(|text| flags::cache_to(text).map_err(|error| mistake("cache_to", text, error)));
+    Ok(CachePlan { from: from.collect::<Result<_, _>>()?, to: to.collect::<Result<_, _>>()? })
+}

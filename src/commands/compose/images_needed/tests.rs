@@ -1,0 +1,61 @@
+use rbuild_model::project::Build;
+
+use super::*;
+
+fn image(digit: char) -> ImageId {
+    format!("sha256:{}", digit.to_string().repeat(64)).parse().expect("a digest")
+}
+
+fn service(image: Option<&str>, builds: bool, policy: Option<PullPolicy>) -> Service {
+    let mut service = Service::named(ServiceName::new("web").expect("a name"));
+    service.image = image.map(str::to_owned);
+    service.build = builds.then(Build::default);
+    service.pull_policy = policy;
+    service
+}
+
+/// The way as a word: `here`, `pull`, `pull or build`, `build`, or the mistake.
+fn told(service: &Service, here: bool, wishes: Wishes) -> String {
+    let here = here.then(|| (image('a'), Some(1_000)));
+    match way(service, here, true, wishes, 1_000 + 86_400) {
+        Ok((Way::Here(_), _)) => "here".to_owned(),
+        Ok((Way::Pull { else_build: false }, _)) => "pull".to_owned(),
+        Ok((Way::Pull { else_build: true }, _)) => "pull or build".to_owned(),
+        Ok((Way::Build, _)) => "build".to_owned(),
+        Err(mistake) => mistake.to_string(),
+    }
+}
+
+#[test]
+fn policies_decide_between_here_registry_and_dockerfile() {
+    let none = Wishes::default();
+    let named = |policy| service(Some("x"), false, policy);
+    assert_eq!(told(&named(None), true, none), "here");
+    assert_eq!(told(&named(None), false, none), "pull");
+    assert_eq!(told(&named(Some(PullPolicy::Always)), true, none), "pull");
+    assert_eq!(told(&named(Some(PullPolicy::Never)), true, none), "here");
+    assert_eq!(told(&named(Some(PullPolicy::Never)), false, none), "service web: no such image: x");
+    let daily = PullPolicy::Every(Duration::from_secs(86_400));
+    assert_eq!(told(&named(Some(daily)), true, none), "pull");
+    let weekly = PullPolicy::Every(Duration::from_secs(7 * 86_400));
+    assert_eq!(told(&named(Some(weekly)), true, none), "here");
+
+    let built = service(None, true, None);
+    assert_eq!(told(&built, false, none), "build");
+    assert_eq!(told(&built, true, none), "here");
+    assert_eq!(told(&service(None, true, Some(PullPolicy::Build)), true, none), "build");
+    assert_eq!(told(&service(Some("x"), true, None), false, none), "pull or build");
+}
+
+#[test]
+fn what_a_person_says_counts_before_what_services_say() {
+    let built = service(None, true, None);
+    assert_eq!(told(&built, true, Wishes { build: true, ..Wishes::default() }), "build");
+    assert_eq!(told(&built, true, Wishes { evaluate: true, ..Wishes::default() }), "build");
+    let no_build = Wishes { no_build: true, evaluate: true, ..Wishes::default() };
+    assert_eq!(told(&built, true, no_build), "here");
+    assert_eq!(told(&built, false, no_build), "service web: its image was not built yet");
+    let always = Wishes { pull: Some(Pull::Always), ..Wishes::default() };
+    assert_eq!(told(&service(Some("x"), false, None), true, always), "pull");
+    assert_eq!(told(&built, true, always), "here", "nobody else has what is built here");
+}

@@ -1,0 +1,94 @@
+//! Loading a project: the loader asks, the machine answers.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use rbuild_frontend::compose::{Answer, Answers, Loaded, Loading, Question, Request, Skip, load};
+use rbuild_model::span::{Diagnostic, Source};
+
+use crate::cli::compose::Project;
+use crate::report::{self, Findings};
+use crate::settings::Environment;
+use crate::terminal::{Paint, Terminal};
+
+/// Returns what a command line asks for.
+pub(crate) fn request(
+    project: &Project,
+    services: &[String],
+    skip: Skip,
+    environment: &Environment,
+) -> anyhow::Result<Request> {
+    Ok(Request {
+        current_dir: std::env::current_dir()?,
+        home: environment.path("HOME"),
+        environment: environment.variables(),
+        files: project.files.clone(),
+        project_directory: project.project_directory.clone(),
+        project_name: project.project_name.clone(),
+        env_files: project.env_files.clone(),
+        profiles: project.profiles.clone(),
+        services: services.to_vec(),
+        skip,
+    })
+}
+
+/// Loads a project and tells its warnings.
+pub(crate) fn loaded(request: &Request, terminal: Terminal) -> anyhow::Result<Loaded> {
+    let mut answers = Answers::default();
+    loop {
+        match load(request, &answers) {
+            Ok(Loading::Ready(loaded)) => {
+                tell(&loaded.warnings, terminal);
+                return Ok(*loaded);
+            }
+            Ok(Loading::Needs(questions)) => {
+                for question in questions {
+                    let answer = answer(&question, &request.current_dir);
+                    answers.add(question, answer);
+                }
+            }
+            Err(error) => {
+                tell(&error.warnings, terminal);
+                return Err(Findings::from(error.diagnostic).into());
+            }
+        }
+    }
+}
+
+fn tell(warnings: &[Diagnostic], terminal: Terminal) {
+    for warning in warnings {
+        let title = terminal.err().colour.paint(Paint::Yellow, "warning:");
+        let place = warning.source.as_ref().map(|source| format!("{}: ", source.name())).unwrap_or_default();
+        terminal.tell(&format!("{title} {place}{}\n", report::warning(warning)));
+    }
+}
+
+fn answer(question: &Question, current: &Path) -> Answer {
+    match question {
+        Question::File(path) => {
+            let name = path.strip_prefix(current).unwrap_or(path).display().to_string();
+            of_read(std::fs::read(path), &name)
+        }
+        Question::Stdin => {
+            let mut bytes = Vec::new();
+            let read = io::stdin().lock().read_to_end(&mut bytes);
+            of_read(read.map(|_| bytes), "-")
+        }
+        Question::Followed(path) => match std::fs::canonicalize(path) {
+            Ok(path) => Answer::Path(path),
+            Err(_) => Answer::Missing,
+        },
+    }
+}
+
+fn of_read(read: io::Result<Vec<u8>>, name: &str) -> Answer {
+    match read.map(String::from_utf8) {
+        Ok(Ok(text)) => Answer::Text(Source::new(name, text)),
+        Ok(Err(_)) => Answer::Unreadable("it is not UTF-8 text".to_owned()),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Answer::Missing,
+            io::ErrorKind::IsADirectory => Answer::Directory,
+            _ => Answer::Unreadable(error.to_string().to_lowercase()),
+        },
+    }
+}

@@ -1,0 +1,391 @@
+//! Making a project what its files say: flags to what is wanted, images, a plan, and carrying it out.
+
+mod trace;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rbuild_engine::projects::{
+    self, AfterFailure, Carried, ChangedVolumes, Dependencies, Desired, Failure, Halt, Haste, Member,
+    Operation, OperationError, Orphans, Plan, Recreate, Subject, Wanted, Warning, Watcher, Work,
+};
+use rbuild_model::project::{Project as Model, ServiceName};
+
+use super::board::Board;
+use super::build;
+use super::canonical::Canonical;
+use super::images_needed::{self, Needed, Way, Wishes};
+use super::project::{Handle, VERSION};
+use crate::cli::compose::Project;
+use crate::cli::compose::up::Making;
+use crate::commands::Context;
+use crate::flags::Mode;
+use crate::report::Mistake;
+use crate::text;
+
+/// How a verb goes about making.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// Whether images that were built here are built again.
+    pub(super) evaluate: bool,
+    /// Whether those are waited for that cannot hear that they should stop.
+    pub(super) haste: Haste,
+    /// Whether nothing is told of builds.
+    pub(super) quiet_build: bool,
+    /// How long services have to become ready, where that is waited for.
+    pub(super) ready_within: Option<Duration>,
+}
+
+impl Manner {
+    /// Means what docker does.
+    pub(super) const fn plain() -> Self {
+        Self { evaluate: false, haste: Haste::None, quiet_build: false, ready_within: None }
+    }
+}
+
+/// What is carried out, and with what.
+pub(super) struct Prepared {
+    /// The plan.
+    pub(super) plan: Plan,
+    /// What was asked for.
+    pub(super) wanted: Wanted,
+    /// What was there.
+    pub(super) members: Vec<Member>,
+    /// What was read beside the project.
+    pub(super) profiles: BTreeMap<String, String>,
+}
+
+/// What is asked of images.
+pub(super) fn wishes(making: &Making, evaluate: bool) -> Wishes {
+    Wishes {
+        pull: making.pull,
+        build: making.build,
+        no_build: making.no_build,
+        evaluate: evaluate && !making.no_build,
+    }
+}
+
+/// Reads the flags that all verbs that make something have in common.
+pub(super) fn wanted(
+    making: &Making,
+    services: &[String],
+    model: &Model,
+    context: &Context,
+) -> anyhow::Result<Wanted> {
+    let conflicts = [
+        (making.build && making.no_build, "--build and --no-build are incompatible"),
+        (making.force_recreate && making.no_recreate, "--force-recreate and --no-recreate are incompatible"),
+    ];
+    if let Some((_, why)) = conflicts.iter().find(|(conflict, _)| *conflict) {
+        return Err(Mistake::new(*why).into());
+    }
+    let environment = &context.settings.environment;
+    let is_set = |name: &str| {
+        environment
+            .text(name)
+            .is_some_and(|text| matches!(&*text.to_lowercase(), "1" | "true" | "yes" | "on"))
+    };
+    let orphans =
+        match (making.remove_orphans || is_set("COMPOSE_REMOVE_ORPHANS"), is_set("COMPOSE_IGNORE_ORPHANS")) {
+            (true, true) => {
+                let why = "cannot combine COMPOSE_IGNORE_ORPHANS and --remove-orphans";
+                return Err(Mistake::new(why).into());
+            }
+            (true, false) => Orphans::Remove,
+            (false, true) => Orphans::Ignore,
+            (false, false) => Orphans::Warn,
+        };
+    Ok(Wanted {
+        targets: images_needed::names(model, services),
+        recreate: match (making.force_recreate, making.no_recreate) {
+            (true, _) => Recreate::Always,
+            (_, true) => Recreate::Never,
+            _ => Recreate::Diverged,
+        },
+        recreate_dependencies: if making.no_recreate { Recreate::Never } else { Recreate::Diverged },
+        scale: scales(&making.scale, model)?,
+        orphans,
+        ..Wanted::default()
+    })
+}
+
+/// Reads `SERVICE=NUMBER`.
+pub(super) fn scales(texts: &[String], model: &Model) -> anyhow::Result<BTreeMap<ServiceName, u64>> {
+    let mut scales = BTreeMap::new();
+    for text in texts {
+        let invalid = || Mistake::new(format!("invalid --scale option {text:?}. Should be SERVICE=NUM"));
+        let (name, number) = text.split_once('=').ok_or_else(invalid)?;
+        let number = number.parse().map_err(|_| invalid())?;
+        let (name, _) = model
+            .services
+            .get_key_value(name)
+            .ok_or_else(|| Mistake::new(format!("no such service: {name}")))?;
+        scales.insert(name.clone(), number);
+    }
+    Ok(scales)
+}
+
+/// Has the images, looks what is there, and plans; `None` if somebody cancelled.
+pub(super) fn prepare(
+    handle: &Handle,
+    project: &Project,
+    making: &Making,
+    mut wanted: Wanted,
+    manner: Manner,
+    board: &Board,
+    context: &Context,
+) -> anyhow::Result<Option<Prepared>> {
+    let model = &handle.meant.model;
+    let loaded = handle.meant.loaded.as_ref().context("only what was read from files can be made")?;
+    let canonical = Canonical::of(loaded, model)?;
+    let services = projects::selected(model, &wanted.targets, wanted.dependencies);
+    let had = images(handle, project, making, &services, &canonical, manner, board, context)?;
+    let Some(had) = had else { return Ok(None) };
+    for (name, service) in &canonical.services {
+        let image = had.get(name).cloned().unwrap_or_default();
+        wanted.desired.insert(name.clone(), Desired { image, config: service.clone() });
+    }
+    wanted.network_hashes.clone_from(&canonical.networks);
+    wanted.volume_hashes.clone_from(&canonical.volumes);
+    let members = handle.members()?;
+    let observed = handle.engine.observe_project(model, &members)?;
+    let mut plan = projects::up(model, &observed, &wanted).map_err(told)?;
+    if plan.warnings.iter().any(|warning| matches!(warning, Warning::VolumeKept { .. })) {
+        let replace = making.yes || (!project.dry_run && asked_to_replace(&plan, context)?);
+        if replace {
+            wanted.changed_volumes = ChangedVolumes::Replace;
+            plan = projects::up(model, &observed, &wanted).map_err(told)?;
+        }
+    }
+    for warning in &plan.warnings {
+        board.note(&format!("warning: {warning}"));
+    }
+    if !project.dry_run {
+        projects::check_ports(&plan, model, &members)?;
+    }
+    let profiles = profiles(model, &services)?;
+    Ok(Some(Prepared { plan, wanted, members, profiles }))
+}
+
+fn told(error: projects::PlanError) -> anyhow::Error {
+    Mistake::new(error.to_string()).into()
+}
+
+/// Asks whether volumes are made anew whose definition changed; without a person to ask they are not.
+fn asked_to_replace(plan: &Plan, context: &Context) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    for warning in &plan.warnings {
+        if let Warning::VolumeKept { name } = warning {
+            context.terminal.tell(&format!(
+                "Volume {name:?} exists but doesn't match configuration in compose file. Recreate (data will be lost)? [y/N] "
+            ));
+            let mut answer = String::new();
+            io::stdin().lock().read_line(&mut answer)?;
+            if !matches!(answer.trim(), "y" | "Y" | "yes") {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Reads the profiles of system calls that services name.
+fn profiles(model: &Model, services: &BTreeSet<ServiceName>) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut profiles = BTreeMap::new();
+    for service in services.iter().filter_map(|name| model.services.get(name)) {
+        for option in &service.security_opt {
+            let Some(("seccomp", path)) = option.split_once(['=', ':']) else { continue };
+            if matches!(path, "unconfined" | "builtin") {
+                continue;
+            }
+            let at = model.directory.join(path);
+            let text = std::fs::read_to_string(&at).with_context(|| {
+                format!("services.{}.security_opt: cannot read `{}`", service.name, at.display())
+            })?;
+            profiles.insert(path.to_owned(), text);
+        }
+    }
+    Ok(profiles)
+}
+
+/// Has the images of services: here, from a registry, or built. With a dry run it is told what would be done.
+#[expect(clippy::too_many_arguments, reason = "one caller, which has each of them")]
+fn images(
+    handle: &Handle,
+    project: &Project,
+    making: &Making,
+    services: &BTreeSet<ServiceName>,
+    canonical: &Canonical,
+    manner: Manner,
+    board: &Board,
+    context: &Context,
+) -> anyhow::Result<Option<BTreeMap<ServiceName, String>>> {
+    let model = &handle.meant.model;
+    let notes = handle.engine.build_notes(model.name.as_str())?;
+    let was_built = |service: &ServiceName, image| {
+        let section = canonical.builds.get(service);
+        section.is_some_and(|section| notes.has(service.as_str(), image, section))
+    };
+    let wishes = wishes(making, manner.evaluate);
+    let needed = images_needed::needed(handle, services, wishes, &was_built, context)?;
+    if project.dry_run {
+        return dry(&needed, context).map(Some);
+    }
+    // An outer command that only looks says nothing of pulls.
+    let pulled = images_needed::pull(handle, &needed, board)?;
+    let mut had: BTreeMap<ServiceName, String> =
+        pulled.here.iter().map(|(name, image)| (name.clone(), image.to_string())).collect();
+    if pulled.builds.is_empty() {
+        return Ok(Some(had));
+    }
+    board.leave();
+    let quiet = manner.quiet_build || only_evaluates(&needed, &pulled.builds, wishes);
+    let builds =
+        build::Manner { progress: build::shown(project, quiet, context), ..build::Manner::default() };
+    let built = build::build_all(handle, &pulled.builds, &builds, context)?;
+    let Some(built) = built else { return Ok(None) };
+    for (name, image) in built {
+        if let Some(section) = canonical.builds.get(&name) {
+            handle.engine.note_build(model.name.as_str(), name.as_str(), image, section)?;
+        }
+        if services.contains(&name) {
+            had.insert(name, image.to_string());
+        }
+    }
+    Ok(Some(had))
+}
+
+/// Whether all builds are of images that are there and are most likely as they should be.
+fn only_evaluates(
+    needed: &BTreeMap<ServiceName, Needed>,
+    builds: &BTreeSet<ServiceName>,
+    wishes: Wishes,
+) -> bool {
+    wishes.evaluate
+        && builds.iter().all(|name| needed.get(name).is_some_and(|need| need.cause == "it was built here"))
+}
+
+/// Tells what would be done for images, and returns those that are here.
+fn dry(
+    needed: &BTreeMap<ServiceName, Needed>,
+    context: &Context,
+) -> anyhow::Result<BTreeMap<ServiceName, String>> {
+    let mut had = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for (service, need) in needed {
+        let act = match &need.way {
+            Way::Here(image) => {
+                had.insert(service.clone(), image.to_string());
+                continue;
+            }
+            Way::Pull { .. } => "pull",
+            Way::Build => "build",
+        };
+        if told.insert((act, &need.name)) {
+            context.terminal.print(&format!("{act} {}: {}\n", need.name, need.cause))?;
+        }
+    }
+    Ok(had)
+}
+
+/// Prints a plan instead of carrying it out.
+pub(super) fn print(plan: &Plan, context: &Context) -> anyhow::Result<()> {
+    let text = plan.to_string();
+    if text.is_empty() {
+        context.terminal.tell("nothing to do\n");
+    }
+    Ok(context.terminal.print(&text)?)
+}
+
+/// Carries a plan out.
+#[expect(clippy::too_many_arguments, reason = "each is another thing, and callers have all of them at hand")]
+pub(super) fn carry_out(
+    handle: &Handle,
+    project: &Project,
+    prepared: &Prepared,
+    manner: Manner,
+    after_failure: AfterFailure,
+    halt: &Halt,
+    watcher: &dyn Watcher,
+    context: &Context,
+) -> anyhow::Result<Carried> {
+    let environment = &context.settings.environment;
+    let limit = || {
+        let text = environment.text("COMPOSE_PARALLEL_LIMIT").filter(|text| !text.is_empty())?;
+        Some(
+            crate::cli::compose::parallel(&text)
+                .map_err(|why| Mistake::new(format!("COMPOSE_PARALLEL_LIMIT: {why}"))),
+        )
+    };
+    let parallel = match project.parallel {
+        Some(parallel) => parallel.0,
+        None => limit().transpose()?.and_then(|parallel| parallel.0),
+    };
+    let work = Work {
+        project: &handle.meant.model,
+        members: &prepared.members,
+        wanted: &prepared.wanted,
+        profiles: &prepared.profiles,
+        haste: manner.haste,
+        parallel,
+        after_failure,
+        ready_within: manner.ready_within,
+        halt,
+        version: VERSION,
+    };
+    handle.engine.execute(&prepared.plan, work, watcher).context("failed to carry the plan out")
+}
+
+/// Makes an error of what failed, the first as the message and the others told before it, with the last lines of those
+/// containers that it is about.
+pub(super) fn failed(prepared: &Prepared, carried: Carried, context: &Context) -> anyhow::Result<()> {
+    let mut failures = carried.failures.into_iter();
+    let Some(first) = failures.next() else { return Ok(()) };
+    for other in failures {
+        let error = explained(&prepared.plan, other, context);
+        crate::report::tell(&error, context.terminal);
+    }
+    Err(explained(&prepared.plan, first, context))
+}
+
+fn explained(plan: &Plan, failure: Failure, context: &Context) -> anyhow::Error {
+    let Failure { operation, subject, error, log } = failure;
+    if !log.is_empty() {
+        let name = match &subject {
+            Subject::Container(name) | Subject::Network(name) | Subject::Volume(name) => name,
+        };
+        let lines: String = log.iter().map(|line| format!("  {}\n", text::one_line(line))).collect();
+        context.terminal.tell(&format!("the last lines of {name}:\n{lines}"));
+    }
+    let is_dependency = matches!(plan.operations[operation.0].operation, Operation::Await { .. });
+    match error {
+        OperationError::NotCompleted { .. } => error.into(),
+        _ if is_dependency => Mistake::new(format!("dependency failed to start: {error}")).into(),
+        _ if error.names_its_subject() => error.into(),
+        _ => anyhow::Error::from(error).context(subject.to_string()),
+    }
+}
+
+/// Shows who waited for whom, and how long.
+pub(super) fn show_trace(plan: &Plan, board: &Board, context: &Context) -> anyhow::Result<()> {
+    Ok(context.terminal.print(&trace::lines(plan, &board.take_trace()))?)
+}
+
+/// What dependencies are looked after.
+pub(super) fn dependencies(no_deps: bool) -> Dependencies {
+    if no_deps { Dependencies::LeftAlone } else { Dependencies::Included }
+}
+
+/// Reads a time in seconds as docker does: what is below zero is for ever.
+pub(super) fn timeout(seconds: Option<i64>) -> Option<Duration> {
+    seconds.map(|seconds| u64::try_from(seconds).map_or(Duration::MAX, Duration::from_secs))
+}
+
+/// Whether something is on.
+pub(super) const fn mode(on: bool) -> Mode {
+    if on { Mode::On } else { Mode::Off }
+}

@@ -1,0 +1,181 @@
+//! `rbuild compose up`, `create`, `scale`, and `rbuild up`.
+
+mod attached;
+
+use std::collections::BTreeSet;
+
+use rbuild_engine::projects::{self, AfterFailure, AnonymousVolumes, Recreate, Starting, Wanted};
+use rbuild_model::project::{Project as Model, ServiceName};
+
+use super::board::Board;
+use super::down::Manner as Called;
+use super::images_needed::names;
+use super::making::{self, Manner};
+use super::project::{Handle, Source, meant};
+use crate::cli::compose::Project;
+use crate::cli::compose::life::Scale;
+use crate::cli::compose::up::{Create, Making, Up};
+use crate::commands::{Context, Outcome};
+use crate::report::{Mistake, NotYet, Status};
+
+/// Runs `create`.
+pub(super) fn create(project: &Project, create: &Create, context: &Context) -> Outcome {
+    let handle = Handle::of(project, &create.services, Source::Files, "create", context)?;
+    let mut wanted = making::wanted(&create.making, &create.services, &handle.meant.model, context)?;
+    wanted.starting = Starting::CreateOnly;
+    detached(&handle, project, &create.making, wanted, Manner::plain(), Ending::Made, context)
+}
+
+/// Runs `scale`.
+pub(super) fn scale(project: &Project, scale: &Scale, context: &Context) -> Outcome {
+    let invalid = |text: &str| Mistake::new(format!("invalid scale specifier: {text}"));
+    let named = scale.services.iter().map(|text| {
+        let (name, number) = text.split_once('=').ok_or_else(|| invalid(text))?;
+        number.parse::<u64>().map_err(|_| invalid(text))?;
+        Ok(name.to_owned())
+    });
+    let named = named.collect::<Result<Vec<String>, Mistake>>()?;
+    let handle = Handle::of(project, &named, Source::Files, "scale", context)?;
+    let making = Making { scale: scale.services.clone(), ..Making::default() };
+    let mut wanted = making::wanted(&making, &named, &handle.meant.model, context)?;
+    wanted.dependencies = making::dependencies(scale.no_deps);
+    // What is there stays as it is: only how many there are changes.
+    wanted.recreate = Recreate::Never;
+    wanted.recreate_dependencies = Recreate::Never;
+    detached(&handle, project, &making, wanted, Manner::plain(), Ending::Made, context)
+}
+
+/// Runs `up`.
+pub(super) fn run(project: &Project, up: &Up, called: Called, context: &Context) -> Outcome {
+    check(up)?;
+    let meant = meant(project, &up.services, Source::Files, context)?;
+    let mut wanted = making::wanted(&up.making, &up.services, &meant.model, context)?;
+    wanted.dependencies = making::dependencies(up.no_deps);
+    wanted.timeout = making::timeout(up.timeout);
+    if up.always_recreate_deps {
+        wanted.recreate_dependencies = Recreate::Always;
+    }
+    if up.renew_anon_volumes {
+        wanted.anonymous = AnonymousVolumes::Renew;
+    }
+    if up.no_start {
+        wanted.starting = Starting::CreateOnly;
+    }
+    let manner = Manner {
+        evaluate: called == Called::Short,
+        haste: called.haste(),
+        quiet_build: up.quiet_build,
+        ready_within: making::timeout(up.wait_timeout.filter(|seconds| *seconds > 0)),
+    };
+    if up.detach || up.wait || up.no_start || project.dry_run {
+        let handle = Handle::open(meant, "up", context)?;
+        let ending = match (up.wait, up.trace) {
+            (true, trace) => Ending::Ready { targets: targets(&handle.meant.model, up), trace },
+            (false, true) => Ending::Traced,
+            (false, false) => Ending::Made,
+        };
+        return detached(&handle, project, &up.making, wanted, manner, ending, context);
+    }
+    attached::run(meant, project, up, wanted, manner, context)
+}
+
+/// The services that were named; all of them if none was.
+fn targets(model: &Model, up: &Up) -> BTreeSet<ServiceName> {
+    match up.services.is_empty() {
+        true => model.services.keys().cloned().collect(),
+        false => names(model, &up.services),
+    }
+}
+
+/// Refuses flags that contradict each other, or that are not there yet.
+fn check(up: &Up) -> anyhow::Result<()> {
+    let aborts = up.abort_on_container_exit || up.abort_on_container_failure;
+    let attaches = !up.attach.is_empty() || up.attach_dependencies;
+    let is_detached = up.detach || up.wait;
+    let flag = if up.wait { "--wait" } else { "--detach" };
+    let conflicts = [
+        (
+            is_detached && (aborts || attaches || up.watch),
+            format!(
+                "{flag} cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach, \
+                 --attach-dependencies or --watch"
+            ),
+        ),
+        (
+            up.abort_on_container_exit && up.abort_on_container_failure,
+            "--abort-on-container-exit cannot be combined with --abort-on-container-failure".to_owned(),
+        ),
+        (
+            !up.attach.is_empty() && up.attach_dependencies,
+            "cannot combine --attach and --attach-dependencies".to_owned(),
+        ),
+        (
+            up.making.no_recreate && up.renew_anon_volumes,
+            "--no-recreate and --renew-anon-volumes are incompatible".to_owned(),
+        ),
+        (
+            up.making.no_recreate && up.always_recreate_deps,
+            "--always-recreate-deps and --no-recreate are incompatible".to_owned(),
+        ),
+        (up.making.no_build && up.watch, "--no-build and --watch are incompatible".to_owned()),
+        (
+            up.wait_timeout.is_some_and(|seconds| seconds < 0),
+            "--wait-timeout must be a non-negative integer".to_owned(),
+        ),
+    ];
+    if let Some((_, why)) = conflicts.into_iter().find(|(conflict, _)| *conflict) {
+        return Err(Mistake::new(why).into());
+    }
+    if up.watch {
+        return Err(NotYet::supported("`up --watch`", "run `rbuild compose watch` beside it").into());
+    }
+    if up.menu {
+        return Err(NotYet::supported("`up --menu`", "ctrl-C stops the project").into());
+    }
+    Ok(())
+}
+
+/// What comes after everything was made.
+enum Ending {
+    /// Nothing.
+    Made,
+    /// The time line is shown.
+    Traced,
+    /// These services are waited for.
+    Ready { targets: BTreeSet<ServiceName>, trace: bool },
+}
+
+/// Makes what is wanted, and returns.
+fn detached(
+    handle: &Handle,
+    project: &Project,
+    making: &Making,
+    wanted: Wanted,
+    manner: Manner,
+    ending: Ending,
+    context: &Context,
+) -> Outcome {
+    let board = Board::new(project, context);
+    let made = making::prepare(handle, project, making, wanted, manner, &board, context);
+    let Some(mut prepared) = made? else { return Ok(Status::Interrupted) };
+    let trace = matches!(&ending, Ending::Traced | Ending::Ready { trace: true, .. });
+    if let Ending::Ready { targets, .. } = ending {
+        projects::ready(&mut prepared.plan, targets);
+    }
+    if project.dry_run {
+        making::print(&prepared.plan, context)?;
+        return Ok(Status::Done);
+    }
+    for kept in &prepared.plan.kept {
+        board.tell(&format!("Container {}", kept.name), "Running", super::board::Stage::Done);
+    }
+    let halt = &handle.halt;
+    let after = AfterFailure::Stop;
+    let carried = making::carry_out(handle, project, &prepared, manner, after, halt, &board, context)?;
+    board.leave();
+    if trace {
+        making::show_trace(&prepared.plan, &board, context)?;
+    }
+    making::failed(&prepared, carried, context)?;
+    Ok(if handle.halt.is_made() { Status::Interrupted } else { Status::Done })
+}

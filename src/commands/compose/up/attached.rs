@@ -1,0 +1,459 @@
+//! `up` in the foreground: what containers write, until they have ended or somebody asks for the end.
+//!
+//! ```text
+//! starting --> running --ctrl-C, or a container whose end ends all--> stopping --ctrl-C--> killing
+//! ```
+//!
+//! The plan is carried out beside the output, so that nothing is missed; a signal, the plan's end and the end of a stop
+//! ring one bell that the output wakes for.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Once, OnceLock};
+use std::thread::Scope;
+
+use rbuild_engine::projects::labels::key;
+use rbuild_engine::projects::{
+    Act, AfterFailure, Carried, Halt, Happening, HookPlace, Phase, Turn, Wanted, Watcher,
+};
+use rbuild_model::container::{ContainerId, Definition, Signal};
+
+use super::super::board::Board;
+use super::super::life::Turning;
+use super::super::making::{self, Manner, Prepared};
+use super::super::output::{Door, Look, Output, Told};
+use super::super::project::{Handle, Meant, Selection};
+use crate::cli::compose::up::Up;
+use crate::cli::compose::{Ansi, Project};
+use crate::commands::{Context, Outcome};
+use crate::report::{Mistake, Status};
+use crate::terminal::Colour;
+use crate::wiring::AtSignal;
+
+/// What the output wakes for.
+enum Ring {
+    /// A signal came: the first, the second.
+    Signal(u32),
+    /// The plan was carried out.
+    Carried(anyhow::Result<Carried>),
+    /// A stop is over.
+    Stopped(anyhow::Result<Status>),
+}
+
+/// Rings are heard by the one who prints, as soon as there is one.
+#[derive(Clone)]
+struct Bell {
+    rings: Sender<Ring>,
+    door: Arc<OnceLock<Door>>,
+}
+
+impl Bell {
+    fn ring(&self, ring: Ring) {
+        // Who does not listen any more has seen enough.
+        let _ = self.rings.send(ring);
+        if let Some(door) = self.door.get() {
+            door.ring();
+        }
+    }
+}
+
+/// How far the whole is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Running,
+    Stopping,
+    Killing,
+}
+
+/// Why everything stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Interrupted,
+    Aborted,
+}
+
+/// Runs `up` in the foreground.
+pub(super) fn run(
+    meant: Meant,
+    project: &Project,
+    up: &Up,
+    wanted: Wanted,
+    manner: Manner,
+    context: &Context,
+) -> Outcome {
+    let (rings, received) = mpsc::channel();
+    let bell = Bell { rings, door: Arc::default() };
+    let at_signal = bell.clone();
+    let workshop = crate::wiring::project_attended(context, "rbuild compose up", move |count| {
+        at_signal.ring(Ring::Signal(count));
+        if count > 2 { AtSignal::Ends } else { AtSignal::GoesOn }
+    })?;
+    let handle = Handle::with(meant, workshop);
+    let attached = attached(&handle, up)?;
+    let board = Board::new(project, context);
+    let made = making::prepare(&handle, project, &up.making, wanted, manner, &board, context);
+    let Some(prepared) = made? else { return Ok(Status::Interrupted) };
+    let look = Look {
+        prefix: making::mode(!up.no_log_prefix),
+        timestamps: making::mode(up.timestamps),
+        colour: colour(project, up, context),
+    };
+    let name = handle.meant.name.to_string();
+    let listens = attached.clone();
+    let joins = move |definition: &Definition| {
+        let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
+        label(key::PROJECT) == name
+            && !label(key::ONE_OFF).eq_ignore_ascii_case("true")
+            && listens.contains(label(key::SERVICE))
+    };
+    let mut output = Output::new(&handle.engine, &handle.home.store, look, joins)?;
+    let door = output.door();
+    // A signal that came before is heard at the first look.
+    door.ring();
+    let _ = bell.door.set(door.clone());
+    let mut foreground = Foreground {
+        handle: &handle,
+        project,
+        up,
+        manner,
+        board: &board,
+        context,
+        bell,
+        received,
+        attached,
+        running: BTreeSet::new(),
+        carried: None,
+        stage: Stage::Running,
+        reason: None,
+        stop_is_over: true,
+        failed_stop: None,
+        first_code: None,
+        asked_code: None,
+    };
+    let header = Header {
+        handle: &handle,
+        board: &board,
+        door,
+        once: Once::new(),
+        names: foreground.names(&prepared),
+        attached: foreground.attached.clone(),
+        context,
+    };
+    std::thread::scope(|scope| {
+        for kept in &prepared.plan.kept {
+            board.tell(&format!("Container {}", kept.name), "Running", super::super::board::Stage::Done);
+            let definition = handle.engine.find(&kept.id.to_string())?;
+            if foreground.attached.contains(&kept.service) {
+                header.door.join_live(&handle.engine, &definition)?;
+                foreground.running.insert(kept.id);
+            }
+        }
+        let (bell, prepared, header) = (foreground.bell.clone(), &prepared, &header);
+        let (handle, context) = (foreground.handle, foreground.context);
+        scope.spawn(move || {
+            let after = AfterFailure::Stop;
+            let carried =
+                making::carry_out(handle, project, prepared, manner, after, &handle.halt, header, context);
+            header.show();
+            bell.ring(Ring::Carried(carried));
+        });
+        let ended = output.follow(None, |_, told| foreground.hear(told, prepared, scope))?;
+        Ok(ended.unwrap_or(Status::Done))
+    })
+}
+
+/// The services whose output is shown.
+fn attached(handle: &Handle, up: &Up) -> anyhow::Result<BTreeSet<String>> {
+    let model = &handle.meant.model;
+    let shown = |name: &str| model.services.get(name).is_none_or(|service| service.attach);
+    let all: Vec<String> = model.services.keys().map(ToString::to_string).collect();
+    for name in up.attach.iter().chain(&up.no_attach).chain(&up.exit_code_from) {
+        if !all.contains(name) {
+            let text = match up.exit_code_from.as_ref() == Some(name) {
+                true => format!("no such service: {name}"),
+                false => "cannot attach to services not included in up".to_owned(),
+            };
+            return Err(Mistake::new(text).into());
+        }
+    }
+    if !up.attach.is_empty() {
+        return Ok(up.attach.iter().filter(|name| !up.no_attach.contains(name)).cloned().collect());
+    }
+    let named = if up.services.is_empty() || up.attach_dependencies { &all } else { &up.services };
+    Ok(named.iter().filter(|name| !up.no_attach.contains(name) && shown(name)).cloned().collect())
+}
+
+fn colour(project: &Project, up: &Up, context: &Context) -> Colour {
+    match (up.no_color, project.ansi) {
+        (true, _) | (_, Some(Ansi::Never)) => Colour::Off,
+        (_, Some(Ansi::Always)) => Colour::On,
+        _ => context.terminal.out().colour,
+    }
+}
+
+/// Says once whose output follows, before anything is started; from then on only failures are told beside it.
+struct Header<'a> {
+    handle: &'a Handle,
+    board: &'a Board,
+    door: Door,
+    once: Once,
+    names: Vec<String>,
+    attached: BTreeSet<String>,
+    context: &'a Context,
+}
+
+impl Header<'_> {
+    fn show(&self) {
+        self.once.call_once(|| {
+            self.board.leave();
+            if !self.names.is_empty() {
+                // Nobody can be told that nobody reads.
+                let _ = self.context.terminal.print(&format!("Attaching to {}\n", self.names.join(", ")));
+            }
+        });
+    }
+}
+
+impl Watcher for Header<'_> {
+    fn happened(&self, happening: Happening) {
+        let is_loud = matches!(happening.phase, Phase::Failed(_) | Phase::Skipped(_) | Phase::Note(_));
+        let starts = matches!(happening.phase, Phase::Begun(Act::Start) | Phase::Done(Act::Start));
+        if is_loud || !(starts || self.once.is_completed()) {
+            self.board.happened(happening);
+        } else {
+            self.board.trace(happening);
+        }
+    }
+
+    fn will_start(&self, definition: &Definition) {
+        self.show();
+        if definition.labels.get(key::SERVICE).is_some_and(|service| self.attached.contains(service)) {
+            // One that cannot be listened to is started all the same; it joins by its log.
+            let _ = self.door.join_live(&self.handle.engine, definition);
+        }
+    }
+
+    fn said(&self, hook: &HookPlace, output: &[u8]) {
+        if self.attached.contains(&hook.service) {
+            self.door.say(&format!("{}-{} ->", hook.service, hook.number), output);
+        }
+    }
+}
+
+struct Foreground<'a> {
+    handle: &'a Handle,
+    project: &'a Project,
+    up: &'a Up,
+    manner: Manner,
+    board: &'a Board,
+    context: &'a Context,
+    bell: Bell,
+    received: Receiver<Ring>,
+    attached: BTreeSet<String>,
+    /// The containers that are listened to and run.
+    running: BTreeSet<ContainerId>,
+    /// How the plan ended, once it has.
+    carried: Option<anyhow::Result<Carried>>,
+    stage: Stage,
+    reason: Option<Reason>,
+    stop_is_over: bool,
+    failed_stop: Option<anyhow::Error>,
+    /// The status of the container that ended first.
+    first_code: Option<u8>,
+    /// The status of the service that was asked for.
+    asked_code: Option<u8>,
+}
+
+impl<'a> Foreground<'a> {
+    /// The names of those who are listened to, sorted.
+    fn names(&self, prepared: &Prepared) -> Vec<String> {
+        let project = format!("{}-", self.handle.meant.name);
+        let operations = prepared.plan.operations.iter().filter_map(|planned| match &planned.operation {
+            rbuild_engine::projects::Operation::Start(container) => Some(match container {
+                rbuild_engine::projects::Startable::Existing(there) => (&there.service[..], &there.name),
+                rbuild_engine::projects::Startable::New(new) => (new.service.as_str(), &new.name),
+            }),
+            _ => None,
+        });
+        let kept = prepared.plan.kept.iter().map(|kept| (&kept.service[..], &kept.name));
+        let names = operations.chain(kept).filter(|(service, _)| self.attached.contains(*service));
+        let names = names.map(|(_, name)| name.strip_prefix(&project).unwrap_or(name).to_owned());
+        let sorted: BTreeSet<String> = names.collect();
+        sorted.into_iter().collect()
+    }
+
+    /// Hears what happened; breaks off when there is nothing left to wait for.
+    fn hear<'scope>(
+        &mut self,
+        told: Told,
+        prepared: &Prepared,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> anyhow::Result<ControlFlow<Status>>
+    where
+        'a: 'scope,
+    {
+        match told {
+            Told::Started(definition) => drop(self.running.insert(definition.id)),
+            Told::Exited { definition, code, restarts } => {
+                if !restarts {
+                    self.running.remove(&definition.id);
+                }
+                if !restarts || self.aborts_on(code) {
+                    self.exited(&definition, code, scope)?;
+                }
+            }
+            Told::Removed(definition) => drop(self.running.remove(&definition.id)),
+            Told::Rung => {
+                while let Ok(ring) = self.received.try_recv() {
+                    match ring {
+                        Ring::Carried(carried) => self.carried = Some(carried),
+                        Ring::Stopped(stopped) => {
+                            self.stop_is_over = true;
+                            self.failed_stop = stopped.err();
+                        }
+                        Ring::Signal(_) => self.interrupted(scope)?,
+                    }
+                }
+            }
+        }
+        self.ending(prepared)
+    }
+
+    fn aborts_on(&self, code: i32) -> bool {
+        self.up.abort_on_container_exit
+            || self.up.exit_code_from.is_some()
+            || (self.up.abort_on_container_failure && code != 0)
+    }
+
+    /// A container ended.
+    fn exited<'scope>(
+        &mut self,
+        definition: &Definition,
+        code: i32,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> anyhow::Result<()>
+    where
+        'a: 'scope,
+    {
+        let service = definition.labels.get(key::SERVICE).map(String::as_str).unwrap_or_default();
+        let status = u8::try_from(code).unwrap_or(u8::MAX);
+        if self.up.exit_code_from.as_deref() == Some(service) && self.asked_code.is_none() {
+            let was_stopped = self.stage != Stage::Running;
+            self.asked_code = Some(if was_stopped && status != 0 { 143 } else { status });
+        }
+        let is_monitored = self.up.services.is_empty() || self.up.services.iter().any(|name| name == service);
+        if self.stage == Stage::Running && is_monitored && self.aborts_on(code) {
+            self.first_code = Some(status);
+            self.reason = Some(Reason::Aborted);
+            self.context.terminal.print("Aborting on container exit...\n")?;
+            self.stop(Turn::Stop, &[], scope);
+        }
+        Ok(())
+    }
+
+    /// Somebody asked for the end: first by asking the containers, then by ending them.
+    fn interrupted<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> anyhow::Result<()>
+    where
+        'a: 'scope,
+    {
+        match self.stage {
+            Stage::Running => {
+                self.reason = Some(Reason::Interrupted);
+                self.context.terminal.tell("Gracefully Stopping... press Ctrl+C again to force\n");
+                let named = if self.up.attach_dependencies { &[][..] } else { &self.up.services };
+                self.stop(Turn::Stop, named, scope);
+            }
+            Stage::Stopping => {
+                self.stage = Stage::Killing;
+                self.stop(Turn::Kill(Signal::KILL), &[], scope);
+            }
+            Stage::Killing => {}
+        }
+        Ok(())
+    }
+
+    /// Stops containers beside the output.
+    fn stop<'scope>(&mut self, turn: Turn, services: &[String], scope: &'scope Scope<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        if self.stage == Stage::Running {
+            self.stage = Stage::Stopping;
+        }
+        self.stop_is_over = false;
+        // Nothing more is begun of the plan.
+        self.handle.halt.now();
+        let (handle, project, board, context) = (self.handle, self.project, self.board, self.context);
+        let (bell, selection) = (self.bell.clone(), Selection::of(services));
+        let wanted = Wanted { timeout: making::timeout(self.up.timeout), ..Wanted::default() };
+        let manner = self.manner;
+        scope.spawn(move || {
+            let stopped = || -> anyhow::Result<Status> {
+                let members = handle.selected(&selection)?;
+                let after_failure = AfterFailure::GoOn;
+                let turning = Turning { handle, project, members, turn, wanted, manner, after_failure };
+                let prepared = turning.prepare()?;
+                let halt = Halt::new()?;
+                let carried = making::carry_out(
+                    handle,
+                    project,
+                    &prepared,
+                    manner,
+                    after_failure,
+                    &halt,
+                    board,
+                    context,
+                )?;
+                // One that ended meanwhile cannot be ended once more.
+                match turn {
+                    Turn::Kill(_) => Ok(Status::Done),
+                    _ => making::failed(&prepared, carried, context).map(|()| Status::Done),
+                }
+            };
+            bell.ring(Ring::Stopped(stopped()));
+        });
+    }
+
+    /// Whether all is over, and how it ended.
+    fn ending(&mut self, prepared: &Prepared) -> anyhow::Result<ControlFlow<Status>> {
+        if self.carried.is_none() || !self.stop_is_over {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let is_stopped = self.stage != Stage::Running;
+        let has_failed = matches!(&self.carried, Some(Err(_)))
+            || matches!(&self.carried, Some(Ok(carried)) if !carried.failures.is_empty());
+        if !self.running.is_empty() && !is_stopped && !has_failed {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if is_stopped && self.running.iter().any(|id| self.is_up(*id)) && self.up.services.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if self.up.trace {
+            making::show_trace(&prepared.plan, self.board, self.context)?;
+        }
+        if let Some(carried) = self.carried.take() {
+            making::failed(prepared, carried?, self.context)?;
+        }
+        if let Some(error) = self.failed_stop.take() {
+            return Err(error);
+        }
+        Ok(ControlFlow::Break(match self.reason {
+            Some(Reason::Interrupted) => Status::Interrupted,
+            Some(Reason::Aborted) => {
+                let code = match self.up.exit_code_from {
+                    Some(_) => self.asked_code,
+                    None => self.first_code,
+                };
+                Status::Program(code.unwrap_or_default())
+            }
+            None => Status::Done,
+        }))
+    }
+
+    fn is_up(&self, id: ContainerId) -> bool {
+        let definition = self.handle.engine.find(&id.to_string());
+        let observed = definition.and_then(|definition| self.handle.engine.observe(&definition));
+        observed.is_ok_and(|observed| observed.state.is_active())
+    }
+}

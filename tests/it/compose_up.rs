@@ -1,0 +1,461 @@
+//! Projects from `up` to `down`.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use rbuild_testkit::context::{Output, TestContext};
+
+use crate::scene::{assert_clean, scene};
+
+/// Calls `rbuild compose` with these arguments.
+#[track_caller]
+fn compose<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
+    let mut all = vec!["compose"];
+    all.extend(arguments);
+    context.rbuild(all).run()
+}
+
+/// The same, and it has to succeed.
+#[track_caller]
+fn composed<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
+    let output = compose(context, arguments);
+    output.assert_success();
+    output
+}
+
+/// All containers: `name state`, by name.
+#[track_caller]
+fn containers(context: &TestContext) -> Vec<String> {
+    let output = context.rbuild(["ps", "-a", "--format", "{{.Names}} {{.State}}"]).run();
+    output.assert_success();
+    let mut lines: Vec<String> = output.stdout.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// Something of a container, byte by byte.
+#[track_caller]
+fn inspected(context: &TestContext, name: &str, template: &str) -> String {
+    let output = context.rbuild(["inspect", "--format", template, name]).run();
+    output.assert_success();
+    String::from_utf8_lossy(&output.raw_stdout).trim().to_owned()
+}
+
+fn id(context: &TestContext, name: &str) -> String {
+    inspected(context, name, "{{.Id}}")
+}
+
+/// The names of networks and volumes that the project made.
+fn resources(context: &TestContext) -> Vec<String> {
+    let mut names = Vec::new();
+    for kind in ["network", "volume"] {
+        let output = context.rbuild([kind, "ls", "--format", "{{.Name}}"]).run();
+        output.assert_success();
+        let own = output.stdout.lines().filter(|name| !["bridge", "host", "none"].contains(name));
+        names.extend(own.map(str::to_owned));
+    }
+    names
+}
+
+const CHAIN: &str = "
+name: shop
+x-quick: &quick { image: busybox, stop_signal: SIGKILL }
+services:
+  db:
+    <<: *quick
+    command: sh -c 'echo ready to serve; touch /tmp/ready; exec sleep 1000'
+    healthcheck: { test: test -e /tmp/ready, interval: 1s }
+    volumes: [ 'data:/data', /scratch ]
+  migrate:
+    <<: *quick
+    command: sh -c 'echo migrated > /data/schema'
+    volumes: [ 'data:/data' ]
+    depends_on: { db: { condition: service_healthy } }
+  web:
+    <<: *quick
+    command: sh -c 'cat /data/schema; exec sleep 1000'
+    environment: { PORT: '80' }
+    volumes: [ 'data:/data:ro', /cache ]
+    depends_on:
+      db: { condition: service_healthy }
+      migrate: { condition: service_completed_successfully }
+volumes: { data: {} }
+";
+
+#[test]
+fn a_project_goes_up_follows_its_file_and_goes_down() {
+    let Some(context) = scene("a_project_goes_up_follows_its_file_and_goes_down") else { return };
+    context.write("compose.yaml", CHAIN);
+
+    let dry = composed(&context, ["--dry-run", "up", "-d"]);
+    assert!(dry.stdout.contains("create network shop_default: there is none\n"), "{dry}");
+    assert!(dry.stdout.contains("wait for db (service_healthy): migrate needs service_healthy\n"), "{dry}");
+    assert_eq!(containers(&context), [""; 0]);
+
+    let up = composed(&context, ["up", "-d"]);
+    let places: Vec<usize> = [
+        " Network shop_default  Created\n",
+        " Container shop-db-1  Created\n",
+        " Container shop-db-1  Started\n",
+        " Container shop-db-1  Healthy\n",
+        " Container shop-migrate-1  Started\n",
+        " Container shop-migrate-1  Exited\n",
+        " Container shop-web-1  Started\n",
+    ]
+    .iter()
+    .map(|line| up.stderr.find(line).unwrap_or_else(|| panic!("{line:?} is told\n{up}")))
+    .collect();
+    assert!(places.is_sorted(), "{up}");
+    assert_eq!(containers(&context), ["shop-db-1 running", "shop-migrate-1 exited", "shop-web-1 running"]);
+    assert_eq!(
+        inspected(&context, "shop-web-1", "{{index .Config.Labels \"com.docker.compose.service\"}}"),
+        "web"
+    );
+    let logs = context.rbuild(["logs", "shop-web-1"]).run();
+    assert_eq!(logs.stdout, "migrated\n", "{logs}");
+
+    // Again: nothing but the step that is done anew each time.
+    let before = [id(&context, "shop-db-1"), id(&context, "shop-web-1")];
+    let again = composed(&context, ["up", "-d"]);
+    assert!(again.stderr.contains(" Container shop-web-1  Running\n"), "{again}");
+    assert!(!again.stderr.contains("Creat"), "{again}");
+    assert_eq!(before, [id(&context, "shop-db-1"), id(&context, "shop-web-1")]);
+
+    // What changed comes anew, with its volumes, and nothing else does.
+    context.write("compose.yaml", CHAIN.replace("PORT: '80'", "PORT: '81'"));
+    let dry = composed(&context, ["--dry-run", "up", "-d"]);
+    assert!(dry.stdout.contains("recreate shop-web-1: environment.PORT 80 -> 81\n"), "{dry}");
+    let volumes = "{{range .Mounts}}{{.Destination}}={{.Name}} {{end}}";
+    let mounts = inspected(&context, "shop-web-1", volumes);
+    let changed = composed(&context, ["up", "-d"]);
+    assert!(changed.stderr.contains(" Container shop-web-1  Recreated\n"), "{changed}");
+    assert_eq!(before[0], id(&context, "shop-db-1"));
+    assert_ne!(before[1], id(&context, "shop-web-1"));
+    assert_eq!(mounts, inspected(&context, "shop-web-1", volumes));
+
+    composed(&context, ["up", "-d", "--scale", "web=3"]);
+    assert_eq!(containers(&context).iter().filter(|line| line.contains("-web-")).count(), 3);
+    composed(&context, ["scale", "web=1"]);
+    assert_eq!(containers(&context), ["shop-db-1 running", "shop-migrate-1 exited", "shop-web-1 running"]);
+
+    // A service that is gone is named, and goes when it is to.
+    let (head, _) = CHAIN.split_once("  web:").expect("there is a web");
+    context.write("compose.yaml", format!("{head}volumes: {{ data: {{}} }}\n"));
+    let orphaned = composed(&context, ["up", "-d", "db"]);
+    assert!(
+        orphaned.stderr.contains("Found orphan containers ([shop-web-1]) for this project"),
+        "{orphaned}"
+    );
+    composed(&context, ["up", "-d", "--remove-orphans", "db"]);
+    assert_eq!(containers(&context), ["shop-db-1 running", "shop-migrate-1 exited"]);
+
+    // Without any file: labels say what belongs to it.
+    let down = context.rbuild(["down", "-p", "shop", "-v"]).in_folder("..").run();
+    down.assert_success();
+    assert!(down.stderr.contains(" Network shop_default  Removed\n"), "{down}");
+    assert!(down.stderr.contains(" Volume shop_data  Removed\n"), "{down}");
+    assert_eq!(containers(&context), [""; 0]);
+    assert_eq!(resources(&context), [""; 0]);
+    let nothing = composed(&context, ["-p", "shop", "down"]);
+    assert!(nothing.stderr.contains("No resource found to remove for project \"shop\""), "{nothing}");
+    assert_clean(&context);
+}
+
+#[test]
+fn containers_that_are_there_are_stopped_started_and_removed() {
+    let Some(context) = scene("containers_that_are_there_are_stopped_started_and_removed") else { return };
+    context.write(
+        "compose.yaml",
+        "
+name: life
+x-quick: &quick { image: busybox, stop_signal: SIGKILL, command: sleep 1000 }
+services:
+  db: { <<: *quick }
+  web:
+    <<: *quick
+    depends_on: { db: { condition: service_started, restart: true } }
+    post_start: [ { command: [ sh, -c, 'echo begun >> /hooks' ] } ]
+    pre_stop: [ { command: [ sh, -c, 'echo ended >> /hooks' ] } ]
+",
+    );
+    let missing = compose(&context, ["start"]);
+    missing.assert_code(1);
+    assert!(missing.stderr.contains("service \"db\" has no container to start"), "{missing}");
+
+    composed(&context, ["create"]);
+    assert_eq!(containers(&context), ["life-db-1 created", "life-web-1 created"]);
+    composed(&context, ["start", "web", "--wait"]);
+    assert_eq!(containers(&context), ["life-db-1 running", "life-web-1 running"]);
+    composed(&context, ["pause", "db"]);
+    let twice = compose(&context, ["pause", "db"]);
+    assert!(twice.stderr.contains("already paused"), "{twice}");
+    composed(&context, ["unpause"]);
+    let restarted = composed(&context, ["restart", "db"]);
+    // Who restarts with it does, and its hooks ran around that.
+    assert!(restarted.stderr.contains(" Container life-web-1  Restarting\n"), "{restarted}");
+    let hooks = context.rbuild(["exec", "life-web-1", "cat", "/hooks"]).run();
+    assert_eq!(hooks.stdout, "begun\nended\nbegun\n", "{hooks}");
+    composed(&context, ["stop", "web"]);
+    assert_eq!(containers(&context), ["life-db-1 running", "life-web-1 exited"]);
+    composed(&context, ["kill"]);
+    assert_eq!(containers(&context), ["life-db-1 exited", "life-web-1 exited"]);
+    let nothing = composed(&context, ["kill"]);
+    assert!(nothing.stderr.contains("No container to kill"), "{nothing}");
+    let removed = composed(&context, ["rm", "-f", "web"]);
+    assert_eq!(removed.stdout, "Going to remove life-web-1\n", "{removed}");
+    assert_eq!(containers(&context), ["life-db-1 exited"]);
+    context.rbuild(["down"]).run().assert_success();
+    assert_clean(&context);
+}
+
+#[test]
+fn a_failure_names_the_service_why_and_its_last_words() {
+    let Some(context) = scene("a_failure_names_the_service_why_and_its_last_words") else { return };
+    let base = "
+name: bad
+x-quick: &quick { image: busybox, stop_signal: SIGKILL }
+services:
+  web: { <<: *quick, command: sleep 1000, depends_on: { db: { condition: CONDITION } } }
+  db: { <<: *quick, command: COMMAND, healthcheck: { test: TEST, interval: 50ms, retries: 2 } }
+";
+    let file = |condition: &str, command: &str, test: &str| {
+        let text = base.replace("CONDITION", condition).replace("COMMAND", command).replace("TEST", test);
+        context.write("compose.yaml", text);
+    };
+    file("service_healthy", "sh -c 'echo no disk; exec sleep 1000'", "'false'");
+    let unhealthy = compose(&context, ["up", "-d"]);
+    unhealthy.assert_code(1);
+    assert!(
+        unhealthy.stderr.contains("dependency failed to start: container bad-db-1 is unhealthy"),
+        "{unhealthy}"
+    );
+    assert!(unhealthy.stderr.contains("the last lines of bad-db-1:\n  no disk\n"), "{unhealthy}");
+    assert_eq!(containers(&context), ["bad-db-1 running", "bad-web-1 created"]);
+
+    file("service_completed_successfully", "sh -c 'echo no schema >&2; exit 3'", "'true'");
+    let failed = compose(&context, ["up", "-d"]);
+    failed.assert_code(1);
+    assert!(failed.stderr.contains("service \"db\" didn't complete successfully: exit 3"), "{failed}");
+    assert!(failed.stderr.contains("  no schema\n"), "{failed}");
+
+    // What was left is gone on from.
+    file("service_completed_successfully", "'true'", "'true'");
+    composed(&context, ["up", "-d"]);
+    assert_eq!(containers(&context), ["bad-db-1 exited", "bad-web-1 running"]);
+
+    // A taken port is told before anything is made or stopped.
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    context.write(
+        "compose.yaml",
+        format!(
+            "name: bad\nservices: {{ web: {{ image: busybox, command: sleep 9, ports: [ '{port}:80' ] }} }}\n"
+        ),
+    );
+    let before = containers(&context);
+    let taken = compose(&context, ["up", "-d"]);
+    taken.assert_code(1);
+    assert!(taken.stderr.contains("is already in use by"), "{taken}");
+    assert_eq!(containers(&context), before);
+
+    let conflict = compose(&context, ["up", "-d", "--force-recreate", "--no-recreate"]);
+    conflict.assert_code(1);
+    assert!(conflict.stderr.contains("--force-recreate and --no-recreate are incompatible"), "{conflict}");
+    context.rbuild(["down", "--remove-orphans"]).run().assert_success();
+    assert_clean(&context);
+}
+
+/// Starts a command whose output can be read while it runs.
+fn started(context: &TestContext, arguments: &[&str]) -> Child {
+    let environment =
+        [("HOME", context.home()), ("RBUILD_ROOT", context.root()), ("RBUILD_RUNTIME", context.runtime())];
+    Command::new(env!("CARGO_BIN_EXE_rbuild"))
+        .arg("--root")
+        .arg(context.root())
+        .arg("--runtime")
+        .arg(context.runtime())
+        .args(arguments)
+        .current_dir(context.project())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program can be run")
+}
+
+fn signal(child: &Child, signal: &str) {
+    let status = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+    assert!(status.expect("there is a kill").success());
+}
+
+#[test]
+fn in_the_foreground_output_is_shown_until_the_end() {
+    let Some(context) = scene("in_the_foreground_output_is_shown_until_the_end") else { return };
+    context.write(
+        "compose.yaml",
+        "
+name: fore
+x-quick: &quick { image: busybox, init: true }
+services:
+  one: { <<: *quick, command: sh -c 'echo first; exit 7', depends_on: [ two ] }
+  two: { <<: *quick, command: sh -c 'echo second; exec sleep 1000' }
+",
+    );
+    let aborted = compose(&context, ["up", "--exit-code-from", "one"]);
+    aborted.assert_code(7);
+    for line in
+        ["Attaching to one-1, two-1\n", "one-1  | first\n", "two-1  | second\n", "one-1 exited with code 7\n"]
+    {
+        assert!(aborted.stdout.contains(line), "{line:?}\n{aborted}");
+    }
+    assert!(containers(&context).iter().all(|line| line.ends_with(" exited")), "{:?}", containers(&context));
+
+    // Ctrl-C asks everything to end; what is written meanwhile is shown.
+    let mut child = started(&context, &["compose", "up"]);
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut shown = String::new();
+    while !shown.contains("two-1  | second") {
+        assert!(out.read_line(&mut shown).expect("text") > 0, "it ended early:\n{shown}");
+    }
+    signal(&child, "INT");
+    let mut told = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut told).expect("text");
+    out.read_to_string(&mut shown).expect("text");
+    assert_eq!(child.wait().expect("an end").code(), Some(130), "{shown}\n{told}");
+    assert!(told.contains("Gracefully Stopping... press Ctrl+C again to force"), "{told}");
+    assert!(shown.contains("two-1 exited with code 143"), "{shown}\n{told}");
+    context.rbuild(["down"]).run().assert_success();
+    assert_clean(&context);
+}
+
+#[test]
+fn a_killed_up_is_gone_on_from() {
+    let Some(context) = scene("a_killed_up_is_gone_on_from") else { return };
+    let text = "
+name: cut
+x-quick: &quick { image: busybox, stop_signal: SIGKILL, command: sleep 1000 }
+services:
+  db: { <<: *quick, healthcheck: { test: test -e /gate/open, interval: 50ms, retries: 100000 }, volumes: [ './gate:/gate' ] }
+  web: { <<: *quick, depends_on: { db: { condition: service_healthy } } }
+";
+    context.write("compose.yaml", text);
+    context.write("gate/kept", "");
+    let mut child = started(&context, &["compose", "up", "-d"]);
+    let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut told = String::new();
+    while !told.contains("Container cut-db-1  Waiting") {
+        assert!(err.read_line(&mut told).expect("text") > 0, "it ended early:\n{told}");
+    }
+    signal(&child, "KILL");
+    child.wait().expect("an end");
+    assert_eq!(containers(&context), ["cut-db-1 running", "cut-web-1 created"]);
+    context.write("gate/open", "");
+    composed(&context, ["up", "-d"]);
+    assert_eq!(containers(&context), ["cut-db-1 running", "cut-web-1 running"]);
+    let down = context.rbuild(["down"]).run();
+    down.assert_success();
+    assert_clean(&context);
+}
+
+#[test]
+fn one_program_runs_in_a_container_of_a_service() {
+    let Some(context) = scene("one_program_runs_in_a_container_of_a_service") else { return };
+    context.write(
+        "compose.yaml",
+        "
+name: once
+x-quick: &quick { image: busybox, stop_signal: SIGKILL }
+services:
+  db: { <<: *quick, command: sleep 1000, healthcheck: { test: 'true', interval: 1s } }
+  job:
+    <<: *quick
+    command: echo own
+    environment: { A: '1', B: '2' }
+    configs: [ { source: app, target: /etc/app.conf } ]
+    secrets: [ token, { source: key, mode: 0400 } ]
+    depends_on: { db: { condition: service_healthy } }
+configs: { app: { content: 'name=once' } }
+secrets: { token: { file: ./token }, key: { environment: KEY } }
+",
+    );
+    context.write("token", "t0ken");
+    let run = |arguments: &[&str]| {
+        let all = ["compose", "run"].iter().chain(arguments).collect::<Vec<_>>();
+        context.rbuild(all).env("KEY", "k3y").env("B", "mine").run()
+    };
+    let output = run(&[
+        "--rm",
+        "-e",
+        "A=3",
+        "-e",
+        "B",
+        "job",
+        "sh",
+        "-c",
+        "echo $A $B; cat /etc/app.conf /run/secrets/token; cat /run/secrets/key; stat -c %a /run/secrets/key; exit 5",
+    ]);
+    output.assert_code(5);
+    assert_eq!(output.stdout, "3 mine\nname=oncet0kenk3y400\n", "{output}");
+    assert_eq!(containers(&context), ["once-db-1 running"]);
+
+    let output = run(&["--no-deps", "--name", "mine", "job"]);
+    output.assert_success();
+    assert_eq!(output.stdout, "own\n", "{output}");
+    assert_eq!(inspected(&context, "mine", "{{index .Config.Labels \"com.docker.compose.oneoff\"}}"), "True");
+    run(&["--rm", "job", "no-such-program"]).assert_code(1);
+    let detached = run(&["-d", "--entrypoint", "sleep 1000", "job"]);
+    detached.assert_success();
+    assert_eq!(containers(&context).len(), 3, "{:?}", containers(&context));
+
+    // Plain `down` leaves what `run` made.
+    composed(&context, ["down", "-t", "0"]);
+    assert_eq!(containers(&context).len(), 2, "{:?}", containers(&context));
+    composed(&context, ["down", "-t", "0", "--remove-orphans"]);
+    assert_eq!(containers(&context), [""; 0]);
+    assert_clean(&context);
+}
+
+#[test]
+fn images_are_built_where_they_are_missing_and_where_asked() {
+    let Some(context) = scene("images_are_built_where_they_are_missing_and_where_asked") else { return };
+    context.write(
+        "compose.yaml",
+        "
+name: made
+services:
+  a: { build: ./a, stop_signal: SIGKILL }
+  b: { build: { context: ./a, dockerfile_inline: \"FROM busybox\\nCOPY word /word\\nCMD [\\\"cat\\\", \\\"/word\\\"]\\n\" } }
+",
+    );
+    context.write("a/Dockerfile", "FROM busybox\nCOPY word /word\nCMD sleep 1000\n");
+    context.write("a/word", "first");
+    composed(&context, ["up", "-d"]);
+    let first = id(&context, "made-a-1");
+    let word = || context.rbuild(["exec", "made-a-1", "cat", "/word"]).run().stdout;
+    assert_eq!(word(), "first");
+
+    // The full name keeps docker's rule; the short one looks whether anything changed.
+    context.write("a/word", "second");
+    composed(&context, ["up", "-d"]);
+    assert_eq!(first, id(&context, "made-a-1"));
+    context.rbuild(["up", "-d", "--no-build"]).run().assert_success();
+    assert_eq!(first, id(&context, "made-a-1"));
+    context.rbuild(["up", "-d"]).run().assert_success();
+    assert_eq!(word(), "second");
+    let second = id(&context, "made-a-1");
+    context.rbuild(["up", "-d"]).run().assert_success();
+    assert_eq!(second, id(&context, "made-a-1"));
+
+    context.write("a/word", "third");
+    composed(&context, ["build", "-q"]);
+    composed(&context, ["up", "-d"]);
+    assert_eq!(word(), "third");
+    let down = context.rbuild(["down", "--rmi", "local"]).run();
+    down.assert_success();
+    assert!(down.stderr.contains("Image made-a  Removed"), "{down}");
+    assert_clean(&context);
+}
