@@ -2,6 +2,7 @@
 
 use rbuild_model::digest::ImageId;
 use rbuild_model::reference::Reference;
+use rbuild_store::DatabaseError;
 
 use crate::error::ImagesError;
 use crate::find::Image;
@@ -36,7 +37,7 @@ pub enum Usage {
 /// Knows which containers use an image; the owner of containers is asked.
 pub trait Users {
     /// Returns how an image is used, a running container first.
-    fn usage(&self, image: ImageId) -> Option<Usage>;
+    fn usage(&self, image: ImageId) -> Result<Option<Usage>, DatabaseError>;
 }
 
 /// Knows of no containers.
@@ -44,8 +45,8 @@ pub trait Users {
 pub struct NoUsers;
 
 impl Users for NoUsers {
-    fn usage(&self, _image: ImageId) -> Option<Usage> {
-        None
+    fn usage(&self, _image: ImageId) -> Result<Option<Usage>, DatabaseError> {
+        Ok(None)
     }
 }
 
@@ -181,7 +182,7 @@ impl Images {
             let what = format!("delete {id} (cannot be forced) - image has dependent child images");
             return Err(ImagesError::InUse { what });
         }
-        match users.usage(image.id) {
+        match users.usage(image.id)? {
             Some(Usage::Running { container }) => Err(ImagesError::InUse {
                 what: format!(
                     "delete {id} (cannot be forced) - image is being used by running container {container}"

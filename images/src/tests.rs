@@ -258,8 +258,8 @@ fn images_go_by_docker_s_rules() {
 
     struct Used(Usage);
     impl Users for Used {
-        fn usage(&self, _image: ImageId) -> Option<Usage> {
-            Some(self.0.clone())
+        fn usage(&self, _image: ImageId) -> Result<Option<Usage>, rbuild_store::DatabaseError> {
+            Ok(Some(self.0.clone()))
         }
     }
     let stopped = Used(Usage::Stopped { container: "c1".into() });
