@@ -8,6 +8,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod compose;
 pub(crate) mod container;
@@ -20,6 +21,7 @@ pub(crate) mod run;
 mod tests;
 pub(crate) mod unsupported;
 pub(crate) mod volume;
+pub(crate) mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -193,6 +195,10 @@ pub(crate) enum Command {
     Load(images::Load),
     /// Make an image from a tar of a file system
     Import(images::Import),
+    /// List and remove what the build cache holds
+    Cache(cache::Cache),
+    /// Say why steps of the last build ran
+    Why(why::Why),
     /// Show what takes space
     Du(prune::Usage),
     /// Remove what is not used

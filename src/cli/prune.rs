@@ -13,6 +13,9 @@ pub(crate) struct Usage {
     /// List everything, not only sums
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// List only what fits, by the keys of `rbuild cache ls` (can be repeated)
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) filter: Vec<String>,
 }
 
 /// What `rbuild prune` takes.
@@ -24,12 +27,25 @@ pub(crate) struct Prune {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Only what fits: `until=`, `label=` (can be repeated)
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Only what fits: `until=`, `label=`; with a key of `rbuild cache ls` only parts of the cache (can be repeated)
+    #[arg(long, value_name = "KEY[=VALUE]")]
     pub(crate) filter: Vec<String>,
-    /// Keep this much of the cache
-    #[arg(long, visible_alias = "keep-storage", value_name = "BYTES", value_parser = flags::bytes)]
+    /// Keep no more than this of the cache
+    #[arg(long, value_name = "BYTES", value_parser = flags::bytes)]
     pub(crate) max_used_space: Option<u64>,
+    /// Always keep this much of the cache
+    #[arg(long, visible_alias = "keep-storage", value_name = "BYTES", value_parser = flags::bytes)]
+    pub(crate) reserved_space: Option<u64>,
+    /// Remove until this much is free on the disk
+    #[arg(long, value_name = "BYTES", value_parser = flags::bytes)]
+    pub(crate) min_free_space: Option<u64>,
+}
+
+impl Prune {
+    /// Whether it says how much of the cache stays.
+    pub(crate) fn limits_cache(&self) -> bool {
+        self.max_used_space.or(self.reserved_space).or(self.min_free_space).is_some()
+    }
 }
 
 /// What verbs take that show one document.

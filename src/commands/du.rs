@@ -1,75 +1,108 @@
-//! `rbuild du`.
+//! `rbuild du`: what takes room, every byte of it.
 
-use rbuild_store::ObjectKind;
-use rbuild_store::collect::{Policy, Sweep, SweepReport};
 use serde_json::{Value, json};
 
-use super::{Context, Outcome};
+use super::cache::inventory::{Inventory, Piece, Share};
+use super::{Context, Outcome, cache};
+use crate::cli::cache::List;
 use crate::cli::prune::Usage;
 use crate::human;
 use crate::report::{Findings, Status};
 use crate::template::{self, Column};
-use crate::wiring::{Home, OWNERS};
+use crate::wiring::Home;
 
 const COLUMNS: &[Column] = &[
     Column { field: "Type", title: "TYPE" },
     Column { field: "TotalCount", title: "TOTAL" },
+    Column { field: "Active", title: "ACTIVE" },
     Column { field: "Size", title: "SIZE" },
     Column { field: "Reclaimable", title: "RECLAIMABLE" },
 ];
-const STANDARD: &str = "{{.Type}}\t{{.TotalCount}}\t{{.Size}}\t{{.Reclaimable}}";
-
-const OBJECTS: &[Column] = &[
-    Column { field: "Type", title: "TYPE" },
-    Column { field: "ID", title: "ID" },
-    Column { field: "Size", title: "SIZE" },
-];
-const OBJECT: &str = "{{.Type}}\t{{.ID}}\t{{.Size}}";
+const STANDARD: &str = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
 
 pub(super) fn run(arguments: &Usage, context: &Context) -> Outcome {
+    if arguments.verbose || !arguments.filter.is_empty() {
+        let list = List {
+            filter: arguments.filter.clone(),
+            format: arguments.format.clone(),
+            verbose: arguments.verbose && arguments.format.is_none(),
+            from: None,
+        };
+        return cache::list(&list, context);
+    }
     let home = Home::open(&context.settings, "rbuild du")?;
     let images = home.images.list()?;
-    let report = home.store.sweep(OWNERS, &Policy::default(), Sweep::Dry)?;
-    let text = if arguments.verbose {
-        let rows: Vec<Value> = objects(&report);
-        template::list(arguments.format.as_deref(), OBJECT, OBJECTS, &rows)
-    } else {
-        let size: u64 = images.iter().map(|image| image.size).sum();
-        let unnamed: u64 = images.iter().filter(|image| image.tags.is_empty()).map(|image| image.size).sum();
-        let (cached, bytes) = cache(&report);
-        let rows = [
-            json!({
-                "Type": "Images",
-                "TotalCount": images.len().to_string(),
-                "Size": human::precise_size(size),
-                "Reclaimable": human::precise_size(unnamed),
-            }),
-            json!({
-                "Type": "Build Cache",
-                "TotalCount": cached.to_string(),
-                "Size": human::precise_size(bytes),
-                "Reclaimable": human::precise_size(bytes),
-            }),
-        ];
-        template::list(arguments.format.as_deref(), STANDARD, COLUMNS, &rows)
-    };
-    context.terminal.print(&text.map_err(Findings::from)?)?;
+    let inventory = Inventory::take(&home)?;
+    let unnamed: u64 = images.iter().filter(|image| image.tags.is_empty()).map(|image| image.size).sum();
+    let mut rows: Vec<Value> = ROWS.iter().map(|row| row.count(&inventory)).collect();
+    let named = images.iter().filter(|image| !image.tags.is_empty()).count();
+    let bytes = rows[0]["Bytes"].as_u64().unwrap_or_default();
+    rows[0]["TotalCount"] = json!(images.len().to_string());
+    rows[0]["Active"] = json!(named.to_string());
+    rows[0]["Reclaimable"] = json!(reclaimable(unnamed.min(bytes), bytes));
+    let text =
+        template::list(arguments.format.as_deref(), STANDARD, COLUMNS, &rows).map_err(Findings::from)?;
+    context.terminal.print(&text)?;
+    if arguments.format.is_none() {
+        let all: u64 = inventory.pieces.iter().map(|piece| piece.bytes).sum();
+        context.terminal.print(&format!("Total: {}\n", human::precise_size(all)))?;
+    }
     Ok(Status::Done)
 }
 
-/// Returns how many results and blobs only the cache keeps, and their bytes. Records are rows about results.
-fn cache(report: &SweepReport) -> (usize, u64) {
-    let kept = report.swept.iter().filter(|swept| swept.kind != ObjectKind::RECORD);
-    kept.fold((0, 0), |(count, bytes), swept| (count + 1, bytes + swept.candidate.bytes))
+/// One line of the table; a piece belongs to the first that takes it.
+struct Row {
+    name: &'static str,
+    takes: fn(&Piece) -> bool,
 }
 
-fn objects(report: &SweepReport) -> Vec<Value> {
-    report
-        .swept
-        .iter()
-        .map(|swept| {
-            let id: String = swept.candidate.object.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({ "Type": swept.kind.0, "ID": id, "Size": human::precise_size(swept.candidate.bytes) })
+const ROWS: &[Row] = &[
+    Row { name: "Images", takes: |piece| piece.share == Share::Image },
+    Row { name: "Containers", takes: |piece| piece.share == Share::Container },
+    Row { name: "Local Volumes", takes: |piece| piece.share == Share::Volume },
+    Row {
+        name: "Cache Mounts",
+        takes: |piece| piece.share == Share::Cache && piece.kind == "exec.cachemount",
+    },
+    Row { name: "Logs", takes: |piece| piece.share == Share::Cache && piece.description == LOG },
+    Row {
+        name: "Indexes",
+        takes: |piece| {
+            piece.share == Share::Cache && (piece.kind.starts_with("source.") || piece.kind == "internal")
+        },
+    },
+    Row { name: "Build Cache", takes: |piece| piece.share == Share::Cache },
+    Row { name: "Store", takes: |_| true },
+];
+
+/// What the inventory calls logs.
+const LOG: &str = cache::inventory::LOG_OF_STEP;
+
+impl Row {
+    fn count(&self, inventory: &Inventory) -> Value {
+        let first = |piece: &&Piece| {
+            ROWS.iter().find(|row| (row.takes)(piece)).is_some_and(|row| row.name == self.name)
+        };
+        let pieces: Vec<&Piece> = inventory.pieces.iter().filter(first).collect();
+        let bytes: u64 = pieces.iter().map(|piece| piece.bytes).sum();
+        let active = pieces.iter().filter(|piece| !piece.is_reclaimable()).count();
+        let free: u64 = pieces.iter().filter(|piece| piece.is_reclaimable()).map(|piece| piece.bytes).sum();
+        json!({
+            "Type": self.name,
+            "TotalCount": pieces.len().to_string(),
+            "Active": active.to_string(),
+            "Size": human::precise_size(bytes),
+            "Reclaimable": reclaimable(free, bytes),
+            "Bytes": bytes,
         })
-        .collect()
+    }
+}
+
+/// Writes what can go as docker does: with its share of all.
+fn reclaimable(free: u64, all: u64) -> String {
+    let size = human::precise_size(free);
+    match all {
+        0 => size,
+        all => format!("{size} ({}%)", u128::from(free) * 100 / u128::from(all)),
+    }
 }

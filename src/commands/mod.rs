@@ -2,6 +2,7 @@
 
 mod attach;
 pub(crate) mod build;
+pub(crate) mod cache;
 mod check;
 mod completion;
 mod compose;
@@ -39,6 +40,7 @@ mod transfer;
 mod update;
 mod version;
 mod volume;
+mod why;
 
 use std::ffi::OsString;
 
@@ -164,6 +166,8 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::Save(arguments) => save::run(&arguments, &context),
         Command::Load(arguments) => load::run(&arguments, &context),
         Command::Import(arguments) => import::run(&arguments, &context),
+        Command::Cache(arguments) => cache::run(&arguments, &context),
+        Command::Why(arguments) => why::run(&arguments, &context),
         Command::Du(arguments) => du::run(&arguments, &context),
         Command::Prune(arguments) => prune::run(&arguments, &context),
         Command::Push(arguments) => registry::push(&arguments, &context),

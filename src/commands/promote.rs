@@ -12,7 +12,10 @@ pub(super) fn run(context: &Context) -> Outcome {
     // Out of the caller's session: its terminal may go. That it is already alone is no harm.
     let _ = nix::unistd::setsid();
     let home = Home::open_to_promote(&context.settings)?;
-    home.store.promote()?;
+    if home.store.promote()?.rows > 0 {
+        // `prune --all` gives it back; where something is made again, it is needed again.
+        home.store.reserve().restore()?;
+    }
     home.store.empty_trash()?;
     home.remove_unused_networks()?;
     Ok(Status::Done)

@@ -1,13 +1,17 @@
 //! `rbuild prune`.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use rbuild_cache::mounts::Mounts;
 use rbuild_engine::Engine;
 use rbuild_images::Users as _;
-use rbuild_store::collect::{Policy, Sweep};
+use rbuild_store::collect::{Candidate, Policy, Sweep};
 
+use super::cache::inventory::{Inventory, Piece};
+use super::cache::wanted::{self, Condition};
 use super::filter::{self, Filter};
 use super::{Context, Outcome, rmi};
 use crate::cli::prune::Prune;
@@ -16,20 +20,60 @@ use crate::report::{self, Mistake, Status};
 use crate::wiring::{Home, OWNERS};
 
 pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
-    let filters = filter::parse(&arguments.filter, filter::OF_PRUNE, Timestamp::now())?;
-    let images =
-        if arguments.all { "all images that no container uses" } else { "all images without a name" };
-    let question =
-        format!("This will remove:\n  - {images}\n  - all results in the build cache that no image needs\n");
+    let now = Timestamp::now();
+    let of_cache = arguments.filter.iter().any(|filter| wanted::is_of_cache(filter));
+    let conditions = if of_cache { wanted::parse(&arguments.filter, now)? } else { Vec::new() };
+    let filters =
+        if of_cache { Vec::new() } else { filter::parse(&arguments.filter, filter::OF_PRUNE, now)? };
+    let images = match (of_cache, arguments.all) {
+        (true, _) => "",
+        (_, true) => "  - all images that no container uses\n",
+        (_, false) => "  - all images without a name\n",
+    };
+    let cache = match (of_cache, arguments.limits_cache()) {
+        (true, _) => "  - what fits of the build cache and no image needs\n",
+        (_, true) => "  - as much of the build cache as was asked for\n",
+        (_, false) => "  - all of the build cache that no image needs: results, cache mounts, logs\n",
+    };
+    let question = format!("This will remove:\n{images}{cache}");
     if !arguments.force && !agreed(&question, context)? {
         return Ok(Status::Done);
     }
     let (home, engine) = crate::wiring::engine(context, "rbuild prune")?;
-    let cleared = clear(&home, &engine, arguments.all, &filters, arguments.max_used_space, context)?;
+    let keep = keep_bytes(arguments, &home)?;
+    let cleared = match of_cache {
+        true => clear_cache(&home, &conditions, keep)?,
+        false => clear(&home, &engine, arguments.all, &filters, keep, context)?,
+    };
     let told = cleared.failures.iter().map(|error| report::tell(error, context.terminal));
     let status = told.last().unwrap_or(Status::Done);
     context.terminal.print(&format!("Total reclaimed space: {}\n", human::precise_size(cleared.bytes)))?;
     Ok(status)
+}
+
+/// Returns how much of the cache stays, as BuildKit counts it: no more than `--max-used-space`, less where
+/// `--min-free-space` wants it, and never less than `--reserved-space`.
+fn keep_bytes(arguments: &Prune, home: &Home) -> anyhow::Result<Option<u64>> {
+    if !arguments.limits_cache() {
+        return Ok(None);
+    }
+    Mounts::new(&home.store).take_stock()?;
+    let all = home.store.sweep(OWNERS, &Policy::default(), Sweep::Dry)?.bytes;
+    let free = rbuild_store::space::free(home.store.layout().root())?.0;
+    Ok(Some(kept(arguments, all, free)))
+}
+
+fn kept(arguments: &Prune, all: u64, free: u64) -> u64 {
+    let lacking = arguments.min_free_space.map_or(0, |wanted| wanted.saturating_sub(free));
+    let keep = match (arguments.max_used_space, lacking) {
+        (None, 0) => 0,
+        (Some(most), 0) => most,
+        (most, lacking) => most.unwrap_or(u64::MAX).min(all.saturating_sub(lacking)),
+    };
+    // Where only free room is asked for and there is enough, nothing has to go.
+    let only_free = arguments.max_used_space.is_none() && arguments.reserved_space.is_none();
+    let keep = if only_free && lacking == 0 { all } else { keep };
+    keep.max(arguments.reserved_space.unwrap_or(0))
 }
 
 /// What was cleared away.
@@ -74,11 +118,30 @@ pub(super) fn clear(
         Filter::Until(moment) => Some(moment.as_second()),
         _ => None,
     });
+    Mounts::new(&home.store).take_stock()?;
     let policy = Policy { used_since, keep_bytes };
     let swept = home.store.sweep(OWNERS, &policy, Sweep::Take)?;
     cleared.failures.extend(swept.failures.into_iter().map(Into::into));
     cleared.bytes = swept.bytes;
+    if named && filters.is_empty() && keep_bytes.is_none() {
+        home.records().forget_builds()?;
+        home.store.shrink()?;
+    }
     Ok(cleared)
+}
+
+/// Removes what fits of the cache.
+fn clear_cache(home: &Home, conditions: &[Condition], keep_bytes: Option<u64>) -> anyhow::Result<Cleared> {
+    let inventory = Inventory::take(home)?;
+    let pieces: HashMap<&str, &Piece> =
+        inventory.pieces.iter().map(|piece| (piece.id.as_str(), piece)).collect();
+    let fits = |kind, candidate: &Candidate| {
+        let piece = pieces.get(inventory.piece_of(kind, candidate).as_str()).copied();
+        piece.is_some_and(|piece| conditions.iter().all(|condition| condition.fits(piece)))
+    };
+    let policy = Policy { used_since: None, keep_bytes };
+    let swept = home.store.sweep_chosen(OWNERS, &policy, &fits, Sweep::Take)?;
+    Ok(Cleared { bytes: swept.bytes, failures: swept.failures.into_iter().map(Into::into).collect() })
 }
 
 /// Asks whether it is meant.
@@ -90,4 +153,32 @@ pub(super) fn agreed(question: &str, context: &Context) -> anyhow::Result<bool> 
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).context("failed to read the answer")?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_is_what_buildkit_would_keep() {
+        const GB: u64 = 1 << 30;
+        let kept = |max: Option<u64>, reserved, min_free| {
+            let arguments = Prune {
+                all: false,
+                force: true,
+                filter: Vec::new(),
+                max_used_space: max.map(|gb: u64| gb * GB),
+                reserved_space: reserved,
+                min_free_space: min_free,
+            };
+            super::kept(&arguments, 10 * GB, 5 * GB) as f64 / GB as f64
+        };
+        assert_eq!(kept(Some(4), None, None), 4.0);
+        assert_eq!(kept(None, Some(2 * GB), None), 2.0);
+        assert_eq!(kept(Some(1), Some(2 * GB), None), 2.0);
+        assert_eq!(kept(None, None, Some(8 * GB)), 7.0, "three more have to be free");
+        assert_eq!(kept(Some(6), None, Some(8 * GB)), 6.0);
+        assert_eq!(kept(None, None, Some(2 * GB)), 10.0, "enough is free");
+        assert_eq!(kept(None, Some(9 * GB), Some(8 * GB)), 9.0);
+    }
 }

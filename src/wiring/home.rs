@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rbuild_cache::blobs::BlobFiles;
+use rbuild_cache::mounts::MountFolders;
 use rbuild_cache::records::Records;
 use rbuild_cache::records::sweep::{RecordTrees, SnapshotTrees};
+use rbuild_cache::saved::{SavedWork, StepLogs};
 use rbuild_engine::Engine;
 use rbuild_engine::containers::ContainerRows;
 use rbuild_engine::networks::HostNames;
@@ -34,6 +36,8 @@ use crate::settings::Settings;
 const SCHEMAS: &[&Schema] = &[
     &rbuild_cache::blobs::SCHEMA,
     &rbuild_cache::records::SCHEMA,
+    &rbuild_cache::mounts::SCHEMA,
+    &rbuild_cache::records::IMPORTED,
     &rbuild_images::SCHEMA,
     &rbuild_engine::containers::SCHEMA,
     &rbuild_engine::networks::SCHEMA,
@@ -42,7 +46,7 @@ const SCHEMAS: &[&Schema] = &[
 
 /// The owners of what can be swept; those that need objects of others come before those.
 pub(crate) const OWNERS: &[&dyn Collected] =
-    &[&ImageRows, &ContainerRows, &RecordTrees, &SnapshotTrees, &BlobFiles];
+    &[&ImageRows, &ContainerRows, &RecordTrees, &SnapshotTrees, &BlobFiles, &MountFolders, &StepLogs, &SavedWork];
 
 /// How many bytes are kept in reserve for a full disk.
 const RESERVE: u64 = 16 << 20;
@@ -180,11 +184,16 @@ impl Home {
         Ok(rbuild_worker::network::remove_unused(self.site()?)?)
     }
 
+    /// Returns what was computed before.
+    pub(crate) fn records(&self) -> Records {
+        Records::new(&self.store, self.snapshotter.format())
+    }
+
     /// Puts together what builds.
     pub(super) fn worker(&self) -> anyhow::Result<Worker> {
         Ok(Worker::new(rbuild_worker::Parts {
             store: self.store.clone(),
-            records: Arc::new(Records::new(&self.store, self.snapshotter.format())),
+            records: Arc::new(self.records()),
             snapshotter: Arc::clone(&self.snapshotter),
             images: Arc::clone(&self.images),
             launcher: LauncherConfig::default(),

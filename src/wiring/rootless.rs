@@ -88,6 +88,8 @@ fn want(command: &Command) -> Want {
         | Command::Tag(_)
         | Command::Rmi(_)
         | Command::Save(_)
+        | Command::Cache(_)
+        | Command::Why(_)
         | Command::Du(_)
         | Command::Prune(_)
         | Command::Version(_)

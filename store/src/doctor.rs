@@ -143,7 +143,7 @@ impl Store {
             0 => {}
             entries => findings.push(Finding::Quarantined { entries }),
         }
-        if !self.reserve().restore_not_needed() {
+        if !self.reserve().restore_not_needed() && !self.is_bare()? {
             findings.push(Finding::NoReserve);
         }
         for owner in owners {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::Store;
 use crate::crash;
+use crate::database::DatabaseError;
 use crate::durable::open_folder;
 use crate::error::{Context, FileError};
 use crate::id::UniqueId;
@@ -22,6 +23,20 @@ pub struct Emptied {
     pub removed: usize,
     /// The things that could not be removed; they stay for the next time.
     pub failures: Vec<FileError>,
+}
+
+/// Why a store was not made small.
+#[derive(Debug, thiserror::Error)]
+pub enum ShrinkError {
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The lock of the trash failed.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
 }
 
 impl Store {
@@ -45,6 +60,35 @@ impl Store {
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(FileError::new("move aside", path, error)),
         }
+    }
+
+    /// Makes a store small in which little is left: what failed verification goes, the database gives its room back,
+    /// and so does the reserve, which is taken again with the next promotion.
+    pub fn shrink(&self) -> Result<(), ShrinkError> {
+        let folder = self.layout().bad();
+        for entry in fs::read_dir(&folder).at("list", &folder)? {
+            self.discard(&entry.at("list", &folder)?.path())?;
+        }
+        self.empty_trash()?;
+        self.database().compact()?;
+        if self.is_bare()? {
+            self.reserve().release()?;
+        }
+        Ok(())
+    }
+
+    /// Whether no blob and no snapshot is here: then there is nothing that a full disk could keep from being freed.
+    pub fn is_bare(&self) -> Result<bool, FileError> {
+        let is_empty = |folder: &Path| -> Result<bool, FileError> {
+            Ok(fs::read_dir(folder).at("list", folder)?.next().is_none())
+        };
+        let snapshots = self.layout().root().join("snapshots");
+        for entry in fs::read_dir(&snapshots).at("list", &snapshots)? {
+            if !is_empty(&entry.at("list", &snapshots)?.path())? {
+                return Ok(false);
+            }
+        }
+        is_empty(&self.layout().blobs())
     }
 
     /// Tells whether there is anything to unlink.

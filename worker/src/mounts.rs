@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rbuild_cache::mounts::MountUse;
 use rbuild_model::key::PreImage;
 use rbuild_model::mount::{BindMount, CacheMount, Mount, SecretMount, Sharing, SshMount};
 use rbuild_model::step::{EnvVar, Script};
@@ -219,7 +220,7 @@ fn lock_caches(
     let names: Vec<String> = caches.iter().map(|cache| folder_name(runner, ask, cache)).collect();
     let mut order: Vec<usize> = (0..caches.len()).collect();
     order.sort_by_key(|at| &names[*at]);
-    let mut folders: Vec<Option<(String, PathBuf)>> = vec![None; caches.len()];
+    let mut chosen: Vec<Option<MountUse>> = vec![None; caches.len()];
     for at in order {
         let (cache, name) = (caches[at], &names[at]);
         let name = match cache.sharing {
@@ -235,11 +236,21 @@ fn lock_caches(
             }
             Sharing::Private => private_folder(prepared, locks, name)?,
         };
-        let folder = runner.cache_folder(&name);
-        make_folder(runner, ask, cache, &folder)?;
-        folders[at] = Some((name, folder));
+        chosen[at] = Some(MountUse { name, id: cache.id.clone(), target: cache.target.clone() });
     }
-    Ok(folders.into_iter().map(|folder| folder.expect("each cache was visited")).collect())
+    let chosen: Vec<MountUse> =
+        chosen.into_iter().map(|chosen| chosen.expect("each cache was visited")).collect();
+    // Only what is leased may be looked for: a sweep takes the others.
+    runner.open_caches(&chosen)?;
+    caches
+        .into_iter()
+        .zip(chosen)
+        .map(|(cache, MountUse { name, .. })| {
+            let folder = runner.cache_folder(&name);
+            make_folder(runner, ask, cache, &folder)?;
+            Ok((name, folder))
+        })
+        .collect()
 }
 
 /// Takes the first of a cache's folders that nobody uses.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use rbuild_cache::mounts::{MountUse, Mounts};
 use rbuild_cache::records::nodes::Selected;
 use rbuild_cache::backends::Imports;
 use rbuild_cache::content::{ContextScan, SelectionHash, TreeSource};
@@ -182,6 +183,11 @@ impl<'a> Runner<'a> {
     /// Makes a folder that goes away with the value.
     pub(crate) fn temp_folder(&self) -> Result<TempTree, StepError> {
         Ok(self.worker.store.temp_tree()?)
+    }
+
+    /// Protects the folders of cache mounts for the life of this process, and remembers that they are used.
+    pub(crate) fn open_caches(&self, uses: &[MountUse]) -> Result<(), StepError> {
+        Ok(Mounts::new(&self.worker.store).open(uses, self.worker.lease()?)?)
     }
 
     /// Returns the folder of a cache mount.

@@ -148,6 +148,16 @@ impl Records {
         })
     }
 
+    /// Forgets all builds, and with them the tombstones that only they named.
+    pub fn forget_builds(&self) -> Result<(), RecordError> {
+        self.store.write(|transaction| {
+            transaction.prepare_cached("DELETE FROM builds")?.execute([])?;
+            bury(transaction).map(drop)?;
+            drop_loose(transaction)?;
+            Ok(())
+        })
+    }
+
     /// Lists the projects of the builds that are remembered.
     pub fn projects(&self) -> Result<Vec<String>, RecordError> {
         self.store.read(|transaction| {

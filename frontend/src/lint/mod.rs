@@ -16,7 +16,7 @@ use rbuild_model::span::{Diagnostic, Severity};
 use crate::dockerfile::directive::{CheckConfig, CheckConfigError};
 use crate::dockerfile::{Dockerfile, Parsed};
 
-pub use rules::RULES;
+pub use rules::{RULES, is_secret};
 
 /// A rule.
 pub struct Rule {

@@ -311,6 +311,17 @@ impl Database {
         Ok(done)
     }
 
+    /// Gives the room back that rows left behind.
+    pub fn compact(&self) -> Result<(), DatabaseError> {
+        let _inside = Inside::enter()?;
+        let connection = self.take()?;
+        let turn = self.turn()?;
+        let done = connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+        drop(turn);
+        self.put_back(connection);
+        done.map_err(self.failed("compact"))
+    }
+
     fn transact<T, E: From<DatabaseError>>(
         &self,
         sync: Sync,

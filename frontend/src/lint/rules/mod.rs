@@ -27,6 +27,8 @@ mod undefined_arg_in_from;
 mod undefined_var;
 mod workdir_relative_path;
 
+pub use secrets_used_in_arg_or_env::is_secret;
+
 use super::Rule;
 
 /// Every rule there is.

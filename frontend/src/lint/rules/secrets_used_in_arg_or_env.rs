@@ -36,7 +36,8 @@ const SECRET: &[&str] =
     &["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 const HARMLESS: &[&str] = &["public", "file", "version"];
 
-fn is_secret(name: &str) -> bool {
+/// Whether the name of a variable says that its value is a secret.
+pub fn is_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     let has = |words: &[&str]| name.split('_').any(|token| words.contains(&token));
     has(SECRET) && !has(HARMLESS)
