@@ -42,6 +42,7 @@ const SCHEMAS: &[&Schema] = &[
     &rbuild_engine::containers::SCHEMA,
     &rbuild_engine::networks::SCHEMA,
     &rbuild_engine::volumes::SCHEMA,
+    &rbuild_engine::projects::SCHEMA,
 ];
 
 /// The owners of what can be swept; those that need objects of others come before those.

@@ -67,6 +67,39 @@ pub(super) fn wish_and(also: impl Fn() + Send + 'static) -> anyhow::Result<Wish>
     Ok(Wish { cancel, woken: Arc::new(woken) })
 }
 
+/// What becomes of the program at a signal that asks for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtSignal {
+    /// It goes on: somebody else sees to the end.
+    GoesOn,
+    /// It ends at once.
+    Ends,
+}
+
+/// As [`wish`], and asks at every signal what becomes of the program; they are counted from 1.
+pub(super) fn wish_of_each(mut at: impl FnMut(u32) -> AtSignal + Send + 'static) -> anyhow::Result<Wish> {
+    let (canceller, cancel) = Cancel::pair();
+    let (woken, waker) = io::pipe().context("failed to watch for signals")?;
+    let mut set = SigSet::empty();
+    for signal in ENDING {
+        set.add(signal);
+    }
+    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), None).context("failed to watch for signals")?;
+    let watch = move || {
+        let mut held = Some((canceller, waker));
+        for count in 1.. {
+            let Ok(signal) = set.wait() else { return };
+            drop(held.take());
+            if at(count) == AtSignal::Ends {
+                let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
+                let _ = raise(signal);
+            }
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(watch).context("failed to watch for signals")?;
+    Ok(Wish { cancel, woken: Arc::new(woken) })
+}
+
 /// Begins a thread that takes no signals: they belong to whoever watches for them, also if that begins later.
 pub(super) fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let mut before = SigSet::empty();

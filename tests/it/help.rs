@@ -48,7 +48,7 @@ fn every_verb() {
 fn mistakes() {
     snapshot("unknown-verb", "frob");
     snapshot("near-verb", "imags");
-    snapshot("later-verb", "up");
+    snapshot("later-verb", "serve");
     snapshot("unknown-flag", "build --targt x .");
     snapshot("later-flag", "build --sbom=true .");
     snapshot("bad-value", "run --memory 1x busybox");

@@ -56,7 +56,7 @@ pub fn selected(
 pub fn image_name(project: &Project, service: &Service) -> String {
     match service.image.as_deref().filter(|image| !image.is_empty()) {
         Some(image) => image.to_owned(),
-        None => format!("{}-{}", project.name, service.name),
+        None => format!("{}{}{}", project.name, project.separator, service.name),
     }
 }
 

@@ -18,6 +18,7 @@ fn project(services: &[(&str, &[&str])]) -> Project {
     let network = NetworkKey::new("default").expect("a key");
     let mut project = Project {
         name: ProjectName::new("p").expect("a name"),
+        separator: '-',
         directory: "/p".into(),
         files: vec![],
         env_files: vec![],

@@ -383,7 +383,10 @@ impl<'a> Planner<'a> {
     fn new_container(&self, service: &Service, number: u64) -> New {
         let name = match &service.container_name {
             Some(name) => name.clone(),
-            None => format!("{}-{}-{number}", self.project.name, service.name),
+            None => {
+                let Project { name, separator, .. } = self.project;
+                format!("{name}{separator}{}{separator}{number}", service.name)
+            }
         };
         New { service: service.name.clone(), number, name }
     }

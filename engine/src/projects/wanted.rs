@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rbuild_model::container::FirstProbe;
 use rbuild_model::project::{NetworkKey, ServiceName, VolumeKey};
 
 /// What `up`, `create`, `scale` and `run` are asked for.
@@ -31,6 +32,8 @@ pub struct Wanted {
     pub changed_volumes: ChangedVolumes,
     /// How long containers are waited for when they are stopped; their own time if `None`.
     pub timeout: Option<Duration>,
+    /// When containers that are made are asked for their health for the first time.
+    pub first_probe: FirstProbe,
     /// What the services come to at this moment.
     pub desired: BTreeMap<ServiceName, Desired>,
     /// The hashes of the networks' definitions.

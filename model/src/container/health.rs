@@ -25,6 +25,17 @@ pub struct HealthCheck {
     pub retries: u32,
 }
 
+/// When the health of a container is asked for the first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstProbe {
+    /// Soon after the start, again and again until it is due: a success counts, a failure is forgotten.
+    #[default]
+    Early,
+    /// When it is due.
+    Scheduled,
+}
+
 impl HealthCheck {
     /// The time between two probes unless another is asked for.
     pub const INTERVAL: Duration = Duration::from_secs(30);

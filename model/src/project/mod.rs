@@ -47,6 +47,8 @@ pub use volume::{Bind, Mount, MountKind, Propagation, Recursive, SeLinux, Volume
 pub struct Project {
     /// The name that everything of the project bears.
     pub name: ProjectName,
+    /// What stands between the parts of the names of its containers and images.
+    pub separator: char,
     /// The folder that relative paths began at.
     pub directory: PathBuf,
     /// The files it was read from, the first file first; standard input is `-`.
@@ -72,10 +74,14 @@ pub struct Project {
 }
 
 impl Project {
+    /// What stands between the parts of names, but for those who are used to the first compose.
+    pub const SEPARATOR: char = '-';
+
     /// Means a project of which nothing is known but its name.
     pub fn named(name: ProjectName) -> Self {
         Self {
             name,
+            separator: Self::SEPARATOR,
             directory: PathBuf::new(),
             files: Vec::new(),
             env_files: Vec::new(),

@@ -51,6 +51,9 @@ pub(crate) struct Making {
     /// Give a service so many containers (can be repeated)
     #[arg(long, value_name = "SERVICE=NUMBER")]
     pub(crate) scale: Vec<String>,
+    /// Ask containers for their health no earlier than their checks say
+    #[arg(long)]
+    pub(crate) strict_health: bool,
     /// Answer every question with yes
     #[arg(short = 'y', long)]
     pub(crate) yes: bool,

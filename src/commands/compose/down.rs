@@ -42,7 +42,8 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
             return Err(Mistake::new(format!("no such service: {name}")).into());
         }
     }
-    let members = handle.members()?;
+    let mut members = handle.members()?;
+    handle.keep_enabled(&mut members, &down.services);
     let model = &handle.meant.model;
     let by_labels = handle.meant.loaded.is_none();
     let owned = handle.engine.owned(model.name.as_str())?;

@@ -25,6 +25,13 @@ fn open(project: &Project, services: &[String], verb: &str, context: &Context) -
     }
 }
 
+/// Returns the containers that a verb is about, without those of services whose profiles are off.
+fn enabled(handle: &Handle, selection: &Selection, named: &[String]) -> anyhow::Result<Vec<Member>> {
+    let mut members = handle.selected(selection)?;
+    handle.keep_enabled(&mut members, named);
+    Ok(members)
+}
+
 /// A turn of containers that are there.
 pub(super) struct Turning<'a> {
     pub(super) handle: &'a Handle,
@@ -76,7 +83,7 @@ fn carried(
 /// Stops services; those that depend on them, and those that they depend on, are left as they are.
 pub(super) fn stop(project: &Project, stop: &Stop, context: &Context) -> Outcome {
     let handle = open(project, &stop.services, "stop", context)?;
-    let members = handle.selected(&Selection::of(&stop.services))?;
+    let members = enabled(&handle, &Selection::of(&stop.services), &stop.services)?;
     let turning = Turning {
         handle: &handle,
         project,
@@ -96,7 +103,7 @@ pub(super) fn start(project: &Project, start: &Start, context: &Context) -> Outc
     let graph = dependencies(&handle.meant, &members);
     let named = with_dependencies(&start.services, &graph);
     let selection = Selection { services: named.clone(), ..Selection::default() }.with_stopped();
-    let members = handle.selected(&selection)?;
+    let members = enabled(&handle, &selection, &start.services)?;
     let has = |name: &str| members.iter().any(|member| member.replica.service == name);
     let wanted_services: Vec<&str> = match (start.services.is_empty(), handle.meant.loaded.is_some()) {
         (true, true) => handle.meant.model.services.keys().map(|name| name.as_str()).collect(),
@@ -165,7 +172,7 @@ pub(super) fn restart(project: &Project, restart: &Restart, context: &Context) -
             }
         }
     }
-    let members = handle.selected(&selection)?;
+    let members = enabled(&handle, &selection, &restart.services)?;
     let turning = Turning {
         handle: &handle,
         project,
@@ -182,7 +189,7 @@ pub(super) fn restart(project: &Project, restart: &Restart, context: &Context) -
 pub(super) fn kill(project: &Project, kill: &Kill, context: &Context) -> Outcome {
     let handle = open(project, &kill.services, "kill", context)?;
     let board = Board::new(project, context);
-    let members = handle.selected(&Selection::of(&kill.services))?;
+    let members = enabled(&handle, &Selection::of(&kill.services), &kill.services)?;
     if members.is_empty() {
         context.terminal.tell("No container to kill\n");
     }
@@ -234,7 +241,7 @@ pub(super) fn unpause(project: &Project, services: &Services, context: &Context)
 
 fn frozen(project: &Project, named: &Services, turn: Turn, verb: &str, context: &Context) -> Outcome {
     let handle = open(project, &named.services, verb, context)?;
-    let members = handle.selected(&Selection::of(&named.services))?;
+    let members = enabled(&handle, &Selection::of(&named.services), &named.services)?;
     if turn == Turn::Pause
         && let Some(paused) = members.iter().find(|member| member.replica.activity == Activity::Paused)
     {

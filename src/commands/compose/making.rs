@@ -11,6 +11,7 @@ use rbuild_engine::projects::{
     self, AfterFailure, Carried, ChangedVolumes, Dependencies, Desired, Failure, Halt, Haste, Member,
     Operation, OperationError, Orphans, Plan, Recreate, Subject, Wanted, Warning, Watcher, Work,
 };
+use rbuild_model::container::FirstProbe;
 use rbuild_model::project::{Project as Model, ServiceName};
 
 use super::board::Board;
@@ -22,7 +23,7 @@ use crate::cli::compose::Project;
 use crate::cli::compose::up::Making;
 use crate::commands::Context;
 use crate::flags::Mode;
-use crate::report::Mistake;
+use crate::report::{Mistake, NotYet};
 use crate::text;
 
 /// How a verb goes about making.
@@ -107,6 +108,7 @@ pub(super) fn wanted(
         recreate_dependencies: if making.no_recreate { Recreate::Never } else { Recreate::Diverged },
         scale: scales(&making.scale, model)?,
         orphans,
+        first_probe: if making.strict_health { FirstProbe::Scheduled } else { FirstProbe::Early },
         ..Wanted::default()
     })
 }
@@ -141,6 +143,12 @@ pub(super) fn prepare(
     let loaded = handle.meant.loaded.as_ref().context("only what was read from files can be made")?;
     let canonical = Canonical::of(loaded, model)?;
     let services = projects::selected(model, &wanted.targets, wanted.dependencies);
+    for service in services.iter().filter_map(|name| model.services.get(name)) {
+        if let Some(provider) = &service.provider {
+            let what = format!("services.{}.provider ({})", service.name, provider.kind);
+            return Err(NotYet::supported(what, "start what it provides beside the project").into());
+        }
+    }
     let had = images(handle, project, making, &services, &canonical, manner, board, context)?;
     let Some(had) = had else { return Ok(None) };
     for (name, service) in &canonical.services {
@@ -235,8 +243,8 @@ fn images(
     if project.dry_run {
         return dry(&needed, context).map(Some);
     }
-    // An outer command that only looks says nothing of pulls.
-    let pulled = images_needed::pull(handle, &needed, board)?;
+    let silent = Board::new(project, context).quiet(true);
+    let pulled = images_needed::pull(handle, &needed, if making.quiet_pull { &silent } else { board })?;
     let mut had: BTreeMap<ServiceName, String> =
         pulled.here.iter().map(|(name, image)| (name.clone(), image.to_string())).collect();
     if pulled.builds.is_empty() {

@@ -1,16 +1,96 @@
-//! `rbuild compose`: one file a verb.
+//! `rbuild compose`: one file a verb, or a group of verbs that are alike.
+//!
+//! ```text
+//! loading     files -> model              the loader asks, the machine answers
+//! project     the model, the store, the containers that are there
+//! making      flags -> what is wanted -> images -> plan -> carried out
+//! board       what happens, as people and programs see it
+//! output      what containers write
+//! ```
 
+mod board;
+mod build;
+mod canonical;
+mod carry;
+mod commit;
 mod config;
+mod copy;
+mod down;
+mod events;
+mod exec;
+mod images;
+mod images_needed;
+mod life;
+mod list;
+mod loading;
+mod logs;
+mod look;
+mod making;
+pub(crate) mod output;
+mod port;
 pub(crate) mod project;
+mod ps;
+mod publish;
+mod run;
+mod top;
+mod up;
+mod version;
+mod wait;
+mod watch;
 
-use super::Outcome;
+use super::{Context, Outcome};
+use crate::cli::compose::up::{ShortDown, ShortUp};
 use crate::cli::compose::{Arguments, Verb};
 use crate::settings::Environment;
 use crate::terminal::Terminal;
 
-/// Runs a verb.
-pub(super) fn run(arguments: &Arguments, environment: &Environment, terminal: Terminal) -> Outcome {
+/// Whether a verb works without a store, and with a broken config file.
+pub(super) fn needs_no_store(arguments: &Arguments) -> bool {
+    matches!(arguments.verb, Verb::Config(_))
+}
+
+/// Runs a verb that needs no store.
+pub(super) fn without_store(
+    arguments: &Arguments,
+    environment: &Environment,
+    terminal: Terminal,
+) -> Outcome {
     match &arguments.verb {
         Verb::Config(config) => config::run(&arguments.project, config, environment, terminal),
+        _ => unreachable!("only these verbs need no store"),
     }
+}
+
+/// Runs a verb.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
+    let project = &arguments.project;
+    match &arguments.verb {
+        Verb::Build(build) => build::run(project, build, context),
+        Verb::Config(config) => {
+            config::run(project, config, &context.settings.environment, context.terminal)
+        }
+        Verb::Create(create) => up::create(project, create, context),
+        Verb::Down(down) => down::run(project, down, down::Manner::Compose, context),
+        Verb::Kill(kill) => life::kill(project, kill, context),
+        Verb::Look(verb) => look::run(verb, project, context),
+        Verb::Pause(services) => life::pause(project, services, context),
+        Verb::Restart(restart) => life::restart(project, restart, context),
+        Verb::Rm(remove) => life::remove(project, remove, context),
+        Verb::Run(run) => run::run(project, run, context),
+        Verb::Scale(scale) => up::scale(project, scale, context),
+        Verb::Start(start) => life::start(project, start, context),
+        Verb::Stop(stop) => life::stop(project, stop, context),
+        Verb::Unpause(services) => life::unpause(project, services, context),
+        Verb::Up(up) => up::run(project, up, down::Manner::Compose, context),
+    }
+}
+
+/// Runs `rbuild up`.
+pub(super) fn short_up(arguments: &ShortUp, context: &Context) -> Outcome {
+    up::run(&arguments.project, &arguments.up, down::Manner::Short, context)
+}
+
+/// Runs `rbuild down`.
+pub(super) fn short_down(arguments: &ShortDown, context: &Context) -> Outcome {
+    down::run(&arguments.project, &arguments.down, down::Manner::Short, context)
 }

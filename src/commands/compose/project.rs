@@ -90,7 +90,7 @@ pub(crate) fn meant(
         let loaded = loading::loaded(&request, context.terminal)?;
         let mut model = loaded.project().map_err(Findings::from)?;
         if flags.compatibility {
-            compatible(&mut model);
+            model.separator = '_';
         }
         Ok(Meant { name: loaded.name.clone(), loaded: Some(loaded), model })
     };
@@ -104,16 +104,6 @@ pub(crate) fn meant(
 fn by_labels(name: &str) -> anyhow::Result<Meant> {
     let name = ProjectName::new(name).map_err(|error| Mistake::new(error.to_string()))?;
     Ok(Meant { model: Model::named(name.clone()), name, loaded: None })
-}
-
-/// Names what is built as the first compose did.
-fn compatible(model: &mut Model) {
-    let project = model.name.clone();
-    for (name, service) in &mut model.services {
-        if service.image.as_ref().is_none_or(String::is_empty) {
-            service.image = Some(format!("{project}_{name}"));
-        }
-    }
 }
 
 impl Handle {
@@ -149,6 +139,16 @@ impl Handle {
         let mut members = self.members()?;
         members.retain(|member| selection.fits(member));
         Ok(members)
+    }
+
+    /// Leaves out what belongs to services whose profiles are off, unless they were named.
+    pub(crate) fn keep_enabled(&self, members: &mut Vec<Member>, named: &[String]) {
+        let model = &self.meant.model;
+        members.retain(|member| {
+            let service = member.replica.service.as_str();
+            let is_off = model.disabled.contains_key(service) && !model.services.contains_key(service);
+            !is_off || named.iter().any(|name| name == service)
+        });
     }
 
     /// Whether the project has a service, turned on or not. All that is only known by labels may be one.

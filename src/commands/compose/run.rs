@@ -214,7 +214,10 @@ fn make(
     let slug = format!("{}{}", rbuild_store::UniqueId::random()?, rbuild_store::UniqueId::random()?);
     let name = match &run.name {
         Some(name) => name.clone(),
-        None => format!("{}-{}-run-{}", handle.meant.name, service.name, &slug[..12]),
+        None => {
+            let separator = handle.meant.model.separator;
+            format!("{}{separator}{}{separator}run{separator}{}", handle.meant.name, service.name, &slug[..12])
+        },
     };
     let mut ports = Vec::new();
     for text in &run.publish {

@@ -155,6 +155,19 @@ fn detached(
     ending: Ending,
     context: &Context,
 ) -> Outcome {
+    // An error that comes after a signal is the signal's doing.
+    handle.home.ended(made(handle, project, making, wanted, manner, ending, context))
+}
+
+fn made(
+    handle: &Handle,
+    project: &Project,
+    making: &Making,
+    wanted: Wanted,
+    manner: Manner,
+    ending: Ending,
+    context: &Context,
+) -> Outcome {
     let board = Board::new(project, context);
     let made = making::prepare(handle, project, making, wanted, manner, &board, context);
     let Some(mut prepared) = made? else { return Ok(Status::Interrupted) };

@@ -104,7 +104,8 @@ fn wish(
 fn links(project: &Project, service: &Service) -> Vec<String> {
     let one = |link: &project::Link| {
         let fixed = project.services.get(&link.service).and_then(|linked| linked.container_name.clone());
-        let target = fixed.unwrap_or_else(|| format!("{}-{}-1", project.name, link.service));
+        let Project { name, separator, .. } = project;
+        let target = fixed.unwrap_or_else(|| format!("{name}{separator}{}{separator}1", link.service));
         format!("{target}:{}", link.alias.as_deref().unwrap_or(link.service.as_str()))
     };
     service.links.iter().map(one).collect()

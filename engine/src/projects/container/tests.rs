@@ -17,6 +17,7 @@ fn project() -> Project {
     let network = |name: &str| Network { name: name.to_owned(), ..Network::default() };
     Project {
         name: ProjectName::new("p").expect("a name"),
+        separator: '-',
         directory: "/p".into(),
         files: vec!["/p/a.yaml".into(), "/p/b.yaml".into()],
         env_files: vec![],

@@ -226,6 +226,7 @@ impl Execution<'_> {
             version: self.work.version,
         };
         let mut request = container(&making)?;
+        request.first_probe = self.work.wanted.first_probe;
         request.origin = desired.map(|desired| desired.config.clone());
         let granted = self.granted(service)?;
         request.mounts.extend(granted.mounts.iter().cloned());

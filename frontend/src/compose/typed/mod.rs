@@ -30,6 +30,7 @@ pub(super) fn project(loaded: &Loaded) -> Checked<Project> {
     disabled_top.put("services", Node::new(super::yaml::Value::Map(loaded.disabled.clone()), None));
     Ok(Project {
         name: loaded.name.clone(),
+        separator: Project::SEPARATOR,
         directory: loaded.directory.clone(),
         files: loaded.files.clone(),
         env_files: loaded.env_files.clone(),

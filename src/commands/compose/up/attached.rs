@@ -93,7 +93,11 @@ pub(super) fn run(
     let attached = attached(&handle, up)?;
     let board = Board::new(project, context);
     let made = making::prepare(&handle, project, &up.making, wanted, manner, &board, context);
-    let Some(prepared) = made? else { return Ok(Status::Interrupted) };
+    let prepared = match made {
+        Ok(Some(prepared)) => prepared,
+        Ok(None) => return Ok(Status::Interrupted),
+        Err(error) => return handle.home.ended(Err(error)),
+    };
     let look = Look {
         prefix: making::mode(!up.no_log_prefix),
         timestamps: making::mode(up.timestamps),
