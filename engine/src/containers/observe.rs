@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rbuild_model::container::{ContainerId, Definition, Program, Removal, State, Streams};
+use rbuild_model::container::{ContainerId, Definition, FirstProbe, Program, Removal, State, Streams};
 use rbuild_monitor::{
     Client, ClientError, Lock, Observed as Seen, Place, Record, Residence, Settings, Stdin,
 };
@@ -185,7 +185,10 @@ impl Engine {
             log: definition.host.log.clone(),
             restart: definition.host.restart,
             health: definition.health_check(),
-            early_probes: rbuild_monitor::EarlyProbes::default(),
+            early_probes: match definition.first_probe {
+                FirstProbe::Early => rbuild_monitor::EarlyProbes::On,
+                FirstProbe::Scheduled => rbuild_monitor::EarlyProbes::Off,
+            },
             stop_signal: definition.program.stop_signal,
             stop_timeout: grace(definition.program.stop_timeout),
             removal: definition.host.removal,

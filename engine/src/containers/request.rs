@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_images::PullPolicy;
 use rbuild_model::container::{
-    Begins, BindRecursion, HostOptions, MissingSource, Propagation, Signal, Streams, TmpfsUse,
+    Begins, BindRecursion, FirstProbe, HostOptions, MissingSource, Propagation, Signal, Streams, TmpfsUse,
 };
 use rbuild_model::image_config::Healthcheck;
 use rbuild_model::platform::Platform;
@@ -50,6 +50,8 @@ pub struct CreateRequest {
     pub mounts: Vec<MountRequest>,
     /// Containers whose mounts it has too: `NAME[:ro|rw]`.
     pub volumes_from: Vec<String>,
+    /// When its health is asked for the first time.
+    pub first_probe: FirstProbe,
     /// What a person wrote that it is made of; kept as it is.
     pub origin: Option<serde_json::Value>,
     /// What it has of the machine; its mounts are filled in.
@@ -130,6 +132,7 @@ impl CreateRequest {
             streams: Streams::default(),
             mounts: Vec::new(),
             volumes_from: Vec::new(),
+            first_probe: FirstProbe::default(),
             origin: None,
             host: HostOptions::default(),
         }

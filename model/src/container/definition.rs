@@ -45,6 +45,9 @@ pub struct Definition {
     pub volumes: BTreeSet<String>,
     /// How its health is found out, in the words that it was asked for with, the image's where nothing was said.
     pub health: Option<Healthcheck>,
+    /// When its health is asked for the first time.
+    #[serde(default)]
+    pub first_probe: super::FirstProbe,
     /// What a person wrote that it was made of, where that is kept: the service of a project. It tells what changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<serde_json::Value>,

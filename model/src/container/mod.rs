@@ -17,7 +17,7 @@ mod state;
 mod tmpfs;
 
 pub use definition::{DEFINITION_VERSION, Definition, ImageUse, Program, Streams};
-pub use health::{Health, HealthCheck, HealthStatus, HealthTest, Probe};
+pub use health::{FirstProbe, Health, HealthCheck, HealthStatus, HealthTest, Probe};
 pub use id::{ContainerId, ContainerName, InvalidName, ParseContainerIdError};
 pub use log::{LogConfig, LogDriver, UnknownLogDriver};
 pub use options::{
