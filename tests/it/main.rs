@@ -1,10 +1,14 @@
 //! The program as its users meet it: texts, streams and exit statuses.
 
+mod caches;
 mod caching;
 mod checks;
 mod compose_config;
+mod compose_up;
+mod compose_verbs;
 mod containers;
 mod containers_life;
+mod containers_lost;
 mod contexts;
 mod crashes;
 mod durable;
@@ -22,6 +26,7 @@ mod scene;
 mod sources;
 mod stages;
 mod streams;
+mod system;
 mod together;
 mod volumes;
 

@@ -1,0 +1,259 @@
+//! The verbs of projects that look at services and reach into them, as their users meet them: one project, all of them.
+
+use std::fs;
+use std::process::Command;
+
+use rbuild_testkit::context::{Output, TestContext};
+use rbuild_testkit::running::Running;
+use rustix::process::Signal;
+
+use crate::scene::{assert_clean, scene};
+
+/// Runs a verb of the project.
+#[track_caller]
+fn compose<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
+    context.rbuild(["compose"].into_iter().chain(arguments)).run()
+}
+
+/// Runs a verb that has to succeed; returns what it printed, byte by byte.
+#[track_caller]
+fn said<const N: usize>(context: &TestContext, arguments: [&str; N]) -> String {
+    let output = compose(context, arguments);
+    output.assert_success();
+    String::from_utf8_lossy(&output.raw_stdout).trim_end().to_owned()
+}
+
+/// Runs a verb that has to fail with a status and a text.
+#[track_caller]
+fn refused<const N: usize>(context: &TestContext, arguments: [&str; N], code: i32, text: &str) {
+    let output = compose(context, arguments);
+    output.assert_code(code);
+    assert!(output.stderr.contains(text), "{text}\n{output}");
+}
+
+/// Ends a verb as a person does.
+fn interrupted(running: Running) {
+    running.signal(Signal::INT);
+    running.wait();
+}
+
+const PROJECT: &str = "\
+name: shop
+services:
+  web:
+    image: busybox
+    command: sh -c 'trap \"exit 5\" TERM; echo up; echo oops >&2; while :; do sleep 0.1; done'
+    network_mode: none
+    volumes: [\"data:/data\"]
+  two:
+    image: busybox
+    command: sh -c 'echo hello; exec sleep 1000'
+    network_mode: none
+    init: true
+    deploy: { replicas: 2 }
+  job:
+    image: busybox
+    command: sh -c 'echo first; sleep 0.2; printf last; exit 3'
+    network_mode: none
+volumes: { data: {} }
+";
+
+#[test]
+fn a_project_is_looked_at_and_reached_into() {
+    let Some(context) = scene("a_project_is_looked_at_and_reached_into") else { return };
+    context.write("compose.yaml", PROJECT);
+    compose(&context, ["up", "-d"]).assert_success();
+    // It ends with the job.
+    let job = said(&context, ["logs", "-f", "--no-log-prefix", "job"]);
+    assert!(job.starts_with("first\nlast"), "{job}");
+    lists(&context);
+    output(&context);
+    programs(&context);
+    files(&context);
+    ends(&context);
+    compose(&context, ["down", "-v", "-t", "0"]).assert_success();
+    assert_eq!(said(&context, ["ls", "-a", "-q"]), "");
+    assert_clean(&context);
+}
+
+/// What lists show.
+fn lists(context: &TestContext) {
+    let format = "{{.Name}} {{.Service}} {{.State}} {{.ExitCode}}";
+    assert_eq!(said(context, ["ps", "--format", format]), "shop-two-1 two running 0\nshop-two-2 two running 0\nshop-web-1 web running 0");
+    assert_eq!(said(context, ["ps", "--status", "exited", "--format", format]), "shop-job-1 job exited 3");
+    assert_eq!(said(context, ["ps", "-a", "--services"]), "job\ntwo\nweb");
+    assert_eq!(said(context, ["ps", "-q", "two"]).lines().map(str::len).collect::<Vec<_>>(), [64, 64]);
+    let table = said(context, ["ps", "web"]);
+    let mut lines = table.lines();
+    let titles: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(titles, ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"]);
+    assert!(lines.next().unwrap().contains("\"sh -c 'trap \\\"exit 5…\""), "{table}");
+    refused(context, ["ps", "nosuch"], 1, "no such service: nosuch");
+    refused(context, ["ps", "--filter", "name=x"], 1, "unknown filter name");
+    // By labels alone.
+    let elsewhere = context.rbuild(["compose", "-p", "shop", "ps", "--services"]).in_folder("..").run();
+    assert_eq!(elsewhere.assert_success().stdout, "two\nweb\n");
+    let json: serde_json::Value = serde_json::from_str(&said(context, ["ls", "--all", "--format", "json"])).unwrap();
+    assert_eq!((&json[0]["Name"], &json[0]["Status"]), (&"shop".into(), &"exited(1), running(3)".into()));
+    let images = said(context, ["images"]);
+    assert!(images.starts_with("CONTAINER           REPOSITORY          TAG "), "{images}");
+    assert_eq!(images.lines().count(), 5, "{images}");
+    assert_eq!(said(context, ["images", "-q"]).len(), 64);
+    assert_eq!(said(context, ["volumes"]), "DRIVER    VOLUME NAME\nlocal     shop_data");
+    assert_eq!(said(context, ["volumes", "-q", "two"]), "");
+    assert_eq!(said(context, ["version", "--short"]), env!("CARGO_PKG_VERSION"));
+    let stats = said(context, ["stats", "--no-stream", "--format", "{{.Name}}"]);
+    assert_eq!(stats, "shop-two-1\nshop-two-2\nshop-web-1");
+    if Command::new("ps").arg("-ef").output().is_ok_and(|output| output.status.success()) {
+        let top = said(context, ["top", "two"]);
+        assert!(top.starts_with("SERVICE  #   UID "), "{top}");
+        assert_eq!(top.lines().filter(|line| line.ends_with("sleep 1000")).count(), 4, "{top}");
+        assert_eq!(said(context, ["top", "nosuch"]), "");
+    }
+    refused(context, ["port", "web", "80"], 1, "no port 80/tcp for container shop-web-1: ");
+    refused(context, ["port", "job", "80"], 1, "service \"job\" is not running");
+    let events = said(context, ["events", "--json", "--since", "10m", "--until", "0s", "job"]);
+    let last: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["action"], &last["service"], &last["attributes"]["exitCode"]),
+        (&"die".into(), &"job".into(), &"3".into())
+    );
+    assert!(!events.contains("com.docker.compose"), "{events}");
+}
+
+/// What containers wrote.
+fn output(context: &TestContext) {
+    let logs = compose(context, ["logs"]);
+    logs.assert_success();
+    let mut lines: Vec<&str> = logs.stdout.lines().collect();
+    // Two that began at the same time may have written in any order; each wrote in its own.
+    let job: Vec<&str> = lines.iter().filter(|line| line.starts_with("job")).copied().collect();
+    assert_eq!(job, ["job-1  | first", "job-1  | last"]);
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        ["job-1  | first", "job-1  | last", "two-1  | hello", "two-2  | hello", "web-1  | up"]
+    );
+    assert_eq!(logs.stderr, "web-1  | oops\n");
+    assert_eq!(said(context, ["logs", "--no-log-prefix", "-n", "1", "job"]), "last");
+    let timed = said(context, ["logs", "-t", "--index", "2", "two"]);
+    assert!(timed.starts_with("two-2  | 20") && timed.ends_with("Z hello"), "{timed}");
+    refused(context, ["logs", "--index", "2"], 1, "only one service can be specified when using --index");
+    refused(context, ["logs", "nosuch"], 1, "no such service: nosuch");
+    // What comes while it is followed, up to the end of the last one.
+    let following = context.rbuild(["compose", "logs", "-f", "two"]).start();
+    following.until("hello");
+    compose(context, ["kill", "two"]).assert_success();
+    let followed = following.wait();
+    assert!(followed.status.success());
+    let text = followed.stdout;
+    assert!(text.contains("two-1 exited with code 137\n") && text.contains("two-2 exited with code 137\n"), "{text}");
+    compose(context, ["start", "two"]).assert_success();
+}
+
+/// Programs in containers.
+fn programs(context: &TestContext) {
+    assert_eq!(said(context, ["exec", "-e", "A=b", "-w", "/tmp", "two", "sh", "-c", "pwd; echo $A"]), "/tmp\nb");
+    let fed = context.rbuild(["compose", "exec", "-T", "--index", "2", "two", "cat"]).input("fed\n").run();
+    assert_eq!(fed.assert_success().stdout, "fed\n");
+    compose(context, ["exec", "web", "sh", "-c", "exit 7"]).assert_code(7);
+    compose(context, ["exec", "web", "nosuch"]).assert_code(127);
+    refused(context, ["exec", "job", "ls"], 1, "service \"job\" is not running");
+    refused(context, ["exec", "--index", "7", "two", "ls"], 1, "service \"two\" is not running container #7");
+    refused(context, ["exec", "nosuch", "ls"], 1, "service \"nosuch\" is not running");
+    let attached = context.rbuild(["compose", "attach", "--no-stdin", "two"]).start();
+    compose(context, ["exec", "two", "sh", "-c", "echo said > /proc/1/fd/1"]).assert_success();
+    attached.until("said");
+    interrupted(attached);
+}
+
+/// Files of containers.
+fn files(context: &TestContext) {
+    context.write("in/a.txt", "text\n");
+    compose(context, ["cp", "in/a.txt", "two:/a.txt"]).assert_success();
+    for index in ["1", "2"] {
+        assert_eq!(said(context, ["exec", "--index", index, "two", "cat", "/a.txt"]), "text");
+    }
+    compose(context, ["cp", "--index", "2", "two:/a.txt", "out.txt"]).assert_success();
+    assert_eq!(fs::read_to_string(context.project().join("out.txt")).unwrap(), "text\n");
+    let tar = compose(context, ["cp", "two:/a.txt", "-"]);
+    tar.assert_success();
+    assert!(tar.raw_stdout.starts_with(b"a.txt"));
+    let again = context.rbuild(["compose", "cp", "-", "two:/tmp"]).input(tar.raw_stdout).run();
+    again.assert_success();
+    for index in ["1", "2"] {
+        assert_eq!(said(context, ["exec", "--index", index, "two", "cat", "/tmp/a.txt"]), "text");
+    }
+    refused(context, ["cp", "web:/a", "two:/b"], 1, "copying between services is not supported");
+    refused(context, ["cp", "nosuch:/a", "b"], 1, "no container found for service \"nosuch\"");
+    compose(context, ["export", "-o", "two.tar", "two"]).assert_success();
+    let listed = Command::new("tar").args(["-tf"]).arg(context.project().join("two.tar")).output().unwrap();
+    assert!(String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.ends_with("a.txt")));
+    assert!(said(context, ["commit", "-c", "ENV A=b", "two", "kept:1"]).starts_with("sha256:"));
+    let kept = context.rbuild(["run", "--rm", "--network", "none", "kept:1", "sh", "-c", "cat /a.txt; echo $A"]).run();
+    assert_eq!(kept.assert_success().stdout, "text\nb\n");
+    context.rbuild(["rmi", "kept:1"]).run().assert_success();
+}
+
+/// Waiting for services, and what cannot be had.
+fn ends(context: &TestContext) {
+    refused(context, ["wait", "job"], 1, "no containers for project \"shop\"");
+    let waiting = context.rbuild(["compose", "wait", "web"]).start();
+    // The wait is there before the end, or finds that it was: both tell the status.
+    compose(context, ["stop", "-t", "5", "web"]).assert_success();
+    let waited = waiting.wait();
+    match waited.status.code() {
+        Some(5) => assert!(waited.stdout.ends_with("exited with status code 5\n"), "{waited:?}"),
+        _ => assert!(waited.stderr.contains("no containers for project"), "{waited:?}"),
+    }
+    let watched = compose(context, ["watch"]);
+    watched.assert_code(1);
+    assert!(watched.stderr.contains("none of the selected services is configured for watch"), "{watched}");
+}
+
+#[test]
+fn changes_of_files_are_brought_into_services() {
+    let Some(context) = scene("changes_of_files_are_brought_into_services") else { return };
+    context.write("src/a.txt", "one\n");
+    context.write("conf/web.conf", "port 1\n");
+    context.write("Dockerfile", "FROM busybox\nCOPY version /version\n");
+    context.write("version", "1\n");
+    context.write(
+        "compose.yaml",
+        "\
+name: watched
+services:
+  web:
+    build: .
+    command: sh -c 'echo began; cat /version; exec sleep 1000'
+    network_mode: none
+    init: true
+    develop:
+      watch:
+        - { path: src, action: sync, target: /app/src, ignore: [skipped/], initial_sync: true }
+        - { path: conf/web.conf, action: sync+restart, target: /etc/web.conf }
+        - { path: version, action: rebuild }
+",
+    );
+    let watching = context.rbuild(["compose", "watch"]).start();
+    watching.until("Watch enabled");
+    let inside = |script: &str| said(&context, ["exec", "web", "sh", "-c", script]);
+    assert_eq!(inside("cat /app/src/a.txt"), "one");
+    context.write("src/deep/b.txt", "two\n");
+    context.write("src/skipped/c.txt", "three\n");
+    fs::remove_file(context.project().join("src/a.txt")).unwrap();
+    watching.until("Syncing service \"web\" after");
+    // It is said before it is done: the next batch begins when this one is through.
+    context.write("conf/web.conf", "port 2\n");
+    watching.until("service(s) [\"web\"] restarted");
+    assert_eq!(inside("cat /etc/web.conf /app/src/deep/b.txt; ls /app/src"), "port 2\ntwo\ndeep");
+    context.write("version", "2\n");
+    watching.until("service(s) [\"web\"] successfully built");
+    assert_eq!(inside("cat /version"), "2");
+    let second = compose(&context, ["watch", "--no-up"]);
+    second.assert_code(1);
+    assert!(second.stderr.contains("cannot take exclusive lock for project"), "{second}");
+    interrupted(watching);
+    compose(&context, ["down", "-t", "0"]).assert_success();
+    assert_clean(&context);
+}

@@ -1,0 +1,156 @@
+//! What the whole takes, what can go, and what comes back after the machine was restarted.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rbuild_testkit::context::TestContext;
+
+use crate::scene::{assert_clean, scene};
+
+/// Runs a command that has to succeed; returns what it printed.
+#[track_caller]
+fn said<const N: usize>(context: &TestContext, arguments: [&str; N]) -> String {
+    let output = context.rbuild(arguments).run();
+    output.assert_success();
+    String::from_utf8_lossy(&output.raw_stdout).trim_end().to_owned()
+}
+
+/// Runs a container in the background.
+#[track_caller]
+fn running(context: &TestContext, name: &str, policy: &str) -> String {
+    said(
+        context,
+        ["run", "-d", "--name", name, "--network", "none", "--restart", policy, "busybox", "sleep", "1000"],
+    )
+}
+
+/// Takes the machine down, as far as containers can tell: everything that runs is killed at once, without a word to
+/// anybody, and what does not survive a reboot is gone.
+fn power_off(context: &TestContext) {
+    let run = Path::new("/run/rbuild").join(context.store8().unwrap());
+    let mut pids = Vec::new();
+    for entry in fs::read_dir(run.join("containers")).unwrap().flatten() {
+        let Ok(text) = fs::read_to_string(entry.path().join("state.json")) else { continue };
+        let (_, record) = text.split_once('\n').unwrap();
+        let record: serde_json::Value = serde_json::from_str(record).unwrap();
+        // Monitors first: the dead tell nothing.
+        for (order, place) in [(0, "/monitor/pid"), (1, "/state/init/pid")] {
+            let pid = record.pointer(place).and_then(serde_json::Value::as_i64);
+            pids.extend(pid.map(|pid| (order, pid)));
+        }
+    }
+    pids.sort_unstable();
+    assert!(!pids.is_empty(), "nothing runs in {}", run.display());
+    for (_, pid) in pids {
+        let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    }
+    fs::remove_dir_all(run).unwrap();
+}
+
+/// Runs a script as on a machine that was started again: with another boot id. `$R` is the program.
+fn after_a_reboot(context: &TestContext, script: &str) -> String {
+    let boot = context.write("boot-id", "00000000-0000-4000-8000-000000000001\n");
+    let script =
+        format!("set -e; mount --bind '{}' /proc/sys/kernel/random/boot_id\n{script}", boot.display());
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .env("R", env!("CARGO_BIN_EXE_rbuild"))
+        .env("RBUILD_ROOT", context.root())
+        .env("HOME", context.home())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn what_its_policy_wants_back_comes_back() {
+    let Some(context) = scene("what_its_policy_wants_back_comes_back") else { return };
+    for (name, policy) in [
+        ("a-always", "always"),
+        ("b-stopped", "always"),
+        ("c-unless", "unless-stopped"),
+        ("d-left", "unless-stopped"),
+        ("e-failed", "on-failure"),
+        ("f-once", "no"),
+    ] {
+        running(&context, name, policy);
+    }
+    said(&context, ["create", "--name", "g-never", "--restart", "always", "busybox", "true"]);
+    said(&context, ["stop", "-t", "0", "b-stopped", "d-left"]);
+    power_off(&context);
+    let told = after_a_reboot(
+        &context,
+        "$R system boot | sort\n\
+         echo --\n\
+         $R ps -a --format '{{.Names}} {{.State}}' | sort\n\
+         echo --\n\
+         $R stop -t 0 a-always >/dev/null\n\
+         $R system boot\n\
+         $R inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}' f-once a-always\n\
+         $R ps -aq | xargs $R rm -f >/dev/null\n",
+    );
+    assert_eq!(
+        told,
+        "a-always\nb-stopped\nc-unless\ne-failed\n--\n\
+         a-always running\nb-stopped running\nc-unless running\nd-left exited\ne-failed running\n\
+         f-once exited\ng-never created\n--\n\
+         exited 255 the machine was restarted\nexited 137 \n"
+    );
+}
+
+#[test]
+fn the_unit_calls_boot_on_this_store() {
+    let Some(context) = scene("the_unit_calls_boot_on_this_store") else { return };
+    let told = said(&context, ["system", "enable", "--dry-run"]);
+    let path = format!("/etc/systemd/system/rbuild-boot-{}.service", context.store8().unwrap());
+    assert!(told.starts_with(&format!("{path}\n\n[Unit]\n")), "{told}");
+    let root = context.root().display().to_string();
+    assert!(told.contains(&format!(" --root \"{root}\" system boot\n")), "{told}");
+    assert!(!Path::new(&path).exists());
+    if !Path::new("/run/systemd/system").exists() {
+        let refused = context.rbuild(["system", "enable"]).run();
+        refused.assert_code(1);
+        assert!(refused.stderr.contains("systemd does not run this machine"), "{refused}");
+        assert!(!Path::new(&path).exists());
+    }
+}
+
+#[test]
+fn what_takes_space_is_told_and_can_go() {
+    let Some(context) = scene("what_takes_space_is_told_and_can_go") else { return };
+    let rows = |context: &TestContext| {
+        said(context, ["system", "df", "--format", "{{.Type}}|{{.TotalCount}}|{{.Active}}"])
+    };
+    assert_eq!(rows(&context), "Images|1|0\nContainers|0|0\nLocal Volumes|0|0\nBuild Cache|0|0");
+    said(
+        &context,
+        [
+            "run", "-d", "--name", "one", "--network", "none", "-v", "named:/n", "-v", "/anonymous", "busybox",
+            "sleep", "1000",
+        ],
+    );
+    said(&context, ["create", "--name", "two", "--network", "none", "busybox", "true"]);
+    said(&context, ["network", "create", "net"]);
+    assert_eq!(rows(&context), "Images|1|1\nContainers|2|1\nLocal Volumes|2|2\nBuild Cache|0|0");
+    let table = said(&context, ["system", "df"]);
+    assert!(table.starts_with("TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\nImages "), "{table}");
+    let verbose = said(&context, ["system", "df", "-v"]);
+    for part in ["Images space usage:\n\nREPOSITORY", "Containers space usage:\n\nCONTAINER ID", "\nnamed "] {
+        assert!(verbose.contains(part), "{part}: {verbose}");
+    }
+    // The one that runs keeps what it has.
+    let pruned = said(&context, ["system", "prune", "--force", "--all", "--volumes"]);
+    assert!(pruned.starts_with("Deleted Containers:\n") && pruned.contains("Deleted Networks:\nnet\n"), "{pruned}");
+    assert!(!pruned.contains("Deleted Volumes") && !pruned.contains("Deleted: sha256"), "{pruned}");
+    said(&context, ["rm", "-f", "one"]);
+    let pruned = said(&context, ["system", "prune", "-af", "--volumes"]);
+    assert!(pruned.contains("Deleted Volumes:\n") && pruned.contains("Untagged: busybox:latest"), "{pruned}");
+    assert_eq!(rows(&context), "Images|0|0\nContainers|0|0\nLocal Volumes|1|0\nBuild Cache|0|0");
+    let refused = context.rbuild(["system", "prune"]).run();
+    refused.assert_code(1);
+    assert!(refused.stderr.contains("use `--force`"), "{refused}");
+    assert_clean(&context);
+}
