@@ -107,6 +107,12 @@ impl Place {
         Self { id, folder, run }
     }
 
+    /// Names the place of another container of the same store.
+    pub(crate) fn neighbour(&self, id: &ContainerId) -> Self {
+        let beside = |folder: &Path| folder.with_file_name(id.to_string());
+        Self { id: *id, folder: beside(&self.folder), run: beside(&self.run) }
+    }
+
     /// Which container.
     pub fn id(&self) -> &ContainerId {
         &self.id

@@ -96,8 +96,22 @@ pub struct Plan {
     pub cgroup: CgroupRequest,
     /// What is to be done for its networks.
     pub duties: Option<Duties>,
+    /// Other containers whose namespaces it shares; looked up at each start.
+    #[serde(default)]
+    pub shares: Shares,
     /// Whatever the caller wants to find again in the container's [record](crate::Record).
     pub note: serde_json::Value,
+}
+
+/// The containers whose namespaces another one shares. They have to run when it starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shares {
+    /// Whose network.
+    pub network: Option<ContainerId>,
+    /// Whose processes.
+    pub pid: Option<ContainerId>,
+    /// Whose message queues and shared memory, `/dev/shm` among it.
+    pub ipc: Option<ContainerId>,
 }
 
 /// The descriptors that a plan needs.
@@ -105,10 +119,6 @@ pub struct Plan {
 pub struct Handed {
     /// The network namespace; without one it is a new one, or the host's, as the spec says.
     pub network: Option<OwnedFd>,
-    /// The namespace of message queues and shared memory, if it is another container's.
-    pub ipc: Option<OwnedFd>,
-    /// The namespace of the host name, if it is another's.
-    pub uts: Option<OwnedFd>,
     /// The network namespace that networks are made in, if it is not the monitor's own.
     pub place: Option<OwnedFd>,
     /// The reserved ports, in the order of the duties.
@@ -119,39 +129,31 @@ pub struct Handed {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HandedList {
     network: bool,
-    ipc: bool,
-    uts: bool,
     place: bool,
     ports: usize,
 }
 
 impl Handed {
     pub(crate) fn list(&self) -> HandedList {
-        let Self { network, ipc, uts, place, ports } = self;
-        HandedList {
-            network: network.is_some(),
-            ipc: ipc.is_some(),
-            uts: uts.is_some(),
-            place: place.is_some(),
-            ports: ports.len(),
-        }
+        let Self { network, place, ports } = self;
+        HandedList { network: network.is_some(), place: place.is_some(), ports: ports.len() }
     }
 
     pub(crate) fn into_fds(self) -> Vec<OwnedFd> {
-        let Self { network, ipc, uts, place, ports } = self;
-        [network, ipc, uts, place].into_iter().flatten().chain(ports).collect()
+        let Self { network, place, ports } = self;
+        [network, place].into_iter().flatten().chain(ports).collect()
     }
 
     /// Takes descriptors that arrived apart; `None` if they are not what the list says.
     pub(crate) fn of_fds(list: HandedList, fds: Vec<OwnedFd>) -> Option<Self> {
-        let named = [list.network, list.ipc, list.uts, list.place];
+        let named = [list.network, list.place];
         if named.iter().filter(|there| **there).count().checked_add(list.ports)? != fds.len() {
             return None;
         }
         let mut fds = fds.into_iter();
         let mut next = |there: bool| if there { fds.next() } else { None };
-        let [network, ipc, uts, place] = named.map(&mut next);
-        Some(Self { network, ipc, uts, place, ports: fds.collect() })
+        let [network, place] = named.map(&mut next);
+        Some(Self { network, place, ports: fds.collect() })
     }
 }
 
@@ -195,12 +197,11 @@ mod tests {
     fn descriptors_come_apart_as_they_were_put_together() {
         let fd = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let number = |fd: &Option<OwnedFd>| fd.as_ref().map(std::os::fd::AsRawFd::as_raw_fd);
-        let handed =
-            Handed { ipc: Some(fd()), place: Some(fd()), ports: vec![fd(), fd()], ..Handed::default() };
-        let (list, ipc, place) = (handed.list(), number(&handed.ipc), number(&handed.place));
+        let handed = Handed { place: Some(fd()), ports: vec![fd(), fd()], ..Handed::default() };
+        let (list, place) = (handed.list(), number(&handed.place));
         let back = Handed::of_fds(list, handed.into_fds()).unwrap();
-        assert_eq!((number(&back.ipc), number(&back.place), back.ports.len()), (ipc, place, 2));
-        assert!(back.network.is_none() && back.uts.is_none());
+        assert_eq!((number(&back.place), back.ports.len()), (place, 2));
+        assert!(back.network.is_none());
         assert!(Handed::of_fds(list, vec![fd()]).is_none());
         assert!(Handed::of_fds(HandedList { ports: usize::MAX, ..list }, Vec::new()).is_none());
     }

@@ -413,6 +413,7 @@ impl Compiler {
                     .map_err(|errno| MountError::path("clone the mount for", &path, errno))?;
                 ScriptSource::Fd(self.fd(clone)?)
             }
+            MountSource::Detached(mount) => ScriptSource::Fd(self.fd(mount)?),
             MountSource::Within { root, path } => {
                 let quiet = MountAttrFlags::MOUNT_ATTR_NODEV;
                 ScriptSource::Within { root: self.fd(mount_root(&root, quiet)?)?, path: text(&path)? }

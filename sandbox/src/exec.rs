@@ -63,6 +63,7 @@ impl Launcher {
             bound: false,
             oom_score_adj,
             cgroup: unified.is_some(),
+            pid: false,
             joins: joins.len(),
             loopback: false,
         };

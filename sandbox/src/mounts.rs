@@ -13,15 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rbuild_model::container::Propagation;
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
     move_mount, open_tree,
 };
-use rustix::thread::UnshareFlags;
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
+use crate::process::Process;
 use crate::sys::{MountAttr, mount_setattr};
 
 /// A mount that could not be made.
@@ -300,6 +301,25 @@ pub(crate) fn clone_mount(place: BorrowedFd<'_>, depth: Depth) -> Result<OwnedFd
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     open_tree(place, "", flags)
+}
+
+/// Takes a copy of the mount that a process sees at a path, detached. No link in the path is followed.
+pub fn mount_of(process: &Process, path: &Path) -> Result<OwnedFd, MountError> {
+    let aside = || {
+        let failed = |act| move |errno: Errno| MountError::path(act, path, errno);
+        #[expect(
+            deprecated,
+            reason = "the replacement is unsafe for the sake of CLONE_FILES, which is not used here"
+        )]
+        rustix::thread::unshare(UnshareFlags::FS).map_err(failed("leave the root, to reach"))?;
+        move_into_thread_name_spaces(process.pidfd(), ThreadNameSpaceType::MOUNT)
+            .map_err(failed("enter the mount namespace that has"))?;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let place = openat2(CWD, path, flags, Mode::empty(), resolve).map_err(failed("open"))?;
+        clone_mount(place.as_fd(), Depth::One).map_err(failed("take the mount from"))
+    };
+    std::thread::scope(|scope| scope.spawn(aside).join()).unwrap_or(Err(MountError::Thread))
 }
 
 /// Attaches a detached mount on the place that `target` names.

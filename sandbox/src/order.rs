@@ -57,6 +57,9 @@ pub enum MountSource {
     /// A file or folder by descriptor. An order that holds one cannot be written down.
     #[serde(skip)]
     Fd(OwnedFd),
+    /// A mount that is in no tree, as it is. An order that holds one cannot be written down.
+    #[serde(skip)]
+    Detached(OwnedFd),
     /// A path within another root, resolved there: never outside.
     Within {
         /// The other root.

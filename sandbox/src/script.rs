@@ -42,6 +42,8 @@ pub(crate) struct SpawnRequest {
     pub(crate) oom_score_adj: Option<i32>,
     /// Whether a cgroup v2 folder to be born in comes along.
     pub(crate) cgroup: bool,
+    /// Whether a pid namespace to be born in comes along.
+    pub(crate) pid: bool,
     /// How many `cgroup.procs` files to enter come along.
     pub(crate) joins: usize,
     /// Whether the network namespace is new, so that its loopback is ours to set up.

@@ -69,7 +69,7 @@ pub enum Sharing {
     Own,
     /// The caller's.
     Host,
-    /// Another one, by descriptor. Not for pid and cgroup namespaces.
+    /// Another one, by descriptor. Not for cgroup namespaces.
     Join(OwnedFd),
 }
 
@@ -141,8 +141,8 @@ impl Namespaces {
         }
         match &self.pid {
             Sharing::Own => flags |= libc::CLONE_NEWPID as u64,
-            Sharing::Host => {}
-            Sharing::Join(_) => return Err(LaunchError::CannotJoin { namespace: "pid" }),
+            // It is born there: nobody enters a pid namespace later.
+            Sharing::Host | Sharing::Join(_) => {}
         }
         if matches!(self.cgroup, Sharing::Join(_)) {
             return Err(LaunchError::CannotJoin { namespace: "cgroup" });
@@ -175,6 +175,10 @@ impl Slot {
         let (flags, enter) = request.namespaces.split()?;
         let joins = request.cgroup.as_ref().map(Cgroup::entries).transpose()?.unwrap_or_default();
         let unified = request.cgroup.as_ref().and_then(Cgroup::unified);
+        let pid = match &request.namespaces.pid {
+            Sharing::Join(namespace) => Some(namespace.as_fd()),
+            Sharing::Own | Sharing::Host => None,
+        };
         let message = SpawnRequest {
             role: Role::Init,
             namespaces: flags,
@@ -182,11 +186,13 @@ impl Slot {
             bound: request.lifetime == Lifetime::Bound,
             oom_score_adj: request.oom_score_adj,
             cgroup: unified.is_some(),
+            pid: pid.is_some(),
             joins: joins.len(),
             loopback: matches!(request.namespaces.network, Network::None),
         };
         let mut fds = vec![report_far.as_fd(), order_far.as_fd()];
         fds.extend(unified);
+        fds.extend(pid);
         fds.extend(joins.iter().map(AsFd::as_fd));
         fds.extend(enter.iter().map(|namespace| namespace.as_fd()));
         server.send(&message, &fds)?;

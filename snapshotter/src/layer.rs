@@ -23,8 +23,21 @@ pub fn write_layer<W: Write>(
     writer: W,
     options: Options,
 ) -> Result<W> {
+    write_layer_without(snapshotter, tree, writer, options, &|_| false)
+}
+
+/// As [`write_layer`], without what `is_left_out` says.
+pub fn write_layer_without<W: Write>(
+    snapshotter: &dyn Snapshotter,
+    tree: Tree<'_>,
+    writer: W,
+    options: Options,
+    is_left_out: &dyn Fn(&Change) -> bool,
+) -> Result<W> {
     let mut tar = Writer::new(writer, options);
-    snapshotter.changes(tree, &mut |change, content| append(&mut tar, &change, content))?;
+    snapshotter.changes(tree, &mut |change, content| {
+        if is_left_out(&change) { Ok(()) } else { append(&mut tar, &change, content) }
+    })?;
     Ok(tar.finish()?)
 }
 

@@ -43,7 +43,7 @@ pub use active::Active;
 pub use copy::CopySnapshotter;
 pub use error::{Error, Result};
 pub use folders::{Condemned, Folders};
-pub use layer::write_layer;
+pub use layer::{write_layer, write_layer_without};
 pub use overlay::OverlaySnapshotter;
 pub use snapshotter::{Snapshotter, Tree, Writes};
 pub use tree_tar::write_tree;

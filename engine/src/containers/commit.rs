@@ -1,8 +1,10 @@
 //! `commit`: what a container wrote becomes the top layer of a new image.
 
 use std::io::{BufWriter, Write as _};
+use std::path::Path;
 
 use rbuild_cache::records::remember_snapshots;
+use rbuild_confined::Root;
 use rbuild_image::tar::{Limits, Options};
 use rbuild_images::BuiltImage;
 use rbuild_model::container::{Definition, State};
@@ -10,10 +12,13 @@ use rbuild_model::digest::ImageId;
 use rbuild_model::image_config::{Empty, History, ImageConfig, RunConfig};
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
-use rbuild_snapshotter::{Active, Tree, write_layer};
+use rbuild_sandbox::mounts::mount_detached;
+use rbuild_snapshotter::diff::{Change, ChangeKind};
+use rbuild_snapshotter::{Active, Tree, write_layer_without};
 use rbuild_store::{Lease, ObjectKind};
 
 use super::error::ContainerError;
+use super::lend::NAME_FILES;
 use crate::engine::{Engine, io};
 
 /// An image to make of a container.
@@ -94,12 +99,16 @@ impl Engine {
         let snapshots = self.snapshots_in(&self.folder(definition.id))?;
         let written = self.writes(definition);
         let below = &definition.image.chain;
+        let view = self.parts.snapshotter.view(below)?;
+        let image = Root::from_fd(mount_detached(&view)?)?;
+        let is_stub = |change: &Change| is_stub(change, &image);
         let (mut reader, writer) = std::io::pipe().map_err(io("make", "a pipe"))?;
         let made: Result<Active, ContainerError> = std::thread::scope(|scope| {
             let packed = scope.spawn(|| -> Result<(), ContainerError> {
                 let writer = BufWriter::with_capacity(256 << 10, writer);
+                let tree = Tree::Active(&written);
                 let mut writer =
-                    write_layer(&*snapshots, Tree::Active(&written), writer, Options::default())?;
+                    write_layer_without(&*snapshots, tree, writer, Options::default(), &is_stub)?;
                 Ok(writer.flush().map_err(io("write", "a pipe"))?)
             });
             let applied = self.parts.snapshotter.apply(below, &mut reader, Limits::default());
@@ -158,6 +167,17 @@ impl Engine {
         });
         Ok(config)
     }
+}
+
+/// Whether a path is there only because something had to be mounted on it, in every container.
+fn is_stub(change: &Change, image: &Root) -> bool {
+    let path = Path::new("/").join(&change.path);
+    let is_place = match &change.kind {
+        ChangeKind::Directory { .. } => ["/dev", "/proc", "/sys"].iter().any(|place| path == Path::new(place)),
+        ChangeKind::File { meta, .. } => meta.size == 0 && NAME_FILES.iter().any(|file| path == Path::new(file)),
+        _ => false,
+    };
+    is_place && matches!(image.find_nofollow(&change.path), Ok(None))
 }
 
 /// Puts what instructions say over what the container runs.

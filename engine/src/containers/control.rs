@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rbuild_model::container::{Definition, NamespaceUse, Removal, Signal, StartFailure, State};
+use rbuild_model::container::{Definition, Removal, Signal, StartFailure, State};
 use rbuild_model::network::NetworkMode;
 use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal};
 use rbuild_network::driver::Guard;
@@ -15,6 +15,7 @@ use rbuild_sandbox::{Access, FileContent, Mount, MountSource, Restrictions};
 use rbuild_store::crash;
 
 use super::error::ContainerError;
+use super::lend::NAME_FILES;
 use super::note::{EndpointNote, PortNote, RunNote};
 use super::observe::grace;
 use super::reap::is_gone;
@@ -177,21 +178,12 @@ impl Engine {
         connected: Connected,
     ) -> Result<(Plan, Handed), ContainerError> {
         let host = &definition.host;
-        for (what, of) in
-            [("ipc", &host.ipc), ("pid", &host.pid), ("uts", &host.uts), ("cgroup", &host.cgroup)]
-        {
-            if let NamespaceUse::Container(_) = of {
-                return Err(ContainerError::Unsupported {
-                    what: format!("sharing the {what} namespace of another container"),
-                });
-            }
-        }
+        let shares = self.shares(definition)?;
         let Connected { namespace, files, reservations, duties, endpoints, notes: _ } = connected;
         let mut prepared = self.launch(definition, hostname)?;
-        let mut mounts = if matches!(host.network, NetworkMode::Container(_)) {
-            Vec::new()
-        } else {
-            name_files(files, host.read_only)
+        let mut mounts = match &host.network {
+            NetworkMode::Container(lender) => self.lent_name_files(lender, host.read_only)?,
+            _ => name_files(files, host.read_only),
         };
         mounts.append(&mut prepared.mounts);
         let note = RunNote {
@@ -204,6 +196,7 @@ impl Engine {
             root: prepared.root,
             mounts,
             cgroup: prepared.cgroup,
+            shares,
             duties: Some(duties)
                 .filter(|_| !matches!(host.network, NetworkMode::Host | NetworkMode::Container(_))),
             note: serde_json::to_value(note).expect("numbers and texts can be written to memory"),
@@ -365,16 +358,23 @@ fn not_started(definition: &Definition, error: ClientError) -> ContainerError {
 
 /// The files by which a container knows names.
 fn name_files(files: NameFiles, read_only: bool) -> Vec<Mount> {
-    let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
     let NameFiles { hosts, resolv_conf, hostname } = files;
-    [("/etc/hosts", hosts), ("/etc/resolv.conf", resolv_conf), ("/etc/hostname", hostname)]
-        .map(|(target, text)| Mount {
-            target: target.into(),
-            source: MountSource::File(FileContent { bytes: text.into_bytes(), mode: 0o644, uid: 0, gid: 0 }),
-            access,
-            restrictions: Restrictions::default(),
-        })
-        .into()
+    let texts = [hosts, resolv_conf, hostname];
+    NAME_FILES
+        .into_iter()
+        .zip(texts)
+        .map(|(target, text)| name_file(target, text.into_bytes(), read_only))
+        .collect()
+}
+
+/// A file by which a container knows names.
+pub(super) fn name_file(target: &str, bytes: Vec<u8>, read_only: bool) -> Mount {
+    Mount {
+        target: target.into(),
+        source: MountSource::File(FileContent { bytes, mode: 0o644, uid: 0, gid: 0 }),
+        access: if read_only { Access::ReadOnly } else { Access::ReadWrite },
+        restrictions: Restrictions::default(),
+    }
 }
 
 /// Returns an error with its causes.

@@ -70,9 +70,11 @@ impl Engine {
             exposed: config.exposed_ports.keys().chain(&request.exposed).cloned().collect(),
             volumes: config.volumes.keys().cloned().collect(),
             health: define::health(request.health.as_ref(), config.healthcheck.as_ref())?,
+            first_probe: request.first_probe,
             origin: request.origin.clone(),
             host: request.host.clone(),
         };
+        self.resolve_lenders(&mut definition)?;
         self.check_log(&definition.host)?;
         self.networks().check(
             &definition.host.network,

@@ -6,11 +6,14 @@ use oci_spec::runtime::Spec;
 use rbuild_confined::Root;
 use rbuild_confined::users::{Id, UserSpec, Users};
 use rbuild_model::container::{
-    Definition, HostOptions, MissingSource, MountUse, MountWhat, NamespaceUse, Resources, SeccompUse,
+    BlkioRate, Definition, HostOptions, MissingSource, MountUse, MountWhat, NamespaceUse, Resources,
+    SeccompUse,
 };
 use rbuild_model::network::NetworkMode;
 use rbuild_model::rootfs::RootPlan;
-use rbuild_sandbox::cgroup::{CgroupRequest, DeviceAccess, DeviceKind, DeviceRule, Devices, Limits};
+use rbuild_sandbox::cgroup::{
+    CgroupRequest, Counted, DeviceAccess, DeviceKind, DeviceRate, DeviceRule, Devices, Limits,
+};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_sandbox::profile::{
     self, Confinement, FirstProcess, HostNamespaces, Identity, NewPrivileges, Options, Privilege, RootAccess,
@@ -94,8 +97,18 @@ impl Engine {
             limits: limits(&host.resources)?,
             devices: if host.privileged { Devices::All } else { Devices::DefaultAnd(rules) },
         };
-        let mounts =
+        let mut mounts =
             host.mounts.iter().map(|mount| self.mount(mount)).collect::<Result<Vec<_>, ContainerError>>()?;
+        if host.ipc == NamespaceUse::Host {
+            // The host's messages come with the host's shared files. What is asked for there comes after them.
+            let memory = Mount {
+                target: "/dev/shm".into(),
+                source: MountSource::Host("/dev/shm".into()),
+                access: Access::ReadWrite,
+                restrictions: Restrictions::ALL,
+            };
+            mounts.insert(0, memory);
+        }
         Ok(Launch { spec, root, mounts, cgroup })
     }
 
@@ -109,6 +122,11 @@ impl Engine {
     pub(crate) fn hostname(&self, definition: &Definition) -> String {
         let of_host =
             matches!(definition.host.network, NetworkMode::Host) || definition.host.uts == NamespaceUse::Host;
+        if let NetworkMode::Container(lender) = &definition.host.network
+            && let Ok(lender) = self.find(lender)
+        {
+            return self.hostname(&lender);
+        }
         match &definition.hostname {
             Some(name) => name.clone(),
             None if of_host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -243,13 +261,16 @@ pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
     if blkio_weight.is_some() || !blkio_weight_device.is_empty() {
         return refuse("a weight of input and output");
     }
-    if [device_read_bps, device_write_bps, device_read_iops, device_write_iops]
-        .iter()
-        .any(|rates| !rates.is_empty())
-    {
-        return refuse("a rate of input and output");
-    }
+    let rates = [
+        (device_read_bps, Counted::BytesRead),
+        (device_write_bps, Counted::BytesWritten),
+        (device_read_iops, Counted::Reads),
+        (device_write_iops, Counted::Writes),
+    ];
+    let rates = rates.into_iter().flat_map(|(rates, counted)| rates.iter().map(move |rate| (rate, counted)));
+    let devices = rates.map(|(rate, counted)| device_rate(rate, counted)).collect::<Result<_, _>>()?;
     Ok(Limits {
+        devices,
         memory: *memory,
         memory_and_swap: match (memory, memory_swap) {
             (_, Some(total)) => u64::try_from(*total).ok(),
@@ -272,6 +293,19 @@ pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
         cpuset_mems: cpuset_mems.clone(),
         pids: *pids,
     })
+}
+
+/// Looks up the device whose use is bounded.
+fn device_rate(rate: &BlkioRate, counted: Counted) -> Result<DeviceRate, ContainerError> {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+
+    let BlkioRate { path, rate } = rate;
+    let found = std::fs::metadata(path).map_err(io("look at the device", path))?;
+    if !found.file_type().is_block_device() {
+        return Err(ContainerError::Invalid(format!("`{path}` is no block device: its use has no rate")));
+    }
+    let device = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
+    Ok(DeviceRate { device, counted, rate: *rate })
 }
 
 /// Reads `c 1:3 rwm`; a number may be `*`. The kind `a` is every device, whatever the rest says.
@@ -299,6 +333,14 @@ pub(super) fn device_rules(text: &str) -> Result<Vec<DeviceRule>, ContainerError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_for_block_devices() {
+        let asked = |path: &str| BlkioRate { path: path.to_owned(), rate: 5 };
+        let refused = |path: &str| device_rate(&asked(path), Counted::Reads).unwrap_err().to_string();
+        assert_eq!(refused("/dev/null"), "`/dev/null` is no block device: its use has no rate");
+        assert!(refused("/dev/none").contains("look at the device"));
+    }
 
     #[test]
     fn rules_for_devices_are_read_as_docker_reads_them() {

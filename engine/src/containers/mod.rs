@@ -24,6 +24,7 @@ mod exec;
 mod find;
 mod inspect;
 mod launch;
+mod lend;
 mod list;
 mod logs;
 mod names;

@@ -13,10 +13,8 @@ use rbuild_snapshotter::diff::{Change, ChangeKind, Novelty};
 use rbuild_snapshotter::{Tree, Writes};
 
 use super::error::ContainerError;
+use super::lend::NAME_FILES;
 use crate::engine::{Engine, io};
-
-/// What is mounted into every container.
-const NAME_FILES: [&str; 3] = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"];
 
 /// A path that a container changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,12 +11,13 @@ use rbuild_network::duty::Service;
 use rbuild_network::names::Presence;
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
 use rbuild_sandbox::process::{self, Process};
-use rbuild_sandbox::{Launcher, LauncherConfig, Lifetime, Namespaces, Order, Sharing, SlotRequest, Stubs};
+use rbuild_sandbox::{Launcher, LauncherConfig, Lifetime, Namespaces, Order, SlotRequest, Stubs};
 
 use super::chain;
 use super::connection::Role;
 use super::execs::Kind;
 use super::monitor::{Live, Monitor, Phase};
+use super::shares;
 use super::streams::{self, Streams};
 use crate::backoff;
 use crate::document::{self, Promise};
@@ -42,8 +43,8 @@ impl Monitor {
     fn begin_run(&mut self, plan: Plan, handed: Handed) -> Result<(i32, Vec<String>), Failure> {
         let failed = |error: &dyn std::error::Error| (125, chain(error));
         document::write(&self.place.plan(), PLAN, &plan, Promise::Written).map_err(|error| failed(&error))?;
-        let Handed { network, ipc, uts, place, ports } = handed;
-        self.handed = Handed { network, ipc, uts, place, ports: Vec::new() };
+        let Handed { network, place, ports } = handed;
+        self.handed = Handed { network, place, ports: Vec::new() };
         let duties = plan.duties.clone();
         let note = plan.note.clone();
         self.open_log().map_err(|error| (125, format!("cannot open the container's log: {error}")))?;
@@ -87,7 +88,7 @@ impl Monitor {
     /// Runs the program of a plan.
     fn launch(&mut self, plan: Plan, note: serde_json::Value) -> Result<(i32, Vec<String>), Failure> {
         let failed = |error: &dyn std::error::Error| (125, chain(error));
-        let Plan { spec, root, mounts, cgroup, .. } = plan;
+        let Plan { spec, root, mut mounts, cgroup, shares, .. } = plan;
         let process = spec.process().clone().unwrap_or_default();
         let owner = (process.user().uid(), process.user().gid());
         let is_terminal = process.terminal().unwrap_or(false);
@@ -100,11 +101,7 @@ impl Monitor {
         let clone = |fd: &Option<OwnedFd>| fd.as_ref().map(OwnedFd::try_clone).transpose();
         let mut namespaces =
             Namespaces::of_spec(&spec, clone(&self.handed.network).map_err(|error| failed(&error))?);
-        for (slot, fd) in [(&mut namespaces.ipc, &self.handed.ipc), (&mut namespaces.uts, &self.handed.uts)] {
-            if let Some(fd) = clone(fd).map_err(|error| failed(&error))? {
-                *slot = Sharing::Join(fd);
-            }
-        }
+        shares::join(&self.place, &shares, &mut namespaces, &mut mounts).map_err(|why| (125, why))?;
         let request = SlotRequest {
             cgroup: group,
             namespaces,

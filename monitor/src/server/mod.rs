@@ -14,6 +14,7 @@ mod execs;
 mod life;
 mod monitor;
 mod requests;
+mod shares;
 mod streams;
 
 use std::os::fd::OwnedFd;

@@ -11,7 +11,7 @@ use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_monitor::log::{Filter, read};
 use rbuild_monitor::{
     Attach, Client, EarlyProbes, ExecPlan, ExecPrivilege, Handed, Place, Plan, Program, Record, Residence,
-    Session, SessionEvent, Settings, Stdin, Until,
+    Session, SessionEvent, Settings, Shares, Stdin, Until,
 };
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Devices, Layout, Limits};
 use rbuild_sandbox::process::{Process, is_alive};
@@ -160,6 +160,7 @@ impl Container {
                 devices: Devices::DefaultAnd(Vec::new()),
             },
             duties: None,
+            shares: Shares::default(),
             note: serde_json::json!({ "kept": 1 }),
         }
     }

@@ -599,7 +599,7 @@ pub(super) fn base_of(unified: &Unified) -> PathBuf {
 
 /// Enables controllers on the way down to the groups; returns those that groups will have.
 fn enable(base: &Path, prefix: &str) -> Result<Vec<String>, CgroupError> {
-    const WANTED: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
+    const WANTED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
     let mut available = Vec::new();
     for folder in [base.to_owned(), base.join(prefix)] {
         make_folder(&folder)?;

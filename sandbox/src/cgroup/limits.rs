@@ -26,6 +26,46 @@ pub struct Limits {
     pub cpuset_mems: Option<String>,
     /// Processes and threads.
     pub pids: Option<u64>,
+    /// How fast devices may be read and written.
+    #[serde(default)]
+    pub devices: Vec<DeviceRate>,
+}
+
+/// How fast a device may be used.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DeviceRate {
+    /// The device's numbers, major and minor.
+    pub device: (u32, u32),
+    /// What is counted.
+    pub counted: Counted,
+    /// The bound, a second.
+    pub rate: u64,
+}
+
+/// What is counted of the use of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Counted {
+    /// Bytes that are read.
+    BytesRead,
+    /// Bytes that are written.
+    BytesWritten,
+    /// Reads.
+    Reads,
+    /// Writes.
+    Writes,
+}
+
+impl Counted {
+    /// The file of version 1 and the key of version 2.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::BytesRead => ("blkio.throttle.read_bps_device", "rbps"),
+            Self::BytesWritten => ("blkio.throttle.write_bps_device", "wbps"),
+            Self::Reads => ("blkio.throttle.read_iops_device", "riops"),
+            Self::Writes => ("blkio.throttle.write_iops_device", "wiops"),
+        }
+    }
 }
 
 /// A value for a file of a controller.
@@ -131,6 +171,10 @@ impl Limits {
         set("cpuset", "processors", "cpuset.cpus", self.cpuset_cpus.clone(), false);
         set("cpuset", "memory nodes", "cpuset.mems", self.cpuset_mems.clone(), false);
         set("pids", "processes", "pids.max", text(self.pids), false);
+        for DeviceRate { device: (major, minor), counted, rate } in &self.devices {
+            let value = format!("{major}:{minor} {rate}");
+            set("blkio", "the rate of a device", counted.names().0, Some(value), false);
+        }
         settings
     }
 
@@ -155,6 +199,10 @@ impl Limits {
         set("cpuset", "processors", "cpuset.cpus", self.cpuset_cpus.clone(), false);
         set("cpuset", "memory nodes", "cpuset.mems", self.cpuset_mems.clone(), false);
         set("pids", "processes", "pids.max", text(self.pids), false);
+        for DeviceRate { device: (major, minor), counted, rate } in &self.devices {
+            let value = format!("{major}:{minor} {}={rate}", counted.names().1);
+            set("io", "the rate of a device", "io.max", Some(value), false);
+        }
         settings
     }
 }

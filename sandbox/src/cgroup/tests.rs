@@ -66,6 +66,10 @@ fn limits_become_files_of_both_versions() {
         cpuset_cpus: Some("0-1".to_owned()),
         cpuset_mems: None,
         pids: Some(100),
+        devices: vec![
+            DeviceRate { device: (8, 0), counted: Counted::BytesRead, rate: 1 << 20 },
+            DeviceRate { device: (8, 16), counted: Counted::Writes, rate: 50 },
+        ],
     };
     limits.check().unwrap();
     let (first, second) = written(&limits);
@@ -80,6 +84,8 @@ fn limits_become_files_of_both_versions() {
             "cpu.shares=1024",
             "cpuset.cpus=0-1",
             "pids.max=100",
+            "blkio.throttle.read_bps_device=8:0 1048576",
+            "blkio.throttle.write_iops_device=8:16 50",
         ]
     );
     assert_eq!(
@@ -92,6 +98,8 @@ fn limits_become_files_of_both_versions() {
             "cpu.weight=100",
             "cpuset.cpus=0-1",
             "pids.max=100",
+            "io.max=8:0 rbps=1048576",
+            "io.max=8:16 wiops=50",
         ]
     );
 }

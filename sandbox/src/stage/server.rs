@@ -6,8 +6,11 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{Doing, enter, park};
 use crate::script::{Report, Role, SpawnRequest};
@@ -127,9 +130,15 @@ fn spawn(request: Received<SpawnRequest>, own: &OwnedFd, children: &mut Vec<Chil
     let mut fds = fds.into_iter();
     let (Some(report), Some(order)) = (fds.next(), fds.next()) else { return };
     let cgroup = if request.cgroup { fds.next() } else { None };
+    let pid = if request.pid { fds.next() } else { None };
     let joins: Vec<OwnedFd> = fds.by_ref().take(request.joins).collect();
     let enter: Vec<OwnedFd> = fds.collect();
-    match sys::clone(request.namespaces, !request.bound, cgroup.as_ref().map(AsFd::as_fd)) {
+    let clone = || sys::clone(request.namespaces, !request.bound, cgroup.as_ref().map(AsFd::as_fd));
+    let cloned = match &pid {
+        Some(namespace) => born_in(namespace, clone),
+        None => clone(),
+    };
+    match cloned {
         Ok(Cloned::Child) => {
             // Never returns: nothing that this frame or its callers own is dropped in the init, which closes
             // what it does not keep by number.
@@ -159,6 +168,21 @@ fn spawn(request: Received<SpawnRequest>, own: &OwnedFd, children: &mut Vec<Chil
             }
         }
     }
+}
+
+/// Makes a child whose pid namespace is another's; this process's own children are born in its own again afterwards.
+fn born_in(namespace: &OwnedFd, clone: impl FnOnce() -> std::io::Result<Cloned>) -> std::io::Result<Cloned> {
+    let enter = |namespace: &OwnedFd| {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::ProcessID))
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let own = rustix::fs::open("/proc/self/ns/pid", flags, Mode::empty())?;
+    enter(namespace)?;
+    let cloned = clone();
+    if !matches!(cloned, Ok(Cloned::Child)) {
+        enter(&own)?;
+    }
+    cloned
 }
 
 impl From<WireError> for crate::script::Cause {
