@@ -115,6 +115,14 @@ pub trait CacheIndex: Send + Sync {
     /// Looks up a wave of keys in one transaction; one answer for each, in order.
     fn look_up(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, IndexError>;
 
+    /// Tells that the looking up is over for now, and work that takes long begins. Repeatable.
+    ///
+    /// An index may protect more than was found while it is asked for wave after wave; from here on it protects what
+    /// was found.
+    fn settle(&self) -> Result<(), IndexError> {
+        Ok(())
+    }
+
     /// Makes a definition another way to find a record (a content hit of a step with a new definition).
     fn alias(&self, definition: &PreImage, record: RecordId) -> Result<(), IndexError>;
 

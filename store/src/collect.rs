@@ -28,7 +28,7 @@ use crate::crash;
 use crate::database::DatabaseError;
 use crate::error::FileError;
 use crate::lock::{LockClass, LockError, LockMode, LockName};
-use crate::process::{ObjectKind, is_leased};
+use crate::process::{ALL, ObjectKind, is_leased};
 
 /// So many objects are condemned in one transaction.
 const BATCH: usize = 64;
@@ -465,7 +465,14 @@ fn mark(
         let mut statement = transaction.prepare_cached("SELECT object FROM lease_objects WHERE kind = ?1")?;
         let mut rows = statement.query([owner.kind().0])?;
         while let Some(row) = rows.next()? {
-            mark.keep(owner.kind(), row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+            match row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)? {
+                ALL => {
+                    for candidate in owner.candidates(transaction)? {
+                        mark.keep(owner.kind(), &candidate.object);
+                    }
+                }
+                object => mark.keep(owner.kind(), object),
+            }
         }
     }
     mark.follow(transaction, owners)?;

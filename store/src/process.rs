@@ -279,7 +279,25 @@ pub struct Lease {
     written: AtomicBool,
 }
 
+/// The object that stands for all of its kind in leases; no object is called so.
+pub(crate) const ALL: &[u8] = b"";
+
 impl Lease {
+    /// Protects all objects of a kind: for whoever is about to look many up, and does not know yet which.
+    ///
+    /// While it lasts nothing of the kind is swept, so it should not last longer than the looking up.
+    pub fn protect_all(&self, transaction: &Transaction<'_>, kind: ObjectKind) -> Result<(), DatabaseError> {
+        self.protect(transaction, &[(kind, ALL)])
+    }
+
+    /// Ends the protection of all objects of a kind; those that are protected by themselves stay so.
+    pub fn end_all(&self, transaction: &Transaction<'_>, kind: ObjectKind) -> Result<(), DatabaseError> {
+        transaction
+            .prepare_cached("DELETE FROM lease_objects WHERE kind = ?1 AND object = ?2 AND lease = ?3")?
+            .execute((kind.0, ALL, self.id.as_bytes()))?;
+        Ok(())
+    }
+
     /// Protects objects, in the transaction that found them or before they are made.
     pub fn protect(
         &self,
@@ -344,9 +362,9 @@ pub fn is_leased(
     kind: ObjectKind,
     object: &[u8],
 ) -> Result<bool, DatabaseError> {
-    let mut statement =
-        transaction.prepare_cached("SELECT 1 FROM lease_objects WHERE kind = ?1 AND object = ?2 LIMIT 1")?;
-    Ok(statement.exists((kind.0, object))?)
+    let mut statement = transaction
+        .prepare_cached("SELECT 1 FROM lease_objects WHERE kind = ?1 AND object IN (?2, ?3) LIMIT 1")?;
+    Ok(statement.exists((kind.0, object, ALL))?)
 }
 
 /// Advances the store-wide counter, which orders what the clock cannot.

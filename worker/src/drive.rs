@@ -150,6 +150,14 @@ pub fn drive<R: StepRunner>(
                 && turns < parallel.get()
                 && let Some(work) = queue.pop_front()
             {
+                // Hashing ends soon, and looking up goes on behind it.
+                if !matches!(work, Work::Hash(_))
+                    && let Err(error) = index.settle()
+                {
+                    failure = Some(DriveError::Index(error));
+                    cancel.cancel();
+                    break;
+                }
                 turns += 1;
                 threads += 1;
                 let send = send.clone();

@@ -19,7 +19,7 @@ use rbuild_model::step::{FileAction, Operation, PathSource, Source};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::{Active, Snapshotter, Writes};
 use rbuild_solver::{
-    CacheIndex as _, FetchAsk, HashAsk, IndexError, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult, StepRunner,
+    FetchAsk, HashAsk, IndexError, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult, StepRunner,
     Tree, Turn, Usage,
 };
 use rbuild_store::{LockClass, LockName, ObjectKind, TempTree, Wait};
@@ -407,7 +407,7 @@ impl<'a> Runner<'a> {
             .iter()
             .filter_map(|(image, kind)| Some(LookUp { key: image.as_ref()?.key(), kind: *kind }))
             .collect();
-        let found = self.worker.records.look_up(&wave)?.into_iter().flatten();
+        let found = self.worker.records.find(&wave).map_err(IndexError::from)?.into_iter().flatten();
         Ok(found
             .filter_map(|found| {
                 let tree = Tree::Chain(found.chain()?.clone());

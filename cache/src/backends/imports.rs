@@ -232,6 +232,10 @@ impl CacheIndex for Imports {
         self.look(wave).map_err(|error| IndexError(Box::new(error)))
     }
 
+    fn settle(&self) -> Result<(), IndexError> {
+        CacheIndex::settle(&*self.records)
+    }
+
     fn alias(&self, definition: &PreImage, record: RecordId) -> Result<(), IndexError> {
         self.records.alias(definition, record)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rbuild_model::event::Hit;
 use rbuild_solver::{Miss, Origin};
-use rbuild_store::DatabaseError;
+use rbuild_store::{DatabaseError, ObjectKind};
 use rusqlite::Transaction;
 
 use super::trees::to_row;
@@ -110,41 +110,48 @@ impl Records {
     pub fn remember_build(&self, build: &NewBuild) -> Result<BuildId, RecordError> {
         let started = i64::try_from(build.started).unwrap_or(0);
         let took = i64::try_from(build.took.as_nanos()).unwrap_or(i64::MAX);
-        self.store.write(|transaction| {
-            let id: i64 = transaction
-                .prepare_cached(
-                    "INSERT INTO builds (project, target, started_ns, took_ns, succeeded, cancelled) \
+        // The uses of a build that ran nothing are written down with it, in one transaction.
+        let seen = self.end_looking();
+        self.with_lease(|lease| {
+            self.store.write(|transaction| {
+                let id: i64 = transaction
+                    .prepare_cached(
+                        "INSERT INTO builds (project, target, started_ns, took_ns, succeeded, cancelled) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
-                )?
-                .query_row(
-                    (
-                        &build.project,
-                        &build.target,
-                        started,
-                        took,
-                        build.result == BuildResult::Succeeded,
-                        build.result == BuildResult::Cancelled,
-                    ),
-                    |row| row.get(0),
+                    )?
+                    .query_row(
+                        (
+                            &build.project,
+                            &build.target,
+                            started,
+                            took,
+                            build.result == BuildResult::Succeeded,
+                            build.result == BuildResult::Cancelled,
+                        ),
+                        |row| row.get(0),
+                    )?;
+                let mut line = transaction.prepare_cached(
+                    // A record may have been swept since; the line stays.
+                    "INSERT INTO lineage VALUES (?1, ?2, ?3, ?4, (SELECT id FROM records WHERE id = ?5), ?6)",
                 )?;
-            let mut line = transaction.prepare_cached(
-                // A record may have been swept since; the line stays.
-                "INSERT INTO lineage VALUES (?1, ?2, ?3, ?4, (SELECT id FROM records WHERE id = ?5), ?6)",
-            )?;
-            for (ordinal, LineageLine { stage, note, record, origin }) in build.lineage.iter().enumerate() {
-                let record = record.map(|record| record.0);
-                line.execute((id, to_row(ordinal as u64), stage, note, record, origin.map(origin_row)))?;
-            }
-            let forgotten = transaction
-                .prepare_cached(
-                    "DELETE FROM builds WHERE project = ?1 AND id <= \
+                for (ordinal, LineageLine { stage, note, record, origin }) in build.lineage.iter().enumerate()
+                {
+                    let record = record.map(|record| record.0);
+                    line.execute((id, to_row(ordinal as u64), stage, note, record, origin.map(origin_row)))?;
+                }
+                let forgotten = transaction
+                    .prepare_cached(
+                        "DELETE FROM builds WHERE project = ?1 AND id <= \
                      (SELECT id FROM builds WHERE project = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-                )?
-                .execute((&build.project, to_row(KEPT_BUILDS as u64)))?;
-            if forgotten > 0 {
-                bury(transaction)?;
-            }
-            Ok(BuildId(id))
+                    )?
+                    .execute((&build.project, to_row(KEPT_BUILDS as u64)))?;
+                if forgotten > 0 {
+                    bury(transaction)?;
+                }
+                super::keep(transaction, lease, &seen)?;
+                lease.end_all(transaction, ObjectKind::RECORD)?;
+                Ok(BuildId(id))
+            })
         })
     }
 

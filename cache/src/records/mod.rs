@@ -88,6 +88,33 @@ pub struct Records {
     store: Store,
     format: String,
     lease: Mutex<Option<Lease>>,
+    looking: Mutex<Looking>,
+}
+
+/// Whether somebody asks wave after wave, and what was found so far.
+#[derive(Debug, Default)]
+enum Looking {
+    /// Nobody has asked yet.
+    #[default]
+    No,
+    /// All records are protected.
+    Since(Vec<Seen>),
+    /// What was found is protected, and what is found from now on is at once.
+    Settled,
+}
+
+/// A record that was found with its tree.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    record: RecordId,
+    /// Whether its last use is long ago.
+    is_stale: bool,
+}
+
+/// What a wave found.
+struct Wave {
+    answers: Vec<Option<Found>>,
+    seen: Vec<Seen>,
 }
 
 /// A record as it is shown to people.
@@ -194,7 +221,12 @@ fn now_s() -> i64 {
 impl Records {
     /// Opens the records of a store whose new trees have this snapshot format (the folder below `snapshots/`).
     pub fn new(store: &Store, format: &str) -> Self {
-        Self { store: store.clone(), format: format.to_owned(), lease: Mutex::new(None) }
+        Self {
+            store: store.clone(),
+            format: format.to_owned(),
+            lease: Mutex::new(None),
+            looking: Mutex::default(),
+        }
     }
 
     #[cfg(test)]
@@ -207,36 +239,59 @@ impl Records {
         if wave.is_empty() {
             return Ok(Vec::new());
         }
-        let now = now_s();
+        self.settle()?;
         self.with_lease(|lease| {
             self.store.write(|transaction| {
-                let mut answers = Vec::with_capacity(wave.len());
-                let mut trees = Vec::new();
-                let mut stale = Vec::new();
-                for question in wave {
-                    let hit = find_one(transaction, question)?;
-                    if let Some(Hit { found: Found { record, place: Place::Here(_), .. }, used_at }) = &hit {
-                        trees.push(object_of(*record));
-                        if now.abs_diff(*used_at) > USE_RESOLUTION_S {
-                            stale.push(*record);
-                        }
-                    }
-                    answers.push(hit.map(|hit| hit.found));
-                }
-                let objects: Vec<_> =
-                    trees.iter().map(|tree| (ObjectKind::RECORD, tree.as_slice())).collect();
-                lease.protect(transaction, &objects)?;
-                if !stale.is_empty() {
-                    let generation = next_generation(transaction)?;
-                    let mut touch = transaction
-                        .prepare_cached("UPDATE records SET generation = ?2, used_at = ?3 WHERE id = ?1")?;
-                    for record in stale {
-                        touch.execute((record.0, generation, now))?;
-                    }
-                }
+                let Wave { answers, seen } = look(transaction, wave)?;
+                keep(transaction, lease, &seen)?;
                 Ok(answers)
             })
         })
+    }
+
+    /// As [`Records::find`], for whoever asks wave after wave: all records are protected from the first on, by one
+    /// row, and a wave only reads. [`Records::settle`] protects what was found in place of all.
+    pub fn find_more(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, RecordError> {
+        if wave.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Looking::Settled = *looking {
+            drop(looking);
+            return self.find(wave);
+        }
+        if let Looking::No = *looking {
+            self.with_lease(|lease| {
+                Ok(self.store.write(|transaction| lease.protect_all(transaction, ObjectKind::RECORD))?)
+            })?;
+            *looking = Looking::Since(Vec::new());
+        }
+        let Wave { answers, seen } = self.store.read(|transaction| look(transaction, wave))?;
+        if let Looking::Since(all) = &mut *looking {
+            all.extend(seen);
+        }
+        Ok(answers)
+    }
+
+    /// Protects what was found, and lets the rest go. Repeatable.
+    pub fn settle(&self) -> Result<(), RecordError> {
+        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let Looking::Since(seen) = std::mem::replace(&mut *looking, Looking::Settled) else { return Ok(()) };
+        self.with_lease(|lease| {
+            self.store.write(|transaction| -> Result<(), DatabaseError> {
+                keep(transaction, lease, &seen)?;
+                lease.end_all(transaction, ObjectKind::RECORD)
+            })?;
+            Ok(())
+        })
+    }
+
+    /// Ends the looking up of a build: returns what was found and not yet protected by itself.
+    fn end_looking(&self) -> Vec<Seen> {
+        match std::mem::take(&mut *self.looking.lock().unwrap_or_else(PoisonError::into_inner)) {
+            Looking::Since(seen) => seen,
+            Looking::No | Looking::Settled => Vec::new(),
+        }
     }
 
     /// Makes a definition another way to find a record.
@@ -405,6 +460,7 @@ impl Records {
 
     /// Ends the lease on what was found and remembered so far.
     pub fn release(&self) -> Result<(), RecordError> {
+        *self.looking.lock().unwrap_or_else(PoisonError::into_inner) = Looking::No;
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
         lease.map_or(Ok(()), |lease| Ok(lease.release()?))
     }
@@ -417,6 +473,41 @@ impl Records {
         };
         body(lease)
     }
+}
+
+fn look(transaction: &Transaction<'_>, wave: &[LookUp]) -> Result<Wave, DatabaseError> {
+    let now = now_s();
+    let mut found = Wave { answers: Vec::with_capacity(wave.len()), seen: Vec::new() };
+    for question in wave {
+        let hit = find_one(transaction, question)?;
+        if let Some(Hit { found: Found { record, place: Place::Here(_), .. }, used_at }) = &hit {
+            let is_stale = now.abs_diff(*used_at) > USE_RESOLUTION_S;
+            found.seen.push(Seen { record: *record, is_stale });
+        }
+        found.answers.push(hit.map(|hit| hit.found));
+    }
+    Ok(found)
+}
+
+/// Leases what was found, and writes down the uses of what was not used for long.
+fn keep(transaction: &Transaction<'_>, lease: &Lease, seen: &[Seen]) -> Result<(), DatabaseError> {
+    let trees: Vec<_> = seen.iter().map(|seen| object_of(seen.record)).collect();
+    let objects: Vec<_> = trees.iter().map(|tree| (ObjectKind::RECORD, tree.as_slice())).collect();
+    lease.protect(transaction, &objects)?;
+    touch(transaction, seen)
+}
+
+fn touch(transaction: &Transaction<'_>, seen: &[Seen]) -> Result<(), DatabaseError> {
+    if !seen.iter().any(|seen| seen.is_stale) {
+        return Ok(());
+    }
+    let (now, generation) = (now_s(), next_generation(transaction)?);
+    let mut touch =
+        transaction.prepare_cached("UPDATE records SET generation = ?2, used_at = ?3 WHERE id = ?1")?;
+    for Seen { record, .. } in seen.iter().filter(|seen| seen.is_stale) {
+        touch.execute((record.0, generation, now))?;
+    }
+    Ok(())
 }
 
 /// What a look-up found, and when it was last used.
@@ -467,7 +558,11 @@ impl From<RecordError> for IndexError {
 
 impl CacheIndex for Records {
     fn look_up(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, IndexError> {
-        self.find(wave).map_err(IndexError::from)
+        self.find_more(wave).map_err(IndexError::from)
+    }
+
+    fn settle(&self) -> Result<(), IndexError> {
+        Ok(Records::settle(self)?)
     }
 
     fn alias(&self, definition: &PreImage, record: RecordId) -> Result<(), IndexError> {

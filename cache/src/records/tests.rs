@@ -16,6 +16,7 @@ use super::sweep::{RecordTrees, SnapshotTrees};
 use super::*;
 
 mod nodes;
+mod waves;
 
 const OWNERS: &[&dyn Collected] = &[&RecordTrees, &SnapshotTrees];
 

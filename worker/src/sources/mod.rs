@@ -20,7 +20,7 @@ use rbuild_confined::Root;
 use rbuild_model::key::{CacheKey, PreImage};
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::Active;
-use rbuild_solver::{CacheIndex as _, KeyKind, LookUp, NewRecord, RecordId, StepResult, Tree, Usage};
+use rbuild_solver::{CacheIndex as _, IndexError, KeyKind, LookUp, NewRecord, RecordId, StepResult, Tree, Usage};
 use rbuild_store::{Lock, LockClass, LockMode, LockName, LockScope, Wait};
 
 use crate::cancel::Cancel;
@@ -60,7 +60,7 @@ impl Fetcher<'_> {
     /// Returns the tree of a key, if it is here.
     pub(crate) fn found(&self, definition: &PreImage) -> Result<Option<Fetched>, StepError> {
         let key = LookUp { key: definition.key(), kind: KeyKind::Definition };
-        let found = self.worker.records.look_up(&[key])?.into_iter().flatten().next();
+        let found = self.worker.records.find(&[key]).map_err(IndexError::from)?.into_iter().flatten().next();
         Ok(found.and_then(|found| {
             let chain = found.chain()?.clone();
             let here = chain.layers().iter().all(|layer| self.worker.snapshotter.contains(*layer));
