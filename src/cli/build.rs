@@ -53,6 +53,15 @@ pub(crate) struct Arguments {
     /// Annotation of what leaves, as in `KEY=VALUE` or `index:KEY=VALUE` (can be repeated)
     #[arg(long, value_name = "[TYPE:]KEY=VALUE", value_parser = flags::annotation, help_heading = "Result")]
     pub(crate) annotation: Vec<flags::Annotations>,
+    /// Attach a bill of materials to the image that leaves (same as `--attest type=sbom`)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flags::sbom, help_heading = "Result")]
+    pub(crate) sbom: Option<flags::Attest>,
+    /// Attach how it was made to the image that leaves (same as `--attest type=provenance`)
+    #[arg(long, value_name = "BOOL|mode=min|max", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flags::provenance, help_heading = "Result")]
+    pub(crate) provenance: Option<flags::Attest>,
+    /// Attach a fact to the image that leaves, as in `type=sbom` or `type=provenance,mode=max` (can be repeated)
+    #[arg(long, value_name = "type=TYPE,...", value_parser = flags::attest, help_heading = "Result")]
+    pub(crate) attest: Vec<flags::Attest>,
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub(crate) iidfile: Option<PathBuf>,
@@ -69,6 +78,15 @@ pub(crate) struct Arguments {
     /// Look for newer versions of all images
     #[arg(long, help_heading = "Cache")]
     pub(crate) pull: bool,
+    /// Cache elsewhere, read and written: a folder, a name at a registry, or `s3://BUCKET/PREFIX` (can be repeated)
+    #[arg(long, value_name = "PLACE", value_parser = flags::cache, help_heading = "Cache")]
+    pub(crate) cache: Vec<(flags::CacheFrom, flags::CacheTo)>,
+    /// Cache that results are taken from, as in `type=local,src=FOLDER` (can be repeated)
+    #[arg(long, value_name = "SPEC", value_parser = flags::cache_from, help_heading = "Cache")]
+    pub(crate) cache_from: Vec<flags::CacheFrom>,
+    /// Cache that results are brought to, as in `type=registry,ref=NAME,mode=max` (can be repeated)
+    #[arg(long, value_name = "SPEC", value_parser = flags::cache_to, help_heading = "Cache")]
+    pub(crate) cache_to: Vec<flags::CacheTo>,
 
     /// Secret for RUN --mount=type=secret (can be repeated)
     #[arg(long, value_name = "id=ID[,src=FILE|,env=NAME]", value_parser = flags::secret, help_heading = "Steps")]

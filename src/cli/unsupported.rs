@@ -52,20 +52,6 @@ const OWN_NETWORK: &str = "use `--network bridge`, `host` or `none`";
 /// All of them.
 const FLAGS: &[Flag] = &[
     // docker build, buildx build
-    Flag {
-        harmless: &["type=provenance,disabled=true", "type=sbom,disabled=true"],
-        ..value("build", "attest", LEAVE)
-    },
-    Flag {
-        takes: Takes::Switch,
-        harmless: OFF,
-        ..value("build", "sbom", "write `--sbom=false`, or leave it out")
-    },
-    Flag {
-        takes: Takes::Switch,
-        harmless: OFF,
-        ..value("build", "provenance", "write `--provenance=false`, or leave it out")
-    },
     value("build", "policy", LEAVE),
     value("build", "cgroup-parent", LIMITS),
     value("build", "resource", LIMITS),
@@ -96,10 +82,6 @@ const FLAGS: &[Flag] = &[
     value("run", "cgroup-parent", RUN_LIMITS),
     value("run", "cpu-rt-period", "use `--cpus`"),
     value("run", "cpu-rt-runtime", "use `--cpus`"),
-    value("run", "device-read-bps", RUN_LIMITS),
-    value("run", "device-read-iops", RUN_LIMITS),
-    value("run", "device-write-bps", RUN_LIMITS),
-    value("run", "device-write-iops", RUN_LIMITS),
     nothing("run", "disable-content-trust"),
     value("run", "gpus", "use `--device` for each device file"),
     Flag { harmless: &["default", ""], ..value("run", "isolation", LEAVE) },
@@ -118,10 +100,6 @@ const FLAGS: &[Flag] = &[
     value("create", "cgroup-parent", RUN_LIMITS),
     value("create", "cpu-rt-period", "use `--cpus`"),
     value("create", "cpu-rt-runtime", "use `--cpus`"),
-    value("create", "device-read-bps", RUN_LIMITS),
-    value("create", "device-read-iops", RUN_LIMITS),
-    value("create", "device-write-bps", RUN_LIMITS),
-    value("create", "device-write-iops", RUN_LIMITS),
     nothing("create", "disable-content-trust"),
     value("create", "gpus", "use `--device` for each device file"),
     Flag { harmless: &["default", ""], ..value("create", "isolation", LEAVE) },

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_model::step::{EnvVar, ExtraHost, Limits, NetworkMode, Ulimit};
+use rbuild_worker::request::{Attestations, Detail, Materials, Provenance};
 
 use super::{Context, Outcome};
 use crate::cli::build::{Arguments, Call, Entitlement, Method, StepLimits, What};
@@ -31,6 +32,8 @@ pub(crate) struct BuildPlan {
     pub(crate) load: Mode,
     /// What is written on manifests and indexes of all that leaves.
     pub(crate) annotations: Vec<rbuild_images::Annotation>,
+    /// What is said about the images that leave.
+    pub(crate) attestations: Attestations,
     /// Whether the result is pushed.
     pub(crate) push: Mode,
     pub(crate) labels: Vec<(String, String)>,
@@ -51,6 +54,17 @@ pub(crate) struct BuildPlan {
     pub(crate) progress: progress::Mode,
     /// Whether only the image's id is printed.
     pub(crate) quiet: Mode,
+    /// Caches elsewhere.
+    pub(crate) caches: CachePlan,
+}
+
+/// The caches elsewhere that a build uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CachePlan {
+    /// Those that results are taken from.
+    pub(crate) from: Vec<flags::CacheFrom>,
+    /// Those that results are brought to.
+    pub(crate) to: Vec<flags::CacheTo>,
 }
 
 /// What is run although the cache holds it.
@@ -105,6 +119,41 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> Outcome {
     }
 }
 
+/// Puts together what is to be said about an image; of two flags about one thing the short one counts, else the last.
+pub(crate) fn attestations(
+    all: Vec<flags::Attest>,
+    sbom: Option<flags::Attest>,
+    provenance: Option<flags::Attest>,
+) -> Attestations {
+    let mut attestations = Attestations::default();
+    for attest in all.into_iter().chain(sbom).chain(provenance) {
+        match attest {
+            flags::Attest::Sbom(wanted) => {
+                attestations.materials = (wanted == Mode::On).then_some(Materials);
+            }
+            flags::Attest::Provenance { wanted, max, builder } => {
+                let detail = if max == Mode::On { Detail::Max } else { Detail::Min };
+                attestations.provenance = (wanted == Mode::On).then_some(Provenance { detail, builder });
+            }
+        }
+    }
+    attestations
+}
+
+/// Adds the proxies that nothing is said about: those of Docker's `config.json`, else the caller's own.
+pub(crate) fn with_proxies(given: Vec<EnvVar>, settings: &Settings) -> anyhow::Result<Vec<EnvVar>> {
+    let is_in = |list: &[EnvVar], name: &str| list.iter().any(|one| one.name.eq_ignore_ascii_case(name));
+    let mut proxies: Vec<EnvVar> = Vec::new();
+    for source in [settings.docker_proxies()?, settings.environment.proxies()] {
+        let known = proxies.clone();
+        let new =
+            source.into_iter().filter(|proxy| !is_in(&known, &proxy.name) && !is_in(&given, &proxy.name));
+        proxies.extend(new.map(|proxy| EnvVar { name: proxy.name, value: proxy.value }));
+    }
+    proxies.extend(given);
+    Ok(proxies)
+}
+
 /// Plans to look at a Dockerfile, with nothing to come out.
 pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPlan> {
     let dockerfile = what.file.as_deref().map(flags::context_source);
@@ -119,16 +168,11 @@ pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPl
         (true, Some(platform)) => vec![platform.clone()],
         _ => what.platform.into_iter().flat_map(|list| list.0).collect(),
     };
-    let mut build_args: Vec<EnvVar> = settings
-        .environment
-        .proxies()
-        .into_iter()
-        .map(|proxy| EnvVar { name: proxy.name, value: proxy.value })
-        .collect();
-    build_args.extend(what.build_arg.into_iter().filter_map(|entry| {
+    let given = what.build_arg.into_iter().filter_map(|entry| {
         let value = entry.value.or_else(|| settings.environment.text(&entry.name))?;
         Some(EnvVar { name: entry.name, value })
-    }));
+    });
+    let build_args = with_proxies(given.collect(), settings)?;
     Ok(BuildPlan {
         context: place,
         dockerfile,
@@ -140,6 +184,9 @@ pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPl
         tags: Vec::new(),
         outputs: Vec::new(),
         load: Mode::Off,
+        push: Mode::Off,
+        annotations: Vec::new(),
+        attestations: Attestations::default(),
         labels: Vec::new(),
         iidfile: None,
         metadata_file: None,
@@ -156,12 +203,11 @@ pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPl
         ca: None,
         progress: settings.progress,
         quiet: Mode::Off,
+        caches: CachePlan::default(),
     })
 }
 
 /// Puts flags and settings together.
-        push: Mode::Off,
-        annotations: Vec::new(),
 pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<BuildPlan> {
     let what = plan_of(arguments.what, settings)?;
     let tags = arguments.tag.iter().map(|tag| reference(tag)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -189,11 +235,19 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
         return Err(Mistake::usage("only one output can go to standard output").into());
     }
     let limits = limits(arguments.limits)?;
+    let mut caches = CachePlan { from: arguments.cache_from, to: arguments.cache_to };
+    for (from, to) in arguments.cache {
+        caches.from.push(from);
+        caches.to.push(to);
+    }
     Ok(BuildPlan {
         call,
         tags,
         outputs: arguments.output,
         load: arguments.load.into(),
+        push: arguments.push.into(),
+        annotations: arguments.annotation.into_iter().flat_map(|all| all.0).collect(),
+        attestations: attestations(arguments.attest, arguments.sbom, arguments.provenance),
         labels: arguments.label,
         iidfile: arguments.iidfile,
         metadata_file: arguments.metadata_file,
@@ -210,6 +264,7 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
         ca: arguments.ca.map(Authorities::from),
         progress,
         quiet: (arguments.quiet || progress == progress::Mode::Quiet).into(),
+        caches,
         ..what
     })
 }
@@ -220,8 +275,6 @@ fn limits(flags: StepLimits) -> anyhow::Result<Limits> {
         flags;
     let memory = memory.filter(|memory| *memory > 0);
     let memory_swap = match (memory, memory_swap) {
-        push: arguments.push.into(),
-        annotations: arguments.annotation.into_iter().flat_map(|all| all.0).collect(),
         (_, Some(flags::Swap::Unlimited)) => None,
         // As docker has it: as much swap as memory.
         (memory, None | Some(flags::Swap::Total(0))) => memory.map(|memory| memory.saturating_mul(2)),

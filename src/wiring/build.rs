@@ -14,7 +14,7 @@ use rbuild_worker::{BuildError, Built, Cancel, Checked, StepError, TargetError, 
 use serde_json::json;
 
 use super::caller::{self, Caller};
-use super::{Home, outputs, registries, signals};
+use super::{Home, caches, outputs, registries, signals};
 use crate::cli::build::Entitlement;
 use crate::commands::build::{BuildPlan, NoCache};
 use crate::commands::{Context, Outcome};
@@ -50,6 +50,7 @@ pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
     for built in &built {
         deliver(plan, built, context)?;
     }
+    caches::export(&home, &built, plan.progress, &cancel, context)?;
     Ok(Status::Done)
 }
 
@@ -71,7 +72,11 @@ pub(crate) fn build_all(
             request(plan, &names, context).map_err(|error| Target(label).blame(error))?;
         requests.push((name.clone(), request, caller));
     }
-    carry_out(home, requests, progress, cancel, context)
+    let built = carry_out(home, requests, progress, cancel, context)?;
+    if let Some(built) = &built {
+        caches::export(home, built, progress, cancel, context)?;
+    }
+    Ok(built)
 }
 
 fn carry_out(
@@ -292,6 +297,8 @@ fn request(plan: &BuildPlan, targets: &[&str], context: &Context) -> anyhow::Res
         parallel: settings.parallel,
         extra_ca: extra_ca(settings, plan)?,
         project,
+        caches: caches::caches(&plan.caches, settings)?,
+        attestations: plan.attestations.clone(),
     };
     Ok((request, caller))
 }

@@ -27,6 +27,12 @@ pub(super) fn exports(plan: &BuildPlan, settings: &Settings) -> anyhow::Result<V
             check_annotations(export, plan.platforms.len())?;
         }
     }
+    let leaves = |export: &Export| matches!(export.kind, ExportKind::Oci(_) | ExportKind::Registry { .. });
+    if !plan.attestations.is_empty() && !exports.iter().any(leaves) {
+        return Err(Mistake::usage("attestations go with an image that leaves, and none does")
+            .hint("write it with `-o type=oci,dest=FILE`, or push it")
+            .into());
+    }
     let pushes = exports.iter().any(|export| matches!(export.kind, ExportKind::Registry { .. }));
     let named = |export: &Export| !plan.tags.is_empty() || !export.names.is_empty();
     if pushes && !exports.iter().any(named) {

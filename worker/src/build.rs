@@ -21,6 +21,7 @@ use rbuild_model::step::Operation;
 use rbuild_solver::{Origin, RecordId};
 
 use crate::answer::Others;
+use crate::attest;
 use crate::berths::Berths;
 use crate::caches::{self, Exportable, Inline, Unusable};
 use crate::cancel::Cancel;
@@ -310,15 +311,42 @@ impl Worker {
         &self,
         whole: &Whole<'_>,
         at: usize,
-        outcomes: Vec<Finished>,
+        mut outcomes: Vec<Finished>,
         cancel: &Cancel,
     ) -> Result<Built, TargetError> {
         let target = &whole.targets[at];
+        self.attest(whole, at, &mut outcomes).map_err(|error| target.failed(error))?;
         let named = target.name.as_deref().map(|name| whole.tasks.of_target(name));
         let tasks = named.as_ref().unwrap_or(whole.tasks);
         let client = whole.contexts.seat(at).client();
         exporters::run(self, &target.request, outcomes, client, tasks, cancel)
             .map_err(|error| target.failed(error))
+    }
+
+    /// Makes what is to be said about the results of a target.
+    fn attest(&self, whole: &Whole<'_>, at: usize, outcomes: &mut [Finished]) -> Result<(), BuildError> {
+        let request = &whole.targets[at].request;
+        if request.attestations.is_empty() {
+            return Ok(());
+        }
+        let steps = whole.graph.steps().map(|(id, _)| id).filter(|id| whole.wanted.is_wanted_by(*id, at));
+        let known = attest::Known {
+            request,
+            graph: whole.graph,
+            steps: steps.collect(),
+            began: whole.wall,
+            ended: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        };
+        let task = whole.tasks.begin("describing the result".to_owned());
+        for outcome in outcomes {
+            let made = attest::predicates(self, &known, outcome);
+            outcome.predicates = made.map_err(|source| BuildError::Export {
+                what: "attestations".to_owned(),
+                source: source.into(),
+            })?;
+        }
+        task.finish(Outcome::Done);
+        Ok(())
     }
 
     /// Does what is to be done with the result of a target, and gathers what of it goes to caches.

@@ -1,6 +1,7 @@
 //! What came out of a target: its layers, its config, its history with times.
 
 use rbuild_frontend::lower::Target;
+use rbuild_image::attest::Predicate;
 use rbuild_model::digest::{DiffId, ImageId};
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::image_config::{History, ImageConfig};
@@ -21,6 +22,8 @@ pub(crate) struct Finished {
     pub(crate) chain: Chain,
     pub(crate) config: ImageConfig,
     pub(crate) epoch: Option<i64>,
+    /// What is said about it where it leaves.
+    pub(crate) predicates: Vec<Predicate>,
 }
 
 /// What a solved graph comes to, all of it or a part.
@@ -71,12 +74,10 @@ impl Worker {
         let mut diff_ids: Vec<DiffId> = Vec::with_capacity(new);
         for (at, step) in steps.into_iter().enumerate() {
             // A linked layer is described by itself: what is below it is not its business.
-            let own = match &graph.step(step).operation {
-                Operation::Merge => trees[layer_step(graph, step).index()].clone(),
-                _ => None,
-            };
-            let stack = match own {
-                Some(Tree::Chain(own)) => own,
+            let stack = match (&graph.step(step).operation, &trees[layer_step(graph, step).index()]) {
+                (Operation::Merge, Some(Tree::Chain(own))) => own.clone(),
+                // It came as a part of a whole stack.
+                (Operation::Merge, _) => Chain::new(vec![chain.layers()[below + at]]),
                 _ => Chain::new(chain.layers()[..=below + at].to_vec()),
             };
             let tar =
@@ -102,6 +103,7 @@ impl Worker {
             chain: chain.clone(),
             config,
             epoch: target.epoch,
+            predicates: Vec::new(),
         })
     }
 
@@ -144,12 +146,12 @@ pub(crate) fn base_image(graph: &Graph, mut step: StepId) -> Option<ImageId> {
     }
 }
 
-fn rfc3339(seconds: i64) -> String {
+pub(crate) fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds)
         .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| time.to_string())
 }
 
-fn rfc3339_nanos(nanos: i128) -> String {
+pub(crate) fn rfc3339_nanos(nanos: i128) -> String {
     jiff::Timestamp::from_nanosecond(nanos)
         .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| time.to_string())
 }

@@ -18,6 +18,7 @@
 
 mod agent;
 mod answer;
+mod attest;
 mod authorities;
 mod berths;
 pub mod build;

@@ -39,6 +39,47 @@ pub struct BuildRequest {
     pub project: String,
     /// The caches elsewhere that results are taken from and brought to.
     pub caches: Caches,
+    /// What is said about the images that leave.
+    pub attestations: Attestations,
+}
+
+/// What is said about images that leave; images in the store stay without.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attestations {
+    /// What is in them.
+    pub materials: Option<Materials>,
+    /// How they were made.
+    pub provenance: Option<Provenance>,
+}
+
+impl Attestations {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A bill of materials, from the databases of package managers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Materials;
+
+/// How an image was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// How much is said.
+    pub detail: Detail,
+    /// Who says that it was built: a URI.
+    pub builder: Option<String>,
+}
+
+/// How much is said of how an image was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Times and sources.
+    #[default]
+    Min,
+    /// Also arguments, labels, ids of secrets, and steps.
+    Max,
 }
 
 /// One of several targets that are built together.

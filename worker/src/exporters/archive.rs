@@ -55,6 +55,7 @@ pub(super) fn export(
         only("type=docker", results)?;
     }
     let mut outgoing = Vec::new();
+    let mut attestations = Vec::new();
     let mut images = Vec::new();
     for result in results {
         // The archive is all that was asked for: the store keeps no image of it.
@@ -69,8 +70,14 @@ pub(super) fn export(
                 packed.names.push(name);
             }
         }
+        let lease = worker.lease()?;
+        attestations.extend(worker.images.attest(&packed, &packed.names, &result.predicates, lease)?);
         outgoing.push(packed);
     }
+    if form == Form::Docker && !attestations.is_empty() {
+        return Err(ExportError::Unsupported { what: "an archive of `type=docker` with attestations" });
+    }
+    outgoing.extend(attestations);
     let (plan, digest) = if let [only] = &outgoing[..] {
         let digest = BlobDigest::of(&only.manifest_bytes);
         let plan = match form {

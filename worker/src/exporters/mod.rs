@@ -78,7 +78,7 @@ pub enum ExportError {
 }
 
 impl ExportError {
-    fn tree(error: rbuild_confined::Error) -> Self {
+    pub(crate) fn tree(error: rbuild_confined::Error) -> Self {
         Self::Tree(error.into())
     }
 }

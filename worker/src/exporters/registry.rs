@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rbuild_images::{Member, Naming, PushedImage};
+use rbuild_images::{ImagesError, Member, Naming, Outgoing, PushedImage, Ready};
 use rbuild_model::digest::ImageId;
 use rbuild_model::event::Outcome;
 use rbuild_model::reference::Reference;
@@ -31,6 +31,29 @@ impl Registered {
             built.images = self.images;
         }
     }
+}
+
+/// Lists beside packed images what is said about them.
+fn attested(
+    worker: &Worker,
+    export: &Export,
+    results: &[Finished],
+    name: &Reference,
+    outgoing: Outgoing,
+    ready: Ready<'_>,
+) -> Result<Outgoing, ImagesError> {
+    let mut attestations = Vec::new();
+    for (image, result) in outgoing.images.iter().zip(results) {
+        let lease = worker.lease()?;
+        let Some(made) =
+            worker.images.attest(image, std::slice::from_ref(name), &result.predicates, lease)?
+        else {
+            continue;
+        };
+        made.manifest.layers.iter().try_for_each(ready)?;
+        attestations.push(made);
+    }
+    Ok(outgoing.with(attestations, &export.annotations))
 }
 
 /// Pushes the images under each of their names; layers are packed once for all of them.
@@ -69,7 +92,9 @@ pub(super) fn export(
         let ids: Vec<ImageId> = images.iter().map(|built| built.id).collect();
         let done = match kept {
             Kept::InStore => store.push_packed(name, naming, lease, &progress, |ready| {
-                store.pack_for_registry(&ids, export.packing, &export.annotations, lease, ready)
+                let outgoing =
+                    store.pack_for_registry(&ids, export.packing, &export.annotations, lease, ready)?;
+                attested(worker, export, results, name, outgoing, ready)
             })?,
             Kept::Nowhere => {
                 let mut made = Vec::new();
@@ -79,7 +104,7 @@ pub(super) fn export(
                     let (ids, outgoing) =
                         store.pack_built_for_registry(built, packing, annotations, lease, ready)?;
                     made = ids;
-                    Ok(outgoing)
+                    attested(worker, export, results, name, outgoing, ready)
                 })?;
                 let with_ids = results.iter().zip(made);
                 images = with_ids
