@@ -27,6 +27,7 @@
 //! parallel = 8                  # steps at once
 //! ```
 
+mod docker;
 mod environment;
 mod file;
 #[cfg(test)]
@@ -39,7 +40,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use environment::Environment;
+pub(crate) use environment::{Environment, Proxy};
 pub(crate) use file::{Authorities, FileError, Registry};
 use rbuild_network::firewall::passage::Passage;
 
@@ -62,9 +63,9 @@ pub(crate) struct Settings {
     pub(crate) registries: BTreeMap<String, Registry>,
     /// Who vouches for registries.
     pub(crate) authorities: Authorities,
-    /// Certificate authorities that steps are given besides those of their image.
     /// Whether no registry and no server is asked for anything.
     pub(crate) offline: bool,
+    /// Certificate authorities that steps are given besides those of their image.
     pub(crate) step_authorities: Option<Authorities>,
     /// Whether networks get rules in the filter of a Docker that drops what is forwarded.
     pub(crate) passage: Passage,
@@ -130,8 +131,8 @@ impl Settings {
             progress: environment.progress()?.or(known.progress).unwrap_or_default(),
             registries: known.registry,
             authorities: known.ca.unwrap_or_default(),
-            step_authorities: known.steps.ca,
             offline: global.offline || known.offline.unwrap_or(false),
+            step_authorities: known.steps.ca,
             passage: match known.networks.docker_rules {
                 None | Some(true) => Passage::BesideDocker,
                 Some(false) => Passage::Never,
@@ -145,6 +146,13 @@ impl Settings {
             rootless: None,
             environment,
         })
+    }
+}
+
+impl Settings {
+    /// Reads the proxies of Docker's `config.json`, which builds and containers are given.
+    pub(crate) fn docker_proxies(&self) -> anyhow::Result<Vec<Proxy>> {
+        docker::proxies(self.docker_config.as_deref())
     }
 }
 

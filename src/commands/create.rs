@@ -1,6 +1,7 @@
 //! `rbuild create`, and what `create` and `run` have in common: flags and settings to a [`CreateRequest`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use rbuild_engine::containers::{CreateRequest, MountKind as EngineMount, MountRe
 use rbuild_images::PullPolicy as EnginePull;
 use rbuild_model::container::{
     Begins, BindRecursion, DeviceUse, HostOptions, LogConfig, MissingSource, Propagation as Spreading,
-    Removal, Resources, RestartPolicy, SeccompUse, Streams, TmpfsUse,
+    Removal, Resources, RestartPolicy, SeccompUse, Streams,
 };
 use rbuild_model::image_config::Healthcheck;
 use rbuild_model::network::{EndpointWish, HostPort, NetworkMode, PortBinding, Protocol};
@@ -34,11 +35,14 @@ pub(super) fn run(arguments: Create, context: &Context) -> Outcome {
     let cidfile = arguments.options.cidfile.clone();
     let mut request = request(arguments.options, &context.settings, &here)?;
     request.streams.attached = attached(&arguments.attach, request.streams, Mode::Off);
+    let id_file = IdFile::make(cidfile.as_deref())?;
     let made = crate::wiring::create(&request, progress, context)?;
     for warning in &made.warnings {
         context.terminal.tell(&format!("WARNING: {}\n", crate::text::one_line(warning)));
     }
-    write_id(cidfile.as_deref(), &made.definition.id.to_string())?;
+    if let Some(file) = id_file {
+        file.write(&made.definition.id.to_string())?;
+    }
     context.terminal.print(&format!("{}\n", made.definition.id))?;
     Ok(Status::Done)
 }
@@ -48,13 +52,40 @@ pub(super) fn shown(options: &Options, settings: &Settings) -> progress::Mode {
     if options.quiet { progress::Mode::Quiet } else { options.progress.unwrap_or(settings.progress) }
 }
 
-/// Writes the id to the file that was asked for.
-pub(crate) fn write_id(path: Option<&Path>, id: &str) -> anyhow::Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    let failed = || format!("failed to write the container id file `{}`", path.display());
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).open(path).with_context(failed)?;
-    file.write_all(id.as_bytes()).with_context(failed)
+/// The file that a container's id is written to: made before the container is, and gone again if there is none.
+#[derive(Debug)]
+pub(crate) struct IdFile {
+    path: PathBuf,
+    /// Until the id is in it.
+    file: Option<File>,
+}
+
+impl IdFile {
+    /// Makes the file that was asked for, which must not be there.
+    pub(crate) fn make(path: Option<&Path>) -> anyhow::Result<Option<Self>> {
+        let Some(path) = path else { return Ok(None) };
+        let file = File::create_new(path)
+            .with_context(|| format!("failed to create the container ID file `{}`", path.display()))?;
+        Ok(Some(Self { path: path.to_owned(), file: Some(file) }))
+    }
+
+    /// Writes the id.
+    pub(crate) fn write(mut self, id: &str) -> anyhow::Result<()> {
+        if let Some(file) = &mut self.file {
+            file.write_all(id.as_bytes())
+                .with_context(|| format!("failed to write the container ID file `{}`", self.path.display()))?;
+        }
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for IdFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Returns which streams a container is made to be attached by; `others` says whether the outputs are where nothing is
@@ -116,6 +147,7 @@ pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> any
     }
     request.host = host(&options, &mut request.exposed)?;
     request.env = environment(&options.env_file, options.env, settings)?;
+    proxies(&mut request.env, settings)?;
     let mounts = options.volume.into_iter().chain(options.mount).chain(options.tmpfs);
     let mounts = mounts.map(|mount| anchored(mount, here)).collect::<anyhow::Result<Vec<_>>>()?;
     for (at, mount) in mounts.iter().enumerate() {
@@ -123,7 +155,7 @@ pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> any
             return Err(Mistake::usage(format!("duplicate mount point: `{}`", mount.target)).into());
         }
     }
-    request.mounts = mounts.iter().map(mount_request).collect::<anyhow::Result<_>>()?;
+    request.mounts = mounts.iter().map(mount_request).collect();
     request.volumes_from = options.volumes_from.clone();
     request.host.volumes_from = options.volumes_from;
     Ok(request)
@@ -299,7 +331,7 @@ fn networks(options: &Options) -> anyhow::Result<(NetworkMode, Vec<EndpointWish>
     Ok((mode, all))
 }
 
-fn bindings(published: &flags::Published, all: &mut Vec<PortBinding>) {
+pub(super) fn bindings(published: &flags::Published, all: &mut Vec<PortBinding>) {
     let protocol = match published.protocol {
         flags::Protocol::Tcp => Protocol::Tcp,
         flags::Protocol::Udp => Protocol::Udp,
@@ -350,6 +382,10 @@ fn resources(options: &Options) -> anyhow::Result<Resources> {
         cpuset_mems: options.cpuset_mems.clone(),
         pids: options.pids_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0),
         device_rules: options.device_cgroup_rule.clone(),
+        device_read_bps: options.device_read_bps.clone(),
+        device_write_bps: options.device_write_bps.clone(),
+        device_read_iops: options.device_read_iops.clone(),
+        device_write_iops: options.device_write_iops.clone(),
         ulimits: options.ulimit.clone(),
         ..Resources::default()
     })
@@ -379,8 +415,20 @@ pub(super) fn environment(
     Ok(env.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
 }
 
+/// Adds the proxies of Docker's `config.json` that nothing is said about.
+fn proxies(env: &mut Vec<String>, settings: &Settings) -> anyhow::Result<()> {
+    for proxy in settings.docker_proxies()? {
+        let is_said =
+            |entry: &String| entry.split_once('=').map_or(entry.as_str(), |(name, _)| name) == proxy.name;
+        if !env.iter().any(is_said) {
+            env.push(format!("{}={}", proxy.name, proxy.value));
+        }
+    }
+    Ok(())
+}
+
 /// Makes the source of a bind mount absolute; one of `--mount` must be there.
-fn anchored(mut mount: RunMount, here: &Path) -> anyhow::Result<RunMount> {
+pub(super) fn anchored(mut mount: RunMount, here: &Path) -> anyhow::Result<RunMount> {
     if let MountKind::Bind { source, create, .. } = &mut mount.kind {
         *source = here.join(&*source);
         if *create == Mode::Off && !source.exists() {
@@ -399,7 +447,7 @@ fn same_target(a: &str, b: &str) -> bool {
     parts(a) == parts(b)
 }
 
-fn mount_request(mount: &RunMount) -> anyhow::Result<MountRequest> {
+pub(super) fn mount_request(mount: &RunMount) -> MountRequest {
     let kind = match &mount.kind {
         MountKind::Bind { source, propagation, recursive, create } => EngineMount::Bind {
             source: source.clone(),
@@ -422,37 +470,13 @@ fn mount_request(mount: &RunMount) -> anyhow::Result<MountRequest> {
             options: BTreeMap::new(),
             labels: BTreeMap::new(),
         },
-        MountKind::Tmpfs { size, mode, options } => {
-            let mut tmpfs = TmpfsUse {
-                size: *size,
-                mode: mode.unwrap_or(0o1777),
-                uid: 0,
-                gid: 0,
-                exec: false,
-                suid: false,
-                dev: false,
-                options: options.join(","),
-            };
-            for option in options {
-                match (option.as_str(), option.split_once('=')) {
-                    ("exec" | "noexec", _) => tmpfs.exec = option == "exec",
-                    ("suid" | "nosuid", _) => tmpfs.suid = option == "suid",
-                    ("dev" | "nodev", _) => tmpfs.dev = option == "dev",
-                    // What the kernel does anyway.
-                    ("async" | "relatime", _) => {}
-                    (_, Some(("uid", id))) => tmpfs.uid = id.parse().context("uid of a tmpfs")?,
-                    (_, Some(("gid", id))) => tmpfs.gid = id.parse().context("gid of a tmpfs")?,
-                    _ => {
-                        let what = format!("the tmpfs option `{option}`");
-                        return Err(NotYet::supported(what, "use `size` and `mode`").into());
-                    }
-                }
-            }
-            EngineMount::Tmpfs(tmpfs)
+        MountKind::Tmpfs(folder) => EngineMount::Tmpfs(folder.clone()),
+        MountKind::Image { reference, subpath } => {
+            EngineMount::Image { reference: reference.clone(), subpath: subpath.clone() }
         }
     };
     let access = if mount.read_only == Mode::On { Access::ReadOnly } else { Access::ReadWrite };
-    Ok(MountRequest { target: mount.target.clone(), access, kind })
+    MountRequest { target: mount.target.clone(), access, kind }
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use rbuild_model::container::{TmpfsMount, TmpfsUse};
+use rbuild_model::volume::VolumeName;
+
 use super::{Invalid, Read, csv, output::Mode, size, unknown};
 
 /// A mount of a container.
@@ -39,13 +42,13 @@ pub(crate) enum MountKind {
         subpath: Option<String>,
     },
     /// A folder in memory.
-    Tmpfs {
-        /// Its size in bytes.
-        size: Option<u64>,
-        /// Its permissions.
-        mode: Option<u32>,
-        /// Mount options as `--tmpfs` gives them.
-        options: Vec<String>,
+    Tmpfs(TmpfsUse),
+    /// The root of an image; it is never written to.
+    Image {
+        /// Its name or id.
+        reference: String,
+        /// A folder in it.
+        subpath: Option<String>,
     },
 }
 
@@ -83,7 +86,7 @@ impl Propagation {
     }
 }
 
-/// Reads `--mount type=bind|volume|tmpfs,key=value,...`.
+/// Reads `--mount type=bind|volume|tmpfs|image,key=value,...`.
 pub(crate) fn mount(text: &str) -> Read<RunMount> {
     let mut draft = Draft::default();
     for field in csv::fields(text)? {
@@ -124,6 +127,7 @@ const KEYS: &[&str] = &[
     "volume-subpath",
     "tmpfs-size",
     "tmpfs-mode",
+    "image-subpath",
 ];
 
 impl Draft {
@@ -172,7 +176,11 @@ impl Draft {
                 self.mode = Some(mode(field.required()?)?);
                 self.special.push(("tmpfs", "tmpfs-mode"));
             }
-            later @ ("consistency" | "volume-driver" | "volume-opt" | "volume-label" | "image-subpath") => {
+            "image-subpath" => {
+                self.subpath = Some(field.required()?.to_owned());
+                self.special.push(("image", "image-subpath"));
+            }
+            later @ ("consistency" | "volume-driver" | "volume-opt" | "volume-label") => {
                 return Err(Invalid::new(format!("`{later}` is not supported yet")));
             }
             other => return Err(unknown("key", other, KEYS)),
@@ -208,12 +216,18 @@ impl Draft {
                 if self.source.is_some() {
                     return Err(Invalid::new("a tmpfs has no `source`"));
                 }
-                MountKind::Tmpfs { size: self.size, mode: self.mode, options: Vec::new() }
+                MountKind::Tmpfs(TmpfsUse::new(self.size, self.mode))
             }
-            later @ ("image" | "cluster" | "npipe") => {
+            "image" => MountKind::Image {
+                reference: self
+                    .source
+                    .ok_or_else(|| Invalid::new("no `source`: an image mount needs `source=IMAGE`"))?,
+                subpath: self.subpath,
+            },
+            later @ ("cluster" | "npipe") => {
                 return Err(Invalid::new(format!("mounts of type `{later}` are not supported")));
             }
-            other => return Err(unknown("type of mount", other, &["bind", "volume", "tmpfs"])),
+            other => return Err(unknown("type of mount", other, &["bind", "volume", "tmpfs", "image"])),
         };
         Ok(RunMount { target, read_only: self.read_only.into(), kind })
     }
@@ -280,45 +294,9 @@ pub(crate) fn volume(text: &str) -> Read<RunMount> {
 
 /// Reads `--tmpfs TARGET[:OPTIONS]`.
 pub(crate) fn tmpfs(text: &str) -> Read<RunMount> {
-    let (target, options) = text.split_once(':').unwrap_or((text, ""));
-    let target = absolute(target.to_owned())?;
-    let (mut size, mut permissions, mut read_only, mut rest) = (None, None, false, Vec::new());
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option.split_once('=') {
-            Some(("size", value)) => size = Some(size::bytes(value)?),
-            Some(("mode", value)) => permissions = Some(mode(value)?),
-            Some(("uid" | "gid" | "nr_inodes" | "nr_blocks", value)) if value.parse::<u64>().is_ok() => {
-                rest.push(option.to_owned());
-            }
-            None if option == "ro" => read_only = true,
-            None if option == "rw" => read_only = false,
-            None if matches!(
-                option,
-                "exec"
-                    | "noexec"
-                    | "suid"
-                    | "nosuid"
-                    | "dev"
-                    | "nodev"
-                    | "sync"
-                    | "async"
-                    | "noatime"
-                    | "relatime"
-            ) =>
-            {
-                rest.push(option.to_owned());
-            }
-            _ => {
-                return Err(unknown(
-                    "option",
-                    option,
-                    &["size=", "mode=", "uid=", "gid=", "ro", "exec", "noexec"],
-                ));
-            }
-        }
-    }
-    let kind = MountKind::Tmpfs { size, mode: permissions, options: rest };
-    Ok(RunMount { target, read_only: read_only.into(), kind })
+    let TmpfsMount { target, folder, read_only } =
+        text.parse().map_err(|error| Invalid::new(format!("{error}")))?;
+    Ok(RunMount { target, read_only: read_only.into(), kind: MountKind::Tmpfs(folder) })
 }
 
 fn absolute(target: String) -> Read<String> {
@@ -338,13 +316,5 @@ fn mode(text: &str) -> Read<u32> {
 }
 
 fn check_volume_name(name: &str) -> Read<()> {
-    let good = name.len() > 1
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-    if good {
-        return Ok(());
-    }
-    Err(Invalid::new(format!(
-        "`{name}` is not a volume's name (letters, digits, `_`, `.`, `-`); a folder begins with `/` or `./`"
-    )))
+    name.parse::<VolumeName>().map(drop).map_err(|error| Invalid::new(format!("{error}")))
 }

@@ -302,9 +302,21 @@ fn mounts() {
             ),
             (
                 "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770",
-                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs { size: Some(1048576), mode: Some(1016), options: [] } }"#,
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(1048576), mode: 1016, uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=1048576,mode=1770" }) }"#,
             ),
-            ("type=foo,dst=/x", "error: unknown type of mount `foo`: use one of [bind, volume, tmpfs]"),
+            (
+                "type=foo,dst=/x",
+                "error: unknown type of mount `foo`: use one of [bind, volume, tmpfs, image]",
+            ),
+            (
+                "type=image,src=busybox,dst=/i,image-subpath=bin",
+                r#"RunMount { target: "/i", read_only: Off, kind: Image { reference: "busybox", subpath: Some("bin") } }"#,
+            ),
+            ("type=image,dst=/i", "error: no `source`: an image mount needs `source=IMAGE`"),
+            (
+                "type=volume,dst=/i,image-subpath=x",
+                "error: `image-subpath` belongs to type `image`, and this is type `volume`",
+            ),
             ("type=bind,src=/x", "error: no `target`: write `target=/PATH`"),
             ("type=bind,dst=/x", "error: no `source`: a bind mount needs `source=PATH`"),
             (
@@ -343,7 +355,7 @@ fn mounts() {
             (":/x", "error: an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"),
             (
                 "a/b:/x",
-                "error: `a/b` is not a volume's name (letters, digits, `_`, `.`, `-`); a folder begins with `/` or `./`",
+                r#"error: "a/b" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path"#,
             ),
             ("/a:/b:z", "error: SELinux labels (`z`, `Z`) are not supported yet"),
             ("/a:/b:rox", "error: unknown option `rox` (did you mean `ro`?)"),
@@ -354,12 +366,12 @@ fn mounts() {
         &[
             (
                 "/t:size=64k,noexec,mode=700",
-                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs { size: Some(65536), mode: Some(448), options: ["noexec"] } }"#,
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(65536), mode: 448, uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=64k,noexec,mode=700" }) }"#,
             ),
-            ("t", "error: `t` is not an absolute path in the container"),
+            ("t", "error: `t` is no path below the root of a container"),
             (
                 "/t:frob=1",
-                "error: unknown option `frob=1`: use one of [size=, mode=, uid=, gid=, ro, exec, noexec]",
+                "error: `frob=1` is no option of a tmpfs mount: use size=, mode=, uid=, gid=, ro, rw, [no]exec, [no]suid, [no]dev",
             ),
         ],
     );
