@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod compose;
 mod differential;
+mod peers;
 mod rootless;
 mod tidy;
 
@@ -25,6 +26,8 @@ usage: cargo xtask <command>
              the same Dockerfiles built by rbuild and by another builder, compared
   compose-differential --peer COMMAND [--write] [CASE...]
              the compose projects of testdata/compose shown by another engine: recorded, or compared
+  peers --peer COMMAND [--mirror HOST:PORT] [EXAMPLE...]
+             the examples built and run by rbuild and by another engine, and each other's images run
   rootless [--user NAME] -- PROGRAM [ARG]...
              root and an ordinary user of another machine build the same image; PROGRAM [ARG]... FOLDER COMMAND runs there
 ";
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Some("bench-frontend") => bench::frontend(&root(), &arguments[1..]),
         Some("compose-differential") => compose::differential(&root(), &arguments[1..]),
         Some("differential") => differential::differential(&arguments[1..]),
+        Some("peers") => peers::peers(&root(), &arguments[1..]),
         Some("rootless") => rootless::rootless(&root(), &arguments[1..]),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
