@@ -39,6 +39,7 @@
 pub mod buildkit;
 pub mod catalog;
 pub mod chunks;
+mod compare;
 pub mod conformance;
 mod error;
 pub mod gha;
@@ -52,6 +53,7 @@ pub mod s3;
 mod transfer;
 
 pub use catalog::Catalog;
+pub use compare::{Compared, Side, compare};
 pub use error::BackendError;
 pub use imports::{Imports, Wanted, described};
 pub use layout::{DocumentForm, Form};
