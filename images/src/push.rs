@@ -317,7 +317,7 @@ fn refused(reference: &Reference, source: ClientError) -> ImagesError {
 }
 
 /// Bytes at hand.
-struct InMemory<'a>(&'a [u8]);
+pub(crate) struct InMemory<'a>(pub(crate) &'a [u8]);
 
 impl Sender for InMemory<'_> {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {

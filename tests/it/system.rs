@@ -46,6 +46,26 @@ fn power_off(context: &TestContext) {
         let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
     }
     fs::remove_dir_all(run).unwrap();
+    // Groups go with the machine too; here they can be taken away once the kernel is through with the dead.
+    let (_sender, never) = std::sync::mpsc::channel::<()>();
+    for _ in 0..500 {
+        let groups = context.leaks().cgroups;
+        if groups.into_iter().all(|group| remove_group(Path::new(&group))) {
+            return;
+        }
+        let _ = never.recv_timeout(std::time::Duration::from_millis(20));
+    }
+    panic!("groups of the dead stay: {:?}", context.leaks().cgroups);
+}
+
+/// Removes a control group with those in it; tells whether it is gone.
+fn remove_group(group: &Path) -> bool {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path());
+        }
+    }
+    fs::remove_dir(group).is_ok() || !group.exists()
 }
 
 /// Runs a script as on a machine that was started again: with another boot id. `$R` is the program.
@@ -128,22 +148,39 @@ fn what_takes_space_is_told_and_can_go() {
     said(
         &context,
         [
-            "run", "-d", "--name", "one", "--network", "none", "-v", "named:/n", "-v", "/anonymous", "busybox",
-            "sleep", "1000",
+            "run",
+            "-d",
+            "--name",
+            "one",
+            "--network",
+            "none",
+            "-v",
+            "named:/n",
+            "-v",
+            "/anonymous",
+            "busybox",
+            "sleep",
+            "1000",
         ],
     );
     said(&context, ["create", "--name", "two", "--network", "none", "busybox", "true"]);
     said(&context, ["network", "create", "net"]);
     assert_eq!(rows(&context), "Images|1|1\nContainers|2|1\nLocal Volumes|2|2\nBuild Cache|0|0");
     let table = said(&context, ["system", "df"]);
-    assert!(table.starts_with("TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\nImages "), "{table}");
+    assert!(
+        table.starts_with("TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\nImages "),
+        "{table}"
+    );
     let verbose = said(&context, ["system", "df", "-v"]);
     for part in ["Images space usage:\n\nREPOSITORY", "Containers space usage:\n\nCONTAINER ID", "\nnamed "] {
         assert!(verbose.contains(part), "{part}: {verbose}");
     }
     // The one that runs keeps what it has.
     let pruned = said(&context, ["system", "prune", "--force", "--all", "--volumes"]);
-    assert!(pruned.starts_with("Deleted Containers:\n") && pruned.contains("Deleted Networks:\nnet\n"), "{pruned}");
+    assert!(
+        pruned.starts_with("Deleted Containers:\n") && pruned.contains("Deleted Networks:\nnet\n"),
+        "{pruned}"
+    );
     assert!(!pruned.contains("Deleted Volumes") && !pruned.contains("Deleted: sha256"), "{pruned}");
     said(&context, ["rm", "-f", "one"]);
     let pruned = said(&context, ["system", "prune", "-af", "--volumes"]);
