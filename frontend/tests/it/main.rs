@@ -1,5 +1,6 @@
 //! Dockerfiles as data: a text in `fixtures/`, what comes of it in a snapshot.
 
+mod bake;
 mod corpus;
 mod errors;
 mod hostile;
