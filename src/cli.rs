@@ -193,6 +193,16 @@ pub(crate) enum Command {
     Logout(registry::Logout),
     /// Read images from a tar archive
     Load(images::Load),
+    /// Copy an image from registry to registry
+    Copy(registry::Copy),
+    /// Look at images at registries, and put them together
+    Imagetools(registry::Imagetools),
+    /// Put lists of manifests together and push them
+    Manifest(registry::Manifest),
+    /// Serve the store as a registry
+    Registry(registry::Registry),
+    /// Search a registry for images
+    Search(registry::Search),
     /// Make an image from a tar of a file system
     Import(images::Import),
     /// List and remove what the build cache holds

@@ -1,1 +1,3 @@
-//! The Docker Engine API over the same store (its own milestone; nothing is served yet).
+//! What is offered over HTTP: the store as a registry. The Docker Engine API is a milestone of its own.
+
+pub mod registry;

@@ -32,7 +32,7 @@ pub struct Annotation {
 }
 
 /// Collects the annotations of a level, for a platform.
-pub fn at(annotations: &[Annotation], level: Level, platform: Option<&Platform>) -> BTreeMap<String, String> {
+fn at(annotations: &[Annotation], level: Level, platform: Option<&Platform>) -> BTreeMap<String, String> {
     annotations
         .iter()
         .filter(|one| one.level == level)

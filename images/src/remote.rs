@@ -2,6 +2,8 @@
 
 mod combine;
 mod copy;
+mod documents;
+mod search;
 
 use rbuild_image::distribution::{Client, Credential, Fetched, Registries};
 use rbuild_image::manifest::{Descriptor, Document, Manifest};
@@ -12,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub use self::combine::{Combined, Entry, Preference};
 pub use self::copy::Selection;
+pub use self::search::Found;
 use crate::error::ImagesError;
 use crate::pull::{parse_config, registry};
 

@@ -323,6 +323,36 @@ pub(crate) fn manifests(transaction: &Transaction<'_>, image: ImageId) -> Result
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Returns a manifest by its digest: its type and its bytes.
+pub(crate) fn manifest(
+    transaction: &Transaction<'_>,
+    digest: BlobDigest,
+) -> Result<Option<(String, Vec<u8>)>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT media_type, bytes FROM manifests WHERE digest = ?1")?;
+    Ok(statement.query_row([digest.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+/// Returns when a name was given, in seconds.
+pub(crate) fn named_at(transaction: &Transaction<'_>, name: &str) -> Result<Option<i64>> {
+    let mut statement = transaction.prepare_cached("SELECT named_at FROM names WHERE name = ?1")?;
+    Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+}
+
+/// Lists all names with a tag.
+pub(crate) fn tags(transaction: &Transaction<'_>) -> Result<Vec<Reference>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT name FROM names WHERE instr(name, '@') = 0 ORDER BY name")?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let mut names = Vec::new();
+    for name in rows {
+        names.push(name?.parse().map_err(|error: rbuild_model::reference::ParseReferenceError| {
+            DatabaseError::Damaged { table: "names", why: error.to_string() }
+        })?);
+    }
+    Ok(names)
+}
+
 /// Returns the image that a name points to.
 pub(crate) fn named(transaction: &Transaction<'_>, name: &str) -> Result<Option<ImageId>> {
     let mut statement = transaction.prepare_cached("SELECT image FROM names WHERE name = ?1")?;

@@ -115,6 +115,7 @@ pub const SCHEMA: Schema = Schema {
             PRIMARY KEY (digest, repository)
         ) STRICT, WITHOUT ROWID;
     ",
+        crate::shelf::MIGRATION,
     ],
     // Names first: a name that reverts must not go with the image that it pointed to.
     promotable: &[&Names, &DerivedTable("name_platforms"), &DerivedTable("images"), &DerivedTable("layers")],
@@ -166,6 +167,9 @@ const PRECIOUS_BLOBS: &str = "SELECT layer_blobs.digest FROM layer_blobs \
     WHERE layer_blobs.diff IN (SELECT diff FROM image_layers) \
     AND NOT EXISTS (SELECT 1 FROM diff_ids WHERE diff_ids.diff = layer_blobs.diff)";
 
+/// Blobs that were pushed here.
+const SHELVED_BLOBS: &str = "SELECT shelf_blobs.digest FROM shelf_blobs WHERE 1";
+
 const SNAPSHOTS: &str = "SELECT layers.snapshot FROM layers \
     WHERE EXISTS (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)";
 
@@ -180,7 +184,11 @@ impl Collected for ImageRows {
         _policy: &Policy,
         mark: &mut Mark,
     ) -> Result<(), DatabaseError> {
-        for (kind, text) in [(ObjectKind::SNAPSHOT, SNAPSHOTS), (ObjectKind::BLOB, PRECIOUS_BLOBS)] {
+        for (kind, text) in [
+            (ObjectKind::SNAPSHOT, SNAPSHOTS),
+            (ObjectKind::BLOB, PRECIOUS_BLOBS),
+            (ObjectKind::BLOB, SHELVED_BLOBS),
+        ] {
             let mut statement = transaction.prepare_cached(text)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
@@ -210,7 +218,10 @@ impl Collected for ImageRows {
     ) -> Result<bool, DatabaseError> {
         let text = match kind {
             ObjectKind::SNAPSHOT => format!("{SNAPSHOTS} AND layers.snapshot = ?1"),
-            ObjectKind::BLOB => format!("{PRECIOUS_BLOBS} AND layer_blobs.digest = ?1"),
+            ObjectKind::BLOB => format!(
+                "{PRECIOUS_BLOBS} AND layer_blobs.digest = ?1 \
+                 UNION ALL {SHELVED_BLOBS} AND shelf_blobs.digest = ?1"
+            ),
             _ => return Ok(false),
         };
         Ok(transaction.prepare_cached(&text)?.exists([object])?)

@@ -54,9 +54,7 @@ const GROUPS: &[(&str, &str, &[&str])] = &[
     ("buildx", "build", &["build"]),
     ("buildx", "b", &["build"]),
     ("buildx", "du", &["du"]),
-    ("system", "df", &["du"]),
-    ("system", "info", &["info"]),
-    ("system", "events", &["events"]),
+    ("buildx", "imagetools", &["imagetools"]),
 ];
 
 /// Verbs that are planned, or that Docker's users know, and what to do until they are there.
@@ -65,8 +63,6 @@ const LATER: &[(&str, &str)] = &[
     ("down", "containers of `rbuild run` end with it"),
     ("serve", "use the commands of `rbuild` itself"),
     ("why", "`rbuild build --progress plain` shows which steps were cached"),
-    ("bake", "build the targets one by one with `rbuild build --target`"),
-    ("search", "search on the registry's web site"),
     ("history-of-builds", "`rbuild build --progress plain` shows what a build does"),
     ("image", "`rbuild images`, `rbuild rmi` and so on are there"),
     ("builder", "`rbuild du` and `rbuild prune` are there"),

@@ -252,3 +252,44 @@ pub(crate) struct Search {
     #[arg(long)]
     pub(crate) no_trunc: bool,
 }
+
+/// What `rbuild registry` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Registry {
+    /// What is done.
+    #[command(subcommand)]
+    pub(crate) verb: RegistryVerb,
+}
+
+/// The verbs of our own registry.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum RegistryVerb {
+    /// Serve the store as a registry
+    Serve(Serve),
+}
+
+/// What `rbuild registry serve` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// Address to listen on: `127.0.0.1:5000` if none is named, `:PORT` for every address
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: Option<String>,
+    /// Let others push
+    #[arg(long)]
+    pub(crate) allow_push: bool,
+    /// Let others push and delete
+    #[arg(long)]
+    pub(crate) allow_delete: bool,
+    /// Certificate to show, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Option<std::path::PathBuf>,
+    /// Key of the certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<std::path::PathBuf>,
+    /// Users that are let in, as `htpasswd -B` writes them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) htpasswd: Option<std::path::PathBuf>,
+    /// Tell nothing of requests
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}

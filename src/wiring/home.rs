@@ -131,6 +131,11 @@ impl Home {
     /// Standard input, which ends with an error at the signal that the verb waits for.
     pub(crate) fn stdin(&self) -> Stdin<'_> {
         Stdin::new(self.wish.as_ref())
+    /// The wish to stop.
+    pub(crate) fn cancel(&self) -> Cancel {
+        self.wish.as_ref().map_or_else(Cancel::never, Wish::cancel)
+    }
+
     }
 
     /// Tells how a verb ended: an error that came after the signal is the signal's doing.

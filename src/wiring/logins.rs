@@ -14,6 +14,11 @@ use super::registries;
 use crate::report::Mistake;
 use crate::settings::Settings;
 
+/// Returns what speaks to registries without a store.
+pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Remote> {
+    Ok(Remote::new(&registries::of(settings)?)?)
+}
+
 /// Asks a registry whether it takes a credential; returns what is to be kept of it.
 pub(crate) fn verify(
     settings: &Settings,

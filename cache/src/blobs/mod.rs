@@ -248,6 +248,11 @@ impl BlobWriter {
         let folder = store.layout().blobs();
         let _name =
             store.locks().scope().acquire(&name_of(blob.digest), LockMode::Exclusive, &Wait::forever())?;
+    /// Says what it has to be, where that is only known by now.
+    pub fn expect(&mut self, digest: BlobDigest) {
+        self.expected.digest = Some(digest);
+    }
+
         store.derived().publish(file, &folder, &blob.digest.hex(), Access::ReadOnly)?;
         let stamp = store.stamp();
         store.write(|transaction| {

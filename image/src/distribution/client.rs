@@ -77,6 +77,11 @@ impl Client {
         self.registries.upstream(reference.registry()).map_err(|error| ClientError::Setup(error.to_string()))
     }
 
+    /// Returns a registry by its name alone.
+    pub(super) fn endpoint(&self, registry: &str) -> Result<Endpoint, ClientError> {
+        self.registries.upstream(registry).map_err(|error| ClientError::Setup(error.to_string()))
+    }
+
     pub(super) async fn authorized(
         &self,
         endpoint: &Endpoint,

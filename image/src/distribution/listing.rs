@@ -46,6 +46,41 @@ impl Client {
         Err(protocol(&endpoint, "its list of tags does not end"))
     }
 
+    /// Lists the repositories of a registry, as far as it tells.
+    pub async fn catalog(&self, registry: &str) -> Result<Vec<String>, ClientError> {
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(default)]
+            repositories: Option<Vec<String>>,
+        }
+        let endpoint = self.endpoint(registry)?;
+        let scope = Scope { registry: registry.to_owned(), text: "registry:catalog:*".to_owned() };
+        let mut names = Vec::new();
+        let mut next = Some(url(&endpoint, "v2/_catalog?n=1000")?);
+        for _ in 0..MAX_PAGES {
+            let Some(at) = next.take() else { return Ok(names) };
+            let (body, following) = self.page(&endpoint, &scope, at, HeaderMap::new(), registry).await?;
+            let Page { repositories } = serde_json::from_slice(&body)
+                .map_err(|_| protocol(&endpoint, "its list of repositories is none"))?;
+            names.extend(repositories.unwrap_or_default());
+            if names.len() > MAX_ENTRIES {
+                return Err(protocol(&endpoint, &format!("more than {MAX_ENTRIES} repositories")));
+            }
+            next = following;
+        }
+        Err(protocol(&endpoint, "its list of repositories does not end"))
+    }
+
+    /// Asks a registry of the first version's manner for repositories, and returns its answer as it came.
+    pub async fn search(&self, registry: &str, term: &str, limit: usize) -> Result<Vec<u8>, ClientError> {
+        let endpoint = self.endpoint(registry)?;
+        let mut at = url(&endpoint, "v1/search")?;
+        at.query_pairs_mut().append_pair("q", term).append_pair("n", &limit.to_string());
+        let scope = Scope::login(registry);
+        let what = format!("search at {registry}");
+        self.page(&endpoint, &scope, at, HeaderMap::new(), &what).await.map(|(body, _)| body)
+    }
+
     /// Lists the manifests that refer to another one, as far as the registry knows or was told under the fallback tag.
     ///
     /// What it says is a hint only: whoever uses a manifest fetches it by its digest and looks at its `subject`.

@@ -53,12 +53,13 @@ pub struct Combined {
 impl Remote {
     /// Makes an index of what is somewhere by now; nothing is written to any registry.
     ///
-    /// Indexes among them give their entries. The index is a manifest list where all entries are Docker's.
+    /// Indexes among them give their entries, those for other platforms left out where some are named. The index is a manifest list where all entries are Docker's.
     pub fn combine(
         &self,
         entries: &[Entry],
         annotations: &BTreeMap<String, String>,
         of_entries: &dyn Fn(&Platform) -> BTreeMap<String, String>,
+        platforms: &[Platform],
         preference: Preference,
     ) -> Result<Combined, ImagesError> {
         self.runtime.block_on(async {
@@ -72,6 +73,7 @@ impl Remote {
             }
             if let [(_, only)] = &pieces[..]
                 && annotations.is_empty()
+                && platforms.is_empty()
                 && (matches!(only.document, Document::Index(_)) || preference == Preference::Copy)
             {
                 return Ok(Combined {
@@ -116,6 +118,9 @@ impl Remote {
                         None => listed.push(descriptor),
                     }
                 }
+            }
+            if !platforms.is_empty() {
+                listed.retain(|entry| entry.platform().is_some_and(|platform| platforms.contains(&platform)));
             }
             for entry in &mut listed {
                 if let Some(platform) = entry.platform() {

@@ -1,0 +1,266 @@
+//! `rbuild manifest`: lists of manifests that are put together here and pushed.
+//!
+//! A list under construction is a file in the folder of Docker's `config.json`, one a list; what goes into it stays at its
+//! registry until the list is pushed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use rbuild_image::distribution::Fetched;
+use rbuild_image::manifest::{Descriptor, Document};
+use rbuild_images::{Entry, Preference, Remote};
+use rbuild_model::reference::Reference;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{named, progress, spool};
+use crate::cli::registry::{
+    Manifest, ManifestAnnotate, ManifestCreate, ManifestInspect, ManifestPush, ManifestVerb,
+};
+use crate::commands::{Context, Outcome};
+use crate::progress::Mode;
+use crate::report::{Mistake, Status};
+use crate::wiring::logins::remote;
+
+/// A list under construction.
+#[derive(Debug, Serialize, Deserialize)]
+struct List {
+    name: String,
+    entries: Vec<Listed>,
+}
+
+/// A manifest in it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Listed {
+    name: String,
+    descriptor: Descriptor,
+}
+
+pub(in crate::commands) fn run(group: &Manifest, context: &Context) -> Outcome {
+    match &group.verb {
+        ManifestVerb::Inspect(arguments) => inspect(arguments, context),
+        ManifestVerb::Create(arguments) => create(arguments, context),
+        ManifestVerb::Annotate(arguments) => annotate(arguments, context),
+        ManifestVerb::Push(arguments) => push(arguments, context),
+        ManifestVerb::Rm(arguments) => {
+            for list in &arguments.lists {
+                let path = path(&named(list)?, context)?;
+                if std::fs::remove_file(&path).is_err() {
+                    return Err(no_list(list).into());
+                }
+            }
+            Ok(Status::Done)
+        }
+    }
+}
+
+fn path(name: &Reference, context: &Context) -> anyhow::Result<PathBuf> {
+    let folder = context.settings.docker_config.as_ref().ok_or_else(|| {
+        Mistake::new("HOME is not set, so there is no place for lists of manifests")
+            .hint("set DOCKER_CONFIG to a folder")
+    })?;
+    // No character of a name but these two means anything in a path.
+    let file = name.to_string().replace('/', "_").replace(':', "-");
+    Ok(folder.join("rbuild-manifests").join(format!("{file}.json")))
+}
+
+fn no_list(name: &str) -> Mistake {
+    Mistake::new(format!("no such list of manifests: {name}"))
+        .hint(format!("begin one: `rbuild manifest create {name} IMAGE...`"))
+}
+
+fn read(name: &Reference, context: &Context) -> anyhow::Result<Option<List>> {
+    let path = path(name, context)?;
+    match std::fs::read(&path) {
+        Ok(text) => {
+            let list = serde_json::from_slice(&text);
+            Ok(Some(list.with_context(|| format!("`{}` is no list of manifests", path.display()))?))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
+    }
+}
+
+fn write(name: &Reference, list: &List, context: &Context) -> anyhow::Result<()> {
+    let path = path(name, context)?;
+    let failed = || format!("failed to write `{}`", path.display());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(failed)?;
+    }
+    let fresh = path.with_extension(format!("{}.part", std::process::id()));
+    std::fs::write(&fresh, serde_json::to_vec_pretty(list)?)
+        .and_then(|()| std::fs::rename(&fresh, &path))
+        .with_context(failed)
+}
+
+fn create(arguments: &ManifestCreate, context: &Context) -> Outcome {
+    let name = named(&arguments.list)?;
+    let mut list = match (read(&name, context)?, arguments.amend) {
+        (Some(list), true) => list,
+        (Some(_), false) => {
+            return Err(Mistake::new(format!("there is a list of manifests {} by now", name.familiar()))
+                .hint("add to it with `--amend`, or remove it with `rbuild manifest rm`")
+                .into());
+        }
+        (None, _) => List { name: name.to_string(), entries: Vec::new() },
+    };
+    let remote = remote(&context.settings)?;
+    for text in &arguments.manifests {
+        let reference = named(text)?;
+        let fetched = remote.document(&reference)?;
+        let descriptor = described(&remote, &reference, &fetched)?;
+        list.entries.retain(|entry| entry.name != reference.to_string());
+        list.entries.push(Listed { name: reference.to_string(), descriptor });
+    }
+    write(&name, &list, context)?;
+    context.terminal.print(&format!("Created manifest list {name}\n"))?;
+    Ok(Status::Done)
+}
+
+/// Names a manifest with the platform of its image.
+fn described(remote: &Remote, reference: &Reference, fetched: &Fetched) -> anyhow::Result<Descriptor> {
+    let descriptor = Descriptor::of(fetched.media_type.as_str(), &fetched.bytes);
+    match &fetched.document {
+        Document::Manifest(manifest) => {
+            let (_, config) = remote.config(reference, manifest)?;
+            Ok(descriptor.for_platform(&config.platform()))
+        }
+        Document::Index(_) => {
+            Err(Mistake::new(format!("{} is a list of manifests itself", reference.familiar()))
+                .hint("name its images by digest, or use `rbuild imagetools create`")
+                .into())
+        }
+    }
+}
+
+fn annotate(arguments: &ManifestAnnotate, context: &Context) -> Outcome {
+    let (name, manifest) = (named(&arguments.list)?, named(&arguments.manifest)?);
+    let mut list = read(&name, context)?.ok_or_else(|| no_list(&arguments.list))?;
+    let entry =
+        list.entries.iter_mut().find(|entry| entry.name == manifest.to_string()).ok_or_else(|| {
+            Mistake::new(format!(
+                "manifest for image {} does not exist in {}",
+                manifest.familiar(),
+                name.familiar()
+            ))
+        })?;
+    let platform = entry.descriptor.platform.get_or_insert_with(|| json!({}));
+    let said = [
+        ("os", &arguments.os),
+        ("architecture", &arguments.arch),
+        ("variant", &arguments.variant),
+        ("os.version", &arguments.os_version),
+    ];
+    if let Value::Object(platform) = platform {
+        for (key, value) in said {
+            if let Some(value) = value {
+                platform.insert(key.to_owned(), value.as_str().into());
+            }
+        }
+        if !arguments.os_features.is_empty() {
+            platform.insert("os.features".to_owned(), json!(arguments.os_features));
+        }
+    }
+    write(&name, &list, context)?;
+    Ok(Status::Done)
+}
+
+fn push(arguments: &ManifestPush, context: &Context) -> Outcome {
+    let name = named(&arguments.list)?;
+    let list = read(&name, context)?.ok_or_else(|| no_list(&arguments.list))?;
+    let mut entries = Vec::new();
+    for Listed { name, descriptor } in list.entries {
+        let reference = named(&name)?.without_digest().with_digest(descriptor.digest);
+        entries.push(Entry { reference, stated: Some(descriptor) });
+    }
+    let remote = remote(&context.settings)?;
+    let none = |_: &_| BTreeMap::new();
+    let combined = remote.combine(&entries, &BTreeMap::new(), &none, &[], Preference::Index)?;
+    let spool = spool(context);
+    let what = format!("push {}", name.familiar());
+    let pushed = progress(Mode::Quiet, context, &what, |told| {
+        remote.place(&combined, std::slice::from_ref(&name), &spool, told)
+    })?;
+    if arguments.purge {
+        let path = path(&name, context)?;
+        std::fs::remove_file(&path).with_context(|| format!("failed to remove `{}`", path.display()))?;
+    }
+    if let Some(pushed) = pushed {
+        context.terminal.print(&format!("{}\n", pushed.digest))?;
+    }
+    Ok(Status::Done)
+}
+
+fn inspect(arguments: &ManifestInspect, context: &Context) -> Outcome {
+    let value = match &arguments.names[..] {
+        [list, manifest] => {
+            let (name, manifest) = (named(list)?, named(manifest)?);
+            let list = read(&name, context)?.ok_or_else(|| no_list(list))?;
+            let entry = list.entries.into_iter().find(|entry| entry.name == manifest.to_string());
+            let entry = entry.ok_or_else(|| {
+                Mistake::new(format!("no such manifest in {}: {}", name.familiar(), manifest.familiar()))
+            })?;
+            json!({ "Ref": entry.name, "Descriptor": entry.descriptor })
+        }
+        [one] => {
+            let name = named(one)?;
+            match read(&name, context)? {
+                Some(list) if !arguments.verbose => {
+                    let entries: Vec<_> = list.entries.iter().map(|entry| &entry.descriptor).collect();
+                    json!({
+                        "schemaVersion": 2,
+                        "mediaType": "application/vnd.docker.distribution.manifest.list.v2+json",
+                        "manifests": entries,
+                    })
+                }
+                _ => at_registry(&name, arguments.verbose, context)?,
+            }
+        }
+        _ => Value::Null,
+    };
+    let mut text = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))?;
+    text.push(b'\n');
+    context.terminal.write(&text)?;
+    Ok(Status::Done)
+}
+
+fn at_registry(name: &Reference, verbose: bool, context: &Context) -> anyhow::Result<Value> {
+    let remote = remote(&context.settings)?;
+    let fetched = remote.document(name)?;
+    if !verbose {
+        return Ok(serde_json::from_slice(&fetched.bytes)?);
+    }
+    let Document::Index(index) = &fetched.document else { return one(&remote, name, &fetched, None) };
+    let mut all = Vec::new();
+    for entry in &index.manifests {
+        let named = name.clone().without_digest().with_digest(entry.digest);
+        all.push(one(&remote, &named, &remote.document(&named)?, Some(entry))?);
+    }
+    Ok(Value::Array(all))
+}
+
+/// Describes one manifest in docker's words.
+fn one(
+    remote: &Remote,
+    name: &Reference,
+    fetched: &Fetched,
+    entry: Option<&Descriptor>,
+) -> anyhow::Result<Value> {
+    let descriptor = match entry {
+        Some(entry) => entry.clone(),
+        None => described(remote, name, fetched)?,
+    };
+    let manifest: Value = serde_json::from_slice(&fetched.bytes)?;
+    let field =
+        if fetched.media_type.as_str().contains(".oci.") { "OCIManifest" } else { "SchemaV2Manifest" };
+    Ok(json!({
+        "Ref": name.to_string(),
+        "Descriptor": descriptor,
+        "Raw": base64::engine::general_purpose::STANDARD.encode(&fetched.bytes),
+        field: manifest,
+    }))
+}
