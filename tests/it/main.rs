@@ -1,6 +1,8 @@
 //! The program as its users meet it: texts, streams and exit statuses.
 
 mod caches;
+mod attest;
+mod bake;
 mod caching;
 mod checks;
 mod compose_config;
@@ -16,11 +18,13 @@ mod endings;
 mod full_disk;
 mod generated;
 mod help;
+mod keeping;
 mod mistakes;
 mod networks;
 mod others;
 mod outputs;
 mod platforms;
+mod registries;
 mod rootless;
 mod scene;
 mod sources;

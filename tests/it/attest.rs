@@ -1,0 +1,177 @@
+//! What is said about images that leave: what is in them, how they were made.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rbuild_testkit::context::TestContext;
+use rbuild_testkit::privilege;
+use rbuild_testkit::registry::Registry;
+use serde_json::{Value, json};
+
+use crate::scene::{assert_clean, build, built, scene};
+
+/// Two package managers, an argument, a secret.
+const TEXT: &str = "\
+FROM busybox AS tools
+RUN --mount=type=secret,id=token echo tool > /tool
+FROM busybox
+ARG FLAVOUR=plain
+COPY --from=tools /tool /tool
+COPY installed /lib/apk/db/installed
+COPY package.json /srv/node_modules/counter/package.json
+RUN echo $FLAVOUR > /flavour
+LABEL kind=test
+";
+
+/// A layout that was unpacked.
+struct Layout<'a>(&'a Path);
+
+impl Layout<'_> {
+    fn json(&self, digest: &Value) -> Value {
+        let hex = digest.as_str().unwrap().strip_prefix("sha256:").unwrap();
+        serde_json::from_slice(&fs::read(self.0.join("blobs/sha256").join(hex)).unwrap()).unwrap()
+    }
+}
+
+fn write(context: &TestContext) {
+    context.write("Dockerfile", TEXT);
+    context.write("installed", "P:musl\nV:1.2.5-r0\nA:x86_64\n\n");
+    context.write("package.json", r#"{"name": "counter", "version": "1.0.0"}"#);
+}
+
+#[test]
+fn facts_stand_beside_the_image_in_an_archive() {
+    let Some(context) = scene("facts_stand_beside_the_image_in_an_archive") else { return };
+    write(&context);
+    for folder in ["one", "two"] {
+        let output = context
+            .rbuild([
+                "build",
+                "-t",
+                "app:v1",
+                "--sbom",
+                "--provenance=mode=max",
+                "--build-arg",
+                "FLAVOUR=sweet",
+                "--no-cache",
+                "-o",
+                &format!("type=oci,dest={folder}.tar"),
+                ".",
+            ])
+            .env("SOURCE_DATE_EPOCH", "1700000000")
+            .run();
+        output.assert_success();
+        fs::create_dir(context.project().join(folder)).unwrap();
+        let mut tar = Command::new("tar");
+        tar.args(["-xf", &format!("{folder}.tar"), "-C", folder]).current_dir(context.project());
+        assert!(tar.status().unwrap().success());
+    }
+    let archive = |name: &str| fs::read(context.project().join(name)).unwrap();
+    assert_eq!(archive("one.tar"), archive("two.tar"), "equal builds say equal things");
+
+    let folder = context.project().join("one");
+    let layout = Layout(&folder);
+    let top: Value = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+    let index = layout.json(&top["manifests"][0]["digest"]);
+    let [image, facts] = &index["manifests"].as_array().unwrap()[..] else { panic!("{index:#}") };
+    assert_eq!(facts["platform"], json!({"architecture": "unknown", "os": "unknown"}));
+    assert_eq!(
+        facts["annotations"],
+        json!({
+            "vnd.docker.reference.digest": image["digest"],
+            "vnd.docker.reference.type": "attestation-manifest",
+        })
+    );
+    let manifest = layout.json(&facts["digest"]);
+    let config = layout.json(&manifest["config"]["digest"]);
+    assert_eq!((&config["os"], &config["rootfs"]["type"]), (&json!("unknown"), &json!("layers")));
+    let statements: Vec<Value> =
+        manifest["layers"].as_array().unwrap().iter().map(|layer| layout.json(&layer["digest"])).collect();
+    for (statement, layer) in statements.iter().zip(manifest["layers"].as_array().unwrap()) {
+        assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
+        assert_eq!(layer["annotations"]["in-toto.io/predicate-type"], statement["predicateType"]);
+        let about = format!("sha256:{}", statement["subject"][0]["digest"]["sha256"].as_str().unwrap());
+        assert_eq!(image["digest"], about);
+        assert!(
+            statement["subject"][0]["name"]
+                .as_str()
+                .unwrap()
+                .starts_with("pkg:docker/app@v1?platform=linux%2F")
+        );
+    }
+
+    let made = &statements[0]["predicate"];
+    assert_eq!(statements[0]["predicateType"], "https://slsa.dev/provenance/v1");
+    let definition = &made["buildDefinition"];
+    let request = &definition["externalParameters"]["request"];
+    assert_eq!(request["args"]["build-arg:FLAVOUR"], "sweet");
+    assert_eq!(request["secrets"], json!([{"id": "token", "optional": true}]));
+    assert_eq!(request["locals"], json!([{"name": "context"}]));
+    let sources = definition["resolvedDependencies"].as_array().unwrap();
+    assert!(
+        sources[0]["uri"].as_str().unwrap().starts_with("pkg:docker/busybox@latest?platform="),
+        "{sources:?}"
+    );
+    let steps = definition["internalParameters"]["buildConfig"]["steps"].to_string();
+    assert!(steps.contains("RUN echo $FLAVOUR") && !steps.contains("sweet"), "{steps}");
+    assert_eq!(made["runDetails"]["metadata"]["startedOn"], "2023-11-14T22:13:20Z");
+
+    let document = &statements[1]["predicate"];
+    assert_eq!((&document["spdxVersion"], &document["dataLicense"]), (&json!("SPDX-2.3"), &json!("CC0-1.0")));
+    let packages = document["packages"].as_array().unwrap();
+    let urls: Vec<&str> = packages
+        .iter()
+        .filter_map(|package| package["externalRefs"][0]["referenceLocator"].as_str())
+        .collect();
+    assert_eq!(urls, ["pkg:apk/alpine/musl@1.2.5-r0?arch=x86_64", "pkg:npm/counter@1.0.0"]);
+
+    // Who reads the archive gets the image; the facts are left aside.
+    context.rbuild(["load", "-i", "one.tar"]).run().assert_success();
+    let ran = context.rbuild(["run", "--rm", "--network", "none", "app:v1", "cat", "/flavour"]).run();
+    assert_eq!(ran.assert_success().stdout, "sweet\n");
+
+    // The least says nothing of arguments; without a flag nothing is said; without an image that leaves there is nobody to tell.
+    built(&context, ["--attest", "type=provenance", "-o", "type=oci,dest=least.tar"]);
+    let least = String::from_utf8_lossy(&archive("least.tar")).into_owned();
+    assert!(
+        least.contains("resolvedDependencies") && !least.contains("build-arg:") && !least.contains("spdx")
+    );
+    built(&context, ["-o", "type=oci,dest=none.tar"]);
+    assert!(!String::from_utf8_lossy(&archive("none.tar")).contains("in-toto"));
+    let refused = build(&context, ["--sbom"]);
+    assert!(refused.stderr.contains("attestations go with an image that leaves"), "{refused}");
+    assert_clean(&context);
+}
+
+#[test]
+fn facts_are_pushed_with_the_image() {
+    let name = "facts_are_pushed_with_the_image";
+    let Some(context) = scene(name) else { return };
+    let Some(registry) = Registry::start(name) else { return };
+    if Command::new("skopeo").arg("--version").output().is_err() {
+        return privilege::skipped(name, "skopeo is not installed");
+    }
+    write(&context);
+    let image = format!("{}/facts:v1", registry.host());
+    built(&context, ["--sbom", "--provenance", "-t", &image, "--push"]);
+    let raw = |reference: &str| -> Value {
+        let reference = format!("docker://{reference}");
+        let output = Command::new("skopeo")
+            .args(["inspect", "--raw", "--tls-verify=false", &reference])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let index = raw(&image);
+    let facts = &index["manifests"][1];
+    assert_eq!(facts["annotations"]["vnd.docker.reference.digest"], index["manifests"][0]["digest"]);
+    let by_digest = format!("{}/facts@{}", registry.host(), facts["digest"].as_str().unwrap());
+    assert_eq!(raw(&by_digest)["layers"].as_array().unwrap().len(), 2);
+    // It is pulled as any other.
+    context.rbuild(["rmi", "--force", &image]).run().assert_success();
+    let ran = context.rbuild(["run", "--rm", "--network", "none", &image, "cat", "/flavour"]).run();
+    assert_eq!(ran.assert_success().stdout, "plain\n");
+    assert_clean(&context);
+}
