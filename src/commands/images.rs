@@ -5,6 +5,7 @@ use rbuild_images::{Image, NamedIndex};
 use rbuild_model::reference::Reference;
 use serde_json::{Value, json};
 
+use super::ps::Ids;
 use super::{Context, Outcome, filter};
 use crate::cli::images::List;
 use crate::human;
@@ -37,8 +38,9 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
         .iter()
         .filter(|image| filters.iter().all(|filter| filter.fits(image, &all)))
         .filter(|image| arguments.name.as_deref().is_none_or(|name| is_called(image, name)));
+    let ids = if arguments.no_trunc { Ids::Full } else { Ids::Short };
     let rows: Vec<Value> =
-        chosen.flat_map(|image| rows(image, arguments.name.as_deref(), arguments.no_trunc, now)).collect();
+        chosen.flat_map(|image| rows(image, arguments.name.as_deref(), ids, now)).collect();
     let text = text(arguments, &rows)?;
     context.terminal.print(&text)?;
     Ok(Status::Done)
@@ -66,13 +68,13 @@ fn fits(tag: &Reference, name: &str) -> bool {
 }
 
 /// Returns an image's rows: one for each name.
-pub(super) fn rows(image: &Image, name: Option<&str>, full_ids: bool, now: Timestamp) -> Vec<Value> {
+pub(super) fn rows(image: &Image, name: Option<&str>, ids: Ids, now: Timestamp) -> Vec<Value> {
     let made =
         image.config.created.as_deref().and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let row = |repository: String, tag: &str, digest: String, index: Option<&NamedIndex>| {
         // A name that means several images is shown once, by the id and the size of all of them.
         let full = index.map_or_else(|| image.id.to_string(), |index| index.id().to_string());
-        let id = if full_ids { full } else { short(&full) };
+        let id = if ids == Ids::Full { full } else { short(&full) };
         let size = index.map_or(image.size, |index| index.size);
         json!({
             "Containers": "N/A",

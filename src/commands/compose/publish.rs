@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
-use rbuild_frontend::compose::Skip;
+use rbuild_frontend::compose::{Loaded, Skip};
 use rbuild_image::manifest::Descriptor;
 use rbuild_model::project::{MountKind, Project as Model};
 use rbuild_model::reference::Reference;
@@ -51,14 +51,14 @@ pub(super) fn run(project: &Project, arguments: &Publish, context: &Context) -> 
         arguments.target.parse().map_err(|error| Mistake::new(format!("`{}`: {error}", arguments.target)))?;
     let reference = reference.with_default_tag();
     let model = meant(project, &[], Source::Files, context)?.model;
-    check(&model, arguments)?;
+    check(&model)?;
+    let written = written(project, &model, context)?;
+    check_values(&serde_json::from_str(&written.raw_json())?, arguments.with_env)?;
     let binds = binds(&model);
     if !binds.is_empty() && !arguments.yes && !project.dry_run && !agreed(&binds, context)? {
         return Ok(Status::Interrupted);
     }
-    let skip = Skip { interpolation: true, normalisation: true, path_resolution: true, ..Skip::default() };
-    let request = loading::request(project, &[], skip, &context.settings.environment)?;
-    let mut files = vec![("compose.yaml", loading::loaded(&request, context.terminal)?.raw_yaml())];
+    let mut files = vec![("compose.yaml", written.raw_yaml())];
     let remote = crate::wiring::logins::remote(&context.settings)?;
     if arguments.resolve_image_digests {
         let mut text = "services:\n".to_owned();
@@ -119,30 +119,62 @@ fn manifest(form: Form, blobs: &[(Descriptor, Vec<u8>)], created: &str) -> Value
     manifest
 }
 
-/// Refuses what others could not start, or should not read.
-fn check(model: &Model, arguments: &Publish) -> anyhow::Result<()> {
+/// Reads the project as it is written: with nothing of the variables of whoever publishes it.
+fn written(project: &Project, model: &Model, context: &Context) -> anyhow::Result<Loaded> {
+    let skip = Skip {
+        interpolation: true,
+        normalisation: true,
+        path_resolution: true,
+        env_resolution: true,
+        ..Skip::default()
+    };
+    let mut request = loading::request(project, &[], skip, &context.settings.environment)?;
+    // Those by which files are found count all the same.
+    request.environment.retain(|(name, _)| name.starts_with("COMPOSE_"));
+    request.env_files = vec!["/dev/null".to_owned()];
+    request.project_name = Some(model.name.to_string());
+    loading::loaded(&request, context.terminal)
+}
+
+/// Refuses what others could not start.
+fn check(model: &Model) -> Result<(), Mistake> {
     let unnamed: Vec<&str> = model
         .services
         .values()
         .filter(|service| service.build.is_some() && service.image.as_ref().is_none_or(String::is_empty))
         .map(|service| service.name.as_str())
         .collect();
-    if !unnamed.is_empty() {
-        return Err(Mistake::new(format!(
-            "your Compose stack cannot be published as it only contains a build section for service(s): [{}]",
-            unnamed.join(", ")
-        ))
-        .hint("give them an `image`, and push it with `rbuild compose push`")
-        .into());
+    if unnamed.is_empty() {
+        return Ok(());
     }
-    let told = model.services.values().find(|service| service.environment.values().any(Option::is_some));
-    if let Some(service) = told.filter(|_| !arguments.with_env) {
-        return Err(Mistake::new(format!(
-            "service \"{}\" has values of environment variables, which everybody could read",
-            service.name
-        ))
-        .hint("publish them with `--with-env`, or let the variables of whoever starts it count: `environment: [NAME]`")
-        .into());
+    let what = "your Compose stack cannot be published as it only contains a build section for service(s)";
+    Err(Mistake::new(format!("{what}: [{}]", unnamed.join(", ")))
+        .hint("give them an `image`, and push it with `rbuild compose push`"))
+}
+
+/// Refuses what others should not read: values of variables, unless that is meant, and files of them.
+fn check_values(written: &Value, meant: bool) -> Result<(), Mistake> {
+    let has_value = |entry: &Value| match entry {
+        Value::String(text) => text.contains('='),
+        Value::Null => false,
+        _ => true,
+    };
+    for (name, service) in written["services"].as_object().into_iter().flatten() {
+        if !service["env_file"].is_null() {
+            let what = format!("service \"{name}\" has an env file, which is not published with it");
+            return Err(Mistake::new(what).hint("write the variables into `environment`"));
+        }
+        let told = match &service["environment"] {
+            Value::Array(entries) => entries.iter().any(has_value),
+            Value::Object(entries) => entries.values().any(|value| !value.is_null()),
+            _ => false,
+        };
+        if told && !meant {
+            let what = "values of environment variables, which everybody could read";
+            return Err(Mistake::new(format!("service \"{name}\" has {what}")).hint(
+                "publish them with `--with-env`, or let the variables of whoever starts it count: `environment: [NAME]`",
+            ));
+        }
     }
     Ok(())
 }
@@ -178,6 +210,20 @@ fn agreed(binds: &[String], context: &Context) -> anyhow::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_variables_are_not_published_by_accident() {
+        let service = |environment: Value| json!({ "services": { "web": { "environment": environment } } });
+        for fine in [json!(["HOME"]), json!({ "HOME": null }), Value::Null] {
+            assert!(check_values(&service(fine.clone()), false).is_ok(), "{fine}");
+        }
+        for told in [json!(["A=b"]), json!({ "A": "b" }), json!({ "A": 1 })] {
+            assert!(check_values(&service(told.clone()), false).is_err(), "{told}");
+            assert!(check_values(&service(told.clone()), true).is_ok(), "{told}");
+        }
+        let file = json!({ "services": { "web": { "env_file": ["a.env"] } } });
+        assert!(check_values(&file, true).is_err());
+    }
 
     #[test]
     fn a_project_is_an_artifact_that_compose_knows() {

@@ -9,16 +9,15 @@ use rbuild_engine::volumes::VolumeUsers as _;
 use rbuild_images::Image;
 use rbuild_model::digest::{DiffId, ImageId};
 use rbuild_model::volume::VolumeDefinition;
-use rbuild_store::ObjectKind;
-use rbuild_store::collect::{Policy, Sweep, Swept};
 use serde_json::{Value, json};
 
 use crate::cli::system::Usage;
+use crate::commands::cache::inventory::{Inventory, Piece, Share as Owner};
 use crate::commands::{Context, Outcome, images, ps};
 use crate::human;
 use crate::report::{Findings, Status};
 use crate::template::{self, Column, Template};
-use crate::wiring::{Home, OWNERS};
+use crate::wiring::Home;
 
 const COLUMNS: &[Column] = &[
     Column { field: "Type", title: "TYPE" },
@@ -58,6 +57,10 @@ const CACHE: &[Column] = &[
     Column { field: "ID", title: "CACHE ID" },
     Column { field: "CacheType", title: "CACHE TYPE" },
     Column { field: "Size", title: "SIZE" },
+    Column { field: "CreatedSince", title: "CREATED" },
+    Column { field: "LastUsedSince", title: "LAST USED" },
+    Column { field: "UsageCount", title: "USAGE" },
+    Column { field: "Shared", title: "SHARED" },
 ];
 
 /// All that takes space.
@@ -67,7 +70,7 @@ struct Found {
     layers: u64,
     containers: Vec<Listed>,
     volumes: Vec<(VolumeDefinition, usize, u64)>,
-    cache: Vec<Swept>,
+    cache: Vec<Piece>,
 }
 
 /// The bytes of an image's layers.
@@ -122,9 +125,8 @@ impl Found {
                 Ok((definition, links, bytes))
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let report = home.store.sweep(OWNERS, &Policy::default(), Sweep::Dry)?;
-        // Records are rows about results.
-        let cache = report.swept.into_iter().filter(|swept| swept.kind != ObjectKind::RECORD).collect();
+        let pieces = Inventory::take(home)?.pieces;
+        let cache = pieces.into_iter().filter(|piece| piece.share == Owner::Cache).collect();
         Ok(Self { images: images.collect(), layers, containers, volumes, cache })
     }
 
@@ -151,7 +153,9 @@ impl Found {
         let volumes: u64 = self.volumes.iter().map(|(.., bytes)| bytes).sum();
         let linked = || self.volumes.iter().filter(|(_, links, _)| *links > 0);
         let linked_bytes: u64 = linked().map(|(.., bytes)| bytes).sum();
-        let cache: u64 = self.cache.iter().map(|swept| swept.candidate.bytes).sum();
+        let kept = |piece: &&Piece| !piece.is_reclaimable();
+        let cached_use: u64 = self.cache.iter().filter(kept).map(|piece| piece.bytes).sum();
+        let cache = self.cache_bytes();
         vec![
             row("Images", self.images.len(), in_use().count(), self.layers, self.layers - used, Share::Told),
             row(
@@ -170,8 +174,19 @@ impl Found {
                 volumes - linked_bytes,
                 Share::Told,
             ),
-            row("Build Cache", self.cache.len(), 0, cache, cache, Share::Left),
+            row(
+                "Build Cache",
+                self.cache.len(),
+                self.cache.iter().filter(kept).count(),
+                cache,
+                cache - cached_use,
+                Share::Left,
+            ),
         ]
+    }
+
+    fn cache_bytes(&self) -> u64 {
+        self.cache.iter().map(|piece| piece.bytes).sum()
     }
 
     /// Returns one object with everything, as `--format json` shows it.
@@ -183,7 +198,7 @@ impl Found {
             "Images": self.image_rows(ps::Ids::Full, now),
             "Containers": containers,
             "Volumes": self.volume_rows(),
-            "BuildCache": self.cache_rows(),
+            "BuildCache": self.cache_rows(now),
         })
     }
 
@@ -196,22 +211,21 @@ impl Found {
         };
         let containers: Vec<Value> =
             self.containers.iter().map(|one| ps::row(one, ps::Ids::Short, now)).collect();
-        let cache: u64 = self.cache.iter().map(|swept| swept.candidate.bytes).sum();
         Ok(format!(
             "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\n\
              Build cache usage: {}\n\n{}",
             table(IMAGES, &self.image_rows(ps::Ids::Short, now))?,
             table(CONTAINERS, &containers)?,
             table(VOLUMES, &self.volume_rows())?,
-            human::precise_size(cache),
-            table(CACHE, &self.cache_rows())?,
+            human::precise_size(self.cache_bytes()),
+            table(CACHE, &self.cache_rows(now))?,
         ))
     }
 
     fn image_rows(&self, ids: ps::Ids, now: Timestamp) -> Vec<Value> {
         let mut rows = Vec::new();
         for (image, layers, users) in &self.images {
-            for mut row in images::rows(image, None, ids == ps::Ids::Full, now) {
+            for mut row in images::rows(image, None, ids, now) {
                 row["SharedSize"] = human::precise_size(layers.shared).into();
                 row["UniqueSize"] = human::precise_size(layers.unique).into();
                 row["Containers"] = users.to_string().into();
@@ -235,15 +249,25 @@ impl Found {
             .collect()
     }
 
-    fn cache_rows(&self) -> Vec<Value> {
+    fn cache_rows(&self, now: Timestamp) -> Vec<Value> {
+        let since = |seconds: Option<i64>| {
+            let moment = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+            moment.map(|moment| human::ago(moment, now)).unwrap_or_default()
+        };
         self.cache
             .iter()
-            .map(|swept| {
-                let id: String = swept.candidate.object.iter().map(|byte| format!("{byte:02x}")).collect();
+            .map(|piece| {
+                let id = piece.id.strip_prefix("sha256:").unwrap_or(&piece.id);
                 json!({
                     "ID": id.chars().take(12).collect::<String>(),
-                    "CacheType": swept.kind.0,
-                    "Size": human::precise_size(swept.candidate.bytes),
+                    "CacheType": piece.kind,
+                    "Size": human::precise_size(piece.bytes),
+                    "CreatedSince": since(piece.created_at),
+                    "LastUsedSince": since(piece.used_at),
+                    "UsageCount": piece.uses.map(|uses| uses.to_string()).unwrap_or_default(),
+                    "Shared": piece.shared.to_string(),
+                    "InUse": piece.in_use.to_string(),
+                    "Description": piece.description,
                 })
             })
             .collect()

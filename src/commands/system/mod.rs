@@ -3,7 +3,7 @@
 mod boot;
 mod df;
 mod prune;
-mod unit;
+pub(super) mod unit;
 
 use super::{Context, Outcome, events, info};
 use crate::cli::system::{System, SystemVerb};

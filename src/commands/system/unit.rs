@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
+use rbuild_store::Store;
 
 use crate::cli::system::Enable;
 use crate::commands::{Context, Outcome};
 use crate::report::{Mistake, Status};
+use crate::settings::Settings;
 use crate::wiring::Home;
 
 /// There where systemd runs the machine.
@@ -79,10 +81,33 @@ fn check() -> anyhow::Result<()> {
         .into())
 }
 
+/// Whether containers of a store would not come back after a reboot, although systemd runs the machine.
+pub(crate) fn is_missing(settings: &Settings, store: &Store) -> bool {
+    let place = place(settings, || Ok(store.id().short()));
+    Path::new(SYSTEMD).is_dir() && place.is_ok_and(|(folder, name)| !folder.join(name).exists())
+}
+
 /// Makes the unit of a store.
 fn unit(context: &Context) -> anyhow::Result<Unit> {
     let settings = &context.settings;
-    let manager = if settings.rootless.is_some() { Manager::User } else { Manager::System };
+    let (folder, name) =
+        place(settings, || Ok(Home::open(settings, "rbuild system enable")?.store.id().short()))?;
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let manager = manager(settings);
+    let text = text(&program, &settings.root, manager);
+    Ok(Unit { path: folder.join(&name), name, text, manager })
+}
+
+fn manager(settings: &Settings) -> Manager {
+    if settings.rootless.is_some() { Manager::User } else { Manager::System }
+}
+
+/// Returns the folder and the name of a store's unit; its id is asked for where there may be several.
+fn place(
+    settings: &Settings,
+    id: impl FnOnce() -> anyhow::Result<String>,
+) -> anyhow::Result<(PathBuf, String)> {
+    let manager = manager(settings);
     let folder = match manager {
         Manager::System => PathBuf::from("/etc/systemd/system"),
         Manager::User => settings
@@ -99,12 +124,9 @@ fn unit(context: &Context) -> anyhow::Result<Unit> {
         "rbuild-boot.service".to_owned()
     } else {
         // Several stores may come back, each by a unit of its own.
-        let home = Home::open(settings, "rbuild system enable")?;
-        format!("rbuild-boot-{}.service", home.store.id().short())
+        format!("rbuild-boot-{}.service", id()?)
     };
-    let program = std::env::current_exe().context("failed to find this program")?;
-    let text = text(&program, &settings.root, manager);
-    Ok(Unit { path: folder.join(&name), name, text, manager })
+    Ok((folder, name))
 }
 
 /// Writes the unit.
