@@ -45,13 +45,10 @@ pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
     // What is wrong with a plan is told before a store is made.
     let (request, caller) = request(plan, &[], context)?;
     let (home, cancel) = open_to_build(&context.settings, "rbuild build")?;
-    let built = carry_out(&home, vec![(String::new(), request, caller)], plan.progress, &cancel, context)?;
-    let Some(built) = built else { return Ok(Status::Interrupted) };
-    for built in &built {
-        deliver(plan, built, context)?;
-    }
-    caches::export(&home, &built, plan.progress, &cancel, context)?;
-    Ok(Status::Done)
+    let deliver = |built: &[Built]| built.iter().try_for_each(|built| deliver(plan, built, context));
+    let requests = vec![(String::new(), request, caller)];
+    let built = carry_out(&home, requests, plan.progress, &cancel, context, deliver)?;
+    Ok(if built.is_some() { Status::Done } else { Status::Interrupted })
 }
 
 /// Builds targets together, shows how it goes, and returns what came of each, in order; `None` if somebody cancelled.
@@ -72,11 +69,7 @@ pub(crate) fn build_all(
             request(plan, &names, context).map_err(|error| Target(label).blame(error))?;
         requests.push((name.clone(), request, caller));
     }
-    let built = carry_out(home, requests, progress, cancel, context)?;
-    if let Some(built) = &built {
-        caches::export(home, built, progress, cancel, context)?;
-    }
-    Ok(built)
+    carry_out(home, requests, progress, cancel, context, |_| Ok(()))
 }
 
 fn carry_out(
@@ -85,6 +78,7 @@ fn carry_out(
     progress: Mode,
     cancel: &Cancel,
     context: &Context,
+    deliver: impl FnOnce(&[Built]) -> anyhow::Result<()>,
 ) -> anyhow::Result<Option<Vec<Built>>> {
     let worker = home.worker()?;
     let (requests, callers): (Vec<_>, Vec<_>) =
@@ -96,12 +90,19 @@ fn carry_out(
         .collect();
     let display = Display::start(progress, context.terminal)?;
     let built = worker.build_all(wanted, display.events(), cancel);
+    // Caches go up when the results are delivered, and nobody who waits for those waits for them.
+    let after = built.as_ref().map_or(Ok(()), |built| {
+        deliver(built)?;
+        caches::export(&worker, built, cancel)
+    });
     let end = match &built {
+        Ok(_) if after.is_err() => End::Failed,
         Ok(_) => End::Succeeded,
         Err(TargetError { error: BuildError::Cancelled, .. }) => End::Cancelled,
         Err(_) => End::Failed,
     };
     let tasks = display.finish(end);
+    after?;
     match built {
         Ok(built) => Ok(Some(built)),
         Err(TargetError { error: BuildError::Cancelled, .. }) => Ok(None),
@@ -168,18 +169,7 @@ fn deliver(plan: &BuildPlan, built: &Built, context: &Context) -> anyhow::Result
         replace(path, id.as_bytes())?;
     }
     if let Some(path) = &plan.metadata_file {
-        let mut metadata = serde_json::Map::new();
-        if let Some(digest) = built.digest.map(|digest| digest.to_string()).or_else(|| id.clone()) {
-            metadata.insert("containerimage.digest".to_owned(), json!(digest));
-        }
-        if let Some(id) = &id {
-            metadata.insert("containerimage.config.digest".to_owned(), json!(id));
-        }
-        if !plan.tags.is_empty() {
-            let names: Vec<String> = plan.tags.iter().map(ToString::to_string).collect();
-            metadata.insert("image.name".to_owned(), json!(names.join(",")));
-        }
-        replace(path, &serde_json::to_vec_pretty(&metadata)?)?;
+        replace(path, &serde_json::to_vec_pretty(&metadata(plan, built))?)?;
     }
     if plan.quiet == flags::Mode::On
         && let Some(id) = id
@@ -189,8 +179,26 @@ fn deliver(plan: &BuildPlan, built: &Built, context: &Context) -> anyhow::Result
     Ok(())
 }
 
+/// Tells what is known of a result, as `--metadata-file` writes it.
+pub(crate) fn metadata(plan: &BuildPlan, built: &Built) -> serde_json::Map<String, serde_json::Value> {
+    let first = built.images.first().map(|image| image.id.to_string());
+    let id = built.index().map(|index| index.to_string()).or(first);
+    let mut metadata = serde_json::Map::new();
+    if let Some(digest) = built.digest.map(|digest| digest.to_string()).or_else(|| id.clone()) {
+        metadata.insert("containerimage.digest".to_owned(), json!(digest));
+    }
+    if let Some(id) = &id {
+        metadata.insert("containerimage.config.digest".to_owned(), json!(id));
+    }
+    if !plan.tags.is_empty() {
+        let names: Vec<String> = plan.tags.iter().map(ToString::to_string).collect();
+        metadata.insert("image.name".to_owned(), json!(names.join(",")));
+    }
+    metadata
+}
+
 /// Writes a file that appears complete or not at all; a device or a pipe is written to.
-fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
         return std::fs::write(path, bytes)

@@ -11,13 +11,11 @@ use rbuild_cache::backends::{Backend, DocumentForm, Form, Network};
 use rbuild_image::manifest::Family;
 use rbuild_images::{Existing, Packing};
 use rbuild_worker::caches::{CacheTarget, Caches, Inline, MountsTravel, OnFailure};
-use rbuild_worker::{Built, Cancel};
+use rbuild_worker::{Built, Cancel, Worker};
 
-use super::{Home, registries};
-use crate::commands::Context;
+use super::registries;
 use crate::commands::build::CachePlan;
 use crate::flags::{CacheFrom, CachePlace, CacheTo, GhaPlace, LocalEntry, Mode, S3Place};
-use crate::progress::{self, Display, End};
 use crate::report::Mistake;
 use crate::settings::Settings;
 
@@ -206,20 +204,7 @@ fn scope(place: &GhaPlace, settings: &Settings) -> anyhow::Result<gha::Scope> {
 }
 
 /// Brings what was built to the caches that were asked for; the results are delivered by now.
-pub(crate) fn export(
-    home: &Home,
-    built: &[Built],
-    progress: progress::Mode,
-    cancel: &Cancel,
-    context: &Context,
-) -> anyhow::Result<()> {
+pub(super) fn export(worker: &Worker, built: &[Built], cancel: &Cancel) -> anyhow::Result<()> {
     let exportables: Vec<_> = built.iter().filter_map(|built| built.cache.clone()).collect();
-    if exportables.is_empty() {
-        return Ok(());
-    }
-    let worker = home.worker()?;
-    let display = Display::start(progress, context.terminal)?;
-    let exported = worker.export_caches(&exportables, display.events(), cancel);
-    display.finish(if exported.is_ok() { End::Succeeded } else { End::Failed });
-    Ok(exported?)
+    Ok(worker.export_caches(&exportables, cancel)?)
 }

@@ -369,6 +369,7 @@ impl Worker {
             reached,
             &outcomes,
             whole.imports,
+            &target.name.as_deref().map_or_else(|| whole.tasks.clone(), |name| whole.tasks.of_target(name)),
         );
         if let Some(exportable) = &exportable
             && target.request.caches.inline == Inline::Yes

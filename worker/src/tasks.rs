@@ -14,6 +14,7 @@ use crate::wanted::{Wanted, prefixed};
 ///
 /// Steps get the first numbers when the graph is known; what is done around them gets later ones, or earlier ones if
 /// it happens before. Of several targets each has tasks of its own name; the numbers are everybody's.
+#[derive(Clone)]
 pub(crate) struct Tasks {
     events: Events,
     next: Arc<AtomicU32>,

@@ -9,7 +9,7 @@ use rbuild_cache::backends::{
     self, Backend, BackendError, Held, Imports, Put, Sent, StoredBlob, described, inline, send_missing,
 };
 use rbuild_model::digest::DiffId;
-use rbuild_model::event::{Event, Events, Outcome, Stream};
+use rbuild_model::event::{Event, Outcome, Stream};
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_model::step::Operation;
@@ -37,6 +37,7 @@ pub struct Exportable {
     epoch: Option<i64>,
     mounts: Vec<UsedMount>,
     imports: Arc<Imports>,
+    tasks: Tasks,
 }
 
 impl std::fmt::Debug for Exportable {
@@ -106,6 +107,7 @@ pub(crate) fn exportable(
     reached: &[Reached],
     finished: &[Finished],
     imports: &Arc<Imports>,
+    tasks: &Tasks,
 ) -> Option<Arc<Exportable>> {
     if caches.to.is_empty() && caches.inline == Inline::No {
         return None;
@@ -149,21 +151,21 @@ pub(crate) fn exportable(
         epoch: finished.first().and_then(|result| result.epoch),
         mounts: used,
         imports: Arc::clone(imports),
+        tasks: tasks.clone(),
     }))
 }
 
 impl Worker {
     /// Brings what builds consisted of to the caches that they name. A cache that cannot be written is told of; only one
-    /// of which that was asked is an error.
+    /// of which that was asked is an error. It is told to those who heard of the build.
     pub fn export_caches(
         &self,
         exportables: &[Arc<Exportable>],
-        events: Events,
         cancel: &Cancel,
     ) -> Result<(), CacheFailure> {
-        let tasks = Tasks::new(events);
         let mut failure = None;
         for exportable in exportables {
+            let tasks = &exportable.tasks;
             for target in &exportable.to {
                 let name = target.backend.name();
                 let task = tasks.begin(format!("exporting cache to {name}"));
