@@ -50,6 +50,7 @@ Examples:
 const ENVIRONMENT: &str = "\
 Environment:
   RBUILD_ROOT        The folder of the store
+  RBUILD_CACHE_MAX   The most that the build cache may take, as in `20GB`
   RBUILD_PROGRESS    How progress is shown (BUILDKIT_PROGRESS is read too)
   DOCKER_CONFIG      The folder with Docker's config.json, for credentials of registries
   SOURCE_DATE_EPOCH  The time of everything a build makes, in seconds since 1970
@@ -97,6 +98,11 @@ pub(crate) struct Global {
     /// Ask no registry and no server for images and files
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) offline: bool,
+    /// Most that the build cache may take
+    #[arg(long, global = true, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Global options")]
+    pub(crate) cache_max: Option<u64>,
+    /// Folder of run folders
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
     pub(crate) runtime: Option<PathBuf>,
     /// Tell what happens in more detail
     #[arg(short = 'D', long, global = true, help_heading = "Global options")]

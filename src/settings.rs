@@ -25,6 +25,9 @@
 //!
 //! [limits]
 //! parallel = 8                  # steps at once
+//!
+//! [cache]
+//! max = "20GB"                  # the most that the build cache may take
 //! ```
 
 mod docker;
@@ -73,6 +76,8 @@ pub(crate) struct Settings {
     pub(crate) docker_config: Option<PathBuf>,
     /// How many steps run at once; `None` for as many as there are processors.
     pub(crate) parallel: Option<NonZeroUsize>,
+    /// The most that the build cache may take, in bytes.
+    pub(crate) cache_max: Option<u64>,
     /// The time of everything a build makes, in seconds since 1970.
     pub(crate) source_date_epoch: Option<u64>,
     /// The platform where no flag says it (`DOCKER_DEFAULT_PLATFORM`).
@@ -141,6 +146,7 @@ impl Settings {
                 .path("DOCKER_CONFIG")
                 .or_else(|| environment.path("HOME").map(|home| home.join(".docker"))),
             parallel: known.limits.parallel,
+            cache_max: global.cache_max.or(environment.cache_max()?).or(known.cache.max),
             source_date_epoch: environment.epoch()?,
             platform: environment.platform()?,
             rootless: None,

@@ -123,9 +123,6 @@ const FLAGS: &[Flag] = &[
     nothing("pull", "disable-content-trust"),
     nothing("push", "disable-content-trust"),
     switch("prune", "volumes", LEAVE),
-    value("prune", "reserved-space", "use `--max-used-space`"),
-    value("prune", "min-free-space", "use `--max-used-space`"),
-    value("du", "filter", LEAVE),
     switch("doctor", "full", LEAVE),
 ];
 

@@ -82,6 +82,15 @@ impl Environment {
         })
     }
 
+    /// Returns the most that the build cache may take.
+    pub(super) fn cache_max(&self) -> Result<Option<u64>, Mistake> {
+        let Some(value) = self.text("RBUILD_CACHE_MAX").filter(|value| !value.is_empty()) else {
+            return Ok(None);
+        };
+        let read = crate::flags::bytes(&value);
+        read.map(Some).map_err(|error| Mistake::usage(format!("RBUILD_CACHE_MAX is `{value}`: {error}")))
+    }
+
     /// Returns the platform where no flag says it.
     pub(super) fn platform(&self) -> Result<Option<Platform>, Mistake> {
         let Some(value) = self.text("DOCKER_DEFAULT_PLATFORM").filter(|value| !value.is_empty()) else {

@@ -42,6 +42,8 @@ pub(super) struct Config {
     pub(super) registry: BTreeMap<String, Registry>,
     #[serde(default)]
     pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) cache: Cache,
 }
 
 /// What is known of a registry.
@@ -111,6 +113,30 @@ pub(super) struct Limits {
     pub(super) parallel: Option<NonZeroUsize>,
 }
 
+/// The build cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cache {
+    /// The most it may take, in bytes.
+    #[serde(default, deserialize_with = "amount")]
+    pub(super) max: Option<u64>,
+}
+
+fn amount<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Amount {
+        Number(u64),
+        Text(String),
+    }
+    match Amount::deserialize(deserializer)? {
+        Amount::Number(bytes) => Ok(Some(bytes)),
+        Amount::Text(text) => crate::flags::bytes(&text)
+            .map(Some)
+            .map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}"))),
+    }
+}
+
 impl Config {
     /// Reads a file's text.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Findings> {
@@ -124,7 +150,7 @@ impl Config {
 
     /// Lets a file that counts more have its say.
     pub(super) fn merge(&mut self, other: Self) {
-        let Self { root, progress, ca, offline, steps, networks, registry, limits } = other;
+        let Self { root, progress, ca, offline, steps, networks, registry, limits, cache } = other;
         self.networks.docker_rules = networks.docker_rules.or(self.networks.docker_rules);
         self.steps.ca = steps.ca.or(self.steps.ca.take());
         self.root = root.or(self.root.take());
@@ -133,6 +159,7 @@ impl Config {
         self.offline = offline.or(self.offline);
         self.registry.extend(registry);
         self.limits.parallel = limits.parallel.or(self.limits.parallel);
+        self.cache.max = cache.max.or(self.cache.max);
     }
 }
 

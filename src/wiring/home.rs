@@ -21,7 +21,7 @@ use rbuild_network::site::{Place, SiteConfig};
 use rbuild_sandbox::LauncherConfig;
 use rbuild_snapshotter::{Folders, OverlaySnapshotter, Snapshotter};
 use rbuild_store::collect::Collected;
-use rbuild_store::{Cancel, Lease, Schema, Store, StoreOptions};
+use rbuild_store::{Budget, Cancel, Lease, Schema, Store, StoreOptions};
 use rbuild_worker::Worker;
 use rbuild_worker::network::{HostFiles, StepNetworks};
 
@@ -115,6 +115,9 @@ impl Home {
             schemas: SCHEMAS,
             reserve: RESERVE,
         })?;
+        if let Some(max) = settings.cache_max {
+            store.set_budget(Budget { max, owners: OWNERS });
+        }
         let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
         let cancel = wish.as_ref().map_or_else(Cancel::never, Wish::cancel);
         let options = Options { registries: registries::of(settings)?, cancel, ..Options::default() };

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub mod boot;
+pub mod budget;
 pub mod cancel;
 pub mod collect;
 pub mod crash;
@@ -43,6 +44,7 @@ pub mod trash;
 pub mod usage;
 
 pub use boot::BootId;
+pub use budget::{Budget, Room, RoomError};
 pub use cancel::{Cancel, Canceller, Wake};
 pub use database::{Database, DatabaseError, Schema};
 pub use durable::{Access, Published, TempFile, TempTree};
@@ -77,6 +79,7 @@ struct Inner {
     locks: Locks,
     reserve: Reserve,
     process: ProcessCell,
+    budget: OnceLock<budget::Budget>,
     stamp_base: u64,
     /// The root folder, opened before anything was written: `syncfs` on it reports every later write error.
     root: OwnedFd,
@@ -185,6 +188,10 @@ impl Store {
 
     pub(crate) fn process_cell(&self) -> &ProcessCell {
         &self.inner.process
+    }
+
+    pub(crate) fn budget_cell(&self) -> &OnceLock<budget::Budget> {
+        &self.inner.budget
     }
 
     pub(crate) fn stamp_base(&self) -> u64 {

@@ -190,7 +190,7 @@ impl Store {
         claim_run_folder(&layout, &root)?;
         let same_boot = settle_run_folder(&layout, &run_stat, boot, &present)?;
 
-        let mut schemas = vec![&process::SCHEMA];
+        let mut schemas = vec![&process::SCHEMA, &crate::budget::SCHEMA];
         schemas.extend_from_slice(owners);
         let database = Database::open(layout.database(), &layout.database_lock())?;
         if database.migrate(&schemas, &present)? {
@@ -204,6 +204,7 @@ impl Store {
                 reserve: Reserve::new(layout.reserve(), reserve),
                 id: meta.id,
                 process: ProcessCell::default(),
+                budget: std::sync::OnceLock::new(),
                 layout,
                 boot,
                 purpose,

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 
 #[cfg(feature = "crash-points")]
+mod budgets;
 mod crashing;
 mod full_disk;
 mod opening;

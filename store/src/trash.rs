@@ -80,7 +80,14 @@ impl Store {
     /// Whether no blob and no snapshot is here: then there is nothing that a full disk could keep from being freed.
     pub fn is_bare(&self) -> Result<bool, FileError> {
         let is_empty = |folder: &Path| -> Result<bool, FileError> {
-            Ok(fs::read_dir(folder).at("list", folder)?.next().is_none())
+            for entry in fs::read_dir(folder).at("list", folder)? {
+                // What a snapshotter keeps for itself has another kind of name.
+                let name = entry.at("list", folder)?.file_name();
+                if name.to_str().is_some_and(|name| name.len() >= 32) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
         };
         let snapshots = self.layout().root().join("snapshots");
         for entry in fs::read_dir(&snapshots).at("list", &snapshots)? {

@@ -104,6 +104,9 @@ impl From<LowerError> for BuildError {
 /// Why a step could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
+    /// The cache may not grow by what it writes.
+    #[error("no room for what the step writes")]
+    Room(#[source] rbuild_store::RoomError),
     /// Its program failed.
     #[error("process {command:?} did not complete successfully: {}", describe(status))]
     Exited {

@@ -36,6 +36,7 @@ pub mod network;
 mod ops;
 mod output;
 pub mod request;
+mod room;
 mod runner;
 mod sources;
 mod tasks;

@@ -26,6 +26,8 @@ pub(crate) struct Prepared {
     pub(crate) env: Vec<EnvVar>,
     /// Trees that are thrown away after the step.
     pub(crate) discards: Vec<Active>,
+    /// The names of the step's cache folders.
+    pub(crate) caches: Vec<String>,
     /// The lock of the step's cache folders.
     locks: Vec<Lock>,
     agents: Vec<AgentSocket>,
@@ -242,6 +244,7 @@ fn lock_caches(
         chosen.into_iter().map(|chosen| chosen.expect("each cache was visited")).collect();
     // Only what is leased may be looked for: a sweep takes the others.
     runner.open_caches(&chosen)?;
+    prepared.caches = chosen.iter().map(|chosen| chosen.name.clone()).collect();
     caches
         .into_iter()
         .zip(chosen)

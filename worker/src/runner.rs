@@ -22,7 +22,7 @@ use rbuild_solver::{
     FetchAsk, HashAsk, IndexError, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult, StepRunner,
     Tree, Turn, Usage,
 };
-use rbuild_store::{LockClass, LockName, ObjectKind, TempTree, Wait};
+use rbuild_store::{LockClass, LockName, ObjectKind, Room, Store, TempTree, Wait};
 
 use crate::berths::Berths;
 use crate::caches;
@@ -33,6 +33,7 @@ use crate::error::StepError;
 use crate::locking::StepLocks;
 use crate::network::StepNetworks;
 use crate::ops;
+use crate::room;
 use crate::sources::{self, Fetcher};
 use crate::tasks::{Task, Tasks};
 use crate::wanted::Wanted;
@@ -76,6 +77,8 @@ pub(crate) struct Made {
     pub(crate) active: Active,
     pub(crate) usage: Usage,
     pub(crate) log: Option<String>,
+    /// What is reserved for it.
+    pub(crate) room: Room,
 }
 
 impl<'a> Runner<'a> {
@@ -114,6 +117,10 @@ impl<'a> Runner<'a> {
 
     pub(crate) fn graph(&self) -> &Graph {
         self.graph
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.worker.store
     }
 
     pub(crate) fn snapshotter(&self) -> &dyn Snapshotter {
@@ -312,9 +319,12 @@ impl<'a> Runner<'a> {
     }
 
     fn file(&self, ask: &RunAsk, actions: &[FileAction], base: &Chain) -> Result<Made, StepError> {
+        let selected = if self.store().has_budget() { self.selected(ask)? } else { Vec::new() };
+        let wanted = selected.iter().map(|(_, content)| content.bytes()).sum();
+        let room = self.store().reserve_room(wanted).map_err(StepError::Room)?;
         let active = self.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
         match self.write_files(ask, actions, base, &active) {
-            Ok(()) => Ok(Made { active, usage: Usage::default(), log: None }),
+            Ok(()) => Ok(Made { active, usage: Usage::default(), log: None, room }),
             Err(error) => Err(self.give_up(active, error)),
         }
     }
@@ -426,9 +436,13 @@ impl<'a> Runner<'a> {
         let mut ask = ask.clone();
         let started =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let (Made { active, usage, log }, base) = self.operate(task, &mut ask, locks)?;
+        let (Made { active, mut usage, log, room }, base) = self.operate(task, &mut ask, locks)?;
         if self.cancel.is_cancelled() {
             return Err(self.give_up(active, StepError::Cancelled));
+        }
+        match room::settle(self.store(), self.snapshotter(), &active, &room) {
+            Ok(bytes) => usage.bytes = bytes.or(usage.bytes),
+            Err(error) => return Err(self.give_up(active, error)),
         }
         rbuild_store::crash::point("step.done");
         // Leased before it is there, so that no sweep takes it before it has its record.
@@ -465,7 +479,7 @@ impl<'a> Runner<'a> {
         let selected = self.selected(&ask)?;
         let selected: Vec<Selected<'_>> =
             selected.iter().map(|(path, content)| Selected { path, content }).collect();
-        let record = self.worker.records.remember_with(&new, &selected).map_err(IndexError::from)?;
+        let record = self.worker.records.remember_in(&new, &selected, &room).map_err(IndexError::from)?;
         rbuild_store::crash::point("step.recorded");
         (self.committed)(ask.step, &chain, record);
         Ok(StepResult {

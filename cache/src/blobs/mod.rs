@@ -17,7 +17,7 @@ use rbuild_model::digest::BlobDigest;
 use rbuild_store::process::next_generation;
 use rbuild_store::{
     Access, DatabaseError, DerivedTable, FileError, Lease, LockClass, LockError, LockMode, LockName,
-    ObjectKind, Schema, Store, TempFile, Wait,
+    ObjectKind, Room, RoomError, Schema, Store, TempFile, Wait,
 };
 use rusqlite::{OptionalExtension, Transaction};
 use sha2::{Digest as _, Sha256};
@@ -56,6 +56,9 @@ pub enum BlobError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The cache may not grow by it.
+    #[error(transparent)]
+    Room(#[from] RoomError),
     /// The lock of the name failed.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -134,8 +137,9 @@ impl Blobs {
 
     /// Begins to store a blob.
     pub fn ingest(&self, expected: Expected) -> Result<BlobWriter, BlobError> {
+        let room = self.store.reserve_room(expected.size.unwrap_or(0))?;
         let file = self.store.temp_file(&self.store.layout().blobs())?;
-        Ok(BlobWriter { blobs: self.clone(), file, hasher: Sha256::new(), written: 0, expected })
+        Ok(BlobWriter { blobs: self.clone(), file, room, hasher: Sha256::new(), written: 0, expected })
     }
 
     /// Stores bytes that are at hand, as derived data.
@@ -231,6 +235,8 @@ impl Blobs {
 pub struct BlobWriter {
     blobs: Blobs,
     file: TempFile,
+    /// Counts for it until it has its row.
+    room: Room,
     hasher: Sha256,
     written: u64,
     expected: Expected,
@@ -242,20 +248,21 @@ impl BlobWriter {
         self.written
     }
 
-    /// Gives the blob its name and its row, if it is what was expected, and leases it.
-    pub fn finish(self, lease: &Lease) -> Result<Blob, BlobError> {
-        let (store, blob, file) = self.check()?;
-        let folder = store.layout().blobs();
-        let _name =
-            store.locks().scope().acquire(&name_of(blob.digest), LockMode::Exclusive, &Wait::forever())?;
     /// Says what it has to be, where that is only known by now.
     pub fn expect(&mut self, digest: BlobDigest) {
         self.expected.digest = Some(digest);
     }
 
+    /// Gives the blob its name and its row, if it is what was expected, and leases it.
+    pub fn finish(self, lease: &Lease) -> Result<Blob, BlobError> {
+        let (store, blob, file, room) = self.check()?;
+        let folder = store.layout().blobs();
+        let _name =
+            store.locks().scope().acquire(&name_of(blob.digest), LockMode::Exclusive, &Wait::forever())?;
         store.derived().publish(file, &folder, &blob.digest.hex(), Access::ReadOnly)?;
         let stamp = store.stamp();
         store.write(|transaction| {
+            room.settle(transaction)?;
             // A row that is promoted already speaks of the same file, and stays so.
             insert(transaction, blob, Some(stamp), lease)?;
             Ok(blob)
@@ -264,12 +271,13 @@ impl BlobWriter {
 
     /// As [`BlobWriter::finish`], and the blob is on the disk before it succeeds.
     pub fn finish_precious(self, lease: &Lease) -> Result<Blob, BlobError> {
-        let (store, blob, file) = self.check()?;
+        let (store, blob, file, room) = self.check()?;
         let folder = store.layout().blobs();
         let _name =
             store.locks().scope().acquire(&name_of(blob.digest), LockMode::Exclusive, &Wait::forever())?;
         store.precious().publish(file, &folder, &blob.digest.hex(), Access::ReadOnly)?;
         store.write_synced(|transaction| {
+            room.settle(transaction)?;
             insert(transaction, blob, None, lease)?;
             transaction
                 .prepare_cached("UPDATE blobs SET unsynced = NULL WHERE digest = ?1")?
@@ -286,8 +294,8 @@ impl BlobWriter {
         }
     }
 
-    fn check(self) -> Result<(Store, Blob, TempFile), BlobError> {
-        let Self { blobs, file, hasher, written, expected } = self;
+    fn check(self) -> Result<(Store, Blob, TempFile, Room), BlobError> {
+        let Self { blobs, file, room, hasher, written, expected } = self;
         let found = BlobDigest::from_bytes(hasher.finalize().into());
         if let Some(size) = expected.size
             && size != written
@@ -299,7 +307,8 @@ impl BlobWriter {
         {
             return Err(BlobError::WrongDigest { expected: digest, found });
         }
-        Ok((blobs.store, Blob { digest: found, size: written }, file))
+        room.grow_to(written)?;
+        Ok((blobs.store, Blob { digest: found, size: written }, file, room))
     }
 }
 

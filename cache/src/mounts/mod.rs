@@ -148,6 +148,25 @@ impl Mounts {
         })
     }
 
+    /// Counts the room of certain folders.
+    pub fn count(&self, names: &[&str]) -> Result<(), DatabaseError> {
+        let mut counted = Vec::with_capacity(names.len());
+        for name in names {
+            counted.push((name, i64::try_from(bytes_of(&self.path(name))?).unwrap_or(i64::MAX)));
+        }
+        if counted.is_empty() {
+            return Ok(());
+        }
+        self.store.write(|transaction| {
+            let mut update =
+                transaction.prepare_cached("UPDATE cache_mounts SET bytes = ?2 WHERE name = ?1")?;
+            for (name, bytes) in counted {
+                update.execute((name, bytes))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Returns where a folder lies.
     pub fn path(&self, name: &str) -> PathBuf {
         self.store.layout().mounts().join(name)

@@ -20,10 +20,11 @@ use std::time::{Duration, SystemTime};
 
 use rbuild_model::key::{CacheKey, Guarded, PreImage};
 use rbuild_model::snapshot::SnapshotId;
-use rbuild_solver::index::{CacheIndex, Found, IndexError, KeyKind, LookUp, NewRecord, Place};
+use rbuild_solver::index::{CacheIndex, Found, IndexError, NewRecord, Place};
+pub use rbuild_solver::index::{KeyKind, LookUp};
 use rbuild_solver::{RecordId, Usage};
 use rbuild_store::process::next_generation;
-use rbuild_store::{DatabaseError, FileError, Lease, ObjectKind, Store};
+use rbuild_store::{DatabaseError, FileError, Lease, ObjectKind, Room, Store};
 use rusqlite::{OptionalExtension, Transaction};
 use thiserror::Error;
 
@@ -315,6 +316,16 @@ impl Records {
         record: &NewRecord,
         selected: &[Selected<'_>],
     ) -> Result<RecordId, RecordError> {
+        self.remember_in(record, selected, &Room::default())
+    }
+
+    /// As [`Records::remember_with`], of a result whose room was reserved: from its row on it is counted.
+    pub fn remember_in(
+        &self,
+        record: &NewRecord,
+        selected: &[Selected<'_>],
+        room: &Room,
+    ) -> Result<RecordId, RecordError> {
         // Everything that hashes or serialises happens before the transaction.
         let definition =
             record.definition.as_ref().map(|image| Prepared::new(image, &record.name)).transpose()?;
@@ -330,6 +341,7 @@ impl Records {
         let (stamp, snapshot_stamp) = (self.store.stamp(), self.store.stamp());
         self.with_lease(|lease| {
             self.store.write(|transaction| {
+                room.settle(transaction)?;
                 trees::remember_snapshots(
                     transaction,
                     record.chain.layers(),

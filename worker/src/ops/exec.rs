@@ -14,6 +14,7 @@ use rbuild_sandbox::{
 };
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree, Usage};
+use rbuild_store::Room;
 
 use crate::authorities::AUTHORITY_BUNDLES;
 use crate::berths::Berth;
@@ -22,6 +23,7 @@ use crate::locking::StepLocks;
 use crate::mounts;
 use crate::network::StepNetwork;
 use crate::output::Output;
+use crate::room::Guard;
 use crate::runner::{Made, Runner};
 use crate::tasks::Task;
 
@@ -62,7 +64,7 @@ pub(crate) fn run(
     }
     let active = runner.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
     match on_snapshot(runner, task, exec, ask, &active, locks) {
-        Ok(ran) => Ok(Made { active, usage: ran.usage, log: ran.log }),
+        Ok(ran) => Ok(Made { active, usage: ran.usage, log: ran.log, room: ran.room }),
         Err(error) => Err(runner.give_up(active, error)),
     }
 }
@@ -78,11 +80,25 @@ fn on_snapshot(
     // Whatever has to be waited for comes first: berths are for steps that go on at once.
     let mut prepared = mounts::prepare(runner, ask, &exec.mounts, exec.script.as_ref(), locks)?;
     let mounts = std::mem::take(&mut prepared.mounts);
-    let result = in_berth(runner, task, exec, ask, active, mounts, &prepared.env);
+    let guard = match Guard::begin(runner, active, &prepared.caches) {
+        Ok(guard) => guard,
+        Err(error) => {
+            drop(mounts);
+            // The first error is the one to tell.
+            let _ = prepared.release(runner);
+            return Err(error);
+        }
+    };
+    let result = in_berth(runner, task, exec, ask, active, mounts, &prepared.env, guard.as_ref());
     let released = prepared.release(runner);
-    result.and_then(|ran| released.map(|()| ran))
+    let mut ran = result.and_then(|ran| released.map(|()| ran))?;
+    if let Some(guard) = guard {
+        ran.room = guard.end()?;
+    }
+    Ok(ran)
 }
 
+#[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
 fn in_berth(
     runner: &Runner<'_>,
     task: &Task,
@@ -91,10 +107,11 @@ fn in_berth(
     active: &Active,
     mounts: Vec<Mount>,
     mount_env: &[EnvVar],
+    guard: Option<&Guard>,
 ) -> Result<Ran, StepError> {
     let limits = &runner.graph().note(ask.step).limits;
     let Berth { name, network, slot } = runner.berths().take(exec, limits)?;
-    let result = in_place(runner, task, exec, ask, active, &name, &network, slot, mounts, mount_env);
+    let result = in_place(runner, task, exec, ask, active, &name, &network, slot, mounts, mount_env, guard);
     if let Err(error) = runner.networks().detach(&network) {
         // The next command takes the address back; the step's work is not thrown away for it.
         runner.note(&format!("failed to give the address of a step back: {error}"));
@@ -105,6 +122,7 @@ fn in_berth(
 struct Ran {
     usage: Usage,
     log: Option<String>,
+    room: Room,
 }
 
 #[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
@@ -119,6 +137,7 @@ fn in_place(
     slot: Slot,
     mut mounts: Vec<Mount>,
     mount_env: &[EnvVar],
+    guard: Option<&Guard>,
 ) -> Result<Ran, StepError> {
     let command = exec.argv.join(" ");
     let view = runner.snapshotter().view(active.parents()).map_err(StepError::Snapshot)?;
@@ -177,27 +196,41 @@ fn in_place(
     for note in running.notes() {
         runner.note(note);
     }
-    let pidfd = running.pidfd().try_clone_to_owned().map_err(|source| StepError::Io {
-        act: "keep",
-        path: "the step's process".into(),
-        source,
-    })?;
+    let process = || {
+        running.pidfd().try_clone_to_owned().map_err(|source| StepError::Io {
+            act: "keep",
+            path: "the step's process".into(),
+            source,
+        })
+    };
+    let (pidfd, to_stop) = (process()?, process()?);
     // The end of its init is the end of everything in the step's pid namespace.
     let registration = runner.cancel().on_cancel(move || {
         let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
     });
     let (name, path) = runner.log_file();
     let mut log = create_log(&path)?;
-    let printed = output.drain(task, Some(&mut log)).map_err(|source| StepError::Io {
-        act: "write the log",
-        path: path.clone(),
-        source,
-    });
-    if printed.is_err() {
-        // Nobody reads what it prints any more: what is left of it is not worth waiting for.
-        let _ = running.kill_all();
-    }
-    let exit = running.wait().map_err(StepError::Wait);
+    let watched = || {
+        let printed = output.drain(task, Some(&mut log)).map_err(|source| StepError::Io {
+            act: "write the log",
+            path: path.clone(),
+            source,
+        });
+        if printed.is_err() {
+            // Nobody reads what it prints any more: what is left of it is not worth waiting for.
+            let _ = running.kill_all();
+        }
+        (printed, running.wait().map_err(StepError::Wait))
+    };
+    let ((printed, exit), full) = match guard {
+        Some(guard) => {
+            let stop = || {
+                let _ = rustix::process::pidfd_send_signal(&to_stop, rustix::process::Signal::KILL);
+            };
+            guard.watch(stop, watched)
+        }
+        None => (watched(), None),
+    };
     drop(registration);
     let (printed, exit) = (printed?, exit?);
     let logged = printed.bytes > 0;
@@ -206,6 +239,9 @@ fn in_place(
     }
     if runner.cancel().is_cancelled() {
         return Err(StepError::Cancelled);
+    }
+    if let Some(full) = full {
+        return Err(StepError::Room(full));
     }
     let status = status(&exit);
     if status != ExitStatus::Code(0) {
@@ -224,7 +260,7 @@ fn in_place(
         peak_memory: Some(exit.usage.peak_memory),
         bytes: None,
     };
-    Ok(Ran { usage, log: logged.then_some(name) })
+    Ok(Ran { usage, log: logged.then_some(name), room: Room::default() })
 }
 
 fn create_log(path: &PathBuf) -> Result<File, StepError> {

@@ -20,12 +20,13 @@ use rbuild_confined::Root;
 use rbuild_model::key::{CacheKey, PreImage};
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::Active;
-use rbuild_solver::{CacheIndex as _, IndexError, KeyKind, LookUp, NewRecord, RecordId, StepResult, Tree, Usage};
+use rbuild_solver::{IndexError, KeyKind, LookUp, NewRecord, RecordId, StepResult, Tree, Usage};
 use rbuild_store::{Lock, LockClass, LockMode, LockName, LockScope, Wait};
 
 use crate::cancel::Cancel;
 use crate::error::StepError;
 use crate::request::Client;
+use crate::room;
 use crate::tasks::Task;
 use crate::worker::Worker;
 
@@ -95,10 +96,19 @@ impl Fetcher<'_> {
     }
 
     fn keep(&self, definition: PreImage, active: Active, started: u128) -> Result<Fetched, StepError> {
-        let id = self.worker.snapshotter.commit(active).map_err(StepError::Snapshot)?;
+        let (store, snapshotter) = (&self.worker.store, &*self.worker.snapshotter);
+        let room = store.reserve_room(0).map_err(StepError::Room)?;
+        let bytes = match room::settle(store, snapshotter, &active, &room) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let _ = snapshotter.discard(active);
+                return Err(error);
+            }
+        };
+        let id = snapshotter.commit(active).map_err(StepError::Snapshot)?;
         let chain = Chain::empty().with(id);
         let canonical = definition.key();
-        let record = self.worker.records.insert(&NewRecord {
+        let new = NewRecord {
             name: self.kept_name.to_owned(),
             definition: Some(definition),
             content: None,
@@ -106,9 +116,10 @@ impl Fetcher<'_> {
             chain: chain.clone(),
             started: i128::try_from(started).unwrap_or(i128::MAX),
             took: self.task.elapsed(),
-            usage: Usage::default(),
+            usage: Usage { bytes, ..Usage::default() },
             log: None,
-        })?;
+        };
+        let record = self.worker.records.remember_in(&new, &[], &room).map_err(IndexError::from)?;
         Ok(Fetched { chain, canonical, record })
     }
 
