@@ -2,12 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rbuild_images::{Images, Progress, Resolved};
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
-use rbuild_monitor::Program;
+use rbuild_monitor::{Program, Spawned};
 use rbuild_network::site::{Place, SiteConfig};
 use rbuild_snapshotter::Snapshotter;
 use rbuild_store::Store;
@@ -44,6 +44,8 @@ pub type OpenSnapshots =
 /// Makes, runs and removes containers, networks and volumes.
 pub struct Engine {
     pub(crate) parts: Parts,
+    /// The process of a monitor that has no container yet.
+    pub(crate) prepared: Mutex<Option<Spawned>>,
 }
 
 impl Parts {
@@ -59,7 +61,7 @@ impl Parts {
 impl Engine {
     /// Puts an engine together; nothing is started yet.
     pub fn new(parts: Parts) -> Self {
-        Self { parts }
+        Self { parts, prepared: Mutex::default() }
     }
 
     /// Returns the networks of the store.

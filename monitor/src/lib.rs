@@ -36,13 +36,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use client::{
-    Client, ClientError, Program, Session, SessionEvent, Spawned, Started, WatchEvent, Watcher,
+    Client, ClientError, Program, Residence, Session, SessionEvent, Spawned, Started, WatchEvent, Watcher,
 };
 pub use document::DocumentError;
 pub use place::{Lock, MACHINE_RESTARTED, Observed, Place, PlaceError};
-pub use plan::{
-    EarlyProbes, ExecPlan, ExecPrivilege, Handed, Plan, Residence, Settings, Shares, Stdin,
-};
+pub use plan::{EarlyProbes, ExecPlan, ExecPrivilege, Handed, Plan, Settings, Shares, Stdin};
 pub use protocol::{Attach, ExecId, ExecProgress, ExecState, Grace, LogPosition, Refusal, StreamEnd, Until};
 pub use record::{Moment, Patience, Record};
 
@@ -53,5 +51,6 @@ const MARKER: &str = "rbuild-monitor";
 ///
 /// Must be among the first acts of `main`, before any thread is made. The arguments include the program's name.
 pub fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
-    (arguments.into_iter().next()? == MARKER).then(|| ExitCode::from(server::run()))
+    let mut arguments = arguments.into_iter();
+    (arguments.next()? == MARKER).then(|| ExitCode::from(server::run(arguments)))
 }

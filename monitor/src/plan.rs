@@ -46,8 +46,6 @@ pub struct Settings {
     pub events: Option<PathBuf>,
     /// Arguments of this program that remove the container, for one that removes itself.
     pub reap: Vec<String>,
-    /// The control group that the monitor moves to, out of that of the command that started it.
-    pub residence: Option<Residence>,
 }
 
 /// Whether the health of a container is asked at 50, 100, 200, 400 ms ... after its start, before the first probe is due.
@@ -59,15 +57,6 @@ pub enum EarlyProbes {
     On,
     /// It is not.
     Off,
-}
-
-/// A control group for processes of ours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Residence {
-    /// The folder that all groups of the store are in.
-    pub prefix: String,
-    /// The group's name in it.
-    pub name: String,
 }
 
 /// How the standard input of a container is kept.

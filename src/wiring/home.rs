@@ -14,7 +14,7 @@ use rbuild_engine::containers::ContainerRows;
 use rbuild_engine::networks::HostNames;
 use rbuild_images::{ImageRows, Images, Options};
 use rbuild_model::rootfs::OverlayXattr;
-use rbuild_monitor::Program;
+use rbuild_monitor::{Program, Residence};
 use rbuild_network::firewall::passage::Passage;
 use rbuild_network::link::StorePrefix;
 use rbuild_network::site::{Place, SiteConfig};
@@ -131,14 +131,14 @@ impl Home {
         Ok(home)
     }
 
-    /// Standard input, which ends with an error at the signal that the verb waits for.
-    pub(crate) fn stdin(&self) -> Stdin<'_> {
-        Stdin::new(self.wish.as_ref())
     /// The wish to stop.
     pub(crate) fn cancel(&self) -> Cancel {
         self.wish.as_ref().map_or_else(Cancel::never, Wish::cancel)
     }
 
+    /// Standard input, which ends with an error at the signal that the verb waits for.
+    pub(crate) fn stdin(&self) -> Stdin<'_> {
+        Stdin::new(self.wish.as_ref())
     }
 
     /// Tells how a verb ended: an error that came after the signal is the signal's doing.
@@ -222,7 +222,14 @@ impl Home {
             images: Arc::clone(&self.images),
             snapshotter: Arc::clone(&self.snapshotter),
             snapshots_in: self.snapshots_in(),
-            monitor: Program { holds: holds.into_iter().collect(), ..Program::default() },
+            monitor: Program {
+                holds: holds.into_iter().collect(),
+                residence: Some(Residence {
+                    prefix: self.cgroup_prefix(),
+                    name: "monitors".to_owned(),
+                }),
+                ..Program::default()
+            },
             reap: vec![
                 "--root".to_owned(),
                 text(self.store.layout().root()),

@@ -57,8 +57,10 @@ pub(crate) fn run(
     }
     // Before any thread is started.
     let foreground = touch.map(|_| Foreground::new()).transpose()?;
+    let id_file = crate::commands::IdFile::make(cidfile)?;
     let home = Home::open(&context.settings, "rbuild run")?;
     let engine = home.engine()?;
+    engine.prepare_monitor();
     let made = match engine.create(&request, &PullNotes(context.terminal, progress)) {
         Ok(made) => made,
         Err(error) => return Ok(not_run(error, context.terminal)),
@@ -67,9 +69,12 @@ pub(crate) fn run(
         context.terminal.tell(&format!("WARNING: {}\n", text::one_line(warning)));
     }
     let definition = made.definition;
-    let started = crate::commands::write_id(cidfile, &definition.id.to_string()).and_then(|()| {
+    let written = id_file.map_or(Ok(()), |file| file.write(&definition.id.to_string()));
+    let started = written.and_then(|()| {
         match (touch, foreground) {
-            (Some(touch), Some(foreground)) => run_attached(&engine, &definition, touch, foreground, context),
+            (Some(touch), Some(foreground)) => {
+                run_attached(&engine, &definition, touch, foreground, context, || ())
+            }
             _ => {
                 told(engine.start(&definition)?, context);
                 context.terminal.print(&format!("{}\n", definition.id))?;
@@ -98,7 +103,29 @@ pub(crate) fn start_attached(
     context: &Context,
 ) -> Outcome {
     let foreground = Foreground::new()?;
-    run_attached(engine, definition, touch, foreground, context)
+    run_attached(engine, definition, touch, foreground, context, || ())
+}
+
+/// The foreground, prepared before any thread is begun, for a container that is made later.
+pub(crate) struct Attendance(Foreground);
+
+impl Attendance {
+    /// Prepares it. Until something is run, signals do what they always do.
+    pub(crate) fn prepare() -> anyhow::Result<Self> {
+        Ok(Self(Foreground::new()?))
+    }
+
+    /// Starts a container in the foreground; `started` is called when it has been.
+    pub(crate) fn run(
+        self,
+        engine: &Engine,
+        definition: &Definition,
+        touch: &Touch,
+        context: &Context,
+        started: impl FnOnce(),
+    ) -> Outcome {
+        run_attached(engine, definition, touch, self.0, context, started)
+    }
 }
 
 /// Attaches, waits, and starts, in this order: nothing of it can be missed.
@@ -108,6 +135,7 @@ fn run_attached(
     touch: &Touch,
     foreground: Foreground,
     context: &Context,
+    started: impl FnOnce(),
 ) -> Outcome {
     let mut client = engine.monitor(definition)?;
     let removes = definition.host.removal == Removal::Auto;
@@ -119,6 +147,7 @@ fn run_attached(
     let waiter = another()?.wait(Until::NextExit).map_err(ContainerError::from)?;
     engine.tell_attach(definition, "attach");
     told(engine.start_attached(definition, &mut client)?, context);
+    started();
     let mut client = Some(client);
     let status = followed(engine, definition, touch, foreground, session, waiter, &mut client, context)?;
     if removes && matches!(status, Status::Program(_)) {

@@ -1,13 +1,14 @@
 //! What has become of a container: read from its state file, without asking anybody; and its monitor, for those who ask.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rbuild_model::container::{ContainerId, Definition, FirstProbe, Program, Removal, State, Streams};
-use rbuild_monitor::{
-    Client, ClientError, Lock, Observed as Seen, Place, Record, Residence, Settings, Stdin,
-};
+use rbuild_monitor::{Client, ClientError, Lock, Observed as Seen, Place, Record, Settings, Spawned, Stdin};
+
+use rbuild_sandbox::cgroup::{Cgroup, Layout};
 
 use super::error::ContainerError;
 use super::events;
@@ -165,8 +166,17 @@ impl Engine {
         if let Some(client) = self.client(definition)? {
             return Ok(client);
         }
-        let place = self.place(definition.id);
-        Ok(Client::start_monitor(&place, &self.parts.monitor, &self.settings(definition))?)
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let spawned = prepared.map_or_else(|| Spawned::new(&self.parts.monitor), Ok)?;
+        Ok(spawned.begin(&self.place(definition.id), &self.settings(definition))?)
+    }
+
+    /// Starts the process of a monitor, which makes itself ready while the caller makes its container. If that comes to
+    /// nothing, it leaves with the engine.
+    pub fn prepare_monitor(&self) {
+        // One that cannot be had now is asked for again, and its error told, when it is needed.
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) =
+            Spawned::new(&self.parts.monitor).ok();
     }
 
     fn settings(&self, definition: &Definition) -> Settings {
@@ -197,10 +207,6 @@ impl Engine {
                 Removal::Auto => self.parts.reap.iter().cloned().chain([id.clone()]).collect(),
                 Removal::Keep => Vec::new(),
             },
-            residence: Some(Residence {
-                prefix: self.parts.cgroup_prefix.clone(),
-                name: "monitors".to_owned(),
-            }),
         }
     }
 
@@ -221,6 +227,11 @@ impl Engine {
                 }
             }
             if let Some(lock) = place.try_lock().map_err(ClientError::from)? {
+                // Whoever looked after it may have left its control group.
+                let (prefix, name) = (self.container_cgroups(), definition.id.to_string());
+                if let Some(group) = Cgroup::open(Layout::shared(), &prefix, &name) {
+                    group.remove()?;
+                }
                 return Ok(Takeover { place, client: None, _lock: lock });
             }
             // A monitor that listens no more, or not yet, still has its lock; the kernel tells nobody when either changes.

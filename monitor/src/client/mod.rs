@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 pub use self::session::{Session, SessionEvent, SessionWriter};
-pub use self::spawn::{Program, Spawned};
+pub use self::spawn::{Program, Residence, Spawned};
 use crate::place::{CONTROL, Lock, Place, PlaceError};
-use crate::plan::{ExecPlan, Handed, Plan, Settings};
+use crate::plan::{ExecPlan, Handed, Plan};
 use crate::protocol::frame::{self, Decoder, Frame, FrameError};
 use crate::protocol::{self, Attach, ExecId, ExecState, Grace, LogPosition, Refusal, Reply, Request, Until};
 use crate::record::{Moment, Record};
@@ -99,14 +99,6 @@ impl Client {
             // It was just leaving.
             Err(ClientError::Wire(FrameError::Closed)) => Ok(None),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Connects to the monitor of a container; starts one if there is none. Any number may try at the same time.
-    pub fn start_monitor(place: &Place, program: &Program, settings: &Settings) -> Result<Self, ClientError> {
-        match Self::find(place)? {
-            Some(client) => Ok(client),
-            None => Spawned::new(program)?.begin(place, settings),
         }
     }
 

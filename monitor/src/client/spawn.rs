@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -24,19 +24,39 @@ pub struct Program {
     pub path: PathBuf,
     /// Descriptors that a monitor has to keep open for as long as it lives.
     pub holds: Vec<OwnedFd>,
+    /// The control group that a monitor moves to, out of that of the command that started it.
+    pub residence: Option<Residence>,
+}
+
+/// A control group for processes of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Residence {
+    /// The folder that all groups of the store are in.
+    pub prefix: String,
+    /// The group's name in it.
+    pub name: String,
 }
 
 impl Default for Program {
     fn default() -> Self {
-        Self { path: PathBuf::from("/proc/self/exe"), holds: Vec::new() }
+        Self { path: PathBuf::from("/proc/self/exe"), holds: Vec::new(), residence: None }
     }
 }
 
 /// A monitor that runs and was told nothing yet. It leaves when this is dropped.
 #[derive(Debug)]
 pub struct Spawned {
+    /// Makes itself the child of nobody here: it starts the monitor, and ends.
+    starter: Child,
     channel: OwnedFd,
     holds: Vec<OwnedFd>,
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        // Nothing can be done about one that cannot be waited for.
+        let _ = self.starter.wait();
+    }
 }
 
 impl Spawned {
@@ -44,9 +64,10 @@ impl Spawned {
     pub fn new(program: &Program) -> Result<Self, ClientError> {
         let (channel, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|errno| ClientError::Spawn(errno.into()))?;
-        // It makes itself the child of nobody here: what is waited for is the process that does that.
-        let mut child = Command::new(&program.path)
+        let residence = program.residence.iter().flat_map(|Residence { prefix, name }| [prefix, name]);
+        let starter = Command::new(&program.path)
             .arg0(MARKER)
+            .args(residence)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(far))
@@ -54,12 +75,12 @@ impl Spawned {
             .stderr(Stdio::null())
             .spawn()
             .map_err(ClientError::Spawn)?;
-        child.wait().map_err(ClientError::Spawn)?;
         let holds = program.holds.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
-        Ok(Self { channel, holds: holds.map_err(ClientError::Spawn)? })
+        Ok(Self { starter, channel, holds: holds.map_err(ClientError::Spawn)? })
     }
 
-    /// Gives it a container that does not run; if another monitor was faster, connects to that one.
+    /// Gives it a container that does not run; if another monitor was faster, connects to that one. Any number may try at
+    /// the same time.
     pub fn begin(self, place: &Place, settings: &Settings) -> Result<Client, ClientError> {
         match self.tell(place, Some(settings), None)? {
             Begun::Listening => Client::find(place)?.ok_or(ClientError::Busy),

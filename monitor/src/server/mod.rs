@@ -17,10 +17,11 @@ mod requests;
 mod shares;
 mod streams;
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 
 use rbuild_model::container::State;
-use rbuild_sandbox::cgroup;
+use rbuild_sandbox::cgroup::{self, Residence};
 use rbuild_sandbox::process;
 use rbuild_store::BootId;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
@@ -37,7 +38,7 @@ use crate::record::Record;
 const BACKLOG: i32 = 128;
 
 /// Runs a monitor from its execution to its end; returns the exit status.
-pub(crate) fn run() -> u8 {
+pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     if process::detach().is_err() {
         return 1;
     }
@@ -49,27 +50,48 @@ pub(crate) fn run() -> u8 {
     if rustix::stdio::dup2_stdin(rustix::stdio::stdout()).is_err() {
         return 1;
     }
+    let residence = reside(arguments);
     let mut fds = Vec::new();
     // Whoever made this process may have no use for it after all.
-    let Ok(frame) = frame::receive(&channel, &mut Decoder::default(), &mut fds) else { return 0 };
+    let Ok(frame) = frame::receive(&channel, &mut Decoder::default(), &mut fds) else {
+        leave(residence);
+        return 0;
+    };
     let answer = |begun: Begun| {
         let sent = Frame::message(&begun).and_then(|frame| frame::send(&channel, &frame, &[]));
         u8::from(sent.is_err())
     };
     let begun = frame.read::<Begin>().map_err(|error| chain(&error)).and_then(|begin| begin_with(begin, fds));
-    match begun {
+    let answered = match begun {
         Ok(Start::Monitor(parts)) => {
-            if answer(Begun::Listening) != 0 {
+            if answer(Begun::Listening) == 0 {
+                process::trim_heap();
+                Monitor::new(*parts, channel, residence).serve();
                 return 0;
             }
-            process::trim_heap();
-            Monitor::new(*parts, channel).serve();
             0
         }
         Ok(Start::Busy) => answer(Begun::Busy),
         Ok(Start::Nothing) => answer(Begun::Nothing),
         Err(why) => answer(Begun::Failed(why)),
+    };
+    leave(residence);
+    answered
+}
+
+fn leave(residence: Option<Residence>) {
+    if let Some(residence) = residence {
+        residence.leave();
     }
+}
+
+/// Moves to the control group that the arguments name. The one who started this process does other things meanwhile:
+/// moving waits for a grace period of the kernel.
+fn reside(mut arguments: impl Iterator<Item = OsString>) -> Option<Residence> {
+    let mut next = || arguments.next()?.into_string().ok();
+    let (prefix, name) = (next()?, next()?);
+    // Staying where it is costs it only its life when the command's session is ended.
+    cgroup::reside(cgroup::Layout::shared(), &prefix, &name).ok()
 }
 
 /// Allows as many open files as there may be: each client, and what is carried for the networks, is one. Programs
@@ -124,10 +146,6 @@ fn begin_with(begin: Begin, mut fds: Vec<OwnedFd>) -> Result<Start, String> {
     record.boot = boot;
     record.monitor = process::identify(std::process::id() as i32);
     place.write_state(&record).map_err(|error| told(&error))?;
-    let residence = settings.residence.as_ref().and_then(|residence| {
-        // Staying where it is costs it only its life when the command's session is ended.
-        cgroup::reside(cgroup::Layout::shared(), &residence.prefix, &residence.name).ok()
-    });
     let listener = make_listener(&place).map_err(|error| format!("cannot listen: {error}"))?;
     Ok(Start::Monitor(Box::new(Parts {
         place,
@@ -137,7 +155,6 @@ fn begin_with(begin: Begin, mut fds: Vec<OwnedFd>) -> Result<Start, String> {
         listener,
         holds: fds,
         networks,
-        residence,
         adopts,
     })))
 }

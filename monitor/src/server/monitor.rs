@@ -44,7 +44,6 @@ pub(super) struct Parts {
     pub(super) holds: Vec<OwnedFd>,
     /// The namespace that networks are made in, if it is not this process's own.
     pub(super) networks: Option<OwnedFd>,
-    pub(super) residence: Option<Residence>,
     pub(super) adopts: bool,
 }
 
@@ -136,8 +135,8 @@ enum Token {
 }
 
 impl Monitor {
-    pub(super) fn new(parts: Parts, maker: OwnedFd) -> Self {
-        let Parts { place, lock, settings, record, listener, holds, networks, residence, adopts } = parts;
+    pub(super) fn new(parts: Parts, maker: OwnedFd, residence: Option<Residence>) -> Self {
+        let Parts { place, lock, settings, record, listener, holds, networks, adopts } = parts;
         let teller = Teller::new(settings.events.clone(), settings.id);
         let mut monitor = Self {
             place,

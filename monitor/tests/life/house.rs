@@ -11,7 +11,7 @@ use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_monitor::log::{Filter, read};
 use rbuild_monitor::{
     Attach, Client, EarlyProbes, ExecPlan, ExecPrivilege, Handed, Place, Plan, Program, Record, Residence,
-    Session, SessionEvent, Settings, Shares, Stdin, Until,
+    Session, SessionEvent, Settings, Spawned, Shares, Stdin, Until,
 };
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Devices, Layout, Limits};
 use rbuild_sandbox::process::{Process, is_alive};
@@ -26,6 +26,7 @@ pub(crate) struct House {
 
 /// A container that is to be.
 pub(crate) struct Container {
+    residence: Residence,
     pub(crate) place: Place,
     pub(crate) settings: Settings,
     pub(crate) options: Options,
@@ -75,6 +76,7 @@ impl House {
         options.env = vec!["PATH=/bin".to_owned()];
         Container {
             place,
+            residence: Residence { prefix: self.prefix.clone(), name: "monitors".to_owned() },
             settings: Settings {
                 id,
                 attributes: [("name".to_owned(), format!("c{number}"))].into(),
@@ -89,7 +91,6 @@ impl House {
                 removal: Removal::Keep,
                 events: Some(path("events")),
                 reap: Vec::new(),
-                residence: Some(Residence { prefix: self.prefix.clone(), name: "monitors".to_owned() }),
             },
             options,
             limits: Limits::default(),
@@ -166,8 +167,11 @@ impl Container {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::start_monitor(&self.place, &Program::default(), &self.settings)
-            .unwrap_or_else(|error| panic!("{error:?}"))
+        let found = Client::find(&self.place).unwrap_or_else(|error| panic!("{error:?}"));
+        found.unwrap_or_else(|| {
+            let spawned = Spawned::new(&Program { residence: Some(self.residence.clone()), ..Program::default() }).unwrap_or_else(|error| panic!("{error:?}"));
+            spawned.begin(&self.place, &self.settings).unwrap_or_else(|error| panic!("{error:?}"))
+        })
     }
 
     /// Starts it; returns the pid.
