@@ -39,6 +39,13 @@ pub(crate) struct Printed {
     pub(crate) tail: Vec<String>,
 }
 
+impl Printed {
+    /// Whether the log holds only the beginning of what was printed.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.bytes > MAX_LOG_BYTES
+    }
+}
+
 impl Output {
     /// Makes the pipes of one step.
     pub(crate) fn open() -> io::Result<(Self, StepEnds)> {
@@ -175,6 +182,21 @@ mod tests {
         assert_eq!(lines.len(), TAIL_LINES);
         assert_eq!(lines[0], "61");
         assert_eq!(lines[TAIL_LINES - 1].len(), TAIL_LINE_BYTES);
+    }
+
+    #[test]
+    fn a_log_is_cut_where_it_says_so() {
+        let mut log = tempfile::tempfile().unwrap();
+        let half = vec![b'x'; 3 << 20];
+        let mut printed = Printed::default();
+        while printed.bytes <= MAX_LOG_BYTES {
+            keep(&mut log, printed.bytes, &half).unwrap();
+            printed.bytes += half.len() as u64;
+        }
+        keep(&mut log, printed.bytes, &half).unwrap();
+        let mark = b"\n[output cut here: the log of a step keeps 64 MiB]\n".len() as u64;
+        assert_eq!(log.metadata().unwrap().len(), MAX_LOG_BYTES + mark);
+        assert!(printed.is_cut() && !Printed { bytes: MAX_LOG_BYTES, ..Printed::default() }.is_cut());
     }
 
     #[test]

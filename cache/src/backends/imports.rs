@@ -143,7 +143,7 @@ impl Imports {
     }
 
     fn look(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, RecordError> {
-        let mut answers = self.records.find(wave)?;
+        let mut answers = self.records.find_more(wave)?;
         if self.is_empty() {
             return Ok(answers);
         }
@@ -184,7 +184,7 @@ impl Imports {
     fn equal(&self, record: &Record) -> Result<Option<Found>, RecordError> {
         let keys: Vec<LookUp> =
             record.contents.iter().map(|key| LookUp { key: *key, kind: KeyKind::Content }).collect();
-        let found = self.records.find(&keys)?.into_iter().flatten();
+        let found = self.records.find_more(&keys)?.into_iter().flatten();
         Ok(found.into_iter().find(|found| found.canonical == record.canonical && found.chain().is_some()))
     }
 }

@@ -233,6 +233,10 @@ fn in_place(
     };
     drop(registration);
     let (printed, exit) = (printed?, exit?);
+    if printed.is_cut() {
+        let name = runner.graph().note(ask.step).kept_name();
+        runner.note(&format!("`{name}` printed more than its log keeps: {} holds the first 64 MiB", path.display()));
+    }
     let logged = printed.bytes > 0;
     if !logged {
         let _ = std::fs::remove_file(&path);
