@@ -7,6 +7,7 @@
 //! - [`unsupported`] adds the flags that are not there yet: each is an error that says what to do instead.
 
 pub(crate) mod arguments;
+pub(crate) mod bake;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod check;
@@ -114,6 +115,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
     Build(Box<build::Arguments>),
+    /// Build many targets from one file
+    Bake(Box<bake::Bake>),
     /// Check a Dockerfile, and build nothing
     Check(Box<check::Check>),
     /// Show what a build context holds

@@ -34,7 +34,7 @@ mod docker;
 mod environment;
 mod file;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 pub(crate) use tests::bare;
 

@@ -103,6 +103,11 @@ impl GraphBuilder {
         id
     }
 
+    /// Returns how many steps were added.
+    pub fn count(&self) -> usize {
+        self.graph.len()
+    }
+
     /// Returns a step that was added.
     pub fn step(&self, id: StepId) -> &Step {
         self.graph.step(id)

@@ -53,6 +53,8 @@ const GROUPS: &[(&str, &str, &[&str])] = &[
     ("builder", "du", &["du"]),
     ("buildx", "build", &["build"]),
     ("buildx", "b", &["build"]),
+    ("buildx", "bake", &["bake"]),
+    ("buildx", "f", &["bake"]),
     ("buildx", "du", &["du"]),
     ("buildx", "imagetools", &["imagetools"]),
 ];

@@ -304,7 +304,7 @@ fn writes_to_stdout(output: &Output) -> bool {
     match &output.kind {
         OutputKind::Tar { dest, .. } | OutputKind::Oci { dest, .. } => *dest == Stdout,
         OutputKind::Docker { dest, .. } => *dest == Some(Stdout),
-        OutputKind::Local { .. } | OutputKind::Image { .. } => false,
+        OutputKind::Local { .. } | OutputKind::Nothing | OutputKind::Image { .. } => false,
     }
 }
 

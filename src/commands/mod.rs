@@ -1,6 +1,7 @@
 //! One thin file a verb: values in, calls to the crates below, text out.
 
 mod attach;
+mod bake;
 pub(crate) mod build;
 pub(crate) mod cache;
 mod check;
@@ -124,6 +125,7 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
     let context = Context { settings, terminal };
     match cli.command {
         Command::Build(arguments) => build::run(*arguments, &context),
+        Command::Bake(arguments) => bake::run(&arguments, &context),
         Command::Check(arguments) => check::run(*arguments, &context),
         Command::Context(arguments) => context::run(&arguments, &context),
         Command::Run(arguments) => run::run(*arguments, &context),

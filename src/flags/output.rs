@@ -75,6 +75,8 @@ pub(crate) enum OutputKind {
         /// The names it carries.
         names: Vec<String>,
     },
+    /// Nothing: the steps are done, and that is all.
+    Nothing,
     /// An image in the local store.
     Image {
         /// Its names besides those of `--tag`.
@@ -109,7 +111,7 @@ pub(crate) enum Compression {
 }
 
 /// The types, as users write them.
-const TYPES: &[&str] = &["local", "tar", "oci", "docker", "image", "registry"];
+const TYPES: &[&str] = &["local", "tar", "oci", "docker", "image", "registry", "cacheonly"];
 
 /// Keys that every type of image has.
 const IMAGE_KEYS: &[&str] =
@@ -180,16 +182,16 @@ struct Draft {
 impl Draft {
     fn read(&mut self, kind: &str, field: &csv::Field, result: &mut Output) -> Read<()> {
         let key = field.key.as_str();
-        let files = matches!(kind, "local" | "tar");
+        let files = matches!(kind, "local" | "tar" | "cacheonly");
         match key {
             "type" => {}
-            "dest" if !matches!(kind, "image" | "registry") => {
+            "dest" if !matches!(kind, "image" | "registry" | "cacheonly") => {
                 self.dest = Some(match field.required()? {
                     "-" => Destination::Stdout,
                     path => Destination::Path(path.into()),
                 });
             }
-            "platform-split" if files => self.platform_split = Some(field.truth()?),
+            "platform-split" if files && kind != "cacheonly" => self.platform_split = Some(field.truth()?),
             "tar" if kind == "oci" => self.tar = Some(field.truth()?),
             "push" if matches!(kind, "image" | "registry") => self.push = field.truth()?,
             "push-by-digest" if matches!(kind, "image" | "registry") => self.by_digest = field.truth()?,
@@ -256,6 +258,7 @@ impl Draft {
                     store: self.store.unwrap_or(true).into(),
                 }
             }
+            "cacheonly" => OutputKind::Nothing,
             other => return Err(unknown("type of output", other, TYPES)),
         })
     }
@@ -264,6 +267,7 @@ impl Draft {
 fn keys(kind: &str) -> Vec<&'static str> {
     let own: &[&str] = match kind {
         "local" | "tar" => return vec!["type", "dest", "platform-split"],
+        "cacheonly" => return vec!["type"],
         "oci" => &["type", "dest", "tar"],
         "docker" => &["type", "dest"],
         _ => &["type", "push", "push-by-digest", "store"],

@@ -21,7 +21,7 @@ pub(super) fn exports(plan: &BuildPlan, settings: &Settings) -> anyhow::Result<V
     let mut exports =
         outputs.iter().map(|output| export(output, with_epoch)).collect::<anyhow::Result<Vec<_>>>()?;
     for export in &mut exports {
-        let files = matches!(export.kind, ExportKind::Local { .. } | ExportKind::Tar(_));
+        let files = matches!(export.kind, ExportKind::Local { .. } | ExportKind::Tar(_) | ExportKind::Nothing);
         if !files {
             export.annotations.extend(plan.annotations.iter().cloned());
             check_annotations(export, plan.platforms.len())?;
@@ -92,7 +92,10 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
                 Some(false) => Split::Never,
             }
         }
-        OutputKind::Oci { .. } | OutputKind::Docker { .. } | OutputKind::Image { .. } => Split::Several,
+        OutputKind::Oci { .. }
+        | OutputKind::Docker { .. }
+        | OutputKind::Nothing
+        | OutputKind::Image { .. } => Split::Several,
     };
     let (kind, names) = match kind {
         OutputKind::Oci { tar: Mode::Off, .. } => {
@@ -102,6 +105,7 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
             (ExportKind::Local { dest: dest.clone(), mirror: false }, Vec::new())
         }
         OutputKind::Tar { dest, platform_split: _ } => (ExportKind::Tar(file(dest)), Vec::new()),
+        OutputKind::Nothing => (ExportKind::Nothing, Vec::new()),
         OutputKind::Oci { dest, tar: Mode::On, names: written } => {
             (ExportKind::Oci(ArchiveDest::File(file(dest))), names(written)?)
         }

@@ -42,6 +42,7 @@ enum Want {
 fn want(command: &Command) -> Want {
     match command {
         Command::Build(_)
+        | Command::Bake(_)
         | Command::Run(_)
         | Command::Create(_)
         | Command::Start(_)

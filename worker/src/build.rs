@@ -140,9 +140,10 @@ impl Worker {
             let aimed = self.aim(targets, &contexts, &tasks, cancel);
             (imports.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), aimed)
         });
-        let (imports, (graph, targets)) = (Arc::new(imports), aimed?);
+        let (imports, (graph, first, targets)) = (Arc::new(imports), aimed?);
         let wanted = Wanted::new(
             &graph,
+            first,
             targets.iter().map(|target| (target.name.as_deref(), target.roots().collect())),
         );
         let whole = Whole {
@@ -200,14 +201,15 @@ impl Worker {
         built
     }
 
-    /// Reads and lowers every target into one graph, those first that others are made from.
+    /// Reads and lowers every target into one graph, those first that others are made from. Says for each step which target
+    /// asked for it first.
     fn aim(
         &self,
         targets: Vec<TargetRequest<'_>>,
         contexts: &Contexts<'_>,
         tasks: &Tasks,
         cancel: &Cancel,
-    ) -> Result<(Graph, Vec<Aimed>), TargetError> {
+    ) -> Result<(Graph, Vec<u32>, Vec<Aimed>), TargetError> {
         let several = targets.len() > 1;
         let order = order(&targets)?;
         let mut requests: Vec<Option<(String, BuildRequest)>> =
@@ -215,6 +217,7 @@ impl Worker {
         let mut aimed: Vec<Option<Aimed>> = requests.iter().map(|_| None).collect();
         let mut builder = GraphBuilder::new();
         let mut others = Others::default();
+        let mut first = Vec::new();
         let mut told: Vec<Diagnostic> = Vec::new();
         for at in order {
             let (name, mut request) = requests[at].take().expect("each target comes once");
@@ -233,6 +236,7 @@ impl Worker {
                 tasks,
                 cancel,
             );
+            first.resize(builder.count(), at as u32);
             for finding in findings.warnings {
                 // Targets share Dockerfiles.
                 if !told.contains(&finding) {
@@ -253,7 +257,7 @@ impl Worker {
             }
             aimed[at] = Some(Aimed { name: label, request, aims });
         }
-        Ok((builder.finish(), aimed.into_iter().flatten().collect()))
+        Ok((builder.finish(), first, aimed.into_iter().flatten().collect()))
     }
 
     fn solve_and_export(
@@ -275,7 +279,7 @@ impl Worker {
                 nobodys(BuildError::Cancelled)
             }
             DriveError::Step { step, error } => {
-                let target = whole.wanted.targets(step).next().and_then(|at| targets[at].name.clone());
+                let target = whole.wanted.owner(step).and_then(|at| targets[at].name.clone());
                 let location = graph.note(step).location.clone();
                 let name = whole.wanted.name(graph, step);
                 TargetError { target, error: BuildError::Step { name, location, source: Box::new(error) } }

@@ -181,6 +181,8 @@ pub enum Split {
 pub enum ExportKind {
     /// An image in the store. The default when nothing is asked for.
     Image,
+    /// Nothing: the steps are done, and others may use what they made.
+    Nothing,
     /// An OCI archive or layout.
     Oci(ArchiveDest),
     /// An archive for `docker load`.

@@ -8,11 +8,18 @@ pub(crate) struct Wanted<'a> {
     by: Vec<Vec<u32>>,
     /// The names of the targets, where there are several.
     names: Vec<Option<&'a str>>,
+    /// By step, the target that asked for it first.
+    first: Vec<u32>,
 }
 
 impl<'a> Wanted<'a> {
-    /// Looks from the goals of each target to all that they depend on.
-    pub(crate) fn new(graph: &Graph, targets: impl IntoIterator<Item = (Option<&'a str>, Vec<StepId>)>) -> Self {
+    /// Looks from the goals of each target to all that they depend on. `first` says for each step which target asked for it
+    /// first.
+    pub(crate) fn new(
+        graph: &Graph,
+        first: Vec<u32>,
+        targets: impl IntoIterator<Item = (Option<&'a str>, Vec<StepId>)>,
+    ) -> Self {
         let mut by: Vec<Vec<u32>> = vec![Vec::new(); graph.len()];
         let mut names = Vec::new();
         for (name, goals) in targets {
@@ -31,7 +38,7 @@ impl<'a> Wanted<'a> {
                 work.extend(graph.step(step).inputs.iter().copied().filter(|input| want(*input)));
             }
         }
-        Self { by, names }
+        Self { by, names, first }
     }
 
     /// Returns whether somebody wants a step.
@@ -49,9 +56,15 @@ impl<'a> Wanted<'a> {
         self.by[step.index()].iter().map(|target| *target as usize)
     }
 
-    /// Returns what displays call a step: with the name of the first target that wants it.
+    /// Returns the target that a step is told of: the one that asked for it first, if it wants it.
+    pub(crate) fn owner(&self, step: StepId) -> Option<usize> {
+        let first = self.first[step.index()] as usize;
+        if self.is_wanted_by(step, first) { Some(first) } else { self.targets(step).next() }
+    }
+
+    /// Returns what displays call a step: with the name of the target that asked for it first.
     pub(crate) fn name(&self, graph: &Graph, step: StepId) -> String {
-        let target = self.targets(step).next().and_then(|target| self.names[target]);
+        let target = self.owner(step).and_then(|target| self.names[target]);
         prefixed(target, &graph.note(step).name)
     }
 }
@@ -78,20 +91,21 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_named_after_the_first_target_that_wants_it() {
+    fn a_step_is_named_after_the_target_that_asked_for_it_first() {
         let mut graph = GraphBuilder::new();
         let shared = add(&mut graph, "shared", Vec::new());
         let first = add(&mut graph, "first", vec![shared]);
         let second = add(&mut graph, "second", vec![shared]);
         let nobodys = add(&mut graph, "nobodys", vec![second]);
         let graph = graph.finish();
-        let wanted = Wanted::new(&graph, [(Some("a"), vec![first]), (Some("b"), vec![second, shared])]);
+        let targets = [(Some("a"), vec![first]), (Some("b"), vec![second, shared])];
+        let wanted = Wanted::new(&graph, vec![1, 0, 1, 1], targets);
         assert_eq!(wanted.targets(shared).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(wanted.targets(second).collect::<Vec<_>>(), [1]);
         assert!(!wanted.is_wanted(nobodys));
-        assert_eq!(wanted.name(&graph, shared), "[a 1/1] shared");
+        assert_eq!(wanted.name(&graph, shared), "[b 1/1] shared", "it was asked for there first");
         assert_eq!(wanted.name(&graph, second), "[b 1/1] second");
-        let alone = Wanted::new(&graph, [(None, vec![first])]);
+        let alone = Wanted::new(&graph, vec![0; 4], [(None, vec![first])]);
         assert_eq!(alone.name(&graph, shared), "[1/1] shared");
         assert_eq!(prefixed(Some("a"), "exporting to image"), "[a] exporting to image");
     }

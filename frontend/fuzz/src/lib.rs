@@ -32,6 +32,11 @@ pub fn ignore_file(bytes: &[u8]) {
     targets::ignore_file(bytes);
 }
 
+/// A bake file, in HCL and in JSON.
+pub fn bake_file(bytes: &[u8]) {
+    targets::bake_file(bytes);
+}
+
 /// Runs a target on the files that the command line names.
 pub fn replay(target: fn(&[u8])) -> io::Result<()> {
     for path in std::env::args_os().skip(1) {

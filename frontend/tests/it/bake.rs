@@ -112,6 +112,17 @@ fn project(text: &str, environment: &BTreeMap<String, String>) -> serde_json::Va
     }
 }
 
+#[test]
+fn a_plan_that_was_printed_is_read_as_the_same() {
+    for case in cases() {
+        for (name, text) in &case.parts {
+            if name.ends_with(".hcl") || name.ends_with(".json") {
+                crate::targets::bake_file(text.as_bytes());
+            }
+        }
+    }
+}
+
 fn printed(case: &Case) -> Result<String, Vec<Diagnostic>> {
     let environment: BTreeMap<String, String> = case
         .parts

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use rbuild_frontend::bake;
 use rbuild_frontend::dockerfile::expand::{Mode, expand};
 use rbuild_frontend::dockerfile::{Parsed, mount, parse};
+use rbuild_frontend::hcl::functions::World;
 use rbuild_frontend::ignore::Ignore;
 use rbuild_frontend::lint::Checks;
 use rbuild_frontend::lower::{
@@ -116,6 +118,34 @@ pub(crate) fn mount_value(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = mount::parse(text, None);
     let _ = mount::parse(text, Some(&mut |value| Ok(value.to_owned())));
+}
+
+/// A bake file, in both forms: it is read, evaluated, planned; what was printed is read as the same plan.
+pub(crate) fn bake_file(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for is_json in [false, true] {
+        let Some(plan) = baked(text, is_json) else { continue };
+        let printed = bake::json(&plan);
+        // Names of places may hold what would be read as an interpolation.
+        if !printed.contains("${") && !printed.contains("%{") {
+            let again = baked(&printed, true).expect("what was printed can be read");
+            assert_eq!(printed, bake::json(&again));
+        }
+    }
+}
+
+fn baked(text: &str, is_json: bool) -> Option<bake::Plan> {
+    let source = Source::new("docker-bake", text);
+    let request = bake::Request {
+        files: vec![if is_json { bake::File::Json(source) } else { bake::File::Hcl(source) }],
+        names: Vec::new(),
+        overrides: Vec::new(),
+        environment: &|_| None,
+        world: World::default(),
+        platform: "linux/amd64".to_owned(),
+    };
+    let bake = bake::read(&request).ok()?;
+    bake::plan(&bake, &request).ok()
 }
 
 /// An ignore file, and behind an empty line the paths it is asked about: what is pruned holds nothing that is sent.

@@ -22,7 +22,7 @@ mod images;
 mod images_needed;
 mod life;
 mod list;
-mod loading;
+pub(super) mod loading;
 mod logs;
 mod look;
 mod making;

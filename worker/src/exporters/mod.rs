@@ -107,13 +107,14 @@ pub(crate) fn run(
         annotations: Vec::new(),
     }];
     let exports = if request.exports.is_empty() { &default[..] } else { &request.exports[..] };
-    for export in exports {
+    for export in exports.iter().filter(|export| export.kind != ExportKind::Nothing) {
         if cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
         let what = describe(&export.kind);
         let task = tasks.begin(format!("exporting to {what}"));
         let done = match &export.kind {
+            ExportKind::Nothing => Ok(()),
             ExportKind::Image => {
                 image::export(worker, request, export, &results, tasks, cancel).map(|images| {
                     built.images = images;
@@ -173,6 +174,7 @@ pub(crate) fn run(
 fn describe(kind: &ExportKind) -> &'static str {
     match kind {
         ExportKind::Image => "image",
+        ExportKind::Nothing => "nothing",
         ExportKind::Oci(_) => "oci image format",
         ExportKind::Docker(_) => "docker image format",
         ExportKind::Registry { .. } => "registry",
