@@ -1,9 +1,11 @@
 //! `rbuild compose`: the flags of all its verbs, and the verbs; a file a group of them.
 
 pub(crate) mod build;
+pub(crate) mod carry;
 pub(crate) mod config;
 pub(crate) mod life;
 pub(crate) mod look;
+pub(crate) mod reach;
 pub(crate) mod run;
 pub(crate) mod up;
 

@@ -12,7 +12,7 @@ use super::board::{Board, Stage};
 use super::images_needed::{self, Needed, Way};
 use super::project::{Handle, Source};
 use crate::cli::compose::Project;
-use crate::cli::compose::look::{Pull, PullPolicy, Push};
+use crate::cli::compose::carry::{Pull, PullPolicy, Push};
 use crate::commands::{Context, Outcome};
 use crate::flags;
 use crate::report::{self, Mistake, Status};

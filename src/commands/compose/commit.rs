@@ -5,7 +5,7 @@ use rbuild_model::reference::{ParseReferenceError, Reference};
 
 use super::look::{Look, Which};
 use crate::cli::compose::Project;
-use crate::cli::compose::look::{Commit, Export};
+use crate::cli::compose::reach::{Commit, Export};
 use crate::commands::{Context, Outcome, containers};
 use crate::report::{Mistake, Status};
 

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::board::{Board, Stage};
 use super::look::{Look, Which, is_numbered};
 use crate::cli::compose::Project;
-use crate::cli::compose::look::Copy;
+use crate::cli::compose::reach::Copy;
 use crate::commands::copy::{self as single, How, Place};
 use crate::commands::{Context, Outcome};
 use crate::flags::Mode as Switch;

@@ -7,7 +7,7 @@ use rbuild_monitor::Attach as Streams;
 
 use super::look::{Look, Which};
 use crate::cli::compose::Project;
-use crate::cli::compose::look::{Attach, Exec};
+use crate::cli::compose::reach::{Attach, Exec};
 use crate::commands::{Context, Outcome, attach as single, create};
 use crate::flags::Mode;
 use crate::report::{Mistake, Status};

@@ -15,7 +15,7 @@ use super::board::{Board, Stage};
 use super::loading;
 use super::project::{Source, meant};
 use crate::cli::compose::Project;
-use crate::cli::compose::look::Publish;
+use crate::cli::compose::carry::Publish;
 use crate::commands::{Context, Outcome};
 use crate::report::{Mistake, NotYet, Status};
 

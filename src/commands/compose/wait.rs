@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use super::down::{self, Manner};
 use super::look::{Look, Which, is_numbered};
 use crate::cli::compose::Project;
-use crate::cli::compose::look::Wait;
+use crate::cli::compose::reach::Wait;
 use crate::cli::compose::up::Down;
 use crate::commands::{Context, Outcome};
 use crate::report::{Mistake, Status};

@@ -29,7 +29,7 @@ use super::look::is_numbered;
 use super::making::{self, Manner};
 use super::project::{Handle, Selection, Source, VERSION, meant};
 use crate::cli::compose::Project;
-use crate::cli::compose::look::Watch;
+use crate::cli::compose::reach::Watch;
 use crate::cli::compose::up::Making;
 use crate::commands::{Context, Outcome, copy};
 use crate::flags::Mode;
