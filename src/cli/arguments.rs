@@ -61,15 +61,12 @@ const GROUPS: &[(&str, &str, &[&str])] = &[
 
 /// Verbs that are planned, or that Docker's users know, and what to do until they are there.
 const LATER: &[(&str, &str)] = &[
-    ("up", "build the services with `rbuild build` and start them one by one with `rbuild run`"),
-    ("down", "containers of `rbuild run` end with it"),
     ("serve", "use the commands of `rbuild` itself"),
     ("why", "`rbuild build --progress plain` shows which steps were cached"),
     ("history-of-builds", "`rbuild build --progress plain` shows what a build does"),
     ("image", "`rbuild images`, `rbuild rmi` and so on are there"),
     ("builder", "`rbuild du` and `rbuild prune` are there"),
     ("buildx", "`rbuild build`, `rbuild du` and `rbuild prune` are there"),
-    ("system", "`rbuild du`, `rbuild prune` and `rbuild info` are there"),
     ("oci", "use `rbuild run`"),
 ];
 
@@ -119,9 +116,9 @@ fn first_word(arguments: &[OsString]) -> Option<usize> {
     while let Some(argument) = arguments.get(at) {
         let text = argument.to_str().unwrap_or_default();
         match text {
-            "--root" | "--config" | "--runtime" => at += 2,
+            "--root" | "--config" | "--runtime" | "--cache-max" => at += 2,
             "-D" | "--debug" | "--offline" => at += 1,
-            _ if ["--root=", "--config=", "--runtime="].iter().any(|flag| text.starts_with(flag)) => at += 1,
+            _ if ["--root=", "--config=", "--runtime=", "--cache-max="].iter().any(|flag| text.starts_with(flag)) => at += 1,
             _ if ["--debug=", "--offline="].iter().any(|flag| text.starts_with(flag)) => at += 1,
             _ => return Some(at),
         }

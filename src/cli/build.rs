@@ -56,11 +56,11 @@ pub(crate) struct Arguments {
     /// Attach a bill of materials to the image that leaves (same as `--attest type=sbom`)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flags::sbom, help_heading = "Result")]
     pub(crate) sbom: Option<flags::Attest>,
-    /// Attach how it was made to the image that leaves (same as `--attest type=provenance`)
-    #[arg(long, value_name = "BOOL|mode=min|max", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flags::provenance, help_heading = "Result")]
+    /// Attach how it was made to the image that leaves, as in `mode=max` (same as `--attest type=provenance`)
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flags::provenance, help_heading = "Result")]
     pub(crate) provenance: Option<flags::Attest>,
     /// Attach a fact to the image that leaves, as in `type=sbom` or `type=provenance,mode=max` (can be repeated)
-    #[arg(long, value_name = "type=TYPE,...", value_parser = flags::attest, help_heading = "Result")]
+    #[arg(long, value_name = "SPEC", value_parser = flags::attest, help_heading = "Result")]
     pub(crate) attest: Vec<flags::Attest>,
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE", help_heading = "Result")]

@@ -262,10 +262,10 @@ fn outputs() {
             ("type=docker", "Docker { dest: None, names: [] }"),
             (
                 "type=foo",
-                "error: unknown type of output `foo`: use one of [local, tar, oci, docker, image, registry]",
+                "error: unknown type of output `foo`: use one of [local, tar, oci, docker, image, registry, cacheonly]",
             ),
             ("type=locl,dest=x", "error: unknown type of output `locl` (did you mean `local`?)"),
-            ("dest=x", "error: no `type`: write one of [local, tar, oci, docker, image, registry]"),
+            ("dest=x", "error: no `type`: write one of [local, tar, oci, docker, image, registry, cacheonly]"),
             ("type=local", "error: type `local` needs `dest=PATH`, or `dest=-` for standard output"),
             ("type=local,dest=-", "error: a folder cannot go to standard output: use `type=tar,dest=-`"),
             ("type=oci,tar=false", "error: `tar=false` makes a folder: give it one with `dest=PATH`"),

@@ -78,6 +78,6 @@ mod tests {
         );
         assert!(parse(b"{}").unwrap().is_empty() && proxies(Some(Path::new("/nowhere"))).unwrap().is_empty());
         let error = parse(b"{\"proxies\": {\"default\": \"secret\"}}").unwrap_err();
-        assert_eq!(error.to_string(), "malformed at line 1, column 34");
+        assert_eq!(error.to_string(), "malformed at line 1, column 32");
     }
 }
