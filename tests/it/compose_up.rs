@@ -459,3 +459,36 @@ services:
     assert!(down.stderr.contains("Image made-a  Removed"), "{down}");
     assert_clean(&context);
 }
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn a_recreation_killed_between_its_steps_is_finished() {
+    let Some(context) = scene("a_recreation_killed_between_its_steps_is_finished") else { return };
+    let file = |value: &str| {
+        let text = format!(
+            "name: anew\nservices: {{ web: {{ image: busybox, command: sleep 1000, stop_signal: SIGKILL, \
+             environment: {{ A: '{value}' }}, volumes: [ /kept ] }} }}\n"
+        );
+        context.write("compose.yaml", text);
+    };
+    file("0");
+    composed(&context, ["up", "-d"]);
+    let volume = "{{range .Mounts}}{{.Name}}{{end}}";
+    let kept = inspected(&context, "anew-web-1", volume);
+    for (value, point) in
+        ["project.made-beside", "project.old-stopped", "project.old-gone"].iter().enumerate()
+    {
+        file(&(value + 1).to_string());
+        let cut =
+            context.rbuild(["compose", "up", "-d"]).env("RBUILD_CRASH_POINT", format!("{point}:1")).run();
+        assert_eq!(cut.status.code(), None, "{point}: {cut}");
+        composed(&context, ["up", "-d"]);
+        assert_eq!(containers(&context), ["anew-web-1 running"], "{point}");
+        let environment = inspected(&context, "anew-web-1", "{{.Config.Env}}");
+        assert!(environment.contains(&format!("A={}", value + 1)), "{point}: {environment}");
+        assert_eq!(inspected(&context, "anew-web-1", volume), kept, "{point}");
+    }
+    context.rbuild(["down", "-v"]).run().assert_success();
+    assert_eq!(resources(&context), [""; 0]);
+    assert_clean(&context);
+}

@@ -264,7 +264,7 @@ pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> O
     let handle = open(project, &remove.services, "rm", context)?;
     let board = Board::new(project, context);
     if remove.stop {
-        let members = handle.selected(&Selection::of(&remove.services).with_one_offs())?;
+        let members = enabled(&handle, &Selection::of(&remove.services).with_one_offs(), &remove.services)?;
         let turning = Turning {
             handle: &handle,
             project,
@@ -279,7 +279,8 @@ pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> O
             return Ok(status);
         }
     }
-    let mut members = handle.selected(&Selection::of(&remove.services).with_stopped().with_one_offs())?;
+    let selection = Selection::of(&remove.services).with_stopped().with_one_offs();
+    let mut members = enabled(&handle, &selection, &remove.services)?;
     members.retain(|member| !member.replica.activity.is_up());
     if members.is_empty() {
         context.terminal.tell("No stopped containers\n");

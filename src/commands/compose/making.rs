@@ -12,7 +12,7 @@ use rbuild_engine::projects::{
     Operation, OperationError, Orphans, Plan, Recreate, Subject, Wanted, Warning, Watcher, Work,
 };
 use rbuild_model::container::FirstProbe;
-use rbuild_model::project::{Project as Model, ServiceName};
+use rbuild_model::project::{Project as Model, Restart, Service, ServiceName};
 
 use super::board::Board;
 use super::build;
@@ -22,6 +22,7 @@ use super::project::{Handle, VERSION};
 use crate::cli::compose::Project;
 use crate::cli::compose::up::Making;
 use crate::commands::Context;
+use crate::commands::system::unit;
 use crate::flags::Mode;
 use crate::report::{Mistake, NotYet};
 use crate::text;
@@ -345,7 +346,20 @@ pub(super) fn carry_out(
         halt,
         version: VERSION,
     };
-    handle.engine.execute(&prepared.plan, work, watcher).context("failed to carry the plan out")
+    let carried = handle.engine.execute(&prepared.plan, work, watcher);
+    carried.context("failed to carry the plan out")
+}
+
+/// Says that services that are to come back after a reboot would not.
+pub(super) fn note_missing_unit(handle: &Handle, board: &Board, context: &Context) {
+    let comes_back =
+        |service: &Service| matches!(service.restart, Some(Restart::Always | Restart::UnlessStopped));
+    let model = &handle.meant.model;
+    if model.services.values().any(comes_back) && unit::is_missing(&context.settings, &handle.home.store) {
+        board.note(
+            "note: after a reboot nothing starts these services again; `rbuild system enable` sees to it",
+        );
+    }
 }
 
 /// Makes an error of what failed, the first as the message and the others told before it, with the last lines of those

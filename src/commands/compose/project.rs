@@ -89,6 +89,11 @@ pub(crate) fn meant(
         let request = loading::request(flags, services, Skip::default(), environment)?;
         let loaded = loading::loaded(&request, context.terminal)?;
         let mut model = loaded.project().map_err(Findings::from)?;
+        if let Some(platform) = &context.settings.platform {
+            for service in model.services.values_mut() {
+                service.platform.get_or_insert_with(|| platform.to_string());
+            }
+        }
         if flags.compatibility {
             model.separator = '_';
         }

@@ -190,5 +190,6 @@ fn made(
         making::show_trace(&prepared.plan, &board, context)?;
     }
     making::failed(&prepared, carried, context)?;
+    making::note_missing_unit(handle, &board, context);
     Ok(if handle.halt.is_made() { Status::Interrupted } else { Status::Done })
 }

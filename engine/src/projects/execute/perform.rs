@@ -8,6 +8,7 @@ use rbuild_model::container::{ContainerId, Definition, MountWhat, State};
 use rbuild_model::network::{AddressPool, Ipam, Switch};
 use rbuild_model::project::{NetworkKey, Service, ServiceName, VolumeKey};
 use rbuild_model::volume::ANONYMOUS_LABEL;
+use rbuild_store::crash;
 
 use super::error::OperationError;
 use super::{Execution, subject};
@@ -274,8 +275,11 @@ impl Execution<'_> {
         let inherited: BTreeMap<String, String> = kept.collect();
         let temporary = format!("{}_{}", old.id.short(), new.name);
         let definition = self.make_numbered(new, &temporary, &inherited, Some(&old.name))?;
+        crash::point("project.made-beside");
         self.stop(id, old)?;
+        crash::point("project.old-stopped");
         self.remove(old, AnonymousVolumes::Keep)?;
+        crash::point("project.old-gone");
         self.engine.rename(&definition.id.to_string(), &new.name)?;
         self.note_made(new, definition.id);
         self.watcher.replaced(&definition);

@@ -2,6 +2,8 @@
 
 use rbuild_model::container::{Definition, NamespaceUse, Signal, State};
 
+use rbuild_monitor::ClientError;
+
 use super::Execution;
 use super::error::OperationError;
 use crate::containers::ContainerError;
@@ -48,7 +50,13 @@ impl Execution<'_> {
             );
             self.tell(id, Subject::Container(existing.name.clone()), Phase::Note(note));
         }
-        Ok(self.engine.stop(&definition, None, timeout)?)
+        match self.engine.stop(&definition, None, timeout) {
+            // Its monitor was killed meanwhile; another look gives it a new one.
+            Err(ContainerError::Monitor(error)) if matches!(*error, ClientError::Wire(_)) => {
+                Ok(self.engine.stop(&definition, None, timeout)?)
+            }
+            stopped => Ok(stopped?),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! The plan is carried out beside the output, so that nothing is missed; a signal, the plan's end and the end of a stop
 //! ring one bell that the output wakes for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Once, OnceLock};
@@ -52,6 +52,10 @@ impl Bell {
     fn ring(&self, ring: Ring) {
         // Who does not listen any more has seen enough.
         let _ = self.rings.send(ring);
+        self.look_again();
+    }
+
+    fn look_again(&self) {
         if let Some(door) = self.door.get() {
             door.ring();
         }
@@ -126,7 +130,8 @@ pub(super) fn run(
         bell,
         received,
         attached,
-        running: BTreeSet::new(),
+        running: BTreeMap::new(),
+        has_looked_again: false,
         carried: None,
         stage: Stage::Running,
         reason: None,
@@ -150,7 +155,7 @@ pub(super) fn run(
             let definition = handle.engine.find(&kept.id.to_string())?;
             if foreground.attached.contains(&kept.service) {
                 header.door.join_live(&handle.engine, &definition)?;
-                foreground.running.insert(kept.id);
+                foreground.running.insert(kept.id, kept.service.clone());
             }
         }
         let (bell, prepared, header) = (foreground.bell.clone(), &prepared, &header);
@@ -162,8 +167,10 @@ pub(super) fn run(
             header.show();
             bell.ring(Ring::Carried(carried));
         });
-        let ended = output.follow(None, |_, told| foreground.hear(told, prepared, scope))?;
-        Ok(ended.unwrap_or(Status::Done))
+        let ended = output.follow(None, |_, told| foreground.hear(told, prepared, scope));
+        // Nothing more is begun where nobody looks; what runs goes on.
+        foreground.handle.halt.now();
+        Ok(ended?.unwrap_or(Status::Done))
     })
 }
 
@@ -256,7 +263,9 @@ struct Foreground<'a> {
     received: Receiver<Ring>,
     attached: BTreeSet<String>,
     /// The containers that are listened to and run.
-    running: BTreeSet<ContainerId>,
+    running: BTreeMap<ContainerId, String>,
+    /// Whether what happened was read once more since the last ring.
+    has_looked_again: bool,
     /// How the plan ended, once it has.
     carried: Option<anyhow::Result<Carried>>,
     stage: Stage,
@@ -298,7 +307,10 @@ impl<'a> Foreground<'a> {
         'a: 'scope,
     {
         match told {
-            Told::Started(definition) => drop(self.running.insert(definition.id)),
+            Told::Started(definition) => {
+                let service = definition.labels.get(key::SERVICE).cloned().unwrap_or_default();
+                self.running.insert(definition.id, service);
+            }
             Told::Exited { definition, code, restarts } => {
                 if !restarts {
                     self.running.remove(&definition.id);
@@ -310,6 +322,7 @@ impl<'a> Foreground<'a> {
             Told::Removed(definition) => drop(self.running.remove(&definition.id)),
             Told::Rung => {
                 while let Ok(ring) = self.received.try_recv() {
+                    self.has_looked_again = false;
                     match ring {
                         Ring::Carried(carried) => self.carried = Some(carried),
                         Ring::Stopped(stopped) => {
@@ -424,13 +437,22 @@ impl<'a> Foreground<'a> {
         if self.carried.is_none() || !self.stop_is_over {
             return Ok(ControlFlow::Continue(()));
         }
+        // What happened before a ring was written down before it; it may only not have been read yet.
+        if !self.has_looked_again {
+            self.has_looked_again = true;
+            self.bell.look_again();
+            return Ok(ControlFlow::Continue(()));
+        }
         let is_stopped = self.stage != Stage::Running;
         let has_failed = matches!(&self.carried, Some(Err(_)))
             || matches!(&self.carried, Some(Ok(carried)) if !carried.failures.is_empty());
         if !self.running.is_empty() && !is_stopped && !has_failed {
             return Ok(ControlFlow::Continue(()));
         }
-        if is_stopped && self.running.iter().any(|id| self.is_up(*id)) && self.up.services.is_empty() {
+        let is_meant = |service: &String| self.up.services.is_empty() || self.up.services.contains(service);
+        let meant: Vec<ContainerId> =
+            self.running.iter().filter(|(_, service)| is_meant(service)).map(|(id, _)| *id).collect();
+        if is_stopped && meant.iter().any(|id| self.is_up(*id)) {
             return Ok(ControlFlow::Continue(()));
         }
         if self.up.trace {
