@@ -71,5 +71,5 @@ pub use push::{Naming, Outgoing, PushedImage, Ready};
 pub use remote::{Combined, Entry, Found, Preference, Remote, Selection};
 pub use remove::{NoUsers, Removed, Usage, Users};
 pub use schema::{ImageRows, SCHEMA};
-pub use shelf::{NotTaken, Shelved, Taken, Wanted, is_document};
+pub use shelf::{NotTaken, Shelved, ShelvedItem, Taken, Wanted, is_document};
 pub use stacks::{Alone, PackedLayer, StackError, StackLayer};

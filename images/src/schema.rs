@@ -116,6 +116,7 @@ pub const SCHEMA: Schema = Schema {
         ) STRICT, WITHOUT ROWID;
     ",
         crate::shelf::MIGRATION,
+        crate::shelf::WITH_TIMES,
     ],
     // Names first: a name that reverts must not go with the image that it pointed to.
     promotable: &[&Names, &DerivedTable("name_platforms"), &DerivedTable("images"), &DerivedTable("layers")],

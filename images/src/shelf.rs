@@ -3,9 +3,12 @@
 //! A document is whatever a manifest names: an image, a cache, a signature. It is kept beside the images, which are what this
 //! store itself runs and builds on; an image that was pushed becomes one of those by being pulled.
 
+use std::collections::HashSet;
+
 use rbuild_cache::blobs::{Blob, BlobWriter};
 use rbuild_image::manifest::{Descriptor, Document, Manifest, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
+use rbuild_model::reference::Reference;
 use rbuild_store::DatabaseError;
 use rusqlite::{OptionalExtension as _, Transaction};
 use serde::Deserialize;
@@ -42,6 +45,12 @@ pub(crate) const MIGRATION: &str = "
     CREATE INDEX shelf_blobs_by_digest ON shelf_blobs (digest);
 ";
 
+/// When a repository got a blob: one that no document names stays for a while, as a push may be under way.
+pub(crate) const WITH_TIMES: &str = "ALTER TABLE shelf_blobs ADD COLUMN put_at INTEGER NOT NULL DEFAULT 0;";
+
+/// How long a blob that no document names stays, in seconds.
+const PUSH: i64 = 24 * 3600;
+
 /// A document of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shelved {
@@ -51,6 +60,21 @@ pub struct Shelved {
     pub media_type: String,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+/// A document in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShelvedItem {
+    /// The repository.
+    pub repository: Reference,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its digest.
+    pub digest: BlobDigest,
+    /// Its type.
+    pub media_type: String,
+    /// The bytes of what it names, as far as it says.
+    pub size: u64,
 }
 
 /// Why a document is not taken.
@@ -215,6 +239,82 @@ impl Images {
         })
     }
 
+    /// Lists what was pushed here, by repository and digest.
+    pub fn shelved(&self) -> Result<Vec<ShelvedItem>, ImagesError> {
+        self.store.read(|tx| {
+            let mut statement = tx.prepare_cached(
+                "SELECT repository, digest, media_type, bytes FROM shelf_documents ORDER BY repository, digest",
+            )?;
+            let mut of_tags = tx.prepare_cached(
+                "SELECT tag FROM shelf_tags WHERE repository = ?1 AND digest = ?2 ORDER BY tag",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut items = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (name, digest): (String, [u8; 32]) = (row.get(0)?, row.get(1)?);
+                let Ok(repository) = name.parse() else { continue };
+                let tags = of_tags.query_map((&name, digest), |row| row.get(0))?;
+                let bytes: Vec<u8> = row.get(3)?;
+                let size = match Document::parse(&bytes, None) {
+                    Ok(Document::Manifest(manifest)) => {
+                        manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>()
+                    }
+                    _ => 0,
+                };
+                items.push(ShelvedItem {
+                    repository,
+                    tags: tags.collect::<rusqlite::Result<_>>()?,
+                    digest: BlobDigest::from_bytes(digest),
+                    media_type: row.get(2)?,
+                    size: size + bytes.len() as u64,
+                });
+            }
+            Ok(items)
+        })
+    }
+
+    /// Forgets all that was pushed to a repository; tells whether there was something.
+    pub fn unshelve_all(&self, repository: &str) -> Result<bool, ImagesError> {
+        self.store.write_synced(|tx| {
+            let mut gone = 0;
+            for table in ["shelf_tags", "shelf_documents", "shelf_blobs"] {
+                let text = format!("DELETE FROM {table} WHERE repository = ?1");
+                gone += tx.prepare_cached(&text)?.execute([repository])?;
+            }
+            Ok(gone > 0)
+        })
+    }
+
+    /// Takes blobs from repositories that have no document any more that names them; what has just come stays, as a push may
+    /// be under way.
+    pub fn tidy_shelf(&self) -> Result<(), ImagesError> {
+        let before = rows::now_s() - PUSH;
+        self.store.write(|tx| -> Result<(), ImagesError> {
+            let mut needed: HashSet<(String, BlobDigest)> = HashSet::new();
+            let mut statement = tx.prepare_cached("SELECT repository, bytes FROM shelf_documents")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let (name, bytes): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+                if let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) {
+                    needed.extend(parts(&manifest).map(|part| (name.clone(), part)));
+                }
+            }
+            let mut statement =
+                tx.prepare_cached("SELECT repository, digest FROM shelf_blobs WHERE put_at < ?1")?;
+            let old = statement.query_map([before], |row| {
+                Ok((row.get::<_, String>(0)?, BlobDigest::from_bytes(row.get(1)?)))
+            })?;
+            let mut remove =
+                tx.prepare_cached("DELETE FROM shelf_blobs WHERE repository = ?1 AND digest = ?2")?;
+            for link in old.collect::<rusqlite::Result<Vec<_>>>()? {
+                if !needed.contains(&link) {
+                    remove.execute((&link.0, link.1.as_bytes()))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Takes a blob from a repository; tells whether it was there.
     pub fn unshelve_blob(&self, repository: &str, digest: BlobDigest) -> Result<bool, ImagesError> {
         self.store.write_synced(|tx| {
@@ -325,8 +425,11 @@ pub(crate) fn repositories(tx: &Transaction<'_>) -> Result<Vec<String>, Database
 }
 
 fn add_blob(tx: &Transaction<'_>, repository: &str, digest: BlobDigest) -> Result<(), DatabaseError> {
-    tx.prepare_cached("INSERT OR IGNORE INTO shelf_blobs VALUES (?1, ?2)")?
-        .execute((repository, digest.as_bytes()))?;
+    tx.prepare_cached(
+        "INSERT INTO shelf_blobs (repository, digest, put_at) VALUES (?1, ?2, ?3) \
+         ON CONFLICT DO UPDATE SET put_at = excluded.put_at",
+    )?
+    .execute((repository, digest.as_bytes(), rows::now_s()))?;
     Ok(())
 }
 

@@ -266,6 +266,32 @@ pub(crate) struct Registry {
 pub(crate) enum RegistryVerb {
     /// Serve the store as a registry
     Serve(Serve),
+    /// List what others pushed here
+    Ls(ListPushed),
+    /// Remove what others pushed here
+    Rm(RemovePushed),
+}
+
+/// What `rbuild registry ls` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListPushed {
+    /// How it is shown
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// Show digests in full
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+}
+
+/// What `rbuild registry rm` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemovePushed {
+    /// Repositories with all in them, or single images (`NAME:TAG`, `NAME@DIGEST`)
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    pub(crate) names: Vec<String>,
+    /// Remove everything
+    #[arg(short, long)]
+    pub(crate) all: bool,
 }
 
 /// What `rbuild registry serve` takes.

@@ -93,6 +93,26 @@ impl Running {
         }
     }
 
+    /// Waits until it has written a line to its standard output that begins so, and returns the rest of it.
+    ///
+    /// # Panics
+    /// As [`Running::until`].
+    #[track_caller]
+    pub fn line(&self, begins: &str) -> String {
+        self.until(begins);
+        loop {
+            let (said, changed) = &*self.said;
+            let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = String::from_utf8_lossy(&said.stdout).into_owned();
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            if let Some(rest) = whole.filter_map(|line| line.strip_prefix(begins)).next() {
+                return rest.trim_end().to_owned();
+            }
+            assert!(said.open > 0, "{} ended within the line {begins:?}:\n{text}", self.story);
+            drop(changed.wait_timeout(said, PATIENCE).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
     /// Waits until it has written a text or ended, but no longer than a time; returns whether it was written.
     pub fn within(&self, text: &str, time: Duration) -> bool {
         let (said, changed) = &*self.said;

@@ -26,7 +26,7 @@ CMD [\"sh\", \"-c\", \"echo $GREETING $(cat f sub/g) $(id -u); test ! -e hard\"]
 ";
 
 /// Whether a program is here. If not, the test says that it is skipped.
-fn has(test: &str, program: &str) -> bool {
+pub(crate) fn has(test: &str, program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
         privilege::skipped(test, &format!("{program} is not installed"));
@@ -47,7 +47,7 @@ fn run<const N: usize>(context: &TestContext, program: &str, arguments: [&str; N
 }
 
 #[track_caller]
-fn ran<const N: usize>(context: &TestContext, program: &str, arguments: [&str; N]) -> String {
+pub(crate) fn ran<const N: usize>(context: &TestContext, program: &str, arguments: [&str; N]) -> String {
     let output = run(context, program, arguments);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {told}");

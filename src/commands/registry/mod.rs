@@ -5,6 +5,7 @@ mod imagetools;
 mod login;
 mod manifest;
 mod push;
+mod pushed;
 mod search;
 mod serve;
 

@@ -21,6 +21,8 @@ const PORT: u16 = 5000;
 pub(in crate::commands) fn run(group: &Registry, context: &Context) -> Outcome {
     match &group.verb {
         RegistryVerb::Serve(arguments) => serve(arguments, context),
+        RegistryVerb::Ls(arguments) => super::pushed::list(arguments, context),
+        RegistryVerb::Rm(arguments) => super::pushed::remove(arguments, context),
     }
 }
 
@@ -43,6 +45,7 @@ fn serve(arguments: &Serve, context: &Context) -> Outcome {
         warn(rights, tls.is_some(), access.is_some(), context.terminal);
     }
     let home = Home::open_for_long(&context.settings, "rbuild registry serve")?;
+    home.images.tidy_shelf()?;
     let options = Options { address, rights, tls, access, bounds: Bounds::default() };
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let log = if arguments.quiet { Log::Nothing } else { Log::Requests };
