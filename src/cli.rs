@@ -18,6 +18,7 @@ pub(crate) mod network;
 pub(crate) mod prune;
 pub(crate) mod registry;
 pub(crate) mod run;
+pub(crate) mod system;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unsupported;
@@ -94,8 +95,6 @@ pub(crate) struct Global {
     /// Config file to read instead of the usual ones
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) config: Option<PathBuf>,
-    /// Folder of run folders
-    #[arg(long, global = true, value_name = "DIR", hide = true)]
     /// Ask no registry and no server for images and files
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) offline: bool,
@@ -192,16 +191,8 @@ pub(crate) enum Command {
     Rmi(images::Remove),
     /// Download images from a registry
     Pull(images::Pull),
-    /// Write images to a tar archive
-    Save(images::Save),
     /// Upload an image to a registry
     Push(registry::Push),
-    /// Log in to a registry
-    Login(registry::Login),
-    /// Log out of a registry
-    Logout(registry::Logout),
-    /// Read images from a tar archive
-    Load(images::Load),
     /// Copy an image from registry to registry
     Copy(registry::Copy),
     /// Look at images at registries, and put them together
@@ -212,6 +203,14 @@ pub(crate) enum Command {
     Registry(registry::Registry),
     /// Search a registry for images
     Search(registry::Search),
+    /// Log in to a registry
+    Login(registry::Login),
+    /// Log out of a registry
+    Logout(registry::Logout),
+    /// Write images to a tar archive
+    Save(images::Save),
+    /// Read images from a tar archive
+    Load(images::Load),
     /// Make an image from a tar of a file system
     Import(images::Import),
     /// List and remove what the build cache holds
@@ -222,6 +221,12 @@ pub(crate) enum Command {
     Du(prune::Usage),
     /// Remove what is not used
     Prune(prune::Prune),
+    /// See what takes space, remove what is not used, let containers come back after a reboot
+    System(system::System),
+    /// Start the project in this folder
+    Up(Box<compose::up::ShortUp>),
+    /// Take the project in this folder down
+    Down(Box<compose::up::ShortDown>),
     /// Work with a project of several services
     Compose(Box<compose::Arguments>),
     /// Show versions
@@ -247,13 +252,17 @@ pub(crate) fn offered() -> clap::Command {
 
 /// Returns the command line as help shows it.
 fn command() -> clap::Command {
-    unsupported::add(Cli::command()).mut_subcommands(|verb| verb.args_override_self(true))
+    /// The last of a repeated flag counts, in verbs of groups too.
+    fn lenient(verb: clap::Command) -> clap::Command {
+        verb.args_override_self(true).mut_subcommands(lenient)
+    }
+    unsupported::add(Cli::command()).mut_subcommands(lenient)
 }
 
 /// Returns the command line as it is read.
 fn parser() -> clap::Command {
-    let switches = |verb: clap::Command| {
-        verb.mut_args(|arg| {
+    fn switches(verb: clap::Command) -> clap::Command {
+        let verb = verb.mut_args(|arg| {
             if !matches!(arg.get_action(), ArgAction::SetTrue) || arg.get_id() == "help" {
                 return arg;
             }
@@ -263,9 +272,10 @@ fn parser() -> clap::Command {
                 .default_missing_value("true")
                 .default_value("false")
                 .value_parser(ValueParser::new(flags::boolean))
-        })
-    };
-    switches(command()).mut_subcommands(switches)
+        });
+        verb.mut_subcommands(switches)
+    }
+    switches(command())
 }
 
 /// Reads the command line.

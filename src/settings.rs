@@ -7,6 +7,7 @@
 //! ```toml
 //! root = "/var/lib/rbuild"
 //! progress = "plain"            # auto, tty, plain, quiet, none, rawjson
+//! remember_tags = "10m"         # for how long a tag is not asked for again; always if nothing is said
 //! offline = false               # true: nobody is asked for images or files
 //! ca = "host"                   # builtin, host, or a PEM file: who vouches for registries
 //!
@@ -66,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) registries: BTreeMap<String, Registry>,
     /// Who vouches for registries.
     pub(crate) authorities: Authorities,
+    /// For how long what a registry said of a tag is taken for true.
+    pub(crate) remember_tags: Option<std::time::Duration>,
     /// Whether no registry and no server is asked for anything.
     pub(crate) offline: bool,
     /// Certificate authorities that steps are given besides those of their image.
@@ -136,6 +139,7 @@ impl Settings {
             progress: environment.progress()?.or(known.progress).unwrap_or_default(),
             registries: known.registry,
             authorities: known.ca.unwrap_or_default(),
+            remember_tags: known.remember_tags,
             offline: global.offline || known.offline.unwrap_or(false),
             step_authorities: known.steps.ca,
             passage: match known.networks.docker_rules {

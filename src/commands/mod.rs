@@ -27,14 +27,16 @@ mod logs;
 mod man;
 mod network;
 mod port;
+mod ports;
 mod promote;
 mod prune;
 mod ps;
 mod pull;
-mod rmi;
 mod registry;
+mod rmi;
 pub(crate) mod run;
 mod save;
+mod system;
 mod tag;
 mod top;
 mod transfer;
@@ -45,7 +47,7 @@ mod why;
 
 use std::ffi::OsString;
 
-pub(crate) use create::write_id;
+pub(crate) use create::IdFile;
 
 use crate::cli::container::GroupVerb;
 use crate::cli::{self, Cli, Command};
@@ -112,7 +114,9 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
     // These work without a store, and with a broken config file.
     match &cli.command {
         Command::Completion(arguments) => return completion::run(arguments, terminal),
-        Command::Compose(arguments) => return compose::run(arguments, &environment, terminal),
+        Command::Compose(arguments) if compose::needs_no_store(arguments) => {
+            return compose::without_store(arguments, &environment, terminal);
+        }
         Command::Man(arguments) => return man::run(arguments),
         Command::Version(arguments) => return version::run(arguments, terminal),
         _ => {}
@@ -165,12 +169,6 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::Tag(arguments) => tag::run(&arguments, &context),
         Command::Rmi(arguments) => rmi::run(&arguments, &context),
         Command::Pull(arguments) => pull::run(&arguments, &context),
-        Command::Save(arguments) => save::run(&arguments, &context),
-        Command::Load(arguments) => load::run(&arguments, &context),
-        Command::Import(arguments) => import::run(&arguments, &context),
-        Command::Cache(arguments) => cache::run(&arguments, &context),
-        Command::Why(arguments) => why::run(&arguments, &context),
-        Command::Du(arguments) => du::run(&arguments, &context),
         Command::Push(arguments) => registry::push(&arguments, &context),
         Command::Copy(arguments) => registry::copy(&arguments, &context),
         Command::Imagetools(group) => registry::imagetools(&group, &context),
@@ -179,11 +177,21 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::Search(arguments) => registry::search(&arguments, &context),
         Command::Login(arguments) => registry::login(&arguments, &context),
         Command::Logout(arguments) => registry::logout(&arguments, &context),
+        Command::Save(arguments) => save::run(&arguments, &context),
+        Command::Load(arguments) => load::run(&arguments, &context),
+        Command::Import(arguments) => import::run(&arguments, &context),
+        Command::Cache(arguments) => cache::run(&arguments, &context),
+        Command::Why(arguments) => why::run(&arguments, &context),
+        Command::Du(arguments) => du::run(&arguments, &context),
         Command::Prune(arguments) => prune::run(&arguments, &context),
         Command::Promote => promote::run(&context),
+        Command::Up(arguments) => compose::short_up(&arguments, &context),
+        Command::Down(arguments) => compose::short_down(&arguments, &context),
+        Command::Compose(arguments) => compose::run(&arguments, &context),
+        Command::System(group) => system::run(&group, &context),
         Command::Info(arguments) => info::run(&arguments, &context),
         Command::Doctor(arguments) => doctor::run(&arguments, &context),
-        Command::Completion(_) | Command::Compose(_) | Command::Man(_) | Command::Version(_) => {
+        Command::Completion(_) | Command::Man(_) | Command::Version(_) => {
             Ok(Status::Done)
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rbuild_model::span::{Diagnostic, Source, Span};
 use serde::Deserialize;
@@ -34,6 +35,8 @@ pub(super) struct Config {
     pub(super) progress: Option<Mode>,
     pub(super) ca: Option<Authorities>,
     pub(super) offline: Option<bool>,
+    #[serde(default, deserialize_with = "span")]
+    pub(super) remember_tags: Option<Duration>,
     #[serde(default)]
     pub(super) steps: Steps,
     #[serde(default)]
@@ -150,17 +153,23 @@ impl Config {
 
     /// Lets a file that counts more have its say.
     pub(super) fn merge(&mut self, other: Self) {
-        let Self { root, progress, ca, offline, steps, networks, registry, limits, cache } = other;
+        let Self { root, progress, ca, offline, remember_tags, steps, networks, registry, limits, cache } = other;
         self.networks.docker_rules = networks.docker_rules.or(self.networks.docker_rules);
         self.steps.ca = steps.ca.or(self.steps.ca.take());
         self.root = root.or(self.root.take());
         self.progress = progress.or(self.progress);
         self.ca = ca.or(self.ca.take());
         self.offline = offline.or(self.offline);
+        self.remember_tags = remember_tags.or(self.remember_tags);
         self.registry.extend(registry);
         self.limits.parallel = limits.parallel.or(self.limits.parallel);
         self.cache.max = cache.max.or(self.cache.max);
     }
+}
+
+fn span<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    crate::flags::span(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 fn mode<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Mode>, D::Error> {

@@ -15,6 +15,7 @@ use rbuild_sandbox::rootless::{
 };
 
 use crate::cli::Command;
+use crate::cli::system::{System, SystemVerb};
 use crate::report::Mistake;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
@@ -41,7 +42,7 @@ enum Want {
 
 fn want(command: &Command) -> Want {
     match command {
-        Command::Build(_)
+        Command::System(System { verb: SystemVerb::Boot }) | Command::Build(_)
         | Command::Bake(_)
         | Command::Run(_)
         | Command::Create(_)
@@ -52,9 +53,9 @@ fn want(command: &Command) -> Want {
         Command::Compose(_) => Want::Ids,
         Command::Pull(_)
         | Command::Push(_)
+        | Command::Registry(_)
         | Command::Load(_)
         | Command::Import(_)
-        | Command::Registry(_)
         | Command::Commit(_) => Want::Files,
         Command::Check(_)
         | Command::Context(_)
@@ -65,7 +66,7 @@ fn want(command: &Command) -> Want {
         | Command::Top(_)
         | Command::Stats(_)
         | Command::Cp(_)
-        | Command::Compose(_)
+        | Command::Down(_)
         | Command::Volume(_)
         | Command::Network(_)
         | Command::Stop(_)
@@ -90,6 +91,7 @@ fn want(command: &Command) -> Want {
         | Command::Search(_)
         | Command::Login(_)
         | Command::Logout(_)
+        | Command::History(_)
         | Command::Tag(_)
         | Command::Rmi(_)
         | Command::Save(_)
@@ -97,6 +99,7 @@ fn want(command: &Command) -> Want {
         | Command::Why(_)
         | Command::Du(_)
         | Command::Prune(_)
+        | Command::System(_)
         | Command::Version(_)
         | Command::Info(_)
         | Command::Doctor(_)

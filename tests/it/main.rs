@@ -24,6 +24,7 @@ mod networks;
 mod others;
 mod outputs;
 mod platforms;
+mod proxies;
 mod registries;
 mod rootless;
 mod scene;

@@ -45,12 +45,12 @@ fn attributes(event: &Value) -> Map<String, Value> {
 
 fn document(event: &Value, time: Timestamp) -> Value {
     json!({
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(),
-        "type": "container",
-        "service": event["attributes"][key::SERVICE],
-        "id": event["id"],
         "action": event["action"],
         "attributes": attributes(event),
+        "id": event["id"],
+        "service": event["attributes"][key::SERVICE],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(),
+        "type": "container",
     })
 }
 

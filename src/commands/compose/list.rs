@@ -117,7 +117,7 @@ mod tests {
         check(
             "json",
             false,
-            "[{\"ConfigFiles\":\"/p/compose.yaml\",\"Name\":\"app\",\"Status\":\"exited(1), running(2)\"}]\n",
+            "[{\"Name\":\"app\",\"Status\":\"exited(1), running(2)\",\"ConfigFiles\":\"/p/compose.yaml\"}]\n",
         );
         check("table", true, "app\n");
     }

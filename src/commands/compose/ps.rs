@@ -1,6 +1,6 @@
 //! `rbuild compose ps`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rbuild_engine::containers::Listed;
@@ -116,11 +116,10 @@ fn row(member: &Member, ids: Ids, now: Timestamp) -> Value {
     row["Project"] = label(member, rbuild_engine::projects::labels::key::PROJECT);
     row["Publishers"] = publishers.into();
     row["Service"] = replica.service.clone().into();
-    if let Some(row) = row.as_object_mut() {
-        // It is a list of containers, not of what they are made for.
-        row.remove("Platform");
-    }
-    row
+    // It is a list of containers, not of what they are made for; the fields stand in the order of the alphabet.
+    let fields: BTreeMap<String, Value> =
+        row.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
+    fields.into_iter().filter(|(name, _)| name != "Platform").collect()
 }
 
 fn label(member: &Member, key: &str) -> Value {
