@@ -74,6 +74,9 @@ struct Run {
     arrived: mpsc::Receiver<usize>,
 }
 
+/// Runs, and for each the end that its layers are told to be here by.
+type Runs = (Vec<Run>, Vec<mpsc::Sender<usize>>);
+
 impl Images {
     /// Makes the trees of a stack of layers, lowest first; the blobs of those that are not here are asked of `fetch`,
     /// several at a time, and are unpacked in order as they come.
@@ -235,7 +238,7 @@ fn chain_id(layers: &[StackLayer]) -> Option<ChainId> {
 fn runs<E: std::error::Error + 'static>(
     layers: &[StackLayer],
     here: &[Option<SnapshotId>],
-) -> Result<(Vec<Run>, Vec<mpsc::Sender<usize>>), StackError<E>> {
+) -> Result<Runs, StackError<E>> {
     let (mut runs, mut senders): (Vec<Run>, Vec<_>) = (Vec::new(), Vec::new());
     for (at, layer) in layers.iter().enumerate() {
         if here[at].is_some() {

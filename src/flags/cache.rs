@@ -52,6 +52,8 @@ pub(crate) enum CachePlace {
     Registry {
         /// Under which name.
         reference: Box<Reference>,
+        /// Whether it may be spoken to in plain HTTP.
+        insecure: Mode,
     },
     /// In a folder.
     Local {
@@ -166,6 +168,8 @@ const S3_KEYS: &[&str] = &[
     "touch_refresh",
     "upload_parallelism",
     "retry_max_attempts",
+    "retry_mode",
+    "disable_accept_encoding",
 ];
 /// Keys of the service of Actions.
 const GHA_KEYS: &[&str] = &["url", "url_v2", "token", "scope"];
@@ -274,8 +278,8 @@ impl Draft {
     fn allowed(&self, way: Way) -> Vec<&'static str> {
         let own: &[&[&str]] = match (self.kind.as_str(), way) {
             ("inline", _) => return Vec::new(),
-            ("registry", Way::From) => &[&["ref"]],
-            ("registry", Way::To) => &[&["ref"], TO_KEYS, OCI_KEYS],
+            ("registry", Way::From) => &[&["ref", "registry.insecure"]],
+            ("registry", Way::To) => &[&["ref", "registry.insecure"], TO_KEYS, OCI_KEYS],
             ("local", Way::From) => &[&["src", "tag", "digest"]],
             ("local", Way::To) => &[&["dest", "tag", "reset"], TO_KEYS, OCI_KEYS],
             ("s3", Way::From) => &[S3_KEYS],
@@ -330,7 +334,8 @@ impl Draft {
                         "`ref={text}`: a cache cannot be written under a digest"
                     )));
                 }
-                CachePlace::Registry { reference: Box::new(reference.with_default_tag()) }
+                let insecure = self.truth("registry.insecure")?.unwrap_or(false).into();
+                CachePlace::Registry { reference: Box::new(reference.with_default_tag()), insecure }
             }
             "local" => {
                 let folder = self.needed(if way == Way::From { "src" } else { "dest" })?.into();
@@ -357,6 +362,13 @@ impl Draft {
     }
 
     fn s3(&self) -> Read<S3Place> {
+        // No encoding is ever accepted, and none is signed: there is nothing to turn off.
+        self.truth("disable_accept_encoding")?;
+        let attempts = match self.text("retry_mode")?.as_deref() {
+            None | Some("standard" | "adaptive") => self.number("retry_max_attempts")?,
+            Some("nop") => Some(1),
+            Some(other) => return Err(unknown("retry_mode", other, &["standard", "adaptive", "nop"])),
+        };
         let names = self.text("name")?.unwrap_or_else(|| "buildkit".to_owned());
         Ok(S3Place {
             bucket: self.text("bucket")?,
@@ -377,7 +389,7 @@ impl Draft {
             session_token: self.text("session_token")?,
             touch_refresh: self.time("touch_refresh")?.unwrap_or(TOUCH),
             upload_parallelism: self.number("upload_parallelism")?.unwrap_or(4),
-            attempts: self.number("retry_max_attempts")?,
+            attempts,
         })
     }
 
@@ -452,7 +464,7 @@ mod tests {
         let (from, to) = cache("registry.example/app").unwrap();
         assert_eq!(from.place, to.place);
         assert!(
-            matches!(from.place, CachePlace::Registry { reference } if reference.to_string() == "registry.example/app:latest")
+            matches!(from.place, CachePlace::Registry { reference, .. } if reference.to_string() == "registry.example/app:latest")
         );
         let (from, _) = cache("s3://bucket/a/b").unwrap();
         let CachePlace::S3(place) = from.place else { panic!("{from:?}") };

@@ -90,8 +90,16 @@ fn open(
 ) -> anyhow::Result<Arc<dyn Backend>> {
     Ok(match place {
         CachePlace::Inline => unreachable!("a cache in an image has no place of its own"),
-        CachePlace::Registry { reference } => {
-            Arc::new(Registry::new((**reference).clone(), form, Arc::clone(network)))
+        CachePlace::Registry { reference, insecure } => {
+            let network = match insecure {
+                Mode::Off => Arc::clone(network),
+                Mode::On => {
+                    let mut registries = registries::of(settings)?;
+                    registries.insecure.push(reference.registry().to_owned());
+                    Arc::new(Network::new(registries))
+                }
+            };
+            Arc::new(Registry::new((**reference).clone(), form, network))
         }
         CachePlace::Local { folder, entry } => {
             let entry = match entry {

@@ -24,6 +24,9 @@ use crate::drive::Reached;
 use crate::tasks::Tasks;
 use crate::worker::Worker;
 
+/// What steps are called in a cache that everybody may read who has the image.
+const UNNAMED: &str = "a step of an image";
+
 /// What a build consisted of, for the caches that it goes to.
 pub struct Exportable {
     to: Vec<CacheTarget>,
@@ -93,6 +96,13 @@ struct Outgoing {
 enum Part {
     Base(DiffId),
     Own(LayerKey),
+}
+
+/// A result that travels.
+struct Stack {
+    parts: Vec<Part>,
+    /// What of it has to be brought.
+    outgoing: Vec<Outgoing>,
 }
 
 /// Gathers what a build leaves for caches; nothing if it goes to none.
@@ -196,7 +206,7 @@ impl Worker {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Puts a catalog into the config of a result: its own steps with its own layers.
+    /// Puts a catalog into the config of a result: all keys, and the result's own layers.
     pub(crate) fn embed_cache(
         &self,
         result: &mut Finished,
@@ -227,14 +237,12 @@ impl Worker {
             (catalog.layers[at].standing == Standing::Alone).then(|| vec![at as u32])
         };
         let mut records = Vec::new();
-        let mut numbers = HashMap::new();
-        for (id, travelling) in exportable.travelling(self)? {
-            numbers.insert(id, records.len() as u32);
+        for (_, travelling) in exportable.travelling(self)? {
             let chain = travelling.chain.clone();
-            records.push(Record { layers: own(chain), ..described(&travelling) });
+            // Whoever has the image reads its config: what steps of other stages say is not for them.
+            records.push(Record { layers: own(chain), name: UNNAMED.to_owned(), ..described(&travelling) });
         }
         catalog.records = records;
-        catalog.builds.push(exportable.build(&numbers));
         inline::embed(&mut result.config, &catalog);
         Ok(())
     }
@@ -312,7 +320,7 @@ impl Export<'_> {
         for (id, travelling) in self.of.travelling(self.worker)? {
             let base = self.of.steps.iter().find(|step| step.record == Some(id)).map(|step| &*step.base);
             let parts = self.parts(id, travelling.chain.as_ref(), base.unwrap_or_default())?;
-            let parts = parts.map(|(parts, new)| {
+            let parts = parts.map(|Stack { parts, outgoing: new }| {
                 outgoing.extend(new.into_iter().filter(|layer| known.insert(layer.key)));
                 parts
             });
@@ -391,7 +399,7 @@ impl Export<'_> {
         id: RecordId,
         chain: Option<&Chain>,
         base: &[DiffId],
-    ) -> Result<Option<(Vec<Part>, Vec<Outgoing>)>, BackendError> {
+    ) -> Result<Option<Stack>, BackendError> {
         let Some(chain) = chain else { return Ok(self.parts_elsewhere(id)) };
         if chain.len() < base.len() {
             return Ok(None);
@@ -414,11 +422,11 @@ impl Export<'_> {
             let standing = if is_alone { Standing::Alone } else { Standing::OnOthers };
             outgoing.push(Outgoing { key, origin: Origin::Tree(stack), standing });
         }
-        Ok(Some((parts, outgoing)))
+        Ok(Some(Stack { parts, outgoing }))
     }
 
     /// The same for a result that was never fetched from the cache that has it.
-    fn parts_elsewhere(&self, id: RecordId) -> Option<(Vec<Part>, Vec<Outgoing>)> {
+    fn parts_elsewhere(&self, id: RecordId) -> Option<Stack> {
         let wanted = self.of.imports.wanted(id)?;
         let is_of_result = |layer: &Layer| layer.blob.is_none() || self.of.diff_ids.contains(&layer.diff_id);
         if self.target.mode == Mode::Min && !wanted.layers.iter().all(is_of_result) {
@@ -435,7 +443,7 @@ impl Export<'_> {
             Part::Own(key)
         };
         let parts = wanted.layers.iter().map(part).collect();
-        Some((parts, outgoing))
+        Some(Stack { parts, outgoing })
     }
 
     /// Brings a layer, unless it is there.

@@ -104,7 +104,7 @@ fn catalogs() -> impl Strategy<Value = Catalog> {
                 let at = at as u8;
                 let layers =
                     stack.map(|stack| stack.iter().map(|on| on.index(layers.len()) as u32).collect());
-                let contents = if at % 2 == 0 { vec![key(at)] } else { Vec::new() };
+                let contents = if at.is_multiple_of(2) { vec![key(at)] } else { Vec::new() };
                 Record { name: name.clone(), contents, started_ns, ..record(at, layers) }
             })
             .collect();
