@@ -55,7 +55,7 @@ impl Reserve {
     }
 
     /// Returns how many bytes are to be reserved.
-    pub(crate) fn size(&self) -> Bytes {
+    pub fn size(&self) -> Bytes {
         Bytes(self.size)
     }
 

@@ -7,7 +7,7 @@
 //! System calls: per directory openat2, fstat, getdents, close; per other entry one fstatat, for links also readlinkat;
 //! per file that the stat index does not vouch for openat, fstat, read, fstat, close.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -283,6 +283,7 @@ impl ContextScan {
     fn read_listing(&self, dir: &Dir, fd: BorrowedFd<'_>) -> Result<Listing> {
         let stat = rustix::fs::fstat(fd).map_err(|errno| Error::io("inspect", &dir.path, errno))?;
         let names = read_names(fd).map_err(|errno| Error::io("read directory", &dir.path, errno))?;
+        make_headroom(names.len());
         let mut path = Vec::new();
         dir.start_path(&mut path);
         let start = path.len();
@@ -527,6 +528,29 @@ impl ContextScan {
         hashed.get_or_init(|| file);
         Ok(())
     }
+}
+
+/// How much the heap of a thread grows at once.
+const HEADROOM: usize = 96 << 10;
+/// How many entries find room in that, with all that is known of them.
+const ENTRIES_PER_HEADROOM: usize = 256;
+
+/// Lets the heap of this thread grow, where so many entries more may need it.
+///
+/// The C library lets the heaps of threads grow page by page, each with a system call: a thousand for what is known of
+/// ten thousand files. A block that is taken and given back leaves its room at the top of the heap, where the
+/// entries then find it.
+fn make_headroom(entries: usize) {
+    thread_local! {
+        static LEFT: Cell<usize> = const { Cell::new(0) };
+    }
+    LEFT.with(|left| match left.get().checked_sub(entries) {
+        Some(rest) => left.set(rest),
+        None => {
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(HEADROOM)));
+            left.set(ENTRIES_PER_HEADROOM);
+        }
+    });
 }
 
 /// Cuts a list of files into jobs, by number and by bytes.
