@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use rbuild_model::container::{ContainerName, NamespaceUse, RestartPolicy, Signal};
+use rbuild_model::container::{BlkioRate, ContainerName, NamespaceUse, RestartPolicy, Signal};
 use rbuild_model::network::Mac;
 use rbuild_model::step::{ExtraHost, Ulimit};
 
@@ -283,6 +283,18 @@ pub(crate) struct Options {
     /// Limit of processes (can be repeated)
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = flags::ulimit, help_heading = "Limits")]
     pub(crate) ulimit: Vec<Ulimit>,
+    /// Most bytes a second that are read from a device, as in `/dev/sda:1mb` (can be repeated)
+    #[arg(long, value_name = "DEVICE:BYTES", value_parser = byte_rate, help_heading = "Limits")]
+    pub(crate) device_read_bps: Vec<BlkioRate>,
+    /// Most bytes a second that are written to a device (can be repeated)
+    #[arg(long, value_name = "DEVICE:BYTES", value_parser = byte_rate, help_heading = "Limits")]
+    pub(crate) device_write_bps: Vec<BlkioRate>,
+    /// Most reads a second from a device (can be repeated)
+    #[arg(long, value_name = "DEVICE:NUMBER", value_parser = operation_rate, help_heading = "Limits")]
+    pub(crate) device_read_iops: Vec<BlkioRate>,
+    /// Most writes a second to a device (can be repeated)
+    #[arg(long, value_name = "DEVICE:NUMBER", value_parser = operation_rate, help_heading = "Limits")]
+    pub(crate) device_write_iops: Vec<BlkioRate>,
     /// How soon the kernel kills it when memory is short (-1000 to 1000)
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-1000..=1000), help_heading = "Limits")]
     pub(crate) oom_score_adj: Option<i16>,
@@ -302,10 +314,10 @@ pub(crate) struct Options {
     /// Kernel parameter of the container's namespaces (can be repeated)
     #[arg(long, value_name = "NAME=VALUE", value_parser = flags::sysctl, help_heading = "Rights")]
     pub(crate) sysctl: Vec<flags::Sysctl>,
-    /// Processes that it sees: its own, or `host`
+    /// Processes that it sees: its own, `host`, or those of `container:NAME`
     #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
     pub(crate) pid: Option<NamespaceUse>,
-    /// Shared memory that it sees: `private`, `shareable`, `host`
+    /// Shared memory that it sees: `private`, `shareable`, `host`, or that of `container:NAME`
     #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
     pub(crate) ipc: Option<NamespaceUse>,
     /// Host name that it has: its own, or `host`
@@ -370,15 +382,36 @@ fn mac(text: &str) -> flags::Read<Mac> {
     text.parse().map_err(|error| flags::Invalid::new(format!("{error}")))
 }
 
+/// Reads `/dev/NAME:1mb`.
+fn byte_rate(text: &str) -> flags::Read<BlkioRate> {
+    let (path, rate) = device_rate(text)?;
+    Ok(BlkioRate { path, rate: flags::bytes(rate)? })
+}
+
+/// Reads `/dev/NAME:100`.
+fn operation_rate(text: &str) -> flags::Read<BlkioRate> {
+    let (path, rate) = device_rate(text)?;
+    let rate =
+        rate.parse().map_err(|_| flags::Invalid::new("the rate is no number: write `/dev/NAME:100`"))?;
+    Ok(BlkioRate { path, rate })
+}
+
+fn device_rate(text: &str) -> flags::Read<(String, &str)> {
+    match text.split_once(':') {
+        Some((path, rate)) if path.starts_with("/dev/") => Ok((path.to_owned(), rate)),
+        _ => Err(flags::Invalid::new("not a device and its rate: write `/dev/NAME:RATE`")),
+    }
+}
+
 fn namespace(text: &str) -> flags::Read<NamespaceUse> {
     match text {
         "" | "private" => Ok(NamespaceUse::Own),
         "shareable" => Ok(NamespaceUse::Shareable),
         "host" => Ok(NamespaceUse::Host),
-        _ if text.starts_with("container:") => Err(flags::Invalid::new(
-            "sharing another container's namespace is not supported yet: leave it out, or use `host`",
-        )),
-        other => Err(flags::unknown("mode", other, &["private", "shareable", "host"])),
+        other => match other.strip_prefix("container:") {
+            Some(name) if !name.is_empty() => Ok(NamespaceUse::Container(name.to_owned())),
+            _ => Err(flags::unknown("mode", other, &["private", "shareable", "host", "container:NAME"])),
+        },
     }
 }
 

@@ -187,3 +187,62 @@ fn what_removes_itself_leaves_nothing() {
     assert!(left.is_empty(), "{left:?}");
     assert_clean(&context);
 }
+
+#[test]
+fn namespaces_of_other_containers() {
+    let Some(context) = scene("namespaces_of_other_containers") else { return };
+    let lender = ["run", "-d", "--name", "lender", "--ipc", "shareable", "--hostname", "there", "busybox"];
+    context.rbuild([&lender[..], &["sleep", "1000"]].concat()).run().assert_success();
+    let shared = ["run", "--rm", "--network", "container:lender", "--pid", "container:lender", "--ipc"];
+    let script = "hostname; grep -c there /etc/hosts; ps -o args | grep -cx 'sleep 1000'; echo kept > /dev/shm/x; ls /sys/class/net";
+    let words = [&shared[..], &["container:lender", "busybox", "sh", "-c", script]].concat();
+    let seen = context.rbuild(&words).run();
+    let own = said(&context, ["exec", "lender", "ls", "/sys/class/net"]);
+    assert_eq!(seen.assert_success().stdout.trim_end(), format!("there\n1\n1\n{own}"));
+    assert_eq!(said(&context, ["exec", "lender", "cat", "/dev/shm/x"]), "kept");
+    said(&context, ["run", "-d", "--name", "private", "--network", "none", "busybox", "sleep", "1000"]);
+    for (flag, mode, text) in [
+        ("--network", "container:nobody", "No such container: nobody"),
+        ("--pid", "container:nobody", "No such container: nobody"),
+        ("--ipc", "container:private", "non-shareable IPC"),
+        ("--uts", "container:private", "invalid UTS mode"),
+    ] {
+        refused(&context, ["create", flag, mode, "busybox", "true"], 125, text);
+    }
+    // One that outlives its lender: it starts again only with it.
+    said(
+        &context,
+        ["create", "--name", "guest", "--pid", "container:lender", "--network", "none", "busybox", "ps"],
+    );
+    said(&context, ["stop", "-t", "0", "lender"]);
+    refused(&context, ["start", "guest"], 1, "failed to join PID namespace: container");
+    said(&context, ["start", "lender"]);
+    assert!(context.rbuild(["start", "-a", "guest"]).run().assert_success().stdout.contains("sleep 1000"));
+    said(&context, ["rm", "-f", "guest", "lender", "private"]);
+    assert_clean(&context);
+}
+
+#[test]
+fn the_file_of_an_id_is_there_before_the_container() {
+    let Some(context) = scene("the_file_of_an_id_is_there_before_the_container") else { return };
+    let id = said(&context, ["create", "--cidfile", "id", "--network", "none", "busybox", "true"]);
+    assert_eq!(std::fs::read_to_string(context.project().join("id")).unwrap(), id);
+    refused(
+        &context,
+        ["create", "--cidfile", "none/id", "--name", "nn", "busybox", "true"],
+        125,
+        "container ID file",
+    );
+    refused(
+        &context,
+        ["run", "--cidfile", "none/id", "--name", "nn", "busybox", "true"],
+        125,
+        "container ID file",
+    );
+    assert_eq!(said(&context, ["ps", "-aq", "--filter", "name=nn"]), "");
+    // Without a container there is no file.
+    refused(&context, ["run", "--cidfile", "other", "--pull", "never", "nothing-here"], 125, "nothing-here");
+    assert!(!context.project().join("other").exists());
+    said(&context, ["rm", &id]);
+    assert_clean(&context);
+}

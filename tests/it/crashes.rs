@@ -99,12 +99,16 @@ fn kills_at_random_moments() {
         let round = format!("r{kill}");
         let moment =
             Duration::from_micros(random.next() % u64::try_from(whole.as_micros()).unwrap_or(u64::MAX));
-        let line: Vec<String> = match random.next() % 8 {
+        let line: Vec<String> = match random.next() % 10 {
             0 => ["prune", "--force"].map(str::to_owned).into(),
             1 => ["run", "--rm", "-m", "64m", "busybox", "sh", "-c", "echo x > /x; sleep 1"]
                 .map(str::to_owned)
                 .into(),
-            2 => {
+            2 => ["create", "--name", "victim", "-v", "/anonymous", "-v", "named:/n", "busybox", "true"]
+                .map(str::to_owned)
+                .into(),
+            3 => ["rm", "-f", "-v", "victim"].map(str::to_owned).into(),
+            4 => {
                 [&["build", "--no-cache"].map(str::to_owned)[..], &arguments(&round, "killed")[1..]].concat()
             }
             _ => arguments(&round, "killed"),
@@ -212,4 +216,53 @@ fn named_points() {
         );
     }
     assert_eq!(silent, unreached, "the points that no command of the walk passes");
+}
+
+/// What a person does with containers, networks and volumes, killed at every named point of it.
+#[cfg(feature = "crash-points")]
+#[test]
+fn containers_at_named_points() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let Some(context) = scene("containers_at_named_points") else { return };
+    context.write("Dockerfile", "FROM busybox\nRUN mkdir /filled && echo x > /filled/x\nVOLUME /filled\n");
+    context.rbuild(["build", "-q", "-t", "app", "."]).run().assert_success();
+    let create = ["create", "--name", "cc", "-v", "named:/filled", "-v", "/other", "--network", "net", "app"];
+    let lines: [&[&str]; 7] = [
+        &["network", "create", "net"],
+        &[&create[..], &["sleep", "60"]].concat(),
+        &["start", "cc"],
+        &["stop", "-t", "0", "cc"],
+        &["rm", "-v", "cc"],
+        &["volume", "rm", "named"],
+        &["network", "rm", "net"],
+    ];
+    let mut silent = Vec::new();
+    for point in rbuild_engine::containers::CRASH_POINTS {
+        let mut seen = false;
+        for line in lines {
+            let output = context.rbuild(line).env("RBUILD_CRASH_POINT", format!("{point}:1")).run();
+            let story = format!("{line:?} at {point}: {output}");
+            if output.status.signal() != Some(9) {
+                assert!(output.status.success(), "{story}");
+                continue;
+            }
+            seen = true;
+            crate::scene::assert_sound(&context);
+            // What was killed is done again, or had been done.
+            let again = context.rbuild(line).run();
+            let was_done = ["is already in use by container", "No such container"];
+            assert!(
+                again.status.success() || was_done.iter().any(|text| again.stderr.contains(text)),
+                "{story}\n{again}"
+            );
+        }
+        if !seen {
+            silent.push(*point);
+        }
+        let volumes = context.rbuild(["volume", "ls", "-q"]).run();
+        assert_eq!(volumes.stdout, "", "{point}: volumes are left");
+        assert_clean(&context);
+    }
+    assert_eq!(silent, [""; 0], "the points that no command of the walk passes");
 }

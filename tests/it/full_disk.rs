@@ -95,3 +95,34 @@ fn a_store_without_room() {
     assert_sound(&context);
     drop(small);
 }
+
+#[test]
+fn a_container_that_fills_the_disk_is_stopped_and_removed() {
+    let Some(mut context) = scene("a_container_that_fills_the_disk_is_stopped_and_removed") else { return };
+    let root = context.folder().join("small");
+    let small = Small::mount(&root, "40m");
+    context.set("RBUILD_ROOT", root.join("store"));
+    furnish(&context);
+    let script = "cat /dev/zero > /full; echo full; trap 'exit 7' TERM; while :; do sleep 0.1; done";
+    for (verb, last) in
+        [(&["stop", "cc"][..], "exited 7"), (&["kill", "cc"], "exited 137"), (&["rm", "-f", "cc"], "")]
+    {
+        let run =
+            ["run", "-d", "--name", "cc", "--restart", "always", "--network", "none", "-v", "/anonymous"];
+        let run = [&run[..], &["--log-driver", "none", "busybox", "sh", "-c", script]].concat();
+        context.rbuild(run).run().assert_success();
+        // Until the last byte is gone.
+        while rustix::fs::statvfs(&root).unwrap().f_bavail > 0 {
+            std::thread::yield_now();
+        }
+        context.rbuild(verb).run().assert_success();
+        if !last.is_empty() {
+            let state = ["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "cc"];
+            assert_eq!(context.rbuild(state).run().stdout.trim_end(), last);
+            context.rbuild(["rm", "-v", "cc"]).run().assert_success();
+        }
+        assert_eq!(context.rbuild(["ps", "-aq"]).run().stdout, "");
+    }
+    context.rbuild(["volume", "prune", "-af"]).run().assert_success();
+    drop(small);
+}

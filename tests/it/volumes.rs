@@ -137,3 +137,51 @@ fn containers_see_the_same_memory_through_a_volume() {
     assert!(!mounts.contains(&*context.root().to_string_lossy()), "the volume is mounted no more");
     assert_clean(context);
 }
+
+#[test]
+fn a_volume_with_options_is_given_back_by_its_last_user() {
+    let Some(context) = scene("a_volume_with_options_is_given_back_by_its_last_user") else { return };
+    let create = ["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "memory"];
+    context.rbuild(create).run().assert_success();
+    let is_mounted = || {
+        let place = context.root().join("volumes/memory/_data");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        mounts.contains(&format!(" {} ", place.display()))
+    };
+    for name in ["one", "two"] {
+        let run =
+            ["run", "-d", "--name", name, "--network", "none", "-v", "memory:/m", "busybox", "sleep", "1000"];
+        context.rbuild(run).run().assert_success();
+    }
+    context.rbuild(["stop", "-t", "0", "one"]).run().assert_success();
+    assert!(is_mounted(), "another uses it");
+    context.rbuild(["rm", "-f", "two"]).run().assert_success();
+    assert!(!is_mounted());
+    context.rbuild(["start", "one"]).run().assert_success();
+    assert!(is_mounted());
+    context.rbuild(["stop", "-t", "0", "one"]).run().assert_success();
+    assert!(!is_mounted());
+    context.rbuild(["rm", "one"]).run().assert_success();
+    context.rbuild(["volume", "rm", "memory"]).run().assert_success();
+    assert_clean(&context);
+}
+
+#[test]
+fn a_container_that_was_not_made_leaves_no_volume() {
+    let Some(context) = scene("a_container_that_was_not_made_leaves_no_volume") else { return };
+    context
+        .rbuild(["create", "--name", "taken", "--network", "none", "busybox", "true"])
+        .run()
+        .assert_success();
+    for refused in [
+        &["create", "-v", "/anonymous", "-v", "/", "busybox", "true"][..],
+        &["create", "-v", "/anonymous", "--name", "taken", "busybox", "true"],
+        &["create", "-v", "/anonymous", "--memory", "1m", "busybox", "true"],
+    ] {
+        let output = context.rbuild(refused).run();
+        assert!(!output.status.success(), "{output}");
+        assert_eq!(context.rbuild(["volume", "ls", "-q"]).run().stdout, "", "{output}");
+    }
+    context.rbuild(["rm", "taken"]).run().assert_success();
+    assert_clean(&context);
+}

@@ -108,6 +108,10 @@ impl Engine {
         let takeover = self.take_over(definition)?;
         let networks = self.disconnect(definition);
         let is_passing = definition.host.removal == Removal::Auto;
+        // On a full disk even a row cannot be deleted without room, and what goes may be what fills it.
+        if rbuild_store::space::free(store.layout().root())? < store.reserve().size() {
+            store.reserve().release()?;
+        }
         self.note_volumes_stay(definition, volumes || is_passing)?;
         self.release_volumes(definition);
         let delete = |transaction: &rusqlite::Transaction<'_>| rows::delete(transaction, definition.id);
@@ -125,6 +129,8 @@ impl Engine {
         let cleared = takeover.removed();
         self.tell(definition, "destroy", &[]);
         let _ = store.empty_trash();
+        // What does not fit yet is reserved by a later command.
+        let _ = store.reserve().restore();
         networks?;
         discarded?;
         cleared

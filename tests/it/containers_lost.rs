@@ -1,0 +1,140 @@
+//! What is left of containers when everybody who looked after them was killed, and what the next command makes of it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rbuild_testkit::context::TestContext;
+use serde_json::Value;
+
+use crate::scene::{assert_clean, assert_processes_end, furnish, scene};
+
+/// Runs a command that has to succeed; returns what it printed.
+#[track_caller]
+fn said<const N: usize>(context: &TestContext, arguments: [&str; N]) -> String {
+    let output = context.rbuild(arguments).run();
+    output.assert_success();
+    String::from_utf8_lossy(&output.raw_stdout).trim_end().to_owned()
+}
+
+/// The folder of a container in which its monitor writes, and what that wrote last.
+fn state(context: &TestContext, id: &str) -> (PathBuf, Value) {
+    let store8 = context.store8().expect("a store");
+    let folder = PathBuf::from(format!("/run/rbuild/{store8}/containers/{id}"));
+    let text = fs::read_to_string(folder.join("state.json")).expect("a state");
+    let (_, body) = text.split_once('\n').expect("a first line");
+    (folder, serde_json::from_str(body).expect("a record"))
+}
+
+/// Kills a process of a record, and waits until it is gone.
+fn kill(process: &Value) {
+    let pid = i32::try_from(process["pid"].as_i64().expect("a pid")).expect("a small number");
+    let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("it lives");
+    rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL).expect("it can be killed");
+    rustix::event::poll(&mut [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)], None)
+        .expect("it ends");
+}
+
+#[test]
+fn what_removes_itself_goes_though_nobody_was_there() {
+    let Some(context) = scene("what_removes_itself_goes_though_nobody_was_there") else { return };
+    for verb in
+        [&["ps", "-a"][..], &["container", "prune", "-f"], &["volume", "prune", "-af"], &["rmi", "busybox"]]
+    {
+        let id = said(
+            &context,
+            ["run", "-d", "--rm", "--network", "none", "-v", "/anonymous", "busybox", "sleep", "1000"],
+        );
+        let (folder, record) = state(&context, &id);
+        kill(&record["monitor"]);
+        kill(&record["state"]["init"]);
+        // No monitor can take it up: it is as after a restart of the machine.
+        fs::remove_dir_all(folder).unwrap();
+        let output = context.rbuild(verb).run();
+        output.assert_success();
+        assert!(!output.stdout.contains("sleep"), "{output}");
+        let left: Vec<_> = fs::read_dir(context.root().join("containers")).unwrap().collect();
+        assert!(left.is_empty(), "after {verb:?}: {left:?}");
+        assert_eq!(said(&context, ["volume", "ls", "-q"]), "", "after {verb:?}");
+    }
+    furnish(&context);
+    assert_processes_end(&context);
+    assert_clean(&context);
+}
+
+#[test]
+fn one_that_cannot_be_read_hides_no_other() {
+    let Some(context) = scene("one_that_cannot_be_read_hides_no_other") else { return };
+    for name in ["good", "bad"] {
+        said(&context, ["create", "--name", name, "--network", "none", "busybox", "true"]);
+        said(&context, ["start", name]);
+        said(&context, ["wait", name]);
+    }
+    let id = said(&context, ["inspect", "--format", "{{.Id}}", "bad"]);
+    // As a later version would write it.
+    for folder in [context.root().join("containers").join(&id), state(&context, &id).0] {
+        for file in ["last.json", "state.json"].map(|name| folder.join(name)) {
+            if let Ok(text) = fs::read_to_string(&file) {
+                let (head, body) = text.split_once('\n').unwrap();
+                let words: Vec<&str> = head.split(' ').collect();
+                fs::write(&file, format!("rbuild {} 9 {}\n{body}", words[1], words[3])).unwrap();
+            }
+        }
+    }
+    let listed = context.rbuild(["ps", "-a", "--format", "{{.Names}}"]).run();
+    listed.assert_code(1);
+    assert_eq!(listed.stdout, "good\n");
+    assert!(listed.stderr.contains("has version 9, this program reads version 1"), "{listed}");
+    assert_eq!(said(&context, ["inspect", "--format", "{{.State.Status}}", "good"]), "exited");
+    context.rbuild(["container", "prune", "-f"]).run().assert_code(1);
+    assert_eq!(fs::read_dir(context.root().join("containers")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_wait_goes_on_when_the_monitor_is_killed() {
+    let Some(context) = scene("a_wait_goes_on_when_the_monitor_is_killed") else { return };
+    let script = "trap 'exit 7' TERM; while :; do sleep 0.1; done";
+    let id =
+        said(&context, ["run", "-d", "--name", "ww", "--network", "none", "busybox", "sh", "-c", script]);
+    let waiting = context.rbuild(["wait", "ww"]).start();
+    // It waits as soon as it has a socket to the monitor.
+    let descriptors = format!("/proc/{}/fd", waiting.id());
+    let is_connected = || {
+        let links = fs::read_dir(&descriptors).unwrap().flatten();
+        links
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .any(|link| link.to_string_lossy().starts_with("socket:"))
+    };
+    while !is_connected() {
+        std::thread::yield_now();
+    }
+    kill(&state(&context, &id).1["monitor"]);
+    said(&context, ["stop", "ww"]);
+    let waited = waiting.wait();
+    assert!(waited.status.success(), "{waited:?}");
+    assert!(["7\n", "255\n"].contains(&waited.stdout.as_str()), "{waited:?}");
+    said(&context, ["rm", "ww"]);
+    assert_clean(&context);
+}
+
+#[test]
+fn one_that_was_about_to_restart_is_connected_again() {
+    let Some(context) = scene("one_that_was_about_to_restart_is_connected_again") else { return };
+    let script = "echo x >> /runs; test $(wc -l < /runs) -gt 4 && exec sleep 1000; exit 1";
+    let id =
+        said(&context, ["run", "-d", "--name", "rr", "--restart", "always", "busybox", "sh", "-c", script]);
+    // The pauses get longer: it is caught in one.
+    let monitor = loop {
+        let (_, record) = state(&context, &id);
+        if record["state"]["status"] == "restarting" {
+            break record["monitor"].clone();
+        }
+        said(&context, ["wait", "rr"]);
+    };
+    kill(&monitor);
+    while context.rbuild(["exec", "rr", "wc", "-l", "/runs"]).run().stdout != "5 /runs\n" {}
+    let links = said(&context, ["exec", "rr", "ls", "/sys/class/net"]);
+    assert!(links.contains("eth0"), "{links}");
+    said(&context, ["rm", "-f", "rr"]);
+    assert_clean(&context);
+}
