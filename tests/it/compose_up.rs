@@ -1,10 +1,9 @@
 //! Projects from `up` to `down`.
 
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 
 use rbuild_testkit::context::{Output, TestContext};
+use rustix::process::Signal;
 
 use crate::scene::{assert_clean, scene};
 
@@ -150,6 +149,8 @@ fn a_project_goes_up_follows_its_file_and_goes_down() {
     composed(&context, ["up", "-d", "--remove-orphans", "db"]);
     assert_eq!(containers(&context), ["shop-db-1 running", "shop-migrate-1 exited"]);
 
+    // Volumes without a name stay when a container goes by itself, as by docker.
+    context.rbuild(["volume", "prune", "-f"]).run().assert_success();
     // Without any file: labels say what belongs to it.
     let down = context.rbuild(["down", "-p", "shop", "-v"]).in_folder("..").run();
     down.assert_success();
@@ -266,32 +267,6 @@ services:
     assert_clean(&context);
 }
 
-/// Starts a command whose output can be read while it runs.
-fn started(context: &TestContext, arguments: &[&str]) -> Child {
-    let environment =
-        [("HOME", context.home()), ("RBUILD_ROOT", context.root()), ("RBUILD_RUNTIME", context.runtime())];
-    Command::new(env!("CARGO_BIN_EXE_rbuild"))
-        .arg("--root")
-        .arg(context.root())
-        .arg("--runtime")
-        .arg(context.runtime())
-        .args(arguments)
-        .current_dir(context.project())
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .envs(environment)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program can be run")
-}
-
-fn signal(child: &Child, signal: &str) {
-    let status = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
-    assert!(status.expect("there is a kill").success());
-}
-
 #[test]
 fn in_the_foreground_output_is_shown_until_the_end() {
     let Some(context) = scene("in_the_foreground_output_is_shown_until_the_end") else { return };
@@ -315,19 +290,13 @@ services:
     assert!(containers(&context).iter().all(|line| line.ends_with(" exited")), "{:?}", containers(&context));
 
     // Ctrl-C asks everything to end; what is written meanwhile is shown.
-    let mut child = started(&context, &["compose", "up"]);
-    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut shown = String::new();
-    while !shown.contains("two-1  | second") {
-        assert!(out.read_line(&mut shown).expect("text") > 0, "it ended early:\n{shown}");
-    }
-    signal(&child, "INT");
-    let mut told = String::new();
-    child.stderr.take().expect("a pipe").read_to_string(&mut told).expect("text");
-    out.read_to_string(&mut shown).expect("text");
-    assert_eq!(child.wait().expect("an end").code(), Some(130), "{shown}\n{told}");
-    assert!(told.contains("Gracefully Stopping... press Ctrl+C again to force"), "{told}");
-    assert!(shown.contains("two-1 exited with code 143"), "{shown}\n{told}");
+    let running = context.rbuild(["compose", "up"]).start();
+    running.until("two-1  | second");
+    running.signal(Signal::INT);
+    let ended = running.wait();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert!(ended.stderr.contains("Gracefully Stopping... press Ctrl+C again to force"), "{ended:?}");
+    assert!(ended.stdout.contains("two-1 exited with code 143"), "{ended:?}");
     context.rbuild(["down"]).run().assert_success();
     assert_clean(&context);
 }
@@ -344,14 +313,9 @@ services:
 ";
     context.write("compose.yaml", text);
     context.write("gate/kept", "");
-    let mut child = started(&context, &["compose", "up", "-d"]);
-    let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
-    let mut told = String::new();
-    while !told.contains("Container cut-db-1  Waiting") {
-        assert!(err.read_line(&mut told).expect("text") > 0, "it ended early:\n{told}");
-    }
-    signal(&child, "KILL");
-    child.wait().expect("an end");
+    let running = context.rbuild(["compose", "up", "-d"]).start();
+    running.until("Container cut-db-1  Waiting");
+    running.kill();
     assert_eq!(containers(&context), ["cut-db-1 running", "cut-web-1 created"]);
     context.write("gate/open", "");
     composed(&context, ["up", "-d"]);

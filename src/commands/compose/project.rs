@@ -63,8 +63,6 @@ pub(crate) struct Handle {
 pub(crate) struct Selection {
     /// The services; all if empty.
     pub(crate) services: BTreeSet<String>,
-    /// Only the one of each service with this number.
-    pub(crate) index: Option<u64>,
     /// Those of `run` too.
     pub(crate) one_offs: bool,
     /// Those that do not run too.
@@ -181,16 +179,9 @@ impl Selection {
         self
     }
 
-    /// Means only one of each service.
-    pub(crate) fn with_index(mut self, index: Option<u64>) -> Self {
-        self.index = index;
-        self
-    }
-
     fn fits(&self, member: &Member) -> bool {
         let replica = &member.replica;
         (self.services.is_empty() || self.services.contains(&replica.service))
-            && self.index.is_none_or(|index| replica.number == index)
             && (self.one_offs || replica.kind == ReplicaKind::Numbered)
             && (self.stopped || replica.activity.is_up() || replica.activity == Activity::Restarting)
     }

@@ -33,8 +33,8 @@ use crate::wiring::AtSignal;
 
 /// What the output wakes for.
 enum Ring {
-    /// A signal came: the first, the second.
-    Signal(u32),
+    /// A signal came.
+    Signal,
     /// The plan was carried out.
     Carried(anyhow::Result<Carried>),
     /// A stop is over.
@@ -90,7 +90,7 @@ pub(super) fn run(
     let bell = Bell { rings, door: Arc::default() };
     let at_signal = bell.clone();
     let workshop = crate::wiring::project_attended(context, "rbuild compose up", move |count| {
-        at_signal.ring(Ring::Signal(count));
+        at_signal.ring(Ring::Signal);
         if count > 2 { AtSignal::Ends } else { AtSignal::GoesOn }
     })?;
     let handle = Handle::with(meant, workshop);
@@ -329,7 +329,7 @@ impl<'a> Foreground<'a> {
                             self.stop_is_over = true;
                             self.failed_stop = stopped.err();
                         }
-                        Ring::Signal(_) => self.interrupted(scope)?,
+                        Ring::Signal => self.interrupted(scope)?,
                     }
                 }
             }
