@@ -33,16 +33,16 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
 
 impl Expose {
     pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
-        let mut found = Vec::new();
-        for word in &self.ports {
+        // History lists what each argument stands for, in the order of the arguments as they are written.
+        let mut words: Vec<&Word> = self.ports.iter().collect();
+        words.sort_by(|a, b| a.value.cmp(&b.value));
+        let mut ports: Vec<String> = Vec::new();
+        for word in words {
             for text in stage.expand_words(word)? {
-                let ports = parse_port(&text).map_err(|error| stage.error(word.span, error.to_string()))?;
-                found.push((text, ports));
+                let found = parse_port(&text).map_err(|error| stage.error(word.span, error.to_string()))?;
+                ports.extend(found.entries());
             }
         }
-        // History lists what each argument stands for, in the order of the arguments' texts.
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let ports: Vec<String> = found.iter().flat_map(|(_, ports)| ports.entries()).collect();
         stage.commit(format!("EXPOSE [{}]", ports.join(" ")), None);
         stage.config.config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
         Ok(())
