@@ -14,7 +14,8 @@ use std::sync::mpsc;
 use rbuild_model::event::Hit;
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_solver::{
-    Answer, Ask, CacheIndex, FetchAsk, HashAsk, IndexError, Origin, RecordId, RunAsk, Solver, StepRunner, Tree, Turn,
+    Answer, Ask, CacheIndex, FetchAsk, HashAsk, IndexError, Origin, RecordId, RunAsk, Solver, StepRunner,
+    Tree, Turn,
 };
 
 use crate::cancel::Cancel;
@@ -40,7 +41,6 @@ pub trait Observer {
     /// A step needs not run.
     fn matched(&self, step: StepId, hit: Hit);
 }
-
 
 /// How far a step came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use rbuild_cache::mounts::{MountUse, Mounts};
-use rbuild_cache::records::nodes::Selected;
 use rbuild_cache::backends::Imports;
 use rbuild_cache::content::{ContextScan, SelectionHash, TreeSource};
+use rbuild_cache::mounts::{MountUse, Mounts};
+use rbuild_cache::records::nodes::Selected;
 use rbuild_confined::Root;
 use rbuild_model::event::{Event, ExitStatus, Hit, Outcome, TaskId};
 use rbuild_model::graph::{Graph, StepId};
@@ -19,8 +19,8 @@ use rbuild_model::step::{FileAction, Operation, PathSource, Source};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::{Active, Snapshotter, Writes};
 use rbuild_solver::{
-    FetchAsk, HashAsk, IndexError, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult, StepRunner,
-    Tree, Turn, Usage,
+    FetchAsk, HashAsk, IndexError, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult,
+    StepRunner, Tree, Turn, Usage,
 };
 use rbuild_store::{LockClass, LockName, ObjectKind, Room, Store, TempTree, Wait};
 
@@ -192,7 +192,7 @@ impl<'a> Runner<'a> {
         Ok(self.worker.store.temp_tree()?)
     }
 
-    /// Protects the folders of cache mounts for the life of this process, and remembers that they are used.
+    /// Protects folders of cache mounts for the life of this process, and remembers their use.
     pub(crate) fn open_caches(&self, uses: &[MountUse]) -> Result<(), StepError> {
         Ok(Mounts::new(&self.worker.store).open(uses, self.worker.lease()?)?)
     }
@@ -319,8 +319,8 @@ impl<'a> Runner<'a> {
     }
 
     fn file(&self, ask: &RunAsk, actions: &[FileAction], base: &Chain) -> Result<Made, StepError> {
-        let selected = if self.store().has_budget() { self.selected(ask)? } else { Vec::new() };
-        let wanted = selected.iter().map(|(_, content)| content.bytes()).sum();
+        let wanted = if self.store().has_budget() { self.selected(ask)? } else { Vec::new() };
+        let wanted = wanted.iter().map(|(_, content)| content.bytes()).sum();
         let room = self.store().reserve_room(wanted).map_err(StepError::Room)?;
         let active = self.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
         match self.write_files(ask, actions, base, &active) {
@@ -393,7 +393,9 @@ impl<'a> Runner<'a> {
                 Ok(StepResult { tree: Tree::Chain(chain), canonical: None, record: None, found: None })
             }
             Source::Git(git) => Ok(sources::git::fetch(&self.fetcher(ask.step, task, &client), git)?.into()),
-            Source::Http(http) => Ok(sources::http::fetch(&self.fetcher(ask.step, task, &client), http)?.into()),
+            Source::Http(http) => {
+                Ok(sources::http::fetch(&self.fetcher(ask.step, task, &client), http)?.into())
+            }
             Source::Archive(archive) => {
                 Ok(sources::archive::find(&self.fetcher(ask.step, task, &client), archive)?.into())
             }
@@ -477,8 +479,7 @@ impl<'a> Runner<'a> {
             log,
         };
         let selected = self.selected(&ask)?;
-        let selected: Vec<Selected<'_>> =
-            selected.iter().map(|(path, content)| Selected { path, content }).collect();
+        let selected: Vec<_> = selected.iter().map(|(path, content)| Selected { path, content }).collect();
         let record = self.worker.records.remember_in(&new, &selected, &room).map_err(IndexError::from)?;
         rbuild_store::crash::point("step.recorded");
         (self.committed)(ask.step, &chain, record);
@@ -492,10 +493,8 @@ impl<'a> Runner<'a> {
 
     /// Returns what the content key of a step that was done selects, in its order: the record keeps the folders.
     fn selected(&self, ask: &RunAsk) -> Result<Vec<(String, Arc<SelectionHash>)>, StepError> {
-        if ask.keys.content.is_none() {
-            return Ok(Vec::new());
-        }
-        self.selections(ask.step, &ask.inputs)
+        let has_content = ask.keys.content.is_some();
+        if has_content { self.selections(ask.step, &ask.inputs) } else { Ok(Vec::new()) }
     }
 
     /// Makes a key that nothing has had.
@@ -573,7 +572,8 @@ impl StepRunner for Runner<'_> {
     }
 
     fn fetch(&self, ask: &FetchAsk) -> Result<Tree, StepError> {
-        let task = self.tasks.begin(format!("fetching the result of {}", self.wanted.name(self.graph, ask.step)));
+        let task =
+            self.tasks.begin(format!("fetching the result of {}", self.wanted.name(self.graph, ask.step)));
         let fetched = caches::fetch(self.worker, self.imports, ask.record, &task, self.cancel);
         task.finish(match &fetched {
             Ok(_) => Outcome::Done,

@@ -246,9 +246,7 @@ impl<'l, 'a> StageState<'l, 'a> {
         };
         let written = format!("FROM {}", plan.stage.from.image.value);
         let title = match &plan.base {
-            Base::Image(image) => {
-                state.prefixed(Title { shown: format!("FROM {}", image.name), written })
-            }
+            Base::Image(image) => state.prefixed(Title { shown: format!("FROM {}", image.name), written }),
             Base::Tree(_) => state.prefixed(Title::plain(written)),
             Base::Scratch | Base::Stage(_) | Base::Target(_) => Title::plain(""),
         };

@@ -49,7 +49,9 @@ const MOUNT: &str = "{{.ID}}\t{{.CacheID}}\t{{.Target}}\t{{.Size}}\t{{.UsageCoun
 
 pub(super) fn run(arguments: &Cache, context: &Context) -> Outcome {
     match &arguments.verb {
-        CacheVerb::Ls(List { from: Some(from), format, .. }) => remote::list(from, format.as_deref(), context),
+        CacheVerb::Ls(List { from: Some(from), format, .. }) => {
+            remote::list(from, format.as_deref(), context)
+        }
         CacheVerb::Ls(arguments) => list(arguments, context),
         CacheVerb::Rm(arguments) => remove(arguments, context),
         CacheVerb::Mounts(arguments) => mounts(arguments, context),

@@ -235,7 +235,10 @@ fn in_place(
     let (printed, exit) = (printed?, exit?);
     if printed.is_cut() {
         let name = runner.graph().note(ask.step).kept_name();
-        runner.note(&format!("`{name}` printed more than its log keeps: {} holds the first 64 MiB", path.display()));
+        runner.note(&format!(
+            "`{name}` printed more than its log keeps: {} holds the first 64 MiB",
+            path.display()
+        ));
     }
     let logged = printed.bytes > 0;
     if !logged {
