@@ -42,7 +42,7 @@ pub fn turn(
     let order = dependencies_first(&graph)?;
     let mut planner = Planner { replicas, graph, project, plan: Plan::default() };
     match turn {
-        Turn::Start => drop(planner.start(&order, &BTreeMap::new())),
+        Turn::Start => planner.start(&order, &BTreeMap::new()),
         Turn::Stop => drop(planner.stop(&order)),
         Turn::Restart => {
             let stops = planner.stop(&order);
