@@ -1,6 +1,7 @@
 //! The handle of all images of a store.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rbuild_cache::blobs::Blobs;
 use rbuild_image::compress::{DecodeLimits, Threads};
@@ -23,6 +24,8 @@ pub struct Options {
     pub compression: DecodeLimits,
     /// How many threads compress.
     pub threads: Threads,
+    /// For how long what a registry said of a tag is taken for true; it is always asked if there is none.
+    pub remember_tags: Option<Duration>,
     /// The wish to stop.
     pub cancel: Cancel,
 }
@@ -34,6 +37,7 @@ impl Default for Options {
             tar: Limits::default(),
             compression: DecodeLimits::default(),
             threads: Threads::available(),
+            remember_tags: None,
             cancel: Cancel::never(),
         }
     }

@@ -184,6 +184,9 @@ impl Images {
         progress: &dyn Progress,
     ) -> Result<Pulled, ImagesError> {
         let reference = reference.clone().with_default_tag();
+        if let Some(pulled) = self.remembered(&reference, platform, lease, progress)? {
+            return Ok(pulled);
+        }
         let network = self.network()?;
         let remote = network.runtime.block_on(describe(&network.client, &reference, platform))?;
         let what = reference.familiar();
@@ -226,6 +229,39 @@ impl Images {
         self.record_pulled(&reference, &remote)
     }
 
+    /// Takes what a tag named a while ago for what it names, if all of that is here.
+    fn remembered(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Option<Pulled>, ImagesError> {
+        let Some(lifetime) = self.options.remember_tags else { return Ok(None) };
+        if reference.digest().is_some() {
+            return Ok(None);
+        }
+        let name = reference.to_string();
+        let (known, means) = self
+            .store
+            .read(|tx| Ok::<_, ImagesError>((rows::remembered(tx, &name)?, rows::named(tx, &name)?)))?;
+        let Some((digest, asked_at)) = known else { return Ok(None) };
+        // A clock that was set back makes nothing younger.
+        let age = u64::try_from(rows::now_s() - asked_at).unwrap_or(u64::MAX);
+        if age >= lifetime.as_secs() || means.is_none() {
+            return Ok(None);
+        }
+        let by_digest = reference.clone().with_digest(digest);
+        let found = self.resolve_here(&by_digest, platform, PullPolicy::Missing, lease, progress)?;
+        // Whoever gave the name to something else here wants the registry's again.
+        let named = self.store.read(|tx| rows::named(tx, &platforms::stored(&by_digest)))?;
+        Ok(found.filter(|_| named == means).map(|found| Pulled {
+            image: found.image,
+            digest,
+            up_to_date: true,
+        }))
+    }
+
     fn record_pulled(&self, reference: &Reference, remote: &Remote) -> Result<Pulled, ImagesError> {
         let image = ImageId::of_config(remote.manifest.config.digest);
         let row = ImageRow {
@@ -263,6 +299,9 @@ impl Images {
             for name in by_digest.parse().ok().into_iter().chain(tag) {
                 before = rows::set_name(tx, &name, meant, stamp())?;
                 platforms::set(tx, &platforms::stored(&name), &members, stamp())?;
+            }
+            if reference.digest().is_none() {
+                rows::remember(tx, &reference.to_string(), top)?;
             }
             Ok(before == Some(meant) && known)
         })?;

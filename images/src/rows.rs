@@ -339,6 +339,22 @@ pub(crate) fn named_at(transaction: &Transaction<'_>, name: &str) -> Result<Opti
     Ok(statement.query_row([name], |row| row.get(0)).optional()?)
 }
 
+/// Returns what a registry last said that a tag names, and when it was asked, in seconds.
+pub(crate) fn remembered(transaction: &Transaction<'_>, name: &str) -> Result<Option<(BlobDigest, i64)>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT digest, asked_at FROM tag_memory WHERE name = ?1")?;
+    let row = statement.query_row([name], |row| Ok((BlobDigest::from_bytes(row.get(0)?), row.get(1)?)));
+    Ok(row.optional()?)
+}
+
+/// Remembers what a registry said that a tag names.
+pub(crate) fn remember(transaction: &Transaction<'_>, name: &str, digest: BlobDigest) -> Result<()> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO tag_memory VALUES (?1, ?2, ?3)")?
+        .execute((name, digest.as_bytes(), now_s()))?;
+    Ok(())
+}
+
 /// Lists all names with a tag.
 pub(crate) fn tags(transaction: &Transaction<'_>) -> Result<Vec<Reference>> {
     let mut statement =

@@ -117,6 +117,14 @@ pub const SCHEMA: Schema = Schema {
     ",
         crate::shelf::MIGRATION,
         crate::shelf::WITH_TIMES,
+        "
+        -- What a registry said that a tag names, and when.
+        CREATE TABLE tag_memory (
+            name TEXT PRIMARY KEY,
+            digest BLOB NOT NULL,
+            asked_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+    ",
     ],
     // Names first: a name that reverts must not go with the image that it pointed to.
     promotable: &[&Names, &DerivedTable("name_platforms"), &DerivedTable("images"), &DerivedTable("layers")],

@@ -153,7 +153,8 @@ impl Config {
 
     /// Lets a file that counts more have its say.
     pub(super) fn merge(&mut self, other: Self) {
-        let Self { root, progress, ca, offline, remember_tags, steps, networks, registry, limits, cache } = other;
+        let Self { root, progress, ca, offline, remember_tags, steps, networks, registry, limits, cache } =
+            other;
         self.networks.docker_rules = networks.docker_rules.or(self.networks.docker_rules);
         self.steps.ca = steps.ca.or(self.steps.ca.take());
         self.root = root.or(self.root.take());

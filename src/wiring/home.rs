@@ -120,7 +120,12 @@ impl Home {
         }
         let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
         let cancel = wish.as_ref().map_or_else(Cancel::never, Wish::cancel);
-        let options = Options { registries: registries::of(settings)?, cancel, ..Options::default() };
+        let options = Options {
+            registries: registries::of(settings)?,
+            remember_tags: settings.remember_tags,
+            cancel,
+            ..Options::default()
+        };
         let images = Arc::new(Images::new(&store, Arc::clone(&snapshotter), options));
         let rootless = settings.rootless.clone();
         let runtime = settings.runtime.clone();

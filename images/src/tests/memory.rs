@@ -1,0 +1,69 @@
+//! What a tag named a while ago, and what others pushed here.
+
+use std::time::Duration;
+
+use rbuild_store::DatabaseError;
+
+use super::*;
+
+#[test]
+fn a_tag_that_was_asked_for_lately_is_not_asked_for_again() {
+    let (content, image) = content(|_| {});
+    let registry = Registry::start(content);
+    let place = place();
+    let name = registry.reference("a/b:1");
+    let remembering = |span: Option<u64>| {
+        let options = Options { remember_tags: span.map(Duration::from_secs), ..Options::default() };
+        Images::new(&place.store, Arc::clone(&place.snapshotter), options)
+    };
+    let pull = |images: &Images| {
+        let pulled = images.pull(&name, &amd64(), &place.lease, &Quiet).unwrap();
+        assert_eq!(pulled.image, image);
+        (pulled.up_to_date, registry.asked_for("/manifests/1"))
+    };
+    let (hour, always) = (remembering(Some(3600)), remembering(None));
+    assert_eq!(pull(&hour), (false, 1));
+    assert_eq!(pull(&hour), (true, 1), "it is known what it names");
+    assert_eq!(pull(&remembering(Some(0))), (true, 2), "for no longer than it is to be known");
+    assert_eq!(pull(&always), (true, 3));
+    // A name that was given to something else here wants the registry's again.
+    let other = place.images.import(&tar(&[("x", "y")])[..], import_options(None), &place.lease).unwrap();
+    place.images.tag(other, &name).unwrap();
+    assert_eq!(pull(&hour), (false, 4));
+    assert_eq!(pull(&hour), (true, 4));
+    // So does one whose image is gone.
+    let here = hour.find_id(&name.to_string()).unwrap();
+    assert_eq!(here, image);
+    hour.remove_forced(&image.to_string(), &NoUsers).unwrap();
+    assert_eq!(pull(&hour), (false, 5));
+}
+
+#[test]
+fn what_was_pushed_here_goes_with_its_documents() {
+    let place = place();
+    let images = &place.images;
+    let write = |bytes: &[u8]| {
+        let mut writer = images.blobs().ingest(Default::default()).unwrap();
+        writer.write_all(bytes).unwrap();
+        images.shelve_blob("docker.io/library/a", writer).unwrap().digest
+    };
+    let (config, loose) = (write(b"{}"), write(b"loose"));
+    let manifest = Manifest::new(Descriptor::of("application/vnd.example", b"{}"), Vec::new()).to_bytes();
+    let taken =
+        images.shelve_document("docker.io/library/a", Some("1"), &manifest, MediaType::OCI_MANIFEST).unwrap();
+    let digests = |digest| images.offered_blob(digest).unwrap().is_some();
+    // A push may be under way: what has just come stays, and goes a day later.
+    images.tidy_shelf().unwrap();
+    assert!(digests(config) && digests(loose));
+    place
+        .store
+        .write(|tx| tx.execute("UPDATE shelf_blobs SET put_at = 0", []).map_err(DatabaseError::from))
+        .unwrap();
+    images.tidy_shelf().unwrap();
+    assert!(digests(config) && !digests(loose));
+    let items = images.shelved().unwrap();
+    assert_eq!((items[0].tags.as_slice(), items[0].digest), (&["1".to_owned()][..], taken.digest));
+    assert!(images.unshelve("docker.io/library/a", Wanted::Digest(taken.digest)).unwrap());
+    images.tidy_shelf().unwrap();
+    assert!(!digests(config) && images.shelved().unwrap().is_empty());
+}
