@@ -355,12 +355,16 @@ impl Happening {
 /// Returns what a container is called in output: without its project, where its name is made of it.
 pub(crate) fn shown_name(definition: &Definition) -> String {
     let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
-    let name = definition.name.as_str();
-    let own = format!("{}-{}", label(key::SERVICE), label(key::NUMBER));
-    let full = format!("{}-{own}", label(key::PROJECT));
+    short_name(definition.name.as_str(), label(key::PROJECT), label(key::SERVICE), label(key::NUMBER))
+}
+
+/// Returns a name without the project in front of it, unless somebody chose the name.
+fn short_name(name: &str, project: &str, service: &str, number: &str) -> String {
+    let own = format!("{service}-{number}");
+    let full = format!("{project}-{own}");
     // One that takes another's place bears the beginning of the other's id in front of its name until then.
-    let final_name = name.split_once('_').filter(|(id, _)| id.len() == 12).map_or(name, |(_, rest)| rest);
-    if name == full || final_name == full { own } else { name.to_owned() }
+    let last = name.split_once('_').filter(|(id, _)| id.len() == 12).map_or(name, |(_, rest)| rest);
+    if name == full || last == full { own } else { name.to_owned() }
 }
 
 fn nanoseconds(moment: Timestamp) -> i64 {

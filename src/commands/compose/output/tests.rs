@@ -8,6 +8,7 @@ use rbuild_monitor::log::{Entry, Source as Stream};
 use super::line::{Line, Unfinished};
 use super::merge::{Lane, Source, Until, merge};
 use super::printer::{Look, Printer};
+use super::short_name;
 use crate::flags::Mode;
 use crate::terminal::Colour;
 
@@ -142,4 +143,17 @@ fn what_is_newer_than_the_turn_waits() {
     assert!(lanes[0].waits() && lanes[1].waits());
     assert_eq!(merged(&mut lanes, Until(6), 7), [(0, 6), (1, 6)]);
     assert!(!lanes[0].waits());
+}
+
+#[test]
+fn names_are_short_unless_somebody_chose_them() {
+    for (name, shown) in [
+        ("shop-web-1", "web-1"),
+        ("0123456789ab_shop-web-1", "web-1"),
+        ("front", "front"),
+        ("shop-web-run-0a1b", "shop-web-run-0a1b"),
+        ("my_shop-web-1", "my_shop-web-1"),
+    ] {
+        assert_eq!(short_name(name, "shop", "web", "1"), shown);
+    }
 }
