@@ -160,6 +160,10 @@ impl Worker {
         let built = loop {
             let built = self.solve_and_export(&whole, cancel, &mut history);
             if let Some(unusable) = built.as_ref().err().and_then(|failed| lost_cache(&failed.error)) {
+                if unusable.is_of_one_result() {
+                    imports.give_up(unusable.record);
+                    continue;
+                }
                 // What was made of it so far is here, and stays; the rest is found or made without it.
                 let name = imports.drop_source(unusable.source_number);
                 let name = name.map_err(|error| nobodys(store_failure(error)))?;

@@ -30,6 +30,8 @@ struct Source {
 struct State {
     /// Records of the store whose results are in a cache: which, and which record of its catalog.
     known: BTreeMap<RecordId, (usize, u32)>,
+    /// Results of which only the keys are of use.
+    given_up: Vec<(usize, u32)>,
     /// Caches that turned out to be of no use.
     dropped: Vec<usize>,
 }
@@ -111,6 +113,14 @@ impl Imports {
         self.records.came(&here)
     }
 
+    /// Takes the result of a record for gone from now on: what it stands on is not here. Its keys still lead on.
+    pub fn give_up(&self, record: RecordId) {
+        let mut state = self.lock();
+        if let Some(place) = state.known.remove(&record) {
+            state.given_up.push(place);
+        }
+    }
+
     /// Leaves a cache out from now on, and forgets what was adopted of it and did not come. Returns its name.
     pub fn drop_source(&self, source: usize) -> Result<&str, RecordError> {
         let adopted: Vec<RecordId> = {
@@ -171,7 +181,8 @@ impl Imports {
                     }
                 },
             };
-            let elsewhere = if record.layers.is_some() { Place::Elsewhere } else { Place::Gone };
+            let is_there = record.layers.is_some() && !state.given_up.contains(&place);
+            let elsewhere = if is_there { Place::Elsewhere } else { Place::Gone };
             if elsewhere == Place::Elsewhere {
                 state.known.insert(at, place);
             }

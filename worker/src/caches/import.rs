@@ -120,7 +120,9 @@ pub(crate) fn fetch(
             Ok(chain)
         }
         Err(_) if cancel.is_cancelled() => Err(StepError::Cancelled),
-        Err(error) => Err(StepError::Cache(Box::new(Unusable::new(wanted.source, &*wanted.backend, error)))),
+        Err(error) => {
+            Err(StepError::Cache(Box::new(Unusable::new(wanted.source, record, &*wanted.backend, error))))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rbuild_cache::backends::{Backend, BackendError};
 use rbuild_images::{Packing, StackError};
+use rbuild_solver::RecordId;
 
 pub(crate) use export::exportable;
 pub use export::{CacheFailure, Exportable};
@@ -106,6 +107,8 @@ pub enum OnFailure {
 pub struct Unusable {
     /// Its number among those of the build.
     pub(crate) source_number: usize,
+    /// The record whose result was to be fetched.
+    pub(crate) record: RecordId,
     /// What it is called.
     pub name: String,
     /// Why.
@@ -114,7 +117,18 @@ pub struct Unusable {
 }
 
 impl Unusable {
-    pub(crate) fn new(source_number: usize, backend: &dyn Backend, error: StackError<BackendError>) -> Self {
-        Self { source_number, name: backend.name().to_owned(), error: Box::new(error) }
+    pub(crate) fn new(
+        source_number: usize,
+        record: RecordId,
+        backend: &dyn Backend,
+        error: StackError<BackendError>,
+    ) -> Self {
+        Self { source_number, record, name: backend.name().to_owned(), error: Box::new(error) }
+    }
+
+    /// Returns whether only this result is of no use: it stands on layers that are left to an image's registry, and are not
+    /// here.
+    pub(crate) fn is_of_one_result(&self) -> bool {
+        matches!(*self.error, StackError::NotHere(_))
     }
 }

@@ -186,6 +186,20 @@ fn what_the_store_made_itself_is_never_replaced() {
 }
 
 #[test]
+fn a_result_that_is_given_up_is_gone_and_the_others_stay() {
+    let (_a, ours) = records();
+    let low = ours.remember(&new("low", None, &[1])).unwrap();
+    let high = ours.remember(&new("high", None, &[1, 2])).unwrap();
+    let catalog = exported(&ours, &[low, high]);
+    let (_b, theirs) = records();
+    let imports = imports(&theirs, catalog);
+    let found = find(&imports, definition("high")).unwrap();
+    imports.give_up(found.record);
+    assert_eq!(find(&imports, definition("high")).unwrap(), Found { place: Place::Gone, ..found });
+    assert_eq!(find(&imports, definition("low")).unwrap().place, Place::Elsewhere);
+}
+
+#[test]
 fn a_cache_that_is_left_out_leaves_nothing() {
     let (_a, ours) = records();
     let id = ours.remember(&new("a", None, &[1])).unwrap();
