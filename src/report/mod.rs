@@ -283,7 +283,8 @@ pub(crate) fn render(error: &anyhow::Error, colour: Colour) -> String {
         }
         if let Some(target) = error.downcast_ref::<Target>() {
             let title = colour.paint(Paint::Red, "error:");
-            message.push_str(&format!("{title} {} could not be built\n", text::one_line(&target.to_string())));
+            message
+                .push_str(&format!("{title} {} could not be built\n", text::one_line(&target.to_string())));
         }
     } else if let Some(step) = error.downcast_ref::<StepFailure>() {
         message.push_str(&step.render(error.downcast_ref::<Target>(), colour));

@@ -65,8 +65,7 @@ pub(crate) fn build_all(
     let mut requests = Vec::new();
     for PlannedTarget { name, plan } in targets {
         let label = (targets.len() > 1).then(|| name.clone());
-        let (request, caller) =
-            request(plan, &names, context).map_err(|error| Target(label).blame(error))?;
+        let (request, caller) = request(plan, &names, context).map_err(|error| Target(label).blame(error))?;
         requests.push((name.clone(), request, caller));
     }
     carry_out(home, requests, progress, cancel, context, |_| Ok(()))

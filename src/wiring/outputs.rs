@@ -21,7 +21,8 @@ pub(super) fn exports(plan: &BuildPlan, settings: &Settings) -> anyhow::Result<V
     let mut exports =
         outputs.iter().map(|output| export(output, with_epoch)).collect::<anyhow::Result<Vec<_>>>()?;
     for export in &mut exports {
-        let files = matches!(export.kind, ExportKind::Local { .. } | ExportKind::Tar(_) | ExportKind::Nothing);
+        let files =
+            matches!(export.kind, ExportKind::Local { .. } | ExportKind::Tar(_) | ExportKind::Nothing);
         if !files {
             export.annotations.extend(plan.annotations.iter().cloned());
             check_annotations(export, plan.platforms.len())?;
@@ -70,8 +71,15 @@ fn push(outputs: &mut Vec<Output>) {
 }
 
 fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
-    let Output { kind, compression, compression_level, force_compression, oci_mediatypes, rewrite_timestamp, annotations } =
-        output;
+    let Output {
+        kind,
+        compression,
+        compression_level,
+        force_compression,
+        oci_mediatypes,
+        rewrite_timestamp,
+        annotations,
+    } = output;
     if *rewrite_timestamp == Some(false) && with_epoch {
         let what = "`rewrite-timestamp=false` with SOURCE_DATE_EPOCH";
         return Err(

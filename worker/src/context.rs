@@ -75,8 +75,7 @@ impl<'a> Seat<'_, 'a> {
         let numbered = (1_u32..).map(|number| format!("{name}#{number}"));
         let free = std::iter::once(name.to_owned()).chain(numbered).find(|name| !folders.contains_key(name));
         let graph_name = free.expect("numbers do not run out");
-        folders
-            .insert(graph_name.clone(), Folder { client: self.at, name: name.to_owned(), path, ignore });
+        folders.insert(graph_name.clone(), Folder { client: self.at, name: name.to_owned(), path, ignore });
         Ok(LocalSource { name: graph_name })
     }
 }
@@ -93,11 +92,19 @@ impl AnyOf<'_> {
 
 impl Client for AnyOf<'_> {
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, ClientError> {
-        self.0.iter().map(|client| client.secret(id)).find(|found| !matches!(found, Ok(None))).unwrap_or(Ok(None))
+        self.0
+            .iter()
+            .map(|client| client.secret(id))
+            .find(|found| !matches!(found, Ok(None)))
+            .unwrap_or(Ok(None))
     }
 
     fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, ClientError> {
-        self.0.iter().map(|client| client.ssh_agent(id)).find(|found| !matches!(found, Ok(None))).unwrap_or(Ok(None))
+        self.0
+            .iter()
+            .map(|client| client.ssh_agent(id))
+            .find(|found| !matches!(found, Ok(None)))
+            .unwrap_or(Ok(None))
     }
 
     fn local(&self, name: &str) -> Result<LocalTree, ClientError> {
@@ -148,10 +155,9 @@ impl<'a> Contexts<'a> {
     /// Opens a folder of the graph.
     fn open(&self, name: &str) -> Result<LocalTree, ClientError> {
         let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        let Folder { client, name, .. } = folders.get(name).ok_or_else(|| ClientError {
-            message: format!("there is no context {name}"),
-            source: None,
-        })?;
+        let Folder { client, name, .. } = folders
+            .get(name)
+            .ok_or_else(|| ClientError { message: format!("there is no context {name}"), source: None })?;
         self.clients[*client].local(name)
     }
 

@@ -132,14 +132,21 @@ fn escape(parser: &mut Parser<'_>, text: &mut String) -> Parsed<()> {
         return Err(parser.error(Span::new(start, start + 1), "a text ends with a backslash"));
     };
     parser.at += next.len_utf8();
+    let plain = match next {
+        'n' => Some('\n'),
+        'r' => Some('\r'),
+        't' => Some('\t'),
+        '"' | '\\' => Some(next),
+        '/' if parser.is_json => Some('/'),
+        'b' if parser.is_json => Some('\u{8}'),
+        'f' if parser.is_json => Some('\u{c}'),
+        _ => None,
+    };
+    if let Some(letter) = plain {
+        text.push(letter);
+        return Ok(());
+    }
     let digits = match next {
-        'n' => return Ok(text.push('\n')),
-        'r' => return Ok(text.push('\r')),
-        't' => return Ok(text.push('\t')),
-        '"' | '\\' => return Ok(text.push(next)),
-        '/' if parser.is_json => return Ok(text.push('/')),
-        'b' if parser.is_json => return Ok(text.push('\u{8}')),
-        'f' if parser.is_json => return Ok(text.push('\u{c}')),
         'u' => 4,
         'U' => 8,
         _ => {
