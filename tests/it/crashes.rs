@@ -248,6 +248,11 @@ fn containers_at_named_points() {
                 continue;
             }
             seen = true;
+            if line[0] == "start" {
+                // While monitors live, what the dead command left waits for them.
+                context.rbuild(["stop", "-t", "0", "cc"]).run().assert_success();
+            }
+            assert_processes_end(&context);
             crate::scene::assert_sound(&context);
             // What was killed is done again, or had been done.
             let again = context.rbuild(line).run();
