@@ -89,12 +89,11 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
         return detached(&handle, work, &service, &definition, context);
     }
     let outcome = attached(&handle.engine, work, &service, &definition, &streams, attendance, context);
-    outcome.or_else(|error| {
+    outcome.inspect_err(|_| {
         if run.rm {
             // The error that is told is the first.
             let _ = handle.engine.discard_unstarted(&definition);
         }
-        Err(error)
     })
 }
 
@@ -216,8 +215,13 @@ fn make(
         Some(name) => name.clone(),
         None => {
             let separator = handle.meant.model.separator;
-            format!("{}{separator}{}{separator}run{separator}{}", handle.meant.name, service.name, &slug[..12])
-        },
+            format!(
+                "{}{separator}{}{separator}run{separator}{}",
+                handle.meant.name,
+                service.name,
+                &slug[..12]
+            )
+        }
     };
     let mut ports = Vec::new();
     for text in &run.publish {
