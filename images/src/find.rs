@@ -1,6 +1,6 @@
 //! Looking images up.
 
-use rbuild_model::digest::{BlobDigest, DiffId, ImageId};
+use rbuild_model::digest::{DiffId, ImageId};
 use rbuild_model::image_config::ImageConfig;
 use rbuild_model::reference::Reference;
 
@@ -170,10 +170,9 @@ impl Images {
         Ok(items)
     }
 
-    /// Returns the digests of manifests by which registries know an image.
-    pub fn manifest_digests(&self, id: ImageId) -> Result<Vec<BlobDigest>, ImagesError> {
-        let names = self.store.read(|tx| rows::names_of(tx, id))?;
-        Ok(names.iter().filter_map(Reference::digest).collect())
+    /// Returns how many bytes the layers of an image have, the lowest first.
+    pub fn layer_sizes(&self, image: &Image) -> Result<Vec<u64>, ImagesError> {
+        Ok(self.store.read(|tx| layer_sizes(tx, &image.config.rootfs.diff_ids))?)
     }
 }
 

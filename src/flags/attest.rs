@@ -83,7 +83,9 @@ fn origin<'f>(fields: impl Iterator<Item = &'f csv::Field>) -> Read<Attest> {
             later @ ("filename" | "reproducible" | "inline-only") => {
                 return Err(Invalid::new(format!("`{later}` is not supported yet")));
             }
-            other => return Err(unknown("key", other, &["type", "mode", "version", "builder-id", "disabled"])),
+            other => {
+                return Err(unknown("key", other, &["type", "mode", "version", "builder-id", "disabled"]));
+            }
         }
     }
     Ok(Attest::Provenance { wanted, max, builder })
@@ -104,7 +106,13 @@ mod tests {
             attest("type=provenance,builder-id=https://ci.example/7"),
             Ok(Attest::Provenance { wanted: Mode::On, max: Mode::Off, builder })
         );
-        for wrong in ["sbom", "type=x", "type=sbom,generator=a/b", "type=provenance,version=v0.2", "type=sbom,mode=max"] {
+        for wrong in [
+            "sbom",
+            "type=x",
+            "type=sbom,generator=a/b",
+            "type=provenance,version=v0.2",
+            "type=sbom,mode=max",
+        ] {
             assert!(attest(wrong).is_err(), "{wrong}");
         }
     }

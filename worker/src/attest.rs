@@ -81,7 +81,9 @@ fn inventory(view: &Root) -> Result<Inventory, ExportError> {
         }
         // A path that is no text is no database.
         let Some(path) = walk.path().to_str().map(str::to_owned) else { continue };
-        let Some(database) = (meta.kind == Kind::File).then(|| Database::at(&path)).flatten() else { continue };
+        let Some(database) = (meta.kind == Kind::File).then(|| Database::at(&path)).flatten() else {
+            continue;
+        };
         count += 1;
         if database == Database::Rpm {
             inventory.leave_out(&path, "databases of rpm are not read");
@@ -90,7 +92,8 @@ fn inventory(view: &Root) -> Result<Inventory, ExportError> {
         } else if count > MOST_DATABASES {
             inventory.leave_out(&path, "too many databases");
         } else {
-            let bytes = view.read(Path::new("/").join(&path), database.most_bytes()).map_err(ExportError::tree)?;
+            let bytes =
+                view.read(Path::new("/").join(&path), database.most_bytes()).map_err(ExportError::tree)?;
             inventory.read(database, &path, &bytes);
         }
     }
@@ -215,7 +218,8 @@ fn sources(graph: &Graph, steps: &[StepId]) -> Vec<Value> {
         let described = match source {
             Source::Image(image) => image_source(image),
             Source::Git(GitSource { remote, reference, checksum, .. }) => {
-                let reference = reference.as_ref().map(|reference| format!("#{reference}")).unwrap_or_default();
+                let reference =
+                    reference.as_ref().map(|reference| format!("#{reference}")).unwrap_or_default();
                 let mut value = json!({ "uri": format!("git+{}{reference}", public(remote)) });
                 if let Some(commit) = checksum.as_ref().filter(|commit| commit.len() == 40) {
                     value["digest"] = json!({ "sha1": commit });
@@ -244,7 +248,9 @@ fn sources(graph: &Graph, steps: &[StepId]) -> Vec<Value> {
 fn image_source(image: &ImageSource) -> Value {
     let ImageSource { name, pin, platform } = image;
     let uri = match name.parse() {
-        Ok(reference) => package_url(&rbuild_model::reference::Reference::with_default_tag(reference), platform),
+        Ok(reference) => {
+            package_url(&rbuild_model::reference::Reference::with_default_tag(reference), platform)
+        }
         Err(_) => format!("image:{}", pin.image),
     };
     match pin.manifest {

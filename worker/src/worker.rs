@@ -116,6 +116,7 @@ impl Worker {
             cpuset_cpus: cpuset_cpus.clone(),
             cpuset_mems: cpuset_mems.clone(),
             pids: None,
+            devices: Vec::new(),
         };
         let request =
             CgroupRequest { prefix: self.cgroup_prefix.clone(), name: name.to_owned(), limits, devices };

@@ -180,6 +180,8 @@ fn all(
         println!("| {name} | {} |", cells.iter().map(of).collect::<Vec<_>>().join(" | "));
         failed.extend(cells.into_iter().filter_map(Result::err).map(|error| format!("{name}: {error:#}")));
     }
+    // The store goes with its folder; its bridges and rules do not.
+    ours.ask(&["network", "prune", "--force"])?;
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
     Ok(())
 }
