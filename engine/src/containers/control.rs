@@ -209,7 +209,6 @@ impl Engine {
                 NetworkMode::Default | NetworkMode::Bridge | NetworkMode::Named(_) => self.parts.place()?,
             },
             ports: reservations.into_iter().map(Reservation::into_socket).collect(),
-            ..Handed::default()
         };
         Ok((plan, handed))
     }
