@@ -173,8 +173,12 @@ impl Engine {
 fn is_stub(change: &Change, image: &Root) -> bool {
     let path = Path::new("/").join(&change.path);
     let is_place = match &change.kind {
-        ChangeKind::Directory { .. } => ["/dev", "/proc", "/sys"].iter().any(|place| path == Path::new(place)),
-        ChangeKind::File { meta, .. } => meta.size == 0 && NAME_FILES.iter().any(|file| path == Path::new(file)),
+        ChangeKind::Directory { .. } => {
+            ["/dev", "/proc", "/sys"].iter().any(|place| path == Path::new(place))
+        }
+        ChangeKind::File { meta, .. } => {
+            meta.size == 0 && NAME_FILES.iter().any(|file| path == Path::new(file))
+        }
         _ => false,
     };
     is_place && matches!(image.find_nofollow(&change.path), Ok(None))

@@ -11,8 +11,8 @@
 //! the monitor's alone. Look-ups take no lock.
 
 mod archive;
-mod collected;
 mod boot;
+mod collected;
 mod commit;
 mod control;
 mod create;
@@ -41,8 +41,8 @@ mod update;
 mod watch;
 
 pub use archive::PathStat;
-pub use collected::ContainerRows;
 pub use boot::Back;
+pub use collected::ContainerRows;
 pub use commit::CommitRequest;
 pub use control::Start;
 pub use create::Made;
@@ -52,6 +52,8 @@ pub(crate) use list::networks;
 pub use list::{Filter, ListRequest, Listed, Listing, PortFilter, fits_name};
 pub use note::{EndpointNote, PortNote, RunNote};
 pub use observe::Observed;
+/// What a container is at one moment, for those who wait.
+pub use rbuild_monitor::Moment;
 pub use remove::{Pruned, RemoveOptions};
 pub use request::{CreateRequest, MountKind, MountRequest};
 pub use rows::SCHEMA;
@@ -59,8 +61,6 @@ pub use stats::Sample;
 pub use trees::{Changed, How};
 pub use update::Update;
 pub use watch::{Awaited, Change, Condition, Expectation, Told, Watch};
-/// What a container is at one moment, for those who wait.
-pub use rbuild_monitor::Moment;
 
 /// The places between two effects at which tests kill the process.
 pub const CRASH_POINTS: &[&str] = &[

@@ -211,7 +211,10 @@ impl Engine {
     }
 
     /// Takes a container that does not run out of the hands of its monitor, to remove it.
-    #[expect(clippy::disallowed_methods, reason = "nobody tells when a monitor that leaves lets go of its lock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nobody tells when a monitor that leaves lets go of its lock"
+    )]
     pub(super) fn take_over(&self, definition: &Definition) -> Result<Takeover, ContainerError> {
         let place = self.place(definition.id);
         if !place.folder().is_dir() {

@@ -11,7 +11,7 @@ use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_monitor::log::{Filter, read};
 use rbuild_monitor::{
     Attach, Client, EarlyProbes, ExecPlan, ExecPrivilege, Handed, Place, Plan, Program, Record, Residence,
-    Session, SessionEvent, Settings, Spawned, Shares, Stdin, Until,
+    Session, SessionEvent, Settings, Shares, Spawned, Stdin, Until,
 };
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Devices, Layout, Limits};
 use rbuild_sandbox::process::{Process, is_alive};
@@ -169,7 +169,9 @@ impl Container {
     pub(crate) fn client(&self) -> Client {
         let found = Client::find(&self.place).unwrap_or_else(|error| panic!("{error:?}"));
         found.unwrap_or_else(|| {
-            let spawned = Spawned::new(&Program { residence: Some(self.residence.clone()), ..Program::default() }).unwrap_or_else(|error| panic!("{error:?}"));
+            let spawned =
+                Spawned::new(&Program { residence: Some(self.residence.clone()), ..Program::default() })
+                    .unwrap_or_else(|error| panic!("{error:?}"));
             spawned.begin(&self.place, &self.settings).unwrap_or_else(|error| panic!("{error:?}"))
         })
     }
