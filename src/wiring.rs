@@ -18,14 +18,16 @@ mod signals;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub(crate) use build::{Looked, PlannedTarget, build, build_all, check, metadata, open_to_build, replace, source};
+pub(crate) use build::{
+    Looked, PlannedTarget, build, build_all, check, metadata, open_to_build, replace, source,
+};
 pub(crate) use caches::open_cache;
 pub(crate) use caller::{dockerfile, ignore};
 pub(crate) use home::{Home, OWNERS};
 pub(crate) use project::{Workshop, project, project_attended, project_unwatched};
 pub(crate) use rootless::Rootless;
-pub(crate) use signals::AtSignal;
 pub(crate) use run::{Attendance, Touch, attach, create, engine, exec, run, start_attached, window};
+pub(crate) use signals::AtSignal;
 
 /// Runs a hidden stage if the arguments ask for one: the first act of the program.
 pub(crate) fn stage(arguments: impl IntoIterator<Item = OsString> + Clone) -> Option<ExitCode> {

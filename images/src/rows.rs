@@ -349,9 +349,11 @@ pub(crate) fn remembered(transaction: &Transaction<'_>, name: &str) -> Result<Op
 
 /// Remembers what a registry said that a tag names.
 pub(crate) fn remember(transaction: &Transaction<'_>, name: &str, digest: BlobDigest) -> Result<()> {
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO tag_memory VALUES (?1, ?2, ?3)")?
-        .execute((name, digest.as_bytes(), now_s()))?;
+    transaction.prepare_cached("INSERT OR REPLACE INTO tag_memory VALUES (?1, ?2, ?3)")?.execute((
+        name,
+        digest.as_bytes(),
+        now_s(),
+    ))?;
     Ok(())
 }
 

@@ -118,7 +118,12 @@ fn first_word(arguments: &[OsString]) -> Option<usize> {
         match text {
             "--root" | "--config" | "--runtime" | "--cache-max" => at += 2,
             "-D" | "--debug" | "--offline" => at += 1,
-            _ if ["--root=", "--config=", "--runtime=", "--cache-max="].iter().any(|flag| text.starts_with(flag)) => at += 1,
+            _ if ["--root=", "--config=", "--runtime=", "--cache-max="]
+                .iter()
+                .any(|flag| text.starts_with(flag)) =>
+            {
+                at += 1
+            }
             _ if ["--debug=", "--offline="].iter().any(|flag| text.starts_with(flag)) => at += 1,
             _ => return Some(at),
         }

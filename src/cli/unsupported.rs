@@ -44,7 +44,6 @@ const fn nothing(verb: &'static str, long: &'static str) -> Flag {
 const OFF: &[&str] = &["false", "0", "f", "False", "FALSE", "F"];
 
 const LEAVE: &str = "leave it out";
-const CACHE: &str = "leave it out: the store is the cache; keep its folder (`--root`) between builds";
 const LIMITS: &str = "limit RUN steps with `--memory`, `--cpu-quota` and `--cpuset-cpus`";
 const RUN_LIMITS: &str = "use `--memory`, `--cpus`, `--cpuset-cpus` and `--pids-limit`";
 const OWN_NETWORK: &str = "use `--network bridge`, `host` or `none`";

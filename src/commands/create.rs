@@ -72,8 +72,9 @@ impl IdFile {
     /// Writes the id.
     pub(crate) fn write(mut self, id: &str) -> anyhow::Result<()> {
         if let Some(file) = &mut self.file {
-            file.write_all(id.as_bytes())
-                .with_context(|| format!("failed to write the container ID file `{}`", self.path.display()))?;
+            file.write_all(id.as_bytes()).with_context(|| {
+                format!("failed to write the container ID file `{}`", self.path.display())
+            })?;
         }
         self.file = None;
         Ok(())

@@ -191,8 +191,6 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
         Command::System(group) => system::run(&group, &context),
         Command::Info(arguments) => info::run(&arguments, &context),
         Command::Doctor(arguments) => doctor::run(&arguments, &context),
-        Command::Completion(_) | Command::Man(_) | Command::Version(_) => {
-            Ok(Status::Done)
-        }
+        Command::Completion(_) | Command::Man(_) | Command::Version(_) => Ok(Status::Done),
     }
 }

@@ -3,9 +3,9 @@
 //! Nothing here reads the environment or a file. What depends on them (`-e NAME` without a value, a secret that is
 //! a variable if there is one and a file otherwise) is kept as it was asked for and resolved by `settings`.
 
-mod cache;
 mod annotation;
 mod attest;
+mod cache;
 mod container;
 mod csv;
 mod environment;
@@ -24,9 +24,11 @@ mod tests;
 
 use rbuild_model::span::nearest;
 
-pub(crate) use cache::{CacheFrom, CachePlace, CacheTo, GhaPlace, LocalEntry, S3Place, cache, cache_from, cache_to};
 pub(crate) use annotation::{Annotations, annotation};
 pub(crate) use attest::{Attest, attest, provenance, sbom};
+pub(crate) use cache::{
+    CacheFrom, CachePlace, CacheTo, GhaPlace, LocalEntry, S3Place, cache, cache_from, cache_to,
+};
 pub(crate) use container::{
     DetachKeys, Exposed, NetworkUse, detach_keys, expose, filter, network, signal, span,
 };

@@ -265,7 +265,10 @@ fn outputs() {
                 "error: unknown type of output `foo`: use one of [local, tar, oci, docker, image, registry, cacheonly]",
             ),
             ("type=locl,dest=x", "error: unknown type of output `locl` (did you mean `local`?)"),
-            ("dest=x", "error: no `type`: write one of [local, tar, oci, docker, image, registry, cacheonly]"),
+            (
+                "dest=x",
+                "error: no `type`: write one of [local, tar, oci, docker, image, registry, cacheonly]",
+            ),
             ("type=local", "error: type `local` needs `dest=PATH`, or `dest=-` for standard output"),
             ("type=local,dest=-", "error: a folder cannot go to standard output: use `type=tar,dest=-`"),
             ("type=oci,tar=false", "error: `tar=false` makes a folder: give it one with `dest=PATH`"),
@@ -274,7 +277,10 @@ fn outputs() {
                 "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split]",
             ),
             ("type=image,unpack=true", "error: `unpack` is not supported yet"),
-            ("type=image,annotation-foo.a=b", "error: unknown place of an annotation `foo`: use one of [manifest, manifest-descriptor, index, index-descriptor]"),
+            (
+                "type=image,annotation-foo.a=b",
+                "error: unknown place of an annotation `foo`: use one of [manifest, manifest-descriptor, index, index-descriptor]",
+            ),
             (
                 "type=image,compression=estargz",
                 "error: compression `estargz` is not supported yet: use `gzip` or `zstd`",

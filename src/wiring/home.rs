@@ -46,8 +46,16 @@ const SCHEMAS: &[&Schema] = &[
 ];
 
 /// The owners of what can be swept; those that need objects of others come before those.
-pub(crate) const OWNERS: &[&dyn Collected] =
-    &[&ImageRows, &ContainerRows, &RecordTrees, &SnapshotTrees, &BlobFiles, &MountFolders, &StepLogs, &SavedWork];
+pub(crate) const OWNERS: &[&dyn Collected] = &[
+    &ImageRows,
+    &ContainerRows,
+    &RecordTrees,
+    &SnapshotTrees,
+    &BlobFiles,
+    &MountFolders,
+    &StepLogs,
+    &SavedWork,
+];
 
 /// How many bytes are kept in reserve for a full disk.
 const RESERVE: u64 = 16 << 20;
@@ -229,10 +237,7 @@ impl Home {
             snapshots_in: self.snapshots_in(),
             monitor: Program {
                 holds: holds.into_iter().collect(),
-                residence: Some(Residence {
-                    prefix: self.cgroup_prefix(),
-                    name: "monitors".to_owned(),
-                }),
+                residence: Some(Residence { prefix: self.cgroup_prefix(), name: "monitors".to_owned() }),
                 ..Program::default()
             },
             reap: vec![

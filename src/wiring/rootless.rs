@@ -42,7 +42,8 @@ enum Want {
 
 fn want(command: &Command) -> Want {
     match command {
-        Command::System(System { verb: SystemVerb::Boot }) | Command::Build(_)
+        Command::System(System { verb: SystemVerb::Boot })
+        | Command::Build(_)
         | Command::Bake(_)
         | Command::Run(_)
         | Command::Create(_)

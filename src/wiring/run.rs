@@ -70,16 +70,14 @@ pub(crate) fn run(
     }
     let definition = made.definition;
     let written = id_file.map_or(Ok(()), |file| file.write(&definition.id.to_string()));
-    let started = written.and_then(|()| {
-        match (touch, foreground) {
-            (Some(touch), Some(foreground)) => {
-                run_attached(&engine, &definition, touch, foreground, context, || ())
-            }
-            _ => {
-                told(engine.start(&definition)?, context);
-                context.terminal.print(&format!("{}\n", definition.id))?;
-                Ok(Status::Done)
-            }
+    let started = written.and_then(|()| match (touch, foreground) {
+        (Some(touch), Some(foreground)) => {
+            run_attached(&engine, &definition, touch, foreground, context, || ())
+        }
+        _ => {
+            told(engine.start(&definition)?, context);
+            context.terminal.print(&format!("{}\n", definition.id))?;
+            Ok(Status::Done)
         }
     });
     match started {

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::*;
 
-#[cfg(feature = "crash-points")]
 mod budgets;
+#[cfg(feature = "crash-points")]
 mod crashing;
 mod full_disk;
 mod opening;

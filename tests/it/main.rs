@@ -1,8 +1,8 @@
 //! The program as its users meet it: texts, streams and exit statuses.
 
-mod caches;
 mod attest;
 mod bake;
+mod caches;
 mod caching;
 mod checks;
 mod compose_config;

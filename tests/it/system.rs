@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rbuild_testkit::context::TestContext;
+use rbuild_testkit::settle::settle;
 
 use crate::scene::{assert_clean, scene};
 
@@ -45,18 +46,15 @@ fn power_off(context: &TestContext) {
     for (_, pid) in pids {
         let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
     }
-    // Groups go with the machine too; here they can be taken away once the kernel is through with the dead.
-    let (_sender, never) = std::sync::mpsc::channel::<()>();
-    for _ in 0..500 {
-        // What a command still does in the background puts something there until it is through.
-        let _ = fs::remove_dir_all(&run);
-        let groups = context.leaks().cgroups;
-        if groups.iter().all(|group| remove_group(group)) && !run.exists() {
-            return;
-        }
-        let _ = never.recv_timeout(std::time::Duration::from_millis(20));
-    }
-    panic!("the machine does not go down: {:?}", context.leaks());
+    // Groups go with the machine too; here they can be taken away once the kernel is through with the dead. What a
+    // command still does in the background puts something into the folder until it is through.
+    let left = settle(|| {
+        let mut left = context.leaks();
+        left.cgroups.retain(|group| !remove_group(Path::new(group)));
+        left
+    });
+    let _ = fs::remove_dir_all(&run);
+    assert!(left.cgroups.is_empty() && !run.exists(), "the machine does not go down: {left:?}");
 }
 
 /// Removes a control group with those in it; tells whether it is gone.

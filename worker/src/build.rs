@@ -194,10 +194,12 @@ impl Worker {
         for (at, target) in targets.iter().enumerate() {
             let result = match &built {
                 Ok(_) => BuildResult::Succeeded,
-                Err(failed) if failed.target.is_none() || failed.target == target.name => match failed.error {
-                    BuildError::Cancelled => BuildResult::Cancelled,
-                    _ => BuildResult::Failed,
-                },
+                Err(failed) if failed.target.is_none() || failed.target == target.name => {
+                    match failed.error {
+                        BuildError::Cancelled => BuildResult::Cancelled,
+                        _ => BuildResult::Failed,
+                    }
+                }
                 Err(_) => BuildResult::Cancelled,
             };
             self.remember(&whole, at, &history, wall, started.elapsed(), result);
@@ -232,14 +234,8 @@ impl Worker {
             } else {
                 tasks
             };
-            let Checked { findings, lowered, error, dockerfile: _ } = self.checked(
-                &mut request,
-                contexts.seat(at),
-                &mut builder,
-                &mut others,
-                tasks,
-                cancel,
-            );
+            let Checked { findings, lowered, error, dockerfile: _ } =
+                self.checked(&mut request, contexts.seat(at), &mut builder, &mut others, tasks, cancel);
             first.resize(builder.count(), at as u32);
             for finding in findings.warnings {
                 // Targets share Dockerfiles.
@@ -293,7 +289,9 @@ impl Worker {
         let Some(failed) = failed else {
             let outcomes: Vec<Vec<Finished>> = targets
                 .iter()
-                .map(|target| self.described(&target.aims.targets, &solved).map_err(|error| target.failed(error)))
+                .map(|target| {
+                    self.described(&target.aims.targets, &solved).map_err(|error| target.failed(error))
+                })
                 .collect::<Result<_, _>>()?;
             let export = |(at, outcomes)| self.leave(whole, at, outcomes, &reached, &cancel);
             return outcomes.into_iter().enumerate().map(export).collect();

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rbuild_model::container::{ContainerId, Definition, FirstProbe, Program, Removal, State, Streams};
 use rbuild_monitor::{Client, ClientError, Lock, Observed as Seen, Place, Record, Settings, Spawned, Stdin};
-
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
+use rbuild_sandbox::process::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::ContainerError;
 use super::events;
@@ -28,10 +29,10 @@ pub struct Observed {
     pub finished_before: Option<Timestamp>,
 }
 
-/// How often it is looked again whether a monitor that is neither there nor gone has left.
-const LEAVING_LOOKS: u32 = 2_000;
-/// How long between two looks.
-const LEAVING_PAUSE: Duration = Duration::from_millis(1);
+/// How many monitors in turn may be met that are neither there nor gone.
+const LEAVING_LOOKS: u32 = 8;
+/// The longest that one takes to leave.
+const LEAVING: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// The right to take a container away: its lock, and the monitor that gave it, if there is one.
 pub(super) struct Takeover {
@@ -211,10 +212,6 @@ impl Engine {
     }
 
     /// Takes a container that does not run out of the hands of its monitor, to remove it.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "nobody tells when a monitor that leaves lets go of its lock"
-    )]
     pub(super) fn take_over(&self, definition: &Definition) -> Result<Takeover, ContainerError> {
         let place = self.place(definition.id);
         if !place.folder().is_dir() {
@@ -238,8 +235,16 @@ impl Engine {
                 }
                 return Ok(Takeover { place, client: None, _lock: lock });
             }
-            // A monitor that listens no more, or not yet, still has its lock; the kernel tells nobody when either changes.
-            std::thread::sleep(LEAVING_PAUSE);
+            // A monitor that listens no more, or not yet, still has its lock.
+            let seen = place.observe().map_err(ClientError::from)?;
+            match seen.record().monitor.and_then(Process::find) {
+                Some(monitor) => {
+                    let mut fds = [PollFd::from_borrowed_fd(monitor.pidfd(), PollFlags::IN)];
+                    // Whatever is true then is found by the next look.
+                    let _ = poll(&mut fds, Some(&LEAVING));
+                }
+                None => drop(Client::find_soon(&place)?),
+            }
         }
         Err(ClientError::Busy.into())
     }

@@ -49,10 +49,13 @@ impl Remote {
                     origin: registry.to_owned(),
                     why: "what it found is no list".to_owned(),
                 };
-                serde_json::from_slice::<Results>(&body).map_err(|error| ImagesError::Client(wrong(error)))?.results
+                serde_json::from_slice::<Results>(&body)
+                    .map_err(|error| ImagesError::Client(wrong(error)))?
+                    .results
             }
             Err(error) if error.is_not_found() && registry != "index.docker.io" => {
-                let names = self.runtime.block_on(self.client.catalog(registry)).map_err(ImagesError::Client)?;
+                let names =
+                    self.runtime.block_on(self.client.catalog(registry)).map_err(ImagesError::Client)?;
                 let nothing = |name| Found { name, description: String::new(), stars: 0, is_official: false };
                 let named = names.into_iter().filter(|name| name.contains(term));
                 named.map(|name| nothing(format!("{registry}/{name}"))).collect()

@@ -102,6 +102,11 @@ impl Client {
         }
     }
 
+    /// As [`Client::find`], for a monitor that is just being started: waits for it to listen, 5 seconds at most.
+    pub fn find_soon(place: &Place) -> Result<Option<Self>, ClientError> {
+        spawn::find_soon(place)
+    }
+
     /// Starts a monitor that takes a dead one's place; `None` if there is nothing to take over any more. `networks` is the
     /// namespace that networks are made in, if it is not the caller's own.
     pub fn adopt(

@@ -134,7 +134,7 @@ impl Spawned {
 const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Finds the monitor that was faster, which may not listen yet.
-fn find_soon(place: &Place) -> Result<Option<Client>, ClientError> {
+pub(super) fn find_soon(place: &Place) -> Result<Option<Client>, ClientError> {
     let failed = |errno: Errno| ClientError::Socket(errno.into());
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(failed)?;
     inotify::add_watch(&watch, place.run(), inotify::WatchFlags::MOVED_TO).map_err(failed)?;

@@ -145,11 +145,6 @@ impl Inventory {
         Ok(Self { pieces, records })
     }
 
-    /// Lists what the cache has, with the images or without them.
-    pub(crate) fn cache(&self) -> impl Iterator<Item = &Piece> {
-        self.pieces.iter().filter(|piece| piece.share == Share::Cache)
-    }
-
     /// Returns which piece an object of a sweep belongs to.
     pub(crate) fn piece_of(&self, kind: ObjectKind, candidate: &Candidate) -> String {
         match kind {

@@ -50,11 +50,7 @@ pub(super) fn needs_no_store(arguments: &Arguments) -> bool {
 }
 
 /// Runs a verb that needs no store.
-pub(super) fn without_store(
-    arguments: &Arguments,
-    environment: &Environment,
-    terminal: Terminal,
-) -> Outcome {
+pub(super) fn without_store(arguments: &Arguments, environment: &Environment, terminal: Terminal) -> Outcome {
     match &arguments.verb {
         Verb::Config(config) => config::run(&arguments.project, config, environment, terminal),
         _ => unreachable!("only these verbs need no store"),
@@ -66,9 +62,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
     let project = &arguments.project;
     match &arguments.verb {
         Verb::Build(build) => build::run(project, build, context),
-        Verb::Config(config) => {
-            config::run(project, config, &context.settings.environment, context.terminal)
-        }
+        Verb::Config(config) => config::run(project, config, &context.settings.environment, context.terminal),
         Verb::Create(create) => up::create(project, create, context),
         Verb::Down(down) => down::run(project, down, down::Manner::Compose, context),
         Verb::Kill(kill) => life::kill(project, kill, context),

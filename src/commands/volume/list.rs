@@ -52,10 +52,7 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
 }
 
 /// Returns a volume as lists show it.
-pub(in crate::commands) fn row(
-    definition: &VolumeDefinition,
-    volumes: &Volumes,
-) -> anyhow::Result<Value> {
+pub(in crate::commands) fn row(definition: &VolumeDefinition, volumes: &Volumes) -> anyhow::Result<Value> {
     Ok(json!({
         "Availability": "N/A",
         "Driver": definition.driver,

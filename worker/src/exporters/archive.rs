@@ -5,8 +5,8 @@ use rbuild_model::digest::BlobDigest;
 
 use super::{ExportError, image, only, write};
 use crate::build::{Built, BuiltPlatform};
-use crate::describe::Finished;
 use crate::cancel::Cancel;
+use crate::describe::Finished;
 use crate::request::{ArchiveDest, BuildRequest, Client, Export};
 use crate::worker::Worker;
 

@@ -5,8 +5,8 @@ use rbuild_model::digest::ImageId;
 
 use super::{ExportError, index};
 use crate::build::BuiltPlatform;
-use crate::describe::Finished;
 use crate::cancel::Cancel;
+use crate::describe::Finished;
 use crate::request::{BuildRequest, Export};
 use crate::tasks::Tasks;
 use crate::worker::Worker;

@@ -6,8 +6,8 @@ use rbuild_confined::{Kind, Root};
 use rbuild_snapshotter::copier::{Copier, CopyRules, Sockets, Verdict};
 
 use super::{ExportError, beside};
-use crate::describe::Finished;
 use crate::cancel::Cancel;
+use crate::describe::Finished;
 use crate::worker::Worker;
 
 /// Copies the root of a result into a folder, which is made if it is missing and then appears complete or not at all.

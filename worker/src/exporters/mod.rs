@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use rbuild_model::event::{Event, Outcome};
 
 use crate::build::Built;
-use crate::describe::Finished;
 use crate::cancel::{Cancel, Stoppable};
+use crate::describe::Finished;
 use crate::error::{BuildError, StepError};
 use crate::request::{BuildRequest, Client, ClientError, Export, ExportKind, FileDest};
 use crate::tasks::Tasks;
