@@ -104,7 +104,9 @@ fn socket(address: IpAddr, port: &str) -> String {
 mod tests {
     use super::*;
 
-    fn shown(ports: &[(u16, Option<(&str, u16)>, &str)]) -> String {
+    type Written<'a> = (u16, Option<(&'a str, u16)>, &'a str);
+
+    fn shown(ports: &[Written<'_>]) -> String {
         let ports: Vec<Shown> = ports
             .iter()
             .map(|(port, host, protocol)| Shown {

@@ -45,8 +45,10 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
         true => clear_cache(&home, &conditions, keep)?,
         false => clear(&home, &engine, arguments.all, &filters, keep, context)?,
     };
-    let told = cleared.failures.iter().map(|error| report::tell(error, context.terminal));
-    let status = told.last().unwrap_or(Status::Done);
+    let mut status = Status::Done;
+    for error in &cleared.failures {
+        status = report::tell(error, context.terminal);
+    }
     context.terminal.print(&format!("Total reclaimed space: {}\n", human::precise_size(cleared.bytes)))?;
     Ok(status)
 }

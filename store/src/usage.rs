@@ -69,7 +69,7 @@ fn is_told(path: &str) -> bool {
         Some(folder) => path.rsplit_once('/').is_some_and(|(above, _)| above == folder),
         None => *pattern == path,
     };
-    TOLD.iter().any(|pattern| like(pattern))
+    TOLD.iter().any(like)
 }
 
 /// Whether something below a folder is told.

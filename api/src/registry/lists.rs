@@ -72,8 +72,11 @@ pub(super) async fn referrers(
     Ok(response)
 }
 
+/// How large the next page is, and what it begins behind.
+type Next = (usize, String);
+
 /// Cuts a page out of a sorted list: entries behind `last`, at most `n`; and what the next one begins behind.
-fn page(all: Vec<String>, query: &str) -> Result<(Vec<String>, Option<(usize, String)>), Refused> {
+fn page(all: Vec<String>, query: &str) -> Result<(Vec<String>, Option<Next>), Refused> {
     let most = match parameter(query, "n") {
         None => PAGE,
         Some(text) => {
@@ -91,11 +94,7 @@ fn page(all: Vec<String>, query: &str) -> Result<(Vec<String>, Option<(usize, St
 }
 
 /// Says where the next page is.
-fn linked(
-    mut response: Response<Body>,
-    request: &Request<Incoming>,
-    next: Option<(usize, String)>,
-) -> Response<Body> {
+fn linked(mut response: Response<Body>, request: &Request<Incoming>, next: Option<Next>) -> Response<Body> {
     if let Some((most, last)) = next {
         let link = format!("<{}?n={most}&last={}>; rel=\"next\"", request.uri().path(), escaped(&last));
         if let Ok(link) = HeaderValue::from_str(&link) {

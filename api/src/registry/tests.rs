@@ -208,8 +208,7 @@ fn an_upload_goes_piece_by_piece_and_is_what_it_says() {
     let begin = || {
         let (head, _) = served.ask("POST /v2/a/blobs/uploads/", "", b"");
         assert!(head.starts_with("http/1.1 202"), "{head}");
-        let location = head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().to_owned();
-        location
+        head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().to_owned()
     };
     let upload = begin();
     assert_eq!(served.status(&format!("PATCH {upload}"), "Content-Range: 0-2\r\n", b"abc"), 202);

@@ -26,13 +26,16 @@ pub enum Value {
     Forgotten,
 }
 
+/// What a selection held before and after.
+pub type BeforeAfter = (Option<ContentHash>, Option<ContentHash>);
+
 /// What differs of two pre-images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
     /// Fields of the definition.
     pub differences: Vec<Difference>,
     /// The place of a selection among all, and its content before and after.
-    pub contents: Vec<(usize, (Option<ContentHash>, Option<ContentHash>))>,
+    pub contents: Vec<(usize, BeforeAfter)>,
     /// The new keys of inputs that are others.
     pub inputs: Vec<CacheKey>,
 }

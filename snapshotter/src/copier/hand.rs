@@ -110,7 +110,7 @@ impl<'a> Hand<'a> {
         };
         self.copy_file(source, &meta, place, path, buffer)?;
         if let Some(claim) = claim {
-            claim.is_at(place.path);
+            claim.settle_at(place.path);
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub(super) struct Claim<'a> {
 
 impl Claim<'_> {
     /// Says where the file is now.
-    pub(super) fn is_at(self, path: &Path) {
+    pub(super) fn settle_at(self, path: &Path) {
         self.links.tell(self.inode, Some(path));
         std::mem::forget(self);
     }

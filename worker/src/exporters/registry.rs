@@ -57,7 +57,6 @@ fn attested(
 }
 
 /// Pushes the images under each of their names; layers are packed once for all of them.
-#[expect(clippy::too_many_arguments, reason = "what an export is told, and by whom")]
 pub(super) fn export(
     worker: &Worker,
     request: &BuildRequest,

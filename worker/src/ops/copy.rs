@@ -281,7 +281,7 @@ impl Target<'_> {
                 .map_err(|source| StepError::Copy { path: path.path.clone(), source })?;
             // What is unpacked does not pass file by file.
             if let Some(check) = check
-                && !(is_archive && !check.saw_anything())
+                && (!is_archive || check.saw_anything())
                 && !check.holds()
             {
                 return Err(StepError::Changing { path: path.path.clone() });

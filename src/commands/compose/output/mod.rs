@@ -277,7 +277,7 @@ impl<'a> Output<'a> {
             started.map_or(happening.time, nanoseconds)
         });
         let voice = Voice::live(self.engine, &definition, Filter { since, ..Filter::default() })?;
-        let replaced = definition.labels.get(key::REPLACE).is_some();
+        let replaced = definition.labels.contains_key(key::REPLACE);
         self.add(&definition, voice);
         if replaced && let Some(speaker) = self.speakers.get(&definition.id) {
             statuses.push((happening.time, speaker.label, "has been recreated".to_owned()));
