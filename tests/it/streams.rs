@@ -58,7 +58,7 @@ fn colours_are_written_only_when_they_are_asked_for() {
 #[test]
 fn a_folder_is_never_mistaken_for_a_verb_that_is_not_there_yet() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("up")).unwrap();
-    let text = told(["up"], folder.path());
-    assert!(text.starts_with("status: 125\n") && text.contains("write `rbuild ./up`"), "{text}");
+    std::fs::create_dir(folder.path().join("serve")).unwrap();
+    let text = told(["serve"], folder.path());
+    assert!(text.starts_with("status: 125\n") && text.contains("write `rbuild ./serve`"), "{text}");
 }

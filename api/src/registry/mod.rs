@@ -15,10 +15,10 @@
 //!
 //! | Endpoint | File |
 //! |---|---|
-//! | `/v2/`, `_catalog`, `tags/list`, `referrers/` | [`lists`] |
-//! | `manifests/` | [`documents`] |
-//! | `blobs/` | [`blobs`] |
-//! | `blobs/uploads/` | [`uploads`] |
+//! | `/v2/`, `_catalog`, `tags/list`, `referrers/` | `lists` |
+//! | `manifests/` | `documents` |
+//! | `blobs/` | `blobs` |
+//! | `blobs/uploads/` | `uploads` |
 
 mod access;
 mod answer;

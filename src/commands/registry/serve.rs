@@ -81,13 +81,14 @@ fn address(text: Option<&str>) -> Result<SocketAddr, Mistake> {
         Mistake::usage(format!("`{text}` is no address to listen on"))
             .hint("write ADDRESS:PORT, as in 127.0.0.1:5000, or :5000 for every address")
     };
-    if let Some(port) = text.strip_prefix(':') {
-        return Ok((Ipv4Addr::UNSPECIFIED, port.parse().map_err(|_| wrong())?).into());
-    }
     let text =
         text.strip_prefix("localhost").map_or_else(|| text.to_owned(), |rest| format!("127.0.0.1{rest}"));
+    // First: an IPv6 address may begin as a port alone does.
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok((address, PORT).into());
+    }
+    if let Some(port) = text.strip_prefix(':') {
+        return Ok((Ipv4Addr::UNSPECIFIED, port.parse().map_err(|_| wrong())?).into());
     }
     text.parse().map_err(|_| wrong())
 }
