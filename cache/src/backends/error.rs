@@ -51,6 +51,9 @@ pub enum BackendError {
     /// A blob could not be kept, or is not what its digest says.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// Somebody began a blob there and never finished it, and it cannot be begun once more.
+    #[error("somebody began {0} there and has not finished it")]
+    Unfinished(String),
     /// There is no time left.
     #[error("the time for it is over")]
     OutOfTime,

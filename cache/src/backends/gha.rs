@@ -143,15 +143,15 @@ impl Gha {
         if answer.is_success() { Ok(()) } else { Err(refused(&found.matched_key, &answer)) }
     }
 
-    /// Makes an entry; one that is there stays.
-    fn upload(&self, key: &str, size: u64, sender: &dyn Sender) -> Result<Put, BackendError> {
+    /// Makes an entry; `None` where somebody began one of that name, whether it was finished or not.
+    fn upload(&self, key: &str, size: u64, sender: &dyn Sender) -> Result<Option<()>, BackendError> {
         let created: Option<Created> =
             self.service("CreateCacheEntry", &Create { key, version: &self.version })?;
-        let Some(created) = created.filter(|created| created.ok) else { return Ok(Put::Present) };
+        let Some(created) = created.filter(|created| created.ok) else { return Ok(None) };
         self.send(&created.signed_upload_url, key, size, sender)?;
         let finish = Finish { key, version: &self.version, size_bytes: size.to_string() };
         match self.service::<Finished>("FinalizeCacheEntryUpload", &finish)? {
-            Some(Finished { ok: true }) => Ok(Put::Sent),
+            Some(Finished { ok: true }) => Ok(Some(())),
             _ => Err(BackendError::Unusable(format!("the service does not take {key}"))),
         }
     }
@@ -236,8 +236,8 @@ impl Backend for Gha {
     fn publish(&self, catalog: &[u8], _: &[Descriptor]) -> Result<(), BackendError> {
         let key = format!("{}{:020}", self.catalogs(), jiff::Timestamp::now().as_nanosecond());
         match self.upload(&key, catalog.len() as u64, &Bytes(catalog))? {
-            Put::Sent => Ok(()),
-            Put::Present => Err(BackendError::Unusable(format!("the service has {key} already"))),
+            Some(()) => Ok(()),
+            None => Err(BackendError::Unusable(format!("the service has {key} already"))),
         }
     }
 
@@ -255,7 +255,12 @@ impl Backend for Gha {
         if self.has(blob)? {
             return Ok(Put::Present);
         }
-        self.upload(&blob_key(blob), blob.size, sender)
+        match self.upload(&blob_key(blob), blob.size, sender)? {
+            Some(()) => Ok(Put::Sent),
+            // Another writer was quicker, or one before us was stopped on the way: nobody can read that.
+            None if self.has(blob)? => Ok(Put::Present),
+            None => Err(BackendError::Unfinished(blob.digest.to_string())),
+        }
     }
 }
 

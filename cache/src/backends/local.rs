@@ -7,11 +7,13 @@
 //! ```
 //!
 //! A folder is read through [`confined`](rbuild_confined): what is in it may come from anywhere. Writers take turns by a
-//! lock on the folder.
+//! lock on the folder. Each holds a shared lock on `blobs` from its first blob until its catalog names it, and blobs that
+//! nothing names are removed only when nobody else holds one.
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_confined::Root;
 use rbuild_image::distribution::{Receiver, Sender};
@@ -58,13 +60,22 @@ pub struct Local {
     entry: Entry,
     form: Form,
     unnamed: Unnamed,
+    /// The lock of who writes, from the first blob to the catalog.
+    writing: Arc<Mutex<Option<File>>>,
 }
 
 impl Local {
     /// Names a cache in a folder, which need not be there yet.
     pub fn new(folder: impl Into<PathBuf>, entry: Entry, form: Form, unnamed: Unnamed) -> Self {
         let folder = folder.into();
-        Self { name: format!("local {}", folder.display()), folder, entry, form, unnamed }
+        Self {
+            name: format!("local {}", folder.display()),
+            folder,
+            entry,
+            form,
+            unnamed,
+            writing: Arc::default(),
+        }
     }
 
     fn root(&self) -> Result<Option<Root>, BackendError> {
@@ -155,6 +166,30 @@ impl Local {
         flock(&folder, FlockOperation::LockExclusive)
             .map_err(|errno| BackendError::io("lock", &self.folder, errno))?;
         Ok(folder)
+    }
+
+    /// Keeps everybody from removing blobs, until the catalog is there.
+    fn keep_blobs(&self) -> Result<(), BackendError> {
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if writing.is_none() {
+            let blobs = self.folder.join("blobs");
+            let lock = File::open(&blobs).map_err(|error| BackendError::io("open", &blobs, error))?;
+            flock(&lock, FlockOperation::LockShared)
+                .map_err(|errno| BackendError::io("lock", &blobs, errno))?;
+            *writing = Some(lock);
+        }
+        Ok(())
+    }
+
+    /// Ends this writing; returns the lock of the blobs if nobody else writes.
+    fn end_writing(&self) -> Result<Option<File>, BackendError> {
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(lock) = writing.take() else { return Ok(None) };
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(lock)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(BackendError::io("lock", self.folder.join("blobs"), errno)),
+        }
     }
 
     /// Writes a file that appears complete or not at all.
@@ -260,7 +295,8 @@ impl Backend for Local {
         index.manifests.push(entry);
         self.write(&self.folder.join("oci-layout"), |file| file.write_all(MARK))?;
         self.write(&self.folder.join("index.json"), |file| file.write_all(&index.to_bytes()))?;
-        if self.unnamed == Unnamed::Remove {
+        let alone = self.end_writing()?;
+        if self.unnamed == Unnamed::Remove && alone.is_some() {
             self.sweep(&root, &index)?;
         }
         Ok(())
@@ -268,6 +304,10 @@ impl Backend for Local {
 
     fn has(&self, blob: &Descriptor) -> Result<bool, BackendError> {
         let path = self.folder.join(blob_path(blob.digest));
+        if !path.exists() {
+            return Ok(false);
+        }
+        self.keep_blobs()?;
         Ok(std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == blob.size))
     }
 
@@ -295,6 +335,7 @@ impl Backend for Local {
             return Ok(Put::Present);
         }
         drop(self.begin()?);
+        self.keep_blobs()?;
         let path = self.folder.join(blob_path(blob.digest));
         self.write(&path, |file| {
             let sent = io::copy(&mut sender.open(0)?, file)?;

@@ -110,7 +110,8 @@ pub trait Backend: Send + Sync {
     /// Puts a catalog in the place of the former. All `blobs` that it names are there.
     fn publish(&self, catalog: &[u8], blobs: &[Descriptor]) -> Result<(), BackendError>;
 
-    /// Says whether a blob is there, with the size that its descriptor says.
+    /// Says whether a blob is there, with the size that its descriptor says. Only writers ask, for what their catalog is
+    /// to name: it must not go before that is published.
     fn has(&self, blob: &Descriptor) -> Result<bool, BackendError>;
 
     /// Reads a blob.

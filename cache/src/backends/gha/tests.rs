@@ -145,6 +145,18 @@ fn a_large_blob_goes_up_in_blocks() {
 }
 
 #[test]
+fn an_entry_that_nobody_finished_is_not_taken_for_a_blob() {
+    let (web, service) = server();
+    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"x");
+    service.lock().unwrap().entries.insert(blob_key(&blob), (false, 1));
+    let cache = cache(&web, "main", "token");
+    let put = cache.put(&blob, &Blob(b"x".to_vec()));
+    assert!(matches!(put, Err(BackendError::Unfinished(_))), "{put:?}");
+    service.lock().unwrap().entries.insert(blob_key(&blob), (true, 1));
+    assert_eq!(cache.put(&blob, &Blob(b"x".to_vec())).unwrap(), Put::Present);
+}
+
+#[test]
 fn scopes_do_not_see_each_others_catalogs_and_tokens_are_told_nowhere() {
     let (web, _) = server();
     cache(&web, "a/b", "token").publish(b"one", &[]).unwrap();

@@ -39,6 +39,31 @@ fn tags_live_side_by_side_and_a_reset_removes_what_none_names() {
 }
 
 #[test]
+fn a_reset_leaves_what_another_writer_has_not_named_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let blob = Descriptor::of(MediaType::OCI_LAYER, b"a");
+    let catalog = Catalog::default().to_bytes();
+    let reset = || {
+        let tag = Entry::Tag("other".to_owned());
+        Local::new(folder.path(), tag, Form::default(), Unnamed::Remove).publish(&catalog, &[]).unwrap();
+    };
+    let path = folder.path().join(blob_path(blob.digest));
+    let writer = cache(folder.path());
+    writer.put(&blob, &Bytes(b"a")).unwrap();
+    reset();
+    assert!(path.exists(), "its writer is about to name it");
+    drop(writer);
+    // One that finds it there is a writer too.
+    let finder = cache(folder.path());
+    assert_eq!(finder.put(&blob, &Bytes(b"a")).unwrap(), Put::Present);
+    reset();
+    assert!(path.exists());
+    drop(finder);
+    reset();
+    assert!(!path.exists());
+}
+
+#[test]
 fn what_leads_out_of_the_folder_is_not_followed() {
     let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let blob = Descriptor::of(MediaType::OCI_LAYER, b"secret");

@@ -157,13 +157,14 @@ impl S3 {
         format!("{}{}{name}", self.place.prefix, self.place.manifests_prefix)
     }
 
-    /// Looks at an object; `None` if there is none.
-    fn head(&self, key: &str) -> Result<Option<Answer>, BackendError> {
+    /// Looks at the object of a blob; `None` if there is none, or one of another size.
+    fn head(&self, key: &str, size: u64) -> Result<Option<Answer>, BackendError> {
         let answer = self.ask(&Wish { method: "HEAD", key, ..Wish::default() })?;
+        let length: Option<u64> = answer.headers.get("content-length").and_then(|text| text.parse().ok());
         match answer.status {
             404 => Ok(None),
-            _ if answer.is_success() => Ok(Some(answer)),
-            _ => Err(refused(key, &answer)),
+            _ if !answer.is_success() => Err(refused(key, &answer)),
+            _ => Ok(length.is_none_or(|length| length == size).then_some(answer)),
         }
     }
 
@@ -317,7 +318,10 @@ impl Backend for S3 {
     }
 
     fn has(&self, blob: &Descriptor) -> Result<bool, BackendError> {
-        Ok(self.head(&self.blob_key(blob))?.is_some())
+        let key = self.blob_key(blob);
+        let Some(answer) = self.head(&key, blob.size)? else { return Ok(false) };
+        self.touch(&key, &answer)?;
+        Ok(true)
     }
 
     fn get(&self, blob: &Descriptor, into: &mut dyn Receiver) -> Result<(), BackendError> {
@@ -326,11 +330,10 @@ impl Backend for S3 {
     }
 
     fn put(&self, blob: &Descriptor, sender: &dyn Sender) -> Result<Put, BackendError> {
-        let key = self.blob_key(blob);
-        if let Some(answer) = self.head(&key)? {
-            self.touch(&key, &answer)?;
+        if self.has(blob)? {
             return Ok(Put::Present);
         }
+        let key = self.blob_key(blob);
         if blob.size > WHOLE {
             self.put_parts(&key, blob, sender)?;
         } else {

@@ -97,8 +97,11 @@ fn answer(bucket: &Mutex<Bucket>, request: &Request) -> Reply {
     match (request.method.as_str(), parameter("uploadId")) {
         ("HEAD" | "GET", _) => match bucket.objects.get(&key) {
             Some(body) => {
+                let length = body.len().to_string();
                 let body = if request.method == "HEAD" { Vec::new() } else { body.clone() };
-                Reply::of(body).header("Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT")
+                Reply::of(body)
+                    .header("Content-Length", &length)
+                    .header("Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT")
             }
             None => error(404, "NoSuchKey"),
         },
@@ -219,6 +222,19 @@ fn what_is_old_and_used_is_touched() {
     assert!(bucket.lock().unwrap().touched.is_empty());
     assert_eq!(cache.put(&blob, &Blob(b"x".to_vec())).unwrap(), Put::Present);
     assert_eq!(bucket.lock().unwrap().touched, [format!("a/blobs/{}", blob.digest)]);
+    assert!(cache.has(&blob).unwrap());
+    assert_eq!(bucket.lock().unwrap().touched.len(), 2, "who asks for it is about to name it");
+}
+
+#[test]
+fn what_is_cut_short_goes_up_again() {
+    let (web, bucket) = server();
+    let cache = cache(&web);
+    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"whole");
+    bucket.lock().unwrap().objects.insert(format!("a/blobs/{}", blob.digest), b"who".to_vec());
+    assert!(!cache.has(&blob).unwrap());
+    assert_eq!(cache.put(&blob, &Blob(b"whole".to_vec())).unwrap(), Put::Sent);
+    assert_eq!(crate::backends::read(&cache, &blob, 100).unwrap(), b"whole");
 }
 
 #[test]
