@@ -27,7 +27,7 @@ pub(crate) use home::{Home, OWNERS};
 pub(crate) use project::{Workshop, project, project_attended, project_unwatched};
 pub(crate) use rootless::Rootless;
 pub(crate) use run::{Attendance, Touch, attach, create, engine, exec, run, start_attached, window};
-pub(crate) use signals::AtSignal;
+pub(crate) use signals::{Asks, AtSignal};
 
 /// Runs a hidden stage if the arguments ask for one: the first act of the program.
 pub(crate) fn stage(arguments: impl IntoIterator<Item = OsString> + Clone) -> Option<ExitCode> {

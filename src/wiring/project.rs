@@ -8,7 +8,7 @@ use rbuild_engine::projects::Halt;
 use rbuild_worker::Cancel;
 
 use super::Home;
-use super::signals::{self, AtSignal};
+use super::signals::{self, Asks, AtSignal};
 use crate::commands::Context;
 
 /// What verbs of projects work with.
@@ -26,7 +26,7 @@ pub(crate) struct Workshop {
 /// Opens the store for a verb that stops at the first signal when what is under way is done, and ends at the second.
 /// Must be called before any thread is begun.
 pub(crate) fn project(context: &Context, purpose: &str) -> anyhow::Result<Workshop> {
-    let at = |count| if count == 1 { AtSignal::GoesOn } else { AtSignal::Ends };
+    let at = |count, _| if count == 1 { AtSignal::GoesOn } else { AtSignal::Ends };
     project_attended(context, purpose, at)
 }
 
@@ -34,15 +34,15 @@ pub(crate) fn project(context: &Context, purpose: &str) -> anyhow::Result<Worksh
 pub(crate) fn project_attended(
     context: &Context,
     purpose: &str,
-    mut at: impl FnMut(u32) -> AtSignal + Send + 'static,
+    mut at: impl FnMut(u32, Asks) -> AtSignal + Send + 'static,
 ) -> anyhow::Result<Workshop> {
     let halt = Arc::new(Halt::new().context("failed to watch for signals")?);
     let cancel = Cancel::new();
     let (waker, switch) = (Arc::clone(&halt), cancel.clone());
-    let wish = signals::wish_of_each(move |count| {
+    let wish = signals::wish_of_each(move |count, asks| {
         waker.now();
         switch.cancel();
-        at(count)
+        at(count, asks)
     })?;
     let home = Home::open_until(&context.settings, purpose, Some(wish))?;
     let engine = home.engine()?;

@@ -76,8 +76,19 @@ pub(crate) enum AtSignal {
     Ends,
 }
 
+/// What a signal asks of a program that works with containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// An end, also of what it attends.
+    End,
+    /// That it leaves: its terminal is gone, which is nothing to containers.
+    Leave,
+}
+
 /// As [`wish`], and asks at every signal what becomes of the program; they are counted from 1.
-pub(super) fn wish_of_each(mut at: impl FnMut(u32) -> AtSignal + Send + 'static) -> anyhow::Result<Wish> {
+pub(super) fn wish_of_each(
+    mut at: impl FnMut(u32, Asks) -> AtSignal + Send + 'static,
+) -> anyhow::Result<Wish> {
     let (canceller, cancel) = Cancel::pair();
     let (woken, waker) = io::pipe().context("failed to watch for signals")?;
     let mut set = SigSet::empty();
@@ -90,7 +101,8 @@ pub(super) fn wish_of_each(mut at: impl FnMut(u32) -> AtSignal + Send + 'static)
         for count in 1.. {
             let Ok(signal) = set.wait() else { return };
             drop(held.take());
-            if at(count) == AtSignal::Ends {
+            let asks = if signal == Signal::SIGHUP { Asks::Leave } else { Asks::End };
+            if at(count, asks) == AtSignal::Ends {
                 let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
                 let _ = raise(signal);
             }

@@ -64,6 +64,8 @@ pub(super) struct Board {
 struct State {
     table: Table,
     trace: Vec<Traced>,
+    /// Whether what happens from now on belongs to another plan than the one whose time line is kept.
+    is_traced: bool,
 }
 
 /// When something happened, for the time line.
@@ -157,7 +159,15 @@ impl Board {
 
     /// Keeps what happened for the time line, and shows nothing.
     pub(super) fn trace(&self, happening: Happening) {
-        self.state().trace.push(Traced { happening, at: Instant::now() });
+        let mut state = self.state();
+        if !state.is_traced {
+            state.trace.push(Traced { happening, at: Instant::now() });
+        }
+    }
+
+    /// Ends the time line: what happens from now on belongs to another plan, which counts its operations anew.
+    pub(super) fn end_trace(&self) {
+        self.state().is_traced = true;
     }
 
     /// Takes what happened, and when.

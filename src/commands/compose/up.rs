@@ -89,7 +89,8 @@ fn targets(model: &Model, up: &Up) -> BTreeSet<ServiceName> {
 
 /// Refuses flags that contradict each other, or that are not there yet.
 fn check(up: &Up) -> anyhow::Result<()> {
-    let aborts = up.abort_on_container_exit || up.abort_on_container_failure;
+    let aborts =
+        up.abort_on_container_exit || up.abort_on_container_failure || up.exit_code_from.is_some();
     let attaches = !up.attach.is_empty() || up.attach_dependencies;
     let is_detached = up.detach || up.wait;
     let flag = if up.wait { "--wait" } else { "--detach" };
@@ -97,8 +98,8 @@ fn check(up: &Up) -> anyhow::Result<()> {
         (
             is_detached && (aborts || attaches || up.watch),
             format!(
-                "{flag} cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach, \
-                 --attach-dependencies or --watch"
+                "{flag} cannot be combined with --abort-on-container-exit, --abort-on-container-failure, \
+                 --exit-code-from, --attach, --attach-dependencies or --watch"
             ),
         ),
         (

@@ -11,15 +11,16 @@ use crate::commands::compose::board::Traced;
 /// How many columns the line has.
 const COLUMNS: usize = 32;
 
-/// Writes a line for each operation, in the order in which they began.
+/// Writes a line for each operation of the plan, in the order in which they began.
 pub(super) fn lines(plan: &Plan, trace: &[Traced]) -> String {
     let Some(zero) = trace.first().map(|traced| traced.at) else { return String::new() };
     let mut spans: BTreeMap<OperationId, (Instant, Instant)> = BTreeMap::new();
     for traced in trace {
-        if matches!(traced.happening.phase, Phase::Note(_)) {
+        let id = traced.happening.operation;
+        if matches!(traced.happening.phase, Phase::Note(_)) || plan.operations.get(id.0).is_none() {
             continue;
         }
-        let span = spans.entry(traced.happening.operation).or_insert((traced.at, traced.at));
+        let span = spans.entry(id).or_insert((traced.at, traced.at));
         span.1 = traced.at;
     }
     let whole = trace.last().map_or(Duration::ZERO, |traced| traced.at - zero);
@@ -68,7 +69,19 @@ fn bar(from: Duration, to: Duration, whole: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rbuild_engine::projects::{Act, Happening, Subject};
+
     use super::*;
+
+    #[test]
+    fn what_is_none_of_the_plan_has_no_line() {
+        let happening = Happening {
+            operation: OperationId(3),
+            subject: Subject::Container("web".to_owned()),
+            phase: Phase::Begun(Act::Stop),
+        };
+        assert_eq!(lines(&Plan::default(), &[Traced { happening, at: Instant::now() }]), "");
+    }
 
     #[test]
     fn bars_fill_their_columns() {

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! starting --> running --ctrl-C, or a container whose end ends all--> stopping --ctrl-C--> killing
+//!                 |
+//!                 +-- the terminal is gone --> nothing more is begun; what runs goes on
 //! ```
 //!
 //! The plan is carried out beside the output, so that nothing is missed; a signal, the plan's end and the end of a stop
-//! ring one bell that the output wakes for.
+//! ring one bell that the output wakes for. A stop begins at once; what was being started meanwhile, and so was not there
+//! to be stopped, is stopped when the plan is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -29,16 +32,16 @@ use crate::cli::compose::{Ansi, Project};
 use crate::commands::{Context, Outcome};
 use crate::report::{Mistake, Status};
 use crate::terminal::Colour;
-use crate::wiring::AtSignal;
+use crate::wiring::{Asks, AtSignal};
 
 /// What the output wakes for.
 enum Ring {
     /// A signal came.
-    Signal,
+    Signal(Asks),
     /// The plan was carried out.
     Carried(anyhow::Result<Carried>),
-    /// A stop is over.
-    Stopped(anyhow::Result<Status>),
+    /// A stop, or a killing, is over.
+    Stopped(Turn, anyhow::Result<()>),
 }
 
 /// Rings are heard by the one who prints, as soon as there is one.
@@ -70,11 +73,13 @@ enum Stage {
     Killing,
 }
 
-/// Why everything stops.
+/// Why it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
     Interrupted,
     Aborted,
+    /// Nobody looks any more; containers go on.
+    Left,
 }
 
 /// Runs `up` in the foreground.
@@ -89,8 +94,8 @@ pub(super) fn run(
     let (rings, received) = mpsc::channel();
     let bell = Bell { rings, door: Arc::default() };
     let at_signal = bell.clone();
-    let workshop = crate::wiring::project_attended(context, "rbuild compose up", move |count| {
-        at_signal.ring(Ring::Signal);
+    let workshop = crate::wiring::project_attended(context, "rbuild compose up", move |count, asks| {
+        at_signal.ring(Ring::Signal(asks));
         if count > 2 { AtSignal::Ends } else { AtSignal::GoesOn }
     })?;
     let handle = Handle::with(meant, workshop);
@@ -135,7 +140,9 @@ pub(super) fn run(
         carried: None,
         stage: Stage::Running,
         reason: None,
-        stop_is_over: true,
+        stops: 0,
+        is_swept: false,
+        asked: Vec::new(),
         failed_stop: None,
         first_code: None,
         asked_code: None,
@@ -165,6 +172,7 @@ pub(super) fn run(
             let carried =
                 making::carry_out(handle, project, prepared, manner, after, &handle.halt, header, context);
             header.show();
+            header.board.end_trace();
             bell.ring(Ring::Carried(carried));
         });
         let ended = output.follow(None, |_, told| foreground.hear(told, prepared, scope));
@@ -270,7 +278,13 @@ struct Foreground<'a> {
     carried: Option<anyhow::Result<Carried>>,
     stage: Stage,
     reason: Option<Reason>,
-    stop_is_over: bool,
+    /// How many stops are under way.
+    stops: usize,
+    /// Whether a stop was begun after the plan was over, so that nothing was started behind its back.
+    is_swept: bool,
+    /// The services whose stop was asked for; all if empty.
+    asked: Vec<String>,
+    /// Why a stop failed, the first time.
     failed_stop: Option<anyhow::Error>,
     /// The status of the container that ended first.
     first_code: Option<u8>,
@@ -306,6 +320,8 @@ impl<'a> Foreground<'a> {
     where
         'a: 'scope,
     {
+        // What happens may be followed by more: it is looked once more before all is over.
+        self.has_looked_again &= matches!(told, Told::Rung);
         match told {
             Told::Started(definition) => {
                 let service = definition.labels.get(key::SERVICE).cloned().unwrap_or_default();
@@ -325,22 +341,21 @@ impl<'a> Foreground<'a> {
                     self.has_looked_again = false;
                     match ring {
                         Ring::Carried(carried) => self.carried = Some(carried),
-                        Ring::Stopped(stopped) => {
-                            self.stop_is_over = true;
-                            self.failed_stop = stopped.err();
-                        }
-                        Ring::Signal => self.interrupted(scope)?,
+                        Ring::Stopped(turn, stopped) => self.stopped(turn, stopped),
+                        Ring::Signal(Asks::End) => self.interrupted(scope),
+                        Ring::Signal(Asks::Leave) => drop(self.reason.get_or_insert(Reason::Left)),
                     }
                 }
             }
         }
-        self.ending(prepared)
+        self.ending(prepared, scope)
     }
 
     fn aborts_on(&self, code: i32) -> bool {
-        self.up.abort_on_container_exit
-            || self.up.exit_code_from.is_some()
-            || (self.up.abort_on_container_failure && code != 0)
+        match self.up.abort_on_container_failure {
+            true => code != 0,
+            false => self.up.abort_on_container_exit || self.up.exit_code_from.is_some(),
+        }
     }
 
     /// A container ended.
@@ -360,17 +375,17 @@ impl<'a> Foreground<'a> {
             self.asked_code = Some(if was_stopped && status != 0 { 143 } else { status });
         }
         let is_monitored = self.up.services.is_empty() || self.up.services.iter().any(|name| name == service);
-        if self.stage == Stage::Running && is_monitored && self.aborts_on(code) {
+        if self.reason.is_none() && is_monitored && self.aborts_on(code) {
             self.first_code = Some(status);
             self.reason = Some(Reason::Aborted);
             self.context.terminal.print("Aborting on container exit...\n")?;
-            self.stop(Turn::Stop, &[], scope);
+            self.stop(Turn::Stop, scope);
         }
         Ok(())
     }
 
     /// Somebody asked for the end: first by asking the containers, then by ending them.
-    fn interrupted<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> anyhow::Result<()>
+    fn interrupted<'scope>(&mut self, scope: &'scope Scope<'scope, '_>)
     where
         'a: 'scope,
     {
@@ -378,35 +393,43 @@ impl<'a> Foreground<'a> {
             Stage::Running => {
                 self.reason = Some(Reason::Interrupted);
                 self.context.terminal.tell("Gracefully Stopping... press Ctrl+C again to force\n");
-                let named = if self.up.attach_dependencies { &[][..] } else { &self.up.services };
-                self.stop(Turn::Stop, named, scope);
+                if !self.up.attach_dependencies {
+                    self.asked.clone_from(&self.up.services);
+                }
+                self.stop(Turn::Stop, scope);
             }
-            Stage::Stopping => {
-                self.stage = Stage::Killing;
-                self.stop(Turn::Kill(Signal::KILL), &[], scope);
-            }
+            Stage::Stopping => self.stop(Turn::Kill(Signal::KILL), scope),
             Stage::Killing => {}
         }
-        Ok(())
     }
 
-    /// Stops containers beside the output.
-    fn stop<'scope>(&mut self, turn: Turn, services: &[String], scope: &'scope Scope<'scope, '_>)
+    /// A stop is over.
+    fn stopped(&mut self, turn: Turn, stopped: anyhow::Result<()>) {
+        self.stops -= 1;
+        // A stop that containers were killed under fails of that.
+        let is_moot = turn == Turn::Stop && self.stage == Stage::Killing;
+        if let (Err(error), false) = (stopped, is_moot) {
+            self.failed_stop.get_or_insert(error);
+        }
+    }
+
+    /// Stops what is up of what was asked for, beside the output.
+    fn stop<'scope>(&mut self, turn: Turn, scope: &'scope Scope<'scope, '_>)
     where
         'a: 'scope,
     {
-        if self.stage == Stage::Running {
-            self.stage = Stage::Stopping;
-        }
-        self.stop_is_over = false;
-        // Nothing more is begun of the plan.
+        self.stage = if turn == Turn::Stop { Stage::Stopping } else { Stage::Killing };
+        self.stops += 1;
+        self.is_swept = self.carried.is_some();
+        // Nothing more is begun of the plan, and what happens now is none of its time line.
         self.handle.halt.now();
+        self.board.end_trace();
         let (handle, project, board, context) = (self.handle, self.project, self.board, self.context);
-        let (bell, selection) = (self.bell.clone(), Selection::of(services));
+        let (bell, selection) = (self.bell.clone(), Selection::of(&self.asked));
         let wanted = Wanted { timeout: making::timeout(self.up.timeout), ..Wanted::default() };
         let manner = self.manner;
         scope.spawn(move || {
-            let stopped = || -> anyhow::Result<Status> {
+            let stopped = || -> anyhow::Result<()> {
                 let members = handle.selected(&selection)?;
                 let after_failure = AfterFailure::GoOn;
                 let turning = Turning { handle, project, members, turn, wanted, manner, after_failure };
@@ -424,17 +447,24 @@ impl<'a> Foreground<'a> {
                 )?;
                 // One that ended meanwhile cannot be ended once more.
                 match turn {
-                    Turn::Kill(_) => Ok(Status::Done),
-                    _ => making::failed(&prepared, carried, context).map(|()| Status::Done),
+                    Turn::Kill(_) => Ok(()),
+                    _ => making::failed(&prepared, carried, context),
                 }
             };
-            bell.ring(Ring::Stopped(stopped()));
+            bell.ring(Ring::Stopped(turn, stopped()));
         });
     }
 
     /// Whether all is over, and how it ended.
-    fn ending(&mut self, prepared: &Prepared) -> anyhow::Result<ControlFlow<Status>> {
-        if self.carried.is_none() || !self.stop_is_over {
+    fn ending<'scope>(
+        &mut self,
+        prepared: &Prepared,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> anyhow::Result<ControlFlow<Status>>
+    where
+        'a: 'scope,
+    {
+        if self.carried.is_none() || self.stops > 0 {
             return Ok(ControlFlow::Continue(()));
         }
         // What happened before a ring was written down before it; it may only not have been read yet.
@@ -443,16 +473,26 @@ impl<'a> Foreground<'a> {
             self.bell.look_again();
             return Ok(ControlFlow::Continue(()));
         }
-        let is_stopped = self.stage != Stage::Running;
         let has_failed = matches!(&self.carried, Some(Err(_)))
             || matches!(&self.carried, Some(Ok(carried)) if !carried.failures.is_empty());
-        if !self.running.is_empty() && !is_stopped && !has_failed {
+        if !self.running.is_empty() && self.reason.is_none() && !has_failed {
             return Ok(ControlFlow::Continue(()));
         }
-        let is_meant = |service: &String| self.up.services.is_empty() || self.up.services.contains(service);
-        let meant: Vec<ContainerId> =
-            self.running.iter().filter(|(_, service)| is_meant(service)).map(|(id, _)| *id).collect();
-        if is_stopped && meant.iter().any(|id| self.is_up(*id)) {
+        if self.stage != Stage::Running
+            && !self.is_swept
+            && !self.handle.selected(&Selection::of(&self.asked))?.is_empty()
+        {
+            let turn = if self.stage == Stage::Stopping { Turn::Stop } else { Turn::Kill(Signal::KILL) };
+            self.stop(turn, scope);
+            return Ok(ControlFlow::Continue(()));
+        }
+        // A signal is sent; the end that it makes is still to come.
+        let is_meant = |service: &String| self.asked.is_empty() || self.asked.contains(service);
+        let mut meant = self.running.iter().filter(|(_, service)| is_meant(service));
+        if self.stage == Stage::Killing
+            && self.failed_stop.is_none()
+            && meant.any(|(id, _)| self.is_up(*id))
+        {
             return Ok(ControlFlow::Continue(()));
         }
         if self.up.trace {
@@ -465,7 +505,7 @@ impl<'a> Foreground<'a> {
             return Err(error);
         }
         Ok(ControlFlow::Break(match self.reason {
-            Some(Reason::Interrupted) => Status::Interrupted,
+            Some(Reason::Interrupted | Reason::Left) => Status::Interrupted,
             Some(Reason::Aborted) => {
                 let code = match self.up.exit_code_from {
                     Some(_) => self.asked_code,

@@ -63,7 +63,7 @@ pub(super) fn run(project: &Project, arguments: &Watch, context: &Context) -> Ou
         return Err(Mistake::new(why).into());
     }
     // Nothing is left half done by an end at any moment, so the first signal is enough.
-    let workshop = crate::wiring::project_attended(context, "rbuild compose watch", |_| AtSignal::Ends)?;
+    let workshop = crate::wiring::project_attended(context, "rbuild compose watch", |_, _| AtSignal::Ends)?;
     let crate::wiring::Workshop { engine, halt, cancel, home } = workshop;
     let handle = Handle { meant, engine, halt, cancel, home };
     let watching = Watching { handle, project, arguments, context, rules };
