@@ -25,7 +25,7 @@ pub struct Client {
 }
 
 /// How the names of headers begin that are for registries.
-pub(super) const META: &str = "x-meta-";
+const META: &str = "x-meta-";
 
 /// A manifest or an index as it came.
 #[derive(Clone, Debug)]
@@ -79,6 +79,7 @@ impl Client {
 
     /// Returns a registry by its name alone.
     pub(super) fn endpoint(&self, registry: &str) -> Result<Endpoint, ClientError> {
+        self.registries.allowed_at_all(registry)?;
         self.registries.upstream(registry).map_err(|error| ClientError::Setup(error.to_string()))
     }
 
@@ -94,8 +95,7 @@ impl Client {
 
     /// Asks a registry whether it is one, and whether our credentials open it.
     pub async fn ping(&self, registry: &str) -> Result<(), ClientError> {
-        let endpoint =
-            self.registries.upstream(registry).map_err(|error| ClientError::Setup(error.to_string()))?;
+        let endpoint = self.endpoint(registry)?;
         let scope = Scope::login(registry);
         let url = url(&endpoint, "v2/")?;
         let what = format!("the registry {registry}");

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::time::Instant;
 
-use super::client::META;
 use super::dns;
 use super::error::{ClientError, Refusal};
 use super::registries::{OwnTls, Registries, Timing, literal_address, origin, same_origin};
@@ -22,6 +24,9 @@ const MAX_REDIRECTS: usize = 5;
 pub(super) const MAX_SMALL_BODY: u64 = 1 << 20;
 /// The most bytes of a `Location` header.
 const MAX_LOCATION: usize = 8 << 10;
+/// The headers that say what is wanted, not who asks: all that another server is told than the one that was asked.
+static FOR_ANYBODY: [HeaderName; 6] =
+    [ACCEPT, ACCEPT_ENCODING, RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE];
 
 /// A request that can be sent again.
 #[derive(Clone)]
@@ -161,7 +166,8 @@ impl Transport {
 
     /// Sends a request and follows redirects.
     ///
-    /// `Authorization` is left behind as soon as the origin changes.
+    /// Only what is [for anybody](FOR_ANYBODY) goes on as soon as the origin changes: credentials stand in headers of
+    /// many names.
     pub(super) async fn send(&self, mut request: Request) -> Result<Response, ClientError> {
         self.online(&request.url)?;
         let first = request.url.clone();
@@ -183,10 +189,8 @@ impl Transport {
             }
             let next = location(&response)?;
             if !same_origin(&first, &next) {
-                request.headers.remove(AUTHORIZATION);
-                let foreign: Vec<_> =
-                    request.headers.keys().filter(|name| name.as_str().starts_with(META)).cloned().collect();
-                for name in foreign {
+                let own = request.headers.keys().filter(|name| !FOR_ANYBODY.contains(name));
+                for name in own.cloned().collect::<Vec<_>>() {
                     request.headers.remove(name);
                 }
             }

@@ -190,13 +190,23 @@ impl fmt::Debug for Endpoint {
 impl Registries {
     /// Refuses what the configuration blocks.
     pub(super) fn allowed(&self, reference: &Reference) -> Result<(), ClientError> {
-        let name = reference.name();
+        self.is_open(reference.registry(), &reference.name())
+    }
+
+    /// Refuses a registry that the configuration blocks as a whole, by any of its names.
+    pub(super) fn allowed_at_all(&self, registry: &str) -> Result<(), ClientError> {
+        self.is_open(registry, registry)?;
+        match registry {
+            "index.docker.io" | "registry-1.docker.io" => self.is_open("docker.io", "docker.io"),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_open(&self, registry: &str, name: &str) -> Result<(), ClientError> {
         let covers = |entry: &&String| {
             let pattern = entry.strip_prefix("*.");
             match pattern {
-                Some(domain) => {
-                    reference.registry().strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
-                }
+                Some(domain) => registry.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')),
                 None => name
                     .strip_prefix(entry.as_str())
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),

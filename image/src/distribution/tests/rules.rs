@@ -29,6 +29,62 @@ async fn nobody_is_asked_offline_nor_what_is_blocked() {
     client.manifest(&fake.reference("a/b:1")).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_blocked_registry_is_not_spoken_to_for_any_end() {
+    let fake = Fake::start(|_, _| response("200 OK", &[], b"{}")).await;
+    let address = &fake.address;
+    let blocking = |entry: &str| Registries { blocked: vec![entry.to_owned()], ..quick() };
+    let client = Client::new(blocking(address)).unwrap();
+    assert!(matches!(client.ping(address).await, Err(ClientError::Blocked(_))));
+    assert!(matches!(client.catalog(address).await, Err(ClientError::Blocked(_))));
+    assert!(matches!(client.search(address, "x", 1).await, Err(ClientError::Blocked(_))));
+    let password = Credential::Password { username: "user".into(), password: "hunter2".into() };
+    let refused = Client::log_in(&blocking(address), address, password).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Blocked(_)), "{refused}");
+    assert_eq!(fake.seen().len(), 0);
+    // Were it asked all the same, there would be nobody.
+    let hub = Client::new(Registries { offline: true, ..blocking("docker.io") }).unwrap();
+    let refused = hub.search("index.docker.io", "x", 1).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Blocked(_)), "{refused}");
+    // Who blocks one repository goes on with the others.
+    let client = Client::new(blocking(&format!("{address}/a"))).unwrap();
+    client.ping(address).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redirect_elsewhere_is_told_what_is_wanted_and_not_by_whom() {
+    let elsewhere = Fake::start(|_, _| response("200 OK", &[], b"right")).await;
+    let target = format!("http://{}/x", elsewhere.address);
+    let fake = Fake::start(move |request, _| match request.line.contains("/here") {
+        true => response("307 Temporary Redirect", &[("Location", &target)], b""),
+        false => response("307 Temporary Redirect", &[("Location", "/here")], b""),
+    })
+    .await;
+    let call = Call {
+        method: "GET",
+        url: format!("http://{}/a", fake.address),
+        headers: vec![
+            ("authorization", "A".to_owned()),
+            ("x-amz-security-token", "S".to_owned()),
+            ("x-ms-version", "V".to_owned()),
+            ("range", "bytes=0-4".to_owned()),
+            ("if-none-match", "E".to_owned()),
+        ],
+        body: None,
+    };
+    Web::new(&quick()).unwrap().call(&call, 100).await.unwrap();
+    let (near, far) = (&fake.seen()[1], &elsewhere.seen()[0]);
+    for (name, value) in &call.headers {
+        assert_eq!(near.header(name), Some(value.as_str()), "{name}");
+    }
+    for name in ["authorization", "x-amz-security-token", "x-ms-version"] {
+        assert_eq!(far.header(name), None, "{name}");
+    }
+    assert_eq!((far.header("range"), far.header("if-none-match")), (Some("bytes=0-4"), Some("E")));
+    assert_eq!(far.header("accept-encoding"), Some("identity"));
+    assert!(far.header("user-agent").unwrap().starts_with("rbuild/"));
+}
+
 struct Right;
 
 impl Sender for Right {
