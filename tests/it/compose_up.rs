@@ -426,8 +426,8 @@ services:
 
 #[cfg(feature = "crash-points")]
 #[test]
-fn a_recreation_killed_between_its_steps_is_finished() {
-    let Some(context) = scene("a_recreation_killed_between_its_steps_is_finished") else { return };
+fn a_crash_between_the_steps_of_a_recreation_is_finished() {
+    let Some(context) = scene("a_crash_between_the_steps_of_a_recreation_is_finished") else { return };
     let file = |value: &str| {
         let text = format!(
             "name: anew\nservices: {{ web: {{ image: busybox, command: sleep 1000, stop_signal: SIGKILL, \
