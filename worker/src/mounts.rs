@@ -319,10 +319,11 @@ fn make_folder(
     };
     let fresh = runner.temp_path();
     std::fs::create_dir_all(&fresh).map_err(failed("make the cache folder"))?;
+    let mut room = None;
     if let Some(tree) = cache.from.and_then(|input| ask.input(input)) {
         runner.copy_tree_into(tree, &cache.source, &fresh)?;
     } else {
-        runner.restore_mount(folder, &fresh)?;
+        room = runner.restore_mount(folder, &fresh)?;
     }
     std::os::unix::fs::chown(&fresh, Some(cache.uid), Some(cache.gid))
         .map_err(failed("give away the cache folder"))?;
@@ -337,7 +338,8 @@ fn make_folder(
         rustix::fs::RenameFlags::NOREPLACE,
     );
     match renamed {
-        Ok(()) => Ok(()),
+        // The room is given back when the folder counts for itself.
+        Ok(()) => room.map_or(Ok(()), |_room| runner.count_mount(folder)),
         // Another step made it meanwhile: theirs is used, ours goes with the temporary folder.
         Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(errno) => Err(failed("publish the cache folder")(errno.into())),

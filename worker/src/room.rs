@@ -2,7 +2,8 @@
 //!
 //! What a program will write is known by nobody: while it runs, what it has written is counted now and then, and room
 //! is reserved for that. Where there is none left, the program is killed. What a step has written is counted once more
-//! before it is committed, so nothing is committed that no room was reserved for.
+//! before it is committed, so nothing is committed that no room was reserved for. What a step that failed has written to
+//! cache mounts stays and counts; a mount that there is no room for then is thrown away.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -94,10 +95,32 @@ impl Guard {
 
     /// Reserves room for all that was written in the end, and lets the caches be counted for themselves.
     pub(crate) fn end(self) -> Result<Room, StepError> {
-        self.room.grow_to(self.count()?).map_err(StepError::Room)?;
-        let names: Vec<&str> = self.caches.iter().map(|(name, _)| name.as_str()).collect();
-        self.mounts.count(&names)?;
+        if let Err(error) = self.room.grow_to(self.count()?) {
+            self.abandon()?;
+            return Err(StepError::Room(error));
+        }
+        self.count_caches()?;
         Ok(self.room)
+    }
+
+    /// Lets the caches be counted for themselves where the tree goes: those that there is no room for go with it.
+    pub(crate) fn abandon(&self) -> Result<(), StepError> {
+        let mut grown = Vec::new();
+        let mut bytes = 0;
+        for (name, counted) in &self.caches {
+            let more = bytes_of(&self.mounts.path(name))?.saturating_sub(*counted);
+            bytes += more;
+            grown.extend((more > 0).then_some(name.as_str()));
+        }
+        if let Err(RoomError::Full { .. }) = self.room.grow_to(bytes) {
+            self.mounts.forget(&grown)?;
+        }
+        self.count_caches()
+    }
+
+    fn count_caches(&self) -> Result<(), StepError> {
+        let names: Vec<&str> = self.caches.iter().map(|(name, _)| name.as_str()).collect();
+        Ok(self.mounts.count(&names)?)
     }
 }
 
@@ -116,4 +139,54 @@ pub(crate) fn settle(
     let bytes = usage_of(&tree).map_err(StepError::Snapshot)?.bytes;
     room.grow_to(bytes).map_err(StepError::Room)?;
     Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use rbuild_cache::mounts::{MountFolders, MountUse, SCHEMA};
+    use rbuild_store::{Budget, StoreOptions};
+
+    use super::*;
+
+    const MAX: u64 = 1 << 20;
+
+    /// A step that mounts the cache `c`, in a store that takes a MiB, and has written so much to it.
+    fn wrote(bytes: usize) -> (tempfile::TempDir, Mounts, Guard) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions::new(folder.path().join("root"), folder.path().join("run"), "rbuild test");
+        let store = Store::open(StoreOptions { schemas: &[&SCHEMA], reserve: 0, ..options }).unwrap();
+        store.set_budget(Budget { max: MAX, owners: &[&MountFolders] });
+        let mounts = Mounts::new(&store);
+        let wanted = MountUse { name: "c".to_owned(), id: "c".to_owned(), target: "/c".to_owned() };
+        mounts.open(&[wanted], &store.lease("test").unwrap()).unwrap();
+        std::fs::create_dir_all(mounts.path("c")).unwrap();
+        std::fs::create_dir(folder.path().join("tree")).unwrap();
+        let guard = Guard {
+            room: store.reserve_room(0).unwrap(),
+            tree: Root::open(folder.path().join("tree")).unwrap(),
+            caches: vec![("c".to_owned(), 0)],
+            mounts: mounts.clone(),
+        };
+        std::fs::write(mounts.path("c").join("file"), vec![7; bytes]).unwrap();
+        (folder, mounts, guard)
+    }
+
+    #[test]
+    fn what_a_failed_step_left_in_a_cache_counts() {
+        let (_folder, mounts, guard) = wrote(300_000);
+        guard.abandon().unwrap();
+        assert!(mounts.list().unwrap()[0].bytes >= 300_000);
+        assert!(mounts.path("c").join("file").exists());
+    }
+
+    #[test]
+    fn a_cache_that_there_is_no_room_for_goes() {
+        let (_folder, mounts, guard) = wrote(2 << 20);
+        guard.abandon().unwrap();
+        assert_eq!(mounts.list().unwrap(), []);
+        assert!(!mounts.path("c").exists());
+        let (_folder, mounts, guard) = wrote(2 << 20);
+        assert!(matches!(guard.end(), Err(StepError::Room(RoomError::Full { .. }))));
+        assert!(!mounts.path("c").exists(), "nor does one stay of a step that did what it should");
+    }
 }

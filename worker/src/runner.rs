@@ -211,14 +211,24 @@ impl<'a> Runner<'a> {
     }
 
     /// Fills the folder that is to be a cache mount with what a cache elsewhere has of it. Where that fails, the mount
-    /// begins empty.
-    pub(crate) fn restore_mount(&self, folder: &Path, fresh: &Path) -> Result<(), StepError> {
-        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
-        let Err(error) = caches::restore(self.imports, name, fresh) else { return Ok(()) };
+    /// begins empty. Returns the room that is reserved for what came, until [`count_mount`](Self::count_mount).
+    pub(crate) fn restore_mount(&self, folder: &Path, fresh: &Path) -> Result<Option<Room>, StepError> {
+        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
+        let error = match caches::restore(self.imports, name, fresh, self.store(), self.cancel) {
+            Ok(room) => return Ok(room),
+            Err(error) => error,
+        };
         self.note(&format!("a cache mount begins empty: {}", caches::told(&error)));
         let failed = |act| move |source| StepError::Io { act, path: fresh.to_owned(), source };
         std::fs::remove_dir_all(fresh).map_err(failed("clean"))?;
-        std::fs::create_dir_all(fresh).map_err(failed("make"))
+        std::fs::create_dir_all(fresh).map_err(failed("make"))?;
+        Ok(None)
+    }
+
+    /// Counts a cache mount that came from elsewhere, now that it has its place.
+    pub(crate) fn count_mount(&self, folder: &Path) -> Result<(), StepError> {
+        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+        Ok(Mounts::new(self.store()).count(&[name])?)
     }
 
     /// Returns one look at a tree, shared by all who look at it.

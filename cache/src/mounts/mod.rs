@@ -167,6 +167,17 @@ impl Mounts {
         })
     }
 
+    /// Throws folders away that there is no room for, whoever uses them.
+    pub fn forget(&self, names: &[&str]) -> Result<(), DatabaseError> {
+        self.store.write(|transaction| {
+            for name in names {
+                transaction.prepare_cached("DELETE FROM cache_mounts WHERE name = ?1")?.execute([name])?;
+                self.store.discard(&self.path(name))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Returns where a folder lies.
     pub fn path(&self, name: &str) -> PathBuf {
         self.store.layout().mounts().join(name)

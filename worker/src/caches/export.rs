@@ -328,8 +328,18 @@ impl Export<'_> {
             records.push((described(&travelling), parts));
         }
         let made: Mutex<HashMap<LayerKey, Layer>> = Mutex::default();
+        let withheld: Mutex<Vec<String>> = Mutex::default();
         let sent = send_missing(&outgoing, self.target.parallel.get(), deadline, |layer| {
-            let (described, put) = self.send(layer)?;
+            let (described, put) = match self.send(layer) {
+                Ok(sent) => sent,
+                // Only this layer cannot be named; the results that it is a part of travel without theirs.
+                Err(error @ BackendError::Unfinished(_)) => {
+                    let told = format!("a layer stayed out: {}", super::import::told(&error));
+                    withheld.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+                    return Ok((Put::Present, 0));
+                }
+                Err(error) => return Err(error),
+            };
             let size = described.blob.as_ref().map_or(0, |blob| blob.size);
             made.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.key, described);
             Ok((put, size))
@@ -356,10 +366,11 @@ impl Export<'_> {
             catalog.records.push(record);
         }
         catalog.builds.push(self.of.build(&numbers));
-        let mut remarks = Vec::new();
-        if self.target.mounts == MountsTravel::Yes && complete == Complete::Yes {
+        let mut remarks = withheld.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if self.target.mounts == MountsTravel::Yes {
             let former = self.former_mounts();
-            for mount in &self.of.mounts {
+            let brought = if complete == Complete::Yes { &self.of.mounts[..] } else { &[] };
+            for mount in brought {
                 let bring = mounts::Bring {
                     worker: self.worker,
                     mount,
@@ -380,13 +391,14 @@ impl Export<'_> {
                     // A mount is a help, never a condition.
                     Err(error) => {
                         remarks.push(format!(
-                            "the cache mount `{}` stayed out: {}",
+                            "the cache mount `{}` was not brought: {}",
                             mount.id,
                             super::import::told(&error)
                         ));
                     }
                 }
             }
+            mounts::keep_former(&mut catalog.mounts, former, &self.of.mounts);
         }
         catalog.check()?;
         self.target.backend.publish(&catalog.to_bytes(), &catalog.blobs())?;

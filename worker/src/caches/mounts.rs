@@ -1,9 +1,9 @@
 //! Cache mounts that travel: as tars in chunks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rbuild_cache::backends::catalog::{Blob, MOUNT_TYPE, Mount};
@@ -13,13 +13,16 @@ use rbuild_confined::Root;
 use rbuild_image::distribution::Sender;
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::tar::{Limits, Reader};
+use rbuild_model::digest::BlobDigest;
 use rbuild_model::key::ContentHash;
 use rbuild_model::mount::{CacheMount, Mount as StepMount};
 use rbuild_model::step::Operation;
 use rbuild_snapshotter::extract::{Extractor, Rules};
 use rbuild_snapshotter::write_tree;
-use rbuild_store::{LockClass, LockMode, LockName, Wait};
+use rbuild_store::usage::bytes_of;
+use rbuild_store::{LockClass, LockMode, LockName, Room, RoomError, Store, Wait};
 
+use crate::cancel::Cancel;
 use crate::mounts::plain_folder_name;
 use crate::worker::Worker;
 
@@ -44,6 +47,16 @@ pub(super) fn used(operation: &Operation, used: &mut Vec<UsedMount>) {
             if !used.contains(&found) {
                 used.push(found);
             }
+        }
+    }
+}
+
+/// Keeps what the cache has of the mounts of a build of which nothing new was brought: an older one is better than none.
+pub(super) fn keep_former(mounts: &mut Vec<Mount>, former: Vec<Mount>, used: &[UsedMount]) {
+    for mount in former {
+        let is_used = used.iter().any(|used| used.name == mount.name);
+        if is_used && !mounts.iter().any(|brought| brought.name == mount.name) {
+            mounts.push(mount);
         }
     }
 }
@@ -85,8 +98,8 @@ impl Bring<'_> {
         let folder = self.worker.store.layout().mounts().join(&self.mount.name);
         if !folder.is_dir() {
             return match former {
-                Some(former) => Ok(Some((former.clone(), Sent::default()))),
-                None => self.hand_on(),
+                Some(former) if self.is_whole(former)? => Ok(Some((former.clone(), Sent::default()))),
+                _ => self.hand_on(),
             };
         }
         let name = LockName::new(LockClass::CacheMount, &self.mount.name);
@@ -97,7 +110,10 @@ impl Bring<'_> {
         let _lock = locked.map_err(|error| BackendError::Here { act: "lock it", source: error.into() })?;
         // What the cache has of it is known without packing it again.
         let known = former.map(|former| read_list(self.backend, former)).transpose();
-        let known = known.ok().flatten().map(|list| list.known()).unwrap_or_default();
+        let mut known = known.ok().flatten().map(|list| list.known()).unwrap_or_default();
+        let blobs: Vec<Blob> = known.values().cloned().collect();
+        let there = self.there(&blobs)?;
+        known.retain(|_, blob| there.contains(&blob.digest));
         let (chunks, sent) = self.bring(&folder, &known)?;
         let list = ChunkList::new(chunks);
         let bytes = list.to_bytes();
@@ -108,7 +124,7 @@ impl Bring<'_> {
 
     fn described(&self, list: &ChunkList, descriptor: &Descriptor) -> Mount {
         let mut chunks: Vec<Blob> = list.chunks.iter().map(|chunk| chunk.blob.clone()).collect();
-        let mut known = std::collections::HashSet::new();
+        let mut known = HashSet::new();
         chunks.retain(|blob| known.insert(blob.digest));
         Mount {
             name: self.mount.name.clone(),
@@ -117,6 +133,17 @@ impl Bring<'_> {
             chunks,
             bytes: list.bytes(),
         }
+    }
+
+    /// Whether the cache still has all that a mount of its own consists of.
+    fn is_whole(&self, mount: &Mount) -> Result<bool, BackendError> {
+        let blobs: Vec<Blob> = mount.chunks.iter().chain([&mount.list]).cloned().collect();
+        let there = self.there(&blobs)?;
+        Ok(blobs.iter().all(|blob| there.contains(&blob.digest)))
+    }
+
+    fn there(&self, blobs: &[Blob]) -> Result<HashSet<BlobDigest>, BackendError> {
+        still_there(self.backend, blobs, self.parallel, self.deadline)
     }
 
     /// Brings a mount from the cache that was imported to this one.
@@ -207,16 +234,46 @@ impl From<BackendError> for CutError {
     }
 }
 
+/// Returns which of several blobs a cache still has: what a list names may have been removed there as too old. Those that
+/// are there are kept from that by the question.
+fn still_there(
+    backend: &dyn Backend,
+    blobs: &[Blob],
+    parallel: usize,
+    deadline: Option<Instant>,
+) -> Result<HashSet<BlobDigest>, BackendError> {
+    let there: Mutex<HashSet<BlobDigest>> = Mutex::default();
+    backends::send_missing(blobs, parallel, deadline, |blob| {
+        if backend.has(&blob.descriptor())? {
+            there.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
+        }
+        Ok((Put::Present, 0))
+    })?;
+    Ok(there.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
 fn read_list(backend: &dyn Backend, mount: &Mount) -> Result<ChunkList, BackendError> {
     ChunkList::parse(&backends::read(backend, &mount.list.descriptor(), chunks::MAX_LIST)?)
 }
 
-/// Fills a fresh folder with the mount of a name, if a cache that is imported has it; says whether it did.
+/// Fills a fresh folder with the mount of a name, if a cache that is imported has it; returns the room that it takes,
+/// reserved until the mount is counted.
 ///
 /// What cannot be had, or does not hold together, leaves the folder to be thrown away.
-pub(crate) fn restore(imports: &Imports, name: &str, folder: &Path) -> Result<bool, BackendError> {
-    let Some((_, backend, mount)) = imports.mount(name) else { return Ok(false) };
+pub(crate) fn restore(
+    imports: &Imports,
+    name: &str,
+    folder: &Path,
+    store: &Store,
+    cancel: &Cancel,
+) -> Result<Option<Room>, BackendError> {
+    let Some((_, backend, mount)) = imports.mount(name) else { return Ok(None) };
     let list = read_list(&*backend, mount)?;
+    if list.bytes() != mount.bytes {
+        return Err(BackendError::Unusable("its list has other bytes than its catalog says".to_owned()));
+    }
+    let no_room = |error: RoomError| BackendError::Here { act: "reserve room for it", source: error.into() };
+    let room = store.reserve_room(list.bytes()).map_err(no_room)?;
     let root = Root::open(folder)
         .map_err(|error| BackendError::Here { act: "open a folder", source: error.into() })?;
     // Two chunks wait at most: so much is in memory besides those that are on their way.
@@ -227,6 +284,9 @@ pub(crate) fn restore(imports: &Imports, name: &str, folder: &Path) -> Result<bo
             Extractor::onto_tree(root, Rules::default())?.extract(tar).map(drop)
         });
         let restored = chunks::restore(&*backend, &list, |bytes| {
+            if cancel.is_cancelled() {
+                return Err(io::Error::other("it was cancelled"));
+            }
             sender.send(bytes.to_vec()).map_err(|_| io::Error::other("it is no tar of a cache mount"))
         });
         drop(sender);
@@ -237,8 +297,12 @@ pub(crate) fn restore(imports: &Imports, name: &str, folder: &Path) -> Result<bo
         // An error of the extraction ends the fetching, so it goes first.
         extracted
             .map_err(|error| BackendError::Here { act: "unpack a cache mount", source: error.into() })?;
-        restored.map(|()| true)
-    })
+        restored
+    })?;
+    // Small files take more than their bytes.
+    let bytes = bytes_of(folder).map_err(|error| no_room(error.into()))?;
+    room.grow_to(bytes).map_err(no_room)?;
+    Ok(Some(room))
 }
 
 /// Bytes that come in pieces.
@@ -260,5 +324,37 @@ impl Read for Pieces {
         buffer[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
         self.at += count;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rbuild_cache::backends::local::{Entry, Local, Unnamed};
+
+    use super::*;
+
+    fn mount(name: &str, list: &[u8]) -> Mount {
+        let list = Blob::from(&Descriptor::of(MOUNT_TYPE, list));
+        Mount { name: name.to_owned(), id: name.to_owned(), list, chunks: Vec::new(), bytes: 0 }
+    }
+
+    #[test]
+    fn what_was_not_brought_stays_as_it_was() {
+        let used = |name: &str| UsedMount { name: name.to_owned(), id: name.to_owned() };
+        let mut mounts = vec![mount("a", b"new")];
+        let former = vec![mount("a", b"old"), mount("b", b"old"), mount("unused", b"old")];
+        keep_former(&mut mounts, former, &[used("a"), used("b"), used("c")]);
+        assert_eq!(mounts, [mount("a", b"new"), mount("b", b"old")]);
+    }
+
+    #[test]
+    fn chunks_that_the_cache_lost_are_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let tag = Entry::Tag("latest".to_owned());
+        let cache = Local::new(folder.path(), tag, backends::Form::default(), Unnamed::Keep);
+        let (here, lost) = (mount("a", b"here").list, mount("a", b"lost").list);
+        cache.put(&here.descriptor(), &Packed(b"here")).unwrap();
+        let there = still_there(&cache, &[here.clone(), lost], 2, None).unwrap();
+        assert_eq!(there, HashSet::from([here.digest]));
     }
 }

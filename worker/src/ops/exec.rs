@@ -90,12 +90,19 @@ fn on_snapshot(
         }
     };
     let result = in_berth(runner, task, exec, ask, active, mounts, &prepared.env, guard.as_ref());
+    // However it ended, what is in the caches now is counted; before their locks are given back.
+    let counted = match (result, guard) {
+        (Ok(ran), Some(guard)) => guard.end().map(|room| Ran { room, ..ran }),
+        (Err(error), Some(guard)) => {
+            if let Err(left) = guard.abandon() {
+                runner.note(&format!("failed to count what a failed step left in its caches: {left}"));
+            }
+            Err(error)
+        }
+        (result, None) => result,
+    };
     let released = prepared.release(runner);
-    let mut ran = result.and_then(|ran| released.map(|()| ran))?;
-    if let Some(guard) = guard {
-        ran.room = guard.end()?;
-    }
-    Ok(ran)
+    counted.and_then(|ran| released.map(|()| ran))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
