@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_model::container::ContainerId;
-use rbuild_model::project::{NetworkKey, Project, VolumeKey};
+use rbuild_model::project::{NetworkKey, Project, ServiceName, VolumeKey};
 
 use super::cause::Cause;
-use super::observed::{Observed, Owner, Replica};
+use super::observed::{Observed, Owner, Replica, ReplicaKind};
 use super::operation::{Existing, Operation, OperationId, Plan, Warning};
 use super::plan_error::PlanError;
 use super::wanted::{AnonymousVolumes, ChangedVolumes, Wanted};
@@ -65,7 +65,7 @@ pub(super) fn networks(
                 vec![]
             }
             Some(Owner::Ours { hash }) => match wanted.network_hashes.get(key) {
-                Some(now) if now != hash => remade_network(plan, ground, key, &name, observed),
+                Some(now) if now != hash => remade_network(plan, ground, key, &name, observed)?,
                 _ => vec![],
             },
         };
@@ -81,10 +81,15 @@ fn remade_network(
     key: &NetworkKey,
     name: &str,
     observed: &Observed,
-) -> Vec<OperationId> {
+) -> Result<Vec<OperationId>, PlanError> {
     let cause = || Cause::NetworkChanged(key.clone());
     let attached: Vec<&Replica> =
         observed.replicas.iter().filter(|replica| replica.networks.contains(name)).collect();
+    let run = |replica: &&&Replica| replica.kind == ReplicaKind::OneOff && replica.activity.is_up();
+    let containers: Vec<String> = attached.iter().filter(run).map(|replica| replica.name.clone()).collect();
+    if !containers.is_empty() {
+        return Err(PlanError::NetworkInUse { name: name.to_owned(), containers });
+    }
     let mut left = Vec::new();
     for replica in &attached {
         let mut after = Vec::new();
@@ -107,15 +112,16 @@ fn remade_network(
             interrupted.before.push(connected);
         }
     }
-    vec![created]
+    Ok(vec![created])
 }
 
-/// Plans the volumes that are used.
+/// Plans the volumes that are used. `made` are the services whose containers the plan makes again where they go.
 pub(super) fn volumes(
     plan: &mut Plan,
     ground: &mut Ground,
     project: &Project,
     used: &BTreeSet<VolumeKey>,
+    made: &BTreeSet<ServiceName>,
     observed: &Observed,
     wanted: &Wanted,
 ) -> Result<(), PlanError> {
@@ -144,7 +150,7 @@ pub(super) fn volumes(
                 plan.warnings.push(Warning::VolumeKept { name });
                 vec![]
             }
-            Some(Owner::Ours { .. }) => remade_volume(plan, ground, key, &name, observed),
+            Some(Owner::Ours { .. }) => remade_volume(plan, ground, key, &name, made, observed)?,
         };
         ground.volumes.insert(key.clone(), ready);
     }
@@ -157,14 +163,22 @@ fn remade_volume(
     ground: &mut Ground,
     key: &VolumeKey,
     name: &str,
+    made: &BTreeSet<ServiceName>,
     observed: &Observed,
-) -> Vec<OperationId> {
+) -> Result<Vec<OperationId>, PlanError> {
     let cause = || Cause::VolumeChanged(key.clone());
+    let users = observed.replicas.iter().filter(|replica| replica.volumes.contains(name));
+    let users: Vec<&Replica> = users.filter(|replica| !ground.removed.contains(&replica.id)).collect();
+    let comes_back =
+        |replica: &Replica| replica.kind == ReplicaKind::Numbered && made.contains(replica.service.as_str());
+    let others = users.iter().filter(|replica| !comes_back(replica));
+    let containers: Vec<String> = others.map(|replica| replica.name.clone()).collect();
+    if !containers.is_empty() {
+        return Err(PlanError::VolumeInUse { name: name.to_owned(), containers });
+    }
     let mut gone = Vec::new();
-    for replica in observed.replicas.iter().filter(|replica| replica.volumes.contains(name)) {
-        if !ground.removed.insert(replica.id) {
-            continue;
-        }
+    for replica in users {
+        ground.removed.insert(replica.id);
         let mut after = Vec::new();
         if replica.activity.is_up() && !ground.stopped.contains_key(&replica.id) {
             after.push(plan.add(Operation::Stop(replica.existing()), cause(), vec![]));
@@ -178,5 +192,5 @@ fn remade_volume(
     }
     let removed = plan.add(Operation::RemoveVolume { name: name.to_owned() }, cause(), gone);
     let operation = Operation::CreateVolume { key: key.clone(), name: name.to_owned() };
-    vec![plan.add(operation, cause(), vec![removed])]
+    Ok(vec![plan.add(operation, cause(), vec![removed])])
 }

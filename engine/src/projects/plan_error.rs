@@ -41,6 +41,28 @@ pub enum PlanError {
         /// Its name.
         name: String,
     },
+    /// A network has to be made anew, and programs of `run` are in it: nothing would start them again.
+    #[error(
+        "network {name} has to be made anew, because its definition changed, and is used by {} of `run`: end it first",
+        containers.join(", ")
+    )]
+    NetworkInUse {
+        /// Its name.
+        name: String,
+        /// Those containers.
+        containers: Vec<String>,
+    },
+    /// A volume has to be made anew, and containers would go with it that the plan does not make again.
+    #[error(
+        "volume \"{name}\" cannot be made anew while {} uses it: name its service too, or remove the container first",
+        containers.join(", ")
+    )]
+    VolumeInUse {
+        /// Its name.
+        name: String,
+        /// Those containers.
+        containers: Vec<String>,
+    },
     /// A container's fixed name cannot be given to several.
     #[error(
         "services.{service}: can't set container_name and {service} as container name must be unique: \

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use rbuild_model::container::ContainerId;
 use rbuild_model::network::{HostPort, PortBinding, Protocol};
 use rbuild_model::project::Project;
 use rbuild_network::ports::{PortError, Published, Reservation};
@@ -48,13 +49,10 @@ type Wanted = (u16, Protocol, IpAddr);
 pub fn check_ports(plan: &Plan, project: &Project, members: &[Member]) -> Result<(), PortTaken> {
     let mut freed = BTreeSet::new();
     for planned in &plan.operations {
-        let id = match &planned.operation {
-            Operation::Stop(container) | Operation::Remove { container, .. } => container.id,
-            Operation::Recreate { old, .. } => old.id,
-            _ => continue,
-        };
-        let member = members.iter().find(|member| member.replica.id == id);
-        let ports = member.into_iter().flat_map(|member| &member.seen.note.ports);
+        let Some(id) = holder(&planned.operation) else { continue };
+        // One that has ended has none any more, whatever was noted of it.
+        let is_meant = |member: &&Member| member.replica.id == id && member.replica.activity.is_up();
+        let ports = members.iter().find(is_meant).into_iter().flat_map(|member| &member.seen.note.ports);
         freed.extend(ports.map(|port| (port.host_port, port.protocol.word())));
     }
     let mut taken: BTreeMap<(u16, &'static str), Vec<(IpAddr, String)>> = BTreeMap::new();
@@ -78,6 +76,17 @@ pub fn check_ports(plan: &Plan, project: &Project, members: &[Member]) -> Result
         }
     }
     Ok(())
+}
+
+/// The container whose own ports an operation frees, or goes on with: one that is held still has them all the while.
+fn holder(operation: &Operation) -> Option<ContainerId> {
+    match operation {
+        Operation::Stop(there)
+        | Operation::Remove { container: there, .. }
+        | Operation::Recreate { old: there, .. }
+        | Operation::Start(Startable::Existing(there)) => Some(there.id),
+        _ => None,
+    }
 }
 
 /// The ports that a container is to publish, and whose it is.
@@ -113,6 +122,7 @@ fn meet(a: IpAddr, b: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::operation::Existing;
     use super::*;
 
     #[test]
@@ -121,5 +131,14 @@ mod tests {
             ["0.0.0.0", "127.0.0.1", "127.0.0.2", "::"].map(|text| text.parse().expect("one"));
         assert!(meet(all, one) && meet(one, one) && meet(two, all));
         assert!(!meet(one, two) && !meet(six, one));
+    }
+
+    #[test]
+    fn who_goes_on_has_its_own_ports() {
+        let id = ContainerId::from_bytes([1; 32]);
+        let there = || Existing { id, name: "p-web-1".to_owned(), service: "web".to_owned(), number: 1 };
+        assert_eq!(holder(&Operation::Start(Startable::Existing(there()))), Some(id));
+        assert_eq!(holder(&Operation::Stop(there())), Some(id));
+        assert_eq!(holder(&Operation::Pause(there())), None);
     }
 }

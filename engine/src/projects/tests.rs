@@ -308,6 +308,47 @@ fn a_changed_network_keeps_its_containers() {
 }
 
 #[test]
+fn who_was_not_named_runs_again_after_a_network_changed() {
+    let project = project(&[("web", &[]), ("db", &[]), ("app", &["db"])]);
+    let network = NetworkKey::new("default").expect("a key");
+    let wanted = Wanted {
+        targets: BTreeSet::from([key("web")]),
+        network_hashes: BTreeMap::from([(network, "m".to_owned())]),
+        ..Wanted::default()
+    };
+    let mut ended = replica("web", 1);
+    ended.activity = Activity::Exited;
+    let mut seen = observed(vec![replica("app", 1), replica("db", 1), ended]);
+    let planned = plan(&project, &seen, &wanted);
+    let starts: Vec<_> = planned
+        .operations
+        .iter()
+        .enumerate()
+        .filter_map(|(place, planned)| match &planned.operation {
+            Operation::Start(container) => Some((place, container.name(), &planned.after)),
+            _ => None,
+        })
+        .collect();
+    let names: Vec<_> = starts.iter().map(|(_, name, _)| *name).collect();
+    assert_eq!(names, ["p-web-1", "p-db-1", "p-app-1"]);
+    // Each after it was stopped and connected again, and after what it depends on.
+    let (db, _, _) = starts[1];
+    assert!(starts[2].2.contains(&OperationId(db)), "{starts:?}");
+    for (_, name, after) in &starts[1..] {
+        let waits_for = |word: &str| {
+            let line = format!("{word} {name}");
+            after.iter().any(|id| planned.operations[id.0].to_string().starts_with(&line))
+        };
+        assert!(waits_for("stop") && waits_for("connect"), "{name}: {planned}");
+    }
+    // What `run` runs cannot be started again.
+    seen.replicas[0].kind = ReplicaKind::OneOff;
+    let error = up(&project, &seen, &wanted).expect_err("a program of run");
+    let containers = vec!["p-app-1".to_owned()];
+    assert_eq!(error, PlanError::NetworkInUse { name: "p_default".to_owned(), containers });
+}
+
+#[test]
 fn a_changed_volume_is_kept_unless_it_may_go() {
     let mut project = project(&[("db", &[])]);
     let data = VolumeKey::new("data").expect("a key");
@@ -344,6 +385,13 @@ fn a_changed_volume_is_kept_unless_it_may_go() {
             "[4] start p-db-1: new",
         ],
     );
+    // A container that would not be made again does not go.
+    let mut other = replica("other", 1);
+    other.volumes.insert("p_data".to_owned());
+    seen.replicas.push(other);
+    let error = up(&project, &seen, &wanted).expect_err("another one uses it");
+    let containers = vec!["p-other-1".to_owned()];
+    assert_eq!(error, PlanError::VolumeInUse { name: "p_data".to_owned(), containers });
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub fn up(project: &Project, observed: &Observed, wanted: &Wanted) -> Result<Pla
             planner.service(&project.services[name])?;
         }
     }
+    planner.resume(&order);
     Ok(planner.plan)
 }
 
@@ -117,9 +118,13 @@ impl<'a> Planner<'a> {
         let used_networks = services().flat_map(|service| service.networks.keys().cloned()).collect();
         let used_volumes: BTreeSet<VolumeKey> =
             services().flat_map(|service| named_volumes(service).cloned()).collect();
+        let mut made = self.selected.clone();
+        if let Some(name) = &self.wanted.one_off {
+            made.remove(name);
+        }
         let Self { plan, ground, project, observed, wanted, .. } = self;
         networks(plan, ground, project, &used_networks, observed, wanted)?;
-        volumes(plan, ground, project, &used_volumes, observed, wanted)
+        volumes(plan, ground, project, &used_volumes, &made, observed, wanted)
     }
 
     fn service(&mut self, service: &Service) -> Result<(), PlanError> {
@@ -352,6 +357,31 @@ impl<'a> Planner<'a> {
             stops.push(stop);
         }
         stops
+    }
+
+    /// Starts again what was stopped on the way and is not looked after otherwise: the plan leaves nobody down who was
+    /// up and whom nobody asked it to end.
+    fn resume(&mut self, order: &[ServiceName]) {
+        let observed: &'a Observed = self.observed;
+        let place = |service: &str| order.iter().position(|name| name.as_str() == service);
+        let stopped = observed.replicas.iter().filter(|one| self.ground.stopped.contains_key(&one.id));
+        let mut stopped: Vec<&Replica> = stopped.collect();
+        // Dependencies first; whom the project does not know comes last.
+        stopped.sort_by_key(|one| (place(&one.service).unwrap_or(usize::MAX), one.number));
+        for replica in stopped {
+            let Some(Interrupted { cause, before: mut after }) = self.ground.stopped.remove(&replica.id)
+            else {
+                continue;
+            };
+            let service = self.project.services.get_key_value(replica.service.as_str());
+            let needs = service.into_iter().flat_map(|(_, service)| service.depends_on.keys());
+            after.extend(needs.filter_map(|name| self.services.get(name)).flat_map(|placed| &placed.started));
+            let operation = Operation::Start(Startable::Existing(replica.existing()));
+            let started = self.plan.add(operation, cause, after);
+            if let Some((name, _)) = service {
+                self.services.entry(name.clone()).or_default().started.push(started);
+            }
+        }
     }
 
     fn remove(&mut self, replica: &Replica, cause: &Cause) -> OperationId {

@@ -102,11 +102,12 @@ fn networks(model: &Model, owned: &[String], by_labels: bool) -> Vec<String> {
 
 /// The volumes that go.
 fn volumes(model: &Model, owned: &[String], by_labels: bool, services: &[String]) -> Vec<String> {
-    if by_labels {
-        return owned.to_vec();
-    }
+    // Those of a service that was named may be others' too.
     if !services.is_empty() {
         return Vec::new();
+    }
+    if by_labels {
+        return owned.to_vec();
     }
     let declared = model.volumes.values().filter(|volume| !volume.external);
     declared.map(|volume| volume.name.clone()).collect()

@@ -178,11 +178,12 @@ pub(super) struct Pulled {
     pub(super) builds: BTreeSet<ServiceName>,
 }
 
-/// Pulls what has to be pulled, all at once, each image once. A failure is told when the others are done.
+/// Pulls what has to be pulled, all at once, each image once. Failures are told when all are done: the first is returned.
 pub(super) fn pull(
     handle: &Handle,
     needed: &BTreeMap<ServiceName, Needed>,
     board: &Board,
+    context: &Context,
 ) -> anyhow::Result<Pulled> {
     let mut pulled = Pulled::default();
     let mut jobs: BTreeMap<(String, String), (&Needed, Vec<ServiceName>)> = BTreeMap::new();
@@ -210,8 +211,10 @@ pub(super) fn pull(
             });
         }
     });
-    let mut first = None;
-    for (services, need, result) in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(_, need, _)| (&need.name, need.platform.to_string()));
+    let mut failures = Vec::new();
+    for (services, need, result) in results {
         match result {
             Ok(image) => pulled.here.extend(services.iter().map(|service| (service.clone(), image))),
             Err(error) => {
@@ -221,16 +224,18 @@ pub(super) fn pull(
                     .partition(|service| matches!(needed[*service].way, Way::Pull { else_build: true }));
                 pulled.builds.extend(build.into_iter().cloned());
                 if !not.is_empty() {
-                    let context = format!("failed to pull {}", need.name);
-                    first = first.or(Some(error.context(context)));
+                    failures.push(error.context(format!("failed to pull {}", need.name)));
                 }
             }
         }
     }
-    match first {
-        Some(error) => Err(error),
-        None => Ok(pulled),
+    let mut failures = failures.into_iter();
+    let Some(first) = failures.next() else { return Ok(pulled) };
+    board.leave();
+    for other in failures {
+        report::tell(&other, context.terminal);
     }
+    Err(first)
 }
 
 /// Pulls an image, and tells of it.

@@ -6,7 +6,6 @@ use std::io::BufRead as _;
 use rbuild_engine::projects::{
     self, Activity, AfterFailure, Haste, Member, Orphans, Turn, VolumesToo, Wanted,
 };
-use rbuild_model::container::Signal;
 
 use super::board::Board;
 use super::making::{self, Manner, Prepared};
@@ -189,7 +188,12 @@ pub(super) fn restart(project: &Project, restart: &Restart, context: &Context) -
 pub(super) fn kill(project: &Project, kill: &Kill, context: &Context) -> Outcome {
     let handle = open(project, &kill.services, "kill", context)?;
     let board = Board::new(project, context);
-    let members = enabled(&handle, &Selection::of(&kill.services), &kill.services)?;
+    let mut members = enabled(&handle, &Selection::of(&kill.services), &kill.services)?;
+    if kill.remove_orphans {
+        let others = orphans(&handle)?.into_iter();
+        let known: BTreeSet<_> = members.iter().map(|member| member.replica.id).collect();
+        members.extend(others.filter(|member| !known.contains(&member.replica.id)));
+    }
     if members.is_empty() {
         context.terminal.tell("No container to kill\n");
     }
@@ -204,21 +208,21 @@ pub(super) fn kill(project: &Project, kill: &Kill, context: &Context) -> Outcome
     };
     let status = turning.take(&board, context)?;
     if kill.remove_orphans && status == Status::Done {
-        return remove_orphans(&handle, project, kill.signal, &board, context);
+        return remove_orphans(&handle, project, &board, context);
     }
     Ok(status)
 }
 
-/// Removes containers of services that are gone from the project.
-fn remove_orphans(
-    handle: &Handle,
-    project: &Project,
-    _signal: Signal,
-    board: &Board,
-    context: &Context,
-) -> Outcome {
+/// Returns the containers of services that are gone from the project.
+fn orphans(handle: &Handle) -> anyhow::Result<Vec<Member>> {
     let mut members = handle.members()?;
     members.retain(|member| !handle.has_service(&member.replica.service));
+    Ok(members)
+}
+
+/// Removes containers of services that are gone from the project. They have had their signal: who is up after it is stopped.
+fn remove_orphans(handle: &Handle, project: &Project, board: &Board, context: &Context) -> Outcome {
+    let members = orphans(handle)?;
     let wish = projects::Down {
         replicas: members.iter().map(|member| member.replica.clone()).collect(),
         orphans: Orphans::Remove,

@@ -62,9 +62,6 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
     members.sort_by(|a, b| a.replica.name.cmp(&b.replica.name));
     let mut running: BTreeSet<_> = BTreeSet::new();
     for member in &members {
-        if member.replica.activity.is_up() {
-            running.insert(member.definition.id);
-        }
         if member.definition.host.log.driver == LogDriver::None {
             let name = output::shown_name(&member.definition);
             context.terminal.tell(&format!(
@@ -75,8 +72,12 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
         }
         match output.join(&member.definition, filter.clone()) {
             // One that is being removed has nothing more to say.
-            Err(error) if matches!(error.downcast_ref(), Some(ContainerError::State(_))) => {}
+            Err(error) if matches!(error.downcast_ref(), Some(ContainerError::State(_))) => continue,
             result => result?,
+        }
+        // Only of one that joined its end is told.
+        if member.replica.activity.is_up() {
+            running.insert(member.definition.id);
         }
     }
     if !arguments.follow {

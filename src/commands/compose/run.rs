@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 use rbuild_engine::Engine;
-use rbuild_engine::containers::{CreateRequest, RemoveOptions};
+use rbuild_engine::containers::{CreateRequest, RemoveOptions, Start};
 use rbuild_engine::projects::labels::Aliases;
 use rbuild_engine::projects::{AfterFailure, OneOff, Work};
 use rbuild_model::container::{Definition, Removal, RestartPolicy};
@@ -23,6 +23,7 @@ use crate::commands::create::{anchored, bindings, environment, mount_request};
 use crate::commands::{Context, Outcome};
 use crate::flags::{self, DetachKeys, Mode, MountKind};
 use crate::report::{self, Mistake, Status};
+use crate::text;
 use crate::wiring::{Attendance, Touch};
 
 /// Runs the verb.
@@ -85,10 +86,11 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
     let members = handle.members()?;
     let work = Work { members: &members, ..work };
     let definition = make(&handle, work, &service, run, &streams)?;
-    if run.detach {
-        return detached(&handle, work, &service, &definition, context);
-    }
-    let outcome = attached(&handle.engine, work, &service, &definition, &streams, attendance, context);
+    let outcome = if run.detach {
+        detached(&handle.engine, work, &service, &definition, context)
+    } else {
+        attached(&handle.engine, work, &service, &definition, &streams, attendance, context)
+    };
     outcome.inspect_err(|_| {
         if run.rm {
             // The error that is told is the first.
@@ -263,18 +265,29 @@ fn make(
 
 /// Starts it, and prints its id.
 fn detached(
-    handle: &Handle,
+    engine: &Engine,
     work: Work<'_>,
     service: &Service,
     definition: &Definition,
     context: &Context,
 ) -> Outcome {
-    let engine = &handle.engine;
-    engine.start(definition)?;
+    if let Start::Started(notes) = engine.start(definition)? {
+        for note in notes {
+            context.terminal.tell(&format!("note: {}\n", text::one_line(&note)));
+        }
+    }
     let silent = rbuild_engine::projects::Unwatched;
-    engine.run_hooks(work, definition, service.name.as_str(), &service.post_start, &silent)?;
+    let hooks = engine.run_hooks(work, definition, service.name.as_str(), &service.post_start, &silent);
+    hooks.inspect_err(|_| remove_unattended(engine, definition))?;
     context.terminal.print(&format!("{}\n", definition.id))?;
     Ok(Status::Done)
+}
+
+/// Removes a container whose hook failed: it is not left to run unattended.
+fn remove_unattended(engine: &Engine, definition: &Definition) {
+    let options = RemoveOptions { force: true, volumes: definition.host.removal == Removal::Auto };
+    // The error that is told is the hook's.
+    let _ = engine.remove(&definition.id.to_string(), options);
 }
 
 /// Runs it in the foreground and returns its status.
@@ -302,9 +315,7 @@ fn attached(
         }
         if let Err(error) = started() {
             report::tell(&error.into(), context.terminal);
-            // A container whose hook failed is not left to run unattended.
-            let options = RemoveOptions { force: true, volumes: false };
-            let _ = engine.remove(&definition.id.to_string(), options);
+            remove_unattended(engine, definition);
         }
     })
 }
