@@ -489,9 +489,7 @@ impl<'a> Foreground<'a> {
         // A signal is sent; the end that it makes is still to come.
         let is_meant = |service: &String| self.asked.is_empty() || self.asked.contains(service);
         let mut meant = self.running.iter().filter(|(_, service)| is_meant(service));
-        if self.stage == Stage::Killing
-            && self.failed_stop.is_none()
-            && meant.any(|(id, _)| self.is_up(*id))
+        if self.stage == Stage::Killing && self.failed_stop.is_none() && meant.any(|(id, _)| self.is_up(*id))
         {
             return Ok(ControlFlow::Continue(()));
         }
