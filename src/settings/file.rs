@@ -56,18 +56,31 @@ pub(crate) struct Registry {
     /// Registries that are asked first, as `host[:port]` or a URL.
     #[serde(default)]
     pub(crate) mirrors: Vec<String>,
-    /// Whether it is spoken to in plain HTTP.
-    #[serde(default)]
-    pub(crate) insecure: bool,
+    /// Whether it is spoken to in plain HTTP, if that is said.
+    pub(crate) insecure: Option<bool>,
     /// A file of certificate authorities for it and its mirrors, in PEM; they vouch for no other server.
     pub(crate) ca: Option<PathBuf>,
     /// The certificate that it is shown, in PEM.
     pub(crate) cert: Option<PathBuf>,
     /// The key of that certificate, in PEM.
     pub(crate) key: Option<PathBuf>,
-    /// Whether nothing is fetched from it or sent to it.
-    #[serde(default)]
-    pub(crate) blocked: bool,
+    /// Whether nothing is fetched from it or sent to it, if that is said.
+    pub(crate) blocked: Option<bool>,
+}
+
+impl Registry {
+    /// Lets what a file that counts more says of it replace what is said here, and nothing else.
+    fn merge(&mut self, other: Self) {
+        let Self { mirrors, insecure, ca, cert, key, blocked } = other;
+        if !mirrors.is_empty() {
+            self.mirrors = mirrors;
+        }
+        self.insecure = insecure.or(self.insecure);
+        self.ca = ca.or(self.ca.take());
+        self.cert = cert.or(self.cert.take());
+        self.key = key.or(self.key.take());
+        self.blocked = blocked.or(self.blocked);
+    }
 }
 
 /// Who vouches for registries.
@@ -162,7 +175,9 @@ impl Config {
         self.ca = ca.or(self.ca.take());
         self.offline = offline.or(self.offline);
         self.remember_tags = remember_tags.or(self.remember_tags);
-        self.registry.extend(registry);
+        for (name, registry) in registry {
+            self.registry.entry(name).or_default().merge(registry);
+        }
         self.limits.parallel = limits.parallel.or(self.limits.parallel);
         self.cache.max = cache.max.or(self.cache.max);
     }

@@ -84,7 +84,11 @@ fn files_merge_and_unknown_keys_are_pointed_at() {
     );
     assert_eq!(config.ca, Some(Authorities::File("/x.pem".into())));
     assert_eq!(config.registry["docker.io"].mirrors, ["127.0.0.1:5000"]);
-    assert!(config.registry["b"].insecure);
+    assert_eq!(config.registry["b"].insecure, Some(true));
+    let more = "[registry.b]\nblocked = true\n[registry.'docker.io']\ninsecure = false\n";
+    config.merge(file::Config::parse(Path::new("b"), more).unwrap());
+    assert_eq!((config.registry["b"].insecure, config.registry["b"].blocked), (Some(true), Some(true)));
+    assert_eq!(config.registry["docker.io"].mirrors, ["127.0.0.1:5000"]);
     assert_eq!(config.limits.parallel.map(NonZeroUsize::get), Some(4));
     config.merge(file::Config::parse(Path::new("b"), "[networks]\ndocker_rules = false\n").unwrap());
     assert_eq!(settings(&global(), &[], User::Root, "").passage, Passage::BesideDocker);

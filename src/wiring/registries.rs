@@ -46,14 +46,14 @@ pub(super) fn of(settings: &Settings) -> anyhow::Result<Registries> {
 
 /// Takes in what other programs' files say.
 fn others(settings: &Settings, registries: &mut Registries) -> anyhow::Result<()> {
-    let Daemon { mirrors, insecure } = Daemon::read(settings);
+    let Daemon { mirrors, insecure } = Daemon::read(settings)?;
     // Their own programs have told what is wrong with an entry.
     let mirrors: Vec<Endpoint> = mirrors.iter().filter_map(|mirror| mirror.parse().ok()).collect();
     if !mirrors.is_empty() {
         registries.mirrors.insert("docker.io".to_owned(), mirrors);
     }
     registries.insecure.extend(insecure);
-    for Said { name, insecure, blocked, mirrors } in containers::read(settings) {
+    for Said { name, insecure, blocked, mirrors } in containers::read(settings)? {
         let mirrors: Vec<Endpoint> = mirrors.iter().filter_map(|mirror| mirror.parse().ok()).collect();
         if !mirrors.is_empty() {
             registries.mirrors.insert(name.clone(), mirrors);
@@ -69,7 +69,7 @@ fn others(settings: &Settings, registries: &mut Registries) -> anyhow::Result<()
     Ok(())
 }
 
-/// Takes in what our own file says: all that it says of a registry replaces what others say.
+/// Takes in what our own file says: what it says of a registry replaces what others say, and what it leaves open stays.
 fn own(name: &str, registry: &Registry, registries: &mut Registries) -> anyhow::Result<()> {
     let mirrors = registry.mirrors.iter().map(|mirror| {
         mirror
@@ -80,14 +80,8 @@ fn own(name: &str, registry: &Registry, registries: &mut Registries) -> anyhow::
     if !mirrors.is_empty() {
         registries.mirrors.insert(name.to_owned(), mirrors);
     }
-    registries.insecure.retain(|other| other != name);
-    if registry.insecure {
-        registries.insecure.push(name.to_owned());
-    }
-    registries.blocked.retain(|other| other != name);
-    if registry.blocked {
-        registries.blocked.push(name.to_owned());
-    }
+    set(&mut registries.insecure, name, registry.insecure);
+    set(&mut registries.blocked, name, registry.blocked);
     if let Some(path) = &registry.ca {
         registries.own_tls.entry(name.to_owned()).or_default().authorities = vec![authorities(path)?];
     }
@@ -102,6 +96,24 @@ fn own(name: &str, registry: &Registry, registries: &mut Registries) -> anyhow::
         }
     }
     Ok(())
+}
+
+/// Puts a name into a list, or takes it out, if either is said.
+fn set(names: &mut Vec<String>, name: &str, said: Option<bool>) {
+    let Some(listed) = said else { return };
+    names.retain(|other| other != name);
+    if listed {
+        names.push(name.to_owned());
+    }
+}
+
+/// Reads another program's file; nothing if it is not there. What cannot be read may forbid something, and is not passed over.
+fn others_file(path: &Path) -> anyhow::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
+    }
 }
 
 fn text(path: &str) -> String {
@@ -131,5 +143,39 @@ fn proxies(settings: &Settings) -> Proxies {
         http: first(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
         https: first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
         none_for: first(&["no_proxy", "NO_PROXY"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_our_own_file_leaves_open_stays_as_others_say() {
+        let said = |insecure, blocked| Registry { insecure, blocked, ..Registry::default() };
+        for (registry, insecure, blocked) in [
+            (Registry { mirrors: vec!["m.test".to_owned()], ..Registry::default() }, true, true),
+            (said(None, Some(false)), true, false),
+            (said(Some(false), None), false, true),
+            (said(Some(true), Some(true)), true, true),
+        ] {
+            let mut registries = Registries {
+                insecure: vec!["r.test".to_owned()],
+                blocked: vec!["r.test".to_owned()],
+                ..Registries::default()
+            };
+            own("r.test", &registry, &mut registries).unwrap();
+            let expected = |listed| if listed { vec!["r.test".to_owned()] } else { Vec::new() };
+            assert_eq!(registries.insecure, expected(insecure), "{registry:?}");
+            assert_eq!(registries.blocked, expected(blocked), "{registry:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_one_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(others_file(&folder.path().join("none")).unwrap(), None);
+        let refused = others_file(folder.path()).unwrap_err();
+        assert!(refused.to_string().contains("failed to read"), "{refused}");
     }
 }

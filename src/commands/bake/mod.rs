@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Bake, context: &Context) -> Outcome {
         context.terminal.print(&format!("{}\n", bake::json(&plan)))?;
         return Ok(Status::Done);
     }
-    rights::check(&plan, &arguments.allow)?;
+    rights::check(&plan, &arguments.allow, &settings.environment)?;
     carry_out(&plan, arguments, context)
 }
 

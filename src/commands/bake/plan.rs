@@ -72,6 +72,17 @@ pub(super) fn folder(place: &str) -> Option<PathBuf> {
     }
 }
 
+/// The folder here that a context is read from: the context itself, or the OCI layout that it is in.
+pub(super) fn read_from(place: &str) -> Option<PathBuf> {
+    match flags::context_source(place) {
+        // What cannot be read as a layout is refused later; until then, all of it counts as the path.
+        ContextSource::Layout(text) => {
+            Some(flags::layout(&text).map_or_else(|_| text.into(), |layout| layout.folder))
+        }
+        _ => folder(place),
+    }
+}
+
 /// The path of a target's Dockerfile, where it is a file here that is named.
 pub(super) fn dockerfile(target: &Target) -> Option<PathBuf> {
     let path = target.dockerfile.as_deref()?;

@@ -3,7 +3,7 @@
 //! | Right | What needs it |
 //! |---|---|
 //! | `network.host`, `security.insecure` | `entitlements` of a target |
-//! | `fs.read=PATH` | contexts, Dockerfiles, secrets and caches outside of this folder |
+//! | `fs.read=PATH` | contexts, OCI layouts, Dockerfiles, secrets and caches outside of this folder |
 //! | `fs.write=PATH` | outputs and caches outside of this folder |
 //! | `fs=PATH` | both; `*` for any path |
 //! | `ssh` | agents and keys other than the default one |
@@ -11,17 +11,19 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use rbuild_frontend::bake::options::Entry;
 use rbuild_frontend::bake::{Plan, Target};
 
-use super::plan::{dockerfile, folder};
+use super::plan::{dockerfile, read_from};
 use crate::report::Mistake;
+use crate::settings::Environment;
 
 /// Checks that everything that targets need is allowed.
-pub(super) fn check(plan: &Plan, allowed: &[String]) -> anyhow::Result<()> {
+pub(super) fn check(plan: &Plan, allowed: &[String], environment: &Environment) -> anyhow::Result<()> {
     let here = std::env::current_dir()?;
     let mut missing = BTreeSet::new();
     for target in plan.targets.values() {
-        for right in needed(target) {
+        for right in needed(target, environment) {
             if !right.is_given(allowed, &here) {
                 missing.insert(right);
             }
@@ -111,13 +113,13 @@ fn real(path: &Path, here: &Path) -> PathBuf {
     }
 }
 
-fn needed(target: &Target) -> Vec<Right> {
+fn needed(target: &Target, environment: &Environment) -> Vec<Right> {
     let mut rights: Vec<Right> = target.entitlements.iter().cloned().map(Right::Named).collect();
     let places = target.context.iter().chain(target.contexts.values());
-    rights.extend(places.filter_map(|place| folder(place)).map(Right::Read));
+    rights.extend(places.filter_map(|place| read_from(place)).map(Right::Read));
     rights.extend(dockerfile(target).map(Right::Read));
-    let at = |entry: &rbuild_frontend::bake::options::Entry, key: &str| entry.get(key).map(PathBuf::from);
-    rights.extend(target.secret.iter().filter_map(|entry| at(entry, "src")).map(Right::Read));
+    let at = |entry: &Entry, key: &str| entry.get(key).map(PathBuf::from);
+    rights.extend(target.secret.iter().filter_map(|entry| secret_file(entry, environment)).map(Right::Read));
     rights.extend(target.cache_from.iter().filter_map(|entry| at(entry, "src")).map(Right::Read));
     let written = target.output.iter().chain(&target.cache_to).filter_map(|entry| at(entry, "dest"));
     rights.extend(written.filter(|path| path != Path::new("-")).map(Right::Write));
@@ -127,9 +129,55 @@ fn needed(target: &Target) -> Vec<Right> {
     rights
 }
 
+/// The file that a secret is read from: without a word on where it is, it is the file of its name, unless a variable has
+/// that name.
+fn secret_file(entry: &Entry, environment: &Environment) -> Option<PathBuf> {
+    if entry.contains_key("env") {
+        return None;
+    }
+    if let Some(path) = entry.get("src") {
+        return Some(path.into());
+    }
+    entry.get("id").filter(|id| environment.text(id).is_none()).map(PathBuf::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_without_a_place_is_the_file_of_its_name() {
+        let secret = |pairs: &[(&str, &str)]| -> Entry {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let environment: Environment = [("TOKEN".into(), "t".into())].into_iter().collect();
+        let mut target = Target::new("app");
+        target.secret = vec![
+            secret(&[("id", "/home/u/.ssh/id_rsa")]),
+            secret(&[("id", "TOKEN")]),
+            secret(&[("id", "a"), ("env", "/home/u/b")]),
+            secret(&[("id", "c"), ("src", "/home/u/d")]),
+        ];
+        let read = |path: &str| Right::Read(path.into());
+        assert_eq!(needed(&target, &environment), [read("/home/u/.ssh/id_rsa"), read("/home/u/d")]);
+    }
+
+    #[test]
+    fn layouts_are_read_as_folders_are() {
+        let mut target = Target::new("app");
+        target.context = Some("oci-layout:///context:1".to_owned());
+        target.contexts = [
+            ("a", "oci-layout:///elsewhere:tag"),
+            ("b", "../folder"),
+            ("c", "docker-image://busybox"),
+            ("d", "oci-layout:///odd@sha256:x"),
+        ]
+        .map(|(name, place)| (name.to_owned(), place.to_owned()))
+        .into();
+        let expected = ["/context", "/elsewhere", "../folder", "/odd@sha256:x"];
+        let expected = expected.map(|path| Right::Read(path.into()));
+        assert_eq!(needed(&target, &Environment::default()), expected);
+    }
 
     #[test]
     fn what_lies_outside_has_to_be_allowed() {

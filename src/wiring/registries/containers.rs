@@ -3,10 +3,12 @@
 //! Whole registries are read, with their mirrors; what is said of a single repository, or leads to a folder of another
 //! registry, is not what a registry is asked by here, and left.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::others_file;
+use crate::report::Mistake;
 use crate::settings::Settings;
 
 /// A file.
@@ -48,14 +50,17 @@ pub(super) struct Said {
     pub(super) mirrors: Vec<String>,
 }
 
-/// Reads the text of a file.
-pub(super) fn parse(text: &str) -> Vec<Said> {
-    let file: File = toml::from_str(text).unwrap_or_default();
+/// Reads the text of a file; one that says nothing that can be understood may block something, and is refused.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Said>, Mistake> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        Mistake::new(format!("`{}`, line {line}: {}", path.display(), error.message()))
+            .hint("mend the file, or name another one in CONTAINERS_REGISTRIES_CONF")
+    })?;
     let mut said = Vec::new();
     for entry in file.registry {
-        let Some(name) =
-            entry.prefix.clone().or_else(|| entry.location.clone()).filter(|name| !name.is_empty())
-        else {
+        let named = [&entry.prefix, &entry.location].into_iter().flatten().find(|name| !name.is_empty());
+        let Some(name) = named.cloned() else {
             continue;
         };
         let whole = !name.contains('/') && !name.starts_with("*.");
@@ -74,11 +79,11 @@ pub(super) fn parse(text: &str) -> Vec<Said> {
             said.push(Said { name, insecure: entry.insecure, blocked: entry.blocked, mirrors });
         }
     }
-    said
+    Ok(said)
 }
 
 /// Reads the files of the machine and of the user; what comes later counts more.
-pub(super) fn read(settings: &Settings) -> Vec<Said> {
+pub(super) fn read(settings: &Settings) -> anyhow::Result<Vec<Said>> {
     let own = settings
         .environment
         .path("XDG_CONFIG_HOME")
@@ -98,7 +103,13 @@ pub(super) fn read(settings: &Settings) -> Vec<Said> {
         more.sort();
         files.extend(more);
     }
-    files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).flat_map(|text| parse(&text)).collect()
+    let mut said = Vec::new();
+    for path in files {
+        if let Some(text) = others_file(&path)? {
+            said.extend(parse(&path, &text)?);
+        }
+    }
+    Ok(said)
 }
 
 #[cfg(test)]
@@ -136,7 +147,7 @@ mod tests {
             mirrors: mirrors.iter().map(|mirror| (*mirror).to_owned()).collect(),
         };
         assert_eq!(
-            parse(text),
+            parse(Path::new("r.conf"), text).unwrap(),
             [
                 said("docker.io", false, false, &["http://mirror.corp:5000"]),
                 said("old.corp", false, false, &["https://new.corp"]),
@@ -144,6 +155,16 @@ mod tests {
                 said("plain.corp", true, false, &[]),
             ]
         );
-        assert_eq!(parse("registry = 1"), []);
+        let unnamed = "[[registry]]\nprefix = ''\nlocation = 'evil.io'\nblocked = true\n";
+        assert_eq!(parse(Path::new("r.conf"), unnamed).unwrap(), [said("evil.io", false, true, &[])]);
+    }
+
+    #[test]
+    fn a_file_that_is_none_blocks_the_work_and_not_nothing() {
+        let text = "[[registry]]\nlocation = 'evil.io'\nblocked = 'yes'\n";
+        for (text, place) in [(text, "`r.conf`, line 3: "), ("registry = 1", "`r.conf`, line 1: ")] {
+            let refused = parse(Path::new("r.conf"), text).unwrap_err().to_string();
+            assert!(refused.starts_with(place), "{refused}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! What Docker's `daemon.json` says of registries.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Deserialize;
 
+use super::others_file;
 use crate::settings::Settings;
 
 /// The part of the file that is about registries.
@@ -18,19 +20,23 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Reads the text of the file; one that is not what Docker reads says nothing.
-    pub(super) fn parse(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_default()
+    /// Reads the text of the file: an empty one says nothing, and one that is not what Docker reads is refused, as Docker
+    /// does.
+    pub(super) fn parse(text: &str) -> serde_json::Result<Self> {
+        if text.trim().is_empty() { Ok(Self::default()) } else { serde_json::from_str(text) }
     }
 
     /// Reads the file of the machine, or of the user.
-    pub(super) fn read(settings: &Settings) -> Self {
+    pub(super) fn read(settings: &Settings) -> anyhow::Result<Self> {
         let own = settings.environment.path("HOME").map(|home| home.join(".config/docker/daemon.json"));
         let machine = PathBuf::from("/etc/docker/daemon.json");
-        let places =
-            if rustix::process::geteuid().is_root() { vec![machine] } else { own.into_iter().collect() };
-        let text = places.iter().find_map(|path| std::fs::read_to_string(path).ok());
-        text.map(|text| Self::parse(&text)).unwrap_or_default()
+        let place = if rustix::process::geteuid().is_root() { Some(machine) } else { own };
+        place.map_or_else(|| Ok(Self::default()), |path| Self::at(&path))
+    }
+
+    fn at(path: &Path) -> anyhow::Result<Self> {
+        let text = others_file(path)?.unwrap_or_default();
+        Self::parse(&text).with_context(|| format!("failed to read `{}`", path.display()))
     }
 }
 
@@ -42,9 +48,20 @@ mod tests {
     fn mirrors_and_insecure_hosts_are_read_and_the_rest_is_left() {
         let daemon = Daemon::parse(
             r#"{"registry-mirrors":["https://mirror.gcr.io"],"insecure-registries":["10.0.0.0/8","r:5000"],"debug":true}"#,
-        );
+        )
+        .unwrap();
         assert_eq!(daemon.mirrors, ["https://mirror.gcr.io"]);
         assert_eq!(daemon.insecure, ["10.0.0.0/8", "r:5000"]);
-        assert_eq!(Daemon::parse("{"), Daemon::default());
+        assert_eq!(Daemon::parse("\n").unwrap(), Daemon::default());
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_refused_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.json");
+        assert_eq!(Daemon::at(&path).unwrap(), Daemon::default());
+        std::fs::write(&path, "{").unwrap();
+        let refused = Daemon::at(&path).unwrap_err().to_string();
+        assert!(refused.contains("daemon.json"), "{refused}");
     }
 }
