@@ -22,6 +22,11 @@ use crate::wiring::{Home, OWNERS};
 pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
     let now = Timestamp::now();
     let of_cache = arguments.filter.iter().any(|filter| wanted::is_of_cache(filter));
+    if of_cache && arguments.all {
+        return Err(Mistake::usage("`--all` is about images, and the filters are about the cache")
+            .hint("leave one of them out")
+            .into());
+    }
     let conditions = if of_cache { wanted::parse(&arguments.filter, now)? } else { Vec::new() };
     let filters =
         if of_cache { Vec::new() } else { filter::parse(&arguments.filter, filter::OF_PRUNE, now)? };

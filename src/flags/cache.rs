@@ -284,7 +284,7 @@ impl Draft {
             ("local", Way::To) => &[&["dest", "tag", "reset"], TO_KEYS, OCI_KEYS],
             ("s3", Way::From) => &[S3_KEYS],
             ("s3", Way::To) => &[S3_KEYS, TO_KEYS],
-            (_, Way::From) => &[GHA_KEYS, &["timeout"]],
+            (_, Way::From) => &[GHA_KEYS],
             (_, Way::To) => &[GHA_KEYS, TO_KEYS],
         };
         own.concat()
@@ -495,6 +495,7 @@ mod tests {
             ("type=local,src=x,dset=y", "unknown key"),
             ("type=inline", "where the image is"),
             ("type=azblob", "not supported yet"),
+            ("type=gha,timeout=1m", "unknown key"),
             ("src=x", "no `type`"),
             ("type=local,src=x,tag=a,digest=sha256:00", "exclude each other"),
             ("type=registry,ref=UPPER CASE", "`ref=UPPER CASE`"),
