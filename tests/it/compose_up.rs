@@ -302,6 +302,67 @@ services:
 }
 
 #[test]
+fn the_foreground_ends_all_that_is_meant_and_no_more() {
+    let Some(context) = scene("the_foreground_ends_all_that_is_meant_and_no_more") else { return };
+    // The end of one finds others that are just being started: none of them is left running.
+    let others: String =
+        (1..=8).map(|n| format!("  s{n}: {{ <<: *quick, command: sleep 1000 }}\n")).collect();
+    let head = "name: calm\nx-quick: &quick { image: busybox, init: true }\nservices:\n";
+    context.write("compose.yaml", format!("{head}  a: {{ <<: *quick, command: sh -c 'exit 7' }}\n{others}"));
+    let aborted = compose(&context, ["up", "--exit-code-from", "a"]);
+    aborted.assert_code(7);
+    assert!(
+        !containers(&context).iter().any(|line| line.ends_with(" running")),
+        "{:?}",
+        containers(&context)
+    );
+    let conflict = compose(&context, ["up", "-d", "--exit-code-from", "a"]);
+    conflict.assert_code(1);
+    assert!(conflict.stderr.contains("--detach cannot be combined with"), "{conflict}");
+    composed(&context, ["down", "-t", "0"]);
+
+    // Who is asked for twice is killed; who was not named goes on.
+    let deaf = "sh -c 'trap \"\" TERM; echo deaf; exec sleep 1000'";
+    let services = format!(
+        "{head}  db: {{ <<: *quick, command: sleep 1000 }}\n  web: {{ <<: *quick, command: {deaf}, \
+         depends_on: [ db ], stop_grace_period: 1h }}\n"
+    );
+    context.write("compose.yaml", &services);
+    let running = context.rbuild(["compose", "up", "web"]).start();
+    running.until("web-1  | deaf");
+    running.signal(Signal::INT);
+    running.until("Gracefully Stopping");
+    running.signal(Signal::INT);
+    let ended = running.wait();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert_eq!(containers(&context), ["calm-db-1 running", "calm-web-1 exited"]);
+
+    // A terminal that goes away takes nothing with it.
+    let running = context.rbuild(["compose", "up", "db"]).start();
+    running.until("Attaching to db-1");
+    running.signal(Signal::HUP);
+    let ended = running.wait();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert_eq!(containers(&context), ["calm-db-1 running", "calm-web-1 exited"]);
+
+    // A hook that fails keeps its container from being stopped; that is told.
+    context.write(
+        "compose.yaml",
+        format!("{head}  db: {{ <<: *quick, command: sleep 1000, pre_stop: [ {{ command: 'false' }} ] }}\n"),
+    );
+    let running = context.rbuild(["compose", "up", "--no-recreate", "--trace"]).start();
+    running.until("Attaching to db-1");
+    running.signal(Signal::INT);
+    let ended = running.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("db hook exited with status 1"), "{ended:?}");
+    assert_eq!(containers(&context), ["calm-db-1 running", "calm-web-1 exited"]);
+    context.write("compose.yaml", &services);
+    composed(&context, ["down", "-t", "0"]);
+    assert_clean(&context);
+}
+
+#[test]
 fn a_killed_up_is_gone_on_from() {
     let Some(context) = scene("a_killed_up_is_gone_on_from") else { return };
     let text = "

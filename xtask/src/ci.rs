@@ -38,13 +38,8 @@ type Check = (&'static str, fn(&Path) -> Result<()>);
 
 /// Every check that has to pass.
 pub(crate) fn all(root: &Path) -> Result<()> {
-    let checks: [Check; 5] = [
-        ("format", format),
-        ("tidy", tidy),
-        ("clippy", clippy),
-        ("docs", docs),
-        ("tests", tests),
-    ];
+    let checks: [Check; 5] =
+        [("format", format), ("tidy", tidy), ("clippy", clippy), ("docs", docs), ("tests", tests)];
     let mut failed = Vec::new();
     let mut summary = String::new();
     for (name, check) in checks {
@@ -68,7 +63,8 @@ fn clippy(root: &Path) -> Result<()> {
         return Ok(());
     }
     // With the crash points, which only a feature compiles; what there is without them, the tests compile.
-    let workspace = ["clippy", "--workspace", "--all-targets", "--quiet", "--features", "rbuild/crash-points"];
+    let workspace =
+        ["clippy", "--workspace", "--all-targets", "--quiet", "--features", "rbuild/crash-points"];
     cargo(root, &[&workspace[..], &["--", "--deny", "warnings"]].concat(), &[])?;
     // What a fuzzer runs is a workspace of its own; without the fuzzer's own switch it needs no compiler of its own.
     let fuzz = ["--manifest-path", "frontend/fuzz/Cargo.toml", "--target-dir", "target"];

@@ -245,7 +245,8 @@ fn images(
         return dry(&needed, context).map(Some);
     }
     let silent = Board::new(project, context).quiet(true);
-    let pulled = images_needed::pull(handle, &needed, if making.quiet_pull { &silent } else { board }, context)?;
+    let pulled =
+        images_needed::pull(handle, &needed, if making.quiet_pull { &silent } else { board }, context)?;
     let mut had: BTreeMap<ServiceName, String> =
         pulled.here.iter().map(|(name, image)| (name.clone(), image.to_string())).collect();
     if pulled.builds.is_empty() {

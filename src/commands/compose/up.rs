@@ -89,8 +89,7 @@ fn targets(model: &Model, up: &Up) -> BTreeSet<ServiceName> {
 
 /// Refuses flags that contradict each other, or that are not there yet.
 fn check(up: &Up) -> anyhow::Result<()> {
-    let aborts =
-        up.abort_on_container_exit || up.abort_on_container_failure || up.exit_code_from.is_some();
+    let aborts = up.abort_on_container_exit || up.abort_on_container_failure || up.exit_code_from.is_some();
     let attaches = !up.attach.is_empty() || up.attach_dependencies;
     let is_detached = up.detach || up.wait;
     let flag = if up.wait { "--wait" } else { "--detach" };
