@@ -1,6 +1,6 @@
 //! HCL, the language of bake files: text to [syntax](Body), expressions to [values](Value).
 //!
-//! The native form ([`parse`]) and the form in JSON ([`parse_json`]) come to the same syntax. What a name means is the business of
+//! The native form ([`parse()`]) and the form in JSON ([`parse_json`]) come to the same syntax. What a name means is the business of
 //! whoever evaluates: [`Scope`].
 
 mod eval;
