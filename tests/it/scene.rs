@@ -178,7 +178,7 @@ pub(crate) fn assert_no_leaks(context: &TestContext) {
 }
 
 /// Whether a group holds nothing but the empty one that the store's monitors live in, which the next one uses again.
-fn is_residence(group: &Path) -> bool {
+pub(crate) fn is_residence(group: &Path) -> bool {
     let folders = |path: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()

@@ -116,6 +116,9 @@ fn the_reserve_is_given_up_and_taken_again() {
     assert!(fs::metadata(&file).unwrap().blocks() >= 128, "it is room, not a promise");
     store.reserve().release().unwrap();
     store.reserve().release().unwrap();
+    assert_eq!(store.doctor(&[]).unwrap(), [], "a store that holds nothing needs none");
+    let blob = "a".repeat(64);
+    store.derived().write(&store.layout().blobs(), &blob, b"hello", Access::ReadOnly).unwrap();
     assert_eq!(store.doctor(&[]).unwrap(), [doctor::Finding::NoReserve]);
     assert!(store.reserve().restore().unwrap());
     assert!(file.exists());
