@@ -53,15 +53,8 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
             read_env_file(&near.join(".env"), Wanted::IfThere, &mut environment, files, warnings)?;
         }
     } else {
-        let mut all = Environment::default();
-        for file in &explicit {
-            let path = absolute(current, Path::new(file));
-            let mut one = Environment::default();
-            let known = Known { seen: &environment, earlier: &all };
-            read_into(&path, Wanted::Always, &mut one, &known, files, warnings)?;
-            all.overlay(one);
-        }
-        environment.complete(&all);
+        let explicit: Vec<PathBuf> = explicit.iter().map(|file| absolute(current, Path::new(file))).collect();
+        read_env_files(&explicit, &mut environment, files, warnings)?;
     }
     let project_files = find_files(request, &environment, files, warnings)?;
     let directory = match known {
@@ -149,6 +142,24 @@ pub(crate) fn read_env_file(
     let known = Known { seen: environment, earlier: &Environment::default() };
     read_into(path, wanted, &mut read, &known, files, warnings)?;
     environment.complete(&read);
+    Ok(())
+}
+
+/// Adds the variables of several env files, later ones over earlier ones; they do not replace any that there are.
+pub(crate) fn read_env_files(
+    paths: &[PathBuf],
+    environment: &mut Environment,
+    files: Files<'_>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Loads<()> {
+    let mut all = Environment::default();
+    for path in paths {
+        let mut one = Environment::default();
+        let known = Known { seen: environment, earlier: &all };
+        read_into(path, Wanted::Always, &mut one, &known, files, warnings)?;
+        all.overlay(one);
+    }
+    environment.complete(&all);
     Ok(())
 }
 

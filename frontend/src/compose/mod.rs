@@ -54,7 +54,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_model::project::{Project, ProjectName};
-use rbuild_model::span::Diagnostic;
+use rbuild_model::span::{Diagnostic, Source};
 
 pub use environment::{Environment, Origin, Variable};
 pub use interpolate::Use;
@@ -140,7 +140,9 @@ fn load_all(layers: &mut Layers<'_>) -> Loads<Loaded> {
         Value::Map(top) => top,
         _ => Map::default(),
     };
-    top.put("name", Node::new(Value::String(name.as_str().to_owned()), None));
+    if !(request.skip.interpolation && request.skip.normalisation) {
+        top.put("name", Node::new(Value::String(name.as_str().to_owned()), None));
+    }
     let mut disabled = Map::default();
     if !request.skip.interpolation {
         let parted = select_services(layers, &mut top, &found, &environment)?;
@@ -228,6 +230,12 @@ fn select_services(
 /// Writes a text as a YAML scalar.
 pub fn yaml_text(text: &str) -> String {
     yaml::emit(&yaml::Document::Scalar(Value::String(text.to_owned()))).trim().to_owned()
+}
+
+/// Reads one YAML document of whatever form; JSON is one.
+pub fn yaml_value(source: &std::sync::Arc<Source>) -> Result<serde_json::Value, Box<Diagnostic>> {
+    let mut documents = yaml::compose(source)?;
+    Ok(if documents.is_empty() { serde_json::Value::Null } else { documents.swap_remove(0).plain() })
 }
 
 /// Splits a command line as a shell splits words, up to the first operator of one.

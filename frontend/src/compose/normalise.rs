@@ -96,9 +96,7 @@ fn normalise_service(service: &mut Map, environment: &Environment) {
             let mut dependency = Map::default();
             dependency.put("condition", Node::new(Value::String("service_started".to_owned()), None));
             dependency.put("required", Node::new(Value::Bool(true), None));
-            if restart == Restart::With {
-                dependency.put("restart", Node::new(Value::Bool(true), None));
-            }
+            dependency.put("restart", Node::new(Value::Bool(restart == Restart::With), None));
             dependencies.put(&name, Node::new(Value::Map(dependency), None));
         }
     }

@@ -40,14 +40,14 @@ pub(crate) fn json(model: &Map) -> Checked<String> {
     if !entries.iter().any(|(key, _)| key == "services") {
         entries.push(("services".to_owned(), Document::Map(Vec::new())));
     }
-    entries.extend(extensions(model));
+    entries.extend(extensions(model, Format::Json));
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(write_json(&Document::Map(entries), Layout::Indented))
 }
 
-/// Writes a tree that was not brought into its final form, keys in alphabetical order.
+/// Writes a tree that was not brought into its final form, keys in their natural order.
 pub(crate) fn raw_yaml(model: &Node) -> String {
-    emit(&Document::from(model))
+    emit(&Document::from(model).in_natural_order())
 }
 
 /// The same as JSON.

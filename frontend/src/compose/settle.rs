@@ -6,7 +6,7 @@ use super::fault::{Checked, fault};
 use super::path::Path;
 use super::schema::{Field, Form, Section, Shape};
 use super::values::{amount, words};
-use super::yaml::{Document, Map, Node, Value};
+use super::yaml::{Document, Map, Node, Value, natural};
 
 /// Which format a document is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +31,11 @@ pub(crate) fn settle(
         Form::Command | Form::HookCommand => return command(node, field.form, format),
         Form::Test => return Ok(collections::test(node)),
         Form::TextList => return Ok(collections::texts(node)),
-        Form::TextMap => return Ok(collections::text_map(node, path)?.filter(is_something)),
-        Form::EnvMap => return Ok(collections::env_map(node)?.filter(is_something)),
+        Form::TextMap => return Ok(collections::text_map(node, path)?.and_then(|map| named(map, format))),
+        Form::EnvMap => return Ok(collections::env_map(node)?.and_then(|map| named(map, format))),
         Form::Hosts => return collections::hosts(node),
         Form::Ulimit => return collections::ulimit(node, path).map(Some),
-        Form::OptionLists => return Ok(collections::option_lists(node)),
+        Form::OptionLists => return Ok(collections::option_lists(node).and_then(|map| named(map, format))),
         Form::Ssh => return Ok(collections::ssh(node)),
         _ if node.is_null() => None,
         Form::Text | Form::TextOfAny => {
@@ -60,8 +60,27 @@ pub(crate) fn settle(
     scalar(settled)
 }
 
-fn is_something(document: &Document) -> bool {
-    !matches!(document, Document::Map(entries) if entries.is_empty())
+/// Puts a mapping whose keys people chose into the order of the format; one that is empty is left out.
+fn named(document: Document, format: Format) -> Option<Document> {
+    match document {
+        Document::Map(entries) if entries.is_empty() => None,
+        Document::Map(entries) => Some(Document::Map(in_order(entries, format))),
+        other => Some(other),
+    }
+}
+
+/// Puts keys that people chose into the order of the format.
+fn in_order(mut entries: Vec<(String, Document)>, format: Format) -> Vec<(String, Document)> {
+    if format == Format::Yaml {
+        entries.sort_by(|(a, _), (b, _)| natural(a, b));
+    }
+    entries
+}
+
+/// Takes a tree that no table knows as it is.
+fn unknown(node: &Node, format: Format) -> Document {
+    let document = Document::from(node);
+    if format == Format::Yaml { document.in_natural_order() } else { document }
 }
 
 fn tree(node: &Node, field: &'static Field, path: &Path, format: Format) -> Checked<Option<Document>> {
@@ -72,7 +91,7 @@ fn tree(node: &Node, field: &'static Field, path: &Path, format: Format) -> Chec
             for (at, item) in list.iter().enumerate() {
                 let settled = match field.shape.child(node, "") {
                     Some(child) => settle(item, child, &path.item(at), format)?,
-                    None => Some(Document::from(item)),
+                    None => Some(unknown(item, format)),
                 };
                 items.push(settled.unwrap_or_else(nothing));
             }
@@ -89,14 +108,14 @@ fn tree(node: &Node, field: &'static Field, path: &Path, format: Format) -> Chec
                 for (key, child) in map.iter() {
                     let settled = match field.shape.child(node, key) {
                         Some(field) => settle(child, field, &path.key(key), format)?,
-                        None => Some(Document::from(child)),
+                        None => Some(unknown(child, format)),
                     };
                     entries.push((key.to_owned(), settled.unwrap_or_else(nothing)));
                 }
                 let needed = field.form == Form::Always || !entries.is_empty();
-                Ok(needed.then_some(Document::Map(entries)))
+                Ok(needed.then(|| Document::Map(in_order(entries, format))))
             }
-            None => Ok(Some(Document::from(node))),
+            None => Ok(Some(unknown(node, format))),
         },
         scalar => Ok(Some(Document::Scalar(scalar.clone()))),
     }
@@ -127,17 +146,15 @@ pub(crate) fn section_entries(
         entries.extend(settled.map(|document| (field.name.to_owned(), document)));
     }
     if format == Format::Yaml {
-        entries.extend(extensions(map));
+        entries.extend(extensions(map, format));
     }
     Ok(entries)
 }
 
 /// Returns the keys that are anybody's.
-pub(crate) fn extensions(map: &Map) -> Vec<(String, Document)> {
-    map.iter()
-        .filter(|(key, _)| key.starts_with("x-"))
-        .map(|(key, node)| (key.to_owned(), Document::from(node)))
-        .collect()
+pub(crate) fn extensions(map: &Map, format: Format) -> Vec<(String, Document)> {
+    let entries = map.iter().filter(|(key, _)| key.starts_with("x-"));
+    in_order(entries.map(|(key, node)| (key.to_owned(), unknown(node, format))).collect(), format)
 }
 
 fn command(node: &Node, form: Form, format: Format) -> Checked<Option<Document>> {

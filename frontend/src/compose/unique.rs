@@ -58,7 +58,7 @@ fn key(item: &Node, unique: Unique, path: &Path) -> Checked<Option<String>> {
         Unique::Key => item.scalar().map(|text| text.split('=').next().unwrap_or_default().to_owned()),
         Unique::Whole => item.scalar(),
         Unique::Port if is_map => {
-            let Some(target) = text("target") else {
+            let Some(target) = text("target").filter(|target| target != "0") else {
                 let message = format!("service ports {} is missing a target port", path.bracketed());
                 return Err(fault(item.at.as_ref(), message));
             };
@@ -83,7 +83,11 @@ fn key(item: &Node, unique: Unique, path: &Path) -> Checked<Option<String>> {
             _ => item.scalar(),
         },
         Unique::Device if is_map => {
-            text("target").filter(|target| !target.is_empty()).or_else(|| text("source"))
+            let Some(target) = text("target") else {
+                let message = format!("service device {} is missing a mount target", path.bracketed());
+                return Err(fault(item.at.as_ref(), message));
+            };
+            Some(target).filter(|target| !target.is_empty()).or_else(|| text("source"))
         }
         Unique::Device => item.scalar().map(|text| {
             let mut parts = text.split(':');

@@ -2,7 +2,7 @@
 
 use std::path::{Path as FilePath, PathBuf};
 
-use super::super::discover::{self, Wanted, absolute, folder, read_env_file};
+use super::super::discover::{self, Wanted, absolute, folder, read_env_file, read_env_files};
 use super::super::fault::fault;
 use super::super::request::{Answer, Loads};
 use super::super::yaml::{Map, Node, Value};
@@ -42,19 +42,15 @@ impl Layers<'_> {
                     &mut self.warnings,
                 )?,
                 Some(files) => {
-                    for file in files.iter().filter(|file| file.as_os_str() != "/dev/null") {
+                    let files: Vec<_> =
+                        files.iter().filter(|file| file.as_os_str() != "/dev/null").cloned().collect();
+                    for file in &files {
                         if matches!(self.files.look(file)?, Answer::Missing) {
                             let message = format!("stat {}: no such file or directory", file.display());
                             return Err(wrong(entry, message));
                         }
-                        read_env_file(
-                            file,
-                            Wanted::Always,
-                            &mut environment,
-                            self.files,
-                            &mut self.warnings,
-                        )?;
                     }
+                    read_env_files(&files, &mut environment, self.files, &mut self.warnings)?;
                 }
             }
             let inner = Scope {

@@ -14,6 +14,8 @@ pub(crate) fn split(line: &str) -> Result<Words, String> {
     let mut split = Words::default();
     let mut word = String::new();
     let (mut escaped, mut single, mut double, mut got) = (false, false, false, false);
+    // What a shell would run and take the output of stays as it is written, blanks and all.
+    let (mut backquoted, mut substituted) = (false, false);
     for c in line.chars() {
         if escaped {
             word.push(c);
@@ -24,25 +26,39 @@ pub(crate) fn split(line: &str) -> Result<Words, String> {
         match c {
             '\\' if single => word.push(c),
             '\\' => escaped = true,
-            ' ' | '\t' | '\r' | '\n' if single || double => word.push(c),
+            ' ' | '\t' | '\r' | '\n' if single || double || backquoted || substituted => word.push(c),
             ' ' | '\t' | '\r' | '\n' => {
                 if got {
                     split.words.push(std::mem::take(&mut word));
                     got = false;
                 }
             }
-            '"' if !single => {
+            '`' if !single && !double && !substituted => {
+                backquoted = !backquoted;
+                word.push(c);
+                got = true;
+            }
+            '"' if !single && !substituted => {
                 got = double || got;
                 double = !double;
             }
-            '\'' if !double => {
+            '\'' if !double && !substituted => {
                 got = single || got;
                 single = !single;
             }
-            '(' | ')' if !single && !double => {
-                return Err("invalid command line string".to_owned());
+            '(' if !single && !double && !backquoted => {
+                if substituted || !word.ends_with('$') {
+                    return Err("invalid command line string".to_owned());
+                }
+                substituted = true;
+                word.push(c);
             }
-            ';' | '&' | '|' | '<' | '>' if !single && !double => {
+            ')' if !single && !double && !backquoted => {
+                substituted = !substituted;
+                word.push(c);
+                got = true;
+            }
+            ';' | '&' | '|' | '<' | '>' if !(single || double || backquoted || substituted) => {
                 if c == '>' && word.chars().next().is_some_and(|c| c.is_ascii_digit()) {
                     got = false;
                 }
@@ -58,7 +74,7 @@ pub(crate) fn split(line: &str) -> Result<Words, String> {
     if got {
         split.words.push(word);
     }
-    if escaped || single || double {
+    if escaped || single || double || backquoted || substituted {
         return Err("invalid command line string".to_owned());
     }
     Ok(split)
@@ -77,6 +93,10 @@ mod tests {
         assert_eq!(split("a; b").map(|split| split.stopped_at), Ok(Some(';')));
         assert!(read("a 'b").is_err());
         assert!(read("a (b)").is_err());
+        assert!(read("a `b").is_err());
+        assert!(read("echo $((1+2))").is_err());
+        assert_eq!(read("a `b c` d$(e f)g").as_deref(), Ok("a|`b c`|d$(e f)g"));
+        assert_eq!(read("a 'b`c' \"d$(e\"").as_deref(), Ok("a|b`c|d$(e"));
         assert_eq!(read("a\n  b").as_deref(), Ok("a|b"));
     }
 }

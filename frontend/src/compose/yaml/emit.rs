@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Node, Value, go_float, scalar};
+use super::{Node, Value, go_float, natural, scalar};
 
 /// Writes a node as a document: two blanks a level, sequences below their keys.
 pub(crate) fn emit(root: &Document) -> String {
@@ -26,6 +26,22 @@ pub(crate) enum Document {
     List(Vec<Document>),
     /// A mapping.
     Map(Vec<(String, Document)>),
+}
+
+impl Document {
+    /// Puts the keys of all its mappings into the order in which YAML is written.
+    pub(crate) fn in_natural_order(self) -> Self {
+        match self {
+            Self::List(list) => Self::List(list.into_iter().map(Self::in_natural_order).collect()),
+            Self::Map(map) => {
+                let mut map: Vec<_> =
+                    map.into_iter().map(|(key, node)| (key, node.in_natural_order())).collect();
+                map.sort_by(|(a, _), (b, _)| natural(a, b));
+                Self::Map(map)
+            }
+            scalar => scalar,
+        }
+    }
 }
 
 impl From<&Node> for Document {
@@ -55,10 +71,22 @@ fn mapping(text: &mut String, entries: &[(String, Document)], indent: usize, sta
         if at > 0 || start == Start::Line {
             let _ = write!(text, "{:indent$}", "");
         }
-        string(text, key, indent, Context::Key);
-        text.push(':');
-        value(text, node, indent);
+        if is_simple(key) {
+            string(text, key, indent, Context::Key);
+            text.push(':');
+            value(text, node, indent);
+        } else {
+            text.push_str("? ");
+            string(text, key, indent + 2, Context::Value);
+            let _ = write!(text, "\n{:indent$}:", "");
+            item(text, node, indent);
+        }
     }
+}
+
+/// Tells whether a key may stand on one line with its value.
+fn is_simple(key: &str) -> bool {
+    key.len() <= 128 && !key.contains(is_break)
 }
 
 /// Writes what stands behind a key.
@@ -88,22 +116,27 @@ fn sequence(text: &mut String, list: &[Document], indent: usize, start: Start) {
             let _ = write!(text, "{:indent$}", "");
         }
         text.push('-');
-        match node {
-            Document::Scalar(scalar) => {
-                text.push(' ');
-                leaf(text, scalar, indent + 2);
-                text.push('\n');
-            }
-            Document::List(list) if list.is_empty() => text.push_str(" []\n"),
-            Document::Map(map) if map.is_empty() => text.push_str(" {}\n"),
-            Document::List(list) => {
-                text.push(' ');
-                sequence(text, list, indent + 2, Start::Item);
-            }
-            Document::Map(map) => {
-                text.push(' ');
-                mapping(text, map, indent + 2, Start::Item);
-            }
+        item(text, node, indent);
+    }
+}
+
+/// Writes what stands behind the sign of an item.
+fn item(text: &mut String, node: &Document, indent: usize) {
+    match node {
+        Document::Scalar(scalar) => {
+            text.push(' ');
+            leaf(text, scalar, indent + 2);
+            text.push('\n');
+        }
+        Document::List(list) if list.is_empty() => text.push_str(" []\n"),
+        Document::Map(map) if map.is_empty() => text.push_str(" {}\n"),
+        Document::List(list) => {
+            text.push(' ');
+            sequence(text, list, indent + 2, Start::Item);
+        }
+        Document::Map(map) => {
+            text.push(' ');
+            mapping(text, map, indent + 2, Start::Item);
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod composer;
 mod emit;
+mod natural;
 mod number;
 mod scalar;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use rbuild_model::span::Location;
 
 pub(crate) use composer::compose;
 pub(crate) use emit::{Document, emit};
+pub(crate) use natural::natural;
 pub(crate) use number::{go_float, json_float};
 
 /// A node of a tree, and where it was written.
@@ -130,6 +132,19 @@ impl Node {
         self.value.scalar()
     }
 
+    /// Returns the tree without places and marks.
+    pub(crate) fn plain(self) -> serde_json::Value {
+        match self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => value.into(),
+            Value::Int(number) => number.into(),
+            Value::Float(number) => number.into(),
+            Value::String(text) => text.into(),
+            Value::List(list) => list.into_iter().map(Self::plain).collect(),
+            Value::Map(map) => map.into_entries().map(|(key, _, node)| (key, node.plain())).collect(),
+        }
+    }
+
     /// Takes all marks away, and with them what was reset.
     pub(crate) fn settle_marks(&mut self) {
         self.mark = Mark::Merge;
@@ -173,6 +188,10 @@ impl Value {
         match self {
             Self::Bool(value) => Some(value.to_string()),
             Self::Int(value) => Some(value.to_string()),
+            Self::Float(value) if value.is_nan() => Some("NaN".to_owned()),
+            Self::Float(value) if value.is_infinite() => {
+                Some(if *value > 0.0 { "+Inf" } else { "-Inf" }.to_owned())
+            }
             Self::Float(value) => Some(go_float(*value)),
             Self::String(text) => Some(text.clone()),
             Self::Null | Self::List(_) | Self::Map(_) => None,
