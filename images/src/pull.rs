@@ -3,9 +3,10 @@
 use std::io::{self, Write as _};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use rbuild_cache::blobs::{BlobWriter, Expected};
+use rbuild_cache::blobs::{Blob, Blobs, PartialBlob};
 use rbuild_image::distribution::{Client, ClientError, Fetched, Receiver};
 use rbuild_image::manifest::{Descriptor, Document, Manifest, parse_strict};
 use rbuild_model::digest::{BlobDigest, ChainId, DiffId, ImageId};
@@ -13,7 +14,7 @@ use rbuild_model::image_config::ImageConfig;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
-use rbuild_store::{Lease, LockClass, LockMode, LockName, Wait};
+use rbuild_store::{Cancel, Lease, LockMode, Wait};
 
 use crate::error::ImagesError;
 use crate::images::Images;
@@ -24,6 +25,8 @@ use crate::unpack::PendingLayer;
 
 /// How many layers are fetched at a time.
 const PARALLEL: usize = 4;
+/// How long what came of a layer is kept for a pull that goes on with it.
+const KEEP_PARTS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How many indexes may stand in one another.
 const MAX_INDEX_DEPTH: usize = 4;
 
@@ -371,6 +374,8 @@ impl Images {
                 "a layer is not here and it is not known where to fetch it".to_owned(),
             ));
         };
+        // What nobody went on with does not stay for ever; if it cannot be removed now, it stays for a sweep.
+        let _ = self.blobs.forget_parts(KEEP_PARTS);
         let network = self.network()?;
         network.runtime.block_on(async {
             let mut transfers = futures_util::stream::iter(missing)
@@ -401,73 +406,67 @@ impl Images {
         lease: &Lease,
         progress: &dyn Progress,
     ) -> Result<(), ImagesError> {
-        let name = LockName::new(LockClass::Blob, descriptor.digest);
+        let name = Blobs::download(descriptor.digest);
         let scope = self.store.locks().scope();
         let cancel = self.options.cancel.clone();
         // Waiting for another process must not hold up the other transfers of this thread.
-        let acquired = tokio::task::spawn_blocking(move || {
-            scope.acquire(&name, LockMode::Exclusive, &Wait::until(&cancel))
-        })
-        .await;
-        let _lock = match acquired {
-            Ok(lock) => lock?,
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        };
+        let lock =
+            elsewhere(move || scope.acquire(&name, LockMode::Exclusive, &Wait::until(&cancel))).await?;
         if self.blobs.find(&[descriptor.digest], lease)?.first().is_some_and(Option::is_some)
             && self.blobs.open(descriptor.digest)?.is_some()
         {
             progress.layer(descriptor.digest, LayerState::Transferred);
             return Ok(());
         }
-        let mut receiver = Incoming { images: self, descriptor, writer: None, received: 0, progress };
-        client.blob(source, descriptor, &mut receiver).await.map_err(|error| registry(source, error))?;
-        let writer = match receiver.writer {
-            Some(writer) => writer,
-            None => receiver.begin()?,
-        };
-        writer.finish(lease)?;
+        let blobs = self.blobs.clone();
+        let expected = Blob { digest: descriptor.digest, size: descriptor.size };
+        // Nor must the reading of what is here already.
+        let part = elsewhere(move || blobs.resume(expected, lock)).await?;
+        let mut incoming = Incoming { cancel: &self.options.cancel, descriptor, part, progress };
+        client.blob(source, descriptor, &mut incoming).await.map_err(|error| registry(source, error))?;
+        incoming.part.finish(lease)?;
         progress.layer(descriptor.digest, LayerState::Transferred);
         Ok(())
     }
 }
 
-/// A blob that is being fetched.
-struct Incoming<'a> {
-    images: &'a Images,
-    descriptor: &'a Descriptor,
-    writer: Option<BlobWriter>,
-    received: u64,
-    progress: &'a dyn Progress,
-}
-
-impl Incoming<'_> {
-    fn begin(&self) -> Result<BlobWriter, ImagesError> {
-        let expected = Expected { digest: Some(self.descriptor.digest), size: Some(self.descriptor.size) };
-        Ok(self.images.blobs.ingest(expected)?)
+/// Does on another thread what would hold up this one.
+async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }
 
+/// A blob that is being fetched.
+struct Incoming<'a> {
+    cancel: &'a Cancel,
+    descriptor: &'a Descriptor,
+    part: PartialBlob,
+    progress: &'a dyn Progress,
+}
+
 impl Receiver for Incoming<'_> {
+    fn resume(&mut self) -> io::Result<u64> {
+        Ok(self.part.written())
+    }
+
+    fn digest(&self) -> Option<BlobDigest> {
+        Some(self.part.digest())
+    }
+
     fn receive(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.images.options.cancel.is_cancelled() {
+        if self.cancel.is_cancelled() {
             return Err(io::Error::other("it was cancelled"));
         }
-        if self.writer.is_none() {
-            self.writer = Some(self.begin().map_err(io::Error::other)?);
-        }
-        if let Some(writer) = &mut self.writer {
-            writer.write_all(bytes)?;
-        }
-        self.received += bytes.len() as u64;
-        let state = LayerState::Transferring { current: self.received, total: self.descriptor.size };
+        self.part.write_all(bytes)?;
+        let state = LayerState::Transferring { current: self.part.written(), total: self.descriptor.size };
         self.progress.layer(self.descriptor.digest, state);
         Ok(())
     }
 
     fn restart(&mut self) -> io::Result<()> {
-        self.writer = None;
-        self.received = 0;
-        Ok(())
+        self.part.restart()
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rbuild_cache::blobs::BlobFiles;
+use rbuild_cache::blobs::{BlobFiles, PartialBlobs};
 use rbuild_cache::mounts::MountFolders;
 use rbuild_cache::records::Records;
 use rbuild_cache::records::sweep::{RecordTrees, SnapshotTrees};
@@ -52,6 +52,7 @@ pub(crate) const OWNERS: &[&dyn Collected] = &[
     &RecordTrees,
     &SnapshotTrees,
     &BlobFiles,
+    &PartialBlobs,
     &MountFolders,
     &StepLogs,
     &SavedWork,

@@ -31,7 +31,7 @@ pub enum Access {
 }
 
 impl Access {
-    fn mode(self) -> Mode {
+    pub(crate) fn mode(self) -> Mode {
         match self {
             Self::ReadOnly => Mode::RUSR | Mode::RGRP | Mode::ROTH,
             Self::Private => Mode::RUSR | Mode::WUSR,
@@ -266,7 +266,8 @@ impl Store {
     }
 }
 
-fn checked_target(folder: &Path, name: &str) -> Result<PathBuf, FileError> {
+/// Returns the path of a name in a folder, which cannot lead out of it.
+pub(crate) fn checked_target(folder: &Path, name: &str) -> Result<PathBuf, FileError> {
     if is_plain_name(name) {
         return Ok(folder.join(name));
     }

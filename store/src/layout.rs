@@ -8,6 +8,7 @@
 //!   db.sqlite                      (WAL) all rows
 //!   reserve                        preallocated room for a full disk
 //!   blobs/sha256/                  content-addressed files, 0444
+//!   blobs/partial/                 what came of blobs whose transfer broke off; made at first need
 //!   snapshots/<format>/            committed and active trees
 //!   volumes/  containers/  mounts/ named volumes, containers, cache mounts
 //!   index/                         content hashes that a stat vouches for, what servers said of files, bare
@@ -103,6 +104,11 @@ impl Layout {
     /// Returns the folder of content-addressed blobs.
     pub fn blobs(&self) -> PathBuf {
         self.root.join("blobs/sha256")
+    }
+
+    /// Returns the folder of blobs that came in part; it is made at first need.
+    pub fn partial_blobs(&self) -> PathBuf {
+        self.root.join("blobs/partial")
     }
 
     /// Returns the folder of trees that a snapshotter with this format keeps.

@@ -7,7 +7,8 @@
 //! - named `flock`s serialise what must be ([`lock`]); a process registers with one held for life, and its leases
 //!   protect what it uses ([`process`]);
 //! - files and trees appear under their names whole ([`durable`]), either derived (unsynced, promoted later, see
-//!   [`promotion`]) or precious (on the disk before success);
+//!   [`promotion`]) or precious (on the disk before success); what takes several attempts has a name of its own until then
+//!   ([`partial`]);
 //! - what nothing needs is swept ([`collect`]) into the trash ([`trash`]);
 //! - what happened is told through append-only segments ([`events`]).
 //!
@@ -37,6 +38,7 @@ pub mod layout;
 pub mod lock;
 pub mod meta;
 pub mod open;
+pub mod partial;
 pub mod process;
 pub mod promotion;
 pub mod space;
@@ -54,6 +56,7 @@ pub use layout::Layout;
 pub use lock::{Flight, Holder, Lock, LockClass, LockError, LockMode, LockName, LockScope, Locks, Wait};
 pub use meta::StoreId;
 pub use open::{OpenError, StoreOptions};
+pub use partial::PartialFile;
 pub use process::{Lease, ObjectKind};
 pub use promotion::{DerivedTable, Promotable, Stamp};
 

@@ -65,6 +65,8 @@ impl ObjectKind {
     pub const SNAPSHOT: Self = Self("snapshot");
     /// A content-addressed file, named by the 32 bytes of its digest.
     pub const BLOB: Self = Self("blob");
+    /// What came of a blob whose transfer broke off, named by the 32 bytes of the digest.
+    pub const PARTIAL: Self = Self("partial");
     /// A folder that a cache mount shows, named by its name.
     pub const MOUNT: Self = Self("mount");
     /// The log of a step, named by its file's name.

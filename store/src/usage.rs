@@ -15,6 +15,7 @@ use crate::error::{Context, FileError};
 /// Folders of the root whose entries are told one by one; of the others the sum is.
 const TOLD: &[&str] = &[
     "blobs/sha256",
+    "blobs/partial",
     "snapshots/*",
     "volumes",
     "containers",

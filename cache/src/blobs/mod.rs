@@ -5,6 +5,8 @@
 //! transaction: a file without a row is garbage that `doctor` finds, a row without a file is a miss. Both happen under
 //! the lock of the name, so that a sweep does not move away the file of a blob that has just come back.
 //!
+//! What takes long to come is kept in part as well ([`PartialBlob`]).
+//!
 //! Most blobs are derived data (they can be fetched or made again) and are not synced; [`BlobWriter::finish_precious`]
 //! is for those of `load`, `import` and `commit`.
 
@@ -23,8 +25,10 @@ use rusqlite::{OptionalExtension, Transaction};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+mod partial;
 mod sweep;
 
+pub use partial::{PartialBlob, PartialBlobs};
 pub use sweep::BlobFiles;
 
 #[cfg(test)]
@@ -260,13 +264,7 @@ impl BlobWriter {
         let _name =
             store.locks().scope().acquire(&name_of(blob.digest), LockMode::Exclusive, &Wait::forever())?;
         store.derived().publish(file, &folder, &blob.digest.hex(), Access::ReadOnly)?;
-        let stamp = store.stamp();
-        store.write(|transaction| {
-            room.settle(transaction)?;
-            // A row that is promoted already speaks of the same file, and stays so.
-            insert(transaction, blob, Some(stamp), lease)?;
-            Ok(blob)
-        })
+        record(&store, &room, blob, lease)
     }
 
     /// As [`BlobWriter::finish`], and the blob is on the disk before it succeeds.
@@ -373,6 +371,17 @@ fn find(
     let Some(size) = size else { return Ok(None) };
     lease.protect(transaction, &[(ObjectKind::BLOB, digest.as_bytes())])?;
     Ok(Some(Blob { digest, size: size.unsigned_abs() }))
+}
+
+/// Writes the row of a derived blob that has just got its name; the lock of the name is held.
+fn record(store: &Store, room: &Room, blob: Blob, lease: &Lease) -> Result<Blob, BlobError> {
+    let stamp = store.stamp();
+    store.write(|transaction| {
+        room.settle(transaction)?;
+        // A row that is promoted already speaks of the same file, and stays so.
+        insert(transaction, blob, Some(stamp), lease)?;
+        Ok(blob)
+    })
 }
 
 fn insert(

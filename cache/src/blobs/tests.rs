@@ -168,3 +168,81 @@ fn the_latest_blobs_are_kept_as_far_as_there_is_room() {
     assert_eq!((swept.swept.len(), swept.bytes), (1, 300));
     assert!(!blobs.path(stored[0].digest).exists() && blobs.path(stored[1].digest).exists());
 }
+
+fn lock_of(store: &Store, digest: BlobDigest) -> rbuild_store::Lock {
+    store.locks().scope().try_acquire(&Blobs::download(digest), LockMode::Exclusive).unwrap().unwrap()
+}
+
+#[test]
+fn a_blob_that_came_in_part_goes_on_and_a_wrong_one_begins_anew() {
+    let (_folder, store) = place();
+    let (blobs, lease) = (Blobs::new(&store), store.lease("test").unwrap());
+    let whole = Blob { digest: BlobDigest::of(b"hello world"), size: 11 };
+    let resume = || blobs.resume(whole, lock_of(&store, whole.digest)).unwrap();
+    drop(resume());
+    assert_eq!(
+        fs::read_dir(store.layout().partial_blobs()).unwrap().count(),
+        0,
+        "nothing came, nothing stays"
+    );
+    for (before, begins_at, rest) in [
+        (b"" as &[u8], 0, b"hello world" as &[u8]),
+        (b"hello ", 6, b"world"),
+        (b"hello world", 11, b""),
+        (b"hello world and more", 0, b"hello world"),
+    ] {
+        fs::write(store.layout().partial_blobs().join(whole.digest.hex()), before).unwrap();
+        let mut part = resume();
+        assert_eq!(part.written(), begins_at);
+        part.write_all(rest).unwrap();
+        assert!(part.write_all(b"!").is_err(), "no more than was promised");
+        assert_eq!(part.finish(&lease).unwrap(), whole);
+        assert_eq!(blobs.read(whole.digest).unwrap().unwrap(), b"hello world");
+        let mode = fs::metadata(blobs.path(whole.digest)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o444);
+        assert_eq!(fs::read_dir(store.layout().partial_blobs()).unwrap().count(), 0);
+    }
+    fs::remove_file(blobs.path(whole.digest)).unwrap();
+    for (before, wanted) in [(b"HELLO " as &[u8], "is sha256:"), (b"", "has 5")] {
+        fs::write(store.layout().partial_blobs().join(whole.digest.hex()), before).unwrap();
+        let mut part = resume();
+        part.write_all(b"world").unwrap();
+        let refused = part.finish(&lease).unwrap_err().to_string();
+        assert!(refused.contains(wanted), "{refused}");
+        assert!(!blobs.path(whole.digest).exists());
+        assert_eq!(resume().written(), 0, "nothing of it is left");
+    }
+    assert_eq!(
+        store.doctor(&[&BlobFiles, &PartialBlobs]).unwrap()[..1],
+        [Finding::Missing { path: blobs.path(whole.digest) }]
+    );
+}
+
+#[test]
+fn what_came_in_part_is_counted_and_swept_unless_somebody_goes_on_with_it() {
+    let (_folder, store) = place();
+    let blobs = Blobs::new(&store);
+    let digests = [BlobDigest::of(b"one"), BlobDigest::of(b"two")];
+    let lock = lock_of(&store, digests[0]);
+    for digest in digests {
+        drop(store.partial_file(&store.layout().partial_blobs(), &digest.hex()).unwrap());
+        fs::write(store.layout().partial_blobs().join(digest.hex()), "begun").unwrap();
+    }
+    let stray = store.layout().partial_blobs().join("stray");
+    fs::write(&stray, "x").unwrap();
+    assert_eq!(store.doctor(&[&PartialBlobs]).unwrap(), [Finding::Orphan { path: stray.clone() }]);
+    fs::remove_file(stray).unwrap();
+    let counted = store.census(&[&PartialBlobs]).unwrap();
+    assert_eq!(counted.iter().map(|one| one.candidate.bytes).collect::<Vec<_>>(), [5]);
+    blobs.forget_parts(std::time::Duration::from_secs(3600)).unwrap();
+    assert_eq!(fs::read_dir(store.layout().partial_blobs()).unwrap().count(), 2, "both are new");
+    let sweep = || store.sweep(&[&PartialBlobs], &Policy::default(), Sweep::Take).unwrap().swept.len();
+    assert_eq!(sweep(), 1);
+    drop(lock);
+    let path = store.layout().partial_blobs().join(digests[0].hex());
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    blobs.forget_parts(std::time::Duration::from_secs(3600)).unwrap();
+    assert!(!path.exists());
+    assert_eq!(sweep(), 0);
+}

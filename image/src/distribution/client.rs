@@ -44,6 +44,15 @@ pub struct Fetched {
 
 /// Takes the bytes of a blob in.
 pub trait Receiver: Send {
+    /// Returns how many bytes an earlier attempt left here: the blob goes on behind them. Asked once, before anything
+    /// comes; who has any takes the [`digest`](Self::digest) itself.
+    fn resume(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+    /// Returns the digest of all that is here, if the receiver takes it itself: else the client does.
+    fn digest(&self) -> Option<BlobDigest> {
+        None
+    }
     /// Takes the next bytes.
     fn receive(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Forgets what came so far: the blob begins anew.

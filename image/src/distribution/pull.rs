@@ -102,8 +102,9 @@ impl Client {
 
     /// Fetches a blob of a repository and compares it with its descriptor.
     ///
-    /// A broken transfer is taken up where it broke; if a server cannot do that, or the content is wrong, the
-    /// receiver is told to begin anew. After an error, what the receiver has is worth nothing.
+    /// A broken transfer is taken up where it broke, one of an earlier attempt where the receiver has it; if a server
+    /// cannot do that, or the content is wrong, the receiver is told to begin anew. After an error, what the receiver has
+    /// may be the beginning of the blob, or of anything else.
     pub async fn blob(
         &self,
         reference: &Reference,
@@ -113,7 +114,10 @@ impl Client {
         let scope = Scope::pull(reference.registry(), reference.repository());
         let path = format!("v2/{}/blobs/{}", reference.repository(), descriptor.digest);
         let sources = self.sources(reference)?;
-        let mut transfer = Transfer { descriptor, receiver, hasher: Sha256::new(), received: 0 };
+        let mut transfer = Transfer::begin(descriptor, receiver)?;
+        if transfer.is_here_already()? {
+            return Ok(());
+        }
         let mut failure = None;
         for (index, endpoint) in sources.iter().enumerate() {
             let last = index + 1 == sources.len();
@@ -245,31 +249,67 @@ fn unwrapped<T>(result: Result<T, Failure>) -> Result<T, ClientError> {
 struct Transfer<'a> {
     descriptor: &'a Descriptor,
     receiver: &'a mut dyn Receiver,
-    hasher: Sha256,
+    /// Unless the receiver hashes.
+    hasher: Option<Sha256>,
     received: u64,
+    /// Whether some of it is of an earlier attempt: then no server is to blame if the whole is wrong.
+    is_resumed: bool,
 }
 
-impl Transfer<'_> {
+impl<'a> Transfer<'a> {
+    fn begin(descriptor: &'a Descriptor, receiver: &'a mut dyn Receiver) -> Result<Self, ClientError> {
+        let local = |error| ClientError::Local(descriptor.digest, error);
+        let hasher = receiver.digest().is_none().then(Sha256::new);
+        let received = receiver.resume().map_err(local)?;
+        let mut transfer = Self { descriptor, receiver, hasher, received, is_resumed: received > 0 };
+        if transfer.received > descriptor.size || (transfer.is_resumed && transfer.hasher.is_some()) {
+            transfer.restart()?;
+        }
+        Ok(transfer)
+    }
+
+    /// Returns whether an earlier attempt brought all of it; what is wrong is forgotten.
+    fn is_here_already(&mut self) -> Result<bool, ClientError> {
+        if !self.is_resumed || self.received < self.descriptor.size {
+            return Ok(false);
+        }
+        let is_right = self.digest() == self.descriptor.digest;
+        if !is_right {
+            self.restart()?;
+        }
+        Ok(is_right)
+    }
+
     fn restart(&mut self) -> Result<(), ClientError> {
         if self.received > 0 {
-            self.hasher = Sha256::new();
+            self.hasher = self.hasher.take().map(|_| Sha256::new());
             self.received = 0;
+            self.is_resumed = false;
             self.receiver.restart().map_err(|error| ClientError::Local(self.descriptor.digest, error))?;
         }
         Ok(())
     }
 
-    /// Returns whether a partial response begins where the transfer broke.
+    /// Returns whether a partial response begins where the transfer broke, and is of a blob of this size.
     fn continues(&self, response: &reqwest::Response) -> bool {
         let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-        range.is_some_and(|range| range.starts_with(&format!("bytes {}-", self.received)))
+        let rest = range.and_then(|range| range.strip_prefix(&format!("bytes {}-", self.received)));
+        let total = rest.and_then(|rest| rest.split_once('/')).map(|(_, total)| total.trim());
+        total.is_some_and(|total| total == "*" || total.parse() == Ok(self.descriptor.size))
+    }
+
+    fn digest(&self) -> BlobDigest {
+        let own = |hasher: &Sha256| BlobDigest::from_bytes(hasher.clone().finalize().into());
+        self.hasher.as_ref().map(own).or_else(|| self.receiver.digest()).expect("one of both hashes")
     }
 
     fn take(&mut self, bytes: &[u8], from: &str) -> Result<(), ClientError> {
         if self.received + bytes.len() as u64 > self.descriptor.size {
             return Err(self.wrong_size(from));
         }
-        self.hasher.update(bytes);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
         self.received += bytes.len() as u64;
         self.receiver.receive(bytes).map_err(|error| ClientError::Local(self.descriptor.digest, error))
     }
@@ -286,13 +326,14 @@ impl Transfer<'_> {
         if self.received < self.descriptor.size {
             return Err(Failure::Passing(self.wrong_size(from), None));
         }
-        let found = BlobDigest::from_bytes(self.hasher.clone().finalize().into());
-        if found == self.descriptor.digest {
+        let (wanted, found) = (self.descriptor.digest, self.digest());
+        if found == wanted {
             return Ok(());
         }
+        let was_resumed = self.is_resumed;
         // Another server may have the right bytes.
         self.restart()?;
-        let wanted = self.descriptor.digest;
-        Err(ClientError::Digest { origin: from.to_owned(), wanted, found }.into())
+        let wrong = ClientError::Digest { origin: from.to_owned(), wanted, found };
+        Err(if was_resumed { Failure::Passing(wrong, None) } else { wrong.into() })
     }
 }

@@ -235,6 +235,71 @@ async fn servers_that_cannot_go_on_begin_anew() {
     }
 }
 
+/// Has the beginning of a blob, and hashes.
+struct Begun(Memory);
+
+impl Receiver for Begun {
+    fn resume(&mut self) -> io::Result<u64> {
+        Ok(self.0.bytes.len() as u64)
+    }
+
+    fn digest(&self) -> Option<BlobDigest> {
+        Some(BlobDigest::of(&self.0.bytes))
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.receive(bytes)
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.0.restart()
+    }
+}
+
+#[tokio::test]
+async fn transfers_of_an_earlier_attempt_go_on_and_are_not_trusted() {
+    let contents: Vec<u8> = (0..10_000_u32).map(|n| n as u8).collect();
+    let damaged = |bytes: &[u8]| bytes.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>();
+    let long = [&contents[..], b"more"].concat();
+    let rest = Some("bytes=4000-".to_owned());
+    for (begun, asked, restarts) in [
+        (contents[..4000].to_vec(), vec![rest.clone()], 0),
+        (damaged(&contents[..4000]), vec![rest, None], 1),
+        (contents.clone(), vec![], 0),
+        (damaged(&contents), vec![None], 1),
+        (long, vec![None], 1),
+    ] {
+        let whole = contents.clone();
+        let fake = Fake::start(move |request, _| match request.header("range") {
+            None => response("200 OK", &[], &whole),
+            Some(_) => response(
+                "206 Partial Content",
+                &[("Content-Range", "bytes 4000-9999/10000")],
+                &whole[4000..],
+            ),
+        })
+        .await;
+        let mut receiver = Begun(Memory { bytes: begun, restarts: 0 });
+        let descriptor = Descriptor::of("x", &contents);
+        client().blob(&fake.reference("a/b:1"), &descriptor, &mut receiver).await.unwrap();
+        assert!(receiver.0.bytes == contents);
+        assert_eq!(receiver.0.restarts, restarts);
+        let ranges: Vec<_> = fake.seen().iter().map(|seen| seen.header("range").map(str::to_owned)).collect();
+        assert_eq!(ranges, asked);
+    }
+    // What goes on belongs to a blob of another size.
+    let whole = contents.clone();
+    let fake = Fake::start(move |request, _| match request.header("range") {
+        None => response("200 OK", &[], &whole),
+        Some(_) => response("206 Partial Content", &[("Content-Range", "bytes 4000-9999/20000")], &whole[4000..]),
+    })
+    .await;
+    let mut receiver = Begun(Memory { bytes: contents[..4000].to_vec(), restarts: 0 });
+    let descriptor = Descriptor::of("x", &contents);
+    client().blob(&fake.reference("a/b:1"), &descriptor, &mut receiver).await.unwrap();
+    assert_eq!((receiver.0.bytes == contents, receiver.0.restarts), (true, 1));
+}
+
 #[tokio::test]
 async fn redirects_leave_credentials_behind_and_end() {
     let elsewhere = Fake::start(|_, _| response("200 OK", &[], b"right")).await;

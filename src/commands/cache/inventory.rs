@@ -121,7 +121,7 @@ impl Inventory {
             if piece.shared {
                 piece.share = Share::Image;
             }
-            if one.is_none() && matches!(kind, ObjectKind::SNAPSHOT | ObjectKind::BLOB) {
+            if one.is_none() && matches!(kind, ObjectKind::SNAPSHOT | ObjectKind::BLOB | ObjectKind::PARTIAL) {
                 // What is just being made, or was left: `doctor` knows.
                 piece.share = Share::Store;
             }
@@ -157,13 +157,21 @@ impl Inventory {
 /// What logs are described as.
 pub(crate) const LOG_OF_STEP: &str = "log of a step";
 
+/// What the ids of blobs that came in part begin with.
+const PART: &str = "part-";
+
+fn hex(object: &[u8]) -> String {
+    object.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Returns what an object is called.
 fn id_of(kind: ObjectKind, object: &[u8]) -> String {
     match kind {
         ObjectKind::MOUNT | ObjectKind::LOG | ObjectKind::INDEX => {
             String::from_utf8_lossy(object).into_owned()
         }
-        _ => object.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ObjectKind::PARTIAL => format!("{PART}{}", hex(object)),
+        _ => hex(object),
     }
 }
 
@@ -178,6 +186,10 @@ fn place(part: &Part) -> Option<(ObjectKind, String)> {
         ["blobs", "sha256", name] => {
             let id = format!("sha256:{name}").parse::<BlobDigest>().ok()?;
             (ObjectKind::BLOB, id_of(ObjectKind::BLOB, id.as_bytes()))
+        }
+        ["blobs", "partial", name] => {
+            let id = format!("sha256:{name}").parse::<BlobDigest>().ok()?;
+            (ObjectKind::PARTIAL, id_of(ObjectKind::PARTIAL, id.as_bytes()))
         }
         ["mounts", name] => (ObjectKind::MOUNT, name.to_owned()),
         ["logs", name] => (ObjectKind::LOG, name.to_owned()),
@@ -201,6 +213,10 @@ fn word(kind: ObjectKind, id: &str) -> &'static str {
 fn describe(kind: ObjectKind, id: &str) -> String {
     match kind {
         ObjectKind::BLOB => format!("blob sha256:{}", &id[..12.min(id.len())]),
+        ObjectKind::PARTIAL => {
+            let hex = id.trim_start_matches(PART);
+            format!("part of blob sha256:{}", &hex[..12.min(hex.len())])
+        }
         ObjectKind::SNAPSHOT => "layer of an image".to_owned(),
         ObjectKind::LOG => LOG_OF_STEP.to_owned(),
         ObjectKind::INDEX if id.starts_with("git/") => "git repository".to_owned(),
