@@ -140,8 +140,8 @@ async fn answer(
         .credentials
         .for_registry(&scope.registry)
         .map_err(|error| ClientError::Credentials(scope.registry.clone(), error))?;
-    // Mirrors of another owner get no credentials of the registry that they mirror.
-    let own = registries.upstream(&scope.registry).is_ok_and(|upstream| upstream == *endpoint);
+    // Mirrors of another owner get no credentials of the registry that they mirror, nor does who stands in its place.
+    let own = registries.itself(&scope.registry).is_ok_and(|itself| itself == *endpoint);
     let credential = if own {
         credential
     } else {

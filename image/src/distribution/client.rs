@@ -89,7 +89,7 @@ impl Client {
     /// Returns a registry by its name alone.
     pub(super) fn endpoint(&self, registry: &str) -> Result<Endpoint, ClientError> {
         self.registries.allowed_at_all(registry)?;
-        self.registries.upstream(registry).map_err(|error| ClientError::Setup(error.to_string()))
+        self.registries.itself(registry).map_err(|error| ClientError::Setup(error.to_string()))
     }
 
     pub(super) async fn authorized(

@@ -20,6 +20,9 @@ pub enum ClientError {
     /// The configuration forbids to speak to the registry.
     #[error("registry {0} is blocked by the configuration")]
     Blocked(String),
+    /// The configuration leads somewhere else, in a manner that is not followed.
+    #[error("the configuration says that {0} lies at another registry, in a way that is not followed")]
+    Elsewhere(String),
     /// The connection failed or broke.
     #[error("cannot reach {origin}")]
     Transport {

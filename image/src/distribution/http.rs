@@ -74,8 +74,9 @@ impl Transport {
         let mut own = BTreeMap::new();
         for (name, tls) in &registries.own_tls {
             let pair = Self::pair_for(registries, Some(tls))?;
-            let endpoints =
-                registries.sources(name).map_err(|error| ClientError::Setup(error.to_string()))?;
+            let itself = registries.itself(name).map_err(|error| ClientError::Setup(error.to_string()))?;
+            let mirrors = registries.mirrors.get(name).into_iter().flatten();
+            let endpoints: Vec<_> = mirrors.chain([&itself]).collect();
             own.extend(endpoints.iter().map(|endpoint| (endpoint.origin(), pair.clone())));
         }
         let common = Self::pair_for(registries, None)?;
@@ -342,8 +343,17 @@ pub(super) fn is_passing(status: StatusCode) -> bool {
 
 /// Reads how long a server asks to be left alone.
 pub(super) fn asked_pause(response: &Response) -> Option<Duration> {
-    let value = response.headers().get(RETRY_AFTER)?;
-    value.to_str().ok()?.trim().parse::<u64>().ok().map(Duration::from_secs)
+    pause_of(response.headers().get(RETRY_AFTER)?.to_str().ok()?, jiff::Timestamp::now())
+}
+
+/// Reads a number of seconds or a date (RFC 9110, 10.2.3); a date that is over is no pause at all.
+fn pause_of(text: &str, now: jiff::Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -395,5 +405,26 @@ impl Pace {
             self.bytes = 0;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_seconds_or_dates() {
+        let now: jiff::Timestamp = "2015-10-21T07:28:00Z".parse().unwrap();
+        for (text, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Wed, 21 Oct 2015 07:29:30 GMT", Some(90)),
+            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            assert_eq!(pause_of(text, now), seconds.map(Duration::from_secs), "{text:?}");
+        }
     }
 }

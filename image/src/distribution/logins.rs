@@ -37,7 +37,7 @@ impl Client {
         let only = Only { registry: registry.to_owned(), credential: credential.clone() };
         let client = Self::new(Registries { credentials: Arc::new(only), ..registries.clone() })?;
         client.ping(registry).await?;
-        let endpoint = client.registries.upstream(registry);
+        let endpoint = client.registries.itself(registry);
         let endpoint = endpoint.map_err(|error| ClientError::Setup(error.to_string()))?;
         let given = client.keyring.identity(&endpoint, &Scope::login(registry));
         Ok(given.map_or(credential, Credential::IdentityToken))

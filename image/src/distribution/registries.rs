@@ -30,6 +30,10 @@ pub struct Registries {
     pub own_tls: BTreeMap<String, OwnTls>,
     /// Registries, and repositories with all below them, that nothing is fetched from or sent to.
     pub blocked: Vec<String>,
+    /// Where registries lie that do not lie where their names say; see [`Registries::relocate`].
+    pub relocated: BTreeMap<String, Endpoint>,
+    /// As [`Self::blocked`]: what lies where the client does not follow. By their own names others may answer.
+    pub elsewhere: Vec<String>,
     /// Whether nobody is spoken to at all.
     pub offline: bool,
     /// Who knows user names and passwords.
@@ -52,6 +56,8 @@ impl Default for Registries {
             extra_authorities: Vec::new(),
             own_tls: BTreeMap::new(),
             blocked: Vec::new(),
+            relocated: BTreeMap::new(),
+            elsewhere: Vec::new(),
             offline: false,
             credentials: Arc::new(Anonymous),
             names: NameService::default(),
@@ -188,38 +194,44 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Registries {
+    /// Says that all repositories of a registry lie at another server: the registry itself is not asked for them any more,
+    /// neither before nor after that one.
+    pub fn relocate(&mut self, registry: &str, to: Endpoint) {
+        self.relocated.insert(canonical(registry), to);
+    }
+
     /// Refuses what the configuration blocks.
     pub(super) fn allowed(&self, reference: &Reference) -> Result<(), ClientError> {
-        self.is_open(reference.registry(), &reference.name())
+        let name = format!("{}/{}", canonical(reference.registry()), reference.repository());
+        self.is_open(&name)?;
+        match self.elsewhere.iter().find(|entry| covers(entry, &name)) {
+            Some(entry) => Err(ClientError::Elsewhere(entry.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a registry that the configuration blocks as a whole, by any of its names.
     pub(super) fn allowed_at_all(&self, registry: &str) -> Result<(), ClientError> {
-        self.is_open(registry, registry)?;
-        match registry {
-            "index.docker.io" | "registry-1.docker.io" => self.is_open("docker.io", "docker.io"),
-            _ => Ok(()),
-        }
+        self.is_open(&canonical(registry))
     }
 
-    fn is_open(&self, registry: &str, name: &str) -> Result<(), ClientError> {
-        let covers = |entry: &&String| {
-            let pattern = entry.strip_prefix("*.");
-            match pattern {
-                Some(domain) => registry.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')),
-                None => name
-                    .strip_prefix(entry.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            }
-        };
-        match self.blocked.iter().find(covers) {
+    fn is_open(&self, name: &str) -> Result<(), ClientError> {
+        match self.blocked.iter().find(|entry| covers(entry, name)) {
             Some(entry) => Err(ClientError::Blocked(entry.clone())),
             None => Ok(()),
         }
     }
 
-    /// Returns the endpoint of a registry itself.
+    /// Returns the server that has the repositories of a registry.
     pub(super) fn upstream(&self, registry: &str) -> Result<Endpoint, ParseEndpointError> {
+        match self.relocated.get(&canonical(registry)) {
+            Some(endpoint) => Ok(endpoint.clone()),
+            None => self.itself(registry),
+        }
+    }
+
+    /// Returns the endpoint of a registry itself: whom credentials and certificates of that name are for.
+    pub(super) fn itself(&self, registry: &str) -> Result<Endpoint, ParseEndpointError> {
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
         // Who has certificates for it means TLS, on this machine too.
         if self.own_tls.contains_key(registry) && !self.insecure.iter().any(|entry| entry == registry) {
@@ -229,7 +241,7 @@ impl Registries {
         if self.is_insecure(endpoint.url()) { format!("http://{host}").parse() } else { Ok(endpoint) }
     }
 
-    /// Returns the endpoints to fetch from, in order; the registry itself is the last.
+    /// Returns the endpoints to fetch from, in order; mirrors come first.
     pub(super) fn sources(&self, registry: &str) -> Result<Vec<Endpoint>, ParseEndpointError> {
         let mut endpoints = self.mirrors.get(registry).cloned().unwrap_or_default();
         endpoints.push(self.upstream(registry)?);
@@ -251,6 +263,32 @@ impl Registries {
                 || literal_address(url).is_some_and(|address| is_within(address, entry))
         })
     }
+}
+
+/// Brings the names of a registry that mean one server to one: servers do not tell letters by their case, nor the port that
+/// is meant without being said.
+pub(super) fn canonical(registry: &str) -> String {
+    let name = registry.to_ascii_lowercase();
+    match name.strip_suffix(":443").unwrap_or(&name) {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Whether an entry (a registry with or without its port, a repository, or `*.` and a domain) stands for a repository or a
+/// registry, whose name begins with a canonical one.
+fn covers(entry: &str, name: &str) -> bool {
+    let (registry, path) = entry.find('/').map_or((entry, ""), |at| entry.split_at(at));
+    let registry = canonical(registry);
+    if let Some(domain) = registry.strip_prefix("*.") {
+        let host = name.split(['/', ':']).next().unwrap_or_default();
+        return host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    }
+    let rest = name.strip_prefix(&registry).and_then(|rest| {
+        let port_is_any = path.is_empty() && rest.starts_with(':');
+        if port_is_any { Some("") } else { rest.strip_prefix(path) }
+    });
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Returns whether an address lies in a range (`10.0.0.0/8`).

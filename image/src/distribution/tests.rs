@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::manifest::{Descriptor, Document, Manifest, MediaType};
 
+mod hostile;
 mod pushing;
 mod rules;
 

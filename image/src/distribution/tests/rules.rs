@@ -30,6 +30,85 @@ async fn nobody_is_asked_offline_nor_what_is_blocked() {
 }
 
 #[tokio::test]
+async fn no_other_way_of_writing_a_name_leads_around_a_block() {
+    let registries = |entry: &str| Registries { blocked: vec![entry.to_owned()], offline: true, ..quick() };
+    let hex = "a".repeat(64);
+    for (entry, name, blocked) in [
+        ("evil.example", "evil.example/a:1", true),
+        ("evil.example", "EVIL.example/a:1", true),
+        ("Evil.Example", "evil.example/a:1", true),
+        ("evil.example", "evil.example:443/a:1", true),
+        ("evil.example:443", "evil.example/a", true),
+        ("evil.example", "evil.example:5000/a", true),
+        ("evil.example:5000", "evil.example/a", false),
+        ("evil.example", "notevil.example/a", false),
+        ("evil.example", "evil.example.org/a", false),
+        ("EVIL.example/team", "Evil.example:443/team/a", true),
+        ("evil.example/team", "evil.example/teams/a", false),
+        ("*.example", "A.B.EXAMPLE:5000/a", true),
+        ("docker.io", "a", true),
+        ("docker.io", "index.docker.io/library/a", true),
+        ("docker.io", "registry-1.docker.io/library/a", true),
+        ("index.docker.io", "a", true),
+        ("docker.io/library/a", "registry-1.docker.io:443/library/a:1", true),
+        ("docker.io/library/a", &format!("a@sha256:{hex}"), true),
+        ("docker.io/library/a", "b", false),
+    ] {
+        let client = Client::new(registries(entry)).unwrap();
+        let refused = client.manifest(&name.parse().unwrap()).await.unwrap_err();
+        match blocked {
+            true => assert!(matches!(refused, ClientError::Blocked(_)), "{entry} {name}: {refused}"),
+            false => assert!(matches!(refused, ClientError::Offline(_)), "{entry} {name}: {refused}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_lies_at_another_server_is_asked_for_there_alone() {
+    let itself = Fake::start(|_, _| response("200 OK", &[], &manifest())).await;
+    let place = Fake::start(|_, _| response("404 Not Found", &[], b"")).await;
+    let mut registries = quick();
+    registries.relocate(&itself.address, place.address.parse().unwrap());
+    registries.elsewhere = vec!["r.test/some".to_owned()];
+    let client = Client::new(registries).unwrap();
+    assert!(client.manifest(&itself.reference("a/b:1")).await.unwrap_err().is_not_found());
+    let descriptor = Descriptor::of("x", b"right");
+    let upload = Upload { descriptor: &descriptor, sender: &Right, mount_from: None };
+    client.push_blob(&itself.reference("a/b:1"), upload).await.unwrap_err();
+    assert_eq!(itself.seen().len(), 0, "by its own name others may answer");
+    assert!(place.seen().iter().any(|seen| seen.line.starts_with("POST ")));
+    for name in ["r.test/some:1", "R.test/some/a"] {
+        let refused = client.manifest(&name.parse().unwrap()).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Elsewhere(_)), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn who_stands_in_a_registrys_place_gets_none_of_its_credentials() {
+    struct Of(String);
+    impl Credentials for Of {
+        fn for_registry(&self, registry: &str) -> Result<Option<Credential>, CredentialError> {
+            let password = Credential::Password { username: "user".into(), password: "hunter2".into() };
+            Ok((registry == self.0).then_some(password))
+        }
+    }
+    let place =
+        Fake::start(|_, _| response("401 Unauthorized", &[("WWW-Authenticate", "Basic realm=x")], b"{}"))
+            .await;
+    let mut registries = Registries { credentials: Arc::new(Of("r.test".to_owned())), ..quick() };
+    registries.relocate("r.test", place.address.parse().unwrap());
+    let client = Client::new(registries).unwrap();
+    assert!(client.manifest(&"r.test/a:1".parse().unwrap()).await.unwrap_err().is_denied());
+    assert!(place.seen().iter().all(|seen| seen.header("authorization").is_none()));
+    // Its own are for it.
+    let mut registries = Registries { credentials: Arc::new(Of(place.address.clone())), ..quick() };
+    registries.relocate("r.test", place.address.parse().unwrap());
+    let client = Client::new(registries).unwrap();
+    client.manifest(&"r.test/a:1".parse().unwrap()).await.unwrap_err();
+    assert!(place.seen().last().unwrap().header("authorization").is_some());
+}
+
+#[tokio::test]
 async fn a_blocked_registry_is_not_spoken_to_for_any_end() {
     let fake = Fake::start(|_, _| response("200 OK", &[], b"{}")).await;
     let address = &fake.address;
@@ -85,7 +164,7 @@ async fn a_redirect_elsewhere_is_told_what_is_wanted_and_not_by_whom() {
     assert!(far.header("user-agent").unwrap().starts_with("rbuild/"));
 }
 
-struct Right;
+pub(super) struct Right;
 
 impl Sender for Right {
     fn open(&self, from: u64) -> io::Result<Box<dyn io::Read + Send>> {
