@@ -57,8 +57,8 @@ pub(super) fn caches(plan: &CachePlan, settings: &Settings) -> anyhow::Result<Ca
 }
 
 /// Says how caches at servers are spoken to: as registries are.
-fn network(settings: &Settings) -> anyhow::Result<Arc<Network>> {
-    Ok(Arc::new(Network::new(registries::of(settings)?)))
+fn network(settings: &Settings) -> anyhow::Result<Network> {
+    Ok(Network::new(registries::of(settings)?))
 }
 
 /// Opens a cache to be looked at; nobody is asked anything yet.
@@ -68,13 +68,13 @@ pub(crate) fn open_cache(from: &CacheFrom, settings: &Settings) -> anyhow::Resul
 
 fn open_from(
     from: &CacheFrom,
-    network: &Arc<Network>,
+    network: &Network,
     settings: &Settings,
 ) -> anyhow::Result<Arc<dyn Backend>> {
     open(&from.place, Form::default(), Unnamed::Keep, network, settings)
 }
 
-fn open_to(to: &CacheTo, network: &Arc<Network>, settings: &Settings) -> anyhow::Result<Arc<dyn Backend>> {
+fn open_to(to: &CacheTo, network: &Network, settings: &Settings) -> anyhow::Result<Arc<dyn Backend>> {
     let document = if to.image_manifest == Mode::On { DocumentForm::Manifest } else { DocumentForm::Index };
     let family = if to.oci_mediatypes == Mode::On { Family::Oci } else { Family::Docker };
     let unnamed = if to.reset == Mode::On { Unnamed::Remove } else { Unnamed::Keep };
@@ -85,18 +85,18 @@ fn open(
     place: &CachePlace,
     form: Form,
     unnamed: Unnamed,
-    network: &Arc<Network>,
+    network: &Network,
     settings: &Settings,
 ) -> anyhow::Result<Arc<dyn Backend>> {
     Ok(match place {
         CachePlace::Inline => unreachable!("a cache in an image has no place of its own"),
         CachePlace::Registry { reference, insecure } => {
             let network = match insecure {
-                Mode::Off => Arc::clone(network),
+                Mode::Off => network.clone(),
                 Mode::On => {
                     let mut registries = registries::of(settings)?;
                     registries.insecure.push(reference.registry().to_owned());
-                    Arc::new(Network::new(registries))
+                    Network::new(registries)
                 }
             };
             Arc::new(Registry::new((**reference).clone(), form, network))
@@ -110,16 +110,16 @@ fn open(
         }
         CachePlace::S3(place) => {
             let network = match place.attempts {
-                None => Arc::clone(network),
+                None => network.clone(),
                 Some(attempts) => {
                     let mut registries = registries::of(settings)?;
                     registries.timing.attempts = attempts;
-                    Arc::new(Network::new(registries))
+                    Network::new(registries)
                 }
             };
             Arc::new(S3::new(bucket(place, settings)?, network))
         }
-        CachePlace::Gha(place) => Arc::new(Gha::new(scope(place, settings)?, Arc::clone(network))),
+        CachePlace::Gha(place) => Arc::new(Gha::new(scope(place, settings)?, network.clone())),
     })
 }
 

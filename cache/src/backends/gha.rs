@@ -4,16 +4,17 @@
 //! counts. The service is asked by small JSON calls for addresses that are signed; bytes go to and come from those, which
 //! speak the protocol of block blobs.
 
-use std::io::Read as _;
 use std::sync::Arc;
+use std::time::Instant;
 
 use base64::Engine as _;
+use bytes::Bytes;
 use rbuild_image::distribution::{Answer, Call, Receiver, Sender};
 use rbuild_image::manifest::Descriptor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::transfer::{Bytes, Memory};
+use super::transfer::{AtHand, Memory, piece};
 use super::{Backend, BackendError, Held, Network, Put, catalog};
 
 /// The size of a block; what is not larger goes up whole.
@@ -37,11 +38,12 @@ pub struct Scope {
 }
 
 /// A cache with the service.
+#[derive(Clone)]
 pub struct Gha {
     name: String,
     scope: Scope,
     version: String,
-    network: Arc<Network>,
+    network: Network,
 }
 
 #[derive(Serialize)]
@@ -90,7 +92,7 @@ struct Found {
 
 impl Gha {
     /// Names a cache with the service.
-    pub fn new(scope: Scope, network: Arc<Network>) -> Self {
+    pub fn new(scope: Scope, network: Network) -> Self {
         let version = super::s3::hex(&Sha256::digest(VERSION));
         Self { name: format!("gha {}", scope.scope), scope, version, network }
     }
@@ -158,19 +160,22 @@ impl Gha {
 
     fn send(&self, url: &str, key: &str, size: u64, sender: &dyn Sender) -> Result<(), BackendError> {
         if size <= BLOCK {
-            let body = read(sender, 0, size)?;
+            let _place = self.network.memory(size)?;
+            let body = piece(sender, 0, size)?;
             return self.put_bytes(url, key, vec![("x-ms-blob-type", "BlockBlob".to_owned())], body);
         }
         let mut list = "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>".to_owned();
         for number in 0..size.div_ceil(BLOCK) {
             let id = base64::engine::general_purpose::STANDARD.encode(format!("{number:08}"));
-            let body = read(sender, number * BLOCK, BLOCK.min(size - number * BLOCK))?;
+            let length = BLOCK.min(size - number * BLOCK);
+            let _place = self.network.memory(length)?;
+            let body = piece(sender, number * BLOCK, length)?;
             let query = format!("comp=block&blockid={}", super::s3::encode(&id));
             self.put_bytes(&with_query(url, &query), key, Vec::new(), body)?;
             list += &format!("<Latest>{id}</Latest>");
         }
         list += "</BlockList>";
-        self.put_bytes(&with_query(url, "comp=blocklist"), key, Vec::new(), list.into_bytes())
+        self.put_bytes(&with_query(url, "comp=blocklist"), key, Vec::new(), list.into())
     }
 
     fn put_bytes(
@@ -178,9 +183,9 @@ impl Gha {
         url: &str,
         key: &str,
         headers: Vec<(&'static str, String)>,
-        body: Vec<u8>,
+        body: Bytes,
     ) -> Result<(), BackendError> {
-        let call = Call { method: "PUT", url: url.to_owned(), headers, body: Some(body.into()) };
+        let call = Call { method: "PUT", url: url.to_owned(), headers, body: Some(body) };
         let answer = self.network.web(async |web| web.call(&call, MAX_ANSWER).await)?;
         if answer.is_success() { Ok(()) } else { Err(refused(key, &answer)) }
     }
@@ -204,16 +209,6 @@ fn with_query(url: &str, query: &str) -> String {
     format!("{url}{mark}{query}")
 }
 
-fn read(sender: &dyn Sender, from: u64, length: u64) -> Result<Vec<u8>, BackendError> {
-    let failed = |source: std::io::Error| BackendError::Here { act: "read a blob", source: source.into() };
-    let mut bytes = Vec::new();
-    sender.open(from).map_err(failed)?.take(length).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 != length {
-        return Err(BackendError::Unusable("a blob is shorter than it should be".to_owned()));
-    }
-    Ok(bytes)
-}
-
 fn refused(what: &str, answer: &Answer) -> BackendError {
     let message = String::from_utf8_lossy(&answer.body);
     let message = message.chars().take(500).flat_map(char::escape_debug).collect();
@@ -223,6 +218,10 @@ fn refused(what: &str, answer: &Answer) -> BackendError {
 impl Backend for Gha {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn until(&self, deadline: Instant) -> Arc<dyn Backend> {
+        Arc::new(Self { network: self.network.until(deadline), ..self.clone() })
     }
 
     fn catalog(&self) -> Result<Vec<Held>, BackendError> {
@@ -235,7 +234,7 @@ impl Backend for Gha {
 
     fn publish(&self, catalog: &[u8], _: &[Descriptor]) -> Result<(), BackendError> {
         let key = format!("{}{:020}", self.catalogs(), jiff::Timestamp::now().as_nanosecond());
-        match self.upload(&key, catalog.len() as u64, &Bytes(catalog))? {
+        match self.upload(&key, catalog.len() as u64, &AtHand(catalog))? {
             Some(()) => Ok(()),
             None => Err(BackendError::Unusable(format!("the service has {key} already"))),
         }

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rbuild_confined::Root;
 use rbuild_image::distribution::{Receiver, Sender};
@@ -23,15 +24,15 @@ use rbuild_store::UniqueId;
 use rustix::fs::{FlockOperation, flock};
 
 use super::layout::{self, EMPTY, Form, Meaning};
-use super::transfer::Bytes;
+use super::transfer::AtHand;
 use super::{Backend, BackendError, Held, Put, catalog};
 
 /// The annotation that a tag stands in.
 const TAG: &str = "org.opencontainers.image.ref.name";
 /// The file that says that a folder is a layout.
 const MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-/// How much is read at a time.
-const PIECE: usize = 256 << 10;
+/// How much is copied at a time; between two pieces the time is looked at.
+const PIECE: usize = 1 << 20;
 
 /// Which document of a layout is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct Local {
     unnamed: Unnamed,
     /// The lock of who writes, from the first blob to the catalog.
     writing: Arc<Mutex<Option<File>>>,
+    /// When whatever is under way is stopped.
+    deadline: Option<Instant>,
 }
 
 impl Local {
@@ -75,6 +78,14 @@ impl Local {
             form,
             unnamed,
             writing: Arc::default(),
+            deadline: None,
+        }
+    }
+
+    fn in_time(&self) -> Result<(), BackendError> {
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(BackendError::OutOfTime),
+            _ => Ok(()),
         }
     }
 
@@ -208,7 +219,7 @@ impl Local {
 
     fn store(&self, bytes: &[u8], kind: &str) -> Result<Descriptor, BackendError> {
         let descriptor = Descriptor::of(kind, bytes);
-        self.put(&descriptor, &Bytes(bytes))?;
+        self.put(&descriptor, &AtHand(bytes))?;
         Ok(descriptor)
     }
 
@@ -252,6 +263,10 @@ fn blob_path(digest: BlobDigest) -> PathBuf {
 impl Backend for Local {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn until(&self, deadline: Instant) -> Arc<dyn Backend> {
+        Arc::new(Self { deadline: Some(deadline), ..self.clone() })
     }
 
     fn catalog(&self) -> Result<Vec<Held>, BackendError> {
@@ -321,6 +336,7 @@ impl Backend for Local {
         let failed = |error| BackendError::io("read", self.folder.join(&path), error);
         let mut piece = vec![0; PIECE];
         loop {
+            self.in_time()?;
             match file.read(&mut piece) {
                 Ok(0) => return Ok(()),
                 Ok(count) => into.receive(&piece[..count]).map_err(failed)?,
@@ -337,8 +353,20 @@ impl Backend for Local {
         drop(self.begin()?);
         self.keep_blobs()?;
         let path = self.folder.join(blob_path(blob.digest));
-        self.write(&path, |file| {
-            let sent = io::copy(&mut sender.open(0)?, file)?;
+        let mut over = None;
+        let written = self.write(&path, |file| {
+            let mut source = sender.open(0)?;
+            let mut sent = 0;
+            loop {
+                if let Err(error) = self.in_time() {
+                    over = Some(error);
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                match io::copy(&mut source.by_ref().take(PIECE as u64), file)? {
+                    0 => break,
+                    count => sent += count,
+                }
+            }
             if sent != blob.size {
                 return Err(io::Error::other(format!(
                     "{} has {} bytes, and {sent} came",
@@ -346,8 +374,11 @@ impl Backend for Local {
                 )));
             }
             Ok(())
-        })?;
-        Ok(Put::Sent)
+        });
+        match over {
+            Some(error) => Err(error),
+            None => written.map(|()| Put::Sent),
+        }
     }
 }
 

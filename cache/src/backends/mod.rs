@@ -58,7 +58,10 @@ pub use error::BackendError;
 pub use imports::{Imports, Wanted, described};
 pub use layout::{DocumentForm, Form};
 pub use network::Network;
-pub use transfer::{Fetched, Sent, StoredBlob, fetch, read, send_missing};
+pub use transfer::{Fetched, Sent, Stopped, StoredBlob, fetch, read, send_missing};
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use rbuild_image::distribution::{Receiver, Sender};
 use rbuild_image::manifest::Descriptor;
@@ -98,11 +101,16 @@ pub enum Put {
 /// there. A reader that has the catalog asks for blobs with [`get`](Self::get). Blobs are never changed; those that no
 /// catalog names may go at any time, and whoever misses one does without.
 ///
-/// Every method blocks, and may be called by several threads at a time. What comes is not believed: the caller bounds a
-/// catalog by [`catalog::MAX_BYTES`] and compares a blob with its digest, so a backend need not.
+/// Every method blocks, and may be called by several threads at a time. What has only so much time is done by
+/// [`until`](Self::until), which stops it wherever it stands. What comes is not believed: the caller bounds a catalog by
+/// [`catalog::MAX_BYTES`] and compares a blob with its digest, so a backend need not.
 pub trait Backend: Send + Sync {
     /// Returns what it is called in messages (`registry example.com/app:cache`), without credentials.
     fn name(&self) -> &str;
+
+    /// Returns the same place, where all that is done ends at a time with [`BackendError::OutOfTime`], also a transfer that
+    /// is under way. What is put there by this value and by the other is for one and the same catalog.
+    fn until(&self, deadline: Instant) -> Arc<dyn Backend>;
 
     /// Reads what stands for the catalog: of several platforms several, and nothing where nothing is.
     fn catalog(&self) -> Result<Vec<Held>, BackendError>;

@@ -1,6 +1,7 @@
 //! `type=registry`: a name at a registry, and where images with a cache in them are read.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rbuild_image::distribution::{Pushed, Receiver, Sender, Upload};
 use rbuild_image::manifest::{Descriptor, Document, MAX_DOCUMENT, MediaType};
@@ -10,16 +11,17 @@ use super::layout::{self, EMPTY, Form, Meaning};
 use super::{Backend, BackendError, Held, Network, Put, catalog, transfer};
 
 /// A cache at a registry.
+#[derive(Clone)]
 pub struct Registry {
     name: String,
     reference: Reference,
     form: Form,
-    network: Arc<Network>,
+    network: Network,
 }
 
 impl Registry {
     /// Names a cache at a registry.
-    pub fn new(reference: Reference, form: Form, network: Arc<Network>) -> Self {
+    pub fn new(reference: Reference, form: Form, network: Network) -> Self {
         Self { name: format!("registry {}", reference.familiar()), reference, form, network }
     }
 
@@ -61,7 +63,7 @@ impl Registry {
 
     fn push_bytes(&self, bytes: &[u8], kind: &str) -> Result<Descriptor, BackendError> {
         let descriptor = Descriptor::of(kind, bytes);
-        self.push(&descriptor, &transfer::Bytes(bytes))?;
+        self.push(&descriptor, &transfer::AtHand(bytes))?;
         Ok(descriptor)
     }
 }
@@ -69,6 +71,10 @@ impl Registry {
 impl Backend for Registry {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn until(&self, deadline: Instant) -> Arc<dyn Backend> {
+        Arc::new(Self { network: self.network.until(deadline), ..self.clone() })
     }
 
     fn catalog(&self) -> Result<Vec<Held>, BackendError> {

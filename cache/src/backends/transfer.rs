@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
 use rbuild_image::distribution::{Receiver, Sender};
 use rbuild_image::manifest::Descriptor;
 use rbuild_model::digest::BlobDigest;
@@ -137,12 +138,23 @@ impl Sender for StoredBlob<'_> {
 }
 
 /// Bytes at hand, to be sent.
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+pub(super) struct AtHand<'a>(pub(super) &'a [u8]);
 
-impl Sender for Bytes<'_> {
+impl Sender for AtHand<'_> {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
         self.0.open(from)
     }
+}
+
+/// Reads a piece of a blob into memory, once.
+pub(super) fn piece(sender: &dyn Sender, from: u64, length: u64) -> Result<Bytes, BackendError> {
+    let failed = |source: io::Error| BackendError::Here { act: "read a blob", source: source.into() };
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    sender.open(from).map_err(failed)?.take(length).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 != length {
+        return Err(BackendError::Unusable("a blob is shorter than it should be".to_owned()));
+    }
+    Ok(bytes.into())
 }
 
 /// What was brought to a cache.
@@ -156,13 +168,28 @@ pub struct Sent {
     pub present: u64,
 }
 
+/// Why not all was brought, and what was all the same.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Why not.
+    pub error: BackendError,
+    /// What was brought, or was there, by then.
+    pub sent: Sent,
+}
+
+impl From<Stopped> for BackendError {
+    fn from(stopped: Stopped) -> Self {
+        stopped.error
+    }
+}
+
 /// Does something for each of several blobs, so many at a time; the first failure, and the end of the time, stop it.
 pub fn send_missing<T: Sync>(
     items: &[T],
     parallel: usize,
     deadline: Option<Instant>,
     send: impl Fn(&T) -> Result<(Put, u64), BackendError> + Sync,
-) -> Result<Sent, BackendError> {
+) -> Result<Sent, Stopped> {
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (blobs, bytes, present) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let failure: Mutex<Option<BackendError>> = Mutex::new(None);
@@ -191,10 +218,29 @@ pub fn send_missing<T: Sync>(
             });
         }
     });
+    let sent = Sent { blobs: blobs.into_inner(), bytes: bytes.into_inner(), present: present.into_inner() };
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => {
-            Ok(Sent { blobs: blobs.into_inner(), bytes: bytes.into_inner(), present: present.into_inner() })
-        }
+        Some(error) => Err(Stopped { error, sent }),
+        None => Ok(sent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_brought_counts_also_when_the_rest_was_not() {
+        let send = |item: &u64| match item {
+            0 => Ok((Put::Present, 100)),
+            3 => Err(BackendError::OutOfTime),
+            size => Ok((Put::Sent, *size)),
+        };
+        let Stopped { error, sent } = send_missing(&[0, 1, 2, 3, 4], 1, None, send).unwrap_err();
+        assert!(matches!(error, BackendError::OutOfTime), "{error}");
+        assert_eq!(sent, Sent { blobs: 2, bytes: 3, present: 1 });
+        let over = send_missing(&[1], 1, Some(Instant::now()), send).unwrap_err();
+        assert!(matches!(over.error, BackendError::OutOfTime) && over.sent == Sent::default());
+        assert_eq!(send_missing(&[1, 2], 2, None, send).unwrap(), Sent { blobs: 2, bytes: 3, present: 0 });
     }
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use rbuild_cache::backends::catalog::{Blob, Build, Catalog, Layer, Record, Standing, Step};
 use rbuild_cache::backends::{
-    self, Backend, BackendError, Held, Imports, Put, Sent, StoredBlob, described, inline, send_missing,
+    self, Backend, BackendError, Held, Imports, Put, Sent, Stopped, StoredBlob, described, inline,
+    send_missing,
 };
 use rbuild_model::digest::DiffId;
 use rbuild_model::event::{Event, Outcome, Stream};
@@ -179,7 +180,10 @@ impl Worker {
             for target in &exportable.to {
                 let name = target.backend.name();
                 let task = tasks.begin(format!("exporting cache to {name}"));
-                let export = Export { worker: self, of: exportable, target, cancel };
+                let deadline = Instant::now().checked_add(target.budget);
+                let in_time = deadline
+                    .map_or_else(|| Arc::clone(&target.backend), |deadline| target.backend.until(deadline));
+                let export = Export { worker: self, of: exportable, target, deadline, in_time, cancel };
                 match export.run() {
                     Ok(done) => {
                         for line in done.lines() {
@@ -307,12 +311,14 @@ struct Export<'a> {
     worker: &'a Worker,
     of: &'a Exportable,
     target: &'a CacheTarget,
+    deadline: Option<Instant>,
+    /// The cache, for what its time is given to. The catalog goes up when that is over, too.
+    in_time: Arc<dyn Backend>,
     cancel: &'a Cancel,
 }
 
 impl Export<'_> {
     fn run(&self) -> Result<Exported, BackendError> {
-        let deadline = Instant::now().checked_add(self.target.budget);
         let mut outgoing: Vec<Outgoing> = Vec::new();
         let mut known: HashSet<LayerKey> = HashSet::new();
         let mut records: Vec<(Record, Option<Vec<Part>>)> = Vec::new();
@@ -329,7 +335,7 @@ impl Export<'_> {
         }
         let made: Mutex<HashMap<LayerKey, Layer>> = Mutex::default();
         let withheld: Mutex<Vec<String>> = Mutex::default();
-        let sent = send_missing(&outgoing, self.target.parallel.get(), deadline, |layer| {
+        let sent = send_missing(&outgoing, self.target.parallel.get(), self.deadline, |layer| {
             let (described, put) = match self.send(layer) {
                 Ok(sent) => sent,
                 // Only this layer cannot be named; the results that it is a part of travel without theirs.
@@ -346,8 +352,10 @@ impl Export<'_> {
         });
         let (mut sent, complete) = match sent {
             Ok(sent) => (sent, Complete::Yes),
-            Err(BackendError::OutOfTime) if !self.cancel.is_cancelled() => (Sent::default(), Complete::No),
-            Err(error) => return Err(error),
+            Err(Stopped { error: BackendError::OutOfTime, sent }) if !self.cancel.is_cancelled() => {
+                (sent, Complete::No)
+            }
+            Err(stopped) => return Err(stopped.error),
         };
         let made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut catalog = Catalog::default();
@@ -374,11 +382,11 @@ impl Export<'_> {
                 let bring = mounts::Bring {
                     worker: self.worker,
                     mount,
-                    backend: &*self.target.backend,
+                    backend: &*self.in_time,
                     former: &former,
                     imports: &self.of.imports,
                     parallel: self.target.parallel.get(),
-                    deadline,
+                    deadline: self.deadline,
                 };
                 match bring.run() {
                     Ok(Some((described, mount_sent))) => {
@@ -470,7 +478,7 @@ impl Export<'_> {
             .lease()
             .map_err(|error| BackendError::Here { act: "begin a lease", source: error.into() })?;
         let blobs = self.worker.images.blobs();
-        let backend = &self.target.backend;
+        let backend = &self.in_time;
         match &layer.origin {
             Origin::Tree(stack) => {
                 let tar = self.worker.images.diff_id(stack, self.of.epoch).map_err(here("read a layer"))?;
@@ -498,7 +506,8 @@ impl Export<'_> {
                 if backend.has(&descriptor)? {
                     return Ok((described.clone(), Put::Present));
                 }
-                backends::fetch(&**from, &descriptor, &self.worker.store, lease, &Wait::forever())?;
+                let from = self.deadline.map_or_else(|| Arc::clone(from), |deadline| from.until(deadline));
+                backends::fetch(&*from, &descriptor, &self.worker.store, lease, &Wait::forever())?;
                 let put = backend.put(&descriptor, &StoredBlob { blobs, digest: descriptor.digest })?;
                 Ok((described.clone(), put))
             }

@@ -149,6 +149,7 @@ impl Bring<'_> {
     /// Brings a mount from the cache that was imported to this one.
     fn hand_on(&self) -> Result<Option<(Mount, Sent)>, BackendError> {
         let Some((_, from, mount)) = self.imports.mount(&self.mount.name) else { return Ok(None) };
+        let from = self.deadline.map_or_else(|| from.clone(), |deadline| from.until(deadline));
         let blobs: Vec<&Blob> = mount.chunks.iter().chain([&mount.list]).collect();
         let sent = backends::send_missing(&blobs, self.parallel, self.deadline, |blob| {
             let descriptor = blob.descriptor();

@@ -116,7 +116,7 @@ fn cache(web: &Web, scope: &str, token: &str) -> Gha {
         token: token.to_owned(),
         scope: scope.to_owned(),
     };
-    Gha::new(scope, Arc::new(Network::new(Registries::default())))
+    Gha::new(scope, Network::new(Registries::default()))
 }
 
 struct Blob(Vec<u8>);

@@ -21,6 +21,10 @@ impl Backend for Paper {
         self.0
     }
 
+    fn until(&self, _: std::time::Instant) -> Arc<dyn Backend> {
+        unreachable!("nothing is waited for")
+    }
+
     fn catalog(&self) -> Result<Vec<Held>, BackendError> {
         unreachable!("it was read before")
     }

@@ -25,9 +25,9 @@ fn tags_live_side_by_side_and_a_reset_removes_what_none_names() {
     let other = Local { entry: Entry::Tag("other".to_owned()), ..cache(folder.path()) };
     let (a, b) = (Descriptor::of(MediaType::OCI_LAYER, b"a"), Descriptor::of(MediaType::OCI_LAYER, b"b"));
     let catalog = Catalog::default().to_bytes();
-    cache(folder.path()).put(&a, &Bytes(b"a")).unwrap();
+    cache(folder.path()).put(&a, &AtHand(b"a")).unwrap();
     cache(folder.path()).publish(&catalog, std::slice::from_ref(&a)).unwrap();
-    other.put(&b, &Bytes(b"b")).unwrap();
+    other.put(&b, &AtHand(b"b")).unwrap();
     other.publish(&catalog, std::slice::from_ref(&b)).unwrap();
     assert_eq!(cache(folder.path()).catalog().unwrap(), [Held::Catalog(catalog.clone())]);
     let reset = Local { unnamed: Unnamed::Remove, ..other };
@@ -49,18 +49,66 @@ fn a_reset_leaves_what_another_writer_has_not_named_yet() {
     };
     let path = folder.path().join(blob_path(blob.digest));
     let writer = cache(folder.path());
-    writer.put(&blob, &Bytes(b"a")).unwrap();
+    writer.put(&blob, &AtHand(b"a")).unwrap();
     reset();
     assert!(path.exists(), "its writer is about to name it");
     drop(writer);
     // One that finds it there is a writer too.
     let finder = cache(folder.path());
-    assert_eq!(finder.put(&blob, &Bytes(b"a")).unwrap(), Put::Present);
+    assert_eq!(finder.put(&blob, &AtHand(b"a")).unwrap(), Put::Present);
     reset();
     assert!(path.exists());
     drop(finder);
     reset();
     assert!(!path.exists());
+}
+
+#[test]
+fn writers_and_resets_at_once_lose_nothing_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let writer =
+        |tag: &str, unnamed| Local::new(folder.path(), Entry::Tag(tag.to_owned()), Form::default(), unnamed);
+    let write = |tag: &str, round: u32, unnamed| {
+        let catalog = Catalog { writer: format!("{tag} {round}"), ..Catalog::default() }.to_bytes();
+        // One of its own, one that all bring, one that comes and goes.
+        let bytes = [format!("{tag} {round}"), "common".to_owned(), format!("any {}", round % 2)];
+        let blobs = bytes.each_ref().map(|text| Descriptor::of(MediaType::OCI_LAYER, text.as_bytes()));
+        let cache = writer(tag, unnamed);
+        for (blob, text) in blobs.iter().zip(&bytes) {
+            cache.put(blob, &AtHand(text.as_bytes())).unwrap();
+        }
+        cache.publish(&catalog, &blobs).unwrap();
+        assert_eq!(cache.catalog().unwrap(), [Held::Catalog(catalog)]);
+        for blob in &blobs {
+            crate::backends::read(&cache, blob, 100).unwrap_or_else(|error| panic!("{tag} {round}: {error}"));
+        }
+    };
+    std::thread::scope(|scope| {
+        for (tag, unnamed) in
+            [("a", Unnamed::Keep), ("b", Unnamed::Keep), ("c", Unnamed::Remove), ("d", Unnamed::Remove)]
+        {
+            scope.spawn(move || (0..40).for_each(|round| write(tag, round, unnamed)));
+        }
+    });
+    writer("a", Unnamed::Remove).publish(&Catalog::default().to_bytes(), &[]).unwrap();
+    for tag in ["b", "c", "d"] {
+        let own = Descriptor::of(MediaType::OCI_LAYER, format!("{tag} 39").as_bytes());
+        assert!(writer(tag, Unnamed::Keep).has(&own).unwrap());
+    }
+    let left = std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count();
+    // Each names a catalog, a manifest and its own blob; two are common to three, and the last has an empty layer.
+    assert!(left <= 3 * 3 + 2 + 3, "what nobody names is gone: {left}");
+}
+
+#[test]
+fn a_blob_that_comes_when_the_time_is_over_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let blob = Descriptor::of(MediaType::OCI_LAYER, b"a");
+    let cache = cache(folder.path());
+    let error = cache.until(Instant::now()).put(&blob, &AtHand(b"a")).unwrap_err();
+    assert!(matches!(error, BackendError::OutOfTime), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count(), 0);
+    assert_eq!(cache.put(&blob, &AtHand(b"a")).unwrap(), Put::Sent);
 }
 
 #[test]
@@ -77,7 +125,7 @@ fn what_leads_out_of_the_folder_is_not_followed() {
     let trap = tempfile::tempdir().unwrap();
     std::fs::create_dir(trap.path().join("blobs")).unwrap();
     symlink(outside.path(), trap.path().join("blobs/sha256")).unwrap();
-    assert!(cache(trap.path()).put(&blob, &Bytes(b"secret")).is_err());
+    assert!(cache(trap.path()).put(&blob, &AtHand(b"secret")).is_err());
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
 }
 

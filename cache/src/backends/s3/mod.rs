@@ -6,17 +6,18 @@
 //!                                     what is old leave it
 //! ```
 //!
-//! Requests are signed (AWS Signature Version 4) and the bytes that go up are in the signature. A large blob goes up in
-//! parts, several at a time; an upload that fails is taken back.
+//! Requests are signed (AWS Signature Version 4) and the bytes that go up are in the signature, so a body is in memory while
+//! it leaves: each is there once, and [all together](super::Network) are bounded. A large blob goes up in parts, several at
+//! a time; an upload that fails is taken back.
 
 mod sign;
 #[cfg(test)]
 mod tests;
 
-use std::io::Read as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rbuild_image::distribution::{Answer, Call, Receiver, Sender};
 use rbuild_image::manifest::Descriptor;
 use sha2::{Digest as _, Sha256};
@@ -25,7 +26,7 @@ pub use sign::Keys;
 pub(super) use sign::hex;
 
 use self::sign::{Slash, Time, Unsigned, encoded};
-use super::transfer::Memory;
+use super::transfer::{Memory, piece};
 use super::{Backend, BackendError, Held, Network, Put, catalog, send_missing};
 
 /// The size up to which a blob goes up whole.
@@ -83,10 +84,11 @@ pub enum BucketIn {
 }
 
 /// A cache in a bucket.
+#[derive(Clone)]
 pub struct S3 {
     name: String,
     place: Place,
-    network: Arc<Network>,
+    network: Network,
 }
 
 /// A request as it is meant.
@@ -96,12 +98,12 @@ struct Wish<'a> {
     key: &'a str,
     query: Vec<(&'a str, String)>,
     headers: Vec<(&'static str, String)>,
-    body: Option<Vec<u8>>,
+    body: Option<Bytes>,
 }
 
 impl S3 {
     /// Names a cache in a bucket.
-    pub fn new(place: Place, network: Arc<Network>) -> Self {
+    pub fn new(place: Place, network: Network) -> Self {
         let what = place.names.first().map_or("", String::as_str);
         Self { name: format!("s3 {}/{}{what}", place.bucket, place.prefix), place, network }
     }
@@ -130,7 +132,7 @@ impl S3 {
             method: wish.method,
             url: format!("{}://{host}{path}{mark}{query}", endpoint.scheme),
             headers,
-            body: wish.body.clone().map(Into::into),
+            body: wish.body.clone(),
         }
     }
 
@@ -181,23 +183,6 @@ impl S3 {
         self.done(&Wish { method: "PUT", key, headers, ..Wish::default() }).map(drop)
     }
 
-    fn read(
-        &self,
-        blob: &Descriptor,
-        sender: &dyn Sender,
-        from: u64,
-        length: u64,
-    ) -> Result<Vec<u8>, BackendError> {
-        let failed =
-            |source: std::io::Error| BackendError::Here { act: "read a blob", source: source.into() };
-        let mut bytes = Vec::new();
-        sender.open(from).map_err(failed)?.take(length).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 != length {
-            return Err(BackendError::Unusable(format!("{} is shorter than it should be", blob.digest)));
-        }
-        Ok(bytes)
-    }
-
     fn put_parts(&self, key: &str, blob: &Descriptor, sender: &dyn Sender) -> Result<(), BackendError> {
         let begun = self.done(&Wish {
             method: "POST",
@@ -211,7 +196,8 @@ impl S3 {
         if sent.is_err() {
             // What went up counts as long as it is not taken back. The first error is the one to tell.
             let query = vec![("uploadId", upload)];
-            let _ = self.ask(&Wish { method: "DELETE", key, query, ..Wish::default() });
+            let back = Self { network: self.network.for_taking_back(), ..self.clone() };
+            let _ = back.ask(&Wish { method: "DELETE", key, query, ..Wish::default() });
         }
         sent
     }
@@ -224,13 +210,24 @@ impl S3 {
         upload: &str,
     ) -> Result<(), BackendError> {
         let size = PART.max(blob.size.div_ceil(MAX_PARTS));
+        let most = self.network.largest_body();
+        if size > most {
+            let why = format!(
+                "{} has {} bytes, and {} go up",
+                blob.digest,
+                blob.size,
+                most.saturating_mul(MAX_PARTS)
+            );
+            return Err(BackendError::Unusable(why));
+        }
         let numbers: Vec<u64> = (0..blob.size.div_ceil(size)).collect();
         let tags = std::sync::Mutex::new(vec![String::new(); numbers.len()]);
         send_missing(&numbers, self.place.parallel, None, |number| {
             let from = number * size;
             let length = size.min(blob.size - from);
             let query = vec![("partNumber", (number + 1).to_string()), ("uploadId", upload.to_owned())];
-            let body = Some(self.read(blob, sender, from, length)?);
+            let _place = self.network.memory(length)?;
+            let body = Some(piece(sender, from, length)?);
             let answer = self.done(&Wish { method: "PUT", key, query, body, ..Wish::default() })?;
             let tag = answer.headers.get("etag").cloned();
             let tag = tag.ok_or_else(|| BackendError::Unusable("the server names no part".to_owned()))?;
@@ -245,7 +242,7 @@ impl S3 {
         }
         body += "</CompleteMultipartUpload>";
         let query = vec![("uploadId", upload.to_owned())];
-        self.done(&Wish { method: "POST", key, query, body: Some(body.into_bytes()), ..Wish::default() })?;
+        self.done(&Wish { method: "POST", key, query, body: Some(body.into()), ..Wish::default() })?;
         Ok(())
     }
 
@@ -293,6 +290,10 @@ impl Backend for S3 {
         &self.name
     }
 
+    fn until(&self, deadline: Instant) -> Arc<dyn Backend> {
+        Arc::new(Self { network: self.network.until(deadline), ..self.clone() })
+    }
+
     fn catalog(&self) -> Result<Vec<Held>, BackendError> {
         for name in &self.place.names {
             let mut memory = Memory::new(catalog::MAX_BYTES);
@@ -310,9 +311,10 @@ impl Backend for S3 {
     }
 
     fn publish(&self, catalog: &[u8], _: &[Descriptor]) -> Result<(), BackendError> {
+        let catalog = Bytes::copy_from_slice(catalog);
         for name in &self.place.names {
-            let key = self.catalog_key(name);
-            self.done(&Wish { method: "PUT", key: &key, body: Some(catalog.to_vec()), ..Wish::default() })?;
+            let (key, body) = (self.catalog_key(name), Some(catalog.clone()));
+            self.done(&Wish { method: "PUT", key: &key, body, ..Wish::default() })?;
         }
         Ok(())
     }
@@ -337,7 +339,8 @@ impl Backend for S3 {
         if blob.size > WHOLE {
             self.put_parts(&key, blob, sender)?;
         } else {
-            let body = Some(self.read(blob, sender, 0, blob.size)?);
+            let _place = self.network.memory(blob.size)?;
+            let body = Some(piece(sender, 0, blob.size)?);
             self.done(&Wish { method: "PUT", key: &key, body, ..Wish::default() })?;
         }
         Ok(Put::Sent)

@@ -1,13 +1,14 @@
 //! Against a bucket of ours that is strict: every signature, every hash of a body, every part is checked.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 
 use rbuild_image::distribution::Registries;
 use rbuild_testkit::web::{Reply, Request, Web};
 
 use super::*;
-use crate::backends::{Catalog, conformance};
+use crate::backends::{Catalog, conformance, send_missing};
 
 fn keys() -> Keys {
     Keys { id: "id".to_owned(), secret: "secret".to_owned(), session: Some("session".to_owned()) }
@@ -160,6 +161,10 @@ fn server() -> (Web, Arc<Mutex<Bucket>>) {
 }
 
 fn cache(web: &Web) -> S3 {
+    cache_by(web, Network::new(Registries::default()))
+}
+
+fn cache_by(web: &Web, network: Network) -> S3 {
     let endpoint = Endpoint { scheme: "http".to_owned(), host: web.host(), bucket_in: BucketIn::Path };
     let place = Place {
         endpoint,
@@ -173,7 +178,12 @@ fn cache(web: &Web) -> S3 {
         touch_refresh: Duration::MAX,
         parallel: 3,
     };
-    S3::new(place, Arc::new(Network::new(Registries::default())))
+    S3::new(place, network)
+}
+
+fn large() -> (Descriptor, Blob) {
+    let bytes: Vec<u8> = (0..(WHOLE + 12345)).map(|at| (at % 251) as u8).collect();
+    (Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &bytes), Blob(bytes))
 }
 
 struct Blob(Vec<u8>);
@@ -199,8 +209,7 @@ fn conforms() {
 fn a_large_blob_goes_up_in_parts_and_a_failure_leaves_nothing() {
     let (web, bucket) = server();
     let cache = cache(&web);
-    let bytes: Vec<u8> = (0..(WHOLE + 12345)).map(|at| (at % 251) as u8).collect();
-    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &bytes);
+    let (blob, Blob(bytes)) = large();
     bucket.lock().unwrap().fails_at = Some(2);
     let error = cache.put(&blob, &Blob(bytes.clone())).unwrap_err().to_string();
     assert!(error.contains("status 403 (AccessDenied: a <reason>)"), "{error}");
@@ -254,4 +263,114 @@ fn a_cache_of_buildkits_under_the_same_name_is_told_from_ours() {
     let theirs = br#"{"layers":[],"records":[]}"#.to_vec();
     bucket.lock().unwrap().objects.insert("a/manifests/main".to_owned(), theirs.clone());
     assert_eq!(cache(&web).catalog().unwrap(), [Held::BuildKit(theirs)]);
+}
+
+#[test]
+fn what_is_on_its_way_when_the_time_is_over_is_stopped_and_taken_back() {
+    let bucket: Arc<Mutex<Bucket>> = Arc::default();
+    let (release, held) = mpsc::channel::<()>();
+    let (theirs, held) = (Arc::clone(&bucket), Mutex::new(held));
+    let web = Web::start(move |request| {
+        if request.query.starts_with("partNumber=1&") {
+            // No answer before the test has ended.
+            let _ = held.lock().unwrap().recv();
+        }
+        answer(&theirs, request)
+    });
+    let cache = cache(&web);
+    let (blob, bytes) = large();
+    let error = cache.until(Instant::now() + Duration::from_millis(500)).put(&blob, &bytes).unwrap_err();
+    assert!(matches!(error, BackendError::OutOfTime), "{error}");
+    assert!(bucket.lock().unwrap().uploads.is_empty(), "what went up was taken back");
+    assert!(!cache.has(&blob).unwrap());
+    cache.publish(&Catalog::default().to_bytes(), &[]).unwrap();
+    let over = cache.until(Instant::now());
+    assert!(matches!(over.has(&blob), Err(BackendError::OutOfTime)));
+    drop(release);
+}
+
+#[test]
+fn bodies_in_memory_are_bounded_over_all_blobs() {
+    let bucket: Arc<Mutex<Bucket>> = Arc::default();
+    let (at_once, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let (theirs, seen) = (Arc::clone(&bucket), Arc::clone(&most));
+    let web = Web::start(move |request| {
+        let is_part = request.query.starts_with("partNumber=");
+        if is_part {
+            seen.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        }
+        let reply = answer(&theirs, request);
+        if is_part {
+            at_once.fetch_sub(1, Ordering::SeqCst);
+        }
+        reply
+    });
+    let cache = cache_by(&web, Network::with_memory(Registries::default(), PART));
+    let (first, bytes) = large();
+    let mut other = bytes.0.clone();
+    other[0] ^= 1;
+    let second = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &other);
+    let blobs = [(first, bytes), (second, Blob(other))];
+    let sent = send_missing(&blobs, 2, None, |(blob, bytes)| Ok((cache.put(blob, bytes)?, blob.size)));
+    assert_eq!(sent.unwrap().blobs, 2);
+    assert_eq!(most.load(Ordering::SeqCst), 1, "there is room for one part");
+    // What can never be in memory is refused before anything is begun.
+    let whole = Blob(vec![0; WHOLE as usize]);
+    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &whole.0);
+    assert!(matches!(cache.put(&blob, &whole), Err(BackendError::Unusable(_))));
+}
+
+#[test]
+fn another_host_that_a_bucket_leads_to_hears_of_no_key() {
+    let elsewhere = Web::start(|_| Reply::of("whole"));
+    let target = format!("http://{}/elsewhere", elsewhere.host());
+    let web = Web::start(move |_| Reply::status(307).header("Location", &target));
+    let cache = cache(&web);
+    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"whole");
+    assert_eq!(crate::backends::read(&cache, &blob, 100).unwrap(), b"whole");
+    assert!(cache.has(&blob).unwrap());
+    let seen = elsewhere.seen();
+    assert_eq!(seen.iter().map(|request| request.method.as_str()).collect::<Vec<_>>(), ["GET", "HEAD"]);
+    for name in seen.iter().flat_map(|request| request.headers.keys()) {
+        assert!(name != "authorization" && !name.starts_with("x-amz-"), "{name}");
+    }
+    assert!(web.seen().iter().all(|request| request.headers.contains_key("x-amz-security-token")));
+    // What is sent goes to the bucket or nowhere.
+    let error = cache.publish(&Catalog::default().to_bytes(), &[]).unwrap_err().to_string();
+    assert!(error.contains("status 307"), "{error}");
+    assert_eq!(elsewhere.seen().len(), 2);
+}
+
+#[test]
+fn what_the_bucket_removed_as_too_old_is_missed_and_goes_up_again() {
+    let (web, bucket) = server();
+    let cache = cache(&web);
+    let chunk = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"chunk");
+    cache.put(&chunk, &Blob(b"chunk".to_vec())).unwrap();
+    assert!(bucket.lock().unwrap().objects.remove(&format!("a/blobs/{}", chunk.digest)).is_some());
+    assert!(!cache.has(&chunk).unwrap());
+    let error = crate::backends::read(&cache, &chunk, 100).unwrap_err();
+    assert!(matches!(error, BackendError::Missing(_)), "{error}");
+    assert_eq!(cache.put(&chunk, &Blob(b"chunk".to_vec())).unwrap(), Put::Sent);
+    assert_eq!(crate::backends::read(&cache, &chunk, 100).unwrap(), b"chunk");
+}
+
+#[test]
+fn what_is_something_else_or_has_no_end_is_not_taken() {
+    let (web, bucket) = server();
+    let cache = cache(&web);
+    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"right");
+    let read = |bytes: &[u8]| {
+        bucket.lock().unwrap().objects.insert(format!("a/blobs/{}", blob.digest), bytes.to_vec());
+        crate::backends::read(&cache, &blob, 100)
+    };
+    assert_eq!(read(b"right").unwrap(), b"right");
+    for wrong in [&b"wrong"[..], b"", b"rig", b"right and more", &vec![0; 8 << 20]] {
+        read(wrong).unwrap_err();
+    }
+    // What names more than it may is not even asked for.
+    let endless = Descriptor { size: 101, ..blob.clone() };
+    let asked = web.seen().len();
+    assert!(matches!(crate::backends::read(&cache, &endless, 100), Err(BackendError::Unusable(_))));
+    assert_eq!(web.seen().len(), asked);
 }
