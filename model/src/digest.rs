@@ -4,36 +4,7 @@
 //! Our own hashes are blake3 and are written as bare hex. Only lower-case hex of the full length is accepted: a
 //! digest that could be spelled two ways could be checked one way and used the other.
 
-use std::fmt;
-
 use sha2::Digest as _;
-
-pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut buffer = [0_u8; 64];
-    for (pair, byte) in buffer.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    let used = bytes.len() * 2;
-    f.write_str(std::str::from_utf8(&buffer[..used]).map_err(|_| fmt::Error)?)
-}
-
-pub(crate) fn parse_hex(text: &str, out: &mut [u8]) -> Option<()> {
-    let text = text.as_bytes();
-    if text.len() != out.len() * 2 {
-        return None;
-    }
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
-    };
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(())
-}
 
 /// The text is not a digest of the kind that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,20 +34,14 @@ macro_rules! digest_type {
 
             /// Returns the 64 lower-case hex digits, without any prefix.
             pub fn hex(&self) -> String {
-                struct Hex<'a>(&'a [u8; 32]);
-                impl std::fmt::Display for Hex<'_> {
-                    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                        $crate::digest::write_hex(f, self.0)
-                    }
-                }
-                Hex(&self.0).to_string()
+                $crate::hex::Hex(&self.0).to_string()
             }
         }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str($prefix)?;
-                $crate::digest::write_hex(f, &self.0)
+                std::fmt::Display::fmt(&$crate::hex::Hex(&self.0), f)
             }
         }
 
@@ -92,7 +57,7 @@ macro_rules! digest_type {
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let mut bytes = [0; 32];
                 text.strip_prefix($prefix)
-                    .and_then(|hex| $crate::digest::parse_hex(hex, &mut bytes))
+                    .and_then(|hex| $crate::hex::parse(hex, &mut bytes))
                     .map(|()| Self(bytes))
                     .ok_or_else(|| $crate::digest::ParseDigestError::new($wanted, text))
             }
@@ -149,6 +114,20 @@ impl BlobDigest {
     /// Hashes bytes that are at hand.
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// Hashes what a reader has to its end.
+    pub fn of_reader(reader: &mut dyn std::io::Read) -> std::io::Result<Self> {
+        let mut hasher = sha2::Sha256::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Self(hasher.finalize().into())),
+                Ok(count) => hasher.update(&buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Nothing here does I/O, and nothing here decides: these are the nouns of the project, each with one
 //! meaning and one spelling, so that the crates above can be walls to each other and still agree.
 //!
-//! - [`digest`]: identities of bytes and trees, one type per meaning;
+//! - [`digest`]: identities of bytes and trees, one type per meaning; [`hex`]: how they are spelled;
 //! - [`span`]: places in source text and the diagnostics that point at them;
 //! - [`platform`], [`reference`](mod@reference), [`image_config`]: the words of images;
 //! - [`step`], [`graph`], [`mount`]: what is to be built;
@@ -19,6 +19,7 @@ pub mod digest;
 pub mod event;
 pub mod file_mode;
 pub mod graph;
+pub mod hex;
 pub mod image_config;
 pub mod key;
 pub mod mount;

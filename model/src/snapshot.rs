@@ -28,7 +28,7 @@ impl SnapshotId {
 
 impl fmt::Display for SnapshotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::digest::write_hex(f, &self.0)
+        fmt::Display::fmt(&crate::hex::Hex(&self.0), f)
     }
 }
 
@@ -48,7 +48,7 @@ impl FromStr for SnapshotId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 16];
-        crate::digest::parse_hex(text, &mut bytes).ok_or_else(|| ParseSnapshotIdError(text.to_owned()))?;
+        crate::hex::parse(text, &mut bytes).ok_or_else(|| ParseSnapshotIdError(text.to_owned()))?;
         Ok(Self(bytes))
     }
 }

@@ -30,7 +30,7 @@ impl ContainerId {
 
 impl fmt::Display for ContainerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::digest::write_hex(f, &self.0)
+        fmt::Display::fmt(&crate::hex::Hex(&self.0), f)
     }
 }
 
@@ -50,7 +50,7 @@ impl FromStr for ContainerId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 32];
-        crate::digest::parse_hex(text, &mut bytes).ok_or_else(|| ParseContainerIdError(text.to_owned()))?;
+        crate::hex::parse(text, &mut bytes).ok_or_else(|| ParseContainerIdError(text.to_owned()))?;
         Ok(Self(bytes))
     }
 }

@@ -1,5 +1,6 @@
 //! Cutting output into records: at line ends, and where a line gets too long.
 
+use rbuild_model::hex::Hex;
 use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
 
@@ -104,5 +105,5 @@ pub(crate) fn fresh_id() -> String {
         // The kernel has randomness whenever it runs programs.
         filled += rustix::rand::getrandom(&mut bytes[filled..], GetRandomFlags::empty()).unwrap_or(0);
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Hex(&bytes).to_string()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use rbuild_model::hex::Hex;
 use sha2::{Digest as _, Sha256};
 
 /// Who asks.
@@ -114,10 +115,7 @@ pub(super) fn encoded(text: &str, slash: Slash) -> String {
 }
 
 pub(in super::super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Hex(bytes).to_string()
 }
 
 /// HMAC-SHA256 (RFC 2104).

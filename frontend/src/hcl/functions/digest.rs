@@ -1,5 +1,6 @@
 //! Digests and identifiers.
 
+use rbuild_model::hex::Hex;
 use sha2::Digest as _;
 
 use super::{Function, World, function, text};
@@ -16,7 +17,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Hex(bytes).to_string()
 }
 
 fn uuid(bytes: &[u8], version: u8) -> String {
