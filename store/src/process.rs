@@ -10,7 +10,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use rusqlite::Transaction;
 use rustix::fd::OwnedFd;
@@ -169,27 +168,7 @@ impl Store {
         })
     }
 
-    /// Protects objects for a while, whatever becomes of this process: for handing them to another one.
-    ///
-    /// The time is uptime of this boot, so a clock that is set has no say.
-    pub fn protect_for(
-        &self,
-        transaction: &Transaction<'_>,
-        purpose: &str,
-        time: Duration,
-        objects: &[(ObjectKind, &[u8])],
-    ) -> Result<(), DatabaseError> {
-        let id = UniqueId::random()?;
-        let expires = uptime_s().saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
-        transaction
-            .prepare_cached(
-                "INSERT INTO leases (id, boot, expires_uptime_s, purpose) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute((id.as_bytes(), self.boot().as_bytes(), expires, purpose))?;
-        add_objects(transaction, id, objects)
-    }
-
-    /// Voids the leases of dead processes and those whose time is over; returns how many processes were dead.
+    /// Voids the leases of dead processes; returns how many processes were dead.
     pub fn void_dead_leases(&self) -> Result<usize, DatabaseError> {
         let registered = self.database().read(|transaction| -> Result<Vec<[u8; 16]>, DatabaseError> {
             let mut statement = transaction.prepare_cached("SELECT id FROM processes")?;
@@ -204,17 +183,14 @@ impl Store {
                 dead.push(id);
             }
         }
-        let (boot, now) = (self.boot(), uptime_s());
+        if dead.is_empty() {
+            return Ok(0);
+        }
         self.database().write(|transaction| -> Result<(), DatabaseError> {
             let mut statement = transaction.prepare_cached("DELETE FROM processes WHERE id = ?1")?;
             for id in &dead {
                 statement.execute([id.as_bytes()])?;
             }
-            transaction
-                .prepare_cached(
-                    "DELETE FROM leases WHERE process IS NULL AND (boot <> ?1 OR expires_uptime_s <= ?2)",
-                )?
-                .execute((boot.as_bytes(), now))?;
             Ok(())
         })?;
         for id in &dead {
@@ -374,9 +350,4 @@ pub fn next_generation(transaction: &Transaction<'_>) -> Result<i64, DatabaseErr
     let mut statement = transaction
         .prepare_cached("UPDATE generation SET number = number + 1 WHERE only = 1 RETURNING number")?;
     Ok(statement.query_row([], |row| row.get(0))?)
-}
-
-/// Seconds since boot, time asleep included.
-fn uptime_s() -> i64 {
-    rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec
 }

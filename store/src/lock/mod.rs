@@ -25,7 +25,6 @@
 //! purpose into the file. That text is information only; nothing is decided by it. Text that is still there when
 //! the lock is acquired tells that the last holder died inside ([`Lock::abandoned`]).
 
-use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -307,7 +306,6 @@ impl LockScope {
             path,
             fd: grant.fd,
             abandoned: grant.left_behind,
-            kept: Cell::new(false),
             scope: self.clone(),
         }
     }
@@ -357,7 +355,6 @@ pub struct Lock {
     path: PathBuf,
     fd: OwnedFd,
     abandoned: Option<Holder>,
-    kept: Cell<bool>,
     scope: LockScope,
 }
 
@@ -371,11 +368,6 @@ impl Lock {
     pub fn abandoned(&self) -> Option<&Holder> {
         self.abandoned.as_ref()
     }
-
-    /// Leaves the mark of an unfinished change behind, for whoever acquires the lock next.
-    pub fn keep_mark(&self) {
-        self.kept.set(true);
-    }
 }
 
 impl Drop for Lock {
@@ -386,7 +378,7 @@ impl Drop for Lock {
                 held.swap_remove(place);
             }
         }
-        if self.mode == LockMode::Exclusive && !self.kept.get() {
+        if self.mode == LockMode::Exclusive {
             // Removal is tidiness: a file that stays is found free by the next who asks, though signed.
             file::unsign_and_remove(&self.fd, &self.path);
         }

@@ -128,21 +128,6 @@ fn single_flight_works_once() {
 }
 
 #[test]
-fn a_mark_that_was_kept_is_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let locks = locks(&folder);
-    let name = LockName::new(LockClass::Container, "c1");
-    let lock = locks.scope().try_acquire(&name, LockMode::Exclusive).unwrap().unwrap();
-    lock.keep_mark();
-    drop(lock);
-    let lock = locks.scope().try_acquire(&name, LockMode::Exclusive).unwrap().unwrap();
-    assert_eq!(lock.abandoned().unwrap().purpose, "test build");
-    drop(lock);
-    let lock = locks.scope().try_acquire(&name, LockMode::Exclusive).unwrap().unwrap();
-    assert_eq!(lock.abandoned(), None);
-}
-
-#[test]
 #[cfg(debug_assertions)]
 fn the_order_is_checked() {
     let folder = tempfile::tempdir().unwrap();

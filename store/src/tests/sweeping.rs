@@ -148,24 +148,6 @@ fn a_rolled_back_protection_can_be_made_again() {
 }
 
 #[test]
-fn protection_for_a_time_outlives_the_process_and_ends_with_the_time() {
-    let place = Place::new();
-    let one = place.open();
-    let hour = std::time::Duration::from_secs(3600);
-    one.write(|transaction| -> Result<(), DatabaseError> {
-        one.protect_for(transaction, "push", hour, &[(NOTE, b"long")])?;
-        one.protect_for(transaction, "push", std::time::Duration::ZERO, &[(NOTE, b"short")])
-    })
-    .unwrap();
-    drop(one);
-    let two = place.open();
-    two.void_dead_leases().unwrap();
-    let leased = |name: &[u8]| two.read(|transaction| process::is_leased(transaction, NOTE, name)).unwrap();
-    assert!(leased(b"long"));
-    assert!(!leased(b"short"));
-}
-
-#[test]
 fn only_one_sweeps() {
     let place = Place::new();
     let store = place.open();
