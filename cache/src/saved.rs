@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use rbuild_store::collect::{Candidate, Collected, Mark, Policy, SweepError, Verdict};
+use rbuild_store::collect::{Candidate, Collected, SweepError, Verdict};
 use rbuild_store::usage::bytes_of;
 use rbuild_store::{DatabaseError, FileError, LockClass, LockMode, LockName, ObjectKind, Store, UniqueId};
 use rusqlite::Transaction;
@@ -65,18 +65,6 @@ impl Collected for StepLogs {
         ObjectKind::LOG
     }
 
-    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn candidates(&self, _: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
-        Ok(Vec::new())
-    }
-
     fn survey(&self, store: &Store) -> Result<Vec<Candidate>, SweepError> {
         let mut found = Vec::new();
         for Listed { name, written_at, bytes } in list(&store.layout().logs())? {
@@ -99,10 +87,6 @@ impl Collected for StepLogs {
         Ok(Verdict::Condemned)
     }
 
-    fn needs(&self, _: &Transaction<'_>, _: ObjectKind, _: &[u8]) -> Result<bool, DatabaseError> {
-        Ok(false)
-    }
-
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError> {
         if let Some(path) = path_of(object) {
             store.discard(&store.layout().logs().join(path))?;
@@ -119,18 +103,6 @@ const KNOWN_HOSTS: &str = "known_hosts";
 impl Collected for SavedWork {
     fn kind(&self) -> ObjectKind {
         ObjectKind::INDEX
-    }
-
-    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn candidates(&self, _: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
-        Ok(Vec::new())
     }
 
     fn survey(&self, store: &Store) -> Result<Vec<Candidate>, SweepError> {
@@ -158,10 +130,6 @@ impl Collected for SavedWork {
         Ok(Verdict::Condemned)
     }
 
-    fn needs(&self, _: &Transaction<'_>, _: ObjectKind, _: &[u8]) -> Result<bool, DatabaseError> {
-        Ok(false)
-    }
-
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError> {
         let Some(path) = path_of(object) else { return Ok(()) };
         let place = store.layout().index().join(path);
@@ -181,9 +149,9 @@ impl Collected for SavedWork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::{Records, SCHEMA};
+    use crate::records::SCHEMA;
     use rbuild_store::StoreOptions;
-    use rbuild_store::collect::Sweep;
+    use rbuild_store::collect::{Policy, Sweep};
     use std::fs;
 
     #[test]
@@ -191,7 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = StoreOptions::new(folder.path().join("root"), folder.path().join("run"), "rbuild test");
         let store = Store::open(StoreOptions { schemas: &[&SCHEMA], reserve: 0, ..options }).unwrap();
-        let (_, own) = Records::new(&store, "test1").new_log().unwrap();
+        let own = store.layout().logs().join(format!("{}-1.log", store.process_id().unwrap()));
         let index = store.layout().index();
         let dead = store.layout().logs().join(format!("{}-1.log", UniqueId::random().unwrap()));
         let git = index.join("git");

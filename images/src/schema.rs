@@ -1,6 +1,6 @@
 //! The tables of images, and how they hold on to snapshots and blobs.
 
-use rbuild_store::collect::{Candidate, Collected, Mark, Policy, SweepError, Verdict};
+use rbuild_store::collect::{Collected, Mark, Policy, SweepError, Verdict};
 use rbuild_store::promotion::Listed;
 use rbuild_store::{BootId, DatabaseError, DerivedTable, ObjectKind, Promotable, Schema, Store};
 use rusqlite::Transaction;
@@ -125,6 +125,16 @@ pub const SCHEMA: Schema = Schema {
             asked_at INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
     ",
+        "
+        -- What the build of an image said about it, for when it leaves: predicates of in-toto, as JSON.
+        CREATE TABLE image_facts (
+            image BLOB NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+            ordinal INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            value TEXT NOT NULL,
+            PRIMARY KEY (image, ordinal)
+        ) STRICT;
+    ",
     ],
     // Names first: a name that reverts must not go with the image that it pointed to.
     promotable: &[&Names, &DerivedTable("name_platforms"), &DerivedTable("images"), &DerivedTable("layers")],
@@ -205,14 +215,6 @@ impl Collected for ImageRows {
             }
         }
         Ok(())
-    }
-
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn candidates(&self, _: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
-        Ok(Vec::new())
     }
 
     fn condemn(&self, _: &Transaction<'_>, _: &[u8]) -> Result<Verdict, DatabaseError> {

@@ -15,23 +15,22 @@
 //! Some kinds have no rows: files that only save work, and are listed before the marking ([`Collected::survey`]).
 //! Where only so much is to go, `plan` chooses.
 
+mod mark;
 mod plan;
+mod sweep;
 
-use std::collections::{HashMap, HashSet};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rusqlite::Transaction;
 use thiserror::Error;
 
+pub use mark::Mark;
+
 use crate::Store;
-use crate::crash;
 use crate::database::DatabaseError;
 use crate::error::FileError;
-use crate::lock::{LockClass, LockError, LockMode, LockName};
-use crate::process::{ALL, ObjectKind, is_leased};
-
-/// So many objects are condemned in one transaction.
-const BATCH: usize = 64;
+use crate::lock::LockError;
+use crate::process::ObjectKind;
 
 /// Why a sweep did not run or stopped.
 #[derive(Debug, Error)]
@@ -62,29 +61,6 @@ pub struct Policy {
 
 /// Says of an object whether it may go at all, whatever the policy.
 pub type Choice<'a> = &'a dyn Fn(ObjectKind, &Candidate) -> bool;
-
-/// What is alive, as far as it is known.
-#[derive(Debug, Default)]
-pub struct Mark {
-    alive: HashMap<ObjectKind, HashSet<Vec<u8>>>,
-    fresh: Vec<(ObjectKind, Vec<u8>)>,
-}
-
-impl Mark {
-    /// Says that an object is alive.
-    pub fn keep(&mut self, kind: ObjectKind, object: &[u8]) {
-        let known = self.alive.entry(kind).or_default();
-        if !known.contains(object) {
-            known.insert(object.to_vec());
-            self.fresh.push((kind, object.to_vec()));
-        }
-    }
-
-    /// Tells whether an object is known to be alive.
-    pub fn is_kept(&self, kind: ObjectKind, object: &[u8]) -> bool {
-        self.alive.get(&kind).is_some_and(|known| known.contains(object))
-    }
-}
 
 /// An object that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +126,8 @@ pub enum Protection {
 }
 
 /// One kind of object that can be swept; implemented by its owner.
+///
+/// An owner says what it lists, what it holds on to and how it is taken away; of what it says nothing, there is nothing.
 pub trait Collected: Sync {
     /// Returns the kind.
     fn kind(&self) -> ObjectKind;
@@ -160,7 +138,10 @@ pub trait Collected: Sync {
         transaction: &Transaction<'_>,
         policy: &Policy,
         mark: &mut Mark,
-    ) -> Result<(), DatabaseError>;
+    ) -> Result<(), DatabaseError> {
+        let _ = (transaction, policy, mark);
+        Ok(())
+    }
 
     /// Marks what an object of this kind needs.
     fn references(
@@ -168,10 +149,16 @@ pub trait Collected: Sync {
         transaction: &Transaction<'_>,
         object: &[u8],
         mark: &mut Mark,
-    ) -> Result<(), DatabaseError>;
+    ) -> Result<(), DatabaseError> {
+        let _ = (transaction, object, mark);
+        Ok(())
+    }
 
-    /// Lists all objects of this kind, those that need others before those.
-    fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError>;
+    /// Lists all objects of this kind that have rows and may go, those that need others before those.
+    fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
+        let _ = transaction;
+        Ok(Vec::new())
+    }
 
     /// Lists the objects of this kind that have no rows. What somebody works with is left out.
     fn survey(&self, store: &Store) -> Result<Vec<Candidate>, SweepError> {
@@ -184,17 +171,22 @@ pub trait Collected: Sync {
 
     /// Tells whether anything of this owner needs an object of whatever kind.
     ///
-    /// Asked once more just before the object is condemned, of all owners: it may be needed since the marking.
+    /// Asked once more just before the object is condemned, of all owners: it may be needed since the marking. Whoever
+    /// marks objects, of itself or of others, says so here too.
     fn needs(
         &self,
         transaction: &Transaction<'_>,
         kind: ObjectKind,
         object: &[u8],
-    ) -> Result<bool, DatabaseError>;
+    ) -> Result<bool, DatabaseError> {
+        let _ = (transaction, kind, object);
+        Ok(false)
+    }
 
     /// Moves the files of a condemned object out of sight; repeatable.
     ///
-    /// Where the same name can be published again, this holds its [`LockClass::Publish`] lock and looks once more.
+    /// Where the same name can be published again, this holds its [`LockClass::Publish`](crate::LockClass::Publish) lock
+    /// and looks once more.
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError>;
 
     /// Says when the files of this kind begin to be protected.
@@ -251,309 +243,4 @@ pub enum Orphans {
     Gone,
     /// There may be some: other processes work in the store, to which they may belong.
     Left,
-}
-
-impl Store {
-    /// Sweeps what nothing needs; owners that need objects of others come before those.
-    pub fn sweep(
-        &self,
-        owners: &[&dyn Collected],
-        policy: &Policy,
-        sweep: Sweep,
-    ) -> Result<SweepReport, SweepError> {
-        self.sweep_chosen(owners, policy, &|_, _| true, sweep)
-    }
-
-    /// As [`Store::sweep`], of certain objects; what the others need stays.
-    pub fn sweep_chosen(
-        &self,
-        owners: &[&dyn Collected],
-        policy: &Policy,
-        choice: Choice<'_>,
-        sweep: Sweep,
-    ) -> Result<SweepReport, SweepError> {
-        let wish = Wish { policy, choice };
-        if sweep == Sweep::Dry {
-            // Nothing is changed, so others may sweep meanwhile.
-            let surveyed = survey(self, owners)?;
-            let unmarked = self.read(|transaction| mark(transaction, owners, surveyed, &wish))?;
-            let mut report = SweepReport::default();
-            for (owner, candidates) in owners.iter().zip(unmarked) {
-                report.add(owner.kind(), candidates);
-            }
-            return Ok(report);
-        }
-        let name = LockName::new(LockClass::Upkeep, "sweep");
-        let lock = self.locks().scope().try_acquire(&name, LockMode::Exclusive)?.ok_or(SweepError::Busy)?;
-        // On a full disk even rows cannot be deleted without room; the reserve is taken again at the end.
-        if crate::space::free(self.layout().root())? < self.reserve().size() {
-            self.reserve().release()?;
-        }
-        self.void_dead_leases()?;
-        let surveyed = survey(self, owners)?;
-        let unmarked = self.read(|transaction| mark(transaction, owners, surveyed, &wish))?;
-        crash::point("sweep.marked");
-        let mut report = SweepReport::default();
-        for (owner, candidates) in owners.iter().zip(unmarked) {
-            for batch in candidates.chunks(BATCH) {
-                self.sweep_batch(owners, *owner, batch, &mut report)?;
-            }
-            if !candidates.is_empty() {
-                self.write(|transaction| owner.finish(transaction))?;
-            }
-        }
-        drop(lock);
-        report.failures.extend(self.empty_trash()?.failures.into_iter().map(SweepError::File));
-        self.reserve().restore()?;
-        Ok(report)
-    }
-
-    /// Lists all objects there are, and why each is there. Changes nothing.
-    pub fn census(&self, owners: &[&dyn Collected]) -> Result<Vec<Counted>, SweepError> {
-        let surveyed = survey(self, owners)?;
-        self.read(|transaction| -> Result<Vec<Counted>, SweepError> {
-            let mut mark = Mark::default();
-            for owner in owners {
-                owner.roots(transaction, &Policy::default(), &mut mark)?;
-            }
-            mark.follow(transaction, owners)?;
-            let mut counted = Vec::new();
-            for (owner, candidates) in owners.iter().zip(listed(transaction, owners, surveyed)?) {
-                let kind = owner.kind();
-                for candidate in candidates {
-                    let leased = is_leased(transaction, kind, &candidate.object)?;
-                    let needed = mark.is_kept(kind, &candidate.object);
-                    counted.push(Counted { kind, candidate, leased, needed });
-                }
-            }
-            Ok(counted)
-        })
-    }
-
-    /// Takes away files that killed processes made and never recorded. Dead leases are voided first.
-    ///
-    /// A file without a row may also be one that is just being made. Of kinds that are leased before they are made there
-    /// is then a lease; of others nothing is taken while another process works in this store: a file that was there
-    /// before none did, and has no row afterwards, is nobody's.
-    pub fn discard_orphans(&self, owners: &[&dyn Collected]) -> Result<Orphans, SweepError> {
-        let mut left = Orphans::Gone;
-        for owner in owners {
-            let suspects = orphans(*owner, self)?;
-            if suspects.is_empty() {
-                continue;
-            }
-            if owner.protection() == Protection::Afterwards && self.others_work()? {
-                left = Orphans::Left;
-                continue;
-            }
-            let unprotected = self.read(|transaction| -> Result<Vec<Vec<u8>>, DatabaseError> {
-                let mut unprotected = Vec::new();
-                for object in suspects {
-                    if !is_leased(transaction, owner.kind(), &object)? {
-                        unprotected.push(object);
-                    }
-                }
-                Ok(unprotected)
-            })?;
-            let still = orphans(*owner, self)?;
-            for object in unprotected.into_iter().filter(|object| still.contains(object)) {
-                owner.reclaim(self, &object)?;
-            }
-        }
-        Ok(left)
-    }
-
-    fn sweep_batch(
-        &self,
-        owners: &[&dyn Collected],
-        owner: &dyn Collected,
-        batch: &[Candidate],
-        report: &mut SweepReport,
-    ) -> Result<(), SweepError> {
-        let condemned = self.write_synced(|transaction| -> Result<Vec<Candidate>, DatabaseError> {
-            let mut condemned = Vec::with_capacity(batch.len());
-            for candidate in batch {
-                let object = &candidate.object;
-                let is_needed = || -> Result<bool, DatabaseError> {
-                    for other in owners {
-                        if other.needs(transaction, owner.kind(), object)? {
-                            return Ok(true);
-                        }
-                    }
-                    is_leased(transaction, owner.kind(), object)
-                };
-                if !is_needed()? && owner.condemn(transaction, object)? == Verdict::Condemned {
-                    condemned.push(candidate.clone());
-                }
-            }
-            Ok(condemned)
-        })?;
-        crash::point("sweep.condemned");
-        for candidate in &condemned {
-            if let Err(error) = owner.reclaim(self, &candidate.object) {
-                report.failures.push(error);
-            }
-        }
-        crash::point("sweep.reclaimed");
-        report.add(owner.kind(), condemned);
-        Ok(())
-    }
-}
-
-impl SweepReport {
-    fn add(&mut self, kind: ObjectKind, candidates: Vec<Candidate>) {
-        for candidate in candidates {
-            self.bytes = self.bytes.saturating_add(candidate.bytes);
-            self.swept.push(Swept { kind, candidate });
-        }
-    }
-}
-
-/// What may go.
-struct Wish<'a> {
-    policy: &'a Policy,
-    choice: Choice<'a>,
-}
-
-impl Mark {
-    /// Marks all that what is marked needs.
-    fn follow(
-        &mut self,
-        transaction: &Transaction<'_>,
-        owners: &[&dyn Collected],
-    ) -> Result<(), DatabaseError> {
-        while let Some((kind, object)) = self.fresh.pop() {
-            if let Some(owner) = owners.iter().find(|owner| owner.kind() == kind) {
-                owner.references(transaction, &object, self)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Lists for each owner the objects that have no rows.
-fn survey(store: &Store, owners: &[&dyn Collected]) -> Result<Vec<Vec<Candidate>>, SweepError> {
-    owners.iter().map(|owner| owner.survey(store)).collect()
-}
-
-/// Lists for each owner all of its objects.
-fn listed(
-    transaction: &Transaction<'_>,
-    owners: &[&dyn Collected],
-    surveyed: Vec<Vec<Candidate>>,
-) -> Result<Vec<Vec<Candidate>>, DatabaseError> {
-    owners
-        .iter()
-        .zip(surveyed)
-        .map(|(owner, mut candidates)| {
-            candidates.extend(owner.candidates(transaction)?);
-            Ok(candidates)
-        })
-        .collect()
-}
-
-/// Lists for each owner the objects that go.
-fn mark(
-    transaction: &Transaction<'_>,
-    owners: &[&dyn Collected],
-    surveyed: Vec<Vec<Candidate>>,
-    wish: &Wish<'_>,
-) -> Result<Vec<Vec<Candidate>>, DatabaseError> {
-    let mut mark = Mark::default();
-    for owner in owners {
-        owner.roots(transaction, wish.policy, &mut mark)?;
-        let mut statement = transaction.prepare_cached("SELECT object FROM lease_objects WHERE kind = ?1")?;
-        let mut rows = statement.query([owner.kind().0])?;
-        while let Some(row) = rows.next()? {
-            match row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)? {
-                ALL => {
-                    for candidate in owner.candidates(transaction)? {
-                        mark.keep(owner.kind(), &candidate.object);
-                    }
-                }
-                object => mark.keep(owner.kind(), object),
-            }
-        }
-    }
-    mark.follow(transaction, owners)?;
-    let mut unmarked = listed(transaction, owners, surveyed)?;
-    let retain = |unmarked: &mut [Vec<Candidate>], mark: &Mark| {
-        for (owner, candidates) in owners.iter().zip(unmarked) {
-            candidates.retain(|candidate| !mark.is_kept(owner.kind(), &candidate.object));
-        }
-    };
-    retain(&mut unmarked, &mark);
-    let bytes =
-        |unmarked: &[Vec<Candidate>]| unmarked.iter().flatten().map(|candidate| candidate.bytes).sum::<u64>();
-    let all = bytes(&unmarked);
-    for (owner, candidates) in owners.iter().zip(&unmarked) {
-        let stays = |candidate: &&Candidate| {
-            let is_recent = wish
-                .policy
-                .used_since
-                .is_some_and(|since| candidate.used_at.is_some_and(|used_at| used_at >= since));
-            // What lives for others alone goes when they do, not by its own age.
-            is_recent || !(wish.choice)(owner.kind(), candidate)
-        };
-        candidates.iter().filter(stays).for_each(|candidate| mark.keep(owner.kind(), &candidate.object));
-    }
-    mark.follow(transaction, owners)?;
-    retain(&mut unmarked, &mark);
-    if let Some(keep) = wish.policy.keep_bytes {
-        let gone = plan::victims(&pieces(transaction, owners, &unmarked)?, all.saturating_sub(keep));
-        let mut gone = gone.into_iter();
-        for candidates in &mut unmarked {
-            candidates.retain(|_| gone.next().unwrap_or(false));
-        }
-    }
-    Ok(unmarked)
-}
-
-/// Describes what may go to whoever chooses.
-fn pieces(
-    transaction: &Transaction<'_>,
-    owners: &[&dyn Collected],
-    unmarked: &[Vec<Candidate>],
-) -> Result<Vec<plan::Piece>, DatabaseError> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let listed = || {
-        let all = owners.iter().zip(unmarked);
-        all.flat_map(|(owner, candidates)| candidates.iter().map(|candidate| (*owner, candidate)))
-    };
-    let places: HashMap<(ObjectKind, &[u8]), usize> = listed()
-        .enumerate()
-        .map(|(at, (owner, candidate))| ((owner.kind(), &*candidate.object), at))
-        .collect();
-    listed()
-        .map(|(owner, candidate)| {
-            let mut needs = Mark::default();
-            owner.references(transaction, &candidate.object, &mut needs)?;
-            let needs =
-                needs.fresh.iter().filter_map(|(kind, object)| places.get(&(*kind, &**object)).copied());
-            let idle = |used_at: i64| now.saturating_sub(used_at.unsigned_abs());
-            Ok(plan::Piece {
-                bytes: candidate.bytes,
-                cost: candidate.cost,
-                idle: candidate.used_at.map(|used_at| Duration::from_secs(idle(used_at))),
-                needs: needs.collect(),
-            })
-        })
-        .collect()
-}
-
-/// The objects of an owner's files that no row names; files whose names are no objects are left to whoever put them.
-fn orphans(owner: &dyn Collected, store: &Store) -> Result<Vec<Vec<u8>>, DatabaseError> {
-    let findings = owner.check(store)?;
-    let names = findings.iter().filter_map(|finding| match finding {
-        crate::doctor::Finding::Orphan { path } => path.file_name()?.to_str(),
-        _ => None,
-    });
-    Ok(names.filter_map(bytes_of_hex).collect())
-}
-
-fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0 && !digits.is_empty())?;
-    Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }

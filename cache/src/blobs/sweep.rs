@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use rbuild_model::digest::BlobDigest;
-use rbuild_store::collect::{Candidate, Collected, Mark, Policy, SweepError, Verdict};
+use rbuild_store::collect::{Candidate, Collected, SweepError, Verdict};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{DatabaseError, FileError, LockMode, ObjectKind, Store, Wait};
 use rusqlite::Transaction;
@@ -23,14 +23,6 @@ impl Collected for BlobFiles {
         ObjectKind::BLOB
     }
 
-    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
         let mut statement = transaction
             .prepare_cached("SELECT digest, size, used_at FROM blobs ORDER BY generation, number")?;
@@ -45,10 +37,6 @@ impl Collected for BlobFiles {
     fn condemn(&self, transaction: &Transaction<'_>, object: &[u8]) -> Result<Verdict, DatabaseError> {
         let gone = transaction.prepare_cached("DELETE FROM blobs WHERE digest = ?1")?.execute([object])?;
         Ok(if gone > 0 { Verdict::Condemned } else { Verdict::Needed })
-    }
-
-    fn needs(&self, _: &Transaction<'_>, _: ObjectKind, _: &[u8]) -> Result<bool, DatabaseError> {
-        Ok(false)
     }
 
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rbuild_store::collect::{Candidate, Collected, Mark, Policy, SweepError, Verdict};
+use rbuild_store::collect::{Candidate, Collected, SweepError, Verdict};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{DatabaseError, ObjectKind, Store};
 use rusqlite::Transaction;
@@ -25,14 +25,6 @@ impl Collected for MountFolders {
         ObjectKind::MOUNT
     }
 
-    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
         let mut statement = transaction
             .prepare_cached("SELECT name, bytes, used_at FROM cache_mounts ORDER BY used_at, name")?;
@@ -49,10 +41,6 @@ impl Collected for MountFolders {
         let Some(name) = name_of(object) else { return Ok(Verdict::Needed) };
         let gone = transaction.prepare_cached("DELETE FROM cache_mounts WHERE name = ?1")?.execute([name])?;
         Ok(if gone > 0 { Verdict::Condemned } else { Verdict::Needed })
-    }
-
-    fn needs(&self, _: &Transaction<'_>, _: ObjectKind, _: &[u8]) -> Result<bool, DatabaseError> {
-        Ok(false)
     }
 
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError> {

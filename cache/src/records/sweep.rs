@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rbuild_model::snapshot::SnapshotId;
-use rbuild_store::collect::{Candidate, Collected, Mark, Policy, Protection, SweepError, Verdict};
+use rbuild_store::collect::{Candidate, Collected, Mark, Protection, SweepError, Verdict};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{DatabaseError, FileError, ObjectKind, Store};
 use rusqlite::{OptionalExtension, Transaction};
@@ -40,10 +40,6 @@ fn snapshot_of(object: &[u8]) -> Result<SnapshotId, DatabaseError> {
 impl Collected for RecordTrees {
     fn kind(&self) -> ObjectKind {
         ObjectKind::RECORD
-    }
-
-    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
     }
 
     fn references(
@@ -113,14 +109,6 @@ impl Collected for SnapshotTrees {
         ObjectKind::SNAPSHOT
     }
 
-    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
         let mut statement =
             transaction.prepare_cached("SELECT id, bytes FROM snapshots ORDER BY number DESC")?;
@@ -132,10 +120,6 @@ impl Collected for SnapshotTrees {
     fn condemn(&self, transaction: &Transaction<'_>, object: &[u8]) -> Result<Verdict, DatabaseError> {
         let mut statement = transaction.prepare_cached("DELETE FROM snapshots WHERE id = ?1")?;
         Ok(if statement.execute([object])? > 0 { Verdict::Condemned } else { Verdict::Needed })
-    }
-
-    fn needs(&self, _: &Transaction<'_>, _: ObjectKind, _: &[u8]) -> Result<bool, DatabaseError> {
-        Ok(false)
     }
 
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError> {

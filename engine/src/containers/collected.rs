@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use rbuild_model::container::{ContainerId, Definition, MountWhat};
-use rbuild_store::collect::{Candidate, Collected, Mark, Policy, Protection, SweepError, Verdict};
+use rbuild_store::collect::{Collected, Mark, Policy, Protection, SweepError, Verdict};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{DatabaseError, FileError, ObjectKind, Store};
 use rusqlite::Transaction;
@@ -37,16 +37,8 @@ impl Collected for ContainerRows {
         Ok(())
     }
 
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn candidates(&self, _: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
-        // People remove containers, no sweep does.
-        Ok(Vec::new())
-    }
-
     fn condemn(&self, _: &Transaction<'_>, _: &[u8]) -> Result<Verdict, DatabaseError> {
+        // People remove containers, no sweep does.
         Ok(Verdict::Needed)
     }
 
