@@ -117,13 +117,17 @@ pub(super) fn json_response(status: StatusCode, value: &serde_json::Value) -> Re
     response
 }
 
-/// A body of so many bytes of a file, from where it stands.
+/// A body of so many bytes of a file, from where it stands; the disk is waited for apart from connections.
 pub(super) fn of_file(file: File, length: u64) -> Body {
     let pieces = futures_util::stream::try_unfold(file.take(length), |mut file| async move {
-        let mut piece = vec![0; READ];
-        let count = file.read(&mut piece)?;
-        piece.truncate(count);
-        Ok::<_, io::Error>((count > 0).then(|| (Frame::data(Bytes::from(piece)), file)))
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; READ];
+            let count = file.read(&mut piece)?;
+            piece.truncate(count);
+            Ok::<_, io::Error>((piece, file))
+        });
+        let (piece, file) = read.await.map_err(io::Error::other)??;
+        Ok::<_, io::Error>((!piece.is_empty()).then(|| (Frame::data(Bytes::from(piece)), file)))
     });
     StreamBody::new(pieces).boxed_unsync()
 }

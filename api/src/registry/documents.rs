@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response, StatusCode};
@@ -13,6 +12,7 @@ use rbuild_model::digest::BlobDigest;
 use rbuild_model::reference::Reference;
 
 use super::answer::{Body, Refused, empty, with_bytes};
+use super::patience::Arriving;
 use super::route::Name;
 use super::serve::Shared;
 
@@ -115,23 +115,16 @@ async fn document(shared: &Shared, request: Request<Incoming>) -> Result<Bytes, 
         let message = format!("a manifest has at most {MAX_DOCUMENT} bytes");
         Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID", message)
     };
-    let mut body = request.into_body();
+    let mut body = Arriving::new(request.into_body(), &shared.bounds);
     let mut bytes = BytesMut::new();
-    loop {
-        let frame = tokio::time::timeout(shared.bounds.idle, body.frame()).await;
-        let broken = || Refused::new(StatusCode::REQUEST_TIMEOUT, "MANIFEST_INVALID", "the body broke off");
-        match frame.map_err(|_| broken())? {
-            None => return Ok(bytes.freeze()),
-            Some(frame) => {
-                if let Ok(data) = frame.map_err(|_| broken())?.into_data() {
-                    if (bytes.len() + data.len()) as u64 > MAX_DOCUMENT {
-                        return Err(too_large());
-                    }
-                    bytes.extend_from_slice(&data);
-                }
-            }
+    let broken = |_| Refused::new(StatusCode::REQUEST_TIMEOUT, "MANIFEST_INVALID", "the body broke off");
+    while let Some(data) = body.next().await.map_err(broken)? {
+        if (bytes.len() + data.len()) as u64 > MAX_DOCUMENT {
+            return Err(too_large());
         }
+        bytes.extend_from_slice(&data);
     }
+    Ok(bytes.freeze())
 }
 
 async fn delete(

@@ -10,8 +10,10 @@
 //!
 //! # Bounds
 //! Connections, heads, documents and uploads at a time are bounded in number and size; a head that does not come, a body that
-//! stops, a reader that reads nothing end their connection. Memory does not grow with what is transferred: blobs go from the
-//! disk and to the disk.
+//! stops, a reader that reads nothing, and either that drips end their connection. Memory does not grow with what is
+//! transferred: blobs go from the disk and to the disk, apart from connections. Uploads take room as builds do, and leave
+//! some of the disk free. What listens on a loopback address in plain HTTP answers to the names of that address alone, so
+//! that no web page reaches it by a name that it makes lead there.
 //!
 //! | Endpoint | File |
 //! |---|---|
@@ -34,4 +36,5 @@ mod uploads;
 mod tests;
 
 pub use access::{Access, AccessError};
+pub use patience::Rate;
 pub use serve::{Bounds, Handle, Options, Rights, ServeError, Tls, serve};

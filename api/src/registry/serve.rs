@@ -2,30 +2,31 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rbuild_images::{Images, ImagesError};
 use rbuild_store::Cancel;
+use rustix::io::Errno;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::net::unix::pipe;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::access::Access;
 use super::answer::{Body, Refused};
-use super::patience::Patient;
+use super::patience::{Patient, Rate};
 use super::route::{Need, Route};
 use super::uploads::Uploads;
 use super::{blobs, documents, lists, uploads};
@@ -60,8 +61,13 @@ pub struct Bounds {
     pub uploads: usize,
     /// The longest time for the head of a request, and between pieces of a body.
     pub idle: Duration,
-    /// The longest time that an upload nobody goes on with is kept.
+    /// The least rate of bodies, in both directions.
+    pub rate: Rate,
+    /// The longest time that an upload nobody goes on with is kept; one that brings less than the least rate's bytes by then
+    /// is none that somebody goes on with.
     pub upload_kept: Duration,
+    /// How many bytes of the disk uploads leave free.
+    pub keep_free: u64,
     /// The longest time for requests to end when the server is to stop.
     pub end: Duration,
 }
@@ -72,7 +78,9 @@ impl Default for Bounds {
             connections: 512,
             uploads: 256,
             idle: Duration::from_secs(60),
+            rate: Rate { bytes: 64 << 10, span: Duration::from_secs(60) },
             upload_kept: Duration::from_secs(600),
+            keep_free: 512 << 20,
             end: Duration::from_secs(10),
         }
     }
@@ -121,7 +129,10 @@ pub(super) struct Shared {
     pub(super) images: Arc<Images>,
     pub(super) rights: Rights,
     pub(super) bounds: Bounds,
-    pub(super) uploads: Uploads,
+    pub(super) uploads: Arc<Uploads>,
+    /// Something that held a descriptor has ended.
+    pub(super) freed: Notify,
+    hosts: Hosts,
     access: Option<Access>,
     handle: Arc<dyn Handle>,
 }
@@ -164,7 +175,14 @@ pub fn serve(
         images,
         rights: options.rights,
         bounds: options.bounds,
-        uploads: Uploads::new(options.bounds),
+        uploads: Arc::new(Uploads::new(options.bounds)),
+        freed: Notify::new(),
+        // A name that leads here without being ours has no certificate for itself.
+        hosts: if options.tls.is_none() && options.address.ip().is_loopback() {
+            Hosts::Loopback
+        } else {
+            Hosts::Any
+        },
         access: options.access,
         handle,
     });
@@ -177,6 +195,7 @@ pub fn serve(
         let asked = asked.map_err(machine("wait for the end"))?;
         let room = Arc::new(Semaphore::new(shared.bounds.connections));
         let (alive, over) = watch::channel(());
+        let giving_up = tokio::spawn(uploads::give_up(Arc::clone(&shared)));
         tokio::select! {
             () = accept(&listener, &shared, tls, &room, &over) => {}
             _ = asked.readable() => {}
@@ -185,6 +204,7 @@ pub fn serve(
         drop((alive, listener));
         let all = u32::try_from(shared.bounds.connections).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(shared.bounds.end, room.acquire_many(all)).await;
+        giving_up.abort();
         Ok(())
     });
     // What still blocks in the store is not waited for: it leaves nothing half done.
@@ -219,14 +239,21 @@ async fn accept(
 ) {
     loop {
         let Ok(place) = Arc::clone(room).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: those that are there end some day.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                drop(place);
+                if is_exhaustion(&error) {
+                    let alone = room.available_permits() == shared.bounds.connections;
+                    until_freed(shared, alone).await;
+                }
+                continue;
+            }
         };
-        let (shared, tls, over) = (Arc::clone(shared), tls.clone(), over.clone());
+        let (tls, over) = (tls.clone(), over.clone());
+        let place = Place { shared: Arc::clone(shared), _room: place };
         tokio::spawn(async move {
-            let _place = place;
+            let shared = Arc::clone(&place.shared);
             let _ = stream.set_nodelay(true);
             match tls {
                 None => connection(stream, shared, over).await,
@@ -239,6 +266,67 @@ async fn accept(
             }
         });
     }
+}
+
+/// Whether this process, or the machine, has no descriptor or no memory for another connection. Any other failure is that
+/// of one connection, which its client has ended by now.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
+}
+
+/// Waits until something that is served has ended.
+async fn until_freed(shared: &Shared, alone: bool) {
+    if alone {
+        // Others have it all, and nobody tells when they give something back.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    } else {
+        shared.freed.notified().await;
+    }
+}
+
+/// The place of a connection.
+struct Place {
+    shared: Arc<Shared>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.freed.notify_one();
+    }
+}
+
+/// Whom requests may be meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hosts {
+    /// Anybody.
+    Any,
+    /// The loopback of this machine.
+    Loopback,
+}
+
+impl Hosts {
+    /// Refuses a request that is meant for somebody else: a browser that was led here by a name of somebody else sends it.
+    fn check(self, request: &Request<Incoming>) -> Result<(), Refused> {
+        let in_target = request.uri().authority().map(|authority| authority.as_str());
+        let in_header = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+        if self == Self::Any || in_target.into_iter().chain(in_header).all(is_loopback) {
+            return Ok(());
+        }
+        let message = "this registry is asked by the name of another host: it is `localhost`, or an address of the loopback";
+        Err(Refused::new(StatusCode::MISDIRECTED_REQUEST, "DENIED", message))
+    }
+}
+
+/// Whether a host, with or without a port, is the loopback by its own name.
+fn is_loopback(host: &str) -> bool {
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address: Option<IpAddr> = address.parse().ok();
+    address.map_or(host.eq_ignore_ascii_case("localhost"), |address| address.to_canonical().is_loopback())
 }
 
 /// Serves the requests of a connection.
@@ -255,7 +343,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.idle)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(Patient::new(stream, bounds.idle)), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, &bounds)), service);
     let mut served = std::pin::pin!(served);
     tokio::select! {
         _ = &mut served => return,
@@ -282,6 +370,7 @@ async fn dispatch(
     method: &Method,
     path: &str,
 ) -> Result<Response<Body>, Refused> {
+    shared.hosts.check(&request)?;
     admit(shared, &request).await?;
     let route = Route::parse(path)?;
     let allowed = match route.need(method) {
@@ -325,4 +414,45 @@ async fn admit(shared: &Arc<Shared>, request: &Request<Incoming>) -> Result<(), 
     }
     let refused = Refused::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required");
     Err(refused.with(WWW_AUTHENTICATE, "Basic realm=\"rbuild\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_has_few_names() {
+        for (host, own) in [
+            ("localhost", true),
+            ("LocalHost:5000", true),
+            ("127.0.0.1:5000", true),
+            ("127.3.2.1", true),
+            ("[::1]:5000", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("", false),
+            ("0.0.0.0:5000", false),
+            ("10.0.0.1:5000", false),
+            ("evil.example:5000", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example:5000", false),
+            ("[::1].evil.example", false),
+            ("[::1]:5000.evil.example", false),
+        ] {
+            assert_eq!(is_loopback(host), own, "{host}");
+        }
+    }
+
+    #[test]
+    fn only_what_others_can_free_is_waited_for() {
+        for (errno, waits) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOMEM, true),
+            (Errno::CONNABORTED, false),
+            (Errno::CONNRESET, false),
+            (Errno::INTR, false),
+        ] {
+            assert_eq!(is_exhaustion(&errno.into()), waits, "{errno}");
+        }
+    }
 }

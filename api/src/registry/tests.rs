@@ -6,13 +6,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rbuild_cache::blobs::BlobFiles;
 use rbuild_image::distribution::{Client, Pushed, Receiver, Registries, Sender, Timing, Upload};
 use rbuild_image::manifest::{Descriptor, Index, Manifest, MediaType};
 use rbuild_images::{Images, ImagesError, Options as ImageOptions, SCHEMA};
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::reference::Reference;
 use rbuild_snapshotter::{CopySnapshotter, Folders, Snapshotter};
-use rbuild_store::{Cancel, Canceller, Store, StoreOptions};
+use rbuild_store::{Budget, Cancel, Canceller, Store, StoreOptions};
 use tempfile::TempDir;
 
 use super::*;
@@ -54,10 +55,18 @@ fn served(rights: Rights, bounds: Bounds) -> Served {
 }
 
 fn served_to(rights: Rights, bounds: Bounds, access: Option<Access>) -> Served {
+    served_within(rights, bounds, access, None)
+}
+
+/// Serves a store that may take so many bytes.
+fn served_within(rights: Rights, bounds: Bounds, access: Option<Access>, max: Option<u64>) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let options = StoreOptions::new(folder.path().join("root"), folder.path().join("run"), "rbuild test");
     let schemas = &[&SCHEMA, &rbuild_cache::records::SCHEMA, &rbuild_cache::blobs::SCHEMA];
     let store = Store::open(StoreOptions { schemas, reserve: 0, ..options }).unwrap();
+    if let Some(max) = max {
+        store.set_budget(Budget { max, owners: &[&BlobFiles] });
+    }
     let work = folder.path().join("work");
     std::fs::create_dir(&work).unwrap();
     let layout = store.layout();
@@ -91,11 +100,25 @@ impl Served {
     fn ask(&self, request: &str, headers: &str, body: &[u8]) -> (String, String) {
         let length = body.len();
         let head = format!(
-            "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+            "{request} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n",
+            self.address
         );
         let answer = self.raw(&[head.as_bytes(), body].concat());
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         (head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    /// Begins an upload to the repository `a`.
+    fn begin(&self) -> String {
+        let (head, _) = self.ask("POST /v2/a/blobs/uploads/", "", b"");
+        assert!(head.starts_with("http/1.1 202"), "{head}");
+        head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().to_owned()
+    }
+
+    /// Asks until there is an answer of a status: what makes it so is under way.
+    fn until(&self, request: &str, wanted: u16) {
+        let seen = (0..20_000).map(|_| self.status(request, "", b"")).find(|status| *status == wanted);
+        assert_eq!(seen, Some(wanted), "{request}");
     }
 
     fn status(&self, request: &str, headers: &str, body: &[u8]) -> u16 {
@@ -205,11 +228,7 @@ fn what_is_pushed_is_found_by_its_names() {
 #[test]
 fn an_upload_goes_piece_by_piece_and_is_what_it_says() {
     let served = served(Rights::Delete, Bounds { uploads: 2, ..Bounds::default() });
-    let begin = || {
-        let (head, _) = served.ask("POST /v2/a/blobs/uploads/", "", b"");
-        assert!(head.starts_with("http/1.1 202"), "{head}");
-        head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().to_owned()
-    };
+    let begin = || served.begin();
     let upload = begin();
     assert_eq!(served.status(&format!("PATCH {upload}"), "Content-Range: 0-2\r\n", b"abc"), 202);
     assert_eq!(served.status(&format!("PATCH {upload}"), "Content-Range: 4-4\r\n", b"x"), 416);
@@ -310,15 +329,101 @@ fn connections_that_waste_its_time_end() {
     let idle = Duration::from_millis(200);
     let served = served(Rights::Push, Bounds { idle, connections: 4, ..Bounds::default() });
     // A head that never ends, and one that is too large.
-    assert_eq!(served.raw(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-A"), "");
-    let flood = format!("GET /v2/ HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(20_000));
+    assert_eq!(served.raw(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nX-A"), "");
+    let flood = format!("GET /v2/ HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X-A: b\r\n".repeat(20_000));
     assert!(!served.raw(flood.as_bytes()).contains("200 OK"));
     // A body that stops.
     let stopped = "POST /v2/a/blobs/uploads/?digest=sha256:";
-    let stopped = format!("{stopped}{} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab", "0".repeat(64));
+    let stopped =
+        format!("{stopped}{} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab", "0".repeat(64));
     assert!(served.raw(stopped.as_bytes()).starts_with("HTTP/1.1 408"));
     // All places taken by those who say nothing: they lose them.
     let silent: Vec<_> = (0..4).map(|_| TcpStream::connect(served.address).unwrap()).collect();
     assert_eq!(served.status("GET /v2/", "", b""), 200);
     drop(silent);
+}
+
+#[test]
+fn an_upload_under_way_has_its_place_and_what_came_of_it_is_not_lost() {
+    let served = served(Rights::Push, Bounds { uploads: 1, ..Bounds::default() });
+    let upload = served.begin();
+    let mut stream = TcpStream::connect(served.address).unwrap();
+    let head = format!(
+        "PATCH {upload} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100"), "its body is waited for");
+    assert_eq!(served.status("POST /v2/a/blobs/uploads/", "", b""), 429);
+    assert_eq!(served.status(&format!("GET {upload}"), "", b""), 404, "it is in other hands");
+    stream.write_all(b"abc").unwrap();
+    drop(stream);
+    served.until(&format!("GET {upload}"), 204);
+    let (head, _) = served.ask(&format!("GET {upload}"), "", b"");
+    assert!(head.contains("range: 0-2"), "{head}");
+    let digest = BlobDigest::of(b"abcdef");
+    assert_eq!(served.status(&format!("PUT {upload}?digest={digest}"), "", b"def"), 201);
+}
+
+#[test]
+fn what_nobody_goes_on_with_goes_without_being_asked_for() {
+    let served =
+        served(Rights::Push, Bounds { uploads: 1, upload_kept: Duration::ZERO, ..Bounds::default() });
+    served.begin();
+    served.until("POST /v2/a/blobs/uploads/", 202);
+    served.until("POST /v2/a/blobs/uploads/", 202);
+}
+
+#[test]
+fn uploads_leave_room() {
+    let digest = BlobDigest::of(b"abc");
+    let whole = format!("POST /v2/a/blobs/uploads/?digest={digest}");
+    let full = served(Rights::Push, Bounds { keep_free: u64::MAX, uploads: 1, ..Bounds::default() });
+    assert_eq!(full.status(&whole, "", b"abc"), 507);
+    let upload = full.begin();
+    assert_eq!(full.status(&format!("PATCH {upload}"), "", b"abc"), 507);
+    full.begin();
+
+    let small = served_within(Rights::Push, Bounds { uploads: 1, ..Bounds::default() }, None, Some(400_000));
+    let upload = small.begin();
+    assert_eq!(small.status(&format!("PATCH {upload}"), "", &vec![7; 300_000]), 202);
+    assert_eq!(small.status(&format!("PATCH {upload}"), "", &vec![7; 200_000]), 507);
+    assert_eq!(small.status(&format!("GET {upload}"), "", b""), 404, "it cannot come to its end");
+    let enough = vec![7; 300_000];
+    let fits = format!("POST /v2/a/blobs/uploads/?digest={}", BlobDigest::of(&enough));
+    assert_eq!(small.status(&fits, "", &enough), 201, "what was refused takes no room");
+    assert_eq!(small.status(&whole, "", b"abc"), 201);
+}
+
+#[test]
+fn bodies_that_drip_end() {
+    let rate = Rate { bytes: u64::MAX, span: Duration::from_nanos(1) };
+    let served = served(Rights::Push, Bounds { rate, ..Bounds::default() });
+    let digest = BlobDigest::of(b"abc");
+    assert_eq!(served.status(&format!("POST /v2/a/blobs/uploads/?digest={digest}"), "", b"abc"), 408);
+    let kind = format!("Content-Type: {}\r\n", MediaType::OCI_MANIFEST);
+    assert_eq!(served.status("PUT /v2/a/manifests/1", &kind, b"{}"), 408);
+    assert_eq!(served.status("GET /v2/", "", b""), 200, "what has no body cannot drip");
+}
+
+#[test]
+fn the_loopback_is_not_reached_by_other_names() {
+    let served = served(Rights::Push, Bounds::default());
+    let ask = |target: &str, host: &str| {
+        let answer =
+            served.raw(format!("GET {target} HTTP/1.1\r\nConnection: close\r\n{host}\r\n").as_bytes());
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let port = served.address.port();
+    for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), "[::1]".to_owned()] {
+        assert_eq!(ask("/v2/", &format!("Host: {host}\r\n")), "200", "{host}");
+    }
+    for host in
+        [format!("evil.example:{port}"), "192.0.2.1".to_owned(), format!("localhost.evil.example:{port}")]
+    {
+        assert_eq!(ask("/v2/", &format!("Host: {host}\r\n")), "421", "{host}");
+    }
+    assert_eq!(ask("http://evil.example/v2/", "Host: localhost\r\n"), "421");
+    assert_eq!(ask("/v2/", "Host: localhost\r\nHost: evil.example\r\n"), "421");
 }

@@ -252,6 +252,16 @@ impl BlobWriter {
         self.written
     }
 
+    /// Reserves room for so many bytes altogether, where their number was not known beforehand.
+    pub fn reserve(&self, bytes: u64) -> Result<(), BlobError> {
+        Ok(self.room.grow_to(bytes)?)
+    }
+
+    /// Returns how many bytes are free on the disk that it is written to.
+    pub fn free(&self) -> Result<u64, BlobError> {
+        Ok(rbuild_store::space::free(&self.blobs.store.layout().blobs())?.0)
+    }
+
     /// Says what it has to be, where that is only known by now.
     pub fn expect(&mut self, digest: BlobDigest) {
         self.expected.digest = Some(digest);
