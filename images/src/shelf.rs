@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use rbuild_cache::blobs::{Blob, BlobWriter};
+use rbuild_cache::blobs::{Blob, BlobWriter, Blobs};
 use rbuild_image::manifest::{Descriptor, Document, Manifest, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::reference::Reference;
@@ -134,7 +134,12 @@ impl Images {
 
     /// Gives a repository a blob that is here; tells whether it is.
     pub fn shelve_known(&self, repository: &str, digest: BlobDigest) -> Result<bool, ImagesError> {
-        if !self.store.read(|tx| is_offered(tx, digest))? || self.blobs.open(digest)?.is_none() {
+        // Leased by the look-up: no sweep takes it before the repository has it.
+        let lease = self.store.lease("a push")?;
+        let is_known = self.store.write(|tx| -> Result<bool, ImagesError> {
+            Ok(is_offered(tx, digest)? && Blobs::find_in(tx, digest, &lease)?.is_some())
+        })?;
+        if !is_known || self.blobs.open(digest)?.is_none() {
             return Ok(false);
         }
         self.store.write(|tx| add_blob(tx, repository, digest))?;
