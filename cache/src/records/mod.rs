@@ -9,7 +9,6 @@
 //!
 //! - [`builds`]: which records a build consisted of, in order; the last fifty builds of each project are kept.
 //! - [`nodes`]: the folders of hashed trees that content hashes in pre-images stand for, shared between records.
-//! - [`Records::new_log`] names the log of a step so that it can be told whose it is.
 //! - [`sweep`]: records and snapshots as the store's sweep sees them.
 //!
 //! Values of ARG and ENV stand in a table of their own; pre-images refer to them by hash. The database file is the
@@ -30,7 +29,6 @@ use thiserror::Error;
 
 pub mod builds;
 pub mod census;
-mod logs;
 pub mod nodes;
 mod schema;
 pub mod sweep;
