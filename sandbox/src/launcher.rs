@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use crate::cgroup::CgroupError;
 use crate::compile::OrderError;
 use crate::script::{ProgramFailure, SpawnRequest, StageFailure};
-use crate::sealed::{SealError, SealMethod, Sealed};
+use crate::sealed::{SealError, Sealed};
 use crate::slot::{Slot, SlotRequest};
 use crate::stage;
 use crate::wire::{self, WireError};
@@ -87,19 +87,13 @@ impl Default for LauncherConfig {
 #[derive(Clone, Debug)]
 pub struct Launcher {
     server: Arc<Server>,
-    method: SealMethod,
 }
 
 impl Launcher {
     /// Seals the program and starts the server stage.
     pub fn new(config: &LauncherConfig) -> Result<Self, LaunchError> {
         let sealed = Sealed::new(&config.program)?;
-        Ok(Self { server: Arc::new(Server::start(&sealed)?), method: sealed.method() })
-    }
-
-    /// Returns how the program was sealed.
-    pub fn seal_method(&self) -> SealMethod {
-        self.method
+        Ok(Self { server: Arc::new(Server::start(&sealed)?) })
     }
 
     pub(crate) fn server(&self) -> &Arc<Server> {

@@ -24,36 +24,20 @@ pub struct SealError {
     source: io::Error,
 }
 
-/// How a program was sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SealMethod {
-    /// By a read-only overlay.
-    Overlay,
-    /// By a sealed copy in memory.
-    Memory,
-}
-
 /// A sealed program, ready to be executed by descriptor.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     program: OwnedFd,
-    method: SealMethod,
 }
 
 impl Sealed {
     /// Seals the program at a path.
     pub(crate) fn new(path: &Path) -> Result<Self, SealError> {
-        if let Some(program) = overlay(path) {
-            return Ok(Self { program, method: SealMethod::Overlay });
-        }
-        let program =
-            memory(path).map_err(|(act, source)| SealError { path: path.to_owned(), act, source })?;
-        Ok(Self { program, method: SealMethod::Memory })
-    }
-
-    /// Returns how it was sealed.
-    pub(crate) fn method(&self) -> SealMethod {
-        self.method
+        let program = match overlay(path) {
+            Some(program) => program,
+            None => memory(path).map_err(|(act, source)| SealError { path: path.to_owned(), act, source })?,
+        };
+        Ok(Self { program })
     }
 
     /// Returns the path that this process can execute it by.

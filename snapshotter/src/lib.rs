@@ -15,7 +15,7 @@
 //! ```
 //!
 //! # What is here
-//! * [`overlay`], [`copy`]: the two implementations, listed in [`SNAPSHOTTERS`]. The second is slow and simple: it is
+//! * [`overlay`], [`copy`]: the two implementations. The second is slow and simple: it is
 //!   the oracle of the first, and the fallback where no overlay can be mounted.
 //! * [`diff`]: what a snapshot changed, and [`layer`]: the same as an OCI layer tar.
 //! * [`write_tree`]: a whole tree, or a part of one, as a tar.
@@ -49,6 +49,3 @@ pub use snapshotter::{Snapshotter, Tree, Writes};
 pub use tree_tar::write_tree;
 pub use usage::{Usage, usage_of};
 pub use xattr::xattrs_of;
-
-/// The names of all implementations, the preferred first.
-pub const SNAPSHOTTERS: &[&str] = &["overlay", "copy"];

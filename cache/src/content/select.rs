@@ -133,21 +133,6 @@ impl ContextScan {
         }
     }
 
-    /// Hashes several selections in one parallel walk, each with its own answer.
-    pub fn hash_selections(&self, paths: &[PathSource]) -> Vec<Result<SelectionHash>> {
-        let plans: Vec<Result<Option<Plan<'_>>>> = paths.iter().map(|path| self.plan(path)).collect();
-        let targets = plans.iter().flatten().flatten().flat_map(Plan::targets);
-        if self.fill(targets).is_err() {
-            // Each then finds its own error, or none.
-            return paths.iter().map(|path| self.hash_selection(path)).collect();
-        }
-        let finish = |(plan, path): (Result<Option<Plan<'_>>>, &PathSource)| match plan? {
-            Some(plan) => self.finish(path, &plan),
-            None => Ok(absent()),
-        };
-        plans.into_iter().zip(paths).map(finish).collect()
-    }
-
     /// Resolves the paths of a selection; `None` if it is missing and may be.
     fn plan(&self, path: &PathSource) -> Result<Option<Plan<'_>>> {
         let planned = if path.parents { self.plan_parents(path) } else { self.plan_plain(path) };

@@ -1,7 +1,6 @@
 //! The labels that say what belongs to a project (spec "Names and labels put on resources").
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use rbuild_model::project::{Project, Service};
 
@@ -139,9 +138,4 @@ pub fn of_resource(
     labels.insert(key::CONFIG_HASH.to_owned(), hash.to_owned());
     labels.insert(key::VERSION.to_owned(), version.to_owned());
     labels
-}
-
-/// Returns whether a list of files, as a label has it, names this file.
-pub fn names_file(label: &str, file: &Path) -> bool {
-    label.split(',').any(|part| Path::new(part) == file)
 }

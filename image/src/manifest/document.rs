@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::json::{JsonError, parse_strict};
 use super::media::MediaType;
-use super::{MAX_CHILDREN, MAX_DOCUMENT};
+use super::MAX_CHILDREN;
 
 /// A manifest or an index is not acceptable.
 #[derive(Debug, thiserror::Error)]
@@ -278,11 +278,6 @@ impl Document {
             Self::Manifest(serde_json::from_value(value).map_err(DocumentError::Form)?)
         };
         Ok(document)
-    }
-
-    /// Returns the most bytes of a document, for who reads one.
-    pub const fn max_size() -> u64 {
-        MAX_DOCUMENT
     }
 }
 

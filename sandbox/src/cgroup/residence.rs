@@ -19,11 +19,6 @@ pub struct Residence {
 }
 
 impl Residence {
-    /// Tells whether any group could be left.
-    pub fn has_moved(&self) -> bool {
-        !self.folders.is_empty()
-    }
-
     /// Leaves the group for the one that its prefix is in, and takes it away if nobody else is in it: for a process that is
     /// about to end. What does not work out stays for the next who resides there.
     pub fn leave(self) {

@@ -205,21 +205,6 @@ fn only_what_is_selected_is_looked_at() {
 }
 
 #[test]
-fn selections_are_answered_one_by_one() {
-    let tree = Tree::of(&["a=1", "d/b=2"]);
-    let paths = [literal("/a"), literal("/nope"), wild("/d/*"), PathSource::optional("/nope")];
-    let together = tree.client().hash_selections(&paths);
-    let scan = tree.client();
-    for (path, got) in paths.iter().zip(together) {
-        match (scan.hash_selection(path), got) {
-            (Ok(alone), Ok(got)) => assert_eq!(alone.hash(), got.hash()),
-            (Err(alone), Err(got)) => assert_eq!(alone.to_string(), got.to_string()),
-            (alone, got) => panic!("{alone:?} but {got:?}"),
-        }
-    }
-}
-
-#[test]
 fn threads_share_a_scan() {
     let lines: Vec<String> = (0..3000).map(|at| format!("d{}/f{at}={at}", at % 7)).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
