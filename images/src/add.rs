@@ -19,7 +19,6 @@ use crate::error::ImagesError;
 use crate::images::Images;
 use crate::layers::EPOCH_NONE;
 use crate::rows::{self, ImageRow, LayerRow};
-use crate::watched::Watched;
 
 /// An image that was built here.
 #[derive(Clone, Debug)]
@@ -117,7 +116,7 @@ impl Images {
         lease: &Lease,
     ) -> Result<ImageId, ImagesError> {
         let what = "the tar to be imported";
-        let tar = Watched::new(tar, &self.options.cancel);
+        let tar = self.stoppable(tar);
         let mut decoder = Decoder::detect(tar, self.options.compression)
             .map_err(|error| ImagesError::io(format!("read {what}"), error))?;
         let (active, _) = self

@@ -8,7 +8,7 @@ use rbuild_image::compress::{DecodeLimits, Threads};
 use rbuild_image::distribution::Registries;
 use rbuild_image::tar::Limits;
 use rbuild_snapshotter::Snapshotter;
-use rbuild_store::{Cancel, Store};
+use rbuild_store::{Cancel, Stoppable, Store};
 
 use crate::error::ImagesError;
 use crate::remote::Remote;
@@ -73,6 +73,11 @@ impl Images {
     /// Returns how servers are spoken to.
     pub fn registries(&self) -> &Registries {
         &self.options.registries
+    }
+
+    /// Ends a stream where the caller gives up.
+    pub(crate) fn stoppable<T>(&self, stream: T) -> Stoppable<T, impl Fn() -> bool> {
+        Stoppable::new(stream, || self.options.cancel.is_cancelled())
     }
 
     pub(crate) fn network(&self) -> Result<&Remote, ImagesError> {

@@ -18,7 +18,6 @@ use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::{format_of, name_of};
 use crate::rows::{self, PackedRow};
-use crate::watched::Watched;
 
 /// What stands for "times are not clamped" where an epoch is remembered.
 pub const EPOCH_NONE: i64 = i64::MIN;
@@ -124,7 +123,7 @@ impl Images {
             && let Some(file) = self.blobs.open(descriptor.digest)?
         {
             let tar = self.decoder(format, file, &descriptor)?;
-            return act(&mut Watched::new(tar, &self.options.cancel));
+            return act(&mut self.stoppable(tar));
         }
         let top = chain.top().ok_or_else(|| ImagesError::Archive("a layer without a tree".to_owned()))?;
         let epoch = self.store.read(|tx| rows::epoch_of(tx, top, diff_id))?;
@@ -144,7 +143,7 @@ impl Images {
                 let flushed = writer.flush();
                 Ok::<_, rbuild_snapshotter::Error>((writer.summary().diff_id(), flushed))
             });
-            let result = act(&mut Watched::new(&mut reader, &self.options.cancel));
+            let result = act(&mut self.stoppable(&mut reader));
             drop(reader);
             match made.join() {
                 Ok(Ok((found, Ok(())))) if found == diff_id => result,

@@ -49,7 +49,6 @@ mod schema;
 mod shelf;
 mod stacks;
 mod unpack;
-mod watched;
 
 #[cfg(test)]
 mod tests;

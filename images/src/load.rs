@@ -23,7 +23,6 @@ use crate::progress::{LayerState, Progress};
 use crate::pull::{Resolved, parse_config};
 use crate::rows::{self, ImageRow};
 use crate::unpack::PendingLayer;
-use crate::watched::Watched;
 
 /// An image that was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +81,7 @@ impl Images {
         lease: &Lease,
         progress: &dyn Progress,
     ) -> Result<Vec<LoadedImage>, ImagesError> {
-        let archive = Watched::new(archive, &self.options.cancel);
+        let archive = self.stoppable(archive);
         let mut tar = Decoder::detect(archive, self.options.compression)
             .map_err(|error| ImagesError::io("read the archive", error))?;
         let mut sink = Incoming { blobs: &self.blobs, lease };

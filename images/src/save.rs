@@ -12,7 +12,7 @@ use rbuild_model::image_config::ImageConfig;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
-use rbuild_store::Lease;
+use rbuild_store::{Lease, Stoppable};
 
 use crate::add::BuiltImage;
 use crate::error::ImagesError;
@@ -21,7 +21,6 @@ use crate::packing::{Packing, manifest_of};
 use crate::platforms::Member;
 use crate::push::Ready;
 use crate::rows;
-use crate::watched::Watched;
 
 /// Opens blobs of the store for an archive.
 struct Outgoing<'a>(&'a Blobs);
@@ -192,8 +191,8 @@ impl Images {
 
     /// Writes a planned archive with blobs of the store.
     pub fn write_archive<W: Write>(&self, plan: &Plan, out: W) -> Result<W, ImagesError> {
-        plan.write_tar(Watched::new(out, &self.options.cancel), &Outgoing(&self.blobs))
-            .map(Watched::into_inner)
+        plan.write_tar(self.stoppable(out), &Outgoing(&self.blobs))
+            .map(Stoppable::into_inner)
             .map_err(|error| ImagesError::io("write the archive", io::Error::other(error)))
     }
 }

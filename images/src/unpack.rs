@@ -16,7 +16,6 @@ use crate::images::Images;
 use crate::layers::chain_with;
 use crate::progress::{LayerState, Progress};
 use crate::rows::{self, LayerRow, PackedRow};
-use crate::watched::Watched;
 
 /// A layer that is to be unpacked.
 #[derive(Clone, Debug)]
@@ -171,7 +170,7 @@ impl Images {
         };
         let made = scope.single_flight(&name, &Wait::until(&self.options.cancel), look, |_| {
             let digest = layer.descriptor.digest;
-            let mut tar = HashingReader::new(Watched::new(piped, &self.options.cancel));
+            let mut tar = HashingReader::new(self.stoppable(piped));
             let (active, _extracted) = self
                 .snapshotter
                 .apply(below, &mut tar, self.options.tar)
@@ -220,7 +219,7 @@ impl Images {
             }
             let Some(file) = self.blobs.open(digest)? else { continue };
             let tar = self.decoder(layer.format, file, &layer.descriptor)?;
-            let mut tar = HashingReader::new(Watched::new(tar, &self.options.cancel));
+            let mut tar = HashingReader::new(self.stoppable(tar));
             io::copy(&mut tar, &mut io::sink())
                 .map_err(|error| ImagesError::Layer(digest.to_string(), error))?;
             let found = tar.summary().diff_id();

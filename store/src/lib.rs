@@ -42,6 +42,7 @@ pub mod partial;
 pub mod process;
 pub mod promotion;
 pub mod space;
+pub mod stoppable;
 pub mod trash;
 pub mod usage;
 
@@ -59,6 +60,7 @@ pub use open::{OpenError, StoreOptions};
 pub use partial::PartialFile;
 pub use process::{Lease, ObjectKind};
 pub use promotion::{DerivedTable, Promotable, Stamp};
+pub use stoppable::Stoppable;
 
 use process::Process;
 use space::Reserve;

@@ -1,7 +1,6 @@
 //! Telling everything that runs for a build to stop.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -78,35 +77,6 @@ impl Cancel {
         let handle = child.clone();
         let registration = self.on_cancel(move || handle.cancel());
         (child, registration)
-    }
-}
-
-/// A writer that fails from the moment on that the switch is thrown.
-pub(crate) struct Stoppable<'c, T> {
-    inner: T,
-    cancel: &'c Cancel,
-}
-
-impl<'c, T> Stoppable<'c, T> {
-    pub(crate) fn new(inner: T, cancel: &'c Cancel) -> Self {
-        Self { inner, cancel }
-    }
-
-    fn check(&self) -> io::Result<()> {
-        // Not of the kind `Interrupted`: what ends so is tried again.
-        if self.cancel.is_cancelled() { Err(io::Error::other("cancelled")) } else { Ok(()) }
-    }
-}
-
-impl<T: Write> Write for Stoppable<'_, T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.check()?;
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.check()?;
-        self.inner.flush()
     }
 }
 

@@ -14,9 +14,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rbuild_model::event::{Event, Outcome};
+use rbuild_store::Stoppable;
 
 use crate::build::Built;
-use crate::cancel::{Cancel, Stoppable};
+use crate::cancel::Cancel;
 use crate::describe::Finished;
 use crate::error::{BuildError, StepError};
 use crate::request::{BuildRequest, Client, ClientError, Export, ExportKind, FileDest};
@@ -227,7 +228,8 @@ fn into<T>(
     failed: impl FnOnce(std::io::Error) -> ExportError,
     work: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
 ) -> Result<T, ExportError> {
-    let mut out = std::io::BufWriter::with_capacity(256 << 10, Stoppable::new(out, cancel));
+    let out = Stoppable::new(out, || cancel.is_cancelled());
+    let mut out = std::io::BufWriter::with_capacity(256 << 10, out);
     let value = work(&mut out)?;
     out.flush().map_err(failed)?;
     Ok(value)
