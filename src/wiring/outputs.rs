@@ -110,7 +110,7 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
             return Err(NotYet::supported("`tar=false`", "unpack the archive").into());
         }
         OutputKind::Local { dest, platform_split: _ } => {
-            (ExportKind::Local { dest: dest.clone(), mirror: false }, Vec::new())
+            (ExportKind::Local { dest: dest.clone() }, Vec::new())
         }
         OutputKind::Tar { dest, platform_split: _ } => (ExportKind::Tar(file(dest)), Vec::new()),
         OutputKind::Nothing => (ExportKind::Nothing, Vec::new()),

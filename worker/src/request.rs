@@ -200,8 +200,6 @@ pub enum ExportKind {
     Local {
         /// The folder; made if it is missing.
         dest: PathBuf,
-        /// Whether what else is there is removed (`mode=delete`).
-        mirror: bool,
     },
 }
 

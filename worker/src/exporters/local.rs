@@ -17,12 +17,8 @@ pub(super) fn export(
     worker: &Worker,
     result: &Finished,
     dest: &Path,
-    mirror: bool,
     cancel: &Cancel,
 ) -> Result<u64, ExportError> {
-    if mirror {
-        return Err(ExportError::Unsupported { what: "mode=delete" });
-    }
     let io = |act| move |source| ExportError::Io { act, path: dest.to_owned(), source };
     if dest.exists() {
         return copy(worker, result, dest, cancel);

@@ -142,13 +142,12 @@ pub(crate) fn run(
             }
             ExportKind::Tar(dest) => index::folders("type=tar", &results, export.split)
                 .and_then(|results| write(dest, client, cancel, |out| tar::export(worker, &results, out))),
-            ExportKind::Local { dest, mirror } => index::folders("type=local", &results, export.split)
+            ExportKind::Local { dest } => index::folders("type=local", &results, export.split)
                 .and_then(|results| {
                     let into = |folder: Option<String>| {
                         folder.map_or_else(|| dest.clone(), |folder| dest.join(folder))
                     };
-                    let export =
-                        |(folder, result)| local::export(worker, result, &into(folder), *mirror, cancel);
+                    let export = |(folder, result)| local::export(worker, result, &into(folder), cancel);
                     results.into_iter().map(export).sum::<Result<u64, ExportError>>()
                 })
                 .map(|skipped| {
