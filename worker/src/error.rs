@@ -234,17 +234,6 @@ pub enum StepError {
     /// A cache elsewhere turned out to be of no use.
     #[error(transparent)]
     Cache(Box<crate::caches::Unusable>),
-    /// A file of ours failed.
-    #[error("failed to {act} `{}`", path.display())]
-    Io {
-        /// What was tried.
-        act: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
     /// A file of the store failed.
     #[error(transparent)]
     File(#[from] FileError),

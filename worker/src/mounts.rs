@@ -9,7 +9,7 @@ use rbuild_model::step::{EnvVar, Script};
 use rbuild_sandbox::{Access, FileContent, Mount as SandboxMount, MountSource, Restrictions, Tmpfs};
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree};
-use rbuild_store::{Lock, LockClass, LockName, Wait};
+use rbuild_store::{FileError, Lock, LockClass, LockName, Wait};
 
 use crate::agent::AgentSocket;
 use crate::error::StepError;
@@ -194,7 +194,7 @@ fn ssh_mount(
         return if ssh.required { Err(StepError::SshMissing { id: ssh.id.clone() }) } else { Ok(()) };
     };
     let path = runner.socket_path();
-    let failed = |source| StepError::Io { act: "offer the ssh agent at", path: path.clone(), source };
+    let failed = |error: std::io::Error| FileError::new("offer the ssh agent at", &path, error);
     let socket = AgentSocket::listen(path.clone(), &agent).map_err(failed)?;
     let mode = rustix::fs::Mode::from_raw_mode(ssh.mode & 0o777);
     rustix::fs::chmod(socket.path(), mode).map_err(|errno| failed(errno.into()))?;
@@ -313,10 +313,7 @@ fn make_folder(
     if folder.is_dir() {
         return Ok(());
     }
-    let failed = |act| {
-        let path = folder.to_owned();
-        move |source: std::io::Error| StepError::Io { act, path, source }
-    };
+    let failed = |act| move |error: std::io::Error| FileError::new(act, folder, error);
     let fresh = runner.temp_path();
     std::fs::create_dir_all(&fresh).map_err(failed("make the cache folder"))?;
     let mut room = None;
@@ -342,6 +339,6 @@ fn make_folder(
         Ok(()) => room.map_or(Ok(()), |_room| runner.count_mount(folder)),
         // Another step made it meanwhile: theirs is used, ours goes with the temporary folder.
         Err(rustix::io::Errno::EXIST) => Ok(()),
-        Err(errno) => Err(failed("publish the cache folder")(errno.into())),
+        Err(errno) => Err(failed("publish the cache folder")(errno.into()).into()),
     }
 }

@@ -22,7 +22,7 @@ use rbuild_solver::{
     FetchAsk, HashAsk, IndexError, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult,
     StepRunner, Tree, Turn, Usage,
 };
-use rbuild_store::{LockClass, LockName, ObjectKind, Room, Store, TempTree, Wait};
+use rbuild_store::{FileError, LockClass, LockName, ObjectKind, Room, Store, TempTree, Wait};
 
 use crate::berths::Berths;
 use crate::caches;
@@ -219,7 +219,7 @@ impl<'a> Runner<'a> {
             Err(error) => error,
         };
         self.note(&format!("a cache mount begins empty: {}", caches::told(&error)));
-        let failed = |act| move |source| StepError::Io { act, path: fresh.to_owned(), source };
+        let failed = |act| move |error: std::io::Error| FileError::new(act, fresh, error);
         std::fs::remove_dir_all(fresh).map_err(failed("clean"))?;
         std::fs::create_dir_all(fresh).map_err(failed("make"))?;
         Ok(None)

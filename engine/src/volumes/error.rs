@@ -83,17 +83,6 @@ pub enum VolumesError {
     /// A tree could not be read or written.
     #[error(transparent)]
     Tree(#[from] rbuild_confined::Error),
-    /// A file of ours failed.
-    #[error("failed to {act} `{}`", path.display())]
-    Io {
-        /// What was tried.
-        act: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
     /// A file of the store failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -106,7 +95,10 @@ pub enum VolumesError {
 }
 
 /// Names what was tried on a file.
-pub(super) fn io(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> VolumesError {
+pub(super) fn io<E: Into<std::io::Error>>(
+    act: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(E) -> VolumesError {
     let path = path.into();
-    move |source| VolumesError::Io { act, path, source }
+    move |source| FileError::new(act, path, source).into()
 }

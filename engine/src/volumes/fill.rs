@@ -49,9 +49,9 @@ pub(super) fn fill(name: &VolumeName, data: &Path, image: &Root, target: &str) -
     std::os::unix::fs::chown(data, Some(meta.owner.uid), Some(meta.owner.gid))
         .map_err(io("set the owner of", data))?;
     rustix::fs::chmod(data, rustix::fs::Mode::from_raw_mode(meta.mode))
-        .map_err(|errno| io("set the mode of", data)(errno.into()))?;
+        .map_err(io("set the mode of", data))?;
     let folder = File::open(data).map_err(io("open", data))?;
-    rustix::fs::syncfs(&folder).map_err(|errno| io("sync", data)(errno.into()))?;
+    rustix::fs::syncfs(&folder).map_err(io("sync", data))?;
     rbuild_store::crash::point("volume.filled");
     finish(data)?;
     sync(own)

@@ -1,7 +1,7 @@
 //! RUN: a program in an isolated process over an active snapshot.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use rbuild_confined::Root;
@@ -14,7 +14,7 @@ use rbuild_sandbox::{
 };
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree, Usage};
-use rbuild_store::Room;
+use rbuild_store::{FileError, Room};
 
 use crate::authorities::AUTHORITY_BUNDLES;
 use crate::berths::Berth;
@@ -192,11 +192,7 @@ fn in_place(
         Some(source) => StepError::Foreign { command: command.clone(), source: Box::new(source) },
         None => StepError::Launch { command: command.clone(), source },
     };
-    let (output, ends) = Output::open().map_err(|source| StepError::Io {
-        act: "make",
-        path: "the step's pipes".into(),
-        source,
-    })?;
+    let (output, ends) = Output::open().map_err(|error| FileError::new("make", "the step's pipes", error))?;
     let order = Order { spec, root, mounts: all, stubs: Stubs::Remove };
     let stdio = Stdio { stdin: None, stdout: Some(ends.stdout), stderr: Some(ends.stderr) };
     let running = slot.launch(order, stdio).map_err(launch)?;
@@ -204,11 +200,8 @@ fn in_place(
         runner.note(note);
     }
     let process = || {
-        running.pidfd().try_clone_to_owned().map_err(|source| StepError::Io {
-            act: "keep",
-            path: "the step's process".into(),
-            source,
-        })
+        let pidfd = running.pidfd().try_clone_to_owned();
+        pidfd.map_err(|error| FileError::new("keep", "the step's process", error))
     };
     let (pidfd, to_stop) = (process()?, process()?);
     // The end of its init is the end of everything in the step's pid namespace.
@@ -218,11 +211,8 @@ fn in_place(
     let (name, path) = runner.log_file();
     let mut log = create_log(&path)?;
     let watched = || {
-        let printed = output.drain(task, Some(&mut log)).map_err(|source| StepError::Io {
-            act: "write the log",
-            path: path.clone(),
-            source,
-        });
+        let printed = output.drain(task, Some(&mut log));
+        let printed = printed.map_err(|error| FileError::new("write the log", &path, error));
         if printed.is_err() {
             // Nobody reads what it prints any more: what is left of it is not worth waiting for.
             let _ = running.kill_all();
@@ -277,12 +267,9 @@ fn in_place(
     Ok(Ran { usage, log: logged.then_some(name), room: Room::default() })
 }
 
-fn create_log(path: &PathBuf) -> Result<File, StepError> {
-    File::options().write(true).create_new(true).open(path).map_err(|source| StepError::Io {
-        act: "make the log",
-        path: path.clone(),
-        source,
-    })
+fn create_log(path: &Path) -> Result<File, FileError> {
+    let log = File::options().write(true).create_new(true).open(path);
+    log.map_err(|error| FileError::new("make the log", path, error))
 }
 
 fn status(exit: &Exit) -> ExitStatus {
@@ -300,7 +287,7 @@ fn unlimited(limit: i64) -> u64 {
 }
 
 /// The environment of the program: what was declared, then proxies, then what mounts add, then `HOME` if nobody set it.
-fn environment(exec: &Exec, mounts: &[EnvVar], home: &std::path::Path) -> Vec<EnvVar> {
+fn environment(exec: &Exec, mounts: &[EnvVar], home: &Path) -> Vec<EnvVar> {
     let mut env = exec.env.clone();
     for var in &exec.proxy.0 {
         if !env.iter().any(|known| known.name == var.name) {
