@@ -13,7 +13,6 @@ use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
 use rbuild_model::step::{ImagePin, ImageSource, Source};
 
-use crate::build::finish;
 use crate::cancel::Cancel;
 use crate::context::{self, Seat};
 use crate::error::{BuildError, StepError};
@@ -113,7 +112,7 @@ fn layout(
     let lease = worker.lease().map_err(|error| BuildError::Store(error.into()))?;
     let resolved = worker.images.resolve_layout(tree.root, wanted, platform, lease, &progress);
     drop(progress);
-    finish(task, &resolved);
+    task.finish_by(&resolved);
     if cancel.is_cancelled() {
         return Err(BuildError::Cancelled);
     }
@@ -151,7 +150,7 @@ fn image(
     };
     let resolved = worker.resolve(reference, platform, policy, &progress);
     drop(progress);
-    finish(task, &resolved);
+    task.finish_by(&resolved);
     if cancel.is_cancelled() {
         return Err(BuildError::Cancelled);
     }

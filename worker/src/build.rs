@@ -3,39 +3,36 @@
 //! Several targets are one graph: each is read and lowered in turn, what is equal in them is one step, and one solve makes all.
 //! They differ again only where something comes out.
 
-use std::num::NonZeroUsize;
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+mod aim;
+mod history;
+mod solve;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rbuild_cache::backends::{Backend, Imports};
-use rbuild_cache::records::builds::{BuildResult, LineageLine, NewBuild};
+use rbuild_cache::records::builds::BuildResult;
 use rbuild_frontend::lower::Aims;
 use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::event::{Event, Events, Outcome};
-use rbuild_model::graph::{Graph, GraphBuilder, StepId};
+use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::platform::Platform;
-use rbuild_model::snapshot::{Chain, SnapshotId};
-use rbuild_model::span::Diagnostic;
-use rbuild_model::step::Operation;
-use rbuild_solver::{Origin, RecordId};
+use rbuild_model::snapshot::SnapshotId;
 
-use crate::answer::Others;
 use crate::attest;
-use crate::berths::Berths;
 use crate::caches::{self, Exportable, Inline, Unusable};
 use crate::cancel::Cancel;
-use crate::check::Checked;
 use crate::context::Contexts;
-use crate::describe::{Finished, Solved, layer_step, store_failure};
-use crate::drive::{DriveError, Driven, Reached, drive};
+use crate::describe::{Finished, Solved, store_failure};
+use crate::drive::{DriveError, Driven, Reached};
 use crate::error::{BuildError, StepError};
 use crate::exporters;
-use crate::request::{BuildRequest, Client, NamedContext, TargetRequest};
-use crate::runner::Runner;
+use crate::request::{BuildRequest, Client, TargetRequest};
 use crate::tasks::Tasks;
 use crate::wanted::Wanted;
 use crate::worker::Worker;
+
+use history::Remembered;
 
 /// What came out of a build.
 #[derive(Clone, Debug)]
@@ -155,7 +152,7 @@ impl Worker {
             imports: &imports,
             wall,
         };
-        let mut history = Remembered { reached: vec![Reached::default(); graph.len()] };
+        let mut history = Remembered::new(&graph);
         let mut losses = 0;
         let built = loop {
             let built = self.solve_and_export(&whole, cancel, &mut history);
@@ -205,59 +202,6 @@ impl Worker {
             self.remember(&whole, at, &history, wall, started.elapsed(), result);
         }
         built
-    }
-
-    /// Reads and lowers every target into one graph, those first that others are made from. Says for each step which target
-    /// asked for it first.
-    fn aim(
-        &self,
-        targets: Vec<TargetRequest<'_>>,
-        contexts: &Contexts<'_>,
-        tasks: &Tasks,
-        cancel: &Cancel,
-    ) -> Result<(Graph, Vec<u32>, Vec<Aimed>), TargetError> {
-        let several = targets.len() > 1;
-        let order = order(&targets)?;
-        let mut requests: Vec<Option<(String, BuildRequest)>> =
-            targets.into_iter().map(|target| Some((target.name, target.request))).collect();
-        let mut aimed: Vec<Option<Aimed>> = requests.iter().map(|_| None).collect();
-        let mut builder = GraphBuilder::new();
-        let mut others = Others::default();
-        let mut first = Vec::new();
-        let mut told: Vec<Diagnostic> = Vec::new();
-        for at in order {
-            let (name, mut request) = requests[at].take().expect("each target comes once");
-            let named;
-            let tasks = if several {
-                named = tasks.of_target(&name);
-                &named
-            } else {
-                tasks
-            };
-            let Checked { findings, lowered, error, dockerfile: _ } =
-                self.checked(&mut request, contexts.seat(at), &mut builder, &mut others, tasks, cancel);
-            first.resize(builder.count(), at as u32);
-            for finding in findings.warnings {
-                // Targets share Dockerfiles.
-                if !told.contains(&finding) {
-                    told.push(finding.clone());
-                    tasks.events().event(Event::Warning(finding));
-                }
-            }
-            let label = several.then(|| name.clone());
-            let aims = match (error, lowered) {
-                (None, Some(lowered)) => *lowered,
-                (error, _) => {
-                    let error = error.unwrap_or(BuildError::Cancelled);
-                    return Err(TargetError { target: label, error });
-                }
-            };
-            if several {
-                others.add(&name, aims.targets.clone());
-            }
-            aimed[at] = Some(Aimed { name: label, request, aims });
-        }
-        Ok((builder.finish(), first, aimed.into_iter().flatten().collect()))
     }
 
     fn solve_and_export(
@@ -387,141 +331,6 @@ impl Worker {
         let built = self.export(whole, at, outcomes, cancel)?;
         Ok(Built { cache: exportable, ..built })
     }
-
-    /// Makes the trees of all targets, and the digests of their layers meanwhile.
-    fn solve(&self, whole: &Whole<'_>, cancel: &Cancel) -> Driven<StepError> {
-        let Whole { graph, targets, wanted, contexts, tasks, imports, wall: _ } = *whole;
-        let goals: Vec<StepId> = targets.iter().flat_map(Aimed::roots).collect();
-        let ids = tasks.declare_steps(graph, wanted);
-        let epochs = layer_epochs(graph, targets);
-        let (send, receive) = mpsc::channel::<Made>();
-        let send = Mutex::new(Some(send));
-        let execs = graph
-            .steps()
-            .filter(|(id, step)| ids[id.index()].is_some() && matches!(step.operation, Operation::Exec(_)));
-        let berths = Berths::new(self, execs.count());
-        std::thread::scope(|scope| {
-            // Whatever happens here, the threads of the scope must come to their ends.
-            let _closing = Closing { berths: &berths, send: &send };
-            // Layers are digested and measured while later steps run: by the end of the build the image has an id.
-            scope.spawn(move || {
-                for Made { chain, record, epoch } in receive {
-                    if let Some(epoch) = epoch
-                        && !cancel.is_cancelled()
-                    {
-                        // What fails here fails again, and is told, where the digest is needed.
-                        let _ = self.images.diff_id(&chain, epoch);
-                    }
-                    // A layer that was not measured only counts for nothing where room is made.
-                    if let Some(top) = chain.top()
-                        && let Ok(usage) = self.snapshotter.usage(top)
-                    {
-                        let _ = self.records.measured(record, top, usage.bytes);
-                    }
-                }
-            });
-            scope.spawn(|| berths.keep_ready());
-            let committed = |step: StepId, chain: &Chain, record: RecordId| {
-                if let Some(send) = &*send.lock().unwrap_or_else(PoisonError::into_inner) {
-                    let _ = send.send(Made { chain: chain.clone(), record, epoch: epochs[step.index()] });
-                }
-            };
-            let extra_ca = targets.iter().map(|target| target.request.extra_ca.as_deref()).collect();
-            let runner = Runner::new(
-                self,
-                graph,
-                contexts,
-                tasks,
-                ids,
-                cancel,
-                wanted,
-                extra_ca,
-                &berths,
-                Box::new(committed),
-                imports,
-            );
-            let parallel = targets.iter().find_map(|target| target.request.parallel).unwrap_or_else(|| {
-                std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).saturating_add(2)
-            });
-            drive(graph, &goals, &**imports, &runner, &runner, cancel, parallel)
-        })
-    }
-
-    /// Writes the build of a target into the history of its project; that this fails only costs the history.
-    fn remember(
-        &self,
-        whole: &Whole<'_>,
-        at: usize,
-        history: &Remembered,
-        wall: Duration,
-        took: Duration,
-        result: BuildResult,
-    ) {
-        let Whole { graph, targets, wanted, .. } = *whole;
-        let request = &targets[at].request;
-        let lineage = graph
-            .steps()
-            .filter(|(id, _)| targets.len() == 1 || wanted.is_wanted_by(*id, at))
-            .map(|(id, _)| {
-                let note = graph.note(id);
-                let Reached { origin, record } = history.reached[id.index()];
-                LineageLine {
-                    stage: note.stage.clone().unwrap_or_default(),
-                    note: note.kept_name().to_owned(),
-                    record,
-                    origin,
-                }
-            })
-            .collect();
-        let build = NewBuild {
-            project: request.project.clone(),
-            target: request.options.target.clone().unwrap_or_default(),
-            started: i128::try_from(wall.as_nanos()).unwrap_or(i128::MAX),
-            took,
-            result,
-            lineage,
-        };
-        if let Err(error) = self.records.remember_build(&build) {
-            whole.tasks.events().event(Event::Note(format!("failed to remember the build: {error}")));
-        }
-    }
-}
-
-/// A layer that a step made.
-struct Made {
-    chain: Chain,
-    record: RecordId,
-    /// With which epoch it is a layer of the result; `None` if it is none.
-    epoch: Option<Option<i64>>,
-}
-
-/// Ends what the threads around a solved graph wait for.
-struct Closing<'a, 'w, T> {
-    berths: &'a Berths<'w>,
-    send: &'a Mutex<Option<mpsc::Sender<T>>>,
-}
-
-impl<T> Drop for Closing<'_, '_, T> {
-    fn drop(&mut self) {
-        self.berths.close();
-        drop(self.send.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
-
-/// What a build leaves for its history: for every step, how far it came.
-struct Remembered {
-    reached: Vec<Reached>,
-}
-
-impl Remembered {
-    /// Adds what came of one attempt. A step that an earlier attempt ran did run, though it was then found.
-    fn add(&mut self, reached: &[Reached]) {
-        for (known, new) in self.reached.iter_mut().zip(reached) {
-            let ran = matches!((known.origin, new.origin), (Some(Origin::Ran(_)), Some(Origin::Found(_))));
-            let origin = if ran { known.origin } else { new.origin.or(known.origin) };
-            *known = Reached { origin, record: new.record.or(known.record) };
-        }
-    }
 }
 
 /// How many lost trees one build makes again before it gives up.
@@ -553,55 +362,4 @@ fn lost_snapshot(error: &BuildError) -> Option<SnapshotId> {
 /// An error that no target is to blame for.
 fn nobodys(error: BuildError) -> TargetError {
     TargetError { target: None, error }
-}
-
-/// Brings targets into an order in which each comes after those that it is made from.
-fn order(targets: &[TargetRequest<'_>]) -> Result<Vec<usize>, TargetError> {
-    fn visit(
-        at: usize,
-        targets: &[TargetRequest<'_>],
-        path: &mut Vec<usize>,
-        order: &mut Vec<usize>,
-    ) -> Result<(), TargetError> {
-        if order.contains(&at) {
-            return Ok(());
-        }
-        let name = |at: usize| targets[at].name.clone();
-        let failed = |error| TargetError { target: Some(name(at)), error };
-        if let Some(begin) = path.iter().position(|on_path| *on_path == at) {
-            let names = path[begin..].iter().map(|at| name(*at)).chain([name(at)]).collect();
-            return Err(failed(BuildError::TargetCycle { names }));
-        }
-        path.push(at);
-        for context in targets[at].request.contexts.values() {
-            let NamedContext::Target(wanted) = context else { continue };
-            let found = targets.iter().position(|target| target.name == *wanted);
-            let found = found.ok_or_else(|| failed(BuildError::NoTarget { name: wanted.clone() }))?;
-            visit(found, targets, path, order)?;
-        }
-        path.pop();
-        order.push(at);
-        Ok(())
-    }
-    let mut order = Vec::new();
-    for at in 0..targets.len() {
-        visit(at, targets, &mut Vec::new(), &mut order)?;
-    }
-    Ok(order)
-}
-
-/// For each step whether it makes a layer of a result, and with which epoch.
-fn layer_epochs(graph: &Graph, targets: &[Aimed]) -> Vec<Option<Option<i64>>> {
-    let mut epochs = vec![None; graph.len()];
-    for target in targets.iter().flat_map(|target| &target.aims.targets) {
-        for step in target.history.iter().filter_map(|item| item.layer) {
-            epochs[layer_step(graph, step).index()] = Some(target.epoch);
-        }
-    }
-    epochs
-}
-
-/// Finishes a task by how something went.
-pub(crate) fn finish<T, E>(task: crate::tasks::Task, result: &Result<T, E>) {
-    task.finish(if result.is_ok() { Outcome::Done } else { Outcome::Failed });
 }

@@ -15,7 +15,6 @@ use rbuild_model::snapshot::Chain;
 use rbuild_model::span::{Diagnostic, Source, Span};
 use rbuild_model::step::{ArchiveSource, GitSource, HttpSource, LocalSource, Source as Tree};
 
-use crate::build::finish;
 use crate::cancel::Cancel;
 use crate::error::{BuildError, StepError};
 use crate::request::{BuildRequest, Client, ClientError, DockerfilePlace, LocalTree, MainContext};
@@ -285,7 +284,7 @@ fn brought<T>(
 ) -> Result<T, BuildError> {
     let task = tasks.begin(task);
     let result = bring(&Fetcher { worker, client, cancel, task: &task, name: what, kept_name: what });
-    finish(task, &result);
+    task.finish_by(&result);
     result.map_err(|error| match error {
         StepError::Cancelled => BuildError::Cancelled,
         StepError::Snapshot(rbuild_snapshotter::Error::Missing { id }) => BuildError::LostSnapshot(id),

@@ -1,28 +1,29 @@
 //! Runs the steps of one build: locks, looks again, does the operation, commits, remembers.
 
+mod cache_mounts;
+mod files;
+mod looks;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 use rbuild_cache::backends::Imports;
-use rbuild_cache::content::{ContextScan, SelectionHash, TreeSource};
-use rbuild_cache::mounts::{MountUse, Mounts};
+use rbuild_cache::content::{ContextScan, SelectionHash};
 use rbuild_cache::records::nodes::Selected;
-use rbuild_confined::Root;
 use rbuild_model::event::{Event, ExitStatus, Hit, Outcome, TaskId};
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::key::{CacheKey, ContentHash};
 use rbuild_model::snapshot::Chain;
-use rbuild_model::step::{FileAction, Operation, PathSource, Source};
-use rbuild_sandbox::mounts::mount_detached;
-use rbuild_snapshotter::{Active, Snapshotter, Writes};
+use rbuild_model::step::{Operation, PathSource, Source};
+use rbuild_snapshotter::{Active, Snapshotter};
 use rbuild_solver::{
     FetchAsk, HashAsk, IndexError, KeyKind, LookUp, Miss, NewRecord, RecordId, RunAsk, StepResult,
     StepRunner, Tree, Turn, Usage,
 };
-use rbuild_store::{FileError, LockClass, LockName, ObjectKind, Room, Store, TempTree, Wait};
+use rbuild_store::{LockClass, LockName, ObjectKind, Room, Store, TempTree, Wait};
 
 use crate::berths::Berths;
 use crate::caches;
@@ -38,6 +39,8 @@ use crate::sources::{self, Fetcher};
 use crate::tasks::{Task, Tasks};
 use crate::wanted::Wanted;
 use crate::worker::Worker;
+
+use looks::TreeName;
 
 /// How often a step is done again because its context changed between the hashing and the copying.
 const MAX_REPEATS: usize = 5;
@@ -63,13 +66,6 @@ pub(crate) struct Runner<'a> {
     committed: Committed<'a>,
     imports: &'a Imports,
     counter: AtomicU64,
-}
-
-/// A tree as a key of what is known about it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum TreeName {
-    Chain(Chain),
-    Local(String),
 }
 
 /// What an operation made.
@@ -192,107 +188,12 @@ impl<'a> Runner<'a> {
         Ok(self.worker.store.temp_tree()?)
     }
 
-    /// Protects folders of cache mounts for the life of this process, and remembers their use.
-    pub(crate) fn open_caches(&self, uses: &[MountUse]) -> Result<(), StepError> {
-        Ok(Mounts::new(&self.worker.store).open(uses, self.worker.lease()?)?)
-    }
-
-    /// Returns the folder of a cache mount.
-    pub(crate) fn cache_folder(&self, name: &str) -> PathBuf {
-        self.worker.store.layout().mounts().join(name)
-    }
-
     /// Throws a snapshot away because of an error, which is the one to tell.
     pub(crate) fn give_up(&self, active: Active, error: StepError) -> StepError {
         if let Err(left) = self.snapshotter().discard(active) {
             self.note(&format!("failed to remove what a failed step wrote: {left}"));
         }
         error
-    }
-
-    /// Fills the folder that is to be a cache mount with what a cache elsewhere has of it. Where that fails, the mount
-    /// begins empty. Returns the room that is reserved for what came, until [`count_mount`](Self::count_mount).
-    pub(crate) fn restore_mount(&self, folder: &Path, fresh: &Path) -> Result<Option<Room>, StepError> {
-        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
-        let error = match caches::restore(self.imports, name, fresh, self.store(), self.cancel) {
-            Ok(room) => return Ok(room),
-            Err(error) => error,
-        };
-        self.note(&format!("a cache mount begins empty: {}", caches::told(&error)));
-        let failed = |act| move |error: std::io::Error| FileError::new(act, fresh, error);
-        std::fs::remove_dir_all(fresh).map_err(failed("clean"))?;
-        std::fs::create_dir_all(fresh).map_err(failed("make"))?;
-        Ok(None)
-    }
-
-    /// Counts a cache mount that came from elsewhere, now that it has its place.
-    pub(crate) fn count_mount(&self, folder: &Path) -> Result<(), StepError> {
-        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
-        Ok(Mounts::new(self.store()).count(&[name])?)
-    }
-
-    /// Returns one look at a tree, shared by all who look at it.
-    pub(crate) fn scan(&self, tree: &Tree) -> Result<Arc<ContextScan>, StepError> {
-        match tree {
-            Tree::Local(name) => self.contexts.scan(name),
-            Tree::Chain(chain) => {
-                let cell = {
-                    let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-                    Arc::clone(views.entry(chain.clone()).or_default())
-                };
-                if let Some(scan) = cell.get() {
-                    return Ok(Arc::clone(scan));
-                }
-                let cancel = self.cancel.clone();
-                let scan = ContextScan::new(TreeSource::snapshot(self.worker.view(chain)?))
-                    .until(Arc::new(move || cancel.is_cancelled()));
-                let scan = Arc::new(scan);
-                Ok(Arc::clone(cell.get_or_init(|| scan)))
-            }
-        }
-    }
-
-    /// Returns what a source selects of a tree, hashed once.
-    pub(crate) fn selection(&self, tree: &Tree, path: &PathSource) -> Result<Arc<SelectionHash>, StepError> {
-        let name = match tree {
-            Tree::Chain(chain) => TreeName::Chain(chain.clone()),
-            Tree::Local(name) => TreeName::Local(name.clone()),
-        };
-        let key = (name, path.clone());
-        if let Some(known) = self.selections.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(Arc::clone(known));
-        }
-        let hashed = self.scan(tree)?.hash_selection(path).map_err(|error| StepError::Hash(error.into()))?;
-        let hashed = Arc::new(hashed);
-        self.selections.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&hashed));
-        Ok(hashed)
-    }
-
-    /// Forgets what is known of the client's folders: they changed.
-    fn look_again(&self) {
-        self.contexts.forget();
-        self.selections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(name, _), _| !matches!(name, TreeName::Local(_)));
-    }
-
-    /// Copies a path of a client's folder, filtered by its ignore file, into a snapshot of its own.
-    pub(crate) fn copy_of_local(&self, name: &str, path: &str, ask: &RunAsk) -> Result<Active, StepError> {
-        let active = self.snapshotter().prepare(&Chain::empty()).map_err(StepError::Snapshot)?;
-        let copied = self.snapshotter().open_active(&active).map_err(StepError::Snapshot).and_then(|root| {
-            ops::copy::mirror(self, &Tree::Local(name.to_owned()), path, &root, &ask.hashes)
-        });
-        match copied {
-            Ok(()) => Ok(active),
-            Err(error) => Err(self.give_up(active, error)),
-        }
-    }
-
-    /// Copies a path of a tree into a plain folder of ours.
-    pub(crate) fn copy_tree_into(&self, tree: &Tree, path: &str, folder: &Path) -> Result<(), StepError> {
-        let root = Root::open(folder).map_err(|error| StepError::Snapshot(error.into()))?;
-        ops::copy::contents(self, tree, path, &root)
     }
 
     /// Does what a step says, over its base, and returns the snapshot that it wrote. Where what was copied is not what
@@ -326,72 +227,6 @@ impl<'a> Runner<'a> {
             }
         }
         unreachable!("repeats are bounded")
-    }
-
-    fn file(&self, ask: &RunAsk, actions: &[FileAction], base: &Chain) -> Result<Made, StepError> {
-        let wanted = if self.store().has_budget() { self.selected(ask)? } else { Vec::new() };
-        let wanted = wanted.iter().map(|(_, content)| content.bytes()).sum();
-        let room = self.store().reserve_room(wanted).map_err(StepError::Room)?;
-        let active = self.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
-        match self.write_files(ask, actions, base, &active) {
-            Ok(()) => Ok(Made { active, usage: Usage::default(), log: None, room }),
-            Err(error) => Err(self.give_up(active, error)),
-        }
-    }
-
-    fn hashes(&self, step: StepId, inputs: &[Tree]) -> Result<Vec<ContentHash>, StepError> {
-        Ok(self.selections(step, inputs)?.iter().map(|(_, content)| content.hash()).collect())
-    }
-
-    /// Returns everything that a step selects of its inputs, with the path that it has it by.
-    fn selections(
-        &self,
-        step: StepId,
-        inputs: &[Tree],
-    ) -> Result<Vec<(String, Arc<SelectionHash>)>, StepError> {
-        let step = self.graph.step(step);
-        let mut found = Vec::new();
-        for (at, tree) in inputs.iter().enumerate() {
-            let index = rbuild_model::mount::InputIndex(at as u32);
-            for selection in step.operation.selections(index).into_iter().flatten() {
-                let content = self.selection(tree, &selection.path)?;
-                found.push((selection.path.path, content));
-            }
-        }
-        Ok(found)
-    }
-
-    fn write_files(
-        &self,
-        ask: &RunAsk,
-        actions: &[FileAction],
-        base: &Chain,
-        active: &Active,
-    ) -> Result<(), StepError> {
-        let root = if self.snapshotter().writes_in_place(active) {
-            self.snapshotter().open_active(active).map_err(StepError::Snapshot)?
-        } else {
-            // One COPY needs no mount: it is written where overlayfs would write it, at half the cost.
-            if let [FileAction::Copy(copy)] = actions {
-                let upper = self.snapshotter().open_active(active).map_err(StepError::Snapshot)?;
-                let below = self.scan(&Tree::Chain(base.clone()))?;
-                if ops::copy::run_on_upper(self, ask, copy, &upper, below.root())? {
-                    return Ok(());
-                }
-            }
-            let plan = self.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?;
-            Root::from_fd(mount_detached(&plan)?).map_err(|error| StepError::Snapshot(error.into()))?
-        };
-        for action in actions {
-            if self.cancel.is_cancelled() {
-                return Err(StepError::Cancelled);
-            }
-            match action {
-                FileAction::Copy(copy) => ops::copy::run(self, ask, copy, &root, base.is_empty())?,
-                FileAction::MakeDir(make) => ops::mkdir::run(make, &root, base.is_empty())?,
-            }
-        }
-        Ok(())
     }
 
     /// Brings a tree in from outside.
@@ -499,12 +334,6 @@ impl<'a> Runner<'a> {
             record: Some(record),
             found: None,
         })
-    }
-
-    /// Returns what the content key of a step that was done selects, in its order: the record keeps the folders.
-    fn selected(&self, ask: &RunAsk) -> Result<Vec<(String, Arc<SelectionHash>)>, StepError> {
-        let has_content = ask.keys.content.is_some();
-        if has_content { self.selections(ask.step, &ask.inputs) } else { Ok(Vec::new()) }
     }
 
     /// Makes a key that nothing has had.

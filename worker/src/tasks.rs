@@ -102,6 +102,11 @@ impl Task {
         self.end(outcome);
     }
 
+    /// Tells how it ended, where a failure is no more than that.
+    pub(crate) fn finish_by<T, E>(self, result: &Result<T, E>) {
+        self.finish(if result.is_ok() { Outcome::Done } else { Outcome::Failed });
+    }
+
     fn end(&mut self, outcome: Outcome) {
         self.finished = true;
         self.events.event(Event::Finished { task: self.id, outcome, took: self.started.elapsed() });
