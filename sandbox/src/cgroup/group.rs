@@ -1,21 +1,27 @@
 //! A group of ours, in as many hierarchies as it needs.
 
+mod fill;
+mod folder;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::CgroupError;
-use super::devices::{self, Devices};
+use super::devices::Devices;
 use super::find::{Layout, Unified};
 use super::limits::{Limits, Setting};
 use crate::running::Usage;
+
+use folder::read_all;
+pub(super) use folder::{Folder, Version, make_folder};
 
 /// What a group is made with.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -45,20 +51,6 @@ pub struct Reclaimed {
     pub removed: usize,
     /// How many somebody holds.
     pub held: usize,
-}
-
-/// The group's folder in one hierarchy.
-#[derive(Debug)]
-pub(super) struct Folder {
-    version: Version,
-    pub(super) path: PathBuf,
-    fd: OwnedFd,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    One,
-    Two,
 }
 
 /// How long an emptying group is waited for, each of [`ATTEMPTS`] times.
@@ -99,9 +91,7 @@ impl Cgroup {
     /// Opens a group that was [left](Self::leave); `None` if there is nothing of it.
     pub fn open(layout: &Layout, prefix: &str, name: &str) -> Option<Self> {
         let mut group = Self { folders: Vec::new(), controls_devices: true, owned: true };
-        let v1 = layout.v1.iter().map(|hierarchy| (Version::One, hierarchy.base.clone()));
-        let v2 = layout.v2.iter().map(|unified| (Version::Two, base_of(unified)));
-        for (version, base) in v1.chain(v2) {
+        for (version, base) in bases(layout) {
             if let Ok(folder) = Folder::open(version, base.join(prefix).join(name)) {
                 folder.hold();
                 group.folders.push(folder);
@@ -113,9 +103,7 @@ impl Cgroup {
     /// Opens a group that somebody else holds, to look at it or to change its limits; `None` if there is nothing of it.
     pub fn look(layout: &Layout, prefix: &str, name: &str) -> Option<Self> {
         let mut group = Self { folders: Vec::new(), controls_devices: true, owned: false };
-        let v1 = layout.v1.iter().map(|hierarchy| (Version::One, hierarchy.base.clone()));
-        let v2 = layout.v2.iter().map(|unified| (Version::Two, base_of(unified)));
-        for (version, base) in v1.chain(v2) {
+        for (version, base) in bases(layout) {
             group.folders.extend(Folder::open(version, base.join(prefix).join(name)));
         }
         (!group.folders.is_empty()).then_some(group)
@@ -126,10 +114,8 @@ impl Cgroup {
     /// Whoever makes or [opens](Self::open) a group holds a lock on its folders, which ends with the process and with those
     /// that it began: right after a kill, these may still be on their way out.
     pub fn reclaim(layout: &Layout, prefix: &str) -> Result<Reclaimed, CgroupError> {
-        let v1 = layout.v1.iter().map(|hierarchy| (Version::One, hierarchy.base.clone()));
-        let v2 = layout.v2.iter().map(|unified| (Version::Two, base_of(unified)));
         let mut left: BTreeMap<OsString, Option<Vec<Folder>>> = BTreeMap::new();
-        for (version, base) in v1.chain(v2) {
+        for (version, base) in bases(layout) {
             let Ok(entries) = std::fs::read_dir(base.join(prefix)) else { continue };
             for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
                 let folders = left.entry(entry.file_name()).or_insert_with(|| Some(Vec::new()));
@@ -150,128 +136,6 @@ impl Cgroup {
             outcome = outcome.and(removed);
         }
         outcome.map(|()| reclaimed)
-    }
-
-    fn fill(&mut self, layout: &Layout, request: &CgroupRequest) -> Result<(), CgroupError> {
-        let CgroupRequest { prefix, name, limits, devices } = request;
-        let mut on_v2 = Vec::new();
-        if let Some(unified) = &layout.v2 {
-            let base = base_of(unified);
-            let wanted = if layout.v1.is_empty() { limits.version_2() } else { Vec::new() };
-            if layout.v1.is_empty() {
-                on_v2 = enable(&base, prefix)?;
-            }
-            match self.add(Version::Two, &base, prefix, name) {
-                // Without controllers the version 2 group is a help, not a need.
-                Err(error) if error.is_refusal() && !layout.v1.is_empty() => {}
-                result => result?,
-            }
-            if layout.v1.is_empty() {
-                self.write(Version::Two, &wanted, |setting| {
-                    on_v2.iter().any(|known| known == setting.controller)
-                })?;
-            }
-        }
-        let rules = match devices {
-            Devices::All => None,
-            Devices::DefaultAnd(more) => Some([devices::default_rules(), more.clone()].concat()),
-        };
-        if let (Some(rules), Some(group)) = (&rules, self.unified()) {
-            self.controls_devices = devices::attach(group, rules).is_ok();
-        }
-        if rules.is_none() {
-            self.controls_devices = true;
-        }
-        self.fill_v1(layout, request)?;
-        if let Some(rules) = rules.filter(|_| !self.controls_devices)
-            && let Some(hierarchy) = layout.v1.iter().find(|hierarchy| hierarchy.has("devices"))
-        {
-            self.add(Version::One, &hierarchy.base, prefix, name)?;
-            let folder = self.folders.last().expect("just added");
-            folder.write("devices.deny", "a")?;
-            for rule in &rules {
-                folder.write("devices.allow", &rule.line())?;
-            }
-            self.controls_devices = true;
-        }
-        Ok(())
-    }
-
-    fn fill_v1(&mut self, layout: &Layout, request: &CgroupRequest) -> Result<(), CgroupError> {
-        if layout.v1.is_empty() {
-            return Ok(());
-        }
-        let CgroupRequest { prefix, name, limits, .. } = request;
-        let settings = limits.version_1();
-        for hierarchy in &layout.v1 {
-            let limited = settings.iter().any(|setting| hierarchy.has(setting.controller));
-            // Memory is always counted: its peak and its kills are told.
-            let counted = hierarchy.has("memory");
-            if !limited && !counted {
-                continue;
-            }
-            match self.add(Version::One, &hierarchy.base, prefix, name) {
-                Err(error) if error.is_refusal() && !limited => continue,
-                result => result?,
-            }
-            let folder = self.folders.last().expect("just added");
-            if hierarchy.has("cpuset") {
-                inherit_cpuset(&hierarchy.base, prefix, folder)?;
-            }
-            for setting in settings.iter().filter(|setting| hierarchy.has(setting.controller)) {
-                folder.set(setting)?;
-            }
-        }
-        match settings
-            .iter()
-            .find(|setting| !layout.v1.iter().any(|hierarchy| hierarchy.has(setting.controller)))
-        {
-            Some(Setting { what, controller, .. }) => Err(CgroupError::NoController { what, controller }),
-            None => Ok(()),
-        }
-    }
-
-    fn write(
-        &self,
-        version: Version,
-        settings: &[Setting],
-        available: impl Fn(&Setting) -> bool,
-    ) -> Result<(), CgroupError> {
-        let Some(folder) = self.folders.iter().find(|folder| folder.version == version) else {
-            return Ok(());
-        };
-        for setting in settings {
-            if !available(setting) {
-                return Err(CgroupError::NoController { what: setting.what, controller: setting.controller });
-            }
-            folder.set(setting)?;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, version: Version, base: &Path, prefix: &str, name: &str) -> Result<(), CgroupError> {
-        let parent = base.join(prefix);
-        let path = parent.join(name);
-        // The last group of somebody else takes the prefix folder along, and who takes remains away may see a group
-        // before it is held: make it again.
-        for attempt in 0.. {
-            make_folder(&parent)?;
-            match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
-                Ok(()) => {}
-                Err(Errno::NOENT) if attempt < 16 => continue,
-                Err(errno) => return Err(CgroupError::file("make the cgroup", &path, errno)),
-            }
-            match Folder::open(version, path.clone()) {
-                Ok(folder) if attempt == 16 || folder.hold() => {
-                    self.folders.push(folder);
-                    break;
-                }
-                Ok(_) => {}
-                Err(error) if attempt < 16 && error.is_absence() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// Returns the files that a process enters version 1 hierarchies by.
@@ -385,60 +249,6 @@ impl Cgroup {
         Err(CgroupError::Busy { path: folder.path.clone() })
     }
 
-    /// Changes its limits. Hierarchies of version 1 that it was not in, for want of a limit, are entered now.
-    pub fn update(&mut self, layout: &Layout, limits: &Limits) -> Result<(), CgroupError> {
-        limits.check()?;
-        let unified = layout.v1.is_empty();
-        let settings = if unified { limits.version_2() } else { limits.version_1() };
-        for setting in &settings {
-            let has_it = |folder: &&Folder| folder.path.join(setting.file).exists();
-            let missing = CgroupError::NoController { what: setting.what, controller: setting.controller };
-            if !self.folders.iter().any(|folder| has_it(&folder)) && !setting.optional {
-                let hierarchy = layout.v1.iter().find(|hierarchy| hierarchy.has(setting.controller));
-                let Some(hierarchy) = hierarchy else { return Err(missing) };
-                self.enter_late(&hierarchy.base, hierarchy.has("cpuset"))?;
-            }
-            let found = self
-                .folders
-                .iter()
-                .find(has_it)
-                .or_else(|| self.folders.first().filter(|_| setting.optional));
-            match found {
-                Some(folder) => folder.set(setting)?,
-                None => return Err(missing),
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the group with all of its processes into one more hierarchy of version 1.
-    fn enter_late(&mut self, base: &Path, cpuset: bool) -> Result<(), CgroupError> {
-        let own = self.folders.first().map(|folder| folder.path.clone()).unwrap_or_default();
-        let part = |path: Option<&Path>| {
-            path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-        };
-        let (prefix, name) = (part(own.parent()), part(Some(&own)));
-        self.add(Version::One, base, &prefix, &name)?;
-        let folder = self.folders.last().expect("just added");
-        if cpuset {
-            inherit_cpuset(base, &prefix, folder)?;
-        }
-        // What a process makes while it is moved may be left behind: until a look finds nobody new.
-        let mut moved = std::collections::BTreeSet::new();
-        loop {
-            let fresh: Vec<i32> = self.processes().into_iter().filter(|pid| moved.insert(*pid)).collect();
-            if fresh.is_empty() {
-                return Ok(());
-            }
-            for pid in fresh {
-                match folder.write("cgroup.procs", &pid.to_string()) {
-                    Err(CgroupError::File { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {}
-                    result => result?,
-                }
-            }
-        }
-    }
-
     /// Gives it up without ending anything: it stays, for [`open`](Self::open).
     pub fn leave(mut self) {
         self.owned = false;
@@ -506,86 +316,10 @@ impl Drop for Cgroup {
     }
 }
 
-impl Folder {
-    pub(super) fn open(version: Version, path: PathBuf) -> Result<Self, CgroupError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd = rustix::fs::openat(CWD, &path, flags, Mode::empty())
-            .map_err(|errno| CgroupError::file("open the cgroup", &path, errno))?;
-        Ok(Self { version, path, fd })
-    }
-
-    /// Says, for as long as this process lives, that the group is somebody's; false if it was taken away meanwhile.
-    pub(super) fn hold(&self) -> bool {
-        // Waits for one who is just taking it away. Where there are no such locks, nobody takes anything away.
-        let _ = rustix::fs::flock(&self.fd, FlockOperation::LockShared);
-        let inode = |stat: rustix::fs::Stat| stat.st_ino;
-        rustix::fs::stat(&self.path).map(inode) == rustix::fs::fstat(&self.fd).map(inode)
-    }
-
-    /// Tells whether nobody holds it; from then on others wait with making one of this name.
-    pub(super) fn is_free(&self) -> bool {
-        rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive).is_ok()
-    }
-
-    fn file(&self, name: &str, access: OFlags) -> Result<OwnedFd, CgroupError> {
-        rustix::fs::openat(&self.fd, name, access | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
-            .map_err(|errno| CgroupError::file("open", self.path.join(name), errno))
-    }
-
-    /// Kills who is in this hierarchy's group: a process that was being put into all of them may be in one only.
-    fn kill_each(&self) {
-        for pid in self.read("cgroup.procs").unwrap_or_default().lines() {
-            let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) else { continue };
-            if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
-                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-            }
-        }
-    }
-
-    fn read(&self, name: &str) -> Option<String> {
-        read_all(&self.file(name, OFlags::RDONLY).ok()?).ok()
-    }
-
-    pub(super) fn write(&self, name: &str, value: &str) -> Result<(), CgroupError> {
-        let file = self.file(name, OFlags::WRONLY)?;
-        rustix::io::write(&file, value.as_bytes())
-            .map(drop)
-            .map_err(|errno| CgroupError::file("write to", self.path.join(name), errno))
-    }
-
-    fn set(&self, setting: &Setting) -> Result<(), CgroupError> {
-        match self.write(setting.file, &setting.value) {
-            Err(CgroupError::File { source, .. })
-                if setting.optional && source.kind() == io::ErrorKind::NotFound =>
-            {
-                Ok(())
-            }
-            result => result,
-        }
-    }
-}
-
-fn read_all(file: &OwnedFd) -> Result<String, Errno> {
-    let mut bytes = vec![0; 64 << 10];
-    let mut length = 0;
-    loop {
-        match rustix::io::read(file, &mut bytes[length..])? {
-            0 => break,
-            count => length += count,
-        }
-        if length == bytes.len() {
-            bytes.resize(2 * length, 0);
-        }
-    }
-    bytes.truncate(length);
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-pub(super) fn make_folder(path: &Path) -> Result<(), CgroupError> {
-    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(CgroupError::file("make the cgroup", path, errno)),
-    }
+/// Returns where groups are made in each hierarchy.
+fn bases(layout: &Layout) -> impl Iterator<Item = (Version, PathBuf)> {
+    let v1 = layout.v1.iter().map(|hierarchy| (Version::One, hierarchy.base.clone()));
+    v1.chain(layout.v2.iter().map(|unified| (Version::Two, base_of(unified))))
 }
 
 /// Returns where version 2 groups are made: at the top for root of the machine, else below the own group.
@@ -595,41 +329,4 @@ pub(super) fn base_of(unified: &Unified) -> PathBuf {
     } else {
         unified.own.clone()
     }
-}
-
-/// Enables controllers on the way down to the groups; returns those that groups will have.
-fn enable(base: &Path, prefix: &str) -> Result<Vec<String>, CgroupError> {
-    const WANTED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
-    let mut available = Vec::new();
-    for folder in [base.to_owned(), base.join(prefix)] {
-        make_folder(&folder)?;
-        let control = folder.join("cgroup.subtree_control");
-        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-        let offered = read(&folder.join("cgroup.controllers"));
-        let enabled = read(&control);
-        let has = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
-        available = WANTED.iter().filter(|name| has(&enabled, name)).map(|name| (*name).to_owned()).collect();
-        for name in WANTED.into_iter().filter(|name| has(&offered, name) && !has(&enabled, name)) {
-            // One by one: a controller that is refused must not take the others along.
-            if std::fs::write(&control, format!("+{name}")).is_ok() {
-                available.push(name.to_owned());
-            }
-        }
-    }
-    Ok(available)
-}
-
-/// Gives new version 1 cpusets what their parents have: an empty one cannot be entered.
-fn inherit_cpuset(base: &Path, prefix: &str, folder: &Folder) -> Result<(), CgroupError> {
-    let parent = base.join(prefix);
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let read = |folder: &Path| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-        let value = read(base);
-        if read(&parent).trim().is_empty() {
-            std::fs::write(parent.join(file), value.trim())
-                .map_err(|source| CgroupError::file("write to", parent.join(file), source))?;
-        }
-        folder.write(file, read(&parent).trim())?;
-    }
-    Ok(())
 }

@@ -1,0 +1,228 @@
+//! Making a group: its folders in the hierarchies that have something to do, what enables them, and its limits.
+
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use super::folder::{Folder, Version, make_folder};
+use super::{Cgroup, CgroupRequest, base_of};
+use crate::cgroup::CgroupError;
+use crate::cgroup::devices::{self, Devices};
+use crate::cgroup::find::Layout;
+use crate::cgroup::limits::{Limits, Setting};
+
+impl Cgroup {
+    pub(super) fn fill(&mut self, layout: &Layout, request: &CgroupRequest) -> Result<(), CgroupError> {
+        let CgroupRequest { prefix, name, limits, devices } = request;
+        let mut on_v2 = Vec::new();
+        if let Some(unified) = &layout.v2 {
+            let base = base_of(unified);
+            let wanted = if layout.v1.is_empty() { limits.version_2() } else { Vec::new() };
+            if layout.v1.is_empty() {
+                on_v2 = enable(&base, prefix)?;
+            }
+            match self.add(Version::Two, &base, prefix, name) {
+                // Without controllers the version 2 group is a help, not a need.
+                Err(error) if error.is_refusal() && !layout.v1.is_empty() => {}
+                result => result?,
+            }
+            if layout.v1.is_empty() {
+                self.write(Version::Two, &wanted, |setting| {
+                    on_v2.iter().any(|known| known == setting.controller)
+                })?;
+            }
+        }
+        let rules = match devices {
+            Devices::All => None,
+            Devices::DefaultAnd(more) => Some([devices::default_rules(), more.clone()].concat()),
+        };
+        if let (Some(rules), Some(group)) = (&rules, self.unified()) {
+            self.controls_devices = devices::attach(group, rules).is_ok();
+        }
+        if rules.is_none() {
+            self.controls_devices = true;
+        }
+        self.fill_v1(layout, request)?;
+        if let Some(rules) = rules.filter(|_| !self.controls_devices)
+            && let Some(hierarchy) = layout.v1.iter().find(|hierarchy| hierarchy.has("devices"))
+        {
+            self.add(Version::One, &hierarchy.base, prefix, name)?;
+            let folder = self.folders.last().expect("just added");
+            folder.write("devices.deny", "a")?;
+            for rule in &rules {
+                folder.write("devices.allow", &rule.line())?;
+            }
+            self.controls_devices = true;
+        }
+        Ok(())
+    }
+
+    fn fill_v1(&mut self, layout: &Layout, request: &CgroupRequest) -> Result<(), CgroupError> {
+        if layout.v1.is_empty() {
+            return Ok(());
+        }
+        let CgroupRequest { prefix, name, limits, .. } = request;
+        let settings = limits.version_1();
+        for hierarchy in &layout.v1 {
+            let limited = settings.iter().any(|setting| hierarchy.has(setting.controller));
+            // Memory is always counted: its peak and its kills are told.
+            let counted = hierarchy.has("memory");
+            if !limited && !counted {
+                continue;
+            }
+            match self.add(Version::One, &hierarchy.base, prefix, name) {
+                Err(error) if error.is_refusal() && !limited => continue,
+                result => result?,
+            }
+            let folder = self.folders.last().expect("just added");
+            if hierarchy.has("cpuset") {
+                inherit_cpuset(&hierarchy.base, prefix, folder)?;
+            }
+            for setting in settings.iter().filter(|setting| hierarchy.has(setting.controller)) {
+                folder.set(setting)?;
+            }
+        }
+        match settings
+            .iter()
+            .find(|setting| !layout.v1.iter().any(|hierarchy| hierarchy.has(setting.controller)))
+        {
+            Some(Setting { what, controller, .. }) => Err(CgroupError::NoController { what, controller }),
+            None => Ok(()),
+        }
+    }
+
+    fn write(
+        &self,
+        version: Version,
+        settings: &[Setting],
+        available: impl Fn(&Setting) -> bool,
+    ) -> Result<(), CgroupError> {
+        let Some(folder) = self.folders.iter().find(|folder| folder.version == version) else {
+            return Ok(());
+        };
+        for setting in settings {
+            if !available(setting) {
+                return Err(CgroupError::NoController { what: setting.what, controller: setting.controller });
+            }
+            folder.set(setting)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, version: Version, base: &Path, prefix: &str, name: &str) -> Result<(), CgroupError> {
+        let parent = base.join(prefix);
+        let path = parent.join(name);
+        // The last group of somebody else takes the prefix folder along, and who takes remains away may see a group
+        // before it is held: make it again.
+        for attempt in 0.. {
+            make_folder(&parent)?;
+            match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
+                Ok(()) => {}
+                Err(Errno::NOENT) if attempt < 16 => continue,
+                Err(errno) => return Err(CgroupError::file("make the cgroup", &path, errno)),
+            }
+            match Folder::open(version, path.clone()) {
+                Ok(folder) if attempt == 16 || folder.hold() => {
+                    self.folders.push(folder);
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) if attempt < 16 && error.is_absence() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes its limits. Hierarchies of version 1 that it was not in, for want of a limit, are entered now.
+    pub fn update(&mut self, layout: &Layout, limits: &Limits) -> Result<(), CgroupError> {
+        limits.check()?;
+        let unified = layout.v1.is_empty();
+        let settings = if unified { limits.version_2() } else { limits.version_1() };
+        for setting in &settings {
+            let has_it = |folder: &&Folder| folder.path.join(setting.file).exists();
+            let missing = CgroupError::NoController { what: setting.what, controller: setting.controller };
+            if !self.folders.iter().any(|folder| has_it(&folder)) && !setting.optional {
+                let hierarchy = layout.v1.iter().find(|hierarchy| hierarchy.has(setting.controller));
+                let Some(hierarchy) = hierarchy else { return Err(missing) };
+                self.enter_late(&hierarchy.base, hierarchy.has("cpuset"))?;
+            }
+            let found = self
+                .folders
+                .iter()
+                .find(has_it)
+                .or_else(|| self.folders.first().filter(|_| setting.optional));
+            match found {
+                Some(folder) => folder.set(setting)?,
+                None => return Err(missing),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the group with all of its processes into one more hierarchy of version 1.
+    fn enter_late(&mut self, base: &Path, cpuset: bool) -> Result<(), CgroupError> {
+        let own = self.folders.first().map(|folder| folder.path.clone()).unwrap_or_default();
+        let part = |path: Option<&Path>| {
+            path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        let (prefix, name) = (part(own.parent()), part(Some(&own)));
+        self.add(Version::One, base, &prefix, &name)?;
+        let folder = self.folders.last().expect("just added");
+        if cpuset {
+            inherit_cpuset(base, &prefix, folder)?;
+        }
+        // What a process makes while it is moved may be left behind: until a look finds nobody new.
+        let mut moved = std::collections::BTreeSet::new();
+        loop {
+            let fresh: Vec<i32> = self.processes().into_iter().filter(|pid| moved.insert(*pid)).collect();
+            if fresh.is_empty() {
+                return Ok(());
+            }
+            for pid in fresh {
+                match folder.write("cgroup.procs", &pid.to_string()) {
+                    Err(CgroupError::File { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {}
+                    result => result?,
+                }
+            }
+        }
+    }
+}
+
+/// Enables controllers on the way down to the groups; returns those that groups will have.
+fn enable(base: &Path, prefix: &str) -> Result<Vec<String>, CgroupError> {
+    const WANTED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+    let mut available = Vec::new();
+    for folder in [base.to_owned(), base.join(prefix)] {
+        make_folder(&folder)?;
+        let control = folder.join("cgroup.subtree_control");
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        let offered = read(&folder.join("cgroup.controllers"));
+        let enabled = read(&control);
+        let has = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
+        available = WANTED.iter().filter(|name| has(&enabled, name)).map(|name| (*name).to_owned()).collect();
+        for name in WANTED.into_iter().filter(|name| has(&offered, name) && !has(&enabled, name)) {
+            // One by one: a controller that is refused must not take the others along.
+            if std::fs::write(&control, format!("+{name}")).is_ok() {
+                available.push(name.to_owned());
+            }
+        }
+    }
+    Ok(available)
+}
+
+/// Gives new version 1 cpusets what their parents have: an empty one cannot be entered.
+fn inherit_cpuset(base: &Path, prefix: &str, folder: &Folder) -> Result<(), CgroupError> {
+    let parent = base.join(prefix);
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let read = |folder: &Path| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+        let value = read(base);
+        if read(&parent).trim().is_empty() {
+            std::fs::write(parent.join(file), value.trim())
+                .map_err(|source| CgroupError::file("write to", parent.join(file), source))?;
+        }
+        folder.write(file, read(&parent).trim())?;
+    }
+    Ok(())
+}
