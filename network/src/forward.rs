@@ -14,7 +14,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
 
 use crate::ports::{Protocol, Reservation};
 
@@ -81,6 +82,17 @@ impl Drop for Forwarder {
             let _ = thread.join();
         }
     }
+}
+
+/// Waits until something of what is carried can go on, and says what; nothing once it is over, which the first
+/// descriptor tells.
+fn wait(mut fds: Vec<PollFd<'_>>) -> Option<Vec<PollFlags>> {
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(_) => return None,
+    }
+    let events: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+    events[0].is_empty().then_some(events)
 }
 
 #[cfg(test)]

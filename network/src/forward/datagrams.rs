@@ -3,10 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 
-use super::Destination;
+use super::{Destination, wait};
 
 /// Clients beyond this push out the one that was silent longest.
 const MOST_CLIENTS: usize = 256;
@@ -22,15 +21,7 @@ pub(super) fn run(socket: &UdpSocket, target: &mut dyn Destination, stop: &Owned
     loop {
         let mut fds = vec![PollFd::new(stop, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
         fds.extend(clients.iter().map(|(_, answers)| PollFd::new(answers, PollFlags::IN)));
-        match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return,
-        }
-        let events: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
-        drop(fds);
-        if !events[0].is_empty() {
-            return;
-        }
+        let Some(events) = wait(fds) else { return };
         for ((client, answers), _) in clients.iter().zip(&events[2..]).filter(|(_, event)| !event.is_empty())
         {
             for _ in 0..TURN {

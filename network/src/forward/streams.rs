@@ -4,11 +4,11 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 
-use super::Destination;
+use super::{Destination, wait};
 use crate::ports::Protocol;
 
 /// More wait in the listener's own queue.
@@ -32,15 +32,7 @@ pub(super) fn run(listener: &TcpListener, protocol: Protocol, target: &mut dyn D
             let (client, server) = connection.wanted();
             places.push((place(&connection.client, client), place(&connection.server, server)));
         }
-        match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return,
-        }
-        let events: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
-        drop(fds);
-        if !events[0].is_empty() {
-            return;
-        }
+        let Some(events) = wait(fds) else { return };
         let seen = |place: Option<usize>| place.map_or(PollFlags::empty(), |at| events[at]);
         let mut places = places.into_iter();
         connections.retain_mut(|connection| {
