@@ -21,12 +21,13 @@
 //!
 //! # Waiting and threads
 //! Everything blocks. The registry client runs on a single-threaded runtime that is made at first use; layers are
-//! fetched four at a time, decompressed as soon as they are here, and written in order.
+//! fetched four at a time, decompressed and written in order while they come; what comes before its turn waits in its file.
 //!
 //! Locks: image (a reference being pulled) before unpack (a ChainId) before blob (a digest), in tasks of their own.
 
 mod add;
 mod annotations;
+mod arrivals;
 mod attest;
 mod change;
 mod error;

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::mpsc;
 
 use rbuild_cache::blobs::{Blobs, Expected};
 use rbuild_confined::Root;
@@ -16,6 +15,7 @@ use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_store::Lease;
 
+use crate::arrivals::Arrivals;
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::platforms::Member;
@@ -186,13 +186,9 @@ impl Images {
         for layer in &layers[..present] {
             progress.layer(layer.descriptor.digest, LayerState::AlreadyExists);
         }
-        let (sender, arrived) = mpsc::channel();
-        for place in 0..layers.len() - present {
-            // The receiver lives until the end of this function.
-            let _ = sender.send(place);
-        }
+        let arrivals = Arrivals::here(layers.len() - present);
         let base_id = ChainId::of(&diff_ids[..present]);
-        self.unpack(base, base_id, &layers[present..], &arrived, lease, progress)?;
+        self.unpack(base, base_id, &layers[present..], &arrivals, lease, progress)?;
         self.record_forms(&layers)?;
 
         let row = ImageRow {

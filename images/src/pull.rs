@@ -1,7 +1,6 @@
 //! Images from registries.
 
 use std::io::{self, Write as _};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
 use rbuild_store::{Cancel, Lease, LockMode, Wait};
 
+use crate::arrivals::{Arrival, Arrivals};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::platforms::{self, Member};
@@ -324,13 +324,11 @@ impl Images {
         if layers.is_empty() {
             return Ok(base);
         }
-        let (sender, arrived) = mpsc::channel();
+        let arrivals = &Arrivals::of(layers.len());
         let (fetched, unpacked) = thread::scope(|scope| {
             let unpacking =
-                scope.spawn(move || self.unpack(base, base_id, layers, &arrived, lease, progress));
-            let fetched = self.fetch_layers(source, layers, &sender, lease, progress);
-            // Without its sender the other side does not wait for layers that will not come.
-            drop(sender);
+                scope.spawn(move || self.unpack(base, base_id, layers, arrivals, lease, progress));
+            let fetched = self.fetch_layers(source, layers, arrivals, lease, progress);
             let unpacked = match unpacking.join() {
                 Ok(unpacked) => unpacked,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -347,10 +345,12 @@ impl Images {
         &self,
         source: Option<&Reference>,
         layers: &[PendingLayer],
-        arrived: &mpsc::Sender<usize>,
+        arrivals: &Arrivals,
         lease: &Lease,
         progress: &dyn Progress,
     ) -> Result<(), ImagesError> {
+        // However this ends, the other side does not wait for layers that will not come.
+        let _source = arrivals.source();
         let digests: Vec<_> = layers.iter().map(|layer| layer.descriptor.digest).collect();
         let here = self.blobs.find(&digests, lease)?;
         let mut missing = Vec::new();
@@ -358,9 +358,7 @@ impl Images {
             // The row of a blob that was lost is a miss.
             if found.is_some() && self.blobs.open(layer.descriptor.digest)?.is_some() {
                 progress.layer(layer.descriptor.digest, LayerState::Transferred);
-                if arrived.send(index).is_err() {
-                    return Ok(());
-                }
+                arrivals.get(index).complete();
             } else {
                 progress.layer(layer.descriptor.digest, LayerState::Waiting);
                 missing.push(index);
@@ -380,17 +378,14 @@ impl Images {
         network.runtime.block_on(async {
             let mut transfers = futures_util::stream::iter(missing)
                 .map(|index| {
-                    let descriptor = &layers[index].descriptor;
-                    async move {
-                        self.fetch_layer(&network.client, source, descriptor, lease, progress)
-                            .await
-                            .map(|()| index)
-                    }
+                    let wanted = Wanted { descriptor: &layers[index].descriptor, place: index, arrivals };
+                    self.fetch_layer(&network.client, source, wanted, lease, progress)
                 })
                 .buffer_unordered(PARALLEL);
             while let Some(done) = transfers.next().await {
                 // The other side has failed: what it has to say matters more.
-                if arrived.send(done?).is_err() {
+                done?;
+                if arrivals.is_refused() {
                     break;
                 }
             }
@@ -402,10 +397,11 @@ impl Images {
         &self,
         client: &Client,
         source: &Reference,
-        descriptor: &Descriptor,
+        wanted: Wanted<'_>,
         lease: &Lease,
         progress: &dyn Progress,
     ) -> Result<(), ImagesError> {
+        let descriptor = wanted.descriptor;
         let name = Blobs::download(descriptor.digest);
         let scope = self.store.locks().scope();
         let cancel = self.options.cancel.clone();
@@ -416,16 +412,18 @@ impl Images {
             && self.blobs.open(descriptor.digest)?.is_some()
         {
             progress.layer(descriptor.digest, LayerState::Transferred);
+            wanted.arrival().complete();
             return Ok(());
         }
         let blobs = self.blobs.clone();
         let expected = Blob { digest: descriptor.digest, size: descriptor.size };
         // Nor must the reading of what is here already.
         let part = elsewhere(move || blobs.resume(expected, lock)).await?;
-        let mut incoming = Incoming { cancel: &self.options.cancel, descriptor, part, progress };
+        let mut incoming = Incoming { cancel: &self.options.cancel, wanted, part, progress };
         client.blob(source, descriptor, &mut incoming).await.map_err(|error| registry(source, error))?;
         incoming.part.finish(lease)?;
         progress.layer(descriptor.digest, LayerState::Transferred);
+        wanted.arrival().complete();
         Ok(())
     }
 }
@@ -438,16 +436,31 @@ async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     }
 }
 
-/// A blob that is being fetched.
+/// A layer that is fetched, and who waits for it.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    descriptor: &'a Descriptor,
+    place: usize,
+    arrivals: &'a Arrivals,
+}
+
+impl<'a> Wanted<'a> {
+    fn arrival(self) -> &'a Arrival {
+        self.arrivals.get(self.place)
+    }
+}
+
+/// A layer on its way: into the part of its blob, from which it is unpacked at the same time.
 struct Incoming<'a> {
     cancel: &'a Cancel,
-    descriptor: &'a Descriptor,
+    wanted: Wanted<'a>,
     part: PartialBlob,
     progress: &'a dyn Progress,
 }
 
 impl Receiver for Incoming<'_> {
     fn resume(&mut self) -> io::Result<u64> {
+        self.wanted.arrival().begin(self.part.as_file().try_clone()?, self.part.written());
         Ok(self.part.written())
     }
 
@@ -459,13 +472,20 @@ impl Receiver for Incoming<'_> {
         if self.cancel.is_cancelled() {
             return Err(io::Error::other("it was cancelled"));
         }
+        if self.wanted.arrivals.is_refused() {
+            // What the other side has to say matters more.
+            return Err(io::Error::other("it is not wanted any more"));
+        }
         self.part.write_all(bytes)?;
-        let state = LayerState::Transferring { current: self.part.written(), total: self.descriptor.size };
-        self.progress.layer(self.descriptor.digest, state);
+        let current = self.part.written();
+        self.wanted.arrival().advance(current);
+        let Descriptor { digest, size, .. } = *self.wanted.descriptor;
+        self.progress.layer(digest, LayerState::Transferring { current, total: size });
         Ok(())
     }
 
     fn restart(&mut self) -> io::Result<()> {
+        self.wanted.arrival().restart();
         self.part.restart()
     }
 }

@@ -1,13 +1,14 @@
 //! Stacks of layers that come from a cache and go to one: without an image around them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_image::manifest::Descriptor;
 use rbuild_model::digest::{ChainId, DiffId};
 use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_store::{Lease, ObjectKind};
 
+use crate::arrivals::Arrivals;
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::Packing;
@@ -71,11 +72,8 @@ pub struct PackedLayer {
 struct Run {
     first: usize,
     pending: Vec<PendingLayer>,
-    arrived: mpsc::Receiver<usize>,
+    arrivals: Arrivals,
 }
-
-/// Runs, and for each the end that its layers are told to be here by.
-type Runs = (Vec<Run>, Vec<mpsc::Sender<usize>>);
 
 impl Images {
     /// Makes the trees of a stack of layers, lowest first; the blobs of those that are not here are asked of `fetch`,
@@ -88,7 +86,7 @@ impl Images {
         progress: &dyn Progress,
     ) -> Result<Chain, StackError<E>> {
         let here = self.layers_here(layers, lease)?;
-        let (runs, senders) = runs(layers, &here)?;
+        let runs = runs(layers, &here)?;
         let queue: Vec<(usize, usize)> = runs
             .iter()
             .enumerate()
@@ -98,17 +96,21 @@ impl Images {
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let mut chain = Chain::empty();
         let complete = std::thread::scope(|scope| {
-            let pending: Vec<&[PendingLayer]> = runs.iter().map(|run| &run.pending[..]).collect();
+            // With the last of those who fetch it is known that nothing more comes.
+            let sources: Arc<Vec<_>> = Arc::new(runs.iter().map(|run| run.arrivals.source()).collect());
             for _ in 0..PARALLEL.min(queue.len()) {
-                let (senders, pending) = (senders.clone(), pending.clone());
-                let (queue, failure, next, stop) = (&queue, &failure, &next, &stop);
+                let sources = Arc::clone(&sources);
+                let (runs, queue, failure, next, stop) = (&runs, &queue, &failure, &next, &stop);
                 scope.spawn(move || {
+                    let _sources = sources;
                     while !stop.load(Ordering::Relaxed)
                         && let Some((run, at)) = queue.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        match fetch(&pending[*run][*at].descriptor) {
-                            // Nobody listens any more: what went wrong there is told there.
-                            Ok(()) => drop(senders[*run].send(*at)),
+                        if runs[*run].arrivals.is_refused() {
+                            break;
+                        }
+                        match fetch(&runs[*run].pending[*at].descriptor) {
+                            Ok(()) => runs[*run].arrivals.get(*at).complete(),
                             Err(error) => {
                                 stop.store(true, Ordering::Relaxed);
                                 failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -117,8 +119,7 @@ impl Images {
                     }
                 });
             }
-            // Without its senders this side does not wait for what will not come.
-            drop(senders);
+            drop(sources);
             let mut runs = runs.iter().peekable();
             let unpacked = (|| {
                 let mut at = 0;
@@ -133,7 +134,7 @@ impl Images {
                         Alone::No => (chain.clone(), chain_id(&layers[..at])),
                     };
                     let below = base.len();
-                    let stack = self.unpack(base, base_id, &run.pending, &run.arrived, lease, progress)?;
+                    let stack = self.unpack(base, base_id, &run.pending, &run.arrivals, lease, progress)?;
                     let Some(stack) = stack else { return Ok(false) };
                     for snapshot in &stack.layers()[below..] {
                         chain = chain.with(*snapshot);
@@ -238,8 +239,8 @@ fn chain_id(layers: &[StackLayer]) -> Option<ChainId> {
 fn runs<E: std::error::Error + 'static>(
     layers: &[StackLayer],
     here: &[Option<SnapshotId>],
-) -> Result<Runs, StackError<E>> {
-    let (mut runs, mut senders): (Vec<Run>, Vec<_>) = (Vec::new(), Vec::new());
+) -> Result<Vec<Run>, StackError<E>> {
+    let mut open: Vec<(usize, Vec<PendingLayer>)> = Vec::new();
     for (at, layer) in layers.iter().enumerate() {
         if here[at].is_some() {
             continue;
@@ -249,20 +250,20 @@ fn runs<E: std::error::Error + 'static>(
             return Err(StackError::UnknownType(layer.diff_id, descriptor.media_type.to_string()));
         };
         let pending = PendingLayer { descriptor, format, diff_id: layer.diff_id, origin: None };
-        match runs.last_mut() {
-            Some(run)
+        match open.last_mut() {
+            Some((first, run))
                 if layer.alone == Alone::No
-                    && layers[run.first].alone == Alone::No
-                    && run.first + run.pending.len() == at =>
+                    && layers[*first].alone == Alone::No
+                    && *first + run.len() == at =>
             {
-                run.pending.push(pending);
+                run.push(pending);
             }
-            _ => {
-                let (sender, arrived) = mpsc::channel();
-                runs.push(Run { first: at, pending: vec![pending], arrived });
-                senders.push(sender);
-            }
+            _ => open.push((at, vec![pending])),
         }
     }
-    Ok((runs, senders))
+    let run = |(first, pending): (usize, Vec<PendingLayer>)| {
+        let arrivals = Arrivals::of(pending.len());
+        Run { first, pending, arrivals }
+    };
+    Ok(open.into_iter().map(run).collect())
 }

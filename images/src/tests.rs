@@ -23,6 +23,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod arriving;
 mod memory;
 mod packing;
 mod platforms;

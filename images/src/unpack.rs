@@ -1,16 +1,23 @@
-//! From blobs to trees: layers are decompressed as soon as they are here, and written in order.
+//! From blobs to trees: layers are decompressed and written in order, while they come.
+//!
+//! A layer and the next ones are decompressed at the same time, each by a thread of its own that is a few pieces ahead of
+//! whoever writes; what comes before its turn waits in the file of its blob. Nothing gets its name before the digest of
+//! the blob and the DiffId of what came out of it are known to be right.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::mpsc;
 use std::thread;
 
 use rbuild_cache::records::remember_snapshots;
+use rbuild_image::compress::{Compression, Decoder};
 use rbuild_image::hash::HashingReader;
 use rbuild_image::manifest::{Descriptor, LayerFormat};
 use rbuild_model::digest::{ChainId, DiffId};
 use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_store::{Flight, Lease, LockClass, LockName, ObjectKind, Wait};
 
+use crate::arrivals::{Arrivals, Settled};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::layers::chain_with;
@@ -46,9 +53,17 @@ struct Piped {
     at: usize,
 }
 
-/// The size of a piece, and how many wait at most: 16 MiB a layer.
+/// A layer that is being decompressed, and which attempt to fetch it that is.
+struct Begun {
+    attempt: u32,
+    piped: Piped,
+}
+
+/// The size of a piece, and how many wait at most: 8 MiB a layer.
 const PIECE: usize = 256 << 10;
-const PIECES: usize = 64;
+const PIECES: usize = 32;
+/// How many layers are decompressed ahead of the one that is written.
+const AHEAD: usize = 2;
 
 impl Read for Piped {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -66,37 +81,59 @@ impl Read for Piped {
 }
 
 impl Images {
-    /// Unpacks layers on top of a stack as they arrive; `arrived` gives their places in any order, once each.
+    /// Unpacks layers on top of a stack while they arrive.
     ///
-    /// Returns the whole stack, or nothing if a layer never arrived: a sender that goes away early has failed, and its own
-    /// error tells why.
+    /// Returns the whole stack, or nothing if a layer never arrived: whoever fetches it has failed, and its own error tells
+    /// why. After an error here nothing more is taken.
     pub(crate) fn unpack(
         &self,
         base: Chain,
         base_id: Option<ChainId>,
         layers: &[PendingLayer],
-        arrived: &mpsc::Receiver<usize>,
+        arrivals: &Arrivals,
         lease: &Lease,
         progress: &dyn Progress,
     ) -> Result<Option<Chain>, ImagesError> {
         thread::scope(|scope| {
-            let mut ready: Vec<Option<Piped>> = layers.iter().map(|_| None).collect();
-            let mut chain = base;
-            let mut chain_id = base_id;
-            for (index, layer) in layers.iter().enumerate() {
-                let piped = loop {
-                    if let Some(piped) = ready[index].take() {
-                        break piped;
-                    }
-                    let Ok(place) = arrived.recv() else { return Ok(None) };
-                    let (sender, pieces) = mpsc::sync_channel(PIECES);
-                    let arriving = layers[place].clone();
-                    scope.spawn(move || self.decompress(&arriving, &sender));
-                    ready[place] = Some(Piped { pieces, piece: Vec::new(), at: 0 });
-                };
-                progress.layer(layer.descriptor.digest, LayerState::Unpacking);
+            let begin = |place: usize| {
+                let layer = &layers[place];
+                let digest = layer.descriptor.digest;
+                let reader = arrivals.get(place).read(move || {
+                    let file = self.blobs.open(digest).map_err(io::Error::other)?;
+                    file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+                });
+                let attempt = reader.attempt();
+                let (sender, pieces) = mpsc::sync_channel(PIECES);
+                scope.spawn(move || self.decompress(layer, reader, &sender));
+                Begun { attempt, piped: Piped { pieces, piece: Vec::new(), at: 0 } }
+            };
+            let mut begun: VecDeque<Begun> = VecDeque::with_capacity(AHEAD + 1);
+            let (mut chain, mut chain_id) = (base, base_id);
+            for (place, layer) in layers.iter().enumerate() {
+                let arrival = arrivals.get(place);
                 let next = chain_with(chain_id, layer.diff_id);
-                let snapshot = self.unpack_one(&chain, next, layer, piped, lease)?;
+                progress.layer(layer.descriptor.digest, LayerState::Unpacking);
+                let snapshot = loop {
+                    for ahead in begun.len()..(AHEAD + 1).min(layers.len() - place) {
+                        begun.push_back(begin(place + ahead));
+                    }
+                    let Begun { attempt, piped } = begun.pop_front().unwrap_or_else(|| begin(place));
+                    let error = match self.unpack_one(&chain, next, layer, piped, lease) {
+                        Ok(snapshot) => break snapshot,
+                        Err(error) => error,
+                    };
+                    // What came may have been wrong, or not all of it: then the layer is not to blame.
+                    let is_of_bytes =
+                        matches!(error, ImagesError::Tree(..) | ImagesError::WrongDiffId { .. });
+                    match if is_of_bytes { arrival.settled(attempt) } else { Settled::Right } {
+                        Settled::Right => {
+                            arrivals.refuse();
+                            return Err(error);
+                        }
+                        Settled::Anew => begun.push_front(begin(place)),
+                        Settled::Failed => return Ok(None),
+                    }
+                };
                 chain = chain.with(snapshot);
                 chain_id = Some(next);
                 progress.layer(layer.descriptor.digest, LayerState::Complete);
@@ -106,13 +143,13 @@ impl Images {
     }
 
     /// Decompresses a layer piece by piece; ends early if nobody reads.
-    fn decompress(&self, layer: &PendingLayer, sender: &mpsc::SyncSender<io::Result<Vec<u8>>>) {
-        let decoder = self
-            .blobs
-            .open(layer.descriptor.digest)
-            .map_err(io::Error::other)
-            .and_then(|file| file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)))
-            .and_then(|file| self.decoder(layer.format, file, &layer.descriptor).map_err(io::Error::other));
+    fn decompress(
+        &self,
+        layer: &PendingLayer,
+        packed: impl Read,
+        sender: &mpsc::SyncSender<io::Result<Vec<u8>>>,
+    ) {
+        let decoder = Decoder::new(Compression::from(layer.format), packed, self.options.compression);
         let mut decoder = match decoder {
             Ok(decoder) => decoder,
             Err(error) => {
