@@ -20,8 +20,10 @@ pub(super) struct Ground {
     pub(super) volumes: BTreeMap<VolumeKey, Vec<OperationId>>,
     /// The containers that are stopped to be started again.
     pub(super) stopped: BTreeMap<ContainerId, Interrupted>,
-    /// The containers that are removed for it.
-    pub(super) removed: BTreeSet<ContainerId>,
+    /// What gives containers that do not run their networks back: whatever uses or removes one comes after it.
+    pub(super) rejoined: BTreeMap<ContainerId, Vec<OperationId>>,
+    /// The containers that are removed, and what removes them.
+    pub(super) removed: BTreeMap<ContainerId, OperationId>,
 }
 
 /// A container that is stopped to be started again.
@@ -83,16 +85,20 @@ fn remade_network(
     observed: &Observed,
 ) -> Result<Vec<OperationId>, PlanError> {
     let cause = || Cause::NetworkChanged(key.clone());
-    let attached: Vec<&Replica> =
-        observed.replicas.iter().filter(|replica| replica.networks.contains(name)).collect();
+    let attached = observed.replicas.iter().filter(|replica| replica.networks.contains(name));
+    let (going, attached): (Vec<&Replica>, Vec<&Replica>) =
+        attached.partition(|replica| ground.removed.contains_key(&replica.id));
     let run = |replica: &&&Replica| replica.kind == ReplicaKind::OneOff && replica.activity.is_up();
     let containers: Vec<String> = attached.iter().filter(run).map(|replica| replica.name.clone()).collect();
     if !containers.is_empty() {
         return Err(PlanError::NetworkInUse { name: name.to_owned(), containers });
     }
-    let mut left = Vec::new();
+    // Who goes leaves the network by going.
+    let mut left: Vec<OperationId> =
+        going.iter().filter_map(|replica| ground.removed.get(&replica.id)).copied().collect();
     for replica in &attached {
-        let mut after = Vec::new();
+        // It is back in the last network that was changed before it leaves the next.
+        let mut after = ground.rejoined.get(&replica.id).cloned().unwrap_or_default();
         if replica.activity.is_up() && !ground.stopped.contains_key(&replica.id) {
             after.push(plan.add(Operation::Stop(replica.existing()), cause(), vec![]));
             ground.stopped.insert(replica.id, Interrupted { cause: cause(), before: after.clone() });
@@ -108,8 +114,9 @@ fn remade_network(
     for replica in attached {
         let operation = Operation::Connect { container: replica.existing(), key: key.clone() };
         let connected = plan.add(operation, cause(), vec![created]);
-        if let Some(interrupted) = ground.stopped.get_mut(&replica.id) {
-            interrupted.before.push(connected);
+        match ground.stopped.get_mut(&replica.id) {
+            Some(interrupted) => interrupted.before.push(connected),
+            None => ground.rejoined.entry(replica.id).or_default().push(connected),
         }
     }
     Ok(vec![created])
@@ -168,7 +175,7 @@ fn remade_volume(
 ) -> Result<Vec<OperationId>, PlanError> {
     let cause = || Cause::VolumeChanged(key.clone());
     let users = observed.replicas.iter().filter(|replica| replica.volumes.contains(name));
-    let users: Vec<&Replica> = users.filter(|replica| !ground.removed.contains(&replica.id)).collect();
+    let users: Vec<&Replica> = users.filter(|replica| !ground.removed.contains_key(&replica.id)).collect();
     let comes_back =
         |replica: &Replica| replica.kind == ReplicaKind::Numbered && made.contains(replica.service.as_str());
     let others = users.iter().filter(|replica| !comes_back(replica));
@@ -178,8 +185,7 @@ fn remade_volume(
     }
     let mut gone = Vec::new();
     for replica in users {
-        ground.removed.insert(replica.id);
-        let mut after = Vec::new();
+        let mut after = ground.rejoined.remove(&replica.id).unwrap_or_default();
         if replica.activity.is_up() && !ground.stopped.contains_key(&replica.id) {
             after.push(plan.add(Operation::Stop(replica.existing()), cause(), vec![]));
         }
@@ -188,7 +194,9 @@ fn remade_volume(
             ground.stopped.remove(&replica.id).into_iter().flat_map(|interrupted| interrupted.before),
         );
         let operation = Operation::Remove { container: replica.existing(), volumes: AnonymousVolumes::Keep };
-        gone.push(plan.add(operation, cause(), after));
+        let removal = plan.add(operation, cause(), after);
+        ground.removed.insert(replica.id, removal);
+        gone.push(removal);
     }
     let removed = plan.add(Operation::RemoveVolume { name: name.to_owned() }, cause(), gone);
     let operation = Operation::CreateVolume { key: key.clone(), name: name.to_owned() };

@@ -308,6 +308,59 @@ fn a_changed_network_keeps_its_containers() {
 }
 
 #[test]
+fn who_had_ended_is_used_when_it_is_in_the_changed_network_again() {
+    let project = project(&[("web", &[])]);
+    let network = NetworkKey::new("default").expect("a key");
+    let wanted = Wanted {
+        network_hashes: BTreeMap::from([(network, "m".to_owned())]),
+        scale: BTreeMap::from([(key("web"), 2)]),
+        ..Wanted::default()
+    };
+    let mut ended = [replica("web", 1), replica("web", 2), replica("web", 3)];
+    for one in &mut ended {
+        one.activity = Activity::Exited;
+    }
+    ended[1].config_hash = "0".to_owned();
+    ended[2].config_hash = "0".to_owned();
+    check(
+        &plan(&project, &observed(ended.to_vec()), &wanted),
+        &[
+            "[] disconnect p-web-1 from p_default: definition of network default changed",
+            "[] disconnect p-web-2 from p_default: definition of network default changed",
+            "[] disconnect p-web-3 from p_default: definition of network default changed",
+            "[0 1 2] remove network p_default: definition of network default changed",
+            "[3] create network p_default: definition of network default changed",
+            "[4] connect p-web-1 to default: definition of network default changed",
+            "[4] connect p-web-2 to default: definition of network default changed",
+            "[4] connect p-web-3 to default: definition of network default changed",
+            "[7] remove p-web-3: only 2 wanted",
+            "[4 6] recreate p-web-2: its definition changed",
+            "[5] start p-web-1: not running",
+            "[9] start p-web-2: new",
+        ],
+    );
+}
+
+#[test]
+fn who_goes_is_gone_before_the_network_it_was_in() {
+    let project = project(&[("web", &[])]);
+    let network = NetworkKey::new("default").expect("a key");
+    let wanted = Wanted {
+        network_hashes: BTreeMap::from([(network, "m".to_owned())]),
+        orphans: Orphans::Remove,
+        ..Wanted::default()
+    };
+    let mut web = replica("web", 1);
+    web.networks.clear();
+    web.activity = Activity::Exited;
+    let planned = plan(&project, &observed(vec![replica("gone", 1), web]), &wanted);
+    let lines: Vec<_> = planned.operations.iter().map(ToString::to_string).collect();
+    assert!(lines[1].starts_with("remove p-gone-1"), "{lines:?}");
+    assert!(lines[2].starts_with("remove network"), "{lines:?}");
+    assert_eq!(planned.operations[2].after, [OperationId(1)]);
+}
+
+#[test]
 fn who_was_not_named_runs_again_after_a_network_changed() {
     let project = project(&[("web", &[]), ("db", &[]), ("app", &["db"])]);
     let network = NetworkKey::new("default").expect("a key");

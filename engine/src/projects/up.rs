@@ -159,6 +159,7 @@ impl<'a> Planner<'a> {
                     let mut after = before.clone();
                     let interrupted = self.ground.stopped.remove(&replica.id);
                     after.extend(interrupted.into_iter().flat_map(|interrupted| interrupted.before));
+                    after.extend(self.ground.rejoined.remove(&replica.id).unwrap_or_default());
                     after.extend(self.dependents_stopped(service));
                     let operation = Operation::Recreate {
                         old: replica.existing(),
@@ -173,13 +174,14 @@ impl<'a> Planner<'a> {
                 }
                 None => {
                     let mut existing = replica.existing();
-                    let mut after = Vec::new();
+                    let mut after = self.ground.rejoined.remove(&replica.id).unwrap_or_default();
                     if unfinished::is_temporary(&replica.name) {
                         let name = self.new_container(service, replica.number).name;
                         let operation = Operation::Rename { container: existing.clone(), name: name.clone() };
                         let room = room.get(&replica.number).copied();
-                        after.push(self.plan.add(operation, Cause::Unfinished, room.into_iter().collect()));
-                        placed.made.extend(&after);
+                        let renamed = self.plan.add(operation, Cause::Unfinished, room.into_iter().collect());
+                        after.push(renamed);
+                        placed.made.push(renamed);
                         existing.name = name;
                     }
                     let container = Startable::Existing(existing.clone());
@@ -226,7 +228,7 @@ impl<'a> Planner<'a> {
             .filter(|replica| {
                 replica.kind == ReplicaKind::Numbered && replica.service == service.name.as_str()
             })
-            .filter(|replica| !self.ground.removed.contains(&replica.id))
+            .filter(|replica| !self.ground.removed.contains_key(&replica.id))
             .map(|replica| (replica, self.diverged(service, replica)))
             .collect();
         let unfinished = unfinished::take(&mut all);
@@ -344,7 +346,7 @@ impl<'a> Planner<'a> {
         };
         let mut stops = Vec::new();
         for replica in self.observed.replicas.iter().filter(restarts).collect::<Vec<_>>() {
-            if self.ground.removed.contains(&replica.id) {
+            if self.ground.removed.contains_key(&replica.id) {
                 continue;
             }
             if let Some(interrupted) = self.ground.stopped.get(&replica.id) {
@@ -390,9 +392,11 @@ impl<'a> Planner<'a> {
         if replica.activity.is_up() && after.is_empty() {
             after.push(self.plan.add(Operation::Stop(replica.existing()), cause.clone(), vec![]));
         }
+        after.extend(self.ground.rejoined.remove(&replica.id).unwrap_or_default());
         let operation = Operation::Remove { container: replica.existing(), volumes: AnonymousVolumes::Keep };
-        self.ground.removed.insert(replica.id);
-        self.plan.add(operation, cause.clone(), after)
+        let removal = self.plan.add(operation, cause.clone(), after);
+        self.ground.removed.insert(replica.id, removal);
+        removal
     }
 
     fn numbers(&self, service: &Service) -> impl Iterator<Item = u64> {
@@ -402,7 +406,7 @@ impl<'a> Planner<'a> {
             .filter(|replica| {
                 replica.kind == ReplicaKind::Numbered && replica.service == service.name.as_str()
             })
-            .filter(|replica| !self.ground.removed.contains(&replica.id))
+            .filter(|replica| !self.ground.removed.contains_key(&replica.id))
             .map(|replica| replica.number)
     }
 
