@@ -5,12 +5,28 @@
 //! of them; what is printed is the median of each and the ratio of medians. Nothing here fails on a time.
 //!
 //! ```text
-//! cargo xtask bench [--rbuild PATH] [--rounds N] [--base IMAGE] [--files N] [--peer NAME=PREFIX]... [ROW]...
+//! cargo xtask bench [--rbuild PATH] [--rounds N] [--base IMAGE] [--files N] [--layer-mb N] [--image-mb N] [--cache-mb N]
+//!                   [--services N] [--port-mb N] [--registry HOST:PORT] [--peer NAME=PREFIX]... [ROW]...
 //! ```
 //!
-//! Rows: `noop`, `cold`, `step`, `run-bridge`, `run-none`, `project`, `layer`; all of them by default. `project` is
-//! `compose up -d` of five services, the same again, and `compose down`. `layer` copies one file of 512 MiB, half of which
-//! can be compressed, and writes an OCI archive with gzip; its table also has the sizes.
+//! | Row | What is measured | Peers |
+//! |---|---|---|
+//! | `noop`, `cold` | a build of twenty steps over many files: again unchanged, and from nothing | engines |
+//! | `step` | one more `RUN` step | engines |
+//! | `run-bridge`, `run-none` | a container of `true`, with and without a network | engines |
+//! | `layer` | a file of 512 MiB, half of which can be compressed, as an OCI archive with gzip, and its size | engines |
+//! | `project` | `compose up -d` of five services, the same again, `compose down` | engines with compose |
+//! | `many` | thirty services up, and down | engines with compose |
+//! | `stops` | eight services of `sleep` down | engines with compose |
+//! | `chain` | five services that are ready after 50 ms, each waiting until the one before is healthy | engines with compose |
+//! | `port` | 1 GiB of zeros through a published port | engines |
+//! | `pull` | an image of 600 MiB from a loopback registry to a tree that can be run | docker, podman, skopeo |
+//! | `push` | a layer of 512 MiB that nobody has, packed and sent | docker, podman |
+//! | `cache` | the cache of a registry into an empty store, and a build after an edit of one line | buildx |
+//!
+//! All rows are measured by default. A peer whose name contains `podman`, `skopeo` or `buildx` is spoken to as such (with the
+//! prefix `docker buildx`, say), any other as docker; a row leaves out who cannot do it. The rows that travel start
+//! `rbuild registry serve`, unless `--registry` names another one. Row `cache` prunes the builder that `buildx` uses.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +34,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+mod images;
+mod ports;
+mod projects;
 
 /// A tool that is measured: ours or a peer.
 struct Tool {
@@ -27,22 +47,56 @@ struct Tool {
     ours: bool,
 }
 
+impl Tool {
+    /// Whether it builds and runs.
+    fn is_engine(&self) -> bool {
+        !["skopeo", "buildx"].iter().any(|other| self.name.contains(other))
+    }
+}
+
 /// What the command line asks for.
 struct Options {
     tools: Vec<Tool>,
     rounds: usize,
     base: String,
     files: usize,
+    /// The size of the file of rows `layer` and `push`.
+    layer_mb: usize,
+    /// The size of the image of row `pull`.
+    image_mb: usize,
+    /// The size of what row `cache` does not make again.
+    cache_mb: usize,
+    /// The services of row `many`.
+    services: usize,
+    /// How much goes through the port of row `port`.
+    port_mb: usize,
+    /// The registry of rows `pull`, `push` and `cache`, if one is named.
+    registry: Option<String>,
     rows: Vec<String>,
 }
 
-const ROWS: [&str; 7] = ["noop", "cold", "step", "run-bridge", "run-none", "project", "layer"];
+impl Options {
+    fn ours(&self) -> Result<&Tool> {
+        self.tools.iter().find(|tool| tool.ours).context("rbuild is always measured")
+    }
+}
 
-/// The services of row `project`.
-const SERVICES: usize = 5;
-
-/// The size of the file of row `layer`, in bytes.
-const LAYER_BYTES: usize = 512 << 20;
+const ROWS: [&str; 14] = [
+    "noop",
+    "cold",
+    "step",
+    "run-bridge",
+    "run-none",
+    "project",
+    "many",
+    "stops",
+    "chain",
+    "port",
+    "layer",
+    "pull",
+    "push",
+    "cache",
+];
 
 /// The number of RUN steps by which the two builds of row `step` differ.
 const EXTRA_STEPS: usize = 20;
@@ -69,8 +123,19 @@ pub(crate) fn bench(arguments: &[String]) -> Result<String> {
 }
 
 fn parse(arguments: &[String]) -> Result<Options> {
-    let mut options =
-        Options { tools: Vec::new(), rounds: 7, base: "busybox".to_owned(), files: 10_000, rows: Vec::new() };
+    let mut options = Options {
+        tools: Vec::new(),
+        rounds: 7,
+        base: "busybox".to_owned(),
+        files: 10_000,
+        layer_mb: 512,
+        image_mb: 600,
+        cache_mb: 256,
+        services: 30,
+        port_mb: 1024,
+        registry: None,
+        rows: Vec::new(),
+    };
     let mut rbuild = "target/x86_64-unknown-linux-gnu/release/rbuild".to_owned();
     let mut peers = Vec::new();
     let mut arguments = arguments.iter();
@@ -78,9 +143,21 @@ fn parse(arguments: &[String]) -> Result<Options> {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--rbuild" => rbuild = value()?.clone(),
-            "--rounds" => options.rounds = value()?.parse().context("--rounds takes a number")?,
             "--base" => options.base = value()?.clone(),
-            "--files" => options.files = value()?.parse().context("--files takes a number")?,
+            "--registry" => options.registry = Some(value()?.clone()),
+            "--rounds" | "--files" | "--layer-mb" | "--image-mb" | "--cache-mb" | "--services"
+            | "--port-mb" => {
+                let number = value()?.parse().with_context(|| format!("{argument} takes a number"))?;
+                *match argument.as_str() {
+                    "--rounds" => &mut options.rounds,
+                    "--files" => &mut options.files,
+                    "--layer-mb" => &mut options.layer_mb,
+                    "--image-mb" => &mut options.image_mb,
+                    "--cache-mb" => &mut options.cache_mb,
+                    "--services" => &mut options.services,
+                    _ => &mut options.port_mb,
+                } = number;
+            }
             "--peer" => {
                 let (name, prefix) = value()?.split_once('=').context("--peer takes NAME=PREFIX")?;
                 let prefix = prefix.split_whitespace().map(str::to_owned).collect();
@@ -109,7 +186,7 @@ fn run(options: &Options, work: &Path) -> Result<String> {
     for row in &options.rows {
         let times = match row.as_str() {
             "noop" => {
-                for tool in &options.tools {
+                for tool in options.tools.iter().filter(|tool| tool.is_engine()) {
                     build(tool, &context, &[])?;
                 }
                 rounds(options, |tool, _| build(tool, &context, &[]))?
@@ -124,17 +201,27 @@ fn run(options: &Options, work: &Path) -> Result<String> {
             "run-none" => {
                 rounds(options, |tool, _| run_container(tool, &options.base, &["--network", "none"]))?
             }
-            "project" => {
-                for (row, times) in ["up", "up-again", "down"].into_iter().zip(project_rows(options, work)?) {
+            "project" | "many" | "stops" | "chain" => {
+                let rows = match row.as_str() {
+                    "project" => projects::project(options, work)?,
+                    "many" => projects::many(options, work)?,
+                    "stops" => projects::stops(options, work)?,
+                    _ => projects::chain(options, work)?,
+                };
+                for (row, times) in rows {
                     report(&mut table, row, options, times);
                 }
                 continue;
             }
+            "port" => ports::port(options)?,
+            "pull" => images::pull(options, work)?,
+            "push" => images::push(options, work)?,
+            "cache" => images::cache(options, work)?,
             "layer" => {
                 let mut sizes = Vec::new();
                 let times = layer_row(options, work, &mut sizes)?;
                 report(&mut table, row, options, times);
-                for (tool, bytes) in options.tools.iter().zip(sizes) {
+                for (tool, bytes) in options.tools.iter().zip(sizes).filter(|(tool, _)| tool.is_engine()) {
                     writeln!(table, "| layer, bytes | {} | {bytes} | | | |", tool.name)?;
                 }
                 continue;
@@ -144,34 +231,6 @@ fn run(options: &Options, work: &Path) -> Result<String> {
         report(&mut table, row, options, times);
     }
     Ok(table)
-}
-
-/// Five services up, unchanged again, and down: three rows.
-fn project_rows(options: &Options, work: &Path) -> Result<[Vec<Vec<Duration>>; 3]> {
-    let folder = work.join("project");
-    std::fs::create_dir(&folder)?;
-    let mut text = "name: rbuild-bench\nservices:\n".to_owned();
-    for service in 0..SERVICES {
-        // Ends at once when it is asked to: how long a program takes for that is not ours to measure.
-        writeln!(
-            text,
-            "  s{service}: {{image: '{}', command: [sh, -c, 'trap \"exit 0\" TERM; sleep 1000 & wait']}}",
-            options.base
-        )?;
-    }
-    std::fs::write(folder.join("compose.yaml"), text)?;
-    let mut rows = [(); 3].map(|()| vec![Vec::new(); options.tools.len()]);
-    for _ in 0..options.rounds {
-        for (number, tool) in options.tools.iter().enumerate() {
-            let verbs: [&[&str]; 3] = [&["up", "-d"], &["up", "-d"], &["down"]];
-            for (row, verb) in rows.iter_mut().zip(verbs) {
-                let mut command = vec!["compose"];
-                command.extend(verb);
-                row[number].push(time(tool, Some(&folder), &command)?);
-            }
-        }
-    }
-    Ok(rows)
 }
 
 /// One more RUN step, amortised: the difference of two uncached builds, divided.
@@ -200,20 +259,19 @@ fn layer_row(options: &Options, work: &Path, sizes: &mut Vec<u64>) -> Result<Vec
     std::fs::create_dir_all(&context)?;
     std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY large /large\n")?;
     let large = context.join("large");
-    std::fs::write(&large, half_compressible(LAYER_BYTES))?;
+    std::fs::write(&large, half_compressible(options.layer_mb << 20))?;
     // Named from within, as the context is.
     let archive = context.join("layer.tar");
     let output = "type=oci,dest=layer.tar";
     sizes.resize(options.tools.len(), 0);
-    let mut turn = 0_usize;
     rounds(options, |tool, round| {
         // Another beginning: a layer that nobody has seen.
         let file = std::fs::OpenOptions::new().write(true).open(&large)?;
         std::os::unix::fs::FileExt::write_all_at(&file, format!("{} {round}\n", tool.name).as_bytes(), 0)?;
         drop(file);
         let took = time(tool, Some(&context), &["build", "-q", "-o", output, "."])?;
-        sizes[turn % options.tools.len()] = std::fs::metadata(&archive)?.len();
-        turn += 1;
+        let number = options.tools.iter().position(|other| other.name == tool.name);
+        sizes[number.context("it is one of the tools")?] = std::fs::metadata(&archive)?.len();
         std::fs::remove_file(&archive)?;
         Ok(took)
     })
@@ -249,15 +307,23 @@ fn xorshift() -> impl FnMut() -> u64 {
     }
 }
 
-/// Measures each tool once a round, in turn; one list of times a tool.
+/// Measures each engine once a round, in turn; one list of times a tool.
 fn rounds(
     options: &Options,
     mut measure: impl FnMut(&Tool, usize) -> Result<Duration>,
 ) -> Result<Vec<Vec<Duration>>> {
+    some_rounds(options, |tool, round| tool.is_engine().then(|| measure(tool, round)).transpose())
+}
+
+/// As [`rounds`], of those that can do it.
+fn some_rounds(
+    options: &Options,
+    mut measure: impl FnMut(&Tool, usize) -> Result<Option<Duration>>,
+) -> Result<Vec<Vec<Duration>>> {
     let mut times = vec![Vec::new(); options.tools.len()];
     for round in 0..options.rounds {
         for (tool, times) in options.tools.iter().zip(&mut times) {
-            times.push(measure(tool, round)?);
+            times.extend(measure(tool, round)?);
         }
     }
     Ok(times)
@@ -303,6 +369,9 @@ fn time(tool: &Tool, folder: Option<&Path>, arguments: &[&str]) -> Result<Durati
 fn report(table: &mut String, row: &str, options: &Options, times: Vec<Vec<Duration>>) {
     let mut medians: Vec<f64> = Vec::new();
     for (tool, mut times) in options.tools.iter().zip(times) {
+        if times.is_empty() {
+            continue;
+        }
         times.sort();
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         let median = ms(times[times.len() / 2]);
