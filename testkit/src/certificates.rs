@@ -18,7 +18,7 @@ impl Certificate {
     /// If there is, and it fails.
     pub fn make(test: &str) -> Option<Self> {
         if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
-            crate::privilege::skipped(test, "openssl is not installed");
+            crate::privilege::missing(test, "openssl is not installed");
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder");

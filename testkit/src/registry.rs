@@ -87,7 +87,7 @@ impl Registry {
         let mut child = match spawned {
             Ok(child) => child,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                crate::privilege::skipped(test, "docker-registry is not installed");
+                crate::privilege::missing(test, "docker-registry is not installed");
                 return None;
             }
             Err(error) => panic!("cannot start docker-registry: {error}"),

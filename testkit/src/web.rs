@@ -244,7 +244,7 @@ impl Repository {
     /// If git is installed and does not do it.
     pub fn of_format(test: &str, folder: &Path, name: &str, format: &str) -> Option<Self> {
         if Command::new("git").arg("--version").stdout(Stdio::null()).status().is_err() {
-            crate::privilege::skipped(test, "git is not installed");
+            crate::privilege::missing(test, "git is not installed");
             return None;
         }
         let repository = Self { work: folder.join(name), bare: folder.join(format!("{name}.git")) };

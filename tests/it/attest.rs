@@ -150,7 +150,7 @@ fn facts_are_pushed_with_the_image() {
     let Some(context) = scene(name) else { return };
     let Some(registry) = Registry::start(name) else { return };
     if Command::new("skopeo").arg("--version").output().is_err() {
-        return privilege::skipped(name, "skopeo is not installed");
+        return privilege::missing(name, "skopeo is not installed");
     }
     write(&context);
     let image = format!("{}/facts:v1", registry.host());

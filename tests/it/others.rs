@@ -29,7 +29,7 @@ CMD [\"sh\", \"-c\", \"echo $GREETING $(cat f sub/g) $(id -u); test ! -e hard\"]
 pub(crate) fn has(test: &str, program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
-        privilege::skipped(test, &format!("{program} is not installed"));
+        privilege::missing(test, &format!("{program} is not installed"));
     }
     found
 }

@@ -31,7 +31,7 @@ fn base() -> &'static [u8] {
 /// Whether a scenario can run here. If not, it says so.
 fn possible(test: &str) -> bool {
     if rootfs::find_busybox().is_none() {
-        privilege::skipped(test, "no static busybox");
+        privilege::missing(test, "no static busybox");
         return false;
     }
     privilege::is_root(test)

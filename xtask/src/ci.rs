@@ -86,7 +86,33 @@ const KILLS: &str = "100";
 /// would only be for their sake. What ships is compiled by `docs`, without them.
 fn tests(root: &Path) -> Result<()> {
     let arguments = ["test", "--workspace", "--features", "rbuild/crash-points", "--no-fail-fast"];
-    cargo(root, &arguments, &[("RBUILD_TEST_KILLS", KILLS)])
+    let told = root.join("target").join("skipped-tests");
+    std::fs::create_dir_all(root.join("target")).context("cannot make the folder `target`")?;
+    std::fs::write(&told, "").with_context(|| format!("cannot write to `{}`", told.display()))?;
+    let file = told.to_string_lossy();
+    let passed = cargo(root, &arguments, &[("RBUILD_TEST_KILLS", KILLS), (SKIPS, &file)]);
+    let skips = std::fs::read_to_string(&told).unwrap_or_default();
+    print!("{skips}");
+    passed?;
+    let permission = std::env::var_os(ALLOW_SKIPS);
+    match unexcused(&skips) {
+        0 => Ok(()),
+        _ if permission.is_some_and(|value| !value.is_empty()) => Ok(()),
+        count => bail!(
+            "{count} tests did not run, and could: install what `scripts/packages` lists, and run this as root; or set {ALLOW_SKIPS}=1"
+        ),
+    }
+}
+
+/// The variable by which tests name themselves that did not run: what `rbuild_testkit::privilege` writes.
+const SKIPS: &str = "RBUILD_TEST_SKIPS";
+
+/// The variable that allows tests not to run.
+const ALLOW_SKIPS: &str = "RBUILD_ALLOW_SKIPS";
+
+/// Counts the tests that did not run for want of something that can be had. What a machine cannot do at all is only told.
+fn unexcused(skips: &str) -> usize {
+    skips.lines().filter(|line| line.starts_with("MISSING: ")).count()
 }
 
 fn component_exists(root: &Path, name: &str) -> bool {
@@ -107,4 +133,15 @@ fn cargo(root: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Resul
         .status()
         .with_context(|| format!("cannot run cargo {}", arguments[0]))?;
     if status.success() { Ok(()) } else { bail!("cargo {} failed", arguments.join(" ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_could_be_had_is_held_against_a_machine() {
+        assert_eq!(unexcused(""), 0);
+        assert_eq!(unexcused("SKIPPED: a: no such kernel\nMISSING: b: git is not installed\n"), 1);
+    }
 }
