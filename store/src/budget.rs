@@ -15,9 +15,10 @@ use rusqlite::Transaction;
 use thiserror::Error;
 
 use crate::Store;
-use crate::collect::{Collected, Policy, Sweep, SweepError};
+use crate::collect::{Collected, Counted, Policy, Sweep, SweepError};
 use crate::database::{DatabaseError, Schema};
 use crate::error::FileError;
+use crate::id::UniqueId;
 use crate::lock::{LockClass, LockError, LockMode, LockName, Wait};
 use crate::process::ObjectKind;
 use crate::space::Bytes;
@@ -94,6 +95,23 @@ struct Taken {
     reserved: u64,
 }
 
+/// The bytes of what no image and no container needs.
+fn counted(census: &[Counted]) -> u64 {
+    let of_cache = census.iter().filter(|one| !one.needed && one.kind != ObjectKind::RECORD);
+    of_cache.map(|one| one.candidate.bytes).sum()
+}
+
+/// What became of an attempt to make room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Swept {
+    /// Something went.
+    Some,
+    /// Somebody else was sweeping: what that came to is not known.
+    ByOthers,
+    /// There was nothing that could go.
+    Nothing,
+}
+
 impl Store {
     /// Sets the budget of this opening; once.
     pub fn set_budget(&self, budget: Budget) {
@@ -109,10 +127,13 @@ impl Store {
     pub fn reserve_room(&self, bytes: u64) -> Result<Room, RoomError> {
         let Some(budget) = self.budget_cell().get() else { return Ok(Room::default()) };
         let process = self.process_id()?;
-        let id = self.within(budget, bytes, None, |transaction| {
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO reservations (process, bytes) VALUES (?1, ?2) RETURNING id")?;
-            Ok(insert.query_row((process.as_bytes(), row(bytes)), |row| row.get(0))?)
+        // One that no other ever has: what was settled is dropped once more later, and must not take another's with it.
+        let id = UniqueId::random()?.as_bytes().first_chunk().copied().map_or(0, i64::from_le_bytes);
+        self.within(budget, bytes, None, |transaction| {
+            transaction
+                .prepare_cached("INSERT INTO reservations (id, process, bytes) VALUES (?1, ?2, ?3)")?
+                .execute((id, process.as_bytes(), row(bytes)))?;
+            Ok(())
         })?;
         let bytes = AtomicI64::new(row(bytes));
         Ok(Room { reserved: Some(Reserved { store: self.clone(), id, bytes }) })
@@ -130,38 +151,36 @@ impl Store {
         let _lock = self.locks().scope().acquire(&name, LockMode::Exclusive, &Wait::forever())?;
         self.forget_dead_reservations()?;
         let max = budget.max;
-        for round in 0.. {
+        let mut last = false;
+        loop {
             let taken = self.taken(budget, own)?;
             let all = taken.committed.saturating_add(taken.reserved).saturating_add(wanted);
             if all <= max {
                 return Ok(self.write(|transaction| write(transaction))?);
             }
-            // What is kept is what fits beside the reservations.
-            let keep = max.saturating_sub(taken.reserved).saturating_sub(wanted);
-            let fits = taken.reserved.saturating_add(wanted) <= max;
-            let swept = match round {
-                0 | 1 if fits => self.make_room(budget, keep)?,
-                _ => 0,
-            };
-            if swept == 0 {
+            if last || taken.reserved.saturating_add(wanted) > max {
                 let held = taken.committed.saturating_add(taken.reserved);
                 return Err(RoomError::Full { max: Bytes(max), held: Bytes(held), wanted: Bytes(wanted) });
             }
+            // What is kept is what fits beside the reservations.
+            let keep = max.saturating_sub(taken.reserved).saturating_sub(wanted);
+            // Where nothing was left to take, somebody else may have taken it since it was counted: it is counted once more.
+            last = self.make_room(budget, keep)? == Swept::Nothing;
         }
-        unreachable!("rounds that free nothing end")
     }
 
-    /// Sweeps until only so many bytes are left; returns how many went.
-    fn make_room(&self, budget: &Budget, keep: u64) -> Result<u64, RoomError> {
+    /// Sweeps until only so many bytes are left.
+    fn make_room(&self, budget: &Budget, keep: u64) -> Result<Swept, RoomError> {
         // What is held stays and counts: the rest has to fit beside it.
         let policy = Policy { used_since: None, keep_bytes: Some(keep.saturating_sub(self.held(budget)?)) };
         match self.sweep(budget.owners, &policy, Sweep::Take) {
-            Ok(report) => Ok(report.bytes),
+            Ok(report) if report.bytes == 0 => Ok(Swept::Nothing),
+            Ok(_) => Ok(Swept::Some),
             Err(SweepError::Busy) => {
                 // Somebody is making room just now: that is waited for, and then counted again.
                 let name = LockName::new(LockClass::Upkeep, "sweep");
                 drop(self.locks().scope().acquire(&name, LockMode::Exclusive, &Wait::forever())?);
-                Ok(1)
+                Ok(Swept::ByOthers)
             }
             Err(error) => Err(error.into()),
         }
@@ -169,29 +188,20 @@ impl Store {
 
     /// The bytes of what is counted and leased.
     fn held(&self, budget: &Budget) -> Result<u64, RoomError> {
-        let all: u64 = self.counted(budget)?;
+        let all = counted(&self.census(budget.owners)?);
         let free = self.sweep(budget.owners, &Policy::default(), Sweep::Dry)?.bytes;
         Ok(all.saturating_sub(free))
     }
 
-    /// The bytes of what no image and no container needs.
-    fn counted(&self, budget: &Budget) -> Result<u64, RoomError> {
-        let counted = self.census(budget.owners)?;
-        Ok(counted
-            .iter()
-            .filter(|one| !one.needed && one.kind != ObjectKind::RECORD)
-            .map(|one| one.candidate.bytes)
-            .sum())
-    }
-
+    /// Counts all in one moment: what is settled meanwhile is counted by its row or by its reservation, and not by neither.
     fn taken(&self, budget: &Budget, own: Option<i64>) -> Result<Taken, RoomError> {
-        let committed = self.counted(budget)?;
-        let reserved: i64 = self.read(|transaction| -> Result<i64, DatabaseError> {
-            let mut statement = transaction
-                .prepare_cached("SELECT coalesce(sum(bytes), 0) FROM reservations WHERE id IS NOT ?1")?;
-            Ok(statement.query_row([own], |row| row.get(0))?)
-        })?;
-        Ok(Taken { committed, reserved: reserved.unsigned_abs() })
+        let (census, reserved) =
+            self.census_and(budget.owners, |transaction| -> Result<i64, DatabaseError> {
+                let mut statement = transaction
+                    .prepare_cached("SELECT coalesce(sum(bytes), 0) FROM reservations WHERE id IS NOT ?1")?;
+                Ok(statement.query_row([own], |row| row.get(0))?)
+            })?;
+        Ok(Taken { committed: counted(&census), reserved: reserved.unsigned_abs() })
     }
 
     /// Drops the reservations of processes that are no more.
@@ -203,7 +213,7 @@ impl Store {
         })?;
         let own = self.process_id()?;
         for process in processes {
-            let id = crate::UniqueId::from_bytes(process);
+            let id = UniqueId::from_bytes(process);
             if id != own && !self.is_alive(id)? {
                 self.write(|transaction| -> Result<(), DatabaseError> {
                     transaction.execute("DELETE FROM reservations WHERE process = ?1", [process])?;

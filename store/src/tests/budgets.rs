@@ -1,13 +1,19 @@
-//! The most that the cache may take: no interleaving of reserving, committing and sweeping exceeds it.
+//! The most that the cache may take: no interleaving of reserving, committing, looking up and sweeping exceeds it, or takes
+//! what somebody holds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Barrier;
 
 use proptest::prelude::*;
 use rusqlite::Transaction;
 
 use super::*;
 use crate::budget::{Budget, Room, RoomError};
-use crate::collect::{Candidate, Collected, Mark, Policy, Sweep, SweepError, Verdict};
+use crate::collect::{Candidate, Collected, Policy, Sweep, SweepError, Verdict};
 
-/// Things of a size: a cache in small.
+/// Things of a size: a cache in small. Each is a row and a file, as a blob is: the file comes first and goes last, both
+/// under the lock of the name.
 struct Things;
 
 const THING: ObjectKind = ObjectKind("thing");
@@ -21,14 +27,6 @@ const THINGS: Schema = Schema {
 impl Collected for Things {
     fn kind(&self) -> ObjectKind {
         THING
-    }
-
-    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
     }
 
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
@@ -47,13 +45,28 @@ impl Collected for Things {
         Ok(if gone > 0 { Verdict::Condemned } else { Verdict::Needed })
     }
 
-    fn needs(&self, _: &Transaction<'_>, _: ObjectKind, _: &[u8]) -> Result<bool, DatabaseError> {
-        Ok(false)
-    }
-
-    fn reclaim(&self, _: &Store, _: &[u8]) -> Result<(), SweepError> {
+    fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError> {
+        let name = i64::from_be_bytes(object.try_into().unwrap());
+        let _name = store.locks().scope().acquire(&lock_of(name), LockMode::Exclusive, &Wait::forever())?;
+        // It may have come back since its row went.
+        if store.read(|transaction| is_known(transaction, name))? {
+            return Ok(());
+        }
+        store.discard(&file_of(store, name))?;
         Ok(())
     }
+}
+
+fn lock_of(name: i64) -> LockName {
+    LockName::new(LockClass::Publish, format!("thing {name}"))
+}
+
+fn file_of(store: &Store, name: i64) -> PathBuf {
+    store.layout().blobs().join(name.to_string())
+}
+
+fn is_known(transaction: &Transaction<'_>, name: i64) -> Result<bool, DatabaseError> {
+    Ok(transaction.prepare_cached("SELECT 1 FROM things WHERE name = ?1")?.exists([name])?)
 }
 
 const OWNERS: &[&dyn Collected] = &[&Things];
@@ -78,15 +91,48 @@ fn things(store: &Store) -> Vec<(i64, u64)> {
 }
 
 fn commit(store: &Store, name: i64, bytes: u64, room: &Room, lease: &crate::Lease) {
+    let _name = store.locks().scope().acquire(&lock_of(name), LockMode::Exclusive, &Wait::forever()).unwrap();
+    // One that is there already is in the hands of others: it is replaced as a whole, by the same.
+    let fresh = file_of(store, name).with_extension("fresh");
+    std::fs::write(&fresh, name.to_string()).unwrap();
+    std::fs::rename(&fresh, file_of(store, name)).unwrap();
     store
         .write(|transaction| -> Result<(), DatabaseError> {
             room.settle(transaction)?;
             lease.protect(transaction, &[(THING, &name.to_be_bytes())])?;
-            transaction
-                .execute("INSERT INTO things VALUES (?1, ?2)", (name, i64::try_from(bytes).unwrap()))?;
+            // Somebody else may have made the same: then it is there once.
+            transaction.execute(
+                "INSERT INTO things VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                (name, i64::try_from(bytes).unwrap()),
+            )?;
             Ok(())
         })
         .unwrap();
+}
+
+/// Looks a thing up, and leases it in the same moment.
+fn find(store: &Store, name: i64, lease: &crate::Lease) -> bool {
+    store
+        .write(|transaction| -> Result<bool, DatabaseError> {
+            let known = is_known(transaction, name)?;
+            if known {
+                lease.protect(transaction, &[(THING, &name.to_be_bytes())])?;
+            }
+            Ok(known)
+        })
+        .unwrap()
+}
+
+/// What is committed and what is reserved, at one moment.
+fn in_use(store: &Store) -> (u64, u64) {
+    store
+        .read(|transaction| -> Result<(i64, i64), DatabaseError> {
+            let text = "SELECT (SELECT coalesce(sum(bytes), 0) FROM things), \
+                        (SELECT coalesce(sum(bytes), 0) FROM reservations)";
+            Ok(transaction.query_row(text, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        })
+        .map(|(committed, reserved)| (committed.unsigned_abs(), reserved.unsigned_abs()))
+        .unwrap()
 }
 
 #[test]
@@ -115,6 +161,20 @@ fn room_is_made_and_refused() {
     drop(used);
     assert!(matches!(store.reserve_room(MAX + 1), Err(RoomError::Full { .. })));
     assert_eq!(things(&store), [(2, 30)], "for what can never fit nothing goes");
+}
+
+#[test]
+fn what_is_settled_takes_no_other_reservation_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let lease = store.lease("a thing").unwrap();
+    let settled = store.reserve_room(10).unwrap();
+    commit(&store, 1, 10, &settled, &lease);
+    let other = store.reserve_room(20).unwrap();
+    drop(settled);
+    assert_eq!(in_use(&store), (10, 20));
+    drop(other);
+    assert_eq!(in_use(&store), (10, 0));
 }
 
 fn insta_like(text: &str) {
@@ -192,5 +252,101 @@ proptest! {
                 prop_assert!(there.iter().any(|(known, _)| known == name), "{name} is in use");
             }
         }
+    }
+}
+
+/// What a build, or whoever tidies up, does in a store where others do the same.
+#[derive(Clone, Debug)]
+enum Work {
+    /// Makes a thing of that many bytes and holds it, if there is room; the room is reserved in two steps.
+    Make(i64, u64),
+    /// Looks a thing up and holds it if it is there.
+    Find(i64),
+    /// Lets go of the oldest that it holds.
+    Release,
+    /// Sweeps all but so many bytes.
+    Sweep(u64),
+}
+
+fn work() -> impl Strategy<Value = Work> {
+    prop_oneof![
+        4 => (0_i64..8, 1_u64..50).prop_map(|(name, bytes)| Work::Make(name, bytes)),
+        4 => (0_i64..8).prop_map(Work::Find),
+        3 => Just(Work::Release),
+        2 => (0_u64..60).prop_map(Work::Sweep),
+    ]
+}
+
+/// Does the work of one builder, and looks after each act at what must hold whatever the others do.
+fn build(store: &Store, work: &[Work]) {
+    let mut held: BTreeMap<i64, crate::Lease> = BTreeMap::new();
+    for act in work {
+        match act {
+            Work::Make(name, bytes) if !held.contains_key(name) => {
+                let lease = store.lease("a build").unwrap();
+                let Ok(room) = store.reserve_room(bytes / 2) else { continue };
+                if room.grow_to(*bytes).is_ok() {
+                    commit(store, *name, *bytes, &room, &lease);
+                    held.insert(*name, lease);
+                }
+            }
+            Work::Find(name) if !held.contains_key(name) => {
+                let lease = store.lease("a build").unwrap();
+                if find(store, *name, &lease) {
+                    held.insert(*name, lease);
+                }
+            }
+            Work::Release => drop(held.pop_first()),
+            Work::Sweep(keep) => {
+                let policy = Policy { used_since: None, keep_bytes: Some(*keep) };
+                match store.sweep(OWNERS, &policy, Sweep::Take) {
+                    Ok(_) | Err(SweepError::Busy) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            Work::Make(..) | Work::Find(_) => {}
+        }
+        let (committed, reserved) = in_use(store);
+        assert!(committed + reserved <= MAX, "{committed} and {reserved} after {act:?}");
+        for name in held.keys() {
+            assert!(find(store, *name, &held[name]), "{name} is in use, and its row is gone after {act:?}");
+            let text = std::fs::read_to_string(file_of(store, *name));
+            assert_eq!(
+                text.ok(),
+                Some(name.to_string()),
+                "{name} is in use, and its file is gone after {act:?}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 0, ..ProptestConfig::default() })]
+    #[test]
+    fn builders_and_sweepers_at_once_lose_nothing_and_keep_within(
+        works in prop::collection::vec(prop::collection::vec(work(), 10..30), 4),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        // Two processes, two threads each.
+        let stores = [open(folder.path()), open(folder.path())];
+        let start = Barrier::new(works.len());
+        std::thread::scope(|scope| {
+            for (at, work) in works.iter().enumerate() {
+                let (store, start) = (&stores[at % 2], &start);
+                scope.spawn(move || {
+                    start.wait();
+                    build(store, work);
+                });
+            }
+        });
+        // Nothing is reserved any more, and rows and files are the same.
+        let (committed, reserved) = in_use(&stores[0]);
+        prop_assert!(committed <= MAX && reserved == 0, "{committed} and {reserved}");
+        for (name, _) in things(&stores[0]) {
+            prop_assert!(file_of(&stores[0], name).exists(), "{name} has a row and no file");
+        }
+        let policy = Policy { used_since: None, keep_bytes: Some(0) };
+        stores[0].sweep(OWNERS, &policy, Sweep::Take).unwrap();
+        prop_assert_eq!(std::fs::read_dir(stores[0].layout().blobs()).unwrap().count(), 0);
     }
 }
