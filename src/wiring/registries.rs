@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use rbuild_image::distribution::{Endpoint, NameService, Proxies, Registries};
 use rbuild_worker::AUTHORITY_BUNDLES;
 
-use self::containers::Said;
+use self::containers::{Lies, Said};
 use self::docker::Daemon;
 use super::credentials::Caller;
 use crate::report::Mistake;
@@ -53,13 +53,21 @@ fn others(settings: &Settings, registries: &mut Registries) -> anyhow::Result<()
         registries.mirrors.insert("docker.io".to_owned(), mirrors);
     }
     registries.insecure.extend(insecure);
-    for Said { name, insecure, blocked, mirrors } in containers::read(settings)? {
+    for Said { name, insecure, blocked, mirrors, lies } in containers::read(settings)? {
         let mirrors: Vec<Endpoint> = mirrors.iter().filter_map(|mirror| mirror.parse().ok()).collect();
         if !mirrors.is_empty() {
             registries.mirrors.insert(name.clone(), mirrors);
         }
         if insecure {
             registries.insecure.push(name.clone());
+        }
+        match lies {
+            Lies::Here => {}
+            Lies::At(endpoint) => match endpoint.parse() {
+                Ok(endpoint) => registries.relocate(&name, endpoint),
+                Err(_) => registries.elsewhere.push(name.clone()),
+            },
+            Lies::NotFollowed => registries.elsewhere.push(name.clone()),
         }
         if blocked {
             registries.blocked.push(name);

@@ -1,21 +1,23 @@
 //! What `registries.conf` of podman, skopeo and buildah says.
 //!
-//! Whole registries are read, with their mirrors; what is said of a single repository, or leads to a folder of another
-//! registry, is not what a registry is asked by here, and left.
+//! Whole registries are read, with their mirrors and where they lie. What is said of a single repository, or leads to a
+//! folder of another registry, is not what a registry is asked by here: mirrors of that kind are left, as the registry
+//! itself has what they have; what lies there *instead* is not asked for at all, as others may answer by its name.
 
 use std::path::{Path, PathBuf};
 
+use rbuild_image::distribution::registry_name;
 use serde::Deserialize;
 
 use super::others_file;
 use crate::report::Mistake;
 use crate::settings::Settings;
 
-/// A file.
+/// A file: of the second version, or of the first one.
 #[derive(Debug, Default, Deserialize)]
 struct File {
-    #[serde(default)]
-    registry: Vec<Entry>,
+    registry: Option<Vec<Entry>>,
+    registries: Option<First>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,10 +39,25 @@ struct Mirror {
     insecure: bool,
 }
 
+/// What a file of the first version says.
+#[derive(Debug, Default, Deserialize)]
+struct First {
+    #[serde(default)]
+    insecure: Names,
+    #[serde(default)]
+    block: Names,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Names {
+    #[serde(default)]
+    registries: Vec<String>,
+}
+
 /// What a file says of a registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
-    /// The registry; of what is blocked, also a repository, or `*.` and a domain.
+    /// The registry; of what is blocked or lies elsewhere, also a repository, or `*.` and a domain.
     pub(super) name: String,
     /// Whether it is spoken to in plain HTTP.
     pub(super) insecure: bool,
@@ -48,38 +65,91 @@ pub(super) struct Said {
     pub(super) blocked: bool,
     /// Who is asked first, as endpoints.
     pub(super) mirrors: Vec<String>,
+    /// Where its repositories are.
+    pub(super) lies: Lies,
+}
+
+/// Where the repositories of a registry are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Lies {
+    /// Where its name says.
+    #[default]
+    Here,
+    /// At another server, and nowhere else: an endpoint.
+    At(String),
+    /// In a folder of another registry, or only some of them somewhere else: that is not followed.
+    NotFollowed,
 }
 
 /// Reads the text of a file; one that says nothing that can be understood may block something, and is refused.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Said>, Mistake> {
+    const WAY_OUT: &str = "mend the file, or name another one in CONTAINERS_REGISTRIES_CONF";
     let file: File = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        Mistake::new(format!("`{}`, line {line}: {}", path.display(), error.message()))
-            .hint("mend the file, or name another one in CONTAINERS_REGISTRIES_CONF")
+        Mistake::new(format!("`{}`, line {line}: {}", path.display(), error.message())).hint(WAY_OUT)
     })?;
-    let mut said = Vec::new();
-    for entry in file.registry {
-        let named = [&entry.prefix, &entry.location].into_iter().flatten().find(|name| !name.is_empty());
-        let Some(name) = named.cloned() else {
-            continue;
-        };
-        let whole = !name.contains('/') && !name.starts_with("*.");
-        let mut mirrors: Vec<String> = Vec::new();
-        if whole {
-            // Where the registry lies elsewhere, that place is asked first.
-            let elsewhere = entry.location.filter(|location| *location != name);
-            let elsewhere = elsewhere.map(|location| Mirror { location, insecure: entry.insecure });
-            let all = entry.mirror.into_iter().chain(elsewhere);
-            mirrors.extend(all.filter(|mirror| !mirror.location.contains('/')).map(|mirror| {
-                let scheme = if mirror.insecure { "http" } else { "https" };
-                format!("{scheme}://{}", mirror.location)
-            }));
+    match file {
+        File { registry: Some(_), registries: Some(_) } => {
+            let told = format!(
+                "`{}` mixes `[registries...]` of version 1 and `[[registry]]` of version 2",
+                path.display()
+            );
+            Err(Mistake::new(told).hint(WAY_OUT))
         }
-        if whole || entry.blocked {
-            said.push(Said { name, insecure: entry.insecure, blocked: entry.blocked, mirrors });
+        File { registries: Some(first), .. } => Ok(first.said()),
+        File { registry, .. } => {
+            Ok(registry.unwrap_or_default().into_iter().filter_map(Entry::said).collect())
         }
     }
-    Ok(said)
+}
+
+impl First {
+    fn said(self) -> Vec<Said> {
+        let insecure =
+            self.insecure.registries.into_iter().map(|name| Said { name, insecure: true, ..Said::default() });
+        let blocked =
+            self.block.registries.into_iter().map(|name| Said { name, blocked: true, ..Said::default() });
+        insecure.chain(blocked).collect()
+    }
+}
+
+impl Entry {
+    fn said(self) -> Option<Said> {
+        let Self { prefix, location, insecure, blocked, mirror } = self;
+        let named = [&prefix, &location].into_iter().flatten().find(|name| !name.is_empty());
+        let name = named.cloned()?;
+        let location = location.filter(|location| !location.is_empty());
+        let location = location.filter(|location| !same(location, &name));
+        let endpoint = |location: &str, insecure: bool| {
+            let scheme = if insecure { "http" } else { "https" };
+            (!location.contains('/')).then(|| format!("{scheme}://{location}"))
+        };
+        let whole = !name.contains('/') && !name.starts_with("*.");
+        let lies = match location {
+            None => Lies::Here,
+            Some(location) if whole => endpoint(&location, insecure).map_or(Lies::NotFollowed, Lies::At),
+            Some(_) => Lies::NotFollowed,
+        };
+        let mirrors = mirror.iter().filter(|_| whole);
+        let mirrors = mirrors.filter_map(|mirror| endpoint(&mirror.location, mirror.insecure)).collect();
+        let insecure = insecure && !name.contains('/');
+        (whole || insecure || blocked || lies != Lies::Here).then_some(Said {
+            name,
+            insecure,
+            blocked,
+            mirrors,
+            lies,
+        })
+    }
+}
+
+/// Whether two names are those of one place.
+fn same(one: &str, other: &str) -> bool {
+    let place = |name: &str| match name.split_once('/') {
+        Some((registry, path)) => (registry_name(registry), path.to_owned()),
+        None => (registry_name(name), String::new()),
+    };
+    place(one) == place(other)
 }
 
 /// Reads the files of the machine and of the user; what comes later counts more.
@@ -139,24 +209,61 @@ mod tests {
             [[registry]]
             prefix = "quay.io/some"
             location = "other.io/some"
+            [[registry]]
+            prefix = "whole.corp"
+            location = "other.io/whole"
+            [[registry]]
+            prefix = "*.lab.corp"
+            insecure = true
         "#;
-        let said = |name: &str, insecure, blocked, mirrors: &[&str]| Said {
+        let said = |name: &str, insecure, blocked, mirrors: &[&str], lies| Said {
             name: name.into(),
             insecure,
             blocked,
             mirrors: mirrors.iter().map(|mirror| (*mirror).to_owned()).collect(),
+            lies,
         };
+        let at = |endpoint: &str| Lies::At(endpoint.to_owned());
         assert_eq!(
             parse(Path::new("r.conf"), text).unwrap(),
             [
-                said("docker.io", false, false, &["http://mirror.corp:5000"]),
-                said("old.corp", false, false, &["https://new.corp"]),
-                said("quay.io/evil", false, true, &[]),
-                said("plain.corp", true, false, &[]),
+                said("docker.io", false, false, &["http://mirror.corp:5000"], Lies::Here),
+                said("old.corp", false, false, &[], at("https://new.corp")),
+                said("quay.io/evil", false, true, &[], Lies::Here),
+                said("plain.corp", true, false, &[], Lies::Here),
+                said("quay.io/some", false, false, &[], Lies::NotFollowed),
+                said("whole.corp", false, false, &[], Lies::NotFollowed),
+                said("*.lab.corp", true, false, &[], Lies::Here),
             ]
         );
         let unnamed = "[[registry]]\nprefix = ''\nlocation = 'evil.io'\nblocked = true\n";
-        assert_eq!(parse(Path::new("r.conf"), unnamed).unwrap(), [said("evil.io", false, true, &[])]);
+        assert_eq!(
+            parse(Path::new("r.conf"), unnamed).unwrap(),
+            [said("evil.io", false, true, &[], Lies::Here)]
+        );
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_blocks_what_it_says() {
+        let text = r#"
+            [registries.search]
+            registries = ["docker.io"]
+            [registries.insecure]
+            registries = ["plain.corp:5000"]
+            [registries.block]
+            registries = ["evil.io"]
+        "#;
+        let said = |name: &str, insecure| Said {
+            name: name.into(),
+            insecure,
+            blocked: !insecure,
+            ..Said::default()
+        };
+        let read = parse(Path::new("r.conf"), text).unwrap();
+        assert_eq!(read, [said("plain.corp:5000", true), said("evil.io", false)]);
+        let mixed = format!("{text}[[registry]]\nlocation = 'a.io'\n");
+        let refused = parse(Path::new("r.conf"), &mixed).unwrap_err().to_string();
+        assert!(refused.contains("mixes"), "{refused}");
     }
 
     #[test]
