@@ -55,6 +55,18 @@ impl Keeper {
         Ok(Caller::new(Some(self.folder.clone())).for_registry(registry)?)
     }
 
+    /// Waits for other programs of ours that change the file, and keeps them from it until what is returned is dropped: what
+    /// is written down is what was read, and a change.
+    fn turn(&self) -> anyhow::Result<File> {
+        std::fs::create_dir_all(&self.folder)
+            .with_context(|| format!("failed to make `{}`", self.folder.display()))?;
+        let locked = File::open(&self.folder).and_then(|folder| {
+            rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)?;
+            Ok(folder)
+        });
+        locked.with_context(|| format!("failed to lock `{}`", self.folder.display()))
+    }
+
     fn read(&self) -> anyhow::Result<Logins> {
         let path = self.file();
         let text = match std::fs::read(&path) {
@@ -69,6 +81,7 @@ impl Keeper {
 
     /// Keeps a credential; returns the file if it stands there for everybody who can read that.
     pub(crate) fn keep(&self, registry: &str, credential: &Credential) -> anyhow::Result<Option<PathBuf>> {
+        let _turn = self.turn()?;
         let mut logins = self.read()?;
         if let Some((helper, server)) = logins.helper(registry) {
             credentials::run(&helper.program(), "store", &helper_input(&server, credential))?;
@@ -83,6 +96,10 @@ impl Keeper {
 
     /// Forgets what is kept for a registry; tells whether there was something.
     pub(crate) fn forget(&self, registry: &str) -> anyhow::Result<bool> {
+        if !self.folder.exists() {
+            return Ok(false);
+        }
+        let _turn = self.turn()?;
         let mut logins = self.read()?;
         let mut found = false;
         if let Some((helper, server)) = logins.helper(registry) {
@@ -102,8 +119,6 @@ impl Keeper {
     fn write(&self, logins: &Logins) -> anyhow::Result<()> {
         let path = self.file();
         let failed = || format!("failed to write `{}`", path.display());
-        std::fs::create_dir_all(&self.folder)
-            .with_context(|| format!("failed to make `{}`", self.folder.display()))?;
         let mode = std::fs::metadata(&path).map_or(0o600, |meta| meta.permissions().mode() & 0o777);
         let fresh = beside(&path);
         let written = (|| {
@@ -125,4 +140,32 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_at_once_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = || Keeper { folder: folder.path().join("docker") };
+        assert!(!keeper().forget("r0.test").unwrap());
+        assert!(!folder.path().join("docker").exists(), "who forgets makes nothing");
+        let credential = Credential::Password { username: "me".into(), password: "p".into() };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let credential = &credential;
+                scope.spawn(move || {
+                    for number in 0..8 {
+                        keeper().keep(&format!("r{thread}-{number}.test"), credential).unwrap();
+                    }
+                });
+            }
+        });
+        let text = std::fs::read(folder.path().join("docker/config.json")).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(value["auths"].as_object().unwrap().len(), 32);
+        assert_eq!(std::fs::read_dir(folder.path().join("docker")).unwrap().count(), 1);
+    }
 }

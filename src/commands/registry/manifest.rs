@@ -4,6 +4,7 @@
 //! registry until the list is pushed.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use base64::Engine as _;
 use rbuild_image::distribution::Fetched;
 use rbuild_image::manifest::{Descriptor, Document};
 use rbuild_images::{Entry, Preference, Remote};
+use rbuild_model::digest::BlobDigest;
 use rbuild_model::reference::Reference;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -47,8 +49,11 @@ pub(in crate::commands) fn run(group: &Manifest, context: &Context) -> Outcome {
         ManifestVerb::Rm(arguments) => {
             for list in &arguments.lists {
                 let path = path(&named(list)?, context)?;
-                if std::fs::remove_file(&path).is_err() {
-                    return Err(no_list(list).into());
+                match std::fs::remove_file(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_list(list).into()),
+                    removed => {
+                        removed.with_context(|| format!("failed to remove `{}`", path.display()))?;
+                    }
                 }
             }
             Ok(Status::Done)
@@ -61,9 +66,15 @@ fn path(name: &Reference, context: &Context) -> anyhow::Result<PathBuf> {
         Mistake::new("HOME is not set, so there is no place for lists of manifests")
             .hint("set DOCKER_CONFIG to a folder")
     })?;
-    // No character of a name but these two means anything in a path.
-    let file = name.to_string().replace('/', "_").replace(':', "-");
-    Ok(folder.join("rbuild-manifests").join(format!("{file}.json")))
+    Ok(folder.join("rbuild-manifests").join(file_name(name)))
+}
+
+/// Names the file of a list: what people recognise it by, and what tells it from every other.
+fn file_name(name: &Reference) -> String {
+    let name = name.to_string();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
+    let shown: String = name.chars().map(plain).take(100).collect();
+    format!("{shown}-{}.json", BlobDigest::of(name.as_bytes()).hex())
 }
 
 fn no_list(name: &str) -> Mistake {
@@ -75,10 +86,15 @@ fn read(name: &Reference, context: &Context) -> anyhow::Result<Option<List>> {
     let path = path(name, context)?;
     match std::fs::read(&path) {
         Ok(text) => {
-            let list = serde_json::from_slice(&text);
-            Ok(Some(list.with_context(|| format!("`{}` is no list of manifests", path.display()))?))
+            let list: List = serde_json::from_slice(&text)
+                .with_context(|| format!("`{}` is no list of manifests", path.display()))?;
+            if list.name != name.to_string() {
+                let told = format!("`{}` is the list of manifests {}", path.display(), list.name);
+                return Err(Mistake::new(told).hint("give the file back its name, or remove it").into());
+            }
+            Ok(Some(list))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
     }
 }
@@ -263,4 +279,21 @@ fn one(
         "Raw": base64::engine::general_purpose::STANDARD.encode(&fetched.bytes),
         field: manifest,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_list_has_a_file_of_its_own() {
+        let long = format!("r.test/{}a:1", "a/".repeat(120));
+        let names =
+            ["r.test/a/b_c:1", "r.test/a_b/c:1", "r.test/a/b/c:1", "r.test/a/b-c:1", "r.test:1/a", &long];
+        let files: Vec<String> = names.iter().map(|name| file_name(&name.parse().unwrap())).collect();
+        let told: std::collections::BTreeSet<&String> = files.iter().collect();
+        assert_eq!(told.len(), names.len(), "{files:?}");
+        assert!(files.iter().all(|file| file.len() < 200 && !file.contains('/')), "{files:?}");
+        assert!(files[0].starts_with("r.test_a_b_c_1-"), "{files:?}");
+    }
 }
