@@ -1,17 +1,62 @@
-//! Facts about images that leave with them.
+//! Facts about images: kept with those of the store, and leaving with those that leave.
 
 use rbuild_image::archive::{OutgoingImage, OutgoingIndex};
-use rbuild_image::attest::{self, Predicate, Statement};
-use rbuild_model::digest::BlobDigest;
+use rbuild_image::attest::{self, Form, Predicate, Statement};
+use rbuild_image::manifest::Descriptor;
+use rbuild_model::digest::ImageId;
 use rbuild_model::reference::Reference;
 use rbuild_store::Lease;
 
 use crate::annotations::{self, Annotation};
 use crate::error::ImagesError;
 use crate::images::Images;
-use crate::push::Outgoing;
+use crate::push::{Outgoing, Ready};
+use crate::rows;
 
 impl Images {
+    /// Remembers what is said about an image, in place of what was said before.
+    pub fn state(&self, image: ImageId, predicates: &[Predicate]) -> Result<(), ImagesError> {
+        let facts: Vec<_> =
+            predicates.iter().map(|fact| (fact.kind.clone(), fact.value.to_string())).collect();
+        // Most images have none, and a transaction that changes nothing costs a lock all the same.
+        if facts.is_empty() && self.store.read(|tx| rows::facts(tx, image))?.is_empty() {
+            return Ok(());
+        }
+        Ok(self.store.write(|tx| rows::set_facts(tx, image, &facts))?)
+    }
+
+    /// Returns what is said about an image.
+    pub fn stated(&self, image: ImageId) -> Result<Vec<Predicate>, ImagesError> {
+        let facts = self.store.read(|tx| rows::facts(tx, image))?;
+        let parse = |(kind, text): (String, String)| match serde_json::from_str(&text) {
+            Ok(value) => Ok(Predicate { kind, value }),
+            Err(error) => Err(ImagesError::Inconsistent {
+                what: format!("what is said about {image}"),
+                why: error.to_string(),
+            }),
+        };
+        facts.into_iter().map(parse).collect()
+    }
+
+    /// Lists beside packed images of the store what is said about them.
+    pub(crate) fn with_stated(
+        &self,
+        ids: &[ImageId],
+        name: &Reference,
+        outgoing: Outgoing,
+        lease: &Lease,
+        ready: Ready<'_>,
+    ) -> Result<Outgoing, ImagesError> {
+        let mut attestations = Vec::new();
+        for (image, id) in outgoing.images.iter().zip(ids) {
+            let (names, predicates) = (std::slice::from_ref(name), self.stated(*id)?);
+            let Some(made) = self.attest(image, names, &predicates, Form::Image, lease)? else { continue };
+            made.manifest.layers.iter().try_for_each(ready)?;
+            attestations.push(made);
+        }
+        Ok(outgoing.with(attestations, &[]))
+    }
+
     /// Packs facts about a packed image as one more image, which stands beside it in an index; nothing without facts.
     ///
     /// Its layers are the statements; they lie among the store's blobs for as long as the lease holds them.
@@ -20,12 +65,14 @@ impl Images {
         image: &OutgoingImage,
         names: &[Reference],
         predicates: &[Predicate],
+        form: Form,
         lease: &Lease,
     ) -> Result<Option<OutgoingImage>, ImagesError> {
         if predicates.is_empty() {
             return Ok(None);
         }
-        let about = BlobDigest::of(&image.manifest_bytes);
+        let subject = Descriptor::of(image.manifest.media_type(), &image.manifest_bytes);
+        let about = subject.digest;
         let mut statements = Vec::new();
         for predicate in predicates {
             let statement = Statement { predicate, about, names, platform: &image.platform };
@@ -33,7 +80,7 @@ impl Images {
             self.blobs.put(&bytes, lease)?;
             statements.push(statement.descriptor(&bytes));
         }
-        let (manifest, config) = attest::manifest(statements);
+        let (manifest, config) = attest::manifest(statements, form, &subject);
         Ok(Some(OutgoingImage {
             manifest_bytes: manifest.to_bytes(),
             manifest,

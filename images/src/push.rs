@@ -86,7 +86,8 @@ impl Outgoing {
 pub type Ready<'a> = &'a (dyn Fn(&Descriptor) -> Result<(), ImagesError> + Sync);
 
 impl Images {
-    /// Pushes what a name or an id means under a name: all platforms of it, or the one that is asked for.
+    /// Pushes what a name or an id means under a name: all platforms of it, or the one that is asked for; with what its
+    /// build said about it.
     pub fn push(
         &self,
         text: &str,
@@ -105,7 +106,8 @@ impl Images {
         };
         let ids: Vec<_> = members.iter().map(|member| member.image).collect();
         let pushed = self.push_packed(reference, Naming::Tag, lease, progress, |ready| {
-            self.pack_for_registry(&ids, packing, &[], lease, ready)
+            let outgoing = self.pack_for_registry(&ids, packing, &[], lease, ready)?;
+            self.with_stated(&ids, &reference.clone().with_default_tag(), outgoing, lease, ready)
         })?;
         self.record_pushed(reference, &members, pushed.digest)?;
         Ok(pushed)

@@ -5,6 +5,7 @@ mod copy;
 mod documents;
 mod search;
 
+use rbuild_image::attest::{self, Predicate};
 use rbuild_image::distribution::{Client, Credential, Fetched, Registries};
 use rbuild_image::manifest::{Descriptor, Document, Manifest};
 use rbuild_model::digest::BlobDigest;
@@ -56,6 +57,20 @@ impl Remote {
         let bytes = fetched.map_err(|error| registry(reference, error))?;
         let config = parse_config(&reference.familiar(), &bytes)?;
         Ok((bytes, config))
+    }
+
+    /// Fetches a statement about an image: nothing if the layer of an attestation is none that is understood.
+    pub fn statement(
+        &self,
+        reference: &Reference,
+        layer: &Descriptor,
+    ) -> Result<Option<Predicate>, ImagesError> {
+        if attest::kind_of(layer).is_none() {
+            return Ok(None);
+        }
+        let fetched = self.runtime.block_on(self.client.bounded_blob(reference, layer, attest::MAX_STATEMENT));
+        let bytes = fetched.map_err(|error| registry(reference, error))?;
+        Ok(attest::read(layer, &bytes))
     }
 
     /// Lists the tags of a repository.

@@ -128,10 +128,34 @@ pub(crate) fn add_image(
     Ok(())
 }
 
+/// Replaces what is said about an image: kinds, and values as JSON.
+pub(crate) fn set_facts(
+    transaction: &Transaction<'_>,
+    id: ImageId,
+    facts: &[(String, String)],
+) -> Result<()> {
+    transaction.prepare_cached("DELETE FROM image_facts WHERE image = ?1")?.execute([id.as_bytes()])?;
+    let mut statement = transaction
+        .prepare_cached("INSERT INTO image_facts (image, ordinal, kind, value) VALUES (?1, ?2, ?3, ?4)")?;
+    for (ordinal, (kind, value)) in facts.iter().enumerate() {
+        statement.execute((id.as_bytes(), to_row(ordinal as u64), kind, value))?;
+    }
+    Ok(())
+}
+
+/// What is said about an image: kinds, and values as JSON.
+pub(crate) fn facts(transaction: &Transaction<'_>, id: ImageId) -> Result<Vec<(String, String)>> {
+    let mut statement = transaction
+        .prepare_cached("SELECT kind, value FROM image_facts WHERE image = ?1 ORDER BY ordinal")?;
+    let rows = statement.query_map([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 pub(crate) fn remove_image(transaction: &Transaction<'_>, id: ImageId) -> Result<()> {
     transaction.prepare_cached("DELETE FROM names WHERE image = ?1")?.execute([id.as_bytes()])?;
     transaction.prepare_cached("DELETE FROM image_layers WHERE image = ?1")?.execute([id.as_bytes()])?;
     transaction.prepare_cached("DELETE FROM manifests WHERE image = ?1")?.execute([id.as_bytes()])?;
+    transaction.prepare_cached("DELETE FROM image_facts WHERE image = ?1")?.execute([id.as_bytes()])?;
     transaction.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute([id.as_bytes()])?;
     transaction
         .prepare_cached(

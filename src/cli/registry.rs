@@ -80,7 +80,7 @@ pub(crate) struct ImagetoolsInspect {
     /// Image, by name
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// How it is shown: a template of `.Name`, `.Manifest` and `.Image`
+    /// How it is shown: a template of `.Name`, `.Manifest`, `.Image`, `.SBOM` and `.Provenance`
     #[arg(long, value_name = "FORMAT", conflicts_with = "raw")]
     pub(crate) format: Option<String>,
     /// Show the manifest as it came

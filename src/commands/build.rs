@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_model::step::{EnvVar, ExtraHost, Limits, NetworkMode, Ulimit};
-use rbuild_worker::request::{Attestations, Detail, Materials, Provenance};
+use rbuild_worker::request::{Attestations, Materials};
 
 use super::{Context, Outcome};
 use crate::cli::build::{Arguments, Call, Entitlement, Method, StepLimits, What};
@@ -32,7 +32,7 @@ pub(crate) struct BuildPlan {
     pub(crate) load: Mode,
     /// What is written on manifests and indexes of all that leaves.
     pub(crate) annotations: Vec<rbuild_images::Annotation>,
-    /// What is said about the images that leave.
+    /// What is said about the result.
     pub(crate) attestations: Attestations,
     /// Whether the result is pushed.
     pub(crate) push: Mode,
@@ -131,10 +131,7 @@ pub(crate) fn attestations(
             flags::Attest::Sbom(wanted) => {
                 attestations.materials = (wanted == Mode::On).then_some(Materials);
             }
-            flags::Attest::Provenance { wanted, max, builder } => {
-                let detail = if max == Mode::On { Detail::Max } else { Detail::Min };
-                attestations.provenance = (wanted == Mode::On).then_some(Provenance { detail, builder });
-            }
+            flags::Attest::Provenance(wanted) => attestations.provenance = wanted,
         }
     }
     attestations

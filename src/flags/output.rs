@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use rbuild_image::attest::Form;
 use rbuild_image::compress::Encoding;
 use rbuild_images::Annotation;
+use rbuild_worker::request::Attached;
 
 use super::{Invalid, Read, annotation, csv, unknown};
 
@@ -24,6 +26,8 @@ pub(crate) struct Output {
     pub(crate) rewrite_timestamp: Option<bool>,
     /// What is written on manifests and indexes.
     pub(crate) annotations: Vec<Annotation>,
+    /// How what is said about the result goes with it.
+    pub(crate) attached: Attached,
 }
 
 /// A switch.
@@ -115,7 +119,10 @@ const TYPES: &[&str] = &["local", "tar", "oci", "docker", "image", "registry", "
 
 /// Keys that every type of image has.
 const IMAGE_KEYS: &[&str] =
-    &["name", "compression", "compression-level", "force-compression", "oci-mediatypes", "rewrite-timestamp"];
+    &[
+        "name", "compression", "compression-level", "force-compression", "oci-mediatypes", "rewrite-timestamp",
+        "attestation-inline", "oci-artifact",
+    ];
 
 /// Keys that are known and not there yet.
 const LATER: &[&str] = &[
@@ -125,9 +132,6 @@ const LATER: &[&str] = &[
     "name-canonical",
     "compatibility-version",
     "prefer-nondist-layers",
-    "attestation-inline",
-    "attestation-prefix",
-    "oci-artifact",
     "source-date-epoch",
     "context",
     "mode",
@@ -143,6 +147,7 @@ pub(crate) fn output(text: &str) -> Read<Output> {
         oci_mediatypes: None,
         rewrite_timestamp: None,
         annotations: Vec::new(),
+        attached: Attached::default(),
     };
     if text == "-" {
         return Ok(plain(OutputKind::Tar { dest: Destination::Stdout, platform_split: None }));
@@ -208,6 +213,13 @@ impl Draft {
             "force-compression" if !files => result.force_compression = field.truth()?.into(),
             "oci-mediatypes" if !files => result.oci_mediatypes = Some(field.truth()?),
             "rewrite-timestamp" if !files => result.rewrite_timestamp = Some(field.truth()?),
+            "attestation-prefix" if files && kind != "cacheonly" => {
+                result.attached.prefix = super::attest::file_name(field.required()?)?;
+            }
+            "attestation-inline" if !files => result.attached.always = field.truth()?,
+            "oci-artifact" if !files => {
+                result.attached.form = if field.truth()? { Form::Artifact } else { Form::Image };
+            }
             _ if !files && key.starts_with("annotation") => {
                 let rest = &key["annotation".len()..];
                 result.annotations.push(annotation::of_key(rest, field.required()?)?);
@@ -266,7 +278,7 @@ impl Draft {
 
 fn keys(kind: &str) -> Vec<&'static str> {
     let own: &[&str] = match kind {
-        "local" | "tar" => return vec!["type", "dest", "platform-split"],
+        "local" | "tar" => return vec!["type", "dest", "platform-split", "attestation-prefix"],
         "cacheonly" => return vec!["type"],
         "oci" => &["type", "dest", "tar"],
         "docker" => &["type", "dest"],

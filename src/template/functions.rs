@@ -19,6 +19,8 @@ pub(super) const NAMES: &[&str] = &[
 pub(super) enum Use {
     /// Values.
     Values,
+    /// Values, where `json` writes a line a field, as buildx has it.
+    Indented,
     /// Titles of columns, which functions that change texts leave alone.
     Titles,
 }
@@ -49,6 +51,7 @@ pub(super) fn call(name: &str, arguments: Vec<Item>, purpose: Use, span: Span) -
         }
     }
     let value = match (name, &values[..]) {
+        ("json", [value]) if purpose == Use::Indented => Value::from(indented(value)),
         ("json", [value]) => Value::from(value.to_string()),
         ("upper", [text]) => Value::from(call.text(text)?.to_uppercase()),
         ("lower", [text]) => Value::from(call.text(text)?.to_lowercase()),
@@ -293,4 +296,12 @@ fn title(text: &str) -> String {
             if upper { c.to_uppercase().collect::<Vec<_>>() } else { vec![c] }
         })
         .collect()
+}
+
+/// JSON a line a field, with what means something in HTML escaped: as Go writes it where nobody says otherwise.
+fn indented(value: &Value) -> String {
+    let text = format!("{value:#}");
+    [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026")]
+        .into_iter()
+        .fold(text, |text, (from, to)| text.replace(from, to))
 }

@@ -64,6 +64,12 @@ impl Template {
             .map_err(|fault| diagnostic(&self.source, fault))
     }
 
+    /// Returns the template's text for a value; `json` writes it a line a field.
+    pub(crate) fn render_indented(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
+        eval::render(&self.nodes, value, functions::Use::Indented)
+            .map_err(|fault| diagnostic(&self.source, fault))
+    }
+
     /// Returns the template's text for the titles of columns: functions leave them as they are.
     fn render_titles(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
         eval::render(&self.nodes, value, functions::Use::Titles)

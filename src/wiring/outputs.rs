@@ -1,9 +1,10 @@
 //! What a build's outputs come to for the worker.
 
+use rbuild_image::attest::Form;
 use rbuild_image::manifest::Family;
 use rbuild_images::{Annotation, Existing, Level, Naming, Packing};
 use rbuild_model::reference::Reference;
-use rbuild_worker::request::{ArchiveDest, Export, ExportKind, FileDest, Kept, Split};
+use rbuild_worker::request::{ArchiveDest, Attached, Export, ExportKind, FileDest, Kept, Split};
 
 use crate::commands::build::BuildPlan;
 use crate::flags::{Destination, Mode, Output, OutputKind, encoding};
@@ -28,12 +29,7 @@ pub(super) fn exports(plan: &BuildPlan, settings: &Settings) -> anyhow::Result<V
             check_annotations(export, plan.platforms.len())?;
         }
     }
-    let leaves = |export: &Export| matches!(export.kind, ExportKind::Oci(_) | ExportKind::Registry { .. });
-    if !plan.attestations.is_empty() && !exports.iter().any(leaves) {
-        return Err(Mistake::usage("attestations go with an image that leaves, and none does")
-            .hint("write it with `-o type=oci,dest=FILE`, or push it")
-            .into());
-    }
+    check_attestations(plan, &exports)?;
     let pushes = exports.iter().any(|export| matches!(export.kind, ExportKind::Registry { .. }));
     let named = |export: &Export| !plan.tags.is_empty() || !export.names.is_empty();
     if pushes && !exports.iter().any(named) {
@@ -51,6 +47,7 @@ pub(super) fn exports(plan: &BuildPlan, settings: &Settings) -> anyhow::Result<V
             split: Split::default(),
             packing: Packing::default(),
             annotations: Vec::new(),
+            attached: Attached::default(),
         });
     }
     Ok(exports)
@@ -79,6 +76,7 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
         oci_mediatypes,
         rewrite_timestamp,
         annotations,
+        attached,
     } = output;
     if *rewrite_timestamp == Some(false) && with_epoch {
         let what = "`rewrite-timestamp=false` with SOURCE_DATE_EPOCH";
@@ -127,6 +125,11 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
                 let instead = "its layers are packed when it leaves: write it with `type=oci,dest=FILE`";
                 return Err(NotYet::supported(what, instead).into());
             }
+            if attached.form != Form::default() {
+                let what = "`oci-artifact` of an image in the store";
+                let instead = "use `--push`, or `--output type=oci,dest=FILE`";
+                return Err(NotYet::supported(what, instead).into());
+            }
             (ExportKind::Image, names(written)?)
         }
         OutputKind::Image { names: written, push: Mode::On, by_digest, store } => {
@@ -135,7 +138,22 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
             (ExportKind::Registry { naming, kept }, names(written)?)
         }
     };
-    Ok(Export { kind, names, split, packing, annotations: annotations.clone() })
+    Ok(Export { kind, names, split, packing, annotations: annotations.clone(), attached: attached.clone() })
+}
+
+/// Refuses attestations that would be lost.
+fn check_attestations(plan: &BuildPlan, exports: &[Export]) -> anyhow::Result<()> {
+    if plan.attestations.is_empty() {
+        return Ok(());
+    }
+    if exports.iter().any(|export| matches!(export.kind, ExportKind::Docker(_))) {
+        let what = "an archive of `type=docker` with attestations";
+        return Err(NotYet::supported(what, "use `type=oci`, which `docker load` reads as well").into());
+    }
+    if !exports.is_empty() && exports.iter().all(|export| export.kind == ExportKind::Nothing) {
+        return Err(Mistake::usage("attestations go with a result, and none is kept").into());
+    }
+    Ok(())
 }
 
 /// Refuses annotations that would be lost.

@@ -1,4 +1,4 @@
-//! What is said about images that leave: what is in them, how they were made.
+//! What is said about results: what is in them, how they were made.
 
 use std::fs;
 use std::path::Path;
@@ -7,6 +7,7 @@ use std::process::Command;
 use rbuild_testkit::context::TestContext;
 use rbuild_testkit::privilege;
 use rbuild_testkit::registry::Registry;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::scene::{assert_clean, build, built, scene};
@@ -139,8 +140,110 @@ fn facts_stand_beside_the_image_in_an_archive() {
     );
     built(&context, ["-o", "type=oci,dest=none.tar"]);
     assert!(!String::from_utf8_lossy(&archive("none.tar")).contains("in-toto"));
-    let refused = build(&context, ["--sbom"]);
-    assert!(refused.stderr.contains("attestations go with an image that leaves"), "{refused}");
+    let refused = build(&context, ["--sbom", "-o", "type=docker,dest=x.tar"]);
+    assert!(refused.stderr.contains("an archive of `type=docker` with attestations"), "{refused}");
+    // What is said only in an index that is there anyway makes none.
+    built(&context, ["--provenance=inline-only=true", "-o", "type=oci,dest=none.tar"]);
+    assert!(!String::from_utf8_lossy(&archive("none.tar")).contains("in-toto"));
+    let output = "type=oci,dest=inline.tar,attestation-inline=true";
+    built(&context, ["--provenance=inline-only=true", "-o", output]);
+    assert!(String::from_utf8_lossy(&archive("inline.tar")).contains("in-toto"));
+    assert_clean(&context);
+}
+
+#[test]
+fn facts_lie_beside_files() {
+    let Some(context) = scene("facts_lie_beside_files") else { return };
+    context.write("Dockerfile", "FROM scratch\nCOPY data /etc/data\nCOPY installed /lib/apk/db/installed\n");
+    context.write("data", "data");
+    context.write("installed", "P:musl\nV:1.2.5-r0\n\n");
+    let asked = "--provenance=version=v0.2,filename=made.json,reproducible=true";
+    let with = |output| ["--sbom", asked, "-o", output];
+    built(&context, with("type=local,dest=files,attestation-prefix=of-"));
+    let files = context.project().join("files");
+    let read =
+        |name: &str| -> Value { serde_json::from_slice(&fs::read(files.join(name)).unwrap()).unwrap() };
+    let (made, bill) = (read("of-made.json"), read("of-sbom.spdx.json"));
+    let names = |statement: &Value| -> Vec<String> {
+        let subjects = statement["subject"].as_array().unwrap().iter();
+        subjects.map(|subject| subject["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&made), ["etc/data", "lib/apk/db/installed"]);
+    assert_eq!(names(&bill), names(&made));
+    let data = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7";
+    assert_eq!(made["subject"][0]["digest"]["sha256"], data);
+    assert_eq!(made["predicateType"], "https://slsa.dev/provenance/v0.2");
+    assert_eq!(made["predicate"]["metadata"]["reproducible"], true);
+    assert_eq!(made["predicate"]["invocation"]["configSource"]["entryPoint"], "Dockerfile");
+    assert_eq!(bill["predicate"]["packages"][1]["name"], "musl");
+
+    // Once more into the same folder; and into a tar.
+    built(&context, with("type=local,dest=files,attestation-prefix=of-"));
+    built(&context, with("type=tar,dest=files.tar"));
+    let mut tar = Command::new("tar");
+    let listed = tar.args(["-tf", "files.tar"]).current_dir(context.project()).output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("\nmade.json\n") && listed.contains("\nsbom.spdx.json\n"), "{listed}");
+
+    // A name that the result has itself is not taken from it.
+    context.write("Dockerfile", "FROM scratch\nCOPY data /made.json\n");
+    let refused = build(&context, with("type=local,dest=other"));
+    assert!(refused.stderr.contains("the result has a file `made.json`"), "{refused}");
+    assert!(!context.project().join("other").exists());
+    assert_clean(&context);
+}
+
+#[test]
+fn what_is_said_stays_with_the_image_until_it_leaves() {
+    let Some(context) = scene("what_is_said_stays_with_the_image_until_it_leaves") else { return };
+    let there = rbuild_testkit::context!();
+    let serving = there.rbuild(["registry", "serve", "127.0.0.1:0", "--allow-push"]).start();
+    let host = serving.line("serving on http://");
+    let image = format!("{host}/app:v1");
+    let inspect = |arguments: &[&str], image: &str| -> Value {
+        let output = context.rbuild([&["imagetools", "inspect"], arguments, &[image]].concat()).run();
+        serde_json::from_str(&output.assert_success().stdout).unwrap()
+    };
+    context.write("Dockerfile", "FROM scratch\nCOPY installed /lib/apk/db/installed\n");
+    context.write("installed", "P:musl\nV:1.2.5-r0\nA:x86_64\n\n");
+
+    // The image stays; what is said about it leaves with it.
+    built(&context, ["--sbom", "--provenance", "-t", &image]);
+    context.rbuild(["push", &image]).run().assert_success();
+    let index = inspect(&["--raw"], &image);
+    let [entry, facts] = &index["manifests"].as_array().unwrap()[..] else { panic!("{index:#}") };
+    assert_eq!(facts["annotations"]["vnd.docker.reference.digest"], entry["digest"]);
+    let bill = inspect(&["--format", "{{json .SBOM}}"], &image);
+    let package = &bill["SPDX"]["packages"][1];
+    assert_eq!(package["externalRefs"][0]["referenceLocator"], "pkg:apk/alpine/musl@1.2.5-r0?arch=x86_64");
+    let made = inspect(&["--format", "{{json .Provenance.SLSA}}"], &image);
+    assert_eq!(made["buildDefinition"]["buildType"], "urn:rbuild:dockerfile:v1");
+
+    // A build that says nothing takes it back.
+    built(&context, ["-t", &image]);
+    context.rbuild(["push", &image]).run().assert_success();
+    assert!(inspect(&["--raw"], &image).get("layers").is_some());
+    // In one manifest there is no place for it, and nothing refers to it; so buildx says as well.
+    let plain = inspect(&["--format", "{{json .Image.os}}"], &image);
+    assert_eq!(plain, "linux");
+
+    // As an artifact it refers to the image, and the registry lists it.
+    let artifact = format!("{host}/artifact:1");
+    built(&context, ["--provenance=mode=max", "-t", &artifact, "-o", "type=registry,oci-artifact=true"]);
+    let index = inspect(&["--raw"], &artifact);
+    let by_digest =
+        |at: usize| format!("{host}/artifact@{}", index["manifests"][at]["digest"].as_str().unwrap());
+    let manifest = inspect(&["--raw"], &by_digest(1));
+    assert_eq!(manifest["artifactType"], "application/vnd.docker.attestation.manifest.v1+json");
+    assert_eq!(manifest["subject"]["digest"], index["manifests"][0]["digest"]);
+    assert_eq!(manifest["config"]["data"], "e30=");
+    let alone = inspect(&["--format", "{{json .Provenance}}"], &by_digest(0));
+    assert!(alone["SLSA"]["buildDefinition"]["internalParameters"]["buildConfig"].is_object(), "{alone:#}");
+    assert_eq!(alone, inspect(&["--format", "{{json .Provenance}}"], &artifact));
+    assert_eq!(inspect(&["--format", "{{json .SBOM}}"], &artifact), json!({}));
+
+    serving.signal(Signal::TERM);
+    assert!(serving.wait().status.success());
     assert_clean(&context);
 }
 

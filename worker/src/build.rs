@@ -289,8 +289,8 @@ impl Worker {
         };
         let task = whole.tasks.begin("describing the result".to_owned());
         for outcome in outcomes {
-            let made = attest::predicates(self, &known, outcome);
-            outcome.predicates = made.map_err(|source| BuildError::Export {
+            let made = attest::facts(self, &known, outcome);
+            outcome.facts = made.map_err(|source| BuildError::Export {
                 what: "attestations".to_owned(),
                 source: source.into(),
             })?;

@@ -1,7 +1,6 @@
 //! What came out of a target: its layers, its config, its history with times.
 
 use rbuild_frontend::lower::Target;
-use rbuild_image::attest::Predicate;
 use rbuild_model::digest::{DiffId, ImageId};
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::image_config::{History, ImageConfig};
@@ -10,6 +9,7 @@ use rbuild_model::snapshot::Chain;
 use rbuild_model::step::{Operation, Source};
 use rbuild_solver::{RecordId, Tree};
 
+use crate::attest::Fact;
 use crate::drive::Reached;
 use crate::error::BuildError;
 use crate::worker::Worker;
@@ -22,8 +22,8 @@ pub(crate) struct Finished {
     pub(crate) chain: Chain,
     pub(crate) config: ImageConfig,
     pub(crate) epoch: Option<i64>,
-    /// What is said about it where it leaves.
-    pub(crate) predicates: Vec<Predicate>,
+    /// What is said about it.
+    pub(crate) facts: Vec<Fact>,
 }
 
 /// What a solved graph comes to, all of it or a part.
@@ -103,7 +103,7 @@ impl Worker {
             chain: chain.clone(),
             config,
             epoch: target.epoch,
-            predicates: Vec::new(),
+            facts: Vec::new(),
         })
     }
 

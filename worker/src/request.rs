@@ -39,11 +39,11 @@ pub struct BuildRequest {
     pub project: String,
     /// The caches elsewhere that results are taken from and brought to.
     pub caches: Caches,
-    /// What is said about the images that leave.
+    /// What is said about the result.
     pub attestations: Attestations,
 }
 
-/// What is said about images that leave; images in the store stay without.
+/// What is said about a result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attestations {
     /// What is in them.
@@ -70,6 +70,55 @@ pub struct Provenance {
     pub detail: Detail,
     /// Who says that it was built: a URI.
     pub builder: Option<String>,
+    /// In which version it is said.
+    pub version: Slsa,
+    /// What the file is called that it becomes beside files; `None` for `provenance.json`.
+    pub file: Option<String>,
+    /// Whether the caller promises that it can be made again.
+    pub reproducible: Reproducible,
+    /// Where it goes.
+    pub scope: Scope,
+}
+
+/// The versions of what SLSA calls a provenance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Slsa {
+    /// Version 1.
+    #[default]
+    V1,
+    /// Version 0.2.
+    V02,
+}
+
+/// Whether a build makes the same again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reproducible {
+    /// Nobody says so.
+    #[default]
+    Unsaid,
+    /// The caller says so.
+    Promised,
+}
+
+/// Where a fact goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// With images and with files.
+    #[default]
+    Everywhere,
+    /// With images that stand in an index anyway (`inline-only`).
+    Images,
+}
+
+/// How what is said about a result goes with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// What the manifest of it looks like.
+    pub form: rbuild_image::attest::Form,
+    /// Whether an index is made for what is otherwise said only in one.
+    pub always: bool,
+    /// What names of its files begin with.
+    pub prefix: String,
 }
 
 /// How much is said of how an image was made.
@@ -162,6 +211,8 @@ pub struct Export {
     pub packing: Packing,
     /// What is written on manifests and indexes.
     pub annotations: Vec<Annotation>,
+    /// How what is said about the result goes with it.
+    pub attached: Attached,
 }
 
 /// Whether files of different platforms go to folders of their own.

@@ -3,13 +3,15 @@
 //! A *predicate* is such a fact: a bill of materials ([`spdx`], from [`packages`]) or a provenance (made by whoever built the image).
 //! A [`Statement`] ties predicates to an image: it names the digest of the image's manifest. Statements of one
 //! image are the layers of one more manifest, which an index lists beside the image's own under a platform that is none, with
-//! annotations that say what it is about: BuildKit's form, read by its tools and left aside by others.
+//! annotations that say what it is about: BuildKit's form, read by its tools and left aside by others. As a [`Form::Artifact`]
+//! that manifest also refers to the image's as OCI has it (`subject`), so that registries list it among its referrers.
 
 pub mod packages;
 pub mod spdx;
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
@@ -23,6 +25,14 @@ pub const STATEMENT: &str = "application/vnd.in-toto+json";
 pub const SPDX: &str = "https://spdx.dev/Document";
 /// The predicate that a provenance of SLSA's version 1 is.
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+/// The predicate that a provenance of SLSA's version 0.2 is.
+pub const PROVENANCE_02: &str = "https://slsa.dev/provenance/v0.2";
+/// Bytes of a statement that is read.
+pub const MAX_STATEMENT: u64 = 64 << 20;
+/// What a manifest of statements is, as an artifact.
+pub const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
+/// The type of a config that says nothing.
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 const ABOUT: &str = "vnd.docker.reference.digest";
 const KIND: &str = "vnd.docker.reference.type";
@@ -36,6 +46,16 @@ pub struct Predicate {
     pub kind: String,
     /// The fact.
     pub value: Value,
+}
+
+/// What a manifest of statements looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// An image for no platform.
+    #[default]
+    Image,
+    /// An artifact of OCI, which refers to the image.
+    Artifact,
 }
 
 /// A fact, and the image that it is about.
@@ -61,14 +81,7 @@ impl Statement<'_> {
         if subjects.is_empty() {
             subjects.push(subject("_".to_owned()));
         }
-        json!({
-            "_type": "https://in-toto.io/Statement/v0.1",
-            "predicateType": self.predicate.kind,
-            "subject": subjects,
-            "predicate": self.predicate.value,
-        })
-        .to_string()
-        .into_bytes()
+        statement(self.predicate, &subjects).to_string().into_bytes()
     }
 
     /// Names its bytes as a layer of a manifest.
@@ -79,13 +92,49 @@ impl Statement<'_> {
     }
 }
 
+/// Writes down a fact about files, which have paths and digests.
+pub fn about_files(predicate: &Predicate, files: &[(String, BlobDigest)]) -> Vec<u8> {
+    let subject =
+        |(name, digest): &(String, BlobDigest)| json!({ "name": name, "digest": { "sha256": digest.hex() } });
+    let subjects: Vec<Value> = files.iter().map(subject).collect();
+    format!("{:#}", statement(predicate, &subjects)).into_bytes()
+}
+
+fn statement(predicate: &Predicate, subjects: &[Value]) -> Value {
+    json!({
+        "_type": "https://in-toto.io/Statement/v0.1",
+        "predicateType": predicate.kind,
+        "subject": subjects,
+        "predicate": predicate.value,
+    })
+}
+
 /// The platform that manifests of statements stand under: none.
 pub fn no_platform() -> Platform {
     Platform { os: "unknown".into(), architecture: "unknown".into(), variant: String::new() }
 }
 
-/// Makes the manifest of statements, and the config that it names.
-pub fn manifest(statements: Vec<Descriptor>) -> (Manifest, Vec<u8>) {
+/// Makes the manifest of statements, and the config that it names. `about` names the image's manifest.
+pub fn manifest(statements: Vec<Descriptor>, form: Form, about: &Descriptor) -> (Manifest, Vec<u8>) {
+    match form {
+        Form::Image => as_image(statements),
+        Form::Artifact => as_artifact(statements, about),
+    }
+}
+
+fn as_artifact(statements: Vec<Descriptor>, about: &Descriptor) -> (Manifest, Vec<u8>) {
+    let config = b"{}".to_vec();
+    let mut named = Descriptor::of(EMPTY, &config);
+    let data = base64::engine::general_purpose::STANDARD.encode(&config);
+    named.extra.insert("data".to_owned(), data.into());
+    let mut manifest = Manifest::new(named, statements);
+    let subject = json!({ "mediaType": about.media_type, "digest": about.digest, "size": about.size });
+    manifest.extra.insert("artifactType".to_owned(), ARTIFACT.into());
+    manifest.extra.insert("subject".to_owned(), subject);
+    (manifest, config)
+}
+
+fn as_image(statements: Vec<Descriptor>) -> (Manifest, Vec<u8>) {
     let diff_ids: Vec<String> = statements.iter().map(|statement| statement.digest.to_string()).collect();
     let config = json!({
         "architecture": "unknown",
@@ -95,9 +144,38 @@ pub fn manifest(statements: Vec<Descriptor>) -> (Manifest, Vec<u8>) {
     })
     .to_string()
     .into_bytes();
-    let mut manifest = Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &config), statements);
-    manifest.media_type = Some(MediaType::new(MediaType::OCI_MANIFEST));
-    (manifest, config)
+    (Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &config), statements), config)
+}
+
+/// Whether an entry of an index is a manifest of statements about another.
+pub fn is_about(entry: &Descriptor, image: BlobDigest) -> bool {
+    // The first of the two keys is an older name.
+    let about = ["com.docker.reference.digest", ABOUT].iter().find_map(|key| entry.annotations.get(*key));
+    about.is_some_and(|about| *about == image.to_string())
+}
+
+/// The kind of fact that a layer of such a manifest holds, if it is a statement.
+pub fn kind_of(layer: &Descriptor) -> Option<&str> {
+    let kind = layer.media_type.as_str();
+    (kind == STATEMENT || is_signed(kind)).then(|| layer.annotations.get(PREDICATE).map(String::as_str))?
+}
+
+/// Whether a statement stands in an envelope with signatures, which are not looked at.
+fn is_signed(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.in-toto.") && media_type.ends_with("+dsse")
+}
+
+/// Reads the fact of a statement that came as a layer; nothing if it is none.
+pub fn read(layer: &Descriptor, bytes: &[u8]) -> Option<Predicate> {
+    let kind = kind_of(layer)?.to_owned();
+    let mut statement: Value = serde_json::from_slice(bytes).ok()?;
+    if is_signed(layer.media_type.as_str()) {
+        let payload =
+            base64::engine::general_purpose::STANDARD.decode(statement["payload"].as_str()?).ok()?;
+        statement = serde_json::from_slice(&payload).ok()?;
+    }
+    let value = statement.get_mut("predicate")?.take();
+    Some(Predicate { kind, value })
 }
 
 /// What is written on the entry of such a manifest in an index.
@@ -142,7 +220,9 @@ mod tests {
         assert_eq!((&read["predicateType"], &read["predicate"]["a"]), (&json!(PROVENANCE), &json!(1)));
         let layer = statement.descriptor(&bytes);
         assert_eq!(layer.annotations[PREDICATE], PROVENANCE);
-        let (manifest, config) = manifest(vec![layer]);
+        assert_eq!(kind_of(&layer), Some(PROVENANCE));
+        let subject = Descriptor::of(MediaType::OCI_MANIFEST, b"manifest");
+        let (manifest, config) = manifest(vec![layer], Form::Image, &subject);
         let config: Value = serde_json::from_slice(&config).unwrap();
         assert_eq!(config["rootfs"]["diff_ids"], json!([BlobDigest::of(&bytes).to_string()]));
         let text = String::from_utf8(manifest.to_bytes()).unwrap();
@@ -150,6 +230,53 @@ mod tests {
         let entry = Descriptor::of(MediaType::OCI_MANIFEST, b"x").for_platform(&no_platform());
         assert_eq!(entry.platform, Some(json!({"architecture": "unknown", "os": "unknown"})));
         assert_eq!(entry_annotations(about)[ABOUT], about.to_string());
+        let mut entry = entry;
+        entry.annotations = entry_annotations(about);
+        assert!(is_about(&entry, about) && !is_about(&entry, BlobDigest::of(b"other")));
+    }
+
+    #[test]
+    fn statements_are_read_also_out_of_envelopes() {
+        let bytes = br#"{"predicateType": "x", "predicate": {"a": 1}}"#;
+        let mut layer = Descriptor::of(STATEMENT, bytes);
+        assert_eq!(read(&layer, bytes), None);
+        layer.annotations.insert(PREDICATE.to_owned(), SPDX.to_owned());
+        let expected = Some(Predicate { kind: SPDX.to_owned(), value: json!({"a": 1}) });
+        assert_eq!(read(&layer, bytes), expected);
+        assert_eq!((read(&layer, b"{}"), read(&layer, b"[")), (None, None));
+        layer.media_type = MediaType::new("application/vnd.in-toto.spdx+dsse");
+        let payload = base64::engine::general_purpose::STANDARD.encode(bytes);
+        assert_eq!(read(&layer, json!({"payload": payload}).to_string().as_bytes()), expected);
+        assert_eq!(read(&layer, bytes), None);
+    }
+
+    #[test]
+    fn an_artifact_refers_to_the_image_by_its_manifest_alone() {
+        let mut about = Descriptor::of(MediaType::OCI_MANIFEST, b"manifest").for_platform(&Platform::host());
+        about.annotations.insert("a".to_owned(), "b".to_owned());
+        let (manifest, config) = manifest(Vec::new(), Form::Artifact, &about);
+        assert_eq!(config, b"{}");
+        let read: Value = serde_json::from_slice(&manifest.to_bytes()).unwrap();
+        assert_eq!(
+            read,
+            json!({
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "artifactType": "application/vnd.docker.attestation.manifest.v1+json",
+                "config": {
+                    "mediaType": "application/vnd.oci.empty.v1+json",
+                    "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+                    "size": 2,
+                    "data": "e30=",
+                },
+                "layers": [],
+                "subject": {
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": about.digest.to_string(),
+                    "size": 8,
+                },
+            })
+        );
     }
 
     #[test]

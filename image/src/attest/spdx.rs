@@ -111,7 +111,7 @@ mod tests {
     fn a_document_describes_the_image_and_what_it_contains() {
         let mut inventory = Inventory::default();
         let list = "P:musl\nV:1.2.5-r0\nL:MIT\n\nP:a+b\nV:1\n\nP:a-b\nV:1\n";
-        inventory.read(Database::Apk, "lib/apk/db/installed", list.as_bytes());
+        inventory.read(Database::Apk, "lib/apk/db/installed", &list.as_bytes()).unwrap();
         inventory.leave_out("var/lib/rpm/rpmdb.sqlite", "rpm is not read");
         let described = Described { name: "app", created: "2024-01-01T00:00:00Z", tool: "rbuild-0" };
         let document = document(&inventory, &described);

@@ -156,6 +156,16 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<Vec<u8>, ClientError> {
+        self.bounded_blob(reference, descriptor, MAX_DOCUMENT).await
+    }
+
+    /// Fetches a blob of at most so many bytes into memory.
+    pub async fn bounded_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        most: u64,
+    ) -> Result<Vec<u8>, ClientError> {
         struct Memory(Vec<u8>);
         impl Receiver for Memory {
             fn receive(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -167,10 +177,10 @@ impl Client {
                 Ok(())
             }
         }
-        if descriptor.size > MAX_DOCUMENT {
+        if descriptor.size > most {
             return Err(ClientError::Protocol {
                 origin: reference.registry().to_owned(),
-                why: format!("a config of more than {MAX_DOCUMENT} bytes"),
+                why: format!("{} has more than {most} bytes", descriptor.digest),
             });
         }
         let embedded =

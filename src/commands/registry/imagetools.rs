@@ -11,11 +11,11 @@ use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use serde_json::{Map, Value, json};
 
-use super::{named, progress, spool};
+use super::{attested, named, progress, spool};
 use crate::cli::registry::{Imagetools, ImagetoolsCreate, ImagetoolsInspect, ImagetoolsVerb};
 use crate::commands::{Context, Outcome};
 use crate::report::{Findings, Mistake, Status};
-use crate::template;
+use crate::template::Template;
 use crate::wiring::logins::remote;
 
 pub(in crate::commands) fn run(group: &Imagetools, context: &Context) -> Outcome {
@@ -37,12 +37,21 @@ fn inspect(arguments: &ImagetoolsInspect, context: &Context) -> Outcome {
         None => described(&reference, &fetched),
         Some(format) => {
             let (manifest, image) = (manifest_value(&fetched), images(&remote, &reference, &fetched)?);
-            if format.replace(' ', "") == "{{json.}}" {
+            let compact = format.replace(' ', "");
+            if compact == "{{json.}}" {
                 let all = json!({ "name": reference.to_string(), "manifest": manifest, "image": image });
                 serde_json::to_string_pretty(&all)? + "\n"
             } else {
-                let all = json!({ "Name": reference.to_string(), "Manifest": manifest, "Image": image });
-                template::documents(Some(format), &[all]).map_err(Findings::from)?
+                let mut all = json!({ "Name": reference.to_string(), "Manifest": manifest, "Image": image });
+                // They may be large: who does not ask for them does not wait for them.
+                if compact.contains(".SBOM") || compact.contains(".Provenance") {
+                    let said = attested::said(&remote, &reference, &fetched)?;
+                    (all["SBOM"], all["Provenance"]) = (said.materials, said.provenance);
+                }
+                Template::parse(format)
+                    .and_then(|format| format.render_indented(&all))
+                    .map_err(Findings::from)?
+                    + "\n"
             }
         }
     };

@@ -1,6 +1,7 @@
 //! The verbs of registries.
 
 mod copy;
+mod attested;
 mod imagetools;
 mod login;
 mod manifest;

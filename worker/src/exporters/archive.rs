@@ -3,7 +3,8 @@
 use rbuild_image::archive::{OutgoingIndex, Plan};
 use rbuild_model::digest::BlobDigest;
 
-use super::{ExportError, image, only, write};
+use super::{ExportError, image, index, only, write};
+use crate::attest;
 use crate::build::{Built, BuiltPlatform};
 use crate::cancel::Cancel;
 use crate::describe::Finished;
@@ -71,7 +72,9 @@ pub(super) fn export(
             }
         }
         let lease = worker.lease()?;
-        attestations.extend(worker.images.attest(&packed, &packed.names, &result.predicates, lease)?);
+        let predicates = attest::of_image(&result.facts, index::indexed(export, results));
+        let form = export.attached.form;
+        attestations.extend(worker.images.attest(&packed, &packed.names, &predicates, form, lease)?);
         outgoing.push(packed);
     }
     if form == Form::Docker && !attestations.is_empty() {

@@ -1,9 +1,10 @@
-//! `type=image`: an image in the store.
+//! `type=image`: an image in the store, and what is said about it.
 
 use rbuild_images::BuiltImage;
 use rbuild_model::digest::ImageId;
 
 use super::{ExportError, index};
+use crate::attest;
 use crate::build::BuiltPlatform;
 use crate::cancel::Cancel;
 use crate::describe::Finished;
@@ -23,6 +24,7 @@ pub(super) fn export(
     let mut built = Vec::new();
     for result in results {
         let id = add(worker, result)?;
+        worker.images.state(id, &attest::of_image(&result.facts, index::indexed(export, results)))?;
         built.push(BuiltPlatform { platform: result.platform.clone(), id });
     }
     // A name is the last thing that is given: whoever cancels before keeps what it meant.

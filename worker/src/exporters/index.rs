@@ -6,9 +6,11 @@ use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 
 use super::ExportError;
+use crate::attest::Indexed;
+use crate::attest::files::Naming;
 use crate::build::{Built, BuiltPlatform};
 use crate::describe::Finished;
-use crate::request::Split;
+use crate::request::{Export, Split};
 use crate::tasks::Tasks;
 use crate::worker::Worker;
 
@@ -40,6 +42,18 @@ pub(super) fn name(
 
 fn members(images: &[BuiltPlatform]) -> Vec<Member> {
     images.iter().map(|built| Member { platform: built.platform.clone(), image: built.id }).collect()
+}
+
+/// Says whether images stand in an index also without what is said about them.
+pub(super) fn indexed(export: &Export, results: &[Finished]) -> Indexed {
+    if results.len() > 1 || export.attached.always { Indexed::Anyway } else { Indexed::OnlyIfNeeded }
+}
+
+impl Export {
+    /// Says how files are called that say something about a platform's result.
+    pub(super) fn files_of<'a>(&'a self, platform: &'a str) -> Naming<'a> {
+        Naming { prefix: &self.attached.prefix, split: self.split, platform }
+    }
 }
 
 /// Says which folder each result goes to: its platform's, or none.

@@ -70,6 +70,12 @@ pub enum ExportError {
         /// What.
         what: &'static str,
     },
+    /// What is said about a result has the name of one of its files.
+    #[error("the result has a file `{name}`, which is the name of an attestation: choose others with `attestation-prefix=TEXT`")]
+    Taken {
+        /// The name.
+        name: String,
+    },
     /// A pushed image has no name.
     #[error("an image that is pushed needs a name: give it one with `--tag`")]
     NoName,
@@ -106,6 +112,7 @@ pub(crate) fn run(
         split: Default::default(),
         packing: Default::default(),
         annotations: Vec::new(),
+        attached: Default::default(),
     }];
     let exports = if request.exports.is_empty() { &default[..] } else { &request.exports[..] };
     for export in exports.iter().filter(|export| export.kind != ExportKind::Nothing) {
@@ -141,13 +148,15 @@ pub(crate) fn run(
                     .map(|registered| registered.tell(&mut built))
             }
             ExportKind::Tar(dest) => index::folders("type=tar", &results, export.split)
-                .and_then(|results| write(dest, client, cancel, |out| tar::export(worker, &results, out))),
+                .and_then(|results| {
+                    write(dest, client, cancel, |out| tar::export(worker, export, &results, cancel, out))
+                }),
             ExportKind::Local { dest } => index::folders("type=local", &results, export.split)
                 .and_then(|results| {
                     let into = |folder: Option<String>| {
                         folder.map_or_else(|| dest.clone(), |folder| dest.join(folder))
                     };
-                    let export = |(folder, result)| local::export(worker, result, &into(folder), cancel);
+                    let export = |(folder, result)| local::export(worker, export, result, &into(folder), cancel);
                     results.into_iter().map(export).sum::<Result<u64, ExportError>>()
                 })
                 .map(|skipped| {
@@ -235,7 +244,7 @@ fn into<T>(
 }
 
 /// A name in the same folder, for a file that is not complete yet.
-fn beside(path: &Path) -> Result<PathBuf, ExportError> {
+pub(crate) fn beside(path: &Path) -> Result<PathBuf, ExportError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", rbuild_store::UniqueId::random()?));
     Ok(path.with_file_name(name))

@@ -7,8 +7,9 @@ use rbuild_model::digest::ImageId;
 use rbuild_model::event::Outcome;
 use rbuild_model::reference::Reference;
 
-use super::{ExportError, image};
+use super::{ExportError, image, index};
 use crate::answer::LayerProgress;
+use crate::attest;
 use crate::build::{Built, BuiltPlatform};
 use crate::cancel::Cancel;
 use crate::describe::Finished;
@@ -45,11 +46,9 @@ fn attested(
     let mut attestations = Vec::new();
     for (image, result) in outgoing.images.iter().zip(results) {
         let lease = worker.lease()?;
-        let Some(made) =
-            worker.images.attest(image, std::slice::from_ref(name), &result.predicates, lease)?
-        else {
-            continue;
-        };
+        let predicates = attest::of_image(&result.facts, index::indexed(export, results));
+        let (names, form) = (std::slice::from_ref(name), export.attached.form);
+        let Some(made) = worker.images.attest(image, names, &predicates, form, lease)? else { continue };
         made.manifest.layers.iter().try_for_each(ready)?;
         attestations.push(made);
     }

@@ -4,40 +4,63 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Kind, Step, Walk};
-use rbuild_image::tar::{Options, Writer, Xattr};
+use rbuild_confined::{Kind, Root, Step, Walk};
+use rbuild_image::tar::{Entry, EntryKind, EntryPath, Options, Timestamp, Writer, Xattr};
 use rbuild_snapshotter::diff::{Change, ChangeKind, Novelty};
 use rbuild_snapshotter::layer::entry_of;
 use rbuild_snapshotter::xattrs_of;
 
 use super::ExportError;
+use crate::attest::files::{self, Written};
+use crate::cancel::Cancel;
 use crate::describe::Finished;
+use crate::request::Export;
 use crate::worker::Worker;
 
-/// Writes the roots of results as one tar with numeric owners and hard links kept, each in its folder if it has one.
+/// Writes the roots of results as one tar with numeric owners and hard links kept, each in its folder if it has one, and
+/// behind each what is said about it.
 pub(super) fn export(
     worker: &Worker,
+    export: &Export,
     results: &[(Option<String>, &Finished)],
+    cancel: &Cancel,
     out: impl Write,
 ) -> Result<(), ExportError> {
     let epoch = results.first().and_then(|(_, result)| result.epoch);
     let mut writer = Writer::new(out, Options { epoch });
     for (folder, result) in results {
-        root(worker, folder.as_deref().map(Path::new), result, &mut writer)?;
+        let folder = folder.as_deref().map(Path::new);
+        let view = worker.view(&result.chain)?;
+        let facts =
+            files::written(&view, &result.facts, export.files_of(&result.platform.to_string()), cancel)?;
+        root(&view, folder, &mut writer)?;
+        for fact in &facts {
+            append(fact, folder, result.epoch, &mut writer)?;
+        }
     }
     writer.finish().map_err(|error| ExportError::Tree(error.into()))?;
     Ok(())
 }
 
-fn root(
-    worker: &Worker,
+/// Writes a file of what is said about the result.
+fn append(
+    fact: &Written,
     folder: Option<&Path>,
-    result: &Finished,
+    epoch: Option<i64>,
     writer: &mut Writer<impl Write>,
 ) -> Result<(), ExportError> {
-    let view = worker.view(&result.chain)?;
+    let path = folder.map_or_else(|| PathBuf::from(&fact.name), |folder| folder.join(&fact.name));
+    let path = EntryPath::new(path.as_os_str().as_bytes());
+    let path = path.map_err(|error| ExportError::Tree(error.into()))?;
+    let mut entry = Entry::new(path, EntryKind::File { size: fact.bytes.len() as u64 }, 0o600);
+    entry.mtime = Timestamp::from_seconds(epoch.unwrap_or_else(|| jiff::Timestamp::now().as_second()));
+    writer.append(&entry, &mut &fact.bytes[..]).map_err(|error| ExportError::Tree(error.into()))
+}
+
+fn root(view: &Root, folder: Option<&Path>, writer: &mut Writer<impl Write>) -> Result<(), ExportError> {
     let top = view.resolve("/").map_err(ExportError::tree)?;
     let within = |path: PathBuf| folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
     let mut append = |path: PathBuf, kind: ChangeKind, contents: Option<File>, xattrs: Vec<Xattr>| {

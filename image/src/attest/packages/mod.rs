@@ -7,21 +7,33 @@
 //! | npm | `node_modules/NAME/package.json`, `node_modules/@SCOPE/NAME/package.json`, anywhere | name and version |
 //! | Python | `*.dist-info/METADATA`, `*.egg-info/PKG-INFO`, `*.egg-info`, anywhere | name and version |
 //! | Cargo | `Cargo.lock`, anywhere | all but those without a source: the project's own |
-//! | rpm | its databases | nothing: that they are there is told |
+//! | rpm | `rpmdb.sqlite`, `Packages.db`, `Packages`, below `var/lib/rpm` or `usr/lib/sysimage/rpm` | all ([`rpm`]) |
+//! | Ruby | `specifications/*.gemspec`, anywhere | name and version |
+//! | Go | programs, anywhere | the modules that they were made of ([`go`]), and the standard library |
 //!
 //! The databases come with the image, so nothing in them is believed: texts are bounded, what does not fit is left out
 //! and counted, and no database keeps the others from being read.
 
 mod cargo;
+mod gem;
+mod go;
+mod pieces;
 mod python;
+mod rpm;
 mod stanzas;
 
 use std::collections::BTreeSet;
+use std::io;
+
+use pieces::Trouble;
+pub use pieces::{Opened, Pieces};
 
 /// Bytes of a name, a version or an architecture.
 const MOST_TEXT: usize = 512;
 /// Packages of one root.
 const MOST_PACKAGES: usize = 200_000;
+/// Files of one root of which it is told that they were not read.
+const MOST_LEFT_OUT: usize = 1000;
 
 /// Whose package it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +48,12 @@ pub enum Ecosystem {
     Pypi,
     /// A crate of Rust.
     Cargo,
+    /// A package of Fedora, Red Hat, SUSE and what comes from them.
+    Rpm,
+    /// A gem of Ruby.
+    Gem,
+    /// A module of Go.
+    Golang,
 }
 
 impl Ecosystem {
@@ -47,6 +65,9 @@ impl Ecosystem {
             Self::Npm => "npm",
             Self::Pypi => "pypi",
             Self::Cargo => "cargo",
+            Self::Rpm => "rpm",
+            Self::Gem => "gem",
+            Self::Golang => "golang",
         }
     }
 }
@@ -92,8 +113,18 @@ pub enum Database {
     CargoLock,
     /// What the distribution is.
     OsRelease,
-    /// A list of rpm's, which is not read.
-    Rpm,
+    /// rpm's list, in SQLite.
+    RpmSqlite,
+    /// What is perhaps newer than that, and not read.
+    RpmJournal,
+    /// rpm's list, in a form of its own.
+    RpmNdb,
+    /// rpm's list, in Berkeley DB.
+    RpmBdb,
+    /// The description of one gem.
+    Gem,
+    /// A program, which may be one of Go.
+    Program,
 }
 
 impl Database {
@@ -103,11 +134,15 @@ impl Database {
             "var/lib/dpkg/status" => return Some(Self::Dpkg),
             "lib/apk/db/installed" | "usr/lib/apk/db/installed" => return Some(Self::Apk),
             "etc/os-release" | "usr/lib/os-release" => return Some(Self::OsRelease),
-            "var/lib/rpm/rpmdb.sqlite"
-            | "usr/lib/sysimage/rpm/rpmdb.sqlite"
-            | "var/lib/rpm/Packages"
-            | "var/lib/rpm/Packages.db"
-            | "usr/lib/sysimage/rpm/Packages.db" => return Some(Self::Rpm),
+            _ => {}
+        }
+        let of_rpm =
+            ["var/lib/rpm/", "usr/lib/sysimage/rpm/"].iter().find_map(|folder| path.strip_prefix(folder));
+        match of_rpm {
+            Some("rpmdb.sqlite") => return Some(Self::RpmSqlite),
+            Some("rpmdb.sqlite-wal") => return Some(Self::RpmJournal),
+            Some("Packages.db") => return Some(Self::RpmNdb),
+            Some("Packages") => return Some(Self::RpmBdb),
             _ => {}
         }
         if let Some(part) = path.strip_prefix("var/lib/dpkg/status.d/") {
@@ -120,18 +155,25 @@ impl Database {
             "METADATA" => inner.ends_with(".dist-info").then_some(Self::Python),
             "PKG-INFO" => inner.ends_with(".egg-info").then_some(Self::Python),
             "package.json" => is_module(folder).then_some(Self::Npm),
-            name => name.ends_with(".egg-info").then_some(Self::Python),
+            name if name.ends_with(".egg-info") => Some(Self::Python),
+            // Those that come with Ruby itself lie one folder deeper.
+            name if name.ends_with(".gemspec") => {
+                let folder = folder.strip_suffix("/default").unwrap_or(folder);
+                (folder.rsplit('/').next() == Some("specifications")).then_some(Self::Gem)
+            }
+            _ => None,
         }
     }
 
-    /// How many bytes of it are read; one that has more is left out.
-    pub fn most_bytes(self) -> u64 {
+    /// How many bytes it may have; one that has more is left out. Those that are read in pieces may have many.
+    fn most_bytes(self) -> u64 {
         match self {
             Self::Dpkg | Self::Apk => 64 << 20,
             Self::CargoLock => 16 << 20,
-            Self::Npm | Self::Python => 1 << 20,
+            Self::Npm | Self::Python | Self::Gem => 1 << 20,
             Self::OsRelease => 64 << 10,
-            Self::Rpm => 0,
+            Self::RpmSqlite | Self::RpmNdb | Self::RpmBdb => 2 << 30,
+            Self::RpmJournal | Self::Program => u64::MAX,
         }
     }
 }
@@ -155,31 +197,36 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Reads a database; `path` is where it lies in the root.
-    pub fn read(&mut self, database: Database, path: &str, bytes: &[u8]) {
-        let mut found = Found { path, inventory: self, damaged: 0 };
-        match database {
-            Database::Dpkg => stanzas::dpkg(bytes, &mut found),
-            Database::Apk => stanzas::apk(bytes, &mut found),
-            Database::Npm => npm(bytes, &mut found),
-            Database::Python => python::metadata(bytes, &mut found),
-            Database::CargoLock => cargo::lock(bytes, &mut found),
-            Database::OsRelease => {
-                if let Some(distribution) = stanzas::os_release(bytes) {
-                    found.inventory.distribution = Some(distribution);
-                }
-            }
-            Database::Rpm => {}
+    /// Reads a database; `path` is where it lies in the root. What is wrong with it is told in [`Inventory::left_out`];
+    /// an error is one of the file system.
+    pub fn read(&mut self, database: Database, path: &str, file: &dyn Pieces) -> io::Result<()> {
+        if file.length() > database.most_bytes() {
+            self.leave_out(path, "too large");
+            return Ok(());
         }
-        if found.damaged > 0 {
-            let why = format!("{path}: {} entries that cannot be read", found.damaged);
-            self.left_out.insert(why);
+        let mut found = Found { path, inventory: self, damaged: 0 };
+        let read = found.read(database, file);
+        let damaged = found.damaged;
+        if damaged > 0 {
+            self.leave_out(path, &format!("{damaged} entries that cannot be read"));
+        }
+        match read {
+            Ok(()) => Ok(()),
+            Err(Trouble::Form(why)) => {
+                self.leave_out(path, why);
+                Ok(())
+            }
+            Err(Trouble::Io(error)) => Err(error),
         }
     }
 
     /// Notes a database that is not read, and why.
     pub fn leave_out(&mut self, path: &str, why: &str) {
-        self.left_out.insert(format!("{path}: {why}"));
+        if self.left_out.len() < MOST_LEFT_OUT {
+            self.left_out.insert(format!("{path}: {why}"));
+        } else {
+            self.left_out.insert("and others".to_owned());
+        }
     }
 
     /// The packages, in order.
@@ -197,15 +244,22 @@ impl Inventory {
         let name = match package.ecosystem {
             // Its rules have names of Python in lower case, with dashes.
             Ecosystem::Pypi => encoded(&package.name.to_ascii_lowercase().replace('_', "-")),
-            Ecosystem::Npm => package.name.split('/').map(encoded).collect::<Vec<_>>().join("/"),
+            Ecosystem::Npm | Ecosystem::Golang => {
+                package.name.split('/').map(encoded).collect::<Vec<_>>().join("/")
+            }
             _ => encoded(&package.name),
+        };
+        let (epoch, version) = match package.version.split_once(':') {
+            Some((epoch, version)) if package.ecosystem == Ecosystem::Rpm => (Some(epoch), version),
+            _ => (None, &*package.version),
         };
         let mut url = format!("pkg:{}/", package.ecosystem.word());
         let mut qualifiers = Vec::new();
-        if matches!(package.ecosystem, Ecosystem::Deb | Ecosystem::Apk) {
+        if matches!(package.ecosystem, Ecosystem::Deb | Ecosystem::Apk | Ecosystem::Rpm) {
             let distribution = self.distribution.clone().unwrap_or_default();
             let vendor = match (&*distribution.id, package.ecosystem) {
                 ("", Ecosystem::Apk) => "alpine",
+                ("", Ecosystem::Rpm) => "redhat",
                 ("", _) => "debian",
                 (id, _) => id,
             };
@@ -216,7 +270,8 @@ impl Inventory {
                 qualifiers.push(format!("distro={}", encoded(&distro)));
             }
         }
-        url.push_str(&format!("{name}@{}", encoded(&package.version)));
+        qualifiers.extend(epoch.map(|epoch| format!("epoch={}", encoded(epoch))));
+        url.push_str(&format!("{name}@{}", encoded(version)));
         if !qualifiers.is_empty() {
             url.push_str(&format!("?{}", qualifiers.join("&")));
         }
@@ -232,6 +287,32 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
+    fn read(&mut self, database: Database, file: &dyn Pieces) -> Result<(), Trouble> {
+        let whole = || file.piece(0, usize::try_from(file.length()).unwrap_or(usize::MAX));
+        match database {
+            Database::Dpkg => stanzas::dpkg(&whole()?, self),
+            Database::Apk => stanzas::apk(&whole()?, self),
+            Database::Npm => npm(&whole()?, self),
+            Database::Python => python::metadata(&whole()?, self),
+            Database::CargoLock => cargo::lock(&whole()?, self),
+            Database::Gem => gem::specification(&whole()?, self),
+            Database::OsRelease => {
+                if let Some(distribution) = stanzas::os_release(&whole()?) {
+                    self.inventory.distribution = Some(distribution);
+                }
+            }
+            Database::RpmSqlite => rpm::sqlite::read(file, self)?,
+            Database::RpmNdb => rpm::ndb::read(file, self)?,
+            Database::RpmBdb => rpm::bdb::read(file, self)?,
+            Database::RpmJournal if file.length() > 0 => {
+                return Err(Trouble::Form("what stands only in the journal is not read"));
+            }
+            Database::RpmJournal => {}
+            Database::Program => go::program(file, self)?,
+        }
+        Ok(())
+    }
+
     /// Takes a package in, if its texts are texts.
     fn add(&mut self, ecosystem: Ecosystem, name: &str, version: &str, more: More<'_>) {
         let good =

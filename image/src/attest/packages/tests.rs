@@ -6,7 +6,7 @@ fn read(files: &[(&str, &str)]) -> Inventory {
     let mut inventory = Inventory::default();
     for (path, text) in files {
         let database = Database::at(path).unwrap_or_else(|| panic!("{path} is no database"));
-        inventory.read(database, path, text.as_bytes());
+        inventory.read(database, path, &text.as_bytes()).unwrap();
     }
     inventory
 }
@@ -54,6 +54,10 @@ fn other_managers_have_their_own_forms() {
             "Metadata-Version: 2.1\nName: My_Dist\nVersion: 1.0\nLicense: BSD\n\nName: not-this\n",
         ),
         (
+            "gems/specifications/rake-13.1.0.gemspec",
+            "Gem::Specification.new do |s|\n  s.name = \"rake\".freeze\n  s.version = \"13.1.0\"\n  s.licenses = [\"MIT\".freeze]\nend\n",
+        ),
+        (
             "src/Cargo.lock",
             "version = 4\n\n[[package]]\nname = \"own\"\nversion = \"0.1.0\"\n\n[[package]]\nname = \"serde\"\nversion = \"1.0.2\"\nsource = \"registry+x\"\ndependencies = [\n \"a\",\n]\n",
         ),
@@ -67,6 +71,7 @@ fn other_managers_have_their_own_forms() {
             "pkg:npm/counter@1.0.0",
             "pkg:pypi/my-dist@1.0",
             "pkg:cargo/serde@1.0.2",
+            "pkg:gem/rake@13.1.0",
         ]
     );
     assert_eq!(inventory.left_out().count(), 0);
@@ -83,10 +88,20 @@ fn other_files_are_none() {
         "home/var/lib/dpkg/status",
         "var/lib/dpkg/status.d/x.md5sums",
         "var/lib/dpkg/status-old",
+        "var/lib/rpm/Name",
+        "src/rake.gemspec",
     ] {
         assert_eq!(Database::at(path), None, "{path}");
     }
-    assert_eq!(Database::at("var/lib/rpm/rpmdb.sqlite"), Some(Database::Rpm));
+    for (path, database) in [
+        ("var/lib/rpm/rpmdb.sqlite", Database::RpmSqlite),
+        ("usr/lib/sysimage/rpm/rpmdb.sqlite-wal", Database::RpmJournal),
+        ("usr/lib/sysimage/rpm/Packages.db", Database::RpmNdb),
+        ("var/lib/rpm/Packages", Database::RpmBdb),
+        ("usr/lib/ruby/gems/3.3.0/specifications/default/json-2.7.1.gemspec", Database::Gem),
+    ] {
+        assert_eq!(Database::at(path), Some(database), "{path}");
+    }
 }
 
 #[test]
@@ -100,15 +115,37 @@ fn texts_that_are_none_are_left_out() {
     assert_eq!((inventory.packages().count(), inventory.left_out().count()), (0, 3));
 }
 
+#[test]
+fn a_journal_that_is_not_empty_is_told() {
+    let inventory = read(&[("var/lib/rpm/rpmdb.sqlite-wal", "")]);
+    assert_eq!(inventory.left_out().count(), 0);
+    let inventory = read(&[("var/lib/rpm/rpmdb.sqlite-wal", "frames")]);
+    assert_eq!(
+        inventory.left_out().collect::<Vec<_>>(),
+        ["var/lib/rpm/rpmdb.sqlite-wal: what stands only in the journal is not read"]
+    );
+}
+
+#[test]
+fn what_is_left_out_is_told_up_to_a_limit() {
+    let mut inventory = Inventory::default();
+    for number in 0..5000 {
+        inventory.leave_out(&format!("srv/{number}"), "too large");
+    }
+    assert_eq!(inventory.left_out().count(), MOST_LEFT_OUT + 1);
+    assert!(inventory.left_out().any(|told| told == "and others"));
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
         for database in [
             Database::Dpkg, Database::Apk, Database::Npm, Database::Python, Database::CargoLock,
-            Database::OsRelease, Database::Rpm,
+            Database::OsRelease, Database::RpmSqlite, Database::RpmNdb, Database::RpmBdb, Database::RpmJournal,
+            Database::Gem, Database::Program,
         ] {
             let mut inventory = Inventory::default();
-            inventory.read(database, "x", &bytes);
+            inventory.read(database, "x", &&bytes[..]).unwrap();
             for url in urls(&inventory) {
                 prop_assert!(url.is_ascii() && !url.contains(' '), "{url}");
             }
@@ -121,7 +158,7 @@ proptest! {
     ) {
         for database in [Database::Dpkg, Database::Apk, Database::Python, Database::CargoLock] {
             let mut inventory = Inventory::default();
-            inventory.read(database, "x", text.as_bytes());
+            inventory.read(database, "x", &text.as_bytes()).unwrap();
             for package in inventory.packages() {
                 prop_assert!(!package.name.is_empty() && package.version.len() <= MOST_TEXT);
             }

@@ -1,0 +1,253 @@
+//! How a result was made, as SLSA has it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rbuild_image::attest::{PROVENANCE, PROVENANCE_02, Predicate, package_url};
+use rbuild_model::graph::{Graph, StepId};
+use rbuild_model::mount::Mount;
+use rbuild_model::platform::Platform;
+use rbuild_model::step::{GitSource, HttpSource, ImageSource, Operation, Source};
+use serde_json::{Map, Value, json};
+
+use super::{Known, time};
+use crate::describe::Finished;
+use crate::request::{BuildRequest, Detail, Provenance, Reproducible, Slsa};
+
+/// Writes down how a result was made, in the version that is asked for.
+pub(super) fn predicate(known: &Known<'_>, wanted: &Provenance, result: &Finished) -> Predicate {
+    let made = made(known, wanted, result);
+    match wanted.version {
+        Slsa::V1 => Predicate { kind: PROVENANCE.to_owned(), value: made },
+        Slsa::V02 => Predicate { kind: PROVENANCE_02.to_owned(), value: former(&made) },
+    }
+}
+
+/// Says in the words of version 0.2 what is written in those of version 1.
+fn former(made: &Value) -> Value {
+    let (definition, run) = (&made["buildDefinition"], &made["runDetails"]);
+    let (parameters, metadata) = (&definition["externalParameters"], &run["metadata"]);
+    let completeness = &metadata["buildkit_completeness"];
+    // There are no annotations: a source without a digest has its address alone.
+    let material = |source: &Value| {
+        let mut material = json!({ "uri": source["uri"] });
+        if let Some(digest) = source.get("digest") {
+            material["digest"] = digest.clone();
+        }
+        material
+    };
+    let sources = definition["resolvedDependencies"].as_array();
+    let mut value = json!({
+        "builder": { "id": run["builder"]["id"] },
+        "buildType": definition["buildType"],
+        "materials": sources.into_iter().flatten().map(material).collect::<Vec<_>>(),
+        "invocation": {
+            "configSource": { "entryPoint": parameters["configSource"]["path"] },
+            "parameters": parameters["request"],
+            "environment": { "platform": definition["internalParameters"]["builderPlatform"] },
+        },
+        "metadata": {
+            "buildStartedOn": metadata["startedOn"],
+            "buildFinishedOn": metadata["finishedOn"],
+            "completeness": {
+                "parameters": completeness["request"],
+                "environment": true,
+                "materials": completeness["resolvedDependencies"],
+            },
+            "reproducible": metadata.get("buildkit_reproducible").is_some(),
+        },
+    });
+    if let Some(steps) = definition["internalParameters"].get("buildConfig") {
+        value["buildConfig"] = steps.clone();
+    }
+    value
+}
+
+fn made(known: &Known<'_>, wanted: &Provenance, result: &Finished) -> Value {
+    let Known { request, graph, steps, began, ended } = known;
+    let all = wanted.detail == Detail::Max;
+    let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
+    if all {
+        internal["buildConfig"] = json!({ "steps": steps_of(graph, steps) });
+    }
+    let mut metadata = json!({
+        "startedOn": time(*began, result.epoch),
+        "finishedOn": time(*ended, result.epoch),
+        "buildkit_completeness": { "request": all, "resolvedDependencies": false },
+    });
+    if wanted.reproducible == Reproducible::Promised {
+        metadata["buildkit_reproducible"] = json!(true);
+    }
+    json!({
+        "buildDefinition": {
+            "buildType": "urn:rbuild:dockerfile:v1",
+            "externalParameters": {
+                "configSource": { "path": dockerfile(request) },
+                "request": asked(request, graph, steps, wanted.detail),
+            },
+            "internalParameters": internal,
+            "resolvedDependencies": sources(graph, steps),
+        },
+        "runDetails": {
+            "builder": {
+                "id": wanted.builder.clone().unwrap_or_default(),
+                "version": { "rbuild": env!("CARGO_PKG_VERSION") },
+            },
+            "metadata": metadata,
+        },
+    })
+}
+
+/// The file's own name: where it lies on the machine of the one who builds is nobody's business.
+fn dockerfile(request: &BuildRequest) -> String {
+    let name = request.dockerfile.name();
+    let name = Path::new(name).file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "Dockerfile".to_owned())
+}
+
+fn asked(request: &BuildRequest, graph: &Graph, steps: &[StepId], detail: Detail) -> Value {
+    let options = &request.options;
+    let mut args = Map::new();
+    if let Some(target) = &options.target {
+        args.insert("target".to_owned(), json!(target));
+    }
+    let mut value = json!({ "frontend": "dockerfile.v0" });
+    if detail == Detail::Max {
+        for (name, value) in &options.build_args {
+            args.insert(format!("build-arg:{name}"), json!(value));
+        }
+        for (name, value) in &options.labels {
+            args.insert(format!("label:{name}"), json!(value));
+        }
+        let (mut secrets, mut agents) = (BTreeMap::new(), BTreeMap::new());
+        for mount in steps.iter().filter_map(|step| mounts(graph, *step)).flatten() {
+            let (list, id, required) = match mount {
+                Mount::Secret(secret) => (&mut secrets, &secret.id, secret.required),
+                Mount::Ssh(agent) => (&mut agents, &agent.id, agent.required),
+                Mount::Bind(_) | Mount::Cache(_) | Mount::Tmpfs(_) => continue,
+            };
+            *list.entry(id.clone()).or_insert(false) |= required;
+        }
+        for (key, list) in [("secrets", secrets), ("ssh", agents)] {
+            let list: Vec<Value> =
+                list.into_iter().map(|(id, required)| json!({ "id": id, "optional": !required })).collect();
+            if !list.is_empty() {
+                value[key] = json!(list);
+            }
+        }
+    }
+    if !args.is_empty() {
+        value["args"] = Value::Object(args);
+    }
+    let mut locals: Vec<&str> = steps
+        .iter()
+        .filter_map(|step| match &graph.step(*step).operation {
+            Operation::Source(Source::Local(local)) => Some(local.name.as_str()),
+            _ => None,
+        })
+        .collect();
+    locals.sort_unstable();
+    locals.dedup();
+    value["locals"] = locals.into_iter().map(|name| json!({ "name": name })).collect();
+    value
+}
+
+fn mounts(graph: &Graph, step: StepId) -> Option<&[Mount]> {
+    match &graph.step(step).operation {
+        Operation::Exec(exec) => Some(&exec.mounts),
+        _ => None,
+    }
+}
+
+fn steps_of(graph: &Graph, steps: &[StepId]) -> Vec<Value> {
+    let id = |step: &StepId| format!("step{}", step.index());
+    let entry = |step: &StepId| {
+        let (node, note) = (graph.step(*step), graph.note(*step));
+        let mut entry = json!({
+            "id": id(step),
+            "name": note.kept_name(),
+            "inputs": node.inputs.iter().map(id).collect::<Vec<_>>(),
+        });
+        if let Some(stage) = &note.stage {
+            entry["stage"] = json!(stage);
+        }
+        entry
+    };
+    steps.iter().map(entry).collect()
+}
+
+/// The trees that came from outside, with the digests that they were pinned to; those of the caller's own folders have none.
+fn sources(graph: &Graph, steps: &[StepId]) -> Vec<Value> {
+    let mut all: Vec<Value> = Vec::new();
+    for step in steps {
+        let Operation::Source(source) = &graph.step(*step).operation else { continue };
+        let described = match source {
+            Source::Image(image) => image_source(image),
+            Source::Git(GitSource { remote, reference, checksum, .. }) => {
+                let reference =
+                    reference.as_ref().map(|reference| format!("#{reference}")).unwrap_or_default();
+                let mut value = json!({ "uri": format!("git+{}{reference}", public(remote)) });
+                if let Some(commit) = checksum.as_ref().filter(|commit| commit.len() == 40) {
+                    value["digest"] = json!({ "sha1": commit });
+                }
+                value
+            }
+            Source::Http(HttpSource { url, checksum, .. }) => {
+                let mut value = json!({ "uri": public(url) });
+                if let Some(digest) = checksum {
+                    value["digest"] = json!({ "sha256": digest.hex() });
+                }
+                value
+            }
+            Source::Archive(archive) => {
+                json!({ "uri": "stream:context", "digest": { "sha256": archive.digest.hex() } })
+            }
+            Source::Scratch | Source::Local(_) => continue,
+        };
+        if !all.contains(&described) {
+            all.push(described);
+        }
+    }
+    all
+}
+
+fn image_source(image: &ImageSource) -> Value {
+    let ImageSource { name, pin, platform } = image;
+    let uri = match name.parse() {
+        Ok(reference) => {
+            package_url(&rbuild_model::reference::Reference::with_default_tag(reference), platform)
+        }
+        Err(_) => format!("image:{}", pin.image),
+    };
+    match pin.manifest {
+        Some(manifest) => json!({ "uri": uri, "digest": { "sha256": manifest.hex() } }),
+        // One that never was in a registry has no manifest; its config is known all the same.
+        None => json!({ "uri": uri, "annotations": { "image-id": pin.image.to_string() } }),
+    }
+}
+
+/// An address without what opens the door behind it: its user, and the values in its query, among which signatures and tokens are.
+fn public(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(host);
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{authority}{}", masked(path))
+}
+
+/// A path whose query names its parameters and does not say what they are: signatures and tokens stand there.
+fn masked(path: &str) -> String {
+    let (path, fragment) = path.find('#').map_or((path, ""), |at| path.split_at(at));
+    let Some((path, query)) = path.split_once('?') else { return format!("{path}{fragment}") };
+    let mask = |parameter: &str| match parameter.split_once('=') {
+        Some((name, _)) => format!("{name}=***"),
+        // One without a name may be a token itself.
+        None if parameter.is_empty() => String::new(),
+        None => "***".to_owned(),
+    };
+    let query: Vec<String> = query.split('&').map(mask).collect();
+    format!("{path}?{}{fragment}", query.join("&"))
+}
+
+#[cfg(test)]
+mod tests;
