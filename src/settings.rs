@@ -21,6 +21,9 @@
 //! key = "/etc/ssl/me.key"
 //! blocked = false               # true: nothing comes from there
 //!
+//! [steps]
+//! devices = ["/etc/cdi"]          # folders that say what `RUN --device` may mean (CDI)
+//!
 //! [networks]
 //! docker_rules = false          # change nothing in the filter of a Docker beside us; a note says what would help
 //!
@@ -73,6 +76,8 @@ pub(crate) struct Settings {
     pub(crate) offline: bool,
     /// Certificate authorities that steps are given besides those of their image.
     pub(crate) step_authorities: Option<Authorities>,
+    /// The folders that say which devices `RUN --device` may mean; a later one counts more.
+    pub(crate) device_folders: Vec<PathBuf>,
     /// Whether networks get rules in the filter of a Docker that drops what is forwarded.
     pub(crate) passage: Passage,
     /// The folder of Docker's `config.json`.
@@ -142,6 +147,10 @@ impl Settings {
             remember_tags: known.remember_tags,
             offline: global.offline || known.offline.unwrap_or(false),
             step_authorities: known.steps.ca,
+            device_folders: known
+                .steps
+                .devices
+                .unwrap_or_else(|| rbuild_worker::cdi::FOLDERS.map(PathBuf::from).to_vec()),
             passage: match known.networks.docker_rules {
                 None | Some(true) => Passage::BesideDocker,
                 Some(false) => Passage::Never,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use rbuild_cache::blobs::Blobs;
 use rbuild_image::archive::{BlobSource, OutgoingImage, OutgoingIndex, Plan};
@@ -194,5 +195,11 @@ impl Images {
         plan.write_tar(self.stoppable(out), &Outgoing(&self.blobs))
             .map(Stoppable::into_inner)
             .map_err(|error| ImagesError::io("write the archive", io::Error::other(error)))
+    }
+
+    /// Writes a planned archive as a folder, with blobs of the store.
+    pub fn write_folder(&self, plan: &Plan, folder: &Path) -> Result<(), ImagesError> {
+        plan.write_folder(folder, &Outgoing(&self.blobs))
+            .map_err(|error| ImagesError::io("write the layout", io::Error::other(error)))
     }
 }

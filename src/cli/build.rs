@@ -218,12 +218,23 @@ impl Call {
 }
 
 /// A right that steps only have if it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Entitlement {
     /// `RUN --network=host`
     NetworkHost,
     /// `RUN --security=insecure`
     SecurityInsecure,
+    /// `RUN --device` with any device.
+    Devices,
+    /// `RUN --device` with what is asked for by this name.
+    Device(String),
+    /// `RUN --device` with this name, which stands for another.
+    DeviceAlias {
+        /// What steps ask for.
+        alias: String,
+        /// What they get.
+        name: String,
+    },
 }
 
 fn call(text: &str) -> flags::Read<Call> {
@@ -263,10 +274,28 @@ fn entitlement(text: &str) -> flags::Read<Entitlement> {
     match text {
         "network.host" => Ok(Entitlement::NetworkHost),
         "security.insecure" => Ok(Entitlement::SecurityInsecure),
-        "device" | "buildx.local.delete" => {
-            Err(flags::Invalid::new(format!("`{text}` is not supported yet")))
-        }
-        other if other.starts_with("device=") => Err(flags::Invalid::new("devices are not supported yet")),
-        other => Err(flags::unknown("right", other, &["network.host", "security.insecure"])),
+        "device" => Ok(Entitlement::Devices),
+        "buildx.local.delete" => Err(flags::Invalid::new("`buildx.local.delete` is not supported yet")),
+        other => match other.strip_prefix("device=") {
+            Some(device) => device_entitlement(device),
+            None => Err(flags::unknown("right", other, &["network.host", "security.insecure", "device"])),
+        },
     }
+}
+
+fn device_entitlement(text: &str) -> flags::Read<Entitlement> {
+    let mut fields = text.split(',');
+    let name = fields.next().unwrap_or_default().to_owned();
+    let mut alias = None;
+    for field in fields {
+        match field.split_once('=') {
+            Some(("alias", value)) => alias = Some(value.to_owned()),
+            _ => return Err(flags::unknown("key of a device", field, &["alias=NAME"])),
+        }
+    }
+    Ok(match alias {
+        _ if name.is_empty() => Entitlement::Devices,
+        Some(alias) => Entitlement::DeviceAlias { alias, name },
+        None => Entitlement::Device(name),
+    })
 }

@@ -76,6 +76,8 @@ pub(crate) enum OutputKind {
     Docker {
         /// Where it goes; `None` for the local store.
         dest: Option<Destination>,
+        /// Whether it is one tar or a folder.
+        tar: Mode,
         /// The names it carries.
         names: Vec<String>,
     },
@@ -118,24 +120,40 @@ pub(crate) enum Compression {
 const TYPES: &[&str] = &["local", "tar", "oci", "docker", "image", "registry", "cacheonly"];
 
 /// Keys that every type of image has.
-const IMAGE_KEYS: &[&str] =
-    &[
-        "name", "compression", "compression-level", "force-compression", "oci-mediatypes", "rewrite-timestamp",
-        "attestation-inline", "oci-artifact",
-    ];
-
-/// Keys that are known and not there yet.
-const LATER: &[&str] = &[
-    "registry.insecure",
-    "unpack",
-    "dangling-name-prefix",
-    "name-canonical",
-    "compatibility-version",
-    "prefer-nondist-layers",
-    "source-date-epoch",
-    "context",
-    "mode",
+const IMAGE_KEYS: &[&str] = &[
+    "name",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "rewrite-timestamp",
+    "attestation-inline",
+    "oci-artifact",
 ];
+
+/// Keys that other builders know and that are not obeyed, with what to do instead. One that says what is done anyway is
+/// accepted, see [`is_done_anyway`].
+const INSTEAD: &[(&str, &str)] = &[
+    ("registry.insecure", "say `insecure = true` under `[registry.\"HOST\"]` in config.toml: so do pulls"),
+    ("dangling-name-prefix", "an image without a name is found by its id, which `--iidfile` writes"),
+    ("name-canonical", "a digest behind a name is looked up without it: `NAME@DIGEST` finds what was pushed"),
+    ("compatibility-version", "say what is meant: `oci-mediatypes=false` for Docker's media types"),
+    ("prefer-nondist-layers", "layers are pushed with the image, wherever else they may lie"),
+    ("source-date-epoch", "give `--build-arg SOURCE_DATE_EPOCH=TIME`: it is that of the whole build"),
+    ("context", "there is no other engine: `docker load` reads an archive on its standard input"),
+    ("mode", "only `mode=copy` is done: what else is in the folder stays"),
+];
+
+/// Whether a key says what is done in any case: an image's tree is always unpacked, a folder is never emptied.
+fn is_done_anyway(key: &str, value: &str) -> bool {
+    match key {
+        "mode" => value == "copy",
+        "registry.insecure" | "name-canonical" | "prefer-nondist-layers" => {
+            matches!(value, "false" | "0")
+        }
+        _ => false,
+    }
+}
 
 /// Reads an output.
 pub(crate) fn output(text: &str) -> Read<Output> {
@@ -197,7 +215,7 @@ impl Draft {
                 });
             }
             "platform-split" if files && kind != "cacheonly" => self.platform_split = Some(field.truth()?),
-            "tar" if kind == "oci" => self.tar = Some(field.truth()?),
+            "tar" if matches!(kind, "oci" | "docker") => self.tar = Some(field.truth()?),
             "push" if matches!(kind, "image" | "registry") => self.push = field.truth()?,
             "push-by-digest" if matches!(kind, "image" | "registry") => self.by_digest = field.truth()?,
             "store" if matches!(kind, "image" | "registry") => self.store = Some(field.truth()?),
@@ -224,10 +242,19 @@ impl Draft {
                 let rest = &key["annotation".len()..];
                 result.annotations.push(annotation::of_key(rest, field.required()?)?);
             }
-            _ if LATER.contains(&key) => {
-                return Err(Invalid::new(format!("`{key}` is not supported yet")));
+            // The tree of an image in the store can be run as it is.
+            "unpack" if matches!(kind, "image" | "registry") => {
+                field.truth()?;
             }
-            _ => return Err(unknown(&format!("key of type `{kind}`"), key, &keys(kind))),
+            _ => {
+                let Some((_, instead)) = INSTEAD.iter().find(|(known, _)| *known == key) else {
+                    return Err(unknown(&format!("key of type `{kind}`"), key, &keys(kind)));
+                };
+                let value = field.required()?;
+                if !is_done_anyway(key, value) {
+                    return Err(Invalid::new(format!("`{key}={value}` is not supported: {instead}")));
+                }
+            }
         }
         Ok(())
     }
@@ -257,7 +284,12 @@ impl Draft {
                 }
                 OutputKind::Oci { dest, tar: tar.into(), names: self.names }
             }
-            "docker" => OutputKind::Docker { dest: self.dest, names: self.names },
+            "docker" => {
+                if !tar && !matches!(self.dest, Some(Destination::Path(_))) {
+                    return Err(Invalid::new("`tar=false` makes a folder: give it one with `dest=PATH`"));
+                }
+                OutputKind::Docker { dest: self.dest, tar: tar.into(), names: self.names }
+            }
             "image" | "registry" => {
                 let push = self.push || self.by_digest || kind == "registry";
                 if self.store == Some(false) && !push {
@@ -281,8 +313,8 @@ fn keys(kind: &str) -> Vec<&'static str> {
         "local" | "tar" => return vec!["type", "dest", "platform-split", "attestation-prefix"],
         "cacheonly" => return vec!["type"],
         "oci" => &["type", "dest", "tar"],
-        "docker" => &["type", "dest"],
-        _ => &["type", "push", "push-by-digest", "store"],
+        "docker" => &["type", "dest", "tar"],
+        _ => &["type", "push", "push-by-digest", "store", "unpack"],
     };
     own.iter().chain(IMAGE_KEYS).copied().collect()
 }

@@ -259,7 +259,23 @@ fn outputs() {
                 r#"Image { names: ["a"], push: On, by_digest: On, store: On }"#,
             ),
             ("type=image,store=false", "error: `store=false` without `push=true` makes nothing"),
-            ("type=docker", "Docker { dest: None, names: [] }"),
+            ("type=docker", "Docker { dest: None, tar: On, names: [] }"),
+            ("type=docker,dest=o,tar=false", r#"Docker { dest: Some(Path("o")), tar: Off, names: [] }"#),
+            ("type=docker,tar=false", "error: `tar=false` makes a folder: give it one with `dest=PATH`"),
+            ("type=local,dest=o,mode=copy", r#"Local { dest: "o", platform_split: None }"#),
+            (
+                "type=local,dest=o,mode=delete",
+                "error: `mode=delete` is not supported: only `mode=copy` is done: what else is in the folder stays",
+            ),
+            (
+                "type=oci,dest=o,compatibility-version=10",
+                "error: `compatibility-version=10` is not supported: say what is meant: `oci-mediatypes=false` for Docker's media types",
+            ),
+            (
+                "type=image,name=a,name-canonical=false,unpack=true",
+                r#"Image { names: ["a"], push: Off, by_digest: Off, store: On }"#,
+            ),
+            ("type=image,unpack=perhaps", "error: `unpack`: `perhaps` is neither `true` nor `false`"),
             (
                 "type=foo",
                 "error: unknown type of output `foo`: use one of [local, tar, oci, docker, image, registry, cacheonly]",
@@ -276,7 +292,6 @@ fn outputs() {
                 "type=tar,name=x",
                 "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split]",
             ),
-            ("type=image,unpack=true", "error: `unpack` is not supported yet"),
             (
                 "type=image,annotation-foo.a=b",
                 "error: unknown place of an annotation `foo`: use one of [manifest, manifest-descriptor, index, index-descriptor]",

@@ -112,6 +112,8 @@ impl From<String> for Authorities {
 pub(super) struct Steps {
     /// Certificate authorities besides those of their image: `host` or a PEM file.
     pub(super) ca: Option<Authorities>,
+    /// Folders that say which devices `RUN --device` may mean.
+    pub(super) devices: Option<Vec<PathBuf>>,
 }
 
 /// Networks of containers and steps.
@@ -170,6 +172,7 @@ impl Config {
             other;
         self.networks.docker_rules = networks.docker_rules.or(self.networks.docker_rules);
         self.steps.ca = steps.ca.or(self.steps.ca.take());
+        self.steps.devices = steps.devices.or(self.steps.devices.take());
         self.root = root.or(self.root.take());
         self.progress = progress.or(self.progress);
         self.ca = ca.or(self.ca.take());

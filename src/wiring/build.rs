@@ -8,6 +8,7 @@ use rbuild_frontend::lower::{Entitlement as Right, LowerOptions, NoCache as Igno
 use rbuild_image::archive::LayoutImage;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
+use rbuild_worker::cdi::DeviceGrants;
 use rbuild_worker::network::HostFiles;
 use rbuild_worker::request::{BuildRequest, DockerfilePlace, MainContext, NamedContext, PullPolicy};
 use rbuild_worker::{BuildError, Built, Cancel, Checked, StepError, TargetError, TargetRequest};
@@ -269,6 +270,7 @@ fn request(plan: &BuildPlan, targets: &[&str], context: &Context) -> anyhow::Res
         options.platforms.clone_from(&plan.platforms);
         options.platforms_chosen = true;
     }
+    options.keep_times = outputs::keeps_times(plan)?;
     options.labels.clone_from(&plan.labels);
     options.no_cache = match &plan.no_cache {
         NoCache::Nothing => Ignored::None,
@@ -283,9 +285,10 @@ fn request(plan: &BuildPlan, targets: &[&str], context: &Context) -> anyhow::Res
     options.entitlements = plan
         .allow
         .iter()
-        .map(|right| match right {
-            Entitlement::NetworkHost => Right::NetworkHost,
-            Entitlement::SecurityInsecure => Right::SecurityInsecure,
+        .filter_map(|right| match right {
+            Entitlement::NetworkHost => Some(Right::NetworkHost),
+            Entitlement::SecurityInsecure => Some(Right::SecurityInsecure),
+            Entitlement::Devices | Entitlement::Device(_) | Entitlement::DeviceAlias { .. } => None,
         })
         .collect();
     let mut named = std::collections::BTreeMap::new();
@@ -300,14 +303,31 @@ fn request(plan: &BuildPlan, targets: &[&str], context: &Context) -> anyhow::Res
         contexts: named,
         pull: if plan.pull == flags::Mode::On { PullPolicy::Always } else { PullPolicy::Missing },
         tags: plan.tags.clone(),
-        exports: outputs::exports(plan, settings)?,
+        exports: outputs::exports(plan)?,
         parallel: settings.parallel,
         extra_ca: extra_ca(settings, plan)?,
         project,
         caches: caches::caches(&plan.caches, settings)?,
         attestations: plan.attestations.clone(),
+        devices: devices(&plan.allow),
     };
     Ok((request, caller))
+}
+
+/// Returns which devices steps may have.
+fn devices(allow: &[Entitlement]) -> DeviceGrants {
+    let mut grants = DeviceGrants::default();
+    for right in allow {
+        match right {
+            Entitlement::Devices => grants.all = true,
+            Entitlement::Device(name) => grants.named.push(name.clone()),
+            Entitlement::DeviceAlias { alias, name } => {
+                grants.aliases.insert(alias.clone(), name.clone());
+            }
+            Entitlement::NetworkHost | Entitlement::SecurityInsecure => {}
+        }
+    }
+    grants
 }
 
 /// Reads the certificate authorities that steps are given besides those of their image.

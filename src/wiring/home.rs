@@ -82,6 +82,8 @@ pub(crate) struct Home {
     runtime: PathBuf,
     /// Whether networks get past the filter of a Docker beside us.
     passage: Passage,
+    /// The folders that say which devices steps can have.
+    device_folders: Vec<PathBuf>,
     /// What an ordinary user works in.
     rootless: Option<Arc<Rootless>>,
     /// The signal that ends what takes long, where one is awaited.
@@ -140,7 +142,9 @@ impl Home {
         let runtime = settings.runtime.clone();
         let _promotion = (promotes == Promotes::Later).then(|| Promotion::begin(&store, settings));
         let passage = settings.passage;
-        let home = Self { store, images, snapshotter, runtime, passage, rootless, wish, _promotion };
+        let device_folders = settings.device_folders.clone();
+        let home =
+            Self { store, images, snapshotter, runtime, passage, device_folders, rootless, wish, _promotion };
         home.bury()?;
         Ok(home)
     }
@@ -229,6 +233,7 @@ impl Home {
     /// Puts together what runs containers.
     pub(super) fn engine(&self) -> anyhow::Result<Engine> {
         let HostFiles { resolv_conf, resolved_upstream, hosts } = super::build::host_files();
+            device_folders: self.device_folders.clone(),
         let holds = self.rootless.as_ref().map(|rootless| rootless.hold()).transpose()?.flatten();
         let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
         Ok(Engine::new(rbuild_engine::Parts {

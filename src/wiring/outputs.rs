@@ -9,18 +9,14 @@ use rbuild_worker::request::{ArchiveDest, Attached, Export, ExportKind, FileDest
 use crate::commands::build::BuildPlan;
 use crate::flags::{Destination, Mode, Output, OutputKind, encoding};
 use crate::report::{Mistake, NotYet};
-use crate::settings::Settings;
 
 /// Returns what is made of a build's result.
-pub(super) fn exports(plan: &BuildPlan, settings: &Settings) -> anyhow::Result<Vec<Export>> {
-    let with_epoch = settings.source_date_epoch.is_some()
-        || plan.build_args.iter().any(|arg| arg.name == "SOURCE_DATE_EPOCH" && !arg.value.is_empty());
+pub(super) fn exports(plan: &BuildPlan) -> anyhow::Result<Vec<Export>> {
     let mut outputs = plan.outputs.clone();
     if plan.push == Mode::On {
         push(&mut outputs);
     }
-    let mut exports =
-        outputs.iter().map(|output| export(output, with_epoch)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut exports = outputs.iter().map(export).collect::<anyhow::Result<Vec<_>>>()?;
     for export in &mut exports {
         let files =
             matches!(export.kind, ExportKind::Local { .. } | ExportKind::Tar(_) | ExportKind::Nothing);
@@ -53,6 +49,22 @@ pub(super) fn exports(plan: &BuildPlan, settings: &Settings) -> anyhow::Result<V
     Ok(exports)
 }
 
+/// Whether files in layers keep times that are later than the epoch. The images of a build share their layers, so all of them
+/// have to say it.
+pub(super) fn keeps_times(plan: &BuildPlan) -> anyhow::Result<bool> {
+    let images = plan.outputs.iter().filter(|output| {
+        !matches!(output.kind, OutputKind::Local { .. } | OutputKind::Tar { .. } | OutputKind::Nothing)
+    });
+    let (keep, clamp): (Vec<&Output>, Vec<&Output>) =
+        images.partition(|output| output.rewrite_timestamp == Some(false));
+    if !keep.is_empty() && !clamp.is_empty() {
+        return Err(Mistake::usage("`rewrite-timestamp=false` is said of one output and not of another")
+            .hint("the images of a build share their layers: say it of all outputs, or build twice")
+            .into());
+    }
+    Ok(!keep.is_empty())
+}
+
 /// Has the image pushed that is made anyway, or one more.
 fn push(outputs: &mut Vec<Output>) {
     let mut found = false;
@@ -67,23 +79,17 @@ fn push(outputs: &mut Vec<Output>) {
     }
 }
 
-fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
+fn export(output: &Output) -> anyhow::Result<Export> {
     let Output {
         kind,
         compression,
         compression_level,
         force_compression,
         oci_mediatypes,
-        rewrite_timestamp,
+        rewrite_timestamp: _,
         annotations,
         attached,
     } = output;
-    if *rewrite_timestamp == Some(false) && with_epoch {
-        let what = "`rewrite-timestamp=false` with SOURCE_DATE_EPOCH";
-        return Err(
-            NotYet::supported(what, "leave it out: with an epoch, files never get later times").into()
-        );
-    }
     let packing = Packing {
         encoding: encoding(*compression, *compression_level)
             .map_err(|error| Mistake::usage(error.to_string()))?,
@@ -104,21 +110,18 @@ fn export(output: &Output, with_epoch: bool) -> anyhow::Result<Export> {
         | OutputKind::Image { .. } => Split::Several,
     };
     let (kind, names) = match kind {
-        OutputKind::Oci { tar: Mode::Off, .. } => {
-            return Err(NotYet::supported("`tar=false`", "unpack the archive").into());
-        }
         OutputKind::Local { dest, platform_split: _ } => {
             (ExportKind::Local { dest: dest.clone() }, Vec::new())
         }
         OutputKind::Tar { dest, platform_split: _ } => (ExportKind::Tar(file(dest)), Vec::new()),
         OutputKind::Nothing => (ExportKind::Nothing, Vec::new()),
-        OutputKind::Oci { dest, tar: Mode::On, names: written } => {
-            (ExportKind::Oci(ArchiveDest::File(file(dest))), names(written)?)
+        OutputKind::Oci { dest, tar, names: written } => {
+            (ExportKind::Oci(archive(dest, *tar)), names(written)?)
         }
-        OutputKind::Docker { dest: Some(dest), names: written } => {
-            (ExportKind::Docker(ArchiveDest::File(file(dest))), names(written)?)
+        OutputKind::Docker { dest: Some(dest), tar, names: written } => {
+            (ExportKind::Docker(archive(dest, *tar)), names(written)?)
         }
-        OutputKind::Docker { dest: None, names: written }
+        OutputKind::Docker { dest: None, names: written, .. }
         | OutputKind::Image { names: written, push: Mode::Off, .. } => {
             if packing != Packing::default() && packing != with_oci_types() {
                 let what = "a choice of compression or media types of an image in the store";
@@ -185,6 +188,13 @@ fn names(names: &[String]) -> anyhow::Result<Vec<Reference>> {
         reference.map(Reference::with_default_tag).map_err(|error| Mistake::usage(error.to_string()).into())
     };
     names.iter().map(parse).collect()
+}
+
+fn archive(dest: &Destination, tar: Mode) -> ArchiveDest {
+    match (dest, tar) {
+        (Destination::Path(path), Mode::Off) => ArchiveDest::Folder(path.clone()),
+        _ => ArchiveDest::File(file(dest)),
+    }
 }
 
 fn file(dest: &Destination) -> FileDest {

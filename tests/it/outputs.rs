@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -157,9 +158,30 @@ fn layers_are_packed_as_it_is_asked() {
         let refused = build(&context, ["-o", output]);
         assert!(!refused.status.success() && refused.stderr.contains(told), "{output}: {refused}");
     }
-    let late = ["build", "-o", "type=oci,dest=x.tar,rewrite-timestamp=false", "."];
-    let late = context.rbuild(late).env("SOURCE_DATE_EPOCH", "1").run();
-    assert!(late.stderr.contains("`rewrite-timestamp=false` with SOURCE_DATE_EPOCH"), "{late}");
+    // The times of files and of the image are two things.
+    let late = |rewrite: &str| {
+        let output = format!("type=oci,dest=late,tar=false,name=late:1{rewrite}");
+        let arguments = ["build", "-o", &output, "--metadata-file", "late.json", "."];
+        context.rbuild(arguments).env("SOURCE_DATE_EPOCH", "1").run().assert_success();
+        let digest = json(file(&context, "late.json").as_bytes());
+        let digest = digest["containerimage.digest"].as_str().unwrap().to_owned();
+        let folder = context.project().join("late");
+        let blob = |digest: &str| fs::read(folder.join("blobs/sha256").join(&digest[7..])).unwrap();
+        let index = json(&fs::read(folder.join("index.json")).unwrap());
+        let entries = index["manifests"].as_array().unwrap();
+        assert_eq!(entries.len(), 1, "what had the name before is replaced: {index}");
+        assert_eq!(entries[0]["digest"], digest);
+        let config = json(&blob(json(&blob(&digest))["config"]["digest"].as_str().unwrap()));
+        assert_eq!(config["created"], "1970-01-01T00:00:01Z");
+        config["rootfs"]["diff_ids"].clone()
+    };
+    let clamped = late("");
+    assert_eq!(late(",rewrite-timestamp=true"), clamped);
+    let kept = late(",rewrite-timestamp=false");
+    assert_ne!(kept, clamped);
+    let both = ["-o", "type=oci,dest=x.tar,rewrite-timestamp=false", "-o", "type=oci,dest=y.tar"];
+    let both = build(&context, both);
+    assert!(both.stderr.contains("is said of one output and not of another"), "{both}");
     built(&context, ["-o", "type=image,name=kept,compression=gzip,oci-mediatypes=true"]);
     assert!(!context.project().join("x.tar").exists());
     assert_clean(&other);
@@ -261,6 +283,12 @@ ADD --chmod=600 in.txt /y/
         );
         context.write("in.txt", "in");
         context.write("Dockerfile", text);
+        // A checkout has the time at which it was made, and each place is another folder.
+        let days = Duration::from_secs(86_400 * u64::try_from(seen.len()).unwrap());
+        for path in ["in.txt", "tree"] {
+            let file = fs::File::open(context.project().join(path)).unwrap();
+            file.set_modified(SystemTime::now() - days).unwrap();
+        }
         for name in ["one", "two"] {
             let output = context
                 .rbuild([

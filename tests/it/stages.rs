@@ -239,3 +239,40 @@ RUN [\"/bin/sh\", \"-c\", \"echo exec $HOME > /tmp/exec\"]
     assert!(file(&context, "out/tmp/exec").starts_with("exec"));
     assert_clean(&context);
 }
+
+#[test]
+fn devices_by_their_names() {
+    let Some(context) = scene("devices_by_their_names") else { return };
+    let spec = format!(
+        "cdiVersion: 0.6.0\nkind: example.com/zero\ndevices:\n- name: first\n  containerEdits:\n    env: [GIVEN=yes]\n\
+         \x20   deviceNodes: [{{path: /dev/nought, hostPath: /dev/zero, uid: 5}}]\n\
+         \x20   mounts: [{{hostPath: {}, containerPath: /opt/driver, options: [ro, bind]}}]\n",
+        context.project().join("driver").display()
+    );
+    context.write("cdi/zero.yaml", &spec);
+    context.write("driver/lib.so", "code\n");
+    context.write("config.toml", &format!("[steps]\ndevices = [{:?}]\n", context.project().join("cdi")));
+    let text = "\
+FROM busybox
+RUN --device=example.com/zero,required --device=example.com/none stat -c '%t:%T %u' /dev/nought > /seen && \\
+    head -c 3 /dev/nought | od -An -t x1 >> /seen && cat /opt/driver/lib.so >> /seen && echo \"$GIVEN\" >> /seen
+RUN ls /dev/nought /opt 2>/dev/null | wc -l >> /seen
+";
+    context.write("Dockerfile", text);
+    let run = |more: &[&str]| {
+        let arguments = ["--config", "config.toml", "build", "-o", "out", "."];
+        context.rbuild(arguments.iter().chain(more)).run()
+    };
+    let refused = run(&[]);
+    assert!(!refused.status.success());
+    let why = "device example.com/zero=first is requested by the build but not allowed";
+    assert!(refused.stderr.contains(why) && refused.stderr.contains("Dockerfile:2"), "{refused}");
+    let given = run(&["--allow", "device=example.com/zero"]);
+    given.assert_success();
+    assert!(given.stderr.contains("device example.com/none is not registered"), "{given}");
+    assert_eq!(file(&context, "out/seen"), "1:5 5\n 00 00 00\ncode\nyes\n0\n");
+    context.write("Dockerfile", &text.replace("none", "none,required"));
+    let missing = run(&["--allow", "device"]);
+    assert!(missing.stderr.contains("required device \"example.com/none\" is not registered"), "{missing}");
+    assert_clean(&context);
+}

@@ -70,6 +70,9 @@ pub(crate) fn answer(
         Question::Image { reference, platform, any_platform: _ } => {
             image(worker, request, asked, reference, platform, tasks, cancel)
         }
+        Question::Time { source } => {
+            context::time(worker, source, seat.client(), tasks, cancel).map(Answer::Time)
+        }
         Question::Context { name, platform } => match request.contexts.get(name) {
             Some(NamedContext::Local) => Ok(Answer::Tree(Source::Local(seat.folder(name)?))),
             Some(NamedContext::Scratch) => Ok(Answer::Tree(Source::Scratch)),

@@ -11,11 +11,13 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use rbuild_model::graph::StepId;
 use rbuild_model::step::{Exec, Limits, NetworkMode, SecurityMode};
-use rbuild_sandbox::cgroup::Devices;
+use rbuild_sandbox::cgroup::{DeviceRule, Devices};
 use rbuild_sandbox::{LaunchError, Lifetime, Namespaces, Network, Slot, SlotRequest};
 use rbuild_store::UniqueId;
 
+use crate::cdi::{Given, StepDevices};
 use crate::error::StepError;
 use crate::network::StepNetwork;
 use crate::worker::Worker;
@@ -36,11 +38,13 @@ struct Purpose<'a> {
     network: NetworkMode,
     security: SecurityMode,
     limits: &'a Limits,
+    devices: &'a [DeviceRule],
 }
 
 /// The berths of one build.
 pub(crate) struct Berths<'a> {
     worker: &'a Worker,
+    devices: &'a StepDevices,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -59,9 +63,9 @@ struct State {
 
 impl<'a> Berths<'a> {
     /// Prepares for a number of steps; nothing is made before the first one runs.
-    pub(crate) fn new(worker: &'a Worker, steps: usize) -> Self {
+    pub(crate) fn new(worker: &'a Worker, steps: usize, devices: &'a StepDevices) -> Self {
         let state = State { expected: steps, ..State::default() };
-        Self { worker, state: Mutex::new(state), changed: Condvar::new() }
+        Self { worker, devices, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,11 +78,22 @@ impl<'a> Berths<'a> {
         state.expected = state.expected.saturating_sub(1);
     }
 
-    /// Returns a berth for a step.
-    pub(crate) fn take(&self, exec: &Exec, limits: &Limits) -> Result<Berth, StepError> {
+    /// Returns what a step is given with its devices.
+    pub(crate) fn devices(&self, step: StepId) -> Result<Given, StepError> {
+        Ok(self.devices.given(step)?)
+    }
+
+    /// Returns a berth for a step, in which it may use `devices`.
+    pub(crate) fn take(
+        &self,
+        exec: &Exec,
+        limits: &Limits,
+        devices: &[DeviceRule],
+    ) -> Result<Berth, StepError> {
         let ordinary = exec.network == NetworkMode::Default
             && exec.security == SecurityMode::Sandbox
-            && *limits == Limits::default();
+            && *limits == Limits::default()
+            && devices.is_empty();
         let ready = {
             let mut state = self.state();
             state.expected = state.expected.saturating_sub(1);
@@ -93,7 +108,7 @@ impl<'a> Berths<'a> {
         };
         match ready {
             Some(berth) => Ok(berth),
-            None => self.make(&Purpose { network: exec.network, security: exec.security, limits }),
+            None => self.make(&Purpose { network: exec.network, security: exec.security, limits, devices }),
         }
     }
 
@@ -115,6 +130,7 @@ impl<'a> Berths<'a> {
                 network: NetworkMode::Default,
                 security: SecurityMode::Sandbox,
                 limits: &limits,
+                devices: &[],
             });
             drop(making);
             state = self.state();
@@ -154,7 +170,7 @@ impl<'a> Berths<'a> {
 
     fn slot(&self, purpose: &Purpose<'_>, id: &str, network: &StepNetwork) -> Result<Slot, LaunchError> {
         let devices = match purpose.security {
-            SecurityMode::Sandbox => Devices::DefaultAnd(Vec::new()),
+            SecurityMode::Sandbox => Devices::DefaultAnd(purpose.devices.to_vec()),
             SecurityMode::Insecure => Devices::All,
         };
         let namespace =

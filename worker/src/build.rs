@@ -22,6 +22,7 @@ use rbuild_model::snapshot::SnapshotId;
 use crate::attest;
 use crate::caches::{self, Exportable, Inline, Unusable};
 use crate::cancel::Cancel;
+use crate::cdi::StepDevices;
 use crate::context::Contexts;
 use crate::describe::{Finished, Solved, store_failure};
 use crate::drive::{DriveError, Driven, Reached};
@@ -91,6 +92,7 @@ struct Whole<'a> {
     contexts: &'a Contexts<'a>,
     tasks: &'a Tasks,
     imports: &'a Arc<Imports>,
+    devices: &'a StepDevices,
     /// When the build began, since the Unix epoch.
     wall: Duration,
 }
@@ -143,6 +145,10 @@ impl Worker {
             first,
             targets.iter().map(|target| (target.name.as_deref(), target.roots().collect())),
         );
+        let devices = self.step_devices(&graph, &wanted, &targets)?;
+        for note in &devices.notes {
+            tasks.events().event(Event::Note(note.clone()));
+        }
         let whole = Whole {
             graph: &graph,
             targets: &targets,
@@ -150,6 +156,7 @@ impl Worker {
             contexts: &contexts,
             tasks: &tasks,
             imports: &imports,
+            devices: &devices,
             wall,
         };
         let mut history = Remembered::new(&graph);

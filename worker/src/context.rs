@@ -328,9 +328,6 @@ fn from_git(fetcher: &Fetcher<'_>, request: &mut BuildRequest, url: &str) -> Res
     let resolved = git::resolve(fetcher, &source)?;
     let pinned = resolved.pinned(&source);
     let tree = git::fetch(fetcher, &pinned)?;
-    if request.options.build_args.get("SOURCE_DATE_EPOCH").is_some_and(|epoch| epoch == "context") {
-        request.options.context_time = Some(git::time(fetcher, &pinned, &resolved)?);
-    }
     request.options.context = Tree::Git(pinned);
     Ok(tree.chain)
 }
@@ -354,12 +351,37 @@ fn from_web(
         request.options.context = Tree::Http(source);
         return Ok(Some(tree.chain));
     };
+    request.options.context_time = http::time(fetcher, &source)?;
     let mut reader = HashingReader::new(open()?);
     std::io::copy(&mut reader, &mut std::io::sink()).map_err(|error| fetcher.failed(error))?;
     let source = ArchiveSource { digest: reader.summary().blob() };
     let unpacked = archive::unpack(fetcher, &source, archive)?;
     request.options.context = Tree::Archive(source);
     Ok(Some(unpacked.chain))
+}
+
+/// Tells which time a source from outside has, in Unix seconds.
+pub(crate) fn time(
+    worker: &Worker,
+    source: &Tree,
+    client: &dyn Client,
+    tasks: &Tasks,
+    cancel: &Cancel,
+) -> Result<Option<i64>, BuildError> {
+    let (name, task) = match source {
+        Tree::Git(git) => (without_credentials(&git.remote), "git source"),
+        Tree::Http(file) => (without_credentials(&file.url), "file"),
+        _ => return Ok(None),
+    };
+    let task = format!("[internal] load the time of {task} {name}");
+    brought(&name, &task, worker, client, tasks, cancel, |fetcher| match source {
+        Tree::Git(source) => {
+            let resolved = git::resolve(fetcher, source)?;
+            git::time(fetcher, &resolved.pinned(source), &resolved).map(Some)
+        }
+        Tree::Http(file) => http::time(fetcher, file),
+        _ => Ok(None),
+    })
 }
 
 /// Reads the address of a context in a repository; `github.com/...` is one too.

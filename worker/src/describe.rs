@@ -22,6 +22,8 @@ pub(crate) struct Finished {
     pub(crate) chain: Chain,
     pub(crate) config: ImageConfig,
     pub(crate) epoch: Option<i64>,
+    /// The latest time that files in its layers have.
+    pub(crate) layer_epoch: Option<i64>,
     /// What is said about it.
     pub(crate) facts: Vec<Fact>,
 }
@@ -80,8 +82,10 @@ impl Worker {
                 (Operation::Merge, _) => Chain::new(vec![chain.layers()[below + at]]),
                 _ => Chain::new(chain.layers()[..=below + at].to_vec()),
             };
-            let tar =
-                self.images.diff_id(&stack, target.epoch).map_err(|error| BuildError::Store(error.into()))?;
+            let tar = self
+                .images
+                .diff_id(&stack, target.layer_epoch)
+                .map_err(|error| BuildError::Store(error.into()))?;
             diff_ids.extend(tar.map(|tar| tar.diff_id));
         }
         config.rootfs.diff_ids.extend(diff_ids);
@@ -103,6 +107,7 @@ impl Worker {
             chain: chain.clone(),
             config,
             epoch: target.epoch,
+            layer_epoch: target.layer_epoch,
             facts: Vec::new(),
         })
     }

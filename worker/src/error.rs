@@ -199,6 +199,9 @@ pub enum StepError {
     /// The caller could not give what it was asked for.
     #[error(transparent)]
     Client(ClientError),
+    /// It cannot have a device.
+    #[error(transparent)]
+    Device(#[from] crate::cdi::DeviceError),
     /// The step's network could not be made.
     #[error("failed to set up the step's network")]
     Network(#[from] rbuild_network::error::Error),

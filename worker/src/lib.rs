@@ -12,6 +12,7 @@
 //! | [`caches`] | caches elsewhere: what comes from them, what goes there |
 //! | [`drive`] | the loop around the solver, and its threads |
 //! | `runner`, `locking`, `ops`, `mounts`, `network` | one step: lock, look again, do, commit, remember |
+//! | [`cdi`] | devices that steps are given, by their names |
 //! | `context` | what is built from: the client's folders, repositories, archives |
 //! | `sources` | trees from outside |
 //! | `exporters` | what becomes of the result |
@@ -24,6 +25,7 @@ mod berths;
 pub mod build;
 pub mod caches;
 pub mod cancel;
+pub mod cdi;
 pub mod check;
 mod context;
 mod describe;

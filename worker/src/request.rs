@@ -11,6 +11,7 @@ use rbuild_model::reference::Reference;
 use rbuild_model::span::Source;
 
 use crate::caches::Caches;
+use crate::cdi::DeviceGrants;
 
 /// A build.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct BuildRequest {
     pub caches: Caches,
     /// What is said about the result.
     pub attestations: Attestations,
+    /// Which devices steps may have.
+    pub devices: DeviceGrants,
 }
 
 /// What is said about a result.

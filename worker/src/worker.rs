@@ -35,6 +35,8 @@ pub struct Parts {
     pub cgroup_prefix: String,
     /// The folder of this process's unfinished work.
     pub work: PathBuf,
+    /// The folders that say which devices there are; a later one counts more.
+    pub device_folders: Vec<PathBuf>,
 }
 
 /// The length of a period that a quota of processor time is for, unless another is asked for.
@@ -59,6 +61,7 @@ pub struct Worker {
     /// Holds what this process uses of images, for life.
     lease: OnceLock<Lease>,
     work: PathBuf,
+    pub(crate) device_folders: Vec<PathBuf>,
     /// Names this process's builds among all that the store has seen.
     name: OnceLock<String>,
 }
@@ -66,7 +69,17 @@ pub struct Worker {
 impl Worker {
     /// Puts a worker together; nothing is started yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, records, snapshotter, images, launcher, networks, cgroup_prefix, work } = parts;
+        let Parts {
+            store,
+            records,
+            snapshotter,
+            images,
+            launcher,
+            networks,
+            cgroup_prefix,
+            work,
+            device_folders,
+        } = parts;
         Self {
             store,
             records,
@@ -79,6 +92,7 @@ impl Worker {
             launching: Mutex::new(()),
             cgroup_prefix,
             work,
+            device_folders,
             name: OnceLock::new(),
             lease: OnceLock::new(),
         }

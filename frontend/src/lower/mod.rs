@@ -9,6 +9,7 @@
 //! 2. `state` walks through the needed stages in the order of the file; the files of the instructions say
 //!    what each does. Equal steps become one step, also across stages and platforms.
 
+mod epoch;
 pub(crate) mod exec;
 pub(crate) mod go;
 pub(crate) mod path;
@@ -86,6 +87,8 @@ pub struct Target {
     pub history: Vec<HistoryItem>,
     /// The time in Unix seconds that the build is said to happen at (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<i64>,
+    /// The latest time that files in its layers have.
+    pub layer_epoch: Option<i64>,
 }
 
 /// One act of the build in the image's history.
@@ -137,6 +140,16 @@ pub fn lower_into(
     options: &LowerOptions,
     answers: &Answers,
 ) -> Result<Lowering<Aims>, LowerError> {
+    let settled;
+    let options = match epoch::settle(dockerfile, options, answers) {
+        Ok(epoch::Settled::AsWritten) => options,
+        Ok(epoch::Settled::Replaced(with_time)) => {
+            settled = with_time;
+            &settled
+        }
+        Ok(epoch::Settled::Needs(asked)) => return Ok(Lowering::Needs(vec![asked])),
+        Err(error) => return Err(LowerError { diagnostics: vec![*error], warnings: Vec::new() }),
+    };
     let mut questions: Vec<Asked> = Vec::new();
     let mut plans = Vec::new();
     let mut warnings = Vec::new();

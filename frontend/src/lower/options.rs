@@ -53,7 +53,9 @@ pub struct LowerOptions {
     pub limits: Limits,
     /// What steps may be allowed.
     pub entitlements: BTreeSet<Entitlement>,
-    /// The time of the main context (a commit's), for `SOURCE_DATE_EPOCH=context`.
+    /// Whether files in layers keep times that are later than the epoch (`rewrite-timestamp=false`).
+    pub keep_times: bool,
+    /// The time of the main context, where it is known, for `SOURCE_DATE_EPOCH=context`.
     pub context_time: Option<i64>,
 }
 
@@ -80,6 +82,7 @@ impl LowerOptions {
             cgroup_parent: None,
             limits: Limits::default(),
             entitlements: BTreeSet::new(),
+            keep_times: false,
             context_time: None,
         }
     }
@@ -141,8 +144,6 @@ pub enum Entitlement {
     NetworkHost,
     /// `security.insecure`
     SecurityInsecure,
-    /// `device`
-    Device,
 }
 
 /// Something that has to be known before lowering can end.
@@ -156,6 +157,11 @@ pub enum Question {
         platform: Platform,
         /// Whether it may be for another platform if it is for one only.
         any_platform: bool,
+    },
+    /// Which time does a source from outside have?
+    Time {
+        /// The source: a repository, or a file of a server.
+        source: Source,
     },
     /// What is a named context?
     Context {
@@ -186,6 +192,8 @@ pub enum Answer {
     Tree(Source),
     /// What comes out of another Dockerfile in the same graph.
     Target(Box<Target>),
+    /// A time in Unix seconds, of what has one.
+    Time(Option<i64>),
 }
 
 /// What an image name stands for.

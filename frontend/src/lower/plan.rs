@@ -550,7 +550,8 @@ fn stored_triggers(plan: &StagePlan<'_>) -> Vec<String> {
 fn base_of(answer: &Answer) -> Base {
     match answer {
         Answer::Image(image) => Base::Image(image.clone()),
-        Answer::Tree(step::Source::Scratch) => Base::Scratch,
+        // Nobody answers with a time who was asked for a tree.
+        Answer::Tree(step::Source::Scratch) | Answer::Time(_) => Base::Scratch,
         Answer::Tree(source) => Base::Tree(source.clone()),
         Answer::Target(target) => Base::Target(target.clone()),
     }

@@ -19,20 +19,12 @@ pub enum GitUrlError {
         /// The other.
         second: String,
     },
-    /// A query key whose value is no boolean.
+    /// A query key whose value it has not.
     #[error("invalid value {value:?} for {key}")]
     Value {
         /// The key.
         key: String,
         /// The value.
-        value: String,
-    },
-    /// A query key that is not supported yet.
-    #[error("`{key}={value}` of a git source is not supported yet")]
-    Unsupported {
-        /// The key.
-        key: String,
-        /// Its value.
         value: String,
     },
 }
@@ -106,8 +98,9 @@ pub fn parse_git_url(text: &str) -> Result<GitSource, GitUrlError> {
             "fetch-by-commit" => {
                 flag()?;
             }
-            "mtime" if value == "checkout" => {}
-            "mtime" => return Err(GitUrlError::Unsupported { key: key.to_owned(), value }),
+            // Files have the time of their commit in any case: the same whenever they are checked out.
+            "mtime" if matches!(value.as_str(), "checkout" | "commit") => {}
+            "mtime" => return Err(GitUrlError::Value { key: key.to_owned(), value }),
             _ => return Err(GitUrlError::Query { key: key.to_owned() }),
         }
     }

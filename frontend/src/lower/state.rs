@@ -19,7 +19,7 @@ use super::options::{ImageAnswer, LowerOptions};
 use super::outline::{Gathered, Outline, OutlineArg, OutlineGrant, description};
 use super::plan::{Base, COMPARED, FileSource, Plan, StagePlan, undefined_variables};
 use super::scope::NOT_VARIABLES;
-use super::{HistoryItem, Target};
+use super::{HistoryItem, Target, epoch};
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::expand::{self, ExpandError, Expanded, Mode};
 use crate::dockerfile::instruction::arg::Declaration;
@@ -125,7 +125,7 @@ pub(super) fn build<'a>(
         outline: Gathered::default(),
         outlined: BTreeSet::new(),
     };
-    match epoch(dockerfile, options, plan) {
+    match given_epoch(dockerfile, options, plan) {
         Ok(epoch) => shared.epoch = epoch,
         Err(error) => shared.errors.push(*error),
     }
@@ -157,6 +157,7 @@ pub(super) fn build<'a>(
         config,
         history: parts.into_iter().rev().flatten().collect(),
         epoch: shared.epoch,
+        layer_epoch: shared.epoch.filter(|_| !options.keep_times),
     };
     let stage = plan.needed.get(&plan.target).expect("the target is needed and has been built").stage;
     let name = stage.name();
@@ -164,23 +165,18 @@ pub(super) fn build<'a>(
     Ok((target, shared.outline.finish(name, described)))
 }
 
-/// Reads `SOURCE_DATE_EPOCH`.
-fn epoch(dockerfile: &Dockerfile, options: &LowerOptions, plan: &Plan<'_>) -> Result<Option<i64>, Failure> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let given = options.build_args.get(NAME).or_else(|| plan.scope.values.get(NAME));
+/// Reads `SOURCE_DATE_EPOCH`, which by now is a time if it named something.
+fn given_epoch(dockerfile: &Dockerfile, options: &LowerOptions, plan: &Plan<'_>) -> Result<Option<i64>, Failure> {
+    let given = options.build_args.get(epoch::NAME).or_else(|| plan.scope.values.get(epoch::NAME));
     match given.map(String::as_str) {
         None | Some("") => Ok(None),
-        Some("context") => Ok(options.context_time),
         Some(text) => match text.parse::<i64>() {
             Ok(epoch) => Ok(Some(epoch)),
             Err(_) => {
-                let place = dockerfile
-                    .global_args()
-                    .flat_map(|(_, arg)| &arg.declarations)
-                    .find(|declaration| declaration.name.value == NAME)
-                    .map_or(Span::default(), |declaration| declaration.name.span);
-                let error = Diagnostic::error(&dockerfile.source, place, format!("invalid {NAME}: {text}"));
-                Err(Box::new(error.with_help("give Unix seconds, or `context`")))
+                let message = format!("invalid {}: {text}", epoch::NAME);
+                let error = Diagnostic::error(&dockerfile.source, epoch::place(dockerfile), message);
+                let help = "give Unix seconds, `context`, or the name of a context or of a stage that is one remote ADD";
+                Err(Box::new(error.with_help(help)))
             }
         },
     }

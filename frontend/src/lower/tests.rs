@@ -97,11 +97,14 @@ fn git_references_are_taken_apart() {
     assert_eq!(git.reference.as_deref(), Some("refs/tags/v1"));
     assert!(git.keep_git_dir && !git.submodules);
     assert_eq!(git.checksum.as_deref(), Some("abc"));
+    for mtime in ["checkout", "commit"] {
+        assert!(parse_git_url(&format!("https://h/r.git?mtime={mtime}")).is_ok(), "{mtime}");
+    }
     for (text, error) in [
         ("https://h/r.git?x=1", "unexpected query \"x\""),
         ("https://h/r.git?ref=a#b", "ref conflicts: \"b\" and \"a\""),
         ("https://h/r.git?submodules=q", "invalid value \"q\" for submodules"),
-        ("https://h/r.git?mtime=commit", "`mtime=commit` of a git source is not supported yet"),
+        ("https://h/r.git?mtime=never", "invalid value \"never\" for mtime"),
     ] {
         assert_eq!(parse_git_url(text).unwrap_err().to_string(), error, "{text}");
     }

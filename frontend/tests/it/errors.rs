@@ -161,7 +161,6 @@ fn texts_of_values() {
         ("FROM --platform=a/b/c/d x\n", 1, "platform"),
         ("FROM a\nRUN --network=host x\n", 2, "network.host is not allowed"),
         ("FROM a\nRUN --security=insecure x\n", 2, "security.insecure is not allowed"),
-        ("FROM a\nRUN --device=a/b x\n", 2, "device is not allowed"),
         (
             "FROM a\nCOPY --chmod=8 a b\n",
             2,

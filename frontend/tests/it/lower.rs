@@ -73,9 +73,21 @@ fn solve(text: &str, options: &LowerOptions) -> Result<(Vec<String>, Box<Lowered
                             asked.push(format!("image {reference} for {platform}"));
                             image(&reference.to_string(), platform)
                         }
+                        Question::Time { source } => {
+                            let name = match source {
+                                step::Source::Git(git) => &git.remote,
+                                step::Source::Http(file) => &file.url,
+                                other => panic!("who asks for the time of {other:?}?"),
+                            };
+                            asked.push(format!("time of {name}"));
+                            Answer::Time((!name.contains("timeless")).then_some(1_234))
+                        }
                         Question::Context { name, platform } => {
                             asked.push(format!("context {name} for {platform}"));
-                            if name.contains("image") {
+                            if name.contains("repository") {
+                                let source = rbuild_frontend::lower::parse_git_url("https://h/r.git#main");
+                                Answer::Tree(step::Source::Git(source.unwrap()))
+                            } else if name.contains("image") {
                                 image("docker.io/library/context-app:latest", platform)
                             } else {
                                 Answer::Tree(step::Source::Local(LocalSource { name: name.clone() }))
@@ -373,4 +385,82 @@ fn what_a_step_is_called_where_it_is_kept_holds_no_value() {
         let kept = lowered.graph.note(id).kept_name();
         !kept.contains("s3cr3t") && !kept.contains("pw@")
     }));
+}
+
+#[test]
+fn the_epoch_may_be_the_time_of_something() {
+    let repository = step::Source::Git(rbuild_frontend::lower::parse_git_url("https://h/main.git").unwrap());
+    let of = |text: &str, build_arg: Option<&str>, main: Option<step::Source>| {
+        let mut options = options("");
+        options.named_contexts.extend(["repository", "folder", "app-image"].map(str::to_owned));
+        if let Some(main) = main {
+            options.context = main;
+        }
+        options.build_args.extend(build_arg.map(|value| ("SOURCE_DATE_EPOCH".to_owned(), value.to_owned())));
+        solve(text, &options).map(|(asked, lowered)| {
+            let target = &lowered.targets[0];
+            let seen = target.config.config.labels.get("seen").cloned().unwrap_or_default();
+            (target.epoch, seen, asked.join(", "))
+        })
+    };
+    let seen =
+        |rest: &str| format!("{rest}FROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL seen=$SOURCE_DATE_EPOCH\n");
+    let plain = seen("");
+    let stage = |body: &str| {
+        format!(
+            "FROM scratch AS when\n{body}FROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL seen=$SOURCE_DATE_EPOCH\n"
+        )
+    };
+    let commit = "time of https://h/main.git";
+    for (text, arg, main, epoch, asked) in [
+        (&plain, Some("77"), None, Some(77), ""),
+        (&plain, Some("context"), None, None, ""),
+        (&plain, Some("context"), Some(repository.clone()), Some(1_234), commit),
+        (&seen("ARG SOURCE_DATE_EPOCH=context\n"), None, Some(repository.clone()), Some(1_234), commit),
+        (&plain, Some("folder"), None, None, "context folder for linux/amd64"),
+        (&plain, Some("app-image"), None, None, "context app-image for linux/amd64"),
+        (
+            &plain,
+            Some("repository"),
+            None,
+            Some(1_234),
+            "context repository for linux/amd64, time of https://h/r.git",
+        ),
+        (
+            &stage("ARG V=7\nADD http://h/v$V.tar /\n"),
+            Some("When"),
+            None,
+            Some(1_234),
+            "time of http://h/v7.tar",
+        ),
+        (&stage("ADD http://h/timeless /\n"), Some("when"), None, None, "time of http://h/timeless"),
+        (&stage("ADD https://h/x.git#v1 /\n"), Some("when"), None, Some(1_234), "time of https://h/x.git"),
+    ] {
+        let label = epoch.map_or_else(String::new, |epoch| epoch.to_string());
+        let found = of(text, arg, main).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(found, (epoch, label, asked.to_owned()), "{text} with {arg:?}");
+    }
+    for (text, wrong) in [
+        (plain.clone(), "invalid SOURCE_DATE_EPOCH: when"),
+        (stage(""), "must contain exactly one remote ADD"),
+        (stage("ADD a /\n"), "must ADD from a URL or a repository"),
+        (stage("ADD http://h/a http://h/b /d/\n"), "must contain exactly one remote ADD source"),
+        (stage("ADD http://h/a /\nADD http://h/b /\n"), "must contain exactly one remote ADD"),
+        (stage("ADD http://h/a /\nENV A=b\n"), "may hold nothing but ARGs and one ADD"),
+        (stage("").replace("FROM scratch AS", "FROM app AS"), "must use FROM scratch"),
+    ] {
+        let error = of(&text, Some("when"), None).expect_err(&text);
+        assert!(error.to_string().contains(wrong), "{text}: {error}");
+    }
+}
+
+#[test]
+fn files_may_keep_their_times() {
+    let mut options = options("");
+    options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), "5".to_owned());
+    for (keep_times, layer_epoch) in [(false, Some(5)), (true, None)] {
+        options.keep_times = keep_times;
+        let (_, lowered) = solve("FROM scratch\nCOPY a /\n", &options).unwrap();
+        assert_eq!((lowered.targets[0].epoch, lowered.targets[0].layer_epoch), (Some(5), layer_epoch));
+    }
 }

@@ -26,6 +26,7 @@ const ROUNDS: usize = 64;
 pub(crate) fn answer(asked: &Asked) -> Answer {
     match &asked.question {
         Question::Image { reference, platform, any_platform: _ } => image(&reference.to_string(), platform),
+        Question::Time { .. } => Answer::Time(Some(1)),
         Question::Context { name, platform: _ } => {
             Answer::Tree(step::Source::Local(LocalSource { name: name.clone() }))
         }

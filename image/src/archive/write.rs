@@ -1,7 +1,8 @@
 //! Writing.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::platform::Platform;
@@ -200,6 +201,79 @@ impl Plan {
         }
         Ok(tar.finish()?)
     }
+}
+
+impl Plan {
+    /// Writes the files into a folder, which is made if it is missing. An OCI layout that is there keeps what it has: entries of its
+    /// index that carry none of the new names stay.
+    ///
+    /// Blobs come first and the index last: whoever reads meanwhile finds everything that an index names.
+    pub fn write_folder(&self, folder: &Path, source: &dyn BlobSource) -> Result<(), ArchiveError> {
+        let failed = |path: &str| {
+            let path = folder.join(path).display().to_string();
+            move |error: io::Error| ArchiveError::Member(path, error)
+        };
+        let blobs = "blobs/sha256";
+        std::fs::create_dir_all(folder.join(blobs)).map_err(failed(blobs))?;
+        for (path, (digest, size)) in &self.blobs {
+            let there = std::fs::metadata(folder.join(path));
+            if there.is_ok_and(|there| there.is_file() && there.len() == *size) {
+                continue;
+            }
+            let mut contents = source.open(*digest).map_err(failed(path))?;
+            put(folder, path, &mut contents).map_err(failed(path))?;
+        }
+        let (index, others): (Vec<_>, Vec<_>) =
+            self.documents.iter().partition(|(path, _)| *path == "index.json");
+        for (path, bytes) in others {
+            put(folder, path, &mut &bytes[..]).map_err(failed(path))?;
+        }
+        for (path, bytes) in index {
+            let bytes = match std::fs::read(folder.join(path)) {
+                Ok(old) => merged(&old, bytes).ok_or_else(|| {
+                    ArchiveError::Wrong(format!("`{path}` in the folder is no index of images"))
+                })?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => bytes.clone(),
+                Err(error) => return Err(failed(path)(error)),
+            };
+            put(folder, path, &mut &bytes[..]).map_err(failed(path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file that appears complete or not at all.
+fn put(folder: &Path, path: &str, contents: &mut dyn io::Read) -> io::Result<()> {
+    let fresh = folder.join(format!("{path}.{}.part", std::process::id()));
+    let written = std::fs::File::create(&fresh)
+        .and_then(|mut file| io::copy(contents, &mut file))
+        .and_then(|_| std::fs::rename(&fresh, folder.join(path)));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&fresh);
+    }
+    written
+}
+
+/// Puts the entries of an index into one that is there, in the place of those with the same names or the same content.
+fn merged(old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+    let mut index: serde_json::Value = serde_json::from_slice(old).ok()?;
+    let new: serde_json::Value = serde_json::from_slice(new).ok()?;
+    let names = |entry: &serde_json::Value| {
+        ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
+            .map(|key| entry["annotations"][key].as_str().map(str::to_owned))
+    };
+    let entries = index.get_mut("manifests")?.as_array_mut()?;
+    for entry in new["manifests"].as_array()? {
+        let own = names(entry);
+        entries.retain(|known| {
+            let same_name = own.iter().any(Option::is_some) && names(known) == own;
+            let same_content = known["digest"] == entry["digest"] && names(known) == own;
+            !(same_name || same_content)
+        });
+        entries.push(entry.clone());
+    }
+    serde_json::to_vec_pretty(&index).ok()
 }
 
 /// Where a blob lies in a layout.

@@ -7,11 +7,13 @@ use rbuild_model::span::Diagnostic;
 use super::{Aimed, TargetError};
 use crate::answer::Others;
 use crate::cancel::Cancel;
+use crate::cdi::{Refused, StepDevices};
 use crate::check::Checked;
 use crate::context::Contexts;
 use crate::error::BuildError;
 use crate::request::{BuildRequest, NamedContext, TargetRequest};
 use crate::tasks::Tasks;
+use crate::wanted::Wanted;
 use crate::worker::Worker;
 
 impl Worker {
@@ -66,6 +68,24 @@ impl Worker {
             aimed[at] = Some(Aimed { name: label, request, aims });
         }
         Ok((builder.finish(), first, aimed.into_iter().flatten().collect()))
+    }
+
+    /// Finds the devices of steps, and whether they may have them.
+    pub(super) fn step_devices(
+        &self,
+        graph: &Graph,
+        wanted: &Wanted<'_>,
+        targets: &[Aimed],
+    ) -> Result<StepDevices, TargetError> {
+        let grants: Vec<_> = targets.iter().map(|target| &target.request.devices).collect();
+        StepDevices::find(&self.device_folders, graph, wanted, &grants).map_err(|refused| {
+            let Refused { step, target, error } = refused;
+            targets[target].failed(BuildError::Step {
+                name: wanted.name(graph, step),
+                location: graph.note(step).location.clone(),
+                source: Box::new(error.into()),
+            })
+        })
     }
 }
 

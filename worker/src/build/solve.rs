@@ -21,7 +21,7 @@ use crate::worker::Worker;
 impl Worker {
     /// Makes the trees of all targets, and the digests of their layers meanwhile.
     pub(super) fn solve(&self, whole: &Whole<'_>, cancel: &Cancel) -> Driven<StepError> {
-        let Whole { graph, targets, wanted, contexts, tasks, imports, wall: _ } = *whole;
+        let Whole { graph, targets, wanted, contexts, tasks, imports, devices, wall: _ } = *whole;
         let goals: Vec<StepId> = targets.iter().flat_map(Aimed::roots).collect();
         let ids = tasks.declare_steps(graph, wanted);
         let epochs = layer_epochs(graph, targets);
@@ -30,7 +30,7 @@ impl Worker {
         let execs = graph
             .steps()
             .filter(|(id, step)| ids[id.index()].is_some() && matches!(step.operation, Operation::Exec(_)));
-        let berths = Berths::new(self, execs.count());
+        let berths = Berths::new(self, execs.count(), devices);
         std::thread::scope(|scope| {
             // Whatever happens here, the threads of the scope must come to their ends.
             let _closing = Closing { berths: &berths, send: &send };
@@ -105,7 +105,7 @@ fn layer_epochs(graph: &Graph, targets: &[Aimed]) -> Vec<Option<Option<i64>>> {
     let mut epochs = vec![None; graph.len()];
     for target in targets.iter().flat_map(|target| &target.aims.targets) {
         for step in target.history.iter().filter_map(|item| item.layer) {
-            epochs[layer_step(graph, step).index()] = Some(target.epoch);
+            epochs[layer_step(graph, step).index()] = Some(target.layer_epoch);
         }
     }
     epochs

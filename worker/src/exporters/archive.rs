@@ -49,9 +49,6 @@ pub(super) fn export(
     client: &dyn Client,
     cancel: &Cancel,
 ) -> Result<Archived, ExportError> {
-    let ArchiveDest::File(dest) = dest else {
-        return Err(ExportError::Unsupported { what: "tar=false" });
-    };
     if form == Form::Docker {
         only("type=docker", results)?;
     }
@@ -94,6 +91,11 @@ pub(super) fn export(
         rbuild_images::annotate_index(&mut index, &export.annotations);
         (Plan::oci_index(&index), BlobDigest::of(&index.document()))
     };
-    write(dest, client, cancel, |out| Ok(worker.images.write_archive(&plan, out).map(drop)?))?;
+    match dest {
+        ArchiveDest::File(dest) => {
+            write(dest, client, cancel, |out| Ok(worker.images.write_archive(&plan, out).map(drop)?))?;
+        }
+        ArchiveDest::Folder(folder) => worker.images.write_folder(&plan, folder)?,
+    }
     Ok(Archived { digest: Some(digest), images })
 }

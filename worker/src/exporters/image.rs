@@ -46,7 +46,7 @@ pub(super) fn described(result: &Finished) -> BuiltImage<'_> {
     BuiltImage {
         config: result.config.clone(),
         chain: &result.chain,
-        epoch: result.epoch,
+        epoch: result.layer_epoch,
         base: result.base,
         parent: None,
     }

@@ -18,6 +18,7 @@ use rbuild_store::{FileError, Room};
 
 use crate::authorities::AUTHORITY_BUNDLES;
 use crate::berths::Berth;
+use crate::cdi::Given;
 use crate::error::{MemoryShortage, StepError};
 use crate::locking::StepLocks;
 use crate::mounts;
@@ -56,9 +57,6 @@ pub(crate) fn run(
     let Some(Tree::Chain(base)) = ask.inputs.first() else {
         return Err(StepError::Unsupported { what: "RUN in a folder of the client".to_owned() });
     };
-    if !exec.devices.is_empty() {
-        return Err(StepError::Unsupported { what: "RUN --device".to_owned() });
-    }
     if exec.cgroup_parent.is_some() {
         return Err(StepError::Unsupported { what: "--cgroup-parent".to_owned() });
     }
@@ -77,9 +75,11 @@ fn on_snapshot(
     active: &Active,
     locks: &StepLocks<'_>,
 ) -> Result<Ran, StepError> {
+    let given = runner.berths().devices(ask.step)?;
     // Whatever has to be waited for comes first: berths are for steps that go on at once.
     let mut prepared = mounts::prepare(runner, ask, &exec.mounts, exec.script.as_ref(), locks)?;
-    let mounts = std::mem::take(&mut prepared.mounts);
+    let mut mounts = given.mounts();
+    mounts.append(&mut prepared.mounts);
     let guard = match Guard::begin(runner, active, &prepared.caches) {
         Ok(guard) => guard,
         Err(error) => {
@@ -89,7 +89,7 @@ fn on_snapshot(
             return Err(error);
         }
     };
-    let result = in_berth(runner, task, exec, ask, active, mounts, &prepared.env, guard.as_ref());
+    let result = in_berth(runner, task, exec, ask, active, mounts, &prepared.env, &given, guard.as_ref());
     // However it ended, what is in the caches now is counted; before their locks are given back.
     let counted = match (result, guard) {
         (Ok(ran), Some(guard)) => guard.end().map(|room| Ran { room, ..ran }),
@@ -114,11 +114,13 @@ fn in_berth(
     active: &Active,
     mounts: Vec<Mount>,
     mount_env: &[EnvVar],
+    given: &Given,
     guard: Option<&Guard>,
 ) -> Result<Ran, StepError> {
     let limits = &runner.graph().note(ask.step).limits;
-    let Berth { name, network, slot } = runner.berths().take(exec, limits)?;
-    let result = in_place(runner, task, exec, ask, active, &name, &network, slot, mounts, mount_env, guard);
+    let Berth { name, network, slot } = runner.berths().take(exec, limits, &given.rules)?;
+    let result =
+        in_place(runner, task, exec, ask, active, &name, &network, slot, mounts, mount_env, given, guard);
     if let Err(error) = runner.networks().detach(&network) {
         // The next command takes the address back; the step's work is not thrown away for it.
         runner.note(&format!("failed to give the address of a step back: {error}"));
@@ -144,6 +146,7 @@ fn in_place(
     slot: Slot,
     mut mounts: Vec<Mount>,
     mount_env: &[EnvVar],
+    given: &Given,
     guard: Option<&Guard>,
 ) -> Result<Ran, StepError> {
     let command = exec.argv.join(" ");
@@ -152,8 +155,11 @@ fn in_place(
         .map_err(|error| StepError::Snapshot(error.into()))?;
     let user = |source| StepError::User { user: exec.user.clone(), source };
     let spec: UserSpec = exec.user.parse().map_err(user)?;
-    let identity = Users::load(&tree).lookup(&spec).map_err(user)?;
+    let mut identity = Users::load(&tree).lookup(&spec).map_err(user)?;
     let mut env = environment(exec, mount_env, &identity.home);
+    env.retain(|var| !given.env.iter().any(|other| other.name == var.name));
+    env.extend(given.env.iter().cloned());
+    identity.groups.extend(given.groups.iter().copied());
     if let Some(extra) = runner.extra_ca(ask.step) {
         mounts.push(ca_mount(&tree, extra));
         for name in CA_VARIABLES {
@@ -170,6 +176,7 @@ fn in_place(
     let mut options = Options::new(exec.argv.clone());
     options.env = env.into_iter().map(|EnvVar { name, value }| format!("{name}={value}")).collect();
     options.cwd = exec.cwd.clone();
+    options.devices = given.devices((identity.uid, identity.gid));
     options.identity = Identity { uid: identity.uid, gid: identity.gid, groups: identity.groups };
     options.hostname = Some(exec.hostname.clone()).filter(|name| !name.is_empty());
     options.rlimits = exec

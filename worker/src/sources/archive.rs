@@ -31,6 +31,17 @@ pub(crate) fn open(mut file: File) -> io::Result<Option<Archive>> {
     if readable { open(file).map(Some) } else { Ok(None) }
 }
 
+/// Returns the time of the newest file in an archive, in Unix seconds.
+pub(crate) fn newest(mut archive: Archive) -> Result<Option<i64>, rbuild_image::tar::TarError> {
+    let mut newest = None;
+    while let Some(entry) = archive.next_entry()? {
+        if matches!(entry.kind, rbuild_image::tar::EntryKind::File { .. }) {
+            newest = newest.max(Some(entry.mtime.seconds));
+        }
+    }
+    Ok(newest)
+}
+
 /// Keeps all of a stream in a file without a name, and says what it is by.
 pub(crate) fn spool(worker: &Worker, stream: impl Read) -> io::Result<(File, BlobDigest)> {
     let path = worker

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::git::basic;
-use super::{Fetched, Fetcher};
+use super::{Fetched, Fetcher, archive};
 use crate::cancel::Cancel;
 use crate::error::StepError;
 use crate::worker::Worker;
@@ -135,6 +135,20 @@ pub(crate) fn fetch(fetcher: &Fetcher<'_>, source: &HttpSource) -> Result<Fetche
             }
         }
     })
+}
+
+/// Returns the time of a file: what its server says, or that of the newest file in it, if it is an archive.
+pub(crate) fn time(fetcher: &Fetcher<'_>, source: &HttpSource) -> Result<Option<i64>, StepError> {
+    let tree = fetch(fetcher, source)?;
+    let view = fetcher.worker.view(&tree.chain)?;
+    let file = view.resolve_nofollow(&source.file_name).map_err(|error| fetcher.failed(error))?;
+    let time = file.metadata().map_err(|error| fetcher.failed(error))?.mtime.seconds;
+    if time != 0 {
+        return Ok(Some(time));
+    }
+    let open = view.open_file(&source.file_name).map_err(|error| fetcher.failed(error))?;
+    let archive = archive::open(open).map_err(|error| fetcher.failed(error))?;
+    archive.map_or(Ok(None), |archive| archive::newest(archive).map_err(|error| fetcher.failed(error)))
 }
 
 /// What the tree of a file is known by. A checksum that the Dockerfile states makes it known without asking, so the time is
