@@ -1,6 +1,8 @@
 //! `rbuild compose build`, and the builds of `up`, `create` and `run`: all images of a project as one build, in which equal
 //! steps are done once.
 
+mod print;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -13,16 +15,17 @@ use rbuild_model::project::{
 };
 use rbuild_model::reference::Reference;
 use rbuild_model::step::{EnvVar, ExtraHost, Limits, NetworkMode, Ulimit};
+use rbuild_worker::request::Attestations;
 
 use super::images_needed::names;
 use super::project::{Handle, Source};
-use crate::cli::build::{Entitlement, What};
+use crate::cli::build::{Call, Entitlement, Method, What};
 use crate::cli::compose::build::Build;
 use crate::cli::compose::{Progress, Project};
 use crate::commands::build::{
-    BuildPlan, CachePlan, ClientSecret, NoCache, SecretValue, plan_of, with_proxies,
+    BuildPlan, CachePlan, ClientSecret, NoCache, SecretValue, attestations, plan_of, with_proxies,
 };
-use crate::commands::{Context, Outcome};
+use crate::commands::{Context, Outcome, check};
 use crate::flags::{self, ContextSource, Mode};
 use crate::progress;
 use crate::report::{Mistake, NotYet, Status};
@@ -46,23 +49,20 @@ pub(super) struct Manner {
     pub(super) memory: Option<u64>,
     /// Agents and keys over those of services.
     pub(super) ssh: Vec<flags::Ssh>,
+    /// Whether images that services name are pushed.
+    pub(super) push: Mode,
+    /// Whether Dockerfiles are only checked.
+    pub(super) check: bool,
+    /// What is said of how images are made, where services do not say it.
+    pub(super) provenance: Option<String>,
+    /// Whether bills of materials are made, where services do not say it.
+    pub(super) sbom: Option<String>,
     /// How it is shown.
     pub(super) progress: progress::Mode,
 }
 
 /// Runs the verb.
 pub(super) fn run(project: &Project, build: &Build, context: &Context) -> Outcome {
-    for (asked, what, instead) in [
-        (build.push, "`compose build --push`", "push the images with `rbuild push`"),
-        (build.provenance.is_some(), "`compose build --provenance`", "leave it out"),
-        (build.sbom.is_some(), "`compose build --sbom`", "leave it out"),
-        (build.check, "`compose build --check`", "check each Dockerfile with `rbuild check`"),
-        (build.print, "`compose build --print`", "`rbuild compose config` shows the build sections"),
-    ] {
-        if asked {
-            return Err(NotYet::supported(what, instead).into());
-        }
-    }
     let handle = Handle::of(project, &build.services, Source::Files, "build", context)?;
     let model = &handle.meant.model;
     let mut wanted: BTreeSet<ServiceName> = match build.services.is_empty() {
@@ -91,12 +91,28 @@ pub(super) fn run(project: &Project, build: &Build, context: &Context) -> Outcom
         pull: build.pull,
         memory: memory.map_err(|error| Mistake::new(format!("`--memory`: {error}")))?,
         ssh: ssh.map_err(|error| Mistake::new(format!("`--ssh`: {error}")))?,
+        push: Mode::from(build.push),
+        check: build.check,
+        provenance: build.provenance.clone(),
+        sbom: build.sbom.clone(),
         progress: shown(project, build.quiet, context),
     };
+    if build.print {
+        let targets = targets(&handle, &wanted, &manner, &context.settings)?;
+        context.terminal.print(&print::bake_file(model, &wanted, &targets, &manner)?)?;
+        return Ok(Status::Done);
+    }
+    if build.check {
+        return check_all(&handle, &wanted, &manner, context);
+    }
     if project.dry_run {
         for name in &wanted {
-            let image = image_name(model, &model.services[name]);
+            let service = &model.services[name];
+            let image = image_name(model, service);
             context.terminal.print(&format!("build {image}: asked for\n"))?;
+            if build.push && bears_name(service) {
+                context.terminal.print(&format!("push {image}: asked for\n"))?;
+            }
         }
         return Ok(Status::Done);
     }
@@ -126,11 +142,40 @@ pub(super) fn build_all(
     manner: &Manner,
     context: &Context,
 ) -> anyhow::Result<Option<BTreeMap<ServiceName, ImageId>>> {
-    let model = &handle.meant.model;
+    let targets = targets(handle, services, manner, &context.settings)?;
+    let built = crate::wiring::build_all(&handle.home, &targets, manner.progress, &handle.cancel, context)?;
+    let Some(built) = built else { return Ok(None) };
+    let images = with_contexts(&handle.meant.model, services).into_iter().zip(built);
+    Ok(Some(images.filter_map(|(name, built)| Some((name, built.images.first()?.id))).collect()))
+}
+
+/// Checks the Dockerfiles of services, and builds nothing.
+fn check_all(
+    handle: &Handle,
+    services: &BTreeSet<ServiceName>,
+    manner: &Manner,
+    context: &Context,
+) -> Outcome {
+    let targets = targets(handle, services, manner, &context.settings)?;
+    let mut status = Status::Done;
+    for PlannedTarget { name, plan } in targets.iter().filter(|target| services.contains(&*target.name)) {
+        if services.len() > 1 {
+            context.terminal.print(&format!("{name}\n"))?;
+        }
+        match check::call(plan, context)? {
+            Status::Done => {}
+            other => status = other,
+        }
+    }
+    Ok(status)
+}
+
+/// The services that are built for services to be built: themselves, and those whose results they take.
+fn with_contexts(model: &Model, services: &BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
     let mut all = services.clone();
     let mut open: Vec<ServiceName> = all.iter().cloned().collect();
     while let Some(name) = open.pop() {
-        let section = known(model, &name).and_then(|service| service.build.as_ref());
+        let section = known(model, name.as_str()).and_then(|service| service.build.as_ref());
         for context in section.into_iter().flat_map(|section| section.additional_contexts.values()) {
             if let AdditionalContext::Service(other) = context
                 && all.insert(other.clone())
@@ -139,29 +184,53 @@ pub(super) fn build_all(
             }
         }
     }
+    all
+}
+
+/// A service and how it is built.
+struct SectionOf<'a> {
+    service: &'a Service,
+    section: &'a Section,
+}
+
+fn section<'a>(model: &'a Model, name: &str) -> anyhow::Result<SectionOf<'a>> {
+    let service = known(model, name)
+        .ok_or_else(|| Mistake::new(format!("service {name} is needed for a build and is not there")))?;
+    let section = service.build.as_ref().ok_or_else(|| {
+        Mistake::new(format!("service {name} is a context of another one's build and is not built itself"))
+    })?;
+    Ok(SectionOf { service, section })
+}
+
+/// Whether a service says what its image is called.
+fn bears_name(service: &Service) -> bool {
+    service.image.as_ref().is_some_and(|image| !image.is_empty())
+}
+
+/// Plans the builds of services, and of those that they are built from.
+fn targets(
+    handle: &Handle,
+    services: &BTreeSet<ServiceName>,
+    manner: &Manner,
+    settings: &Settings,
+) -> anyhow::Result<Vec<PlannedTarget>> {
+    let model = &handle.meant.model;
     // Goes with this process.
     let scratch = handle.home.store.work_folder()?.join("dockerfiles");
     std::fs::create_dir_all(&scratch).with_context(|| format!("failed to make `{}`", scratch.display()))?;
     let mut targets = Vec::new();
-    for name in &all {
-        let service = known(model, name)
-            .ok_or_else(|| Mistake::new(format!("service {name} is needed for a build and is not there")))?;
-        let section = service.build.as_ref().ok_or_else(|| {
-            Mistake::new(format!(
-                "service {name} is a context of another one's build and is not built itself"
-            ))
-        })?;
-        let plan = plan(model, service, section, manner, &scratch, &context.settings)
+    for name in with_contexts(model, services) {
+        let SectionOf { service, section } = section(model, name.as_str())?;
+        // What others are built from is not pushed by the way.
+        let push = Mode::from(manner.push == Mode::On && services.contains(&name) && bears_name(service));
+        let planned = plan(model, service, section, manner, &scratch, settings)
             .with_context(|| format!("service {name}"))?;
-        targets.push(PlannedTarget { name: name.to_string(), plan });
+        targets.push(PlannedTarget { name: name.to_string(), plan: BuildPlan { push, ..planned } });
     }
-    let built = crate::wiring::build_all(&handle.home, &targets, manner.progress, &handle.cancel, context)?;
-    let Some(built) = built else { return Ok(None) };
-    let images = all.into_iter().zip(built);
-    Ok(Some(images.filter_map(|(name, built)| Some((name, built.images.first()?.id))).collect()))
+    Ok(targets)
 }
 
-fn known<'a>(model: &'a Model, name: &ServiceName) -> Option<&'a Service> {
+fn known<'a>(model: &'a Model, name: &str) -> Option<&'a Service> {
     model.services.get(name).or_else(|| model.disabled.get(name))
 }
 
@@ -254,6 +323,11 @@ fn plan(
         load: Mode::Off,
         annotations: Vec::new(),
         push: Mode::Off,
+        attestations: attested(section, manner)?,
+        call: match manner.check {
+            true => Call::of(Method::Check),
+            false => Call::of(Method::Build),
+        },
         labels: labels.collect(),
         no_cache: if manner.no_cache || section.no_cache { NoCache::Everything } else { NoCache::Nothing },
         pull: Mode::from(manner.pull || section.pull),
@@ -297,22 +371,43 @@ fn plan(
 
 /// Refuses what a build section can say and no build does yet.
 fn refuse(section: &Section) -> anyhow::Result<()> {
-    let refused = [
-        (is_wanted(section.provenance.as_deref()), "`build.provenance`"),
-        (is_wanted(section.sbom.as_deref()), "`build.sbom`"),
-        (
-            section.isolation.as_deref().is_some_and(|word| !matches!(word, "" | "default")),
-            "`build.isolation`",
-        ),
-    ];
+    let refused = [(
+        section.isolation.as_deref().is_some_and(|word| !matches!(word, "" | "default")),
+        "`build.isolation`",
+    )];
     match refused.into_iter().find(|(refused, _)| *refused) {
         Some((_, what)) => Err(NotYet::supported(what, "leave it out").into()),
         None => Ok(()),
     }
 }
 
-fn is_wanted(word: Option<&str>) -> bool {
-    word.is_some_and(|word| !matches!(word, "" | "false" | "0"))
+/// What is said of an image, in the words of flags.
+struct Chosen<'a> {
+    provenance: Option<&'a str>,
+    sbom: Option<&'a str>,
+}
+
+/// What a service says counts, then what the command line does.
+fn chosen<'a>(section: &'a Section, manner: &'a Manner) -> Chosen<'a> {
+    fn either<'a>(own: &'a Option<String>, given: &'a Option<String>) -> Option<&'a str> {
+        own.as_deref().filter(|word| !word.is_empty()).or(given.as_deref())
+    }
+    Chosen {
+        provenance: either(&section.provenance, &manner.provenance),
+        sbom: either(&section.sbom, &manner.sbom),
+    }
+}
+
+/// Reads what is to be said of an image.
+fn attested(section: &Section, manner: &Manner) -> anyhow::Result<Attestations> {
+    let Chosen { provenance, sbom } = chosen(section, manner);
+    let wrong = |what: &str, text: &str, error: flags::Invalid| {
+        anyhow::Error::from(Mistake::usage(format!("`{what}: {text}`: {error}")))
+    };
+    let sbom = sbom.map(|text| flags::sbom(text).map_err(|error| wrong("sbom", text, error)));
+    let provenance =
+        provenance.map(|text| flags::provenance(text).map_err(|error| wrong("provenance", text, error)));
+    Ok(attestations(Vec::new(), sbom.transpose()?, provenance.transpose()?))
 }
 
 fn entitlement(text: &str) -> Result<Entitlement, Mistake> {
