@@ -123,14 +123,12 @@ impl Worker {
         let limits = rbuild_sandbox::cgroup::Limits {
             memory: *memory,
             memory_and_swap: memory_swap.and_then(|swap| u64::try_from(swap).ok()),
-            memory_reservation: None,
             nano_cpus: quota.map(|quota| nano_cpus(quota, cpu_period.unwrap_or(DEFAULT_CPU_PERIOD_US))),
             cpu_period_us: *cpu_period,
             cpu_shares: *cpu_shares,
             cpuset_cpus: cpuset_cpus.clone(),
             cpuset_mems: cpuset_mems.clone(),
-            pids: None,
-            devices: Vec::new(),
+            ..rbuild_sandbox::cgroup::Limits::default()
         };
         let request =
             CgroupRequest { prefix: self.cgroup_prefix.clone(), name: name.to_owned(), limits, devices };

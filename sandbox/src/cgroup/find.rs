@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::limits;
 use crate::script::ScriptSource;
 
 /// Which versions are in use.
@@ -76,6 +77,35 @@ impl Layout {
             (false, None) => Mode::Legacy,
             (true, None) => Mode::None,
         }
+    }
+
+    /// Tells whether groups have a share of input and output: some scheduler of devices has to know of it.
+    pub fn weighs_devices(&self) -> bool {
+        let one = limits::IO_WEIGHT_1.iter().flatten().any(|file| self.has_file("blkio", file));
+        one || self.v1.is_empty() && limits::IO_WEIGHT_2.iter().any(|(file, _)| self.has_file("io", file))
+    }
+
+    /// Tells whether groups have a swappiness of their own.
+    pub fn has_swappiness(&self) -> bool {
+        self.has_file("memory", limits::SWAPPINESS)
+    }
+
+    /// Tells whether the kernel can be kept from killing in a group whose memory is used up.
+    pub fn can_wait_for_memory(&self) -> bool {
+        self.has_file("memory", limits::OOM_CONTROL)
+    }
+
+    /// Tells whether groups have a file: some are not at the top, so the groups there are looked at too.
+    fn has_file(&self, controller: &str, file: &str) -> bool {
+        let base = match self.v1.iter().find(|hierarchy| hierarchy.has(controller)) {
+            Some(hierarchy) => hierarchy.base.clone(),
+            None => match &self.v2 {
+                Some(unified) if self.v1.is_empty() => super::group::base_of(unified),
+                _ => return false,
+            },
+        };
+        let groups = std::fs::read_dir(&base).into_iter().flatten().flatten().map(|entry| entry.path());
+        std::iter::once(base.clone()).chain(groups).any(|folder| folder.join(file).exists())
     }
 
     /// Returns the controllers that limits can be set with.

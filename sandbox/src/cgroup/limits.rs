@@ -29,6 +29,39 @@ pub struct Limits {
     /// How fast devices may be read and written.
     #[serde(default)]
     pub devices: Vec<DeviceRate>,
+    /// The share of input and output when there is not enough (10 to 1000); without effect where no scheduler of
+    /// devices knows of it.
+    #[serde(default)]
+    pub io_weight: Option<u16>,
+    /// The same for single devices.
+    #[serde(default)]
+    pub io_weights: Vec<DeviceWeight>,
+    /// How readily memory is swapped out (0 to 100); only version 1 has it.
+    #[serde(default)]
+    pub swappiness: Option<u8>,
+    /// What becomes of processes when the memory is used up; only version 1 knows another way than the ordinary.
+    #[serde(default)]
+    pub out_of_memory: OutOfMemory,
+}
+
+/// What becomes of processes when their memory is used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutOfMemory {
+    /// The kernel kills one of them.
+    #[default]
+    Kill,
+    /// They wait until there is more.
+    Wait,
+}
+
+/// The share of a device.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DeviceWeight {
+    /// The device's numbers, major and minor.
+    pub device: (u32, u32),
+    /// The share (10 to 1000).
+    pub weight: u16,
 }
 
 /// How fast a device may be used.
@@ -175,6 +208,17 @@ impl Limits {
             let value = format!("{major}:{minor} {rate}");
             set("blkio", "the rate of a device", counted.names().0, Some(value), false);
         }
+        // Which of the files there is depends on the kernel's schedulers.
+        for [all, each] in IO_WEIGHT_1 {
+            set("blkio", "the share of devices", all, self.io_weight.map(|weight| weight.to_string()), true);
+            for DeviceWeight { device: (major, minor), weight } in &self.io_weights {
+                set("blkio", "the share of a device", each, Some(format!("{major}:{minor} {weight}")), true);
+            }
+        }
+        let swappiness = self.swappiness.map(|swappiness| swappiness.to_string());
+        set("memory", "swapping", SWAPPINESS, swappiness, true);
+        let waits = (self.out_of_memory == OutOfMemory::Wait).then(|| "1".to_owned());
+        set("memory", "killing", OOM_CONTROL, waits, true);
         settings
     }
 
@@ -203,8 +247,30 @@ impl Limits {
             let value = format!("{major}:{minor} {}={rate}", counted.names().1);
             set("io", "the rate of a device", "io.max", Some(value), false);
         }
+        for (file, scaled) in IO_WEIGHT_2 {
+            let scale = |weight: u16| if scaled { io_weight(weight) } else { weight.into() };
+            let all = self.io_weight.map(|weight| format!("default {}", scale(weight)));
+            set("io", "the share of devices", file, all, true);
+            for DeviceWeight { device: (major, minor), weight } in &self.io_weights {
+                let value = format!("{major}:{minor} {}", scale(*weight));
+                set("io", "the share of a device", file, Some(value), true);
+            }
+        }
         settings
     }
+}
+
+/// The files of version 1 for the share of all devices and of each, one pair a scheduler.
+pub(super) const IO_WEIGHT_1: [[&str; 2]; 2] =
+    [["blkio.weight", "blkio.weight_device"], ["blkio.bfq.weight", "blkio.bfq.weight_device"]];
+/// The files of version 2, and whether their scale goes to 10000.
+pub(super) const IO_WEIGHT_2: [(&str, bool); 2] = [("io.bfq.weight", false), ("io.weight", true)];
+pub(super) const SWAPPINESS: &str = "memory.swappiness";
+pub(super) const OOM_CONTROL: &str = "memory.oom_control";
+
+/// Turns a share of devices (10 to 1000) into a weight (1 to 10000), the ends being equal.
+pub(super) fn io_weight(share: u16) -> u64 {
+    1 + (u64::from(share.clamp(10, 1000)) - 10) * 9999 / 990
 }
 
 /// Turns shares (2 to 262144, 1024 by default) into a weight (1 to 10000, 100 by default), the defaults and the ends

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 pub use self::devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
 pub use self::find::{Layout, Mode};
 pub use self::group::{Cgroup, CgroupRequest, Freeze, Reclaimed};
-pub use self::limits::{Counted, DeviceRate, Limits};
+pub use self::limits::{Counted, DeviceRate, DeviceWeight, Limits, OutOfMemory};
 pub use self::residence::{Residence, reside};
 pub use self::stats::{BlockTransfer, Stats, Throttling};
 pub use self::victim::victim;

@@ -1,7 +1,7 @@
 //! Finding, limits as values, and rules; what needs a kernel is in the integration test.
 
 use super::devices::{default_rules, program};
-use super::limits::weight;
+use super::limits::{io_weight, weight};
 use super::*;
 use crate::sys::EbpfInstruction;
 
@@ -112,6 +112,34 @@ fn a_period_is_written_with_and_without_a_quota() {
     let both = Limits { nano_cpus: Some(500_000_000), ..alone };
     let first = vec!["cpu.cfs_period_us=50000".to_owned(), "cpu.cfs_quota_us=25000".to_owned()];
     assert_eq!(written(&both), (first, vec!["cpu.max=25000 50000".to_owned()]));
+}
+
+#[test]
+fn shares_of_devices_and_what_only_version_1_has_are_written_where_they_are() {
+    let limits = Limits {
+        io_weight: Some(500),
+        io_weights: vec![DeviceWeight { device: (8, 0), weight: 10 }],
+        swappiness: Some(0),
+        out_of_memory: OutOfMemory::Wait,
+        ..Limits::default()
+    };
+    let (first, second) = written(&limits);
+    assert_eq!(
+        first,
+        [
+            "blkio.weight=500",
+            "blkio.weight_device=8:0 10",
+            "blkio.bfq.weight=500",
+            "blkio.bfq.weight_device=8:0 10",
+            "memory.swappiness=0",
+            "memory.oom_control=1",
+        ]
+    );
+    assert_eq!(
+        second,
+        ["io.bfq.weight=default 500", "io.bfq.weight=8:0 10", "io.weight=default 4950", "io.weight=8:0 1",]
+    );
+    assert_eq!((io_weight(10), io_weight(1000)), (1, 10_000));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::{
     BoxBuilder, Capabilities, Linux, LinuxCapabilities, LinuxDevice, LinuxNamespace, LinuxNamespaceType,
-    LinuxSeccomp, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
+    Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
 };
 
 use crate::capabilities::{self, CapabilityMask};
@@ -36,6 +36,9 @@ pub enum ProfileError {
         /// The name.
         name: String,
     },
+    /// The filter of system calls cannot be had.
+    #[error("cannot use the seccomp profile")]
+    Seccomp(#[from] seccomp::SeccompError),
 }
 
 /// The numeric user of a process. Names are looked up by the caller, in the files of the root.
@@ -86,8 +89,8 @@ pub enum Seccomp {
     Default,
     /// None.
     Unconfined,
-    /// Another profile.
-    Profile(Box<LinuxSeccomp>),
+    /// Another profile, as people write it: what it comes to depends on the capabilities.
+    Profile(String),
 }
 
 /// Whether set-user-id programs and file capabilities give rights.
@@ -317,7 +320,7 @@ fn spec(options: Options) -> Result<Spec, ProfileError> {
             _ if privileged => None,
             Seccomp::Default => Some(seccomp::default_profile(mask)),
             Seccomp::Unconfined => None,
-            Seccomp::Profile(profile) => Some(*profile),
+            Seccomp::Profile(text) => Some(seccomp::read(&text, mask)?),
         });
     let mut parameters: HashMap<String, String> = HashMap::new();
     if !host_namespaces.network {

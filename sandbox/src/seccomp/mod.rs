@@ -8,6 +8,7 @@
 //! compared in their low 32 bits only, which is all that the kernel looks at.
 
 mod bpf;
+mod document;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use oci_spec::runtime::{
     LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
 };
 
+pub use self::document::{check, read};
 use self::bpf::{Comparison, Condition, Decision, MAX_INSTRUCTIONS, Section, Verdict};
 use self::table::Architecture;
 use crate::capabilities::CapabilityMask;
@@ -35,6 +37,23 @@ pub enum SeccompError {
     Unsupported {
         /// What.
         what: String,
+    },
+    /// It is not a profile.
+    #[error("it is not in the form of a seccomp profile")]
+    Document(#[source] serde_json::Error),
+    /// Two keys say the same.
+    #[error("only one of `{one}` and `{other}` can be given")]
+    Both {
+        /// The one.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
+    /// A rule names a kernel that cannot be.
+    #[error("`{text}` is not the version of a kernel: expected the form 4.8")]
+    Kernel {
+        /// What it names.
+        text: String,
     },
     /// An argument has no such place.
     #[error("system calls have six arguments, there is none at place {index}")]
