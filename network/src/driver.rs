@@ -6,7 +6,7 @@
 //! late, or be left to `reclaim`. All of them may be repeated.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +99,8 @@ pub struct NetworkSpec {
     pub subnet: Option<Subnet>,
     /// What people call it.
     pub name: String,
+    /// What its bridge is called on the host; a name of ours when nothing is said.
+    pub bridge: Option<LinkName>,
     /// The address of its gateway; the first of the subnet when nothing is said.
     pub gateway: Option<Ipv4Addr>,
     /// What addresses are given out of; all of the subnet when nothing is said.
@@ -127,6 +129,7 @@ impl NetworkSpec {
         Self {
             name: id.to_string(),
             id,
+            bridge: None,
             subnet: None,
             gateway: None,
             range: None,
@@ -197,6 +200,8 @@ pub struct EndpointSpec {
     pub address: Option<Ipv4Addr>,
     /// Its IPv6 address, if it must be a certain one.
     pub address6: Option<Ipv6Addr>,
+    /// Further addresses that hold on its link only.
+    pub link_local: Vec<IpAddr>,
     /// Its hardware address, if it must be a certain one.
     pub mac: Option<Mac>,
     /// What its packets are checked for.
@@ -219,6 +224,7 @@ impl EndpointSpec {
             link: LinkName::eth(0),
             address: None,
             address6: None,
+            link_local: Vec::new(),
             mac: None,
             guard: Guard::Strict,
             default_route: DefaultRoute::Yes,

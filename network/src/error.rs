@@ -132,6 +132,16 @@ pub enum Error {
         /// Its bridge.
         bridge: String,
     },
+    /// The name that was asked for its bridge cannot be had.
+    #[error("the bridge of the network {network} cannot be called `{bridge}`: {reason}")]
+    BridgeRefused {
+        /// Which network.
+        network: NetworkId,
+        /// What was asked for.
+        bridge: String,
+        /// Why not.
+        reason: String,
+    },
     /// All addresses of the network are taken.
     #[error("no free address is left in {subnet} of the network {network}")]
     AddressesExhausted {

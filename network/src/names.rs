@@ -297,6 +297,9 @@ pub struct EndpointRecord {
     /// Its IPv6 address.
     #[serde(default)]
     pub address6: Option<Ipv6Addr>,
+    /// Addresses that hold on its link only, as it was asked for.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
     /// Its hardware address.
     pub mac: Mac,
     /// What its packets are checked for.

@@ -26,6 +26,7 @@ fn add(state: &mut NetworkState) -> Option<Ipv4Addr> {
         link: LinkName::eth(0),
         address,
         address6: record6,
+        link_local: Vec::new(),
         mac: crate::address::derived_mac("net", address),
         guard: Guard::Strict,
         names: vec!["web".to_owned()],

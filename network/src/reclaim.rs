@@ -52,13 +52,15 @@ fn reclaim_here(site: &Site) -> Result<Reclaimed, Error> {
     // another process's endpoint in the making: its namespace's end takes it away, and it is left alone.
     let _host = site.lock_host()?;
     let bridges = site.store().links() + "b";
-    let current: Vec<String> =
-        names::all(&site.config().runtime)?.into_iter().map(|state| state.bridge.to_string()).collect();
-    for name in links.iter().filter(|name| name.starts_with(&bridges)) {
-        if known.contains(name) || current.contains(name) {
-            continue;
-        }
-        let Ok(name) = LinkName::new(name) else { continue };
+    let states = names::all(&site.config().runtime)?;
+    let current: Vec<String> = states.iter().map(|state| state.bridge.to_string()).collect();
+    let strays = links.iter().filter(|name| name.starts_with(&bridges));
+    let strays = strays.filter(|name| !known.contains(*name) && !current.contains(*name));
+    let strays = strays.filter_map(|name| LinkName::new(name).ok());
+    // One that people named says itself whose it is.
+    let named = bridge::named_bridges(site)?.into_iter();
+    let named = named.filter(|(_, network)| !states.iter().any(|state| state.id.as_str() == network));
+    for name in strays.chain(named.map(|(name, _)| name)).collect::<Vec<_>>() {
         match bridge::delete_link(site, &name) {
             Ok(()) => reclaimed.links += 1,
             Err(error) => reclaimed.errors.push(error),

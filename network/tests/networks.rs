@@ -14,6 +14,7 @@ use rbuild_network::driver::{
 use rbuild_network::drivers::{DRIVERS, driver};
 use rbuild_network::error::Error;
 use rbuild_network::firewall::passage::Passage;
+use rbuild_network::link::LinkName;
 use rbuild_network::names::{self, EndpointId, NetworkFile, NetworkId};
 use rbuild_network::namespace::Namespace;
 use rbuild_network::ports::{Protocol, Published, Reservation};
@@ -119,6 +120,26 @@ fn every_driver_repeats_its_acts_and_leaves_nothing() {
         remove_unused(&scene.site).unwrap();
         assert_eq!(command("nft", &["list", "ruleset"]), "");
         assert!(names::all(&scene.site.config().runtime).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn link_local_addresses_hold_in_their_network() {
+    Scene::run(|scene| {
+        let network = driver(BRIDGE).ensure(&scene.site, &spec("one")).unwrap();
+        let with = |id: &str, last: u8| {
+            let link_local = vec![Ipv4Addr::new(169, 254, 7, last).into()];
+            place(scene, &network, &EndpointSpec { link_local, ..endpoint(id) })
+        };
+        let (a, b) = (with("a", 1), with("b", 2));
+        let there = answer(&b.namespace, at(Ipv4Addr::new(169, 254, 7, 2), 0));
+        assert_eq!(ask(&a.namespace, there.address).unwrap(), "169.254.7.1");
+        // Of those that it was not given it has none, whatever it says.
+        inside(&a.namespace, || {
+            command("ip", &["addr", "add", "169.254.7.3/16", "dev", "eth0"]);
+            command("ip", &["addr", "del", "169.254.7.1/16", "dev", "eth0"]);
+        });
+        assert!(ask_in_vain(&a.namespace, there.address).is_err());
     });
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use rbuild_model::container::{BlkioRate, ContainerName, NamespaceUse, RestartPolicy, Signal};
+use rbuild_model::container::{BlkioRate, BlkioWeight, ContainerName, NamespaceUse, RestartPolicy, Signal};
 use rbuild_model::network::Mac;
 use rbuild_model::step::{ExtraHost, Ulimit};
 
@@ -219,6 +219,12 @@ pub(crate) struct Options {
     /// Its IPv6 address
     #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
     pub(crate) ip6: Option<Ipv6Addr>,
+    /// Further address of its link, in 169.254.0.0/16 (can be repeated)
+    #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
+    pub(crate) link_local_ip: Vec<std::net::IpAddr>,
+    /// Container of the same network that it knows by a name of its own (can be repeated)
+    #[arg(long, value_name = "CONTAINER[:NAME]", value_parser = link, help_heading = "Network")]
+    pub(crate) link: Vec<String>,
     /// Its hardware address
     #[arg(long, value_name = "ADDRESS", value_parser = mac, help_heading = "Network")]
     pub(crate) mac_address: Option<Mac>,
@@ -295,6 +301,18 @@ pub(crate) struct Options {
     /// Most writes a second to a device (can be repeated)
     #[arg(long, value_name = "DEVICE:NUMBER", value_parser = operation_rate, help_heading = "Limits")]
     pub(crate) device_write_iops: Vec<BlkioRate>,
+    /// Share of input and output of devices when there is not enough (10 to 1000); 0 for the ordinary one
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    pub(crate) blkio_weight: Option<u16>,
+    /// The same of one device, as in `/dev/sda:200` (can be repeated)
+    #[arg(long, value_name = "DEVICE:NUMBER", value_parser = device_weight, help_heading = "Limits")]
+    pub(crate) blkio_weight_device: Vec<BlkioWeight>,
+    /// How readily its memory is swapped out (0 to 100); -1 for the ordinary way
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, value_parser = clap::value_parser!(i8).range(-1..=100), help_heading = "Limits")]
+    pub(crate) memory_swappiness: Option<i8>,
+    /// Have its processes wait instead of being killed when its memory is used up
+    #[arg(long, help_heading = "Limits")]
+    pub(crate) oom_kill_disable: bool,
     /// How soon the kernel kills it when memory is short (-1000 to 1000)
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-1000..=1000), help_heading = "Limits")]
     pub(crate) oom_score_adj: Option<i16>,
@@ -345,6 +363,8 @@ pub(crate) enum PullPolicy {
 pub(crate) enum SecurityOption {
     /// Whether programs can gain rights by being executed.
     NoNewPrivileges(flags::Mode),
+    /// The default system call filter.
+    SeccompBuiltin,
     /// No system call filter.
     SeccompUnconfined,
     /// A system call filter from a file.
@@ -396,6 +416,23 @@ fn operation_rate(text: &str) -> flags::Read<BlkioRate> {
     Ok(BlkioRate { path, rate })
 }
 
+/// Reads `/dev/NAME:200`.
+fn device_weight(text: &str) -> flags::Read<BlkioWeight> {
+    let (path, weight) = device_rate(text)?;
+    let weight = weight.parse().ok().filter(|weight| (10..=1000).contains(weight));
+    let weight = weight.ok_or_else(|| flags::Invalid::new("a weight is a number from 10 to 1000"))?;
+    Ok(BlkioWeight { path, weight })
+}
+
+/// Reads `CONTAINER[:NAME]`.
+fn link(text: &str) -> flags::Read<String> {
+    let (container, name) = text.split_once(':').unwrap_or((text, text));
+    if container.is_empty() || name.is_empty() || name.contains(':') {
+        return Err(flags::Invalid::new(format!("bad format for links: {text}")));
+    }
+    Ok(text.to_owned())
+}
+
 fn device_rate(text: &str) -> flags::Read<(String, &str)> {
     match text.split_once(':') {
         Some((path, rate)) if path.starts_with("/dev/") => Ok((path.to_owned(), rate)),
@@ -422,6 +459,7 @@ fn security(text: &str) -> flags::Read<SecurityOption> {
         ("no-new-privileges", value) => {
             flags::boolean(value).map(|on| SecurityOption::NoNewPrivileges(on.into()))
         }
+        ("seccomp", "builtin") => Ok(SecurityOption::SeccompBuiltin),
         ("seccomp", "unconfined") => Ok(SecurityOption::SeccompUnconfined),
         ("seccomp", "") => Err(flags::Invalid::new("write `seccomp=FILE` or `seccomp=unconfined`")),
         ("seccomp", file) => Ok(SecurityOption::SeccompFile(file.into())),

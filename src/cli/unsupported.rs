@@ -46,7 +46,6 @@ const OFF: &[&str] = &["false", "0", "f", "False", "FALSE", "F"];
 const LEAVE: &str = "leave it out";
 const LIMITS: &str = "limit RUN steps with `--memory`, `--cpu-quota` and `--cpuset-cpus`";
 const RUN_LIMITS: &str = "use `--memory`, `--cpus`, `--cpuset-cpus` and `--pids-limit`";
-const OWN_NETWORK: &str = "use `--network bridge`, `host` or `none`";
 
 /// All of them.
 const FLAGS: &[Flag] = &[
@@ -76,8 +75,6 @@ const FLAGS: &[Flag] = &[
     value("build", "timestamp", "set SOURCE_DATE_EPOCH"),
     value("build", "volume", "use `RUN --mount=type=bind`"),
     // docker run, docker create
-    value("run", "blkio-weight", RUN_LIMITS),
-    value("run", "blkio-weight-device", RUN_LIMITS),
     value("run", "cgroup-parent", RUN_LIMITS),
     value("run", "cpu-rt-period", "use `--cpus`"),
     value("run", "cpu-rt-runtime", "use `--cpus`"),
@@ -85,17 +82,14 @@ const FLAGS: &[Flag] = &[
     value("run", "gpus", "use `--device` for each device file"),
     Flag { harmless: &["default", ""], ..value("run", "isolation", LEAVE) },
     value("run", "kernel-memory", "use `--memory`"),
-    value("run", "link", OWN_NETWORK),
-    value("run", "link-local-ip", OWN_NETWORK),
-    Flag { harmless: &["-1"], ..value("run", "memory-swappiness", "use `--memory-swap`") },
-    switch("run", "oom-kill-disable", "use `--oom-score-adj`"),
     Flag { harmless: &["rbuild"], ..value("run", "runtime", LEAVE) },
     value("run", "storage-opt", LEAVE),
     switch("run", "use-api-socket", LEAVE),
     value("run", "userns", LEAVE),
-    value("run", "volume-driver", "mount a folder with `-v /FOLDER:/TARGET`"),
-    value("create", "blkio-weight", RUN_LIMITS),
-    value("create", "blkio-weight-device", RUN_LIMITS),
+    Flag {
+        harmless: &["local"],
+        ..value("run", "volume-driver", "mount a folder with `-v /FOLDER:/TARGET`")
+    },
     value("create", "cgroup-parent", RUN_LIMITS),
     value("create", "cpu-rt-period", "use `--cpus`"),
     value("create", "cpu-rt-runtime", "use `--cpus`"),
@@ -103,15 +97,14 @@ const FLAGS: &[Flag] = &[
     value("create", "gpus", "use `--device` for each device file"),
     Flag { harmless: &["default", ""], ..value("create", "isolation", LEAVE) },
     value("create", "kernel-memory", "use `--memory`"),
-    value("create", "link", OWN_NETWORK),
-    value("create", "link-local-ip", OWN_NETWORK),
-    Flag { harmless: &["-1"], ..value("create", "memory-swappiness", "use `--memory-swap`") },
-    switch("create", "oom-kill-disable", "use `--oom-score-adj`"),
     Flag { harmless: &["rbuild"], ..value("create", "runtime", LEAVE) },
     value("create", "storage-opt", LEAVE),
     switch("create", "use-api-socket", LEAVE),
     value("create", "userns", LEAVE),
-    value("create", "volume-driver", "mount a folder with `-v /FOLDER:/TARGET`"),
+    Flag {
+        harmless: &["local"],
+        ..value("create", "volume-driver", "mount a folder with `-v /FOLDER:/TARGET`")
+    },
     // the others
     switch("images", "tree", LEAVE),
     value("history", "platform", LEAVE),

@@ -23,7 +23,7 @@ use super::{Context, Outcome};
 use crate::cli::run::{Create, Options, PullPolicy, SecurityOption, Stream};
 use crate::flags::{self, Mode, MountKind, Propagation, RunMount};
 use crate::progress;
-use crate::report::{Mistake, NotYet, Status};
+use crate::report::{Mistake, Status};
 use crate::settings::Settings;
 
 /// The size of `/dev/shm` where nothing else is asked for: zero means it too.
@@ -231,10 +231,8 @@ fn host(options: &Options, exposed: &mut BTreeSet<String>) -> anyhow::Result<Hos
         match option {
             SecurityOption::NoNewPrivileges(mode) => no_new_privileges = *mode == Mode::On,
             SecurityOption::SeccompUnconfined => seccomp = SeccompUse::Unconfined,
-            SecurityOption::SeccompFile(path) => {
-                let what = format!("a system call filter from a file (`{}`)", path.display());
-                return Err(NotYet::supported(what, "use the default one, or `seccomp=unconfined`").into());
-            }
+            SecurityOption::SeccompBuiltin => seccomp = SeccompUse::Default,
+            SecurityOption::SeccompFile(path) => seccomp = SeccompUse::Profile(profile(path)?),
             SecurityOption::SystemPathsUnconfined => unmasked = true,
         }
     }
@@ -289,6 +287,15 @@ fn host(options: &Options, exposed: &mut BTreeSet<String>) -> anyhow::Result<Hos
     })
 }
 
+/// Reads a profile of system calls; what it says is looked at where the container is made.
+fn profile(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read the seccomp profile `{}`", path.display()))?;
+    let value: serde_json::Value = serde_json::from_str(&text)
+        .with_context(|| format!("the seccomp profile `{}` is no JSON", path.display()))?;
+    Ok(value.to_string())
+}
+
 /// Returns the main network and what is wanted of each; flags without a network's name mean the first.
 fn networks(options: &Options) -> anyhow::Result<(NetworkMode, Vec<EndpointWish>)> {
     let mut wishes = options.network.iter();
@@ -300,6 +307,8 @@ fn networks(options: &Options) -> anyhow::Result<(NetworkMode, Vec<EndpointWish>
     first.settings.ipv4 = first.settings.ipv4.or(options.ip);
     first.settings.ipv6 = first.settings.ipv6.or(options.ip6);
     first.settings.mac = first.settings.mac.or(options.mac_address);
+    first.settings.link_local.extend(&options.link_local_ip);
+    first.settings.links.extend(options.link.iter().cloned());
     let mode = first.mode.clone();
     let is_plain = !matches!(mode, NetworkMode::Named(_));
     if is_plain && options.network.len() > 1 {
@@ -388,7 +397,10 @@ fn resources(options: &Options) -> anyhow::Result<Resources> {
         device_read_iops: options.device_read_iops.clone(),
         device_write_iops: options.device_write_iops.clone(),
         ulimits: options.ulimit.clone(),
-        ..Resources::default()
+        memory_swappiness: options.memory_swappiness.and_then(|swappiness| u8::try_from(swappiness).ok()),
+        oom_kill_disable: options.oom_kill_disable,
+        blkio_weight: options.blkio_weight.filter(|weight| *weight != 0),
+        blkio_weight_device: options.blkio_weight_device.clone(),
     })
 }
 

@@ -153,6 +153,26 @@ fn networks() {
 }
 
 #[test]
+fn a_filter_of_system_calls_from_a_file() {
+    let Some(context) = scene("a_filter_of_system_calls_from_a_file") else { return };
+    let rule = r#"{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}"#;
+    context.write("filter.json", format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rule}]}}"#));
+    let flags = ["--security-opt", "seccomp=filter.json"];
+    let output = run(&context, &flags, &["sh", "-c", "echo well; mkdir /x"]);
+    assert_eq!(output.stdout, "well\n", "{output}");
+    assert!(output.stderr.contains("No space left on device"), "{output}");
+    context.write("wrong.json", r#"{"defaultAction": "SCMP_ACT_ALOW"}"#);
+    for (file, said) in
+        [("none.json", "failed to read the seccomp profile `none.json`"), ("wrong.json", "SCMP_ACT_ALOW")]
+    {
+        let refused = run(&context, &["--security-opt", &format!("seccomp={file}")], &["true"]);
+        refused.assert_code(125);
+        assert!(refused.stderr.contains(said), "{refused}");
+    }
+    assert_clean(&context);
+}
+
+#[test]
 fn a_program_killed_for_memory() {
     let Some(context) = scene("a_program_killed_for_memory") else { return };
     let output = run(&context, &["-m", "24m"], &["sh", "-c", "dd if=/dev/zero of=/dev/null bs=200M count=1"]);

@@ -16,7 +16,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::scene::{assert_no_leaks, scene};
 
 /// Runs a scenario in a network of its own; programs that it starts are in it too. Nothing is left of it after.
-fn in_a_network_of_its_own(test: &str, scenario: impl FnOnce(&TestContext) + Send) {
+pub(crate) fn in_a_network_of_its_own(test: &str, scenario: impl FnOnce(&TestContext) + Send) {
     let Some(context) = scene(test) else { return };
     let namespace = Namespace::create().unwrap();
     std::thread::scope(|scope| {
@@ -101,7 +101,9 @@ fn networks_are_made_listed_and_removed_as_dockers() {
             ],
         );
         assert_eq!(id.trim().len(), 64);
-        done(context, &["network", "create", "--ipv6", "--internal", "two"]);
+        let name = "com.docker.network.bridge.name=br7";
+        done(context, &["network", "create", "--ipv6", "--internal", "-o", name, "two"]);
+        assert!(links().contains("br7"));
         let list =
             done(context, &["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Internal}} {{.IPv6}}"]);
         assert_eq!(
@@ -136,8 +138,12 @@ fn networks_are_made_listed_and_removed_as_dockers() {
                 "error: invalid subnet 10.9.300.0/24: invalid CIDR block notation",
             ),
             (
-                &["network", "create", "-o", "com.docker.network.bridge.name=br7", "x"],
-                "error: the network option `com.docker.network.bridge.name=br7` is not supported yet",
+                &["network", "create", "-o", "com.docker.network.bridge.gateway_mode_ipv4=routed", "x"],
+                "error: the network option `com.docker.network.bridge.gateway_mode_ipv4=routed` is not supported yet",
+            ),
+            (
+                &["network", "create", "--subnet", "10.9.1.0/24", "--subnet", "10.9.2.0/24", "x"],
+                "error: invalid network config:\nbridge driver doesn't support multiple subnets",
             ),
         ] {
             assert_eq!(refused(context, arguments), said);
@@ -145,6 +151,8 @@ fn networks_are_made_listed_and_removed_as_dockers() {
         assert!(
             refused(context, &["network", "create", "--subnet", "10.66.1.0/24", "x"]).contains("overlaps")
         );
+        let same = refused(context, &["network", "create", "-o", name, "x"]);
+        assert!(same.ends_with("(two): networks have same bridge name"), "{same}");
         assert_eq!(done(context, &["network", "rm", "-f", "one", "nobody"]), "one\n");
         assert_eq!(done(context, &["network", "prune", "-f"]), "Deleted Networks:\ntwo\n\n");
     });

@@ -2,7 +2,7 @@
 
 use rbuild_testkit::context::TestContext;
 
-use crate::scene::{assert_clean, scene};
+use crate::scene::{assert_clean, built_from, scene};
 
 /// What a command that must succeed prints.
 #[track_caller]
@@ -103,6 +103,34 @@ fn a_volume_begins_with_the_image_and_outlives_its_containers() {
     assert_eq!(done(context, &["volume", "ls", "-q", "-f", "dangling=true"]), "empty\n");
     done(context, &["rm", "holder"]);
     done(context, &["volume", "rm", "etc", "empty"]);
+    assert_clean(context);
+}
+
+#[test]
+fn an_image_that_is_mounted_stays_with_its_container() {
+    let Some(context) = scene("an_image_that_is_mounted_stays_with_its_container") else { return };
+    let context = &context;
+    built_from(context, "FROM busybox\nRUN echo kept > /kept\n", ["-t", "lent"]);
+    let mount = "type=image,source=lent,target=/lent";
+    done(
+        context,
+        &[
+            "create",
+            "--name",
+            "lender",
+            "--network",
+            "none",
+            "--mount",
+            mount,
+            "busybox",
+            "cat",
+            "/lent/kept",
+        ],
+    );
+    done(context, &["rmi", "-f", "lent"]);
+    done(context, &["prune", "-af"]);
+    assert_eq!(done(context, &["start", "-a", "lender"]), "kept\n");
+    done(context, &["rm", "lender"]);
     assert_clean(context);
 }
 

@@ -37,7 +37,7 @@ mod trees;
 
 pub use schema::SCHEMA;
 pub use travel::{IMPORTED, Travelling};
-pub use trees::{forget_snapshot, remember_snapshots};
+pub use trees::{forget_snapshot, is_durable, remember_snapshots};
 
 use nodes::{NewNodes, Selected};
 use trees::to_row;

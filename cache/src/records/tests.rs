@@ -40,6 +40,10 @@ fn chain(numbers: &[u8]) -> Chain {
     Chain::new(numbers.iter().map(|number| snapshot(*number)).collect())
 }
 
+fn durable(store: &Store, numbers: &[u8]) -> bool {
+    store.read(|transaction| super::is_durable(transaction, &chain(numbers))).unwrap()
+}
+
 fn record(definition: &str, numbers: &[u8]) -> NewRecord {
     let image = PreImage::fields([
         ("argv", PreImage::texts([definition])),
@@ -250,8 +254,11 @@ fn after_a_power_loss_only_what_was_promoted_is_believed() {
         let store = store(folder.path());
         let records = Records::new(&store, "test1");
         records.remember(&safe).unwrap();
+        assert!(!durable(&store, &[1]));
         assert_eq!(store.promote().unwrap().rows, 2);
         records.remember(&lost).unwrap();
+        assert_eq!((durable(&store, &[1]), durable(&store, &[1, 2])), (true, false));
+        assert!(durable(&store, &[]) && !durable(&store, &[9]), "nothing is safe, what is not there is not");
         // A promotion that sees the upper record and not the lower snapshot must not make it believable.
         records.remember(&upon).unwrap();
         store

@@ -30,6 +30,18 @@ pub fn remember_snapshots(
     Ok(())
 }
 
+/// Tells whether a power loss takes nothing of a stack away: all of it was promoted.
+pub fn is_durable(transaction: &Transaction<'_>, chain: &Chain) -> Result<bool, DatabaseError> {
+    let mut statement =
+        transaction.prepare_cached("SELECT 1 FROM snapshots WHERE id = ?1 AND unsynced IS NULL")?;
+    for snapshot in chain.layers() {
+        if !statement.exists([snapshot.as_bytes()])? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Finds or makes the row of a chain.
 pub(super) fn chain_row(transaction: &Transaction<'_>, chain: &Chain) -> Result<ChainRow, DatabaseError> {
     let mut find = transaction.prepare_cached("SELECT id FROM chains WHERE parent = ?1 AND snapshot = ?2")?;

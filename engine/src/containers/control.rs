@@ -137,6 +137,9 @@ impl Engine {
             search: host.dns_search.clone(),
             options: host.dns_options.clone(),
         };
+        let links = self.linked(definition)?;
+        let links = links.iter().flat_map(|linked| linked.hosts());
+        let extra_hosts: Vec<_> = host.extra_hosts.iter().cloned().chain(links).collect();
         let mut ports = host.ports.clone();
         if host.publish_all {
             ports.extend(super::define::unpublished(definition));
@@ -150,7 +153,7 @@ impl Engine {
             endpoints: &host.endpoints,
             ports: &ports,
             resolver: &resolver,
-            extra_hosts: &host.extra_hosts,
+            extra_hosts: &extra_hosts,
             guard,
             shared,
         })?)

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rbuild_cache::records::is_durable;
 use rbuild_confined::Root;
 use rbuild_images::{Progress, Resolved};
 use rbuild_model::container::{
@@ -16,7 +17,7 @@ use rbuild_model::volume::VolumeName;
 use rbuild_sandbox::Access;
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::{Active, Snapshotter};
-use rbuild_store::{Lease, crash};
+use rbuild_store::{DatabaseError, Lease, crash};
 
 use super::error::ContainerError;
 use super::request::{CreateRequest, MountKind};
@@ -61,9 +62,7 @@ impl Engine {
             streams: request.streams,
             hostname: request.hostname.clone(),
             domainname: request.domainname.clone(),
-            labels: config
-                .labels
-                .iter()
+            labels: define::inherited_labels(config)
                 .chain(&request.labels)
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect(),
@@ -81,8 +80,10 @@ impl Engine {
             &definition.host.endpoints,
             &definition.host.ports,
         )?;
+        self.check_links(&definition)?;
         let volumes = self.wanted_mounts(&mut definition, request, config, &lease, progress)?;
         define::check(&definition)?;
+        let warnings = define::settle(&mut definition, rbuild_sandbox::cgroup::Layout::shared());
         // Nobody removes a volume between its making and the row that says who has it.
         let held = self.volumes().hold()?;
         let made = self.make(&mut definition, &resolved, &volumes, &lease, name.is_none());
@@ -92,7 +93,6 @@ impl Engine {
             return Err(error);
         }
         self.tell(&definition, "create", &[]);
-        let warnings = define::warnings(&definition);
         Ok(Made { definition, warnings })
     }
 
@@ -120,7 +120,21 @@ impl Engine {
             store.derived().publish_tree(tree, &folder, &name)?;
         } else {
             // What lasts stands on nothing that a power loss takes away.
-            if store.unpromoted()? > 0 {
+            // One promotion syncs the whole file system, whoever works on it: what is safe already needs none.
+            let mounted = definition.host.mounts.iter().filter_map(|mount| match &mount.what {
+                MountWhat::Image { chain, .. } => Some(chain),
+                _ => None,
+            });
+            let chains: Vec<&Chain> = mounted.chain([&resolved.chain]).collect();
+            let is_safe = store.read(|tables| -> Result<bool, DatabaseError> {
+                for chain in chains {
+                    if !is_durable(tables, chain)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            })?;
+            if !is_safe {
                 store.promote()?;
             }
             store.precious().publish_tree(tree, &folder, &name)?;

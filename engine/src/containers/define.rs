@@ -2,17 +2,32 @@
 
 use std::path::{Path, PathBuf};
 
-use rbuild_model::container::{Definition, NamespaceUse, Program, Removal, RestartPolicy};
+use rbuild_model::container::{
+    Definition, NamespaceUse, Program, Removal, Resources, RestartPolicy, SeccompUse,
+};
 use rbuild_model::image_config::{Healthcheck, RunConfig};
 use rbuild_model::network::{HostPort, NetworkMode, PortBinding, Protocol};
 
+use rbuild_sandbox::cgroup::Layout;
+use rbuild_sandbox::profile::ProfileError;
+
 use super::error::ContainerError;
 use super::request::CreateRequest;
+use crate::error::RunError;
 
 /// The path in which programs are looked for when nobody says.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The least memory that a container can be limited to.
 const LEAST_MEMORY: u64 = 6 << 20;
+
+/// What labels begin with that say which project something belongs to.
+const PROJECT_LABELS: &str = "com.docker.compose.";
+
+/// Returns the labels that a container has from its image. To a project it belongs only if whoever made it says so:
+/// an image could otherwise have the containers of another project's name removed with that project.
+pub(super) fn inherited_labels(image: &RunConfig) -> impl Iterator<Item = (&String, &String)> {
+    image.labels.iter().filter(|(key, _)| !key.starts_with(PROJECT_LABELS))
+}
 
 /// The program that an image and a request come to.
 ///
@@ -149,6 +164,25 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
     if resources.cpu_quota.is_some_and(|quota| (1..1_000).contains(&quota)) {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
+    let is_weight = |weight: u16| (10..=1000).contains(&weight);
+    if resources.blkio_weight.is_some_and(|weight| !is_weight(weight)) {
+        return invalid("range of blkio weight is from 10 to 1000");
+    }
+    if let Some(device) = resources.blkio_weight_device.iter().find(|device| !is_weight(device.weight)) {
+        return Err(ContainerError::Invalid(format!("invalid weight for device: {}", device.path)));
+    }
+    if let Some(swappiness) = resources.memory_swappiness.filter(|swappiness| *swappiness > 100) {
+        let range = "valid memory swappiness range is 0-100";
+        return Err(ContainerError::Invalid(format!("invalid value: {swappiness}. {range}")));
+    }
+    if let Some(parent) = &host.cgroup_parent {
+        let what = format!("a parent of the control group (`{parent}`)");
+        return Err(ContainerError::Unsupported { what });
+    }
+    if let SeccompUse::Profile(text) = &host.seccomp {
+        rbuild_sandbox::seccomp::check(text)
+            .map_err(|source| RunError::Profile(ProfileError::Seccomp(source)))?;
+    }
     super::launch::check(resources)?;
     if host.uts == NamespaceUse::Host {
         if definition.hostname.is_some() {
@@ -173,12 +207,37 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
     Ok(())
 }
 
-/// Returns what people should know of a container that is made as it is asked for.
-pub(super) fn warnings(definition: &Definition) -> Vec<String> {
-    let host = &definition.host;
-    let mut warnings = Vec::new();
+/// Takes out what the kernel does not have and what nothing depends on, and returns what people should know of the
+/// container that is made so.
+pub(super) fn settle(definition: &mut Definition, kernel: &Layout) -> Vec<String> {
+    let host = &mut definition.host;
+    let mut warnings = left_out(&mut host.resources, kernel);
     if host.network == NetworkMode::Host && (host.publish_all || !host.ports.is_empty()) {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    warnings
+}
+
+/// Takes limits out that the kernel does not have; says which, as docker does.
+fn left_out(resources: &mut Resources, kernel: &Layout) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Resources { memory, memory_swappiness, oom_kill_disable, blkio_weight, blkio_weight_device, .. } =
+        resources;
+    let mut discard = |what: &str| warnings.push(format!("this kernel has no {what}: it is left out"));
+    if (blkio_weight.is_some() || !blkio_weight_device.is_empty()) && !kernel.weighs_devices() {
+        discard("weight of block input and output");
+        *blkio_weight = None;
+        blkio_weight_device.clear();
+    }
+    if memory_swappiness.is_some() && !kernel.has_swappiness() {
+        discard("swappiness of control groups");
+        *memory_swappiness = None;
+    }
+    if *oom_kill_disable && !kernel.can_wait_for_memory() {
+        discard("way to keep it from killing when memory is used up");
+        *oom_kill_disable = false;
+    } else if *oom_kill_disable && memory.is_none() {
+        warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".to_owned());
     }
     warnings
 }
@@ -212,9 +271,14 @@ pub(super) fn unpublished(definition: &Definition) -> Vec<PortBinding> {
     definition.exposed.iter().filter_map(binding).collect()
 }
 
-/// The environment of the first process: defaults, then what the definition says; of a name listed twice the later
-/// counts. An entry without a value takes nothing from anywhere.
-pub(super) fn environment(definition: &Definition, hostname: &str, home: &str) -> Vec<String> {
+/// The environment of the first process: defaults, what is said of links, then what the definition says; of a name listed
+/// twice the later counts. An entry without a value takes nothing from anywhere.
+pub(super) fn environment(
+    definition: &Definition,
+    hostname: &str,
+    home: &str,
+    links: impl Iterator<Item = String>,
+) -> Vec<String> {
     let mut env: Vec<(String, String)> = Vec::new();
     let mut set = |name: &str, value: &str| match env.iter_mut().find(|(known, _)| known == name) {
         Some((_, old)) => value.clone_into(old),
@@ -225,7 +289,7 @@ pub(super) fn environment(definition: &Definition, hostname: &str, home: &str) -
     if definition.streams.tty {
         set("TERM", "xterm");
     }
-    for entry in &definition.program.env {
+    for entry in links.chain(definition.program.env.iter().cloned()) {
         if let Some((name, value)) = entry.split_once('=') {
             set(name, value);
         }

@@ -450,15 +450,13 @@ fn addresses(endpoint: &EndpointNote) -> Value {
 fn endpoint(wish: Option<&EndpointSettings>, own: &EndpointNote) -> Value {
     let default = EndpointSettings::default();
     let wish = wish.unwrap_or(&default);
-    let ipam = match (wish.ipv4, wish.ipv6) {
-        (None, None) => Value::Null,
-        (v4, v6) => {
-            let mut ipam = Map::new();
-            ipam.extend(v4.map(|address| ("IPv4Address".to_owned(), address.to_string().into())));
-            ipam.extend(v6.map(|address| ("IPv6Address".to_owned(), address.to_string().into())));
-            ipam.into()
-        }
-    };
+    let mut ipam = Map::new();
+    ipam.extend(wish.ipv4.map(|address| ("IPv4Address".to_owned(), json!(address))));
+    ipam.extend(wish.ipv6.map(|address| ("IPv6Address".to_owned(), json!(address))));
+    if !wish.link_local.is_empty() {
+        ipam.insert("LinkLocalIPs".to_owned(), json!(wish.link_local));
+    }
+    let ipam = if ipam.is_empty() { Value::Null } else { ipam.into() };
     let mut document = json!({
         "IPAMConfig": ipam,
         "Links": given(&wish.links),

@@ -6,13 +6,14 @@ use oci_spec::runtime::Spec;
 use rbuild_confined::Root;
 use rbuild_confined::users::{Id, UserSpec, Users};
 use rbuild_model::container::{
-    BlkioRate, Definition, HostOptions, MissingSource, MountUse, MountWhat, NamespaceUse, Resources,
-    SeccompUse,
+    BlkioRate, BlkioWeight, Definition, HostOptions, MissingSource, MountUse, MountWhat, NamespaceUse,
+    Resources, SeccompUse,
 };
 use rbuild_model::network::NetworkMode;
 use rbuild_model::rootfs::RootPlan;
 use rbuild_sandbox::cgroup::{
-    CgroupRequest, Counted, DeviceAccess, DeviceKind, DeviceRate, DeviceRule, Devices, Limits,
+    CgroupRequest, Counted, DeviceAccess, DeviceKind, DeviceRate, DeviceRule, DeviceWeight, Devices, Limits,
+    OutOfMemory,
 };
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_sandbox::profile::{
@@ -45,7 +46,9 @@ impl Engine {
         let tree = Root::from_fd(mount_detached(&for_reading(root.clone()))?)?;
         let (identity, home) = identity(&tree, &definition.program.user, &host.groups)?;
         let mut options = Options::new(definition.program.argv());
-        options.env = define::environment(definition, hostname, &home);
+        let links = self.linked(definition)?;
+        let links = links.iter().flat_map(|linked| linked.variables(definition.name.as_str()));
+        options.env = define::environment(definition, hostname, &home, links);
         options.cwd = match &definition.program.workdir {
             path if path.is_empty() => "/".to_owned(),
             path => path.clone(),
@@ -60,7 +63,7 @@ impl Engine {
         };
         options.hostname = Some(hostname.to_owned()).filter(|_| !options.host_namespaces.uts);
         options.domainname.clone_from(&definition.domainname);
-        options.confinement = confinement(host)?;
+        options.confinement = confinement(host);
         let bound = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
         options.rlimits = host
             .resources
@@ -196,8 +199,8 @@ pub(super) fn identity(
     Ok((Identity { uid: found.uid, gid: found.gid, groups: all }, home))
 }
 
-fn confinement(host: &HostOptions) -> Result<Confinement, ContainerError> {
-    Ok(Confinement {
+fn confinement(host: &HostOptions) -> Confinement {
+    Confinement {
         privilege: if host.privileged { Privilege::Privileged } else { Privilege::Ordinary },
         capabilities_added: host.cap_add.clone(),
         capabilities_dropped: host.cap_drop.clone(),
@@ -205,11 +208,7 @@ fn confinement(host: &HostOptions) -> Result<Confinement, ContainerError> {
         seccomp: match &host.seccomp {
             SeccompUse::Default => Seccomp::Default,
             SeccompUse::Unconfined => Seccomp::Unconfined,
-            SeccompUse::Profile(_) => {
-                return Err(ContainerError::Unsupported {
-                    what: "a system call filter from a file".to_owned(),
-                });
-            }
+            SeccompUse::Profile(text) => Seccomp::Profile(text.clone()),
         },
         new_privileges: if host.no_new_privileges {
             NewPrivileges::Forbidden
@@ -217,7 +216,7 @@ fn confinement(host: &HostOptions) -> Result<Confinement, ContainerError> {
             NewPrivileges::Allowed
         },
         system_paths: if host.unmasked { SystemPaths::Unmasked } else { SystemPaths::Masked },
-    })
+    }
 }
 
 /// Checks what a start needs of what was asked for, so that nothing is made that can never start.
@@ -226,7 +225,7 @@ pub(super) fn check(resources: &Resources) -> Result<(), ContainerError> {
     resources.device_rules.iter().try_for_each(|rule| device_rules(rule).map(drop))
 }
 
-/// Makes limits of a control group of what was asked for; what there is no limit for yet is refused.
+/// Makes limits of a control group of what was asked for.
 pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
     let Resources {
         memory,
@@ -251,16 +250,6 @@ pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
         device_rules: _,
         ulimits: _,
     } = resources;
-    let refuse = |what: &str| Err(ContainerError::Unsupported { what: what.to_owned() });
-    if memory_swappiness.is_some() {
-        return refuse("a swappiness of its own");
-    }
-    if *oom_kill_disable {
-        return refuse("turning off the kernel's killing");
-    }
-    if blkio_weight.is_some() || !blkio_weight_device.is_empty() {
-        return refuse("a weight of input and output");
-    }
     let rates = [
         (device_read_bps, Counted::BytesRead),
         (device_write_bps, Counted::BytesWritten),
@@ -292,20 +281,30 @@ pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
         cpuset_cpus: cpuset_cpus.clone(),
         cpuset_mems: cpuset_mems.clone(),
         pids: *pids,
+        io_weight: *blkio_weight,
+        io_weights: blkio_weight_device.iter().map(device_weight).collect::<Result<_, _>>()?,
+        swappiness: *memory_swappiness,
+        out_of_memory: if *oom_kill_disable { OutOfMemory::Wait } else { OutOfMemory::Kill },
     })
 }
 
-/// Looks up the device whose use is bounded.
 fn device_rate(rate: &BlkioRate, counted: Counted) -> Result<DeviceRate, ContainerError> {
+    Ok(DeviceRate { device: block_device(&rate.path)?, counted, rate: rate.rate })
+}
+
+fn device_weight(weight: &BlkioWeight) -> Result<DeviceWeight, ContainerError> {
+    Ok(DeviceWeight { device: block_device(&weight.path)?, weight: weight.weight })
+}
+
+/// Looks up the device whose use is bounded.
+fn block_device(path: &str) -> Result<(u32, u32), ContainerError> {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
-    let BlkioRate { path, rate } = rate;
     let found = std::fs::metadata(path).map_err(io("look at the device", path))?;
     if !found.file_type().is_block_device() {
-        return Err(ContainerError::Invalid(format!("`{path}` is no block device: its use has no rate")));
+        return Err(ContainerError::Invalid(format!("`{path}` is no block device: its use has no bounds")));
     }
-    let device = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-    Ok(DeviceRate { device, counted, rate: *rate })
+    Ok((rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev())))
 }
 
 /// Reads `c 1:3 rwm`; a number may be `*`. The kind `a` is every device, whatever the rest says.
@@ -338,7 +337,7 @@ mod tests {
     fn rates_are_for_block_devices() {
         let asked = |path: &str| BlkioRate { path: path.to_owned(), rate: 5 };
         let refused = |path: &str| device_rate(&asked(path), Counted::Reads).unwrap_err().to_string();
-        assert_eq!(refused("/dev/null"), "`/dev/null` is no block device: its use has no rate");
+        assert_eq!(refused("/dev/null"), "`/dev/null` is no block device: its use has no bounds");
         assert!(refused("/dev/none").contains("look at the device"));
     }
 

@@ -145,7 +145,7 @@ pub(super) fn for_reading(plan: RootPlan) -> RootPlan {
 
 /// Opens a file of the first process of a run; `None` if that process is gone. A number alone is not trusted: it may be
 /// another's by the time that the file is opened.
-pub(super) fn of_init<T, E>(
+pub(crate) fn of_init<T, E>(
     run: &Run,
     name: &str,
     open: impl FnOnce(PathBuf) -> Result<T, E>,
@@ -158,4 +158,23 @@ where
         return Ok(None);
     }
     Ok(Some(opened?))
+}
+
+#[cfg(test)]
+mod tests {
+    use rbuild_model::container::ProcessIdentity;
+    use rbuild_sandbox::process::identify;
+
+    use super::*;
+
+    #[test]
+    fn who_has_the_number_of_one_that_ended_is_left_alone() {
+        let own = identify(std::process::id() as i32).unwrap();
+        let run = |init| Run { init, started: jiff::Timestamp::now(), health: None };
+        let open = |path: PathBuf| std::fs::read_link(&path).map_err(io("read", path));
+        let seen = of_init(&run(own), "ns/net", open).unwrap();
+        assert_eq!(seen, std::fs::read_link("/proc/self/ns/net").ok());
+        let former = ProcessIdentity { start_ticks: own.start_ticks + 1, ..own };
+        assert_eq!(of_init(&run(former), "ns/net", open).unwrap(), None);
+    }
 }

@@ -275,6 +275,7 @@ impl Networks {
             link: link_name(definition, plan.number)?,
             address: settings.ipv4,
             address6: settings.ipv6,
+            link_local: settings.link_local.clone(),
             mac: settings.mac,
             guard: plan.request.guard,
             default_route: if plan.default_route { DefaultRoute::Yes } else { DefaultRoute::No },
@@ -441,17 +442,28 @@ pub(super) fn check_settings(
             "network-scoped alias is supported only for containers in user defined networks".to_owned(),
         );
     }
+    for address in &settings.link_local {
+        let is_link_local = match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        if !is_link_local {
+            mistakes.push(format!("invalid link local IP address: {address}"));
+        } else if address.is_ipv6() && !definition.ipv6.is_on() {
+            mistakes.push(format!("the link local IP address {address} needs a network with IPv6"));
+        }
+    }
     if !mistakes.is_empty() {
         return Err(NetworksError::Endpoint { network: definition.name.clone(), mistakes });
     }
     if let Some(option) = settings.driver_options.keys().next() {
         return Err(NetworksError::Unsupported(format!("the endpoint option `{option}`")));
     }
-    if !settings.link_local.is_empty() {
-        return Err(NetworksError::Unsupported("a link-local address of an endpoint".to_owned()));
-    }
-    if !settings.links.is_empty() && definition.is_predefined() {
-        return Err(NetworksError::Unsupported("a link in the default network".to_owned()));
+    if !settings.links.is_empty() && definition.driver != Driver::Bridge {
+        return Err(NetworksError::Conflict(format!(
+            "conflicting options: {} type networking can't be used with links. This would result in undefined behavior",
+            definition.name
+        )));
     }
     Ok(())
 }

@@ -71,6 +71,18 @@ fn what_an_endpoint_cannot_have_is_told_with_all_reasons() {
     );
     let error = check_settings(&definition("app", false), &settings).unwrap_err().to_string();
     assert!(error.ends_with("only when connecting to networks with user configured subnets"), "{error}");
+    let link_local = |address: &str| {
+        let settings =
+            EndpointSettings { link_local: vec![address.parse().unwrap()], ..EndpointSettings::default() };
+        let checked = check_settings(&definition("bridge", false), &settings);
+        checked.map_err(|error| error.to_string().lines().last().unwrap_or_default().to_owned())
+    };
+    assert_eq!(link_local("169.254.7.1"), Ok(()));
+    assert_eq!(link_local("10.1.1.9").unwrap_err(), "invalid link local IP address: 10.1.1.9");
+    assert_eq!(
+        link_local("fe80::7").unwrap_err(),
+        "the link local IP address fe80::7 needs a network with IPv6"
+    );
 }
 
 #[test]

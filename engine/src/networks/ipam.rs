@@ -113,7 +113,11 @@ pub(super) fn addresses(definition: &NetworkDefinition) -> Result<Addresses, Vec
     for pool in &definition.ipam.config {
         let is_six = pool.subnet.contains(':');
         if is_six && addresses.six.is_some() || !is_six && addresses.four.is_some() {
-            mistakes.push(format!("a second subnet of the same family is not supported: {}", pool.subnet));
+            // As docker's: only its other drivers have several.
+            let mistake = "bridge driver doesn't support multiple subnets";
+            if !mistakes.iter().any(|known| known == mistake) {
+                mistakes.push(mistake.to_owned());
+            }
         } else if is_six {
             match six(pool) {
                 Ok(six) => addresses.six = Some(six),

@@ -65,6 +65,7 @@ impl Networks {
             link: free_link(&definition, &now)?,
             address: settings.ipv4,
             address6: settings.ipv6,
+            link_local: settings.link_local.clone(),
             mac: settings.mac,
             guard: change.guard,
             default_route: DefaultRoute::No,

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rbuild_model::container::{Definition, State};
 use rbuild_model::network::{Driver, EndpointSettings, EndpointWish, NetworkDefinition, NetworkMode};
@@ -12,7 +13,7 @@ use rbuild_network::driver::Guard;
 use super::connect::check_settings;
 use super::live::LiveChange;
 use super::{Networks, NetworksError, short};
-use crate::containers::ContainerError;
+use crate::containers::{ContainerError, of_init};
 use crate::engine::Engine;
 
 /// Why a container was not put into a network, or taken out of it.
@@ -133,9 +134,10 @@ impl Engine {
         let (State::Running(run) | State::Paused(run)) = self.observe(definition)?.state else {
             return Ok(None);
         };
-        let path = format!("/proc/{}/ns/net", run.init.pid);
-        let opened = File::open(&path).map_err(crate::engine::io("open the network namespace", &path))?;
-        Ok(Some(opened.into()))
+        let open =
+            |path: PathBuf| File::open(&path).map_err(crate::engine::io("open the network namespace", path));
+        // One that ended meanwhile has none, whoever has its number now.
+        Ok(of_init(&run, "ns/net", open)?.map(OwnedFd::from))
     }
 }
 

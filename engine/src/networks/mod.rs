@@ -136,6 +136,15 @@ impl Networks {
         if known.iter().any(|other| other.name == name) {
             return Err(NetworksError::Exists(name.to_owned()));
         }
+        let bridge_of = |options: &BTreeMap<String, String>| options.get(spec::BRIDGE).cloned();
+        let named = bridge_of(&request.options);
+        if let Some(other) = known.iter().find(|other| named.is_some() && bridge_of(&other.options) == named)
+        {
+            return Err(NetworksError::Conflict(format!(
+                "cannot create network {name}: conflicts with network {} ({}): networks have same bridge name",
+                other.id, other.name
+            )));
+        }
         let mut definition = NetworkDefinition {
             id: long_id()?,
             name: name.to_owned(),

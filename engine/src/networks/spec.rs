@@ -6,6 +6,7 @@
 //! | `com.docker.network.bridge.enable_icc` | whether endpoints reach each other |
 //! | `com.docker.network.bridge.enable_ip_masquerade` | whether they are hidden behind the host when they get out |
 //! | `com.docker.network.bridge.host_binding_ipv4` | the host's address of ports that name none |
+//! | `com.docker.network.bridge.name` | how the bridge is called on the host |
 //! | `com.docker.network.container_iface_prefix` | how links inside are called |
 //!
 //! Any other option below `com.docker.network.` would change what packets do, so it is refused; the rest are kept like
@@ -16,6 +17,7 @@ use std::net::Ipv4Addr;
 use rbuild_model::network::{NetworkDefinition, Switch};
 use rbuild_network::address::AddressRange;
 use rbuild_network::driver::{Masquerade, NetworkSpec, PortIsolation, Reach};
+use rbuild_network::link::LinkName;
 use rbuild_network::names::NetworkId;
 
 use super::error::NetworksError;
@@ -26,6 +28,7 @@ const ICC: &str = "com.docker.network.bridge.enable_icc";
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 const PREFIX: &str = "com.docker.network.container_iface_prefix";
+pub(super) const BRIDGE: &str = "com.docker.network.bridge.name";
 const NAT: [&str; 2] =
     ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"];
 
@@ -80,6 +83,10 @@ pub(super) fn network(
                 Some(Switch::On) => spec.masquerade = Masquerade::On,
                 Some(Switch::Off) => spec.masquerade = Masquerade::Off,
                 None => mistakes.push(mistake()),
+            },
+            BRIDGE => match LinkName::new(value) {
+                Ok(name) => spec.bridge = Some(name),
+                Err(error) => mistakes.push(format!("{}: {error}", mistake())),
             },
             HOST_BINDING if value.parse::<Ipv4Addr>().is_err() => mistakes.push(mistake()),
             PREFIX if !is_prefix(value) => mistakes.push(mistake()),
@@ -143,23 +150,34 @@ mod tests {
 
     #[test]
     fn options_mean_what_they_mean_elsewhere() {
-        let options = [(MTU, "1400"), (ICC, "false"), (MASQUERADE, "0"), ("mine", "kept")];
+        let options = [(MTU, "1400"), (ICC, "false"), (MASQUERADE, "0"), (BRIDGE, "br7"), ("mine", "kept")];
         let spec = network(&definition(&["10.1.0.0/24", "fd00:1::/64"], &options), Vec::new()).unwrap();
         assert_eq!((spec.mtu, spec.isolation), (1400, PortIsolation::Isolated));
         assert_eq!((spec.masquerade, spec.name.as_str()), (Masquerade::Off, "app"));
+        assert_eq!(spec.bridge.as_ref().map(LinkName::as_str), Some("br7"));
         assert_eq!(spec.six.unwrap().subnet.unwrap().to_string(), "fd00:1::/64");
     }
 
     #[test]
     fn every_mistake_is_told_at_once() {
-        let error = network(&definition(&["10.1.0.0/40"], &[(MTU, "x"), (ICC, "maybe")]), Vec::new());
+        let error = network(
+            &definition(&["10.1.0.0/40"], &[(MTU, "x"), (ICC, "maybe"), (BRIDGE, "a/b")]),
+            Vec::new(),
+        );
         assert_eq!(
             error.unwrap_err().to_string(),
             "invalid network config:\ninvalid subnet 10.1.0.0/40: invalid CIDR block notation\n\
              invalid value \"maybe\" of the option com.docker.network.bridge.enable_icc\n\
+             invalid value \"a/b\" of the option com.docker.network.bridge.name: `a/b` cannot name a network interface: \
+             at most 15 bytes, no space, `/` or `:`\n\
              invalid value \"x\" of the option com.docker.network.driver.mtu"
         );
-        let error = network(&definition(&[], &[("com.docker.network.bridge.name", "br7")]), Vec::new());
+        let error = network(&definition(&[], &[("com.docker.network.bridge.inhibit_ipv4", "1")]), Vec::new());
         assert!(matches!(error, Err(NetworksError::Unsupported(_))));
+        let several = network(&definition(&["10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24"], &[]), Vec::new());
+        assert_eq!(
+            several.unwrap_err().to_string(),
+            "invalid network config:\nbridge driver doesn't support multiple subnets"
+        );
     }
 }

@@ -309,7 +309,9 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
         Some(CgroupNamespace::Host) => NamespaceUse::Host,
         Some(CgroupNamespace::Private) | None => NamespaceUse::Own,
     };
-    host.cgroup_parent.clone_from(&service.cgroup_parent);
+    if service.cgroup_parent.as_ref().is_some_and(|parent| !parent.is_empty()) {
+        return Err(not(service, "cgroup_parent", "is not supported yet"));
+    }
     host.log = match &service.logging {
         None => LogConfig::default(),
         Some(logging) => LogConfig {

@@ -10,6 +10,7 @@ use crate::names::{EndpointRecord, NetworkState};
 use crate::netlink::nftables::{Element, Set, TableFamily};
 
 const SAME: Set = Set { family: TableFamily::Inet, name: "same" };
+const BRIDGES: Set = Set { family: TableFamily::Inet, name: "bridges" };
 const OUTSIDE: Set = Set { family: TableFamily::Inet, name: "outside" };
 const SOURCES: Set = Set { family: TableFamily::Inet, name: "sources" };
 const PORTS_AT: Set = Set { family: TableFamily::Inet, name: "ports_at" };
@@ -65,7 +66,10 @@ impl Parts {
 
 /// The elements of a network itself.
 pub(crate) fn of_network(state: &NetworkState) -> Vec<Element> {
-    let mut elements = vec![Parts::default().link(&state.bridge).link(&state.bridge).element(SAME)];
+    let mut elements = vec![
+        Parts::default().link(&state.bridge).element(BRIDGES),
+        Parts::default().link(&state.bridge).link(&state.bridge).element(SAME),
+    ];
     if state.reach == Reach::Outside {
         elements.push(Parts::default().link(&state.bridge).element(OUTSIDE));
         if state.masquerade == Masquerade::On {
@@ -102,9 +106,12 @@ pub(crate) fn of_endpoint(
     if guarding == Guarding::On {
         match endpoint.guard {
             Guard::Strict => {
-                elements.push(guarded(ENDPOINTS, &endpoint.port, endpoint.mac, endpoint.address.into()));
-                let six = endpoint.address6.iter().flat_map(|address| [*address, link_local(endpoint.mac)]);
-                elements.extend(six.map(|own| guarded(ENDPOINTS6, &endpoint.port, endpoint.mac, own.into())));
+                let six = endpoint.address6.iter().map(|_| link_local(endpoint.mac).into());
+                let own = endpoint.addresses().chain(six).chain(endpoint.link_local.iter().copied());
+                elements.extend(own.map(|own| {
+                    let set = if own.is_ipv4() { ENDPOINTS } else { ENDPOINTS6 };
+                    guarded(set, &endpoint.port, endpoint.mac, own)
+                }));
             }
             Guard::Off => elements.push(Parts::default().link(&endpoint.port).element(UNGUARDED)),
         }
@@ -167,6 +174,44 @@ mod tests {
         assert_eq!(element.key.len(), 28);
         assert_eq!(&element.key[..15], port.as_str().as_bytes());
         assert_eq!(element.key[15..], [0, 2, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_published_port_is_known_by_its_protocol() {
+        use crate::driver::PortIsolation;
+        use crate::names::{EndpointId, NetworkId};
+        use crate::ports::{Protocol, Published};
+
+        let store = StorePrefix::new("deadbeef").unwrap();
+        let mut state = NetworkState::new(
+            NetworkId::new("n").unwrap(),
+            store.bridge("n"),
+            "10.1.0.0/24".parse().unwrap(),
+            Ipv4Addr::new(10, 1, 0, 1),
+            Reach::Outside,
+            PortIsolation::Shared,
+            1500,
+        );
+        let published =
+            |protocol| Published { protocol, host: Ipv4Addr::UNSPECIFIED.into(), port: 5060, target: 80 };
+        let endpoint = EndpointRecord {
+            id: EndpointId::new("e").unwrap(),
+            port: store.port("e", 0),
+            link: LinkName::eth(0),
+            address: Ipv4Addr::new(10, 1, 0, 2),
+            address6: None,
+            link_local: Vec::new(),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            guard: Guard::Strict,
+            names: Vec::new(),
+            private_names: Vec::new(),
+            presence: Default::default(),
+            published: [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].map(published).to_vec(),
+        };
+        let keys: Vec<_> = of_ports(&state, &endpoint).into_iter().map(|element| element.key).collect();
+        assert_eq!(keys, [6, 17, 132].map(|number| vec![number, 0, 0, 0, 0x13, 0xc4, 0, 0]));
+        state.reach = Reach::Internal;
+        assert!(of_ports(&state, &endpoint).is_empty());
     }
 
     #[test]

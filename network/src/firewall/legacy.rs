@@ -9,9 +9,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::passage::{
-    Gate, Marked, Passage, Policy, has_links, iptables_advice, link_names, mark, marked_by,
+    Gate, Marked, Passage, Policy, has_links, iptables_advice, link_names, mark, marked_by, named,
 };
 use super::{Warning, sys};
+use crate::link::LinkName;
 use crate::site::Site;
 
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"];
@@ -62,16 +63,19 @@ impl Version {
 pub(super) fn ensure(site: &Site) -> Vec<Warning> {
     let store = site.store();
     let mut warnings = Vec::new();
+    // Without the list only those are let through that are called by ourselves.
+    let named = named(site).unwrap_or_default();
     for (version, mut gate) in gates() {
-        if apply(site, version, &gate, site.config().passage) {
+        if apply(site, version, &gate, &named, site.config().passage) {
             gate = look(version).unwrap_or(gate);
         }
-        if !gate.gate(&store.links()).lets_through(store) {
+        if !gate.gate(&store.links()).lets_through(store, &named) {
             warnings.push(Warning::ForwardingDropped {
                 family: version.family().to_owned(),
                 table: "filter".to_owned(),
                 chain: "FORWARD".to_owned(),
                 links: store.links(),
+                named: named.clone(),
                 advice: Some(iptables_advice(version.program(), &store.links())),
             });
         }
@@ -82,7 +86,7 @@ pub(super) fn ensure(site: &Site) -> Vec<Warning> {
 /// Takes our rules away.
 pub(super) fn remove(site: &Site) {
     for (version, gate) in gates() {
-        apply(site, version, &gate, Passage::Never);
+        apply(site, version, &gate, &[], Passage::Never);
     }
 }
 
@@ -92,7 +96,7 @@ fn gates() -> impl Iterator<Item = (Version, Listing)> {
 }
 
 /// Does what is to be done; says whether something was.
-fn apply(site: &Site, version: Version, listing: &Listing, passage: Passage) -> bool {
+fn apply(site: &Site, version: Version, listing: &Listing, named: &[LinkName], passage: Passage) -> bool {
     let store = site.store();
     let gate = listing.gate(&store.links());
     let names = match gate.marked.iter().any(|marked| marked.store != store) {
@@ -101,13 +105,14 @@ fn apply(site: &Site, version: Version, listing: &Listing, passage: Passage) -> 
         false => Some(HashSet::new()),
     };
     let lives = |store| names.as_ref().is_none_or(|names| has_links(names, store));
-    let Some(change) = gate.plan(store, passage, lives) else { return false };
+    let Some(change) = gate.plan(store, named, passage, lives) else { return false };
     for rule in change.remove {
         let rule: Vec<&str> = rule.iter().map(String::as_str).collect();
         run(version, &[&["-D"], rule.as_slice()].concat());
     }
-    if change.add {
-        let (links, mark) = (store.links() + "+", mark(store));
+    for bridge in &change.add {
+        let mark = mark(store, bridge.as_ref());
+        let links = bridge.as_ref().map_or_else(|| store.links() + "+", LinkName::to_string);
         for direction in ["-i", "-o"] {
             let rule =
                 ["-A", "FORWARD", direction, &links, "-m", "comment", "--comment", &mark, "-j", "ACCEPT"];
@@ -144,7 +149,10 @@ impl Listing {
                 .any(|line| comment(line).is_none() && line.iter().any(|word| word.starts_with(links))),
             marked: rules()
                 .filter(|line| is(line, &["-A", "FORWARD"]))
-                .filter_map(|line| Some(Marked { store: comment(line)?, rule: line[1..].to_vec() }))
+                .filter_map(|line| {
+                    let (store, bridge) = comment(line)?;
+                    Some(Marked { store, bridge, rule: line[1..].to_vec() })
+                })
                 .collect(),
         }
     }
@@ -206,7 +214,10 @@ mod tests {
         let rule =
             ["FORWARD", "-i", "rbdeadbeef+", "-m", "comment", "--comment", "rbuild deadbeef", "-j", "ACCEPT"];
         let rule = rule.map(str::to_owned).to_vec();
-        assert_eq!(gate.marked, [Marked { store: StorePrefix::new("deadbeef").unwrap(), rule }]);
+        assert_eq!(
+            gate.marked,
+            [Marked { store: StorePrefix::new("deadbeef").unwrap(), bridge: None, rule }]
+        );
         assert!(Listing::read(LISTING).gate("other").spoken_for);
         let open = Listing::read("-P FORWARD ACCEPT\n").gate("rbdeadbeef");
         assert_eq!((open.policy, open.docker, open.marked.len()), (Policy::Open, false, 0));

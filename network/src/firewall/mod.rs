@@ -18,11 +18,13 @@ mod sys;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::FileError;
+use crate::link::LinkName;
 use crate::lock::Lock;
 use crate::names::{self, NamesError};
 use crate::netlink::nftables::{self, Chain, Change, Element, TableFamily};
@@ -80,7 +82,8 @@ pub enum FirewallError {
 pub enum Warning {
     /// Another program's rules drop what they do not know.
     #[error(
-        "the host's firewall drops forwarded packets (table `{family} {table}`, chain `{chain}`): networks of containers and steps do not get out unless it accepts the links `{links}*`{}",
+        "the host's firewall drops forwarded packets (table `{family} {table}`, chain `{chain}`): networks of containers and steps do not get out unless it accepts the links `{links}*`{}{}",
+        named.iter().map(|bridge| format!(", `{bridge}`")).collect::<String>(),
         advice.as_deref().map(|advice| format!("; for example: {advice}")).unwrap_or_default()
     )]
     ForwardingDropped {
@@ -92,6 +95,9 @@ pub enum Warning {
         chain: String,
         /// What our links begin with.
         links: String,
+        /// Our bridges that people named.
+        #[serde(default)]
+        named: Vec<LinkName>,
         /// A command that would let our packets through.
         advice: Option<String>,
     },
@@ -115,8 +121,21 @@ struct Checked {
     guarded: bool,
     /// Whether Docker's filter was to be passed.
     passage: Option<Passage>,
+    /// What the rules were made of: another program may have made others.
+    #[serde(default)]
+    rules: String,
     /// What is wrong.
     warnings: Vec<Warning>,
+}
+
+/// What tells the rules of this program from those of others.
+fn rules() -> String {
+    static HASH: LazyLock<String> = LazyLock::new(|| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(RULES.as_bytes()).update(GUARD.as_bytes());
+        hasher.finalize().to_hex().to_string()
+    });
+    HASH.clone()
 }
 
 /// The state of our tables after a look at them.
@@ -143,6 +162,7 @@ pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
     let generation = site.netfilter(generation).map_err(FirewallError::Kernel)?;
     if let Some(known) = &known
         && (known.generation, known.passage) == (Some(generation), Some(passage))
+        && known.rules == rules()
     {
         return Ok(known.clone().into());
     }
@@ -150,7 +170,13 @@ pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
     let known = read(&path, site.namespace())?;
     let mut seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
     let guarded = match known {
-        Some(known) if known.generation.is_some() && known.fingerprint == seen.fingerprint => known.guarded,
+        Some(known)
+            if known.generation.is_some()
+                && known.fingerprint == seen.fingerprint
+                && known.rules == rules() =>
+        {
+            known.guarded
+        }
         _ => {
             // Whoever takes the tables away has to know of them even if this process ends here.
             write(&path, &Checked::unfinished(site))?;
@@ -160,12 +186,14 @@ pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
         }
     };
     // Where it fails the warning stays, and says what would help.
-    if let Some(script) = passage::script(site, &seen.forwards, passage).map_err(FirewallError::Kernel)?
+    let named = passage::named(site)?;
+    if let Some(script) =
+        passage::script(site, &seen.forwards, &named, passage).map_err(FirewallError::Kernel)?
         && run(site, &script).is_ok()
     {
         seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
     }
-    let checked = seen.checked(site, guarded);
+    let checked = seen.checked(site, &named, guarded);
     write(&path, &checked)?;
     Ok(checked.into())
 }
@@ -231,7 +259,7 @@ pub(crate) fn remove(site: &Site) -> Result<(), FirewallError> {
     let seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
     legacy::remove(site);
     if let Some(script) =
-        passage::script(site, &seen.forwards, Passage::Never).map_err(FirewallError::Kernel)?
+        passage::script(site, &seen.forwards, &[], Passage::Never).map_err(FirewallError::Kernel)?
     {
         run(site, &script)?;
     }
@@ -265,6 +293,7 @@ impl Checked {
             fingerprint: String::new(),
             guarded: false,
             passage: None,
+            rules: rules(),
             warnings: Vec::new(),
         }
     }
@@ -280,8 +309,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn checked(self, site: &Site, guarded: bool) -> Checked {
-        let mut warnings = passage::warnings(&self.forwards, site.store());
+    fn checked(self, site: &Site, named: &[LinkName], guarded: bool) -> Checked {
+        let mut warnings = passage::warnings(&self.forwards, site.store(), named);
         if !guarded {
             warnings.push(Warning::Unguarded);
         }
@@ -291,6 +320,7 @@ impl Seen {
             fingerprint: self.fingerprint,
             guarded,
             passage: Some(site.config().passage),
+            rules: rules(),
             warnings,
         }
     }

@@ -17,7 +17,8 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::Warning;
-use crate::link::StorePrefix;
+use crate::link::{LinkName, StorePrefix};
+use crate::names::{self, NamesError};
 use crate::netlink::nftables::{self, Chain, HOOK_FORWARD, Rule, TableFamily};
 use crate::netlink::route;
 use crate::netlink::socket::{NetlinkError, Request, Socket};
@@ -54,6 +55,8 @@ pub(super) enum Policy {
 pub(super) struct Marked<T> {
     /// Whose links.
     pub(super) store: StorePrefix,
+    /// The bridge, where people chose its name; nothing for all that are called by ourselves.
+    pub(super) bridge: Option<LinkName>,
     /// What it is removed by.
     pub(super) rule: T,
 }
@@ -76,15 +79,17 @@ pub(super) struct Gate<T> {
 pub(super) struct Change<T> {
     /// Rules that go.
     pub(super) remove: Vec<T>,
-    /// Whether our two rules are made.
-    pub(super) add: bool,
+    /// Which links' two rules are made: of a bridge that people named, or of all that are called by ourselves.
+    pub(super) add: Vec<Option<LinkName>>,
 }
 
 impl<T: Clone> Gate<T> {
-    /// Decides what is to be done here for a store, if anything. `links` is whether a store has links on this host.
+    /// Decides what is to be done here for a store, if anything. `named` are its bridges that people named, `links` is
+    /// whether a store has links on this host.
     pub(super) fn plan(
         &self,
         store: StorePrefix,
+        named: &[LinkName],
         passage: Passage,
         links: impl Fn(StorePrefix) -> bool,
     ) -> Option<Change<T>> {
@@ -93,35 +98,64 @@ impl<T: Clone> Gate<T> {
             && self.docker
             && self.policy == Policy::Closed
             && !self.spoken_for;
-        let whole = own.len() == DIRECTIONS.len();
-        let mut remove: Vec<T> = match wanted && whole {
-            true => Vec::new(),
-            false => own.iter().map(|marked| marked.rule.clone()).collect(),
-        };
+        let links_of_ours = if wanted { links_of(named) } else { Vec::new() };
+        let stays =
+            |bridge: &Option<LinkName>| links_of_ours.contains(bridge) && self.is_whole(store, bridge);
+        let mut remove: Vec<T> =
+            own.iter().filter(|marked| !stays(&marked.bridge)).map(|marked| marked.rule.clone()).collect();
         remove.extend(others.iter().filter(|marked| !links(marked.store)).map(|marked| marked.rule.clone()));
-        let add = wanted && !whole;
-        (add || !remove.is_empty()).then_some(Change { remove, add })
+        let add: Vec<_> =
+            links_of_ours.iter().filter(|bridge| !self.is_whole(store, bridge)).cloned().collect();
+        (!add.is_empty() || !remove.is_empty()).then_some(Change { remove, add })
+    }
+
+    /// Whether both rules are there.
+    fn is_whole(&self, store: StorePrefix, bridge: &Option<LinkName>) -> bool {
+        let rules = self.marked.iter().filter(|marked| marked.store == store && marked.bridge == *bridge);
+        rules.count() == DIRECTIONS.len()
     }
 
     /// Whether our links get past it as it is.
-    pub(super) fn lets_through(&self, store: StorePrefix) -> bool {
+    pub(super) fn lets_through(&self, store: StorePrefix, named: &[LinkName]) -> bool {
         self.policy == Policy::Open
             || self.spoken_for
-            || self.marked.iter().filter(|marked| marked.store == store).count() == DIRECTIONS.len()
+            || links_of(named).iter().all(|bridge| self.is_whole(store, bridge))
     }
+}
+
+/// What there are two rules for each: all links that are called by ourselves, and each bridge that people named.
+fn links_of(named: &[LinkName]) -> Vec<Option<LinkName>> {
+    std::iter::once(None).chain(named.iter().cloned().map(Some)).collect()
 }
 
 /// In by one of our links, and out by one.
 pub(super) const DIRECTIONS: [&str; 2] = ["iifname", "oifname"];
 
 /// The comment of a store's rules.
-pub(super) fn mark(store: StorePrefix) -> String {
-    format!("{MARK}{}", store.as_str())
+pub(super) fn mark(store: StorePrefix, bridge: Option<&LinkName>) -> String {
+    let store = store.as_str();
+    match bridge {
+        None => format!("{MARK}{store}"),
+        Some(bridge) => format!("{MARK}{store} {bridge}"),
+    }
 }
 
-/// Whose rules carry a comment.
-pub(super) fn marked_by(comment: &str) -> Option<StorePrefix> {
-    StorePrefix::new(comment.strip_prefix(MARK)?).ok()
+/// Whose rules carry a comment, and for which bridge.
+pub(super) fn marked_by(comment: &str) -> Option<(StorePrefix, Option<LinkName>)> {
+    let text = comment.strip_prefix(MARK)?;
+    let (store, bridge) = match text.split_once(' ') {
+        None => (text, None),
+        Some((store, bridge)) => (store, Some(LinkName::new(bridge).ok()?)),
+    };
+    Some((StorePrefix::new(store).ok()?, bridge))
+}
+
+/// The bridges of a store that people named, among the networks that are set up.
+pub(super) fn named(site: &Site) -> Result<Vec<LinkName>, NamesError> {
+    let own = site.store().links();
+    let states = names::all(&site.config().runtime)?;
+    let bridges = states.into_iter().map(|state| state.bridge);
+    Ok(bridges.filter(|bridge| !bridge.as_str().starts_with(&own)).collect())
 }
 
 /// The chain of a table of nf_tables that forwarded packets pass.
@@ -177,7 +211,10 @@ pub(super) fn look(
                 whose(rule).is_none() && rule.expressions.windows(links.len()).any(names)
             }),
             marked: marked
-                .filter_map(|rule| Some(Marked { store: whose(rule)?, rule: rule.handle }))
+                .filter_map(|rule| {
+                    let (store, bridge) = whose(rule)?;
+                    Some(Marked { store, bridge, rule: rule.handle })
+                })
                 .collect(),
         };
         found.push(Forward { chain: chain.clone(), gate, ufw: beside(&|name| name.starts_with("ufw-")) });
@@ -189,6 +226,7 @@ pub(super) fn look(
 pub(super) fn script(
     site: &Site,
     forwards: &[Forward],
+    named: &[LinkName],
     passage: Passage,
 ) -> Result<Option<String>, NetlinkError> {
     let store = site.store();
@@ -199,7 +237,7 @@ pub(super) fn script(
     };
     let mut text = String::new();
     for forward in forwards {
-        let Some(change) = forward.gate.plan(store, passage, |store| has_links(&names, store)) else {
+        let Some(change) = forward.gate.plan(store, named, passage, |store| has_links(&names, store)) else {
             continue;
         };
         // Only chains of these two names have rules of ours, so nothing foreign gets into the text.
@@ -207,10 +245,12 @@ pub(super) fn script(
         for handle in change.remove {
             text.push_str(&format!("delete rule {place} handle {handle}\n"));
         }
-        if change.add {
-            let (links, mark) = (store.links(), mark(store));
+        for bridge in &change.add {
+            let mark = mark(store, bridge.as_ref());
+            // A name that people chose has only letters, digits and three signs.
+            let links = bridge.as_ref().map_or_else(|| format!("{}*", store.links()), LinkName::to_string);
             for direction in DIRECTIONS {
-                let rule = format!("{direction} \"{links}*\" counter accept comment \"{mark}\"");
+                let rule = format!("{direction} \"{links}\" counter accept comment \"{mark}\"");
                 text.push_str(&format!("add rule {place} {rule}\n"));
             }
         }
@@ -219,14 +259,15 @@ pub(super) fn script(
 }
 
 /// What is still in the way.
-pub(super) fn warnings(forwards: &[Forward], store: StorePrefix) -> Vec<Warning> {
-    let closed = forwards.iter().filter(|forward| !forward.gate.lets_through(store));
+pub(super) fn warnings(forwards: &[Forward], store: StorePrefix, named: &[LinkName]) -> Vec<Warning> {
+    let closed = forwards.iter().filter(|forward| !forward.gate.lets_through(store, named));
     closed
         .map(|Forward { chain, ufw, .. }| Warning::ForwardingDropped {
             family: chain.family.word().to_owned(),
             table: chain.table.clone(),
             chain: chain.name.clone(),
             links: store.links(),
+            named: named.to_vec(),
             advice: Some(advice(chain, *ufw, &store.links())),
         })
         .collect()
@@ -278,13 +319,17 @@ mod tests {
     }
 
     fn gate(marked: &[(&str, u64)]) -> Gate<u64> {
-        let marked = marked.iter().map(|(name, rule)| Marked { store: store(name), rule: *rule }).collect();
+        let marked = marked.iter().map(|(name, rule)| {
+            let (store, bridge) = marked_by(&format!("rbuild {name}")).unwrap();
+            Marked { store, bridge, rule: *rule }
+        });
+        let marked = marked.collect();
         Gate { policy: Policy::Closed, docker: true, spoken_for: false, marked }
     }
 
     fn plan(gate: &Gate<u64>, passage: Passage) -> Option<(Vec<u64>, bool)> {
-        let change = gate.plan(store("deadbeef"), passage, |other| other == store("livelive"));
-        change.map(|change| (change.remove, change.add))
+        let change = gate.plan(store("deadbeef"), &[], passage, |other| other == store("livelive"));
+        change.map(|change| (change.remove, !change.add.is_empty()))
     }
 
     #[test]
@@ -313,11 +358,32 @@ mod tests {
     }
 
     #[test]
+    fn a_bridge_with_a_chosen_name_has_rules_of_its_own() {
+        let bridge = |name: &str| LinkName::new(name).unwrap();
+        let there =
+            [("deadbeef", 1), ("deadbeef", 2), ("deadbeef br7", 3), ("deadbeef br8", 4), ("deadbeef br8", 5)];
+        let gate = gate(&there);
+        let plan = |named: &[LinkName]| gate.plan(store("deadbeef"), named, Passage::BesideDocker, |_| true);
+        // Half of them is none, and whose bridge is gone has none.
+        let change = plan(&[bridge("br7")]).unwrap();
+        assert_eq!((change.remove, change.add), (vec![3, 4, 5], vec![Some(bridge("br7"))]));
+        assert!(gate.lets_through(store("deadbeef"), &[bridge("br8")]));
+        assert!(!gate.lets_through(store("deadbeef"), &[bridge("br7")]));
+    }
+
+    #[test]
     fn rules_of_stores_without_links_go() {
         let both = gate(&[("deadbeef", 1), ("deadbeef", 2), ("gonegone", 3), ("livelive", 4)]);
         assert_eq!(plan(&both, Passage::BesideDocker), Some((vec![3], false)));
-        assert_eq!(marked_by("rbuild gonegone"), Some(store("gonegone")));
-        for text in ["rbuild", "rbuild short", "my rbuild gonegone", "rbuild gonegone2", "rbuild GONEGONE"] {
+        assert_eq!(marked_by("rbuild gonegone"), Some((store("gonegone"), None)));
+        for text in [
+            "rbuild",
+            "rbuild short",
+            "my rbuild gonegone",
+            "rbuild gonegone2",
+            "rbuild GONEGONE",
+            "rbuild gonegone ",
+        ] {
             assert_eq!(marked_by(text), None, "{text}");
         }
     }

@@ -158,8 +158,10 @@ pub fn finish_port(name: &LinkName, alias: &str, traffic: PortTraffic, hairpin: 
 }
 
 /// Says whose a link is.
-pub fn set_alias(index: LinkIndex, alias: &str) -> Message {
-    Message::new(NEW_LINK, REQUEST | ACK, &link_header(index.0, 0)).string(IFLA_IFALIAS, alias)
+pub fn set_alias(name: &LinkName, alias: &str) -> Message {
+    Message::new(NEW_LINK, REQUEST | ACK, &link_header(0, 0))
+        .string(IFLA_IFNAME, name.as_str())
+        .string(IFLA_IFALIAS, alias)
 }
 
 /// Brings a link up.

@@ -20,6 +20,7 @@ pub(in super::super) fn record(state: &NetworkState, id: &str, names: &[&str]) -
         link: LinkName::eth(0),
         address,
         address6: None,
+        link_local: Vec::new(),
         mac: derived_mac("x", address),
         guard: Guard::Strict,
         names: names.iter().map(|name| (*name).to_owned()).collect(),

@@ -81,6 +81,58 @@ fn beside_docker_networks_get_out_and_to_each_other() {
 }
 
 #[test]
+fn a_bridge_is_called_as_people_want() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        let named = |id: &str, bridge: &str| {
+            let bridge = Some(LinkName::new(bridge).unwrap());
+            NetworkSpec { bridge, ..spec(id) }
+        };
+        let refused =
+            |bridge: &str| driver.ensure(&scene.site, &named("one", bridge)).unwrap_err().to_string();
+        command("ip", &["link", "add", "br7", "type", "bridge"]);
+        assert_eq!(
+            refused("br7"),
+            "the bridge of the network one cannot be called `br7`: an interface of this name exists"
+        );
+        assert!(scene.links().contains("br7"), "somebody else's bridge stays");
+        command("ip", &["link", "del", "br7"]);
+        assert!(refused("rbdeadbeefbxxxx").contains("the program's own"));
+        assert!(refused("br*").contains("letters, digits"));
+
+        docker_comes("ip");
+        let one = driver.ensure(&scene.site, &named("one", "br7")).unwrap();
+        assert_eq!(one.warnings, []);
+        let two = driver.ensure(&scene.site, &spec("two")).unwrap();
+        let (a, b) = (place(scene, &one, &endpoint("a")), place(scene, &one, &endpoint("b")));
+        let c = place(scene, &two, &endpoint("c"));
+        let (world, beside) =
+            (answer(&scene.world, at(scene.world_address, 0)), answer(&b.namespace, at(b.address, 0)));
+        // Out behind the host's address, to each other, and shut to other networks: as any other.
+        assert_eq!(ask(&a.namespace, world.address).unwrap(), scene.host_address.to_string());
+        assert_eq!(ask(&a.namespace, beside.address).unwrap(), a.address.to_string());
+        assert_eq!(ask_in_vain(&c.namespace, beside.address), Err(ErrorKind::TimedOut));
+        let of_bridge = |rules: Vec<String>| rules.iter().filter(|rule| rule.contains("\"br7\"")).count();
+        assert_eq!((of_bridge(forward_rules("ip")), forward_rules("ip").len()), (2, 4));
+
+        // It goes with its network, and so does its way past Docker's filter.
+        for id in ["a", "b"] {
+            driver.detach(&scene.site, &one.id, &EndpointId::new(id).unwrap(), LinkEnd::Now).unwrap();
+        }
+        driver.remove(&scene.site, &one.id).unwrap();
+        assert_eq!((of_bridge(forward_rules("ip")), forward_rules("ip").len()), (0, 2));
+        assert!(!scene.links().contains("br7"));
+
+        // Killed before the file of the network was written.
+        driver.ensure(&scene.site, &named("three", "br8")).unwrap();
+        let file = NetworkFile::new(&scene.site.config().runtime, NetworkId::new("three").unwrap());
+        std::fs::remove_file(file.path()).unwrap();
+        assert_eq!(reclaim(&scene.site).unwrap().links, 1);
+        assert!(!scene.links().contains("br8"));
+    });
+}
+
+#[test]
 fn rules_beside_docker_are_found_by_whoever_comes_next() {
     Scene::run(|scene| {
         let driver = driver(BRIDGE);

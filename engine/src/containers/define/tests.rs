@@ -54,3 +54,25 @@ fn targets_are_compared_without_detours() {
         assert_eq!(plain(target), Path::new(expected), "{target}");
     }
 }
+
+#[test]
+fn what_this_kernel_lacks_is_left_out_and_told() {
+    use rbuild_model::container::Resources;
+    let mut resources = Resources {
+        blkio_weight: Some(300),
+        memory_swappiness: Some(0),
+        oom_kill_disable: true,
+        cpu_shares: Some(512),
+        ..Resources::default()
+    };
+    let warnings = left_out(&mut resources, &Layout::default());
+    assert_eq!(
+        warnings,
+        [
+            "this kernel has no weight of block input and output: it is left out",
+            "this kernel has no swappiness of control groups: it is left out",
+            "this kernel has no way to keep it from killing when memory is used up: it is left out",
+        ]
+    );
+    assert_eq!(resources, Resources { cpu_shares: Some(512), ..Resources::default() });
+}

@@ -3,17 +3,17 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::address::derived_mac;
+use crate::address::{Subnet, derived_mac};
 use crate::driver::{DefaultRoute, EndpointSpec, PortIsolation, Reach};
 use crate::error::{Error, FileError};
 use crate::link::LinkName;
-use crate::names::{EndpointRecord, NetworkState};
+use crate::names::{EndpointRecord, NetworkId, NetworkState};
 use crate::namespace::Namespace;
 use crate::netlink::route::{self, Hairpin, Link, LinkIndex, PortTraffic, Veth};
 use crate::netlink::socket::{NetlinkError, Request, Socket};
@@ -21,12 +21,20 @@ use crate::site::Site;
 
 pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error> {
     let act = || Error::kernel(format!("make the bridge {} of the network {}", state.bridge, state.id));
-    // One that is there but down, or without its address, is somebody's half-finished work: ours alone by its name.
+    // One that is there but down, or without its address, is somebody's half-finished work: ours by its name, or, where
+    // people chose that, by what it says of itself.
+    if is_named(site, state) {
+        free_name(site, &state.id, &state.bridge)?;
+    }
     delete_link(site, &state.bridge)?;
     let mac = derived_mac(state.id.as_str(), state.gateway);
     let mut socket = site.route();
+    let alias = alias(site, &state.id, &state.bridge);
     socket
-        .execute(vec![Request::new("make a bridge", route::create_bridge(&state.bridge, mac, state.mtu))])
+        .execute(vec![
+            Request::new("make a bridge", route::create_bridge(&state.bridge, mac, state.mtu)),
+            Request::new("name the owner of a bridge", route::set_alias(&state.bridge, &alias)),
+        ])
         .map_err(act())?;
     let without_six = if state.six.is_some() { "0" } else { "1" };
     for (setting, value) in [("accept_ra", "0"), ("disable_ipv6", without_six)] {
@@ -36,10 +44,10 @@ pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error
         .map_err(act())?
         .map(|link| link.index)
         .ok_or_else(|| Error::BridgeGone { network: state.id.clone(), bridge: state.bridge.to_string() })?;
-    let mut requests = vec![
-        Request::new("name the owner of a bridge", route::set_alias(index, &format!("rbuild {}", state.id))),
-        Request::new("give the bridge its address", route::add_address(index, state.gateway, state.subnet)),
-    ];
+    let mut requests = vec![Request::new(
+        "give the bridge its address",
+        route::add_address(index, state.gateway, state.subnet),
+    )];
     requests.extend(state.six.as_ref().map(|six| {
         Request::new(
             "give the bridge its IPv6 address",
@@ -47,6 +55,72 @@ pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error
         )
     }));
     socket.execute(requests).map_err(act())
+}
+
+/// Whether people chose what a bridge is called.
+pub(super) fn is_named(site: &Site, state: &NetworkState) -> bool {
+    !state.bridge.as_str().starts_with(&site.store().links())
+}
+
+/// What a bridge says of itself. What is called by ourselves says by its name which store it belongs to.
+fn alias(site: &Site, network: &NetworkId, bridge: &LinkName) -> String {
+    let store = site.store();
+    match bridge.as_str().starts_with(&store.links()) {
+        true => format!("rbuild {network}"),
+        false => format!("rbuild {} {network}", store.as_str()),
+    }
+}
+
+/// Checks a name that people chose: no other link may have it, nor may it look like one of ours. It gets into rules, so
+/// it has no signs that mean something there.
+pub(super) fn free_name(site: &Site, network: &NetworkId, name: &LinkName) -> Result<(), Error> {
+    let refused = |reason: &str| {
+        let (network, bridge, reason) = (network.clone(), name.to_string(), reason.to_owned());
+        Err(Error::BridgeRefused { network, bridge, reason })
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let text = name.as_str();
+    if !text.bytes().all(is_plain) || !text.as_bytes()[0].is_ascii_alphanumeric() {
+        return refused("a name has letters, digits, `_`, `.` and `-`, and begins with a letter or digit");
+    }
+    if text.starts_with(&site.store().links()) {
+        return refused("names that begin so are the program's own");
+    }
+    match find_link(site, name)? {
+        Some(link) if !is_own(site, network, &link) => refused("an interface of this name exists"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a link is the bridge of a network.
+fn is_own(site: &Site, network: &NetworkId, link: &Link) -> bool {
+    LinkName::new(&link.name).is_ok_and(|name| link.alias == Some(alias(site, network, &name)))
+}
+
+/// Takes the bridge of a network away. One that somebody else made under a name that people chose stays.
+pub(super) fn remove_bridge(site: &Site, state: &NetworkState) -> Result<(), Error> {
+    if is_named(site, state)
+        && find_link(site, &state.bridge)?.is_some_and(|link| !is_own(site, &state.id, &link))
+    {
+        return Ok(());
+    }
+    delete_link(site, &state.bridge)
+}
+
+/// The bridges of the store whose names people chose, each with its network.
+pub(crate) fn named_bridges(site: &Site) -> Result<Vec<(LinkName, String)>, Error> {
+    let answers = site
+        .route()
+        .dump(&Request::new("list the links", route::list_links()))
+        .map_err(Error::kernel("list the links of this host"))?;
+    let owner = format!("rbuild {} ", site.store().as_str());
+    let links = answers.iter().filter_map(|answer| route::read_link(&answer.body));
+    Ok(links
+        .filter_map(|link| {
+            let network = link.alias?.strip_prefix(&owner)?.to_owned();
+            Some((LinkName::new(&link.name).ok()?, network))
+        })
+        .collect())
 }
 
 /// Makes the links of an endpoint and sets up its end in the namespace.
@@ -90,11 +164,25 @@ pub(super) fn connect(
             route::add_address6(inner.index, address, six.subnet.prefix()),
         ));
     }
+    requests.extend(record.link_local.iter().map(|address| {
+        let message = match address {
+            IpAddr::V4(address) => route::add_address(inner.index, *address, link_local_range()),
+            IpAddr::V6(address) => route::add_address6(inner.index, *address, LINK_LOCAL_PREFIX_6),
+        };
+        Request::new("give a link a link-local address", message)
+    }));
     if spec.default_route == DefaultRoute::Yes {
         requests.extend(default_routes(state, record, inner.index));
     }
     namespace.route().execute(requests).map_err(act())
 }
+
+/// The addresses of IPv4 that hold on one link only (RFC 3927).
+fn link_local_range() -> Subnet {
+    Subnet::new(Ipv4Addr::new(169, 254, 0, 0), 16).expect("a range of unicast addresses")
+}
+
+const LINK_LOCAL_PREFIX_6: u8 = 64;
 
 /// Sends whatever has no other way through an endpoint's network.
 pub(super) fn route(

@@ -25,7 +25,7 @@ use crate::netlink::route;
 use crate::netlink::socket::Request;
 use crate::ports::Published;
 use crate::site::Site;
-pub(crate) use links::{delete_link, links};
+pub(crate) use links::{delete_link, links, named_bridges};
 
 /// The driver `bridge`.
 #[derive(Clone, Copy, Debug)]
@@ -111,16 +111,24 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
             None => plan::network(site, spec)?,
         };
         plan::agrees(&state, spec)?;
-        if !links::find_link(site, &state.bridge)?.is_some_and(|link| link.up) {
-            links::make_bridge(site, &state)?;
+        // The rules come first: there is no moment in which a bridge is open to all.
+        let rules = elements::of_network(&state);
+        firewall::add(site, &rules)?;
+        if !links::find_link(site, &state.bridge)?.is_some_and(|link| link.up)
+            && let Err(error) = links::make_bridge(site, &state)
+        {
+            // The error that is told is the first; what remains of a network without a file goes with the tables.
+            let _ = firewall::remove_present(site, &rules);
+            return Err(error);
         }
-        firewall::add(site, &elements::of_network(&state))?;
         *slot = Some(state.clone());
         Ok(state)
     })?;
     if state.reach == Reach::Outside {
         links::enable_forwarding(site, &state)?;
     }
+    // A bridge with a name that people chose needs a way past Docker's filter of its own.
+    let firewall = if links::is_named(site, &state) { firewall::bring_up(site)? } else { firewall };
     Ok(network(&state, firewall))
 }
 
@@ -213,8 +221,8 @@ fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
     if file.read()?.is_none() {
         return Ok(());
     }
-    file.update(|slot| {
-        let Some(state) = slot else { return Ok(()) };
+    let was_named = file.update(|slot| -> Result<bool, Error> {
+        let Some(state) = slot else { return Ok(false) };
         sweep(site, state, &links(site)?)?;
         if !state.endpoints.is_empty() {
             return Err(Error::InUse {
@@ -222,11 +230,17 @@ fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
                 endpoints: state.endpoints.iter().map(|record| record.id.to_string()).collect(),
             });
         }
-        delete_link(site, &state.bridge)?;
+        let was_named = links::is_named(site, state);
+        links::remove_bridge(site, state)?;
         firewall::remove_present(site, &elements::of_network(state))?;
         *slot = None;
-        Ok(())
-    })
+        Ok(was_named)
+    })?;
+    if was_named {
+        // Its way past Docker's filter goes too.
+        firewall::bring_up(site)?;
+    }
+    Ok(())
 }
 
 fn network(state: &NetworkState, firewall: Firewall) -> Network {

@@ -35,7 +35,13 @@ pub(super) fn agrees(state: &NetworkState, spec: &NetworkSpec) -> Result<(), Err
 
 /// Decides on a new network's addresses, after a look at the host's.
 pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, Error> {
-    let bridge = site.store().bridge(spec.id.as_str());
+    let bridge = match &spec.bridge {
+        Some(name) => {
+            super::links::free_name(site, &spec.id, name)?;
+            name.clone()
+        }
+        None => site.store().bridge(spec.id.as_str()),
+    };
     let mut in_use = in_use(site, IpFamily::Four)?;
     in_use.extend(&spec.taken);
     let subnet = match spec.subnet {
@@ -131,6 +137,7 @@ pub(super) fn endpoint(
         link: spec.link.clone(),
         address,
         address6,
+        link_local: spec.link_local.clone(),
         mac: spec.mac.unwrap_or_else(|| derived_mac(state.id.as_str(), address)),
         guard: spec.guard,
         names: spec.names.clone(),
