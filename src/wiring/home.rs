@@ -178,10 +178,14 @@ impl Home {
         use rbuild_sandbox::cgroup::{Cgroup, Layout as CgroupLayout};
         use rbuild_store::collect::Orphans;
 
-        if !self.store.has_abandoned_work()? {
+        // Gone with the machine: what a power loss left was no process's, so nothing of a process tells of it.
+        let looked = self.store.layout().run().join("looked-after");
+        if looked.exists() && !self.store.has_abandoned_work()? {
             return Ok(());
         }
         let groups = Cgroup::reclaim(CgroupLayout::shared(), &self.cgroup_prefix());
+        // That of the monitors is theirs as long as one of them lives.
+        let _ = Cgroup::reclaim(CgroupLayout::shared(), &self.monitors());
         let reclaimed = if networks_stay() {
             Site::open(self.site()?)
                 .and_then(|site| rbuild_network::reclaim::reclaim(&site))
@@ -197,6 +201,8 @@ impl Home {
             // belongs to a command that runs, or to processes of the dead one that are still on their way out.
             if self.store.discard_orphans(OWNERS)? == Orphans::Gone && groups.held == 0 {
                 self.store.clear_abandoned_work()?;
+                // Without it the next command looks again.
+                let _ = std::fs::write(&looked, "");
             }
             let _ = self.store.empty_trash();
         }
@@ -227,13 +233,13 @@ impl Home {
             networks: self.step_networks()?,
             cgroup_prefix: self.cgroup_prefix(),
             work: self.store.work_folder()?.to_path_buf(),
+            device_folders: self.device_folders.clone(),
         }))
     }
 
     /// Puts together what runs containers.
     pub(super) fn engine(&self) -> anyhow::Result<Engine> {
         let HostFiles { resolv_conf, resolved_upstream, hosts } = super::build::host_files();
-            device_folders: self.device_folders.clone(),
         let holds = self.rootless.as_ref().map(|rootless| rootless.hold()).transpose()?.flatten();
         let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
         Ok(Engine::new(rbuild_engine::Parts {
@@ -243,7 +249,7 @@ impl Home {
             snapshots_in: self.snapshots_in(),
             monitor: Program {
                 holds: holds.into_iter().collect(),
-                residence: Some(Residence { prefix: self.cgroup_prefix(), name: "monitors".to_owned() }),
+                residence: Some(Residence { prefix: self.monitors(), name: "monitors".to_owned() }),
                 ..Program::default()
             },
             reap: vec![
@@ -298,6 +304,11 @@ impl Home {
 
     fn cgroup_prefix(&self) -> String {
         format!("rbuild-{}", self.store.id().short())
+    }
+
+    /// Returns the folder of the group that monitors live in: not that of commands, whose groups tell of what dead ones left.
+    fn monitors(&self) -> String {
+        format!("{}m", self.cgroup_prefix())
     }
 
     /// Begins a lease.

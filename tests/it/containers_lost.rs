@@ -17,7 +17,7 @@ fn said<const N: usize>(context: &TestContext, arguments: [&str; N]) -> String {
 }
 
 /// The folder of a container in which its monitor writes, and what that wrote last.
-fn state(context: &TestContext, id: &str) -> (PathBuf, Value) {
+pub(crate) fn state(context: &TestContext, id: &str) -> (PathBuf, Value) {
     let store8 = context.store8().expect("a store");
     let folder = PathBuf::from(format!("/run/rbuild/{store8}/containers/{id}"));
     let text = fs::read_to_string(folder.join("state.json")).expect("a state");
@@ -26,7 +26,7 @@ fn state(context: &TestContext, id: &str) -> (PathBuf, Value) {
 }
 
 /// Kills a process of a record, and waits until it is gone.
-fn kill(process: &Value) {
+pub(crate) fn kill(process: &Value) {
     let pid = i32::try_from(process["pid"].as_i64().expect("a pid")).expect("a small number");
     let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
     let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("it lives");
@@ -136,5 +136,27 @@ fn one_that_was_about_to_restart_is_connected_again() {
     let links = said(&context, ["exec", "rr", "ls", "/sys/class/net"]);
     assert!(links.contains("eth0"), "{links}");
     said(&context, ["rm", "-f", "rr"]);
+    assert_clean(&context);
+}
+
+#[test]
+fn what_nobody_finished_goes_while_containers_run() {
+    let Some(context) = scene("what_nobody_finished_goes_while_containers_run") else { return };
+    said(&context, ["run", "-d", "--name", "runs", "--network", "none", "busybox", "sleep", "1000"]);
+    // What a killed command was making; the monitor of the container is no reason to keep it.
+    let dead = context.root().join("tmp").join("d".repeat(32));
+    fs::create_dir(&dead).unwrap();
+    said(&context, ["ps", "-q"]);
+    assert!(!dead.exists());
+    // What a power loss left of a `create`: no process is there that could tell of it, and the machine was started again.
+    let lost = context.root().join("containers").join("e".repeat(64));
+    fs::create_dir(&lost).unwrap();
+    said(&context, ["ps", "-q"]);
+    assert!(lost.exists(), "nobody looks again without a reason");
+    let looked = format!("/run/rbuild/{}/looked-after", context.store8().unwrap());
+    fs::remove_file(&looked).unwrap();
+    said(&context, ["ps", "-q"]);
+    assert!(!lost.exists() && fs::exists(&looked).unwrap());
+    said(&context, ["rm", "-f", "runs"]);
     assert_clean(&context);
 }
