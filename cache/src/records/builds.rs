@@ -11,7 +11,7 @@ use rbuild_store::{DatabaseError, ObjectKind};
 use rusqlite::Transaction;
 
 use super::trees::to_row;
-use super::{RecordError, RecordId, Records};
+use super::{RecordError, RecordId, Records, look_up};
 
 /// So many builds of each project are kept.
 pub const KEPT_BUILDS: usize = 50;
@@ -148,7 +148,7 @@ impl Records {
                 if forgotten > 0 {
                     bury(transaction)?;
                 }
-                super::keep(transaction, lease, &seen)?;
+                look_up::keep(transaction, lease, &seen)?;
                 lease.end_all(transaction, ObjectKind::RECORD)?;
                 Ok(BuildId(id))
             })

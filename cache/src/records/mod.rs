@@ -4,9 +4,10 @@
 //! canonical key, and its *typed* pre-images say what the keys were made of, so that people can be told what changed.
 //! A record outlives its tree: a tombstone still matches, so that a chain of steps resolves without bytes.
 //!
-//! [`Records`] is the [`CacheIndex`] over the store. A wave of look-ups is one transaction, in which every result that
-//! has its tree is leased to this process; nothing is hashed or serialised inside a transaction.
+//! [`Records`] is the [`CacheIndex`] over the store. Nothing is hashed or serialised inside a transaction.
 //!
+//! - `look_up`: waves of look-ups; what is found with its tree is leased to this process.
+//! - `pre_images`: what keys were made of.
 //! - [`builds`]: which records a build consisted of, in order; the last fifty builds of each project are kept.
 //! - [`nodes`]: the folders of hashed trees that content hashes in pre-images stand for, shared between records.
 //! - [`sweep`]: records and snapshots as the store's sweep sees them.
@@ -17,9 +18,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rbuild_model::key::{CacheKey, Guarded, PreImage};
+use rbuild_model::key::{CacheKey, PreImage};
 use rbuild_model::snapshot::SnapshotId;
-use rbuild_solver::index::{CacheIndex, Found, IndexError, NewRecord, Place};
+use rbuild_solver::index::{CacheIndex, Found, IndexError, NewRecord};
 pub use rbuild_solver::index::{KeyKind, LookUp};
 use rbuild_solver::{RecordId, Usage};
 use rbuild_store::process::next_generation;
@@ -29,7 +30,9 @@ use thiserror::Error;
 
 pub mod builds;
 pub mod census;
+mod look_up;
 pub mod nodes;
+mod pre_images;
 mod schema;
 pub mod sweep;
 mod travel;
@@ -39,7 +42,9 @@ pub use schema::SCHEMA;
 pub use travel::{IMPORTED, Travelling};
 pub use trees::{forget_snapshot, is_durable, remember_snapshots};
 
+use look_up::Looking;
 use nodes::{NewNodes, Selected};
+use pre_images::Prepared;
 use trees::to_row;
 
 #[cfg(test)]
@@ -78,9 +83,6 @@ impl From<rusqlite::Error> for RecordError {
     }
 }
 
-/// A use is written down again only when the last one is longer ago: a build that changes nothing writes little.
-const USE_RESOLUTION_S: u64 = 60;
-
 /// The records of one store, and the lease of this process on those it found.
 #[derive(Debug)]
 pub struct Records {
@@ -88,32 +90,6 @@ pub struct Records {
     format: String,
     lease: Mutex<Option<Lease>>,
     looking: Mutex<Looking>,
-}
-
-/// Whether somebody asks wave after wave, and what was found so far.
-#[derive(Debug, Default)]
-enum Looking {
-    /// Nobody has asked yet.
-    #[default]
-    No,
-    /// All records are protected.
-    Since(Vec<Seen>),
-    /// What was found is protected, and what is found from now on is at once.
-    Settled,
-}
-
-/// A record that was found with its tree.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    record: RecordId,
-    /// Whether its last use is long ago.
-    is_stale: bool,
-}
-
-/// What a wave found.
-struct Wave {
-    answers: Vec<Option<Found>>,
-    seen: Vec<Seen>,
 }
 
 /// A record as it is shown to people.
@@ -139,66 +115,6 @@ pub struct RecordDetails {
     pub usage: Usage,
     /// The name of its log file, if it printed anything.
     pub log: Option<String>,
-}
-
-/// A pre-image, ready to be stored.
-struct Prepared<'a> {
-    key: CacheKey,
-    body: String,
-    values: Vec<&'a Guarded>,
-    contents: Vec<[u8; 32]>,
-}
-
-impl<'a> Prepared<'a> {
-    fn new(image: &'a PreImage, name: &str) -> Result<Self, RecordError> {
-        let body = serde_json::to_string(image)
-            .map_err(|source| RecordError::Encode { name: name.to_owned(), source })?;
-        let mut values = Vec::new();
-        image.guarded_values(&mut values);
-        let mut contents = Vec::new();
-        collect_contents(image, &mut contents);
-        Ok(Self { key: image.key(), body, values, contents })
-    }
-
-    fn store(&self, transaction: &Transaction<'_>) -> Result<(), DatabaseError> {
-        let key = self.key.as_bytes();
-        let new = transaction
-            .prepare_cached("INSERT INTO pre_images VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-            .execute((key, &self.body))?;
-        if new == 0 {
-            return Ok(());
-        }
-        let mut value = transaction
-            .prepare_cached("INSERT INTO guarded_values VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
-        let mut value_use =
-            transaction.prepare_cached("INSERT INTO value_uses VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
-        for guarded in &self.values {
-            if let Some(text) = guarded.text() {
-                value.execute((guarded.hash().as_bytes(), text))?;
-            }
-            value_use.execute((guarded.hash().as_bytes(), key))?;
-        }
-        let mut content =
-            transaction.prepare_cached("INSERT INTO contents VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
-        for hash in &self.contents {
-            content.execute((hash, key))?;
-        }
-        Ok(())
-    }
-}
-
-fn collect_contents(image: &PreImage, found: &mut Vec<[u8; 32]>) {
-    match image {
-        PreImage::Content(hash) => found.push(*hash.as_bytes()),
-        PreImage::List(items) => items.iter().for_each(|item| collect_contents(item, found)),
-        PreImage::Fields(fields) => fields.iter().for_each(|(_, value)| collect_contents(value, found)),
-        PreImage::Absent
-        | PreImage::Flag(_)
-        | PreImage::Number(_)
-        | PreImage::Text(_)
-        | PreImage::Guarded(_)
-        | PreImage::Key(_) => {}
-    }
 }
 
 fn kind_row(kind: KeyKind) -> i64 {
@@ -233,66 +149,6 @@ impl Records {
         &self.store
     }
 
-    /// Looks up a wave of keys; what is found with its tree is leased until this value is dropped.
-    pub fn find(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, RecordError> {
-        if wave.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.settle()?;
-        self.with_lease(|lease| {
-            self.store.write(|transaction| {
-                let Wave { answers, seen } = look(transaction, wave)?;
-                keep(transaction, lease, &seen)?;
-                Ok(answers)
-            })
-        })
-    }
-
-    /// As [`Records::find`], for whoever asks wave after wave: all records are protected from the first on, by one
-    /// row, and a wave only reads. [`Records::settle`] protects what was found in place of all.
-    pub fn find_more(&self, wave: &[LookUp]) -> Result<Vec<Option<Found>>, RecordError> {
-        if wave.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Looking::Settled = *looking {
-            drop(looking);
-            return self.find(wave);
-        }
-        if let Looking::No = *looking {
-            self.with_lease(|lease| {
-                Ok(self.store.write(|transaction| lease.protect_all(transaction, ObjectKind::RECORD))?)
-            })?;
-            *looking = Looking::Since(Vec::new());
-        }
-        let Wave { answers, seen } = self.store.read(|transaction| look(transaction, wave))?;
-        if let Looking::Since(all) = &mut *looking {
-            all.extend(seen);
-        }
-        Ok(answers)
-    }
-
-    /// Protects what was found, and lets the rest go. Repeatable.
-    pub fn settle(&self) -> Result<(), RecordError> {
-        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        let Looking::Since(seen) = std::mem::replace(&mut *looking, Looking::Settled) else { return Ok(()) };
-        self.with_lease(|lease| {
-            self.store.write(|transaction| -> Result<(), DatabaseError> {
-                keep(transaction, lease, &seen)?;
-                lease.end_all(transaction, ObjectKind::RECORD)
-            })?;
-            Ok(())
-        })
-    }
-
-    /// Ends the looking up of a build: returns what was found and not yet protected by itself.
-    fn end_looking(&self) -> Vec<Seen> {
-        match std::mem::take(&mut *self.looking.lock().unwrap_or_else(PoisonError::into_inner)) {
-            Looking::Since(seen) => seen,
-            Looking::No | Looking::Settled => Vec::new(),
-        }
-    }
-
     /// Makes a definition another way to find a record.
     pub fn add_alias(&self, definition: &PreImage, record: RecordId) -> Result<(), RecordError> {
         let prepared = Prepared::new(definition, "alias")?;
@@ -305,19 +161,11 @@ impl Records {
 
     /// Remembers a result and leases it; nothing is known of what its content key selects.
     pub fn remember(&self, record: &NewRecord) -> Result<RecordId, RecordError> {
-        self.remember_with(record, &[])
+        self.remember_in(record, &[], &Room::default())
     }
 
-    /// Remembers a result and leases it, with what its content key selects, in the order of the key.
-    pub fn remember_with(
-        &self,
-        record: &NewRecord,
-        selected: &[Selected<'_>],
-    ) -> Result<RecordId, RecordError> {
-        self.remember_in(record, selected, &Room::default())
-    }
-
-    /// As [`Records::remember_with`], of a result whose room was reserved: from its row on it is counted.
+    /// Remembers a result and leases it, with what its content key selects, in the order of the key. From its row on the
+    /// room that was reserved for it is counted.
     pub fn remember_in(
         &self,
         record: &NewRecord,
@@ -449,25 +297,6 @@ impl Records {
         })
     }
 
-    /// Returns what a key was made of; [`Records::value`] knows the texts of its guarded values.
-    pub fn pre_image(&self, key: CacheKey) -> Result<Option<PreImage>, RecordError> {
-        let body: Option<String> = self.store.read(|transaction| -> Result<_, DatabaseError> {
-            let mut statement = transaction.prepare_cached("SELECT body FROM pre_images WHERE key = ?1")?;
-            Ok(statement.query_row([key.as_bytes()], |row| row.get(0)).optional()?)
-        })?;
-        body.map(|body| serde_json::from_str(&body).map_err(|source| RecordError::Decode { key, source }))
-            .transpose()
-    }
-
-    /// Returns the text that a guarded value of a pre-image stands for, if it is known here.
-    pub fn value(&self, guarded: &Guarded) -> Result<Option<String>, RecordError> {
-        self.store.read(|transaction| {
-            let mut statement =
-                transaction.prepare_cached("SELECT text FROM guarded_values WHERE hash = ?1")?;
-            Ok(statement.query_row([guarded.hash().as_bytes()], |row| row.get(0)).optional()?)
-        })
-    }
-
     /// Ends the lease on what was found and remembered so far.
     pub fn release(&self) -> Result<(), RecordError> {
         *self.looking.lock().unwrap_or_else(PoisonError::into_inner) = Looking::No;
@@ -483,66 +312,6 @@ impl Records {
         };
         body(lease)
     }
-}
-
-fn look(transaction: &Transaction<'_>, wave: &[LookUp]) -> Result<Wave, DatabaseError> {
-    let now = now_s();
-    let mut found = Wave { answers: Vec::with_capacity(wave.len()), seen: Vec::new() };
-    for question in wave {
-        let hit = find_one(transaction, question)?;
-        if let Some(Hit { found: Found { record, place: Place::Here(_), .. }, used_at }) = &hit {
-            let is_stale = now.abs_diff(*used_at) > USE_RESOLUTION_S;
-            found.seen.push(Seen { record: *record, is_stale });
-        }
-        found.answers.push(hit.map(|hit| hit.found));
-    }
-    Ok(found)
-}
-
-/// Leases what was found, and writes down the uses of what was not used for long.
-fn keep(transaction: &Transaction<'_>, lease: &Lease, seen: &[Seen]) -> Result<(), DatabaseError> {
-    let trees: Vec<_> = seen.iter().map(|seen| object_of(seen.record)).collect();
-    let objects: Vec<_> = trees.iter().map(|tree| (ObjectKind::RECORD, tree.as_slice())).collect();
-    lease.protect(transaction, &objects)?;
-    touch(transaction, seen)
-}
-
-fn touch(transaction: &Transaction<'_>, seen: &[Seen]) -> Result<(), DatabaseError> {
-    if !seen.iter().any(|seen| seen.is_stale) {
-        return Ok(());
-    }
-    let (now, generation) = (now_s(), next_generation(transaction)?);
-    let mut touch =
-        transaction.prepare_cached("UPDATE records SET generation = ?2, used_at = ?3 WHERE id = ?1")?;
-    for Seen { record, .. } in seen.iter().filter(|seen| seen.is_stale) {
-        touch.execute((record.0, generation, now))?;
-    }
-    Ok(())
-}
-
-/// What a look-up found, and when it was last used.
-struct Hit {
-    found: Found,
-    used_at: i64,
-}
-
-fn find_one(transaction: &Transaction<'_>, question: &LookUp) -> Result<Option<Hit>, DatabaseError> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT records.id, records.canonical, records.tree, records.chain, records.used_at FROM keys \
-         JOIN records ON records.id = keys.record WHERE keys.kind = ?1 AND keys.key = ?2",
-    )?;
-    let row = statement
-        .query_row((kind_row(question.kind), question.key.as_bytes()), |row| {
-            let canonical = CacheKey::from_bytes(row.get(1)?);
-            let found = Found { record: RecordId(row.get(0)?), canonical, place: Place::Gone };
-            Ok((found, row.get::<_, bool>(2)?, row.get(3)?, row.get(4)?))
-        })
-        .optional()?;
-    let Some((mut found, has_tree, chain, used_at)) = row else { return Ok(None) };
-    if has_tree {
-        found.place = Place::Here(trees::read_chain(transaction, chain)?);
-    }
-    Ok(Some(Hit { found, used_at }))
 }
 
 /// Lets a key lead to a record; the latest claim wins.

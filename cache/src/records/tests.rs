@@ -4,7 +4,7 @@ use std::path::Path;
 use rbuild_model::event::Hit;
 use rbuild_model::key::ContentHash;
 use rbuild_model::snapshot::Chain;
-use rbuild_solver::index::conformance;
+use rbuild_solver::index::{Place, conformance};
 use rbuild_solver::{Miss, Origin};
 use rbuild_store::collect::{Collected, Orphans, Policy, Sweep};
 use rbuild_store::doctor::Finding;
@@ -12,6 +12,7 @@ use rbuild_store::{StoreOptions, process};
 use tempfile::TempDir;
 
 use super::builds::{BuildResult, KEPT_BUILDS, LineageLine, NewBuild};
+use super::look_up::find_one;
 use super::sweep::{RecordTrees, SnapshotTrees};
 use super::*;
 use crate::saved::StepLogs;

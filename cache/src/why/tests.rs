@@ -9,7 +9,7 @@ use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_model::step::PathSource;
 use rbuild_solver::index::NewRecord;
 use rbuild_solver::{Miss, Origin, RecordId, Usage};
-use rbuild_store::{Store, StoreOptions};
+use rbuild_store::{Room, Store, StoreOptions};
 
 use super::files::FileChange;
 use super::*;
@@ -73,7 +73,7 @@ impl Scene {
         };
         let selected: Vec<Selected<'_>> =
             content.iter().map(|(_, path, content)| Selected { path, content }).collect();
-        (self.records.remember_with(&new, &selected).unwrap(), canonical)
+        (self.records.remember_in(&new, &selected, &Room::default()).unwrap(), canonical)
     }
 
     fn copy(&mut self, note: &str, path: &str) -> Done {

@@ -21,7 +21,7 @@ fn remember_folder(records: &Records, folder: &Path, name: &str, tree: u8) -> (R
     ]);
     let new = NewRecord { canonical: content.key(), content: Some(content), ..record(name, &[tree]) };
     let selected = [Selected { path: "src", content: &selection }];
-    let id = records.remember_with(&new, &selected).unwrap();
+    let id = records.remember_in(&new, &selected, &Room::default()).unwrap();
     assert_eq!(records.selected_paths(new.canonical).unwrap(), ["src"]);
     (id, selection.hash())
 }
