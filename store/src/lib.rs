@@ -9,7 +9,8 @@
 //! - files and trees appear under their names whole ([`durable`]), either derived (unsynced, promoted later, see
 //!   [`promotion`]) or precious (on the disk before success); what takes several attempts has a name of its own until then
 //!   ([`partial`]);
-//! - what nothing needs is swept ([`collect`]) into the trash ([`trash`]);
+//! - what nothing needs is swept ([`collect`]) into the trash ([`trash`]); where there is a limit, room is reserved before
+//!   it is written ([`budget`]);
 //! - what happened is told through append-only segments ([`events`]).
 //!
 //! Everything here is synchronous and nothing polls. Opening is cheap ([`open`]): a current store of this boot costs
