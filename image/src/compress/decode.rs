@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::members::Gzip;
 use super::{Compression, DecodeError};
 
 /// The bounds of decoding; tests lower them.
@@ -138,42 +139,5 @@ impl<R: Read> Read for Decoder<R> {
             return Err(DecodeError::Ratio(self.limits.ratio).into());
         }
         Ok(count)
-    }
-}
-
-/// Reads the members of a gzip stream one after the other and refuses anything else behind them.
-struct Gzip<B> {
-    member: Option<flate2::bufread::GzDecoder<B>>,
-    members: u64,
-    limit: u64,
-}
-
-impl<B: BufRead> Gzip<B> {
-    fn new(input: B, limit: u64) -> Self {
-        Self { member: Some(flate2::bufread::GzDecoder::new(input)), members: 1, limit }
-    }
-}
-
-impl<B: BufRead> Read for Gzip<B> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.member {
-            let count = member.read(buffer)?;
-            if count > 0 {
-                return Ok(count);
-            }
-            let Some(ended) = self.member.take() else { break };
-            let mut input = ended.into_inner();
-            match input.fill_buf()? {
-                [] => break,
-                [0x1f, ..] => {}
-                _ => return Err(DecodeError::Trailing.into()),
-            }
-            self.members += 1;
-            if self.members > self.limit {
-                return Err(DecodeError::TooManyMembers(self.limit).into());
-            }
-            self.member = Some(flate2::bufread::GzDecoder::new(input));
-        }
-        Ok(0)
     }
 }

@@ -5,10 +5,12 @@
 //! a window. A stream must be whole: damage, a cut end and anything behind the end are errors.
 //!
 //! [`compress`] makes gzip or zstd on several threads; the bytes do not depend on how many. The gzip form is a
-//! sequence of members of [`GZIP_CHUNK`] bytes each, without names or times.
+//! sequence of members of [`GZIP_CHUNK`] bytes each, without names or times, so that it is also decoded by several
+//! threads. Other forms are decoded by one: frames of zstd come out faster than a tree is written.
 
 mod decode;
 mod encode;
+mod members;
 
 #[cfg(test)]
 mod tests;

@@ -121,6 +121,43 @@ fn bombs_stop_at_their_bounds() {
     assert_eq!(decoded(&members, DecodeLimits::default()).unwrap(), b"");
 }
 
+/// Our members are decoded many at a time; what looks like one and is none, and what is none of ours, is decoded too.
+#[test]
+fn streams_of_members_are_decoded_whatever_stands_in_them() {
+    let mixed = mixed();
+    let member = encoded(b"a member", Encoding::Gzip { level: 0 }, 1);
+    let limits = DecodeLimits::default();
+    // Contents that begin as members do, stored as they are, at every place of a chunk.
+    let decoys: Vec<u8> = mixed.chunks(50_000).flat_map(|piece| [piece, &member[..]].concat()).collect();
+    let stored = encoded(&decoys, Encoding::Gzip { level: 0 }, 2);
+    assert!(decoded(&stored, limits).unwrap() == decoys);
+    // A false beginning after many true ones, and true ones after it.
+    let parts = [&mixed[..], &decoys[..100_000], &mixed[..]];
+    let packed: Vec<Vec<u8>> = [Encoding::GZIP, Encoding::Gzip { level: 0 }, Encoding::GZIP]
+        .iter()
+        .zip(parts)
+        .map(|(encoding, part)| encoded(part, *encoding, 2))
+        .collect();
+    assert!(decoded(&packed.concat(), limits).unwrap() == parts.concat());
+    // One member that is larger than ours are, with the head that ours have.
+    let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
+    let mut large = vec![0; compressor.gzip_compress_bound(decoys.len())];
+    let length = compressor.gzip_compress(&decoys, &mut large).unwrap();
+    large.truncate(length);
+    assert!(decoded(&large, limits).unwrap() == decoys);
+    assert!(decoded(&[&packed[0][..], &large].concat(), limits).unwrap() == [&mixed[..], &decoys].concat());
+    // Damage, an end that is cut, and something behind it are errors wherever they are.
+    for place in [12, packed[0].len() / 2, packed[0].len() - 3] {
+        let mut damaged = packed[0].clone();
+        damaged[place] ^= 0x40;
+        assert!(decoded(&damaged, limits).is_err(), "damaged at {place}");
+        assert!(decoded(&packed[0][..place], limits).is_err(), "cut at {place}");
+    }
+    for behind in [&b"x"[..], b"something", &[0; 600], &member[..12]] {
+        assert!(decoded(&[&packed[0][..], behind].concat(), limits).is_err(), "{behind:?}");
+    }
+}
+
 #[test]
 fn windows_beyond_the_bound_are_refused() {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
