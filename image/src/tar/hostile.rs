@@ -463,3 +463,34 @@ fn bad_maps_are_refused() {
         .contents(b"10000000\n");
     assert_eq!(counted.problem(), EntryProblem::SparseMap);
 }
+
+/// An archive that has no end and lies nowhere.
+struct Endless {
+    block: [u8; 512],
+    at: usize,
+}
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = buffer.len().min(self.block.len() - self.at);
+        buffer[..count].copy_from_slice(&self.block[self.at..self.at + count]);
+        self.at = (self.at + count) % self.block.len();
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_million_entries_are_read_one_by_one_and_no_more() {
+    let endless = Endless { block: sealed(header("f", b'0').block()), at: 0 };
+    let mut reader = Reader::new(endless, Limits { entries: 1_000_000, ..Limits::default() });
+    let mut read = 0;
+    let refused = loop {
+        match reader.next_entry() {
+            Ok(Some(_)) => read += 1,
+            Ok(None) => panic!("it ended"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(read, 1_000_000);
+    assert!(matches!(refused, TarError::TooManyEntries(1_000_000)), "{refused}");
+}

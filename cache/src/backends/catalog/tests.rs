@@ -78,6 +78,9 @@ fn what_is_no_catalog_is_refused() {
     {
         assert!(Catalog::parse(text.as_bytes()).is_err(), "{text}");
     }
+    let build = Build { target: String::new(), started_ns: 0, steps: Vec::new() };
+    let many = Catalog { builds: vec![build; MAX_ENTRIES + 1], ..Catalog::default() };
+    assert!(refused(&many).contains("more than 100000 builds"), "{}", refused(&many));
     let deep = "[".repeat(100_000);
     assert!(Catalog::parse(format!("{{\"rbuild.cache\":1,\"keys\":1,\"x\":{deep}").as_bytes()).is_err());
     let long = vec![b' '; usize::try_from(MAX_BYTES).unwrap() + 1];
