@@ -157,7 +157,11 @@ pub(crate) fn pairs(value: Value, rule: Merge) -> Vec<Node> {
                     Node::new(Value::String(text), place.clone())
                 };
                 match &node.value {
-                    Value::List(values) if rule == Merge::Hosts => list.extend(values.iter().map(pair)),
+                    Value::List(values) if rule == Merge::Hosts => {
+                        let mut addresses: Vec<Node> = values.iter().map(pair).collect();
+                        addresses.sort_by_key(Node::scalar);
+                        list.extend(addresses);
+                    }
                     _ => list.push(pair(&node)),
                 }
             }

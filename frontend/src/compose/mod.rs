@@ -140,6 +140,9 @@ fn load_all(layers: &mut Layers<'_>) -> Loads<Loaded> {
         Value::Map(top) => top,
         _ => Map::default(),
     };
+    if request.skip.normalisation && !request.skip.interpolation {
+        normalise::spell_out_nothing(&mut top);
+    }
     if !(request.skip.interpolation && request.skip.normalisation) {
         top.put("name", Node::new(Value::String(name.as_str().to_owned()), None));
     }
@@ -325,6 +328,37 @@ impl Loaded {
             named.unwrap_or_else(|| format!("{}-{name}", self.name))
         };
         self.services().iter().map(|(name, service)| (name.to_owned(), image(name, service))).collect()
+    }
+
+    /// Returns the images of those services that name one.
+    pub fn named_images(&self) -> BTreeMap<String, String> {
+        let named = self.services().iter().filter_map(|(name, service)| {
+            let image = service.get("image").and_then(Node::scalar).filter(|image| !image.is_empty())?;
+            Some((name.to_owned(), image))
+        });
+        named.collect()
+    }
+
+    /// Gives services other images.
+    pub fn rename_images(&mut self, images: &BTreeMap<String, String>) {
+        let services = self.top.get_mut("services").and_then(Node::as_map_mut);
+        for (name, service) in services.into_iter().flat_map(Map::iter_mut) {
+            if let (Some(image), Some(service)) = (images.get(name), service.as_map_mut()) {
+                service.put("image", Node::new(Value::String(image.clone()), None));
+            }
+        }
+    }
+
+    /// Leaves of the project nothing but the images of its services: a file that lies over others and pins them.
+    pub fn keep_images(&mut self) {
+        let services = self.named_images().into_iter().map(|(name, image)| {
+            let image = ("image".to_owned(), Node::new(Value::String(image), None));
+            (name, Node::new(Value::Map(Map::from_iter([image])), None))
+        });
+        let services = Node::new(Value::Map(services.collect()), None);
+        self.top = Map::default();
+        self.top.put("name", Node::new(Value::String(String::new()), None));
+        self.top.put("services", services);
     }
 
     /// Returns the hash of what makes each service's containers what they are.

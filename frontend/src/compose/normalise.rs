@@ -26,12 +26,10 @@ pub(crate) fn normalise(root: &mut Node, name: &str, environment: &Environment) 
             networks.put("default", Node::new(Value::Null, None));
         }
     }
-    for section in ["networks", "volumes", "configs", "secrets"] {
+    spell_out_nothing(top);
+    for section in RESOURCES {
         let Some(resources) = top.get_mut(section).and_then(Node::as_map_mut) else { continue };
         for (key, resource) in resources.iter_mut() {
-            if resource.is_null() {
-                resource.value = Value::Map(Map::default());
-            }
             let Some(map) = resource.as_map_mut() else { continue };
             let is_external = map
                 .get("external")
@@ -40,6 +38,19 @@ pub(crate) fn normalise(root: &mut Node, name: &str, environment: &Environment) 
                 let name = if is_external { key.to_owned() } else { format!("{name}_{key}") };
                 map.put("name", Node::new(Value::String(name), None));
             }
+        }
+    }
+}
+
+/// The sections of what services use.
+const RESOURCES: [&str; 4] = ["networks", "volumes", "configs", "secrets"];
+
+/// Makes a mapping of each resource of which only the key is written.
+pub(crate) fn spell_out_nothing(top: &mut Map) {
+    for section in RESOURCES {
+        let Some(resources) = top.get_mut(section).and_then(Node::as_map_mut) else { continue };
+        for (_, resource) in resources.iter_mut().filter(|(_, resource)| resource.is_null()) {
+            resource.value = Value::Map(Map::default());
         }
     }
 }
