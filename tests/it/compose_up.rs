@@ -197,6 +197,9 @@ services:
     assert!(restarted.stderr.contains(" Container life-web-1  Restarting\n"), "{restarted}");
     let hooks = context.rbuild(["exec", "life-web-1", "cat", "/hooks"]).run();
     assert_eq!(hooks.stdout, "begun\nended\nbegun\n", "{hooks}");
+    let meant = composed(&context, ["rm", "-s", "--dry-run", "web"]);
+    let lines: Vec<&str> = meant.stdout.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["Going to remove life-web-1", "stop life-web-1", "remove life-web-1"], "{meant}");
     composed(&context, ["stop", "web"]);
     assert_eq!(containers(&context), ["life-db-1 running", "life-web-1 exited"]);
     composed(&context, ["kill"]);

@@ -266,6 +266,16 @@ services:
     second.assert_code(1);
     assert!(second.stderr.contains("cannot take exclusive lock for project"), "{second}");
     interrupted(watching);
+    // The same beside what is written, until Ctrl-C stops both.
+    let up = context.rbuild(["compose", "up", "--watch", "-t", "0"]).start();
+    up.until("Watch enabled");
+    context.write("version", "3\n");
+    up.until("service(s) [\"web\"] successfully built");
+    up.until("| 3\n");
+    assert_eq!(inside("cat /version"), "3");
+    up.signal(Signal::INT);
+    assert_eq!(up.wait().status.code(), Some(130));
+    assert_eq!(said(&context, ["ps", "-q"]), "");
     compose(&context, ["down", "-t", "0"]).assert_success();
     assert_clean(&context);
 }

@@ -26,6 +26,14 @@ fn builds_and_containers_get_the_proxies_of_the_config_file() {
         proxies(&run.stdout),
         "HTTP_PROXY=http://p:1 NO_PROXY=mine http_proxy=http://p:1 no_proxy=localhost"
     );
+    let project = "services: {web: {image: busybox, network_mode: none, environment: [NO_PROXY=mine]}}\n";
+    context.write("compose.yaml", project);
+    let run = context.rbuild(["compose", "run", "--rm", "-T", "web", "env"]).run();
+    run.assert_success();
+    assert_eq!(
+        proxies(&run.stdout),
+        "HTTP_PROXY=http://p:1 NO_PROXY=mine http_proxy=http://p:1 no_proxy=localhost"
+    );
     let text = "FROM busybox AS run\nRUN env > /env\nFROM scratch\nCOPY --from=run /env /\n";
     built_from(&context, text, ["--build-arg", "http_proxy=http://own", "-o", "out"]);
     let seen = proxies(&file(&context, "out/env"));

@@ -15,6 +15,8 @@ pub enum Cause {
     Forced,
     /// The service is defined otherwise now; empty if nobody knows how it was.
     ConfigChanged(Vec<Change>),
+    /// These files that it was given hold something else now.
+    ContentChanged(Vec<String>),
     /// Its image's name stands for another image now.
     ImageChanged {
         /// What it was made from.
@@ -72,6 +74,7 @@ impl fmt::Display for Cause {
                 }
                 Ok(())
             }
+            Self::ContentChanged(files) => write!(f, "content of {} changed", files.join(", ")),
             Self::ImageChanged { from, to } => write!(f, "image {} -> {}", short(from), short(to)),
             Self::Detached(network) => write!(f, "not attached to network {network}"),
             Self::WithoutVolume(volume) => write!(f, "does not mount volume {volume}"),

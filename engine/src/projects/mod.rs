@@ -19,6 +19,7 @@ mod builds;
 mod cause;
 mod change;
 mod container;
+mod content;
 mod down;
 mod execute;
 mod halt;
@@ -40,6 +41,7 @@ mod wanted;
 pub use builds::{BuildNotes, SCHEMA};
 pub use cause::Cause;
 pub use change::{Change, changes};
+pub use content::{Contents, contents};
 pub use container::{Making, NotPossible, container};
 pub use down::{Down, VolumesToo, down};
 pub use execute::{AfterFailure, Carried, Failure, Haste, OneOff, OperationError, Work, subject};
@@ -55,7 +57,8 @@ pub use services::{image_name, selected};
 pub use turn::{Turn, ready, turn};
 pub use up::up;
 pub use wanted::{
-    AnonymousVolumes, ChangedVolumes, Dependencies, Desired, Orphans, Recreate, Starting, Wanted,
+    AnonymousVolumes, ChangedContents, ChangedVolumes, Dependencies, Desired, Orphans, Recreate, Starting,
+    Wanted,
 };
 
 #[cfg(test)]

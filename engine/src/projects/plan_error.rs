@@ -74,6 +74,16 @@ pub enum PlanError {
         /// How many are wanted.
         wanted: u64,
     },
+    /// More containers are wanted than there can be.
+    #[error("service {service}: {wanted} containers are wanted, a service has at most {most}")]
+    TooMany {
+        /// The service.
+        service: ServiceName,
+        /// How many are wanted.
+        wanted: u64,
+        /// How many there can be.
+        most: u64,
+    },
     /// What a service shares with another is not there, and the other one is left alone.
     #[error(
         "service {service} shares with {parent}, which has no container; start it or leave --no-deps out"

@@ -7,6 +7,7 @@ use rbuild_model::project::{
 };
 use serde_json::json;
 
+use super::content::with_contents;
 use super::*;
 
 fn key(text: &str) -> ServiceName {
@@ -149,7 +150,7 @@ fn a_changed_definition_is_told_by_its_paths() {
     old.config_hash = "0".to_owned();
     old.config = Some(json!({"environment": {"PORT": "80", "A": "1"}, "image": "x"}));
     let config = json!({"environment": {"PORT": "81", "B": "2"}, "image": "x"});
-    let desired = Desired { image: "sha256:a".to_owned(), config };
+    let desired = Desired { image: "sha256:a".to_owned(), config, contents: None };
     let wanted = Wanted { desired: BTreeMap::from([(key("web"), desired)]), ..Wanted::default() };
     check(
         &plan(&project, &observed(vec![old]), &wanted),
@@ -161,9 +162,36 @@ fn a_changed_definition_is_told_by_its_paths() {
 }
 
 #[test]
+fn another_content_of_a_file_makes_it_anew_where_that_is_wanted() {
+    let project = project(&[("web", &[])]);
+    let contents = |one: &str| Contents::from([("config app".to_owned(), one.to_owned())]);
+    let mut old = replica("web", 1);
+    old.config = Some(with_contents(&json!({"image": "x"}), Some(&contents("a"))));
+    let plan_of = |now: &str, changed_contents| {
+        let desired = Desired {
+            image: "sha256:a".to_owned(),
+            config: json!({"image": "x"}),
+            contents: Some(contents(now)),
+        };
+        let desired = BTreeMap::from([(key("web"), desired)]);
+        plan(
+            &project,
+            &observed(vec![old.clone()]),
+            &Wanted { desired, changed_contents, ..Wanted::default() },
+        )
+    };
+    check(&plan_of("b", ChangedContents::Keep), &[]);
+    check(&plan_of("a", ChangedContents::Recreate), &[]);
+    check(
+        &plan_of("b", ChangedContents::Recreate),
+        &["[] recreate p-web-1: content of config app changed", "[0] start p-web-1: new"],
+    );
+}
+
+#[test]
 fn another_image_under_the_name_makes_it_anew() {
     let project = project(&[("web", &[])]);
-    let desired = Desired { image: format!("sha256:{}", "b".repeat(64)), config: json!({}) };
+    let desired = Desired { image: format!("sha256:{}", "b".repeat(64)), config: json!({}), contents: None };
     let wanted = Wanted { desired: BTreeMap::from([(key("web"), desired)]), ..Wanted::default() };
     check(
         &plan(&project, &observed(vec![replica("web", 1)]), &wanted),

@@ -6,13 +6,17 @@ use rbuild_model::project::{Condition, NetworkKey, Project, Service, ServiceName
 
 use super::cause::Cause;
 use super::change::changes;
+use super::content::{other_contents, without_contents};
 use super::network::{Ground, Interrupted, networks, volumes};
 use super::observed::{Activity, Observed, Replica, ReplicaKind};
 use super::operation::{New, Operation, OperationId, Plan, Startable, Warning};
 use super::plan_error::PlanError;
 use super::services::{in_order, named_volumes, parents, selected};
 use super::unfinished;
-use super::wanted::{AnonymousVolumes, Orphans, Recreate, Starting, Wanted};
+use super::wanted::{AnonymousVolumes, ChangedContents, Orphans, Recreate, Starting, Wanted};
+
+/// The most containers that a service may have: as many as a bridge of the kernel has ports.
+const MOST_REPLICAS: u64 = 1023;
 
 /// Plans what makes the selected services what the project says.
 pub fn up(project: &Project, observed: &Observed, wanted: &Wanted) -> Result<Plan, PlanError> {
@@ -142,6 +146,10 @@ impl<'a> Planner<'a> {
         if service.container_name.is_some() && count > 1 {
             return Err(PlanError::NameNotUnique { service: service.name.clone(), wanted: count });
         }
+        if count > MOST_REPLICAS {
+            let service = service.name.clone();
+            return Err(PlanError::TooMany { service, wanted: count, most: MOST_REPLICAS });
+        }
         let Replicas { kept, surplus, unfinished } = self.replicas(service, count);
         let mut room = BTreeMap::new();
         for replica in unfinished {
@@ -255,8 +263,18 @@ impl<'a> Planner<'a> {
         if replica.config_hash != service.config_hash {
             let known = replica.config.as_ref().zip(desired);
             return Some(Cause::ConfigChanged(
-                known.map(|(old, desired)| changes(old, &desired.config)).unwrap_or_default(),
+                known
+                    .map(|(old, desired)| changes(&without_contents(old), &desired.config))
+                    .unwrap_or_default(),
             ));
+        }
+        if self.wanted.changed_contents == ChangedContents::Recreate
+            && let Some(now) = desired.and_then(|desired| desired.contents.as_ref())
+        {
+            let other = replica.config.as_ref().map(|old| other_contents(old, now)).unwrap_or_default();
+            if !other.is_empty() {
+                return Some(Cause::ContentChanged(other));
+            }
         }
         if let Some(desired) = desired.filter(|desired| !desired.image.is_empty())
             && desired.image != replica.image

@@ -6,6 +6,8 @@ use std::time::Duration;
 use rbuild_model::container::FirstProbe;
 use rbuild_model::project::{NetworkKey, ServiceName, VolumeKey};
 
+use super::content::Contents;
+
 /// What `up`, `create`, `scale` and `run` are asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
@@ -30,6 +32,8 @@ pub struct Wanted {
     pub anonymous: AnonymousVolumes,
     /// What becomes of volumes that are defined otherwise now.
     pub changed_volumes: ChangedVolumes,
+    /// Whether containers come anew when the files that they were given hold something else.
+    pub changed_contents: ChangedContents,
     /// How long containers are waited for when they are stopped; their own time if `None`.
     pub timeout: Option<Duration>,
     /// When containers that are made are asked for their health for the first time.
@@ -49,6 +53,8 @@ pub struct Desired {
     pub image: String,
     /// The service in canonical form.
     pub config: serde_json::Value,
+    /// What is in the files that its containers are given, where that is known.
+    pub contents: Option<Contents>,
 }
 
 /// Whether what targets depend on is looked after too.
@@ -113,4 +119,14 @@ pub enum ChangedVolumes {
     Keep,
     /// They are made anew, and what is in them is lost.
     Replace,
+}
+
+/// Whether containers come anew when the files that they were given hold something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChangedContents {
+    /// They stay as they are.
+    #[default]
+    Keep,
+    /// They do.
+    Recreate,
 }

@@ -72,6 +72,13 @@ pub(crate) struct Config {
     pub(crate) lock_image_digests: bool,
 }
 
+impl Config {
+    /// Whether registries are asked what images are.
+    pub(crate) const fn pins(&self) -> bool {
+        self.resolve_image_digests || self.lock_image_digests
+    }
+}
+
 /// The formats of `rbuild compose config`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {

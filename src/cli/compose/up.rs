@@ -122,8 +122,14 @@ pub(crate) struct Up {
     #[arg(long, value_name = "SERVICE")]
     pub(crate) exit_code_from: Option<String>,
     /// Offer keys while output is shown
-    #[arg(long)]
-    pub(crate) menu: bool,
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) menu: Option<bool>,
     /// Do not show the output of this service (can be repeated)
     #[arg(long, value_name = "SERVICE")]
     pub(crate) no_attach: Vec<String>,

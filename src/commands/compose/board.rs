@@ -77,6 +77,25 @@ pub(super) struct Traced {
     pub(super) at: Instant,
 }
 
+/// Whether sequences for terminals are written: as the flag says, else COMPOSE_ANSI.
+pub(super) fn ansi(project: &Project, context: &Context) -> Ansi {
+    let said = || {
+        let text = context.settings.environment.text("COMPOSE_ANSI")?;
+        <Ansi as clap::ValueEnum>::from_str(&text, true).ok()
+    };
+    project.ansi.or_else(said).unwrap_or_default()
+}
+
+/// Whether what containers write is coloured.
+pub(super) fn colour(project: &Project, without: bool, context: &Context) -> Colour {
+    match ansi(project, context) {
+        _ if without => Colour::Off,
+        Ansi::Never => Colour::Off,
+        Ansi::Always => Colour::On,
+        Ansi::Auto => context.terminal.out().colour,
+    }
+}
+
 impl Board {
     /// Begins to show, as flags and environment say.
     pub(super) fn new(project: &Project, context: &Context) -> Self {
@@ -84,12 +103,9 @@ impl Board {
         let environment = &context.settings.environment;
         let word = |name: &str| environment.text(name).filter(|text| !text.is_empty());
         let read = |text: String| <Progress as clap::ValueEnum>::from_str(&text, true).ok();
-        let ansi = project.ansi.or_else(|| {
-            word("COMPOSE_ANSI").and_then(|text| <Ansi as clap::ValueEnum>::from_str(&text, true).ok())
-        });
         let progress = project.progress.or_else(|| word("COMPOSE_PROGRESS").and_then(read));
         let is_terminal = terminal.err().kind == StreamKind::Terminal;
-        let view = match (progress.unwrap_or_default(), ansi.unwrap_or_default()) {
+        let view = match (progress.unwrap_or_default(), ansi(project, context)) {
             (Progress::Quiet, _) => View::Nothing,
             (Progress::Json, _) => View::Objects,
             (Progress::Plain, _) | (_, Ansi::Never) => View::Lines,

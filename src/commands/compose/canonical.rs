@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rbuild_frontend::compose::Loaded;
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::project::{NetworkKey, Project, ServiceName, VolumeKey};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::report::Findings;
 
@@ -53,5 +53,17 @@ impl Canonical {
             canonical.volumes.insert(key.clone(), hash(&volume));
         }
         Ok(canonical)
+    }
+
+    /// Adds variables that services are given besides those that the files say.
+    pub(super) fn add_variables(&mut self, variables: &BTreeMap<ServiceName, BTreeMap<String, String>>) {
+        for (name, variables) in variables {
+            let service = self.services.get_mut(name).and_then(Value::as_object_mut);
+            let Some(service) = service else { continue };
+            let environment = service.entry("environment").or_insert_with(|| Value::Object(Map::new()));
+            for (variable, value) in variables {
+                environment[variable] = value.clone().into();
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use rbuild_model::reference::Reference;
 
 use super::board::{Board, Stage};
 use super::images_needed::{self, Needed, Way};
+use super::making;
 use super::project::{Handle, Source};
 use crate::cli::compose::Project;
 use crate::cli::compose::carry::{Pull, PullPolicy, Push};
@@ -87,14 +88,10 @@ fn pull_all(handle: &Handle, project: &Project, arguments: &Pull, context: &Cont
     }
     let lease = handle.home.lease("rbuild compose pull")?;
     let failures = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for (needed, services) in jobs.values() {
-            let (failures, lease, board) = (&failures, &lease, &board);
-            scope.spawn(move || {
-                if let Err(error) = images_needed::pull_one(handle, needed, lease, board) {
-                    failures.lock().unwrap_or_else(PoisonError::into_inner).push((needed, services, error));
-                }
-            });
+    let jobs: Vec<_> = jobs.into_values().collect();
+    images_needed::at_once(&jobs, making::parallel(project, context)?, |(needed, services)| {
+        if let Err(error) = images_needed::pull_one(handle, needed, &lease, &board) {
+            failures.lock().unwrap_or_else(PoisonError::into_inner).push((needed, services, error));
         }
     });
     let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -8,10 +8,10 @@ use serde::Serialize as _;
 use serde_json::json;
 
 use super::super::Outcome;
-use super::loading;
+use super::{loading, pins};
 use crate::cli::compose::{Config, Format, Project};
-use crate::report::{Findings, Mistake, NotYet, Status};
-use crate::settings::Environment;
+use crate::report::{Findings, Mistake, Status};
+use crate::settings::{Environment, Settings};
 use crate::terminal::Terminal;
 
 /// What is shown.
@@ -32,6 +32,7 @@ pub(super) fn run(
     project: &Project,
     config: &Config,
     environment: &Environment,
+    settings: Option<&Settings>,
     terminal: Terminal,
 ) -> Outcome {
     let view = view(config)?;
@@ -48,12 +49,18 @@ pub(super) fn run(
         terminal.tell("warning: services are not selected where variables are left as they are\n");
     }
     let services = if whole { &[][..] } else { &config.services };
-    let loaded = loading::loaded(&loading::request(project, services, skip, environment)?, terminal)?;
+    let mut loaded = loading::loaded(&loading::request(project, services, skip, environment)?, terminal)?;
+    if let (Some(settings), View::Document(_)) = (settings.filter(|_| config.pins()), &view) {
+        pins::pin(&mut loaded, settings)?;
+        if config.lock_image_digests {
+            loaded.keep_images();
+        }
+    }
     let text = match view {
         View::Names(section) => lines(loaded.names(section)),
         View::Hashes(asked) => hashes(&loaded, asked)?,
         View::Profiles => lines(loaded.profiles()),
-        View::Images => images(&loaded, &config.services),
+        View::Images => lines(loaded.images().into_values()),
         View::Variables => variables(&loaded.variables(), config.format.as_deref())?,
         View::Environment => {
             lines(loaded.environment.iter().map(|(name, variable)| format!("{name}={}", variable.value)))
@@ -74,10 +81,6 @@ pub(super) fn run(
 }
 
 fn view(config: &Config) -> anyhow::Result<View<'_>> {
-    if config.resolve_image_digests || config.lock_image_digests {
-        let instead = "write the digests into the files, or leave the flag out";
-        return Err(NotYet::supported("pinning images to their digests", instead).into());
-    }
     let format = match config.format.as_deref() {
         None | Some("" | "yaml") => Format::Yaml,
         Some("json") => Format::Json,
@@ -139,16 +142,6 @@ fn hashes(loaded: &Loaded, asked: &str) -> anyhow::Result<String> {
         writeln!(text, "{name} {hash}")?;
     }
     Ok(text)
-}
-
-fn images(loaded: &Loaded, asked: &[String]) -> String {
-    let images = loaded.images();
-    lines(
-        images
-            .into_iter()
-            .filter(|(name, _)| asked.is_empty() || asked.contains(name))
-            .map(|(_, image)| image),
-    )
 }
 
 fn variables(mentions: &BTreeMap<String, Mention>, format: Option<&str>) -> anyhow::Result<String> {

@@ -10,6 +10,7 @@ use rbuild_model::project::Project as Model;
 use super::board::{Board, Stage};
 use super::making::{self, Prepared};
 use super::project::{Handle, Source, dependencies};
+use super::providers;
 use crate::cli::compose::Project;
 use crate::cli::compose::up::Down;
 use crate::commands::{Context, Outcome};
@@ -67,6 +68,7 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
     }
     if project.dry_run {
         making::print(&plan, context)?;
+        providers::withdraw(&handle.meant, &down.services, project, &Board::new(project, context), context)?;
         return Ok(Status::Done);
     }
     let board = Board::new(project, context);
@@ -83,6 +85,7 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
     if handle.halt.is_made() {
         return Ok(Status::Interrupted);
     }
+    providers::withdraw(&handle.meant, &down.services, project, &board, context)?;
     match &down.rmi {
         Some(which) => remove_images(&handle, &prepared, which == "all", down, &board, context),
         None => Ok(Status::Done),

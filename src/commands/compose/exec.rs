@@ -49,6 +49,10 @@ pub(super) fn run(project: &Project, arguments: &Exec, context: &Context) -> Out
 pub(super) fn attach(project: &Project, arguments: &Attach, context: &Context) -> Outcome {
     let look = Look::at(project, "attach", context)?;
     let member = look.one(&arguments.service, arguments.index, Which::Running)?;
+    if project.dry_run {
+        context.terminal.tell(&format!("DRY-RUN MODE - attach to {}\n", member.replica.name));
+        return Ok(Status::Done);
+    }
     let mode = |on| if on { Mode::On } else { Mode::Off };
     single::attach(
         &look.engine,

@@ -11,8 +11,9 @@
 //! A service that says how it is built and names no image is built where it has none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -182,6 +183,7 @@ pub(super) struct Pulled {
 pub(super) fn pull(
     handle: &Handle,
     needed: &BTreeMap<ServiceName, Needed>,
+    parallel: Option<NonZeroUsize>,
     board: &Board,
     context: &Context,
 ) -> anyhow::Result<Pulled> {
@@ -202,14 +204,10 @@ pub(super) fn pull(
     }
     let lease = handle.home.lease("rbuild compose pull")?;
     let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for (need, services) in jobs.values() {
-            let (results, lease) = (&results, &lease);
-            scope.spawn(move || {
-                let result = pull_one(handle, need, lease, board);
-                results.lock().unwrap_or_else(PoisonError::into_inner).push((services, need, result));
-            });
-        }
+    let jobs: Vec<_> = jobs.into_values().collect();
+    at_once(&jobs, parallel, |(need, services)| {
+        let result = pull_one(handle, need, &lease, board);
+        results.lock().unwrap_or_else(PoisonError::into_inner).push((services, *need, result));
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(_, need, _)| (&need.name, need.platform.to_string()));
@@ -236,6 +234,25 @@ pub(super) fn pull(
         report::tell(&other, context.terminal);
     }
     Err(first)
+}
+
+/// Does jobs at once, as many as may be.
+pub(super) fn at_once<'a, T: Sync>(
+    jobs: &'a [T],
+    parallel: Option<NonZeroUsize>,
+    work: impl Fn(&'a T) + Sync,
+) {
+    let next = AtomicUsize::new(0);
+    let workers = parallel.map_or(jobs.len(), |limit| limit.get().min(jobs.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(job);
+                }
+            });
+        }
+    });
 }
 
 /// Pulls an image, and tells of it.

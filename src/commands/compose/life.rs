@@ -267,7 +267,7 @@ fn frozen(project: &Project, named: &Services, turn: Turn, verb: &str, context: 
 pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> Outcome {
     let handle = open(project, &remove.services, "rm", context)?;
     let board = Board::new(project, context);
-    if remove.stop {
+    if remove.stop && !project.dry_run {
         let members = enabled(&handle, &Selection::of(&remove.services).with_one_offs(), &remove.services)?;
         let turning = Turning {
             handle: &handle,
@@ -285,7 +285,8 @@ pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> O
     }
     let selection = Selection::of(&remove.services).with_stopped().with_one_offs();
     let mut members = enabled(&handle, &selection, &remove.services)?;
-    members.retain(|member| !member.replica.activity.is_up());
+    // Where nothing is done, those that would have been stopped are removed in the same plan.
+    members.retain(|member| remove.stop || !member.replica.activity.is_up());
     if members.is_empty() {
         context.terminal.tell("No stopped containers\n");
         return Ok(Status::Done);

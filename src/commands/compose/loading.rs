@@ -1,5 +1,6 @@
 //! Loading a project: the loader asks, the machine answers.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -58,8 +59,11 @@ pub(crate) fn loaded(request: &Request, terminal: Terminal) -> anyhow::Result<Lo
 fn tell(warnings: &[Diagnostic], terminal: Terminal) {
     for warning in warnings {
         let title = terminal.err().colour.paint(Paint::Yellow, "warning:");
-        let place = warning.source.as_ref().map(|source| format!("{}: ", source.name())).unwrap_or_default();
-        terminal.tell(&format!("{title} {place}{}\n", report::warning(warning)));
+        let text = report::warning(warning);
+        let place = warning.source.as_ref().map(|source| format!("{}: ", source.name()));
+        // Some say it themselves, in Compose's words.
+        let place = place.filter(|place| !text.starts_with(place.as_str())).unwrap_or_default();
+        terminal.tell(&format!("{title} {place}{text}\n"));
     }
 }
 
@@ -67,18 +71,26 @@ fn answer(question: &Question, current: &Path) -> Answer {
     match question {
         Question::File(path) => {
             let name = path.strip_prefix(current).unwrap_or(path).display().to_string();
-            of_read(std::fs::read(path), &name)
+            of_read(File::open(path).and_then(read), &name)
         }
-        Question::Stdin => {
-            let mut bytes = Vec::new();
-            let read = io::stdin().lock().read_to_end(&mut bytes);
-            of_read(read.map(|_| bytes), "-")
-        }
+        Question::Stdin => of_read(read(io::stdin().lock()), "-"),
         Question::Followed(path) => match std::fs::canonicalize(path) {
             Ok(path) => Answer::Path(path),
             Err(_) => Answer::Missing,
         },
     }
+}
+
+/// The most bytes that a file may have which says what a project is: nobody writes more, and a device never ends.
+const MOST: u64 = 8 << 20;
+
+fn read(text: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = text.take(MOST + 1).read_to_end(&mut bytes)?;
+    if length as u64 > MOST {
+        return Err(io::Error::other(format!("it has more than {MOST} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn of_read(read: io::Result<Vec<u8>>, name: &str) -> Answer {

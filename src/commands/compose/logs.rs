@@ -9,15 +9,15 @@ use rbuild_engine::projects::labels::key;
 use rbuild_model::container::{Definition, LogDriver};
 use rbuild_monitor::log::{Filter, Tail};
 
+use super::board::colour;
 use super::look::{Look, Which, is_numbered};
 use super::output::{self, Look as Appearance, Output, Told};
+use crate::cli::compose::Project;
 use crate::cli::compose::look::Logs;
-use crate::cli::compose::{Ansi, Project};
 use crate::commands::filter::moment;
 use crate::commands::{Context, Outcome};
 use crate::flags::Mode;
 use crate::report::{Mistake, Status};
-use crate::terminal::Colour;
 
 pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Outcome {
     let now = Timestamp::now();
@@ -103,15 +103,9 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
 }
 
 fn appearance(project: &Project, arguments: &Logs, context: &Context) -> Appearance {
-    let colour = match project.ansi {
-        _ if arguments.no_color => Colour::Off,
-        Some(Ansi::Never) => Colour::Off,
-        Some(Ansi::Always) => Colour::On,
-        Some(Ansi::Auto) | None => context.terminal.out().colour,
-    };
     Appearance {
         prefix: if arguments.no_log_prefix { Mode::Off } else { Mode::On },
         timestamps: if arguments.timestamps { Mode::On } else { Mode::Off },
-        colour,
+        colour: colour(project, arguments.no_color, context),
     }
 }

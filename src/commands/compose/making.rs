@@ -4,6 +4,7 @@ mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, IsTerminal as _};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,12 +20,13 @@ use super::build;
 use super::canonical::Canonical;
 use super::images_needed::{self, Needed, Way, Wishes};
 use super::project::{Handle, VERSION};
+use super::providers;
 use crate::cli::compose::Project;
 use crate::cli::compose::up::Making;
 use crate::commands::Context;
 use crate::commands::system::unit;
 use crate::flags::Mode;
-use crate::report::{Mistake, NotYet};
+use crate::report::Mistake;
 use crate::text;
 
 /// How a verb goes about making.
@@ -140,25 +142,26 @@ pub(super) fn prepare(
     board: &Board,
     context: &Context,
 ) -> anyhow::Result<Option<Prepared>> {
-    let model = &handle.meant.model;
+    let members = handle.members()?;
+    // Where nothing is done, those who provide services are not asked either.
+    let recalled = project.dry_run.then(|| providers::recalled(&handle.meant, &members));
+    let (model, provided) = match &recalled {
+        Some(recalled) => (&recalled.model, &recalled.provided),
+        None => (&handle.meant.model, &handle.meant.provided),
+    };
     let loaded = handle.meant.loaded.as_ref().context("only what was read from files can be made")?;
-    let canonical = Canonical::of(loaded, model)?;
+    let mut canonical = Canonical::of(loaded, model)?;
+    canonical.add_variables(provided);
     let services = projects::selected(model, &wanted.targets, wanted.dependencies);
-    for service in services.iter().filter_map(|name| model.services.get(name)) {
-        if let Some(provider) = &service.provider {
-            let what = format!("services.{}.provider ({})", service.name, provider.kind);
-            return Err(NotYet::supported(what, "start what it provides beside the project").into());
-        }
-    }
     let had = images(handle, project, making, &services, &canonical, manner, board, context)?;
     let Some(had) = had else { return Ok(None) };
     for (name, service) in &canonical.services {
         let image = had.get(name).cloned().unwrap_or_default();
-        wanted.desired.insert(name.clone(), Desired { image, config: service.clone() });
+        let contents = model.services.get(name).and_then(|service| projects::contents(model, service));
+        wanted.desired.insert(name.clone(), Desired { image, config: service.clone(), contents });
     }
     wanted.network_hashes.clone_from(&canonical.networks);
     wanted.volume_hashes.clone_from(&canonical.volumes);
-    let members = handle.members()?;
     let observed = handle.engine.observe_project(model, &members)?;
     let mut plan = projects::up(model, &observed, &wanted).map_err(told)?;
     if plan.warnings.iter().any(|warning| matches!(warning, Warning::VolumeKept { .. })) {
@@ -245,8 +248,8 @@ fn images(
         return dry(&needed, context).map(Some);
     }
     let silent = Board::new(project, context).quiet(true);
-    let pulled =
-        images_needed::pull(handle, &needed, if making.quiet_pull { &silent } else { board }, context)?;
+    let shown = if making.quiet_pull { &silent } else { board };
+    let pulled = images_needed::pull(handle, &needed, parallel(project, context)?, shown, context)?;
     let mut had: BTreeMap<ServiceName, String> =
         pulled.here.iter().map(|(name, image)| (name.clone(), image.to_string())).collect();
     if pulled.builds.is_empty() {
@@ -311,6 +314,18 @@ pub(super) fn print(plan: &Plan, context: &Context) -> anyhow::Result<()> {
     Ok(context.terminal.print(&text)?)
 }
 
+/// How much is done at once: as the flag says, else COMPOSE_PARALLEL_LIMIT.
+pub(super) fn parallel(project: &Project, context: &Context) -> anyhow::Result<Option<NonZeroUsize>> {
+    if let Some(parallel) = project.parallel {
+        return Ok(parallel.0);
+    }
+    let text = context.settings.environment.text("COMPOSE_PARALLEL_LIMIT");
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let parallel = crate::cli::compose::parallel(&text)
+        .map_err(|why| Mistake::new(format!("COMPOSE_PARALLEL_LIMIT: {why}")))?;
+    Ok(parallel.0)
+}
+
 /// Carries a plan out.
 #[expect(clippy::too_many_arguments, reason = "each is another thing, and callers have all of them at hand")]
 pub(super) fn carry_out(
@@ -323,25 +338,13 @@ pub(super) fn carry_out(
     watcher: &dyn Watcher,
     context: &Context,
 ) -> anyhow::Result<Carried> {
-    let environment = &context.settings.environment;
-    let limit = || {
-        let text = environment.text("COMPOSE_PARALLEL_LIMIT").filter(|text| !text.is_empty())?;
-        Some(
-            crate::cli::compose::parallel(&text)
-                .map_err(|why| Mistake::new(format!("COMPOSE_PARALLEL_LIMIT: {why}"))),
-        )
-    };
-    let parallel = match project.parallel {
-        Some(parallel) => parallel.0,
-        None => limit().transpose()?.and_then(|parallel| parallel.0),
-    };
     let work = Work {
         project: &handle.meant.model,
         members: &prepared.members,
         wanted: &prepared.wanted,
         profiles: &prepared.profiles,
         haste: manner.haste,
-        parallel,
+        parallel: parallel(project, context)?,
         after_failure,
         ready_within: manner.ready_within,
         halt,

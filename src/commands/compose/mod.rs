@@ -27,8 +27,10 @@ mod logs;
 mod look;
 mod making;
 pub(crate) mod output;
+mod pins;
 mod port;
 pub(crate) mod project;
+mod providers;
 mod ps;
 mod publish;
 mod run;
@@ -46,13 +48,13 @@ use crate::terminal::Terminal;
 
 /// Whether a verb works without a store, and with a broken config file.
 pub(super) fn needs_no_store(arguments: &Arguments) -> bool {
-    matches!(arguments.verb, Verb::Config(_))
+    matches!(&arguments.verb, Verb::Config(config) if !config.pins())
 }
 
 /// Runs a verb that needs no store.
 pub(super) fn without_store(arguments: &Arguments, environment: &Environment, terminal: Terminal) -> Outcome {
     match &arguments.verb {
-        Verb::Config(config) => config::run(&arguments.project, config, environment, terminal),
+        Verb::Config(config) => config::run(&arguments.project, config, environment, None, terminal),
         _ => unreachable!("only these verbs need no store"),
     }
 }
@@ -62,7 +64,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
     let project = &arguments.project;
     match &arguments.verb {
         Verb::Build(build) => build::run(project, build, context),
-        Verb::Config(config) => config::run(project, config, &context.settings.environment, context.terminal),
+        Verb::Config(config) => {
+            let settings = &context.settings;
+            config::run(project, config, &settings.environment, Some(settings), context.terminal)
+        }
         Verb::Create(create) => up::create(project, create, context),
         Verb::Down(down) => down::run(project, down, down::Manner::Compose, context),
         Verb::Kill(kill) => life::kill(project, kill, context),

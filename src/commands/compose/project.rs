@@ -13,7 +13,7 @@ use rbuild_engine::Engine;
 use rbuild_engine::projects::labels::{self, key};
 use rbuild_engine::projects::{Activity, Halt, Member, ReplicaKind};
 use rbuild_frontend::compose::{Loaded, Skip};
-use rbuild_model::project::{Project as Model, ProjectName};
+use rbuild_model::project::{Project as Model, ProjectName, ServiceName};
 use rbuild_worker::Cancel;
 
 use super::loading;
@@ -42,6 +42,8 @@ pub(crate) struct Meant {
     pub(crate) loaded: Option<Loaded>,
     /// The same in types; without services where it is only known by its labels.
     pub(crate) model: Model,
+    /// The variables that services were given by those that provide what they depend on.
+    pub(crate) provided: BTreeMap<ServiceName, BTreeMap<String, String>>,
 }
 
 /// A project that is worked with.
@@ -92,10 +94,17 @@ pub(crate) fn meant(
                 service.platform.get_or_insert_with(|| platform.to_string());
             }
         }
+        // They are no part of what the files say: containers do not come anew when they change.
+        for proxy in context.settings.docker_proxies()? {
+            for service in model.services.values_mut() {
+                let known = service.environment.entry(proxy.name.clone());
+                known.or_insert_with(|| Some(proxy.value.clone()));
+            }
+        }
         if flags.compatibility {
             model.separator = '_';
         }
-        Ok(Meant { name: loaded.name.clone(), loaded: Some(loaded), model })
+        Ok(Meant { name: loaded.name.clone(), loaded: Some(loaded), model, provided: BTreeMap::new() })
     };
     let named = environment.text("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty());
     match (read(), named) {
@@ -106,7 +115,7 @@ pub(crate) fn meant(
 
 fn by_labels(name: &str) -> anyhow::Result<Meant> {
     let name = ProjectName::new(name).map_err(|error| Mistake::new(error.to_string()))?;
-    Ok(Meant { model: Model::named(name.clone()), name, loaded: None })
+    Ok(Meant { model: Model::named(name.clone()), name, loaded: None, provided: BTreeMap::new() })
 }
 
 impl Handle {

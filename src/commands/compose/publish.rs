@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::board::{Board, Stage};
 use super::loading;
+use super::pins;
 use super::project::{Source, meant};
 use crate::cli::compose::Project;
 use crate::cli::compose::carry::Publish;
@@ -64,10 +65,8 @@ pub(super) fn run(project: &Project, arguments: &Publish, context: &Context) -> 
         let mut text = "services:\n".to_owned();
         for service in model.services.values() {
             let Some(image) = service.image.as_deref().filter(|image| !image.is_empty()) else { continue };
-            let name: Reference =
-                image.parse().map_err(|error| Mistake::new(format!("`{image}`: {error}")))?;
-            let digest = remote.document(&name.clone().with_default_tag())?.digest;
-            text.push_str(&format!("  {}:\n    image: {}@{digest}\n", service.name, name.familiar_name()));
+            let pinned = pins::digest(&remote, image)?;
+            text.push_str(&format!("  {}:\n    image: {pinned}\n", service.name));
         }
         files.push(("image-digests.yaml", text));
     }

@@ -16,6 +16,7 @@ use rbuild_monitor::Attach;
 use super::board::Board;
 use super::making::{self, Manner};
 use super::project::{Handle, Meant, Source, VERSION, meant};
+use super::{images_needed, providers};
 use crate::cli::compose::Project;
 use crate::cli::compose::run::Run;
 use crate::cli::compose::up::Making;
@@ -36,6 +37,9 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
         return Err(Mistake::new("--tty and --no-TTY can't be used together").into());
     }
     let mut meant = meant(project, std::slice::from_ref(&name), Source::Files, context)?;
+    let targets = images_needed::names(&meant.model, std::slice::from_ref(&name));
+    let dependencies = making::dependencies(run.no_deps);
+    providers::provide(&mut meant, &targets, dependencies, project, context)?;
     let service = meant.model.services.get(name.as_str());
     let Some(service) = service.cloned() else {
         return Err(Mistake::new(format!("no such service: {name}")).into());

@@ -4,7 +4,9 @@ mod attached;
 
 use std::collections::BTreeSet;
 
-use rbuild_engine::projects::{self, AfterFailure, AnonymousVolumes, Recreate, Starting, Wanted};
+use rbuild_engine::projects::{
+    self, AfterFailure, AnonymousVolumes, ChangedContents, Recreate, Starting, Wanted,
+};
 use rbuild_model::project::{Project as Model, ServiceName};
 
 use super::board::Board;
@@ -12,6 +14,7 @@ use super::down::Manner as Called;
 use super::images_needed::names;
 use super::making::{self, Manner};
 use super::project::{Handle, Source, meant};
+use super::providers;
 use crate::cli::compose::Project;
 use crate::cli::compose::life::Scale;
 use crate::cli::compose::up::{Create, Making, Up};
@@ -20,9 +23,11 @@ use crate::report::{Mistake, NotYet, Status};
 
 /// Runs `create`.
 pub(super) fn create(project: &Project, create: &Create, context: &Context) -> Outcome {
-    let handle = Handle::of(project, &create.services, Source::Files, "create", context)?;
-    let mut wanted = making::wanted(&create.making, &create.services, &handle.meant.model, context)?;
+    let mut meant = meant(project, &create.services, Source::Files, context)?;
+    let mut wanted = making::wanted(&create.making, &create.services, &meant.model, context)?;
     wanted.starting = Starting::CreateOnly;
+    providers::provide(&mut meant, &wanted.targets, wanted.dependencies, project, context)?;
+    let handle = Handle::open(meant, "create", context)?;
     detached(&handle, project, &create.making, wanted, Manner::plain(), Ending::Made, context)
 }
 
@@ -35,20 +40,22 @@ pub(super) fn scale(project: &Project, scale: &Scale, context: &Context) -> Outc
         Ok(name.to_owned())
     });
     let named = named.collect::<Result<Vec<String>, Mistake>>()?;
-    let handle = Handle::of(project, &named, Source::Files, "scale", context)?;
+    let mut meant = meant(project, &named, Source::Files, context)?;
     let making = Making { scale: scale.services.clone(), ..Making::default() };
-    let mut wanted = making::wanted(&making, &named, &handle.meant.model, context)?;
+    let mut wanted = making::wanted(&making, &named, &meant.model, context)?;
     wanted.dependencies = making::dependencies(scale.no_deps);
     // What is there stays as it is: only how many there are changes.
     wanted.recreate = Recreate::Never;
     wanted.recreate_dependencies = Recreate::Never;
+    providers::provide(&mut meant, &wanted.targets, wanted.dependencies, project, context)?;
+    let handle = Handle::open(meant, "scale", context)?;
     detached(&handle, project, &making, wanted, Manner::plain(), Ending::Made, context)
 }
 
 /// Runs `up`.
 pub(super) fn run(project: &Project, up: &Up, called: Called, context: &Context) -> Outcome {
     check(up)?;
-    let meant = meant(project, &up.services, Source::Files, context)?;
+    let mut meant = meant(project, &up.services, Source::Files, context)?;
     let mut wanted = making::wanted(&up.making, &up.services, &meant.model, context)?;
     wanted.dependencies = making::dependencies(up.no_deps);
     wanted.timeout = making::timeout(up.timeout);
@@ -57,6 +64,9 @@ pub(super) fn run(project: &Project, up: &Up, called: Called, context: &Context)
     }
     if up.renew_anon_volumes {
         wanted.anonymous = AnonymousVolumes::Renew;
+    }
+    if called == Called::Short {
+        wanted.changed_contents = ChangedContents::Recreate;
     }
     if up.no_start {
         wanted.starting = Starting::CreateOnly;
@@ -67,6 +77,7 @@ pub(super) fn run(project: &Project, up: &Up, called: Called, context: &Context)
         quiet_build: up.quiet_build,
         ready_within: making::timeout(up.wait_timeout.filter(|seconds| *seconds > 0)),
     };
+    providers::provide(&mut meant, &wanted.targets, wanted.dependencies, project, context)?;
     if up.detach || up.wait || up.no_start || project.dry_run {
         let handle = Handle::open(meant, "up", context)?;
         let ending = match (up.wait, up.trace) {
@@ -126,10 +137,7 @@ fn check(up: &Up) -> anyhow::Result<()> {
     if let Some((_, why)) = conflicts.into_iter().find(|(conflict, _)| *conflict) {
         return Err(Mistake::new(why).into());
     }
-    if up.watch {
-        return Err(NotYet::supported("`up --watch`", "run `rbuild compose watch` beside it").into());
-    }
-    if up.menu {
+    if up.menu == Some(true) {
         return Err(NotYet::supported("`up --menu`", "ctrl-C stops the project").into());
     }
     Ok(())

@@ -104,6 +104,11 @@ fn after_colon(text: &str) -> String {
 }
 
 impl OperationError {
+    /// Returns whether a name is another container's.
+    pub(super) fn is_taken_name(&self) -> bool {
+        matches!(self, Self::Container(error) if matches!(**error, ContainerError::NameTaken { .. }))
+    }
+
     /// Returns the container that it is about, where that is another than the operation's.
     pub(super) fn container(&self) -> Option<&str> {
         match self {

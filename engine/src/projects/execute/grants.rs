@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use rbuild_image::tar::{Entry, EntryKind, EntryPath, Options, Timestamp, Writer};
 use rbuild_model::container::{BindRecursion, Definition, MissingSource, Propagation};
-use rbuild_model::project::{FileGrant, FileObject, FileSource, Service};
+use rbuild_model::project::{FileGrant, FileObject, FileSource, Project, Service};
 use rbuild_sandbox::Access;
 
 use super::Execution;
@@ -24,7 +24,7 @@ const MODE: u32 = 0o444;
 
 /// What a service is given.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Granted {
+pub(in crate::projects) struct Granted {
     /// Files of the host.
     pub(super) mounts: Vec<MountRequest>,
     /// Files that are written.
@@ -33,6 +33,8 @@ pub(super) struct Granted {
 
 #[derive(Clone, Debug)]
 struct Written {
+    /// What people call it: its kind and its key.
+    name: String,
     path: String,
     content: Vec<u8>,
     mode: u32,
@@ -65,32 +67,43 @@ impl Kind {
     }
 }
 
+impl Granted {
+    /// Returns what is written into a container: what it is called, and its content.
+    pub(in crate::projects) fn written(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|file| (file.name.as_str(), file.content.as_slice()))
+    }
+}
+
 impl Execution<'_> {
     /// Returns what a service is given.
     pub(super) fn granted(&self, service: &Service) -> Result<Granted, OperationError> {
-        let project = self.work.project;
-        let mut granted = Granted::default();
-        for grant in &service.configs {
-            let object = project.configs.get(&grant.source);
-            add(&mut granted, service, Kind::Config, grant, object, &project.environment)?;
-        }
-        for grant in &service.secrets {
-            let object = project.secrets.get(&grant.source);
-            add(&mut granted, service, Kind::Secret, grant, object, &project.environment)?;
-        }
-        if let (Some(first), true) = (granted.files.first(), service.read_only) {
-            let name = first.path.clone();
-            let why = "a container whose root is read-only can only be given files of the host: use `file`, without \
-                       uid, gid and mode";
-            return Err(OperationError::Grant {
-                service: service.name.clone(),
-                kind: "file",
-                name,
-                why: why.to_owned(),
-            });
-        }
-        Ok(granted)
+        granted(self.work.project, service)
     }
+}
+
+/// Returns what a service is given.
+pub(in crate::projects) fn granted(project: &Project, service: &Service) -> Result<Granted, OperationError> {
+    let mut granted = Granted::default();
+    for grant in &service.configs {
+        let object = project.configs.get(&grant.source);
+        add(&mut granted, service, Kind::Config, grant, object, &project.environment)?;
+    }
+    for grant in &service.secrets {
+        let object = project.secrets.get(&grant.source);
+        add(&mut granted, service, Kind::Secret, grant, object, &project.environment)?;
+    }
+    if let (Some(first), true) = (granted.files.first(), service.read_only) {
+        let name = first.path.clone();
+        let why = "a container whose root is read-only can only be given files of the host: use `file`, without \
+                   uid, gid and mode";
+        return Err(OperationError::Grant {
+            service: service.name.clone(),
+            kind: "file",
+            name,
+            why: why.to_owned(),
+        });
+    }
+    Ok(granted)
 }
 
 fn add<Key: std::fmt::Display>(
@@ -135,6 +148,7 @@ fn add<Key: std::fmt::Display>(
         Some(text) => text.parse().map_err(|_| refused(format!("{what} `{text}` is no number"))),
     };
     granted.files.push(Written {
+        name: format!("{} {key}", kind.word()),
         path: target,
         content,
         mode: grant.mode.unwrap_or(MODE),

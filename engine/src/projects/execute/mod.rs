@@ -40,6 +40,7 @@ use super::wanted::Wanted;
 use crate::engine::Engine;
 
 pub use error::OperationError;
+pub(super) use grants::granted;
 pub use one_off::OneOff;
 pub use stop::Haste;
 

@@ -16,6 +16,7 @@ use crate::containers::{ContainerError, CreateRequest, RemoveOptions, Start};
 use crate::networks::{Leaving, NetworkRequest, NetworksError};
 use crate::projects::cause::Cause;
 use crate::projects::container::{Making, container, endpoint};
+use crate::projects::content::with_contents;
 use crate::projects::happening::{Act, Phase, Subject};
 use crate::projects::image_name;
 use crate::projects::labels::{self, Place};
@@ -66,7 +67,10 @@ impl Execution<'_> {
             }),
             Operation::Connect { container, key } => around(Act::Connect, &|| self.connect(container, key)),
             Operation::Create(new) => around(Act::Create, &|| {
-                let made = self.make_numbered(new, &new.name, &BTreeMap::new(), None)?;
+                let made = match self.make_numbered(new, &new.name, &BTreeMap::new(), None) {
+                    Err(error) if error.is_taken_name() => self.made_meanwhile(new).ok_or(error)?,
+                    made => made?,
+                };
                 self.note_made(new, made.id);
                 Ok(())
             }),
@@ -203,6 +207,28 @@ impl Execution<'_> {
         self.make(service, Place::Numbered(new.number), &new.name, inherited, adjust)
     }
 
+    /// The container that another command has made meanwhile, if it is what this one would have made.
+    fn made_meanwhile(&self, new: &New) -> Option<Definition> {
+        let found = self.engine.find(&new.name).ok()?;
+        let service = self.service(&new.service);
+        let own = labels::of_container(self.work.project, service, &Place::Numbered(new.number), "", "");
+        let decisive = [
+            labels::key::PROJECT,
+            labels::key::SERVICE,
+            labels::key::NUMBER,
+            labels::key::ONE_OFF,
+            labels::key::CONFIG_HASH,
+        ];
+        if decisive.iter().any(|key| found.labels.get(*key) != own.get(*key)) {
+            return None;
+        }
+        // Whoever starts it first has to find all of it there.
+        if matches!(self.engine.observe(&found).ok()?.state, State::Created { .. }) {
+            self.engine.put_granted(&found, &self.granted(service).ok()?).ok()?;
+        }
+        Some(found)
+    }
+
     /// Makes a container of a service, with its configs and secrets in it.
     pub(super) fn make(
         &self,
@@ -228,7 +254,7 @@ impl Execution<'_> {
         };
         let mut request = container(&making)?;
         request.first_probe = self.work.wanted.first_probe;
-        request.origin = desired.map(|desired| desired.config.clone());
+        request.origin = desired.map(|desired| with_contents(&desired.config, desired.contents.as_ref()));
         let granted = self.granted(service)?;
         request.mounts.extend(granted.mounts.iter().cloned());
         adjust(&mut request);

@@ -59,3 +59,21 @@ fn what_a_person_says_counts_before_what_services_say() {
     assert_eq!(told(&service(Some("x"), false, None), true, always), "pull");
     assert_eq!(told(&built, true, always), "here", "nobody else has what is built here");
 }
+
+#[test]
+fn no_more_is_done_at_once_than_may_be() {
+    let jobs: Vec<usize> = (0..20).collect();
+    for limit in [Some(1), Some(3), None] {
+        let (under_way, most, done) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+        at_once(&jobs, limit.and_then(NonZeroUsize::new), |job| {
+            let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(now, Ordering::SeqCst);
+            done.lock().expect("nobody panicked").push(*job);
+            under_way.fetch_sub(1, Ordering::SeqCst);
+        });
+        let mut done = done.into_inner().expect("nobody panicked");
+        done.sort_unstable();
+        assert_eq!(done, jobs);
+        assert!(most.into_inner() <= limit.unwrap_or(jobs.len()));
+    }
+}

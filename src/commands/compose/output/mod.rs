@@ -359,7 +359,7 @@ pub(crate) fn shown_name(definition: &Definition) -> String {
 }
 
 /// Returns a name without the project in front of it, unless somebody chose the name.
-fn short_name(name: &str, project: &str, service: &str, number: &str) -> String {
+pub(super) fn short_name(name: &str, project: &str, service: &str, number: &str) -> String {
     let own = format!("{service}-{number}");
     let full = format!("{project}-{own}");
     // One that takes another's place bears the beginning of the other's id in front of its name until then.

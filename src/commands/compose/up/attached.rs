@@ -22,16 +22,16 @@ use rbuild_engine::projects::{
 };
 use rbuild_model::container::{ContainerId, Definition, Signal};
 
-use super::super::board::Board;
+use super::super::board::{Board, colour};
 use super::super::life::Turning;
 use super::super::making::{self, Manner, Prepared};
-use super::super::output::{Door, Look, Output, Told};
+use super::super::output::{Door, Look, Output, Told, short_name};
 use super::super::project::{Handle, Meant, Selection};
+use super::super::watch::{self, Watching};
+use crate::cli::compose::Project;
 use crate::cli::compose::up::Up;
-use crate::cli::compose::{Ansi, Project};
 use crate::commands::{Context, Outcome};
-use crate::report::{Mistake, Status};
-use crate::terminal::Colour;
+use crate::report::{self, Mistake, Status};
 use crate::wiring::{Asks, AtSignal};
 
 /// What the output wakes for.
@@ -40,6 +40,8 @@ enum Ring {
     Signal(Asks),
     /// The plan was carried out.
     Carried(anyhow::Result<Carried>),
+    /// Files are not watched any more.
+    Watched(anyhow::Result<()>),
     /// A stop, or a killing, is over.
     Stopped(Turn, anyhow::Result<()>),
 }
@@ -100,6 +102,13 @@ pub(super) fn run(
     })?;
     let handle = Handle::with(meant, workshop);
     let attached = attached(&handle, up)?;
+    let watching = up.watch.then(|| {
+        let rules = watch::rules(&handle.meant.model, &up.services, context)?;
+        let (handle, quiet) = (&handle, up.quiet_build);
+        anyhow::Ok(Watching { handle, project, quiet, prune: true, context, rules })
+    });
+    let watching = watching.transpose()?;
+    let _alone = watching.as_ref().map(Watching::alone).transpose()?;
     let board = Board::new(project, context);
     let made = making::prepare(&handle, project, &up.making, wanted, manner, &board, context);
     let prepared = match made {
@@ -110,7 +119,7 @@ pub(super) fn run(
     let look = Look {
         prefix: making::mode(!up.no_log_prefix),
         timestamps: making::mode(up.timestamps),
-        colour: colour(project, up, context),
+        colour: colour(project, up.no_color, context),
     };
     let name = handle.meant.name.to_string();
     let listens = attached.clone();
@@ -141,6 +150,7 @@ pub(super) fn run(
         stage: Stage::Running,
         reason: None,
         stops: 0,
+        watching: watching.as_ref(),
         is_swept: false,
         asked: Vec::new(),
         failed_stop: None,
@@ -201,14 +211,6 @@ fn attached(handle: &Handle, up: &Up) -> anyhow::Result<BTreeSet<String>> {
     }
     let named = if up.services.is_empty() || up.attach_dependencies { &all } else { &up.services };
     Ok(named.iter().filter(|name| !up.no_attach.contains(name) && shown(name)).cloned().collect())
-}
-
-fn colour(project: &Project, up: &Up, context: &Context) -> Colour {
-    match (up.no_color, project.ansi) {
-        (true, _) | (_, Some(Ansi::Never)) => Colour::Off,
-        (_, Some(Ansi::Always)) => Colour::On,
-        _ => context.terminal.out().colour,
-    }
 }
 
 /// Says once whose output follows, before anything is started; from then on only failures are told beside it.
@@ -280,6 +282,8 @@ struct Foreground<'a> {
     reason: Option<Reason>,
     /// How many stops are under way.
     stops: usize,
+    /// What is watched once the plan was carried out.
+    watching: Option<&'a Watching<'a>>,
     /// Whether a stop was begun after the plan was over, so that nothing was started behind its back.
     is_swept: bool,
     /// The services whose stop was asked for; all if empty.
@@ -295,17 +299,20 @@ struct Foreground<'a> {
 impl<'a> Foreground<'a> {
     /// The names of those who are listened to, sorted.
     fn names(&self, prepared: &Prepared) -> Vec<String> {
-        let project = format!("{}-", self.handle.meant.name);
+        let project = self.handle.meant.name.as_str();
         let operations = prepared.plan.operations.iter().filter_map(|planned| match &planned.operation {
             rbuild_engine::projects::Operation::Start(container) => Some(match container {
-                rbuild_engine::projects::Startable::Existing(there) => (&there.service[..], &there.name),
-                rbuild_engine::projects::Startable::New(new) => (new.service.as_str(), &new.name),
+                rbuild_engine::projects::Startable::Existing(there) => {
+                    (&there.service[..], &there.name, there.number)
+                }
+                rbuild_engine::projects::Startable::New(new) => (new.service.as_str(), &new.name, new.number),
             }),
             _ => None,
         });
-        let kept = prepared.plan.kept.iter().map(|kept| (&kept.service[..], &kept.name));
-        let names = operations.chain(kept).filter(|(service, _)| self.attached.contains(*service));
-        let names = names.map(|(_, name)| name.strip_prefix(&project).unwrap_or(name).to_owned());
+        let kept = prepared.plan.kept.iter().map(|kept| (&kept.service[..], &kept.name, kept.number));
+        let names = operations.chain(kept).filter(|(service, ..)| self.attached.contains(*service));
+        let names =
+            names.map(|(service, name, number)| short_name(name, project, service, &number.to_string()));
         let sorted: BTreeSet<String> = names.collect();
         sorted.into_iter().collect()
     }
@@ -340,7 +347,12 @@ impl<'a> Foreground<'a> {
                 while let Ok(ring) = self.received.try_recv() {
                     self.has_looked_again = false;
                     match ring {
-                        Ring::Carried(carried) => self.carried = Some(carried),
+                        Ring::Carried(carried) => self.was_carried(carried, scope),
+                        Ring::Watched(Ok(())) => {}
+                        Ring::Watched(Err(error)) => {
+                            report::tell(&error, self.context.terminal);
+                            self.watching = None;
+                        }
                         Ring::Stopped(turn, stopped) => self.stopped(turn, stopped),
                         Ring::Signal(Asks::End) => self.interrupted(scope),
                         Ring::Signal(Asks::Leave) => drop(self.reason.get_or_insert(Reason::Left)),
@@ -349,6 +361,19 @@ impl<'a> Foreground<'a> {
             }
         }
         self.ending(prepared, scope)
+    }
+
+    /// The plan was carried out; where all went well, files are watched from now on.
+    fn was_carried<'scope>(&mut self, carried: anyhow::Result<Carried>, scope: &'scope Scope<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        let is_well = matches!(&carried, Ok(carried) if carried.failures.is_empty());
+        self.carried = Some(carried);
+        if let (Some(watching), true) = (self.watching, is_well && self.stage == Stage::Running) {
+            let bell = self.bell.clone();
+            scope.spawn(move || bell.ring(Ring::Watched(watching.go_on())));
+        }
     }
 
     fn aborts_on(&self, code: i32) -> bool {
@@ -475,7 +500,9 @@ impl<'a> Foreground<'a> {
         }
         let has_failed = matches!(&self.carried, Some(Err(_)))
             || matches!(&self.carried, Some(Ok(carried)) if !carried.failures.is_empty());
-        if !self.running.is_empty() && self.reason.is_none() && !has_failed {
+        // A service that is built anew comes back.
+        let goes_on = !self.running.is_empty() || self.watching.is_some();
+        if goes_on && self.reason.is_none() && !has_failed {
             return Ok(ControlFlow::Continue(()));
         }
         if self.stage != Stage::Running

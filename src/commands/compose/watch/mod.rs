@@ -18,10 +18,11 @@ use rbuild_confined::Owner;
 use rbuild_engine::projects::{AfterFailure, Member, Turn, Wanted, Work};
 use rbuild_frontend::ignore::Ignore;
 use rbuild_model::digest::ImageId;
-use rbuild_model::project::{Hook, MountKind, Service, ServiceName, WatchAction};
+use rbuild_model::project::{Hook, MountKind, Project as Model, Service, ServiceName, WatchAction};
 use rustix::fs::FlockOperation;
 
-use self::rules::{Todo, Watched, todo};
+pub(super) use self::rules::Watched;
+use self::rules::{Todo, todo};
 use self::tree::Tree;
 use super::board::Board;
 use super::life::Turning;
@@ -40,33 +41,26 @@ use crate::wiring::AtSignal;
 const MANY: usize = 1000;
 
 /// A project that is watched.
-struct Watching<'a> {
-    handle: Handle,
-    project: &'a Project,
-    arguments: &'a Watch,
-    context: &'a Context,
-    rules: Vec<Watched>,
+pub(super) struct Watching<'a> {
+    pub(super) handle: &'a Handle,
+    pub(super) project: &'a Project,
+    /// Whether nothing is told of builds.
+    pub(super) quiet: bool,
+    /// Whether images go that nothing names any more.
+    pub(super) prune: bool,
+    pub(super) context: &'a Context,
+    pub(super) rules: Vec<Watched>,
 }
 
 pub(super) fn run(project: &Project, arguments: &Watch, context: &Context) -> Outcome {
     let meant = meant(project, &arguments.services, Source::Files, context)?;
-    let named = |service: &&Service| {
-        arguments.services.is_empty() || arguments.services.iter().any(|name| name == service.name.as_str())
-    };
-    let mut rules = Vec::new();
-    for service in meant.model.services.values().filter(named) {
-        rules.extend(rules_of(service, context)?);
-    }
-    if rules.is_empty() {
-        let why =
-            "none of the selected services is configured for watch, consider setting a 'develop' section";
-        return Err(Mistake::new(why).into());
-    }
+    let rules = rules(&meant.model, &arguments.services, context)?;
     // Nothing is left half done by an end at any moment, so the first signal is enough.
     let workshop = crate::wiring::project_attended(context, "rbuild compose watch", |_, _| AtSignal::Ends)?;
     let crate::wiring::Workshop { engine, halt, cancel, home } = workshop;
     let handle = Handle { meant, engine, halt, cancel, home };
-    let watching = Watching { handle, project, arguments, context, rules };
+    let (quiet, prune) = (arguments.quiet, arguments.prune);
+    let watching = Watching { handle: &handle, project, quiet, prune, context, rules };
     if project.dry_run {
         context.terminal.tell(&format!("DRY-RUN MODE - watch {} rules\n", watching.rules.len()));
         return Ok(Status::Done);
@@ -75,7 +69,24 @@ pub(super) fn run(project: &Project, arguments: &Watch, context: &Context) -> Ou
     if !arguments.no_up {
         watching.make(&arguments.services, Mode::On)?;
     }
-    watching.go_on()
+    watching.go_on()?;
+    Ok(Status::Interrupted)
+}
+
+/// Reads the rules of those services that are named, or of all; there has to be one.
+pub(super) fn rules(model: &Model, named: &[String], context: &Context) -> anyhow::Result<Vec<Watched>> {
+    let is_meant =
+        |service: &&Service| named.is_empty() || named.iter().any(|name| name == service.name.as_str());
+    let mut rules = Vec::new();
+    for service in model.services.values().filter(is_meant) {
+        rules.extend(rules_of(service, context)?);
+    }
+    if rules.is_empty() {
+        let why =
+            "none of the selected services is configured for watch, consider setting a 'develop' section";
+        return Err(Mistake::new(why).into());
+    }
+    Ok(rules)
 }
 
 /// Reads the rules of a service.
@@ -141,7 +152,7 @@ fn context_ignore(folder: &str) -> anyhow::Result<Option<(PathBuf, Ignore)>> {
 
 impl Watching<'_> {
     /// Makes sure that nobody else watches the project.
-    fn alone(&self) -> anyhow::Result<File> {
+    pub(super) fn alone(&self) -> anyhow::Result<File> {
         let name = &self.handle.meant.name;
         let path = self.handle.home.store.layout().run().join(format!("watch-{name}.lock"));
         let file = File::options().write(true).create(true).truncate(false).open(&path);
@@ -157,8 +168,8 @@ impl Watching<'_> {
         }
     }
 
-    /// Watches until the end of the program.
-    fn go_on(&self) -> Outcome {
+    /// Watches until somebody wishes to stop.
+    pub(super) fn go_on(&self) -> anyhow::Result<()> {
         let tops: BTreeSet<PathBuf> = self.rules.iter().map(|watched| watched.rule.path.clone()).collect();
         let skips = |folder: &Path| {
             let mut covering = self.rules.iter().filter(|one| folder.starts_with(&one.rule.path)).peekable();
@@ -168,8 +179,7 @@ impl Watching<'_> {
         let mut tree = Tree::new(tops.into_iter().collect(), skips).context("failed to watch for changes")?;
         self.first_copies()?;
         self.say("Watch enabled")?;
-        loop {
-            let changed = tree.batch().context("failed to watch for changes")?;
+        while let Some(changed) = tree.batch(&self.handle.halt).context("failed to watch for changes")? {
             for (service, todo) in todo(&self.rules, &changed) {
                 // What fails once may go well after the next change.
                 if let Err(error) = self.act(service, &todo) {
@@ -177,6 +187,7 @@ impl Watching<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Copies what rules want copied before anything has changed.
@@ -268,7 +279,7 @@ impl Watching<'_> {
         let before: BTreeSet<ImageId> =
             self.members(service)?.iter().map(|member| member.definition.image.id).collect();
         self.make(&[service.to_string()], Mode::Off)?;
-        if self.arguments.prune {
+        if self.prune {
             let images = &self.handle.home.images;
             for id in before {
                 if images.get(id)?.is_some_and(|image| image.tags.is_empty()) {
@@ -282,12 +293,12 @@ impl Watching<'_> {
 
     /// Builds and makes services, with what they depend on or without.
     fn make(&self, services: &[String], dependencies: Mode) -> anyhow::Result<()> {
-        let (handle, project, context) = (&self.handle, self.project, self.context);
+        let (handle, project, context) = (self.handle, self.project, self.context);
         let board = Board::new(project, context);
         let making = Making { build: true, ..Making::default() };
         let mut wanted = making::wanted(&making, services, &handle.meant.model, context)?;
         wanted.dependencies = making::dependencies(dependencies == Mode::Off);
-        let manner = Manner { quiet_build: self.arguments.quiet, ..Manner::plain() };
+        let manner = Manner { quiet_build: self.quiet, ..Manner::plain() };
         let made = making::prepare(handle, project, &making, wanted, manner, &board, context)?;
         let Some(prepared) = made else { return Ok(()) };
         let after = AfterFailure::Stop;
@@ -299,7 +310,7 @@ impl Watching<'_> {
 
     fn restart(&self, members: Vec<Member>) -> anyhow::Result<()> {
         let turning = Turning {
-            handle: &self.handle,
+            handle: self.handle,
             project: self.project,
             members,
             turn: Turn::Restart,
@@ -312,7 +323,7 @@ impl Watching<'_> {
     }
 
     fn run_hooks(&self, member: &Member, service: &ServiceName, hooks: &[Hook]) -> anyhow::Result<()> {
-        let handle = &self.handle;
+        let handle = self.handle;
         let wanted = Wanted::default();
         let work = Work {
             project: &handle.meant.model,

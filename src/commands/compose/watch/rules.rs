@@ -25,7 +25,7 @@ const NEVER: &[&str] = &[
 
 /// A rule of a service, with what it leaves out.
 #[derive(Clone, Debug)]
-pub(super) struct Watched {
+pub(in crate::commands::compose) struct Watched {
     /// Whose it is.
     pub(super) service: ServiceName,
     /// The rule; its path has no links in it.

@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rbuild_engine::projects::Halt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -93,32 +94,38 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Waits for changes, and returns them once it is quiet.
-    pub(super) fn batch(&mut self) -> io::Result<BTreeSet<PathBuf>> {
+    /// Waits for changes, and returns them once it is quiet; `None` once somebody wishes to stop.
+    pub(super) fn batch(&mut self, halt: &Halt) -> io::Result<Option<BTreeSet<PathBuf>>> {
         let mut changed = BTreeSet::new();
         let mut first: Option<Instant> = None;
         loop {
             let patience = first.map(|first| QUIET.min(LONGEST.saturating_sub(first.elapsed())));
-            let heard = self.wait(patience)?;
+            let heard = self.wait(patience, halt)?;
+            if halt.is_made() {
+                return Ok(None);
+            }
             if !heard {
-                return Ok(changed);
+                return Ok(Some(changed));
             }
             self.take(&mut changed)?;
             if !changed.is_empty() {
                 let first = *first.get_or_insert_with(Instant::now);
                 if first.elapsed() >= LONGEST {
-                    return Ok(changed);
+                    return Ok(Some(changed));
                 }
             }
         }
     }
 
-    fn wait(&self, patience: Option<Duration>) -> io::Result<bool> {
+    fn wait(&self, patience: Option<Duration>, halt: &Halt) -> io::Result<bool> {
         let patience = patience.map(|time| Timespec {
             tv_sec: time.as_secs().cast_signed(),
             tv_nsec: time.subsec_nanos().into(),
         });
-        let mut fds = [PollFd::from_borrowed_fd(self.notices.as_fd(), PollFlags::IN)];
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.notices.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(halt.as_fd(), PollFlags::IN),
+        ];
         loop {
             match poll(&mut fds, patience.as_ref()) {
                 Ok(count) => return Ok(count > 0),
@@ -178,13 +185,16 @@ mod tests {
         fs::write(top.join("src/skipped/file"), "x").unwrap();
         fs::write(top.join("elsewhere"), "x").unwrap();
         fs::rename(top.join("elsewhere"), top.join("one.conf")).unwrap();
-        let batch = tree.batch().unwrap();
+        let halt = Halt::new().unwrap();
+        let batch = tree.batch(&halt).unwrap().unwrap();
         let relative: Vec<_> =
             batch.iter().map(|path| path.strip_prefix(&top).unwrap().to_str().unwrap()).collect();
         assert_eq!(relative, ["one.conf", "src/new", "src/new/deep", "src/new/deep/file"]);
         fs::write(top.join("src/new/deep/file"), "y").unwrap();
-        assert_eq!(tree.batch().unwrap(), [top.join("src/new/deep/file")].into());
+        assert_eq!(tree.batch(&halt).unwrap().unwrap(), [top.join("src/new/deep/file")].into());
         fs::remove_dir_all(top.join("src/new")).unwrap();
-        assert!(tree.batch().unwrap().contains(&top.join("src/new")));
+        assert!(tree.batch(&halt).unwrap().unwrap().contains(&top.join("src/new")));
+        halt.now();
+        assert_eq!(tree.batch(&halt).unwrap(), None);
     }
 }

@@ -1,0 +1,152 @@
+//! What services get from outside their files: what providers set, contents of files, images at registries.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use rbuild_testkit::context::TestContext;
+use rbuild_testkit::registry::Registry;
+use serde_json::Value;
+
+use crate::scene::{assert_clean, scene};
+
+/// A provider that writes down how it was called.
+const PROVIDER: &str = r#"#!/bin/sh
+[ "$2" = metadata ] && exit 1
+here=${0%/*}
+echo "$*" >> "$here/calls"
+[ "$3" = up ] || exit 0
+echo '{"type":"info","message":"preparing"}'
+read -r path < "$here/path"
+echo '{"type":"setenv","message":"URL=http://db/'"$path"'"}'
+"#;
+
+#[test]
+fn programs_of_the_host_provide_services() {
+    let Some(context) = scene("programs_of_the_host_provide_services") else { return };
+    let bin = context.folder().join("bin");
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("cloud"), PROVIDER).unwrap();
+    fs::set_permissions(bin.join("cloud"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(bin.join("path"), "one\n").unwrap();
+    context.write(
+        "compose.yaml",
+        "\
+name: given
+services:
+  db: {provider: {type: cloud, options: {size: 10, zone: [a, b]}}}
+  web: {image: busybox, command: 'sh -c \"env; exec sleep 1000\"', init: true, network_mode: none, depends_on: [db]}
+",
+    );
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let rbuild = |arguments: &[&str]| context.rbuild(arguments).env("PATH", &path).run();
+    let missing = context.rbuild(["compose", "up", "-d"]).env("PATH", "/nowhere").run();
+    missing.assert_code(1);
+    assert!(missing.stderr.contains("there is no provider `cloud`"), "{missing}");
+    let dry = rbuild(&["compose", "up", "--dry-run"]);
+    assert!(dry.assert_success().stdout.starts_with("provide db: by cloud\ncreate given-web-1: "), "{dry}");
+    let up = rbuild(&["compose", "up", "-d"]);
+    assert!(up.assert_success().stderr.contains("db  preparing"), "{up}");
+    let environment = |wanted: &str| {
+        let seen = rbuild(&["compose", "exec", "-T", "web", "env"]);
+        assert!(seen.assert_success().stdout.contains(wanted), "{seen}");
+    };
+    environment("DB_URL=http://db/one\n");
+    // The same again changes nothing; another answer makes whoever depends on it anew.
+    let again = rbuild(&["compose", "up", "-d"]);
+    assert!(again.assert_success().stderr.contains("Container given-web-1  Running"), "{again}");
+    let dry = rbuild(&["compose", "up", "--dry-run"]);
+    assert_eq!(dry.assert_success().stdout, "provide db: by cloud\n");
+    fs::write(bin.join("path"), "two\n").unwrap();
+    let other = rbuild(&["compose", "up", "-d", "-t", "0"]);
+    assert!(other.assert_success().stderr.contains("Container given-web-1  Recreated"), "{other}");
+    environment("DB_URL=http://db/two\n");
+    rbuild(&["compose", "down", "-t", "0"]).assert_success();
+    let up = "compose --project-name=given up --size=10 --zone=a --zone=b db\n";
+    let calls = fs::read_to_string(bin.join("calls")).unwrap();
+    assert_eq!(calls, format!("{up}{up}{up}{}", up.replace(" up ", " down ")));
+    assert_clean(&context);
+}
+
+#[test]
+fn what_is_in_configs_and_secrets_is_looked_at() {
+    let Some(context) = scene("what_is_in_configs_and_secrets_is_looked_at") else { return };
+    context.write(
+        "compose.yaml",
+        "\
+name: given
+services:
+  web: {image: busybox, command: sleep 1000, init: true, network_mode: none, configs: [app], secrets: [key]}
+configs: {app: {content: 'port ${PORT:-1}'}}
+secrets: {key: {environment: KEY}}
+",
+    );
+    let rbuild = |arguments: &[&str], port: &str, key: &str| {
+        let output = context.rbuild(arguments).env("PORT", port).env("KEY", key).run();
+        output.assert_success();
+        output
+    };
+    rbuild(&["up", "-d"], "1", "a");
+    let same = rbuild(&["up", "--dry-run"], "1", "a");
+    assert_eq!((&*same.stdout, &*same.stderr), ("", "nothing to do\n"));
+    let docker = rbuild(&["compose", "up", "--dry-run"], "2", "b");
+    assert_eq!((&*docker.stdout, &*docker.stderr), ("", "nothing to do\n"));
+    let plan = rbuild(&["up", "--dry-run"], "2", "b").stdout;
+    assert!(plan.starts_with("recreate given-web-1: content of config app, secret key changed\n"), "{plan}");
+    let plan = rbuild(&["up", "--dry-run"], "1", "b").stdout;
+    assert!(plan.starts_with("recreate given-web-1: content of secret key changed\n"), "{plan}");
+    rbuild(&["up", "-d", "-t", "0"], "2", "b");
+    let seen = rbuild(&["compose", "exec", "-T", "web", "cat", "/app", "/run/secrets/key"], "2", "b");
+    assert_eq!(seen.stdout, "port 2b");
+    let after = rbuild(&["up", "--dry-run"], "2", "b");
+    assert_eq!(after.stderr, "nothing to do\n");
+    rbuild(&["compose", "down", "-t", "0"], "2", "b");
+    assert_clean(&context);
+}
+
+fn said(context: &TestContext, arguments: &[&str]) -> String {
+    let output = context.rbuild(arguments).run();
+    output.assert_success();
+    output.stdout.clone()
+}
+
+#[test]
+fn images_are_built_for_registries_and_pinned() {
+    let name = "images_are_built_for_registries_and_pinned";
+    let Some(context) = scene(name) else { return };
+    let Some(registry) = Registry::start(name) else { return };
+    let host = registry.host();
+    context.write("Dockerfile", "FROM busybox AS run\nRUN echo built > /built\n");
+    context.write(
+        "compose.yaml",
+        format!(
+            "\
+name: pins
+services:
+  app: {{image: '{host}/team/app:1', build: {{context: ., args: {{A: '1'}}, provenance: 'mode=min', target: run}}}}
+  own: {{build: {{dockerfile_inline: 'FROM busybox'}}}}
+"
+        ),
+    );
+    let file: Value =
+        serde_json::from_str(&said(&context, &["compose", "build", "--print", "--push"])).unwrap();
+    assert_eq!(file["group"]["default"]["targets"], serde_json::json!(["app", "own"]));
+    let app = &file["target"]["app"];
+    assert_eq!(app["output"], serde_json::json!(["type=registry"]));
+    assert_eq!(app["attest"], serde_json::json!(["type=provenance,mode=min"]));
+    assert_eq!((&app["args"]["A"], &app["target"]), (&"1".into(), &"run".into()));
+    let own = &file["target"]["own"];
+    assert_eq!((&own["dockerfile-inline"], &own["tags"][0]), (&"FROM busybox".into(), &"pins-own".into()));
+    let checked = said(&context, &["compose", "build", "--check", "app"]);
+    assert!(checked.contains("WARNING: UndeclaredBuildArg"), "{checked}");
+    said(&context, &["compose", "build", "--push"]);
+    let pinned = said(&context, &["compose", "config", "--lock-image-digests", "app"]);
+    let start = format!("services:\n  app:\n    image: {host}/team/app:1@sha256:");
+    assert!(pinned.starts_with(&start) && pinned.lines().count() == 3, "{pinned}");
+    let digest = pinned.trim().rsplit('@').next().unwrap();
+    let whole = said(&context, &["compose", "config", "--resolve-image-digests", "app"]);
+    assert!(whole.contains(&format!("/team/app:1@{digest}\n")) && whole.contains("target: run"), "{whole}");
+    // What was pushed says how it was made.
+    let index = said(&context, &["imagetools", "inspect", "--raw", &format!("{host}/team/app:1")]);
+    assert!(index.contains("attestation-manifest"), "{index}");
+    assert_clean(&context);
+}
