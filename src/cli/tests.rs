@@ -85,8 +85,8 @@ fn what_follows_an_image_is_the_program() {
 fn flags_that_are_not_there_yet_say_so() {
     for (line, message) in [
         (
-            "create --link db x",
-            "error: `--link` of `rbuild create` is not supported yet\nhint: use `--network bridge`, `host` or `none`\n",
+            "create --gpus all x",
+            "error: `--gpus` of `rbuild create` is not supported yet\nhint: use `--device` for each device file\n",
         ),
         (
             "run --gpus all x",

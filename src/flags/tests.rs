@@ -290,7 +290,7 @@ fn outputs() {
             ("type=oci,tar=false", "error: `tar=false` makes a folder: give it one with `dest=PATH`"),
             (
                 "type=tar,name=x",
-                "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split]",
+                "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split, attestation-prefix]",
             ),
             (
                 "type=image,annotation-foo.a=b",
