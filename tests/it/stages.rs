@@ -143,10 +143,11 @@ fn every_mount_of_a_step() {
     context.set("MY_TOKEN", "variable secret");
     let text = "\
 FROM busybox AS stage
-RUN echo 'from the stage' > /given
+RUN echo 'from the stage' > /given && mkdir -m 1750 /seed && echo s > /seed/f && chown 5:6 /seed
 FROM busybox
 RUN --mount=type=cache,id=c,target=/cache echo kept >> /cache/log
 RUN --mount=type=cache,id=c,target=/elsewhere cp /elsewhere/log /from-cache
+RUN --mount=type=cache,from=stage,source=/seed,target=/s,mode=0700,uid=9 cat /s/f > /from-seed && stat -c '%a %u:%g' /s >> /from-seed
 RUN --mount=type=bind,source=src,target=/in cat /in/input > /from-context && ! touch /in/no 2>/dev/null
 RUN --mount=type=bind,source=src,target=/in,rw echo changed > /in/input && cat /in/input > /changed
 RUN --mount=from=stage,source=/given,target=/g cat /g > /from-stage
@@ -160,6 +161,7 @@ RUN ls -A /cache /elsewhere /in /mem /run/secrets > /left 2>&1 || true
     let secrets = ["id=file,src=token.txt", "id=variable,env=MY_TOKEN"];
     let output = built_from(&context, text, ["--secret", secrets[0], "--secret", secrets[1], "-o", "out"]);
     assert_eq!(file(&context, "out/from-cache"), "kept\n");
+    assert_eq!(file(&context, "out/from-seed"), "s\n1750 5:6\n", "what a cache begins with stays what it is");
     assert_eq!(file(&context, "out/from-context"), "from the context");
     assert_eq!(file(&context, "out/changed"), "changed\n");
     assert_eq!(file(&context, "src/input"), "from the context", "writes into the context are thrown away");

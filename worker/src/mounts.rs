@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rbuild_cache::mounts::MountUse;
+use rbuild_confined::Owner;
 use rbuild_model::key::PreImage;
 use rbuild_model::mount::{BindMount, CacheMount, Mount, SecretMount, Sharing, SshMount};
 use rbuild_model::step::{EnvVar, Script};
@@ -317,14 +318,22 @@ fn make_folder(
     let fresh = runner.temp_path();
     std::fs::create_dir_all(&fresh).map_err(failed("make the cache folder"))?;
     let mut room = None;
+    let (mut owner, mut mode) = (Owner { uid: cache.uid, gid: cache.gid }, cache.mode);
     if let Some(tree) = cache.from.and_then(|input| ask.input(input)) {
         runner.copy_tree_into(tree, &cache.source, &fresh)?;
+        // A folder that a cache begins with stays what it is: owner and mode are said of those that begin empty.
+        if cache.source != "/" {
+            let scan = runner.scan(tree)?;
+            let top = scan.root().metadata(&cache.source).map_err(|error| StepError::Snapshot(error.into()))?;
+            mode = top.mode;
+            owner = if matches!(tree, Tree::Local(_)) { Owner::ROOT } else { top.owner };
+        }
     } else {
         room = runner.restore_mount(folder, &fresh)?;
     }
-    std::os::unix::fs::chown(&fresh, Some(cache.uid), Some(cache.gid))
+    std::os::unix::fs::chown(&fresh, Some(owner.uid), Some(owner.gid))
         .map_err(failed("give away the cache folder"))?;
-    let mode = rustix::fs::Mode::from_raw_mode(cache.mode & 0o7777);
+    let mode = rustix::fs::Mode::from_raw_mode(mode & 0o7777);
     rustix::fs::chmod(&fresh, mode)
         .map_err(|errno| failed("set the mode of the cache folder")(errno.into()))?;
     let renamed = rustix::fs::renameat_with(

@@ -61,7 +61,11 @@ impl Right {
                 })
         };
         match self {
-            Self::Named(name) => allowed.contains(name),
+            Self::Named(name) => {
+                // A right to all devices is one to each.
+                allowed.contains(name)
+                    || name.starts_with("device=") && allowed.iter().any(|right| right == "device")
+            }
             Self::Read(path) => given(&["fs", "fs.read"], path),
             Self::Write(path) => given(&["fs", "fs.write"], path),
             Self::Ssh => allowed.iter().any(|right| right == "ssh"),
@@ -200,6 +204,8 @@ mod tests {
             let allowed = [right.to_owned()];
             assert_eq!(Right::Read(path.into()).is_given(&allowed, &here), given, "{path} {right}");
         }
+        let device = Right::Named("device=vendor/class".to_owned());
+        assert!(device.is_given(&["device".to_owned()], &here) && !device.is_given(&[], &here));
         assert!(!Right::Named("network.host".to_owned()).is_given(&[], &here));
         assert!(Right::Named("network.host".to_owned()).is_given(&["network.host".to_owned()], &here));
     }
