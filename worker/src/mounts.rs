@@ -324,7 +324,8 @@ fn make_folder(
         // A folder that a cache begins with stays what it is: owner and mode are said of those that begin empty.
         if cache.source != "/" {
             let scan = runner.scan(tree)?;
-            let top = scan.root().metadata(&cache.source).map_err(|error| StepError::Snapshot(error.into()))?;
+            let top =
+                scan.root().metadata(&cache.source).map_err(|error| StepError::Snapshot(error.into()))?;
             mode = top.mode;
             owner = if matches!(tree, Tree::Local(_)) { Owner::ROOT } else { top.owner };
         }
