@@ -25,6 +25,7 @@ mod others;
 mod outputs;
 mod platforms;
 mod proxies;
+mod pulls;
 mod registries;
 mod rootless;
 mod scene;
