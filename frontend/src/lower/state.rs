@@ -166,7 +166,11 @@ pub(super) fn build<'a>(
 }
 
 /// Reads `SOURCE_DATE_EPOCH`, which by now is a time if it named something.
-fn given_epoch(dockerfile: &Dockerfile, options: &LowerOptions, plan: &Plan<'_>) -> Result<Option<i64>, Failure> {
+fn given_epoch(
+    dockerfile: &Dockerfile,
+    options: &LowerOptions,
+    plan: &Plan<'_>,
+) -> Result<Option<i64>, Failure> {
     let given = options.build_args.get(epoch::NAME).or_else(|| plan.scope.values.get(epoch::NAME));
     match given.map(String::as_str) {
         None | Some("") => Ok(None),

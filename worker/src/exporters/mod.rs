@@ -71,7 +71,9 @@ pub enum ExportError {
         what: &'static str,
     },
     /// What is said about a result has the name of one of its files.
-    #[error("the result has a file `{name}`, which is the name of an attestation: choose others with `attestation-prefix=TEXT`")]
+    #[error(
+        "the result has a file `{name}`, which is the name of an attestation: choose others with `attestation-prefix=TEXT`"
+    )]
     Taken {
         /// The name.
         name: String,
@@ -147,16 +149,16 @@ pub(crate) fn run(
                 registry::export(worker, request, export, &results, (*naming, *kept), tasks, cancel)
                     .map(|registered| registered.tell(&mut built))
             }
-            ExportKind::Tar(dest) => index::folders("type=tar", &results, export.split)
-                .and_then(|results| {
-                    write(dest, client, cancel, |out| tar::export(worker, export, &results, cancel, out))
-                }),
+            ExportKind::Tar(dest) => index::folders("type=tar", &results, export.split).and_then(|results| {
+                write(dest, client, cancel, |out| tar::export(worker, export, &results, cancel, out))
+            }),
             ExportKind::Local { dest } => index::folders("type=local", &results, export.split)
                 .and_then(|results| {
                     let into = |folder: Option<String>| {
                         folder.map_or_else(|| dest.clone(), |folder| dest.join(folder))
                     };
-                    let export = |(folder, result)| local::export(worker, export, result, &into(folder), cancel);
+                    let export =
+                        |(folder, result)| local::export(worker, export, result, &into(folder), cancel);
                     results.into_iter().map(export).sum::<Result<u64, ExportError>>()
                 })
                 .map(|skipped| {
