@@ -158,3 +158,12 @@ fn documents_have_all_forms() {
     assert_eq!(documents(Some("{{.A}}"), &one).unwrap(), "[1]\n");
     assert_eq!(documents(None, &[]).unwrap(), "[]\n");
 }
+
+#[test]
+fn json_can_be_written_as_go_writes_it() {
+    let value = json!({"a": {"url": "pkg:x/y?a=b&c=<d>", "none": {}}});
+    let template = Template::parse("{{json .a}} {{.a.url}}").unwrap();
+    let expected =
+        "{\n  \"url\": \"pkg:x/y?a=b\\u0026c=\\u003cd\\u003e\",\n  \"none\": {}\n} pkg:x/y?a=b&c=<d>";
+    assert_eq!(template.render_indented(&value).unwrap(), expected);
+}

@@ -202,7 +202,7 @@ fn what_is_said_stays_with_the_image_until_it_leaves() {
     let image = format!("{host}/app:v1");
     let inspect = |arguments: &[&str], image: &str| -> Value {
         let output = context.rbuild([&["imagetools", "inspect"], arguments, &[image]].concat()).run();
-        serde_json::from_str(&output.assert_success().stdout).unwrap()
+        serde_json::from_slice(&output.assert_success().raw_stdout).unwrap()
     };
     context.write("Dockerfile", "FROM scratch\nCOPY installed /lib/apk/db/installed\n");
     context.write("installed", "P:musl\nV:1.2.5-r0\nA:x86_64\n\n");

@@ -1,6 +1,6 @@
 //! Modules that a program of Go was made of: the linker writes them into a section of the program.
 
-use super::pieces::{Pieces, Trouble, exactly};
+use super::pieces::{Pieces, Trouble};
 use super::{Ecosystem, Found, More};
 
 /// What the note of the linker begins with.
@@ -152,7 +152,7 @@ fn section(file: &dyn Pieces, elf: &Elf, head: &[u8]) -> Result<Option<(u64, u64
     let names = elf.number(head, if elf.wide { 0x3e } else { 0x32 }, 2);
     let names = names.and_then(|at| sections.get(usize::try_from(at).ok()?)).and_then(|names| place(names));
     let Some((at, size)) = names.filter(|(_, size)| *size <= MOST_TABLE) else { return Ok(None) };
-    let names = exactly(file, at, usize::try_from(size).unwrap_or_default()).unwrap_or_default();
+    let names = file.piece(at, usize::try_from(size).unwrap_or_default())?;
     let wanted = b".go.buildinfo\0";
     let is_it = |section: &&Vec<u8>| {
         let name = elf.number(section, 0, 4).and_then(|at| names.get(usize::try_from(at).ok()?..));

@@ -7,9 +7,9 @@
 //! | npm | `node_modules/NAME/package.json`, `node_modules/@SCOPE/NAME/package.json`, anywhere | name and version |
 //! | Python | `*.dist-info/METADATA`, `*.egg-info/PKG-INFO`, `*.egg-info`, anywhere | name and version |
 //! | Cargo | `Cargo.lock`, anywhere | all but those without a source: the project's own |
-//! | rpm | `rpmdb.sqlite`, `Packages.db`, `Packages`, below `var/lib/rpm` or `usr/lib/sysimage/rpm` | all ([`rpm`]) |
+//! | rpm | `rpmdb.sqlite`, `Packages.db`, `Packages`, below `var/lib/rpm` or `usr/lib/sysimage/rpm` | all but the keys of signers |
 //! | Ruby | `specifications/*.gemspec`, anywhere | name and version |
-//! | Go | programs, anywhere | the modules that they were made of ([`go`]), and the standard library |
+//! | Go | programs, anywhere | the modules that they were made of, and the standard library |
 //!
 //! The databases come with the image, so nothing in them is believed: texts are bounded, what does not fit is left out
 //! and counted, and no database keeps the others from being read.
