@@ -1,8 +1,9 @@
 //! Names of links and of the packet filter's table.
 //!
 //! Every name that the whole kernel sees begins with `rb` and the eight characters of the store, so that two
-//! stores never meet, leftovers are found by name, and no name given by a person ever gets into a rule. A link
-//! name has at most 15 bytes: `rb` + 8 + a letter for the kind + 4 characters of a hash.
+//! stores never meet and leftovers are found by name. A link name has at most 15 bytes: `rb` + 8 + a letter for the
+//! kind + 4 characters of a hash. The exception are bridges that people named: they say in their alias whose they are,
+//! and their names, the only ones given by people that get into a rule, have nothing in them that means anything there.
 
 use std::fmt;
 

@@ -70,6 +70,7 @@ fn limits_become_files_of_both_versions() {
             DeviceRate { device: (8, 0), counted: Counted::BytesRead, rate: 1 << 20 },
             DeviceRate { device: (8, 16), counted: Counted::Writes, rate: 50 },
         ],
+        ..Limits::default()
     };
     limits.check().unwrap();
     let (first, second) = written(&limits);
