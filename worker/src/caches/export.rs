@@ -9,6 +9,7 @@ use rbuild_cache::backends::{
     self, Backend, BackendError, Held, Imports, Put, Sent, Stopped, StoredBlob, described, inline,
     send_missing,
 };
+use rbuild_cache::records::Travelling;
 use rbuild_model::digest::DiffId;
 use rbuild_model::event::{Event, Outcome, Stream};
 use rbuild_model::graph::{Graph, StepId};
@@ -99,11 +100,20 @@ enum Part {
     Own(LayerKey),
 }
 
-/// A result that travels.
-struct Stack {
-    parts: Vec<Part>,
-    /// What of it has to be brought.
-    outgoing: Vec<Outgoing>,
+/// What has to be brought, each layer once.
+#[derive(Default)]
+struct Load {
+    layers: Vec<Outgoing>,
+    known: HashSet<LayerKey>,
+}
+
+impl Load {
+    /// Adds a layer, which is described only if it is new: every result names all the layers that it stands on.
+    fn add(&mut self, key: LayerKey, standing: Standing, origin: impl FnOnce() -> Origin) {
+        if self.known.insert(key) {
+            self.layers.push(Outgoing { key, origin: origin(), standing });
+        }
+    }
 }
 
 /// Gathers what a build leaves for caches; nothing if it goes to none.
@@ -241,7 +251,7 @@ impl Worker {
             (catalog.layers[at].standing == Standing::Alone).then(|| vec![at as u32])
         };
         let mut records = Vec::new();
-        for (_, travelling) in exportable.travelling(self)? {
+        for (_, _, travelling) in exportable.travelling(self)? {
             let chain = travelling.chain.clone();
             // Whoever has the image reads its config: what steps of other stages say is not for them.
             records.push(Record { layers: own(chain), name: UNNAMED.to_owned(), ..described(&travelling) });
@@ -254,16 +264,14 @@ impl Worker {
 
 impl Exportable {
     /// Reads the records of the steps, each once, with the step that it belongs to; without those that nothing leads to.
-    fn travelling(
-        &self,
-        worker: &Worker,
-    ) -> Result<Vec<(RecordId, rbuild_cache::records::Travelling)>, BackendError> {
+    fn travelling(&self, worker: &Worker) -> Result<Vec<(&BuiltStep, RecordId, Travelling)>, BackendError> {
         let mut known = HashSet::new();
-        let ids: Vec<RecordId> =
-            self.steps.iter().filter_map(|step| step.record).filter(|id| known.insert(*id)).collect();
+        let steps = self.steps.iter().filter_map(|step| Some((step, step.record?)));
+        let steps: Vec<(&BuiltStep, RecordId)> = steps.filter(|(_, id)| known.insert(*id)).collect();
+        let ids: Vec<RecordId> = steps.iter().map(|(_, id)| *id).collect();
         let found = worker.records.travelling(&ids)?;
-        let found = ids.into_iter().zip(found).filter_map(|(id, found)| Some((id, found?)));
-        Ok(found.filter(|(_, found)| !found.keys.is_empty()).collect())
+        let found = steps.into_iter().zip(found).filter_map(|((step, id), found)| Some((step, id, found?)));
+        Ok(found.filter(|(_, _, found)| !found.keys.is_empty()).collect())
     }
 
     fn build(&self, numbers: &HashMap<RecordId, u32>) -> Build {
@@ -319,23 +327,17 @@ struct Export<'a> {
 
 impl Export<'_> {
     fn run(&self) -> Result<Exported, BackendError> {
-        let mut outgoing: Vec<Outgoing> = Vec::new();
-        let mut known: HashSet<LayerKey> = HashSet::new();
+        let mut load = Load::default();
         let mut records: Vec<(Record, Option<Vec<Part>>)> = Vec::new();
         let mut numbers = HashMap::new();
-        for (id, travelling) in self.of.travelling(self.worker)? {
-            let base = self.of.steps.iter().find(|step| step.record == Some(id)).map(|step| &*step.base);
-            let parts = self.parts(id, travelling.chain.as_ref(), base.unwrap_or_default())?;
-            let parts = parts.map(|Stack { parts, outgoing: new }| {
-                outgoing.extend(new.into_iter().filter(|layer| known.insert(layer.key)));
-                parts
-            });
+        for (step, id, travelling) in self.of.travelling(self.worker)? {
+            let parts = self.parts(id, travelling.chain.as_ref(), &step.base, &mut load)?;
             numbers.insert(id, records.len() as u32);
             records.push((described(&travelling), parts));
         }
         let made: Mutex<HashMap<LayerKey, Layer>> = Mutex::default();
         let withheld: Mutex<Vec<String>> = Mutex::default();
-        let sent = send_missing(&outgoing, self.target.parallel.get(), self.deadline, |layer| {
+        let sent = send_missing(&load.layers, self.target.parallel.get(), self.deadline, |layer| {
             let (described, put) = match self.send(layer) {
                 Ok(sent) => sent,
                 // Only this layer cannot be named; the results that it is a part of travel without theirs.
@@ -413,14 +415,15 @@ impl Export<'_> {
         Ok(Exported { sent, records: catalog.records.len(), complete, remarks })
     }
 
-    /// Says what the result of a record is made of, if that is to travel, and what of it has to be brought.
+    /// Says what the result of a record is made of, if that is to travel, and adds what of it has to be brought.
     fn parts(
         &self,
         id: RecordId,
         chain: Option<&Chain>,
         base: &[DiffId],
-    ) -> Result<Option<Stack>, BackendError> {
-        let Some(chain) = chain else { return Ok(self.parts_elsewhere(id)) };
+        load: &mut Load,
+    ) -> Result<Option<Vec<Part>>, BackendError> {
+        let Some(chain) = chain else { return Ok(self.parts_elsewhere(id, load)) };
         if chain.len() < base.len() {
             return Ok(None);
         }
@@ -432,38 +435,33 @@ impl Export<'_> {
         }
         let alone = self.worker.records.standing_alone(chain)?;
         let mut parts: Vec<Part> = base.iter().map(|diff_id| Part::Base(*diff_id)).collect();
-        let mut outgoing = Vec::new();
         for (at, layer) in chain.layers().iter().enumerate().skip(base.len()) {
             let is_alone = at > 0 && alone[at];
-            let stack =
-                if is_alone { Chain::new(vec![*layer]) } else { Chain::new(chain.layers()[..=at].to_vec()) };
-            let key = LayerKey::Snapshot(*layer);
-            parts.push(Part::Own(key));
             let standing = if is_alone { Standing::Alone } else { Standing::OnOthers };
-            outgoing.push(Outgoing { key, origin: Origin::Tree(stack), standing });
+            let from = if is_alone { at } else { 0 };
+            let key = LayerKey::Snapshot(*layer);
+            load.add(key, standing, || Origin::Tree(Chain::new(chain.layers()[from..=at].to_vec())));
+            parts.push(Part::Own(key));
         }
-        Ok(Some(Stack { parts, outgoing }))
+        Ok(Some(parts))
     }
 
     /// The same for a result that was never fetched from the cache that has it.
-    fn parts_elsewhere(&self, id: RecordId) -> Option<Stack> {
+    fn parts_elsewhere(&self, id: RecordId, load: &mut Load) -> Option<Vec<Part>> {
         let wanted = self.of.imports.wanted(id)?;
         let is_of_result = |layer: &Layer| layer.blob.is_none() || self.of.diff_ids.contains(&layer.diff_id);
         if self.target.mode == Mode::Min && !wanted.layers.iter().all(is_of_result) {
             return None;
         }
-        let mut outgoing = Vec::new();
         let part = |layer: &Layer| {
             if layer.blob.is_none() {
                 return Part::Base(layer.diff_id);
             }
             let key = LayerKey::Layer(layer.diff_id, layer.standing);
-            let origin = Origin::Cache(Arc::clone(&wanted.backend), layer.clone());
-            outgoing.push(Outgoing { key, origin, standing: layer.standing });
+            load.add(key, layer.standing, || Origin::Cache(Arc::clone(&wanted.backend), layer.clone()));
             Part::Own(key)
         };
-        let parts = wanted.layers.iter().map(part).collect();
-        Some(Stack { parts, outgoing })
+        Some(wanted.layers.iter().map(part).collect())
     }
 
     /// Brings a layer, unless it is there.
