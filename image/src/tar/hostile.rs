@@ -480,9 +480,9 @@ impl std::io::Read for Endless {
 }
 
 #[test]
-fn a_million_entries_are_read_one_by_one_and_no_more() {
+fn entries_without_end_are_read_one_by_one_and_no_more_than_the_bound() {
     let endless = Endless { block: sealed(header("f", b'0').block()), at: 0 };
-    let mut reader = Reader::new(endless, Limits { entries: 1_000_000, ..Limits::default() });
+    let mut reader = Reader::new(endless, Limits { entries: 50_000, ..Limits::default() });
     let mut read = 0;
     let refused = loop {
         match reader.next_entry() {
@@ -491,6 +491,6 @@ fn a_million_entries_are_read_one_by_one_and_no_more() {
             Err(error) => break error,
         }
     };
-    assert_eq!(read, 1_000_000);
-    assert!(matches!(refused, TarError::TooManyEntries(1_000_000)), "{refused}");
+    assert_eq!(read, 50_000);
+    assert!(matches!(refused, TarError::TooManyEntries(50_000)), "{refused}");
 }
