@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context as _;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use rbuild_model::container::Signal as ContainerSignal;
 use rbuild_monitor::client::SessionWriter;
 use rbuild_monitor::{Client, Session, SessionEvent};
@@ -186,10 +186,7 @@ fn take_signals(signals: SigSet, receiver: &Mutex<Receiver>) {
             }
             (_, Signal::SIGWINCH | Signal::SIGCONT) => {}
             // Nobody takes it: everything that is under way can be interrupted at any moment.
-            (_, signal) => {
-                let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&signals), None);
-                let _ = raise(signal);
-            }
+            (_, signal) => super::signals::end_by(signal),
         }
     }
 }

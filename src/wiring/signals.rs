@@ -9,25 +9,46 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
 use rbuild_store::Cancel;
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// The signals that ask for the end.
-const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+/// The signals that ask for the end. A hangup does not where the program was started to survive it (`nohup`).
+fn ending() -> SigSet {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGINT);
+    set.add(Signal::SIGTERM);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !is_ignored(&status, Signal::SIGHUP) {
+        set.add(Signal::SIGHUP);
+    }
+    set
+}
+
+/// Whether a process's status says that it ignores a signal.
+fn is_ignored(status: &str, signal: Signal) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
+}
+
+/// Ends the program by a signal, whose default the kernel carries out. Where whoever started us left the signal ignored,
+/// as shells do for `&`, it was sent all the same: we end with the status that it would have given.
+pub(super) fn end_by(signal: Signal) -> ! {
+    let mut set = SigSet::empty();
+    set.add(signal);
+    let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
+    let _ = raise(signal);
+    std::process::exit(128 + signal as i32)
+}
 
 /// Calls `end` at the first signal. Must be called before any other thread is started: those inherit that the signals
 /// are taken by one thread of ours.
 pub(super) fn watch(end: impl Fn(Signal) + Send + 'static) -> nix::Result<()> {
-    let mut set = SigSet::empty();
-    for signal in ENDING {
-        set.add(signal);
-    }
+    let set = ending();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
     let watch = move || {
         if let Ok(signal) = set.wait() {
             end(signal);
         }
         if let Ok(signal) = set.wait() {
-            // The kernel ends the program: the signal's default, no longer held back in this thread.
-            let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
-            let _ = raise(signal);
+            end_by(signal);
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(|_| nix::Error::EAGAIN)?;
@@ -91,10 +112,7 @@ pub(super) fn wish_of_each(
 ) -> anyhow::Result<Wish> {
     let (canceller, cancel) = Cancel::pair();
     let (woken, waker) = io::pipe().context("failed to watch for signals")?;
-    let mut set = SigSet::empty();
-    for signal in ENDING {
-        set.add(signal);
-    }
+    let set = ending();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), None).context("failed to watch for signals")?;
     let watch = move || {
         let mut held = Some((canceller, waker));
@@ -103,8 +121,7 @@ pub(super) fn wish_of_each(
             drop(held.take());
             let asks = if signal == Signal::SIGHUP { Asks::Leave } else { Asks::End };
             if at(count, asks) == AtSignal::Ends {
-                let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
-                let _ = raise(signal);
+                end_by(signal);
             }
         }
     };
@@ -144,5 +161,19 @@ impl Read for Stdin<'_> {
             }
         }
         Ok(rustix::io::read(stdin, buffer)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_read_from_the_status() {
+        // As `nohup` starts a program in the background of a script.
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000003\nSigCgt:\t0000000000004000\n";
+        assert!(is_ignored(status, Signal::SIGHUP) && is_ignored(status, Signal::SIGINT));
+        assert!(!is_ignored(status, Signal::SIGTERM));
+        assert!(!is_ignored("", Signal::SIGHUP), "nothing is known");
     }
 }
