@@ -79,8 +79,8 @@ fn docs(root: &Path) -> Result<()> {
     )
 }
 
-/// How many times a command is killed at a random moment.
-const KILLS: &str = "100";
+/// How many times a command is killed at a random moment among all checks; `cargo xtask crashes` has the time for more.
+const KILLS: &str = "25";
 
 /// All tests, in a program with crash points: unarmed they do nothing, and a second build of everything above the store
 /// would only be for their sake. What ships is compiled by `docs`, without them.
@@ -102,6 +102,17 @@ fn tests(root: &Path) -> Result<()> {
             "{count} tests did not run, and could: install what `scripts/packages` lists, and run this as root; or set {ALLOW_SKIPS}=1"
         ),
     }
+}
+
+/// The program is killed at all named points and as many times at a random moment as is asked for, 100 times by default.
+pub(crate) fn crashes(root: &Path, arguments: &[String]) -> Result<()> {
+    let kills = match arguments {
+        [] => "100",
+        [number] if number.parse::<u32>().is_ok() => number.as_str(),
+        _ => bail!("usage: cargo xtask crashes [KILLS]"),
+    };
+    let test = ["test", "--package", "rbuild", "--features", "crash-points", "--test", "it", "--"];
+    cargo(root, &[&test[..], &["crash", "--nocapture"]].concat(), &[("RBUILD_TEST_KILLS", kills)])
 }
 
 /// The variable by which tests name themselves that did not run: what `rbuild_testkit::privilege` writes.

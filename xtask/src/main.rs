@@ -19,6 +19,8 @@ usage: cargo xtask <command>
   tidy       the house rules: floors, unsafe, tokio, printing, docs, lengths, forgotten files
   fmt-check  formatting
   ci         every check that has to pass: fmt-check, tidy, clippy, docs, tests
+  crashes [KILLS]
+             kill -9 at every named place and at KILLS random moments (100)
   bench      the budgets, measured beside other engines
   bench-frontend [--rounds N]
              how long Dockerfiles and ignore files take to be read
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Some("tidy") => ci::tidy(&root()),
         Some("fmt-check") => ci::format(&root()),
         Some("ci") => ci::all(&root()),
+        Some("crashes") => ci::crashes(&root(), &arguments[1..]),
         Some("bench") => bench::bench(&arguments[1..]).map(|table| print!("{table}")),
         Some("bench-frontend") => bench::frontend(&root(), &arguments[1..]),
         Some("compose-differential") => compose::differential(&root(), &arguments[1..]),
