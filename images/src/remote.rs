@@ -68,7 +68,8 @@ impl Remote {
         if attest::kind_of(layer).is_none() {
             return Ok(None);
         }
-        let fetched = self.runtime.block_on(self.client.bounded_blob(reference, layer, attest::MAX_STATEMENT));
+        let fetched =
+            self.runtime.block_on(self.client.bounded_blob(reference, layer, attest::MAX_STATEMENT));
         let bytes = fetched.map_err(|error| registry(reference, error))?;
         Ok(attest::read(layer, &bytes))
     }

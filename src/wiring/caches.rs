@@ -66,11 +66,7 @@ pub(crate) fn open_cache(from: &CacheFrom, settings: &Settings) -> anyhow::Resul
     open_from(from, &network(settings)?, settings)
 }
 
-fn open_from(
-    from: &CacheFrom,
-    network: &Network,
-    settings: &Settings,
-) -> anyhow::Result<Arc<dyn Backend>> {
+fn open_from(from: &CacheFrom, network: &Network, settings: &Settings) -> anyhow::Result<Arc<dyn Backend>> {
     open(&from.place, Form::default(), Unnamed::Keep, network, settings)
 }
 

@@ -273,11 +273,9 @@ async fn transfers_of_an_earlier_attempt_go_on_and_are_not_trusted() {
         let whole = contents.clone();
         let fake = Fake::start(move |request, _| match request.header("range") {
             None => response("200 OK", &[], &whole),
-            Some(_) => response(
-                "206 Partial Content",
-                &[("Content-Range", "bytes 4000-9999/10000")],
-                &whole[4000..],
-            ),
+            Some(_) => {
+                response("206 Partial Content", &[("Content-Range", "bytes 4000-9999/10000")], &whole[4000..])
+            }
         })
         .await;
         let mut receiver = Begun(Memory { bytes: begun, restarts: 0 });
@@ -292,7 +290,9 @@ async fn transfers_of_an_earlier_attempt_go_on_and_are_not_trusted() {
     let whole = contents.clone();
     let fake = Fake::start(move |request, _| match request.header("range") {
         None => response("200 OK", &[], &whole),
-        Some(_) => response("206 Partial Content", &[("Content-Range", "bytes 4000-9999/20000")], &whole[4000..]),
+        Some(_) => {
+            response("206 Partial Content", &[("Content-Range", "bytes 4000-9999/20000")], &whole[4000..])
+        }
     })
     .await;
     let mut receiver = Begun(Memory { bytes: contents[..4000].to_vec(), restarts: 0 });

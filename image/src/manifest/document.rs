@@ -8,9 +8,9 @@ use rbuild_model::platform::Platform;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::MAX_CHILDREN;
 use super::json::{JsonError, parse_strict};
 use super::media::MediaType;
-use super::MAX_CHILDREN;
 
 /// A manifest or an index is not acceptable.
 #[derive(Debug, thiserror::Error)]

@@ -20,8 +20,8 @@ use oci_spec::runtime::{
     LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
 };
 
-pub use self::document::{check, read};
 use self::bpf::{Comparison, Condition, Decision, MAX_INSTRUCTIONS, Section, Verdict};
+pub use self::document::{check, read};
 use self::table::Architecture;
 use crate::capabilities::CapabilityMask;
 use crate::sys::BpfInstruction;

@@ -1,7 +1,7 @@
 //! The verbs of registries.
 
-mod copy;
 mod attested;
+mod copy;
 mod imagetools;
 mod login;
 mod manifest;
