@@ -41,7 +41,7 @@ pub(super) struct Uploads {
 /// An upload.
 enum Upload {
     /// Nobody writes to it at the moment.
-    Resting(Resting),
+    Resting(Box<Resting>),
     /// It is in the hands of a request, and nobody else goes on with it.
     UnderWay,
 }
@@ -110,14 +110,11 @@ impl Uploads {
         let mut all = self.all();
         let entry = all.get_mut(id).ok_or_else(Refused::no_upload)?;
         match std::mem::replace(entry, Upload::UnderWay) {
-            Upload::Resting(Resting { repository: own, writer, life }) if own == repository => Ok(Held {
-                uploads: Arc::clone(self),
-                id: id.to_owned(),
-                repository: own,
-                writer: Some(writer),
-                life,
-                afterwards: Afterwards::Rests,
-            }),
+            Upload::Resting(resting) if resting.repository == repository => {
+                let Resting { repository, writer, life } = *resting;
+                let (uploads, id, writer) = (Arc::clone(self), id.to_owned(), Some(writer));
+                Ok(Held { uploads, id, repository, writer, life, afterwards: Afterwards::Rests })
+            }
             other => {
                 *entry = other;
                 Err(Refused::no_upload())
@@ -130,12 +127,12 @@ impl Uploads {
         let mut all = self.all();
         let now = Instant::now();
         let due = |upload: &Upload| match upload {
-            Upload::Resting(Resting { life, .. }) => life.since.checked_add(self.bounds.upload_kept),
+            Upload::Resting(resting) => resting.life.since.checked_add(self.bounds.upload_kept),
             Upload::UnderWay => None,
         };
         let gone = all.extract_if(|_, upload| due(upload).is_some_and(|due| due <= now));
         let gone = gone.filter_map(|(_, upload)| match upload {
-            Upload::Resting(Resting { writer, .. }) => Some(writer),
+            Upload::Resting(resting) => Some(resting.writer),
             Upload::UnderWay => None,
         });
         (gone.collect(), all.values().filter_map(due).min())
@@ -207,7 +204,7 @@ impl Drop for Held {
                 }
                 let repository = std::mem::take(&mut self.repository);
                 let resting = Resting { repository, writer, life: self.life };
-                all.insert(std::mem::take(&mut self.id), Upload::Resting(resting));
+                all.insert(std::mem::take(&mut self.id), Upload::Resting(Box::new(resting)));
                 drop(all);
                 self.uploads.rests.notify_one();
             }

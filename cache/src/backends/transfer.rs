@@ -172,14 +172,14 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Stopped {
     /// Why not.
-    pub error: BackendError,
+    pub error: Box<BackendError>,
     /// What was brought, or was there, by then.
     pub sent: Sent,
 }
 
 impl From<Stopped> for BackendError {
     fn from(stopped: Stopped) -> Self {
-        stopped.error
+        *stopped.error
     }
 }
 
@@ -220,7 +220,7 @@ pub fn send_missing<T: Sync>(
     });
     let sent = Sent { blobs: blobs.into_inner(), bytes: bytes.into_inner(), present: present.into_inner() };
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(Stopped { error, sent }),
+        Some(error) => Err(Stopped { error: Box::new(error), sent }),
         None => Ok(sent),
     }
 }
@@ -237,10 +237,10 @@ mod tests {
             size => Ok((Put::Sent, *size)),
         };
         let Stopped { error, sent } = send_missing(&[0, 1, 2, 3, 4], 1, None, send).unwrap_err();
-        assert!(matches!(error, BackendError::OutOfTime), "{error}");
+        assert!(matches!(*error, BackendError::OutOfTime), "{error}");
         assert_eq!(sent, Sent { blobs: 2, bytes: 3, present: 1 });
         let over = send_missing(&[1], 1, Some(Instant::now()), send).unwrap_err();
-        assert!(matches!(over.error, BackendError::OutOfTime) && over.sent == Sent::default());
+        assert!(matches!(*over.error, BackendError::OutOfTime) && over.sent == Sent::default());
         assert_eq!(send_missing(&[1, 2], 2, None, send).unwrap(), Sent { blobs: 2, bytes: 3, present: 0 });
     }
 }

@@ -354,10 +354,12 @@ impl Export<'_> {
         });
         let (mut sent, complete) = match sent {
             Ok(sent) => (sent, Complete::Yes),
-            Err(Stopped { error: BackendError::OutOfTime, sent }) if !self.cancel.is_cancelled() => {
+            Err(Stopped { error, sent })
+                if matches!(*error, BackendError::OutOfTime) && !self.cancel.is_cancelled() =>
+            {
                 (sent, Complete::No)
             }
-            Err(stopped) => return Err(stopped.error),
+            Err(stopped) => return Err(stopped.into()),
         };
         let made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut catalog = Catalog::default();
