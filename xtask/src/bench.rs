@@ -118,8 +118,19 @@ pub(crate) fn bench(arguments: &[String]) -> Result<String> {
     let options = parse(arguments)?;
     let work = tempdir()?;
     let result = run(&options, &work);
-    std::fs::remove_dir_all(&work).with_context(|| format!("failed to remove {}", work.display()))?;
+    remove(&work)?;
     result
+}
+
+/// Removes a folder of stores; what a command left to make its results last may still write there for a moment.
+fn remove(folder: &Path) -> Result<()> {
+    for _ in 0..10_000 {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => std::thread::yield_now(),
+            removed => return removed.with_context(|| format!("failed to remove {}", folder.display())),
+        }
+    }
+    bail!("something goes on writing to {}", folder.display())
 }
 
 fn parse(arguments: &[String]) -> Result<Options> {

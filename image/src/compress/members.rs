@@ -32,9 +32,12 @@ pub(super) struct Gzip<B> {
     limit: u64,
 }
 
+/// A stream that is decoded in order, and what was read of it before.
+type Ordered<B> = InOrder<BufReader<io::Chain<Cursor<Vec<u8>>, B>>>;
+
 enum State<B> {
     Fresh(B),
-    InOrder(InOrder<BufReader<io::Chain<Cursor<Vec<u8>>, B>>>),
+    InOrder(Box<Ordered<B>>),
     Many(Box<Many<B>>),
     /// Only while one state becomes another, and after an error.
     Gone,
@@ -54,7 +57,7 @@ impl<B: BufRead> Gzip<B> {
         let head = head.filter(|head| head[..8] == [0x1f, 0x8b, 8, 0, 0, 0, 0, 0] && head[9] == 0xff);
         Ok(match head {
             Some(head) => State::Many(Box::new(Many::new(start, head, input, self.limit))),
-            None => State::InOrder(in_order(start, input, 1, self.limit)),
+            None => State::InOrder(Box::new(in_order(start, input, 1, self.limit))),
         })
     }
 }
@@ -69,7 +72,7 @@ impl<B: BufRead> Read for Gzip<B> {
                         return Ok(count);
                     }
                     if let State::Many(many) = std::mem::replace(&mut self.state, State::Gone) {
-                        self.state = State::InOrder(many.into_order(self.limit));
+                        self.state = State::InOrder(Box::new(many.into_order(self.limit)));
                     }
                 }
                 State::Fresh(_) => {
@@ -83,12 +86,7 @@ impl<B: BufRead> Read for Gzip<B> {
     }
 }
 
-fn in_order<B: BufRead>(
-    start: Vec<u8>,
-    input: B,
-    members: u64,
-    limit: u64,
-) -> InOrder<BufReader<io::Chain<Cursor<Vec<u8>>, B>>> {
+fn in_order<B: BufRead>(start: Vec<u8>, input: B, members: u64, limit: u64) -> Ordered<B> {
     let input = BufReader::with_capacity(64 << 10, Cursor::new(start).chain(input));
     InOrder { member: Some(flate2::bufread::GzDecoder::new(input)), members, limit }
 }
@@ -233,7 +231,7 @@ impl<B: BufRead> Many<B> {
     }
 
     /// Decodes in order what is not decoded yet.
-    fn into_order(self, limit: u64) -> InOrder<BufReader<io::Chain<Cursor<Vec<u8>>, B>>> {
+    fn into_order(self, limit: u64) -> Ordered<B> {
         let mut start = Vec::new();
         for flying in &self.flying {
             start.extend_from_slice(&flying.packed);

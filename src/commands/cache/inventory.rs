@@ -121,7 +121,8 @@ impl Inventory {
             if piece.shared {
                 piece.share = Share::Image;
             }
-            if one.is_none() && matches!(kind, ObjectKind::SNAPSHOT | ObjectKind::BLOB | ObjectKind::PARTIAL) {
+            if one.is_none() && matches!(kind, ObjectKind::SNAPSHOT | ObjectKind::BLOB | ObjectKind::PARTIAL)
+            {
                 // What is just being made, or was left: `doctor` knows.
                 piece.share = Share::Store;
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{Options, Tool, half_compressible, some_rounds, time};
+use super::{Options, Tool, half_compressible, remove, some_rounds, time};
 
 /// How many layers the image of row `pull` has.
 const LAYERS: usize = 6;
@@ -116,8 +116,7 @@ impl Fresh {
 
     fn end(self) -> Result<()> {
         time(&self.tool, None, &["prune", "--all", "--force"])?;
-        std::fs::remove_dir_all(&self.root)
-            .with_context(|| format!("failed to remove {}", self.root.display()))
+        remove(&self.root)
     }
 }
 

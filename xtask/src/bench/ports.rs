@@ -5,14 +5,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{Options, Tool, some_rounds, time};
 
 /// The port within the container.
 const PORT: u16 = 9000;
 
-/// How long a container may take to listen.
+/// How long nothing may come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Zeros from a container through a published port of the loopback, to this process.
@@ -26,7 +26,7 @@ pub(super) fn port(options: &Options) -> Result<Vec<Vec<Duration>>> {
         let publish = format!("127.0.0.1::{PORT}");
         let send = format!("nc -ll -p {PORT} -e dd if=/dev/zero bs=65536 count={}", bytes >> 16);
         time(tool, None, &["run", "-d", "--name", name, "-p", &publish, &options.base, "sh", "-c", &send])?;
-        let took = address(tool, name).and_then(|address| receive(address, bytes));
+        let took = listens(tool, name).and_then(|()| receive(address(tool, name)?, bytes));
         time(tool, None, &["rm", "-f", name])?;
         Ok(Some(took?))
     })
@@ -40,25 +40,22 @@ fn address(tool: &Tool, name: &str) -> Result<SocketAddr> {
     address.with_context(|| format!("{} told no port: {text}", tool.name))
 }
 
-/// Tries until all of it comes: before the container listens, what forwards may already be there.
+/// Waits until the container listens: what forwards to it may be there before.
+fn listens(tool: &Tool, name: &str) -> Result<()> {
+    let look = format!("until grep -q ':{PORT:04X} ' /proc/net/tcp /proc/net/tcp6; do sleep 0.02; done");
+    time(tool, None, &["exec", name, "sh", "-c", &look]).map(drop)
+}
+
 fn receive(address: SocketAddr, bytes: usize) -> Result<Duration> {
-    let until = Instant::now() + PATIENCE;
     let mut buffer = vec![0; 256 << 10];
-    loop {
-        let begun = Instant::now();
-        let mut received = 0;
-        if let Ok(mut stream) = TcpStream::connect_timeout(&address, PATIENCE) {
-            stream.set_read_timeout(Some(PATIENCE))?;
-            while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                received += count;
-            }
-        }
-        match received {
-            all if all == bytes => return Ok(begun.elapsed()),
-            0 => ensure!(Instant::now() < until, "nothing listens at {address}"),
-            other => bail!("{other} of {bytes} bytes came from {address}"),
-        }
-        // No engine tells when a program in a container listens.
-        std::thread::park_timeout(Duration::from_millis(20));
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut received = 0;
+    while let count @ 1.. = stream.read(&mut buffer)? {
+        received += count;
     }
+    let took = begun.elapsed();
+    ensure!(received == bytes, "{received} of {bytes} bytes came from {address}");
+    Ok(took)
 }

@@ -58,7 +58,7 @@ pub(super) fn chain(options: &Options, work: &Path) -> Result<Rows> {
             options.base
         )?;
         if let Some(before) = service.checked_sub(1) {
-            write!(text, "    depends_on: {{s{before}: {{condition: service_healthy}}}}\n")?;
+            writeln!(text, "    depends_on: {{s{before}: {{condition: service_healthy}}}}")?;
         }
     }
     let verbs: Verbs = &[("chain-up", &["up", "-d", "--wait"]), ("chain-down", &["down"])];
