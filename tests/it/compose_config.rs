@@ -81,3 +81,18 @@ fn standard_input_is_a_file_too() {
         .expect("the program can be run");
     assert_eq!(text_of(&output), "status: 0\n--- out\ndb\nweb\n--- err\n");
 }
+
+#[test]
+fn old_projects_have_names_with_another_sign() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::write(folder.path().join("compose.yaml"), "name: p\nservices: {a: {build: /b}}\n")
+        .expect("the file can be written");
+    let old = told(["compose", "--compatibility", "config", "--images"], folder.path());
+    assert_eq!(old, "status: 0\n--- out\np_a\n--- err\n");
+    let bare = "name: p\nservices:\n  a:\n    build:\n      context: /b\n";
+    let shown = told(["compose", "--compatibility", "config"], folder.path());
+    assert_eq!(shown, format!("status: 0\n--- out\n{bare}--- err\n"));
+    fs::write(folder.path().join(".env"), "COMPOSE_COMPATIBILITY=true\n").expect("the file can be written");
+    let said = told(["compose", "config", "--images"], folder.path());
+    assert_eq!(said, "status: 0\n--- out\np_a\n--- err\n");
+}

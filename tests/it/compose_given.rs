@@ -106,7 +106,8 @@ secrets: {key: {environment: KEY}}
 fn said(context: &TestContext, arguments: &[&str]) -> String {
     let output = context.rbuild(arguments).run();
     output.assert_success();
-    output.stdout.clone()
+    // Digests and all.
+    String::from_utf8_lossy(&output.raw_stdout).into_owned()
 }
 
 #[test]

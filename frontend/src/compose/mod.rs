@@ -323,9 +323,14 @@ impl Loaded {
 
     /// Returns the image of each service: named, or as it is built.
     pub fn images(&self) -> BTreeMap<String, String> {
+        self.images_named_with('-')
+    }
+
+    /// The same with what stands between the names of the project and the service where an image is built.
+    pub fn images_named_with(&self, separator: char) -> BTreeMap<String, String> {
         let image = |name: &str, service: &Node| {
             let named = service.get("image").and_then(Node::scalar).filter(|image| !image.is_empty());
-            named.unwrap_or_else(|| format!("{}-{name}", self.name))
+            named.unwrap_or_else(|| format!("{}{separator}{name}", self.name))
         };
         self.services().iter().map(|(name, service)| (name.to_owned(), image(name, service))).collect()
     }

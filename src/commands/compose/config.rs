@@ -38,7 +38,8 @@ pub(super) fn run(
     let view = view(config)?;
     let skip = Skip {
         interpolation: config.no_interpolate || matches!(view, View::Variables),
-        normalisation: config.no_normalize,
+        // The reference spells nothing out where the flag is given.
+        normalisation: config.no_normalize || (project.compatibility && matches!(view, View::Document(_))),
         path_resolution: config.no_path_resolution,
         consistency: config.no_consistency,
         env_resolution: config.no_env_resolution || !matches!(view, View::Document(_) | View::Hashes(_)),
@@ -60,7 +61,10 @@ pub(super) fn run(
         View::Names(section) => lines(loaded.names(section)),
         View::Hashes(asked) => hashes(&loaded, asked)?,
         View::Profiles => lines(loaded.profiles()),
-        View::Images => lines(loaded.images().into_values()),
+        View::Images => {
+            let separator = if loading::is_compatible(project, &loaded) { '_' } else { '-' };
+            lines(loaded.images_named_with(separator).into_values())
+        }
         View::Variables => variables(&loaded.variables(), config.format.as_deref())?,
         View::Environment => {
             lines(loaded.environment.iter().map(|(name, variable)| format!("{name}={}", variable.value)))
@@ -91,12 +95,13 @@ fn view(config: &Config) -> anyhow::Result<View<'_>> {
                 .into());
         }
     };
+    let hashed = config.hash.as_deref().filter(|services| !services.is_empty());
     let views = [
         (config.list_services, View::Names(Section::Services)),
         (config.volumes, View::Names(Section::Volumes)),
         (config.networks, View::Names(Section::Networks)),
         (config.models, View::Names(Section::Models)),
-        (config.hash.is_some(), View::Hashes(config.hash.as_deref().unwrap_or_default())),
+        (hashed.is_some(), View::Hashes(hashed.unwrap_or_default())),
         (config.profiles, View::Profiles),
         (config.images, View::Images),
         (config.variables, View::Variables),

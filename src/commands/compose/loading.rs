@@ -33,6 +33,12 @@ pub(crate) fn request(
     })
 }
 
+/// Whether names are put together as old projects have it: as the flag says, or COMPOSE_COMPATIBILITY.
+pub(crate) fn is_compatible(project: &Project, loaded: &Loaded) -> bool {
+    let said = loaded.environment.get("COMPOSE_COMPATIBILITY");
+    project.compatibility || said.is_some_and(|text| matches!(&*text.to_lowercase(), "1" | "t" | "true"))
+}
+
 /// Loads a project and tells its warnings.
 pub(crate) fn loaded(request: &Request, terminal: Terminal) -> anyhow::Result<Loaded> {
     let mut answers = Answers::default();

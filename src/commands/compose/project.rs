@@ -101,7 +101,7 @@ pub(crate) fn meant(
                 known.or_insert_with(|| Some(proxy.value.clone()));
             }
         }
-        if flags.compatibility {
+        if loading::is_compatible(flags, &loaded) {
             model.separator = '_';
         }
         Ok(Meant { name: loaded.name.clone(), loaded: Some(loaded), model, provided: BTreeMap::new() })
