@@ -6,6 +6,7 @@ mod caches;
 mod caching;
 mod checks;
 mod compose_config;
+mod compose_given;
 mod compose_up;
 mod compose_verbs;
 mod containers;
