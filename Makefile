@@ -3,12 +3,12 @@
 HOST := $(shell rustc --version --verbose | sed -n 's/^host: //p')
 RBUILD := target/$(HOST)/release/rbuild
 
-.PHONY: build test demo packages clean-demo
+.PHONY: build test demo packages bases clean-demo
 
 build: packages
 	cargo build --release --package rbuild
 
-test: packages
+test: packages bases
 	cargo xtask ci
 
 demo: build
@@ -16,6 +16,10 @@ demo: build
 
 packages:
 	scripts/packages
+
+# Without them, the tests that need them say so and go on.
+bases:
+	-scripts/bases target/bases nginx node postgres python redis
 
 clean-demo:
 	rm -rf target/demo

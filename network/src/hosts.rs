@@ -32,10 +32,15 @@ impl HostEntry {
     }
 }
 
-/// The text of the file: the local names, then what was asked for, then the endpoints' own names.
+/// The text of the file: the local names, then what was asked for, then the endpoints' own names. Those of one address
+/// share a line: the first of them is what `hostname -f` says.
 pub fn render(extra: &[HostEntry], own: &[HostEntry]) -> String {
     let mut text = LOCAL.to_owned();
-    append(&mut text, extra.iter().chain(own));
+    append(&mut text, extra.iter());
+    for names in own.chunk_by(|a, b| a.address == b.address) {
+        let words: Vec<&str> = names.iter().map(|entry| entry.name.as_str()).collect();
+        text.push_str(&format!("{}\t{}\n", names[0].address, words.join(" ")));
+    }
     text
 }
 
@@ -67,11 +72,11 @@ mod tests {
     fn extra_names_stand_before_the_own_one() {
         let text = render(
             &[entry("10.1.2.3", "db"), entry("2001:db8::1", "six")],
-            &[entry("172.17.0.2", "0123456789ab")],
+            &[entry("172.17.0.2", "box.example"), entry("172.17.0.2", "box"), entry("fd00::2", "box")],
         );
         assert_eq!(
             text.strip_prefix(LOCAL).unwrap(),
-            "10.1.2.3\tdb\n2001:db8::1\tsix\n172.17.0.2\t0123456789ab\n"
+            "10.1.2.3\tdb\n2001:db8::1\tsix\n172.17.0.2\tbox.example box\nfd00::2\tbox\n"
         );
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert_eq!(

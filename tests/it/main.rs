@@ -1,5 +1,6 @@
 //! The program as its users meet it: texts, streams and exit statuses.
 
+mod attacks;
 mod attest;
 mod bake;
 mod caches;
@@ -16,6 +17,7 @@ mod contexts;
 mod crashes;
 mod durable;
 mod endings;
+mod examples;
 mod full_disk;
 mod generated;
 mod help;
