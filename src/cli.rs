@@ -101,9 +101,9 @@ pub(crate) struct Global {
     /// Most that the build cache may take
     #[arg(long, global = true, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Global options")]
     pub(crate) cache_max: Option<u64>,
-    /// Folder of run folders
+    /// Folder of run folders; `run` and `create` have a `--runtime` of Docker's
     #[arg(long, global = true, value_name = "DIR", hide = true)]
-    pub(crate) runtime: Option<PathBuf>,
+    pub(crate) run_folder: Option<PathBuf>,
     /// Tell what happens in more detail
     #[arg(short = 'D', long, global = true, help_heading = "Global options")]
     pub(crate) debug: bool,

@@ -140,7 +140,7 @@ impl Settings {
         let root = std::path::absolute(&root).unwrap_or(root);
         Ok(Self {
             root,
-            runtime: global.runtime.clone().unwrap_or_else(|| runtime(&environment, user)),
+            runtime: global.run_folder.clone().unwrap_or_else(|| runtime(&environment, user)),
             progress: environment.progress()?.or(known.progress).unwrap_or_default(),
             registries: known.registry,
             authorities: known.ca.unwrap_or_default(),

@@ -87,6 +87,13 @@ impl Lock {
     pub(crate) fn of_fd(fd: OwnedFd) -> Self {
         Self(fd)
     }
+
+    /// Gives it back at once. Closing would leave it held by every process that has a copy of the descriptor, as those have
+    /// that were made by a fork and are still ending.
+    pub(crate) fn release(self) {
+        // What fails here is undone by the end of the last of them.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl AsFd for Lock {

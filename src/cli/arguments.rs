@@ -116,9 +116,9 @@ fn first_word(arguments: &[OsString]) -> Option<usize> {
     while let Some(argument) = arguments.get(at) {
         let text = argument.to_str().unwrap_or_default();
         match text {
-            "--root" | "--config" | "--runtime" | "--cache-max" => at += 2,
+            "--root" | "--config" | "--run-folder" | "--cache-max" => at += 2,
             "-D" | "--debug" | "--offline" => at += 1,
-            _ if ["--root=", "--config=", "--runtime=", "--cache-max="]
+            _ if ["--root=", "--config=", "--run-folder=", "--cache-max="]
                 .iter()
                 .any(|flag| text.starts_with(flag)) =>
             {

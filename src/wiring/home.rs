@@ -255,7 +255,7 @@ impl Home {
             reap: vec![
                 "--root".to_owned(),
                 text(self.store.layout().root()),
-                "--runtime".to_owned(),
+                "--run-folder".to_owned(),
                 text(&self.runtime),
                 "reap".to_owned(),
             ],

@@ -227,6 +227,9 @@ impl Engine {
                     Err(error) => return Err(error.into()),
                 }
             }
+            // Who has the lock is asked before the lock is: it is free once that one has ended, not the other way round.
+            let seen = place.observe().map_err(ClientError::from)?;
+            let monitor = seen.record().monitor.and_then(Process::find);
             if let Some(lock) = place.try_lock().map_err(ClientError::from)? {
                 // Whoever looked after it may have left its control group.
                 let (prefix, name) = (self.container_cgroups(), definition.id.to_string());
@@ -236,8 +239,7 @@ impl Engine {
                 return Ok(Takeover { place, client: None, _lock: lock });
             }
             // A monitor that listens no more, or not yet, still has its lock.
-            let seen = place.observe().map_err(ClientError::from)?;
-            match seen.record().monitor.and_then(Process::find) {
+            match monitor {
                 Some(monitor) => {
                     let mut fds = [PollFd::from_borrowed_fd(monitor.pidfd(), PollFlags::IN)];
                     // Whatever is true then is found by the next look.

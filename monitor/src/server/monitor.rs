@@ -189,12 +189,11 @@ impl Monitor {
             self.tick(Instant::now());
             self.flush();
         }
-        if !self.given_up {
-            self.record.monitor = None;
-            self.save();
+        // The record goes on naming us: who finds the lock held and us alive knows whose end to wait for.
+        let Self { lock, listener, residence, given_up, .. } = self;
+        if !given_up {
+            lock.release();
         }
-        let Self { lock, listener, residence, .. } = self;
-        drop(lock);
         drop(listener);
         if let Some(residence) = residence {
             residence.leave();
