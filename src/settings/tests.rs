@@ -9,7 +9,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 }
 
 fn global() -> Global {
-    Global { root: None, config: None, runtime: None, debug: false, offline: false, cache_max: None }
+    Global { root: None, config: None, run_folder: None, debug: false, offline: false, cache_max: None }
 }
 
 fn settings(global: &Global, variables: &[(&str, &str)], user: User, config: &str) -> Settings {
