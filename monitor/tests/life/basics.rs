@@ -24,6 +24,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("a_container_can_be_started_again", again),
     ("nonsense_from_clients_harms_nobody", nonsense),
     ("monitors_are_not_taken_for_remains", residence),
+    ("who_listens_no_more_has_given_its_lock_back", leaving),
     ("an_idle_monitor_is_small", small),
     ("a_writer_that_an_execution_leaves_holds_nobody_up", left_writer),
     ("who_gave_up_removing_it_keeps_nobody_from_starting_it", given_back),
@@ -198,6 +199,19 @@ fn nonsense(house: &House) {
     assert!(matches!(container.state(), State::Running(_)));
     container.end();
     assert!(Client::find(&container.place).unwrap().is_none_or(|mut client| client.inspect().is_ok()));
+}
+
+fn leaving(house: &House) {
+    for _ in 0..8 {
+        let container = house.container("exec sleep 1000");
+        container.start();
+        container.end();
+        // It leaves when nobody is connected: each look that finds it keeps it for a moment.
+        while Client::find(&container.place).unwrap().is_some() {
+            std::thread::yield_now();
+        }
+        assert!(container.place.try_lock().unwrap().is_some());
+    }
 }
 
 fn residence(house: &House) {
