@@ -26,7 +26,7 @@ pub(super) enum Settled {
     /// These options have the time in the place of the name.
     Replaced(Box<LowerOptions>),
     /// This has to be known first.
-    Needs(Asked),
+    Needs(Box<Asked>),
 }
 
 /// Looks up what the epoch names, if it names something.
@@ -49,7 +49,7 @@ pub(super) fn settle(
     let place = place(dockerfile);
     let ask = |question: Question| {
         let location = Location { source: std::sync::Arc::clone(&dockerfile.source), span: place };
-        Ok(Settled::Needs(Asked { question, location, near: None }))
+        Ok(Settled::Needs(Box::new(Asked { question, location, near: None })))
     };
     let source = if name == "context" {
         match options.context_time {

@@ -147,7 +147,7 @@ pub fn lower_into(
             settled = with_time;
             &settled
         }
-        Ok(epoch::Settled::Needs(asked)) => return Ok(Lowering::Needs(vec![asked])),
+        Ok(epoch::Settled::Needs(asked)) => return Ok(Lowering::Needs(vec![*asked])),
         Err(error) => return Err(LowerError { diagnostics: vec![*error], warnings: Vec::new() }),
     };
     let mut questions: Vec<Asked> = Vec::new();

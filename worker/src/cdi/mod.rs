@@ -9,10 +9,10 @@
 //!
 //! | Module | What it does |
 //! |---|---|
-//! | [`file`] | the form of the files |
-//! | [`registry`] | all files of a machine, and what requests come to |
-//! | [`grants`] | which devices a caller lets steps have |
-//! | [`edits`] | what a process is given |
+//! | `file` | the form of the files |
+//! | `registry` | all files of a machine, and what requests come to |
+//! | `grants` | which devices a caller lets steps have |
+//! | `edits` | what a process is given |
 
 mod edits;
 mod file;
