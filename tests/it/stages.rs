@@ -253,7 +253,7 @@ fn devices_by_their_names() {
     );
     context.write("cdi/zero.yaml", &spec);
     context.write("driver/lib.so", "code\n");
-    context.write("config.toml", &format!("[steps]\ndevices = [{:?}]\n", context.project().join("cdi")));
+    context.write("config.toml", format!("[steps]\ndevices = [{:?}]\n", context.project().join("cdi")));
     let text = "\
 FROM busybox
 RUN --device=example.com/zero,required --device=example.com/none stat -c '%t:%T %u' /dev/nought > /seen && \\
@@ -273,7 +273,7 @@ RUN ls /dev/nought /opt 2>/dev/null | wc -l >> /seen
     given.assert_success();
     assert!(given.stderr.contains("device example.com/none is not registered"), "{given}");
     assert_eq!(file(&context, "out/seen"), "1:5 5\n 00 00 00\ncode\nyes\n0\n");
-    context.write("Dockerfile", &text.replace("none", "none,required"));
+    context.write("Dockerfile", text.replace("none", "none,required"));
     let missing = run(&["--allow", "device"]);
     assert!(missing.stderr.contains("required device \"example.com/none\" is not registered"), "{missing}");
     assert_clean(&context);
