@@ -135,7 +135,7 @@ fn a_project_goes_up_follows_its_file_and_goes_down() {
 
     composed(&context, ["up", "-d", "--scale", "web=3"]);
     assert_eq!(containers(&context).iter().filter(|line| line.contains("-web-")).count(), 3);
-    composed(&context, ["scale", "web=1"]);
+    composed(&context, ["up", "-d", "--wait", "--no-deps", "--scale", "web=1", "web"]);
     assert_eq!(containers(&context), ["shop-db-1 running", "shop-migrate-1 exited", "shop-web-1 running"]);
 
     // A service that is gone is named, and goes when it is to.
@@ -154,6 +154,7 @@ fn a_project_goes_up_follows_its_file_and_goes_down() {
     // Without any file: labels say what belongs to it.
     let down = context.rbuild(["down", "-p", "shop", "-v"]).in_folder("..").run();
     down.assert_success();
+    assert!(down.stderr.contains(" Container shop-migrate-1  Stopped\n"), "{down}");
     assert!(down.stderr.contains(" Network shop_default  Removed\n"), "{down}");
     assert!(down.stderr.contains(" Volume shop_data  Removed\n"), "{down}");
     assert_eq!(containers(&context), [""; 0]);

@@ -254,7 +254,7 @@ fn examples_jobs_are_done_once() {
         kill(&record(context, "jobs-worker-2").1["monitor"]);
         done(context, &["compose", "scale", "worker=5"]);
         assert_eq!(done(context, &["compose", "ps", "-q", "worker"]).stdout.lines().count(), 5);
-        done(context, &["compose", "scale", "worker=3"]);
+        done(context, &["up", "-d", "--wait"]);
         assert_eq!(done(context, &["compose", "ps", "-q", "worker"]).stdout.lines().count(), 3);
         let rights = done(
             context,

@@ -73,20 +73,16 @@ pub fn down(down: &Down) -> Result<Plan, Cycle> {
         let mut replicas: Vec<&Replica> =
             down.replicas.iter().filter(|replica| replica.service == *service).filter(is_wanted).collect();
         replicas.sort_by_key(|replica| replica.number);
-        // Who has nothing to stop hands on what it would have waited for.
-        let mut own =
-            if replicas.iter().any(|replica| replica.activity.is_up()) { vec![] } else { before.clone() };
+        // Whether it runs is seen when it is stopped: it may come back by itself until then.
+        let mut own = Vec::new();
         for replica in replicas {
-            let mut after = before.clone();
-            if replica.activity.is_up() {
-                let stop = plan.add(Operation::Stop(replica.existing()), Cause::Down, before.clone());
-                own.push(stop);
-                after = vec![stop];
-            }
+            let stop = plan.add(Operation::Stop(replica.existing()), Cause::Down, before.clone());
+            own.push(stop);
             let operation = Operation::Remove { container: replica.existing(), volumes };
-            removals.push(plan.add(operation, Cause::Down, after));
+            removals.push(plan.add(operation, Cause::Down, vec![stop]));
         }
-        stops.insert(service, own);
+        // Who has nothing to stop hands on what it would have waited for.
+        stops.insert(service, if own.is_empty() { before } else { own });
     }
     let mut orphans: Vec<String> = down
         .replicas

@@ -254,6 +254,10 @@ fn scaling_down_takes_the_obsolete_and_the_high_numbers() {
             "[1] start p-web-4: new",
         ],
     );
+    // Who waits for the service waits for those that stay.
+    let left = |count| execute::places(seen.replicas.iter(), &plan(&project, &seen, &to(count)));
+    assert_eq!(left(1).into_keys().collect::<Vec<_>>(), [("web".to_owned(), 2)]);
+    assert_eq!(left(4).len(), 3);
 }
 
 #[test]
@@ -545,6 +549,9 @@ fn down_stops_dependents_first_and_removes_networks_last() {
             "[1 3] remove network p_default: the project is taken down",
         ],
     );
+    // What has ended may be started again by somebody until it is stopped.
+    asked.replicas[1].activity = Activity::Exited;
+    assert_eq!(down(&asked).expect("a plan").to_string().matches("stop p-web-1:").count(), 1);
     asked.orphans = Orphans::Remove;
     asked.volumes = VolumesToo::Remove;
     let plan = down(&asked).expect("a plan");

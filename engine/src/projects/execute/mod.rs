@@ -21,7 +21,7 @@ mod one_off;
 mod perform;
 mod stop;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
@@ -34,7 +34,7 @@ use rbuild_model::project::Project;
 use super::halt::Halt;
 use super::happening::{Happening, Phase, Subject, Watcher};
 use super::observe::Member;
-use super::observed::ReplicaKind;
+use super::observed::{Replica, ReplicaKind};
 use super::operation::{Operation, OperationId, Plan};
 use super::wanted::Wanted;
 use crate::engine::Engine;
@@ -102,13 +102,17 @@ pub struct Failure {
     pub log: Vec<String>,
 }
 
+/// Containers by service and number.
+type Places = BTreeMap<(String, u64), ContainerId>;
+
 /// What the operations of one plan share.
 struct Execution<'a> {
     engine: &'a Engine,
     work: Work<'a>,
     watcher: &'a dyn Watcher,
-    /// The containers of services, by service and number; those that go are taken out.
-    places: Mutex<BTreeMap<(String, u64), ContainerId>>,
+    /// The containers of services, by service and number; without those that the plan takes away: nobody waits for them,
+    /// and nobody joins them.
+    places: Mutex<Places>,
     /// The containers that this plan made, by name.
     made: Mutex<BTreeMap<String, ContainerId>>,
     /// Made when something failed after which nothing more is to be begun.
@@ -118,7 +122,7 @@ struct Execution<'a> {
 impl Engine {
     /// Carries a plan out.
     pub fn execute(&self, plan: &Plan, work: Work<'_>, watcher: &dyn Watcher) -> std::io::Result<Carried> {
-        let execution = Execution::new(self, work, watcher)?;
+        let execution = Execution::new(self, plan, work, watcher)?;
         let mut carried = execution.run(plan);
         carried.made = execution.made.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(carried)
@@ -126,22 +130,36 @@ impl Engine {
 }
 
 impl<'a> Execution<'a> {
-    fn new(engine: &'a Engine, work: Work<'a>, watcher: &'a dyn Watcher) -> std::io::Result<Self> {
-        let numbered = |member: &&Member| member.replica.kind == ReplicaKind::Numbered;
-        let places = work
-            .members
-            .iter()
-            .filter(numbered)
-            .map(|member| ((member.replica.service.clone(), member.replica.number), member.replica.id));
+    fn new(
+        engine: &'a Engine,
+        plan: &Plan,
+        work: Work<'a>,
+        watcher: &'a dyn Watcher,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             engine,
             work,
             watcher,
-            places: Mutex::new(places.collect()),
+            places: Mutex::new(places(work.members.iter().map(|member| &member.replica), plan)),
             made: Mutex::default(),
             failed: Halt::new()?,
         })
     }
+}
+
+/// The containers of services that are there and that a plan leaves there, by service and number.
+pub(super) fn places<'a>(replicas: impl Iterator<Item = &'a Replica>, plan: &Plan) -> Places {
+    let removed: BTreeSet<ContainerId> = plan
+        .operations
+        .iter()
+        .filter_map(|planned| match &planned.operation {
+            Operation::Remove { container, .. } => Some(container.id),
+            _ => None,
+        })
+        .collect();
+    let stays = |replica: &&Replica| replica.kind == ReplicaKind::Numbered && !removed.contains(&replica.id);
+    let place = |replica: &Replica| ((replica.service.clone(), replica.number), replica.id);
+    replicas.filter(stays).map(place).collect()
 }
 
 /// Which operations can be begun, and which never will.

@@ -11,6 +11,7 @@ use crate::containers::CreateRequest;
 use crate::engine::Engine;
 use crate::projects::happening::Watcher;
 use crate::projects::labels::{Aliases, Place};
+use crate::projects::operation::Plan;
 
 /// A container that is to be run once.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +34,7 @@ impl Engine {
         one: OneOff<'_>,
         adjust: impl FnOnce(&mut CreateRequest),
     ) -> Result<Definition, OperationError> {
-        let execution = Execution::new(self, work, &crate::projects::Unwatched)
+        let execution = Execution::new(self, &Plan::default(), work, &crate::projects::Unwatched)
             .map_err(|error| OperationError::Watch(Box::new(error)))?;
         let place = Place::OneOff { slug: one.slug.to_owned(), aliases: one.aliases };
         execution.make(one.service, place, one.name, &BTreeMap::new(), adjust)
@@ -48,8 +49,8 @@ impl Engine {
         hooks: &[Hook],
         watcher: &dyn Watcher,
     ) -> Result<(), OperationError> {
-        let execution =
-            Execution::new(self, work, watcher).map_err(|error| OperationError::Watch(Box::new(error)))?;
+        let execution = Execution::new(self, &Plan::default(), work, watcher)
+            .map_err(|error| OperationError::Watch(Box::new(error)))?;
         execution.hooks(definition, service, 1, hooks)
     }
 }
