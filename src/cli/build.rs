@@ -270,7 +270,8 @@ fn network(text: &str) -> flags::Read<rbuild_model::step::NetworkMode> {
     }
 }
 
-fn entitlement(text: &str) -> flags::Read<Entitlement> {
+/// Reads a right that steps may use.
+pub(crate) fn entitlement(text: &str) -> flags::Read<Entitlement> {
     match text {
         "network.host" => Ok(Entitlement::NetworkHost),
         "security.insecure" => Ok(Entitlement::SecurityInsecure),

@@ -124,7 +124,7 @@ fn images_are_built_for_registries_and_pinned() {
 name: pins
 services:
   app: {{image: '{host}/team/app:1', build: {{context: ., args: {{A: '1'}}, provenance: 'mode=min', target: run}}}}
-  own: {{build: {{dockerfile_inline: 'FROM busybox'}}}}
+  own: {{build: {{dockerfile_inline: 'FROM busybox', entitlements: [device, network.host]}}}}
 "
         ),
     );
@@ -137,9 +137,13 @@ services:
     assert_eq!((&app["args"]["A"], &app["target"]), (&"1".into(), &"run".into()));
     let own = &file["target"]["own"];
     assert_eq!((&own["dockerfile-inline"], &own["tags"][0]), (&"FROM busybox".into(), &"pins-own".into()));
+    assert_eq!(own["entitlements"], serde_json::json!(["device", "network.host"]));
     let checked = said(&context, &["compose", "build", "--check", "app"]);
     assert!(checked.contains("WARNING: UndeclaredBuildArg"), "{checked}");
-    said(&context, &["compose", "build", "--push"]);
+    let built = context.rbuild(["compose", "build", "--push"]).run();
+    built.assert_success();
+    assert!(built.stderr.contains(&format!(" {host}/team/app:1  Built\n")), "{built}");
+    assert!(built.stderr.contains(" pins-own  Built\n"), "{built}");
     let pinned = said(&context, &["compose", "config", "--lock-image-digests", "app"]);
     let start = format!("services:\n  app:\n    image: {host}/team/app:1@sha256:");
     assert!(pinned.starts_with(&start) && pinned.lines().count() == 3, "{pinned}");

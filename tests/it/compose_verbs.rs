@@ -55,6 +55,13 @@ services:
     image: busybox
     command: sh -c 'echo first; sleep 0.2; printf last; exit 3'
     network_mode: none
+  beat:
+    image: busybox
+    command: sh -c 'grep gate /etc/hosts; sleep 0.2; exit 4'
+    network_mode: host
+    extra_hosts: [\"gate:host-gateway\"]
+    restart: always
+    profiles: [beat]
 volumes: { data: {} }
 ";
 
@@ -210,14 +217,17 @@ fn files(context: &TestContext) {
 /// Waiting for services, and what cannot be had.
 fn ends(context: &TestContext) {
     refused(context, ["wait", "job"], 1, "no containers for project \"shop\"");
-    let waiting = context.rbuild(["compose", "wait", "web"]).start();
-    // The wait is there before the end, or finds that it was: both tell the status.
+    // One that ends again and again: when its end is told, the wait has seen both of them running.
+    compose(context, ["--profile", "beat", "up", "-d", "beat"]).assert_success();
+    let waiting = context.rbuild(["compose", "wait", "beat", "web"]).start();
+    waiting.until("exited with status code 4\n");
+    let beat = said(context, ["--profile", "beat", "logs", "--no-log-prefix", "beat"]);
+    assert_eq!(beat.lines().next(), Some("127.0.0.1\tgate"));
     compose(context, ["stop", "-t", "5", "web"]).assert_success();
     let waited = waiting.wait();
-    match waited.status.code() {
-        Some(5) => assert!(waited.stdout.ends_with("exited with status code 5\n"), "{waited:?}"),
-        _ => assert!(waited.stderr.contains("no containers for project"), "{waited:?}"),
-    }
+    assert_eq!(waited.status.code(), Some(5), "{waited:?}");
+    assert!(waited.stdout.ends_with("exited with status code 5\n"), "{waited:?}");
+    compose(context, ["--profile", "beat", "rm", "-sf", "beat"]).assert_success();
     let watched = compose(context, ["watch"]);
     watched.assert_code(1);
     assert!(watched.stderr.contains("none of the selected services is configured for watch"), "{watched}");

@@ -318,7 +318,8 @@ impl Networks {
         request: &ConnectRequest<'_>,
         connected: &mut Connected,
     ) -> Result<(), NetworksError> {
-        let extra = extra_hosts(request, None)?;
+        // Here it is the host itself that asks.
+        let extra = extra_hosts(request, Some(Ipv4Addr::LOCALHOST))?;
         connected.files.hosts = render_on_host(&self.host.hosts, &extra);
         connected.files.resolv_conf = for_host_namespace(self.host.resolv_conf.as_deref(), request.resolver);
         Ok(())

@@ -17,9 +17,10 @@ use rbuild_model::reference::Reference;
 use rbuild_model::step::{EnvVar, ExtraHost, Limits, NetworkMode, Ulimit};
 use rbuild_worker::request::Attestations;
 
+use super::board::{Board, Stage};
 use super::images_needed::names;
 use super::project::{Handle, Source};
-use crate::cli::build::{Call, Entitlement, Method, What};
+use crate::cli::build::{Call, Entitlement, Method, What, entitlement};
 use crate::cli::compose::build::Build;
 use crate::cli::compose::{Progress, Project};
 use crate::commands::build::{
@@ -116,10 +117,16 @@ pub(super) fn run(project: &Project, build: &Build, context: &Context) -> Outcom
         }
         return Ok(Status::Done);
     }
-    Ok(match build_all(&handle, &wanted, &manner, context)? {
-        Some(_) => Status::Done,
-        None => Status::Interrupted,
-    })
+    let Some(built) = build_all(&handle, &wanted, &manner, context)? else { return Ok(Status::Interrupted) };
+    tell_built(model, &built, &Board::new(project, context).quiet(build.quiet));
+    Ok(Status::Done)
+}
+
+/// Names the images that were built.
+pub(super) fn tell_built(model: &Model, built: &BTreeMap<ServiceName, ImageId>, board: &Board) {
+    for service in built.keys().filter_map(|name| known(model, name.as_str())) {
+        board.tell(&image_name(model, service), "Built", Stage::Done);
+    }
 }
 
 /// How a build is shown.
@@ -293,8 +300,11 @@ fn plan(
             ssh.push(flags::Ssh { id: agent.id.clone(), paths });
         }
     }
-    let mut allow =
-        section.entitlements.iter().map(|text| entitlement(text)).collect::<Result<Vec<_>, _>>()?;
+    let allowed = section.entitlements.iter().map(|text| {
+        let wrong = |error| Mistake::new(format!("build.entitlements: `{text}`: {error}"));
+        entitlement(text).map_err(wrong)
+    });
+    let mut allow = allowed.collect::<Result<Vec<_>, _>>()?;
     if section.privileged {
         allow.push(Entitlement::SecurityInsecure);
     }
@@ -408,15 +418,6 @@ fn attested(section: &Section, manner: &Manner) -> anyhow::Result<Attestations> 
     let provenance =
         provenance.map(|text| flags::provenance(text).map_err(|error| wrong("provenance", text, error)));
     Ok(attestations(Vec::new(), sbom.transpose()?, provenance.transpose()?))
-}
-
-fn entitlement(text: &str) -> Result<Entitlement, Mistake> {
-    match text {
-        "network.host" => Ok(Entitlement::NetworkHost),
-        "security.insecure" => Ok(Entitlement::SecurityInsecure),
-        other => Err(Mistake::new(format!("build.entitlements: there is no right `{other}`"))
-            .hint("there are network.host and security.insecure")),
-    }
 }
 
 /// The secrets of a project that a build may ask for.

@@ -256,11 +256,15 @@ fn images(
         return Ok(Some(had));
     }
     board.leave();
-    let quiet = manner.quiet_build || only_evaluates(&needed, &pulled.builds, wishes);
+    let evaluates = only_evaluates(&needed, &pulled.builds, wishes);
+    let quiet = manner.quiet_build || evaluates;
     let builds =
         build::Manner { progress: build::shown(project, quiet, context), ..build::Manner::default() };
     let built = build::build_all(handle, &pulled.builds, &builds, context)?;
     let Some(built) = built else { return Ok(None) };
+    if !evaluates {
+        build::tell_built(model, &built, board);
+    }
     for (name, image) in built {
         if let Some(section) = canonical.builds.get(&name) {
             handle.engine.note_build(model.name.as_str(), name.as_str(), image, section)?;
