@@ -274,6 +274,17 @@ pub(crate) struct Logs {
     /// Container, by name or id
     #[arg(value_name = "CONTAINER")]
     pub(crate) container: String,
+    /// Which lines.
+    #[command(flatten)]
+    pub(crate) lines: LogLines,
+    /// Show the labels and variables that the log keeps
+    #[arg(long)]
+    pub(crate) details: bool,
+}
+
+/// Which lines of what containers wrote are shown: of one container, or of a project's.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct LogLines {
     /// Show also what comes
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -283,7 +294,7 @@ pub(crate) struct Logs {
     /// Only lines before this moment
     #[arg(long, value_name = "MOMENT")]
     pub(crate) until: Option<String>,
-    /// So many of the last lines
+    /// So many of the last lines of each container
     #[arg(
         short = 'n',
         long,
@@ -296,9 +307,6 @@ pub(crate) struct Logs {
     /// Show the time of each line
     #[arg(short, long)]
     pub(crate) timestamps: bool,
-    /// Show the labels and variables that the log keeps
-    #[arg(long)]
-    pub(crate) details: bool,
 }
 
 /// What `rbuild attach` takes.

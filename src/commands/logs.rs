@@ -8,31 +8,15 @@ use rbuild_monitor::log::{Entry, Filter, Follow, Source, Tail};
 
 use super::filter::moment;
 use super::{Context, Outcome};
-use crate::cli::container::Logs;
+use crate::cli::container::{LogLines, Logs};
 use crate::report::{Mistake, Status};
 
 pub(super) fn run(arguments: &Logs, context: &Context) -> Outcome {
-    let now = Timestamp::now();
-    let bound = |name: &str, text: &Option<String>| -> anyhow::Result<Option<i64>> {
-        let Some(text) = text else { return Ok(None) };
-        let moment = moment(text, now).ok_or_else(|| {
-            Mistake::usage(format!("`--{name} {text}`: not a time"))
-                .hint("use an age like `42m`, seconds since 1970, or RFC 3339")
-        })?;
-        Ok(i64::try_from(moment.as_nanosecond()).ok())
-    };
-    let filter = Filter {
-        source: None,
-        since: bound("since", &arguments.since)?,
-        until: bound("until", &arguments.until)?,
-        // As Docker has it, what is no number means all.
-        tail: arguments.tail.parse().map_or(Tail::All, Tail::Lines),
-        end: None,
-    };
+    let Window { filter, until } = window(&arguments.lines)?;
     let (_home, engine) = crate::wiring::engine(context, "rbuild logs")?;
     let definition = engine.find(&arguments.container)?;
     // Registered before the first look, so that the end is not missed.
-    let waiter = match engine.observe(&definition)?.state.is_active() && arguments.follow {
+    let waiter = match engine.observe(&definition)?.state.is_active() && arguments.lines.follow {
         true => engine.client(&definition)?.map(|client| client.wait(Until::NotRunning)).transpose()?,
         false => None,
     };
@@ -45,9 +29,7 @@ pub(super) fn run(arguments: &Logs, context: &Context) -> Outcome {
         if stopped {
             return Ok(Status::Done);
         }
-        if let Some(until) = filter_end(arguments, now)
-            && Timestamp::now() > until
-        {
+        if until.is_some_and(|until| Timestamp::now() > until) {
             return Ok(Status::Done);
         }
         let stop = waiter.as_ref().map(std::os::fd::AsFd::as_fd);
@@ -56,14 +38,41 @@ pub(super) fn run(arguments: &Logs, context: &Context) -> Outcome {
     }
 }
 
-fn filter_end(arguments: &Logs, now: Timestamp) -> Option<Timestamp> {
-    moment(arguments.until.as_deref()?, now)
+/// Which lines are shown, as flags say.
+pub(super) struct Window {
+    /// Those that are there.
+    pub(super) filter: Filter,
+    /// When what comes is no longer shown.
+    pub(super) until: Option<Timestamp>,
+}
+
+/// Reads the flags that say which lines are shown.
+pub(super) fn window(lines: &LogLines) -> Result<Window, Mistake> {
+    let now = Timestamp::now();
+    let bound = |name: &str, text: &Option<String>| {
+        let Some(text) = text else { return Ok(None) };
+        let wrong = || {
+            Mistake::usage(format!("`--{name} {text}`: not a time"))
+                .hint("use an age like `42m`, seconds since 1970, or RFC 3339")
+        };
+        moment(text, now).ok_or_else(wrong).map(Some)
+    };
+    let (since, until) = (bound("since", &lines.since)?, bound("until", &lines.until)?);
+    let nanoseconds = |moment: Timestamp| i64::try_from(moment.as_nanosecond()).unwrap_or(i64::MAX);
+    let filter = Filter {
+        since: since.map(nanoseconds),
+        until: until.map(nanoseconds),
+        // As Docker has it, what is no number means all.
+        tail: lines.tail.parse().map_or(Tail::All, Tail::Lines),
+        ..Filter::default()
+    };
+    Ok(Window { filter, until })
 }
 
 /// Writes an entry to the stream that it came from.
 fn show(entry: &Entry, arguments: &Logs) -> std::io::Result<()> {
     let mut bytes = Vec::with_capacity(entry.bytes.len() + 40);
-    if arguments.timestamps
+    if arguments.lines.timestamps
         && entry.begins_line
         && let Ok(time) = Timestamp::from_nanosecond(entry.time.into())
     {

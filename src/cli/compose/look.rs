@@ -4,6 +4,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::carry::{Publish, Pull, Push};
 use super::reach::{Attach, Commit, Copy, Exec, Export, Wait, Watch};
+use crate::cli::container::LogLines;
 use crate::flags;
 
 const FORMAT: &str = "\
@@ -105,9 +106,9 @@ pub(crate) struct Logs {
     /// Services; all if none
     #[arg(value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
-    /// Show also what comes
-    #[arg(short, long)]
-    pub(crate) follow: bool,
+    /// Which lines.
+    #[command(flatten)]
+    pub(crate) lines: LogLines,
     /// Only the container of the service with this number
     #[arg(long, value_name = "NUMBER")]
     pub(crate) index: Option<u64>,
@@ -117,25 +118,6 @@ pub(crate) struct Logs {
     /// Do not say whose the lines are
     #[arg(long)]
     pub(crate) no_log_prefix: bool,
-    /// Only lines from this moment on: RFC 3339, seconds since 1970, or an age like `42m`
-    #[arg(long, value_name = "MOMENT")]
-    pub(crate) since: Option<String>,
-    /// Only lines before this moment
-    #[arg(long, value_name = "MOMENT")]
-    pub(crate) until: Option<String>,
-    /// So many of the last lines of each container
-    #[arg(
-        short = 'n',
-        long,
-        value_name = "NUMBER",
-        default_value = "all",
-        hide_default_value = true,
-        allow_hyphen_values = true
-    )]
-    pub(crate) tail: String,
-    /// Show the time of each line
-    #[arg(short, long)]
-    pub(crate) timestamps: bool,
 }
 
 /// What `rbuild compose stats` takes.

@@ -3,46 +3,27 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use jiff::Timestamp;
 use rbuild_engine::containers::ContainerError;
 use rbuild_engine::projects::labels::key;
 use rbuild_model::container::{Definition, LogDriver};
-use rbuild_monitor::log::{Filter, Tail};
 
 use super::board::colour;
 use super::look::{Look, Which, is_numbered};
 use super::output::{self, Look as Appearance, Output, Told};
 use crate::cli::compose::Project;
 use crate::cli::compose::look::Logs;
-use crate::commands::filter::moment;
+use crate::commands::logs::{Window, window};
 use crate::commands::{Context, Outcome};
 use crate::flags::Mode;
 use crate::report::{Mistake, Status};
 
 pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Outcome {
-    let now = Timestamp::now();
-    let bound = |name: &str, text: &Option<String>| -> anyhow::Result<Option<Timestamp>> {
-        let Some(text) = text else { return Ok(None) };
-        let read = moment(text, now).ok_or_else(|| {
-            Mistake::usage(format!("`--{name} {text}`: not a time"))
-                .hint("use an age like `42m`, seconds since 1970, or RFC 3339")
-        });
-        Ok(Some(read?))
-    };
-    let (since, until) = (bound("since", &arguments.since)?, bound("until", &arguments.until)?);
+    let Window { filter, until } = window(&arguments.lines)?;
     if arguments.index.is_some() && arguments.services.len() != 1 {
         return Err(Mistake::new("only one service can be specified when using --index").into());
     }
     let look = Look::at(project, "logs", context)?;
     look.check(&arguments.services)?;
-    let nanoseconds = |moment: Timestamp| i64::try_from(moment.as_nanosecond()).unwrap_or(i64::MAX);
-    let filter = Filter {
-        since: since.map(nanoseconds),
-        until: until.map(nanoseconds),
-        // As Docker has it, what is no number means all.
-        tail: arguments.tail.parse().map_or(Tail::All, Tail::Lines),
-        ..Filter::default()
-    };
     let wanted: BTreeSet<&str> = arguments.services.iter().map(String::as_str).collect();
     let name = look.meant.name.as_str();
     let joins = |definition: &Definition| {
@@ -80,7 +61,7 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
             running.insert(member.definition.id);
         }
     }
-    if !arguments.follow {
+    if !arguments.lines.follow {
         output.print()?;
         return Ok(Status::Done);
     }
@@ -105,7 +86,7 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
 fn appearance(project: &Project, arguments: &Logs, context: &Context) -> Appearance {
     Appearance {
         prefix: if arguments.no_log_prefix { Mode::Off } else { Mode::On },
-        timestamps: if arguments.timestamps { Mode::On } else { Mode::Off },
+        timestamps: if arguments.lines.timestamps { Mode::On } else { Mode::Off },
         colour: colour(project, arguments.no_color, context),
     }
 }
