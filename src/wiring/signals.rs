@@ -35,6 +35,11 @@ pub(super) fn end_by(signal: Signal) -> ! {
     set.add(signal);
     let _ = pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
     let _ = raise(signal);
+    #[expect(
+        clippy::exit,
+        clippy::disallowed_methods,
+        reason = "a signal ends all threads, wherever they are"
+    )]
     std::process::exit(128 + signal as i32)
 }
 
