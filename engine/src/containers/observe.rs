@@ -75,13 +75,20 @@ impl Engine {
     pub(super) fn record(&self, definition: &Definition) -> Result<Record, ContainerError> {
         let place = self.place(definition.id);
         let observe = || place.observe().map_err(ClientError::from);
-        Ok(match observe()? {
-            Seen::Settled(record) => record,
-            Seen::Orphan(record) => {
-                // Another command may be faster; whoever serves it, it runs.
-                let _ = self.adopt(&place);
-                record
-            }
+        let mut seen = observe()?;
+        let has_lost_its_monitor = match &seen {
+            Seen::Orphan(_) => true,
+            // It may have left a status that only a monitor finds; nothing of another boot has.
+            Seen::Lost(record) => Place::is_of_this_boot(record).map_err(ClientError::from)?,
+            Seen::Settled(_) | Seen::Interrupted(_) => false,
+        };
+        if has_lost_its_monitor {
+            // Another command may be faster; whoever serves it finds out what it is now.
+            let _ = self.adopt(&place);
+            seen = observe()?;
+        }
+        Ok(match seen {
+            Seen::Settled(record) | Seen::Orphan(record) => record,
             Seen::Interrupted(record) => {
                 if self.start_anew(definition)? {
                     observe()?.record().clone()
@@ -89,24 +96,17 @@ impl Engine {
                     record
                 }
             }
-            Seen::Lost(record) => {
-                // It may have left a status that only a monitor finds; nothing of another boot has.
-                let is_of_this_boot = Place::is_of_this_boot(&record).map_err(ClientError::from)?;
-                if is_of_this_boot && matches!(self.adopt(&place), Ok(Some(_))) {
-                    return Ok(observe()?.record().clone());
+            Seen::Lost(record) => match place.try_lock().map_err(ClientError::from)? {
+                Some(lock) => {
+                    let record = place.settle(&lock).map_err(ClientError::from)?;
+                    // Nobody serves its networks any more.
+                    let _ = self.networks().disconnect_all(&definition.id.to_string());
+                    drop(lock);
+                    self.release_volumes_of(definition);
+                    record
                 }
-                match place.try_lock().map_err(ClientError::from)? {
-                    Some(lock) => {
-                        let record = place.settle(&lock).map_err(ClientError::from)?;
-                        // Nobody serves its networks any more.
-                        let _ = self.networks().disconnect_all(&definition.id.to_string());
-                        drop(lock);
-                        self.release_volumes_of(definition);
-                        record
-                    }
-                    None => record,
-                }
-            }
+                None => record,
+            },
         })
     }
 
@@ -155,10 +155,15 @@ impl Engine {
         if let Some(client) = Client::find(&place)? {
             return Ok(Some(client));
         }
-        match place.observe().map_err(ClientError::from)? {
-            Seen::Orphan(_) => self.adopt(&place),
+        let observe = || place.observe().map_err(ClientError::from);
+        if matches!(observe()?, Seen::Orphan(_))
+            && let Some(client) = self.adopt(&place)?
+        {
+            return Ok(Some(client));
+        }
+        match observe()? {
             Seen::Interrupted(_) if self.start_anew(definition)? => Ok(Client::find(&place)?),
-            Seen::Settled(_) | Seen::Interrupted(_) | Seen::Lost(_) => Ok(None),
+            Seen::Settled(_) | Seen::Orphan(_) | Seen::Interrupted(_) | Seen::Lost(_) => Ok(None),
         }
     }
 

@@ -1,14 +1,16 @@
 //! Taking up what a monitor left that was killed: the same processes, pipes, group, and what was still to be done.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use oci_spec::runtime::{LinuxNamespaceType, Process as OciProcess};
-use rbuild_model::container::{Health, Run, State, Stopped};
+use rbuild_model::container::{Health, ProcessIdentity, Run, State, Stopped};
 use rbuild_network::duty::Service;
+use rbuild_network::names::Presence;
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
-use rbuild_sandbox::process::Process;
+use rbuild_sandbox::process::{Process, is_alive};
 
 use super::monitor::{Live, Monitor, Phase};
 use super::streams::{self, Streams};
@@ -42,14 +44,16 @@ impl Monitor {
             if let Some(cgroup) = cgroup {
                 let _ = cgroup.remove();
             }
+            let monitor = self.record.monitor;
             self.record.lose("monitor lost");
+            self.record.monitor = monitor;
             self.record.previous = self.record.state.ended().cloned();
             self.keep_record();
             self.tell_die();
             self.restart_if_due(Duration::ZERO);
             return;
         };
-        self.take_up_networks(run.init.pid);
+        let end = self.take_up_networks(run.init);
         let started = run.started;
         let before = Duration::try_from(Timestamp::now().duration_since(started)).unwrap_or(Duration::ZERO);
         let check = self.settings.health.clone();
@@ -81,31 +85,55 @@ impl Monitor {
             stopping: has_terminal || self.record.stopped == Stopped::ByHand,
             fate: has_terminal.then_some("monitor lost, and the terminal with it"),
         }));
-        if !paused {
+        if end == End::Near {
+            self.ended();
+        } else if !paused {
             self.schedule_probe();
         }
     }
 
-    /// Takes up what is to be done for the networks, with the namespaces of the process that has them.
-    fn take_up_networks(&mut self, init: i32) {
+    /// Takes up what is to be done for the networks, with the namespace of the process that has them; tells whether it
+    /// still has.
+    fn take_up_networks(&mut self, init: ProcessIdentity) -> End {
         let plan = self.read_plan().ok().flatten();
-        let namespace =
-            |name: &str| std::fs::File::open(format!("/proc/{init}/ns/{name}")).ok().map(OwnedFd::from);
         let lists = |kind| {
             let linux = plan.as_ref().and_then(|plan| plan.spec.linux().as_ref());
             let listed = linux.and_then(|linux| linux.namespaces().as_ref());
             listed.is_some_and(|listed| listed.iter().any(|namespace| namespace.typ() == kind))
         };
         if lists(LinuxNamespaceType::Network) {
-            self.handed.network = namespace("net");
+            let opened = std::fs::File::open(format!("/proc/{}/ns/net", init.pid));
+            // A process that ends leaves its namespaces first; and its number may be another's by now.
+            let has_left = matches!(&opened, Err(error) if error.kind() == ErrorKind::NotFound);
+            if has_left || !is_alive(init) {
+                return End::Near;
+            }
+            self.handed.network = opened.ok().map(OwnedFd::from);
+            if self.handed.network.is_none() {
+                return End::Far;
+            }
         }
         if let Some(duties) = plan.and_then(|plan| plan.duties) {
             let network = self.handed.network.as_ref().map(OwnedFd::as_fd);
             let place = self.handed.place.as_ref().and_then(|place| place.try_clone().ok());
             self.service =
                 Service::start(duties, network, place, Vec::new()).ok().map(|(service, _)| service);
+            if let Some(service) = &mut self.service {
+                // The other monitor may have had no time to say so.
+                let _ = service.is_running(Presence::Running);
+            }
         }
+        End::Far
     }
+}
+
+/// Whether a program that is taken up will end at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It has ended or is just ending; its networks are gone with it.
+    Near,
+    /// It runs.
+    Far,
 }
 
 /// How long it is until then.

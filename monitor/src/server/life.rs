@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rbuild_model::container::{Ended, Removal, Run, StartFailure, State};
-use rbuild_network::duty::Service;
+use rbuild_network::duty::{Service, withdraw};
 use rbuild_network::names::Presence;
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
 use rbuild_sandbox::process::{self, Process};
@@ -221,6 +221,8 @@ impl Monitor {
     }
 
     /// Begins the pause before the next start, if the policy wants one; else gives back what a run needs.
+    ///
+    /// One whose networks this monitor does not have would come up without any: whoever meets it next starts it anew.
     pub(super) fn restart_if_due(&mut self, age: Duration) {
         let State::Exited(last) = &self.record.state else { return };
         let (policy, count) = (self.settings.restart, self.record.restart_count);
@@ -231,6 +233,9 @@ impl Monitor {
             self.phase = Phase::Waiting(Instant::now() + pause);
             if let Some(service) = &mut self.service {
                 let _ = service.is_running(Presence::Stopped);
+            } else if self.place.has_duties() {
+                self.phase = Phase::Idle;
+                self.give_back_networks();
             }
         } else {
             self.phase = Phase::Idle;
@@ -239,9 +244,11 @@ impl Monitor {
     }
 
     fn give_back_networks(&mut self) {
+        // What fails is found by the next command that looks after networks.
         if let Some(service) = self.service.take() {
-            // What fails is found by the next command that looks after networks.
             let _ = service.end();
+        } else if let Ok(Some(Plan { duties: Some(duties), .. })) = self.read_plan() {
+            let _ = withdraw(&duties, self.handed.place.take());
         }
         self.handed = Handed::default();
         self.record.note = serde_json::Value::Null;

@@ -1,7 +1,7 @@
 //! The monitor itself: how it comes to be, and its one loop.
 //!
 //! ```text
-//! executed -> detached -> told who it is (Begin) -> lock -> socket -> loop -> leaves
+//! executed -> detached -> told who it is (Begin) -> lock -> takes up what a dead one left -> socket -> loop -> leaves
 //! ```
 //!
 //! It leaves when nothing runs or will run, and nobody is connected. Its socket's file stays: who connects to it then is
@@ -64,12 +64,23 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let begun = frame.read::<Begin>().map_err(|error| chain(&error)).and_then(|begin| begin_with(begin, fds));
     let answered = match begun {
         Ok(Start::Monitor(parts)) => {
-            if answer(Begun::Listening) == 0 {
-                process::trim_heap();
-                Monitor::new(*parts, channel, residence).serve();
-                return 0;
+            let (place, monitor) = (parts.place.clone(), Monitor::new(*parts, residence));
+            let told = if monitor.is_interrupted() {
+                Begun::Nothing
+            } else {
+                show_listener(&place)
+                    .map_or_else(|why| Begun::Failed(format!("cannot listen: {why}")), |()| Begun::Listening)
+            };
+            if !matches!(told, Begun::Listening) {
+                // Before the answer: whoever gets it may start the container anew.
+                monitor.leave();
+                return answer(told);
             }
-            0
+            // Who is not there to hear it has still given us what is ours to do.
+            answer(told);
+            process::trim_heap();
+            monitor.serve(channel);
+            return 0;
         }
         Ok(Start::Busy) => answer(Begun::Busy),
         Ok(Start::Nothing) => answer(Begun::Nothing),
@@ -159,9 +170,17 @@ fn begin_with(begin: Begin, mut fds: Vec<OwnedFd>) -> Result<Start, String> {
     })))
 }
 
-/// Makes the socket, which appears under its name only when it listens.
+/// What the socket is called until it is shown.
+const FRESH: &str = "control.new";
+
+/// Gives the socket the name that it is found by.
+fn show_listener(place: &Place) -> Result<(), String> {
+    let run = place.open_run().map_err(|error| chain(&error))?;
+    rustix::fs::renameat(&run, FRESH, &run, CONTROL).map_err(|errno| errno.to_string())
+}
+
+/// Makes the socket, which appears under its name only when there is somebody to serve it.
 fn make_listener(place: &Place) -> Result<OwnedFd, String> {
-    const FRESH: &str = "control.new";
     let run = place.open_run().map_err(|error| chain(&error))?;
     let make = || -> Result<OwnedFd, rustix::io::Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -169,7 +188,6 @@ fn make_listener(place: &Place) -> Result<OwnedFd, String> {
         let _ = rustix::fs::unlinkat(&run, FRESH, rustix::fs::AtFlags::empty());
         bind(&socket, &SocketAddrUnix::new(Place::short(&run, FRESH))?)?;
         listen(&socket, BACKLOG)?;
-        rustix::fs::renameat(&run, FRESH, &run, CONTROL)?;
         Ok(socket)
     };
     make().map_err(|errno| errno.to_string())

@@ -135,7 +135,7 @@ enum Token {
 }
 
 impl Monitor {
-    pub(super) fn new(parts: Parts, maker: OwnedFd, residence: Option<Residence>) -> Self {
+    pub(super) fn new(parts: Parts, residence: Option<Residence>) -> Self {
         let Parts { place, lock, settings, record, listener, holds, networks, adopts } = parts;
         let teller = Teller::new(settings.events.clone(), settings.id);
         let mut monitor = Self {
@@ -144,7 +144,7 @@ impl Monitor {
             settings,
             record,
             listener,
-            maker: Some(maker),
+            maker: None,
             _holds: holds,
             residence,
             phase: Phase::Idle,
@@ -172,10 +172,11 @@ impl Monitor {
         monitor
     }
 
-    /// Serves until there is nothing more to do.
-    pub(super) fn serve(mut self) {
+    /// Serves until there is nothing more to do. `maker` is the command that made it.
+    pub(super) fn serve(mut self, maker: OwnedFd) {
+        self.maker = Some(maker);
         loop {
-            if self.may_leave() {
+            if self.may_leave() || self.is_interrupted() {
                 break;
             }
             self.keep_spare();
@@ -189,7 +190,17 @@ impl Monitor {
             self.tick(Instant::now());
             self.flush();
         }
-        // The record goes on naming us: who finds the lock held and us alive knows whose end to wait for.
+        self.leave();
+    }
+
+    /// Gives back what it holds.
+    pub(super) fn leave(mut self) {
+        // The record goes on naming us: who finds the lock held and us alive knows whose end to wait for. But what is to
+        // be started anew has nobody.
+        if self.is_interrupted() {
+            self.record.monitor = None;
+            self.save();
+        }
         let Self { lock, listener, residence, given_up, .. } = self;
         if !given_up {
             lock.release();
@@ -198,6 +209,11 @@ impl Monitor {
         if let Some(residence) = residence {
             residence.leave();
         }
+    }
+
+    /// Whether its program is to run again, and only a command can give it what it needs for that.
+    pub(super) fn is_interrupted(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && matches!(self.record.state, State::Restarting { .. })
     }
 
     fn may_leave(&self) -> bool {

@@ -23,6 +23,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("a_stop_goes_on_after_a_loss", stopping),
     ("a_stop_without_an_end_stays_one_after_a_loss", patient),
     ("who_waits_for_its_restart_with_networks_is_started_anew", interrupted),
+    ("who_ended_unseen_with_networks_is_started_anew", lost_with_networks),
     ("executions_end_unseen_with_their_monitor", executing),
     ("a_container_that_never_ran_is_not_taken_up", created),
     ("a_terminal_ends_with_its_monitor", terminal),
@@ -167,11 +168,9 @@ fn patient(house: &House) {
     assert!([5, 255].contains(&code), "it was let end: {code}");
 }
 
-fn interrupted(house: &House) {
-    let mut container = house.container("exit 1");
-    container.settings.restart = RestartPolicy::Always;
-    let mut plan = container.plan();
-    plan.duties = Some(Duties {
+/// What is to be done for a container that has networks of its own, but is in none.
+fn duties(house: &House, container: &Container) -> Duties {
+    Duties {
         runtime: house.path().join("run"),
         endpoint: EndpointId::new(&container.settings.id.to_string()).unwrap(),
         store: StorePrefix::new("00000000").unwrap(),
@@ -180,7 +179,14 @@ fn interrupted(house: &House) {
         names: None,
         ports: Vec::new(),
         passage: Default::default(),
-    });
+    }
+}
+
+fn interrupted(house: &House) {
+    let mut container = house.container("exit 1");
+    container.settings.restart = RestartPolicy::Always;
+    let mut plan = container.plan();
+    plan.duties = Some(duties(house, &container));
     container.client().start(plan, Handed::default()).unwrap();
     let mut client = container.client();
     while client.inspect().unwrap().state.status() != Status::Restarting {
@@ -194,6 +200,29 @@ fn interrupted(house: &House) {
     // Whoever starts it anew gives it what it needs.
     container.settings.restart = RestartPolicy::No;
     assert_eq!(container.run(), 1);
+}
+
+fn lost_with_networks(house: &House) {
+    let mut container = house.container("echo up; sleep 1000");
+    container.settings.restart = RestartPolicy::Always;
+    let mut plan = container.plan();
+    plan.duties = Some(duties(house, &container));
+    let mut client = container.client();
+    client.start(plan, Handed::default()).unwrap();
+    drop(client);
+    container.await_log("up");
+    let init = Process::find(container.record().state.run().unwrap().init).unwrap();
+    container.kill_monitor();
+    init.kill();
+    init.reap().unwrap();
+    // A monitor that took it up would run it in a network namespace without anything.
+    assert!(Client::adopt(&container.place, &Program::default(), None).unwrap().is_none());
+    let observed = container.place.observe().unwrap();
+    assert!(matches!(observed, Observed::Interrupted(_)), "{observed:?}");
+    assert!(house.events().iter().any(|event| event.starts_with("die")), "its end is told");
+    assert!(container.place.try_lock().unwrap().is_some(), "nobody is in the way of a start");
+    container.start();
+    container.client().kill(Signal::KILL).unwrap();
 }
 
 fn executing(house: &House) {
