@@ -115,7 +115,9 @@ services:
         "compose.yaml",
         "name: wants\nservices: { a: { image: busybox, command: 'false', restart: always, scale: 5 } }\n",
     );
-    context.rbuild(["compose", "up", "-d"]).run();
+    done(&context, &["up", "-d"]);
+    // Some end just while it is looked at how they are to be stopped.
+    done(&context, &["up", "-d", "--force-recreate"]);
     done(&context, &["down"]);
     assert_eq!(containers(&context), [""; 0]);
     assert_clean(&context);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rbuild_model::container::Definition;
+use rbuild_model::container::{Definition, Run};
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
 
 use super::error::ContainerError;
@@ -59,10 +59,15 @@ impl Engine {
         let Some(run) = observed.state.run() else {
             return Err(ContainerError::State(format!("container {} is not running", definition.id)));
         };
+        Ok(self.processes_of(definition, run))
+    }
+
+    /// Returns the processes of a run: its first one alone, if it has ended since it was looked at.
+    pub(crate) fn processes_of(&self, definition: &Definition, run: &Run) -> BTreeSet<i32> {
         let group = Cgroup::look(Layout::shared(), &self.container_cgroups(), &definition.id.to_string());
         let mut processes: BTreeSet<i32> = group.iter().flat_map(Cgroup::processes).collect();
         processes.insert(run.init.pid);
-        Ok(processes)
+        processes
     }
 }
 

@@ -70,7 +70,7 @@ impl Engine {
         }
         let State::Running(run) = self.observe(definition)?.state else { return Ok(false) };
         let signal = definition.program.stop_signal();
-        if signal == Signal::KILL || self.processes(definition)?.len() != 1 {
+        if signal == Signal::KILL || self.processes_of(definition, &run).len() != 1 {
             return Ok(false);
         }
         let status = std::fs::read_to_string(format!("/proc/{}/status", run.init.pid)).unwrap_or_default();
