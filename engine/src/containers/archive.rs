@@ -93,6 +93,19 @@ impl Engine {
         tar: &mut dyn Read,
     ) -> Result<(), ContainerError> {
         let _still = self.hold_still(definition)?;
+        self.put(definition, path, owner, tar)?;
+        self.tell(definition, "extract-to-dir", &[]);
+        Ok(())
+    }
+
+    /// As [`Engine::copy_in`], for whoever knows that nobody starts the container meanwhile.
+    pub(super) fn put(
+        &self,
+        definition: &Definition,
+        path: &str,
+        owner: Option<Owner>,
+        tar: &mut dyn Read,
+    ) -> Result<(), ContainerError> {
         let (root, at) = self.locate(definition, path, For::Writing)?;
         let missing = || {
             ContainerError::Invalid(format!(
@@ -107,7 +120,6 @@ impl Engine {
         let rules = Rules { owner, ..Rules::default() };
         let extractor = Extractor::onto_tree(folder.into_root()?, rules).map_err(extract)?;
         extractor.extract(Reader::new(tar, Limits::default())).map_err(extract)?;
-        self.tell(definition, "extract-to-dir", &[]);
         Ok(())
     }
 

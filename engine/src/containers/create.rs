@@ -86,7 +86,8 @@ impl Engine {
         let warnings = define::settle(&mut definition, rbuild_sandbox::cgroup::Layout::shared());
         // Nobody removes a volume between its making and the row that says who has it.
         let held = self.volumes().hold()?;
-        let made = self.make(&mut definition, &resolved, &volumes, &lease, name.is_none());
+        let files = request.files.as_deref();
+        let made = self.make(&mut definition, &resolved, &volumes, files, &lease, name.is_none());
         drop(held);
         if let Err(error) = made {
             self.unmake(&definition);
@@ -103,6 +104,7 @@ impl Engine {
         definition: &mut Definition,
         resolved: &Resolved,
         volumes: &[VolumeWish],
+        files: Option<&[u8]>,
         lease: &Lease,
         may_rename: bool,
     ) -> Result<(), ContainerError> {
@@ -144,6 +146,9 @@ impl Engine {
             self.note_volume(volume)?;
         }
         self.fill_volumes(definition, &resolved.chain)?;
+        if let Some(mut files) = files {
+            self.put(definition, "/", None, &mut files)?;
+        }
         crash::point("container.filled");
         for attempt in 1.. {
             let insert = |transaction: &rusqlite::Transaction<'_>| rows::insert(transaction, definition);

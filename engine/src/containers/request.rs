@@ -50,6 +50,8 @@ pub struct CreateRequest {
     pub mounts: Vec<MountRequest>,
     /// Containers whose mounts it has too: `NAME[:ro|rw]`.
     pub volumes_from: Vec<String>,
+    /// An archive of files that it has from its beginning: nobody finds it, or starts it, without them.
+    pub files: Option<Vec<u8>>,
     /// When its health is asked for the first time.
     pub first_probe: FirstProbe,
     /// What a person wrote that it is made of; kept as it is.
@@ -132,6 +134,7 @@ impl CreateRequest {
             streams: Streams::default(),
             mounts: Vec::new(),
             volumes_from: Vec::new(),
+            files: None,
             first_probe: FirstProbe::default(),
             origin: None,
             host: HostOptions::default(),

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_image::tar::{Entry, EntryKind, EntryPath, Options, Timestamp, Writer};
-use rbuild_model::container::{BindRecursion, Definition, MissingSource, Propagation};
+use rbuild_model::container::{BindRecursion, MissingSource, Propagation};
 use rbuild_model::project::{FileGrant, FileObject, FileSource, Project, Service};
 use rbuild_sandbox::Access;
 
 use super::Execution;
 use super::error::OperationError;
 use crate::containers::{ContainerError, MountKind, MountRequest};
-use crate::engine::Engine;
 
 /// The folder of secrets that say nothing of their place.
 const SECRETS: &str = "/run/secrets";
@@ -171,18 +170,13 @@ fn seen(target: String, source: PathBuf) -> MountRequest {
     }
 }
 
-impl Engine {
-    /// Writes what a service is given into a container that does not run.
-    pub(super) fn put_granted(
-        &self,
-        definition: &Definition,
-        granted: &Granted,
-    ) -> Result<(), ContainerError> {
-        if granted.files.is_empty() {
-            return Ok(());
+impl Granted {
+    /// The files as an archive, if there are any.
+    pub(super) fn archive(&self) -> Result<Option<Vec<u8>>, ContainerError> {
+        if self.files.is_empty() {
+            return Ok(None);
         }
-        let tar = archive(&granted.files).map_err(|why| ContainerError::Invalid(why.to_string()))?;
-        self.copy_in(definition, "/", None, &mut tar.as_slice())
+        archive(&self.files).map(Some).map_err(|why| ContainerError::Invalid(why.to_string()))
     }
 }
 

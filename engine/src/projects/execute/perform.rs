@@ -222,10 +222,6 @@ impl Execution<'_> {
         if decisive.iter().any(|key| found.labels.get(*key) != own.get(*key)) {
             return None;
         }
-        // Whoever starts it first has to find all of it there.
-        if matches!(self.engine.observe(&found).ok()?.state, State::Created { .. }) {
-            self.engine.put_granted(&found, &self.granted(service).ok()?).ok()?;
-        }
         Some(found)
     }
 
@@ -257,15 +253,9 @@ impl Execution<'_> {
         request.origin = desired.map(|desired| with_contents(&desired.config, desired.contents.as_ref()));
         let granted = self.granted(service)?;
         request.mounts.extend(granted.mounts.iter().cloned());
+        request.files = granted.archive()?;
         adjust(&mut request);
-        let definition = self.engine.create(&request, &Quiet)?.definition;
-        if let Err(error) = self.engine.put_granted(&definition, &granted) {
-            // What is half made is not left for the next `up` to start; the error that is told is the first.
-            let options = RemoveOptions { force: true, volumes: true };
-            let _ = self.engine.remove(&definition.id.to_string(), options);
-            return Err(error.into());
-        }
-        Ok(definition)
+        Ok(self.engine.create(&request, &Quiet)?.definition)
     }
 
     /// The first container of each service.
@@ -323,15 +313,8 @@ impl Execution<'_> {
         let definition = self.engine.find(&found)?;
         let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
         let service = self.work.project.services.get(label(labels::key::SERVICE));
-        match self.engine.observe(&definition)?.state {
-            State::Paused(_) => return Ok(self.engine.unpause(&definition)?),
-            // Whoever made it may have been killed before all of it was there.
-            State::Created { .. } => {
-                if let (Some(service), Startable::Existing(_)) = (service, container) {
-                    self.engine.put_granted(&definition, &self.granted(service)?)?;
-                }
-            }
-            _ => {}
+        if let State::Paused(_) = self.engine.observe(&definition)?.state {
+            return Ok(self.engine.unpause(&definition)?);
         }
         self.watcher.will_start(&definition);
         if let Start::Started(notes) = self.engine.start(&definition)? {
