@@ -1,17 +1,18 @@
 //! Programs that run beside the container's own: those of clients, and probes of its health.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use oci_spec::runtime::{BoxBuilder, Spec, User};
 use rbuild_sandbox::cgroup::Cgroup;
-use rbuild_sandbox::process::Process;
+use rbuild_sandbox::process::{self, Process};
 use rbuild_sandbox::profile::{self, Confinement, Privilege};
 use rbuild_sandbox::{EnterRequest, LaunchError, Launcher, LauncherConfig, Stdio};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
 
 use super::streams::{self, Input, Streams};
 use crate::health::{Dropped, OUTPUT};
@@ -156,6 +157,30 @@ pub(super) fn run(
         near = streams::of_terminal(master).map_err(pipes)?;
     }
     Ok((entered.process, near))
+}
+
+/// Kills a program that runs beside the container's, and what it started: all of its session, which it leads.
+pub(super) fn kill_session(leader: &Process, cgroup: Option<&Cgroup>) {
+    leader.kill();
+    let session = Pid::from_raw(leader.pid());
+    let mut killed = BTreeSet::new();
+    loop {
+        let known = killed.len();
+        for pid in cgroup.map(Cgroup::processes).unwrap_or_default() {
+            // Held before it is looked at: then no other can have its number.
+            let held = process::identify(pid).and_then(Process::find);
+            if let Some(process) = held
+                && rustix::process::getsid(Pid::from_raw(pid)).ok() == session
+                && killed.insert(pid)
+            {
+                process.kill();
+            }
+        }
+        // Those that were just made by one that was not dead yet.
+        if killed.len() == known {
+            return;
+        }
+    }
 }
 
 fn make_pipes(stdin: Stdin) -> Result<(Streams, Stdio), Errno> {

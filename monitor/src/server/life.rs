@@ -15,7 +15,7 @@ use rbuild_sandbox::{Launcher, LauncherConfig, Lifetime, Namespaces, Order, Slot
 
 use super::chain;
 use super::connection::Role;
-use super::execs::Kind;
+use super::execs::{self, Kind};
 use super::monitor::{Live, Monitor, Phase};
 use super::shares;
 use super::streams::{self, Streams};
@@ -359,8 +359,8 @@ impl Monitor {
                 && output.deadline <= now
             {
                 output.timed_out = true;
-                if let Some(process) = &exec.process {
-                    process.kill();
+                if let (Some(process), Phase::Running(live)) = (&exec.process, &self.phase) {
+                    execs::kill_session(process, live.cgroup.as_ref());
                 }
             }
         }

@@ -7,7 +7,9 @@ use rbuild_model::container::{
     ContainerId, HealthCheck, HealthStatus, HealthTest, Removal, RestartPolicy, Signal, State, Status,
 };
 use rbuild_monitor::{Client, EarlyProbes, Grace, Place, Until, WatchEvent};
-use rbuild_sandbox::cgroup::Limits;
+use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Layout, Limits};
+use rbuild_sandbox::process::{Process, identify};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::house::House;
 use crate::Scenario;
@@ -19,6 +21,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("health_is_asked_for", health),
     ("a_healthy_container_is_known_before_its_first_interval", early),
     ("a_probe_that_takes_too_long_is_killed", slow_probe),
+    ("what_it_started_is_killed_with_it", slow_probes_children),
     ("who_watches_is_told_of_every_change", watched),
     ("memory_that_runs_out_is_told", memory),
     ("a_container_that_removes_itself_waits_for_its_readers", removes),
@@ -138,6 +141,25 @@ fn slow_probe(house: &House) {
     let log = run.health.unwrap().log;
     assert_eq!(log[0].exit_code, -1);
     assert_eq!(log[0].output, "Health check exceeded timeout (30ms)");
+    container.end();
+}
+
+fn slow_probes_children(house: &House) {
+    let mut container = house.container("while :; do sleep 1000 & wait; done");
+    let test = "test -e /data/begun && exit 1; touch /data/begun; sleep 4242 & sleep 4242";
+    container.settings.health = Some(check(test, Duration::from_millis(300)));
+    container.start();
+    await_event(house, "health_status: unhealthy");
+    let CgroupRequest { prefix, name, .. } = container.plan().cgroup;
+    for pid in Cgroup::open(Layout::shared(), &prefix, &name).unwrap().processes() {
+        let Some(process) = identify(pid).and_then(Process::find) else { continue };
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if line == "sleep\04242\0" {
+            let (pidfd, patience) = (process.pidfd(), Timespec { tv_sec: 30, tv_nsec: 0 });
+            let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)).unwrap();
+            assert_eq!(ended, 1, "{pid} was left by its probe");
+        }
+    }
     container.end();
 }
 
