@@ -154,7 +154,7 @@ fn slow_probes_children(house: &House) {
     for pid in Cgroup::open(Layout::shared(), &prefix, &name).unwrap().processes() {
         let Some(process) = identify(pid).and_then(Process::find) else { continue };
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        if line == "sleep\04242\0" {
+        if line == "sleep\x004242\0" {
             let (pidfd, patience) = (process.pidfd(), Timespec { tv_sec: 30, tv_nsec: 0 });
             let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)).unwrap();
             assert_eq!(ended, 1, "{pid} was left by its probe");
