@@ -239,7 +239,7 @@ fn the_file_of_an_id_is_there_before_the_container() {
         125,
         "container ID file",
     );
-    assert_eq!(said(&context, ["ps", "-aq", "--filter", "name=nn"]), "");
+    assert_eq!(said(&context, ["ps", "-aq", "--filter", "name=^nn$"]), "");
     // Without a container there is no file.
     refused(&context, ["run", "--cidfile", "other", "--pull", "never", "nothing-here"], 125, "nothing-here");
     assert!(!context.project().join("other").exists());
