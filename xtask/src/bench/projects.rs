@@ -85,7 +85,8 @@ fn measure(options: &Options, folder: &Path, text: &str, verbs: Verbs) -> Result
                 continue;
             }
             for ((_, times), (_, verb)) in rows.iter_mut().zip(verbs) {
-                let mut command = vec!["compose"];
+                // `rbuild compose` keeps the peer's timers; `rbuild up` and `down` are what people type.
+                let mut command = if tool.ours { Vec::new() } else { vec!["compose"] };
                 command.extend(*verb);
                 times[number].push(time(tool, Some(folder), &command)?);
             }
