@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
+use rbuild_sandbox::process::Attitude;
 use rbuild_store::Cancel;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -14,18 +15,11 @@ fn ending() -> SigSet {
     let mut set = SigSet::empty();
     set.add(Signal::SIGINT);
     set.add(Signal::SIGTERM);
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if !is_ignored(&status, Signal::SIGHUP) {
+    let survives = Attitude::of(std::process::id()).is_some_and(|own| own.ignores(Signal::SIGHUP as i32));
+    if !survives {
         set.add(Signal::SIGHUP);
     }
     set
-}
-
-/// Whether a process's status says that it ignores a signal.
-fn is_ignored(status: &str, signal: Signal) -> bool {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
 }
 
 /// Ends the program by a signal, whose default the kernel carries out. Where whoever started us left the signal ignored,
@@ -166,19 +160,5 @@ impl Read for Stdin<'_> {
             }
         }
         Ok(rustix::io::read(stdin, buffer)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_ignored_is_read_from_the_status() {
-        // As `nohup` starts a program in the background of a script.
-        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000003\nSigCgt:\t0000000000004000\n";
-        assert!(is_ignored(status, Signal::SIGHUP) && is_ignored(status, Signal::SIGINT));
-        assert!(!is_ignored(status, Signal::SIGTERM));
-        assert!(!is_ignored("", Signal::SIGHUP), "nothing is known");
     }
 }

@@ -4,6 +4,7 @@
 //! ([`ProcessIdentity`]) finds that very process or nothing. How a process ended that is not a child is read where the kernel
 //! keeps it: with its pidfd (6.15 and later), else in `/proc` for as long as nobody has reaped it.
 
+mod attitude;
 mod sys;
 
 use std::io;
@@ -16,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+pub use self::attitude::Attitude;
 pub use self::sys::trim_heap;
 use crate::running::Usage;
 

@@ -3,6 +3,7 @@
 use rbuild_model::container::{Definition, NamespaceUse, Signal, State};
 
 use rbuild_monitor::ClientError;
+use rbuild_sandbox::process::Attitude;
 
 use super::Execution;
 use super::error::OperationError;
@@ -73,34 +74,8 @@ impl Engine {
         if signal == Signal::KILL || self.processes_of(definition, &run).len() != 1 {
             return Ok(false);
         }
-        let status = std::fs::read_to_string(format!("/proc/{}/status", run.init.pid)).unwrap_or_default();
-        // A process that is gone has no status, and nothing of it hears anything: it has ended.
-        Ok(hears_nothing(&status, signal.number()))
-    }
-}
-
-/// Whether a process's status says that a signal is neither caught nor blocked.
-fn hears_nothing(status: &str, signal: i32) -> bool {
-    let mask = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
-    };
-    let Ok(bit) = u32::try_from(signal - 1) else { return false };
-    let Some(bit) = 1_u64.checked_shl(bit) else { return false };
-    matches!((mask("SigBlk:"), mask("SigCgt:")), (Some(blocked), Some(caught)) if (blocked | caught) & bit == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hears_nothing;
-
-    #[test]
-    fn only_what_is_neither_caught_nor_blocked_is_unheard() {
-        let status = "Name:\tsleep\nSigQ:\t0/1\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000000000\n\
-                      SigCgt:\t0000000000004000\n";
-        assert!(hears_nothing(status, 1));
-        assert!(!hears_nothing(status, 2), "it is blocked");
-        assert!(!hears_nothing(status, 15), "it is caught");
-        assert!(!hears_nothing("", 15), "nothing is known");
+        let attitude = u32::try_from(run.init.pid).ok().and_then(Attitude::of);
+        // Of a process that is gone nothing is known, and nothing needs to be: it has ended.
+        Ok(attitude.is_some_and(|attitude| attitude.is_deaf_to(signal.number())))
     }
 }
