@@ -22,14 +22,15 @@ use rbuild_store::{
     ObjectKind, Room, RoomError, Schema, Store, TempFile, Wait,
 };
 use rusqlite::{OptionalExtension, Transaction};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 mod partial;
 mod sweep;
+mod tally;
 
 pub use partial::{PartialBlob, PartialBlobs};
 pub use sweep::BlobFiles;
+use tally::{Excess, Tally};
 
 #[cfg(test)]
 mod tests;
@@ -143,7 +144,7 @@ impl Blobs {
     pub fn ingest(&self, expected: Expected) -> Result<BlobWriter, BlobError> {
         let room = self.store.reserve_room(expected.size.unwrap_or(0))?;
         let file = self.store.temp_file(&self.store.layout().blobs())?;
-        Ok(BlobWriter { blobs: self.clone(), file, room, hasher: Sha256::new(), written: 0, expected })
+        Ok(BlobWriter { blobs: self.clone(), file, room, tally: Tally::new(expected) })
     }
 
     /// Stores bytes that are at hand, as derived data.
@@ -241,15 +242,13 @@ pub struct BlobWriter {
     file: TempFile,
     /// Counts for it until it has its row.
     room: Room,
-    hasher: Sha256,
-    written: u64,
-    expected: Expected,
+    tally: Tally,
 }
 
 impl BlobWriter {
     /// Returns how many bytes were written so far.
     pub fn written(&self) -> u64 {
-        self.written
+        self.tally.written()
     }
 
     /// Reserves room for so many bytes altogether, where their number was not known beforehand.
@@ -264,7 +263,7 @@ impl BlobWriter {
 
     /// Says what it has to be, where that is only known by now.
     pub fn expect(&mut self, digest: BlobDigest) {
-        self.expected.digest = Some(digest);
+        self.tally.expect(digest);
     }
 
     /// Gives the blob its name and its row, if it is what was expected, and leases it.
@@ -303,50 +302,21 @@ impl BlobWriter {
     }
 
     fn check(self) -> Result<(Store, Blob, TempFile, Room), BlobError> {
-        let Self { blobs, file, room, hasher, written, expected } = self;
-        let found = BlobDigest::from_bytes(hasher.finalize().into());
-        if let Some(size) = expected.size
-            && size != written
-        {
-            return Err(BlobError::WrongSize { digest: expected.digest, expected: size, found: written });
-        }
-        if let Some(digest) = expected.digest
-            && digest != found
-        {
-            return Err(BlobError::WrongDigest { expected: digest, found });
-        }
-        room.grow_to(written)?;
-        Ok((blobs.store, Blob { digest: found, size: written }, file, room))
+        let Self { blobs, file, room, tally } = self;
+        let blob = tally.check()?;
+        room.grow_to(blob.size)?;
+        Ok((blobs.store, blob, file, room))
     }
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let found = self.written.saturating_add(bytes.len() as u64);
-        if let Some(expected) = self.expected.size
-            && found > expected
-        {
-            // A sender that sends more than it promised is stopped before the disk is full.
-            return Err(io::Error::other(Excess { digest: self.expected.digest, expected, found }));
-        }
-        let length = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..length]);
-        self.written += length as u64;
-        Ok(length)
+        self.tally.write(&mut self.file, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// More bytes than were promised.
-#[derive(Debug, Error)]
-#[error("more than the promised {expected} bytes")]
-struct Excess {
-    digest: Option<BlobDigest>,
-    expected: u64,
-    found: u64,
 }
 
 /// Names the lock under which a blob gets and loses its name.
@@ -355,16 +325,9 @@ fn name_of(digest: BlobDigest) -> LockName {
 }
 
 fn hash(file: &mut File) -> io::Result<BlobDigest> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(BlobDigest::from_bytes(hasher.finalize().into())),
-            Ok(length) => hasher.update(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let mut tally = Tally::new(Expected::default());
+    tally.read(file)?;
+    Ok(tally.digest())
 }
 
 fn find(

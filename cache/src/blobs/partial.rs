@@ -5,7 +5,7 @@
 //! earlier attempt left is never trusted: it is read and hashed again, and the blob gets its name only if all of it has
 //! the digest that was asked for.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -17,10 +17,10 @@ use rbuild_store::{
     Room, Store, Wait,
 };
 use rusqlite::Transaction;
-use sha2::{Digest as _, Sha256};
 
 use super::sweep::BYTES_PER_SECOND;
-use super::{Blob, BlobError, Blobs, Excess, name_of, now_s, record};
+use super::tally::Tally;
+use super::{Blob, BlobError, Blobs, Expected, name_of, now_s, record};
 
 /// A blob that goes on; dropped, what came of it stays for the next attempt.
 #[derive(Debug)]
@@ -29,9 +29,8 @@ pub struct PartialBlob {
     file: PartialFile,
     /// Counts for it until it has its row, or is counted as it is.
     room: Room,
-    hasher: Sha256,
-    written: u64,
-    expected: Blob,
+    tally: Tally,
+    digest: BlobDigest,
     /// Goes last.
     _lock: Lock,
 }
@@ -51,9 +50,13 @@ impl Blobs {
         let folder = self.store.layout().partial_blobs();
         let file = self.store.partial_file(&folder, &expected.digest.hex())?;
         let blobs = self.clone();
-        let mut part =
-            PartialBlob { blobs, file, room, hasher: Sha256::new(), written: 0, expected, _lock: lock };
-        part.hash_what_is_here().map_err(|error| part.failed("read", error))?;
+        let Blob { digest, size } = expected;
+        let tally = Tally::new(Expected { digest: Some(digest), size: Some(size) });
+        let mut part = PartialBlob { blobs, file, room, tally, digest, _lock: lock };
+        part.tally.read(&mut part.file).map_err(|error| part.failed("read", error))?;
+        if part.written() > size {
+            part.restart().map_err(|error| part.failed("clear", error))?;
+        }
         Ok(part)
     }
 
@@ -72,12 +75,12 @@ impl Blobs {
 impl PartialBlob {
     /// Returns how many bytes are here.
     pub fn written(&self) -> u64 {
-        self.written
+        self.tally.written()
     }
 
     /// Returns the digest of what is here.
     pub fn digest(&self) -> BlobDigest {
-        BlobDigest::from_bytes(self.hasher.clone().finalize().into())
+        self.tally.digest()
     }
 
     /// Returns the file, for reading at places below [`PartialBlob::written`].
@@ -88,68 +91,35 @@ impl PartialBlob {
     /// Throws away what came so far.
     pub fn restart(&mut self) -> io::Result<()> {
         self.file.clear()?;
-        self.hasher = Sha256::new();
-        self.written = 0;
+        self.tally.restart();
         Ok(())
     }
 
     /// Gives the blob its name and its row, if it is what was asked for, and leases it; else nothing of it stays.
     pub fn finish(mut self, lease: &Lease) -> Result<Blob, BlobError> {
-        let Blob { digest, size } = self.expected;
-        let found = self.digest();
-        let wrong = if self.written != size {
-            Some(BlobError::WrongSize { digest: Some(digest), expected: size, found: self.written })
-        } else if found != digest {
-            Some(BlobError::WrongDigest { expected: digest, found })
-        } else {
-            None
+        let blob = match self.tally.check() {
+            Ok(blob) => blob,
+            Err(wrong) => {
+                self.restart().map_err(|error| self.failed("clear", error))?;
+                return Err(wrong);
+            }
         };
-        if let Some(wrong) = wrong {
-            self.restart().map_err(|error| self.failed("clear", error))?;
-            return Err(wrong);
-        }
-        let Self { blobs, file, room, expected, _lock, .. } = self;
+        let Self { blobs, file, room, digest, _lock, .. } = self;
         let store = blobs.store;
         let _name = store.locks().scope().acquire(&name_of(digest), LockMode::Exclusive, &Wait::forever())?;
         file.publish(&store, &store.layout().blobs(), &digest.hex(), Access::ReadOnly)?;
-        record(&store, &room, expected, lease)
-    }
-
-    fn hash_what_is_here(&mut self) -> io::Result<()> {
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match self.file.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(length) => {
-                    self.written += length as u64;
-                    if self.written > self.expected.size {
-                        return self.restart();
-                    }
-                    self.hasher.update(&buffer[..length]);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        record(&store, &room, blob, lease)
     }
 
     fn failed(&self, act: &'static str, error: io::Error) -> BlobError {
-        let path = self.blobs.store.layout().partial_blobs().join(self.expected.digest.hex());
+        let path = self.blobs.store.layout().partial_blobs().join(self.digest.hex());
         FileError::new(act, path, error).into()
     }
 }
 
 impl Write for PartialBlob {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let found = self.written.saturating_add(bytes.len() as u64);
-        let Blob { digest, size } = self.expected;
-        if found > size {
-            return Err(io::Error::other(Excess { digest: Some(digest), expected: size, found }));
-        }
-        let length = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..length]);
-        self.written += length as u64;
-        Ok(length)
+        self.tally.write(&mut self.file, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
