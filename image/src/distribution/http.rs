@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -68,6 +69,9 @@ pub(super) struct Transport {
 
 /// How often it is looked how much of a body has left.
 const TICK: Duration = Duration::from_millis(100);
+/// The size of the pieces in which a body at hand leaves. One that is a single piece is gone at once: only its answer is
+/// waited for.
+const PIECE: usize = 64 << 10;
 
 impl Transport {
     pub(super) fn new(registries: &Registries) -> Result<Self, ClientError> {
@@ -165,7 +169,20 @@ impl Transport {
         }
     }
 
-    /// Sends a request and follows redirects.
+    /// Sends a request whose body is at hand, and watches it leave: a slow line may take as long as it needs.
+    async fn send_bytes(&self, request: Request, mut body: Bytes) -> Result<Response, ClientError> {
+        let taken = Arc::new(AtomicU64::new(0));
+        let (length, counted) = (body.len() as u64, Arc::clone(&taken));
+        let pieces = std::iter::from_fn(move || {
+            let piece = body.split_to(body.len().min(PIECE));
+            counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            (!piece.is_empty()).then_some(Ok::<_, std::io::Error>(piece))
+        });
+        let pieces = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+        self.send_body(request, length, pieces, &taken, &|_| ()).await
+    }
+
+    /// Sends a request and follows redirects, unless it has a body that takes time to leave.
     ///
     /// Only what is [for anybody](FOR_ANYBODY) goes on as soon as the origin changes: credentials stand in headers of
     /// many names.
@@ -173,6 +190,9 @@ impl Transport {
         self.online(&request.url)?;
         let first = request.url.clone();
         request.headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        if let Some(body) = request.body.take_if(|body| body.len() > PIECE) {
+            return self.send_bytes(request, body).await;
+        }
         for _ in 0..=MAX_REDIRECTS {
             let mut builder = self
                 .pair(&request.url)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 
-use rbuild_image::distribution::Registries;
+use rbuild_image::distribution::{Registries, Timing};
 use rbuild_testkit::web::{Reply, Request, Web};
 
 use super::*;
@@ -287,6 +287,23 @@ fn what_is_on_its_way_when_the_time_is_over_is_stopped_and_taken_back() {
     let over = cache.until(Instant::now());
     assert!(matches!(over.has(&blob), Err(BackendError::OutOfTime)));
     drop(release);
+}
+
+#[test]
+fn who_takes_a_body_slowly_is_waited_for() {
+    let timing = Timing { idle: Duration::from_millis(300), attempts: 1, ..Timing::default() };
+    let bucket = Mutex::new(Bucket::default());
+    let web = Web::start(move |request| {
+        if request.method == "PUT" {
+            // What a slow line does: longer than the longest silence of an answer that comes.
+            std::thread::sleep(3 * timing.idle);
+        }
+        answer(&bucket, request)
+    });
+    let cache = cache_by(&web, Network::new(Registries { timing, ..Registries::default() }));
+    let bytes = vec![7; 1 << 20];
+    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &bytes);
+    assert_eq!(cache.put(&blob, &Blob(bytes)).unwrap(), Put::Sent);
 }
 
 #[test]
