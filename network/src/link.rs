@@ -42,6 +42,11 @@ impl StorePrefix {
         format!("rb{}", self.as_str())
     }
 
+    /// Whether a link of the host is the store's by its name.
+    pub fn owns(&self, link: &str) -> bool {
+        link.strip_prefix("rb").is_some_and(|rest| rest.starts_with(self.as_str()))
+    }
+
     /// The name of the store's table in the packet filter, the same in each family.
     pub fn table(&self) -> String {
         format!("rbuild_{}", self.as_str())
@@ -165,9 +170,10 @@ mod tests {
         let long = "x".repeat(200);
         for name in [store.bridge(&long), store.port("name with \"; drop\n", 0), store.bridge("")] {
             assert_eq!(name.as_str().len(), 15);
-            assert!(name.as_str().starts_with("rb0a1b2c3d"));
+            assert!(name.as_str().starts_with("rb0a1b2c3d") && store.owns(name.as_str()));
             assert!(LinkName::new(name.as_str()).is_ok());
         }
+        assert!(!["rb0a1b2c3", "xrb0a1b2c3d", "br7"].iter().any(|name| store.owns(name)));
         assert_ne!(store.port("a", 0), store.port("a", 1));
         assert_eq!(store.bridge("a"), store.bridge("a"));
     }

@@ -59,13 +59,13 @@ pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error
 
 /// Whether people chose what a bridge is called.
 pub(super) fn is_named(site: &Site, state: &NetworkState) -> bool {
-    !state.bridge.as_str().starts_with(&site.store().links())
+    !site.store().owns(state.bridge.as_str())
 }
 
 /// What a bridge says of itself. What is called by ourselves says by its name which store it belongs to.
 fn alias(site: &Site, network: &NetworkId, bridge: &LinkName) -> String {
     let store = site.store();
-    match bridge.as_str().starts_with(&store.links()) {
+    match store.owns(bridge.as_str()) {
         true => format!("rbuild {network}"),
         false => format!("rbuild {} {network}", store.as_str()),
     }
@@ -83,7 +83,7 @@ pub(super) fn free_name(site: &Site, network: &NetworkId, name: &LinkName) -> Re
     if !text.bytes().all(is_plain) || !text.as_bytes()[0].is_ascii_alphanumeric() {
         return refused("a name has letters, digits, `_`, `.` and `-`, and begins with a letter or digit");
     }
-    if text.starts_with(&site.store().links()) {
+    if site.store().owns(text) {
         return refused("names that begin so are the program's own");
     }
     match find_link(site, name)? {
@@ -240,13 +240,12 @@ fn inner_link(
 
 /// The names of all links of the store.
 pub(crate) fn links(site: &Site) -> Result<HashSet<String>, Error> {
-    let prefix = site.store().links();
     let answers = site
         .route()
         .dump(&Request::new("list the links", route::list_links()))
         .map_err(Error::kernel("list the links of this host"))?;
     let links = answers.iter().filter_map(|answer| route::read_link(&answer.body)).map(|link| link.name);
-    Ok(links.filter(|name| name.starts_with(&prefix)).collect())
+    Ok(links.filter(|name| site.store().owns(name)).collect())
 }
 
 /// Removes a link of ours that may be gone already.
