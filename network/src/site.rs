@@ -11,7 +11,7 @@ use crate::firewall::passage::Passage;
 use crate::link::StorePrefix;
 use crate::lock::Lock;
 use crate::names;
-use crate::netlink::socket::{Family, Socket};
+use crate::netlink::socket::{Family, NetlinkError, Socket};
 
 /// What the caller says about its place. Nothing here is looked up elsewhere.
 #[derive(Clone, Debug)]
@@ -105,10 +105,10 @@ impl Site {
     }
 
     /// Works with the socket of the packet filter.
-    pub(crate) fn netfilter<T>(
+    pub(crate) fn netfilter<T, E: From<NetlinkError>>(
         &self,
-        work: impl FnOnce(&mut Socket) -> Result<T, crate::netlink::socket::NetlinkError>,
-    ) -> Result<T, crate::netlink::socket::NetlinkError> {
+        work: impl FnOnce(&mut Socket) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut socket = self.netfilter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match &mut *socket {
             Some(socket) => work(socket),

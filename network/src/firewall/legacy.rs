@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::passage::{
-    Gate, Marked, Passage, Policy, has_links, iptables_advice, link_names, mark, marked_by, named,
+    Gate, Marked, Passage, Policy, dropped, has_links, iptables_advice, link_names, links_of, mark,
+    marked_by, named, pattern,
 };
 use super::{Warning, sys};
-use crate::link::LinkName;
+use crate::link::{LinkName, StorePrefix};
 use crate::site::Site;
 
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"];
@@ -61,24 +62,27 @@ impl Version {
 
 /// Opens the way where Docker closed it, and tells where it stays closed.
 pub(super) fn ensure(site: &Site) -> Vec<Warning> {
+    let gates: Vec<(Version, Listing)> = gates().collect();
+    if gates.is_empty() {
+        return Vec::new();
+    }
     let store = site.store();
+    let named = named(site);
     let mut warnings = Vec::new();
-    // Without the list only those are let through that are called by ourselves.
-    let named = named(site).unwrap_or_default();
-    for (version, mut gate) in gates() {
-        if apply(site, version, &gate, &named, site.config().passage) {
+    for (version, mut gate) in gates {
+        // Without the list, rules of bridges in use would be taken for leftovers.
+        if let Ok(named) = &named
+            && apply(site, version, &gate, named, site.config().passage)
+        {
             gate = look(version).unwrap_or(gate);
         }
-        if !gate.gate(&store.links()).lets_through(store, &named) {
-            warnings.push(Warning::ForwardingDropped {
-                family: version.family().to_owned(),
-                table: "filter".to_owned(),
-                chain: "FORWARD".to_owned(),
-                links: store.links(),
-                named: named.clone(),
-                advice: Some(iptables_advice(version.program(), &store.links())),
-            });
-        }
+        let named = named.as_deref().unwrap_or_default();
+        warnings.extend(dropped(
+            [version.family(), "filter", "FORWARD"],
+            store,
+            &gate.gate(store, named).stopped(store, named),
+            |links| iptables_advice(version.program(), links),
+        ));
     }
     warnings
 }
@@ -98,7 +102,7 @@ fn gates() -> impl Iterator<Item = (Version, Listing)> {
 /// Does what is to be done; says whether something was.
 fn apply(site: &Site, version: Version, listing: &Listing, named: &[LinkName], passage: Passage) -> bool {
     let store = site.store();
-    let gate = listing.gate(&store.links());
+    let gate = listing.gate(store, named);
     let names = match gate.marked.iter().any(|marked| marked.store != store) {
         // Without the list nobody's rules are taken for leftovers.
         true => link_names(&mut site.route()).ok(),
@@ -112,7 +116,7 @@ fn apply(site: &Site, version: Version, listing: &Listing, named: &[LinkName], p
     }
     for bridge in &change.add {
         let mark = mark(store, bridge.as_ref());
-        let links = bridge.as_ref().map_or_else(|| store.links() + "+", LinkName::to_string);
+        let links = pattern(store, bridge.as_ref(), '+');
         for direction in ["-i", "-o"] {
             let rule =
                 ["-A", "FORWARD", direction, &links, "-m", "comment", "--comment", &mark, "-j", "ACCEPT"];
@@ -132,7 +136,7 @@ impl Listing {
     }
 
     /// What its chain of forwarded packets is to a store's links.
-    fn gate(&self, links: &str) -> Gate<Vec<String>> {
+    fn gate(&self, store: StorePrefix, named: &[LinkName]) -> Gate<Vec<String>> {
         let is = |line: &[String], begin: &[&str]| {
             line.len() >= begin.len() && line.iter().zip(begin).all(|(word, wanted)| word == wanted)
         };
@@ -140,13 +144,25 @@ impl Listing {
             let at = line.iter().position(|word| word == "--comment")?;
             marked_by(line.get(at + 1)?)
         };
+        let names = |line: &[String], bridge: &Option<LinkName>| {
+            line.windows(2).any(|words| {
+                matches!(&*words[0], "-i" | "-o")
+                    && match bridge {
+                        None => store.owns(&words[1]),
+                        Some(bridge) => words[1] == bridge.as_str(),
+                    }
+            })
+        };
         let rules = || self.0.iter().filter(|line| is(line, &["-A"]));
         let closed = self.0.iter().any(|line| is(line, &["-P", "FORWARD", "DROP"]));
         Gate {
             policy: if closed { Policy::Closed } else { Policy::Open },
             docker: self.0.iter().any(|line| is(line, &["-N", "DOCKER-USER"])),
-            spoken_for: rules()
-                .any(|line| comment(line).is_none() && line.iter().any(|word| word.starts_with(links))),
+            spoken_for: {
+                let others = || rules().filter(|line| comment(line).is_none());
+                let speak = |bridge: &Option<LinkName>| others().any(|line| names(line, bridge));
+                links_of(named).into_iter().filter(speak).collect()
+            },
             marked: rules()
                 .filter(|line| is(line, &["-A", "FORWARD"]))
                 .filter_map(|line| {
@@ -196,30 +212,30 @@ fn run(version: Version, arguments: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::StorePrefix;
 
     const LISTING: &str = "-P INPUT ACCEPT
 -P FORWARD DROP
 -N DOCKER-USER
 -A FORWARD -j DOCKER-USER
 -A FORWARD -i rbdeadbeef+ -m comment --comment \"rbuild deadbeef\" -j ACCEPT
--A FORWARD -o other+ -m comment --comment \"keep \" -j ACCEPT
+-A FORWARD -o rblivelive+ -m comment --comment \"keep br8\" -j ACCEPT
+-A FORWARD -i br7 -j ACCEPT
 -A DOCKER-USER -j RETURN
 ";
 
     #[test]
     fn a_listing_says_who_closed_what_and_which_rules_are_ours() {
-        let gate = Listing::read(LISTING).gate("rbdeadbeef");
-        assert_eq!((gate.policy, gate.docker, gate.spoken_for), (Policy::Closed, true, false));
+        let store = |text: &str| StorePrefix::new(text).unwrap();
+        let gate = Listing::read(LISTING).gate(store("deadbeef"), &[]);
+        assert_eq!((gate.policy, gate.docker, gate.spoken_for), (Policy::Closed, true, vec![]));
         let rule =
             ["FORWARD", "-i", "rbdeadbeef+", "-m", "comment", "--comment", "rbuild deadbeef", "-j", "ACCEPT"];
         let rule = rule.map(str::to_owned).to_vec();
-        assert_eq!(
-            gate.marked,
-            [Marked { store: StorePrefix::new("deadbeef").unwrap(), bridge: None, rule }]
-        );
-        assert!(Listing::read(LISTING).gate("other").spoken_for);
-        let open = Listing::read("-P FORWARD ACCEPT\n").gate("rbdeadbeef");
+        assert_eq!(gate.marked, [Marked { store: store("deadbeef"), bridge: None, rule }]);
+        let bridges = ["br7", "br8"].map(|name| LinkName::new(name).unwrap());
+        let other = Listing::read(LISTING).gate(store("livelive"), &bridges);
+        assert_eq!(other.spoken_for, [None, Some(bridges[0].clone())]);
+        let open = Listing::read("-P FORWARD ACCEPT\n").gate(store("deadbeef"), &[]);
         assert_eq!((open.policy, open.docker, open.marked.len()), (Policy::Open, false, 0));
     }
 }

@@ -66,7 +66,7 @@ pub enum FirewallError {
     },
     /// The kernel refused.
     #[error("cannot set up the packet filter")]
-    Kernel(#[source] NetlinkError),
+    Kernel(#[from] NetlinkError),
     /// A file could not be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -82,8 +82,8 @@ pub enum FirewallError {
 pub enum Warning {
     /// Another program's rules drop what they do not know.
     #[error(
-        "the host's firewall drops forwarded packets (table `{family} {table}`, chain `{chain}`): networks of containers and steps do not get out unless it accepts the links `{links}*`{}{}",
-        named.iter().map(|bridge| format!(", `{bridge}`")).collect::<String>(),
+        "the host's firewall drops forwarded packets (table `{family} {table}`, chain `{chain}`): networks of containers and steps do not get out unless it accepts the links {}{}",
+        links.iter().map(|links| format!("`{links}`")).collect::<Vec<_>>().join(", "),
         advice.as_deref().map(|advice| format!("; for example: {advice}")).unwrap_or_default()
     )]
     ForwardingDropped {
@@ -93,11 +93,8 @@ pub enum Warning {
         table: String,
         /// The chain.
         chain: String,
-        /// What our links begin with.
-        links: String,
-        /// Our bridges that people named.
-        #[serde(default)]
-        named: Vec<LinkName>,
+        /// Our links that it stops; `*` stands for any end of a name.
+        links: Vec<String>,
         /// A command that would let our packets through.
         advice: Option<String>,
     },
@@ -129,13 +126,13 @@ struct Checked {
 }
 
 /// What tells the rules of this program from those of others.
-fn rules() -> String {
+fn rules() -> &'static str {
     static HASH: LazyLock<String> = LazyLock::new(|| {
         let mut hasher = blake3::Hasher::new();
         hasher.update(RULES.as_bytes()).update(GUARD.as_bytes());
         hasher.finalize().to_hex().to_string()
     });
-    HASH.clone()
+    &HASH
 }
 
 /// The state of our tables after a look at them.
@@ -159,16 +156,16 @@ pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
     let path = site.config().runtime.join("firewall.state");
     let passage = site.config().passage;
     let known = read(&path, site.namespace())?;
-    let generation = site.netfilter(generation).map_err(FirewallError::Kernel)?;
-    if let Some(known) = &known
+    let generation = site.netfilter(generation)?;
+    if let Some(known) = known
         && (known.generation, known.passage) == (Some(generation), Some(passage))
         && known.rules == rules()
     {
-        return Ok(known.clone().into());
+        return Ok(known.into());
     }
     let _lock = Lock::take(&path.with_extension("lock"))?;
     let known = read(&path, site.namespace())?;
-    let mut seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+    let mut seen = site.netfilter(|socket| look(socket, site))?;
     let guarded = match known {
         Some(known)
             if known.generation.is_some()
@@ -181,19 +178,17 @@ pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
             // Whoever takes the tables away has to know of them even if this process ends here.
             write(&path, &Checked::unfinished(site))?;
             let guarded = make(site)?;
-            seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+            seen = site.netfilter(|socket| look(socket, site))?;
             guarded
         }
     };
     // Where it fails the warning stays, and says what would help.
-    let named = passage::named(site)?;
-    if let Some(script) =
-        passage::script(site, &seen.forwards, &named, passage).map_err(FirewallError::Kernel)?
+    if let Some(script) = passage::script(site, &seen.forwards, &seen.named, passage)?
         && run(site, &script).is_ok()
     {
-        seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+        seen = site.netfilter(|socket| look(socket, site))?;
     }
-    let checked = seen.checked(site, &named, guarded);
+    let checked = seen.checked(site, guarded);
     write(&path, &checked)?;
     Ok(checked.into())
 }
@@ -227,10 +222,9 @@ fn change(site: &Site, change: Change, elements: &[Element]) -> Result<(), Firew
         return Ok(());
     }
     let table = site.store().table();
-    let outcomes = site
-        .netfilter(|socket| socket.attempt(nftables::change_elements(&table, change, elements)))
-        .map_err(FirewallError::Kernel)?;
-    outcomes.into_iter().collect::<Result<(), _>>().map_err(FirewallError::Kernel)
+    let outcomes =
+        site.netfilter(|socket| socket.attempt(nftables::change_elements(&table, change, elements)))?;
+    Ok(outcomes.into_iter().collect::<Result<(), NetlinkError>>()?)
 }
 
 /// Removes elements that may be gone already, each for itself if they do not all go at once.
@@ -256,11 +250,9 @@ pub(crate) fn remove(site: &Site) -> Result<(), FirewallError> {
         return Ok(());
     }
     let lock = Lock::take(&path.with_extension("lock"))?;
-    let seen = site.netfilter(|socket| look(socket, site)).map_err(FirewallError::Kernel)?;
+    let seen = site.netfilter(|socket| look(socket, site))?;
     legacy::remove(site);
-    if let Some(script) =
-        passage::script(site, &seen.forwards, &[], Passage::Never).map_err(FirewallError::Kernel)?
-    {
+    if let Some(script) = passage::script(site, &seen.forwards, &[], Passage::Never)? {
         run(site, &script)?;
     }
     let table = site.store().table();
@@ -293,7 +285,7 @@ impl Checked {
             fingerprint: String::new(),
             guarded: false,
             passage: None,
-            rules: rules(),
+            rules: rules().to_owned(),
             warnings: Vec::new(),
         }
     }
@@ -306,11 +298,13 @@ struct Seen {
     /// Which of our tables there are.
     families: Vec<TableFamily>,
     forwards: Vec<Forward>,
+    /// The bridges that people named, where one of those may stop them.
+    named: Vec<LinkName>,
 }
 
 impl Seen {
-    fn checked(self, site: &Site, named: &[LinkName], guarded: bool) -> Checked {
-        let mut warnings = passage::warnings(&self.forwards, site.store(), named);
+    fn checked(self, site: &Site, guarded: bool) -> Checked {
+        let mut warnings = passage::warnings(&self.forwards, site.store(), &self.named);
         if !guarded {
             warnings.push(Warning::Unguarded);
         }
@@ -320,13 +314,13 @@ impl Seen {
             fingerprint: self.fingerprint,
             guarded,
             passage: Some(site.config().passage),
-            rules: rules(),
+            rules: rules().to_owned(),
             warnings,
         }
     }
 }
 
-fn look(socket: &mut Socket, site: &Site) -> Result<Seen, NetlinkError> {
+fn look(socket: &mut Socket, site: &Site) -> Result<Seen, FirewallError> {
     let generation = generation(socket)?;
     let table = site.store().table();
     let chains: Vec<Chain> = socket
@@ -352,8 +346,11 @@ fn look(socket: &mut Socket, site: &Site) -> Result<Seen, NetlinkError> {
             }
         }
     }
-    let forwards = passage::look(socket, site.store(), &chains)?;
-    Ok(Seen { generation, fingerprint: hasher.finalize().to_hex().to_string(), families, forwards })
+    let foreign = passage::foreign(&chains, site.store());
+    let named = if foreign.is_empty() { Vec::new() } else { passage::named(site)? };
+    let forwards = passage::look(socket, site.store(), &named, &foreign, &chains)?;
+    let fingerprint = hasher.finalize().to_hex().to_string();
+    Ok(Seen { generation, fingerprint, families, forwards, named })
 }
 
 /// Makes our tables and fills their sets with all that is set up; says whether there is one of bridges.

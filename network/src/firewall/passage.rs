@@ -68,8 +68,8 @@ pub(super) struct Gate<T> {
     pub(super) policy: Policy,
     /// Whether Docker uses this filter.
     pub(super) docker: bool,
-    /// Whether somebody else's rules speak of our links.
-    pub(super) spoken_for: bool,
+    /// The links of ours that somebody else's rules speak of.
+    pub(super) spoken_for: Vec<Option<LinkName>>,
     /// Rules of ours and of other stores.
     pub(super) marked: Vec<Marked<T>>,
 }
@@ -94,18 +94,15 @@ impl<T: Clone> Gate<T> {
         links: impl Fn(StorePrefix) -> bool,
     ) -> Option<Change<T>> {
         let (own, others): (Vec<_>, Vec<_>) = self.marked.iter().partition(|marked| marked.store == store);
-        let wanted = passage == Passage::BesideDocker
-            && self.docker
-            && self.policy == Policy::Closed
-            && !self.spoken_for;
-        let links_of_ours = if wanted { links_of(named) } else { Vec::new() };
-        let stays =
-            |bridge: &Option<LinkName>| links_of_ours.contains(bridge) && self.is_whole(store, bridge);
+        let opens = passage == Passage::BesideDocker && self.docker && self.policy == Policy::Closed;
+        let mut wanted = if opens { links_of(named) } else { Vec::new() };
+        wanted.retain(|bridge| !self.spoken_for.contains(bridge));
+        let stays = |bridge: &Option<LinkName>| wanted.contains(bridge) && self.is_whole(store, bridge);
         let mut remove: Vec<T> =
             own.iter().filter(|marked| !stays(&marked.bridge)).map(|marked| marked.rule.clone()).collect();
         remove.extend(others.iter().filter(|marked| !links(marked.store)).map(|marked| marked.rule.clone()));
-        let add: Vec<_> =
-            links_of_ours.iter().filter(|bridge| !self.is_whole(store, bridge)).cloned().collect();
+        let mut add = wanted.clone();
+        add.retain(|bridge| !self.is_whole(store, bridge));
         (!add.is_empty() || !remove.is_empty()).then_some(Change { remove, add })
     }
 
@@ -115,17 +112,22 @@ impl<T: Clone> Gate<T> {
         rules.count() == DIRECTIONS.len()
     }
 
-    /// Whether our links get past it as it is.
-    pub(super) fn lets_through(&self, store: StorePrefix, named: &[LinkName]) -> bool {
-        self.policy == Policy::Open
-            || self.spoken_for
-            || links_of(named).iter().all(|bridge| self.is_whole(store, bridge))
+    /// Which of our links do not get past it as it is.
+    pub(super) fn stopped(&self, store: StorePrefix, named: &[LinkName]) -> Vec<Option<LinkName>> {
+        let mut stopped = if self.policy == Policy::Closed { links_of(named) } else { Vec::new() };
+        stopped.retain(|bridge| !self.spoken_for.contains(bridge) && !self.is_whole(store, bridge));
+        stopped
     }
 }
 
 /// What there are two rules for each: all links that are called by ourselves, and each bridge that people named.
-fn links_of(named: &[LinkName]) -> Vec<Option<LinkName>> {
+pub(super) fn links_of(named: &[LinkName]) -> Vec<Option<LinkName>> {
     std::iter::once(None).chain(named.iter().cloned().map(Some)).collect()
+}
+
+/// The names of such links, as a rule says it in which `rest` stands for any end of a name.
+pub(super) fn pattern(store: StorePrefix, bridge: Option<&LinkName>, rest: char) -> String {
+    bridge.map_or_else(|| format!("{}{rest}", store.links()), LinkName::to_string)
 }
 
 /// In by one of our links, and out by one.
@@ -152,10 +154,9 @@ pub(super) fn marked_by(comment: &str) -> Option<(StorePrefix, Option<LinkName>)
 
 /// The bridges of a store that people named, among the networks that are set up.
 pub(super) fn named(site: &Site) -> Result<Vec<LinkName>, NamesError> {
-    let own = site.store().links();
     let states = names::all(&site.config().runtime)?;
     let bridges = states.into_iter().map(|state| state.bridge);
-    Ok(bridges.filter(|bridge| !bridge.as_str().starts_with(&own)).collect())
+    Ok(bridges.filter(|bridge| !site.store().owns(bridge.as_str())).collect())
 }
 
 /// The chain of a table of nf_tables that forwarded packets pass.
@@ -178,20 +179,28 @@ impl Forward {
     }
 }
 
-/// Looks at the chains of others that forwarded packets pass, as far as they concern us.
-pub(super) fn look(
-    socket: &mut Socket,
-    store: StorePrefix,
-    chains: &[Chain],
-) -> Result<Vec<Forward>, NetlinkError> {
-    let (table, links) = (store.table(), store.links());
-    let mut found = Vec::new();
-    let foreign = chains.iter().filter(|chain| {
+/// The chains of others that forwarded packets pass, as far as they concern us.
+pub(super) fn foreign(chains: &[Chain], store: StorePrefix) -> Vec<&Chain> {
+    let table = store.table();
+    let concerns = |chain: &&Chain| {
         chain.table != table
             && chain.hook == Some(HOOK_FORWARD)
             && matches!(chain.family, TableFamily::Inet | TableFamily::Ip | TableFamily::Ip6)
-    });
-    for chain in foreign.filter(|chain| chain.drops_by_default || Forward::is_iptables(chain)) {
+            && (chain.drops_by_default || Forward::is_iptables(chain))
+    };
+    chains.iter().filter(concerns).collect()
+}
+
+/// Looks at what some of all chains are to a store's links.
+pub(super) fn look(
+    socket: &mut Socket,
+    store: StorePrefix,
+    named: &[LinkName],
+    foreign: &[&Chain],
+    chains: &[Chain],
+) -> Result<Vec<Forward>, NetlinkError> {
+    let mut found = Vec::new();
+    for &chain in foreign {
         let answers =
             socket.dump(&Request::new("list the rules", nftables::list_rules(chain.family, &chain.table)))?;
         let rules: Vec<Rule<'_>> =
@@ -206,10 +215,12 @@ pub(super) fn look(
         let gate = Gate {
             policy: if chain.drops_by_default { Policy::Closed } else { Policy::Open },
             docker: Forward::is_iptables(chain) && beside(&|name| name == DOCKER),
-            spoken_for: rules.iter().any(|rule| {
-                let names = |window: &[u8]| window == links.as_bytes();
-                whose(rule).is_none() && rule.expressions.windows(links.len()).any(names)
-            }),
+            spoken_for: {
+                let others = || rules.iter().filter(|rule| whose(rule).is_none());
+                let speak =
+                    |bridge: &Option<LinkName>| others().any(|rule| names(rule.expressions, store, bridge));
+                links_of(named).into_iter().filter(speak).collect()
+            },
             marked: marked
                 .filter_map(|rule| {
                     let (store, bridge) = whose(rule)?;
@@ -220,6 +231,18 @@ pub(super) fn look(
         found.push(Forward { chain: chain.clone(), gate, ufw: beside(&|name| name.starts_with("ufw-")) });
     }
     Ok(found)
+}
+
+/// Whether the expressions of a rule name some links of ours.
+fn names(expressions: &[u8], store: StorePrefix, bridge: &Option<LinkName>) -> bool {
+    match bridge {
+        None => expressions.windows(store.links().len()).any(|window| window == store.links().as_bytes()),
+        // The whole of a name: it ends with a zero, and before it comes a length.
+        Some(bridge) => expressions.windows(bridge.as_str().len() + 2).any(|window| {
+            let [before, name @ .., 0] = window else { return false };
+            name == bridge.as_str().as_bytes() && !before.is_ascii_graphic()
+        }),
+    }
 }
 
 /// The changes of all gates as text for `nft`; nothing if all is as it should be.
@@ -248,7 +271,7 @@ pub(super) fn script(
         for bridge in &change.add {
             let mark = mark(store, bridge.as_ref());
             // A name that people chose has only letters, digits and three signs.
-            let links = bridge.as_ref().map_or_else(|| format!("{}*", store.links()), LinkName::to_string);
+            let links = pattern(store, bridge.as_ref(), '*');
             for direction in DIRECTIONS {
                 let rule = format!("{direction} \"{links}\" counter accept comment \"{mark}\"");
                 text.push_str(&format!("add rule {place} {rule}\n"));
@@ -260,42 +283,65 @@ pub(super) fn script(
 
 /// What is still in the way.
 pub(super) fn warnings(forwards: &[Forward], store: StorePrefix, named: &[LinkName]) -> Vec<Warning> {
-    let closed = forwards.iter().filter(|forward| !forward.gate.lets_through(store, named));
-    closed
-        .map(|Forward { chain, ufw, .. }| Warning::ForwardingDropped {
-            family: chain.family.word().to_owned(),
-            table: chain.table.clone(),
-            chain: chain.name.clone(),
-            links: store.links(),
-            named: named.to_vec(),
-            advice: Some(advice(chain, *ufw, &store.links())),
-        })
-        .collect()
+    let warning = |Forward { chain, gate, ufw }: &Forward| {
+        let program = if chain.family == TableFamily::Ip6 { "ip6tables" } else { "iptables" };
+        let place = [chain.family.word(), &chain.table, &chain.name];
+        dropped(place, store, &gate.stopped(store, named), |links| advice(chain, *ufw, program, links))
+    };
+    forwards.iter().filter_map(warning).collect()
 }
 
-fn advice(chain: &Chain, ufw: bool, links: &str) -> String {
-    let program = if chain.family == TableFamily::Ip6 { "ip6tables" } else { "iptables" };
+/// Says which links a chain stops, if it stops any, and what would help: the advice is asked for with a way to write links.
+pub(super) fn dropped(
+    [family, table, chain]: [&str; 3],
+    store: StorePrefix,
+    stopped: &[Option<LinkName>],
+    advice: impl FnOnce(&dyn Fn(char) -> Vec<String>) -> String,
+) -> Option<Warning> {
+    let links =
+        |rest| stopped.iter().map(|bridge| pattern(store, bridge.as_ref(), rest)).collect::<Vec<String>>();
+    (!stopped.is_empty()).then(|| Warning::ForwardingDropped {
+        family: family.to_owned(),
+        table: table.to_owned(),
+        chain: chain.to_owned(),
+        links: links('*'),
+        advice: Some(advice(&links)),
+    })
+}
+
+fn advice(chain: &Chain, ufw: bool, program: &str, links: &dyn Fn(char) -> Vec<String>) -> String {
+    let each = |rest, line: &dyn Fn(&str) -> String| -> Vec<String> {
+        links(rest).iter().map(|links| line(links)).collect()
+    };
     if ufw {
-        let file = if chain.family == TableFamily::Ip6 { "before6.rules" } else { "before.rules" };
-        let inner = if chain.family == TableFamily::Ip6 { "ufw6" } else { "ufw" };
-        format!(
-            "the lines `-A {inner}-before-forward -i {links}+ -j ACCEPT` and `-A {inner}-before-forward -o {links}+ -j ACCEPT` in /etc/ufw/{file}, then `ufw reload`"
-        )
+        let (file, inner) = match chain.family {
+            TableFamily::Ip6 => ("before6.rules", "ufw6"),
+            _ => ("before.rules", "ufw"),
+        };
+        let lines = each('+', &|links| {
+            let rule = |way| format!("`-A {inner}-before-forward {way} {links} -j ACCEPT`");
+            format!("{} and {}", rule("-i"), rule("-o"))
+        });
+        format!("the lines {} in /etc/ufw/{file}, then `ufw reload`", lines.join(" and "))
     } else if chain.table == "firewalld" {
-        format!("firewall-cmd --permanent --zone=trusted --add-interface='{links}+'; firewall-cmd --reload")
+        let added = each('+', &|links| format!(" --add-interface='{links}'")).concat();
+        format!("firewall-cmd --permanent --zone=trusted{added}; firewall-cmd --reload")
     } else if Forward::is_iptables(chain) {
         iptables_advice(program, links)
     } else {
         let place = format!("{} {} {}", chain.family.word(), chain.table, chain.name);
-        format!(
-            "nft add rule {place} iifname '\"{links}*\"' accept; nft add rule {place} oifname '\"{links}*\"' accept"
-        )
+        let rule = |way: &str, links: &str| format!("nft add rule {place} {way} '\"{links}\"' accept");
+        let lines = each('*', &|links| DIRECTIONS.map(|way| rule(way, links)).join("; "));
+        lines.join("; ")
     }
 }
 
-/// The two rules as a person would make them.
-pub(super) fn iptables_advice(program: &str, links: &str) -> String {
-    format!("{program} -A {CHAIN} -i {links}+ -j ACCEPT; {program} -A {CHAIN} -o {links}+ -j ACCEPT")
+/// The rules as a person would make them.
+pub(super) fn iptables_advice(program: &str, links: &dyn Fn(char) -> Vec<String>) -> String {
+    let rules = |links: &String| {
+        ["-i", "-o"].map(|way| format!("{program} -A {CHAIN} {way} {links} -j ACCEPT")).join("; ")
+    };
+    links('+').iter().map(rules).collect::<Vec<_>>().join("; ")
 }
 
 /// The names of all links of the host.
@@ -306,8 +352,7 @@ pub(super) fn link_names(socket: &mut Socket) -> Result<HashSet<String>, Netlink
 
 /// Whether a store has links.
 pub(super) fn has_links(names: &HashSet<String>, store: StorePrefix) -> bool {
-    let links = store.links();
-    names.iter().any(|name| name.starts_with(&links))
+    names.iter().any(|name| store.owns(name))
 }
 
 #[cfg(test)]
@@ -324,7 +369,7 @@ mod tests {
             Marked { store, bridge, rule: *rule }
         });
         let marked = marked.collect();
-        Gate { policy: Policy::Closed, docker: true, spoken_for: false, marked }
+        Gate { policy: Policy::Closed, docker: true, spoken_for: Vec::new(), marked }
     }
 
     fn plan(gate: &Gate<u64>, passage: Passage) -> Option<(Vec<u64>, bool)> {
@@ -348,7 +393,7 @@ mod tests {
         for other in [
             Gate { policy: Policy::Open, ..gate(&[]) },
             Gate { docker: false, ..gate(&[]) },
-            Gate { spoken_for: true, ..gate(&[]) },
+            Gate { spoken_for: vec![None], ..gate(&[]) },
         ] {
             assert_eq!(plan(&other, Passage::BesideDocker), None, "{other:?}");
         }
@@ -367,8 +412,63 @@ mod tests {
         // Half of them is none, and whose bridge is gone has none.
         let change = plan(&[bridge("br7")]).unwrap();
         assert_eq!((change.remove, change.add), (vec![3, 4, 5], vec![Some(bridge("br7"))]));
-        assert!(gate.lets_through(store("deadbeef"), &[bridge("br8")]));
-        assert!(!gate.lets_through(store("deadbeef"), &[bridge("br7")]));
+        assert_eq!(gate.stopped(store("deadbeef"), &[bridge("br8")]), []);
+        assert_eq!(gate.stopped(store("deadbeef"), &[bridge("br7")]), [Some(bridge("br7"))]);
+        // Rules that somebody made for the others are none for it, and the other way round.
+        let both = [bridge("br7"), bridge("br9")];
+        let spoken =
+            |links: &[Option<LinkName>]| Gate { spoken_for: links.to_vec(), ..super::tests::gate(&[]) };
+        let missing = |gate: Gate<u64>| {
+            let change = gate.plan(store("deadbeef"), &both, Passage::BesideDocker, |_| true);
+            assert_eq!(change.map(|change| change.add), Some(gate.stopped(store("deadbeef"), &both)));
+            gate.stopped(store("deadbeef"), &both)
+        };
+        assert_eq!(missing(spoken(&[None])), both.clone().map(Some));
+        assert_eq!(missing(spoken(&[Some(bridge("br7"))])), [None, Some(bridge("br9"))]);
+    }
+
+    #[test]
+    fn the_advice_is_for_the_links_that_are_stopped() {
+        let stopped = [None, Some(LinkName::new("br7").unwrap())];
+        let told = |table: &str, family: TableFamily, ufw: bool| {
+            let chain = Chain {
+                family,
+                table: table.to_owned(),
+                name: CHAIN.to_owned(),
+                hook: Some(HOOK_FORWARD),
+                drops_by_default: true,
+            };
+            let forward = |stopped: &[Option<LinkName>]| {
+                let advised = |links: &dyn Fn(char) -> Vec<String>| advice(&chain, ufw, "iptables", links);
+                dropped(["ip", table, CHAIN], store("deadbeef"), stopped, advised)
+                    .map(|told| told.to_string())
+            };
+            assert_eq!(forward(&[]), None);
+            forward(&stopped).unwrap()
+        };
+        let plain = told("filter", TableFamily::Ip, false);
+        assert!(plain.contains("accepts the links `rbdeadbeef*`, `br7`; for example: "), "{plain}");
+        for rule in ["-i rbdeadbeef+", "-o rbdeadbeef+", "-i br7", "-o br7"] {
+            assert!(plain.contains(&format!("iptables -A FORWARD {rule} -j ACCEPT")), "{plain}");
+        }
+        let zone =
+            "--zone=trusted --add-interface='rbdeadbeef+' --add-interface='br7'; firewall-cmd --reload";
+        assert!(told("firewalld", TableFamily::Inet, false).ends_with(zone));
+        let own = told("own", TableFamily::Inet, false);
+        assert!(own.ends_with("nft add rule inet own FORWARD oifname '\"br7\"' accept"), "{own}");
+        let ufw = told("filter", TableFamily::Ip6, true);
+        assert!(ufw.contains("`-A ufw6-before-forward -o br7 -j ACCEPT` in /etc/ufw/before6.rules"), "{ufw}");
+    }
+
+    #[test]
+    fn a_rule_names_whole_bridges() {
+        let names = |text: &[u8], bridge: Option<&str>| {
+            names(text, store("deadbeef"), &bridge.map(|bridge| LinkName::new(bridge).unwrap()))
+        };
+        assert!(names(b"\x01\0rbdeadbeef", None) && names(b"\x01\0br7\0\0\0", Some("br7")));
+        for other in [&b"\x01\0br77\0"[..], b"\x01\0xbr7\0", b"\x01\0br7"] {
+            assert!(!names(other, Some("br7")), "{other:?}");
+        }
     }
 
     #[test]

@@ -188,12 +188,21 @@ fn a_filter_that_is_left_alone_is_told() {
         assert_eq!(forward_rules("ip"), passage_of("deadbeef"));
         assert_eq!(told(&site).len(), 2);
         assert_eq!(forward_rules("ip"), [""; 0]);
-        // Whoever made such rules by hand has no need of ours.
+        // Whoever made such rules by hand has no need of ours, but for bridges that they do not speak of.
         for rule in ["ip filter FORWARD", "inet own out"] {
             command("nft", &[&format!("add rule {rule} iifname rbdeadbeef* accept")]);
         }
         assert_eq!(told(&scene.site), [""; 0]);
         assert_eq!(forward_rules("ip").len(), 1);
+        let named = NetworkSpec { bridge: Some(LinkName::new("br7").unwrap()), ..spec("two") };
+        let [told] = &driver.ensure(&scene.site, &named).unwrap().warnings[..] else {
+            panic!("one is closed")
+        };
+        let told = told.to_string();
+        assert!(told.contains("links `br7`; for example: nft add rule inet own out iifname"), "{told}");
+        assert_eq!(forward_rules("ip").iter().filter(|rule| rule.contains("\"br7\"")).count(), 2);
+        command("nft", &["add rule inet own out iifname br7 accept"]);
+        assert_eq!(driver.ensure(&scene.site, &named).unwrap().warnings, []);
     });
 }
 
@@ -224,6 +233,17 @@ fn docker_with_the_old_tables_is_passed_as_well() {
         let world = answer(&scene.world, at(scene.world_address, 0));
         assert_eq!(ask(&a.namespace, world.address).unwrap(), scene.host_address.to_string());
         driver.detach(&scene.site, &network.id, &EndpointId::new("a").unwrap(), LinkEnd::Now).unwrap();
+
+        // While nobody can tell which bridges there are, none loses its way.
+        let named = NetworkSpec { bridge: Some(LinkName::new("br7").unwrap()), ..spec("two") };
+        driver.ensure(&scene.site, &named).unwrap();
+        let before = rules();
+        assert_eq!(before.matches("--comment \"rbuild deadbeef br7\" -j ACCEPT").count(), 2, "{before}");
+        let damaged = NetworkFile::new(&scene.site.config().runtime, NetworkId::new("three").unwrap());
+        std::fs::write(damaged.path(), "{").unwrap();
+        driver.ensure(&scene.site, &named).unwrap();
+        assert_eq!(rules(), before);
+        std::fs::remove_file(damaged.path()).unwrap();
         remove_unused(&scene.site).unwrap();
         assert!(!rules().contains("rbuild") && rules().contains("-P FORWARD DROP"), "{}", rules());
     });
