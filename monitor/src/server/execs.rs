@@ -21,6 +21,8 @@ use crate::protocol::{ExecId, ExecProgress};
 
 /// Ended executions that are remembered.
 const REMEMBERED: usize = 256;
+/// How often it is looked for processes that are to be killed.
+const MOST_LOOKS: usize = 32;
 
 /// Whose program it is.
 #[derive(Debug)]
@@ -163,20 +165,31 @@ pub(super) fn run(
 pub(super) fn kill_session(leader: &Process, cgroup: Option<&Cgroup>) {
     leader.kill();
     let session = Pid::from_raw(leader.pid());
+    let mut kill = |pid| {
+        // Held before it is looked at: then no other can have its number.
+        let held = process::identify(pid).and_then(Process::find);
+        if let Some(process) = held
+            && rustix::process::getsid(Pid::from_raw(pid)).ok() == session
+        {
+            process.kill();
+            return true;
+        }
+        false
+    };
+    kill_all(&mut || cgroup.map(Cgroup::processes).unwrap_or_default(), &mut kill);
+}
+
+/// Kills what there is until a look shows nothing new: what was made meanwhile, by one that was not dead yet. Whatever makes
+/// processes faster than that goes with the container.
+fn kill_all(there: &mut dyn FnMut() -> Vec<i32>, kill: &mut dyn FnMut(i32) -> bool) {
     let mut killed = BTreeSet::new();
-    loop {
+    for _ in 0..MOST_LOOKS {
         let known = killed.len();
-        for pid in cgroup.map(Cgroup::processes).unwrap_or_default() {
-            // Held before it is looked at: then no other can have its number.
-            let held = process::identify(pid).and_then(Process::find);
-            if let Some(process) = held
-                && rustix::process::getsid(Pid::from_raw(pid)).ok() == session
-                && killed.insert(pid)
-            {
-                process.kill();
+        for pid in there() {
+            if !killed.contains(&pid) && kill(pid) {
+                killed.insert(pid);
             }
         }
-        // Those that were just made by one that was not dead yet.
         if killed.len() == known {
             return;
         }
@@ -250,6 +263,33 @@ mod tests {
         assert_eq!((process.user().uid(), process.user().gid()), (1, 2));
         assert!(made.linux().as_ref().unwrap().seccomp().is_none());
         assert_eq!(process.console_size().unwrap().width(), 80);
+    }
+
+    #[test]
+    fn what_makes_processes_without_end_is_not_followed_without_end() {
+        let (mut newest, mut killed) = (11, vec![]);
+        kill_all(
+            &mut || {
+                newest += 1;
+                (10..newest).collect()
+            },
+            &mut |pid| {
+                killed.push(pid);
+                // One is of another session.
+                pid != 10
+            },
+        );
+        let others = killed.iter().filter(|pid| **pid == 10).count();
+        assert_eq!((others, killed.len() - others), (MOST_LOOKS, MOST_LOOKS), "each is killed once");
+        let mut looks = 0;
+        kill_all(
+            &mut || {
+                looks += 1;
+                vec![7, 8]
+            },
+            &mut |_| true,
+        );
+        assert_eq!(looks, 2);
     }
 
     #[test]
