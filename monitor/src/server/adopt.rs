@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use oci_spec::runtime::{LinuxNamespaceType, Process as OciProcess};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process as OciProcess};
 use rbuild_model::container::{Health, ProcessIdentity, Run, State, Stopped};
 use rbuild_network::duty::Service;
 use rbuild_network::names::Presence;
@@ -15,6 +15,7 @@ use rbuild_sandbox::process::{Process, is_alive};
 use super::monitor::{Live, Monitor, Phase};
 use super::streams::{self, Streams};
 use crate::health::Machine;
+use crate::plan::Plan;
 use crate::record::Patience;
 
 impl Monitor {
@@ -35,7 +36,8 @@ impl Monitor {
     }
 
     fn take_up_run(&mut self, run: &Run, paused: bool) {
-        let plan = self.read_plan().ok().flatten();
+        let mut plan = self.read_plan().ok().flatten();
+        self.owed = plan.as_mut().and_then(|plan| plan.duties.take());
         let cgroup = plan
             .as_ref()
             .and_then(|plan| Cgroup::open(Layout::shared(), &plan.cgroup.prefix, &plan.cgroup.name));
@@ -53,7 +55,7 @@ impl Monitor {
             self.restart_if_due(Duration::ZERO);
             return;
         };
-        let end = self.take_up_networks(run.init);
+        let end = self.take_up_networks(plan.as_ref(), run.init);
         let started = run.started;
         let before = Duration::try_from(Timestamp::now().duration_since(started)).unwrap_or(Duration::ZERO);
         let check = self.settings.health.clone();
@@ -94,14 +96,10 @@ impl Monitor {
 
     /// Takes up what is to be done for the networks, with the namespace of the process that has them; tells whether it
     /// still has.
-    fn take_up_networks(&mut self, init: ProcessIdentity) -> End {
-        let plan = self.read_plan().ok().flatten();
-        let lists = |kind| {
-            let linux = plan.as_ref().and_then(|plan| plan.spec.linux().as_ref());
-            let listed = linux.and_then(|linux| linux.namespaces().as_ref());
-            listed.is_some_and(|listed| listed.iter().any(|namespace| namespace.typ() == kind))
-        };
-        if lists(LinuxNamespaceType::Network) {
+    fn take_up_networks(&mut self, plan: Option<&Plan>, init: ProcessIdentity) -> End {
+        let namespaces = plan.and_then(|plan| plan.spec.linux().as_ref()?.namespaces().as_deref());
+        let is_network = |listed: &LinuxNamespace| listed.typ() == LinuxNamespaceType::Network;
+        if namespaces.is_some_and(|listed| listed.iter().any(is_network)) {
             let opened = std::fs::File::open(format!("/proc/{}/ns/net", init.pid));
             // A process that ends leaves its namespaces first; and its number may be another's by now.
             let has_left = matches!(&opened, Err(error) if error.kind() == ErrorKind::NotFound);
@@ -113,12 +111,13 @@ impl Monitor {
                 return End::Far;
             }
         }
-        if let Some(duties) = plan.and_then(|plan| plan.duties) {
+        if let Some(duties) = self.owed.clone() {
             let network = self.handed.network.as_ref().map(OwnedFd::as_fd);
             let place = self.handed.place.as_ref().and_then(|place| place.try_clone().ok());
             self.service =
                 Service::start(duties, network, place, Vec::new()).ok().map(|(service, _)| service);
             if let Some(service) = &mut self.service {
+                self.owed = None;
                 // The other monitor may have had no time to say so.
                 let _ = service.is_running(Presence::Running);
             }

@@ -40,16 +40,16 @@ impl Monitor {
         started
     }
 
-    fn begin_run(&mut self, plan: Plan, handed: Handed) -> Result<(i32, Vec<String>), Failure> {
+    fn begin_run(&mut self, mut plan: Plan, handed: Handed) -> Result<(i32, Vec<String>), Failure> {
         let failed = |error: &dyn std::error::Error| (125, chain(error));
+        self.owed.clone_from(&plan.duties);
         document::write(&self.place.plan(), PLAN, &plan, Promise::Written).map_err(|error| failed(&error))?;
         let Handed { network, place, ports } = handed;
         self.handed = Handed { network, place, ports: Vec::new() };
-        let duties = plan.duties.clone();
-        let note = plan.note.clone();
+        let note = std::mem::take(&mut plan.note);
         self.open_log().map_err(|error| (125, format!("cannot open the container's log: {error}")))?;
         let mut notes = Vec::new();
-        if let Some(duties) = duties {
+        if let Some(duties) = plan.duties.take() {
             let place = self
                 .handed
                 .place
@@ -62,6 +62,7 @@ impl Monitor {
                 Service::start(duties, namespace, place, ports).map_err(|error| failed(&error))?;
             notes.extend(failures.iter().map(|error| chain(error)));
             self.service = Some(service);
+            self.owed = None;
         }
         let (pid, more) = self.launch(plan, note)?;
         notes.extend(more);
@@ -233,7 +234,7 @@ impl Monitor {
             self.phase = Phase::Waiting(Instant::now() + pause);
             if let Some(service) = &mut self.service {
                 let _ = service.is_running(Presence::Stopped);
-            } else if self.place.has_duties() {
+            } else if self.owed.is_some() {
                 self.phase = Phase::Idle;
                 self.give_back_networks();
             }
@@ -247,7 +248,7 @@ impl Monitor {
         // What fails is found by the next command that looks after networks.
         if let Some(service) = self.service.take() {
             let _ = service.end();
-        } else if let Ok(Some(Plan { duties: Some(duties), .. })) = self.read_plan() {
+        } else if let Some(duties) = self.owed.take() {
             let _ = withdraw(&duties, self.handed.place.take());
         }
         self.handed = Handed::default();
@@ -370,8 +371,8 @@ impl Monitor {
     fn restart(&mut self) {
         self.record.restart_count = self.record.restart_count.saturating_add(1);
         let plan = self.read_plan().and_then(|plan| plan.ok_or_else(|| "the plan is gone".to_owned()));
-        let result = plan.map_err(|why| (125, why)).and_then(|plan| {
-            let note = plan.note.clone();
+        let result = plan.map_err(|why| (125, why)).and_then(|mut plan| {
+            let note = std::mem::take(&mut plan.note);
             self.launch(plan, note)
         });
         match result {

@@ -9,10 +9,12 @@
 
 mod adopt;
 mod beside;
+mod clients;
 mod connection;
 mod execs;
 mod life;
 mod monitor;
+mod output;
 mod requests;
 mod shares;
 mod streams;

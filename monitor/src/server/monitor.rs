@@ -1,38 +1,27 @@
-//! The loop: what is waited for, and who is told what happened.
+//! The state of a monitor, and its loop: what is waited for, and who handles what happened.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rbuild_model::container::State;
-use rbuild_network::duty::Service;
+use rbuild_network::duty::{Duties, Service};
 use rbuild_sandbox::cgroup::{Cgroup, Residence};
 use rbuild_sandbox::process::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
 
-use super::connection::{Connection, Health, Role};
+use super::connection::Connection;
 use super::execs::{Execs, Kind};
-use super::streams::{Streams, read_some};
+use super::streams::Streams;
 use crate::backoff::Backoff;
 use crate::events::Teller;
 use crate::health::Machine;
 use crate::log::{Context, Lines, Source, Writer};
-use crate::output::{HIGH, Spool};
+use crate::output::Spool;
 use crate::place::{Lock, Place};
 use crate::plan::{Handed, Settings};
-use crate::protocol::frame::{self, MAX_PIECE, encode};
-use crate::protocol::{ExecId, Refusal, Reply, StreamEnd};
+use crate::protocol::ExecId;
 use crate::record::{Moment, Record};
-
-/// The most that is read of a stream after the end of the program.
-pub(super) const MOST_LEFT: usize = 4 << 20;
-/// More clients are turned away.
-const MOST_CONNECTIONS: usize = 512;
-/// So many of those are told why; any more are not.
-const MOST_TOLD: usize = 64;
-/// How long no client is heard when there is no descriptor left for one.
-const DEAFNESS: Duration = Duration::from_millis(100);
 
 /// What a monitor is made of.
 pub(super) struct Parts {
@@ -88,7 +77,7 @@ pub(super) struct Monitor {
     pub(super) lock: Lock,
     pub(super) settings: Settings,
     pub(super) record: Record,
-    listener: OwnedFd,
+    pub(super) listener: OwnedFd,
     /// The command that made it, until that has connected as all others do.
     maker: Option<OwnedFd>,
     _holds: Vec<OwnedFd>,
@@ -96,22 +85,24 @@ pub(super) struct Monitor {
     pub(super) phase: Phase,
     pub(super) handed: Handed,
     pub(super) service: Option<Service>,
+    /// What is to be given back to networks at the end, as long as no service does it.
+    pub(super) owed: Option<Duties>,
     pub(super) log: Option<Writer>,
     pub(super) lines: [Lines; 2],
     pub(super) spool: Spool,
     pub(super) connections: Vec<Connection>,
-    next_number: u64,
+    pub(super) next_number: u64,
     pub(super) execs: Execs,
     pub(super) health: Option<Machine>,
     pub(super) probe_due: Option<Instant>,
     pub(super) backoff: Backoff,
     pub(super) teller: Teller,
     /// A descriptor that is given up for a client that comes when there is no other.
-    spare: Option<OwnedFd>,
+    pub(super) spare: Option<OwnedFd>,
     /// Until when no client is heard for want of descriptors.
-    deaf_until: Option<Instant>,
+    pub(super) deaf_until: Option<Instant>,
     /// What those who watch were told last.
-    told: Option<Moment>,
+    pub(super) told: Option<Moment>,
     /// The process that removes the container.
     pub(super) reaper: Option<Process>,
     /// Whether somebody else has the lock, to remove the container: nothing is written any more.
@@ -150,6 +141,7 @@ impl Monitor {
             phase: Phase::Idle,
             handed: Handed { place: networks, ..Handed::default() },
             service: None,
+            owed: None,
             log: None,
             lines: [Lines::new(Source::Stdout), Lines::new(Source::Stderr)],
             spool: Spool::default(),
@@ -236,26 +228,6 @@ impl Monitor {
         // On a full disk there is nobody to tell; those who ask are answered from memory.
         let _ = self.place.write_state(&self.record);
         self.tell_watchers();
-    }
-
-    /// Tells those who watch what the container is now, if that is another thing than before.
-    fn tell_watchers(&mut self) {
-        let now = Moment::of(&self.record);
-        if self.told.as_ref() == Some(&now) {
-            return;
-        }
-        for connection in &mut self.connections {
-            if connection.role != Role::Watching {
-                continue;
-            }
-            if connection.outbox.len() < HIGH {
-                connection.say(&Reply::Changed(Box::new(now.clone())));
-            } else {
-                // It does not listen: it may come again and ask.
-                connection.cut = true;
-            }
-        }
-        self.told = Some(now);
     }
 
     pub(super) fn open_log(&mut self) -> std::io::Result<()> {
@@ -356,31 +328,6 @@ impl Monitor {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Whether more is taken from a client: not while what it sent before waits.
-    fn takes_input(&self, role: &Role) -> bool {
-        match role {
-            Role::Attached(attached) if attached.streams.stdin => match &self.phase {
-                Phase::Running(live) => live.streams.input.has_room(),
-                // What is sent before the start waits in the socket.
-                Phase::Waiting(_) => false,
-                Phase::Idle => attached.complete,
-            },
-            Role::Exec(id, _) => self.execs.all.get(id).is_none_or(|exec| exec.streams.input.has_room()),
-            _ => true,
-        }
-    }
-
-    fn has_room_for(&self, kind: &Kind) -> bool {
-        match kind {
-            Kind::Client(Some(number)) => self
-                .connections
-                .iter()
-                .find(|connection| connection.number == *number)
-                .is_none_or(|connection| connection.outbox.len() < HIGH),
-            _ => true,
-        }
-    }
-
     fn handle(&mut self, token: &Token) {
         match token {
             Token::Listener => self.accept(),
@@ -412,217 +359,5 @@ impl Monitor {
             }
             Token::ExecEnd(id) => self.exec_ended(id),
         }
-    }
-
-    fn accept(&mut self) {
-        loop {
-            match accept_with(&self.listener, SocketFlags::CLOEXEC) {
-                Ok(socket) => self.welcome(socket),
-                Err(Errno::MFILE | Errno::NFILE) => {
-                    if self.spare.take().is_none() {
-                        // The socket stays readable: it is left alone until something may have been closed.
-                        self.deaf_until = Some(Instant::now() + DEAFNESS);
-                        return;
-                    }
-                }
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(_) => return,
-            }
-        }
-    }
-
-    fn welcome(&mut self, socket: OwnedFd) {
-        let mut connection = Connection::new(self.next_number, socket);
-        self.next_number += 1;
-        if self.connections.len() >= MOST_CONNECTIONS + MOST_TOLD {
-            return;
-        }
-        if self.connections.len() >= MOST_CONNECTIONS {
-            connection.say(&Reply::Refused(Refusal::Crowded(MOST_CONNECTIONS)));
-            connection.leaving = true;
-        }
-        self.connections.push(connection);
-    }
-
-    /// Keeps a descriptor for the client that comes when all others are in use.
-    fn keep_spare(&mut self) {
-        if self.spare.is_none() {
-            self.spare = rustix::io::fcntl_dupfd_cloexec(&self.lock, 3).ok();
-        }
-    }
-
-    fn serve_client(&mut self, number: u64) {
-        let Some(connection) = self.connection(number) else { return };
-        if connection.receive() == Health::Gone {
-            // What arrived before the end is still done.
-            self.requests_of(number);
-            self.forget(number);
-            return;
-        }
-        self.requests_of(number);
-    }
-
-    pub(super) fn connection(&mut self, number: u64) -> Option<&mut Connection> {
-        self.connections.iter_mut().find(|connection| connection.number == number)
-    }
-
-    /// Lets a client go.
-    pub(super) fn forget(&mut self, number: u64) {
-        let Some(at) = self.connections.iter().position(|connection| connection.number == number) else {
-            return;
-        };
-        let gone = self.connections.remove(at);
-        match &gone.role {
-            Role::Attached(attached) if attached.streams.stdin => self.end_input(),
-            // The program goes on; what it writes is read and dropped.
-            Role::Exec(id, _) => {
-                if let Some(exec) = self.execs.all.get_mut(id) {
-                    exec.kind = Kind::Client(None);
-                    if !exec.streams.is_terminal {
-                        exec.streams.input.ending = true;
-                        exec.streams.input.flush();
-                    }
-                }
-            }
-            _ => {}
-        }
-        if gone.took_lock {
-            self.take_back();
-        }
-        if gone.removes {
-            self.remove_if_due();
-        }
-    }
-
-    /// Whoever took the lock to remove the container is gone without a word.
-    fn take_back(&mut self) {
-        if self.place.folder().is_dir() {
-            // The lock has been ours all the time.
-            self.given_up = false;
-            self.save();
-        } else {
-            self.was_removed();
-        }
-    }
-
-    /// Reads output of the program once.
-    fn read_output(&mut self, source: Source) {
-        let Phase::Running(live) = &mut self.phase else { return };
-        let slot = match source {
-            Source::Stdout => &mut live.streams.stdout,
-            Source::Stderr => &mut live.streams.stderr,
-        };
-        let Some(fd) = slot else { return };
-        let mut buffer = [0; 32 << 10];
-        match read_some(&*fd, &mut buffer) {
-            Some(0) => {}
-            Some(count) => self.output(source, &buffer[..count]),
-            None => *slot = None,
-        }
-    }
-
-    /// Reads all output that is there, after the end of the program.
-    pub(super) fn drain(&mut self, streams: &Streams) {
-        let mut buffer = [0; 32 << 10];
-        for (source, fd) in [(Source::Stdout, &streams.stdout), (Source::Stderr, &streams.stderr)] {
-            let Some(fd) = fd else { continue };
-            // No pipe holds more than this: whoever still writes is no part of the container any more.
-            for _ in 0..MOST_LEFT / buffer.len() {
-                let Some(count @ 1..) = read_some(fd, &mut buffer) else { break };
-                self.output(source, &buffer[..count]);
-            }
-        }
-    }
-
-    /// Takes output of the program: into the log, and to all who are attached.
-    pub(super) fn output(&mut self, source: Source, bytes: &[u8]) {
-        let time = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
-        let Self { lines, log, .. } = self;
-        lines[source as usize].feed(bytes, time, |record| {
-            if let Some(log) = log {
-                // A full disk takes nothing, and the program goes on.
-                let _ = log.write(&record);
-            }
-        });
-        let kind = match source {
-            Source::Stdout => frame::Kind::Stdout,
-            Source::Stderr => frame::Kind::Stderr,
-        };
-        let (mut lagging, end) = (false, self.spool.end());
-        for connection in &mut self.connections {
-            let Role::Attached(attached) = &mut connection.role else { continue };
-            if attached.complete || !attached.wants(kind) {
-                lagging |= attached.lags.is_some();
-                continue;
-            }
-            if attached.lags.is_none() && connection.outbox.len() < HIGH {
-                encode(kind, bytes, &mut connection.outbox);
-            } else {
-                attached.lags.get_or_insert(end);
-                lagging = true;
-            }
-        }
-        debug_assert!(bytes.len() <= MAX_PIECE, "one read is one piece");
-        if lagging && (self.spool.append(self.place.folder(), kind, bytes).is_err() || self.spool.is_full()) {
-            self.let_laggards_go();
-        }
-    }
-
-    fn let_laggards_go(&mut self) {
-        for connection in &mut self.connections {
-            let Role::Attached(attached) = &mut connection.role else { continue };
-            if attached.lags.take().is_some() {
-                connection.role = Role::Requests;
-                connection.say(&Reply::StreamEnded(StreamEnd::TooSlow));
-                connection.leaving = true;
-            }
-        }
-        self.spool.clear();
-    }
-
-    /// Sends what clients take, and fills up those that lag.
-    fn flush(&mut self) {
-        let mut gone = Vec::new();
-        for connection in &mut self.connections {
-            loop {
-                if let Role::Attached(attached) = &mut connection.role
-                    && connection.outbox.is_empty()
-                {
-                    if let Some(place) = attached.lags {
-                        let wanted = attached.clone();
-                        let taken = self.spool.take(place, |kind| wanted.wants(kind), &mut connection.outbox);
-                        attached.lags = match taken {
-                            Ok(place) if place < self.spool.end() => Some(place),
-                            Ok(_) => None,
-                            Err(_) => {
-                                gone.push(connection.number);
-                                break;
-                            }
-                        };
-                    } else if attached.complete {
-                        connection.say(&Reply::StreamEnded(StreamEnd::Ended));
-                        connection.role = Role::Requests;
-                    }
-                }
-                if connection.outbox.is_empty() {
-                    break;
-                }
-                if connection.flush() == Health::Gone {
-                    gone.push(connection.number);
-                    break;
-                }
-                if !connection.outbox.is_empty() {
-                    break;
-                }
-            }
-        }
-        let lags = |connection: &Connection| matches!(&connection.role, Role::Attached(attached) if attached.lags.is_some());
-        if self.spool.end() > 0 && !self.connections.iter().any(lags) {
-            self.spool.clear();
-        }
-        for number in gone {
-            self.forget(number);
-        }
-        self.remove_if_due();
     }
 }
