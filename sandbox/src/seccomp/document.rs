@@ -69,7 +69,7 @@ pub fn read(text: &str, capabilities: CapabilityMask) -> Result<LinuxSeccomp, Se
     read_for(text, &Machine { architecture: Architecture::native(), capabilities, kernel })
 }
 
-/// Whether a profile can be made a filter, whatever the capabilities.
+/// Checks a profile before anything is made that it is for: as a process without capabilities has it, and one with all.
 pub fn check(text: &str) -> Result<(), SeccompError> {
     for capabilities in [CapabilityMask(0), CapabilityMask(u64::MAX)] {
         let profile = read(text, capabilities)?;
@@ -147,18 +147,21 @@ impl Filter {
     /// All that it names has to be so.
     fn includes(&self, machine: &Machine) -> Result<bool, SeccompError> {
         let arches = self.arches.as_deref().unwrap_or_default();
-        Ok((arches.is_empty() || arches.iter().any(|arch| machine.is(arch)))
-            && self.caps.iter().flatten().all(|name| machine.may(name))
-            && self.is_new_enough(machine)?.unwrap_or(true))
+        let is_new_enough = self.is_new_enough(machine)?.unwrap_or(true);
+        Ok(is_new_enough
+            && (arches.is_empty() || arches.iter().any(|arch| machine.is(arch)))
+            && self.caps.iter().flatten().all(|name| machine.may(name)))
     }
 
     /// Any of what it names is enough.
     fn excludes(&self, machine: &Machine) -> Result<bool, SeccompError> {
-        Ok(self.arches.iter().flatten().any(|arch| machine.is(arch))
-            || self.caps.iter().flatten().any(|name| machine.may(name))
-            || self.is_new_enough(machine)?.unwrap_or(false))
+        let is_new_enough = self.is_new_enough(machine)?.unwrap_or(false);
+        Ok(is_new_enough
+            || self.arches.iter().flatten().any(|arch| machine.is(arch))
+            || self.caps.iter().flatten().any(|name| machine.may(name)))
     }
 
+    /// Whether the kernel is one that it names, if it names any. Asked first: a mistake there is one on every machine.
     fn is_new_enough(&self, machine: &Machine) -> Result<Option<bool>, SeccompError> {
         let Some(text) = self.min_kernel.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let least = version(text).ok_or_else(|| SeccompError::Kernel { text: text.to_owned() })?;
@@ -257,9 +260,21 @@ mod tests {
         let names = r#"{"defaultAction": "SCMP_ACT_ALLOW",
             "syscalls": [{"name": "a", "names": ["b"], "action": "SCMP_ACT_ALLOW"}]}"#;
         assert_eq!(said(names), "only one of `name` and `names` can be given");
-        let kernel = r#"{"defaultAction": "SCMP_ACT_ALLOW",
-            "syscalls": [{"name": "a", "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "new"}}]}"#;
-        assert_eq!(said(kernel), "`new` is not the version of a kernel: expected the form 4.8");
+        for filter in [
+            r#""includes": {"minKernel": "new"}"#,
+            r#""includes": {"minKernel": "new", "arches": ["s390x"]}"#,
+            r#""excludes": {"minKernel": "new", "caps": ["CAP_CHOWN"]}"#,
+        ] {
+            let kernel = format!(
+                r#"{{"defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{{"name": "a", "action": "SCMP_ACT_ALLOW", {filter}}}]}}"#
+            );
+            assert_eq!(
+                said(&kernel),
+                "`new` is not the version of a kernel: expected the form 4.8",
+                "{filter}"
+            );
+        }
         let notify = r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#;
         assert_eq!(said(notify), "the action SCMP_ACT_NOTIFY is not supported");
     }
