@@ -1,7 +1,6 @@
 //! A group of ours, in as many hierarchies as it needs.
 
 mod fill;
-mod folder;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,11 +16,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::CgroupError;
 use super::devices::Devices;
 use super::find::{Layout, Unified};
+use super::folder::{Folder, Version, read_all};
 use super::limits::{Limits, Setting};
 use crate::running::Usage;
-
-use folder::read_all;
-pub(super) use folder::{Folder, Version, make_folder};
 
 /// What a group is made with.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]

@@ -14,6 +14,7 @@
 
 mod devices;
 mod find;
+mod folder;
 mod group;
 mod limits;
 mod residence;

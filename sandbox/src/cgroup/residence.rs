@@ -10,7 +10,8 @@ use rustix::process::getpid;
 
 use super::CgroupError;
 use super::find::Layout;
-use super::group::{Folder, Version, base_of, make_folder};
+use super::folder::{Folder, Version, make_folder};
+use super::group::base_of;
 
 /// A place in a group, for as long as this lives: groups that somebody is in are not reclaimed.
 #[derive(Debug)]

@@ -5,11 +5,11 @@ use std::path::Path;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::folder::{Folder, Version, make_folder};
 use super::{Cgroup, CgroupRequest, base_of};
 use crate::cgroup::CgroupError;
 use crate::cgroup::devices::{self, Devices};
 use crate::cgroup::find::Layout;
+use crate::cgroup::folder::{Folder, Version, make_folder};
 use crate::cgroup::limits::{Limits, Setting};
 
 impl Cgroup {

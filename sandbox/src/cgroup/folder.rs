@@ -8,25 +8,25 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::cgroup::CgroupError;
-use crate::cgroup::limits::Setting;
+use super::CgroupError;
+use super::limits::Setting;
 
 /// The group's folder in one hierarchy.
 #[derive(Debug)]
-pub(in super::super) struct Folder {
+pub(super) struct Folder {
     pub(super) version: Version,
-    pub(in super::super) path: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Version {
+pub(super) enum Version {
     One,
     Two,
 }
 
 impl Folder {
-    pub(in super::super) fn open(version: Version, path: PathBuf) -> Result<Self, CgroupError> {
+    pub(super) fn open(version: Version, path: PathBuf) -> Result<Self, CgroupError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fd = rustix::fs::openat(CWD, &path, flags, Mode::empty())
             .map_err(|errno| CgroupError::file("open the cgroup", &path, errno))?;
@@ -34,7 +34,7 @@ impl Folder {
     }
 
     /// Says, for as long as this process lives, that the group is somebody's; false if it was taken away meanwhile.
-    pub(in super::super) fn hold(&self) -> bool {
+    pub(super) fn hold(&self) -> bool {
         // Waits for one who is just taking it away. Where there are no such locks, nobody takes anything away.
         let _ = rustix::fs::flock(&self.fd, FlockOperation::LockShared);
         let inode = |stat: rustix::fs::Stat| stat.st_ino;
@@ -42,7 +42,7 @@ impl Folder {
     }
 
     /// Tells whether nobody holds it; from then on others wait with making one of this name.
-    pub(in super::super) fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
@@ -65,7 +65,7 @@ impl Folder {
         read_all(&self.file(name, OFlags::RDONLY).ok()?).ok()
     }
 
-    pub(in super::super) fn write(&self, name: &str, value: &str) -> Result<(), CgroupError> {
+    pub(super) fn write(&self, name: &str, value: &str) -> Result<(), CgroupError> {
         let file = self.file(name, OFlags::WRONLY)?;
         rustix::io::write(&file, value.as_bytes())
             .map(drop)
@@ -100,7 +100,7 @@ pub(super) fn read_all(file: &OwnedFd) -> Result<String, Errno> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-pub(in super::super) fn make_folder(path: &Path) -> Result<(), CgroupError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), CgroupError> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(CgroupError::file("make the cgroup", path, errno)),
