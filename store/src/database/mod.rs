@@ -316,7 +316,8 @@ impl Database {
         let _inside = Inside::enter()?;
         let connection = self.take()?;
         let turn = self.turn()?;
-        let done = connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+        let done = connection.execute_batch("VACUUM").and_then(|()| empty_log(&connection));
+        let done = done.and_then(|emptied| begin_log(&connection, emptied));
         drop(turn);
         self.put_back(connection);
         done.map_err(self.failed("compact"))
@@ -369,7 +370,7 @@ impl Database {
         std::fs::metadata(&log).is_ok_and(|stat| stat.len() > CHECKPOINT_ABOVE)
     }
 
-    /// Moves the log into the database file and empties it, if the log is long; readers in the way postpone that.
+    /// Moves the log into the database file and begins it anew, if it is long; readers in the way postpone that.
     pub fn checkpoint(&self) -> Result<(), DatabaseError> {
         if !self.is_log_long() {
             return Ok(());
@@ -379,8 +380,9 @@ impl Database {
         let turn = self.turn()?;
         // A checkpoint that must wait for a reader is not worth the wait: the next promotion tries again.
         connection.busy_handler(None::<fn(i32) -> bool>).map_err(self.failed("set up"))?;
-        let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let done = empty_log(&connection);
         connection.busy_handler(Some(pause)).map_err(self.failed("set up"))?;
+        let done = done.and_then(|emptied| begin_log(&connection, emptied));
         drop(turn);
         done.map_err(self.failed("checkpoint"))?;
         self.put_back(connection);
@@ -401,6 +403,22 @@ impl Database {
         self.put_back(connection);
         Ok(found)
     }
+}
+
+/// Moves the log into the database file; tells whether no reader was in the way.
+fn empty_log(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
+}
+
+/// Writes down in an empty log what is in the database already.
+///
+/// Whoever writes first into an empty log syncs it and its folder: that is done here, where nobody waits for it.
+fn begin_log(connection: &Connection, emptied: bool) -> Result<(), rusqlite::Error> {
+    if !emptied {
+        return Ok(());
+    }
+    let stamp: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", stamp)
 }
 
 /// Waits a little before SQLite tries again; gives up after about ten seconds.

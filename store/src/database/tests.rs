@@ -62,7 +62,7 @@ fn a_synced_write_keeps_later_writes_unsynced() {
 }
 
 #[test]
-fn promotion_empties_a_long_log() {
+fn promotion_empties_a_long_log_and_begins_it_anew() {
     let place = Place::new();
     let store = place.open();
     let log = place.root().join("db.sqlite-wal");
@@ -71,8 +71,12 @@ fn promotion_empties_a_long_log() {
     }
     assert!(std::fs::metadata(&log).unwrap().len() > CHECKPOINT_ABOVE);
     assert_eq!(store.promote().unwrap().rows, 150);
-    assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
-    assert_eq!(notes(&store).len(), 150);
+    let beginning = std::fs::read(&log).unwrap();
+    assert_eq!(beginning.len(), 32 + 24 + 4096, "a head and one page");
+    add_note(&store, "later", None);
+    let log = std::fs::read(&log).unwrap();
+    assert!(log.starts_with(&beginning) && log.len() > beginning.len(), "the next writer goes on and syncs nothing");
+    assert_eq!(notes(&store).len(), 151);
 }
 
 #[test]
