@@ -294,19 +294,12 @@ fn publish(
         if error != Errno::EXIST {
             return Err(FileError::new("publish", &target, error));
         }
-        let theirs = match File::open(&target) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened.at("open", &target)?,
-        };
-        if theirs.metadata().at("stat", &target)?.len() == size {
-            if promise == Promise::Precious {
-                rustix::fs::fsync(&theirs).at("sync", &target)?;
-            }
-            published = Published::Existing;
-            break;
+        let Some(theirs) = standing(store, &target, size)? else { continue };
+        if promise == Promise::Precious {
+            rustix::fs::fsync(&theirs).at("sync", &target)?;
         }
-        // The same object has one size: the other file is damaged, so it makes room and is kept for inspection.
-        store.quarantine(&target)?;
+        published = Published::Existing;
+        break;
     }
     crash::point("publish.linked");
     if promise == Promise::Precious {
@@ -314,6 +307,20 @@ fn publish(
         crash::point("publish.synced");
     }
     Ok(published)
+}
+
+/// Opens the same object that somebody published first; where it is gone again, or damaged, the name is free.
+pub(crate) fn standing(store: &Store, target: &Path, size: u64) -> Result<Option<File>, FileError> {
+    let theirs = match File::open(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.at("open", target)?,
+    };
+    if theirs.metadata().at("stat", target)?.len() == size {
+        return Ok(Some(theirs));
+    }
+    // The same object has one size: the other file is damaged, so it makes room and is kept for inspection.
+    store.quarantine(target)?;
+    Ok(None)
 }
 
 fn replace(

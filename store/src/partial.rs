@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::Store;
 use crate::crash;
-use crate::durable::{Access, Published, checked_target, create_private_folder};
+use crate::durable::{Access, Published, checked_target, create_private_folder, standing};
 use crate::error::{Context, FileError};
 
 /// A file that an earlier attempt may have begun; an empty one goes when this is dropped, any other stays.
@@ -72,16 +72,10 @@ impl PartialFile {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(FileError::new("publish", &target, error)),
             }
-            let theirs = match File::open(&target) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                opened => opened.at("open", &target)?,
-            };
-            if theirs.metadata().at("stat", &target)?.len() == size {
+            if standing(store, &target, size)?.is_some() {
                 rustix::fs::unlink(&self.path).at("remove", &self.path)?;
                 break Published::Existing;
             }
-            // The same object has one size: the other file is damaged, so it makes room and is kept for inspection.
-            store.quarantine(&target)?;
         };
         crash::point("publish.linked");
         Ok(published)
