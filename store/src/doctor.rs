@@ -152,12 +152,6 @@ impl Store {
         Ok(findings)
     }
 
-    /// Does what upkeep can do about untidiness: voids leases of the dead, throws their work away, empties the trash.
-    pub fn tidy(&self) -> Result<crate::trash::Emptied, crate::lock::LockError> {
-        self.clear_abandoned_work()?;
-        self.empty_trash()
-    }
-
     fn is_own(&self, id: UniqueId) -> bool {
         self.process_cell().get().is_some_and(|process| process.id == id)
     }

@@ -61,7 +61,8 @@ fn run(place: &Place, role: &str) -> bool {
 fn check(place: &Place, what: &str) {
     let store = place.open();
     store.void_dead_leases().unwrap();
-    store.tidy().unwrap();
+    store.clear_abandoned_work().unwrap();
+    store.empty_trash().unwrap();
     store.reserve().restore().unwrap();
     assert_eq!(store.doctor(&[]).unwrap(), [], "{what}");
     let config = store.layout().containers().join("config.json");

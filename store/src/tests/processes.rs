@@ -73,7 +73,8 @@ fn a_killed_process_lets_go_of_everything() {
     assert_eq!(store.void_dead_leases().unwrap(), 1);
     assert!(!leased());
     assert!(matches!(store.doctor(&[]).unwrap().as_slice(), [doctor::Finding::Abandoned { .. }]));
-    store.tidy().unwrap();
+    store.clear_abandoned_work().unwrap();
+    store.empty_trash().unwrap();
     assert_eq!(store.doctor(&[]).unwrap(), []);
 }
 
