@@ -13,6 +13,8 @@ use crate::walk::{Step, Walk, open_subdir};
 
 /// Removes the entry `name` of `dir` with everything below it; nothing there is success.
 ///
+/// Several may remove the same tree at a time: what another one took is gone, which is what was wanted.
+///
 /// Links are removed, never followed. Depth is not limited. A mount below the tree ends the work with an error before
 /// anything inside the mount is touched. Directories that this process may not read are opened up first, and the
 /// immutable flag is taken off where it is in the way.
@@ -47,7 +49,10 @@ pub fn remove_contents(dir: impl AsFd) -> Result<()> {
 }
 
 fn empty(dir: OwnedFd, base: &Path) -> Result<()> {
-    let mut walk = Walk::within_mount(dir)?;
+    let mut walk = match Walk::within_mount(dir) {
+        Err(error) if error.is_not_found() => return Ok(()),
+        walk => walk?,
+    };
     let failed = |walk: &Walk, errno: Errno| Error::io("remove", base.join(walk.path()), errno);
     while let Some(step) = walk.next()? {
         let name = walk.path().file_name().expect("every step has a name").to_owned();
@@ -64,10 +69,14 @@ fn empty(dir: OwnedFd, base: &Path) -> Result<()> {
         };
         match result {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(Errno::ISDIR) => {
-                let inside = open_writable(walk.dir(), &name).map_err(|errno| failed(&walk, errno))?;
-                walk.enter_fd(inside)?;
-            }
+            Err(Errno::ISDIR) => match open_writable(walk.dir(), &name) {
+                Ok(inside) => match walk.enter_fd(inside) {
+                    Err(error) if error.is_not_found() => {}
+                    entered => entered?,
+                },
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(failed(&walk, errno)),
+            },
             Err(errno) => return Err(failed(&walk, errno)),
         }
     }

@@ -28,6 +28,26 @@ fn trees_go_and_what_links_point_at_stays() {
 }
 
 #[test]
+fn several_remove_one_tree() {
+    const REMOVERS: usize = 4;
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let parent = fs::File::open(dir.path()).expect("opens");
+    for folder in 0..400 {
+        fs::create_dir_all(dir.path().join(format!("tree/{}/{folder}/below", folder % 8))).expect("a tree");
+    }
+    let together = std::sync::Barrier::new(REMOVERS);
+    std::thread::scope(|scope| {
+        for _ in 0..REMOVERS {
+            scope.spawn(|| {
+                together.wait();
+                remove_tree(&parent, "tree").expect("what another one removed is gone");
+            });
+        }
+    });
+    assert!(!dir.path().join("tree").exists());
+}
+
+#[test]
 fn an_immutable_file_goes_too() {
     let dir = tempfile::tempdir().expect("a temp dir");
     fs::create_dir(dir.path().join("d")).expect("a folder");
