@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use rbuild_model::container::{
-    Definition, MountUse, MountWhat, NamespaceUse, Removal, Resources, RestartPolicy, SeccompUse, State,
+    Definition, HostOptions, MountUse, MountWhat, NamespaceUse, Removal, Resources, RestartPolicy, SeccompUse, State,
 };
-use rbuild_model::network::{EndpointSettings, HostPort, NetworkMode};
+use rbuild_model::network::{EndpointSettings, HostPort, NetworkDefinition, NetworkMode};
 use serde_json::{Map, Value, json};
 
 use super::error::ContainerError;
@@ -153,7 +153,7 @@ fn host_config(definition: &Definition) -> Value {
         "Binds": binds(&host.mounts),
         "ContainerIDFile": host.cidfile.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         "LogConfig": { "Type": host.log.driver.word(), "Config": host.log.options },
-        "NetworkMode": match &host.network { NetworkMode::Default => "bridge".to_owned(), mode => mode.to_string() },
+        "NetworkMode": match &host.network { NetworkMode::Default => NetworkDefinition::DEFAULT.to_owned(), mode => mode.to_string() },
         "PortBindings": port_bindings(definition),
         "RestartPolicy": { "Name": host.restart.word(), "MaximumRetryCount": retries },
         "AutoRemove": host.removal == Removal::Auto,
@@ -215,6 +215,8 @@ fn host_config(definition: &Definition) -> Value {
         "CpuPercent": 0,
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
+        "MaskedPaths": paths(host, rbuild_sandbox::profile::masked_paths()),
+        "ReadonlyPaths": paths(host, rbuild_sandbox::profile::readonly_paths()),
     });
     let (Value::Object(all), Value::Object(more)) = (&mut document, more) else { return document };
     all.extend(more);
@@ -239,6 +241,16 @@ fn host_config(definition: &Definition) -> Value {
         all.insert("Tmpfs".to_owned(), json!(tmpfs));
     }
     document
+}
+
+/// Paths of the kernel that are closed to a container: none where it was asked for, and nothing is said of one with all
+/// rights.
+fn paths(host: &HostOptions, usual: Vec<String>) -> Value {
+    match (host.privileged, host.unmasked) {
+        (true, _) => Value::Null,
+        (false, true) => json!([]),
+        (false, false) => json!(usual),
+    }
 }
 
 fn security(definition: &Definition) -> Vec<String> {
@@ -304,13 +316,18 @@ pub(super) fn mount_point(engine: &Engine, mount: &MountUse) -> Value {
             set("RW", (!mount.read_only).into());
             set("Propagation", propagation.word().into());
         }
-        MountWhat::Volume { name, .. } => {
+        MountWhat::Volume { name, anonymous, .. } => {
             set("Type", "volume".into());
             set("Name", name.as_str().into());
             set("Source", engine.volume_folder(name).display().to_string().into());
             set("Destination", mount.target.clone().into());
             set("Driver", "local".into());
-            set("Mode", if mount.read_only { "ro" } else { "z" }.into());
+            let mode = match (mount.read_only, anonymous) {
+                (true, _) => "ro",
+                (false, true) => "",
+                (false, false) => "z",
+            };
+            set("Mode", mode.into());
             set("RW", (!mount.read_only).into());
             set("Propagation", "".into());
         }
@@ -403,7 +420,8 @@ fn ports(definition: &Definition, observed: &Observed) -> Value {
 
 fn network_settings(definition: &Definition, observed: &Observed) -> Value {
     let none = EndpointNote::default();
-    let main = observed.note.endpoints.iter().find(|endpoint| endpoint.network == "bridge").unwrap_or(&none);
+    let is_main = |endpoint: &&EndpointNote| endpoint.network == NetworkDefinition::DEFAULT;
+    let main = observed.note.endpoints.iter().find(is_main).unwrap_or(&none);
     let mut document = json!({
         "Bridge": "",
         "SandboxID": "",

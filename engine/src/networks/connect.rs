@@ -161,7 +161,9 @@ impl Networks {
             }
             NetworkMode::None => {
                 connected.namespace = Some(Namespace::create()?.into_fd());
-                self.private_files(&request, &mut connected, None)?;
+                // It leads nowhere from there; but who looks the name up finds what it always is.
+                let bridge = self.state(&self.find("bridge")?)?;
+                self.private_files(&request, &mut connected, bridge.map(|state| state.gateway))?;
                 connected.endpoints = self.unlinked("none", request.container)?;
             }
             NetworkMode::Default | NetworkMode::Bridge | NetworkMode::Named(_) => {
@@ -220,7 +222,7 @@ impl Networks {
     /// Makes the namespace of a container and its endpoints.
     fn join(&self, request: &ConnectRequest<'_>, connected: &mut Connected) -> Result<(), NetworksError> {
         let known = self.list()?;
-        let main = request.mode.network().unwrap_or("bridge");
+        let main = request.mode.network().unwrap_or(NetworkDefinition::DEFAULT);
         let unspoken = EndpointSettings::default();
         let wanted = wanted(&known, main, request.endpoints, &unspoken)?;
         alone(request.mode, &wanted.iter().map(|one| one.definition.clone()).collect::<Vec<_>>())?;

@@ -22,6 +22,7 @@ pub(super) fn network(definition: &NetworkDefinition, state: Option<&NetworkStat
         .filter(|(_, record)| record.presence == Presence::Running)
         .map(|(state, record)| (record.id.to_string(), container(state, record)))
         .collect();
+    let own = definition.is_predefined();
     let driver = if definition.ipam.driver.is_empty() { "default" } else { &definition.ipam.driver };
     json!({
         "Name": definition.name,
@@ -33,8 +34,8 @@ pub(super) fn network(definition: &NetworkDefinition, state: Option<&NetworkStat
         "EnableIPv6": definition.ipv6,
         "IPAM": {
             "Driver": driver,
-            "Options": definition.ipam.options.clone().unwrap_or_default(),
-            "Config": pools,
+            "Options": if own { Value::Null } else { json!(definition.ipam.options.clone().unwrap_or_default()) },
+            "Config": if own && pools.is_empty() { Value::Null } else { json!(pools) },
         },
         "Internal": definition.internal,
         "Attachable": definition.attachable,

@@ -136,10 +136,9 @@ impl Networks {
         if known.iter().any(|other| other.name == name) {
             return Err(NetworksError::Exists(name.to_owned()));
         }
-        let bridge_of = |options: &BTreeMap<String, String>| options.get(spec::BRIDGE).cloned();
-        let named = bridge_of(&request.options);
-        if let Some(other) = known.iter().find(|other| named.is_some() && bridge_of(&other.options) == named)
-        {
+        let named = request.options.get(spec::BRIDGE);
+        let has_it = |other: &&NetworkDefinition| other.options.get(spec::BRIDGE) == named;
+        if let Some(other) = known.iter().find(|other| named.is_some() && has_it(other)) {
             return Err(NetworksError::Conflict(format!(
                 "cannot create network {name}: conflicts with network {} ({}): networks have same bridge name",
                 other.id, other.name
@@ -352,10 +351,8 @@ fn predefined() -> Result<Vec<NetworkDefinition>, NetworksError> {
             labels: BTreeMap::new(),
         })
     };
-    [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)]
-        .into_iter()
-        .map(make)
-        .collect()
+    let drivers = [Driver::Bridge, Driver::Host, Driver::Null];
+    NetworkDefinition::PREDEFINED.into_iter().zip(drivers).map(make).collect()
 }
 
 /// 64 hexadecimal digits that nobody has.

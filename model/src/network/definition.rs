@@ -146,8 +146,10 @@ pub struct NetworkDefinition {
 }
 
 impl NetworkDefinition {
+    /// The network of containers that nobody says a network of.
+    pub const DEFAULT: &'static str = "bridge";
     /// The networks that are there without being made.
-    pub const PREDEFINED: [&'static str; 3] = ["bridge", "host", "none"];
+    pub const PREDEFINED: [&'static str; 3] = [Self::DEFAULT, "host", "none"];
 
     /// Whether it is there without being made.
     pub fn is_predefined(&self) -> bool {

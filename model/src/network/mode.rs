@@ -29,7 +29,7 @@ impl NetworkMode {
     /// The name of the network it comes to, if it is a network of its own.
     pub fn network(&self) -> Option<&str> {
         match self {
-            Self::Default | Self::Bridge => Some("bridge"),
+            Self::Default | Self::Bridge => Some(super::NetworkDefinition::DEFAULT),
             Self::Host => Some("host"),
             Self::None => Some("none"),
             Self::Named(name) => Some(name),
