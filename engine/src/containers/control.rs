@@ -16,6 +16,7 @@ use rbuild_store::crash;
 
 use super::error::ContainerError;
 use super::lend::NAME_FILES;
+use super::link::Linked;
 use super::note::{EndpointNote, PortNote, RunNote};
 use super::observe::grace;
 use super::reap::is_gone;
@@ -96,11 +97,12 @@ impl Engine {
         client: Option<&mut Client>,
     ) -> Result<Vec<String>, ContainerError> {
         let hostname = self.hostname(definition);
-        let connected = self.connect(definition, &hostname)?;
+        let links = self.linked(definition)?;
+        let connected = self.connect(definition, &hostname, &links)?;
         crash::point("container.connected");
         let result = (|| {
             let mut notes = connected.notes.clone();
-            let (plan, handed) = self.plan(definition, &hostname, connected)?;
+            let (plan, handed) = self.plan(definition, &hostname, &links, connected)?;
             let mut own;
             let client = match client {
                 Some(client) => client,
@@ -120,7 +122,12 @@ impl Engine {
         result
     }
 
-    fn connect(&self, definition: &Definition, hostname: &str) -> Result<Connected, ContainerError> {
+    fn connect(
+        &self,
+        definition: &Definition,
+        hostname: &str,
+        links: &[Linked],
+    ) -> Result<Connected, ContainerError> {
         let host = &definition.host;
         let shared = match &host.network {
             NetworkMode::Container(name) => Some(self.network_of(name)?),
@@ -137,8 +144,7 @@ impl Engine {
             search: host.dns_search.clone(),
             options: host.dns_options.clone(),
         };
-        let links = self.linked(definition)?;
-        let links = links.iter().flat_map(|linked| linked.hosts());
+        let links = links.iter().flat_map(Linked::hosts);
         let extra_hosts: Vec<_> = host.extra_hosts.iter().cloned().chain(links).collect();
         let mut ports = host.ports.clone();
         if host.publish_all {
@@ -178,12 +184,13 @@ impl Engine {
         &self,
         definition: &Definition,
         hostname: &str,
+        links: &[Linked],
         connected: Connected,
     ) -> Result<(Plan, Handed), ContainerError> {
         let host = &definition.host;
         let shares = self.shares(definition)?;
         let Connected { namespace, files, reservations, duties, endpoints, notes: _ } = connected;
-        let mut prepared = self.launch(definition, hostname)?;
+        let mut prepared = self.launch(definition, hostname, links)?;
         let mut mounts = match &host.network {
             NetworkMode::Container(lender) => self.lent_name_files(lender, host.read_only)?,
             _ => name_files(files, host.read_only),

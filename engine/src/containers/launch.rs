@@ -25,6 +25,7 @@ use rbuild_sandbox::{Access, HostBind, Mount, MountSource, Restrictions, Tmpfs};
 use super::define;
 use super::devices::{self, Granted};
 use super::error::ContainerError;
+use super::link::Linked;
 use super::trees::for_reading;
 use crate::engine::{Engine, io};
 use crate::error::RunError;
@@ -40,13 +41,17 @@ pub(super) struct Launch {
 
 impl Engine {
     /// Makes of a definition what its program is run with; `hostname` is what it is called inside.
-    pub(super) fn launch(&self, definition: &Definition, hostname: &str) -> Result<Launch, ContainerError> {
+    pub(super) fn launch(
+        &self,
+        definition: &Definition,
+        hostname: &str,
+        links: &[Linked],
+    ) -> Result<Launch, ContainerError> {
         let host = &definition.host;
         let root = self.root_plan(definition)?;
         let tree = Root::from_fd(mount_detached(&for_reading(root.clone()))?)?;
         let (identity, home) = identity(&tree, &definition.program.user, &host.groups)?;
         let mut options = Options::new(definition.program.argv());
-        let links = self.linked(definition)?;
         let links = links.iter().flat_map(|linked| linked.variables(definition.name.as_str()));
         options.env = define::environment(definition, hostname, &home, links);
         options.cwd = match &definition.program.workdir {

@@ -7,13 +7,11 @@
 use std::net::IpAddr;
 
 use rbuild_model::container::Definition;
+use rbuild_model::network::NetworkDefinition;
 use rbuild_model::step::ExtraHost;
 
 use super::error::ContainerError;
 use crate::engine::Engine;
-
-/// Where links are of this kind.
-const DEFAULT_NETWORK: &str = "bridge";
 
 /// A container that another is linked to.
 #[derive(Clone, Debug)]
@@ -29,11 +27,16 @@ pub(super) struct Linked {
 impl Engine {
     /// Returns the containers that one is linked to, which have to run.
     pub(super) fn linked(&self, definition: &Definition) -> Result<Vec<Linked>, ContainerError> {
+        let mut links = links(definition).peekable();
+        if links.peek().is_none() {
+            return Ok(Vec::new());
+        }
+        let networks = self.networks();
+        let network = networks.find(NetworkDefinition::DEFAULT)?;
         let mut found = Vec::new();
-        for (target, alias) in links(definition) {
+        for (target, alias) in links {
             let other = self.find(target)?;
-            let network = self.networks().find(DEFAULT_NETWORK).map_err(box_network)?;
-            let endpoints = self.networks().of_container(&other.id.to_string()).map_err(box_network)?;
+            let endpoints = networks.of_container(&other.id.to_string())?;
             let own = endpoints.into_iter().find(|(state, _)| state.id.as_str() == network.id);
             let is_active = self.observe(&other)?.state.is_active();
             let Some((_, record)) = own.filter(|_| is_active) else {
@@ -61,13 +64,9 @@ impl Engine {
     }
 }
 
-fn box_network(error: crate::networks::NetworksError) -> ContainerError {
-    ContainerError::Networks(Box::new(error))
-}
-
 /// The links of a container in the default network: whom, and by which name.
 fn links(definition: &Definition) -> impl Iterator<Item = (&str, &str)> {
-    let wishes = definition.host.endpoints.iter().filter(|wish| wish.network == DEFAULT_NETWORK);
+    let wishes = definition.host.endpoints.iter().filter(|wish| wish.network == NetworkDefinition::DEFAULT);
     wishes
         .flat_map(|wish| &wish.settings.links)
         .map(|link| link.split_once(':').unwrap_or((link.as_str(), link.as_str())))
