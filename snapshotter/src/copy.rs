@@ -13,18 +13,17 @@ use std::path::Path;
 use rbuild_confined::{Root, Time};
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::rootfs::RootPlan;
-use rbuild_model::snapshot::{Chain, SnapshotId};
+use rbuild_model::snapshot::Chain;
 
 use crate::active::Active;
 use crate::copier::{Capabilities, Copier, CopyRules};
 use crate::diff::{self, Change};
 use crate::error::{Error, Result};
 use crate::extract::{Extracted, Extractor, ImpliedThroughLinks, Rules, Whiteouts};
-use crate::folders::{Condemned, Folders, Place};
+use crate::folders::{Folders, Place};
 use crate::merged::Merged;
 use crate::overlay::{set_dir_attributes, set_empty_root};
-use crate::snapshotter::{Snapshotter, Tree, Writes};
-use crate::usage::{Usage, usage_of};
+use crate::snapshotter::{Snapshotter, Tree, Writes, filled};
 
 /// Keeps snapshots as whole trees.
 #[derive(Debug, Clone)]
@@ -52,20 +51,18 @@ impl CopySnapshotter {
 }
 
 impl Snapshotter for CopySnapshotter {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn format(&self) -> &'static str {
         "copy1"
     }
 
     fn prepare(&self, parents: &Chain) -> Result<Active> {
         let active = Active::new(self.place.prepare()?, parents.clone());
-        match self.fill(&active) {
-            Ok(()) => Ok(active),
-            Err(error) => {
-                // The first error is the one to tell; what is left lies in `tmp` and goes with it.
-                let _ = self.discard(active);
-                Err(error)
-            }
-        }
+        let result = self.fill(&active);
+        Ok(filled(self, active, result)?.0)
     }
 
     fn root(&self, active: &Active, _writes: Writes) -> Result<RootPlan> {
@@ -80,35 +77,6 @@ impl Snapshotter for CopySnapshotter {
             None => self.place.empty(),
         };
         Ok(RootPlan::Directory { path, readonly: true })
-    }
-
-    fn commit(&self, active: Active) -> Result<SnapshotId> {
-        self.place.commit(active.id())?;
-        Ok(active.id())
-    }
-
-    fn discard(&self, active: Active) -> Result<()> {
-        self.place.discard(active.id())?.map_or(Ok(()), Condemned::reclaim)
-    }
-
-    fn condemn(&self, id: SnapshotId) -> Result<Option<Condemned>> {
-        self.place.condemn(id)
-    }
-
-    fn contains(&self, id: SnapshotId) -> bool {
-        self.place.tree(id).is_dir()
-    }
-
-    fn usage(&self, id: SnapshotId) -> Result<Usage> {
-        usage_of(&self.place.open_tree(id)?)
-    }
-
-    fn open(&self, id: SnapshotId) -> Result<Root> {
-        self.place.open_tree(id)
-    }
-
-    fn open_active(&self, active: &Active) -> Result<Root> {
-        self.place.open_active(active.id())
     }
 
     fn writes_in_place(&self, _active: &Active) -> bool {
@@ -145,14 +113,7 @@ impl Snapshotter for CopySnapshotter {
         let extracted = self
             .open_active(&active)
             .and_then(|root| Ok(Extractor::onto_tree(root, rules)?.extract(Reader::new(tar, limits))?));
-        match extracted {
-            Ok(extracted) => Ok((active, extracted)),
-            Err(error) => {
-                // As in `prepare`.
-                let _ = self.discard(active);
-                Err(error)
-            }
-        }
+        filled(self, active, extracted)
     }
 }
 

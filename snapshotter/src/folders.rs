@@ -37,7 +37,7 @@ impl Condemned {
 
 /// The folders of one format, opened.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub struct Place {
     committed: PathBuf,
     tmp: PathBuf,
     trash: PathBuf,
@@ -53,14 +53,17 @@ impl Place {
             make_dir(path, 0o700)?;
         }
         let committed = folders.snapshots.join(format);
-        make_dir(&committed, 0o700)?;
         let empty = committed.join("empty");
-        make_dir(&empty, 0o755)?;
-        // The empty tree looks the same everywhere.
+        // The empty tree looks the same everywhere. Its time is set last, so a folder that has it is complete.
         let zero = rbuild_confined::Time::default().timespec();
-        let times = Timestamps { last_access: zero, last_modification: zero };
-        rustix::fs::utimensat(CWD, &empty, &times, AtFlags::empty())
-            .map_err(|errno| TreeError::io("set the time of", empty, errno))?;
+        if !rustix::fs::stat(&empty).is_ok_and(|stat| stat.st_mtime == zero.tv_sec && stat.st_mtime_nsec == 0)
+        {
+            make_dir(&committed, 0o700)?;
+            make_dir(&empty, 0o755)?;
+            let times = Timestamps { last_access: zero, last_modification: zero };
+            rustix::fs::utimensat(CWD, &empty, &times, AtFlags::empty())
+                .map_err(|errno| TreeError::io("set the time of", empty, errno))?;
+        }
         Ok(Self { committed, tmp: folders.tmp.clone(), trash: folders.trash.clone() })
     }
 

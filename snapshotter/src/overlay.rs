@@ -11,17 +11,16 @@ use std::path::PathBuf;
 use rbuild_confined::{Metadata, Root, Time};
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
-use rbuild_model::snapshot::{Chain, SnapshotId};
+use rbuild_model::snapshot::Chain;
 use rustix::fs::{Gid, Mode, Timestamps, Uid};
 
 use crate::active::Active;
 use crate::diff::{self, Change};
 use crate::error::{Error, Result};
 use crate::extract::{Extracted, Extractor, ImpliedThroughLinks, Rules, Whiteouts};
-use crate::folders::{Condemned, Folders, Place, make_dir};
+use crate::folders::{Folders, Place, make_dir};
 use crate::merged::Merged;
-use crate::snapshotter::{Snapshotter, Tree, Writes};
-use crate::usage::{Usage, usage_of};
+use crate::snapshotter::{Snapshotter, Tree, Writes, filled};
 use crate::xattr::Marks;
 
 /// Keeps snapshots as layers of overlayfs.
@@ -57,6 +56,16 @@ impl OverlaySnapshotter {
             .collect()
     }
 
+    /// Makes a new layer ready to be written.
+    fn begin(&self, active: &Active, parent: Option<Root>) -> Result<()> {
+        make_dir(&self.place.active(active.id()).join("work"), 0o700)?;
+        let root = self.place.open_active(active.id())?;
+        match parent {
+            Some(parent) => set_dir_attributes(&root, &parent.metadata("/")?),
+            None => set_empty_root(&root),
+        }
+    }
+
     /// Opens the layers of a stack, the topmost first.
     fn roots(&self, chain: &Chain) -> Result<Vec<Root>> {
         chain.layers().iter().rev().map(|&id| self.place.open_tree(id)).collect()
@@ -71,20 +80,19 @@ const fn format(xattr: OverlayXattr) -> &'static str {
 }
 
 impl Snapshotter for OverlaySnapshotter {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn format(&self) -> &'static str {
         format(self.xattr)
     }
 
     fn prepare(&self, parents: &Chain) -> Result<Active> {
         let parent = parents.top().map(|id| self.place.open_tree(id)).transpose()?;
-        let id = self.place.prepare()?;
-        make_dir(&self.place.active(id).join("work"), 0o700)?;
-        let root = self.place.open_active(id)?;
-        match parent {
-            Some(parent) => set_dir_attributes(&root, &parent.metadata("/")?)?,
-            None => set_time(&root, Time::default())?,
-        }
-        Ok(Active::new(id, parents.clone()))
+        let active = Active::new(self.place.prepare()?, parents.clone());
+        let result = self.begin(&active, parent);
+        Ok(filled(self, active, result)?.0)
     }
 
     fn root(&self, active: &Active, writes: Writes) -> Result<RootPlan> {
@@ -108,35 +116,6 @@ impl Snapshotter for OverlaySnapshotter {
             1 => RootPlan::Directory { path: lowers.remove(0), readonly: true },
             _ => RootPlan::Overlay { lowers, upper: None, xattr: self.xattr },
         })
-    }
-
-    fn commit(&self, active: Active) -> Result<SnapshotId> {
-        self.place.commit(active.id())?;
-        Ok(active.id())
-    }
-
-    fn discard(&self, active: Active) -> Result<()> {
-        self.place.discard(active.id())?.map_or(Ok(()), Condemned::reclaim)
-    }
-
-    fn condemn(&self, id: SnapshotId) -> Result<Option<Condemned>> {
-        self.place.condemn(id)
-    }
-
-    fn contains(&self, id: SnapshotId) -> bool {
-        self.place.tree(id).is_dir()
-    }
-
-    fn usage(&self, id: SnapshotId) -> Result<Usage> {
-        usage_of(&self.place.open_tree(id)?)
-    }
-
-    fn open(&self, id: SnapshotId) -> Result<Root> {
-        self.place.open_tree(id)
-    }
-
-    fn open_active(&self, active: &Active) -> Result<Root> {
-        self.place.open_active(active.id())
     }
 
     fn writes_in_place(&self, active: &Active) -> bool {
@@ -171,14 +150,7 @@ impl Snapshotter for OverlaySnapshotter {
             let extractor = Extractor::onto_layers(upper, below, self.xattr, rules)?;
             Ok(extractor.extract(Reader::new(tar, limits))?)
         });
-        match extracted {
-            Ok(extracted) => Ok((active, extracted)),
-            Err(error) => {
-                // The first error is the one to tell; what is left lies in `tmp` and goes with it.
-                let _ = self.discard(active);
-                Err(error)
-            }
-        }
+        filled(self, active, extracted)
     }
 }
 
