@@ -53,13 +53,13 @@ pub(crate) struct Arguments {
     /// Annotation of what leaves, as in `KEY=VALUE` or `index:KEY=VALUE` (can be repeated)
     #[arg(long, value_name = "[TYPE:]KEY=VALUE", value_parser = flags::annotation, help_heading = "Result")]
     pub(crate) annotation: Vec<flags::Annotations>,
-    /// Attach a bill of materials to the image that leaves (same as `--attest type=sbom`)
+    /// Attach a bill of materials to what is built (same as `--attest type=sbom`)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flags::sbom, help_heading = "Result")]
     pub(crate) sbom: Option<flags::Attest>,
-    /// Attach how it was made to the image that leaves, as in `mode=max` (same as `--attest type=provenance`)
+    /// Attach how it was made to what is built, as in `mode=max` (same as `--attest type=provenance`)
     #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flags::provenance, help_heading = "Result")]
     pub(crate) provenance: Option<flags::Attest>,
-    /// Attach a fact to the image that leaves, as in `type=sbom` or `type=provenance,mode=max` (can be repeated)
+    /// Attach a fact to what is built, as in `type=sbom` or `type=provenance,mode=max` (can be repeated)
     #[arg(long, value_name = "SPEC", value_parser = flags::attest, help_heading = "Result")]
     pub(crate) attest: Vec<flags::Attest>,
     /// Write the image's id to a file
