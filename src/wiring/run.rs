@@ -205,14 +205,16 @@ pub(crate) fn exec(
     let foreground = touch.map(|_| Foreground::new()).transpose()?;
     let (mut client, plan) = engine.exec(definition, request)?;
     let id = client.exec_create(plan).map_err(ContainerError::from)?;
-    let command = format!("exec_start: {}", request.argv.join(" "));
+    let command = request.argv.join(" ");
+    engine.tell_exec(definition, &format!("exec_create: {command}"), &id.0, None);
+    let started = format!("exec_start: {command}");
     let (Some(touch), Some(mut foreground)) = (touch, foreground) else {
         client.exec_detached(&id).map_err(exec_failed)?;
-        engine.tell_exec(definition, &command, &id.0, None);
+        engine.tell_exec(definition, &started, &id.0, None);
         return Ok(Status::Done);
     };
     let session = client.exec_attach(&id, touch.streams, request.terminal).map_err(exec_failed)?;
-    engine.tell_exec(definition, &command, &id.0, None);
+    engine.tell_exec(definition, &started, &id.0, None);
     let manner =
         Manner { tty: request.terminal.is_some(), input: touch.streams.stdin, detach: touch.detach.clone() };
     match foreground.attend(session, &manner, None)? {

@@ -72,13 +72,10 @@ impl Engine {
             stdin: if request.stdin { Stdin::Once } else { Stdin::Closed },
             note: serde_json::Value::Null,
         };
-        let command = request.argv.join(" ");
-        let client = self.running(definition)?;
-        self.tell(definition, &format!("exec_create: {command}"), &[]);
-        Ok((client, plan))
+        Ok((self.running(definition)?, plan))
     }
 
-    /// Tells of a step in the life of an execution: `exec_start`, `exec_die`, `exec_detach`.
+    /// Tells of a step in the life of an execution: `exec_create`, `exec_start`, `exec_die`, `exec_detach`.
     pub fn tell_exec(&self, definition: &Definition, action: &str, exec: &str, code: Option<i32>) {
         let mut extra = vec![("execID", exec.to_owned())];
         extra.extend(code.map(|code| ("exitCode", code.to_string())));

@@ -73,6 +73,7 @@ fn merged(old: &Resources, new: &Resources) -> Resources {
         cpuset_cpus: new.cpuset_cpus.clone().or_else(|| old.cpuset_cpus.clone()),
         cpuset_mems: new.cpuset_mems.clone().or_else(|| old.cpuset_mems.clone()),
         pids: new.pids.or(old.pids),
+        blkio_weight: new.blkio_weight.or(old.blkio_weight),
         ..old.clone()
     }
 }

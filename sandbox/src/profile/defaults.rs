@@ -27,7 +27,7 @@ const MASKED_PATHS: [&str; 13] = [
 ];
 
 /// Paths that can be read and not written.
-pub(super) const READONLY_PATHS: [&str; 5] =
+const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// In network namespaces of their own, programs of ordinary users may listen on any port.
@@ -57,8 +57,13 @@ pub(super) fn limits(given: &[(String, u64, u64)]) -> Vec<(String, u64, u64)> {
         .collect()
 }
 
+/// Returns the paths that can be read and not written.
+pub fn readonly_paths() -> Vec<String> {
+    READONLY_PATHS.map(str::to_owned).to_vec()
+}
+
 /// Returns the paths to mask, one for each processor among them.
-pub(super) fn masked_paths() -> Vec<String> {
+pub fn masked_paths() -> Vec<String> {
     let mut paths = MASKED_PATHS.map(str::to_owned).to_vec();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     paths.extend(

@@ -15,6 +15,8 @@ use oci_spec::runtime::{
 use crate::capabilities::{self, CapabilityMask};
 use crate::seccomp;
 
+pub use defaults::{masked_paths, readonly_paths};
+
 /// Options that cannot be made a spec of.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
@@ -315,7 +317,7 @@ fn spec(options: Options) -> Result<Spec, ProfileError> {
         .set_resources(None)
         .set_devices((!devices.is_empty()).then_some(devices))
         .set_masked_paths(masked.then(defaults::masked_paths))
-        .set_readonly_paths(masked.then(|| defaults::READONLY_PATHS.map(str::to_owned).to_vec()))
+        .set_readonly_paths(masked.then(defaults::readonly_paths))
         .set_seccomp(match confinement.seccomp {
             _ if privileged => None,
             Seccomp::Default => Some(seccomp::default_profile(mask)),

@@ -55,9 +55,12 @@ impl Execution<'_> {
             stdin: false,
         };
         let (mut client, plan) = self.engine.exec(definition, &request)?;
+        let command = request.argv.join(" ");
         let id = client.exec_create(plan)?;
+        self.engine.tell_exec(definition, &format!("exec_create: {command}"), &id.0, None);
         let streams = Attach { stdin: false, stdout: true, stderr: true };
         let mut session = client.exec_attach(&id, streams, None)?;
+        self.engine.tell_exec(definition, &format!("exec_start: {command}"), &id.0, None);
         let mut output = Vec::new();
         loop {
             match session.next_event()? {
