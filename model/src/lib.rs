@@ -8,7 +8,7 @@
 //! - [`platform`], [`reference`](mod@reference), [`image_config`]: the words of images;
 //! - [`step`], [`graph`], [`mount`]: what is to be built;
 //! - [`key`]: what a result is found by, and its typed pre-image;
-//! - [`file_mode`]: what `--chmod` asks for;
+//! - [`file_mode`]: what `--chmod` asks for; [`glob`]: patterns of names and paths;
 //! - [`project`]: a compose project as a planner takes it;
 //! - [`snapshot`], [`rootfs`]: trees, and how one becomes a root file system;
 //! - [`container`]: what runs; [`network`], [`volume`]: what containers share;
@@ -18,6 +18,7 @@ pub mod container;
 pub mod digest;
 pub mod event;
 pub mod file_mode;
+pub mod glob;
 pub mod graph;
 pub mod hex;
 pub mod image_config;

@@ -15,7 +15,7 @@
 //! | `file`, `large` | hashing one file, and when a stat says enough |
 //! | `index`, `save` | the stat index on disk |
 //! | `check` | whether what a copier copied is what was hashed |
-//! | `glob`, `pattern`, `filter` | patterns, lists of them, and ignore files |
+//! | `pattern`, `filter` | lists of patterns ([`rbuild_model::glob`]), and ignore files |
 //! | `pool` | the threads |
 //!
 //! # Trust
@@ -30,7 +30,6 @@ mod check;
 mod error;
 mod file;
 mod filter;
-mod glob;
 mod hashed;
 mod index;
 mod large;

@@ -1,8 +1,9 @@
 //! Lists of patterns: `--exclude`, and the include pattern of `--parents`.
 
+use rbuild_model::glob::{BadPattern, DeepGlob};
+
 use super::error::{Error, Result};
 use super::filter::Decision;
-use super::glob::{BAD_PATTERN, DeepGlob};
 
 /// What a selection narrows its directories by, besides the ignore file.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Narrowing {
                 continue;
             }
             let clean = clean(text);
-            let glob = DeepGlob::new(clean.as_bytes()).map_err(|_| bad(BAD_PATTERN))?;
+            let glob = DeepGlob::new(clean.as_bytes()).map_err(|_| bad(BadPattern::REASON))?;
             if clean != "." {
                 compiled.push((glob, sign));
             }

@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rbuild_model::glob::{BadPattern, Glob, has_wildcard, unescape};
+
 use super::error::{Error, Result, absolute};
-use super::glob::{BAD_PATTERN, Glob, has_wildcard, unescape};
 use super::scan::{ContextScan, Dir, Entry, Found};
 
 /// How many links one path may pass through.
@@ -128,7 +129,7 @@ impl ContextScan {
         let globs = parts[first..].iter().map(|part| {
             Glob::new(part).map_err(|_| Error::Pattern {
                 pattern: String::from_utf8_lossy(path).into_owned(),
-                reason: BAD_PATTERN,
+                reason: BadPattern::REASON,
             })
         });
         let globs = globs.collect::<Result<Vec<_>>>()?;

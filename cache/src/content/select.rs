@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rbuild_confined::Kind;
+use rbuild_model::glob::{BadPattern, DeepGlob, has_wildcard, unescape};
 use rbuild_model::key::ContentHash;
 use rbuild_model::step::PathSource;
 
 use super::error::{Error, Result, absolute};
-use super::glob::{BAD_PATTERN, DeepGlob, has_wildcard, unescape};
 use super::node::{Permissions, TREE_VERSION, TreeEntry, encode_bytes};
 use super::pattern::Narrowing;
 use super::resolve::{Hit, Links, Missing, components};
@@ -161,7 +161,7 @@ impl ContextScan {
         let (base, kept) = path.path.split_once("/./").unwrap_or(("", &path.path));
         let kept = components(kept.as_bytes()).collect::<Vec<_>>().join(&b'/');
         let wild = path.wildcard && has_wildcard(&kept);
-        let bad = |_| Error::Pattern { pattern: path.path.clone(), reason: BAD_PATTERN };
+        let bad = |_| Error::Pattern { pattern: path.path.clone(), reason: BadPattern::REASON };
         let literal = if path.wildcard { unescape(&kept) } else { kept.clone() };
         let include = match (kept.is_empty(), wild) {
             (true, _) => None,

@@ -1,5 +1,6 @@
 //! `--set TARGETPATTERN.KEY[.NAME]=VALUE`: attributes from the command line, over those of the files.
 
+use rbuild_model::glob::Glob;
 use rbuild_model::span::nearest;
 
 use super::options::{self, Kind};
@@ -56,6 +57,7 @@ impl Override {
         let (Some(pattern), Some(key)) = (parts.next(), parts.next()) else {
             return Err(format!("invalid override key {path}, expected target.name"));
         };
+        Glob::new(pattern.as_bytes()).map_err(|error| format!("{pattern}: {error}"))?;
         let name = parts.next().map(str::to_owned);
         let key = match key {
             "platforms" => "platform",
@@ -96,34 +98,9 @@ impl Override {
     }
 }
 
-/// Says whether a name fits a pattern.
+/// Says whether a name fits a pattern; nothing fits one that is malformed.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
-    fn fits(pattern: &[u8], name: &[u8]) -> bool {
-        let (mut at, mut in_name) = (0, 0);
-        let mut star: Option<(usize, usize)> = None;
-        while in_name < name.len() {
-            match pattern.get(at) {
-                Some(b'*') => {
-                    star = Some((at, in_name));
-                    at += 1;
-                }
-                Some(letter) if *letter == b'?' || *letter == name[in_name] => {
-                    at += 1;
-                    in_name += 1;
-                }
-                _ => match star {
-                    Some((star_at, taken)) => {
-                        at = star_at + 1;
-                        in_name = taken + 1;
-                        star = Some((star_at, taken + 1));
-                    }
-                    None => return false,
-                },
-            }
-        }
-        pattern[at..].iter().all(|rest| *rest == b'*')
-    }
-    fits(pattern.as_bytes(), name.as_bytes())
+    Glob::new(pattern.as_bytes()).is_ok_and(|glob| glob.matches(name.as_bytes()))
 }
 
 /// Applies the overrides of one target, in order.
@@ -225,26 +202,5 @@ fn push(target: &mut Target) {
         if output.get("type").is_some_and(|kind| kind == "image" || kind == "registry") {
             output.insert(yes.0.clone(), yes.1.clone());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn patterns_have_stars_and_question_marks() {
-        for (pattern, name, fits) in [
-            ("*", "app", true),
-            ("a*", "app", true),
-            ("a?p", "app", true),
-            ("*-b*", "app-build-1", true),
-            ("a?", "app", false),
-            ("", "app", false),
-            ("b*", "app", false),
-        ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
-        }
-        assert!(!matches(&"*a".repeat(100), &"a".repeat(99)));
     }
 }
