@@ -47,14 +47,24 @@ impl Images {
         lease: &Lease,
         ready: Ready<'_>,
     ) -> Result<Outgoing, ImagesError> {
-        let mut attestations = Vec::new();
-        for (image, id) in outgoing.images.iter().zip(ids) {
-            let (names, predicates) = (std::slice::from_ref(name), self.stated(*id)?);
-            let Some(made) = self.attest(image, names, &predicates, Form::Image, lease)? else { continue };
-            made.manifest.layers.iter().try_for_each(ready)?;
-            attestations.push(made);
-        }
+        let attestations = self.attested(&outgoing.images, ids, std::slice::from_ref(name), lease)?;
+        attestations.iter().flat_map(|made| &made.manifest.layers).try_for_each(ready)?;
         Ok(outgoing.with(attestations, &[]))
+    }
+
+    /// Packs what is said about packed images of the store.
+    pub(crate) fn attested(
+        &self,
+        images: &[OutgoingImage],
+        ids: &[ImageId],
+        names: &[Reference],
+        lease: &Lease,
+    ) -> Result<Vec<OutgoingImage>, ImagesError> {
+        let made = images
+            .iter()
+            .zip(ids)
+            .map(|(image, id)| self.attest(image, names, &self.stated(*id)?, Form::Image, lease));
+        made.filter_map(Result::transpose).collect()
     }
 
     /// Packs facts about a packed image as one more image, which stands beside it in an index; nothing without facts.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::time::Instant;
 
 use rbuild_cache::blobs::Expected;
 use rbuild_image::compress::{Compression, Decoder, Encoding, compress};
@@ -11,7 +12,7 @@ use rbuild_image::tar;
 use rbuild_model::digest::{ChainId, DiffId};
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::{Tree, write_layer};
-use rbuild_store::{Lease, ObjectKind};
+use rbuild_store::{Lease, ObjectKind, Stoppable};
 use rusqlite::Transaction;
 
 use crate::error::ImagesError;
@@ -177,13 +178,15 @@ impl Images {
             .map_err(|error| ImagesError::Layer(descriptor.digest.to_string(), error))
     }
 
-    /// Packs the topmost layer of a stack, once for each DiffId and encoding; several threads compress.
-    pub fn pack_layer(
+    /// Packs the topmost layer of a stack, once for each DiffId and encoding; several threads compress. What is not packed
+    /// by the deadline is left off.
+    pub(crate) fn pack_layer(
         &self,
         chain: &Chain,
         diff_id: DiffId,
         encoding: Encoding,
         lease: &Lease,
+        deadline: Option<Instant>,
     ) -> Result<Descriptor, ImagesError> {
         let (format, name) = (format_of(encoding), name_of(encoding));
         let packed = self.store.read(|tx| rows::packed_as(tx, diff_id, &name))?;
@@ -192,7 +195,8 @@ impl Images {
         }
         let mut writer = self.blobs.ingest(Expected::default())?;
         self.with_layer_tar(chain, diff_id, lease, |tar| {
-            compress(tar, &mut writer, encoding, self.options.threads)
+            let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            compress(Stoppable::new(tar, late), &mut writer, encoding, self.options.threads)
                 .map_err(|error| ImagesError::Layer(diff_id.to_string(), error))
         })?;
         let blob = writer.finish(lease)?;

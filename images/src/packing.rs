@@ -1,5 +1,7 @@
 //! How images are packed on their way out.
 
+use std::time::Instant;
+
 use rbuild_image::compress::Encoding;
 use rbuild_image::manifest::{Descriptor, Family, LayerFormat, Manifest, MediaType};
 use rbuild_model::digest::DiffId;
@@ -64,13 +66,14 @@ pub(crate) const fn format_of(encoding: Encoding) -> LayerFormat {
 }
 
 impl Images {
-    /// Packs the layer on top of a stack, or finds it packed.
+    /// Packs the layer on top of a stack, by a deadline if there is one, or finds it packed.
     pub(crate) fn packed_layer(
         &self,
         stack: &Chain,
         diff_id: DiffId,
         packing: Packing,
         lease: &Lease,
+        deadline: Option<Instant>,
     ) -> Result<Descriptor, ImagesError> {
         let made_here = self.store.read(|tx| rows::is_made_here(tx, diff_id))?;
         if packing.existing == Existing::Keep && !made_here {
@@ -83,7 +86,7 @@ impl Images {
                 return Ok(found);
             }
         }
-        self.pack_layer(stack, diff_id, packing.encoding, lease)
+        self.pack_layer(stack, diff_id, packing.encoding, lease, deadline)
     }
 }
 

@@ -191,7 +191,7 @@ impl Images {
             return Ok(pulled);
         }
         let network = self.network()?;
-        let remote = network.runtime.block_on(describe(&network.client, &reference, platform))?;
+        let remote = network.runtime.wait(describe(&network.client, &reference, platform))?;
         let what = reference.familiar();
         let diff_ids = remote.config.rootfs.diff_ids.clone();
         if diff_ids.len() != remote.manifest.layers.len() {
@@ -375,7 +375,7 @@ impl Images {
         // What nobody went on with does not stay for ever; if it cannot be removed now, it stays for a sweep.
         let _ = self.blobs.forget_parts(KEEP_PARTS);
         let network = self.network()?;
-        network.runtime.block_on(async {
+        network.runtime.wait(async {
             let mut transfers = futures_util::stream::iter(missing)
                 .map(|index| {
                     let wanted = Wanted { descriptor: &layers[index].descriptor, place: index, arrivals };
@@ -429,7 +429,7 @@ impl Images {
 }
 
 /// Does on another thread what would hold up this one.
-async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),

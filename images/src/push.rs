@@ -1,7 +1,8 @@
 //! Images to registries.
 //!
 //! Layers leave as they get packed, several at a time; then configs, then manifests, the one that has the name last: whoever
-//! pulls the name meanwhile gets what it named before.
+//! pulls the name meanwhile gets what it named before. Where the upload of a layer stands is remembered, so that the next push
+//! goes on with what a killed one began.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Seek as _};
@@ -14,7 +15,7 @@ use rbuild_image::manifest::{Descriptor, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
-use rbuild_store::Lease;
+use rbuild_store::{Lease, LockClass, LockMode, LockName, Wait};
 use tokio::sync::mpsc;
 
 use crate::add::BuiltImage;
@@ -24,6 +25,7 @@ use crate::images::Images;
 use crate::packing::Packing;
 use crate::platforms::{self, Member};
 use crate::progress::{LayerState, Progress};
+use crate::pull::elsewhere;
 use crate::rows;
 
 /// How many layers are sent at a time.
@@ -161,9 +163,8 @@ impl Images {
                 let gone = || ImagesError::io("push", io::Error::other("the transfer has ended"));
                 pack(&|layer| sender.send(layer.clone()).map_err(|_| gone()))
             });
-            let sent = network
-                .runtime
-                .block_on(self.unless_cancelled(self.push_layers(&reference, packed, progress)));
+            let sent =
+                network.runtime.wait(self.unless_cancelled(self.push_layers(&reference, packed, progress)));
             let outgoing = match packing.join() {
                 Ok(outgoing) => outgoing,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -173,7 +174,7 @@ impl Images {
         // Where sending failed, packing was only told to end.
         sent?;
         let outgoing = outgoing?;
-        network.runtime.block_on(self.unless_cancelled(push_documents(
+        network.runtime.wait(self.unless_cancelled(push_documents(
             &network.client,
             &reference,
             naming,
@@ -221,16 +222,22 @@ impl Images {
         progress: &dyn Progress,
     ) -> Result<(), ImagesError> {
         progress.layer(layer.digest, LayerState::Waiting);
+        let repository = reference.name();
+        // Two that go on with one upload would spoil it for each other; who comes second finds the layer there.
+        let name = LockName::new(LockClass::Blob, format!("{} to {repository}", layer.digest));
+        let (scope, cancel) = (self.store.locks().scope(), self.options.cancel.clone());
+        let _lock =
+            elsewhere(move || scope.acquire(&name, LockMode::Exclusive, &Wait::until(&cancel))).await?;
         let places = self.store.read(|tx| rows::places_of_blob(tx, layer.digest))?;
         let other = places.iter().filter_map(|place| place.parse::<Reference>().ok()).find(|place| {
             place.registry() == reference.registry() && place.repository() != reference.repository()
         });
-        let sender = Leaving { images: self, layer, progress };
+        let sender = Leaving { images: self, layer, repository: &repository, progress };
         let mount_from = other.as_ref().map(Reference::repository);
         let upload = Upload { descriptor: layer, sender: &sender, mount_from };
         let client = &self.network()?.client;
         let pushed = client.push_blob(reference, upload).await.map_err(|error| refused(reference, error))?;
-        self.store.write(|tx| rows::add_place(tx, layer.digest, &reference.name()))?;
+        self.store.write(|tx| rows::add_place(tx, layer.digest, &repository))?;
         let state = match pushed {
             Pushed::Present => LayerState::AlreadyExists,
             Pushed::Mounted => LayerState::Mounted,
@@ -263,6 +270,7 @@ impl Images {
 struct Leaving<'a> {
     images: &'a Images,
     layer: &'a Descriptor,
+    repository: &'a str,
     progress: &'a dyn Progress,
 }
 
@@ -277,6 +285,15 @@ impl Sender for Leaving<'_> {
     fn sent(&self, bytes: u64) {
         let state = LayerState::Transferring { current: bytes, total: self.layer.size };
         self.progress.layer(self.layer.digest, state);
+    }
+
+    // What is remembered saves work; a push does not fail for it.
+    fn unfinished(&self) -> Option<String> {
+        self.images.store.read(|tx| rows::upload(tx, self.layer.digest, self.repository)).ok().flatten()
+    }
+
+    fn begun(&self, url: &str) {
+        let _ = self.images.store.write(|tx| rows::set_upload(tx, self.layer.digest, self.repository, url));
     }
 }
 
@@ -294,7 +311,7 @@ async fn push_documents(
         .iter()
         .map(|image| (Descriptor::of(image.manifest.config.media_type.as_str(), &image.config), image))
         .collect();
-    let senders: Vec<_> = configs.iter().map(|(_, image)| InMemory(&image.config)).collect();
+    let senders: Vec<&[u8]> = configs.iter().map(|(_, image)| &image.config[..]).collect();
     let uploads: Vec<_> = configs
         .iter()
         .zip(&senders)
@@ -316,15 +333,6 @@ async fn push_documents(
 
 fn refused(reference: &Reference, source: ClientError) -> ImagesError {
     ImagesError::Push { what: reference.familiar(), source }
-}
-
-/// Bytes at hand.
-pub(crate) struct InMemory<'a>(pub(crate) &'a [u8]);
-
-impl Sender for InMemory<'_> {
-    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        self.0.open(from)
-    }
 }
 
 /// The repository of a reference, without a tag.

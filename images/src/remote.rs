@@ -6,12 +6,11 @@ mod documents;
 mod search;
 
 use rbuild_image::attest::{self, Predicate};
-use rbuild_image::distribution::{Client, Credential, Fetched, Registries};
+use rbuild_image::distribution::{Client, Credential, Fetched, Registries, Runtime};
 use rbuild_image::manifest::{Descriptor, Document, Manifest};
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::image_config::ImageConfig;
 use rbuild_model::reference::Reference;
-use tokio::runtime::{Builder, Runtime};
 
 pub use self::combine::{Combined, Entry, Preference};
 pub use self::copy::Selection;
@@ -29,7 +28,8 @@ impl Remote {
     /// Sets the client up; nobody is spoken to yet.
     pub fn new(registries: &Registries) -> Result<Self, ImagesError> {
         let client = Client::new(registries.clone()).map_err(ImagesError::Client)?;
-        Ok(Self { client, runtime: runtime()? })
+        let runtime = Runtime::new().map_err(ImagesError::Client)?;
+        Ok(Self { client, runtime })
     }
 
     /// Asks a registry whether a credential lets one in; returns what is to be kept of it: the same, or a token in its place.
@@ -39,12 +39,12 @@ impl Remote {
         credential: Credential,
     ) -> Result<Credential, ImagesError> {
         let asked = Client::log_in(registries, registry, credential);
-        runtime()?.block_on(asked).map_err(ImagesError::Client)
+        Runtime::new().map_err(ImagesError::Client)?.wait(asked).map_err(ImagesError::Client)
     }
 
     /// Fetches the manifest or index that a reference names.
     pub fn document(&self, reference: &Reference) -> Result<Fetched, ImagesError> {
-        self.runtime.block_on(self.client.manifest(reference)).map_err(|error| registry(reference, error))
+        self.runtime.wait(self.client.manifest(reference)).map_err(|error| registry(reference, error))
     }
 
     /// Fetches the config that a manifest names, as it came and as far as it is understood.
@@ -53,7 +53,7 @@ impl Remote {
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<(Vec<u8>, ImageConfig), ImagesError> {
-        let fetched = self.runtime.block_on(self.client.small_blob(reference, &manifest.config));
+        let fetched = self.runtime.wait(self.client.small_blob(reference, &manifest.config));
         let bytes = fetched.map_err(|error| registry(reference, error))?;
         let config = parse_config(&reference.familiar(), &bytes)?;
         Ok((bytes, config))
@@ -68,15 +68,14 @@ impl Remote {
         if attest::kind_of(layer).is_none() {
             return Ok(None);
         }
-        let fetched =
-            self.runtime.block_on(self.client.bounded_blob(reference, layer, attest::MAX_STATEMENT));
+        let fetched = self.runtime.wait(self.client.bounded_blob(reference, layer, attest::MAX_STATEMENT));
         let bytes = fetched.map_err(|error| registry(reference, error))?;
         Ok(attest::read(layer, &bytes))
     }
 
     /// Lists the tags of a repository.
     pub fn tags(&self, reference: &Reference) -> Result<Vec<String>, ImagesError> {
-        self.runtime.block_on(self.client.tags(reference)).map_err(|error| registry(reference, error))
+        self.runtime.wait(self.client.tags(reference)).map_err(|error| registry(reference, error))
     }
 
     /// Lists what refers to a manifest.
@@ -86,7 +85,7 @@ impl Remote {
         subject: BlobDigest,
     ) -> Result<Vec<Descriptor>, ImagesError> {
         self.runtime
-            .block_on(self.client.referrers(reference, subject))
+            .wait(self.client.referrers(reference, subject))
             .map_err(|error| registry(reference, error))
     }
 }
@@ -105,11 +104,4 @@ fn described(fetched: &Fetched) -> Descriptor {
         descriptor.extra.insert("artifactType".to_owned(), kind.clone());
     }
     descriptor
-}
-
-fn runtime() -> Result<Runtime, ImagesError> {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| ImagesError::io("start the network runtime", error))
 }

@@ -470,10 +470,37 @@ pub(crate) fn places_of_blob(transaction: &Transaction<'_>, digest: BlobDigest) 
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Remembers that a repository has a blob.
+/// Returns the URL of an upload to a repository that was begun and not ended.
+pub(crate) fn upload(
+    transaction: &Transaction<'_>,
+    digest: BlobDigest,
+    repository: &str,
+) -> Result<Option<String>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT url FROM uploads WHERE digest = ?1 AND repository = ?2")?;
+    Ok(statement.query_row((digest.as_bytes(), repository), |row| row.get(0)).optional()?)
+}
+
+/// Remembers at which URL an upload to a repository is gone on with.
+pub(crate) fn set_upload(
+    transaction: &Transaction<'_>,
+    digest: BlobDigest,
+    repository: &str,
+    url: &str,
+) -> Result<()> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO uploads (digest, repository, url) VALUES (?1, ?2, ?3)")?
+        .execute((digest.as_bytes(), repository, url))?;
+    Ok(())
+}
+
+/// Remembers that a repository has a blob; no upload of it is gone on with any more.
 pub(crate) fn add_place(transaction: &Transaction<'_>, digest: BlobDigest, repository: &str) -> Result<()> {
     transaction
         .prepare_cached("INSERT OR IGNORE INTO blob_places (digest, repository) VALUES (?1, ?2)")?
+        .execute((digest.as_bytes(), repository))?;
+    transaction
+        .prepare_cached("DELETE FROM uploads WHERE digest = ?1 AND repository = ?2")?
         .execute((digest.as_bytes(), repository))?;
     Ok(())
 }

@@ -96,7 +96,7 @@ impl Images {
         let mut layers = Vec::new();
         for (height, diff_id) in config.rootfs.diff_ids.iter().enumerate() {
             let stack = Chain::new(chain.layers()[..=height].to_vec());
-            let layer = self.packed_layer(&stack, *diff_id, packing, lease)?;
+            let layer = self.packed_layer(&stack, *diff_id, packing, lease, None)?;
             ready(&layer)?;
             layers.push(layer);
         }
@@ -144,7 +144,8 @@ impl Images {
 
     /// Writes images, named by names or ids, into one archive that is an OCI layout and that `docker load` reads.
     ///
-    /// An image named by its id goes without names, one named by a name with that name only.
+    /// An image named by its id goes without names, one named by a name with that name only. What is said about images goes
+    /// with them, in an index.
     pub fn save<W: Write>(&self, wanted: &[&str], out: W, lease: &Lease) -> Result<W, ImagesError> {
         self.save_for(wanted, None, out, lease)
     }
@@ -164,8 +165,11 @@ impl Images {
                 && let Some(index) = self.index(text)?
             {
                 let pack = |member: &Member| self.pack(member.image, Encoding::GZIP, lease);
-                let packed = index.members.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
-                indexes.push(OutgoingIndex::new(packed, vec![index.name]));
+                let mut packed = index.members.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
+                let ids: Vec<_> = index.members.iter().map(|member| member.image).collect();
+                let names = vec![index.name];
+                packed.extend(self.attested(&packed, &ids, &names, lease)?);
+                indexes.push(OutgoingIndex::new(packed, names));
                 continue;
             }
             let id = self.find_for(text, platform)?;
@@ -186,8 +190,17 @@ impl Images {
             let names = &mut images[at].1.names;
             names.extend(name.filter(|name| !names.contains(name)).into_iter().collect::<Vec<_>>());
         }
-        let images: Vec<_> = images.into_iter().map(|(_, image)| image).collect();
-        self.write_archive(&Plan::docker_with(&images, &indexes), out)
+        let mut alone = Vec::new();
+        for (id, image) in images {
+            let about = self.attested(std::slice::from_ref(&image), &[id], &image.names, lease)?;
+            if about.is_empty() {
+                alone.push(image);
+            } else {
+                let names = image.names.clone();
+                indexes.push(OutgoingIndex::new(std::iter::once(image).chain(about).collect(), names));
+            }
+        }
+        self.write_archive(&Plan::docker_with(&alone, &indexes), out)
     }
 
     /// Writes a planned archive with blobs of the store.

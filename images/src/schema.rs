@@ -135,6 +135,15 @@ pub const SCHEMA: Schema = Schema {
             PRIMARY KEY (image, ordinal)
         ) STRICT;
     ",
+        "
+        -- At which URL an upload to a repository is gone on with that was begun and not ended.
+        CREATE TABLE uploads (
+            digest BLOB NOT NULL,
+            repository TEXT NOT NULL,
+            url TEXT NOT NULL,
+            PRIMARY KEY (digest, repository)
+        ) STRICT, WITHOUT ROWID;
+    ",
     ],
     // Names first: a name that reverts must not go with the image that it pointed to.
     promotable: &[&Names, &DerivedTable("name_platforms"), &DerivedTable("images"), &DerivedTable("layers")],
@@ -250,12 +259,13 @@ impl Collected for ImageRows {
                  (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)",
             )?
             .execute([])?;
-        transaction
-            .prepare_cached(
-                "DELETE FROM blob_places WHERE NOT EXISTS \
-                 (SELECT 1 FROM layer_blobs WHERE layer_blobs.digest = blob_places.digest)",
-            )?
-            .execute([])?;
+        for table in ["blob_places", "uploads"] {
+            let text = format!(
+                "DELETE FROM {table} WHERE NOT EXISTS \
+                 (SELECT 1 FROM layer_blobs WHERE layer_blobs.digest = {table}.digest)"
+            );
+            transaction.prepare_cached(&text)?.execute([])?;
+        }
         Ok(())
     }
 }

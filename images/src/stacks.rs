@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rbuild_image::manifest::Descriptor;
 use rbuild_model::digest::{ChainId, DiffId};
@@ -205,15 +206,16 @@ impl Images {
         Ok(())
     }
 
-    /// Packs the layer on top of a stack, or finds it packed.
+    /// Packs the layer on top of a stack, or finds it packed. What is not packed by the deadline fails.
     pub fn pack_for_cache(
         &self,
         stack: &Chain,
         diff_id: DiffId,
         packing: Packing,
         lease: &Lease,
+        deadline: Option<Instant>,
     ) -> Result<PackedLayer, ImagesError> {
-        let descriptor = self.packed_layer(stack, diff_id, packing, lease)?;
+        let descriptor = self.packed_layer(stack, diff_id, packing, lease, deadline)?;
         let forms = self.store.read(|tx| rows::packed(tx, diff_id))?;
         let encoding =
             forms.into_iter().find(|form| form.digest == descriptor.digest).and_then(|form| form.encoding);

@@ -18,7 +18,7 @@ impl Blob {
 
 impl Sender for Blob {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        self.0.open(from)
+        self.0.as_slice().open(from)
     }
 }
 

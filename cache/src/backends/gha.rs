@@ -14,7 +14,7 @@ use rbuild_image::manifest::Descriptor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::transfer::{AtHand, Memory, piece};
+use super::transfer::{Memory, piece};
 use super::{Backend, BackendError, Held, Network, Put, catalog};
 
 /// The size of a block; what is not larger goes up whole.
@@ -113,7 +113,7 @@ impl Gha {
             ],
             body: Some(body.into()),
         };
-        let answer = self.network.web(async |web| web.call(&call, MAX_ANSWER).await)?;
+        let answer = self.network.web(|web| web.call(&call, MAX_ANSWER))?;
         if matches!(answer.status, 404 | 409) {
             return Ok(None);
         }
@@ -141,7 +141,7 @@ impl Gha {
     fn download(&self, found: &Found, limit: u64, into: &mut dyn Receiver) -> Result<(), BackendError> {
         let url = found.signed_download_url.clone();
         let call = Call { method: "GET", url, headers: Vec::new(), body: None };
-        let answer = self.network.web(async |web| web.call_into(&call, limit, into).await)?;
+        let answer = self.network.web(|web| web.call_into(&call, limit, into))?;
         if answer.is_success() { Ok(()) } else { Err(refused(&found.matched_key, &answer)) }
     }
 
@@ -186,7 +186,7 @@ impl Gha {
         body: Bytes,
     ) -> Result<(), BackendError> {
         let call = Call { method: "PUT", url: url.to_owned(), headers, body: Some(body) };
-        let answer = self.network.web(async |web| web.call(&call, MAX_ANSWER).await)?;
+        let answer = self.network.web(|web| web.call(&call, MAX_ANSWER))?;
         if answer.is_success() { Ok(()) } else { Err(refused(key, &answer)) }
     }
 
@@ -234,7 +234,7 @@ impl Backend for Gha {
 
     fn publish(&self, catalog: &[u8], _: &[Descriptor]) -> Result<(), BackendError> {
         let key = format!("{}{:020}", self.catalogs(), jiff::Timestamp::now().as_nanosecond());
-        match self.upload(&key, catalog.len() as u64, &AtHand(catalog))? {
+        match self.upload(&key, catalog.len() as u64, &catalog)? {
             Some(()) => Ok(()),
             None => Err(BackendError::Unusable(format!("the service has {key} already"))),
         }

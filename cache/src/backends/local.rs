@@ -24,7 +24,6 @@ use rbuild_store::UniqueId;
 use rustix::fs::{FlockOperation, flock};
 
 use super::layout::{self, EMPTY, Form, Meaning};
-use super::transfer::AtHand;
 use super::{Backend, BackendError, Held, Put, catalog};
 
 /// The annotation that a tag stands in.
@@ -219,7 +218,7 @@ impl Local {
 
     fn store(&self, bytes: &[u8], kind: &str) -> Result<Descriptor, BackendError> {
         let descriptor = Descriptor::of(kind, bytes);
-        self.put(&descriptor, &AtHand(bytes))?;
+        self.put(&descriptor, &bytes)?;
         Ok(descriptor)
     }
 

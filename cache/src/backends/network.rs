@@ -4,8 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rbuild_image::distribution::{Client, ClientError, Registries, Web};
-use tokio::runtime::{Builder, Runtime};
+use rbuild_image::distribution::{Client, Pending, Registries, Runtime, Web};
 
 use super::BackendError;
 
@@ -61,50 +60,38 @@ impl Network {
         if let Some(made) = self.shared.made.get() {
             return Ok(made);
         }
-        // Several threads wait for transfers at once; whichever waits drives those of all.
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| BackendError::Here { act: "start the network runtime", source: error.into() })?;
+        let runtime = Runtime::new()?;
         let client = Client::new(self.shared.registries.clone())?;
         let web = Web::new(&self.shared.registries)?;
         // Another thread may have been faster; its network is then the one.
         Ok(self.shared.made.get_or_init(|| Made { runtime, client, web }))
     }
 
-    /// Does something, and leaves off in the middle of it when its time is over.
-    fn within<T>(
-        &self,
-        runtime: &Runtime,
-        act: impl Future<Output = Result<T, ClientError>>,
-    ) -> Result<T, BackendError> {
-        runtime.block_on(async {
-            match self.deadline {
-                None => Ok(act.await?),
-                Some(deadline) => match tokio::time::timeout_at(deadline.into(), act).await {
-                    Ok(done) => Ok(done?),
-                    Err(_) => Err(BackendError::OutOfTime),
-                },
-            }
-        })
+    /// Waits for a call, and leaves off in the middle of it when its time is over.
+    fn within<T>(&self, runtime: &Runtime, call: Pending<'_, T>) -> Result<T, BackendError> {
+        let Some(deadline) = self.deadline else { return Ok(runtime.wait(call)?) };
+        match runtime.wait(async { tokio::time::timeout_at(deadline.into(), call).await }) {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(BackendError::OutOfTime),
+        }
     }
 
     /// Speaks to a registry.
-    pub(super) fn registry<T>(
-        &self,
-        act: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    pub(super) fn registry<'a, T>(
+        &'a self,
+        call: impl FnOnce(&'a Client) -> Pending<'a, T>,
     ) -> Result<T, BackendError> {
         let Made { runtime, client, .. } = self.made()?;
-        self.within(runtime, act(client))
+        self.within(runtime, call(client))
     }
 
     /// Speaks to another server.
-    pub(super) fn web<T>(
-        &self,
-        act: impl AsyncFnOnce(&Web) -> Result<T, ClientError>,
+    pub(super) fn web<'a, T>(
+        &'a self,
+        call: impl FnOnce(&'a Web) -> Pending<'a, T>,
     ) -> Result<T, BackendError> {
         let Made { runtime, web, .. } = self.made()?;
-        self.within(runtime, act(web))
+        self.within(runtime, call(web))
     }
 
     /// Waits until so many bytes of a body may be in memory: until others have gone.

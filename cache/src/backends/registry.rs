@@ -49,12 +49,12 @@ impl Registry {
     }
 
     fn document(&self, reference: &Reference) -> Result<Document, BackendError> {
-        Ok(self.network.registry(async |client| client.manifest(reference).await)?.document)
+        Ok(self.network.registry(|client| client.manifest(reference))?.document)
     }
 
     fn push(&self, descriptor: &Descriptor, sender: &dyn Sender) -> Result<Put, BackendError> {
         let upload = Upload { descriptor, sender, mount_from: None };
-        let pushed = self.network.registry(async |client| client.push_blob(&self.reference, upload).await)?;
+        let pushed = self.network.registry(|client| client.push_blob(&self.reference, upload))?;
         Ok(match pushed {
             Pushed::Present => Put::Present,
             Pushed::Mounted | Pushed::Sent => Put::Sent,
@@ -63,7 +63,7 @@ impl Registry {
 
     fn push_bytes(&self, bytes: &[u8], kind: &str) -> Result<Descriptor, BackendError> {
         let descriptor = Descriptor::of(kind, bytes);
-        self.push(&descriptor, &transfer::AtHand(bytes))?;
+        self.push(&descriptor, &bytes)?;
         Ok(descriptor)
     }
 }
@@ -94,18 +94,18 @@ impl Backend for Registry {
             self.push_bytes(EMPTY, MediaType::OCI_LAYER)?;
         }
         let document = layout::write(self.form, config, blobs)?;
-        self.network.registry(async |client| {
-            client.push_manifest(&self.reference, &document.bytes, &document.media_type).await
+        self.network.registry(|client| {
+            client.push_manifest(&self.reference, &document.bytes, &document.media_type)
         })?;
         Ok(())
     }
 
     fn has(&self, blob: &Descriptor) -> Result<bool, BackendError> {
-        self.network.registry(async |client| client.has_blob(&self.reference, blob.digest).await)
+        self.network.registry(|client| client.has_blob(&self.reference, blob.digest))
     }
 
     fn get(&self, blob: &Descriptor, into: &mut dyn Receiver) -> Result<(), BackendError> {
-        self.network.registry(async |client| client.blob(&self.reference, blob, into).await)
+        self.network.registry(|client| client.blob(&self.reference, blob, into))
     }
 
     fn put(&self, blob: &Descriptor, sender: &dyn Sender) -> Result<Put, BackendError> {

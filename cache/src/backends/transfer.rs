@@ -137,15 +137,6 @@ impl Sender for StoredBlob<'_> {
     }
 }
 
-/// Bytes at hand, to be sent.
-pub(super) struct AtHand<'a>(pub(super) &'a [u8]);
-
-impl Sender for AtHand<'_> {
-    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        self.0.open(from)
-    }
-}
-
 /// Reads a piece of a blob into memory, once.
 pub(super) fn piece(sender: &dyn Sender, from: u64, length: u64) -> Result<Bytes, BackendError> {
     let failed = |source: io::Error| BackendError::Here { act: "read a blob", source: source.into() };

@@ -174,7 +174,7 @@ impl Blobs {
 
     /// Opens a blob whose size is what its row says; `None` is a miss.
     ///
-    /// The bytes were verified when they came; [`Blobs::open_verified`] reads them all again.
+    /// The bytes were verified when they came; [`Blobs::read`] compares those of a small blob again.
     pub fn open(&self, digest: BlobDigest) -> Result<Option<File>, BlobError> {
         let recorded: Option<i64> = self.store.read(|transaction| -> Result<_, DatabaseError> {
             let mut statement = transaction.prepare_cached("SELECT size FROM blobs WHERE digest = ?1")?;
@@ -194,16 +194,6 @@ impl Blobs {
         if size != recorded.unsigned_abs() {
             return Err(self.quarantine(digest)?);
         }
-        Ok(Some(file))
-    }
-
-    /// Opens a blob after reading all of it and comparing its digest; a damaged one is moved aside.
-    pub fn open_verified(&self, digest: BlobDigest) -> Result<Option<File>, BlobError> {
-        let Some(mut file) = self.open(digest)? else { return Ok(None) };
-        if hash(&mut file).map_err(|error| FileError::new("read", self.path(digest), error))? != digest {
-            return Err(self.quarantine(digest)?);
-        }
-        io::Seek::rewind(&mut file).map_err(|error| FileError::new("read", self.path(digest), error))?;
         Ok(Some(file))
     }
 
@@ -322,12 +312,6 @@ impl Write for BlobWriter {
 /// Names the lock under which a blob gets and loses its name.
 fn name_of(digest: BlobDigest) -> LockName {
     LockName::new(LockClass::Publish, digest)
-}
-
-fn hash(file: &mut File) -> io::Result<BlobDigest> {
-    let mut tally = Tally::new(Expected::default());
-    tally.read(file)?;
-    Ok(tally.digest())
 }
 
 fn find(

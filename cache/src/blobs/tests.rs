@@ -80,13 +80,13 @@ fn a_damaged_blob_is_moved_aside_and_can_be_stored_again() {
         let path = blobs.path(blob.digest);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(&path, damage).unwrap();
-        let error = blobs.open_verified(blob.digest).unwrap_err().to_string();
+        let error = blobs.read(blob.digest).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
         assert_eq!(blobs.find(&[blob.digest], &lease).unwrap(), [None]);
         assert!(!path.exists());
     }
     let blob = blobs.put(b"hello", &lease).unwrap();
-    assert!(blobs.open_verified(blob.digest).unwrap().is_some());
+    assert!(blobs.read(blob.digest).unwrap().is_some());
     fs::remove_file(blobs.path(blob.digest)).unwrap();
     assert_eq!(store.doctor(&[&BlobFiles]).unwrap()[0], Finding::Quarantined { entries: 3 });
     assert!(blobs.open(blob.digest).unwrap().is_none(), "a row without a file is a miss");

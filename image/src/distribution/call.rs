@@ -4,6 +4,7 @@ use bytes::Bytes;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Response, Url};
 
+use super::Pending;
 use super::client::Receiver;
 use super::error::ClientError;
 use super::http::{self, Failure, Request};
@@ -43,57 +44,61 @@ impl Answer {
 
 impl Web {
     /// Calls, and reads an answer of at most `limit` bytes. What may end otherwise is tried again; any other answer is one.
-    pub async fn call(&self, call: &Call, limit: u64) -> Result<Answer, ClientError> {
-        let request = request(call)?;
-        self.transport
-            .retry(|| async {
-                let response = self.passed(request.clone()).await?;
-                let (status, headers) = (response.status().as_u16(), headers(&response));
-                let pace = Some(self.transport.pace());
-                let body = http::bounded(response, limit, pace).await?;
-                Ok(Answer { status, headers, body })
-            })
-            .await
+    pub fn call<'a>(&'a self, call: &'a Call, limit: u64) -> Pending<'a, Answer> {
+        Box::pin(async move {
+            let request = request(call)?;
+            self.transport
+                .retry(|| async {
+                    let response = self.passed(request.clone()).await?;
+                    let (status, headers) = (response.status().as_u16(), headers(&response));
+                    let pace = Some(self.transport.pace());
+                    let body = http::bounded(response, limit, pace).await?;
+                    Ok(Answer { status, headers, body })
+                })
+                .await
+        })
     }
 
     /// Calls, and hands the body of a success on, which begins anew when it breaks; that of any other answer is bounded.
-    pub async fn call_into(
-        &self,
-        call: &Call,
+    pub fn call_into<'a>(
+        &'a self,
+        call: &'a Call,
         limit: u64,
-        into: &mut dyn Receiver,
-    ) -> Result<Answer, ClientError> {
-        let request = request(call)?;
-        let mut begun = false;
-        let into = tokio::sync::Mutex::new((into, &mut begun));
-        self.transport
-            .retry(|| async {
-                let (into, begun) = &mut *into.lock().await;
-                if std::mem::replace(*begun, true) {
-                    into.restart().map_err(ClientError::Kept)?;
-                }
-                let mut response = self.passed(request.clone()).await?;
-                let (status, headers) = (response.status(), headers(&response));
-                let mut answer = Answer { status: status.as_u16(), headers, body: Vec::new() };
-                if !status.is_success() {
-                    answer.body = http::bounded(response, http::MAX_SMALL_BODY, None).await?;
-                    return Ok(answer);
-                }
-                let at = origin(response.url());
-                let mut pace = self.transport.pace();
-                let mut came = 0;
-                while let Some(chunk) = http::chunk(&mut response).await? {
-                    pace.passed(chunk.len() as u64, &at)?;
-                    came += chunk.len() as u64;
-                    if came > limit {
-                        let why = format!("more than {limit} bytes");
-                        return Err(ClientError::Protocol { origin: at, why }.into());
+        into: &'a mut dyn Receiver,
+    ) -> Pending<'a, Answer> {
+        Box::pin(async move {
+            let request = request(call)?;
+            let mut begun = false;
+            let into = tokio::sync::Mutex::new((into, &mut begun));
+            self.transport
+                .retry(|| async {
+                    let (into, begun) = &mut *into.lock().await;
+                    if std::mem::replace(*begun, true) {
+                        into.restart().map_err(ClientError::Kept)?;
                     }
-                    into.receive(&chunk).map_err(ClientError::Kept)?;
-                }
-                Ok(answer)
-            })
-            .await
+                    let mut response = self.passed(request.clone()).await?;
+                    let (status, headers) = (response.status(), headers(&response));
+                    let mut answer = Answer { status: status.as_u16(), headers, body: Vec::new() };
+                    if !status.is_success() {
+                        answer.body = http::bounded(response, http::MAX_SMALL_BODY, None).await?;
+                        return Ok(answer);
+                    }
+                    let at = origin(response.url());
+                    let mut pace = self.transport.pace();
+                    let mut came = 0;
+                    while let Some(chunk) = http::chunk(&mut response).await? {
+                        pace.passed(chunk.len() as u64, &at)?;
+                        came += chunk.len() as u64;
+                        if came > limit {
+                            let why = format!("more than {limit} bytes");
+                            return Err(ClientError::Protocol { origin: at, why }.into());
+                        }
+                        into.receive(&chunk).map_err(ClientError::Kept)?;
+                    }
+                    Ok(answer)
+                })
+                .await
+        })
     }
 
     /// Sends, and takes an answer that may change for a failure that passes.

@@ -7,6 +7,7 @@ use rbuild_model::reference::Reference;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, Url};
 
+use super::Pending;
 use super::auth::{Keyring, Scope, authorized};
 use super::error::ClientError;
 use super::http::{Request, Transport};
@@ -103,21 +104,23 @@ impl Client {
     }
 
     /// Asks a registry whether it is one, and whether our credentials open it.
-    pub async fn ping(&self, registry: &str) -> Result<(), ClientError> {
-        let endpoint = self.endpoint(registry)?;
-        let scope = Scope::login(registry);
-        let url = url(&endpoint, "v2/")?;
-        let what = format!("the registry {registry}");
-        self.transport
-            .retry(|| async {
-                let response = self.authorized(&endpoint, &scope, Request::get(url.clone())).await?;
-                if response.status().is_success() {
-                    Ok(())
-                } else {
-                    Err(super::http::refused(response, &what).await)
-                }
-            })
-            .await
+    pub fn ping<'a>(&'a self, registry: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let endpoint = self.endpoint(registry)?;
+            let scope = Scope::login(registry);
+            let url = url(&endpoint, "v2/")?;
+            let what = format!("the registry {registry}");
+            self.transport
+                .retry(|| async {
+                    let response = self.authorized(&endpoint, &scope, Request::get(url.clone())).await?;
+                    if response.status().is_success() {
+                        Ok(())
+                    } else {
+                        Err(super::http::refused(response, &what).await)
+                    }
+                })
+                .await
+        })
     }
 }
 

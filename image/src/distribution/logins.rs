@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
+use super::Pending;
 use super::auth::Scope;
 use super::client::Client;
 use super::credentials::{Credential, CredentialError, Credentials, DockerConfig, HelperName, registry_of};
@@ -29,18 +30,20 @@ impl Credentials for Only {
 impl Client {
     /// Asks a registry whether a credential lets one in, and returns what is to be kept: a token in place of the password
     /// where the registry gives one for that.
-    pub async fn log_in(
-        registries: &Registries,
-        registry: &str,
+    pub fn log_in<'a>(
+        registries: &'a Registries,
+        registry: &'a str,
         credential: Credential,
-    ) -> Result<Credential, ClientError> {
-        let only = Only { registry: registry.to_owned(), credential: credential.clone() };
-        let client = Self::new(Registries { credentials: Arc::new(only), ..registries.clone() })?;
-        client.ping(registry).await?;
-        let endpoint = client.registries.itself(registry);
-        let endpoint = endpoint.map_err(|error| ClientError::Setup(error.to_string()))?;
-        let given = client.keyring.identity(&endpoint, &Scope::login(registry));
-        Ok(given.map_or(credential, Credential::IdentityToken))
+    ) -> Pending<'a, Credential> {
+        Box::pin(async move {
+            let only = Only { registry: registry.to_owned(), credential: credential.clone() };
+            let client = Self::new(Registries { credentials: Arc::new(only), ..registries.clone() })?;
+            client.ping(registry).await?;
+            let endpoint = client.registries.itself(registry);
+            let endpoint = endpoint.map_err(|error| ClientError::Setup(error.to_string()))?;
+            let given = client.keyring.identity(&endpoint, &Scope::login(registry));
+            Ok(given.map_or(credential, Credential::IdentityToken))
+        })
     }
 }
 

@@ -29,8 +29,11 @@ mod publish;
 mod pull;
 mod push;
 mod registries;
+mod runtime;
 mod tls;
 mod web;
+
+use std::pin::Pin;
 
 #[cfg(test)]
 mod tests;
@@ -43,4 +46,9 @@ pub use error::{ClientError, Refusal};
 pub use logins::{Logins, helper_input, registry_name};
 pub use push::{Pushed, Sender, Upload};
 pub use registries::{Endpoint, NameService, OwnTls, ParseEndpointError, Proxies, Registries, Timing};
+pub use runtime::Runtime;
 pub use web::{Reply, Validators, Wanted, Web};
+
+/// What a call comes to when it is waited for. It is boxed so that what a call does is compiled here, once, and not again
+/// wherever it is waited for.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, ClientError>> + 'a>>;

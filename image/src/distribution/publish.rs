@@ -7,6 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
+use super::Pending;
 use super::auth::Scope;
 use super::client::{Client, url};
 use super::error::ClientError;
@@ -21,24 +22,26 @@ impl Client {
     ///
     /// One that refers to another (`subject`) is written to the list of those under that one's fallback tag, where the
     /// registry does not keep such lists by itself.
-    pub async fn push_manifest(
-        &self,
-        reference: &Reference,
-        bytes: &[u8],
-        media_type: &str,
-    ) -> Result<BlobDigest, ClientError> {
-        if bytes.len() as u64 > MAX_DOCUMENT {
-            return Err(ClientError::Setup(format!(
-                "the manifest of {} has more than {MAX_DOCUMENT} bytes, which registries refuse",
-                reference.familiar()
-            )));
-        }
-        let digest = BlobDigest::of(bytes);
-        let listed = self.put_manifest(reference, bytes, media_type).await?;
-        if !listed && let Some(entry) = Referrer::of(bytes, media_type) {
-            self.list_referrer(reference, entry).await?;
-        }
-        Ok(digest)
+    pub fn push_manifest<'a>(
+        &'a self,
+        reference: &'a Reference,
+        bytes: &'a [u8],
+        media_type: &'a str,
+    ) -> Pending<'a, BlobDigest> {
+        Box::pin(async move {
+            if bytes.len() as u64 > MAX_DOCUMENT {
+                return Err(ClientError::Setup(format!(
+                    "the manifest of {} has more than {MAX_DOCUMENT} bytes, which registries refuse",
+                    reference.familiar()
+                )));
+            }
+            let digest = BlobDigest::of(bytes);
+            let listed = self.put_manifest(reference, bytes, media_type).await?;
+            if !listed && let Some(entry) = Referrer::of(bytes, media_type) {
+                self.list_referrer(reference, entry).await?;
+            }
+            Ok(digest)
+        })
     }
 
     /// Puts a document, and returns whether the registry has noticed what it refers to.

@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE};
 use sha2::{Digest as _, Sha256};
 
+use super::Pending;
 use super::auth::Scope;
 use super::client::{Client, Fetched, Receiver, url};
 use super::error::ClientError;
@@ -20,13 +21,13 @@ impl Client {
     /// Fetches the manifest or index that a reference names, by its digest if it has one, else by its tag.
     ///
     /// Mirrors are asked first; the registry itself decides if they do not know or do not answer.
-    pub async fn manifest(&self, reference: &Reference) -> Result<Fetched, ClientError> {
-        self.manifest_at(reference, self.sources(reference)?).await
+    pub fn manifest<'a>(&'a self, reference: &'a Reference) -> Pending<'a, Fetched> {
+        Box::pin(async move { self.manifest_at(reference, self.sources(reference)?).await })
     }
 
     /// As [`Client::manifest`], asking the registry itself and no mirror.
-    pub async fn manifest_upstream(&self, reference: &Reference) -> Result<Fetched, ClientError> {
-        self.manifest_at(reference, vec![self.upstream(reference)?]).await
+    pub fn manifest_upstream<'a>(&'a self, reference: &'a Reference) -> Pending<'a, Fetched> {
+        Box::pin(async move { self.manifest_at(reference, vec![self.upstream(reference)?]).await })
     }
 
     async fn manifest_at(
@@ -105,92 +106,96 @@ impl Client {
     /// A broken transfer is taken up where it broke, one of an earlier attempt where the receiver has it; if a server
     /// cannot do that, or the content is wrong, the receiver is told to begin anew. After an error, what the receiver has
     /// may be the beginning of the blob, or of anything else.
-    pub async fn blob(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        receiver: &mut dyn Receiver,
-    ) -> Result<(), ClientError> {
-        let scope = Scope::pull(reference.registry(), reference.repository());
-        let path = format!("v2/{}/blobs/{}", reference.repository(), descriptor.digest);
-        let sources = self.sources(reference)?;
-        let mut transfer = Transfer::begin(descriptor, receiver)?;
-        if transfer.is_here_already()? {
-            return Ok(());
-        }
-        let mut failure = None;
-        for (index, endpoint) in sources.iter().enumerate() {
-            let last = index + 1 == sources.len();
-            let mut patience = self.transport.patience();
-            loop {
-                let before = transfer.received;
-                let error = match self.blob_from(endpoint, &scope, &path, &mut transfer).await {
-                    Ok(()) => return Ok(()),
-                    Err(Failure::Final(error @ ClientError::Local(..))) => return Err(error),
-                    Err(Failure::Final(error)) if last && sources.len() > 1 && error.is_unreachable() => {
-                        exhausted(&sources, reference, failure.take().unwrap_or(error))
-                    }
-                    Err(Failure::Final(error)) => error,
-                    Err(Failure::Passing(error, _)) if !last => error,
-                    Err(passing) => {
-                        // A server that breaks off time and again still brings it all in the end.
-                        if transfer.received >= before.saturating_add(WORTH_MORE) {
-                            patience.renew();
-                        }
-                        match patience.after(passing).await {
-                            Ok(()) => continue,
-                            Err(error) => error,
-                        }
-                    }
-                };
-                failure = Some(error);
-                break;
+    pub fn blob<'a>(
+        &'a self,
+        reference: &'a Reference,
+        descriptor: &'a Descriptor,
+        receiver: &'a mut dyn Receiver,
+    ) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let scope = Scope::pull(reference.registry(), reference.repository());
+            let path = format!("v2/{}/blobs/{}", reference.repository(), descriptor.digest);
+            let sources = self.sources(reference)?;
+            let mut transfer = Transfer::begin(descriptor, receiver)?;
+            if transfer.is_here_already()? {
+                return Ok(());
             }
-        }
-        Err(failure.unwrap_or_else(|| ClientError::Setup("there is no endpoint".to_owned())))
+            let mut failure = None;
+            for (index, endpoint) in sources.iter().enumerate() {
+                let last = index + 1 == sources.len();
+                let mut patience = self.transport.patience();
+                loop {
+                    let before = transfer.received;
+                    let error = match self.blob_from(endpoint, &scope, &path, &mut transfer).await {
+                        Ok(()) => return Ok(()),
+                        Err(Failure::Final(error @ ClientError::Local(..))) => return Err(error),
+                        Err(Failure::Final(error)) if last && sources.len() > 1 && error.is_unreachable() => {
+                            exhausted(&sources, reference, failure.take().unwrap_or(error))
+                        }
+                        Err(Failure::Final(error)) => error,
+                        Err(Failure::Passing(error, _)) if !last => error,
+                        Err(passing) => {
+                            // A server that breaks off time and again still brings it all in the end.
+                            if transfer.received >= before.saturating_add(WORTH_MORE) {
+                                patience.renew();
+                            }
+                            match patience.after(passing).await {
+                                Ok(()) => continue,
+                                Err(error) => error,
+                            }
+                        }
+                    };
+                    failure = Some(error);
+                    break;
+                }
+            }
+            Err(failure.unwrap_or_else(|| ClientError::Setup("there is no endpoint".to_owned())))
+        })
     }
 
     /// Fetches a small blob, such as a config, into memory.
-    pub async fn small_blob(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-    ) -> Result<Vec<u8>, ClientError> {
-        self.bounded_blob(reference, descriptor, MAX_DOCUMENT).await
+    pub fn small_blob<'a>(
+        &'a self,
+        reference: &'a Reference,
+        descriptor: &'a Descriptor,
+    ) -> Pending<'a, Vec<u8>> {
+        Box::pin(async move { self.bounded_blob(reference, descriptor, MAX_DOCUMENT).await })
     }
 
     /// Fetches a blob of at most so many bytes into memory.
-    pub async fn bounded_blob(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
+    pub fn bounded_blob<'a>(
+        &'a self,
+        reference: &'a Reference,
+        descriptor: &'a Descriptor,
         most: u64,
-    ) -> Result<Vec<u8>, ClientError> {
-        struct Memory(Vec<u8>);
-        impl Receiver for Memory {
-            fn receive(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-                self.0.extend_from_slice(bytes);
-                Ok(())
+    ) -> Pending<'a, Vec<u8>> {
+        Box::pin(async move {
+            struct Memory(Vec<u8>);
+            impl Receiver for Memory {
+                fn receive(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+                    self.0.extend_from_slice(bytes);
+                    Ok(())
+                }
+                fn restart(&mut self) -> std::io::Result<()> {
+                    self.0.clear();
+                    Ok(())
+                }
             }
-            fn restart(&mut self) -> std::io::Result<()> {
-                self.0.clear();
-                Ok(())
+            if descriptor.size > most {
+                return Err(ClientError::Protocol {
+                    origin: reference.registry().to_owned(),
+                    why: format!("{} has more than {most} bytes", descriptor.digest),
+                });
             }
-        }
-        if descriptor.size > most {
-            return Err(ClientError::Protocol {
-                origin: reference.registry().to_owned(),
-                why: format!("{} has more than {most} bytes", descriptor.digest),
-            });
-        }
-        let embedded =
-            descriptor.data().map_err(|error| ClientError::Document(reference.familiar(), error))?;
-        if let Some(bytes) = embedded {
-            return Ok(bytes);
-        }
-        let mut memory = Memory(Vec::new());
-        self.blob(reference, descriptor, &mut memory).await?;
-        Ok(memory.0)
+            let embedded =
+                descriptor.data().map_err(|error| ClientError::Document(reference.familiar(), error))?;
+            if let Some(bytes) = embedded {
+                return Ok(bytes);
+            }
+            let mut memory = Memory(Vec::new());
+            self.blob(reference, descriptor, &mut memory).await?;
+            Ok(memory.0)
+        })
     }
 
     async fn blob_from(

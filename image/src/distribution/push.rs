@@ -3,7 +3,8 @@
 //! A blob is asked for first, and taken over from another repository of the registry where one is known to have it. Else it
 //! goes up in one request, which is the least that can be asked. If that breaks, the registry is asked how far it got and
 //! the upload goes on from there; a registry that has forgotten it gets the blob anew, from then on in pieces, so that the
-//! next break costs no more than one of them.
+//! next break costs no more than one of them. Who sends a blob may remember where its upload stands: then the next process
+//! goes on with what this one was killed in.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -18,6 +19,7 @@ use rbuild_model::reference::Reference;
 use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
+use super::Pending;
 use super::auth::Scope;
 use super::client::{Client, url};
 use super::error::ClientError;
@@ -45,10 +47,20 @@ pub trait Sender: Sync {
     fn sent(&self, bytes: u64) {
         let _ = bytes;
     }
+
+    /// Returns the URL of an upload that somebody began and did not end.
+    fn unfinished(&self) -> Option<String> {
+        None
+    }
+
+    /// Hears at which URL its upload is gone on with if this process does not end it.
+    fn begun(&self, url: &str) {
+        let _ = url;
+    }
 }
 
 /// A blob at hand.
-impl Sender for [u8] {
+impl Sender for &[u8] {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
         let rest = usize::try_from(from).ok().and_then(|from| self.get(from..)).unwrap_or_default();
         Ok(Box::new(io::Cursor::new(rest.to_vec())))
@@ -113,10 +125,12 @@ impl Job<'_> {
 
 impl Client {
     /// Returns whether a repository has a blob.
-    pub async fn has_blob(&self, reference: &Reference, digest: BlobDigest) -> Result<bool, ClientError> {
-        let endpoint = self.upstream(reference)?;
-        let scope = Scope::push(reference.registry(), reference.repository(), &[]);
-        self.transport.retry(|| self.head(&endpoint, &scope, reference, digest)).await
+    pub fn has_blob<'a>(&'a self, reference: &'a Reference, digest: BlobDigest) -> Pending<'a, bool> {
+        Box::pin(async move {
+            let endpoint = self.upstream(reference)?;
+            let scope = Scope::push(reference.registry(), reference.repository(), &[]);
+            self.transport.retry(|| self.head(&endpoint, &scope, reference, digest)).await
+        })
     }
 
     async fn head(
@@ -137,73 +151,88 @@ impl Client {
     }
 
     /// Brings blobs to a repository, so many at a time; those that are there stay there. The answers are in order.
-    pub async fn push_blobs(
-        &self,
-        reference: &Reference,
-        uploads: &[Upload<'_>],
+    pub fn push_blobs<'a>(
+        &'a self,
+        reference: &'a Reference,
+        uploads: &'a [Upload<'a>],
         parallel: usize,
-    ) -> Result<Vec<Pushed>, ClientError> {
-        futures_util::stream::iter(uploads)
-            .map(|upload| self.push_blob(reference, *upload))
-            .buffered(parallel.max(1))
-            .try_collect()
-            .await
+    ) -> Pending<'a, Vec<Pushed>> {
+        Box::pin(async move {
+            futures_util::stream::iter(uploads)
+                .map(|upload| self.push_blob(reference, *upload))
+                .buffered(parallel.max(1))
+                .try_collect()
+                .await
+        })
     }
 
     /// Brings a blob to a repository, unless it is there.
-    pub async fn push_blob(&self, reference: &Reference, upload: Upload<'_>) -> Result<Pushed, ClientError> {
-        let endpoint = self.upstream(reference)?;
-        let mounts: Vec<_> = upload.mount_from.into_iter().collect();
-        let scope = Scope::push(reference.registry(), reference.repository(), &mounts);
-        let mut job =
-            Job { endpoint, scope, reference, upload, broken: None, piece: None, renewed: false, reached: 0 };
-        let mut patience = self.transport.patience();
-        let mut counted = 0;
-        loop {
-            let failure = match self.attempt(&mut job).await {
-                Ok(pushed) => return Ok(pushed),
-                Err(failure) => failure,
+    pub fn push_blob<'a>(&'a self, reference: &'a Reference, upload: Upload<'a>) -> Pending<'a, Pushed> {
+        Box::pin(async move {
+            let endpoint = self.upstream(reference)?;
+            let mounts: Vec<_> = upload.mount_from.into_iter().collect();
+            let scope = Scope::push(reference.registry(), reference.repository(), &mounts);
+            let mut job = Job {
+                endpoint,
+                scope,
+                reference,
+                upload,
+                broken: None,
+                piece: None,
+                renewed: false,
+                reached: 0,
             };
-            if job.reached >= counted + WORTH_MORE {
-                counted = job.reached;
-                patience.renew();
+            let mut patience = self.transport.patience();
+            let mut counted = 0;
+            self.take_up(&mut job).await;
+            loop {
+                let failure = match self.attempt(&mut job).await {
+                    Ok(pushed) => return Ok(pushed),
+                    Err(failure) => failure,
+                };
+                if job.reached >= counted + WORTH_MORE {
+                    counted = job.reached;
+                    patience.renew();
+                }
+                patience.after(failure).await?;
             }
-            patience.after(failure).await?;
-        }
+        })
     }
 
     /// Has a blob be in a repository without its bytes: finds it there, or has it taken over from elsewhere. Nothing if
     /// neither is so.
-    pub async fn adopt_blob(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        mount_from: Option<&str>,
-    ) -> Result<Option<Pushed>, ClientError> {
-        if self.has_blob(reference, descriptor.digest).await? {
-            return Ok(Some(Pushed::Present));
-        }
-        let Some(other) = mount_from else { return Ok(None) };
-        let endpoint = self.upstream(reference)?;
-        let scope = Scope::push(reference.registry(), reference.repository(), &[other]);
-        let mut start = url(&endpoint, &format!("v2/{}/blobs/uploads/", reference.repository()))?;
-        let digest = descriptor.digest.to_string();
-        start.query_pairs_mut().append_pair("mount", &digest).append_pair("from", other);
-        self.transport
-            .retry(|| async {
-                let request = Request::new(Method::POST, start.clone());
-                let response = self.authorized(&endpoint, &scope, request).await?;
-                match response.status() {
-                    StatusCode::CREATED => Ok(Some(Pushed::Mounted)),
-                    StatusCode::ACCEPTED => {
-                        self.give_up(&endpoint, &scope, &response).await;
-                        Ok(None)
+    pub fn adopt_blob<'a>(
+        &'a self,
+        reference: &'a Reference,
+        descriptor: &'a Descriptor,
+        mount_from: Option<&'a str>,
+    ) -> Pending<'a, Option<Pushed>> {
+        Box::pin(async move {
+            if self.has_blob(reference, descriptor.digest).await? {
+                return Ok(Some(Pushed::Present));
+            }
+            let Some(other) = mount_from else { return Ok(None) };
+            let endpoint = self.upstream(reference)?;
+            let scope = Scope::push(reference.registry(), reference.repository(), &[other]);
+            let mut start = url(&endpoint, &format!("v2/{}/blobs/uploads/", reference.repository()))?;
+            let digest = descriptor.digest.to_string();
+            start.query_pairs_mut().append_pair("mount", &digest).append_pair("from", other);
+            self.transport
+                .retry(|| async {
+                    let request = Request::new(Method::POST, start.clone());
+                    let response = self.authorized(&endpoint, &scope, request).await?;
+                    match response.status() {
+                        StatusCode::CREATED => Ok(Some(Pushed::Mounted)),
+                        StatusCode::ACCEPTED => {
+                            self.give_up(&endpoint, &scope, &response).await;
+                            Ok(None)
+                        }
+                        status if status.is_client_error() && !super::http::is_passing(status) => Ok(None),
+                        _ => Err(refused(response, &format!("{digest} of {}", reference.familiar())).await),
                     }
-                    status if status.is_client_error() && !super::http::is_passing(status) => Ok(None),
-                    _ => Err(refused(response, &format!("{digest} of {}", reference.familiar())).await),
-                }
-            })
-            .await
+                })
+                .await
+        })
     }
 
     /// Ends an upload that nobody asked for; a registry that does not let us ends it by itself some day.
@@ -259,6 +288,16 @@ impl Client {
             job.scope = Scope::push(job.reference.registry(), job.reference.repository(), &[]);
         }
         Ok(self.authorized(&job.endpoint, &job.scope, Request::new(Method::POST, plain)).await?)
+    }
+
+    /// Takes up what somebody began before, unless the registry knows nothing of it.
+    async fn take_up(&self, job: &mut Job<'_>) {
+        let unfinished = job.upload.sender.unfinished().and_then(|url| Url::parse(&url).ok());
+        let Some(unfinished) = unfinished else { return };
+        job.piece = Some(PIECE);
+        // What cannot be asked there is asked as if nothing had been begun.
+        let standing = self.standing(job, unfinished).await.ok().flatten();
+        job.broken = standing.map(|(target, _)| target);
     }
 
     /// Asks how far an upload got that broke; nothing if the registry does not know it any more.
@@ -328,6 +367,7 @@ impl Client {
         target: Url,
         part: Range<u64>,
     ) -> Result<Response, Failure> {
+        let length = part.end - part.start;
         let mut request = Request::new(method, target.clone());
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         if request.method == Method::PUT {
@@ -338,13 +378,15 @@ impl Client {
                 HeaderValue::from_str(&range).map_err(|error| ClientError::Setup(error.to_string()))?;
             request.headers.insert(CONTENT_RANGE, range);
         }
+        if length >= WORTH_MORE {
+            job.upload.sender.begun(target.as_str());
+        }
         // An upload may be taken elsewhere; the key to this registry is not.
         let own = same_origin(&request.url, job.endpoint.url());
         if own && let Some(header) = self.keyring.get(&job.endpoint, &job.scope) {
             request.headers.insert(AUTHORIZATION, header);
         }
         let gone = Arc::new(AtomicU64::new(0));
-        let length = part.end - part.start;
         let body = body(job.upload, part.clone(), Arc::clone(&gone))?;
         let sender = job.upload.sender;
         let told = |bytes: u64| sender.sent(part.start + bytes);

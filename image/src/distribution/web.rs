@@ -5,6 +5,7 @@ use reqwest::header::{AUTHORIZATION, ETAG, HeaderValue, IF_MODIFIED_SINCE, IF_NO
 use reqwest::{Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 
+use super::Pending;
 use super::client::Receiver;
 use super::error::ClientError;
 use super::http::{self, Failure, Request, Transport};
@@ -59,19 +60,21 @@ impl Web {
     /// Fetches a file.
     ///
     /// What comes is handed on byte for byte: a server is asked for no encoding, and none is undone.
-    pub async fn fetch(&self, wanted: &Wanted<'_>, into: &mut dyn Receiver) -> Result<Reply, ClientError> {
-        let request = request(wanted)?;
-        let mut begun = false;
-        let into = tokio::sync::Mutex::new((into, &mut begun));
-        self.transport
-            .retry(|| async {
-                let (into, begun) = &mut *into.lock().await;
-                if std::mem::replace(*begun, true) {
-                    into.restart().map_err(ClientError::Kept)?;
-                }
-                self.once(request.clone(), wanted.limit, *into).await
-            })
-            .await
+    pub fn fetch<'a>(&'a self, wanted: &'a Wanted<'a>, into: &'a mut dyn Receiver) -> Pending<'a, Reply> {
+        Box::pin(async move {
+            let request = request(wanted)?;
+            let mut begun = false;
+            let into = tokio::sync::Mutex::new((into, &mut begun));
+            self.transport
+                .retry(|| async {
+                    let (into, begun) = &mut *into.lock().await;
+                    if std::mem::replace(*begun, true) {
+                        into.restart().map_err(ClientError::Kept)?;
+                    }
+                    self.once(request.clone(), wanted.limit, *into).await
+                })
+                .await
+        })
     }
 
     async fn once(&self, request: Request, limit: u64, into: &mut dyn Receiver) -> Result<Reply, Failure> {

@@ -62,7 +62,7 @@ impl Remote {
         platforms: &[Platform],
         preference: Preference,
     ) -> Result<Combined, ImagesError> {
-        self.runtime.block_on(async {
+        self.runtime.wait(async {
             let mut pieces = Vec::new();
             for entry in entries {
                 let fetched = self.client.manifest(&entry.reference).await;
@@ -148,7 +148,7 @@ impl Remote {
     ) -> Result<Option<PushedImage>, ImagesError> {
         let mut pushed = None;
         for target in targets {
-            self.runtime.block_on(async {
+            self.runtime.wait(async {
                 for (source, fetched) in &combined.pieces {
                     let piece = Piece { source: source.clone(), fetched: fetched.clone() };
                     self.copy_below(piece, target, spool, progress).await?;

@@ -59,7 +59,7 @@ impl Remote {
         spool: &Path,
         progress: &dyn Progress,
     ) -> Result<PushedImage, ImagesError> {
-        self.runtime.block_on(async {
+        self.runtime.wait(async {
             let top = self.client.manifest(source).await.map_err(|error| registry(source, error))?;
             let top = match selection {
                 Selection::All => top,

@@ -8,9 +8,14 @@ use rbuild_model::reference::Reference;
 use super::Remote;
 use crate::error::ImagesError;
 use crate::pull::registry;
-use crate::push::InMemory;
 
 impl Remote {
+    /// Fetches a small blob that a manifest names.
+    pub fn blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Vec<u8>, ImagesError> {
+        let fetched = self.runtime.wait(self.client.small_blob(reference, descriptor));
+        fetched.map_err(|error| registry(reference, error))
+    }
+
     /// Pushes blobs, each with what the manifest says of it, and then the manifest under its name.
     pub fn push_documents(
         &self,
@@ -20,9 +25,9 @@ impl Remote {
         media_type: &str,
     ) -> Result<BlobDigest, ImagesError> {
         let failed = |error| registry(reference, error);
-        self.runtime.block_on(async {
+        self.runtime.wait(async {
             for (descriptor, bytes) in blobs {
-                let sender = InMemory(bytes);
+                let sender = bytes.as_slice();
                 let upload = Upload { descriptor, sender: &sender, mount_from: None };
                 self.client.push_blob(reference, upload).await.map_err(failed)?;
             }

@@ -42,7 +42,7 @@ impl Remote {
             _ => ("index.docker.io", term),
         };
         let limit = limit as usize;
-        let answer = self.runtime.block_on(self.client.search(registry, term, limit));
+        let answer = self.runtime.wait(self.client.search(registry, term, limit));
         let mut found = match answer {
             Ok(body) => {
                 let wrong = |_| ClientError::Protocol {
@@ -54,8 +54,7 @@ impl Remote {
                     .results
             }
             Err(error) if error.is_not_found() && registry != "index.docker.io" => {
-                let names =
-                    self.runtime.block_on(self.client.catalog(registry)).map_err(ImagesError::Client)?;
+                let names = self.runtime.wait(self.client.catalog(registry)).map_err(ImagesError::Client)?;
                 let nothing = |name| Found { name, description: String::new(), stars: 0, is_official: false };
                 let named = names.into_iter().filter(|name| name.contains(term));
                 named.map(|name| nothing(format!("{registry}/{name}"))).collect()

@@ -1,5 +1,6 @@
 //! Which bytes leave for a layer: only such as were hashed to its DiffId.
 
+use rbuild_image::attest::Predicate;
 use rbuild_image::manifest::Family;
 
 use super::*;
@@ -160,4 +161,33 @@ fn work_on_an_image_ends_when_its_caller_gives_up() {
     assert!(watching.save(&[&image.to_string()], Vec::new(), &lease).is_err());
     assert!(watching.pack(image, Encoding::ZSTD, &lease).is_err());
     assert_eq!(images.list().unwrap().len(), 1);
+}
+
+#[test]
+fn packing_for_a_cache_ends_with_its_time() {
+    let place = place();
+    let id = place.import(None, &[("f", "one")]);
+    let diff_id = place.images.config(id).unwrap().rootfs.diff_ids[0];
+    let chain = place.images.find_chain(&[diff_id], &place.lease).unwrap();
+    let pack = |deadline| {
+        place.images.pack_for_cache(&chain, diff_id, Encoding::ZSTD.into(), &place.lease, deadline)
+    };
+    assert!(pack(Some(std::time::Instant::now())).is_err());
+    let packed = pack(None).unwrap();
+    // What is packed needs no time.
+    assert_eq!(pack(Some(std::time::Instant::now())).unwrap().descriptor, packed.descriptor);
+}
+
+#[test]
+fn what_is_said_about_an_image_is_saved_with_it() {
+    let place = place();
+    let id = place.import(Some("app"), &[("f", "one")]);
+    let kind = "https://example.com/said".to_owned();
+    place.images.state(id, &[Predicate { kind, value: serde_json::json!({}) }]).unwrap();
+    for name in ["app", &id.to_string()] {
+        let archive = place.images.save(&[name], Vec::new(), &place.lease).unwrap();
+        let said = b"\"predicateType\":\"https://example.com/said\"";
+        assert!(archive.windows(said.len()).any(|window| window == said), "{name}");
+    }
+    assert_eq!(saved(&place, id, "f"), "one", "readers take the image out of its index");
 }

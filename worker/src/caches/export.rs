@@ -485,11 +485,12 @@ impl Export<'_> {
                 let Some(tar) = tar else {
                     return Err(BackendError::Missing("a layer without a tree".to_owned()));
                 };
-                let packed = self
-                    .worker
-                    .images
-                    .pack_for_cache(stack, tar.diff_id, self.target.packing, lease)
-                    .map_err(here("pack a layer"))?;
+                let (images, packing) = (&self.worker.images, self.target.packing);
+                let packed = images.pack_for_cache(stack, tar.diff_id, packing, lease, self.deadline);
+                let packed = packed.map_err(|error| match self.deadline {
+                    Some(deadline) if Instant::now() >= deadline => BackendError::OutOfTime,
+                    _ => here("pack a layer")(error),
+                })?;
                 let put = backend
                     .put(&packed.descriptor, &StoredBlob { blobs, digest: packed.descriptor.digest })?;
                 let described = Layer {

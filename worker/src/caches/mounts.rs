@@ -10,7 +10,6 @@ use rbuild_cache::backends::catalog::{Blob, MOUNT_TYPE, Mount};
 use rbuild_cache::backends::chunks::{self, Chunk, ChunkList, Cut};
 use rbuild_cache::backends::{self, Backend, BackendError, Imports, Put, Sent};
 use rbuild_confined::Root;
-use rbuild_image::distribution::Sender;
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::digest::BlobDigest;
@@ -79,14 +78,6 @@ struct Fresh {
     packed: Vec<u8>,
 }
 
-struct Packed<'a>(&'a [u8]);
-
-impl Sender for Packed<'_> {
-    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        self.0.open(from)
-    }
-}
-
 /// How many chunks are packed before they go up: they are in memory.
 const BATCH: usize = 8;
 
@@ -118,7 +109,7 @@ impl Bring<'_> {
         let list = ChunkList::new(chunks);
         let bytes = list.to_bytes();
         let descriptor = Descriptor::of(MOUNT_TYPE, &bytes);
-        self.backend.put(&descriptor, &Packed(&bytes))?;
+        self.backend.put(&descriptor, &bytes.as_slice())?;
         Ok(Some((self.described(&list, &descriptor), sent)))
     }
 
@@ -157,7 +148,7 @@ impl Bring<'_> {
                 return Ok((Put::Present, 0));
             }
             let bytes = backends::read(&*from, &descriptor, chunks::MAX_LIST)?;
-            Ok((self.backend.put(&descriptor, &Packed(&bytes))?, descriptor.size))
+            Ok((self.backend.put(&descriptor, &bytes.as_slice())?, descriptor.size))
         })?;
         Ok(Some((mount.clone(), sent)))
     }
@@ -177,7 +168,7 @@ impl Bring<'_> {
         let mut send = |batch: &mut Vec<Fresh>| -> Result<(), BackendError> {
             let done = backends::send_missing(batch, self.parallel, self.deadline, |fresh| {
                 let descriptor = fresh.chunk.blob.descriptor();
-                Ok((self.backend.put(&descriptor, &Packed(&fresh.packed))?, descriptor.size))
+                Ok((self.backend.put(&descriptor, &fresh.packed.as_slice())?, descriptor.size))
             })?;
             sent.blobs += done.blobs;
             sent.bytes += done.bytes;
@@ -354,7 +345,7 @@ mod tests {
         let tag = Entry::Tag("latest".to_owned());
         let cache = Local::new(folder.path(), tag, backends::Form::default(), Unnamed::Keep);
         let (here, lost) = (mount("a", b"here").list, mount("a", b"lost").list);
-        cache.put(&here.descriptor(), &Packed(b"here")).unwrap();
+        cache.put(&here.descriptor(), &&b"here"[..]).unwrap();
         let there = still_there(&cache, &[here.clone(), lost], 2, None).unwrap();
         assert_eq!(there, HashSet::from([here.digest]));
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use rbuild_confined::Root;
 use rbuild_frontend::lower::{percent_decode, without_credentials};
-use rbuild_image::distribution::{ClientError, Receiver, Reply, Validators, Wanted, Web};
+use rbuild_image::distribution::{ClientError, Receiver, Reply, Runtime, Validators, Wanted, Web};
 use rbuild_image::hash::HashingWriter;
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::event::Unit;
@@ -33,16 +33,13 @@ const MAX_MEMORY: u64 = 64 << 10;
 
 /// The way to web servers; made at first use.
 #[derive(Default)]
-pub(crate) struct Network(OnceLock<(tokio::runtime::Runtime, Web)>);
+pub(crate) struct Network(OnceLock<(Runtime, Web)>);
 
 impl Network {
-    fn get(&self, worker: &Worker) -> Result<&(tokio::runtime::Runtime, Web), ClientError> {
+    fn get(&self, worker: &Worker) -> Result<&(Runtime, Web), ClientError> {
         if self.0.get().is_none() {
             let web = Web::new(worker.images.registries())?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| ClientError::Setup(format!("no runtime: {error}")))?;
+            let runtime = Runtime::new()?;
             // Another thread may have been faster; its network is then the one.
             return Ok(self.0.get_or_init(|| (runtime, web)));
         }
@@ -61,7 +58,7 @@ impl Network {
         let stop = Arc::new(Notify::new());
         let stopper = Arc::clone(&stop);
         let _registration = cancel.on_cancel(move || stopper.notify_one());
-        runtime.block_on(async {
+        runtime.wait(async {
             tokio::select! {
                 biased;
                 () = stop.notified() => Ok(None),

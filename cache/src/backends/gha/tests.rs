@@ -123,7 +123,7 @@ struct Blob(Vec<u8>);
 
 impl Sender for Blob {
     fn open(&self, from: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
-        self.0.open(from)
+        self.0.as_slice().open(from)
     }
 }
 

@@ -25,9 +25,9 @@ fn tags_live_side_by_side_and_a_reset_removes_what_none_names() {
     let other = Local { entry: Entry::Tag("other".to_owned()), ..cache(folder.path()) };
     let (a, b) = (Descriptor::of(MediaType::OCI_LAYER, b"a"), Descriptor::of(MediaType::OCI_LAYER, b"b"));
     let catalog = Catalog::default().to_bytes();
-    cache(folder.path()).put(&a, &AtHand(b"a")).unwrap();
+    cache(folder.path()).put(&a, &&b"a"[..]).unwrap();
     cache(folder.path()).publish(&catalog, std::slice::from_ref(&a)).unwrap();
-    other.put(&b, &AtHand(b"b")).unwrap();
+    other.put(&b, &&b"b"[..]).unwrap();
     other.publish(&catalog, std::slice::from_ref(&b)).unwrap();
     assert_eq!(cache(folder.path()).catalog().unwrap(), [Held::Catalog(catalog.clone())]);
     let reset = Local { unnamed: Unnamed::Remove, ..other };
@@ -49,13 +49,13 @@ fn a_reset_leaves_what_another_writer_has_not_named_yet() {
     };
     let path = folder.path().join(blob_path(blob.digest));
     let writer = cache(folder.path());
-    writer.put(&blob, &AtHand(b"a")).unwrap();
+    writer.put(&blob, &&b"a"[..]).unwrap();
     reset();
     assert!(path.exists(), "its writer is about to name it");
     drop(writer);
     // One that finds it there is a writer too.
     let finder = cache(folder.path());
-    assert_eq!(finder.put(&blob, &AtHand(b"a")).unwrap(), Put::Present);
+    assert_eq!(finder.put(&blob, &&b"a"[..]).unwrap(), Put::Present);
     reset();
     assert!(path.exists());
     drop(finder);
@@ -75,7 +75,7 @@ fn writers_and_resets_at_once_lose_nothing_that_is_named() {
         let blobs = bytes.each_ref().map(|text| Descriptor::of(MediaType::OCI_LAYER, text.as_bytes()));
         let cache = writer(tag, unnamed);
         for (blob, text) in blobs.iter().zip(&bytes) {
-            cache.put(blob, &AtHand(text.as_bytes())).unwrap();
+            cache.put(blob, &text.as_bytes()).unwrap();
         }
         cache.publish(&catalog, &blobs).unwrap();
         assert_eq!(cache.catalog().unwrap(), [Held::Catalog(catalog)]);
@@ -105,10 +105,10 @@ fn a_blob_that_comes_when_the_time_is_over_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let blob = Descriptor::of(MediaType::OCI_LAYER, b"a");
     let cache = cache(folder.path());
-    let error = cache.until(Instant::now()).put(&blob, &AtHand(b"a")).unwrap_err();
+    let error = cache.until(Instant::now()).put(&blob, &&b"a"[..]).unwrap_err();
     assert!(matches!(error, BackendError::OutOfTime), "{error}");
     assert_eq!(std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count(), 0);
-    assert_eq!(cache.put(&blob, &AtHand(b"a")).unwrap(), Put::Sent);
+    assert_eq!(cache.put(&blob, &&b"a"[..]).unwrap(), Put::Sent);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn what_leads_out_of_the_folder_is_not_followed() {
     let trap = tempfile::tempdir().unwrap();
     std::fs::create_dir(trap.path().join("blobs")).unwrap();
     symlink(outside.path(), trap.path().join("blobs/sha256")).unwrap();
-    assert!(cache(trap.path()).put(&blob, &AtHand(b"secret")).is_err());
+    assert!(cache(trap.path()).put(&blob, &&b"secret"[..]).is_err());
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
 }
 

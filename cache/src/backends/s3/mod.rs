@@ -138,7 +138,7 @@ impl S3 {
 
     fn ask(&self, wish: &Wish<'_>) -> Result<Answer, BackendError> {
         let call = self.call(wish);
-        self.network.web(async |web| web.call(&call, MAX_ANSWER).await)
+        self.network.web(|web| web.call(&call, MAX_ANSWER))
     }
 
     /// Asks, and takes anything but success for a refusal.
@@ -249,7 +249,7 @@ impl S3 {
     fn get_object(&self, key: &str, limit: u64, into: &mut dyn Receiver) -> Result<Option<()>, BackendError> {
         let wish = Wish { method: "GET", key, ..Wish::default() };
         let call = self.call(&wish);
-        let answer = self.network.web(async |web| web.call_into(&call, limit, into).await)?;
+        let answer = self.network.web(|web| web.call_into(&call, limit, into))?;
         match answer.status {
             404 => Ok(None),
             _ if answer.is_success() => Ok(Some(())),

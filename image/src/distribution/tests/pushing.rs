@@ -7,6 +7,14 @@ use super::*;
 struct Bytes<'a> {
     bytes: &'a [u8],
     told: AtomicU64,
+    unfinished: Option<String>,
+    begun: Mutex<Vec<String>>,
+}
+
+impl<'a> Bytes<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, told: AtomicU64::new(0), unfinished: None, begun: Mutex::default() }
+    }
 }
 
 impl Sender for Bytes<'_> {
@@ -16,6 +24,14 @@ impl Sender for Bytes<'_> {
 
     fn sent(&self, bytes: u64) {
         self.told.store(bytes, Ordering::Relaxed);
+    }
+
+    fn unfinished(&self) -> Option<String> {
+        self.unfinished.clone()
+    }
+
+    fn begun(&self, url: &str) {
+        self.begun.lock().unwrap().push(url.rsplit_once("/up").unwrap().1.to_owned());
     }
 }
 
@@ -27,7 +43,7 @@ async fn push_from(
     mount_from: Option<&str>,
 ) -> Result<Pushed, ClientError> {
     let descriptor = Descriptor::of("x", bytes);
-    let sender = Bytes { bytes, told: AtomicU64::new(0) };
+    let sender = Bytes::new(bytes);
     let upload = Upload { descriptor: &descriptor, sender: &sender, mount_from };
     let pushed = client.push_blob(&fake.reference(name), upload).await;
     if matches!(pushed, Ok(Pushed::Sent)) {
@@ -143,6 +159,37 @@ async fn an_upload_that_breaks_goes_on_where_the_registry_stands() {
     let patch = &fake.seen()[4];
     assert_eq!(patch.header("content-range"), Some("4000-9999"));
     assert_eq!(patch.body, contents[4000..]);
+}
+
+#[tokio::test]
+async fn what_a_killed_process_began_is_gone_on_with() {
+    let bytes = vec![7; 3 << 20];
+    let descriptor = Descriptor::of("x", &bytes);
+    let knows = Fake::start(|request, _| match request.line.split(' ').next().unwrap() {
+        "GET" => response("204 No Content", &[("Location", "/up/2"), ("Range", "0-999999")], b""),
+        "PATCH" => response("202 Accepted", &[("Location", "/up/3"), ("Range", "0-3145727")], b""),
+        _ => response("201 Created", &[], b""),
+    })
+    .await;
+    let forgot = Fake::start(|request, _| match request.line.split(' ').next().unwrap() {
+        "GET" | "HEAD" => response("404 Not Found", &[], b""),
+        "POST" => response("202 Accepted", &[("Location", "/up/5")], b""),
+        "PATCH" => response("202 Accepted", &[("Location", "/up/6"), ("Range", "0-3145727")], b""),
+        _ => response("201 Created", &[], b""),
+    })
+    .await;
+    for (fake, sent, begun) in [(&knows, 2_145_728, "/2"), (&forgot, 3 << 20, "/5")] {
+        let unfinished = Some(format!("http://{}/up/1", fake.address));
+        let sender = Bytes { unfinished, ..Bytes::new(&bytes) };
+        let upload = Upload { descriptor: &descriptor, sender: &sender, mount_from: None };
+        assert_eq!(client().push_blob(&fake.reference("a/b:1"), upload).await.unwrap(), Pushed::Sent);
+        let seen = fake.seen();
+        let patched: Vec<_> = seen.iter().filter(|request| request.line.starts_with("PATCH")).collect();
+        assert_eq!(patched.iter().map(|request| request.body.len()).collect::<Vec<_>>(), [sent]);
+        assert_eq!(*sender.begun.lock().unwrap(), [begun], "where the next process would go on");
+    }
+    let lines: Vec<_> = knows.seen().iter().map(|request| request.line.clone()).collect();
+    assert!(lines[0].starts_with("GET /up/1 ") && lines.iter().all(|line| !line.starts_with("POST")), "{lines:?}");
 }
 
 #[tokio::test]
@@ -265,7 +312,7 @@ async fn blobs_are_pushed_side_by_side_and_answered_in_order() {
     .await;
     let blobs: [&[u8]; 3] = [b"first", b"there", b"last"];
     let descriptors = blobs.map(|bytes| Descriptor::of("x", bytes));
-    let senders = blobs.map(|bytes| Bytes { bytes, told: AtomicU64::new(0) });
+    let senders = blobs.map(Bytes::new);
     let uploads: Vec<_> = descriptors
         .iter()
         .zip(&senders)
@@ -335,25 +382,4 @@ async fn lists_are_read_page_by_page_and_only_here() {
     .await;
     client().tags(&fake.reference("a/b")).await.unwrap_err();
     assert_eq!(fake.seen().len(), 3);
-}
-
-#[tokio::test]
-async fn what_a_tag_names_can_be_asked_without_fetching_it() {
-    let digest = BlobDigest::of(b"x").to_string();
-    let fake = Fake::start(move |request, _| match request.line.contains("/manifests/1 ") {
-        true => response(
-            "200 OK",
-            &[
-                ("Docker-Content-Digest", &digest),
-                ("Content-Type", MediaType::OCI_INDEX),
-                ("Content-Length", "7"),
-            ],
-            b"",
-        ),
-        false => response("404 Not Found", &[], b""),
-    })
-    .await;
-    let found = client().manifest_stated(&fake.reference("a/b:1")).await.unwrap().unwrap();
-    assert_eq!((found.digest, found.size), (BlobDigest::of(b"x"), 7));
-    assert_eq!(client().manifest_stated(&fake.reference("a/b:2")).await.unwrap(), None);
 }

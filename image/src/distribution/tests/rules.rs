@@ -168,7 +168,7 @@ pub(super) struct Right;
 
 impl Sender for Right {
     fn open(&self, from: u64) -> io::Result<Box<dyn io::Read + Send>> {
-        b"right"[..].open(from)
+        (&b"right"[..]).open(from)
     }
 }
 
