@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod conformance;
+
 struct Listening(mpsc::Sender<SocketAddr>);
 
 impl Handle for Listening {
@@ -131,7 +133,7 @@ struct Bytes(Vec<u8>);
 
 impl Sender for Bytes {
     fn open(&self, from: u64) -> std::io::Result<Box<dyn Read + Send>> {
-        self.0.open(from)
+        self.0.as_slice().open(from)
     }
 }
 
