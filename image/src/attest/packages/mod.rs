@@ -9,6 +9,7 @@
 //! | Cargo | `Cargo.lock`, anywhere | all but those without a source: the project's own |
 //! | rpm | `rpmdb.sqlite`, `Packages.db`, `Packages`, below `var/lib/rpm` or `usr/lib/sysimage/rpm` | all but the keys of signers |
 //! | Ruby | `specifications/*.gemspec`, anywhere | name and version |
+//! | Java | `*.jar`, `*.war`, `*.ear`, anywhere | what Maven wrote into them, else names and manifests; archives within them |
 //! | Go | programs, anywhere | the modules that they were made of, and the standard library |
 //!
 //! The databases come with the image, so nothing in them is believed: texts are bounded, what does not fit is left out
@@ -17,6 +18,7 @@
 mod cargo;
 mod gem;
 mod go;
+mod jar;
 mod pieces;
 mod python;
 mod rpm;
@@ -54,6 +56,8 @@ pub enum Ecosystem {
     Gem,
     /// A module of Go.
     Golang,
+    /// A library of Java, as Maven's repositories name it: `GROUP:ARTIFACT`.
+    Maven,
 }
 
 impl Ecosystem {
@@ -68,6 +72,7 @@ impl Ecosystem {
             Self::Rpm => "rpm",
             Self::Gem => "gem",
             Self::Golang => "golang",
+            Self::Maven => "maven",
         }
     }
 }
@@ -123,6 +128,8 @@ pub enum Database {
     RpmBdb,
     /// The description of one gem.
     Gem,
+    /// An archive of Java.
+    Jar,
     /// A program, which may be one of Go.
     Program,
 }
@@ -156,6 +163,7 @@ impl Database {
             "PKG-INFO" => inner.ends_with(".egg-info").then_some(Self::Python),
             "package.json" => is_module(folder).then_some(Self::Npm),
             name if name.ends_with(".egg-info") => Some(Self::Python),
+            name if jar::is_called_so(name) => Some(Self::Jar),
             // Those that come with Ruby itself lie one folder deeper.
             name if name.ends_with(".gemspec") => {
                 let folder = folder.strip_suffix("/default").unwrap_or(folder);
@@ -172,7 +180,7 @@ impl Database {
             Self::CargoLock => 16 << 20,
             Self::Npm | Self::Python | Self::Gem => 1 << 20,
             Self::OsRelease => 64 << 10,
-            Self::RpmSqlite | Self::RpmNdb | Self::RpmBdb => 2 << 30,
+            Self::RpmSqlite | Self::RpmNdb | Self::RpmBdb | Self::Jar => 2 << 30,
             Self::RpmJournal | Self::Program => u64::MAX,
         }
     }
@@ -247,6 +255,7 @@ impl Inventory {
             Ecosystem::Npm | Ecosystem::Golang => {
                 package.name.split('/').map(encoded).collect::<Vec<_>>().join("/")
             }
+            Ecosystem::Maven => package.name.split(':').map(encoded).collect::<Vec<_>>().join("/"),
             _ => encoded(&package.name),
         };
         let (epoch, version) = match package.version.split_once(':') {
@@ -308,6 +317,7 @@ impl Found<'_> {
                 return Err(Trouble::Form("what stands only in the journal is not read"));
             }
             Database::RpmJournal => {}
+            Database::Jar => jar::archive(file, self)?,
             Database::Program => go::program(file, self)?,
         }
         Ok(())
