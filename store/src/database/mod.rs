@@ -159,6 +159,32 @@ enum Sync {
     BeforeSuccess,
 }
 
+/// What is to become of what a transaction wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Keep,
+    Undo,
+}
+
+/// What is done inside a transaction. Every caller's own is behind a pointer, so that all share the code around it.
+type Body<'a> = dyn FnMut(&Transaction<'_>) -> Verdict + 'a;
+
+/// Runs what a caller does inside a transaction, once, and returns what came of it.
+fn once<T, E: From<DatabaseError>>(
+    body: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    run: impl FnOnce(&mut Body<'_>) -> Result<(), DatabaseError>,
+) -> Result<T, E> {
+    let mut body = Some(body);
+    let mut done = None;
+    run(&mut |transaction| {
+        let result = body.take().expect("a transaction has one body")(transaction);
+        let verdict = if result.is_ok() { Verdict::Keep } else { Verdict::Undo };
+        done = Some(result);
+        verdict
+    })?;
+    done.expect("a transaction that was begun ran its body")
+}
+
 /// The database of one store.
 pub struct Database {
     path: PathBuf,
@@ -280,17 +306,20 @@ impl Database {
         &self,
         body: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        once(body, |body| self.begin_to_read(body))
+    }
+
+    fn begin_to_read(&self, body: &mut Body<'_>) -> Result<(), DatabaseError> {
         let _inside = Inside::enter()?;
         let mut connection = self.take()?;
-        let done = {
-            let transaction = connection
-                .transaction_with_behavior(TransactionBehavior::Deferred)
-                .map_err(self.failed("begin to read"))?;
-            // Dropping rolls back, which for a reader is the end.
-            body(&transaction)
-        };
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Deferred)
+            .map_err(self.failed("begin to read"))?;
+        body(&transaction);
+        // Rolls back, which for a reader is the end.
+        drop(transaction);
         self.put_back(connection);
-        done
+        Ok(())
     }
 
     /// Runs a transaction that may write; an error rolls all of it back.
@@ -328,6 +357,10 @@ impl Database {
         sync: Sync,
         body: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        once(body, |body| self.begin_to_write(sync, body))
+    }
+
+    fn begin_to_write(&self, sync: Sync, body: &mut Body<'_>) -> Result<(), DatabaseError> {
         let _inside = Inside::enter()?;
         let mut connection = self.take()?;
         let turn = self.turn()?;
@@ -338,11 +371,11 @@ impl Database {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(self.failed("begin to write"))?;
-            // An error drops the transaction, which rolls it back.
-            body(&transaction).and_then(|done| {
-                transaction.commit().map_err(self.failed("commit to"))?;
-                Ok(done)
-            })
+            match body(&transaction) {
+                Verdict::Keep => transaction.commit().map_err(self.failed("commit to")),
+                // Dropping the transaction rolls it back.
+                Verdict::Undo => Ok(()),
+            }
         };
         drop(turn);
         if sync == Sync::BeforeSuccess {
