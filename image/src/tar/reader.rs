@@ -15,13 +15,16 @@ use super::{BLOCK, Entry, EntryKind, Limits, padding};
 /// [`Reader::next_entry`] gives an entry; its contents are then read with [`Reader::chunk`] or through the
 /// [`Read`] implementation; what is not read is passed over. [`Reader::finish`] reads the stream to its end, so
 /// that a hash below covers all of it; what stands behind the end of the archive is never taken for entries.
-pub struct Reader<R> {
-    source: Source<R>,
+///
+/// Whoever does much with entries takes a `&mut Reader<dyn Read>`, which every reader is, and is compiled once.
+pub struct Reader<R: ?Sized> {
     limits: Limits,
     entries: u64,
     expanded: u64,
     body: Body,
     ended: Option<End>,
+    /// The last field, as a reader of whatever kind has to have it.
+    source: Source<R>,
 }
 
 /// How an archive ended.
@@ -58,12 +61,12 @@ struct Body {
     padding: u64,
 }
 
-struct Source<R> {
-    inner: BufReader<R>,
+struct Source<R: ?Sized> {
     offset: u64,
+    inner: BufReader<R>,
 }
 
-impl<R: Read> Source<R> {
+impl<R: Read + ?Sized> Source<R> {
     /// Fills the buffer as far as the stream goes.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
         let mut filled = 0;
@@ -132,15 +135,29 @@ impl<R: Read> Reader<R> {
     /// Starts to read an archive.
     pub fn new(inner: R, limits: Limits) -> Self {
         Self {
-            source: Source { inner: BufReader::with_capacity(64 << 10, inner), offset: 0 },
             limits,
             entries: 0,
             expanded: 0,
             body: Body::default(),
             ended: None,
+            source: Source { offset: 0, inner: BufReader::with_capacity(64 << 10, inner) },
         }
     }
 
+    /// Reads the stream to its end and says how the archive ended; entries not asked for are read all the same,
+    /// as the archive is good only if all of it is.
+    pub fn finish(mut self) -> Result<(R, End), TarError> {
+        let end = (&mut self as &mut Reader<dyn Read + '_>).read_to_end()?;
+        Ok((self.source.inner.into_inner(), end))
+    }
+
+    /// Returns the reader below.
+    pub fn get_ref(&self) -> &R {
+        self.source.inner.get_ref()
+    }
+}
+
+impl<R: Read + ?Sized> Reader<R> {
     /// Returns the next entry, or `None` at the end of the archive and after an error.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
         if self.ended.is_some() {
@@ -280,17 +297,10 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Reads the stream to its end and says how the archive ended; entries not asked for are read all the same,
-    /// as the archive is good only if all of it is.
-    pub fn finish(mut self) -> Result<(R, End), TarError> {
+    fn read_to_end(&mut self) -> Result<End, TarError> {
         while self.next_entry()?.is_some() {}
         io::copy(&mut self.source.inner, &mut io::sink()).map_err(TarError::Read)?;
-        Ok((self.source.inner.into_inner(), self.ended.unwrap_or(End::Unmarked)))
-    }
-
-    /// Returns the reader below.
-    pub fn get_ref(&self) -> &R {
-        self.source.inner.get_ref()
+        Ok(self.ended.unwrap_or(End::Unmarked))
     }
 
     /// Reads a header block; `None` at the end of the archive.
@@ -463,7 +473,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-impl<R: Read> Read for Reader<R> {
+impl<R: Read + ?Sized> Read for Reader<R> {
     /// Reads the current entry's contents, with zeros for holes.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let body = &mut self.body;

@@ -206,21 +206,26 @@ impl Extractor {
     }
 
     /// Extracts all entries and reads the archive's stream to its end.
-    pub fn extract<R: Read>(mut self, mut tar: Reader<R>) -> Result<Extracted> {
+    pub fn extract<R: Read>(self, mut tar: Reader<R>) -> Result<Extracted> {
+        let mut extracted = self.all(&mut tar)?;
+        extracted.end = tar.finish()?.1;
+        Ok(extracted)
+    }
+
+    fn all(mut self, tar: &mut Reader<dyn Read + '_>) -> Result<Extracted> {
         if self.rules.whiteouts != Whiteouts::Literal {
             let root = self.upper.metadata("/")?;
             self.dirs.insert(PathBuf::new(), Attributes::of(&root));
         }
         while let Some(entry) = tar.next_entry()? {
             self.extracted.entries += 1;
-            self.entry(&entry, &mut tar)?;
+            self.entry(&entry, tar)?;
         }
         self.finish_dirs()?;
-        self.extracted.end = tar.finish()?.1;
         Ok(self.extracted)
     }
 
-    fn entry<R: Read>(&mut self, entry: &Entry, tar: &mut Reader<R>) -> Result<()> {
+    fn entry(&mut self, entry: &Entry, tar: &mut Reader<dyn Read + '_>) -> Result<()> {
         if self.whiteout(entry)? {
             return Ok(());
         }

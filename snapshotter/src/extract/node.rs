@@ -117,7 +117,7 @@ impl Extractor {
     }
 
     /// Makes anything but a directory or a hard link.
-    pub(super) fn node<R: Read>(&mut self, name: &OsStr, entry: &Entry, tar: &mut Reader<R>) -> Result<()> {
+    pub(super) fn node(&mut self, name: &OsStr, entry: &Entry, tar: &mut Reader<dyn Read + '_>) -> Result<()> {
         let attributes = self.attributes(entry);
         let path = self.trail_path().join(name);
         match &entry.kind {
@@ -165,7 +165,7 @@ impl Extractor {
         self.replacing(name, path, "create", |dir| rustix::fs::openat(dir, name, flags, mode))
     }
 
-    fn fill<R: Read>(&mut self, file: &OwnedFd, size: u64, path: &Path, tar: &mut Reader<R>) -> Result<()> {
+    fn fill(&mut self, file: &OwnedFd, size: u64, path: &Path, tar: &mut Reader<dyn Read + '_>) -> Result<()> {
         let mut position = 0;
         let mut reserved = size < PREALLOCATE;
         loop {
