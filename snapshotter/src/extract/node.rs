@@ -117,7 +117,12 @@ impl Extractor {
     }
 
     /// Makes anything but a directory or a hard link.
-    pub(super) fn node(&mut self, name: &OsStr, entry: &Entry, tar: &mut Reader<dyn Read + '_>) -> Result<()> {
+    pub(super) fn node(
+        &mut self,
+        name: &OsStr,
+        entry: &Entry,
+        tar: &mut Reader<dyn Read + '_>,
+    ) -> Result<()> {
         let attributes = self.attributes(entry);
         let path = self.trail_path().join(name);
         match &entry.kind {
@@ -165,7 +170,13 @@ impl Extractor {
         self.replacing(name, path, "create", |dir| rustix::fs::openat(dir, name, flags, mode))
     }
 
-    fn fill(&mut self, file: &OwnedFd, size: u64, path: &Path, tar: &mut Reader<dyn Read + '_>) -> Result<()> {
+    fn fill(
+        &mut self,
+        file: &OwnedFd,
+        size: u64,
+        path: &Path,
+        tar: &mut Reader<dyn Read + '_>,
+    ) -> Result<()> {
         let mut position = 0;
         let mut reserved = size < PREALLOCATE;
         loop {
