@@ -35,7 +35,7 @@ pub enum Ask {
     /// Make a definition another way to find a record. No answer.
     Alias(PreImage, RecordId),
     /// Tell that a step needs not run. No answer.
-    Matched(StepId, Hit, Option<RecordId>),
+    Matched(StepId, Hit),
 }
 
 /// The contents that a step's content key needs.
@@ -466,7 +466,7 @@ impl<'g> Solver<'g> {
                     KeyKind::Content => Hit::Content,
                 };
                 self.node(id).origin = Some(Origin::Found(hit));
-                self.asks.push(Ask::Matched(id, hit, Some(found.record)));
+                self.asks.push(Ask::Matched(id, hit));
                 self.matched(id);
             }
             (None, KeyKind::Definition) => self.turn_to_content(id),
@@ -534,7 +534,7 @@ impl<'g> Solver<'g> {
         let flight = self.node(id).flight.take();
         let waiting = flight.and_then(|flight| self.in_flight.remove(&flight)).unwrap_or_default();
         for equal in waiting {
-            self.asks.push(Ask::Matched(equal, Hit::InFlight, result.record));
+            self.asks.push(Ask::Matched(equal, Hit::InFlight));
             self.made(equal, &StepResult { found: Some(Hit::InFlight), ..result.clone() });
         }
         self.made(id, &result);

@@ -167,7 +167,7 @@ impl<'a> World<'a> {
                 self.index.alias(&definition, record).expect("the memory index works");
                 None
             }
-            Ask::Matched(id, hit, _) => {
+            Ask::Matched(id, hit) => {
                 self.log.push(match hit {
                     Hit::Definition => format!("cached {}", name(id)),
                     Hit::Content => format!("cached {} by content", name(id)),

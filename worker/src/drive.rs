@@ -264,7 +264,7 @@ fn attend(
                     solver.answer(Answer::LookedUp(wave.into_iter().map(|(id, _)| id).zip(found).collect()));
                 }
                 Ask::Alias(definition, record) => index.alias(&definition, record)?,
-                Ask::Matched(step, hit, _) => observer.matched(step, hit),
+                Ask::Matched(step, hit) => observer.matched(step, hit),
                 Ask::Hash(ask) => queue.push_back(Work::Hash(ask)),
                 Ask::Run(ask) => queue.push_back(Work::Run(ask)),
                 Ask::Fetch(ask) => queue.push_back(Work::Fetch(ask)),
