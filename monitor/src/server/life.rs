@@ -96,8 +96,11 @@ impl Monitor {
         if let Some(left) = Cgroup::open(Layout::shared(), &cgroup.prefix, &cgroup.name) {
             left.remove().map_err(|error| failed(&error))?;
         }
-        let launcher = Launcher::new(&LauncherConfig::default())
-            .map_err(|error| (error.exit_status(), chain(&error)))?;
+        let launcher = match self.launcher.take() {
+            Some(launcher) => launcher,
+            None => Launcher::new(&LauncherConfig::default())
+                .map_err(|error| (error.exit_status(), chain(&error)))?,
+        };
         let group = Cgroup::create(Layout::shared(), &cgroup).map_err(|error| failed(&error))?;
         let clone = |fd: &Option<OwnedFd>| fd.as_ref().map(OwnedFd::try_clone).transpose();
         let mut namespaces =

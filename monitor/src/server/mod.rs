@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 
 use rbuild_model::container::State;
 use rbuild_sandbox::cgroup::{self, Residence};
-use rbuild_sandbox::process;
+use rbuild_sandbox::{Launcher, LauncherConfig, process};
 use rbuild_store::BootId;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
@@ -53,6 +53,8 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         return 1;
     }
     let residence = reside(arguments);
+    // Whoever made this process goes on making the container meanwhile. Where this fails, the start tells why.
+    let launcher = Launcher::new(&LauncherConfig::default()).ok();
     let mut fds = Vec::new();
     // Whoever made this process may have no use for it after all.
     let Ok(frame) = frame::receive(&channel, &mut Decoder::default(), &mut fds) else {
@@ -66,7 +68,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let begun = frame.read::<Begin>().map_err(|error| chain(&error)).and_then(|begin| begin_with(begin, fds));
     let answered = match begun {
         Ok(Start::Monitor(parts)) => {
-            let (place, monitor) = (parts.place.clone(), Monitor::new(*parts, residence));
+            let (place, monitor) = (parts.place.clone(), Monitor::new(*parts, residence, launcher));
             let told = if monitor.is_interrupted() {
                 Begun::Nothing
             } else {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rbuild_model::container::State;
 use rbuild_network::duty::{Duties, Service};
+use rbuild_sandbox::Launcher;
 use rbuild_sandbox::cgroup::{Cgroup, Residence};
 use rbuild_sandbox::process::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -82,6 +83,8 @@ pub(super) struct Monitor {
     maker: Option<OwnedFd>,
     _holds: Vec<OwnedFd>,
     residence: Option<Residence>,
+    /// What the first start is made by.
+    pub(super) launcher: Option<Launcher>,
     pub(super) phase: Phase,
     pub(super) handed: Handed,
     pub(super) service: Option<Service>,
@@ -126,7 +129,7 @@ enum Token {
 }
 
 impl Monitor {
-    pub(super) fn new(parts: Parts, residence: Option<Residence>) -> Self {
+    pub(super) fn new(parts: Parts, residence: Option<Residence>, launcher: Option<Launcher>) -> Self {
         let Parts { place, lock, settings, record, listener, holds, networks, adopts } = parts;
         let teller = Teller::new(settings.events.clone(), settings.id);
         let mut monitor = Self {
@@ -138,6 +141,8 @@ impl Monitor {
             maker: None,
             _holds: holds,
             residence,
+            // What is taken up runs already.
+            launcher: launcher.filter(|_| !adopts),
             phase: Phase::Idle,
             handed: Handed { place: networks, ..Handed::default() },
             service: None,
