@@ -82,7 +82,7 @@ impl Engine {
         )?;
         self.check_links(&definition)?;
         let volumes = self.wanted_mounts(&mut definition, request, config, &lease, progress)?;
-        define::check(&definition)?;
+        define::check_new(&definition)?;
         let warnings = define::settle(&mut definition, rbuild_sandbox::cgroup::Layout::shared());
         // Nobody removes a volume between its making and the row that says who has it.
         let held = self.volumes().hold()?;

@@ -128,6 +128,21 @@ pub(super) fn health(
     Ok(Some(health))
 }
 
+/// Checks a container that is to be made. One that is there may have what is refused to a new one: it was made before that
+/// was, and its other settings can be changed all the same.
+pub(super) fn check_new(definition: &Definition) -> Result<(), ContainerError> {
+    let host = &definition.host;
+    if let Some(parent) = &host.cgroup_parent {
+        let what = format!("a parent of the control group (`{parent}`)");
+        return Err(ContainerError::Unsupported { what });
+    }
+    if let SeccompUse::Profile(text) = &host.seccomp {
+        rbuild_sandbox::seccomp::check(text)
+            .map_err(|source| RunError::Profile(ProfileError::Seccomp(source)))?;
+    }
+    check(definition)
+}
+
 /// Checks what can be told without looking at the machine.
 pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
     let invalid = |text: &str| Err(ContainerError::Invalid(text.to_owned()));
@@ -174,14 +189,6 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
     if let Some(swappiness) = resources.memory_swappiness.filter(|swappiness| *swappiness > 100) {
         let range = "valid memory swappiness range is 0-100";
         return Err(ContainerError::Invalid(format!("invalid value: {swappiness}. {range}")));
-    }
-    if let Some(parent) = &host.cgroup_parent {
-        let what = format!("a parent of the control group (`{parent}`)");
-        return Err(ContainerError::Unsupported { what });
-    }
-    if let SeccompUse::Profile(text) = &host.seccomp {
-        rbuild_sandbox::seccomp::check(text)
-            .map_err(|source| RunError::Profile(ProfileError::Seccomp(source)))?;
     }
     super::launch::check(resources)?;
     if host.uts == NamespaceUse::Host {

@@ -76,3 +76,49 @@ fn what_this_kernel_lacks_is_left_out_and_told() {
     );
     assert_eq!(resources, Resources { cpu_shares: Some(512), ..Resources::default() });
 }
+
+/// A container of which nothing was asked.
+fn plain_definition() -> Definition {
+    use rbuild_model::container::{ContainerId, DEFINITION_VERSION, FirstProbe, ImageUse, Streams};
+    use rbuild_model::digest::ImageId;
+    use rbuild_model::platform::Platform;
+    use rbuild_model::snapshot::{Chain, SnapshotId};
+
+    Definition {
+        version: DEFINITION_VERSION,
+        id: ContainerId::from_bytes([1; 32]),
+        name: crate::containers::names::generate([0; 3], 0),
+        created: jiff::Timestamp::UNIX_EPOCH,
+        image: ImageUse {
+            reference: "image".to_owned(),
+            id: ImageId::from_bytes([2; 32]),
+            chain: Chain::empty(),
+            platform: Platform::host(),
+        },
+        writes: SnapshotId::from_bytes([3; 16]),
+        program: Program::default(),
+        streams: Streams::default(),
+        hostname: None,
+        domainname: None,
+        labels: Default::default(),
+        exposed: Default::default(),
+        volumes: Default::default(),
+        health: None,
+        first_probe: FirstProbe::default(),
+        origin: None,
+        host: Default::default(),
+    }
+}
+
+#[test]
+fn what_is_refused_to_a_new_container_an_old_one_may_have() {
+    let mut old = plain_definition();
+    assert!(check_new(&old).is_ok());
+    old.host.cgroup_parent = Some("/slice".to_owned());
+    assert!(check_new(&old).unwrap_err().to_string().contains("`/slice`"));
+    check(&old).unwrap();
+    old.host.cgroup_parent = None;
+    old.host.seccomp = SeccompUse::Profile("{".to_owned());
+    assert!(check_new(&old).is_err());
+    check(&old).unwrap();
+}
