@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_model::digest::BlobDigest;
 use rbuild_model::project::{Project, Service};
 use serde_json::Value;
 
@@ -19,15 +18,13 @@ pub type Contents = BTreeMap<String, String>;
 
 /// Returns what is in the files that are written for a service; nothing if it cannot be had.
 pub fn contents(project: &Project, service: &Service) -> Option<Contents> {
-    let granted = granted(project, service).ok()?;
-    let digest = |content: &[u8]| BlobDigest::of(content).to_string();
-    Some(granted.written().map(|(name, content)| (name.to_owned(), digest(content))).collect())
+    Some(granted(project, service).ok()?.contents())
 }
 
 /// Returns what a container is made of, with what is in its files.
-pub(super) fn with_contents(config: &Value, contents: Option<&Contents>) -> Value {
+pub(super) fn with_contents(config: &Value, contents: &Contents) -> Value {
     let mut whole = config.clone();
-    if let (Some(map), Some(contents)) = (whole.as_object_mut(), contents) {
+    if let Some(map) = whole.as_object_mut() {
         map.insert(
             KEY.to_owned(),
             contents.iter().map(|(name, digest)| (name.clone(), digest.clone())).collect(),
@@ -64,7 +61,7 @@ mod tests {
     fn only_what_is_known_to_be_different_counts() {
         let contents = |one: &str| Contents::from([("config app".to_owned(), one.to_owned())]);
         let config = json!({"image": "x"});
-        let whole = with_contents(&config, Some(&contents("a")));
+        let whole = with_contents(&config, &contents("a"));
         assert_eq!(without_contents(&whole), config);
         assert_eq!(other_contents(&whole, &contents("a")), [""; 0]);
         assert_eq!(other_contents(&whole, &contents("b")), ["config app"]);

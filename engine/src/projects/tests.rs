@@ -166,7 +166,7 @@ fn another_content_of_a_file_makes_it_anew_where_that_is_wanted() {
     let project = project(&[("web", &[])]);
     let contents = |one: &str| Contents::from([("config app".to_owned(), one.to_owned())]);
     let mut old = replica("web", 1);
-    old.config = Some(with_contents(&json!({"image": "x"}), Some(&contents("a"))));
+    old.config = Some(with_contents(&json!({"image": "x"}), &contents("a")));
     let plan_of = |now: &str, changed_contents| {
         let desired = Desired {
             image: "sha256:a".to_owned(),

@@ -53,7 +53,7 @@ pub struct Desired {
     pub image: String,
     /// The service in canonical form.
     pub config: serde_json::Value,
-    /// What is in the files that its containers are given, where that is known.
+    /// What is in the files that its containers are given, where it is asked whether that has changed.
     pub contents: Option<Contents>,
 }
 

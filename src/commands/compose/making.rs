@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rbuild_engine::projects::{
-    self, AfterFailure, Carried, ChangedVolumes, Dependencies, Desired, Failure, Halt, Haste, Member,
-    Operation, OperationError, Orphans, Plan, Recreate, Subject, Wanted, Warning, Watcher, Work,
+    self, AfterFailure, Carried, ChangedContents, ChangedVolumes, Dependencies, Desired, Failure, Halt,
+    Haste, Member, Operation, OperationError, Orphans, Plan, Recreate, Subject, Wanted, Warning, Watcher,
+    Work,
 };
 use rbuild_model::container::FirstProbe;
 use rbuild_model::project::{Project as Model, Restart, Service, ServiceName};
@@ -155,14 +156,18 @@ pub(super) fn prepare(
     let services = projects::selected(model, &wanted.targets, wanted.dependencies);
     let had = images(handle, project, making, &services, &canonical, manner, board, context)?;
     let Some(had) = had else { return Ok(None) };
+    let observed = handle.engine.observe_project(model, &members)?;
+    // Files are read only where a container may hold something else.
+    let asks = wanted.changed_contents == ChangedContents::Recreate;
+    let is_there = |name: &ServiceName| observed.replicas.iter().any(|other| other.service == name.as_str());
     for (name, service) in &canonical.services {
         let image = had.get(name).cloned().unwrap_or_default();
-        let contents = model.services.get(name).and_then(|service| projects::contents(model, service));
+        let compared = model.services.get(name).filter(|_| asks && is_there(name));
+        let contents = compared.and_then(|service| projects::contents(model, service));
         wanted.desired.insert(name.clone(), Desired { image, config: service.clone(), contents });
     }
     wanted.network_hashes.clone_from(&canonical.networks);
     wanted.volume_hashes.clone_from(&canonical.volumes);
-    let observed = handle.engine.observe_project(model, &members)?;
     let mut plan = projects::up(model, &observed, &wanted).map_err(told)?;
     if plan.warnings.iter().any(|warning| matches!(warning, Warning::VolumeKept { .. })) {
         let replace = making.yes || (!project.dry_run && asked_to_replace(&plan, context)?);

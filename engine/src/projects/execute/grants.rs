@@ -8,12 +8,13 @@ use std::path::PathBuf;
 
 use rbuild_image::tar::{Entry, EntryKind, EntryPath, Options, Timestamp, Writer};
 use rbuild_model::container::{BindRecursion, MissingSource, Propagation};
+use rbuild_model::digest::BlobDigest;
 use rbuild_model::project::{FileGrant, FileObject, FileSource, Project, Service};
 use rbuild_sandbox::Access;
 
-use super::Execution;
 use super::error::OperationError;
 use crate::containers::{ContainerError, MountKind, MountRequest};
+use crate::projects::content::Contents;
 
 /// The folder of secrets that say nothing of their place.
 const SECRETS: &str = "/run/secrets";
@@ -67,16 +68,18 @@ impl Kind {
 }
 
 impl Granted {
-    /// Returns what is written into a container: what it is called, and its content.
-    pub(in crate::projects) fn written(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.files.iter().map(|file| (file.name.as_str(), file.content.as_slice()))
+    /// The digests of what is written into a container, by what it is called.
+    pub(in crate::projects) fn contents(&self) -> Contents {
+        let digest = |file: &Written| (file.name.clone(), BlobDigest::of(&file.content).to_string());
+        self.files.iter().map(digest).collect()
     }
-}
 
-impl Execution<'_> {
-    /// Returns what a service is given.
-    pub(super) fn granted(&self, service: &Service) -> Result<Granted, OperationError> {
-        granted(self.work.project, service)
+    /// The files as an archive, if there are any.
+    pub(super) fn archive(&self) -> Result<Option<Vec<u8>>, ContainerError> {
+        if self.files.is_empty() {
+            return Ok(None);
+        }
+        archive(&self.files).map(Some).map_err(|why| ContainerError::Invalid(why.to_string()))
     }
 }
 
@@ -170,16 +173,6 @@ fn seen(target: String, source: PathBuf) -> MountRequest {
     }
 }
 
-impl Granted {
-    /// The files as an archive, if there are any.
-    pub(super) fn archive(&self) -> Result<Option<Vec<u8>>, ContainerError> {
-        if self.files.is_empty() {
-            return Ok(None);
-        }
-        archive(&self.files).map(Some).map_err(|why| ContainerError::Invalid(why.to_string()))
-    }
-}
-
 /// Makes an archive of files; the folders above them are made where they are missing.
 fn archive(files: &[Written]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut writer = Writer::new(Vec::new(), Options::default());
@@ -196,6 +189,27 @@ fn archive(files: &[Written]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_noted_of_files_is_of_what_is_written() {
+        let written = |name: &str, content: &str| Written {
+            name: name.to_owned(),
+            path: format!("/{name}"),
+            content: content.as_bytes().to_vec(),
+            mode: MODE,
+            uid: 0,
+            gid: 0,
+        };
+        let files = vec![written("config app", "port 1"), written("secret key", "a")];
+        let granted = Granted { files, ..Granted::default() };
+        let archive = granted.archive().unwrap().unwrap();
+        let holds = |content: &[u8]| archive.windows(content.len()).any(|window| window == content);
+        assert!(holds(b"port 1"));
+        let digest = |content: &[u8]| BlobDigest::of(content).to_string();
+        let noted = [("config app", digest(b"port 1")), ("secret key", digest(b"a"))];
+        assert_eq!(granted.contents(), noted.map(|(name, digest)| (name.to_owned(), digest)).into());
+        assert_eq!(Granted::default().archive().unwrap(), None);
+    }
 
     #[test]
     fn files_go_where_their_kind_has_them() {

@@ -11,7 +11,7 @@ use rbuild_model::volume::ANONYMOUS_LABEL;
 use rbuild_store::crash;
 
 use super::error::OperationError;
-use super::{Execution, subject};
+use super::{Execution, granted, subject};
 use crate::containers::{ContainerError, CreateRequest, RemoveOptions, Start};
 use crate::networks::{Leaving, NetworkRequest, NetworksError};
 use crate::projects::cause::Cause;
@@ -250,8 +250,8 @@ impl Execution<'_> {
         };
         let mut request = container(&making)?;
         request.first_probe = self.work.wanted.first_probe;
-        request.origin = desired.map(|desired| with_contents(&desired.config, desired.contents.as_ref()));
-        let granted = self.granted(service)?;
+        let granted = granted(self.work.project, service)?;
+        request.origin = desired.map(|desired| with_contents(&desired.config, &granted.contents()));
         request.mounts.extend(granted.mounts.iter().cloned());
         request.files = granted.archive()?;
         adjust(&mut request);
