@@ -85,6 +85,19 @@ secrets: {key: {environment: KEY}}
         output.assert_success();
         output
     };
+    #[cfg(feature = "crash-points")]
+    {
+        use std::os::unix::process::ExitStatusExt as _;
+
+        // They are there before the container's folder has its name: what makes that last makes them last.
+        let up = context.rbuild(["compose", "up", "-d"]).env("PORT", "1").env("KEY", "a");
+        let cut = up.env("RBUILD_CRASH_POINT", "container.published:1").run();
+        assert_eq!(cut.status.signal(), Some(9), "{cut}");
+        let folder = context.root().join("containers");
+        let mut find = std::process::Command::new("find");
+        let found = find.arg(folder).args(["-name", "app", "-o", "-name", "key"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout).lines().count(), 2, "{found:?}");
+    }
     rbuild(&["up", "-d"], "1", "a");
     let same = rbuild(&["up", "--dry-run"], "1", "a");
     assert_eq!((&*same.stdout, &*same.stderr), ("", "nothing to do\n"));

@@ -7,7 +7,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Kind, Mounts, NewDir, Owner, Root, remove_tree};
+use rbuild_confined::{Handle, Kind, Mounts, NewDir, Owner, Root, remove_tree};
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::container::{Definition, MountWhat};
 use rbuild_sandbox::mounts::mount_detached;
@@ -93,19 +93,6 @@ impl Engine {
         tar: &mut dyn Read,
     ) -> Result<(), ContainerError> {
         let _still = self.hold_still(definition)?;
-        self.put(definition, path, owner, tar)?;
-        self.tell(definition, "extract-to-dir", &[]);
-        Ok(())
-    }
-
-    /// As [`Engine::copy_in`], for whoever knows that nobody starts the container meanwhile.
-    pub(super) fn put(
-        &self,
-        definition: &Definition,
-        path: &str,
-        owner: Option<Owner>,
-        tar: &mut dyn Read,
-    ) -> Result<(), ContainerError> {
         let (root, at) = self.locate(definition, path, For::Writing)?;
         let missing = || {
             ContainerError::Invalid(format!(
@@ -113,13 +100,8 @@ impl Engine {
                 definition.name
             ))
         };
-        let folder = root.find(&at)?.ok_or_else(missing)?;
-        if folder.metadata()?.kind != Kind::Directory {
-            return Err(ContainerError::Invalid("extraction point is not a directory".to_owned()));
-        }
-        let rules = Rules { owner, ..Rules::default() };
-        let extractor = Extractor::onto_tree(folder.into_root()?, rules).map_err(extract)?;
-        extractor.extract(Reader::new(tar, Limits::default())).map_err(extract)?;
+        unpack(root.find(&at)?.ok_or_else(missing)?, owner, tar)?;
+        self.tell(definition, "extract-to-dir", &[]);
         Ok(())
     }
 
@@ -225,6 +207,17 @@ impl Engine {
             .filter(covers)
             .max_by_key(|mount| define::plain(&mount.target).components().count())
     }
+}
+
+/// Extracts a tar into a folder. With an owner, everything belongs to it.
+pub(super) fn unpack(folder: Handle, owner: Option<Owner>, tar: &mut dyn Read) -> Result<(), ContainerError> {
+    if folder.metadata()?.kind != Kind::Directory {
+        return Err(ContainerError::Invalid("extraction point is not a directory".to_owned()));
+    }
+    let rules = Rules { owner, ..Rules::default() };
+    let extractor = Extractor::onto_tree(folder.into_root()?, rules).map_err(extract)?;
+    extractor.extract(Reader::new(tar, Limits::default())).map_err(extract)?;
+    Ok(())
 }
 
 fn extract(error: rbuild_snapshotter::extract::ExtractError) -> ContainerError {

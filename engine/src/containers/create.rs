@@ -16,9 +16,10 @@ use rbuild_model::snapshot::Chain;
 use rbuild_model::volume::VolumeName;
 use rbuild_sandbox::Access;
 use rbuild_sandbox::mounts::mount_detached;
-use rbuild_snapshotter::{Active, Snapshotter};
+use rbuild_snapshotter::{Active, Snapshotter, Writes};
 use rbuild_store::{DatabaseError, Lease, crash};
 
+use super::archive::unpack;
 use super::error::ContainerError;
 use super::request::{CreateRequest, MountKind};
 use super::storage::VolumeWish;
@@ -118,6 +119,11 @@ impl Engine {
         let name = definition.id.to_string();
         let is_passing = definition.host.removal == Removal::Auto;
         self.mirror(tree.path(), definition)?;
+        if let Some(mut files) = files {
+            // Before the folder gets its name, so that they last as it does.
+            let root = self.snapshots_in(tree.path())?.root(&active, Writes::Durable)?;
+            unpack(Root::from_fd(mount_detached(&root)?)?.resolve("/")?, None, &mut files)?;
+        }
         if is_passing {
             store.derived().publish_tree(tree, &folder, &name)?;
         } else {
@@ -146,9 +152,6 @@ impl Engine {
             self.note_volume(volume)?;
         }
         self.fill_volumes(definition, &resolved.chain)?;
-        if let Some(mut files) = files {
-            self.put(definition, "/", None, &mut files)?;
-        }
         crash::point("container.filled");
         for attempt in 1.. {
             let insert = |transaction: &rusqlite::Transaction<'_>| rows::insert(transaction, definition);
