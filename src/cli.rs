@@ -310,7 +310,7 @@ fn told(error: clap::Error, arguments: &[OsString]) -> anyhow::Error {
 /// Takes the mark of an optional value from the name of a switch.
 fn plainly(mut error: clap::Error) -> clap::Error {
     if let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg)
-        && let Some((name, _)) = name.split_once("[=")
+        && let Some((name, _)) = name.split_once("[=<")
     {
         let name = ContextValue::String(name.to_owned());
         error.insert(ContextKind::InvalidArg, name);

@@ -79,8 +79,9 @@ impl Terminal {
     /// Writes bytes to standard output.
     pub(crate) fn write(self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(bytes)?;
-        out.flush()
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
+        })
     }
 
     /// Writes a remark to standard error. Nobody can be told if that fails.

@@ -77,7 +77,7 @@ pub enum ImagesError {
     #[error("cannot unpack layer {0}")]
     Layer(String, #[source] io::Error),
     /// A layer could not be written.
-    #[error("cannot write the tree of layer {0}")]
+    #[error("cannot write the tree of {0}")]
     Tree(String, #[source] rbuild_snapshotter::Error),
     /// The layers of an image are gone and it is not known where from to fetch them.
     #[error("layers of image {0} are missing and cannot be fetched again: pull, load or build it anew")]

@@ -483,7 +483,7 @@ fn container_name(text: &str) -> flags::Read<String> {
     match ContainerName::new(text) {
         Ok(name) => Ok(name.to_string()),
         Err(_) => Err(flags::Invalid::new(
-            "a name has two or more letters, digits, `_`, `.` and `-`, and begins with a letter or digit",
+            "a name has 2 to 255 letters, digits, `_`, `.` and `-`, and begins with a letter or digit",
         )),
     }
 }

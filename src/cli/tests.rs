@@ -135,6 +135,7 @@ fn mistakes_are_told() {
         ("build --progress frob .", "possible values: auto, tty, plain, quiet, none, rawjson"),
         ("build --rm=maybe --pull=maybe .", "`maybe` is neither `true` nor `false`"),
         ("build a b", "unexpected argument 'b' found"),
+        ("run -e =x y", "'--env <NAME[=VALUE]>'"),
     ] {
         let message = told(line);
         assert!(message.contains(part), "{line}: {message}");

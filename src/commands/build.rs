@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rbuild_engine::containers::LEAST_MEMORY;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_model::step::{EnvVar, ExtraHost, Limits, NetworkMode, Ulimit};
@@ -271,6 +272,9 @@ fn limits(flags: StepLimits) -> anyhow::Result<Limits> {
     let StepLimits { memory, memory_swap, cpu_shares, cpu_period, cpu_quota, cpuset_cpus, cpuset_mems } =
         flags;
     let memory = memory.filter(|memory| *memory > 0);
+    if memory.is_some_and(|memory| memory < LEAST_MEMORY) {
+        return Err(Mistake::usage("Minimum memory limit allowed is 6MB").into());
+    }
     let memory_swap = match (memory, memory_swap) {
         (_, Some(flags::Swap::Unlimited)) => None,
         // As docker has it: as much swap as memory.

@@ -76,7 +76,8 @@ fn plain(root: &str, machine: &[Value], store: &[Value]) -> String {
         text.push_str("good\n");
         return text;
     }
-    let _ = writeln!(text, "{} findings", store.len());
+    let findings = if store.len() == 1 { "finding" } else { "findings" };
+    let _ = writeln!(text, "{} {findings}", store.len());
     for row in store {
         let _ = writeln!(text, "  {}: {}", field(row, "Severity"), field(row, "Message"));
     }

@@ -33,20 +33,30 @@ pub(super) fn run(arguments: &Import, context: &Context) -> Outcome {
     };
     let message = arguments.message.clone().unwrap_or_else(|| format!("Imported from {}", arguments.source));
     let run = rbuild_images::run_config(&arguments.change, &platform)?;
-    let options = ImportOptions { reference, platform, run, message, created: None };
+    let created = context.settings.source_date_epoch.map(time).transpose()?;
+    let options = ImportOptions { reference, platform, run, message, created };
     let home = Home::open_for_long(&context.settings, "rbuild import")?;
     home.ended(import(&home, arguments, options, context))
 }
 
+/// Returns seconds since 1970 as configs of images have times.
+fn time(epoch: u64) -> anyhow::Result<String> {
+    let time = i64::try_from(epoch).ok().and_then(|epoch| jiff::Timestamp::from_second(epoch).ok());
+    let unknown = || Mistake::usage(format!("SOURCE_DATE_EPOCH is `{epoch}`, which is no time"));
+    Ok(time.ok_or_else(unknown)?.to_string())
+}
+
 fn import(home: &Home, arguments: &Import, options: ImportOptions, context: &Context) -> Outcome {
     let lease = home.lease("rbuild import")?;
+    let unusable = || format!("failed to import `{}`", arguments.source);
     let id = if arguments.source == "-" {
         home.images.import(BufReader::new(home.stdin()), options, &lease)?
     } else if Path::new(&arguments.source).is_dir() {
         home.images.import_folder(Path::new(&arguments.source), options, &lease)?
     } else {
         let failed = || format!("failed to open `{}`", arguments.source);
-        home.images.import(File::open(&arguments.source).with_context(failed)?, options, &lease)?
+        let tar = File::open(&arguments.source).with_context(failed)?;
+        home.images.import(tar, options, &lease).with_context(unusable)?
     };
     context.terminal.print(&format!("{id}\n"))?;
     Ok(Status::Done)

@@ -29,7 +29,8 @@ fn load(home: &Home, arguments: &Load, context: &Context) -> Outcome {
         Some(path) if path.is_dir() => home.images.load_layout(path, &platform, &lease, &Quiet)?,
         Some(path) => {
             let file = File::open(path).with_context(|| format!("failed to open `{}`", path.display()))?;
-            home.images.load(file, &platform, &lease, &Quiet)?
+            let loaded = home.images.load(file, &platform, &lease, &Quiet);
+            loaded.with_context(|| format!("failed to load `{}`", path.display()))?
         }
         None => home.images.load(BufReader::new(home.stdin()), &platform, &lease, &Quiet)?,
     };

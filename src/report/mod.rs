@@ -15,6 +15,7 @@
 //! | 141 | nobody reads the output |
 //! | other | in `run`: the program's own |
 
+mod advice;
 mod excerpt;
 mod step;
 #[cfg(test)]
@@ -23,7 +24,6 @@ mod tests;
 use std::io;
 use std::process::ExitCode;
 
-use rbuild_image::distribution::ClientError;
 use rbuild_model::span::{Diagnostic, Severity};
 
 use crate::terminal::{Colour, Paint, Terminal};
@@ -125,6 +125,11 @@ pub(crate) struct NotStarted {
     pub(crate) message: String,
 }
 
+/// What a container's program wrote could not be passed on to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write what the program wrote")]
+pub(crate) struct Unwritten(#[source] pub(crate) io::Error);
+
 /// Something that is not there yet.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} is not {state} yet")]
@@ -197,15 +202,12 @@ pub(crate) struct Verdict {
     hints: Vec<String>,
 }
 
-/// What helps where a registry cannot be reached.
-const MIRROR: &str = "a mirror can be set in config.toml: [registry.\"docker.io\"] mirrors = [\"HOST:PORT\"]; images are \
-                      also taken from a file with `rbuild load` and `rbuild import`";
-
 /// Finds out whose an error is, how the program ends, and what to try.
 pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
     let mut verdict = Verdict { kind: Kind::Yours, status: Status::Failed, hints: Vec::new() };
     let mut known = false;
-    for cause in error.chain() {
+    let step = error.downcast_ref::<StepFailure>().and_then(|step| step.reason.as_ref());
+    for cause in error.chain().chain(step.into_iter().flat_map(anyhow::Error::chain)) {
         if let Some(mistake) = cause.downcast_ref::<Mistake>() {
             verdict.hints.extend(mistake.hint.clone());
             verdict.status = mistake.status;
@@ -213,6 +215,8 @@ pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
         } else if let Some(failed) = cause.downcast_ref::<NotStarted>() {
             verdict.status = Status::Program(failed.status);
             (verdict.kind, known) = (Kind::Yours, true);
+        } else if cause.is::<Unwritten>() {
+            verdict.status = Status::Program(Status::Failed.code());
         } else if let Some(missing) = cause.downcast_ref::<NotYet>() {
             verdict.hints.push(missing.instead.clone());
             verdict.status = Status::Usage;
@@ -226,9 +230,9 @@ pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
             // Nobody outside can cause these: they should have been told as something else.
             verdict.status = Status::Bug;
             (verdict.kind, known) = (Kind::Ours, true);
-        } else if cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_unreachable) {
-            verdict.hints.push(MIRROR.to_owned());
-            (verdict.kind, known) = (Kind::Machine, true);
+        } else if let Some((kind, hint)) = advice::of(cause) {
+            verdict.hints.push(hint.to_owned());
+            (verdict.kind, known) = (kind, true);
         } else if let Some(io) = cause.downcast_ref::<io::Error>() {
             verdict.of_io(io, known);
             known = true;
@@ -252,6 +256,9 @@ impl Verdict {
             io::ErrorKind::StorageFull => {
                 self.hints.push("free some space, for example with `rbuild prune`".to_owned());
             }
+            io::ErrorKind::AddrInUse => {
+                self.hints.push("somebody listens there already: name another address".to_owned());
+            }
             io::ErrorKind::QuotaExceeded => self.hints.push("your disk quota is used up".to_owned()),
             io::ErrorKind::PermissionDenied => {
                 self.hints
@@ -260,6 +267,19 @@ impl Verdict {
             _ => {}
         }
     }
+}
+
+/// Returns what to try first, for an error that is told as part of another.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
+    judge(error).hints.into_iter().next()
+}
+
+/// Tells all of several errors, and returns the last one's status; without any, everything was done.
+pub(crate) fn tell_all(
+    errors: impl IntoIterator<Item = impl Into<anyhow::Error>>,
+    terminal: Terminal,
+) -> Status {
+    errors.into_iter().fold(Status::Done, |_, error| tell(&error.into(), terminal))
 }
 
 /// Tells an error on standard error and returns how the program ends.
@@ -369,20 +389,36 @@ fn hint_line(hint: &str, colour: Colour) -> String {
     format!("{} {}\n", colour.paint(Paint::Cyan, "hint:"), text::escape(hint))
 }
 
-/// Returns an error and its causes in one line; a cause that its parent already tells is left out.
+/// Returns an error and its causes in one line. What is told is not told again: a cause that its parent ends with, a
+/// parent that its cause begins with, and the name of a thing before a cause.
 pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut told = String::new();
+    let mut last = 0;
     for cause in error.chain() {
         let text = cause.to_string();
-        if text.is_empty() || told.ends_with(&text) {
+        let text = match text.split_once(": ") {
+            Some((thing, rest)) if names(&told, thing) => rest,
+            _ => &text,
+        };
+        if text.is_empty() || told.ends_with(text) {
             continue;
         }
-        if !told.is_empty() {
+        if text.starts_with(&told[last..]) {
+            told.truncate(last);
+        } else {
             told.push_str(": ");
         }
-        told.push_str(&text);
+        last = told.len();
+        told.push_str(text);
     }
     text::escape(&told)
+}
+
+/// Returns whether a text has a thing's name as a word.
+fn names(text: &str, thing: &str) -> bool {
+    let ends = |side: Option<char>| side.is_none_or(|letter| matches!(letter, ' ' | ',' | ':' | '`'));
+    text.match_indices(thing)
+        .any(|(at, _)| ends(text[..at].chars().next_back()) && ends(text[at + thing.len()..].chars().next()))
 }
 
 /// Returns a mistake in the command line as clap tells it.

@@ -160,6 +160,46 @@ fn chains_are_one_line_with_hints_behind() {
 }
 
 #[test]
+fn what_is_told_is_not_told_again() {
+    for (links, told) in [
+        (&["failed to read `x`", "x: no such file"][..], "failed to read `x`: no such file"),
+        (
+            &["cannot get a:1", "cannot get a:1 from any of h", "a:1: gone"],
+            "cannot get a:1 from any of h: gone",
+        ),
+        (&["no space", "cannot write: no space"], "no space: cannot write: no space"),
+        (&["cannot write: no space", "no space"], "cannot write: no space"),
+        (&["cannot read data", "a: gone"], "cannot read data: a: gone"),
+    ] {
+        let (last, before) = links.split_last().unwrap();
+        let error = before.iter().rev().fold(anyhow::anyhow!("{last}"), |error, link| error.context(*link));
+        assert_eq!(chain(&error), told, "{links:?}");
+    }
+}
+
+#[test]
+fn a_way_out_is_named_of_whatever_lies_below() {
+    let missing = |ignored| rbuild_cache::content::Error::NotFound { path: "/x".into(), ignored };
+    let failure = |reason: rbuild_cache::content::Error| StepFailure {
+        name: "[1/1] COPY x /".to_owned(),
+        location: None,
+        outcome: Outcome::Failed,
+        tail: Vec::new(),
+        log: None,
+        reason: Some(anyhow::Error::from(reason).context("failed to compute cache key")),
+    };
+    for (error, hint) in [
+        (failure(missing(true)), "hint: the ignore file leaves it out"),
+        (failure(missing(false)), "hint: paths begin at the root of the context"),
+    ] {
+        let message = plain(error);
+        assert!(message.contains(hint), "{message}");
+    }
+    let unwritten = Unwritten(io::Error::from(io::ErrorKind::StorageFull));
+    assert_eq!(judge(&unwritten.into()).status, Status::Program(1));
+}
+
+#[test]
 fn a_hostile_source_is_harmless() {
     let source = Source::new("Docker\x1b]0;x\x07file", format!("RUN \x1b[2J{}\n", "x".repeat(10_000)));
     let finding = Diagnostic::error(&source, Span::new(0, 5), "bad \u{202e}text");

@@ -19,9 +19,9 @@ use super::{Home, caches, outputs, registries, signals};
 use crate::cli::build::Entitlement;
 use crate::commands::build::{BuildPlan, NoCache};
 use crate::commands::{Context, Outcome};
-use crate::flags::{self, ContextSource};
+use crate::flags::{self, ContextSource, Destination, OutputKind};
 use crate::progress::{Display, End, Mode, Tasks};
-use crate::report::{Findings, Mistake, NotYet, Status, Target};
+use crate::report::{self, Findings, Mistake, NotYet, Status, Target};
 use crate::settings::{Authorities, Settings};
 
 /// A target of a build, as it is meant.
@@ -222,7 +222,7 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
                     Findings(vec![rbuild_model::span::Diagnostic::error(
                         &location.source,
                         location.span,
-                        crate::report::chain(&anyhow::Error::from(*source)),
+                        report::chain(&anyhow::Error::from(*source)),
                     )])
                 });
                 return findings.map_or_else(|| anyhow::anyhow!("failed to solve: {name}"), Into::into);
@@ -238,12 +238,10 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
             failure.into()
         }
         BuildError::Resolve { name, location: Some(location), help, source } => {
-            let message = format!(
-                "failed to resolve {name}: {}",
-                crate::report::chain(&anyhow::Error::from_boxed(source))
-            );
+            let source = anyhow::Error::from_boxed(source);
+            let message = format!("failed to resolve {name}: {}", report::chain(&source));
             let mut finding = rbuild_model::span::Diagnostic::error(&location.source, location.span, message);
-            finding.help = help;
+            finding.help = help.or_else(|| report::hint(&source));
             Findings(vec![finding]).into()
         }
         BuildError::Unsupported { what } => {
@@ -253,8 +251,28 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
     }
 }
 
+/// Refuses files whose folders are not there: nobody wants to learn that when everything is built.
+fn check_folders(plan: &BuildPlan) -> anyhow::Result<()> {
+    let archives = plan.outputs.iter().filter_map(|output| match &output.kind {
+        OutputKind::Tar { dest: Destination::Path(path), .. }
+        | OutputKind::Oci { dest: Destination::Path(path), tar: flags::Mode::On, .. }
+        | OutputKind::Docker { dest: Some(Destination::Path(path)), tar: flags::Mode::On, .. } => Some(path),
+        _ => None,
+    });
+    for file in archives.chain(&plan.iidfile).chain(&plan.metadata_file) {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let message =
+                format!("`{}` cannot be written: there is no folder `{}`", file.display(), folder.display());
+            return Err(Mistake::new(message).into());
+        }
+    }
+    Ok(())
+}
+
 /// Makes a request of a plan; contexts may be what comes out of others of the targets.
 fn request(plan: &BuildPlan, targets: &[&str], context: &Context) -> anyhow::Result<(BuildRequest, Caller)> {
+    check_folders(plan)?;
     let settings = &context.settings;
     let own_agent = settings.environment.text("SSH_AUTH_SOCK").map(PathBuf::from);
     let mut caller = Caller::new(plan.secrets.clone(), caller::agents(&plan.ssh, own_agent)?);

@@ -6,13 +6,18 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rbuild_image::distribution::{Credential, Credentials as _, Logins, helper_input};
-use rbuild_images::Remote;
+use rbuild_image::distribution::{Credential, Credentials as _, Logins, Registries, helper_input};
+use rbuild_images::{ImagesError, Remote};
 
 use super::credentials::{self, Caller};
 use super::registries;
 use crate::report::Mistake;
 use crate::settings::Settings;
+
+/// Returns how registries and other servers are spoken to.
+pub(crate) fn registries(settings: &Settings) -> anyhow::Result<Registries> {
+    registries::of(settings)
+}
 
 /// Returns what speaks to registries without a store.
 pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Remote> {
@@ -26,7 +31,12 @@ pub(crate) fn verify(
     credential: Credential,
 ) -> anyhow::Result<Credential> {
     let registries = registries::of(settings)?;
-    Ok(Remote::log_in(&registries, registry, credential)?)
+    Remote::log_in(&registries, registry, credential).map_err(|error| match &error {
+        ImagesError::Registry { source, .. } | ImagesError::Client(source) if source.is_denied() => {
+            Mistake::new(format!("the registry {registry} does not take this user and password")).into()
+        }
+        _ => error.into(),
+    })
 }
 
 /// Keeps credentials.

@@ -225,11 +225,12 @@ impl Progress for LayerProgress<'_> {
         match state {
             LayerState::Transferring { current, total } => {
                 sizes.insert(layer, total);
-                self.task.progress(&part, current, Some(total), Unit::Bytes);
+                // The last byte is told when the layer is done.
+                self.task.progress(&part, current.min(total.saturating_sub(1)), Some(total), Unit::Bytes);
             }
             LayerState::Transferred | LayerState::Complete => {
-                if let Some(total) = sizes.get(&layer) {
-                    self.task.progress(&part, *total, Some(*total), Unit::Bytes);
+                if let Some(total) = sizes.remove(&layer) {
+                    self.task.progress(&part, total, Some(total), Unit::Bytes);
                 }
             }
             LayerState::AlreadyExists | LayerState::Waiting | LayerState::Unpacking | LayerState::Mounted => {

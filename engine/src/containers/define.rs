@@ -18,7 +18,7 @@ use crate::error::RunError;
 /// The path in which programs are looked for when nobody says.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The least memory that a container can be limited to.
-const LEAST_MEMORY: u64 = 6 << 20;
+pub const LEAST_MEMORY: u64 = 6 << 20;
 
 /// What labels begin with that say which project something belongs to.
 const PROJECT_LABELS: &str = "com.docker.compose.";

@@ -47,6 +47,7 @@ pub use collected::ContainerRows;
 pub use commit::CommitRequest;
 pub use control::Start;
 pub use create::Made;
+pub use define::LEAST_MEMORY;
 pub use error::ContainerError;
 pub use exec::ExecRequest;
 pub(crate) use list::networks;

@@ -129,6 +129,8 @@ impl Refusal {
         };
         let message = field("message").unwrap_or_else(|| {
             let text = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]);
+            // A page for people to look at is no message.
+            let text = if text.trim_start().starts_with('<') { "" } else { &*text };
             text.trim().chars().flat_map(char::escape_debug).take(SHOWN).collect()
         });
         Self { status, code: field("code"), message }
@@ -145,7 +147,9 @@ impl fmt::Display for Refusal {
             (429, _) => f.write_str("too many requests")?,
             (status, _) => write!(f, "the registry answered with status {status}")?,
         }
-        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
+        let said = self.code.as_ref().map(|code| code.replace('_', " "));
+        let is_news = !said.is_some_and(|said| said.eq_ignore_ascii_case(&self.message));
+        if is_news && !self.message.is_empty() { write!(f, ": {}", self.message) } else { Ok(()) }
     }
 }
 
@@ -172,6 +176,14 @@ impl ClientError {
             Self::Transport { source, .. } => source.is_connect() && !was_cut_off(source),
             _ => false,
         }
+    }
+
+    /// Returns whether the registry's certificate is not accepted.
+    pub fn is_distrusted(&self) -> bool {
+        let Self::Transport { source, .. } = self else { return false };
+        std::iter::successors(Some(source as &dyn std::error::Error), |error| error.source())
+            .filter_map(|error| error.downcast_ref::<io::Error>()?.get_ref())
+            .any(|error| matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
     }
 
     /// Returns whether the registry wants other credentials.

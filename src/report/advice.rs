@@ -1,0 +1,62 @@
+//! What to try: the way out of errors of libraries that people meet most.
+
+use std::error::Error;
+
+use rbuild_cache::content;
+use rbuild_image::distribution::ClientError;
+use rbuild_snapshotter::copier::CopyError;
+
+use super::Kind;
+
+const LOGIN: &str = "check the name; if the repository is not for everybody, `rbuild login REGISTRY`";
+const NAME: &str = "check the name; the registry itself could not be reached";
+const MIRROR: &str = "a mirror can be set in config.toml: [registry.\"docker.io\"] mirrors = [\"HOST:PORT\"]; images are \
+                      also taken from a file with `rbuild load` and `rbuild import`";
+const REACH: &str = "check the name of the registry, and the network; images are also taken from a file with `rbuild load` \
+                     and `rbuild import`";
+const TRUST: &str = "check the clock, and the certificate; an authority of your own is named in config.toml: \
+                     [registry.\"HOST\"] ca = \"FILE\"";
+const TLS: &str = "it is asked without TLS, as registries of this machine are; if it speaks TLS, name its authority in \
+                   config.toml: [registry.\"HOST\"] ca = \"FILE\"";
+const IGNORED: &str = "the ignore file leaves it out: `rbuild context why PATH` says which rule does";
+const ABSENT: &str =
+    "paths begin at the root of the context, or of the stage, image or context that `from` names";
+const FOREIGN: &str = "whose files these are cannot be told from here: import a tar, as in `tar -C FOLDER -c . | rbuild import - \
+                       NAME`";
+
+/// Returns whose an error is and what to try, where that is known.
+pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<(Kind, &'static str)> {
+    if let Some(error) = looked_at::<ClientError>(cause) {
+        return of_registry(error);
+    }
+    if let Some(CopyError::Unmapped { .. }) = looked_at(cause) {
+        return Some((Kind::Machine, FOREIGN));
+    }
+    match looked_at(cause)? {
+        content::Error::NotFound { ignored: true, .. } => Some((Kind::Yours, IGNORED)),
+        content::Error::NotFound { ignored: false, .. } => Some((Kind::Yours, ABSENT)),
+        _ => None,
+    }
+}
+
+/// Returns an error of a type, also out of its box.
+fn looked_at<'a, E: Error + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    cause.downcast_ref::<E>().or_else(|| cause.downcast_ref::<Box<E>>().map(Box::as_ref))
+}
+
+fn of_registry(error: &ClientError) -> Option<(Kind, &'static str)> {
+    match error {
+        ClientError::Exhausted { source, .. } if source.is_not_found() => Some((Kind::Machine, NAME)),
+        // The source has a hint of its own.
+        ClientError::Exhausted { .. } => None,
+        error if error.is_denied() => Some((Kind::Yours, LOGIN)),
+        error if error.is_distrusted() => Some((Kind::Machine, TRUST)),
+        ClientError::Transport { origin, .. } if error.is_unreachable() => {
+            Some((Kind::Machine, if origin.ends_with("docker.io") { MIRROR } else { REACH }))
+        }
+        ClientError::Transport { origin, source } if origin.starts_with("http://") && source.is_request() => {
+            Some((Kind::Machine, TLS))
+        }
+        _ => None,
+    }
+}
