@@ -171,6 +171,9 @@ pub(crate) enum Command {
     /// Verbs of containers that have no short name
     #[command(hide = true)]
     Container(container::Group),
+    /// Verbs of images that have no short name
+    #[command(hide = true)]
+    Image(images::Group),
     /// Remove a container that ended and removes itself; started by its monitor
     #[command(hide = true)]
     Reap(container::Reap),
@@ -250,17 +253,17 @@ pub(crate) fn offered() -> clap::Command {
     Cli::command()
 }
 
-/// Returns the command line as help shows it.
-fn command() -> clap::Command {
-    /// The last of a repeated flag counts, in verbs of groups too.
+/// Makes a verb of the command line what help shows: it knows the flags that are not there yet, and the last of a
+/// repeated flag counts, in verbs of groups too.
+fn known(verb: clap::Command) -> clap::Command {
     fn lenient(verb: clap::Command) -> clap::Command {
         verb.args_override_self(true).mut_subcommands(lenient)
     }
-    unsupported::add(Cli::command()).mut_subcommands(lenient)
+    lenient(unsupported::add(verb))
 }
 
-/// Returns the command line as it is read.
-fn parser() -> clap::Command {
+/// Makes a verb what is read: switches take a value behind `=`.
+fn read(verb: clap::Command) -> clap::Command {
     fn switches(verb: clap::Command) -> clap::Command {
         let verb = verb.mut_args(|arg| {
             if !matches!(arg.get_action(), ArgAction::SetTrue) || arg.get_id() == "help" {
@@ -275,13 +278,20 @@ fn parser() -> clap::Command {
         });
         verb.mut_subcommands(switches)
     }
-    switches(command())
+    switches(known(verb))
 }
 
 /// Reads the command line.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Cli> {
-    let arguments = arguments::rewrite(arguments.into_iter().collect())?;
-    let matches = match parser().try_get_matches_from(&arguments) {
+    let all = Cli::command();
+    let arguments = arguments::rewrite(arguments.into_iter().collect(), &all)?;
+    // Each command pays for this: only the verb that is asked for is made ready.
+    let verb = arguments::verb(&arguments, &all);
+    let parser = match &verb {
+        Some(verb) => all.mut_subcommand(verb, read),
+        None => all,
+    };
+    let matches = match parser.try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) => return Err(told(error, &arguments)),
     };
@@ -291,11 +301,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Re
     Cli::from_arg_matches(&matches).map_err(|error| told(error, &arguments))
 }
 
-/// Returns help without the marks of [`parser`], and other mistakes as they are.
+/// Returns help without the marks of [`read`], and other mistakes as they are.
 fn told(error: clap::Error, arguments: &[OsString]) -> anyhow::Error {
     let help =
         matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
-    if help && let Err(plain) = command().try_get_matches_from(arguments) {
+    if help && let Err(plain) = Cli::command().mut_subcommands(known).try_get_matches_from(arguments) {
         return plain.into();
     }
     let hostname = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--hostname"));

@@ -47,12 +47,16 @@ pub fn run_config(changes: &[String], platform: &Platform) -> Result<RunConfig, 
     };
     let mut config =
         lowered.targets.into_iter().next().map(|target| target.config.config).unwrap_or_default();
-    // Where a build starts from nothing, it sets PATH; what is imported is not asked about that.
-    let sets_path = instructions.iter().any(|instruction| {
-        instruction.keyword.value.eq_ignore_ascii_case("ENV") && instruction.text.contains("PATH")
-    });
-    if !sets_path {
+    // Where a build starts from nothing, it sets PATH and a folder; what is changed is not asked about these.
+    let says = |keyword: &str, text: &str| {
+        let mut said = instructions.iter();
+        said.any(|one| one.keyword.value.eq_ignore_ascii_case(keyword) && one.text.contains(text))
+    };
+    if !says("ENV", "PATH") {
         config.env.retain(|entry| !entry.starts_with("PATH="));
+    }
+    if !says("WORKDIR", "") {
+        config.working_dir.clear();
     }
     Ok(config)
 }
@@ -94,6 +98,7 @@ mod tests {
         assert_eq!(config.labels.get("x").map(String::as_str), Some("y"));
         assert_eq!(changed(&[]), Ok(RunConfig::default()));
         assert_eq!(changed(&["ENV PATH=/x:$PATH"]).unwrap().env.len(), 1);
+        assert_eq!(changed(&["ENV A=1"]).unwrap().working_dir, "", "what is changed keeps its folder");
     }
 
     #[test]

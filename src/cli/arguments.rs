@@ -2,17 +2,16 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::CommandFactory;
+use clap::Command;
 use rbuild_model::span::nearest;
 
-use super::Cli;
 use crate::report::{Mistake, NotYet};
 
 /// Docker's grouped spellings and the verbs that do the same.
 const GROUPS: &[(&str, &str, &[&str])] = &[
     ("image", "ls", &["images"]),
     ("image", "list", &["images"]),
-    ("image", "inspect", &["inspect"]),
+    ("image", "inspect", &["inspect", "--type=image"]),
     ("image", "history", &["history"]),
     ("image", "tag", &["tag"]),
     ("image", "rm", &["rmi"]),
@@ -62,16 +61,14 @@ const GROUPS: &[(&str, &str, &[&str])] = &[
 /// Verbs that are planned, or that Docker's users know, and what to do until they are there.
 const LATER: &[(&str, &str)] = &[
     ("serve", "use the commands of `rbuild` itself"),
-    ("why", "`rbuild build --progress plain` shows which steps were cached"),
     ("history-of-builds", "`rbuild build --progress plain` shows what a build does"),
-    ("image", "`rbuild images`, `rbuild rmi` and so on are there"),
     ("builder", "`rbuild du` and `rbuild prune` are there"),
     ("buildx", "`rbuild build`, `rbuild du` and `rbuild prune` are there"),
     ("oci", "use `rbuild run`"),
 ];
 
 /// Puts the verb in front where it is left out, or says why it cannot be told.
-pub(super) fn rewrite(mut arguments: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
+pub(super) fn rewrite(mut arguments: Vec<OsString>, all: &Command) -> anyhow::Result<Vec<OsString>> {
     if arguments.is_empty() {
         arguments.push("rbuild".into());
     }
@@ -87,17 +84,18 @@ pub(super) fn rewrite(mut arguments: Vec<OsString>) -> anyhow::Result<Vec<OsStri
         }
         return Ok(arguments);
     }
-    if verbs().iter().any(|verb| verb == text) {
+    // First, as a group may also have verbs that have no short name.
+    let second = arguments.get(at + 1).and_then(|word| word.to_str()).unwrap_or_default();
+    if let Some((.., verb)) = GROUPS.iter().find(|(group, member, _)| *group == text && *member == second) {
+        arguments.splice(at..at + 2, verb.iter().map(OsString::from));
+        return Ok(arguments);
+    }
+    if all.find_subcommand(text).is_some() {
         return Ok(arguments);
     }
     if text == "help" {
         arguments.remove(at);
         arguments.push("--help".into());
-        return Ok(arguments);
-    }
-    let second = arguments.get(at + 1).and_then(|word| word.to_str()).unwrap_or_default();
-    if let Some((.., verb)) = GROUPS.iter().find(|(group, member, _)| *group == text && *member == second) {
-        arguments.splice(at..at + 2, verb.iter().map(OsString::from));
         return Ok(arguments);
     }
     if let Some((_, instead)) = LATER.iter().find(|(later, _)| *later == text) {
@@ -107,7 +105,13 @@ pub(super) fn rewrite(mut arguments: Vec<OsString>) -> anyhow::Result<Vec<OsStri
         arguments.insert(at, "build".into());
         return Ok(arguments);
     }
-    Err(unknown(text).into())
+    Err(unknown(text, all).into())
+}
+
+/// Returns the name of the verb that arguments, which were rewritten, ask for.
+pub(super) fn verb(arguments: &[OsString], all: &Command) -> Option<String> {
+    let word = arguments[first_word(arguments)?].to_str()?;
+    Some(all.find_subcommand(word)?.get_name().to_owned())
 }
 
 /// Returns the position of the first argument that is no global flag nor the value of one.
@@ -136,14 +140,6 @@ fn is_place(text: &str) -> bool {
     text == "-" || text == "." || text == ".." || text.contains('/') || text.starts_with("git@")
 }
 
-fn verbs() -> Vec<String> {
-    let command = Cli::command();
-    let names = command.get_subcommands().flat_map(|verb| {
-        std::iter::once(verb.get_name()).chain(verb.get_all_aliases()).map(str::to_owned).collect::<Vec<_>>()
-    });
-    names.collect()
-}
-
 /// Adds how a folder of a verb's name is built, if there is one.
 fn with_folder(word: &str, instead: &str) -> String {
     if std::path::Path::new(OsStr::new(word)).is_dir() {
@@ -153,9 +149,10 @@ fn with_folder(word: &str, instead: &str) -> String {
     }
 }
 
-fn unknown(word: &str) -> Mistake {
-    let verbs = verbs();
-    let known = verbs.iter().map(String::as_str).filter(|verb| *verb != "man");
+fn unknown(word: &str, all: &Command) -> Mistake {
+    let verbs = all.get_subcommands();
+    let names = verbs.flat_map(|verb| std::iter::once(verb.get_name()).chain(verb.get_all_aliases()));
+    let known = names.filter(|verb| *verb != "man");
     let mistake = Mistake::new(format!("`{word}` is neither a command nor a folder"));
     match nearest(word, known) {
         Some(near) => mistake.hint(format!("did you mean `rbuild {near}`?")),

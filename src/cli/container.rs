@@ -155,6 +155,9 @@ pub(crate) struct Update {
     /// Microseconds of processor time in a period
     #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
     pub(crate) cpu_quota: Option<i64>,
+    /// Share of input and output of devices when there is not enough (10 to 1000)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) blkio_weight: Option<u16>,
     /// Processors that may be used, as in `0-3`
     #[arg(long, value_name = "LIST", value_parser = flags::cpuset)]
     pub(crate) cpuset_cpus: Option<String>,

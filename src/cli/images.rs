@@ -43,9 +43,9 @@ pub(crate) struct List {
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = FORMAT)]
 pub(crate) struct Inspect {
-    /// Containers or images, by name or id
+    /// Containers, images, networks or volumes, by name or id
     #[arg(value_name = "NAME", required = true)]
-    pub(crate) images: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// How it is shown
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
@@ -67,6 +67,44 @@ pub(crate) enum InspectType {
     Container,
     /// Images
     Image,
+    /// Networks
+    Network,
+    /// Volumes
+    Volume,
+}
+
+impl InspectType {
+    /// All, in the order in which a name is looked for.
+    pub(crate) const ALL: [Self; 4] = [Self::Container, Self::Image, Self::Network, Self::Volume];
+}
+
+/// What `rbuild image` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Group {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: GroupVerb,
+}
+
+/// The verbs of images that have no short name.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum GroupVerb {
+    /// Remove images that nobody needs
+    Prune(Prune),
+}
+
+/// What `rbuild image prune` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// Also images that have a name and no container
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only images that fit: `dangling=`, `label=`, `label!=`, `until=` (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 /// What `rbuild history` takes.

@@ -73,6 +73,9 @@ pub(crate) struct Create {
     /// Who gives out addresses
     #[arg(long, value_name = "DRIVER", default_value = "default")]
     pub(crate) ipam_driver: String,
+    /// Option of who gives out addresses (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = flags::label)]
+    pub(crate) ipam_opt: Vec<(String, String)>,
     /// Give IPv4 addresses
     #[arg(long, value_name = "YES", action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = flags::boolean, hide_default_value = true)]
     pub(crate) ipv4: bool,
@@ -149,6 +152,9 @@ pub(crate) struct Inspect {
     /// How it is shown: `json`, or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    /// Also tasks of services, of which rbuild has none
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 }
 
 /// What `rbuild network ls` takes.

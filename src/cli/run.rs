@@ -371,6 +371,8 @@ pub(crate) enum SecurityOption {
     SeccompFile(PathBuf),
     /// No paths of the kernel are hidden or read-only.
     SystemPathsUnconfined,
+    /// No profile or label of a security module, which no container has anyway.
+    Unlabelled,
 }
 
 impl Options {
@@ -464,6 +466,7 @@ fn security(text: &str) -> flags::Read<SecurityOption> {
         ("seccomp", "") => Err(flags::Invalid::new("write `seccomp=FILE` or `seccomp=unconfined`")),
         ("seccomp", file) => Ok(SecurityOption::SeccompFile(file.into())),
         ("systempaths", "unconfined") => Ok(SecurityOption::SystemPathsUnconfined),
+        ("apparmor", "unconfined") | ("label", "disable") => Ok(SecurityOption::Unlabelled),
         ("apparmor" | "label" | "writable-cgroups", _) => {
             Err(flags::Invalid::new(format!("`{name}` is not supported yet")))
         }
@@ -480,6 +483,10 @@ fn absolute(text: &str) -> flags::Read<String> {
 }
 
 fn container_name(text: &str) -> flags::Read<String> {
+    // As from a variable that is empty: one is chosen.
+    if text.is_empty() {
+        return Ok(String::new());
+    }
     match ContainerName::new(text) {
         Ok(name) => Ok(name.to_string()),
         Err(_) => Err(flags::Invalid::new(

@@ -32,8 +32,8 @@ fn run(line: &str) -> run::Options {
 
 #[test]
 fn the_definition_is_sound() {
-    command().debug_assert();
-    parser().debug_assert();
+    Cli::command().mut_subcommands(known).debug_assert();
+    Cli::command().mut_subcommands(read).debug_assert();
 }
 
 #[test]
@@ -121,6 +121,36 @@ fn unknown_words_are_never_taken_for_folders_silently() {
 }
 
 #[test]
+fn grouped_spellings_are_their_verbs() {
+    let read = |line: &str| {
+        let words = std::iter::once("rbuild").chain(line.split(' ')).map(OsString::from);
+        format!("{:?}", parse(words).unwrap().command)
+    };
+    for (grouped, short) in [
+        ("container ls -a", "ps -a"),
+        ("container run --rm busybox true", "run --rm busybox true"),
+        ("container exec c true", "exec c true"),
+        ("container rm -f c", "rm -f c"),
+        ("container logs -f c", "logs -f c"),
+        ("image ls", "images"),
+        ("image inspect i", "inspect --type image i"),
+        ("image rm i", "rmi i"),
+    ] {
+        assert_eq!(read(grouped), read(short), "{grouped}");
+    }
+    assert!(read("container prune -f").starts_with("Container(Group { verb: Prune("));
+    assert!(read("image prune -a").starts_with("Image(Group { verb: Prune("));
+}
+
+#[test]
+fn flags_of_groups_are_known_too() {
+    let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+    assert!(parse(words("rbuild network create --scope local n")).is_ok());
+    let refused = parse(words("rbuild network create --config-only n")).unwrap_err();
+    assert_eq!(refused.to_string(), "`--config-only` of `rbuild network create` is not supported yet");
+}
+
+#[test]
 fn mistakes_are_told() {
     for (line, part) in [
         ("build --memori 1 .", "unexpected argument '--memori' found"),
@@ -146,7 +176,7 @@ fn mistakes_are_told() {
 
 #[test]
 fn every_flag_has_help_in_one_line_without_a_full_stop() {
-    for verb in command().get_subcommands() {
+    for verb in offered().get_subcommands() {
         for arg in verb.get_arguments().filter(|arg| !arg.is_hide_set()) {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             assert!(

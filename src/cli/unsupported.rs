@@ -82,43 +82,55 @@ const FLAGS: &[Flag] = &[
     value(RUN, "cpu-rt-period", "use `--cpus`"),
     value(RUN, "cpu-rt-runtime", "use `--cpus`"),
     nothing(RUN, "disable-content-trust"),
-    value(RUN, "gpus", "use `--device` for each device file"),
+    value(
+        RUN,
+        "gpus",
+        "pass the device files with `--device`, as /dev/dri or /dev/nvidia0, and the driver's libraries with `-v`",
+    ),
     Flag { harmless: &["default", ""], ..value(RUN, "isolation", LEAVE) },
     value(RUN, "kernel-memory", "use `--memory`"),
     Flag { harmless: &["rbuild"], ..value(RUN, "runtime", LEAVE) },
     value(RUN, "storage-opt", LEAVE),
     switch(RUN, "use-api-socket", LEAVE),
-    value(RUN, "userns", LEAVE),
+    Flag { harmless: &["host", ""], ..value(RUN, "userns", "run rbuild as an ordinary user") },
     Flag { harmless: &["local"], ..value(RUN, "volume-driver", "mount a folder with `-v /FOLDER:/TARGET`") },
     // the others
     switch(&["images"], "tree", LEAVE),
     value(&["history"], "platform", LEAVE),
     value(&["rmi"], "platform", LEAVE),
-    switch(&["rmi"], "no-prune", LEAVE),
+    nothing(&["rmi"], "no-prune"),
+    Flag { short: Some('l'), ..switch(&["rm"], "link", "use networks: `rbuild network disconnect`") },
     value(&["load"], "platform", LEAVE),
     Flag { short: Some('a'), ..switch(&["pull"], "all-tags", "pull the tags one by one") },
     nothing(&["pull"], "disable-content-trust"),
     nothing(&["push"], "disable-content-trust"),
+    value(&["update"], "cpu-rt-period", "use `--cpus`"),
+    value(&["update"], "cpu-rt-runtime", "use `--cpus`"),
+    value(&["network create"], "config-from", "write the options out"),
+    switch(&["network create"], "config-only", "write the options out where the network is made"),
+    switch(&["network create"], "ingress", LEAVE),
+    Flag { harmless: &["local", ""], ..value(&["network create"], "scope", LEAVE) },
     switch(&["prune"], "volumes", LEAVE),
     switch(&["doctor"], "full", LEAVE),
 ];
 
-/// Adds the flags, hidden, to the verbs.
-pub(super) fn add(command: clap::Command) -> clap::Command {
-    let each = FLAGS.iter().flat_map(|flag| flag.verbs.iter().map(move |verb| (verb, flag)));
-    each.fold(command, |command, (verb, flag)| {
-        command.mut_subcommand(verb, |verb| {
-            let mut arg = Arg::new(flag.long).long(flag.long).hide(true).action(ArgAction::Append);
-            arg = match flag.takes {
-                Takes::Value => arg.num_args(1).allow_hyphen_values(true),
-                Takes::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-            };
-            if let Some(short) = flag.short {
-                arg = arg.short(short);
-            }
-            verb.arg(arg)
-        })
-    })
+/// Adds their flags, hidden, to a verb and to those of its group.
+pub(super) fn add(verb: clap::Command) -> clap::Command {
+    let path = verb.get_name().to_owned();
+    add_at(&path, verb)
+}
+
+fn add_at(path: &str, verb: clap::Command) -> clap::Command {
+    let of_verb = FLAGS.iter().filter(|flag| flag.verbs.contains(&path));
+    let args = of_verb.map(|flag| {
+        let arg = Arg::new(flag.long).long(flag.long).short(flag.short).hide(true).action(ArgAction::Append);
+        match flag.takes {
+            Takes::Value => arg.num_args(1).allow_hyphen_values(true),
+            Takes::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        }
+    });
+    let args: Vec<Arg> = args.collect();
+    verb.args(args).mut_subcommands(|below| add_at(&format!("{path} {}", below.get_name()), below))
 }
 
 /// Refuses the first of the flags that was given with a value that asks for more.
@@ -134,7 +146,10 @@ pub(super) fn check(verb: &str, matches: &ArgMatches) -> Result<(), NotYet> {
             }
         }
     }
-    Ok(())
+    match matches.subcommand() {
+        Some((below, matches)) => check(&format!("{verb} {below}"), matches),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -143,10 +158,11 @@ mod tests {
 
     #[test]
     fn every_flag_belongs_to_a_verb_and_says_what_to_do() {
-        let command = super::super::command();
+        let command = super::super::offered();
         for flag in FLAGS {
             for verb in flag.verbs {
-                assert!(command.find_subcommand(verb).is_some(), "{verb}");
+                let found = verb.split(' ').try_fold(&command, |group, word| group.find_subcommand(word));
+                assert!(found.is_some(), "{verb}");
             }
             assert!(!flag.instead.is_empty() && !flag.instead.ends_with('.'), "--{}", flag.long);
         }

@@ -41,7 +41,7 @@ pub(super) fn attach(
     }
     let input = definition.streams.open_stdin && input == Mode::On;
     if definition.streams.tty && input && !std::io::stdin().is_terminal() {
-        return Err(Mistake::usage("the input device is not a TTY").hint("use `--no-stdin`").into());
+        return Err(Mistake::new("the input device is not a TTY").hint("use `--no-stdin`").into());
     }
     let touch = Touch {
         streams: Streams { stdin: input, stdout: true, stderr: true },
@@ -54,7 +54,7 @@ pub(super) fn attach(
 
 pub(super) fn exec(arguments: Exec, context: &Context) -> Outcome {
     if arguments.tty && arguments.interactive && !arguments.detach && !std::io::stdin().is_terminal() {
-        return Err(Mistake::usage("the input device is not a TTY").hint("leave out `-t`").into());
+        return Err(Mistake::new("the input device is not a TTY").hint("leave out `-t`").into());
     }
     let Some((container, argv)) = arguments.container_and_command.split_first() else {
         return Err(Mistake::usage("name a container and a program").into());

@@ -10,6 +10,7 @@ use rbuild_engine::Engine;
 use rbuild_engine::containers::{CommitRequest, ContainerError, RemoveOptions};
 use rbuild_model::container::Definition;
 
+use super::prune::{agreed, section};
 use super::{Context, Outcome};
 use crate::cli::container::{Commit, Diff, Export, Prune, Reap, Remove, Rename};
 use crate::human;
@@ -62,7 +63,7 @@ pub(super) fn diff(arguments: &Diff, context: &Context) -> Outcome {
 pub(super) fn commit(arguments: &Commit, context: &Context) -> Outcome {
     let reference = arguments.name.as_deref().map(str::parse).transpose();
     let reference = reference
-        .map_err(|error: rbuild_model::reference::ParseReferenceError| Mistake::usage(error.to_string()))?;
+        .map_err(|error: rbuild_model::reference::ParseReferenceError| Mistake::new(error.to_string()))?;
     let (_home, engine) = crate::wiring::engine(context, "rbuild commit")?;
     let image = engine.commit(
         &engine.find(&arguments.container)?,
@@ -113,23 +114,17 @@ pub(super) fn write_files(
 }
 
 pub(super) fn prune(arguments: &Prune, context: &Context) -> Outcome {
-    let question = "This will remove all stopped containers.\n";
-    if !arguments.force && !super::prune::agreed(question, context)? {
+    let question = "WARNING! This will remove all stopped containers.";
+    if !arguments.force && !agreed(question, context)? {
         return Ok(Status::Done);
     }
     let filters = super::ps::filters(&arguments.filter, Timestamp::now())?;
     let (_home, engine) = crate::wiring::engine(context, "rbuild container prune")?;
     let (pruned, failures) = engine.prune(filters)?;
-    let mut text = String::new();
-    if !pruned.removed.is_empty() {
-        text.push_str("Deleted Containers:\n");
-        text.extend(pruned.removed.iter().map(|id| format!("{id}\n")));
-        text.push('\n');
-    }
+    let mut text = section("Deleted Containers:", pruned.removed);
     text.push_str(&format!("Total reclaimed space: {}\n", human::precise_size(pruned.bytes)));
     context.terminal.print(&text)?;
-    let told = failures.into_iter().map(|error| report::tell(&error.into(), context.terminal));
-    Ok(told.last().unwrap_or(Status::Done))
+    Ok(report::tell_all(failures, context.terminal))
 }
 
 pub(super) fn reap(arguments: &Reap, context: &Context) -> Outcome {

@@ -52,14 +52,14 @@ pub(super) fn run(arguments: &Copy, context: &Context) -> Outcome {
     let (_home, engine) = crate::wiring::engine(context, "rbuild cp")?;
     match (Place::read(&arguments.source), Place::read(&arguments.target)) {
         (Place::Container(..), Place::Container(..)) => {
-            return Err(Mistake::usage("copying between containers is not supported")
+            return Err(Mistake::new("copying between containers is not supported")
                 .hint("copy out with `CONTAINER:PATH -` and in with `- CONTAINER:PATH`")
                 .into());
         }
         (Place::Container(name, path), target) => from(&engine, &engine.find(name)?, path, target, how)?,
         (source, Place::Container(name, path)) => to(&engine, source, &engine.find(name)?, path, how)?,
         _ => {
-            return Err(Mistake::usage("must specify at least one container source")
+            return Err(Mistake::new("must specify at least one container source")
                 .hint("write the container's path as `CONTAINER:PATH`")
                 .into());
         }

@@ -127,7 +127,7 @@ pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> any
     request.command = options.command().to_vec();
     request.entrypoint =
         options.entrypoint.clone().map(|program| if program.is_empty() { Vec::new() } else { vec![program] });
-    request.name.clone_from(&options.name);
+    request.name = options.name.clone().filter(|name| !name.is_empty());
     request.workdir.clone_from(&options.workdir);
     request.user.clone_from(&options.user);
     request.hostname.clone_from(&options.hostname);
@@ -234,6 +234,7 @@ fn host(options: &Options, exposed: &mut BTreeSet<String>) -> anyhow::Result<Hos
             SecurityOption::SeccompBuiltin => seccomp = SeccompUse::Default,
             SecurityOption::SeccompFile(path) => seccomp = SeccompUse::Profile(profile(path)?),
             SecurityOption::SystemPathsUnconfined => unmasked = true,
+            SecurityOption::Unlabelled => {}
         }
     }
     let driver = options.log_driver.as_deref().unwrap_or_default();

@@ -5,6 +5,7 @@ use rbuild_store::events::{Events, Position};
 use serde_json::{Map, Value, json};
 
 use super::filter::moment;
+use super::labels::unknown;
 use super::{Context, Outcome};
 use crate::cli::container::Events as Arguments;
 use crate::report::{Findings, Mistake, Status};
@@ -51,7 +52,7 @@ impl Span {
         let bound = |name: &str, text: Option<&str>| {
             let read = |text: &str| {
                 moment(text, now).ok_or_else(|| {
-                    Mistake::usage(format!("`--{name} {text}`: not a time"))
+                    Mistake::new(format!("`--{name} {text}`: not a time"))
                         .hint("use an age like `24h`, seconds since 1970, or RFC 3339")
                 })
             };
@@ -126,8 +127,7 @@ const KEYS: &[&str] = &[
 fn check(filters: &[(String, String)]) -> Result<(), Mistake> {
     match filters.iter().find(|(key, _)| !KEYS.contains(&key.as_str())) {
         None => Ok(()),
-        Some((key, _)) => Err(Mistake::usage(format!("invalid filter '{key}'"))
-            .hint(format!("use one of [{}]", KEYS.join(", ")))),
+        Some((key, _)) => Err(unknown(key, KEYS)),
     }
 }
 

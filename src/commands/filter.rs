@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use rbuild_images::Image;
-use rbuild_model::span::nearest;
+use rbuild_model::glob::Glob;
 
+use super::labels::unknown;
 use crate::report::Mistake;
 
 /// A condition.
@@ -16,7 +17,7 @@ pub(super) enum Filter {
     /// It has not.
     NoLabel(String, Option<String>),
     /// One of its names fits a pattern.
-    Reference(String),
+    Reference(Glob),
     /// It is older than an image.
     Before(String),
     /// It is newer than an image.
@@ -27,6 +28,8 @@ pub(super) enum Filter {
 
 /// The keys that lists of images know.
 pub(super) const OF_IMAGES: &[&str] = &["dangling", "label", "reference", "before", "since", "until"];
+/// The keys that say which images are removed.
+pub(super) const OF_IMAGE_PRUNE: &[&str] = &["dangling", "label", "label!", "until"];
 /// The keys that say what is removed.
 pub(super) const OF_PRUNE: &[&str] = &["label", "label!", "until"];
 
@@ -57,7 +60,10 @@ fn one(text: &str, keys: &[&str], now: Timestamp) -> Result<Filter, Mistake> {
             let (label, value) = labelled();
             Filter::NoLabel(label, value)
         }
-        "reference" => Filter::Reference(value.to_owned()),
+        "reference" => Filter::Reference(
+            Glob::new(value.as_bytes())
+                .map_err(|error| Mistake::new(format!("`--filter {text}`: {error}")))?,
+        ),
         "before" => Filter::Before(value.to_owned()),
         "since" => Filter::Since(value.to_owned()),
         "until" => Filter::Until(moment(value, now).ok_or_else(|| {
@@ -65,11 +71,7 @@ fn one(text: &str, keys: &[&str], now: Timestamp) -> Result<Filter, Mistake> {
                 .hint("use an age like `24h`, seconds since 1970, or RFC 3339")
         })?),
         _ => {
-            let mistake = Mistake::usage(format!("`--filter {text}`: unknown key `{key}`"));
-            return Err(match nearest(key, keys.iter().copied()) {
-                Some(near) => mistake.hint(format!("did you mean `{near}`?")),
-                None => mistake.hint(format!("use one of [{}]", keys.join(", "))),
-            });
+            return Err(unknown(key, keys));
         }
     })
 }
@@ -128,9 +130,9 @@ impl Filter {
             Self::Label(name, value) => labelled(name, value),
             Self::NoLabel(name, value) => !labelled(name, value),
             Self::Reference(pattern) => image.tags.iter().any(|tag| {
-                matches(pattern, &tag.familiar_name())
-                    || matches(pattern, &tag.familiar())
-                    || matches(pattern, &tag.to_string())
+                [tag.familiar_name(), tag.familiar(), tag.to_string()]
+                    .iter()
+                    .any(|name| pattern.matches(name.as_bytes()))
             }),
             Self::Before(name) => named(name).is_some_and(|other| made(image) < made(other)),
             Self::Since(name) => named(name).is_some_and(|other| made(image) > made(other)),
@@ -139,49 +141,9 @@ impl Filter {
     }
 }
 
-/// Matches `*` (no slash) and `?`.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some('?') if text[t] != '/' => (p, t) = (p + 1, t + 1),
-            Some(c) if *c == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match star {
-                Some((at, taken)) if text[taken] != '/' => {
-                    star = Some((at, taken + 1));
-                    (p, t) = (at + 1, taken + 1);
-                }
-                _ => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_stop_at_slashes() {
-        for (pattern, text, fits) in [
-            ("busybox", "busybox", true),
-            ("busy*", "busybox", true),
-            ("*box:1.?", "busybox:1.3", true),
-            ("*", "a/b", false),
-            ("*/*", "a/b", true),
-            ("busy", "busybox", false),
-            ("**b", "ab", true),
-        ] {
-            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
-        }
-    }
 
     #[test]
     fn conditions_are_read() {
@@ -197,7 +159,7 @@ mod tests {
         for bad in ["dangling=true", "reference=a", "before=a", "since=a"] {
             assert!(sweep(bad).is_err(), "{bad}");
         }
-        for bad in ["dangling", "dangling=x", "until=5y", "danglin=true"] {
+        for bad in ["dangling", "dangling=x", "until=5y", "danglin=true", "reference=["] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

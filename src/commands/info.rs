@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use rbuild_engine::containers::ListRequest;
+use rbuild_model::container::State;
 use rbuild_model::platform::Platform;
 use serde_json::{Value, json};
 
 use super::{Context, Outcome};
 use crate::cli::prune::Formatted;
-use crate::report::{Findings, Status};
+use crate::report::{self, Findings, Status};
 use crate::template;
 
 pub(super) fn run(arguments: &Formatted, context: &Context) -> Outcome {
@@ -39,7 +41,7 @@ fn document(context: &Context) -> Value {
             (name.clone(), json!({ "Mirrors": registry.mirrors, "Insecure": registry.insecure }))
         })
         .collect();
-    json!({
+    let mut document = json!({
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "Name": system.nodename().to_string_lossy(),
         "KernelVersion": system.release().to_string_lossy(),
@@ -54,7 +56,36 @@ fn document(context: &Context) -> Value {
         "RunDir": settings.runtime.display().to_string(),
         "Registries": registries,
         "Rootless": settings.rootless.is_some(),
-    })
+        "CgroupDriver": "cgroupfs",
+        "DefaultRuntime": "rbuild",
+        "DockerRootDir": settings.root.display().to_string(),
+        "LoggingDriver": "json-file",
+        "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+    });
+    match inventory(context) {
+        Ok(Value::Object(counts)) => document.as_object_mut().expect("an object was made").extend(counts),
+        Ok(_) => {}
+        // A store that cannot be opened is worth knowing too.
+        Err(error) => document["ServerErrors"] = json!([report::chain(&error)]),
+    }
+    document
+}
+
+/// Counts what is in the store.
+fn inventory(context: &Context) -> anyhow::Result<Value> {
+    let (home, engine) = crate::wiring::engine(context, "rbuild info")?;
+    let listed = engine.list(&ListRequest { all: true, ..ListRequest::default() })?;
+    let count = |wanted: fn(&State) -> bool| listed.iter().filter(|one| wanted(&one.observed.state)).count();
+    let running = count(State::is_active);
+    let paused = count(|state| matches!(state, State::Paused(_)));
+    Ok(json!({
+        "Containers": listed.len(),
+        "ContainersRunning": running - paused,
+        "ContainersPaused": paused,
+        "ContainersStopped": listed.len() - running,
+        "Images": home.images.list()?.len(),
+        "Driver": home.storage(),
+    }))
 }
 
 fn operating_system() -> String {
@@ -77,7 +108,13 @@ fn cgroup_version() -> &'static str {
 fn plain(document: &Value) -> String {
     let mut text = String::new();
     let rows = [
+        ("Containers", "Containers"),
+        (" Running", "ContainersRunning"),
+        (" Paused", "ContainersPaused"),
+        (" Stopped", "ContainersStopped"),
+        ("Images", "Images"),
         ("Version", "ServerVersion"),
+        ("Storage Driver", "Driver"),
         ("Name", "Name"),
         ("Kernel Version", "KernelVersion"),
         ("Operating System", "OperatingSystem"),
@@ -93,6 +130,8 @@ fn plain(document: &Value) -> String {
     ];
     for (title, field) in rows {
         let value = match &document[field] {
+            // Of a store that cannot be opened.
+            Value::Null => continue,
             Value::String(text) => crate::text::one_line(text),
             Value::Number(bytes) if field == "MemTotal" => {
                 crate::human::precise_size(bytes.as_u64().unwrap_or_default())
@@ -103,6 +142,9 @@ fn plain(document: &Value) -> String {
     }
     for (name, registry) in document["Registries"].as_object().into_iter().flatten() {
         let _ = writeln!(text, "Registry {}: {registry}", crate::text::one_line(name));
+    }
+    for error in document["ServerErrors"].as_array().into_iter().flatten() {
+        let _ = writeln!(text, "Error: {}", crate::text::one_line(error.as_str().unwrap_or_default()));
     }
     text
 }

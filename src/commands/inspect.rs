@@ -1,6 +1,8 @@
 //! `rbuild inspect`, for everything that has a document.
 
 use rbuild_engine::containers::ContainerError;
+use rbuild_engine::networks::NetworksError;
+use rbuild_engine::volumes::VolumesError;
 use rbuild_images::ImagesError;
 use serde_json::Value;
 
@@ -8,40 +10,41 @@ use super::{Context, Outcome};
 use crate::cli::container::Inspect as InspectContainers;
 use crate::cli::images::{Inspect, InspectType};
 use crate::flags::PlatformList;
-use crate::report::{self, Findings, Mistake, Status};
+use crate::report::{self, Findings, Mistake};
 use crate::template;
 
 pub(super) fn run(arguments: &Inspect, context: &Context) -> Outcome {
     let platform = PlatformList::only(arguments.platform.as_ref())?;
     let (home, engine) = crate::wiring::engine(context, "rbuild inspect")?;
-    let container = |text: &str| -> anyhow::Result<Option<Value>> {
-        match engine.find(text) {
-            Ok(definition) => Ok(Some(engine.inspect(&definition, arguments.size)?)),
-            Err(ContainerError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    let (networks, volumes) = (engine.networks(), engine.volumes());
+    let document = |kind: InspectType, text: &str| -> anyhow::Result<Value> {
+        Ok(match kind {
+            InspectType::Container => engine.inspect(&engine.find(text)?, arguments.size)?,
+            InspectType::Image => home.images.inspect(home.images.find_for(text, platform)?)?,
+            InspectType::Network => networks.inspect(&networks.find(text)?)?,
+            InspectType::Volume => volumes.inspect(&volumes.find(text)?)?,
+        })
     };
-    let image = |text: &str| -> anyhow::Result<Option<Value>> {
-        match home.images.find_for(text, platform) {
-            Ok(id) => Ok(Some(home.images.inspect(id)?)),
-            Err(ImagesError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error.into()),
+    documents(&arguments.names, arguments.format.as_deref(), context, |text| {
+        if let Some(kind) = arguments.kind {
+            return document(kind, text);
         }
-    };
-    documents(&arguments.images, arguments.format.as_deref(), context, |text| {
-        let (found, missing) = match arguments.kind {
-            Some(InspectType::Container) => (container(text)?, format!("No such container: {text}")),
-            Some(InspectType::Image) => (image(text)?, format!("No such image: {text}")),
-            None => {
-                let found = match container(text)? {
-                    Some(document) => Some(document),
-                    None => image(text)?,
-                };
-                (found, format!("No such object: {text}"))
+        for kind in InspectType::ALL {
+            match document(kind, text) {
+                Err(error) if is_absence(&error) => {}
+                found => return found,
             }
-        };
-        found.ok_or_else(|| Mistake::new(missing).into())
+        }
+        Err(Mistake::new(format!("No such object: {text}")).into())
     })
+}
+
+/// Tells whether an error says that there is no such object: objects of another kind may have the name.
+fn is_absence(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ContainerError::NotFound(_)))
+        || matches!(error.downcast_ref(), Some(ImagesError::NotFound(_)))
+        || matches!(error.downcast_ref(), Some(NetworksError::NotFound(_)))
+        || matches!(error.downcast_ref(), Some(VolumesError::NotFound(_) | VolumesError::Name { .. }))
 }
 
 pub(super) fn containers(arguments: &InspectContainers, context: &Context) -> Outcome {
@@ -68,5 +71,5 @@ pub(super) fn documents(
     }
     let text = template::documents(format, &found).map_err(Findings::from)?;
     context.terminal.print(&text)?;
-    Ok(failures.iter().map(|error| report::tell(error, context.terminal)).next_back().unwrap_or(Status::Done))
+    Ok(report::tell_all(failures, context.terminal))
 }

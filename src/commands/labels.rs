@@ -41,7 +41,7 @@ impl LabelFilter {
 
 /// Says that a filter's key is not known.
 pub(super) fn unknown(key: &str, known: &[&str]) -> Mistake {
-    let mistake = Mistake::usage(format!("invalid filter '{key}'"));
+    let mistake = Mistake::new(format!("invalid filter '{key}'"));
     match rbuild_model::span::nearest(key, known.iter().copied()) {
         Some(near) => mistake.hint(format!("did you mean `{near}`?")),
         None => mistake.hint(format!("use one of [{}]", known.join(", "))),
@@ -50,7 +50,7 @@ pub(super) fn unknown(key: &str, known: &[&str]) -> Mistake {
 
 /// Reads a truth value of a filter.
 pub(super) fn truth(key: &str, value: &str) -> Result<bool, Mistake> {
-    crate::flags::boolean(value).map_err(|_| Mistake::usage(format!("invalid filter '{key}={value}'")))
+    crate::flags::boolean(value).map_err(|_| Mistake::new(format!("invalid filter '{key}={value}'")))
 }
 
 /// Labels in one line: `a=b,c=`.

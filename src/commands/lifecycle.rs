@@ -16,7 +16,7 @@ pub(super) fn start(arguments: &Start, context: &Context) -> Outcome {
     let (_home, engine) = crate::wiring::engine(context, "rbuild start")?;
     if arguments.attach || arguments.interactive {
         let [name] = &arguments.containers[..] else {
-            return Err(Mistake::usage("you cannot start and attach multiple containers at once").into());
+            return Err(Mistake::new("you cannot start and attach multiple containers at once").into());
         };
         let definition = engine.find(name)?;
         let attached = arguments.attach;

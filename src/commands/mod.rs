@@ -50,6 +50,7 @@ use std::ffi::OsString;
 pub(crate) use create::IdFile;
 
 use crate::cli::container::GroupVerb;
+use crate::cli::images as image;
 use crate::cli::{self, Cli, Command};
 use crate::report::{self, Status};
 use crate::settings::{Environment, Settings, User};
@@ -73,7 +74,7 @@ pub(crate) fn main(arguments: Vec<OsString>, environment: Environment, terminal:
         Ok(cli) => cli,
         Err(error) => return refused(&error, terminal),
     };
-    let runs = matches!(cli.command, Command::Run(_) | Command::Create(_));
+    let runs = matches!(cli.command, Command::Run(_));
     let debug = cli.global.debug;
     let error = match start(cli, environment, terminal) {
         Ok(status) => return status,
@@ -160,6 +161,9 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
             GroupVerb::Prune(arguments) => containers::prune(&arguments, &context),
             GroupVerb::Inspect(arguments) => inspect::containers(&arguments, &context),
         },
+        Command::Image(image::Group { verb: image::GroupVerb::Prune(arguments) }) => {
+            prune::images(&arguments, &context)
+        }
         Command::Reap(arguments) => containers::reap(&arguments, &context),
         Command::Network(group) => network::run(group, &context),
         Command::Volume(group) => volume::run(group, &context),

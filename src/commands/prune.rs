@@ -1,7 +1,8 @@
 //! `rbuild prune`.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::fmt::Display;
+use std::io::{self, BufRead as _};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use super::cache::inventory::{Inventory, Piece};
 use super::cache::wanted::{self, Condition};
 use super::filter::{self, Filter};
 use super::{Context, Outcome, rmi};
+use crate::cli::images::Prune as PruneImages;
 use crate::cli::prune::Prune;
 use crate::human;
 use crate::report::{self, Mistake, Status};
@@ -48,13 +50,34 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
     let keep = keep_bytes(arguments, &home)?;
     let cleared = match of_cache {
         true => clear_cache(&home, &conditions, keep)?,
-        false => clear(&home, &engine, arguments.all, &filters, keep, context)?,
+        false => clear(&home, &engine, arguments.all, &filters, CacheShare::All(keep))?,
     };
-    let mut status = Status::Done;
-    for error in &cleared.failures {
-        status = report::tell(error, context.terminal);
+    told(cleared, context)
+}
+
+/// `rbuild image prune`: images without a name, or all that no container is made of.
+pub(super) fn images(arguments: &PruneImages, context: &Context) -> Outcome {
+    let mut filters = filter::parse(&arguments.filter, filter::OF_IMAGE_PRUNE, Timestamp::now())?;
+    let named = arguments.all || filters.contains(&Filter::Dangling(false));
+    filters.retain(|filter| !matches!(filter, Filter::Dangling(_)));
+    let question = if named {
+        "WARNING! This will remove all images without at least one container associated to them."
+    } else {
+        "WARNING! This will remove all dangling images."
+    };
+    if !arguments.force && !agreed(question, context)? {
+        return Ok(Status::Done);
     }
-    context.terminal.print(&format!("Total reclaimed space: {}\n", human::precise_size(cleared.bytes)))?;
+    let (home, engine) = crate::wiring::engine(context, "rbuild image prune")?;
+    told(clear(&home, &engine, named, &filters, CacheShare::OfImages)?, context)
+}
+
+/// Prints what was cleared away, and tells what could not be.
+fn told(cleared: Cleared, context: &Context) -> Outcome {
+    let status = report::tell_all(cleared.failures, context.terminal);
+    let images = section("Deleted Images:", cleared.images);
+    let bytes = human::precise_size(cleared.bytes);
+    context.terminal.print(&format!("{images}Total reclaimed space: {bytes}\n"))?;
     Ok(status)
 }
 
@@ -86,21 +109,31 @@ fn kept(arguments: &Prune, all: u64, free: u64) -> u64 {
 /// What was cleared away.
 #[derive(Debug, Default)]
 pub(super) struct Cleared {
+    /// Names and images, a line each.
+    pub(super) images: Vec<String>,
     /// How many bytes that were.
     pub(super) bytes: u64,
     /// What could not be.
     pub(super) failures: Vec<anyhow::Error>,
 }
 
-/// Removes images that no container is made of, those with a name only if `named` says so, and the results of steps
-/// that no image needs; prints which images went.
+/// What of the build cache goes with images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CacheShare {
+    /// What no image needs, but for so many bytes.
+    All(Option<u64>),
+    /// Only what the images held.
+    OfImages,
+}
+
+/// Removes images that no container is made of, those with a name only if `named` says so, and with them a share of
+/// the build cache.
 pub(super) fn clear(
     home: &Home,
     engine: &Engine,
     named: bool,
     filters: &[Filter],
-    keep_bytes: Option<u64>,
-    context: &Context,
+    share: CacheShare,
 ) -> anyhow::Result<Cleared> {
     let mut cleared = Cleared::default();
     let all = home.images.list()?;
@@ -114,23 +147,27 @@ pub(super) fn clear(
             continue;
         }
         match home.images.remove_forced(&image.id.to_string(), engine) {
-            Ok(removed) => context.terminal.print(&rmi::told(&removed))?,
+            Ok(removed) => cleared.images.extend(removed.iter().map(rmi::line)),
             Err(error) => cleared.failures.push(error.into()),
         }
     }
     let labels = filters.iter().any(|filter| matches!(filter, Filter::Label(..) | Filter::NoLabel(..)));
-    let used_since = filters.iter().find_map(|filter| match filter {
-        // Results of steps have no labels: all are kept, and only what the removed images held goes.
-        _ if labels => Some(0),
+    let until = filters.iter().find_map(|filter| match filter {
         Filter::Until(moment) => Some(moment.as_second()),
         _ => None,
     });
+    let (used_since, keep_bytes) = match share {
+        // Results of steps have no labels: all are kept, and only what the removed images held goes.
+        CacheShare::All(keep) if labels => (Some(0), keep),
+        CacheShare::All(keep) => (until, keep),
+        CacheShare::OfImages => (Some(0), None),
+    };
     Mounts::new(&home.store).take_stock()?;
     let policy = Policy { used_since, keep_bytes };
     let swept = home.store.sweep(OWNERS, &policy, Sweep::Take)?;
     cleared.failures.extend(swept.failures.into_iter().map(Into::into));
     cleared.bytes = swept.bytes;
-    if named && filters.is_empty() && keep_bytes.is_none() {
+    if named && filters.is_empty() && share == CacheShare::All(None) {
         home.records().forget_builds()?;
         home.store.shrink()?;
     }
@@ -148,23 +185,35 @@ fn clear_cache(home: &Home, conditions: &[Condition], keep_bytes: Option<u64>) -
     };
     let policy = Policy { used_since: None, keep_bytes };
     let swept = home.store.sweep_chosen(OWNERS, &policy, &fits, Sweep::Take)?;
-    Ok(Cleared { bytes: swept.bytes, failures: swept.failures.into_iter().map(Into::into).collect() })
+    let failures = swept.failures.into_iter().map(Into::into).collect();
+    Ok(Cleared { images: Vec::new(), bytes: swept.bytes, failures })
 }
 
-/// Asks whether it is meant.
+/// Asks whether it is meant. The answer may come from a program, as from `yes`.
 pub(super) fn agreed(question: &str, context: &Context) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        return Err(Mistake::new("nobody can be asked whether this is meant").hint("use `--force`").into());
-    }
     context.terminal.tell(&format!("{question}\nAre you sure you want to continue? [y/N] "));
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).context("failed to read the answer")?;
+    if io::stdin().lock().read_line(&mut answer).context("failed to read the answer")? == 0 {
+        return Err(Mistake::new("nobody can be asked whether this is meant").hint("use `--force`").into());
+    }
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Returns what was removed, a line each under a title; nothing if nothing was.
+pub(super) fn section(title: &str, removed: impl IntoIterator<Item = impl Display>) -> String {
+    let lines: String = removed.into_iter().map(|name| format!("{name}\n")).collect();
+    if lines.is_empty() { lines } else { format!("{title}\n{lines}\n") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sections_without_anything_are_left_out() {
+        assert_eq!(section("Deleted Networks:", [""; 0]), "");
+        assert_eq!(section("Deleted Networks:", ["a", "b"]), "Deleted Networks:\na\nb\n\n");
+    }
 
     #[test]
     fn what_stays_is_what_buildkit_would_keep() {

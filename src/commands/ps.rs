@@ -6,10 +6,11 @@ use rbuild_model::container::{Definition, State, Status as ContainerStatus};
 use serde_json::{Value, json};
 
 use super::filter::moment;
+use super::labels::unknown;
 use super::{Context, Outcome};
 use crate::cli::container::List;
 use crate::human;
-use crate::report::{self, Findings, Mistake, Status};
+use crate::report::{self, Findings, Mistake};
 use crate::template::{self, Column};
 use crate::text;
 
@@ -61,11 +62,7 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
         template::list(arguments.format.as_deref(), standard, COLUMNS, &rows).map_err(Findings::from)?
     };
     context.terminal.print(&text)?;
-    let mut status = Status::Done;
-    for error in damaged {
-        status = report::tell(&error.into(), context.terminal);
-    }
-    Ok(status)
+    Ok(report::tell_all(damaged, context.terminal))
 }
 
 /// Reads the filters of lists of containers.
@@ -79,7 +76,7 @@ fn filter(key: &str, value: &str, now: Timestamp) -> anyhow::Result<Filter> {
         "publish", "since", "status", "until", "volume",
     ];
     let wrong = |hint: &str| -> anyhow::Error {
-        Mistake::usage(format!("invalid filter '{key}={value}'")).hint(hint.to_owned()).into()
+        Mistake::new(format!("invalid filter '{key}={value}'")).hint(hint.to_owned()).into()
     };
     let label = || match value.split_once('=') {
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
@@ -119,15 +116,7 @@ fn filter(key: &str, value: &str, now: Timestamp) -> anyhow::Result<Filter> {
             Filter::Until(moment(value, now).ok_or_else(|| wrong("use an age like `24h`, or RFC 3339"))?)
         }
         "volume" => Filter::Volume(value.to_owned()),
-        other => {
-            let mistake = Mistake::usage(format!("invalid filter '{other}'"));
-            let near = rbuild_model::span::nearest(other, KEYS.iter().copied());
-            return Err(match near {
-                Some(near) => mistake.hint(format!("did you mean `{near}`?")),
-                None => mistake.hint(format!("use one of [{}]", KEYS.join(", "))),
-            }
-            .into());
-        }
+        other => return Err(unknown(other, KEYS).into()),
     })
 }
 
@@ -160,13 +149,13 @@ pub(super) fn row(one: &Listed, ids: Ids, now: Timestamp) -> Value {
         .iter()
         .filter(|mount| matches!(mount.what, rbuild_model::container::MountWhat::Volume { .. }))
         .count();
-    let labels: Vec<String> = definition.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     json!({
         "Command": text::quoted(&if full { command } else { ellipsis(&command, 20) }),
         "CreatedAt": human::moment(definition.created),
         "ID": shown_id(definition, ids),
         "Image": definition.image.reference,
-        "Labels": labels.join(","),
+        "Label": definition.labels,
+        "Labels": super::labels::line(&definition.labels),
         "LocalVolumes": volumes.to_string(),
         "Mounts": mounts.iter().map(|name| if full { name.clone() } else { ellipsis(name, 15) }).collect::<Vec<_>>().join(","),
         "Names": definition.name.as_str(),

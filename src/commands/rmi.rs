@@ -16,7 +16,9 @@ pub(super) fn run(arguments: &Remove, context: &Context) -> Outcome {
             home.images.remove(text, &engine)
         };
         match removed {
-            Ok(removed) => context.terminal.print(&told(&removed))?,
+            Ok(removed) => {
+                context.terminal.print(&removed.iter().map(|one| line(one) + "\n").collect::<String>())?
+            }
             Err(ImagesError::NotFound(_)) if arguments.force => {}
             // The others are removed all the same.
             Err(error) => status = report::tell(&error.into(), context.terminal),
@@ -25,13 +27,10 @@ pub(super) fn run(arguments: &Remove, context: &Context) -> Outcome {
     Ok(status)
 }
 
-/// Returns what went, a line each.
-pub(super) fn told(removed: &[Removed]) -> String {
-    removed
-        .iter()
-        .map(|removed| match removed {
-            Removed::Untagged(name) => format!("Untagged: {}\n", name.familiar()),
-            Removed::Deleted(id) => format!("Deleted: {id}\n"),
-        })
-        .collect()
+/// Returns what went.
+pub(super) fn line(removed: &Removed) -> String {
+    match removed {
+        Removed::Untagged(name) => format!("Untagged: {}", name.familiar()),
+        Removed::Deleted(id) => format!("Deleted: {id}"),
+    }
 }

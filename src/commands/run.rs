@@ -16,10 +16,10 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> Outcome {
     let options = &arguments.options;
     let foreground = !arguments.detach;
     if options.tty && options.interactive && foreground && !std::io::stdin().is_terminal() {
-        return Err(Mistake::usage("the input device is not a TTY").hint("leave out `-t`").into());
+        return Err(Mistake::new("the input device is not a TTY").hint("leave out `-t`").into());
     }
     if arguments.detach && !arguments.attach.is_empty() {
-        return Err(Mistake::usage("conflicting options: cannot specify both --attach and --detach").into());
+        return Err(Mistake::new("conflicting options: cannot specify both --attach and --detach").into());
     }
     let here = std::env::current_dir().context("failed to find the current folder")?;
     let progress = shown(options, &context.settings);

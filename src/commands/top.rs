@@ -28,7 +28,7 @@ pub(super) fn top(arguments: &Top, context: &Context) -> Outcome {
     };
     let (_home, engine) = crate::wiring::engine(context, "rbuild top")?;
     let processes = processes(&engine, &engine.find(name)?, options)?;
-    let mut table = Table::new();
+    let mut table = Table::spaced(20, 3);
     table.row(&processes.titles);
     processes.rows.iter().for_each(|row| table.row(row));
     context.terminal.print(&table.render())?;

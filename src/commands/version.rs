@@ -12,14 +12,14 @@ use crate::terminal::Terminal;
 pub(super) fn run(arguments: &Formatted, terminal: Terminal) -> Outcome {
     let host = Platform::host();
     let kernel = rustix::system::uname();
-    let document = json!({
-        "Client": {
-            "Version": env!("CARGO_PKG_VERSION"),
-            "Os": host.os,
-            "Arch": host.architecture,
-            "KernelVersion": kernel.release().to_string_lossy(),
-        },
+    let own = json!({
+        "Version": env!("CARGO_PKG_VERSION"),
+        "Os": host.os,
+        "Arch": host.architecture,
+        "KernelVersion": kernel.release().to_string_lossy(),
     });
+    // What does the work is this program too: scripts ask for the server's version.
+    let document = json!({ "Client": own, "Server": own });
     let text = match arguments.format.as_deref() {
         Some(format) => template::documents(Some(format), &[document]).map_err(Findings::from)?,
         None => format!(

@@ -40,17 +40,18 @@ const MAPS: &[&str] = &["Labels", "ExposedPorts", "Volumes", "Annotations", "Opt
 /// How long a text may get.
 const LENGTH: usize = 64 << 20;
 
-/// Returns a template's text for a value.
-pub(super) fn render(nodes: &[Node], value: &Value, purpose: Use) -> Result<String, Fault> {
-    let mut scope =
-        Scope { text: String::new(), variables: vec![(String::new(), Item::from(value.clone()))], purpose };
+/// Returns a template's text for a value; what has labels has them beside it.
+pub(super) fn render(nodes: &[Node], value: &Value, labels: &Value, purpose: Use) -> Result<String, Fault> {
+    let variables = vec![(String::new(), Item::from(value.clone()))];
+    let mut scope = Scope { text: String::new(), variables, labels, purpose };
     scope.nodes(nodes, &Item::from(value.clone()))?;
     Ok(scope.text)
 }
 
-struct Scope {
+struct Scope<'l> {
     text: String,
     variables: Vec<(String, Item)>,
+    labels: &'l Value,
     purpose: Use,
 }
 
@@ -61,7 +62,7 @@ enum Flow {
     Continue(Span),
 }
 
-impl Scope {
+impl Scope<'_> {
     fn nodes(&mut self, nodes: &[Node], dot: &Item) -> Result<(), Fault> {
         match self.block(nodes, dot)? {
             Flow::Through => Ok(()),
@@ -189,7 +190,15 @@ impl Scope {
     }
 
     fn command(&mut self, command: &Command, dot: &Item, last: Option<Item>) -> Result<Item, Fault> {
-        let Base::Function(name) = &command.head.base else { return self.operand(&command.head, dot) };
+        let Base::Function(name) = &command.head.base else {
+            return match command.arguments.first() {
+                None => self.operand(&command.head, dot),
+                Some(key) => {
+                    let key = self.operand(key, dot)?;
+                    Ok(self.label(&key))
+                }
+            };
+        };
         // `and` and `or` stop at the argument that decides.
         if let "and" | "or" = name.as_str() {
             let mut result = None;
@@ -211,6 +220,16 @@ impl Scope {
         }
         arguments.extend(last);
         functions::call(name, arguments, self.purpose, command.span)
+    }
+
+    /// `.Label "key"`: the label's value, nothing if there is none; its title is the last part of the key.
+    fn label(&self, key: &Item) -> Item {
+        let key = key.value.as_ref().map(print).unwrap_or_default();
+        if self.purpose == Use::Titles {
+            let last = key.rsplit('.').next().unwrap_or_default();
+            return Item::from(Value::from(last.replace(['-', '_'], " ")));
+        }
+        Item::from(self.labels.get(&key).cloned().unwrap_or_else(|| "".into()))
     }
 
     fn operand(&mut self, operand: &Operand, dot: &Item) -> Result<Item, Fault> {

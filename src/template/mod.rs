@@ -60,19 +60,25 @@ impl Template {
 
     /// Returns the template's text for a value.
     pub(crate) fn render(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
-        eval::render(&self.nodes, value, functions::Use::Values)
+        eval::render(&self.nodes, value, &Value::Null, functions::Use::Values)
             .map_err(|fault| diagnostic(&self.source, fault))
     }
 
     /// Returns the template's text for a value; `json` writes it a line a field.
     pub(crate) fn render_indented(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
-        eval::render(&self.nodes, value, functions::Use::Indented)
+        eval::render(&self.nodes, value, &Value::Null, functions::Use::Indented)
+            .map_err(|fault| diagnostic(&self.source, fault))
+    }
+
+    /// Returns the template's text for a row of a list, and its labels.
+    fn render_row(&self, (row, labels): &(Value, Value)) -> Result<String, Box<Diagnostic>> {
+        eval::render(&self.nodes, row, labels, functions::Use::Values)
             .map_err(|fault| diagnostic(&self.source, fault))
     }
 
     /// Returns the template's text for the titles of columns: functions leave them as they are.
     fn render_titles(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
-        eval::render(&self.nodes, value, functions::Use::Titles)
+        eval::render(&self.nodes, value, &Value::Null, functions::Use::Titles)
             .map_err(|fault| diagnostic(&self.source, fault))
     }
 }
@@ -94,6 +100,15 @@ pub(crate) struct Column {
     pub(crate) title: &'static str,
 }
 
+/// The field of a row with its labels, for `.Label "key"`. It is no field for templates, and not in JSON.
+pub(crate) const LABEL: &str = "Label";
+
+/// Returns a row as templates and JSON have it, and its labels.
+pub(crate) fn apart(mut row: Value) -> (Value, Value) {
+    let labels = row.as_object_mut().and_then(|fields| fields.shift_remove(LABEL));
+    (row, labels.unwrap_or_default())
+}
+
 /// Returns the text of a list in the form that `--format` asks for.
 ///
 /// `standard` is the template of the plain table. Each row is an object with at least the fields of `columns`.
@@ -104,8 +119,9 @@ pub(crate) fn list(
     rows: &[Value],
 ) -> Result<String, Box<Diagnostic>> {
     let format = format.unwrap_or("table").trim_matches(' ');
+    let rows = rows.iter().cloned().map(apart);
     if format == "json" {
-        return Ok(rows.iter().map(|row| format!("{row}\n")).collect());
+        return Ok(rows.map(|(row, _)| format!("{row}\n")).collect());
     }
     let table =
         format.strip_prefix("table").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\\', '\t']));
@@ -115,7 +131,7 @@ pub(crate) fn list(
         None => format,
     };
     let template = Template::parse(&body.replace("\\t", "\t").replace("\\n", "\n"))?;
-    let lines = rows.iter().map(|row| template.render(row)).collect::<Result<Vec<_>, _>>()?;
+    let lines = rows.map(|row| template.render_row(&row)).collect::<Result<Vec<_>, _>>()?;
     if table.is_none() {
         return Ok(lines.into_iter().map(|line| line + "\n").collect());
     }

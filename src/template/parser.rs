@@ -3,9 +3,9 @@
 use rbuild_model::span::{Span, nearest};
 use serde_json::Value;
 
-use super::Fault;
 use super::functions;
 use super::lexer::{self, Kind, Piece, Token};
+use super::{Fault, LABEL};
 
 /// A part of a template.
 #[derive(Debug)]
@@ -264,7 +264,9 @@ impl Words<'_> {
             span = span.to(argument.span);
             arguments.push(argument);
         }
-        if !arguments.is_empty() && !matches!(head.base, Base::Function(_)) {
+        let is_label = matches!((&head.base, &head.fields[..]), (Base::Dot, [(name, _)]) if name == LABEL);
+        let takes = matches!(head.base, Base::Function(_)) || (is_label && arguments.len() == 1);
+        if !arguments.is_empty() && !takes {
             return Err(Fault::new(
                 arguments[0].span,
                 "this stands behind something that takes no arguments",

@@ -148,6 +148,21 @@ fn lists_have_all_forms() {
 }
 
 #[test]
+fn rows_have_labels_beside_them() {
+    const COLUMNS: &[Column] = &[Column { field: "Name", title: "NAME" }];
+    let rows = [json!({"Label": {"a.b-c": "1,2"}, "Name": "one"}), json!({"Name": "two"})];
+    for (format, expected) in [
+        (r#"{{.Name}} {{.Label "a.b-c"}}|{{.Label "x"}}"#, "one 1,2|\ntwo |\n"),
+        (r#"table {{.Name}}\t{{.Label "a.b-c"}}"#, "NAME      b c\none       1,2\ntwo       \n"),
+        ("json", "{\"Name\":\"one\"}\n{\"Name\":\"two\"}\n"),
+        ("{{json .}}", "{\"Name\":\"one\"}\n{\"Name\":\"two\"}\n"),
+    ] {
+        assert_eq!(list(Some(format), "{{.Name}}", COLUMNS, &rows).unwrap(), expected, "{format}");
+    }
+    assert!(list(Some(r#"{{.Name "a"}}"#), "", COLUMNS, &rows).is_err());
+}
+
+#[test]
 fn documents_have_all_forms() {
     let one = [json!({"A": [1]})];
     assert_eq!(

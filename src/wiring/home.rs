@@ -217,6 +217,11 @@ impl Home {
         Ok(rbuild_worker::network::remove_unused(self.site()?)?)
     }
 
+    /// Returns what trees are kept with: `overlay`, `copy`.
+    pub(crate) fn storage(&self) -> &'static str {
+        self.snapshotter.format()
+    }
+
     /// Returns what was computed before.
     pub(crate) fn records(&self) -> Records {
         Records::new(&self.store, self.snapshotter.format())

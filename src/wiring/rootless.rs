@@ -60,6 +60,7 @@ fn want(command: &Command) -> Want {
         | Command::Commit(_) => Want::Files,
         Command::Check(_)
         | Command::Context(_)
+        | Command::Image(_)
         | Command::Images(_)
         | Command::Inspect(_)
         | Command::Ps(_)

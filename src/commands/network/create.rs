@@ -30,7 +30,11 @@ fn request(arguments: &Create) -> Result<NetworkRequest, Mistake> {
         ipv6: Switch::from(arguments.ipv6),
         internal: Switch::from(arguments.internal),
         attachable: Switch::from(arguments.attachable),
-        ipam: Ipam { driver: arguments.ipam_driver.clone(), options: None, config: pools },
+        ipam: Ipam {
+            driver: arguments.ipam_driver.clone(),
+            options: (!arguments.ipam_opt.is_empty()).then(|| arguments.ipam_opt.iter().cloned().collect()),
+            config: pools,
+        },
         options: arguments.opt.iter().cloned().collect(),
         labels: arguments.label.iter().cloned().collect(),
         ..NetworkRequest::new(&arguments.name)

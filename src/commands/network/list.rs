@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::cli::network::{List, Prune};
 use crate::commands::filter::moment;
 use crate::commands::labels::{self, LabelFilter, truth, unknown};
-use crate::commands::{Context, Outcome, prune::agreed};
+use crate::commands::prune::{agreed, section};
+use crate::commands::{Context, Outcome};
 use crate::human;
 use crate::report::{self, Findings, Mistake, Status};
 use crate::template::{self, Column};
@@ -61,6 +62,7 @@ fn row(definition: &NetworkDefinition, arguments: &List) -> Value {
         "IPv4": definition.ipv4.is_on().to_string(),
         "IPv6": definition.ipv6.is_on().to_string(),
         "Internal": definition.internal.is_on().to_string(),
+        "Label": definition.labels,
         "Labels": labels::line(&definition.labels),
         "Name": definition.name,
         "Scope": "local",
@@ -92,7 +94,7 @@ fn read(key: &str, value: &str) -> Result<Filter, Mistake> {
         "scope" => Filter::Scope(value),
         "type" if value == "custom" => Filter::Custom(true),
         "type" if value == "builtin" => Filter::Custom(false),
-        "type" => return Err(Mistake::usage(format!("invalid filter: 'type'='{value}'"))),
+        "type" => return Err(Mistake::new(format!("invalid filter: 'type'='{value}'"))),
         other => return Err(unknown(other, KEYS)),
     })
 }
@@ -152,13 +154,13 @@ pub(super) fn prune(arguments: &Prune, context: &Context) -> Outcome {
         match (LabelFilter::read(key, value), key.as_str()) {
             (Some(label), _) => labels.push(label),
             (None, "until") => {
-                let mistake = || Mistake::usage(format!("invalid filter 'until={value}': not a time"));
+                let mistake = || Mistake::new(format!("invalid filter 'until={value}': not a time"));
                 until = Some(moment(value, now).ok_or_else(mistake)?);
             }
             (None, other) => return Err(unknown(other, PRUNE_KEYS).into()),
         }
     }
-    let question = "This will remove all custom networks not used by at least one container.";
+    let question = "WARNING! This will remove all custom networks not used by at least one container.";
     if !arguments.force && !agreed(question, context)? {
         return Ok(Status::Done);
     }
@@ -170,10 +172,6 @@ pub(super) fn prune(arguments: &Prune, context: &Context) -> Outcome {
         };
         labels.iter().all(|label| label.fits(&definition.labels)) && is_old()
     })?;
-    if !removed.is_empty() {
-        let names: String = removed.iter().map(|name| format!("{name}\n")).collect();
-        context.terminal.print(&format!("Deleted Networks:\n{names}\n"))?;
-    }
-    let told = failures.into_iter().map(|error| report::tell(&error.into(), context.terminal));
-    Ok(told.last().unwrap_or(Status::Done))
+    context.terminal.print(&section("Deleted Networks:", removed))?;
+    Ok(report::tell_all(failures, context.terminal))
 }

@@ -193,7 +193,7 @@ impl Found {
     fn document(&self) -> Value {
         let now = Timestamp::now();
         let containers: Vec<Value> =
-            self.containers.iter().map(|one| ps::row(one, ps::Ids::Full, now)).collect();
+            self.containers.iter().map(|one| template::apart(ps::row(one, ps::Ids::Full, now)).0).collect();
         json!({
             "Images": self.image_rows(ps::Ids::Full, now),
             "Containers": containers,

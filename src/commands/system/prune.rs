@@ -6,7 +6,7 @@ use rbuild_engine::Engine;
 use crate::cli::system::Prune;
 use crate::commands::filter::{self, moment};
 use crate::commands::labels::LabelFilter;
-use crate::commands::prune::{agreed, clear};
+use crate::commands::prune::{CacheShare, agreed, clear, section};
 use crate::commands::{Context, Outcome, ps};
 use crate::human;
 use crate::report::{self, Mistake, Status};
@@ -42,8 +42,7 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
     let (containers, failures) = engine.prune(ps::filters(&wanted.pairs, now)?)?;
     failed(failures.into_iter().map(Into::into).collect());
     bytes += containers.bytes;
-    let removed = containers.removed.iter().map(ToString::to_string);
-    context.terminal.print(&section("Deleted Containers:", removed))?;
+    context.terminal.print(&section("Deleted Containers:", containers.removed))?;
     let (networks, failures) = engine.networks().prune(|definition| {
         let is_old = wanted
             .until
@@ -51,11 +50,12 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
         is_old && wanted.labels.iter().all(|label| label.fits(&definition.labels))
     })?;
     failed(failures.into_iter().map(Into::into).collect());
-    context.terminal.print(&section("Deleted Networks:", networks.into_iter()))?;
+    context.terminal.print(&section("Deleted Networks:", networks))?;
     if arguments.volumes {
         bytes += volumes(&engine, &wanted, context, &mut failed)?;
     }
-    let cleared = clear(&home, &engine, arguments.all, &of_images, None, context)?;
+    let cleared = clear(&home, &engine, arguments.all, &of_images, CacheShare::All(None))?;
+    context.terminal.print(&section("Deleted Images:", cleared.images))?;
     bytes += cleared.bytes;
     failed(cleared.failures);
     context.terminal.print(&format!("Total reclaimed space: {}\n", human::precise_size(bytes)))?;
@@ -72,8 +72,7 @@ fn volumes(
         definition.is_anonymous() && wanted.labels.iter().all(|label| label.fits(&definition.labels))
     })?;
     failed(pruned.failures.into_iter().map(Into::into).collect());
-    let names = pruned.volumes.iter().map(ToString::to_string);
-    context.terminal.print(&section("Deleted Volumes:", names))?;
+    context.terminal.print(&section("Deleted Volumes:", pruned.volumes))?;
     Ok(pruned.bytes)
 }
 
@@ -113,11 +112,6 @@ fn question(arguments: &Prune) -> String {
     text
 }
 
-fn section(title: &str, removed: impl Iterator<Item = String>) -> String {
-    let lines: String = removed.map(|name| name + "\n").collect();
-    if lines.is_empty() { lines } else { format!("{title}\n{lines}\n") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,12 +135,5 @@ mod tests {
             "  - all dangling images\n  - unused build cache\n\n  \
                  Items to be pruned will be filtered with:\n  - label=x\n"
         ));
-    }
-
-    #[test]
-    fn sections_without_anything_are_left_out() {
-        assert_eq!(section("Deleted Networks:", std::iter::empty()), "");
-        let names = ["a", "b"].map(str::to_owned);
-        assert_eq!(section("Deleted Networks:", names.into_iter()), "Deleted Networks:\na\nb\n\n");
     }
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::cli::volume::{List, Prune};
 use crate::commands::labels::{self, LabelFilter, truth, unknown};
-use crate::commands::{Context, Outcome, prune::agreed};
+use crate::commands::prune::{agreed, section};
+use crate::commands::{Context, Outcome};
 use crate::human;
 use crate::report::{self, Findings, Mistake, Status};
 use crate::template::{self, Column};
@@ -57,6 +58,7 @@ pub(in crate::commands) fn row(definition: &VolumeDefinition, volumes: &Volumes)
         "Availability": "N/A",
         "Driver": definition.driver,
         "Group": "N/A",
+        "Label": definition.labels,
         "Labels": labels::line(&definition.labels),
         "Links": "N/A",
         "Mountpoint": volumes.mountpoint(definition)?,
@@ -127,9 +129,9 @@ pub(super) fn prune(arguments: &Prune, context: &Context) -> Outcome {
         }
     }
     let question = if all {
-        "This will remove all local volumes not used by at least one container."
+        "WARNING! This will remove all local volumes not used by at least one container."
     } else {
-        "This will remove anonymous local volumes not used by at least one container."
+        "WARNING! This will remove anonymous local volumes not used by at least one container."
     };
     if !arguments.force && !agreed(question, context)? {
         return Ok(Status::Done);
@@ -138,14 +140,8 @@ pub(super) fn prune(arguments: &Prune, context: &Context) -> Outcome {
     let pruned = engine.volumes().prune(&engine, |definition| {
         (all || definition.is_anonymous()) && labels.iter().all(|label| label.fits(&definition.labels))
     })?;
-    let mut text = String::new();
-    if !pruned.volumes.is_empty() {
-        text.push_str("Deleted Volumes:\n");
-        text.extend(pruned.volumes.iter().map(|name| format!("{name}\n")));
-        text.push('\n');
-    }
+    let mut text = section("Deleted Volumes:", pruned.volumes);
     text.push_str(&format!("Total reclaimed space: {}\n", human::precise_size(pruned.bytes)));
     context.terminal.print(&text)?;
-    let told = pruned.failures.into_iter().map(|error| report::tell(&error.into(), context.terminal));
-    Ok(told.last().unwrap_or(Status::Done))
+    Ok(report::tell_all(pruned.failures, context.terminal))
 }
