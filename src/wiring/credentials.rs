@@ -2,11 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rbuild_image::distribution::{Credential, CredentialError, Credentials, DockerConfig, Found};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Reads the file when a registry first asks for credentials.
 pub(super) struct Caller {
@@ -78,6 +79,16 @@ pub(super) fn run(program: &str, verb: &str, input: &[u8]) -> Result<(), Credent
 
 /// Runs a helper program, and returns whether it succeeded and what it printed.
 fn talk(program: &str, verb: &str, input: &[u8]) -> Result<(bool, Vec<u8>), CredentialError> {
+    talk_for(LONGEST, program, verb, input)
+}
+
+fn talk_for(
+    longest: Duration,
+    program: &str,
+    verb: &str,
+    input: &[u8],
+) -> Result<(bool, Vec<u8>), CredentialError> {
+    let until = Instant::now() + longest;
     let failed =
         |error: std::io::Error| CredentialError::Other(format!("failed to run `{program}`: {error}"));
     let mut child = Command::new(program)
@@ -102,17 +113,71 @@ fn talk(program: &str, verb: &str, input: &[u8]) -> Result<(bool, Vec<u8>), Cred
         // Nobody listens any more if it took too long.
         let _ = sender.send(read.map(|_| output));
     });
-    match answer.recv_timeout(LONGEST) {
+    let why = match answer.recv_timeout(longest) {
         Ok(Ok(output)) if (output.len() as u64) < MOST => {
-            let status = child.wait().map_err(failed)?;
-            Ok((status.success(), output))
+            if has_ended(&child, until).map_err(failed)? {
+                let status = child.wait().map_err(failed)?;
+                return Ok((status.success(), output));
+            }
+            "answers and does not end"
         }
-        Ok(Err(error)) => Err(failed(error)),
-        excess => {
-            let why = if excess.is_ok() { "prints without end" } else { "does not answer" };
-            let _ = child.kill();
-            let _ = child.wait();
-            Err(CredentialError::Other(format!("`{program} {verb}` {why}")))
+        Ok(Ok(_)) => "prints without end",
+        Ok(Err(error)) => return Err(failed(error)),
+        Err(_) => "does not answer",
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    let seconds = longest.as_secs();
+    Err(CredentialError::Other(format!("`{program} {verb}` {why}: it was given {seconds} seconds")))
+}
+
+/// Waits until a program ends; tells whether it did in time.
+fn has_ended(child: &Child, until: Instant) -> std::io::Result<bool> {
+    let process = rustix::process::Pid::from_child(child);
+    let process = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty())?;
+    let mut ready = [PollFd::new(&process, PollFlags::IN)];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(std::io::Error::other)?;
+        match poll(&mut ready, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return Ok(result? > 0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// What comes of a helper that is a script.
+    fn talked(longest: Duration, script: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("docker-credential-test");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        match talk_for(longest, path.to_str().unwrap(), "get", b"registry.test") {
+            Ok((success, output)) => format!("{success} {}", String::from_utf8(output).unwrap()),
+            Err(error) => error.to_string().replace(path.to_str().unwrap(), "helper"),
+        }
+    }
+
+    #[test]
+    fn a_helper_that_hangs_is_not_waited_for() {
+        assert_eq!(talked(LONGEST, "cat; exit 1"), "false registry.test");
+        let none = Duration::ZERO;
+        assert_eq!(talked(none, "exec sleep 1000"), "`helper get` does not answer: it was given 0 seconds");
+        let endless = "exec cat /dev/zero";
+        assert_eq!(talked(LONGEST, endless), "`helper get` prints without end: it was given 30 seconds");
+    }
+
+    #[test]
+    fn one_that_answered_and_goes_on_is_not_waited_for() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        assert!(!has_ended(&child, Instant::now()).unwrap());
+        child.kill().unwrap();
+        assert!(has_ended(&child, Instant::now() + LONGEST).unwrap());
+        child.wait().unwrap();
     }
 }
