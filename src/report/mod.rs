@@ -282,14 +282,6 @@ pub(crate) fn tell_all(
     errors.into_iter().fold(Status::Done, |_, error| tell(&error.into(), terminal))
 }
 
-/// Tells all of several errors, and returns the last one's status; without any, everything was done.
-pub(crate) fn tell_all(
-    errors: impl IntoIterator<Item = impl Into<anyhow::Error>>,
-    terminal: Terminal,
-) -> Status {
-    errors.into_iter().fold(Status::Done, |_, error| tell(&error.into(), terminal))
-}
-
 /// Tells an error on standard error and returns how the program ends.
 pub(crate) fn tell(error: &anyhow::Error, terminal: Terminal) -> Status {
     let verdict = judge(error);
