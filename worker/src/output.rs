@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use rbuild_model::event::Stream;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -58,7 +59,7 @@ impl Output {
     }
 
     /// Reads until the last process that could write is gone.
-    pub(crate) fn drain(self, task: &Task, mut log: Option<&mut File>) -> io::Result<Printed> {
+    pub(crate) fn drain(self, task: &Task, log: &mut Log) -> io::Result<Printed> {
         let mut open: Vec<(Stream, OwnedFd)> = self.pipes.into();
         let mut printed = Printed::default();
         let mut tail = Tail::default();
@@ -92,9 +93,7 @@ impl Output {
                     continue;
                 }
                 let bytes = &buffer[..read];
-                if let Some(log) = log.as_deref_mut() {
-                    keep(log, printed.bytes, bytes)?;
-                }
+                log.keep(printed.bytes, bytes)?;
                 printed.bytes += read as u64;
                 tail.push(bytes);
                 task.log(*stream, bytes.to_vec());
@@ -106,17 +105,34 @@ impl Output {
     }
 }
 
-/// Writes to the log what fits, and a mark where it was cut.
-fn keep(log: &mut File, before: u64, bytes: &[u8]) -> io::Result<()> {
-    if before >= MAX_LOG_BYTES {
-        return Ok(());
+/// The log of one step. Most steps print nothing, and have none.
+pub(crate) struct Log {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Log {
+    /// Names a file that is made when there is something to keep.
+    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), file: None }
     }
-    let room = usize::try_from(MAX_LOG_BYTES - before).unwrap_or(usize::MAX);
-    if bytes.len() <= room {
-        return log.write_all(bytes);
+
+    /// Writes what fits, and a mark where it was cut; `before` is how much was printed before.
+    fn keep(&mut self, before: u64, bytes: &[u8]) -> io::Result<()> {
+        if before > MAX_LOG_BYTES {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::create_new(&self.path)?),
+        };
+        let room = usize::try_from(MAX_LOG_BYTES - before).unwrap_or(usize::MAX);
+        if bytes.len() <= room {
+            return file.write_all(bytes);
+        }
+        file.write_all(&bytes[..room])?;
+        file.write_all(b"\n[output cut here: the log of a step keeps 64 MiB]\n")
     }
-    log.write_all(&bytes[..room])?;
-    log.write_all(b"\n[output cut here: the log of a step keeps 64 MiB]\n")
 }
 
 /// The last lines of a stream of bytes, in bounded memory.
@@ -186,17 +202,23 @@ mod tests {
 
     #[test]
     fn a_log_is_cut_where_it_says_so() {
-        let mut log = tempfile::tempfile().unwrap();
-        let half = vec![b'x'; 3 << 20];
-        let mut printed = Printed::default();
-        while printed.bytes <= MAX_LOG_BYTES {
-            keep(&mut log, printed.bytes, &half).unwrap();
-            printed.bytes += half.len() as u64;
+        let folder = tempfile::tempdir().unwrap();
+        // One is full in the middle of what is printed at once, the other at its end.
+        for piece in [3 << 20, 4 << 20] {
+            let path = folder.path().join(piece.to_string());
+            let mut log = Log::at(&path);
+            let bytes = vec![b'x'; piece];
+            let mut printed = Printed::default();
+            while printed.bytes <= MAX_LOG_BYTES {
+                log.keep(printed.bytes, &bytes).unwrap();
+                printed.bytes += bytes.len() as u64;
+            }
+            log.keep(printed.bytes, &bytes).unwrap();
+            let mark = b"\n[output cut here: the log of a step keeps 64 MiB]\n".len() as u64;
+            assert_eq!(std::fs::metadata(path).unwrap().len(), MAX_LOG_BYTES + mark);
+            assert!(printed.is_cut());
         }
-        keep(&mut log, printed.bytes, &half).unwrap();
-        let mark = b"\n[output cut here: the log of a step keeps 64 MiB]\n".len() as u64;
-        assert_eq!(log.metadata().unwrap().len(), MAX_LOG_BYTES + mark);
-        assert!(printed.is_cut() && !Printed { bytes: MAX_LOG_BYTES, ..Printed::default() }.is_cut());
+        assert!(!Printed { bytes: MAX_LOG_BYTES, ..Printed::default() }.is_cut());
     }
 
     #[test]
@@ -206,12 +228,24 @@ mod tests {
             File::from(ends.stdout).write_all(b"out\n").unwrap();
             File::from(ends.stderr).write_all(&vec![b'e'; 200_000]).unwrap();
         });
-        let mut log = tempfile::tempfile().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
         let task = Tasks::new(Arc::new(Silent)).begin("test");
-        let printed = output.drain(&task, Some(&mut log)).unwrap();
+        let printed = output.drain(&task, &mut Log::at(&log)).unwrap();
         writer.join().unwrap();
         assert_eq!(printed.bytes, 200_004);
-        assert_eq!(log.metadata().unwrap().len(), 200_004);
+        assert_eq!(std::fs::metadata(log).unwrap().len(), 200_004);
         assert_eq!(printed.tail[0].len(), if printed.tail[0] == "out" { 3 } else { TAIL_LINE_BYTES });
+    }
+
+    #[test]
+    fn who_prints_nothing_has_no_log() {
+        let (output, ends) = Output::open().unwrap();
+        drop(ends);
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let task = Tasks::new(Arc::new(Silent)).begin("test");
+        assert_eq!(output.drain(&task, &mut Log::at(&log)).unwrap().bytes, 0);
+        assert!(!log.exists());
     }
 }

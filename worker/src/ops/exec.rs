@@ -1,20 +1,21 @@
 //! RUN: a program in an isolated process over an active snapshot.
 
-use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use rbuild_confined::Root;
 use rbuild_confined::users::{UserSpec, Users};
 use rbuild_model::event::ExitStatus;
-use rbuild_model::step::{EnvVar, Exec, NetworkMode, SecurityMode};
+use rbuild_model::step::{EnvVar, Exec, Limits, NetworkMode, SecurityMode};
 use rbuild_sandbox::profile::{self, Confinement, HostNamespaces, Identity, Options, Privilege};
 use rbuild_sandbox::{
-    Access, Exit, FileContent, Foreign, Mount, MountSource, Order, Restrictions, Slot, Stdio, Stubs, cgroup,
+    Access, Exit, FileContent, Foreign, Mount, MountSource, Order, Restrictions, Running, Slot, Stdio, Stubs,
+    cgroup,
 };
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree, Usage};
-use rbuild_store::{FileError, Room};
+use rbuild_store::{FileError, Room, RoomError};
 
 use crate::authorities::AUTHORITY_BUNDLES;
 use crate::berths::Berth;
@@ -23,7 +24,7 @@ use crate::error::{MemoryShortage, StepError};
 use crate::locking::StepLocks;
 use crate::mounts;
 use crate::network::StepNetwork;
-use crate::output::Output;
+use crate::output::{Log, Output, Printed};
 use crate::room::Guard;
 use crate::runner::{Made, Runner};
 use crate::tasks::Task;
@@ -61,222 +62,240 @@ pub(crate) fn run(
         return Err(StepError::Unsupported { what: "--cgroup-parent".to_owned() });
     }
     let active = runner.snapshotter().prepare(base).map_err(StepError::Snapshot)?;
-    match on_snapshot(runner, task, exec, ask, &active, locks) {
+    match (Program { runner, task, exec, ask, active: &active }).run(locks) {
         Ok(ran) => Ok(Made { active, usage: ran.usage, log: ran.log, room: ran.room }),
         Err(error) => Err(runner.give_up(active, error)),
     }
 }
 
-fn on_snapshot(
-    runner: &Runner<'_>,
-    task: &Task,
-    exec: &Exec,
-    ask: &RunAsk,
-    active: &Active,
-    locks: &StepLocks<'_>,
-) -> Result<Ran, StepError> {
-    let given = runner.berths().devices(ask.step)?;
-    // Whatever has to be waited for comes first: berths are for steps that go on at once.
-    let mut prepared = mounts::prepare(runner, ask, &exec.mounts, exec.script.as_ref(), locks)?;
-    let mut mounts = given.mounts();
-    mounts.append(&mut prepared.mounts);
-    let guard = match Guard::begin(runner, active, &prepared.caches) {
-        Ok(guard) => guard,
-        Err(error) => {
-            drop(mounts);
-            // The first error is the one to tell.
-            let _ = prepared.release(runner);
-            return Err(error);
-        }
-    };
-    let result = in_berth(runner, task, exec, ask, active, mounts, &prepared.env, &given, guard.as_ref());
-    // However it ended, what is in the caches now is counted; before their locks are given back.
-    let counted = match (result, guard) {
-        (Ok(ran), Some(guard)) => guard.end().map(|room| Ran { room, ..ran }),
-        (Err(error), Some(guard)) => {
-            if let Err(left) = guard.abandon() {
-                runner.note(&format!("failed to count what a failed step left in its caches: {left}"));
-            }
-            Err(error)
-        }
-        (result, None) => result,
-    };
-    let released = prepared.release(runner);
-    counted.and_then(|ran| released.map(|()| ran))
+/// The program of one step, and the snapshot that it writes.
+struct Program<'r, 'a> {
+    runner: &'r Runner<'a>,
+    task: &'r Task,
+    exec: &'r Exec,
+    ask: &'r RunAsk,
+    active: &'r Active,
 }
 
-#[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
-fn in_berth(
-    runner: &Runner<'_>,
-    task: &Task,
-    exec: &Exec,
-    ask: &RunAsk,
-    active: &Active,
+/// What a program finds besides its root.
+struct Equipment {
     mounts: Vec<Mount>,
-    mount_env: &[EnvVar],
-    given: &Given,
-    guard: Option<&Guard>,
-) -> Result<Ran, StepError> {
-    let limits = &runner.graph().note(ask.step).limits;
-    let Berth { name, network, slot } = runner.berths().take(exec, limits, &given.rules)?;
-    let result =
-        in_place(runner, task, exec, ask, active, &name, &network, slot, mounts, mount_env, given, guard);
-    if let Err(error) = runner.networks().detach(&network) {
-        // The next command takes the address back; the step's work is not thrown away for it.
-        runner.note(&format!("failed to give the address of a step back: {error}"));
-    }
-    result
+    /// What mounts add to its environment.
+    env: Vec<EnvVar>,
+    /// What it gets with its devices.
+    given: Given,
 }
 
+/// What is known of a program that ran.
 struct Ran {
     usage: Usage,
     log: Option<String>,
     room: Room,
 }
 
-#[expect(clippy::too_many_arguments, reason = "one step of run, split off for its undo")]
-fn in_place(
-    runner: &Runner<'_>,
-    task: &Task,
-    exec: &Exec,
-    ask: &RunAsk,
-    active: &Active,
-    group: &str,
-    network: &StepNetwork,
-    slot: Slot,
-    mut mounts: Vec<Mount>,
-    mount_env: &[EnvVar],
-    given: &Given,
-    guard: Option<&Guard>,
-) -> Result<Ran, StepError> {
-    let command = exec.argv.join(" ");
-    let view = runner.snapshotter().view(active.parents()).map_err(StepError::Snapshot)?;
-    let tree = Root::from_fd(rbuild_sandbox::mounts::mount_detached(&view)?)
-        .map_err(|error| StepError::Snapshot(error.into()))?;
-    let user = |source| StepError::User { user: exec.user.clone(), source };
-    let spec: UserSpec = exec.user.parse().map_err(user)?;
-    let mut identity = Users::load(&tree).lookup(&spec).map_err(user)?;
-    let mut env = environment(exec, mount_env, &identity.home);
-    env.retain(|var| !given.env.iter().any(|other| other.name == var.name));
-    env.extend(given.env.iter().cloned());
-    identity.groups.extend(given.groups.iter().copied());
-    if let Some(extra) = runner.extra_ca(ask.step) {
-        mounts.push(ca_mount(&tree, extra));
-        for name in CA_VARIABLES {
-            if !env.iter().any(|var| var.name == name) {
-                env.push(EnvVar { name: name.to_owned(), value: CA_PATH.to_owned() });
-            }
-        }
-    }
-    drop(tree);
-    let mut all = host_files(runner, exec, network)?;
-    all.append(&mut mounts);
-
-    let limits = &runner.graph().note(ask.step).limits;
-    let mut options = Options::new(exec.argv.clone());
-    options.env = env.into_iter().map(|EnvVar { name, value }| format!("{name}={value}")).collect();
-    options.cwd = exec.cwd.clone();
-    options.devices = given.devices((identity.uid, identity.gid));
-    options.identity = Identity { uid: identity.uid, gid: identity.gid, groups: identity.groups };
-    options.hostname = Some(exec.hostname.clone()).filter(|name| !name.is_empty());
-    options.rlimits = exec
-        .ulimits
-        .iter()
-        .map(|limit| (limit.name.clone(), unlimited(limit.soft), unlimited(limit.hard)))
-        .collect();
-    options.host_namespaces =
-        HostNamespaces { network: network.mode == NetworkMode::Host, ..HostNamespaces::default() };
-    if let Some(size) = exec.shm_size {
-        options.shm_size = size;
-    }
-    if exec.security == SecurityMode::Insecure {
-        options.confinement = Confinement { privilege: Privilege::Privileged, ..Confinement::default() };
-    }
-    let spec = profile::step(options)?;
-
-    let root = runner.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?;
-    let launch = |source| match Foreign::explain(&exec.platform, &source) {
-        Some(source) => StepError::Foreign { command: command.clone(), source: Box::new(source) },
-        None => StepError::Launch { command: command.clone(), source },
-    };
-    let (output, ends) = Output::open().map_err(|error| FileError::new("make", "the step's pipes", error))?;
-    let order = Order { spec, root, mounts: all, stubs: Stubs::Remove };
-    let stdio = Stdio { stdin: None, stdout: Some(ends.stdout), stderr: Some(ends.stderr) };
-    let running = slot.launch(order, stdio).map_err(launch)?;
-    for note in running.notes() {
-        runner.note(note);
-    }
-    let process = || {
-        let pidfd = running.pidfd().try_clone_to_owned();
-        pidfd.map_err(|error| FileError::new("keep", "the step's process", error))
-    };
-    let (pidfd, to_stop) = (process()?, process()?);
-    // The end of its init is the end of everything in the step's pid namespace.
-    let registration = runner.cancel().on_cancel(move || {
-        let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-    });
-    let (name, path) = runner.log_file();
-    let mut log = create_log(&path)?;
-    let watched = || {
-        let printed = output.drain(task, Some(&mut log));
-        let printed = printed.map_err(|error| FileError::new("write the log", &path, error));
-        if printed.is_err() {
-            // Nobody reads what it prints any more: what is left of it is not worth waiting for.
-            let _ = running.kill_all();
-        }
-        (printed, running.wait().map_err(StepError::Wait))
-    };
-    let ((printed, exit), full) = match guard {
-        Some(guard) => {
-            let stop = || {
-                let _ = rustix::process::pidfd_send_signal(&to_stop, rustix::process::Signal::KILL);
-            };
-            guard.watch(stop, watched)
-        }
-        None => (watched(), None),
-    };
-    drop(registration);
-    let (printed, exit) = (printed?, exit?);
-    if printed.is_cut() {
-        let name = runner.graph().note(ask.step).kept_name();
-        runner.note(&format!(
-            "`{name}` printed more than its log keeps: {} holds the first 64 MiB",
-            path.display()
-        ));
-    }
-    let logged = printed.bytes > 0;
-    if !logged {
-        let _ = std::fs::remove_file(&path);
-    }
-    if runner.cancel().is_cancelled() {
-        return Err(StepError::Cancelled);
-    }
-    if let Some(full) = full {
-        return Err(StepError::Room(full));
-    }
-    let status = status(&exit);
-    if status != ExitStatus::Code(0) {
-        return Err(StepError::Exited {
-            command,
-            status,
-            tail: printed.tail,
-            log: logged.then_some(path),
-            shortage: exit
-                .oom_killed
-                .then(|| Box::new(MemoryShortage { process: cgroup::victim(group), limit: limits.memory })),
-        });
-    }
-    let usage = Usage {
-        cpu: Some(Duration::from_micros(exit.usage.cpu_us)),
-        peak_memory: Some(exit.usage.peak_memory),
-        bytes: None,
-    };
-    Ok(Ran { usage, log: logged.then_some(name), room: Room::default() })
+/// How a program came to its end.
+struct Ended {
+    printed: Printed,
+    exit: Exit,
+    /// Why it was stopped, if there was no room for what it wrote.
+    full: Option<RoomError>,
 }
 
-fn create_log(path: &Path) -> Result<File, FileError> {
-    let log = File::options().write(true).create_new(true).open(path);
-    log.map_err(|error| FileError::new("make the log", path, error))
+impl Program<'_, '_> {
+    fn run(&self, locks: &StepLocks<'_>) -> Result<Ran, StepError> {
+        let Self { runner, ask, exec, .. } = *self;
+        let given = runner.berths().devices(ask.step)?;
+        // Whatever has to be waited for comes first: berths are for steps that go on at once.
+        let mut prepared = mounts::prepare(runner, ask, &exec.mounts, exec.script.as_ref(), locks)?;
+        let mut mounts = given.mounts();
+        mounts.append(&mut prepared.mounts);
+        let equipment = Equipment { mounts, env: std::mem::take(&mut prepared.env), given };
+        let guard = match Guard::begin(runner, self.active, &prepared.caches) {
+            Ok(guard) => guard,
+            Err(error) => {
+                drop(equipment);
+                // The first error is the one to tell.
+                let _ = prepared.release(runner);
+                return Err(error);
+            }
+        };
+        let result = self.in_berth(equipment, guard.as_ref());
+        // However it ended, what is in the caches now is counted; before their locks are given back.
+        let counted = match (result, guard) {
+            (Ok(ran), Some(guard)) => guard.end().map(|room| Ran { room, ..ran }),
+            (Err(error), Some(guard)) => {
+                if let Err(left) = guard.abandon() {
+                    runner.note(&format!("failed to count what a failed step left in its caches: {left}"));
+                }
+                Err(error)
+            }
+            (result, None) => result,
+        };
+        let released = prepared.release(runner);
+        counted.and_then(|ran| released.map(|()| ran))
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.runner.graph().note(self.ask.step).limits
+    }
+
+    fn in_berth(&self, equipment: Equipment, guard: Option<&Guard>) -> Result<Ran, StepError> {
+        let runner = self.runner;
+        let Berth { name, network, slot } =
+            runner.berths().take(self.exec, self.limits(), &equipment.given.rules)?;
+        let order = self.order(&network, equipment);
+        let result = order.and_then(|order| self.in_slot(slot, order, &name, guard));
+        if let Err(error) = runner.networks().detach(&network) {
+            // The next command takes the address back; the step's work is not thrown away for it.
+            runner.note(&format!("failed to give the address of a step back: {error}"));
+        }
+        result
+    }
+
+    /// Says what is to run, and what it is to see.
+    fn order(&self, network: &StepNetwork, equipment: Equipment) -> Result<Order, StepError> {
+        let Self { runner, exec, active, .. } = *self;
+        let Equipment { mut mounts, env, given } = equipment;
+        let view = runner.snapshotter().view(active.parents()).map_err(StepError::Snapshot)?;
+        let tree = Root::from_fd(rbuild_sandbox::mounts::mount_detached(&view)?)
+            .map_err(|error| StepError::Snapshot(error.into()))?;
+        let user = |source| StepError::User { user: exec.user.clone(), source };
+        let spec: UserSpec = exec.user.parse().map_err(user)?;
+        let mut identity = Users::load(&tree).lookup(&spec).map_err(user)?;
+        identity.groups.extend(given.groups.iter().copied());
+        let mut env = environment(exec, &env, &identity.home);
+        env.retain(|var| !given.env.iter().any(|other| other.name == var.name));
+        env.extend(given.env.iter().cloned());
+        if let Some(extra) = runner.extra_ca(self.ask.step) {
+            mounts.push(ca_mount(&tree, extra));
+            for name in CA_VARIABLES {
+                if !env.iter().any(|var| var.name == name) {
+                    env.push(EnvVar { name: name.to_owned(), value: CA_PATH.to_owned() });
+                }
+            }
+        }
+        drop(tree);
+        let mut options = Options::new(exec.argv.clone());
+        options.env = env.into_iter().map(|EnvVar { name, value }| format!("{name}={value}")).collect();
+        options.cwd = exec.cwd.clone();
+        options.devices = given.devices((identity.uid, identity.gid));
+        options.identity = Identity { uid: identity.uid, gid: identity.gid, groups: identity.groups };
+        options.hostname = Some(exec.hostname.clone()).filter(|name| !name.is_empty());
+        options.rlimits = exec
+            .ulimits
+            .iter()
+            .map(|limit| (limit.name.clone(), unlimited(limit.soft), unlimited(limit.hard)))
+            .collect();
+        options.host_namespaces =
+            HostNamespaces { network: network.mode == NetworkMode::Host, ..HostNamespaces::default() };
+        if let Some(size) = exec.shm_size {
+            options.shm_size = size;
+        }
+        if exec.security == SecurityMode::Insecure {
+            options.confinement = Confinement { privilege: Privilege::Privileged, ..Confinement::default() };
+        }
+        let mut all = host_files(runner, exec, network)?;
+        all.append(&mut mounts);
+        Ok(Order {
+            spec: profile::step(options)?,
+            root: runner.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?,
+            mounts: all,
+            stubs: Stubs::Remove,
+        })
+    }
+
+    /// Runs it to its end; `group` is the name of its control group.
+    fn in_slot(
+        &self,
+        slot: Slot,
+        order: Order,
+        group: &str,
+        guard: Option<&Guard>,
+    ) -> Result<Ran, StepError> {
+        let Self { runner, exec, .. } = *self;
+        let command = exec.argv.join(" ");
+        let launch = |source| match Foreign::explain(&exec.platform, &source) {
+            Some(source) => StepError::Foreign { command: command.clone(), source: Box::new(source) },
+            None => StepError::Launch { command: command.clone(), source },
+        };
+        let (output, ends) =
+            Output::open().map_err(|error| FileError::new("make", "the step's pipes", error))?;
+        let stdio = Stdio { stdin: None, stdout: Some(ends.stdout), stderr: Some(ends.stderr) };
+        let running = slot.launch(order, stdio).map_err(launch)?;
+        for note in running.notes() {
+            runner.note(note);
+        }
+        let (name, path) = runner.log_file();
+        let Ended { printed, exit, full } = self.until_it_ends(running, output, &path, guard)?;
+        if printed.is_cut() {
+            let name = runner.graph().note(self.ask.step).kept_name();
+            runner.note(&format!(
+                "`{name}` printed more than its log keeps: {} holds the first 64 MiB",
+                path.display()
+            ));
+        }
+        if runner.cancel().is_cancelled() {
+            return Err(StepError::Cancelled);
+        }
+        if let Some(full) = full {
+            return Err(StepError::Room(full));
+        }
+        let logged = printed.bytes > 0;
+        let status = status(&exit);
+        if status != ExitStatus::Code(0) {
+            let shortage = exit
+                .oom_killed
+                .then(|| MemoryShortage { process: cgroup::victim(group), limit: self.limits().memory });
+            return Err(StepError::Exited {
+                command,
+                status,
+                tail: printed.tail,
+                log: logged.then_some(path),
+                shortage: shortage.map(Box::new),
+            });
+        }
+        let usage = Usage {
+            cpu: Some(Duration::from_micros(exit.usage.cpu_us)),
+            peak_memory: Some(exit.usage.peak_memory),
+            bytes: None,
+        };
+        Ok(Ran { usage, log: logged.then_some(name), room: Room::default() })
+    }
+
+    /// Reads what a running program prints, and waits for its end, which whoever cancels hastens.
+    fn until_it_ends(
+        &self,
+        running: Running,
+        output: Output,
+        log: &Path,
+        guard: Option<&Guard>,
+    ) -> Result<Ended, StepError> {
+        let process = || {
+            let pidfd = running.pidfd().try_clone_to_owned();
+            pidfd.map_err(|error| FileError::new("keep", "the step's process", error))
+        };
+        // The end of its init is the end of everything in the step's pid namespace.
+        let kill = |pidfd: &OwnedFd| {
+            let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+        };
+        let (pidfd, to_stop) = (process()?, process()?);
+        let registration = self.runner.cancel().on_cancel(move || kill(&pidfd));
+        let watched = || {
+            let printed = output.drain(self.task, &mut Log::at(log));
+            let printed = printed.map_err(|error| FileError::new("write the log", log, error));
+            if printed.is_err() {
+                // Nobody reads what it prints any more: what is left of it is not worth waiting for.
+                let _ = running.kill_all();
+            }
+            (printed, running.wait().map_err(StepError::Wait))
+        };
+        let ((printed, exit), full) = match guard {
+            Some(guard) => guard.watch(|| kill(&to_stop), watched),
+            None => (watched(), None),
+        };
+        drop(registration);
+        Ok(Ended { printed: printed?, exit: exit?, full })
+    }
 }
 
 fn status(exit: &Exit) -> ExitStatus {
