@@ -48,23 +48,29 @@ const MAX_REPEATS: usize = 5;
 /// Told of each step whose tree is there for good.
 pub(crate) type Committed<'a> = Box<dyn Fn(StepId, &Chain, RecordId) + Sync + 'a>;
 
+/// What the steps of one build are done with.
+pub(crate) struct Parts<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) graph: &'a Graph,
+    pub(crate) contexts: &'a Contexts<'a>,
+    pub(crate) tasks: &'a Tasks,
+    /// The tasks of the steps that are shown.
+    pub(crate) ids: Vec<Option<TaskId>>,
+    pub(crate) cancel: &'a Cancel,
+    pub(crate) wanted: &'a Wanted<'a>,
+    /// The further certificate authorities of each target.
+    pub(crate) extra_ca: Vec<Option<&'a [u8]>>,
+    pub(crate) berths: &'a Berths<'a>,
+    pub(crate) committed: Committed<'a>,
+    pub(crate) imports: &'a Imports,
+}
+
 /// Everything that the steps of one build share.
 pub(crate) struct Runner<'a> {
-    worker: &'a Worker,
-    graph: &'a Graph,
-    contexts: &'a Contexts<'a>,
-    tasks: &'a Tasks,
-    ids: Vec<Option<TaskId>>,
-    cancel: &'a Cancel,
-    wanted: &'a Wanted<'a>,
-    /// One a target.
-    extra_ca: Vec<Option<&'a [u8]>>,
-    berths: &'a Berths<'a>,
+    parts: Parts<'a>,
     /// Merged trees that are looked at, by their chains.
     views: Mutex<HashMap<Chain, Arc<OnceLock<Arc<ContextScan>>>>>,
     selections: Mutex<HashMap<(TreeName, PathSource), Arc<SelectionHash>>>,
-    committed: Committed<'a>,
-    imports: &'a Imports,
     counter: AtomicU64,
 }
 
@@ -78,93 +84,67 @@ pub(crate) struct Made {
 }
 
 impl<'a> Runner<'a> {
-    /// Prepares to run the steps of a graph. `committed` is told of each new snapshot.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one build, put together in one place")]
-    pub(crate) fn new(
-        worker: &'a Worker,
-        graph: &'a Graph,
-        contexts: &'a Contexts<'a>,
-        tasks: &'a Tasks,
-        ids: Vec<Option<TaskId>>,
-        cancel: &'a Cancel,
-        wanted: &'a Wanted<'a>,
-        extra_ca: Vec<Option<&'a [u8]>>,
-        berths: &'a Berths<'a>,
-        committed: Committed<'a>,
-        imports: &'a Imports,
-    ) -> Self {
-        Self {
-            worker,
-            graph,
-            contexts,
-            tasks,
-            ids,
-            cancel,
-            wanted,
-            extra_ca,
-            berths,
-            views: Mutex::default(),
-            selections: Mutex::default(),
-            committed,
-            imports,
-            counter: AtomicU64::new(0),
-        }
+    /// Prepares to run the steps of a graph.
+    pub(crate) fn new(parts: Parts<'a>) -> Self {
+        Self { parts, views: Mutex::default(), selections: Mutex::default(), counter: AtomicU64::new(0) }
     }
 
     pub(crate) fn graph(&self) -> &Graph {
-        self.graph
+        self.parts.graph
     }
 
     pub(crate) fn store(&self) -> &Store {
-        &self.worker.store
+        &self.parts.worker.store
     }
 
     pub(crate) fn snapshotter(&self) -> &dyn Snapshotter {
-        &*self.worker.snapshotter
+        &*self.parts.worker.snapshotter
     }
 
     /// Returns the clients of all targets that want a step.
     pub(crate) fn client(&self, step: StepId) -> AnyOf<'a> {
-        AnyOf(self.wanted.targets(step).map(|target| self.contexts.seat(target).client()).collect())
+        AnyOf(
+            self.parts.wanted.targets(step).map(|target| self.parts.contexts.seat(target).client()).collect(),
+        )
     }
 
     /// Returns what the client calls a folder.
     pub(crate) fn folder_name(&self, name: &str) -> String {
-        self.contexts.written_name(name)
+        self.parts.contexts.written_name(name)
     }
 
     pub(crate) fn networks(&self) -> &StepNetworks {
-        &self.worker.networks
+        &self.parts.worker.networks
     }
 
     pub(crate) fn cancel(&self) -> &Cancel {
-        self.cancel
+        self.parts.cancel
     }
 
     /// Returns the further certificate authorities that a step trusts.
     pub(crate) fn extra_ca(&self, step: StepId) -> Option<&[u8]> {
-        self.wanted.targets(step).find_map(|target| self.extra_ca[target])
+        self.parts.wanted.targets(step).find_map(|target| self.parts.extra_ca[target])
     }
 
     /// Returns the wish to stop in the form that waits for locks take.
     pub(crate) fn lock_cancel(&self) -> LockCancel {
-        self.cancel.for_locks()
+        self.parts.cancel.for_locks()
     }
 
     /// Tells people something that stops nothing.
     pub(crate) fn note(&self, note: &str) {
-        self.tasks.events().event(Event::Note(note.to_owned()));
+        self.parts.tasks.events().event(Event::Note(note.to_owned()));
     }
 
     /// Returns the places that steps run in.
     pub(crate) fn berths(&self) -> &Berths<'a> {
-        self.berths
+        self.parts.berths
     }
 
     /// Names a fresh log file: its name in the store's folder of logs, and its path.
     pub(crate) fn log_file(&self) -> (String, PathBuf) {
-        let name = format!("{}-{}.log", self.worker.build_name(), self.number());
-        let path = self.worker.store.layout().logs().join(&name);
+        let name = format!("{}-{}.log", self.parts.worker.build_name(), self.number());
+        let path = self.parts.worker.store.layout().logs().join(&name);
         (name, path)
     }
 
@@ -174,18 +154,18 @@ impl<'a> Runner<'a> {
 
     /// Names a path in the folder of this command's unfinished work.
     pub(crate) fn temp_path(&self) -> PathBuf {
-        self.worker.work().join(format!("step-{}", self.number()))
+        self.parts.worker.work().join(format!("step-{}", self.number()))
     }
 
     /// Names a fresh socket in the run folder: the paths of sockets are short.
     pub(crate) fn socket_path(&self) -> PathBuf {
         let name = format!("{}-{}", std::process::id(), self.number());
-        self.worker.store.layout().run_sockets().join(name)
+        self.parts.worker.store.layout().run_sockets().join(name)
     }
 
     /// Makes a folder that goes away with the value.
     pub(crate) fn temp_folder(&self) -> Result<TempTree, StepError> {
-        Ok(self.worker.store.temp_tree()?)
+        Ok(self.parts.worker.store.temp_tree()?)
     }
 
     /// Throws a snapshot away because of an error, which is the one to tell.
@@ -208,7 +188,7 @@ impl<'a> Runner<'a> {
             Some(Tree::Chain(chain)) => chain.clone(),
             _ => Chain::empty(),
         };
-        let operation = &self.graph.step(ask.step).operation;
+        let operation = &self.parts.graph.step(ask.step).operation;
         for repeat in 0.. {
             let made = match operation {
                 Operation::Exec(exec) => ops::exec::run(self, task, exec, ask, locks),
@@ -234,7 +214,7 @@ impl<'a> Runner<'a> {
         let client = self.client(ask.step);
         match source {
             Source::Image(image) => {
-                let chain = self.worker.image_chain(image, task, self.cancel)?;
+                let chain = self.parts.worker.image_chain(image, task, self.parts.cancel)?;
                 Ok(StepResult { tree: Tree::Chain(chain), canonical: None, record: None, found: None })
             }
             Source::Git(git) => Ok(sources::git::fetch(&self.fetcher(ask.step, task, &client), git)?.into()),
@@ -249,9 +229,9 @@ impl<'a> Runner<'a> {
     }
 
     fn fetcher<'f>(&'f self, step: StepId, task: &'f Task, client: &'f AnyOf<'a>) -> Fetcher<'f> {
-        let note = self.graph.note(step);
+        let note = self.parts.graph.note(step);
         let (name, kept_name) = (&note.name, note.kept_name());
-        Fetcher { worker: self.worker, client, cancel: self.cancel, task, name, kept_name }
+        Fetcher { worker: self.parts.worker, client, cancel: self.parts.cancel, task, name, kept_name }
     }
 
     /// Looks up a step's result by its keys: somebody else may have made it meanwhile.
@@ -264,7 +244,7 @@ impl<'a> Runner<'a> {
             .iter()
             .filter_map(|(image, kind)| Some(LookUp { key: image.as_ref()?.key(), kind: *kind }))
             .collect();
-        let found = self.worker.records.find(&wave).map_err(IndexError::from)?.into_iter().flatten();
+        let found = self.parts.worker.records.find(&wave).map_err(IndexError::from)?.into_iter().flatten();
         Ok(found
             .filter_map(|found| {
                 let tree = Tree::Chain(found.chain()?.clone());
@@ -284,7 +264,7 @@ impl<'a> Runner<'a> {
         let started =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let (Made { active, mut usage, log, room }, base) = self.operate(task, &mut ask, locks)?;
-        if self.cancel.is_cancelled() {
+        if self.parts.cancel.is_cancelled() {
             return Err(self.give_up(active, StepError::Cancelled));
         }
         match room::settle(self.store(), self.snapshotter(), &active, &room) {
@@ -293,8 +273,9 @@ impl<'a> Runner<'a> {
         }
         rbuild_store::crash::point("step.done");
         // Leased before it is there, so that no sweep takes it before it has its record.
-        let (lease, id) = (self.worker.lease()?, active.id());
+        let (lease, id) = (self.parts.worker.lease()?, active.id());
         if let Err(error) = self
+            .parts
             .worker
             .store
             .write(|transaction| lease.protect(transaction, &[(ObjectKind::SNAPSHOT, id.as_bytes())]))
@@ -313,7 +294,7 @@ impl<'a> Runner<'a> {
             _ => ask.keys.canonical().expect("a step that runs has a key"),
         };
         let new = NewRecord {
-            name: self.graph.note(ask.step).kept_name().to_owned(),
+            name: self.parts.graph.note(ask.step).kept_name().to_owned(),
             definition: ask.keys.definition.clone(),
             content: ask.keys.content.clone(),
             canonical,
@@ -325,9 +306,10 @@ impl<'a> Runner<'a> {
         };
         let selected = self.selected(&ask)?;
         let selected: Vec<_> = selected.iter().map(|(path, content)| Selected { path, content }).collect();
-        let record = self.worker.records.remember_in(&new, &selected, &room).map_err(IndexError::from)?;
+        let record =
+            self.parts.worker.records.remember_in(&new, &selected, &room).map_err(IndexError::from)?;
         rbuild_store::crash::point("step.recorded");
-        (self.committed)(ask.step, &chain, record);
+        (self.parts.committed)(ask.step, &chain, record);
         Ok(StepResult {
             tree: Tree::Chain(chain),
             canonical: Some(canonical),
@@ -346,7 +328,7 @@ impl<'a> Runner<'a> {
     }
 
     fn run_step(&self, ask: &RunAsk, task: &Task, turn: &dyn Turn) -> Result<StepResult, StepError> {
-        if let Operation::Source(source) = &self.graph.step(ask.step).operation {
+        if let Operation::Source(source) = &self.parts.graph.step(ask.step).operation {
             return self.fetch(ask, source, task);
         }
         let Some(key) = ask.keys.canonical() else {
@@ -354,7 +336,7 @@ impl<'a> Runner<'a> {
                 what: "a folder of the client as a base (FROM)".to_owned(),
             });
         };
-        let locks = StepLocks::new(self.worker.store.locks().scope(), turn);
+        let locks = StepLocks::new(self.parts.worker.store.locks().scope(), turn);
         let cancel = self.lock_cancel();
         let waits = |_: &LockName, holder: Option<&rbuild_store::Holder>| {
             let who = holder.map_or_else(|| "another process".to_owned(), ToString::to_string);
@@ -371,9 +353,9 @@ impl<'a> Runner<'a> {
     }
 
     fn task(&self, step: StepId) -> Task {
-        match self.ids[step.index()] {
-            Some(id) => self.tasks.start(id),
-            None => self.tasks.begin(self.wanted.name(self.graph, step)),
+        match self.parts.ids[step.index()] {
+            Some(id) => self.parts.tasks.start(id),
+            None => self.parts.tasks.begin(self.parts.wanted.name(self.parts.graph, step)),
         }
     }
 }
@@ -399,7 +381,7 @@ impl StepRunner for Runner<'_> {
                 task.finish(match &error {
                     StepError::Exited { status, .. } => Outcome::Exited(*status),
                     StepError::Cancelled => Outcome::Cancelled,
-                    _ if self.cancel.is_cancelled() => Outcome::Cancelled,
+                    _ if self.parts.cancel.is_cancelled() => Outcome::Cancelled,
                     StepError::Launch { source, .. } if source.exit_status() != 125 => {
                         Outcome::Exited(ExitStatus::Code(source.exit_status()))
                     }
@@ -411,27 +393,30 @@ impl StepRunner for Runner<'_> {
     }
 
     fn fetch(&self, ask: &FetchAsk) -> Result<Tree, StepError> {
-        let task =
-            self.tasks.begin(format!("fetching the result of {}", self.wanted.name(self.graph, ask.step)));
-        let fetched = caches::fetch(self.worker, self.imports, ask.record, &task, self.cancel);
+        let task = self
+            .parts
+            .tasks
+            .begin(format!("fetching the result of {}", self.parts.wanted.name(self.parts.graph, ask.step)));
+        let fetched =
+            caches::fetch(self.parts.worker, self.parts.imports, ask.record, &task, self.parts.cancel);
         task.finish(match &fetched {
             Ok(_) => Outcome::Done,
-            Err(_) if self.cancel.is_cancelled() => Outcome::Cancelled,
+            Err(_) if self.parts.cancel.is_cancelled() => Outcome::Cancelled,
             Err(_) => Outcome::Failed,
         });
         let chain = fetched?;
-        (self.committed)(ask.step, &chain, ask.record);
+        (self.parts.committed)(ask.step, &chain, ask.record);
         Ok(Tree::Chain(chain))
     }
 }
 
 impl Observer for Runner<'_> {
     fn matched(&self, step: StepId, hit: Hit) {
-        if matches!(self.graph.step(step).operation, Operation::Exec(_)) {
-            self.berths.forgo();
+        if matches!(self.parts.graph.step(step).operation, Operation::Exec(_)) {
+            self.parts.berths.forgo();
         }
-        if let Some(id) = self.ids[step.index()] {
-            self.tasks.skip(id, Outcome::Cached(hit));
+        if let Some(id) = self.parts.ids[step.index()] {
+            self.parts.tasks.skip(id, Outcome::Cached(hit));
         }
     }
 }

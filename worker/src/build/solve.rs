@@ -15,7 +15,7 @@ use crate::cancel::Cancel;
 use crate::describe::layer_step;
 use crate::drive::{Driven, drive};
 use crate::error::StepError;
-use crate::runner::Runner;
+use crate::runner::{Parts, Runner};
 use crate::worker::Worker;
 
 impl Worker {
@@ -57,20 +57,19 @@ impl Worker {
                     let _ = send.send(Made { chain: chain.clone(), record, epoch: epochs[step.index()] });
                 }
             };
-            let extra_ca = targets.iter().map(|target| target.request.extra_ca.as_deref()).collect();
-            let runner = Runner::new(
-                self,
+            let runner = Runner::new(Parts {
+                worker: self,
                 graph,
                 contexts,
                 tasks,
                 ids,
                 cancel,
                 wanted,
-                extra_ca,
-                &berths,
-                Box::new(committed),
+                extra_ca: targets.iter().map(|target| target.request.extra_ca.as_deref()).collect(),
+                berths: &berths,
+                committed: Box::new(committed),
                 imports,
-            );
+            });
             let parallel = targets.iter().find_map(|target| target.request.parallel).unwrap_or_else(|| {
                 std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).saturating_add(2)
             });

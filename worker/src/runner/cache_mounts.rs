@@ -12,19 +12,19 @@ use crate::error::StepError;
 impl Runner<'_> {
     /// Protects folders of cache mounts for the life of this process, and remembers their use.
     pub(crate) fn open_caches(&self, uses: &[MountUse]) -> Result<(), StepError> {
-        Ok(Mounts::new(&self.worker.store).open(uses, self.worker.lease()?)?)
+        Ok(Mounts::new(&self.parts.worker.store).open(uses, self.parts.worker.lease()?)?)
     }
 
     /// Returns the folder of a cache mount.
     pub(crate) fn cache_folder(&self, name: &str) -> PathBuf {
-        self.worker.store.layout().mounts().join(name)
+        self.parts.worker.store.layout().mounts().join(name)
     }
 
     /// Fills the folder that is to be a cache mount with what a cache elsewhere has of it. Where that fails, the mount
     /// begins empty. Returns the room that is reserved for what came, until [`count_mount`](Self::count_mount).
     pub(crate) fn restore_mount(&self, folder: &Path, fresh: &Path) -> Result<Option<Room>, StepError> {
         let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
-        let error = match caches::restore(self.imports, name, fresh, self.store(), self.cancel) {
+        let error = match caches::restore(self.parts.imports, name, fresh, self.store(), self.parts.cancel) {
             Ok(room) => return Ok(room),
             Err(error) => error,
         };

@@ -48,7 +48,7 @@ impl Runner<'_> {
             Root::from_fd(mount_detached(&plan)?).map_err(|error| StepError::Snapshot(error.into()))?
         };
         for action in actions {
-            if self.cancel.is_cancelled() {
+            if self.parts.cancel.is_cancelled() {
                 return Err(StepError::Cancelled);
             }
             match action {

@@ -23,7 +23,7 @@ impl Runner<'_> {
     /// Returns one look at a tree, shared by all who look at it.
     pub(crate) fn scan(&self, tree: &Tree) -> Result<Arc<ContextScan>, StepError> {
         match tree {
-            Tree::Local(name) => self.contexts.scan(name),
+            Tree::Local(name) => self.parts.contexts.scan(name),
             Tree::Chain(chain) => {
                 let cell = {
                     let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
@@ -32,8 +32,8 @@ impl Runner<'_> {
                 if let Some(scan) = cell.get() {
                     return Ok(Arc::clone(scan));
                 }
-                let cancel = self.cancel.clone();
-                let scan = ContextScan::new(TreeSource::snapshot(self.worker.view(chain)?))
+                let cancel = self.parts.cancel.clone();
+                let scan = ContextScan::new(TreeSource::snapshot(self.parts.worker.view(chain)?))
                     .until(Arc::new(move || cancel.is_cancelled()));
                 let scan = Arc::new(scan);
                 Ok(Arc::clone(cell.get_or_init(|| scan)))
@@ -59,7 +59,7 @@ impl Runner<'_> {
 
     /// Forgets what is known of the client's folders: they changed.
     pub(super) fn look_again(&self) {
-        self.contexts.forget();
+        self.parts.contexts.forget();
         self.selections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -77,7 +77,7 @@ impl Runner<'_> {
         step: StepId,
         inputs: &[Tree],
     ) -> Result<Vec<(String, Arc<SelectionHash>)>, StepError> {
-        let step = self.graph.step(step);
+        let step = self.parts.graph.step(step);
         let mut found = Vec::new();
         for (at, tree) in inputs.iter().enumerate() {
             let index = rbuild_model::mount::InputIndex(at as u32);
