@@ -133,11 +133,15 @@ impl Worker {
                 from.push(Arc::clone(cache));
             }
         }
-        // Catalogs are read while Dockerfiles and images are.
         let (imports, aimed) = std::thread::scope(|scope| {
-            let imports = scope.spawn(|| caches::open(self, &from, &tasks));
+            // Catalogs are read while Dockerfiles and images are.
+            let reading = (!from.is_empty()).then(|| scope.spawn(|| caches::open(self, &from, &tasks)));
             let aimed = self.aim(targets, &contexts, &tasks, cancel);
-            (imports.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), aimed)
+            let imports = match reading {
+                Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                None => caches::open(self, &[], &tasks),
+            };
+            (imports, aimed)
         });
         let (imports, (graph, first, targets)) = (Arc::new(imports), aimed?);
         let wanted = Wanted::new(
@@ -160,9 +164,40 @@ impl Worker {
             wall,
         };
         let mut history = Remembered::new(&graph);
+        let built = self.until_nothing_is_lost(&whole, cancel, &mut history);
+        for warning in self.networks.warnings() {
+            tasks.events().event(Event::Note(warning));
+        }
+        for problem in contexts.save() {
+            tasks.events().event(Event::Note(format!("failed to keep the index of the context: {problem}")));
+        }
+        for (at, target) in targets.iter().enumerate() {
+            let result = match &built {
+                Ok(_) => BuildResult::Succeeded,
+                Err(failed) if failed.target.is_none() || failed.target == target.name => {
+                    match failed.error {
+                        BuildError::Cancelled => BuildResult::Cancelled,
+                        _ => BuildResult::Failed,
+                    }
+                }
+                Err(_) => BuildResult::Cancelled,
+            };
+            self.remember(&whole, at, &history, wall, started.elapsed(), result);
+        }
+        built
+    }
+
+    /// Solves and exports, and begins again without what turned out to be lost: a cache elsewhere, or a tree of ours.
+    fn until_nothing_is_lost(
+        &self,
+        whole: &Whole<'_>,
+        cancel: &Cancel,
+        history: &mut Remembered,
+    ) -> Result<Vec<Built>, TargetError> {
+        let (imports, tasks) = (whole.imports, whole.tasks);
         let mut losses = 0;
-        let built = loop {
-            let built = self.solve_and_export(&whole, cancel, &mut history);
+        loop {
+            let built = self.solve_and_export(whole, cancel, history);
             if let Some(unusable) = built.as_ref().err().and_then(|failed| lost_cache(&failed.error)) {
                 if unusable.is_of_one_result() {
                     imports.give_up(unusable.record);
@@ -186,29 +221,9 @@ impl Worker {
                         "the files of snapshot {lost} are gone: making them again"
                     )));
                 }
-                _ => break built,
+                _ => return built,
             }
-        };
-        for warning in self.networks.warnings() {
-            tasks.events().event(Event::Note(warning));
         }
-        for problem in contexts.save() {
-            tasks.events().event(Event::Note(format!("failed to keep the index of the context: {problem}")));
-        }
-        for (at, target) in targets.iter().enumerate() {
-            let result = match &built {
-                Ok(_) => BuildResult::Succeeded,
-                Err(failed) if failed.target.is_none() || failed.target == target.name => {
-                    match failed.error {
-                        BuildError::Cancelled => BuildResult::Cancelled,
-                        _ => BuildResult::Failed,
-                    }
-                }
-                Err(_) => BuildResult::Cancelled,
-            };
-            self.remember(&whole, at, &history, wall, started.elapsed(), result);
-        }
-        built
     }
 
     fn solve_and_export(
