@@ -16,7 +16,7 @@ use rbuild_model::snapshot::Chain;
 use rbuild_model::volume::VolumeName;
 use rbuild_sandbox::Access;
 use rbuild_sandbox::mounts::mount_detached;
-use rbuild_snapshotter::{Active, Snapshotter, Writes};
+use rbuild_snapshotter::{Active, Snapshotter};
 use rbuild_store::{DatabaseError, Lease, crash};
 
 use super::archive::unpack;
@@ -121,7 +121,7 @@ impl Engine {
         self.mirror(tree.path(), definition)?;
         if let Some(mut files) = files {
             // Before the folder gets its name, so that they last as it does.
-            let root = self.snapshots_in(tree.path())?.root(&active, Writes::Durable)?;
+            let root = self.root_plan_in(tree.path(), definition)?;
             unpack(Root::from_fd(mount_detached(&root)?)?.resolve("/")?, None, &mut files)?;
         }
         if is_passing {

@@ -1,12 +1,12 @@
 //! The tree of a container, seen from outside: `diff`, `export`, sizes, and the root that `cp` works in.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use rbuild_confined::Root;
-use rbuild_model::container::{Definition, Run};
-use rbuild_model::rootfs::RootPlan;
+use rbuild_model::container::{Definition, Removal, Run};
+use rbuild_model::rootfs::{OverlayUpper, RootPlan};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_sandbox::process::is_alive;
 use rbuild_snapshotter::diff::{Change, ChangeKind, Novelty};
@@ -113,10 +113,32 @@ impl Engine {
         }
     }
 
-    /// Describes how a container's root is mounted to be written.
+    /// Describes how a container's root is mounted to be written. Nobody else has it mounted so meanwhile.
     pub(super) fn root_plan(&self, definition: &Definition) -> Result<RootPlan, ContainerError> {
-        let snapshots = self.snapshots_in(&self.folder(definition.id))?;
-        Ok(snapshots.root(&self.writes(definition), Writes::Durable)?)
+        self.root_plan_in(&self.folder(definition.id), definition)
+    }
+
+    /// As [`root_plan`](Self::root_plan), for a container whose folder may not have its name yet.
+    pub(super) fn root_plan_in(
+        &self,
+        folder: &Path,
+        definition: &Definition,
+    ) -> Result<RootPlan, ContainerError> {
+        let writes = match definition.host.removal {
+            // Its end would wait until everything on the file system is on the disk, whoever wrote it.
+            Removal::Auto => Writes::Volatile,
+            Removal::Keep => Writes::Durable,
+        };
+        let plan = self.snapshots_in(folder)?.root(&self.writes(definition), writes)?;
+        if let RootPlan::Overlay { upper: Some(OverlayUpper { work, volatile: true, .. }), .. } = &plan {
+            // The kernel's mark that the machine may have gone down meanwhile: then this container is gone, too.
+            let mark = work.join("work/incompat");
+            match std::fs::remove_dir_all(&mark) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.map_err(io("remove", mark))?,
+            }
+        }
+        Ok(plan)
     }
 
     /// Writes all that a container sees, but what is mounted in it, as a tar.
