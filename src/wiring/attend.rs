@@ -18,7 +18,6 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::flags::DetachKeys;
-use crate::report::Unwritten;
 
 /// The signals that go to the container's program, as docker forwards them; and the one that tells of a new size.
 const FORWARDED: [Signal; 8] = [
@@ -156,7 +155,10 @@ impl Foreground {
         if let Some(before) = self.raw.take() {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
         }
-        *self.receiver.lock().unwrap_or_else(PoisonError::into_inner) = Receiver::default();
+        // The client stays: what its connection stands for may outlast the streams.
+        let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        receiver.active = false;
+        receiver.terminal = None;
     }
 }
 
@@ -194,7 +196,7 @@ fn take_signals(signals: SigSet, receiver: &Mutex<Receiver>) {
 
 /// Passes output on until it ends, or `left` says that the user leaves.
 fn pass_on(session: &mut Session, left: &OwnedFd) -> anyhow::Result<Ending> {
-    let mut lost = None;
+    let mut gone = false;
     loop {
         let mut waits = [
             PollFd::from_borrowed_fd(session.as_fd(), PollFlags::IN),
@@ -211,24 +213,16 @@ fn pass_on(session: &mut Session, left: &OwnedFd) -> anyhow::Result<Ending> {
             }
         }
         // Where nobody reads us any more, the container must not stand still: the rest is read and dropped.
-        let mut write = |result: io::Result<()>| lost = lost.take().or(result.err());
+        let mut write = |result: io::Result<()>| gone = gone || result.is_err();
         match session.next_event()? {
             SessionEvent::Stdout(bytes) => {
                 let mut out = io::stdout().lock();
                 write(out.write_all(&bytes).and_then(|()| out.flush()));
             }
             SessionEvent::Stderr(bytes) => write(io::stderr().lock().write_all(&bytes)),
-            SessionEvent::Ended(_) => return passed_on(lost).map(|()| Ending::Ended),
-            SessionEvent::ExecEnded(code) => return passed_on(lost).map(|()| Ending::Exited(code)),
+            SessionEvent::Ended(_) => return Ok(Ending::Ended),
+            SessionEvent::ExecEnded(code) => return Ok(Ending::Exited(code)),
         }
-    }
-}
-
-/// Makes an error of what could not be written, unless there is nobody who would read it.
-fn passed_on(lost: Option<io::Error>) -> anyhow::Result<()> {
-    match lost {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Unwritten(error).into()),
-        _ => Ok(()),
     }
 }
 
