@@ -116,7 +116,8 @@ fn start(cli: Cli, environment: Environment, terminal: Terminal) -> Outcome {
     match &cli.command {
         Command::Completion(arguments) => return completion::run(arguments, terminal),
         Command::Compose(arguments) if compose::needs_no_store(arguments) => {
-            return compose::without_store(arguments, &environment, terminal);
+            let settings = || Settings::load(&cli.global, environment.clone(), user);
+            return compose::without_store(arguments, &environment, &settings, terminal);
         }
         Command::Man(arguments) => return man::run(arguments),
         Command::Version(arguments) => return version::run(arguments, terminal),

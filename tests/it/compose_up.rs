@@ -193,6 +193,8 @@ services:
     let twice = compose(&context, ["pause", "db"]);
     assert!(twice.stderr.contains("already paused"), "{twice}");
     composed(&context, ["unpause"]);
+    let again = compose(&context, ["unpause", "db"]);
+    assert!(again.stderr.contains("not paused"), "{again}");
     let restarted = composed(&context, ["restart", "db"]);
     // Who restarts with it does, and its hooks ran around that.
     assert!(restarted.stderr.contains(" Container life-web-1  Restarting\n"), "{restarted}");
@@ -209,6 +211,7 @@ services:
     assert!(nothing.stderr.contains("No container to kill"), "{nothing}");
     let removed = composed(&context, ["rm", "-f", "web"]);
     assert_eq!(removed.stdout, "Going to remove life-web-1\n", "{removed}");
+    assert!(!removed.stderr.contains("Stopp"), "{removed}");
     assert_eq!(containers(&context), ["life-db-1 exited"]);
     context.rbuild(["down"]).run().assert_success();
     assert_clean(&context);

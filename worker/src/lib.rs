@@ -51,4 +51,5 @@ pub use cancel::Cancel;
 pub use check::Checked;
 pub use error::{BuildError, MemoryShortage, StepError};
 pub use request::{BuildRequest, Client, ClientError, Export, LocalTree, TargetRequest};
+pub use sources::git::{Access as GitAccess, check_out};
 pub use worker::{Parts, Worker};

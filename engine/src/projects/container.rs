@@ -118,7 +118,12 @@ fn refuse(service: &Service) -> Result<(), NotPossible> {
         ("cpu_percent", service.cpu_percent.is_some_and(|percent| percent != 0), here),
         ("cpu_rt_period", service.cpu_rt_period.is_some_and(|period| period != 0), "is not supported yet"),
         ("cpu_rt_runtime", service.cpu_rt_runtime.is_some_and(|time| time != 0), "is not supported yet"),
-        ("gpus", !service.gpus.is_empty(), "is not supported yet"),
+        ("gpus", !service.gpus.is_empty(), "there is no driver for devices: give them by their path (`devices`)"),
+        (
+            "devices",
+            service.devices.iter().any(|device| !device.source.starts_with('/')),
+            "containers are given devices by their path only, not by names of CDI yet",
+        ),
         ("storage_opt", !service.storage_opt.is_empty(), "needs a quota, which is not supported yet"),
         ("use_api_socket", service.use_api_socket, "needs the Engine API, which is not served yet"),
         ("models", !service.models.is_empty(), "needs a model runner, and there is none"),
@@ -136,18 +141,13 @@ fn refuse(service: &Service) -> Result<(), NotPossible> {
             "is not known: leave it out",
         ),
         (
-            "external_links",
-            !service.external_links.is_empty(),
-            "is not supported: put both containers into one network",
-        ),
-        (
             "deploy.resources.reservations.devices",
             service
                 .deploy
                 .iter()
                 .flat_map(|deploy| &deploy.reservations)
                 .any(|kept| !kept.devices.is_empty()),
-            "is not supported yet",
+            "there is no driver for devices: give them by their path (`devices`)",
         ),
     ];
     match refused.into_iter().find(|(_, refused, _)| *refused) {

@@ -9,13 +9,14 @@ use super::cause::Cause;
 use super::observed::{Activity, Replica, ReplicaKind};
 use super::operation::{Operation, OperationId, Plan, Startable};
 use super::order::{Cycle, dependencies_first};
+use super::wanted::AnonymousVolumes;
 
 /// What becomes of containers that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// Those that do not run are started, each after what it depends on.
     Start,
-    /// Those that run are stopped, each after what depends on it.
+    /// They are stopped, each after what depends on it.
     Stop,
     /// They are stopped and started again.
     Restart,
@@ -25,6 +26,8 @@ pub enum Turn {
     Pause,
     /// They go on.
     Unpause,
+    /// They are removed; those that are up are stopped before.
+    Remove(AnonymousVolumes),
 }
 
 /// Plans a turn of containers. The order comes from the project where it is known, and from labels else; who of a service
@@ -53,6 +56,7 @@ pub fn turn(
         }
         Turn::Pause => planner.each(|activity| activity == Activity::Running, Operation::Pause),
         Turn::Unpause => planner.each(|activity| activity == Activity::Paused, Operation::Unpause),
+        Turn::Remove(volumes) => planner.remove(volumes),
     }
     Ok(planner.plan)
 }
@@ -99,7 +103,7 @@ impl<'a> Planner<'a> {
         replicas.iter().filter(|replica| replica.service == service).collect()
     }
 
-    /// Stops what runs; returns the stops of each service.
+    /// Stops all; returns the stops of each service. Whether one runs is seen when it is stopped.
     fn stop(&mut self, order: &[String]) -> BTreeMap<String, Vec<OperationId>> {
         let mut stops: BTreeMap<String, Vec<OperationId>> = BTreeMap::new();
         for service in order.iter().rev() {
@@ -108,15 +112,24 @@ impl<'a> Planner<'a> {
                 dependents.filter_map(|(name, _)| stops.get(name)).flatten().copied().collect();
             let mut own = Vec::new();
             for replica in self.of(service) {
-                if replica.activity.is_up() {
-                    let operation = Operation::Stop(replica.existing());
-                    own.push(self.plan.add(operation, Cause::Asked, before.clone()));
-                }
+                let operation = Operation::Stop(replica.existing());
+                own.push(self.plan.add(operation, Cause::Asked, before.clone()));
             }
             // Who has nothing to stop hands on what it would have waited for.
             stops.insert(service.clone(), if own.is_empty() { before } else { own });
         }
         stops
+    }
+
+    fn remove(&mut self, volumes: AnonymousVolumes) {
+        for replica in self.replicas {
+            let mut after = Vec::new();
+            if replica.activity.is_up() {
+                after.push(self.plan.add(Operation::Stop(replica.existing()), Cause::Asked, vec![]));
+            }
+            let operation = Operation::Remove { container: replica.existing(), volumes };
+            self.plan.add(operation, Cause::Asked, after);
+        }
     }
 
     /// Starts what does not run, or was stopped just before.

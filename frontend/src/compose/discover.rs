@@ -10,9 +10,10 @@ use super::environment::{Environment, Origin};
 use super::fault::{fault, remark};
 use super::request::{Answer, Files, Loads, Question, Request};
 use super::values::mount;
+use crate::lower::is_git_url;
 
 /// The names of a project's file, the first that is there.
-const NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+pub const NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 /// The names of a file that is laid over it.
 const OVERRIDES: &[&str] = &[
     "compose.override.yml",
@@ -26,8 +27,12 @@ const OVERRIDES: &[&str] = &[
 pub(crate) struct Found {
     /// The files, absolute; `-` for standard input.
     pub(crate) files: Vec<PathBuf>,
-    /// The project's folder.
+    /// The folder that relative paths begin at: the project's, or that of the first file from elsewhere.
     pub(crate) directory: PathBuf,
+    /// The folder that the project is named after.
+    pub(crate) home: PathBuf,
+    /// The name of the first file, if it comes from elsewhere.
+    pub(crate) remote: Option<String>,
     /// The variables, the project's name not among them yet.
     pub(crate) environment: Environment,
     /// The name that was asked for, if one was.
@@ -42,7 +47,9 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
     let mut environment = Environment::of_caller(request.environment.iter().cloned());
     let known = match (&request.project_directory, request.files.first()) {
         (Some(directory), _) => Some(absolute(current, directory)),
-        (None, Some(first)) if first != "-" => Some(folder(&absolute(current, Path::new(first)))),
+        (None, Some(first)) if first != "-" && !is_remote(first) => {
+            Some(folder(&absolute(current, Path::new(first))))
+        }
         (None, Some(_)) => Some(current.clone()),
         (None, None) => None,
     };
@@ -56,9 +63,11 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
         let explicit: Vec<PathBuf> = explicit.iter().map(|file| absolute(current, Path::new(file))).collect();
         read_env_files(&explicit, &mut environment, files, warnings)?;
     }
-    let project_files = find_files(request, &environment, files, warnings)?;
+    let Project { files: project_files, remote, elsewhere: base } =
+        find_files(request, &environment, files, warnings)?;
     let directory = match known {
         Some(directory) => directory,
+        None if remote.is_some() => current.clone(),
         None => project_files.first().map_or_else(|| current.clone(), |file| folder(file)),
     };
     let elsewhere = explicit.is_empty()
@@ -79,7 +88,15 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
     } else {
         request.profiles.clone()
     };
-    Ok(Found { files: project_files, directory, environment, name, profiles })
+    Ok(Found {
+        files: project_files,
+        directory: base.unwrap_or_else(|| directory.clone()),
+        home: directory,
+        remote,
+        environment,
+        name,
+        profiles,
+    })
 }
 
 /// Says what is wrong with a project's name.
@@ -211,8 +228,46 @@ pub(crate) fn warn_of_unset(names: &[String], warnings: &mut Vec<Diagnostic>) {
 }
 
 /// Tells whether a file is named by a repository or a registry.
-pub(crate) fn is_remote(path: &str) -> bool {
-    path.contains("://") || path.starts_with("git@") || path.starts_with("oci:")
+pub(crate) fn is_remote(name: &str) -> bool {
+    name.starts_with("oci://") || name.starts_with("github.com/") || is_git_url(name)
+}
+
+/// Returns where a file lies that is named as seen from a folder.
+pub(crate) fn located(folder: &Path, name: &str, files: Files<'_>) -> Loads<PathBuf> {
+    if is_remote(name) { files.bring(name) } else { Ok(absolute(folder, Path::new(name))) }
+}
+
+/// The files of a project.
+#[derive(Default)]
+struct Project {
+    files: Vec<PathBuf>,
+    /// The name of the first one, if it comes from elsewhere.
+    remote: Option<String>,
+    /// The folder of the first one that comes from elsewhere.
+    elsewhere: Option<PathBuf>,
+}
+
+/// Finds files that were named.
+fn named_files<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+    current: &Path,
+    files: Files<'_>,
+) -> Loads<Project> {
+    let names: Vec<&str> = names.into_iter().collect();
+    let far = names.iter().filter(|name| is_remote(name));
+    files.want(far.map(|name| Question::Remote((*name).to_owned())))?;
+    let mut project = Project {
+        remote: names.first().filter(|name| is_remote(name)).map(|name| (*name).to_owned()),
+        ..Project::default()
+    };
+    for name in names {
+        let file = if name == "-" { PathBuf::from(name) } else { located(current, name, files)? };
+        if is_remote(name) {
+            project.elsewhere.get_or_insert_with(|| folder(&file));
+        }
+        project.files.push(file);
+    }
+    Ok(project)
 }
 
 fn find_files(
@@ -220,25 +275,15 @@ fn find_files(
     environment: &Environment,
     files: Files<'_>,
     warnings: &mut Vec<Diagnostic>,
-) -> Loads<Vec<PathBuf>> {
+) -> Loads<Project> {
     let current = &request.current_dir;
-    let named = |name: &str| {
-        if name == "-" { PathBuf::from("-") } else { absolute(current, Path::new(name)) }
-    };
-    if let Some(remote) = request.files.iter().find(|file| is_remote(file)) {
-        return Err(Box::new(
-            fault(None, format!("reading {remote:?} from elsewhere is not supported yet"))
-                .with_help("fetch it first and give the local copy with `-f`"),
-        )
-        .into());
-    }
     if !request.files.is_empty() {
-        return Ok(request.files.iter().map(|file| named(file)).collect());
+        return named_files(request.files.iter().map(String::as_str), current, files);
     }
     if let Some(listed) = environment.get("COMPOSE_FILE").filter(|listed| !listed.is_empty()) {
         let separator =
             environment.get("COMPOSE_PATH_SEPARATOR").filter(|text| !text.is_empty()).unwrap_or(":");
-        return Ok(listed.split(separator).filter(|file| !file.is_empty()).map(named).collect());
+        return named_files(listed.split(separator).filter(|file| !file.is_empty()), current, files);
     }
     let start =
         request.project_directory.as_ref().map_or_else(|| current.clone(), |dir| absolute(current, dir));
@@ -247,7 +292,7 @@ fn find_files(
         let Some(first) = first else { continue };
         let mut found = vec![first];
         found.extend(pick(folder, OVERRIDES, files, warnings)?);
-        return Ok(found);
+        return Ok(Project { files: found, ..Project::default() });
     }
     Err(Box::new(
         fault(None, "no configuration file provided: not found")

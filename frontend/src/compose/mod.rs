@@ -56,6 +56,7 @@ use std::path::PathBuf;
 use rbuild_model::project::{Project, ProjectName};
 use rbuild_model::span::{Diagnostic, Source};
 
+pub use discover::NAMES as FILE_NAMES;
 pub use environment::{Environment, Origin, Variable};
 pub use interpolate::Use;
 pub use request::{Answer, Answers, Question, Request, Skip};
@@ -96,6 +97,8 @@ pub struct Loaded {
     pub directory: PathBuf,
     /// The files it was read from.
     pub files: Vec<PathBuf>,
+    /// The repository or artifact that it comes from: where its first file was brought from, if it was.
+    pub remote: Option<String>,
     /// The variables it was read with.
     pub environment: Environment,
     /// Where variables stood, and what came of them.
@@ -161,6 +164,7 @@ fn load_all(layers: &mut Layers<'_>) -> Loads<Loaded> {
         name,
         directory: found.directory,
         files: found.files,
+        remote: found.remote,
         environment,
         uses: std::mem::take(&mut layers.uses),
         warnings: std::mem::take(&mut layers.warnings),
@@ -180,10 +184,10 @@ fn named(layers: &mut Layers<'_>, found: &Found) -> Loads<(ProjectName, Environm
         (Some(name), _) => name.clone(),
         (None, Some(written)) => ProjectName::normalised(&written).map_err(|error| name_fault(&error))?,
         (None, None) => {
-            let folder = found.directory.file_name().map(|name| name.to_string_lossy().into_owned());
+            let folder = found.home.file_name().map(|name| name.to_string_lossy().into_owned());
             let name =
                 ProjectName::normalised(&folder.unwrap_or_default()).map_err(|error| name_fault(&error))?;
-            let here = &found.directory;
+            let here = &found.home;
             if let request::Answer::Path(real) = layers.files.ask(Question::Followed(here.clone()))?
                 && real != here
                 && real.file_name() != here.file_name()

@@ -59,6 +59,8 @@ pub enum Question {
     Stdin,
     /// Where a path leads when its links are followed.
     Followed(PathBuf),
+    /// Where the file lies here that is named by a repository or a registry; whoever is asked brings it.
+    Remote(String),
 }
 
 /// An answer.
@@ -72,7 +74,7 @@ pub enum Answer {
     Directory,
     /// It is there and cannot be read, for this reason.
     Unreadable(String),
-    /// The path with its links followed.
+    /// The path with its links followed, or of what was brought.
     Path(PathBuf),
 }
 
@@ -131,6 +133,15 @@ impl Files<'_> {
         let open: Vec<Question> =
             questions.into_iter().filter(|question| self.answers.get(question).is_none()).collect();
         if open.is_empty() { Ok(()) } else { Err(Stop::Needs(open)) }
+    }
+
+    /// Returns where a file that is named by a repository or a registry lies here.
+    pub(crate) fn bring(&self, name: &str) -> Loads<PathBuf> {
+        match self.ask(Question::Remote(name.to_owned()))? {
+            Answer::Path(path) => Ok(path.clone()),
+            Answer::Unreadable(why) => Err(fault(None, format!("read {name}: {why}")).into()),
+            _ => Err(fault(None, format!("read {name}: there is no such project")).into()),
+        }
     }
 
     /// Returns the text of a file that has to be there.

@@ -30,6 +30,10 @@ fn loaded(files: &[(&str, &str)]) -> Result<Loaded, Box<Diagnostic>> {
                         }
                         Question::Followed(path) => Answer::Path(path.clone()),
                         Question::Stdin => Answer::Missing,
+                        Question::Remote(name) => match name.strip_prefix("oci://far/") {
+                            Some(name) => Answer::Path(format!("/far/{name}/compose.yaml").into()),
+                            None => Answer::Missing,
+                        },
                     };
                     answers.add(question, answer);
                 }
@@ -55,6 +59,53 @@ fn an_error_points_at_the_line_and_says_what_to_try() {
         error.to_string().starts_with("compose.yaml:4:16: service \"web\" refers to undefined network bcak")
     );
     assert_eq!(error.help.as_deref(), Some("did you mean `back`?"));
+}
+
+#[test]
+fn a_project_from_elsewhere_has_its_own_folder_and_the_name_of_ours() {
+    let far = "include: [../more/compose.yaml]\nservices: {web: {image: x, volumes: ['./d:/d']}}\n";
+    let files = [
+        ("oci://far/app", ""),
+        ("/far/app/compose.yaml", far),
+        ("/far/more/compose.yaml", "services: {b: {build: ./b}}\n"),
+    ];
+    let loaded = loaded(&files).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((loaded.name.as_str(), loaded.remote.as_deref()), ("p", Some("oci://far/app")));
+    assert_eq!(loaded.directory.as_os_str(), "/far/app");
+    assert_eq!(loaded.files, [std::path::Path::new("/far/app/compose.yaml")]);
+    let yaml = loaded.yaml().unwrap_or_else(|error| panic!("{error}"));
+    assert!(yaml.contains("source: /far/app/d\n") && yaml.contains("context: /far/more/b\n"), "{yaml}");
+}
+
+#[test]
+fn what_comes_from_elsewhere_keeps_its_paths_wherever_it_is_named() {
+    let far =
+        "services: {s: {image: x, volumes: ['./d:/d']}, t: {extends: {file: other.yaml, service: o}}}\n";
+    let other = "services: {o: {extends: {file: oci://far/base, service: z}, env_file: o.env}}\n";
+    let files = [
+        ("/far/app/compose.yaml", far),
+        ("/far/app/other.yaml", other),
+        ("/far/app/o.env", "O=1"),
+        ("/far/base/compose.yaml", "services: {z: {image: z, volumes: ['./z:/z']}}\n"),
+    ];
+    let volumes = |ours: &str| {
+        let all: Vec<_> = [("compose.yaml", ours)].into_iter().chain(files).collect();
+        let project = loaded(&all).unwrap_or_else(|error| panic!("{error}")).project();
+        let project = project.unwrap_or_else(|error| panic!("{error}"));
+        let sources = project.services.values().flat_map(|service| &service.volumes);
+        let sources = sources.filter_map(|mount| match &mount.kind {
+            MountKind::Bind { source, .. } => Some(source.display().to_string()),
+            _ => None,
+        });
+        sources.collect::<Vec<_>>()
+    };
+    let included = "include: ['oci://far/app']\nservices: {own: {image: x, volumes: ['./own:/own']}}\n";
+    assert_eq!(volumes(included), ["/p/own", "/far/app/d", "/far/base/z"]);
+    let extended = "services: {e: {extends: {file: 'oci://far/app', service: t}}}\n";
+    assert_eq!(volumes(extended), ["/far/base/z"]);
+    let missing = loaded(&[("compose.yaml", "include: ['oci://near/app']\n")]);
+    let missing = missing.err().unwrap_or_else(|| panic!("it is not there"));
+    assert_eq!(missing.to_string(), "read oci://near/app: there is no such project");
 }
 
 #[test]
@@ -99,12 +150,6 @@ fn a_line_that_wants_a_shell_is_remarked_upon() {
         warnings[0].starts_with("services.a.command: no shell reads this line, so everything from `&` on")
     );
     assert_eq!(warnings.len(), 1);
-}
-
-#[test]
-fn files_from_elsewhere_are_refused_with_what_to_do() {
-    let error = loaded(&[("https://example.com/x.git", "")]).err().unwrap_or_else(|| panic!("it is refused"));
-    assert_eq!(error.message, "reading \"https://example.com/x.git\" from elsewhere is not supported yet");
 }
 
 #[test]

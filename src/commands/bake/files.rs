@@ -79,7 +79,7 @@ fn compose(files: Vec<String>, context: &Context) -> anyhow::Result<serde_json::
         skip: Skip { path_resolution: true, consistency: true, ..Skip::default() },
         ..Request::default()
     };
-    let loaded = loading::loaded(&request, context.terminal)?;
+    let loaded = loading::loaded(&request, &|| Ok(context.settings.clone()), context.terminal)?;
     bake::project(&loaded).map_err(|error| Findings::from(error).into())
 }
 

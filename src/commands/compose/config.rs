@@ -8,10 +8,11 @@ use serde::Serialize as _;
 use serde_json::json;
 
 use super::super::Outcome;
+use super::loading::Lazily;
 use super::{loading, pins};
 use crate::cli::compose::{Config, Format, Project};
 use crate::report::{Findings, Mistake, Status};
-use crate::settings::{Environment, Settings};
+use crate::settings::Environment;
 use crate::terminal::Terminal;
 
 /// What is shown.
@@ -32,7 +33,7 @@ pub(super) fn run(
     project: &Project,
     config: &Config,
     environment: &Environment,
-    settings: Option<&Settings>,
+    settings: Lazily<'_>,
     terminal: Terminal,
 ) -> Outcome {
     let view = view(config)?;
@@ -50,9 +51,10 @@ pub(super) fn run(
         terminal.tell("warning: services are not selected where variables are left as they are\n");
     }
     let services = if whole { &[][..] } else { &config.services };
-    let mut loaded = loading::loaded(&loading::request(project, services, skip, environment)?, terminal)?;
-    if let (Some(settings), View::Document(_)) = (settings.filter(|_| config.pins()), &view) {
-        pins::pin(&mut loaded, settings)?;
+    let request = loading::request(project, services, skip, environment)?;
+    let mut loaded = loading::loaded(&request, settings, terminal)?;
+    if config.pins() && matches!(view, View::Document(_)) {
+        pins::pin(&mut loaded, &settings()?)?;
         if config.lock_image_digests {
             loaded.keep_images();
         }

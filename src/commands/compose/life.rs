@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::BufRead as _;
 
 use rbuild_engine::projects::{
-    self, Activity, AfterFailure, Haste, Member, Orphans, Turn, VolumesToo, Wanted,
+    self, Activity, AfterFailure, AnonymousVolumes, Haste, Member, Orphans, Turn, Wanted,
 };
 
 use super::board::Board;
@@ -82,7 +82,7 @@ fn carried(
 /// Stops services; those that depend on them, and those that they depend on, are left as they are.
 pub(super) fn stop(project: &Project, stop: &Stop, context: &Context) -> Outcome {
     let handle = open(project, &stop.services, "stop", context)?;
-    let members = enabled(&handle, &Selection::of(&stop.services), &stop.services)?;
+    let members = enabled(&handle, &Selection::of(&stop.services).with_stopped(), &stop.services)?;
     let turning = Turning {
         handle: &handle,
         project,
@@ -188,7 +188,8 @@ pub(super) fn restart(project: &Project, restart: &Restart, context: &Context) -
 pub(super) fn kill(project: &Project, kill: &Kill, context: &Context) -> Outcome {
     let handle = open(project, &kill.services, "kill", context)?;
     let board = Board::new(project, context);
-    let mut members = enabled(&handle, &Selection::of(&kill.services), &kill.services)?;
+    let selection = Selection::of(&kill.services).with_one_offs();
+    let mut members = enabled(&handle, &selection, &kill.services)?;
     if kill.remove_orphans {
         let others = orphans(&handle)?.into_iter();
         let known: BTreeSet<_> = members.iter().map(|member| member.replica.id).collect();
@@ -246,10 +247,14 @@ pub(super) fn unpause(project: &Project, services: &Services, context: &Context)
 fn frozen(project: &Project, named: &Services, turn: Turn, verb: &str, context: &Context) -> Outcome {
     let handle = open(project, &named.services, verb, context)?;
     let members = enabled(&handle, &Selection::of(&named.services), &named.services)?;
-    if turn == Turn::Pause
-        && let Some(paused) = members.iter().find(|member| member.replica.activity == Activity::Paused)
-    {
-        return Err(Mistake::new(format!("container {} is already paused", paused.replica.name)).into());
+    let paused = members.iter().find(|member| member.replica.activity == Activity::Paused);
+    let (unfit, what) = match (turn, paused) {
+        (Turn::Pause, paused) => (paused, "already paused"),
+        (_, Some(_)) => (None, ""),
+        (_, None) => (members.first(), "not paused"),
+    };
+    if let Some(member) = unfit {
+        return Err(Mistake::new(format!("container {} is {what}", member.replica.name)).into());
     }
     let turning = Turning {
         handle: &handle,
@@ -267,8 +272,9 @@ fn frozen(project: &Project, named: &Services, turn: Turn, verb: &str, context: 
 pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> Outcome {
     let handle = open(project, &remove.services, "rm", context)?;
     let board = Board::new(project, context);
+    let selection = Selection::of(&remove.services).with_stopped();
     if remove.stop && !project.dry_run {
-        let members = enabled(&handle, &Selection::of(&remove.services).with_one_offs(), &remove.services)?;
+        let members = enabled(&handle, &selection, &remove.services)?;
         let turning = Turning {
             handle: &handle,
             project,
@@ -283,7 +289,6 @@ pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> O
             return Ok(status);
         }
     }
-    let selection = Selection::of(&remove.services).with_stopped().with_one_offs();
     let mut members = enabled(&handle, &selection, &remove.services)?;
     // Where nothing is done, those that would have been stopped are removed in the same plan.
     members.retain(|member| remove.stop || !member.replica.activity.is_up());
@@ -301,15 +306,15 @@ pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> O
             return Ok(Status::Done);
         }
     }
-    let services: BTreeSet<String> = members.iter().map(|member| member.replica.service.clone()).collect();
-    let wish = projects::Down {
-        replicas: members.iter().map(|member| member.replica.clone()).collect(),
-        dependencies: services.into_iter().map(|service| (service, BTreeSet::new())).collect(),
-        volumes: if remove.volumes { VolumesToo::Remove } else { VolumesToo::Keep },
-        orphans: Orphans::Remove,
-        ..projects::Down::default()
+    let volumes = if remove.volumes { AnonymousVolumes::Renew } else { AnonymousVolumes::Keep };
+    let turning = Turning {
+        handle: &handle,
+        project,
+        members,
+        turn: Turn::Remove(volumes),
+        wanted: Wanted::default(),
+        manner: Manner::plain(),
+        after_failure: AfterFailure::GoOn,
     };
-    let plan = projects::down(&wish)?;
-    let prepared = Prepared { plan, wanted: Wanted::default(), members, profiles: Default::default() };
-    carried(&handle, project, &prepared, Manner::plain(), AfterFailure::GoOn, &board, context)
+    turning.take(&board, context)
 }

@@ -1,4 +1,4 @@
-//! Loading a project: the loader asks, the machine answers.
+//! Loading a project: the loader asks, the machine answers, and others' machines where a file lies there.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,9 +7,10 @@ use std::path::Path;
 use rbuild_frontend::compose::{Answer, Answers, Loaded, Loading, Question, Request, Skip, load};
 use rbuild_model::span::{Diagnostic, Source};
 
+use super::remote;
 use crate::cli::compose::Project;
 use crate::report::{self, Findings};
-use crate::settings::Environment;
+use crate::settings::{Environment, Settings};
 use crate::terminal::{Paint, Terminal};
 
 /// Returns what a command line asks for.
@@ -39,8 +40,11 @@ pub(crate) fn is_compatible(project: &Project, loaded: &Loaded) -> bool {
     project.compatibility || said.is_some_and(|text| matches!(&*text.to_lowercase(), "1" | "t" | "true"))
 }
 
+/// Returns the settings, which only files from elsewhere need.
+pub(crate) type Lazily<'a> = &'a dyn Fn() -> anyhow::Result<Settings>;
+
 /// Loads a project and tells its warnings.
-pub(crate) fn loaded(request: &Request, terminal: Terminal) -> anyhow::Result<Loaded> {
+pub(crate) fn loaded(request: &Request, settings: Lazily<'_>, terminal: Terminal) -> anyhow::Result<Loaded> {
     let mut answers = Answers::default();
     loop {
         match load(request, &answers) {
@@ -50,7 +54,7 @@ pub(crate) fn loaded(request: &Request, terminal: Terminal) -> anyhow::Result<Lo
             }
             Ok(Loading::Needs(questions)) => {
                 for question in questions {
-                    let answer = answer(&question, &request.current_dir);
+                    let answer = answer(&question, &request.current_dir, settings)?;
                     answers.add(question, answer);
                 }
             }
@@ -73,8 +77,8 @@ fn tell(warnings: &[Diagnostic], terminal: Terminal) {
     }
 }
 
-fn answer(question: &Question, current: &Path) -> Answer {
-    match question {
+fn answer(question: &Question, current: &Path, settings: Lazily<'_>) -> anyhow::Result<Answer> {
+    Ok(match question {
         Question::File(path) => {
             let name = path.strip_prefix(current).unwrap_or(path).display().to_string();
             of_read(File::open(path).and_then(read), &name)
@@ -84,7 +88,8 @@ fn answer(question: &Question, current: &Path) -> Answer {
             Ok(path) => Answer::Path(path),
             Err(_) => Answer::Missing,
         },
-    }
+        Question::Remote(name) => Answer::Path(remote::bring(name, &settings()?)?),
+    })
 }
 
 /// The most bytes that a file may have which says what a project is: nobody writes more, and a device never ends.

@@ -33,6 +33,7 @@ pub(crate) mod project;
 mod providers;
 mod ps;
 mod publish;
+mod remote;
 mod run;
 mod top;
 mod up;
@@ -40,6 +41,7 @@ mod version;
 mod wait;
 mod watch;
 
+use self::loading::Lazily;
 use super::{Context, Outcome};
 use crate::cli::compose::up::{ShortDown, ShortUp};
 use crate::cli::compose::{Arguments, Verb};
@@ -48,13 +50,18 @@ use crate::terminal::Terminal;
 
 /// Whether a verb works without a store, and with a broken config file.
 pub(super) fn needs_no_store(arguments: &Arguments) -> bool {
-    matches!(&arguments.verb, Verb::Config(config) if !config.pins())
+    matches!(arguments.verb, Verb::Config(_))
 }
 
 /// Runs a verb that needs no store.
-pub(super) fn without_store(arguments: &Arguments, environment: &Environment, terminal: Terminal) -> Outcome {
+pub(super) fn without_store(
+    arguments: &Arguments,
+    environment: &Environment,
+    settings: Lazily<'_>,
+    terminal: Terminal,
+) -> Outcome {
     match &arguments.verb {
-        Verb::Config(config) => config::run(&arguments.project, config, environment, None, terminal),
+        Verb::Config(config) => config::run(&arguments.project, config, environment, settings, terminal),
         _ => unreachable!("only these verbs need no store"),
     }
 }
@@ -64,10 +71,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
     let project = &arguments.project;
     match &arguments.verb {
         Verb::Build(build) => build::run(project, build, context),
-        Verb::Config(config) => {
-            let settings = &context.settings;
-            config::run(project, config, &settings.environment, Some(settings), context.terminal)
-        }
+        Verb::Config(_) => unreachable!("it needs no store"),
         Verb::Create(create) => up::create(project, create, context),
         Verb::Down(down) => down::run(project, down, down::Manner::Compose, context),
         Verb::Kill(kill) => life::kill(project, kill, context),

@@ -87,7 +87,7 @@ pub(crate) fn meant(
     }
     let read = || -> anyhow::Result<Meant> {
         let request = loading::request(flags, services, Skip::default(), environment)?;
-        let loaded = loading::loaded(&request, context.terminal)?;
+        let loaded = loading::loaded(&request, &|| Ok(context.settings.clone()), context.terminal)?;
         let mut model = loaded.project().map_err(Findings::from)?;
         if let Some(platform) = &context.settings.platform {
             for service in model.services.values_mut() {

@@ -1,12 +1,16 @@
 //! `rbuild compose publish`: a project at a registry, from where others start it.
 //!
 //! What is published is one file: the project with its includes and what it extends merged, and variables as they are
-//! written. With `--resolve-image-digests` a second file lies over it that pins images.
+//! written. With `--resolve-image-digests` a second file lies over it that pins images, and with `--app` these are copied
+//! to where the project is.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _};
 
+use anyhow::Context as _;
 use rbuild_frontend::compose::{Loaded, Skip};
-use rbuild_image::manifest::Descriptor;
+use rbuild_image::manifest::{Descriptor, MediaType};
+use rbuild_images::{Quiet, Remote, Selection};
 use rbuild_model::project::{MountKind, Project as Model};
 use rbuild_model::reference::Reference;
 use serde_json::{Value, json};
@@ -15,16 +19,12 @@ use super::board::{Board, Stage};
 use super::loading;
 use super::pins;
 use super::project::{Source, meant};
+use super::remote::{EMPTY, FILE, OLD_CONFIG, PROJECT};
 use crate::cli::compose::Project;
 use crate::cli::compose::carry::Publish;
+use crate::commands::registry::spool;
 use crate::commands::{Context, Outcome};
-use crate::report::{Mistake, NotYet, Status};
-
-const PROJECT: &str = "application/vnd.docker.compose.project";
-const FILE: &str = "application/vnd.docker.compose.file+yaml";
-const OLD_CONFIG: &str = "application/vnd.docker.compose.config.empty.v1+json";
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+use crate::report::{Mistake, Status};
 
 /// Which form the manifest has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,6 @@ pub(super) fn run(project: &Project, arguments: &Publish, context: &Context) -> 
                 .into());
         }
     };
-    if arguments.app {
-        return Err(NotYet::supported("`--app`", "push the images with `rbuild compose push`").into());
-    }
     let reference: Reference =
         arguments.target.parse().map_err(|error| Mistake::new(format!("`{}`: {error}", arguments.target)))?;
     let reference = reference.with_default_tag();
@@ -61,12 +58,14 @@ pub(super) fn run(project: &Project, arguments: &Publish, context: &Context) -> 
     }
     let mut files = vec![("compose.yaml", written.raw_yaml())];
     let remote = crate::wiring::logins::remote(&context.settings)?;
-    if arguments.resolve_image_digests {
+    let mut images = BTreeSet::new();
+    if arguments.resolve_image_digests || arguments.app {
         let mut text = "services:\n".to_owned();
         for service in model.services.values() {
             let Some(image) = service.image.as_deref().filter(|image| !image.is_empty()) else { continue };
             let pinned = pins::digest(&remote, image)?;
             text.push_str(&format!("  {}:\n    image: {pinned}\n", service.name));
+            images.insert(pinned);
         }
         files.push(("image-digests.yaml", text));
     }
@@ -79,9 +78,43 @@ pub(super) fn run(project: &Project, arguments: &Publish, context: &Context) -> 
     board.tell(&id, "publishing", Stage::Working);
     let blobs = blobs(form, files);
     let manifest = manifest(form, &blobs, &jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-    remote.push_documents(&reference, &blobs, manifest.to_string().as_bytes(), MANIFEST)?;
+    let manifest = manifest.to_string();
+    remote.push_documents(&reference, &blobs, manifest.as_bytes(), MediaType::OCI_MANIFEST)?;
+    if arguments.app {
+        let subject = Descriptor::of(MediaType::OCI_MANIFEST, manifest.as_bytes());
+        push_images(&remote, &reference, &images, &subject, context)?;
+    }
     board.tell(&id, "published", Stage::Done);
     Ok(Status::Done)
+}
+
+/// Copies the images of a project to its own repository, where an index that refers to its manifest holds them.
+fn push_images(
+    remote: &Remote,
+    reference: &Reference,
+    images: &BTreeSet<String>,
+    subject: &Descriptor,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let beside: Reference = reference.name().parse().context("a name without its tag is one")?;
+    let spool = spool(context);
+    let mut manifests = Vec::new();
+    for image in images {
+        let source: Reference = image.parse().with_context(|| format!("`{image}`"))?;
+        let fetched = remote.document(&source)?;
+        remote.copy(&source, &beside, &Selection::All, &spool, &Quiet)?;
+        manifests.push(Descriptor::of(fetched.media_type.as_str(), &fetched.bytes));
+    }
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX,
+        "artifactType": PROJECT,
+        "manifests": manifests,
+        "subject": subject,
+        "annotations": { "com.docker.compose.version": env!("CARGO_PKG_VERSION") },
+    });
+    remote.push_documents(&beside, &[], index.to_string().as_bytes(), MediaType::OCI_INDEX)?;
+    Ok(())
 }
 
 /// Returns what is pushed: the config, then the files.
@@ -107,7 +140,7 @@ fn manifest(form: Form, blobs: &[(Descriptor, Vec<u8>)], created: &str) -> Value
     let (config, layers) = descriptors.split_first().expect("the config is the first blob");
     let mut manifest = json!({
         "schemaVersion": 2,
-        "mediaType": MANIFEST,
+        "mediaType": MediaType::OCI_MANIFEST,
         "config": config,
         "layers": layers,
         "annotations": { "org.opencontainers.image.created": created },
@@ -132,7 +165,7 @@ fn written(project: &Project, model: &Model, context: &Context) -> anyhow::Resul
     request.environment.retain(|(name, _)| name.starts_with("COMPOSE_"));
     request.env_files = vec!["/dev/null".to_owned()];
     request.project_name = Some(model.name.to_string());
-    loading::loaded(&request, context.terminal)
+    loading::loaded(&request, &|| Ok(context.settings.clone()), context.terminal)
 }
 
 /// Refuses what others could not start.

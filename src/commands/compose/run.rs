@@ -16,7 +16,7 @@ use rbuild_monitor::Attach;
 use super::board::Board;
 use super::making::{self, Manner};
 use super::project::{Handle, Meant, Source, VERSION, meant};
-use super::{images_needed, providers};
+use super::{images_needed, providers, remote};
 use crate::cli::compose::Project;
 use crate::cli::compose::run::Run;
 use crate::cli::compose::up::Making;
@@ -37,6 +37,7 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
         return Err(Mistake::new("--tty and --no-TTY can't be used together").into());
     }
     let mut meant = meant(project, std::slice::from_ref(&name), Source::Files, context)?;
+    remote::agreed(&meant, false, context)?;
     let targets = images_needed::names(&meant.model, std::slice::from_ref(&name));
     let dependencies = making::dependencies(run.no_deps);
     providers::provide(&mut meant, &targets, dependencies, project, context)?;

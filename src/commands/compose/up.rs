@@ -14,7 +14,7 @@ use super::down::Manner as Called;
 use super::images_needed::names;
 use super::making::{self, Manner};
 use super::project::{Handle, Source, meant};
-use super::providers;
+use super::{providers, remote};
 use crate::cli::compose::Project;
 use crate::cli::compose::life::Scale;
 use crate::cli::compose::up::{Create, Making, Up};
@@ -56,6 +56,7 @@ pub(super) fn scale(project: &Project, scale: &Scale, context: &Context) -> Outc
 pub(super) fn run(project: &Project, up: &Up, called: Called, context: &Context) -> Outcome {
     check(up)?;
     let mut meant = meant(project, &up.services, Source::Files, context)?;
+    remote::agreed(&meant, up.making.yes, context)?;
     let mut wanted = making::wanted(&up.making, &up.services, &meant.model, context)?;
     wanted.dependencies = making::dependencies(up.no_deps);
     wanted.timeout = making::timeout(up.timeout);

@@ -36,7 +36,7 @@ fn named(text: &str) -> anyhow::Result<Reference> {
 }
 
 /// The folder for what is on its way between registries.
-fn spool(context: &Context) -> PathBuf {
+pub(super) fn spool(context: &Context) -> PathBuf {
     context.settings.environment.path("TMPDIR").unwrap_or_else(|| PathBuf::from("/var/tmp"))
 }
 

@@ -100,7 +100,7 @@ fn wish(
     })
 }
 
-/// The names that other services have in a service's containers.
+/// The names that containers of other services and projects have in a service's.
 fn links(project: &Project, service: &Service) -> Vec<String> {
     let one = |link: &project::Link| {
         let fixed = project.services.get(&link.service).and_then(|linked| linked.container_name.clone());
@@ -108,7 +108,11 @@ fn links(project: &Project, service: &Service) -> Vec<String> {
         let target = fixed.unwrap_or_else(|| format!("{name}{separator}{}{separator}1", link.service));
         format!("{target}:{}", link.alias.as_deref().unwrap_or(link.service.as_str()))
     };
-    service.links.iter().map(one).collect()
+    let external = service.external_links.iter().map(|link| match link.split_once(':') {
+        Some(_) => link.clone(),
+        None => format!("{link}:{link}"),
+    });
+    service.links.iter().map(one).chain(external).collect()
 }
 
 pub(in crate::projects) fn port(port: &project::Port) -> wish::PortBinding {

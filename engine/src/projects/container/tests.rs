@@ -101,6 +101,18 @@ fn the_network_of_the_highest_priority_is_the_main_one() {
 }
 
 #[test]
+fn links_lead_to_services_and_to_containers_of_others() {
+    let mut service = web();
+    service.networks.insert(key(NetworkKey::new, "back"), Attachment::default());
+    let alias = Some("database".to_owned());
+    service.links.push(rbuild_model::project::Link { service: key(ServiceName::new, "db"), alias });
+    service.external_links = vec!["other-cache-1:cache".to_owned(), "queue".to_owned()];
+    let host = ask(&service).expect("possible").host;
+    let expected = ["p-db-1:database", "other-cache-1:cache", "queue:queue"];
+    assert_eq!(host.endpoints[0].settings.links, expected);
+}
+
+#[test]
 fn ports_are_exposed_and_published() {
     let mut service = web();
     let published = |first, last| Some(PortRange { first, last });
@@ -149,6 +161,12 @@ fn what_cannot_be_had_is_named() {
     service.security_opt.push("seccomp=mine.json".to_owned());
     let error = ask(&service).expect_err("a profile that nobody read");
     assert_eq!(error.to_string(), "services.web.security_opt[0]: mine.json could not be read");
+    let mut service = web();
+    let (source, target) = ("vendor.com/class=name".to_owned(), "vendor.com/class=name".to_owned());
+    service.devices.push(rbuild_model::project::Device { source, target, permissions: None });
+    assert!(
+        ask(&service).expect_err("no").to_string().starts_with("services.web.devices: containers are given")
+    );
     let mut service = web();
     service.userns_mode = Some("auto".to_owned());
     assert_eq!(ask(&service).expect_err("no").to_string(), "services.web.userns_mode: can only be `host`");

@@ -2,7 +2,7 @@
 
 use std::path::{Path as FilePath, PathBuf};
 
-use super::super::discover::{absolute, folder};
+use super::super::discover::{self, folder};
 use super::super::fault::fault;
 use super::super::merge::{Marks, merge};
 use super::super::path::Path;
@@ -81,8 +81,12 @@ impl Layers<'_> {
                 services.get(&wanted).cloned()
             }
             Some(other) => {
-                let path = absolute(&scope.directory, FilePath::new(other));
-                let mut others = self.read_extended(&path, name, &extends, scope)?;
+                let path = discover::located(&scope.directory, other, self.files)?;
+                let relative = match discover::is_remote(other) {
+                    true => folder(&path),
+                    false => relative_to(&scope.directory, &folder(&path)),
+                };
+                let mut others = self.read_extended(&path, &relative, name, &extends, scope)?;
                 if !others.contains(&wanted) {
                     let message = format!(
                         "cannot extend service {name:?} in {shown}: service {wanted:?} not found in {other}"
@@ -106,7 +110,14 @@ impl Layers<'_> {
     }
 
     /// Reads the services of another file as they stand there, their paths seen from this project.
-    fn read_extended(&mut self, path: &FilePath, name: &str, extends: &Node, scope: &Scope) -> Loads<Map> {
+    fn read_extended(
+        &mut self,
+        path: &FilePath,
+        relative: &FilePath,
+        name: &str,
+        extends: &Node,
+        scope: &Scope,
+    ) -> Loads<Map> {
         let source = self.files.read(path).map_err(|stop| match stop {
             super::Stop::Wrong(mut error) => {
                 if let Some(at) = extends.at.as_ref() {
@@ -125,15 +136,9 @@ impl Layers<'_> {
             self.spell(&mut model)?;
             unique::enforce(&mut model, Some(&PROJECT), &Path::default())?;
         }
-        let relative = relative_to(&scope.directory, &folder(path));
-        let inner = Scope { relative, ..scope.clone() };
         let home = self.request.home.as_deref();
         let followed = std::collections::BTreeMap::new();
-        paths::resolve(
-            &mut model,
-            Some(&PROJECT),
-            &Base { folder: &inner.relative, home, followed: &followed },
-        );
+        paths::resolve(&mut model, Some(&PROJECT), &Base { folder: relative, home, followed: &followed });
         let services = model.as_map_mut().and_then(|map| map.remove("services"));
         match services.map(|node| node.value) {
             Some(Value::Map(services)) => Ok(services),

@@ -25,7 +25,7 @@ impl Layers<'_> {
             return Err(wrong(&entries, "`include` must be a list"));
         };
         for entry in list {
-            let included = read_entry(entry, scope)?;
+            let included = self.read_entry(entry, scope)?;
             if let Some(main) = included.files.first().filter(|main| scope.chain.contains(main)) {
                 let shown: Vec<String> =
                     scope.chain.iter().chain([main]).map(|path| path.display().to_string()).collect();
@@ -67,48 +67,43 @@ impl Layers<'_> {
         }
         Ok(())
     }
+
+    fn read_entry(&self, entry: &Node, scope: &Scope) -> Loads<Included> {
+        let path = match &entry.value {
+            Value::Map(map) => map.get("path").unwrap_or(entry),
+            _ => entry,
+        };
+        let Some(paths) = texts(path).filter(|paths| !paths.is_empty()) else {
+            return Err(wrong(entry, "include entries are paths, or mappings with a `path`"));
+        };
+        let below = |path: &str| absolute(&scope.directory, FilePath::new(path));
+        let located = paths.iter().map(|path| discover::located(&scope.directory, path, self.files));
+        let files = located.collect::<Loads<Vec<PathBuf>>>()?;
+        let given = entry.get("project_directory").and_then(Node::as_str);
+        let directory = match given {
+            Some(directory) => below(directory),
+            None => files.first().map_or_else(|| scope.directory.clone(), |file| folder(file)),
+        };
+        let is_elsewhere =
+            given.map_or_else(|| discover::is_remote(&paths[0]), |given| given.starts_with('/'));
+        let relative =
+            if is_elsewhere { directory.clone() } else { relative_to(&scope.directory, &directory) };
+        let env_files = entry
+            .get("env_file")
+            .and_then(texts)
+            .filter(|files| !files.is_empty())
+            .map(|files| files.iter().map(|file| below(file)).collect());
+        Ok(Included { files, directory, relative, env_files })
+    }
 }
 
-fn read_entry(entry: &Node, scope: &Scope) -> Loads<Included> {
-    let texts = |node: &Node| -> Option<Vec<String>> {
-        match &node.value {
-            Value::String(text) => Some(vec![text.clone()]),
-            Value::List(list) => list.iter().map(|node| node.as_str().map(str::to_owned)).collect(),
-            _ => None,
-        }
-    };
-    let path = match &entry.value {
-        Value::Map(map) => map.get("path").unwrap_or(entry),
-        _ => entry,
-    };
-    let paths = texts(path).filter(|paths| !paths.is_empty());
-    let Some(paths) = paths else {
-        return Err(wrong(entry, "include entries are paths, or mappings with a `path`"));
-    };
-    if let Some(remote) = paths.iter().find(|path| discover::is_remote(path)) {
-        return Err(Box::new(
-            fault(entry.at.as_ref(), format!("including {remote:?} from elsewhere is not supported yet"))
-                .with_help("fetch it first and include the local copy"),
-        )
-        .into());
+/// Reads a text, or a list of texts.
+fn texts(node: &Node) -> Option<Vec<String>> {
+    match &node.value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::List(list) => list.iter().map(|node| node.as_str().map(str::to_owned)).collect(),
+        _ => None,
     }
-    let below = |path: &str| absolute(&scope.directory, FilePath::new(path));
-    let files: Vec<PathBuf> = paths.iter().map(|path| below(path)).collect();
-    let directory = match entry.get("project_directory").and_then(Node::as_str) {
-        Some(directory) => below(directory),
-        None => files.first().map_or_else(|| scope.directory.clone(), |file| folder(file)),
-    };
-    let given = entry.get("project_directory").and_then(Node::as_str);
-    let relative = match given.filter(|given| given.starts_with('/')) {
-        Some(_) => directory.clone(),
-        None => relative_to(&scope.directory, &directory),
-    };
-    let env_files = entry
-        .get("env_file")
-        .and_then(texts)
-        .filter(|files| !files.is_empty())
-        .map(|files| files.iter().map(|file| below(file)).collect());
-    Ok(Included { files, directory, relative, env_files })
 }
 
 /// Copies resources in; the same one may come twice.

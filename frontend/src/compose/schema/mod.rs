@@ -266,7 +266,7 @@ pub(crate) enum PathRule {
     No,
     /// A file or folder.
     Local,
-    /// A build context: perhaps an address.
+    /// A build context, or the file of another project: perhaps an address.
     Context,
     /// A file or folder, with its links followed.
     Followed,

@@ -198,7 +198,7 @@ static ENV_FILE: Section = Section::new(&[
 .requires(&["path"])
 .without_extensions();
 
-static EXTENDS: Section = Section::new(&[text("service"), text("file").path(PathRule::Local)])
+static EXTENDS: Section = Section::new(&[text("service"), text("file").path(PathRule::Context)])
     .requires(&["service"])
     .without_extensions();
 

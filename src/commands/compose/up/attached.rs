@@ -201,7 +201,7 @@ fn attached(handle: &Handle, up: &Up) -> anyhow::Result<BTreeSet<String>> {
         if !all.contains(name) {
             let text = match up.exit_code_from.as_ref() == Some(name) {
                 true => format!("no such service: {name}"),
-                false => "cannot attach to services not included in up".to_owned(),
+                false => format!("cannot attach to services not included in up: {name}"),
             };
             return Err(Mistake::new(text).into());
         }
@@ -403,10 +403,18 @@ impl<'a> Foreground<'a> {
         if self.reason.is_none() && is_monitored && self.aborts_on(code) {
             self.first_code = Some(status);
             self.reason = Some(Reason::Aborted);
-            self.context.terminal.print("Aborting on container exit...\n")?;
+            self.context.terminal.tell("Aborting on container exit...\n");
+            self.mean_targets();
             self.stop(Turn::Stop, scope);
         }
         Ok(())
+    }
+
+    /// Lets the end be about the services that were named: what they depend on goes on.
+    fn mean_targets(&mut self) {
+        if !self.up.attach_dependencies {
+            self.asked.clone_from(&self.up.services);
+        }
     }
 
     /// Somebody asked for the end: first by asking the containers, then by ending them.
@@ -418,9 +426,7 @@ impl<'a> Foreground<'a> {
             Stage::Running => {
                 self.reason = Some(Reason::Interrupted);
                 self.context.terminal.tell("Gracefully Stopping... press Ctrl+C again to force\n");
-                if !self.up.attach_dependencies {
-                    self.asked.clone_from(&self.up.services);
-                }
+                self.mean_targets();
                 self.stop(Turn::Stop, scope);
             }
             Stage::Stopping => self.stop(Turn::Kill(Signal::KILL), scope),

@@ -10,6 +10,8 @@
 //! | attributes | line endings are converted; those of folders above the one that is wanted do not count |
 //! | submodules | fetched with everything below them, from the protocols that repositories are fetched over; `.git` of none is kept |
 
+mod checkout;
+mod lookup;
 mod program;
 mod remote;
 mod repository;
@@ -22,8 +24,12 @@ use rbuild_confined::{Owner, Root};
 use rbuild_model::key::{CacheKey, PreImage};
 use rbuild_model::step::GitSource;
 use rbuild_snapshotter::copier::{Copier, CopyRules};
+use rbuild_snapshotter::extract::Rules;
 
-use self::program::{Git, GitError, SOURCE};
+pub use self::checkout::{Access, check_out};
+pub(crate) use self::lookup::Resolved;
+use self::lookup::{LookUpError, look_up};
+use self::program::{Git, GitError};
 pub(super) use self::remote::basic;
 use self::remote::{Protocol, Remote, RemoteError};
 use self::repository::{Commit, Repository};
@@ -34,20 +40,6 @@ use crate::error::StepError;
 /// How deep submodules may lie in one another, and how many there may be in all.
 const MAX_DEPTH: usize = 8;
 const MAX_SUBMODULES: usize = 512;
-
-/// What a reference means.
-pub(crate) struct Resolved {
-    commit: Commit,
-    /// The reference in full, where it is a branch or a tag.
-    reference: Option<String>,
-}
-
-impl Resolved {
-    /// Returns the source with the commit in place of the reference.
-    pub(crate) fn pinned(&self, source: &GitSource) -> GitSource {
-        GitSource { reference: Some(self.commit.0.clone()), checksum: None, ..source.clone() }
-    }
-}
 
 /// Fetches the commit that a source means, or finds that it is here.
 pub(crate) fn fetch(fetcher: &Fetcher<'_>, source: &GitSource) -> Result<Fetched, StepError> {
@@ -144,52 +136,11 @@ impl<'a> Checkout<'a> {
     }
 
     fn resolve(&self, source: &GitSource) -> Result<Resolved, StepError> {
-        let resolved = match &source.reference {
-            Some(commit) if remote::is_commit(commit) => {
-                Resolved { commit: Commit(commit.to_ascii_lowercase()), reference: None }
-            }
-            reference => self.ask(reference.as_deref())?,
-        };
-        if let Some(expected) = &source.checksum
-            && !resolved.commit.0.starts_with(&expected.to_ascii_lowercase())
-        {
-            let found = &resolved.commit.0;
-            return Err(self.fetcher.failed(format!("expected checksum to match {expected}, got {found}")));
-        }
-        Ok(resolved)
-    }
-
-    /// Asks the server for a branch, a tag, another reference, or the default branch.
-    fn ask(&self, reference: Option<&str>) -> Result<Resolved, StepError> {
-        let patterns = match reference {
-            None => vec!["HEAD".to_owned()],
-            Some(name) if remote::is_reference(name) => {
-                let bare = name.strip_prefix("refs/").unwrap_or(name);
-                let tag = format!("refs/tags/{}", name.strip_prefix("refs/tags/").unwrap_or(name));
-                let branch = format!("refs/heads/{}", name.strip_prefix("refs/heads/").unwrap_or(name));
-                // A branch goes before a tag of its name, as it does for git-checkout; a tag means its commit.
-                vec![format!("refs/{bare}^{{}}"), format!("refs/{bare}"), branch, format!("{tag}^{{}}"), tag]
-            }
-            Some(name) => {
-                return Err(self.fetcher.failed(format!("{name:?} is no name of a branch or a tag")));
-            }
-        };
-        let asked = self.git.call(None, "ls-remote").source(&self.remote, self.authorization.as_deref());
-        let listed = self.git_result(asked.args([SOURCE]).args(&patterns).output())?;
-        let listed = String::from_utf8_lossy(&listed);
-        let refs: Vec<(&str, &str)> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
-        let found = patterns.iter().find_map(|wanted| refs.iter().find(|(_, name)| name == wanted));
-        match found {
-            Some((commit, name)) if remote::is_commit(commit) => {
-                let name = name.strip_suffix("^{}").unwrap_or(name);
-                let reference = Some(name).filter(|name| *name != "HEAD").map(str::to_owned);
-                Ok(Resolved { commit: Commit((*commit).to_owned()), reference })
-            }
-            _ => Err(self.fetcher.failed(match reference {
-                Some(name) => format!("repository does not contain ref {name}"),
-                None => "repository has no default branch: it is empty".to_owned(),
-            })),
-        }
+        let found = look_up(&self.git, &self.remote, self.authorization.as_deref(), source);
+        found.map_err(|error| match error {
+            LookUpError::Git(GitError::Cancelled) => StepError::Cancelled,
+            error => self.fetcher.failed(error),
+        })
     }
 
     fn fetch(&self, source: &GitSource) -> Result<Fetched, StepError> {
@@ -210,7 +161,7 @@ impl<'a> Checkout<'a> {
         self.git_result(repository.fetch(&resolved.commit, &self.remote, self.authorization.as_deref()))?;
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| fetcher.failed(error);
         fetcher.make(|root| {
-            repository.write(&resolved.commit, &folder, root, &failed)?;
+            repository.write(&resolved.commit, &folder, root, Rules::default(), &failed)?;
             if source.submodules {
                 let mut left = MAX_SUBMODULES;
                 self.submodules(
@@ -275,7 +226,7 @@ impl<'a> Checkout<'a> {
                 .resolve_nofollow(&submodule.path)
                 .and_then(rbuild_confined::Handle::into_root)
                 .map_err(|error| failed(error.into()))?;
-            repository.write(&submodule.commit, "", &place, &failed)?;
+            repository.write(&submodule.commit, "", &place, Rules::default(), &failed)?;
             self.submodules(repository, &own, &submodule.commit, "", &place, depth - 1, left)?;
         }
         Ok(())

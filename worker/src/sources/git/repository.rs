@@ -124,6 +124,7 @@ impl<'g> Repository<'g> {
         commit: &Commit,
         folder: &str,
         into: &Root,
+        rules: Rules,
         failed: &dyn Fn(Box<dyn std::error::Error + Send + Sync>) -> StepError,
     ) -> Result<(), StepError> {
         let Commit(name) = commit;
@@ -148,7 +149,7 @@ impl<'g> Repository<'g> {
         self.call("archive")
             .args(["--format=tar", &from])
             .stream(|tar| {
-                let extractor = Extractor::onto_tree(into, Rules::default())?;
+                let extractor = Extractor::onto_tree(into, rules)?;
                 extractor.extract(Reader::new(tar, Limits::default()))?;
                 Ok(())
             })

@@ -1,0 +1,95 @@
+//! What is asked before a project of somebody else is started: whether it may have the variables of this machine that it
+//! wants.
+
+use std::collections::BTreeMap;
+use std::io::BufRead as _;
+
+use anyhow::Context as _;
+use rbuild_frontend::compose::{Environment, Origin, Use};
+
+use super::super::project::Meant;
+use crate::commands::Context;
+use crate::report::Mistake;
+use crate::table::Table;
+use crate::text::one_line;
+
+/// Says where a project from elsewhere lies, and asks whether it may have its variables. One of this machine may.
+pub(in super::super) fn agreed(meant: &Meant, yes: bool, context: &Context) -> anyhow::Result<()> {
+    let Some((loaded, name)) =
+        meant.loaded.as_ref().and_then(|loaded| Some((loaded, loaded.remote.as_ref()?)))
+    else {
+        return Ok(());
+    };
+    let tell = |text: &str| context.terminal.tell(text);
+    tell(&format!("Your compose stack {name:?} is stored in {:?}\n", loaded.directory.display().to_string()));
+    let table = table(&loaded.uses, &loaded.environment);
+    let Some(table) = table.filter(|_| !yes) else { return Ok(()) };
+    tell(&format!("\nFound the following variables in configuration:\n{table}\n"));
+    tell("Do you want to proceed with these variables? [Y/n]: ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("failed to read the answer")?;
+    match understood(&answer) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Mistake::new("operation cancelled by user").into()),
+        None => {
+            let what = "nobody said whether the project may have these variables";
+            Err(Mistake::new(what).hint("use `--yes`").into())
+        }
+    }
+}
+
+/// An empty line means yes; what is no line is no answer.
+fn understood(answer: &str) -> Option<bool> {
+    let line = answer.strip_suffix('\n')?;
+    Some(matches!(&*line.trim().to_lowercase(), "" | "y" | "yes"))
+}
+
+/// Lists variables with what they are and where that comes from; `None` where there are none.
+fn table(uses: &[Use], environment: &Environment) -> Option<String> {
+    let used: BTreeMap<&str, &Use> = uses.iter().map(|used| (used.name.as_str(), used)).collect();
+    let mut table = Table::new();
+    table.row(["VARIABLE", "VALUE", "SOURCE"]);
+    for (name, used) in &used {
+        let source = match environment.variable(name).map(|variable| &variable.origin) {
+            Some(Origin::Caller) => "environment",
+            Some(Origin::EnvFile(at)) => at.source.name(),
+            Some(Origin::ProjectName) => "project name",
+            None => "none",
+        };
+        let value = used.value.as_deref().map_or_else(|| "<unset>".to_owned(), one_line);
+        table.row([*name, &value, source]);
+    }
+    Some(table.render()).filter(|_| !used.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_variable_is_shown_once_with_where_it_comes_from() {
+        let environment = Environment::of_caller([("TOKEN".to_owned(), "x\ny".to_owned())]);
+        let used = |name: &str, value: Option<&str>| Use {
+            name: name.to_owned(),
+            path: String::new(),
+            at: None,
+            value: value.map(str::to_owned),
+            result: String::new(),
+        };
+        assert_eq!(table(&[], &environment), None);
+        let uses = [used("TOKEN", Some("x\ny")), used("A", None), used("TOKEN", Some("x\ny"))];
+        let rows = table(&uses, &environment).expect("there are some");
+        let rows: Vec<Vec<&str>> = rows.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[1], ["A", "<unset>", "none"]);
+        assert_eq!((rows.len(), rows[2][0], rows[2][2]), (3, "TOKEN", "environment"));
+    }
+
+    #[test]
+    fn only_a_line_is_an_answer() {
+        for (answer, meant) in
+            [("\n", Some(true)), ("Y\n", Some(true)), ("n\n", Some(false)), ("", None), ("y", None)]
+        {
+            assert_eq!(understood(answer), meant, "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Projects that repositories and registries have, as one reads and starts them.
+
+use rbuild_testkit::context::{Output, TestContext};
+use rbuild_testkit::web::{Repository, Web};
+
+use crate::scene::{assert_clean, built_from, scene};
+
+/// Runs a verb of the project, with its cache folder among the test's own.
+fn compose<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
+    let cache = context.folder().join("cache");
+    let all = ["compose"].into_iter().chain(arguments);
+    context.rbuild(all).env("XDG_CACHE_HOME", cache.as_os_str()).run()
+}
+
+fn said<const N: usize>(context: &TestContext, arguments: [&str; N]) -> String {
+    let output = compose(context, arguments);
+    output.assert_success();
+    output.stdout
+}
+
+#[test]
+fn a_project_of_a_registry_is_what_was_published() {
+    let Some(context) = scene("a_project_of_a_registry_is_what_was_published") else { return };
+    built_from(&context, "FROM busybox\nRUN echo made > /made\n", ["-t", "team/web:1"]);
+    let serving = context.rbuild(["registry", "serve", "127.0.0.1:0", "--allow-push"]).start();
+    let host = serving.line("serving on http://");
+    let (app, image) = (format!("{host}/team/app:1"), format!("{host}/team/web"));
+    context.write("base.yaml", "services: { base: { environment: [TOKEN], command: echo $$HOME } }\n");
+    let text = format!(
+        "name: shop\nservices:\n  web: {{ image: '{image}:${{TAG:-1}}', extends: {{ file: base.yaml, service: base }} }}\n"
+    );
+    context.write("compose.yaml", text);
+    let here = said(&context, ["config"]);
+    compose(&context, ["publish", &app]).assert_success();
+
+    let far = format!("oci://{app}");
+    assert_eq!(said(&context, ["-f", &far, "config"]), here);
+    context.write("own.yaml", format!("include: ['{far}']\nservices: {{ own: {{ image: busybox }} }}\n"));
+    assert_eq!(said(&context, ["-f", "own.yaml", "config", "--services"]), "own\nweb\n");
+
+    // Before it is started, whoever starts it is asked about the variables that it gets.
+    let asked = compose(&context, ["-f", &far, "up", "-d"]);
+    asked.assert_code(1);
+    for part in [&format!("Your compose stack \"{far}\" is stored in \""), "TAG ", "hint: use `--yes`"] {
+        assert!(asked.stderr.contains(part), "{part}: {asked}");
+    }
+    let meant = compose(&context, ["-f", &far, "--dry-run", "up", "-d", "-y"]);
+    assert!(meant.stdout.contains("create shop-web-1"), "{meant}");
+
+    // With its images: they are pinned, and beside it.
+    compose(&context, ["publish", "--app", &app]).assert_success();
+    said(&context, ["-f", &far, "config", "-o", "pinned.yaml"]);
+    let pinned = std::fs::read_to_string(context.project().join("pinned.yaml")).unwrap();
+    let line = pinned.lines().find_map(|line| line.trim().strip_prefix(&format!("image: {image}:1@")));
+    let digest = line.expect("it is pinned").to_owned();
+    let beside = format!("{host}/team/app@{digest}");
+    context.rbuild(["manifest", "inspect", &beside]).run().assert_success();
+
+    let other = compose(&context, ["-f", &format!("oci://{image}:1"), "config"]);
+    assert!(other.stderr.contains("is not a compose project OCI artifact"), "{other}");
+    let missing = compose(&context, ["-f", &format!("oci://{host}/team/none"), "config"]);
+    assert!(missing.stderr.contains("failed to pull OCI resource"), "{missing}");
+    let off =
+        context.rbuild(["compose", "-f", &far, "config"]).env("COMPOSE_EXPERIMENTAL_OCI_REMOTE", "0").run();
+    assert!(off.stderr.contains("OCI remote resource is disabled by"), "{off}");
+    drop(serving);
+    assert_clean(&context);
+}
+
+#[test]
+fn a_project_of_a_repository_lies_in_its_own_folder() {
+    const TEST: &str = "a_project_of_a_repository_lies_in_its_own_folder";
+    let Some(context) = scene(TEST) else { return };
+    let folder = context.folder().join("repositories");
+    let Some(app) = Repository::new(TEST, &folder, "app") else { return };
+    let web = Web::start(move |request| request.git(&folder));
+    let text = "services: { web: { image: busybox, env_file: web.env, volumes: ['./data:/data'] } }\n";
+    let first = app.commit(&[
+        ("sub/compose.yaml", text),
+        ("sub/web.env", "A=1\n"),
+        ("compose.yaml", "include: [sub/compose.yaml]\n"),
+        ("empty/x", "x"),
+    ]);
+    app.git(&["tag", "v1"]);
+    let url = web.url("/app.git");
+    let tree = context.folder().join("cache/rbuild/projects/git").join(first.trim());
+    let config = said(&context, ["-p", "p", "-f", &format!("{url}#v1:sub"), "config"]);
+    let data = context.steady(&format!("source: {}\n", tree.join("sub/data").display()));
+    assert!(config.contains(&data) && config.contains("A: \"1\"\n"), "{config}");
+    assert_eq!(said(&context, ["-p", "p", "-f", &url, "config"]), config);
+    let by_commit = format!("{url}#{}", first.trim());
+    context.write("compose.yaml", format!("include: ['{by_commit}']\n"));
+    assert_eq!(said(&context, ["-p", "p", "config"]), config);
+
+    // What a branch means is asked every time; what was brought stays.
+    app.commit(&[("compose.yaml", "services: { later: { image: busybox } }\n")]);
+    assert_eq!(said(&context, ["-f", &url, "config", "--services"]), "later\n");
+    assert!(tree.join("sub/compose.yaml").is_file());
+
+    for (name, part) in [
+        (format!("{url}#none"), "repository does not contain ref none"),
+        (format!("{url}#main:empty"), "has no configuration file: not found"),
+        (format!("{url}#main:../../x"), "leads out of"),
+    ] {
+        let refused = compose(&context, ["-f", &name, "config"]);
+        refused.assert_code(1);
+        assert!(refused.stderr.contains(part), "{part}: {refused}");
+    }
+    assert_clean(&context);
+}
