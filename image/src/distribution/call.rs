@@ -68,32 +68,15 @@ impl Web {
     ) -> Pending<'a, Answer> {
         Box::pin(async move {
             let request = request(call)?;
-            let mut begun = false;
-            let into = tokio::sync::Mutex::new((into, &mut begun));
             self.transport
-                .retry(|| async {
-                    let (into, begun) = &mut *into.lock().await;
-                    if std::mem::replace(*begun, true) {
-                        into.restart().map_err(ClientError::Kept)?;
-                    }
-                    let mut response = self.passed(request.clone()).await?;
+                .retry_into(into, async |into| {
+                    let response = self.passed(request.clone()).await?;
                     let (status, headers) = (response.status(), headers(&response));
                     let mut answer = Answer { status: status.as_u16(), headers, body: Vec::new() };
-                    if !status.is_success() {
+                    if status.is_success() {
+                        http::hand_on(response, limit, self.transport.pace(), into).await?;
+                    } else {
                         answer.body = http::bounded(response, http::MAX_SMALL_BODY, None).await?;
-                        return Ok(answer);
-                    }
-                    let at = origin(response.url());
-                    let mut pace = self.transport.pace();
-                    let mut came = 0;
-                    while let Some(chunk) = http::chunk(&mut response).await? {
-                        pace.passed(chunk.len() as u64, &at)?;
-                        came += chunk.len() as u64;
-                        if came > limit {
-                            let why = format!("more than {limit} bytes");
-                            return Err(ClientError::Protocol { origin: at, why }.into());
-                        }
-                        into.receive(&chunk).map_err(ClientError::Kept)?;
                     }
                     Ok(answer)
                 })

@@ -14,6 +14,7 @@ use reqwest::header::{
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::time::Instant;
 
+use super::client::Receiver;
 use super::dns;
 use super::error::{ClientError, Refusal};
 use super::registries::{OwnTls, Registries, Timing, literal_address, origin, same_origin};
@@ -237,6 +238,22 @@ impl Transport {
         }
     }
 
+    /// As [`Transport::retry`], for something that is received: another attempt begins anew.
+    pub(super) async fn retry_into<T>(
+        &self,
+        into: &mut dyn Receiver,
+        mut act: impl AsyncFnMut(&mut dyn Receiver) -> Result<T, Failure>,
+    ) -> Result<T, ClientError> {
+        let mut patience = self.patience();
+        loop {
+            match act(into).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => patience.after(failure).await?,
+            }
+            into.restart().map_err(ClientError::Kept)?;
+        }
+    }
+
     /// Counts attempts from the first one on.
     pub(super) fn patience(&self) -> Patience {
         Patience { timing: self.timing, attempt: 1, pause: self.timing.first_pause }
@@ -399,6 +416,31 @@ pub(super) async fn bounded(
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// Hands a body of at most `limit` bytes on as it comes.
+pub(super) async fn hand_on(
+    mut response: Response,
+    limit: u64,
+    mut pace: Pace,
+    into: &mut dyn Receiver,
+) -> Result<(), ClientError> {
+    let at = origin(response.url());
+    let too_large =
+        || ClientError::Protocol { origin: at.clone(), why: format!("a body of more than {limit} bytes") };
+    if response.content_length().is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let mut came = 0;
+    while let Some(chunk) = chunk(&mut response).await? {
+        pace.passed(chunk.len() as u64, &at)?;
+        came += chunk.len() as u64;
+        if came > limit {
+            return Err(too_large());
+        }
+        into.receive(&chunk).map_err(ClientError::Kept)?;
+    }
+    Ok(())
 }
 
 /// Reads the next piece of a body.

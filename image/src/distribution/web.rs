@@ -63,29 +63,20 @@ impl Web {
     pub fn fetch<'a>(&'a self, wanted: &'a Wanted<'a>, into: &'a mut dyn Receiver) -> Pending<'a, Reply> {
         Box::pin(async move {
             let request = request(wanted)?;
-            let mut begun = false;
-            let into = tokio::sync::Mutex::new((into, &mut begun));
             self.transport
-                .retry(|| async {
-                    let (into, begun) = &mut *into.lock().await;
-                    if std::mem::replace(*begun, true) {
-                        into.restart().map_err(ClientError::Kept)?;
-                    }
-                    self.once(request.clone(), wanted.limit, *into).await
-                })
+                .retry_into(into, async |into| self.once(request.clone(), wanted.limit, into).await)
                 .await
         })
     }
 
     async fn once(&self, request: Request, limit: u64, into: &mut dyn Receiver) -> Result<Reply, Failure> {
-        let mut response = self.transport.send(request).await?;
-        let at = origin(response.url());
-        let wrong = |why: String| ClientError::Protocol { origin: at.clone(), why };
+        let response = self.transport.send(request).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED => return Ok(Reply::Unchanged),
             status => {
-                let error = wrong(format!("invalid response status {}", status.as_u16()));
+                let why = format!("invalid response status {}", status.as_u16());
+                let error = ClientError::Protocol { origin: origin(response.url()), why };
                 return Err(if http::is_passing(status) {
                     Failure::Passing(error, http::asked_pause(&response))
                 } else {
@@ -94,20 +85,7 @@ impl Web {
             }
         }
         let validators = validators(&response);
-        let too_large = || wrong(format!("the file has more than {limit} bytes"));
-        if response.content_length().is_some_and(|length| length > limit) {
-            return Err(too_large().into());
-        }
-        let mut pace = self.transport.pace();
-        let mut came = 0;
-        while let Some(chunk) = http::chunk(&mut response).await? {
-            pace.passed(chunk.len() as u64, &at)?;
-            came += chunk.len() as u64;
-            if came > limit {
-                return Err(too_large().into());
-            }
-            into.receive(&chunk).map_err(ClientError::Kept)?;
-        }
+        http::hand_on(response, limit, self.transport.pace(), into).await?;
         Ok(Reply::Came(validators))
     }
 }
