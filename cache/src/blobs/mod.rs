@@ -7,8 +7,7 @@
 //!
 //! What takes long to come is kept in part as well ([`PartialBlob`]).
 //!
-//! Most blobs are derived data (they can be fetched or made again) and are not synced; [`BlobWriter::finish_precious`]
-//! is for those of `load`, `import` and `commit`.
+//! Blobs are not synced as they come; those that cannot be fetched or made again are as safe as all else after a promotion.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -258,29 +257,14 @@ impl BlobWriter {
 
     /// Gives the blob its name and its row, if it is what was expected, and leases it.
     pub fn finish(self, lease: &Lease) -> Result<Blob, BlobError> {
-        let (store, blob, file, room) = self.check()?;
+        let Self { blobs: Blobs { store, .. }, file, room, tally } = self;
+        let blob = tally.check()?;
+        room.grow_to(blob.size)?;
         let folder = store.layout().blobs();
         let _name =
             store.locks().scope().acquire(&name_of(blob.digest), LockMode::Exclusive, &Wait::forever())?;
         store.derived().publish(file, &folder, &blob.digest.hex(), Access::ReadOnly)?;
         record(&store, &room, blob, lease)
-    }
-
-    /// As [`BlobWriter::finish`], and the blob is on the disk before it succeeds.
-    pub fn finish_precious(self, lease: &Lease) -> Result<Blob, BlobError> {
-        let (store, blob, file, room) = self.check()?;
-        let folder = store.layout().blobs();
-        let _name =
-            store.locks().scope().acquire(&name_of(blob.digest), LockMode::Exclusive, &Wait::forever())?;
-        store.precious().publish(file, &folder, &blob.digest.hex(), Access::ReadOnly)?;
-        store.write_synced(|transaction| {
-            room.settle(transaction)?;
-            insert(transaction, blob, None, lease)?;
-            transaction
-                .prepare_cached("UPDATE blobs SET unsynced = NULL WHERE digest = ?1")?
-                .execute([blob.digest.as_bytes()])?;
-            Ok(blob)
-        })
     }
 
     /// Names the file that could not be written.
@@ -289,13 +273,6 @@ impl BlobWriter {
             Ok(Excess { digest, expected, found }) => BlobError::WrongSize { digest, expected, found },
             Err(error) => FileError::new("write a blob in", self.blobs.store.layout().blobs(), error).into(),
         }
-    }
-
-    fn check(self) -> Result<(Store, Blob, TempFile, Room), BlobError> {
-        let Self { blobs, file, room, tally } = self;
-        let blob = tally.check()?;
-        room.grow_to(blob.size)?;
-        Ok((blobs.store, blob, file, room))
     }
 }
 
@@ -336,7 +313,7 @@ fn record(store: &Store, room: &Room, blob: Blob, lease: &Lease) -> Result<Blob,
     store.write(|transaction| {
         room.settle(transaction)?;
         // A row that is promoted already speaks of the same file, and stays so.
-        insert(transaction, blob, Some(stamp), lease)?;
+        insert(transaction, blob, stamp, lease)?;
         Ok(blob)
     })
 }
@@ -344,7 +321,7 @@ fn record(store: &Store, room: &Room, blob: Blob, lease: &Lease) -> Result<Blob,
 fn insert(
     transaction: &Transaction<'_>,
     blob: Blob,
-    stamp: Option<rbuild_store::Stamp>,
+    stamp: rbuild_store::Stamp,
     lease: &Lease,
 ) -> Result<(), BlobError> {
     let generation = next_generation(transaction)?;

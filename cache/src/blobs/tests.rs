@@ -128,13 +128,9 @@ fn a_blob_that_comes_back_between_condemning_and_reclaiming_keeps_its_file() {
 }
 
 #[test]
-fn precious_blobs_need_no_promotion_and_derived_ones_do() {
+fn a_blob_is_promoted_once() {
     let (_folder, store) = place();
     let (blobs, lease) = (Blobs::new(&store), store.lease("test").unwrap());
-    let mut writer = blobs.ingest(Expected::default()).unwrap();
-    writer.write_all(b"precious").unwrap();
-    writer.finish_precious(&lease).unwrap();
-    assert_eq!(store.promote().unwrap().rows, 0);
     blobs.put(b"derived", &lease).unwrap();
     assert_eq!(store.promote().unwrap().rows, 1);
     blobs.put(b"derived", &lease).unwrap();
