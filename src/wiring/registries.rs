@@ -31,9 +31,9 @@ pub(super) fn of(settings: &Settings) -> anyhow::Result<Registries> {
     };
     match &settings.authorities {
         Authorities::Builtin => {}
-        Authorities::Host => registries.system_authorities = host_authorities(settings),
+        Authorities::Host => registries.system_bundle = host_bundle(settings),
         Authorities::File(path) => {
-            registries.system_authorities = host_authorities(settings);
+            registries.system_bundle = host_bundle(settings);
             registries.extra_authorities.push(authorities(path)?);
         }
     }
@@ -131,10 +131,6 @@ fn text(path: &str) -> String {
 fn authorities(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path)
         .with_context(|| format!("failed to read the certificate authorities in `{}`", path.display()))
-}
-
-fn host_authorities(settings: &Settings) -> Vec<u8> {
-    host_bundle(settings).and_then(|path| std::fs::read(path).ok()).unwrap_or_default()
 }
 
 /// Finds the machine's certificate authorities: the file that the caller names, or the distribution's.

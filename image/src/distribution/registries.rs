@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,8 @@ pub struct Registries {
     pub insecure: Vec<String>,
     /// Hosts of token services that credentials of any registry may be sent to.
     pub trusted_realms: Vec<String>,
-    /// The machine's certificate authorities in PEM; without any, a built-in list is used.
-    pub system_authorities: Vec<u8>,
+    /// A file with the machine's certificate authorities in PEM; without any, a built-in list is used.
+    pub system_bundle: Option<PathBuf>,
     /// More certificate authorities in PEM.
     pub extra_authorities: Vec<Vec<u8>>,
     /// Certificates that are for one registry and its mirrors, and for no other server, by registry.
@@ -52,7 +53,7 @@ impl Default for Registries {
             mirrors: BTreeMap::new(),
             insecure: Vec::new(),
             trusted_realms: Vec::new(),
-            system_authorities: Vec::new(),
+            system_bundle: None,
             extra_authorities: Vec::new(),
             own_tls: BTreeMap::new(),
             blocked: Vec::new(),
@@ -194,6 +195,11 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Registries {
+    /// Reads the machine's certificate authorities: they are long, and most commands speak to nobody.
+    pub fn system_authorities(&self) -> Vec<u8> {
+        self.system_bundle.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default()
+    }
+
     /// Says that all repositories of a registry lie at another server: the registry itself is not asked for them any more,
     /// neither before nor after that one.
     pub fn relocate(&mut self, registry: &str, to: Endpoint) {

@@ -16,7 +16,8 @@ pub(super) fn configure(
 ) -> Result<rustls::ClientConfig, ClientError> {
     let mut roots = rustls::RootCertStore::empty();
     // One authority that cannot be read does not make the others worthless.
-    let system = CertificateDer::pem_slice_iter(&registries.system_authorities).filter_map(Result::ok);
+    let system = registries.system_authorities();
+    let system = CertificateDer::pem_slice_iter(&system).filter_map(Result::ok);
     roots.add_parsable_certificates(system);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());

@@ -95,7 +95,7 @@ impl<'a> Git<'a> {
         let mut authorities = None;
         if !registries.extra_authorities.is_empty() {
             let path = home.join("authorities.pem");
-            let mut bundle = registries.system_authorities.clone();
+            let mut bundle = registries.system_authorities();
             for extra in &registries.extra_authorities {
                 bundle.push(b'\n');
                 bundle.extend_from_slice(extra);
