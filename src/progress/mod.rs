@@ -91,8 +91,8 @@ enum Message {
 #[derive(Debug)]
 struct Sender(Mutex<Option<SyncSender<Message>>>);
 
-/// How many events may wait to be shown.
-const QUEUE: usize = 4096;
+/// How many events may wait to be shown. The queue is made whole at once: a longer one costs each build more than it saves.
+const QUEUE: usize = 512;
 /// How often views that move are redrawn.
 const TICK: Duration = Duration::from_millis(100);
 
