@@ -26,6 +26,8 @@ use super::node::{FileDigest, Stamp};
 const MAGIC: &[u8; 16] = b"rbuild stat idx\n";
 const VERSION: u32 = 1;
 const HEADER: usize = MAGIC.len() + 4 + 32;
+/// The length of an entry whose name is as short as can be.
+const SHORTEST_ENTRY: usize = 4 + 1 + 8 + 12 + 12 + 8 + 8 + 32;
 /// The largest index that is read or written: some ten million files.
 const SIZE_LIMIT: u64 = 1 << 30;
 
@@ -107,7 +109,7 @@ impl StatIndex {
     pub(crate) fn directory(&self, path: &[u8]) -> Vec<Known<'_>> {
         let Some(range) = self.directories.get(path) else { return Vec::new() };
         let mut reader = Reader { bytes: &self.bytes[..range.end], at: range.start };
-        let mut entries = Vec::with_capacity(range.len() / 96);
+        let mut entries = Vec::with_capacity(range.len() / SHORTEST_ENTRY);
         while let Some(known) = reader.known() {
             entries.push(known);
         }
