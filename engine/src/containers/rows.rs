@@ -258,7 +258,7 @@ fn text_of(definition: &Definition) -> String {
 }
 
 fn definition_of(id: &str, text: &str) -> Result<Definition, ContainerError> {
-    serde_json::from_str(text).map_err(|source| {
+    serde_json::from_slice(text.as_bytes()).map_err(|source| {
         let version =
             serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v["version"].as_u64());
         match version {
