@@ -127,13 +127,16 @@ struct Many<B> {
     input: B,
     /// What each member begins with.
     head: [u8; HEAD],
-    /// What was read and is not cut yet; begins with a member.
-    rest: Vec<u8>,
-    /// Up to where no beginning is.
+    /// What was read.
+    read: Vec<u8>,
+    /// Where in it the next member begins: what stands before is cut already.
+    from: usize,
+    /// Up to where no further beginning is.
     looked: usize,
     /// Whether there is nothing more to read, or to cut.
     is_over: bool,
     flying: VecDeque<Flying>,
+    threads: usize,
     pool: Option<Pool>,
     decoded: Vec<u8>,
     at: usize,
@@ -152,10 +155,12 @@ impl<B: BufRead> Many<B> {
         Self {
             input,
             head,
-            rest: start,
+            read: start,
+            from: 0,
             looked: 1,
             is_over: false,
             flying: VecDeque::new(),
+            threads: thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
             pool: None,
             decoded: Vec::new(),
             at: 0,
@@ -167,16 +172,15 @@ impl<B: BufRead> Many<B> {
     /// As [`Read::read`]; nothing if the stream has to be decoded in order from here on.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         while self.at == self.decoded.len() {
-            let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-            while !self.is_over && self.flying.len() <= threads {
+            while !self.is_over && self.flying.len() <= self.threads {
                 let Some(packed) = self.cut()? else { break };
                 let packed = Arc::new(packed);
-                let pool = self.pool.get_or_insert_with(|| Pool::new(threads));
+                let pool = self.pool.get_or_insert_with(|| Pool::new(self.threads));
                 let decoded = pool.decode(Arc::clone(&packed));
                 self.flying.push_back(Flying { packed, decoded });
             }
             let Some(first) = self.flying.front() else {
-                return Ok(if self.rest.is_empty() { Some(0) } else { None });
+                return Ok(if self.from == self.read.len() { Some(0) } else { None });
             };
             // A thread that is gone has decoded nothing.
             let Ok(Some(decoded)) = first.decoded.recv() else { return Ok(None) };
@@ -197,36 +201,42 @@ impl<B: BufRead> Many<B> {
     fn cut(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(next) = self.next_head() {
-                let rest = self.rest.split_off(next);
-                self.looked = 1;
-                return Ok(Some(std::mem::replace(&mut self.rest, rest)));
+                return Ok(Some(self.cut_until(next)));
             }
-            if self.rest.len() > MAX_MEMBER {
+            if self.read.len() - self.from > MAX_MEMBER {
                 self.is_over = true;
                 return Ok(None);
             }
-            let before = self.rest.len();
-            (&mut self.input).take(STEP as u64).read_to_end(&mut self.rest)?;
-            if self.rest.len() == before {
+            // What is cut goes when more comes, and not with each member, of which there may be many.
+            self.read.drain(..self.from);
+            self.looked -= std::mem::take(&mut self.from);
+            let before = self.read.len();
+            (&mut self.input).take(STEP as u64).read_to_end(&mut self.read)?;
+            if self.read.len() == before {
                 self.is_over = true;
-                let last = std::mem::take(&mut self.rest);
-                return Ok((!last.is_empty()).then_some(last));
+                return Ok((before > 0).then(|| self.cut_until(before)));
             }
         }
     }
 
+    fn cut_until(&mut self, end: usize) -> Vec<u8> {
+        let member = self.read[self.from..end].to_vec();
+        (self.from, self.looked) = (end, end + 1);
+        member
+    }
+
     fn next_head(&mut self) -> Option<usize> {
-        while let Some(found) = self.rest.get(self.looked..)?.iter().position(|byte| *byte == self.head[0]) {
+        while let Some(found) = self.read.get(self.looked..)?.iter().position(|byte| *byte == self.head[0]) {
             self.looked += found;
-            if self.rest.len() - self.looked < HEAD {
+            if self.read.len() - self.looked < HEAD {
                 return None;
             }
-            if self.rest[self.looked..].starts_with(&self.head) {
+            if self.read[self.looked..].starts_with(&self.head) {
                 return Some(self.looked);
             }
             self.looked += 1;
         }
-        self.looked = self.rest.len();
+        self.looked = self.read.len();
         None
     }
 
@@ -236,7 +246,7 @@ impl<B: BufRead> Many<B> {
         for flying in &self.flying {
             start.extend_from_slice(&flying.packed);
         }
-        start.extend_from_slice(&self.rest);
+        start.extend_from_slice(&self.read[self.from..]);
         in_order(start, self.input, self.members + 1, limit)
     }
 }
