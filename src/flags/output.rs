@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rbuild_image::attest::Form;
 use rbuild_image::compress::Encoding;
 use rbuild_images::Annotation;
-use rbuild_worker::request::Attached;
+use rbuild_worker::request::{Attached, Leftovers};
 
 use super::{Invalid, Read, annotation, csv, unknown};
 
@@ -55,6 +55,8 @@ pub(crate) enum OutputKind {
         dest: PathBuf,
         /// Whether each platform gets a folder of its own; `None` for: if there are several.
         platform_split: Option<bool>,
+        /// What becomes of other files in it.
+        leftovers: Leftovers,
     },
     /// Its files in a tar.
     Tar {
@@ -141,13 +143,11 @@ const INSTEAD: &[(&str, &str)] = &[
     ("prefer-nondist-layers", "layers are pushed with the image, wherever else they may lie"),
     ("source-date-epoch", "give `--build-arg SOURCE_DATE_EPOCH=TIME`: it is that of the whole build"),
     ("context", "there is no other engine: `docker load` reads an archive on its standard input"),
-    ("mode", "only `mode=copy` is done: what else is in the folder stays"),
 ];
 
-/// Whether a key says what is done in any case: an image's tree is always unpacked, a folder is never emptied.
+/// Whether a key says what is done in any case.
 fn is_done_anyway(key: &str, value: &str) -> bool {
     match key {
-        "mode" => value == "copy",
         "registry.insecure" | "name-canonical" | "prefer-nondist-layers" => {
             matches!(value, "false" | "0")
         }
@@ -171,7 +171,11 @@ pub(crate) fn output(text: &str) -> Read<Output> {
         return Ok(plain(OutputKind::Tar { dest: Destination::Stdout, platform_split: None }));
     }
     if !text.contains('=') && !text.contains(',') && !text.is_empty() {
-        return Ok(plain(OutputKind::Local { dest: text.into(), platform_split: None }));
+        return Ok(plain(OutputKind::Local {
+            dest: text.into(),
+            platform_split: None,
+            leftovers: Leftovers::Keep,
+        }));
     }
     let fields = csv::fields(text)?;
     let mut kind = None;
@@ -182,7 +186,7 @@ pub(crate) fn output(text: &str) -> Read<Output> {
     }
     let kind = kind.ok_or_else(|| Invalid::new(format!("no `type`: write one of [{}]", TYPES.join(", "))))?;
     let mut draft = Draft::default();
-    let mut result = plain(OutputKind::Local { dest: PathBuf::new(), platform_split: None });
+    let mut result = plain(OutputKind::Nothing);
     for field in &fields {
         draft.read(&kind, field, &mut result)?;
     }
@@ -200,6 +204,7 @@ struct Draft {
     store: Option<bool>,
     tar: Option<bool>,
     platform_split: Option<bool>,
+    leftovers: Leftovers,
 }
 
 impl Draft {
@@ -215,6 +220,13 @@ impl Draft {
                 });
             }
             "platform-split" if files && kind != "cacheonly" => self.platform_split = Some(field.truth()?),
+            "mode" if kind == "local" => {
+                self.leftovers = match field.required()? {
+                    "copy" => Leftovers::Keep,
+                    "delete" => Leftovers::Remove,
+                    other => return Err(unknown("mode", other, &["copy", "delete"])),
+                };
+            }
             "tar" if matches!(kind, "oci" | "docker") => self.tar = Some(field.truth()?),
             "push" if matches!(kind, "image" | "registry") => self.push = field.truth()?,
             "push-by-digest" if matches!(kind, "image" | "registry") => self.by_digest = field.truth()?,
@@ -268,7 +280,9 @@ impl Draft {
         let tar = self.tar.unwrap_or(true);
         Ok(match kind {
             "local" => match needed(self.dest)? {
-                Destination::Path(dest) => OutputKind::Local { dest, platform_split: self.platform_split },
+                Destination::Path(dest) => {
+                    OutputKind::Local { dest, platform_split: self.platform_split, leftovers: self.leftovers }
+                }
                 Destination::Stdout => {
                     return Err(Invalid::new("a folder cannot go to standard output: use `type=tar,dest=-`"));
                 }
@@ -310,7 +324,8 @@ impl Draft {
 
 fn keys(kind: &str) -> Vec<&'static str> {
     let own: &[&str] = match kind {
-        "local" | "tar" => return vec!["type", "dest", "platform-split", "attestation-prefix"],
+        "local" => return vec!["type", "dest", "mode", "platform-split", "attestation-prefix"],
+        "tar" => return vec!["type", "dest", "platform-split", "attestation-prefix"],
         "cacheonly" => return vec!["type"],
         "oci" => &["type", "dest", "tar"],
         "docker" => &["type", "dest", "tar"],

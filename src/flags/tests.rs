@@ -243,8 +243,11 @@ fn outputs() {
         |text| output(text).map(|output| output.kind),
         &[
             ("-", "Tar { dest: Stdout, platform_split: None }"),
-            ("out", r#"Local { dest: "out", platform_split: None }"#),
-            ("type=local,dest=o,platform-split=false", r#"Local { dest: "o", platform_split: Some(false) }"#),
+            ("out", r#"Local { dest: "out", platform_split: None, leftovers: Keep }"#),
+            (
+                "type=local,dest=o,platform-split=false",
+                r#"Local { dest: "o", platform_split: Some(false), leftovers: Keep }"#,
+            ),
             ("type=oci,dest=o,tar=false", r#"Oci { dest: Path("o"), tar: Off, names: [] }"#),
             (
                 r#"type=image,"name=a,b",push=true"#,
@@ -262,11 +265,15 @@ fn outputs() {
             ("type=docker", "Docker { dest: None, tar: On, names: [] }"),
             ("type=docker,dest=o,tar=false", r#"Docker { dest: Some(Path("o")), tar: Off, names: [] }"#),
             ("type=docker,tar=false", "error: `tar=false` makes a folder: give it one with `dest=PATH`"),
-            ("type=local,dest=o,mode=copy", r#"Local { dest: "o", platform_split: None }"#),
+            (
+                "type=local,dest=o,mode=copy",
+                r#"Local { dest: "o", platform_split: None, leftovers: Keep }"#,
+            ),
             (
                 "type=local,dest=o,mode=delete",
-                "error: `mode=delete` is not supported: only `mode=copy` is done: what else is in the folder stays",
+                r#"Local { dest: "o", platform_split: None, leftovers: Remove }"#,
             ),
+            ("type=local,dest=o,mode=mirror", "error: unknown mode `mirror`: use one of [copy, delete]"),
             (
                 "type=oci,dest=o,compatibility-version=10",
                 "error: `compatibility-version=10` is not supported: say what is meant: `oci-mediatypes=false` for Docker's media types",

@@ -1,10 +1,12 @@
 //! What a build's outputs come to for the worker.
 
+use std::path::Path;
+
 use rbuild_image::attest::Form;
 use rbuild_image::manifest::Family;
 use rbuild_images::{Annotation, Existing, Level, Naming, Packing};
 use rbuild_model::reference::Reference;
-use rbuild_worker::request::{ArchiveDest, Attached, Export, ExportKind, FileDest, Kept, Split};
+use rbuild_worker::request::{ArchiveDest, Attached, Export, ExportKind, FileDest, Kept, Leftovers, Split};
 
 use crate::commands::build::BuildPlan;
 use crate::flags::{Destination, Mode, Output, OutputKind, encoding};
@@ -110,8 +112,11 @@ fn export(output: &Output) -> anyhow::Result<Export> {
         | OutputKind::Image { .. } => Split::Several,
     };
     let (kind, names) = match kind {
-        OutputKind::Local { dest, platform_split: _ } => {
-            (ExportKind::Local { dest: dest.clone() }, Vec::new())
+        OutputKind::Local { dest, platform_split: _, leftovers } => {
+            if *leftovers == Leftovers::Remove {
+                refuse_surroundings(dest)?;
+            }
+            (ExportKind::Local { dest: dest.clone(), leftovers: *leftovers }, Vec::new())
         }
         OutputKind::Tar { dest, platform_split: _ } => (ExportKind::Tar(file(dest)), Vec::new()),
         OutputKind::Nothing => (ExportKind::Nothing, Vec::new()),
@@ -201,5 +206,18 @@ fn file(dest: &Destination) -> FileDest {
     match dest {
         Destination::Stdout => FileDest::Stream,
         Destination::Path(path) => FileDest::Path(path.clone()),
+    }
+}
+
+/// Refuses to empty a folder that the caller is in: what is built from may be in it.
+fn refuse_surroundings(dest: &Path) -> anyhow::Result<()> {
+    let here = std::env::current_dir()?.canonicalize()?;
+    match dest.canonicalize() {
+        Ok(dest) if here.starts_with(&dest) => {
+            let message =
+                format!("`mode=delete` would empty `{}`, and the current folder with it", dest.display());
+            Err(Mistake::new(message).hint("name another folder with `dest=`").into())
+        }
+        _ => Ok(()),
     }
 }

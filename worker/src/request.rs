@@ -254,7 +254,19 @@ pub enum ExportKind {
     Local {
         /// The folder; made if it is missing.
         dest: PathBuf,
+        /// What becomes of other files in it.
+        leftovers: Leftovers,
     },
+}
+
+/// What becomes of files that are in a folder already and not in the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They stay.
+    #[default]
+    Keep,
+    /// They go, once the result is there.
+    Remove,
 }
 
 /// Whether the store keeps an image that leaves.

@@ -152,13 +152,14 @@ pub(crate) fn run(
             ExportKind::Tar(dest) => index::folders("type=tar", &results, export.split).and_then(|results| {
                 write(dest, client, cancel, |out| tar::export(worker, export, &results, cancel, out))
             }),
-            ExportKind::Local { dest } => index::folders("type=local", &results, export.split)
+            ExportKind::Local { dest, leftovers } => index::folders("type=local", &results, export.split)
                 .and_then(|results| {
                     let into = |folder: Option<String>| {
                         folder.map_or_else(|| dest.clone(), |folder| dest.join(folder))
                     };
-                    let export =
-                        |(folder, result)| local::export(worker, export, result, &into(folder), cancel);
+                    let export = |(folder, result)| {
+                        local::export(worker, export, result, (&into(folder), *leftovers), cancel)
+                    };
                     results.into_iter().map(export).sum::<Result<u64, ExportError>>()
                 })
                 .map(|skipped| {
