@@ -64,11 +64,11 @@ pub(crate) struct Bake {
     pub(crate) provenance: Option<String>,
 
     /// Run every step, whatever the cache holds
-    #[arg(long, help_heading = "Cache")]
-    pub(crate) no_cache: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Cache")]
+    pub(crate) no_cache: Option<bool>,
     /// Look for newer versions of all images
-    #[arg(long, help_heading = "Cache")]
-    pub(crate) pull: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Cache")]
+    pub(crate) pull: Option<bool>,
 
     /// Right that targets may use (can be repeated): network.host, security.insecure, fs=PATH, fs.read=PATH,
     /// fs.write=PATH, ssh

@@ -79,10 +79,7 @@ fn map(value: Option<&Value>) -> Vec<(String, String)> {
 
 fn entries(kind: Kind, values: Option<&Value>, out: &mut Vec<options::Entry>) -> Result<(), String> {
     let one = |value: &Value, out: &mut Vec<options::Entry>| -> Result<(), String> {
-        if let Some(mut entry) = options::entry(kind, &crate::hcl::Value::from_json(value))? {
-            options::settle(kind, &mut entry)?;
-            out.push(entry);
-        }
+        out.extend(options::entries(kind, &crate::hcl::Value::from_json(value))?);
         Ok(())
     };
     match values {
@@ -130,7 +127,11 @@ fn target(
     for host in texts(build.get("extra_hosts")) {
         let (name, address) =
             host.split_once(['=', ':']).ok_or_else(|| format!("{host:?} is no host:address"))?;
-        target.extra_hosts.insert(name.to_owned(), address.to_owned());
+        let addresses = target.extra_hosts.entry(name.to_owned()).or_default();
+        if !addresses.is_empty() {
+            addresses.push(',');
+        }
+        addresses.push_str(address);
     }
     if let Some(Value::Object(hosts)) = build.get("extra_hosts") {
         for (name, addresses) in hosts {
@@ -154,6 +155,11 @@ fn target(
     }
     if build.get("privileged").and_then(Value::as_bool) == Some(true) {
         target.entitlements.push("security.insecure".to_owned());
+    }
+    for kind in ["sbom", "provenance"] {
+        if let Some(said) = text(build.get(kind)) {
+            entries(Kind::Attest, Some(&Value::String(options::attest(kind, &said))), &mut target.attest)?;
+        }
     }
     secrets(build, project, &mut target)?;
     match build.get("ssh") {
@@ -211,20 +217,25 @@ fn extended(target: &mut Target, extension: &Map<String, Value>) -> Result<(), S
                 let (list, kind) = over.options(key).expect("these are options");
                 entries(kind, value, list)?;
             }
-            other => return Err(format!("compose file invalid: unknown extension key x-bake.{other}")),
+            // Newer programs may know it.
+            _ => {}
         }
     }
     target.merge(&over);
     Ok(())
 }
 
-/// Writes a size in the largest whole unit.
+/// Writes a size with four digits and the largest unit that leaves something before the point.
 fn mebibytes(size: &str) -> String {
-    let Ok(mut bytes) = size.parse::<u64>() else { return size.to_owned() };
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let Ok(mut amount) = size.parse::<f64>() else { return size.to_owned() };
     let mut unit = 0;
-    while bytes != 0 && bytes.is_multiple_of(1024) && unit < 3 {
-        bytes /= 1024;
+    while amount >= 1024.0 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
         unit += 1;
     }
-    format!("{bytes}{}", ["B", "KiB", "MiB", "GiB"][unit])
+    let digits = amount.log10().floor().max(0.0) as usize;
+    let text = format!("{amount:.*}", 3_usize.saturating_sub(digits));
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{}", UNITS[unit])
 }

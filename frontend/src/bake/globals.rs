@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use rbuild_model::span::{Location, nearest};
 
-use super::kinds::{self, Type};
+use super::read::{ATTRIBUTES, GROUP_ATTRIBUTES};
 use crate::hcl::functions::{self, World};
 use crate::hcl::{
-    Attribute, Block, Expression, ExpressionKind, Failure, Scope, Value, bool_of, evaluate, evaluate_with,
-    fault, text_of,
+    Attribute, Block, Expression, ExpressionKind, Failure, Scope, Type, Value, bool_of, boolean, evaluate,
+    evaluate_with, fault, text_of,
 };
 
 /// How deep functions of the files may call each other.
@@ -48,6 +48,7 @@ pub(super) struct Globals<'b> {
     attributes: BTreeMap<&'b str, &'b Attribute>,
     functions: HashMap<&'b str, Defined<'b>>,
     targets: HashMap<&'b str, Vec<&'b Block>>,
+    groups: HashMap<&'b str, Vec<&'b Block>>,
     builtins: BTreeMap<&'static str, Value>,
     environment: &'b Environment<'b>,
     world: &'b World,
@@ -62,7 +63,7 @@ pub struct Variable {
     pub name: String,
     /// Its type, if one is written.
     pub kind: Option<String>,
-    /// Its value as text; lists and maps as JSON.
+    /// Its value as text, lists and maps as JSON; `None` for `null`.
     pub value: Option<String>,
     /// What it is for.
     pub description: Option<String>,
@@ -82,6 +83,7 @@ impl<'b> Globals<'b> {
             attributes: attributes.map(|attribute| (&*attribute.name.value, attribute)).collect(),
             functions: HashMap::new(),
             targets: HashMap::new(),
+            groups: HashMap::new(),
             builtins,
             environment,
             world,
@@ -100,6 +102,7 @@ impl<'b> Globals<'b> {
                     Err(error) => errors.push(error),
                 },
                 "target" => globals.targets.entry(&label.value).or_default().push(block),
+                "group" => globals.groups.entry(&label.value).or_default().push(block),
                 _ => {}
             }
         }
@@ -133,7 +136,9 @@ impl<'b> Globals<'b> {
     }
 
     fn violated(&self, validation: &Block) -> Option<Failure> {
-        let condition = validation.body.attribute("condition")?;
+        let Some(condition) = validation.body.attribute("condition") else {
+            return Some(fault(&place(validation), "a validation needs a `condition`"));
+        };
         match bool_of(&condition.value, self) {
             Ok(true) => None,
             Ok(false) => {
@@ -157,7 +162,6 @@ impl<'b> Globals<'b> {
             let at = declaration.place.clone().expect("it is declared somewhere");
             let value = match self.variable(name, &at)? {
                 Value::Null => None,
-                Value::String(text) if text.is_empty() => None,
                 value => Some(value.to_text().unwrap_or_else(|| value.to_json().to_string())),
             };
             let description = declaration.description.map(|text| text_of(&text.value, self)).transpose()?;
@@ -204,7 +208,7 @@ impl<'b> Globals<'b> {
         };
         match default {
             None | Some(Value::String(_) | Value::Null) => Ok(Value::String(text)),
-            Some(Value::Bool(_)) => kinds::boolean(&text).map(Value::Bool).ok_or_else(|| wrong("bool")),
+            Some(Value::Bool(_)) => boolean(&text).map(Value::Bool).ok_or_else(|| wrong("bool")),
             Some(Value::Number(_)) => {
                 Value::string(&*text).to_number().map(Value::Number).ok_or_else(|| wrong("number"))
             }
@@ -220,10 +224,10 @@ impl<'b> Globals<'b> {
         if let Some(attribute) = self.attributes.get(name) {
             return Some(evaluate(&attribute.value, self));
         }
-        if let Some(declaration) = self.variables.get(name) {
-            return Some(self.declared(name, declaration));
+        if let Some(value) = self.builtins.get(name) {
+            return Some(Ok(value.clone()));
         }
-        self.builtins.get(name).cloned().map(Ok)
+        self.variables.get(name).map(|declaration| self.declared(name, declaration))
     }
 
     fn call_defined(
@@ -291,19 +295,26 @@ impl Scope for Globals<'_> {
     }
 
     fn call(&self, name: &str, arguments: Vec<Value>, at: &Location) -> Result<Value, Failure> {
-        if let Some(function) = self.functions.get(name) {
+        if let Some(function) = self.functions.get(name)
+            && !functions::names().any(|known| known == name)
+        {
             return self.call_defined(name, function, arguments, at);
         }
         functions::call(name, &arguments, self.world).map_err(|error| fault(at, error))
     }
 
     fn block(&self, kind: &str, label: &str, attribute: &str) -> Option<Result<Value, Failure>> {
-        if kind != "target" {
-            return None;
-        }
-        let found =
-            self.targets.get(label)?.iter().rev().find_map(|block| block.body.attribute(attribute))?;
-        let key = format!("target.{label}.{attribute}");
+        let (blocks, known) = match kind {
+            "target" => (&self.targets, ATTRIBUTES),
+            "group" => (&self.groups, GROUP_ATTRIBUTES),
+            _ => return None,
+        };
+        let found = blocks.get(label)?.iter().rev().find_map(|block| block.body.attribute(attribute));
+        let Some(found) = found else {
+            // What could be said there and is not is null; what targets inherit is not looked at.
+            return known.contains(&attribute).then_some(Ok(Value::Null));
+        };
+        let key = format!("{kind}.{label}.{attribute}");
         if matches!(self.values.borrow().get(&key), Some(State::Begun)) {
             return Some(Err(fault(&found.value.location(), format!("{key} is made of itself"))));
         }

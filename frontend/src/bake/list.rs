@@ -105,7 +105,8 @@ fn variables(bake: &Bake) -> String {
     let mut rows = vec![["VARIABLE", "TYPE", "VALUE", "DESCRIPTION"].map(str::to_owned).to_vec()];
     for super::Variable { name, kind, value, description } in &bake.variables {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        rows.push(vec![name.clone(), text(kind), text(value), text(description)]);
+        let value = value.clone().unwrap_or_else(|| "<null>".to_owned());
+        rows.push(vec![name.clone(), text(kind), value, text(description)]);
     }
     columns(&rows)
 }

@@ -12,7 +12,6 @@
 
 mod compose;
 mod globals;
-mod kinds;
 mod list;
 pub mod options;
 mod print;
@@ -33,6 +32,7 @@ use globals::Globals;
 pub use globals::{Environment, Variable};
 pub use list::list;
 pub use print::{document, json};
+pub use select::{HERE, clean, is_address};
 pub use set::Override;
 pub use target::Target;
 
@@ -72,6 +72,10 @@ pub struct Request<'r> {
     pub world: World,
     /// The platform of this machine.
     pub platform: String,
+    /// The context that the command line names: `cwd://`, or an address.
+    pub command_context: String,
+    /// Where a context is that is no path here: files that came from elsewhere mean places there.
+    pub located: &'r dyn Fn(&str) -> String,
 }
 
 /// A group.
@@ -168,7 +172,7 @@ pub fn read(request: &Request<'_>) -> Result<Bake, Vec<Diagnostic>> {
     }
     let plain = |errors: Vec<crate::hcl::Failure>| errors.into_iter().map(|error| *error).collect::<Vec<_>>();
     let builtins = [
-        ("BAKE_CMD_CONTEXT", Value::string("cwd://")),
+        ("BAKE_CMD_CONTEXT", Value::string(&*request.command_context)),
         ("BAKE_LOCAL_PLATFORM", Value::string(&*request.platform)),
     ];
     let globals = Globals::new(
@@ -204,6 +208,7 @@ pub fn plan(bake: &Bake, request: &Request<'_>) -> Result<Plan, Diagnostic> {
         config: &bake.config,
         overrides: &request.overrides,
         environment: request.environment,
+        located: request.located,
     };
     selection.plan(&request.names).map_err(|error| *error)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::hcl::Value;
+use crate::hcl::{Value, record};
 
 /// One option: its keys and values.
 pub type Entry = BTreeMap<String, String>;
@@ -22,13 +22,13 @@ pub enum Kind {
     Attest,
 }
 
-/// Reads one option.
-pub fn entry(kind: Kind, value: &Value) -> Result<Option<Entry>, String> {
+/// Reads one option: a map, or a text, which may hold several caches or nothing.
+pub fn entries(kind: Kind, value: &Value) -> Result<Vec<Entry>, String> {
     match value {
         Value::Map(map) => {
             let text = |(key, value): (&String, &Value)| match value {
                 Value::Null => Ok(None),
-                Value::List(items) => {
+                Value::List(items) if (kind, &**key) == (Kind::Ssh, "paths") => {
                     let parts: Option<Vec<String>> = items.iter().map(Value::to_text).collect();
                     let parts = parts.ok_or_else(|| format!("{key} must be a list of strings"))?;
                     Ok(Some((key.clone(), parts.join(","))))
@@ -38,8 +38,9 @@ pub fn entry(kind: Kind, value: &Value) -> Result<Option<Entry>, String> {
                     Ok(Some((key.clone(), text)))
                 }
             };
-            let entries: Result<Vec<_>, String> = map.iter().map(text).collect();
-            Ok(Some(entries?.into_iter().flatten().collect()).filter(|entry: &Entry| !entry.is_empty()))
+            let pairs: Result<Vec<_>, String> = map.iter().map(text).collect();
+            let entry: Entry = pairs?.into_iter().flatten().collect();
+            if entry.is_empty() { Ok(Vec::new()) } else { Ok(vec![settled(kind, entry)?]) }
         }
         other => {
             let text = other.to_text().ok_or_else(|| "an option is a string or a map".to_owned())?;
@@ -48,32 +49,31 @@ pub fn entry(kind: Kind, value: &Value) -> Result<Option<Entry>, String> {
     }
 }
 
-/// Reads an option that is one text; `None` if it is empty.
-pub fn written(kind: Kind, text: &str) -> Result<Option<Entry>, String> {
+/// Reads an option that is one text.
+pub fn written(kind: Kind, text: &str) -> Result<Vec<Entry>, String> {
     if text.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let one = |pairs: &[(&str, &str)]| {
-        Ok(Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()))
-    };
+    let one = |pairs: [(&str, &str); 2]| pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     if kind == Kind::Ssh {
         let (id, paths) = text.split_once('=').unwrap_or((text, ""));
         let mut entry: Entry = [("id".to_owned(), id.to_owned())].into();
         if !paths.is_empty() {
             entry.insert("paths".to_owned(), paths.to_owned());
         }
-        return Ok(Some(entry));
+        return Ok(vec![entry]);
     }
-    let fields = fields(text)?;
+    let fields = record(text)?;
     match (kind, &fields[..]) {
         (Kind::Cache, all) if all.iter().all(|field| !field.contains('=')) => {
-            return one(&[("type", "registry"), ("ref", text)]);
+            return Ok(all.iter().map(|name| one([("type", "registry"), ("ref", name)])).collect());
         }
         (Kind::Output, [word]) if !word.contains('=') && word == "-" => {
-            return one(&[("type", "tar"), ("dest", "-")]);
+            return Ok(vec![one([("type", "tar"), ("dest", "-")])]);
         }
-        (Kind::Output, [word]) if !word.contains('=') => return one(&[("type", "local"), ("dest", word)]),
-        (Kind::Attest, [word]) if !word.contains('=') => return one(&[("type", word)]),
+        (Kind::Output, [word]) if !word.contains('=') => {
+            return Ok(vec![one([("type", "local"), ("dest", word)])]);
+        }
         _ => {}
     }
     let mut entry = Entry::new();
@@ -89,28 +89,20 @@ pub fn written(kind: Kind, text: &str) -> Result<Option<Entry>, String> {
     if matches!(kind, Kind::Cache | Kind::Output) && !entry.contains_key("type") {
         return Err(format!("type is required for {text:?}"));
     }
-    Ok(Some(entry))
+    Ok(vec![settled(kind, entry)?])
 }
 
-/// Splits one record of CSV.
-fn fields(text: &str) -> Result<Vec<String>, String> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let field = fields.last_mut().expect("there is always one");
-        match letter {
-            '"' if quoted && letters.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            letter => field.push(letter),
-        }
+/// Writes what a short form says of an attestation (`true`, `false`, `mode=max`) as an option.
+pub fn attest(kind: &str, said: &str) -> String {
+    match said {
+        "true" | "1" => format!("type={kind}"),
+        "false" | "0" => format!("type={kind},disabled=true"),
+        more => format!("type={kind},{more}"),
     }
-    if quoted { Err(format!("a quote in {text:?} has no end")) } else { Ok(fields) }
 }
 
-/// Secrets are written in an order of their own, and their kind shows in their keys.
-pub(super) fn settle(kind: Kind, entry: &mut Entry) -> Result<(), String> {
+/// The kind of a secret shows in its keys.
+fn settled(kind: Kind, mut entry: Entry) -> Result<Entry, String> {
     if kind == Kind::Secret {
         let of = entry.remove("type");
         match of.as_deref() {
@@ -126,5 +118,5 @@ pub(super) fn settle(kind: Kind, entry: &mut Entry) -> Result<(), String> {
             return Err(format!("unexpected key {key:?} in a secret"));
         }
     }
-    Ok(())
+    Ok(entry)
 }

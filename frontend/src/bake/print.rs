@@ -95,6 +95,6 @@ fn of_target(target: &Target) -> Value {
     put("ulimits", json!(target.ulimits));
     put("call", json!(target.call));
     put("entitlements", json!(target.entitlements));
-    put("extra-hosts", json!(target.extra_hosts));
+    put("extra-hosts", escaped_map(&target.extra_hosts));
     Value::Object(map)
 }

@@ -45,6 +45,12 @@ pub(super) const ATTRIBUTES: &[&str] = &[
     "ulimits",
 ];
 
+/// What a group may say.
+pub(super) const GROUP_ATTRIBUTES: &[&str] = &["description", "targets"];
+
+/// The lists that take the place of what is inherited, also if they are empty.
+const REPLACING: &[&str] = &["cache-to", "output", "platforms", "tags"];
+
 /// The blocks at the top of a file.
 const BLOCKS: &[&str] = &["function", "group", "target", "variable"];
 
@@ -127,10 +133,14 @@ fn group(
         match &*attribute.name.value {
             "targets" => group.targets = strings(&value, attribute)?,
             "description" => group.description = string(&value, attribute)?,
-            other => {
-                unknown(&name_place(attribute), "attribute", other, &["targets", "description"], warnings)
+            name @ ("matrix" | "name") => {
+                return Err(fault(&name_place(attribute), format!("{name} is not supported for groups")));
             }
+            other => unknown(&name_place(attribute), "attribute", other, GROUP_ATTRIBUTES, warnings),
         }
+    }
+    if block.body.attribute("targets").is_none() {
+        return Err(fault(&place(block), format!("group {name:?} has no `targets`")));
     }
     config.groups.retain(|(known, _)| known != name);
     config.groups.push((name.to_owned(), group));
@@ -177,6 +187,9 @@ fn target(
         }
         config.add(one(&name, block, &row, globals)?);
         made.push(name);
+    }
+    if made == [label] {
+        return Ok(());
     }
     config.groups.retain(|(known, _)| known != label);
     config.groups.push((label.to_owned(), Group { targets: made, description: None }));
@@ -246,17 +259,17 @@ fn one(name: &str, block: &Block, row: &[(String, Value)], globals: &Globals<'_>
 }
 
 fn assign(target: &mut Target, key: &str, value: &Value, at: &Attribute) -> Result<(), Failure> {
+    if let Value::List(items) = value
+        && items.is_empty()
+        && let Some(key) = REPLACING.iter().find(|replacing| **replacing == key)
+    {
+        target.emptied.insert(key);
+    }
     if let Some((list, kind)) = target.options(key) {
-        let items = match value {
-            Value::List(items) => items.clone(),
-            single => vec![single.clone()],
-        };
+        let Value::List(items) = value else { return Err(needed("list", value, at)) };
         for item in items {
-            let wrong = |error| fault(&at.value.location(), format!("`{key}`: {error}"));
-            if let Some(mut entry) = options::entry(kind, &item).map_err(wrong)? {
-                options::settle(kind, &mut entry).map_err(wrong)?;
-                list.push(entry);
-            }
+            let entries = options::entries(kind, item);
+            list.extend(entries.map_err(|error| fault(&at.value.location(), format!("`{key}`: {error}")))?);
         }
         return Ok(());
     }
@@ -304,11 +317,7 @@ fn boolean(value: &Value, at: &Attribute) -> Result<bool, Failure> {
 
 fn strings(value: &Value, at: &Attribute) -> Result<Vec<String>, Failure> {
     let Value::List(items) = value else { return Err(needed("list of strings", value, at)) };
-    items
-        .iter()
-        .filter(|item| **item != Value::Null)
-        .map(|item| item.to_text().ok_or_else(|| needed("list of strings", item, at)))
-        .collect()
+    items.iter().map(|item| item.to_text().ok_or_else(|| needed("list of strings", item, at))).collect()
 }
 
 fn map(value: &Value, at: &Attribute) -> Result<BTreeMap<String, String>, Failure> {

@@ -12,6 +12,12 @@ use super::{Config, Group, Plan};
 /// The name of what is built when nothing is named.
 const DEFAULT: &str = "default";
 
+/// What stands before a path that is a path here, wherever the files came from.
+pub const HERE: &str = "cwd://";
+
+/// The argument that every target has, if the environment does.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// How many targets one may take attributes over from, directly or not.
 const MAX_PARENTS: usize = 10_000;
 
@@ -22,6 +28,7 @@ pub(super) struct Selection<'s> {
     pub(super) config: &'s Config,
     pub(super) overrides: &'s [Override],
     pub(super) environment: &'s dyn Fn(&str) -> Option<String>,
+    pub(super) located: &'s dyn Fn(&str) -> String,
 }
 
 impl Selection<'_> {
@@ -33,7 +40,9 @@ impl Selection<'_> {
                 return Err(Box::new(unplaced(message)));
             }
         }
-        let names = if names.is_empty() { vec![DEFAULT.to_owned()] } else { self.expand(names) };
+        // Names of services may have dots, and targets have none.
+        let names: Vec<String> = names.iter().map(|name| name.replace('.', "_")).collect();
+        let names = if names.is_empty() { vec![DEFAULT.to_owned()] } else { self.expand(&names) };
         let mut plan = Plan::default();
         for name in &names {
             let (targets, groups) = self.members(name, &mut BTreeMap::new());
@@ -50,15 +59,32 @@ impl Selection<'_> {
                 }
             }
         }
-        let default = plan.groups.entry(DEFAULT.to_owned()).or_default();
-        default.targets.extend(names.iter().filter(|name| *name != DEFAULT).cloned());
-        if default.targets.is_empty() {
-            default.targets.push(DEFAULT.to_owned());
+        for name in &names {
+            // What is named behind another name does not say that it is the default.
+            if name == DEFAULT && plan.groups.contains_key(DEFAULT) {
+                continue;
+            }
+            plan.groups.entry(DEFAULT.to_owned()).or_default().targets.push(name.clone());
         }
-        default.targets.sort();
-        default.targets.dedup();
+        if let Some(default) = plan.groups.get_mut(DEFAULT) {
+            default.targets.sort();
+            default.targets.dedup();
+        }
         for name in plan.order.clone() {
             self.link(&name, &mut plan, &mut vec![name.clone()])?;
+        }
+        for target in plan.targets.values_mut() {
+            let context = target.context.take().unwrap_or_default();
+            target.context = Some(match context.strip_prefix(HERE) {
+                Some(path) => clean(path),
+                None => (self.located)(&context),
+            });
+        }
+        let epoch = (self.environment)(EPOCH).filter(|epoch| !epoch.is_empty());
+        if let Some(epoch) = epoch {
+            for target in plan.targets.values_mut() {
+                target.args.entry(EPOCH.to_owned()).or_insert_with(|| epoch.clone());
+            }
         }
         Ok(plan)
     }
@@ -67,7 +93,7 @@ impl Selection<'_> {
     fn expand(&self, names: &[String]) -> Vec<String> {
         let mut expanded = Vec::new();
         for name in names {
-            if !name.contains(['*', '?']) {
+            if !name.contains(['*', '?', '[', ']']) {
                 expanded.push(name.clone());
                 continue;
             }
@@ -136,8 +162,16 @@ impl Selection<'_> {
         name.clone_into(&mut target.name);
         let context = target.context.get_or_insert_with(|| ".".to_owned());
         *context = clean(context);
-        target.dockerfile.get_or_insert_with(|| "Dockerfile".to_owned());
-        target.settle();
+        let dockerfile = target.dockerfile.take().filter(|path| !path.is_empty());
+        let dockerfile = dockerfile.unwrap_or_else(|| "Dockerfile".to_owned());
+        for (what, path) in [("context", &*context), ("dockerfile", &dockerfile)] {
+            if path == "-" {
+                return Err(Box::new(unplaced(format!(
+                    "target {name}: {what} from standard input not allowed in bake"
+                ))));
+            }
+        }
+        target.dockerfile = Some(dockerfile);
         Ok(target)
     }
 
@@ -169,6 +203,7 @@ impl Selection<'_> {
         target.merge(own);
         let overrides: Vec<&Override> = self.overrides.iter().filter(|over| over.is_for(name)).collect();
         set::apply(&mut target, &overrides, self.environment).map_err(unplaced)?;
+        target.settle();
         Ok(Some(target))
     }
 
@@ -190,12 +225,18 @@ impl Selection<'_> {
             path.push(wanted.to_owned());
             self.link(wanted, plan, path)?;
             path.pop();
-            let same = {
-                let of = |name: &str| plan.targets[name].platforms.iter().collect::<BTreeSet<_>>();
-                let (own, other) = (of(name), of(wanted));
-                own.len() < 2 || other.len() < 2 || own == other
-            };
-            if !same {
+            let Target { platforms: others, entitlements: rights, .. } = plan.targets[wanted].clone();
+            let Some(own) = plan.targets.get_mut(name) else { continue };
+            for right in rights {
+                if !own.entitlements.contains(&right) {
+                    own.entitlements.push(right);
+                }
+            }
+            let platforms = &own.platforms;
+            let fit = platforms.len() < 2
+                || others.len() < 2
+                || platforms.iter().all(|platform| others.contains(platform));
+            if !fit {
                 let message =
                     format!("target {wanted:?} can't be used by {name:?} because its platforms do not match");
                 return Err(Box::new(unplaced(message)));
@@ -205,11 +246,17 @@ impl Selection<'_> {
     }
 }
 
+/// Tells whether a place is somewhere else, or stands for something else: no path.
+pub fn is_address(place: &str) -> bool {
+    place.contains("://")
+        || place.starts_with("git@")
+        || place.starts_with("github.com/")
+        || place.starts_with("target:")
+}
+
 /// Cleans the path of a folder; an address stays as it is.
-pub(super) fn clean(path: &str) -> String {
-    let is_address =
-        path.contains("://") || path.starts_with("git@") || path.starts_with("github.com/") || path == "-";
-    if is_address {
+pub fn clean(path: &str) -> String {
+    if is_address(path) || path == "-" {
         return path.to_owned();
     }
     let absolute = path.starts_with('/');

@@ -3,8 +3,9 @@
 use rbuild_model::glob::Glob;
 use rbuild_model::span::nearest;
 
-use super::options::{self, Kind};
-use super::target::Target;
+use super::options::{self, Entry, Kind};
+use super::target::{self, Target};
+use crate::hcl::boolean;
 
 /// One override.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,11 +60,6 @@ impl Override {
         };
         Glob::new(pattern.as_bytes()).map_err(|error| format!("{pattern}: {error}"))?;
         let name = parts.next().map(str::to_owned);
-        let key = match key {
-            "platforms" => "platform",
-            "secret" => "secrets",
-            key => key,
-        };
         if !KEYS.contains(&key) {
             let near = nearest(key, KEYS.iter().copied());
             let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
@@ -103,65 +99,91 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
     Glob::new(pattern.as_bytes()).is_ok_and(|glob| glob.matches(name.as_bytes()))
 }
 
-/// Applies the overrides of one target, in order.
+/// What the overrides of one attribute come to.
+struct Setting<'o> {
+    key: &'o str,
+    /// The name in a map.
+    name: Option<&'o str>,
+    values: Vec<String>,
+    /// Whether the values are added: as the last one says.
+    appends: bool,
+}
+
+/// Applies the overrides of one target.
 pub(super) fn apply(
     target: &mut Target,
     overrides: &[&Override],
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), String> {
-    let mut replaced: Vec<&str> = Vec::new();
-    for over in overrides {
-        let Override { key, name, value, appends, .. } = over;
-        // Several of one key come together, over what the files say.
-        let first = !appends && !replaced.contains(&&**key);
-        replaced.push(key);
-        let value = match (value, name) {
-            (Some(value), _) => value.clone(),
-            (None, Some(name)) => match environment(name) {
-                Some(value) => value,
-                None => continue,
-            },
-            (None, None) => continue,
-        };
+    let mut settings: Vec<Setting<'_>> = Vec::new();
+    for Override { key, name, value, appends, .. } in overrides.iter().copied() {
+        let value = value.clone().or_else(|| environment(name.as_deref()?));
+        let Some(value) = value else { continue };
+        let name = name.as_deref();
+        match settings.iter_mut().find(|setting| setting.key == key && setting.name == name) {
+            Some(setting) => {
+                setting.values.push(value);
+                setting.appends = *appends;
+            }
+            None => settings.push(Setting { key, name, values: vec![value], appends: *appends }),
+        }
+    }
+    // These two change outputs, whatever set them.
+    settings.sort_by_key(|setting| match setting.key {
+        "push" => 1,
+        "load" => 2,
+        _ => 0,
+    });
+    settings.into_iter().try_for_each(|setting| setting.apply(target))
+}
+
+impl Setting<'_> {
+    fn apply(self, target: &mut Target) -> Result<(), String> {
+        let Self { key, name, values, appends } = self;
         if let Some((list, kind)) = target.options(key) {
-            if first && kind != Kind::Attest {
+            let mut entries = Vec::new();
+            for value in &values {
+                entries.extend(options::written(kind, value)?);
+            }
+            if !appends && kind != Kind::Attest {
                 list.clear();
             }
-            if let Some(mut entry) = options::written(kind, &value)? {
-                options::settle(kind, &mut entry)?;
-                if kind == Kind::Attest {
-                    list.retain(|known| known.get("type") != entry.get("type"));
-                }
-                list.push(entry);
-            }
-            continue;
+            target::add(list, &entries, kind);
+            return Ok(());
         }
-        let boolean = || match &*value {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            other => Err(format!("invalid value {other:?} for boolean key {key}")),
+        let list = match key {
+            "annotations" => Some(&mut target.annotations),
+            "entitlements" => Some(&mut target.entitlements),
+            "no-cache-filter" => Some(&mut target.no_cache_filter),
+            "platform" => Some(&mut target.platforms),
+            "tags" => Some(&mut target.tags),
+            "ulimits" => Some(&mut target.ulimits),
+            _ => None,
         };
-        match &**key {
-            "push" => {
-                if boolean()? {
-                    push(target);
-                }
+        if let Some(list) = list {
+            if !appends && !matches!(key, "annotations" | "entitlements") {
+                list.clear();
             }
-            "load" => {
-                if boolean()? && target.output.is_empty() {
-                    target.output.push([("type".to_owned(), "docker".to_owned())].into());
-                }
-            }
-            "pull" => target.pull = Some(boolean()?),
-            "no-cache" => target.no_cache = Some(boolean()?),
+            list.extend(values);
+            return Ok(());
+        }
+        let value = values.into_iter().next_back().unwrap_or_default();
+        let truth =
+            || boolean(&value).ok_or_else(|| format!("invalid value {value:?} for boolean key {key}"));
+        match key {
+            "push" => push(&mut target.output, truth()?),
+            "load" if truth()? => load(&mut target.output),
+            "load" => {}
+            "pull" => target.pull = Some(truth()?),
+            "no-cache" => target.no_cache = Some(truth()?),
             "args" | "contexts" | "extra-hosts" | "labels" => {
-                let map = match &**key {
+                let map = match key {
                     "args" => &mut target.args,
                     "contexts" => &mut target.contexts,
                     "extra-hosts" => &mut target.extra_hosts,
                     _ => &mut target.labels,
                 };
-                map.insert(name.clone().unwrap_or_default(), value);
+                map.insert(name.unwrap_or_default().to_owned(), value);
             }
             "call" => target.call = Some(value),
             "context" => target.context = Some(value),
@@ -169,38 +191,41 @@ pub(super) fn apply(
             "network" => target.network = Some(value),
             "shm-size" => target.shm_size = Some(value),
             "target" => target.target = Some(value),
-            other => {
-                let list = match other {
-                    "annotations" => &mut target.annotations,
-                    "entitlements" => &mut target.entitlements,
-                    "no-cache-filter" => &mut target.no_cache_filter,
-                    "platform" => &mut target.platforms,
-                    "tags" => &mut target.tags,
-                    "ulimits" => &mut target.ulimits,
-                    other => unreachable!("{other} stands in the list of keys"),
-                };
-                if first && !matches!(other, "annotations" | "entitlements") {
-                    list.clear();
-                }
-                if !value.is_empty() {
-                    list.push(value);
-                }
-            }
+            other => unreachable!("{other} stands in the list of keys"),
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Pushes images that come out; where nothing is said of what comes out, one does.
-fn push(target: &mut Target) {
-    let yes = ("push".to_owned(), "true".to_owned());
-    if target.output.is_empty() {
-        target.output.push([("type".to_owned(), "image".to_owned()), yes].into());
-        return;
-    }
-    for output in &mut target.output {
-        if output.get("type").is_some_and(|kind| kind == "image" || kind == "registry") {
-            output.insert(yes.0.clone(), yes.1.clone());
+fn output(pairs: &[(&str, &str)]) -> Entry {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Pushes images that come out, or pushes none. Where only an engine gets the result, or nothing is said of it, an image
+/// comes out too.
+fn push(outputs: &mut Vec<Entry>, wanted: bool) {
+    let is = |entry: &Entry, kind: &str| entry.get("type").is_some_and(|own| own == kind);
+    if !wanted {
+        while let Some(at) = outputs.iter().position(|entry| is(entry, "registry")) {
+            outputs.swap_remove(at);
         }
     }
+    for entry in outputs.iter_mut().filter(|entry| is(entry, "image")) {
+        entry.insert("push".to_owned(), wanted.to_string());
+    }
+    if wanted && outputs.iter().all(|entry| is(entry, "docker")) {
+        outputs.push(output(&[("type", "image"), ("push", "true")]));
+    }
+}
+
+/// Keeps an image in the store too, unless that is said already or files come out.
+fn load(outputs: &mut Vec<Entry>) {
+    for entry in &*outputs {
+        match entry.get("type").map(String::as_str) {
+            Some("docker") if entry.contains_key("dest") => {}
+            Some("image" | "registry" | "oci") => {}
+            _ => return,
+        }
+    }
+    outputs.push(output(&[("type", "docker")]));
 }

@@ -1,6 +1,6 @@
 //! A target, and what becomes of it when it takes over another one's attributes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::options::{Entry, Kind};
 
@@ -63,6 +63,8 @@ pub struct Target {
     pub entitlements: Vec<String>,
     /// Further host names in steps.
     pub extra_hosts: BTreeMap<String, String>,
+    /// Lists that are written and empty: they stand for all there is.
+    pub emptied: BTreeSet<&'static str>,
     /// Whether only others want it: nothing becomes of its result.
     pub is_linked: bool,
 }
@@ -104,6 +106,7 @@ impl Target {
             call,
             entitlements,
             extra_hosts,
+            emptied,
             is_linked: _,
         } = over;
         for (own, new) in [
@@ -131,16 +134,20 @@ impl Target {
             own.extend(new.clone());
         }
         // These stand for all there is.
-        for (own, new) in [(&mut self.tags, tags), (&mut self.platforms, platforms)] {
-            if !new.is_empty() {
+        for (key, own, new) in [("tags", &mut self.tags, tags), ("platforms", &mut self.platforms, platforms)]
+        {
+            if !new.is_empty() || emptied.contains(key) {
                 own.clone_from(new);
             }
         }
-        for (own, new) in [(&mut self.output, output), (&mut self.cache_to, cache_to)] {
-            if !new.is_empty() {
+        for (key, own, new) in
+            [("output", &mut self.output, output), ("cache-to", &mut self.cache_to, cache_to)]
+        {
+            if !new.is_empty() || emptied.contains(key) {
                 own.clone_from(new);
             }
         }
+        self.emptied.extend(emptied);
         // These come together.
         for (own, new) in [
             (&mut self.annotations, annotations),
@@ -151,32 +158,37 @@ impl Target {
             own.extend(new.clone());
         }
         self.inherits.extend(inherits.clone());
-        add(&mut self.cache_from, cache_from, None);
-        add(&mut self.secret, secret, Some("id"));
-        add(&mut self.ssh, ssh, Some("id"));
-        add(&mut self.attest, attest, Some("type"));
+        for (own, new, kind) in [
+            (&mut self.cache_from, cache_from, Kind::Cache),
+            (&mut self.secret, secret, Kind::Secret),
+            (&mut self.ssh, ssh, Kind::Ssh),
+            (&mut self.attest, attest, Kind::Attest),
+        ] {
+            add(own, new, kind);
+        }
     }
 
-    /// Takes out what is said twice, as it is when everything has come together.
+    /// Brings a target into its last form, as it is when everything has come together: nothing is said twice, and what is
+    /// empty is left out.
     pub(super) fn settle(&mut self) {
-        fn once<T: PartialEq>(list: &mut Vec<T>) {
-            let mut kept: Vec<T> = Vec::with_capacity(list.len());
-            for item in std::mem::take(list) {
-                if !kept.contains(&item) {
-                    kept.push(item);
-                }
-            }
-            *list = kept;
+        for list in [&mut self.cache_from, &mut self.cache_to, &mut self.output] {
+            once(list);
         }
-        once(&mut self.cache_from);
-        once(&mut self.cache_to);
-        once(&mut self.output);
-        once(&mut self.annotations);
-        once(&mut self.tags);
-        once(&mut self.platforms);
-        once(&mut self.ulimits);
-        once(&mut self.entitlements);
-        once(&mut self.no_cache_filter);
+        if self.network.as_deref() == Some("host") {
+            self.entitlements.push("network.host".to_owned());
+        }
+        for list in [
+            &mut self.annotations,
+            &mut self.tags,
+            &mut self.platforms,
+            &mut self.ulimits,
+            &mut self.entitlements,
+            &mut self.no_cache_filter,
+        ] {
+            let mut seen = BTreeSet::new();
+            list.retain(|item| !item.is_empty() && seen.insert(item.clone()));
+        }
+        self.contexts.retain(|_, place| !place.is_empty());
     }
 
     /// The options of a kind.
@@ -193,8 +205,13 @@ impl Target {
     }
 }
 
-/// Adds options; one that says the same of the same thing takes the place of the one before.
-fn add(own: &mut Vec<Entry>, new: &[Entry], by: Option<&str>) {
+/// Adds options; one that is about the same thing takes the place of the one before.
+pub(super) fn add(own: &mut Vec<Entry>, new: &[Entry], kind: Kind) {
+    let by = match kind {
+        Kind::Secret | Kind::Ssh => Some("id"),
+        Kind::Attest => Some("type"),
+        Kind::Cache | Kind::Output => None,
+    };
     for entry in new {
         let same = by.and_then(|key| {
             let value = entry.get(key)?;
@@ -203,6 +220,19 @@ fn add(own: &mut Vec<Entry>, new: &[Entry], by: Option<&str>) {
         match same {
             Some(at) => own[at] = entry.clone(),
             None => own.push(entry.clone()),
+        }
+    }
+}
+
+/// Takes out options that are there twice. The last one comes into the place of one that goes, as plans of other programs
+/// have them.
+fn once(list: &mut Vec<Entry>) {
+    let mut at = 0;
+    while at < list.len() {
+        if list[..at].contains(&list[at]) {
+            list.swap_remove(at);
+        } else {
+            at += 1;
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rbuild_model::span::{Diagnostic, Location, Span};
 
+use super::kinds::Type;
 use super::number::Number;
 use super::syntax::{Access, Binary, Expression, ExpressionKind, For, Key, Part, Unary};
 use super::value::Value;
@@ -357,7 +358,7 @@ fn call(
     spread: bool,
     scope: &dyn Scope,
 ) -> Result<Value, Failure> {
-    // These two look at errors, so their arguments are not evaluated for them.
+    // The first two look at errors, and the last one at a type, so their arguments are not evaluated for them.
     match name {
         "try" => {
             let mut last = fault(&at.location(), "try needs at least one expression");
@@ -374,6 +375,14 @@ fn call(
                 return Err(fault(&at.location(), "can takes one expression"));
             };
             return Ok(Value::Bool(evaluate(argument, scope).is_ok()));
+        }
+        "convert" => {
+            let [value, kind] = arguments else {
+                return Err(fault(&at.location(), "convert takes a value and a type"));
+            };
+            let converted = Type::read(kind).map_err(|error| fault(&kind.location(), error))?;
+            let converted = converted.convert(evaluate(value, scope)?);
+            return converted.map_err(|error| fault(&value.location(), error));
         }
         _ => {}
     }

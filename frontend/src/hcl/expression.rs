@@ -171,7 +171,7 @@ impl Parser<'_> {
             }
             Some('"') => {
                 self.at += 1;
-                let parts = template::parts(self)?;
+                let parts = if self.is_json { template::json(self)? } else { template::parts(self)? };
                 self.at += 1;
                 Ok(self.expression_of(ExpressionKind::Template(parts), start))
             }
@@ -268,10 +268,20 @@ impl Parser<'_> {
                 if !parser.eat(",") {
                     break;
                 }
+                parser.no_comma_before("]")?;
             }
             Ok(ExpressionKind::Tuple(items))
         })?;
         Ok(self.expression_of(kind, start))
+    }
+
+    /// Refuses a comma in front of the end, which JSON does not know.
+    fn no_comma_before(&mut self, end: &str) -> Parsed<()> {
+        self.skip()?;
+        if self.is_json && self.rest().starts_with(end) {
+            return Err(self.here(format!("there is a comma before `{end}`, which is no JSON")));
+        }
+        Ok(())
     }
 
     /// Reads `for ... in ... : ...`, if that is what stands behind the bracket.
@@ -348,7 +358,10 @@ impl Parser<'_> {
             entries.push((key, value));
             self.skip()?;
             match self.peek() {
-                Some(',') => self.at += 1,
+                Some(',') => {
+                    self.at += 1;
+                    self.no_comma_before("}")?;
+                }
                 Some('\n') if !self.is_json => self.at += 1,
                 Some('}') => {}
                 _ => {

@@ -19,7 +19,7 @@ pub fn parse(source: &Arc<Source>) -> (Body, Vec<Diagnostic>) {
     if source.text().starts_with('\u{feff}') {
         parser.at += '\u{feff}'.len_utf8();
     }
-    let body = parser.body(false);
+    let body = parser.body(Place::File);
     (body, parser.errors)
 }
 
@@ -34,6 +34,17 @@ pub(super) struct Parser<'s> {
     pub(super) is_json: bool,
     pub(super) depth: usize,
     errors: Vec<Diagnostic>,
+}
+
+/// Where attributes stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// At the top of a file, one a line.
+    File,
+    /// In a block, one a line.
+    Block,
+    /// In a block that begins and ends on one line, which holds one.
+    Line,
 }
 
 fn starts_name(first: char) -> bool {
@@ -74,6 +85,16 @@ impl<'s> Parser<'s> {
             return Ok(value);
         }
         Err(self.here(format!("expected the end of the file, found {}", self.found())))
+    }
+
+    /// Begins to read a text that stood in another one, as a template without quotes.
+    pub(super) fn template(source: &'s Arc<Source>, depth: usize) -> Self {
+        Self { depth, ..Self::new(source, Span::new(0, source.text().len())) }
+    }
+
+    /// The text that is read.
+    pub(super) fn source(&self) -> &'s Arc<Source> {
+        self.source
     }
 
     pub(super) fn rest(&self) -> &'s str {
@@ -159,10 +180,10 @@ impl<'s> Parser<'s> {
     }
 
     /// Reads attributes and blocks up to the end, or to the closing brace.
-    fn body(&mut self, in_block: bool) -> Body {
+    fn body(&mut self, place: Place) -> Body {
         let mut body = Body::default();
         loop {
-            let item = self.item(&mut body, in_block);
+            let item = self.item(&mut body, place);
             match item {
                 Ok(true) => {}
                 Ok(false) => return body,
@@ -179,13 +200,13 @@ impl<'s> Parser<'s> {
     }
 
     /// Reads one attribute or block; `false` at the end.
-    fn item(&mut self, body: &mut Body, in_block: bool) -> Parsed<bool> {
+    fn item(&mut self, body: &mut Body, place: Place) -> Parsed<bool> {
         self.in_brackets = true;
         let skipped = self.skip();
         self.in_brackets = false;
         skipped?;
         if self.rest().is_empty() {
-            return if in_block {
+            return if place != Place::File {
                 Err(self.here("a block has no end: expected `}`")).or_else(|error: Failure| {
                     self.errors.push(*error);
                     Ok(false)
@@ -194,7 +215,7 @@ impl<'s> Parser<'s> {
                 Ok(false)
             };
         }
-        if in_block && self.eat("}") {
+        if place != Place::File && self.eat("}") {
             return Ok(false);
         }
         let Some(name) = self.name() else {
@@ -210,7 +231,7 @@ impl<'s> Parser<'s> {
             }
             let value = self.expression()?;
             body.attributes.push(Attribute { name, value });
-            self.end_of_line("behind an attribute", in_block)?;
+            self.end_of_line("behind an attribute", place)?;
             return Ok(true);
         }
         let mut labels = Vec::new();
@@ -233,23 +254,22 @@ impl<'s> Parser<'s> {
         if self.depth > MAX_DEPTH {
             return Err(self.error(name.span, "blocks stand too deep in each other"));
         }
-        let inner = self.body(true);
+        self.skip()?;
+        let is_line = !self.rest().is_empty() && !self.rest().starts_with('\n');
+        let inner = self.body(if is_line { Place::Line } else { Place::Block });
         self.depth -= 1;
         body.blocks.push(Block { kind: name, labels, body: inner, source: Arc::clone(self.source) });
-        self.end_of_line("behind a block", in_block)?;
+        self.end_of_line("behind a block", place)?;
         Ok(true)
     }
 
-    fn end_of_line(&mut self, of: &str, in_block: bool) -> Parsed<()> {
+    fn end_of_line(&mut self, of: &str, place: Place) -> Parsed<()> {
         self.skip()?;
-        let ends = self.rest().is_empty()
-            || self.rest().starts_with('\n')
-            || (in_block && self.rest().starts_with('}'));
-        if ends {
-            Ok(())
-        } else {
-            Err(self.here(format!("expected a new line {of}, found {}", self.found())))
-        }
+        let (ends, needed) = match place {
+            Place::Line => (self.rest().starts_with('}'), "`}` on the line that the block begins on"),
+            _ => (self.rest().is_empty() || self.rest().starts_with('\n'), "a new line"),
+        };
+        if ends { Ok(()) } else { Err(self.here(format!("expected {needed} {of}, found {}", self.found()))) }
     }
 
     /// Reads a quoted text without interpolation.

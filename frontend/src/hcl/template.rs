@@ -1,6 +1,6 @@
 //! Texts with `${...}` and `%{...}` in them: quoted, and as heredocs.
 
-use rbuild_model::span::Span;
+use rbuild_model::span::{Source, Span};
 
 use super::parse::{Parsed, Parser};
 use super::syntax::{Expression, Part};
@@ -36,6 +36,41 @@ pub(super) fn parts(parser: &mut Parser<'_>) -> Parsed<Vec<Part>> {
             Some('\\') => escape(parser, &mut text)?,
             Some(next) => piece(parser, next, &mut text, &mut pieces)?,
         }
+    }
+    flush(&mut text, &mut pieces);
+    gather(parser, pieces, Span::new(start, parser.at))
+}
+
+/// Reads a text in JSON up to its closing quote, which is not taken. What is in it is a template without escapes of its own.
+pub(super) fn json(parser: &mut Parser<'_>) -> Parsed<Vec<Part>> {
+    let start = parser.at;
+    let mut escaped = false;
+    let end = parser.rest().bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    let Some(length) = end else {
+        return Err(parser.error(Span::new(start.saturating_sub(1), start), "this text has no end (`\"`)"));
+    };
+    if !parser.rest()[..length].contains('\\') {
+        return parts(parser);
+    }
+    let span = Span::new(start, start + length);
+    let text = serde_json::from_str(&format!("\"{}\"", &parser.rest()[..length]));
+    let text: String =
+        text.map_err(|error| parser.error(span, format!("this is no text in JSON: {error}")))?;
+    let source = Source::new(parser.source().name(), text);
+    parser.at += length;
+    bare(&mut Parser::template(&source, parser.depth))
+}
+
+/// Reads all of a text that has no quotes around it.
+fn bare(parser: &mut Parser<'_>) -> Parsed<Vec<Part>> {
+    let start = parser.at;
+    let (mut pieces, mut text) = (Vec::new(), String::new());
+    while let Some(next) = parser.peek() {
+        piece(parser, next, &mut text, &mut pieces)?;
     }
     flush(&mut text, &mut pieces);
     gather(parser, pieces, Span::new(start, parser.at))
@@ -137,9 +172,6 @@ fn escape(parser: &mut Parser<'_>, text: &mut String) -> Parsed<()> {
         'r' => Some('\r'),
         't' => Some('\t'),
         '"' | '\\' => Some(next),
-        '/' if parser.is_json => Some('/'),
-        'b' if parser.is_json => Some('\u{8}'),
-        'f' if parser.is_json => Some('\u{c}'),
         _ => None,
     };
     if let Some(letter) = plain {

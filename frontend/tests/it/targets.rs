@@ -144,6 +144,8 @@ fn baked(text: &str, is_json: bool) -> Option<bake::Plan> {
         environment: &|_| None,
         world: World::default(),
         platform: "linux/amd64".to_owned(),
+        command_context: bake::HERE.to_owned(),
+        located: &|place| place.to_owned(),
     };
     let bake = bake::read(&request).ok()?;
     bake::plan(&bake, &request).ok()

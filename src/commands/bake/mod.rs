@@ -1,10 +1,11 @@
 //! `rbuild bake`: many targets from one file, as one build.
 //!
-//! `files` finds and reads what defines targets, `frontend::bake` makes a plan of it, `rights` says whether the plan may be
+//! `remote` brings a definition that is elsewhere, `files` finds and reads what defines targets, `frontend::bake` makes a plan of it, `rights` says whether the plan may be
 //! carried out, and `plan` makes of each target what a build goes by.
 
 mod files;
 mod plan;
+mod remote;
 mod rights;
 #[cfg(test)]
 mod tests;
@@ -17,32 +18,40 @@ use rbuild_model::span::Diagnostic;
 use rbuild_store::UniqueId;
 use serde_json::{Map, Value};
 
+use self::remote::Remote;
 use super::build::BuildPlan;
 use super::{Context, Outcome};
 use crate::cli::bake::Bake;
 use crate::cli::build::Method;
-use crate::report::{self, Findings, Mistake, NotYet, Status};
+use crate::report::{self, Findings, Mistake, Status};
 use crate::settings::Settings;
 use crate::terminal::{Paint, Terminal};
 use crate::wiring::{self, PlannedTarget};
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Bake, context: &Context) -> Outcome {
-    if let Some(address) = arguments.targets.first().filter(|name| is_address(name)) {
-        return Err(NotYet::supported(
-            format!("a definition elsewhere (`{address}`)"),
-            "fetch it, and name the file with `-f`",
-        )
-        .into());
-    }
     let settings = &context.settings;
+    let (definition, command_context, names) = remote::words(&arguments.targets);
+    let remote = match definition {
+        None => None,
+        Some(address) => match Remote::bring(address, context)? {
+            None => return Ok(Status::Interrupted),
+            brought => brought,
+        },
+    };
+    let located = |place: &str| match &remote {
+        Some(remote) => remote.located(place),
+        None => place.to_owned(),
+    };
     let request = Request {
-        files: files::read(&arguments.file, context)?,
-        names: arguments.targets.clone(),
+        files: files::read(&arguments.file, remote.as_ref(), context)?,
+        names: names.to_vec(),
         overrides: overrides(arguments)?,
         environment: &|name| settings.environment.text(name),
         world: world(settings)?,
         platform: Platform::host().to_string(),
+        command_context: command_context.to_owned(),
+        located: &located,
     };
     let bake = bake::read(&request).map_err(Findings)?;
     tell(&bake.warnings, context.terminal);
@@ -52,17 +61,17 @@ pub(super) fn run(arguments: &Bake, context: &Context) -> Outcome {
         context.terminal.print(&list)?;
         return Ok(Status::Done);
     }
-    let plan = bake::plan(&bake, &request).map_err(|error| Findings(vec![error]))?;
+    let mut plan = bake::plan(&bake, &request).map_err(|error| Findings(vec![error]))?;
+    plan.targets.values().try_for_each(plan::check)?;
     if arguments.print {
         context.terminal.print(&format!("{}\n", bake::json(&plan)))?;
         return Ok(Status::Done);
     }
+    if let Some(remote) = &remote {
+        remote.locate_named(&mut plan);
+    }
     rights::check(&plan, &arguments.allow, &settings.environment)?;
     carry_out(&plan, arguments, context)
-}
-
-fn is_address(name: &str) -> bool {
-    name.contains("://") || name.starts_with("git@") || name.starts_with("github.com/")
 }
 
 /// The overrides of `--set`, and those that other flags are short for.
@@ -75,24 +84,26 @@ fn overrides(arguments: &Bake) -> anyhow::Result<Vec<Override>> {
     };
     also(arguments.push, "*.push=true");
     also(arguments.load, "*.load=true");
-    also(arguments.no_cache, "*.no-cache=true");
-    also(arguments.pull, "*.pull=true");
-    if arguments.check {
-        also(arguments.call.is_none(), "*.call=check");
+    if let Some(call) = method(arguments) {
+        // Plans call a check by its former name.
+        let name = call.split(',').next().unwrap_or_default();
+        also(name != "build", &format!("*.call={}", if name == "check" { "lint" } else { name }));
+    }
+    for (key, value) in [("no-cache", arguments.no_cache), ("pull", arguments.pull)] {
+        texts.extend(value.map(|value| format!("*.{key}={value}")));
     }
     for (kind, value) in [("sbom", &arguments.sbom), ("provenance", &arguments.provenance)] {
-        match value.as_deref() {
-            None => {}
-            Some("true" | "1") => texts.push(format!("*.attest=type={kind}")),
-            Some("false" | "0") => texts.push(format!("*.attest=type={kind},disabled=true")),
-            Some(more) => texts.push(format!("*.attest=type={kind},{more}")),
-        }
+        texts.extend(value.as_ref().map(|value| format!("*.attest={}", bake::options::attest(kind, value))));
     }
-    texts.extend(arguments.call.as_ref().map(|call| format!("*.call={call}")));
     let read = |text: &String| {
         Override::read(text).map_err(|error| Mistake::usage(format!("`--set {text}`: {error}")).into())
     };
     texts.iter().map(read).collect()
+}
+
+/// What is to be done with the Dockerfiles, if a flag says so.
+fn method(arguments: &Bake) -> Option<&str> {
+    arguments.call.as_deref().or_else(|| arguments.check.then_some("check"))
 }
 
 fn world(settings: &Settings) -> anyhow::Result<World> {
@@ -119,7 +130,11 @@ fn carry_out(plan: &Plan, arguments: &Bake, context: &Context) -> Outcome {
     let progress = arguments.progress.unwrap_or(context.settings.progress);
     let scratch = plan::Scratch::default();
     let planned = |name: &String| -> anyhow::Result<PlannedTarget> {
-        let plan = plan::of(&plan.targets[name], &scratch, &context.settings)
+        let mut target = plan.targets[name].clone();
+        if let Some(call) = method(arguments) {
+            target.call = Some(call.to_owned());
+        }
+        let plan = plan::of(&target, &scratch, &context.settings)
             .with_context(|| report::Target(Some(name.clone())))?;
         Ok(PlannedTarget { name: name.clone(), plan: BuildPlan { progress, ..plan } })
     };

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Parser;
-use rbuild_frontend::bake::Target;
 use rbuild_frontend::bake::options::Entry;
+use rbuild_frontend::bake::{HERE, Target};
 
 use crate::cli::build::Arguments;
 use crate::commands::build::{self, BuildPlan};
@@ -16,28 +16,31 @@ use crate::settings::Settings;
 /// Flags of a build without the verb before them.
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true)]
-struct Flags {
+pub(super) struct Flags {
     #[command(flatten)]
-    arguments: Arguments,
+    pub(super) arguments: Arguments,
 }
 
-/// A folder for Dockerfiles that stand in bake files; it is made when it is needed, and goes with this value.
+/// A folder for Dockerfiles that stand in bake files, and for definitions from elsewhere; it is made when it is needed, and
+/// goes with this value.
 #[derive(Default)]
 pub(super) struct Scratch(std::cell::OnceCell<PathBuf>);
 
 impl Scratch {
-    fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
-        let folder = match self.0.get() {
-            Some(folder) => folder,
-            None => {
-                let id = rbuild_store::UniqueId::random().context("failed to name a folder")?;
-                let folder = std::env::temp_dir().join(format!("rbuild-bake-{id}"));
-                std::fs::create_dir(&folder)
-                    .with_context(|| format!("failed to make `{}`", folder.display()))?;
-                self.0.get_or_init(|| folder)
-            }
-        };
-        let path = folder.join(format!("{name}.Dockerfile"));
+    /// Returns the folder.
+    pub(super) fn folder(&self) -> anyhow::Result<&Path> {
+        if let Some(folder) = self.0.get() {
+            return Ok(folder);
+        }
+        let id = rbuild_store::UniqueId::random().context("failed to name a folder")?;
+        let folder = std::env::temp_dir().join(format!("rbuild-bake-{id}"));
+        std::fs::create_dir(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+        Ok(self.0.get_or_init(|| folder))
+    }
+
+    /// Writes a Dockerfile.
+    pub(super) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let path = self.folder()?.join(format!("{name}.Dockerfile"));
         std::fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
         Ok(path)
     }
@@ -46,7 +49,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Some(folder) = self.0.get() {
-            // What is left of it is a few small texts in a folder for such.
+            // What is left of it is in a folder for such.
             let _ = std::fs::remove_dir_all(folder);
         }
     }
@@ -63,9 +66,23 @@ pub(super) fn of(target: &Target, scratch: &Scratch, settings: &Settings) -> any
     build::plan(read.arguments, settings)
 }
 
+/// Checks attributes that mean something to other programs too, for those who only look at a plan.
+pub(super) fn check(target: &Target) -> anyhow::Result<()> {
+    let each = |key: &str, values: &[String], read: &dyn Fn(&str) -> Result<(), flags::Invalid>| {
+        values.iter().try_for_each(|value| {
+            read(value).map_err(|error| Mistake::new(format!("target {}: `{key}`: {error}", target.name)))
+        })
+    };
+    each("annotations", &target.annotations, &|text| flags::annotation(text).map(drop))?;
+    each("platforms", &target.platforms, &|text| flags::platforms(text).map(drop))?;
+    each("shm-size", target.shm_size.as_slice(), &|text| flags::bytes(text).map(drop))?;
+    each("ulimits", &target.ulimits, &|text| flags::ulimit(text).map(drop))?;
+    Ok(())
+}
+
 /// Whether a context is a folder here.
 pub(super) fn folder(place: &str) -> Option<PathBuf> {
-    let place = place.strip_prefix("cwd://").map_or(place, |rest| if rest.is_empty() { "." } else { rest });
+    let place = place.strip_prefix(HERE).map_or(place, |rest| if rest.is_empty() { "." } else { rest });
     match flags::context_source(place) {
         ContextSource::Local(folder) => Some(folder),
         _ => None,
@@ -86,8 +103,9 @@ pub(super) fn read_from(place: &str) -> Option<PathBuf> {
 /// The path of a target's Dockerfile, where it is a file here that is named.
 pub(super) fn dockerfile(target: &Target) -> Option<PathBuf> {
     let path = target.dockerfile.as_deref()?;
-    if let Some(path) = path.strip_prefix("cwd://") {
-        return Some(path.into());
+    if let Some(path) = path.strip_prefix(HERE) {
+        // In full, as it is not in a context elsewhere.
+        return Some(std::path::absolute(path).unwrap_or_else(|_| path.into()));
     }
     let folder = folder(target.context.as_deref().unwrap_or("."))?;
     if path == "Dockerfile" || path.contains("://") {
@@ -127,6 +145,7 @@ fn flags(target: &Target, scratch: &Scratch) -> anyhow::Result<Vec<String>> {
         call,
         entitlements,
         extra_hosts,
+        emptied: _,
         is_linked: _,
     } = target;
     let mut flags = Vec::new();
@@ -139,7 +158,7 @@ fn flags(target: &Target, scratch: &Scratch) -> anyhow::Result<Vec<String>> {
         (None, None, _) => {}
     }
     for (name, place) in contexts {
-        let place = place.strip_prefix("cwd://").unwrap_or(place);
+        let place = place.strip_prefix(HERE).unwrap_or(place);
         add("build-context", &format!("{name}={}", if place.is_empty() { "." } else { place }));
     }
     for (flag, map, between) in

@@ -3,11 +3,12 @@
 use rbuild_model::hex::Hex;
 use sha2::Digest as _;
 
-use super::{Function, World, function, text};
+use super::{Function, World, function, text, whole};
 use crate::hcl::Value;
 
 /// The functions.
 pub(super) const FUNCTIONS: &[Function] = &[
+    function("bcrypt", 1, 2, password),
     function("md5", 1, 1, |a, _| Ok(Value::string(hex(&md5(text(a, 0)?.as_bytes()))))),
     function("sha1", 1, 1, |a, _| Ok(Value::string(hex(&sha1(text(a, 0)?.as_bytes()))))),
     function("sha256", 1, 1, |a, _| Ok(Value::string(hex(&sha2::Sha256::digest(text(a, 0)?))))),
@@ -15,6 +16,25 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("uuidv4", 0, 0, |_, world| Ok(Value::string(uuid(&world.seed[..16], 4)))),
     function("uuidv5", 2, 2, uuid_of_name),
 ];
+
+/// The cost of a hash where none is said.
+const COST: i64 = 10;
+
+/// The greatest cost: each one more takes twice the time, and this one a minute.
+const MOST: i64 = 20;
+
+/// Hashes a password. A cost below the least that there is means the usual one.
+fn password(arguments: &[Value], world: &World) -> Result<Value, String> {
+    let cost = if arguments.len() > 1 { whole(arguments, 1)? } else { COST };
+    if cost > MOST {
+        return Err(format!("a cost of {cost} takes too long: the most is {MOST}"));
+    }
+    let cost = if cost < 4 { COST } else { cost } as u32;
+    let salt = world.seed[16..].try_into().expect("half of a seed has sixteen bytes");
+    let hash = bcrypt::non_truncating_hash_with_salt(text(arguments, 0)?, cost, salt);
+    let hash = hash.map_err(|_| "a password has at most 71 bytes".to_owned())?;
+    Ok(Value::String(hash.format_for_version(bcrypt::Version::TwoA)))
+}
 
 fn hex(bytes: &[u8]) -> String {
     Hex(bytes).to_string()
@@ -130,6 +150,20 @@ fn md5(message: &[u8]) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_hashed_with_a_cost_and_a_salt() {
+        let hashed = |cost: i64| {
+            let world = World { seed: [7; 32], ..World::default() };
+            password(&[Value::string("a"), Value::Number(cost.into())], &world)
+        };
+        let Ok(Value::String(hash)) = hashed(5) else { panic!("it is a text") };
+        assert!(hash.starts_with("$2a$05$") && hash.len() == 60, "{hash}");
+        assert_eq!(bcrypt::verify("a", &hash).ok(), Some(true));
+        assert_eq!(hashed(21), Err("a cost of 21 takes too long: the most is 20".to_owned()));
+        let long = Value::string("x".repeat(73));
+        assert!(password(&[long], &World::default()).is_err());
+    }
 
     #[test]
     fn digests_are_those_of_the_standards() {

@@ -18,7 +18,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
         use base64::Engine as _;
         Ok(Value::string(base64::engine::general_purpose::STANDARD.encode(text(a, 0)?)))
     }),
-    function("convert", 2, 2, convert),
     function("csvdecode", 1, 1, csv),
     function("homedir", 0, 0, |_, world| {
         world.home.clone().map(Value::String).ok_or_else(|| "the user has no home".to_owned())
@@ -47,17 +46,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
 /// Writes JSON as Go does: what could end a script in a page is escaped.
 fn go_json(json: &serde_json::Value) -> String {
     json.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
-}
-
-fn convert(arguments: &[Value], _: &World) -> Result<Value, String> {
-    let (value, wanted) = (&arguments[0], text(arguments, 1)?);
-    let wrong = || format!("{} is no {wanted}", crate::hcl::shown(value));
-    Ok(match &*wanted {
-        "string" => Value::String(value.to_text().ok_or_else(wrong)?),
-        "number" => Value::Number(value.to_number().ok_or_else(wrong)?),
-        "bool" => Value::Bool(value.to_bool().ok_or_else(wrong)?),
-        other => return Err(format!("{other:?} is no type: write string, number or bool")),
-    })
 }
 
 fn csv(arguments: &[Value], _: &World) -> Result<Value, String> {

@@ -7,6 +7,7 @@ mod encode;
 mod list;
 mod map;
 mod pattern;
+mod rsa;
 mod text;
 mod time;
 
@@ -45,18 +46,9 @@ const fn many(name: &'static str, least: usize, run: Run) -> Function {
     Function { name, least, most: None, run }
 }
 
-/// Functions that are known elsewhere and not here, with what to do instead.
-const ABSENT: &[(&str, &str)] = &[
-    ("bcrypt", "its result differs each time, and with it the image"),
-    ("rsadecrypt", "decrypt before the build, and pass the result in a variable"),
-];
-
 /// Calls a function of the list.
 pub fn call(name: &str, arguments: &[Value], world: &World) -> Result<Value, String> {
     let Some(function) = find(name) else {
-        if let Some((_, instead)) = ABSENT.iter().find(|(absent, _)| *absent == name) {
-            return Err(format!("the function {name} is not supported yet: {instead}"));
-        }
         let near = rbuild_model::span::nearest(name, names());
         let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
         return Err(format!("there is no function {name}{hint}"));
@@ -91,6 +83,7 @@ const GROUPS: &[&[Function]] = &[
     list::FUNCTIONS,
     map::FUNCTIONS,
     pattern::FUNCTIONS,
+    rsa::FUNCTIONS,
     text::FUNCTIONS,
     time::FUNCTIONS,
 ];

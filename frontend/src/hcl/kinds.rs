@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::hcl::{Expression, ExpressionKind, Key, Value, shown};
+use super::{Expression, ExpressionKind, Key, Part, Value, parse, shown};
 
 /// A type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Type {
+pub(crate) enum Type {
     Any,
     String,
     Number,
@@ -20,7 +20,7 @@ pub(super) enum Type {
 
 impl Type {
     /// Reads a type.
-    pub(super) fn read(expression: &Expression) -> Result<Self, String> {
+    pub(crate) fn read(expression: &Expression) -> Result<Self, String> {
         let wrong = || "a type is bool, number, string or a form like list(string)".to_owned();
         match &*expression.kind {
             ExpressionKind::Variable(name) => match &**name {
@@ -32,9 +32,9 @@ impl Type {
             },
             // In JSON a type is a text with its name.
             ExpressionKind::Template(parts) => match &parts[..] {
-                [crate::hcl::Part::Text(text)] => {
+                [Part::Text(text)] => {
                     let source = rbuild_model::span::Source::new("type", format!("t = {text}"));
-                    let (body, errors) = crate::hcl::parse(&source);
+                    let (body, errors) = parse(&source);
                     match body.attributes.first() {
                         Some(attribute) if errors.is_empty() => Self::read(&attribute.value),
                         _ => Err(wrong()),
@@ -69,7 +69,7 @@ impl Type {
     }
 
     /// Brings a value into the type.
-    pub(super) fn convert(&self, value: Value) -> Result<Value, String> {
+    pub(crate) fn convert(&self, value: Value) -> Result<Value, String> {
         if value == Value::Null {
             return Ok(value);
         }
@@ -119,12 +119,11 @@ impl Type {
     }
 
     /// Reads what a variable of the environment holds: a word, or a line of CSV for a list.
-    pub(super) fn parse(&self, text: &str) -> Result<Value, String> {
+    pub(crate) fn parse(&self, text: &str) -> Result<Value, String> {
         match self {
             Self::List(of) | Self::Set(of) => {
-                let words = if text.is_empty() { Vec::new() } else { text.split(',').collect() };
-                let items: Vec<Value> =
-                    words.into_iter().map(|word| of.parse(word)).collect::<Result<_, _>>()?;
+                let words = if text.is_empty() { Vec::new() } else { record(text)? };
+                let items: Vec<Value> = words.iter().map(|word| of.parse(word)).collect::<Result<_, _>>()?;
                 self.convert(Value::List(items))
             }
             Self::Map(_) | Self::Tuple(_) | Self::Object(_) => {
@@ -137,23 +136,18 @@ impl Type {
         }
     }
 
-    /// How the type is written.
-    pub(super) fn name(&self) -> String {
+    /// What a value of the type is called.
+    pub(crate) fn name(&self) -> String {
         match self {
-            Self::Any => "any".to_owned(),
+            Self::Any => "dynamic".to_owned(),
             Self::String => "string".to_owned(),
             Self::Number => "number".to_owned(),
             Self::Bool => "bool".to_owned(),
-            Self::List(of) => format!("list({})", of.name()),
-            Self::Set(of) => format!("set({})", of.name()),
-            Self::Map(of) => format!("map({})", of.name()),
-            Self::Tuple(of) => {
-                format!("tuple([{}])", of.iter().map(Self::name).collect::<Vec<_>>().join(", "))
-            }
-            Self::Object(fields) => {
-                let field = |(name, (kind, _)): (&String, &(Self, bool))| format!("{name}={}", kind.name());
-                format!("object({{{}}})", fields.iter().map(field).collect::<Vec<_>>().join(","))
-            }
+            Self::List(of) => format!("list of {}", of.name()),
+            Self::Set(of) => format!("set of {}", of.name()),
+            Self::Map(of) => format!("map of {}", of.name()),
+            Self::Tuple(_) => "tuple".to_owned(),
+            Self::Object(_) => "object".to_owned(),
         }
     }
 }
@@ -165,18 +159,37 @@ fn field((key, value): &(Key, Expression)) -> Result<(String, (Type, bool)), Str
     };
     if let ExpressionKind::Call { name: function, arguments, .. } = &*value.kind
         && function.value == "optional"
-        && let Some(kind) = arguments.first()
     {
+        let [kind] = &arguments[..] else {
+            return Err("`optional` takes one type".to_owned());
+        };
         return Ok((name, (Type::read(kind)?, true)));
     }
     Ok((name, (Type::read(value)?, false)))
 }
 
 /// Reads a bool as environments hold them.
-pub(super) fn boolean(text: &str) -> Option<bool> {
+pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
     }
+}
+
+/// Splits one record of CSV.
+pub(crate) fn record(text: &str) -> Result<Vec<String>, String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let field = fields.last_mut().expect("there is always one");
+        match letter {
+            '"' if quoted && letters.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            letter => field.push(letter),
+        }
+    }
+    if quoted { Err(format!("a quote in {text:?} has no end")) } else { Ok(fields) }
 }
