@@ -120,6 +120,25 @@ impl FromStr for UserSpec {
     }
 }
 
+impl UserSpec {
+    /// Reads `user[:group]` as `--chown` does, which knows no wrong form: what is no 32-bit number is a name, and if nobody
+    /// has that name, see [`Users::owner`]. A group that is left empty behind its colon is 0.
+    pub fn of_file(text: &str) -> Self {
+        let id = |part: &str| match part.parse::<i32>() {
+            // To the kernel -1 means "leave it", and a new file is root's.
+            Ok(-1) => Id::Number(0),
+            Ok(number) => Id::Number(number.cast_unsigned()),
+            Err(_) => Id::Name(part.to_owned()),
+        };
+        let (user, group) = match text.split_once(':') {
+            Some((user, "")) => (user, Some(Id::Number(0))),
+            Some((user, group)) => (user, Some(id(group))),
+            None => (text, None),
+        };
+        Self { user: (!user.is_empty()).then(|| id(user)), group }
+    }
+}
+
 impl fmt::Display for UserSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(user) = &self.user {

@@ -399,6 +399,11 @@ fn contexts(plan: &BuildPlan, caller: &mut Caller) -> anyhow::Result<From> {
     let dockerfile_place = match &plan.dockerfile {
         None => DockerfilePlace::Context(None),
         Some(ContextSource::Local(path)) => {
+        // A path in full is one here.
+        Some(ContextSource::Local(path)) if path.is_absolute() => {
+            (_, dockerfile) = caller::dockerfile(Some(path), Path::new("/"))?;
+            DockerfilePlace::Given
+        }
             let path = path.to_str().ok_or_else(|| Mistake::usage("`--file`: the path is not UTF-8"))?;
             DockerfilePlace::Context(Some(path.to_owned()))
         }

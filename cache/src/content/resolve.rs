@@ -54,6 +54,24 @@ pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".")
 }
 
+/// Splits a pattern into its components; a slash in a class is one of its characters, and divides nothing.
+fn pieces(pattern: &[u8]) -> Vec<&[u8]> {
+    let (mut in_class, mut escaped) = (false, false);
+    let divides = |byte: &u8| {
+        match byte {
+            _ if std::mem::take(&mut escaped) => {}
+            b'\\' => escaped = true,
+            b'[' => in_class = true,
+            b']' => in_class = false,
+            _ => {}
+        }
+        *byte == b'/' && !in_class
+    };
+    let parts = pattern.split(divides).filter(|name| !name.is_empty() && *name != b".").collect();
+    // A class without an end is a mistake in its own component.
+    if in_class { components(pattern).collect() } else { parts }
+}
+
 impl ContextScan {
     pub(crate) fn top_place(&self) -> Place<'_> {
         Place { dirs: vec![&self.top], entry: None }
@@ -108,7 +126,7 @@ impl ContextScan {
 
     /// Finds what `path` selects, in walk order; links are followed in front of the first wildcard and at the end.
     pub(crate) fn select_paths<'a>(&'a self, path: &[u8], wildcards: bool) -> Result<Vec<Hit<'a>>> {
-        let parts: Vec<&[u8]> = components(path).collect();
+        let parts: Vec<&[u8]> = if wildcards { pieces(path) } else { components(path).collect() };
         let first = parts.iter().position(|part| wildcards && has_wildcard(part)).unwrap_or(parts.len());
         let plain = |part: &&[u8]| if wildcards { unescape(part) } else { part.to_vec() };
         let prefix = parts[..first].iter().map(plain).collect::<Vec<_>>().join(&b'/');

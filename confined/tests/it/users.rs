@@ -115,18 +115,32 @@ fn files_belong_to() {
         ("app:unknown", 1000, 1001),
         ("7:unknown", 7, 7),
         ("unknown:unknown", 0, 0),
-        ("3000000000", 3_000_000_000, 3_000_000_000),
+        ("2147483647", 2_147_483_647, 2_147_483_647),
+        ("3000000000", 0, 0),
+        ("1:2:3", 1, 1),
+        ("-1", 0, 0),
+        ("5:-1", 5, 0),
+        ("-1:5", 0, 5),
+        ("-2", 4_294_967_294, 4_294_967_294),
+        ("+5", 5, 5),
+        ("007", 7, 7),
+        ("0x10", 0, 0),
+        ("1:99999999999", 1, 1),
+        ("app:x:y", 1000, 1001),
+        (":", 0, 0),
+        ("7:", 7, 0),
+        (":7", 0, 7),
     ] {
-        let owner = users.owner(&spec.parse().expect("parses")).expect("an owner");
+        let owner = users.owner(&UserSpec::of_file(spec)).expect("an owner");
         assert_eq!(owner, Owner { uid, gid }, "{spec}");
     }
     for (spec, expected) in
         [("root", true), ("1:2", true), ("app", false), ("1:app", false), ("root:root", true)]
     {
-        let result = Users::owner_without_tree(&spec.parse().expect("parses"));
+        let result = Users::owner_without_tree(&UserSpec::of_file(spec));
         assert_eq!(result.is_ok(), expected, "{spec}");
     }
-    let error = Users::owner_without_tree(&"app".parse().expect("parses")).expect_err("no tree");
+    let error = Users::owner_without_tree(&UserSpec::of_file("app")).expect_err("no tree");
     assert_eq!(error.to_string(), "invalid user index: -1");
 }
 

@@ -50,9 +50,8 @@ pub(super) fn program(request: &CreateRequest, image: &RunConfig) -> Result<Prog
         shell: image.shell.clone(),
         stop_signal: match (&request.stop_signal, &image.stop_signal) {
             (Some(signal), _) => Some(*signal),
-            (None, Some(text)) => {
-                Some(text.parse().map_err(|error| ContainerError::Invalid(format!("{error}")))?)
-            }
+            // An image may name a signal that is none: its containers are asked to end with the usual one.
+            (None, Some(text)) => text.parse().ok(),
             (None, None) => None,
         },
         stop_timeout: request.stop_timeout,

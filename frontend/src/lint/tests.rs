@@ -58,6 +58,28 @@ fn each_rule_finds_what_it_is_for() {
 }
 
 #[test]
+fn odd_owners_signals_and_arrays_are_told_of() {
+    for (line, rule) in [
+        ("COPY --chown=1:2:3 a /b", Some("UnusualOwner")),
+        ("ADD --chown=-1 a /b", Some("UnusualOwner")),
+        ("COPY --chown=4294967295 a /b", Some("UnusualOwner")),
+        ("COPY --chown=app:1000 a /b", None),
+        ("COPY --chown=:7 a /b", None),
+        ("COPY --chown=$USER:2:3 a /b", None),
+        ("STOPSIGNAL 65", Some("UnknownSignal")),
+        ("STOPSIGNAL -1", Some("UnknownSignal")),
+        ("STOPSIGNAL 64", None),
+        ("STOPSIGNAL $SIGNAL", None),
+        ("COPY [\"a\",\"/b\"] /c/", Some("WordsLikeJson")),
+        ("COPY [\"a\",\"/c/\"]", None),
+        ("COPY [ab] /c/", None),
+    ] {
+        let expected: Vec<String> = rule.map(|rule| format!("{rule}:2")).into_iter().collect();
+        assert_eq!(rules(&format!("FROM a\n{line}\n")), expected, "{line}");
+    }
+}
+
+#[test]
 fn descriptions_are_checked_only_when_asked_for() {
     let text = "# what it is\nARG x\n# x is known\nFROM a AS x\n";
     assert_eq!(rules(text), Vec::<String>::new());

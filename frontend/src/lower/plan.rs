@@ -317,7 +317,8 @@ impl<'a> Planner<'a> {
             let message = format!("base name ({}) should not be blank", stage.from.image.value);
             return Err(self.error(stage.from.image.span, message));
         }
-        if image == SCRATCH {
+        // A stage of that name is meant before the empty image.
+        if image == SCRATCH && self.earlier_stage(index, &image).is_none() {
             return Ok(plan(Base::Scratch, false));
         }
         if let Some(context) = self.options.named_context(&image, &platform).map(str::to_owned) {

@@ -245,8 +245,7 @@ fn common(stage: &mut StageState<'_, '_>, transfer: &Transfer, parents: bool) ->
     }
     Ok(Common {
         dest,
-        // A group that is left empty behind its colon is group 0, and not the user's own.
-        owner: owner.map(|(_, text)| if text.ends_with(':') { text + "0" } else { text }),
+        owner: owner.map(|(_, text)| text),
         mode: mode.map(|(_, text)| text),
         parents,
         exclude: transfer.exclude.iter().map(|word| word.value.clone()).collect(),
@@ -258,9 +257,7 @@ fn common(stage: &mut StageState<'_, '_>, transfer: &Transfer, parents: bool) ->
 
 /// Tells whether an owner has to be looked up: some part is neither a number nor `root`.
 fn has_name(owner: &str) -> bool {
-    owner
-        .split(':')
-        .any(|part| !part.is_empty() && part != "root" && !part.bytes().all(|byte| byte.is_ascii_digit()))
+    owner.splitn(2, ':').any(|part| !part.is_empty() && part != "root" && part.parse::<i32>().is_err())
 }
 
 /// Checks the mode of `--chmod`: octal, or the symbolic form of chmod(1).

@@ -219,7 +219,7 @@ fn owner(
 ) -> Result<Option<Owner>, StepError> {
     let Some(asked) = &copy.owner else { return Ok(None) };
     let fail = |source| StepError::User { user: asked.spec.clone(), source };
-    let spec: UserSpec = asked.spec.parse().map_err(fail)?;
+    let spec = UserSpec::of_file(&asked.spec);
     let owner = match asked.lookup {
         Some(input) => {
             let tree = ask.input(input).expect("the front end names inputs that are there");

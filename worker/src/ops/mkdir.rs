@@ -12,9 +12,8 @@ pub(crate) fn run(make: &MakeDir, root: &Root, base_is_empty: bool) -> Result<()
         Owner::ROOT
     } else {
         let fail = |source| StepError::User { user: make.owner.clone(), source };
-        let spec: UserSpec = make.owner.parse().map_err(fail)?;
         let users = if base_is_empty { Users::none() } else { Users::load(root) };
-        users.owner(&spec).map_err(fail)?
+        users.owner(&UserSpec::of_file(&make.owner)).map_err(fail)?
     };
     let mtime = make.epoch.map(Time::from_seconds);
     root.mkdir_all(&make.path, NewDir { mode: 0o755, owner: Some(owner), mtime })

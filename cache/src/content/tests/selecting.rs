@@ -56,6 +56,8 @@ fn wildcards_select_in_walk_order() {
     check(tree, wild("/a.c/*"), "error: lstat /a.c: no such file or directory");
     check(tree, wild("/nodir/*.x"), "error: lstat /nodir: no such file or directory");
     check(tree, wild("/nope"), "error: \"/nope\": not found");
+    check(tree, wild("/[x,/t]"), "t=t: x.c");
+    check(tree, wild("/s/[u,/v]/x.c"), "x.c=s/u/x.c:");
     check(tree, wild("/a["), "error: invalid pattern `/a[`: syntax error in pattern");
 }
 

@@ -12,6 +12,9 @@ pub struct Stopsignal {
     pub signal: Word,
 }
 
+/// The largest signal that there is.
+pub(crate) const LAST_SIGNAL: i64 = 64;
+
 pub(super) const SPEC: InstructionSpec = InstructionSpec {
     name: "STOPSIGNAL",
     summary: "set the signal that asks a container to end",
@@ -47,10 +50,10 @@ const SIGNALS: &[&str] = &[
     "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
 ];
 
-/// Tells whether a text names a signal: a number, or a name with or without `SIG`, in any case.
-pub fn is_signal(text: &str) -> bool {
-    if let Ok(number) = text.parse::<u32>() {
-        return (1..=64).contains(&number);
+/// Tells whether a text may stand for a signal: any number but 0, or a name with or without `SIG`, in any case.
+fn is_signal(text: &str) -> bool {
+    if let Ok(number) = text.parse::<i64>() {
+        return number != 0;
     }
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);

@@ -25,6 +25,9 @@ mod stage_name_casing;
 mod undeclared_build_arg;
 mod undefined_arg_in_from;
 mod undefined_var;
+mod unknown_signal;
+mod unusual_owner;
+mod words_like_json;
 mod workdir_relative_path;
 
 pub use secrets_used_in_arg_or_env::is_secret;
@@ -59,4 +62,7 @@ pub const RULES: &[Rule] = &[
     arg_overrides_env::RULE,
     ambiguous_destination::RULE,
     foreign_syntax::RULE,
+    unusual_owner::RULE,
+    unknown_signal::RULE,
+    words_like_json::RULE,
 ];

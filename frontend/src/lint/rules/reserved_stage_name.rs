@@ -5,8 +5,8 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "ReservedStageName",
-    summary: "stages should not be named scratch or context",
-    docs: "`scratch` is the empty image and `context` the build context; a stage of that name cannot be referred to.",
+    summary: "Reserved words should not be used as stage names",
+    docs: "`scratch` is the empty image and `context` the build context; below a stage of that name the word means the stage.",
     experimental: false,
     advisory: false,
     check: Check::Text(check),
