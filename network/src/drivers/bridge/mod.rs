@@ -13,6 +13,8 @@ mod plan;
 
 use std::collections::HashSet;
 
+use rbuild_model::network::Protocol;
+
 use crate::driver::{
     Addressing, DriverKind, Endpoint, EndpointAddress, EndpointAddress6, EndpointSpec, LinkEnd,
     NamespaceNeed, Network, NetworkDriver, NetworkSpec, Reach,
@@ -21,8 +23,8 @@ use crate::error::Error;
 use crate::firewall::{self, Firewall, elements};
 use crate::names::{EndpointId, EndpointRecord, NetworkFile, NetworkId, NetworkState};
 use crate::namespace::Namespace;
-use crate::netlink::route;
-use crate::netlink::socket::Request;
+use crate::netlink::socket::{Family, Request, Socket};
+use crate::netlink::{conntrack, route};
 use crate::ports::Published;
 use crate::site::Site;
 pub(crate) use links::{delete_link, links, named_bridges};
@@ -176,6 +178,7 @@ fn attach(
         if let (None, Some(six), Some(own)) = (spec.address6, &mut state.six, record.address6) {
             six.cursor = own;
         }
+        forget_flows(&record.published);
         state.endpoints.push(record);
         Ok(Endpoint { id: spec.id.clone(), address: Some(address) })
     })
@@ -197,6 +200,7 @@ fn publish(
         firewall::remove_present(site, &elements::of_ports(state, &state.endpoints[at]))?;
         state.endpoints[at].published = published.to_vec();
         firewall::add(site, &elements::of_ports(state, &state.endpoints[at]))?;
+        forget_flows(published);
         links::finish_port(site, state, &state.endpoints[at])
     })
 }
@@ -269,9 +273,27 @@ fn network(state: &NetworkState, firewall: Firewall) -> Network {
 fn withdraw(site: &Site, state: &NetworkState, record: &EndpointRecord, link: LinkEnd) -> Result<(), Error> {
     let guarding = firewall::ensure(site)?.guarding;
     firewall::remove_present(site, &elements::of_endpoint(state, record, guarding))?;
+    forget_flows(&record.published);
     match link {
         LinkEnd::WithNamespace => Ok(()),
         LinkEnd::Now => delete_link(site, &record.port),
+    }
+}
+
+/// Has the kernel forget where the datagrams to ports went that have just been published, or are no more. A flow that
+/// it does not forget ends by itself, some time after its last datagram: nothing fails for it.
+fn forget_flows(published: &[Published]) {
+    let datagrams = published.iter().filter(|published| published.protocol == Protocol::Udp);
+    let ports: HashSet<u16> = datagrams.map(|published| published.port).collect();
+    if ports.is_empty() {
+        return;
+    }
+    let Ok(mut socket) = Socket::open(Family::Netfilter) else { return };
+    let Ok(flows) = socket.dump(&conntrack::list()) else { return };
+    let flows = flows.iter().filter_map(|answer| conntrack::read(&answer.body));
+    let gone = flows.filter(|flow| ports.contains(&flow.port)).map(|flow| conntrack::forget(&flow));
+    for request in gone {
+        let _ = socket.execute(vec![request]);
     }
 }
 
