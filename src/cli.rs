@@ -265,20 +265,22 @@ fn known(verb: clap::Command) -> clap::Command {
 /// Makes a verb what is read: switches take a value behind `=`.
 fn read(verb: clap::Command) -> clap::Command {
     fn switches(verb: clap::Command) -> clap::Command {
-        let verb = verb.mut_args(|arg| {
-            if !matches!(arg.get_action(), ArgAction::SetTrue) || arg.get_id() == "help" {
-                return arg;
-            }
-            arg.action(ArgAction::Set)
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true")
-                .default_value("false")
-                .value_parser(ValueParser::new(flags::boolean))
-        });
-        verb.mut_subcommands(switches)
+        verb.mut_args(switch).mut_subcommands(switches)
     }
     switches(known(verb))
+}
+
+/// Lets a switch take a value; leaves other flags as they are.
+fn switch(arg: clap::Arg) -> clap::Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) || arg.get_id() == "help" {
+        return arg;
+    }
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .default_value("false")
+        .value_parser(ValueParser::new(flags::boolean))
 }
 
 /// Reads the command line.
@@ -287,6 +289,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Re
     let arguments = arguments::rewrite(arguments.into_iter().collect(), &all)?;
     // Each command pays for this: only the verb that is asked for is made ready.
     let verb = arguments::verb(&arguments, &all);
+    let all = all.mut_args(switch);
     let parser = match &verb {
         Some(verb) => all.mut_subcommand(verb, read),
         None => all,

@@ -150,9 +150,8 @@ fn with_folder(word: &str, instead: &str) -> String {
 }
 
 fn unknown(word: &str, all: &Command) -> Mistake {
-    let verbs = all.get_subcommands();
-    let names = verbs.flat_map(|verb| std::iter::once(verb.get_name()).chain(verb.get_all_aliases()));
-    let known = names.filter(|verb| *verb != "man");
+    let verbs = all.get_subcommands().filter(|verb| !verb.is_hide_set());
+    let known = verbs.flat_map(|verb| std::iter::once(verb.get_name()).chain(verb.get_all_aliases()));
     let mistake = Mistake::new(format!("`{word}` is neither a command nor a folder"));
     match nearest(word, known) {
         Some(near) => mistake.hint(format!("did you mean `rbuild {near}`?")),

@@ -86,11 +86,11 @@ fn flags_that_are_not_there_yet_say_so() {
     for (line, message) in [
         (
             "create --gpus all x",
-            "error: `--gpus` of `rbuild create` is not supported yet\nhint: use `--device` for each device file\n",
+            "error: `--gpus` of `rbuild create` is not supported yet\nhint: pass the device files with `--device`, as /dev/dri or /dev/nvidia0, and the driver's libraries with `-v`\n",
         ),
         (
             "run --gpus all x",
-            "error: `--gpus` of `rbuild run` is not supported yet\nhint: use `--device` for each device file\n",
+            "error: `--gpus` of `rbuild run` is not supported yet\nhint: pass the device files with `--device`, as /dev/dri or /dev/nvidia0, and the driver's libraries with `-v`\n",
         ),
     ] {
         assert_eq!(told(line), message, "{line}");
