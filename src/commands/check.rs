@@ -130,7 +130,9 @@ fn report_of(looked: &Looked) -> Value {
     let warnings: Vec<Value> = looked.findings.warnings.iter().map(warning).collect();
     let source = &looked.source;
     let mut fields = Map::new();
-    fields.insert("warnings".to_owned(), json!(warnings));
+    // Other builders say `null` for none.
+    let warnings = if warnings.is_empty() { Value::Null } else { json!(warnings) };
+    fields.insert("warnings".to_owned(), warnings);
     let data = STANDARD.encode(source.text());
     let sources = json!([{ "filename": source.name(), "data": data, "language": "Dockerfile" }]);
     fields.insert("sources".to_owned(), sources);
@@ -262,7 +264,8 @@ fn outline_document(outline: &Outline, source: &Source) -> Value {
     let args = outline.args.iter().map(|arg| {
         let mut fields = Map::from_iter([("name".to_owned(), json!(arg.name))]);
         fields.extend(arg.description.as_ref().map(|text| ("description".to_owned(), json!(text))));
-        fields.extend(arg.value.as_ref().map(|value| ("value".to_owned(), json!(value))));
+        let value = arg.value.as_ref().filter(|value| !value.is_empty());
+        fields.extend(value.map(|value| ("value".to_owned(), json!(value))));
         fields.insert("location".to_owned(), ranges(source, arg.span));
         Value::Object(fields)
     });

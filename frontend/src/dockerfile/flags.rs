@@ -148,17 +148,17 @@ pub(crate) fn parse(
             continue;
         };
         if flag.kind != FlagKind::List && flags.given.iter().any(|(given, ..)| *given == flag.name) {
-            fail(format!("duplicate flag specified: {name}"));
+            fail(format!("duplicate flag specified: --{name}"));
             continue;
         }
         match (flag.kind, value) {
-            (FlagKind::Bool, Some("")) => fail(format!("missing a value on flag: {name}")),
+            (FlagKind::Bool, Some("")) => fail(format!("missing a value on flag: --{name}")),
             (FlagKind::Bool, Some(value))
                 if !value.eq_ignore_ascii_case("true") && !value.eq_ignore_ascii_case("false") =>
             {
-                fail(format!("expecting boolean value for flag {name}, not: {value}"));
+                fail(format!("expecting boolean value for flag --{name}, not: {value}"));
             }
-            (FlagKind::Text | FlagKind::List, None) => fail(format!("missing a value on flag: {name}")),
+            (FlagKind::Text | FlagKind::List, None) => fail(format!("missing a value on flag: --{name}")),
             _ => {
                 let value = value.map(|value| Spanned::new(value.to_owned(), word.span));
                 flags.given.push((flag.name, value, word.span));

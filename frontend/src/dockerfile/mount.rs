@@ -103,18 +103,54 @@ pub enum MountError {
         near: Option<String>,
     },
     /// A value that does not fit its key.
-    #[error("invalid value for {key}: {value}{}", suggestion(.near.as_deref()))]
+    #[error("invalid value for {key}: {value}")]
     Value {
         /// The key.
-        key: &'static str,
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// A mode, user or group that is none.
+    #[error("invalid value {value} for {key}")]
+    Number {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// A way of sharing that does not exist.
+    #[error("unsupported sharing value {value:?}{}", suggestion(.near.as_deref()))]
+    Sharing {
         /// The value.
         value: String,
         /// A value that is close.
         near: Option<String>,
     },
     /// A key that mounts of this type do not have.
-    #[error("{key} is not supported for mount type {kind:?}")]
+    #[error("unexpected key '{key}' for mount type '{kind}'")]
     Unsupported {
+        /// The key.
+        key: &'static str,
+        /// The type.
+        kind: &'static str,
+    },
+    /// A way of sharing for a mount that is no cache.
+    #[error("invalid cache sharing set for {kind} mount")]
+    SharingOf {
+        /// The type.
+        kind: &'static str,
+    },
+    /// A mode or an owner for a mount that has its own.
+    #[error("{key} not allowed for {kind:?} type mounts")]
+    OwnerOf {
+        /// The key.
+        key: String,
+        /// The type.
+        kind: &'static str,
+    },
+    /// Where a secret or an agent comes from is not written in a Dockerfile.
+    #[error("{kind} mount should not have a {key}")]
+    Origin {
         /// The key.
         key: &'static str,
         /// The type.
@@ -130,10 +166,10 @@ pub enum MountError {
         target: String,
     },
     /// Both names of a secret's id.
-    #[error("both id and source can't be set for a secret")]
+    #[error("both source and id can't be set")]
     TwoIds,
     /// Nothing that names the secret.
-    #[error("invalid secret mount. one of source, target, id required")]
+    #[error("invalid secret mount. one of source, target required")]
     NoId,
     /// The value of a field could not be expanded.
     #[error(transparent)]
@@ -151,6 +187,9 @@ impl MountError {
             Self::Quotes { .. } => Some("a field with a comma is written '\"source=a,b\"'".to_owned()),
             Self::Kind { .. } => Some("the types are bind, cache, tmpfs, secret and ssh".to_owned()),
             Self::Target { .. } => Some("mount below `/`".to_owned()),
+            Self::NoId => {
+                Some("write the name that --secret id=NAME has: `--mount=type=secret,id=NAME`".to_owned())
+            }
             Self::FromVariable => {
                 Some("write `FROM $IMAGE AS name` at the top and `from=name` here".to_owned())
             }
@@ -187,8 +226,8 @@ const KEYS: &[&str] = &[
 /// Reads a mount. Without an expansion, values that hold variables are passed over.
 pub fn parse(text: &str, mut expand: Option<Expand<'_>>) -> Result<MountRequest, MountError> {
     let mut request = MountRequest::default();
-    let (mut size_given, mut sharing_given, mut mode_given, mut required_given) =
-        (false, false, false, false);
+    let (mut size_given, mut sharing_given, mut required_given) = (false, false, false);
+    let mut owner_given = None;
     let mut kind_unknown = false;
     let mut later = Vec::new();
     for field in fields(text)? {
@@ -217,7 +256,7 @@ pub fn parse(text: &str, mut expand: Option<Expand<'_>>) -> Result<MountRequest,
             "size" => size_given = true,
             "sharing" => sharing_given = true,
             "required" => required_given = true,
-            "mode" | "uid" | "gid" => mode_given = true,
+            "mode" | "uid" | "gid" if owner_given.is_none() => owner_given = Some(key.clone()),
             _ => {}
         }
         if key == "from" {
@@ -249,19 +288,22 @@ pub fn parse(text: &str, mut expand: Option<Expand<'_>>) -> Result<MountRequest,
         return unsupported("size");
     }
     if sharing_given && kind != MountKind::Cache {
-        return unsupported("sharing");
+        return Err(MountError::SharingOf { kind: kind.name() });
     }
     if required_given && !matches!(kind, MountKind::Secret | MountKind::Ssh) {
         return unsupported("required");
     }
-    if mode_given && matches!(kind, MountKind::Bind | MountKind::Tmpfs) {
-        return unsupported("mode, uid or gid");
+    if let Some(key) = owner_given
+        && matches!(kind, MountKind::Bind | MountKind::Tmpfs)
+    {
+        return Err(MountError::OwnerOf { key, kind: kind.name() });
     }
-    if request.env.is_some() && kind != MountKind::Secret {
-        return unsupported("env");
-    }
+    let origin = |key| Err(MountError::Origin { key, kind: kind.name() });
     match kind {
         MountKind::Secret => {
+            if request.from.is_some() {
+                return origin("from");
+            }
             if request.id.is_some() && request.source.is_some() {
                 return Err(MountError::TwoIds);
             }
@@ -271,7 +313,13 @@ pub fn parse(text: &str, mut expand: Option<Expand<'_>>) -> Result<MountRequest,
                 return Err(MountError::NoId);
             }
         }
-        MountKind::Ssh if request.source.is_some() => return unsupported("source"),
+        MountKind::Ssh if request.source.is_some() => return origin("source"),
+        // Nothing is in it yet but its top.
+        MountKind::Tmpfs
+            if request.source.as_deref().is_some_and(|source| !matches!(source, "" | "." | "/")) =>
+        {
+            return origin("source");
+        }
         _ => {}
     }
     if request.target.as_deref() == Some("/") {
@@ -281,8 +329,10 @@ pub fn parse(text: &str, mut expand: Option<Expand<'_>>) -> Result<MountRequest,
 }
 
 fn set(request: &mut MountRequest, key: &str, value: String) -> Result<(), MountError> {
-    let wrong = |key, value: &str| MountError::Value { key, value: value.to_owned(), near: None };
-    let number = |key, value: &str| value.parse::<u32>().map_err(|_| wrong(key, value));
+    let wrong = |value: &str| MountError::Value { key: key.to_owned(), value: value.to_owned() };
+    let no_number = |value: &str| MountError::Number { key: key.to_owned(), value: value.to_owned() };
+    let number = |value: &str| value.parse::<u32>().map_err(|_| no_number(value));
+    let truth = |value: &str| parse_bool(value).ok_or_else(|| wrong(value));
     match key {
         "type" => {
             let name = value.to_lowercase();
@@ -296,13 +346,9 @@ fn set(request: &mut MountRequest, key: &str, value: String) -> Result<(), Mount
         }
         "source" | "src" => request.source = Some(value),
         "target" | "dst" | "destination" => request.target = Some(value),
-        "readonly" | "ro" => {
-            request.writable = Some(!parse_bool(&value).ok_or_else(|| wrong("readonly", &value))?);
-        }
-        "readwrite" | "rw" => {
-            request.writable = Some(parse_bool(&value).ok_or_else(|| wrong("readwrite", &value))?);
-        }
-        "required" => request.required = parse_bool(&value).ok_or_else(|| wrong("required", &value))?,
+        "readonly" | "ro" => request.writable = Some(!truth(&value)?),
+        "readwrite" | "rw" => request.writable = Some(truth(&value)?),
+        "required" => request.required = truth(&value)?,
         "id" => request.id = Some(value),
         "sharing" => {
             request.sharing = Some(match value.to_lowercase().as_str() {
@@ -311,21 +357,21 @@ fn set(request: &mut MountRequest, key: &str, value: String) -> Result<(), Mount
                 "locked" => Sharing::Locked,
                 other => {
                     let near = nearest(other, ["shared", "private", "locked"]).map(str::to_owned);
-                    return Err(MountError::Value { key: "sharing", value, near });
+                    return Err(MountError::Sharing { value, near });
                 }
             });
         }
-        "size" => request.size = Some(parse_size(&value).ok_or_else(|| wrong("size", &value))?),
+        "size" => request.size = Some(parse_size(&value).ok_or_else(|| wrong(&value))?),
         "mode" => {
             request.mode = Some(
                 u32::from_str_radix(&value, 8)
                     .ok()
                     .filter(|mode| *mode <= 0o7777 && !value.starts_with('+'))
-                    .ok_or_else(|| wrong("mode", &value))?,
+                    .ok_or_else(|| no_number(&value))?,
             );
         }
-        "uid" => request.uid = Some(number("uid", &value)?),
-        "gid" => request.gid = Some(number("gid", &value)?),
+        "uid" => request.uid = Some(number(&value)?),
+        "gid" => request.gid = Some(number(&value)?),
         "env" => request.env = Some(value),
         _ => {}
     }

@@ -22,7 +22,8 @@ pub use rules::{RULES, is_secret};
 pub struct Rule {
     /// The name that findings carry, and that configurations use.
     pub id: &'static str,
-    /// What is wrong with what it finds, in one line.
+    /// What is wrong with what it finds, in one line. Rules that other builders know have the line that these print: tools
+    /// compare it.
     pub summary: &'static str,
     /// Why that is so, and what to write instead.
     pub docs: &'static str,

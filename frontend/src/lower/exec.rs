@@ -18,7 +18,7 @@ use crate::dockerfile::expand::{self, Environment as _, Mode};
 use crate::dockerfile::heredoc;
 use crate::dockerfile::instruction::run::Run;
 use crate::dockerfile::instruction::{Form, Instruction};
-use crate::dockerfile::mount::{self, MountKind, MountRequest};
+use crate::dockerfile::mount::{self, MountError, MountKind, MountRequest};
 
 /// Where a heredoc that is a program file is seen.
 const SCRIPTS: &str = "/dev/pipes";
@@ -259,7 +259,7 @@ fn lower_mount(
             let named =
                 id.or_else(|| request.target.as_deref().map(|target| path::base_name(target).to_owned()));
             let Some(id) = named.filter(|id| !id.is_empty()) else {
-                return Err(stage.error(span, "invalid secret mount. one of source, target, id required"));
+                return Err(stage.error(span, MountError::NoId.to_string()));
             };
             let file = match (&request.target, &request.env) {
                 (None, Some(_)) => None,

@@ -1,13 +1,15 @@
 //! What a target takes from outside: build arguments, secrets, agents; and which targets a file has.
 //!
 //! An outline is put together while the file is lowered, because only then the values of arguments are known. An
-//! argument that several stages declare is listed once, as the last of them has it.
+//! argument that several stages declare is listed once: as the target has it, else the stage below, else one that files
+//! are taken from.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_model::span::Span;
 
+use super::scope::GlobalScope;
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::expand::Environment;
 use crate::dockerfile::instruction::Instruction;
@@ -96,10 +98,12 @@ pub fn description(instruction: &Instruction, name: &str) -> Option<String> {
     })
 }
 
-/// An outline while it is put together.
+/// What one stage takes from outside, or several in the end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gathered {
     args: BTreeMap<String, OutlineArg>,
+    /// The global ARGs that are in it.
+    globals: BTreeSet<String>,
     secrets: BTreeMap<String, OutlineGrant>,
     ssh: BTreeMap<String, OutlineGrant>,
 }
@@ -107,6 +111,24 @@ pub(super) struct Gathered {
 impl Gathered {
     pub(super) fn arg(&mut self, arg: OutlineArg) {
         self.args.insert(arg.name.clone(), arg);
+    }
+
+    /// Adds a global ARG and those that its default is made of.
+    pub(super) fn global(&mut self, scope: &GlobalScope, name: &str) {
+        let Self { args, globals, .. } = self;
+        scope.used(name, globals, &mut |arg| {
+            args.insert(arg.name.clone(), arg.clone());
+        });
+    }
+
+    /// Adds what another stage takes, where nothing is known of it.
+    pub(super) fn take_in(&mut self, below: Self) {
+        let Self { args, globals: _, secrets, ssh } = below;
+        for (name, arg) in args {
+            self.args.entry(name).or_insert(arg);
+        }
+        secrets.into_values().for_each(|grant| self.secret(grant));
+        ssh.into_values().for_each(|grant| self.ssh(grant));
     }
 
     pub(super) fn secret(&mut self, grant: OutlineGrant) {

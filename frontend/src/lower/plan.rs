@@ -59,6 +59,8 @@ pub(super) struct StagePlan<'a> {
     pub(super) triggers: Vec<Arc<Instruction>>,
     /// Whether a named context stands for the stage, so that its body is not run.
     pub(super) replaced: bool,
+    /// The variables that its FROM refers to.
+    pub(super) used: BTreeSet<String>,
 }
 
 /// All that lowering for one platform needs to know.
@@ -72,8 +74,6 @@ pub(super) struct Plan<'a> {
     pub(super) sources: BTreeMap<String, FileSource>,
     pub(super) target: usize,
     pub(super) target_name: String,
-    /// The variables that FROM lines of needed stages refer to.
-    pub(super) used: BTreeSet<String>,
     /// Whether displays name the stage.
     pub(super) name_stages: bool,
 }
@@ -98,6 +98,7 @@ pub(super) struct Planner<'a> {
     needed: BTreeMap<usize, StagePlan<'a>>,
     visited: Vec<bool>,
     sources: BTreeMap<String, FileSource>,
+    /// The variables that the FROM at hand refers to.
     used: BTreeSet<String>,
     errors: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
@@ -172,7 +173,6 @@ impl<'a> Planner<'a> {
             sources: std::mem::take(&mut self.sources),
             target,
             target_name,
-            used: std::mem::take(&mut self.used),
         })))
     }
 
@@ -224,7 +224,8 @@ impl<'a> Planner<'a> {
             }
             self.visited[index] = true;
             let base = self.base(index);
-            let plan = self.note(base).flatten();
+            let used = std::mem::take(&mut self.used);
+            let plan = self.note(base).flatten().map(|plan| StagePlan { used, ..plan });
             next = match &plan {
                 Some(StagePlan { base: Base::Stage(below), .. }) => Some(*below),
                 _ => None,
@@ -269,7 +270,8 @@ impl<'a> Planner<'a> {
         let expanded = expand::expand(&word.value, mode, &recorder);
         let names = recorder.names();
         self.used.extend(names);
-        let expanded = expanded.map_err(|error| self.error(word.span, error.to_string()))?;
+        let expanded =
+            expanded.map_err(|error| self.error(word.span, expand::failure(&word.value, &error)))?;
         let GlobalScope { values, declared, declarations: _ } = &self.scope;
         let known: Vec<&str> = values.keys().chain(declared).map(String::as_str).collect();
         let unset: Vec<String> =
@@ -303,7 +305,8 @@ impl<'a> Planner<'a> {
             platform_written = true;
         }
         let plan = |base, replaced| {
-            Some(StagePlan { stage, base, platform: platform.clone(), triggers: Vec::new(), replaced })
+            let platform = platform.clone();
+            Some(StagePlan { stage, base, platform, triggers: Vec::new(), replaced, used: BTreeSet::new() })
         };
         // A context of the stage's own name stands for all of it.
         if let Some(name) = &stage.from.name
@@ -441,7 +444,8 @@ impl<'a> Planner<'a> {
         work: &mut Vec<usize>,
     ) -> Result<(), Failure> {
         let name = &from.value;
-        if name.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() {
+        let digits = name.strip_prefix(['-', '+']).unwrap_or(name);
+        if digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty() {
             let found = name.parse().ok().filter(|at| *at < self.stages.len());
             let Some(found) = found else {
                 return Err(self.error(from.span, format!("invalid stage index {name}")));

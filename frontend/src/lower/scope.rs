@@ -105,7 +105,8 @@ pub(super) fn global(
                 (None, Some(default)) => {
                     let recorder = Recorder::new(&scope);
                     let expanded = expand::expand(&default.value, mode, &recorder).map_err(|error| {
-                        Diagnostic::error(&dockerfile.source, default.span, error.to_string())
+                        let message = expand::failure(&default.value, &error);
+                        Diagnostic::error(&dockerfile.source, default.span, message)
                     })?;
                     parts = recorder.names();
                     report_unset(default.span, &expanded.unset, &scope);

@@ -1,7 +1,10 @@
 //! A stage while its instructions are done.
 
 mod env;
+mod sources;
 mod steps;
+mod variables;
+mod words;
 
 pub(crate) use steps::Title;
 
@@ -12,18 +15,14 @@ use rbuild_model::graph::{GraphBuilder, StepId};
 use rbuild_model::image_config::{History, ImageConfig};
 use rbuild_model::platform::Platform;
 use rbuild_model::span::{Diagnostic, Location, Span};
-use rbuild_model::step::{self, ImageSource, Operation, Step, StepNote};
 
 use self::env::BuildEnv;
-use super::options::{ImageAnswer, LowerOptions};
-use super::outline::{Gathered, Outline, OutlineArg, OutlineGrant, description};
-use super::plan::{Base, COMPARED, FileSource, Plan, StagePlan, undefined_variables};
-use super::scope::NOT_VARIABLES;
+use super::options::LowerOptions;
+use super::outline::{Gathered, Outline, OutlineGrant, description};
+use super::plan::{Base, Plan, StagePlan};
 use super::{HistoryItem, Target, epoch};
 use crate::dockerfile::Dockerfile;
-use crate::dockerfile::expand::{self, ExpandError, Expanded, Mode};
-use crate::dockerfile::instruction::arg::Declaration;
-use crate::dockerfile::instruction::{Command, Instruction, KeyValues, Word};
+use crate::dockerfile::instruction::{Command, Instruction};
 
 /// What programs find in PATH when an image says nothing.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -51,8 +50,11 @@ struct Done {
     /// What the stage itself adds; that of the stage below comes before it.
     history: Vec<HistoryItem>,
     below: Option<usize>,
+    /// The stages that it takes files from.
+    takes_from: BTreeSet<usize>,
     platform: Platform,
     workdir_set: bool,
+    outline: Gathered,
 }
 
 /// An ARG that is in scope.
@@ -74,9 +76,6 @@ struct Shared<'a> {
     errors: Vec<Diagnostic>,
     /// How much memory values take so far, in bytes.
     spent: usize,
-    outline: Gathered,
-    /// The global ARGs that the outline has.
-    outlined: BTreeSet<String>,
 }
 
 /// A stage while its instructions are done.
@@ -102,6 +101,8 @@ pub(crate) struct StageState<'l, 'a> {
     current: Span,
     position: usize,
     total: usize,
+    takes_from: BTreeSet<usize>,
+    outline: Gathered,
 }
 
 /// Does the instructions of all needed stages.
@@ -122,15 +123,10 @@ pub(super) fn build<'a>(
         epoch: None,
         errors: Vec::new(),
         spent: 0,
-        outline: Gathered::default(),
-        outlined: BTreeSet::new(),
     };
     match given_epoch(dockerfile, options, plan) {
         Ok(epoch) => shared.epoch = epoch,
         Err(error) => shared.errors.push(*error),
-    }
-    for name in &plan.used {
-        shared.outline_global(name);
     }
     for (index, stage) in &plan.needed {
         let done = StageState::begin(&mut shared, stage).run();
@@ -139,6 +135,7 @@ pub(super) fn build<'a>(
     if !shared.errors.is_empty() {
         return Err(shared.errors);
     }
+    let outline = outline_of(&mut shared.done, plan.target);
     let mut parts = Vec::new();
     let mut below = Some(plan.target);
     while let Some(done) = below.and_then(|index| shared.done.get_mut(&index)) {
@@ -162,7 +159,20 @@ pub(super) fn build<'a>(
     let stage = plan.needed.get(&plan.target).expect("the target is needed and has been built").stage;
     let name = stage.name();
     let described = name.as_deref().and_then(|name| description(stage.head, name));
-    Ok((target, shared.outline.finish(name, described)))
+    Ok((target, outline.finish(name, described)))
+}
+
+/// Puts together what a target takes from outside.
+fn outline_of(done: &mut BTreeMap<usize, Done>, target: usize) -> Gathered {
+    let mut outline = Gathered::default();
+    let mut work = vec![target];
+    while let Some(index) = work.pop() {
+        let stage = done.get_mut(&index).expect("what a built stage needs has been built");
+        outline.take_in(std::mem::take(&mut stage.outline));
+        work.extend(std::mem::take(&mut stage.takes_from));
+        work.extend(stage.below);
+    }
+    outline
 }
 
 /// Reads `SOURCE_DATE_EPOCH`, which by now is a time if it named something.
@@ -187,36 +197,8 @@ fn given_epoch(
 }
 
 impl Shared<'_> {
-    /// Puts a global ARG, and those that its default is made of, into the outline.
-    fn outline_global(&mut self, name: &str) {
-        let Self { plan, outline, outlined, .. } = self;
-        plan.scope.used(name, outlined, &mut |arg| outline.arg(arg.clone()));
-    }
-
     fn location(&self, span: Span) -> Location {
         Location { source: Arc::clone(&self.dockerfile.source), span }
-    }
-
-    fn source_step(&mut self, source: step::Source, title: Title, span: Option<Span>) -> StepId {
-        let Title { shown: name, written } = title;
-        let location = span.map(|span| self.location(span));
-        let note = StepNote { name, written, location, ..StepNote::default() };
-        self.builder.add(Step { operation: Operation::Source(source), inputs: Vec::new() }, note)
-    }
-
-    fn base_step(&mut self, base: &Base, title: Title, span: Span) -> StepId {
-        match base {
-            Base::Scratch => self.source_step(step::Source::Scratch, Title::plain("scratch"), None),
-            Base::Stage(index) => self.done.get(index).expect("stages are built in order").root,
-            Base::Target(target) => target.root,
-            Base::Image(image) => {
-                let ImageAnswer { name: image_name, pin, platform, config: _ } = &**image;
-                let source =
-                    ImageSource { name: image_name.clone(), pin: pin.clone(), platform: platform.clone() };
-                self.source_step(step::Source::Image(source), title, Some(span))
-            }
-            Base::Tree(source) => self.source_step(source.clone(), title, Some(span)),
-        }
     }
 }
 
@@ -241,9 +223,14 @@ impl<'l, 'a> StageState<'l, 'a> {
             current: head,
             position: 0,
             total: steps + usize::from(counts_base),
+            takes_from: BTreeSet::new(),
+            outline: Gathered::default(),
             shared,
             plan,
         };
+        for name in &plan.used {
+            state.outline.global(&state.shared.plan.scope, name);
+        }
         let written = format!("FROM {}", plan.stage.from.image.value);
         let title = match &plan.base {
             Base::Image(image) => state.prefixed(Title { shown: format!("FROM {}", image.name), written }),
@@ -337,8 +324,10 @@ impl<'l, 'a> StageState<'l, 'a> {
                 Base::Stage(below) => Some(below),
                 _ => None,
             },
+            takes_from: self.takes_from,
             platform: self.platform,
             workdir_set: self.workdir_set,
+            outline: self.outline,
         }
     }
 
@@ -398,149 +387,16 @@ impl<'l, 'a> StageState<'l, 'a> {
         }
     }
 
-    fn mode(&self) -> Mode {
-        let escape = if self.trigger.is_some() { '\\' } else { self.shared.dockerfile.directives.escape() };
-        Mode::argument(escape)
-    }
-
-    fn expand_with(&mut self, text: &str, span: Span, mode: Mode) -> Result<Expanded, Diagnostic> {
-        let expanded = match expand::expand(text, mode, &self.env) {
-            Ok(expanded) => expanded,
-            Err(error) => {
-                // The work has been done, whatever came of it.
-                if error == ExpandError::TooLong {
-                    self.shared.spent += expand::MAX_TEXT;
-                }
-                return Err(self.error(span, error.to_string()));
-            }
-        };
-        let unset: Vec<String> =
-            expanded.unset.iter().filter(|name| !self.declared.contains(*name)).cloned().collect();
-        let span = self.place(span);
-        let compared = if self.shared.warnings.len() < COMPARED { usize::MAX } else { 0 };
-        let known = self.env.names().chain(self.declared.iter().map(String::as_str));
-        let found = undefined_variables(
-            "UndefinedVar",
-            &self.shared.dockerfile.source,
-            span,
-            &unset,
-            known.take(compared),
-        );
-        self.shared.warnings.extend(found);
-        self.spend(expanded.text.len(), span)?;
-        Ok(expanded)
-    }
-
-    /// Counts memory that values take; a file that makes them grow without end is stopped.
-    pub(crate) fn spend(&mut self, bytes: usize, span: Span) -> Result<(), Diagnostic> {
-        self.shared.spent += bytes;
-        if self.shared.spent > MAX_VALUES {
-            let message = format!("the values of this file come to more than {MAX_VALUES} bytes");
-            return Err(self.error(span, message));
-        }
-        Ok(())
-    }
-
-    /// Replaces the variables of a word.
-    pub(crate) fn expand(&mut self, word: &Word) -> Result<String, Diagnostic> {
-        let mode = self.mode();
-        Ok(self.expand_with(&word.value, word.span, mode)?.text)
-    }
-
-    /// Replaces the variables of a word and splits the result.
-    pub(crate) fn expand_words(&mut self, word: &Word) -> Result<Vec<String>, Diagnostic> {
-        let mode = self.mode();
-        // As other builders have it, words that are split (those of EXPOSE) are not searched for unset variables.
-        let expanded = expand::expand(&word.value, mode, &self.env)
-            .map_err(|error| self.error(word.span, error.to_string()))?;
-        self.spend(expanded.text.len(), word.span)?;
-        Ok(expanded.words)
-    }
-
-    /// Replaces the variables of a heredoc's body.
-    pub(crate) fn expand_body(&mut self, body: &str, span: Span) -> Result<String, Diagnostic> {
-        Ok(self.expand_with(body, span, Mode::heredoc())?.text)
-    }
-
-    /// Replaces the variables of names and values, all by the environment before the instruction.
-    pub(crate) fn expand_pairs(&mut self, values: &KeyValues) -> Result<Vec<(String, String)>, Diagnostic> {
-        let mut pairs = Vec::with_capacity(values.pairs.len());
-        for pair in &values.pairs {
-            pairs.push((self.expand(&pair.key)?, self.expand(&pair.value)?));
-        }
-        Ok(pairs)
-    }
-
-    /// Sets a variable of the steps that follow.
-    pub(crate) fn set_env(&mut self, name: String, value: String) {
-        self.env.set(name, value);
-    }
-
-    /// Sets the variables of the image for the steps; one that is listed twice counts with its last value.
-    fn take_image_env(&mut self) {
-        for entry in &self.config.config.env {
-            if let Some((name, value)) = entry.split_once('=') {
-                self.env.set(name.to_owned(), value.to_owned());
-            }
-        }
-    }
-
-    /// Sets a variable of the image, in the place of one of the same name.
-    pub(crate) fn set_image_env(&mut self, name: &str, value: &str) {
-        let entry = format!("{name}={value}");
-        let list = &mut self.config.config.env;
-        match list.iter_mut().find(|known| known.split_once('=').is_some_and(|(known, _)| known == name)) {
-            Some(known) => *known = entry,
-            None => list.push(entry),
-        }
-    }
-
-    /// Declares a build argument, and returns its value if it has one.
-    pub(crate) fn declare(
-        &mut self,
-        declaration: &Declaration,
-        at: &Instruction,
-    ) -> Result<Option<String>, Diagnostic> {
-        let name = declaration.name.value.clone();
-        let given = self.shared.options.build_args.get(&name).cloned();
-        let inherits = given.is_none() && declaration.default.is_none();
-        let value = match (given, &declaration.default) {
-            (Some(given), _) => Some(given),
-            (None, Some(default)) => Some(self.expand(default)?),
-            (None, None) => self.shared.plan.scope.values.get(&name).cloned(),
-        };
-        if value.is_some() && self.config.config.env(&name).is_some() && self.trigger.is_none() {
-            let message = format!("ARG {name} hides the ENV of the same name from the steps that follow");
-            self.warn("ArgOverridesEnv", declaration.name.span, message);
-        }
-        if let Some(value) = &value
-            && !NOT_VARIABLES.contains(&name.as_str())
-        {
-            self.env.set(name.clone(), value.clone());
-        }
-        if inherits && self.shared.plan.scope.values.contains_key(&name) {
-            self.shared.outline_global(&name);
-        } else {
-            let span = self.place(at.line_span);
-            let described = description(at, &name);
-            let arg = OutlineArg { name: name.clone(), description: described, value: value.clone(), span };
-            self.shared.outline.arg(arg);
-        }
-        self.declared.insert(name.clone());
-        self.args.push(BuildArg { name, value: value.clone() });
-        Ok(value)
-    }
-
     /// Notes that a step uses a secret.
     pub(crate) fn uses_secret(&mut self, name: &str, required: bool) {
         let grant = OutlineGrant { name: name.to_owned(), required, span: self.current };
-        self.shared.outline.secret(grant);
+        self.outline.secret(grant);
     }
 
     /// Notes that a step uses an agent.
     pub(crate) fn uses_agent(&mut self, name: &str, required: bool) {
         let grant = OutlineGrant { name: name.to_owned(), required, span: self.current };
-        self.shared.outline.ssh(grant);
+        self.outline.ssh(grant);
     }
 
     /// Adds to the history; `layer` is the step that made a layer, if one was made.
@@ -556,52 +412,5 @@ impl<'l, 'a> StageState<'l, 'a> {
             layer,
             location: Some(self.shared.location(self.current)),
         });
-    }
-
-    /// Returns the step of the empty root.
-    pub(crate) fn scratch(&mut self) -> StepId {
-        self.shared.base_step(&Base::Scratch, Title::plain(""), self.current)
-    }
-
-    /// Adds the step of a remote source.
-    pub(crate) fn remote(&mut self, source: step::Source, title: Title) -> StepId {
-        self.shared.source_step(source, title, Some(self.current))
-    }
-
-    /// Returns whether the stage's root is still empty.
-    pub(crate) fn is_scratch(&self) -> bool {
-        matches!(self.shared.builder.step(self.root).operation, Operation::Source(step::Source::Scratch))
-    }
-
-    /// Returns the tree of the main context.
-    pub(crate) fn context(&mut self) -> Tree {
-        let source = self.shared.options.context.clone();
-        let from_client = matches!(source, step::Source::Local(_));
-        let step = self.shared.source_step(source, Title::plain("[internal] load build context"), None);
-        Tree { step, from_client }
-    }
-
-    /// Returns the tree of a `--from` or mount `from`.
-    pub(crate) fn tree(&mut self, from: &str) -> Tree {
-        let source =
-            self.shared.plan.sources.get(from).expect("the plan has every source that instructions name");
-        match source {
-            FileSource::Stage(index) => {
-                let step = self.shared.done.get(index).expect("stages are built in order").root;
-                Tree { step, from_client: false }
-            }
-            FileSource::Base(base) => {
-                let from_client = matches!(base, Base::Tree(step::Source::Local(_)));
-                let title = match base {
-                    // A name with variables in it is no stage: it stands here as it is written.
-                    Base::Image(image) => {
-                        Title { shown: format!("FROM {}", image.name), written: format!("FROM {from}") }
-                    }
-                    _ => Title::plain(format!("[context {from}]")),
-                };
-                let step = self.shared.base_step(base, title, self.current);
-                Tree { step, from_client }
-            }
-        }
     }
 }

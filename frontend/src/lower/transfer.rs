@@ -240,8 +240,10 @@ fn common(stage: &mut StageState<'_, '_>, transfer: &Transfer, parents: bool) ->
         check_mode(text).map_err(|message| stage.error(word.span, message))?;
     }
     for word in &transfer.exclude {
-        Ignore::from_patterns([word.value.as_str()])
-            .map_err(|_| stage.error(word.span, format!("invalid --exclude pattern: {:?}", word.value)))?;
+        Ignore::from_patterns([word.value.as_str()]).map_err(|_| {
+            let message = format!("invalid excludepatterns: [{}]: syntax error in pattern", word.value);
+            stage.error(word.span, message)
+        })?;
     }
     Ok(Common {
         dest,

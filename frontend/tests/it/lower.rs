@@ -281,6 +281,18 @@ fn a_check_without_a_target_looks_at_every_stage() {
 }
 
 #[test]
+fn an_outline_has_what_the_target_takes_in() {
+    let text = "ARG V=global\nARG BASE=busybox\nFROM $BASE AS files\nARG V=files\nARG OWN=1\nRUN x\n\
+                FROM busybox AS other\nARG OTHER=1\nRUN x\n\
+                FROM busybox AS below\nARG V=below\nRUN --mount=type=secret,id=s x\n\
+                FROM below\nARG V=target\nCOPY --from=files /a /b\n";
+    let lowered = solve(text, &options("")).unwrap().1;
+    let args: Vec<_> = lowered.outline.args.iter().map(|arg| (&*arg.name, arg.value.as_deref())).collect();
+    assert_eq!(args, [("BASE", Some("busybox")), ("OWN", Some("1")), ("V", Some("target"))]);
+    assert_eq!(lowered.outline.secrets[0].name, "s");
+}
+
+#[test]
 fn all_questions_of_a_file_are_asked_at_once() {
     let text = "FROM a AS x\nFROM b AS y\nCOPY --from=x / /\nFROM c\nCOPY --from=y / /\nCOPY --from=d / /\nRUN --mount=from=e,target=/e x\n";
     let parsed = dockerfile::parse(&Source::new("Dockerfile", text));

@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
+use crate::lower::go;
+
 pub use pattern::Pattern;
 
 /// The variables that an expansion can see.
@@ -143,6 +145,17 @@ pub fn expand(text: &str, mode: Mode, env: &dyn Environment) -> Result<Expanded,
     }
     Ok(Expanded { text, words, unset: reader.unset })
 }
+
+/// Says what is wrong with a text, with the text itself if it is no longer than a line.
+pub(crate) fn failure(text: &str, error: &ExpandError) -> String {
+    if text.len() > LINE {
+        return error.to_string();
+    }
+    format!("failed to process {}: {error}", go::quoted(text))
+}
+
+/// The longest text that an error repeats, in bytes.
+const LINE: usize = 200;
 
 /// The longest text that comes out, in bytes. A variable that is set to itself twice doubles with every line; no program
 /// takes a variable of even a hundredth of this.

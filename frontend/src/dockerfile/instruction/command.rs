@@ -35,7 +35,7 @@ impl Command {
         let form = match json::parse(text.text()) {
             JsonForm::Strings(strings) => Form::Exec(strings),
             JsonForm::NotStrings => {
-                args.error(text.span(), "arrays must be comprised of strings only");
+                args.error(text.span(), super::NOT_STRINGS);
                 return None;
             }
             JsonForm::Other => Form::Shell(text.text().to_owned()),

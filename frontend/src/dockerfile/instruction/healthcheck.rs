@@ -73,18 +73,14 @@ fn duration(args: &mut Args<'_>, name: &str) -> i64 {
     let Some(Spanned { value, span }) = args.flags.text(name) else { return 0 };
     match go::parse_duration(&value) {
         Some(0) => 0,
-        Some(time) if time < 0 => {
-            args.error(span, format!("{name} must not be negative: {value}"));
-            0
-        }
         Some(time) if time < 1_000_000 => {
-            args.error(span, format!("{name} {value:?} cannot be less than 1ms"));
+            args.error(span, format!("Interval {name:?} cannot be less than 1ms: {value}"));
             0
         }
         Some(time) => time,
         None => {
             args.report.push(
-                Diagnostic::error(args.source, span, format!("invalid duration {value:?}"))
+                Diagnostic::error(args.source, span, format!("time: invalid duration {value:?}"))
                     .with_help("write a time with its unit: `30s`, `1m30s`, `500ms`"),
             );
             0
@@ -97,7 +93,7 @@ fn retries(args: &mut Args<'_>) -> i64 {
     match value.parse::<i32>() {
         Ok(retries) if retries >= 0 => retries.into(),
         Ok(_) => {
-            args.error(span, format!("--retries cannot be negative: {value}"));
+            args.error(span, format!("--retries cannot be negative ({value})"));
             0
         }
         Err(_) => {

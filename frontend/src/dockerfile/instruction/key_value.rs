@@ -43,7 +43,7 @@ impl KeyValues {
                 args.error(
                     word.span(),
                     format!(
-                        "syntax error - can't find = in {:?}. Must be of the form: name=value",
+                        "Syntax error - can't find = in {:?}. Must be of the form: name=value",
                         word.text()
                     ),
                 );

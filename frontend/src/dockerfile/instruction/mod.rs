@@ -217,6 +217,9 @@ impl Instruction {
     }
 }
 
+/// What is wrong with a JSON array of something else.
+const NOT_STRINGS: &str = "when using JSON array syntax, arrays must be comprised of strings only";
+
 /// What the reader of an instruction works on.
 pub(crate) struct Args<'a> {
     pub(crate) source: &'a Arc<Source>,
@@ -248,7 +251,7 @@ impl<'a> Args<'a> {
     pub(crate) fn json(&mut self) -> Option<JsonForm> {
         let form = json::parse(self.rest.text());
         if form == JsonForm::NotStrings {
-            self.error(self.rest.span(), "arrays must be comprised of strings only");
+            self.error(self.rest.span(), NOT_STRINGS);
             return None;
         }
         Some(form)

@@ -26,7 +26,7 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
     match keyword.text().to_ascii_uppercase().as_str() {
         "" => return args.fail("ONBUILD requires at least one argument"),
         "ONBUILD" => {
-            args.error(keyword.span(), "chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
+            args.error(keyword.span(), "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
             return None;
         }
         name @ ("FROM" | "MAINTAINER") => {

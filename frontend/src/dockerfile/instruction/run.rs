@@ -68,7 +68,7 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
             Diagnostic::error(
                 args.source,
                 network.span,
-                format!("invalid network mode: {:?}", network.value),
+                format!("invalid network mode {:?}", network.value),
             )
             .with_help("write default, none or host"),
         );

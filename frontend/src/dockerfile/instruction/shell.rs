@@ -25,6 +25,7 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
     match Command::parse(args)?.form {
         Form::Exec(argv) if argv.is_empty() => args.fail("SHELL requires at least one argument"),
         Form::Exec(argv) => Some(InstructionKind::Shell(Shell { argv })),
+        Form::Shell(text) if text.is_empty() => args.fail("SHELL requires at least one argument"),
         Form::Shell(_) => {
             args.report.push(
                 Diagnostic::error(args.source, args.line, "SHELL requires the arguments to be in JSON form")

@@ -46,10 +46,11 @@ impl Workdir {
             );
         }
         stage.workdir_set = true;
-        let clean = path::clean(&folder);
         stage.config.config.working_dir = folder.clone();
         let mut layer = None;
-        if clean != "/" {
+        // As other builders have it: `/..` is the root as well, and has a layer.
+        if folder != "/" {
+            let clean = path::clean(&folder);
             let owner = stage.config.config.user.clone();
             let make = MakeDir { path: clean, owner, epoch: stage.epoch() };
             let root = stage.root;

@@ -5,7 +5,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "ConsistentInstructionCasing",
-    summary: "keywords should all be written in the same case",
+    summary: "All commands within the Dockerfile should use the same casing (either upper or lower)",
     docs: "A file whose keywords are now in capitals and now not is harder to read. The majority decides; capitals win a tie.",
     experimental: false,
     advisory: false,

@@ -4,7 +4,7 @@ use crate::lint::{Check, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "CopyIgnoredFile",
-    summary: "COPY and ADD should not name files that the ignore file leaves out",
+    summary: "Attempting to Copy file that is excluded by .dockerignore",
     docs: "The file is not in the context, so the instruction fails. Take the pattern out of the ignore file, or add an exception with `!`.",
     experimental: false,
     advisory: false,

@@ -5,7 +5,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "DuplicateStageName",
-    summary: "stage names should be unique",
+    summary: "Stage names should be unique",
     docs: "Of two stages of one name, FROM sees the nearest above and COPY the last of the file.",
     experimental: false,
     advisory: false,

@@ -6,7 +6,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "ExposeProtoCasing",
-    summary: "protocols of EXPOSE should be lower case",
+    summary: "Protocol in EXPOSE instruction should be lowercase",
     docs: "Write `EXPOSE 80/tcp`.",
     experimental: false,
     advisory: false,

@@ -5,7 +5,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "FromAsCasing",
-    summary: "the AS keyword should match the case of FROM",
+    summary: "The 'as' keyword should match the case of the 'from' keyword",
     docs: "`FROM x as y` mixes two styles of keywords in one line: write both in capitals, or neither.",
     experimental: false,
     advisory: false,

@@ -7,7 +7,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "FromPlatformFlagConstDisallowed",
-    summary: "--platform of a FROM should not be a constant",
+    summary: "FROM --platform flag should not use a constant value",
     docs: "A constant platform makes the stage ignore the platform that is built for. Use $BUILDPLATFORM or $TARGETPLATFORM, or name the stage after the platform it is for.",
     experimental: false,
     advisory: false,

@@ -10,7 +10,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "InvalidDefaultArgInFrom",
-    summary: "a FROM should be valid when no build argument is given",
+    summary: "Default value for global ARG results in an empty or invalid base image name",
     docs: "Without `--build-arg` the base name comes out empty or malformed. Give the ARG a default.",
     experimental: false,
     advisory: false,

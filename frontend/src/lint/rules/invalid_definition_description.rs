@@ -6,7 +6,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "InvalidDefinitionDescription",
-    summary: "a comment above ARG or FROM should begin with the name it describes",
+    summary: "Comment for build stage or argument should follow the format: `# <arg/stage name> <description>`. If this is not intended to be a description comment, add an empty line or comment between the instruction and the comment.",
     docs: "Comments directly above ARG and FROM that begin with the name are shown as its description. Put a blank line between if the comment is about something else.",
     experimental: true,
     advisory: false,

@@ -6,7 +6,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "LegacyKeyValueFormat",
-    summary: "ENV and LABEL should be written with an equals sign",
+    summary: "Legacy key/value format with whitespace separator should not be used",
     docs: "`ENV name value` takes the rest of the line, quotes and further names included. Write `ENV name=value`.",
     experimental: false,
     advisory: false,

@@ -6,7 +6,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "MaintainerDeprecated",
-    summary: "MAINTAINER is deprecated",
+    summary: "The MAINTAINER instruction is deprecated, use a label instead to define an image author",
     docs: "Use a label, which tools can find: `LABEL org.opencontainers.image.authors=\"name\"`.",
     experimental: false,
     advisory: false,

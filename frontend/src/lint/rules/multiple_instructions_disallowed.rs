@@ -5,7 +5,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "MultipleInstructionsDisallowed",
-    summary: "CMD, ENTRYPOINT and HEALTHCHECK should stand once in a stage",
+    summary: "Multiple instructions of the same type should not be used in the same stage",
     docs: "Only the last one has an effect.",
     experimental: false,
     advisory: false,

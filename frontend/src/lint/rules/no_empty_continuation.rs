@@ -7,7 +7,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "NoEmptyContinuation",
-    summary: "blank lines should not stand between continued lines",
+    summary: "Empty continuation lines will become errors in a future release",
     docs: "A blank line looks like the end of an instruction and is not. Remove it, or put a comment there.",
     experimental: false,
     advisory: false,

@@ -5,7 +5,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "RedundantTargetPlatform",
-    summary: "--platform=$TARGETPLATFORM is what happens anyway",
+    summary: "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior",
     docs: "The target platform is the default of FROM.",
     experimental: false,
     advisory: false,

@@ -6,7 +6,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "SecretsUsedInArgOrEnv",
-    summary: "secrets should not be passed by ARG or ENV",
+    summary: "Sensitive data should not be used in the ARG or ENV commands",
     docs: "Values of ARG and ENV stay in the image or its history, where anyone can read them. Use `RUN --mount=type=secret`.",
     experimental: false,
     advisory: false,

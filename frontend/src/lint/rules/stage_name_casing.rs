@@ -5,7 +5,7 @@ use crate::lint::{Check, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "StageNameCasing",
-    summary: "stage names should be lower case",
+    summary: "Stage names should be lowercase",
     docs: "Stage names are compared in lower case where a FROM looks one up; a name with capitals is found in some places and not in others.",
     experimental: false,
     advisory: false,

@@ -4,7 +4,7 @@ use crate::lint::{Check, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "UndefinedVar",
-    summary: "variables should be declared before they are used",
+    summary: "Variables should be defined before their use",
     docs: "A variable that is not set is replaced by nothing. Declare it with ARG or ENV in the same stage, above its use.",
     experimental: false,
     advisory: false,

@@ -1,0 +1,83 @@
+//! The words of instructions: what they come to with the variables of a stage.
+
+use rbuild_model::span::{Diagnostic, Span};
+
+use super::{MAX_VALUES, StageState};
+use crate::dockerfile::expand::{self, ExpandError, Expanded, Mode};
+use crate::dockerfile::instruction::{KeyValues, Word};
+use crate::lower::plan::{COMPARED, undefined_variables};
+
+impl StageState<'_, '_> {
+    pub(super) fn mode(&self) -> Mode {
+        let escape = if self.trigger.is_some() { '\\' } else { self.shared.dockerfile.directives.escape() };
+        Mode::argument(escape)
+    }
+
+    fn expand_with(&mut self, text: &str, span: Span, mode: Mode) -> Result<Expanded, Diagnostic> {
+        let expanded = match expand::expand(text, mode, &self.env) {
+            Ok(expanded) => expanded,
+            Err(error) => {
+                // The work has been done, whatever came of it.
+                if error == ExpandError::TooLong {
+                    self.shared.spent += expand::MAX_TEXT;
+                }
+                return Err(self.error(span, expand::failure(text, &error)));
+            }
+        };
+        let unset: Vec<String> =
+            expanded.unset.iter().filter(|name| !self.declared.contains(*name)).cloned().collect();
+        let span = self.place(span);
+        let compared = if self.shared.warnings.len() < COMPARED { usize::MAX } else { 0 };
+        let known = self.env.names().chain(self.declared.iter().map(String::as_str));
+        let found = undefined_variables(
+            "UndefinedVar",
+            &self.shared.dockerfile.source,
+            span,
+            &unset,
+            known.take(compared),
+        );
+        self.shared.warnings.extend(found);
+        self.spend(expanded.text.len(), span)?;
+        Ok(expanded)
+    }
+
+    /// Counts memory that values take; a file that makes them grow without end is stopped.
+    pub(crate) fn spend(&mut self, bytes: usize, span: Span) -> Result<(), Diagnostic> {
+        self.shared.spent += bytes;
+        if self.shared.spent > MAX_VALUES {
+            let message = format!("the values of this file come to more than {MAX_VALUES} bytes");
+            return Err(self.error(span, message));
+        }
+        Ok(())
+    }
+
+    /// Replaces the variables of a word.
+    pub(crate) fn expand(&mut self, word: &Word) -> Result<String, Diagnostic> {
+        let mode = self.mode();
+        Ok(self.expand_with(&word.value, word.span, mode)?.text)
+    }
+
+    /// Replaces the variables of a word and splits the result.
+    pub(crate) fn expand_words(&mut self, word: &Word) -> Result<Vec<String>, Diagnostic> {
+        let mode = self.mode();
+        // As other builders have it, words that are split (those of EXPOSE) are not searched for unset variables.
+        let expanded = expand::expand(&word.value, mode, &self.env)
+            .map_err(|error| self.error(word.span, expand::failure(&word.value, &error)))?;
+        self.spend(expanded.text.len(), word.span)?;
+        Ok(expanded.words)
+    }
+
+    /// Replaces the variables of a heredoc's body.
+    pub(crate) fn expand_body(&mut self, body: &str, span: Span) -> Result<String, Diagnostic> {
+        Ok(self.expand_with(body, span, Mode::heredoc())?.text)
+    }
+
+    /// Replaces the variables of names and values, all by the environment before the instruction.
+    pub(crate) fn expand_pairs(&mut self, values: &KeyValues) -> Result<Vec<(String, String)>, Diagnostic> {
+        let mut pairs = Vec::with_capacity(values.pairs.len());
+        for pair in &values.pairs {
+            pairs.push((self.expand(&pair.key)?, self.expand(&pair.value)?));
+        }
+        Ok(pairs)
+    }
+}
