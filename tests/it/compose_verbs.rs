@@ -42,7 +42,7 @@ name: shop
 services:
   web:
     image: busybox
-    command: sh -c 'trap \"exit 5\" TERM; echo up; echo oops >&2; while :; do sleep 0.1; done'
+    command: sh -c 'trap \"exit 5\" TERM; echo up; echo oops >&2; sleep 2000 & wait'
     network_mode: none
     volumes: [\"data:/data\"]
   two:
@@ -147,6 +147,7 @@ fn output(context: &TestContext) {
     let timed = said(context, ["logs", "-t", "--index", "2", "two"]);
     assert!(timed.starts_with("two-2  | 20") && timed.ends_with("Z hello"), "{timed}");
     refused(context, ["logs", "--index", "2"], 1, "only one service can be specified when using --index");
+    refused(context, ["logs", "--index", "7", "two"], 1, "service \"two\" is not running container #7");
     refused(context, ["logs", "nosuch"], 1, "no such service: nosuch");
     // What comes while it is followed, up to the end of the last one.
     let following = context.rbuild(["compose", "logs", "-f", "two"]).start();

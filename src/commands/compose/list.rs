@@ -42,10 +42,6 @@ fn projects(listed: &[Listed]) -> BTreeMap<String, Found> {
     let mut projects: BTreeMap<String, Found> = BTreeMap::new();
     for one in listed {
         let labels = &one.definition.labels;
-        // Those of `run` are no replicas.
-        if labels.get(key::ONE_OFF).is_some_and(|value| value == "True") {
-            continue;
-        }
         let found = projects.entry(labels.get(key::PROJECT).cloned().unwrap_or_default()).or_default();
         *found.states.entry(one.observed.state.status().word()).or_default() += 1;
         found.files.extend(labels.get(key::CONFIG_FILES).cloned());

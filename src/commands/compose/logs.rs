@@ -40,6 +40,9 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
     members.retain(|member| {
         is_numbered(member) && arguments.index.is_none_or(|index| member.replica.number == index)
     });
+    if let (Some(index), [service], true) = (arguments.index, &*arguments.services, members.is_empty()) {
+        return Err(Mistake::new(format!("service {service:?} is not running container #{index}")).into());
+    }
     members.sort_by(|a, b| a.replica.name.cmp(&b.replica.name));
     let mut running: BTreeSet<_> = BTreeSet::new();
     for member in &members {
