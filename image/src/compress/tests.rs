@@ -139,6 +139,9 @@ fn streams_of_members_are_decoded_whatever_stands_in_them() {
         .map(|(encoding, part)| encoded(part, *encoding, 2))
         .collect();
     assert!(decoded(&packed.concat(), limits).unwrap() == parts.concat());
+    // Small members, of which many are read at a time, and some in two pieces.
+    let small = mixed.chunks(1000).flat_map(|part| encoded(part, Encoding::Gzip { level: 0 }, 1));
+    assert!(decoded(&small.collect::<Vec<_>>(), limits).unwrap() == mixed);
     // One member that is larger than ours are, with the head that ours have.
     let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
     let mut large = vec![0; compressor.gzip_compress_bound(decoys.len())];
