@@ -118,7 +118,11 @@ fn refuse(service: &Service) -> Result<(), NotPossible> {
         ("cpu_percent", service.cpu_percent.is_some_and(|percent| percent != 0), here),
         ("cpu_rt_period", service.cpu_rt_period.is_some_and(|period| period != 0), "is not supported yet"),
         ("cpu_rt_runtime", service.cpu_rt_runtime.is_some_and(|time| time != 0), "is not supported yet"),
-        ("gpus", !service.gpus.is_empty(), "there is no driver for devices: give them by their path (`devices`)"),
+        (
+            "gpus",
+            !service.gpus.is_empty(),
+            "there is no driver for devices: give them by their path (`devices`)",
+        ),
         (
             "devices",
             service.devices.iter().any(|device| !device.source.starts_with('/')),

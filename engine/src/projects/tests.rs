@@ -661,10 +661,7 @@ fn turns_go_along_what_services_depend_on() {
     let mut exited = there.clone();
     exited.iter_mut().for_each(|replica| replica.activity = Activity::Exited);
     // Who has ended is named by a stop, and needs none to be removed.
-    check(
-        &planned(&exited[..1], None, Turn::Stop),
-        &["[] stop p-db-1: asked for"],
-    );
+    check(&planned(&exited[..1], None, Turn::Stop), &["[] stop p-db-1: asked for"]);
     let removed = Turn::Remove(AnonymousVolumes::Keep);
     check(
         &planned(&[exited[0].clone(), there[1].clone()], None, removed),
