@@ -85,22 +85,16 @@ pub struct HostBind {
 }
 
 /// An empty file system in memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tmpfs {
     /// Its bound in bytes; the kernel's default (half of the memory) without one.
     pub size: Option<u64>,
-    /// The mode of its top.
-    pub mode: u32,
+    /// The mode of its top; without one it is that of the folder that it covers, and 1777 where there is none.
+    pub mode: Option<u32>,
     /// The owner of its top.
     pub uid: u32,
     /// The group of its top.
     pub gid: u32,
-}
-
-impl Default for Tmpfs {
-    fn default() -> Self {
-        Self { size: None, mode: 0o1777, uid: 0, gid: 0 }
-    }
 }
 
 /// A file made of bytes.

@@ -164,7 +164,7 @@ impl Engine {
                 restrictions = Restrictions { noexec: !tmpfs.exec, nosuid: !tmpfs.suid, nodev: !tmpfs.dev };
                 MountSource::Tmpfs(Tmpfs {
                     size: tmpfs.size,
-                    mode: tmpfs.mode,
+                    mode: Some(tmpfs.mode),
                     uid: tmpfs.uid,
                     gid: tmpfs.gid,
                 })

@@ -107,10 +107,10 @@ impl Compiler {
             }
             MountSource::Tmpfs(Tmpfs { size, mode, uid, gid }) => {
                 let mut options = vec![
-                    ("mode".to_owned(), Some(format!("{mode:o}"))),
                     ("uid".to_owned(), Some(uid.to_string())),
                     ("gid".to_owned(), Some(gid.to_string())),
                 ];
+                options.extend(mode.map(|mode| ("mode".to_owned(), Some(format!("{mode:o}")))));
                 options.extend(size.map(|size| ("size".to_owned(), Some(size.to_string()))));
                 ScriptSource::New { kind: NewFilesystem::Tmpfs, options }
             }

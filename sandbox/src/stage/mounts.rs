@@ -59,7 +59,9 @@ pub(super) fn attach_all(
                 if *kind == NewFilesystem::Sysfs {
                     require_folder(tree, path)?;
                 }
-                let fd = new_filesystem(*kind, options, parked, path)?;
+                let mode =
+                    covered_mode(*kind, options, tree, path).map(|mode| ("mode".to_owned(), Some(mode)));
+                let fd = new_filesystem(*kind, options.iter().chain(&mode), parked, path)?;
                 if *kind == NewFilesystem::Devpts {
                     devpts =
                         Some(rustix::io::fcntl_dupfd_cloexec(&fd, 3).doing(|| "keep the devpts".to_owned())?);
@@ -141,9 +143,22 @@ fn within(root: BorrowedFd<'_>, path: &str, place: usize, parked: &Parked) -> Ac
     clone_mount(inner.as_fd(), Depth::One).doing(act)
 }
 
-fn new_filesystem(
+/// A file system's option: its name, and its value if it is no flag.
+type NewOption = (String, Option<String>);
+
+/// Says which mode the top of a tmpfs has that is given none: that of the folder that it covers.
+fn covered_mode(kind: NewFilesystem, options: &[NewOption], tree: &Tree<'_>, path: &str) -> Option<String> {
+    if kind != NewFilesystem::Tmpfs || options.iter().any(|(key, _)| key == "mode") {
+        return None;
+    }
+    let stat = rustix::fs::fstat(tree.find(path).ok()?).ok()?;
+    let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    folder.then(|| format!("{:o}", stat.st_mode & 0o7777))
+}
+
+fn new_filesystem<'o>(
     kind: NewFilesystem,
-    options: &[(String, Option<String>)],
+    options: impl Iterator<Item = &'o NewOption>,
     parked: &Parked,
     path: &str,
 ) -> Act<OwnedFd> {
