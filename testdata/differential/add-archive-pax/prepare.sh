@@ -1,0 +1,1 @@
+mkdir -p "$(printf 'd%.0s' $(seq 120))/$(printf 'e%.0s' $(seq 120))"; echo x > d*/e*/ü; ln -s "$(printf 'l%.0s' $(seq 150))" d*/link; tar --format=pax --pax-option='exthdr.name=%d/x,globexthdr.name=g,comment=hi' -cf t.tar d*; rm -r d*
