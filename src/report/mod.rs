@@ -127,7 +127,7 @@ pub(crate) struct NotStarted {
 
 /// What a container's program wrote could not be passed on to its end.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write what the program wrote")]
+#[error("cannot pass on what the program wrote")]
 pub(crate) struct Unwritten(#[source] pub(crate) io::Error);
 
 /// Something that is not there yet.

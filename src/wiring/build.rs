@@ -8,6 +8,7 @@ use rbuild_frontend::lower::{Entitlement as Right, LowerOptions, NoCache as Igno
 use rbuild_image::archive::LayoutImage;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
+use rbuild_model::span::Diagnostic;
 use rbuild_worker::cdi::DeviceGrants;
 use rbuild_worker::network::HostFiles;
 use rbuild_worker::request::{BuildRequest, DockerfilePlace, MainContext, NamedContext, PullPolicy};
@@ -119,7 +120,7 @@ pub(crate) struct Looked {
     /// What it comes to, if it could be lowered.
     pub(crate) lowered: Option<Box<rbuild_frontend::lower::Aims>>,
     /// What is wrong with it.
-    pub(crate) errors: Vec<rbuild_model::span::Diagnostic>,
+    pub(crate) errors: Vec<Diagnostic>,
     /// What else kept it from being looked at.
     pub(crate) failure: Option<anyhow::Error>,
 }
@@ -219,11 +220,11 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
         BuildError::Step { name, location, source } => {
             let Some(mut failure) = tasks.failure() else {
                 let findings = location.map(|location| {
-                    Findings(vec![rbuild_model::span::Diagnostic::error(
-                        &location.source,
-                        location.span,
-                        report::chain(&anyhow::Error::from(*source)),
-                    )])
+                    let source = anyhow::Error::from(*source);
+                    let message = report::chain(&source);
+                    let mut finding = Diagnostic::error(&location.source, location.span, message);
+                    finding.help = report::hint(&source);
+                    Findings(vec![finding])
                 });
                 return findings.map_or_else(|| anyhow::anyhow!("failed to solve: {name}"), Into::into);
             };
@@ -240,7 +241,7 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
         BuildError::Resolve { name, location: Some(location), help, source } => {
             let source = anyhow::Error::from_boxed(source);
             let message = format!("failed to resolve {name}: {}", report::chain(&source));
-            let mut finding = rbuild_model::span::Diagnostic::error(&location.source, location.span, message);
+            let mut finding = Diagnostic::error(&location.source, location.span, message);
             finding.help = help.or_else(|| report::hint(&source));
             Findings(vec![finding]).into()
         }
@@ -398,12 +399,12 @@ fn contexts(plan: &BuildPlan, caller: &mut Caller) -> anyhow::Result<From> {
     let mut dockerfile = rbuild_model::span::Source::new("Dockerfile", String::new());
     let dockerfile_place = match &plan.dockerfile {
         None => DockerfilePlace::Context(None),
-        Some(ContextSource::Local(path)) => {
         // A path in full is one here.
         Some(ContextSource::Local(path)) if path.is_absolute() => {
             (_, dockerfile) = caller::dockerfile(Some(path), Path::new("/"))?;
             DockerfilePlace::Given
         }
+        Some(ContextSource::Local(path)) => {
             let path = path.to_str().ok_or_else(|| Mistake::usage("`--file`: the path is not UTF-8"))?;
             DockerfilePlace::Context(Some(path.to_owned()))
         }

@@ -208,7 +208,7 @@ fn standard_input() {
 #[test]
 fn signals_reach_the_program() {
     let Some(context) = scene("signals_reach_the_program") else { return };
-    let script = "trap 'echo got term; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+    let script = "trap 'echo got term; exit 9' TERM; echo ready; sleep 1000 & wait";
     let running = context.rbuild(["run", "--rm", "--network", "none", "busybox", "sh", "-c", script]).start();
     running.until("ready");
     running.signal(Signal::TERM);

@@ -67,7 +67,7 @@ fn from_made_to_removed() {
 #[test]
 fn in_the_background() {
     let Some(context) = scene("in_the_background") else { return };
-    let script = "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 0.1; done";
+    let script = "trap 'echo asked; exit 7' TERM; echo ready; sleep 1000 & wait";
     let id =
         said(&context, ["run", "-d", "--name", "back", "--network", "none", "busybox", "sh", "-c", script]);
     let logs = context.rbuild(["logs", "-f", "back"]).start();

@@ -93,7 +93,7 @@ fn one_that_cannot_be_read_hides_no_other() {
 #[test]
 fn a_wait_goes_on_when_the_monitor_is_killed() {
     let Some(context) = scene("a_wait_goes_on_when_the_monitor_is_killed") else { return };
-    let script = "trap 'exit 7' TERM; while :; do sleep 0.1; done";
+    let script = "trap 'exit 7' TERM; sleep 1000 & wait";
     let id =
         said(&context, ["run", "-d", "--name", "ww", "--network", "none", "busybox", "sh", "-c", script]);
     let waiting = context.rbuild(["wait", "ww"]).start();

@@ -110,7 +110,7 @@ fn a_container_that_fills_the_disk_is_stopped_and_removed() {
     let small = Small::mount(&root, "40m");
     context.set("RBUILD_ROOT", root.join("store"));
     furnish(&context);
-    let script = "cat /dev/zero > /full; echo full; trap 'exit 7' TERM; while :; do sleep 0.1; done";
+    let script = "trap 'exit 7' TERM; cat /dev/zero > /full; echo full; sleep 1000 & wait";
     for (verb, last) in
         [(&["stop", "cc"][..], "exited 7"), (&["kill", "cc"], "exited 137"), (&["rm", "-f", "cc"], "")]
     {

@@ -26,10 +26,19 @@ fn every_verb_has_a_manual_page() {
         .collect();
     pages.sort();
     assert!(
-        pages.contains(&"rbuild.1".to_owned()) && pages.contains(&"rbuild-build.1".to_owned()),
+        ["rbuild.1", "rbuild-build.1", "rbuild-compose-up.1"]
+            .iter()
+            .all(|page| pages.contains(&page.to_string())),
         "{pages:?}"
     );
     assert!(!pages.contains(&"rbuild-man.1".to_owned()), "hidden verbs have no page: {pages:?}");
+    for page in &pages {
+        let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
+        for named in text.lines().filter_map(|line| line.strip_suffix("(1)")?.strip_prefix("rbuild\\-")) {
+            let named = format!("rbuild-{}.1", named.replace('\\', ""));
+            assert!(pages.contains(&named), "{page} names {named}");
+        }
+    }
     let build = std::fs::read_to_string(folder.path().join("rbuild-build.1")).unwrap();
     for part in ["\\-\\-build\\-arg", "Dockerfile", "rbuild build"] {
         assert!(build.contains(part), "{part}: {build}");

@@ -276,6 +276,11 @@ ADD --chmod=600 in.txt /y/
     let base = context.rbuild(["save", "busybox"]).run();
     base.assert_success();
     second.rbuild(["load"]).input(base.raw_stdout).run().assert_success();
+    let [imported, again] = [&context, &second].map(|context| {
+        let import = context.rbuild(["import", "-", "dated"]).env("SOURCE_DATE_EPOCH", "1700000000");
+        import.input(crate::scene::base()).run().assert_success().stdout.clone()
+    });
+    assert_eq!(imported, again, "without the time of its import");
     for context in [&context, &second] {
         rbuild_testkit::files::generate(
             &context.project().join("tree"),

@@ -12,7 +12,7 @@ use rbuild_testkit::settle::settle;
 use rbuild_testkit::{leaks, privilege, rootfs};
 
 /// The base image of all scenarios as a tar, made once.
-fn base() -> &'static [u8] {
+pub(crate) fn base() -> &'static [u8] {
     static BASE: OnceLock<Vec<u8>> = OnceLock::new();
     BASE.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a temporary folder");
