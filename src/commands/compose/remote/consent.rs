@@ -81,7 +81,7 @@ mod tests {
         let rows = table(&uses, &environment).expect("there are some");
         let rows: Vec<Vec<&str>> = rows.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[1], ["A", "<unset>", "none"]);
-        assert_eq!((rows.len(), rows[2][0], rows[2][2]), (3, "TOKEN", "environment"));
+        assert_eq!((rows.len(), rows[2][0], rows[2].last()), (3, "TOKEN", Some(&"environment")));
     }
 
     #[test]
