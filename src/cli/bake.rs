@@ -12,6 +12,7 @@ Examples:
   rbuild bake --set '*.platform=linux/arm64' --set app.args.VERSION=2
   TAG=v2 rbuild bake                         Give a variable another value
   rbuild bake --list variables               List the variables of the files
+  rbuild bake https://HOST/NAME.git#v1 app   Build what the files of a repository define
 
 Files:
   compose.yaml, docker-compose.yml, docker-bake.json, docker-bake.hcl, docker-bake.override.json,
@@ -25,10 +26,10 @@ Files:
                   build: what is equal in them is done once."
 )]
 pub(crate) struct Bake {
-    /// Targets and groups to build, also with `*` (default: `default`)
+    /// Targets and groups to build, also with `*` (default: `default`); first, where the files are, if they are not here: a git URL, or that of a tar or a file
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
-    /// File with targets (can be repeated); `-` for standard input
+    /// File with targets (can be repeated); `-` for standard input, `cwd://FILE` for one here where the others are not
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
     /// Attribute over those of the files (can be repeated); `+=` adds to a list

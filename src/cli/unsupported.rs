@@ -56,7 +56,10 @@ const FLAGS: &[Flag] = &[
     value(BUILD, "policy", LEAVE),
     value(BUILD, "cgroup-parent", LIMITS),
     value(BUILD, "resource", LIMITS),
-    Flag { harmless: &["default"], ..value(BUILD, "builder", "leave it out: rbuild builds by itself") },
+    Flag {
+        harmless: &["default"],
+        ..value(&["build", "bake"], "builder", "leave it out: rbuild builds by itself")
+    },
     value(BUILD, "print", "use `--call check`"),
     value(BUILD, "invoke", "run the last good stage with `rbuild run`"),
     // docker build of old

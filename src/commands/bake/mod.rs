@@ -67,10 +67,13 @@ pub(super) fn run(arguments: &Bake, context: &Context) -> Outcome {
         context.terminal.print(&format!("{}\n", bake::json(&plan)))?;
         return Ok(Status::Done);
     }
+    let mut allowed = arguments.allow.clone();
     if let Some(remote) = &remote {
         remote.locate_named(&mut plan);
+        // What came with the definition is its own.
+        allowed.extend(remote.files().ok().map(|folder| format!("fs.read={}", folder.display())));
     }
-    rights::check(&plan, &arguments.allow, &settings.environment)?;
+    rights::check(&plan, &allowed, &settings.environment)?;
     carry_out(&plan, arguments, context)
 }
 
