@@ -296,7 +296,8 @@ fn who_takes_a_body_slowly_is_waited_for() {
     let web = Web::start(move |request| {
         if request.method == "PUT" {
             // What a slow line does: longer than the longest silence of an answer that comes.
-            std::thread::sleep(3 * timing.idle);
+            let (_silent, heard) = mpsc::channel::<()>();
+            heard.recv_timeout(3 * timing.idle).unwrap_err();
         }
         answer(&bucket, request)
     });
