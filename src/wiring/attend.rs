@@ -18,6 +18,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::flags::DetachKeys;
+use crate::report::Unwritten;
 
 /// The signals that go to the container's program, as docker forwards them; and the one that tells of a new size.
 const FORWARDED: [Signal; 8] = [
@@ -196,7 +197,7 @@ fn take_signals(signals: SigSet, receiver: &Mutex<Receiver>) {
 
 /// Passes output on until it ends, or `left` says that the user leaves.
 fn pass_on(session: &mut Session, left: &OwnedFd) -> anyhow::Result<Ending> {
-    let mut gone = false;
+    let mut lost = None;
     loop {
         let mut waits = [
             PollFd::from_borrowed_fd(session.as_fd(), PollFlags::IN),
@@ -213,16 +214,24 @@ fn pass_on(session: &mut Session, left: &OwnedFd) -> anyhow::Result<Ending> {
             }
         }
         // Where nobody reads us any more, the container must not stand still: the rest is read and dropped.
-        let mut write = |result: io::Result<()>| gone = gone || result.is_err();
+        let mut write = |result: io::Result<()>| lost = lost.take().or(result.err());
         match session.next_event()? {
             SessionEvent::Stdout(bytes) => {
                 let mut out = io::stdout().lock();
                 write(out.write_all(&bytes).and_then(|()| out.flush()));
             }
             SessionEvent::Stderr(bytes) => write(io::stderr().lock().write_all(&bytes)),
-            SessionEvent::Ended(_) => return Ok(Ending::Ended),
-            SessionEvent::ExecEnded(code) => return Ok(Ending::Exited(code)),
+            SessionEvent::Ended(_) => return passed_on(lost).map(|()| Ending::Ended),
+            SessionEvent::ExecEnded(code) => return passed_on(lost).map(|()| Ending::Exited(code)),
         }
+    }
+}
+
+/// Makes an error of what could not be written, unless there is nobody who would read it.
+fn passed_on(lost: Option<io::Error>) -> anyhow::Result<()> {
+    match lost {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Unwritten(error).into()),
+        _ => Ok(()),
     }
 }
 
