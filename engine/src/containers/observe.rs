@@ -162,6 +162,8 @@ impl Engine {
             return Ok(Some(client));
         }
         match observe()? {
+            // It is named before it listens: it is taking a dead one's place, for another command.
+            Seen::Settled(record) if record.state.is_active() => Ok(Client::find_soon(&place)?),
             Seen::Interrupted(_) if self.start_anew(definition)? => Ok(Client::find(&place)?),
             Seen::Settled(_) | Seen::Orphan(_) | Seen::Interrupted(_) | Seen::Lost(_) => Ok(None),
         }
