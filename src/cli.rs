@@ -3,7 +3,7 @@
 //! Differences between clap and the flags that Docker's users know are evened out in three places, and only here:
 //!
 //! - [`arguments`] puts `build` in front of a folder (`rbuild .`) and knows the grouped spellings (`image ls`);
-//! - [`parser`] lets switches take `=true` and `=false`, and the last of a repeated flag count;
+//! - [`read`] lets switches take `=true` and `=false`, and the last of a repeated flag count;
 //! - [`unsupported`] adds the flags that are not there yet: each is an error that says what to do instead.
 
 pub(crate) mod arguments;

@@ -83,6 +83,7 @@ fn answer(case: &Path, question: &Question) -> Answer {
             Err(_) => Answer::Missing,
         },
         Question::Followed(path) => Answer::Path(path.clone()),
+        Question::Remote(_) => Answer::Missing,
     }
 }
 
@@ -231,7 +232,7 @@ fn what_is_shown_is_read_again_as_the_same() {
                     for question in questions {
                         let known = match &question {
                             Question::Stdin => Answer::Text(Source::new("-", text.clone())),
-                            Question::File(_) => Answer::Missing,
+                            Question::File(_) | Question::Remote(_) => Answer::Missing,
                             Question::Followed(path) => Answer::Path(path.clone()),
                         };
                         answers.add(question, known);

@@ -265,10 +265,7 @@ fn outputs() {
             ("type=docker", "Docker { dest: None, tar: On, names: [] }"),
             ("type=docker,dest=o,tar=false", r#"Docker { dest: Some(Path("o")), tar: Off, names: [] }"#),
             ("type=docker,tar=false", "error: `tar=false` makes a folder: give it one with `dest=PATH`"),
-            (
-                "type=local,dest=o,mode=copy",
-                r#"Local { dest: "o", platform_split: None, leftovers: Keep }"#,
-            ),
+            ("type=local,dest=o,mode=copy", r#"Local { dest: "o", platform_split: None, leftovers: Keep }"#),
             (
                 "type=local,dest=o,mode=delete",
                 r#"Local { dest: "o", platform_split: None, leftovers: Remove }"#,

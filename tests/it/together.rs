@@ -123,7 +123,10 @@ fn prune_by_label_keeps_what_has_none() {
     assert_eq!(state(&again, "RUN echo cached"), "CACHED", "nobody asked to lose it: {again}");
     for filter in ["dangling=true", "reference=plain", "before=plain"] {
         let refused = context.rbuild(["prune", "--force", "--filter", filter]).run();
-        assert!(!refused.status.success() && refused.stderr.contains("invalid filter"), "{filter}: {refused}");
+        assert!(
+            !refused.status.success() && refused.stderr.contains("invalid filter"),
+            "{filter}: {refused}"
+        );
     }
     assert_clean(&context);
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use rbuild_model::container::{
-    Definition, HostOptions, MountUse, MountWhat, NamespaceUse, Removal, Resources, RestartPolicy, SeccompUse, State,
+    Definition, HostOptions, MountUse, MountWhat, NamespaceUse, Removal, Resources, RestartPolicy,
+    SeccompUse, State,
 };
 use rbuild_model::network::{EndpointSettings, HostPort, NetworkDefinition, NetworkMode};
 use serde_json::{Map, Value, json};

@@ -27,8 +27,7 @@ const MASKED_PATHS: [&str; 13] = [
 ];
 
 /// Paths that can be read and not written.
-const READONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// In network namespaces of their own, programs of ordinary users may listen on any port.
 pub(super) const UNPRIVILEGED_PORTS: (&str, &str) = ("net.ipv4.ip_unprivileged_port_start", "0");

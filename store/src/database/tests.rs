@@ -75,7 +75,10 @@ fn promotion_empties_a_long_log_and_begins_it_anew() {
     assert_eq!(beginning.len(), 32 + 24 + 4096, "a head and one page");
     add_note(&store, "later", None);
     let log = std::fs::read(&log).unwrap();
-    assert!(log.starts_with(&beginning) && log.len() > beginning.len(), "the next writer goes on and syncs nothing");
+    assert!(
+        log.starts_with(&beginning) && log.len() > beginning.len(),
+        "the next writer goes on and syncs nothing"
+    );
     assert_eq!(notes(&store).len(), 151);
 }
 

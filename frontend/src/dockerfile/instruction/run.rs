@@ -65,12 +65,8 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
         && !matches!(network.value.as_str(), "default" | "none" | "host")
     {
         args.report.push(
-            Diagnostic::error(
-                args.source,
-                network.span,
-                format!("invalid network mode {:?}", network.value),
-            )
-            .with_help("write default, none or host"),
+            Diagnostic::error(args.source, network.span, format!("invalid network mode {:?}", network.value))
+                .with_help("write default, none or host"),
         );
     }
     let security = args.flags.text("security");

@@ -189,7 +189,10 @@ async fn what_a_killed_process_began_is_gone_on_with() {
         assert_eq!(*sender.begun.lock().unwrap(), [begun], "where the next process would go on");
     }
     let lines: Vec<_> = knows.seen().iter().map(|request| request.line.clone()).collect();
-    assert!(lines[0].starts_with("GET /up/1 ") && lines.iter().all(|line| !line.starts_with("POST")), "{lines:?}");
+    assert!(
+        lines[0].starts_with("GET /up/1 ") && lines.iter().all(|line| !line.starts_with("POST")),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]
