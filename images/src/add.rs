@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use rbuild_cache::records::remember_snapshots;
-use rbuild_confined::Root;
+use rbuild_confined::{Handle, Kind, Metadata, Root, Step, Walk};
 use rbuild_image::compress::Decoder;
 use rbuild_model::digest::{BlobDigest, ChainId, ImageId};
 use rbuild_model::image_config::{History, ImageConfig, RunConfig};
@@ -12,7 +12,7 @@ use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::Active;
-use rbuild_snapshotter::copier::{Capabilities, Copier, CopyRules};
+use rbuild_snapshotter::copier::{Capabilities, Copier, CopyError, CopyRules};
 use rbuild_store::{Lease, ObjectKind};
 
 use crate::error::ImagesError;
@@ -128,7 +128,8 @@ impl Images {
 
     /// Makes an image of one layer from what is in a folder; the folder itself becomes an ordinary root.
     ///
-    /// The image is on the disk before this returns.
+    /// The image is on the disk before this returns. In a user namespace, a folder with files of users that it does not
+    /// know is refused.
     pub fn import_folder(
         &self,
         folder: &Path,
@@ -137,14 +138,15 @@ impl Images {
     ) -> Result<ImageId, ImagesError> {
         let what = folder.display().to_string();
         let tree = |error: rbuild_snapshotter::Error| ImagesError::Tree(what.clone(), error);
+        let failed = |error| ImagesError::Copy { path: folder.to_owned(), source: Box::new(error) };
         let source = Root::open(folder).map_err(|error| tree(error.into()))?;
+        let from = source.resolve("/").map_err(|error| tree(error.into()))?;
+        refuse_foreign(&from).map_err(failed)?;
         let active = self.snapshotter.prepare(&Chain::empty()).map_err(tree)?;
         let copied = (|| {
             let root = self.snapshotter.open_active(&active).map_err(tree)?;
             let rules = CopyRules { capabilities: Capabilities::Keep, ..CopyRules::default() };
-            let from = source.resolve("/").map_err(|error| tree(error.into()))?;
             let into = root.resolve("/").map_err(|error| tree(error.into()))?;
-            let failed = |error| ImagesError::Copy { path: folder.to_owned(), source: Box::new(error) };
             Copier::new(rules).copy_dir(&from, into).map_err(failed)
         })();
         if let Err(error) = copied {
@@ -206,5 +208,64 @@ impl Images {
             }
             Ok(rows::set_name(tx, &reference, image, Some(self.store.stamp()))?)
         })
+    }
+}
+
+/// Refuses a folder in which something belongs to a user or group that this user namespace does not map. All of these
+/// look alike, as one id that may well be mapped: a copy would be given to that one without a word.
+fn refuse_foreign(folder: &Handle) -> Result<(), CopyError> {
+    let (user, group) = (id_of_unmapped("uid"), id_of_unmapped("gid"));
+    if user.is_none() && group.is_none() {
+        return Ok(());
+    }
+    let check = |path: &Path, meta: &Metadata| {
+        if Some(meta.owner.uid) == user || Some(meta.owner.gid) == group {
+            return Err(CopyError::Foreign { path: path.to_owned() });
+        }
+        Ok(())
+    };
+    check(Path::new("."), &folder.metadata()?)?;
+    let mut walk = Walk::new(folder.open_dir()?)?;
+    while let Some(step) = walk.next()? {
+        if step == Step::Leave {
+            continue;
+        }
+        let meta = walk.metadata()?;
+        check(walk.path(), &meta)?;
+        if meta.kind == Kind::Directory {
+            walk.enter()?;
+        }
+    }
+    Ok(())
+}
+
+/// The id by which ids (`uid` or `gid`) are shown that this user namespace does not map; nothing if it maps all.
+fn id_of_unmapped(kind: &str) -> Option<u32> {
+    // A kernel without user namespaces has no map.
+    let map = std::fs::read_to_string(format!("/proc/self/{kind}_map")).ok()?;
+    if maps_all(&map) {
+        return None;
+    }
+    let shown = std::fs::read_to_string(format!("/proc/sys/kernel/overflow{kind}"));
+    Some(shown.ok().and_then(|id| id.trim().parse().ok()).unwrap_or(65534))
+}
+
+/// Whether a map has every id; the last number is none.
+fn maps_all(map: &str) -> bool {
+    let counts = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    counts.sum::<u64>() >= u64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::maps_all;
+
+    #[test]
+    fn a_namespace_with_few_ids_shows_strangers() {
+        assert!(maps_all("         0          0 4294967295\n"));
+        assert!(maps_all("0 1000 1\n1 0 4294967294\n"));
+        for few in ["", "0 12345 1\n", "0 1000 1\n1 100000 65536\n"] {
+            assert!(!maps_all(few), "{few}");
+        }
     }
 }

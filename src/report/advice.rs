@@ -29,7 +29,7 @@ pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<(Kind, &'static str)> 
     if let Some(error) = looked_at::<ClientError>(cause) {
         return of_registry(error);
     }
-    if let Some(CopyError::Unmapped { .. }) = looked_at(cause) {
+    if let Some(CopyError::Unmapped { .. } | CopyError::Foreign { .. }) = looked_at(cause) {
         return Some((Kind::Machine, FOREIGN));
     }
     match looked_at(cause)? {

@@ -27,6 +27,22 @@ fn as_user(context: &TestContext, arguments: &[&str]) -> Output {
     context.rbuild(all).env("SOURCE_DATE_EPOCH", EPOCH).run()
 }
 
+/// A folder of root's is not imported by a user, who sees all strangers as one; a folder of their own is.
+fn imports_only_what_is_theirs(user: &TestContext, id: u32, call: fn(&TestContext, &[&str]) -> Output) {
+    let folder = user.project().join("tree");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(folder.join("file"), "x").unwrap();
+    chown(&folder, Some(id), Some(id)).unwrap();
+    let refused = call(user, &["import", "tree", "tree"]);
+    refused.assert_code(1);
+    for told in ["`file` belongs to somebody", "import a tar"] {
+        assert!(refused.stderr.contains(told), "{refused}");
+    }
+    chown(folder.join("file"), Some(id), Some(id)).unwrap();
+    call(user, &["import", "tree", "tree"]).assert_success();
+}
+
 #[test]
 fn an_ordinary_user_builds_the_image_that_root_builds() {
     let name = "an_ordinary_user_builds_the_image_that_root_builds";
@@ -49,6 +65,7 @@ fn an_ordinary_user_builds_the_image_that_root_builds() {
     }
     loaded.assert_success();
     assert!(loaded.stderr.contains("has no subordinate ids: add the line `12345:100000:65536`"), "{loaded}");
+    imports_only_what_is_theirs(&user, USER, as_user);
     let by_user = as_user(&user, &["build", "-q", "-t", "x", "."]);
     by_user.assert_success();
     let by_root = root.rbuild(["build", "-q", "-t", "x", "."]).env("SOURCE_DATE_EPOCH", EPOCH).run();
@@ -141,6 +158,7 @@ fn a_user_with_subordinate_ids_builds_examples_hello() {
     }
     loaded.assert_success();
     assert!(!loaded.stderr.contains("has no subordinate ids"), "{loaded}");
+    imports_only_what_is_theirs(&user, RANGED, as_ranged);
     let by_user = as_ranged(&user, &["build", "-q", "-t", "hello", "hello"]);
     by_user.assert_success();
     let by_root = root.rbuild(["build", "-q", "-t", "hello", hello]).env("SOURCE_DATE_EPOCH", EPOCH).run();

@@ -78,6 +78,12 @@ pub enum CopyError {
         /// The owner.
         owner: Owner,
     },
+    /// Whose a file is cannot be told in this user namespace.
+    #[error("`{}` belongs to somebody whom this user namespace does not map", path.display())]
+    Foreign {
+        /// The file, relative to the source.
+        path: PathBuf,
+    },
 }
 
 impl CopyError {
