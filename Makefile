@@ -17,9 +17,8 @@ demo: build
 packages:
 	scripts/packages
 
-# Without them, the tests that need them say so and go on.
 bases:
-	-scripts/bases target/bases nginx node postgres python redis
+	scripts/bases target/bases nginx node postgres python redis
 
 clean-demo:
 	rm -rf target/demo

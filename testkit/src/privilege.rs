@@ -23,7 +23,8 @@ pub fn skipped(test: &str, reason: &str) {
     tell("SKIPPED", test, reason);
 }
 
-/// Says loudly that a test did not run for want of something that can be had: a package of `scripts/packages`, or root.
+/// Says loudly that a test did not run for want of something that can be had: a package of `scripts/packages`, what `make
+/// bases` makes, or root.
 pub fn missing(test: &str, what: &str) {
     tell("MISSING", test, what);
 }

@@ -49,7 +49,7 @@ fn what_every_verb_did_is_there_after_a_reboot() {
         copied.is_ok_and(|output| output.status.success())
     };
     if !filled("pulled:1") || !filled("run:1") {
-        return rbuild_testkit::privilege::skipped(name, "skopeo cannot fill a registry");
+        return rbuild_testkit::privilege::missing(name, "skopeo cannot fill a registry");
     }
     let there = rbuild_testkit::context!();
     let (pulled, run) = (format!("{}/pulled:1", registry.host()), format!("{}/run:1", registry.host()));

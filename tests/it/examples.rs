@@ -49,7 +49,7 @@ fn in_example(test: &str, example: &str, bases: &[Base], scenario: impl FnOnce(&
     let roots = project.join("target/bases");
     let complete = |base: &Base| roots.join(format!("packages/{}.complete", base.root)).exists();
     if !bases.iter().all(complete) {
-        return privilege::skipped(test, "no roots to make images of: scripts/bases makes them");
+        return privilege::missing(test, "no roots to make images of: `make bases` makes them");
     }
     in_a_network_of_its_own(test, |context| {
         copy(&project.join("examples").join(example), &context.project());

@@ -116,7 +116,7 @@ fn a_user_with_subordinate_ids_builds_examples_hello() {
     let bases = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("bases");
     let made = Command::new(house.join("scripts/bases")).arg(&bases).output().unwrap();
     if !made.status.success() {
-        return privilege::skipped(name, &String::from_utf8_lossy(&made.stderr));
+        return privilege::missing(name, &String::from_utf8_lossy(&made.stderr));
     }
     let user = TestContext::new("/usr/bin/unshare");
     fs::set_permissions(user.folder(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -131,7 +131,7 @@ fn a_user_with_subordinate_ids_builds_examples_hello() {
     ] {
         let host = std::path::Path::new("/etc").join(file);
         if !host.exists() {
-            return privilege::skipped(name, &format!("there is no {}", host.display()));
+            return privilege::missing(name, &format!("there is no {}", host.display()));
         }
         let own = if file.starts_with("sub") { String::new() } else { fs::read_to_string(host).unwrap() };
         fs::write(etc.join(file), own + &line).unwrap();
@@ -153,8 +153,11 @@ fn a_user_with_subordinate_ids_builds_examples_hello() {
         fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
     }
     let loaded = as_ranged(&user, &["load", "-i", archive]);
-    if loaded.stderr.contains("cannot make a user namespace") || loaded.stderr.contains("newuidmap") {
+    if loaded.stderr.contains("cannot make a user namespace") {
         return privilege::skipped(name, &loaded.stderr);
+    }
+    if loaded.stderr.contains("newuidmap") {
+        return privilege::missing(name, &loaded.stderr);
     }
     loaded.assert_success();
     assert!(!loaded.stderr.contains("has no subordinate ids"), "{loaded}");

@@ -99,7 +99,7 @@ fn tests(root: &Path) -> Result<()> {
         0 => Ok(()),
         _ if permission.is_some_and(|value| !value.is_empty()) => Ok(()),
         count => bail!(
-            "{count} tests did not run, and could: install what `scripts/packages` lists, and run this as root; or set {ALLOW_SKIPS}=1"
+            "{count} tests did not run, and could: install what `scripts/packages` lists, call `make bases`, and run this as root; or set {ALLOW_SKIPS}=1"
         ),
     }
 }
