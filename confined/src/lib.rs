@@ -18,6 +18,7 @@
 //! * [`Root`], [`Handle`]: resolve, read, make directories ([`Root::mkdir_all`]).
 //! * [`Walk`], [`DirStack`]: walks that need neither recursion nor a descriptor per level, so depth costs nothing.
 //! * [`remove_tree`]: deletes by descriptor, over any depth, never into another mount.
+//! * [`chmod_nofollow`]: the mode of an entry that others may put a link in the place of.
 //! * [`Users`]: bounded look-ups in the tree's own `etc/passwd` and `etc/group`.
 //!
 //! This crate holds no unsafe code and knows no other crate of the workspace.
@@ -26,6 +27,7 @@ mod dirs;
 mod error;
 mod handle;
 mod metadata;
+mod mode;
 mod remove;
 mod resolve;
 mod root;
@@ -36,6 +38,7 @@ pub use dirs::{Created, Made, NewDir};
 pub use error::{Error, Result};
 pub use handle::Handle;
 pub use metadata::{Kind, Metadata, Owner, Time};
+pub use mode::chmod_nofollow;
 pub use remove::{remove_contents, remove_tree};
 pub use root::{Mounts, Resolver, Root};
 pub use users::{Id, Identity, UserError, UserSpec, Users};

@@ -1,14 +1,15 @@
 //! Deleting trees by descriptor.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, IFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::metadata::Kind;
+use crate::mode::chmod_nofollow;
 use crate::walk::{Step, Walk, open_subdir};
 
 /// Removes the entry `name` of `dir` with everything below it; nothing there is success.
@@ -87,7 +88,7 @@ fn empty(dir: OwnedFd, base: &Path) -> Result<()> {
 fn open_writable(dir: BorrowedFd<'_>, name: &OsStr) -> std::result::Result<OwnedFd, Errno> {
     let fd = match open_subdir(dir, name) {
         Err(Errno::ACCESS) => {
-            chmod_nofollow(dir, name)?;
+            chmod_nofollow(dir, name, Kind::Directory, Mode::RWXU)?;
             open_subdir(dir, name)?
         }
         other => other?,
@@ -97,12 +98,6 @@ fn open_writable(dir: BorrowedFd<'_>, name: &OsStr) -> std::result::Result<Owned
         let _ = rustix::fs::fchmod(&fd, Mode::RWXU);
     }
     Ok(fd)
-}
-
-fn chmod_nofollow(dir: BorrowedFd<'_>, name: &OsStr) -> std::result::Result<(), Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    rustix::fs::chmodat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), Mode::RWXU, AtFlags::empty())
 }
 
 fn unlink(dir: BorrowedFd<'_>, name: &OsStr, kind: Kind) -> std::result::Result<(), Errno> {

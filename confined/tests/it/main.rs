@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stderr, reason = "a privileged test that cannot run says so")]
 
+mod mode;
 mod remove;
 mod resolve;
 mod users;

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rbuild_confined::{remove_contents, remove_tree};
+use rbuild_testkit::privilege;
 
 #[test]
 fn trees_go_and_what_links_point_at_stays() {
@@ -54,7 +55,12 @@ fn an_immutable_file_goes_too() {
     let file = fs::File::create(dir.path().join("d/f")).expect("a file");
     match rustix::fs::ioctl_setflags(&file, rustix::fs::IFlags::IMMUTABLE) {
         Ok(()) => {}
-        Err(errno) => eprintln!("SKIPPED in part: no immutable flag here: {errno}"),
+        Err(errno) => {
+            privilege::skipped(
+                "an_immutable_file_goes_too",
+                &format!("in part: no immutable flag here: {errno}"),
+            );
+        }
     }
     let parent = fs::File::open(dir.path()).expect("opens");
     remove_tree(&parent, "d").expect("removes");
@@ -68,8 +74,8 @@ fn a_mount_inside_is_an_error_and_keeps_its_content() {
     let inside = dir.path().join("tree/mnt");
     fs::create_dir_all(&inside).expect("folders");
     if let Err(errno) = mount("tmpfs", &inside, "tmpfs", MountFlags::empty(), None) {
-        eprintln!("SKIPPED: cannot mount: {errno}");
-        return;
+        let name = "a_mount_inside_is_an_error_and_keeps_its_content";
+        return privilege::not_permitted(name, &format!("cannot mount: {errno}"));
     }
     let written = fs::write(inside.join("f"), "f");
     let parent = fs::File::open(dir.path()).expect("opens");

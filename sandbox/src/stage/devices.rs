@@ -1,6 +1,6 @@
 //! The contents of `/dev`: device nodes and the well-known links.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -21,12 +21,12 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Makes the nodes, or binds the host's where nodes cannot be made.
-pub(super) fn make(devices: &[ScriptDevice], cargo: &Cargo<'_>, tree: &mut Tree<'_>) -> Act {
+pub(super) fn make(devices: &[ScriptDevice], cargo: &Cargo<'_>, proc: &OwnedFd, tree: &mut Tree<'_>) -> Act {
     for device in devices {
         let path = &device.path;
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = tree.provide(folder, Kind::Directory, true)?;
-        match make_node(&parent, name, device) {
+        match make_node(&parent, name, device, proc) {
             Ok(()) => {}
             Err(Errno::PERM) if device.host.is_some() => bind_node(device, cargo, tree)?,
             Err(errno) => return Err(errno).doing(|| format!("make the device `{path}`")),
@@ -35,7 +35,7 @@ pub(super) fn make(devices: &[ScriptDevice], cargo: &Cargo<'_>, tree: &mut Tree<
     Ok(())
 }
 
-fn make_node(parent: &OwnedFd, name: &str, device: &ScriptDevice) -> Result<(), Errno> {
+fn make_node(parent: &OwnedFd, name: &str, device: &ScriptDevice, proc: &OwnedFd) -> Result<(), Errno> {
     let kind = if device.block { FileType::BlockDevice } else { FileType::CharacterDevice };
     let number = rustix::fs::makedev(device.major, device.minor);
     match rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(device.mode), number) {
@@ -50,8 +50,9 @@ fn make_node(parent: &OwnedFd, name: &str, device: &ScriptDevice) -> Result<(), 
     }
     let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
     rustix::fs::chownat(&node, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-    // The umask took bits away. By name, but of a node that only we can reach.
-    rustix::fs::chmodat(parent, name, Mode::from_raw_mode(device.mode), AtFlags::empty())
+    // One that was there has another mode. Not by name: in a volume another container may put a link in its place.
+    let object = format!("self/fd/{}", node.as_raw_fd());
+    rustix::fs::chmodat(proc, object, Mode::from_raw_mode(device.mode), AtFlags::empty())
 }
 
 fn bind_node(device: &ScriptDevice, cargo: &Cargo<'_>, tree: &mut Tree<'_>) -> Act {

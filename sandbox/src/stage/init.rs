@@ -37,7 +37,7 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
     let root = attach_root(&script, &cargo, &parked)?;
     let mut tree = Tree::new(&root)?;
     let devpts = mounts::attach_all(&script.mounts, &cargo, &parked, &mut tree)?;
-    devices::make(&script.devices, &cargo, &mut tree)?;
+    devices::make(&script.devices, &cargo, &parked.proc, &mut tree)?;
     if !script.devices.is_empty() {
         devices::link(&tree)?;
     }

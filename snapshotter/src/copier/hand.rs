@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use rbuild_confined::{Error as TreeError, Kind, Metadata, Owner, Root, Time};
+use rbuild_confined::{Error as TreeError, Kind, Metadata, Owner, Root, Time, chmod_nofollow};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timestamps, Uid};
 use rustix::io::Errno;
 
@@ -197,8 +197,7 @@ impl<'a> Hand<'a> {
         replacing(place, |place| rustix::fs::mknodat(place.dir, place.name, file_type, mode, meta.rdev))?;
         let mode = Mode::from_raw_mode(self.mode(meta.kind, meta.mode));
         self.finish_by_name(meta, place)?;
-        // This process has just made the node, and a node does not turn into a link.
-        rustix::fs::chmodat(place.dir, place.name, mode, AtFlags::empty())
+        chmod_nofollow(place.dir, place.name, meta.kind, mode)
             .map_err(|errno| io("set the mode of", place.path, errno))
     }
 

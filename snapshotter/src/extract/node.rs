@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Kind, Metadata, Owner, Time, open_subdir};
+use rbuild_confined::{Kind, Metadata, Owner, Time, chmod_nofollow, open_subdir};
 use rbuild_image::tar::{Chunk, Device, Entry, EntryKind, Reader, Xattr};
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, Timestamps, Uid};
 use rustix::io::Errno;
@@ -137,12 +137,12 @@ impl Extractor {
                 self.finish_by_name(name, &attributes, &path, Kind::Symlink)
             }
             EntryKind::CharDevice(Device { major, minor }) => {
-                self.device(name, &attributes, &path, FileType::CharacterDevice, (*major, *minor))
+                self.device(name, &attributes, &path, Kind::CharDevice, (*major, *minor))
             }
             EntryKind::BlockDevice(Device { major, minor }) => {
-                self.device(name, &attributes, &path, FileType::BlockDevice, (*major, *minor))
+                self.device(name, &attributes, &path, Kind::BlockDevice, (*major, *minor))
             }
-            EntryKind::Fifo => self.device(name, &attributes, &path, FileType::Fifo, (0, 0)),
+            EntryKind::Fifo => self.device(name, &attributes, &path, Kind::Fifo, (0, 0)),
             EntryKind::Directory | EntryKind::Hardlink { .. } => Ok(()),
         }
     }
@@ -248,8 +248,7 @@ impl Extractor {
         rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| cannot_own(path, *owner, errno))?;
         if kind != Kind::Symlink {
-            // This process has just made the node, and a node does not turn into a link.
-            rustix::fs::chmodat(dir, name, Mode::from_raw_mode(*mode), AtFlags::empty())
+            chmod_nofollow(dir, name, kind, Mode::from_raw_mode(*mode))
                 .map_err(|errno| io("set the mode of", path, errno))?;
         }
         if let Some(mtime) = mtime {
@@ -264,19 +263,22 @@ impl Extractor {
         name: &OsStr,
         attributes: &Attributes,
         path: &Path,
-        file_type: FileType,
+        kind: Kind,
         (major, minor): (u32, u32),
     ) -> Result<()> {
+        let file_type = match kind {
+            Kind::BlockDevice => FileType::BlockDevice,
+            Kind::CharDevice => FileType::CharacterDevice,
+            _ => FileType::Fifo,
+        };
         let number = rustix::fs::makedev(major, minor);
         let mode = Mode::RUSR | Mode::WUSR;
         let made = self.replacing(name, path, "make device", |dir| {
             rustix::fs::mknodat(dir, name, file_type, mode, number)
         });
         match made {
-            Ok(()) => self.finish_by_name(name, attributes, path, Kind::CharDevice),
-            Err(ExtractError::Tree(error))
-                if error.errno() == Some(Errno::PERM) && file_type != FileType::Fifo =>
-            {
+            Ok(()) => self.finish_by_name(name, attributes, path, kind),
+            Err(ExtractError::Tree(error)) if error.errno() == Some(Errno::PERM) && kind != Kind::Fifo => {
                 self.extracted.devices.push(path.to_owned());
                 Ok(())
             }
@@ -351,13 +353,8 @@ impl Extractor {
                 self.finish_by_name(name, &attributes, to, Kind::Symlink)
             }
             kind => {
-                let file_type = match kind {
-                    Kind::BlockDevice => FileType::BlockDevice,
-                    Kind::CharDevice => FileType::CharacterDevice,
-                    _ => FileType::Fifo,
-                };
                 let number = (rustix::fs::major(meta.rdev), rustix::fs::minor(meta.rdev));
-                self.device(name, &attributes, to, file_type, number)
+                self.device(name, &attributes, to, kind, number)
             }
         }
     }
