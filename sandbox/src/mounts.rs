@@ -66,7 +66,10 @@ pub enum MountError {
     #[error("cannot mount in a thread of its own")]
     Thread,
     /// The kernel knows only the old, short way to name layers.
-    #[error("{layers} layers are too many for this kernel (lowerdir+ needs Linux 6.8): flatten the chain")]
+    #[error(
+        "{layers} layers are too many for this kernel (lowerdir+ needs Linux 6.8): merge RUN steps, or copy the result into an \
+         empty stage (`FROM scratch`, `COPY --from=STAGE / /`)"
+    )]
     TooManyLayers {
         /// How many there are.
         layers: usize,
