@@ -3,7 +3,7 @@
 //! The test program is its own monitor, its own stage and its own remover, so it brings a small harness. Everything here
 //! needs root: without it each scenario is told to be skipped.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a harness of its own reports by printing")]
+#![expect(clippy::print_stdout, reason = "a harness of its own reports by printing")]
 
 mod life {
     pub(crate) mod basics;
@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use life::house::House;
 use life::{basics, losses, policies, streams};
+use rbuild_testkit::privilege;
 
 /// A scenario: its name says what must hold.
 type Scenario = (&'static str, fn(&House));
@@ -38,8 +39,7 @@ fn main() -> ExitCode {
     let all: Vec<Scenario> = [basics::ALL, streams::ALL, policies::ALL, losses::ALL].concat();
     let chosen: Vec<&Scenario> =
         all.iter().filter(|(name, _)| filter.is_none_or(|part| name.contains(part.as_str()))).collect();
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: {} scenarios of the monitor need root", chosen.len());
+    if !privilege::is_root(&format!("{} scenarios of the monitor", chosen.len())) {
         return ExitCode::SUCCESS;
     }
     println!("\nrunning {} scenarios", chosen.len());

@@ -3,7 +3,7 @@
 //! The test program is its own stage and, executed within a root, its own guest; so it brings its own small harness.
 //! Everything here needs root: without it each scenario is told to be skipped.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a harness of its own reports by printing")]
+#![expect(clippy::print_stdout, reason = "a harness of its own reports by printing")]
 
 mod isolation {
     pub(crate) mod attacks;
@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use isolation::house::{House, Traces};
 use isolation::{attacks, beside, guest, reaper, resources, rootless, running, timing, tree};
+use rbuild_testkit::privilege;
 
 /// A scenario: its name says what must hold.
 type Scenario = (&'static str, fn(&House));
@@ -46,8 +47,7 @@ fn main() -> ExitCode {
             .concat();
     let chosen: Vec<&Scenario> =
         all.iter().filter(|(name, _)| filter.is_none_or(|part| name.contains(part.as_str()))).collect();
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: {} scenarios of the sandbox need root", chosen.len());
+    if !privilege::is_root(&format!("{} scenarios of the sandbox", chosen.len())) {
         return ExitCode::SUCCESS;
     }
     println!("\nrunning {} scenarios", chosen.len());

@@ -18,6 +18,29 @@ pub fn is_root(test: &str) -> bool {
     root
 }
 
+/// Whether a test that mounts can run; if not, it says so.
+#[must_use]
+pub fn can_mount(test: &str) -> bool {
+    let can = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN));
+    if !can {
+        not_permitted(test, "mounts need CAP_SYS_ADMIN");
+    }
+    can
+}
+
+/// Says loudly that a test did not run, because it may not: root can be had, more than root has here cannot.
+pub fn not_permitted(test: &str, what: &str) {
+    if is_root(test) {
+        skipped(test, what);
+    }
+}
+
+/// The name of the calling test: of its thread.
+pub fn this_test() -> String {
+    std::thread::current().name().unwrap_or("a test").to_owned()
+}
+
 /// Says loudly that a test did not run, because of something that this machine cannot do.
 pub fn skipped(test: &str, reason: &str) {
     tell("SKIPPED", test, reason);

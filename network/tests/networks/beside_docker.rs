@@ -1,5 +1,7 @@
 //! Networks beside a Docker, or another, that drops what it did not ask for.
 
+use rbuild_testkit::privilege;
+
 use super::*;
 
 /// A filter as Docker makes it with `iptables`: what nobody accepts is not forwarded.
@@ -215,12 +217,13 @@ fn docker_with_the_old_tables_is_passed_as_well() {
         };
         let begin = ["-P FORWARD DROP", "-N DOCKER-USER", "-A FORWARD -j DOCKER-USER"];
         for line in begin {
-            if !old(line).is_ok_and(|output| output.status.success()) {
-                #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-                {
-                    eprintln!("SKIPPED: iptables-legacy is not there, or has no tables in this kernel");
+            let name = "docker_with_the_old_tables_is_passed_as_well";
+            match old(line) {
+                Err(_) => return privilege::missing(name, "iptables-legacy is not installed"),
+                Ok(output) if !output.status.success() => {
+                    return privilege::skipped(name, "iptables-legacy has no tables in this kernel");
                 }
-                return;
+                Ok(_) => {}
             }
         }
         let rules = || String::from_utf8(old("-S").unwrap().stdout).unwrap();

@@ -12,6 +12,7 @@ use std::process::Command;
 use rbuild_network::link::StorePrefix;
 use rbuild_network::namespace::Namespace;
 use rbuild_network::site::{Site, SiteConfig};
+use rbuild_testkit::privilege;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
@@ -37,11 +38,7 @@ impl Scene {
         let host = match Namespace::create() {
             Ok(host) => host,
             Err(error @ rbuild_network::error::Error::NotPermitted { .. }) => {
-                #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-                {
-                    eprintln!("SKIPPED: {error}");
-                }
-                return;
+                return privilege::not_permitted(&privilege::this_test(), &error.to_string());
             }
             Err(error) => panic!("{error:?}"),
         };

@@ -1,6 +1,7 @@
 //! Limits that hold, and counts that are told.
 
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Devices, Freeze, Layout, Limits};
+use rbuild_testkit::privilege;
 
 use super::house::{House, prefix, shell};
 use crate::Scenario;
@@ -14,16 +15,16 @@ pub(crate) const ALL: &[Scenario] = &[
     ("resource_limits_are_set", rlimits),
 ];
 
-fn has(controller: &str) -> bool {
+fn has(test: &str, controller: &str) -> bool {
     let has = Layout::shared().controllers().iter().any(|known| known == controller);
     if !has {
-        eprintln!("SKIPPED: no cgroup controller {controller} here");
+        privilege::skipped(test, &format!("no cgroup controller {controller} here"));
     }
     has
 }
 
 fn memory(house: &House) {
-    if !has("memory") {
+    if !has("too_much_memory_is_told", "memory") {
         return;
     }
     let limits = Limits { memory: Some(16 << 20), memory_and_swap: Some(16 << 20), ..Limits::default() };
@@ -37,7 +38,7 @@ fn memory(house: &House) {
 }
 
 fn processes(house: &House) {
-    if !has("pids") {
+    if !has("too_many_processes_are_stopped", "pids") {
         return;
     }
     let limits = Limits { pids: Some(8), ..Limits::default() };
@@ -74,7 +75,7 @@ fn frozen(house: &House) {
     let (running, _reader, _) = house.start(shell("while true; do true; done"), Vec::new()).unwrap();
     let group = running.cgroup().expect("a group");
     if Layout::shared().mode() == rbuild_sandbox::cgroup::Mode::Legacy {
-        eprintln!("SKIPPED: freezing needs cgroup version 2");
+        privilege::skipped("a_group_can_be_frozen", "freezing needs cgroup version 2");
         return;
     }
     group.freeze(Freeze::Frozen).unwrap();

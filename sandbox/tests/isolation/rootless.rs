@@ -12,6 +12,7 @@ use rbuild_sandbox::cgroup::{Cgroup, CgroupError, CgroupRequest, Limits};
 use rbuild_sandbox::profile;
 use rbuild_sandbox::rootless::{KeeperNeed, Mapping, RootlessConfig, RootlessError, enter};
 use rbuild_sandbox::{Lifetime, Namespaces, Order, SlotRequest, Stdio, Stubs};
+use rbuild_testkit::privilege;
 
 use super::house::{House, chain, shell};
 use crate::Scenario;
@@ -43,14 +44,29 @@ fn as_user(house: &House, role: &str) -> (Command, PathBuf) {
     (command, runtime)
 }
 
+/// What the ordinary user prints who cannot do what is tested; it is told by who started them.
+const CANNOT: &str = "cannot: ";
+const CANNOT_IN_PART: &str = "cannot in part: ";
+
+/// Tells what a user cannot do here; returns whether that is all of it.
+fn cannot(test: &str, printed: &str) -> bool {
+    let mut nothing = false;
+    for line in printed.lines() {
+        if let Some(reason) = line.strip_prefix(CANNOT) {
+            privilege::skipped(test, reason);
+            nothing = true;
+        } else if line.starts_with(CANNOT_IN_PART) {
+            privilege::skipped(test, line);
+        }
+    }
+    nothing
+}
+
 fn ordinary_user(house: &House) {
     let (mut command, _) = as_user(house, "rootless");
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    if text.contains("SKIPPED") {
-        eprint!("{text}");
-    }
-    if text.contains("SKIPPED: ") {
+    if cannot("an_ordinary_user_can_run_programs", &text) {
         return;
     }
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
@@ -80,8 +96,7 @@ impl Staying {
 
 fn shared_keeper(house: &House) {
     let alone = Staying::start(house, "joined");
-    if alone.namespaces.starts_with("SKIPPED") {
-        eprint!("{}", alone.namespaces);
+    if cannot("commands_of_a_user_share_a_keeper_that_leaves_with_the_last", &alone.namespaces) {
         return;
     }
     let first = Staying::start(house, "started");
@@ -122,7 +137,7 @@ pub(crate) fn stay(runtime: &str, need: &str) -> ExitCode {
     let entered = match enter(&RootlessConfig { runtime: runtime.into(), keeper }) {
         Ok(entered) => entered,
         Err(RootlessError::Forbidden { cause, .. }) => {
-            println!("SKIPPED: no user namespaces for ordinary users here: {cause}");
+            println!("{CANNOT}no user namespaces for ordinary users here: {cause}");
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -146,7 +161,7 @@ pub(crate) fn run(runtime: &Path) -> ExitCode {
     let mapping = match &entered {
         Ok(entered) => entered.mapping.clone(),
         Err(RootlessError::Forbidden { cause, .. }) => {
-            println!("SKIPPED: no user namespaces for ordinary users here: {cause}");
+            println!("{CANNOT}no user namespaces for ordinary users here: {cause}");
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -165,7 +180,7 @@ pub(crate) fn run(runtime: &Path) -> ExitCode {
         rustix::fs::setxattr(house.path(), "user.rbuild.test", b"x", rustix::fs::XattrFlags::empty());
     match marked {
         Ok(()) => script += "; rm -r /etc",
-        Err(_) => println!("SKIPPED in part: no user attributes in {}", house.path().display()),
+        Err(_) => println!("{CANNOT_IN_PART}no user attributes in {}", house.path().display()),
     }
     std::os::unix::fs::symlink("busybox", house.base().join("bin/rm")).unwrap();
     std::os::unix::fs::symlink("busybox", house.base().join("bin/chown")).unwrap();

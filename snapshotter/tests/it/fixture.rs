@@ -13,6 +13,7 @@ use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_snapshotter::{
     Active, CopySnapshotter, Folders, OverlaySnapshotter, Snapshotter, Tree, Writes, write_layer,
 };
+use rbuild_testkit::privilege;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
@@ -113,13 +114,8 @@ impl Drop for Mounted {
 
 /// Whether overlays can be mounted; tests that need one say loudly that they are skipped.
 pub(crate) fn can_mount() -> bool {
-    let can = rustix::process::geteuid().is_root()
-        && rustix::thread::capabilities(None)
-            .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN));
-    if !can {
-        eprintln!("SKIPPED: mounts need CAP_SYS_ADMIN");
-    }
-    can
+    let test = privilege::this_test();
+    privilege::is_root(&test) && privilege::can_mount(&test)
 }
 
 /// Runs `work` on the mounted tree of a new snapshot and commits it.

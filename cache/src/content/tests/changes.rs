@@ -137,16 +137,6 @@ proptest! {
     }
 }
 
-/// Tells loudly when a test needs more rights than there are.
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        use std::io::Write;
-        writeln!(std::io::stderr(), "SKIPPED: needs root").unwrap();
-    }
-    root
-}
-
 /// Checks whether a change to the tree of `file`, `other` and `dir/` counts, in a snapshot and in a client's tree.
 fn change(what: &str, act: impl Fn(&Tree), counts: [bool; 2]) {
     let tree = Tree::of(&["file=1", "other=1", "dir/"]);
@@ -159,7 +149,8 @@ fn change(what: &str, act: impl Fn(&Tree), counts: [bool; 2]) {
 
 #[test]
 fn owners_devices_links_and_capabilities_count_where_they_are_kept() {
-    if !is_root() {
+    if !rbuild_testkit::privilege::is_root("owners_devices_links_and_capabilities_count_where_they_are_kept")
+    {
         return;
     }
     let node = |tree: &Tree, kind, number| {
