@@ -5,7 +5,8 @@
 //! another boot means the row is not to be believed, and it is dropped when the store is first opened after a boot.
 //!
 //! Promotion lists the stamped rows, syncs the whole file system once, and clears exactly the stamps it listed: a
-//! row that was written again meanwhile carries another stamp and waits for the next promotion.
+//! row that was written again meanwhile carries another stamp and waits for the next promotion. That they are cleared is on
+//! the disk before promotion succeeds: what a power loss brings back is a row that is trusted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -102,7 +103,7 @@ pub struct Promoted {
 }
 
 impl Store {
-    /// Makes all derived data that is recorded now survive a power loss.
+    /// Makes all derived data that is recorded now survive a power loss, before it succeeds.
     ///
     /// Called after a result was delivered, every 30 seconds while a command runs, and before precious data names
     /// derived data.
@@ -117,7 +118,7 @@ impl Store {
             // Reports write errors since the descriptor was opened with the store; an error promotes nothing.
             rustix::fs::syncfs(self.root_fd()).at("sync the file system of", self.layout().root())?;
             crash::point("promote.synced");
-            self.database().write(|transaction| {
+            self.database().write_synced(|transaction| {
                 tables().zip(&listed).try_for_each(|(table, listed)| table.promote(transaction, listed))
             })?;
             crash::point("promote.marked");

@@ -14,6 +14,7 @@ mod crashing;
 mod full_disk;
 mod opening;
 mod processes;
+mod promoting;
 mod publishing;
 pub(crate) mod sweeping;
 

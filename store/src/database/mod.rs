@@ -13,9 +13,10 @@
 //! left as the answer to the few moments outside the queue (recovery of the log, checkpoints).
 //!
 //! # Durability
-//! A commit survives `kill -9` at once. It survives a power loss after the next [`Database::checkpoint`] or
-//! [`Database::write_synced`]; a power loss before costs the latest commits, never the order of them. Checkpoints are
-//! neither made by an ordinary commit nor on close (they sync, which a user would wait for), but by promotion.
+//! A commit survives `kill -9` at once. It survives a power loss after the next [`Database::write_synced`] of any process:
+//! that syncs the log with all that was written before. A power loss before costs the latest commits, never the order of
+//! them. [`Database::checkpoint`] is no promise, as it leaves a short log alone. Checkpoints are neither made by an ordinary
+//! commit nor on close (they sync, which a user would wait for), but by promotion.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
