@@ -264,25 +264,14 @@ impl<'a> Runner<'a> {
         let started =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let (Made { active, mut usage, log, room }, base) = self.operate(task, &mut ask, locks)?;
-        if self.parts.cancel.is_cancelled() {
-            return Err(self.give_up(active, StepError::Cancelled));
-        }
-        match room::settle(self.store(), self.snapshotter(), &active, &room) {
+        match self.settle(&active, &room) {
             Ok(bytes) => usage.bytes = bytes.or(usage.bytes),
             Err(error) => return Err(self.give_up(active, error)),
         }
-        rbuild_store::crash::point("step.done");
-        // Leased before it is there, so that no sweep takes it before it has its record.
-        let (lease, id) = (self.parts.worker.lease()?, active.id());
-        if let Err(error) = self
-            .parts
-            .worker
-            .store
-            .write(|transaction| lease.protect(transaction, &[(ObjectKind::SNAPSHOT, id.as_bytes())]))
-        {
-            return Err(self.give_up(active, error.into()));
+        let id = active.id();
+        if let Err(error) = self.snapshotter().commit(active) {
+            return Err(self.give_up(Active::new(id, base), StepError::Snapshot(error)));
         }
-        let id = self.snapshotter().commit(active).map_err(StepError::Snapshot)?;
         rbuild_store::crash::point("step.committed");
         let chain = base.with(id);
         let canonical = match (ask.miss, &ask.keys.content) {
@@ -316,6 +305,20 @@ impl<'a> Runner<'a> {
             record: Some(record),
             found: None,
         })
+    }
+
+    /// Does what has to be done of a snapshot before it is committed; returns how large it is, if that was measured.
+    fn settle(&self, active: &Active, room: &Room) -> Result<Option<u64>, StepError> {
+        if self.parts.cancel.is_cancelled() {
+            return Err(StepError::Cancelled);
+        }
+        let bytes = room::settle(self.store(), self.snapshotter(), active, room)?;
+        rbuild_store::crash::point("step.done");
+        // Leased before it is there, so that no sweep takes it before it has its record.
+        let (lease, id) = (self.parts.worker.lease()?, active.id());
+        self.store()
+            .write(|transaction| lease.protect(transaction, &[(ObjectKind::SNAPSHOT, id.as_bytes())]))?;
+        Ok(bytes)
     }
 
     /// Makes a key that nothing has had.
