@@ -35,16 +35,20 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Ends what lived for the step.
-    pub(crate) fn release(self, runner: &Runner<'_>) -> Result<(), StepError> {
+    /// Ends what lived for the step, and returns the step's result: the first error, while those after it are told.
+    pub(crate) fn release<T>(
+        self,
+        runner: &Runner<'_>,
+        mut result: Result<T, StepError>,
+    ) -> Result<T, StepError> {
         drop(self.mounts);
         drop(self.agents);
         drop(self.locks);
-        let mut result = Ok(());
         for active in self.discards {
-            // Goes on past an error, and reports the first.
-            let discarded = runner.snapshotter().discard(active).map_err(StepError::Snapshot);
-            result = result.and(discarded);
+            result = match result {
+                Ok(done) => runner.snapshotter().discard(active).map(|()| done).map_err(StepError::Snapshot),
+                Err(error) => Err(runner.give_up(active, error)),
+            };
         }
         result
     }
@@ -59,12 +63,10 @@ pub(crate) fn prepare(
     locks: &StepLocks<'_>,
 ) -> Result<Prepared, StepError> {
     let mut prepared = Prepared::default();
-    if let Err(error) = fill(&mut prepared, runner, ask, mounts, script, locks) {
-        // The first error is the one to tell; what was made is taken back all the same.
-        let _ = prepared.release(runner);
-        return Err(error);
+    match fill(&mut prepared, runner, ask, mounts, script, locks) {
+        Ok(()) => Ok(prepared),
+        Err(error) => prepared.release(runner, Err(error)),
     }
-    Ok(prepared)
 }
 
 fn fill(
@@ -129,10 +131,11 @@ fn bind_mount(
         // What the ignore file leaves out must not be seen, and what changes meanwhile neither: a copy is mounted.
         Tree::Local(name) => {
             let active = runner.copy_of_local(name, &bind.source, ask)?;
-            let root = runner.snapshotter().root(&active, Writes::Volatile).map_err(StepError::Snapshot)?;
+            let root = runner.snapshotter().root(&active, Writes::Volatile);
+            prepared.discards.push(active);
+            let root = root.map_err(StepError::Snapshot)?;
             let access = if bind.writable { Access::ReadWrite } else { Access::ReadOnly };
             let source = MountSource::Within { root, path: PathBuf::from(&bind.source) };
-            prepared.discards.push(active);
             prepared.mount(&bind.target, source, access, Restrictions::default());
             return Ok(());
         }

@@ -114,9 +114,7 @@ impl Program<'_, '_> {
             Ok(guard) => guard,
             Err(error) => {
                 drop(equipment);
-                // The first error is the one to tell.
-                let _ = prepared.release(runner);
-                return Err(error);
+                return prepared.release(runner, Err(error));
             }
         };
         let result = self.in_berth(equipment, guard.as_ref());
@@ -131,8 +129,7 @@ impl Program<'_, '_> {
             }
             (result, None) => result,
         };
-        let released = prepared.release(runner);
-        counted.and_then(|ran| released.map(|()| ran))
+        prepared.release(runner, counted)
     }
 
     fn limits(&self) -> &Limits {
