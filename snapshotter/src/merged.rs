@@ -3,8 +3,13 @@
 //! A name is looked up in the layers from the top. A whiteout ends the search, anything but a directory ends it, and an
 //! opaque directory is the last one of a merged directory. A directory of the merged view is therefore a path that is
 //! free of links together with the layers that have a directory there; layers of which nothing is seen are out of the
-//! list, and so are not asked again below. Layers are immutable and belong to the store, hence paths below them can be
-//! given to the kernel as they are once each component is known to be a directory.
+//! list, and so are not asked again below.
+//!
+//! # Who may be asked by path
+//! A stack with marks is of the store: its layers are immutable, and the one that is being written is nobody else's yet.
+//! Below these, paths of several parts are given to the kernel as they are once each part is known to be a directory.
+//! A plain tree, without marks, may be in use: a container may put a link in the place of any folder at any time. There
+//! the folder is resolved within the tree, every time, and only the last name is given to the kernel.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -21,7 +26,7 @@ use crate::xattr::{self, Marks};
 #[derive(Debug)]
 pub(crate) struct Merged {
     layers: Vec<Root>,
-    /// Without marks there is at most one layer, and every name in it means itself.
+    /// Without marks there is at most one layer, a plain tree, and every name in it means itself.
     marks: Option<Marks>,
 }
 
@@ -63,11 +68,11 @@ impl Merged {
         let path = dir.join(name);
         let mut directory: Option<(Vec<usize>, Metadata)> = None;
         for (nth, &index) in layers.iter().enumerate() {
-            let meta = match rustix::fs::statat(self.layer(index), &path, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => Metadata::from_stat(&stat),
-                Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(Error::io("inspect", path, errno)),
+            let meta = match self.plain(index) {
+                Some(tree) => tree.find_nofollow(dir)?.map_or(Ok(None), |folder| folder.entry(name))?,
+                None => self.inspect(index, &path)?,
             };
+            let Some(meta) = meta else { continue };
             if self.marks.is_some() && is_whiteout(&meta) {
                 break;
             }
@@ -89,6 +94,19 @@ impl Merged {
         })
     }
 
+    /// Returns the plain tree that this is, in which only folders that were just resolved may be asked.
+    fn plain(&self, index: usize) -> Option<&Root> {
+        self.marks.is_none().then(|| &self.layers[index])
+    }
+
+    fn inspect(&self, index: usize, path: &Path) -> Result<Option<Metadata>> {
+        match rustix::fs::statat(self.layer(index), path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Metadata::from_stat(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::io("inspect", path, errno)),
+        }
+    }
+
     fn is_opaque(&self, index: usize, path: &Path) -> Result<bool> {
         let Some(marks) = self.marks else { return Ok(false) };
         let dir = self.open_dir(index, path)?;
@@ -97,6 +115,9 @@ impl Merged {
     }
 
     fn open_dir(&self, index: usize, path: &Path) -> Result<OwnedFd> {
+        if let Some(tree) = self.plain(index) {
+            return tree.resolve_nofollow(path)?.open_dir();
+        }
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(self.layer(index), path, flags, Mode::empty())
@@ -127,6 +148,9 @@ impl Merged {
 
     /// Opens a regular file of a layer.
     pub(crate) fn open_file(&self, layer: usize, path: &Path) -> Result<OwnedFd> {
+        if let Some(tree) = self.plain(layer) {
+            return Ok(tree.resolve_nofollow(path)?.open_file()?.into());
+        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         rustix::fs::openat(self.layer(layer), path, flags, Mode::empty())
             .map_err(|errno| Error::io("open", path, errno))
@@ -135,6 +159,9 @@ impl Merged {
     /// Reads a link of a layer.
     pub(crate) fn read_link(&self, layer: usize, path: &Path) -> Result<PathBuf> {
         use std::os::unix::ffi::OsStringExt;
+        if let Some(tree) = self.plain(layer) {
+            return tree.read_link(path);
+        }
         let target = rustix::fs::readlinkat(self.layer(layer), path, Vec::new())
             .map_err(|errno| Error::io("read link", path, errno))?;
         Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))

@@ -1,14 +1,16 @@
 //! Layers and archives, honest and hostile.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use rbuild_confined::{Owner, Root};
 use rbuild_image::tar::{Limits, Reader, Xattr};
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::extract::{ExtractError, Extracted, Extractor, Rules};
+use rustix::fs::RenameFlags;
 
 use crate::fixture::{Store, apply, archive, can_mount, dump, entry, leftovers, show, show_with_times, tar};
 
@@ -290,6 +292,47 @@ fn a_link_in_the_place_of_a_directory_leads_nobody_astray() {
             assert!(shown[Path::new("c")].ends_with(&format!("-> {text}")), "{shown:?}");
         }
     }
+}
+
+/// What a program in a container can do while files are copied to it: folders and pipes turn into links at any time.
+#[test]
+fn what_others_exchange_leads_nobody_out() {
+    let (dir, outside) = (tempfile::tempdir().expect("a temp dir"), tempfile::tempdir().expect("a temp dir"));
+    let canary = outside.path().join("canary");
+    fs::write(&canary, "alive").expect("a file");
+    fs::set_permissions(&canary, fs::Permissions::from_mode(0o755)).expect("a mode");
+    // Who looks here, in the place of the tree's own folder, goes where only this link leads.
+    symlink("/misled", outside.path().join("d")).expect("a link");
+    let before = dump(outside.path());
+    let dest = dir.path().join("x");
+    for path in ["a", "misled"] {
+        fs::create_dir_all(dest.join(path)).expect("a folder");
+    }
+    symlink(outside.path(), dest.join("evil")).expect("a link");
+    let tree = fs::File::open(&dest).expect("opens");
+    let exchange = |one: &str, other: &str| {
+        let _ = rustix::fs::renameat_with(&tree, one, &tree, other, RenameFlags::EXCHANGE);
+    };
+    let stop = AtomicBool::new(false);
+    let unpacked = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                exchange("a", "evil");
+                let _ = fs::remove_file(dest.join("link"));
+                symlink(&canary, dest.join("link")).expect("a link");
+                exchange("pipe", "link");
+            }
+        });
+        let lines = ["p pipe", "f a/f=1", "f a/d/f=1", "h a/d/linked=a/f", "p a/d/pipe"];
+        let rounds = (0..1_000).map(|_| unpack(&dest, &lines, Rules::default()));
+        let unpacked = rounds.filter(Result::is_ok).count();
+        stop.store(true, Ordering::Relaxed);
+        unpacked
+    });
+    assert_eq!(dump(outside.path()), before);
+    let misled: Vec<_> = fs::read_dir(dest.join("misled")).expect("reads").collect();
+    assert!(misled.is_empty(), "a folder outside was looked at: {misled:?}");
+    assert_ne!(unpacked, 0, "what is exchanged in time does no harm");
 }
 
 fn name() -> impl Strategy<Value = String> {
