@@ -8,6 +8,7 @@
 //! RBUILD_TEST_KILLS=100 cargo test -p rbuild --features crash-points --test it crashes -- --nocapture
 //! ```
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use rbuild_testkit::context::TestContext;
@@ -86,6 +87,24 @@ fn kills() -> u64 {
     std::env::var("RBUILD_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
 }
 
+/// The commands that are killed, one of each kind.
+fn victims(round: &str) -> [Vec<String>; 6] {
+    let build = arguments(round, "killed");
+    let anew = [&["build", "--no-cache"].map(str::to_owned)[..], &build[1..]].concat();
+    let words = |line: &[&str]| line.iter().map(|&word| word.to_owned()).collect();
+    [
+        build,
+        anew,
+        words(&["prune", "--force"]),
+        words(&["run", "--rm", "-m", "64m", "busybox", "sh", "-c", "echo x > /x; sleep 1"]),
+        words(&["create", "--name", "victim", "-v", "/anonymous", "-v", "named:/n", "busybox", "true"]),
+        words(&["rm", "-f", "-v", "victim"]),
+    ]
+}
+
+/// Which of the victims is drawn: half of the kills are of ordinary builds.
+const DRAWN: [usize; 10] = [0, 0, 0, 0, 0, 1, 2, 3, 4, 5];
+
 #[test]
 fn kills_at_random_moments() {
     let Some(context) = prepared("kills_at_random_moments") else { return };
@@ -93,35 +112,31 @@ fn kills_at_random_moments() {
     let mut random = Random::new(seed);
     let begun = Instant::now();
     context.rbuild(arguments("measure", "first")).run().assert_success();
-    let whole = begun.elapsed();
-    let (mut killed, mut reused, mut late) = (0, 0, 0);
-    for kill in 0..kills() {
-        let round = format!("r{kill}");
-        let moment =
-            Duration::from_micros(random.next() % u64::try_from(whole.as_micros()).unwrap_or(u64::MAX));
-        let line: Vec<String> = match random.next() % 10 {
-            0 => ["prune", "--force"].map(str::to_owned).into(),
-            1 => ["run", "--rm", "-m", "64m", "busybox", "sh", "-c", "echo x > /x; sleep 1"]
-                .map(str::to_owned)
-                .into(),
-            2 => ["create", "--name", "victim", "-v", "/anonymous", "-v", "named:/n", "busybox", "true"]
-                .map(str::to_owned)
-                .into(),
-            3 => ["rm", "-f", "-v", "victim"].map(str::to_owned).into(),
-            4 => {
-                [&["build", "--no-cache"].map(str::to_owned)[..], &arguments(&round, "killed")[1..]].concat()
-            }
-            _ => arguments(&round, "killed"),
-        };
-        let story = format!("kill {kill} (seed {seed}) of {line:?} after {moment:?}");
-        let running = context.rbuild(&line).start();
+    // Each kind of command is killed within the time that it takes.
+    let spans = victims("span").map(|line| {
+        let begun = Instant::now();
+        context.rbuild(&line).run().assert_success();
+        u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    });
+    let (mut killed, mut reused, mut draws) = (0, 0, 0);
+    while killed < kills() {
+        draws += 1;
+        assert!(draws <= 10 + 10 * kills(), "of {draws} commands only {killed} could be killed");
+        let round = format!("r{draws}");
+        let kind = DRAWN[(random.next() % 10) as usize];
+        let moment = Duration::from_micros(random.next() % spans[kind]);
+        let line = &victims(&round)[kind];
+        let story = format!("draw {draws} (seed {seed}), {line:?} after {moment:?}");
+        let running = context.rbuild(line).start();
         running.within("\u{0}", moment);
         let ended = running.kill();
-        if ended.status.success() {
-            late += 1;
-        } else {
-            killed += 1;
+        if ended.status.signal() != Some(9) {
+            // It was over before. The victim may be there already, or not be there.
+            let may_fail = ["create", "rm"].contains(&line[0].as_str());
+            assert!(ended.status.success() || may_fail, "{story}: {}", ended.stderr);
+            continue;
         }
+        killed += 1;
         reused += assert_recovers(&context, &round, &steps_with(&ended.stderr, "DONE"), &story);
     }
     assert!(images(&context).contains("first:latest") && images(&context).contains("next:latest"));
@@ -130,10 +145,12 @@ fn kills_at_random_moments() {
     #[expect(clippy::print_stderr, reason = "the figures of a long run")]
     {
         eprintln!(
-            "{killed} killed, {late} had ended before, {reused} finished steps used again, {:?}",
+            "{killed} killed, {} had ended before, {reused} finished steps used again, {:?}",
+            draws - killed,
             begun.elapsed()
         );
     }
+    assert!(reused > 0 || killed < 10, "no finished step was used again");
 }
 
 #[test]
@@ -160,8 +177,6 @@ fn the_first_command_is_killed() {
 #[cfg(feature = "crash-points")]
 #[test]
 fn named_points() {
-    use std::os::unix::process::ExitStatusExt as _;
-
     let worker = ["step.done", "step.committed", "step.recorded"];
     // What no command of the walk passes, only the store's own tests kill at: this list may only shrink.
     let unreached =
@@ -222,8 +237,6 @@ fn named_points() {
 #[cfg(feature = "crash-points")]
 #[test]
 fn containers_at_named_points() {
-    use std::os::unix::process::ExitStatusExt as _;
-
     let Some(context) = scene("containers_at_named_points") else { return };
     context.write("Dockerfile", "FROM busybox\nRUN mkdir /filled && echo x > /filled/x\nVOLUME /filled\n");
     context.rbuild(["build", "-q", "-t", "app", "."]).run().assert_success();
