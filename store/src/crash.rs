@@ -13,7 +13,6 @@ pub const POINTS: &[&str] = &[
     "open.recovered",
     "process.locked",
     "publish.linked",
-    "publish.synced",
     "replace.renamed",
     "promote.listed",
     "promote.synced",

@@ -4,6 +4,9 @@
 //!   sync; its row carries a [`Stamp`](crate::promotion::Stamp) until promotion.
 //! - [`Store::precious`]: what cannot. It is on the disk, with its name, before success is reported.
 //!
+//! Each offers the acts that somebody needs. Precious blobs and layers are published as derived ones and promoted by
+//! [`Store::promote`] before their verb succeeds, which syncs all of them at once.
+//!
 //! A file is written without a name (`O_TMPFILE`) and linked when it is complete. Where the file system cannot do
 //! that, and where an existing name is replaced, it is written in the process's folder under `tmp` and renamed. A
 //! failed sync is final: the pages may be marked clean, so the file is dropped and never synced again.
@@ -149,64 +152,62 @@ pub struct Derived<'a>(&'a Store);
 #[derive(Clone, Copy)]
 pub struct Precious<'a>(&'a Store);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Promise {
-    Derived,
-    Precious,
+impl Derived<'_> {
+    /// Gives a complete file its name; a name that is taken by a file of the same size is left as it is.
+    pub fn publish(
+        &self,
+        file: TempFile,
+        folder: &Path,
+        name: &str,
+        access: Access,
+    ) -> Result<Published, FileError> {
+        let target = checked_target(folder, name)?;
+        rustix::fs::fchmod(&file.file, access.mode()).at("set the mode of", &target)?;
+        let size = file.size().at("stat", &target)?;
+        let published = loop {
+            match file.link(&target) {
+                Ok(()) => break Published::New,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(FileError::new("publish", &target, error)),
+            }
+            if stands(self.0, &target, size)? {
+                break Published::Existing;
+            }
+        };
+        crash::point("publish.linked");
+        Ok(published)
+    }
+
+    /// Gives a complete tree its name, which must be free.
+    ///
+    /// All writers must have ended and nothing may be mounted in it.
+    pub fn publish_tree(&self, tree: TempTree, folder: &Path, name: &str) -> Result<(), FileError> {
+        rename_tree(tree, &checked_target(folder, name)?)
+    }
 }
-
-/// Declares the acts that both promises offer.
-macro_rules! acts {
-    ($name:ident, $promise:expr) => {
-        impl $name<'_> {
-            /// Gives a complete file its name; a name that is taken by a file of the same size is left as it is.
-            pub fn publish(
-                &self,
-                file: TempFile,
-                folder: &Path,
-                name: &str,
-                access: Access,
-            ) -> Result<Published, FileError> {
-                publish(self.0, file, folder, name, access, $promise)
-            }
-
-            /// Writes a small file under a name that must be free, or is taken by a file of the same size.
-            pub fn write(
-                &self,
-                folder: &Path,
-                name: &str,
-                bytes: &[u8],
-                access: Access,
-            ) -> Result<Published, FileError> {
-                let mut file = self.0.temp_file(folder)?;
-                file.write_all(bytes).at("write", folder.join(name))?;
-                self.publish(file, folder, name, access)
-            }
-
-            /// Writes a small file, replacing what has that name; readers see the old or the new text.
-            pub fn replace(
-                &self,
-                folder: &Path,
-                name: &str,
-                bytes: &[u8],
-                access: Access,
-            ) -> Result<(), FileError> {
-                replace(self.0, folder, name, bytes, access, $promise)
-            }
-
-            /// Gives a complete tree its name, which must be free.
-            ///
-            /// All writers must have ended and nothing may be mounted in it.
-            pub fn publish_tree(&self, tree: TempTree, folder: &Path, name: &str) -> Result<(), FileError> {
-                publish_tree(tree, folder, name, $promise)
-            }
-        }
-    };
-}
-acts!(Derived, Promise::Derived);
-acts!(Precious, Promise::Precious);
 
 impl Precious<'_> {
+    /// Writes a small file, replacing what has that name; readers see the old or the new text.
+    pub fn replace(&self, folder: &Path, name: &str, bytes: &[u8], access: Access) -> Result<(), FileError> {
+        let target = checked_target(folder, name)?;
+        let (mut file, path) = self.0.named_temp_file()?;
+        file.write_all(bytes).at("write", &target)?;
+        rustix::fs::fchmod(&file.file, access.mode()).at("set the mode of", &target)?;
+        rustix::fs::fsync(&file.file).at("sync", &target)?;
+        rustix::fs::rename(&path, &target).at("replace", &target)?;
+        file.named = None;
+        crash::point("replace.renamed");
+        sync_folder(folder)
+    }
+
+    /// As [`Derived::publish_tree`], with all that is in the tree.
+    pub fn publish_tree(&self, tree: TempTree, folder: &Path, name: &str) -> Result<(), FileError> {
+        let target = checked_target(folder, name)?;
+        rustix::fs::syncfs(&tree.witness).at("sync the file system of", &target)?;
+        rename_tree(tree, &target)?;
+        sync_folder(folder)
+    }
+
     /// Creates a folder if it is missing, and its missing parents below the root.
     pub fn create_folder(&self, path: &Path) -> Result<(), FileError> {
         if path.is_dir() {
@@ -245,16 +246,16 @@ impl Store {
         let mode = Mode::RUSR | Mode::WUSR;
         match rustix::fs::open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
             Ok(file) => Ok(TempFile { file: file.into(), named: None }),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => self.named_temp_file(),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Ok(self.named_temp_file()?.0),
             Err(error) => Err(FileError::new("open a temporary file in", folder, error)),
         }
     }
 
-    fn named_temp_file(&self) -> Result<TempFile, FileError> {
+    fn named_temp_file(&self) -> Result<(TempFile, PathBuf), FileError> {
         let path = self.temp_path()?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).at("create", &path)?;
-        Ok(TempFile { file: file.into(), named: Some(path) })
+        Ok((TempFile { file: file.into(), named: Some(path.clone()) }, path))
     }
 
     /// Creates an empty folder for a tree that is to be published; it is private to the owner until then.
@@ -275,91 +276,25 @@ pub(crate) fn checked_target(folder: &Path, name: &str) -> Result<PathBuf, FileE
     Err(FileError::new("publish in", folder, error))
 }
 
-fn publish(
-    store: &Store,
-    file: TempFile,
-    folder: &Path,
-    name: &str,
-    access: Access,
-    promise: Promise,
-) -> Result<Published, FileError> {
-    let target = checked_target(folder, name)?;
-    rustix::fs::fchmod(&file.file, access.mode()).at("set the mode of", &target)?;
-    if promise == Promise::Precious {
-        rustix::fs::fsync(&file.file).at("sync", &target)?;
-    }
-    let size = file.size().at("stat", &target)?;
-    let mut published = Published::New;
-    while let Err(error) = file.link(&target) {
-        if error != Errno::EXIST {
-            return Err(FileError::new("publish", &target, error));
-        }
-        let Some(theirs) = standing(store, &target, size)? else { continue };
-        if promise == Promise::Precious {
-            rustix::fs::fsync(&theirs).at("sync", &target)?;
-        }
-        published = Published::Existing;
-        break;
-    }
-    crash::point("publish.linked");
-    if promise == Promise::Precious {
-        sync_folder(folder)?;
-        crash::point("publish.synced");
-    }
-    Ok(published)
-}
-
-/// Opens the same object that somebody published first; where it is gone again, or damaged, the name is free.
-pub(crate) fn standing(store: &Store, target: &Path, size: u64) -> Result<Option<File>, FileError> {
-    let theirs = match File::open(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.at("open", target)?,
+/// Whether the same object has its name, as somebody published it first; where it is gone again, or damaged, the name is
+/// free.
+pub(crate) fn stands(store: &Store, target: &Path, size: u64) -> Result<bool, FileError> {
+    let theirs = match std::fs::metadata(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        stat => stat.at("stat", target)?,
     };
-    if theirs.metadata().at("stat", target)?.len() == size {
-        return Ok(Some(theirs));
+    if theirs.len() == size {
+        return Ok(true);
     }
     // The same object has one size: the other file is damaged, so it makes room and is kept for inspection.
     store.quarantine(target)?;
-    Ok(None)
+    Ok(false)
 }
 
-fn replace(
-    store: &Store,
-    folder: &Path,
-    name: &str,
-    bytes: &[u8],
-    access: Access,
-    promise: Promise,
-) -> Result<(), FileError> {
-    let target = checked_target(folder, name)?;
-    let mut file = store.named_temp_file()?;
-    file.write_all(bytes).at("write", &target)?;
-    rustix::fs::fchmod(&file.file, access.mode()).at("set the mode of", &target)?;
-    if promise == Promise::Precious {
-        rustix::fs::fsync(&file.file).at("sync", &target)?;
-    }
-    let path = file.named.as_ref().expect("the file was made with a name");
-    rustix::fs::rename(path, &target).at("replace", &target)?;
-    file.named = None;
-    crash::point("replace.renamed");
-    if promise == Promise::Precious {
-        sync_folder(folder)?;
-    }
-    Ok(())
-}
-
-fn publish_tree(mut tree: TempTree, folder: &Path, name: &str, promise: Promise) -> Result<(), FileError> {
-    let target = checked_target(folder, name)?;
-    if promise == Promise::Precious {
-        rustix::fs::syncfs(&tree.witness).at("sync the file system of", &target)?;
-    }
-    rustix::fs::renameat_with(CWD, &tree.path, CWD, &target, RenameFlags::NOREPLACE)
-        .at("publish", &target)?;
+fn rename_tree(mut tree: TempTree, target: &Path) -> Result<(), FileError> {
+    rustix::fs::renameat_with(CWD, &tree.path, CWD, target, RenameFlags::NOREPLACE).at("publish", target)?;
     tree.published = true;
     crash::point("tree.renamed");
-    if promise == Promise::Precious {
-        sync_folder(folder)?;
-    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::Store;
 use crate::crash;
-use crate::durable::{Access, Published, checked_target, create_private_folder, standing};
+use crate::durable::{Access, Published, checked_target, create_private_folder, stands};
 use crate::error::{Context, FileError};
 
 /// A file that an earlier attempt may have begun; an empty one goes when this is dropped, any other stays.
@@ -72,7 +72,7 @@ impl PartialFile {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(FileError::new("publish", &target, error)),
             }
-            if standing(store, &target, size)?.is_some() {
+            if stands(store, &target, size)? {
                 rustix::fs::unlink(&self.path).at("remove", &self.path)?;
                 break Published::Existing;
             }

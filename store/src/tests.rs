@@ -7,6 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
+use crate::error::Context;
 
 mod budgets;
 #[cfg(feature = "crash-points")]
@@ -97,7 +98,19 @@ pub(crate) fn add_note(store: &Store, name: &str, needs: Option<&str>) {
             Ok(())
         })
         .unwrap();
-    store.derived().write(&store.layout().index(), name, b"note", Access::ReadOnly).unwrap();
+    publish(store, &store.layout().index(), name, b"note").unwrap();
+}
+
+/// Publishes a small file.
+pub(crate) fn publish(
+    store: &Store,
+    folder: &Path,
+    name: &str,
+    bytes: &[u8],
+) -> Result<Published, FileError> {
+    let mut file = store.temp_file(folder)?;
+    std::io::Write::write_all(&mut file, bytes).at("write", folder.join(name))?;
+    store.derived().publish(file, folder, name, Access::ReadOnly)
 }
 
 pub(crate) fn notes(store: &Store) -> Vec<String> {
@@ -125,12 +138,4 @@ pub(crate) fn role() -> Option<(String, Place)> {
     let role = std::env::var("ROLE").ok()?;
     let place = std::env::var_os("PLACE")?;
     Some((role, Place::at(Path::new(&place))))
-}
-
-/// Says loudly that a test could not run.
-pub(crate) fn skipped(why: &str) {
-    #[allow(clippy::print_stderr)]
-    {
-        eprintln!("SKIPPED: {why}");
-    }
 }

@@ -9,7 +9,6 @@ use crate::collect::{Policy, Sweep};
 /// Passes every crash point at least once.
 fn work(place: &Place) {
     let store = place.open();
-    store.precious().write(&store.layout().containers(), "first", b"{}", Access::Private).unwrap();
     store.precious().replace(&store.layout().containers(), "config.json", b"{1}", Access::Private).unwrap();
     let folder = store.layout().snapshots("test1");
     store.precious().create_folder(&folder).unwrap();

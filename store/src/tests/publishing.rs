@@ -14,11 +14,11 @@ fn files_appear_whole_or_not_at_all() {
     assert_eq!(fs::read(folder.join("a")).unwrap(), b"hello");
     assert_eq!(fs::metadata(folder.join("a")).unwrap().permissions().mode() & 0o7777, 0o444);
 
-    let again = store.precious().write(&folder, "a", b"HELLO", Access::ReadOnly).unwrap();
+    let again = publish(&store, &folder, "a", b"HELLO").unwrap();
     assert_eq!(again, Published::Existing);
     assert_eq!(fs::read(folder.join("a")).unwrap(), b"hello", "the one that was first stays");
 
-    let damaged = store.derived().write(&folder, "a", b"hello world", Access::ReadOnly).unwrap();
+    let damaged = publish(&store, &folder, "a", b"hello world").unwrap();
     assert_eq!(damaged, Published::New, "a file of another size is not the same object");
     assert_eq!(fs::read(folder.join("a")).unwrap(), b"hello world");
     assert_eq!(fs::read_dir(store.layout().bad()).unwrap().count(), 1);
@@ -51,7 +51,7 @@ fn names_that_lead_elsewhere_are_refused() {
     let store = place.open();
     let folder = store.layout().blobs();
     for name in ["", ".", "..", "../x", "a/b", "a\0b"] {
-        let error = store.derived().write(&folder, name, b"x", Access::ReadOnly).unwrap_err();
+        let error = publish(&store, &folder, name, b"x").unwrap_err();
         assert!(error.source.to_string().contains("not a plain file name"), "{name:?}: {error}");
         store.precious().replace(&folder, name, b"x", Access::Private).unwrap_err();
     }
@@ -118,7 +118,7 @@ fn the_reserve_is_given_up_and_taken_again() {
     store.reserve().release().unwrap();
     assert_eq!(store.doctor(&[]).unwrap(), [], "a store that holds nothing needs none");
     let blob = "a".repeat(64);
-    store.derived().write(&store.layout().blobs(), &blob, b"hello", Access::ReadOnly).unwrap();
+    publish(&store, &store.layout().blobs(), &blob, b"hello").unwrap();
     assert_eq!(store.doctor(&[]).unwrap(), [doctor::Finding::NoReserve]);
     assert!(store.reserve().restore().unwrap());
     assert!(file.exists());
