@@ -1,6 +1,12 @@
 //! Containers that stay: made, started, looked at, stopped, removed.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
 use rbuild_testkit::context::{Output, TestContext};
+use rustix::fs::{CWD, FileType, Mode};
 
 use crate::scene::{assert_clean, scene};
 
@@ -169,6 +175,70 @@ fn files_go_in_and_out() {
         said(&context, ["stop", "--timeout", "0", "racing"]);
     }
     said(&context, ["rm", "racing"]);
+    assert_clean(&context);
+}
+
+/// What a system's program prints.
+#[track_caller]
+fn told(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// All that is in a folder, with kinds, modes, owners, sizes and times.
+fn listed(folder: &Path) -> Vec<String> {
+    let all = told(Command::new("find").arg(folder).args(["-printf", "%p %y %m %U:%G %s %T@\n"]));
+    let mut lines: Vec<_> = all.lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// What `cp` meets where the program in the container is against it.
+#[test]
+fn what_a_container_exchanges_leads_cp_nowhere_else() {
+    let Some(context) = scene("what_a_container_exchanges_leads_cp_nowhere_else") else { return };
+    context.write("in/f", "from here\n");
+    context.write("in/d/f", "from here\n");
+    let pipe = context.project().join("in/p");
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    fs::set_permissions(&pipe, Permissions::from_mode(0o777)).unwrap();
+    let host = context.folder().join("host");
+    fs::create_dir_all(host.join("in/d")).unwrap();
+    for path in ["f", "in/f", "in/p", "in/d/f"] {
+        fs::write(host.join(path), "of the host\n").unwrap();
+    }
+    let before = listed(&host);
+    assert_eq!(before.len(), 7, "{before:?}");
+    // By turns `/a` is a folder, nothing, a link and nothing; its pipe becomes a link again and again. In the container
+    // there is something as well where the links lead.
+    let script = format!(
+        "mkdir -p /a/in /l {host}/in; echo inside | tee /a/f > {host}/f; ln -s {host} /l/a; echo ready
+        while mv /a /l/folder && mv /l/a /a && mv /a /l/a && mv /l/folder /a; do
+            ln -s {host}/f /l/p; mv -f /l/p /a/in/p
+        done",
+        host = host.display()
+    );
+    said(&context, ["run", "-d", "--name", "against", "--network", "none", "busybox", "sh", "-c", &script]);
+    context.rbuild(["logs", "-f", "against"]).start().until("ready");
+    let mut copied = 0;
+    for _ in 0..4 {
+        for [from, to] in [
+            ["in/.", "against:/a/in"],
+            ["in/f", "against:/a/f2"],
+            ["against:/a/f", "out/"],
+            ["against:/a/in", "out/"],
+        ] {
+            fs::create_dir_all(context.project().join("out")).unwrap();
+            // Where something is gone that was there a moment ago, a copy fails.
+            copied += usize::from(context.rbuild(["cp", from, to]).run().status.success());
+        }
+    }
+    assert_ne!(copied, 0);
+    assert!(state(&context, "against").starts_with("running"));
+    assert_eq!(listed(&host), before);
+    let out = context.project().join("out");
+    assert_eq!(told(Command::new("grep").args(["-r", "of the host"]).arg(&out)), "");
+    said(&context, ["rm", "-f", "against"]);
     assert_clean(&context);
 }
 
