@@ -254,8 +254,9 @@ impl Records {
         })
     }
 
-    /// Forgets the tree of a record, because it turned out not to be there; its keys go on matching.
-    pub fn forget_tree(&self, record: RecordId) -> Result<bool, RecordError> {
+    /// Forgets the tree of a record, as sweeping does; its keys go on matching.
+    #[cfg(test)]
+    pub(crate) fn forget_tree(&self, record: RecordId) -> Result<bool, RecordError> {
         Ok(self.store.write(|transaction| trees::drop_tree(transaction, record))?)
     }
 

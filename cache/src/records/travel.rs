@@ -170,13 +170,4 @@ impl Records {
             chain.layers().iter().map(|layer| Ok(statement.exists([layer.as_bytes()])?)).collect()
         })
     }
-
-    /// Returns the cache that a record was imported from, if it was.
-    pub fn imported_from(&self, record: RecordId) -> Result<Option<String>, RecordError> {
-        self.store.read(|transaction| {
-            let mut statement =
-                transaction.prepare_cached("SELECT source FROM imported WHERE record = ?1")?;
-            Ok(statement.query_row([record.0], |row| row.get(0)).optional()?)
-        })
-    }
 }

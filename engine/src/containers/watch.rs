@@ -1,7 +1,7 @@
 //! Waiting for containers: every change is told by their monitors, nothing is asked twice.
 //!
-//! A [`Watch`] looks at any number of containers at once; [`Engine::await_condition`] waits for one of them to be
-//! something. A monitor that is killed meanwhile is replaced, and what happened until then is found out: a watch ends only
+//! A [`Watch`] looks at any number of containers at once; an [`Expectation`] says when one of them is what it is waited
+//! for to be. A monitor that is killed meanwhile is replaced, and what happened until then is found out: a watch ends only
 //! with what it waits for, with its time, or with the wish of who started it.
 
 use std::collections::VecDeque;
@@ -84,10 +84,6 @@ pub enum Awaited {
     Failed(Moment),
     /// The container was removed, which may be what was waited for.
     Removed,
-    /// The time is over.
-    TimedOut,
-    /// Whoever waited wants it to end.
-    Cancelled,
 }
 
 /// A condition that is waited for, with what was told of the container so far.
@@ -146,30 +142,6 @@ impl Engine {
     pub fn watch(&self, cancel: &Cancel) -> Result<Watch<'_>, ContainerError> {
         let wake = cancel.wake().map_err(io("make", "a pipe"))?;
         Ok(Watch { engine: self, wake, watched: Vec::new(), ready: VecDeque::new() })
-    }
-
-    /// Waits until a container is something, until it is clear that it will not be, or until the time is over.
-    pub fn await_condition(
-        &self,
-        definition: &Definition,
-        condition: Condition,
-        deadline: Option<Instant>,
-        cancel: &Cancel,
-    ) -> Result<Awaited, ContainerError> {
-        let mut watch = self.watch(cancel)?;
-        watch.add(definition)?;
-        let mut expectation = Expectation::new(condition);
-        loop {
-            let ended = match watch.next(deadline)? {
-                Told::Changed(_, change) => expectation.told(&change),
-                Told::TimedOut => Some(Awaited::TimedOut),
-                Told::Cancelled => Some(Awaited::Cancelled),
-                Told::Nothing => Some(Awaited::Removed),
-            };
-            if let Some(ended) = ended {
-                return Ok(ended);
-            }
-        }
     }
 
     /// Waits for the end of a container's program and returns its status; for one that does not run, the last one.

@@ -188,31 +188,3 @@ fn key_value(line: &str) -> Option<(String, &str)> {
         && key.chars().all(|ch| ch.is_ascii_alphanumeric());
     (valid && !value.is_empty()).then(|| (key.to_lowercase(), value))
 }
-
-/// Finds the frontend image that a text asks for, also in forms that are not a Dockerfile: behind a first
-/// `#!` line, as `//syntax=…`, or as a JSON object with a `syntax` string.
-pub fn detect_syntax(text: &str) -> Option<String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let rest = if text.starts_with("#!") { text.split_once('\n').map_or("", |(_, rest)| rest) } else { text };
-    for prefix in ["#", "//"] {
-        for line in rest.lines() {
-            let Some(body) = line.trim_start().strip_prefix(prefix) else { break };
-            let Some((key, value)) =
-                key_value(&format!("#{body}")).map(|(key, value)| (key, value.to_owned()))
-            else {
-                break;
-            };
-            match key.as_str() {
-                "syntax" => return Some(value),
-                "escape" | "check" => {}
-                _ => break,
-            }
-        }
-    }
-    if rest.trim_start().starts_with('{') {
-        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<serde_json::Value>();
-        let object = stream.next()?.ok()?;
-        return object.get("syntax")?.as_str().map(str::to_owned);
-    }
-    None
-}

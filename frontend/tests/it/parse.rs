@@ -164,24 +164,6 @@ fn long_lines_are_refused() {
     assert!(!parse(&format!("FROM a\nRUN {}\n", "x".repeat(65_531))).has_errors());
 }
 
-#[test]
-fn syntax_is_found_in_other_forms_too() {
-    use rbuild_frontend::dockerfile::directive::detect_syntax;
-    for (text, expected) in [
-        ("# syntax=docker/dockerfile:1\nFROM a", Some("docker/dockerfile:1")),
-        ("#!/x\n# syntax = a b \nFROM a", Some("a b")),
-        ("// syntax=x\nwhatever", Some("x")),
-        ("{\"syntax\": \"x\", \"a\": 1}", Some("x")),
-        ("{\"syntax\": 1}", None),
-        ("FROM a\n# syntax=x", None),
-        ("# hello\n# syntax=x", None),
-        ("# escape=`\n# SYNTAX=x", Some("x")),
-        ("", None),
-    ] {
-        assert_eq!(detect_syntax(text).as_deref(), expected, "text {text:?}");
-    }
-}
-
 /// Lines that are near to what people write, and some that are not.
 fn line() -> impl Strategy<Value = String> {
     prop_oneof![

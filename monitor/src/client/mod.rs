@@ -213,6 +213,8 @@ impl Client {
     }
 
     /// Sets the size of an execution's terminal.
+    ///
+    /// For the Engine API, whose clients size a terminal by a request of its own; commands do it in their session.
     pub fn exec_resize(&mut self, id: &ExecId, columns: u16, rows: u16) -> Result<(), ClientError> {
         self.done(&Request::ExecResize { id: id.clone(), columns, rows })
     }

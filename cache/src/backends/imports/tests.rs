@@ -5,7 +5,7 @@ use rbuild_image::distribution::{Receiver, Sender};
 use rbuild_image::manifest::Descriptor;
 use rbuild_model::digest::{BlobDigest, DiffId};
 use rbuild_model::snapshot::SnapshotId;
-use rbuild_store::{Store, StoreOptions};
+use rbuild_store::{DatabaseError, Store, StoreOptions};
 use tempfile::TempDir;
 
 use super::*;
@@ -146,7 +146,10 @@ fn what_another_store_has_is_found_and_is_elsewhere_until_it_comes() {
         (original.name, original.started, original.took)
     );
     assert_eq!(details.usage, original.usage);
-    assert_eq!(theirs.imported_from(top.record).unwrap().as_deref(), Some("paper"));
+    let source = theirs.store().read(|tx| -> Result<String, DatabaseError> {
+        Ok(tx.query_row("SELECT source FROM imported WHERE record = ?1", [top.record.0], |row| row.get(0))?)
+    });
+    assert_eq!(source.unwrap(), "paper");
 
     // Its stack holds that of the lower one.
     let stamp = theirs.store().stamp();
