@@ -119,6 +119,9 @@ impl Drop for Disk {
     }
 }
 
+/// What makes images that have to last.
+type Verb<'a> = &'a dyn Fn(&TestContext);
+
 #[test]
 fn precious_results_survive_a_power_loss_at_once() {
     let name = "precious_results_survive_a_power_loss_at_once";
@@ -126,7 +129,7 @@ fn precious_results_survive_a_power_loss_at_once() {
     let Some(other) = scene(name) else { return };
     other.rbuild(["save", "-o", "app.tar", "busybox"]).run().assert_success();
     let archive = std::fs::read(other.project().join("app.tar")).unwrap();
-    let verbs: [(&dyn Fn(&TestContext), &str); 3] = [
+    let verbs: [(Verb<'_>, &str); 3] = [
         (&|context| furnish(context), "busybox:latest"),
         (
             &|context| {
