@@ -1,10 +1,10 @@
 //! Texts that were encrypted for the owner of a key: `rsadecrypt`, RSA with the padding of PKCS #1 v1.5.
 //!
-//! Numbers are limbs of 32 bits, the least first. The time that it takes says something about the key, which is no harm
-//! here: nobody but its owner can ask for it.
+//! The time that it takes says something about the key, which is no harm here: nobody but its owner can ask for it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use num_bigint::BigUint;
 
 use super::{Function, World, function, text};
 use crate::hcl::Value;
@@ -12,19 +12,20 @@ use crate::hcl::Value;
 /// The functions.
 pub(super) const FUNCTIONS: &[Function] = &[function("rsadecrypt", 2, 2, decrypt)];
 
-/// The longest modulus, in limbs: 16384 bits.
-const LONGEST: usize = 512;
+/// The longest modulus, in bits.
+const LONGEST: u64 = 16384;
 
 fn decrypt(arguments: &[Value], _: &World) -> Result<Value, String> {
     let cipher = STANDARD.decode(text(arguments, 0)?);
     let cipher = cipher.map_err(|error| format!("the encrypted text is not base64: {error}"))?;
     let Key { modulus, exponent } = Key::read(&text(arguments, 1)?)?;
-    let number = limbs(&cipher, modulus.len()).filter(|number| less(number, &modulus));
-    let number = number.ok_or("the text was not encrypted for this key: it is too long")?;
-    let clear = bytes(&power(&number, &exponent, &modulus));
+    let number = BigUint::from_bytes_be(&cipher);
+    if number >= modulus {
+        return Err("the text was not encrypted for this key: it is too long".to_owned());
+    }
     // 0, 2, random bytes other than 0, and 0 again stand before the text.
-    let start = clear.iter().position(|byte| *byte != 0).unwrap_or(clear.len());
-    let padded = clear[start..].strip_prefix(&[2]).unwrap_or_default();
+    let clear = number.modpow(&exponent, &modulus).to_bytes_be();
+    let padded = clear.strip_prefix(&[2]).unwrap_or_default();
     let end = padded.iter().position(|byte| *byte == 0).filter(|end| *end >= 8);
     let end = end.ok_or("the text was not encrypted for this key")?;
     String::from_utf8(padded[end + 1..].to_vec())
@@ -34,8 +35,8 @@ fn decrypt(arguments: &[Value], _: &World) -> Result<Value, String> {
 
 /// A private key.
 struct Key {
-    modulus: Vec<u32>,
-    exponent: Vec<u8>,
+    modulus: BigUint,
+    exponent: BigUint,
 }
 
 impl Key {
@@ -67,11 +68,9 @@ impl Key {
         let (modulus, rest) = element(rest, 0x02)?;
         let (_, rest) = element(rest, 0x02)?;
         let (exponent, _) = element(rest, 0x02)?;
-        let length = modulus.iter().skip_while(|byte| **byte == 0).count().div_ceil(4);
-        let modulus = limbs(modulus, length).filter(|_| length <= LONGEST)?;
-        // The arithmetic below is for odd numbers, as products of two primes are.
-        let usable = modulus.first().is_some_and(|least| least % 2 == 1) && exponent.len() <= 4 * length + 1;
-        usable.then(|| Self { modulus, exponent: exponent.to_vec() })
+        let [modulus, exponent] = [modulus, exponent].map(BigUint::from_bytes_be);
+        let usable = (1..=LONGEST).contains(&modulus.bits()) && exponent < modulus;
+        usable.then_some(Self { modulus, exponent })
     }
 }
 
@@ -87,106 +86,6 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         }
     };
     rest.split_at_checked(length).filter(|_| *first == tag)
-}
-
-/// Brings bytes, the greatest first, into so many limbs, if they fit.
-fn limbs(bytes: &[u8], length: usize) -> Option<Vec<u32>> {
-    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
-    let mut limbs = vec![0; length];
-    for (at, byte) in bytes[start..].iter().rev().enumerate() {
-        *limbs.get_mut(at / 4)? |= u32::from(*byte) << (at % 4 * 8);
-    }
-    Some(limbs)
-}
-
-fn bytes(limbs: &[u32]) -> Vec<u8> {
-    limbs.iter().rev().flat_map(|limb| limb.to_be_bytes()).collect()
-}
-
-fn less(number: &[u32], other: &[u32]) -> bool {
-    number.iter().rev().lt(other.iter().rev())
-}
-
-fn subtract(number: &mut [u32], other: &[u32]) {
-    let mut borrow = false;
-    for (limb, other) in number.iter_mut().zip(other) {
-        let (rest, first) = limb.overflowing_sub(*other);
-        let (rest, second) = rest.overflowing_sub(borrow.into());
-        (*limb, borrow) = (rest, first || second);
-    }
-}
-
-/// Returns a power modulo an odd number.
-fn power(base: &[u32], exponent: &[u8], modulus: &[u32]) -> Vec<u32> {
-    let inverse = inverse(modulus[0]);
-    let times = |a: &[u32], b: &[u32]| product(a, b, modulus, inverse);
-    // 1, and the square that brings numbers into Montgomery's form, by doubling.
-    let mut one = vec![0; modulus.len()];
-    one[0] = 1;
-    let mut square = one.clone();
-    for _ in 0..64 * modulus.len() {
-        double(&mut square, modulus);
-    }
-    let base = times(base, &square);
-    let mut result = times(&one, &square);
-    for byte in exponent {
-        for bit in (0..8).rev() {
-            result = times(&result, &result);
-            if byte >> bit & 1 == 1 {
-                result = times(&result, &base);
-            }
-        }
-    }
-    times(&result, &one)
-}
-
-/// Returns the number that gives -1 when it is multiplied by an odd one, modulo 2³².
-fn inverse(odd: u32) -> u32 {
-    // Newton's method: each step doubles the bits that are right, and three are at the beginning.
-    let found = (0..4).fold(odd, |found, _| found.wrapping_mul(2_u32.wrapping_sub(odd.wrapping_mul(found))));
-    found.wrapping_neg()
-}
-
-fn double(number: &mut [u32], modulus: &[u32]) {
-    let mut carry = 0;
-    for limb in &mut *number {
-        let next = *limb >> 31;
-        *limb = *limb << 1 | carry;
-        carry = next;
-    }
-    if carry == 1 || !less(number, modulus) {
-        subtract(number, modulus);
-    }
-}
-
-/// Montgomery's product: that of two numbers, divided by a power of 2, modulo an odd number.
-fn product(a: &[u32], b: &[u32], modulus: &[u32], inverse: u32) -> Vec<u32> {
-    let length = modulus.len();
-    let mut sum = vec![0_u32; length + 2];
-    for digit in b {
-        accumulate(&mut sum, a, *digit);
-        let factor = sum[0].wrapping_mul(inverse);
-        accumulate(&mut sum, modulus, factor);
-        // The least limb is 0 now.
-        sum.rotate_left(1);
-    }
-    let fits = sum[length] == 0 && less(&sum[..length], modulus);
-    sum.truncate(length);
-    if !fits {
-        subtract(&mut sum, modulus);
-    }
-    sum
-}
-
-/// Adds a multiple of a number.
-fn accumulate(sum: &mut [u32], number: &[u32], factor: u32) {
-    let mut carry = 0;
-    for (at, limb) in sum.iter_mut().enumerate() {
-        let more = u64::from(*number.get(at).unwrap_or(&0)) * u64::from(factor);
-        let value = u64::from(*limb) + more + carry;
-        *limb = value as u32;
-        carry = value >> 32;
-    }
 }
 
 #[cfg(test)]
