@@ -12,6 +12,7 @@ use rbuild_store::doctor::Finding;
 use rbuild_store::{DatabaseError, FileError, ObjectKind, Store};
 use rusqlite::Transaction;
 
+use super::create::MIRROR;
 use super::rows;
 use super::storage::RowsOf;
 use crate::volumes::{Absence, Volumes};
@@ -111,7 +112,7 @@ fn drop_volumes(store: &Store, folder: &Path) {
     if folder.join(VOLUMES_STAY).exists() {
         return;
     }
-    let Ok(text) = std::fs::read(folder.join("config.json")) else { return };
+    let Ok(text) = std::fs::read(folder.join(MIRROR)) else { return };
     let Ok(definition) = serde_json::from_slice::<Definition>(&text) else { return };
     let volumes = Volumes::new(store);
     for mount in &definition.host.mounts {

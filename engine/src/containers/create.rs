@@ -1,5 +1,8 @@
 //! Making containers; nothing runs yet.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +27,10 @@ use super::error::ContainerError;
 use super::request::{CreateRequest, MountKind};
 use super::storage::VolumeWish;
 use super::{define, names, rows};
-use crate::engine::Engine;
+use crate::engine::{Engine, io};
+
+/// What the mirror of a definition is called, in the folder of what it makes.
+pub(super) const MIRROR: &str = "config.json";
 
 /// A container that was made.
 #[derive(Clone, Debug)]
@@ -183,9 +189,9 @@ impl Engine {
 
     /// Writes the definition beside what it makes.
     fn mirror(&self, folder: &Path, definition: &Definition) -> Result<(), ContainerError> {
-        let text = serde_json::to_vec_pretty(definition).expect("a definition can be written to memory");
-        let path = folder.join("config.json");
-        std::fs::write(&path, text).map_err(crate::engine::io("write", path))?;
+        let path = folder.join(MIRROR);
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        made.and_then(|mut file| file.write_all(&mirrored(definition))).map_err(io("write", path))?;
         Ok(())
     }
 
@@ -193,14 +199,8 @@ impl Engine {
     pub(crate) fn rewrite(&self, definition: &Definition) -> Result<(), ContainerError> {
         let store = &self.parts.store;
         store.write_synced(|transaction| rows::update(transaction, definition))?;
-        let text = serde_json::to_vec_pretty(definition).expect("a definition can be written to memory");
-        store.precious().replace(
-            &self.folder(definition.id),
-            "config.json",
-            &text,
-            rbuild_store::Access::Private,
-        )?;
-        Ok(())
+        let (folder, text) = (self.folder(definition.id), mirrored(definition));
+        Ok(store.precious().replace(&folder, MIRROR, &text, rbuild_store::Access::Private)?)
     }
 
     /// Returns the folder of a container.
@@ -352,6 +352,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What the mirror of a definition says.
+fn mirrored(definition: &Definition) -> Vec<u8> {
+    serde_json::to_vec_pretty(definition).expect("a definition can be written to memory")
 }
 
 /// Returns the bits that a generated name is made of.

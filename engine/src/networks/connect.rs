@@ -162,7 +162,7 @@ impl Networks {
             NetworkMode::None => {
                 connected.namespace = Some(Namespace::create()?.into_fd());
                 // It leads nowhere from there; but who looks the name up finds what it always is.
-                let bridge = self.state(&self.find("bridge")?)?;
+                let bridge = self.state(&self.find(NetworkDefinition::DEFAULT)?)?;
                 self.private_files(&request, &mut connected, bridge.map(|state| state.gateway))?;
                 connected.endpoints = self.unlinked("none", request.container)?;
             }
