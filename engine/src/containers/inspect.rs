@@ -141,14 +141,9 @@ fn given<T: serde::Serialize>(list: &[T]) -> Value {
 
 fn host_config(definition: &Definition) -> Value {
     let host = &definition.host;
-    let Resources { memory, memory_swap, memory_reservation, memory_swappiness, .. } = &host.resources;
-    let resources = &host.resources;
     let retries = match host.restart {
         RestartPolicy::OnFailure { max } => max.unwrap_or(0),
         _ => 0,
-    };
-    let rates = |list: &[rbuild_model::container::BlkioRate]| -> Value {
-        list.iter().map(|rate| json!({ "Path": rate.path, "Rate": rate.rate })).collect()
     };
     let mut document = json!({
         "Binds": binds(&host.mounts),
@@ -183,44 +178,16 @@ fn host_config(definition: &Definition) -> Value {
         "ShmSize": host.shm_size.unwrap_or(SHM_SIZE),
         "Runtime": "rbuild",
         "Isolation": "",
-    });
-    let more = json!({
-        "CpuShares": resources.cpu_shares.unwrap_or(0),
-        "Memory": memory.unwrap_or(0),
-        "NanoCpus": resources.nano_cpus.unwrap_or(0),
         "CgroupParent": host.cgroup_parent.clone().unwrap_or_default(),
-        "BlkioWeight": resources.blkio_weight.unwrap_or(0),
-        "BlkioWeightDevice": resources.blkio_weight_device.iter().map(|device| json!({ "Path": device.path, "Weight": device.weight })).collect::<Vec<_>>(),
-        "BlkioDeviceReadBps": rates(&resources.device_read_bps),
-        "BlkioDeviceWriteBps": rates(&resources.device_write_bps),
-        "BlkioDeviceReadIOps": rates(&resources.device_read_iops),
-        "BlkioDeviceWriteIOps": rates(&resources.device_write_iops),
-        "CpuPeriod": resources.cpu_period.unwrap_or(0),
-        "CpuQuota": resources.cpu_quota.unwrap_or(0),
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
-        "CpusetCpus": resources.cpuset_cpus.clone().unwrap_or_default(),
-        "CpusetMems": resources.cpuset_mems.clone().unwrap_or_default(),
         "Devices": host.devices.iter().map(|device| json!({
             "PathOnHost": device.host, "PathInContainer": device.container, "CgroupPermissions": device.access,
         })).collect::<Vec<_>>(),
-        "DeviceCgroupRules": given(&resources.device_rules),
         "DeviceRequests": null,
-        "MemoryReservation": memory_reservation.unwrap_or(0),
-        "MemorySwap": memory_swap.or_else(|| memory.and_then(|memory| i64::try_from(memory.saturating_mul(2)).ok())).unwrap_or(0),
-        "MemorySwappiness": memory_swappiness,
-        "OomKillDisable": resources.oom_kill_disable,
-        "PidsLimit": resources.pids,
-        "Ulimits": resources.ulimits.iter().map(|limit| json!({ "Name": limit.name, "Hard": limit.hard, "Soft": limit.soft })).collect::<Vec<_>>(),
-        "CpuCount": 0,
-        "CpuPercent": 0,
-        "IOMaximumIOps": 0,
-        "IOMaximumBandwidth": 0,
         "MaskedPaths": paths(host, rbuild_sandbox::profile::masked_paths()),
         "ReadonlyPaths": paths(host, rbuild_sandbox::profile::readonly_paths()),
     });
-    let (Value::Object(all), Value::Object(more)) = (&mut document, more) else { return document };
-    all.extend(more);
+    let Value::Object(all) = &mut document else { return document };
+    all.extend(limits(&host.resources));
     if host.init {
         all.insert("Init".to_owned(), true.into());
     }
@@ -242,6 +209,46 @@ fn host_config(definition: &Definition) -> Value {
         all.insert("Tmpfs".to_owned(), json!(tmpfs));
     }
     document
+}
+
+/// What a container may use, as Docker's document has it among the other settings.
+fn limits(resources: &Resources) -> Map<String, Value> {
+    let Resources { memory, memory_swap, memory_reservation, memory_swappiness, .. } = resources;
+    let rates = |list: &[rbuild_model::container::BlkioRate]| -> Value {
+        list.iter().map(|rate| json!({ "Path": rate.path, "Rate": rate.rate })).collect()
+    };
+    let document = json!({
+        "CpuShares": resources.cpu_shares.unwrap_or(0),
+        "Memory": memory.unwrap_or(0),
+        "NanoCpus": resources.nano_cpus.unwrap_or(0),
+        "BlkioWeight": resources.blkio_weight.unwrap_or(0),
+        "BlkioWeightDevice": resources.blkio_weight_device.iter().map(|device| json!({ "Path": device.path, "Weight": device.weight })).collect::<Vec<_>>(),
+        "BlkioDeviceReadBps": rates(&resources.device_read_bps),
+        "BlkioDeviceWriteBps": rates(&resources.device_write_bps),
+        "BlkioDeviceReadIOps": rates(&resources.device_read_iops),
+        "BlkioDeviceWriteIOps": rates(&resources.device_write_iops),
+        "CpuPeriod": resources.cpu_period.unwrap_or(0),
+        "CpuQuota": resources.cpu_quota.unwrap_or(0),
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": resources.cpuset_cpus.clone().unwrap_or_default(),
+        "CpusetMems": resources.cpuset_mems.clone().unwrap_or_default(),
+        "DeviceCgroupRules": given(&resources.device_rules),
+        "MemoryReservation": memory_reservation.unwrap_or(0),
+        "MemorySwap": memory_swap.or_else(|| memory.and_then(|memory| i64::try_from(memory.saturating_mul(2)).ok())).unwrap_or(0),
+        "MemorySwappiness": memory_swappiness,
+        "OomKillDisable": resources.oom_kill_disable,
+        "PidsLimit": resources.pids,
+        "Ulimits": resources.ulimits.iter().map(|limit| json!({ "Name": limit.name, "Hard": limit.hard, "Soft": limit.soft })).collect::<Vec<_>>(),
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+    });
+    match document {
+        Value::Object(limits) => limits,
+        _ => Map::new(),
+    }
 }
 
 /// Paths of the kernel that are closed to a container: none where it was asked for, and nothing is said of one with all
