@@ -54,3 +54,9 @@ pub fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCod
     let mut arguments = arguments.into_iter();
     (arguments.next()? == MARKER).then(|| ExitCode::from(server::run(arguments)))
 }
+
+/// Writes an error with its causes as one text: what a record says of a start that failed.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rbuild_model::container::{Definition, Removal, Signal, StartFailure, State};
 use rbuild_model::network::NetworkMode;
-use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal};
+use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, chain};
 use rbuild_network::driver::Guard;
 use rbuild_network::ports::Reservation;
 use rbuild_network::resolver::ResolverChoice;
@@ -384,10 +384,4 @@ pub(super) fn name_file(target: &str, bytes: Vec<u8>, read_only: bool) -> Mount 
         access: if read_only { Access::ReadOnly } else { Access::ReadWrite },
         restrictions: Restrictions::default(),
     }
-}
-
-/// Returns an error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(Some(error), |error| error.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

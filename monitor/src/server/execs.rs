@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
-use super::streams::{self, Input, Streams};
+use super::streams::{self, Streams};
 use crate::health::{Dropped, OUTPUT};
 use crate::plan::{ExecPlan, ExecPrivilege, Stdin};
 use crate::protocol::{ExecId, ExecProgress};
@@ -152,7 +152,7 @@ pub(super) fn run(
         Some(_) => (Streams::default(), Stdio::default()),
         None => make_pipes(plan.stdin).map_err(pipes)?,
     };
-    let told = |error: LaunchError| (error.exit_status(), super::chain(&error));
+    let told = |error: LaunchError| (error.exit_status(), crate::chain(&error));
     let launcher = Launcher::new(&LauncherConfig::default()).map_err(told)?;
     let entered = launcher.enter(EnterRequest { init, cgroup, spec: &spec, stdio }).map_err(told)?;
     if let Some(master) = entered.terminal {
@@ -211,12 +211,7 @@ fn make_pipes(stdin: Stdin) -> Result<(Streams, Stdio), Errno> {
         rustix::io::ioctl_fionbio(&near, true)?;
         (Some(near), Some(far))
     };
-    let streams = Streams {
-        stdout: Some(stdout),
-        stderr: Some(stderr),
-        input: Input { fd: input, ..Input::default() },
-        is_terminal: false,
-    };
+    let streams = Streams::of_pipes(Some(stdout), Some(stderr), input);
     Ok((streams, Stdio { stdin: far, stdout: Some(out), stderr: Some(err) }))
 }
 

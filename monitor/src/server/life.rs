@@ -13,19 +13,18 @@ use rbuild_sandbox::cgroup::{Cgroup, Layout};
 use rbuild_sandbox::process::{self, Process};
 use rbuild_sandbox::{Launcher, LauncherConfig, Lifetime, Namespaces, Order, SlotRequest, Stubs};
 
-use super::chain;
 use super::connection::Role;
 use super::execs::{self, Kind};
 use super::monitor::{Live, Monitor, Phase};
 use super::shares;
 use super::streams::{self, Streams};
-use crate::backoff;
 use crate::document::{self, Promise};
 use crate::health::Machine;
 use crate::place::PLAN;
 use crate::plan::{Handed, Plan};
 use crate::protocol::{Reply, Until};
 use crate::record::LOST;
+use crate::{backoff, chain};
 
 /// Why a program could not be run: the status that stands for it, and the text.
 pub(super) type Failure = (u8, String);

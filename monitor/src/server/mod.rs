@@ -29,6 +29,7 @@ use rbuild_store::BootId;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
 use self::monitor::{Monitor, Parts};
+use crate::chain;
 use crate::document::{self, Promise};
 use crate::place::{CONTROL, Place, SETTINGS};
 use crate::plan::Settings;
@@ -195,15 +196,4 @@ fn make_listener(place: &Place) -> Result<OwnedFd, String> {
         Ok(socket)
     };
     make().map_err(|errno| errno.to_string())
-}
-
-/// Writes an error with its causes, as one text.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }

@@ -8,7 +8,7 @@ use rbuild_sandbox::mounts::mount_of;
 use rbuild_sandbox::process::Process;
 use rbuild_sandbox::{Access, Mount, MountSource, Namespaces, Network, Restrictions, Sharing};
 
-use super::chain;
+use crate::chain;
 use crate::place::Place;
 use crate::plan::Shares;
 

@@ -27,6 +27,13 @@ pub(super) struct Streams {
     pub(super) is_terminal: bool,
 }
 
+impl Streams {
+    /// Takes the near ends of pipes.
+    pub(super) fn of_pipes(stdout: Option<OwnedFd>, stderr: Option<OwnedFd>, stdin: Option<OwnedFd>) -> Self {
+        Self { stdout, stderr, input: Input { fd: stdin, ..Input::default() }, is_terminal: false }
+    }
+}
+
 /// What is written to a program.
 #[derive(Debug, Default)]
 pub(super) struct Input {
@@ -87,12 +94,7 @@ pub(super) fn make(place: &Place, stdin: Stdin, owner: (u32, u32)) -> Result<(St
         drop(both);
         (Some(near), Some(far))
     };
-    let streams = Streams {
-        stdout: Some(stdout),
-        stderr: Some(stderr),
-        input: Input { fd: input, ..Input::default() },
-        is_terminal: false,
-    };
+    let streams = Streams::of_pipes(Some(stdout), Some(stderr), input);
     Ok((streams, Stdio { stdin: far, stdout: Some(out), stderr: Some(err) }))
 }
 
@@ -103,7 +105,7 @@ pub(super) fn reopen(place: &Place) -> Streams {
     let stderr = open(&run, "stderr", OFlags::RDONLY | OFlags::NONBLOCK).ok();
     // Fails if nobody reads it: the program closed it, or saw its end when the last monitor went.
     let input = open(&run, "stdin", OFlags::WRONLY | OFlags::NONBLOCK).ok();
-    Streams { stdout, stderr, input: Input { fd: input, ..Input::default() }, is_terminal: false }
+    Streams::of_pipes(stdout, stderr, input)
 }
 
 /// Takes the master of a terminal.
