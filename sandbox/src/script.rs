@@ -26,8 +26,8 @@ impl BlobRange {
 
 /// What the server stage is asked: to make one parked init.
 ///
-/// The descriptors are, in this order: the report channel, the order channel, the cgroup, the `cgroup.procs` files,
-/// and the namespaces to join after the clone.
+/// The descriptors are, in this order: the report channel, the order channel, the cgroup, the `tasks` files, and
+/// the namespaces to join after the clone.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SpawnRequest {
     /// What the process becomes.
@@ -44,7 +44,7 @@ pub(crate) struct SpawnRequest {
     pub(crate) cgroup: bool,
     /// Whether a pid namespace to be born in comes along.
     pub(crate) pid: bool,
-    /// How many `cgroup.procs` files to enter come along.
+    /// How many `tasks` files to enter come along.
     pub(crate) joins: usize,
     /// Whether the network namespace is new, so that its loopback is ours to set up.
     pub(crate) loopback: bool,

@@ -1,16 +1,20 @@
 //! Places for steps to run in, made ahead.
 //!
-//! Joining control groups and making a network namespace takes longer than most steps do (the kernel waits for grace
-//! periods), and depends on nothing that a step says. So while one step runs, the berths of the next ones are made by
+//! Making control groups, a process in them and a network namespace takes longer than many steps do, and depends on nothing
+//! that a step says. So while one step runs, the berths of the next ones are made by
 //! a thread of their own: as many as may still be wanted, and never more than [`AHEAD`] at a time.
 //!
+//! A network outlives its step: it costs most of all, and what a step can do to it goes with its processes. So the next
+//! one gets it, unless something is left in it, as a connection that the kernel still remembers: then it gets another.
+//!
 //! Only ordinary steps use them. A step with another network, limits of its own, or rights of its own gets a berth
-//! made for it.
+//! made for it, and nobody gets its network.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use rbuild_model::event::Event;
 use rbuild_model::graph::StepId;
 use rbuild_model::step::{Exec, Limits, NetworkMode, SecurityMode};
 use rbuild_sandbox::cgroup::{DeviceRule, Devices};
@@ -20,6 +24,7 @@ use rbuild_store::UniqueId;
 use crate::cdi::{Given, StepDevices};
 use crate::error::StepError;
 use crate::network::StepNetwork;
+use crate::tasks::Tasks;
 use crate::worker::Worker;
 
 /// How many berths are kept ready.
@@ -31,10 +36,31 @@ pub(crate) struct Berth {
     pub(crate) name: String,
     pub(crate) network: StepNetwork,
     pub(crate) slot: Slot,
+    pub(crate) kind: BerthKind,
+}
+
+/// Whom a berth is made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BerthKind {
+    /// Any step that asks for nothing special.
+    Ordinary,
+    /// One step, by what it asks for.
+    Special,
+}
+
+impl BerthKind {
+    fn of(exec: &Exec, limits: &Limits, devices: &[DeviceRule]) -> Self {
+        let asks_for_nothing = exec.network == NetworkMode::Default
+            && exec.security == SecurityMode::Sandbox
+            && *limits == Limits::default()
+            && devices.is_empty();
+        if asks_for_nothing { Self::Ordinary } else { Self::Special }
+    }
 }
 
 /// What a berth is made for.
 struct Purpose<'a> {
+    kind: BerthKind,
     network: NetworkMode,
     security: SecurityMode,
     limits: &'a Limits,
@@ -44,6 +70,7 @@ struct Purpose<'a> {
 /// The berths of one build.
 pub(crate) struct Berths<'a> {
     worker: &'a Worker,
+    tasks: &'a Tasks,
     devices: &'a StepDevices,
     state: Mutex<State>,
     changed: Condvar,
@@ -52,6 +79,8 @@ pub(crate) struct Berths<'a> {
 #[derive(Default)]
 struct State {
     ready: VecDeque<Berth>,
+    /// Networks whose steps have ended.
+    left: VecDeque<StepNetwork>,
     /// Steps that may still want one.
     expected: usize,
     /// Whether one is being made ahead right now.
@@ -61,11 +90,28 @@ struct State {
     closed: bool,
 }
 
+/// What there is to do beside the steps.
+enum Chore {
+    Make,
+    GiveBack(StepNetwork),
+}
+
+impl State {
+    /// Returns what is to be done next; `None` is to wait for something.
+    fn chore(&mut self) -> Option<Chore> {
+        if !self.closed && self.begun && self.ready.len() < AHEAD.min(self.expected) {
+            return Some(Chore::Make);
+        }
+        let wanted = if self.closed { 0 } else { self.expected.saturating_sub(self.ready.len()) };
+        if self.left.len() > wanted { self.left.pop_front().map(Chore::GiveBack) } else { None }
+    }
+}
+
 impl<'a> Berths<'a> {
     /// Prepares for a number of steps; nothing is made before the first one runs.
-    pub(crate) fn new(worker: &'a Worker, steps: usize, devices: &'a StepDevices) -> Self {
+    pub(crate) fn new(worker: &'a Worker, tasks: &'a Tasks, steps: usize, devices: &'a StepDevices) -> Self {
         let state = State { expected: steps, ..State::default() };
-        Self { worker, devices, state: Mutex::new(state), changed: Condvar::new() }
+        Self { worker, tasks, devices, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,10 +136,8 @@ impl<'a> Berths<'a> {
         limits: &Limits,
         devices: &[DeviceRule],
     ) -> Result<Berth, StepError> {
-        let ordinary = exec.network == NetworkMode::Default
-            && exec.security == SecurityMode::Sandbox
-            && *limits == Limits::default()
-            && devices.is_empty();
+        let kind = BerthKind::of(exec, limits, devices);
+        let ordinary = kind == BerthKind::Ordinary;
         let ready = {
             let mut state = self.state();
             state.expected = state.expected.saturating_sub(1);
@@ -108,45 +152,65 @@ impl<'a> Berths<'a> {
         };
         match ready {
             Some(berth) => Ok(berth),
-            None => self.make(&Purpose { network: exec.network, security: exec.security, limits, devices }),
+            None => {
+                let (network, security) = (exec.network, exec.security);
+                self.make(&Purpose { kind, network, security, limits, devices })
+            }
         }
     }
 
-    /// Makes berths ahead until [`Berths::close`]; the body of a thread.
+    /// Takes the network of a step that has ended.
+    pub(crate) fn leave(&self, kind: BerthKind, network: StepNetwork) {
+        match kind {
+            BerthKind::Ordinary => {
+                self.state().left.push_back(network);
+                self.changed.notify_all();
+            }
+            BerthKind::Special => self.give_back(&network),
+        }
+    }
+
+    /// Gives the address of a network back that nobody uses any more.
+    fn give_back(&self, network: &StepNetwork) {
+        if let Err(error) = self.worker.networks.detach(network) {
+            // The next command takes the address back; the step's work is not thrown away for it.
+            let note = format!("failed to give the address of a step back: {error}");
+            self.tasks.events().event(Event::Note(note));
+        }
+    }
+
+    /// Makes berths ahead until [`Berths::close`], and gives back what nobody wants; the body of a thread.
     pub(crate) fn keep_ready(&self) {
         let mut state = self.state();
         loop {
-            while !(state.closed || state.begun && state.ready.len() < AHEAD.min(state.expected)) {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            match state.chore() {
+                Some(Chore::Make) => {
+                    state.making = true;
+                    drop(state);
+                    let made = self.make_ahead();
+                    state = self.state();
+                    match made {
+                        Ok(berth) => state.ready.push_back(berth),
+                        // Whoever wants one makes it, and tells why that cannot be done.
+                        Err(_) => state.expected = 0,
+                    }
+                    self.changed.notify_all();
+                }
+                Some(Chore::GiveBack(network)) => {
+                    drop(state);
+                    self.give_back(&network);
+                    drop(network);
+                    state = self.state();
+                }
+                None if state.closed => break,
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
-            if state.closed {
-                break;
-            }
-            state.making = true;
-            drop(state);
-            let making = Making(self);
-            let limits = Limits::default();
-            let made = self.make(&Purpose {
-                network: NetworkMode::Default,
-                security: SecurityMode::Sandbox,
-                limits: &limits,
-                devices: &[],
-            });
-            drop(making);
-            state = self.state();
-            match made {
-                Ok(berth) => state.ready.push_back(berth),
-                // Whoever wants one makes it, and tells why that cannot be done.
-                Err(_) => state.expected = 0,
-            }
-            self.changed.notify_all();
         }
         let unused: Vec<Berth> = state.ready.drain(..).collect();
         drop(state);
-        for Berth { name: _, network, slot } in unused {
+        for Berth { name: _, network, slot, kind: _ } in unused {
             drop(slot);
-            // An address that stays is found by the next command.
-            let _ = self.worker.networks.detach(&network);
+            self.give_back(&network);
         }
     }
 
@@ -156,15 +220,44 @@ impl<'a> Berths<'a> {
         self.changed.notify_all();
     }
 
+    fn make_ahead(&self) -> Result<Berth, StepError> {
+        let _making = Making(self);
+        self.make(&Purpose {
+            kind: BerthKind::Ordinary,
+            network: NetworkMode::Default,
+            security: SecurityMode::Sandbox,
+            limits: &Limits::default(),
+            devices: &[],
+        })
+    }
+
     fn make(&self, purpose: &Purpose<'_>) -> Result<Berth, StepError> {
         let id = UniqueId::random()?.to_string();
-        let network = self.worker.networks.attach(purpose.network, &id)?;
+        let network = match purpose.kind {
+            BerthKind::Ordinary => self.left_as_new(),
+            BerthKind::Special => None,
+        };
+        let network = match network {
+            Some(network) => network,
+            None => self.worker.networks.attach(purpose.network, &id)?,
+        };
         match self.slot(purpose, &id, &network) {
-            Ok(slot) => Ok(Berth { name: id, network, slot }),
+            Ok(slot) => Ok(Berth { name: id, network, slot, kind: purpose.kind }),
             Err(source) => {
                 let _ = self.worker.networks.detach(&network);
                 Err(StepError::Launch { command: "the step".to_owned(), source })
             }
+        }
+    }
+
+    /// Returns a network that a step left as it had found it; those that are not so are given back.
+    fn left_as_new(&self) -> Option<StepNetwork> {
+        loop {
+            let network = self.state().left.pop_front()?;
+            if self.worker.networks.is_as_new(&network) {
+                return Some(network);
+            }
+            self.give_back(&network);
         }
     }
 

@@ -20,6 +20,7 @@ mod shares;
 mod streams;
 
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::OwnedFd;
 
 use rbuild_model::container::State;
@@ -42,9 +43,7 @@ const BACKLOG: i32 = 128;
 
 /// Runs a monitor from its execution to its end; returns the exit status.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
-    if process::detach().is_err() {
-        return 1;
-    }
+    let Ok(residence) = detach(arguments) else { return 1 };
     let _ = rustix::thread::set_name(c"rbuild-monitor");
     raise_descriptors();
     // Whatever the caller's was: the modes of what is made here are given with it.
@@ -53,7 +52,6 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     if rustix::stdio::dup2_stdin(rustix::stdio::stdout()).is_err() {
         return 1;
     }
-    let residence = reside(arguments);
     // Whoever made this process goes on making the container meanwhile. Where this fails, the start tells why.
     let launcher = Launcher::new(&LauncherConfig::default()).ok();
     let mut fds = Vec::new();
@@ -101,13 +99,14 @@ fn leave(residence: Option<Residence>) {
     }
 }
 
-/// Moves to the control group that the arguments name. The one who started this process does other things meanwhile:
-/// moving waits for a grace period of the kernel.
-fn reside(mut arguments: impl Iterator<Item = OsString>) -> Option<Residence> {
+/// Leaves the command's session for the control group that the arguments name.
+fn detach(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Option<Residence>> {
     let mut next = || arguments.next()?.into_string().ok();
-    let (prefix, name) = (next()?, next()?);
-    // Staying where it is costs it only its life when the command's session is ended.
-    cgroup::reside(cgroup::Layout::shared(), &prefix, &name).ok()
+    match (next(), next()) {
+        // Staying in the command's group costs it only its life when the session of that is ended.
+        (Some(prefix), Some(name)) => cgroup::detach_into(cgroup::Layout::shared(), &prefix, &name).map(Some),
+        _ => process::detach().map(|()| None),
+    }
 }
 
 /// Allows as many open files as there may be: each client, and what is carried for the networks, is one. Programs

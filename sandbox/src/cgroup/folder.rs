@@ -25,6 +25,12 @@ pub(super) enum Version {
     Two,
 }
 
+/// The file by which a thread enters a group of version 1, with a `0` for itself.
+///
+/// For a process of one thread that is the whole process. By `cgroup.procs` it would wait for a grace period of the kernel, up
+/// to twenty milliseconds: no process may be made or end while a whole one is moved.
+pub(super) const OWN_THREAD: &str = "tasks";
+
 impl Folder {
     pub(super) fn open(version: Version, path: PathBuf) -> Result<Self, CgroupError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;

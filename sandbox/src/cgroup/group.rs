@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::CgroupError;
 use super::devices::Devices;
 use super::find::{Layout, Unified};
-use super::folder::{Folder, Version, read_all};
+use super::folder::{Folder, OWN_THREAD, Version, read_all};
 use super::limits::{Limits, Setting};
 use crate::running::Usage;
 
@@ -135,10 +135,10 @@ impl Cgroup {
         outcome.map(|()| reclaimed)
     }
 
-    /// Returns the files that a process enters version 1 hierarchies by.
+    /// Returns the files by which a process that has one thread enters version 1 hierarchies.
     pub(crate) fn entries(&self) -> Result<Vec<OwnedFd>, CgroupError> {
         let v1 = self.folders.iter().filter(|folder| folder.version == Version::One);
-        v1.map(|folder| folder.file("cgroup.procs", OFlags::WRONLY)).collect()
+        v1.map(|folder| folder.file(OWN_THREAD, OFlags::WRONLY)).collect()
     }
 
     /// Returns the version 2 folder, for processes to be born in.

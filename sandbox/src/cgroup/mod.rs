@@ -2,9 +2,9 @@
 //!
 //! Limits go where the controllers are. Where version 2 is mounted at all, it also holds the process even without
 //! controllers: to be born there costs nothing (`CLONE_INTO_CGROUP`), killing is atomic (`cgroup.kill`), emptiness is
-//! an event, processor time is counted, and devices are controlled by a BPF program. Every entered version 1
-//! hierarchy costs an RCU grace period, so only those with something to do are used: `pids`, `memory`, and what
-//! limits ask for.
+//! an event, processor time is counted, and devices are controlled by a BPF program. Version 1 hierarchies
+//! are entered by a process of one thread itself (`tasks`), which waits for nobody; of those only the ones with something to
+//! do are used: `memory`, and what limits ask for.
 //!
 //! Version 1 groups are made below the caller's own group of each hierarchy (they differ), version 2 groups below the
 //! top, or below the caller's own group without root. Each is `<prefix>/<name>`; an empty prefix folder goes with the
@@ -30,7 +30,7 @@ pub use self::devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
 pub use self::find::{Layout, Mode};
 pub use self::group::{Cgroup, CgroupRequest, Freeze, Reclaimed};
 pub use self::limits::{Counted, DeviceRate, DeviceWeight, Limits, OutOfMemory};
-pub use self::residence::{Residence, reside};
+pub use self::residence::{Residence, detach_into};
 pub use self::stats::{BlockTransfer, Stats, Throttling};
 pub use self::victim::victim;
 use crate::script::ScriptSource;

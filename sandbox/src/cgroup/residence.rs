@@ -1,17 +1,20 @@
 //! A place for processes of ours that outlive the command that starts them.
 //!
 //! A session, a unit or a job that started a command ends everything in its group when it ends. What is to stay leaves
-//! that group: on version 2, and in systemd's own hierarchy where systemd runs. Hierarchies with controllers are not
-//! left, nor is systemd's without it: nothing is ended there, and entering costs a grace period of the kernel.
+//! that group: on version 2, where it is born in another one, and in systemd's own hierarchy where systemd runs. Hierarchies
+//! with controllers are not left, nor is systemd's without it: nothing is ended there.
 
+use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use rustix::process::getpid;
 
 use super::CgroupError;
 use super::find::Layout;
-use super::folder::{Folder, Version, make_folder};
+use super::folder::{Folder, OWN_THREAD, Version, make_folder};
 use super::group::base_of;
+use crate::process;
 
 /// A place in a group, for as long as this lives: groups that somebody is in are not reclaimed.
 #[derive(Debug)]
@@ -20,6 +23,17 @@ pub struct Residence {
 }
 
 impl Residence {
+    /// Makes the groups ready, as far as there are rights to.
+    fn open(layout: &Layout, prefix: &str, name: &str) -> Self {
+        let v2 = layout.v2.as_ref().map(|unified| (Version::Two, base_of(unified)));
+        let systemd = layout.v1.iter().find(|hierarchy| hierarchy.option == "name=systemd");
+        let systemd = systemd.filter(|_| is_systemd_there());
+        let systemd = systemd.map(|hierarchy| (Version::One, hierarchy.base.clone()));
+        let places = v2.into_iter().chain(systemd);
+        let folders = places.filter_map(|(version, base)| occupy(version, &base.join(prefix), name).ok());
+        Self { folders: folders.collect() }
+    }
+
     /// Leaves the group for the one that its prefix is in, and takes it away if nobody else is in it: for a process that is
     /// about to end. What does not work out stays for the next who resides there.
     pub fn leave(self) {
@@ -41,23 +55,25 @@ impl Residence {
     }
 }
 
-/// Moves this process into a group of its own below a prefix, shared by all that say the same name.
+/// [Detaches](process::detach) this process from its session, and from its groups: what goes on lives in a group below a prefix,
+/// shared by all that say the same name.
 ///
-/// Where there are no rights to do so it stays where it is.
-pub fn reside(layout: &Layout, prefix: &str, name: &str) -> Result<Residence, CgroupError> {
-    let v2 = layout.v2.as_ref().map(|unified| (Version::Two, base_of(unified)));
-    let systemd =
-        layout.v1.iter().find(|hierarchy| hierarchy.option == "name=systemd").filter(|_| is_systemd_there());
-    let systemd = systemd.map(|hierarchy| (Version::One, hierarchy.base.clone()));
-    let mut folders = Vec::new();
-    for (version, base) in v2.into_iter().chain(systemd) {
-        match enter(version, &base.join(prefix), name) {
-            Ok(folder) => folders.push(folder),
-            Err(error) if error.is_refusal() || error.is_absence() => {}
-            Err(error) => return Err(error),
-        }
+/// Where there are no rights to do so it stays in the groups of its maker.
+pub fn detach_into(layout: &Layout, prefix: &str, name: &str) -> io::Result<Residence> {
+    let mut residence = Residence::open(layout, prefix, name);
+    let unified = residence.folders.iter().find(|folder| folder.version == Version::Two);
+    let born = unified.is_some_and(|folder| process::detach_born_in(folder.fd.as_fd()).is_ok());
+    if !born {
+        process::detach()?;
     }
-    Ok(Residence { folders })
+    let enter = |folder: &Folder| match folder.version {
+        Version::One => folder.write(OWN_THREAD, "0"),
+        Version::Two if born => Ok(()),
+        // Before Linux 5.7 nobody is born in another group than its maker's.
+        Version::Two => folder.write("cgroup.procs", "0"),
+    };
+    residence.folders.retain(|folder| enter(folder).is_ok());
+    Ok(residence)
 }
 
 /// Whether systemd is the manager of this machine, as sd_booted(3) has it.
@@ -65,16 +81,14 @@ fn is_systemd_there() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-fn enter(version: Version, parent: &Path, name: &str) -> Result<Folder, CgroupError> {
+/// Makes a group that may be there, and holds it.
+fn occupy(version: Version, parent: &Path, name: &str) -> Result<Folder, CgroupError> {
     let path = parent.join(name);
-    // Who takes remains away may take an empty group between its making and our entering it: make it again.
+    // Who takes remains away may take an empty group between its making and our holding it: make it again.
     for attempt in 0.. {
         let made = make_folder(parent).and_then(|()| make_folder(&path));
         match made.and_then(|()| Folder::open(version, path.clone())) {
-            Ok(folder) if attempt == 16 || folder.hold() => {
-                folder.write("cgroup.procs", &getpid().as_raw_nonzero().to_string())?;
-                return Ok(folder);
-            }
+            Ok(folder) if attempt == 16 || folder.hold() => return Ok(folder),
             Ok(_) => {}
             Err(error) if attempt < 16 && error.is_absence() => {}
             Err(error) => return Err(error),

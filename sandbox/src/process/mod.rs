@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 pub use self::attitude::Attitude;
 pub use self::sys::trim_heap;
 use crate::running::Usage;
+use crate::sys::Cloned;
 
 /// Looks at a process that is there.
 pub fn identify(pid: i32) -> Option<ProcessIdentity> {
@@ -36,6 +37,15 @@ pub fn is_alive(identity: ProcessIdentity) -> bool {
 /// Must be called by a process with one thread. The process that called ends at once, with the status 0.
 pub fn detach() -> io::Result<()> {
     if crate::sys::fork_alone()?.is_some() {
+        crate::sys::exit_now(0);
+    }
+    rustix::process::setsid()?;
+    Ok(())
+}
+
+/// As [`detach`], born in a group of version 2: entering it later would wait for a grace period of the kernel.
+pub(crate) fn detach_born_in(cgroup: BorrowedFd<'_>) -> io::Result<()> {
+    if let Cloned::Parent(..) = crate::sys::clone(0, false, Some(cgroup))? {
         crate::sys::exit_now(0);
     }
     rustix::process::setsid()?;

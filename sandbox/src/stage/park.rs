@@ -1,7 +1,7 @@
 //! An init up to its parking: everything that does not depend on what it will run.
 //!
-//! Entering a version 1 cgroup waits for the whole machine (an RCU grace period), copying and dropping the host's
-//! mount table costs with its length: both happen here, ahead of the order. A parked init holds no mount of the
+//! Making namespaces takes its time, and copying and dropping the host's mount table costs with its length: that happens
+//! here, ahead of the order. A parked init holds no mount of the
 //! host: its root is an empty tmpfs in which the order's mounts will be put together.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,7 +24,7 @@ pub(super) struct Inherited<'server> {
     pub(super) order: OwnedFd,
     /// A pidfd of the server.
     pub(super) maker: &'server OwnedFd,
-    /// `cgroup.procs` files.
+    /// `tasks` files of version 1 cgroups.
     pub(super) joins: Vec<OwnedFd>,
     /// Namespaces.
     pub(super) enter: Vec<OwnedFd>,
