@@ -1,4 +1,4 @@
-//! The command line: one file a verb in `cli/`, all listed in [`Command`].
+//! The command line: one file a verb in `cli/`, all listed in [`Command`] (in [`verbs!`]).
 //!
 //! Differences between clap and the flags that Docker's users know are evened out in three places, and only here:
 //!
@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 use clap::builder::{Styles, ValueParser, styling::AnsiColor};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::flags;
 use crate::report::Mistake;
@@ -61,33 +61,28 @@ Environment:
 Files:
   /etc/rbuild/config.toml, $XDG_CONFIG_HOME/rbuild/config.toml";
 
-/// Builds container images and runs containers, without a daemon
-#[derive(Debug, Parser)]
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Cli {
+    /// Flags that every command has.
+    pub(crate) global: Global,
+    /// What to do.
+    pub(crate) command: Command,
+}
+
+/// Flags that every command has, and what is said of all of them.
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "rbuild",
+    about = "Builds container images and runs containers, without a daemon",
     version,
     styles = STYLES,
     disable_help_subcommand = true,
     override_usage = "rbuild [OPTIONS] COMMAND [ARG]...\n       rbuild [BUILD OPTIONS] PATH|URL|-",
     after_help = EXAMPLES,
-    after_long_help = const_format(EXAMPLES, ENVIRONMENT),
+    after_long_help = format!("{EXAMPLES}\n\n{ENVIRONMENT}"),
     max_term_width = 100
 )]
-pub(crate) struct Cli {
-    /// Flags that every command has.
-    #[command(flatten)]
-    pub(crate) global: Global,
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-fn const_format(a: &str, b: &str) -> String {
-    format!("{a}\n\n{b}")
-}
-
-/// Flags that every command has.
-#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Global {
     /// Folder of the store
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
@@ -109,9 +104,34 @@ pub(crate) struct Global {
     pub(crate) debug: bool,
 }
 
-/// The verbs.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+/// Declares the verbs once, and how each gets its flags: making those of all takes longer than many a command.
+macro_rules! verbs {
+    ($($(#[$note:meta])* $verb:ident $(($flags:ty))?,)+) => {
+        /// The verbs.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $($(#[$note])* $verb $(($flags))?,)+
+        }
+
+        /// The verbs without their flags.
+        #[derive(Subcommand)]
+        enum Bare {
+            $($(#[$note])* $verb,)+
+        }
+
+        /// Gives a verb its flags, and leaves what help says of it.
+        fn with_flags(verb: clap::Command) -> clap::Command {
+            let about = verb.get_about().cloned().unwrap_or_default();
+            let add: fn(clap::Command) -> clap::Command = match verb.get_name() {
+                $($(name if name.eq_ignore_ascii_case(stringify!($verb)) => <$flags as Args>::augment_args,)?)+
+                _ => return verb,
+            };
+            add(verb).about(about).long_about(None)
+        }
+    };
+}
+
+verbs! {
     /// Build an image from a Dockerfile
     Build(Box<build::Arguments>),
     /// Build many targets from one file
@@ -248,9 +268,14 @@ pub(crate) enum Command {
     Promote,
 }
 
+/// Returns the command line with its verbs, which have no flags yet.
+fn bare() -> clap::Command {
+    Bare::augment_subcommands(Global::command()).subcommand_required(true).arg_required_else_help(true)
+}
+
 /// Returns the command line as completions and manual pages show it.
 pub(crate) fn offered() -> clap::Command {
-    Cli::command()
+    bare().mut_subcommands(with_flags)
 }
 
 /// Makes a verb of the command line what help shows: it knows the flags that are not there yet, and the last of a
@@ -259,7 +284,7 @@ fn known(verb: clap::Command) -> clap::Command {
     fn lenient(verb: clap::Command) -> clap::Command {
         verb.args_override_self(true).mut_subcommands(lenient)
     }
-    lenient(unsupported::add(verb))
+    lenient(unsupported::add(with_flags(verb)))
 }
 
 /// Makes a verb what is read: switches take a value behind `=`.
@@ -285,30 +310,38 @@ fn switch(arg: clap::Arg) -> clap::Arg {
 
 /// Reads the command line.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Cli> {
-    let all = Cli::command();
+    let all = bare();
     let arguments = arguments::rewrite(arguments.into_iter().collect(), &all)?;
-    // Each command pays for this: only the verb that is asked for is made ready.
-    let verb = arguments::verb(&arguments, &all);
-    let all = all.mut_args(switch);
-    let parser = match &verb {
-        Some(verb) => all.mut_subcommand(verb, read),
-        None => all,
-    };
-    let matches = match parser.try_get_matches_from(&arguments) {
+    let parser = ready(all.mut_args(switch), &arguments, read);
+    let mut matches = match parser.try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) => return Err(told(error, &arguments)),
     };
     if let Some((verb, matches)) = matches.subcommand() {
         unsupported::check(verb, matches)?;
     }
-    Cli::from_arg_matches(&matches).map_err(|error| told(error, &arguments))
+    let cli = Global::from_arg_matches_mut(&mut matches)
+        .and_then(|global| Ok(Cli { global, command: Command::from_arg_matches_mut(&mut matches)? }));
+    cli.map_err(|error| told(error, &arguments))
+}
+
+/// Makes the verb ready that is asked for: each command pays for this.
+fn ready(
+    all: clap::Command,
+    arguments: &[OsString],
+    make: fn(clap::Command) -> clap::Command,
+) -> clap::Command {
+    match arguments::verb(arguments, &all) {
+        Some(verb) => all.mut_subcommand(verb, make),
+        None => all,
+    }
 }
 
 /// Returns help without the marks of [`read`], and other mistakes as they are.
 fn told(error: clap::Error, arguments: &[OsString]) -> anyhow::Error {
     let help =
         matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
-    if help && let Err(plain) = Cli::command().mut_subcommands(known).try_get_matches_from(arguments) {
+    if help && let Err(plain) = ready(bare(), arguments, known).try_get_matches_from(arguments) {
         return plain.into();
     }
     let hostname = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--hostname"));

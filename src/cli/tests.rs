@@ -32,8 +32,9 @@ fn run(line: &str) -> run::Options {
 
 #[test]
 fn the_definition_is_sound() {
-    Cli::command().mut_subcommands(known).debug_assert();
-    Cli::command().mut_subcommands(read).debug_assert();
+    offered().debug_assert();
+    bare().mut_subcommands(known).debug_assert();
+    bare().mut_subcommands(read).debug_assert();
 }
 
 #[test]
