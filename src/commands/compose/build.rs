@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rbuild_engine::projects::image_name;
 use rbuild_model::digest::ImageId;
+use rbuild_model::platform::Platform;
 use rbuild_model::project::{
     AdditionalContext, Build as Section, Dockerfile, FileSource, Limit, Project as Model, Service,
     ServiceName,
@@ -252,19 +253,6 @@ fn plan(
 ) -> anyhow::Result<BuildPlan> {
     refuse(section)?;
     let place = flags::context_source(&section.context);
-    let dockerfile = match &section.dockerfile {
-        Dockerfile::Path(path) if path.is_empty() || path == "Dockerfile" => None,
-        Dockerfile::Path(path) => Some(match &place {
-            // What is relative is meant from the context on.
-            ContextSource::Local(folder) if !path.starts_with('/') => ContextSource::Local(folder.join(path)),
-            _ => ContextSource::Local(path.into()),
-        }),
-        Dockerfile::Inline(text) => {
-            let path = scratch.join(format!("{}.Dockerfile", service.name));
-            std::fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
-            Some(ContextSource::Local(path))
-        }
-    };
     let args = section.args.iter().filter(|(name, _)| !manner.args.iter().any(|arg| arg.name == **name));
     let args = args.map(|(name, value)| EnvVar { name: name.clone(), value: value.clone() });
     let args: Vec<EnvVar> = args.chain(manner.args.iter().cloned()).collect();
@@ -275,43 +263,10 @@ fn plan(
             AdditionalContext::Place(place) => flags::context_source(place),
         },
     });
-    let mut tags = vec![image_name(model, service)];
-    tags.extend(section.tags.iter().cloned());
-    let tags = tags.iter().map(|tag| {
-        let reference = tag.parse::<Reference>().map_err(|error| Mistake::new(format!("{tag}: {error}")))?;
-        Ok(reference.with_default_tag())
+    let hosts = section.extra_hosts.iter().flat_map(|(name, addresses)| {
+        addresses.iter().map(|address| ExtraHost { name: name.clone(), address: address.clone() })
     });
-    let platforms = match (&section.platforms[..], &service.platform, &settings.platform) {
-        ([], Some(platform), _) if !platform.is_empty() => vec![platform.clone()],
-        ([], _, Some(platform)) => vec![platform.to_string()],
-        (platforms, ..) => platforms.to_vec(),
-    };
-    let platforms = platforms.iter().map(|text| {
-        text.parse().map_err(|error| Mistake::new(format!("build.platforms: {text}: {error}")).into())
-    });
-    let builder = ["compose", service.name.as_str(), model.name.as_str()];
-    let own = LABELS.iter().zip([builder[2], builder[1], "classic"]);
-    let labels = section.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
-    let labels = labels.chain(own.map(|(name, value)| ((*name).to_owned(), value.to_owned())));
-    let mut ssh: Vec<flags::Ssh> = manner.ssh.clone();
-    for agent in &section.ssh {
-        if !ssh.iter().any(|other| other.id == agent.id) {
-            let paths = agent.path.iter().map(PathBuf::from).collect();
-            ssh.push(flags::Ssh { id: agent.id.clone(), paths });
-        }
-    }
-    let allowed = section.entitlements.iter().map(|text| {
-        let wrong = |error| Mistake::new(format!("build.entitlements: `{text}`: {error}"));
-        entitlement(text).map_err(wrong)
-    });
-    let mut allow = allowed.collect::<Result<Vec<_>, _>>()?;
-    if section.privileged {
-        allow.push(Entitlement::SecurityInsecure);
-    }
-    let bound = |limit: Limit| match limit {
-        Limit::AtMost(count) => i64::try_from(count).unwrap_or(i64::MAX),
-        Limit::Unlimited => -1,
-    };
+    let call = if manner.check { Method::Check } else { Method::Build };
     let base = What {
         context: section.context.clone(),
         file: None,
@@ -322,61 +277,130 @@ fn plan(
     };
     Ok(BuildPlan {
         caches: caches(section)?,
+        dockerfile: dockerfile(service, section, &place, scratch)?,
         context: place,
-        dockerfile,
         target: section.target.clone().filter(|target| !target.is_empty()),
-        platforms: platforms.collect::<anyhow::Result<_>>()?,
+        platforms: platforms(service, section, settings)?,
         build_args: with_proxies(args, settings)?,
         contexts: contexts.collect(),
-        tags: tags.collect::<anyhow::Result<_>>()?,
+        tags: tags(model, service, section)?,
         outputs: Vec::new(),
         load: Mode::Off,
         annotations: Vec::new(),
         push: Mode::Off,
         attestations: attested(section, manner)?,
-        call: match manner.check {
-            true => Call::of(Method::Check),
-            false => Call::of(Method::Build),
-        },
-        labels: labels.collect(),
+        call: Call::of(call),
+        labels: labels(model, service, section),
         no_cache: if manner.no_cache || section.no_cache { NoCache::Everything } else { NoCache::Nothing },
         pull: Mode::from(manner.pull || section.pull),
         secrets: secrets(model, section)?,
-        ssh,
-        network: match section.network.as_deref() {
-            None | Some("" | "default" | "bridge") => NetworkMode::Default,
-            Some("none") => NetworkMode::None,
-            Some("host") => NetworkMode::Host,
-            Some(other) => {
-                return Err(NotYet::supported(
-                    format!("`build.network: {other}`"),
-                    "use default, none or host",
-                )
-                .into());
-            }
-        },
-        hosts: section
-            .extra_hosts
-            .iter()
-            .flat_map(|(name, addresses)| {
-                addresses.iter().map(|address| ExtraHost { name: name.clone(), address: address.clone() })
-            })
-            .collect(),
+        ssh: agents(section, manner),
+        network: network(section)?,
+        hosts: hosts.collect(),
         shm_size: section.shm_size.and_then(|size| u64::try_from(size.0).ok()).filter(|size| *size > 0),
-        ulimits: section
-            .ulimits
-            .iter()
-            .map(|(name, limit)| Ulimit {
-                name: name.clone(),
-                soft: bound(limit.soft),
-                hard: bound(limit.hard),
-            })
-            .collect(),
+        ulimits: ulimits(section),
         limits: Limits { memory: manner.memory.filter(|memory| *memory > 0), ..Limits::default() },
-        allow,
+        allow: rights(section)?,
         progress: manner.progress,
         ..plan_of(base, settings)?
     })
+}
+
+/// Returns where the Dockerfile is, if it is not the usual one; one that stands in the section is written to the scratch
+/// folder.
+fn dockerfile(
+    service: &Service,
+    section: &Section,
+    context: &ContextSource,
+    scratch: &Path,
+) -> anyhow::Result<Option<ContextSource>> {
+    Ok(match &section.dockerfile {
+        Dockerfile::Path(path) if path.is_empty() || path == "Dockerfile" => None,
+        Dockerfile::Path(path) => Some(match context {
+            // What is relative is meant from the context on.
+            ContextSource::Local(folder) if !path.starts_with('/') => ContextSource::Local(folder.join(path)),
+            _ => ContextSource::Local(path.into()),
+        }),
+        Dockerfile::Inline(text) => {
+            let path = scratch.join(format!("{}.Dockerfile", service.name));
+            std::fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
+            Some(ContextSource::Local(path))
+        }
+    })
+}
+
+fn tags(model: &Model, service: &Service, section: &Section) -> anyhow::Result<Vec<Reference>> {
+    let tags = std::iter::once(image_name(model, service)).chain(section.tags.iter().cloned());
+    let read = |tag: String| {
+        let reference = tag.parse::<Reference>().map_err(|error| Mistake::new(format!("{tag}: {error}")))?;
+        Ok(reference.with_default_tag())
+    };
+    tags.map(read).collect()
+}
+
+fn platforms(service: &Service, section: &Section, settings: &Settings) -> anyhow::Result<Vec<Platform>> {
+    let platforms = match (&section.platforms[..], &service.platform, &settings.platform) {
+        ([], Some(platform), _) if !platform.is_empty() => vec![platform.clone()],
+        ([], _, Some(platform)) => return Ok(vec![platform.clone()]),
+        (platforms, ..) => platforms.to_vec(),
+    };
+    let read = |text: &String| {
+        text.parse().map_err(|error| Mistake::new(format!("build.platforms: {text}: {error}")).into())
+    };
+    platforms.iter().map(read).collect()
+}
+
+fn labels(model: &Model, service: &Service, section: &Section) -> Vec<(String, String)> {
+    let own = LABELS.iter().zip([model.name.as_str(), service.name.as_str(), "classic"]);
+    let own = own.map(|(name, value)| ((*name).to_owned(), value.to_owned()));
+    section.labels.iter().map(|(name, value)| (name.clone(), value.clone())).chain(own).collect()
+}
+
+/// Returns the agents of the command line, and those of the section that it says nothing of.
+fn agents(section: &Section, manner: &Manner) -> Vec<flags::Ssh> {
+    let mut agents = manner.ssh.clone();
+    for agent in &section.ssh {
+        if !agents.iter().any(|other| other.id == agent.id) {
+            let paths = agent.path.iter().map(PathBuf::from).collect();
+            agents.push(flags::Ssh { id: agent.id.clone(), paths });
+        }
+    }
+    agents
+}
+
+fn rights(section: &Section) -> anyhow::Result<Vec<Entitlement>> {
+    let rights = section.entitlements.iter().map(|text| {
+        let wrong = |error| Mistake::new(format!("build.entitlements: `{text}`: {error}"));
+        entitlement(text).map_err(wrong)
+    });
+    let mut rights = rights.collect::<Result<Vec<_>, _>>()?;
+    if section.privileged {
+        rights.push(Entitlement::SecurityInsecure);
+    }
+    Ok(rights)
+}
+
+fn network(section: &Section) -> anyhow::Result<NetworkMode> {
+    match section.network.as_deref() {
+        None | Some("" | "default" | "bridge") => Ok(NetworkMode::Default),
+        Some("none") => Ok(NetworkMode::None),
+        Some("host") => Ok(NetworkMode::Host),
+        Some(other) => {
+            let what = format!("`build.network: {other}`");
+            Err(NotYet::supported(what, "use default, none or host").into())
+        }
+    }
+}
+
+fn ulimits(section: &Section) -> Vec<Ulimit> {
+    let bound = |limit: Limit| match limit {
+        Limit::AtMost(count) => i64::try_from(count).unwrap_or(i64::MAX),
+        Limit::Unlimited => -1,
+    };
+    let limits = section.ulimits.iter();
+    limits
+        .map(|(name, limit)| Ulimit { name: name.clone(), soft: bound(limit.soft), hard: bound(limit.hard) })
+        .collect()
 }
 
 /// Refuses what a build section can say and no build does yet.

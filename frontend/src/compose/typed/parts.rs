@@ -156,35 +156,24 @@ pub(super) fn watch(reader: &Reader<'_>) -> Checked<WatchRule> {
 }
 
 pub(super) fn deploy(reader: &Reader<'_>) -> Checked<Deploy> {
-    let update = |key: &str| {
-        let section = reader.at(key);
-        section.is_there().then(|| update_config(&section)).transpose()
-    };
-    let limits = reader.at("resources").at("limits");
-    let limits = limits
-        .is_there()
-        .then(|| {
-            Checked::Ok(ResourceLimits {
-                cpus: limits.at("cpus").cpus()?,
-                memory: limits.at("memory").bytes(),
-                pids: limits.at("pids").int(),
-            })
+    let update = |key: &str| reader.section(key, update_config);
+    let resources = reader.at("resources");
+    let limits = resources.section("limits", |limits| {
+        Ok(ResourceLimits {
+            cpus: limits.at("cpus").cpus()?,
+            memory: limits.at("memory").bytes(),
+            pids: limits.at("pids").int(),
         })
-        .transpose()?;
-    let reservations = reader.at("resources").at("reservations");
-    let reservations = reservations.is_there().then(|| reserved(&reservations)).transpose()?;
-    let policy = reader.at("restart_policy");
-    let restart_policy = policy
-        .is_there()
-        .then(|| {
-            Checked::Ok(RestartPolicy {
-                condition: policy.at("condition").text(),
-                delay: policy.at("delay").duration()?,
-                max_attempts: policy.at("max_attempts").natural()?,
-                window: policy.at("window").duration()?,
-            })
+    })?;
+    let reservations = resources.section("reservations", reserved)?;
+    let restart_policy = reader.section("restart_policy", |policy| {
+        Ok(RestartPolicy {
+            condition: policy.at("condition").text(),
+            delay: policy.at("delay").duration()?,
+            max_attempts: policy.at("max_attempts").natural()?,
+            window: policy.at("window").duration()?,
         })
-        .transpose()?;
+    })?;
     let placement = reader.at("placement");
     Ok(Deploy {
         mode: reader.at("mode").text(),
@@ -371,7 +360,7 @@ pub(super) fn block_io(reader: &Reader<'_>) -> Checked<BlockIo> {
                 rate: u64::try_from(rate).map_err(|_| item.at("rate").unfit("0 or more"))?,
             })
         };
-        reader.at(key).items().iter().map(read).collect()
+        reader.list(key, read)
     };
     let weights = reader.at("weight_device").items();
     let weights = weights.iter().map(|item| {

@@ -181,6 +181,17 @@ impl<'a> Reader<'a> {
         make(text).map_err(|error| fault(self.location().as_ref(), error.to_string()))
     }
 
+    /// Reads what is at a key, if something is.
+    pub(super) fn section<T>(&self, key: &str, read: impl Fn(&Self) -> Checked<T>) -> Checked<Option<T>> {
+        let section = self.at(key);
+        section.is_there().then(|| read(&section)).transpose()
+    }
+
+    /// Reads the items of the list at a key.
+    pub(super) fn list<T>(&self, key: &str, read: impl Fn(&Self) -> Checked<T>) -> Checked<Vec<T>> {
+        self.at(key).items().iter().map(read).collect()
+    }
+
     /// Returns the items of a list.
     pub(super) fn items(&self) -> Vec<Self> {
         let Some(Document::List(list)) = self.document else { return Vec::new() };

@@ -1,11 +1,12 @@
 //! Services.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use rbuild_model::project::{
-    CgroupNamespace, Condition, ConfigKey, CredentialSpec, Dependency, Device, Link, Logging, ModelKey,
-    ModelUse, NameError, Namespace, NetworkKey, NetworkMode, Provider, PullPolicy, Restart, SecretKey,
-    Service, ServiceName, VolumesFrom,
+    CgroupNamespace, Condition, ConfigKey, CredentialSpec, Dependency, Device, Limit, Link, Logging,
+    ModelKey, ModelUse, NameError, Namespace, NetworkKey, NetworkMode, Provider, PullPolicy, Restart,
+    SecretKey, Service, ServiceName, VolumesFrom,
 };
 
 use super::super::fault::Checked;
@@ -21,18 +22,17 @@ pub(super) fn service(
 ) -> Checked<Service> {
     let at = |key: &str| reader.at(key);
     let text = |key: &str| reader.at(key).text();
-    let deploy = at("deploy").is_there().then(|| parts::deploy(&at("deploy"))).transpose()?;
+    let deploy = reader.section("deploy", parts::deploy)?;
     let replicas = match at("scale").natural()? {
         Some(scale) => scale,
         None => deploy.as_ref().and_then(|deploy| deploy.replicas).unwrap_or(1),
     };
-    let sections = |key: &str| reader.at(key).items();
     Ok(Service {
         name: name.map_err(|_| reader.unfit("the name of a service"))?,
         config_hash,
         profiles: at("profiles").texts(),
         image: text("image"),
-        build: at("build").is_there().then(|| parts::build(&at("build"))).transpose()?,
+        build: reader.section("build", parts::build)?,
         provider: at("provider").is_there().then(|| provider(&at("provider"))),
         replicas,
         container_name: text("container_name"),
@@ -44,46 +44,34 @@ pub(super) fn service(
         attach: at("attach").optional_flag().unwrap_or(true),
         depends_on: keyed(&at("depends_on"), ServiceName::new, dependency)?,
         deploy,
-        watch: at("develop").at("watch").items().iter().map(parts::watch).collect::<Checked<_>>()?,
-        healthcheck: at("healthcheck")
-            .is_there()
-            .then(|| parts::health_check(&at("healthcheck")))
-            .transpose()?,
+        watch: at("develop").list("watch", parts::watch)?,
+        healthcheck: reader.section("healthcheck", parts::health_check)?,
         pull_policy: pull_policy(&at("pull_policy"))?,
         platform: text("platform"),
         restart: restart(&at("restart"))?,
         stop_grace_period: at("stop_grace_period").duration()?,
         stop_signal: text("stop_signal"),
-        post_start: sections("post_start").iter().map(parts::hook).collect(),
-        pre_stop: sections("pre_stop").iter().map(parts::hook).collect(),
+        post_start: at("post_start").items().iter().map(parts::hook).collect(),
+        pre_stop: at("pre_stop").items().iter().map(parts::hook).collect(),
         network_mode: network_mode(&at("network_mode"))?,
         networks: keyed(&at("networks"), NetworkKey::new, parts::attachment)?,
-        ports: sections("ports").iter().map(parts::port).collect::<Checked<_>>()?,
+        ports: reader.list("ports", parts::port)?,
         expose: at("expose").texts(),
-        links: sections("links").iter().map(link).collect::<Checked<_>>()?,
+        links: reader.list("links", link)?,
         external_links: at("external_links").texts(),
         extra_hosts: at("extra_hosts").hosts(),
-        dns: sections("dns")
-            .iter()
-            .map(|item| item.parsed("the address of a name server"))
-            .collect::<Checked<Vec<_>>>()?
-            .into_iter()
-            .flatten()
-            .collect(),
+        dns: name_servers(&at("dns"))?,
         dns_opt: at("dns_opt").texts(),
         dns_search: at("dns_search").texts(),
         hostname: text("hostname"),
         domainname: text("domainname"),
         mac_address: text("mac_address"),
-        volumes: sections("volumes").iter().map(parts::mount).collect::<Checked<_>>()?,
-        volumes_from: sections("volumes_from").iter().map(volumes_from).collect::<Checked<_>>()?,
+        volumes: reader.list("volumes", parts::mount)?,
+        volumes_from: reader.list("volumes_from", volumes_from)?,
         tmpfs: at("tmpfs").texts(),
         configs: parts::grants(&at("configs"), ConfigKey::new)?,
         secrets: parts::grants(&at("secrets"), SecretKey::new)?,
-        models: keyed(&at("models"), ModelKey::new, |reader| {
-            let (endpoint_var, model_var) = (reader.at("endpoint_var").text(), reader.at("model_var").text());
-            Ok(ModelUse { endpoint_var, model_var })
-        })?,
+        models: keyed(&at("models"), ModelKey::new, model)?,
         read_only: at("read_only").flag(),
         shm_size: at("shm_size").bytes(),
         storage_opt: at("storage_opt").text_map(),
@@ -109,17 +97,11 @@ pub(super) fn service(
         cgroup_parent: text("cgroup_parent"),
         runtime: text("runtime"),
         isolation: text("isolation"),
-        credential_spec: at("credential_spec")
-            .is_there()
-            .then(|| credential_spec(&at("credential_spec")))
-            .transpose()?,
-        devices: sections("devices").iter().map(device).collect::<Checked<_>>()?,
+        credential_spec: reader.section("credential_spec", credential_spec)?,
+        devices: reader.list("devices", device)?,
         device_cgroup_rules: at("device_cgroup_rules").texts(),
         gpus: parts::requests(&at("gpus"))?,
-        blkio_config: at("blkio_config")
-            .is_there()
-            .then(|| parts::block_io(&at("blkio_config")))
-            .transpose()?,
+        blkio_config: reader.section("blkio_config", parts::block_io)?,
         cpus: at("cpus").cpus()?,
         cpuset: text("cpuset"),
         cpu_shares: at("cpu_shares").int(),
@@ -135,15 +117,28 @@ pub(super) fn service(
         mem_swappiness: at("mem_swappiness").bytes().map(|share| share.0),
         oom_kill_disable: at("oom_kill_disable").flag(),
         oom_score_adj: at("oom_score_adj").int().unwrap_or_default(),
-        pids_limit: at("pids_limit")
-            .int()
-            .map(|number| parts::limit_of(&at("pids_limit"), number))
-            .transpose()?,
-        logging: at("logging").is_there().then(|| Logging {
-            driver: at("logging").at("driver").text(),
-            options: at("logging").at("options").text_map(),
-        }),
+        pids_limit: reader.section("pids_limit", pids_limit)?.flatten(),
+        logging: at("logging").is_there().then(|| logging(&at("logging"))),
     })
+}
+
+fn name_servers(reader: &Reader<'_>) -> Checked<Vec<IpAddr>> {
+    let servers = reader.items();
+    let servers = servers.iter().map(|item| item.parsed("the address of a name server"));
+    Ok(servers.collect::<Checked<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn model(reader: &Reader<'_>) -> Checked<ModelUse> {
+    let (endpoint_var, model_var) = (reader.at("endpoint_var").text(), reader.at("model_var").text());
+    Ok(ModelUse { endpoint_var, model_var })
+}
+
+fn pids_limit(reader: &Reader<'_>) -> Checked<Option<Limit>> {
+    reader.int().map(|number| parts::limit_of(reader, number)).transpose()
+}
+
+fn logging(reader: &Reader<'_>) -> Logging {
+    Logging { driver: reader.at("driver").text(), options: reader.at("options").text_map() }
 }
 
 fn dependency(reader: &Reader<'_>) -> Checked<Dependency> {
