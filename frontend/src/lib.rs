@@ -6,14 +6,17 @@
 //! - [`bake`] reads files of many targets;
 //! - [`hcl`] reads and evaluates the language of bake files;
 //! - [`ignore`] says which paths of a context are left out;
-//! - [`lint`] checks a Dockerfile against rules that no build needs to pass.
+//! - [`lint`] checks a Dockerfile against rules that no build needs to pass;
+//! - `path` and `go` are paths as texts, and texts as Go reads and writes them, for all of these.
 //!
 //! Nothing here opens a file or a connection, so nothing here can fail but by what is written in the text.
 
 pub mod bake;
 pub mod compose;
 pub mod dockerfile;
+mod go;
 pub mod hcl;
 pub mod ignore;
 pub mod lint;
 pub mod lower;
+mod path;

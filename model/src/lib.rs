@@ -8,7 +8,7 @@
 //! - [`platform`], [`reference`](mod@reference), [`image_config`]: the words of images;
 //! - [`step`], [`graph`], [`mount`]: what is to be built;
 //! - [`key`]: what a result is found by, and its typed pre-image;
-//! - [`file_mode`]: what `--chmod` asks for; [`glob`]: patterns of names and paths;
+//! - [`file_mode`]: what `--chmod` asks for; [`glob`]: patterns of names and paths; [`truth`]: `true`, `1` and the like;
 //! - [`project`]: a compose project as a planner takes it;
 //! - [`snapshot`], [`rootfs`]: trees, and how one becomes a root file system;
 //! - [`container`]: what runs; [`network`], [`volume`]: what containers share;
@@ -32,4 +32,5 @@ pub mod rootfs;
 pub mod snapshot;
 pub mod span;
 pub mod step;
+pub mod truth;
 pub mod volume;

@@ -23,6 +23,7 @@ mod ssh;
 mod tests;
 
 use rbuild_model::span::nearest;
+use rbuild_model::truth::parse_bool;
 
 pub(crate) use annotation::{Annotations, annotation};
 pub(crate) use attest::{Attest, attest, provenance, sbom};
@@ -71,9 +72,5 @@ pub(crate) fn unknown(what: &str, word: &str, allowed: &[&str]) -> Invalid {
 
 /// Reads a truth value as Docker's flags do.
 pub(crate) fn boolean(text: &str) -> Read<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Invalid::new(format!("`{text}` is neither `true` nor `false`"))),
-    }
+    parse_bool(text).ok_or_else(|| Invalid::new(format!("`{text}` is neither `true` nor `false`")))
 }

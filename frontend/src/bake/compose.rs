@@ -123,7 +123,7 @@ fn target(
     target.network = text(build.get("network"));
     target.no_cache = build.get("no_cache").and_then(Value::as_bool).filter(|on| *on);
     target.pull = build.get("pull").and_then(Value::as_bool).filter(|on| *on);
-    target.shm_size = text(build.get("shm_size")).map(|size| mebibytes(&size));
+    target.shm_size = text(build.get("shm_size")).map(|size| binary_size(&size));
     for host in texts(build.get("extra_hosts")) {
         let (name, address) =
             host.split_once(['=', ':']).ok_or_else(|| format!("{host:?} is no host:address"))?;
@@ -226,7 +226,7 @@ fn extended(target: &mut Target, extension: &Map<String, Value>) -> Result<(), S
 }
 
 /// Writes a size with four digits and the largest unit that leaves something before the point.
-fn mebibytes(size: &str) -> String {
+fn binary_size(size: &str) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let Ok(mut amount) = size.parse::<f64>() else { return size.to_owned() };
     let mut unit = 0;

@@ -5,11 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
 use rbuild_model::span::{Location, nearest};
+use rbuild_model::truth::parse_bool;
 
 use super::read::{ATTRIBUTES, GROUP_ATTRIBUTES};
 use crate::hcl::functions::{self, World};
 use crate::hcl::{
-    Attribute, Block, Expression, ExpressionKind, Failure, Scope, Type, Value, bool_of, boolean, evaluate,
+    Attribute, Block, Expression, ExpressionKind, Failure, Scope, Type, Value, bool_of, evaluate,
     evaluate_with, fault, text_of,
 };
 
@@ -208,7 +209,7 @@ impl<'b> Globals<'b> {
         };
         match default {
             None | Some(Value::String(_) | Value::Null) => Ok(Value::String(text)),
-            Some(Value::Bool(_)) => boolean(&text).map(Value::Bool).ok_or_else(|| wrong("bool")),
+            Some(Value::Bool(_)) => parse_bool(&text).map(Value::Bool).ok_or_else(|| wrong("bool")),
             Some(Value::Number(_)) => {
                 Value::string(&*text).to_number().map(Value::Number).ok_or_else(|| wrong("number"))
             }

@@ -8,6 +8,7 @@ use super::read::unplaced;
 use super::set::{self, Override};
 use super::target::Target;
 use super::{Config, Group, Plan};
+use crate::path;
 
 /// The name of what is built when nothing is named.
 const DEFAULT: &str = "default";
@@ -256,25 +257,5 @@ pub fn is_address(place: &str) -> bool {
 
 /// Cleans the path of a folder; an address stays as it is.
 pub fn clean(path: &str) -> String {
-    if is_address(path) || path == "-" {
-        return path.to_owned();
-    }
-    let absolute = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if absolute => {}
-            part => parts.push(part),
-        }
-    }
-    let joined = parts.join("/");
-    match (absolute, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
-    }
+    if is_address(path) || path == "-" { path.to_owned() } else { path::clean(path) }
 }

@@ -2,10 +2,10 @@
 
 use rbuild_model::glob::Glob;
 use rbuild_model::span::nearest;
+use rbuild_model::truth::parse_bool;
 
 use super::options::{self, Entry, Kind};
 use super::target::{self, Target};
-use crate::hcl::boolean;
 
 /// One override.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Setting<'_> {
         }
         let value = values.into_iter().next_back().unwrap_or_default();
         let truth =
-            || boolean(&value).ok_or_else(|| format!("invalid value {value:?} for boolean key {key}"));
+            || parse_bool(&value).ok_or_else(|| format!("invalid value {value:?} for boolean key {key}"));
         match key {
             "push" => push(&mut target.output, truth()?),
             "load" if truth()? => load(&mut target.output),

@@ -9,8 +9,8 @@ use super::dotenv;
 use super::environment::{Environment, Origin};
 use super::fault::{fault, remark};
 use super::request::{Answer, Files, Loads, Question, Request};
-use super::values::mount;
 use crate::lower::is_git_url;
+use crate::path::clean;
 
 /// The names of a project's file, the first that is there.
 pub const NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -128,7 +128,7 @@ fn explicit_env_files(request: &Request, environment: &Environment) -> Vec<Strin
 pub(crate) fn absolute(folder: &Path, path: &Path) -> PathBuf {
     let joined = folder.join(path);
     match joined.to_str() {
-        Some(text) => PathBuf::from(mount::clean(text)),
+        Some(text) => PathBuf::from(clean(text)),
         None => joined,
     }
 }

@@ -8,6 +8,7 @@ use super::path::Path;
 use super::schema::{Field, Long};
 use super::values::{mount, port};
 use super::yaml::{Map, Node, Value};
+use crate::path::clean;
 
 /// Whether variables were filled in, so that what is not understood is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl Speller<'_> {
         if let Some(source) = &short.source {
             put("source", Value::String(source.clone()));
         }
-        put("target", Value::String(mount::clean(&short.target)));
+        put("target", Value::String(clean(&short.target)));
         if short.read_only {
             put("read_only", Value::Bool(true));
         }

@@ -1,8 +1,8 @@
 //! One way of saying each thing: the implicit network, dependencies that other keys imply, names of resources.
 
 use super::environment::Environment;
-use super::values::mount;
 use super::yaml::{Map, Node, Value};
+use crate::path::clean;
 
 /// Brings a tree into its normal form.
 pub(crate) fn normalise(root: &mut Node, name: &str, environment: &Environment) {
@@ -94,7 +94,7 @@ fn normalise_service(service: &mut Map, environment: &Environment) {
     if let Some(Value::List(mounts)) = mounts {
         for mount in mounts.iter_mut().filter_map(Node::as_map_mut) {
             if let Some(Value::String(target)) = mount.get_mut("target").map(|node| &mut node.value) {
-                *target = mount::clean(target);
+                *target = clean(target);
             }
         }
     }

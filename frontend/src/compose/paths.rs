@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 
 use super::schema::{Field, PathRule};
-use super::values::mount;
 use super::yaml::{Node, Value};
+use crate::path::clean;
 
 /// Where relative paths begin.
 #[derive(Clone, Debug)]
@@ -76,12 +76,12 @@ impl Base<'_> {
         if let Some(rest) = text.strip_prefix('~')
             && let Some(home) = self.home
         {
-            return mount::clean(&format!("{}/{rest}", home.display()));
+            return clean(&format!("{}/{rest}", home.display()));
         }
         if text.starts_with('/') || text.is_empty() || is_windows(text) {
             return text.to_owned();
         }
-        mount::clean(&format!("{}/{text}", self.folder.display()))
+        clean(&format!("{}/{text}", self.folder.display()))
     }
 
     fn follow(&self, text: &str) -> String {

@@ -7,6 +7,7 @@ use super::path::Path;
 use super::schema::{Field, Form, Section, Shape};
 use super::values::{amount, words};
 use super::yaml::{Document, Map, Node, Value, natural};
+use crate::go;
 
 /// Which format a document is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +51,10 @@ pub(crate) fn settle(
         Form::Bytes => {
             Some(bytes(node)?).filter(|size| *size != 0).map(|size| Value::String(size.to_string()))
         }
-        Form::Duration => Some(duration(node)?)
-            .filter(|nanos| *nanos != 0)
-            .map(|nanos| Value::String(amount::write_duration(nanos))),
-        Form::OptionalDuration => Some(Value::String(amount::write_duration(duration(node)?))),
+        Form::Duration => {
+            Some(duration(node)?).filter(|nanos| *nanos != 0).map(|nanos| Value::String(go::duration(nanos)))
+        }
+        Form::OptionalDuration => Some(Value::String(go::duration(duration(node)?))),
         Form::Mode => Some(Value::String(mode(node)?)),
         Form::Count => Some(Value::Int(count(node, path)?)),
     };

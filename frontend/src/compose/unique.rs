@@ -7,6 +7,7 @@ use super::path::Path;
 use super::schema::{Field, Unique};
 use super::values::mount;
 use super::yaml::{Node, Value};
+use crate::path::clean;
 
 /// Leaves one item of each kind, everywhere in a tree.
 pub(crate) fn enforce(node: &mut Node, field: Option<&'static Field>, path: &Path) -> Checked<()> {
@@ -78,7 +79,7 @@ fn key(item: &Node, unique: Unique, path: &Path) -> Checked<Option<String>> {
         Unique::Mount => match item.as_str() {
             Some(short) if !short.contains('$') => {
                 let mount = mount::parse(short).map_err(|error| fault(item.at.as_ref(), error))?;
-                Some(mount::clean(&mount.target))
+                Some(clean(&mount.target))
             }
             _ => item.scalar(),
         },

@@ -1,6 +1,6 @@
 //! The value of `RUN --device`: a device by its CDI name, and whether the step needs it.
 
-use super::directive::parse_bool;
+use rbuild_model::truth::parse_bool;
 
 /// A device that a RUN asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

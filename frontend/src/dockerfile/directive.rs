@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rbuild_model::span::{Diagnostic, Source, Span, Spanned};
+use rbuild_model::truth::parse_bool;
 
 use super::lexer::trim_line_end;
 
@@ -115,15 +116,6 @@ impl CheckConfig {
 pub(crate) fn is_builtin_syntax(value: &str) -> bool {
     let image = value.split_whitespace().next().unwrap_or("");
     image.strip_prefix("docker.io/").unwrap_or(image).starts_with("docker/dockerfile")
-}
-
-/// Reads a boolean the way Go's `strconv.ParseBool` does.
-pub(crate) fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 /// Reads the directives at the top of a text, which starts at an offset behind a byte order mark, and says where they end.

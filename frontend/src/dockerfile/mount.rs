@@ -1,12 +1,12 @@
 //! The value of `RUN --mount`: one record of comma-separated `key=value` fields.
 //!
 //! Fields come in any order. What a field's value may be depends on the mount's type, which is why the fields are
-//! collected first and judged together.
+//! collected first and judged together. All that is read before variables have values is what the mount is taken from:
+//! what is wrong with the rest is told when the step is needed.
 
 use rbuild_model::mount::Sharing;
 use rbuild_model::span::nearest;
-
-use super::directive::parse_bool;
+use rbuild_model::truth::parse_bool;
 
 /// What kind of mount is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -223,109 +223,91 @@ const KEYS: &[&str] = &[
     "env",
 ];
 
-/// Reads a mount. Without an expansion, values that hold variables are passed over.
-pub fn parse(text: &str, mut expand: Option<Expand<'_>>) -> Result<MountRequest, MountError> {
+/// The keys that may stand alone.
+const SWITCHES: &[&str] = &["readonly", "ro", "readwrite", "rw", "required"];
+
+/// Returns what a mount is taken from, if it says so.
+pub fn source(text: &str) -> Result<Option<String>, MountError> {
+    let mut from = None;
+    for field in fields(text)? {
+        if let Some((key, value)) = field.split_once('=')
+            && key.eq_ignore_ascii_case("from")
+        {
+            if value.contains('$') {
+                return Err(MountError::FromVariable);
+            }
+            from = Some(value.to_owned());
+        }
+    }
+    Ok(from)
+}
+
+/// Reads a mount.
+pub fn parse(text: &str, expand: Expand<'_>) -> Result<MountRequest, MountError> {
     let mut request = MountRequest::default();
-    let (mut size_given, mut sharing_given, mut required_given) = (false, false, false);
-    let mut owner_given = None;
-    let mut kind_unknown = false;
-    let mut later = Vec::new();
+    let mut given = Vec::new();
     for field in fields(text)? {
         let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key.to_lowercase(), Some(value.to_owned())),
+            Some((key, value)) => (key.to_lowercase(), Some(value)),
             None => (field.to_lowercase(), None),
         };
         if !KEYS.contains(&key.as_str()) {
             let near = nearest(&key, KEYS.iter().copied()).map(str::to_owned);
-            return Err(if value.is_some() {
-                MountError::Key { key, field, near }
-            } else {
-                MountError::Field { field }
+            return Err(match value {
+                Some(_) => MountError::Key { key, field, near },
+                None => MountError::Field { field },
             });
         }
-        let Some(value) = value else {
-            match key.as_str() {
-                "readonly" | "ro" => request.writable = Some(false),
-                "readwrite" | "rw" => request.writable = Some(true),
-                "required" => (request.required, required_given) = (true, true),
-                _ => return Err(MountError::Field { field }),
-            }
-            continue;
-        };
-        match key.as_str() {
-            "size" => size_given = true,
-            "sharing" => sharing_given = true,
-            "required" => required_given = true,
-            "mode" | "uid" | "gid" if owner_given.is_none() => owner_given = Some(key.clone()),
-            _ => {}
+        match value {
+            Some(value) if key == "from" => request.from = Some(value.to_owned()),
+            Some(value) => set(&mut request, &key, expand(value)?)?,
+            None if SWITCHES.contains(&key.as_str()) => set(&mut request, &key, "true".to_owned())?,
+            None => return Err(MountError::Field { field }),
         }
-        if key == "from" {
-            if value.contains('$') {
-                return Err(MountError::FromVariable);
-            }
-            request.from = Some(value);
-            continue;
-        }
-        let value = match &mut expand {
-            Some(expand) => expand(&value)?,
-            None if value.contains('$') => {
-                kind_unknown |= key == "type";
-                continue;
-            }
-            None => value,
-        };
-        later.push((key, value));
+        given.push(key);
     }
-    for (key, value) in later {
-        set(&mut request, &key, value)?;
-    }
-    if kind_unknown {
-        return Ok(request);
-    }
+    judge(&request, &given)?;
+    Ok(request)
+}
+
+/// Looks at what the keys of a mount come to together.
+fn judge(request: &MountRequest, given: &[String]) -> Result<(), MountError> {
     let kind = request.kind;
+    let is_given = |wanted: &str| given.iter().any(|key| key == wanted);
     let unsupported = |key| Err(MountError::Unsupported { key, kind: kind.name() });
-    if size_given && kind != MountKind::Tmpfs {
+    if is_given("size") && kind != MountKind::Tmpfs {
         return unsupported("size");
     }
-    if sharing_given && kind != MountKind::Cache {
+    if is_given("sharing") && kind != MountKind::Cache {
         return Err(MountError::SharingOf { kind: kind.name() });
     }
-    if required_given && !matches!(kind, MountKind::Secret | MountKind::Ssh) {
+    if is_given("required") && !matches!(kind, MountKind::Secret | MountKind::Ssh) {
         return unsupported("required");
     }
-    if let Some(key) = owner_given
+    if let Some(key) = given.iter().find(|key| matches!(key.as_str(), "mode" | "uid" | "gid"))
         && matches!(kind, MountKind::Bind | MountKind::Tmpfs)
     {
-        return Err(MountError::OwnerOf { key, kind: kind.name() });
+        return Err(MountError::OwnerOf { key: key.clone(), kind: kind.name() });
     }
     let origin = |key| Err(MountError::Origin { key, kind: kind.name() });
+    let MountRequest { from, source, target, id, .. } = request;
     match kind {
-        MountKind::Secret => {
-            if request.from.is_some() {
-                return origin("from");
-            }
-            if request.id.is_some() && request.source.is_some() {
-                return Err(MountError::TwoIds);
-            }
-            let named = request.id.is_some() || request.source.is_some() || request.target.is_some();
-            // A name that is a variable has no value yet when there is no expansion.
-            if !named && (expand.is_some() || !text.contains('$')) {
-                return Err(MountError::NoId);
-            }
+        MountKind::Secret if from.is_some() => return origin("from"),
+        MountKind::Secret if id.is_some() && source.is_some() => return Err(MountError::TwoIds),
+        MountKind::Secret if [id, source, target].iter().all(|name| name.is_none()) => {
+            return Err(MountError::NoId);
         }
-        MountKind::Ssh if request.source.is_some() => return origin("source"),
+        MountKind::Ssh if source.is_some() => return origin("source"),
         // Nothing is in it yet but its top.
-        MountKind::Tmpfs
-            if request.source.as_deref().is_some_and(|source| !matches!(source, "" | "." | "/")) =>
-        {
+        MountKind::Tmpfs if source.as_deref().is_some_and(|source| !matches!(source, "" | "." | "/")) => {
             return origin("source");
         }
         _ => {}
     }
-    if request.target.as_deref() == Some("/") {
+    if target.as_deref() == Some("/") {
         return Err(MountError::Target { target: "/".to_owned() });
     }
-    Ok(request)
+    Ok(())
 }
 
 fn set(request: &mut MountRequest, key: &str, value: String) -> Result<(), MountError> {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rbuild_model::truth::parse_bool;
+
 use super::{Expression, ExpressionKind, Key, Part, Value, parse, shown};
 
 /// A type.
@@ -131,7 +133,7 @@ impl Type {
                     .to_owned())
             }
             Self::Any => Ok(Value::string(text)),
-            Self::Bool => boolean(text).map(Value::Bool).ok_or_else(|| format!("{text:?} is no bool")),
+            Self::Bool => parse_bool(text).map(Value::Bool).ok_or_else(|| format!("{text:?} is no bool")),
             other => other.convert(Value::string(text)),
         }
     }
@@ -166,15 +168,6 @@ fn field((key, value): &(Key, Expression)) -> Result<(String, (Type, bool)), Str
         return Ok((name, (Type::read(kind)?, true)));
     }
     Ok((name, (Type::read(value)?, false)))
-}
-
-/// Reads a bool as environments hold them.
-pub(crate) fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 /// Splits one record of CSV.

@@ -16,7 +16,7 @@ mod value;
 
 pub use eval::{Failure, Scope, bool_of, evaluate, evaluate_with, fault, shown, text_of};
 pub use json::{BlockForm, parse_json};
-pub(crate) use kinds::{Type, boolean, record};
+pub(crate) use kinds::{Type, record};
 pub use number::Number;
 pub use parse::parse;
 pub use syntax::{Access, Attribute, Binary, Block, Body, Expression, ExpressionKind, For, Key, Part, Unary};

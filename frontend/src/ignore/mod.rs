@@ -160,7 +160,7 @@ fn parse_rule(line: &str, number: usize) -> Result<Option<Rule>, IgnoreError> {
     if exception && body.is_empty() {
         return Err(IgnoreError::EmptyException { line: number });
     }
-    let cleaned = crate::lower::path::clean(body);
+    let cleaned = crate::path::clean(body);
     let cleaned = cleaned.strip_prefix('/').unwrap_or(&cleaned);
     let pattern =
         Pattern::parse(cleaned).ok_or_else(|| IgnoreError::Syntax { line: number, text: body.to_owned() })?;

@@ -153,7 +153,7 @@ fn ignores_slowly(file: &str, path: &str) -> bool {
             Some(rest) => (true, rest),
             None => (false, line),
         };
-        let pattern: Vec<char> = crate::lower::path::clean(pattern).chars().collect();
+        let pattern: Vec<char> = crate::path::clean(pattern).chars().collect();
         let above = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
         for path in above {
             if matches_slowly(&pattern, &path.chars().collect::<Vec<_>>()) {

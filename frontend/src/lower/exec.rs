@@ -3,22 +3,20 @@
 use std::collections::HashMap;
 
 use rbuild_model::graph::StepId;
-use rbuild_model::mount::{
-    BindMount, CacheMount, InputIndex, Mount, SecretMount, SecretTarget, SshMount, TmpfsMount,
-};
+use rbuild_model::mount::{InputIndex, Mount, SecretMount};
 use rbuild_model::span::{Diagnostic, Span};
 use rbuild_model::step::{EnvVar, Exec, NetworkMode, Operation, ProxyEnv, Script, SecurityMode};
 
 use super::options::Entitlement;
 use super::scope::PROXIES;
 use super::state::StageState;
-use super::{path, remote};
+use super::{mounts, remote};
 use crate::dockerfile::device;
-use crate::dockerfile::expand::{self, Environment as _, Mode};
+use crate::dockerfile::expand::Environment as _;
 use crate::dockerfile::heredoc;
 use crate::dockerfile::instruction::run::Run;
 use crate::dockerfile::instruction::{Form, Instruction};
-use crate::dockerfile::mount::{self, MountError, MountKind, MountRequest};
+use crate::path;
 
 /// Where a heredoc that is a program file is seen.
 const SCRIPTS: &str = "/dev/pipes";
@@ -57,8 +55,7 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
     let mut mounts = Vec::with_capacity(run.mounts.len());
     let mut sockets = 0;
     for word in &run.mounts {
-        let request = request(stage, &word.value, word.span)?;
-        mounts.push(lower_mount(stage, request, &mut inputs, &mut sockets, word.span)?);
+        mounts.push(mounts::lower(stage, word, &mut inputs, &mut sockets)?);
     }
     let (command, script) = command(run, at, stage);
     if let Some(script) = &script
@@ -170,132 +167,6 @@ fn history_text(stage: &StageState<'_, '_>, argv: &[String]) -> String {
     }
     words.extend(argv.iter().cloned());
     words.join(" ")
-}
-
-fn request(stage: &mut StageState<'_, '_>, text: &str, span: Span) -> Result<MountRequest, Diagnostic> {
-    let mut failed = None;
-    let request = mount::parse(
-        text,
-        Some(&mut |value: &str| {
-            let word = crate::dockerfile::instruction::Word::new(value.to_owned(), span);
-            match stage.expand(&word) {
-                Ok(text) => Ok(text),
-                Err(error) => {
-                    failed = Some(error);
-                    // The error itself says more than the placeholder can.
-                    expand::expand("${", Mode::heredoc(), &()).map(|expanded| expanded.text)
-                }
-            }
-        }),
-    );
-    request.map_err(|error| {
-        failed.unwrap_or_else(|| {
-            let mut finding = stage.error(span, error.to_string());
-            finding.help = error.help();
-            finding
-        })
-    })
-}
-
-fn lower_mount(
-    stage: &mut StageState<'_, '_>,
-    request: MountRequest,
-    inputs: &mut Inputs,
-    sockets: &mut u32,
-    span: Span,
-) -> Result<Mount, Diagnostic> {
-    let workdir = stage.config.config.working_dir.clone();
-    let absolute = |target: Option<&str>| path::join(&workdir, target.unwrap_or(""));
-    let below_root = |stage: &StageState<'_, '_>, target: String| {
-        if target == "/" {
-            return Err(stage
-                .error(span, "invalid mount target \"/\"")
-                .with_help("give a `target` below `/`; without one the mount covers WORKDIR"));
-        }
-        Ok(target)
-    };
-    let source = path::join("/", request.source.as_deref().unwrap_or(""));
-    let owner = (request.uid.unwrap_or(0), request.gid.unwrap_or(0));
-    Ok(match request.kind {
-        MountKind::Bind => {
-            let tree = match &request.from {
-                Some(from) => stage.tree(from),
-                None => stage.context(),
-            };
-            Mount::Bind(BindMount {
-                target: below_root(stage, absolute(request.target.as_deref()))?,
-                from: inputs.add(tree.step),
-                source,
-                writable: request.writable.unwrap_or(false),
-            })
-        }
-        MountKind::Cache => {
-            let target = below_root(stage, absolute(request.target.as_deref()))?;
-            let id = request.id.filter(|id| !id.is_empty());
-            let id = id.unwrap_or_else(|| path::clean(request.target.as_deref().unwrap_or("")));
-            let id = match stage.options().build_args.get("BUILDKIT_CACHE_MOUNT_NS") {
-                Some(namespace) if !namespace.is_empty() => path::clean(&format!("{namespace}/{id}")),
-                _ => id,
-            };
-            let from = request.from.as_deref().map(|from| stage.tree(from));
-            Mount::Cache(CacheMount {
-                target,
-                id,
-                sharing: request.sharing.unwrap_or_default(),
-                from: from.map(|tree| inputs.add(tree.step)),
-                source,
-                readonly: request.writable == Some(false),
-                mode: request.mode.unwrap_or(0o755),
-                uid: owner.0,
-                gid: owner.1,
-            })
-        }
-        MountKind::Tmpfs => Mount::Tmpfs(TmpfsMount {
-            target: below_root(stage, absolute(request.target.as_deref()))?,
-            size: request.size,
-        }),
-        MountKind::Secret => {
-            let id = request.id.or(request.source).filter(|id| !id.is_empty());
-            let named =
-                id.or_else(|| request.target.as_deref().map(|target| path::base_name(target).to_owned()));
-            let Some(id) = named.filter(|id| !id.is_empty()) else {
-                return Err(stage.error(span, MountError::NoId.to_string()));
-            };
-            let file = match (&request.target, &request.env) {
-                (None, Some(_)) => None,
-                (Some(target), _) => Some(absolute(Some(target))),
-                (None, None) => Some(format!("/run/secrets/{}", path::base_name(&id))),
-            };
-            let target = match file {
-                Some(file) => Some(SecretTarget {
-                    path: below_root(stage, file)?,
-                    mode: request.mode.unwrap_or(0o400),
-                    uid: owner.0,
-                    gid: owner.1,
-                }),
-                None => None,
-            };
-            stage.uses_secret(&id, request.required);
-            Mount::Secret(SecretMount { id, target, env: request.env, required: request.required })
-        }
-        MountKind::Ssh => {
-            let target = match request.target.as_deref() {
-                Some(target) => below_root(stage, absolute(Some(target)))?,
-                None => format!("/run/buildkit/ssh_agent.{sockets}"),
-            };
-            *sockets += 1;
-            let id = request.id.filter(|id| !id.is_empty()).unwrap_or_else(|| "default".to_owned());
-            stage.uses_agent(&id, request.required);
-            Mount::Ssh(SshMount {
-                id,
-                target,
-                required: request.required,
-                mode: request.mode.unwrap_or(0o600),
-                uid: owner.0,
-                gid: owner.1,
-            })
-        }
-    })
 }
 
 fn allowed(

@@ -11,8 +11,7 @@
 
 mod epoch;
 pub(crate) mod exec;
-pub(crate) mod go;
-pub(crate) mod path;
+mod mounts;
 pub(crate) mod transfer;
 
 mod options;

@@ -499,7 +499,8 @@ impl<'a> Planner<'a> {
             let message = match &at.kind {
                 InstructionKind::Run(run) => {
                     let mount = run.mounts.iter().find(|mount| mount.span == from.span);
-                    let request = mount.and_then(|mount| mount::parse(&mount.value, None).ok());
+                    let request = mount
+                        .and_then(|mount| mount::parse(&mount.value, &mut |value| Ok(value.to_owned())).ok());
                     let target = request.and_then(|request| request.target).unwrap_or_default();
                     format!(
                         "cannot mount from stage {written:?} to {target:?}, stage needs to be defined before current command"

@@ -1,6 +1,7 @@
 //! Remote sources of ADD: what is a git reference, what is a URL, and what they say.
 
 use rbuild_model::step::{GitSource, HttpSource};
+use rbuild_model::truth::parse_bool;
 
 /// What is wrong with a git reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +84,7 @@ pub fn parse_git_url(text: &str) -> Result<GitSource, GitUrlError> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decode(value);
         let flag = || {
-            crate::dockerfile::directive::parse_bool(if value.is_empty() { "true" } else { &value })
+            parse_bool(if value.is_empty() { "true" } else { &value })
                 .ok_or_else(|| GitUrlError::Value { key: key.to_owned(), value: value.clone() })
         };
         match key {

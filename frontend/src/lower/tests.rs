@@ -1,55 +1,6 @@
-//! The small parts of lowering: paths, Go's formats, remote sources.
+//! The small parts of lowering: remote sources.
 
-use super::{go, parse_git_url, path, remote};
-
-#[test]
-fn paths_are_cleaned_and_joined() {
-    for (folder, text, joined) in [
-        ("/a", "b", "/a/b"),
-        ("/a", "../..", "/"),
-        ("/a/b", "../c", "/a/c"),
-        ("", "b", "/b"),
-        ("/a", "/c//d/./e/", "/c/d/e"),
-        ("/a", "", "/a"),
-        ("/a", ".", "/a"),
-        ("/", "..", "/"),
-    ] {
-        assert_eq!(path::join(folder, text), joined, "{folder} {text}");
-    }
-    for (text, clean) in [("", "."), ("a/..", "."), ("../a", "../a"), ("a/../../b", "../b"), ("/..", "/")] {
-        assert_eq!(path::clean(text), clean, "{text}");
-    }
-}
-
-#[test]
-fn durations_are_read_and_written_as_go_does() {
-    for (text, nanoseconds, written) in [
-        ("0", 0, "0s"),
-        ("30s", 30_000_000_000, "30s"),
-        ("1m30s", 90_000_000_000, "1m30s"),
-        ("1.5h", 5_400_000_000_000, "1h30m0s"),
-        ("1500ms", 1_500_000_000, "1.5s"),
-        ("2h", 7_200_000_000_000, "2h0m0s"),
-        ("10us", 10_000, "10µs"),
-        ("1.25ms", 1_250_000, "1.25ms"),
-        ("7ns", 7, "7ns"),
-        ("-1s", -1_000_000_000, "-1s"),
-        (".5s", 500_000_000, "500ms"),
-    ] {
-        assert_eq!(go::parse_duration(text), Some(nanoseconds), "{text}");
-        assert_eq!(go::duration(nanoseconds), written, "{text}");
-    }
-    for wrong in ["", "1", "s", "1x", "1.2.3s", ".s", "99999999999h", "1s x"] {
-        assert_eq!(go::parse_duration(wrong), None, "{wrong}");
-    }
-}
-
-#[test]
-fn strings_are_quoted_as_go_does() {
-    let items = ["a\"b".to_owned(), "c\\d".to_owned(), "\t\n\u{1}ü".to_owned()];
-    assert_eq!(go::quoted_list(&items), r#"["a\"b" "c\\d" "\t\n\x01ü"]"#);
-    assert_eq!(go::quoted_list(&[]), "[]");
-}
+use super::{parse_git_url, remote};
 
 #[test]
 fn remote_sources_are_told_apart() {

@@ -5,11 +5,12 @@ use rbuild_model::span::Diagnostic;
 use rbuild_model::step::{Copy, CopySource, FileAction, Operation, Owner, PathSource, Source, Unpack};
 
 use super::exec::{Inputs, is_remote};
+use super::remote;
 use super::state::{StageState, Title, Tree};
-use super::{path, remote};
 use crate::dockerfile::instruction::add::Add;
 use crate::dockerfile::instruction::{self, Instruction, Transfer, TransferSource, Word};
 use crate::ignore::Ignore;
+use crate::path;
 
 /// What COPY and ADD come to before their sources are known.
 struct Common {

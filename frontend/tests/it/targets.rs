@@ -114,11 +114,11 @@ pub(crate) fn word(bytes: &[u8]) {
     }
 }
 
-/// The value of `--mount`: it is read with and without variables.
+/// The value of `--mount`: it is looked at, and read.
 pub(crate) fn mount_value(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let _ = mount::parse(text, None);
-    let _ = mount::parse(text, Some(&mut |value| Ok(value.to_owned())));
+    let _ = mount::source(text);
+    let _ = mount::parse(text, &mut |value| Ok(value.to_owned()));
 }
 
 /// A bake file, in both forms: it is read, evaluated, planned; what was printed is read as the same plan.

@@ -95,27 +95,6 @@ fn is_path(source: &str) -> bool {
     source.starts_with(['.', '/', '~']) || source.starts_with("\\\\") || is_drive(source)
 }
 
-/// Returns the shortest spelling of a path, links aside.
-pub(crate) fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    match (rooted, parts.join("/")) {
-        (true, path) => format!("/{path}"),
-        (false, path) if path.is_empty() => ".".to_owned(),
-        (false, path) => path,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,14 +114,5 @@ mod tests {
         assert_eq!(parse("").err().as_deref(), Some("invalid empty volume spec"));
         assert_eq!(parse("a::b").err().as_deref(), Some("invalid spec: a::b: empty section between colons"));
         assert_eq!(parse("a:b:c:d").err().as_deref(), Some("invalid spec: a:b:c:d: too many colons"));
-    }
-
-    #[test]
-    fn paths_are_cleaned() {
-        for (path, wanted) in
-            [("/a/", "/a"), ("/a/../b", "/b"), ("a/./b", "a/b"), ("/..", "/"), ("../x", "../x"), ("", ".")]
-        {
-            assert_eq!(clean(path), wanted);
-        }
     }
 }

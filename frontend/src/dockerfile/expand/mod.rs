@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use crate::lower::go;
+use crate::go;
 
 pub use pattern::Pattern;
 

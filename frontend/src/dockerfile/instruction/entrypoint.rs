@@ -3,7 +3,8 @@
 use rbuild_model::span::Diagnostic;
 
 use super::{Args, Command, Heredocs, Instruction, InstructionKind, InstructionSpec};
-use crate::lower::{StageState, go};
+use crate::go;
+use crate::lower::StageState;
 
 /// `ENTRYPOINT`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use rbuild_model::image_config;
 use rbuild_model::span::{Diagnostic, Spanned};
 
 use super::{Args, Command, FlagSpec, Form, Heredocs, Instruction, InstructionKind, InstructionSpec};
-use crate::lower::{StageState, go};
+use crate::go;
+use crate::lower::StageState;
 
 /// `HEALTHCHECK`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use rbuild_model::span::{Diagnostic, Spanned};
 
 use super::{Args, Command, FlagSpec, Form, Heredocs, Instruction, InstructionKind, InstructionSpec, Word};
 use crate::dockerfile::device;
-use crate::dockerfile::mount::{self, MountKind};
+use crate::dockerfile::mount;
 use crate::lower::{StageState, exec};
 
 /// `RUN`
@@ -43,15 +43,8 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
     let mounts = args.flags.list("mount");
     let mut mount_sources = Vec::new();
     for word in &mounts {
-        // Values with variables are judged when the variables have values.
-        match mount::parse(&word.value, None) {
-            Ok(found) => {
-                if let Some(from) = found.from
-                    && matches!(found.kind, MountKind::Bind | MountKind::Cache)
-                {
-                    mount_sources.push(Spanned::new(from, word.span));
-                }
-            }
+        match mount::source(&word.value) {
+            Ok(from) => mount_sources.extend(from.map(|from| Spanned::new(from, word.span))),
             Err(error) => {
                 let help = error.help();
                 let mut finding = Diagnostic::error(args.source, word.span, error.to_string());

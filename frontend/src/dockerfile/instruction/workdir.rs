@@ -4,7 +4,8 @@ use rbuild_model::span::Diagnostic;
 use rbuild_model::step::{FileAction, MakeDir, Operation};
 
 use super::{Args, Heredocs, Instruction, InstructionKind, InstructionSpec, Word};
-use crate::lower::{StageState, path};
+use crate::lower::StageState;
+use crate::path;
 
 /// `WORKDIR`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,3 +34,34 @@ pub(crate) fn join(folder: &str, path: &str) -> String {
 pub(crate) fn base_name(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or("")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_and_joined() {
+        for (folder, text, joined) in [
+            ("/a", "b", "/a/b"),
+            ("/a", "../..", "/"),
+            ("/a/b", "../c", "/a/c"),
+            ("", "b", "/b"),
+            ("/a", "/c//d/./e/", "/c/d/e"),
+            ("/a", "", "/a"),
+            ("/a", ".", "/a"),
+            ("/", "..", "/"),
+        ] {
+            assert_eq!(join(folder, text), joined, "{folder} {text}");
+        }
+        for (text, cleaned) in [
+            ("", "."),
+            ("a/..", "."),
+            ("../a", "../a"),
+            ("a/../../b", "../b"),
+            ("/..", "/"),
+            ("a//./b/", "a/b"),
+        ] {
+            assert_eq!(clean(text), cleaned, "{text}");
+        }
+    }
+}

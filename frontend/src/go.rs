@@ -1,4 +1,5 @@
-//! Texts as Go prints them. The history of an image holds such texts, and tools compare them.
+//! Texts as Go reads and prints them. The history of an image and the print of a project hold such texts, and tools compare
+//! them.
 
 use std::fmt::Write as _;
 
@@ -47,8 +48,19 @@ const UNITS: [(&str, i128); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
+const LONG_UNITS: [(&str, i128); 2] = [("d", 86_400_000_000_000), ("w", 604_800_000_000_000)];
+
 /// Reads a Go duration (`1m30s`, `1.5h`, `0`) as nanoseconds.
 pub(crate) fn parse_duration(text: &str) -> Option<i64> {
+    parse_with(text, &[])
+}
+
+/// Reads a duration that may have days and weeks too (`1w2d`), which Go itself does not know.
+pub(crate) fn parse_long_duration(text: &str) -> Option<i64> {
+    parse_with(text, &LONG_UNITS)
+}
+
+fn parse_with(text: &str, more_units: &[(&str, i128)]) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -65,7 +77,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<i64> {
         let (number, after) = rest.split_at(digits);
         let unit_end = after.find(|ch: char| ch.is_ascii_digit() || ch == '.').unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_end);
-        let scale = UNITS.iter().find(|(name, _)| *name == unit)?.1;
+        let scale = UNITS.iter().chain(more_units).find(|(name, _)| *name == unit)?.1;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || number.len() > 30 {
             return None;
@@ -107,5 +119,59 @@ pub(crate) fn duration(nanoseconds: i64) -> String {
                 (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written_as_go_does() {
+        for (text, nanoseconds, written) in [
+            ("0", 0, "0s"),
+            ("30s", 30_000_000_000, "30s"),
+            ("1m30s", 90_000_000_000, "1m30s"),
+            ("1.5h", 5_400_000_000_000, "1h30m0s"),
+            ("1500ms", 1_500_000_000, "1.5s"),
+            ("2h", 7_200_000_000_000, "2h0m0s"),
+            ("10us", 10_000, "10µs"),
+            ("1.25ms", 1_250_000, "1.25ms"),
+            ("7ns", 7, "7ns"),
+            ("-1s", -1_000_000_000, "-1s"),
+            (".5s", 500_000_000, "500ms"),
+        ] {
+            assert_eq!(parse_duration(text), Some(nanoseconds), "{text}");
+            assert_eq!(duration(nanoseconds), written, "{text}");
+        }
+        for wrong in ["", "1", "s", "1x", "1.2.3s", ".s", "99999999999h", "1s x"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn long_durations_have_days_and_weeks() {
+        for (text, written) in
+            [("1d", "24h0m0s"), ("2w", "336h0m0s"), ("1h5m30s20ms", "1h5m30.02s"), ("60m", "1h0m0s")]
+        {
+            assert_eq!(parse_long_duration(text).map(duration).as_deref(), Some(written), "{text}");
+        }
+        assert_eq!(parse_duration("1d"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(nanoseconds: i64) {
+            prop_assert_eq!(parse_duration(&duration(nanoseconds)), Some(nanoseconds));
+        }
+    }
+
+    #[test]
+    fn strings_are_quoted_as_go_does() {
+        let items = ["a\"b".to_owned(), "c\\d".to_owned(), "\t\n\u{1}ü".to_owned()];
+        assert_eq!(quoted_list(&items), r#"["a\"b" "c\\d" "\t\n\x01ü"]"#);
+        assert_eq!(quoted_list(&[]), "[]");
     }
 }
