@@ -173,7 +173,7 @@ impl Images {
         format: LayerFormat,
         file: File,
         descriptor: &Descriptor,
-    ) -> Result<Decoder<File>, ImagesError> {
+    ) -> Result<Decoder<'static>, ImagesError> {
         Decoder::new(Compression::from(format), file, self.options.compression)
             .map_err(|error| ImagesError::Layer(descriptor.digest.to_string(), error))
     }

@@ -34,31 +34,31 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Reads what a compressed stream holds.
-pub struct Decoder<R: Read> {
-    form: Form<R>,
+/// Reads what a compressed stream holds, wherever that comes from: all decoders are compiled once.
+pub struct Decoder<'a> {
+    form: Form<'a>,
     limits: DecodeLimits,
     input: Arc<AtomicU64>,
     output: u64,
 }
 
-type Input<R> = BufReader<io::Chain<io::Cursor<Vec<u8>>, Counted<R>>>;
+type Input<'a> = BufReader<io::Chain<io::Cursor<Vec<u8>>, Counted<'a>>>;
 
-enum Form<R: Read> {
-    Plain(Input<R>),
-    Gzip(Gzip<Input<R>>),
-    Zstd(zstd::stream::read::Decoder<'static, Input<R>>),
-    Xz(liblzma::bufread::XzDecoder<Input<R>>),
-    Bzip2(bzip2::bufread::MultiBzDecoder<Input<R>>),
+enum Form<'a> {
+    Plain(Input<'a>),
+    Gzip(Gzip<Input<'a>>),
+    Zstd(zstd::stream::read::Decoder<'static, Input<'a>>),
+    Xz(liblzma::bufread::XzDecoder<Input<'a>>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<Input<'a>>),
 }
 
 /// Counts the bytes that a decoder takes in.
-struct Counted<R> {
-    inner: R,
+struct Counted<'a> {
+    inner: Box<dyn Read + 'a>,
     count: Arc<AtomicU64>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.count.fetch_add(count as u64, Ordering::Relaxed);
@@ -66,20 +66,25 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-impl<R: Read> Decoder<R> {
+impl<'a> Decoder<'a> {
     /// Starts to decode a stream whose form its first bytes tell.
-    pub fn detect(mut inner: R, limits: DecodeLimits) -> io::Result<Self> {
+    pub fn detect(mut inner: impl Read + 'a, limits: DecodeLimits) -> io::Result<Self> {
         let mut start = Vec::with_capacity(Compression::MAGIC_BYTES);
         (&mut inner).take(Compression::MAGIC_BYTES as u64).read_to_end(&mut start)?;
-        Self::make(Compression::detect(&start), start, inner, limits)
+        Self::make(Compression::detect(&start), start, Box::new(inner), limits)
     }
 
     /// Starts to decode a stream of a known form.
-    pub fn new(compression: Compression, inner: R, limits: DecodeLimits) -> io::Result<Self> {
-        Self::make(compression, Vec::new(), inner, limits)
+    pub fn new(compression: Compression, inner: impl Read + 'a, limits: DecodeLimits) -> io::Result<Self> {
+        Self::make(compression, Vec::new(), Box::new(inner), limits)
     }
 
-    fn make(compression: Compression, start: Vec<u8>, inner: R, limits: DecodeLimits) -> io::Result<Self> {
+    fn make(
+        compression: Compression,
+        start: Vec<u8>,
+        inner: Box<dyn Read + 'a>,
+        limits: DecodeLimits,
+    ) -> io::Result<Self> {
         let count = Arc::new(AtomicU64::new(start.len() as u64));
         let counted = Counted { inner, count: Arc::clone(&count) };
         let input = BufReader::with_capacity(64 << 10, io::Cursor::new(start).chain(counted));
@@ -108,7 +113,7 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-impl<R: Read> Read for Decoder<R> {
+impl Read for Decoder<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);

@@ -19,7 +19,7 @@ use crate::worker::Worker;
 const MAX_STREAM: u64 = 16 << 30;
 
 /// An archive by its content, opened.
-pub(crate) type Archive = Reader<Decoder<File>>;
+pub(crate) type Archive = Reader<Decoder<'static>>;
 
 /// Opens a file as an archive, if it is one by its content: a tar with at least one readable entry, packed or not.
 pub(crate) fn open(mut file: File) -> io::Result<Option<Archive>> {
