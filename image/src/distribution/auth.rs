@@ -15,7 +15,7 @@ use super::challenge::Challenge;
 use super::credentials::Credential;
 use super::dns;
 use super::error::ClientError;
-use super::http::{Failure, MAX_SMALL_BODY, Request, Transport, bounded, refused};
+use super::http::{Failure, MAX_SMALL_BODY, Request, Transport, bounded};
 use super::registries::{Endpoint, Registries, is_loopback, literal_address, origin};
 
 /// What a request needs rights to.
@@ -314,10 +314,10 @@ async fn fetch_token(
     };
     let response = transport.send(request).await?;
     if !response.status().is_success() {
-        return Err(refused(response, &format!("a token for {}", scope.text)).await);
+        return Err(transport.refused(response, &format!("a token for {}", scope.text)).await);
     }
     let from = origin(response.url());
-    let body = bounded(response, MAX_SMALL_BODY, Some(transport.pace())).await?;
+    let body = bounded(response, MAX_SMALL_BODY, transport.pace()).await?;
     let wrong =
         || ClientError::Protocol { origin: from.clone(), why: "the token service sent no token".to_owned() };
     let body: Body = serde_json::from_slice(&body).map_err(|_| wrong())?;

@@ -8,7 +8,6 @@ use super::Pending;
 use super::client::Receiver;
 use super::error::ClientError;
 use super::http::{self, Failure, Request};
-use super::registries::origin;
 use super::web::Web;
 
 /// A call.
@@ -46,16 +45,9 @@ impl Web {
     /// Calls, and reads an answer of at most `limit` bytes. What may end otherwise is tried again; any other answer is one.
     pub fn call<'a>(&'a self, call: &'a Call, limit: u64) -> Pending<'a, Answer> {
         Box::pin(async move {
-            let request = request(call)?;
-            self.transport
-                .retry(|| async {
-                    let response = self.passed(request.clone()).await?;
-                    let (status, headers) = (response.status().as_u16(), headers(&response));
-                    let pace = Some(self.transport.pace());
-                    let body = http::bounded(response, limit, pace).await?;
-                    Ok(Answer { status, headers, body })
-                })
-                .await
+            let mut body = Vec::new();
+            let answer = self.call_into(call, limit, &mut body).await?;
+            Ok(if answer.is_success() { Answer { body, ..answer } } else { answer })
         })
     }
 
@@ -72,11 +64,12 @@ impl Web {
                 .retry_into(into, async |into| {
                     let response = self.passed(request.clone()).await?;
                     let (status, headers) = (response.status(), headers(&response));
+                    let pace = self.transport.pace();
                     let mut answer = Answer { status: status.as_u16(), headers, body: Vec::new() };
                     if status.is_success() {
-                        http::hand_on(response, limit, self.transport.pace(), into).await?;
+                        http::hand_on(response, limit, pace, into).await?;
                     } else {
-                        answer.body = http::bounded(response, http::MAX_SMALL_BODY, None).await?;
+                        answer.body = http::bounded(response, http::MAX_REASON, pace).await?;
                     }
                     Ok(answer)
                 })
@@ -90,10 +83,8 @@ impl Web {
         if !http::is_passing(response.status()) {
             return Ok(response);
         }
-        let (at, status) = (origin(response.url()), response.status().as_u16());
-        let pause = http::asked_pause(&response);
-        let why = format!("it answers with status {status}, again and again");
-        Err(Failure::Passing(ClientError::Protocol { origin: at, why }, pause))
+        let why = format!("it answers with status {}, again and again", response.status().as_u16());
+        Err(http::wrong(&response, why))
     }
 }
 

@@ -60,6 +60,19 @@ pub trait Receiver: Send {
     fn restart(&mut self) -> io::Result<()>;
 }
 
+/// Memory, for what has a bound.
+impl Receiver for Vec<u8> {
+    fn receive(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.clear();
+        Ok(())
+    }
+}
+
 impl Client {
     /// Makes a client. Needs no runtime yet; its other functions need one with I/O and time.
     pub fn new(registries: Registries) -> Result<Self, ClientError> {
@@ -116,7 +129,7 @@ impl Client {
                     if response.status().is_success() {
                         Ok(())
                     } else {
-                        Err(super::http::refused(response, &what).await)
+                        Err(self.transport.refused(response, &what).await)
                     }
                 })
                 .await

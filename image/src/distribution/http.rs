@@ -22,8 +22,10 @@ use super::tls;
 
 /// The most redirects that are followed for one request.
 const MAX_REDIRECTS: usize = 5;
-/// The most bytes of an error's or a token's body.
+/// The most bytes of a token's body.
 pub(super) const MAX_SMALL_BODY: u64 = 1 << 20;
+/// The most bytes of what a server says about an error.
+pub(super) const MAX_REASON: u64 = 64 << 10;
 /// The most bytes of a `Location` header.
 const MAX_LOCATION: usize = 8 << 10;
 /// The headers that say what is wanted, not who asks: all that another server is told than the one that was asked.
@@ -259,6 +261,16 @@ impl Transport {
         Patience { timing: self.timing, attempt: 1, pause: self.timing.first_pause }
     }
 
+    /// Turns a response that is no success into what the registry said, as far as it says it in time.
+    pub(super) async fn refused(&self, response: Response, what: &str) -> Failure {
+        let status = response.status();
+        let asked = asked_pause(&response);
+        let body = bounded(response, MAX_REASON, self.pace()).await.unwrap_or_default();
+        let refusal = Refusal::parse(status.as_u16(), &body);
+        let error = ClientError::Refused { what: what.to_owned(), refusal };
+        if is_passing(status) { Failure::Passing(error, asked) } else { Failure::Final(error) }
+    }
+
     /// Watches over the speed of a body.
     pub(super) fn pace(&self) -> Pace {
         Pace { timing: self.timing, since: Instant::now(), bytes: 0 }
@@ -355,14 +367,14 @@ pub(super) fn location(response: &Response) -> Result<Url, ClientError> {
     Ok(url)
 }
 
-/// Turns a response that is no success into what the registry said.
-pub(super) async fn refused(response: Response, what: &str) -> Failure {
-    let status = response.status();
-    let asked = asked_pause(&response);
-    let body = bounded(response, MAX_SMALL_BODY, None).await.unwrap_or_default();
-    let refusal = Refusal::parse(status.as_u16(), &body);
-    let error = ClientError::Refused { what: what.to_owned(), refusal };
-    if is_passing(status) { Failure::Passing(error, asked) } else { Failure::Final(error) }
+/// Turns a response that nobody can do anything with into what is wrong about it.
+pub(super) fn wrong(response: &Response, why: String) -> Failure {
+    let error = ClientError::Protocol { origin: origin(response.url()), why };
+    if is_passing(response.status()) {
+        Failure::Passing(error, asked_pause(response))
+    } else {
+        Failure::Final(error)
+    }
 }
 
 /// Returns whether another attempt may end otherwise.
@@ -379,7 +391,7 @@ pub(super) fn is_passing(status: StatusCode) -> bool {
 }
 
 /// Reads how long a server asks to be left alone.
-pub(super) fn asked_pause(response: &Response) -> Option<Duration> {
+fn asked_pause(response: &Response) -> Option<Duration> {
     pause_of(response.headers().get(RETRY_AFTER)?.to_str().ok()?, jiff::Timestamp::now())
 }
 
@@ -394,27 +406,9 @@ fn pause_of(text: &str, now: jiff::Timestamp) -> Option<Duration> {
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(super) async fn bounded(
-    mut response: Response,
-    limit: u64,
-    mut pace: Option<Pace>,
-) -> Result<Vec<u8>, ClientError> {
-    let at = origin(response.url());
-    let too_large =
-        || ClientError::Protocol { origin: at.clone(), why: format!("a body of more than {limit} bytes") };
-    if response.content_length().is_some_and(|length| length > limit) {
-        return Err(too_large());
-    }
+pub(super) async fn bounded(response: Response, limit: u64, pace: Pace) -> Result<Vec<u8>, ClientError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|source| transport(at.clone(), source))? {
-        if let Some(pace) = &mut pace {
-            pace.passed(chunk.len() as u64, &at)?;
-        }
-        if body.len() as u64 + chunk.len() as u64 > limit {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
+    hand_on(response, limit, pace, &mut body).await?;
     Ok(body)
 }
 

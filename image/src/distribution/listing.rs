@@ -10,7 +10,7 @@ use super::Pending;
 use super::auth::Scope;
 use super::client::{Client, url};
 use super::error::ClientError;
-use super::http::{Failure, Request, bounded, refused};
+use super::http::{Failure, Request, bounded};
 use super::publish::fallback;
 use super::registries::{Endpoint, origin, same_origin};
 use crate::manifest::{Descriptor, Document, MAX_CHILDREN, MAX_DOCUMENT, MediaType};
@@ -163,10 +163,10 @@ impl Client {
                 request.headers = headers.clone();
                 let response = self.authorized(endpoint, scope, request).await?;
                 if response.status() != StatusCode::OK {
-                    return Err(refused(response, what).await);
+                    return Err(self.transport.refused(response, what).await);
                 }
                 let next = next_page(&response).map_err(Failure::Final)?;
-                let body = bounded(response, MAX_DOCUMENT, Some(self.transport.pace())).await?;
+                let body = bounded(response, MAX_DOCUMENT, self.transport.pace()).await?;
                 Ok((body, next))
             })
             .await

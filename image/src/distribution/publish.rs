@@ -11,7 +11,7 @@ use super::Pending;
 use super::auth::Scope;
 use super::client::{Client, url};
 use super::error::ClientError;
-use super::http::{Request, refused};
+use super::http::Request;
 use crate::manifest::{Descriptor, Document, Index, MAX_DOCUMENT, MediaType};
 
 /// By which a registry says that it keeps the list of what refers to a manifest.
@@ -69,7 +69,7 @@ impl Client {
                     StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => {
                         Ok(response.headers().contains_key(SUBJECT))
                     }
-                    _ => Err(refused(response, &reference.familiar()).await),
+                    _ => Err(self.transport.refused(response, &reference.familiar()).await),
                 }
             })
             .await

@@ -10,7 +10,7 @@ use super::Pending;
 use super::auth::Scope;
 use super::client::{Client, Fetched, Receiver, url};
 use super::error::ClientError;
-use super::http::{Failure, Request, bounded, chunk, refused};
+use super::http::{Failure, Request, bounded, chunk};
 use super::registries::{Endpoint, origin};
 use crate::manifest::{Descriptor, Document, MAX_DOCUMENT, MediaType};
 
@@ -71,12 +71,12 @@ impl Client {
         }
         let response = self.authorized(endpoint, scope, request).await?;
         if response.status() != StatusCode::OK {
-            return Err(refused(response, &reference.familiar()).await);
+            return Err(self.transport.refused(response, &reference.familiar()).await);
         }
         let content_type =
             response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let from = origin(response.url());
-        let bytes = bounded(response, MAX_DOCUMENT, Some(self.transport.pace())).await?;
+        let bytes = bounded(response, MAX_DOCUMENT, self.transport.pace()).await?;
         let digest = BlobDigest::of(&bytes);
         if let Some(wanted) = reference.digest()
             && wanted != digest
@@ -170,17 +170,6 @@ impl Client {
         most: u64,
     ) -> Pending<'a, Vec<u8>> {
         Box::pin(async move {
-            struct Memory(Vec<u8>);
-            impl Receiver for Memory {
-                fn receive(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-                    self.0.extend_from_slice(bytes);
-                    Ok(())
-                }
-                fn restart(&mut self) -> std::io::Result<()> {
-                    self.0.clear();
-                    Ok(())
-                }
-            }
             if descriptor.size > most {
                 return Err(ClientError::Protocol {
                     origin: reference.registry().to_owned(),
@@ -192,9 +181,9 @@ impl Client {
             if let Some(bytes) = embedded {
                 return Ok(bytes);
             }
-            let mut memory = Memory(Vec::new());
-            self.blob(reference, descriptor, &mut memory).await?;
-            Ok(memory.0)
+            let mut bytes = Vec::new();
+            self.blob(reference, descriptor, &mut bytes).await?;
+            Ok(bytes)
         })
     }
 
@@ -221,7 +210,7 @@ impl Client {
                 let why = "it does not continue a transfer where it broke".to_owned();
                 return Err(Failure::Passing(ClientError::Protocol { origin: from, why }, None));
             }
-            _ => return Err(refused(response, &transfer.descriptor.digest.to_string()).await),
+            _ => return Err(self.transport.refused(response, &transfer.descriptor.digest.to_string()).await),
         }
         if let Some(length) = response.content_length()
             && length != transfer.descriptor.size - transfer.received

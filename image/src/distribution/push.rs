@@ -23,7 +23,7 @@ use super::Pending;
 use super::auth::Scope;
 use super::client::{Client, url};
 use super::error::ClientError;
-use super::http::{Failure, Request, location, refused};
+use super::http::{Failure, Request, location};
 use super::registries::{Endpoint, same_origin};
 use crate::manifest::Descriptor;
 
@@ -93,14 +93,22 @@ struct Job<'a> {
     scope: Scope,
     reference: &'a Reference,
     upload: Upload<'a>,
-    /// The upload that broke; the registry may know how far it got.
-    broken: Option<Url>,
+    /// The upload that is gone on with.
+    begun: Option<Begun>,
     /// The size of pieces, if the blob goes in pieces.
     piece: Option<u64>,
     /// Whether the registry has been given a new key since it last took something.
     renewed: bool,
     /// How many bytes the registry says it has.
     reached: u64,
+}
+
+/// An upload that did not come to its end.
+enum Begun {
+    /// It broke; the registry may know how far it got.
+    Broken(Url),
+    /// The registry has said where it goes on, and from which byte.
+    Standing(Url, u64),
 }
 
 impl Job<'_> {
@@ -118,7 +126,7 @@ impl Job<'_> {
 
     /// Remembers an upload that broke, so that the next attempt takes it up.
     fn broke(&mut self, at: Url) {
-        self.broken = Some(at);
+        self.begun = Some(Begun::Broken(at));
         self.piece.get_or_insert(PIECE);
     }
 }
@@ -146,7 +154,9 @@ impl Client {
         match response.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(refused(response, &format!("{digest} of {}", reference.familiar())).await),
+            _ => {
+                Err(self.transport.refused(response, &format!("{digest} of {}", reference.familiar())).await)
+            }
         }
     }
 
@@ -177,7 +187,7 @@ impl Client {
                 scope,
                 reference,
                 upload,
-                broken: None,
+                begun: None,
                 piece: None,
                 renewed: false,
                 reached: 0,
@@ -228,7 +238,10 @@ impl Client {
                             Ok(None)
                         }
                         status if status.is_client_error() && !super::http::is_passing(status) => Ok(None),
-                        _ => Err(refused(response, &format!("{digest} of {}", reference.familiar())).await),
+                        _ => Err(self
+                            .transport
+                            .refused(response, &format!("{digest} of {}", reference.familiar()))
+                            .await),
                     }
                 })
                 .await
@@ -245,9 +258,12 @@ impl Client {
     }
 
     async fn attempt(&self, job: &mut Job<'_>) -> Result<Pushed, Failure> {
-        if let Some(broken) = job.broken.take()
-            && let Some((target, from)) = self.standing(job, broken).await?
-        {
+        let standing = match job.begun.take() {
+            Some(Begun::Broken(broken)) => self.standing(job, broken).await?,
+            Some(Begun::Standing(target, from)) => Some((target, from)),
+            None => None,
+        };
+        if let Some((target, from)) = standing {
             job.reached = job.reached.max(from);
             return self.send(job, target, from).await;
         }
@@ -258,7 +274,7 @@ impl Client {
         match response.status() {
             StatusCode::CREATED => return Ok(Pushed::Mounted),
             StatusCode::ACCEPTED => {}
-            _ => return Err(refused(response, &job.what()).await),
+            _ => return Err(self.transport.refused(response, &job.what()).await),
         }
         let least = response.headers().get(LEAST_PIECE).and_then(|value| value.to_str().ok()?.parse().ok());
         if let (Some(piece), Some(least)) = (&mut job.piece, least) {
@@ -297,7 +313,7 @@ impl Client {
         job.piece = Some(PIECE);
         // What cannot be asked there is asked as if nothing had been begun.
         let standing = self.standing(job, unfinished).await.ok().flatten();
-        job.broken = standing.map(|(target, _)| target);
+        job.begun = standing.map(|(target, from)| Begun::Standing(target, from));
     }
 
     /// Asks how far an upload got that broke; nothing if the registry does not know it any more.
@@ -311,7 +327,7 @@ impl Client {
         let response = match answer {
             Ok(response) => response,
             Err(error) => {
-                job.broken = Some(at);
+                job.begun = Some(Begun::Broken(at));
                 return Err(error.into());
             }
         };
@@ -337,7 +353,7 @@ impl Client {
             let end = part.end;
             let response = self.send_part(job, Method::PATCH, target.clone(), part).await?;
             if !matches!(response.status(), StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
-                return Err(refused(response, &job.what()).await);
+                return Err(self.transport.refused(response, &job.what()).await);
             }
             target = location(&response)?;
             let now = taken(&response).unwrap_or(end);
@@ -355,7 +371,7 @@ impl Client {
     async fn closed(&self, job: &Job<'_>, response: Response) -> Result<Pushed, Failure> {
         match response.status() {
             StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(Pushed::Sent),
-            _ => Err(refused(response, &job.what()).await),
+            _ => Err(self.transport.refused(response, &job.what()).await),
         }
     }
 
@@ -404,23 +420,23 @@ impl Client {
                 job.renewed = true;
                 job.broke(target);
                 self.keyring.drop_one(&job.endpoint, &job.scope);
-                Err(at_once(refused(response, &job.what()).await))
+                Err(at_once(self.transport.refused(response, &job.what()).await))
             }
             StatusCode::PAYLOAD_TOO_LARGE if job.piece.is_none() => {
                 job.piece = Some(PIECE);
-                Err(at_once(refused(response, &job.what()).await))
+                Err(at_once(self.transport.refused(response, &job.what()).await))
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 job.broke(location(&response).unwrap_or(target));
-                Err(passing(refused(response, &job.what()).await))
+                Err(passing(self.transport.refused(response, &job.what()).await))
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
                 job.piece.get_or_insert(PIECE);
-                Err(passing(refused(response, &job.what()).await))
+                Err(passing(self.transport.refused(response, &job.what()).await))
             }
             status if super::http::is_passing(status) => {
                 job.broke(target);
-                Err(refused(response, &job.what()).await)
+                Err(self.transport.refused(response, &job.what()).await)
             }
             _ => Ok(response),
         }

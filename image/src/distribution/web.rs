@@ -9,7 +9,7 @@ use super::Pending;
 use super::client::Receiver;
 use super::error::ClientError;
 use super::http::{self, Failure, Request, Transport};
-use super::registries::{Registries, origin};
+use super::registries::Registries;
 
 /// The longest validator that is kept.
 const MAX_VALIDATOR: usize = 4096;
@@ -76,12 +76,7 @@ impl Web {
             StatusCode::NOT_MODIFIED => return Ok(Reply::Unchanged),
             status => {
                 let why = format!("invalid response status {}", status.as_u16());
-                let error = ClientError::Protocol { origin: origin(response.url()), why };
-                return Err(if http::is_passing(status) {
-                    Failure::Passing(error, http::asked_pause(&response))
-                } else {
-                    Failure::Final(error)
-                });
+                return Err(http::wrong(&response, why));
             }
         }
         let validators = validators(&response);

@@ -25,6 +25,12 @@ impl Served {
         digest
     }
 
+    /// Returns the status and the code of an answer that is an error.
+    fn refused(&self, request: &str, headers: &str, body: &[u8]) -> String {
+        let (head, body) = self.ask(request, headers, body);
+        format!("{} {}", &head[9..12], code(&body))
+    }
+
     /// Puts a manifest without layers under a name, and returns the head of the answer and its digest.
     fn manifest(
         &self,
@@ -80,12 +86,9 @@ fn end_2_gives_blobs_and_parts_of_them() {
     assert!(head.starts_with("http/1.1 416"), "{head}");
     let nobody = BlobDigest::of(b"nobody");
     assert_eq!(served.status(&format!("HEAD /v2/a/b/blobs/{nobody}"), "", b""), 404);
-    let (head, body) = served.ask(&format!("GET /v2/a/b/blobs/{nobody}"), "", b"");
-    assert_eq!((&head[9..12], code(&body).as_str()), ("404", "BLOB_UNKNOWN"));
-    let (head, body) = served.ask("GET /v2/a/b/blobs/sha256:none", "", b"");
-    assert_eq!((&head[9..12], code(&body).as_str()), ("400", "DIGEST_INVALID"));
-    let (head, body) = served.ask(&format!("GET /v2/A/blobs/{digest}"), "", b"");
-    assert_eq!((&head[9..12], code(&body).as_str()), ("400", "NAME_INVALID"));
+    assert_eq!(served.refused(&format!("GET /v2/a/b/blobs/{nobody}"), "", b""), "404 BLOB_UNKNOWN");
+    assert_eq!(served.refused("GET /v2/a/b/blobs/sha256:none", "", b""), "400 DIGEST_INVALID");
+    assert_eq!(served.refused(&format!("GET /v2/A/blobs/{digest}"), "", b""), "400 NAME_INVALID");
 }
 
 #[test]
@@ -104,8 +107,7 @@ fn end_3_gives_manifests_by_tag_and_digest() {
         }
     }
     assert_eq!(served.status("HEAD /v2/a/b/manifests/2", "", b""), 404);
-    let (head, body) = served.ask("GET /v2/a/b/manifests/2", "", b"");
-    assert_eq!((&head[9..12], code(&body).as_str()), ("404", "MANIFEST_UNKNOWN"));
+    assert_eq!(served.refused("GET /v2/a/b/manifests/2", "", b""), "404 MANIFEST_UNKNOWN");
 }
 
 #[test]
@@ -129,8 +131,10 @@ fn end_4b_takes_a_blob_with_the_first_request() {
     let (head, _) = served.ask(&format!("POST /v2/a/blobs/uploads/?digest={digest}"), "", b"whole");
     assert!(head.starts_with("http/1.1 201"), "{head}");
     assert_eq!(served.ask(&format!("GET {}", header(&head, "location").unwrap()), "", b"").1, "whole");
-    let (head, body) = served.ask(&format!("POST /v2/a/blobs/uploads/?digest={digest}"), "", b"other");
-    assert_eq!((&head[9..12], code(&body).as_str()), ("400", "DIGEST_INVALID"));
+    assert_eq!(
+        served.refused(&format!("POST /v2/a/blobs/uploads/?digest={digest}"), "", b"other"),
+        "400 DIGEST_INVALID"
+    );
 }
 
 #[test]
@@ -159,8 +163,7 @@ fn end_5_and_13_take_pieces_in_order_and_say_how_far_they_came() {
     let last = served.ask(&format!("PUT {place}?digest={digest}"), "Content-Range: 6-7\r\n", b"gh").0;
     assert!(last.starts_with("http/1.1 201"), "{last}");
     assert_eq!(served.ask(&format!("GET /v2/a/blobs/{digest}"), "", b"").1, "abcdefgh");
-    let (head, body) = served.ask(&format!("GET {place}"), "", b"");
-    assert_eq!((&head[9..12], code(&body).as_str()), ("404", "BLOB_UPLOAD_UNKNOWN"));
+    assert_eq!(served.refused(&format!("GET {place}"), "", b""), "404 BLOB_UPLOAD_UNKNOWN");
 }
 
 #[test]
@@ -190,10 +193,8 @@ fn end_7_takes_manifests_and_says_where_they_are() {
     assert_eq!(header(&head, "oci-subject"), Some(nobody.digest.to_string()));
     let kind = format!("Content-Type: {}\r\n", MediaType::OCI_MANIFEST);
     let dangling = Manifest::new(Descriptor::of("x/y", b"nobody"), Vec::new()).to_bytes();
-    let (head, body) = served.ask("PUT /v2/a/manifests/2", &kind, &dangling);
-    assert_eq!((&head[9..12], code(&body).as_str()), ("400", "MANIFEST_BLOB_UNKNOWN"));
-    let (head, body) = served.ask("PUT /v2/a/manifests/2", &kind, b"{");
-    assert_eq!((&head[9..12], code(&body).as_str()), ("400", "MANIFEST_INVALID"));
+    assert_eq!(served.refused("PUT /v2/a/manifests/2", &kind, &dangling), "400 MANIFEST_BLOB_UNKNOWN");
+    assert_eq!(served.refused("PUT /v2/a/manifests/2", &kind, b"{"), "400 MANIFEST_INVALID");
 }
 
 #[test]
@@ -217,8 +218,7 @@ fn end_8_lists_tags_in_order_and_in_pages() {
     assert_eq!(tags(next), (r#"["b","c"]"#.to_owned(), None));
     assert_eq!(tags("?last=b"), (r#"["c"]"#.to_owned(), None));
     assert_eq!(tags("?n=0"), ("[]".to_owned(), None));
-    let (head, body) = served.ask("GET /v2/nobody/tags/list", "", b"");
-    assert_eq!((&head[9..12], code(&body).as_str()), ("404", "NAME_UNKNOWN"));
+    assert_eq!(served.refused("GET /v2/nobody/tags/list", "", b""), "404 NAME_UNKNOWN");
 }
 
 #[test]
@@ -238,8 +238,7 @@ fn end_9_and_10_delete_names_documents_and_blobs() {
     assert_eq!(served.status(&format!("DELETE /v2/a/blobs/{digest}"), "", b""), 404);
     // Who is not to delete is told that nobody does here.
     let keeps = super::served(Rights::Push, Bounds::default());
-    let (head, body) = keeps.ask("DELETE /v2/a/manifests/1", "", b"");
-    assert_eq!((&head[9..12], code(&body).as_str()), ("405", "UNSUPPORTED"));
+    assert_eq!(keeps.refused("DELETE /v2/a/manifests/1", "", b""), "405 UNSUPPORTED");
 }
 
 #[test]

@@ -119,14 +119,6 @@ fn cache(web: &Web, scope: &str, token: &str) -> Gha {
     Gha::new(scope, Network::new(Registries::default()))
 }
 
-struct Blob(Vec<u8>);
-
-impl Sender for Blob {
-    fn open(&self, from: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
-        self.0.as_slice().open(from)
-    }
-}
-
 #[test]
 fn conforms() {
     let (web, _) = server();
@@ -139,7 +131,7 @@ fn a_large_blob_goes_up_in_blocks() {
     let bytes: Vec<u8> = (0..(BLOCK * 2 + 7)).map(|at| (at % 251) as u8).collect();
     let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &bytes);
     let cache = cache(&web, "main", "token");
-    assert_eq!(cache.put(&blob, &Blob(bytes.clone())).unwrap(), Put::Sent);
+    assert_eq!(cache.put(&blob, &bytes.as_slice()).unwrap(), Put::Sent);
     assert_eq!(service.lock().unwrap().blocks.len(), 3);
     assert!(crate::backends::read(&cache, &blob, BLOCK * 3).unwrap() == bytes);
 }
@@ -150,10 +142,10 @@ fn an_entry_that_nobody_finished_is_not_taken_for_a_blob() {
     let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"x");
     service.lock().unwrap().entries.insert(blob_key(&blob), (false, 1));
     let cache = cache(&web, "main", "token");
-    let put = cache.put(&blob, &Blob(b"x".to_vec()));
+    let put = cache.put(&blob, &b"x".as_slice());
     assert!(matches!(put, Err(BackendError::Unfinished(_))), "{put:?}");
     service.lock().unwrap().entries.insert(blob_key(&blob), (true, 1));
-    assert_eq!(cache.put(&blob, &Blob(b"x".to_vec())).unwrap(), Put::Present);
+    assert_eq!(cache.put(&blob, &b"x".as_slice()).unwrap(), Put::Present);
 }
 
 #[test]

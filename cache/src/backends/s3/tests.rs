@@ -181,17 +181,9 @@ fn cache_by(web: &Web, network: Network) -> S3 {
     S3::new(place, network)
 }
 
-fn large() -> (Descriptor, Blob) {
+fn large() -> (Descriptor, Vec<u8>) {
     let bytes: Vec<u8> = (0..(WHOLE + 12345)).map(|at| (at % 251) as u8).collect();
-    (Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &bytes), Blob(bytes))
-}
-
-struct Blob(Vec<u8>);
-
-impl Sender for Blob {
-    fn open(&self, from: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
-        self.0.as_slice().open(from)
-    }
+    (Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &bytes), bytes)
 }
 
 #[test]
@@ -209,14 +201,14 @@ fn conforms() {
 fn a_large_blob_goes_up_in_parts_and_a_failure_leaves_nothing() {
     let (web, bucket) = server();
     let cache = cache(&web);
-    let (blob, Blob(bytes)) = large();
+    let (blob, bytes) = large();
     bucket.lock().unwrap().fails_at = Some(2);
-    let error = cache.put(&blob, &Blob(bytes.clone())).unwrap_err().to_string();
+    let error = cache.put(&blob, &bytes.as_slice()).unwrap_err().to_string();
     assert!(error.contains("status 403 (AccessDenied: a <reason>)"), "{error}");
     assert!(bucket.lock().unwrap().uploads.is_empty(), "the upload was taken back");
     assert!(!cache.has(&blob).unwrap());
     bucket.lock().unwrap().fails_at = None;
-    assert_eq!(cache.put(&blob, &Blob(bytes.clone())).unwrap(), Put::Sent);
+    assert_eq!(cache.put(&blob, &bytes.as_slice()).unwrap(), Put::Sent);
     assert!(crate::backends::read(&cache, &blob, WHOLE * 2).unwrap() == bytes);
     assert_eq!(bucket.lock().unwrap().begun, 2);
 }
@@ -227,9 +219,9 @@ fn what_is_old_and_used_is_touched() {
     let mut cache = cache(&web);
     cache.place.touch_refresh = Duration::from_secs(3600);
     let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"x");
-    cache.put(&blob, &Blob(b"x".to_vec())).unwrap();
+    cache.put(&blob, &b"x".as_slice()).unwrap();
     assert!(bucket.lock().unwrap().touched.is_empty());
-    assert_eq!(cache.put(&blob, &Blob(b"x".to_vec())).unwrap(), Put::Present);
+    assert_eq!(cache.put(&blob, &b"x".as_slice()).unwrap(), Put::Present);
     assert_eq!(bucket.lock().unwrap().touched, [format!("a/blobs/{}", blob.digest)]);
     assert!(cache.has(&blob).unwrap());
     assert_eq!(bucket.lock().unwrap().touched.len(), 2, "who asks for it is about to name it");
@@ -242,7 +234,7 @@ fn what_is_cut_short_goes_up_again() {
     let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"whole");
     bucket.lock().unwrap().objects.insert(format!("a/blobs/{}", blob.digest), b"who".to_vec());
     assert!(!cache.has(&blob).unwrap());
-    assert_eq!(cache.put(&blob, &Blob(b"whole".to_vec())).unwrap(), Put::Sent);
+    assert_eq!(cache.put(&blob, &b"whole".as_slice()).unwrap(), Put::Sent);
     assert_eq!(crate::backends::read(&cache, &blob, 100).unwrap(), b"whole");
 }
 
@@ -279,7 +271,8 @@ fn what_is_on_its_way_when_the_time_is_over_is_stopped_and_taken_back() {
     });
     let cache = cache(&web);
     let (blob, bytes) = large();
-    let error = cache.until(Instant::now() + Duration::from_millis(500)).put(&blob, &bytes).unwrap_err();
+    let error =
+        cache.until(Instant::now() + Duration::from_millis(500)).put(&blob, &bytes.as_slice()).unwrap_err();
     assert!(matches!(error, BackendError::OutOfTime), "{error}");
     assert!(bucket.lock().unwrap().uploads.is_empty(), "what went up was taken back");
     assert!(!cache.has(&blob).unwrap());
@@ -304,7 +297,7 @@ fn who_takes_a_body_slowly_is_waited_for() {
     let cache = cache_by(&web, Network::new(Registries { timing, ..Registries::default() }));
     let bytes = vec![7; 1 << 20];
     let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &bytes);
-    assert_eq!(cache.put(&blob, &Blob(bytes)).unwrap(), Put::Sent);
+    assert_eq!(cache.put(&blob, &bytes.as_slice()).unwrap(), Put::Sent);
 }
 
 #[test]
@@ -325,17 +318,18 @@ fn bodies_in_memory_are_bounded_over_all_blobs() {
     });
     let cache = cache_by(&web, Network::with_memory(Registries::default(), PART));
     let (first, bytes) = large();
-    let mut other = bytes.0.clone();
+    let mut other = bytes.clone();
     other[0] ^= 1;
     let second = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &other);
-    let blobs = [(first, bytes), (second, Blob(other))];
-    let sent = send_missing(&blobs, 2, None, |(blob, bytes)| Ok((cache.put(blob, bytes)?, blob.size)));
+    let blobs = [(first, bytes), (second, other)];
+    let sent =
+        send_missing(&blobs, 2, None, |(blob, bytes)| Ok((cache.put(blob, &bytes.as_slice())?, blob.size)));
     assert_eq!(sent.unwrap().blobs, 2);
     assert_eq!(most.load(Ordering::SeqCst), 1, "there is room for one part");
     // What can never be in memory is refused before anything is begun.
-    let whole = Blob(vec![0; WHOLE as usize]);
-    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &whole.0);
-    assert!(matches!(cache.put(&blob, &whole), Err(BackendError::Unusable(_))));
+    let whole = vec![0; WHOLE as usize];
+    let blob = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, &whole);
+    assert!(matches!(cache.put(&blob, &whole.as_slice()), Err(BackendError::Unusable(_))));
 }
 
 #[test]
@@ -364,12 +358,12 @@ fn what_the_bucket_removed_as_too_old_is_missed_and_goes_up_again() {
     let (web, bucket) = server();
     let cache = cache(&web);
     let chunk = Descriptor::of(rbuild_image::manifest::MediaType::OCI_LAYER, b"chunk");
-    cache.put(&chunk, &Blob(b"chunk".to_vec())).unwrap();
+    cache.put(&chunk, &b"chunk".as_slice()).unwrap();
     assert!(bucket.lock().unwrap().objects.remove(&format!("a/blobs/{}", chunk.digest)).is_some());
     assert!(!cache.has(&chunk).unwrap());
     let error = crate::backends::read(&cache, &chunk, 100).unwrap_err();
     assert!(matches!(error, BackendError::Missing(_)), "{error}");
-    assert_eq!(cache.put(&chunk, &Blob(b"chunk".to_vec())).unwrap(), Put::Sent);
+    assert_eq!(cache.put(&chunk, &b"chunk".as_slice()).unwrap(), Put::Sent);
     assert_eq!(crate::backends::read(&cache, &chunk, 100).unwrap(), b"chunk");
 }
 

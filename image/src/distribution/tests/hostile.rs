@@ -1,6 +1,6 @@
 //! Servers that mean harm: drips, floods, encodings nobody asked for, lists without end.
 
-use super::rules::Right;
+use super::rules::RIGHT;
 use super::*;
 
 fn impatient() -> Client {
@@ -36,6 +36,20 @@ async fn a_registry_that_drips_is_left() {
     .await;
     let refused = impatient().manifest(&fake.reference("a/b:1")).await.unwrap_err();
     assert!(matches!(refused, ClientError::TooSlow(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn nobody_listens_for_ever_to_why_something_is_refused() {
+    let why = br#"{"errors":[{"code":"DENIED","message":"the reason"}]}"#;
+    let fake = Fake::start(move |_, _| response("403 Forbidden", &[], why)).await;
+    let refused = client().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+    assert!(refused.to_string().contains("the reason"), "{refused}");
+    let refused = impatient().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+    assert!(refused.is_denied() && !refused.to_string().contains("the reason"), "{refused}");
+    let long = [why.as_slice(), &[b' '; 64 << 10]].concat();
+    let fake = Fake::start(move |_, _| response("403 Forbidden", &[], &long)).await;
+    let refused = client().manifest(&fake.reference("a/b:1")).await.unwrap_err();
+    assert!(refused.is_denied() && !refused.to_string().contains("the reason"), "{refused}");
 }
 
 #[tokio::test]
@@ -96,7 +110,7 @@ async fn a_key_that_opens_nothing_any_more_ends_a_push_and_is_not_asked_for_ever
     })
     .await;
     let descriptor = Descriptor::of("x", b"right");
-    let upload = Upload { descriptor: &descriptor, sender: &Right, mount_from: None };
+    let upload = Upload { descriptor: &descriptor, sender: &RIGHT, mount_from: None };
     let refused = client_with_password().push_blob(&fake.reference("a/b:1"), upload).await.unwrap_err();
     assert!(refused.is_denied(), "{refused}");
     assert!(fake.seen().len() < 20, "{}", fake.seen().len());

@@ -9,7 +9,7 @@ async fn nobody_is_asked_offline_nor_what_is_blocked() {
     let refused = offline.manifest(&fake.reference("a/b:1")).await.unwrap_err();
     assert_eq!(refused.to_string(), format!("http://{} is not asked: this is offline", fake.address));
     let descriptor = Descriptor::of("x", b"right");
-    let upload = Upload { descriptor: &descriptor, sender: &Right, mount_from: None };
+    let upload = Upload { descriptor: &descriptor, sender: &RIGHT, mount_from: None };
     assert!(matches!(
         offline.push_blob(&fake.reference("a/b:1"), upload).await,
         Err(ClientError::Offline(_))
@@ -73,7 +73,7 @@ async fn what_lies_at_another_server_is_asked_for_there_alone() {
     let client = Client::new(registries).unwrap();
     assert!(client.manifest(&itself.reference("a/b:1")).await.unwrap_err().is_not_found());
     let descriptor = Descriptor::of("x", b"right");
-    let upload = Upload { descriptor: &descriptor, sender: &Right, mount_from: None };
+    let upload = Upload { descriptor: &descriptor, sender: &RIGHT, mount_from: None };
     client.push_blob(&itself.reference("a/b:1"), upload).await.unwrap_err();
     assert_eq!(itself.seen().len(), 0, "by its own name others may answer");
     assert!(place.seen().iter().any(|seen| seen.line.starts_with("POST ")));
@@ -164,13 +164,7 @@ async fn a_redirect_elsewhere_is_told_what_is_wanted_and_not_by_whom() {
     assert!(far.header("user-agent").unwrap().starts_with("rbuild/"));
 }
 
-pub(super) struct Right;
-
-impl Sender for Right {
-    fn open(&self, from: u64) -> io::Result<Box<dyn io::Read + Send>> {
-        (&b"right"[..]).open(from)
-    }
-}
+pub(super) const RIGHT: &[u8] = b"right";
 
 struct WithHeaders;
 
