@@ -134,6 +134,7 @@ fn remove(folder: &Path) -> Result<()> {
 }
 
 fn parse(arguments: &[String]) -> Result<Options> {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
     let mut options = Options {
         tools: Vec::new(),
         rounds: 7,
@@ -147,13 +148,13 @@ fn parse(arguments: &[String]) -> Result<Options> {
         registry: None,
         rows: Vec::new(),
     };
-    let mut rbuild = "target/x86_64-unknown-linux-gnu/release/rbuild".to_owned();
+    let mut prefix = vec![crate::program("release")?.display().to_string()];
     let mut peers = Vec::new();
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
-            "--rbuild" => rbuild = value()?.clone(),
+            "--rbuild" => prefix = words(value()?),
             "--base" => options.base = value()?.clone(),
             "--registry" => options.registry = Some(value()?.clone()),
             "--rounds" | "--files" | "--layer-mb" | "--image-mb" | "--cache-mb" | "--services"
@@ -171,15 +172,13 @@ fn parse(arguments: &[String]) -> Result<Options> {
             }
             "--peer" => {
                 let (name, prefix) = value()?.split_once('=').context("--peer takes NAME=PREFIX")?;
-                let prefix = prefix.split_whitespace().map(str::to_owned).collect();
-                peers.push(Tool { name: name.to_owned(), prefix, ours: false });
+                peers.push(Tool { name: name.to_owned(), prefix: words(prefix), ours: false });
             }
             row if ROWS.contains(&row) => options.rows.push(row.to_owned()),
             other => bail!("unknown argument `{other}`; rows are {}", ROWS.join(", ")),
         }
     }
     ensure!(options.rounds > 0, "--rounds must be at least 1");
-    let prefix = rbuild.split_whitespace().map(str::to_owned).collect();
     options.tools.push(Tool { name: "rbuild".to_owned(), prefix, ours: true });
     options.tools.extend(peers);
     if options.rows.is_empty() {

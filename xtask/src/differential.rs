@@ -79,7 +79,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
     let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
     let mut options = Options {
         peer: Vec::new(),
-        rbuild: words("target/x86_64-unknown-linux-gnu/debug/rbuild"),
+        rbuild: vec![crate::program("debug")?.display().to_string()],
         cached: false,
         keep: false,
         verbose: false,

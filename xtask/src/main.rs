@@ -13,6 +13,8 @@ mod tidy;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 const HELP: &str = "\
 usage: cargo xtask <command>
 
@@ -63,6 +65,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The program that a profile of cargo made, beside this one.
+fn program(profile: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell where this program is")?;
+    let profiles = own.ancestors().nth(2).context("this program is in no folder of cargo's")?;
+    Ok(profiles.join(profile).join("rbuild"))
 }
 
 /// The project's own folder.

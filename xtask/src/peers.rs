@@ -134,7 +134,7 @@ impl Engine {
 pub(crate) fn peers(root: &Path, arguments: &[String]) -> Result<()> {
     let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
     let (mut peer, mut mirror, mut only) = (None, None, Vec::new());
-    let mut rbuild = root.join("target/x86_64-unknown-linux-gnu/debug/rbuild");
+    let mut rbuild = crate::program("debug")?;
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));

@@ -31,6 +31,7 @@ const SYNCHRONOUS: &[&str] = &[
 const SKIPS: &[&str] = &["testkit", "xtask"];
 
 const PRINTING: &[&str] = &["println!", "print!", "eprintln!", "eprint!", "dbg!"];
+const STANDARD_STREAMS: &[&str] = &["io::stdout", "io::stderr"];
 const ENVIRONMENT: &[&str] =
     &["env::var", "env::var_os", "env::vars", "env::vars_os", "env::args", "env::args_os"];
 
@@ -86,6 +87,9 @@ fn line_findings(file: &File, line: &str) -> Vec<String> {
     if shipped && !krate.is_empty() {
         for macro_name in PRINTING.iter().filter(|name| has_macro(line, name)) {
             found.push(format!("`{macro_name}`: only `src/` prints"));
+        }
+        if STANDARD_STREAMS.iter().any(|name| code::has_word(line, name)) {
+            found.push("only `src/` prints: take a writer".to_owned());
         }
         if ENVIRONMENT.iter().any(|name| code::has_word(line, name)) {
             found.push("only `src/` reads the environment and the arguments".to_owned());
@@ -161,7 +165,10 @@ mod tests {
             ("store/src/a.rs", "// unsafe in a comment", true),
             ("store/src/a.rs", "println!(\"x\");", false),
             ("store/src/a.rs", "my_println!(\"x\");", true),
-            ("src/report.rs", "println!(\"x\");", true),
+            ("store/src/a.rs", "std::io::stderr().write_all(b)", false),
+            ("store/src/a.rs", "dup(rustix::stdio::stdout())", true),
+            ("store/src/a.rs", "Command::new(x).stdout(pipe)", true),
+            ("src/report.rs", "println!(\"x\"); io::stdout().lock()", true),
             ("store/tests/a.rs", "eprintln!(\"x\");", true),
             ("store/tests/a.rs", "eprintln!(\"SKIPPED: x\");", false),
             ("testkit/src/a.rs", "tell(\"SKIPPED\", test, reason);", true),
