@@ -6,6 +6,7 @@ mod scene;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use rbuild_network::driver::{
@@ -16,7 +17,7 @@ use rbuild_network::error::Error;
 use rbuild_network::firewall::passage::Passage;
 use rbuild_network::link::LinkName;
 use rbuild_network::names::{self, EndpointId, NetworkFile, NetworkId};
-use rbuild_network::namespace::Namespace;
+use rbuild_network::namespace::{Namespace, is_at_rest};
 use rbuild_network::ports::{Protocol, Published, Reservation};
 use rbuild_network::reclaim::{reclaim, remove_unused};
 use rbuild_network::site::{Site, SiteConfig};
@@ -402,6 +403,21 @@ fn a_namespace_alone_has_only_its_loopback() {
         let router =
             inside(&namespace, || std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/accept_ra"));
         assert_eq!(router.map_or("0".to_owned(), |text| text.trim().to_owned()), "0");
+    });
+}
+
+#[test]
+fn a_namespace_is_at_rest_once_no_trace_of_a_program_is_left() {
+    Scene::run(|_| {
+        let namespace = Namespace::create().unwrap().into_fd();
+        let at_rest = || is_at_rest(namespace.as_fd()).unwrap();
+        assert!(at_rest());
+        let listener = inside(&namespace, || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        assert!(!at_rest(), "a socket");
+        let client = inside(&namespace, || TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let (served, _) = listener.accept().unwrap();
+        drop((client, served, listener));
+        assert!(!at_rest(), "a port that nobody gets for a while");
     });
 }
 

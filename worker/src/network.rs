@@ -1,6 +1,6 @@
 //! The network of the steps of one build: made at the first step that wants it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rbuild_model::step::{ExtraHost, NetworkMode};
@@ -9,7 +9,7 @@ use rbuild_network::drivers::driver;
 use rbuild_network::error::Error;
 use rbuild_network::hosts::{HostEntry, HostNameError, render, render_on_host};
 use rbuild_network::names::{EndpointId, NetworkId};
-use rbuild_network::namespace::Namespace;
+use rbuild_network::namespace::{Namespace, is_at_rest};
 use rbuild_network::resolver::{ResolverChoice, for_host_namespace, for_private_namespace};
 use rbuild_network::site::{Site, SiteConfig};
 
@@ -147,6 +147,13 @@ impl StepNetworks {
                 })
             }
         }
+    }
+
+    /// Says whether another step can have the network of one that has ended: it left nothing there.
+    pub(crate) fn is_as_new(&self, network: &StepNetwork) -> bool {
+        // Where that cannot be told, the next one gets another.
+        let at_rest = |namespace: &OwnedFd| is_at_rest(namespace.as_fd()).unwrap_or(false);
+        network.namespace.as_ref().is_some_and(at_rest)
     }
 
     /// Gives the address of a step back.

@@ -112,11 +112,53 @@ pub(crate) fn inside<T: Send>(
     })
 }
 
+/// Says whether no port of a namespace is taken: by a socket, or by a connection that only the kernel still remembers.
+pub fn is_at_rest(namespace: BorrowedFd<'_>) -> Result<bool, Error> {
+    inside(namespace, || {
+        let path = "/proc/thread-self/net/sockstat";
+        let mut text =
+            fs::read_to_string(path).map_err(|source| FileError::new("read", path.as_ref(), source))?;
+        // A kernel without IPv6 has no such sockets.
+        text += &fs::read_to_string(format!("{path}6")).unwrap_or_default();
+        Ok(counts_nothing(&text))
+    })
+}
+
+/// Reads lines as `TCP: inuse 0 orphan 3 tw 0 alloc 3 mem 0`. Sockets of no protocol (the first line's) have no ports,
+/// and orphans are those of all namespaces.
+fn counts_nothing(sockstat: &str) -> bool {
+    let mut counts = sockstat.lines().flat_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        std::iter::from_fn(move || words.find(|word| matches!(*word, "inuse" | "tw")).and(words.next()))
+    });
+    sockstat.contains(" tw ") && counts.all(|count| count == "0")
+}
+
 /// Sets what IPv6 does on links to come; a kernel without IPv6 has nothing to set.
 fn set_ipv6(setting: &str, value: &str) -> Result<(), Error> {
     match fs::write(format!("/proc/sys/net/ipv6/conf/default/{setting}"), value) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(Error::Namespace { source }),
         Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_counted_as_nothing_is_nothing() {
+        let text = |tcp, waiting, udp6| {
+            format!(
+                "sockets: used 3\nTCP: inuse {tcp} orphan 7 tw {waiting} alloc 9 mem 1\nFRAG: inuse 0 memory 0\n\
+                 UDP6: inuse {udp6}\n"
+            )
+        };
+        assert!(counts_nothing(&text(0, 0, 0)));
+        assert!(!counts_nothing(&text(1, 0, 0)));
+        assert!(!counts_nothing(&text(0, 10, 0)));
+        assert!(!counts_nothing(&text(0, 0, 1)));
+        assert!(!counts_nothing("sockets: used 0\n"));
     }
 }

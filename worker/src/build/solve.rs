@@ -30,7 +30,7 @@ impl Worker {
         let execs = graph
             .steps()
             .filter(|(id, step)| ids[id.index()].is_some() && matches!(step.operation, Operation::Exec(_)));
-        let berths = Berths::new(self, execs.count(), devices);
+        let berths = Berths::new(self, tasks, execs.count(), devices);
         std::thread::scope(|scope| {
             // Whatever happens here, the threads of the scope must come to their ends.
             let _closing = Closing { berths: &berths, send: &send };

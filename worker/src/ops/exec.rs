@@ -138,14 +138,11 @@ impl Program<'_, '_> {
 
     fn in_berth(&self, equipment: Equipment, guard: Option<&Guard>) -> Result<Ran, StepError> {
         let runner = self.runner;
-        let Berth { name, network, slot } =
+        let Berth { name, network, slot, kind } =
             runner.berths().take(self.exec, self.limits(), &equipment.given.rules)?;
         let order = self.order(&network, equipment);
         let result = order.and_then(|order| self.in_slot(slot, order, &name, guard));
-        if let Err(error) = runner.networks().detach(&network) {
-            // The next command takes the address back; the step's work is not thrown away for it.
-            runner.note(&format!("failed to give the address of a step back: {error}"));
-        }
+        runner.berths().leave(kind, network);
         result
     }
 
