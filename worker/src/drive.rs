@@ -1,24 +1,22 @@
-//! Drives the solver: a loop that owns the schedule, and a bounded number of threads that do the work.
+//! Drives the solver: a loop that owns the [`Schedule`], and a bounded number of threads that do the work.
 //!
-//! Look-ups are answered by the loop itself, a wave in one transaction; hashing and running go to threads. So many of
-//! them have a turn at once; a step that waits for somebody else passes its turn on, and gets one again before
-//! anything new is started. After the first failure, and when somebody cancels, nothing new is started, what runs is
-//! told to stop, and the loop ends when the last thread has.
+//! Look-ups are answered by the loop itself, a wave in one transaction; hashing and running go to threads, which tell
+//! the loop by a [`Word`] what came of it.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
+mod schedule;
+mod threads;
+
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc;
 
 use rbuild_model::event::Hit;
 use rbuild_model::graph::{Graph, StepId};
-use rbuild_solver::{
-    Answer, Ask, CacheIndex, FetchAsk, HashAsk, IndexError, Origin, RecordId, RunAsk, Solver, StepRunner,
-    Tree, Turn,
-};
+use rbuild_solver::{Answer, Ask, CacheIndex, IndexError, Origin, RecordId, Solver, StepRunner, Tree};
 
 use crate::cancel::Cancel;
+
+use schedule::{Next, Schedule, Work};
+use threads::perform;
 
 /// Why a graph was not solved.
 #[derive(Debug)]
@@ -62,52 +60,6 @@ pub struct Driven<E> {
     pub reached: Vec<Reached>,
 }
 
-enum Work {
-    Hash(HashAsk),
-    Run(RunAsk),
-    Fetch(FetchAsk),
-}
-
-/// What a thread tells the loop.
-enum Word<E> {
-    /// It is done; whether it had a turn then, and what came of it.
-    Ended(HasTurn, std::thread::Result<(StepId, Result<Answer, E>)>),
-    /// It gave its turn up.
-    Passed,
-    /// It wants a turn again, and waits to be told.
-    Returns(mpsc::Sender<()>),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum HasTurn {
-    Yes,
-    No,
-}
-
-/// The turn of one thread.
-struct ThreadTurn<'a, E> {
-    loop_: &'a mpsc::Sender<Word<E>>,
-    has: Cell<HasTurn>,
-}
-
-impl<E> Turn for ThreadTurn<'_, E> {
-    fn pass(&self) {
-        if self.has.replace(HasTurn::No) == HasTurn::Yes {
-            // The loop outlives every thread of its scope, and listens to each.
-            let _ = self.loop_.send(Word::Passed);
-        }
-    }
-
-    fn regain(&self) {
-        if self.has.get() == HasTurn::No {
-            let (grant, granted) = mpsc::channel();
-            let _ = self.loop_.send(Word::Returns(grant));
-            let _ = granted.recv();
-            self.has.set(HasTurn::Yes);
-        }
-    }
-}
-
 /// Makes the trees of the goals.
 pub fn drive<R: StepRunner>(
     graph: &Graph,
@@ -118,159 +70,60 @@ pub fn drive<R: StepRunner>(
     cancel: &Cancel,
     parallel: NonZeroUsize,
 ) -> Driven<R::Error> {
-    let mut solver = Solver::new(graph, goals);
-    let mut queue: VecDeque<Work> = VecDeque::new();
-    let mut failure: Option<DriveError<R::Error>> = None;
-    let (mut threads, mut turns) = (0_usize, 0_usize);
-    let mut returning: VecDeque<mpsc::Sender<()>> = VecDeque::new();
-    let mut panicked = None;
+    let mut schedule = Schedule::new(Solver::new(graph, goals), cancel, parallel);
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         loop {
-            if failure.is_none() && cancel.is_cancelled() {
-                failure = Some(DriveError::Cancelled);
-            }
-            if failure.is_none() {
-                match attend(&mut solver, index, observer, &mut queue) {
-                    Ok(()) => {}
-                    Err(error) => {
-                        failure = Some(DriveError::Index(error));
-                        cancel.cancel();
-                    }
-                }
-            }
-            // Where all is to end, whoever comes back needs a turn only to see that.
-            while (failure.is_some() || turns < parallel.get())
-                && let Some(grant) = returning.pop_front()
+            if schedule.goes_on()
+                && let Err(error) = attend(&mut schedule, index, observer)
             {
-                turns += 1;
-                let _ = grant.send(());
+                schedule.stop(DriveError::Index(error));
             }
-            while failure.is_none()
-                && turns < parallel.get()
-                && let Some(work) = queue.pop_front()
-            {
-                // Hashing ends soon, and looking up goes on behind it.
-                if !matches!(work, Work::Hash(_))
-                    && let Err(error) = index.settle()
-                {
-                    failure = Some(DriveError::Index(error));
-                    cancel.cancel();
-                    break;
+            match schedule.next() {
+                Next::Start(work) => {
+                    let send = send.clone();
+                    scope.spawn(move || perform(runner, &work, &send));
                 }
-                turns += 1;
-                threads += 1;
-                let send = send.clone();
-                scope.spawn(move || {
-                    let turn = ThreadTurn { loop_: &send, has: Cell::new(HasTurn::Yes) };
-                    let done = catch_unwind(AssertUnwindSafe(|| match &work {
-                        Work::Hash(ask) => {
-                            (ask.step, runner.hash(ask).map(|hashes| Answer::Hashed(ask.step, hashes)))
-                        }
-                        Work::Run(ask) => {
-                            (ask.step, runner.run(ask, &turn).map(|result| Answer::Ran(ask.step, result)))
-                        }
-                        Work::Fetch(ask) => {
-                            (ask.step, runner.fetch(ask).map(|tree| Answer::Fetched(ask.step, tree)))
-                        }
-                    }));
-                    let _ = send.send(Word::Ended(turn.has.get(), done));
-                });
-            }
-            if threads == 0 {
-                break;
-            }
-            let (has_turn, done) = match receive.recv() {
-                Ok(Word::Ended(has_turn, done)) => (has_turn, done),
-                Ok(Word::Passed) => {
-                    turns -= 1;
-                    continue;
+                Next::Grant(grant) => {
+                    // Who wants a turn waits for it, unless it panicked.
+                    let _ = grant.send(());
                 }
-                Ok(Word::Returns(grant)) => {
-                    returning.push_back(grant);
-                    continue;
-                }
-                Err(mpsc::RecvError) => break,
-            };
-            threads -= 1;
-            turns -= usize::from(has_turn == HasTurn::Yes);
-            let (step, done) = match done {
-                Ok(done) => done,
-                Err(panic) => {
-                    cancel.cancel();
-                    panicked = Some(panic);
-                    if failure.is_none() {
-                        failure = Some(DriveError::Cancelled);
-                    }
-                    continue;
-                }
-            };
-            match done {
-                Ok(answer) => solver.answer(answer),
-                Err(error) => {
-                    solver.answer(Answer::Failed(step));
-                    // What fails after the first failure fails because it was told to stop.
-                    if failure.is_none() {
-                        let cancelled = cancel.is_cancelled();
-                        cancel.cancel();
-                        failure = Some(if cancelled {
-                            DriveError::Cancelled
-                        } else {
-                            DriveError::Step { step, error }
-                        });
-                    }
-                }
+                Next::Listen => schedule.hear(receive.recv().expect("the loop itself could speak")),
+                Next::End => break,
             }
         }
     });
-    if let Some(panic) = panicked {
-        resume_unwind(panic);
-    }
-    let mut reached: Vec<Reached> = graph
-        .steps()
-        .map(|(id, _)| Reached { origin: solver.origin(id), record: solver.record(id) })
-        .collect();
-    for work in queue {
-        if let Work::Run(ask) = work {
-            // It was to run next, and did not.
-            reached[ask.step.index()].origin = None;
-        }
-    }
-    let result = match failure {
-        Some(failure) => Err(failure),
-        None => Ok(solver.finished().expect("a solver that asks nothing and did not fail has finished")),
-    };
-    let made = graph.steps().map(|(id, _)| solver.tree(id).cloned()).collect();
-    Driven { result, made, reached }
+    schedule.end(graph)
 }
 
 /// Does what the loop itself can do, until only work for threads is left.
-fn attend(
-    solver: &mut Solver<'_>,
+fn attend<E>(
+    schedule: &mut Schedule<'_, E>,
     index: &dyn CacheIndex,
     observer: &dyn Observer,
-    queue: &mut VecDeque<Work>,
 ) -> Result<(), IndexError> {
     loop {
-        let asks = solver.due();
+        let asks = schedule.due();
         if asks.is_empty() {
-            return Ok(());
+            break;
         }
         for ask in asks {
             match ask {
                 Ask::LookUp(wave) => {
                     let keys: Vec<_> = wave.iter().map(|(_, key)| *key).collect();
                     let found = index.look_up(&keys)?;
-                    solver.answer(Answer::LookedUp(wave.into_iter().map(|(id, _)| id).zip(found).collect()));
+                    let steps = wave.into_iter().map(|(id, _)| id);
+                    schedule.answer(Answer::LookedUp(steps.zip(found).collect()));
                 }
                 Ask::Alias(definition, record) => index.alias(&definition, record)?,
                 Ask::Matched(step, hit) => observer.matched(step, hit),
-                Ask::Hash(ask) => queue.push_back(Work::Hash(ask)),
-                Ask::Run(ask) => queue.push_back(Work::Run(ask)),
-                Ask::Fetch(ask) => queue.push_back(Work::Fetch(ask)),
+                Ask::Hash(ask) => schedule.queue(Work::Hash(ask)),
+                Ask::Run(ask) => schedule.queue(Work::Run(ask)),
+                Ask::Fetch(ask) => schedule.queue(Work::Fetch(ask)),
             }
         }
     }
+    if schedule.takes_long() { index.settle() } else { Ok(()) }
 }
 
 #[cfg(test)]

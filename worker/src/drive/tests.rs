@@ -8,7 +8,7 @@ use rbuild_model::key::ContentHash;
 use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_model::step::{FileAction, MakeDir, Operation, Source, Step, StepNote};
 use rbuild_solver::memory::MemoryIndex;
-use rbuild_solver::{FetchAsk, NewRecord, StepResult, Usage};
+use rbuild_solver::{FetchAsk, HashAsk, NewRecord, RunAsk, StepResult, Turn, Usage};
 
 use super::*;
 
