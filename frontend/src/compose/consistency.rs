@@ -233,11 +233,12 @@ impl<'a> Service<'a> {
         let Some(mut node) = self.map.get(first) else { return Ok(None) };
         let Some(next) = child(field, first) else { return Ok(None) };
         field = next;
+        let mut whole = Path::default().key("services").key(self.name).key(first);
         for key in rest {
             let (Some(next), Some(below)) = (child(field, key), node.get(key)) else { return Ok(None) };
-            (field, node) = (next, below);
+            (field, node, whole) = (next, below, whole.key(key));
         }
-        Ok(match settle(node, field, &Path::default(), Format::Yaml)? {
+        Ok(match settle(node, field, &whole, Format::Yaml)? {
             Some(Document::Scalar(value)) => Some(value),
             _ => None,
         })

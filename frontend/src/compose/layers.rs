@@ -88,9 +88,11 @@ impl Layers<'_> {
         if scope.resolve_paths {
             self.resolve_paths(&mut model, scope)?;
         }
-        for service in defaults::entries(&mut model, "services") {
-            if let Some(variables) = service.get_mut("environment") {
-                resolve(variables, &scope.environment, Unresolved::Keep);
+        if !self.request.skip.interpolation {
+            for service in defaults::entries(&mut model, "services") {
+                if let Some(variables) = service.get_mut("environment") {
+                    resolve(variables, &scope.environment, Unresolved::Keep);
+                }
             }
         }
         Ok(model)

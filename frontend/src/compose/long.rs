@@ -105,21 +105,26 @@ impl Speller<'_> {
         if short.read_only {
             put("read_only", Value::Bool(true));
         }
-        let mut options = Map::default();
-        let mut option = |key: &str, value: Value| options.put(key, Node::new(value, at.clone()));
+        let option = |value: Value| Node::new(value, at.clone());
+        let mut of_bind = Map::default();
+        for (key, value) in [("selinux", &short.selinux), ("propagation", &short.propagation)] {
+            if let Some(value) = value {
+                of_bind.put(key, option(Value::String(value.clone())));
+            }
+        }
         if bind {
-            for (key, value) in [("selinux", &short.selinux), ("propagation", &short.propagation)] {
-                if let Some(value) = value {
-                    option(key, Value::String(value.clone()));
-                }
-            }
-            option("create_host_path", Value::Bool(true));
-            put("bind", Value::Map(options));
-        } else if text.len() > 2 {
-            if short.nocopy {
-                option("nocopy", Value::Bool(true));
-            }
-            put("volume", Value::Map(options));
+            of_bind.put("create_host_path", option(Value::Bool(true)));
+        }
+        let mut of_volume = Map::default();
+        if short.nocopy {
+            of_volume.put("nocopy", option(Value::Bool(true)));
+        }
+        // Options of the other kind are shown, and mean nothing.
+        if !of_bind.is_empty() {
+            put("bind", Value::Map(of_bind));
+        }
+        if !of_volume.is_empty() || (!bind && text.len() > 2) {
+            put("volume", Value::Map(of_volume));
         }
         Ok(Some(Value::Map(map)))
     }

@@ -172,24 +172,21 @@ pub(crate) fn pairs(value: Value, rule: Merge) -> Vec<Node> {
     list
 }
 
-/// Merges pools of addresses by their subnets.
-fn subnets(base: Node, over: Node) -> Node {
-    let (Value::List(mut list), Value::List(others)) = (base.value, over.value) else {
-        return Node { value: Value::List(Vec::new()), at: over.at, mark: over.mark };
-    };
-    for other in others {
-        let subnet = other.get("subnet").and_then(Node::scalar);
-        let known = list
-            .iter_mut()
-            .find(|pool| subnet.is_some() && pool.get("subnet").and_then(Node::scalar) == subnet);
-        match (known, other.value) {
-            (Some(Node { value: Value::Map(pool), .. }), Value::Map(map)) => {
-                for (key, at, node) in map.into_entries() {
-                    pool.insert(key, at, node);
+/// Returns the later pools of addresses, each with what the earlier one of its subnet says besides.
+fn subnets(base: Node, mut over: Node) -> Node {
+    let subnet = |pool: &Node| pool.get("subnet").and_then(Node::scalar);
+    let earlier = base.as_list().unwrap_or_default();
+    if let Value::List(pools) = &mut over.value {
+        for pool in pools {
+            let same = earlier.iter().find(|other| subnet(other).is_some() && subnet(other) == subnet(pool));
+            if let (Some(same), Value::Map(own)) = (same.and_then(Node::as_map), &mut pool.value) {
+                let mut whole = same.clone();
+                for (key, at, node) in std::mem::take(own).into_entries() {
+                    whole.insert(key, at, node);
                 }
+                *own = whole;
             }
-            (_, value) => list.push(Node { value, at: other.at, mark: other.mark }),
         }
     }
-    Node { value: Value::List(list), at: over.at.or(base.at), mark: over.mark }
+    over
 }

@@ -137,7 +137,10 @@ fn load_all(layers: &mut Layers<'_>) -> Loads<Loaded> {
     };
     let mut model = layers.load(&found.files, &scope)?;
     if !request.skip.normalisation {
-        normalise::normalise(&mut model, name.as_str(), &environment);
+        // Where variables stay as they are written, none is looked up.
+        let nobodys = Environment::default();
+        let known = if request.skip.interpolation { &nobodys } else { &environment };
+        normalise::normalise(&mut model, name.as_str(), known);
     }
     let mut top = match model.value {
         Value::Map(top) => top,

@@ -35,8 +35,6 @@ pub struct Ipam {
     pub driver: Option<String>,
     /// Where addresses are taken from.
     pub pools: Vec<IpamPool>,
-    /// Options of the driver, as they were given.
-    pub options: BTreeMap<String, String>,
 }
 
 /// A subnet of a network.

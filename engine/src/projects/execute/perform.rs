@@ -130,7 +130,7 @@ impl Execution<'_> {
         );
         request.ipam = Ipam {
             driver: network.ipam.driver.clone().unwrap_or_default(),
-            options: Some(network.ipam.options.clone()).filter(|options| !options.is_empty()),
+            options: None,
             config: network
                 .ipam
                 .pools

@@ -131,7 +131,7 @@ impl Layers<'_> {
         for mut document in compose(&source)? {
             self.check_top(&document)?;
             self.interpolate(&mut document, &scope.environment)?;
-            model = merge(model, document, &PROJECT, &Path::default(), Marks::Settle)?;
+            model = merge(model, document, &PROJECT, &Path::default(), Marks::Keep)?;
             unique::enforce(&mut model, Some(&PROJECT), &Path::default())?;
             self.spell(&mut model)?;
             unique::enforce(&mut model, Some(&PROJECT), &Path::default())?;

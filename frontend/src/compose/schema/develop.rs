@@ -1,7 +1,9 @@
 //! The `develop` section of a service.
 
 use super::service::HOOK;
-use super::{Field, Form, Kind, PathRule, Repeats, Section, Shape, TEXT_OR_LIST, flag, key, section, text};
+use super::{
+    Field, Form, Kind, Long, PathRule, Repeats, Section, Shape, TEXT_OR_LIST, flag, key, section, text,
+};
 
 /// Watch rules.
 pub(super) static DEVELOP: Section =
@@ -13,8 +15,8 @@ static RULE: Section = Section::new(&[
     key("action", Shape::Words(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"]), Form::Text),
     text("target"),
     section("exec", &HOOK),
-    key("include", TEXT_OR_LIST, Form::TextList),
-    key("ignore", TEXT_OR_LIST, Form::TextList),
+    key("include", TEXT_OR_LIST, Form::TextList).long(Long::List),
+    key("ignore", TEXT_OR_LIST, Form::TextList).long(Long::List),
     flag("initial_sync"),
 ])
 .requires(&["path", "action"]);

@@ -133,7 +133,7 @@ pub(crate) enum Merge {
     Keyed,
     /// Options are merged for one driver only.
     Logging,
-    /// Item by item, by their subnets.
+    /// The later one; items of a subnet that the earlier one has too are merged.
     Subnets,
 }
 

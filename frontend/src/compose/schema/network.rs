@@ -27,7 +27,7 @@ static EXTERNAL_NAME: Section = Section::new(&[text("name")]).or(&[Kind::Boolean
 static IPAM: Section = Section::new(&[
     text("driver"),
     key("config", Shape::List(&POOL_ITEM, Repeats::Allowed), Form::Tree).merge(Merge::Subnets),
-    key("options", Shape::Named(&TEXT_ITEM, Keys::Any), Form::TextMap),
+    key("options", Shape::Named(&TEXT_ITEM, Keys::Any), Form::Hidden),
 ]);
 
 static POOL_ITEM: Field = section("", &POOL);

@@ -102,7 +102,7 @@ fn network(reader: &Reader<'_>) -> Checked<Network> {
         name: reader.at("name").text().unwrap_or_default(),
         driver: reader.at("driver").text(),
         driver_opts: reader.at("driver_opts").text_map(),
-        ipam: Ipam { driver: ipam.at("driver").text(), pools, options: ipam.at("options").text_map() },
+        ipam: Ipam { driver: ipam.at("driver").text(), pools },
         external: reader.at("external").flag(),
         internal: reader.at("internal").flag(),
         attachable: reader.at("attachable").flag(),

@@ -253,8 +253,7 @@ impl<'a> Composer<'a> {
                 }
                 return Ok((map, span, last));
             }
-            let merges_here =
-                matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
+            let merges_here = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, tag) if text == "<<" && is_merge(tag.as_deref()));
             let key = self.key(event, span)?;
             self.path.push(key.clone());
             let (event, value_span) = self.next()?;
@@ -336,6 +335,11 @@ impl<'a> Composer<'a> {
             _ => Err(self.error(span, "yaml: map merge requires map or sequence of maps as the value")),
         }
     }
+}
+
+/// Whether the key `<<` with this tag merges.
+fn is_merge(tag: Option<&Tag>) -> bool {
+    tag.is_none_or(|tag| tag.is_yaml_core_schema() && tag.suffix == "merge")
 }
 
 fn mark(tag: Option<&Tag>) -> Mark {
