@@ -113,7 +113,7 @@ macro_rules! verbs {
             $($(#[$note])* $verb $(($flags))?,)+
         }
 
-        /// The verbs without their flags.
+        // The verbs without their flags. What were said in the documentation would be said in help.
         #[derive(Subcommand)]
         enum Bare {
             $($(#[$note])* $verb,)+
