@@ -111,9 +111,9 @@ impl Display {
         }
         let sgr = if err.colour == Colour::On { Sgr::Keep } else { Sgr::Drop };
         let view: Box<dyn View> = match mode {
-            Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(Unfailing(io::stderr()), err.colour)),
+            Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(Whole::new(io::stderr()), err.colour)),
             Mode::Tty => Box::new(tty::Tty::new(err.colour)),
-            Mode::Rawjson => Box::new(json::RawJson::new(Unfailing(io::stderr()), jiff::Timestamp::now())),
+            Mode::Rawjson => Box::new(json::RawJson::new(Whole::new(io::stderr()), jiff::Timestamp::now())),
             Mode::Quiet | Mode::None => Box::new(quiet::Quiet),
         };
         Ok(Self::with(view, sgr))
@@ -197,17 +197,27 @@ fn run(receiver: &Receiver<Message>, mut view: Box<dyn View>, mut tasks: Tasks) 
     tasks
 }
 
-/// A writer whose failures do not matter.
-struct Unfailing<W>(W);
+/// A writer that writes in one piece what it holds when it is flushed, and whose failures do not matter.
+struct Whole<W> {
+    out: W,
+    held: Vec<u8>,
+}
 
-impl<W: Write> Write for Unfailing<W> {
+impl<W> Whole<W> {
+    fn new(out: W) -> Self {
+        Self { out, held: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for Whole<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.0.write_all(bytes);
+        self.held.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let _ = self.0.flush();
+        let _ = self.out.write_all(&self.held);
+        self.held.clear();
         Ok(())
     }
 }
