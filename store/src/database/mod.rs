@@ -260,6 +260,8 @@ impl Database {
         let mut set_up = || -> Result<(), rusqlite::Error> {
             connection.busy_handler(Some(pause))?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            // Else each new value of some parameters has a statement made anew, in case a partial index fits it.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.set_prepared_statement_cache_capacity(128);
             connection.execute_batch(
                 "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
