@@ -4,7 +4,7 @@
 //! here, ahead of the order. A parked init holds no mount of the
 //! host: its root is an empty tmpfs in which the order's mounts will be put together.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -144,16 +144,46 @@ fn leave_host_tree() -> Act<(OwnedFd, OwnedFd, Option<OwnedFd>)> {
     let proc =
         Filesystem::open("proc").and_then(|proc| proc.mount(quiet)).doing(|| "make a procfs".to_owned())?;
     let sysfs = Filesystem::open("sysfs").and_then(|sysfs| sysfs.mount(quiet)).ok().or_else(host_sysfs);
-    let tmpfs = Filesystem::open("tmpfs").doing(|| "make the staging tmpfs".to_owned())?;
+    let staging = staging_tmpfs(quiet)?;
+    cover_root(&staging)?;
+    Ok((staging, proc, sysfs))
+}
+
+/// Leaves the host's mounts but for `/proc`, once for all inits of a server: each copies and drops what is in sight.
+///
+/// Not within a user namespace, where what is in sight decides what may be mounted.
+pub(super) fn leave_host_mounts() -> Act {
+    unshare(UnshareFlags::NEWNS).doing(|| "make a mount namespace".to_owned())?;
+    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)
+        .doing(|| "stop mounts from reaching the host".to_owned())?;
+    let open = |folder: BorrowedFd<'_>, path: &str| {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+        rustix::fs::openat(folder, path, flags, Mode::empty()).doing(|| format!("open `{path}`"))
+    };
+    let proc = open(CWD, "/proc")?;
+    let proc = clone_mount(proc.as_fd(), Depth::One).doing(|| "copy the mount of `/proc`".to_owned())?;
+    let staging = staging_tmpfs(MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+    rustix::fs::mkdirat(&staging, "proc", Mode::from_raw_mode(0o755)).doing(|| "make `/proc`".to_owned())?;
+    cover_root(&staging)?;
+    let place = open(staging.as_fd(), "proc")?;
+    attach(proc.as_fd(), place.as_fd()).doing(|| "attach `/proc`".to_owned())
+}
+
+fn staging_tmpfs(attributes: MountAttrFlags) -> Act<OwnedFd> {
+    let act = || "make the staging tmpfs".to_owned();
+    let tmpfs = Filesystem::open("tmpfs").doing(act)?;
     for (key, value) in [("mode", "0755"), ("size", "16m"), ("nr_inodes", "4096")] {
-        tmpfs.set(key, value).doing(|| "make the staging tmpfs".to_owned())?;
+        tmpfs.set(key, value).doing(act)?;
     }
-    let staging = tmpfs.mount(quiet).doing(|| "make the staging tmpfs".to_owned())?;
+    tmpfs.mount(attributes).doing(act)
+}
+
+/// Puts a detached mount in the place of the root.
+fn cover_root(staging: &OwnedFd) -> Act {
     let old = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY, Mode::empty())
         .doing(|| "open the host's root".to_owned())?;
     attach(staging.as_fd(), old.as_fd()).doing(|| "attach the staging tmpfs".to_owned())?;
-    swap_root(&staging, &old)?;
-    Ok((staging, proc, sysfs))
+    swap_root(staging, &old)
 }
 
 /// Takes the host's sysfs with all that is mounted in it, read-only throughout.

@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{Doing, enter, park};
+use crate::rootless::in_initial_user_namespace;
 use crate::script::{Report, Role, SpawnRequest};
 use crate::sys::{self, Cloned};
 use crate::wire::{self, Received, WireError};
@@ -36,6 +37,10 @@ enum Ready {
 /// Serves until the channel is closed; returns the exit status.
 pub(super) fn serve(channel: OwnedFd) -> u8 {
     let Ok((channel, own)) = prepare(&channel) else { return 1 };
+    if in_initial_user_namespace() {
+        // Without it each init takes the longer.
+        let _ = park::leave_host_mounts();
+    }
     let mut children: Vec<Child> = Vec::new();
     loop {
         let Ok(mut ready) = wait(&channel, &children) else { return 1 };
