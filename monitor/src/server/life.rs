@@ -139,16 +139,17 @@ impl Monitor {
             let running = created.start().map_err(told)?;
             Ok((running.release(), near, notes))
         })();
-        drop(launcher);
         let ((process, cgroup), streams, notes) = match launched {
             Ok(launched) => launched,
             Err(failure) => {
+                drop(launcher);
                 // Nothing else of this process can run now: what was made for the program ends, and is reaped.
                 process::reap_all();
                 self.health = None;
                 return Err(failure);
             }
         };
+        self.launcher = Some(launcher);
         let pid = process.pid();
         self.phase = Phase::Running(Box::new(Live {
             process,

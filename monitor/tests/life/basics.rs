@@ -229,6 +229,8 @@ fn residence(house: &House) {
 fn small(house: &House) {
     let container = house.container("sleep 1000");
     container.start();
+    // Who asks once more hears after it has let go of what made the start.
+    container.client().inspect().unwrap();
     let monitor = container.record().monitor.unwrap();
     let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", monitor.pid)).unwrap();
     let of = |name: &str| -> u64 {
