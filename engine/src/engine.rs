@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use rbuild_images::{Images, Progress, Resolved};
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
-use rbuild_monitor::{Program, Spawned};
+use rbuild_monitor::Program;
 use rbuild_network::site::{Place, SiteConfig};
 use rbuild_snapshotter::Snapshotter;
 use rbuild_store::Store;
 
+use crate::containers::Prepared;
 use crate::error::RunError;
 use crate::networks::{HostNames, Networks};
 
@@ -44,8 +45,8 @@ pub type OpenSnapshots =
 /// Makes, runs and removes containers, networks and volumes.
 pub struct Engine {
     pub(crate) parts: Parts,
-    /// The process of a monitor that has no container yet.
-    pub(crate) prepared: Mutex<Option<Spawned>>,
+    /// What was begun ahead of a start.
+    pub(crate) prepared: Mutex<Prepared>,
 }
 
 impl Parts {

@@ -60,7 +60,7 @@ pub(crate) fn run(
     let id_file = crate::commands::IdFile::make(cidfile)?;
     let home = Home::open(&context.settings, "rbuild run")?;
     let engine = home.engine()?;
-    engine.prepare_monitor();
+    engine.prepare_start(&request.host.network);
     let made = match engine.create(&request, &PullNotes(context.terminal, progress)) {
         Ok(made) => made,
         Err(error) => return Ok(not_run(error, context.terminal)),

@@ -162,6 +162,7 @@ impl Engine {
             extra_hosts: &extra_hosts,
             guard,
             shared,
+            ahead: self.prepared_namespace(&host.network),
         })?)
     }
 

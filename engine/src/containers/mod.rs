@@ -31,6 +31,7 @@ mod logs;
 mod names;
 mod note;
 mod observe;
+mod prepare;
 mod reap;
 mod remove;
 mod request;
@@ -54,6 +55,7 @@ pub(crate) use list::networks;
 pub use list::{Filter, ListRequest, Listed, Listing, PortFilter, fits_name};
 pub use note::{EndpointNote, PortNote, RunNote};
 pub use observe::Observed;
+pub(crate) use prepare::Prepared;
 /// What a container is at one moment, for those who wait.
 pub use rbuild_monitor::Moment;
 pub use remove::{Pruned, RemoveOptions};

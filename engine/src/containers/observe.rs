@@ -1,7 +1,6 @@
 //! What has become of a container: read from its state file, without asking anybody; and its monitor, for those who ask.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -174,17 +173,8 @@ impl Engine {
         if let Some(client) = self.client(definition)? {
             return Ok(client);
         }
-        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let spawned = prepared.map_or_else(|| Spawned::new(&self.parts.monitor), Ok)?;
+        let spawned = self.prepared_monitor().map_or_else(|| Spawned::new(&self.parts.monitor), Ok)?;
         Ok(spawned.begin(&self.place(definition.id), &self.settings(definition))?)
-    }
-
-    /// Starts the process of a monitor, which makes itself ready while the caller makes its container. If that comes to
-    /// nothing, it leaves with the engine.
-    pub fn prepare_monitor(&self) {
-        // One that cannot be had now is asked for again, and its error told, when it is needed.
-        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) =
-            Spawned::new(&self.parts.monitor).ok();
     }
 
     fn settings(&self, definition: &Definition) -> Settings {

@@ -49,6 +49,14 @@ pub struct ConnectRequest<'a> {
     pub guard: Guard,
     /// The namespace of the other container, for [`NetworkMode::Container`].
     pub shared: Option<OwnedFd>,
+    /// The namespace for the other modes, if one was made ahead.
+    pub ahead: Option<Namespace>,
+}
+
+impl ConnectRequest<'_> {
+    fn namespace(&mut self) -> Result<Namespace, NetworksError> {
+        Ok(self.ahead.take().map_or_else(Namespace::create, Ok)?)
+    }
 }
 
 /// What a container has of networks.
@@ -136,7 +144,7 @@ impl Networks {
     }
 
     /// Connects a container that is about to start. What was made is taken back if anything fails.
-    pub fn connect(&self, request: ConnectRequest<'_>) -> Result<Connected, NetworksError> {
+    pub fn connect(&self, mut request: ConnectRequest<'_>) -> Result<Connected, NetworksError> {
         let endpoint = EndpointId::new(request.container)?;
         let mut connected = Connected {
             namespace: None,
@@ -160,7 +168,7 @@ impl Networks {
                 connected.namespace = request.shared;
             }
             NetworkMode::None => {
-                connected.namespace = Some(Namespace::create()?.into_fd());
+                connected.namespace = Some(request.namespace()?.into_fd());
                 // It leads nowhere from there; but who looks the name up finds what it always is.
                 let bridge = self.state(&self.find(NetworkDefinition::DEFAULT)?)?;
                 self.private_files(&request, &mut connected, bridge.map(|state| state.gateway))?;
@@ -171,7 +179,7 @@ impl Networks {
                 if let Some(mode) = self.plain(request.mode)? {
                     return self.connect(ConnectRequest { mode: &mode, ..request });
                 }
-                let made = self.join(&request, &mut connected);
+                let made = self.join(&mut request, &mut connected);
                 if let Err(error) = made {
                     // The error that is told is the first; what remains is found by the next command.
                     drop(connected);
@@ -220,7 +228,7 @@ impl Networks {
     }
 
     /// Makes the namespace of a container and its endpoints.
-    fn join(&self, request: &ConnectRequest<'_>, connected: &mut Connected) -> Result<(), NetworksError> {
+    fn join(&self, request: &mut ConnectRequest<'_>, connected: &mut Connected) -> Result<(), NetworksError> {
         let known = self.list()?;
         let main = request.mode.network().unwrap_or(NetworkDefinition::DEFAULT);
         let unspoken = EndpointSettings::default();
@@ -239,7 +247,8 @@ impl Networks {
         connected.duties.ports.clone_from(&published);
 
         let site = self.open_site()?;
-        let mut namespace = Namespace::create()?;
+        let mut namespace = request.namespace()?;
+        let request = &*request;
         let mut gateway = None;
         for (number, one) in wanted.iter().enumerate() {
             let definition = &one.definition;

@@ -180,6 +180,7 @@ impl<'a> LiveChange<'a> {
             extra_hosts: &[],
             guard: self.guard,
             shared: None,
+            ahead: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use rbuild_model::container::{ContainerId, Definition, HealthStatus, Run, State};
+use rbuild_model::network::NetworkMode;
 use rbuild_model::project::{Condition, ServiceName};
 use rbuild_monitor::Until;
 use rbuild_monitor::client::Waiter;
@@ -57,6 +58,8 @@ impl Execution<'_> {
             Condition::Healthy => (Goal::Healthy, Act::AwaitHealth),
             Condition::CompletedSuccessfully => (Goal::Completed, Act::AwaitEnd),
         };
+        // Whoever waits for this starts at once when it is there.
+        self.engine.prepare_start(&NetworkMode::Default);
         match self.reach(id, service, goal, act, None) {
             Err(OperationError::Halted) => Err(OperationError::Halted),
             Err(error) if !required => {

@@ -1,0 +1,51 @@
+//! What a start needs whatever it starts, made ahead: while the container is made, or while it waits for others.
+
+use std::sync::{MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use rbuild_model::network::NetworkMode;
+use rbuild_monitor::Spawned;
+use rbuild_network::namespace::Namespace;
+
+use crate::engine::Engine;
+
+/// What was begun and is nobody's yet. What nobody takes goes with the engine.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    monitor: Option<Spawned>,
+    namespace: Option<JoinHandle<Result<Namespace, rbuild_network::error::Error>>>,
+}
+
+impl Engine {
+    /// Begins what the next start needs: the process of a monitor, and a network namespace unless it shares one.
+    pub fn prepare_start(&self, network: &NetworkMode) {
+        let mut prepared = self.prepared();
+        // What cannot be had now is asked for again, and its error told, when it is needed.
+        if has_own_namespace(network) && prepared.namespace.is_none() {
+            prepared.namespace = thread::Builder::new().spawn(Namespace::create).ok();
+        }
+        if prepared.monitor.is_none() {
+            prepared.monitor = Spawned::new(&self.parts.monitor).ok();
+        }
+    }
+
+    pub(super) fn prepared_monitor(&self) -> Option<Spawned> {
+        self.prepared().monitor.take()
+    }
+
+    pub(super) fn prepared_namespace(&self, network: &NetworkMode) -> Option<Namespace> {
+        if !has_own_namespace(network) {
+            return None;
+        }
+        let made = self.prepared().namespace.take()?;
+        made.join().ok()?.ok()
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, Prepared> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn has_own_namespace(network: &NetworkMode) -> bool {
+    !matches!(network, NetworkMode::Host | NetworkMode::Container(_))
+}
