@@ -13,6 +13,7 @@ use super::{loading, pins};
 use crate::cli::compose::{Config, Format, Project};
 use crate::report::{Findings, Mistake, Status};
 use crate::settings::Environment;
+use crate::table::Table;
 use crate::terminal::Terminal;
 
 /// What is shown.
@@ -155,15 +156,13 @@ fn variables(mentions: &BTreeMap<String, Mention>, format: Option<&str>) -> anyh
     let mut text = String::new();
     match format {
         None | Some("" | "table" | "pretty") => {
-            let row = |text: &mut String, cells: [&str; 4]| {
-                let [name, required, default, alternate] = cells;
-                writeln!(text, "{name:20}{required:20}{default:20}{alternate}")
-            };
-            row(&mut text, ["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"])?;
+            let mut table = Table::spaced(20, 3);
+            table.row(["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"]);
             for (name, mention) in mentions {
                 let required = mention.required.to_string();
-                row(&mut text, [name, &required, &mention.default, &mention.alternate])?;
+                table.row([name, &required, &mention.default, &mention.alternate]);
             }
+            text = table.render();
         }
         Some("json") => {
             let all: serde_json::Map<String, serde_json::Value> = mentions
