@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Error as TreeError, NewDir, Root, remove_tree};
+use rbuild_confined::{Error as TreeError, Root, remove_tree};
 use rbuild_model::snapshot::SnapshotId;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timestamps};
 use rustix::io::Errno;
@@ -104,18 +104,14 @@ impl Place {
         Root::open(self.active(id).join("fs")).map_err(|error| missing(id, error))
     }
 
-    /// Makes the folder of a new active snapshot with a free name, and `fs` in it.
+    /// Makes the folder of a new active snapshot with a free name, and in it `fs`, whose attributes are not set yet.
     pub(crate) fn prepare(&self) -> Result<SnapshotId> {
         let mut bits = [0; 16];
         getrandom::fill(&mut bits).map_err(Error::Random)?;
         let id = SnapshotId::from_bytes(bits);
-        let root = Root::open(&self.tmp)?;
-        let fs = Path::new(&id.to_string()).join("fs");
-        root.mkdir_all(
-            fs.parent().expect("a folder around it"),
-            NewDir { mode: 0o700, ..NewDir::default() },
-        )?;
-        root.mkdir_all(fs, NewDir::default())?;
+        let folder = self.active(id);
+        make_dir(&folder, 0o700)?;
+        make_dir(&folder.join("fs"), 0o700)?;
         Ok(id)
     }
 

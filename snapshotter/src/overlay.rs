@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use rbuild_confined::{Metadata, Root, Time};
+use rbuild_confined::{Metadata, Owner, Root, Time};
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_model::snapshot::Chain;
@@ -156,23 +156,21 @@ impl Snapshotter for OverlaySnapshotter {
 
 /// Gives the root folder of a tree the attributes of another folder.
 pub(crate) fn set_dir_attributes(root: &Root, meta: &Metadata) -> Result<()> {
-    let dir = root.resolve("/")?.open_dir()?;
-    let failed = |errno| rbuild_confined::Error::io("set the attributes of", root.host_path(), errno);
-    let (uid, gid) = (Uid::from_raw(meta.owner.uid), Gid::from_raw(meta.owner.gid));
-    rustix::fs::fchown(&dir, Some(uid), Some(gid)).map_err(failed)?;
-    rustix::fs::fchmod(&dir, Mode::from_raw_mode(meta.mode)).map_err(failed)?;
-    set_time(root, meta.mtime)
-}
-
-fn set_time(root: &Root, time: Time) -> Result<()> {
-    let dir = root.resolve("/")?.open_dir()?;
-    let times = Timestamps { last_access: time.timespec(), last_modification: time.timespec() };
-    rustix::fs::futimens(&dir, &times)
-        .map_err(|errno| rbuild_confined::Error::io("set the time of", root.host_path(), errno))?;
-    Ok(())
+    set_attributes(root, Some(meta.owner), meta.mode, meta.mtime)
 }
 
 /// Makes an empty root folder as [`Place::prepare`] leaves it look the same on every machine.
 pub(crate) fn set_empty_root(root: &Root) -> Result<()> {
-    set_time(root, Time::default())
+    set_attributes(root, None, 0o755, Time::default())
+}
+
+fn set_attributes(root: &Root, owner: Option<Owner>, mode: u32, time: Time) -> Result<()> {
+    let dir = root.resolve("/")?.open_dir()?;
+    let failed = |errno| rbuild_confined::Error::io("set the attributes of", root.host_path(), errno);
+    if let Some(Owner { uid, gid }) = owner {
+        rustix::fs::fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(failed)?;
+    }
+    rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode)).map_err(failed)?;
+    let times = Timestamps { last_access: time.timespec(), last_modification: time.timespec() };
+    Ok(rustix::fs::futimens(&dir, &times).map_err(failed)?)
 }
