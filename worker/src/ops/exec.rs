@@ -168,7 +168,7 @@ impl Program<'_, '_> {
                 }
             }
         }
-        drop(tree);
+        runner.berths().unmount(tree);
         let mut options = Options::new(exec.argv.clone());
         options.env = env.into_iter().map(|EnvVar { name, value }| format!("{name}={value}")).collect();
         options.cwd = exec.cwd.clone();
