@@ -13,6 +13,8 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
+use memchr::memmem;
+
 use super::{DecodeError, GZIP_CHUNK};
 
 /// The length of a member's head without a name.
@@ -226,17 +228,12 @@ impl<B: BufRead> Many<B> {
     }
 
     fn next_head(&mut self) -> Option<usize> {
-        while let Some(found) = self.read.get(self.looked..)?.iter().position(|byte| *byte == self.head[0]) {
+        if let Some(found) = memmem::find(self.read.get(self.looked..)?, &self.head) {
             self.looked += found;
-            if self.read.len() - self.looked < HEAD {
-                return None;
-            }
-            if self.read[self.looked..].starts_with(&self.head) {
-                return Some(self.looked);
-            }
-            self.looked += 1;
+            return Some(self.looked);
         }
-        self.looked = self.read.len();
+        // The beginning of one may be what was read last.
+        self.looked = self.looked.max(self.read.len().saturating_sub(HEAD - 1));
         None
     }
 
