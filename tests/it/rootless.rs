@@ -10,7 +10,9 @@ use std::process::Command;
 
 use rbuild_testkit::context::{Output, TestContext};
 use rbuild_testkit::privilege;
+use serde_json::json;
 
+use crate::containers_lost::kill;
 use crate::scene;
 
 const USER: u32 = 12345;
@@ -41,6 +43,25 @@ fn imports_only_what_is_theirs(user: &TestContext, id: u32, call: fn(&TestContex
     }
     chown(folder.join("file"), Some(id), Some(id)).unwrap();
     call(user, &["import", "tree", "tree"]).assert_success();
+}
+
+/// A container whose monitor was killed, and no command is there: the next ones look after it as after any other.
+fn outlives_its_monitor(user: &TestContext) {
+    let says = |arguments: &[&str], wanted: &str| {
+        let output = as_user(user, arguments);
+        output.assert_success();
+        assert!(output.stdout.contains(wanted), "{output}");
+        output.stdout
+    };
+    says(&["run", "-d", "--name", "kept", "--network", "none", "x", "sleep", "1000"], "");
+    let program = says(&["inspect", "kept", "--format", "{{.State.Pid}}"], "");
+    let status = fs::read_to_string(format!("/proc/{}/status", program.trim())).unwrap();
+    let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+    kill(&json!({ "pid": monitor.trim().parse::<i32>().unwrap() }));
+    says(&["exec", "kept", "echo", "hi"], "hi");
+    says(&["kill", "kept"], "kept");
+    says(&["wait", "kept"], "137");
+    says(&["rm", "kept"], "kept");
 }
 
 #[test]
@@ -81,6 +102,7 @@ fn an_ordinary_user_builds_the_image_that_root_builds() {
     let limited = as_user(&user, &["run", "--rm", "-m", "32m", "--network", "none", "x"]);
     limited.assert_code(125);
     assert!(limited.stderr.contains("the cgroup controller `memory`"), "{limited}");
+    outlives_its_monitor(&user);
 }
 
 /// A user with a range of subordinate ids.

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A command connects and is told the user namespace; the connection is its lease. Each further frame is a wish for the
-//! network namespace. The keeper leaves when the last connection is closed: it takes the lock, so that nobody is just
-//! about to connect, and looks once more. It is forked from the command that started it, before that has read
+//! network namespace. The keeper leaves when the last connection is closed and nobody lives in the user namespace: a
+//! container whose monitor was killed stays, and only who joins this namespace can look after it. Then it takes the lock, so that
+//! nobody is just about to connect, and looks once more. It is forked from the command that started it, before that has read
 //! anything, and has one thread.
 
 use std::fs::File;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::way_out::Network;
 use super::{Mapping, RootlessError};
+use crate::process::{self, Process};
 use crate::sys;
 use crate::wire::{self, WireError};
 
@@ -238,13 +240,16 @@ impl Held {
         let mut network = None;
         // The command that made it connects at once, unless it dies: then its end of the lock is free.
         loop {
-            if commands.is_empty() && self.may_leave() {
+            let inhabitant = if commands.is_empty() { inhabitant(network.as_ref()) } else { None };
+            let is_needed = !commands.is_empty() || inhabitant.is_some();
+            if !is_needed && self.may_leave() {
                 return true;
             }
             let ready = {
                 let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
                 fds.extend(commands.iter().map(|command| PollFd::new(command, PollFlags::IN)));
-                let wait = if commands.is_empty() { Some(&LOCK_ROUND) } else { None };
+                fds.extend(inhabitant.iter().map(|process| PollFd::new(process, PollFlags::IN)));
+                let wait = if is_needed { None } else { Some(&LOCK_ROUND) };
                 match poll(&mut fds, wait) {
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}
                     Err(_) => return false,
@@ -299,4 +304,20 @@ impl Held {
         let _ = std::fs::remove_file(&self.path);
         true
     }
+}
+
+/// Finds a process that lives in this user namespace without us, and has not ended: until it does, it is waited for.
+fn inhabitant(network: Option<&Network>) -> Option<Process> {
+    let namespace = |process: &dyn std::fmt::Display| {
+        rustix::fs::stat(format!("/proc/{process}/ns/user")).map(|stat| stat.st_ino).ok()
+    };
+    let own = namespace(&"self")?;
+    let ours = [Some(std::process::id() as i32), network.and_then(Network::way_out)];
+    let entries = std::fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find_map(|pid| {
+        let lives_here = !ours.contains(&Some(pid)) && namespace(&pid) == Some(own);
+        let identity = lives_here.then(|| process::identify(pid))??;
+        process::is_alive(identity).then(|| Process::find(identity))?
+    })
 }

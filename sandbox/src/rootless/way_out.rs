@@ -94,7 +94,7 @@ pub(super) struct Network {
 #[derive(Debug)]
 enum Running {
     Child(Child),
-    Daemon(OwnedFd),
+    Daemon(Pid, OwnedFd),
 }
 
 impl Network {
@@ -118,6 +118,14 @@ impl Network {
             self.way_out = Some(self.start()?);
         }
         Ok(self.namespace.as_fd())
+    }
+
+    /// The process of its way out.
+    pub(super) fn way_out(&self) -> Option<i32> {
+        match self.way_out.as_ref()? {
+            Running::Child(child) => i32::try_from(child.id()).ok(),
+            Running::Daemon(pid, _) => Some(pid.as_raw_nonzero().get()),
+        }
     }
 
     fn start(&self) -> Result<Running, String> {
@@ -156,7 +164,7 @@ impl Network {
         }
         let pid = read_again(told)?.trim().parse().ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("it did not say its process id"))?;
-        Ok(Running::Daemon(pidfd_open(pid, PidfdFlags::empty())?))
+        Ok(Running::Daemon(pid, pidfd_open(pid, PidfdFlags::empty())?))
     }
 
     /// Starts slirp4netns as a child. It ends by itself when this process does: its standard input breaks then.
@@ -196,7 +204,7 @@ impl Running {
     fn is_alive(&mut self) -> bool {
         match self {
             Self::Child(child) => matches!(child.try_wait(), Ok(None)),
-            Self::Daemon(pidfd) => pidfd_send_signal(pidfd, Signal::CONT).is_ok(),
+            Self::Daemon(_, pidfd) => pidfd_send_signal(pidfd, Signal::CONT).is_ok(),
         }
     }
 }
@@ -208,7 +216,7 @@ impl Drop for Running {
                 let _ = child.kill();
                 let _ = child.wait();
             }
-            Self::Daemon(pidfd) => {
+            Self::Daemon(_, pidfd) => {
                 let _ = pidfd_send_signal(pidfd, Signal::KILL);
             }
         }

@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio as Io};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio as Io};
 
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_sandbox::cgroup::{Cgroup, CgroupError, CgroupRequest, Limits};
+use rbuild_sandbox::process::{self, Process};
 use rbuild_sandbox::profile;
 use rbuild_sandbox::rootless::{KeeperNeed, Mapping, RootlessConfig, RootlessError, enter};
 use rbuild_sandbox::{Lifetime, Namespaces, Order, SlotRequest, Stdio, Stubs};
@@ -76,6 +77,7 @@ fn ordinary_user(house: &House) {
 /// A command that has entered, and stays until it is dropped.
 struct Staying {
     child: Child,
+    output: BufReader<ChildStdout>,
     namespaces: String,
 }
 
@@ -83,9 +85,16 @@ impl Staying {
     fn start(house: &House, need: &str) -> Self {
         let (mut command, _) = as_user(house, "rootless-stay");
         let mut child = command.arg(need).stdin(Io::piped()).stdout(Io::piped()).spawn().unwrap();
-        let mut namespaces = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut namespaces).unwrap();
-        Self { child, namespaces }
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut staying = Self { child, output, namespaces: String::new() };
+        staying.namespaces = staying.line();
+        staying
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line
     }
 
     fn end(mut self) {
@@ -114,10 +123,20 @@ fn shared_keeper(house: &House) {
     let keeper = rustix::process::pidfd_open(keeper, rustix::process::PidfdFlags::empty()).unwrap();
     drop(visit);
     second.end();
-    let fourth = Staying::start(house, "joined");
+    let mut fourth = Staying::start(house, "leaving-one-behind");
     assert_eq!(third.namespaces, fourth.namespaces, "the third is still there");
     third.end();
+    let inhabitant =
+        fourth.line().trim().parse().ok().and_then(process::identify).and_then(Process::find).unwrap();
+    let namespaces = fourth.namespaces.clone();
     fourth.end();
+    let fifth = Staying::start(house, "joined");
+    assert_eq!(
+        namespaces, fifth.namespaces,
+        "somebody lives there, as a container does whose monitor was killed"
+    );
+    fifth.end();
+    inhabitant.kill();
     let mut gone = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
     rustix::event::poll(&mut gone, None).unwrap();
     assert!(!socket.exists(), "a keeper takes its socket away");
@@ -133,7 +152,7 @@ fn exposed_runtime(house: &House) {
 
 /// Enters, says where, and stays until its input ends.
 pub(crate) fn stay(runtime: &str, need: &str) -> ExitCode {
-    let keeper = if need == "started" { KeeperNeed::Started } else { KeeperNeed::Joined };
+    let keeper = if need == "joined" { KeeperNeed::Joined } else { KeeperNeed::Started };
     let entered = match enter(&RootlessConfig { runtime: runtime.into(), keeper }) {
         Ok(entered) => entered,
         Err(RootlessError::Forbidden { cause, .. }) => {
@@ -149,6 +168,11 @@ pub(crate) fn stay(runtime: &str, need: &str) -> ExitCode {
     let groups = std::fs::read_to_string("/proc/self/uid_map").unwrap();
     let map: Vec<&str> = groups.split_whitespace().collect();
     println!("{} uid {} map {map:?}", namespace.display(), rustix::process::geteuid().as_raw());
+    if need == "leaving-one-behind" {
+        let mut sleep = Command::new("sleep");
+        let sleep = sleep.arg("1000").stdin(Io::null()).stdout(Io::null()).stderr(Io::null()).spawn();
+        println!("{}", sleep.unwrap().id());
+    }
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     drop(entered);
     ExitCode::SUCCESS
