@@ -78,11 +78,13 @@ impl Monitor {
     /// Runs an execution that was made ready; returns its pid.
     pub(super) fn run_exec(&mut self, id: &ExecId) -> Result<i32, Failure> {
         let plan = self.read_plan().map_err(|why| (125, why))?.ok_or((125, "the plan is gone".to_owned()))?;
+        let launcher = self.take_launcher()?;
         let (Phase::Running(live), Some(exec)) = (&self.phase, self.execs.all.get_mut(id)) else {
             return Err((125, "the container is not running".to_owned()));
         };
-        match execs::run(plan.spec, &exec.plan, &live.process, live.cgroup.as_ref()) {
+        match execs::run(&launcher, plan.spec, &exec.plan, &live.process, live.cgroup.as_ref()) {
             Ok((process, streams)) => {
+                self.launcher = Some(launcher);
                 let pid = process.pid();
                 exec.progress = ExecProgress::Running { pid };
                 exec.process = Some(process);

@@ -9,7 +9,7 @@ use oci_spec::runtime::{BoxBuilder, Spec, User};
 use rbuild_sandbox::cgroup::Cgroup;
 use rbuild_sandbox::process::{self, Process};
 use rbuild_sandbox::profile::{self, Confinement, Privilege};
-use rbuild_sandbox::{EnterRequest, LaunchError, Launcher, LauncherConfig, Stdio};
+use rbuild_sandbox::{EnterRequest, LaunchError, Launcher, Stdio};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
@@ -94,6 +94,11 @@ impl Execs {
         self.order.retain(|known| known != id);
     }
 
+    /// Whether a probe runs.
+    pub(super) fn has_probe(&self) -> bool {
+        self.all.values().any(|exec| matches!(exec.kind, Kind::Probe(_)))
+    }
+
     /// Forgets all: the container has ended.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -141,6 +146,7 @@ fn spec_of(mut spec: Spec, plan: &ExecPlan) -> Result<Spec, String> {
 
 /// Runs a program beside the container's.
 pub(super) fn run(
+    launcher: &Launcher,
     spec: Spec,
     plan: &ExecPlan,
     init: &Process,
@@ -153,7 +159,6 @@ pub(super) fn run(
         None => make_pipes(plan.stdin).map_err(pipes)?,
     };
     let told = |error: LaunchError| (error.exit_status(), crate::chain(&error));
-    let launcher = Launcher::new(&LauncherConfig::default()).map_err(told)?;
     let entered = launcher.enter(EnterRequest { init, cgroup, spec: &spec, stdio }).map_err(told)?;
     if let Some(master) = entered.terminal {
         near = streams::of_terminal(master).map_err(pipes)?;

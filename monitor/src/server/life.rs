@@ -26,6 +26,9 @@ use crate::protocol::{Reply, Until};
 use crate::record::LOST;
 use crate::{backoff, chain};
 
+/// A launcher is kept for what comes within this time: another one costs some milliseconds of processor time.
+const SOON: Duration = Duration::from_millis(500);
+
 /// Why a program could not be run: the status that stands for it, and the text.
 pub(super) type Failure = (u8, String);
 
@@ -95,11 +98,7 @@ impl Monitor {
         if let Some(left) = Cgroup::open(Layout::shared(), &cgroup.prefix, &cgroup.name) {
             left.remove().map_err(|error| failed(&error))?;
         }
-        let launcher = match self.launcher.take() {
-            Some(launcher) => launcher,
-            None => Launcher::new(&LauncherConfig::default())
-                .map_err(|error| (error.exit_status(), chain(&error)))?,
-        };
+        let launcher = self.take_launcher()?;
         let group = Cgroup::create(Layout::shared(), &cgroup).map_err(|error| failed(&error))?;
         let clone = |fd: &Option<OwnedFd>| fd.as_ref().map(OwnedFd::try_clone).transpose();
         let mut namespaces =
@@ -168,6 +167,26 @@ impl Monitor {
         self.schedule_probe();
         process::trim_heap();
         Ok((pid, notes))
+    }
+
+    /// Takes the launcher that is there, or makes one. Who has used it puts it back, unless it failed.
+    pub(super) fn take_launcher(&mut self) -> Result<Launcher, Failure> {
+        let made = || Launcher::new(&LauncherConfig::default());
+        self.launcher.take().map_or_else(made, Ok).map_err(|error| (error.exit_status(), chain(&error)))
+    }
+
+    /// Lets the launcher go when it has no use soon. Its end is waited for, but not by those who wait for what it made.
+    pub(super) fn drop_launcher_if_idle(&mut self) {
+        let next = match &self.phase {
+            // It is for the start that this process was made for.
+            Phase::Idle => return,
+            Phase::Waiting(at) => Some(*at),
+            Phase::Running(_) => self.probe_due,
+        };
+        let is_soon = next.is_some_and(|at| at.saturating_duration_since(Instant::now()) < SOON);
+        if !is_soon && !self.execs.has_probe() {
+            self.launcher = None;
+        }
     }
 
     pub(super) fn read_plan(&self) -> Result<Option<Plan>, String> {

@@ -83,7 +83,7 @@ pub(super) struct Monitor {
     maker: Option<OwnedFd>,
     _holds: Vec<OwnedFd>,
     residence: Option<Residence>,
-    /// What the next start is made by, if that is soon; none while the program runs.
+    /// What the next start or probe is made by, if that is soon.
     pub(super) launcher: Option<Launcher>,
     pub(super) phase: Phase,
     pub(super) handed: Handed,
@@ -186,10 +186,7 @@ impl Monitor {
             }
             self.tick(Instant::now());
             self.flush();
-            if matches!(self.phase, Phase::Running(_)) {
-                // It has done its work. Its end is waited for, but not by those who wait for the start.
-                self.launcher = None;
-            }
+            self.drop_launcher_if_idle();
         }
         self.leave();
     }
