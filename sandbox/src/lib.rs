@@ -38,7 +38,7 @@ pub use exec::{EnterRequest, Entered};
 pub use foreign::{EntryState, Foreign};
 pub use launcher::{LaunchError, Launcher, LauncherConfig};
 pub use order::{
-    Access, FileContent, HostBind, Mount, MountSource, Order, Restrictions, Stdio, Stubs, Tmpfs,
+    Access, FileContent, HostBind, Mount, MountSource, Order, Restrictions, RootSource, Stdio, Stubs, Tmpfs,
 };
 pub use running::{Created, Exit, Running, Usage, WaitError};
 pub use script::{Cause, ProgramFailure, StageFailure};

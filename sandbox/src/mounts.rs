@@ -89,6 +89,11 @@ pub fn mount_detached(plan: &RootPlan) -> Result<OwnedFd, MountError> {
     mount_root(plan, MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)
 }
 
+/// Mounts the root file system that a program is to get, without attaching it anywhere: for callers that look at it before.
+pub fn mount_for_program(plan: &RootPlan) -> Result<OwnedFd, MountError> {
+    mount_root(plan, MountAttrFlags::empty())
+}
+
 pub(crate) fn mount_root(plan: &RootPlan, attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
     match plan {
         RootPlan::Directory { path, readonly } => directory(path, *readonly, attributes),
@@ -101,6 +106,13 @@ pub(crate) fn mount_root(plan: &RootPlan, attributes: MountAttrFlags) -> Result<
         }
         RootPlan::Overlay { lowers, upper, xattr } => overlay(lowers, upper.as_ref(), *xattr, attributes),
     }
+}
+
+/// Adds attributes to those that a mount has.
+pub(crate) fn add_attributes(mount: &OwnedFd, attributes: MountAttrFlags) -> Result<(), MountError> {
+    let attr = MountAttr { set: attributes.bits().into(), ..MountAttr::default() };
+    mount_setattr(mount.as_fd(), false, &attr)
+        .map_err(|source| MountError::path("set attributes of the mount of", "/", source))
 }
 
 fn directory(path: &Path, readonly: bool, mut attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {

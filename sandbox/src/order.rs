@@ -18,11 +18,26 @@ pub struct Order {
     /// The process, its rights and its view of the kernel.
     pub spec: Spec,
     /// The root file system.
-    pub root: RootPlan,
+    pub root: RootSource,
     /// Mounts on top of those of the spec.
     pub mounts: Vec<Mount>,
     /// What becomes of mount points that did not exist.
     pub stubs: Stubs,
+}
+
+/// The root file system of a program.
+#[derive(Debug)]
+pub enum RootSource {
+    /// It is mounted when the order is carried out.
+    Plan(RootPlan),
+    /// It is [mounted](crate::mounts::mount_for_program) already, in no tree.
+    Mounted(OwnedFd),
+}
+
+impl From<RootPlan> for RootSource {
+    fn from(plan: RootPlan) -> Self {
+        Self::Plan(plan)
+    }
 }
 
 /// What becomes of files and folders that were made only to mount something on them.

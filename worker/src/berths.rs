@@ -14,7 +14,6 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use rbuild_confined::Root;
 use rbuild_model::event::Event;
 use rbuild_model::graph::StepId;
 use rbuild_model::step::{Exec, Limits, NetworkMode, SecurityMode};
@@ -82,8 +81,6 @@ struct State {
     ready: VecDeque<Berth>,
     /// Networks whose steps have ended.
     left: VecDeque<StepNetwork>,
-    /// Trees that nobody looks at any more.
-    seen: Vec<Root>,
     /// Steps that may still want one.
     expected: usize,
     /// Whether one is being made ahead right now.
@@ -97,7 +94,6 @@ struct State {
 enum Chore {
     Make,
     GiveBack(StepNetwork),
-    Unmount(Vec<Root>),
 }
 
 impl State {
@@ -107,13 +103,7 @@ impl State {
             return Some(Chore::Make);
         }
         let wanted = if self.closed { 0 } else { self.expected.saturating_sub(self.ready.len()) };
-        if self.left.len() > wanted {
-            self.left.pop_front().map(Chore::GiveBack)
-        } else if !self.seen.is_empty() {
-            Some(Chore::Unmount(std::mem::take(&mut self.seen)))
-        } else {
-            None
-        }
+        if self.left.len() > wanted { self.left.pop_front().map(Chore::GiveBack) } else { None }
     }
 }
 
@@ -180,12 +170,6 @@ impl<'a> Berths<'a> {
         }
     }
 
-    /// Takes a mounted tree that nobody looks at any more: the kernel waits for a grace period when it is unmounted.
-    pub(crate) fn unmount(&self, tree: Root) {
-        self.state().seen.push(tree);
-        self.changed.notify_all();
-    }
-
     /// Gives the address of a network back that nobody uses any more.
     fn give_back(&self, network: &StepNetwork) {
         if let Err(error) = self.worker.networks.detach(network) {
@@ -216,11 +200,6 @@ impl<'a> Berths<'a> {
                     drop(state);
                     self.give_back(&network);
                     drop(network);
-                    state = self.state();
-                }
-                Some(Chore::Unmount(trees)) => {
-                    drop(state);
-                    drop(trees);
                     state = self.state();
                 }
                 None if state.closed => break,

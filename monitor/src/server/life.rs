@@ -119,8 +119,9 @@ impl Monitor {
                 let pipes = |errno| (125, format!("cannot make the container's pipes: {errno}"));
                 streams::make(&self.place, self.settings.stdin, owner).map_err(pipes)?
             };
-            let mut created =
-                slot.create(Order { spec, root, mounts, stubs: Stubs::Keep }, stdio).map_err(told)?;
+            let mut created = slot
+                .create(Order { spec, root: root.into(), mounts, stubs: Stubs::Keep }, stdio)
+                .map_err(told)?;
             if let Some(master) = created.take_terminal() {
                 near = streams::of_terminal(master)
                     .map_err(|errno| (125, format!("cannot use the terminal: {errno}")))?;

@@ -16,8 +16,8 @@ use oci_spec::runtime::Spec;
 use rustix::mount::MountAttrFlags;
 
 use crate::exec::CompiledEntry;
-use crate::mounts::{MountError, mount_root};
-use crate::order::{Order, Stdio};
+use crate::mounts::{MountError, add_attributes, mount_root};
+use crate::order::{Order, RootSource, Stdio};
 use crate::profile::FirstProcess;
 use crate::script::{BlobRange, EnterScript, FdIndex, NewFilesystem, Script, ScriptSource};
 use crate::seccomp::SeccompError;
@@ -99,7 +99,14 @@ pub(crate) fn compile(
         DeviceControl::Cgroup => MountAttrFlags::empty(),
         DeviceControl::None => MountAttrFlags::MOUNT_ATTR_NODEV,
     };
-    let root = compiler.fd(mount_root(&root, root_attributes)?)?;
+    let root = match root {
+        RootSource::Plan(plan) => mount_root(&plan, root_attributes)?,
+        RootSource::Mounted(mount) => {
+            add_attributes(&mount, root_attributes)?;
+            mount
+        }
+    };
+    let root = compiler.fd(root)?;
     let mut script_mounts = Vec::new();
     for mount in spec.mounts().iter().flatten() {
         script_mounts.push(compiler.oci_mount(mount)?);

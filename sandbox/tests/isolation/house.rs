@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Devices, Layout, Limits};
+use rbuild_sandbox::mounts::mount_for_program;
 use rbuild_sandbox::profile::{self, Options};
 use rbuild_sandbox::{
-    Exit, LaunchError, Launcher, LauncherConfig, Lifetime, Mount, Namespaces, Order, Running, Slot,
-    SlotRequest, Stdio, Stubs,
+    Exit, LaunchError, Launcher, LauncherConfig, Lifetime, Mount, Namespaces, Order, RootSource, Running,
+    Slot, SlotRequest, Stdio, Stubs,
 };
 
 /// The folder of all cgroups of this process.
@@ -63,7 +64,13 @@ impl House {
     }
 
     /// Makes a new writable root over the base; returns it with its upper folder.
-    pub(crate) fn root(&self) -> (RootPlan, PathBuf) {
+    pub(crate) fn root(&self) -> (RootSource, PathBuf) {
+        let (plan, upper) = self.plan();
+        (plan.into(), upper)
+    }
+
+    /// Describes a new writable root over the base; returns it with its upper folder.
+    pub(crate) fn plan(&self) -> (RootPlan, PathBuf) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (upper, work) =
             (self.folder.path().join(format!("u{number}")), self.folder.path().join(format!("w{number}")));
@@ -109,7 +116,8 @@ impl House {
         mounts: Vec<Mount>,
         limits: Limits,
     ) -> Result<(Running, OwnedFd, PathBuf), LaunchError> {
-        let (root, upper) = self.root();
+        let (plan, upper) = self.plan();
+        let root = RootSource::Mounted(mount_for_program(&plan).expect("a mount"));
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let stdio = Stdio { stdin: None, stdout: Some(writer.try_clone().unwrap()), stderr: Some(writer) };
         let spec = profile::step(options).expect("a spec");

@@ -254,7 +254,7 @@ pub(crate) fn run(runtime: &Path) -> ExitCode {
     };
     let order = Order {
         spec: profile::step(shell(&script)).unwrap(),
-        root,
+        root: root.into(),
         mounts: Vec::new(),
         stubs: Stubs::Remove,
     };

@@ -246,7 +246,7 @@ fn working_folder(house: &House) {
 }
 
 fn detached(house: &House) {
-    let (plan, _) = house.root();
+    let (plan, _) = house.plan();
     let mount = rbuild_sandbox::mounts::mount_detached(&plan).unwrap();
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     let file = rustix::fs::openat(&mount, "etc/kept", flags, rustix::fs::Mode::empty()).unwrap();

@@ -8,10 +8,11 @@ use rbuild_confined::Root;
 use rbuild_confined::users::{UserSpec, Users};
 use rbuild_model::event::ExitStatus;
 use rbuild_model::step::{EnvVar, Exec, Limits, NetworkMode, SecurityMode};
+use rbuild_sandbox::mounts::mount_for_program;
 use rbuild_sandbox::profile::{self, Confinement, HostNamespaces, Identity, Options, Privilege};
 use rbuild_sandbox::{
-    Access, Exit, FileContent, Foreign, Mount, MountSource, Order, Restrictions, Running, Slot, Stdio, Stubs,
-    cgroup,
+    Access, Exit, FileContent, Foreign, Mount, MountSource, Order, Restrictions, RootSource, Running, Slot,
+    Stdio, Stubs, cgroup,
 };
 use rbuild_snapshotter::{Active, Writes};
 use rbuild_solver::{RunAsk, Tree, Usage};
@@ -150,9 +151,11 @@ impl Program<'_, '_> {
     fn order(&self, network: &StepNetwork, equipment: Equipment) -> Result<Order, StepError> {
         let Self { runner, exec, active, .. } = *self;
         let Equipment { mut mounts, env, given } = equipment;
-        let view = runner.snapshotter().view(active.parents()).map_err(StepError::Snapshot)?;
-        let tree = Root::from_fd(rbuild_sandbox::mounts::mount_detached(&view)?)
-            .map_err(|error| StepError::Snapshot(error.into()))?;
+        let plan = runner.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?;
+        // Mounted once: who it is that runs is looked up in the root that it gets.
+        let root = mount_for_program(&plan)?;
+        let tree = root.try_clone().map_err(|error| FileError::new("look into", "the step's root", error))?;
+        let tree = Root::from_fd(tree).map_err(|error| StepError::Snapshot(error.into()))?;
         let user = |source| StepError::User { user: exec.user.clone(), source };
         let spec: UserSpec = exec.user.parse().map_err(user)?;
         let mut identity = Users::load(&tree).lookup(&spec).map_err(user)?;
@@ -168,7 +171,6 @@ impl Program<'_, '_> {
                 }
             }
         }
-        runner.berths().unmount(tree);
         let mut options = Options::new(exec.argv.clone());
         options.env = env.into_iter().map(|EnvVar { name, value }| format!("{name}={value}")).collect();
         options.cwd = exec.cwd.clone();
@@ -192,7 +194,7 @@ impl Program<'_, '_> {
         all.append(&mut mounts);
         Ok(Order {
             spec: profile::step(options)?,
-            root: runner.snapshotter().root(active, Writes::Volatile).map_err(StepError::Snapshot)?,
+            root: RootSource::Mounted(root),
             mounts: all,
             stubs: Stubs::Remove,
         })
