@@ -62,10 +62,29 @@ impl Images {
         known: &[DiffId],
         epoch: Option<i64>,
     ) -> Result<Vec<DiffId>, ImagesError> {
+        let heights = known.len()..chain.len();
+        let stacks: Vec<_> = heights.map(|height| Chain::new(chain.layers()[..=height].to_vec())).collect();
         let mut diff_ids = known.to_vec();
-        for height in known.len()..chain.len() {
-            let stack = Chain::new(chain.layers()[..=height].to_vec());
-            diff_ids.extend(self.diff_id(&stack, epoch)?.map(|tar| tar.diff_id));
+        diff_ids.extend(self.top_diff_ids(&stacks, epoch)?);
+        Ok(diff_ids)
+    }
+
+    /// Returns the DiffIds of the topmost layers of stacks, as [`Images::diff_id`] does of one: what is remembered is read
+    /// at once.
+    pub fn top_diff_ids(&self, stacks: &[Chain], epoch: Option<i64>) -> Result<Vec<DiffId>, ImagesError> {
+        let mut remembered = Vec::with_capacity(stacks.len());
+        self.store.read(|tx| -> Result<(), ImagesError> {
+            for top in stacks.iter().filter_map(Chain::top) {
+                remembered.push(rows::diff_id(tx, top, epoch.unwrap_or(EPOCH_NONE))?);
+            }
+            Ok(())
+        })?;
+        let mut diff_ids = Vec::with_capacity(stacks.len());
+        for (stack, remembered) in stacks.iter().filter(|stack| stack.top().is_some()).zip(remembered) {
+            match remembered {
+                Some((diff_id, _)) => diff_ids.push(diff_id),
+                None => diff_ids.extend(self.diff_id(stack, epoch)?.map(|tar| tar.diff_id)),
+            }
         }
         Ok(diff_ids)
     }

@@ -1,7 +1,7 @@
 //! What came out of a target: its layers, its config, its history with times.
 
 use rbuild_frontend::lower::Target;
-use rbuild_model::digest::{DiffId, ImageId};
+use rbuild_model::digest::ImageId;
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::image_config::{History, ImageConfig};
 use rbuild_model::platform::Platform;
@@ -49,7 +49,7 @@ impl Worker {
 
     /// Completes the config of one platform: its layers, its history with times.
     fn describe(&self, target: &Target, solved: &Solved<'_>) -> Result<Finished, BuildError> {
-        let Solved { graph, made: trees, reached } = *solved;
+        let Solved { graph, made: trees, .. } = *solved;
         let Some(Tree::Chain(chain)) = &trees[target.root.index()] else {
             return Err(BuildError::Unsupported { what: "a folder of the client as the result".to_owned() });
         };
@@ -58,14 +58,6 @@ impl Worker {
         }
         let mut config = target.config.clone();
         let below = config.rootfs.diff_ids.len();
-        let mut made: Vec<Option<String>> = Vec::new();
-        for item in &target.history {
-            let Some(step) = item.layer else {
-                made.push(None);
-                continue;
-            };
-            made.push(self.finished(reached[layer_step(graph, step).index()].record)?);
-        }
         let new = chain.len().checked_sub(below).ok_or_else(|| {
             store_error(format!("the base image has {below} layers, but its tree has only {}", chain.len()))
         })?;
@@ -73,21 +65,18 @@ impl Worker {
         if steps.len() != new {
             return Err(store_error(format!("{new} layers were made, but the history has {}", steps.len())));
         }
-        let mut diff_ids: Vec<DiffId> = Vec::with_capacity(new);
-        for (at, step) in steps.into_iter().enumerate() {
+        let made = self.ends(target, solved)?;
+        let stacks = steps.into_iter().enumerate().map(|(at, step)| {
             // A linked layer is described by itself: what is below it is not its business.
-            let stack = match (&graph.step(step).operation, &trees[layer_step(graph, step).index()]) {
+            match (&graph.step(step).operation, &trees[layer_step(graph, step).index()]) {
                 (Operation::Merge, Some(Tree::Chain(own))) => own.clone(),
                 // It came as a part of a whole stack.
                 (Operation::Merge, _) => Chain::new(vec![chain.layers()[below + at]]),
                 _ => Chain::new(chain.layers()[..=below + at].to_vec()),
-            };
-            let tar = self
-                .images
-                .diff_id(&stack, target.layer_epoch)
-                .map_err(|error| BuildError::Store(error.into()))?;
-            diff_ids.extend(tar.map(|tar| tar.diff_id));
-        }
+            }
+        });
+        let diff_ids = self.images.top_diff_ids(&stacks.collect::<Vec<_>>(), target.layer_epoch);
+        let diff_ids = diff_ids.map_err(|error| BuildError::Store(error.into()))?;
         config.rootfs.diff_ids.extend(diff_ids);
         let epoch = target.epoch.map(rfc3339);
         // Acts without a layer have the time of the layer before them, or of the first one.
@@ -112,14 +101,15 @@ impl Worker {
         })
     }
 
-    /// Returns when a recorded step ended.
-    fn finished(&self, record: Option<RecordId>) -> Result<Option<String>, BuildError> {
-        let Some(record) = record else { return Ok(None) };
-        let details = self.records.details(record).map_err(store_failure)?;
-        Ok(details.map(|details| {
-            let nanos = details.started.saturating_add(i128::try_from(details.took.as_nanos()).unwrap_or(0));
-            rfc3339_nanos(nanos)
-        }))
+    /// Returns when the steps of a history ended that made a layer and are recorded.
+    fn ends(&self, target: &Target, solved: &Solved<'_>) -> Result<Vec<Option<String>>, BuildError> {
+        let record = |step| solved.reached[layer_step(solved.graph, step).index()].record;
+        let records: Vec<Option<RecordId>> =
+            target.history.iter().map(|item| item.layer.and_then(record)).collect();
+        let known: Vec<RecordId> = records.iter().flatten().copied().collect();
+        let ends = self.records.ends(&known).map_err(store_failure)?;
+        let end = |record: Option<RecordId>| record.and_then(|record| ends.get(&record).copied());
+        Ok(records.into_iter().map(|record| end(record).map(rfc3339_nanos)).collect())
     }
 }
 

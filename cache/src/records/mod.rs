@@ -15,6 +15,7 @@
 //! Values of ARG and ENV stand in a table of their own; pre-images refer to them by hash. The database file is the
 //! owner's alone (0600).
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -295,6 +296,22 @@ impl Records {
                 })
             };
             Ok(statement.query_row([record.0], read).optional()?)
+        })
+    }
+
+    /// Returns when recorded steps ended, in nanoseconds since the Unix epoch; without those whose records are gone.
+    pub fn ends(&self, records: &[RecordId]) -> Result<HashMap<RecordId, i128>, RecordError> {
+        self.store.read(|transaction| {
+            let mut statement =
+                transaction.prepare_cached("SELECT started_ns, took_ns FROM records WHERE id = ?1")?;
+            let mut ends = HashMap::with_capacity(records.len());
+            for record in records {
+                let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+                if let Some((started, took)) = statement.query_row([record.0], read).optional()? {
+                    ends.insert(*record, i128::from(started) + i128::from(took));
+                }
+            }
+            Ok(ends)
         })
     }
 

@@ -115,6 +115,8 @@ fn results_are_found_by_another_process_and_after_the_first_has_ended() {
         (details.started, details.log.as_deref(), details.has_tree),
         (new.started, Some("a.log"), true)
     );
+    let ends = records.ends(&[id, RecordId(id.0 + 1)]).unwrap();
+    assert_eq!(ends, [(id, new.started + 1_500_000_000)].into());
 }
 
 #[test]
