@@ -232,6 +232,11 @@ impl<R: Read + ?Sized> Reader<R> {
         }
     }
 
+    /// Returns whether the archive leaves parts of the current entry's contents out, as holes.
+    pub const fn is_sparse(&self) -> bool {
+        self.body.regions.is_some()
+    }
+
     /// Reads the next part of the current entry's contents.
     pub fn chunk(&mut self, buffer: &mut [u8]) -> Result<Chunk, TarError> {
         let body = &mut self.body;

@@ -178,12 +178,12 @@ impl Extractor {
         tar: &mut Reader<dyn Read + '_>,
     ) -> Result<()> {
         let mut position = 0;
-        let mut reserved = size < PREALLOCATE;
+        // A sparse file is not given space for its holes.
+        let mut reserved = size < PREALLOCATE || tar.is_sparse();
         loop {
             match tar.chunk(&mut self.buffer)? {
                 Chunk::Data(count) => {
-                    // A sparse file begins with a hole, or has one, and is better not given all its space.
-                    if !reserved && position == 0 && size / 2 > count as u64 {
+                    if !reserved && size / 2 > count as u64 {
                         reserve(file, size).map_err(|errno| io("reserve space for", path, errno))?;
                     }
                     reserved = true;
@@ -192,7 +192,6 @@ impl Extractor {
                     position += count as u64;
                 }
                 Chunk::Hole(length) => {
-                    reserved = true;
                     position += length;
                     rustix::fs::ftruncate(file, position).map_err(|errno| io("write", path, errno))?;
                 }

@@ -181,6 +181,33 @@ fn lower_layers_never_change() {
 }
 
 #[test]
+fn sparse_files_take_the_space_of_what_they_hold() {
+    if !can_mount() {
+        return;
+    }
+    let store = Store::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = fs::File::create(folder.path().join("big")).expect("a file");
+    // What it holds stands before the hole, and is more than one piece of it.
+    rustix::io::pwrite(&file, &[7; 200 << 10], 0).expect("writes");
+    file.set_len(64 << 20).expect("grows");
+    let packed = std::process::Command::new("tar")
+        .args(["--sparse", "-cf", "-", "big"])
+        .current_dir(folder.path())
+        .output()
+        .expect("there is a tar program");
+    assert!(packed.status.success() && packed.stdout.len() < 1 << 20, "{packed:?}");
+    for snapshotter in store.all() {
+        let (active, _) =
+            snapshotter.apply(&Chain::empty(), &mut &packed.stdout[..], Limits::default()).expect("applies");
+        let root = snapshotter.open_active(&active).expect("opens").host_path().to_owned();
+        let made = fs::metadata(root.join("big")).expect("metadata");
+        assert_eq!(made.len(), 64 << 20);
+        assert!(made.blocks() * 512 < 1 << 20, "{} blocks", made.blocks());
+    }
+}
+
+#[test]
 fn attributes_are_the_entries() {
     if !can_mount() {
         return;
