@@ -248,6 +248,12 @@ impl Verdict {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
                     Kind::Yours
                 }
+                // Not of the system: something that was read is not what it should be.
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other
+                    if error.raw_os_error().is_none() =>
+                {
+                    Kind::Yours
+                }
                 _ => Kind::Machine,
             };
         }

@@ -131,6 +131,7 @@ fn kinds_and_statuses_are_found_in_the_chain() {
         (anyhow::Error::from(Mistake::new("no")).context("outer"), Kind::Yours, Status::Failed),
         (anyhow::Error::from(std::fmt::Error).context("outer"), Kind::Ours, Status::Bug),
         (io(io::ErrorKind::NotFound), Kind::Yours, Status::Failed),
+        (io(io::ErrorKind::InvalidData), Kind::Yours, Status::Failed),
         (io(io::ErrorKind::StorageFull), Kind::Machine, Status::Failed),
         (io(io::ErrorKind::BrokenPipe), Kind::Machine, Status::Unread),
     ] {
