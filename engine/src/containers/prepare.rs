@@ -9,7 +9,7 @@ use rbuild_network::namespace::Namespace;
 
 use crate::engine::Engine;
 
-/// What was begun and is nobody's yet. What nobody takes goes with the engine.
+/// What was begun and is nobody's yet. It goes with the engine at the latest.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
     monitor: Option<Spawned>,
@@ -27,6 +27,11 @@ impl Engine {
         if prepared.monitor.is_none() {
             prepared.monitor = Spawned::new(&self.parts.monitor).ok();
         }
+    }
+
+    /// Lets go of what nobody took.
+    pub(crate) fn drop_prepared(&self) {
+        drop(std::mem::take(&mut *self.prepared()));
     }
 
     pub(super) fn prepared_monitor(&self) -> Option<Spawned> {

@@ -124,6 +124,7 @@ impl Engine {
     pub fn execute(&self, plan: &Plan, work: Work<'_>, watcher: &dyn Watcher) -> std::io::Result<Carried> {
         let execution = Execution::new(self, plan, work, watcher)?;
         let mut carried = execution.run(plan);
+        self.drop_prepared();
         carried.made = execution.made.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(carried)
     }
