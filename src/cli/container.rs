@@ -134,39 +134,9 @@ pub(crate) struct Update {
     /// When it is started again
     #[arg(long, value_name = "POLICY", value_parser = restart)]
     pub(crate) restart: Option<RestartPolicy>,
-    /// Most memory
-    #[arg(short, long, value_name = "BYTES", value_parser = flags::bytes)]
-    pub(crate) memory: Option<u64>,
-    /// Most memory and swap together; -1 for no limit
-    #[arg(long, value_name = "BYTES", value_parser = flags::swap, allow_hyphen_values = true)]
-    pub(crate) memory_swap: Option<flags::Swap>,
-    /// Memory that is left to it when memory is short
-    #[arg(long, value_name = "BYTES", value_parser = flags::bytes)]
-    pub(crate) memory_reservation: Option<u64>,
-    /// Share of processors
-    #[arg(long, value_name = "NUMBER", value_parser = flags::cpus)]
-    pub(crate) cpus: Option<flags::Cpus>,
-    /// Weight against others when processors are short
-    #[arg(short = 'c', long, value_name = "NUMBER")]
-    pub(crate) cpu_shares: Option<u64>,
-    /// Microseconds in which the quota counts
-    #[arg(long, value_name = "MICROSECONDS")]
-    pub(crate) cpu_period: Option<u64>,
-    /// Microseconds of processor time in a period
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
-    pub(crate) cpu_quota: Option<i64>,
-    /// Share of input and output of devices when there is not enough (10 to 1000)
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) blkio_weight: Option<u16>,
-    /// Processors that may be used, as in `0-3`
-    #[arg(long, value_name = "LIST", value_parser = flags::cpuset)]
-    pub(crate) cpuset_cpus: Option<String>,
-    /// Memory nodes that may be used
-    #[arg(long, value_name = "LIST", value_parser = flags::cpuset)]
-    pub(crate) cpuset_mems: Option<String>,
-    /// Most processes; -1 for no limit
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pub(crate) pids_limit: Option<i64>,
+    /// What they may use at most from now on.
+    #[command(flatten)]
+    pub(crate) limits: super::run::Limits,
 }
 
 /// What `rbuild top` takes.

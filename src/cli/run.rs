@@ -256,36 +256,9 @@ pub(crate) struct Options {
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION", help_heading = "Network")]
     pub(crate) dns_option: Vec<String>,
 
-    /// Most memory
-    #[arg(short, long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Limits")]
-    pub(crate) memory: Option<u64>,
-    /// Most memory and swap together; -1 for no limit
-    #[arg(long, value_name = "BYTES", value_parser = flags::swap, allow_hyphen_values = true, help_heading = "Limits")]
-    pub(crate) memory_swap: Option<flags::Swap>,
-    /// Memory that is left to it when memory is short
-    #[arg(long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Limits")]
-    pub(crate) memory_reservation: Option<u64>,
-    /// Share of processors
-    #[arg(long, value_name = "NUMBER", value_parser = flags::cpus, help_heading = "Limits")]
-    pub(crate) cpus: Option<flags::Cpus>,
-    /// Processors that may be used, as in `0-3`
-    #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Limits")]
-    pub(crate) cpuset_cpus: Option<String>,
-    /// Memory nodes that may be used, as in `0,1`
-    #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Limits")]
-    pub(crate) cpuset_mems: Option<String>,
-    /// Weight against others when processors are short; 1024 is ordinary
-    #[arg(short = 'c', long, value_name = "NUMBER", help_heading = "Limits")]
-    pub(crate) cpu_shares: Option<u64>,
-    /// Microseconds in which the quota counts
-    #[arg(long, value_name = "MICROSECONDS", help_heading = "Limits")]
-    pub(crate) cpu_period: Option<u64>,
-    /// Microseconds of processor time in a period
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true, help_heading = "Limits")]
-    pub(crate) cpu_quota: Option<i64>,
-    /// Most processes; -1 for no limit
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
-    pub(crate) pids_limit: Option<i64>,
+    /// What it may use at most.
+    #[command(flatten)]
+    pub(crate) limits: Limits,
     /// Limit of processes (can be repeated)
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = flags::ulimit, help_heading = "Limits")]
     pub(crate) ulimit: Vec<Ulimit>,
@@ -301,9 +274,6 @@ pub(crate) struct Options {
     /// Most writes a second to a device (can be repeated)
     #[arg(long, value_name = "DEVICE:NUMBER", value_parser = operation_rate, help_heading = "Limits")]
     pub(crate) device_write_iops: Vec<BlkioRate>,
-    /// Share of input and output of devices when there is not enough (10 to 1000); 0 for the ordinary one
-    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
-    pub(crate) blkio_weight: Option<u16>,
     /// The same of one device, as in `/dev/sda:200` (can be repeated)
     #[arg(long, value_name = "DEVICE:NUMBER", value_parser = device_weight, help_heading = "Limits")]
     pub(crate) blkio_weight_device: Vec<BlkioWeight>,
@@ -344,6 +314,44 @@ pub(crate) struct Options {
     /// View of cgroups that it has: `private`, `host`
     #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
     pub(crate) cgroupns: Option<NamespaceUse>,
+}
+
+/// What a container may use at most, which can also be changed of one that is there.
+#[derive(Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct Limits {
+    /// Most memory
+    #[arg(short, long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Limits")]
+    pub(crate) memory: Option<u64>,
+    /// Most memory and swap together; -1 for no limit
+    #[arg(long, value_name = "BYTES", value_parser = flags::swap, allow_hyphen_values = true, help_heading = "Limits")]
+    pub(crate) memory_swap: Option<flags::Swap>,
+    /// Memory that is left to it when memory is short
+    #[arg(long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Limits")]
+    pub(crate) memory_reservation: Option<u64>,
+    /// Share of processors
+    #[arg(long, value_name = "NUMBER", value_parser = flags::cpus, help_heading = "Limits")]
+    pub(crate) cpus: Option<flags::Cpus>,
+    /// Processors that may be used, as in `0-3`
+    #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Limits")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes that may be used, as in `0,1`
+    #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Limits")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Weight against others when processors are short; 1024 is ordinary
+    #[arg(short = 'c', long, value_name = "NUMBER", help_heading = "Limits")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// Microseconds in which the quota counts
+    #[arg(long, value_name = "MICROSECONDS", help_heading = "Limits")]
+    pub(crate) cpu_period: Option<u64>,
+    /// Microseconds of processor time in a period
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true, help_heading = "Limits")]
+    pub(crate) cpu_quota: Option<i64>,
+    /// Most processes; -1 for no limit
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
+    pub(crate) pids_limit: Option<i64>,
+    /// Share of input and output of devices when there is not enough (10 to 1000); 0 for the ordinary one
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    pub(crate) blkio_weight: Option<u16>,
 }
 
 /// When an image is pulled.

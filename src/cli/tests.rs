@@ -78,7 +78,7 @@ fn what_follows_an_image_is_the_program() {
     assert_eq!(arguments.hostname.as_deref(), Some("host"));
     assert!(!arguments.interactive && arguments.rm);
     assert!(run("run busybox").command().is_empty());
-    assert_eq!(run("run --memory-swap -1 --pids-limit -1 x").pids_limit, Some(-1));
+    assert_eq!(run("run --memory-swap -1 --pids-limit -1 x").limits.pids_limit, Some(-1));
     assert_eq!(run("run -- x -y").command(), ["-y"]);
 }
 

@@ -20,7 +20,7 @@ use rbuild_model::reference::Reference;
 use rbuild_sandbox::Access;
 
 use super::{Context, Outcome};
-use crate::cli::run::{Create, Options, PullPolicy, SecurityOption, Stream};
+use crate::cli::run::{Create, Limits, Options, PullPolicy, SecurityOption, Stream};
 use crate::flags::{self, Mode, MountKind, Propagation, RunMount};
 use crate::progress;
 use crate::report::{Mistake, Status};
@@ -362,15 +362,10 @@ pub(super) fn bindings(published: &flags::Published, all: &mut Vec<PortBinding>)
     }
 }
 
-/// Returns the limits; a zero is none, as scripts and compose files write it.
+/// Returns all limits.
 fn resources(options: &Options) -> anyhow::Result<Resources> {
-    let memory = options.memory.filter(|memory| *memory != NOTHING);
-    let memory_swap = match options.memory_swap {
-        Some(flags::Swap::Unlimited) => Some(-1),
-        Some(flags::Swap::Total(total)) if total != NOTHING => Some(i64::try_from(total).unwrap_or(i64::MAX)),
-        _ => None,
-    };
-    if let (Some(memory), Some(total)) = (memory, memory_swap)
+    let resources = limited(&options.limits);
+    if let (Some(memory), Some(total)) = (resources.memory, resources.memory_swap)
         && total >= 0
         && total.unsigned_abs() < memory
     {
@@ -378,20 +373,10 @@ fn resources(options: &Options) -> anyhow::Result<Resources> {
             .hint("it is the sum of memory and swap; -1 for no limit")
             .into());
     }
-    if memory.is_none() && memory_swap.is_some_and(|total| total > 0) {
+    if resources.memory.is_none() && resources.memory_swap.is_some_and(|total| total > 0) {
         return Err(Mistake::usage("`--memory-swap` needs `--memory`").into());
     }
     Ok(Resources {
-        memory,
-        memory_swap,
-        memory_reservation: options.memory_reservation.filter(|memory| *memory != NOTHING),
-        nano_cpus: options.cpus.map(|cpus| cpus.0).filter(|cpus| *cpus != NOTHING),
-        cpu_shares: options.cpu_shares.filter(|shares| *shares != NOTHING),
-        cpu_period: options.cpu_period.filter(|period| *period != NOTHING),
-        cpu_quota: options.cpu_quota.filter(|quota| *quota > 0),
-        cpuset_cpus: options.cpuset_cpus.clone(),
-        cpuset_mems: options.cpuset_mems.clone(),
-        pids: options.pids_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0),
         device_rules: options.device_cgroup_rule.clone(),
         device_read_bps: options.device_read_bps.clone(),
         device_write_bps: options.device_write_bps.clone(),
@@ -400,9 +385,34 @@ fn resources(options: &Options) -> anyhow::Result<Resources> {
         ulimits: options.ulimit.clone(),
         memory_swappiness: options.memory_swappiness.and_then(|swappiness| u8::try_from(swappiness).ok()),
         oom_kill_disable: options.oom_kill_disable,
-        blkio_weight: options.blkio_weight.filter(|weight| *weight != 0),
         blkio_weight_device: options.blkio_weight_device.clone(),
+        ..resources
     })
+}
+
+/// Returns the limits that can be changed later; a zero is none, as scripts and compose files write it.
+pub(super) fn limited(limits: &Limits) -> Resources {
+    let some = |value: Option<u64>| value.filter(|value| *value != NOTHING);
+    Resources {
+        memory: some(limits.memory),
+        memory_swap: match limits.memory_swap {
+            Some(flags::Swap::Unlimited) => Some(-1),
+            Some(flags::Swap::Total(total)) if total != NOTHING => {
+                Some(i64::try_from(total).unwrap_or(i64::MAX))
+            }
+            _ => None,
+        },
+        memory_reservation: some(limits.memory_reservation),
+        nano_cpus: some(limits.cpus.map(|cpus| cpus.0)),
+        cpu_shares: some(limits.cpu_shares),
+        cpu_period: some(limits.cpu_period),
+        cpu_quota: limits.cpu_quota.filter(|quota| *quota > 0),
+        cpuset_cpus: limits.cpuset_cpus.clone(),
+        cpuset_mems: limits.cpuset_mems.clone(),
+        pids: limits.pids_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0),
+        blkio_weight: limits.blkio_weight.filter(|weight| *weight != 0),
+        ..Resources::default()
+    }
 }
 
 /// Returns the variables of the files, then those of the flags, with the caller's values where they are asked for.
