@@ -171,6 +171,7 @@ impl Worker {
         for problem in contexts.save() {
             tasks.events().event(Event::Note(format!("failed to keep the index of the context: {problem}")));
         }
+        contexts.let_go();
         for (at, target) in targets.iter().enumerate() {
             let result = match &built {
                 Ok(_) => BuildResult::Succeeded,

@@ -197,6 +197,16 @@ impl<'a> Contexts<'a> {
         let scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
         scans.values().filter_map(|scan| scan.save_index().err()).map(|error| error.to_string()).collect()
     }
+
+    /// Lets go of what was seen: of ten thousand files that takes longer than a millisecond, for which nobody waits.
+    pub(crate) fn let_go(&self) {
+        let scans = std::mem::take(&mut *self.scans.lock().unwrap_or_else(PoisonError::into_inner));
+        // Fewer are gone before another thread begins.
+        if scans.values().any(|scan| scan.effort().inspected > 1000) {
+            // Without a thread they go here.
+            let _ = std::thread::Builder::new().name("let go".to_owned()).spawn(|| drop(scans));
+        }
+    }
 }
 
 fn blake3_name(path: &std::path::Path) -> String {
