@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::caller::{self, Caller};
 use super::{Home, caches, outputs, registries, signals};
-use crate::cli::build::Entitlement;
+use crate::cli::build::{Entitlement, Method};
 use crate::commands::build::{BuildPlan, NoCache};
 use crate::commands::{Context, Outcome};
 use crate::flags::{self, ContextSource, Destination, OutputKind};
@@ -130,7 +130,9 @@ pub(crate) fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Looke
     let cancel = Cancel::new();
     let switch = cancel.clone();
     let wish = signals::wish_and(move || switch.cancel())?;
-    let (request, caller) = request(plan, &[], context)?;
+    let (mut request, caller) = request(plan, &[], context)?;
+    // An outline is that of one target.
+    request.options.all_stages = request.options.target.is_none() && plan.call.method != Method::Outline;
     let source = Arc::clone(&request.dockerfile);
     let home = Home::open_until(&context.settings, "rbuild check", Some(wish))?;
     let worker = home.worker()?;
@@ -141,8 +143,10 @@ pub(crate) fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Looke
     let source = dockerfile.unwrap_or(source);
     let (errors, failure) = match error {
         None => (Vec::new(), None),
-        Some(BuildError::Dockerfile(errors)) => (errors, None),
-        Some(other) => (Vec::new(), Some(explain(other, &tasks))),
+        Some(error) => match explain(error, &tasks).downcast::<Findings>() {
+            Ok(Findings(errors)) => (errors, None),
+            Err(failure) => (Vec::new(), Some(failure)),
+        },
     };
     Ok(Looked { source, findings, lowered, errors, failure })
 }

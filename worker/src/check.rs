@@ -40,7 +40,6 @@ impl Worker {
         events: Events,
         cancel: &Cancel,
     ) -> Checked {
-        request.options.all_stages |= request.options.target.is_none();
         let contexts = Contexts::new(vec![client], self.store.layout().index());
         let mut builder = GraphBuilder::new();
         let tasks = Tasks::new(events);

@@ -168,12 +168,12 @@ impl Checks {
         let experimental = RULES.iter().any(|known| known.id == rule && known.experimental);
         let at = finding.labels.first().map_or(0, |label| label.span.start);
         let here = || exceptions.iter().filter(|(range, _)| range.contains(&at)).map(|(_, config)| config);
-        if self.config.skip.contains(rule) || here().any(|config| config.skip.contains(rule)) {
-            return false;
+        // A rule that has to be asked for is not skipped with the others.
+        if experimental {
+            return self.config.experimental.contains(rule)
+                || here().any(|config| config.experimental.contains(rule));
         }
-        !experimental
-            || self.config.experimental.contains(rule)
-            || here().any(|config| config.experimental.contains(rule))
+        !self.config.skip.contains(rule) && !here().any(|config| config.skip.contains(rule))
     }
 }
 

@@ -35,6 +35,7 @@ fn each_rule_finds_what_it_is_for() {
         ("from a\nrun x\nRUN y\n", vec!["ConsistentInstructionCasing:3"]),
         ("FROM a\nRun x\n", vec!["ConsistentInstructionCasing:2"]),
         ("FROM a\nRUN x \\\n\n  y\n", vec!["NoEmptyContinuation:4"]),
+        ("FROM a\nRUN x \\\n\n", vec!["NoEmptyContinuation:3"]),
         ("FROM a AS x\nFROM b AS x\n", vec!["DuplicateStageName:2"]),
         ("FROM a AS context\n", vec!["ReservedStageName:1"]),
         ("FROM a\nMAINTAINER me\n", vec!["MaintainerDeprecated:2"]),
@@ -42,7 +43,9 @@ fn each_rule_finds_what_it_is_for() {
         ("FROM a\nCMD [\"x\"]\nFROM b\nCMD [\"y\"]\n", vec![]),
         ("FROM a\nENV a b\nLABEL c d\n", vec!["LegacyKeyValueFormat:2", "LegacyKeyValueFormat:3"]),
         ("FROM --platform=$TARGETPLATFORM a\n", vec!["RedundantTargetPlatform:1"]),
+        ("FROM --platform=${TARGETPLATFORM:-linux/amd64} a\n", vec!["RedundantTargetPlatform:1"]),
         ("FROM --platform=$BUILDPLATFORM a\n", vec![]),
+        ("ARG A_TOKEN\nFROM a\n", vec![]),
         ("FROM a\nENV API_TOKEN=x PUBLIC_KEY=y TOKENS=z\n", vec!["SecretsUsedInArgOrEnv:2"]),
         ("FROM a\nARG MY_password\n", vec!["SecretsUsedInArgOrEnv:2"]),
         ("ARG V\nFROM a:${V}\n", vec!["InvalidDefaultArgInFrom:2"]),
@@ -50,8 +53,6 @@ fn each_rule_finds_what_it_is_for() {
         ("FROM --platform=linux/amd64 a\n", vec!["FromPlatformFlagConstDisallowed:1"]),
         ("FROM --platform=linux/amd64 a AS base-amd64\n", vec![]),
         ("FROM a\nCOPY a b /c\nCOPY a b /c/\nCOPY a b .\n", vec!["AmbiguousDestination:2"]),
-        ("FROM a\nEXPOSE 80/TCP\n", vec!["ExposeProtoCasing:2"]),
-        ("FROM a\nEXPOSE 127.0.0.1:80:80 8080\n", vec!["ExposeInvalidFormat:2"]),
     ] {
         assert_eq!(rules(text), expected, "text {text:?}");
     }
@@ -84,7 +85,9 @@ fn descriptions_are_checked_only_when_asked_for() {
     let text = "# what it is\nARG x\n# x is known\nFROM a AS x\n";
     assert_eq!(rules(text), Vec::<String>::new());
     let asked = format!("# check=experimental=InvalidDefinitionDescription\n\n{text}");
-    assert_eq!(rules(&asked), ["InvalidDefinitionDescription:3"]);
+    assert_eq!(rules(&asked), ["InvalidDefinitionDescription:4"]);
+    let skipped = format!("# check=skip=all;experimental=InvalidDefinitionDescription\n\n{text}");
+    assert_eq!(rules(&skipped), ["InvalidDefinitionDescription:4"]);
 }
 
 #[test]

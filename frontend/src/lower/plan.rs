@@ -11,7 +11,7 @@ use rbuild_model::step;
 use super::Target;
 use super::options::{Answer, Answers, Asked, ImageAnswer, LowerOptions, Question};
 use super::outline::Recorder;
-use super::scope::{self, GlobalScope};
+use super::scope::{self, GlobalScope, undefined_variables};
 use crate::dockerfile::expand::{self, Mode};
 use crate::dockerfile::instruction::{Instruction, InstructionKind, Word};
 use crate::dockerfile::stage::Stage;
@@ -263,8 +263,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Expands a text of a FROM line.
-    fn expand(&mut self, word: &Word) -> Result<String, Failure> {
+    /// Expands a text of a FROM line; the variables that are not there are returned with it.
+    fn expand(&mut self, word: &Word) -> Result<(String, Vec<String>), Failure> {
         let mode = Mode::argument(self.dockerfile.directives.escape());
         let recorder = Recorder::new(&self.scope);
         let expanded = expand::expand(&word.value, mode, &recorder);
@@ -283,27 +283,23 @@ impl<'a> Planner<'a> {
             &unset,
             known,
         ));
-        Ok(expanded.text)
+        Ok((expanded.text, unset))
     }
 
     /// Finds what a stage stands on; `None` if that has to be asked.
     fn base(&mut self, index: usize) -> Result<Option<StagePlan<'a>>, Failure> {
         let stage = self.stages[index];
-        let mut platform = self.platform.clone();
-        let mut platform_written = false;
-        if let Some(word) = &stage.from.platform {
-            let text = self.expand(word)?;
-            if text.is_empty() {
-                let message = format!("empty platform value from expression {}", word.value);
-                return Err(self.error(word.span, message));
-            }
-            platform = text.parse().map_err(|error| {
-                let mut error: Diagnostic = *self.error(word.span, format!("{error}"));
-                error.help = Some("write a platform like linux/amd64, or $BUILDPLATFORM".to_owned());
-                Box::new(error)
-            })?;
-            platform_written = true;
+        let (image, unset) = self.expand(&stage.from.image)?;
+        if image.is_empty() {
+            let message =
+                format!("base name ({}) should not be blank{}", stage.from.image.value, self.meant(&unset));
+            return Err(self.error(stage.from.image.span, message));
         }
+        let platform_written = stage.from.platform.is_some();
+        let platform = match &stage.from.platform {
+            Some(word) => self.written_platform(word)?,
+            None => self.platform.clone(),
+        };
         let plan = |base, replaced| {
             let platform = platform.clone();
             Some(StagePlan { stage, base, platform, triggers: Vec::new(), replaced, used: BTreeSet::new() })
@@ -314,11 +310,6 @@ impl<'a> Planner<'a> {
         {
             let base = self.context(&context, &platform, stage.head.span);
             return Ok(base.and_then(|base| plan(base, true)));
-        }
-        let image = self.expand(&stage.from.image)?;
-        if image.is_empty() {
-            let message = format!("base name ({}) should not be blank", stage.from.image.value);
-            return Err(self.error(stage.from.image.span, message));
         }
         // A stage of that name is meant before the empty image.
         if image == SCRATCH && self.earlier_stage(index, &image).is_none() {
@@ -334,6 +325,28 @@ impl<'a> Planner<'a> {
         let any = !platform_written && !self.options.platforms_chosen;
         let base = self.image(&image, &platform, any, stage.from.image.span)?;
         Ok(base.and_then(|base| plan(base, false)))
+    }
+
+    /// Says what may have been meant with a variable that is not there.
+    fn meant(&self, unset: &[String]) -> String {
+        let GlobalScope { values, declared, declarations: _ } = &self.scope;
+        let known = || values.keys().chain(declared).map(String::as_str);
+        let near = unset.iter().find_map(|name| nearest(name, known()));
+        near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
+    }
+
+    fn written_platform(&mut self, word: &Word) -> Result<Platform, Failure> {
+        let (text, unset) = self.expand(word)?;
+        if text.is_empty() {
+            let message =
+                format!("empty platform value from expression {}{}", word.value, self.meant(&unset));
+            return Err(self.error(word.span, message));
+        }
+        text.parse().map_err(|error| {
+            let mut error: Diagnostic = *self.error(word.span, format!("{error}{}", self.meant(&unset)));
+            error.help = Some("write a platform like linux/amd64, or $BUILDPLATFORM".to_owned());
+            Box::new(error)
+        })
     }
 
     /// Finds the nearest stage of a name above a FROM.
@@ -561,30 +574,4 @@ fn base_of(answer: &Answer) -> Base {
         Answer::Tree(source) => Base::Tree(source.clone()),
         Answer::Target(target) => Base::Target(target.clone()),
     }
-}
-
-/// Makes the findings about variables that are used and not set.
-pub(super) fn undefined_variables<'n>(
-    rule: &'static str,
-    source: &Arc<Source>,
-    span: Span,
-    unset: &[String],
-    known: impl IntoIterator<Item = &'n str>,
-) -> Vec<Diagnostic> {
-    if unset.is_empty() {
-        return Vec::new();
-    }
-    let known: Vec<&str> = known.into_iter().collect();
-    unset
-        .iter()
-        .map(|name| {
-            let near = nearest(name, known.iter().copied());
-            let hint = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
-            let message = match rule {
-                "UndefinedArgInFrom" => format!("FROM argument '{name}' is not declared{hint}"),
-                _ => format!("usage of undefined variable '${name}'{hint}"),
-            };
-            Diagnostic::warning(rule, source, span, message)
-        })
-        .collect()
 }

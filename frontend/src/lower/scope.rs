@@ -1,9 +1,10 @@
-//! The variables before the first FROM: platform arguments, build arguments, global ARGs.
+//! The variables before the first FROM: platform arguments, build arguments, global ARGs; and what is found where one is not set.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rbuild_model::platform::Platform;
-use rbuild_model::span::{Diagnostic, Span};
+use rbuild_model::span::{Diagnostic, Source, Span, nearest};
 
 use super::options::LowerOptions;
 use super::outline::{OutlineArg, Recorder, description};
@@ -128,4 +129,31 @@ pub(super) fn global(
         }
     }
     Ok(scope)
+}
+
+/// Makes the findings about variables that are used and not set.
+pub(super) fn undefined_variables<'n>(
+    rule: &'static str,
+    source: &Arc<Source>,
+    span: Span,
+    unset: &[String],
+    known: impl IntoIterator<Item = &'n str>,
+) -> Vec<Diagnostic> {
+    if unset.is_empty() {
+        return Vec::new();
+    }
+    let known: Vec<&str> = known.into_iter().collect();
+    unset
+        .iter()
+        .map(|name| {
+            let (what, sign) = match rule {
+                "UndefinedArgInFrom" => (format!("FROM argument '{name}' is not declared"), ""),
+                _ => (format!("usage of undefined variable '${name}'"), "$"),
+            };
+            let near = nearest(name, known.iter().copied());
+            let hint = near.map(|near| format!(" (did you mean {sign}{near}?)")).unwrap_or_default();
+            let message = what + &hint;
+            Diagnostic::warning(rule, source, span, message)
+        })
+        .collect()
 }

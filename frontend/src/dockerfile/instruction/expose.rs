@@ -40,12 +40,27 @@ impl Expose {
         for word in words {
             for text in stage.expand_words(word)? {
                 let found = parse_port(&text).map_err(|error| stage.error(word.span, error.to_string()))?;
+                look_at(&text, &found, word, stage);
                 ports.extend(found.entries());
             }
         }
         stage.commit(format!("EXPOSE [{}]", ports.join(" ")), None);
         stage.config.config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
         Ok(())
+    }
+}
+
+/// Warns of what means nothing in an image.
+fn look_at(text: &str, found: &PortRange, word: &Word, stage: &mut StageState<'_, '_>) {
+    if text.split_once('/').is_some_and(|(_, protocol)| protocol != found.protocol) {
+        let message = format!("defined protocol '{text}' in EXPOSE instruction should be lowercase");
+        stage.warn("ExposeProtoCasing", word.span, message);
+    }
+    if found.has_host_part {
+        let message = format!(
+            "EXPOSE instruction should not define an IP address or host-port mapping, found '{text}'"
+        );
+        stage.warn("ExposeInvalidFormat", word.span, message);
     }
 }
 

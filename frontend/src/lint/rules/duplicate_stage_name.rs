@@ -17,10 +17,7 @@ fn check(dockerfile: &Dockerfile, report: &mut Report<'_>) {
     for stage in dockerfile.stages() {
         let (Some(name), Some(word)) = (stage.name(), &stage.from.name) else { continue };
         if seen.contains(&name) {
-            report.find(
-                word.span,
-                format!("duplicate stage name {:?}, stage names should be unique", word.value),
-            );
+            report.find(word.span, format!("duplicate stage name {name:?}, stage names should be unique"));
         }
         seen.push(name);
     }

@@ -1,9 +1,6 @@
 //! `ExposeInvalidFormat`: EXPOSE should name ports of the container only.
 
-use crate::dockerfile::Dockerfile;
-use crate::dockerfile::instruction::InstructionKind;
-use crate::dockerfile::instruction::expose::parse_port;
-use crate::lint::{Check, Report, Rule};
+use crate::lint::{Check, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "ExposeInvalidFormat",
@@ -11,20 +8,5 @@ pub(super) const RULE: Rule = Rule {
     docs: "An address or a port of the host has no effect here: publish ports when the container is run.",
     experimental: false,
     advisory: false,
-    check: Check::Text(check),
+    check: Check::Lowering,
 };
-
-fn check(dockerfile: &Dockerfile, report: &mut Report<'_>) {
-    for instruction in &dockerfile.instructions {
-        let InstructionKind::Expose(expose) = &instruction.kind else { continue };
-        for port in &expose.ports {
-            if parse_port(&port.value).is_ok_and(|range| range.has_host_part) {
-                let message = format!(
-                    "EXPOSE instruction should not define an IP address or host-port mapping, found '{}'",
-                    port.value
-                );
-                report.find(port.span, message);
-            }
-        }
-    }
-}

@@ -39,7 +39,7 @@ fn check(dockerfile: &Dockerfile, report: &mut Report<'_>) {
                 "comment for {} should follow the format: `# {} <description>`",
                 instruction.keyword.value, names[0]
             );
-            report.find(first.span, message);
+            report.find(instruction.line_span, message);
         }
     }
 }

@@ -21,7 +21,10 @@ fn check(dockerfile: &Dockerfile, report: &mut Report<'_>) {
             let whole = instruction.line_span;
             let text = &dockerfile.source.text()[whole.range()];
             let last = text.rfind('\n').map_or(0, |at| at + 1);
-            report.find(Span::new(whole.start + last, whole.end), "empty continuation line");
+            let last = Span::new(whole.start + last, whole.end);
+            // At the end of the file nothing follows the blank line.
+            let at = instruction.blank_lines.iter().copied().find(|blank| blank.start >= last.end);
+            report.find(at.unwrap_or(last), "empty continuation line");
         }
     }
 }

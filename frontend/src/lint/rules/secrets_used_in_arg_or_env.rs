@@ -14,7 +14,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(dockerfile: &Dockerfile, report: &mut Report<'_>) {
-    for instruction in &dockerfile.instructions {
+    // What stands above the first stage is in no image.
+    for instruction in dockerfile.stages().iter().flat_map(|stage| stage.body) {
         let (kind, names): (&str, Vec<_>) = match &instruction.kind {
             InstructionKind::Arg(arg) => ("ARG", arg.declarations.iter().map(|one| &one.name).collect()),
             InstructionKind::Env(env) => ("ENV", env.values.pairs.iter().map(|pair| &pair.key).collect()),

@@ -5,7 +5,8 @@ use rbuild_model::span::{Diagnostic, Span};
 use super::{MAX_VALUES, StageState};
 use crate::dockerfile::expand::{self, ExpandError, Expanded, Mode};
 use crate::dockerfile::instruction::{KeyValues, Word};
-use crate::lower::plan::{COMPARED, undefined_variables};
+use crate::lower::plan::COMPARED;
+use crate::lower::scope::undefined_variables;
 
 impl StageState<'_, '_> {
     pub(super) fn mode(&self) -> Mode {
