@@ -101,22 +101,10 @@ impl FromStr for UserSpec {
     type Err = UserError;
 
     fn from_str(text: &str) -> Result<Self, UserError> {
-        let invalid = |reason| UserError::Invalid { text: text.to_owned(), reason };
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
-        let (user, group) = match text.split_once(':') {
-            Some((user, group)) => (user, Some(group)),
-            None => (text, None),
-        };
-        let group = match group {
-            Some("") => return Err(invalid("the group is empty")),
-            Some(group) => Some(parse_id(group, text)?),
-            None => None,
-        };
-        // Only a group leaves the user as it is without any.
-        let user = if user.is_empty() { None } else { Some(parse_id(user, text)?) };
-        Ok(Self { user, group })
+        let (user, group) = text.split_once(':').unwrap_or((text, ""));
+        // An empty part is one that is not there.
+        let part = |part: &str| if part.is_empty() { Ok(None) } else { parse_id(part, text).map(Some) };
+        Ok(Self { user: part(user)?, group: part(group)? })
     }
 }
 
