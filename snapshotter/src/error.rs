@@ -41,7 +41,7 @@ pub enum Error {
         name: String,
     },
     /// A name cannot be written into a layer.
-    #[error("`{}` cannot be put into a layer", path.display())]
+    #[error("`{}` cannot be put into a layer{}", path.display(), whiteout(source.as_ref()))]
     Unrepresentable {
         /// The path inside the layer.
         path: PathBuf,
@@ -57,4 +57,11 @@ pub enum Error {
     /// No random bits for a name.
     #[error("cannot draw random bits: {0}")]
     Random(getrandom::Error),
+}
+
+fn whiteout(problem: Option<&PathProblem>) -> &'static str {
+    match problem {
+        Some(_) => "",
+        None => ": in a layer a name that begins with `.wh.` says that a file is gone",
+    }
 }
