@@ -60,7 +60,9 @@ fn outlives_its_monitor(user: &TestContext) {
     kill(&json!({ "pid": monitor.trim().parse::<i32>().unwrap() }));
     says(&["exec", "kept", "echo", "hi"], "hi");
     says(&["kill", "kept"], "kept");
-    says(&["wait", "kept"], "137");
+    let code = says(&["wait", "kept"], "");
+    // Kernels before 6.15 tell it only to the parent, which was the monitor.
+    assert!(matches!(code.trim(), "137" | "255"), "{code}");
     says(&["rm", "kept"], "kept");
 }
 
