@@ -1,5 +1,6 @@
 //! What Dockerfiles do, as their results show.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -239,6 +240,20 @@ RUN [\"/bin/sh\", \"-c\", \"echo exec $HOME > /tmp/exec\"]
     assert_eq!(file(&context, "out/tmp/uid"), "65534\n");
     assert_eq!(file(&context, "out/tmp/pwd"), "/work/dir/sub\n");
     assert!(file(&context, "out/tmp/exec").starts_with("exec"));
+    assert_clean(&context);
+}
+
+#[test]
+fn networks_of_steps() {
+    let Some(context) = scene("networks_of_steps") else { return };
+    let quiet = "RUN cat /sys/class/net/eth0/address >> /quiet\n";
+    let connects = "RUN cat /sys/class/net/eth0/address >> /connects && test $(wc -l < /proc/net/tcp) -eq 1 && \\\n    \
+                    httpd -p 7777 -h /etc && wget -q -O /dev/null http://127.0.0.1:7777/passwd\n";
+    let text = format!("FROM busybox\n{}{}", quiet.repeat(6), connects.repeat(4));
+    built_from(&context, &text, ["-o", "out"]);
+    let links = |name: &str| file(&context, name).lines().map(str::to_owned).collect::<BTreeSet<_>>().len();
+    assert!(links("out/quiet") <= 3, "a step gets the network of one before it");
+    assert_eq!(links("out/connects"), 4, "but none in which a connection is remembered");
     assert_clean(&context);
 }
 
