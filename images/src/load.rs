@@ -161,10 +161,7 @@ impl Images {
         let what = image.to_string();
         let config = parse_config(&what, &archived.config)?;
         let diff_ids = &config.rootfs.diff_ids;
-        if diff_ids.len() != archived.manifest.layers.len() {
-            let why = "its config and its manifest have different numbers of layers".to_owned();
-            return Err(ImagesError::Inconsistent { what, why });
-        }
+        let layers = PendingLayer::of_image(&what, &archived.manifest, diff_ids, None)?;
         // All names are read before anything is recorded.
         let names = archived
             .names
@@ -172,15 +169,6 @@ impl Images {
             .map(|name| name.parse::<Reference>().map(Reference::with_default_tag))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ImagesError::Archive(error.to_string()))?;
-        let mut layers = Vec::new();
-        for (descriptor, diff_id) in archived.manifest.layers.iter().zip(diff_ids) {
-            let format = descriptor.media_type.layer_format().ok_or_else(|| ImagesError::Inconsistent {
-                what: what.clone(),
-                why: format!("a layer of the unknown type `{}`", descriptor.media_type),
-            })?;
-            let descriptor = descriptor.clone();
-            layers.push(PendingLayer { descriptor, format, diff_id: *diff_id, origin: None });
-        }
         let base = self.find_chain(diff_ids, lease)?;
         let present = base.len();
         for layer in &layers[..present] {

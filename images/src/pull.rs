@@ -194,27 +194,7 @@ impl Images {
         let remote = network.runtime.wait(describe(&network.client, &reference, platform))?;
         let what = reference.familiar();
         let diff_ids = remote.config.rootfs.diff_ids.clone();
-        if diff_ids.len() != remote.manifest.layers.len() {
-            return Err(ImagesError::Inconsistent {
-                what,
-                why: format!(
-                    "its config names {} layers and its manifest {}",
-                    diff_ids.len(),
-                    remote.manifest.layers.len()
-                ),
-            });
-        }
-        let mut layers = Vec::new();
-        for (descriptor, diff_id) in remote.manifest.layers.iter().zip(&diff_ids) {
-            let Some(format) = descriptor.media_type.layer_format() else {
-                return Err(ImagesError::Inconsistent {
-                    what,
-                    why: format!("a layer of the unknown type `{}`", descriptor.media_type),
-                });
-            };
-            let (descriptor, origin) = (descriptor.clone(), Some(reference.name()));
-            layers.push(PendingLayer { descriptor, format, diff_id: *diff_id, origin });
-        }
+        let layers = PendingLayer::of_image(&what, &remote.manifest, &diff_ids, Some(&reference.name()))?;
         if !platform.can_run(&remote.config.platform()) {
             progress.note(&format!(
                 "image with reference {what} was found but its platform ({}) does not match the specified platform ({platform})",

@@ -12,7 +12,7 @@ use std::thread;
 use rbuild_cache::records::remember_snapshots;
 use rbuild_image::compress::{Compression, Decoder};
 use rbuild_image::hash::HashingReader;
-use rbuild_image::manifest::{Descriptor, LayerFormat};
+use rbuild_image::manifest::{Descriptor, LayerFormat, MAX_LAYERS, Manifest};
 use rbuild_model::digest::{ChainId, DiffId};
 use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_store::{Flight, Lease, LockClass, LockName, ObjectKind, Wait};
@@ -35,6 +35,34 @@ pub(crate) struct PendingLayer {
 }
 
 impl PendingLayer {
+    /// Lists the layers of an image, lowest first.
+    pub(crate) fn of_image(
+        what: &str,
+        manifest: &Manifest,
+        diff_ids: &[DiffId],
+        origin: Option<&str>,
+    ) -> Result<Vec<Self>, ImagesError> {
+        let wrong = |why: String| ImagesError::Inconsistent { what: what.to_owned(), why };
+        let (named, here) = (diff_ids.len(), manifest.layers.len());
+        if named != here {
+            return Err(wrong(format!("its config names {named} layers and its manifest {here}")));
+        }
+        if here > MAX_LAYERS {
+            return Err(wrong(format!(
+                "it has {here} layers, and {MAX_LAYERS} can be mounted over one another"
+            )));
+        }
+        let mut layers = Vec::with_capacity(here);
+        for (descriptor, diff_id) in manifest.layers.iter().zip(diff_ids) {
+            let Some(format) = descriptor.media_type.layer_format() else {
+                return Err(wrong(format!("a layer of the unknown type `{}`", descriptor.media_type)));
+            };
+            let (descriptor, origin) = (descriptor.clone(), origin.map(str::to_owned));
+            layers.push(Self { descriptor, format, diff_id: *diff_id, origin });
+        }
+        Ok(layers)
+    }
+
     fn packed_row(&self) -> PackedRow {
         PackedRow {
             media_type: self.descriptor.media_type.as_str().to_owned(),
@@ -271,5 +299,32 @@ impl Images {
     /// Throws away what is not wanted; what cannot be thrown away is found by the store's own sweep.
     fn discard(&self, active: rbuild_snapshotter::Active) {
         let _ = self.snapshotter.discard(active);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rbuild_image::manifest::MediaType;
+
+    use super::*;
+
+    #[test]
+    fn layers_that_cannot_all_be_mounted_or_read_are_refused() {
+        let config = Descriptor::of(MediaType::OCI_CONFIG, b"{}");
+        let diff_id = DiffId::from_bytes([7; 32]);
+        let listed = |kind: &str, layers: usize, named: usize| {
+            let manifest = Manifest::new(config.clone(), vec![Descriptor::of(kind, b"x"); layers]);
+            let made = PendingLayer::of_image("x", &manifest, &vec![diff_id; named], None);
+            made.map(|layers| layers.len()).map_err(|error| error.to_string())
+        };
+        assert_eq!(listed(MediaType::OCI_LAYER, 500, 500), Ok(500));
+        for (kind, layers, named, why) in [
+            (MediaType::OCI_LAYER, 501, 501, "it has 501 layers, and 500 can be mounted over one another"),
+            (MediaType::OCI_LAYER, 1, 2, "its config names 2 layers and its manifest 1"),
+            ("text/plain", 1, 1, "a layer of the unknown type `text/plain`"),
+        ] {
+            let refused = listed(kind, layers, named).unwrap_err();
+            assert!(refused.ends_with(why), "{refused}");
+        }
     }
 }

@@ -15,7 +15,7 @@
 
 use std::collections::HashSet;
 
-use rbuild_image::manifest::{Descriptor, MediaType};
+use rbuild_image::manifest::{Descriptor, MAX_LAYERS, MediaType};
 use rbuild_model::digest::DiffId;
 use rbuild_model::key::{CacheKey, KEY_VERSION};
 use rbuild_solver::KeyKind;
@@ -34,8 +34,6 @@ pub const CHUNK_TYPE: &str = "application/vnd.rbuild.cache.chunk.v1+zstd";
 pub const MAX_BYTES: u64 = 64 << 20;
 /// The most entries of any list.
 const MAX_ENTRIES: usize = 100_000;
-/// The most layers of one result: more are not mounted.
-const MAX_STACK: usize = 500;
 /// The most keys of one record.
 const MAX_KEYS: usize = 1000;
 /// The longest name.
@@ -336,8 +334,8 @@ impl Catalog {
                 return unsound(format!("two records claim the key {}", key.1));
             }
             let stack = record.layers.as_deref().unwrap_or_default();
-            if stack.len() > MAX_STACK {
-                return unsound(format!("a result has more than {MAX_STACK} layers"));
+            if stack.len() > MAX_LAYERS {
+                return unsound(format!("a result has more than {MAX_LAYERS} layers"));
             }
             if let Some(at) = stack.iter().find(|at| **at as usize >= layers.len()) {
                 return unsound(format!("a record names layer {at}, and there are {}", layers.len()));

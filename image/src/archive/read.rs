@@ -12,6 +12,11 @@ use crate::compress::Compression;
 use crate::manifest::{Descriptor, Document, LayerFormat, MAX_DOCUMENT, Manifest, MediaType, parse_strict};
 use crate::tar::{EntryKind, EntryPath, Limits, Reader};
 
+/// The most files and links of an archive: each becomes a file of the store before it is known what it is.
+const MAX_MEMBERS: usize = 100_000;
+/// The most bytes of documents that are kept until it is known which of them say something.
+const MAX_DOCUMENTS: usize = 128 << 20;
+
 /// A folder that holds an OCI layout. Implementations open plain files below it and follow no link.
 pub trait Folder {
     /// Opens a file; `None` if there is none.
@@ -41,13 +46,24 @@ pub fn read_archive(
 ) -> Result<Vec<ArchivedImage>, ArchiveError> {
     let mut reader = Reader::new(tar, limits);
     let mut members = Archive::default();
+    let (mut count, mut kept) = (0, 0);
     while let Some(entry) = reader.next_entry()? {
+        count += 1;
+        if count > MAX_MEMBERS {
+            return Err(ArchiveError::Wrong(format!("it has more than {MAX_MEMBERS} files")));
+        }
         match entry.kind {
             EntryKind::File { .. } => {
                 let expected = digest_in(&entry.path);
                 let name = entry.path.to_string();
                 let member =
                     take(sink, expected, &mut reader).map_err(|error| ArchiveError::Member(name, error))?;
+                kept += member.document.as_ref().map_or(0, Vec::len);
+                if kept > MAX_DOCUMENTS {
+                    return Err(ArchiveError::Wrong(format!(
+                        "its documents have more than {MAX_DOCUMENTS} bytes"
+                    )));
+                }
                 members.files.insert(entry.path, member);
             }
             EntryKind::Hardlink { target } => {

@@ -169,3 +169,14 @@ fn what_is_no_archive_of_images_says_so() {
     let lying = archive(&[Part::File(&format!("blobs/sha256/{}", "0".repeat(64)), b"x")]);
     assert!(matches!(read(&lying), Err(ArchiveError::Member(..))));
 }
+
+#[test]
+fn archives_of_more_than_anybody_has_are_refused() {
+    let refused = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+    // One name again and again: each is a file of the store all the same.
+    let many: Vec<_> = (0..100_001).map(|_| Part::File("x", b"")).collect();
+    assert_eq!(refused(&archive(&many)), "it has more than 100000 files");
+    let blank = vec![b' '; 4 << 20];
+    let documents: Vec<_> = (0..33).map(|_| Part::File("x", &blank)).collect();
+    assert_eq!(refused(&archive(&documents)), "its documents have more than 134217728 bytes");
+}

@@ -27,3 +27,6 @@ pub const MAX_JSON_DEPTH: usize = 64;
 
 /// The most entries an index, and layers a manifest, may have.
 pub const MAX_CHILDREN: usize = 10_000;
+
+/// The most layers of an image that is unpacked: more are not mounted over one another.
+pub const MAX_LAYERS: usize = 500;
