@@ -19,7 +19,7 @@ use rbuild_network::service::{ADDRESS as NAME_SERVICE, Upstreams};
 use rbuild_network::site::Site;
 
 use super::document::endpoint_id;
-use super::{HostNames, Networks, NetworksError, bridge, find_in, short, spec};
+use super::{HostNames, Networks, NetworksError, bridge, find_in, links, short, spec};
 
 /// How often a port of one family is tried whose twin of the other is taken.
 const TWIN_ATTEMPTS: usize = 16;
@@ -250,11 +250,13 @@ impl Networks {
         let mut namespace = request.namespace()?;
         let request = &*request;
         let mut gateway = None;
-        for (number, one) in wanted.iter().enumerate() {
+        let ends = wanted.iter().map(|one| (&one.definition, one.settings));
+        let names = links::names(ends)?;
+        for (one, link) in wanted.iter().zip(names) {
             let definition = &one.definition;
             let is_way_out = way_out.as_ref() == Some(&definition.id);
             let ports = if published_by == definition.id { published.clone() } else { Vec::new() };
-            let plan = Plan { request, number, default_route: is_way_out, ports };
+            let plan = Plan { request, link, default_route: is_way_out, ports };
             let (endpoint, names, warnings) = self.attach(&site, &known, one, &mut namespace, plan)?;
             connected.notes.extend(warnings);
             if is_way_out || gateway.is_none() {
@@ -283,7 +285,7 @@ impl Networks {
         let network = self.ensure(site, known, definition)?;
         let names = dns_names(plan.request, settings);
         let spec = EndpointSpec {
-            link: link_name(definition, plan.number)?,
+            link: plan.link,
             address: settings.ipv4,
             address6: settings.ipv6,
             link_local: settings.link_local.clone(),
@@ -377,7 +379,7 @@ impl Networks {
 /// How one endpoint of several is made.
 struct Plan<'a> {
     request: &'a ConnectRequest<'a>,
-    number: usize,
+    link: LinkName,
     default_route: bool,
     ports: Vec<Published>,
 }
@@ -465,10 +467,13 @@ pub(super) fn check_settings(
             mistakes.push(format!("the link local IP address {address} needs a network with IPv6"));
         }
     }
+    if let Err(error) = links::chosen(settings) {
+        mistakes.push(error.to_string());
+    }
     if !mistakes.is_empty() {
         return Err(NetworksError::Endpoint { network: definition.name.clone(), mistakes });
     }
-    if let Some(option) = settings.driver_options.keys().next() {
+    if let Some(option) = settings.driver_options.keys().find(|option| *option != links::OPTION) {
         return Err(NetworksError::Unsupported(format!("the endpoint option `{option}`")));
     }
     if !settings.links.is_empty() && definition.driver != Driver::Bridge {
@@ -504,11 +509,6 @@ fn private_names(settings: &EndpointSettings) -> Vec<PrivateName> {
         PrivateName { name: name.to_owned(), target: target.to_owned() }
     };
     settings.links.iter().map(link).collect()
-}
-
-pub(super) fn link_name(definition: &NetworkDefinition, number: usize) -> Result<LinkName, NetworksError> {
-    LinkName::new(&format!("{}{number}", spec::link_prefix(definition)))
-        .map_err(|error| NetworksError::Config(vec![error.to_string()]))
 }
 
 pub(super) fn joined(

@@ -45,6 +45,24 @@ fn the_main_network_comes_first_and_the_highest_priority_leads_out() {
 }
 
 #[test]
+fn links_are_called_as_chosen_or_by_the_first_free_number() {
+    let known = [definition("a", false), definition("b", false), definition("c", false)];
+    let named = |name: &str| {
+        let options = [(links::OPTION.to_owned(), name.to_owned())];
+        EndpointSettings { driver_options: options.into(), ..EndpointSettings::default() }
+    };
+    let check = |settings: [EndpointSettings; 3]| {
+        let names = links::names(known.iter().zip(&settings))?;
+        Ok::<_, NetworksError>(names.iter().map(LinkName::as_str).collect::<Vec<_>>().join(" "))
+    };
+    let plain = EndpointSettings::default;
+    assert_eq!(check([plain(), plain(), plain()]).unwrap(), "eth0 eth1 eth2");
+    assert_eq!(check([plain(), named("eth0"), plain()]).unwrap(), "eth1 eth0 eth2");
+    assert_eq!(check([named("wan"), plain(), plain()]).unwrap(), "wan eth0 eth1");
+    assert!(check_settings(&known[0], &named("no/name")).unwrap_err().to_string().contains("`no/name`"));
+}
+
+#[test]
 fn what_stands_alone_is_not_mixed() {
     let check = |mode: &str, networks: &[&str]| {
         let networks: Vec<_> = networks.iter().map(|name| definition(name, false)).collect();

@@ -13,9 +13,9 @@ use rbuild_network::resolver::ResolverChoice;
 use rbuild_network::site::Site;
 
 use super::connect::{
-    ConnectRequest, Joined, check_settings, dns_names, joined, link_name, network_id, open_namespace, way_out,
+    ConnectRequest, Joined, check_settings, dns_names, joined, network_id, open_namespace, way_out,
 };
-use super::{Networks, NetworksError, bridge, find_in, short};
+use super::{Networks, NetworksError, bridge, find_in, links, short};
 
 /// A container that runs, and whose networks are to change.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Networks {
         let mut namespace = open_namespace(change.namespace)?;
         let names = dns_names(&change.request(), settings);
         let spec = EndpointSpec {
-            link: free_link(&definition, &now)?,
+            link: link(&definition, settings, &now)?,
             address: settings.ipv4,
             address6: settings.ipv6,
             link_local: settings.link_local.clone(),
@@ -185,17 +185,12 @@ impl<'a> LiveChange<'a> {
     }
 }
 
-/// The first name that no link of the container has.
-fn free_link(
+/// What one link more of a container is called.
+fn link(
     definition: &NetworkDefinition,
+    settings: &EndpointSettings,
     now: &[(NetworkState, EndpointRecord)],
 ) -> Result<LinkName, NetworksError> {
-    for number in 0..=now.len() {
-        let name = link_name(definition, number)?;
-        if !now.iter().any(|(_, record)| record.link == name) {
-            return Ok(name);
-        }
-    }
-    // Among one more name than there are links one is free.
-    link_name(definition, now.len())
+    let taken: Vec<LinkName> = now.iter().map(|(_, record)| record.link.clone()).collect();
+    links::chosen(settings)?.map_or_else(|| links::free(definition, &taken), Ok)
 }

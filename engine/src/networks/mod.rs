@@ -8,6 +8,7 @@
 //! ipam, spec     what people write -> what the crate below is asked for (pure)
 //! rows           the definitions
 //! connect        a container that starts: its namespace, endpoints, ports, files of names, duties
+//! links          what the links of a container are called inside (pure)
 //! live           a container that runs: networks that come and go
 //! members        containers that are connected and disconnected by name
 //! document       what `inspect` shows
@@ -17,6 +18,7 @@ mod connect;
 mod document;
 mod error;
 pub mod ipam;
+pub(crate) mod links;
 mod live;
 mod members;
 mod rows;

@@ -7,6 +7,7 @@ use rbuild_model::project::{self, NetworkKey, NetworkMode, Project, Service};
 use rbuild_model::step::ExtraHost;
 
 use super::{Making, NotPossible, not, parent};
+use crate::networks;
 use crate::projects::labels::Place;
 
 pub(super) fn network(
@@ -77,6 +78,10 @@ fn wish(
     let attachment = service.networks.get(key).cloned().unwrap_or_default();
     let mac = attachment.mac_address.as_ref().or(service.mac_address.as_ref().filter(|_| is_main));
     let mac = mac.map(|text| text.parse()).transpose();
+    let mut driver_options = attachment.driver_opts;
+    if let Some(link) = attachment.interface_name {
+        driver_options.insert(networks::links::OPTION.to_owned(), link);
+    }
     let mut aliases = vec![name.to_owned()];
     if place.has_aliases() {
         aliases.push(service.name.to_string());
@@ -95,7 +100,7 @@ fn wish(
             link_local: attachment.link_local_ips,
             mac: mac.map_err(|error| not(service, format!("networks.{key}.mac_address"), error))?,
             gateway_priority: attachment.gw_priority,
-            driver_options: attachment.driver_opts,
+            driver_options,
         },
     })
 }
