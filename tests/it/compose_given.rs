@@ -75,9 +75,17 @@ fn what_is_in_configs_and_secrets_is_looked_at() {
         "\
 name: given
 services:
-  web: {image: busybox, command: sleep 1000, init: true, network_mode: none, configs: [app], secrets: [key]}
-configs: {app: {content: 'port ${PORT:-1}'}}
+  web:
+    image: busybox
+    command: sleep 1000
+    init: true
+    network_mode: none
+    volumes: [data:/data]
+    configs: [app, {source: below, target: /data/deep/below}]
+    secrets: [key]
+configs: {app: {content: 'port ${PORT:-1}'}, below: {content: in the volume}}
 secrets: {key: {environment: KEY}}
+volumes: {data: {}}
 ",
     );
     let rbuild = |arguments: &[&str], port: &str, key: &str| {
@@ -108,11 +116,11 @@ secrets: {key: {environment: KEY}}
     let plan = rbuild(&["up", "--dry-run"], "1", "b").stdout;
     assert!(plan.starts_with("recreate given-web-1: content of secret key changed\n"), "{plan}");
     rbuild(&["up", "-d", "-t", "0"], "2", "b");
-    let seen = rbuild(&["compose", "exec", "-T", "web", "cat", "/app", "/run/secrets/key"], "2", "b");
-    assert_eq!(seen.stdout, "port 2b");
+    let files = ["compose", "exec", "-T", "web", "cat", "/app", "/run/secrets/key", "/data/deep/below"];
+    assert_eq!(rbuild(&files, "2", "b").stdout, "port 2bin the volume");
     let after = rbuild(&["up", "--dry-run"], "2", "b");
     assert_eq!(after.stderr, "nothing to do\n");
-    rbuild(&["compose", "down", "-t", "0"], "2", "b");
+    rbuild(&["compose", "down", "-v", "-t", "0"], "2", "b");
     assert_clean(&context);
 }
 

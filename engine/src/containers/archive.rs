@@ -93,6 +93,19 @@ impl Engine {
         tar: &mut dyn Read,
     ) -> Result<(), ContainerError> {
         let _still = self.hold_still(definition)?;
+        self.extract_in(definition, path, owner, tar)?;
+        self.tell(definition, "extract-to-dir", &[]);
+        Ok(())
+    }
+
+    /// Extracts a tar into a folder of a container that nobody else touches.
+    pub(super) fn extract_in(
+        &self,
+        definition: &Definition,
+        path: &str,
+        owner: Option<Owner>,
+        tar: &mut dyn Read,
+    ) -> Result<(), ContainerError> {
         let (root, at) = self.locate(definition, path, For::Writing)?;
         let missing = || {
             ContainerError::Invalid(format!(
@@ -100,9 +113,7 @@ impl Engine {
                 definition.name
             ))
         };
-        unpack(root.find(&at)?.ok_or_else(missing)?, owner, tar)?;
-        self.tell(definition, "extract-to-dir", &[]);
-        Ok(())
+        unpack(root.find(&at)?.ok_or_else(missing)?, owner, tar)
     }
 
     /// Makes a folder of a container, with those above it; what is there stays as it is. New ones belong to the owner.

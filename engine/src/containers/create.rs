@@ -1,5 +1,6 @@
 //! Making containers; nothing runs yet.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,6 +16,7 @@ use rbuild_model::container::{
     Removal,
 };
 use rbuild_model::image_config::RunConfig;
+use rbuild_model::platform::Platform;
 use rbuild_model::snapshot::Chain;
 use rbuild_model::volume::VolumeName;
 use rbuild_sandbox::Access;
@@ -24,7 +26,7 @@ use rbuild_store::{DatabaseError, Lease, crash};
 
 use super::archive::unpack;
 use super::error::ContainerError;
-use super::request::{CreateRequest, MountKind};
+use super::request::{CreateRequest, MountKind, ROOT};
 use super::storage::VolumeWish;
 use super::{define, names, rows};
 use crate::engine::{Engine, io};
@@ -51,6 +53,14 @@ impl Engine {
         let store = &self.parts.store;
         let lease = store.lease("create")?;
         let resolved = self.resolve(&request.image, request.pull, &request.platform, &lease, progress)?;
+        // Whoever asks for another platform than the machine's means that one.
+        let platform = resolved.config.platform();
+        if request.platform != Platform::host() && !request.platform.can_run(&platform) {
+            return Err(ContainerError::Invalid(format!(
+                "image with reference {} was found but its platform ({platform}) does not match the specified platform ({})",
+                request.image, request.platform
+            )));
+        }
         let id = self.fresh_id()?;
         let config = &resolved.config.config;
         let mut definition = Definition {
@@ -62,7 +72,7 @@ impl Engine {
                 reference: request.image.clone(),
                 id: resolved.image,
                 chain: resolved.chain.clone(),
-                platform: resolved.config.platform(),
+                platform,
             },
             writes: rbuild_model::snapshot::SnapshotId::from_bytes([0; 16]),
             program: define::program(request, config)?,
@@ -93,8 +103,7 @@ impl Engine {
         let warnings = define::settle(&mut definition, rbuild_sandbox::cgroup::Layout::shared());
         // Nobody removes a volume between its making and the row that says who has it.
         let held = self.volumes().hold()?;
-        let files = request.files.as_deref();
-        let made = self.make(&mut definition, &resolved, &volumes, files, &lease, name.is_none());
+        let made = self.make(&mut definition, &resolved, &volumes, &request.files, &lease, name.is_none());
         drop(held);
         if let Err(error) = made {
             self.unmake(&definition);
@@ -111,7 +120,7 @@ impl Engine {
         definition: &mut Definition,
         resolved: &Resolved,
         volumes: &[VolumeWish],
-        files: Option<&[u8]>,
+        files: &BTreeMap<String, Vec<u8>>,
         lease: &Lease,
         may_rename: bool,
     ) -> Result<(), ContainerError> {
@@ -125,10 +134,10 @@ impl Engine {
         let name = definition.id.to_string();
         let is_passing = definition.host.removal == Removal::Auto;
         self.mirror(tree.path(), definition)?;
-        if let Some(mut files) = files {
+        if let Some(files) = files.get(ROOT) {
             // Before the folder gets its name, so that they last as it does.
             let root = self.root_plan_in(tree.path(), definition)?;
-            unpack(Root::from_fd(mount_detached(&root)?)?.resolve("/")?, None, &mut files)?;
+            unpack(Root::from_fd(mount_detached(&root)?)?.resolve("/")?, None, &mut &files[..])?;
         }
         if is_passing {
             store.derived().publish_tree(tree, &folder, &name)?;
@@ -158,6 +167,9 @@ impl Engine {
             self.note_volume(volume)?;
         }
         self.fill_volumes(definition, &resolved.chain)?;
+        for (target, files) in files.iter().filter(|(folder, _)| *folder != ROOT) {
+            self.extract_in(definition, target, None, &mut &files[..])?;
+        }
         crash::point("container.filled");
         for attempt in 1.. {
             let insert = |transaction: &rusqlite::Transaction<'_>| rows::insert(transaction, definition);

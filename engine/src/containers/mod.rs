@@ -59,6 +59,7 @@ pub(crate) use prepare::Prepared;
 /// What a container is at one moment, for those who wait.
 pub use rbuild_monitor::Moment;
 pub use remove::{Pruned, RemoveOptions};
+pub(crate) use request::ROOT;
 pub use request::{CreateRequest, MountKind, MountRequest};
 pub use rows::SCHEMA;
 pub use stats::Sample;

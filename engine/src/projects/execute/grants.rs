@@ -4,6 +4,7 @@
 //! variable or from the compose file, and what is to belong to somebody else, is written into the container once.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::PathBuf;
 
 use rbuild_image::tar::{Entry, EntryKind, EntryPath, Options, Timestamp, Writer};
@@ -13,7 +14,7 @@ use rbuild_model::project::{FileGrant, FileObject, FileSource, Project, Service}
 use rbuild_sandbox::Access;
 
 use super::error::OperationError;
-use crate::containers::{ContainerError, MountKind, MountRequest};
+use crate::containers::{ContainerError, MountKind, MountRequest, ROOT};
 use crate::projects::content::Contents;
 
 /// The folder of secrets that say nothing of their place.
@@ -74,12 +75,33 @@ impl Granted {
         self.files.iter().map(digest).collect()
     }
 
-    /// The files as an archive, if there are any.
-    pub(super) fn archive(&self) -> Result<Option<Vec<u8>>, ContainerError> {
-        if self.files.is_empty() {
-            return Ok(None);
+    /// The files as archives, by the folder they are for: the root, or the target of the mount that they lie in.
+    pub(super) fn archives(
+        &self,
+        mounts: &[MountRequest],
+    ) -> Result<BTreeMap<String, Vec<u8>>, ContainerError> {
+        let mut folders: BTreeMap<String, Vec<(&str, &Written)>> = BTreeMap::new();
+        for file in &self.files {
+            let (folder, path) = lying(&file.path, mounts);
+            folders.entry(folder.to_owned()).or_default().push((path, file));
         }
-        archive(&self.files).map(Some).map_err(|why| ContainerError::Invalid(why.to_string()))
+        let archives = folders.into_iter().map(|(folder, files)| Ok((folder, archive(&files)?)));
+        archives
+            .collect::<Result<_, Box<dyn Error>>>()
+            .map_err(|why| ContainerError::Invalid(why.to_string()))
+    }
+}
+
+/// Returns the mount that a path lies in and the path in it, or the root: what begins empty with each start is not written
+/// into.
+fn lying<'a>(path: &'a str, mounts: &'a [MountRequest]) -> (&'a str, &'a str) {
+    let inside = |target: &str| path.strip_prefix(target.trim_end_matches('/'))?.strip_prefix('/');
+    let covering = mounts.iter().filter_map(|mount| Some((mount, inside(&mount.target)?)));
+    match covering.max_by_key(|(mount, _)| mount.target.len()) {
+        Some((mount, path)) if matches!(mount.kind, MountKind::Volume { .. } | MountKind::Bind { .. }) => {
+            (&mount.target, path)
+        }
+        _ => (ROOT, path.trim_start_matches('/')),
     }
 }
 
@@ -174,10 +196,10 @@ fn seen(target: String, source: PathBuf) -> MountRequest {
 }
 
 /// Makes an archive of files; the folders above them are made where they are missing.
-fn archive(files: &[Written]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn archive(files: &[(&str, &Written)]) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut writer = Writer::new(Vec::new(), Options::default());
-    for file in files {
-        let path = EntryPath::new(file.path.trim_start_matches('/'))?;
+    for (path, file) in files {
+        let path = EntryPath::new(path)?;
         let kind = EntryKind::File { size: file.content.len() as u64 };
         let mut entry = Entry::new(path, kind, file.mode);
         (entry.uid, entry.gid, entry.mtime) = (file.uid, file.gid, Timestamp::from_seconds(0));
@@ -202,13 +224,27 @@ mod tests {
         };
         let files = vec![written("config app", "port 1"), written("secret key", "a")];
         let granted = Granted { files, ..Granted::default() };
-        let archive = granted.archive().unwrap().unwrap();
-        let holds = |content: &[u8]| archive.windows(content.len()).any(|window| window == content);
+        let archives = granted.archives(&[]).unwrap();
+        let holds = |content: &[u8]| archives[ROOT].windows(content.len()).any(|window| window == content);
         assert!(holds(b"port 1"));
         let digest = |content: &[u8]| BlobDigest::of(content).to_string();
         let noted = [("config app", digest(b"port 1")), ("secret key", digest(b"a"))];
         assert_eq!(granted.contents(), noted.map(|(name, digest)| (name.to_owned(), digest)).into());
-        assert_eq!(Granted::default().archive().unwrap(), None);
+        assert!(Granted::default().archives(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn files_below_a_mount_are_written_into_it() {
+        let image = MountKind::Image { reference: "x".to_owned(), subpath: None };
+        let mounts = [
+            seen("/srv".to_owned(), PathBuf::from("/host")),
+            MountRequest { target: "/srv/image".to_owned(), access: Access::ReadOnly, kind: image },
+            seen("/srv/data/".to_owned(), PathBuf::from("/other")),
+        ];
+        assert_eq!(lying("/srv/a/b", &mounts), ("/srv", "a/b"));
+        assert_eq!(lying("/srv/data/b", &mounts), ("/srv/data/", "b"));
+        assert_eq!(lying("/srvx/b", &mounts), (ROOT, "srvx/b"));
+        assert_eq!(lying("/srv/image/b", &mounts), (ROOT, "srv/image/b"));
     }
 
     #[test]

@@ -253,7 +253,7 @@ impl Execution<'_> {
         let granted = granted(self.work.project, service)?;
         request.origin = desired.map(|desired| with_contents(&desired.config, &granted.contents()));
         request.mounts.extend(granted.mounts.iter().cloned());
-        request.files = granted.archive()?;
+        request.files = granted.archives(&request.mounts)?;
         adjust(&mut request);
         Ok(self.engine.create(&request, &Quiet)?.definition)
     }
