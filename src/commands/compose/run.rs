@@ -318,7 +318,11 @@ fn attached(
         if service.post_start.is_empty() {
             return;
         }
-        if let Err(error) = started() {
+        // A program that has ended already has no use for them.
+        let goes_on = || engine.observe(definition).is_ok_and(|seen| seen.state.is_active());
+        if let Err(error) = started()
+            && goes_on()
+        {
             report::tell(&error.into(), context.terminal);
             remove_unattended(engine, definition);
         }
