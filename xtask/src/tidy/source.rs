@@ -1,6 +1,6 @@
 //! The rules about each Rust file.
 
-use super::{File, Finding, Report, code, modules};
+use super::{File, Finding, Report, code, functions, modules};
 
 /// Lines from which a file is worth a look, and from which it must be split. Tests are longer than what they test.
 const LOOK: usize = 600;
@@ -38,6 +38,10 @@ const ENVIRONMENT: &[&str] =
 pub(super) fn check(file: &File, report: &mut Report) {
     let split = code::split(&file.text);
     lengths(file, report);
+    for function in functions::of(&split).iter().filter(|function| function.lines > functions::LONGEST) {
+        let message = format!("`{}` has {} lines: it is more than one thing", function.name, function.lines);
+        report.findings.push(Finding::new(file, function.line + 1, message));
+    }
     if !starts_with_docs(file) {
         report.findings.push(Finding::new(file, 1, "has no module documentation: begin with `//!`"));
     }
