@@ -172,7 +172,7 @@ fn what_is_no_archive_of_images_says_so() {
 
 #[test]
 fn archives_of_more_than_anybody_has_are_refused() {
-    let refused = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+    let refused = |bytes: &[u8]| read(bytes).err().unwrap().to_string();
     // One name again and again: each is a file of the store all the same.
     let many: Vec<_> = (0..100_001).map(|_| Part::File("x", b"")).collect();
     assert_eq!(refused(&archive(&many)), "it has more than 100000 files");
