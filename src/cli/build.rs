@@ -201,6 +201,18 @@ pub(crate) enum Method {
     Targets,
 }
 
+impl Method {
+    /// What its answer is called.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Check => "check",
+            Self::Outline => "outline",
+            Self::Targets => "targets",
+        }
+    }
+}
+
 /// How an answer about a Dockerfile is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum CallForm {

@@ -30,10 +30,43 @@ pub(super) fn run(arguments: Check, context: &Context) -> Outcome {
     call(&plan, context)
 }
 
-/// Answers what was asked of a Dockerfile.
+/// Answers what was asked of a Dockerfile, and tells it.
 pub(super) fn call(plan: &BuildPlan, context: &Context) -> Outcome {
+    let Answer { said, status, failure } = answer(plan, context)?;
+    let text = match said {
+        Said::Text(text) => text,
+        Said::Document(value) => document(&value),
+    };
+    context.terminal.print(&text)?;
+    failure.map_or(Ok(status), Err)
+}
+
+/// What was asked of a Dockerfile.
+pub(super) struct Answer {
+    pub(super) said: Said,
+    pub(super) status: Status,
+    /// What kept it from being looked at in full.
+    pub(super) failure: Option<anyhow::Error>,
+}
+
+/// An answer in its form.
+pub(super) enum Said {
+    /// For people.
+    Text(String),
+    /// For programs.
+    Document(Value),
+}
+
+impl From<Said> for Answer {
+    fn from(said: Said) -> Self {
+        Self { said, status: Status::Done, failure: None }
+    }
+}
+
+/// Answers what was asked of a Dockerfile.
+pub(super) fn answer(plan: &BuildPlan, context: &Context) -> anyhow::Result<Answer> {
     match plan.call.method {
-        Method::Targets => targets(plan, context),
+        Method::Targets => targets(plan),
         Method::Outline => outline(plan, context),
         Method::Check | Method::Build => check(plan, context),
     }
@@ -68,22 +101,19 @@ fn explain(name: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn check(plan: &BuildPlan, context: &Context) -> Outcome {
+fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Answer> {
     let looked = wiring::check(plan, context)?;
-    let text = match plan.call.form {
-        CallForm::Text => findings(&looked, context.terminal.out().colour),
-        CallForm::Json => document(&report_of(&looked)),
+    let said = match plan.call.form {
+        CallForm::Text => Said::Text(findings(&looked, context.terminal.out().colour)),
+        CallForm::Json => Said::Document(report_of(&looked)),
     };
-    context.terminal.print(&text)?;
-    if let Some(failure) = looked.failure {
-        return Err(failure);
-    }
     // Rules that other builders do not have are told and change nothing.
     let counts = |finding: &Diagnostic| {
         finding.rule.and_then(Rule::named).is_none_or(|rule| !rule.advisory) && !plan.call.ignore_status
     };
     let clean = looked.errors.is_empty() && !looked.findings.warnings.iter().any(counts);
-    Ok(if clean { Status::Done } else { Status::Failed })
+    let status = if clean { Status::Done } else { Status::Failed };
+    Ok(Answer { said, status, failure: looked.failure })
 }
 
 /// Returns what a check found, for people.
@@ -158,11 +188,12 @@ fn ranges(source: &Source, span: Span) -> Value {
     json!({ "ranges": [{ "start": { "line": first }, "end": { "line": last } }] })
 }
 
-fn document(value: &Value) -> String {
+/// Writes an answer for programs.
+pub(super) fn document(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-fn targets(plan: &BuildPlan, context: &Context) -> Outcome {
+fn targets(plan: &BuildPlan) -> anyhow::Result<Answer> {
     let source = wiring::source(plan)?;
     let parsed = rbuild_frontend::dockerfile::parse(&source);
     if parsed.has_errors() {
@@ -170,15 +201,14 @@ fn targets(plan: &BuildPlan, context: &Context) -> Outcome {
         return Err(Findings(errors.collect()).into());
     }
     let targets = rbuild_frontend::lower::targets(&parsed.dockerfile);
-    let text = match plan.call.form {
-        CallForm::Text => target_table(&targets),
+    let said = match plan.call.form {
+        CallForm::Text => Said::Text(target_table(&targets)),
         CallForm::Json => {
             let rows: Vec<Value> = targets.iter().map(|target| target_document(target, &source)).collect();
-            document(&json!({ "targets": rows, "sources": [STANDARD.encode(source.text())] }))
+            Said::Document(json!({ "targets": rows, "sources": [STANDARD.encode(source.text())] }))
         }
     };
-    context.terminal.print(&text)?;
-    Ok(Status::Done)
+    Ok(said.into())
 }
 
 fn target_table(targets: &[TargetLine]) -> String {
@@ -208,7 +238,7 @@ fn target_document(target: &TargetLine, source: &Source) -> Value {
     Value::Object(fields)
 }
 
-fn outline(plan: &BuildPlan, context: &Context) -> Outcome {
+fn outline(plan: &BuildPlan, context: &Context) -> anyhow::Result<Answer> {
     let looked = wiring::check(plan, context)?;
     if let Some(failure) = looked.failure {
         return Err(failure);
@@ -216,12 +246,11 @@ fn outline(plan: &BuildPlan, context: &Context) -> Outcome {
     let Some(lowered) = &looked.lowered else {
         return Err(Findings(looked.errors).into());
     };
-    let text = match plan.call.form {
-        CallForm::Text => outline_text(&lowered.outline),
-        CallForm::Json => document(&outline_document(&lowered.outline, &looked.source)),
+    let said = match plan.call.form {
+        CallForm::Text => Said::Text(outline_text(&lowered.outline)),
+        CallForm::Json => Said::Document(outline_document(&lowered.outline, &looked.source)),
     };
-    context.terminal.print(&text)?;
-    Ok(Status::Done)
+    Ok(said.into())
 }
 
 fn outline_text(outline: &Outline) -> String {

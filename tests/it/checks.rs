@@ -73,6 +73,20 @@ default
         .collect();
     assert_eq!(rules, ["StageNameCasing", "MaintainerDeprecated", "ConsistentInstructionCasing"]);
 
+    let bake = "target \"a\" { target = \"base\" }\ntarget \"b\" {}\n";
+    fs::write(context.project().join("docker-bake.hcl"), bake).unwrap();
+    let output = context.rbuild(["bake", "--call", "outline,format=json", "a", "b"]).run();
+    output.assert_code(0);
+    let document: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    for (target, name) in [("a", "base"), ("b", "final")] {
+        assert_eq!(document["target"][target]["outline"]["name"], name, "{output}");
+        assert_eq!(document["target"][target]["build"]["call"], "outline", "{output}");
+    }
+    let output = context.rbuild(["bake", "--call", "targets", "a", "b"]).run();
+    output.assert_code(0);
+    let table = "TARGET          DESCRIPTION\nbase            is what all stand on\nfinal (default) \n";
+    assert_eq!(output.stdout, format!("a\n\n{table}\nb\n\n{table}"));
+
     file("# check=skip=all\nFROM busybox AS A\n");
     let output = context.rbuild(["check"]).run();
     output.assert_code(0);

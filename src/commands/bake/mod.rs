@@ -16,13 +16,14 @@ use rbuild_frontend::hcl::functions::World;
 use rbuild_model::platform::Platform;
 use rbuild_model::span::Diagnostic;
 use rbuild_store::UniqueId;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use self::remote::Remote;
 use super::build::BuildPlan;
+use super::check::{self, Said};
 use super::{Context, Outcome};
 use crate::cli::bake::Bake;
-use crate::cli::build::Method;
+use crate::cli::build::{CallForm, Method};
 use crate::report::{self, Findings, Mistake, Status};
 use crate::settings::Settings;
 use crate::terminal::{Paint, Terminal};
@@ -159,20 +160,34 @@ fn carry_out(plan: &Plan, arguments: &Bake, context: &Context) -> Outcome {
     Ok(Status::Done)
 }
 
-/// Answers what is asked of the Dockerfiles, target by target.
+/// Answers what is asked of the Dockerfiles: target by target, or for programs with the plan in one document.
 fn call(targets: &[PlannedTarget], plan: &Plan, context: &Context) -> Outcome {
+    let mut document = bake::document(plan);
+    let mut form = CallForm::Text;
     let mut status = Status::Done;
-    for PlannedTarget { name, plan: build } in targets {
-        if plan.targets[name].is_linked {
-            continue;
+    let mut failure = None;
+    let mut between = "";
+    for PlannedTarget { name, plan: build } in targets.iter().filter(|it| !plan.targets[&it.name].is_linked) {
+        let answer = check::answer(build, context)?;
+        match answer.said {
+            Said::Text(text) => context.terminal.print(&format!("{between}{name}\n\n{text}"))?,
+            Said::Document(value) => {
+                form = CallForm::Json;
+                let target = &mut document["target"][name];
+                *target = json!({ "build": target.take(), build.call.method.name(): value });
+            }
         }
-        if targets.len() > 1 {
-            context.terminal.print(&format!("{name}\n"))?;
+        if answer.failure.is_some() {
+            failure = answer.failure;
+            break;
         }
-        match super::check::call(build, context)? {
-            Status::Done => {}
-            other => status = other,
+        if answer.status != Status::Done {
+            status = answer.status;
         }
+        between = "\n";
     }
-    Ok(status)
+    if form == CallForm::Json {
+        context.terminal.print(&check::document(&document))?;
+    }
+    failure.map_or(Ok(status), Err)
 }
