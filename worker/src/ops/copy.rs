@@ -16,6 +16,7 @@ use rbuild_confined::{Handle, Kind, Metadata, NewDir, Owner, Root};
 use rbuild_model::file_mode::FileMode;
 use rbuild_model::key::ContentHash;
 use rbuild_model::mount::InputIndex;
+use rbuild_model::snapshot::Chain;
 use rbuild_model::step::{Copy, CopySource, PathSource, Unpack};
 use rbuild_snapshotter::copier::{
     Below, Capabilities, Copier, CopyRules, Filter, Sockets, Verdict, Watch, WatchFile,
@@ -45,17 +46,17 @@ struct Target<'a> {
     cancel: &'a Cancel,
 }
 
-/// Copies everything that the action names into `root`.
+/// Copies everything that the action names into `root`, the tree of a snapshot over a base.
 pub(crate) fn run(
     runner: &Runner<'_>,
     ask: &RunAsk,
     copy: &Copy,
     root: &Root,
-    base_is_empty: bool,
+    base: &Chain,
 ) -> Result<(), StepError> {
     let fail = |error: BoxError| StepError::Copy { path: copy.dest.clone(), source: error };
     let mode = copy.mode.as_deref().map(parse_mode).transpose().map_err(fail)?;
-    let owner = owner(runner, ask, copy, root, base_is_empty)?;
+    let owner = owner(runner, ask, copy, root, base)?;
     let target =
         Target { root, dest: copy.dest.clone(), view: None, copy, owner, mode, cancel: runner.cancel() };
     target.all(runner, ask)
@@ -67,6 +68,7 @@ pub(crate) fn run_on_upper(
     runner: &Runner<'_>,
     ask: &RunAsk,
     copy: &Copy,
+    base: &Chain,
     upper: &Root,
     view: &Root,
 ) -> Result<bool, StepError> {
@@ -79,7 +81,7 @@ pub(crate) fn run_on_upper(
     };
     mirror_folders(view, upper, &place.existing).map_err(|error| fail(error.into()))?;
     let mode = copy.mode.as_deref().map(parse_mode).transpose().map_err(fail)?;
-    let owner = owner(runner, ask, copy, view, false)?;
+    let owner = owner(runner, ask, copy, view, base)?;
     let target = Target {
         root: upper,
         dest: place.dest,
@@ -215,7 +217,7 @@ fn owner(
     ask: &RunAsk,
     copy: &Copy,
     root: &Root,
-    base_is_empty: bool,
+    base: &Chain,
 ) -> Result<Option<Owner>, StepError> {
     let Some(asked) = &copy.owner else { return Ok(None) };
     let fail = |source| StepError::User { user: asked.spec.clone(), source };
@@ -225,7 +227,7 @@ fn owner(
             let tree = ask.input(input).expect("the front end names inputs that are there");
             Users::load(runner.scan(tree)?.root()).owner(&spec)
         }
-        None if base_is_empty => Users::owner_without_tree(&spec),
+        None if base.is_empty() => Users::owner_without_tree(&spec),
         None => Users::load(root).owner(&spec),
     };
     owner.map(Some).map_err(fail)

@@ -2,17 +2,18 @@
 
 use rbuild_confined::users::{UserSpec, Users};
 use rbuild_confined::{NewDir, Owner, Root, Time};
+use rbuild_model::snapshot::Chain;
 use rbuild_model::step::MakeDir;
 
 use crate::error::StepError;
 
-/// Makes the folder unless it is there.
-pub(crate) fn run(make: &MakeDir, root: &Root, base_is_empty: bool) -> Result<(), StepError> {
+/// Makes the folder over a base, unless it is there.
+pub(crate) fn run(make: &MakeDir, root: &Root, base: &Chain) -> Result<(), StepError> {
     let owner = if make.owner.is_empty() {
         Owner::ROOT
     } else {
         let fail = |source| StepError::User { user: make.owner.clone(), source };
-        let users = if base_is_empty { Users::none() } else { Users::load(root) };
+        let users = if base.is_empty() { Users::none() } else { Users::load(root) };
         users.owner(&UserSpec::of_file(&make.owner)).map_err(fail)?
     };
     let mtime = make.epoch.map(Time::from_seconds);

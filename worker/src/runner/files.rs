@@ -40,7 +40,7 @@ impl Runner<'_> {
             if let [FileAction::Copy(copy)] = actions {
                 let upper = self.snapshotter().open_active(active).map_err(StepError::Snapshot)?;
                 let below = self.scan(&Tree::Chain(base.clone()))?;
-                if ops::copy::run_on_upper(self, ask, copy, &upper, below.root())? {
+                if ops::copy::run_on_upper(self, ask, copy, base, &upper, below.root())? {
                     return Ok(());
                 }
             }
@@ -52,8 +52,8 @@ impl Runner<'_> {
                 return Err(StepError::Cancelled);
             }
             match action {
-                FileAction::Copy(copy) => ops::copy::run(self, ask, copy, &root, base.is_empty())?,
-                FileAction::MakeDir(make) => ops::mkdir::run(make, &root, base.is_empty())?,
+                FileAction::Copy(copy) => ops::copy::run(self, ask, copy, &root, base)?,
+                FileAction::MakeDir(make) => ops::mkdir::run(make, &root, base)?,
             }
         }
         Ok(())
