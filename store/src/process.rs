@@ -27,7 +27,8 @@ use crate::lock::{LockMode, try_file};
 /// The store's own tables.
 pub(crate) const SCHEMA: Schema = Schema {
     name: "store",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE generation (only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL) STRICT;
         INSERT INTO generation VALUES (1, 1);
         CREATE TABLE processes (
@@ -51,7 +52,26 @@ pub(crate) const SCHEMA: Schema = Schema {
             PRIMARY KEY (kind, object, lease)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX lease_objects_by_lease ON lease_objects (lease);
-    "],
+    ",
+        "
+        -- Leases of processes alone. Whoever is alone with the store finds none that are not void.
+        DROP TABLE lease_objects;
+        DROP TABLE leases;
+        CREATE TABLE leases (
+            id BLOB PRIMARY KEY,
+            process BLOB NOT NULL REFERENCES processes (id) ON DELETE CASCADE,
+            purpose TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX leases_by_process ON leases (process);
+        CREATE TABLE lease_objects (
+            kind TEXT NOT NULL,
+            object BLOB NOT NULL,
+            lease BLOB NOT NULL REFERENCES leases (id) ON DELETE CASCADE,
+            PRIMARY KEY (kind, object, lease)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX lease_objects_by_lease ON lease_objects (lease);
+    ",
+    ],
     promotable: &[],
 };
 
