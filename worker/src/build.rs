@@ -332,18 +332,18 @@ impl Worker {
         cancel: &Cancel,
     ) -> Result<Built, TargetError> {
         let target = &whole.targets[at];
-        let exportable = caches::exportable(
-            self,
-            &target.request.caches,
-            target.request.options.target.as_deref().unwrap_or_default(),
-            i64::try_from(whole.wall.as_nanos()).unwrap_or(i64::MAX),
-            whole.graph,
-            |step| whole.wanted.is_wanted_by(step, at),
+        let named = target.name.as_deref().map(|name| whole.tasks.of_target(name));
+        let ended = caches::Ended {
+            target: target.request.options.target.as_deref().unwrap_or_default(),
+            started_ns: i64::try_from(whole.wall.as_nanos()).unwrap_or(i64::MAX),
+            graph: whole.graph,
             reached,
-            &outcomes,
-            whole.imports,
-            &target.name.as_deref().map_or_else(|| whole.tasks.clone(), |name| whole.tasks.of_target(name)),
-        );
+            finished: &outcomes,
+            imports: whole.imports,
+            tasks: named.unwrap_or_else(|| whole.tasks.clone()),
+        };
+        let wanted = |step| whole.wanted.is_wanted_by(step, at);
+        let exportable = caches::exportable(self, &target.request.caches, ended, wanted);
         if let Some(exportable) = &exportable
             && target.request.caches.inline == Inline::Yes
         {

@@ -116,23 +116,31 @@ impl Load {
     }
 }
 
-/// Gathers what a build leaves for caches; nothing if it goes to none.
-#[expect(clippy::too_many_arguments, reason = "what is known at the end of a build")]
+/// What is known of a target when it is built.
+pub(crate) struct Ended<'a> {
+    /// Its name in the Dockerfile.
+    pub(crate) target: &'a str,
+    /// When the build began, in nanoseconds since the Unix epoch.
+    pub(crate) started_ns: i64,
+    pub(crate) graph: &'a Graph,
+    pub(crate) reached: &'a [Reached],
+    pub(crate) finished: &'a [Finished],
+    pub(crate) imports: &'a Arc<Imports>,
+    /// Where it is told of.
+    pub(crate) tasks: Tasks,
+}
+
+/// Gathers what a build leaves for caches, of the steps that are wanted; nothing if it goes to none.
 pub(crate) fn exportable(
     worker: &Worker,
     caches: &Caches,
-    target: &str,
-    started_ns: i64,
-    graph: &Graph,
+    ended: Ended<'_>,
     wanted: impl Fn(StepId) -> bool,
-    reached: &[Reached],
-    finished: &[Finished],
-    imports: &Arc<Imports>,
-    tasks: &Tasks,
 ) -> Option<Arc<Exportable>> {
     if caches.to.is_empty() && caches.inline == Inline::No {
         return None;
     }
+    let Ended { target, started_ns, graph, reached, finished, imports, tasks } = ended;
     let mut bases: HashMap<rbuild_model::digest::ImageId, Arc<[DiffId]>> = HashMap::new();
     let mut steps = Vec::new();
     let mut used = Vec::new();
@@ -172,7 +180,7 @@ pub(crate) fn exportable(
         epoch: finished.first().and_then(|result| result.epoch),
         mounts: used,
         imports: Arc::clone(imports),
-        tasks: tasks.clone(),
+        tasks,
     }))
 }
 
