@@ -315,8 +315,9 @@ impl Records {
         })
     }
 
-    /// Ends the lease on what was found and remembered so far.
-    pub fn release(&self) -> Result<(), RecordError> {
+    /// Ends the lease on what was found and remembered so far; outside of tests it ends with this value.
+    #[cfg(test)]
+    fn release(&self) -> Result<(), RecordError> {
         *self.looking.lock().unwrap_or_else(PoisonError::into_inner) = Looking::No;
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
         lease.map_or(Ok(()), |lease| Ok(lease.release()?))
