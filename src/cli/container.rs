@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use rbuild_model::container::{RestartPolicy, Signal};
-
 use crate::flags;
 
 const FORMAT: &str = "\
@@ -82,8 +80,8 @@ pub(crate) struct Stop {
     #[arg(value_name = "CONTAINER", required = true)]
     pub(crate) containers: Vec<String>,
     /// Signal that asks it to end
-    #[arg(short, long, value_name = "SIGNAL", value_parser = flags::signal)]
-    pub(crate) signal: Option<Signal>,
+    #[arg(short, long, value_name = "SIGNAL")]
+    pub(crate) signal: Option<String>,
     /// Seconds that it has to end before it is killed; -1 for any time
     #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_hyphen_values = true)]
     pub(crate) timeout: Option<i64>,
@@ -96,8 +94,8 @@ pub(crate) struct Kill {
     #[arg(value_name = "CONTAINER", required = true)]
     pub(crate) containers: Vec<String>,
     /// Signal to send
-    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", hide_default_value = true, value_parser = flags::signal)]
-    pub(crate) signal: Signal,
+    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", hide_default_value = true)]
+    pub(crate) signal: String,
 }
 
 /// What `rbuild rm` takes.
@@ -132,8 +130,8 @@ pub(crate) struct Update {
     #[arg(value_name = "CONTAINER", required = true)]
     pub(crate) containers: Vec<String>,
     /// When it is started again
-    #[arg(long, value_name = "POLICY", value_parser = restart)]
-    pub(crate) restart: Option<RestartPolicy>,
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) restart: Option<String>,
     /// What they may use at most from now on.
     #[command(flatten)]
     pub(crate) limits: super::run::Limits,
@@ -400,8 +398,4 @@ pub(crate) struct Reap {
     /// The container's id
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-}
-
-fn restart(text: &str) -> flags::Read<RestartPolicy> {
-    text.parse().map_err(|error| flags::Invalid::new(format!("{error}")))
 }

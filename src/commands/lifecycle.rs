@@ -2,7 +2,7 @@
 
 use rbuild_engine::Engine;
 use rbuild_engine::containers::{ContainerError, Start as Started};
-use rbuild_model::container::Definition;
+use rbuild_model::container::{Definition, Signal};
 use rbuild_monitor::Attach;
 
 use super::containers::each;
@@ -64,21 +64,29 @@ fn at_once(
     })
 }
 
+/// Reads a signal; one that does not exist is as wrong as a container that does not.
+fn signal(text: &str) -> anyhow::Result<Signal> {
+    Ok(crate::flags::signal(text).map_err(|error| Mistake::new(error.to_string()))?)
+}
+
 pub(super) fn stop(arguments: &Stop, context: &Context) -> Outcome {
+    let signal = arguments.signal.as_deref().map(signal).transpose()?;
     at_once(&arguments.containers, "rbuild stop", context, |engine, definition, _| {
-        engine.stop(definition, arguments.signal, arguments.timeout)
+        engine.stop(definition, signal, arguments.timeout)
     })
 }
 
 pub(super) fn restart(arguments: &Stop, context: &Context) -> Outcome {
+    let signal = arguments.signal.as_deref().map(signal).transpose()?;
     at_once(&arguments.containers, "rbuild restart", context, |engine, definition, _| {
-        engine.restart(definition, arguments.signal, arguments.timeout)
+        engine.restart(definition, signal, arguments.timeout)
     })
 }
 
 pub(super) fn kill(arguments: &Kill, context: &Context) -> Outcome {
+    let signal = signal(&arguments.signal)?;
     at_once(&arguments.containers, "rbuild kill", context, |engine, definition, name| {
-        engine.kill(definition, name, arguments.signal)
+        engine.kill(definition, name, signal)
     })
 }
 

@@ -1,6 +1,7 @@
 //! `rbuild update`.
 
 use rbuild_engine::containers::Update as Change;
+use rbuild_model::container::RestartPolicy;
 
 use super::containers::each;
 use super::{Context, Outcome, create};
@@ -17,7 +18,9 @@ pub(super) fn run(arguments: &Update, context: &Context) -> Outcome {
         let why = "make the container anew without `--pids-limit`";
         return Err(NotYet::supported("taking the limit of processes away", why).into());
     }
-    let change = Change { resources: create::limited(limits), restart: *restart };
+    let restart = restart.as_deref().map(str::parse::<RestartPolicy>).transpose();
+    let restart = restart.map_err(|error| Mistake::new(error.to_string()))?;
+    let change = Change { resources: create::limited(limits), restart };
     let (_home, engine) = crate::wiring::engine(context, "rbuild update")?;
     each(containers, context, |name| {
         engine.update(name, &change)?;

@@ -123,6 +123,17 @@ fn flags_that_are_wrong() {
     refused(&context, ["--secret", "id=a,src=not-there"], 1, &["not-there"]);
     refused(&context, ["-t", "UPPER:case:tag"], 125, &["UPPER:case:tag"]);
     refused(&context, ["--platform", "nope/nope/nope/nope"], 125, &["nope"]);
+    // What is wrong about containers has the status of what is wrong about containers.
+    for (line, code, reason) in [
+        (&["kill", "-s", "FOO", "x"][..], 1, "invalid signal: FOO"),
+        (&["stop", "-s", "FOO", "x"], 1, "invalid signal: FOO"),
+        (&["update", "--restart", "foo", "x"], 1, "unknown policy 'foo'"),
+        (&["run", "--rm", "--cpus", "100000", "busybox"], 125, "range of CPUs is from 0.01 to "),
+    ] {
+        let output = context.rbuild(line).run();
+        output.assert_code(code);
+        assert!(output.stderr.contains(reason), "{output}");
+    }
     assert_clean(&context);
 }
 

@@ -167,6 +167,13 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
     {
         return invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
     }
+    if let Some(cpus) = resources.nano_cpus {
+        let available = rustix::thread::sched_getaffinity(None).map_or(u32::MAX, |set| set.count());
+        if !(10_000_000..=u64::from(available) * 1_000_000_000).contains(&cpus) {
+            let why = format!("as there are only {available} CPUs available");
+            return invalid(&format!("range of CPUs is from 0.01 to {available}.00, {why}"));
+        }
+    }
     if resources.nano_cpus.is_some() && (resources.cpu_period.is_some() || resources.cpu_quota.is_some()) {
         return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
     }

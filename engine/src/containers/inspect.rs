@@ -139,6 +139,12 @@ fn given<T: serde::Serialize>(list: &[T]) -> Value {
     if list.is_empty() { Value::Null } else { json!(list) }
 }
 
+/// Capabilities by their names in full.
+fn capabilities(names: &[String]) -> Vec<String> {
+    let whole = |name: &String| if name == "ALL" { name.clone() } else { format!("CAP_{name}") };
+    names.iter().map(whole).collect()
+}
+
 fn host_config(definition: &Definition) -> Value {
     let host = &definition.host;
     let retries = match host.restart {
@@ -156,8 +162,8 @@ fn host_config(definition: &Definition) -> Value {
         "VolumeDriver": "",
         "VolumesFrom": given(&host.volumes_from),
         "ConsoleSize": definition.streams.size.map_or([0, 0], |(columns, rows)| [rows, columns]),
-        "CapAdd": given(&host.cap_add),
-        "CapDrop": given(&host.cap_drop),
+        "CapAdd": given(&capabilities(&host.cap_add)),
+        "CapDrop": given(&capabilities(&host.cap_drop)),
         "CgroupnsMode": if host.cgroup == NamespaceUse::Host { "host" } else { "private" },
         "Dns": host.dns,
         "DnsOptions": host.dns_options,

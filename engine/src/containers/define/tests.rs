@@ -122,3 +122,18 @@ fn what_is_refused_to_a_new_container_an_old_one_may_have() {
     assert!(check_new(&old).is_err());
     check(&old).unwrap();
 }
+
+#[test]
+fn nobody_gets_more_processors_than_there_are() {
+    let check = |cpus: u64| {
+        let mut definition = plain_definition();
+        definition.host.resources.nano_cpus = Some(cpus);
+        check_new(&definition).map_err(|error| error.to_string())
+    };
+    check(10_000_000).unwrap();
+    check(1_000_000_000).unwrap();
+    for wrong in [0, 9_999_999, 1 << 50] {
+        let why = check(wrong).unwrap_err();
+        assert!(why.starts_with("range of CPUs is from 0.01 to "), "{why}");
+    }
+}
