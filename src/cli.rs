@@ -47,6 +47,8 @@ Examples:
   rbuild .                            Build the project in this folder
   rbuild build -t app --target dev .  Build one target and name it
   rbuild run --rm -it app sh          Run a program in an image
+  rbuild up -d                        Start the project in this folder
+  rbuild down                         Stop it and remove what `up` made
   rbuild images                       List images";
 
 const ENVIRONMENT: &str = "\
