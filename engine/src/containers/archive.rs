@@ -187,7 +187,12 @@ impl Engine {
         }
         let inside = real.strip_prefix(define::plain(&mount.target)).unwrap_or(Path::new("")).to_owned();
         let source = match &mount.what {
-            MountWhat::Bind { source, .. } => source.clone(),
+            MountWhat::Bind { source, missing, .. } => {
+                if purpose == For::Writing {
+                    super::launch::make_source(source, *missing)?;
+                }
+                source.clone()
+            }
             MountWhat::Volume { name, subpath, .. } => {
                 self.volume_source(name, None)?;
                 let folder = Root::open(self.volume_folder(name))?;

@@ -1,6 +1,6 @@
 //! What a definition comes to at a start: one OCI spec, a root, mounts, a control group.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rbuild_confined::Root;
@@ -147,9 +147,7 @@ impl Engine {
         let mut access = if mount.read_only { Access::ReadOnly } else { Access::ReadWrite };
         let source = match &mount.what {
             MountWhat::Bind { source, missing, recursion, propagation } => {
-                if *missing == MissingSource::Make && !source.exists() {
-                    std::fs::create_dir_all(source).map_err(io("make", source))?;
-                }
+                make_source(source, *missing)?;
                 if std::fs::metadata(source).is_err() {
                     return Err(RunError::BindMissing { path: source.clone() }.into());
                 }
@@ -332,6 +330,14 @@ pub(super) fn device_rules(text: &str) -> Result<Vec<DeviceRule>, ContainerError
             .into(),
         _ => return Err(wrong()),
     })
+}
+
+/// Makes the folder of the host that a container sees, if it is to be made and is not there.
+pub(super) fn make_source(source: &Path, missing: MissingSource) -> Result<(), ContainerError> {
+    if missing == MissingSource::Make && !source.exists() {
+        std::fs::create_dir_all(source).map_err(io("make", source))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
