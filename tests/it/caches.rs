@@ -6,14 +6,22 @@ use std::path::{Path, PathBuf};
 use rbuild_testkit::context::{Output, TestContext};
 use rbuild_testkit::registry::Registry;
 
-use crate::scene::{assert_clean, built, file, furnish, lines_in_cache_mounts, scene, state, states, steps};
+use crate::scene::{
+    assert_clean, built, built_from, file, lines_in_cache_mounts, said, scene, state, states, steps,
+};
 
 /// Another store, on a machine that has never built anything, with the same project.
 fn elsewhere(context: &TestContext) -> TestContext {
     let other = rbuild_testkit::context!();
-    furnish(&other);
+    bring(context, &other, &["busybox"]);
     copy(&context.project(), &other.project());
     other
+}
+
+/// Brings images to another store as they are, with their times.
+fn bring(from: &TestContext, to: &TestContext, images: &[&str]) {
+    let saved = from.rbuild([&["save"], images].concat()).run();
+    to.rbuild(["load"]).input(saved.assert_success().raw_stdout.clone()).run().assert_success();
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -56,8 +64,8 @@ fn project(context: &TestContext) {
     context.write("extra", "more\n");
 }
 
-fn image_id(context: &TestContext) -> String {
-    context.rbuild(["inspect", "--format", "{{.Id}}", "x"]).run().stdout.trim().to_owned()
+fn image_id(context: &TestContext, name: &str) -> String {
+    said(context, ["inspect", "--format", "{{.Id}}", name])
 }
 
 fn blobs(cache: &Path) -> Vec<PathBuf> {
@@ -89,7 +97,7 @@ fn another_store_finds_everything_and_fetches_what_is_read() {
     let again = built(&other, ["-t", "x", "--cache-from", &from]);
     assert!(!states(&again).contains("DONE"), "nothing is done again: {again}");
     assert_eq!(lines_in_cache_mounts(&other, "runs"), 0, "no step ran: {again}");
-    assert_eq!(image_id(&other), image_id(&context), "the image is the same to the bit");
+    assert_eq!(image_id(&other, "x"), image_id(&context, "x"), "the image is the same to the bit");
     let fetched: Vec<&str> =
         again.stderr.lines().filter(|line| line.contains("fetching the result of")).collect();
     assert_eq!(fetched.len(), 1, "one stack is read: {again}");
@@ -151,7 +159,7 @@ fn a_cache_of_the_result_alone_still_resolves_the_whole_chain() {
     let other = elsewhere(&context);
     let again = built(&other, ["-t", "x", "--cache-from", &from]);
     assert!(!states(&again).contains("DONE"), "{again}");
-    assert_eq!(image_id(&other), image_id(&context));
+    assert_eq!(image_id(&other, "x"), image_id(&context, "x"));
     // Exported again without having been fetched, it is complete.
     let third = elsewhere(&context);
     let handed = place.path().join("handed");
@@ -245,4 +253,18 @@ fn a_registry_holds_caches_also_in_images() {
     let from_image = built(&third, ["-t", "x", "--cache-from", &image]);
     assert!(!states(&from_image).contains("DONE"), "the image brings its cache along: {from_image}");
     assert_clean(&other);
+}
+
+#[test]
+fn an_image_that_claims_to_be_a_result_is_no_cache() {
+    let Some(context) = scene("an_image_that_claims_to_be_a_result_is_no_cache") else { return };
+    let text = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /made\n";
+    built_from(&context, text, ["-t", "claims"]);
+    let there = rbuild_testkit::context!();
+    bring(&context, &there, &["busybox", "claims"]);
+    assert_eq!(image_id(&there, "claims"), image_id(&context, "claims"), "history and all");
+    let built = built_from(&there, text, ["-t", "own"]);
+    assert_eq!(state(&built, "RUN cat"), "DONE", "{built}");
+    assert_ne!(image_id(&there, "own"), image_id(&there, "claims"));
+    assert_clean(&there);
 }

@@ -8,15 +8,7 @@ use std::process::Command;
 use rbuild_testkit::context::{Output, TestContext};
 use rustix::fs::{CWD, FileType, Mode};
 
-use crate::scene::{assert_clean, scene};
-
-/// Runs a command that has to succeed; returns what it printed.
-#[track_caller]
-fn said<const N: usize>(context: &TestContext, arguments: [&str; N]) -> String {
-    let output = context.rbuild(arguments).run();
-    output.assert_success();
-    String::from_utf8_lossy(&output.raw_stdout).trim_end().to_owned()
-}
+use crate::scene::{assert_clean, said, scene};
 
 /// Runs a command that has to fail with a status and a text.
 #[track_caller]

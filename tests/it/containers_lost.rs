@@ -6,15 +6,7 @@ use std::path::PathBuf;
 use rbuild_testkit::context::TestContext;
 use serde_json::Value;
 
-use crate::scene::{assert_clean, assert_processes_end, furnish, scene};
-
-/// Runs a command that has to succeed; returns what it printed.
-#[track_caller]
-fn said<const N: usize>(context: &TestContext, arguments: [&str; N]) -> String {
-    let output = context.rbuild(arguments).run();
-    output.assert_success();
-    String::from_utf8_lossy(&output.raw_stdout).trim_end().to_owned()
-}
+use crate::scene::{assert_clean, assert_processes_end, furnish, said, scene};
 
 /// The folder of a container in which its monitor writes, and what that wrote last.
 pub(crate) fn state(context: &TestContext, id: &str) -> (PathBuf, Value) {

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
+use rbuild_model::digest::BlobDigest;
 use rbuild_testkit::context::TestContext;
 use rbuild_testkit::files::Random;
 use rbuild_testkit::web::{Reply, Request, Web};
@@ -131,4 +132,35 @@ fn a_pull_that_was_killed_goes_on_within_the_layer() {
     assert!(digest.len() == 64 && here.stdout.starts_with(digest.as_bytes()), "{pulled}");
     assert_eq!(fs::read_dir(there.root().join("blobs/partial")).unwrap().count(), 0);
     assert_clean(&there);
+}
+
+#[test]
+fn indexes_in_one_another_end() {
+    let Some(context) = scene("indexes_in_one_another_end") else { return };
+    let kind = "application/vnd.oci.image.index.v1+json";
+    // From within: each names the one before it, and the first one nobody.
+    let mut documents = BTreeMap::new();
+    let (mut digest, mut size) = (BlobDigest::of(b"nobody"), 6);
+    for _ in 0..6 {
+        let entry = serde_json::json!({"mediaType": kind, "digest": digest.to_string(), "size": size});
+        let index = serde_json::json!({"schemaVersion": 2, "mediaType": kind, "manifests": [entry]});
+        let bytes = index.to_string().into_bytes();
+        (digest, size) = (BlobDigest::of(&bytes), bytes.len());
+        documents.insert(digest.to_string(), bytes);
+    }
+    documents.insert("1".to_owned(), documents[&digest.to_string()].clone());
+    let registry = Web::start(move |request| {
+        let name = request.path.rsplit('/').next().unwrap();
+        documents
+            .get(name)
+            .map_or(Reply::status(404), |bytes| Reply::of(&bytes[..]).header("Content-Type", kind))
+    });
+    let deep = format!("{}/deep:1", registry.host());
+    let copy = format!("{}/copy:1", registry.host());
+    for arguments in [vec!["pull", &deep], vec!["copy", &deep, &copy]] {
+        let refused = context.rbuild(arguments).run();
+        refused.assert_code(1);
+        assert!(refused.stderr.contains("more than 4 indexes in one another"), "{refused}");
+    }
+    assert_clean(&context);
 }

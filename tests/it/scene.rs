@@ -52,6 +52,14 @@ pub(crate) fn furnish(context: &TestContext) {
     context.rbuild(["import", "-", "busybox"]).input(base()).run().assert_success();
 }
 
+/// Runs a command that has to succeed, and returns what it said, byte by byte but for the end of its last line.
+#[track_caller]
+pub(crate) fn said<const N: usize>(context: &TestContext, arguments: [&str; N]) -> String {
+    let output = context.rbuild(arguments).run();
+    output.assert_success();
+    String::from_utf8_lossy(&output.raw_stdout).trim_end().to_owned()
+}
+
 /// Builds the project's folder, told line by line.
 #[track_caller]
 pub(crate) fn build<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
