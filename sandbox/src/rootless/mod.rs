@@ -13,8 +13,8 @@
 //! ```
 //!
 //! The **keeper** is one process a user, and leaves with the last command that is connected to it and the last process in
-//! its namespace. It is what several commands at the same time share: bridges, and the one way out. Commands that need no network join it if
-//! it is there and do without if not: ids line up either way, as the maps are the same.
+//! its namespace. It is what several commands at the same time share: bridges, and the one way out. Commands that need no
+//! network join it if it is there and do without if not: ids line up either way, as the maps are the same.
 //!
 //! All of this happens in a process with one thread, which therefore need not be executed again: it simply goes on
 //! inside. The caller's network is not left, so only what works for containers enters the keeper's.
