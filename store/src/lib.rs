@@ -57,7 +57,7 @@ pub use id::UniqueId;
 pub use layout::Layout;
 pub use lock::{Flight, Holder, Lock, LockClass, LockError, LockMode, LockName, LockScope, Locks, Wait};
 pub use meta::StoreId;
-pub use open::{OpenError, StoreOptions};
+pub use open::{OpenError, StoreOptions, is_abandoned};
 pub use partial::PartialFile;
 pub use process::{Lease, ObjectKind};
 pub use promotion::{DerivedTable, Promotable, Stamp};

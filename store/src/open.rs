@@ -8,7 +8,8 @@
 //! other's locks; the second one is refused while the first one lives. Another boot means recovery: what was not
 //! promoted is undone, and what was being made is thrown away. The link is written last, so recovery that is
 //! interrupted happens again. The other way round, the symlink `root` in the run folder tells whose it is: a copy of a
-//! store beside the original is refused, as both would use the same names for bridges and cgroups.
+//! store beside the original is refused, as both would use the same names for bridges and cgroups, and what a store
+//! that is no more left in the kernel is known by it ([`is_abandoned`]).
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -369,8 +370,7 @@ fn claim_run_folder(layout: &Layout, root: &OwnedFd) -> Result<(), OpenError> {
     if found.starts_with(identity(&ours).as_bytes()) {
         return Ok(());
     }
-    if let Some(place) = found.iter().position(|&byte| byte == b'/') {
-        let other = PathBuf::from(std::ffi::OsStr::from_bytes(&found[place..]));
+    if let Some(other) = claimed_root(&found) {
         let is_there =
             rustix::fs::stat(&other).is_ok_and(|stat| found.starts_with(identity(&stat).as_bytes()));
         if is_there {
@@ -384,6 +384,28 @@ fn claim_run_folder(layout: &Layout, root: &OwnedFd) -> Result<(), OpenError> {
     rustix::fs::symlink(std::ffi::OsStr::from_bytes(&text), &temporary).at("create", &temporary)?;
     rustix::fs::rename(&temporary, &link).at("replace", &link)?;
     Ok(())
+}
+
+/// The path in what the link `root` of a run folder says.
+fn claimed_root(text: &[u8]) -> Option<PathBuf> {
+    let begin = text.iter().position(|&byte| byte == b'/')?;
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(&text[begin..])))
+}
+
+/// Tells whether a run folder was left by a store that is no more: it does not lie where it lay, and no process uses it.
+///
+/// One whose disk is away is no more until it is back. What cannot be looked at is taken for a store that is there.
+pub fn is_abandoned(run: &Path) -> bool {
+    let Ok(text) = rustix::fs::readlink(run.join("root"), Vec::new()) else { return false };
+    let Some(root) = claimed_root(text.as_bytes()) else { return false };
+    let layout = Layout::new(root, run.to_owned());
+    // The folder alone says nothing: another store may have been made in its place, even with its inode.
+    let is_there = match Meta::read(&layout.meta()) {
+        Ok(None) => false,
+        Ok(Some(meta)) => run.file_name() == Some(meta.id.short().as_ref()),
+        Err(_) => true,
+    };
+    !is_there && !process::is_any_alive(&layout).unwrap_or(true)
 }
 
 fn run_link_text(layout: &Layout, stat: &Stat, boot: BootId) -> Vec<u8> {

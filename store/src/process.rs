@@ -22,6 +22,7 @@ use crate::database::{DatabaseError, Schema};
 use crate::durable::create_private_folder;
 use crate::error::{Context, FileError};
 use crate::id::UniqueId;
+use crate::layout::Layout;
 use crate::lock::{LockMode, try_file};
 
 /// The store's own tables.
@@ -139,6 +140,31 @@ impl Process {
     }
 }
 
+/// Tells whether the lock that a process holds for life is held.
+fn is_held(path: &Path) -> Result<bool, FileError> {
+    let fd = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(false),
+        opened => opened.at("open", path)?,
+    };
+    // Shared, so that two who ask at once do not take each other for the process.
+    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(true),
+        Err(error) => Err(FileError::new("test the lock of", path, error)),
+    }
+}
+
+/// Tells whether any registered process lives.
+pub(crate) fn is_any_alive(layout: &Layout) -> Result<bool, FileError> {
+    let procs = layout.procs();
+    for entry in std::fs::read_dir(&procs).at("list", &procs)? {
+        if is_held(&entry.at("list", &procs)?.path())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Store {
     /// Returns the registration of this process, making it at first need.
     pub(crate) fn process(&self) -> Result<&Process, FileError> {
@@ -163,17 +189,7 @@ impl Store {
 
     /// Tells whether a registered process lives.
     pub fn is_alive(&self, id: UniqueId) -> Result<bool, FileError> {
-        let path = self.layout().process(id);
-        let fd = match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Err(Errno::NOENT) => return Ok(false),
-            opened => opened.at("open", &path)?,
-        };
-        // Shared, so that two who ask at once do not take each other for the process.
-        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(false),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(true),
-            Err(error) => Err(FileError::new("test the lock of", &path, error)),
-        }
+        is_held(&self.layout().process(id))
     }
 
     /// Begins a lease in the name of this process; nothing is written until it protects something.

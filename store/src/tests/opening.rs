@@ -180,6 +180,34 @@ fn unknown_tables_of_a_later_binary_are_refused() {
 }
 
 #[test]
+fn a_run_folder_is_abandoned_once_its_store_is_no_more() {
+    let place = Place::new();
+    let store = place.open();
+    let (run, root) = (store.layout().run().to_owned(), place.root());
+    let away = place.folder().join("away");
+    assert!(!is_abandoned(&run));
+    store.process_id().unwrap();
+    fs::rename(&root, &away).unwrap();
+    assert!(!is_abandoned(&run), "a process lives");
+    drop(store);
+    assert!(is_abandoned(&run));
+    // Another store in its place, with the very folder that it had, is not it.
+    let meta = fs::read(away.join("meta.json")).unwrap();
+    fs::rename(&away, &root).unwrap();
+    assert!(!is_abandoned(&run));
+    let id = run.file_name().unwrap().to_str().unwrap();
+    let other = String::from_utf8(meta.clone()).unwrap().replace(id, "ffffffff");
+    fs::write(root.join("meta.json"), other).unwrap();
+    assert!(is_abandoned(&run));
+    // What cannot be read is no reason.
+    fs::write(root.join("meta.json"), "{").unwrap();
+    assert!(!is_abandoned(&run));
+    fs::write(root.join("meta.json"), meta).unwrap();
+    assert_eq!(place.open().layout().run(), run);
+    assert!(!is_abandoned(&place.folder().join("run/nobody")));
+}
+
+#[test]
 fn a_copy_beside_the_original_is_refused_and_a_moved_store_is_not() {
     let place = Place::new();
     let id = place.open().id();
