@@ -214,12 +214,11 @@ pub fn default_pools() -> Vec<Pool> {
 }
 
 /// The pools for the steps of builds: small subnets from the far end of the ranges, so that many stores on one
-/// machine (those of its tests, say) take nothing from the networks of projects.
+/// machine (those of its tests, say) take nothing from the networks of projects, as long as there is room.
 pub fn step_pools() -> Vec<Pool> {
-    let mut pools = default_pools();
-    pools.reverse();
-    pools.retain(|pool| pool.range.length <= 14);
-    pools.iter().map(|pool| Pool { prefix: 24, ..*pool }).collect()
+    let (wide, narrow): (Vec<_>, Vec<_>) =
+        default_pools().into_iter().partition(|pool| pool.range.length <= 14);
+    wide.into_iter().rev().chain(narrow).map(|pool| Pool { prefix: 24, ..pool }).collect()
 }
 
 /// Chooses the first subnet of the pools that shares no address with those in use.

@@ -58,6 +58,7 @@ fn steps_take_little_and_from_the_far_end() {
 fn a_vpn_that_takes_a_private_range_is_stepped_over() {
     let used = [AddressRange::new(IpAddr::from([172, 16, 0, 0]), 12)];
     assert_eq!(choose_subnet(&default_pools(), &used), Some(subnet("192.168.0.0/20")));
+    assert_eq!(choose_subnet(&step_pools(), &used), Some(subnet("192.168.0.0/24")));
     let all = [used[0], AddressRange::new(IpAddr::from([192, 168, 0, 0]), 16)];
     assert_eq!(choose_subnet(&default_pools(), &all), None);
 }
