@@ -47,6 +47,9 @@ pub(crate) fn build(plan: &BuildPlan, context: &Context) -> Outcome {
     // What is wrong with a plan is told before a store is made.
     let (request, caller) = request(plan, &[], context)?;
     let (home, cancel) = open_to_build(&context.settings, "rbuild build")?;
+    if let Some(path) = &plan.iidfile {
+        forget(path)?;
+    }
     let deliver = |built: &[Built]| built.iter().try_for_each(|built| deliver(plan, built, context));
     let requests = vec![(String::new(), request, caller)];
     let built = carry_out(&home, requests, plan.progress, &cancel, context, deliver)?;
@@ -202,6 +205,14 @@ pub(crate) fn metadata(plan: &BuildPlan, built: &Built) -> serde_json::Map<Strin
     metadata
 }
 
+/// Takes away what an earlier build wrote, which nobody is to take for the result of one that fails.
+fn forget(path: &Path) -> anyhow::Result<()> {
+    if !std::fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
+        return Ok(());
+    }
+    std::fs::remove_file(path).with_context(|| format!("failed to remove `{}`", path.display()))
+}
+
 /// Writes a file that appears complete or not at all; a device or a pipe is written to.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -214,6 +225,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let fresh = PathBuf::from(fresh);
     std::fs::write(&fresh, bytes)
         .and_then(|()| std::fs::rename(&fresh, path))
+        // The error that counts is why it could not be written.
+        .inspect_err(|_| drop(std::fs::remove_file(&fresh)))
         .with_context(|| format!("failed to write `{}`", path.display()))
 }
 

@@ -235,6 +235,10 @@ fn what_is_told_of_a_result() {
     let failed = context.rbuild(["build", "-q", "--build-arg", "X=1", "-f", "Other", "."]).run();
     failed.assert_code(1);
     assert!(!failed.stderr.is_empty(), "errors are told, also quietly");
+    // Nobody takes the id of an older build for that of one which failed.
+    context.write("Dockerfile", "FROM scratch\nCOPY absent /\n");
+    context.rbuild(["build", "--iidfile", "id.txt", "."]).run().assert_code(1);
+    assert!(!context.project().join("id.txt").exists());
     assert_clean(&context);
 }
 
