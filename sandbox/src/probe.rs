@@ -96,10 +96,11 @@ fn privilege(_scratch: &Path) -> Finding {
     finding("privilege", state, detail)
 }
 
-fn mount_api(_scratch: &Path) -> Finding {
+fn mount_api(scratch: &Path) -> Finding {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let attr = sys::MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..sys::MountAttr::default() };
-    let result = open_tree(CWD, "/", flags)
+    // Not `/`: a user namespace may not take it from the mounts below.
+    let result = open_tree(CWD, scratch, flags)
         .map_err(std::io::Error::from)
         .and_then(|mount| sys::mount_setattr(std::os::fd::AsFd::as_fd(&mount), false, &attr));
     let state = match result {
