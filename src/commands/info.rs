@@ -53,7 +53,6 @@ fn document(context: &Context) -> Value {
         "CgroupVersion": cgroup_version(),
         "CgroupControllers": rbuild_sandbox::cgroup::Layout::shared().controllers().join(" "),
         "RootDir": settings.root.display().to_string(),
-        "RunDir": settings.runtime.display().to_string(),
         "Registries": registries,
         "Rootless": settings.rootless.is_some(),
         "CgroupDriver": "cgroupfs",
@@ -85,6 +84,7 @@ fn inventory(context: &Context) -> anyhow::Result<Value> {
         "ContainersStopped": listed.len() - running,
         "Images": home.images.list()?.len(),
         "Driver": home.storage(),
+        "RunDir": home.store.layout().run().display().to_string(),
     }))
 }
 
