@@ -317,12 +317,17 @@ impl Backend for Local {
     }
 
     fn has(&self, blob: &Descriptor) -> Result<bool, BackendError> {
-        let path = self.folder.join(blob_path(blob.digest));
-        if !path.exists() {
+        let Some(root) = self.root()? else { return Ok(false) };
+        let path = blob_path(blob.digest);
+        let found = root.find_nofollow(&path).map_err(|error| self.confined(error))?;
+        if found.is_none() {
             return Ok(false);
         }
+        // Looked at again: until it is kept, somebody else may have taken it away.
         self.keep_blobs()?;
-        Ok(std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == blob.size))
+        let found = root.find_nofollow(&path).and_then(|found| found.map(|found| found.metadata()).transpose());
+        let found = found.map_err(|error| self.confined(error))?;
+        Ok(found.is_some_and(|found| found.is_file() && found.size == blob.size))
     }
 
     fn get(&self, blob: &Descriptor, into: &mut dyn Receiver) -> Result<(), BackendError> {
