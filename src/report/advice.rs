@@ -12,8 +12,10 @@ const LOGIN: &str = "check the name; if the repository is not for everybody, `rb
 const NAME: &str = "check the name; the registry itself could not be reached";
 const MIRROR: &str = "a mirror can be set in config.toml: [registry.\"docker.io\"] mirrors = [\"HOST:PORT\"]; images are \
                       also taken from a file with `rbuild load` and `rbuild import`";
-const REACH: &str = "check the name of the registry, and the network; images are also taken from a file with `rbuild load` \
-                     and `rbuild import`";
+const REACH: &str = "check the address, and the network; an image can also be taken from a file, with `rbuild load` and \
+                     `rbuild import`";
+const BROKEN: &str = "the connection came about and broke off: try again; an address of this machine that speaks TLS needs \
+                      its authority in config.toml: [registry.\"HOST\"] ca = \"FILE\"";
 const TRUST: &str = "check the clock, and the certificate; an authority of your own is named in config.toml: \
                      [registry.\"HOST\"] ca = \"FILE\"";
 const TLS: &str = "it is asked without TLS, as registries of this machine are; if it speaks TLS, name its authority in \
@@ -24,10 +26,15 @@ const ABSENT: &str =
 const FOREIGN: &str = "whose files these are cannot be told from here: import a tar, as in `tar -C FOLDER -c . | rbuild import - \
                        NAME`";
 
+const ROOM: &str = "free one with `rbuild network prune` or `docker network prune`, or use the host's with `--network host`";
+
 /// Returns whose an error is and what to try, where that is known.
 pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<(Kind, &'static str)> {
     if let Some(error) = looked_at::<ClientError>(cause) {
         return of_registry(error);
+    }
+    if let Some(rbuild_network::error::Error::PoolsExhausted) = looked_at(cause) {
+        return Some((Kind::Machine, ROOM));
     }
     if let Some(CopyError::Unmapped { .. } | CopyError::Foreign { .. }) = looked_at(cause) {
         return Some((Kind::Machine, FOREIGN));
@@ -54,6 +61,7 @@ fn of_registry(error: &ClientError) -> Option<(Kind, &'static str)> {
         ClientError::Transport { origin, .. } if error.is_unreachable() => {
             Some((Kind::Machine, if origin.ends_with("docker.io") { MIRROR } else { REACH }))
         }
+        error if error.is_cut_off() => Some((Kind::Machine, BROKEN)),
         ClientError::Transport { origin, source } if origin.starts_with("http://") && source.is_request() => {
             Some((Kind::Machine, TLS))
         }

@@ -258,7 +258,8 @@ impl Verdict {
             };
         }
         match error.kind() {
-            io::ErrorKind::BrokenPipe => self.status = Status::Unread,
+            // Of what we print: whose the pipe is of other connections is known by then.
+            io::ErrorKind::BrokenPipe if !known => self.status = Status::Unread,
             io::ErrorKind::StorageFull => {
                 self.hints.push("free some space, for example with `rbuild prune`".to_owned());
             }

@@ -181,17 +181,18 @@ fn what_is_told_is_not_told_again() {
 #[test]
 fn a_way_out_is_named_of_whatever_lies_below() {
     let missing = |ignored| rbuild_cache::content::Error::NotFound { path: "/x".into(), ignored };
-    let failure = |reason: rbuild_cache::content::Error| StepFailure {
+    let failure = |reason: anyhow::Error| StepFailure {
         name: "[1/1] COPY x /".to_owned(),
         location: None,
         outcome: Outcome::Failed,
         tail: Vec::new(),
         log: None,
-        reason: Some(anyhow::Error::from(reason).context("failed to compute cache key")),
+        reason: Some(reason.context("failed to compute cache key")),
     };
     for (error, hint) in [
-        (failure(missing(true)), "hint: the ignore file leaves it out"),
-        (failure(missing(false)), "hint: paths begin at the root of the context"),
+        (failure(missing(true).into()), "hint: the ignore file leaves it out"),
+        (failure(missing(false).into()), "hint: paths begin at the root of the context"),
+        (failure(rbuild_network::error::Error::PoolsExhausted.into()), "hint: free one with `rbuild network prune`"),
     ] {
         let message = plain(error);
         assert!(message.contains(hint), "{message}");

@@ -128,7 +128,7 @@ fn flags_that_are_wrong() {
         (&["kill", "-s", "FOO", "x"][..], 1, "invalid signal: FOO"),
         (&["stop", "-s", "FOO", "x"], 1, "invalid signal: FOO"),
         (&["update", "--restart", "foo", "x"], 1, "unknown policy 'foo'"),
-        (&["run", "--rm", "--cpus", "100000", "busybox"], 125, "range of CPUs is from 0.01 to "),
+        (&["run", "--rm", "--cpus", "100000", "busybox", "true"], 125, "range of CPUs is from 0.01 to "),
     ] {
         let output = context.rbuild(line).run();
         output.assert_code(code);
@@ -146,7 +146,7 @@ fn an_image_that_is_nowhere() {
         "Dockerfile",
         "FROM busybox AS b\nRUN true\nFROM 127.0.0.1:1/some/where:1\nCOPY --from=b /bin /bin\n",
     );
-    refused(&context, [], 1, &["Dockerfile:3", "127.0.0.1:1", "hint: check the name of the registry"]);
+    refused(&context, [], 1, &["Dockerfile:3", "127.0.0.1:1", "hint: check the address"]);
     fs::create_dir_all(context.home().join(".config/rbuild")).unwrap();
     let config = format!("[registry.\"docker.io\"]\nmirrors = [\"{closed}\"]\n");
     fs::write(context.home().join(".config/rbuild/config.toml"), config).unwrap();

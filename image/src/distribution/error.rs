@@ -178,6 +178,11 @@ impl ClientError {
         }
     }
 
+    /// Returns whether a connection came about and then broke.
+    pub fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Transport { source, .. } if was_cut_off(source))
+    }
+
     /// Returns whether the registry's certificate is not accepted.
     pub fn is_distrusted(&self) -> bool {
         let Self::Transport { source, .. } = self else { return false };
