@@ -193,6 +193,8 @@ pub fn withdraw(duties: &Duties, place: Option<OwnedFd>) -> Vec<Error> {
     let site = Site::open(SiteConfig {
         store: duties.store,
         runtime: duties.runtime.clone(),
+        // Nothing is made here, so no room is needed for it.
+        is_abandoned: |_| false,
         host_lock: duties.host_lock.clone(),
         nft: duties.nft.clone(),
         passage: duties.passage,

@@ -17,6 +17,7 @@
 //! let site = Site::open(SiteConfig {
 //!     store: StorePrefix::new("0a1b2c3d")?,
 //!     runtime: "/run/rbuild/0a1b2c3d".into(),
+//!     is_abandoned: |_| false,
 //!     host_lock: "/run/rbuild/host.lock".into(),
 //!     nft: None,
 //!     passage: Default::default(),

@@ -17,7 +17,7 @@ pub struct StorePrefixError {
 }
 
 /// The eight characters that tell the kernel-wide names of one store from those of another.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct StorePrefix([u8; 8]);
 
@@ -45,6 +45,12 @@ impl StorePrefix {
     /// Whether a link of the host is the store's by its name.
     pub fn owns(&self, link: &str) -> bool {
         link.strip_prefix("rb").is_some_and(|rest| rest.starts_with(self.as_str()))
+    }
+
+    /// The store that a bridge of the host belongs to by its name.
+    pub fn of_bridge(link: &str) -> Option<Self> {
+        let (store, rest) = link.strip_prefix("rb")?.split_at_checked(8)?;
+        Self::new(store).ok().filter(|_| rest.starts_with('b'))
     }
 
     /// The name of the store's table in the packet filter, the same in each family.
@@ -174,6 +180,10 @@ mod tests {
             assert!(LinkName::new(name.as_str()).is_ok());
         }
         assert!(!["rb0a1b2c3", "xrb0a1b2c3d", "br7"].iter().any(|name| store.owns(name)));
+        assert_eq!(StorePrefix::of_bridge(store.bridge("a").as_str()), Some(store));
+        for name in [store.port("a", 0).as_str(), "rb0a1b2c3b", "rb0a1b2c3d", "xrb0a1b2c3db", "rb0A1b2c3db"] {
+            assert_eq!(StorePrefix::of_bridge(name), None, "{name}");
+        }
         assert_ne!(store.port("a", 0), store.port("a", 1));
         assert_eq!(store.bridge("a"), store.bridge("a"));
     }

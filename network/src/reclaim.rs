@@ -3,13 +3,20 @@
 //! Links of a namespace go with it, so what can remain are addresses and rules of endpoints that are gone, bridges of
 //! networks that nobody knows, and ports that lead nowhere. All of it begins with the store's prefix or stands in
 //! its files; each step may be repeated, and one that fails does not keep the others from being tried.
+//!
+//! Stores are given up by removing their folders, and nobody comes back to take the bridges of their networks away, each
+//! with a subnet. Any other store does, when it looks for leftovers or finds no subnet. One that comes back, with the
+//! disk that it lies on, has the files of its networks still and makes the bridges again.
+
+use std::collections::BTreeSet;
 
 use crate::driver::NetworkDriver;
 use crate::drivers::bridge;
 use crate::error::Error;
 use crate::firewall;
-use crate::link::LinkName;
+use crate::link::{LinkName, StorePrefix};
 use crate::names::{self, NetworkFile, NetworkId};
+use crate::netlink::route::Link;
 use crate::site::Site;
 
 /// What was found and taken away, and what could not be.
@@ -60,13 +67,47 @@ fn reclaim_here(site: &Site) -> Result<Reclaimed, Error> {
     // One that people named says itself whose it is.
     let named = bridge::named_bridges(site)?.into_iter();
     let named = named.filter(|(_, network)| !states.iter().any(|state| state.id.as_str() == network));
-    for name in strays.chain(named.map(|(name, _)| name)).collect::<Vec<_>>() {
-        match bridge::delete_link(site, &name) {
+    let names: Vec<LinkName> = strays.chain(named.map(|(name, _)| name)).collect();
+    delete(site, &names, &mut reclaimed);
+    if let Err(error) = reclaim_abandoned(site, &mut reclaimed) {
+        reclaimed.errors.push(error);
+    }
+    Ok(reclaimed)
+}
+
+fn delete(site: &Site, links: &[LinkName], reclaimed: &mut Reclaimed) {
+    for name in links {
+        match bridge::delete_link(site, name) {
             Ok(()) => reclaimed.links += 1,
             Err(error) => reclaimed.errors.push(error),
         }
     }
-    Ok(reclaimed)
+}
+
+/// Takes the bridges away of stores that are no more, and their tables of the packet filter. A bridge that has a port
+/// stays, and the tables that guard it. The caller holds `host.lock`.
+pub(crate) fn reclaim_abandoned(site: &Site, reclaimed: &mut Reclaimed) -> Result<(), Error> {
+    let links = bridge::all_links(site)?;
+    let stores: BTreeSet<StorePrefix> = links.iter().filter_map(store_of).collect();
+    let others = stores.into_iter().filter(|store| *store != site.store());
+    let abandoned: Vec<StorePrefix> = others.filter(|store| site.is_abandoned(*store)).collect();
+    let has_port = |bridge: &Link| links.iter().any(|link| link.master == Some(bridge.index));
+    let goes =
+        |link: &Link| store_of(link).is_some_and(|store| abandoned.contains(&store)) && !has_port(link);
+    let (go, stay): (Vec<&Link>, Vec<&Link>) = links.iter().partition(|link| goes(link));
+    let lives =
+        |store: StorePrefix| stay.iter().any(|link| store.owns(&link.name) || store_of(link) == Some(store));
+    let without: Vec<StorePrefix> = abandoned.iter().copied().filter(|store| !lives(*store)).collect();
+    // Tables first: whoever is killed in between leaves the bridges, by which both are found again.
+    firewall::remove_abandoned(site, &without)?;
+    let names: Vec<LinkName> = go.iter().filter_map(|link| LinkName::new(&link.name).ok()).collect();
+    delete(site, &names, reclaimed);
+    Ok(())
+}
+
+/// The store of a bridge: by its name, or by what it says of itself where people named it.
+fn store_of(link: &Link) -> Option<StorePrefix> {
+    StorePrefix::of_bridge(&link.name).or_else(|| Some(bridge::named_for(link)?.0))
 }
 
 /// Takes away every network that nobody uses, then, if none is left, the tables of the packet filter.

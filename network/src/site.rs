@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::error::{Error, FileError};
@@ -18,8 +18,11 @@ use crate::netlink::socket::{Family, NetlinkError, Socket};
 pub struct SiteConfig {
     /// The eight characters of the store.
     pub store: StorePrefix,
-    /// The store's runtime folder, which exists and is ours.
+    /// The store's runtime folder, which exists and is ours. Those of other stores lie beside it, each called by the
+    /// eight characters of its store.
     pub runtime: PathBuf,
+    /// Whether the store that a runtime folder was made for is no more, so that what it left in the kernel is nobody's.
+    pub is_abandoned: fn(&Path) -> bool,
     /// The lock under which all stores of the host choose subnets.
     pub host_lock: PathBuf,
     /// The program that makes the packet filter's table; found in the usual places when nothing is said.
@@ -90,6 +93,12 @@ impl Site {
     /// What the caller said about the place.
     pub fn config(&self) -> &SiteConfig {
         &self.config
+    }
+
+    /// Whether another store is no more.
+    pub(crate) fn is_abandoned(&self, other: StorePrefix) -> bool {
+        let Self { config: SiteConfig { runtime, is_abandoned, .. }, .. } = self;
+        is_abandoned(&runtime.with_file_name(other.as_str()))
     }
 
     /// The number of the network namespace.

@@ -1,5 +1,7 @@
 //! Networks on a real kernel, in private network namespaces: the host of the tests stays untouched.
 
+#[path = "networks/abandoned.rs"]
+mod abandoned;
 #[path = "networks/beside_docker.rs"]
 mod beside_docker;
 mod scene;

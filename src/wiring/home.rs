@@ -300,6 +300,7 @@ impl Home {
         Ok(SiteConfig {
             store: StorePrefix::new(&self.store.id().short())?,
             runtime: self.store.layout().run().to_owned(),
+            is_abandoned: rbuild_store::is_abandoned,
             host_lock: self.runtime.join("host.lock"),
             nft: None,
             passage: self.passage,

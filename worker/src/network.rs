@@ -218,6 +218,7 @@ mod tests {
         let config = SiteConfig {
             store: rbuild_network::link::StorePrefix::new("0123abcd").unwrap(),
             runtime: folder.to_owned(),
+            is_abandoned: |_| false,
             host_lock: folder.join("lock"),
             nft: None,
             passage: Default::default(),

@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::FileError;
-use crate::link::LinkName;
+use crate::link::{LinkName, StorePrefix};
 use crate::lock::Lock;
 use crate::names::{self, NamesError};
 use crate::netlink::nftables::{self, Chain, Change, Element, TableFamily};
@@ -256,11 +256,27 @@ pub(crate) fn remove(site: &Site) -> Result<(), FirewallError> {
     if let Some(script) = passage::script(site, &seen.forwards, &[], Passage::Never)? {
         run(site, &script)?;
     }
-    let table = site.store().table();
-    let ours = |family: TableFamily| format!("table {0} {table}\ndelete table {0} {table}\n", family.word());
-    run(site, &seen.families.into_iter().map(ours).collect::<String>())?;
+    run(site, &removal(&seen.families, &site.store().table()))?;
     std::fs::remove_file(&path).map_err(|source| FileError::new("remove", &path, source))?;
     Ok(lock.remove()?)
+}
+
+/// Takes the tables of stores away that are no more. Their rules where they let themselves pass go as those of any store
+/// without links do.
+pub(crate) fn remove_abandoned(site: &Site, stores: &[StorePrefix]) -> Result<(), FirewallError> {
+    if stores.is_empty() {
+        return Ok(());
+    }
+    let chains = site.netfilter(chains)?;
+    let tables = stores.iter().map(StorePrefix::table);
+    let script: String = tables.map(|table| removal(&families(&chains, &table), &table)).collect();
+    if script.is_empty() { Ok(()) } else { run(site, &script) }
+}
+
+/// The removal of a table as text for `nft`; one that is gone meanwhile is made first.
+fn removal(families: &[TableFamily], table: &str) -> String {
+    let one = |family: &TableFamily| format!("table {0} {table}\ndelete table {0} {table}\n", family.word());
+    families.iter().map(one).collect()
 }
 
 fn read(path: &Path, namespace: u64) -> Result<Option<Checked>, FileError> {
@@ -324,11 +340,7 @@ impl Seen {
 fn look(socket: &mut Socket, site: &Site) -> Result<Seen, FirewallError> {
     let generation = generation(socket)?;
     let table = site.store().table();
-    let chains: Vec<Chain> = socket
-        .dump(&Request::new("list the chains", nftables::list_chains()))?
-        .iter()
-        .filter_map(|answer| nftables::read_chain(&answer.body))
-        .collect();
+    let chains = chains(socket)?;
     let mut hasher = blake3::Hasher::new();
     let mut mine: Vec<_> = chains.iter().filter(|chain| chain.table == table).collect();
     mine.sort_by(|one, other| (one.family, &one.name).cmp(&(other.family, &other.name)));
@@ -336,8 +348,7 @@ fn look(socket: &mut Socket, site: &Site) -> Result<Seen, FirewallError> {
         hasher.update(format!("{chain:?}\n").as_bytes());
     }
     // A family without a table of ours has no rules to read.
-    let mut families = vec![TableFamily::Inet, TableFamily::Bridge];
-    families.retain(|family| mine.iter().any(|chain| chain.family == *family));
+    let families = families(&chains, &table);
     for family in &families {
         for answer in socket.dump(&Request::new("list the rules", nftables::list_rules(*family, &table)))? {
             if let Some(rule) = nftables::read_rule(&answer.body) {
@@ -352,6 +363,19 @@ fn look(socket: &mut Socket, site: &Site) -> Result<Seen, FirewallError> {
     let forwards = passage::look(socket, site.store(), &named, &foreign, &chains)?;
     let fingerprint = hasher.finalize().to_hex().to_string();
     Ok(Seen { generation, fingerprint, families, forwards, named })
+}
+
+/// All chains of all tables.
+fn chains(socket: &mut Socket) -> Result<Vec<Chain>, NetlinkError> {
+    let answers = socket.dump(&Request::new("list the chains", nftables::list_chains()))?;
+    Ok(answers.iter().filter_map(|answer| nftables::read_chain(&answer.body)).collect())
+}
+
+/// The families that have a store's table.
+fn families(chains: &[Chain], table: &str) -> Vec<TableFamily> {
+    let mut families = vec![TableFamily::Inet, TableFamily::Bridge];
+    families.retain(|family| chains.iter().any(|chain| chain.family == *family && chain.table == table));
+    families
 }
 
 /// Makes our tables and fills their sets with all that is set up; says whether there is one of bridges.

@@ -49,6 +49,9 @@ impl Scene {
             let site = Site::open(SiteConfig {
                 store: StorePrefix::new("deadbeef").unwrap(),
                 runtime: runtime.path().to_owned(),
+                is_abandoned: |run| {
+                    run.file_name().is_some_and(|store| store.as_encoded_bytes().starts_with(b"gone"))
+                },
                 host_lock: runtime.path().join("host.lock"),
                 nft: None,
                 passage: Default::default(),

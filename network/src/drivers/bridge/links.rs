@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::address::{Subnet, derived_mac};
 use crate::driver::{DefaultRoute, EndpointSpec, PortIsolation, Reach};
 use crate::error::{Error, FileError};
-use crate::link::LinkName;
+use crate::link::{LinkName, StorePrefix};
 use crate::names::{EndpointRecord, NetworkId, NetworkState};
 use crate::namespace::Namespace;
 use crate::netlink::route::{self, Hairpin, Link, LinkIndex, PortTraffic, Veth};
@@ -109,18 +109,18 @@ pub(super) fn remove_bridge(site: &Site, state: &NetworkState) -> Result<(), Err
 
 /// The bridges of the store whose names people chose, each with its network.
 pub(crate) fn named_bridges(site: &Site) -> Result<Vec<(LinkName, String)>, Error> {
-    let answers = site
-        .route()
-        .dump(&Request::new("list the links", route::list_links()))
-        .map_err(Error::kernel("list the links of this host"))?;
-    let owner = format!("rbuild {} ", site.store().as_str());
-    let links = answers.iter().filter_map(|answer| route::read_link(&answer.body));
-    Ok(links
-        .filter_map(|link| {
-            let network = link.alias?.strip_prefix(&owner)?.to_owned();
-            Some((LinkName::new(&link.name).ok()?, network))
-        })
-        .collect())
+    let named = |link: &Link| {
+        let (store, network) = named_for(link)?;
+        (store == site.store()).then_some((LinkName::new(&link.name).ok()?, network.to_owned()))
+    };
+    Ok(all(site)?.iter().filter_map(named).collect())
+}
+
+/// The store and network of a bridge whose name people chose.
+pub(crate) fn named_for(link: &Link) -> Option<(StorePrefix, &str)> {
+    let (store, network) = link.alias.as_deref()?.strip_prefix("rbuild ")?.split_once(' ')?;
+    // Ports say which network they are of, and its id may look like a store.
+    (link.kind.as_deref() == Some("bridge")).then_some((StorePrefix::new(store).ok()?, network))
 }
 
 /// Makes the links of an endpoint and sets up its end in the namespace.
@@ -240,12 +240,16 @@ fn inner_link(
 
 /// The names of all links of the store.
 pub(crate) fn links(site: &Site) -> Result<HashSet<String>, Error> {
+    Ok(all(site)?.into_iter().map(|link| link.name).filter(|name| site.store().owns(name)).collect())
+}
+
+/// All links of the host.
+pub(crate) fn all(site: &Site) -> Result<Vec<Link>, Error> {
     let answers = site
         .route()
         .dump(&Request::new("list the links", route::list_links()))
         .map_err(Error::kernel("list the links of this host"))?;
-    let links = answers.iter().filter_map(|answer| route::read_link(&answer.body)).map(|link| link.name);
-    Ok(links.filter(|name| site.store().owns(name)).collect())
+    Ok(answers.iter().filter_map(|answer| route::read_link(&answer.body)).collect())
 }
 
 /// Removes a link of ours that may be gone already.

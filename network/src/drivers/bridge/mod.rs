@@ -27,7 +27,7 @@ use crate::netlink::socket::{Family, Request, Socket};
 use crate::netlink::{conntrack, route};
 use crate::ports::Published;
 use crate::site::Site;
-pub(crate) use links::{delete_link, links, named_bridges};
+pub(crate) use links::{all as all_links, delete_link, links, named_bridges, named_for};
 
 /// The driver `bridge`.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +108,11 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
     // Again under the lock, under which the tables may also be taken away.
     let firewall = firewall::bring_up(site)?;
     let state = file.update(|slot| -> Result<NetworkState, Error> {
+        if let Some(state) = slot
+            && has_lost_subnet(site, state)?
+        {
+            *slot = None;
+        }
         let state = match slot.take() {
             Some(state) => state,
             None => plan::network(site, spec)?,
@@ -132,6 +137,20 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
     // A bridge with a name that people chose needs a way past Docker's filter of its own.
     let firewall = if links::is_named(site, &state) { firewall::bring_up(site)? } else { firewall };
     Ok(network(&state, firewall))
+}
+
+/// Whether a network has to get another subnet: its bridge is gone, nobody is in it, and somebody else has its subnet by
+/// now. So it may be found whose store had been away, and was taken for one that is no more.
+fn has_lost_subnet(site: &Site, state: &mut NetworkState) -> Result<bool, Error> {
+    if links::find_link(site, &state.bridge)?.is_some() || plan::is_free(site, state)? {
+        return Ok(false);
+    }
+    sweep(site, state, &links(site)?)?;
+    let is_lost = state.endpoints.is_empty();
+    if is_lost {
+        firewall::remove_present(site, &elements::of_network(state))?;
+    }
+    Ok(is_lost)
 }
 
 fn attach(

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::address::{AddressRange, choose_subnet, derived_mac};
+use crate::address::{AddressRange, Subnet, choose_subnet, derived_mac};
 use crate::address6::Subnet6;
 use crate::driver::{EndpointSpec, NetworkSpec, SixSpec};
 use crate::error::Error;
@@ -10,6 +10,7 @@ use crate::link::LinkName;
 use crate::names::{EndpointRecord, NetworkState, Presence, SixState};
 use crate::netlink::route::{self, IpFamily};
 use crate::netlink::socket::Request;
+use crate::reclaim::{Reclaimed, reclaim_abandoned};
 use crate::site::Site;
 
 /// Different names to try for a port before giving up: each is one of 1.6 million.
@@ -49,7 +50,10 @@ pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, E
             free(subnet.into(), &in_use, || subnet.to_string())?;
             subnet
         }
-        None => choose_subnet(&spec.pools, &in_use).ok_or(Error::PoolsExhausted)?,
+        None => match choose_subnet(&spec.pools, &in_use) {
+            Some(subnet) => subnet,
+            None => free_subnet(site, spec)?,
+        },
     };
     let gateway = spec.gateway.unwrap_or_else(|| subnet.first());
     if !(subnet.first()..=subnet.last()).contains(&gateway) {
@@ -71,6 +75,19 @@ pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, E
     state.six = spec.six.as_ref().map(|six| plan_six(site, spec, six)).transpose()?;
     state.masquerade = spec.masquerade;
     Ok(state)
+}
+
+/// Chooses a subnet after all that stores hold which are no more was given back.
+fn free_subnet(site: &Site, spec: &NetworkSpec) -> Result<Subnet, Error> {
+    reclaim_abandoned(site, &mut Reclaimed::default())?;
+    let mut in_use = in_use(site, IpFamily::Four)?;
+    in_use.extend(&spec.taken);
+    choose_subnet(&spec.pools, &in_use).ok_or(Error::PoolsExhausted)
+}
+
+/// Whether no route or address of the host is in the way of a network whose bridge is not there.
+pub(super) fn is_free(site: &Site, state: &NetworkState) -> Result<bool, Error> {
+    Ok(free(state.subnet.into(), &in_use(site, IpFamily::Four)?, String::new).is_ok())
 }
 
 fn plan_six(site: &Site, spec: &NetworkSpec, six: &SixSpec) -> Result<SixState, Error> {
