@@ -21,4 +21,5 @@ bases:
 	scripts/bases target/bases nginx node postgres python redis
 
 clean-demo:
+	-[ ! -d target/demo/store ] || $(RBUILD) --root target/demo/store network prune --force
 	rm -rf target/demo
