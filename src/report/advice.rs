@@ -25,8 +25,8 @@ const ABSENT: &str =
     "paths begin at the root of the context, or of the stage, image or context that `from` names";
 const FOREIGN: &str = "whose files these are cannot be told from here: import a tar, as in `tar -C FOLDER -c . | rbuild import - \
                        NAME`";
-
-const ROOM: &str = "free one with `rbuild network prune` or `docker network prune`, or use the host's with `--network host`";
+const ROOM: &str =
+    "free one with `rbuild network prune` or `docker network prune`, or use the host's with `--network host`";
 
 /// Returns whose an error is and what to try, where that is known.
 pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<(Kind, &'static str)> {

@@ -192,7 +192,10 @@ fn a_way_out_is_named_of_whatever_lies_below() {
     for (error, hint) in [
         (failure(missing(true).into()), "hint: the ignore file leaves it out"),
         (failure(missing(false).into()), "hint: paths begin at the root of the context"),
-        (failure(rbuild_network::error::Error::PoolsExhausted.into()), "hint: free one with `rbuild network prune`"),
+        (
+            failure(rbuild_network::error::Error::PoolsExhausted.into()),
+            "hint: free one with `rbuild network prune`",
+        ),
     ] {
         let message = plain(error);
         assert!(message.contains(hint), "{message}");
