@@ -325,7 +325,8 @@ impl Backend for Local {
         }
         // Looked at again: until it is kept, somebody else may have taken it away.
         self.keep_blobs()?;
-        let found = root.find_nofollow(&path).and_then(|found| found.map(|found| found.metadata()).transpose());
+        let found =
+            root.find_nofollow(&path).and_then(|found| found.map(|found| found.metadata()).transpose());
         let found = found.map_err(|error| self.confined(error))?;
         Ok(found.is_some_and(|found| found.is_file() && found.size == blob.size))
     }

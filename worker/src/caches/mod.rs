@@ -15,8 +15,8 @@ use rbuild_cache::backends::{Backend, BackendError};
 use rbuild_images::{Packing, StackError};
 use rbuild_solver::RecordId;
 
-pub(crate) use export::{Ended, exportable};
 pub use export::{CacheFailure, Exportable};
+pub(crate) use export::{Ended, exportable};
 pub(crate) use import::{fetch, open, told};
 pub(crate) use mounts::restore;
 
