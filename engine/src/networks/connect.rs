@@ -1,10 +1,10 @@
 //! A container that starts: what it gets of networks before its program runs.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rbuild_model::network::{
-    Driver, EndpointSettings, EndpointWish, HostPort, Mac, NetworkDefinition, NetworkMode, PortBinding,
+    Driver, EndpointSettings, EndpointWish, Mac, NetworkDefinition, NetworkMode, PortBinding,
 };
 use rbuild_model::step::ExtraHost;
 use rbuild_network::driver::{DefaultRoute, Endpoint, EndpointAddress, EndpointSpec, Guard, LinkEnd};
@@ -13,16 +13,14 @@ use rbuild_network::hosts::{HostEntry, render, render_on_host};
 use rbuild_network::link::LinkName;
 use rbuild_network::names::{self, EndpointId, NetworkId, PrivateName};
 use rbuild_network::namespace::Namespace;
-use rbuild_network::ports::{PortError, Published, Reservation};
+use rbuild_network::ports::{Published, Reservation};
 use rbuild_network::resolver::{ResolverChoice, for_host_namespace, for_private_namespace};
 use rbuild_network::service::{ADDRESS as NAME_SERVICE, Upstreams};
 use rbuild_network::site::Site;
 
 use super::document::endpoint_id;
+use super::ports::reserve;
 use super::{HostNames, Networks, NetworksError, bridge, find_in, links, short, spec};
-
-/// How often a port of one family is tried whose twin of the other is taken.
-const TWIN_ATTEMPTS: usize = 16;
 
 /// What a container wants of networks.
 #[derive(Debug)]
@@ -542,52 +540,6 @@ fn extra_hosts(
         }
     }
     Ok(entries)
-}
-
-/// Takes the ports of the host for one binding: of both families if no address is named and the host has both.
-fn reserve(binding: &PortBinding, default: Option<Ipv4Addr>) -> Result<Vec<Reservation>, NetworksError> {
-    let host = binding.host.or(default.map(IpAddr::from));
-    let (first, last) = match binding.host_port {
-        HostPort::Any => (0, 0),
-        HostPort::One(port) => (port, port),
-        HostPort::Range(first, last) => (first, last),
-    };
-    let mut refused = None;
-    for port in first..=last {
-        match reserve_one(binding, host, port) {
-            Ok(reservations) => return Ok(reservations),
-            Err(error @ PortError::Taken { .. }) if first != last => refused = Some(error),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let protocol = binding.protocol.word();
-    match refused {
-        Some(source) => Err(NetworksError::NoPort { first, last, protocol, source }),
-        None => Err(NetworksError::Config(vec![format!("invalid port range {first}-{last}/{protocol}")])),
-    }
-}
-
-fn reserve_one(
-    binding: &PortBinding,
-    host: Option<IpAddr>,
-    port: u16,
-) -> Result<Vec<Reservation>, PortError> {
-    let at = |host: IpAddr, port| Published { protocol: binding.protocol, host, port, target: binding.port };
-    if let Some(host) = host {
-        return Ok(vec![Reservation::bind(at(host, port))?]);
-    }
-    let mut attempts = 0;
-    loop {
-        let four = Reservation::bind(at(Ipv4Addr::UNSPECIFIED.into(), port))?;
-        match Reservation::bind(at(Ipv6Addr::UNSPECIFIED.into(), four.published().port)) {
-            Ok(six) => return Ok(vec![four, six]),
-            // A host without IPv6.
-            Err(PortError::Unsupported { .. } | PortError::NotOurs { .. }) => return Ok(vec![four]),
-            // Any port was asked for, and the one that is free for IPv4 is not for IPv6.
-            Err(PortError::Taken { .. }) if port == 0 && attempts < TWIN_ATTEMPTS => attempts += 1,
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Opens a namespace that lives on elsewhere.

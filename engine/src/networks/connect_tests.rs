@@ -1,4 +1,4 @@
-use rbuild_model::network::{Ipam, Switch};
+use rbuild_model::network::{HostPort, Ipam, Switch};
 
 use super::*;
 

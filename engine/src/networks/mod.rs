@@ -21,6 +21,7 @@ pub mod ipam;
 pub(crate) mod links;
 mod live;
 mod members;
+mod ports;
 mod rows;
 mod spec;
 

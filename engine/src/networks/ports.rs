@@ -1,0 +1,60 @@
+//! The ports of the host that a container publishes, held from before its program runs.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use rbuild_model::network::{HostPort, PortBinding};
+use rbuild_network::ports::{PortError, Published, Reservation};
+
+use super::NetworksError;
+
+/// How often a port of one family is tried whose twin of the other is taken.
+const TWIN_ATTEMPTS: usize = 16;
+
+/// Takes the ports of the host for one binding: of both families if no address is named and the host has both.
+pub(super) fn reserve(
+    binding: &PortBinding,
+    default: Option<Ipv4Addr>,
+) -> Result<Vec<Reservation>, NetworksError> {
+    let host = binding.host.or(default.map(IpAddr::from));
+    let (first, last) = match binding.host_port {
+        HostPort::Any => (0, 0),
+        HostPort::One(port) => (port, port),
+        HostPort::Range(first, last) => (first, last),
+    };
+    let mut refused = None;
+    for port in first..=last {
+        match reserve_one(binding, host, port) {
+            Ok(reservations) => return Ok(reservations),
+            Err(error @ PortError::Taken { .. }) if first != last => refused = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let protocol = binding.protocol.word();
+    match refused {
+        Some(source) => Err(NetworksError::NoPort { first, last, protocol, source }),
+        None => Err(NetworksError::Config(vec![format!("invalid port range {first}-{last}/{protocol}")])),
+    }
+}
+
+fn reserve_one(
+    binding: &PortBinding,
+    host: Option<IpAddr>,
+    port: u16,
+) -> Result<Vec<Reservation>, PortError> {
+    let at = |host: IpAddr, port| Published { protocol: binding.protocol, host, port, target: binding.port };
+    if let Some(host) = host {
+        return Ok(vec![Reservation::bind(at(host, port))?]);
+    }
+    let mut attempts = 0;
+    loop {
+        let four = Reservation::bind(at(Ipv4Addr::UNSPECIFIED.into(), port))?;
+        match Reservation::bind(at(Ipv6Addr::UNSPECIFIED.into(), four.published().port)) {
+            Ok(six) => return Ok(vec![four, six]),
+            // A host without IPv6.
+            Err(PortError::Unsupported { .. } | PortError::NotOurs { .. }) => return Ok(vec![four]),
+            // Any port was asked for, and the one that is free for IPv4 is not for IPv6.
+            Err(PortError::Taken { .. }) if port == 0 && attempts < TWIN_ATTEMPTS => attempts += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
