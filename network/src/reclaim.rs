@@ -28,6 +28,8 @@ pub struct Reclaimed {
     pub links: usize,
     /// What could not be taken away.
     pub errors: Vec<Error>,
+    /// What of stores that are no more could not be taken away: nothing of this store waits for it.
+    pub elsewhere: Vec<Error>,
 }
 
 /// Takes away what killed processes left. Networks that are set up stay, in use or not.
@@ -68,25 +70,35 @@ fn reclaim_here(site: &Site) -> Result<Reclaimed, Error> {
     let named = bridge::named_bridges(site)?.into_iter();
     let named = named.filter(|(_, network)| !states.iter().any(|state| state.id.as_str() == network));
     let names: Vec<LinkName> = strays.chain(named.map(|(name, _)| name)).collect();
-    delete(site, &names, &mut reclaimed);
-    if let Err(error) = reclaim_abandoned(site, &mut reclaimed) {
-        reclaimed.errors.push(error);
-    }
+    reclaimed.links += delete(site, &names, &mut reclaimed.errors);
+    let (links, errors) = reclaim_abandoned(site);
+    reclaimed.links += links;
+    reclaimed.elsewhere = errors;
     Ok(reclaimed)
 }
 
-fn delete(site: &Site, links: &[LinkName], reclaimed: &mut Reclaimed) {
-    for name in links {
-        match bridge::delete_link(site, name) {
-            Ok(()) => reclaimed.links += 1,
-            Err(error) => reclaimed.errors.push(error),
-        }
-    }
+/// Deletes links, and counts those that are gone.
+fn delete(site: &Site, links: &[LinkName], errors: &mut Vec<Error>) -> usize {
+    let gone = |name: &&LinkName| bridge::delete_link(site, name).map_err(|error| errors.push(error)).is_ok();
+    links.iter().filter(gone).count()
 }
 
 /// Takes the bridges away of stores that are no more, and their tables of the packet filter. A bridge that has a port
-/// stays, and the tables that guard it. The caller holds `host.lock`.
-pub(crate) fn reclaim_abandoned(site: &Site, reclaimed: &mut Reclaimed) -> Result<(), Error> {
+/// stays, and the tables that guard it. The caller holds `host.lock`. Returns how many bridges are gone, and what went wrong.
+pub(crate) fn reclaim_abandoned(site: &Site) -> (usize, Vec<Error>) {
+    let mut errors = Vec::new();
+    let gone = match abandoned_bridges(site) {
+        Ok(names) => delete(site, &names, &mut errors),
+        Err(error) => {
+            errors.push(error);
+            0
+        }
+    };
+    (gone, errors)
+}
+
+/// Finds the bridges of stores that are no more, and takes the tables away that guarded nothing else.
+fn abandoned_bridges(site: &Site) -> Result<Vec<LinkName>, Error> {
     let links = bridge::all_links(site)?;
     let stores: BTreeSet<StorePrefix> = links.iter().filter_map(store_of).collect();
     let others = stores.into_iter().filter(|store| *store != site.store());
@@ -100,9 +112,7 @@ pub(crate) fn reclaim_abandoned(site: &Site, reclaimed: &mut Reclaimed) -> Resul
     let without: Vec<StorePrefix> = abandoned.iter().copied().filter(|store| !lives(*store)).collect();
     // Tables first: whoever is killed in between leaves the bridges, by which both are found again.
     firewall::remove_abandoned(site, &without)?;
-    let names: Vec<LinkName> = go.iter().filter_map(|link| LinkName::new(&link.name).ok()).collect();
-    delete(site, &names, reclaimed);
-    Ok(())
+    Ok(go.iter().filter_map(|link| LinkName::new(&link.name).ok()).collect())
 }
 
 /// The store of a bridge: by its name, or by what it says of itself where people named it.

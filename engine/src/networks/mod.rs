@@ -264,7 +264,8 @@ impl Networks {
         let site = self.open_site()?;
         let keep = |id: &NetworkId| known.iter().any(|known| known == id.as_str());
         let reclaimed = rbuild_network::reclaim::remove_unused_but(&site, &keep)?;
-        failures.extend(reclaimed.errors.into_iter().map(NetworksError::from));
+        let errors = reclaimed.errors.into_iter().chain(reclaimed.elsewhere);
+        failures.extend(errors.map(NetworksError::from));
         Ok((removed, failures))
     }
 

@@ -10,7 +10,7 @@ use crate::link::LinkName;
 use crate::names::{EndpointRecord, NetworkState, Presence, SixState};
 use crate::netlink::route::{self, IpFamily};
 use crate::netlink::socket::Request;
-use crate::reclaim::{Reclaimed, reclaim_abandoned};
+use crate::reclaim::reclaim_abandoned;
 use crate::site::Site;
 
 /// Different names to try for a port before giving up: each is one of 1.6 million.
@@ -43,17 +43,13 @@ pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, E
         }
         None => site.store().bridge(spec.id.as_str()),
     };
-    let mut in_use = in_use(site, IpFamily::Four)?;
-    in_use.extend(&spec.taken);
-    let subnet = match spec.subnet {
-        Some(subnet) => {
-            free(subnet.into(), &in_use, || subnet.to_string())?;
-            subnet
+    let subnet = match subnet(site, spec) {
+        Err(Error::SubnetInUse { .. } | Error::PoolsExhausted) => {
+            // Stores that are no more may hold it. What of theirs cannot be taken away stays in the way.
+            reclaim_abandoned(site);
+            subnet(site, spec)?
         }
-        None => match choose_subnet(&spec.pools, &in_use) {
-            Some(subnet) => subnet,
-            None => free_subnet(site, spec)?,
-        },
+        found => found?,
     };
     let gateway = spec.gateway.unwrap_or_else(|| subnet.first());
     if !(subnet.first()..=subnet.last()).contains(&gateway) {
@@ -77,12 +73,14 @@ pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, E
     Ok(state)
 }
 
-/// Chooses a subnet after all that stores hold which are no more was given back.
-fn free_subnet(site: &Site, spec: &NetworkSpec) -> Result<Subnet, Error> {
-    reclaim_abandoned(site, &mut Reclaimed::default())?;
+/// The subnet that is asked for, or else one of the pools, if nothing of the host is in its way.
+fn subnet(site: &Site, spec: &NetworkSpec) -> Result<Subnet, Error> {
     let mut in_use = in_use(site, IpFamily::Four)?;
     in_use.extend(&spec.taken);
-    choose_subnet(&spec.pools, &in_use).ok_or(Error::PoolsExhausted)
+    match spec.subnet {
+        Some(subnet) => free(subnet.into(), &in_use, || subnet.to_string()).map(|()| subnet),
+        None => choose_subnet(&spec.pools, &in_use).ok_or(Error::PoolsExhausted),
+    }
 }
 
 /// Whether no route or address of the host is in the way of a network whose bridge is not there.
