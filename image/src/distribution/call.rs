@@ -69,7 +69,8 @@ impl Web {
                     if status.is_success() {
                         http::hand_on(response, limit, pace, into).await?;
                     } else {
-                        answer.body = http::bounded(response, http::MAX_REASON, pace).await?;
+                        // The status counts, also where the reason is too long or does not come.
+                        answer.body = http::bounded(response, http::MAX_REASON, pace).await.unwrap_or_default();
                     }
                     Ok(answer)
                 })
