@@ -205,9 +205,10 @@ pub(crate) fn metadata(plan: &BuildPlan, built: &Built) -> serde_json::Map<Strin
     metadata
 }
 
-/// Takes away what an earlier build wrote, which nobody is to take for the result of one that fails.
+/// Takes away what an earlier build wrote, which nobody is to take for the result of one that fails. Links stay: one may lead to
+/// standard output.
 fn forget(path: &Path) -> anyhow::Result<()> {
-    if !std::fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
+    if !std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()) {
         return Ok(());
     }
     std::fs::remove_file(path).with_context(|| format!("failed to remove `{}`", path.display()))

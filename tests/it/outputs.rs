@@ -239,6 +239,11 @@ fn what_is_told_of_a_result() {
     context.write("Dockerfile", "FROM scratch\nCOPY absent /\n");
     context.rbuild(["build", "--iidfile", "id.txt", "."]).run().assert_code(1);
     assert!(!context.project().join("id.txt").exists());
+    // A link stays: `/dev/stdout` is one.
+    context.write("behind", "");
+    std::os::unix::fs::symlink("behind", context.project().join("link")).unwrap();
+    context.rbuild(["build", "--iidfile", "link", "."]).run().assert_code(1);
+    assert!(context.project().join("link").is_symlink());
     assert_clean(&context);
 }
 
