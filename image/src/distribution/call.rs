@@ -70,7 +70,8 @@ impl Web {
                         http::hand_on(response, limit, pace, into).await?;
                     } else {
                         // The status counts, also where the reason is too long or does not come.
-                        answer.body = http::bounded(response, http::MAX_REASON, pace).await.unwrap_or_default();
+                        answer.body =
+                            http::bounded(response, http::MAX_REASON, pace).await.unwrap_or_default();
                     }
                     Ok(answer)
                 })
