@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let mut fds = Vec::new();
     // Whoever made this process may have no use for it after all.
     let Ok(frame) = frame::receive(&channel, &mut Decoder::default(), &mut fds) else {
-        leave(residence);
+        leave(residence, launcher);
         return 0;
     };
     let answer = |begun: Begun| {
@@ -89,11 +89,13 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         Ok(Start::Nothing) => answer(Begun::Nothing),
         Err(why) => answer(Begun::Failed(why)),
     };
-    leave(residence);
+    leave(residence, launcher);
     answered
 }
 
-fn leave(residence: Option<Residence>) {
+/// Leaves the control group, which goes when nobody is in it: the launching stage was born there as well.
+fn leave(residence: Option<Residence>, launcher: Option<Launcher>) {
+    drop(launcher);
     if let Some(residence) = residence {
         residence.leave();
     }

@@ -199,14 +199,12 @@ impl Monitor {
             self.record.monitor = None;
             self.save();
         }
-        let Self { lock, listener, residence, given_up, .. } = self;
+        let Self { lock, listener, residence, launcher, given_up, .. } = self;
         if !given_up {
             lock.release();
         }
         drop(listener);
-        if let Some(residence) = residence {
-            residence.leave();
-        }
+        super::leave(residence, launcher);
     }
 
     /// Whether its program is to run again, and only a command can give it what it needs for that.

@@ -8,9 +8,10 @@ use rbuild_model::container::{Signal, State, Status, Stopped};
 use rbuild_monitor::{Client, ClientError, Grace, Handed, Refusal, Until};
 
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
-use rbuild_sandbox::process::is_alive;
+use rbuild_sandbox::process::{Process, identify, is_alive};
 
 use super::house::House;
+use super::policies::check;
 use crate::Scenario;
 
 pub(crate) const ALL: &[Scenario] = &[
@@ -24,6 +25,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("a_container_can_be_started_again", again),
     ("nonsense_from_clients_harms_nobody", nonsense),
     ("monitors_are_not_taken_for_remains", residence),
+    ("the_last_monitor_takes_its_group_away", departure),
     ("who_listens_no_more_has_given_its_lock_back", leaving),
     ("an_idle_monitor_is_small", small),
     ("a_writer_that_an_execution_leaves_holds_nobody_up", left_writer),
@@ -224,6 +226,33 @@ fn residence(house: &House) {
     assert_eq!(Cgroup::reclaim(Layout::shared(), &prefix).unwrap().removed, 0);
     assert!(is_alive(monitor));
     container.end();
+}
+
+fn departure(house: &House) {
+    let mut container = house.container("exec sleep 1000");
+    let prefix = container.plan().cgroup.prefix;
+    let group = || Cgroup::look(Layout::shared(), &prefix, "monitors");
+    let await_end = |process: Option<Process>| process.map(|process| process.reap().unwrap());
+
+    // One that nobody had a use for.
+    let unused = container.spawn();
+    let monitor = loop {
+        match group().and_then(|group| group.processes().first().copied()) {
+            Some(pid) => break identify(pid).unwrap(),
+            None => std::thread::yield_now(),
+        }
+    };
+    drop(unused);
+    await_end(Process::find(monitor));
+    assert!(group().is_none());
+
+    // One that kept its launching stage for the next probe.
+    container.settings.health = Some(check("true", Duration::from_secs(10)));
+    container.start();
+    let monitor = container.record().monitor.and_then(Process::find);
+    container.end();
+    await_end(monitor);
+    assert!(group().is_none());
 }
 
 fn small(house: &House) {

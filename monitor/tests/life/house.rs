@@ -169,11 +169,15 @@ impl Container {
     pub(crate) fn client(&self) -> Client {
         let found = Client::find(&self.place).unwrap_or_else(|error| panic!("{error:?}"));
         found.unwrap_or_else(|| {
-            let spawned =
-                Spawned::new(&Program { residence: Some(self.residence.clone()), ..Program::default() })
-                    .unwrap_or_else(|error| panic!("{error:?}"));
-            spawned.begin(&self.place, &self.settings).unwrap_or_else(|error| panic!("{error:?}"))
+            let begun = self.spawn().begin(&self.place, &self.settings);
+            begun.unwrap_or_else(|error| panic!("{error:?}"))
         })
+    }
+
+    /// Starts a monitor that knows nothing of it yet.
+    pub(crate) fn spawn(&self) -> Spawned {
+        let program = Program { residence: Some(self.residence.clone()), ..Program::default() };
+        Spawned::new(&program).unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// Starts it; returns the pid.

@@ -78,7 +78,7 @@ fn updates(house: &House) {
     assert_eq!(container.client().inspect().unwrap().state.status(), Status::Exited);
 }
 
-fn check(test: &str, timeout: Duration) -> HealthCheck {
+pub(super) fn check(test: &str, timeout: Duration) -> HealthCheck {
     HealthCheck {
         test: HealthTest::Shell {
             shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
