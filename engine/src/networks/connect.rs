@@ -123,7 +123,7 @@ impl Networks {
             match find_in(&known, &wish.network) {
                 Ok(definition) => {
                     check_settings(&definition, &wish.settings)?;
-                    seen.push(definition);
+                    seen.push((definition, &wish.settings));
                 }
                 Err(NetworksError::NotFound(_)) => {}
                 Err(error) => return Err(error),
@@ -138,7 +138,8 @@ impl Networks {
                 "container sharing network namespace with another container or host cannot be connected to any other network",
             );
         }
-        alone(mode, &seen)
+        links::all_chosen(seen.iter().map(|(definition, settings)| (definition, *settings)))?;
+        alone(mode, &seen.into_iter().map(|(definition, _)| definition).collect::<Vec<_>>())
     }
 
     /// Connects a container that is about to start. What was made is taken back if anything fails.

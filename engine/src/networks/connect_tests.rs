@@ -59,7 +59,21 @@ fn links_are_called_as_chosen_or_by_the_first_free_number() {
     assert_eq!(check([plain(), plain(), plain()]).unwrap(), "eth0 eth1 eth2");
     assert_eq!(check([plain(), named("eth0"), plain()]).unwrap(), "eth1 eth0 eth2");
     assert_eq!(check([named("wan"), plain(), plain()]).unwrap(), "wan eth0 eth1");
-    assert!(check_settings(&known[0], &named("no/name")).unwrap_err().to_string().contains("`no/name`"));
+    for wrong in ["no/name", "lo"] {
+        let why = check_settings(&known[0], &named(wrong)).unwrap_err().to_string();
+        assert!(why.contains(&format!("`{wrong}`")), "{why}");
+    }
+    let twice = check([named("wan"), plain(), named("wan")]).unwrap_err().to_string();
+    assert!(twice.starts_with("the links to the networks a and c cannot both be called `wan`"), "{twice}");
+
+    let another = |settings| {
+        let others = [("a", LinkName::eth(0)), ("b", LinkName::eth(2))];
+        links::another(&known[2], &settings, &others).map(|name| name.to_string())
+    };
+    assert_eq!(another(plain()).unwrap(), "eth1");
+    assert_eq!(another(named("wan")).unwrap(), "wan");
+    let taken = another(named("eth2")).unwrap_err().to_string();
+    assert!(taken.starts_with("the links to the networks b and c cannot both be called `eth2`"), "{taken}");
 }
 
 #[test]

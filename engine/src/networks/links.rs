@@ -1,5 +1,7 @@
 //! What the links of a container are called inside.
 
+use std::collections::BTreeMap;
+
 use rbuild_model::network::{EndpointSettings, NetworkDefinition};
 use rbuild_network::link::LinkName;
 
@@ -8,16 +10,51 @@ use super::{NetworksError, spec};
 /// The option of an endpoint that says what its link is called.
 pub(crate) const OPTION: &str = "com.docker.network.endpoint.ifname";
 
+/// The link by which a namespace reaches itself.
+const LOOPBACK: &str = "lo";
+
 /// The name that somebody chose for a link.
 pub(super) fn chosen(settings: &EndpointSettings) -> Result<Option<LinkName>, NetworksError> {
-    settings.driver_options.get(OPTION).map(|name| named(name)).transpose()
+    match settings.driver_options.get(OPTION) {
+        Some(name) if name == LOOPBACK => {
+            let why = format!("`{name}` is the name of each container's own loopback: choose another name");
+            Err(NetworksError::Config(vec![why]))
+        }
+        name => name.map(|name| named(name)).transpose(),
+    }
+}
+
+/// The names that were chosen for the links of a container, in the order of its networks; no two are the same.
+pub(super) fn all_chosen<'a>(
+    ends: impl Iterator<Item = (&'a NetworkDefinition, &'a EndpointSettings)>,
+) -> Result<Vec<Option<LinkName>>, NetworksError> {
+    let mut names = Vec::new();
+    let mut networks = BTreeMap::new();
+    for (definition, settings) in ends {
+        let name = chosen(settings)?;
+        if let Some(name) = &name
+            && let Some(other) = networks.insert(name.clone(), definition)
+            && other.id != definition.id
+        {
+            return Err(conflict(name, &other.name, &definition.name));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// A name is meant for the links of one container to two networks.
+fn conflict(name: &LinkName, one: &str, other: &str) -> NetworksError {
+    NetworksError::Conflict(format!(
+        "the links to the networks {one} and {other} cannot both be called `{name}`: choose another name for one of them"
+    ))
 }
 
 /// The names of the links of a new container: those that were chosen, and each network's first free one.
 pub(super) fn names<'a>(
     ends: impl Iterator<Item = (&'a NetworkDefinition, &'a EndpointSettings)> + Clone,
 ) -> Result<Vec<LinkName>, NetworksError> {
-    let chosen = ends.clone().map(|(_, settings)| chosen(settings)).collect::<Result<Vec<_>, _>>()?;
+    let chosen = all_chosen(ends.clone())?;
     let mut taken: Vec<LinkName> = chosen.iter().flatten().cloned().collect();
     let mut names = Vec::new();
     for ((definition, _), chosen) in ends.zip(chosen) {
@@ -33,8 +70,23 @@ pub(super) fn names<'a>(
     Ok(names)
 }
 
+/// The name of one more link of a container that has `others`, each with its network.
+pub(super) fn another(
+    definition: &NetworkDefinition,
+    settings: &EndpointSettings,
+    others: &[(&str, LinkName)],
+) -> Result<LinkName, NetworksError> {
+    let Some(name) = chosen(settings)? else {
+        return free(definition, &others.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>());
+    };
+    match others.iter().find(|(_, other)| *other == name) {
+        Some((network, _)) => Err(conflict(&name, network, &definition.name)),
+        None => Ok(name),
+    }
+}
+
 /// The first name of a network's links that no link of the container has.
-pub(super) fn free(definition: &NetworkDefinition, taken: &[LinkName]) -> Result<LinkName, NetworksError> {
+fn free(definition: &NetworkDefinition, taken: &[LinkName]) -> Result<LinkName, NetworksError> {
     let name = |number: usize| named(&format!("{}{number}", spec::link_prefix(definition)));
     let is_free = |name: &Result<LinkName, _>| name.as_ref().is_ok_and(|name| !taken.contains(name));
     // Among one more name than there are links one is free.

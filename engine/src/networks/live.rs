@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 
 use rbuild_model::network::{EndpointSettings, EndpointWish, NetworkDefinition, NetworkMode};
 use rbuild_network::driver::{DefaultRoute, EndpointSpec, Guard, LinkEnd};
-use rbuild_network::link::LinkName;
 use rbuild_network::names::{EndpointId, EndpointRecord, NetworkState};
 use rbuild_network::resolver::ResolverChoice;
 use rbuild_network::site::Site;
@@ -61,8 +60,9 @@ impl Networks {
         let made = self.ensure(&site, &known, &definition)?;
         let mut namespace = open_namespace(change.namespace)?;
         let names = dns_names(&change.request(), settings);
+        let others: Vec<_> = now.iter().map(|(state, record)| (&*state.name, record.link.clone())).collect();
         let spec = EndpointSpec {
-            link: link(&definition, settings, &now)?,
+            link: links::another(&definition, settings, &others)?,
             address: settings.ipv4,
             address6: settings.ipv6,
             link_local: settings.link_local.clone(),
@@ -183,14 +183,4 @@ impl<'a> LiveChange<'a> {
             ahead: None,
         }
     }
-}
-
-/// What one link more of a container is called.
-fn link(
-    definition: &NetworkDefinition,
-    settings: &EndpointSettings,
-    now: &[(NetworkState, EndpointRecord)],
-) -> Result<LinkName, NetworksError> {
-    let taken: Vec<LinkName> = now.iter().map(|(_, record)| record.link.clone()).collect();
-    links::chosen(settings)?.map_or_else(|| links::free(definition, &taken), Ok)
 }
