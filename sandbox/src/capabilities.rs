@@ -100,10 +100,15 @@ impl CapabilityMask {
     }
 }
 
+/// Returns a name in the form that names are kept and compared in: upper case, without `CAP_`; `ALL` stands for all.
+pub fn canonical(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
+}
+
 /// Returns the number of a capability; names with and without `CAP_` in any case.
 pub fn number(name: &str) -> Option<u32> {
-    let name = name.to_ascii_uppercase();
-    let name = name.strip_prefix("CAP_").unwrap_or(&name);
+    let name = canonical(name);
     NAMES.iter().position(|known| *known == name).map(|place| place as u32)
 }
 
@@ -139,5 +144,13 @@ mod tests {
         assert_eq!(number("cap_sys_admin"), Some(21));
         assert_eq!(number("bpf"), Some(39));
         assert_eq!(number("CAP_EVERYTHING"), None);
+    }
+
+    #[test]
+    fn a_name_has_one_form() {
+        for spelling in ["NET_ADMIN", "CAP_NET_ADMIN", "net_admin", "cap_net_admin"] {
+            assert_eq!(canonical(spelling), "NET_ADMIN");
+        }
+        assert_eq!(canonical("all"), "ALL");
     }
 }

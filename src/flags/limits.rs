@@ -177,12 +177,11 @@ pub(crate) fn sysctl(text: &str) -> Read<Sysctl> {
 
 /// Reads a capability (`CAP_NET_ADMIN`, `net_admin`, `ALL`) and returns its name without `CAP_`, in upper case.
 pub(crate) fn capability(text: &str) -> Read<String> {
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    if name == "ALL" || CAPABILITIES.contains(&name) {
-        Ok(name.to_owned())
+    let name = rbuild_sandbox::capabilities::canonical(text);
+    if name == "ALL" || CAPABILITIES.contains(&name.as_str()) {
+        Ok(name)
     } else {
-        Err(unknown("capability", name, CAPABILITIES).or_short("see `man 7 capabilities`"))
+        Err(unknown("capability", &name, CAPABILITIES).or_short("see `man 7 capabilities`"))
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use rbuild_model::container::{Definition, Removal, Signal, StartFailure, State};
 use rbuild_model::network::NetworkMode;
 use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, chain};
-use rbuild_network::driver::Guard;
 use rbuild_network::ports::Reservation;
 use rbuild_network::resolver::ResolverChoice;
 use rbuild_sandbox::{Access, FileContent, Mount, MountSource, Restrictions};
@@ -22,7 +21,7 @@ use super::observe::grace;
 use super::reap::is_gone;
 use super::trees::of_init;
 use crate::engine::{Engine, io};
-use crate::networks::{ConnectRequest, Connected, NameFiles};
+use crate::networks::{ConnectRequest, Connected, NameFiles, guard};
 
 /// What a start came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,12 +132,6 @@ impl Engine {
             NetworkMode::Container(name) => Some(self.network_of(name)?),
             _ => None,
         };
-        let administers = |name: &String| {
-            let name = name.to_ascii_uppercase();
-            matches!(name.strip_prefix("CAP_").unwrap_or(&name), "NET_ADMIN" | "ALL")
-        };
-        let guard =
-            if host.privileged || host.cap_add.iter().any(administers) { Guard::Off } else { Guard::Strict };
         let resolver = ResolverChoice {
             servers: host.dns.clone(),
             search: host.dns_search.clone(),
@@ -160,7 +153,7 @@ impl Engine {
             ports: &ports,
             resolver: &resolver,
             extra_hosts: &extra_hosts,
-            guard,
+            guard: guard(host),
             shared,
             ahead: self.prepared_namespace(&host.network),
         })?)

@@ -7,6 +7,7 @@ use rbuild_model::container::{
     SeccompUse, State,
 };
 use rbuild_model::network::{EndpointSettings, HostPort, NetworkDefinition, NetworkMode};
+use rbuild_sandbox::capabilities::canonical;
 use serde_json::{Map, Value, json};
 
 use super::error::ContainerError;
@@ -139,10 +140,10 @@ fn given<T: serde::Serialize>(list: &[T]) -> Value {
     if list.is_empty() { Value::Null } else { json!(list) }
 }
 
-/// Capabilities by their names in full.
+/// Capabilities by their names in full. Projects of earlier versions had them written down as given.
 fn capabilities(names: &[String]) -> Vec<String> {
-    let whole = |name: &String| if name == "ALL" { name.clone() } else { format!("CAP_{name}") };
-    names.iter().map(whole).collect()
+    let whole = |name: String| if name == "ALL" { name } else { format!("CAP_{name}") };
+    names.iter().map(|name| whole(canonical(name))).collect()
 }
 
 fn host_config(definition: &Definition) -> Value {
@@ -502,4 +503,15 @@ fn endpoint(wish: Option<&EndpointSettings>, own: &EndpointNote) -> Value {
         all.extend(own);
     }
     document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::capabilities;
+
+    #[test]
+    fn capabilities_are_told_in_full_however_they_were_given() {
+        let told = capabilities(&["NET_ADMIN", "CAP_NET_RAW", "chown", "all"].map(str::to_owned));
+        assert_eq!(told, ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_CHOWN", "ALL"]);
+    }
 }

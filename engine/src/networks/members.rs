@@ -6,9 +6,10 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rbuild_model::container::{Definition, State};
+use rbuild_model::container::{Definition, HostOptions, State};
 use rbuild_model::network::{Driver, EndpointSettings, EndpointWish, NetworkDefinition, NetworkMode};
 use rbuild_network::driver::Guard;
+use rbuild_sandbox::capabilities::canonical;
 
 use super::connect::check_settings;
 use super::live::LiveChange;
@@ -164,21 +165,21 @@ struct Change<'a> {
 impl Change<'_> {
     fn live(&self) -> LiveChange<'_> {
         let host = &self.definition.host;
-        let may_administer =
-            host.privileged || host.cap_add.iter().any(|one| is_net_admin(one.trim_start_matches("CAP_")));
         LiveChange {
             container: &self.id,
             name: &self.name,
             hostname: &self.hostname,
             namespace: self.namespace,
             endpoints: &host.endpoints,
-            guard: if may_administer { Guard::Off } else { Guard::Strict },
+            guard: guard(host),
         }
     }
 }
 
-fn is_net_admin(capability: &str) -> bool {
-    ["NET_ADMIN", "ALL"].iter().any(|word| capability.eq_ignore_ascii_case(word))
+/// What a container's packets are checked for: nothing where it may administer its own addresses.
+pub(crate) fn guard(host: &HostOptions) -> Guard {
+    let administers = |name: &String| matches!(canonical(name).as_str(), "NET_ADMIN" | "ALL");
+    if host.privileged || host.cap_add.iter().any(administers) { Guard::Off } else { Guard::Strict }
 }
 
 /// Whether a container can be in several networks at all.
@@ -220,4 +221,19 @@ fn is_in(networks: &Networks, definition: &Definition, id: &str) -> Result<bool,
         .endpoints
         .iter()
         .any(|wish| networks.find(&wish.network).is_ok_and(|found| found.id == id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_administer_addresses_is_not_checked_for_them() {
+        let of = |added: &str| guard(&HostOptions { cap_add: vec![added.to_owned()], ..Default::default() });
+        for added in ["NET_ADMIN", "cap_net_admin", "all"] {
+            assert_eq!(of(added), Guard::Off, "{added}");
+        }
+        assert_eq!(of("NET_RAW"), Guard::Strict);
+        assert_eq!(guard(&HostOptions { privileged: true, ..Default::default() }), Guard::Off);
+    }
 }

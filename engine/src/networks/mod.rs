@@ -39,6 +39,7 @@ use rbuild_store::{Store, UniqueId};
 pub use connect::{ConnectRequest, Connected, Joined, NameFiles};
 pub use error::NetworksError;
 pub use live::LiveChange;
+pub(crate) use members::guard;
 pub use members::{Leaving, MemberError};
 pub use rows::SCHEMA;
 

@@ -20,6 +20,7 @@ use rbuild_model::project::{
     VolumesFrom,
 };
 use rbuild_sandbox::Access;
+use rbuild_sandbox::capabilities::canonical;
 
 use super::labels::{self, Place};
 use crate::containers::{CreateRequest, MountKind as Asked, MountRequest};
@@ -331,8 +332,9 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
     host.restart = restart(service)?;
     host.privileged = service.privileged;
     host.read_only = service.read_only;
-    host.cap_add.clone_from(&service.cap_add);
-    host.cap_drop.clone_from(&service.cap_drop);
+    let capabilities = |names: &[String]| names.iter().map(|name| canonical(name)).collect();
+    host.cap_add = capabilities(&service.cap_add);
+    host.cap_drop = capabilities(&service.cap_drop);
     host.groups.clone_from(&service.group_add);
     host.sysctls.clone_from(&service.sysctls);
     host.shm_size = positive(service.shm_size);

@@ -46,9 +46,9 @@ pub struct HostOptions {
     pub privileged: bool,
     /// Whether its root cannot be written.
     pub read_only: bool,
-    /// Capabilities besides the default ones, as given.
+    /// Capabilities besides the default ones: `NET_ADMIN`, `ALL`.
     pub cap_add: Vec<String>,
-    /// Capabilities that it does not have, as given.
+    /// Capabilities that it does not have: `NET_ADMIN`, `ALL`.
     pub cap_drop: Vec<String>,
     /// The filter of system calls.
     pub seccomp: SeccompUse,

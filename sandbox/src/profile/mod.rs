@@ -248,7 +248,7 @@ pub fn capability_mask(confinement: &Confinement) -> Result<CapabilityMask, Prof
     if *privilege == Privilege::Privileged {
         return Ok(held);
     }
-    let is_all = |name: &String| name.eq_ignore_ascii_case("all");
+    let is_all = |name: &String| capabilities::canonical(name) == "ALL";
     let bit = |name: &String| {
         let number = capabilities::number(name);
         number.map(|number| 1 << number).ok_or_else(|| ProfileError::UnknownCapability { name: name.clone() })

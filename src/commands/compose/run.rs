@@ -12,6 +12,7 @@ use rbuild_engine::projects::{AfterFailure, OneOff, Work};
 use rbuild_model::container::{Definition, Removal, RestartPolicy};
 use rbuild_model::project::Service;
 use rbuild_monitor::Attach;
+use rbuild_sandbox::capabilities::canonical;
 
 use super::board::Board;
 use super::making::{self, Manner};
@@ -166,7 +167,7 @@ fn changed(
                 true => (&mut service.cap_add, &mut service.cap_drop),
                 false => (&mut service.cap_drop, &mut service.cap_add),
             };
-            from.retain(|known| *known != capability);
+            from.retain(|known| canonical(known) != capability);
             to.push(capability);
         }
     }

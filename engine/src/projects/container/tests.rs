@@ -113,6 +113,16 @@ fn links_lead_to_services_and_to_containers_of_others() {
 }
 
 #[test]
+fn capabilities_are_written_down_in_one_form() {
+    let mut service = web();
+    service.cap_add = vec!["CAP_NET_ADMIN".to_owned(), "sys_time".to_owned()];
+    service.cap_drop = vec!["all".to_owned()];
+    let host = ask(&service).expect("possible").host;
+    assert_eq!(host.cap_add, ["NET_ADMIN", "SYS_TIME"]);
+    assert_eq!(host.cap_drop, ["ALL"]);
+}
+
+#[test]
 fn ports_are_exposed_and_published() {
     let mut service = web();
     let published = |first, last| Some(PortRange { first, last });
