@@ -70,22 +70,28 @@ services:
 #[test]
 fn what_is_in_configs_and_secrets_is_looked_at() {
     let Some(context) = scene("what_is_in_configs_and_secrets_is_looked_at") else { return };
+    context.write("Dockerfile", "FROM busybox\nRUN mkdir -p /run/app && ln -s /run /led\nVOLUME /kept\n");
+    context.rbuild(["build", "-t", "furnished", "."]).run().assert_success();
     context.write(
         "compose.yaml",
         "\
 name: given
 services:
   web:
-    image: busybox
+    image: furnished
     command: sleep 1000
     init: true
     network_mode: none
-    volumes: [data:/data]
-    configs: [app, {source: below, target: /data/deep/below}]
+    volumes: [memory:/led/app]
+    configs:
+      - app
+      - {source: below, target: /led/app/deep/below}
+      - {source: below, target: /kept/below}
+      - {source: below, target: /more/below}
     secrets: [key]
-configs: {app: {content: 'port ${PORT:-1}'}, below: {content: in the volume}}
+configs: {app: {content: 'port ${PORT:-1}'}, below: {content: ', below'}}
 secrets: {key: {environment: KEY}}
-volumes: {data: {}}
+volumes: {memory: {driver_opts: {type: tmpfs, device: tmpfs}}}
 ",
     );
     let rbuild = |arguments: &[&str], port: &str, key: &str| {
@@ -103,8 +109,11 @@ volumes: {data: {}}
         assert_eq!(cut.status.signal(), Some(9), "{cut}");
         let folder = context.root().join("containers");
         let mut find = std::process::Command::new("find");
-        let found = find.arg(folder).args(["-name", "app", "-o", "-name", "key"]).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&found.stdout).lines().count(), 2, "{found:?}");
+        find.arg(folder).args(["-type", "f", "("]);
+        let found =
+            find.args(["-name", "app", "-o", "-name", "key", "-o", "-name", "given-*.tar", ")"]).output();
+        let found = String::from_utf8(found.unwrap().stdout).unwrap();
+        assert_eq!(found.lines().count(), 4, "{found}");
     }
     rbuild(&["up", "-d"], "1", "a");
     let same = rbuild(&["up", "--dry-run"], "1", "a");
@@ -116,8 +125,19 @@ volumes: {data: {}}
     let plan = rbuild(&["up", "--dry-run"], "1", "b").stdout;
     assert!(plan.starts_with("recreate given-web-1: content of secret key changed\n"), "{plan}");
     rbuild(&["up", "-d", "-t", "0"], "2", "b");
-    let files = ["compose", "exec", "-T", "web", "cat", "/app", "/run/secrets/key", "/data/deep/below"];
-    assert_eq!(rbuild(&files, "2", "b").stdout, "port 2bin the volume");
+    // What is in memory goes with the program.
+    rbuild(&["compose", "restart", "-t", "0"], "2", "b");
+    let cat = ["cat", "/app", "/run/secrets/key", "/run/app/deep/below", "/kept/below", "/more/below"];
+    let exec = [&["compose", "exec", "-T", "web"][..], &cat].concat();
+    assert_eq!(rbuild(&exec, "2", "b").stdout, "port 2b, below, below, below");
+    let run = ["compose", "run", "--rm", "-T", "-v"];
+    let more = [&run[..], &["./more:/more", "web"], &cat].concat();
+    assert_eq!(rbuild(&more, "2", "b").stdout, "port 2b, below, below, below");
+    assert_eq!(fs::read_to_string(context.project().join("more/below")).unwrap(), ", below");
+    let refused =
+        context.rbuild([&run[..], &["./more:/more:ro", "web", "true"]].concat()).env("KEY", "b").run();
+    let why = "config below: `/more/below` lies in `/more`, which is mounted read-only";
+    assert!(!refused.status.success() && refused.stderr.contains(why), "{refused}");
     let after = rbuild(&["up", "--dry-run"], "2", "b");
     assert_eq!(after.stderr, "nothing to do\n");
     rbuild(&["compose", "down", "-v", "-t", "0"], "2", "b");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rbuild_confined::{Handle, Kind, Mounts, NewDir, Owner, Root, remove_tree};
 use rbuild_image::tar::{Limits, Reader};
-use rbuild_model::container::{Definition, MountWhat};
+use rbuild_model::container::{Definition, MountUse, MountWhat};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::extract::{Extractor, Rules};
 use rbuild_snapshotter::write_tree;
@@ -32,7 +32,7 @@ pub struct PathStat {
 
 /// Whether a container's tree is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum For {
+pub(super) enum For {
     Reading,
     Writing,
 }
@@ -93,19 +93,6 @@ impl Engine {
         tar: &mut dyn Read,
     ) -> Result<(), ContainerError> {
         let _still = self.hold_still(definition)?;
-        self.extract_in(definition, path, owner, tar)?;
-        self.tell(definition, "extract-to-dir", &[]);
-        Ok(())
-    }
-
-    /// Extracts a tar into a folder of a container that nobody else touches.
-    pub(super) fn extract_in(
-        &self,
-        definition: &Definition,
-        path: &str,
-        owner: Option<Owner>,
-        tar: &mut dyn Read,
-    ) -> Result<(), ContainerError> {
         let (root, at) = self.locate(definition, path, For::Writing)?;
         let missing = || {
             ContainerError::Invalid(format!(
@@ -113,7 +100,9 @@ impl Engine {
                 definition.name
             ))
         };
-        unpack(root.find(&at)?.ok_or_else(missing)?, owner, tar)
+        unpack(root.find(&at)?.ok_or_else(missing)?, owner, tar)?;
+        self.tell(definition, "extract-to-dir", &[]);
+        Ok(())
     }
 
     /// Makes a folder of a container, with those above it; what is there stays as it is. New ones belong to the owner.
@@ -162,7 +151,7 @@ impl Engine {
             let root = root.with_mounts(Mounts::Cross);
             if purpose == For::Writing
                 && definition.host.read_only
-                && self.mount_at(definition, &path).is_none()
+                && mount_at(&root, &definition.host.mounts, &real(&root, &path)).is_none()
             {
                 return Err(ContainerError::Invalid("container rootfs is marked read-only".to_owned()));
             }
@@ -171,58 +160,60 @@ impl Engine {
         let plan = self.root_plan(definition)?;
         let plan = if purpose == For::Reading { for_reading(plan) } else { plan };
         let root = Root::from_fd(mount_detached(&plan)?)?;
-        // Where the path leads, as far as it is there: a link may lead into a mount.
-        let real = match root.canonicalize(&path) {
-            Ok(real) => Path::new("/").join(real),
-            Err(_) => define::plain(&path.to_string_lossy()),
-        };
-        let Some(mount) = self.mount_at(definition, &real) else {
+        // A link may lead into a mount.
+        let mounts = &definition.host.mounts;
+        let Some((index, inside)) = mount_at(&root, mounts, &real(&root, &path)) else {
             if purpose == For::Writing && definition.host.read_only {
                 return Err(ContainerError::Invalid("container rootfs is marked read-only".to_owned()));
             }
             return Ok((root, path));
         };
-        if purpose == For::Writing && mount.read_only {
+        if purpose == For::Writing && mounts[index].read_only {
             return Err(ContainerError::Invalid("mounted volume is marked read-only".to_owned()));
         }
-        let inside = real.strip_prefix(define::plain(&mount.target)).unwrap_or(Path::new("")).to_owned();
-        let source = match &mount.what {
+        Ok((self.open_mount(&mounts[index], purpose)?, Path::new("/").join(inside)))
+    }
+
+    /// Opens what a container that does not run would see at a mount.
+    pub(super) fn open_mount(&self, mount: &MountUse, purpose: For) -> Result<Root, ContainerError> {
+        match &mount.what {
             MountWhat::Bind { source, missing, .. } => {
                 if purpose == For::Writing {
                     super::launch::make_source(source, *missing)?;
                 }
-                source.clone()
+                Ok(Root::open(source)?)
             }
             MountWhat::Volume { name, subpath, .. } => {
                 self.volume_source(name, None)?;
                 let folder = Root::open(self.volume_folder(name))?;
                 let at = Path::new("/").join(subpath.as_deref().unwrap_or_default());
-                return Ok((folder.resolve(at)?.into_root()?, Path::new("/").join(inside)));
+                Ok(folder.resolve(at)?.into_root()?)
             }
-            MountWhat::Tmpfs(_) | MountWhat::Image { .. } => {
-                return Err(ContainerError::Unsupported {
-                    what: "copying from or to what is mounted only while the container runs".to_owned(),
-                });
-            }
-        };
-        Ok((Root::open(source)?, Path::new("/").join(inside)))
+            MountWhat::Tmpfs(_) | MountWhat::Image { .. } => Err(ContainerError::Unsupported {
+                what: "copying from or to what is mounted only while the container runs".to_owned(),
+            }),
+        }
     }
+}
 
-    /// Returns the mount that a path lies in, the deepest one.
-    fn mount_at<'d>(
-        &self,
-        definition: &'d Definition,
-        path: &Path,
-    ) -> Option<&'d rbuild_model::container::MountUse> {
-        let covers =
-            |mount: &&rbuild_model::container::MountUse| path.starts_with(define::plain(&mount.target));
-        definition
-            .host
-            .mounts
-            .iter()
-            .filter(covers)
-            .max_by_key(|mount| define::plain(&mount.target).components().count())
+/// Returns where a path of a tree leads, free of links as far as it is there.
+pub(super) fn real(root: &Root, path: &Path) -> PathBuf {
+    for above in path.ancestors() {
+        if let Ok(led) = root.canonicalize(above) {
+            let rest = define::plain(&path.strip_prefix(above).unwrap_or(path).to_string_lossy());
+            return Path::new("/").join(led).join(rest.strip_prefix("/").unwrap_or(&rest));
+        }
     }
+    define::plain(&path.to_string_lossy())
+}
+
+/// Returns the mount that a path free of links lies in, the deepest one, and the path in it.
+pub(super) fn mount_at(root: &Root, mounts: &[MountUse], path: &Path) -> Option<(usize, PathBuf)> {
+    let covering = mounts.iter().enumerate().filter_map(|(index, mount)| {
+        let inside = path.strip_prefix(real(root, Path::new(&mount.target))).ok()?;
+        Some((index, inside.to_owned()))
+    });
+    covering.min_by_key(|(_, inside)| inside.components().count())
 }
 
 /// Extracts a tar into a folder. With an owner, everything belongs to it.

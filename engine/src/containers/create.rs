@@ -1,6 +1,5 @@
 //! Making containers; nothing runs yet.
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -24,9 +23,9 @@ use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::{Active, Snapshotter};
 use rbuild_store::{DatabaseError, Lease, crash};
 
-use super::archive::unpack;
 use super::error::ContainerError;
-use super::request::{CreateRequest, MountKind, ROOT};
+use super::given::GivenFile;
+use super::request::{CreateRequest, MountKind};
 use super::storage::VolumeWish;
 use super::{define, names, rows};
 use crate::engine::{Engine, io};
@@ -120,7 +119,7 @@ impl Engine {
         definition: &mut Definition,
         resolved: &Resolved,
         volumes: &[VolumeWish],
-        files: &BTreeMap<String, Vec<u8>>,
+        files: &[GivenFile],
         lease: &Lease,
         may_rename: bool,
     ) -> Result<(), ContainerError> {
@@ -134,11 +133,8 @@ impl Engine {
         let name = definition.id.to_string();
         let is_passing = definition.host.removal == Removal::Auto;
         self.mirror(tree.path(), definition)?;
-        if let Some(files) = files.get(ROOT) {
-            // Before the folder gets its name, so that they last as it does.
-            let root = self.root_plan_in(tree.path(), definition)?;
-            unpack(Root::from_fd(mount_detached(&root)?)?.resolve("/")?, None, &mut &files[..])?;
-        }
+        // Before the folder gets its name, so that they last as it does.
+        self.give(tree.path(), definition, files)?;
         if is_passing {
             store.derived().publish_tree(tree, &folder, &name)?;
         } else {
@@ -167,9 +163,6 @@ impl Engine {
             self.note_volume(volume)?;
         }
         self.fill_volumes(definition, &resolved.chain)?;
-        for (target, files) in files.iter().filter(|(folder, _)| *folder != ROOT) {
-            self.extract_in(definition, target, None, &mut &files[..])?;
-        }
         crash::point("container.filled");
         for attempt in 1.. {
             let insert = |transaction: &rusqlite::Transaction<'_>| rows::insert(transaction, definition);
@@ -201,10 +194,7 @@ impl Engine {
 
     /// Writes the definition beside what it makes.
     fn mirror(&self, folder: &Path, definition: &Definition) -> Result<(), ContainerError> {
-        let path = folder.join(MIRROR);
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        made.and_then(|mut file| file.write_all(&mirrored(definition))).map_err(io("write", path))?;
-        Ok(())
+        write_new(folder.join(MIRROR), &mirrored(definition))
     }
 
     /// Writes a changed definition to its row and its mirror.
@@ -364,6 +354,12 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Writes a new file that nobody else sees.
+pub(super) fn write_new(path: PathBuf, content: &[u8]) -> Result<(), ContainerError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    Ok(made.and_then(|mut file| file.write_all(content)).map_err(io("write", path))?)
 }
 
 /// What the mirror of a definition says.

@@ -61,6 +61,14 @@ pub enum ContainerError {
     /// What a container is made of could not be had.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Files that it is given could not be written into what is mounted in it.
+    #[error("failed to write configs and secrets into what is mounted at `{target}`")]
+    Given {
+        /// Where that is in the container.
+        target: String,
+        /// Why not.
+        source: Box<ContainerError>,
+    },
     /// An image could not be found or made.
     #[error(transparent)]
     Image(Box<rbuild_images::ImagesError>),

@@ -105,6 +105,7 @@ impl Engine {
             limits: limits(&host.resources)?,
             devices: if host.privileged { Devices::All } else { Devices::DefaultAnd(rules) },
         };
+        self.write_given(definition)?;
         let mut mounts =
             host.mounts.iter().map(|mount| self.mount(mount)).collect::<Result<Vec<_>, ContainerError>>()?;
         if host.ipc == NamespaceUse::Host {

@@ -1,7 +1,7 @@
 //! Containers: made, started, watched, changed, removed.
 //!
 //! ```text
-//! create   image -> containers/<id>/{config.json, <snapshot>/} -> row          (nothing runs)
+//! create   image -> containers/<id>/{config.json, given-<mount>.tar, <snapshot>/} -> row          (nothing runs)
 //! start    definition -> networks, spec, mounts -> the container's monitor -> the program
 //! ps       one read of the rows, and the state file of each
 //! rm       row, then the folder to the trash
@@ -22,6 +22,7 @@ mod error;
 mod events;
 mod exec;
 mod find;
+mod given;
 mod inspect;
 mod launch;
 mod lend;
@@ -51,6 +52,7 @@ pub use create::Made;
 pub use define::LEAST_MEMORY;
 pub use error::ContainerError;
 pub use exec::ExecRequest;
+pub use given::GivenFile;
 pub(crate) use list::networks;
 pub use list::{Filter, ListRequest, Listed, Listing, PortFilter, fits_name};
 pub use note::{EndpointNote, PortNote, RunNote};
@@ -59,7 +61,6 @@ pub(crate) use prepare::Prepared;
 /// What a container is at one moment, for those who wait.
 pub use rbuild_monitor::Moment;
 pub use remove::{Pruned, RemoveOptions};
-pub(crate) use request::ROOT;
 pub use request::{CreateRequest, MountKind, MountRequest};
 pub use rows::SCHEMA;
 pub use stats::Sample;

@@ -9,8 +9,7 @@ use rbuild_model::container::{
 use rbuild_model::image_config::Healthcheck;
 use rbuild_model::platform::Platform;
 
-/// The folder of a container that has no mount above it.
-pub(crate) const ROOT: &str = "/";
+use super::given::GivenFile;
 
 /// A container to make.
 #[derive(Clone, Debug)]
@@ -53,9 +52,8 @@ pub struct CreateRequest {
     pub mounts: Vec<MountRequest>,
     /// Containers whose mounts it has too: `NAME[:ro|rw]`.
     pub volumes_from: Vec<String>,
-    /// Archives of files that it has from its beginning, by the folder they are for: the root, or the target of a
-    /// mount. Nobody finds it, or starts it, without them.
-    pub files: BTreeMap<String, Vec<u8>>,
+    /// Files that it has from its beginning: nobody starts it without them.
+    pub files: Vec<GivenFile>,
     /// When its health is asked for the first time.
     pub first_probe: FirstProbe,
     /// What a person wrote that it is made of; kept as it is.
@@ -138,7 +136,7 @@ impl CreateRequest {
             streams: Streams::default(),
             mounts: Vec::new(),
             volumes_from: Vec::new(),
-            files: BTreeMap::new(),
+            files: Vec::new(),
             first_probe: FirstProbe::default(),
             origin: None,
             host: HostOptions::default(),

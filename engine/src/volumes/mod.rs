@@ -10,7 +10,7 @@
 //!
 //! Locks: `volumes` is shared by who makes a container, from making its volumes until its row says that it has them
 //! ([`Volumes::hold`]), and taken alone by who removes volumes; `volume <name>` is held while that one is filled or
-//! mounted.
+//! mounted, and `given` while files that a container is given are written into its mounts.
 
 mod driver;
 mod error;
@@ -130,6 +130,11 @@ impl Volumes {
     /// Keeps volumes from being removed: for who makes a container, until its row says which volumes it has.
     pub fn hold(&self) -> Result<Hold, VolumesError> {
         Ok(Hold { _lock: self.lock("volumes", LockMode::Shared)? })
+    }
+
+    /// Keeps others from writing what containers are given into volumes and folders: replicas are given the same there.
+    pub(crate) fn hold_given(&self) -> Result<Lock, VolumesError> {
+        self.lock("given", LockMode::Exclusive)
     }
 
     fn lock(&self, subject: &str, mode: LockMode) -> Result<Lock, VolumesError> {

@@ -1,20 +1,19 @@
 //! Configs and secrets: files that a service is given.
 //!
 //! A file of the host is seen read-only where it lies, so that what is edited there is seen at once; what comes from a
-//! variable or from the compose file, and what is to belong to somebody else, is written into the container once.
+//! variable or from the compose file, and what is to belong to somebody else, is written into the container
+//! when it is made or, where it lies in a mount, at each start.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::PathBuf;
 
-use rbuild_image::tar::{Entry, EntryKind, EntryPath, Options, Timestamp, Writer};
 use rbuild_model::container::{BindRecursion, MissingSource, Propagation};
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::project::{FileGrant, FileObject, FileSource, Project, Service};
 use rbuild_sandbox::Access;
 
 use super::error::OperationError;
-use crate::containers::{ContainerError, MountKind, MountRequest, ROOT};
+use crate::containers::{GivenFile, MountKind, MountRequest};
 use crate::projects::content::Contents;
 
 /// The folder of secrets that say nothing of their place.
@@ -29,18 +28,7 @@ pub(in crate::projects) struct Granted {
     /// Files of the host.
     pub(super) mounts: Vec<MountRequest>,
     /// Files that are written.
-    files: Vec<Written>,
-}
-
-#[derive(Clone, Debug)]
-struct Written {
-    /// What people call it: its kind and its key.
-    name: String,
-    path: String,
-    content: Vec<u8>,
-    mode: u32,
-    uid: u32,
-    gid: u32,
+    pub(super) files: Vec<GivenFile>,
 }
 
 /// Which kind a file is of.
@@ -71,37 +59,8 @@ impl Kind {
 impl Granted {
     /// The digests of what is written into a container, by what it is called.
     pub(in crate::projects) fn contents(&self) -> Contents {
-        let digest = |file: &Written| (file.name.clone(), BlobDigest::of(&file.content).to_string());
+        let digest = |file: &GivenFile| (file.name.clone(), BlobDigest::of(&file.content).to_string());
         self.files.iter().map(digest).collect()
-    }
-
-    /// The files as archives, by the folder they are for: the root, or the target of the mount that they lie in.
-    pub(super) fn archives(
-        &self,
-        mounts: &[MountRequest],
-    ) -> Result<BTreeMap<String, Vec<u8>>, ContainerError> {
-        let mut folders: BTreeMap<String, Vec<(&str, &Written)>> = BTreeMap::new();
-        for file in &self.files {
-            let (folder, path) = lying(&file.path, mounts);
-            folders.entry(folder.to_owned()).or_default().push((path, file));
-        }
-        let archives = folders.into_iter().map(|(folder, files)| Ok((folder, archive(&files)?)));
-        archives
-            .collect::<Result<_, Box<dyn Error>>>()
-            .map_err(|why| ContainerError::Invalid(why.to_string()))
-    }
-}
-
-/// Returns the mount that a path lies in and the path in it, or the root: what begins empty with each start is not written
-/// into.
-fn lying<'a>(path: &'a str, mounts: &'a [MountRequest]) -> (&'a str, &'a str) {
-    let inside = |target: &str| path.strip_prefix(target.trim_end_matches('/'))?.strip_prefix('/');
-    let covering = mounts.iter().filter_map(|mount| Some((mount, inside(&mount.target)?)));
-    match covering.max_by_key(|(mount, _)| mount.target.len()) {
-        Some((mount, path)) if matches!(mount.kind, MountKind::Volume { .. } | MountKind::Bind { .. }) => {
-            (&mount.target, path)
-        }
-        _ => (ROOT, path.trim_start_matches('/')),
     }
 }
 
@@ -171,7 +130,7 @@ fn add<Key: std::fmt::Display>(
         None | Some("") => Ok(0),
         Some(text) => text.parse().map_err(|_| refused(format!("{what} `{text}` is no number"))),
     };
-    granted.files.push(Written {
+    granted.files.push(GivenFile {
         name: format!("{} {key}", kind.word()),
         path: target,
         content,
@@ -195,26 +154,13 @@ fn seen(target: String, source: PathBuf) -> MountRequest {
     }
 }
 
-/// Makes an archive of files; the folders above them are made where they are missing.
-fn archive(files: &[(&str, &Written)]) -> Result<Vec<u8>, Box<dyn Error>> {
-    let mut writer = Writer::new(Vec::new(), Options::default());
-    for (path, file) in files {
-        let path = EntryPath::new(path)?;
-        let kind = EntryKind::File { size: file.content.len() as u64 };
-        let mut entry = Entry::new(path, kind, file.mode);
-        (entry.uid, entry.gid, entry.mtime) = (file.uid, file.gid, Timestamp::from_seconds(0));
-        writer.append_bytes(&entry, &file.content)?;
-    }
-    Ok(writer.finish()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_is_noted_of_files_is_of_what_is_written() {
-        let written = |name: &str, content: &str| Written {
+        let written = |name: &str, content: &str| GivenFile {
             name: name.to_owned(),
             path: format!("/{name}"),
             content: content.as_bytes().to_vec(),
@@ -224,27 +170,9 @@ mod tests {
         };
         let files = vec![written("config app", "port 1"), written("secret key", "a")];
         let granted = Granted { files, ..Granted::default() };
-        let archives = granted.archives(&[]).unwrap();
-        let holds = |content: &[u8]| archives[ROOT].windows(content.len()).any(|window| window == content);
-        assert!(holds(b"port 1"));
         let digest = |content: &[u8]| BlobDigest::of(content).to_string();
         let noted = [("config app", digest(b"port 1")), ("secret key", digest(b"a"))];
         assert_eq!(granted.contents(), noted.map(|(name, digest)| (name.to_owned(), digest)).into());
-        assert!(Granted::default().archives(&[]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn files_below_a_mount_are_written_into_it() {
-        let image = MountKind::Image { reference: "x".to_owned(), subpath: None };
-        let mounts = [
-            seen("/srv".to_owned(), PathBuf::from("/host")),
-            MountRequest { target: "/srv/image".to_owned(), access: Access::ReadOnly, kind: image },
-            seen("/srv/data/".to_owned(), PathBuf::from("/other")),
-        ];
-        assert_eq!(lying("/srv/a/b", &mounts), ("/srv", "a/b"));
-        assert_eq!(lying("/srv/data/b", &mounts), ("/srv/data/", "b"));
-        assert_eq!(lying("/srvx/b", &mounts), (ROOT, "srvx/b"));
-        assert_eq!(lying("/srv/image/b", &mounts), (ROOT, "srv/image/b"));
     }
 
     #[test]

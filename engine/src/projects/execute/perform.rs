@@ -252,8 +252,8 @@ impl Execution<'_> {
         request.first_probe = self.work.wanted.first_probe;
         let granted = granted(self.work.project, service)?;
         request.origin = desired.map(|desired| with_contents(&desired.config, &granted.contents()));
-        request.mounts.extend(granted.mounts.iter().cloned());
-        request.files = granted.archives(&request.mounts)?;
+        request.mounts.extend(granted.mounts);
+        request.files = granted.files;
         adjust(&mut request);
         Ok(self.engine.create(&request, &Quiet)?.definition)
     }
