@@ -128,6 +128,7 @@ fn flags_that_are_wrong() {
         (&["kill", "-s", "FOO", "x"][..], 1, "invalid signal: FOO"),
         (&["stop", "-s", "FOO", "x"], 1, "invalid signal: FOO"),
         (&["update", "--restart", "foo", "x"], 1, "unknown policy 'foo'"),
+        (&["update", "--cpus", "100000", "x"], 1, "range of CPUs is from 0.01 to "),
         (&["run", "--rm", "--cpus", "100000", "busybox", "true"], 125, "range of CPUs is from 0.01 to "),
     ] {
         let output = context.rbuild(line).run();

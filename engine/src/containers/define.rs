@@ -139,7 +139,20 @@ pub(super) fn check_new(definition: &Definition) -> Result<(), ContainerError> {
         rbuild_sandbox::seccomp::check(text)
             .map_err(|source| RunError::Profile(ProfileError::Seccomp(source)))?;
     }
+    check_processors(&host.resources)?;
     check(definition)
+}
+
+/// Checks limits that are given now against the processors that there are for whoever gives them.
+pub(super) fn check_processors(given: &Resources) -> Result<(), ContainerError> {
+    let Some(cpus) = given.nano_cpus else { return Ok(()) };
+    let available = rustix::thread::sched_getaffinity(None).map_or(u32::MAX, |set| set.count());
+    if (10_000_000..=u64::from(available) * 1_000_000_000).contains(&cpus) {
+        return Ok(());
+    }
+    Err(ContainerError::Invalid(format!(
+        "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"
+    )))
 }
 
 /// Checks what can be told without looking at the machine.
@@ -166,13 +179,6 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
         && memory < reservation
     {
         return invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
-    }
-    if let Some(cpus) = resources.nano_cpus {
-        let available = rustix::thread::sched_getaffinity(None).map_or(u32::MAX, |set| set.count());
-        if !(10_000_000..=u64::from(available) * 1_000_000_000).contains(&cpus) {
-            let why = format!("as there are only {available} CPUs available");
-            return invalid(&format!("range of CPUs is from 0.01 to {available}.00, {why}"));
-        }
     }
     if resources.nano_cpus.is_some() && (resources.cpu_period.is_some() || resources.cpu_quota.is_some()) {
         return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");

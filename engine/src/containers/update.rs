@@ -19,6 +19,7 @@ pub struct Update {
 impl Engine {
     /// Changes limits and policy, also of a container that runs.
     pub fn update(&self, text: &str, update: &Update) -> Result<(), ContainerError> {
+        define::check_processors(&update.resources)?;
         let scope = self.parts.store.locks().scope();
         let _held = self.hold(&scope, self.find(text)?.id)?;
         let mut definition = self.find(text)?;

@@ -121,6 +121,10 @@ fn what_is_refused_to_a_new_container_an_old_one_may_have() {
     old.host.seccomp = SeccompUse::Profile("{".to_owned());
     assert!(check_new(&old).is_err());
     check(&old).unwrap();
+    old.host.seccomp = SeccompUse::Default;
+    old.host.resources.nano_cpus = Some(1 << 50);
+    assert!(check_new(&old).is_err());
+    check(&old).unwrap();
 }
 
 #[test]
