@@ -208,11 +208,13 @@ name: twice
 services:
   a:
     image: busybox
-    command: sh -c 'cat /word; echo; exec sleep 1000'
+    command: sh -c 'cat /word /shared/word; echo; exec sleep 1000'
     stop_signal: SIGKILL
     scale: 3
-    configs: [ { source: word, target: /word } ]
+    volumes: [ 'shared:/shared' ]
+    configs: [ { source: word, target: /word }, { source: word, target: /shared/word } ]
 configs: { word: { content: here } }
+volumes: { shared: {} }
 ",
     );
     let both = [(); 3].map(|()| context.rbuild(["compose", "up", "-d"]).start());
@@ -222,9 +224,9 @@ configs: { word: { content: here } }
     }
     assert_eq!(containers(&context), ["twice-a-1", "twice-a-2", "twice-a-3"]);
     for name in containers(&context) {
-        assert_eq!(done(&context, &["logs", &name]).stdout, "here\n", "{name}");
+        assert_eq!(done(&context, &["logs", &name]).stdout, "herehere\n", "{name}");
     }
-    done(&context, &["down"]);
+    done(&context, &["down", "-v"]);
     assert_clean(&context);
 }
 

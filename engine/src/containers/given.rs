@@ -5,13 +5,13 @@
 //! a volume may be gone after its last use.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::ErrorKind;
+use std::ffi::OsStr;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::Root;
-use rbuild_image::tar::{Entry, EntryKind, EntryPath, Options, Timestamp, Writer};
+use rbuild_confined::{Owner, Root};
+use rbuild_image::tar::{Entry, EntryKind, EntryPath, Limits, Options, Reader, Timestamp, Writer};
 use rbuild_model::container::{Definition, MountUse, MountWhat};
 use rbuild_sandbox::mounts::mount_detached;
 
@@ -79,14 +79,20 @@ impl Engine {
         let folder = self.folder(definition.id);
         for (index, mount) in definition.host.mounts.iter().enumerate() {
             let path = folder.join(kept(index));
-            let mut archive = match File::open(&path) {
+            let archive = match std::fs::read(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                opened => opened.map_err(io("open", path))?,
+                read => read.map_err(io("read", path))?,
             };
             let _alone = self.volumes().hold_given()?;
-            let opened = self.open_mount(mount, For::Writing);
-            let written = opened.and_then(|root| unpack(root.resolve("/")?, None, &mut archive));
-            written.map_err(|source| ContainerError::Given {
+            let written = || {
+                let root = self.open_mount(mount, For::Writing)?;
+                // Another replica that runs may be reading them.
+                if has(&root, &archive).unwrap_or(false) {
+                    return Ok(());
+                }
+                unpack(root.resolve("/")?, None, &mut &archive[..])
+            };
+            written().map_err(|source| ContainerError::Given {
                 target: mount.target.clone(),
                 source: Box::new(source),
             })?;
@@ -127,6 +133,27 @@ fn append(
     Ok(archive.append_bytes(&entry, &file.content)?)
 }
 
+/// Whether a tree has the files of an archive as they are there; an error where it has something else.
+fn has(root: &Root, archive: &[u8]) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut reader = Reader::new(archive, Limits::default());
+    while let Some(entry) = reader.next_entry()? {
+        let there = root.resolve_nofollow(OsStr::from_bytes(entry.path.as_bytes()))?;
+        let metadata = there.metadata()?;
+        let is_alike = metadata.mode == entry.mode
+            && metadata.owner == Owner::new(entry.uid, entry.gid)
+            && metadata.size == entry.size();
+        if !is_alike {
+            return Ok(false);
+        }
+        let mut content = Vec::new();
+        there.open_file()?.take(entry.size()).read_to_end(&mut content)?;
+        if content != reader.contents(entry.size())? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -164,5 +191,32 @@ mod tests {
         assert_eq!(lies("/led/app/b"), at(Some(3), "b"));
         assert_eq!(lies("/run/app/deep/b"), at(Some(3), "deep/b"));
         assert_eq!(lies("/led/other/b"), at(None, "/run/other/b"));
+    }
+    #[test]
+    fn what_is_there_already_is_known() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+        let folder = tempfile::tempdir().unwrap();
+        let (root, path) = (Root::open(folder.path()).unwrap(), folder.path().join("a"));
+        std::fs::write(&path, "content").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        let there = std::fs::metadata(&path).unwrap();
+        let archive = |name: &str, content: &str, mode: u32| {
+            let file = GivenFile {
+                name: "config a".to_owned(),
+                path: name.to_owned(),
+                content: content.as_bytes().to_vec(),
+                mode,
+                uid: there.uid(),
+                gid: there.gid(),
+            };
+            let mut archive = Writer::new(Vec::new(), Options::default());
+            append(&mut archive, Path::new(name), &file).unwrap();
+            archive.finish().unwrap()
+        };
+        assert!(has(&root, &archive("a", "content", 0o444)).unwrap());
+        assert!(!has(&root, &archive("a", "another", 0o444)).unwrap());
+        assert!(!has(&root, &archive("a", "content", 0o400)).unwrap());
+        assert!(has(&root, &archive("b", "content", 0o444)).is_err());
     }
 }
