@@ -58,6 +58,8 @@ pub(super) enum Ending {
     Exited(i32),
     /// The user left it running.
     Detached,
+    /// Nobody reads us any more; it runs on.
+    Unread,
 }
 
 /// Where signals go.
@@ -213,7 +215,7 @@ fn pass_on(session: &mut Session, left: &OwnedFd) -> anyhow::Result<Ending> {
                 return Ok(Ending::Detached);
             }
         }
-        // Where nobody reads us any more, the container must not stand still: the rest is read and dropped.
+        // Where there is no room for more, the container must not stand still: the rest is read and dropped.
         let mut write = |result: io::Result<()>| lost = lost.take().or(result.err());
         match session.next_event()? {
             SessionEvent::Stdout(bytes) => {
@@ -224,15 +226,15 @@ fn pass_on(session: &mut Session, left: &OwnedFd) -> anyhow::Result<Ending> {
             SessionEvent::Ended(_) => return passed_on(lost).map(|()| Ending::Ended),
             SessionEvent::ExecEnded(code) => return passed_on(lost).map(|()| Ending::Exited(code)),
         }
+        if lost.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return Ok(Ending::Unread);
+        }
     }
 }
 
-/// Makes an error of what could not be written, unless there is nobody who would read it.
+/// Makes an error of what could not be written.
 fn passed_on(lost: Option<io::Error>) -> anyhow::Result<()> {
-    match lost {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Unwritten(error).into()),
-        _ => Ok(()),
-    }
+    lost.map_or(Ok(()), |error| Err(Unwritten(error).into()))
 }
 
 /// Moves our standard input to the container until it ends, the container has ended, or the user leaves.

@@ -183,10 +183,19 @@ fn followed(
     let sender = if touch.signals == Mode::On { client.take() } else { None };
     let ending = foreground.attend(session, &manner, sender);
     *client = foreground.leave().or_else(|| client.take());
-    if ending? == Ending::Detached {
-        context.terminal.tell("read escape sequence\n");
-        engine.tell_attach(definition, "detach");
-        return Ok(Status::Done);
+    match ending? {
+        Ending::Detached => {
+            context.terminal.tell("read escape sequence\n");
+            engine.tell_attach(definition, "detach");
+            return Ok(Status::Done);
+        }
+        Ending::Unread => {
+            let name = &definition.name;
+            context.terminal.tell(&format!("nobody reads the output any more; container {name} runs on\n"));
+            engine.tell_attach(definition, "detach");
+            return Ok(Status::Unread);
+        }
+        Ending::Ended | Ending::Exited(_) => {}
     }
     let exited = waiter.exited().map_err(ContainerError::from)?;
     if engine.was_killed_for_memory(definition)? {
@@ -225,6 +234,10 @@ pub(crate) fn exec(
         Ending::Detached => {
             engine.tell_exec(definition, "exec_detach", &id.0, None);
             Ok(Status::Done)
+        }
+        Ending::Unread => {
+            engine.tell_exec(definition, "exec_detach", &id.0, None);
+            Ok(Status::Unread)
         }
         Ending::Ended => Ok(Status::Done),
     }

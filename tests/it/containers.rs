@@ -263,6 +263,33 @@ fn a_terminal() {
 }
 
 #[test]
+fn output_that_nobody_reads_any_more() {
+    let Some(context) = scene("output_that_nobody_reads_any_more") else { return };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rbuild"))
+        .args(["run", "--name", "endless", "--log-driver", "none", "--network", "none", "busybox", "yes"])
+        .env_clear()
+        .env("RBUILD_ROOT", context.root())
+        .env("HOME", context.home())
+        .env("XDG_RUNTIME_DIR", context.runtime())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 2];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"y\n");
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(141), "{told}");
+    assert!(told.contains("container endless runs on"), "{told}");
+    let running = context.rbuild(["ps", "-q"]).run();
+    assert_eq!(running.stdout.lines().count(), 1, "{running}");
+    context.rbuild(["rm", "-f", "endless"]).run().assert_success();
+    assert_clean(&context);
+}
+
+#[test]
 fn a_name_in_use() {
     let Some(context) = scene("a_name_in_use") else { return };
     let call = |command: &[&str]| {
