@@ -1,4 +1,4 @@
-//! The command line: one file a verb in `cli/`, all listed in [`Command`] (in [`verbs!`]).
+//! The command line: one file a verb in `cli/`, all listed in [`Command`] (in `verbs!`).
 //!
 //! Differences between clap and the flags that Docker's users know are evened out in three places, and only here:
 //!

@@ -1,7 +1,7 @@
-//! Drives the solver: a loop that owns the [`Schedule`], and a bounded number of threads that do the work.
+//! Drives the solver: a loop that owns the schedule (`schedule`), and a bounded number of threads that do the work.
 //!
 //! Look-ups are answered by the loop itself, a wave in one transaction; hashing and running go to threads, which tell
-//! the loop by a [`Word`] what came of it.
+//! the loop by a word what came of it.
 
 mod schedule;
 mod threads;
