@@ -34,7 +34,7 @@ pub enum Ask {
     Fetch(FetchAsk),
     /// Make a definition another way to find a record. No answer.
     Alias(PreImage, RecordId),
-    /// Tell that a step needs not run. No answer.
+    /// Tell that a step needs not run. No answer. Of one whose tree is not here that is known only when all is made.
     Matched(StepId, Hit),
 }
 
@@ -171,6 +171,8 @@ struct Node {
     /// Whether the tree can be fetched.
     is_elsewhere: bool,
     origin: Option<Origin>,
+    /// How it was found without its tree, as long as nobody has to read that: then it runs, else it needed not.
+    untold: Option<Hit>,
     /// What equal steps find it by while it runs.
     flight: Option<(CacheKey, Reuse)>,
     /// Whether somebody has to read the tree.
@@ -207,6 +209,7 @@ impl<'g> Solver<'g> {
                 record: None,
                 is_elsewhere: false,
                 origin: None,
+                untold: None,
                 flight: None,
                 needed: false,
                 dependents: Vec::new(),
@@ -255,6 +258,12 @@ impl<'g> Solver<'g> {
         if !self.wave.is_empty() {
             self.asks.push(Ask::LookUp(std::mem::take(&mut self.wave)));
         }
+        if self.goals.iter().all(|goal| self.nodes[goal.index()].tree.is_some()) {
+            let untold = |(at, node): (usize, &mut Node)| {
+                node.untold.take().map(|hit| Ask::Matched(StepId(at as u32), hit))
+            };
+            self.asks.extend(self.nodes.iter_mut().enumerate().filter_map(untold));
+        }
         std::mem::take(&mut self.asks)
     }
 
@@ -292,6 +301,11 @@ impl<'g> Solver<'g> {
     /// Returns the record of a step's result, once it is matched and has one.
     pub fn record(&self, id: StepId) -> Option<RecordId> {
         self.nodes[id.index()].record
+    }
+
+    /// Returns what a step's keys are made of, as far as that is known.
+    pub fn keys(&self, id: StepId) -> &StepKeys {
+        &self.nodes[id.index()].keys
     }
 
     /// Returns how a step came to its result, once it is found or asked to run.
@@ -451,6 +465,7 @@ impl<'g> Solver<'g> {
         let State::LookingUp(kind) = self.nodes[id.index()].state else { return };
         match (found, kind) {
             (Some(found), _) => {
+                let gone = found.place == Place::Gone;
                 let node = self.node(id);
                 node.canonical = Some(found.canonical);
                 node.is_elsewhere = found.place == Place::Elsewhere;
@@ -466,7 +481,11 @@ impl<'g> Solver<'g> {
                     KeyKind::Content => Hit::Content,
                 };
                 self.node(id).origin = Some(Origin::Found(hit));
-                self.asks.push(Ask::Matched(id, hit));
+                if gone {
+                    self.node(id).untold = Some(hit);
+                } else {
+                    self.asks.push(Ask::Matched(id, hit));
+                }
                 self.matched(id);
             }
             (None, KeyKind::Definition) => self.turn_to_content(id),
@@ -514,6 +533,7 @@ impl<'g> Solver<'g> {
     fn run(&mut self, id: StepId, inputs: Vec<Tree>, miss: Miss) {
         self.node(id).state = State::Running;
         self.node(id).origin = Some(Origin::Ran(miss));
+        self.node(id).untold = None;
         let keys = self.nodes[id.index()].keys.clone();
         if let Some(key) = keys.canonical() {
             // What is made afresh will do for everybody, what may have been there before only for some.

@@ -25,6 +25,11 @@ impl MemoryIndex {
         Self::default()
     }
 
+    /// Forgets the tree of a result.
+    pub fn drop_tree(&self, record: RecordId) {
+        self.lock().records[record.0 as usize].place = Place::Gone;
+    }
+
     /// Forgets the trees of all results, as garbage collection does; their keys stay.
     pub fn drop_trees(&self) {
         for record in &mut self.lock().records {
