@@ -37,7 +37,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The gzip that layers are packed with unless asked otherwise.
+    /// The gzip that layers are packed with unless asked otherwise; what is packed already gets less effort.
     pub const GZIP: Self = Self::Gzip { level: 6 };
     /// The zstd that layers are packed with unless asked otherwise.
     pub const ZSTD: Self = Self::Zstd { level: 3 };
@@ -172,20 +172,58 @@ fn gone() -> io::Error {
 }
 
 /// Makes gzip members.
+///
+/// Of contents that are packed already (images, archives) a deeper search makes nothing smaller, and takes twice as long.
+/// So a sample of each chunk is tried with the least effort first, and with more of it where that came to little.
 struct Member {
-    compressor: libdeflater::Compressor,
+    wanted: libdeflater::Compressor,
+    /// The least effort, where more of it is not insisted on.
+    least: Option<libdeflater::Compressor>,
 }
+
+/// How many pieces of a chunk are tried, and how large they are.
+const SAMPLES: usize = 4;
+const SAMPLE: usize = 16 << 10;
+/// A deeper search has to make a sample smaller by this share of it.
+const GAIN: usize = 256;
 
 impl Member {
     fn new(level: u8) -> Self {
-        let level = libdeflater::CompressionLvl::new(i32::from(level.min(12))).unwrap_or_default();
-        Self { compressor: libdeflater::Compressor::new(level) }
+        let compressor = |level: u8| {
+            let level = libdeflater::CompressionLvl::new(i32::from(level.min(12))).unwrap_or_default();
+            libdeflater::Compressor::new(level)
+        };
+        // Who asks for more than the usual effort gets it everywhere.
+        let least = (2..=6).contains(&level).then(|| compressor(1));
+        Self { wanted: compressor(level), least }
     }
 
     fn encode(&mut self, chunk: &[u8]) -> io::Result<Vec<u8>> {
-        let mut member = vec![0; self.compressor.gzip_compress_bound(chunk.len())];
-        let size = self.compressor.gzip_compress(chunk, &mut member).map_err(io::Error::other)?;
+        let mut member = vec![0; self.wanted.gzip_compress_bound(chunk.len())];
+        let compressor = match self.is_worth_it(chunk, &mut member)? {
+            true => &mut self.wanted,
+            false => self.least.as_mut().unwrap_or(&mut self.wanted),
+        };
+        let size = compressor.gzip_compress(chunk, &mut member).map_err(io::Error::other)?;
         member.truncate(size);
         Ok(member)
+    }
+
+    /// Returns whether more than the least effort makes a chunk smaller, going by samples of it.
+    fn is_worth_it(&mut self, chunk: &[u8], scratch: &mut [u8]) -> io::Result<bool> {
+        let Some(least) = &mut self.least else { return Ok(true) };
+        let step = chunk.len() / SAMPLES;
+        if step < 2 * SAMPLE {
+            return Ok(true);
+        }
+        let sample: Vec<u8> =
+            chunk.chunks(step).flat_map(|piece| &piece[..SAMPLE.min(piece.len())]).copied().collect();
+        let quick = least.deflate_compress(&sample, scratch).map_err(io::Error::other)?;
+        // What shrinks to less than half is worth it.
+        if quick < sample.len() / 2 {
+            return Ok(true);
+        }
+        let deep = self.wanted.deflate_compress(&sample, scratch).map_err(io::Error::other)?;
+        Ok(deep + deep / GAIN < quick)
     }
 }

@@ -54,7 +54,7 @@ fn the_packed_form_is_pinned() {
     assert_eq!(
         [digest(Encoding::GZIP), digest(Encoding::ZSTD)],
         [
-            "sha256:a3b5fe8fe90c8915b300785c1efd46c39618ec6b346f5035e6457c07fc194303",
+            "sha256:22b35998118a2fd3181acfbef50d015e0385083067c39c0f784ccda1ad918342",
             "sha256:639b77dfc39efa96155bc3817cf8a945ccbab9394cb4945da82b6da3b501df96"
         ]
     );
@@ -159,6 +159,50 @@ fn streams_of_members_are_decoded_whatever_stands_in_them() {
     for behind in [&b"x"[..], b"something", &[0; 600], &member[..12]] {
         assert!(decoded(&[&packed[0][..], behind].concat(), limits).is_err(), "{behind:?}");
     }
+}
+
+/// What a deeper search makes no smaller gets the least effort, unless more than the usual is asked for.
+#[test]
+fn effort_is_spent_where_it_makes_something_smaller() {
+    let size = |contents: &[u8], level| encoded(contents, Encoding::Gzip { level }, 1).len();
+    let noise: Vec<u8> = mixed().chunks(4096).step_by(2).flatten().copied().collect();
+    assert_eq!(size(&noise, 6), size(&noise, 1));
+    let code: Vec<u8> = (0_u32..200_000)
+        .flat_map(|at| format!("let {:x} = {};\n", at * 7919 % 4093, at / 3).into_bytes())
+        .collect();
+    assert!(size(&code, 6) < size(&code, 1) * 9 / 10, "{} and {}", size(&code, 6), size(&code, 1));
+    let packed = [&noise[..GZIP_CHUNK], &code[..GZIP_CHUNK]].concat();
+    assert_eq!(
+        size(&packed, 6),
+        size(&noise[..GZIP_CHUNK], 1) + size(&code[..GZIP_CHUNK], 6),
+        "chunk by chunk"
+    );
+    let insisted = encoded(&mixed(), Encoding::Gzip { level: 7 }, 1);
+    assert!(insisted != encoded(&mixed(), Encoding::Gzip { level: 1 }, 1));
+}
+
+/// Forms with a table of contents at their end (eStargz, zstd:chunked) are read as what they are: gzip, and zstd.
+#[test]
+fn streams_that_end_with_a_table_of_contents_are_read_whole() {
+    let contents = mixed();
+    let member = |bytes: &[u8]| encoded(bytes, Encoding::GZIP, 1);
+    // An empty member whose head says where the table begins.
+    let mut footer = vec![0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 26, 0, b'S', b'G', 22, 0];
+    footer.extend(format!("{:016x}STARGZ", contents.len()).into_bytes());
+    footer.extend([1, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let pieces: Vec<u8> = contents.chunks(100_000).flat_map(member).collect();
+    let stargz = [&pieces[..], &member(b"the table"), &footer].concat();
+    let expected = [&contents[..], b"the table"].concat();
+    assert!(decoded(&stargz, DecodeLimits::default()).unwrap() == expected);
+
+    let frames = contents.chunks(100_000).flat_map(|piece| encoded(piece, Encoding::ZSTD, 1));
+    let skippable = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).unwrap().to_le_bytes();
+        [&[0x50, 0x2a, 0x4d, 0x18][..], &length, bytes].concat()
+    };
+    let table = encoded(b"the table", Encoding::ZSTD, 1);
+    let chunked: Vec<u8> = frames.chain(skippable(&table)).chain(skippable(&[7; 64])).collect();
+    assert!(decoded(&chunked, DecodeLimits::default()).unwrap() == contents);
 }
 
 #[test]
