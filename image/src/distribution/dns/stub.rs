@@ -168,3 +168,46 @@ async fn exchange(server: SocketAddr, name: &str, kind: Kind) -> io::Result<Answ
     stream.read_exact(&mut message).await?;
     answer(&message, id, name, kind).ok_or_else(|| io::Error::other("the answer belongs to another question"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name server that answers each question for an address of version 4 with the next one of a list.
+    async fn server(addresses: &'static [[u8; 4]]) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut addresses = addresses.iter();
+            let mut buffer = [0; 512];
+            while let Ok((count, asker)) = socket.recv_from(&mut buffer).await {
+                let question = &buffer[12..count];
+                let is_v4 = question.ends_with(&[0, 1, 0, 1]);
+                let found = if is_v4 { addresses.next() } else { None };
+                let answers = u8::from(found.is_some());
+                let mut told = [&buffer[..2], &[0x81, 0x80, 0, 1, 0, answers, 0, 0, 0, 0], question].concat();
+                if let Some(found) = found {
+                    told.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+                    told.extend(found);
+                }
+                socket.send_to(&told, asker).await.unwrap();
+            }
+        });
+        address
+    }
+
+    /// Each connection is made to what the name means then, and every answer is looked at.
+    #[tokio::test]
+    async fn a_name_that_turns_to_an_address_that_no_registry_has_is_refused() {
+        let server = server(&[[127, 0, 0, 1], [169, 254, 169, 254], [0, 0, 0, 0], [127, 0, 0, 2]]).await;
+        let config = Config { servers: vec![server], ..Config::parse("") };
+        let shared = Shared { hosts: String::new(), config };
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            told.push(shared.look_up("registry.test").await.map_err(|error| error.to_string()));
+        }
+        let refused = || Err("registry.test has only addresses that are not used".to_owned());
+        let address = |last| Ok(vec![IpAddr::from([127, 0, 0, last])]);
+        assert_eq!(told, [address(1), refused(), refused(), address(2)]);
+    }
+}
