@@ -13,7 +13,9 @@ use super::{Context, Record};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
     /// `,"attrs":{...}` or nothing.
-    attributes: String,
+    attributes: Vec<u8>,
+    /// The last time that was written, in both forms: what is read at once is of one time.
+    time: Option<(i64, String)>,
 }
 
 impl Tail {
@@ -22,36 +24,41 @@ impl Tail {
         if found.is_empty() {
             return Self::default();
         }
-        let mut attributes = ",\"attrs\":{".to_owned();
+        let mut attributes = b",\"attrs\":{".to_vec();
         for (at, (key, value)) in found.iter().enumerate() {
             if at > 0 {
-                attributes.push(',');
+                attributes.push(b',');
             }
             string(key.as_bytes(), &mut attributes);
-            attributes.push(':');
+            attributes.push(b':');
             string(value.as_bytes(), &mut attributes);
         }
-        attributes.push('}');
-        Self { attributes }
+        attributes.push(b'}');
+        Self { attributes, time: None }
+    }
+
+    fn time(&mut self, nanos: i64) -> &str {
+        if self.time.as_ref().is_none_or(|(known, _)| *known != nanos) {
+            self.time = Some((nanos, time_text(nanos)));
+        }
+        self.time.as_ref().map_or("", |(_, text)| text)
     }
 }
 
-/// Makes the line of a record.
-pub(super) fn encode(record: &Record, tail: &Tail) -> Vec<u8> {
-    let mut line = String::with_capacity(record.bytes.len() + 96 + tail.attributes.len());
-    line.push_str("{\"log\":\"");
-    escape(&record.bytes, &mut line);
+/// Appends the line of a record.
+pub(super) fn encode(record: &Record, tail: &mut Tail, line: &mut Vec<u8>) {
+    line.extend_from_slice(b"{\"log\":\"");
+    escape(&record.bytes, line);
     if record.ends_line() {
-        line.push_str("\\n");
+        line.extend_from_slice(b"\\n");
     }
-    line.push_str("\",\"stream\":\"");
-    line.push_str(record.source.word());
-    line.push('"');
-    line.push_str(&tail.attributes);
-    line.push_str(",\"time\":\"");
-    line.push_str(&time_text(record.time));
-    line.push_str("\"}\n");
-    line.into_bytes()
+    line.extend_from_slice(b"\",\"stream\":\"");
+    line.extend_from_slice(record.source.word().as_bytes());
+    line.push(b'"');
+    line.extend_from_slice(&tail.attributes);
+    line.extend_from_slice(b",\"time\":\"");
+    line.extend_from_slice(tail.time(record.time).as_bytes());
+    line.extend_from_slice(b"\"}\n");
 }
 
 /// The RFC 3339 form with as many digits as it takes.
@@ -59,32 +66,59 @@ pub(crate) fn time_text(nanos: i64) -> String {
     Timestamp::from_nanosecond(nanos.into()).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
 }
 
-fn string(bytes: &[u8], into: &mut String) {
-    into.push('"');
+fn string(bytes: &[u8], into: &mut Vec<u8>) {
+    into.push(b'"');
     escape(bytes, into);
-    into.push('"');
+    into.push(b'"');
 }
 
-fn escape(bytes: &[u8], into: &mut String) {
-    use std::fmt::Write as _;
+fn escape(bytes: &[u8], into: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            match letter {
-                '"' => into.push_str("\\\""),
-                '\\' => into.push_str("\\\\"),
-                '\n' => into.push_str("\\n"),
-                '\r' => into.push_str("\\r"),
-                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                    write!(into, "\\u{:04x}", letter as u32).expect("writing to a string");
-                }
-                letter => into.push(letter),
-            }
-        }
+        escape_text(chunk.valid().as_bytes(), into);
         // One for each byte.
         for _ in chunk.invalid() {
-            into.push_str("\\ufffd");
+            into.extend_from_slice(b"\\ufffd");
         }
     }
+}
+
+/// Appends text; what needs no escape is copied in one piece.
+fn escape_text(text: &[u8], into: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| may_need_escape(*byte)) {
+        into.extend_from_slice(&rest[..at]);
+        let byte = rest[at];
+        let mut length = 1;
+        match byte {
+            b'"' => into.extend_from_slice(b"\\\""),
+            b'\\' => into.extend_from_slice(b"\\\\"),
+            b'\n' => into.extend_from_slice(b"\\n"),
+            b'\r' => into.extend_from_slice(b"\\r"),
+            SEPARATOR => match rest[at..] {
+                // U+2028 and U+2029, which end lines in JavaScript.
+                [_, 0x80, last @ (0xa8 | 0xa9), ..] => {
+                    into.extend_from_slice(b"\\u202");
+                    into.push(HEX[usize::from(last & 0xf)]);
+                    length = 3;
+                }
+                _ => into.push(byte),
+            },
+            _ => {
+                into.extend_from_slice(b"\\u00");
+                into.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
+            }
+        }
+        rest = &rest[at + length..];
+    }
+    into.extend_from_slice(rest);
+}
+
+/// The first byte of the line separators of Unicode, among others.
+const SEPARATOR: u8 = 0xe2;
+
+fn may_need_escape(byte: u8) -> bool {
+    matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | b'>' | b'&' | SEPARATOR)
 }
 
 /// A line that was read back.

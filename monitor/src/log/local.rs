@@ -11,8 +11,8 @@ use super::{Partial, Record};
 /// No record is longer, with its length fields.
 pub(super) const LONGEST: usize = 1 << 20;
 
-/// Makes the frame of a record.
-pub(super) fn encode(record: &Record) -> Vec<u8> {
+/// Appends the frame of a record.
+pub(super) fn encode(record: &Record, into: &mut Vec<u8>) {
     let mut body = Vec::with_capacity(record.bytes.len() + 32);
     field(1, record.source.word().as_bytes(), &mut body);
     body.push(2 << 3);
@@ -32,7 +32,9 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
         field(5, &inner, &mut body);
     }
     let length = (body.len() as u32).to_be_bytes();
-    [&length[..], &body, &length[..]].concat()
+    into.extend_from_slice(&length);
+    into.extend_from_slice(&body);
+    into.extend_from_slice(&length);
 }
 
 fn field(number: u8, bytes: &[u8], into: &mut Vec<u8>) {

@@ -90,10 +90,26 @@ impl Writer {
         })
     }
 
+    /// Writes a record.
     pub(crate) fn write(&mut self, record: &Record) -> io::Result<()> {
+        self.add(record)?;
+        self.flush()
+    }
+
+    /// Adds a record, which is in the file after the next [`Self::flush`].
+    pub(crate) fn add(&mut self, record: &Record) -> io::Result<()> {
         match self {
-            Self::Json(file, tail) => file.write(&json::encode(record, tail)),
-            Self::Local(file) => file.write(&local::encode(record)),
+            Self::Json(file, tail) => json::encode(record, tail, file.next_record()?),
+            Self::Local(file) => local::encode(record, file.next_record()?),
+            Self::None => {}
+        }
+        Ok(())
+    }
+
+    /// Writes what was added.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Json(file, _) | Self::Local(file) => file.flush(),
             Self::None => Ok(()),
         }
     }

@@ -32,6 +32,9 @@ impl Default for Rotation {
     }
 }
 
+/// The room for records is kept up to this.
+const KEPT: usize = 1 << 20;
+
 /// A log that is written.
 #[derive(Debug)]
 pub(crate) struct Rotating {
@@ -39,6 +42,8 @@ pub(crate) struct Rotating {
     file: File,
     inode: u64,
     size: u64,
+    /// Whole records that are still to be written.
+    pending: Vec<u8>,
     rotation: Rotation,
     compressing: Option<JoinHandle<()>>,
 }
@@ -48,16 +53,29 @@ impl Rotating {
     pub(super) fn open(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
         let file = create(&path)?;
         let facts = file.metadata()?;
-        Ok(Self { path, file, inode: facts.ino(), size: facts.len(), rotation, compressing: None })
+        let (inode, size) = (facts.ino(), facts.len());
+        Ok(Self { path, file, inode, size, pending: Vec::new(), rotation, compressing: None })
     }
 
-    /// Writes a record, which is never split over two files.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.rotation.size.is_some_and(|size| self.size >= size) {
+    /// Returns what the next record, which is never split over two files, is to be appended to.
+    pub(super) fn next_record(&mut self) -> io::Result<&mut Vec<u8>> {
+        let full = |size| self.size + self.pending.len() as u64 >= size;
+        if self.rotation.size.is_some_and(full) {
+            self.flush()?;
             self.rotate()?;
         }
-        self.file.write_all_at(bytes, self.size)?;
-        self.size += bytes.len() as u64;
+        Ok(&mut self.pending)
+    }
+
+    /// Writes the records that are still to be written. What cannot be written is forgotten.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.file.write_all_at(&pending, self.size)?;
+        self.size += pending.len() as u64;
+        if pending.len() <= KEPT {
+            self.pending = pending;
+            self.pending.clear();
+        }
         Ok(())
     }
 

@@ -47,9 +47,12 @@ impl Monitor {
         lines[source as usize].feed(bytes, time, |record| {
             if let Some(log) = log {
                 // A full disk takes nothing, and the program goes on.
-                let _ = log.write(&record);
+                let _ = log.add(&record);
             }
         });
+        if let Some(log) = log {
+            let _ = log.flush();
+        }
         let kind = match source {
             Source::Stdout => frame::Kind::Stdout,
             Source::Stderr => frame::Kind::Stderr,
