@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use rbuild_frontend::compose::{Answer, Answers, Loaded, Loading, Question, Request, Section, Skip, load};
-use rbuild_model::span::Source;
+use rbuild_model::span::{Diagnostic, Source};
 
 /// What stands for the folder of the cases.
 const PROJECT: &str = "/project";
@@ -97,10 +97,10 @@ fn of_file(path: &Path, name: &str) -> Answer {
     }
 }
 
-fn loaded(case: &Path, request: &Request) -> Result<Loaded, String> {
+fn loaded(case: &Path, request: &Request) -> Result<Loaded, Box<Diagnostic>> {
     let mut answers = Answers::default();
     loop {
-        match load(request, &answers).map_err(|error| error.diagnostic.message)? {
+        match load(request, &answers).map_err(|error| error.diagnostic)? {
             Loading::Ready(loaded) => return Ok(*loaded),
             Loading::Needs(questions) => {
                 assert!(!questions.is_empty(), "it wants to know something");
@@ -114,7 +114,7 @@ fn loaded(case: &Path, request: &Request) -> Result<Loaded, String> {
 }
 
 fn shown(case: &Path, asked: &Asked) -> Result<String, String> {
-    let loaded = loaded(case, &asked.request)?;
+    let loaded = loaded(case, &asked.request).map_err(|error| error.message)?;
     let lines = |list: Vec<String>| list.into_iter().map(|line| line + "\n").collect::<String>();
     if asked.hash {
         let hashes = loaded.hashes().map_err(|error| error.message)?;
@@ -181,6 +181,32 @@ fn every_case_means_what_was_recorded() {
     }
     assert!(report.is_empty(), "{count} cases, these are wrong:\n{report}");
     assert!(count > 0 || !only.is_empty(), "there are cases");
+}
+
+/// The cases whose error is about the command line, or about files that are missing or empty.
+const NOWHERE: [&str; 9] = [
+    "discover-nothing",
+    "dotenv-flag-folder",
+    "dotenv-flag-missing",
+    "file-empty",
+    "file-folder",
+    "file-missing",
+    "name-flag-invalid",
+    "name-folder-empty",
+    "services-unknown",
+];
+
+#[test]
+fn every_error_says_where_it_stands() {
+    let mut nowhere = Vec::new();
+    for case in cases() {
+        let read = loaded(&case, &asked(&case).request).and_then(|loaded| loaded.yaml());
+        let Err(error) = read else { continue };
+        if error.location().is_none() {
+            nowhere.push(case.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
+    }
+    assert_eq!(nowhere, NOWHERE);
 }
 
 fn difference(expected: &Result<String, String>, got: &Result<String, String>) -> String {

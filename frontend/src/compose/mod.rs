@@ -54,7 +54,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_model::project::{Project, ProjectName};
-use rbuild_model::span::{Diagnostic, Source};
+use rbuild_model::span::{Diagnostic, Location, Source};
 
 pub use discover::NAMES as FILE_NAMES;
 pub use environment::{Environment, Origin, Variable};
@@ -99,6 +99,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// The repository or artifact that it comes from: where its first file was brought from, if it was.
     pub remote: Option<String>,
+    /// All files that were read for it, the ones that it includes and its lists of variables among them.
+    pub read: Vec<PathBuf>,
     /// The variables it was read with.
     pub environment: Environment,
     /// Where variables stood, and what came of them.
@@ -168,6 +170,7 @@ fn load_all(layers: &mut Layers<'_>) -> Loads<Loaded> {
         directory: found.directory,
         files: found.files,
         remote: found.remote,
+        read: layers.files.answers.read(),
         environment,
         uses: std::mem::take(&mut layers.uses),
         warnings: std::mem::take(&mut layers.warnings),
@@ -299,6 +302,12 @@ impl Loaded {
     fn services(&self) -> &Map {
         static NONE: std::sync::LazyLock<Map> = std::sync::LazyLock::new(Map::default);
         self.top.get("services").and_then(Node::as_map).unwrap_or(&NONE)
+    }
+
+    /// Returns where a key stands, given by the keys and positions that lead to it from the top; where it was not
+    /// written, what it would be in.
+    pub fn place(&self, path: &[impl AsRef<str>]) -> Option<&Location> {
+        self.top.nearest(path)
     }
 
     /// Returns the names of a section.

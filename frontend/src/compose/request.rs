@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rbuild_model::span::{Diagnostic, Source};
+use rbuild_model::span::{Diagnostic, Location, Source};
 
 use super::fault::fault;
 
@@ -88,6 +88,17 @@ impl Answers {
         self.0.insert(question, answer);
     }
 
+    /// Returns the files whose text is known, sorted.
+    pub(crate) fn read(&self) -> Vec<PathBuf> {
+        let texts = self.0.iter().filter_map(|(question, answer)| match (question, answer) {
+            (Question::File(path), Answer::Text(_)) => Some(path.clone()),
+            _ => None,
+        });
+        let mut files: Vec<PathBuf> = texts.collect();
+        files.sort_unstable();
+        files
+    }
+
     pub(crate) fn get(&self, question: &Question) -> Option<&Answer> {
         self.0.get(question)
     }
@@ -100,6 +111,18 @@ pub(crate) enum Stop {
     Needs(Vec<Question>),
     /// Something is wrong.
     Wrong(Box<Diagnostic>),
+}
+
+impl Stop {
+    /// Gives an error that stands nowhere the place of what led to it.
+    pub(crate) fn at(self, place: Option<&Location>) -> Self {
+        match (self, place) {
+            (Self::Wrong(error), Some(_)) if error.source.is_none() => {
+                Self::Wrong(Box::new(Diagnostic { help: error.help, ..*fault(place, error.message) }))
+            }
+            (stop, _) => stop,
+        }
+    }
 }
 
 impl From<Box<Diagnostic>> for Stop {

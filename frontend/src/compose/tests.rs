@@ -105,7 +105,37 @@ fn what_comes_from_elsewhere_keeps_its_paths_wherever_it_is_named() {
     assert_eq!(volumes(extended), ["/far/base/z"]);
     let missing = loaded(&[("compose.yaml", "include: ['oci://near/app']\n")]);
     let missing = missing.err().unwrap_or_else(|| panic!("it is not there"));
-    assert_eq!(missing.to_string(), "read oci://near/app: there is no such project");
+    assert_eq!(missing.to_string(), "compose.yaml:1:11: read oci://near/app: there is no such project");
+}
+
+#[test]
+fn a_file_that_is_missing_is_told_where_it_is_named() {
+    let wrong = |text: &str| {
+        let error = loaded(&[("compose.yaml", text)]).err().unwrap_or_else(|| panic!("it is wrong: {text}"));
+        error.to_string()
+    };
+    let missing = "open /p/sub.yaml: no such file or directory";
+    assert_eq!(wrong("include: [sub.yaml]\n"), format!("compose.yaml:1:11: {missing}"));
+    assert_eq!(wrong("include:\n  - path: sub.yaml\n"), format!("compose.yaml:2:11: {missing}"));
+    let extends = "services:\n  a:\n    extends: {file: sub.yaml, service: b}\n";
+    assert_eq!(wrong(extends), format!("compose.yaml:3:21: {missing}"));
+}
+
+#[test]
+fn the_place_of_a_key_is_where_it_was_written() {
+    let text = "services:\n  web:\n    image: x\n    gpus: all\n    volumes:\n      - ./a:/a\n      - ./b:/b\n    \
+                healthcheck: {test: x, interval: 1ns}\n";
+    let loaded = loaded(&[("compose.yaml", text)]).unwrap_or_else(|error| panic!("{error}"));
+    let place = |path: &[&str]| {
+        let place = loaded.place(path).map(|place| place.source.position(place.span.start));
+        place.map(|at| (at.line, at.column))
+    };
+    assert_eq!(place(&["services", "web"]), Some((2, 3)));
+    assert_eq!(place(&["services", "web", "gpus"]), Some((4, 5)));
+    assert_eq!(place(&["services", "web", "volumes", "1"]), Some((7, 9)));
+    assert_eq!(place(&["services", "web", "healthcheck", "interval"]), Some((8, 38)));
+    assert_eq!(place(&["services", "web", "nothing", "of", "it"]), Some((2, 3)));
+    assert_eq!(place(&["networks", "default"]), None);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use super::super::discover::{self, folder};
-use super::super::fault::fault;
 use super::super::merge::{Marks, merge};
 use super::super::path::Path;
 use super::super::paths::{self, Base};
@@ -81,12 +80,15 @@ impl Layers<'_> {
                 services.get(&wanted).cloned()
             }
             Some(other) => {
-                let path = discover::located(&scope.directory, other, self.files)?;
+                let place = extends.get("file").and_then(|file| file.at.as_ref());
+                let path = discover::located(&scope.directory, other, self.files);
+                let path = path.map_err(|stop| stop.at(place))?;
                 let relative = match discover::is_remote(other) {
                     true => folder(&path),
                     false => relative_to(&scope.directory, &folder(&path)),
                 };
-                let mut others = self.read_extended(&path, &relative, name, &extends, scope)?;
+                let others = self.read_extended(&path, &relative, name, &extends, scope);
+                let mut others = others.map_err(|stop| stop.at(place))?;
                 if !others.contains(&wanted) {
                     let message = format!(
                         "cannot extend service {name:?} in {shown}: service {wanted:?} not found in {other}"
@@ -118,15 +120,7 @@ impl Layers<'_> {
         extends: &Node,
         scope: &Scope,
     ) -> Loads<Map> {
-        let source = self.files.read(path).map_err(|stop| match stop {
-            super::Stop::Wrong(mut error) => {
-                if let Some(at) = extends.at.as_ref() {
-                    error = fault(Some(at), error.message);
-                }
-                super::Stop::Wrong(error)
-            }
-            needs => needs,
-        })?;
+        let source = self.files.read(path)?;
         let mut model = Node::new(Value::Map(Map::default()), None);
         for mut document in compose(&source)? {
             self.check_top(&document)?;

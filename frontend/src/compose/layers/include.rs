@@ -25,7 +25,8 @@ impl Layers<'_> {
             return Err(wrong(&entries, "`include` must be a list"));
         };
         for entry in list {
-            let included = self.read_entry(entry, scope)?;
+            let place = entry.get("path").unwrap_or(entry).at.as_ref();
+            let included = self.read_entry(entry, scope).map_err(|stop| stop.at(place))?;
             if let Some(main) = included.files.first().filter(|main| scope.chain.contains(main)) {
                 let shown: Vec<String> =
                     scope.chain.iter().chain([main]).map(|path| path.display().to_string()).collect();
@@ -50,7 +51,8 @@ impl Layers<'_> {
                             return Err(wrong(entry, message));
                         }
                     }
-                    read_env_files(&files, &mut environment, self.files, &mut self.warnings)?;
+                    let read = read_env_files(&files, &mut environment, self.files, &mut self.warnings);
+                    read.map_err(|stop| stop.at(entry.at.as_ref()))?;
                 }
             }
             let inner = Scope {
@@ -60,7 +62,7 @@ impl Layers<'_> {
                 chain: scope.chain.clone(),
                 resolve_paths: true,
             };
-            let model = self.load(&included.files, &inner)?;
+            let model = self.load(&included.files, &inner).map_err(|stop| stop.at(place))?;
             if let Value::Map(model) = model.value {
                 import(map, model)?;
             }

@@ -9,7 +9,7 @@ use rbuild_model::span::Location;
 
 use super::super::fault::{Checked, fault};
 use super::super::values::amount;
-use super::super::yaml::{Document, Map, Node, Value};
+use super::super::yaml::{Document, Map, Value};
 
 /// A document, where it stands, and the tree it was made of.
 #[derive(Clone)]
@@ -51,24 +51,7 @@ impl<'a> Reader<'a> {
 
     /// Returns where the nearest node that was written stands.
     fn location(&self) -> Option<Location> {
-        let mut map = self.top;
-        let mut place = None;
-        let mut list: Option<&[Node]> = None;
-        for key in &self.path {
-            let node = match list {
-                Some(items) => key.parse::<usize>().ok().and_then(|at| items.get(at)),
-                None => map.get(key),
-            };
-            let Some(node) = node else { break };
-            place = node.at.clone().or(place);
-            list = node.as_list();
-            match &node.value {
-                Value::Map(below) => map = below,
-                Value::List(_) => {}
-                _ => break,
-            }
-        }
-        place
+        self.top.nearest(&self.path).cloned()
     }
 
     /// Tells whether there is something, if only nothing.

@@ -236,6 +236,25 @@ impl Map {
         self.0.get(key).and_then(|entry| entry.key.as_ref())
     }
 
+    /// Returns where the last node of a path stands that somebody wrote: a single value itself, what has several lines
+    /// by its key. The items of a list are counted.
+    pub(crate) fn nearest(&self, path: &[impl AsRef<str>]) -> Option<&Location> {
+        let (mut node, mut place) = (None, None);
+        for key in path.iter().map(AsRef::as_ref) {
+            let (below, key) = match node.map(|node: &Node| &node.value) {
+                None => (self.get(key), self.key_at(key)),
+                Some(Value::Map(map)) => (map.get(key), map.key_at(key)),
+                Some(Value::List(list)) => (key.parse::<usize>().ok().and_then(|at| list.get(at)), None),
+                Some(_) => (None, None),
+            };
+            let Some(below) = below else { break };
+            let is_single = !matches!(below.value, Value::Map(_) | Value::List(_));
+            let own = if is_single { below.at.as_ref().or(key) } else { key.or(below.at.as_ref()) };
+            (node, place) = (Some(below), own.or(place));
+        }
+        place
+    }
+
     /// Returns the keys and their nodes.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Node)> {
         self.0.iter().map(|(key, entry)| (key.as_str(), &entry.node))
