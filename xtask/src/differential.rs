@@ -11,11 +11,16 @@
 //! A folder holds a `Dockerfile`, or folders that do. Beside the Dockerfile may lie
 //!
 //! - `args`: further arguments of `build`, one a line;
-//! - `prepare.sh`: run in the copy before it is built, for what a repository cannot hold (times, modes, sockets);
+//! - `context`: the context, if it is not the folder;
+//! - `prepare.sh`: run in the copy before it is built, for what a repository cannot hold (times, modes, sockets, keys,
+//!   repositories); a file `stdin` that is there afterwards is what both builders get on standard input;
 //! - `expected`: differences that are meant, as this command prints them, with `#` comments that say why.
 //!
 //! An `expected` in the folder above holds differences that may show in every case; there a `*` at the end of a line
 //! stands for anything.
+//!
+//! In the Dockerfile, `args`, `context` and the environment of `prepare.sh` stands `WEB` (in files `@WEB@`) for the URL of the
+//! copy, which is served while the command runs: files as they are, and folders `NAME.git` as git repositories.
 //!
 //! Times that both builders made up are equal, whatever they are: those of the last days, as a builder may have kept
 //! what it made in an earlier run. A Dockerfile that both refuse is
@@ -23,6 +28,7 @@
 
 mod archive;
 mod compare;
+mod served;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -36,6 +42,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use archive::Archive;
+use rbuild_testkit::web::Web;
 
 /// What the command line asks for.
 struct Options {
@@ -51,7 +58,7 @@ struct Options {
 const DAYS: u64 = 3 * 24 * 60 * 60;
 
 /// Files of a case that are for this command and not part of the build context.
-const OURS: [&str; 3] = ["args", "prepare.sh", "expected"];
+const OURS: [&str; 4] = ["args", "context", "prepare.sh", "expected"];
 
 /// Builds, compares and prints; fails if something differs that is not meant to.
 pub(crate) fn differential(arguments: &[String]) -> Result<()> {
@@ -66,7 +73,7 @@ pub(crate) fn differential(arguments: &[String]) -> Result<()> {
         .mode(0o755)
         .create(&work)
         .with_context(|| format!("failed to make {}", work.display()))?;
-    let outcome = all(&options, &cases, &work);
+    let outcome = all(&options, &cases, &work, &served::folder(&work));
     if options.keep {
         println!("kept: {}", work.display());
     } else {
@@ -126,11 +133,11 @@ fn find(folder: &Path, cases: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn all(options: &Options, cases: &[PathBuf], work: &Path) -> Result<()> {
+fn all(options: &Options, cases: &[PathBuf], work: &Path, web: &Web) -> Result<()> {
     let mut differing = Vec::new();
     for case in cases {
         let name = case.file_name().unwrap_or(OsStr::new("case")).to_string_lossy().into_owned();
-        let found = one(options, case, &name, work).with_context(|| format!("case {name}"))?;
+        let found = one(options, case, &name, work, web).with_context(|| format!("case {name}"))?;
         let expected = accepted(&case.join("expected"))?;
         let possible = accepted(&case.with_file_name("expected"))?;
         let meant = |line: &String| {
@@ -168,35 +175,68 @@ fn accepted(path: &Path) -> Result<BTreeSet<String>> {
     Ok(text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(str::to_owned).collect())
 }
 
-/// Builds one case twice and returns what differs.
-fn one(options: &Options, case: &Path, name: &str, work: &Path) -> Result<Vec<String>> {
-    let context = work.join(name);
-    copy(case, &context)?;
+/// A case that is ready to be built.
+struct Prepared {
+    /// The copy.
+    folder: PathBuf,
+    /// What stands behind `build`.
+    arguments: Vec<String>,
+    /// The context.
+    context: String,
+    /// What the builders get on standard input.
+    input: Option<PathBuf>,
+}
+
+/// Copies a case and completes the copy.
+fn prepare(case: &Path, name: &str, work: &Path, web: &Web) -> Result<Prepared> {
+    let folder = work.join(name);
+    copy(case, &folder)?;
+    let url = web.url(&format!("/{name}"));
+    let text = |path: &Path| -> Result<Option<String>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+        Ok(Some(text.replace("@WEB@", &url)))
+    };
+    let dockerfile = folder.join("Dockerfile");
+    // Most are left as they are: they need not be text.
+    if fs::read(&dockerfile)?.windows(5).any(|window| window == b"@WEB@") {
+        fs::write(&dockerfile, text(&dockerfile)?.unwrap_or_default())?;
+    }
     let script = case.join("prepare.sh");
     if script.exists() {
-        let output =
-            Command::new("sh").arg(&script).current_dir(&context).output().context("failed to start sh")?;
+        let mut command = Command::new("sh");
+        command.arg(&script).current_dir(&folder).env("WEB", &url);
+        let output = command.output().context("failed to start sh")?;
         ensure!(output.status.success(), "prepare.sh failed: {}", said(&output));
     }
-    let mut build = vec!["build".to_owned(), "-q".to_owned()];
+    let stdin = folder.join("stdin");
+    let arguments = text(&case.join("args"))?.unwrap_or_default().lines().map(str::to_owned).collect();
+    let context = text(&case.join("context"))?.map_or(".".to_owned(), |text| text.trim().to_owned());
+    Ok(Prepared { folder, arguments, context, input: stdin.exists().then_some(stdin) })
+}
+
+/// Builds one case twice and returns what differs.
+fn one(options: &Options, case: &Path, name: &str, work: &Path, web: &Web) -> Result<Vec<String>> {
+    let prepared = prepare(case, name, work, web)?;
+    let folder = &prepared.folder;
+    let mut build = vec!["build", "-q"];
     if !options.cached {
-        build.push("--no-cache".to_owned());
+        build.push("--no-cache");
     }
-    let args = case.join("args");
-    if args.exists() {
-        let text = fs::read_to_string(&args).with_context(|| format!("failed to read {}", args.display()))?;
-        build.extend(text.lines().map(str::to_owned));
-    }
+    build.extend(prepared.arguments.iter().map(String::as_str));
     // Builders disagree on the time of the context's own folder, which is rarely meant: it counts as made up.
     let begin = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    set_time(&context, i64::try_from(begin)?)?;
+    set_time(folder, i64::try_from(begin)?)?;
 
     let tag = format!("rbuild-differential/{}", name.to_lowercase());
     let theirs_file = work.join(format!("{name}.theirs"));
-    let theirs = run(&options.peer, &build, &["-t", &tag, "."], &context)?;
+    let input = prepared.input.as_deref();
+    let theirs = run(&options.peer, &build, &["-t", &tag, &prepared.context], folder, input)?;
     let ours_file = work.join(format!("{name}.ours"));
     let output = format!("type=oci,dest={}", ours_file.display());
-    let ours = run(&options.rbuild, &build, &["-o", &output, "."], &context)?;
+    let ours = run(&options.rbuild, &build, &["-o", &output, &prepared.context], folder, input)?;
     if options.verbose {
         println!("{name}: peer: {}: {}", theirs.status, said(&theirs));
         println!("{name}: rbuild: {}: {}", ours.status, said(&ours));
@@ -206,7 +246,7 @@ fn one(options: &Options, case: &Path, name: &str, work: &Path) -> Result<Vec<St
         (true, false) => vec![format!("only rbuild refuses: {}", said(&ours))],
         (false, true) => vec!["only the peer refuses".to_owned()],
         (true, true) => {
-            if save(&options.peer, &tag, &theirs_file, &context)? {
+            if save(&options.peer, &tag, &theirs_file, folder)? {
                 let theirs = Archive::open(&theirs_file)?;
                 let ours = Archive::open(&ours_file)?;
                 compare::images(&theirs, &ours, begin.saturating_sub(DAYS))?
@@ -216,7 +256,12 @@ fn one(options: &Options, case: &Path, name: &str, work: &Path) -> Result<Vec<St
         }
     };
     if theirs.status.success() {
-        run(&options.peer, &[], &["rmi", &tag], &context)?;
+        run(&options.peer, &["rmi"], &[&tag], folder, None)?;
+    }
+    if !options.keep {
+        for file in [theirs_file, ours_file].iter().filter(|file| file.exists()) {
+            fs::remove_file(file).with_context(|| format!("failed to remove {}", file.display()))?;
+        }
     }
     Ok(differences)
 }
@@ -233,14 +278,26 @@ fn said(output: &Output) -> String {
         .to_owned()
 }
 
-fn run(prefix: &[String], leading: &[String], arguments: &[&str], folder: &Path) -> Result<Output> {
+fn run(
+    prefix: &[String],
+    leading: &[&str],
+    arguments: &[&str],
+    folder: &Path,
+    input: Option<&Path>,
+) -> Result<Output> {
     let (program, before) = prefix.split_first().context("no program")?;
+    let stdin = match input {
+        Some(path) => {
+            fs::File::open(path).with_context(|| format!("failed to open {}", path.display()))?.into()
+        }
+        None => Stdio::null(),
+    };
     Command::new(program)
         .args(before)
         .args(leading)
         .args(arguments)
         .current_dir(folder)
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .output()
         .with_context(|| format!("failed to start {program}"))
 }
