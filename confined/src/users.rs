@@ -141,9 +141,10 @@ impl fmt::Display for UserSpec {
 
 fn parse_id(part: &str, text: &str) -> Result<Id, UserError> {
     let invalid = |reason| Err(UserError::Invalid { text: text.to_owned(), reason });
-    if part.bytes().all(|byte| byte.is_ascii_digit()) {
+    let digits = part.strip_prefix('+').unwrap_or(part);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         // The largest 32-bit number means "leave it" to the kernel and is never an id.
-        return match part.parse::<u32>() {
+        return match digits.parse::<u32>() {
             Ok(number) if number < u32::MAX => Ok(Id::Number(number)),
             _ => Err(UserError::OutOfRange { text: part.to_owned(), max: MAX_RUN_ID }),
         };

@@ -44,11 +44,18 @@ impl Worker {
         targets: &[Target],
         solved: &Solved<'_>,
     ) -> Result<Vec<Finished>, BuildError> {
-        targets.iter().map(|target| self.describe(target, solved)).collect()
+        let bases = base_images(solved.graph);
+        let base = |target: &Target| bases[target.root.index()];
+        targets.iter().map(|target| self.describe(target, base(target), solved)).collect()
     }
 
     /// Completes the config of one platform: its layers, its history with times.
-    fn describe(&self, target: &Target, solved: &Solved<'_>) -> Result<Finished, BuildError> {
+    fn describe(
+        &self,
+        target: &Target,
+        base: Option<ImageId>,
+        solved: &Solved<'_>,
+    ) -> Result<Finished, BuildError> {
         let Solved { graph, made: trees, .. } = *solved;
         let Some(Tree::Chain(chain)) = &trees[target.root.index()] else {
             return Err(BuildError::Unsupported { what: "a folder of the client as the result".to_owned() });
@@ -92,7 +99,7 @@ impl Worker {
         config.created = epoch.or(last);
         Ok(Finished {
             platform: target.requested.clone(),
-            base: base_image(graph, target.root),
+            base,
             chain: chain.clone(),
             config,
             epoch: target.epoch,
@@ -130,15 +137,17 @@ pub(crate) fn layer_step(graph: &Graph, step: StepId) -> StepId {
     }
 }
 
-/// The image at the bottom of a step's tree.
-pub(crate) fn base_image(graph: &Graph, mut step: StepId) -> Option<ImageId> {
-    loop {
-        let node = graph.step(step);
-        if let Operation::Source(Source::Image(image)) = &node.operation {
-            return Some(image.pin.image);
-        }
-        step = *node.inputs.first()?;
+/// For every step the image at the bottom of its tree.
+pub(crate) fn base_images(graph: &Graph) -> Vec<Option<ImageId>> {
+    let mut bases: Vec<Option<ImageId>> = Vec::with_capacity(graph.len());
+    for (_, step) in graph.steps() {
+        bases.push(match &step.operation {
+            Operation::Source(Source::Image(image)) => Some(image.pin.image),
+            // What a step stands on comes before it.
+            _ => step.inputs.first().and_then(|below| bases[below.index()]),
+        });
     }
+    bases
 }
 
 pub(crate) fn rfc3339(seconds: i64) -> String {

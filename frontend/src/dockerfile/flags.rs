@@ -73,11 +73,6 @@ impl Flags {
             .filter_map(|(_, value, _)| value.clone())
             .collect()
     }
-
-    /// Returns where the first flag stands.
-    pub(crate) fn first(&self) -> Option<Span> {
-        self.given.first().map(|(_, _, span)| *span)
-    }
 }
 
 /// Takes the flag words off the front of the arguments. Quotes and escape characters in them are removed.

@@ -236,10 +236,15 @@ pub fn source(text: &str) -> Result<Option<String>, MountError> {
             if value.contains('$') {
                 return Err(MountError::FromVariable);
             }
-            from = Some(value.to_owned());
+            from = named(value);
         }
     }
     Ok(from)
+}
+
+/// The source that `from=` names; an empty one is the build context.
+fn named(from: &str) -> Option<String> {
+    (!from.is_empty()).then(|| from.to_owned())
 }
 
 /// Reads a mount.
@@ -259,7 +264,7 @@ pub fn parse(text: &str, expand: Expand<'_>) -> Result<MountRequest, MountError>
             });
         }
         match value {
-            Some(value) if key == "from" => request.from = Some(value.to_owned()),
+            Some(value) if key == "from" => request.from = named(value),
             Some(value) => set(&mut request, &key, expand(value)?)?,
             None if SWITCHES.contains(&key.as_str()) => set(&mut request, &key, "true".to_owned())?,
             None => return Err(MountError::Field { field }),

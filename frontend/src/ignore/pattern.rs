@@ -83,7 +83,7 @@ impl Pattern {
         }
     }
 
-    /// Parses a cleaned pattern; `None` if brackets or escapes do not fit.
+    /// Parses a cleaned pattern; `None` if brackets, ranges or escapes do not fit.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // Two stars before plain text make a suffix of it: `**foo` takes `xfoo`.
         if let Some(suffix) = text.strip_prefix("**")
@@ -107,7 +107,7 @@ impl Pattern {
                 }
                 '*' => tokens.push(Token::Star),
                 '?' => tokens.push(Token::One),
-                '\\' => tokens.push(Token::Is(chars.next()?)),
+                '\\' => tokens.push(escaped(chars.next()?)?),
                 '[' => tokens.push(class(&mut chars)?),
                 _ => tokens.push(Token::Is(ch)),
             }
@@ -257,6 +257,27 @@ impl<'p> Search<'p> {
     }
 }
 
+/// What a character behind a backslash means: itself, unless it is a letter or a digit. Of these Docker's matcher, which works
+/// with regular expressions, takes some for control characters or classes, and refuses the others.
+fn escaped(ch: char) -> Option<Token> {
+    let of = |negated, ranges: &[(char, char)]| Token::Class { negated, ranges: ranges.to_vec() };
+    let word = [('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
+    let blank = [('\t', '\n'), ('\u{c}', '\r'), (' ', ' ')];
+    Some(match ch {
+        'a' => Token::Is('\u{7}'),
+        'f' => Token::Is('\u{c}'),
+        'n' => Token::Is('\n'),
+        'r' => Token::Is('\r'),
+        't' => Token::Is('\t'),
+        'v' => Token::Is('\u{b}'),
+        'd' | 'D' => of(ch == 'D', &word[..1]),
+        's' | 'S' => of(ch == 'S', &blank),
+        'w' | 'W' => of(ch == 'W', &word),
+        _ if ch.is_ascii_alphanumeric() || !ch.is_ascii() => return None,
+        _ => Token::Is(ch),
+    })
+}
+
 fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Token> {
     let negated = chars.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
@@ -266,13 +287,19 @@ fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Token> 
         }
         let low = member(chars)?;
         let high = if chars.next_if_eq(&'-').is_some() { member(chars)? } else { low };
+        if high < low {
+            return None;
+        }
         ranges.push((low, high));
     }
 }
 
 fn member(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {
     match chars.next()? {
-        '\\' => chars.next(),
+        '\\' => match escaped(chars.next()?)? {
+            Token::Is(ch) => Some(ch),
+            _ => None,
+        },
         '-' | ']' => None,
         ch => Some(ch),
     }

@@ -15,12 +15,13 @@ use rbuild_model::graph::{GraphBuilder, StepId};
 use rbuild_model::image_config::{History, ImageConfig};
 use rbuild_model::platform::Platform;
 use rbuild_model::span::{Diagnostic, Location, Span};
+use rbuild_model::step;
 
 use self::env::BuildEnv;
 use super::options::LowerOptions;
 use super::outline::{Gathered, Outline, OutlineGrant, description};
 use super::plan::{Base, Plan, StagePlan};
-use super::{HistoryItem, Target, epoch};
+use super::{HistoryItem, Target, epoch, transfer};
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::instruction::{Command, Instruction};
 
@@ -233,8 +234,10 @@ impl<'l, 'a> StageState<'l, 'a> {
         }
         let written = format!("FROM {}", plan.stage.from.image.value);
         let title = match &plan.base {
-            Base::Image(image) => state.prefixed(Title { shown: format!("FROM {}", image.name), written }),
-            Base::Tree(_) => state.prefixed(Title::plain(written)),
+            Base::Image(image) => {
+                state.prefixed(Title { shown: format!("FROM {}", image.name), written: written.clone() })
+            }
+            Base::Tree(_) => Title::plain(format!("[context {}]", plan.stage.from.image.value)),
             Base::Scratch | Base::Stage(_) | Base::Target(_) => Title::plain(""),
         };
         state.root = state.shared.base_step(&plan.base, title, head);
@@ -270,6 +273,11 @@ impl<'l, 'a> StageState<'l, 'a> {
                 }
                 state.config.set_platform(&state.platform);
                 state.config.config.working_dir = "/".to_owned();
+                if let Base::Tree(source) = &plan.base {
+                    let files =
+                        Tree { step: state.root, from_client: matches!(source, step::Source::Local(_)) };
+                    transfer::all(&mut state, files, written);
+                }
             }
         }
         state.config.config.on_build.clear();

@@ -13,6 +13,7 @@ use crate::ignore::Ignore;
 use crate::path;
 
 /// What COPY and ADD come to before their sources are known.
+#[derive(Default)]
 struct Common {
     dest: String,
     owner: Option<String>,
@@ -63,6 +64,17 @@ pub(crate) fn copy(
     add_bodies(bodies, &mut sources, &mut shown);
     let action = action(&common, sources, Unpack::Never);
     finish(stage, at, common, vec![action], inputs, &shown, "COPY")
+}
+
+/// Makes the files of a tree without a config the root of a stage: its FROM names a folder, a repository, a file.
+pub(super) fn all(stage: &mut StageState<'_, '_>, files: Tree, written: String) {
+    let common = Common { dest: "/".to_owned(), ..Common::default() };
+    let mut inputs = Inputs::new(stage.scratch());
+    let source = literal_source(&mut inputs, files, "/".to_owned(), &common);
+    let operation = Operation::File(vec![FileAction::Copy(action(&common, vec![source], Unpack::Never))]);
+    stage.root = stage.add_named_step(operation, inputs.finish(), Title::plain(written.clone()));
+    let root = stage.root;
+    stage.commit(format!("{written} # buildkit"), Some(root));
 }
 
 pub(crate) fn add(add: &Add, at: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {

@@ -153,6 +153,15 @@ fn texts_of_values() {
             "inconsistent keep-git-dir configuration",
         ),
         ("FROM a\nEXPOSE http\n", 2, "invalid containerPort: http"),
+        ("FROM a\nEXPOSE 65536\n", 2, "invalid containerPort: 65536"),
+        ("FROM a\nEXPOSE 2-1\n", 2, "invalid containerPort: 2-1"),
+        ("FROM a\nEXPOSE x:80\n", 2, "invalid hostPort: x"),
+        ("FROM a\nEXPOSE 1.2.3:80:80\n", 2, "invalid IP address: 1.2.3"),
+        (
+            "FROM a\nEXPOSE 1-3:80-81\n",
+            2,
+            "invalid ranges specified for container and host Ports: 80-81 and 1-3",
+        ),
         ("FROM a\nEXPOSE 80/foo\n", 2, "invalid port: \"80/foo\": invalid proto: foo"),
         ("FROM a\nSTOPSIGNAL SIGX\n", 2, "invalid signal: SIGX"),
         ("FROM a\nVOLUME $X\n", 2, "VOLUME specified can not be an empty string"),
@@ -226,6 +235,8 @@ fn texts_of_ignore_files() {
     for (text, words) in [
         ("a\n!\n", "line 2: illegal exclusion pattern: \"!\""),
         ("a[\n", "line 1: syntax error in pattern: \"a[\""),
+        ("bin\\Release\n", "line 1: syntax error in pattern: \"bin\\\\Release\""),
+        ("[z-a]\n", "line 1: syntax error in pattern: \"[z-a]\""),
     ] {
         assert_eq!(Ignore::parse(text).unwrap_err().to_string(), words);
     }

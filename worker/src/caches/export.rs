@@ -21,7 +21,7 @@ use rbuild_store::Wait;
 use super::mounts::{self, UsedMount};
 use super::{CacheTarget, Caches, Inline, Mode, MountsTravel, OnFailure};
 use crate::cancel::Cancel;
-use crate::describe::{Finished, base_image};
+use crate::describe::{Finished, base_images};
 use crate::drive::Reached;
 use crate::tasks::Tasks;
 use crate::worker::Worker;
@@ -141,6 +141,7 @@ pub(crate) fn exportable(
         return None;
     }
     let Ended { target, started_ns, graph, reached, finished, imports, tasks } = ended;
+    let images = base_images(graph);
     let mut bases: HashMap<rbuild_model::digest::ImageId, Arc<[DiffId]>> = HashMap::new();
     let mut steps = Vec::new();
     let mut used = Vec::new();
@@ -149,7 +150,7 @@ pub(crate) fn exportable(
             continue;
         }
         mounts::used(&step.operation, &mut used);
-        let base = match base_image(graph, id) {
+        let base = match images[id.index()] {
             None => Arc::default(),
             Some(image) => match bases.get(&image) {
                 Some(known) => Arc::clone(known),

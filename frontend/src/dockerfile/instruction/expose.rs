@@ -1,5 +1,7 @@
 //! `EXPOSE`: ports that the image listens on.
 
+use std::net::IpAddr;
+
 use rbuild_model::image_config::Empty;
 use rbuild_model::span::Diagnostic;
 
@@ -93,6 +95,26 @@ pub enum PortError {
         /// The text in its place.
         text: String,
     },
+    /// The port of the host is no number or range of numbers up to 65535.
+    #[error("invalid hostPort: {text}")]
+    HostPort {
+        /// The text in its place.
+        text: String,
+    },
+    /// The address of the host is none.
+    #[error("invalid IP address: {text}")]
+    Address {
+        /// The text in its place.
+        text: String,
+    },
+    /// There are more ports of the host than ports, or fewer.
+    #[error("invalid ranges specified for container and host Ports: {ports} and {host}")]
+    Ranges {
+        /// The ports.
+        ports: String,
+        /// Those of the host.
+        host: String,
+    },
     /// The protocol is none of tcp, udp, sctp.
     #[error("invalid port: {whole:?}: invalid proto: {protocol}")]
     Protocol {
@@ -110,24 +132,41 @@ pub fn parse_port(text: &str) -> Result<PortRange, PortError> {
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
         return Err(PortError::Protocol { whole: text.to_owned(), protocol });
     }
-    let (has_host_part, range) = match ports.rsplit_once(':') {
-        Some((_, range)) => (true, range),
-        None => (false, ports),
+    let (host_part, range) = match ports.rsplit_once(':') {
+        Some((host, range)) => (Some(host), range),
+        None => (None, ports),
     };
-    let wrong = || PortError::Port { text: range.to_owned() };
-    let number = |text: &str| {
-        if text.bytes().all(|byte| byte.is_ascii_digit()) {
-            text.parse::<u16>().map_err(|_| wrong())
-        } else {
-            Err(wrong())
-        }
-    };
-    let (first, last) = match range.split_once('-') {
-        Some((first, last)) => (number(first)?, number(last)?),
-        None => (number(range)?, number(range)?),
-    };
-    if first > last {
-        return Err(wrong());
+    let (first, last) = read_range(range).ok_or_else(|| PortError::Port { text: range.to_owned() })?;
+    if let Some(host_part) = host_part {
+        check_host_part(host_part, range, usize::from(last - first))?;
     }
-    Ok(PortRange { first, last, protocol, has_host_part })
+    Ok(PortRange { first, last, protocol, has_host_part: host_part.is_some() })
+}
+
+/// Checks what means nothing: `[address:][port[-port]]` before `range`, which has so many ports after its first.
+fn check_host_part(text: &str, range: &str, more: usize) -> Result<(), PortError> {
+    let (address, host) = text.rsplit_once(':').unwrap_or(("", text));
+    let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
+    if !bare.is_empty() && bare.parse::<IpAddr>().is_err() {
+        return Err(PortError::Address { text: address.to_owned() });
+    }
+    if host.is_empty() {
+        return Ok(());
+    }
+    let (first, last) = read_range(host).ok_or_else(|| PortError::HostPort { text: host.to_owned() })?;
+    // One port may be any of a range.
+    if more > 0 && usize::from(last - first) != more {
+        return Err(PortError::Ranges { ports: range.to_owned(), host: host.to_owned() });
+    }
+    Ok(())
+}
+
+/// Reads `port[-port]`.
+fn read_range(text: &str) -> Option<(u16, u16)> {
+    let number = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok()).flatten()
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some((first, last))
 }

@@ -39,10 +39,6 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
                 args.error(rest.span(), "HEALTHCHECK NONE takes no arguments");
                 return None;
             }
-            if let Some(span) = args.flags.first() {
-                args.error(span, "HEALTHCHECK NONE takes no flags");
-                return None;
-            }
             check.test = vec!["NONE".to_owned()];
         }
         "CMD" => {
