@@ -8,6 +8,7 @@ use rbuild_confined::Root;
 use rbuild_image::archive::{
     ArchivedImage, BlobSink, Folder, LayoutImage, Stored, read_archive, read_layout, read_layout_image,
 };
+use rbuild_image::attest::{self, Predicate};
 use rbuild_image::compress::Decoder;
 use rbuild_image::manifest::MediaType;
 use rbuild_model::digest::{BlobDigest, ChainId, ImageId};
@@ -206,7 +207,33 @@ impl Images {
             }
             Ok(given)
         })?;
+        let facts = self.stated_in(archived)?;
+        // An archive that says nothing takes nothing back.
+        if !facts.is_empty() {
+            self.state(image, &facts)?;
+        }
         Ok(LoadedImage { image, names })
+    }
+
+    /// Reads what an archive says about an image, out of its blobs.
+    fn stated_in(&self, archived: &ArchivedImage) -> Result<Vec<Predicate>, ImagesError> {
+        let Some(manifest) = archived.manifest_bytes.as_deref().map(BlobDigest::of) else {
+            return Ok(Vec::new());
+        };
+        let mut facts = Vec::new();
+        let mut room = attest::MAX_STATEMENT;
+        for statement in &archived.statements {
+            room = room.checked_sub(statement.size).ok_or_else(|| {
+                let most = attest::MAX_STATEMENT;
+                ImagesError::Archive(format!("what it says about an image has more than {most} bytes"))
+            })?;
+            let Some(file) = self.blobs.open(statement.digest)? else { continue };
+            let mut bytes = Vec::new();
+            let read = file.take(statement.size).read_to_end(&mut bytes);
+            read.map_err(|error| ImagesError::io("read what the archive says about an image", error))?;
+            facts.extend(attest::read_about(statement, &bytes, manifest));
+        }
+        Ok(facts)
     }
 }
 

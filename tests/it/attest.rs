@@ -138,10 +138,17 @@ fn facts_stand_beside_the_image_in_an_archive() {
     assert_provenance(&statements[0]);
     assert_packages(&statements[1]);
 
-    // Who reads the archive gets the image; the facts are left aside.
+    // Who reads the archive gets the image and what is said about it, and can hand both on.
     context.rbuild(["load", "-i", "one.tar"]).run().assert_success();
     let ran = context.rbuild(["run", "--rm", "--network", "none", "app:v1", "cat", "/flavour"]).run();
     assert_eq!(ran.assert_success().stdout, "sweet\n");
+    context.rbuild(["save", "-o", "saved.tar", "app:v1"]).run().assert_success();
+    let mut tar = Command::new("tar");
+    tar.args(["-tf", "saved.tar"]).current_dir(context.project());
+    let saved = String::from_utf8(tar.output().unwrap().stdout).unwrap();
+    for layer in manifest["layers"].as_array().unwrap() {
+        assert!(saved.contains(layer["digest"].as_str().unwrap().trim_start_matches("sha256:")), "{saved}");
+    }
 
     // The least says nothing of arguments; without a flag nothing is said; without an image that leaves there is nobody to tell.
     built(&context, ["--attest", "type=provenance", "-o", "type=oci,dest=least.tar"]);

@@ -18,7 +18,7 @@ use std::io::{self, Read};
 
 use rbuild_model::digest::BlobDigest;
 
-use crate::manifest::{DocumentError, JsonError, Manifest};
+use crate::manifest::{Descriptor, DocumentError, JsonError, Manifest};
 use crate::tar::TarError;
 
 pub use read::{Folder, LayoutImage, read_archive, read_layout, read_layout_image};
@@ -86,4 +86,6 @@ pub struct ArchivedImage {
     pub others: Vec<Self>,
     /// The place of this image among those, in the order of the index.
     pub place: usize,
+    /// The statements that the index has about it and that are in the archive: blobs, not read by now.
+    pub statements: Vec<Descriptor>,
 }

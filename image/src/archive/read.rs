@@ -8,6 +8,7 @@ use rbuild_model::platform::Platform;
 use serde::Deserialize;
 
 use super::{ArchiveError, ArchivedImage, BlobSink, Stored};
+use crate::attest;
 use crate::compress::Compression;
 use crate::manifest::{Descriptor, Document, LayerFormat, MAX_DOCUMENT, Manifest, MediaType, parse_strict};
 use crate::tar::{EntryKind, EntryPath, Limits, Reader};
@@ -292,7 +293,8 @@ fn interpret(members: &mut dyn Members, platform: &Platform) -> Result<Vec<Archi
             return Err(ArchiveError::Wrong("`index.json` is no index".to_owned()));
         };
         for descriptor in &index.manifests {
-            if let Some(image) = oci_image(members, descriptor, platform, 0, Others::Take)? {
+            if let Some(mut image) = oci_image(members, descriptor, platform, 0, Others::Take)? {
+                image.statements.extend(statements(members, &index.manifests, descriptor.digest)?);
                 add(&mut images, image);
             }
         }
@@ -368,6 +370,7 @@ fn oci_image(
             };
             image.names = names_of(descriptor);
             if others == Others::Take {
+                image.statements = statements(members, &index.manifests, chosen.digest)?;
                 take_others(members, &index.manifests, chosen, &mut image)?;
             }
             return Ok(Some(image));
@@ -384,7 +387,15 @@ fn oci_image(
     }
     let names = names_of(descriptor);
     let manifest_bytes = Some(bytes);
-    Ok(Some(ArchivedImage { manifest, manifest_bytes, config, names, others: Vec::new(), place: 0 }))
+    Ok(Some(ArchivedImage {
+        manifest,
+        manifest_bytes,
+        config,
+        names,
+        others: Vec::new(),
+        place: 0,
+        statements: Vec::new(),
+    }))
 }
 
 /// Whether the images of an index for other platforms are taken along.
@@ -410,12 +421,39 @@ fn take_others(
             continue;
         };
         match oci_image(members, descriptor, &platform, MAX_INDEX_DEPTH, Others::Leave) {
-            Ok(other) => image.others.extend(other.map(|other| ArchivedImage { names: Vec::new(), ..other })),
+            Ok(None) => {}
+            Ok(Some(other)) => {
+                let statements = statements(members, listed, descriptor.digest)?;
+                image.others.push(ArchivedImage { names: Vec::new(), statements, ..other });
+            }
             Err(ArchiveError::Missing(_)) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Finds the statements that a list has about one of its images, as far as they are in the archive.
+fn statements(
+    members: &mut dyn Members,
+    listed: &[Descriptor],
+    image: BlobDigest,
+) -> Result<Vec<Descriptor>, ArchiveError> {
+    let mut found = Vec::new();
+    for entry in listed.iter().filter(|entry| attest::is_about(entry, image)) {
+        let Some(bytes) = document(members, &blob_path(entry.digest))? else { continue };
+        // Signatures and the like may stand there as well.
+        let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(entry.media_type.as_str()))
+        else {
+            continue;
+        };
+        for layer in manifest.layers {
+            if attest::kind_of(&layer).is_some() && members.find(&blob_path(layer.digest))?.is_some() {
+                found.push(layer);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the names that annotations give: the full one, else one that could be a full one.
@@ -449,5 +487,13 @@ fn docker_image(members: &mut dyn Members, entry: DockerImage) -> Result<Archive
     }
     let manifest = Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &config), layers);
     let names = entry.tags.unwrap_or_default();
-    Ok(ArchivedImage { manifest, manifest_bytes: None, config, names, others: Vec::new(), place: 0 })
+    Ok(ArchivedImage {
+        manifest,
+        manifest_bytes: None,
+        config,
+        names,
+        others: Vec::new(),
+        place: 0,
+        statements: Vec::new(),
+    })
 }

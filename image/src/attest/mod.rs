@@ -168,14 +168,26 @@ fn is_signed(media_type: &str) -> bool {
 /// Reads the fact of a statement that came as a layer; nothing if it is none.
 pub fn read(layer: &Descriptor, bytes: &[u8]) -> Option<Predicate> {
     let kind = kind_of(layer)?.to_owned();
-    let mut statement: Value = serde_json::from_slice(bytes).ok()?;
-    if is_signed(layer.media_type.as_str()) {
-        let payload =
-            base64::engine::general_purpose::STANDARD.decode(statement["payload"].as_str()?).ok()?;
-        statement = serde_json::from_slice(&payload).ok()?;
-    }
-    let value = statement.get_mut("predicate")?.take();
+    let value = opened(layer, bytes)?.get_mut("predicate")?.take();
     Some(Predicate { kind, value })
+}
+
+/// As [`read`], if the statement itself says that it is about an image: where a list says so, that is only its word.
+pub fn read_about(layer: &Descriptor, bytes: &[u8], image: BlobDigest) -> Option<Predicate> {
+    let statement = opened(layer, bytes)?;
+    let mut subjects = statement.get("subject")?.as_array()?.iter();
+    let is_about = subjects.any(|subject| subject["digest"]["sha256"] == image.hex().as_str());
+    is_about.then(|| read(layer, bytes))?
+}
+
+/// Takes a statement out of its envelope, if it is in one.
+fn opened(layer: &Descriptor, bytes: &[u8]) -> Option<Value> {
+    let statement: Value = serde_json::from_slice(bytes).ok()?;
+    if !is_signed(layer.media_type.as_str()) {
+        return Some(statement);
+    }
+    let payload = base64::engine::general_purpose::STANDARD.decode(statement["payload"].as_str()?).ok()?;
+    serde_json::from_slice(&payload).ok()
 }
 
 /// What is written on the entry of such a manifest in an index.
@@ -248,6 +260,21 @@ mod tests {
         let payload = base64::engine::general_purpose::STANDARD.encode(bytes);
         assert_eq!(read(&layer, json!({"payload": payload}).to_string().as_bytes()), expected);
         assert_eq!(read(&layer, bytes), None);
+    }
+
+    #[test]
+    fn a_statement_about_something_else_says_nothing_of_an_image() {
+        let image = BlobDigest::of(b"image");
+        let predicate = Predicate { kind: SPDX.to_owned(), value: json!({"a": 1}) };
+        let platform = Platform::host();
+        let statement = Statement { predicate: &predicate, about: image, names: &[], platform: &platform };
+        let bytes = statement.to_bytes();
+        let layer = statement.descriptor(&bytes);
+        assert_eq!(read_about(&layer, &bytes, image), Some(predicate.clone()));
+        assert_eq!(read_about(&layer, &bytes, BlobDigest::of(b"another")), None);
+        for bytes in [&b"{}"[..], b"[", br#"{"subject": 1, "predicate": 2}"#] {
+            assert_eq!(read_about(&layer, bytes, image), None);
+        }
     }
 
     #[test]
