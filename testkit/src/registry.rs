@@ -22,6 +22,8 @@ pub enum Access<'a> {
     Open,
     /// Whoever knows [`USER`] and [`PASSWORD`], in each request.
     Password,
+    /// Whoever shows a certificate that its own authority vouches for; it speaks TLS then.
+    Certificate,
     /// Whoever brings a token of a service.
     Token {
         /// Where the service is.
@@ -56,10 +58,15 @@ impl Registry {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
         let tls = tls.map_or_else(String::new, |tls| {
-            format!(", tls: {{certificate: {}, key: {}}}", tls.certificate().display(), tls.key().display())
+            let shown = match access {
+                Access::Certificate => format!(", clientcas: [{}]", tls.authority().display()),
+                _ => String::new(),
+            };
+            let (certificate, key) = (tls.certificate(), tls.key());
+            format!(", tls: {{certificate: {}, key: {}{shown}}}", certificate.display(), key.display())
         });
         let access = match access {
-            Access::Open => String::new(),
+            Access::Open | Access::Certificate => String::new(),
             Access::Password => {
                 fs::write(folder.path().join("passwords"), PASSWORDS).expect("a file in a temporary folder");
                 format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path("passwords"))

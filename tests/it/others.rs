@@ -287,3 +287,47 @@ fn an_authority_of_one_registry_vouches_for_no_other() {
     assert_clean(&there);
     assert_clean(&context);
 }
+
+#[test]
+fn a_certificate_of_ones_own_opens_a_registry() {
+    let name = "a_certificate_of_ones_own_opens_a_registry";
+    let Some(context) = scene(name) else { return };
+    let Some(certificate) = Certificate::make(name).filter(|_| has(name, "skopeo")) else { return };
+    let Some(registry) = Registry::start_with(name, Access::Certificate, Some(&certificate)) else { return };
+    let files = [
+        ("ca.crt", certificate.authority()),
+        ("client.cert", certificate.certificate()),
+        ("client.key", certificate.key()),
+    ];
+    let lay = |folder: &Path| {
+        fs::create_dir_all(folder).unwrap();
+        for (name, file) in &files {
+            fs::copy(file, folder.join(name)).unwrap();
+        }
+    };
+    let shown = context.project().join("shown");
+    lay(&shown);
+    let id = fill(&context, &registry.host(), "a/b:1", &["--dest-cert-dir", shown.to_str().unwrap()]);
+    let image = format!("{}/a/b:1", registry.host());
+
+    let there = rbuild_testkit::context!();
+    let [(_, ca), (_, cert), (_, key)] = &files;
+    let trusted = format!("[registry.\"{}\"]\nca = \"{}\"\n", registry.host(), ca.display());
+    configure(&there, &trusted);
+    let refused = there.rbuild(["pull", &image]).run();
+    refused.assert_code(1);
+    assert!(refused.stderr.contains(&registry.host()), "{refused}");
+    configure(&there, &format!("{trusted}cert = \"{}\"\nkey = \"{}\"\n", cert.display(), key.display()));
+    pulled(&there, &image, &id);
+
+    // From where other engines have theirs, and in the other direction.
+    let pushing = rbuild_testkit::context!();
+    lay(&pushing.home().join(".config/containers/certs.d").join(registry.host()));
+    pulled(&pushing, &image, &id);
+    let other = format!("{}/a/c:1", registry.host());
+    pushing.rbuild(["tag", &image, &other]).run().assert_success();
+    pushing.rbuild(["push", &other]).run().assert_success();
+    for context in [&context, &there, &pushing] {
+        assert_clean(context);
+    }
+}
