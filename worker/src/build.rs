@@ -238,8 +238,8 @@ impl Worker {
         // A failure stops this attempt; the caller's switch stays as the caller left it.
         let (cancel, _link) = caller.child();
         contexts.look_for(&cancel);
-        let Driven { result, made, reached } = self.solve(whole, &cancel);
-        history.add(&reached);
+        let Driven { result, made, reached, failed } = self.solve(whole, &cancel);
+        history.add(&reached, failed);
         let solved = Solved { graph, made: &made, reached: &reached };
         let failed = result.err().map(|error| match error {
             DriveError::Step { error: StepError::Cancelled, .. } | DriveError::Cancelled => {

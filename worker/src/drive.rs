@@ -11,7 +11,9 @@ use std::sync::mpsc;
 
 use rbuild_model::event::Hit;
 use rbuild_model::graph::{Graph, StepId};
-use rbuild_solver::{Answer, Ask, CacheIndex, IndexError, Origin, RecordId, Solver, StepRunner, Tree};
+use rbuild_solver::{
+    Answer, Ask, CacheIndex, IndexError, Origin, RecordId, Solver, StepKeys, StepRunner, Tree,
+};
 
 use crate::cancel::Cancel;
 
@@ -58,6 +60,8 @@ pub struct Driven<E> {
     pub made: Vec<Option<Tree>>,
     /// For every step of the graph, how far it came.
     pub reached: Vec<Reached>,
+    /// The step that failed, if one did, and what its keys are made of.
+    pub failed: Option<(StepId, StepKeys)>,
 }
 
 /// Makes the trees of the goals.

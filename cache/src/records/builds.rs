@@ -6,10 +6,13 @@
 use std::time::Duration;
 
 use rbuild_model::event::Hit;
-use rbuild_solver::{Miss, Origin};
+use rbuild_model::key::{CacheKey, PreImage};
+use rbuild_model::snapshot::SnapshotId;
+use rbuild_solver::{Miss, Origin, StepKeys};
 use rbuild_store::{DatabaseError, ObjectKind};
-use rusqlite::Transaction;
+use rusqlite::{OptionalExtension as _, Transaction};
 
+use super::pre_images::Prepared;
 use super::trees::to_row;
 use super::{RecordError, RecordId, Records, look_up};
 
@@ -88,6 +91,28 @@ pub struct NewBuild {
     pub result: BuildResult,
     /// Its steps, in order.
     pub lineage: Vec<LineageLine>,
+    /// The step that it failed at, if that had keys.
+    pub tried: Option<Tried>,
+}
+
+/// The step that a build failed at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Its place in the lineage.
+    pub line: usize,
+    /// What its keys are made of.
+    pub keys: StepKeys,
+}
+
+/// The step that a build failed at, as it is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its place in the lineage.
+    pub line: usize,
+    /// Its definition key.
+    pub definition: Option<CacheKey>,
+    /// Its content key.
+    pub content: Option<CacheKey>,
 }
 
 /// A build as it is listed.
@@ -110,6 +135,7 @@ impl Records {
     pub fn remember_build(&self, build: &NewBuild) -> Result<BuildId, RecordError> {
         let started = i64::try_from(build.started).unwrap_or(0);
         let took = i64::try_from(build.took.as_nanos()).unwrap_or(i64::MAX);
+        let tried = build.tried.as_ref().map(PreparedFailure::new).transpose()?;
         // The uses of a build that ran nothing are written down with it, in one transaction.
         let seen = self.end_looking();
         self.with_lease(|lease| {
@@ -139,15 +165,10 @@ impl Records {
                     let record = record.map(|record| record.0);
                     line.execute((id, to_row(ordinal as u64), stage, note, record, origin.map(origin_row)))?;
                 }
-                let forgotten = transaction
-                    .prepare_cached(
-                        "DELETE FROM builds WHERE project = ?1 AND id <= \
-                     (SELECT id FROM builds WHERE project = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-                    )?
-                    .execute((&build.project, to_row(KEPT_BUILDS as u64)))?;
-                if forgotten > 0 {
-                    bury(transaction)?;
+                if let Some(tried) = &tried {
+                    tried.store(transaction, id)?;
                 }
+                forget_outdated(transaction, &build.project)?;
                 look_up::keep(transaction, lease, &seen)?;
                 lease.end_all(transaction, ObjectKind::RECORD)?;
                 Ok(BuildId(id))
@@ -175,6 +196,22 @@ impl Records {
         })
     }
 
+    /// Returns the project of the latest build whose last step came to a snapshot.
+    pub fn project_of(&self, result: SnapshotId) -> Result<Option<String>, RecordError> {
+        self.store.read(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "SELECT builds.project FROM chains \
+                 JOIN records ON records.chain = chains.id \
+                 JOIN lineage ON lineage.record = records.id \
+                 JOIN builds ON builds.id = lineage.build \
+                 WHERE chains.snapshot = ?1 \
+                 AND lineage.ordinal = (SELECT MAX(ordinal) FROM lineage AS last WHERE last.build = builds.id) \
+                 ORDER BY builds.id DESC LIMIT 1",
+            )?;
+            Ok(statement.query_row([result.as_bytes()], |row| row.get(0)).optional()?)
+        })
+    }
+
     /// Lists the builds of a project, the latest first.
     pub fn builds(&self, project: &str) -> Result<Vec<Build>, RecordError> {
         self.store.read(|transaction| {
@@ -199,6 +236,20 @@ impl Records {
         })
     }
 
+    /// Returns the step that a build failed at, if that had keys.
+    pub fn failure(&self, build: BuildId) -> Result<Option<Failure>, RecordError> {
+        self.store.read(|transaction| {
+            let mut statement = transaction
+                .prepare_cached("SELECT ordinal, definition, content FROM failures WHERE build = ?1")?;
+            let key = |key: Option<[u8; 32]>| key.map(CacheKey::from_bytes);
+            let read = |row: &rusqlite::Row<'_>| {
+                let line = usize::try_from(row.get::<_, i64>(0)?).unwrap_or(usize::MAX);
+                Ok(Failure { line, definition: key(row.get(1)?), content: key(row.get(2)?) })
+            };
+            Ok(statement.query_row([build.0], read).optional()?)
+        })
+    }
+
     /// Lists the steps of a build in order.
     pub fn lineage(&self, build: BuildId) -> Result<Vec<LineageLine>, RecordError> {
         self.store.read(|transaction| {
@@ -218,6 +269,55 @@ impl Records {
     }
 }
 
+/// The step that a build failed at, ready to be stored.
+struct PreparedFailure<'a> {
+    line: usize,
+    definition: Option<Prepared<'a>>,
+    content: Option<Prepared<'a>>,
+}
+
+impl<'a> PreparedFailure<'a> {
+    fn new(Tried { line, keys }: &'a Tried) -> Result<Self, RecordError> {
+        let prepared = |image: &'a Option<PreImage>| {
+            image.as_ref().map(|image| Prepared::new(image, "failed")).transpose()
+        };
+        let (definition, content) = (prepared(&keys.definition)?, prepared(&keys.content)?);
+        Ok(Self { line: *line, definition, content })
+    }
+
+    fn store(&self, transaction: &Transaction<'_>, build: i64) -> Result<(), DatabaseError> {
+        let Self { line, definition, content } = self;
+        for image in [definition, content].into_iter().flatten() {
+            image.store(transaction)?;
+        }
+        let key = |image: &Option<Prepared<'_>>| image.as_ref().map(|image| *image.key.as_bytes());
+        transaction.prepare_cached("INSERT INTO failures VALUES (?1, ?2, ?3, ?4)")?.execute((
+            build,
+            to_row(*line as u64),
+            key(definition),
+            key(content),
+        ))?;
+        Ok(())
+    }
+}
+
+/// Forgets what is older than the last fifty builds of a project.
+fn forget_outdated(transaction: &Transaction<'_>, project: &str) -> Result<(), DatabaseError> {
+    const OUTDATED: &str = "project = ?1 AND id <= (SELECT id FROM builds WHERE project = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+    let outdated = (project, to_row(KEPT_BUILDS as u64));
+    let failures = transaction
+        .prepare_cached(&format!(
+            "DELETE FROM failures WHERE build IN (SELECT id FROM builds WHERE {OUTDATED})"
+        ))?
+        .execute(outdated)?;
+    let builds =
+        transaction.prepare_cached(&format!("DELETE FROM builds WHERE {OUTDATED}"))?.execute(outdated)?;
+    if builds > 0 && bury(transaction)? == 0 && failures > 0 {
+        drop_loose(transaction)?;
+    }
+    Ok(())
+}
+
 /// Forgets the tombstones that no build names, and what only they needed.
 pub(super) fn bury(transaction: &Transaction<'_>) -> Result<usize, DatabaseError> {
     let buried = transaction
@@ -231,13 +331,15 @@ pub(super) fn bury(transaction: &Transaction<'_>) -> Result<usize, DatabaseError
     Ok(buried)
 }
 
-/// Drops pre-images that no key and no record has, then the values and folders that only those led to.
+/// Drops pre-images that no key, no record and no failure has, then the values and folders that only those led to.
 pub(super) fn drop_loose(transaction: &Transaction<'_>) -> Result<(), DatabaseError> {
     transaction
         .prepare_cached(
             "DELETE FROM pre_images WHERE NOT EXISTS (SELECT 1 FROM keys WHERE keys.key = pre_images.key) \
              AND NOT EXISTS (SELECT 1 FROM records WHERE records.definition = pre_images.key) \
-             AND NOT EXISTS (SELECT 1 FROM records WHERE records.content = pre_images.key)",
+             AND NOT EXISTS (SELECT 1 FROM records WHERE records.content = pre_images.key) \
+             AND NOT EXISTS (SELECT 1 FROM failures WHERE failures.definition = pre_images.key) \
+             AND NOT EXISTS (SELECT 1 FROM failures WHERE failures.content = pre_images.key)",
         )?
         .execute([])?;
     transaction

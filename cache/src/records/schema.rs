@@ -3,7 +3,7 @@
 //! ```text
 //! snapshots ◀── chains (a tree of prefixes: parent and one more snapshot)
 //!                 ▲
-//! keys ────────▶ records ◀── lineage ──▶ builds
+//! keys ────────▶ records ◀── lineage ──▶ builds ◀── failures ──▶ pre_images
 //!   │              │
 //!   ▼              ▼
 //! pre_images ──▶ guarded_values      nodes ──▶ nodes (folders of hashed trees, shared)
@@ -152,6 +152,17 @@ pub const SCHEMA: Schema = Schema {
             path TEXT NOT NULL,
             PRIMARY KEY (pre_image, place)
         ) STRICT, WITHOUT ROWID;
+    ",
+        "
+        -- What the step that a build failed at was to be found by: it came to no record.
+        CREATE TABLE failures (
+            build INTEGER PRIMARY KEY REFERENCES builds (id) ON DELETE CASCADE,
+            ordinal INTEGER NOT NULL,
+            definition BLOB,
+            content BLOB
+        ) STRICT;
+        CREATE INDEX failures_by_definition ON failures (definition);
+        CREATE INDEX failures_by_content ON failures (content);
     ",
     ],
     // Records before snapshots: a record that is dropped lets go of its chain.

@@ -170,6 +170,7 @@ fn swept_trees_leave_tombstones_for_builds_and_nothing_otherwise() {
         took: Duration::from_secs(2),
         result: BuildResult::Succeeded,
         lineage: vec![line.clone()],
+        tried: None,
     };
     let build_id = records.remember_build(&build).unwrap();
 
@@ -303,6 +304,7 @@ fn the_last_fifty_builds_of_a_project_are_kept() {
             record,
             origin: Some(Origin::Found(Hit::Definition)),
         }],
+        tried: None,
     };
     let old = records.remember(&record("old", &[1])).unwrap();
     let first = records.remember_build(&build("p", Some(old))).unwrap();
@@ -484,6 +486,7 @@ mod properties {
                             took: Duration::ZERO,
                             result: BuildResult::Succeeded,
                             lineage: names.into_iter().map(line).collect(),
+                            tried: None,
                         }).unwrap();
                     }
                     Act::Release => records.release().unwrap(),
@@ -557,6 +560,7 @@ fn builds_of_the_first_form_are_read_without_origins() {
         took: Duration::ZERO,
         result: BuildResult::Cancelled,
         lineage: vec![line],
+        tried: None,
     };
     records.remember_build(&stopped).unwrap();
     assert_eq!(records.builds("p").unwrap()[0].result, BuildResult::Cancelled);

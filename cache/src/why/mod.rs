@@ -2,16 +2,18 @@
 //!
 //! The latest build of a project is laid beside earlier ones, line by line ([`align`]). Where a step ran, its
 //! pre-image is compared with that of the step it is the successor of, field by field ([`fields`]), and where contents
-//! differ the folders that were hashed are followed down to the files ([`files`]). Comparing is pure; only
+//! differ the folders that were hashed are followed down to the files ([`files`]). Of the step that a build failed at the keys are
+//! kept, so it is compared with when it last succeeded. Comparing is pure; only
 //! [`Records::why`] reads.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use rbuild_model::key::{CacheKey, ContentHash, Guarded};
+use rbuild_solver::RecordId;
 pub use rbuild_solver::{Miss, Origin};
 
-use crate::records::builds::{Build, LineageLine};
+use crate::records::builds::{Build, Failure, LineageLine};
 use crate::records::{RecordDetails, RecordError, Records};
 
 pub mod align;
@@ -47,7 +49,7 @@ pub enum Reason {
     New,
     /// Its predecessor came to no result, or its result was forgotten since.
     NothingBefore,
-    /// It came to no result, so nothing is known of its key.
+    /// It came to no result, and nothing is known of its key.
     NoResult,
     /// What its key is made of is not known.
     Unknown,
@@ -74,6 +76,24 @@ pub enum Reason {
     Same,
 }
 
+/// What a step is found by, or was to be found by when it failed.
+#[derive(Clone, Copy)]
+struct Keys {
+    record: Option<RecordId>,
+    definition: Option<CacheKey>,
+    content: Option<CacheKey>,
+}
+
+impl Keys {
+    fn of(known: &RecordDetails) -> Self {
+        Self { record: Some(known.id), definition: known.definition, content: known.content }
+    }
+
+    fn tried(Failure { line: _, definition, content }: Failure) -> Self {
+        Self { record: None, definition, content }
+    }
+}
+
 /// A build with its steps.
 struct Laid {
     lines: Vec<LineageLine>,
@@ -88,6 +108,7 @@ impl Records {
             builds: builds.iter().filter(|other| other.id < build.id).collect(),
             laid: Vec::new(),
         };
+        let failure = self.failure(build.id)?;
         let mut names = HashMap::new();
         let mut details = Vec::with_capacity(lines.len());
         for line in &lines {
@@ -104,10 +125,13 @@ impl Records {
                 Some(Origin::Ran(Miss::Ignored)) => vec![Reason::Ignored],
                 Some(Origin::Ran(Miss::TreeGone)) => vec![Reason::TreeGone],
                 Some(Origin::Ran(Miss::Source)) => vec![Reason::Source],
-                Some(Origin::Ran(Miss::Unknown)) => match &details[at] {
-                    None => vec![Reason::NoResult],
-                    Some(known) => self.compared(&lines, at, known, &mut earlier, &names)?,
-                },
+                Some(Origin::Ran(Miss::Unknown)) => {
+                    let failed = failure.filter(|failure| failure.line == at);
+                    match details[at].as_ref().map(Keys::of).or(failed.map(Keys::tried)) {
+                        None => vec![Reason::NoResult],
+                        Some(keys) => self.compared(&lines, at, keys, &mut earlier, &names)?,
+                    }
+                }
             };
             let took = details[at].as_ref().map(|known| known.took);
             explained.push(Explained { line: line.clone(), took, reasons });
@@ -120,7 +144,7 @@ impl Records {
         &self,
         lines: &[LineageLine],
         at: usize,
-        known: &RecordDetails,
+        keys: Keys,
         earlier: &mut Earlier<'_>,
         names: &HashMap<CacheKey, String>,
     ) -> Result<Vec<Reason>, RecordError> {
@@ -130,24 +154,24 @@ impl Records {
             let Some(partner) = align::partner(&laid.lines, lines, at) else { continue };
             let before = &laid.lines[partner];
             seen = true;
-            let Some(record) = before.record.filter(|record| *record != known.id) else { continue };
+            let Some(record) = before.record.filter(|record| Some(*record) != keys.record) else { continue };
             let Some(old) = self.details(record)? else { continue };
             let mut reasons = Vec::new();
             let (text, former) = (align::text(&lines[at].note), align::text(&before.note));
             if text != former {
                 reasons.push(Reason::Text { before: former.to_owned() });
             }
-            self.differences(&old, known, names, &mut reasons)?;
+            self.differences(Keys::of(&old), keys, names, &mut reasons)?;
             return Ok(reasons);
         }
         Ok(vec![if seen { Reason::NothingBefore } else { Reason::New }])
     }
 
-    /// Compares what two records' keys are made of.
+    /// Compares what the keys of two steps are made of.
     fn differences(
         &self,
-        old: &RecordDetails,
-        new: &RecordDetails,
+        old: Keys,
+        new: Keys,
         names: &HashMap<CacheKey, String>,
         reasons: &mut Vec<Reason>,
     ) -> Result<(), RecordError> {

@@ -8,14 +8,14 @@ use rbuild_model::key::{CacheKey, PreImage};
 use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_model::step::PathSource;
 use rbuild_solver::index::NewRecord;
-use rbuild_solver::{Miss, Origin, RecordId, Usage};
+use rbuild_solver::{Miss, Origin, RecordId, StepKeys, Usage};
 use rbuild_store::{Room, Store, StoreOptions};
 
 use super::files::FileChange;
 use super::*;
 use crate::content::{ContextScan, SelectionHash, TreeSource};
 use crate::records::SCHEMA;
-use crate::records::builds::{BuildResult, NewBuild};
+use crate::records::builds::{BuildResult, KEPT_BUILDS, NewBuild, Tried};
 use crate::records::nodes::Selected;
 
 struct Scene {
@@ -90,10 +90,15 @@ impl Scene {
     }
 
     fn run(&mut self, note: &str, argv: &[&str], env: &[(&str, &str)], on: CacheKey) -> Done {
+        let (record, key) = self.remember(Some(Self::definition(argv, env, on)), None);
+        Done(ran(note, Some(record)), key)
+    }
+
+    fn definition(argv: &[&str], env: &[(&str, &str)], on: CacheKey) -> PreImage {
         let variable = |(name, value): &(&str, &str)| {
             PreImage::fields([("name", PreImage::text(*name)), ("value", PreImage::guarded(*value))])
         };
-        let image = PreImage::fields([
+        PreImage::fields([
             ("kind", PreImage::text("definition")),
             (
                 "operation",
@@ -104,19 +109,26 @@ impl Scene {
                 ]),
             ),
             ("inputs", PreImage::List(vec![PreImage::Key(on)])),
-        ]);
-        let (record, key) = self.remember(Some(image), None);
-        Done(ran(note, Some(record)), key)
+        ])
     }
 
     fn build(&mut self, lines: Vec<LineageLine>) {
+        self.end_build(lines, None);
+    }
+
+    /// Remembers a build, which failed at its last step if there is something that it tried.
+    fn end_build(&mut self, lines: Vec<LineageLine>, tried: Option<PreImage>) {
         self.builds += 1;
         let build = NewBuild {
             project: "/p".to_owned(),
             target: String::new(),
             started: self.builds,
             took: Duration::ZERO,
-            result: BuildResult::Succeeded,
+            result: if tried.is_some() { BuildResult::Failed } else { BuildResult::Succeeded },
+            tried: tried.map(|definition| Tried {
+                line: lines.len() - 1,
+                keys: StepKeys { definition: Some(definition), content: None },
+            }),
             lineage: lines,
         };
         self.records.remember_build(&build).unwrap();
@@ -210,6 +222,36 @@ fn values_and_words_are_told_before_and_after() {
         field(&["operation", "argv", "1"], text("get"), text("put")),
     ];
     assert_eq!(scene.why(), [expected]);
+}
+
+#[test]
+fn a_step_that_failed_is_laid_beside_its_last_success() {
+    let mut scene = Scene::new();
+    let base = PreImage::text("base").key();
+    let note = "[2/2] RUN get $V";
+    let Done(first, _) = scene.run(note, &["get"], &[("V", "1")], base);
+    scene.build(vec![first]);
+    // It fails twice, for a value that came in between.
+    for value in ["2", "3"] {
+        let tried = Scene::definition(&["get"], &[("V", value)], base);
+        scene.end_build(vec![ran(note, None)], Some(tried));
+        let text = |text: &str| fields::Value::Text(text.to_owned());
+        let field = ["operation", "env", "V", "value"].map(str::to_owned).to_vec();
+        let expected = Difference { field, before: text("1"), after: text(value) };
+        assert_eq!(scene.why(), [[Reason::Field(expected)]]);
+    }
+    // What they tried goes with them.
+    let kept = |scene: &Scene| -> i64 {
+        let count = |transaction: &rusqlite::Transaction<'_>| -> Result<i64, rbuild_store::DatabaseError> {
+            Ok(transaction.query_row("SELECT count(*) FROM pre_images", [], |row| row.get(0))?)
+        };
+        scene.records.store().read(count).unwrap()
+    };
+    assert_eq!(kept(&scene), 3);
+    for _ in 0..KEPT_BUILDS {
+        scene.build(vec![]);
+    }
+    assert_eq!(kept(&scene), 1, "only that of the record is left");
 }
 
 #[test]

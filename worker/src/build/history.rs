@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rbuild_cache::records::builds::{BuildResult, LineageLine, NewBuild};
+use rbuild_cache::records::builds::{BuildResult, LineageLine, NewBuild, Tried};
 use rbuild_model::event::Event;
-use rbuild_model::graph::Graph;
-use rbuild_solver::Origin;
+use rbuild_model::graph::{Graph, StepId};
+use rbuild_solver::{Origin, StepKeys};
 
 use super::Whole;
 use crate::drive::Reached;
@@ -14,16 +14,19 @@ use crate::worker::Worker;
 /// What a build leaves for its history: for every step, how far it came.
 pub(super) struct Remembered {
     reached: Vec<Reached>,
+    /// The step that failed in the last attempt.
+    failed: Option<(StepId, StepKeys)>,
 }
 
 impl Remembered {
     /// Begins with no step having come anywhere.
     pub(super) fn new(graph: &Graph) -> Self {
-        Self { reached: vec![Reached::default(); graph.len()] }
+        Self { reached: vec![Reached::default(); graph.len()], failed: None }
     }
 
     /// Adds what came of one attempt. A step that an earlier attempt ran did run, though it was then found.
-    pub(super) fn add(&mut self, reached: &[Reached]) {
+    pub(super) fn add(&mut self, reached: &[Reached], failed: Option<(StepId, StepKeys)>) {
+        self.failed = failed;
         for (known, new) in self.reached.iter_mut().zip(reached) {
             let ran = matches!((known.origin, new.origin), (Some(Origin::Ran(_)), Some(Origin::Found(_))));
             let origin = if ran { known.origin } else { new.origin.or(known.origin) };
@@ -45,10 +48,18 @@ impl Worker {
     ) {
         let Whole { graph, targets, wanted, .. } = *whole;
         let request = &targets[at].request;
-        let lineage = graph
+        let ids: Vec<StepId> = graph
             .steps()
-            .filter(|(id, _)| targets.len() == 1 || wanted.is_wanted_by(*id, at))
-            .map(|(id, _)| {
+            .map(|(id, _)| id)
+            .filter(|id| targets.len() == 1 || wanted.is_wanted_by(*id, at))
+            .collect();
+        let tried = history.failed.as_ref().and_then(|(failed, keys)| {
+            let line = ids.iter().position(|id| id == failed)?;
+            Some(Tried { line, keys: keys.clone() })
+        });
+        let lineage = ids
+            .into_iter()
+            .map(|id| {
                 let note = graph.note(id);
                 let Reached { origin, record } = history.reached[id.index()];
                 LineageLine {
@@ -66,6 +77,7 @@ impl Worker {
             took,
             result,
             lineage,
+            tried,
         };
         if let Err(error) = self.records.remember_build(&build) {
             whole.tasks.events().event(Event::Note(format!("failed to remember the build: {error}")));

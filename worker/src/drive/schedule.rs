@@ -200,6 +200,10 @@ impl<'a, E> Schedule<'a, E> {
             }
         }
         let made = graph.steps().map(|(id, _)| solver.tree(id).cloned()).collect();
-        Driven { result, made, reached }
+        let failed = match &result {
+            Err(DriveError::Step { step, .. }) => Some((*step, solver.keys(*step).clone())),
+            _ => None,
+        };
+        Driven { result, made, reached, failed }
     }
 }

@@ -63,6 +63,7 @@ fn a_build_that_ran_nothing_writes_its_uses_with_its_history() {
         took: Duration::ZERO,
         result: BuildResult::Succeeded,
         lineage: Vec::new(),
+        tried: None,
     };
     records.remember_build(&build).unwrap();
     assert!(used_at() > 5 && is_leased(&store, id));
