@@ -1,15 +1,16 @@
 //! `rbuild du`: what takes room, every byte of it.
 
+use rbuild_images::{Image, Users as _};
 use serde_json::{Value, json};
 
 use super::cache::inventory::{Inventory, Piece, Share};
+use super::system::layer_bytes;
 use super::{Context, Outcome, cache};
 use crate::cli::cache::List;
 use crate::cli::prune::Usage;
 use crate::human;
 use crate::report::{Findings, Status};
 use crate::template::{self, Column};
-use crate::wiring::Home;
 
 const COLUMNS: &[Column] = &[
     Column { field: "Type", title: "TYPE" },
@@ -30,16 +31,25 @@ pub(super) fn run(arguments: &Usage, context: &Context) -> Outcome {
         };
         return cache::list(&list, context);
     }
-    let home = Home::open(&context.settings, "rbuild du")?;
+    let (home, engine) = crate::wiring::engine(context, "rbuild du")?;
     let images = home.images.list()?;
     let inventory = Inventory::take(&home)?;
-    let unnamed: u64 = images.iter().filter(|image| image.tags.is_empty()).map(|image| image.size).sum();
     let mut rows: Vec<Value> = ROWS.iter().map(|row| row.count(&inventory)).collect();
-    let named = images.iter().filter(|image| !image.tags.is_empty()).count();
+    // As `prune` has it: those with a name stay, and those that a container is made of, with all that they stand on.
+    let mut staying = Vec::with_capacity(images.len());
+    for image in &images {
+        if !image.tags.is_empty() || engine.usage(image.id)?.is_some() {
+            staying.push(image);
+        }
+    }
+    let all: Vec<&Image> = images.iter().collect();
+    let free = layer_bytes(&home, &all)? - layer_bytes(&home, &staying)?;
     let bytes = rows[0]["Bytes"].as_u64().unwrap_or_default();
+    let free = free.min(bytes);
     rows[0]["TotalCount"] = json!(images.len().to_string());
-    rows[0]["Active"] = json!(named.to_string());
-    rows[0]["Reclaimable"] = json!(reclaimable(unnamed.min(bytes), bytes));
+    rows[0]["Active"] = json!(staying.len().to_string());
+    rows[0]["Reclaimable"] = json!(reclaimable(free, bytes));
+    rows[0]["ReclaimableBytes"] = json!(free);
     let text =
         template::list(arguments.format.as_deref(), STANDARD, COLUMNS, &rows).map_err(Findings::from)?;
     context.terminal.print(&text)?;
@@ -94,6 +104,7 @@ impl Row {
             "Size": human::precise_size(bytes),
             "Reclaimable": reclaimable(free, bytes),
             "Bytes": bytes,
+            "ReclaimableBytes": free,
         })
     }
 }

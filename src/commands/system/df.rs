@@ -281,6 +281,16 @@ enum Share {
     Left,
 }
 
+/// Returns the bytes of all layers of images, each counted once.
+pub(in crate::commands) fn layer_bytes(home: &Home, images: &[&Image]) -> anyhow::Result<u64> {
+    let sizes = images
+        .iter()
+        .map(|image| Ok(home.images.layer_sizes(image)?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let chains: Vec<&[DiffId]> = images.iter().map(|image| &image.config.rootfs.diff_ids[..]).collect();
+    Ok(layers(&chains, &sizes).1)
+}
+
 /// Tells what of each image's layers other images have too, and the bytes of all layers. Images share a layer only
 /// together with all below it.
 fn layers(chains: &[&[DiffId]], sizes: &[Vec<u64>]) -> (Vec<Layers>, u64) {

@@ -5,6 +5,8 @@ mod df;
 mod prune;
 pub(super) mod unit;
 
+pub(super) use df::layer_bytes;
+
 use super::{Context, Outcome, events, info};
 use crate::cli::system::{System, SystemVerb};
 
