@@ -46,10 +46,12 @@ pub enum ClientError {
     #[error("{0} sends too slowly")]
     TooSlow(String),
     /// The registry said no.
-    #[error("{what}: {refusal}")]
+    #[error("{what}: {origin} says: {refusal}")]
     Refused {
         /// What was asked for.
         what: String,
+        /// The scheme, host and port of who said so: the registry, a mirror, or where they led.
+        origin: String,
         /// What it said.
         refusal: Refusal,
     },

@@ -265,9 +265,10 @@ impl Transport {
     pub(super) async fn refused(&self, response: Response, what: &str) -> Failure {
         let status = response.status();
         let asked = asked_pause(&response);
+        let origin = origin(response.url());
         let body = bounded(response, MAX_REASON, self.pace()).await.unwrap_or_default();
         let refusal = Refusal::parse(status.as_u16(), &body);
-        let error = ClientError::Refused { what: what.to_owned(), refusal };
+        let error = ClientError::Refused { what: what.to_owned(), origin, refusal };
         if is_passing(status) { Failure::Passing(error, asked) } else { Failure::Final(error) }
     }
 
