@@ -1,8 +1,10 @@
 //! Looking images up.
 
-use rbuild_model::digest::{DiffId, ImageId};
+use rbuild_model::digest::{ChainId, DiffId, ImageId};
 use rbuild_model::image_config::ImageConfig;
 use rbuild_model::reference::Reference;
+use rbuild_model::snapshot::SnapshotId;
+use rbuild_model::span::nearest;
 
 use crate::error::ImagesError;
 use crate::images::Images;
@@ -137,11 +139,32 @@ impl Images {
         })
     }
 
+    /// Returns what may have been meant by a name that means nothing here: the tags of that repository, or of one that
+    /// is spelled almost so.
+    pub fn near(&self, name: &str) -> Result<Vec<String>, ImagesError> {
+        let Ok(wanted) = name.parse::<Reference>() else { return Ok(Vec::new()) };
+        let known: Vec<Reference> = self.list()?.into_iter().flat_map(|image| image.tags).collect();
+        let names: Vec<String> = known.iter().map(Reference::familiar_name).collect();
+        let Some(near) = nearest(&wanted.familiar_name(), names.iter().map(String::as_str)) else {
+            return Ok(Vec::new());
+        };
+        let tagged = known.iter().zip(&names).filter(|(_, name)| *name == near);
+        let mut near: Vec<String> = tagged.map(|(reference, _)| reference.familiar()).collect();
+        near.sort();
+        Ok(near)
+    }
+
     /// Returns the config of an image.
     pub fn config(&self, id: ImageId) -> Result<ImageConfig, ImagesError> {
         let row = self.store.read(|tx| rows::image(tx, id))?;
         let row = row.ok_or_else(|| ImagesError::NotFound(id.to_string()))?;
         parse_config(&id.to_string(), &row.config)
+    }
+
+    /// Returns the uppermost layer of an image as it lies unpacked; nothing where it has none, or that is not here.
+    pub fn top(&self, id: ImageId) -> Result<Option<SnapshotId>, ImagesError> {
+        let Some(top) = ChainId::of(&self.config(id)?.rootfs.diff_ids) else { return Ok(None) };
+        Ok(self.store.read(|tx| rows::layer(tx, top))?.map(|layer| layer.snapshot))
     }
 
     /// Returns the acts that made an image, the newest first.

@@ -143,6 +143,9 @@ fn an_import_is_found_by_name_id_and_prefix() {
     for text in ["busy:other", "other", "sha256:00", "zz"] {
         assert!(matches!(place.images.find_id(text), Err(ImagesError::NotFound(_))), "{text}");
     }
+    for (text, near) in [("busi", "busy:latest"), ("busy:other", "busy:latest"), ("other", ""), ("/", "")] {
+        assert_eq!(place.images.near(text).unwrap().join(" "), near, "{text}");
+    }
     let listed = place.images.list().unwrap();
     assert_eq!((listed.len(), listed[0].id, &listed[0].tags[..]), (1, id, &[reference("busy:latest")][..]));
     assert_eq!(BlobDigest::of(&listed[0].config_bytes), id.as_blob());
