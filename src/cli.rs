@@ -11,9 +11,12 @@ pub(crate) mod bake;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod complete;
 pub(crate) mod compose;
 pub(crate) mod container;
+mod help;
 pub(crate) mod images;
+mod mistakes;
 pub(crate) mod network;
 pub(crate) mod prune;
 pub(crate) mod registry;
@@ -28,40 +31,13 @@ pub(crate) mod why;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{Styles, ValueParser, styling::AnsiColor};
+use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::flags;
 use crate::report::Mistake;
-
-const STYLES: Styles = Styles::styled()
-    .header(AnsiColor::Yellow.on_default().bold())
-    .usage(AnsiColor::Yellow.on_default().bold())
-    .literal(AnsiColor::Green.on_default())
-    .placeholder(AnsiColor::Cyan.on_default())
-    .error(AnsiColor::Red.on_default().bold());
-
-const EXAMPLES: &str = "\
-Examples:
-  rbuild .                            Build the project in this folder
-  rbuild build -t app --target dev .  Build one target and name it
-  rbuild run --rm -it app sh          Run a program in an image
-  rbuild up -d                        Start the project in this folder
-  rbuild down                         Stop it and remove what `up` made
-  rbuild images                       List images";
-
-const ENVIRONMENT: &str = "\
-Environment:
-  RBUILD_ROOT        The folder of the store
-  RBUILD_CACHE_MAX   The most that the build cache may take, as in `20GB`
-  RBUILD_PROGRESS    How progress is shown (BUILDKIT_PROGRESS is read too)
-  DOCKER_CONFIG      The folder with Docker's config.json, for credentials of registries
-  SOURCE_DATE_EPOCH  The time of everything a build makes, in seconds since 1970
-  NO_COLOR           No colours; CLICOLOR_FORCE for colours everywhere
-
-Files:
-  /etc/rbuild/config.toml, $XDG_CONFIG_HOME/rbuild/config.toml";
+use help::{ENVIRONMENT, EXAMPLES};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -76,9 +52,10 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "rbuild",
+    bin_name = "rbuild",
     about = "Builds container images and runs containers, without a daemon",
     version,
-    styles = STYLES,
+    styles = help::STYLES,
     disable_help_subcommand = true,
     override_usage = "rbuild [OPTIONS] COMMAND [ARG]...\n       rbuild [BUILD OPTIONS] PATH|URL|-",
     after_help = EXAMPLES,
@@ -190,10 +167,10 @@ verbs! {
     Export(container::Export),
     /// Show what happens
     Events(container::Events),
-    /// Verbs of containers that have no short name
+    /// Verbs of containers, as Docker groups them
     #[command(hide = true)]
     Container(container::Group),
-    /// Verbs of images that have no short name
+    /// Verbs of images, as Docker groups them
     #[command(hide = true)]
     Image(images::Group),
     /// Remove a container that ended and removes itself; started by its monitor
@@ -262,8 +239,10 @@ verbs! {
     Doctor(prune::Doctor),
     /// Write completions for a shell
     Completion(prune::Completion),
-    /// Write manual pages to a folder
+    /// Say what may follow; asked by what `completion` writes
     #[command(hide = true)]
+    Complete(complete::Complete),
+    /// Write manual pages to a folder
     Man(prune::Man),
     /// Make what was built last survive a power loss; started by builds, in the background
     #[command(hide = true)]
@@ -314,17 +293,17 @@ fn switch(arg: clap::Arg) -> clap::Arg {
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Cli> {
     let all = bare();
     let arguments = arguments::rewrite(arguments.into_iter().collect(), &all)?;
-    let parser = ready(all.mut_args(switch), &arguments, read);
-    let mut matches = match parser.try_get_matches_from(&arguments) {
+    let mut parser = ready(all.mut_args(switch), &arguments, read);
+    let mut matches = match parser.try_get_matches_from_mut(&arguments) {
         Ok(matches) => matches,
-        Err(error) => return Err(told(error, &arguments)),
+        Err(error) => return Err(told(error, &parser, &arguments)),
     };
     if let Some((verb, matches)) = matches.subcommand() {
         unsupported::check(verb, matches)?;
     }
     let cli = Global::from_arg_matches_mut(&mut matches)
         .and_then(|global| Ok(Cli { global, command: Command::from_arg_matches_mut(&mut matches)? }));
-    cli.map_err(|error| told(error, &arguments))
+    cli.map_err(|error| told(error, &parser, &arguments))
 }
 
 /// Makes the verb ready that is asked for: each command pays for this.
@@ -339,12 +318,16 @@ fn ready(
     }
 }
 
-/// Returns help without the marks of [`read`], and other mistakes as they are.
-fn told(error: clap::Error, arguments: &[OsString]) -> anyhow::Error {
-    let help =
-        matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
-    if help && let Err(plain) = ready(bare(), arguments, known).try_get_matches_from(arguments) {
-        return plain.into();
+/// Returns what was asked for, help without the marks of [`read`], or says what is wrong.
+fn told(error: clap::Error, parser: &clap::Command, arguments: &[OsString]) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let plain = help::in_sections(help::with_grouped(ready(bare(), arguments, known)));
+            let plain = plain.try_get_matches_from(arguments);
+            return plain.err().unwrap_or(error).into();
+        }
+        ErrorKind::DisplayVersion => return error.into(),
+        _ => {}
     }
     let hostname = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--hostname"));
     if hostname && error.kind() == ErrorKind::InvalidValue {
@@ -352,16 +335,5 @@ fn told(error: clap::Error, arguments: &[OsString]) -> anyhow::Error {
             .hint("it is `--hostname` here, as in Docker; help is `--help`")
             .into();
     }
-    plainly(error).into()
-}
-
-/// Takes the mark of an optional value from the name of a switch.
-fn plainly(mut error: clap::Error) -> clap::Error {
-    if let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg)
-        && let Some((name, _)) = name.split_once("[=<")
-    {
-        let name = ContextValue::String(name.to_owned());
-        error.insert(ContextKind::InvalidArg, name);
-    }
-    error
+    mistakes::of(&error, parser, arguments).into()
 }

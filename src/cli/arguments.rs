@@ -8,7 +8,7 @@ use rbuild_model::span::nearest;
 use crate::report::{Mistake, NotYet};
 
 /// Docker's grouped spellings and the verbs that do the same.
-const GROUPS: &[(&str, &str, &[&str])] = &[
+pub(super) const GROUPS: &[(&str, &str, &[&str])] = &[
     ("image", "ls", &["images"]),
     ("image", "list", &["images"]),
     ("image", "inspect", &["inspect", "--type=image"]),
@@ -96,7 +96,7 @@ pub(super) fn rewrite(mut arguments: Vec<OsString>, all: &Command) -> anyhow::Re
     if text == "help" {
         arguments.remove(at);
         arguments.push("--help".into());
-        return Ok(arguments);
+        return rewrite(arguments, all);
     }
     if let Some((_, instead)) = LATER.iter().find(|(later, _)| *later == text) {
         return Err(NotYet::available(format!("`rbuild {text}`"), with_folder(text, instead)).into());

@@ -69,7 +69,18 @@ pub(crate) struct Doctor {
 pub(crate) struct Completion {
     /// Shell
     #[arg(value_name = "SHELL", value_enum)]
-    pub(crate) shell: clap_complete::Shell,
+    pub(crate) shell: Shell,
+}
+
+/// The shells that completions are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Shell {
+    /// `source <(rbuild completion bash)`
+    Bash,
+    /// `rbuild completion fish | source`
+    Fish,
+    /// `source <(rbuild completion zsh)`, behind `compinit`
+    Zsh,
 }
 
 /// What `rbuild man` takes.

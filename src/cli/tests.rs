@@ -113,6 +113,10 @@ fn unknown_words_are_never_taken_for_folders_silently() {
         ("serve", "error: `rbuild serve` is not available yet\nhint: use the commands of `rbuild` itself\n"),
         ("imags", "error: `imags` is neither a command nor a folder\nhint: did you mean `rbuild images`?\n"),
         (
+            "help frob",
+            "error: `frob` is neither a command nor a folder\nhint: `rbuild --help` lists the commands\n",
+        ),
+        (
             "frobnicate",
             "error: `frobnicate` is neither a command nor a folder\nhint: `rbuild --help` lists the commands\n",
         ),
@@ -154,19 +158,29 @@ fn flags_of_groups_are_known_too() {
 #[test]
 fn mistakes_are_told() {
     for (line, part) in [
-        ("build --memori 1 .", "unexpected argument '--memori' found"),
-        ("build --no-cach .", "a similar argument exists: '--no-cache'"),
-        ("run --frob x", "unexpected argument '--frob' found"),
-        ("run", "the following required arguments were not provided"),
+        ("build --memori 1 .", "`rbuild build` has no flag `--memori`\nhint: did you mean `--memory`?"),
+        ("build --no-cach .", "did you mean `--no-cache`?"),
+        ("run --frob x", "`rbuild run` has no flag `--frob`\nhint: `rbuild run --help` lists its flags"),
+        (
+            "run",
+            "`rbuild run` needs IMAGE\nhint: it is used as: rbuild run [OPTIONS] IMAGE [COMMAND] [ARG]...",
+        ),
         ("run --memory 1x x", "unknown unit `x`: use a number with b, k, m, g, t or p, as in `512m`"),
         ("run --mount type=bind,src=/x x", "no `target`: write `target=/PATH`"),
         ("run --network name=app,colour=red x", "unknown key `colour`"),
         ("run --restart sometimes x", "unknown policy 'sometimes'"),
-        ("run --pull sometimes x", "possible values: always, missing, never"),
-        ("build --progress frob .", "possible values: auto, tty, plain, quiet, none, rawjson"),
+        (
+            "run --pull sometimes x",
+            "`sometimes` is no value of `--pull`\nhint: it takes: always, missing, never",
+        ),
+        ("build --progress frob .", "it takes: auto, tty, plain, quiet, none, rawjson"),
         ("build --rm=maybe --pull=maybe .", "`maybe` is neither `true` nor `false`"),
-        ("build a b", "unexpected argument 'b' found"),
-        ("run -e =x y", "'--env <NAME[=VALUE]>'"),
+        ("build a b", "`rbuild build` takes no further argument: `b`"),
+        ("run -e =x y", "of `--env`"),
+        ("network lss", "`rbuild network` has no command `lss`\nhint: did you mean `rbuild network ls`?"),
+        ("compose -f x up --frob", "`rbuild compose up` has no flag `--frob`"),
+        ("tag a", "`rbuild tag` needs NAME[:TAG]\nhint: it is used as: rbuild tag <IMAGE> <NAME[:TAG]>\n"),
+        ("save -o", "`--output` needs a value"),
     ] {
         let message = told(line);
         assert!(message.contains(part), "{line}: {message}");

@@ -1,14 +1,15 @@
-//! `rbuild completion`: generated from the definition of the command line.
+//! `rbuild completion`: scripts that ask `rbuild complete`.
 
 use super::Outcome;
-use crate::cli;
-use crate::cli::prune::Completion;
+use crate::cli::prune::{Completion, Shell};
 use crate::report::Status;
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Completion, terminal: Terminal) -> Outcome {
-    let mut text = Vec::new();
-    clap_complete::generate(arguments.shell, &mut cli::offered(), "rbuild", &mut text);
-    terminal.write(&text)?;
+    terminal.print(match arguments.shell {
+        Shell::Bash => include_str!("completion/rbuild.bash"),
+        Shell::Fish => include_str!("completion/rbuild.fish"),
+        Shell::Zsh => include_str!("completion/rbuild.zsh"),
+    })?;
     Ok(Status::Done)
 }

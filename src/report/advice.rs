@@ -47,13 +47,13 @@ pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<(Kind, &'static str)> 
 }
 
 /// Returns an error of a type, also out of its box.
-fn looked_at<'a, E: Error + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a E> {
+pub(super) fn looked_at<'a, E: Error + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a E> {
     cause.downcast_ref::<E>().or_else(|| cause.downcast_ref::<Box<E>>().map(Box::as_ref))
 }
 
 fn of_registry(error: &ClientError) -> Option<(Kind, &'static str)> {
     match error {
-        ClientError::Exhausted { source, .. } if source.is_not_found() => Some((Kind::Machine, NAME)),
+        ClientError::Exhausted { source, .. } if source.is_not_found() => Some((Kind::Yours, NAME)),
         // The source has a hint of its own.
         ClientError::Exhausted { .. } => None,
         error if error.is_denied() => Some((Kind::Yours, LOGIN)),

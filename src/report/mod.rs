@@ -115,6 +115,11 @@ impl Mistake {
     }
 }
 
+/// What to try, laid around an error that is told as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("")]
+pub(crate) struct Hints(pub(crate) Vec<String>);
+
 /// A program that could not be executed in a container that runs.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -206,8 +211,9 @@ pub(crate) struct Verdict {
 pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
     let mut verdict = Verdict { kind: Kind::Yours, status: Status::Failed, hints: Vec::new() };
     let mut known = false;
-    let step = error.downcast_ref::<StepFailure>().and_then(|step| step.reason.as_ref());
-    for cause in error.chain().chain(step.into_iter().flat_map(anyhow::Error::chain)) {
+    // A context is found by its error, not in the chain.
+    verdict.hints.extend(error.downcast_ref().into_iter().flat_map(|Hints(hints)| hints.clone()));
+    for cause in links(error) {
         if let Some(mistake) = cause.downcast_ref::<Mistake>() {
             verdict.hints.extend(mistake.hint.clone());
             verdict.status = mistake.status;
@@ -223,9 +229,6 @@ pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
             (verdict.kind, known) = (Kind::Yours, true);
         } else if cause.is::<Findings>() || cause.is::<StepFailure>() {
             (verdict.kind, known) = (Kind::Yours, true);
-        } else if cause.is::<clap::Error>() {
-            verdict.status = Status::Usage;
-            (verdict.kind, known) = (Kind::Yours, true);
         } else if cause.is::<std::fmt::Error>() || cause.is::<std::num::TryFromIntError>() {
             // Nobody outside can cause these: they should have been told as something else.
             verdict.status = Status::Bug;
@@ -239,6 +242,17 @@ pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
         }
     }
     verdict
+}
+
+/// Returns an error and its causes, those of a step that failed too.
+fn links(error: &anyhow::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let step = error.downcast_ref::<StepFailure>().and_then(|step| step.reason.as_ref());
+    error.chain().chain(step.into_iter().flat_map(anyhow::Error::chain))
+}
+
+/// Returns the first cause of a type, also out of its box.
+pub(crate) fn cause<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
+    links(error).find_map(advice::looked_at)
 }
 
 impl Verdict {
@@ -302,9 +316,7 @@ pub(crate) fn tell(error: &anyhow::Error, terminal: Terminal) -> Status {
 pub(crate) fn render(error: &anyhow::Error, colour: Colour) -> String {
     let verdict = judge(error);
     let mut message = String::new();
-    if let Some(usage) = error.chain().find_map(|cause| cause.downcast_ref::<clap::Error>()) {
-        message.push_str(&of_clap(usage, colour));
-    } else if let Some(findings) = error.downcast_ref::<Findings>() {
+    if let Some(findings) = error.downcast_ref::<Findings>() {
         for diagnostic in &findings.0 {
             message.push_str(&of_diagnostic(diagnostic, colour));
         }
@@ -426,13 +438,4 @@ fn names(text: &str, thing: &str) -> bool {
     let ends = |side: Option<char>| side.is_none_or(|letter| matches!(letter, ' ' | ',' | ':' | '`'));
     text.match_indices(thing)
         .any(|(at, _)| ends(text[..at].chars().next_back()) && ends(text[at + thing.len()..].chars().next()))
-}
-
-/// Returns a mistake in the command line as clap tells it.
-fn of_clap(error: &clap::Error, colour: Colour) -> String {
-    let styled = error.render();
-    match colour {
-        Colour::On => styled.ansi().to_string(),
-        Colour::Off => styled.to_string(),
-    }
 }

@@ -105,6 +105,7 @@ fn want(command: &Command) -> Want {
         | Command::Version(_)
         | Command::Info(_)
         | Command::Doctor(_)
+        | Command::Complete(_)
         | Command::Completion(_)
         | Command::Man(_)
         | Command::Promote => Want::Ids,

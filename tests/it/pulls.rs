@@ -162,5 +162,14 @@ fn indexes_in_one_another_end() {
         refused.assert_code(1);
         assert!(refused.stderr.contains("more than 4 indexes in one another"), "{refused}");
     }
+    // Whoever says that there is no such image is named, and so is what may have been meant.
+    let mistyped = format!("{}/dep:2", registry.host());
+    context.rbuild(["tag", "busybox", &deep]).run().assert_success();
+    let refused = context.rbuild(["pull", &mistyped]).run();
+    refused.assert_code(1);
+    let said = format!("error: cannot get {mistyped}: http://{} says: not found\n", registry.host());
+    let meant = format!("hint: did you mean `{deep}`? It is here\n");
+    assert!(refused.stderr.contains(&said) && refused.stderr.contains(&meant), "{refused}");
+    assert!(!refused.stderr.contains("about the machine"), "{refused}");
     assert_clean(&context);
 }

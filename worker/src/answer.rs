@@ -130,7 +130,7 @@ fn unresolved(
     BuildError::Resolve {
         name: name.to_owned(),
         location: Some(asked.location.clone()),
-        help: asked.near.as_ref().map(|near| format!("did you mean the stage {near}?")),
+        help: asked.near.as_ref().map(|near| format!("did you mean `{near}`?")),
         source: source.into(),
     }
 }

@@ -1,0 +1,136 @@
+//! Mistakes in a command line, told as all other errors are: what is wrong, of which command, what to try.
+
+use std::error::Error as _;
+use std::ffi::OsString;
+
+use clap::Command;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use rbuild_model::span::nearest;
+
+use crate::report::Mistake;
+
+/// Says what is wrong; the command line is the one that was read, so that its verb has its flags.
+pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> Mistake {
+    let asked = Asked::of(all, arguments);
+    let Asked { path, .. } = &asked;
+    let about = |kind| text(error, kind);
+    let argument = spelled(&about(ContextKind::InvalidArg));
+    let value = about(ContextKind::InvalidValue);
+    match error.kind() {
+        ErrorKind::UnknownArgument => asked.unknown(&about(ContextKind::InvalidArg), usage(error)),
+        ErrorKind::InvalidValue if value.is_empty() => Mistake::usage(format!("{argument} needs a value")),
+        ErrorKind::InvalidValue => {
+            let takes = about(ContextKind::ValidValue);
+            let mistake = Mistake::usage(format!("`{value}` is no value of {argument}"));
+            match nearest(&value, takes.split(", ")) {
+                Some(near) => mistake.hint(format!("did you mean `{near}`? It takes: {takes}")),
+                None => mistake.hint(format!("it takes: {takes}")),
+            }
+        }
+        ErrorKind::ValueValidation => {
+            let why = error.source().map(|why| format!(": {why}")).unwrap_or_default();
+            Mistake::usage(format!("invalid value `{value}` of {argument}{why}"))
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = list(error, ContextKind::InvalidArg);
+            let missing: Vec<_> = missing.iter().map(|argument| spelled(argument)).collect();
+            with_usage(Mistake::usage(format!("`{path}` needs {}", missing.join(" and "))), usage(error))
+        }
+        ErrorKind::ArgumentConflict => match list(error, ContextKind::PriorArg).first() {
+            Some(other) if spelled(other) != argument => {
+                Mistake::usage(format!("{argument} cannot be used with {}", spelled(other)))
+            }
+            _ => Mistake::usage(format!("{argument} can be given once")),
+        },
+        ErrorKind::NoEquals => Mistake::usage(format!("the value of {argument} stands behind a `=`")),
+        ErrorKind::TooManyValues => Mistake::usage(format!("{argument} takes no value `{value}`")),
+        ErrorKind::InvalidSubcommand => asked.unknown_verb(&about(ContextKind::InvalidSubcommand)),
+        kind => with_usage(Mistake::usage(format!("`{path}`: {kind}")), usage(error)),
+    }
+}
+
+/// The command that a command line asks for.
+struct Asked<'a> {
+    command: &'a Command,
+    /// Its name, as it is typed.
+    path: String,
+}
+
+impl<'a> Asked<'a> {
+    /// Goes down to it; values of flags before a verb below a group are stepped over.
+    fn of(all: &'a Command, arguments: &[OsString]) -> Self {
+        let mut asked = Self { command: all, path: all.get_name().to_owned() };
+        for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
+            if let Some(below) = asked.command.find_subcommand(word) {
+                asked = Self { command: below, path: format!("{} {}", asked.path, below.get_name()) };
+            }
+        }
+        asked
+    }
+
+    fn unknown(&self, given: &str, usage: Option<String>) -> Mistake {
+        let path = &self.path;
+        if !given.starts_with('-') || given == "-" {
+            return with_usage(
+                Mistake::usage(format!("`{path}` takes no further argument: `{given}`")),
+                usage,
+            );
+        }
+        let mistake = Mistake::usage(format!("`{path}` has no flag `{given}`"));
+        let flags = self.command.get_arguments().filter(|flag| !flag.is_hide_set());
+        let names: Vec<&str> = flags.filter_map(clap::Arg::get_long_and_visible_aliases).flatten().collect();
+        match given.strip_prefix("--").and_then(|name| nearest(name, names)) {
+            Some(near) => mistake.hint(format!("did you mean `--{near}`?")),
+            None => mistake.hint(format!("`{path} --help` lists its flags")),
+        }
+    }
+
+    fn unknown_verb(&self, given: &str) -> Mistake {
+        let path = &self.path;
+        let mistake = Mistake::usage(format!("`{path}` has no command `{given}`"));
+        let verbs = self.command.get_subcommands().filter(|verb| !verb.is_hide_set());
+        match nearest(given, verbs.map(Command::get_name)) {
+            Some(near) => mistake.hint(format!("did you mean `{path} {near}`?")),
+            None => mistake.hint(format!("`{path} --help` lists its commands")),
+        }
+    }
+}
+
+fn with_usage(mistake: Mistake, usage: Option<String>) -> Mistake {
+    match usage {
+        Some(usage) => mistake.hint(format!("it is used as: {usage}")),
+        None => mistake,
+    }
+}
+
+/// Returns how a command is used, in one line.
+fn usage(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return None };
+    let usage = usage.to_string();
+    let lines = usage.trim_start_matches("Usage:").lines().map(str::trim);
+    Some(lines.collect::<Vec<_>>().join(", or "))
+}
+
+/// Returns what an error says of one thing, several with commas between.
+fn text(error: &clap::Error, kind: ContextKind) -> String {
+    list(error, kind).join(", ")
+}
+
+fn list(error: &clap::Error, kind: ContextKind) -> Vec<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns an argument's name without its values: `--memory <BYTES>` and `<IMAGE> [COMMAND]...` have more.
+fn spelled(argument: &str) -> String {
+    let name = argument.split([' ', '=']).next().unwrap_or_default();
+    if name.starts_with('-') {
+        return format!("`{}`", name.trim_end_matches(['[', '.']));
+    }
+    let name = name.trim_end_matches('.');
+    let bare = name.strip_prefix('<').and_then(|name| name.strip_suffix('>'));
+    bare.unwrap_or(name).to_owned()
+}

@@ -1,0 +1,64 @@
+//! `rbuild complete`: what may follow, a line each, for the scripts of `rbuild completion`.
+
+use rbuild_engine::containers::ListRequest;
+
+use super::compose::project::{self, Source};
+use super::{Context, Outcome};
+use crate::cli::complete::{self, Complete, Named};
+use crate::cli::{self, Command};
+use crate::report::Status;
+use crate::text::one_line;
+use crate::wiring::{self, Home};
+
+pub(super) fn run(arguments: &Complete, context: &Context) -> Outcome {
+    let offers = complete::offers(&arguments.words);
+    let mut text: String =
+        offers.words.iter().map(|(word, help)| format!("{word}\t{}\n", one_line(help))).collect();
+    if let Some(named) = &offers.named {
+        let mut names = names(named, context)?;
+        names.retain(|name| name.starts_with(&offers.begun));
+        names.sort();
+        names.dedup();
+        text.extend(names.iter().map(|name| format!("{}{name}\n", offers.before)));
+    }
+    context.terminal.print(&text)?;
+    Ok(Status::Done)
+}
+
+fn names(named: &Named, context: &Context) -> anyhow::Result<Vec<String>> {
+    Ok(match named {
+        Named::Running => containers(false, context)?,
+        Named::Containers => containers(true, context)?,
+        Named::Images => images(context)?,
+        Named::Objects => [containers(true, context)?, images(context)?].concat(),
+        Named::Networks => {
+            let (_home, engine) = wiring::engine(context, "rbuild complete")?;
+            engine.networks().list()?.into_iter().map(|network| network.name.to_string()).collect()
+        }
+        Named::Volumes => {
+            let (_home, engine) = wiring::engine(context, "rbuild complete")?;
+            engine.volumes().list()?.into_iter().map(|volume| volume.name.to_string()).collect()
+        }
+        Named::Services(path) => {
+            let config = path.iter().cloned().chain(["config".into()]);
+            let Command::Compose(asked) = cli::parse(config)?.command else { return Ok(Vec::new()) };
+            let model = project::meant(&asked.project, &[], Source::WhatIsThere, context)?.model;
+            model.services.keys().chain(model.disabled.keys()).map(ToString::to_string).collect()
+        }
+    })
+}
+
+fn containers(all: bool, context: &Context) -> anyhow::Result<Vec<String>> {
+    let (_home, engine) = wiring::engine(context, "rbuild complete")?;
+    let listed = engine.list(&ListRequest { all, ..ListRequest::default() })?;
+    Ok(listed.into_iter().map(|one| one.definition.name.to_string()).collect())
+}
+
+fn images(context: &Context) -> anyhow::Result<Vec<String>> {
+    let images = Home::open(&context.settings, "rbuild complete")?.images.list()?;
+    let names = images.iter().flat_map(|image| &image.tags).map(|name| {
+        let name = name.familiar();
+        name.strip_suffix(":latest").map_or(name.clone(), str::to_owned)
+    });
+    Ok(names.collect())
+}

@@ -1,0 +1,68 @@
+//! Names of images that nobody knows: what may have been meant.
+
+use rbuild_engine::containers::ContainerError;
+use rbuild_image::distribution::ClientError;
+use rbuild_images::ImagesError;
+use rbuild_model::reference::Reference;
+
+use super::Home;
+use crate::report::{self, Hints};
+use crate::settings::Settings;
+
+/// How many names are told.
+const TOLD: usize = 3;
+
+/// Adds to an error about an image that is not there what is here under a name like it, and how to look further.
+pub(crate) fn hinted(error: anyhow::Error, settings: &Settings) -> anyhow::Error {
+    let Some(unknown) = unknown(&error) else { return error };
+    let near = Home::open(settings, "rbuild").ok().and_then(|home| home.images.near(&unknown.name).ok());
+    let hints: Vec<String> = near.and_then(|near| meant(&near)).into_iter().chain(unknown.search()).collect();
+    if hints.is_empty() { error } else { error.context(Hints(hints)) }
+}
+
+fn meant(near: &[String]) -> Option<String> {
+    let told: Vec<_> = near.iter().take(TOLD).map(|name| format!("`{name}`")).collect();
+    let more = if near.len() > TOLD { ", and others of that name" } else { "" };
+    (!told.is_empty()).then(|| format!("did you mean {}{more}? It is here", told.join(" or ")))
+}
+
+/// An image that is not there.
+struct Unknown {
+    name: String,
+    /// Whether a registry was asked, and has no such image that we may see.
+    is_refused: bool,
+}
+
+impl Unknown {
+    /// Says how to look for names where this one leads, as far as that can be searched.
+    fn search(&self) -> Option<String> {
+        let reference: Reference = self.name.parse().ok()?;
+        let name = reference.familiar_name();
+        let is_searched =
+            self.is_refused && reference.registry() == rbuild_model::reference::DEFAULT_REGISTRY;
+        is_searched.then(|| format!("`rbuild search {name}` looks for names at the registry"))
+    }
+}
+
+fn unknown(error: &anyhow::Error) -> Option<Unknown> {
+    let of_container = || match report::cause::<ContainerError>(error)? {
+        ContainerError::Image(error) => Some(&**error),
+        _ => None,
+    };
+    match report::cause::<ImagesError>(error).or_else(of_container)? {
+        ImagesError::NotFound(name) | ImagesError::PullIsOff(name) => {
+            Some(Unknown { name: name.clone(), is_refused: false })
+        }
+        ImagesError::Registry { what, source } => {
+            Some(Unknown { name: what.clone(), is_refused: is_refusal(source) })
+        }
+        _ => None,
+    }
+}
+
+fn is_refusal(error: &ClientError) -> bool {
+    match error {
+        ClientError::Exhausted { source, .. } => is_refusal(source),
+        error => error.is_not_found() || error.is_denied(),
+    }
+}
