@@ -30,27 +30,12 @@ const STANDARD: &str = "{{.Step}}\t{{.Status}}\t{{.Why}}";
 
 pub(super) fn run(arguments: &Why, context: &Context) -> Outcome {
     let home = Home::open(&context.settings, "rbuild why")?;
+    let Subject { builds, steps, name } = subject(arguments, &home)?;
     let records = home.records();
-    let folder = std::path::absolute(&arguments.context).unwrap_or_else(|_| arguments.context.clone());
-    let mut builds = Vec::new();
-    for project in [&folder, &arguments.context] {
-        builds = records.builds(&project.to_string_lossy())?;
-        if !builds.is_empty() {
-            break;
-        }
-    }
-    let Some(last) = builds.first() else {
-        let known = records.projects()?;
-        let hint = match &known[..] {
-            [] => "nothing was built with this store yet".to_owned(),
-            known => format!("`--context` takes one of: {}", known.join(", ")),
-        };
-        let what = format!("no build of `{}` is remembered", folder.display());
-        return Err(Mistake::new(what).hint(hint).into());
-    };
+    let Some(last) = builds.first() else { return Err(nothing(&name, &records.projects()?).into()) };
     let explained = records.why(last, &builds)?;
     let named: Vec<&Explained> = explained.iter().filter(|step| !step.line.note.is_empty()).collect();
-    let chosen = chosen(arguments, &named)?;
+    let chosen = chosen(steps, arguments.last, &named)?;
     let text = match arguments.format.as_deref() {
         Some(format) => {
             let rows: Vec<Value> = chosen.iter().map(|step| document(step)).collect();
@@ -62,18 +47,68 @@ pub(super) fn run(arguments: &Why, context: &Context) -> Outcome {
     Ok(Status::Done)
 }
 
+/// What is asked about.
+struct Subject<'a> {
+    /// Its builds, the latest first.
+    builds: Vec<Build>,
+    /// The steps.
+    steps: &'a [String],
+    /// What it was called.
+    name: String,
+}
+
+/// Finds out what is asked about: what the flag names, else what the first word names, else the folder here.
+fn subject<'a>(arguments: &'a Why, home: &Home) -> anyhow::Result<Subject<'a>> {
+    let (words, here) = (&arguments.words[..], ".".to_owned());
+    if let Some(name) = &arguments.context {
+        return Ok(Subject { builds: builds_of(name, home)?, steps: words, name: name.clone() });
+    }
+    if let Some((name, steps)) = words.split_first() {
+        let builds = builds_of(name, home)?;
+        if !builds.is_empty() {
+            return Ok(Subject { builds, steps, name: name.clone() });
+        }
+    }
+    Ok(Subject { builds: builds_of(&here, home)?, steps: words, name: here })
+}
+
+/// Finds the builds of a folder, of an address as it was given, or those that an image came from.
+fn builds_of(name: &str, home: &Home) -> anyhow::Result<Vec<Build>> {
+    let records = home.records();
+    let folder = std::path::absolute(name).ok();
+    let folder = folder.as_ref().and_then(|folder| folder.components().as_path().to_str());
+    for project in [folder, Some(name)].into_iter().flatten() {
+        let builds = records.builds(project)?;
+        if !builds.is_empty() {
+            return Ok(builds);
+        }
+    }
+    let Ok(reference) = name.parse() else { return Ok(Vec::new()) };
+    let Some(image) = home.images.find_reference(&reference)? else { return Ok(Vec::new()) };
+    let project = home.images.top(image)?.map(|top| records.project_of(top)).transpose()?.flatten();
+    Ok(project.map(|project| records.builds(&project)).transpose()?.unwrap_or_default())
+}
+
+fn nothing(name: &str, known: &[String]) -> Mistake {
+    let name = if name == "." { "this folder" } else { name };
+    Mistake::new(format!("no build of {name} is remembered")).hint(match known {
+        [] => "nothing was built with this store yet".to_owned(),
+        known => format!("`rbuild why FOLDER` knows of: {}", known.join(", ")),
+    })
+}
+
 /// Returns the steps that are asked about.
-fn chosen<'a>(arguments: &Why, named: &[&'a Explained]) -> anyhow::Result<Vec<&'a Explained>> {
-    if arguments.last {
+fn chosen<'a>(steps: &[String], all: bool, named: &[&'a Explained]) -> anyhow::Result<Vec<&'a Explained>> {
+    if all && steps.is_empty() {
         return Ok(named.to_vec());
     }
-    if arguments.steps.is_empty() {
+    if steps.is_empty() {
         let ran =
             |step: &&&Explained| matches!(step.line.origin, Some(Origin::Ran(miss)) if miss != Miss::Source);
         return Ok(named.iter().filter(ran).copied().collect());
     }
     let mut chosen = Vec::new();
-    for wanted in &arguments.steps {
+    for wanted in steps {
         let fits: Vec<&Explained> =
             named.iter().copied().filter(|step| is_meant(&step.line.note, wanted)).collect();
         if fits.is_empty() {
@@ -164,7 +199,7 @@ fn sentence(reason: &Reason) -> String {
         Reason::Source => "it is looked at in each build".to_owned(),
         Reason::New => "no earlier build has this step".to_owned(),
         Reason::NothingBefore => "it has the result of before, or nothing to compare with is kept".to_owned(),
-        Reason::NoResult => "it came to no result, so nothing is known of its key".to_owned(),
+        Reason::NoResult => "it came to no result, and nothing is known of its key".to_owned(),
         Reason::Unknown => "what its key is made of is not kept".to_owned(),
         Reason::Text { before } => format!("it was written `{}`", shortened(before)),
         Reason::Field(difference) => difference_of(difference),
@@ -192,7 +227,7 @@ fn sentence(reason: &Reason) -> String {
             }
         }
         Reason::Files { path } => {
-            format!("files in {} changed; which ones is no longer kept", one_line(path))
+            format!("files in {} changed; which ones is not kept", one_line(path))
         }
         Reason::Input { step: Some(step) } => format!("the result of `{}` is another", one_line(step)),
         Reason::Input { step: None } => "what it stands on is another".to_owned(),

@@ -458,7 +458,8 @@ fn local_context(plan: &BuildPlan, folder: &Path, caller: &mut Caller) -> anyhow
     };
     caller.offer("context", folder, caller::ignore(path.as_deref(), folder)?)?;
     let project = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let project = project.to_string_lossy().into_owned();
+    // Without the slash that may stand at its end.
+    let project = project.components().as_path().to_string_lossy().into_owned();
     Ok(From { dockerfile, dockerfile_place, main: MainContext::Given, project })
 }
 

@@ -63,6 +63,13 @@ fn why_names_the_file_and_the_value_and_prune_leaves_next_to_nothing() {
     assert_eq!(lines.last(), Some(&"3 steps ran, 0 were cached"), "{why}");
     let one = rows(&done(&context, ["why", "--context", project, "--format", "json", "2/4"]));
     assert_eq!((one.len(), &one[0]["Reasons"][0]["Path"]), (1, &Value::from("src/deep/one")), "{one:?}");
+    for subject in [project, "x"] {
+        let told = done(&context, ["why", subject, "2/4"]);
+        assert!(told.starts_with(lines[0]) && told.lines().count() == 3, "{subject}: {told}");
+    }
+    let nowhere = context.rbuild(["why", "--context", "/nowhere"]).run();
+    nowhere.assert_code(1);
+    assert!(nowhere.stderr.contains("hint: `rbuild why FOLDER` knows of: [PROJECT]\n"), "{nowhere}");
     let all = done(&context, ["why", "--context", project, "--last", "--format", "json"]);
     assert!(!all.contains("s3cr3t") && !all.contains("0ther"), "{all}");
     let unknown = context.rbuild(["why", "--context", project, "RUN nothing"]).run();
