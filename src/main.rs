@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "crash-points")]
     arm_crash_point();
     let environment: Environment = std::env::vars_os().collect();
-    let terminal = Terminal::new(settings::colour(&environment));
+    let terminal = Terminal::new(settings::colour(&environment), settings::ability(&environment));
     panic::set_hook(Box::new(move |info| tell_panic(info, terminal)));
     let run = AssertUnwindSafe(|| commands::main(std::env::args_os().collect(), environment, terminal));
     panic::catch_unwind(run).unwrap_or(Status::Bug).into()

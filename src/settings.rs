@@ -54,7 +54,7 @@ use rbuild_network::firewall::passage::Passage;
 use crate::cli::Global;
 use crate::progress::Mode;
 use crate::report::Mistake;
-use crate::terminal::ColourChoice;
+use crate::terminal::{Ability, ColourChoice};
 use crate::wiring::Rootless;
 
 /// What every command goes by.
@@ -230,6 +230,11 @@ fn runtime(environment: &Environment, user: User) -> PathBuf {
             .unwrap_or_else(|| Path::new("/tmp").join(format!("rbuild-run-{id}")))
             .join("rbuild"),
     }
+}
+
+/// Returns what a terminal of the user's can do.
+pub(crate) fn ability(environment: &Environment) -> Ability {
+    if environment.text("TERM").as_deref() == Some("dumb") { Ability::Rolling } else { Ability::Moving }
 }
 
 /// Returns what the user says about colours, before anything else is known.

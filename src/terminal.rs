@@ -23,8 +23,26 @@ pub(crate) struct Stream {
 pub(crate) enum StreamKind {
     /// A terminal.
     Terminal,
+    /// A terminal that can only go on to the next line (`TERM=dumb`).
+    Dumb,
     /// A file, a pipe, or nothing.
     Other,
+}
+
+impl StreamKind {
+    /// Whether people read it.
+    pub(crate) const fn is_terminal(self) -> bool {
+        matches!(self, Self::Terminal | Self::Dumb)
+    }
+}
+
+/// What a terminal can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ability {
+    /// What was written can be written over.
+    Moving,
+    /// It is a roll of paper.
+    Rolling,
 }
 
 /// Whether colours are written.
@@ -49,9 +67,13 @@ pub(crate) enum ColourChoice {
 
 impl Terminal {
     /// Looks at the channels.
-    pub(crate) fn new(choice: ColourChoice) -> Self {
+    pub(crate) fn new(choice: ColourChoice, ability: Ability) -> Self {
         let stream = |terminal: bool| Stream {
-            kind: if terminal { StreamKind::Terminal } else { StreamKind::Other },
+            kind: match ability {
+                _ if !terminal => StreamKind::Other,
+                Ability::Moving => StreamKind::Terminal,
+                Ability::Rolling => StreamKind::Dumb,
+            },
             colour: match choice {
                 ColourChoice::Always => Colour::On,
                 ColourChoice::Auto if terminal => Colour::On,

@@ -14,7 +14,6 @@ use crate::flags::{self, ContextSource, Mode, Output, SecretSource, Ssh};
 use crate::progress;
 use crate::report::Mistake;
 use crate::settings::{Authorities, Settings};
-use crate::terminal::StreamKind;
 
 /// A build as the user means it: checked, with everything from the environment filled in.
 #[derive(Clone, Debug)]
@@ -108,7 +107,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> Outcome {
     let plan = plan(arguments, &context.settings)?;
     if plan.call.method == Method::Build
         && plan.outputs.iter().any(writes_to_stdout)
-        && context.terminal.out().kind == StreamKind::Terminal
+        && context.terminal.out().kind.is_terminal()
     {
         return Err(Mistake::new("refusing to write an archive to a terminal")
             .hint("name a file with `dest=FILE`, or redirect the output")

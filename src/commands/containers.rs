@@ -92,7 +92,6 @@ pub(super) fn write_files(
     output: Option<&Path>,
     context: &Context,
 ) -> Outcome {
-    use crate::terminal::StreamKind;
     match output {
         Some(path) => {
             let failed = || format!("failed to write `{}`", path.display());
@@ -103,7 +102,7 @@ pub(super) fn write_files(
             }
             written?;
         }
-        None if context.terminal.out().kind == StreamKind::Terminal => {
+        None if context.terminal.out().kind.is_terminal() => {
             return Err(Mistake::new("cowardly refusing to save to a terminal")
                 .hint("use the `-o` flag or redirect")
                 .into());

@@ -9,11 +9,10 @@ use super::{Context, Outcome};
 use crate::cli::images::Save;
 use crate::flags::PlatformList;
 use crate::report::{Mistake, Status};
-use crate::terminal::StreamKind;
 use crate::wiring::Home;
 
 pub(super) fn run(arguments: &Save, context: &Context) -> Outcome {
-    if arguments.output.is_none() && context.terminal.out().kind == StreamKind::Terminal {
+    if arguments.output.is_none() && context.terminal.out().kind.is_terminal() {
         return Err(Mistake::new("cowardly refusing to save to a terminal")
             .hint("use `-o FILE`, or redirect the output")
             .into());
