@@ -1,0 +1,1 @@
+printf "FROM busybox\nRUN echo x > /f\nCOPY <<E /g\ng\nE\n" > stdin

@@ -1,0 +1,1 @@
+mkdir -p d/sub && echo x > d/x && ln -s x d/rel && ln -s /etc/passwd d/abs && ln -s nowhere d/dangling && ln -s .. d/up && ln -s ../../.. d/out && ln -s sub d/dirlink && ln -s . d/self && rm -f d/none && true

@@ -1,0 +1,1 @@
+mkdir -p d/closed d/open d/sticky && echo 1 > d/none && echo 2 > d/x && echo 3 > d/w && echo 4 > d/closed/in && chmod 000 d/none && chmod 111 d/x && chmod 222 d/w && chmod 000 d/closed && chmod 777 d/open && chmod 1777 d/sticky

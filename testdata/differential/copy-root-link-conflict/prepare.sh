@@ -1,0 +1,1 @@
+mkdir -p d/lib/x && echo x > d/lib/x/f

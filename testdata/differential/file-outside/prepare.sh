@@ -1,0 +1,2 @@
+# The context's own folder.
+touch in

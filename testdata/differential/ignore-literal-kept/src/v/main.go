@@ -1,0 +1,1 @@
+src/v/main.go
