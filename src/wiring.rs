@@ -6,6 +6,7 @@ mod caches;
 mod caller;
 mod credentials;
 mod home;
+mod keys;
 pub(crate) mod logins;
 mod outputs;
 mod meant;

@@ -10,6 +10,7 @@ use rbuild_confined::Root;
 use rbuild_model::span::Source;
 use rbuild_worker::{Client, ClientError, LocalTree};
 
+use super::keys::Keys;
 use crate::commands::build::{ClientSecret, SecretValue};
 use crate::flags::Ssh;
 use crate::report::Mistake;
@@ -24,7 +25,21 @@ pub(super) struct Caller {
     /// Folders by the names that the build knows them by.
     folders: BTreeMap<String, Folder>,
     secrets: Vec<ClientSecret>,
-    agents: Vec<(String, PathBuf)>,
+    agents: Vec<Agent>,
+}
+
+/// An agent that the caller offers.
+pub(super) struct Agent {
+    id: String,
+    reached: Reached,
+}
+
+/// How an agent is reached.
+enum Reached {
+    /// At a socket of its own.
+    Socket(PathBuf),
+    /// It is ours, for keys in files.
+    Keys(Keys),
 }
 
 struct Folder {
@@ -33,7 +48,7 @@ struct Folder {
 }
 
 impl Caller {
-    pub(super) fn new(secrets: Vec<ClientSecret>, agents: Vec<(String, PathBuf)>) -> Self {
+    pub(super) fn new(secrets: Vec<ClientSecret>, agents: Vec<Agent>) -> Self {
         Self { folders: BTreeMap::new(), secrets, agents }
     }
 
@@ -74,7 +89,11 @@ impl Client for Caller {
     }
 
     fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, ClientError> {
-        Ok(self.agents.iter().find(|(known, _)| known == id).map(|(_, socket)| socket.clone()))
+        let agent = self.agents.iter().find(|agent| agent.id == id);
+        Ok(agent.map(|agent| match &agent.reached {
+            Reached::Socket(socket) => socket.clone(),
+            Reached::Keys(keys) => keys.socket().to_owned(),
+        }))
     }
 
     fn local(&self, name: &str) -> Result<LocalTree, ClientError> {
@@ -177,24 +196,22 @@ pub(super) fn dockerfile_from_stdin() -> anyhow::Result<Arc<Source>> {
     Ok(Source::new("Dockerfile", text(io::stdin().lock(), "standard input", MAX_DOCKERFILE)?))
 }
 
-/// Finds the socket of each agent that is offered.
-pub(super) fn agents(offered: &[Ssh], own: Option<PathBuf>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+/// Finds the socket of each agent that is offered; files that are none hold keys, which get an agent.
+pub(super) fn agents(offered: &[Ssh], own: Option<PathBuf>) -> anyhow::Result<Vec<Agent>> {
     use std::os::unix::fs::FileTypeExt as _;
     let mut agents = Vec::new();
     for Ssh { id, paths } in offered {
-        let socket = match &paths[..] {
-            [] => own.clone().ok_or_else(|| {
+        let reached = match &paths[..] {
+            [] => Reached::Socket(own.clone().ok_or_else(|| {
                 Mistake::new(format!("`--ssh {id}`: the variable SSH_AUTH_SOCK is not set"))
                     .hint("start an agent (`eval $(ssh-agent)`), or name its socket: `--ssh ID=SOCKET`")
-            })?,
-            [path] if std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) => path.clone(),
-            _ => {
-                return Err(Mistake::usage(format!("`--ssh {id}=KEY` is not supported yet"))
-                    .hint("add the key to an agent (`ssh-add KEY`) and use `--ssh default`")
-                    .into());
+            })?),
+            [path] if std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) => {
+                Reached::Socket(path.clone())
             }
+            files => Reached::Keys(Keys::load(files)?),
         };
-        agents.push((id.clone(), socket));
+        agents.push(Agent { id: id.clone(), reached });
     }
     Ok(agents)
 }

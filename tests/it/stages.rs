@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use crate::scene::{assert_clean, build, built, built_from, file, scene, states};
 
@@ -291,5 +292,34 @@ RUN ls /dev/nought /opt 2>/dev/null | wc -l >> /seen
     context.write("Dockerfile", text.replace("none", "none,required"));
     let missing = run(&["--allow", "device"]);
     assert!(missing.stderr.contains("required device \"example.com/none\" is not registered"), "{missing}");
+    assert_clean(&context);
+}
+
+#[test]
+fn keys_in_files_are_offered_by_an_agent() {
+    const TEST: &str = "keys_in_files_are_offered_by_an_agent";
+    let Some(context) = scene(TEST) else { return };
+    let keygen = |name: &str, passphrase: &str| {
+        Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", passphrase, "-f", name])
+            .current_dir(context.project())
+            .status()
+    };
+    if keygen("key", "").is_err() {
+        rbuild_testkit::privilege::missing(TEST, "ssh-keygen is not installed");
+        return;
+    }
+    assert!(keygen("locked", "secret").unwrap().success());
+    context.write(
+        "Dockerfile",
+        "FROM busybox\nRUN --mount=type=ssh,id=git,required [ -S \"$SSH_AUTH_SOCK\" ] && echo \"$SSH_AUTH_SOCK\" > /o\n",
+    );
+    built(&context, ["--ssh", "git=key", "-o", "out"]);
+    assert_eq!(file(&context, "out/o"), "/run/buildkit/ssh_agent.0\n");
+    for (key, why) in [("locked", "ssh-add does not take locked"), ("none", "there is no key `none`")] {
+        let refused = context.rbuild(["build", "--ssh", &format!("git={key}"), "."]).run();
+        refused.assert_code(1);
+        assert!(refused.stderr.contains(why), "{refused}");
+    }
     assert_clean(&context);
 }
