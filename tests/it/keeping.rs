@@ -106,6 +106,28 @@ fn why_names_the_file_and_the_value_and_prune_leaves_next_to_nothing() {
     refused.assert_code(1);
     assert!(refused.stderr.contains("is part of an image"), "{refused}");
 
+    // A step that fails is laid beside its last success.
+    context.write("Dockerfile", DOCKERFILE);
+    std::fs::remove_file(context.project().join("src/deep/one")).unwrap();
+    context.write("src/deep/other", "1");
+    build(&context, second).assert_code(1);
+    let why = done(&context, ["why", "--context", project, "4/4"]);
+    let lines: Vec<&str> = why.lines().map(str::trim_end).collect();
+    assert_eq!(lines[0], "[4/4] RUN cat /src/deep/one > /one: failed", "{why}");
+    assert!(lines[1].starts_with("  the result of `[3/4] RUN --mount=type=cache"), "{why}");
+    assert_eq!(lines[2], "2 steps ran, 0 were cached, and the build failed", "{why}");
+
+    // What is told to be reclaimable is what goes.
+    let counted = |field: &str| -> u64 {
+        let rows = rows(&done(&context, ["du", "--format", "json"]));
+        let pruned = rows.iter().filter(|row| row["Type"] != "Store");
+        pruned.map(|row| row[field].as_u64().unwrap()).sum()
+    };
+    let (told, before) = (counted("ReclaimableBytes"), counted("Bytes"));
+    done(&context, ["prune", "--force"]);
+    let freed = before - counted("Bytes");
+    assert!(told > 2_000_000 && told.abs_diff(freed) <= 100_000, "{told} were told, {freed} were freed");
+
     done(&context, ["prune", "--all", "--force"]);
     assert!(on_disk(&context) < 1_000_000, "{} bytes are left", on_disk(&context));
     assert_sound(&context);
