@@ -320,6 +320,13 @@ fn a_certificate_of_ones_own_opens_a_registry() {
     configure(&there, &format!("{trusted}cert = \"{}\"\nkey = \"{}\"\n", cert.display(), key.display()));
     pulled(&there, &image, &id);
 
+    // Its certificate is for the address, and says nothing of any name.
+    let by_name = registry.host().replace("127.0.0.1", "localhost");
+    configure(&there, &format!("[registry.\"{by_name}\"]\nca = \"{}\"\n", ca.display()));
+    let refused = there.rbuild(["pull", &format!("{by_name}/a/b:1")]).run();
+    refused.assert_code(1);
+    assert!(refused.stderr.contains("certificate"), "{refused}");
+
     // From where other engines have theirs, and in the other direction.
     let pushing = rbuild_testkit::context!();
     lay(&pushing.home().join(".config/containers/certs.d").join(registry.host()));
