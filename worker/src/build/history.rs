@@ -54,6 +54,7 @@ impl Worker {
             .filter(|id| targets.len() == 1 || wanted.is_wanted_by(*id, at))
             .collect();
         let tried = history.failed.as_ref().and_then(|(failed, keys)| {
+            keys.canonical()?;
             let line = ids.iter().position(|id| id == failed)?;
             Some(Tried { line, keys: keys.clone() })
         });
