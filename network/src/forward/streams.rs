@@ -1,4 +1,7 @@
-//! Connections, each a pair of sockets and two buffers.
+//! Connections, each a pair of sockets.
+//!
+//! What comes out of one is moved into the other within the kernel, through a pipe, and is not copied. A pipe is had only
+//! while it holds something; so few do for many connections.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,17 +10,23 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 use super::{Destination, wait};
 use crate::ports::Protocol;
 
 /// More wait in the listener's own queue.
 const MOST_CONNECTIONS: usize = 512;
-const BUFFER: usize = 64 * 1024;
+/// The most that is on its way in one direction of a connection. A gibibyte costs 0.75 s of processor time when it is
+/// copied, 0.3 s in steps of 64 KiB, 0.27 s in these, 0.2 s in those of a mebibyte.
+const AT_ONCE: usize = 256 * 1024;
+/// Empty pipes that are kept.
+const IDLE_PIPES: usize = 4;
 
 /// Carries connections until told to stop.
 pub(super) fn run(listener: &TcpListener, protocol: Protocol, target: &mut dyn Destination, stop: &OwnedFd) {
     let mut connections: Vec<Connection> = Vec::new();
+    let mut pipes = Pipes::default();
     loop {
         let accepting = connections.len() < MOST_CONNECTIONS;
         let wanted = if accepting { PollFlags::IN } else { PollFlags::empty() };
@@ -38,7 +47,7 @@ pub(super) fn run(listener: &TcpListener, protocol: Protocol, target: &mut dyn D
         connections.retain_mut(|connection| {
             let (client, server) = places.next().expect("each connection has its places");
             let (client, server) = (seen(client), seen(server));
-            client.is_empty() && server.is_empty() || connection.advance(client, server)
+            client.is_empty() && server.is_empty() || connection.advance(client, server, &mut pipes)
         });
         if accepting && !events[1].is_empty() {
             while let Ok((client, _)) = listener.accept() {
@@ -79,7 +88,8 @@ impl Connection {
             client.set_nodelay(true)?;
             server.set_nodelay(true)?;
         }
-        Ok(Self { client, server, connecting: true, up: Flow::new(), down: Flow::new() })
+        let flow = || Flow { between: Between::of(protocol), held: 0, ended: false, done: false };
+        Ok(Self { client, server, connecting: true, up: flow(), down: flow() })
     }
 
     /// What to wait for on the two sockets; nothing on one that nothing can come of now.
@@ -90,14 +100,14 @@ impl Connection {
         let client = self.up.read_interest() | self.down.write_interest();
         let server = self.down.read_interest() | self.up.write_interest();
         // One that said all it had to say may still break off, which matters once nothing is under way.
-        let idle = self.up.start == self.up.end && self.down.start == self.down.end;
+        let idle = self.up.held == 0 && self.down.held == 0;
         let watch =
             |interest: PollFlags, ended: bool| (!interest.is_empty() || ended && idle).then_some(interest);
         (watch(client, self.up.ended), watch(server, self.down.ended))
     }
 
     /// Moves what can be moved; says whether the connection lives on.
-    fn advance(&mut self, client: PollFlags, server: PollFlags) -> bool {
+    fn advance(&mut self, client: PollFlags, server: PollFlags, pipes: &mut Pipes) -> bool {
         if self.connecting {
             if !matches!(self.server.take_error(), Ok(None)) {
                 return false;
@@ -108,17 +118,17 @@ impl Connection {
         }
         let moved = self
             .up
-            .carry(&mut &self.client, &self.server)
-            .and_then(|()| self.down.carry(&mut &self.server, &self.client));
+            .carry(&self.client, &self.server, pipes)
+            .and_then(|()| self.down.carry(&self.server, &self.client, pipes));
         moved.is_ok() && !(self.up.done && self.down.done)
     }
 }
 
 /// One direction of a connection.
 struct Flow {
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
+    between: Between,
+    /// How many bytes are between the sockets.
+    held: usize,
     /// The source said that nothing more comes.
     ended: bool,
     /// The destination was told so.
@@ -126,45 +136,176 @@ struct Flow {
 }
 
 impl Flow {
-    fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, ended: false, done: false }
-    }
-
     fn read_interest(&self) -> PollFlags {
-        if self.start == self.end && !self.ended { PollFlags::IN } else { PollFlags::empty() }
+        if self.held == 0 && !self.ended { PollFlags::IN } else { PollFlags::empty() }
     }
 
     fn write_interest(&self) -> PollFlags {
-        if self.start < self.end { PollFlags::OUT } else { PollFlags::empty() }
+        if self.held > 0 { PollFlags::OUT } else { PollFlags::empty() }
     }
 
-    /// Reads when the buffer is empty, writes when it is not, until one of the two would wait.
-    fn carry(&mut self, source: &mut impl Read, destination: &TcpStream) -> io::Result<()> {
+    /// Takes in when nothing is held, and gives out when something is, until one of the two would wait.
+    fn carry(&mut self, source: &TcpStream, destination: &TcpStream, pipes: &mut Pipes) -> io::Result<()> {
         loop {
-            if self.start == self.end {
-                if self.ended {
-                    if !self.done {
-                        self.done = true;
-                        // One that is gone needs no end.
-                        let _ = destination.shutdown(Shutdown::Write);
-                    }
-                    return Ok(());
+            let moved = if self.held > 0 {
+                self.between.give_out(destination, self.held, pipes).map(|went| self.held -= went)
+            } else if self.ended {
+                if !self.done {
+                    self.done = true;
+                    // One that is gone needs no end.
+                    let _ = destination.shutdown(Shutdown::Write);
                 }
-                match source.read(&mut self.buffer) {
-                    Ok(0) => self.ended = true,
-                    Ok(length) => (self.start, self.end) = (0, length),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
+                return Ok(());
             } else {
-                match (&mut &*destination).write(&self.buffer[self.start..self.end]) {
-                    Ok(length) => self.start += length,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
+                self.between.take_in(source, pipes).map(|came| {
+                    self.ended = came == 0;
+                    self.held = came;
+                })
+            };
+            match moved {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
             }
         }
+    }
+}
+
+/// Where bytes are between one socket and the other.
+enum Between {
+    /// In a pipe, while there are any.
+    Pipe(Option<Pipe>),
+    /// In a buffer, from a place in it on: a pipe would not keep the ends of messages.
+    Buffer(Box<[u8]>, usize),
+}
+
+impl Between {
+    fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Sctp => Self::Buffer(vec![0; AT_ONCE].into_boxed_slice(), 0),
+            Protocol::Tcp | Protocol::Udp => Self::Pipe(None),
+        }
+    }
+
+    /// Takes in what is there; nothing is held. Returns how much it was.
+    fn take_in(&mut self, source: &TcpStream, pipes: &mut Pipes) -> io::Result<usize> {
+        match self {
+            Self::Pipe(place) => {
+                let pipe = pipes.take()?;
+                let came = splice(source, None, &pipe.write, None, AT_ONCE, FLAGS);
+                match came {
+                    Ok(1..) => *place = Some(pipe),
+                    Ok(0) | Err(_) => pipes.give_back(pipe),
+                }
+                Ok(came?)
+            }
+            Self::Buffer(buffer, start) => {
+                *start = 0;
+                (&mut &*source).read(buffer)
+            }
+        }
+    }
+
+    /// Gives out what is held. Returns how much went.
+    fn give_out(&mut self, destination: &TcpStream, held: usize, pipes: &mut Pipes) -> io::Result<usize> {
+        match self {
+            Self::Pipe(place) => {
+                let pipe = place.take().expect("what is held is in a pipe");
+                let went = splice(&pipe.read, None, destination, None, held, FLAGS);
+                if went == Ok(held) {
+                    pipes.give_back(pipe);
+                } else {
+                    *place = Some(pipe);
+                }
+                Ok(went?)
+            }
+            Self::Buffer(buffer, start) => {
+                let went = (&mut &*destination).write(&buffer[*start..*start + held])?;
+                *start += went;
+                Ok(went)
+            }
+        }
+    }
+}
+
+/// Neither end of a pipe is waited for.
+const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+/// Empty pipes.
+#[derive(Default)]
+struct Pipes(Vec<Pipe>);
+
+impl Pipes {
+    fn take(&mut self) -> io::Result<Pipe> {
+        if let Some(pipe) = self.0.pop() {
+            return Ok(pipe);
+        }
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // A smaller one does as well.
+        let _ = fcntl_setpipe_size(&write, AT_ONCE);
+        Ok(Pipe { read, write })
+    }
+
+    fn give_back(&mut self, pipe: Pipe) {
+        if self.0.len() < IDLE_PIPES {
+            self.0.push(pipe);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::thread;
+
+    use rustix::event::poll;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    fn check(protocol: Protocol) {
+        let ((mut sender, source), (destination, mut receiver)) = (pair(), pair());
+        source.set_nonblocking(true).unwrap();
+        destination.set_nonblocking(true).unwrap();
+        // More than two sockets and what is between them hold.
+        let bytes = (0..=250).collect::<Vec<u8>>().repeat(64 << 10);
+        let sent = bytes.clone();
+        thread::spawn(move || sender.write_all(&sent).unwrap());
+        let mut flow = Flow { between: Between::of(protocol), held: 0, ended: false, done: false };
+        let mut pipes = Pipes::default();
+        let mut turn = |flow: &mut Flow| {
+            let (read, write) = (flow.read_interest(), flow.write_interest());
+            poll(&mut [PollFd::new(&source, read), PollFd::new(&destination, write)], None).unwrap();
+            flow.carry(&source, &destination, &mut pipes).unwrap();
+        };
+        while flow.held == 0 {
+            turn(&mut flow);
+        }
+        let reader = thread::spawn(move || {
+            let mut came = Vec::new();
+            receiver.read_to_end(&mut came).unwrap();
+            came
+        });
+        while !flow.done {
+            turn(&mut flow);
+        }
+        assert!(reader.join().unwrap() == bytes, "{protocol}");
+        assert_eq!(pipes.0.len(), usize::from(protocol == Protocol::Tcp), "the pipe is there for others");
+    }
+
+    #[test]
+    fn what_a_slow_reader_holds_up_comes_whole() {
+        check(Protocol::Tcp);
+        check(Protocol::Sctp);
     }
 }
