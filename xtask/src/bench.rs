@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cargo xtask bench [--rbuild PATH] [--rounds N] [--base IMAGE] [--files N] [--layer-mb N] [--image-mb N] [--cache-mb N]
-//!                   [--services N] [--port-mb N] [--registry HOST:PORT] [--peer NAME=PREFIX]... [ROW]...
+//!                   [--services N] [--port-mb N] [--lookups N] [--registry HOST:PORT] [--peer NAME=PREFIX]... [ROW]...
 //! ```
 //!
 //! | Row | What is measured | Peers |
@@ -20,6 +20,7 @@
 //! | `stops` | eight services of `sleep` down | engines with compose |
 //! | `chain` | five services that are ready after 50 ms, each waiting until the one before is healthy | engines with compose |
 //! | `port` | 1 GiB of zeros through a published port | engines |
+//! | `lookups` | 100 000 questions for the name of another container, from within one | engines |
 //! | `pull` | an image of 600 MiB from a loopback registry to a tree that can be run | docker, podman, skopeo |
 //! | `push` | a layer of 512 MiB that nobody has, packed and sent | docker, podman |
 //! | `cache` | the cache of a registry into an empty store, and a build after an edit of one line | buildx |
@@ -36,6 +37,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 mod images;
+pub(crate) mod lookups;
 mod ports;
 mod projects;
 
@@ -70,6 +72,8 @@ struct Options {
     services: usize,
     /// How much goes through the port of row `port`.
     port_mb: usize,
+    /// The questions of row `lookups`.
+    lookups: usize,
     /// The registry of rows `pull`, `push` and `cache`, if one is named.
     registry: Option<String>,
     rows: Vec<String>,
@@ -81,7 +85,7 @@ impl Options {
     }
 }
 
-const ROWS: [&str; 14] = [
+const ROWS: [&str; 15] = [
     "noop",
     "cold",
     "step",
@@ -92,6 +96,7 @@ const ROWS: [&str; 14] = [
     "stops",
     "chain",
     "port",
+    "lookups",
     "layer",
     "pull",
     "push",
@@ -145,6 +150,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
         cache_mb: 256,
         services: 30,
         port_mb: 1024,
+        lookups: 100_000,
         registry: None,
         rows: Vec::new(),
     };
@@ -158,7 +164,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--base" => options.base = value()?.clone(),
             "--registry" => options.registry = Some(value()?.clone()),
             "--rounds" | "--files" | "--layer-mb" | "--image-mb" | "--cache-mb" | "--services"
-            | "--port-mb" => {
+            | "--port-mb" | "--lookups" => {
                 let number = value()?.parse().with_context(|| format!("{argument} takes a number"))?;
                 *match argument.as_str() {
                     "--rounds" => &mut options.rounds,
@@ -167,6 +173,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
                     "--image-mb" => &mut options.image_mb,
                     "--cache-mb" => &mut options.cache_mb,
                     "--services" => &mut options.services,
+                    "--lookups" => &mut options.lookups,
                     _ => &mut options.port_mb,
                 } = number;
             }
@@ -224,6 +231,14 @@ fn run(options: &Options, work: &Path) -> Result<String> {
                 continue;
             }
             "port" => ports::port(options)?,
+            "lookups" => {
+                let times = lookups::lookups(options, work)?;
+                for (tool, times) in options.tools.iter().zip(&times).filter(|(_, times)| !times.is_empty()) {
+                    let rate = options.lookups as f64 / median(times).as_secs_f64();
+                    writeln!(table, "| lookups, each second | {} | {rate:.0} | | | |", tool.name)?;
+                }
+                times
+            }
             "pull" => images::pull(options, work)?,
             "push" => images::push(options, work)?,
             "cache" => images::cache(options, work)?,
@@ -376,6 +391,12 @@ fn time(tool: &Tool, folder: Option<&Path>, arguments: &[&str]) -> Result<Durati
     Ok(took)
 }
 
+fn median(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
+    times.sort();
+    times[times.len() / 2]
+}
+
 fn report(table: &mut String, row: &str, options: &Options, times: Vec<Vec<Duration>>) {
     let mut medians: Vec<f64> = Vec::new();
     for (tool, mut times) in options.tools.iter().zip(times) {
@@ -384,7 +405,7 @@ fn report(table: &mut String, row: &str, options: &Options, times: Vec<Vec<Durat
         }
         times.sort();
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        let median = ms(times[times.len() / 2]);
+        let median = ms(median(&times));
         medians.push(median);
         let ratio = if tool.ours { String::new() } else { format!("{:.1}x", median / medians[0]) };
         let (min, max) = (ms(times[0]), ms(times[times.len() - 1]));

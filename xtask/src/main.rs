@@ -24,6 +24,8 @@ usage: cargo xtask <command>
   crashes [KILLS]
              kill -9 at every named place and at KILLS random moments (100)
   bench      the budgets, measured beside other engines
+  bench-asker NAME COUNT
+             what asks for names in a container of row `lookups`
   bench-frontend [--rounds N]
              how long Dockerfiles and ignore files take to be read
   differential --peer COMMAND FOLDER...
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Some("ci") => ci::all(&root()),
         Some("crashes") => ci::crashes(&root(), &arguments[1..]),
         Some("bench") => bench::bench(&arguments[1..]).map(|table| print!("{table}")),
+        Some("bench-asker") => bench::lookups::ask(&arguments[1..]).map(|took| println!("{took}")),
         Some("bench-frontend") => bench::frontend(&root(), &arguments[1..]),
         Some("compose-differential") => compose::differential(&root(), &arguments[1..]),
         Some("differential") => differential::differential(&arguments[1..]),
