@@ -49,9 +49,9 @@ pub enum ClientError {
     #[error("{what}: {origin} says: {refusal}")]
     Refused {
         /// What was asked for.
-        what: String,
+        what: Box<str>,
         /// The scheme, host and port of who said so: the registry, a mirror, or where they led.
-        origin: String,
+        origin: Box<str>,
         /// What it said.
         refusal: Refusal,
     },

@@ -268,7 +268,7 @@ impl Transport {
         let origin = origin(response.url());
         let body = bounded(response, MAX_REASON, self.pace()).await.unwrap_or_default();
         let refusal = Refusal::parse(status.as_u16(), &body);
-        let error = ClientError::Refused { what: what.to_owned(), origin, refusal };
+        let error = ClientError::Refused { what: what.into(), origin: origin.into(), refusal };
         if is_passing(status) { Failure::Passing(error, asked) } else { Failure::Final(error) }
     }
 
