@@ -11,6 +11,8 @@ use crate::wiring::Home;
 pub(super) fn run(context: &Context) -> Outcome {
     // Out of the caller's session: its terminal may go. That it is already alone is no harm.
     let _ = nix::unistd::setsid();
+    // Out of its folder as well, which may be unmounted.
+    let _ = nix::unistd::chdir("/");
     let home = Home::open_to_promote(&context.settings)?;
     if home.store.promote()?.rows > 0 {
         // `prune --all` gives it back; where something is made again, it is needed again.

@@ -77,7 +77,6 @@ impl Starter {
             .arg("promote")
             .env("RBUILD_ROOT", &self.root)
             .env(settings::RUNTIME, &self.runtime)
-            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

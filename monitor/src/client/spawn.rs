@@ -69,7 +69,6 @@ impl Spawned {
             .arg0(MARKER)
             .args(residence)
             .env_clear()
-            .current_dir("/")
             .stdin(Stdio::from(far))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

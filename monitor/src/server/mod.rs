@@ -43,6 +43,10 @@ const BACKLOG: i32 = 128;
 
 /// Runs a monitor from its execution to its end; returns the exit status.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
+    // Here and not by who makes this process: the standard library would copy that one for it (`fork`).
+    if rustix::process::chdir("/").is_err() {
+        return 1;
+    }
     let Ok(residence) = detach(arguments) else { return 1 };
     let _ = rustix::thread::set_name(c"rbuild-monitor");
     raise_descriptors();
