@@ -22,7 +22,7 @@
 //! | `port` | 1 GiB of zeros through a published port | engines |
 //! | `lookups` | 100 000 questions for the name of another container, from within one | engines |
 //! | `pull` | an image of 600 MiB from a loopback registry to a tree that can be run | docker, podman, skopeo |
-//! | `push` | a layer of 512 MiB that nobody has, packed and sent | docker, podman |
+//! | `push` | a layer of 512 MiB that nobody has, built, packed and sent | docker, podman |
 //! | `cache` | the cache of a registry into an empty store, and a build after an edit of one line | buildx |
 //!
 //! All rows are measured by default. A peer whose name contains `podman`, `skopeo` or `buildx` is spoken to as such (with the

@@ -173,7 +173,7 @@ fn make_layers(context: &Path, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// One large layer that nobody has seen, packed and sent.
+/// One large layer that nobody has seen, built, packed and sent: some pack it when they build, others when they send it.
 pub(super) fn push(options: &Options, work: &Path) -> Result<Vec<Vec<Duration>>> {
     let registry = Registry::begin(options, work)?;
     let context = work.join("push");
@@ -190,18 +190,18 @@ pub(super) fn push(options: &Options, work: &Path) -> Result<Vec<Vec<Duration>>>
         Ok(Some(match kind(tool) {
             Kind::Rbuild => {
                 let fresh = Fresh::begin(options, work)?;
-                time(&fresh.tool, Some(&context), &build)?;
-                let took = time(&fresh.tool, None, &["push", "-q", &name])?;
+                let built = time(&fresh.tool, Some(&context), &build)?;
+                let took = built + time(&fresh.tool, None, &["push", "-q", &name])?;
                 fresh.end()?;
                 took
             }
             Kind::Docker => {
-                time(tool, Some(&context), &build)?;
-                pulled(tool, &["push", "-q", &name], &["rmi", "-f", &name])?
+                let built = time(tool, Some(&context), &build)?;
+                built + pulled(tool, &["push", "-q", &name], &["rmi", "-f", &name])?
             }
             Kind::Podman => {
-                time(tool, Some(&context), &build)?;
-                pulled(tool, &["push", "-q", "--tls-verify=false", &name], &["rmi", "-f", &name])?
+                let built = time(tool, Some(&context), &build)?;
+                built + pulled(tool, &["push", "-q", "--tls-verify=false", &name], &["rmi", "-f", &name])?
             }
             // The one copies what others packed, the other keeps no image to push.
             Kind::Skopeo | Kind::Buildx => return Ok(None),
