@@ -168,6 +168,11 @@ impl AddressRange {
         }
     }
 
+    /// Its first address.
+    pub fn first(self) -> IpAddr {
+        self.first
+    }
+
     /// Whether two ranges share an address. Those of different families never do.
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last

@@ -47,5 +47,5 @@ pub use layer::{write_layer, write_layer_without};
 pub use overlay::OverlaySnapshotter;
 pub use snapshotter::{Snapshotter, Tree, Writes};
 pub use tree_tar::write_tree;
-pub use usage::{Usage, usage_of};
+pub use usage::{Usage, size_of, usage_of};
 pub use xattr::xattrs_of;

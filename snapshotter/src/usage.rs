@@ -23,6 +23,26 @@ impl AddAssign for Usage {
     }
 }
 
+/// Adds up the sizes of what is in a tree, folders apart, as Docker counts what a container wrote; a file with several names
+/// counts once.
+pub fn size_of(root: &Root) -> Result<u64> {
+    let mut size = 0;
+    let mut linked = HashSet::new();
+    let mut walk = Walk::within_mount(root.resolve("/")?.open_dir()?)?;
+    while let Some(step) = walk.next()? {
+        if step == Step::Leave {
+            continue;
+        }
+        let meta = walk.metadata()?;
+        if meta.is_dir() {
+            walk.enter()?;
+        } else if meta.nlink < 2 || linked.insert((meta.dev, meta.ino)) {
+            size += meta.size;
+        }
+    }
+    Ok(size)
+}
+
 /// Counts the disk space of a tree; a file with several names counts once.
 pub fn usage_of(root: &Root) -> Result<Usage> {
     let top = root.resolve("/")?;

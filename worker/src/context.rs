@@ -332,7 +332,7 @@ fn from_stream(
 fn from_git(fetcher: &Fetcher<'_>, request: &mut BuildRequest, url: &str) -> Result<Chain, StepError> {
     let mut source = git_source(url).map_err(|error| fetcher.failed(error))?;
     let build_args = &request.options.build_args;
-    let is_on = |value: &String| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
+    let is_on = |value: &String| rbuild_model::truth::parse_bool(value) == Some(true);
     source.keep_git_dir |= build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(is_on);
     // From here on the repository may move: this build stays where it began.
     let resolved = git::resolve(fetcher, &source)?;

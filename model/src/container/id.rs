@@ -78,12 +78,15 @@ pub struct InvalidName(pub String);
 pub struct ContainerName(String);
 
 impl ContainerName {
+    /// The longest name, in bytes: far more than a name in the name service can have.
+    const LONGEST: usize = 4096;
+
     /// Checks a name. A leading `/`, as Docker's documents write it, is taken away.
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let name = text.strip_prefix('/').unwrap_or(text);
         let mut bytes = name.bytes();
         let good = name.len() >= 2
-            && name.len() <= 255
+            && name.len() <= Self::LONGEST
             && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
             && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
         if good { Ok(Self(name.to_owned())) } else { Err(InvalidName(text.to_owned())) }

@@ -9,6 +9,7 @@ mod sys;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread::JoinHandle;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -28,6 +29,11 @@ impl Namespace {
     /// Makes a namespace whose loopback link is up. Links that come later take no router's advice and have no
     /// IPv6 address of their own.
     pub fn create() -> Result<Self, Error> {
+        Self::begin()?.finish()
+    }
+
+    /// Begins to make one.
+    pub fn begin() -> Result<NamespaceBegun, Error> {
         let made = std::thread::Builder::new()
             .name("netns".to_owned())
             .stack_size(64 * 1024)
@@ -42,7 +48,7 @@ impl Namespace {
                 Self::of_this_thread()
             })
             .map_err(|source| Error::Namespace { source })?;
-        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        Ok(NamespaceBegun(made))
     }
 
     /// Takes the namespace that the calling thread is in, and sets it up.
@@ -86,6 +92,17 @@ impl Namespace {
     /// The socket for its links, addresses and routes.
     pub(crate) fn route(&mut self) -> &mut Socket {
         &mut self.route
+    }
+}
+
+/// A namespace that is being made.
+#[derive(Debug)]
+pub struct NamespaceBegun(JoinHandle<Result<Namespace, Error>>);
+
+impl NamespaceBegun {
+    /// Waits until it is made.
+    pub fn finish(self) -> Result<Namespace, Error> {
+        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

@@ -113,12 +113,12 @@ pub(super) fn become_program(prepared: Prepared<'_>) -> Act<Infallible> {
     let entered = enter_folder(&program.cwd);
     attributes::bound(program.capabilities.bounding)?;
     attributes::become_user(program, setgroups_denied)?;
-    if let Err(Errno::ACCESS | Errno::PERM) = entered {
+    let entered = match entered {
         // Folders of a network file system may be open to the user only.
-        enter_folder(&program.cwd).doing(|| format!("enter the working folder `{}`", program.cwd))?;
-    } else {
-        entered.doing(|| format!("enter the working folder `{}`", program.cwd))?;
-    }
+        Err(Errno::ACCESS | Errno::PERM) => enter_folder(&program.cwd),
+        entered => entered,
+    };
+    entered.map_err(|errno| no_program(format!("enter the working folder `{}`", program.cwd), errno))?;
     verify_folder(&program.cwd)?;
     notes.extend(attributes::grant(&program.capabilities)?);
     if bound {
