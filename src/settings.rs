@@ -22,7 +22,7 @@
 //! blocked = false               # true: nothing comes from there
 //!
 //! [steps]
-//! devices = ["/etc/cdi"]          # folders that say what `RUN --device` may mean (CDI)
+//! devices = ["/etc/cdi"]          # folders that say what `--device` may mean (CDI), of containers too
 //!
 //! [networks]
 //! docker_rules = false          # change nothing in the filter of a Docker beside us; a note says what would help
@@ -76,7 +76,7 @@ pub(crate) struct Settings {
     pub(crate) offline: bool,
     /// Certificate authorities that steps are given besides those of their image.
     pub(crate) step_authorities: Option<Authorities>,
-    /// The folders that say which devices `RUN --device` may mean; a later one counts more.
+    /// The folders that say which devices `--device` may mean; a later one counts more.
     pub(crate) device_folders: Vec<PathBuf>,
     /// Whether networks get rules in the filter of a Docker that drops what is forwarded.
     pub(crate) passage: Passage,
@@ -150,7 +150,7 @@ impl Settings {
             device_folders: known
                 .steps
                 .devices
-                .unwrap_or_else(|| rbuild_worker::cdi::FOLDERS.map(PathBuf::from).to_vec()),
+                .unwrap_or_else(|| rbuild_devices::FOLDERS.map(PathBuf::from).to_vec()),
             passage: match known.networks.docker_rules {
                 None | Some(true) => Passage::BesideDocker,
                 Some(false) => Passage::Never,

@@ -34,6 +34,8 @@ pub struct Parts {
     pub site: SiteConfig,
     /// The folder that the cgroups of this store are in.
     pub cgroup_prefix: String,
+    /// The folders that say which devices there are; a later one counts more.
+    pub device_folders: Vec<PathBuf>,
     /// What the host says about names.
     pub host: HostNames,
 }

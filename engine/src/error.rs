@@ -79,6 +79,25 @@ pub enum RunError {
         /// The path.
         path: PathBuf,
     },
+    /// There is nobody who has devices of the kind that is asked for.
+    #[error("could not select device driver {driver:?} with capabilities: {}", docker_list(.capabilities))]
+    NoDeviceDriver {
+        /// Who was asked for.
+        driver: String,
+        /// What the devices are to do.
+        capabilities: Vec<Vec<String>>,
+    },
+    /// No file says what devices of these names are.
+    #[error("CDI device injection failed: unresolvable CDI devices {}{}", .names.join(", "), rbuild_devices::doubts(.problems))]
+    UnknownDevices {
+        /// The names.
+        names: Vec<String>,
+        /// What is wrong with files that may have them.
+        problems: Vec<String>,
+    },
+    /// A device cannot be had.
+    #[error(transparent)]
+    Device(#[from] rbuild_devices::DeviceError),
     /// A file of ours failed.
     #[error("failed to {act} `{}`", path.display())]
     Io {
@@ -96,4 +115,10 @@ pub enum RunError {
     /// A lock failed.
     #[error(transparent)]
     Lock(#[from] rbuild_store::LockError),
+}
+
+/// Lists of lists as Docker writes them: `[[gpu compute]]`.
+fn docker_list(lists: &[Vec<String>]) -> String {
+    let lists: Vec<String> = lists.iter().map(|list| format!("[{}]", list.join(" "))).collect();
+    format!("[{}]", lists.join(" "))
 }

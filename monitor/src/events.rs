@@ -1,6 +1,7 @@
 //! What a monitor tells the world: lines in the store's events.
 //!
-//! Told are only things that no command is there to tell: the end of a program, its start by a policy, its health.
+//! Told are only things that no command is there to tell: the end of a program, its start by a policy, its health, the volumes
+//! that it has meanwhile.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,13 +10,15 @@ use rbuild_model::container::ContainerId;
 use rbuild_store::events::Events;
 use serde::Serialize;
 
+use crate::plan::VolumeUse;
+
 /// One event, in the form that is kept.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     action: &'a str,
-    id: String,
+    id: &'a str,
     attributes: BTreeMap<&'a str, &'a str>,
     time_nano: i128,
 }
@@ -34,16 +37,37 @@ impl Teller {
 
     /// Tells what happened. That it could not be told is no reason to stop anything.
     pub(crate) fn tell(&self, action: &str, attributes: &BTreeMap<String, String>, more: &[(&str, &str)]) {
-        let Some(events) = &self.events else { return };
         let attributes = attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let line = Line {
-            kind: "container",
-            action,
-            id: self.id.to_string(),
-            attributes: attributes.chain(more.iter().copied()).collect(),
-            time_nano: jiff::Timestamp::now().as_nanosecond(),
-        };
-        if let Ok(text) = serde_json::to_vec(&line) {
+        let attributes = attributes.chain(more.iter().copied()).collect();
+        self.append("container", action, &self.id.to_string(), attributes);
+    }
+
+    /// Tells that the container has a volume from now on.
+    pub(crate) fn tell_mount(&self, volume: &VolumeUse) {
+        let VolumeUse { name, driver, target, read_only } = volume;
+        let writes = if *read_only { "false" } else { "true" };
+        let container = self.id.to_string();
+        let attributes = [
+            ("container", &*container),
+            ("destination", target),
+            ("driver", driver),
+            ("propagation", ""),
+            ("read/write", writes),
+        ];
+        self.append("volume", "mount", name, attributes.into());
+    }
+
+    /// Tells that the container has a volume no more.
+    pub(crate) fn tell_unmount(&self, volume: &VolumeUse) {
+        let container = self.id.to_string();
+        let attributes = [("container", &*container), ("driver", &*volume.driver)];
+        self.append("volume", "unmount", &volume.name, attributes.into());
+    }
+
+    fn append(&self, kind: &'static str, action: &str, id: &str, attributes: BTreeMap<&str, &str>) {
+        let Some(events) = &self.events else { return };
+        let time_nano = jiff::Timestamp::now().as_nanosecond();
+        if let Ok(text) = serde_json::to_vec(&Line { kind, action, id, attributes, time_nano }) {
             let _ = events.append(&text);
         }
     }

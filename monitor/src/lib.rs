@@ -40,7 +40,7 @@ pub use client::{
 };
 pub use document::DocumentError;
 pub use place::{Lock, MACHINE_RESTARTED, Observed, Place, PlaceError};
-pub use plan::{EarlyProbes, ExecPlan, ExecPrivilege, Handed, Plan, Settings, Shares, Stdin};
+pub use plan::{EarlyProbes, ExecPlan, ExecPrivilege, Handed, Plan, Settings, Shares, Stdin, VolumeUse};
 pub use protocol::{Attach, ExecId, ExecProgress, ExecState, Grace, LogPosition, Refusal, StreamEnd, Until};
 pub use record::{Moment, Patience, Record};
 

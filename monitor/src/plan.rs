@@ -85,11 +85,27 @@ pub struct Plan {
     pub cgroup: CgroupRequest,
     /// What is to be done for its networks.
     pub duties: Option<Duties>,
+    /// The volumes that it has while it runs, for who is told of that.
+    #[serde(default)]
+    pub volumes: Vec<VolumeUse>,
     /// Other containers whose namespaces it shares; looked up at each start.
     #[serde(default)]
     pub shares: Shares,
     /// Whatever the caller wants to find again in the container's [record](crate::Record).
     pub note: serde_json::Value,
+}
+
+/// A volume that a program has while it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeUse {
+    /// Its name.
+    pub name: String,
+    /// Who keeps it.
+    pub driver: String,
+    /// Where the program sees it.
+    pub target: String,
+    /// Whether the program can only read it.
+    pub read_only: bool,
 }
 
 /// The containers whose namespaces another one shares. They have to run when it starts.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use rbuild_model::container::{BlkioRate, BlkioWeight, ContainerName, NamespaceUse, RestartPolicy, Signal};
+use rbuild_model::container::{
+    BlkioRate, BlkioWeight, ContainerName, DeviceRequest, NamespaceUse, RestartPolicy, Signal,
+};
 use rbuild_model::network::Mac;
 use rbuild_model::step::{ExtraHost, Ulimit};
 
@@ -200,9 +202,12 @@ pub(crate) struct Options {
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Files")]
     pub(crate) shm_size: Option<u64>,
-    /// Device of the machine (can be repeated)
+    /// Device of the machine, by its path or as `VENDOR/CLASS=DEVICE` (can be repeated)
     #[arg(long, value_name = "HOST[:CONTAINER][:rwm]", value_parser = flags::device, help_heading = "Files")]
     pub(crate) device: Vec<flags::Device>,
+    /// Graphics processors: `all`, a number, or `device=0` (can be repeated)
+    #[arg(long, value_name = "GPUS", value_parser = flags::gpus, help_heading = "Files")]
+    pub(crate) gpus: Vec<DeviceRequest>,
     /// Rule for devices, as in `c 1:3 rwm` (can be repeated)
     #[arg(long, value_name = "RULE", help_heading = "Files")]
     pub(crate) device_cgroup_rule: Vec<String>,
@@ -283,6 +288,9 @@ pub(crate) struct Options {
     /// Have its processes wait instead of being killed when its memory is used up
     #[arg(long, help_heading = "Limits")]
     pub(crate) oom_kill_disable: bool,
+    /// Control group that its own is made below
+    #[arg(long, value_name = "GROUP", help_heading = "Limits")]
+    pub(crate) cgroup_parent: Option<String>,
     /// How soon the kernel kills it when memory is short (-1000 to 1000)
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-1000..=1000), help_heading = "Limits")]
     pub(crate) oom_score_adj: Option<i16>,
@@ -346,6 +354,12 @@ pub(crate) struct Limits {
     /// Microseconds of processor time in a period
     #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true, help_heading = "Limits")]
     pub(crate) cpu_quota: Option<i64>,
+    /// Microseconds of a period of real-time scheduling
+    #[arg(long, value_name = "MICROSECONDS", help_heading = "Limits")]
+    pub(crate) cpu_rt_period: Option<u64>,
+    /// Microseconds of it that real-time programs may use
+    #[arg(long, value_name = "MICROSECONDS", help_heading = "Limits")]
+    pub(crate) cpu_rt_runtime: Option<u64>,
     /// Most processes; -1 for no limit
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
     pub(crate) pids_limit: Option<i64>,
@@ -498,7 +512,7 @@ fn container_name(text: &str) -> flags::Read<String> {
     match ContainerName::new(text) {
         Ok(name) => Ok(name.to_string()),
         Err(_) => Err(flags::Invalid::new(
-            "a name has 2 to 255 letters, digits, `_`, `.` and `-`, and begins with a letter or digit",
+            "a name has two or more letters, digits, `_`, `.` and `-`, and begins with a letter or digit",
         )),
     }
 }

@@ -48,7 +48,6 @@ const RUN: &[&str] = &["run", "create"];
 
 const LEAVE: &str = "leave it out";
 const LIMITS: &str = "limit RUN steps with `--memory`, `--cpu-quota` and `--cpuset-cpus`";
-const RUN_LIMITS: &str = "use `--memory`, `--cpus`, `--cpuset-cpus` and `--pids-limit`";
 
 /// All of them.
 const FLAGS: &[Flag] = &[
@@ -81,15 +80,7 @@ const FLAGS: &[Flag] = &[
     value(BUILD, "timestamp", "set SOURCE_DATE_EPOCH"),
     value(BUILD, "volume", "use `RUN --mount=type=bind`"),
     // docker run, docker create
-    value(RUN, "cgroup-parent", RUN_LIMITS),
-    value(RUN, "cpu-rt-period", "use `--cpus`"),
-    value(RUN, "cpu-rt-runtime", "use `--cpus`"),
     nothing(RUN, "disable-content-trust"),
-    value(
-        RUN,
-        "gpus",
-        "pass the device files with `--device`, as /dev/dri or /dev/nvidia0, and the driver's libraries with `-v`",
-    ),
     Flag { harmless: &["default", ""], ..value(RUN, "isolation", LEAVE) },
     value(RUN, "kernel-memory", "use `--memory`"),
     Flag { harmless: &["rbuild"], ..value(RUN, "runtime", LEAVE) },
@@ -107,8 +98,6 @@ const FLAGS: &[Flag] = &[
     Flag { short: Some('a'), ..switch(&["pull"], "all-tags", "pull the tags one by one") },
     nothing(&["pull"], "disable-content-trust"),
     nothing(&["push"], "disable-content-trust"),
-    value(&["update"], "cpu-rt-period", "use `--cpus`"),
-    value(&["update"], "cpu-rt-runtime", "use `--cpus`"),
     value(&["network create"], "config-from", "write the options out"),
     switch(&["network create"], "config-only", "write the options out where the network is made"),
     switch(&["network create"], "ingress", LEAVE),

@@ -44,6 +44,9 @@ pub(crate) struct Create {
     /// Name of the volume; a fresh one if nothing is said
     #[arg(value_name = "VOLUME")]
     pub(crate) name: Option<String>,
+    /// The same, as Docker wrote it once
+    #[arg(long = "name", value_name = "VOLUME", hide = true, conflicts_with = "name")]
+    pub(crate) named: Option<String>,
     /// Who keeps it
     #[arg(short, long, value_name = "DRIVER", default_value = "local")]
     pub(crate) driver: String,

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use rbuild_engine::containers::{CreateRequest, MountKind as EngineMount, MountRequest};
 use rbuild_images::PullPolicy as EnginePull;
 use rbuild_model::container::{
-    Begins, BindRecursion, DeviceUse, HostOptions, LogConfig, MissingSource, Propagation as Spreading,
+    Begins, DeviceRequest, DeviceUse, HostOptions, LogConfig, MissingSource, Propagation as Spreading,
     Removal, Resources, RestartPolicy, SeccompUse, Streams,
 };
 use rbuild_model::image_config::Healthcheck;
@@ -265,15 +265,8 @@ fn host(options: &Options, exposed: &mut BTreeSet<String>) -> anyhow::Result<Hos
         no_new_privileges,
         unmasked,
         groups: options.group_add.clone(),
-        devices: options
-            .device
-            .iter()
-            .map(|device| DeviceUse {
-                host: device.host.clone(),
-                container: device.container.clone(),
-                access: device.rights.clone(),
-            })
-            .collect(),
+        devices: options.device.iter().filter_map(node).cloned().collect(),
+        device_requests: device_requests(options),
         sysctls: options.sysctl.iter().map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
         shm_size: options.shm_size.filter(|size| *size != NOTHING),
         oom_score_adj: options.oom_score_adj.map(Into::into),
@@ -282,10 +275,32 @@ fn host(options: &Options, exposed: &mut BTreeSet<String>) -> anyhow::Result<Hos
         pid: options.pid.clone().unwrap_or_default(),
         uts: options.uts.clone().unwrap_or_default(),
         cgroup: options.cgroupns.clone().unwrap_or_default(),
-        cgroup_parent: None,
+        cgroup_parent: options.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
         annotations: options.annotation.iter().cloned().collect(),
         cidfile: options.cidfile.clone(),
     })
+}
+
+fn node(device: &flags::Device) -> Option<&DeviceUse> {
+    match device {
+        flags::Device::Node(node) => Some(node),
+        flags::Device::Named(_) => None,
+    }
+}
+
+/// Returns what is asked for by what it does, then what is asked for by name.
+fn device_requests(options: &Options) -> Vec<DeviceRequest> {
+    let mut requests = options.gpus.clone();
+    let named = options.device.iter().filter_map(|device| match device {
+        flags::Device::Named(name) => Some(name.clone()),
+        flags::Device::Node(_) => None,
+    });
+    let ids: Vec<String> = named.collect();
+    if !ids.is_empty() {
+        let driver = DeviceRequest::CDI.to_owned();
+        requests.push(DeviceRequest { driver, ids, ..DeviceRequest::default() });
+    }
+    requests
 }
 
 /// Reads a profile of system calls; what it says is looked at where the container is made.
@@ -407,6 +422,8 @@ pub(super) fn limited(limits: &Limits) -> Resources {
         cpu_shares: some(limits.cpu_shares),
         cpu_period: some(limits.cpu_period),
         cpu_quota: limits.cpu_quota.filter(|quota| *quota > 0),
+        cpu_rt_period: some(limits.cpu_rt_period),
+        cpu_rt_runtime: some(limits.cpu_rt_runtime),
         cpuset_cpus: limits.cpuset_cpus.clone(),
         cpuset_mems: limits.cpuset_mems.clone(),
         pids: limits.pids_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0),
@@ -473,10 +490,10 @@ fn same_target(a: &str, b: &str) -> bool {
 
 pub(super) fn mount_request(mount: &RunMount) -> MountRequest {
     let kind = match &mount.kind {
-        MountKind::Bind { source, propagation, recursive, create } => EngineMount::Bind {
+        MountKind::Bind { source, propagation, recursion, create } => EngineMount::Bind {
             source: source.clone(),
             missing: if *create == Mode::On { MissingSource::Make } else { MissingSource::Refuse },
-            recursion: if *recursive == Mode::On { BindRecursion::All } else { BindRecursion::One },
+            recursion: *recursion,
             propagation: match propagation {
                 Propagation::RecursivePrivate => Spreading::RPrivate,
                 Propagation::Private => Spreading::Private,
@@ -486,13 +503,13 @@ pub(super) fn mount_request(mount: &RunMount) -> MountRequest {
                 Propagation::Slave => Spreading::Slave,
             },
         },
-        MountKind::Volume { name, copy, subpath } => EngineMount::Volume {
+        MountKind::Volume { name, copy, subpath, made } => EngineMount::Volume {
             name: name.clone(),
             begins: if *copy == Mode::On { Begins::WithImage } else { Begins::Empty },
             subpath: subpath.clone(),
-            driver: None,
-            options: BTreeMap::new(),
-            labels: BTreeMap::new(),
+            driver: made.driver.clone(),
+            options: made.options.clone(),
+            labels: made.labels.clone(),
         },
         MountKind::Tmpfs(folder) => EngineMount::Tmpfs(folder.clone()),
         MountKind::Image { reference, subpath } => {

@@ -1,24 +1,23 @@
 //! Limits and rights of processes: ulimits, processors, devices, kernel parameters, capabilities.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
+use rbuild_model::container::{DeviceRequest, DeviceUse};
 use rbuild_model::step::Ulimit;
 
-use super::{Invalid, Read, unknown};
+use super::{Invalid, Read, csv, unknown};
 
 /// A share of processors, in billionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cpus(pub(crate) u64);
 
-/// A device of the host to hand in.
+/// A device to hand in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Device {
-    /// The path on the host.
-    pub(crate) host: PathBuf,
-    /// The path in the container.
-    pub(crate) container: PathBuf,
-    /// What is allowed: of `r`, `w`, `m`.
-    pub(crate) rights: String,
+pub(crate) enum Device {
+    /// A node of the host.
+    Node(DeviceUse),
+    /// One that a file describes, by its full name.
+    Named(String),
 }
 
 /// A kernel parameter.
@@ -145,8 +144,11 @@ pub(crate) fn cpuset(text: &str) -> Read<String> {
     }
 }
 
-/// Reads `HOST[:CONTAINER][:rwm]`.
+/// Reads `HOST[:CONTAINER][:rwm]`, or `VENDOR/CLASS=DEVICE`.
 pub(crate) fn device(text: &str) -> Read<Device> {
+    if rbuild_devices::is_qualified(text) {
+        return Ok(Device::Named(text.to_owned()));
+    }
     let is_rights = |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'r' | b'w' | b'm'));
     let parts: Vec<&str> = text.split(':').collect();
     let (host, container, rights) = match parts[..] {
@@ -162,7 +164,53 @@ pub(crate) fn device(text: &str) -> Read<Device> {
             return Err(Invalid::new(format!("`{path}` is not an absolute path")));
         }
     }
-    Ok(Device { host: host.into(), container: container.into(), rights: rights.to_owned() })
+    Ok(Device::Node(DeviceUse { host: host.into(), container: container.into(), access: rights.to_owned() }))
+}
+
+/// Reads `all`, a number, or `device=0`, `count=2`, `driver=...`, `capabilities=...`, `options=...`, several with commas: a field
+/// that has some in it stands in quotes.
+pub(crate) fn gpus(text: &str) -> Read<DeviceRequest> {
+    const KEYS: &[&str] = &["count", "device", "driver", "capabilities", "options"];
+    let count = |text: &str| match text {
+        "all" => Ok(-1),
+        number => number.parse().map_err(|_| {
+            Invalid::new(format!("invalid count ({number}): value must be either \"all\" or an integer"))
+        }),
+    };
+    let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+    let mut request =
+        DeviceRequest { capabilities: vec![vec!["gpu".to_owned()]], ..DeviceRequest::default() };
+    let mut seen: Vec<&str> = Vec::new();
+    let fields = csv::split(text)?;
+    for field in &fields {
+        let (key, value) = field.split_once('=').unwrap_or(("count", field));
+        if seen.contains(&key) {
+            return Err(Invalid::new(format!("gpu request key '{key}' can be specified only once")));
+        }
+        seen.push(key);
+        match key {
+            "count" => request.count = count(value)?,
+            "device" => request.ids = list(value),
+            "driver" => value.clone_into(&mut request.driver),
+            "capabilities" => {
+                let mut capabilities = list(value);
+                capabilities.push("gpu".to_owned());
+                request.capabilities = vec![capabilities];
+            }
+            "options" => {
+                let option = |field: String| match field.split_once('=') {
+                    Some((name, value)) => (name.to_owned(), value.to_owned()),
+                    None => (field, String::new()),
+                };
+                request.options = csv::split(value)?.into_iter().map(option).collect::<BTreeMap<_, _>>();
+            }
+            other => return Err(unknown("key", other, KEYS)),
+        }
+    }
+    if !seen.contains(&"count") && request.ids.is_empty() {
+        request.count = 1;
+    }
+    Ok(request)
 }
 
 /// Reads `name=value` of a kernel parameter.

@@ -35,7 +35,7 @@ pub(crate) use container::{
 };
 pub(crate) use environment::{EnvEntry, env_entry, env_file, label};
 pub(crate) use hosts::add_host;
-pub(crate) use limits::{Cpus, Device, Sysctl, capability, cpus, cpuset, device, sysctl, ulimit};
+pub(crate) use limits::{Cpus, Device, Sysctl, capability, cpus, cpuset, device, gpus, sysctl, ulimit};
 pub(crate) use mount::{MountKind, Propagation, RunMount, mount, tmpfs, volume};
 pub(crate) use output::{Compression, Destination, Mode, Output, OutputKind, encoding, output};
 pub(crate) use platform::{PlatformList, platforms};

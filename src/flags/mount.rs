@@ -1,8 +1,9 @@
 //! What a container sees besides its root: `--mount`, `--volume` and `--tmpfs`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use rbuild_model::container::{TmpfsMount, TmpfsUse};
+use rbuild_model::container::{BindRecursion, TmpfsMount, TmpfsUse};
 use rbuild_model::volume::VolumeName;
 
 use super::{Invalid, Read, csv, output::Mode, size, unknown};
@@ -27,8 +28,8 @@ pub(crate) enum MountKind {
         source: PathBuf,
         /// How later mounts below it travel.
         propagation: Propagation,
-        /// Whether mounts below it come along.
-        recursive: Mode,
+        /// Which of the mounts below it come along.
+        recursion: BindRecursion,
         /// Whether a missing folder is made.
         create: Mode,
     },
@@ -40,6 +41,8 @@ pub(crate) enum MountKind {
         copy: Mode,
         /// A folder in it.
         subpath: Option<String>,
+        /// What a new one is made with.
+        made: VolumeMaking,
     },
     /// A folder in memory.
     Tmpfs(TmpfsUse),
@@ -50,6 +53,17 @@ pub(crate) enum MountKind {
         /// A folder in it.
         subpath: Option<String>,
     },
+}
+
+/// What a new volume is made with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VolumeMaking {
+    /// Who keeps it; `None` for the default.
+    pub(crate) driver: Option<String>,
+    /// Options of its driver.
+    pub(crate) options: BTreeMap<String, String>,
+    /// Its labels.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// How mounts and unmounts travel between host and container.
@@ -102,8 +116,9 @@ struct Draft {
     target: Option<String>,
     read_only: bool,
     propagation: Option<Propagation>,
-    not_recursive: bool,
+    recursion: BindRecursion,
     no_copy: bool,
+    making: VolumeMaking,
     subpath: Option<String>,
     size: Option<u64>,
     mode: Option<u32>,
@@ -125,6 +140,9 @@ const KEYS: &[&str] = &[
     "bind-recursive",
     "volume-nocopy",
     "volume-subpath",
+    "volume-driver",
+    "volume-opt",
+    "volume-label",
     "tmpfs-size",
     "tmpfs-mode",
     "image-subpath",
@@ -144,20 +162,20 @@ impl Draft {
                 self.special.push(("bind", "bind-propagation"));
             }
             "bind-nonrecursive" => {
-                self.not_recursive = field.truth()?;
+                if field.truth()? {
+                    self.recursion = BindRecursion::One;
+                }
                 self.special.push(("bind", "bind-nonrecursive"));
             }
             "bind-recursive" => {
-                match field.required()? {
-                    "enabled" => {}
-                    "disabled" => self.not_recursive = true,
-                    other @ ("writable" | "readonly") => {
-                        return Err(Invalid::new(format!("`bind-recursive={other}` is not supported yet")));
-                    }
-                    other => {
-                        return Err(unknown("value of `bind-recursive`", other, &["enabled", "disabled"]));
-                    }
-                }
+                const WORDS: &[&str] = &["enabled", "disabled", "writable", "readonly"];
+                self.recursion = match field.required()? {
+                    "enabled" => BindRecursion::All,
+                    "disabled" => BindRecursion::One,
+                    "writable" => BindRecursion::Writable,
+                    "readonly" => BindRecursion::ReadOnly,
+                    other => return Err(unknown("value of `bind-recursive`", other, WORDS)),
+                };
                 self.special.push(("bind", "bind-recursive"));
             }
             "volume-nocopy" => {
@@ -180,15 +198,28 @@ impl Draft {
                 self.subpath = Some(field.required()?.to_owned());
                 self.special.push(("image", "image-subpath"));
             }
-            later @ ("consistency" | "volume-driver" | "volume-opt" | "volume-label") => {
-                return Err(Invalid::new(format!("`{later}` is not supported yet")));
+            "volume-driver" => {
+                self.making.driver = Some(field.required()?.to_owned());
+                self.special.push(("volume", "volume-driver"));
             }
+            key @ ("volume-opt" | "volume-label") => {
+                let (list, key) = match key {
+                    "volume-opt" => (&mut self.making.options, "volume-opt"),
+                    _ => (&mut self.making.labels, "volume-label"),
+                };
+                let (name, value) = field.required()?.split_once('=').unwrap_or((field.required()?, ""));
+                list.insert(name.to_owned(), value.to_owned());
+                self.special.push(("volume", key));
+            }
+            // It means something where the host is another machine only.
+            "consistency" => {}
             other => return Err(unknown("key", other, KEYS)),
         }
         Ok(())
     }
 
     fn finish(self) -> Read<RunMount> {
+        self.check_recursion()?;
         let kind = self.kind.as_deref().unwrap_or("volume");
         let target = absolute(self.target.ok_or_else(|| Invalid::new("no `target`: write `target=/PATH`"))?)?;
         if let Some((owner, key)) = self.special.iter().find(|(owner, _)| *owner != kind) {
@@ -203,14 +234,15 @@ impl Draft {
                     .ok_or_else(|| Invalid::new("no `source`: a bind mount needs `source=PATH`"))?
                     .into(),
                 propagation: self.propagation.unwrap_or_default(),
-                recursive: (!self.not_recursive).into(),
+                recursion: self.recursion,
                 create: Mode::Off,
             },
             "volume" => {
                 if let Some(name) = &self.source {
                     check_volume_name(name)?;
                 }
-                MountKind::Volume { name: self.source, copy: (!self.no_copy).into(), subpath: self.subpath }
+                let copy = (!self.no_copy).into();
+                MountKind::Volume { name: self.source, copy, subpath: self.subpath, made: self.making }
             }
             "tmpfs" => {
                 if self.source.is_some() {
@@ -230,6 +262,29 @@ impl Draft {
             other => return Err(unknown("type of mount", other, &["bind", "volume", "tmpfs", "image"])),
         };
         Ok(RunMount { target, read_only: self.read_only.into(), kind })
+    }
+
+    /// What is read-only in part, or all the way down, is read-only.
+    fn check_recursion(&self) -> Read<()> {
+        let word = match self.recursion {
+            BindRecursion::All | BindRecursion::One => return Ok(()),
+            BindRecursion::Writable => "writable",
+            BindRecursion::ReadOnly => "readonly",
+        };
+        let needs = |what: &str| {
+            let why =
+                format!("option 'bind-recursive={word}' requires '{what}' to be specified in conjunction");
+            Err(Invalid::new(why))
+        };
+        if !self.read_only {
+            return needs("readonly");
+        }
+        if self.recursion == BindRecursion::ReadOnly
+            && self.propagation != Some(Propagation::RecursivePrivate)
+        {
+            return needs("bind-propagation=rprivate");
+        }
+        Ok(())
     }
 }
 
@@ -274,7 +329,7 @@ pub(crate) fn volume(text: &str) -> Read<RunMount> {
         (Some(path), _) => MountKind::Bind {
             source: path.into(),
             propagation: propagation.unwrap_or_default(),
-            recursive: Mode::On,
+            recursion: BindRecursion::All,
             create: Mode::On,
         },
         (None, _) if propagation.is_some() => {
@@ -286,7 +341,8 @@ pub(crate) fn volume(text: &str) -> Read<RunMount> {
             if let Some(name) = name {
                 check_volume_name(name)?;
             }
-            MountKind::Volume { name: name.map(str::to_owned), copy: copy.into(), subpath: None }
+            let (name, copy) = (name.map(str::to_owned), copy.into());
+            MountKind::Volume { name, copy, subpath: None, made: VolumeMaking::default() }
         }
     };
     Ok(RunMount { target, read_only: read_only.into(), kind })

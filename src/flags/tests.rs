@@ -1,5 +1,7 @@
 //! Tables of texts and what they mean.
 
+use rbuild_model::container::DeviceRequest;
+
 use super::port::PortRange;
 use super::*;
 
@@ -81,11 +83,39 @@ fn limits() {
     check(
         device,
         &[
-            ("/dev/fuse", r#"Device { host: "/dev/fuse", container: "/dev/fuse", rights: "rwm" }"#),
-            ("/dev/a:r", r#"Device { host: "/dev/a", container: "/dev/a", rights: "r" }"#),
-            ("/dev/a:/dev/b:rw", r#"Device { host: "/dev/a", container: "/dev/b", rights: "rw" }"#),
+            ("/dev/fuse", r#"Node(DeviceUse { host: "/dev/fuse", container: "/dev/fuse", access: "rwm" })"#),
+            ("/dev/a:r", r#"Node(DeviceUse { host: "/dev/a", container: "/dev/a", access: "r" })"#),
+            ("/dev/a:/dev/b:rw", r#"Node(DeviceUse { host: "/dev/a", container: "/dev/b", access: "rw" })"#),
+            ("vendor.com/gpu=0", r#"Named("vendor.com/gpu=0")"#),
+            ("vendor.com/gpu", "error: `vendor.com/gpu` is not an absolute path"),
             ("/dev/a:/dev/b:x", "error: `x` are no rights: use some of `rwm`"),
             ("fuse", "error: `fuse` is not an absolute path"),
+        ],
+    );
+    let told = |text: &str| {
+        let DeviceRequest { driver, count, ids, capabilities, options } = gpus(text)?;
+        Ok(format!("{driver} {count} {ids:?} {capabilities:?} {options:?}"))
+    };
+    check(
+        told,
+        &[
+            ("all", r#"" -1 [] [[\"gpu\"]] {}""#),
+            ("2", r#"" 2 [] [[\"gpu\"]] {}""#),
+            ("device=1", r#"" 0 [\"1\"] [[\"gpu\"]] {}""#),
+            (
+                "\"device=0,2\",driver=nvidia,capabilities=compute",
+                r#""nvidia 0 [\"0\", \"2\"] [[\"compute\", \"gpu\"]] {}""#,
+            ),
+            (
+                "capabilities=utility,\"options=a=b,c\"",
+                r#"" 1 [] [[\"utility\", \"gpu\"]] {\"a\": \"b\", \"c\": \"\"}""#,
+            ),
+            ("some", "error: invalid count (some): value must be either \"all\" or an integer"),
+            ("1,count=2", "error: gpu request key 'count' can be specified only once"),
+            (
+                "colour=red",
+                "error: unknown key `colour`: use one of [count, device, driver, capabilities, options]",
+            ),
         ],
     );
     check(
@@ -233,6 +263,10 @@ fn contexts() {
         &[
             ("a=b", r#"BuildContext { name: "a", source: Local("b") }"#),
             ("a", "error: write `NAME=PATH`, `NAME=docker-image://IMAGE` or `NAME=URL`"),
+            (
+                "B=c",
+                r#"error: invalid context name B: invalid reference format: "B": repository name must be lowercase"#,
+            ),
         ],
     );
 }
@@ -319,7 +353,7 @@ fn mounts() {
         &[
             (
                 "type=bind,src=/x,dst=/y,ro",
-                r#"RunMount { target: "/y", read_only: On, kind: Bind { source: "/x", propagation: RecursivePrivate, recursive: On, create: Off } }"#,
+                r#"RunMount { target: "/y", read_only: On, kind: Bind { source: "/x", propagation: RecursivePrivate, recursion: All, create: Off } }"#,
             ),
             (
                 "src=data,dst=/y,volume-nocopy",
@@ -358,7 +392,7 @@ fn mounts() {
         &[
             (
                 "./a:/b:ro,rslave",
-                r#"RunMount { target: "/b", read_only: On, kind: Bind { source: "./a", propagation: RecursiveSlave, recursive: On, create: On } }"#,
+                r#"RunMount { target: "/b", read_only: On, kind: Bind { source: "./a", propagation: RecursiveSlave, recursion: All, create: On } }"#,
             ),
             (
                 "/data",

@@ -82,7 +82,7 @@ pub(crate) struct Home {
     runtime: PathBuf,
     /// Whether networks get past the filter of a Docker beside us.
     passage: Passage,
-    /// The folders that say which devices steps can have.
+    /// The folders that say which devices there are.
     device_folders: Vec<PathBuf>,
     /// What an ordinary user works in.
     rootless: Option<Arc<Rootless>>,
@@ -266,6 +266,7 @@ impl Home {
             ],
             site: self.site()?,
             cgroup_prefix: self.cgroup_prefix(),
+            device_folders: self.device_folders.clone(),
             host: HostNames { resolv_path: "/etc/resolv.conf".into(), resolv_conf, resolved_upstream, hosts },
         }))
     }

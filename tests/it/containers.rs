@@ -122,6 +122,52 @@ fn what_a_program_is_given() {
 }
 
 #[test]
+fn devices_by_name_and_a_group_around_it() {
+    let Some(context) = scene("devices_by_name_and_a_group_around_it") else { return };
+    context.write(
+        "cdi/zero.yaml",
+        "cdiVersion: 0.6.0\nkind: example.com/zero\ndevices:\n- name: first\n  containerEdits:\n    env: [GIVEN=yes]\n    \
+         deviceNodes: [{path: /dev/first, hostPath: /dev/zero, permissions: r}]\n    additionalGids: [4444]\n",
+    );
+    context.write("config.toml", format!("[steps]\ndevices = [{:?}]\n", context.project().join("cdi")));
+    let config = context.project().join("config.toml");
+    let with = |flags: &[&str], script: &str| {
+        let mut all = vec!["--config", config.to_str().unwrap(), "run", "--rm", "--network", "none"];
+        all.extend(flags);
+        all.extend(["busybox", "sh", "-c", script]);
+        context.rbuild(all).run()
+    };
+    let given = with(
+        &["--device", "example.com/zero=first", "-e", "GIVEN=no"],
+        "echo $GIVEN; id -G | grep -cw 4444; head -c 3 /dev/first | wc -c; true 2>/dev/null > /dev/first || echo refused",
+    );
+    assert_eq!(given.assert_success().stdout, "yes\n1\n3\nrefused\n");
+    for (flags, why) in [
+        (["--device", "example.com/zero=second"], "unresolvable CDI devices example.com/zero=second"),
+        (["--gpus", "all"], "could not select device driver \"\" with capabilities: [[gpu]]"),
+    ] {
+        let refused = with(&flags, "true");
+        refused.assert_code(125);
+        assert!(refused.stderr.contains(why), "{refused}");
+    }
+    let around = format!("/rbuild-it-{}", std::process::id());
+    let below = with(&["--cgroupns", "host", "--cgroup-parent", &around], "cat /proc/self/cgroup");
+    let below = &below.assert_success().stdout;
+    assert!(below.lines().all(|line| line.split(':').nth(2).unwrap().starts_with(&around)), "{below}");
+    remove_groups(&around);
+    assert_clean(&context);
+}
+
+/// Removes a control group that a container was below, which stays when the container goes.
+fn remove_groups(path: &str) {
+    let top = std::path::Path::new("/sys/fs/cgroup");
+    let folders = fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path());
+    for folder in std::iter::once(top.to_owned()).chain(folders) {
+        let _ = fs::remove_dir(folder.join(path.trim_start_matches('/')));
+    }
+}
+
+#[test]
 fn networks() {
     let Some(context) = scene("networks") else { return };
     let links = |mode: &str| {

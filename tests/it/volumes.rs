@@ -89,9 +89,9 @@ fn a_volume_begins_with_the_image_and_outlives_its_containers() {
     let first = said(
         context,
         "type=volume,src=etc,dst=/etc",
-        "test -s /etc/passwd && echo filled; echo mine > /etc/mine",
+        "test -s /etc/passwd && echo filled; echo mine > /etc/mine; grep -c localhost /etc/hosts",
     );
-    assert_eq!(first, "filled\n");
+    assert_eq!(first, "filled\n2\n", "files of names lie above what is mounted there");
     assert_eq!(said(context, "type=volume,src=etc,dst=/x", "cat /x/mine"), "mine\n");
     assert_eq!(
         said(context, "type=volume,src=empty,dst=/etc,volume-nocopy=true", "ls /etc | grep -c passwd; true"),
@@ -191,6 +191,13 @@ fn a_volume_with_options_is_given_back_by_its_last_user() {
     assert!(!is_mounted());
     context.rbuild(["rm", "one"]).run().assert_success();
     context.rbuild(["volume", "rm", "memory"]).run().assert_success();
+    let options = "type=volume,src=made,dst=/m,volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-opt=o=mode=711,volume-label=a=b";
+    assert_eq!(said(&context, options, "stat -c %a /m"), "711\n");
+    let labelled = done(&context, &["volume", "ls", "-q", "-f", "label=a=b"]);
+    assert_eq!(labelled, "made\n");
+    let events = ["events", "--since", "5m", "--until", "0s", "-f", "volume=made", "--format", "{{.Action}}"];
+    assert_eq!(done(&context, &events), "create\nmount\nunmount\n");
+    done(&context, &["volume", "rm", "made"]);
     assert_clean(&context);
 }
 

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use rbuild_devices::Given;
 use rbuild_model::event::Event;
 use rbuild_model::graph::StepId;
 use rbuild_model::step::{Exec, Limits, NetworkMode, SecurityMode};
@@ -21,7 +22,7 @@ use rbuild_sandbox::cgroup::{DeviceRule, Devices};
 use rbuild_sandbox::{LaunchError, Lifetime, Namespaces, Network, Slot, SlotRequest};
 use rbuild_store::UniqueId;
 
-use crate::cdi::{Given, StepDevices};
+use crate::cdi::StepDevices;
 use crate::error::StepError;
 use crate::network::StepNetwork;
 use crate::tasks::Tasks;

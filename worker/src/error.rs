@@ -201,7 +201,7 @@ pub enum StepError {
     Client(ClientError),
     /// It cannot have a device.
     #[error(transparent)]
-    Device(#[from] crate::cdi::DeviceError),
+    Device(#[from] crate::cdi::StepDeviceError),
     /// The step's network could not be made.
     #[error("failed to set up the step's network")]
     Network(#[from] rbuild_network::error::Error),

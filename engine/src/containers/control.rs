@@ -5,14 +5,15 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rbuild_model::container::{Definition, Removal, Signal, StartFailure, State};
+use rbuild_model::container::{Definition, HostOptions, MountWhat, Removal, Signal, StartFailure, State};
 use rbuild_model::network::NetworkMode;
-use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, chain};
+use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, VolumeUse, chain};
 use rbuild_network::ports::Reservation;
 use rbuild_network::resolver::ResolverChoice;
 use rbuild_sandbox::{Access, FileContent, Mount, MountSource, Restrictions};
 use rbuild_store::crash;
 
+use super::define::plain;
 use super::error::ContainerError;
 use super::lend::NAME_FILES;
 use super::link::Linked;
@@ -185,11 +186,11 @@ impl Engine {
         let shares = self.shares(definition)?;
         let Connected { namespace, files, reservations, duties, endpoints, notes: _ } = connected;
         let mut prepared = self.launch(definition, hostname, links)?;
-        let mut mounts = match &host.network {
+        let names = match &host.network {
             NetworkMode::Container(lender) => self.lent_name_files(lender, host.read_only)?,
             _ => name_files(files, host.read_only),
         };
-        mounts.append(&mut prepared.mounts);
+        add_name_files(&mut prepared.mounts, names);
         let note = RunNote {
             endpoints: endpoints.iter().map(EndpointNote::of).collect(),
             ports: reservations.iter().map(|one| PortNote::of(&one.published())).collect(),
@@ -198,8 +199,9 @@ impl Engine {
         let plan = Plan {
             spec: prepared.spec,
             root: prepared.root,
-            mounts,
+            mounts: prepared.mounts,
             cgroup: prepared.cgroup,
+            volumes: self.volume_uses(host)?,
             shares,
             duties: Some(duties)
                 .filter(|_| !matches!(host.network, NetworkMode::Host | NetworkMode::Container(_))),
@@ -215,6 +217,22 @@ impl Engine {
             ports: reservations.into_iter().map(Reservation::into_socket).collect(),
         };
         Ok((plan, handed))
+    }
+
+    /// Returns the volumes that a container has while it runs.
+    fn volume_uses(&self, host: &HostOptions) -> Result<Vec<VolumeUse>, ContainerError> {
+        let mut uses = Vec::new();
+        for mount in &host.mounts {
+            if let MountWhat::Volume { name, .. } = &mount.what {
+                uses.push(VolumeUse {
+                    name: name.to_string(),
+                    driver: self.volumes().find(name.as_str())?.driver,
+                    target: mount.target.clone(),
+                    read_only: mount.read_only,
+                });
+            }
+        }
+        Ok(uses)
     }
 
     /// Gives back what a container has of networks; repeatable.
@@ -368,6 +386,13 @@ fn name_files(files: NameFiles, read_only: bool) -> Vec<Mount> {
         .zip(texts)
         .map(|(target, text)| name_file(target, text.into_bytes(), read_only))
         .collect()
+}
+
+/// Adds the files by which a container knows names to its mounts: above what is mounted at the folders that they are in, and
+/// not where it asks for a file of its own.
+fn add_name_files(mounts: &mut Vec<Mount>, names: Vec<Mount>) {
+    let asked: Vec<PathBuf> = mounts.iter().map(|mount| plain(&mount.target.to_string_lossy())).collect();
+    mounts.extend(names.into_iter().filter(|name| !asked.contains(&name.target)));
 }
 
 /// A file by which a container knows names.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rbuild_model::container::{
-    Definition, NamespaceUse, Program, Removal, Resources, RestartPolicy, SeccompUse,
+    Definition, MountWhat, NamespaceUse, Program, Removal, Resources, RestartPolicy, SeccompUse,
 };
 use rbuild_model::image_config::{Healthcheck, RunConfig};
 use rbuild_model::network::{HostPort, NetworkMode, PortBinding, Protocol};
@@ -88,7 +88,7 @@ fn workdir(request: &CreateRequest, image: &RunConfig) -> Result<String, Contain
 }
 
 /// How health is found out: what was asked for, with the image's words where it says nothing.
-pub(super) fn health(
+pub(crate) fn health(
     asked: Option<&Healthcheck>,
     image: Option<&Healthcheck>,
 ) -> Result<Option<Healthcheck>, ContainerError> {
@@ -131,20 +131,20 @@ pub(super) fn health(
 /// was, and its other settings can be changed all the same.
 pub(super) fn check_new(definition: &Definition) -> Result<(), ContainerError> {
     let host = &definition.host;
-    if let Some(parent) = &host.cgroup_parent {
-        let what = format!("a parent of the control group (`{parent}`)");
-        return Err(ContainerError::Unsupported { what });
-    }
     if let SeccompUse::Profile(text) = &host.seccomp {
         rbuild_sandbox::seccomp::check(text)
             .map_err(|source| RunError::Profile(ProfileError::Seccomp(source)))?;
     }
     check_processors(&host.resources)?;
+    check_real_time(&host.resources, Layout::shared())?;
     check(definition)
 }
 
 /// Checks limits that are given now against the processors that there are for whoever gives them.
 pub(super) fn check_processors(given: &Resources) -> Result<(), ContainerError> {
+    if let Some(wanted) = &given.cpuset_cpus {
+        check_cpuset(wanted, &online_processors())?;
+    }
     let Some(cpus) = given.nano_cpus else { return Ok(()) };
     let available = rustix::thread::sched_getaffinity(None).map_or(u32::MAX, |set| set.count());
     if (10_000_000..=u64::from(available) * 1_000_000_000).contains(&cpus) {
@@ -153,6 +153,39 @@ pub(super) fn check_processors(given: &Resources) -> Result<(), ContainerError> 
     Err(ContainerError::Invalid(format!(
         "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"
     )))
+}
+
+/// Returns the processors of the machine, as the kernel lists them; nothing if it does not.
+fn online_processors() -> String {
+    std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default().trim().to_owned()
+}
+
+/// Checks that all processors of a list (`0-2,4`) are there.
+fn check_cpuset(wanted: &str, online: &str) -> Result<(), ContainerError> {
+    let ranges = |list: &str| -> Option<Vec<(u32, u32)>> {
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
+        };
+        list.split(',').map(range).collect()
+    };
+    // What is no list is told by whoever writes it to the group.
+    let (Some(asked), Some(there)) = (ranges(wanted), ranges(online)) else { return Ok(()) };
+    let has = |number: u32| there.iter().any(|(first, last)| (*first..=*last).contains(&number));
+    if asked.iter().all(|(first, last)| has(*first) && has(*last)) {
+        return Ok(());
+    }
+    Err(ContainerError::Invalid(format!(
+        "Requested CPUs are not available - requested {wanted}, available: {online}"
+    )))
+}
+
+/// Checks that the kernel has what is given now to real-time programs.
+pub(super) fn check_real_time(given: &Resources, kernel: &Layout) -> Result<(), ContainerError> {
+    if (given.cpu_rt_period.is_none() && given.cpu_rt_runtime.is_none()) || kernel.has_real_time() {
+        return Ok(());
+    }
+    Err(ContainerError::Invalid("kernel does not support CPU real-time scheduler".to_owned()))
 }
 
 /// Checks what can be told without looking at the machine.
@@ -191,6 +224,11 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
     if resources.cpu_quota.is_some_and(|quota| (1..1_000).contains(&quota)) {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
+    if let (Some(period), Some(runtime)) = (resources.cpu_rt_period, resources.cpu_rt_runtime)
+        && runtime > period
+    {
+        return invalid("cpu real-time runtime cannot be higher than cpu real-time period");
+    }
     let is_weight = |weight: u16| (10..=1000).contains(&weight);
     if resources.blkio_weight.is_some_and(|weight| !is_weight(weight)) {
         return invalid("range of blkio weight is from 10 to 1000");
@@ -219,9 +257,25 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
                 mount.target
             )));
         }
+        check_subpath(&mount.what)?;
         if host.mounts[..at].iter().any(|other| plain(&other.target) == target) {
             return Err(ContainerError::Invalid(format!("Duplicate mount point: {}", mount.target)));
         }
+    }
+    Ok(())
+}
+
+/// Checks that what is seen of a volume or an image lies in it.
+fn check_subpath(what: &MountWhat) -> Result<(), ContainerError> {
+    let (kind, subpath) = match what {
+        MountWhat::Volume { subpath: Some(subpath), .. } => ("volume", subpath),
+        MountWhat::Image { subpath: Some(subpath), .. } => ("image", subpath),
+        _ => return Ok(()),
+    };
+    let path = Path::new(subpath);
+    if path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir) {
+        let why = "subpath must be a relative path within the volume";
+        return Err(ContainerError::Invalid(format!("invalid mount config for type \"{kind}\": {why}")));
     }
     Ok(())
 }

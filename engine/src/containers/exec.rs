@@ -59,8 +59,10 @@ impl Engine {
             None => None,
         };
         let mut env = request.env.clone();
-        if request.terminal.is_some() && !env.iter().any(|entry| entry.starts_with("TERM=")) {
-            env.push("TERM=xterm".to_owned());
+        let says = |env: &[String]| env.iter().any(|entry| entry.starts_with("TERM="));
+        if request.terminal.is_none() && !says(&env) && !says(&definition.program.env) {
+            // What is only there because the container has a terminal.
+            env.push("TERM".to_owned());
         }
         let plan = ExecPlan {
             args: request.argv.clone(),

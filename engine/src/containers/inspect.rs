@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use rbuild_model::container::{
-    Definition, HostOptions, MountUse, MountWhat, NamespaceUse, Removal, Resources, RestartPolicy,
-    SeccompUse, State,
+    Definition, DeviceRequest, HostOptions, MountUse, MountWhat, NamespaceUse, Removal, Resources,
+    RestartPolicy, SeccompUse, State,
 };
 use rbuild_model::network::{EndpointSettings, HostPort, NetworkDefinition, NetworkMode};
 use rbuild_sandbox::capabilities::canonical;
@@ -189,7 +189,7 @@ fn host_config(definition: &Definition) -> Value {
         "Devices": host.devices.iter().map(|device| json!({
             "PathOnHost": device.host, "PathInContainer": device.container, "CgroupPermissions": device.access,
         })).collect::<Vec<_>>(),
-        "DeviceRequests": null,
+        "DeviceRequests": given(&host.device_requests.iter().map(device_request).collect::<Vec<_>>()),
         "MaskedPaths": paths(host, rbuild_sandbox::profile::masked_paths()),
         "ReadonlyPaths": paths(host, rbuild_sandbox::profile::readonly_paths()),
     });
@@ -218,6 +218,17 @@ fn host_config(definition: &Definition) -> Value {
     document
 }
 
+fn device_request(request: &DeviceRequest) -> Value {
+    let DeviceRequest { driver, count, ids, capabilities, options } = request;
+    json!({
+        "Driver": driver,
+        "Count": count,
+        "DeviceIDs": given(ids),
+        "Capabilities": given(capabilities),
+        "Options": Some(options).filter(|options| *driver != DeviceRequest::CDI || !options.is_empty()),
+    })
+}
+
 /// What a container may use, as Docker's document has it among the other settings.
 fn limits(resources: &Resources) -> Map<String, Value> {
     let Resources { memory, memory_swap, memory_reservation, memory_swappiness, .. } = resources;
@@ -236,8 +247,8 @@ fn limits(resources: &Resources) -> Map<String, Value> {
         "BlkioDeviceWriteIOps": rates(&resources.device_write_iops),
         "CpuPeriod": resources.cpu_period.unwrap_or(0),
         "CpuQuota": resources.cpu_quota.unwrap_or(0),
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
+        "CpuRealtimePeriod": resources.cpu_rt_period.unwrap_or(0),
+        "CpuRealtimeRuntime": resources.cpu_rt_runtime.unwrap_or(0),
         "CpusetCpus": resources.cpuset_cpus.clone().unwrap_or_default(),
         "CpusetMems": resources.cpuset_mems.clone().unwrap_or_default(),
         "DeviceCgroupRules": given(&resources.device_rules),

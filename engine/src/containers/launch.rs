@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 use rbuild_confined::Root;
 use rbuild_confined::users::{Id, UserSpec, Users};
+use rbuild_devices::Given;
 use rbuild_model::container::{
     BlkioRate, BlkioWeight, Definition, HostOptions, MissingSource, MountUse, MountWhat, NamespaceUse,
     Resources, SeccompUse,
@@ -22,6 +23,7 @@ use rbuild_sandbox::profile::{
 };
 use rbuild_sandbox::{Access, HostBind, Mount, MountSource, Restrictions, Tmpfs};
 
+use super::chosen;
 use super::define;
 use super::devices::{self, Granted};
 use super::error::ContainerError;
@@ -77,11 +79,8 @@ impl Engine {
             .map(|limit| (limit.name.clone(), bound(limit.soft), bound(limit.hard)))
             .collect();
         options.sysctls = host.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let Granted { devices, rules } = devices::grant(&host.devices)?;
-        if host.privileged {
-            options.devices = devices::all()?;
-        }
-        options.devices.extend(devices);
+        let given = chosen::choose(&host.device_requests, &self.parts.device_folders)?;
+        let rules = equip(host, &given, &mut options)?;
         options.first = if host.init { FirstProcess::Reaper } else { FirstProcess::Program };
         if let Some(size) = host.shm_size {
             options.shm_size = size;
@@ -95,12 +94,8 @@ impl Engine {
             annotations.extend(host.annotations.clone());
             spec.set_annotations(Some(annotations));
         }
-        let mut rules = rules;
-        for rule in &host.resources.device_rules {
-            rules.extend(device_rules(rule)?);
-        }
         let cgroup = CgroupRequest {
-            prefix: self.container_cgroups(),
+            prefix: self.cgroups_of(definition),
             name: definition.id.to_string(),
             limits: limits(&host.resources)?,
             devices: if host.privileged { Devices::All } else { Devices::DefaultAnd(rules) },
@@ -108,6 +103,7 @@ impl Engine {
         self.write_given(definition)?;
         let mut mounts =
             host.mounts.iter().map(|mount| self.mount(mount)).collect::<Result<Vec<_>, ContainerError>>()?;
+        add_mounts(&mut mounts, given.mounts());
         if host.ipc == NamespaceUse::Host {
             // The host's messages come with the host's shared files. What is asked for there comes after them.
             let memory = Mount {
@@ -121,10 +117,18 @@ impl Engine {
         Ok(Launch { spec, root, mounts, cgroup })
     }
 
-    /// Returns the folder that the cgroups of containers are in: their own, because a command that finds another's
-    /// group without its maker takes it away, and a container outlives its makers.
-    pub(super) fn container_cgroups(&self) -> String {
-        format!("{}c", self.parts.cgroup_prefix)
+    /// Returns the folder that the cgroup of a container is in: the one that was asked for, else that of all containers, which
+    /// is another one than that of steps because a command that finds a group there without its maker takes it away, and a
+    /// container outlives its makers.
+    pub(super) fn cgroups_of(&self, definition: &Definition) -> String {
+        match &definition.host.cgroup_parent {
+            // A path that is not from the top is from the own group.
+            Some(parent) => {
+                let from = if parent.starts_with('/') { "" } else { "." };
+                format!("{from}{}", define::plain(parent).display())
+            }
+            None => format!("{}c", self.parts.cgroup_prefix),
+        }
     }
 
     /// Returns what a container is called inside.
@@ -203,6 +207,38 @@ pub(super) fn identity(
     Ok((Identity { uid: found.uid, gid: found.gid, groups: all }, home))
 }
 
+/// Adds the devices of a container, and what comes with those that it asks for by name; returns who may use them.
+fn equip(
+    host: &HostOptions,
+    given: &Given,
+    options: &mut Options,
+) -> Result<Vec<DeviceRule>, ContainerError> {
+    let Granted { devices, mut rules } = devices::grant(&host.devices)?;
+    if host.privileged {
+        options.devices = devices::all()?;
+    }
+    options.devices.extend(devices);
+    let named = given.devices((options.identity.uid, options.identity.gid));
+    options.devices.retain(|known| !named.iter().any(|device| device.path() == known.path()));
+    options.devices.extend(named);
+    options.identity.groups.extend(&given.groups);
+    given.set_variables(&mut options.env);
+    rules.extend(given.rules.iter().copied());
+    for rule in &host.resources.device_rules {
+        rules.extend(device_rules(rule)?);
+    }
+    Ok(rules)
+}
+
+/// Adds what comes with devices to the mounts, in the place of what is asked for there.
+fn add_mounts(mounts: &mut Vec<Mount>, given: Vec<Mount>) {
+    if !given.is_empty() {
+        mounts.retain(|mount| !given.iter().any(|other| other.target == mount.target));
+        mounts.extend(given);
+        mounts.sort_by_key(|mount| mount.target.components().count());
+    }
+}
+
 fn confinement(host: &HostOptions) -> Confinement {
     Confinement {
         privilege: if host.privileged { Privilege::Privileged } else { Privilege::Ordinary },
@@ -240,6 +276,8 @@ pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
         cpu_shares,
         cpu_period,
         cpu_quota,
+        cpu_rt_period,
+        cpu_rt_runtime,
         cpuset_cpus,
         cpuset_mems,
         pids,
@@ -281,6 +319,8 @@ pub(super) fn limits(resources: &Resources) -> Result<Limits, ContainerError> {
             _ => None,
         },
         cpu_period_us: *cpu_period,
+        cpu_rt_period_us: *cpu_rt_period,
+        cpu_rt_runtime_us: *cpu_rt_runtime,
         cpu_shares: *cpu_shares,
         cpuset_cpus: cpuset_cpus.clone(),
         cpuset_mems: cpuset_mems.clone(),

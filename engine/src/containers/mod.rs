@@ -12,6 +12,7 @@
 
 mod archive;
 mod boot;
+mod chosen;
 mod collected;
 mod commit;
 mod control;
@@ -45,11 +46,13 @@ mod watch;
 
 pub use archive::PathStat;
 pub use boot::Back;
+pub(crate) use chosen::choose;
 pub use collected::ContainerRows;
 pub use commit::CommitRequest;
 pub use control::Start;
 pub use create::Made;
 pub use define::LEAST_MEMORY;
+pub(crate) use define::health;
 pub use error::ContainerError;
 pub use exec::ExecRequest;
 pub use given::GivenFile;

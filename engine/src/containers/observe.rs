@@ -229,7 +229,7 @@ impl Engine {
             let monitor = seen.record().monitor.and_then(Process::find);
             if let Some(lock) = place.try_lock().map_err(ClientError::from)? {
                 // Whoever looked after it may have left its control group.
-                let (prefix, name) = (self.container_cgroups(), definition.id.to_string());
+                let (prefix, name) = (self.cgroups_of(definition), definition.id.to_string());
                 if let Some(group) = Cgroup::open(Layout::shared(), &prefix, &name) {
                     group.remove()?;
                 }

@@ -1,11 +1,10 @@
 //! What a start needs whatever it starts, made ahead: while the container is made, or while it waits for others.
 
 use std::sync::{MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 
 use rbuild_model::network::NetworkMode;
 use rbuild_monitor::Spawned;
-use rbuild_network::namespace::Namespace;
+use rbuild_network::namespace::{Namespace, NamespaceBegun};
 
 use crate::engine::Engine;
 
@@ -13,7 +12,7 @@ use crate::engine::Engine;
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
     monitor: Option<Spawned>,
-    namespace: Option<JoinHandle<Result<Namespace, rbuild_network::error::Error>>>,
+    namespace: Option<NamespaceBegun>,
 }
 
 impl Engine {
@@ -22,7 +21,7 @@ impl Engine {
         let mut prepared = self.prepared();
         // What cannot be had now is asked for again, and its error told, when it is needed.
         if has_own_namespace(network) && prepared.namespace.is_none() {
-            prepared.namespace = thread::Builder::new().spawn(Namespace::create).ok();
+            prepared.namespace = Namespace::begin().ok();
         }
         if prepared.monitor.is_none() {
             prepared.monitor = Spawned::new(&self.parts.monitor).ok();
@@ -42,8 +41,8 @@ impl Engine {
         if !has_own_namespace(network) {
             return None;
         }
-        let made = self.prepared().namespace.take()?;
-        made.join().ok()?.ok()
+        let begun = self.prepared().namespace.take()?;
+        begun.finish().ok()
     }
 
     fn prepared(&self) -> MutexGuard<'_, Prepared> {

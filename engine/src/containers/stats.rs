@@ -38,7 +38,7 @@ impl Engine {
             ..Sample::default()
         };
         if let Some(group) =
-            Cgroup::look(Layout::shared(), &self.container_cgroups(), &definition.id.to_string())
+            Cgroup::look(Layout::shared(), &self.cgroups_of(definition), &definition.id.to_string())
         {
             let processes = group.processes();
             sample.pids = processes.iter().map(|pid| threads(*pid)).sum();
@@ -64,7 +64,7 @@ impl Engine {
 
     /// Returns the processes of a run: its first one alone, if it has ended since it was looked at.
     pub(crate) fn processes_of(&self, definition: &Definition, run: &Run) -> BTreeSet<i32> {
-        let group = Cgroup::look(Layout::shared(), &self.container_cgroups(), &definition.id.to_string());
+        let group = Cgroup::look(Layout::shared(), &self.cgroups_of(definition), &definition.id.to_string());
         let mut processes: BTreeSet<i32> = group.iter().flat_map(Cgroup::processes).collect();
         processes.insert(run.init.pid);
         processes

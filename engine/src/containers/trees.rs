@@ -84,7 +84,7 @@ impl Engine {
     pub(super) fn sizes(&self, definition: &Definition) -> Result<(u64, u64), ContainerError> {
         let snapshots = self.snapshots_in(&self.folder(definition.id))?;
         let active = self.writes(definition);
-        let writes = rbuild_snapshotter::usage_of(&snapshots.open_active(&active)?)?.bytes;
+        let writes = rbuild_snapshotter::size_of(&snapshots.open_active(&active)?)?;
         let mut below = 0;
         for layer in definition.image.chain.layers() {
             below += self.parts.snapshotter.usage(*layer)?.bytes;

@@ -1,6 +1,7 @@
 //! `update`: limits and policy of a container that is there.
 
 use rbuild_model::container::{Removal, Resources, RestartPolicy};
+use rbuild_sandbox::cgroup::Layout;
 
 use super::define;
 use super::error::ContainerError;
@@ -20,6 +21,7 @@ impl Engine {
     /// Changes limits and policy, also of a container that runs.
     pub fn update(&self, text: &str, update: &Update) -> Result<(), ContainerError> {
         define::check_processors(&update.resources)?;
+        define::check_real_time(&update.resources, Layout::shared())?;
         let scope = self.parts.store.locks().scope();
         let _held = self.hold(&scope, self.find(text)?.id)?;
         let mut definition = self.find(text)?;
@@ -71,6 +73,8 @@ fn merged(old: &Resources, new: &Resources) -> Resources {
         cpu_shares: new.cpu_shares.or(old.cpu_shares),
         cpu_period: new.cpu_period.or(old.cpu_period.filter(|_| new.nano_cpus.is_none())),
         cpu_quota: new.cpu_quota.or(old.cpu_quota.filter(|_| new.nano_cpus.is_none())),
+        cpu_rt_period: new.cpu_rt_period.or(old.cpu_rt_period),
+        cpu_rt_runtime: new.cpu_rt_runtime.or(old.cpu_rt_runtime),
         cpuset_cpus: new.cpuset_cpus.clone().or_else(|| old.cpuset_cpus.clone()),
         cpuset_mems: new.cpuset_mems.clone().or_else(|| old.cpuset_mems.clone()),
         pids: new.pids.or(old.pids),

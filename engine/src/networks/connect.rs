@@ -406,15 +406,16 @@ fn wanted<'a>(
     Ok(wanted)
 }
 
-/// The network that the default route goes through: of those that lead out, the one with the highest priority, then
-/// the first by name.
+/// The network that the default route goes through: of those that lead out, the one with the highest priority, then one that
+/// has both families of addresses, then the first by name.
 pub(super) fn way_out<'d>(
     networks: impl Iterator<Item = (&'d NetworkDefinition, &'d EndpointSettings)>,
 ) -> Option<&'d NetworkDefinition> {
     networks
         .filter(|(definition, _)| !definition.internal.is_on())
         .min_by_key(|(definition, settings)| {
-            (std::cmp::Reverse(settings.gateway_priority), definition.name.clone())
+            let priority = std::cmp::Reverse(settings.gateway_priority);
+            (priority, !definition.ipv6.is_on(), definition.name.clone())
         })
         .map(|(definition, _)| definition)
 }

@@ -42,6 +42,14 @@ fn the_main_network_comes_first_and_the_highest_priority_leads_out() {
     assert_eq!(check("c", &[wish("b", 0), wish("a", 9)]), "c a b out b");
     assert_eq!(check("c", &[wish("b", 0), wish("c", 1)]), "c b out c");
     assert_eq!(check("a", &[]), "a out -");
+    let mut both = definition("z", false);
+    both.ipv6 = Switch::On;
+    let known = [definition("b", false), both];
+    let out = |priority: i64| {
+        let first = EndpointSettings { gateway_priority: priority, ..EndpointSettings::default() };
+        way_out(known.iter().zip([&first, &unspoken])).map(|one| one.name.clone()).unwrap()
+    };
+    assert_eq!((&*out(0), &*out(1)), ("z", "b"));
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub fn pools(
             Part::Auxiliary(name, address) => drop(pool.auxiliary.insert(name, address)),
         }
     }
+    // Those of IPv4 come first.
+    known.sort_by_key(|(_, pool)| pool.subnet.contains(':'));
     Ok(known.into_iter().map(|(_, pool)| pool).collect())
 }
 
@@ -88,6 +90,15 @@ enum Part {
 
 fn invalid_subnet(text: &str) -> String {
     format!("invalid subnet {text}: invalid CIDR block notation")
+}
+
+/// Tells of a subnet that is written as another address of it than its first.
+pub(super) fn unlike_its_base(pool: &AddressPool) -> Option<String> {
+    let text = &pool.subnet;
+    let (address, length) = text.split_once('/')?;
+    let base = range(text)?.first();
+    let is_base = address.parse::<IpAddr>().is_ok_and(|address| address == base);
+    (!is_base).then(|| format!("invalid subnet {text}: it should be {base}/{length}"))
 }
 
 /// What the pools of a definition say.
@@ -212,7 +223,7 @@ mod tests {
     fn each_part_finds_its_subnet() {
         assert_eq!(
             check(
-                &["10.1.0.0/16", "fd00:1::/64"],
+                &["fd00:1::/64", "10.1.0.0/16"],
                 &["10.1.5.0/24"],
                 &["fd00:1::9", "10.1.0.9"],
                 &[("printer", "10.1.0.7")]
@@ -220,6 +231,17 @@ mod tests {
             r#"[{"Subnet":"10.1.0.0/16","IPRange":"10.1.5.0/24","Gateway":"10.1.0.9","AuxiliaryAddresses":{"printer":"10.1.0.7"}},{"Subnet":"fd00:1::/64","Gateway":"fd00:1::9"}]"#
         );
         assert_eq!(check(&[], &[], &[], &[]), "[]");
+    }
+
+    #[test]
+    fn a_subnet_is_called_by_its_first_address() {
+        let told = |subnet: &str| {
+            unlike_its_base(&AddressPool { subnet: subnet.to_owned(), ..AddressPool::default() })
+        };
+        assert_eq!(told("10.1.0.0/16"), None);
+        assert_eq!(told("fd00:1:0::/64"), None);
+        let why = "invalid subnet 10.1.0.5/24: it should be 10.1.0.0/24";
+        assert_eq!(told("10.1.0.5/24").as_deref(), Some(why));
     }
 
     #[test]

@@ -136,6 +136,10 @@ impl Networks {
                 "only one instance of \"{driver}\" network is allowed"
             )));
         }
+        let mistakes: Vec<String> = request.ipam.config.iter().filter_map(ipam::unlike_its_base).collect();
+        if !mistakes.is_empty() {
+            return Err(NetworksError::Config(mistakes));
+        }
         let known = self.list()?;
         if known.iter().any(|other| other.name == name) {
             return Err(NetworksError::Exists(name.to_owned()));

@@ -15,6 +15,7 @@
 use std::net::Ipv4Addr;
 
 use rbuild_model::network::{NetworkDefinition, Switch};
+use rbuild_model::truth::parse_bool;
 use rbuild_network::address::AddressRange;
 use rbuild_network::driver::{Masquerade, NetworkSpec, PortIsolation, Reach};
 use rbuild_network::link::LinkName;
@@ -117,11 +118,7 @@ fn is_prefix(text: &str) -> bool {
 }
 
 fn boolean(text: &str) -> Option<Switch> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(Switch::On),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(Switch::Off),
-        _ => None,
-    }
+    parse_bool(text).map(|on| if on { Switch::On } else { Switch::Off })
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ pub struct HostOptions {
     pub groups: Vec<String>,
     /// Devices of the host.
     pub devices: Vec<DeviceUse>,
+    /// Devices by their names, or by what they do.
+    pub device_requests: Vec<DeviceRequest>,
     /// Kernel parameters of its namespaces.
     pub sysctls: BTreeMap<String, String>,
     /// The size of `/dev/shm` in bytes; `None` for the default.
@@ -132,6 +134,28 @@ pub struct DeviceUse {
     pub container: PathBuf,
     /// What may be done with it: letters of `rwm`.
     pub access: String,
+}
+
+/// Devices that a container asks for by their names, or by what they do: which nodes and files these come to is found out at
+/// each start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceRequest {
+    /// Who has them: [`Self::CDI`], a maker of devices, or empty for whoever has what is asked for.
+    pub driver: String,
+    /// How many of them; -1 for all.
+    pub count: i64,
+    /// Their names.
+    pub ids: Vec<String>,
+    /// What they do: all that stands in one of these lists.
+    pub capabilities: Vec<Vec<String>>,
+    /// Options of who has them.
+    pub options: BTreeMap<String, String>,
+}
+
+impl DeviceRequest {
+    /// The driver of devices whose names are in full (`vendor/class=device`).
+    pub const CDI: &str = "cdi";
 }
 
 /// Something that a container sees besides its root.

@@ -24,6 +24,10 @@ pub struct Resources {
     pub cpu_period: Option<u64>,
     /// Processor time within a period, in microseconds.
     pub cpu_quota: Option<i64>,
+    /// The period of real-time scheduling, in microseconds.
+    pub cpu_rt_period: Option<u64>,
+    /// What real-time programs may use of it, in microseconds.
+    pub cpu_rt_runtime: Option<u64>,
     /// The processors that may be used (`0-2,4`).
     pub cpuset_cpus: Option<String>,
     /// The memory nodes that may be used.

@@ -84,42 +84,55 @@ fn escape(bytes: &[u8], into: &mut Vec<u8>) {
 
 /// Appends text; what needs no escape is copied in one piece.
 fn escape_text(text: &[u8], into: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| may_need_escape(*byte)) {
-        into.extend_from_slice(&rest[..at]);
-        let byte = rest[at];
-        let mut length = 1;
-        match byte {
-            b'"' => into.extend_from_slice(b"\\\""),
-            b'\\' => into.extend_from_slice(b"\\\\"),
-            b'\n' => into.extend_from_slice(b"\\n"),
-            b'\r' => into.extend_from_slice(b"\\r"),
-            SEPARATOR => match rest[at..] {
-                // U+2028 and U+2029, which end lines in JavaScript.
-                [_, 0x80, last @ (0xa8 | 0xa9), ..] => {
-                    into.extend_from_slice(b"\\u202");
-                    into.push(HEX[usize::from(last & 0xf)]);
-                    length = 3;
-                }
-                _ => into.push(byte),
-            },
-            _ => {
-                into.extend_from_slice(b"\\u00");
-                into.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
-            }
+    let (mut copied, mut at) = (0, 0);
+    while let Some(byte) = text.get(at) {
+        let Escape { text: usual, length } = &ESCAPES[usize::from(*byte)];
+        if *length == 0 {
+            at += 1;
+            continue;
         }
-        rest = &rest[at + length..];
+        let (escape, taken) = match text[at..] {
+            // Which end lines in JavaScript.
+            [SEPARATOR, 0x80, 0xa8, ..] => (&b"\\u2028"[..], 3),
+            [SEPARATOR, 0x80, 0xa9, ..] => (&b"\\u2029"[..], 3),
+            _ => (&usual[..*length], 1),
+        };
+        into.extend_from_slice(&text[copied..at]);
+        into.extend_from_slice(escape);
+        at += taken;
+        copied = at;
     }
-    into.extend_from_slice(rest);
+    into.extend_from_slice(&text[copied..]);
 }
 
-/// The first byte of the line separators of Unicode, among others.
+/// What stands for a byte; nothing for the byte itself.
+#[derive(Clone, Copy)]
+struct Escape {
+    text: [u8; 6],
+    length: usize,
+}
+
+/// The first byte of U+2028 and U+2029, among others.
 const SEPARATOR: u8 = 0xe2;
 
-fn may_need_escape(byte: u8) -> bool {
-    matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | b'>' | b'&' | SEPARATOR)
-}
+static ESCAPES: [Escape; 256] = {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut escapes = [Escape { text: [0; 6], length: 0 }; 256];
+    let mut byte = 0;
+    while byte < escapes.len() {
+        let (high, low) = (HEX[byte >> 4], HEX[byte & 0xf]);
+        escapes[byte] = match byte as u8 {
+            short @ (b'"' | b'\\') => Escape { text: [b'\\', short, 0, 0, 0, 0], length: 2 },
+            b'\n' => Escape { text: *b"\\n\0\0\0\0", length: 2 },
+            b'\r' => Escape { text: *b"\\r\0\0\0\0", length: 2 },
+            0..=0x1f | b'<' | b'>' | b'&' => Escape { text: [b'\\', b'u', b'0', b'0', high, low], length: 6 },
+            SEPARATOR => Escape { text: [SEPARATOR, 0, 0, 0, 0, 0], length: 1 },
+            _ => escapes[byte],
+        };
+        byte += 1;
+    }
+    escapes
+};
 
 /// A line that was read back.
 #[derive(Debug, serde::Deserialize)]

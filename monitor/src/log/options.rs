@@ -1,6 +1,7 @@
 //! The options of logs, in Docker's words.
 
 use rbuild_model::container::{LogConfig, LogDriver};
+use rbuild_model::truth::parse_bool;
 
 use super::Context;
 use super::rotate::Rotation;
@@ -172,14 +173,10 @@ fn tag(value: &str) -> Result<String, OptionError> {
 }
 
 fn boolean(value: &str) -> Result<bool, OptionError> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(OptionError::Value {
-            option: "compress",
-            why: format!("`{value}` is neither true nor false"),
-        }),
-    }
+    parse_bool(value).ok_or_else(|| OptionError::Value {
+        option: "compress",
+        why: format!("`{value}` is neither true nor false"),
+    })
 }
 
 fn files(value: &str) -> Result<usize, OptionError> {

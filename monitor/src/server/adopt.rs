@@ -38,6 +38,7 @@ impl Monitor {
     fn take_up_run(&mut self, run: &Run, paused: bool) {
         let mut plan = self.read_plan().ok().flatten();
         self.owed = plan.as_mut().and_then(|plan| plan.duties.take());
+        self.volumes = plan.as_mut().map(|plan| std::mem::take(&mut plan.volumes)).unwrap_or_default();
         let cgroup = plan
             .as_ref()
             .and_then(|plan| Cgroup::open(Layout::shared(), &plan.cgroup.prefix, &plan.cgroup.name));

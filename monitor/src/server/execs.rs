@@ -112,7 +112,9 @@ fn spec_of(mut spec: Spec, plan: &ExecPlan) -> Result<Spec, String> {
     let name = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
     for entry in &plan.env {
         env.retain(|known| name(known) != name(entry));
-        env.push(entry.clone());
+        if entry.contains('=') {
+            env.push(entry.clone());
+        }
     }
     if plan.terminal.is_some() && !env.iter().any(|entry| entry.starts_with("TERM=")) {
         env.push("TERM=xterm".to_owned());
@@ -227,7 +229,7 @@ mod tests {
     fn plan() -> ExecPlan {
         ExecPlan {
             args: vec!["x".to_owned()],
-            env: vec!["A=2".to_owned(), "C=".to_owned()],
+            env: vec!["A=2".to_owned(), "C=".to_owned(), "D".to_owned()],
             cwd: None,
             user: None,
             privilege: ExecPrivilege::Ordinary,
@@ -240,7 +242,7 @@ mod tests {
     #[test]
     fn a_program_beside_has_what_the_container_has_unless_told_otherwise() {
         let mut options = profile::Options::new(vec!["init".to_owned()]);
-        options.env = vec!["A=1".to_owned(), "B=1".to_owned()];
+        options.env = vec!["A=1".to_owned(), "B=1".to_owned(), "D=1".to_owned()];
         options.cwd = "/srv".to_owned();
         options.identity.uid = 7;
         let spec = profile::container(options).unwrap();

@@ -28,6 +28,8 @@ use crate::{backoff, chain};
 
 /// A launcher is kept for what comes within this time: another one costs some milliseconds of processor time.
 const SOON: Duration = Duration::from_millis(500);
+/// How long it stays when nothing comes: its end takes a millisecond, which programs that end at once would wait for.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Why a program could not be run: the status that stands for it, and the text.
 pub(super) type Failure = (u8, String);
@@ -91,7 +93,7 @@ impl Monitor {
     /// Runs the program of a plan.
     fn launch(&mut self, plan: Plan, note: serde_json::Value) -> Result<(i32, Vec<String>), Failure> {
         let failed = |error: &dyn std::error::Error| (125, chain(error));
-        let Plan { spec, root, mut mounts, cgroup, shares, .. } = plan;
+        let Plan { spec, root, mut mounts, cgroup, shares, volumes, .. } = plan;
         let process = spec.process().clone().unwrap_or_default();
         let owner = (process.user().uid(), process.user().gid());
         let is_terminal = process.terminal().unwrap_or(false);
@@ -150,6 +152,8 @@ impl Monitor {
             }
         };
         self.launcher = Some(launcher);
+        volumes.iter().for_each(|volume| self.teller.tell_mount(volume));
+        self.volumes = volumes;
         let pid = process.pid();
         self.phase = Phase::Running(Box::new(Live {
             process,
@@ -176,17 +180,20 @@ impl Monitor {
         self.launcher.take().map_or_else(made, Ok).map_err(|error| (error.exit_status(), chain(&error)))
     }
 
-    /// Lets the launcher go when it has no use soon. Its end is waited for, but not by those who wait for what it made.
-    pub(super) fn drop_launcher_if_idle(&mut self) {
-        let next = match &self.phase {
+    /// Lets the launcher go when it had no use for a while and has none soon.
+    pub(super) fn drop_launcher_if_idle(&mut self, now: Instant) {
+        let is_soon = |at: Instant| at.saturating_duration_since(now) < SOON;
+        let stays = match &self.phase {
             // It is for the start that this process was made for.
-            Phase::Idle => return,
-            Phase::Waiting(at) => Some(*at),
-            Phase::Running(_) => self.probe_due,
+            Phase::Idle => true,
+            Phase::Waiting(at) => is_soon(*at),
+            Phase::Running(_) => self.probe_due.is_some_and(is_soon) || self.execs.has_probe(),
         };
-        let is_soon = next.is_some_and(|at| at.saturating_duration_since(Instant::now()) < SOON);
-        if !is_soon && !self.execs.has_probe() {
+        if stays || self.launcher.is_none() {
+            self.launcher_due = None;
+        } else if *self.launcher_due.get_or_insert(now + LINGER) <= now {
             self.launcher = None;
+            self.launcher_due = None;
         }
     }
 
@@ -279,7 +286,10 @@ impl Monitor {
     }
 
     /// Tells that the program has ended.
-    pub(super) fn tell_die(&self) {
+    pub(super) fn tell_die(&mut self) {
+        for volume in std::mem::take(&mut self.volumes) {
+            self.teller.tell_unmount(&volume);
+        }
         let Some(last) = self.record.state.ended() else { return };
         if last.oom_killed {
             self.teller.tell("oom", &self.settings.attributes, &[]);

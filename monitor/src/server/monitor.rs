@@ -20,7 +20,7 @@ use crate::health::Machine;
 use crate::log::{Context, Lines, Source, Writer};
 use crate::output::Spool;
 use crate::place::{Lock, Place};
-use crate::plan::{Handed, Settings};
+use crate::plan::{Handed, Settings, VolumeUse};
 use crate::protocol::ExecId;
 use crate::record::{Moment, Record};
 
@@ -85,6 +85,8 @@ pub(super) struct Monitor {
     residence: Option<Residence>,
     /// What the next start or probe is made by, if that is soon.
     pub(super) launcher: Option<Launcher>,
+    /// When it goes.
+    pub(super) launcher_due: Option<Instant>,
     pub(super) phase: Phase,
     pub(super) handed: Handed,
     pub(super) service: Option<Service>,
@@ -100,6 +102,8 @@ pub(super) struct Monitor {
     pub(super) probe_due: Option<Instant>,
     pub(super) backoff: Backoff,
     pub(super) teller: Teller,
+    /// The volumes of the program that runs.
+    pub(super) volumes: Vec<VolumeUse>,
     /// A descriptor that is given up for a client that comes when there is no other.
     pub(super) spare: Option<OwnedFd>,
     /// Until when no client is heard for want of descriptors.
@@ -143,6 +147,7 @@ impl Monitor {
             residence,
             // What is taken up runs already.
             launcher: launcher.filter(|_| !adopts),
+            launcher_due: None,
             phase: Phase::Idle,
             handed: Handed { place: networks, ..Handed::default() },
             service: None,
@@ -157,6 +162,7 @@ impl Monitor {
             probe_due: None,
             backoff: Backoff::default(),
             teller,
+            volumes: Vec::new(),
             spare: None,
             deaf_until: None,
             told: None,
@@ -186,7 +192,7 @@ impl Monitor {
             }
             self.tick(Instant::now());
             self.flush();
-            self.drop_launcher_if_idle();
+            self.drop_launcher_if_idle(Instant::now());
         }
         self.leave();
     }
@@ -318,8 +324,8 @@ impl Monitor {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let mut deadlines =
-            vec![self.deaf_until, self.probe_due, self.service.as_ref().and_then(Service::deadline)];
+        let service = self.service.as_ref().and_then(Service::deadline);
+        let mut deadlines = vec![self.deaf_until, self.probe_due, self.launcher_due, service];
         match &self.phase {
             Phase::Running(live) => deadlines.push(live.kill_at),
             Phase::Waiting(at) => deadlines.push(Some(*at)),

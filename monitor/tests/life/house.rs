@@ -11,7 +11,7 @@ use rbuild_model::rootfs::{OverlayUpper, OverlayXattr, RootPlan};
 use rbuild_monitor::log::{Filter, read};
 use rbuild_monitor::{
     Attach, Client, EarlyProbes, ExecPlan, ExecPrivilege, Handed, Place, Plan, Program, Record, Residence,
-    Session, SessionEvent, Settings, Shares, Spawned, Stdin, Until,
+    Session, SessionEvent, Settings, Shares, Spawned, Stdin, Until, VolumeUse,
 };
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Devices, Layout, Limits};
 use rbuild_sandbox::process::{Process, is_alive};
@@ -31,6 +31,7 @@ pub(crate) struct Container {
     pub(crate) settings: Settings,
     pub(crate) options: Options,
     pub(crate) limits: Limits,
+    pub(crate) volumes: Vec<VolumeUse>,
     root: RootPlan,
     prefix: String,
 }
@@ -94,6 +95,7 @@ impl House {
             },
             options,
             limits: Limits::default(),
+            volumes: Vec::new(),
             root: RootPlan::Overlay {
                 lowers: vec![path("base")],
                 upper: Some(OverlayUpper { upper, work, volatile: false }),
@@ -161,6 +163,7 @@ impl Container {
                 devices: Devices::DefaultAnd(Vec::new()),
             },
             duties: None,
+            volumes: self.volumes.clone(),
             shares: Shares::default(),
             note: serde_json::json!({ "kept": 1 }),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rbuild_model::container::{
     ContainerId, HealthCheck, HealthStatus, HealthTest, Removal, RestartPolicy, Signal, State, Status,
 };
-use rbuild_monitor::{Client, EarlyProbes, Grace, Place, Until, WatchEvent};
+use rbuild_monitor::{Client, EarlyProbes, Grace, Place, Until, VolumeUse, WatchEvent};
 use rbuild_sandbox::cgroup::{Cgroup, CgroupRequest, Layout, Limits};
 use rbuild_sandbox::process::{Process, identify};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,6 +30,12 @@ pub(crate) const ALL: &[Scenario] = &[
 fn restarts(house: &House) {
     let mut container = house.container("echo x >> /data/x; echo run $(wc -l < /data/x); exit 3");
     container.settings.restart = RestartPolicy::OnFailure { max: Some(2) };
+    container.volumes.push(VolumeUse {
+        name: "data".to_owned(),
+        driver: "local".to_owned(),
+        target: "/data".to_owned(),
+        read_only: false,
+    });
     container.start();
     container.await_log("run 3");
     // The third end is the last.
@@ -39,7 +45,8 @@ fn restarts(house: &House) {
     }
     let record = client.inspect().unwrap();
     assert_eq!((record.restart_count, record.state.exit_code()), (2, 3));
-    assert_eq!(house.events(), ["die 3", "start", "die 3", "start", "die 3"]);
+    let (first, again) = (["mount", "unmount", "die 3"], ["mount", "start", "unmount", "die 3"]);
+    assert_eq!(house.events(), [&first[..], &again, &again].concat());
 }
 
 fn stop_ends_restarts(house: &House) {

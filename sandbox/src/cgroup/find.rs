@@ -26,6 +26,8 @@ pub(super) struct Hierarchy {
     pub(super) folder: String,
     /// What it is mounted by: controllers with commas, or `name=systemd`.
     pub(super) option: String,
+    /// Its top.
+    pub(super) mount: PathBuf,
     /// Where groups of ours are made.
     pub(super) base: PathBuf,
 }
@@ -95,6 +97,11 @@ impl Layout {
         self.has_file("memory", limits::OOM_CONTROL)
     }
 
+    /// Tells whether processor time for real-time programs can be given to groups.
+    pub fn has_real_time(&self) -> bool {
+        !self.v1.is_empty() && self.has_file("cpu", limits::RT_RUNTIME)
+    }
+
     /// Tells whether groups have a file: some are not at the top, so the groups there are looked at too.
     fn has_file(&self, controller: &str, file: &str) -> bool {
         let base = match self.v1.iter().find(|hierarchy| hierarchy.has(controller)) {
@@ -140,7 +147,8 @@ impl Layout {
                     let option = mount.hierarchy();
                     let Some(own) = own_path(own, &option) else { continue };
                     if layout.v1.iter().all(|known| known.option != option) {
-                        layout.v1.push(Hierarchy { folder, base: mount.place(&own), option });
+                        let base = mount.place(&own);
+                        layout.v1.push(Hierarchy { folder, mount: mount.point, base, option });
                     }
                 }
                 _ => {}

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::CgroupError;
 use super::devices::Devices;
-use super::find::{Layout, Unified};
+use super::find::{Hierarchy, Layout, Unified};
 use super::folder::{Folder, OWN_THREAD, Version, read_all};
 use super::limits::{Limits, Setting};
 use crate::running::Usage;
@@ -23,7 +23,8 @@ use crate::running::Usage;
 /// What a group is made with.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct CgroupRequest {
-    /// The folder that all groups of one store are in.
+    /// The folder that all groups of one store are in. With `/` before it, it is a path from the top of each hierarchy, with
+    /// `./` one from the caller's own group there: somebody else's, which stays.
     pub prefix: String,
     /// The group's own name in it.
     pub name: String,
@@ -36,6 +37,8 @@ pub struct CgroupRequest {
 /// A group. Dropping it ends its processes and removes it, unless it was [left](Self::leave).
 #[derive(Debug)]
 pub struct Cgroup {
+    prefix: String,
+    name: String,
     folders: Vec<Folder>,
     controls_devices: bool,
     owned: bool,
@@ -57,25 +60,21 @@ const ATTEMPTS: usize = 100;
 impl Cgroup {
     /// Makes a group; `None` if it has no limits and there are no rights to make one, or nothing to make it in.
     pub fn create(layout: &Layout, request: &CgroupRequest) -> Result<Option<Self>, CgroupError> {
-        for name in [&request.prefix, &request.name] {
-            let plain = !name.is_empty()
-                && !name.contains(['/', '\0', '\n'])
-                && !name.starts_with('.')
-                && name.len() <= 255;
-            // Files of the hierarchy itself are named so.
-            let file = name
-                .split_once('.')
-                .is_some_and(|(first, _)| layout.controllers().iter().any(|known| known == first));
-            if !plain || file || name.starts_with("cgroup.") {
-                return Err(CgroupError::Name { name: name.clone() });
-            }
+        let CgroupRequest { prefix, name, limits, devices: _ } = request;
+        check_name(layout, name)?;
+        match prefix.split_once('/') {
+            Some(("" | ".", "")) => {}
+            Some(("" | ".", path)) => path.split('/').try_for_each(|part| check_name(layout, part))?,
+            _ => check_name(layout, prefix)?,
         }
-        request.limits.check()?;
-        let mut group = Self { folders: Vec::new(), controls_devices: false, owned: true };
+        limits.check()?;
+        let mut group = Self::of(prefix, name, Vec::new());
         match group.fill(layout, request) {
             Ok(()) if group.folders.is_empty() => Ok(None),
             Ok(()) => Ok(Some(group)),
-            Err(error) if error.is_refusal() => match request.limits.version_2().into_iter().next() {
+            Err(error) if error.is_refusal() => match limits.version_2().into_iter().next() {
+                // Somebody else's group bounds it: it does not run without.
+                None if is_foreign(prefix) => Err(error),
                 None => Ok(None),
                 Some(Setting { what, controller, .. }) => {
                     Err(CgroupError::Denied { what, controller, source: Box::new(error) })
@@ -87,23 +86,31 @@ impl Cgroup {
 
     /// Opens a group that was [left](Self::leave); `None` if there is nothing of it.
     pub fn open(layout: &Layout, prefix: &str, name: &str) -> Option<Self> {
-        let mut group = Self { folders: Vec::new(), controls_devices: true, owned: true };
-        for (version, base) in bases(layout) {
-            if let Ok(folder) = Folder::open(version, base.join(prefix).join(name)) {
-                folder.hold();
-                group.folders.push(folder);
-            }
+        let group = Self::found(layout, prefix, name);
+        for folder in &group.folders {
+            folder.hold();
         }
         (!group.folders.is_empty()).then_some(group)
     }
 
     /// Opens a group that somebody else holds, to look at it or to change its limits; `None` if there is nothing of it.
     pub fn look(layout: &Layout, prefix: &str, name: &str) -> Option<Self> {
-        let mut group = Self { folders: Vec::new(), controls_devices: true, owned: false };
-        for (version, base) in bases(layout) {
-            group.folders.extend(Folder::open(version, base.join(prefix).join(name)));
-        }
+        let mut group = Self::found(layout, prefix, name);
+        group.owned = false;
         (!group.folders.is_empty()).then_some(group)
+    }
+
+    fn of(prefix: &str, name: &str, folders: Vec<Folder>) -> Self {
+        let (prefix, name) = (prefix.to_owned(), name.to_owned());
+        Self { prefix, name, folders, controls_devices: false, owned: true }
+    }
+
+    fn found(layout: &Layout, prefix: &str, name: &str) -> Self {
+        let open = |(version, parent): (Version, PathBuf)| Folder::open(version, parent.join(name)).ok();
+        let folders = parents(layout, prefix).filter_map(open).collect();
+        let mut group = Self::of(prefix, name, folders);
+        group.controls_devices = true;
+        group
     }
 
     /// Ends and removes the groups of a prefix that nobody holds: their makers were killed.
@@ -112,8 +119,8 @@ impl Cgroup {
     /// that it began: right after a kill, these may still be on their way out.
     pub fn reclaim(layout: &Layout, prefix: &str) -> Result<Reclaimed, CgroupError> {
         let mut left: BTreeMap<OsString, Option<Vec<Folder>>> = BTreeMap::new();
-        for (version, base) in bases(layout) {
-            let Ok(entries) = std::fs::read_dir(base.join(prefix)) else { continue };
+        for (version, parent) in parents(layout, prefix) {
+            let Ok(entries) = std::fs::read_dir(parent) else { continue };
             for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
                 let folders = left.entry(entry.file_name()).or_insert_with(|| Some(Vec::new()));
                 let free = Folder::open(version, entry.path()).ok().filter(Folder::is_free);
@@ -127,8 +134,9 @@ impl Cgroup {
         let mut reclaimed =
             Reclaimed { removed: 0, held: left.values().filter(|free| free.is_none()).count() };
         let mut outcome = Ok(());
-        for folders in left.into_values().flatten() {
-            let removed = Self { folders, controls_devices: false, owned: true }.remove();
+        let free = left.into_iter().filter_map(|(name, folders)| Some((name, folders?)));
+        for (name, folders) in free {
+            let removed = Self::of(prefix, &name.to_string_lossy(), folders).remove();
             reclaimed.removed += usize::from(removed.is_ok());
             outcome = outcome.and(removed);
         }
@@ -262,7 +270,7 @@ impl Cgroup {
         for folder in self.folders.iter().rev() {
             let removed = self.take_folder_away(folder);
             first = first.and(removed);
-            if let Some(parent) = folder.path.parent() {
+            if let Some(parent) = folder.path.parent().filter(|_| !is_foreign(&self.prefix)) {
                 // Fails as long as other groups are in it.
                 let _ = rustix::fs::rmdir(parent);
             }
@@ -313,10 +321,76 @@ impl Drop for Cgroup {
     }
 }
 
-/// Returns where groups are made in each hierarchy.
-fn bases(layout: &Layout) -> impl Iterator<Item = (Version, PathBuf)> {
-    let v1 = layout.v1.iter().map(|hierarchy| (Version::One, hierarchy.base.clone()));
-    v1.chain(layout.v2.iter().map(|unified| (Version::Two, base_of(unified))))
+/// Tells whether a prefix is a path, to a group that is somebody else's.
+fn is_foreign(prefix: &str) -> bool {
+    prefix.contains('/')
+}
+
+fn check_name(layout: &Layout, name: &str) -> Result<(), CgroupError> {
+    let plain =
+        !name.is_empty() && !name.contains(['/', '\0', '\n']) && !name.starts_with('.') && name.len() <= 255;
+    // Files of the hierarchy itself are named so.
+    let file = name
+        .split_once('.')
+        .is_some_and(|(first, _)| layout.controllers().iter().any(|known| known == first));
+    if !plain || file || name.starts_with("cgroup.") {
+        return Err(CgroupError::Name { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// Returns the folders that groups of a prefix are in, one for each hierarchy.
+fn parents<'a>(layout: &'a Layout, prefix: &'a str) -> impl Iterator<Item = (Version, PathBuf)> + 'a {
+    let v1 = layout.v1.iter().map(|hierarchy| (Version::One, hierarchy.parent(prefix).path()));
+    v1.chain(layout.v2.iter().map(|unified| (Version::Two, unified.parent(prefix).path())))
+}
+
+/// Where groups are made in a hierarchy.
+pub(super) struct Parent<'a> {
+    /// What is there anyway.
+    pub(super) base: PathBuf,
+    /// What is made below it.
+    pub(super) below: &'a Path,
+}
+
+impl Parent<'_> {
+    fn of<'a>(mount: &Path, base: PathBuf, prefix: &'a str) -> Parent<'a> {
+        match prefix.split_once('/') {
+            Some(("", path)) => Parent { base: mount.to_owned(), below: Path::new(path) },
+            Some((_, path)) => Parent { base, below: Path::new(path) },
+            None => Parent { base, below: Path::new(prefix) },
+        }
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.base.join(self.below)
+    }
+
+    /// Returns the folders on the way down, without the first and with the last.
+    pub(super) fn steps(&self) -> Vec<PathBuf> {
+        let mut path = self.base.clone();
+        self.below
+            .components()
+            .map(|part| {
+                path.push(part);
+                path.clone()
+            })
+            .collect()
+    }
+}
+
+impl Hierarchy {
+    /// Returns where the groups of a prefix are.
+    pub(super) fn parent<'a>(&self, prefix: &'a str) -> Parent<'a> {
+        Parent::of(&self.mount, self.base.clone(), prefix)
+    }
+}
+
+impl Unified {
+    /// Returns where the groups of a prefix are.
+    pub(super) fn parent<'a>(&self, prefix: &'a str) -> Parent<'a> {
+        Parent::of(&self.mount, base_of(self), prefix)
+    }
 }
 
 /// Returns where version 2 groups are made: at the top for root of the machine, else below the own group.

@@ -18,6 +18,12 @@ pub struct Limits {
     /// How long the spans are that processor time is counted in, in microseconds; 100 000 if nothing is said.
     #[serde(default)]
     pub cpu_period_us: Option<u64>,
+    /// The period of real-time scheduling, in microseconds; only version 1 has it.
+    #[serde(default)]
+    pub cpu_rt_period_us: Option<u64>,
+    /// What real-time programs may use of it, in microseconds; only version 1 has it.
+    #[serde(default)]
+    pub cpu_rt_runtime_us: Option<u64>,
     /// The share of processor time when there is not enough: 1024 is one share.
     pub cpu_shares: Option<u64>,
     /// The processors that may be used (`0-2,4`).
@@ -201,6 +207,8 @@ impl Limits {
             text(self.cpu_shares.map(|shares| shares.max(2))),
             false,
         );
+        set("cpu", REAL_TIME, RT_PERIOD, text(self.cpu_rt_period_us), false);
+        set("cpu", REAL_TIME, RT_RUNTIME, text(self.cpu_rt_runtime_us), false);
         set("cpuset", "processors", "cpuset.cpus", self.cpuset_cpus.clone(), false);
         set("cpuset", "memory nodes", "cpuset.mems", self.cpuset_mems.clone(), false);
         set("pids", "processes", "pids.max", text(self.pids), false);
@@ -243,6 +251,9 @@ impl Limits {
         set("cpuset", "processors", "cpuset.cpus", self.cpuset_cpus.clone(), false);
         set("cpuset", "memory nodes", "cpuset.mems", self.cpuset_mems.clone(), false);
         set("pids", "processes", "pids.max", text(self.pids), false);
+        // There are no such files: an error, and nothing that is forgotten.
+        set("cpu", REAL_TIME, RT_PERIOD, text(self.cpu_rt_period_us), false);
+        set("cpu", REAL_TIME, RT_RUNTIME, text(self.cpu_rt_runtime_us), false);
         for DeviceRate { device: (major, minor), counted, rate } in &self.devices {
             let value = format!("{major}:{minor} {}={rate}", counted.names().1);
             set("io", "the rate of a device", "io.max", Some(value), false);
@@ -265,6 +276,9 @@ pub(super) const IO_WEIGHT_1: [[&str; 2]; 2] =
     [["blkio.weight", "blkio.weight_device"], ["blkio.bfq.weight", "blkio.bfq.weight_device"]];
 /// The files of version 2, and whether their scale goes to 10000.
 pub(super) const IO_WEIGHT_2: [(&str, bool); 2] = [("io.bfq.weight", false), ("io.weight", true)];
+pub(super) const RT_PERIOD: &str = "cpu.rt_period_us";
+pub(super) const RT_RUNTIME: &str = "cpu.rt_runtime_us";
+pub(super) const REAL_TIME: &str = "real-time programs";
 pub(super) const SWAPPINESS: &str = "memory.swappiness";
 pub(super) const OOM_CONTROL: &str = "memory.oom_control";
 

@@ -33,6 +33,21 @@ fn hierarchies_and_own_groups_are_found() {
 }
 
 #[test]
+fn a_prefix_is_below_the_own_group_or_a_path_from_the_top() {
+    let layout = Layout::parse(HYBRID, "4:memory:/jobs/7\n0::/\n");
+    let memory = &layout.v1[0];
+    let path = |prefix: &str| memory.parent(prefix).path();
+    assert_eq!(path("ours").to_str(), Some("/sys/fs/cgroup/memory/7/ours"));
+    assert_eq!(path("/theirs/x").to_str(), Some("/sys/fs/cgroup/memory/theirs/x"));
+    assert_eq!(path("./theirs/x").to_str(), Some("/sys/fs/cgroup/memory/7/theirs/x"));
+    assert_eq!(
+        memory.parent("/theirs/x").steps(),
+        ["/sys/fs/cgroup/memory/theirs", "/sys/fs/cgroup/memory/theirs/x"].map(std::path::PathBuf::from)
+    );
+    assert_eq!(memory.parent("/").steps(), [std::path::PathBuf::new(); 0]);
+}
+
+#[test]
 fn a_machine_of_one_version_is_that() {
     let unified = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n";
     let layout = Layout::parse(unified, "0::/user.slice/x.scope\n");
@@ -116,6 +131,14 @@ fn a_period_is_written_with_and_without_a_quota() {
 }
 
 #[test]
+fn real_time_is_never_forgotten() {
+    let limits =
+        Limits { cpu_rt_period_us: Some(500_000), cpu_rt_runtime_us: Some(1000), ..Limits::default() };
+    let lines = ["cpu.rt_period_us=500000", "cpu.rt_runtime_us=1000"].map(str::to_owned).to_vec();
+    assert_eq!(written(&limits), (lines.clone(), lines));
+}
+
+#[test]
 fn shares_of_devices_and_what_only_version_1_has_are_written_where_they_are() {
     let limits = Limits {
         io_weight: Some(500),
@@ -174,6 +197,18 @@ fn names_that_lead_elsewhere_are_refused() {
         assert!(
             matches!(Cgroup::create(&Layout::default(), &request), Err(CgroupError::Name { .. })),
             "{name:?}"
+        );
+    }
+    for prefix in ["", ".", "a/b", "/..", "/a//b", "./a/../b", "/a/"] {
+        let request = CgroupRequest {
+            prefix: prefix.to_owned(),
+            name: "x".to_owned(),
+            limits: Limits::default(),
+            devices: Devices::All,
+        };
+        assert!(
+            matches!(Cgroup::create(&Layout::default(), &request), Err(CgroupError::Name { .. })),
+            "{prefix:?}"
         );
     }
 }

@@ -11,6 +11,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("too_many_processes_are_stopped", processes),
     ("usage_is_counted", usage),
     ("a_group_can_be_left_and_found_again", left),
+    ("a_group_can_be_below_somebody_elses", below_another),
     ("a_group_can_be_frozen", frozen),
     ("resource_limits_are_set", rlimits),
 ];
@@ -69,6 +70,28 @@ fn left(house: &House) {
     again.remove().unwrap();
     assert!(Cgroup::open(layout, &request.prefix, &request.name).is_none());
     drop(house.cgroup(Limits::default()));
+}
+
+fn below_another(_house: &House) {
+    let theirs = format!("/{}-theirs", prefix());
+    let request = CgroupRequest {
+        prefix: format!("{theirs}/deep"),
+        name: "x".to_owned(),
+        limits: Limits::default(),
+        devices: Devices::DefaultAnd(Vec::new()),
+    };
+    let layout = Layout::shared();
+    let group = Cgroup::create(layout, &request).unwrap().expect("a group");
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    group.enter(sleeper.id() as i32).unwrap();
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", sleeper.id())).unwrap();
+    let place = format!("{theirs}/deep/x");
+    assert!(own.lines().all(|line| line.ends_with(&place)), "{own}");
+    group.remove().unwrap();
+    sleeper.wait().unwrap();
+    // What is somebody else's stays.
+    Cgroup::look(layout, &theirs, "deep").expect("the group around it").remove().unwrap();
+    Cgroup::look(layout, "/", &theirs[1..]).expect("the group around that").remove().unwrap();
 }
 
 fn frozen(house: &House) {

@@ -21,7 +21,7 @@ pub(super) fn run(group: Volume, context: &Context) -> Outcome {
 fn create(arguments: &Create, context: &Context) -> Outcome {
     let (_home, engine) = crate::wiring::engine(context, "rbuild volume create")?;
     let definition = engine.volumes().create(&VolumeRequest {
-        name: arguments.name.clone(),
+        name: arguments.name.clone().or_else(|| arguments.named.clone()),
         driver: arguments.driver.clone(),
         options: arguments.opt.iter().cloned().collect(),
         labels: arguments.label.iter().cloned().collect(),

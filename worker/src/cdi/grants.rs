@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::DeviceError;
-use super::registry::Registry;
+use rbuild_devices::{DeviceError, Registry};
+
+use super::StepDeviceError;
 
 /// Which devices steps may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl DeviceGrants {
         registry: &Registry,
         requests: &[String],
         notes: &mut Vec<String>,
-    ) -> Result<Vec<String>, DeviceError> {
+    ) -> Result<Vec<String>, StepDeviceError> {
         let mut names: Vec<String> = Vec::new();
         let mut forbidden: Vec<String> = Vec::new();
         let mut granted: Option<Vec<String>> = None;
@@ -39,7 +40,7 @@ impl DeviceGrants {
             if found.is_empty() {
                 if required {
                     let problems = registry.problems().to_vec();
-                    return Err(DeviceError::Missing { name: request.to_owned(), problems });
+                    return Err(StepDeviceError::Missing { name: request.to_owned(), problems });
                 }
                 notes.push(format!("device {request} is not registered: the step does without"));
             }
@@ -59,7 +60,7 @@ impl DeviceGrants {
                 }
             }
         }
-        if forbidden.is_empty() { Ok(names) } else { Err(DeviceError::Forbidden { names: forbidden }) }
+        if forbidden.is_empty() { Ok(names) } else { Err(StepDeviceError::Forbidden { names: forbidden }) }
     }
 
     fn granted(&self, registry: &Registry) -> Result<Vec<String>, DeviceError> {

@@ -1,51 +1,33 @@
-//! Devices by the names of the Container Device Interface (CDI): what `RUN --device` gives a step.
+//! Devices that steps are given (`RUN --device`), by the names that [`rbuild_devices`] knows.
 //!
-//! Files in a few folders say which devices there are, and what a process is given with each: nodes, mounts, variables,
-//! groups. A name is `vendor/class=device`; a request may also say `vendor/class` for the first one, `vendor/class=*` for all,
-//! or in the place of the device a class that devices are annotated with.
+//! A request says `vendor/class=device`, `vendor/class` for the first one, `vendor/class=*` for all, or in the place of the
+//! device a class that devices are annotated with.
 //!
 //! Which devices a step gets, and whether it may, is decided once, before anything runs: also for steps whose results are
 //! known. What is in the key of a step is the request as it was written, and not what it came to on this machine.
-//!
-//! | Module | What it does |
-//! |---|---|
-//! | `file` | the form of the files |
-//! | `registry` | all files of a machine, and what requests come to |
-//! | `grants` | which devices a caller lets steps have |
-//! | `edits` | what a process is given |
 
-mod edits;
-mod file;
 mod grants;
-mod registry;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use rbuild_devices::{DeviceError, Given, Registry, doubts};
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::step::Operation;
 
-pub(crate) use self::edits::Given;
 pub use self::grants::DeviceGrants;
-use self::registry::Registry;
 use crate::wanted::Wanted;
-
-/// The folders that say what devices there are, unless others are named; a later one counts more.
-pub const FOLDERS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
 /// Why a step cannot have a device.
 #[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
-    /// The name is none.
-    #[error("invalid device {name:?}: a name is `vendor/class`, `vendor/class=device` or `vendor/class=*`")]
-    Name {
-        /// The name.
-        name: String,
-    },
+pub enum StepDeviceError {
+    /// It cannot be had at all.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// There is no such device, and the step cannot do without.
-    #[error("required device {name:?} is not registered{}", files(.problems))]
+    #[error("required device {name:?} is not registered{}", doubts(.problems))]
     Missing {
         /// The name.
         name: String,
@@ -62,31 +44,6 @@ pub enum DeviceError {
         /// The devices.
         names: Vec<String>,
     },
-    /// Its file asks for something that steps are not given.
-    #[error("device {name} cannot be given to a step: `{}` asks for {what}", file.display())]
-    Beyond {
-        /// The device.
-        name: String,
-        /// The file that says what it is.
-        file: PathBuf,
-        /// What is asked for.
-        what: String,
-    },
-    /// A node of it is not on this machine, or is no device.
-    #[error("device {name}: cannot look at `{}`", path.display())]
-    Node {
-        /// The device.
-        name: String,
-        /// Where its node should be.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-fn files(problems: &[String]) -> String {
-    if problems.is_empty() { String::new() } else { format!(" ({})", problems.join("; ")) }
 }
 
 /// What every step of a build that asks for devices gets.
@@ -103,7 +60,7 @@ pub(crate) struct StepDevices {
 pub(crate) struct Refused {
     pub(crate) step: StepId,
     pub(crate) target: usize,
-    pub(crate) error: DeviceError,
+    pub(crate) error: StepDeviceError,
 }
 
 impl StepDevices {
@@ -142,15 +99,10 @@ impl StepDevices {
     }
 
     /// Returns what a step is given. Its user gets the nodes that no owner is named for.
-    pub(crate) fn given(&self, step: StepId) -> Result<Given, DeviceError> {
+    pub(crate) fn given(&self, step: StepId) -> Result<Given, StepDeviceError> {
         match self.by.get(&step) {
             None => Ok(Given::default()),
-            Some(names) => self.registry.given(names),
+            Some(names) => Ok(self.registry.given(names)?),
         }
     }
-}
-
-/// Returns whether a path is in its plain form: absolute, and without `..`.
-fn is_plain(path: &Path) -> bool {
-    path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir)
 }

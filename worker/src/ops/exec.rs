@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rbuild_confined::Root;
 use rbuild_confined::users::{UserSpec, Users};
+use rbuild_devices::Given;
 use rbuild_model::event::ExitStatus;
 use rbuild_model::step::{EnvVar, Exec, Limits, NetworkMode, SecurityMode};
 use rbuild_sandbox::mounts::mount_for_program;
@@ -20,7 +21,6 @@ use rbuild_store::{FileError, Room, RoomError};
 
 use crate::authorities::AUTHORITY_BUNDLES;
 use crate::berths::Berth;
-use crate::cdi::Given;
 use crate::error::{MemoryShortage, StepError};
 use crate::locking::StepLocks;
 use crate::mounts;

@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("rbuild-cache", 2),
     ("rbuild-sandbox", 2),
     ("rbuild-network", 2),
+    ("rbuild-devices", 3),
     ("rbuild-images", 3),
     ("rbuild-monitor", 3),
     ("rbuild-engine", 4),

@@ -114,10 +114,6 @@ fn plain_definition() -> Definition {
 fn what_is_refused_to_a_new_container_an_old_one_may_have() {
     let mut old = plain_definition();
     assert!(check_new(&old).is_ok());
-    old.host.cgroup_parent = Some("/slice".to_owned());
-    assert!(check_new(&old).unwrap_err().to_string().contains("`/slice`"));
-    check(&old).unwrap();
-    old.host.cgroup_parent = None;
     old.host.seccomp = SeccompUse::Profile("{".to_owned());
     assert!(check_new(&old).is_err());
     check(&old).unwrap();
@@ -125,6 +121,31 @@ fn what_is_refused_to_a_new_container_an_old_one_may_have() {
     old.host.resources.nano_cpus = Some(1 << 50);
     assert!(check_new(&old).is_err());
     check(&old).unwrap();
+}
+
+#[test]
+fn processors_are_chosen_among_those_that_there_are() {
+    for fine in ["0", "0-1", "1,0", "3", "odd"] {
+        check_cpuset(fine, "0-1,3").unwrap();
+    }
+    check_cpuset("9", "").unwrap();
+    let why = check_cpuset("0,2", "0-1,3").unwrap_err().to_string();
+    assert_eq!(why, "Requested CPUs are not available - requested 0,2, available: 0-1,3");
+    assert!(check_cpuset("0-99", "0-1").is_err());
+}
+
+#[test]
+fn real_time_is_given_where_the_kernel_has_it() {
+    let given = Resources { cpu_rt_runtime: Some(1000), ..Resources::default() };
+    assert_eq!(
+        check_real_time(&given, &Layout::default()).unwrap_err().to_string(),
+        "kernel does not support CPU real-time scheduler"
+    );
+    check_real_time(&Resources::default(), &Layout::default()).unwrap();
+    let mut definition = plain_definition();
+    definition.host.resources = Resources { cpu_rt_period: Some(500), ..given };
+    let why = check(&definition).unwrap_err().to_string();
+    assert_eq!(why, "cpu real-time runtime cannot be higher than cpu real-time period");
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(super) fn resources(service: &Service) -> Result<Resources, NotPossible> {
         cpu_shares: unsigned("cpu_shares", service.cpu_shares)?,
         cpu_period: unsigned("cpu_period", service.cpu_period)?,
         cpu_quota: service.cpu_quota.filter(|quota| *quota != 0),
+        cpu_rt_period: unsigned("cpu_rt_period", service.cpu_rt_period)?,
+        cpu_rt_runtime: unsigned("cpu_rt_runtime", service.cpu_rt_runtime)?,
         cpuset_cpus: service.cpuset.clone().filter(|set| !set.is_empty()),
         cpuset_mems: None,
         pids,

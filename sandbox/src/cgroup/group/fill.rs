@@ -5,24 +5,24 @@ use std::path::Path;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::{Cgroup, CgroupRequest, base_of};
+use super::{Cgroup, CgroupRequest, Parent, is_foreign};
 use crate::cgroup::CgroupError;
 use crate::cgroup::devices::{self, Devices};
-use crate::cgroup::find::Layout;
+use crate::cgroup::find::{Hierarchy, Layout};
 use crate::cgroup::folder::{Folder, Version, make_folder};
-use crate::cgroup::limits::{Limits, Setting};
+use crate::cgroup::limits::{Limits, RT_PERIOD, RT_RUNTIME, Setting};
 
 impl Cgroup {
     pub(super) fn fill(&mut self, layout: &Layout, request: &CgroupRequest) -> Result<(), CgroupError> {
         let CgroupRequest { prefix, name, limits, devices } = request;
         let mut on_v2 = Vec::new();
         if let Some(unified) = &layout.v2 {
-            let base = base_of(unified);
+            let parent = unified.parent(prefix);
             let wanted = if layout.v1.is_empty() { limits.version_2() } else { Vec::new() };
             if layout.v1.is_empty() {
-                on_v2 = enable(&base, prefix)?;
+                on_v2 = enable(&parent)?;
             }
-            match self.add(Version::Two, &base, prefix, name) {
+            match self.add(Version::Two, &parent, name) {
                 // Without controllers the version 2 group is a help, not a need.
                 Err(error) if error.is_refusal() && !layout.v1.is_empty() => {}
                 result => result?,
@@ -47,8 +47,10 @@ impl Cgroup {
         if let Some(rules) = rules.filter(|_| !self.controls_devices)
             && let Some(hierarchy) = layout.v1.iter().find(|hierarchy| hierarchy.has("devices"))
         {
-            self.add(Version::One, &hierarchy.base, prefix, name)?;
-            let folder = self.folders.last().expect("just added");
+            if self.folder_in(hierarchy).is_none() {
+                self.add(Version::One, &hierarchy.parent(prefix), name)?;
+            }
+            let folder = self.folder_in(hierarchy).expect("just added");
             folder.write("devices.deny", "a")?;
             for rule in &rules {
                 folder.write("devices.allow", &rule.line())?;
@@ -68,17 +70,20 @@ impl Cgroup {
             let limited = settings.iter().any(|setting| hierarchy.has(setting.controller));
             // Memory is always counted: its peak and its kills are told.
             let counted = hierarchy.has("memory");
-            if !limited && !counted {
+            // What bounds somebody else's group bounds it, whatever is asked for it alone.
+            if !limited && !counted && !is_foreign(prefix) {
                 continue;
             }
-            match self.add(Version::One, &hierarchy.base, prefix, name) {
+            let parent = hierarchy.parent(prefix);
+            match self.add(Version::One, &parent, name) {
                 Err(error) if error.is_refusal() && !limited => continue,
                 result => result?,
             }
             let folder = self.folders.last().expect("just added");
             if hierarchy.has("cpuset") {
-                inherit_cpuset(&hierarchy.base, prefix, folder)?;
+                inherit_cpuset(&parent, folder)?;
             }
+            self.admit_real_time(hierarchy, limits)?;
             for setting in settings.iter().filter(|setting| hierarchy.has(setting.controller)) {
                 folder.set(setting)?;
             }
@@ -110,13 +115,17 @@ impl Cgroup {
         Ok(())
     }
 
-    fn add(&mut self, version: Version, base: &Path, prefix: &str, name: &str) -> Result<(), CgroupError> {
-        let parent = base.join(prefix);
-        let path = parent.join(name);
+    /// Returns its folder in a hierarchy, if it is in it.
+    fn folder_in(&self, hierarchy: &Hierarchy) -> Option<&Folder> {
+        self.folders.iter().find(|folder| folder.path.starts_with(&hierarchy.mount))
+    }
+
+    fn add(&mut self, version: Version, parent: &Parent<'_>, name: &str) -> Result<(), CgroupError> {
+        let path = parent.path().join(name);
         // The last group of somebody else takes the prefix folder along, and who takes remains away may see a group
         // before it is held: make it again.
         for attempt in 0.. {
-            make_folder(&parent)?;
+            parent.steps().iter().try_for_each(|step| make_folder(step))?;
             match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
                 Ok(()) => {}
                 Err(Errno::NOENT) if attempt < 16 => continue,
@@ -140,13 +149,14 @@ impl Cgroup {
         limits.check()?;
         let unified = layout.v1.is_empty();
         let settings = if unified { limits.version_2() } else { limits.version_1() };
+        layout.v1.iter().try_for_each(|hierarchy| self.admit_real_time(hierarchy, limits))?;
         for setting in &settings {
             let has_it = |folder: &&Folder| folder.path.join(setting.file).exists();
             let missing = CgroupError::NoController { what: setting.what, controller: setting.controller };
             if !self.folders.iter().any(|folder| has_it(&folder)) && !setting.optional {
                 let hierarchy = layout.v1.iter().find(|hierarchy| hierarchy.has(setting.controller));
                 let Some(hierarchy) = hierarchy else { return Err(missing) };
-                self.enter_late(&hierarchy.base, hierarchy.has("cpuset"))?;
+                self.enter_late(hierarchy)?;
             }
             let found = self
                 .folders
@@ -161,17 +171,39 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Takes the group with all of its processes into one more hierarchy of version 1.
-    fn enter_late(&mut self, base: &Path, cpuset: bool) -> Result<(), CgroupError> {
-        let own = self.folders.first().map(|folder| folder.path.clone()).unwrap_or_default();
-        let part = |path: Option<&Path>| {
-            path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    /// Gives the folder that all groups are in as much time for real-time programs as they have together, with what this one is
+    /// to have: groups have none of themselves.
+    fn admit_real_time(&self, hierarchy: &Hierarchy, limits: &Limits) -> Result<(), CgroupError> {
+        const PERIOD_US: u64 = 1_000_000;
+        let Some(runtime) = limits.cpu_rt_runtime_us else { return Ok(()) };
+        if !hierarchy.has("cpu") || is_foreign(&self.prefix) {
+            return Ok(());
+        }
+        let path = hierarchy.parent(&self.prefix).path();
+        make_folder(&path)?;
+        let number = |folder: &Path, file: &str| -> Option<u64> {
+            std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
         };
-        let (prefix, name) = (part(own.parent()), part(Some(&own)));
-        self.add(Version::One, base, &prefix, &name)?;
+        let period = number(&path, RT_PERIOD).unwrap_or(PERIOD_US);
+        let share = |runtime: u64, of: Option<u64>| {
+            runtime.saturating_mul(period).div_ceil(of.unwrap_or(PERIOD_US).max(1))
+        };
+        let others = std::fs::read_dir(&path).into_iter().flatten().flatten();
+        let others = others.filter(|entry| entry.file_name() != *self.name).map(|entry| entry.path());
+        let used =
+            others.filter_map(|group| Some(share(number(&group, RT_RUNTIME)?, number(&group, RT_PERIOD))));
+        let sum = used.fold(share(runtime, limits.cpu_rt_period_us), u64::saturating_add);
+        write(&path, RT_RUNTIME, &sum.to_string())
+    }
+
+    /// Takes the group with all of its processes into one more hierarchy of version 1.
+    fn enter_late(&mut self, hierarchy: &Hierarchy) -> Result<(), CgroupError> {
+        let (prefix, name) = (self.prefix.clone(), self.name.clone());
+        let parent = hierarchy.parent(&prefix);
+        self.add(Version::One, &parent, &name)?;
         let folder = self.folders.last().expect("just added");
-        if cpuset {
-            inherit_cpuset(base, &prefix, folder)?;
+        if hierarchy.has("cpuset") {
+            inherit_cpuset(&parent, folder)?;
         }
         // What a process makes while it is moved may be left behind: until a look finds nobody new.
         let mut moved = std::collections::BTreeSet::new();
@@ -191,10 +223,10 @@ impl Cgroup {
 }
 
 /// Enables controllers on the way down to the groups; returns those that groups will have.
-fn enable(base: &Path, prefix: &str) -> Result<Vec<String>, CgroupError> {
+fn enable(parent: &Parent<'_>) -> Result<Vec<String>, CgroupError> {
     const WANTED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
     let mut available = Vec::new();
-    for folder in [base.to_owned(), base.join(prefix)] {
+    for folder in std::iter::once(parent.base.clone()).chain(parent.steps()) {
         make_folder(&folder)?;
         let control = folder.join("cgroup.subtree_control");
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
@@ -213,16 +245,24 @@ fn enable(base: &Path, prefix: &str) -> Result<Vec<String>, CgroupError> {
 }
 
 /// Gives new version 1 cpusets what their parents have: an empty one cannot be entered.
-fn inherit_cpuset(base: &Path, prefix: &str, folder: &Folder) -> Result<(), CgroupError> {
-    let parent = base.join(prefix);
+fn inherit_cpuset(parent: &Parent<'_>, folder: &Folder) -> Result<(), CgroupError> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let read = |folder: &Path| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-        let value = read(base);
-        if read(&parent).trim().is_empty() {
-            std::fs::write(parent.join(file), value.trim())
-                .map_err(|source| CgroupError::file("write to", parent.join(file), source))?;
+        let mut value = read(&parent.base);
+        for step in parent.steps() {
+            let own = read(&step);
+            if own.trim().is_empty() {
+                write(&step, file, value.trim())?;
+            } else {
+                value = own;
+            }
         }
-        folder.write(file, read(&parent).trim())?;
+        folder.write(file, value.trim())?;
     }
     Ok(())
+}
+
+fn write(folder: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
+    let path = folder.join(file);
+    std::fs::write(&path, value).map_err(|source| CgroupError::file("write to", path, source))
 }

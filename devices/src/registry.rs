@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::file::{self, Device, Document, is_class, is_vendor};
+use rbuild_model::truth::parse_bool;
+
+use super::file::{self, Device, Document, is_kind};
 use super::{DeviceError, Given};
 
 /// The annotation by which a device belongs to a class besides its own kind.
@@ -14,7 +16,7 @@ const ALLOWED: &str = "org.mobyproject.buildkit.device.autoallow";
 
 /// The devices of a machine.
 #[derive(Debug, Default)]
-pub(crate) struct Registry {
+pub struct Registry {
     files: Vec<File>,
     /// By full name: the file, and the device in it.
     devices: BTreeMap<String, (usize, usize)>,
@@ -32,7 +34,7 @@ struct File {
 
 impl Registry {
     /// Reads the files of folders; those that are not there have none. A file that cannot be read is left out.
-    pub(super) fn load(folders: &[PathBuf]) -> Self {
+    pub fn load(folders: &[PathBuf]) -> Self {
         let mut registry = Self::default();
         for (number, folder) in folders.iter().enumerate() {
             for path in registry.list(folder) {
@@ -91,14 +93,14 @@ impl Registry {
     }
 
     /// Returns what is wrong with files that were left out.
-    pub(super) fn problems(&self) -> &[String] {
+    pub fn problems(&self) -> &[String] {
         &self.problems
     }
 
     /// Returns the full names of what a request means; none if there is no such device.
-    pub(super) fn find(&self, request: &str) -> Result<Vec<String>, DeviceError> {
+    pub fn find(&self, request: &str) -> Result<Vec<String>, DeviceError> {
         let (kind, name) = request.split_once('=').unwrap_or((request, ""));
-        if !kind.split_once('/').is_some_and(|(vendor, class)| is_vendor(vendor) && is_class(class)) {
+        if !is_kind(kind) {
             return Err(DeviceError::Name { name: request.to_owned() });
         }
         let prefix = format!("{kind}=");
@@ -111,10 +113,14 @@ impl Registry {
         })
     }
 
+    /// Whether there is a device of this full name.
+    pub fn has(&self, name: &str) -> bool {
+        self.devices.contains_key(name)
+    }
+
     /// Whether every build may have a device, as its file says.
-    pub(super) fn is_free(&self, name: &str) -> bool {
-        self.annotation(name, ALLOWED)
-            .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    pub fn is_free(&self, name: &str) -> bool {
+        self.annotation(name, ALLOWED).and_then(parse_bool).unwrap_or(false)
     }
 
     fn annotation(&self, name: &str, key: &str) -> Option<&str> {
@@ -129,7 +135,7 @@ impl Registry {
     }
 
     /// Returns what a process is given that gets devices. What a file says of all its devices comes once, before them.
-    pub(super) fn given(&self, names: &[String]) -> Result<Given, DeviceError> {
+    pub fn given(&self, names: &[String]) -> Result<Given, DeviceError> {
         let mut given = Given::default();
         let mut begun: Vec<&Path> = Vec::new();
         for name in names {

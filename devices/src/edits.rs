@@ -14,15 +14,15 @@ use super::{DeviceError, is_plain};
 
 /// What a process is given.
 #[derive(Debug, Default)]
-pub(crate) struct Given {
+pub struct Given {
     /// Device files.
     nodes: Vec<GivenNode>,
     /// What its control group lets it open.
-    pub(crate) rules: Vec<DeviceRule>,
+    pub rules: Vec<DeviceRule>,
     /// Variables, which replace those of the same name.
-    pub(crate) env: Vec<EnvVar>,
+    pub env: Vec<EnvVar>,
     /// Further groups of its user.
-    pub(crate) groups: Vec<u32>,
+    pub groups: Vec<u32>,
     mounts: Vec<(PathBuf, HostBind, Access, Restrictions)>,
 }
 
@@ -46,7 +46,7 @@ impl Given {
             |what: String| DeviceError::Beyond { name: name.to_owned(), file: file.to_owned(), what };
         if let Some(hook) = hooks.first() {
             return Err(beyond(format!(
-                "`{}` to be run on the host around it, and steps run nothing on the host",
+                "`{}` to be run on the host around it, and nothing is run there",
                 hook.path.display()
             )));
         }
@@ -168,10 +168,17 @@ impl Given {
         Ok(())
     }
 
+    /// Sets its variables among others (`NAME=value`).
+    pub fn set_variables(&self, env: &mut Vec<String>) {
+        let name = |entry: &str| entry.split_once('=').map_or(entry.len(), |(name, _)| name.len());
+        env.retain(|entry| !self.env.iter().any(|var| var.name == entry[..name(entry)]));
+        env.extend(self.env.iter().map(|var| format!("{}={}", var.name, var.value)));
+    }
+
     /// Returns the nodes as a spec has them: those that no owner is named for belong to `user`.
     ///
     /// Who may not make nodes has the host's own bound in their place, see [`Self::mounts`].
-    pub(crate) fn devices(&self, (uid, gid): (u32, u32)) -> Vec<LinuxDevice> {
+    pub fn devices(&self, (uid, gid): (u32, u32)) -> Vec<LinuxDevice> {
         if !rbuild_sandbox::rootless::in_initial_user_namespace() {
             return Vec::new();
         }
@@ -195,7 +202,7 @@ impl Given {
     }
 
     /// Returns the mounts.
-    pub(crate) fn mounts(&self) -> Vec<SandboxMount> {
+    pub fn mounts(&self) -> Vec<SandboxMount> {
         let mut mounts = Vec::new();
         if !rbuild_sandbox::rootless::in_initial_user_namespace() {
             mounts.extend(self.nodes.iter().map(|node| SandboxMount {

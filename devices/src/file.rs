@@ -106,9 +106,8 @@ impl Document {
         if parts.len() != 3 || parts[0] != "0" && parts[0] != "1" {
             return Err(format!("`{version}` is no version of the interface that is known"));
         }
-        match kind.split_once('/') {
-            Some((vendor, class)) if is_vendor(vendor) && is_class(class) => {}
-            _ => return Err(format!("`{kind}` is no `vendor/class`")),
+        if !is_kind(kind) {
+            return Err(format!("`{kind}` is no `vendor/class`"));
         }
         if devices.is_empty() {
             return Err("it has no device".to_owned());
@@ -125,13 +124,24 @@ impl Document {
     }
 }
 
+/// Whether a text is the full name of a device: `vendor/class=device`.
+pub fn is_qualified(text: &str) -> bool {
+    let Some((kind, device)) = text.split_once('=') else { return false };
+    is_kind(kind) && is_device(device)
+}
+
+/// Whether a text is `vendor/class`.
+pub(super) fn is_kind(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(vendor, class)| is_vendor(vendor) && is_class(class))
+}
+
 /// A vendor: letters, digits, `_`, `-`, `.`; a letter first, and no sign last.
-pub(super) fn is_vendor(text: &str) -> bool {
+fn is_vendor(text: &str) -> bool {
     is_name(text, "_-.", char::is_ascii_alphabetic)
 }
 
 /// A class: letters, digits, `_`, `-`; a letter first, and no sign last.
-pub(super) fn is_class(text: &str) -> bool {
+fn is_class(text: &str) -> bool {
     is_name(text, "_-", char::is_ascii_alphabetic)
 }
 
