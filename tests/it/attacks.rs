@@ -96,6 +96,22 @@ fn projects_that_ask_for_what_nobody_can_have() {
         "services: { a: { image: busybox, command: sleep 9, healthcheck: { test: 'true', interval: 1ns } } }\n",
         "Interval in Healthcheck cannot be less than",
     );
+    // What nobody can have is told with its line, before a network is made for it.
+    let networks = || done(&context, &["network", "ls", "-q"]).stdout;
+    let before = networks();
+    for (key, why) in [
+        ("isolation: hyperv", "services.a.isolation: works on Windows only"),
+        ("secrets: [ nowhere ]", "bind source path does not exist"),
+        ("build: ./nowhere", "unable to prepare context: path"),
+        ("networks: [ other ]", "network theirs declared as external, but could not be found"),
+    ] {
+        let services = format!("services: {{ a: {{ image: busybox, {key} }} }}\n");
+        let more = "secrets: { nowhere: { file: ./nowhere } }\nnetworks: { other: { external: true, name: theirs } }\n";
+        context.write("compose.yaml", format!("name: wants\n{services}{more}"));
+        let output = context.rbuild(["compose", "up", "-d", "--build"]).run();
+        assert!(output.stderr.contains(why) && output.stderr.contains("compose.yaml:"), "{why}\n{output}");
+        assert_eq!(networks(), before, "{key}");
+    }
     // Without a check there is nothing to wait for.
     context.write(
         "compose.yaml",

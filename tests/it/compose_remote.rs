@@ -92,6 +92,20 @@ fn a_project_of_a_repository_lies_in_its_own_folder() {
     context.write("compose.yaml", format!("include: ['{by_commit}']\n"));
     assert_eq!(said(&context, ["-p", "p", "config"]), config);
 
+    // What it wants of this machine beyond its own folder is listed, and asked about; nothing is made before.
+    std::os::unix::fs::symlink("/etc/passwd", app.work().join("led")).unwrap();
+    let text = "services:\n  a:\n    image: busybox\n    privileged: true\n    env_file: /etc/os-release\n    \
+                volumes: ['/etc:/host:ro', './own:/own']\n    secrets: [s]\nsecrets: {s: {file: ./led}}\n";
+    app.commit(&[("compose.yaml", text)]);
+    let asked = compose(&context, ["-p", "p", "-f", &url, "up", "-d"]);
+    asked.assert_code(1);
+    for part in ["privileged", "reads /etc", "/led", "reads /etc/os-release", "hint: use `--yes`"] {
+        assert!(asked.stderr.contains(part), "{part}: {asked}");
+    }
+    assert!(!asked.stderr.contains("/own"), "{asked}");
+    let meant = said(&context, ["-p", "p", "-f", &url, "--dry-run", "up", "-y"]);
+    assert!(meant.contains("create p-a-1"), "{meant}");
+
     // What a branch means is asked every time; what was brought stays.
     app.commit(&[("compose.yaml", "services: { later: { image: busybox } }\n")]);
     assert_eq!(said(&context, ["-f", &url, "config", "--services"]), "later\n");

@@ -252,6 +252,12 @@ services:
     composed(&context, ["up", "-d"]);
     assert_eq!(containers(&context), ["bad-db-1 exited", "bad-web-1 running"]);
 
+    // Who ends at once never was ready.
+    context.write("compose.yaml", "name: bad\nservices: { once: { image: busybox, command: 'true' } }\n");
+    let ended = compose(&context, ["up", "-d", "--wait"]);
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("container bad-once-1 exited (0)"), "{ended}");
+
     // A taken port is told before anything is made or stopped.
     let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -265,6 +271,7 @@ services:
     let taken = compose(&context, ["up", "-d"]);
     taken.assert_code(1);
     assert!(taken.stderr.contains("is already in use by"), "{taken}");
+    assert!(taken.stderr.contains("compose.yaml:2\n"), "{taken}");
     assert_eq!(containers(&context), before);
 
     let conflict = compose(&context, ["up", "-d", "--force-recreate", "--no-recreate"]);
@@ -405,6 +412,7 @@ services:
   db: { <<: *quick, command: sleep 1000, healthcheck: { test: 'true', interval: 1s } }
   job:
     <<: *quick
+    read_only: true
     command: echo own
     environment: { A: '1', B: '2' }
     configs: [ { source: app, target: /etc/app.conf } ]

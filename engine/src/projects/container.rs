@@ -6,18 +6,18 @@ mod network;
 mod resources;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rbuild_images::PullPolicy;
 use rbuild_model::container::{
-    Begins, BindRecursion, ContainerId, DeviceUse, LogConfig, MissingSource, NamespaceUse, Propagation,
-    RestartPolicy, SeccompUse, Streams, TmpfsMount, TmpfsUse,
+    Begins, BindRecursion, ContainerId, DeviceRequest, DeviceUse, LogConfig, MissingSource, NamespaceUse,
+    Propagation, RestartPolicy, SeccompUse, Streams, TmpfsMount, TmpfsUse,
 };
 use rbuild_model::image_config::Healthcheck;
 use rbuild_model::project::{
-    self, Bytes, CgroupNamespace, HealthTest, MountKind, Namespace, Project, Restart, Service, ServiceName,
-    VolumesFrom,
+    self, Bytes, CgroupNamespace, DeviceCount, HealthTest, MountKind, Namespace, Project, Restart, Service,
+    ServiceName, VolumesFrom,
 };
 use rbuild_sandbox::Access;
 use rbuild_sandbox::capabilities::canonical;
@@ -37,6 +37,24 @@ pub struct NotPossible {
     pub key: String,
     /// Why, and what helps.
     pub why: String,
+}
+
+impl NotPossible {
+    /// Says what is wrong with a key of a service.
+    pub(super) fn new(service: &Service, key: impl Into<String>, why: impl ToString) -> Self {
+        Self { service: service.name.clone(), key: key.into(), why: why.to_string() }
+    }
+
+    /// Says that something of the host is not there.
+    pub(super) fn missing(service: &Service, key: impl Into<String>, path: &Path) -> Self {
+        Self::new(service, key, format!("bind source path does not exist: {}", path.display()))
+    }
+
+    /// The keys and positions that lead to it from the top of the project.
+    pub fn path(&self) -> Vec<String> {
+        let keys = self.key.split(['.', '[']).map(|key| key.trim_end_matches(']').to_owned());
+        ["services".to_owned(), self.service.to_string()].into_iter().chain(keys).collect()
+    }
 }
 
 /// What is known of a container besides its service.
@@ -96,7 +114,7 @@ pub fn container(making: &Making<'_>) -> Result<CreateRequest, NotPossible> {
         .map(|port| if port.contains('/') { port.clone() } else { format!("{port}/tcp") })
         .chain(service.ports.iter().map(|port| format!("{}/{}", port.target, port.protocol.as_str())))
         .collect();
-    request.health = service.healthcheck.as_ref().map(health);
+    request.health = service.healthcheck.as_ref().map(|check| health(service, check)).transpose()?;
     let signal = service.stop_signal.as_deref().map(str::parse).transpose();
     request.stop_signal = signal.map_err(|error| not(service, "stop_signal", error))?;
     request.stop_timeout = service
@@ -117,21 +135,13 @@ fn refuse(service: &Service) -> Result<(), NotPossible> {
         ("isolation", service.isolation.as_deref().is_some_and(|word| word != "default"), here),
         ("cpu_count", service.cpu_count.is_some_and(|count| count != 0), here),
         ("cpu_percent", service.cpu_percent.is_some_and(|percent| percent != 0), here),
-        ("cpu_rt_period", service.cpu_rt_period.is_some_and(|period| period != 0), "is not supported yet"),
-        ("cpu_rt_runtime", service.cpu_rt_runtime.is_some_and(|time| time != 0), "is not supported yet"),
-        (
-            "gpus",
-            !service.gpus.is_empty(),
-            "there is no driver for devices: give them by their path (`devices`)",
-        ),
-        (
-            "devices",
-            service.devices.iter().any(|device| !device.source.starts_with('/')),
-            "containers are given devices by their path only, not by names of CDI yet",
-        ),
         ("storage_opt", !service.storage_opt.is_empty(), "needs a quota, which is not supported yet"),
         ("use_api_socket", service.use_api_socket, "needs the Engine API, which is not served yet"),
-        ("models", !service.models.is_empty(), "needs a model runner, and there is none"),
+        (
+            "models",
+            !service.models.is_empty(),
+            "'models' support requires Docker Model plugin, and nothing here runs models",
+        ),
         (
             "userns_mode",
             service.userns_mode.as_deref().is_some_and(|mode| !mode.is_empty() && mode != "host"),
@@ -145,15 +155,6 @@ fn refuse(service: &Service) -> Result<(), NotPossible> {
                 .is_some_and(|name| !matches!(name, "" | "runc" | "io.containerd.runc.v2")),
             "is not known: leave it out",
         ),
-        (
-            "deploy.resources.reservations.devices",
-            service
-                .deploy
-                .iter()
-                .flat_map(|deploy| &deploy.reservations)
-                .any(|kept| !kept.devices.is_empty()),
-            "there is no driver for devices: give them by their path (`devices`)",
-        ),
     ];
     match refused.into_iter().find(|(_, refused, _)| *refused) {
         Some((key, _, why)) => Err(not(service, key, why)),
@@ -162,11 +163,15 @@ fn refuse(service: &Service) -> Result<(), NotPossible> {
 }
 
 fn not(service: &Service, key: impl Into<String>, why: impl ToString) -> NotPossible {
-    NotPossible { service: service.name.clone(), key: key.into(), why: why.to_string() }
+    NotPossible::new(service, key, why)
 }
 
 /// Durations of zero and an empty test mean what the image says.
-fn health(check: &project::HealthCheck) -> Healthcheck {
+fn health(service: &Service, check: &project::HealthCheck) -> Result<Healthcheck, NotPossible> {
+    if check.start_interval.is_some() && check.start_period.is_none() {
+        let why = "healthcheck.start_interval requires healthcheck.start_period to be set";
+        return Err(not(service, "healthcheck.start_interval", why));
+    }
     let nanoseconds =
         |time: Option<Duration>| i64::try_from(time.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX);
     let test = match &check.test {
@@ -177,14 +182,14 @@ fn health(check: &project::HealthCheck) -> Healthcheck {
         }
         Some(HealthTest::Shell(text)) => vec!["CMD-SHELL".to_owned(), text.clone()],
     };
-    Healthcheck {
+    Ok(Healthcheck {
         test,
         interval: nanoseconds(check.interval),
         timeout: nanoseconds(check.timeout),
         start_period: nanoseconds(check.start_period),
         start_interval: nanoseconds(check.start_interval),
         retries: check.retries.unwrap_or_default() as _,
-    }
+    })
 }
 
 fn mounts(making: &Making<'_>) -> Result<Vec<MountRequest>, NotPossible> {
@@ -314,9 +319,7 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
         Some(CgroupNamespace::Host) => NamespaceUse::Host,
         Some(CgroupNamespace::Private) | None => NamespaceUse::Own,
     };
-    if service.cgroup_parent.as_ref().is_some_and(|parent| !parent.is_empty()) {
-        return Err(not(service, "cgroup_parent", "is not supported yet"));
-    }
+    host.cgroup_parent = service.cgroup_parent.clone().filter(|parent| !parent.is_empty());
     host.log = match &service.logging {
         None => LogConfig::default(),
         Some(logging) => LogConfig {
@@ -341,9 +344,11 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
     host.oom_score_adj = Some(service.oom_score_adj).filter(|adjustment| *adjustment != 0).map(|n| n as i32);
     host.init = service.init.unwrap_or_default();
     host.annotations.clone_from(&service.annotations);
+    host.device_requests = device_requests(service).into_iter().map(|(_, request)| request).collect();
     host.devices = service
         .devices
         .iter()
+        .filter(|device| is_path(device))
         .map(|device| DeviceUse {
             host: PathBuf::from(&device.source),
             container: PathBuf::from(&device.target),
@@ -353,6 +358,41 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
     security(making, host)?;
     host.resources = resources::resources(service)?;
     Ok(())
+}
+
+/// Whether a device is a node of the host; else it has a name of CDI.
+fn is_path(device: &project::Device) -> bool {
+    device.source.starts_with('/')
+}
+
+/// The devices that a service asks for by what they do or by their names, and the keys that do.
+pub(super) fn device_requests(service: &Service) -> Vec<(String, DeviceRequest)> {
+    let asked = |request: &project::DeviceRequest, more: &[&str]| DeviceRequest {
+        driver: request.driver.clone().unwrap_or_default(),
+        count: match request.count {
+            Some(DeviceCount::All) => -1,
+            Some(DeviceCount::Exactly(count)) => i64::try_from(count).unwrap_or(i64::MAX),
+            None => 0,
+        },
+        ids: request.device_ids.clone(),
+        capabilities: vec![
+            request.capabilities.iter().cloned().chain(more.iter().map(|word| (*word).to_owned())).collect(),
+        ],
+        options: request.options.clone(),
+    };
+    let reserved =
+        service.deploy.iter().flat_map(|deploy| &deploy.reservations).flat_map(|kept| &kept.devices);
+    let reserved = reserved.enumerate().map(|(number, request)| {
+        (format!("deploy.resources.reservations.devices[{number}]"), asked(request, &[]))
+    });
+    let gpus = service.gpus.iter().enumerate();
+    let gpus = gpus.map(|(number, request)| (format!("gpus[{number}]"), asked(request, &["gpu"])));
+    let named = service.devices.iter().enumerate().filter(|(_, device)| !is_path(device));
+    let named = named.map(|(number, device)| {
+        let (driver, ids) = (DeviceRequest::CDI.to_owned(), vec![device.source.clone()]);
+        (format!("devices[{number}]"), DeviceRequest { driver, ids, ..DeviceRequest::default() })
+    });
+    reserved.chain(gpus).chain(named).collect()
 }
 
 /// The service's own policy, else the one of its deployment.

@@ -18,6 +18,7 @@
 mod builds;
 mod cause;
 mod change;
+mod check;
 mod container;
 mod content;
 mod down;
@@ -41,6 +42,7 @@ mod wanted;
 pub use builds::{BuildNotes, SCHEMA};
 pub use cause::Cause;
 pub use change::{Change, changes};
+pub use check::check;
 pub use container::{Making, NotPossible, container};
 pub use content::{Contents, contents};
 pub use down::{Down, VolumesToo, down};

@@ -55,7 +55,7 @@ pub(super) fn networks(
         let Some(network) = project.networks.get(key) else { continue };
         let name = network.name.clone();
         let ready = match observed.networks.get(key).map(|found| &found.owner) {
-            None if network.external => return Err(PlanError::ExternalNetwork { name }),
+            None if network.external => return Err(PlanError::ExternalNetwork { key: key.clone(), name }),
             None => {
                 vec![plan.add(Operation::CreateNetwork { key: key.clone(), name }, Cause::Missing, vec![])]
             }
@@ -137,7 +137,7 @@ pub(super) fn volumes(
         let name = volume.name.clone();
         let project = project.name.to_string();
         let ready = match observed.volumes.get(key).map(|found| &found.owner) {
-            None if volume.external => return Err(PlanError::ExternalVolume { name }),
+            None if volume.external => return Err(PlanError::ExternalVolume { key: key.clone(), name }),
             None => {
                 vec![plan.add(Operation::CreateVolume { key: key.clone(), name }, Cause::Missing, vec![])]
             }

@@ -49,6 +49,24 @@ pub struct Planned {
     pub after: Vec<OperationId>,
 }
 
+impl Planned {
+    /// The keys that lead from the top of the project to what is made, or to whom it is made for.
+    pub fn path(&self) -> Vec<String> {
+        let path = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        match (&self.operation, &self.cause) {
+            (Operation::CreateNetwork { key, .. }, _) => path(&["networks", key.as_str()]),
+            (Operation::CreateVolume { key, .. }, _) => path(&["volumes", key.as_str()]),
+            (Operation::Create(new) | Operation::Recreate { new, .. }, _) => {
+                path(&["services", new.service.as_str()])
+            }
+            (Operation::Await { service: wanted, .. }, Cause::NeededBy { service, .. }) => {
+                path(&["services", service.as_str(), "depends_on", wanted.as_str()])
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// What is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {

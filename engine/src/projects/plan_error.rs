@@ -1,6 +1,6 @@
 //! Why there is no plan.
 
-use rbuild_model::project::{NetworkKey, ServiceName};
+use rbuild_model::project::{NetworkKey, ServiceName, VolumeKey};
 
 use super::order::Cycle;
 
@@ -22,6 +22,8 @@ pub enum PlanError {
     /// An external network is not there.
     #[error("network {name} declared as external, but could not be found")]
     ExternalNetwork {
+        /// Its key in the project.
+        key: NetworkKey,
         /// Its name.
         name: String,
     },
@@ -38,6 +40,8 @@ pub enum PlanError {
     /// An external volume is not there.
     #[error("external volume \"{name}\" not found")]
     ExternalVolume {
+        /// Its key in the project.
+        key: VolumeKey,
         /// Its name.
         name: String,
     },
@@ -94,4 +98,25 @@ pub enum PlanError {
         /// What it shares with.
         parent: ServiceName,
     },
+}
+
+impl PlanError {
+    /// The keys that lead to what it is about from the top of the project, where that says something of it.
+    pub fn path(&self) -> Vec<String> {
+        let path = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        match self {
+            Self::ExternalNetwork { key, .. } | Self::UnlabelledNetwork { key, .. } => {
+                path(&["networks", key.as_str()])
+            }
+            Self::ExternalVolume { key, .. } => path(&["volumes", key.as_str()]),
+            Self::NameNotUnique { service, .. } => path(&["services", service.as_str(), "container_name"]),
+            Self::TooMany { service, .. } => path(&["services", service.as_str(), "scale"]),
+            Self::NoParent { service, .. } => path(&["services", service.as_str()]),
+            Self::Cycle(_)
+            | Self::NoSuchService { .. }
+            | Self::NothingSelected
+            | Self::NetworkInUse { .. }
+            | Self::VolumeInUse { .. } => Vec::new(),
+        }
+    }
 }

@@ -21,6 +21,8 @@ pub enum PortTaken {
     Elsewhere {
         /// Who wants it.
         service: String,
+        /// Which of its ports it is.
+        number: usize,
         /// Who has it.
         #[source]
         source: PortError,
@@ -35,11 +37,21 @@ pub enum PortTaken {
         first: String,
         /// The service that wants it too.
         second: String,
+        /// Which of its ports it is.
+        number: usize,
         /// Which.
         port: u16,
         /// Its protocol.
         protocol: &'static str,
     },
+}
+
+impl PortTaken {
+    /// The keys and positions that lead to the port that cannot be had, from the top of the project.
+    pub fn path(&self) -> [String; 4] {
+        let (Self::Elsewhere { service, number, .. } | Self::Twice { second: service, number, .. }) = self;
+        ["services".to_owned(), service.clone(), "ports".to_owned(), number.to_string()]
+    }
 }
 
 /// A port of the host.
@@ -59,19 +71,21 @@ pub fn check_ports(plan: &Plan, project: &Project, members: &[Member]) -> Result
     for planned in &plan.operations {
         let Operation::Start(container) = &planned.operation else { continue };
         let (service, bindings) = bindings(container, project, members);
-        for (number, protocol, host) in bindings.iter().filter_map(fixed) {
-            let others = taken.entry((number, protocol.word())).or_default();
+        for (number, binding) in bindings.iter().enumerate() {
+            let Some((port, protocol, host)) = fixed(binding) else { continue };
+            let word = protocol.word();
+            let others = taken.entry((port, word)).or_default();
             if let Some((_, first)) = others.iter().find(|(other, _)| meet(*other, host)) {
                 let (first, second) = (first.clone(), service);
-                return Err(PortTaken::Twice { first, second, port: number, protocol: protocol.word() });
+                return Err(PortTaken::Twice { first, second, number, port, protocol: word });
             }
             others.push((host, container.name().to_owned()));
-            if freed.contains(&(number, protocol.word())) {
+            if freed.contains(&(port, word)) {
                 continue;
             }
-            let wanted = Published { protocol, host, port: number, target: number };
+            let wanted = Published { protocol, host, port, target: port };
             if let Err(source) = Reservation::bind(wanted) {
-                return Err(PortTaken::Elsewhere { service, source });
+                return Err(PortTaken::Elsewhere { service, number, source });
             }
         }
     }

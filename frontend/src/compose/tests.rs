@@ -6,7 +6,7 @@ use rbuild_model::span::{Diagnostic, Source};
 
 use super::merge::{Marks, merge};
 use super::path::Path;
-use super::schema::PROJECT;
+use super::schema::{PROJECT, Shape};
 use super::yaml::{Document, Node, compose, emit};
 use super::{Answer, Answers, Loaded, Loading, Question, Request, load};
 
@@ -119,6 +119,33 @@ fn a_file_that_is_missing_is_told_where_it_is_named() {
     assert_eq!(wrong("include:\n  - path: sub.yaml\n"), format!("compose.yaml:2:11: {missing}"));
     let extends = "services:\n  a:\n    extends: {file: sub.yaml, service: b}\n";
     assert_eq!(wrong(extends), format!("compose.yaml:3:21: {missing}"));
+}
+
+/// Names every key of a schema.
+fn each_key(shape: &Shape, name: &mut dyn FnMut(&'static str)) {
+    match shape {
+        Shape::Section(section) => {
+            for field in section.fields {
+                name(field.name);
+                each_key(&field.shape, name);
+            }
+        }
+        Shape::List(item, _) | Shape::Named(item, _) => each_key(&item.shape, name),
+        Shape::OneOf(shapes) => shapes.iter().for_each(|shape| each_key(shape, name)),
+        Shape::Kinds(_) | Shape::Range(..) | Shape::Words(_) | Shape::Pattern(..) => {}
+    }
+}
+
+#[test]
+fn the_documents_name_every_key() {
+    let text = include_str!("../../../docs/compose.md");
+    let mut missing = std::collections::BTreeSet::new();
+    each_key(&PROJECT.shape, &mut |key| {
+        if !text.contains(&format!("`{key}`")) {
+            missing.insert(key);
+        }
+    });
+    assert_eq!(missing, [].into());
 }
 
 #[test]

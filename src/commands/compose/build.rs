@@ -20,6 +20,7 @@ use rbuild_worker::request::Attestations;
 
 use super::board::{Board, Stage};
 use super::images_needed::names;
+use super::places::placed;
 use super::project::{Handle, Source};
 use crate::cli::build::{Call, Entitlement, Method, What, entitlement};
 use crate::cli::compose::build::Build;
@@ -231,8 +232,14 @@ fn targets(
         let SectionOf { service, section } = section(model, name.as_str())?;
         // What others are built from is not pushed by the way.
         let push = Mode::from(manner.push == Mode::On && services.contains(&name) && bears_name(service));
-        let planned = plan(model, service, section, manner, &scratch, settings)
-            .with_context(|| format!("service {name}"))?;
+        let misplaced = |key: &str, error: anyhow::Error| {
+            placed(&handle.meant, &["services", name.as_str(), "build", key], error)
+        };
+        if let Some((key, error)) = refused(section) {
+            return Err(misplaced(key, error));
+        }
+        let planned = plan(model, service, section, manner, &scratch, settings);
+        let planned = planned.map_err(|error| misplaced("", error.context(format!("service {name}"))))?;
         targets.push(PlannedTarget { name: name.to_string(), plan: BuildPlan { push, ..planned } });
     }
     Ok(targets)
@@ -251,7 +258,6 @@ fn plan(
     scratch: &Path,
     settings: &Settings,
 ) -> anyhow::Result<BuildPlan> {
-    refuse(section)?;
     let place = flags::context_source(&section.context);
     let args = section.args.iter().filter(|(name, _)| !manner.args.iter().any(|arg| arg.name == **name));
     let args = args.map(|(name, value)| EnvVar { name: name.clone(), value: value.clone() });
@@ -403,16 +409,29 @@ fn ulimits(section: &Section) -> Vec<Ulimit> {
         .collect()
 }
 
-/// Refuses what a build section can say and no build does yet.
-fn refuse(section: &Section) -> anyhow::Result<()> {
-    let refused = [(
-        section.isolation.as_deref().is_some_and(|word| !matches!(word, "" | "default")),
-        "`build.isolation`",
-    )];
-    match refused.into_iter().find(|(refused, _)| *refused) {
-        Some((_, what)) => Err(NotYet::supported(what, "leave it out").into()),
-        None => Ok(()),
+/// Finds what a build section says and no build can have: the key, and why.
+fn refused(section: &Section) -> Option<(&'static str, anyhow::Error)> {
+    if section.isolation.as_deref().is_some_and(|word| !matches!(word, "" | "default")) {
+        return Some(("isolation", NotYet::supported("`build.isolation`", "leave it out").into()));
     }
+    if let Err(error) = network(section) {
+        return Some(("network", error));
+    }
+    let ContextSource::Local(folder) = flags::context_source(&section.context) else { return None };
+    if !folder.exists() {
+        let why = format!("unable to prepare context: path {:?} not found", folder.display().to_string());
+        return Some(("context", Mistake::new(why).into()));
+    }
+    let Dockerfile::Path(path) = &section.dockerfile else { return None };
+    let names: &[&str] = match path.as_str() {
+        "" | "Dockerfile" => &["Dockerfile", "dockerfile"],
+        other => &[other],
+    };
+    if !folder.is_dir() || names.iter().any(|name| folder.join(name).exists()) {
+        return None;
+    }
+    let why = format!("failed to read dockerfile: open {}: no such file or directory", names[0]);
+    Some(("dockerfile", Mistake::new(why).into()))
 }
 
 /// What is said of an image, in the words of flags.

@@ -81,7 +81,7 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
     let halt = &handle.halt;
     let carried =
         making::carry_out(&handle, project, &prepared, how, AfterFailure::GoOn, halt, &board, context)?;
-    making::failed(&prepared, carried, context)?;
+    making::failed(&handle.meant, &prepared, carried, context)?;
     if handle.halt.is_made() {
         return Ok(Status::Interrupted);
     }

@@ -75,7 +75,7 @@ fn carried(
         return Ok(Status::Done);
     }
     let carried = making::carry_out(handle, project, prepared, manner, after, &handle.halt, board, context)?;
-    making::failed(prepared, carried, context)?;
+    making::failed(&handle.meant, prepared, carried, context)?;
     Ok(if handle.halt.is_made() { Status::Interrupted } else { Status::Done })
 }
 

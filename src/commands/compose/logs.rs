@@ -9,7 +9,7 @@ use rbuild_model::container::{Definition, LogDriver};
 
 use super::board::colour;
 use super::look::{Look, Which, is_numbered};
-use super::output::{self, Look as Appearance, Output, Told};
+use super::output::{self, Errors, Look as Appearance, Output, Told};
 use crate::cli::compose::Project;
 use crate::cli::compose::look::Logs;
 use crate::commands::logs::{Window, window};
@@ -91,5 +91,6 @@ fn appearance(project: &Project, arguments: &Logs, context: &Context) -> Appeara
         prefix: if arguments.no_log_prefix { Mode::Off } else { Mode::On },
         timestamps: if arguments.lines.timestamps { Mode::On } else { Mode::Off },
         colour: colour(project, arguments.no_color, context),
+        errors: Errors::Together,
     }
 }

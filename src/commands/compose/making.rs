@@ -20,8 +20,8 @@ use super::board::Board;
 use super::build;
 use super::canonical::Canonical;
 use super::images_needed::{self, Needed, Way, Wishes};
-use super::project::{Handle, VERSION};
-use super::providers;
+use super::project::{Handle, Meant, VERSION};
+use super::{places, providers};
 use crate::cli::compose::Project;
 use crate::cli::compose::up::Making;
 use crate::commands::Context;
@@ -154,6 +154,7 @@ pub(super) fn prepare(
     let mut canonical = Canonical::of(loaded, model)?;
     canonical.add_variables(provided);
     let services = projects::selected(model, &wanted.targets, wanted.dependencies);
+    let profiles = places::check(&handle.meant, model, &services)?;
     let had = images(handle, project, making, &services, &canonical, manner, board, context)?;
     let Some(had) = had else { return Ok(None) };
     let observed = handle.engine.observe_project(model, &members)?;
@@ -168,6 +169,10 @@ pub(super) fn prepare(
     }
     wanted.network_hashes.clone_from(&canonical.networks);
     wanted.volume_hashes.clone_from(&canonical.volumes);
+    let told = |error: projects::PlanError| {
+        let (path, error) = (error.path(), Mistake::new(error.to_string()));
+        places::placed(&handle.meant, &path, error)
+    };
     let mut plan = projects::up(model, &observed, &wanted).map_err(told)?;
     if plan.warnings.iter().any(|warning| matches!(warning, Warning::VolumeKept { .. })) {
         let replace = making.yes || (!project.dry_run && asked_to_replace(&plan, context)?);
@@ -179,15 +184,12 @@ pub(super) fn prepare(
     for warning in &plan.warnings {
         board.note(&format!("warning: {warning}"));
     }
+    places::check_machine(handle, model, &plan, &wanted)?;
     if !project.dry_run {
-        projects::check_ports(&plan, model, &members)?;
+        let taken = projects::check_ports(&plan, model, &members);
+        taken.map_err(|error| places::placed(&handle.meant, &error.path(), error))?;
     }
-    let profiles = profiles(model, &services)?;
     Ok(Some(Prepared { plan, wanted, members, profiles }))
-}
-
-fn told(error: projects::PlanError) -> anyhow::Error {
-    Mistake::new(error.to_string()).into()
 }
 
 /// Asks whether volumes are made anew whose definition changed; without a person to ask they are not.
@@ -208,25 +210,6 @@ fn asked_to_replace(plan: &Plan, context: &Context) -> anyhow::Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// Reads the profiles of system calls that services name.
-fn profiles(model: &Model, services: &BTreeSet<ServiceName>) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut profiles = BTreeMap::new();
-    for service in services.iter().filter_map(|name| model.services.get(name)) {
-        for option in &service.security_opt {
-            let Some(("seccomp", path)) = option.split_once(['=', ':']) else { continue };
-            if matches!(path, "unconfined" | "builtin") {
-                continue;
-            }
-            let at = model.directory.join(path);
-            let text = std::fs::read_to_string(&at).with_context(|| {
-                format!("services.{}.security_opt: cannot read `{}`", service.name, at.display())
-            })?;
-            profiles.insert(path.to_owned(), text);
-        }
-    }
-    Ok(profiles)
 }
 
 /// Has the images of services: here, from a registry, or built. With a dry run it is told what would be done.
@@ -377,17 +360,22 @@ pub(super) fn note_missing_unit(handle: &Handle, board: &Board, context: &Contex
 
 /// Makes an error of what failed, the first as the message and the others told before it, with the last lines of those
 /// containers that it is about.
-pub(super) fn failed(prepared: &Prepared, carried: Carried, context: &Context) -> anyhow::Result<()> {
+pub(super) fn failed(
+    meant: &Meant,
+    prepared: &Prepared,
+    carried: Carried,
+    context: &Context,
+) -> anyhow::Result<()> {
     let mut failures = carried.failures.into_iter();
     let Some(first) = failures.next() else { return Ok(()) };
     for other in failures {
-        let error = explained(&prepared.plan, other, context);
+        let error = explained(meant, &prepared.plan, other, context);
         crate::report::tell(&error, context.terminal);
     }
-    Err(explained(&prepared.plan, first, context))
+    Err(explained(meant, &prepared.plan, first, context))
 }
 
-fn explained(plan: &Plan, failure: Failure, context: &Context) -> anyhow::Error {
+fn explained(meant: &Meant, plan: &Plan, failure: Failure, context: &Context) -> anyhow::Error {
     let Failure { operation, subject, error, log } = failure;
     if !log.is_empty() {
         let name = match &subject {
@@ -396,13 +384,17 @@ fn explained(plan: &Plan, failure: Failure, context: &Context) -> anyhow::Error 
         let lines: String = log.iter().map(|line| format!("  {}\n", text::one_line(line))).collect();
         context.terminal.tell(&format!("the last lines of {name}:\n{lines}"));
     }
-    let is_dependency = matches!(plan.operations[operation.0].operation, Operation::Await { .. });
-    match error {
+    let planned = &plan.operations[operation.0];
+    let is_dependency = matches!(planned.operation, Operation::Await { .. });
+    // A program that ends has its own reasons; what cannot be made or waited for is what the files say.
+    let is_written = !is_dependency || matches!(error, OperationError::NoHealthCheck { .. });
+    let error = match error {
         OperationError::NotCompleted { .. } => error.into(),
         _ if is_dependency => Mistake::new(format!("dependency failed to start: {error}")).into(),
         _ if error.names_its_subject() => error.into(),
         _ => anyhow::Error::from(error).context(subject.to_string()),
-    }
+    };
+    if is_written { places::placed(meant, &planned.path(), error) } else { error }
 }
 
 /// Shows who waited for whom, and how long.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! loading     files -> model              the loader asks, the machine answers
+//! places      later errors -> their lines
 //! project     the model, the store, the containers that are there
 //! making      flags -> what is wanted -> images -> plan -> carried out
 //! board       what happens, as people and programs see it
@@ -28,6 +29,7 @@ mod look;
 mod making;
 pub(crate) mod output;
 mod pins;
+mod places;
 mod port;
 pub(crate) mod project;
 mod providers;

@@ -1,5 +1,5 @@
 //! Projects that repositories and registries have: brought into the caller's cache folder, once per commit or manifest, and
-//! asked about before they are started with variables of this machine.
+//! asked about before they are started with variables, rights and files of this machine.
 //!
 //! | Named | Lies below `$XDG_CACHE_HOME/rbuild/projects` in |
 //! |---|---|
@@ -10,6 +10,7 @@
 
 mod artifact;
 mod consent;
+mod rights;
 
 use std::path::{Path, PathBuf};
 

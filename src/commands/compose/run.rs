@@ -75,7 +75,7 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
     }
     let (after, halt) = (AfterFailure::Stop, &handle.halt);
     let carried = making::carry_out(&handle, project, &prepared, manner, after, halt, &board, context)?;
-    making::failed(&prepared, carried, context)?;
+    making::failed(&handle.meant, &prepared, carried, context)?;
     board.leave();
     let work = Work {
         project: &handle.meant.model,

@@ -24,6 +24,7 @@ use crate::report::{Mistake, NotYet, Status};
 /// Runs `create`.
 pub(super) fn create(project: &Project, create: &Create, context: &Context) -> Outcome {
     let mut meant = meant(project, &create.services, Source::Files, context)?;
+    remote::agreed(&meant, create.making.yes, context)?;
     let mut wanted = making::wanted(&create.making, &create.services, &meant.model, context)?;
     wanted.starting = Starting::CreateOnly;
     providers::provide(&mut meant, &wanted.targets, wanted.dependencies, project, context)?;
@@ -41,6 +42,7 @@ pub(super) fn scale(project: &Project, scale: &Scale, context: &Context) -> Outc
     });
     let named = named.collect::<Result<Vec<String>, Mistake>>()?;
     let mut meant = meant(project, &named, Source::Files, context)?;
+    remote::agreed(&meant, false, context)?;
     let making = Making { scale: scale.services.clone(), ..Making::default() };
     let mut wanted = making::wanted(&making, &named, &meant.model, context)?;
     wanted.dependencies = making::dependencies(scale.no_deps);
@@ -198,7 +200,7 @@ fn made(
     if trace {
         making::show_trace(&prepared.plan, &board, context)?;
     }
-    making::failed(&prepared, carried, context)?;
+    making::failed(&handle.meant, &prepared, carried, context)?;
     making::note_missing_unit(handle, &board, context);
     Ok(if handle.halt.is_made() { Status::Interrupted } else { Status::Done })
 }

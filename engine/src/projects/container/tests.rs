@@ -171,12 +171,12 @@ fn what_cannot_be_had_is_named() {
     service.security_opt.push("seccomp=mine.json".to_owned());
     let error = ask(&service).expect_err("a profile that nobody read");
     assert_eq!(error.to_string(), "services.web.security_opt[0]: mine.json could not be read");
+    assert_eq!(error.path(), ["services", "web", "security_opt", "0"]);
     let mut service = web();
-    let (source, target) = ("vendor.com/class=name".to_owned(), "vendor.com/class=name".to_owned());
-    service.devices.push(rbuild_model::project::Device { source, target, permissions: None });
-    assert!(
-        ask(&service).expect_err("no").to_string().starts_with("services.web.devices: containers are given")
-    );
+    let often = std::time::Duration::from_millis(5);
+    service.healthcheck = Some(project::HealthCheck { start_interval: Some(often), ..Default::default() });
+    let error = ask(&service).expect_err("no period to start in");
+    assert_eq!(error.path(), ["services", "web", "healthcheck", "start_interval"]);
     let mut service = web();
     service.userns_mode = Some("auto".to_owned());
     assert_eq!(ask(&service).expect_err("no").to_string(), "services.web.userns_mode: can only be `host`");
@@ -184,4 +184,38 @@ fn what_cannot_be_had_is_named() {
     service.network_mode = Some(NetworkMode::Service(key(ServiceName::new, "db")));
     let error = ask(&service).expect_err("nothing to share with");
     assert_eq!(error.to_string(), "services.web.network_mode: service db has no container");
+}
+
+#[test]
+fn devices_are_asked_for_by_what_they_do_and_by_name() {
+    let mut service = web();
+    let device = |source: &str| {
+        let (source, target) = (source.to_owned(), source.to_owned());
+        project::Device { source, target, permissions: None }
+    };
+    service.devices = vec![device("/dev/null"), device("vendor.com/class=name")];
+    let asked = |count, ids: &[&str]| project::DeviceRequest {
+        count,
+        device_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        ..project::DeviceRequest::default()
+    };
+    service.gpus = vec![asked(Some(DeviceCount::All), &[]), asked(None, &["1"])];
+    service.cgroup_parent = Some("/own".to_owned());
+    let host = ask(&service).expect("possible").host;
+    assert_eq!((host.devices.len(), host.cgroup_parent.as_deref()), (1, Some("/own")));
+    let requests = host.device_requests.iter().map(|request| {
+        (
+            request.driver.as_str(),
+            request.count,
+            request.ids.join(","),
+            request.capabilities.concat().join(","),
+        )
+    });
+    let text = |text: &str| text.to_owned();
+    let wanted = [
+        ("", -1, text(""), text("gpu")),
+        ("", 0, text("1"), text("gpu")),
+        ("cdi", 0, text("vendor.com/class=name"), text("")),
+    ];
+    assert_eq!(requests.collect::<Vec<_>>(), wanted);
 }

@@ -6,6 +6,7 @@
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rbuild_model::container::{ContainerId, Definition, HealthStatus, Run, State};
 use rbuild_model::network::NetworkMode;
 use rbuild_model::project::{Condition, ServiceName};
@@ -41,8 +42,13 @@ enum Goal {
 enum Far {
     There,
     NotYet,
+    /// It is there unless it ends within this time.
+    Settles(Duration),
     Never(OperationError),
 }
+
+/// How long a program without a health check has to run until it counts as ready: one that ends at once never was.
+const SETTLED: Duration = Duration::from_millis(500);
 
 impl Execution<'_> {
     /// Waits for a service that others depend on.
@@ -64,7 +70,12 @@ impl Execution<'_> {
             Err(OperationError::Halted) => Err(OperationError::Halted),
             Err(error) if !required => {
                 let name = error.container().unwrap_or(service.as_str()).to_owned();
-                let why = format!("optional dependency \"{service}\": {error}");
+                let why = match &error {
+                    OperationError::NotCompleted { code, .. } => {
+                        format!("optional dependency \"{service}\" didn't complete successfully: exit {code}")
+                    }
+                    _ => format!("optional dependency \"{service}\" failed to start: {error}"),
+                };
                 self.tell(id, Subject::Container(name), Phase::Skipped(why));
                 Ok(())
             }
@@ -95,7 +106,8 @@ impl Execution<'_> {
         act: Act,
         within: Option<Duration>,
     ) -> Result<(), OperationError> {
-        let deadline = within.and_then(|within| Instant::now().checked_add(within));
+        let begun = Instant::now();
+        let deadline = within.and_then(|within| begun.checked_add(within));
         // Before the first look: nothing that happens behind it is missed.
         let watch = self.engine.parts.store.events().watch().map_err(watching)?;
         let mut open = Vec::new();
@@ -107,15 +119,19 @@ impl Execution<'_> {
         loop {
             let mut waiters = Vec::new();
             let mut left = Vec::new();
+            let mut settled = None;
             for definition in open {
                 let (state, waiter) = self.engine.look(&definition)?;
-                match far(service, &definition, &state, goal) {
+                match far(service, &definition, &state, goal, begun.elapsed()) {
                     Far::There => {
                         let act = if matches!(state, State::Exited(_)) { Act::AwaitEnd } else { act };
                         self.tell(id, Subject::Container(definition.name.to_string()), Phase::Done(act));
                     }
                     Far::Never(error) => return Err(error),
-                    Far::NotYet => {
+                    far => {
+                        if let Far::Settles(after) = far {
+                            settled = Some(settled.map_or(after, |known: Duration| known.max(after)));
+                        }
                         waiters.extend(waiter);
                         left.push(definition);
                     }
@@ -125,7 +141,7 @@ impl Execution<'_> {
                 return Ok(());
             }
             open = left;
-            self.sleep(&watch, &waiters, deadline, within)?;
+            self.sleep(&watch, &waiters, settled, deadline, within)?;
         }
     }
 
@@ -135,11 +151,12 @@ impl Execution<'_> {
         own.map(|(_, id)| *id).collect()
     }
 
-    /// Waits until there may be something new.
+    /// Waits until there may be something new, or something has settled.
     fn sleep(
         &self,
         watch: &Watch,
         waiters: &[Waiter],
+        settled: Option<Duration>,
         deadline: Option<Instant>,
         within: Option<Duration>,
     ) -> Result<(), OperationError> {
@@ -147,7 +164,7 @@ impl Execution<'_> {
         if left.is_some_and(|left| left.is_zero()) {
             return Err(OperationError::NotReady { seconds: within.unwrap_or_default().as_secs() });
         }
-        let time = left.map(|left| Timespec {
+        let time = left.into_iter().chain(settled).min().map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
@@ -195,8 +212,8 @@ fn watching(error: impl std::error::Error + Send + Sync + 'static) -> OperationE
     OperationError::Watch(Box::new(error))
 }
 
-/// How far a container is.
-fn far(service: &ServiceName, definition: &Definition, state: &State, goal: Goal) -> Far {
+/// How far a container is that was waited for so long.
+fn far(service: &ServiceName, definition: &Definition, state: &State, goal: Goal, waited: Duration) -> Far {
     let container = || definition.name.to_string();
     match (goal, state) {
         (_, State::Created { .. } | State::Removing { .. } | State::Dead { .. }) => {
@@ -213,16 +230,44 @@ fn far(service: &ServiceName, definition: &Definition, state: &State, goal: Goal
         (_, State::Exited(ended)) => {
             Far::Never(OperationError::Exited { container: container(), code: ended.code })
         }
-        (_, State::Running(run) | State::Paused(run)) => healthy(container(), run, goal),
+        (_, State::Running(run) | State::Paused(run)) => healthy(container(), run, goal, waited),
     }
 }
 
-fn healthy(container: String, run: &Run, goal: Goal) -> Far {
+fn healthy(container: String, run: &Run, goal: Goal, waited: Duration) -> Far {
     match run.health.as_ref().map(|health| health.status) {
         Some(HealthStatus::Healthy) => Far::There,
         Some(HealthStatus::Starting) => Far::NotYet,
         Some(HealthStatus::Unhealthy) => Far::Never(OperationError::Unhealthy { container }),
         None if goal == Goal::Healthy => Far::Never(OperationError::NoHealthCheck { container }),
-        None => Far::There,
+        None => {
+            // A clock that was set back lets nobody wait longer.
+            let age = Duration::try_from(Timestamp::now().duration_since(run.started)).unwrap_or_default();
+            match SETTLED.saturating_sub(age.max(waited)) {
+                Duration::ZERO => Far::There,
+                left => Far::Settles(left),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rbuild_model::container::ProcessIdentity;
+
+    use super::*;
+
+    #[test]
+    fn a_program_is_ready_when_it_has_not_ended_at_once() {
+        let run = |started| Run { init: ProcessIdentity { pid: 1, start_ticks: 0 }, started, health: None };
+        let far = |started, waited| healthy("a".to_owned(), &run(started), Goal::Ready, waited);
+        let hour = Duration::from_secs(3600);
+        let now = Timestamp::now();
+        assert!(matches!(far(now, Duration::ZERO), Far::Settles(left) if left <= SETTLED));
+        assert!(matches!(far(now - hour, Duration::ZERO), Far::There));
+        assert!(matches!(far(now + hour, Duration::ZERO), Far::Settles(SETTLED)));
+        assert!(matches!(far(now + hour, SETTLED), Far::There));
+        let waited = healthy("a".to_owned(), &run(now), Goal::Healthy, hour);
+        assert!(matches!(waited, Far::Never(OperationError::NoHealthCheck { .. })));
     }
 }

@@ -79,18 +79,6 @@ pub enum OperationError {
         /// What it wrote.
         output: String,
     },
-    /// A config or secret cannot be given to a service.
-    #[error("services.{service}: {kind} `{name}`: {why}")]
-    Grant {
-        /// The service.
-        service: ServiceName,
-        /// `config` or `secret`.
-        kind: &'static str,
-        /// Its key.
-        name: String,
-        /// Why not, and what helps.
-        why: String,
-    },
     /// The events of the store cannot be watched.
     #[error("cannot wait for the containers of a service")]
     Watch(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -12,8 +12,8 @@ use rbuild_model::digest::BlobDigest;
 use rbuild_model::project::{FileGrant, FileObject, FileSource, Project, Service};
 use rbuild_sandbox::Access;
 
-use super::error::OperationError;
 use crate::containers::{GivenFile, MountKind, MountRequest};
+use crate::projects::NotPossible;
 use crate::projects::content::Contents;
 
 /// The folder of secrets that say nothing of their place.
@@ -65,70 +65,61 @@ impl Granted {
 }
 
 /// Returns what a service is given.
-pub(in crate::projects) fn granted(project: &Project, service: &Service) -> Result<Granted, OperationError> {
+pub(in crate::projects) fn granted(project: &Project, service: &Service) -> Result<Granted, NotPossible> {
     let mut granted = Granted::default();
-    for grant in &service.configs {
+    let variables = &project.environment;
+    for (number, grant) in service.configs.iter().enumerate() {
         let object = project.configs.get(&grant.source);
-        add(&mut granted, service, Kind::Config, grant, object, &project.environment)?;
+        let refused = |why| NotPossible::new(service, format!("configs[{number}]"), why);
+        add(&mut granted, Kind::Config, grant, object, variables).map_err(refused)?;
     }
-    for grant in &service.secrets {
+    for (number, grant) in service.secrets.iter().enumerate() {
         let object = project.secrets.get(&grant.source);
-        add(&mut granted, service, Kind::Secret, grant, object, &project.environment)?;
-    }
-    if let (Some(first), true) = (granted.files.first(), service.read_only) {
-        let name = first.path.clone();
-        let why = "a container whose root is read-only can only be given files of the host: use `file`, without \
-                   uid, gid and mode";
-        return Err(OperationError::Grant {
-            service: service.name.clone(),
-            kind: "file",
-            name,
-            why: why.to_owned(),
-        });
+        let refused = |why| NotPossible::new(service, format!("secrets[{number}]"), why);
+        add(&mut granted, Kind::Secret, grant, object, variables).map_err(refused)?;
     }
     Ok(granted)
 }
 
+/// Adds a file; an error says why it cannot be had.
 fn add<Key: std::fmt::Display>(
     granted: &mut Granted,
-    service: &Service,
     kind: Kind,
     grant: &FileGrant<Key>,
     object: Option<&FileObject>,
     environment: &BTreeMap<String, String>,
-) -> Result<(), OperationError> {
-    let key = grant.source.to_string();
-    let refused = |why: String| OperationError::Grant {
-        service: service.name.clone(),
-        kind: kind.word(),
-        name: key.clone(),
-        why,
-    };
+) -> Result<(), String> {
+    let (key, word) = (grant.source.to_string(), kind.word());
     let target = kind.target(&key, grant.target.as_deref());
     let is_plain = grant.uid.is_none() && grant.gid.is_none() && grant.mode.is_none();
     let content = match object.map(|object| &object.source) {
+        Some(FileSource::File(path)) if !path.exists() => {
+            return Err(format!("{word} {key}: bind source path does not exist: {}", path.display()));
+        }
         Some(FileSource::File(path)) if is_plain => {
             granted.mounts.push(seen(target, path.clone()));
             return Ok(());
         }
         Some(FileSource::File(path)) => std::fs::read(path)
-            .map_err(|error| refused(format!("cannot read `{}`: {error}", path.display())))?,
+            .map_err(|error| format!("{word} {key}: cannot read `{}`: {error}", path.display()))?,
         Some(FileSource::Environment(name)) => match environment.get(name) {
             Some(value) => value.clone().into_bytes(),
-            None => return Err(refused(format!("the environment variable {name} is not set"))),
+            None => {
+                return Err(format!("environment variable {name:?} required by {word} {key:?} is not set"));
+            }
         },
         Some(FileSource::Content(text)) => text.clone().into_bytes(),
         Some(FileSource::External) => {
-            return Err(refused("it is external, and nothing here keeps such: use `file`".to_owned()));
+            return Err(format!("unsupported external {word} {key}: nothing here keeps such, use `file`"));
         }
         Some(FileSource::Driver) => {
-            return Err(refused("it comes from a driver, and there is none: use `file`".to_owned()));
+            return Err(format!("{word} {key} comes from a driver, and there is none: use `file`"));
         }
-        None => return Err(refused("the project does not define it".to_owned())),
+        None => return Err(format!("the project does not define the {word} {key}")),
     };
     let id = |text: &Option<String>, what: &str| match text.as_deref() {
         None | Some("") => Ok(0),
-        Some(text) => text.parse().map_err(|_| refused(format!("{what} `{text}` is no number"))),
+        Some(text) => text.parse().map_err(|_| format!("{word} {key}: {what} `{text}` is no number")),
     };
     granted.files.push(GivenFile {
         name: format!("{} {key}", kind.word()),

@@ -42,7 +42,7 @@ use self::voice::Voice;
 use crate::notices::{Notices, Wanted};
 
 pub(crate) use self::door::Door;
-pub(crate) use self::printer::Look;
+pub(crate) use self::printer::{Errors, Look};
 
 /// So many bytes of events are read at a time.
 const BATCH: usize = 1 << 20;
@@ -308,7 +308,7 @@ impl<'a> Output<'a> {
                 sink.out(printer.status(*label, text).as_bytes())?;
             }
             let bytes = printer.line(label, &line);
-            if printer::is_error(&line) { sink.err(&bytes) } else { sink.out(&bytes) }?;
+            if printer.is_error(&line) { sink.err(&bytes) } else { sink.out(&bytes) }?;
             Ok(())
         })?;
         for (_, label, text) in statuses {

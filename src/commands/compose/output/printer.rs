@@ -19,6 +19,17 @@ pub(crate) struct Look {
     pub(crate) timestamps: Mode,
     /// Whether that is coloured.
     pub(crate) colour: Colour,
+    /// Where what containers write to their error output goes.
+    pub(crate) errors: Errors,
+}
+
+/// Where lines of the error output of containers go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// To ours.
+    Apart,
+    /// To where the others go.
+    Together,
 }
 
 /// Which container of a [`Printer`] a line is of.
@@ -37,6 +48,11 @@ impl Printer {
     /// Begins without containers.
     pub(crate) fn new(look: Look) -> Self {
         Self { look, names: Vec::new(), width: 0 }
+    }
+
+    /// Whether a line goes to the error output.
+    pub(crate) fn is_error(&self, line: &Line) -> bool {
+        self.look.errors == Errors::Apart && line.source == Source::Stderr
     }
 
     /// Adds a container, or finds the one that has this name already: one that takes another's place goes on in its
@@ -88,9 +104,4 @@ impl Printer {
             Colour::Off => text.to_owned(),
         }
     }
-}
-
-/// Which of our streams a line goes to.
-pub(crate) fn is_error(line: &Line) -> bool {
-    line.source == Source::Stderr
 }

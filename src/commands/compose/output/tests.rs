@@ -7,7 +7,7 @@ use rbuild_monitor::log::{Entry, Source as Stream};
 
 use super::line::{Line, Unfinished};
 use super::merge::{Lane, Source, Until, merge};
-use super::printer::{Look, Printer};
+use super::printer::{Errors, Look, Printer};
 use super::short_name;
 use crate::flags::Mode;
 use crate::terminal::Colour;
@@ -20,7 +20,8 @@ fn entry(source: Stream, time: i64, text: &str) -> Entry {
     Entry { source, time, bytes: text.as_bytes().to_vec(), attributes: Vec::new(), begins_line: true }
 }
 
-const PLAIN: Look = Look { prefix: Mode::On, timestamps: Mode::Off, colour: Colour::Off };
+const PLAIN: Look =
+    Look { prefix: Mode::On, timestamps: Mode::Off, colour: Colour::Off, errors: Errors::Apart };
 
 fn printed(printer: &mut Printer, name: &str, written: &Line) -> String {
     let label = printer.join(name);

@@ -1,5 +1,5 @@
-//! What is asked before a project of somebody else is started: whether it may have the variables of this machine that it
-//! wants.
+//! What is asked before a project of somebody else is started: whether it may have the variables, and the rights and files
+//! of this machine that it wants.
 
 use std::collections::BTreeMap;
 use std::io::BufRead as _;
@@ -8,40 +8,73 @@ use anyhow::Context as _;
 use rbuild_frontend::compose::{Environment, Origin, Use};
 
 use super::super::project::Meant;
+use super::rights::{Right, rights};
 use crate::commands::Context;
 use crate::report::Mistake;
 use crate::table::Table;
 use crate::text::one_line;
 
-/// Says where a project from elsewhere lies, and asks whether it may have its variables. One of this machine may.
+/// Says where a project from elsewhere lies, and asks whether it may have what it wants. One of this machine may.
 pub(in super::super) fn agreed(meant: &Meant, yes: bool, context: &Context) -> anyhow::Result<()> {
     let Some((loaded, name)) =
         meant.loaded.as_ref().and_then(|loaded| Some((loaded, loaded.remote.as_ref()?)))
     else {
         return Ok(());
     };
-    let tell = |text: &str| context.terminal.tell(text);
-    tell(&format!("Your compose stack {name:?} is stored in {:?}\n", loaded.directory.display().to_string()));
-    let table = table(&loaded.uses, &loaded.environment);
-    let Some(table) = table.filter(|_| !yes) else { return Ok(()) };
-    tell(&format!("\nFound the following variables in configuration:\n{table}\n"));
-    tell("Do you want to proceed with these variables? [Y/n]: ");
+    let place = loaded.directory.display().to_string();
+    context.terminal.tell(&format!("Your compose stack {name:?} is stored in {place:?}\n"));
+    if yes {
+        return Ok(());
+    }
+    if let Some(table) = table(&loaded.uses, &loaded.environment) {
+        let found = format!("Found the following variables in configuration:\n{table}");
+        ask(&found, "variables", Silence::Yes, context)?;
+    }
+    if let Some(table) = rights_table(&rights(loaded, &meant.model)) {
+        let found =
+            format!("The configuration asks for more of this machine than other containers have:\n{table}");
+        ask(&found, "rights", Silence::No, context)?;
+    }
+    Ok(())
+}
+
+/// What an empty line means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    Yes,
+    No,
+}
+
+/// Shows what was found, and asks whether it is fine.
+fn ask(found: &str, what: &str, silence: Silence, context: &Context) -> anyhow::Result<()> {
+    let choice = if silence == Silence::Yes { "[Y/n]" } else { "[y/N]" };
+    context.terminal.tell(&format!("\n{found}\nDo you want to proceed with these {what}? {choice}: "));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).context("failed to read the answer")?;
-    match understood(&answer) {
+    match understood(&answer, silence) {
         Some(true) => Ok(()),
         Some(false) => Err(Mistake::new("operation cancelled by user").into()),
         None => {
-            let what = "nobody said whether the project may have these variables";
+            let what = format!("nobody said whether the project may have these {what}");
             Err(Mistake::new(what).hint("use `--yes`").into())
         }
     }
 }
 
-/// An empty line means yes; what is no line is no answer.
-fn understood(answer: &str) -> Option<bool> {
-    let line = answer.strip_suffix('\n')?;
-    Some(matches!(&*line.trim().to_lowercase(), "" | "y" | "yes"))
+/// What is no line is no answer.
+fn understood(answer: &str, silence: Silence) -> Option<bool> {
+    let line = answer.strip_suffix('\n')?.trim().to_lowercase();
+    Some(if line.is_empty() { silence == Silence::Yes } else { matches!(&*line, "y" | "yes") })
+}
+
+/// Lists what is asked for; `None` where nothing is.
+fn rights_table(rights: &[Right]) -> Option<String> {
+    let mut table = Table::new();
+    table.row(["SERVICE", "ASKS FOR"]);
+    for (who, what) in rights {
+        table.row([&one_line(who), &one_line(what)]);
+    }
+    Some(table.render()).filter(|_| !rights.is_empty())
 }
 
 /// Lists variables with what they are and where that comes from; `None` where there are none.
@@ -89,7 +122,9 @@ mod tests {
         for (answer, meant) in
             [("\n", Some(true)), ("Y\n", Some(true)), ("n\n", Some(false)), ("", None), ("y", None)]
         {
-            assert_eq!(understood(answer), meant, "{answer:?}");
+            assert_eq!(understood(answer, Silence::Yes), meant, "{answer:?}");
         }
+        assert_eq!(understood("\n", Silence::No), Some(false));
+        assert_eq!(understood("yes\n", Silence::No), Some(true));
     }
 }

@@ -25,7 +25,7 @@ use rbuild_model::container::{ContainerId, Definition, Signal};
 use super::super::board::{Board, colour};
 use super::super::life::Turning;
 use super::super::making::{self, Manner, Prepared};
-use super::super::output::{Door, Look, Output, Told, short_name};
+use super::super::output::{Door, Errors, Look, Output, Told, short_name};
 use super::super::project::{Handle, Meant, Selection};
 use super::super::watch::{self, Watching};
 use crate::cli::compose::Project;
@@ -120,6 +120,7 @@ pub(super) fn run(
         prefix: making::mode(!up.no_log_prefix),
         timestamps: making::mode(up.timestamps),
         colour: colour(project, up.no_color, context),
+        errors: Errors::Apart,
     };
     let name = handle.meant.name.to_string();
     let listens = attached.clone();
@@ -479,7 +480,7 @@ impl<'a> Foreground<'a> {
                 // One that ended meanwhile cannot be ended once more.
                 match turn {
                     Turn::Kill(_) => Ok(()),
-                    _ => making::failed(&prepared, carried, context),
+                    _ => making::failed(&handle.meant, &prepared, carried, context),
                 }
             };
             bell.ring(Ring::Stopped(turn, stopped()));
@@ -530,7 +531,7 @@ impl<'a> Foreground<'a> {
             making::show_trace(&prepared.plan, self.board, self.context)?;
         }
         if let Some(carried) = self.carried.take() {
-            making::failed(prepared, carried?, self.context)?;
+            making::failed(&self.handle.meant, prepared, carried?, self.context)?;
         }
         if let Some(error) = self.failed_stop.take() {
             return Err(error);

@@ -29,6 +29,7 @@ use super::life::Turning;
 use super::look::is_numbered;
 use super::making::{self, Manner};
 use super::project::{Handle, Selection, Source, VERSION, meant};
+use super::remote;
 use crate::cli::compose::Project;
 use crate::cli::compose::reach::Watch;
 use crate::cli::compose::up::Making;
@@ -54,6 +55,7 @@ pub(super) struct Watching<'a> {
 
 pub(super) fn run(project: &Project, arguments: &Watch, context: &Context) -> Outcome {
     let meant = meant(project, &arguments.services, Source::Files, context)?;
+    remote::agreed(&meant, false, context)?;
     let rules = rules(&meant.model, &arguments.services, context)?;
     // Nothing is left half done by an end at any moment, so the first signal is enough.
     let workshop = crate::wiring::project_attended(context, "rbuild compose watch", |_, _| AtSignal::Ends)?;
@@ -305,7 +307,7 @@ impl Watching<'_> {
         let carried =
             making::carry_out(handle, project, &prepared, manner, after, &handle.halt, &board, context)?;
         board.leave();
-        making::failed(&prepared, carried, context)
+        making::failed(&handle.meant, &prepared, carried, context)
     }
 
     fn restart(&self, members: Vec<Member>) -> anyhow::Result<()> {

@@ -176,6 +176,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let top = fs::canonicalize(place.path()).unwrap();
         fs::create_dir_all(top.join("src/skipped")).unwrap();
+        std::os::unix::fs::symlink(&top, top.join("src/circle")).unwrap();
         fs::write(top.join("one.conf"), "").unwrap();
         let skipped = top.join("src/skipped");
         let tops = vec![top.join("src"), top.join("one.conf")];

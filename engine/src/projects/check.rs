@@ -1,0 +1,105 @@
+//! What services say and nobody can give them: found before anything is made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rbuild_model::container::ContainerId;
+use rbuild_model::project::{MountKind, Project, Service, ServiceName};
+
+use super::container::{Making, NotPossible, container, device_requests};
+use super::execute::granted;
+use super::labels::Place;
+use super::services::image_name;
+use crate::containers::{choose, health};
+use crate::engine::Engine;
+
+/// Looks whether containers can be made of what services say; nothing of the machine is looked at.
+pub fn check(
+    project: &Project,
+    services: &BTreeSet<ServiceName>,
+    profiles: &BTreeMap<String, String>,
+) -> Result<(), NotPossible> {
+    // Who is shared with is there when it comes to that.
+    let someone = ContainerId::from_bytes([0; 32]);
+    let parents = project.services.keys().map(|name| (name.clone(), someone)).collect();
+    for service in contained(project, services) {
+        let request = container(&Making {
+            project,
+            service,
+            place: Place::Numbered(1),
+            name: service.name.to_string(),
+            image: image_name(project, service),
+            image_id: String::new(),
+            parents: &parents,
+            inherited: &BTreeMap::new(),
+            profiles,
+            version: "",
+        })?;
+        health(request.health.as_ref(), None)
+            .map_err(|error| NotPossible::new(service, "healthcheck", error))?;
+    }
+    Ok(())
+}
+
+impl Engine {
+    /// Looks whether this machine has what new containers of services are to have of it: devices, files, variables.
+    pub fn check_machine(
+        &self,
+        project: &Project,
+        services: &BTreeSet<ServiceName>,
+    ) -> Result<(), NotPossible> {
+        check_machine(project, services, &self.parts.device_folders)
+    }
+}
+
+fn check_machine(
+    project: &Project,
+    services: &BTreeSet<ServiceName>,
+    device_folders: &[PathBuf],
+) -> Result<(), NotPossible> {
+    let services = || contained(project, services);
+    let made: Vec<&Path> =
+        services().flat_map(binds).filter(|bind| bind.is_made).map(|bind| bind.source).collect();
+    for service in services() {
+        for (key, request) in device_requests(service) {
+            choose(&[request], device_folders).map_err(|error| NotPossible::new(service, key, error))?;
+        }
+        granted(project, service)?;
+        for bind in binds(service).filter(|bind| !bind.is_made && !bind.source.exists()) {
+            // With a folder that is made come those above it.
+            if !made.iter().any(|made| made.starts_with(bind.source)) {
+                return Err(NotPossible::missing(service, format!("volumes[{}]", bind.number), bind.source));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Those services that have containers.
+fn contained<'a>(
+    project: &'a Project,
+    services: &'a BTreeSet<ServiceName>,
+) -> impl Iterator<Item = &'a Service> {
+    let known = services.iter().filter_map(|name| project.services.get(name));
+    known.filter(|service| service.provider.is_none())
+}
+
+/// A folder or file of the host that a service is to have.
+struct Bind<'a> {
+    number: usize,
+    source: &'a Path,
+    /// Whether it is made where it is missing.
+    is_made: bool,
+}
+
+fn binds(service: &Service) -> impl Iterator<Item = Bind<'_>> {
+    service.volumes.iter().enumerate().filter_map(|(number, mount)| match &mount.kind {
+        MountKind::Bind { source, options } => {
+            Some(Bind { number, source, is_made: options.create_host_path })
+        }
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;
