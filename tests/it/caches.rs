@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rbuild_model::digest::BlobDigest;
 use rbuild_testkit::context::{Output, TestContext};
 use rbuild_testkit::registry::Registry;
+use serde_json::{Value, json};
 
 use crate::scene::{
     assert_clean, built, built_from, file, lines_in_cache_mounts, said, scene, state, states, steps,
@@ -212,6 +214,16 @@ fn a_broken_cache_is_told_of_and_left_out() {
     );
     assert!(output.stderr.contains("is not used: "), "{output}");
     assert!(output.stderr.contains("there is none yet"), "{output}");
+    // One that BuildKit wrote is known for what it is, in either of its forms.
+    for form in ["manifest", "index"] {
+        let foreign = place.path().join(form);
+        lay_out_buildkits(&foreign, form);
+        let output =
+            built(&other, ["-t", "x", "--cache-from", &format!("type=local,src={}", foreign.display())]);
+        assert!(output.stderr.contains("BuildKit wrote it, with 1 results in 1 layers"), "{form}: {output}");
+        let listed = other.rbuild(["cache", "ls", "--from", &foreign.display().to_string()]).run();
+        assert!(listed.assert_success().stdout.contains("buildkit"), "{form}: {listed}");
+    }
     // Without time only keys go up: they are found, and what is read is made.
     let keys = place.path().join("keys");
     let output = built(
@@ -232,6 +244,38 @@ fn a_broken_cache_is_told_of_and_left_out() {
     let output = crate::scene::build(&other, ["-t", "x", "--cache-to", &format!("{to},ignore-error=false")]);
     assert_eq!(output.status.code(), Some(1), "{output}");
     assert_clean(&other);
+}
+
+/// Lays a cache out as BuildKit does: a list of layers and records, named by a manifest or by an index.
+fn lay_out_buildkits(folder: &Path, form: &str) {
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let lay = |document: &Value| {
+        let bytes = document.to_string();
+        let digest = BlobDigest::of(bytes.as_bytes());
+        fs::write(blobs.join(digest.hex()), &bytes).unwrap();
+        (digest.to_string(), bytes.len())
+    };
+    let layer = format!("sha256:{}", "5".repeat(64));
+    let (digest, size) = lay(&json!({
+        "layers": [{"blob": layer, "parent": -1}],
+        "records": [{"digest": layer, "layers": [{"layer": 0, "createdAt": "2026-01-02T03:04:05Z"}]}],
+    }));
+    let config = json!({
+        "mediaType": "application/vnd.buildkit.cacheconfig.v0", "digest": digest, "size": size,
+    });
+    let kind = format!("application/vnd.oci.image.{form}.v1+json");
+    let (digest, size) = lay(&match form {
+        "manifest" => json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []}),
+        _ => json!({"schemaVersion": 2, "mediaType": kind, "manifests": [config]}),
+    });
+    let annotations = json!({"org.opencontainers.image.ref.name": "latest"});
+    let top = json!({
+        "schemaVersion": 2,
+        "manifests": [{"mediaType": kind, "digest": digest, "size": size, "annotations": annotations}],
+    });
+    fs::write(folder.join("index.json"), top.to_string()).unwrap();
+    fs::write(folder.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}").unwrap();
 }
 
 #[test]
