@@ -105,7 +105,13 @@ macro_rules! verbs {
                 $($(name if name.eq_ignore_ascii_case(stringify!($verb)) => <$flags as Args>::augment_args,)?)+
                 _ => return verb,
             };
-            add(verb).about(about).long_about(None)
+            let verb = add(verb);
+            // Unless it was written for help, it is the documentation of the flags.
+            let long = verb.get_long_about().filter(|long| long.to_string().starts_with(&about.to_string()));
+            match long.cloned() {
+                Some(long) => verb.about(about).long_about(long),
+                None => verb.about(about).long_about(None),
+            }
         }
     };
 }

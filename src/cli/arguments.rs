@@ -3,9 +3,9 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::Command;
-use rbuild_model::span::nearest;
 
 use crate::report::{Mistake, NotYet};
+use crate::text::near;
 
 /// Docker's grouped spellings and the verbs that do the same.
 pub(super) const GROUPS: &[(&str, &str, &[&str])] = &[
@@ -78,6 +78,10 @@ pub(super) fn rewrite(mut arguments: Vec<OsString>, all: &Command) -> anyhow::Re
         arguments.insert(at, "build".into());
         return Ok(arguments);
     };
+    if text == "-v" && arguments.len() == at + 1 {
+        arguments[at] = "--version".into();
+        return Ok(arguments);
+    }
     if text.starts_with('-') && text != "-" {
         if !matches!(text, "-h" | "--help" | "-V" | "--version") {
             arguments.insert(at, "build".into());
@@ -153,7 +157,7 @@ fn unknown(word: &str, all: &Command) -> Mistake {
     let verbs = all.get_subcommands().filter(|verb| !verb.is_hide_set());
     let known = verbs.flat_map(|verb| std::iter::once(verb.get_name()).chain(verb.get_all_aliases()));
     let mistake = Mistake::new(format!("`{word}` is neither a command nor a folder"));
-    match nearest(word, known) {
+    match near(word, known) {
         Some(near) => mistake.hint(format!("did you mean `rbuild {near}`?")),
         None => mistake.hint("`rbuild --help` lists the commands"),
     }

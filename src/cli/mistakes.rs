@@ -2,12 +2,13 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::num::ParseIntError;
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use rbuild_model::span::nearest;
 
 use crate::report::Mistake;
+use crate::text::near;
 
 /// Says what is wrong; the command line is the one that was read, so that its verb has its flags.
 pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> Mistake {
@@ -22,13 +23,17 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
         ErrorKind::InvalidValue => {
             let takes = about(ContextKind::ValidValue);
             let mistake = Mistake::usage(format!("`{value}` is no value of {argument}"));
-            match nearest(&value, takes.split(", ")) {
+            match near(&value, takes.split(", ")) {
                 Some(near) => mistake.hint(format!("did you mean `{near}`? It takes: {takes}")),
                 None => mistake.hint(format!("it takes: {takes}")),
             }
         }
         ErrorKind::ValueValidation => {
-            let why = error.source().map(|why| format!(": {why}")).unwrap_or_default();
+            let why = match error.source() {
+                Some(why) if why.is::<ParseIntError>() => ": not a whole number".to_owned(),
+                Some(why) => format!(": {why}"),
+                None => String::new(),
+            };
             Mistake::usage(format!("invalid value `{value}` of {argument}{why}"))
         }
         ErrorKind::MissingRequiredArgument => {
@@ -44,6 +49,7 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
         },
         ErrorKind::NoEquals => Mistake::usage(format!("the value of {argument} stands behind a `=`")),
         ErrorKind::TooManyValues => Mistake::usage(format!("{argument} takes no value `{value}`")),
+        ErrorKind::TooFewValues => with_usage(Mistake::usage(format!("`{path}` needs more")), usage(error)),
         ErrorKind::InvalidSubcommand => asked.unknown_verb(&about(ContextKind::InvalidSubcommand)),
         kind => with_usage(Mistake::usage(format!("`{path}`: {kind}")), usage(error)),
     }
@@ -79,7 +85,7 @@ impl<'a> Asked<'a> {
         let mistake = Mistake::usage(format!("`{path}` has no flag `{given}`"));
         let flags = self.command.get_arguments().filter(|flag| !flag.is_hide_set());
         let names: Vec<&str> = flags.filter_map(clap::Arg::get_long_and_visible_aliases).flatten().collect();
-        match given.strip_prefix("--").and_then(|name| nearest(name, names)) {
+        match given.strip_prefix("--").and_then(|name| near(name, names)) {
             Some(near) => mistake.hint(format!("did you mean `--{near}`?")),
             None => mistake.hint(format!("`{path} --help` lists its flags")),
         }
@@ -89,7 +95,7 @@ impl<'a> Asked<'a> {
         let path = &self.path;
         let mistake = Mistake::usage(format!("`{path}` has no command `{given}`"));
         let verbs = self.command.get_subcommands().filter(|verb| !verb.is_hide_set());
-        match nearest(given, verbs.map(Command::get_name)) {
+        match near(given, verbs.map(Command::get_name)) {
             Some(near) => mistake.hint(format!("did you mean `{path} {near}`?")),
             None => mistake.hint(format!("`{path} --help` lists its commands")),
         }

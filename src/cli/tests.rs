@@ -86,12 +86,12 @@ fn what_follows_an_image_is_the_program() {
 fn flags_that_are_not_there_yet_say_so() {
     for (line, message) in [
         (
-            "create --gpus all x",
-            "error: `--gpus` of `rbuild create` is not supported yet\nhint: pass the device files with `--device`, as /dev/dri or /dev/nvidia0, and the driver's libraries with `-v`\n",
+            "create --storage-opt size=1g x",
+            "error: `--storage-opt` of `rbuild create` is not supported yet\nhint: leave it out\n",
         ),
         (
-            "run --gpus all x",
-            "error: `--gpus` of `rbuild run` is not supported yet\nhint: pass the device files with `--device`, as /dev/dri or /dev/nvidia0, and the driver's libraries with `-v`\n",
+            "run --userns keep-id x",
+            "error: `--userns` of `rbuild run` is not supported yet\nhint: run rbuild as an ordinary user\n",
         ),
     ] {
         assert_eq!(told(line), message, "{line}");
@@ -181,6 +181,8 @@ fn mistakes_are_told() {
         ("compose -f x up --frob", "`rbuild compose up` has no flag `--frob`"),
         ("tag a", "`rbuild tag` needs NAME[:TAG]\nhint: it is used as: rbuild tag <IMAGE> <NAME[:TAG]>\n"),
         ("save -o", "`--output` needs a value"),
+        ("exec web", "`rbuild exec` needs more\nhint: it is used as: rbuild exec [OPTIONS] CONTAINER"),
+        ("stop -t soon web", "invalid value `soon` of `--timeout`: not a whole number"),
     ] {
         let message = told(line);
         assert!(message.contains(part), "{line}: {message}");
