@@ -27,7 +27,11 @@ pub(crate) fn quoted(text: &str) -> String {
             ch if ch.is_ascii_control() => {
                 let _ = write!(out, "\\x{:02x}", u32::from(ch));
             }
-            ch if ch.is_control() => {
+            // Nor are separators and formats printed as they are.
+            ch if ch.is_control()
+                || (ch.is_whitespace() && ch != ' ')
+                || matches!(ch, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}') =>
+            {
                 let _ = write!(out, "\\u{:04x}", u32::from(ch));
             }
             ch => out.push(ch),
@@ -127,6 +131,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn literals_show_what_can_be_printed() {
+        assert_eq!(quoted("<é \u{2028}\u{feff}\u{7f}\t日\""), r#""<é \u2028\ufeff\x7f\t日\"""#);
+    }
 
     #[test]
     fn durations_are_read_and_written_as_go_does() {

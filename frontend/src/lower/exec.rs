@@ -85,6 +85,7 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
         })
         .collect();
     let created_by = format!("RUN {} # buildkit", history_text(stage, &argv));
+    put_in_order(&mut mounts);
     let given_hostname = options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").or(options.hostname.as_ref());
     let exec = Exec {
         argv,
@@ -114,6 +115,18 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
     stage.root = step;
     stage.commit(created_by, Some(step));
     Ok(())
+}
+
+/// Puts mounts in the order in which they are made, as BuildKit has it: folders before what lies in them, however they are
+/// written, and secrets and sockets last.
+fn put_in_order(mounts: &mut [Mount]) {
+    mounts.sort_by(|a, b| {
+        let place = |mount: &Mount| match mount {
+            Mount::Secret(_) | Mount::Ssh(_) => (true, None),
+            _ => (false, mount.target().map(str::to_owned)),
+        };
+        place(a).cmp(&place(b))
+    });
 }
 
 /// Tells whether the command is nothing but one heredoc, whose body is then the command.

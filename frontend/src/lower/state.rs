@@ -167,10 +167,14 @@ pub(super) fn build<'a>(
 fn outline_of(done: &mut BTreeMap<usize, Done>, target: usize) -> Gathered {
     let mut outline = Gathered::default();
     let mut work = vec![target];
+    let mut seen = BTreeSet::new();
     while let Some(index) = work.pop() {
+        if !seen.insert(index) {
+            continue;
+        }
         let stage = done.get_mut(&index).expect("what a built stage needs has been built");
         outline.take_in(std::mem::take(&mut stage.outline));
-        work.extend(std::mem::take(&mut stage.takes_from));
+        work.extend(&stage.takes_from);
         work.extend(stage.below);
     }
     outline
