@@ -287,6 +287,31 @@ impl Lines {
     }
 }
 
+/// Returns the candidate that a word at a prompt is a slip of: by one edit, or by two in a long word that begins alike.
+pub(crate) fn near<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let is_long = word.chars().count() > 5;
+    let is_alike = |candidate: &&str| {
+        is_slip(word, candidate) || (is_long && candidate.chars().next() == word.chars().next())
+    };
+    rbuild_model::span::nearest(word, candidates.into_iter().filter(is_alike))
+}
+
+/// Whether one letter is another, is missing, is too much, or two have changed places.
+fn is_slip(one: &str, other: &str) -> bool {
+    let begin = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
+    let mut rest: [Vec<char>; 2] = [one, other].map(|word| word.chars().skip(begin).collect());
+    while rest[0].last().is_some() && rest[0].last() == rest[1].last() {
+        for word in &mut rest {
+            word.pop();
+        }
+    }
+    match [&rest[0][..], &rest[1][..]] {
+        [[_] | [], [_] | []] => true,
+        [[a, b], [c, d]] => (a, b) == (d, c),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,5 +384,24 @@ mod tests {
     fn messages_show_control_characters() {
         assert_eq!(escape("a\x1b[2Jb\tc\nd\u{202e}"), "a\\u{1b}[2Jb\tc\nd\\u{202e}");
         assert_eq!(one_line("a\nb\x07"), "a b\\u{7}");
+    }
+
+    #[test]
+    fn what_may_have_been_meant_is_near() {
+        let verbs = ["images", "start", "login", "ps", "rm", "network"];
+        for (word, meant) in [
+            ("imags", Some("images")),
+            ("imagess", Some("images")),
+            ("strat", Some("start")),
+            ("netwrk", Some("network")),
+            ("netwokr", Some("network")),
+            ("newtrok", Some("network")),
+            ("sp", Some("ps")),
+            ("swarm", None),
+            ("plugin", None),
+            ("rs", Some("ps")),
+        ] {
+            assert_eq!(near(word, verbs), meant, "{word}");
+        }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &Complete, context: &Context) -> Outcome {
         names.retain(|name| name.starts_with(&offers.begun));
         names.sort();
         names.dedup();
-        text.extend(names.iter().map(|name| format!("{}{name}\n", offers.before)));
+        text.extend(names.iter().map(|name| format!("{}{name}\t\n", offers.before)));
     }
     context.terminal.print(&text)?;
     Ok(Status::Done)
@@ -56,9 +56,7 @@ fn containers(all: bool, context: &Context) -> anyhow::Result<Vec<String>> {
 
 fn images(context: &Context) -> anyhow::Result<Vec<String>> {
     let images = Home::open(&context.settings, "rbuild complete")?.images.list()?;
-    let names = images.iter().flat_map(|image| &image.tags).map(|name| {
-        let name = name.familiar();
-        name.strip_suffix(":latest").map_or(name.clone(), str::to_owned)
-    });
+    let names =
+        images.iter().flat_map(|image| &image.tags).map(|name| wiring::short(&name.familiar()).to_owned());
     Ok(names.collect())
 }

@@ -9,7 +9,8 @@ use rbuild_snapshotter::copier::CopyError;
 use super::Kind;
 
 const LOGIN: &str = "check the name; if the repository is not for everybody, `rbuild login REGISTRY`";
-const NAME: &str = "check the name; the registry itself could not be reached";
+const ABSENT_IMAGE: &str = "check the name and the tag";
+const MIRRORED: &str = "the registry itself could not be reached";
 const MIRROR: &str = "a mirror can be set in config.toml: [registry.\"docker.io\"] mirrors = [\"HOST:PORT\"]; images are \
                       also taken from a file with `rbuild load` and `rbuild import`";
 const REACH: &str = "check the address, and the network; an image can also be taken from a file, with `rbuild load` and \
@@ -53,10 +54,11 @@ pub(super) fn looked_at<'a, E: Error + 'static>(cause: &'a (dyn Error + 'static)
 
 fn of_registry(error: &ClientError) -> Option<(Kind, &'static str)> {
     match error {
-        ClientError::Exhausted { source, .. } if source.is_not_found() => Some((Kind::Yours, NAME)),
+        ClientError::Exhausted { source, .. } if source.is_not_found() => Some((Kind::Yours, MIRRORED)),
         // The source has a hint of its own.
         ClientError::Exhausted { .. } => None,
         error if error.is_denied() => Some((Kind::Yours, LOGIN)),
+        error if error.is_not_found() => Some((Kind::Yours, ABSENT_IMAGE)),
         error if error.is_distrusted() => Some((Kind::Machine, TRUST)),
         ClientError::Transport { origin, .. } if error.is_unreachable() => {
             Some((Kind::Machine, if origin.ends_with("docker.io") { MIRROR } else { REACH }))

@@ -121,3 +121,10 @@ fn colours_are_the_users_choice() {
         assert_eq!(colour(&environment(variables)), choice, "{variables:?}");
     }
 }
+
+#[test]
+fn a_dumb_terminal_only_goes_on() {
+    assert_eq!(ability(&environment(&[("TERM", "dumb")])), Ability::Rolling);
+    assert_eq!(ability(&environment(&[("TERM", "xterm")])), Ability::Moving);
+    assert_eq!(ability(&environment(&[])), Ability::Moving);
+}

@@ -1,7 +1,6 @@
 //! Names of images that nobody knows: what may have been meant.
 
 use rbuild_engine::containers::ContainerError;
-use rbuild_image::distribution::ClientError;
 use rbuild_images::ImagesError;
 use rbuild_model::reference::Reference;
 
@@ -21,15 +20,20 @@ pub(crate) fn hinted(error: anyhow::Error, settings: &Settings) -> anyhow::Error
 }
 
 fn meant(near: &[String]) -> Option<String> {
-    let told: Vec<_> = near.iter().take(TOLD).map(|name| format!("`{name}`")).collect();
+    let told: Vec<_> = near.iter().take(TOLD).map(|name| format!("`{}`", short(name))).collect();
     let more = if near.len() > TOLD { ", and others of that name" } else { "" };
     (!told.is_empty()).then(|| format!("did you mean {}{more}? It is here", told.join(" or ")))
+}
+
+/// Leaves out the tag that is meant where there is none.
+pub(crate) fn short(name: &str) -> &str {
+    name.strip_suffix(":latest").unwrap_or(name)
 }
 
 /// An image that is not there.
 struct Unknown {
     name: String,
-    /// Whether a registry was asked, and has no such image that we may see.
+    /// Whether its registry was asked, and has no such image that we may see.
     is_refused: bool,
 }
 
@@ -54,15 +58,9 @@ fn unknown(error: &anyhow::Error) -> Option<Unknown> {
             Some(Unknown { name: name.clone(), is_refused: false })
         }
         ImagesError::Registry { what, source } => {
-            Some(Unknown { name: what.clone(), is_refused: is_refusal(source) })
+            let is_refused = source.is_not_found() || source.is_denied();
+            Some(Unknown { name: what.clone(), is_refused })
         }
         _ => None,
-    }
-}
-
-fn is_refusal(error: &ClientError) -> bool {
-    match error {
-        ClientError::Exhausted { source, .. } => is_refusal(source),
-        error => error.is_not_found() || error.is_denied(),
     }
 }

@@ -61,10 +61,7 @@ pub(crate) fn run(
     let home = Home::open(&context.settings, "rbuild run")?;
     let engine = home.engine()?;
     engine.prepare_start(&request.host.network);
-    let made = match engine.create(&request, &PullNotes(context.terminal, progress)) {
-        Ok(made) => made,
-        Err(error) => return Ok(not_run(error, context.terminal)),
-    };
+    let made = engine.create(&request, &PullNotes(context.terminal, progress))?;
     for warning in &made.warnings {
         context.terminal.tell(&format!("WARNING: {}\n", text::one_line(warning)));
     }

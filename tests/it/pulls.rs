@@ -167,7 +167,7 @@ fn indexes_in_one_another_end() {
     context.rbuild(["tag", "busybox", &deep]).run().assert_success();
     let refused = context.rbuild(["pull", &mistyped]).run();
     refused.assert_code(1);
-    let said = format!("error: cannot get {mistyped}: http://{} says: not found\n", registry.host());
+    let said = format!("error: cannot get {mistyped}: http://{} says: not found\nhint: ", registry.host());
     let meant = format!("hint: did you mean `{deep}`? It is here\n");
     assert!(refused.stderr.contains(&said) && refused.stderr.contains(&meant), "{refused}");
     assert!(!refused.stderr.contains("about the machine"), "{refused}");

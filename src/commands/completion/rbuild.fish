@@ -1,7 +1,7 @@
 # What may follow is asked of rbuild itself; where nothing is known, files are offered.
 function __rbuild_complete
     set -l words (commandline -opc) (commandline -ct)
-    set -l lines ($words[1] complete -- $words[2..-1] 2>/dev/null)
+    set -l lines (command rbuild complete -- $words[2..-1] 2>/dev/null)
     if test (count $lines) -gt 0
         printf '%s\n' $lines
     else

@@ -2,14 +2,12 @@
 # What may follow is asked of rbuild itself.
 _rbuild() {
     local -a lines shown
-    local line
+    local line word tab=$'\t'
     lines=("${(@f)$("${words[1]}" complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
     for line in "${(@)lines:#}"; do
-        if [[ $line == *$'\t'* ]]; then
-            shown+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
-        else
-            shown+=("${line//:/\\:}")
-        fi
+        # A colon ends the word where there is a description.
+        word=${line%%${tab}*}
+        shown+=("${word//:/\\:}:${line#*${tab}}")
     done
     # Where nothing is known, files are offered.
     if (( ${#shown} )); then _describe rbuild shown; else _files; fi
