@@ -1,0 +1,1 @@
+echo x > x && tar -cf t.tar x && rm x

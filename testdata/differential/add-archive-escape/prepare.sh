@@ -1,0 +1,1 @@
+mkdir -p t && ln -s /etc t/out && ln -s ../../../tmp t/up && echo x > t/f && tar -C t --owner=0 --group=0 -cf t.tar out up && mkdir t2 t2/out t2/up && echo evil > t2/out/evil && echo evil > t2/up/evil && tar -C t2 --owner=0 --group=0 -rf t.tar out/evil up/evil && rm -r t t2
