@@ -49,11 +49,11 @@ pub enum ClientError {
     #[error("{what}: {origin} says: {refusal}")]
     Refused {
         /// What was asked for.
-        what: Box<str>,
+        what: String,
         /// The scheme, host and port of who said so: the registry, a mirror, or where they led.
-        origin: Box<str>,
+        origin: String,
         /// What it said.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// The registry answered in a way that is not acceptable.
     #[error("{origin} answered unacceptably: {why}")]

@@ -267,8 +267,8 @@ impl Transport {
         let asked = asked_pause(&response);
         let origin = origin(response.url());
         let body = bounded(response, MAX_REASON, self.pace()).await.unwrap_or_default();
-        let refusal = Refusal::parse(status.as_u16(), &body);
-        let error = ClientError::Refused { what: what.into(), origin: origin.into(), refusal };
+        let refusal = Box::new(Refusal::parse(status.as_u16(), &body));
+        let error = ClientError::Refused { what: what.to_owned(), origin, refusal };
         if is_passing(status) { Failure::Passing(error, asked) } else { Failure::Final(error) }
     }
 
