@@ -173,7 +173,7 @@ pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPl
     Ok(BuildPlan {
         context: place,
         dockerfile,
-        target: what.target,
+        target: what.target.filter(|target| !target.is_empty()),
         platforms,
         build_args,
         contexts: what.build_context,
@@ -211,7 +211,7 @@ pub(crate) fn plan(arguments: Arguments, settings: &Settings) -> anyhow::Result<
     let secrets = arguments
         .secret
         .into_iter()
-        .map(|secret| client_secret(secret, settings))
+        .filter_map(|secret| client_secret(secret, settings).transpose())
         .collect::<anyhow::Result<Vec<_>>>()?;
     let call =
         if arguments.check { Call { method: Method::Check, ..arguments.call } } else { arguments.call };
@@ -318,14 +318,16 @@ fn reference(text: &str) -> anyhow::Result<Reference> {
     Ok(reference.with_default_tag())
 }
 
-fn client_secret(secret: flags::Secret, settings: &Settings) -> anyhow::Result<ClientSecret> {
+/// Finds a secret; a variable that is not set is none, as for steps that can do without.
+fn client_secret(secret: flags::Secret, settings: &Settings) -> anyhow::Result<Option<ClientSecret>> {
     let variable =
         |name: &str| settings.environment.text(name).map(|value| SecretValue::Bytes(value.into_bytes()));
     let value = match secret.source {
         SecretSource::File(path) => SecretValue::File(path),
-        SecretSource::Variable(name) => variable(&name).ok_or_else(|| {
-            Mistake::new(format!("secret `{}`: the variable `{name}` is not set", secret.id))
-        })?,
+        SecretSource::Variable(name) => match variable(&name) {
+            Some(value) => value,
+            None => return Ok(None),
+        },
         SecretSource::Either(name) => variable(&name).unwrap_or_else(|| SecretValue::File(name.into())),
     };
     if let SecretValue::File(path) = &value
@@ -335,5 +337,5 @@ fn client_secret(secret: flags::Secret, settings: &Settings) -> anyhow::Result<C
             .hint("write `src=FILE` or `env=VARIABLE`")
             .into());
     }
-    Ok(ClientSecret { id: secret.id, value })
+    Ok(Some(ClientSecret { id: secret.id, value }))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rbuild_model::digest::BlobDigest;
+use rbuild_model::reference::Reference;
 
 use super::{Invalid, Read};
 
@@ -36,11 +37,15 @@ pub(crate) enum ContextSource {
 
 /// Reads `NAME=VALUE`.
 pub(crate) fn build_context(text: &str) -> Read<BuildContext> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
-            Ok(BuildContext { name: name.to_owned(), source: context_source(value) })
-        }
-        _ => Err(Invalid::new("write `NAME=PATH`, `NAME=docker-image://IMAGE` or `NAME=URL`")),
+    let parts = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
+    let Some((name, value)) = parts else {
+        return Err(Invalid::new("write `NAME=PATH`, `NAME=docker-image://IMAGE` or `NAME=URL`"));
+    };
+    // It may stand for one platform alone: `NAME::PLATFORM`.
+    let image = name.split_once("::").map_or(name, |(image, _)| image);
+    match image.parse::<Reference>() {
+        Ok(_) => Ok(BuildContext { name: name.to_owned(), source: context_source(value) }),
+        Err(error) => Err(Invalid::new(format!("invalid context name {image}: {error}"))),
     }
 }
 
