@@ -57,3 +57,24 @@ fn told(loaded: &[LoadedImage]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use rbuild_model::digest::ImageId;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_moves_is_told_of_with_what_it_meant() {
+        let [image, former] = [1, 2].map(|byte| ImageId::from_bytes([byte; 32]));
+        let named = |former| LoadedImage { image, names: vec![("alpine:latest".parse().unwrap(), former)] };
+        let loaded = "Loaded image: alpine:latest\n";
+        assert_eq!(told(&[named(None)]), loaded);
+        assert_eq!(told(&[named(Some(image))]), loaded);
+        let moved = format!(
+            "The image alpine:latest already exists, renaming the old one with ID {former} to empty string\n{loaded}"
+        );
+        assert_eq!(told(&[named(Some(former))]), moved);
+        assert_eq!(told(&[LoadedImage { image, names: Vec::new() }]), format!("Loaded image ID: {image}\n"));
+    }
+}
