@@ -106,8 +106,10 @@ impl Display {
             other => other,
         };
         if mode == Mode::Tty && err.kind != StreamKind::Terminal {
-            return Err(Mistake::usage("`--progress tty` needs a terminal on standard error that is not dumb")
-                .hint("use `--progress plain`"));
+            return Err(Mistake::usage(
+                "`--progress tty` needs a terminal on standard error that is not dumb",
+            )
+            .hint("use `--progress plain`"));
         }
         let sgr = if err.colour == Colour::On { Sgr::Keep } else { Sgr::Drop };
         let view: Box<dyn View> = match mode {

@@ -283,10 +283,8 @@ enum Share {
 
 /// Returns the bytes of all layers of images, each counted once.
 pub(in crate::commands) fn layer_bytes(home: &Home, images: &[&Image]) -> anyhow::Result<u64> {
-    let sizes = images
-        .iter()
-        .map(|image| Ok(home.images.layer_sizes(image)?))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let sizes =
+        images.iter().map(|image| Ok(home.images.layer_sizes(image)?)).collect::<anyhow::Result<Vec<_>>>()?;
     let chains: Vec<&[DiffId]> = images.iter().map(|image| &image.config.rootfs.diff_ids[..]).collect();
     Ok(layers(&chains, &sizes).1)
 }
