@@ -44,7 +44,7 @@ fn a_prefix_is_below_the_own_group_or_a_path_from_the_top() {
         memory.parent("/theirs/x").steps(),
         ["/sys/fs/cgroup/memory/theirs", "/sys/fs/cgroup/memory/theirs/x"].map(std::path::PathBuf::from)
     );
-    assert_eq!(memory.parent("/").steps(), [std::path::PathBuf::new(); 0]);
+    assert!(memory.parent("/").steps().is_empty());
 }
 
 #[test]
