@@ -7,7 +7,7 @@
 //! - [`hcl`] reads and evaluates the language of bake files;
 //! - [`ignore`] says which paths of a context are left out;
 //! - [`lint`] checks a Dockerfile against rules that no build needs to pass;
-//! - `path` and `go` are paths as texts, and texts as Go reads and writes them, for all of these.
+//! - `path`, `ports` and `go` are paths and ranges of ports as texts, and texts as Go reads and writes them, for all of these.
 //!
 //! Nothing here opens a file or a connection, so nothing here can fail but by what is written in the text.
 
@@ -20,3 +20,4 @@ pub mod ignore;
 pub mod lint;
 pub mod lower;
 mod path;
+mod ports;

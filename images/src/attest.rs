@@ -16,8 +16,7 @@ use crate::rows;
 impl Images {
     /// Remembers what is said about an image, in place of what was said before.
     pub fn state(&self, image: ImageId, predicates: &[Predicate]) -> Result<(), ImagesError> {
-        let facts: Vec<_> =
-            predicates.iter().map(|fact| (fact.kind.clone(), fact.value.to_string())).collect();
+        let facts = as_rows(predicates);
         // Most images have none, and a transaction that changes nothing costs a lock all the same.
         if facts.is_empty() && self.store.read(|tx| rows::facts(tx, image))?.is_empty() {
             return Ok(());
@@ -100,6 +99,11 @@ impl Images {
             entry_annotations: attest::entry_annotations(about),
         }))
     }
+}
+
+/// Writes facts as the store keeps them: kinds, and values as JSON.
+pub(crate) fn as_rows(predicates: &[Predicate]) -> Vec<(String, String)> {
+    predicates.iter().map(|fact| (fact.kind.clone(), fact.value.to_string())).collect()
 }
 
 impl Outgoing {

@@ -8,15 +8,16 @@ use rbuild_confined::Root;
 use rbuild_image::archive::{
     ArchivedImage, BlobSink, Folder, LayoutImage, Stored, read_archive, read_layout, read_layout_image,
 };
-use rbuild_image::attest::{self, Predicate};
+use rbuild_image::attest::{MAX_STATEMENT, Predicate, read_about};
 use rbuild_image::compress::Decoder;
-use rbuild_image::manifest::MediaType;
+use rbuild_image::manifest::{Descriptor, MediaType};
 use rbuild_model::digest::{BlobDigest, ChainId, ImageId};
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_store::Lease;
 
 use crate::arrivals::Arrivals;
+use crate::attest::as_rows;
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::platforms::Member;
@@ -24,6 +25,9 @@ use crate::progress::{LayerState, Progress};
 use crate::pull::{Resolved, parse_config};
 use crate::rows::{self, ImageRow};
 use crate::unpack::PendingLayer;
+
+/// The most bytes of all statements about one image: what they say is held in memory until the image is recorded.
+const MAX_STATEMENTS: u64 = 2 * MAX_STATEMENT;
 
 /// An image that was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,13 +167,14 @@ impl Images {
         let config = parse_config(&what, &archived.config)?;
         let diff_ids = &config.rootfs.diff_ids;
         let layers = PendingLayer::of_image(&what, &archived.manifest, diff_ids, None)?;
-        // All names are read before anything is recorded.
+        // All names and facts are read before anything is recorded.
         let names = archived
             .names
             .iter()
             .map(|name| name.parse::<Reference>().map(Reference::with_default_tag))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ImagesError::Archive(error.to_string()))?;
+        let facts = as_rows(&self.stated_in(archived)?);
         let base = self.find_chain(diff_ids, lease)?;
         let present = base.len();
         for layer in &layers[..present] {
@@ -194,6 +199,10 @@ impl Images {
                     archived.manifest.media_type.as_ref().map_or(MediaType::OCI_MANIFEST, MediaType::as_str);
                 rows::add_manifest(tx, image, BlobDigest::of(bytes), media_type, bytes)?;
             }
+            // An archive that says nothing takes nothing back.
+            if !facts.is_empty() {
+                rows::set_facts(tx, image, &facts)?;
+            }
             let mut given = Vec::new();
             for name in &names {
                 // A name that pins a digest says what it names; an archive has no say in that.
@@ -207,11 +216,6 @@ impl Images {
             }
             Ok(given)
         })?;
-        let facts = self.stated_in(archived)?;
-        // An archive that says nothing takes nothing back.
-        if !facts.is_empty() {
-            self.state(image, &facts)?;
-        }
         Ok(LoadedImage { image, names })
     }
 
@@ -221,17 +225,22 @@ impl Images {
             return Ok(Vec::new());
         };
         let mut facts = Vec::new();
-        let mut room = attest::MAX_STATEMENT;
+        let mut room = MAX_STATEMENTS;
         for statement in &archived.statements {
-            room = room.checked_sub(statement.size).ok_or_else(|| {
-                let most = attest::MAX_STATEMENT;
-                ImagesError::Archive(format!("what it says about an image has more than {most} bytes"))
+            let Descriptor { digest, size, .. } = statement;
+            if *size > MAX_STATEMENT {
+                let message = format!("the statement {digest} has {size} bytes, more than {MAX_STATEMENT}");
+                return Err(ImagesError::Archive(message));
+            }
+            room = room.checked_sub(*size).ok_or_else(|| {
+                let message = format!("its statements about one image have more than {MAX_STATEMENTS} bytes");
+                ImagesError::Archive(message)
             })?;
-            let Some(file) = self.blobs.open(statement.digest)? else { continue };
+            let Some(file) = self.blobs.open(*digest)? else { continue };
             let mut bytes = Vec::new();
-            let read = file.take(statement.size).read_to_end(&mut bytes);
+            let read = file.take(*size).read_to_end(&mut bytes);
             read.map_err(|error| ImagesError::io("read what the archive says about an image", error))?;
-            facts.extend(attest::read_about(statement, &bytes, manifest));
+            facts.extend(read_about(statement, &bytes, manifest));
         }
         Ok(facts)
     }

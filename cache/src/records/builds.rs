@@ -204,7 +204,7 @@ impl Records {
                  JOIN records ON records.chain = chains.id \
                  JOIN lineage ON lineage.record = records.id \
                  JOIN builds ON builds.id = lineage.build \
-                 WHERE chains.snapshot = ?1 \
+                 WHERE chains.snapshot = ?1 AND records.chain <> 0 \
                  AND lineage.ordinal = (SELECT MAX(ordinal) FROM lineage AS last WHERE last.build = builds.id) \
                  ORDER BY builds.id DESC LIMIT 1",
             )?;

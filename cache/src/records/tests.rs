@@ -309,7 +309,10 @@ fn the_last_fifty_builds_of_a_project_are_kept() {
     let old = records.remember(&record("old", &[1])).unwrap();
     let first = records.remember_build(&build("p", Some(old))).unwrap();
     records.remember_build(&build("q", None)).unwrap();
+    let project_of = |number| records.project_of(snapshot(number)).unwrap();
+    assert_eq!((project_of(1).as_deref(), project_of(2)), (Some("p"), None));
     records.forget_tree(old).unwrap();
+    assert_eq!(project_of(1), None);
     assert!(records.details(old).unwrap().is_some(), "the tombstone stays while a build names it");
     for _ in 0..KEPT_BUILDS {
         records.remember_build(&build("p", None)).unwrap();

@@ -2,9 +2,9 @@
 //!
 //! The latest build of a project is laid beside earlier ones, line by line ([`align`]). Where a step ran, its
 //! pre-image is compared with that of the step it is the successor of, field by field ([`fields`]), and where contents
-//! differ the folders that were hashed are followed down to the files ([`files`]). Of the step that a build failed at the keys are
-//! kept, so it is compared with when it last succeeded. Comparing is pure; only
-//! [`Records::why`] reads.
+//! differ the folders that were hashed are followed down to the files ([`files`]). Of the step that a build failed at only the
+//! keys are kept, so it is compared with when it last succeeded, but where its files differ they are named only if
+//! some record keeps the same folders. Comparing is pure; only [`Records::why`] reads.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -258,7 +258,8 @@ impl<'p> Search<'p> {
 }
 
 /// What a character behind a backslash means: itself, unless it is a letter or a digit. Of these Docker's matcher, which works
-/// with regular expressions, takes some for control characters or classes, and refuses the others.
+/// with regular expressions, takes those below for control characters and classes. What else it takes is refused here:
+/// assertions (`\b`), classes by name (`\pL`), quotations (`\Q`) and characters by number (`\x41`, `\101`).
 fn escaped(ch: char) -> Option<Token> {
     let of = |negated, ranges: &[(char, char)]| Token::Class { negated, ranges: ranges.to_vec() };
     let word = [('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
@@ -294,6 +295,7 @@ fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Token> 
     }
 }
 
+/// Reads a character in brackets. Docker's matcher takes classes there as well.
 fn member(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {
     match chars.next()? {
         '\\' => match escaped(chars.next()?)? {

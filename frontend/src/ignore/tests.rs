@@ -92,6 +92,9 @@ fn malformed_lines_are_refused() {
         ("[", "line 1: syntax error in pattern: \"[\""),
         ("a[]b", "line 1: syntax error in pattern: \"a[]b\""),
         ("a\\", "line 1: syntax error in pattern: \"a\\\\\""),
+        ("\\bfoo", "line 1: syntax error in pattern: \"\\\\bfoo\""),
+        ("\\x41", "line 1: syntax error in pattern: \"\\\\x41\""),
+        ("[\\d]", "line 1: syntax error in pattern: \"[\\\\d]\""),
         ("[-a]", "line 1: syntax error in pattern: \"[-a]\""),
     ] {
         assert_eq!(Ignore::parse(file).unwrap_err().to_string(), error, "file {file:?}");

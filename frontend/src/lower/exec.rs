@@ -120,13 +120,14 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
 /// Puts mounts in the order in which they are made, as BuildKit has it: folders before what lies in them, however they are
 /// written, and secrets and sockets last.
 fn put_in_order(mounts: &mut [Mount]) {
-    mounts.sort_by(|a, b| {
-        let place = |mount: &Mount| match mount {
-            Mount::Secret(_) | Mount::Ssh(_) => (true, None),
-            _ => (false, mount.target().map(str::to_owned)),
-        };
-        place(a).cmp(&place(b))
-    });
+    mounts.sort_by(|a, b| place(a).cmp(&place(b)));
+}
+
+fn place(mount: &Mount) -> (bool, Option<&str>) {
+    match mount {
+        Mount::Secret(_) | Mount::Ssh(_) => (true, None),
+        _ => (false, mount.target()),
+    }
 }
 
 /// Tells whether the command is nothing but one heredoc, whose body is then the command.

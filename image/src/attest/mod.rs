@@ -27,7 +27,7 @@ pub const SPDX: &str = "https://spdx.dev/Document";
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 /// The predicate that a provenance of SLSA's version 0.2 is.
 pub const PROVENANCE_02: &str = "https://slsa.dev/provenance/v0.2";
-/// Bytes of a statement that is read.
+/// The most bytes of a statement that is read.
 pub const MAX_STATEMENT: u64 = 64 << 20;
 /// What a manifest of statements is, as an artifact.
 pub const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
@@ -156,8 +156,9 @@ pub fn is_about(entry: &Descriptor, image: BlobDigest) -> bool {
 
 /// The kind of fact that a layer of such a manifest holds, if it is a statement.
 pub fn kind_of(layer: &Descriptor) -> Option<&str> {
-    let kind = layer.media_type.as_str();
-    (kind == STATEMENT || is_signed(kind)).then(|| layer.annotations.get(PREDICATE).map(String::as_str))?
+    let media_type = layer.media_type.as_str();
+    let is_statement = media_type == STATEMENT || is_signed(media_type);
+    layer.annotations.get(PREDICATE).filter(|_| is_statement).map(String::as_str)
 }
 
 /// Whether a statement stands in an envelope with signatures, which are not looked at.
@@ -167,9 +168,7 @@ fn is_signed(media_type: &str) -> bool {
 
 /// Reads the fact of a statement that came as a layer; nothing if it is none.
 pub fn read(layer: &Descriptor, bytes: &[u8]) -> Option<Predicate> {
-    let kind = kind_of(layer)?.to_owned();
-    let value = opened(layer, bytes)?.get_mut("predicate")?.take();
-    Some(Predicate { kind, value })
+    predicate(layer, opened(layer, bytes)?)
 }
 
 /// As [`read`], if the statement itself says that it is about an image: where a list says so, that is only its word.
@@ -177,7 +176,13 @@ pub fn read_about(layer: &Descriptor, bytes: &[u8], image: BlobDigest) -> Option
     let statement = opened(layer, bytes)?;
     let mut subjects = statement.get("subject")?.as_array()?.iter();
     let is_about = subjects.any(|subject| subject["digest"]["sha256"] == image.hex().as_str());
-    is_about.then(|| read(layer, bytes))?
+    if is_about { predicate(layer, statement) } else { None }
+}
+
+/// Takes the fact out of a statement.
+fn predicate(layer: &Descriptor, mut statement: Value) -> Option<Predicate> {
+    let kind = kind_of(layer)?.to_owned();
+    Some(Predicate { kind, value: statement.get_mut("predicate")?.take() })
 }
 
 /// Takes a statement out of its envelope, if it is in one.

@@ -1,6 +1,6 @@
 //! Which bytes leave for a layer: only such as were hashed to its DiffId.
 
-use rbuild_image::attest::Predicate;
+use rbuild_image::attest::{MAX_STATEMENT, Predicate};
 use rbuild_image::manifest::Family;
 
 use super::*;
@@ -190,4 +190,23 @@ fn what_is_said_about_an_image_is_saved_with_it() {
         assert!(archive.windows(said.len()).any(|window| window == said), "{name}");
     }
     assert_eq!(saved(&place, id, "f"), "one", "readers take the image out of its index");
+}
+
+#[test]
+fn what_an_archive_says_is_loaded_with_the_image_or_neither_is() {
+    let load = |value: serde_json::Value| {
+        let (here, there) = (place(), place());
+        let id = here.import(Some("app"), &[("f", "one")]);
+        let said = [Predicate { kind: "https://example.com/said".to_owned(), value }];
+        here.images.state(id, &said).unwrap();
+        let archive = here.images.save(&["app"], Vec::new(), &here.lease).unwrap();
+        let loaded = there.images.load(&archive[..], &amd64(), &there.lease, &Quiet);
+        loaded.map(|_| assert_eq!(there.images.stated(id).unwrap(), said)).map_err(|error| {
+            assert!(there.images.get(id).unwrap().is_none(), "there is no image without what is said of it");
+            error.to_string()
+        })
+    };
+    load(serde_json::json!({ "a": 1 })).unwrap();
+    let error = load("x".repeat(MAX_STATEMENT as usize).into()).unwrap_err();
+    assert!(error.contains(&format!("more than {MAX_STATEMENT}")), "{error}");
 }

@@ -11,8 +11,8 @@ use rbuild_model::project::{
 };
 
 use super::super::fault::Checked;
-use super::super::values::port;
 use super::read::Reader;
+use crate::ports;
 
 pub(super) fn build(reader: &Reader<'_>) -> Checked<Build> {
     let mut additional_contexts = BTreeMap::new();
@@ -249,7 +249,7 @@ pub(super) fn port(reader: &Reader<'_>) -> Checked<Port> {
     let published = reader.at("published");
     let range = published
         .text()
-        .map(|text| port::range(&text).ok_or_else(|| published.unfit("a port or a range of ports")))
+        .map(|text| ports::range(&text).ok_or_else(|| published.unfit("a port or a range of ports")))
         .transpose()?;
     let protocol = reader.at("protocol").text().unwrap_or_else(|| "tcp".to_owned()).to_lowercase();
     let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]

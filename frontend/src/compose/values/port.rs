@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::ports;
+
 /// One published port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShortPort {
@@ -51,10 +53,11 @@ pub(crate) fn parse(spec: &str) -> Result<Vec<ShortPort>, String> {
     if container.is_empty() {
         return Err(format!("No port specified: {spec}<empty>"));
     }
-    let (first, last) = range(container).ok_or_else(|| format!("Invalid containerPort: {container}"))?;
+    let (first, last) =
+        ports::range(container).ok_or_else(|| format!("Invalid containerPort: {container}"))?;
     let published = match host {
         "" => None,
-        host => Some(range(host).ok_or_else(|| format!("Invalid hostPort: {host}"))?),
+        host => Some(ports::range(host).ok_or_else(|| format!("Invalid hostPort: {host}"))?),
     };
     if let Some((from, to)) = published
         && to - from != last - first
@@ -79,15 +82,6 @@ pub(crate) fn parse(spec: &str) -> Result<Vec<ShortPort>, String> {
     // The reference sorts them as texts.
     ports.sort_by_key(|port| port.target.to_string());
     Ok(ports)
-}
-
-/// Reads a port or a range of them.
-pub(crate) fn range(text: &str) -> Option<(u16, u16)> {
-    let port =
-        |text: &str| text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse::<u16>().ok()).flatten();
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (port(first)?, port(last)?);
-    (first <= last).then_some((first, last))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use rbuild_model::span::Diagnostic;
 use super::{Args, Heredocs, Instruction, InstructionKind, InstructionSpec, Word};
 use crate::dockerfile::text::Slice;
 use crate::lower::StageState;
+use crate::ports;
 
 /// `EXPOSE`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +137,7 @@ pub fn parse_port(text: &str) -> Result<PortRange, PortError> {
         Some((host, range)) => (Some(host), range),
         None => (None, ports),
     };
-    let (first, last) = read_range(range).ok_or_else(|| PortError::Port { text: range.to_owned() })?;
+    let (first, last) = ports::range(range).ok_or_else(|| PortError::Port { text: range.to_owned() })?;
     if let Some(host_part) = host_part {
         check_host_part(host_part, range, usize::from(last - first))?;
     }
@@ -153,20 +154,10 @@ fn check_host_part(text: &str, range: &str, more: usize) -> Result<(), PortError
     if host.is_empty() {
         return Ok(());
     }
-    let (first, last) = read_range(host).ok_or_else(|| PortError::HostPort { text: host.to_owned() })?;
+    let (first, last) = ports::range(host).ok_or_else(|| PortError::HostPort { text: host.to_owned() })?;
     // One port may be any of a range.
     if more > 0 && usize::from(last - first) != more {
         return Err(PortError::Ranges { ports: range.to_owned(), host: host.to_owned() });
     }
     Ok(())
-}
-
-/// Reads `port[-port]`.
-fn read_range(text: &str) -> Option<(u16, u16)> {
-    let number = |text: &str| {
-        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok()).flatten()
-    };
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (number(first)?, number(last)?);
-    (first <= last).then_some((first, last))
 }
