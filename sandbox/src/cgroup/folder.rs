@@ -19,6 +19,17 @@ pub(super) struct Folder {
     pub(super) fd: OwnedFd,
 }
 
+/// A folder that was [claimed](Folder::claim), until this is dropped.
+#[derive(Debug)]
+pub(super) struct Claim(pub(super) Folder);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // By closing alone it would last as long as a process that was begun meanwhile has the folder.
+        let _ = rustix::fs::flock(&self.0.fd, FlockOperation::Unlock);
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     One,
@@ -50,6 +61,13 @@ impl Folder {
     /// Tells whether nobody holds it; from then on others wait with making one of this name.
     pub(super) fn is_free(&self) -> bool {
         rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive).is_ok()
+    }
+
+    /// Keeps all others who ask for it from changing what the groups below it share.
+    pub(super) fn claim(self) -> Claim {
+        // Where there are no such locks, it is done all the same.
+        let _ = rustix::fs::flock(&self.fd, FlockOperation::LockExclusive);
+        Claim(self)
     }
 
     pub(super) fn file(&self, name: &str, access: OFlags) -> Result<OwnedFd, CgroupError> {

@@ -9,7 +9,7 @@ use super::{Cgroup, CgroupRequest, Parent, is_foreign};
 use crate::cgroup::CgroupError;
 use crate::cgroup::devices::{self, Devices};
 use crate::cgroup::find::{Hierarchy, Layout};
-use crate::cgroup::folder::{Folder, Version, make_folder};
+use crate::cgroup::folder::{Claim, Folder, Version, make_folder};
 use crate::cgroup::limits::{Limits, RT_PERIOD, RT_RUNTIME, Setting};
 
 impl Cgroup {
@@ -83,7 +83,7 @@ impl Cgroup {
             if hierarchy.has("cpuset") {
                 inherit_cpuset(&parent, folder)?;
             }
-            self.admit_real_time(hierarchy, limits)?;
+            let _claim = self.admit_real_time(hierarchy, limits)?;
             for setting in settings.iter().filter(|setting| hierarchy.has(setting.controller)) {
                 folder.set(setting)?;
             }
@@ -149,7 +149,8 @@ impl Cgroup {
         limits.check()?;
         let unified = layout.v1.is_empty();
         let settings = if unified { limits.version_2() } else { limits.version_1() };
-        layout.v1.iter().try_for_each(|hierarchy| self.admit_real_time(hierarchy, limits))?;
+        let claims = layout.v1.iter().map(|hierarchy| self.admit_real_time(hierarchy, limits));
+        let _claims = claims.collect::<Result<Vec<_>, _>>()?;
         for setting in &settings {
             let has_it = |folder: &&Folder| folder.path.join(setting.file).exists();
             let missing = CgroupError::NoController { what: setting.what, controller: setting.controller };
@@ -172,15 +173,17 @@ impl Cgroup {
     }
 
     /// Gives the folder that all groups are in as much time for real-time programs as they have together, with what this one is
-    /// to have: groups have none of themselves.
-    fn admit_real_time(&self, hierarchy: &Hierarchy, limits: &Limits) -> Result<(), CgroupError> {
+    /// to have: groups have none of themselves. Nobody else changes it until what comes back is dropped, which is when this
+    /// group has its own.
+    fn admit_real_time(&self, hierarchy: &Hierarchy, limits: &Limits) -> Result<Option<Claim>, CgroupError> {
         const PERIOD_US: u64 = 1_000_000;
-        let Some(runtime) = limits.cpu_rt_runtime_us else { return Ok(()) };
+        let Some(runtime) = limits.cpu_rt_runtime_us else { return Ok(None) };
         if !hierarchy.has("cpu") || is_foreign(&self.prefix) {
-            return Ok(());
+            return Ok(None);
         }
         let path = hierarchy.parent(&self.prefix).path();
         make_folder(&path)?;
+        let claim = Folder::open(Version::One, path.clone())?.claim();
         let number = |folder: &Path, file: &str| -> Option<u64> {
             std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
         };
@@ -193,7 +196,8 @@ impl Cgroup {
         let used =
             others.filter_map(|group| Some(share(number(&group, RT_RUNTIME)?, number(&group, RT_PERIOD))));
         let sum = used.fold(share(runtime, limits.cpu_rt_period_us), u64::saturating_add);
-        write(&path, RT_RUNTIME, &sum.to_string())
+        claim.0.write(RT_RUNTIME, &sum.to_string())?;
+        Ok(Some(claim))
     }
 
     /// Takes the group with all of its processes into one more hierarchy of version 1.
