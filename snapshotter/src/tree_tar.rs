@@ -15,9 +15,12 @@ use crate::error::Result;
 use crate::layer::entry_of;
 
 /// Writes what is at `path` in a tree as a tar whose entries are named from `name` on; an empty one leaves a folder
-/// itself out. Numeric owners and hard links are kept, sockets are left out. A link at the end of `path` is not followed.
+/// itself out, and a `.` stands before each. Numeric owners and hard links are kept, sockets are left out. A link at the end of `path` is not followed.
 pub fn write_tree<W: Write>(root: &Root, path: impl AsRef<Path>, name: &Path, out: W) -> Result<W> {
     let mut writer = Writer::new(out, Options::default());
+    if name == Path::new(".") {
+        writer = writer.from_here();
+    }
     write_handle(&root.resolve_nofollow(path)?, name, &mut writer)?;
     Ok(writer.finish()?)
 }

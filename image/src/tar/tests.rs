@@ -90,6 +90,18 @@ fn the_empty_archive_is_two_zero_blocks() {
 }
 
 #[test]
+fn names_may_begin_with_a_dot() {
+    let link = Entry::new(path("b"), EntryKind::Hardlink { target: path("a") }, 0o644);
+    let mut writer = Writer::new(Vec::new(), Options::default()).from_here();
+    for entry in [Entry::new(path(""), EntryKind::Directory, 0o755), file("a", 0), link] {
+        writer.append(&entry, &mut std::io::empty()).unwrap();
+    }
+    let bytes = writer.finish().unwrap();
+    let texts = |at: usize| String::from_utf8_lossy(&bytes[at..at + 100]).trim_end_matches('\0').to_owned();
+    assert_eq!([0, 512, 1024, 1024 + 157].map(texts), ["./", "./a", "./b", "./a"]);
+}
+
+#[test]
 fn times_are_whole_seconds_and_clamped_down_to_the_epoch() {
     let mut entry = file("f", 0);
     entry.mtime = Timestamp { seconds: 100, nanoseconds: 999_999_999 };

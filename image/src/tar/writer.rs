@@ -21,6 +21,7 @@ pub struct Options {
 pub struct Writer<W> {
     inner: W,
     options: Options,
+    before: &'static [u8],
     buffer: Vec<u8>,
 }
 
@@ -32,7 +33,13 @@ const PAX_NAME: &[u8] = b"PaxHeader";
 impl<W: Write> Writer<W> {
     /// Starts an archive.
     pub fn new(inner: W, options: Options) -> Self {
-        Self { inner, options, buffer: Vec::new() }
+        Self { inner, options, before: b"", buffer: Vec::new() }
+    }
+
+    /// Has every name begin with `./`, as in archives of what is in a folder.
+    #[must_use]
+    pub fn from_here(self) -> Self {
+        Self { before: b"./", ..self }
     }
 
     /// Writes an entry and, for a file, its contents.
@@ -80,11 +87,8 @@ impl<W: Write> Writer<W> {
 
     fn header(&mut self, entry: &Entry) -> Result<(), TarError> {
         let mut records = Vec::new();
-        let header = header(entry, self.options, &mut records).map_err(|problem| TarError::Entry {
-            offset: 0,
-            name: shown(entry),
-            problem,
-        })?;
+        let header = header(entry, self.options, self.before, &mut records)
+            .map_err(|problem| TarError::Entry { offset: 0, name: shown(entry), problem })?;
         if !records.is_empty() {
             let block = records.len() as u64;
             let mut extended = tar::Header::new_ustar();
@@ -119,14 +123,19 @@ fn read(contents: &mut dyn Read, buffer: &mut [u8], entry: &Entry) -> Result<usi
 }
 
 /// Makes the header of an entry; what does not fit goes into PAX records, ordered by key.
-fn header(entry: &Entry, options: Options, records: &mut Vec<u8>) -> Result<tar::Header, EntryProblem> {
+fn header(
+    entry: &Entry,
+    options: Options,
+    before: &[u8],
+    records: &mut Vec<u8>,
+) -> Result<tar::Header, EntryProblem> {
     let mut header = tar::Header::new_ustar();
     let mut extras: Vec<(&[u8], Vec<u8>)> = Vec::new();
 
     let (flag, target, device) = match &entry.kind {
         EntryKind::File { .. } => (b'0', None, None),
-        EntryKind::Hardlink { target } => (b'1', Some(target.as_bytes()), None),
-        EntryKind::Symlink { target } => (b'2', Some(&target[..]), None),
+        EntryKind::Hardlink { target } => (b'1', Some([before, target.as_bytes()].concat()), None),
+        EntryKind::Symlink { target } => (b'2', Some(target.clone()), None),
         EntryKind::CharDevice(device) => (b'3', None, Some(device)),
         EntryKind::BlockDevice(device) => (b'4', None, Some(device)),
         EntryKind::Directory => (b'5', None, None),
@@ -134,7 +143,8 @@ fn header(entry: &Entry, options: Options, records: &mut Vec<u8>) -> Result<tar:
     };
     header.as_old_mut().linkflag = [flag];
 
-    let mut name = if entry.path.is_root() { b".".to_vec() } else { entry.path.as_bytes().to_vec() };
+    let mut name =
+        if entry.path.is_root() { b".".to_vec() } else { [before, entry.path.as_bytes()].concat() };
     if entry.kind == EntryKind::Directory {
         name.push(b'/');
     }
@@ -150,7 +160,7 @@ fn header(entry: &Entry, options: Options, records: &mut Vec<u8>) -> Result<tar:
         let cut = target.len().min(100);
         header.as_old_mut().linkname[..cut].copy_from_slice(&target[..cut]);
         if cut < target.len() {
-            extras.push((b"linkpath", target.to_vec()));
+            extras.push((b"linkpath", target));
         }
     }
 
