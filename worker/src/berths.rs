@@ -82,7 +82,9 @@ struct State {
     ready: VecDeque<Berth>,
     /// Networks whose steps have ended.
     left: VecDeque<StepNetwork>,
-    /// Steps that may still want one.
+    /// Steps that may still want one. Those that were found but whose trees are gone are among them until the end, when
+    /// it shows that nobody reads them: for these a berth or two may be made that nobody takes. (Only counting
+    /// the runs that are asked for would make none ahead: a step is asked for when the one below it has ended.)
     expected: usize,
     /// Whether one is being made ahead right now.
     making: bool,

@@ -238,14 +238,18 @@ impl Worker {
         // A failure stops this attempt; the caller's switch stays as the caller left it.
         let (cancel, _link) = caller.child();
         contexts.look_for(&cancel);
-        let Driven { result, made, reached, failed } = self.solve(whole, &cancel);
-        history.add(&reached, failed);
+        let Driven { result, made, reached } = self.solve(whole, &cancel);
+        let tried = match &result {
+            Err(DriveError::Step { step, keys, .. }) => Some((*step, keys.clone())),
+            _ => None,
+        };
+        history.add(&reached, tried);
         let solved = Solved { graph, made: &made, reached: &reached };
         let failed = result.err().map(|error| match error {
             DriveError::Step { error: StepError::Cancelled, .. } | DriveError::Cancelled => {
                 nobodys(BuildError::Cancelled)
             }
-            DriveError::Step { step, error } => {
+            DriveError::Step { step, error, .. } => {
                 let target = whole.wanted.owner(step).and_then(|at| targets[at].name.clone());
                 let location = graph.note(step).location.clone();
                 let name = whole.wanted.name(graph, step);

@@ -27,6 +27,8 @@ pub enum DriveError<E> {
     Step {
         /// The step.
         step: StepId,
+        /// What its keys are made of.
+        keys: StepKeys,
         /// Why.
         error: E,
     },
@@ -60,8 +62,6 @@ pub struct Driven<E> {
     pub made: Vec<Option<Tree>>,
     /// For every step of the graph, how far it came.
     pub reached: Vec<Reached>,
-    /// The step that failed, if one did, and what its keys are made of.
-    pub failed: Option<(StepId, StepKeys)>,
 }
 
 /// Makes the trees of the goals.

@@ -14,7 +14,7 @@ use crate::worker::Worker;
 /// What a build leaves for its history: for every step, how far it came.
 pub(super) struct Remembered {
     reached: Vec<Reached>,
-    /// The step that failed in the last attempt.
+    /// The step that failed in the last attempt, and what its keys are made of.
     failed: Option<(StepId, StepKeys)>,
 }
 

@@ -161,7 +161,8 @@ impl<'a, E> Schedule<'a, E> {
                     Done::Answered(answer) => self.answer(answer),
                     Done::Failed(step, error) => {
                         self.answer(Answer::Failed(step));
-                        self.stop(DriveError::Step { step, error });
+                        let keys = self.solver.keys(step).clone();
+                        self.stop(DriveError::Step { step, keys, error });
                     }
                     Done::Panicked(panic) => {
                         self.cancel.cancel();
@@ -200,10 +201,6 @@ impl<'a, E> Schedule<'a, E> {
             }
         }
         let made = graph.steps().map(|(id, _)| solver.tree(id).cloned()).collect();
-        let failed = match &result {
-            Err(DriveError::Step { step, .. }) => Some((*step, solver.keys(*step).clone())),
-            _ => None,
-        };
-        Driven { result, made, reached, failed }
+        Driven { result, made, reached }
     }
 }

@@ -3,7 +3,7 @@
 //! Who asks is this program, which runs in the container (`xtask bench-asker`): [`ASKERS`] threads, each with one question
 //! at a time, as the resolvers of programs do it. What is told is the time between the first question and the last answer.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,8 +15,11 @@ use super::{Options, Tool, some_rounds, time};
 /// How many ask at once.
 const ASKERS: usize = 8;
 
-/// Where the name service of a container is.
-const SERVICE: &str = "127.0.0.11:53";
+/// Where a container is told what name services it has.
+const RESOLVER: &str = "/etc/resolv.conf";
+
+/// The port of name services.
+const PORT: u16 = 53;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,9 +38,11 @@ pub(super) fn lookups(options: &Options, work: &Path) -> Result<Vec<Vec<Duration
         }
         time(tool, None, &["network", "create", NAME])?;
         let took = on_network(options, tool, &folder);
-        time(tool, None, &["rm", "-f", NAME])?;
-        time(tool, None, &["network", "rm", NAME])?;
-        took.map(Some)
+        // Both, whatever came of the rest: what is left would fail the next round as well.
+        let removed = [&["rm", "-f", NAME][..], &["network", "rm", NAME]].map(|what| time(tool, None, what));
+        let took = took?;
+        removed.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(Some(took))
     })
 }
 
@@ -62,18 +67,26 @@ fn on_network(options: &Options, tool: &Tool, folder: &Path) -> Result<Duration>
 pub(crate) fn ask(arguments: &[String]) -> Result<String> {
     let [name, count] = arguments else { anyhow::bail!("usage: xtask bench-asker NAME COUNT") };
     let share = count.parse::<usize>()?.div_ceil(ASKERS);
+    let service =
+        service(&std::fs::read_to_string(RESOLVER)?).with_context(|| format!("{RESOLVER} names none"))?;
     let question = question(name);
     let begun = Instant::now();
     std::thread::scope(|scope| {
-        let askers: Vec<_> = (0..ASKERS).map(|_| scope.spawn(|| ask_often(&question, share))).collect();
+        let askers: Vec<_> =
+            (0..ASKERS).map(|_| scope.spawn(|| ask_often(service, &question, share))).collect();
         askers.into_iter().try_for_each(|asker| asker.join().expect("who asks does not panic"))
     })?;
     Ok(begun.elapsed().as_micros().to_string())
 }
 
-fn ask_often(question: &[u8], count: usize) -> Result<()> {
+/// The first name service of a container that is asked by IPv4.
+fn service(resolver: &str) -> Option<Ipv4Addr> {
+    resolver.lines().find_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok())
+}
+
+fn ask_often(service: Ipv4Addr, question: &[u8], count: usize) -> Result<()> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect(SERVICE)?;
+    socket.connect((service, PORT))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut question = question.to_vec();
     let mut answer = [0; 512];
@@ -96,4 +109,16 @@ fn question(name: &str) -> Vec<u8> {
     }
     message.extend([0, 0, 1, 0, 1]);
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_service_is_asked() {
+        let text = "# made\nsearch lan\nnameserver ::1\nnameserver 10.89.0.1\nnameserver 127.0.0.11\n";
+        assert_eq!(service(text), Some(Ipv4Addr::new(10, 89, 0, 1)));
+        assert_eq!(service("search lan\n"), None);
+    }
 }
