@@ -309,7 +309,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Re
     }
     let cli = Global::from_arg_matches_mut(&mut matches)
         .and_then(|global| Ok(Cli { global, command: Command::from_arg_matches_mut(&mut matches)? }));
-    cli.map_err(|error| told(error, &parser, &arguments))
+    let mut cli = cli.map_err(|error| told(error, &parser, &arguments))?;
+    if let Command::Complete(asked) = &cli.command {
+        complete::add_globals(&asked.words, &mut cli.global);
+    }
+    Ok(cli)
 }
 
 /// Makes the verb ready that is asked for: each command pays for this.

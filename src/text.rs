@@ -5,6 +5,8 @@
 //! [`Lines`] cuts a program's output into lines of bounded length and drops them, except for colours (SGR) where
 //! a terminal is known to take them; it needs bounded memory for any input.
 
+use rbuild_model::span::{edit_distance, nearest};
+
 /// Whether colour sequences are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sgr {
@@ -289,27 +291,13 @@ impl Lines {
 
 /// Returns the candidate that a word at a prompt is a slip of: by one edit, or by two in a long word that begins alike.
 pub(crate) fn near<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
     let is_long = word.chars().count() > 5;
     let is_alike = |candidate: &&str| {
-        is_slip(word, candidate) || (is_long && candidate.chars().next() == word.chars().next())
+        let candidate = candidate.to_lowercase();
+        edit_distance(&word, &candidate) < 2 || (is_long && candidate.chars().next() == word.chars().next())
     };
-    rbuild_model::span::nearest(word, candidates.into_iter().filter(is_alike))
-}
-
-/// Whether one letter is another, is missing, is too much, or two have changed places.
-fn is_slip(one: &str, other: &str) -> bool {
-    let begin = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
-    let mut rest: [Vec<char>; 2] = [one, other].map(|word| word.chars().skip(begin).collect());
-    while rest[0].last().is_some() && rest[0].last() == rest[1].last() {
-        for word in &mut rest {
-            word.pop();
-        }
-    }
-    match [&rest[0][..], &rest[1][..]] {
-        [[_] | [], [_] | []] => true,
-        [[a, b], [c, d]] => (a, b) == (d, c),
-        _ => false,
-    }
+    nearest(&word, candidates.into_iter().filter(is_alike))
 }
 
 #[cfg(test)]

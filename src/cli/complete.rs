@@ -3,9 +3,9 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 
-use super::{arguments, bare, with_flags};
+use super::{Global, arguments, bare, switch, with_flags};
 
 /// What `rbuild complete` takes.
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,23 @@ pub(crate) enum Named {
 
 /// Finds what may stand for the last of the words.
 pub(crate) fn offers(words: &[String]) -> Offers {
-    let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
+    let last = words.last().map_or("", String::as_str);
+    let (all, line) = read(words);
+    Cursor::at_end(&all, &line).offers(last)
+}
+
+/// Puts the global flags of unfinished words into those that were given; words that make none are left to who runs them.
+pub(super) fn add_globals(words: &[String], global: &mut Global) {
+    let (all, line) = read(words);
+    let flags = std::iter::once("rbuild".into()).chain(Cursor::at_end(&all, &line).globals);
+    if let Ok(matches) = Global::command().mut_args(switch).try_get_matches_from(flags) {
+        let _ = global.update_from_arg_matches(&matches);
+    }
+}
+
+/// Returns the command line with the flags of the verb that words ask for, and all words but the last, which is not finished.
+fn read(words: &[String]) -> (Command, Vec<OsString>) {
+    let before = words.split_last().map_or(&[][..], |(_, before)| before);
     let all = bare();
     let line = std::iter::once("rbuild").chain(before.iter().map(String::as_str)).map(OsString::from);
     let line: Vec<OsString> = line.collect();
@@ -59,20 +75,21 @@ pub(crate) fn offers(words: &[String]) -> Offers {
         None => all,
     };
     all.build();
-    let mut cursor = Cursor::new(&all);
-    for word in line.iter().skip(1) {
-        cursor.pass(word.to_str().unwrap_or_default());
-    }
-    cursor.offers(last)
+    (all, line)
 }
 
 /// How far the words lead.
-struct Cursor<'a> {
-    command: &'a Command,
+pub(super) struct Cursor<'a> {
+    /// The command that they ask for so far.
+    pub(super) command: &'a Command,
+    /// What it is called: `rbuild network ls`.
+    pub(super) name: String,
     /// The words up to the command.
     path: Vec<OsString>,
     /// Words of the command so far.
     passed: Vec<OsString>,
+    /// The global flags among them, with their values.
+    globals: Vec<OsString>,
     /// The flag whose value comes next.
     flag: Option<&'a Arg>,
     /// How many words that are no flags came.
@@ -82,24 +99,46 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn new(command: &'a Command) -> Self {
-        let start = vec![OsString::from(command.get_name())];
-        Self { command, path: start.clone(), passed: start, flag: None, position: 0, is_over: false }
+    /// Goes along all words; the first one is the program's name.
+    pub(super) fn at_end(all: &'a Command, line: &[OsString]) -> Self {
+        let start = vec![OsString::from(all.get_name())];
+        let mut cursor = Self {
+            command: all,
+            name: all.get_name().to_owned(),
+            path: start.clone(),
+            passed: start,
+            globals: Vec::new(),
+            flag: None,
+            position: 0,
+            is_over: false,
+        };
+        for word in line.iter().skip(1) {
+            cursor.pass(word.to_str().unwrap_or_default());
+        }
+        cursor
     }
 
     /// Takes notice of a word.
     fn pass(&mut self, word: &str) {
         self.passed.push(word.into());
-        if self.flag.take().is_some() {
+        if let Some(flag) = self.flag.take() {
+            if flag.is_global_set() {
+                self.globals.push(word.into());
+            }
             return;
         }
         if !self.is_over && word == "--" {
             self.is_over = true;
         } else if !self.is_over && word.len() > 1 && word.starts_with('-') {
             self.flag = self.awaiting(word);
+            let name = word.strip_prefix("--").and_then(|flag| flag.split('=').next());
+            if name.and_then(|name| self.long(name)).is_some_and(Arg::is_global_set) {
+                self.globals.push(word.into());
+            }
         } else if let Some(below) = self.command.find_subcommand(word).filter(|_| self.position == 0) {
             self.path = self.passed[..self.passed.len() - 1].to_vec();
             self.command = below;
+            self.name = format!("{} {}", self.name, below.get_name());
         } else {
             let trails = self.positional().is_some_and(Arg::is_trailing_var_arg_set);
             self.is_over |= trails;
@@ -121,7 +160,7 @@ impl<'a> Cursor<'a> {
                 flag.filter(|_| letters.next().is_none())
             }
         };
-        flag.filter(|flag| takes_value(flag) && !flag.is_require_equals_set())
+        flag.filter(|flag| takes_value(flag))
     }
 
     fn long(&self, name: &str) -> Option<&'a Arg> {
@@ -190,19 +229,27 @@ impl<'a> Cursor<'a> {
             ("NAME", "inspect") => Some(Named::Objects),
             ("NETWORK", _) => Some(Named::Networks),
             ("VOLUME", _) => Some(Named::Volumes),
+            // The short names of two verbs of `rbuild compose`.
+            ("SERVICE", _) if matches!(&*self.name, "rbuild up" | "rbuild down") => {
+                Some(Named::Services([&self.path[..], &["compose".into()]].concat()))
+            }
             ("SERVICE", _) => Some(Named::Services(self.path.clone())),
             _ => None,
         }
     }
 }
 
-/// Whether a flag or argument is followed by a value.
-fn takes_value(argument: &Arg) -> bool {
-    matches!(argument.get_action(), ArgAction::Set | ArgAction::Append)
+/// Whether a flag is followed by a value.
+fn takes_value(flag: &Arg) -> bool {
+    matches!(flag.get_action(), ArgAction::Set | ArgAction::Append) && !flag.is_require_equals_set()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use clap::Parser as _;
+
     use super::*;
 
     fn offered(line: &str) -> Offers {
@@ -255,7 +302,25 @@ mod tests {
         ] {
             assert_eq!(offered(line).named, named, "{line}");
         }
+        assert_eq!(offered("--root /x run --network ").named, Some(Named::Networks));
         let path = ["rbuild", "compose", "-f", "x"].map(OsString::from).to_vec();
         assert_eq!(offered("compose -f x logs ").named, Some(Named::Services(path)));
+        let path = ["rbuild", "--offline", "compose"].map(OsString::from).to_vec();
+        assert_eq!(offered("--offline up web ").named, Some(Named::Services(path)));
+    }
+
+    #[test]
+    fn global_flags_are_those_that_were_typed() {
+        for (line, root, offline) in [
+            ("--root /x rm ", Some("/x"), false),
+            ("rm --offline --root=/x a ", Some("/x"), true),
+            ("compose --root /x -f --root up ", Some("/x"), false),
+            ("run busybox --root /x ", Some("/given"), false),
+            ("rm --root ", Some("/given"), false),
+        ] {
+            let mut global = Global::parse_from(["rbuild", "--root", "/given"]);
+            add_globals(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), &mut global);
+            assert_eq!((global.root.as_deref(), global.offline), (root.map(Path::new), offline), "{line}");
+        }
     }
 }

@@ -7,13 +7,14 @@ use std::num::ParseIntError;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::complete::Cursor;
 use crate::report::Mistake;
 use crate::text::near;
 
 /// Says what is wrong; the command line is the one that was read, so that its verb has its flags.
 pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> Mistake {
-    let asked = Asked::of(all, arguments);
-    let Asked { path, .. } = &asked;
+    let asked = Asked(Cursor::at_end(all, arguments));
+    let path = &asked.0.name;
     let about = |kind| text(error, kind);
     let argument = spelled(&about(ContextKind::InvalidArg));
     let value = about(ContextKind::InvalidValue);
@@ -56,26 +57,11 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
 }
 
 /// The command that a command line asks for.
-struct Asked<'a> {
-    command: &'a Command,
-    /// Its name, as it is typed.
-    path: String,
-}
+struct Asked<'a>(Cursor<'a>);
 
-impl<'a> Asked<'a> {
-    /// Goes down to it; values of flags before a verb below a group are stepped over.
-    fn of(all: &'a Command, arguments: &[OsString]) -> Self {
-        let mut asked = Self { command: all, path: all.get_name().to_owned() };
-        for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
-            if let Some(below) = asked.command.find_subcommand(word) {
-                asked = Self { command: below, path: format!("{} {}", asked.path, below.get_name()) };
-            }
-        }
-        asked
-    }
-
+impl Asked<'_> {
     fn unknown(&self, given: &str, usage: Option<String>) -> Mistake {
-        let path = &self.path;
+        let path = &self.0.name;
         if !given.starts_with('-') || given == "-" {
             return with_usage(
                 Mistake::usage(format!("`{path}` takes no further argument: `{given}`")),
@@ -83,7 +69,7 @@ impl<'a> Asked<'a> {
             );
         }
         let mistake = Mistake::usage(format!("`{path}` has no flag `{given}`"));
-        let flags = self.command.get_arguments().filter(|flag| !flag.is_hide_set());
+        let flags = self.0.command.get_arguments().filter(|flag| !flag.is_hide_set());
         let names: Vec<&str> = flags.filter_map(clap::Arg::get_long_and_visible_aliases).flatten().collect();
         match given.strip_prefix("--").and_then(|name| near(name, names)) {
             Some(near) => mistake.hint(format!("did you mean `--{near}`?")),
@@ -92,9 +78,9 @@ impl<'a> Asked<'a> {
     }
 
     fn unknown_verb(&self, given: &str) -> Mistake {
-        let path = &self.path;
+        let path = &self.0.name;
         let mistake = Mistake::usage(format!("`{path}` has no command `{given}`"));
-        let verbs = self.command.get_subcommands().filter(|verb| !verb.is_hide_set());
+        let verbs = self.0.command.get_subcommands().filter(|verb| !verb.is_hide_set());
         match near(given, verbs.map(Command::get_name)) {
             Some(near) => mistake.hint(format!("did you mean `{path} {near}`?")),
             None => mistake.hint(format!("`{path} --help` lists its commands")),

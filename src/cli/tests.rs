@@ -179,6 +179,8 @@ fn mistakes_are_told() {
         ("run -e =x y", "of `--env`"),
         ("network lss", "`rbuild network` has no command `lss`\nhint: did you mean `rbuild network ls`?"),
         ("compose -f x up --frob", "`rbuild compose up` has no flag `--frob`"),
+        ("compose -p up ps --frob", "`rbuild compose ps` has no flag `--frob`"),
+        ("--config build run --frob x", "`rbuild run` has no flag `--frob`"),
         ("tag a", "`rbuild tag` needs NAME[:TAG]\nhint: it is used as: rbuild tag <IMAGE> <NAME[:TAG]>\n"),
         ("save -o", "`--output` needs a value"),
         ("exec web", "`rbuild exec` needs more\nhint: it is used as: rbuild exec [OPTIONS] CONTAINER"),

@@ -1,5 +1,6 @@
 //! `rbuild complete`: what may follow, a line each, for the scripts of `rbuild completion`.
 
+use rbuild_engine::Engine;
 use rbuild_engine::containers::ListRequest;
 
 use super::compose::project::{self, Source};
@@ -26,17 +27,21 @@ pub(super) fn run(arguments: &Complete, context: &Context) -> Outcome {
 }
 
 fn names(named: &Named, context: &Context) -> anyhow::Result<Vec<String>> {
+    let open = || wiring::engine(context, "rbuild complete");
     Ok(match named {
-        Named::Running => containers(false, context)?,
-        Named::Containers => containers(true, context)?,
-        Named::Images => images(context)?,
-        Named::Objects => [containers(true, context)?, images(context)?].concat(),
+        Named::Running => containers(false, &open()?.1)?,
+        Named::Containers => containers(true, &open()?.1)?,
+        Named::Images => images(&open()?.0)?,
+        Named::Objects => {
+            let (home, engine) = open()?;
+            [containers(true, &engine)?, images(&home)?].concat()
+        }
         Named::Networks => {
-            let (_home, engine) = wiring::engine(context, "rbuild complete")?;
+            let (_home, engine) = open()?;
             engine.networks().list()?.into_iter().map(|network| network.name.to_string()).collect()
         }
         Named::Volumes => {
-            let (_home, engine) = wiring::engine(context, "rbuild complete")?;
+            let (_home, engine) = open()?;
             engine.volumes().list()?.into_iter().map(|volume| volume.name.to_string()).collect()
         }
         Named::Services(path) => {
@@ -48,14 +53,13 @@ fn names(named: &Named, context: &Context) -> anyhow::Result<Vec<String>> {
     })
 }
 
-fn containers(all: bool, context: &Context) -> anyhow::Result<Vec<String>> {
-    let (_home, engine) = wiring::engine(context, "rbuild complete")?;
+fn containers(all: bool, engine: &Engine) -> anyhow::Result<Vec<String>> {
     let listed = engine.list(&ListRequest { all, ..ListRequest::default() })?;
     Ok(listed.into_iter().map(|one| one.definition.name.to_string()).collect())
 }
 
-fn images(context: &Context) -> anyhow::Result<Vec<String>> {
-    let images = Home::open(&context.settings, "rbuild complete")?.images.list()?;
+fn images(home: &Home) -> anyhow::Result<Vec<String>> {
+    let images = home.images.list()?;
     let names =
         images.iter().flat_map(|image| &image.tags).map(|name| wiring::short(&name.familiar()).to_owned());
     Ok(names.collect())

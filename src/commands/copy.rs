@@ -79,7 +79,11 @@ pub(super) fn from(
         return out(engine, definition, path, Path::new(target), how);
     }
     let path = followed(engine, definition, path, how)?;
-    Ok(engine.copy_out(definition, &path, &last_part(&path), &mut std::io::stdout().lock())?)
+    let mut name = last_part(&path);
+    if name.as_os_str().is_empty() {
+        name.push(".");
+    }
+    Ok(engine.copy_out(definition, &path, &name, &mut std::io::stdout().lock())?)
 }
 
 /// Copies to a container, from a place that is no container's.

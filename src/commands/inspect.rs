@@ -1,6 +1,6 @@
 //! `rbuild inspect`, for everything that has a document.
 
-use rbuild_engine::containers::ContainerError;
+use rbuild_engine::containers::{ContainerError, Sizes};
 use rbuild_engine::networks::NetworksError;
 use rbuild_engine::volumes::VolumesError;
 use rbuild_images::ImagesError;
@@ -17,9 +17,10 @@ pub(super) fn run(arguments: &Inspect, context: &Context) -> Outcome {
     let platform = PlatformList::only(arguments.platform.as_ref())?;
     let (home, engine) = crate::wiring::engine(context, "rbuild inspect")?;
     let (networks, volumes) = (engine.networks(), engine.volumes());
+    let sizes = sizes(arguments.size);
     let document = |kind: InspectType, text: &str| -> anyhow::Result<Value> {
         Ok(match kind {
-            InspectType::Container => engine.inspect(&engine.find(text)?, arguments.size)?,
+            InspectType::Container => engine.inspect(&engine.find(text)?, sizes)?,
             InspectType::Image => home.images.inspect(home.images.find_for(text, platform)?)?,
             InspectType::Network => networks.inspect(&networks.find(text)?)?,
             InspectType::Volume => volumes.inspect(&volumes.find(text)?)?,
@@ -50,8 +51,12 @@ fn is_absence(error: &anyhow::Error) -> bool {
 pub(super) fn containers(arguments: &InspectContainers, context: &Context) -> Outcome {
     let (_home, engine) = crate::wiring::engine(context, "rbuild container inspect")?;
     documents(&arguments.containers, arguments.format.as_deref(), context, |text| {
-        Ok(engine.inspect(&engine.find(text)?, arguments.size)?)
+        Ok(engine.inspect(&engine.find(text)?, sizes(arguments.size))?)
     })
+}
+
+fn sizes(asked: bool) -> Sizes {
+    if asked { Sizes::Counted } else { Sizes::Omitted }
 }
 
 /// Prints the documents of what there is, and tells what there is not.

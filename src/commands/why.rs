@@ -31,6 +31,9 @@ const STANDARD: &str = "{{.Step}}\t{{.Status}}\t{{.Why}}";
 pub(super) fn run(arguments: &Why, context: &Context) -> Outcome {
     let home = Home::open(&context.settings, "rbuild why")?;
     let Subject { builds, steps, name } = subject(arguments, &home)?;
+    if arguments.last && !steps.is_empty() {
+        return Err(Mistake::usage("`--last` cannot be used with steps").into());
+    }
     let records = home.records();
     let Some(last) = builds.first() else { return Err(nothing(&name, &records.projects()?).into()) };
     let explained = records.why(last, &builds)?;

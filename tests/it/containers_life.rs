@@ -149,6 +149,10 @@ fn files_go_in_and_out() {
     assert_eq!(output.stdout, "from here\nfrom here\n");
     said(&context, ["cp", "files:/kept/g", "out"]);
     assert_eq!(std::fs::read_to_string(context.project().join("out")).unwrap(), "from here\n");
+    let tar = context.rbuild(["cp", "files:/in/.", "-"]).run();
+    fs::write(context.project().join("in.tar"), tar.raw_stdout).unwrap();
+    let listed = Command::new("tar").arg("-tf").arg(context.project().join("in.tar")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), "./\n./f\n");
     refused(&context, ["cp", "files:/none", "x"], 1, "Could not find the file /none in container files");
     assert!(said(&context, ["diff", "files"]).contains("A /in/f"));
     refused(&context, ["rmi", "busybox"], 1, "is using its referenced image");

@@ -19,13 +19,17 @@ pub(crate) fn choose(requests: &[DeviceRequest], folders: &[PathBuf]) -> Result<
     if requests.is_empty() {
         return Ok(Given::default());
     }
-    let registry = Registry::load(folders);
+    choose_from(&Registry::load(folders), requests)
+}
+
+/// Finds it among the devices of a machine.
+pub(crate) fn choose_from(registry: &Registry, requests: &[DeviceRequest]) -> Result<Given, RunError> {
     let mut names: Vec<String> = Vec::new();
     for request in requests {
         let found = if request.driver == DeviceRequest::CDI {
             request.ids.clone()
         } else {
-            of_kind(request, &registry)?
+            of_kind(request, registry)?
         };
         for name in found {
             if !names.contains(&name) {
@@ -57,7 +61,8 @@ fn of_kind(request: &DeviceRequest, registry: &Registry) -> Result<Vec<String>, 
         return Ok(ids.iter().map(|id| named(id)).collect());
     }
     match u64::try_from(*count) {
-        Ok(count) => Ok((0..count).map(|number| named(&number)).collect()),
+        // With one more than there are, one is missing and is named.
+        Ok(count) => Ok((0..count.min(devices.len() as u64 + 1)).map(|number| named(&number)).collect()),
         // What stands for all of them may come with more than each of them does.
         Err(_) if registry.has(&named(&"all")) => Ok(vec![named(&"all")]),
         Err(_) => Ok(devices),
@@ -116,7 +121,9 @@ mod tests {
         assert_eq!(gpus(1, &[]), "GPU_0");
         assert_eq!(gpus(-1, &[]), "GPU_0 GPU_1");
         assert_eq!(gpus(0, &["1"]), "GPU_1");
-        assert!(gpus(3, &[]).ends_with("unresolvable CDI devices nvidia.com/gpu=2"));
+        for many in [3, i64::MAX] {
+            assert!(gpus(many, &[]).ends_with("unresolvable CDI devices nvidia.com/gpu=2"));
+        }
         let all = machine("amd.com/gpu", &["0", "all"]);
         assert_eq!(given(&all, request("amd", -1, &[], &["gpu"])), "GPU_all");
     }

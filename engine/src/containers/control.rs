@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rbuild_model::container::{Definition, HostOptions, MountWhat, Removal, Signal, StartFailure, State};
+use rbuild_model::container::{Definition, Removal, Signal, StartFailure, State};
 use rbuild_model::network::NetworkMode;
-use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, VolumeUse, chain};
+use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, chain};
 use rbuild_network::ports::Reservation;
 use rbuild_network::resolver::ResolverChoice;
 use rbuild_sandbox::{Access, FileContent, Mount, MountSource, Restrictions};
@@ -201,7 +201,7 @@ impl Engine {
             root: prepared.root,
             mounts: prepared.mounts,
             cgroup: prepared.cgroup,
-            volumes: self.volume_uses(host)?,
+            volumes: prepared.volumes,
             shares,
             duties: Some(duties)
                 .filter(|_| !matches!(host.network, NetworkMode::Host | NetworkMode::Container(_))),
@@ -217,22 +217,6 @@ impl Engine {
             ports: reservations.into_iter().map(Reservation::into_socket).collect(),
         };
         Ok((plan, handed))
-    }
-
-    /// Returns the volumes that a container has while it runs.
-    fn volume_uses(&self, host: &HostOptions) -> Result<Vec<VolumeUse>, ContainerError> {
-        let mut uses = Vec::new();
-        for mount in &host.mounts {
-            if let MountWhat::Volume { name, .. } = &mount.what {
-                uses.push(VolumeUse {
-                    name: name.to_string(),
-                    driver: self.volumes().find(name.as_str())?.driver,
-                    target: mount.target.clone(),
-                    read_only: mount.read_only,
-                });
-            }
-        }
-        Ok(uses)
     }
 
     /// Gives back what a container has of networks; repeatable.

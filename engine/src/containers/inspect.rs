@@ -21,12 +21,21 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 /// The size of `/dev/shm` unless another is asked for.
 const SHM_SIZE: u64 = 64 << 20;
 
+/// Whether a document tells how much a container wrote and sees, which takes a walk over its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// They are counted.
+    Counted,
+    /// They are left out.
+    Omitted,
+}
+
 impl Engine {
-    /// Returns a container's document; with sizes if they are asked for.
-    pub fn inspect(&self, definition: &Definition, sizes: bool) -> Result<Value, ContainerError> {
+    /// Returns a container's document.
+    pub fn inspect(&self, definition: &Definition, sizes: Sizes) -> Result<Value, ContainerError> {
         let observed = self.observe(definition)?;
         let mut document = document(self, definition, &observed);
-        if sizes {
+        if sizes == Sizes::Counted {
             let (writes, all) = self.sizes(definition)?;
             document["SizeRw"] = writes.into();
             document["SizeRootFs"] = all.into();

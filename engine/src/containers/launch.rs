@@ -12,6 +12,7 @@ use rbuild_model::container::{
 };
 use rbuild_model::network::NetworkMode;
 use rbuild_model::rootfs::RootPlan;
+use rbuild_monitor::VolumeUse;
 use rbuild_sandbox::cgroup::{
     CgroupRequest, Counted, DeviceAccess, DeviceKind, DeviceRate, DeviceRule, DeviceWeight, Devices, Limits,
     OutOfMemory,
@@ -38,6 +39,8 @@ pub(super) struct Launch {
     pub(super) spec: Spec,
     pub(super) root: RootPlan,
     pub(super) mounts: Vec<Mount>,
+    /// The volumes among the mounts.
+    pub(super) volumes: Vec<VolumeUse>,
     pub(super) cgroup: CgroupRequest,
 }
 
@@ -101,8 +104,12 @@ impl Engine {
             devices: if host.privileged { Devices::All } else { Devices::DefaultAnd(rules) },
         };
         self.write_given(definition)?;
-        let mut mounts =
-            host.mounts.iter().map(|mount| self.mount(mount)).collect::<Result<Vec<_>, ContainerError>>()?;
+        let mut volumes = Vec::new();
+        let mut mounts = host
+            .mounts
+            .iter()
+            .map(|mount| self.mount(mount, &mut volumes))
+            .collect::<Result<Vec<_>, ContainerError>>()?;
         add_mounts(&mut mounts, given.mounts());
         if host.ipc == NamespaceUse::Host {
             // The host's messages come with the host's shared files. What is asked for there comes after them.
@@ -114,7 +121,7 @@ impl Engine {
             };
             mounts.insert(0, memory);
         }
-        Ok(Launch { spec, root, mounts, cgroup })
+        Ok(Launch { spec, root, mounts, volumes, cgroup })
     }
 
     /// Returns the folder that the cgroup of a container is in: the one that was asked for, else that of all containers, which
@@ -147,7 +154,8 @@ impl Engine {
         }
     }
 
-    fn mount(&self, mount: &MountUse) -> Result<Mount, ContainerError> {
+    /// Has ready what is mounted; a volume is noted among `volumes`.
+    fn mount(&self, mount: &MountUse, volumes: &mut Vec<VolumeUse>) -> Result<Mount, ContainerError> {
         let mut restrictions = Restrictions::default();
         let mut access = if mount.read_only { Access::ReadOnly } else { Access::ReadWrite };
         let source = match &mount.what {
@@ -162,7 +170,16 @@ impl Engine {
                     propagation: *propagation,
                 })
             }
-            MountWhat::Volume { name, subpath, .. } => self.volume_source(name, subpath.as_deref())?,
+            MountWhat::Volume { name, subpath, .. } => {
+                let (source, driver) = self.volume_source(name, subpath.as_deref())?;
+                volumes.push(VolumeUse {
+                    name: name.to_string(),
+                    driver,
+                    target: mount.target.clone(),
+                    read_only: mount.read_only,
+                });
+                source
+            }
             MountWhat::Tmpfs(tmpfs) => {
                 restrictions = Restrictions { noexec: !tmpfs.exec, nosuid: !tmpfs.suid, nodev: !tmpfs.dev };
                 MountSource::Tmpfs(Tmpfs {

@@ -46,7 +46,7 @@ mod watch;
 
 pub use archive::PathStat;
 pub use boot::Back;
-pub(crate) use chosen::choose;
+pub(crate) use chosen::choose_from;
 pub use collected::ContainerRows;
 pub use commit::CommitRequest;
 pub use control::Start;
@@ -56,6 +56,7 @@ pub(crate) use define::health;
 pub use error::ContainerError;
 pub use exec::ExecRequest;
 pub use given::GivenFile;
+pub use inspect::Sizes;
 pub(crate) use list::networks;
 pub use list::{Filter, ListRequest, Listed, Listing, PortFilter, fits_name};
 pub use note::{EndpointNote, PortNote, RunNote};

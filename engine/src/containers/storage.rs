@@ -60,14 +60,15 @@ impl Engine {
         Ok(volumes.fill(&volumes.find(name.as_str())?, image, target, begins)?)
     }
 
-    /// Has a volume ready and returns what is mounted of it.
+    /// Has a volume ready and returns what is mounted of it, with its driver.
     pub(super) fn volume_source(
         &self,
         name: &VolumeName,
         subpath: Option<&str>,
-    ) -> Result<MountSource, ContainerError> {
+    ) -> Result<(MountSource, String), ContainerError> {
         let volumes = self.volumes();
-        Ok(volumes.source(&volumes.find(name.as_str())?, subpath)?)
+        let volume = volumes.find(name.as_str())?;
+        Ok((volumes.source(&volume, subpath)?, volume.driver))
     }
 
     /// Returns where a volume is seen on the host.

@@ -1,8 +1,10 @@
 //! What services say and nobody can give them: found before anything is made.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use rbuild_devices::Registry;
 use rbuild_model::container::ContainerId;
 use rbuild_model::project::{MountKind, Project, Service, ServiceName};
 
@@ -10,7 +12,7 @@ use super::container::{Making, NotPossible, container, device_requests};
 use super::execute::granted;
 use super::labels::Place;
 use super::services::image_name;
-use crate::containers::{choose, health};
+use crate::containers::{choose_from, health};
 use crate::engine::Engine;
 
 /// Looks whether containers can be made of what services say; nothing of the machine is looked at.
@@ -57,12 +59,14 @@ fn check_machine(
     services: &BTreeSet<ServiceName>,
     device_folders: &[PathBuf],
 ) -> Result<(), NotPossible> {
+    // Read when the first service asks for a device.
+    let devices = LazyCell::new(|| Registry::load(device_folders));
     let services = || contained(project, services);
     let made: Vec<&Path> =
         services().flat_map(binds).filter(|bind| bind.is_made).map(|bind| bind.source).collect();
     for service in services() {
         for (key, request) in device_requests(service) {
-            choose(&[request], device_folders).map_err(|error| NotPossible::new(service, key, error))?;
+            choose_from(&devices, &[request]).map_err(|error| NotPossible::new(service, key, error))?;
         }
         granted(project, service)?;
         for bind in binds(service).filter(|bind| !bind.is_made && !bind.source.exists()) {
