@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::driver::{DriverKind, LinkEnd};
 use crate::drivers::driver;
 use crate::error::Error;
+use crate::firewall;
+pub use crate::firewall::Found;
 use crate::firewall::passage::Passage;
+use crate::firewall::watch::Watch;
 use crate::forward::{Destination, ForwardError, Forwarder};
 use crate::link::StorePrefix;
 use crate::names::{self, EndpointId, NetworkFile, NetworkState, Presence, Watched};
@@ -82,6 +85,7 @@ pub struct Service {
     duties: Duties,
     place: Option<OwnedFd>,
     names: Option<NameService>,
+    rules: Option<Watch>,
     forwarders: Vec<Forwarder>,
 }
 
@@ -109,8 +113,9 @@ impl Service {
             )?),
             _ => None,
         };
-        let mut service = Self { place, names, forwarders: Vec::new(), duties };
         let mut failures = Vec::new();
+        let rules = watch(duties.store, place.as_ref()).map_err(|error| failures.push(error.into())).ok();
+        let mut service = Self { place, names, rules, forwarders: Vec::new(), duties };
         let mut sockets = ports.into_iter();
         for published in service.duties.ports.clone() {
             let reservation = match sockets.next() {
@@ -155,6 +160,25 @@ impl Service {
         }
     }
 
+    /// The descriptor that can be read when rules of the packet filter were changed.
+    pub fn rules_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.rules.as_ref().map(Watch::fd)
+    }
+
+    /// Reads what the kernel told of its rules, and makes ours again if another program took them away or changed them.
+    pub fn mend_rules(&mut self) -> Result<Found, Error> {
+        if !self.rules.as_ref().is_some_and(Watch::read) {
+            return Ok(Found::Whole);
+        }
+        // With the last network the rules go, too, and are to stay away.
+        if names::of_endpoint(&self.duties.runtime, &self.duties.endpoint)?.is_empty() {
+            return Ok(Found::Whole);
+        }
+        let place = self.place.as_ref().map(OwnedFd::try_clone).transpose();
+        let site = open_site(&self.duties, place.map_err(|source| Error::Namespace { source })?)?;
+        site.inside(|| Ok(firewall::mend(&site)?))
+    }
+
     /// Says whether the container's program runs: only then do its names lead to it.
     pub fn is_running(&mut self, presence: Presence) -> Result<(), Error> {
         for (state, record) in names::of_endpoint(&self.duties.runtime, &self.duties.endpoint)? {
@@ -175,8 +199,8 @@ impl Service {
 
     /// Gives everything back at the end of the container; goes on past what fails.
     pub fn end(self) -> Vec<Error> {
-        let Self { duties, place, names, forwarders } = self;
-        drop(names);
+        let Self { duties, place, names, rules, forwarders } = self;
+        drop((names, rules));
         drop(forwarders);
         withdraw(&duties, place)
     }
@@ -190,7 +214,28 @@ pub fn withdraw(duties: &Duties, place: Option<OwnedFd>) -> Vec<Error> {
         Ok(found) => found,
         Err(error) => return vec![error.into()],
     };
-    let site = Site::open(SiteConfig {
+    let site = match open_site(duties, place) {
+        Ok(site) => site,
+        Err(error) => return vec![error],
+    };
+    let bridge = driver(DriverKind::Bridge);
+    let detach = |state: &NetworkState| {
+        bridge.detach(&site, &state.id, &duties.endpoint, LinkEnd::WithNamespace).err()
+    };
+    found.iter().filter_map(|(state, _)| detach(state)).collect()
+}
+
+/// Begins to listen to changes of rules where networks are made.
+fn watch(store: StorePrefix, place: Option<&OwnedFd>) -> Result<Watch, Error> {
+    let open = || Watch::open(store).map_err(Error::kernel("listen to changes of rules"));
+    match place {
+        Some(place) => crate::namespace::inside(place.as_fd(), open),
+        None => open(),
+    }
+}
+
+fn open_site(duties: &Duties, place: Option<OwnedFd>) -> Result<Site, Error> {
+    Site::open(SiteConfig {
         store: duties.store,
         runtime: duties.runtime.clone(),
         // Nothing is made here, so no room is needed for it.
@@ -202,16 +247,7 @@ pub fn withdraw(duties: &Duties, place: Option<OwnedFd>) -> Vec<Error> {
             Some(place) => Place::Elsewhere(Arc::new(Held(place))),
             None => Place::Here,
         },
-    });
-    let site = match site {
-        Ok(site) => site,
-        Err(error) => return vec![error],
-    };
-    let bridge = driver(DriverKind::Bridge);
-    let detach = |state: &NetworkState| {
-        bridge.detach(&site, &state.id, &duties.endpoint, LinkEnd::WithNamespace).err()
-    };
-    found.iter().filter_map(|(state, _)| detach(state)).collect()
+    })
 }
 
 /// Where a published port leads to: the endpoint that has it, in whichever network that is now.

@@ -16,7 +16,7 @@ use rbuild_network::driver::{
     DefaultRoute, DriverKind, EndpointSpec, LinkEnd, Network, NetworkSpec, Reach, SixSpec,
 };
 use rbuild_network::drivers::driver;
-use rbuild_network::duty::{Duties, Service, withdraw};
+use rbuild_network::duty::{Duties, Found, Service, withdraw};
 use rbuild_network::link::LinkName;
 use rbuild_network::names::{EndpointId, NetworkId, Presence, all};
 use rbuild_network::namespace::Namespace;
@@ -399,5 +399,52 @@ fn ports_of_both_families_lead_to_the_endpoint_and_move_with_it() {
         assert!(call(&scene.host, local, PATIENCE).is_err());
         let rules = command("nft", &["list", "ruleset"]);
         assert!(!rules.contains(&port.to_string()), "{rules}");
+    });
+}
+
+#[test]
+fn rules_that_someone_takes_away_are_made_again_while_a_container_runs() {
+    Scene::run(|scene| {
+        let network = ensure(scene, spec("one"));
+        let join = |name: &str| {
+            let mut container = Container::new(name);
+            container.join(scene, &network, 0);
+            let (service, failures) =
+                Service::start(container.duties(scene, None, Vec::new()), None, None, Vec::new()).unwrap();
+            assert!(failures.is_empty(), "{failures:?}");
+            (container, service)
+        };
+        let (one, mut first) = join("one");
+        let (_two, mut second) = join("two");
+        let told = |service: &mut Service| {
+            let fd = service.rules_fd().unwrap();
+            poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], None).unwrap();
+            service.mend_rules().unwrap()
+        };
+        let rules = command("nft", &["list", "ruleset"]);
+        let table = scene.site.store().table();
+        for damage in [
+            "flush ruleset".to_owned(),
+            format!("delete table inet {table}"),
+            format!("delete table bridge {table}"),
+            format!("insert rule inet {table} forward accept"),
+        ] {
+            command("nft", &damage.split(' ').collect::<Vec<_>>());
+            assert_ne!(command("nft", &["list", "ruleset"]), rules, "{damage}");
+            assert_eq!(told(&mut first), Found::Damaged, "{damage}");
+            assert_eq!(command("nft", &["list", "ruleset"]), rules, "{damage}");
+            assert_eq!(told(&mut second), Found::Whole, "{damage}");
+            // It hears of what it made itself.
+            assert_eq!(told(&mut first), Found::Whole, "{damage}");
+        }
+        command("nft", &["add", "table", "ip", "foreign"]);
+        command("nft", &["delete", "table", "ip", "foreign"]);
+        assert_eq!(told(&mut first), Found::Whole);
+        // Who is in no network any more has no rules to look after.
+        one.leave(scene, &network);
+        command("nft", &["flush", "ruleset"]);
+        assert_eq!(told(&mut first), Found::Whole);
+        assert_eq!(command("nft", &["list", "ruleset"]), "");
+        assert_eq!(told(&mut second), Found::Damaged);
     });
 }

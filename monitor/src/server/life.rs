@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rbuild_model::container::{Ended, Removal, Run, StartFailure, State};
-use rbuild_network::duty::{Service, withdraw};
+use rbuild_network::duty::{Found, Service, withdraw};
 use rbuild_network::names::Presence;
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
 use rbuild_sandbox::process::{self, Process};
@@ -272,6 +272,19 @@ impl Monitor {
             self.phase = Phase::Idle;
             self.give_back_networks();
         }
+    }
+
+    /// Another program may have changed the rules that hold networks apart.
+    pub(super) fn mend_rules(&mut self) {
+        let Some(service) = &mut self.service else { return };
+        let action = match service.mend_rules() {
+            Ok(Found::Whole) => return,
+            Ok(Found::Damaged) => {
+                "network_rules: another program changed or removed them, they were made again".to_owned()
+            }
+            Err(error) => format!("network_rules: {}", chain(&error)),
+        };
+        self.teller.tell(&action, &self.settings.attributes, &[]);
     }
 
     fn give_back_networks(&mut self) {

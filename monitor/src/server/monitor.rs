@@ -122,6 +122,7 @@ enum Token {
     Listener,
     Maker,
     Service,
+    Rules,
     Reaper,
     Output(Source),
     Input,
@@ -291,6 +292,9 @@ impl Monitor {
         if let Some(fd) = self.service.as_ref().and_then(Service::poll_fd) {
             add(Token::Service, fd, PollFlags::IN);
         }
+        if let Some(fd) = self.service.as_ref().and_then(Service::rules_fd) {
+            add(Token::Rules, fd, PollFlags::IN);
+        }
         if let Some(reaper) = &self.reaper {
             add(Token::Reaper, reaper.pidfd(), PollFlags::IN);
         }
@@ -348,6 +352,7 @@ impl Monitor {
                     service.turn();
                 }
             }
+            Token::Rules => self.mend_rules(),
             Token::Reaper => {
                 if let Some(reaper) = self.reaper.take() {
                     let _ = reaper.reap();

@@ -14,6 +14,7 @@ pub(crate) mod elements;
 mod legacy;
 pub mod passage;
 mod sys;
+pub(crate) mod watch;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -151,8 +152,30 @@ impl From<Checked> for Firewall {
     }
 }
 
+/// Whether our tables had to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// They were as they should be.
+    Whole,
+    /// Another program had changed or removed them.
+    Damaged,
+}
+
+/// Makes our tables again if another program changed them. Those that another version of this program made are its own.
+pub(crate) fn mend(site: &Site) -> Result<Found, FirewallError> {
+    let path = site.config().runtime.join("firewall.state");
+    match read(&path, site.namespace())? {
+        Some(known) if known.rules == rules() => Ok(look_after(site)?.1),
+        _ => Ok(Found::Whole),
+    }
+}
+
 /// Finds our tables whole, or makes them, and the way past Docker's filter.
 pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
+    Ok(look_after(site)?.0)
+}
+
+fn look_after(site: &Site) -> Result<(Firewall, Found), FirewallError> {
     let path = site.config().runtime.join("firewall.state");
     let passage = site.config().passage;
     let known = read(&path, site.namespace())?;
@@ -161,25 +184,25 @@ pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
         && (known.generation, known.passage) == (Some(generation), Some(passage))
         && known.rules == rules()
     {
-        return Ok(known.into());
+        return Ok((known.into(), Found::Whole));
     }
     let _lock = Lock::take(&path.with_extension("lock"))?;
     let known = read(&path, site.namespace())?;
     let mut seen = site.netfilter(|socket| look(socket, site))?;
-    let guarded = match known {
+    let (guarded, found) = match known {
         Some(known)
             if known.generation.is_some()
                 && known.fingerprint == seen.fingerprint
                 && known.rules == rules() =>
         {
-            known.guarded
+            (known.guarded, Found::Whole)
         }
         _ => {
             // Whoever takes the tables away has to know of them even if this process ends here.
             write(&path, &Checked::unfinished(site))?;
             let guarded = make(site)?;
             seen = site.netfilter(|socket| look(socket, site))?;
-            guarded
+            (guarded, Found::Damaged)
         }
     };
     // Where it fails the warning stays, and says what would help.
@@ -190,7 +213,7 @@ pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
     }
     let checked = seen.checked(site, guarded);
     write(&path, &checked)?;
-    Ok(checked.into())
+    Ok((checked.into(), found))
 }
 
 /// As [`ensure`], and looks at what tells of no change, too: for networks that come up.

@@ -7,12 +7,24 @@ use super::message::{ACK, Attributes, CREATE, DUMP, Message, REQUEST, read_be32,
 use super::socket::Request;
 
 const SUBSYSTEM: u16 = 10 << 8;
+const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
+const DELETE_CHAIN: u16 = SUBSYSTEM | 5;
+const NEW_RULE: u16 = SUBSYSTEM | 6;
 const GET_RULE: u16 = SUBSYSTEM | 7;
+const DELETE_RULE: u16 = SUBSYSTEM | 8;
 const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
 const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
+const DELETE_TABLE: u16 = SUBSYSTEM | 2;
 const GET_GENERATION: u16 = SUBSYSTEM | 16;
 const FIXED: usize = 4;
+
+/// The table that a message is about which tells of a change of rules, or of what has them.
+pub fn changed_table(kind: u16, body: &[u8]) -> Option<String> {
+    matches!(kind, DELETE_TABLE | NEW_CHAIN | DELETE_CHAIN | NEW_RULE | DELETE_RULE)
+        .then(|| Attributes::after(body, FIXED).find(1).map(read_string))
+        .flatten()
+}
 
 /// Which packets a table sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
