@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rbuild_frontend::dockerfile::{Dockerfile, Parsed, parse};
+use rbuild_frontend::dockerfile::{Parsed, parse};
 use rbuild_frontend::lint::{Checks, Findings};
-use rbuild_frontend::lower::{Aims, Answers, Lowering, lower_into};
+use rbuild_frontend::lower::{Aims, Answer, Answers, LowerError, Lowering, lower_into};
 use rbuild_model::event::Events;
 use rbuild_model::graph::GraphBuilder;
 use rbuild_model::span::{Diagnostic, Severity};
@@ -77,34 +77,33 @@ impl Worker {
                 return failed(Findings::default(), error);
             }
         };
-        if parsed.has_errors() {
-            let findings = checks.before_errors(&parsed);
-            let Parsed { diagnostics, .. } = parsed;
-            let errors = diagnostics.into_iter().filter(|finding| finding.severity == Severity::Error);
-            return failed(findings, BuildError::Dockerfile(errors.collect()));
-        }
-        let dockerfile = parsed.dockerfile;
-        if let Err(error) = ignore(request, seat) {
-            return failed(checks.apply(&dockerfile, &[]), error);
+        let is_sound = !parsed.has_errors();
+        if let Err(error) = ignore(request, seat)
+            && is_sound
+        {
+            return failed(checks.apply(&parsed.dockerfile, &[]), error);
         }
         request.options.named_contexts = request.contexts.keys().cloned().collect();
-        match self.lowered(request, seat, &dockerfile, builder, others, tasks, cancel) {
+        let lowered = self.lowered(request, seat, &parsed, builder, others, tasks, cancel);
+        let dockerfile = &parsed.dockerfile;
+        match lowered {
             Ok(lowered) => {
-                let findings = checks.apply(&dockerfile, &lowered.warnings);
+                let findings = checks.apply(dockerfile, &lowered.warnings);
                 let error = findings.error().map(|message| BuildError::Dockerfile(vec![unplaced(message)]));
                 Checked { findings, lowered: Some(lowered), error, dockerfile: None }
             }
-            Err((warnings, error)) => failed(checks.apply(&dockerfile, &warnings), error),
+            Err((warnings, error)) => failed(checks.beside_errors(dockerfile, &warnings), error),
         }
     }
 
-    /// Lowers, asking until nothing is unknown. An error brings what was found up to there.
+    /// Lowers, asking until nothing is unknown. An error brings what was found up to there; where something is wrong with the
+    /// file, that is all that is, and what cannot be found out beside it is not told of.
     #[expect(clippy::too_many_arguments, reason = "the parts of one target")]
     fn lowered(
         &self,
         request: &BuildRequest,
         seat: Seat<'_, '_>,
-        dockerfile: &Dockerfile,
+        parsed: &Parsed,
         builder: &mut GraphBuilder,
         others: &mut Others,
         tasks: &Tasks,
@@ -115,25 +114,42 @@ impl Worker {
             if cancel.is_cancelled() {
                 return Err((Vec::new(), BuildError::Cancelled));
             }
-            match lower_into(builder, dockerfile, &request.options, &answers) {
-                Ok(Lowering::Needs(questions)) => {
-                    for asked in questions {
-                        let known = others.image(&asked.question, request.pull).cloned();
-                        let answer = known
-                            .map_or_else(
-                                || answer::answer(self, request, seat, others, &asked, tasks, cancel),
-                                Ok,
-                            )
-                            .map_err(|error| (Vec::new(), error))?;
+            let (questions, is_sound) =
+                match lower_into(builder, &parsed.dockerfile, &request.options, &answers) {
+                    Ok(Lowering::Needs(questions)) => (questions, !parsed.has_errors()),
+                    Ok(Lowering::Ready(lowered)) if !parsed.has_errors() => return Ok(lowered),
+                    Ok(Lowering::Ready(lowered)) => {
+                        return Err((lowered.warnings, wrong(parsed, Vec::new())));
+                    }
+                    Err(LowerError { diagnostics, warnings, asked }) if asked.is_empty() => {
+                        return Err((warnings, wrong(parsed, diagnostics)));
+                    }
+                    Err(error) => (error.asked, false),
+                };
+            for asked in questions {
+                if let Some(known) = others.image(&asked.question, request.pull) {
+                    answers.insert(asked.question, known.clone());
+                    continue;
+                }
+                match answer::answer(self, request, seat, others, &asked, tasks, cancel) {
+                    Ok(answer) => {
                         others.keep(&asked.question, request.pull, &answer);
                         answers.insert(asked.question, answer);
                     }
+                    Err(error) if is_sound => return Err((Vec::new(), error)),
+                    Err(_) => answers.insert(asked.question, Answer::Unknown),
                 }
-                Ok(Lowering::Ready(lowered)) => return Ok(lowered),
-                Err(mut error) => return Err((std::mem::take(&mut error.warnings), error.into())),
             }
         }
     }
+}
+
+/// All that is wrong with a file, in the order of the text: what kept it from being read, and what lowering found.
+fn wrong(parsed: &Parsed, lowering: Vec<Diagnostic>) -> BuildError {
+    let unread = parsed.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
+    let mut errors: Vec<Diagnostic> = unread.cloned().chain(lowering).collect();
+    errors.sort_by_key(|error| error.labels.first().map_or(0, |label| label.span.start));
+    BuildError::Dockerfile(errors)
 }
 
 /// Reads the ignore file of the main context, and finds the folder among those of all targets.

@@ -24,10 +24,10 @@ mod text;
 use std::fmt;
 use std::sync::Arc;
 
-use rbuild_model::span::{Diagnostic, Severity, Source, Span, nearest};
+use rbuild_model::span::{Diagnostic, Severity, Source, Span, edit_distance, nearest};
 
 use directive::Directives;
-use instruction::{Args, INSTRUCTIONS, Instruction, InstructionKind};
+use instruction::{Args, INSTRUCTIONS, Instruction, InstructionKind, InstructionSpec};
 use lexer::{Lexer, Line};
 
 /// A parsed Dockerfile.
@@ -39,6 +39,9 @@ pub struct Dockerfile {
     pub directives: Directives,
     /// The instructions in order.
     pub instructions: Vec<Instruction>,
+    /// Whether variables are set by a line that could not be read: then one that is not there may well have been meant
+    /// to be.
+    pub lost_variables: bool,
 }
 
 /// A Dockerfile, as far as it could be read, and everything that was found wrong with it.
@@ -66,10 +69,13 @@ pub fn parse(source: &Arc<Source>) -> Parsed {
     let mut lexer = Lexer::new(source, body, directives.escape());
     let mut instructions = Vec::new();
     let mut lines = 0;
+    let mut lost_variables = false;
     while let Some(line) = lexer.line(&mut report) {
         lines += 1;
         let known = report.len();
-        instructions.extend(instruction(source, &line, &mut lexer, directives.escape(), &mut report));
+        let found = instruction(source, &line, &mut lexer, directives.escape(), &mut report);
+        lost_variables |= found.is_none() && sets_variables(&line);
+        instructions.extend(found);
         for error in &mut report[known..] {
             let number = source.position(line.span.start).line;
             error.message = format!("dockerfile parse error on line {number}: {}", error.message);
@@ -81,12 +87,30 @@ pub fn parse(source: &Arc<Source>) -> Parsed {
     } else if lines == 0 {
         report.push(Diagnostic::error(source, place, "file with no instructions"));
     }
-    check_order(source, &instructions, &mut report);
+    lost_variables |= !check_order(source, &instructions, &mut report);
     report.sort_by_key(|finding| finding.labels.first().map_or(0, |label| label.span.start));
     Parsed {
-        dockerfile: Dockerfile { source: Arc::clone(source), directives, instructions },
+        dockerfile: Dockerfile { source: Arc::clone(source), directives, instructions, lost_variables },
         diagnostics: report,
     }
+}
+
+/// Tells whether a line that could not be read was to set variables.
+fn sets_variables(line: &Line) -> bool {
+    let (keyword, _) = line.text.as_slice().trim().split_field();
+    known(keyword.text())
+        .or_else(|| meant(keyword.text()))
+        .is_some_and(|spec| matches!(spec.name, "ARG" | "ENV"))
+}
+
+/// Finds an instruction by its keyword.
+fn known(keyword: &str) -> Option<&'static InstructionSpec> {
+    INSTRUCTIONS.iter().find(|spec| spec.name.eq_ignore_ascii_case(keyword))
+}
+
+/// Finds the instruction that a misspelt keyword may stand for.
+fn meant(keyword: &str) -> Option<&'static InstructionSpec> {
+    known(nearest(keyword, INSTRUCTIONS.iter().map(|spec| spec.name))?)
 }
 
 /// Parses one instruction that stands alone: a trigger stored in an image.
@@ -104,7 +128,8 @@ pub fn parse_trigger(source: &Arc<Source>) -> Result<Instruction, Vec<Diagnostic
     }
 }
 
-fn check_order(source: &Arc<Source>, instructions: &[Instruction], report: &mut Vec<Diagnostic>) {
+/// Reports instructions before the first FROM, and that there is none; tells whether all was in order.
+fn check_order(source: &Arc<Source>, instructions: &[Instruction], report: &mut Vec<Diagnostic>) -> bool {
     let is_from = |instruction: &Instruction| matches!(instruction.kind, InstructionKind::From(_));
     let is_arg = |instruction: &Instruction| matches!(instruction.kind, InstructionKind::Arg(_));
     for instruction in instructions.iter().take_while(|instruction| !is_from(instruction)) {
@@ -113,7 +138,7 @@ fn check_order(source: &Arc<Source>, instructions: &[Instruction], report: &mut 
                 Diagnostic::error(source, instruction.span, "no build stage in current context")
                     .with_help("begin the file with `FROM`; only `ARG` may stand before it"),
             );
-            return;
+            return false;
         }
     }
     // A file whose lines could not be read may well have had its FROM among them.
@@ -121,8 +146,11 @@ fn check_order(source: &Arc<Source>, instructions: &[Instruction], report: &mut 
         let last = instructions.last().map_or(Span::default(), |instruction| instruction.span);
         report.push(Diagnostic::error(source, last, "dockerfile contains no stages to build"));
     }
+    true
 }
 
+/// Reads an instruction. One with errors is there too if all that is wrong could be left out of it, so that the rest of it
+/// can be looked at.
 fn instruction(
     source: &Arc<Source>,
     line: &Line,
@@ -130,19 +158,35 @@ fn instruction(
     escape: char,
     report: &mut Vec<Diagnostic>,
 ) -> Option<Instruction> {
-    let whole = line.text.as_slice();
-    let (keyword, rest) = whole.trim().split_field();
-    let name = keyword.text().to_ascii_uppercase();
-    let Some(spec) = INSTRUCTIONS.iter().find(|spec| spec.name == name) else {
+    let (keyword, _) = line.text.as_slice().trim().split_field();
+    let Some(spec) = known(keyword.text()) else {
         let mut error =
             Diagnostic::error(source, keyword.span(), format!("unknown instruction: {}", keyword.text()));
-        if let Some(near) = nearest(keyword.text(), INSTRUCTIONS.iter().map(|spec| spec.name)) {
-            error.message.push_str(&format!(" (did you mean {near}?)"));
-            error = error.with_help(format!("write `{near}`"));
+        let meant = meant(keyword.text());
+        if let Some(InstructionSpec { name, .. }) = meant {
+            error.message.push_str(&format!(" (did you mean {name}?)"));
+            error = error.with_help(format!("write `{name}`"));
         }
         report.push(error);
-        return None;
+        // One letter is a slip; more may be another word. What is wrong behind it may be wrong with the guess.
+        let meant =
+            meant.filter(|spec| edit_distance(&keyword.text().to_ascii_uppercase(), spec.name) == 1)?;
+        return arguments(source, line, meant, lexer, escape, &mut Vec::new());
     };
+    arguments(source, line, spec, lexer, escape, report)
+}
+
+/// Reads what stands behind a keyword.
+fn arguments(
+    source: &Arc<Source>,
+    line: &Line,
+    spec: &'static InstructionSpec,
+    lexer: &mut Lexer<'_>,
+    escape: char,
+    report: &mut Vec<Diagnostic>,
+) -> Option<Instruction> {
+    let whole = line.text.as_slice();
+    let (keyword, rest) = whole.trim().split_field();
     let (words, rest) = flags::take(rest, escape);
     let flags = flags::parse(&words, spec, source, report);
     let heredocs = instruction::take_heredocs(source, spec, rest, lexer, report);
@@ -152,7 +196,11 @@ fn instruction(
     let mut args = Args { source, spec, rest, original, flags, heredocs, escape, line: line.span, report };
     let kind = (spec.parse)(&mut args)?;
     let heredocs = args.heredocs;
-    if report.len() > errors && report[errors..].iter().any(|finding| finding.severity == Severity::Error) {
+    let is_wrong = report[errors..].iter().any(|finding| finding.severity == Severity::Error);
+    // These leave what is wrong out of what they return.
+    let is_sound =
+        matches!(kind, InstructionKind::From(_) | InstructionKind::Run(_) | InstructionKind::Copy(_));
+    if is_wrong && !is_sound {
         return None;
     }
     Some(Instruction {

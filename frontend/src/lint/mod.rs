@@ -11,10 +11,10 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use rbuild_model::span::{Diagnostic, Severity};
+use rbuild_model::span::Diagnostic;
 
+use crate::dockerfile::Dockerfile;
 use crate::dockerfile::directive::{CheckConfig, CheckConfigError};
-use crate::dockerfile::{Dockerfile, Parsed};
 
 pub use rules::{RULES, is_secret};
 
@@ -130,16 +130,6 @@ impl Checks {
         Ok(Self { config })
     }
 
-    /// Applies the rules about the text to a file with errors; what stands behind the first of them is not looked at.
-    pub fn before_errors(&self, parsed: &Parsed) -> Findings {
-        let place = |finding: &Diagnostic| finding.labels.first().map_or(0, |label| label.span.start);
-        let first = parsed.diagnostics.iter().find(|finding| finding.severity == Severity::Error).map(place);
-        let mut findings = self.apply(&parsed.dockerfile, &[]);
-        findings.warnings.retain(|finding| first.is_none_or(|first| place(finding) < first));
-        findings.violated.clear();
-        findings
-    }
-
     /// Applies the rules about the text, adds what lowering found, and drops what is not to be reported.
     pub fn apply(&self, dockerfile: &Dockerfile, lowering: &[Diagnostic]) -> Findings {
         let mut warnings = lowering.to_vec();
@@ -157,6 +147,11 @@ impl Checks {
             false => BTreeSet::new(),
         };
         Findings { warnings, violated: violated.into_iter().collect() }
+    }
+
+    /// Does the same beside errors, which fail the build already.
+    pub fn beside_errors(&self, dockerfile: &Dockerfile, lowering: &[Diagnostic]) -> Findings {
+        Findings { violated: Vec::new(), ..self.apply(dockerfile, lowering) }
     }
 
     fn reports(

@@ -129,11 +129,13 @@ fn rules_are_found_by_name_and_have_the_pages_of_buildkit() {
 }
 
 #[test]
-fn what_stands_before_an_error_is_still_found() {
-    let parsed = dockerfile::parse(&Source::new("Dockerfile", "FROM a AS X\nFOO\nMAINTAINER me\n"));
-    let findings = Checks::new(&parsed.dockerfile, None).unwrap().before_errors(&parsed);
+fn what_stands_around_an_error_is_still_found() {
+    let text = "# check=error=true\nFROM a AS X\nFOO\nMAINTAINER me\n";
+    let parsed = dockerfile::parse(&Source::new("Dockerfile", text));
+    let findings = Checks::new(&parsed.dockerfile, None).unwrap().beside_errors(&parsed.dockerfile, &[]);
     let rules: Vec<_> = findings.warnings.iter().filter_map(|finding| finding.rule).collect();
-    assert_eq!(rules, ["StageNameCasing"]);
+    assert_eq!(rules, ["StageNameCasing", "MaintainerDeprecated"]);
+    assert_eq!(findings.error(), None);
 }
 
 #[test]

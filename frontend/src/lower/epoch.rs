@@ -37,11 +37,11 @@ pub(super) fn settle(
 ) -> Result<Settled, Box<Diagnostic>> {
     let Some(platform) = options.platforms.first() else { return Ok(Settled::AsWritten) };
     // What is wrong with the global ARGs is told where they are planned with.
-    let Ok(mut scope) =
-        scope::global(dockerfile, options, scope::predefined(options, platform, ""), &mut |_, _, _| {})
-    else {
+    let predefined = scope::predefined(options, platform, "");
+    let (mut scope, errors) = scope::global(dockerfile, options, predefined, &mut |_, _, _| {});
+    if !errors.is_empty() {
         return Ok(Settled::AsWritten);
-    };
+    }
     let given = options.build_args.get(NAME).or_else(|| scope.values.get(NAME)).cloned();
     let Some(name) = given.filter(|text| !text.is_empty() && text.parse::<i64>().is_err()) else {
         return Ok(Settled::AsWritten);
@@ -97,9 +97,14 @@ pub(super) fn place(dockerfile: &Dockerfile) -> Span {
 }
 
 fn replaced(options: &LowerOptions, time: Option<i64>) -> Settled {
+    Settled::Replaced(Box::new(with_time(options, time)))
+}
+
+/// Returns the options with a time in the place of the name, or with none.
+pub(super) fn with_time(options: &LowerOptions, time: Option<i64>) -> LowerOptions {
     let mut options = options.clone();
     options.build_args.insert(NAME.to_owned(), time.map_or_else(String::new, |time| time.to_string()));
-    Settled::Replaced(Box::new(options))
+    options
 }
 
 /// The source that a stage consists of.

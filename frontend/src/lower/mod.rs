@@ -109,11 +109,14 @@ pub struct LowerError {
     pub diagnostics: Vec<Diagnostic>,
     /// Findings of check rules up to there.
     pub warnings: Vec<Diagnostic>,
+    /// What has to be known to find the rest of what is wrong.
+    pub asked: Vec<Asked>,
 }
 
 /// Brings a Dockerfile down to steps.
 ///
-/// The Dockerfile must have been parsed without errors: what could not be read is not there to be lowered.
+/// A Dockerfile with errors can be lowered too, to find further ones; what comes out is that of the instructions that could
+/// be read, and nothing to build.
 pub fn lower(
     dockerfile: &Dockerfile,
     options: &LowerOptions,
@@ -132,13 +135,14 @@ pub fn lower(
 /// Brings a Dockerfile down to steps of a graph that others go into too: steps that are equal to theirs are theirs, and
 /// [answers](Answer::Target) may be what came out of theirs.
 ///
-/// The Dockerfile must have been parsed without errors. After an error the graph may hold steps that lead nowhere.
+/// After an error the graph may hold steps that lead nowhere.
 pub fn lower_into(
     builder: &mut GraphBuilder,
     dockerfile: &Dockerfile,
     options: &LowerOptions,
     answers: &Answers,
 ) -> Result<Lowering<Aims>, LowerError> {
+    let mut errors = Vec::new();
     let settled;
     let options = match epoch::settle(dockerfile, options, answers) {
         Ok(epoch::Settled::AsWritten) => options,
@@ -147,16 +151,20 @@ pub fn lower_into(
             &settled
         }
         Ok(epoch::Settled::Needs(asked)) => return Ok(Lowering::Needs(vec![*asked])),
-        Err(error) => return Err(LowerError { diagnostics: vec![*error], warnings: Vec::new() }),
+        Err(error) => {
+            errors.push(*error);
+            settled = Box::new(epoch::with_time(options, None));
+            &settled
+        }
     };
     let mut questions: Vec<Asked> = Vec::new();
     let mut plans = Vec::new();
     let mut warnings = Vec::new();
-    let mut errors = Vec::new();
     for platform in options.distinct_platforms() {
         let mut planner = plan::Planner::new(dockerfile, options, answers, platform);
         let outcome = planner.plan();
         warnings.append(&mut planner.warnings);
+        errors.append(&mut planner.errors);
         match outcome {
             Ok(plan::Outcome::Ready(plan)) => plans.push(*plan),
             Ok(plan::Outcome::Needs(needs)) => {
@@ -166,14 +174,14 @@ pub fn lower_into(
                     }
                 }
             }
-            Err(mut found) => errors.append(&mut found),
+            Err(error) => errors.push(*error),
         }
     }
-    if !errors.is_empty() {
-        return Err(LowerError { diagnostics: dedup(errors), warnings: dedup(warnings) });
+    if !questions.is_empty() && errors.is_empty() {
+        return Ok(Lowering::Needs(questions));
     }
     if !questions.is_empty() {
-        return Ok(Lowering::Needs(questions));
+        return Err(LowerError { diagnostics: dedup(errors), warnings: dedup(warnings), asked: questions });
     }
     warnings.extend(undeclared_build_args(dockerfile, options, &plans));
     warnings.extend(foreign_syntax(dockerfile, options));
@@ -190,7 +198,7 @@ pub fn lower_into(
     }
     let warnings = dedup(warnings);
     if !errors.is_empty() {
-        return Err(LowerError { diagnostics: dedup(errors), warnings });
+        return Err(LowerError { diagnostics: dedup(errors), warnings, asked: Vec::new() });
     }
     let outline = outline.unwrap_or_default();
     Ok(Lowering::Ready(Box::new(Aims { targets, warnings, outline })))

@@ -194,6 +194,8 @@ pub enum Answer {
     Target(Box<Target>),
     /// A time in Unix seconds, of what has one.
     Time(Option<i64>),
+    /// That nobody knows: in the place of an answer that cannot be had, for a file that is not built anyway.
+    Unknown,
 }
 
 /// What an image name stands for.

@@ -39,6 +39,8 @@ pub(super) enum Base {
     Tree(step::Source),
     /// What comes out of another Dockerfile in the same graph.
     Target(Box<Target>),
+    /// What an earlier mistake keeps from being known; nothing that comes of it is built.
+    Unknown,
 }
 
 /// Where the files of a `--from` or mount `from` come from.
@@ -63,6 +65,21 @@ pub(super) struct StagePlan<'a> {
     pub(super) used: BTreeSet<String>,
 }
 
+impl<'a> StagePlan<'a> {
+    /// A stage of which nothing is known but what stands in the file.
+    fn unknown(stage: Stage<'a>, platform: &Platform) -> Self {
+        let platform = platform.clone();
+        Self {
+            stage,
+            base: Base::Unknown,
+            platform,
+            triggers: Vec::new(),
+            replaced: false,
+            used: BTreeSet::new(),
+        }
+    }
+}
+
 /// All that lowering for one platform needs to know.
 #[derive(Clone, Debug)]
 pub(super) struct Plan<'a> {
@@ -76,6 +93,8 @@ pub(super) struct Plan<'a> {
     pub(super) target_name: String,
     /// Whether displays name the stage.
     pub(super) name_stages: bool,
+    /// Whether global variables were lost to mistakes.
+    pub(super) lost_variables: bool,
 }
 
 pub(super) enum Outcome<'a> {
@@ -100,7 +119,8 @@ pub(super) struct Planner<'a> {
     sources: BTreeMap<String, FileSource>,
     /// The variables that the FROM at hand refers to.
     used: BTreeSet<String>,
-    errors: Vec<Diagnostic>,
+    lost_variables: bool,
+    pub(super) errors: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
@@ -131,19 +151,15 @@ impl<'a> Planner<'a> {
             needed: BTreeMap::new(),
             sources: BTreeMap::new(),
             used: BTreeSet::new(),
+            lost_variables: dockerfile.lost_variables,
             errors: Vec::new(),
             warnings: Vec::new(),
         }
     }
 
-    /// Finds out what is needed, or everything that is wrong with it.
-    pub(super) fn plan(&mut self) -> Result<Outcome<'a>, Vec<Diagnostic>> {
-        self.outcome().map_err(|error| vec![*error]).and_then(|outcome| {
-            if self.errors.is_empty() { Ok(outcome) } else { Err(std::mem::take(&mut self.errors)) }
-        })
-    }
-
-    fn outcome(&mut self) -> Result<Outcome<'a>, Failure> {
+    /// Finds out what is needed. What is wrong with it is in `errors`; an error that is returned leaves nothing to go on
+    /// with.
+    pub(super) fn plan(&mut self) -> Result<Outcome<'a>, Failure> {
         let target = self.target()?;
         let target_name = match (&self.options.target, self.stages[target].name()) {
             (_, Some(name)) => name,
@@ -153,13 +169,25 @@ impl<'a> Planner<'a> {
         let predefined = scope::predefined(self.options, self.platform, &target_name);
         let source = &self.dockerfile.source;
         let warnings = &mut self.warnings;
-        self.scope = scope::global(self.dockerfile, self.options, predefined, &mut |span, unset, scope| {
-            let known = scope.values.keys().map(String::as_str);
-            warnings.extend(undefined_variables("UndefinedVar", source, span, unset, known));
-        })?;
+        let lost = self.lost_variables;
+        let (scope, mut errors) =
+            scope::global(self.dockerfile, self.options, predefined, &mut |span, unset, scope| {
+                let known = scope.values.keys().map(String::as_str);
+                if !lost {
+                    warnings.extend(undefined_variables("UndefinedVar", source, span, unset, known));
+                }
+            });
+        self.scope = scope;
+        self.lost_variables |= !errors.is_empty();
+        self.errors.append(&mut errors);
         let mut work = if self.options.all_stages { (0..self.stages.len()).collect() } else { vec![target] };
         while let Some(index) = work.pop() {
             self.visit(index, &mut work);
+        }
+        for index in 0..self.stages.len() {
+            if !self.visited[index] {
+                self.skim(index);
+            }
         }
         if !self.asked.is_empty() {
             return Ok(Outcome::Needs(std::mem::take(&mut self.asked)));
@@ -173,6 +201,7 @@ impl<'a> Planner<'a> {
             sources: std::mem::take(&mut self.sources),
             target,
             target_name,
+            lost_variables: self.lost_variables,
         })))
     }
 
@@ -223,9 +252,13 @@ impl<'a> Planner<'a> {
                 break;
             }
             self.visited[index] = true;
-            let base = self.base(index);
+            let stage = self.stages[index];
+            let base = self.base(index).unwrap_or_else(|error| {
+                self.errors.push(*error);
+                Some(StagePlan::unknown(stage, self.platform))
+            });
             let used = std::mem::take(&mut self.used);
-            let plan = self.note(base).flatten().map(|plan| StagePlan { used, ..plan });
+            let plan = base.map(|plan| StagePlan { used, ..plan });
             next = match &plan {
                 Some(StagePlan { base: Base::Stage(below), .. }) => Some(*below),
                 _ => None,
@@ -247,20 +280,54 @@ impl<'a> Planner<'a> {
             let head = self.stages[index].head.span;
             for trigger in &triggers {
                 for from in trigger.sources() {
-                    let found = self.file_source(index, &Word::new(from.value.clone(), head), trigger, work);
-                    self.note(found);
+                    self.take_source(index, &Word::new(from.value.clone(), head), trigger, work);
                 }
             }
             for instruction in body {
                 for from in instruction.sources() {
-                    let found = self.file_source(index, from, instruction, work);
-                    self.note(found);
+                    self.take_source(index, from, instruction, work);
                 }
             }
             if let Some(plan) = plan {
                 self.needed.insert(index, plan);
             }
         }
+    }
+
+    /// Looks at a stage that nobody needs: as other builders have it, its names have to be right.
+    fn skim(&mut self, index: usize) {
+        let stage = self.stages[index];
+        let head = self.head(&stage);
+        self.used.clear();
+        if let Some((image, platform)) = self.note(head).flatten() {
+            let replaced =
+                stage.from.name.as_ref().is_some_and(|name| self.is_context(&name.value, &platform));
+            if !replaced && !self.is_context(&image, &platform) && self.earlier_stage(index, &image).is_none()
+            {
+                let image = self.reference(&image, stage.from.image.span);
+                self.note(image);
+            }
+        }
+        for from in stage.body.iter().flat_map(Instruction::sources) {
+            let source = self.skim_source(from);
+            self.note(source);
+        }
+    }
+
+    fn skim_source(&self, from: &Word) -> Result<(), Failure> {
+        let name = &from.value;
+        if is_index(name) {
+            return self.stage_at(from).map(drop);
+        }
+        if self.last_stage(name).is_none() && !self.is_context(name, self.platform) {
+            self.reference(name, from.span)?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether a name stands for nothing, or for what the caller says.
+    fn is_context(&self, name: &str, platform: &Platform) -> bool {
+        name == SCRATCH || self.options.named_context(name, platform).is_some()
     }
 
     /// Expands a text of a FROM line; the variables that are not there are returned with it.
@@ -272,6 +339,9 @@ impl<'a> Planner<'a> {
         self.used.extend(names);
         let expanded =
             expanded.map_err(|error| self.error(word.span, expand::failure(&word.value, &error)))?;
+        if self.lost_variables {
+            return Ok((expanded.text, expanded.unset));
+        }
         let GlobalScope { values, declared, declarations: _ } = &self.scope;
         let known: Vec<&str> = values.keys().chain(declared).map(String::as_str).collect();
         let unset: Vec<String> =
@@ -286,24 +356,33 @@ impl<'a> Planner<'a> {
         Ok((expanded.text, unset))
     }
 
-    /// Finds what a stage stands on; `None` if that has to be asked.
-    fn base(&mut self, index: usize) -> Result<Option<StagePlan<'a>>, Failure> {
-        let stage = self.stages[index];
+    /// Reads the image and the platform of a FROM; `None` if an earlier mistake keeps them from being known.
+    fn head(&mut self, stage: &Stage<'a>) -> Result<Option<(String, Platform)>, Failure> {
         let (image, unset) = self.expand(&stage.from.image)?;
+        let platform = match &stage.from.platform {
+            Some(word) => self.written_platform(word)?,
+            None => Some(self.platform.clone()),
+        };
+        // A FROM without any word has been told of.
+        if stage.from.image.value.is_empty() || self.lost_variables && !unset.is_empty() {
+            return Ok(None);
+        }
         if image.is_empty() {
             let message =
                 format!("base name ({}) should not be blank{}", stage.from.image.value, self.meant(&unset));
             return Err(self.error(stage.from.image.span, message));
         }
-        let platform_written = stage.from.platform.is_some();
-        let platform = match &stage.from.platform {
-            Some(word) => self.written_platform(word)?,
-            None => self.platform.clone(),
+        Ok(platform.map(|platform| (image, platform)))
+    }
+
+    /// Finds what a stage stands on; `None` if that has to be asked.
+    fn base(&mut self, index: usize) -> Result<Option<StagePlan<'a>>, Failure> {
+        let stage = self.stages[index];
+        let Some((image, platform)) = self.head(&stage)? else {
+            return Ok(Some(StagePlan::unknown(stage, self.platform)));
         };
-        let plan = |base, replaced| {
-            let platform = platform.clone();
-            Some(StagePlan { stage, base, platform, triggers: Vec::new(), replaced, used: BTreeSet::new() })
-        };
+        let plan =
+            |base, replaced| Some(StagePlan { base, replaced, ..StagePlan::unknown(stage, &platform) });
         // A context of the stage's own name stands for all of it.
         if let Some(name) = &stage.from.name
             && let Some(context) = self.options.named_context(&name.value, &platform).map(str::to_owned)
@@ -322,7 +401,7 @@ impl<'a> Planner<'a> {
         if let Some(below) = self.earlier_stage(index, &image) {
             return Ok(plan(Base::Stage(below), false));
         }
-        let any = !platform_written && !self.options.platforms_chosen;
+        let any = stage.from.platform.is_none() && !self.options.platforms_chosen;
         let base = self.image(&image, &platform, any, stage.from.image.span)?;
         Ok(base.and_then(|base| plan(base, false)))
     }
@@ -335,14 +414,17 @@ impl<'a> Planner<'a> {
         near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
     }
 
-    fn written_platform(&mut self, word: &Word) -> Result<Platform, Failure> {
+    fn written_platform(&mut self, word: &Word) -> Result<Option<Platform>, Failure> {
         let (text, unset) = self.expand(word)?;
+        if self.lost_variables && !unset.is_empty() {
+            return Ok(None);
+        }
         if text.is_empty() {
             let message =
                 format!("empty platform value from expression {}{}", word.value, self.meant(&unset));
             return Err(self.error(word.span, message));
         }
-        text.parse().map_err(|error| {
+        text.parse().map(Some).map_err(|error| {
             let mut error: Diagnostic = *self.error(word.span, format!("{error}{}", self.meant(&unset)));
             error.help = Some("write a platform like linux/amd64, or $BUILDPLATFORM".to_owned());
             Box::new(error)
@@ -385,10 +467,7 @@ impl<'a> Planner<'a> {
         any: bool,
         span: Span,
     ) -> Result<Option<Base>, Failure> {
-        let reference: Reference = name
-            .parse()
-            .map_err(|error| self.error(span, format!("failed to parse stage name {name:?}: {error}")))?;
-        let reference = reference.with_default_tag();
+        let reference = self.reference(name, span)?.with_default_tag();
         let question = Question::Image { reference, platform: platform.clone(), any_platform: any };
         if let Some(answer) = self.answers.get(&question) {
             let base = base_of(answer);
@@ -417,6 +496,11 @@ impl<'a> Planner<'a> {
         Ok(None)
     }
 
+    fn reference(&self, name: &str, span: Span) -> Result<Reference, Failure> {
+        name.parse()
+            .map_err(|error| self.error(span, format!("failed to parse stage name {name:?}: {error}")))
+    }
+
     /// Finds the stage or common image whose name is closest to that of an image.
     fn similar(&self, name: &str) -> Option<String> {
         let names: Vec<String> = self.stages.iter().filter_map(Stage::name).collect();
@@ -433,7 +517,7 @@ impl<'a> Planner<'a> {
             // Below a stage whose base is still asked for nothing can be said.
             Base::Stage(below) => self.needed.get(below).map(stored_triggers).unwrap_or_default(),
             Base::Target(target) => target.config.config.on_build.clone(),
-            Base::Scratch | Base::Tree(_) => Vec::new(),
+            Base::Scratch | Base::Tree(_) | Base::Unknown => Vec::new(),
         };
         texts
             .into_iter()
@@ -448,6 +532,21 @@ impl<'a> Planner<'a> {
             .collect()
     }
 
+    /// Takes in what a `--from` or mount `from` names.
+    fn take_source(&mut self, index: usize, from: &Word, at: &Instruction, work: &mut Vec<usize>) {
+        let found = self.file_source(index, from, at, work);
+        if self.note(found).is_none() {
+            self.sources.entry(from.value.clone()).or_insert(FileSource::Base(Base::Unknown));
+        }
+    }
+
+    /// Finds the stage at the position that a `--from` or mount `from` names.
+    fn stage_at(&self, from: &Word) -> Result<usize, Failure> {
+        let name = &from.value;
+        let found = name.parse().ok().filter(|at| *at < self.stages.len());
+        found.ok_or_else(|| self.error(from.span, format!("invalid stage index {name}")))
+    }
+
     /// Finds where a `--from` or mount `from` takes its files.
     fn file_source(
         &mut self,
@@ -457,12 +556,8 @@ impl<'a> Planner<'a> {
         work: &mut Vec<usize>,
     ) -> Result<(), Failure> {
         let name = &from.value;
-        let digits = name.strip_prefix(['-', '+']).unwrap_or(name);
-        if digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty() {
-            let found = name.parse().ok().filter(|at| *at < self.stages.len());
-            let Some(found) = found else {
-                return Err(self.error(from.span, format!("invalid stage index {name}")));
-            };
+        if is_index(name) {
+            let found = self.stage_at(from)?;
             return self.stage_source(index, found, from, at, work);
         }
         // A context stands for a stage of its name, so a stage is asked for only where there is none.
@@ -552,6 +647,12 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Tells whether a `--from` is a position and no name.
+fn is_index(name: &str) -> bool {
+    let digits = name.strip_prefix(['-', '+']).unwrap_or(name);
+    digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty()
+}
+
 /// Returns the triggers that a stage leaves to those that stand on it.
 fn stored_triggers(plan: &StagePlan<'_>) -> Vec<String> {
     let body: &[Instruction] = if plan.replaced { &[] } else { plan.stage.body };
@@ -573,5 +674,6 @@ fn base_of(answer: &Answer) -> Base {
         Answer::Tree(step::Source::Scratch) | Answer::Time(_) => Base::Scratch,
         Answer::Tree(source) => Base::Tree(source.clone()),
         Answer::Target(target) => Base::Target(target.clone()),
+        Answer::Unknown => Base::Unknown,
     }
 }

@@ -83,13 +83,14 @@ pub(super) fn predefined(
     values
 }
 
-/// Evaluates the ARGs before the first FROM.
+/// Evaluates the ARGs before the first FROM; what is wrong with some of them is returned beside the others.
 pub(super) fn global(
     dockerfile: &Dockerfile,
     options: &LowerOptions,
     mut values: BTreeMap<String, String>,
     report_unset: &mut dyn FnMut(Span, &[String], &GlobalScope),
-) -> Result<GlobalScope, Box<Diagnostic>> {
+) -> (GlobalScope, Vec<Diagnostic>) {
+    let mut errors = Vec::new();
     for (name, value) in &options.build_args {
         if values.contains_key(name) {
             values.insert(name.clone(), value.clone());
@@ -105,13 +106,19 @@ pub(super) fn global(
                 (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => {
                     let recorder = Recorder::new(&scope);
-                    let expanded = expand::expand(&default.value, mode, &recorder).map_err(|error| {
-                        let message = expand::failure(&default.value, &error);
-                        Diagnostic::error(&dockerfile.source, default.span, message)
-                    })?;
+                    let expanded = expand::expand(&default.value, mode, &recorder);
                     parts = recorder.names();
-                    report_unset(default.span, &expanded.unset, &scope);
-                    Some(expanded.text)
+                    match expanded {
+                        Ok(expanded) => {
+                            report_unset(default.span, &expanded.unset, &scope);
+                            Some(expanded.text)
+                        }
+                        Err(error) => {
+                            let message = expand::failure(&default.value, &error);
+                            errors.push(Diagnostic::error(&dockerfile.source, default.span, message));
+                            None
+                        }
+                    }
                 }
                 (None, None) => None,
             };
@@ -128,7 +135,7 @@ pub(super) fn global(
             }
         }
     }
-    Ok(scope)
+    (scope, errors)
 }
 
 /// Makes the findings about variables that are used and not set.

@@ -23,7 +23,7 @@ use super::outline::{Gathered, Outline, OutlineGrant, description};
 use super::plan::{Base, Plan, StagePlan};
 use super::{HistoryItem, Target, epoch, transfer};
 use crate::dockerfile::Dockerfile;
-use crate::dockerfile::instruction::{Command, Instruction};
+use crate::dockerfile::instruction::{Command, Instruction, InstructionKind};
 
 /// What programs find in PATH when an image says nothing.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -55,6 +55,7 @@ struct Done {
     takes_from: BTreeSet<usize>,
     platform: Platform,
     workdir_set: bool,
+    is_guess: bool,
     outline: Gathered,
 }
 
@@ -103,6 +104,10 @@ pub(crate) struct StageState<'l, 'a> {
     position: usize,
     total: usize,
     takes_from: BTreeSet<usize>,
+    /// Whether a mistake keeps what the stage stands on, or variables, from being known.
+    is_guess: bool,
+    /// Whether the instruction being done hangs on what is not known: then nothing is said of it.
+    is_doubtful: bool,
     outline: Gathered,
 }
 
@@ -229,6 +234,8 @@ impl<'l, 'a> StageState<'l, 'a> {
             position: 0,
             total: steps + usize::from(counts_base),
             takes_from: BTreeSet::new(),
+            is_guess: shared.plan.lost_variables,
+            is_doubtful: false,
             outline: Gathered::default(),
             shared,
             plan,
@@ -242,7 +249,7 @@ impl<'l, 'a> StageState<'l, 'a> {
                 state.prefixed(Title { shown: format!("FROM {}", image.name), written: written.clone() })
             }
             Base::Tree(_) => Title::plain(format!("[context {}]", plan.stage.from.image.value)),
-            Base::Scratch | Base::Stage(_) | Base::Target(_) => Title::plain(""),
+            Base::Scratch | Base::Stage(_) | Base::Target(_) | Base::Unknown => Title::plain(""),
         };
         state.root = state.shared.base_step(&plan.base, title, head);
         match &plan.base {
@@ -252,6 +259,7 @@ impl<'l, 'a> StageState<'l, 'a> {
                 state.env = below.env.clone();
                 state.args = below.args.clone();
                 state.workdir_set = below.workdir_set;
+                state.is_guess |= below.is_guess;
                 state.platform = below.platform.clone();
                 state.declared = state.args.iter().map(|arg| arg.name.clone()).collect();
                 // A stage begins as an image does: ENV wins over an ARG of the same name that came after it below.
@@ -270,7 +278,8 @@ impl<'l, 'a> StageState<'l, 'a> {
                 state.take_image_env();
                 state.platform = target.config.platform();
             }
-            Base::Scratch | Base::Tree(_) => {
+            Base::Scratch | Base::Tree(_) | Base::Unknown => {
+                state.is_guess |= matches!(plan.base, Base::Unknown);
                 // An empty root has no platform of its own: it is the target's.
                 if matches!(plan.base, Base::Scratch) {
                     state.platform = state.shared.plan.platform.clone();
@@ -305,9 +314,7 @@ impl<'l, 'a> StageState<'l, 'a> {
         for trigger in &plan.triggers {
             self.trigger = Some(trigger.text.clone());
             self.current = plan.stage.head.span;
-            if let Err(error) = trigger.apply(&mut self) {
-                self.shared.errors.push(error);
-            }
+            self.apply(trigger);
         }
         self.trigger = None;
         if !plan.replaced {
@@ -317,12 +324,20 @@ impl<'l, 'a> StageState<'l, 'a> {
                     break;
                 }
                 self.current = instruction.span;
-                if let Err(error) = instruction.apply(&mut self) {
-                    self.shared.errors.push(error);
-                }
+                self.apply(instruction);
             }
         }
         self.done()
+    }
+
+    fn apply(&mut self, instruction: &Instruction) {
+        self.is_doubtful = false;
+        let Err(error) = instruction.apply(self) else { return };
+        // Variables that it was to set are missing below.
+        self.is_guess |= matches!(instruction.kind, InstructionKind::Arg(_) | InstructionKind::Env(_));
+        if !self.is_doubtful {
+            self.shared.errors.push(error);
+        }
     }
 
     fn done(self) -> Done {
@@ -339,6 +354,7 @@ impl<'l, 'a> StageState<'l, 'a> {
             takes_from: self.takes_from,
             platform: self.platform,
             workdir_set: self.workdir_set,
+            is_guess: self.is_guess,
             outline: self.outline,
         }
     }

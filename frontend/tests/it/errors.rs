@@ -11,30 +11,27 @@ use crate::targets;
 /// Everything wrong with a text, as `line: message`.
 fn errors(text: &str, options: &LowerOptions) -> Vec<String> {
     let parsed = parse(&Source::new("Dockerfile", text));
-    if parsed.has_errors() {
-        let place = |finding: &Diagnostic| finding.location().map_or(0, |location| location.lines().0);
-        return parsed
-            .diagnostics
-            .iter()
-            .filter(|finding| finding.severity == Severity::Error)
-            .map(|finding| format!("{}: {}", place(finding), finding.message))
-            .collect();
+    let place = |finding: &Diagnostic| finding.location().map_or(0, |location| location.lines().0);
+    let mut found: Vec<String> = parsed
+        .diagnostics
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .map(|finding| format!("{}: {}", place(finding), finding.message))
+        .collect();
+    if parsed.dockerfile.stages().is_empty() && !found.is_empty() {
+        return found;
     }
-    match targets::lowered(&parsed, options) {
-        Ok(_) => Vec::new(),
-        Err(messages) => messages
-            .lines()
-            .map(|line| {
-                let mut parts = line.splitn(4, ':');
-                match (parts.next(), parts.next(), parts.next(), parts.next()) {
-                    (Some("Dockerfile"), Some(number), Some(_), Some(message)) => {
-                        format!("{number}:{message}")
-                    }
-                    _ => format!("0: {line}"),
-                }
-            })
-            .collect(),
+    if let Err(messages) = targets::lowered(&parsed, options) {
+        found.extend(messages.lines().map(|line| {
+            let mut parts = line.splitn(4, ':');
+            match (parts.next(), parts.next(), parts.next(), parts.next()) {
+                (Some("Dockerfile"), Some(number), Some(_), Some(message)) => format!("{number}:{message}"),
+                _ => format!("0: {line}"),
+            }
+        }));
     }
+    found.sort_by_key(|error| error.split(':').next().and_then(|line| line.parse::<usize>().ok()));
+    found
 }
 
 fn options() -> LowerOptions {
@@ -240,6 +237,59 @@ fn texts_of_ignore_files() {
     ] {
         assert_eq!(Ignore::parse(text).unwrap_err().to_string(), words);
     }
+}
+
+#[test]
+fn no_stage_of_reading_hides_what_a_later_one_finds() {
+    let text = "FROM busybox\nSTOPSIGNAL FOO\nEXPOSE foo\nCOPY --from=9 a b\nUSER ${x:?a}\nRUN --mount=type=bnd,target=/x true\nHEALTHCHECK --interval=1 CMD x\nVOLUME \"\"\nADD --chmod=9 a b\n";
+    let lines = |text: &str| -> Vec<String> {
+        let found = errors(text, &options());
+        found.iter().map(|error| error.split(':').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(lines(text), ["2", "3", "4", "5", "6", "7", "8", "9"], "{:?}", errors(text, &options()));
+    assert_eq!(lines("FROM busybox:$Z@\nSTOPSIGNAL FOO\nFOO bar\n"), ["1", "2", "3"]);
+    let text = "FROM a\nRUN --nosuch --mount=type=tmp,targt=/x --network=x y\n";
+    assert_eq!(errors(text, &options()).len(), 3, "{:?}", errors(text, &options()));
+}
+
+#[test]
+fn what_a_mistake_brings_about_is_not_told() {
+    for (text, line, words) in [
+        ("FORM a AS x\nFROM c\nCOPY --from=x a b\n", 1, "unknown instruction: FORM"),
+        ("FROM a b\nRUN x\nFROM c\nCOPY --from=0 a b\n", 1, "either one or three"),
+        ("FROM\nCOPY --chown=me a b\nUSER ${X:?}\nEXPOSE $X\n", 1, "either one or three"),
+        ("FROM a AS 1\nFROM c\nCOPY --from=0 a b\n", 1, "invalid name for build stage"),
+        ("FROM --nosuch a AS x\nFROM c\nCOPY --from=x a b\n", 1, "unknown flag"),
+        ("FROM a//b AS x\nFROM x\nCOPY --chown=me a b\nUSER ${X:?}\n", 1, "failed to parse stage name"),
+        ("FROM a\nENV X\nUSER ${X:?}\nEXPOSE $X\nVOLUME $X\n", 2, "ENV must have two arguments"),
+        ("FROM a\nENV X=${\nUSER ${X:?}\nEXPOSE $X\n", 2, "missing '}'"),
+        ("FROM a\nENVV X=1\nUSER ${X:?}\n", 2, "unknown instruction: ENVV"),
+        ("ARG X=${\nFROM a:$X\nUSER ${X:?}\n", 1, "missing '}'"),
+        ("ARG =x\nFROM $X\nFROM --platform=$X a\n", 1, "ARG names can not be blank"),
+        ("FROM a\nRNU <<E\nSTOPSIGNAL nope\nE\n", 2, "unknown instruction: RNU"),
+        ("FROM a\nRUN --mount=from=9,target=/x y\n", 2, "invalid stage index 9"),
+        ("FROM a\nCOPY --from=1 a b\n", 2, "invalid stage index 1"),
+    ] {
+        check(text, line, words);
+    }
+}
+
+#[test]
+fn names_in_stages_that_nobody_needs_have_to_be_right() {
+    for (text, line, words) in [
+        ("FROM bad//ref AS q\nFROM b\n", 1, "failed to parse stage name \"bad//ref\""),
+        ("FROM Upper/Case AS q\nFROM b\n", 1, "repository name must be lowercase"),
+        ("FROM --platform=lin!ux a AS q\nFROM b\n", 1, "platform"),
+        ("FROM ${X:?no} AS q\nFROM b\n", 1, "X: no"),
+        ("FROM $X AS q\nFROM b\n", 1, "should not be blank"),
+        ("FROM a AS q\nCOPY --from=7 /a /b\nFROM b\n", 2, "invalid stage index 7"),
+        ("FROM a AS q\nCOPY --from=Bad//ref /a /b\nFROM b\n", 2, "failed to parse stage name"),
+    ] {
+        check(text, line, words);
+    }
+    // What is wrong with their steps is nobody's business.
+    let text = "FROM scratch AS q\nFROM q AS r\nUSER ${X:?}\nCOPY --from=q a b\nCOPY --from=s a b\nFROM a as s\nFROM b\n";
+    assert_eq!(errors(text, &options()), Vec::<String>::new());
 }
 
 #[test]

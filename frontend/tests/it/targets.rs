@@ -63,7 +63,13 @@ pub(crate) fn lowered(parsed: &Parsed, options: &LowerOptions) -> Result<Box<Low
             Err(error) => {
                 let messages: Vec<String> = error.diagnostics.iter().map(ToString::to_string).collect();
                 assert!(!messages.is_empty(), "an error that says nothing");
-                return Err(messages.join("\n"));
+                if error.asked.is_empty() {
+                    return Err(messages.join("\n"));
+                }
+                for asked in error.asked {
+                    let answer = answer(&asked);
+                    answers.insert(asked.question, answer);
+                }
             }
         }
     }
@@ -84,7 +90,11 @@ pub(crate) fn dockerfile(bytes: &[u8]) {
         }
     }
     let checks = Checks::new(&parsed.dockerfile, None).expect("no configuration is always one");
-    checks.before_errors(&parsed);
+    let mut options = LowerOptions::new("linux/amd64".parse().expect("it is a platform"));
+    options.all_stages = true;
+    if let Ok(lowered) = lowered(&parsed, &options) {
+        checks.beside_errors(&parsed.dockerfile, &lowered.warnings);
+    }
     if parsed.has_errors() {
         return;
     }
@@ -96,11 +106,6 @@ pub(crate) fn dockerfile(bytes: &[u8]) {
     };
     assert_eq!(texts(&parsed), texts(&again));
     targets(&parsed.dockerfile);
-    let mut options = LowerOptions::new("linux/amd64".parse().expect("it is a platform"));
-    options.all_stages = true;
-    if let Ok(lowered) = lowered(&parsed, &options) {
-        checks.apply(&parsed.dockerfile, &lowered.warnings);
-    }
 }
 
 /// A word: it is expanded in every mode.

@@ -33,10 +33,8 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
 };
 
 fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
-    let from = args.flags.text("from");
-    if let Some(from) = &from
-        && from.value.contains('$')
-    {
+    let mut from = args.flags.text("from");
+    if let Some(from) = from.take_if(|from| from.value.contains('$')) {
         let message = "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround";
         args.error(from.span, message);
     }

@@ -39,24 +39,24 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
                 Diagnostic::error(args.source, args.line, "FROM requires either one or three arguments")
                     .with_help("write `FROM image` or `FROM image AS name`"),
             );
-            return None;
+            // The stage is there all the same: what stands below it belongs to no other one.
+            let image = words.first().cloned().unwrap_or_else(|| Word::new(String::new(), args.line));
+            return Some(InstructionKind::From(From { image, platform: None, as_keyword: None, name: None }));
         }
     };
-    if let Some(name) = &name
-        && !is_stage_name(&name.value.to_lowercase())
-    {
+    let mut name = name;
+    if let Some(wrong) = name.take_if(|name| !is_stage_name(&name.value.to_lowercase())) {
         args.report.push(
             Diagnostic::error(
                 args.source,
-                name.span,
+                wrong.span,
                 format!(
                     "invalid name for build stage: {:?}, name can't start with a number or contain symbols",
-                    name.value
+                    wrong.value
                 ),
             )
             .with_help("a name begins with a letter and holds letters, digits, `-`, `_` and `.`"),
         );
-        return None;
     }
     let from = From { image: image.clone(), platform: args.flags.text("platform"), as_keyword, name };
     Some(InstructionKind::From(from))

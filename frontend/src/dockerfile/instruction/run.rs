@@ -40,11 +40,14 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
 
 fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
     let command = Command::parse(args)?;
-    let mounts = args.flags.list("mount");
+    let mut mounts = Vec::new();
     let mut mount_sources = Vec::new();
-    for word in &mounts {
+    for word in args.flags.list("mount") {
         match mount::source(&word.value) {
-            Ok(from) => mount_sources.extend(from.map(|from| Spanned::new(from, word.span))),
+            Ok(from) => {
+                mount_sources.extend(from.map(|from| Spanned::new(from, word.span)));
+                mounts.push(word);
+            }
             Err(error) => {
                 let help = error.help();
                 let mut finding = Diagnostic::error(args.source, word.span, error.to_string());
@@ -53,18 +56,18 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
             }
         }
     }
-    let network = args.flags.text("network");
-    if let Some(network) = &network
-        && !matches!(network.value.as_str(), "default" | "none" | "host")
+    let mut network = args.flags.text("network");
+    if let Some(network) =
+        network.take_if(|network| !matches!(network.value.as_str(), "default" | "none" | "host"))
     {
         args.report.push(
             Diagnostic::error(args.source, network.span, format!("invalid network mode {:?}", network.value))
                 .with_help("write default, none or host"),
         );
     }
-    let security = args.flags.text("security");
-    if let Some(security) = &security
-        && !matches!(security.value.as_str(), "sandbox" | "insecure")
+    let mut security = args.flags.text("security");
+    if let Some(security) =
+        security.take_if(|security| !matches!(security.value.as_str(), "sandbox" | "insecure"))
     {
         args.report.push(
             Diagnostic::error(
@@ -79,13 +82,15 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
         args.error(command.span, "RUN [] names no program");
         return None;
     }
-    let devices = args.flags.list("device");
-    for word in &devices {
-        if let Err(error) = device::parse(&word.value) {
+    let mut devices = args.flags.list("device");
+    devices.retain(|word| match device::parse(&word.value) {
+        Ok(_) => true,
+        Err(error) => {
             let finding = Diagnostic::error(args.source, word.span, error.to_string());
             args.report.push(finding.with_help("write `--device=VENDOR/CLASS=NAME` or `…,required`"));
+            false
         }
-    }
+    });
     Some(InstructionKind::Run(Run { command, mounts, mount_sources, network, security, devices }))
 }
 

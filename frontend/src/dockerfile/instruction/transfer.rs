@@ -65,7 +65,8 @@ impl Transfer {
             return None;
         }
         let mut bodies = args.heredocs.clone();
-        let mut sources = Vec::with_capacity(words.len());
+        let count = words.len();
+        let mut sources = Vec::with_capacity(count);
         for word in words {
             match is_heredoc(&word) {
                 Ok(None) => {}
@@ -84,6 +85,9 @@ impl Transfer {
                 }
             }
             sources.push(TransferSource::Path(word));
+        }
+        if sources.len() < count {
+            return None;
         }
         Some(Self {
             sources,

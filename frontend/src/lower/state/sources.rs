@@ -18,7 +18,9 @@ impl Shared<'_> {
 
     pub(super) fn base_step(&mut self, base: &Base, title: Title, span: Span) -> StepId {
         match base {
-            Base::Scratch => self.source_step(step::Source::Scratch, Title::plain("scratch"), None),
+            Base::Scratch | Base::Unknown => {
+                self.source_step(step::Source::Scratch, Title::plain("scratch"), None)
+            }
             Base::Stage(index) => self.done.get(index).expect("stages are built in order").root,
             Base::Target(target) => target.root,
             Base::Image(image) => {
@@ -45,7 +47,9 @@ impl StageState<'_, '_> {
 
     /// Returns whether the stage's root is still empty.
     pub(crate) fn is_scratch(&self) -> bool {
-        matches!(self.shared.builder.step(self.root).operation, Operation::Source(step::Source::Scratch))
+        let is_empty =
+            matches!(self.shared.builder.step(self.root).operation, Operation::Source(step::Source::Scratch));
+        is_empty && !self.is_guess
     }
 
     /// Returns the tree of the main context.
@@ -63,8 +67,9 @@ impl StageState<'_, '_> {
         match source {
             FileSource::Stage(index) => {
                 self.takes_from.insert(*index);
-                let step = self.shared.done.get(index).expect("stages are built in order").root;
-                Tree { step, from_client: false }
+                // One that comes too late has been told of.
+                let root = self.shared.done.get(index).map(|done| done.root);
+                Tree { step: root.unwrap_or_else(|| self.scratch()), from_client: false }
             }
             FileSource::Base(base) => {
                 let from_client = matches!(base, Base::Tree(step::Source::Local(_)));

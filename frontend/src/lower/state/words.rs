@@ -22,9 +22,14 @@ impl StageState<'_, '_> {
                 if error == ExpandError::TooLong {
                     self.shared.spent += expand::MAX_TEXT;
                 }
-                return Err(self.error(span, expand::failure(text, &error)));
+                return Err(self.unexpanded(text, span, &error));
             }
         };
+        self.is_doubtful |= self.is_guess && !expanded.unset.is_empty();
+        if self.is_guess {
+            self.spend(expanded.text.len(), span)?;
+            return Ok(expanded);
+        }
         let unset: Vec<String> =
             expanded.unset.iter().filter(|name| !self.declared.contains(*name)).cloned().collect();
         let span = self.place(span);
@@ -40,6 +45,11 @@ impl StageState<'_, '_> {
         self.shared.warnings.extend(found);
         self.spend(expanded.text.len(), span)?;
         Ok(expanded)
+    }
+
+    fn unexpanded(&mut self, text: &str, span: Span, error: &ExpandError) -> Diagnostic {
+        self.is_doubtful |= self.is_guess && matches!(error, ExpandError::Required { .. });
+        self.error(span, expand::failure(text, error))
     }
 
     /// Counts memory that values take; a file that makes them grow without end is stopped.
@@ -63,7 +73,8 @@ impl StageState<'_, '_> {
         let mode = self.mode();
         // As other builders have it, words that are split (those of EXPOSE) are not searched for unset variables.
         let expanded = expand::expand(&word.value, mode, &self.env)
-            .map_err(|error| self.error(word.span, expand::failure(&word.value, &error)))?;
+            .map_err(|error| self.unexpanded(&word.value, word.span, &error))?;
+        self.is_doubtful |= self.is_guess && !expanded.unset.is_empty();
         self.spend(expanded.text.len(), word.span)?;
         Ok(expanded.words)
     }
