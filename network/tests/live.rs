@@ -4,7 +4,7 @@
 mod scene;
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rbuild_network::address6::Subnet6;
 use rbuild_network::driver::{
-    DefaultRoute, DriverKind, EndpointSpec, LinkEnd, Network, NetworkSpec, Reach, SixSpec,
+    DefaultRoute, DriverKind, EndpointSpec, Guard, LinkEnd, Network, NetworkSpec, Reach, SixSpec,
 };
 use rbuild_network::drivers::driver;
 use rbuild_network::duty::{Duties, Found, Service, withdraw};
@@ -24,6 +24,7 @@ use rbuild_network::ports::{Protocol, Published, Reservation};
 use rbuild_network::reclaim::remove_unused;
 use rbuild_network::service::Upstreams;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{self, AddressFamily, SendFlags, SocketType};
 use scene::{Scene, command, inside};
 
 const BRIDGE: DriverKind = DriverKind::Bridge;
@@ -342,6 +343,65 @@ fn endpoints_have_ipv6_and_get_out_by_it() {
         assert_eq!(look_up(&a, "a", AAAA), (0, vec![a_six.into()]));
         assert!(service.stop().end().is_empty());
         b.leave(scene, &network);
+    });
+}
+
+/// Tells everybody on a link that the sender is the way out, and that addresses of `fd00:bad::/64` are to be had.
+fn advertise(sender: &impl AsFd) -> std::io::Result<()> {
+    let mut message = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    message.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
+    message.extend("fd00:bad::".parse::<Ipv6Addr>().unwrap().octets());
+    inside(sender, || {
+        let link = command("ip", &["-o", "link", "show", "dev", "eth0"]);
+        let index = link.split(':').next().unwrap().parse().unwrap();
+        let socket = net::socket(AddressFamily::INET6, SocketType::RAW, Some(net::ipproto::ICMPV6))?;
+        net::sockopt::set_ipv6_multicast_hops(&socket, 255)?;
+        let everybody = SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, index);
+        net::sendto(&socket, &message, SendFlags::empty(), &everybody)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn advertisements_of_a_router_among_the_containers_are_not_taken() {
+    Scene::run(|scene| {
+        connect_by_ipv6(scene);
+        let network = ensure(scene, six("six", "fd00:6::/64"));
+        let [mut a, mut b, mut gullible] = ["a", "b", "gullible"].map(Container::new);
+        // One that may administer networks: what another one sends does not even leave its port.
+        let unguarded = EndpointSpec { guard: Guard::Off, ..EndpointSpec::new(a.id.clone()) };
+        driver(BRIDGE).attach(&scene.site, &network, &mut a.namespace, &unguarded).unwrap();
+        let (_, b_six) = b.join(scene, &network, 0);
+        let (_, gullible_six) = gullible.join(scene, &network, 0);
+        let known = |place: &dyn AsFd| {
+            inside(&place.as_fd(), || {
+                command("ip", &["-6", "route"])
+                    + &command("ip", &["-6", "-o", "addr", "show", "scope", "global"])
+            })
+        };
+        // One that was told to believe shows when everybody has heard of it.
+        let settings =
+            [("accept_ra", "1"), ("forwarding", "0"), ("accept_ra_defrtr", "1"), ("accept_ra_pinfo", "1")];
+        inside(&gullible.namespace, || {
+            for (setting, value) in settings {
+                std::fs::write(format!("/proc/sys/net/ipv6/conf/eth0/{setting}"), value).unwrap();
+            }
+        });
+        assert!((0..1000).any(|_| advertise(&b.namespace).is_ok()), "it has an address of its link");
+        let after = answer(&gullible.namespace, SocketAddr::from((gullible_six.unwrap(), 0)));
+        assert!(call(&b.namespace, after, PATIENCE).is_ok());
+        assert!(!known(&gullible.namespace).contains("fd00:bad:"), "an endpoint is no router");
+        let is_heard = (0..1000).any(|_| {
+            let sent = advertise(&a.namespace);
+            sent.is_ok() && known(&gullible.namespace).contains("fd00:bad:")
+        });
+        assert!(is_heard, "the advertisement is one");
+        let server = answer(&b.namespace, SocketAddr::from((b_six.unwrap(), 0)));
+        assert!(call(&a.namespace, server, PATIENCE).is_ok());
+        for place in [&scene.host as &dyn AsFd, &b.namespace] {
+            let known = known(place);
+            assert!(!known.contains("fd00:bad:") && !known.contains("proto ra"), "{known}");
+        }
     });
 }
 
