@@ -1,20 +1,20 @@
 //! What this store offers as a registry: its images under their names, and what was pushed to it.
 //!
 //! An image is packed when somebody first asks for its manifest, and found packed from then on; a layer's blob that was
-//! swept meanwhile is packed again. Of two things under one name, the one that was named last is meant.
+//! swept meanwhile is packed again. Of two things under one name, the one that was named last is meant. What is said about
+//! an image is listed beside it, as a push would have it, and is written down anew whenever the image is asked for.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 
-use rbuild_image::archive::OutgoingIndex;
 use rbuild_image::compress::Encoding;
-use rbuild_image::manifest::MediaType;
 use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::reference::Reference;
 use rusqlite::OptionalExtension as _;
 
 use crate::error::ImagesError;
 use crate::images::Images;
+use crate::push::Outgoing;
 use crate::rows;
 use crate::shelf::{self, Shelved, Wanted};
 
@@ -25,6 +25,14 @@ pub enum Offered {
     File(File, u64),
     /// Bytes at hand.
     Bytes(Vec<u8>),
+}
+
+/// What a name means as documents.
+struct Made {
+    /// The one that has the name.
+    top: Shelved,
+    /// The manifests of what is said about its images.
+    statements: Vec<Shelved>,
 }
 
 impl Images {
@@ -48,7 +56,7 @@ impl Images {
                     }
                     (Some((found, _)), None) => Ok(Some(found)),
                     (None, None) => Ok(None),
-                    (_, Some(_)) => self.document_of(&named).map(Some),
+                    (_, Some(_)) => Ok(Some(self.made_of(&named)?.top)),
                 }
             }
         }
@@ -63,18 +71,31 @@ impl Images {
         if let Some((media_type, bytes)) = found {
             return Ok(Some(Shelved { digest, media_type, bytes }));
         }
-        // An index of ours is made when it is asked for.
+        // An index of ours is made when it is asked for, and so is what is said about images.
         let named = repository.clone().with_digest(digest);
         let names = self.names_in(repository)?;
         for name in names.into_iter().chain([named]) {
-            if self.index(&name.to_string())?.is_some() {
-                let document = self.document_of(&name)?;
-                if document.digest == digest {
-                    return Ok(Some(document));
+            if self.is_listed(&name)? {
+                let Made { top, statements } = self.made_of(&name)?;
+                let found = std::iter::once(top).chain(statements).find(|document| document.digest == digest);
+                if found.is_some() {
+                    return Ok(found);
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Whether what a name means stands in an index.
+    fn is_listed(&self, name: &Reference) -> Result<bool, ImagesError> {
+        let name = name.to_string();
+        if self.index(&name)?.is_some() {
+            return Ok(true);
+        }
+        Ok(self.store.read(|tx| match rows::named(tx, &name)? {
+            Some(image) => rows::facts(tx, image).map(|facts| !facts.is_empty()),
+            None => Ok(false),
+        })?)
     }
 
     fn names_in(&self, repository: &Reference) -> Result<Vec<Reference>, ImagesError> {
@@ -84,7 +105,7 @@ impl Images {
     }
 
     /// Makes the document that a name of images means, and remembers the manifests in it.
-    fn document_of(&self, named: &Reference) -> Result<Shelved, ImagesError> {
+    fn made_of(&self, named: &Reference) -> Result<Made, ImagesError> {
         let lease = self.store.lease("a pull from here")?;
         let members: Vec<ImageId> = match self.index(&named.to_string())? {
             Some(index) => index.members.iter().map(|member| member.image).collect(),
@@ -98,14 +119,20 @@ impl Images {
             self.store.write(|tx| rows::add_manifest(tx, *id, digest, media_type, &image.manifest_bytes))?;
             packed.push(image);
         }
-        let (bytes, media_type) = match &packed[..] {
-            [only] => (only.manifest_bytes.clone(), only.manifest.media_type().to_owned()),
-            _ => {
-                let document = OutgoingIndex::new(packed, Vec::new()).document();
-                (document, MediaType::OCI_INDEX.to_owned())
-            }
+        let attestations = self.attested(&packed, &members, std::slice::from_ref(named), &lease)?;
+        self.shelve_statements(&named.name(), &attestations, &lease)?;
+        let shelved = |bytes: &[u8], media_type: &str| Shelved {
+            digest: BlobDigest::of(bytes),
+            media_type: media_type.to_owned(),
+            bytes: bytes.to_vec(),
         };
-        Ok(Shelved { digest: BlobDigest::of(&bytes), media_type, bytes })
+        let statements = attestations
+            .iter()
+            .map(|made| shelved(&made.manifest_bytes, made.manifest.media_type()))
+            .collect();
+        let outgoing = Outgoing::new(packed, &[]).with(attestations, &[]);
+        let (bytes, media_type) = outgoing.top().expect("a name means an image at least");
+        Ok(Made { top: shelved(bytes, media_type), statements })
     }
 
     /// Opens a blob that is offered: a layer, a config, or what was pushed.

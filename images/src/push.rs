@@ -61,7 +61,7 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// Annotates packed images and lists several in an index.
-    fn new(mut images: Vec<OutgoingImage>, annotations: &[Annotation]) -> Self {
+    pub(crate) fn new(mut images: Vec<OutgoingImage>, annotations: &[Annotation]) -> Self {
         for image in &mut images {
             annotations::annotate(image, annotations);
         }
@@ -75,7 +75,7 @@ impl Outgoing {
     }
 
     /// The bytes and the type of the document that gets the name.
-    fn top(&self) -> Option<(&[u8], &str)> {
+    pub(crate) fn top(&self) -> Option<(&[u8], &str)> {
         match (&self.index, self.images.first()) {
             (Some(index), _) => Some((index, MediaType::OCI_INDEX)),
             (None, Some(image)) => Some((&image.manifest_bytes, image.manifest.media_type())),

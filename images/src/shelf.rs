@@ -6,10 +6,11 @@
 use std::collections::HashSet;
 
 use rbuild_cache::blobs::{Blob, BlobWriter, Blobs};
+use rbuild_image::archive::OutgoingImage;
 use rbuild_image::manifest::{Descriptor, Document, Manifest, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::reference::Reference;
-use rbuild_store::DatabaseError;
+use rbuild_store::{DatabaseError, Lease};
 use rusqlite::{OptionalExtension as _, Transaction};
 use serde::Deserialize;
 
@@ -130,6 +131,21 @@ impl Images {
         let blob = writer.finish(&lease)?;
         self.store.write(|tx| add_blob(tx, repository, blob.digest))?;
         Ok(blob)
+    }
+
+    /// Gives a repository the blobs of packed statements: whoever was told of them has a day to fetch them.
+    pub(crate) fn shelve_statements(
+        &self,
+        repository: &str,
+        attestations: &[OutgoingImage],
+        lease: &Lease,
+    ) -> Result<(), ImagesError> {
+        for made in attestations {
+            self.blobs.put(&made.config, lease)?;
+            self.store
+                .write(|tx| parts(&made.manifest).try_for_each(|part| add_blob(tx, repository, part)))?;
+        }
+        Ok(())
     }
 
     /// Gives a repository a blob that is here; tells whether it is.
@@ -287,6 +303,34 @@ impl Images {
                 gone += tx.prepare_cached(&text)?.execute([repository])?;
             }
             Ok(gone > 0)
+        })
+    }
+
+    /// Forgets all that was pushed here, also by a push that is under way; tells what that was, by its names.
+    pub fn clear_shelf(&self) -> Result<Vec<String>, ImagesError> {
+        let mut names = Vec::new();
+        for item in self.shelved()? {
+            let name = item.repository.familiar_name();
+            match &item.tags[..] {
+                [] => names.push(format!("{name}@{}", item.digest)),
+                tags => names.extend(tags.iter().map(|tag| format!("{name}:{tag}"))),
+            }
+        }
+        self.store.write_synced(|tx| -> Result<(), ImagesError> {
+            for table in ["shelf_tags", "shelf_documents", "shelf_blobs"] {
+                tx.execute(&format!("DELETE FROM {table}"), [])?;
+            }
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    /// Lists the blobs that were pushed here.
+    pub fn shelved_blobs(&self) -> Result<HashSet<BlobDigest>, ImagesError> {
+        self.store.read(|tx| {
+            let mut statement = tx.prepare_cached("SELECT digest FROM shelf_blobs")?;
+            let rows = statement.query_map([], |row| row.get(0).map(BlobDigest::from_bytes))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
 

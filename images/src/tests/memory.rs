@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rbuild_image::attest::{self, Predicate};
 use rbuild_store::DatabaseError;
 
 use super::*;
@@ -66,4 +67,47 @@ fn what_was_pushed_here_goes_with_its_documents() {
     assert!(images.unshelve("docker.io/library/a", Wanted::Digest(taken.digest)).unwrap());
     images.tidy_shelf().unwrap();
     assert!(!digests(config) && images.shelved().unwrap().is_empty());
+    let config = write(b"{}");
+    images.shelve_document("docker.io/library/a", Some("1"), &manifest, MediaType::OCI_MANIFEST).unwrap();
+    assert_eq!(images.clear_shelf().unwrap(), ["a:1"]);
+    assert!(!digests(config) && images.shelved().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_said_about_an_image_is_offered_with_it() {
+    let place = place();
+    let images = &place.images;
+    let name: Reference = "docker.io/library/a:1".parse().unwrap();
+    let image = images.import(&tar(&[("x", "y")])[..], import_options(None), &place.lease).unwrap();
+    images.tag(image, &name).unwrap();
+    let asked = |wanted| images.offered_document(&name, wanted).unwrap().unwrap();
+    let plain = asked(Wanted::Tag("1"));
+    assert_eq!(plain.media_type, MediaType::OCI_MANIFEST);
+    let said = Predicate { kind: "https://example.com/said".to_owned(), value: serde_json::json!({"a": 1}) };
+    images.state(image, std::slice::from_ref(&said)).unwrap();
+
+    let listed = asked(Wanted::Tag("1"));
+    let Document::Index(index) = Document::parse(&listed.bytes, Some(&listed.media_type)).unwrap() else {
+        panic!("an image with facts stands in an index");
+    };
+    let [of_image, about] = &index.manifests[..] else { panic!("{index:?}") };
+    assert_eq!(of_image.digest, plain.digest);
+    assert!(attest::is_about(about, plain.digest));
+    assert_eq!(asked(Wanted::Digest(listed.digest)), listed);
+    let found = asked(Wanted::Digest(about.digest));
+    let Document::Manifest(manifest) = Document::parse(&found.bytes, Some(&found.media_type)).unwrap() else {
+        panic!("what is said is a manifest");
+    };
+    // Its blobs are there though nothing else has them, also after a sweep.
+    place
+        .store
+        .sweep(&[&rbuild_cache::blobs::BlobFiles, &ImageRows], &Policy::default(), Sweep::Take)
+        .unwrap();
+    assert!(images.offered_blob(manifest.config.digest).unwrap().is_some());
+    let Some(Offered::File(file, _)) = images.offered_blob(manifest.layers[0].digest).unwrap() else {
+        panic!("there is the statement");
+    };
+    let statement = std::io::read_to_string(file).unwrap();
+    let read = attest::read_about(&manifest.layers[0], statement.as_bytes(), plain.digest);
+    assert_eq!(read, Some(said), "{statement}");
 }
