@@ -21,7 +21,7 @@ pub(crate) struct Usage {
 /// What `rbuild prune` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {
-    /// Also images that no container uses
+    /// Also images that no container uses, and what was pushed here
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Do not ask

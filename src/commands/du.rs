@@ -68,6 +68,7 @@ struct Row {
 
 const ROWS: &[Row] = &[
     Row { name: "Images", takes: |piece| piece.share == Share::Image },
+    Row { name: "Pushed Here", takes: |piece| piece.share == Share::Pushed },
     Row { name: "Containers", takes: |piece| piece.share == Share::Container },
     Row { name: "Local Volumes", takes: |piece| piece.share == Share::Volume },
     Row {

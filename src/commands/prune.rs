@@ -34,7 +34,9 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
         if of_cache { Vec::new() } else { filter::parse(&arguments.filter, filter::OF_PRUNE, now)? };
     let images = match (of_cache, arguments.all) {
         (true, _) => "",
-        (_, true) => "  - all images that no container uses\n",
+        (_, true) => {
+            "  - all images that no container uses\n  - all that was pushed to this store as a registry\n"
+        }
         (_, false) => "  - all images without a name\n",
     };
     let cache = match (of_cache, arguments.limits_cache()) {
@@ -127,7 +129,7 @@ pub(super) enum CacheShare {
 }
 
 /// Removes images that no container is made of, those with a name only if `named` says so, and with them a share of
-/// the build cache.
+/// the build cache. Where nothing is chosen and nothing is to stay, what was pushed here goes too.
 pub(super) fn clear(
     home: &Home,
     engine: &Engine,
@@ -151,6 +153,11 @@ pub(super) fn clear(
             Err(error) => cleared.failures.push(error.into()),
         }
     }
+    let everything = named && filters.is_empty() && share == CacheShare::All(None);
+    if everything {
+        let pushed = home.images.clear_shelf()?;
+        cleared.images.extend(pushed.into_iter().map(|name| format!("pushed here: {name}")));
+    }
     let labels = filters.iter().any(|filter| matches!(filter, Filter::Label(..) | Filter::NoLabel(..)));
     let until = filters.iter().find_map(|filter| match filter {
         Filter::Until(moment) => Some(moment.as_second()),
@@ -167,7 +174,7 @@ pub(super) fn clear(
     let swept = home.store.sweep(OWNERS, &policy, Sweep::Take)?;
     cleared.failures.extend(swept.failures.into_iter().map(Into::into));
     cleared.bytes = swept.bytes;
-    if named && filters.is_empty() && share == CacheShare::All(None) {
+    if everything {
         home.records().forget_builds()?;
         home.store.shrink()?;
     }

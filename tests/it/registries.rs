@@ -209,5 +209,13 @@ fn the_store_is_a_registry_for_others() {
     let pushed = there.rbuild(["copy", &more, &format!("{host}/no:1")]).run();
     pushed.assert_code(1);
     drop(serving);
+
+    // What was pushed is told of, and goes with all that nobody uses.
+    let pushed = || said(&context, &["du", "--format", "{{.Type}}={{.TotalCount}}"]);
+    assert!(!pushed().contains("Pushed Here=0\n"), "{}", pushed());
+    let pruned = said(&context, &["prune", "--all", "--force"]);
+    assert!(pruned.contains("pushed here: ghcr.io/me/more:2\n"), "{pruned}");
+    assert!(pushed().contains("Pushed Here=0\n"), "{}", pushed());
+    assert_eq!(said(&context, &["registry", "ls", "--format", "{{.Repository}}"]), "");
     assert_clean(&there);
 }

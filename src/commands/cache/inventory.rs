@@ -19,6 +19,8 @@ use crate::wiring::{Home, OWNERS};
 pub(crate) enum Share {
     /// An image or a container needs it.
     Image,
+    /// It was pushed to this store as a registry.
+    Pushed,
     /// Only the cache has it.
     Cache,
     /// A volume.
@@ -27,6 +29,13 @@ pub(crate) enum Share {
     Container,
     /// The store's own.
     Store,
+}
+
+impl Share {
+    /// Whether lists of the cache have it: what others have too is marked there.
+    pub(crate) const fn is_listed(self) -> bool {
+        matches!(self, Self::Cache | Self::Image | Self::Pushed)
+    }
 }
 
 /// One piece.
@@ -97,6 +106,12 @@ impl Inventory {
             .collect();
         let mount_rows: HashMap<String, _> =
             mounts.list()?.into_iter().map(|mount| (mount.is_for.name.clone(), mount)).collect();
+        let pushed: HashSet<String> = home
+            .images
+            .shelved_blobs()?
+            .iter()
+            .map(|digest| id_of(ObjectKind::BLOB, digest.as_bytes()))
+            .collect();
         let mut pieces = Vec::new();
         for part in store.parts()? {
             let Some((kind, id)) = place(&part) else {
@@ -119,7 +134,8 @@ impl Inventory {
                 shared: one.is_some_and(|one| one.needed),
             };
             if piece.shared {
-                piece.share = Share::Image;
+                let is_pushed = kind == ObjectKind::BLOB && pushed.contains(&id);
+                piece.share = if is_pushed { Share::Pushed } else { Share::Image };
             }
             if one.is_none() && matches!(kind, ObjectKind::SNAPSHOT | ObjectKind::BLOB | ObjectKind::PARTIAL)
             {

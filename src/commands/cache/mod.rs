@@ -68,7 +68,7 @@ pub(super) fn list(arguments: &List, context: &Context) -> Outcome {
     let chosen: Vec<&Piece> = inventory
         .pieces
         .iter()
-        .filter(|piece| matches!(piece.share, inventory::Share::Cache | inventory::Share::Image))
+        .filter(|piece| piece.share.is_listed())
         .filter(|piece| conditions.iter().all(|condition| condition.fits(piece)))
         .collect();
     let text = match arguments.format.as_deref() {
@@ -162,7 +162,7 @@ fn remove(arguments: &Remove, context: &Context) -> Outcome {
         let fits: Vec<&Piece> = inventory
             .pieces
             .iter()
-            .filter(|piece| matches!(piece.share, inventory::Share::Cache | inventory::Share::Image))
+            .filter(|piece| piece.share.is_listed())
             .filter(|piece| !short.is_empty() && piece.id.starts_with(short))
             .collect();
         match fits[..] {
