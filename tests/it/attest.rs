@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
 use rbuild_testkit::context::TestContext;
 use rbuild_testkit::privilege;
 use rbuild_testkit::registry::Registry;
@@ -58,7 +59,16 @@ fn assert_provenance(statement: &Value) {
     );
     let steps = definition["internalParameters"]["buildConfig"]["steps"].to_string();
     assert!(steps.contains("RUN echo $FLAVOUR") && !steps.contains("sweet"), "{steps}");
-    assert_eq!(made["runDetails"]["metadata"]["startedOn"], "2023-11-14T22:13:20Z");
+    let metadata = &made["runDetails"]["metadata"];
+    assert_eq!(metadata["startedOn"], "2023-11-14T22:13:20Z");
+    // The Dockerfile is there, and says of each step where it stands.
+    let written = &metadata["buildkit_metadata"]["source"];
+    let text = base64::engine::general_purpose::STANDARD.decode(written["infos"][0]["data"].as_str().unwrap());
+    assert_eq!((&written["infos"][0]["filename"], &text.unwrap()[..]), (&json!("Dockerfile"), TEXT.as_bytes()));
+    let steps = definition["internalParameters"]["buildConfig"]["steps"].as_array().unwrap();
+    let last = steps.iter().find(|step| step["name"].as_str().unwrap().contains("RUN echo $FLAVOUR")).unwrap();
+    let lines = &written["locations"][last["id"].as_str().unwrap()]["locations"][0]["ranges"];
+    assert_eq!(lines, &json!([{"start": {"line": 8}, "end": {"line": 8}}]));
 }
 
 /// Asks of a bill of materials that it has the packages that were installed.

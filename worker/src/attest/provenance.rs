@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use base64::Engine as _;
 use rbuild_image::attest::{PROVENANCE, PROVENANCE_02, Predicate, package_url};
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::mount::Mount;
 use rbuild_model::platform::Platform;
+use rbuild_model::span::Source as Text;
 use rbuild_model::step::{GitSource, HttpSource, ImageSource, Operation, Source};
 use serde_json::{Map, Value, json};
 
@@ -60,6 +63,9 @@ fn former(made: &Value) -> Value {
     if let Some(steps) = definition["internalParameters"].get("buildConfig") {
         value["buildConfig"] = steps.clone();
     }
+    if let Some(written) = metadata.get("buildkit_metadata") {
+        value["metadata"]["https://mobyproject.org/buildkit@v1#metadata"] = written.clone();
+    }
     value
 }
 
@@ -75,6 +81,9 @@ fn made(known: &Known<'_>, wanted: &Provenance, result: &Finished) -> Value {
         "finishedOn": time(*ended, result.epoch),
         "buildkit_completeness": { "request": all, "resolvedDependencies": false },
     });
+    if all {
+        metadata["buildkit_metadata"] = json!({ "source": written(graph, steps) });
+    }
     if wanted.reproducible == Reproducible::Promised {
         metadata["buildkit_reproducible"] = json!(true);
     }
@@ -82,7 +91,7 @@ fn made(known: &Known<'_>, wanted: &Provenance, result: &Finished) -> Value {
         "buildDefinition": {
             "buildType": "urn:rbuild:dockerfile:v1",
             "externalParameters": {
-                "configSource": { "path": dockerfile(request) },
+                "configSource": { "path": file_name(&request.dockerfile) },
                 "request": asked(request, graph, steps, wanted.detail),
             },
             "internalParameters": internal,
@@ -99,9 +108,8 @@ fn made(known: &Known<'_>, wanted: &Provenance, result: &Finished) -> Value {
 }
 
 /// The file's own name: where it lies on the machine of the one who builds is nobody's business.
-fn dockerfile(request: &BuildRequest) -> String {
-    let name = request.dockerfile.name();
-    let name = Path::new(name).file_name().map(|name| name.to_string_lossy().into_owned());
+fn file_name(source: &Text) -> String {
+    let name = Path::new(source.name()).file_name().map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "Dockerfile".to_owned())
 }
 
@@ -159,8 +167,38 @@ fn mounts(graph: &Graph, step: StepId) -> Option<&[Mount]> {
     }
 }
 
+/// What a step is called in the list of steps.
+fn id(step: &StepId) -> String {
+    format!("step{}", step.index())
+}
+
+/// The texts that the steps were written in, and on which of their lines each was.
+fn written(graph: &Graph, steps: &[StepId]) -> Value {
+    let mut texts: Vec<&Arc<Text>> = Vec::new();
+    let mut locations = Map::new();
+    for step in steps {
+        let Some(location) = &graph.note(*step).location else { continue };
+        let known = texts.iter().position(|text| Arc::ptr_eq(text, &location.source));
+        let at = known.unwrap_or_else(|| {
+            texts.push(&location.source);
+            texts.len() - 1
+        });
+        let (first, last) = location.lines();
+        let mut place = json!({ "ranges": [{ "start": { "line": first }, "end": { "line": last } }] });
+        // As BuildKit writes it, where nothing is the first.
+        if at > 0 {
+            place["sourceIndex"] = json!(at);
+        }
+        locations.insert(id(step), json!({ "locations": [place] }));
+    }
+    let info = |text: &&Arc<Text>| {
+        let data = base64::engine::general_purpose::STANDARD.encode(text.text());
+        json!({ "filename": file_name(text), "language": "Dockerfile", "data": data })
+    };
+    json!({ "infos": texts.iter().map(info).collect::<Vec<_>>(), "locations": locations })
+}
+
 fn steps_of(graph: &Graph, steps: &[StepId]) -> Vec<Value> {
-    let id = |step: &StepId| format!("step{}", step.index());
     let entry = |step: &StepId| {
         let (node, note) = (graph.step(*step), graph.note(*step));
         let mut entry = json!({

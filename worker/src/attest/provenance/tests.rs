@@ -53,6 +53,7 @@ fn the_former_version_says_the_same() {
                 "startedOn": "s",
                 "finishedOn": "f",
                 "buildkit_completeness": {"request": true, "resolvedDependencies": false},
+                "buildkit_metadata": {"source": {"infos": []}},
                 "buildkit_reproducible": true,
             },
         },
@@ -74,6 +75,7 @@ fn the_former_version_says_the_same() {
                 "buildFinishedOn": "f",
                 "completeness": {"parameters": true, "environment": true, "materials": false},
                 "reproducible": true,
+                "https://mobyproject.org/buildkit@v1#metadata": {"source": {"infos": []}},
             },
         })
     );
