@@ -246,6 +246,7 @@ fn host(options: &Options, exposed: &mut BTreeSet<String>) -> anyhow::Result<Hos
         mounts: Vec::new(),
         volumes_from: Vec::new(),
         network,
+        left_network: false,
         endpoints,
         ports,
         publish_all: options.publish_all,

@@ -138,6 +138,18 @@ fn a_project_goes_up_follows_its_file_and_goes_down() {
     composed(&context, ["up", "-d", "--wait", "--no-deps", "--scale", "web=1", "web"]);
     assert_eq!(containers(&context), ["shop-db-1 running", "shop-migrate-1 exited", "shop-web-1 running"]);
 
+    // A network that changed is made anew, and the containers that are in it are in the new one.
+    let labelled = format!("{CHAIN}networks: {{ default: {{ labels: {{ colour: red }} }} }}\n");
+    context.write("compose.yaml", &labelled);
+    let network = ["network", "inspect", "--format", "{{.Labels.colour}}", "shop_default"];
+    let address = "{{range $name, $end := .NetworkSettings.Networks}}{{$name}} {{$end.NetworkID}}{{end}}";
+    composed(&context, ["up", "-d"]);
+    assert_eq!(context.rbuild(network).run().stdout, "red\n");
+    let made = id(&context, "shop_default");
+    for name in ["shop-db-1", "shop-web-1"] {
+        assert_eq!(inspected(&context, name, address), format!("shop_default {made}"));
+    }
+
     // A service that is gone is named, and goes when it is to.
     let (head, _) = CHAIN.split_once("  web:").expect("there is a web");
     context.write("compose.yaml", format!("{head}volumes: {{ data: {{}} }}\n"));

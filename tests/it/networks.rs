@@ -217,6 +217,23 @@ fn published_ports_move_with_their_container_and_name_who_has_them() {
         done(context, &["network", "connect", "two", "web"]);
         done(context, &["network", "disconnect", "one", "web"]);
         assert_eq!(until_served().as_deref(), Some("the-web"));
+        // Out of all networks it keeps its mode, and what it is put into next gets its ports.
+        done(context, &["network", "disconnect", "two", "web"]);
+        let place = "{{.HostConfig.NetworkMode}} {{len .NetworkSettings.Networks}}";
+        assert_eq!(done(context, &["inspect", "--format", place, "web"]).trim(), "one 0");
+        done(context, &["restart", "-t", "0", "web"]);
+        assert_eq!(done(context, &["inspect", "--format", place, "web"]).trim(), "one 0");
+        done(context, &["network", "connect", "one", "web"]);
+        assert_eq!(done(context, &["inspect", "--format", place, "web"]).trim(), "one 1");
+        let address = "{{.NetworkSettings.Networks.one.IPAddress}}";
+        let given = done(context, &["inspect", "--format", address, "web"]);
+        assert!(
+            done(context, &["exec", "web", "ip", "-o", "addr"]).contains(&format!("{}/24", given.trim()))
+        );
+        done(context, &["restart", "-t", "0", "web"]);
+        done(context, &["network", "disconnect", "one", "web"]);
+        done(context, &["network", "connect", "two", "web"]);
+        assert_eq!(until_served().as_deref(), Some("the-web"));
         done(context, &["rm", "-f", "web", "range"]);
         assert_eq!(served(local), None, "the port is free again");
     });

@@ -138,6 +138,7 @@ impl Engine {
             search: host.dns_search.clone(),
             options: host.dns_options.clone(),
         };
+        let mode = host.first_network();
         let links = links.iter().flat_map(Linked::hosts);
         let extra_hosts: Vec<_> = host.extra_hosts.iter().cloned().chain(links).collect();
         let mut ports = host.ports.clone();
@@ -149,14 +150,14 @@ impl Engine {
             name: definition.name.as_str(),
             hostname,
             domainname: definition.domainname.as_deref(),
-            mode: &host.network,
+            mode: &mode,
             endpoints: &host.endpoints,
             ports: &ports,
             resolver: &resolver,
             extra_hosts: &extra_hosts,
             guard: guard(host),
             shared,
-            ahead: self.prepared_namespace(&host.network),
+            ahead: self.prepared_namespace(&mode),
         })?)
     }
 
@@ -210,7 +211,7 @@ impl Engine {
         let handed = Handed {
             network,
             // Who has no way out still runs what needs none.
-            place: match host.network {
+            place: match host.first_network() {
                 NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
                 NetworkMode::Default | NetworkMode::Bridge | NetworkMode::Named(_) => self.parts.place()?,
             },

@@ -33,7 +33,10 @@ pub enum Sizes {
 impl Engine {
     /// Returns a container's document.
     pub fn inspect(&self, definition: &Definition, sizes: Sizes) -> Result<Value, ContainerError> {
-        let observed = self.observe(definition)?;
+        let mut observed = self.observe(definition)?;
+        if observed.state.run().is_some() {
+            observed.note.follow(&self.networks().of_container(&definition.id.to_string())?);
+        }
         let mut document = document(self, definition, &observed);
         if sizes == Sizes::Counted {
             let (writes, all) = self.sizes(definition)?;

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use rbuild_model::container::{Definition, MountWhat, State, Status};
-use rbuild_model::network::NetworkMode;
 
 use super::error::ContainerError;
 use super::observe::Observed;
@@ -272,11 +271,9 @@ impl Context {
 /// Returns the names of the networks that a container is in.
 pub(crate) fn networks(definition: &Definition) -> Vec<String> {
     let host = &definition.host;
-    let mut names: Vec<String> = host.endpoints.iter().map(|wish| wish.network.clone()).collect();
-    if names.is_empty() && !matches!(host.network, NetworkMode::Container(_)) {
-        names.extend(host.network.network().map(str::to_owned));
-    }
-    names
+    let main = host.network.network().filter(|_| !host.left_network);
+    let others = host.endpoints.iter().map(|wish| wish.network.as_str()).filter(|name| Some(*name) != main);
+    main.into_iter().chain(others).map(str::to_owned).collect()
 }
 
 /// Compares a name with what `--filter name=` says: a part of it, with anchors.

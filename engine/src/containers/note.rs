@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rbuild_model::network::Protocol;
+use rbuild_network::names::{EndpointRecord, NetworkState};
 use rbuild_network::ports::Published;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,21 @@ pub struct PortNote {
     pub protocol: Protocol,
 }
 
+impl RunNote {
+    /// Notes the networks that a container was put into since its start, by their records.
+    pub(super) fn follow(&mut self, records: &[(NetworkState, EndpointRecord)]) {
+        for (state, record) in records {
+            let is_it = |note: &EndpointNote| {
+                note.network_id == state.id.as_str() && note.ipv4.map(|(own, _)| own) == Some(record.address)
+            };
+            if !self.endpoints.iter().any(is_it) {
+                self.endpoints.retain(|note| note.network_id != state.id.as_str());
+                self.endpoints.push(EndpointNote::of(&Joined::now(state, record)));
+            }
+        }
+    }
+}
+
 impl EndpointNote {
     /// Notes what a container has of a network.
     pub(super) fn of(joined: &Joined) -> Self {
@@ -78,5 +94,11 @@ impl PortNote {
     pub(super) fn of(published: &Published) -> Self {
         let Published { protocol, host, port, target } = *published;
         Self { host, host_port: port, port: target, protocol }
+    }
+
+    /// The port that was taken.
+    pub(crate) fn published(&self) -> Published {
+        let Self { host, host_port, port, protocol } = *self;
+        Published { protocol, host, port: host_port, target: port }
     }
 }

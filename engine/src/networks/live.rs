@@ -6,14 +6,16 @@
 use std::os::fd::OwnedFd;
 
 use rbuild_model::network::{EndpointSettings, EndpointWish, NetworkDefinition, NetworkMode};
-use rbuild_network::driver::{DefaultRoute, EndpointSpec, Guard, LinkEnd};
+use rbuild_network::driver::{DefaultRoute, EndpointAddress, EndpointAddress6, EndpointSpec, Guard, LinkEnd};
 use rbuild_network::names::{EndpointId, EndpointRecord, NetworkState};
+use rbuild_network::ports::Published;
 use rbuild_network::resolver::ResolverChoice;
 use rbuild_network::site::Site;
 
 use super::connect::{
     ConnectRequest, Joined, check_settings, dns_names, joined, network_id, open_namespace, way_out,
 };
+use super::document::endpoint_id;
 use super::{Networks, NetworksError, bridge, find_in, links, short};
 
 /// A container that runs, and whose networks are to change.
@@ -29,6 +31,8 @@ pub struct LiveChange<'a> {
     pub namespace: &'a OwnedFd,
     /// What it wants of each network it is in after the change.
     pub endpoints: &'a [EndpointWish],
+    /// The ports of the host that lead to it: to the first network that it comes back to when it was in none.
+    pub ports: &'a [Published],
     /// What its packets are checked for.
     pub guard: Guard,
 }
@@ -51,7 +55,7 @@ impl Networks {
                 network: definition.name,
             });
         }
-        if definition.driver != rbuild_model::network::Driver::Bridge || now.is_empty() {
+        if definition.driver != rbuild_model::network::Driver::Bridge {
             return Err(NetworksError::Conflict(
                 "container sharing network namespace with another container or host cannot be connected to any other network".to_owned(),
             ));
@@ -70,6 +74,7 @@ impl Networks {
             guard: change.guard,
             default_route: DefaultRoute::No,
             names: names.clone(),
+            published: if now.is_empty() { change.ports.to_vec() } else { Vec::new() },
             ..EndpointSpec::new(EndpointId::new(change.container)?)
         };
         let endpoint = bridge()
@@ -159,6 +164,36 @@ impl Networks {
             .filter(|one| now.iter().any(|(state, _)| state.id.as_str() == one.id))
             .collect();
         Ok(way_out(rest.iter().map(|one| (*one, settings(one)))).cloned())
+    }
+}
+
+impl Joined {
+    /// What a container has of a network that it is in now.
+    pub(crate) fn now(state: &NetworkState, record: &EndpointRecord) -> Self {
+        let six = state.six.as_ref().zip(record.address6);
+        let six = six.map(|(six, address)| EndpointAddress6 {
+            address,
+            prefix: six.subnet.prefix(),
+            gateway: six.gateway,
+        });
+        Self {
+            network: state.name.clone(),
+            network_id: state.id.to_string(),
+            endpoint_id: endpoint_id(state.id.as_str(), record.id.as_str()),
+            address: Some(EndpointAddress {
+                address: record.address,
+                prefix: state.subnet.prefix(),
+                gateway: state.gateway,
+                mac: record.mac,
+                six,
+            }),
+            mac: Some(record.mac),
+            dns_names: if NetworkDefinition::PREDEFINED.contains(&&*state.name) {
+                Vec::new()
+            } else {
+                record.names.clone()
+            },
+        }
     }
 }
 

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use rbuild_model::container::{Definition, HostOptions, State};
 use rbuild_model::network::{Driver, EndpointSettings, EndpointWish, NetworkDefinition, NetworkMode};
 use rbuild_network::driver::Guard;
+use rbuild_network::ports::Published;
 use rbuild_sandbox::capabilities::canonical;
 
 use super::connect::check_settings;
 use super::live::LiveChange;
 use super::{Networks, NetworksError, short};
-use crate::containers::{ContainerError, of_init};
+use crate::containers::{ContainerError, PortNote, of_init};
 use crate::engine::Engine;
 
 /// Why a container was not put into a network, or taken out of it.
@@ -68,10 +69,15 @@ impl Engine {
                 let container = definition.name.to_string();
                 return Err(NetworksError::Connected { container, network: found.name }.into());
             }
-            let wish = EndpointWish { network: found.name.clone(), settings: settings.clone() };
-            definition.host.endpoints.push(wish);
-            if let Some(namespace) = self.namespace(definition)? {
-                networks.connect_live(&change(self, definition, &namespace).live(), &found.id, settings)?;
+            let host = &mut definition.host;
+            let of_mode = host.network.network();
+            let returns =
+                of_mode.is_some_and(|main| networks.find(main).is_ok_and(|main| main.id == found.id));
+            let name = of_mode.filter(|_| returns).unwrap_or(&found.name).to_owned();
+            host.left_network &= !returns;
+            host.endpoints.push(EndpointWish { network: name, settings: settings.clone() });
+            if let Some(running) = self.if_running(definition)? {
+                networks.connect_live(&change(self, definition, &running).live(), &found.id, settings)?;
             }
             Ok(())
         })
@@ -86,7 +92,7 @@ impl Engine {
     ) -> Result<(), MemberError> {
         self.change_membership(network, container, |networks, found, definition| {
             let is_member = is_in(networks, definition, &found.id)?;
-            if found.driver != Driver::Bridge || !is_member {
+            if found.driver == Driver::Host || !is_member {
                 if leaving == Leaving::Forced && !is_member {
                     return Ok(());
                 }
@@ -98,13 +104,12 @@ impl Engine {
             definition.host.endpoints.retain(|wish| !is_it(wish));
             if main_network(networks, definition)?.is_some_and(|main| main == found.id) {
                 // What remains leads; with nothing left there is only the loopback.
-                definition.host.network = match definition.host.endpoints.first() {
-                    Some(wish) => NetworkMode::Named(wish.network.clone()),
-                    None => NetworkMode::None,
-                };
+                definition.host.left_network = true;
             }
-            if let Some(namespace) = self.namespace(definition)? {
-                networks.disconnect_live(&change(self, definition, &namespace).live(), &found.id)?;
+            if found.driver == Driver::Bridge
+                && let Some(running) = self.if_running(definition)?
+            {
+                networks.disconnect_live(&change(self, definition, &running).live(), &found.id)?;
             }
             Ok(())
         })
@@ -131,32 +136,37 @@ impl Engine {
     }
 
     /// Opens the namespace of a container that runs.
-    fn namespace(&self, definition: &Definition) -> Result<Option<OwnedFd>, MemberError> {
-        let (State::Running(run) | State::Paused(run)) = self.observe(definition)?.state else {
+    fn if_running(&self, definition: &Definition) -> Result<Option<Running>, MemberError> {
+        let observed = self.observe(definition)?;
+        let (State::Running(run) | State::Paused(run)) = observed.state else {
             return Ok(None);
         };
         let open =
             |path: PathBuf| File::open(&path).map_err(crate::engine::io("open the network namespace", path));
         // One that ended meanwhile has none, whoever has its number now.
-        Ok(of_init(&run, "ns/net", open)?.map(OwnedFd::from))
+        Ok(of_init(&run, "ns/net", open)?.map(|namespace| Running {
+            namespace: namespace.into(),
+            ports: observed.note.ports.iter().map(PortNote::published).collect(),
+        }))
     }
 }
 
-fn change<'a>(engine: &Engine, definition: &'a Definition, namespace: &'a OwnedFd) -> Change<'a> {
+/// What a container has as long as it runs, whichever networks it is in.
+struct Running {
+    namespace: OwnedFd,
+    /// The ports of the host that its monitor holds.
+    ports: Vec<Published>,
+}
+
+fn change<'a>(engine: &Engine, definition: &'a Definition, running: &'a Running) -> Change<'a> {
     let hostname = engine.hostname(definition);
-    Change {
-        definition,
-        namespace,
-        id: definition.id.to_string(),
-        name: definition.name.to_string(),
-        hostname,
-    }
+    Change { definition, running, id: definition.id.to_string(), name: definition.name.to_string(), hostname }
 }
 
 /// The texts that a change of a container's networks needs.
 struct Change<'a> {
     definition: &'a Definition,
-    namespace: &'a OwnedFd,
+    running: &'a Running,
     id: String,
     name: String,
     hostname: String,
@@ -169,7 +179,8 @@ impl Change<'_> {
             container: &self.id,
             name: &self.name,
             hostname: &self.hostname,
-            namespace: self.namespace,
+            namespace: &self.running.namespace,
+            ports: &self.running.ports,
             endpoints: &host.endpoints,
             guard: guard(host),
         }
@@ -187,12 +198,13 @@ fn sociable(networks: &Networks, definition: &Definition, joined: Driver) -> Res
     let shared = "container sharing network namespace with another container or host cannot be connected to any other network";
     let none =
         "container cannot be connected to multiple networks with one of the networks in private (none) mode";
-    let driver = match &definition.host.network {
+    let driver = match definition.host.first_network() {
         NetworkMode::Container(_) => return Err(NetworksError::Conflict(shared.to_owned())),
         NetworkMode::Host => Some(Driver::Host),
-        NetworkMode::None if definition.host.endpoints.is_empty() => Some(Driver::Null),
-        NetworkMode::Named(name) => networks.find(name).ok().map(|found| found.driver),
-        NetworkMode::None | NetworkMode::Default | NetworkMode::Bridge => Some(Driver::Bridge),
+        NetworkMode::None if definition.host.left_network => None,
+        NetworkMode::None => Some(Driver::Null),
+        NetworkMode::Named(name) => networks.find(&name).ok().map(|found| found.driver),
+        NetworkMode::Default | NetworkMode::Bridge => Some(Driver::Bridge),
     };
     match (driver, joined) {
         (Some(Driver::Host), _) | (_, Driver::Host) => Err(NetworksError::Conflict(shared.to_owned())),
@@ -201,9 +213,10 @@ fn sociable(networks: &Networks, definition: &Definition, joined: Driver) -> Res
     }
 }
 
-/// The id of the network that a container's mode names, if it is there.
+/// The id of the network that a container's mode names, if it is there and was not left.
 fn main_network(networks: &Networks, definition: &Definition) -> Result<Option<String>, NetworksError> {
-    let Some(name) = definition.host.network.network() else { return Ok(None) };
+    let host = &definition.host;
+    let Some(name) = host.network.network().filter(|_| !host.left_network) else { return Ok(None) };
     match networks.find(name) {
         Ok(found) => Ok(Some(found.id)),
         Err(NetworksError::NotFound(_)) => Ok(None),

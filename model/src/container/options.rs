@@ -20,6 +20,8 @@ pub struct HostOptions {
     pub volumes_from: Vec<String>,
     /// Which network it is in.
     pub network: NetworkMode,
+    /// Whether it was taken out of that one since, and only has what `endpoints` say.
+    pub left_network: bool,
     /// What it wants of each network, the main one first.
     pub endpoints: Vec<EndpointWish>,
     /// Ports of the host that lead to it.
@@ -84,6 +86,17 @@ pub struct HostOptions {
     pub annotations: BTreeMap<String, String>,
     /// The file that its id was written to.
     pub cidfile: Option<PathBuf>,
+}
+
+impl HostOptions {
+    /// The network that a container comes up in: that of its mode, or the first of the others if it was taken out of it.
+    pub fn first_network(&self) -> NetworkMode {
+        match self.endpoints.first() {
+            _ if !self.left_network => self.network.clone(),
+            Some(wish) => NetworkMode::Named(wish.network.clone()),
+            None => NetworkMode::None,
+        }
+    }
 }
 
 /// What becomes of a container at its end.
