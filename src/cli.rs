@@ -316,6 +316,13 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Re
     Ok(cli)
 }
 
+/// Returns the verb that a command line asks for, which could not be read.
+pub(crate) fn verb(arguments: &[OsString]) -> Option<String> {
+    let all = bare();
+    let arguments = arguments::rewrite(arguments.to_vec(), &all).ok()?;
+    arguments::verb(&arguments, &all)
+}
+
 /// Makes the verb ready that is asked for: each command pays for this.
 fn ready(
     all: clap::Command,

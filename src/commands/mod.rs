@@ -67,16 +67,26 @@ pub(crate) struct Context {
     pub(crate) terminal: Terminal,
 }
 
+/// The verbs that work on projects: as in Docker Compose, a wrong command line is a failure as any other there.
+const PROJECT_VERBS: [&str; 3] = ["compose", "down", "up"];
+
 /// How a command ends, or why it cannot.
 pub(crate) type Outcome = anyhow::Result<Status>;
 
 /// Reads the command line, runs the command, tells what went wrong.
 pub(crate) fn main(arguments: Vec<OsString>, environment: Environment, terminal: Terminal) -> Status {
-    let cli = match cli::parse(arguments) {
+    let cli = match cli::parse(arguments.clone()) {
         Ok(cli) => cli,
-        Err(error) => return refused(&error, terminal),
+        Err(error) => {
+            let composes = cli::verb(&arguments).is_some_and(|verb| PROJECT_VERBS.contains(&&*verb));
+            return match refused(&error, terminal) {
+                Status::Usage if composes => Status::Failed,
+                status => status,
+            };
+        }
     };
     let runs = matches!(cli.command, Command::Run(_));
+    let composes = matches!(cli.command, Command::Compose(_) | Command::Up(_) | Command::Down(_));
     let debug = cli.global.debug;
     let error = match start(cli, environment, terminal) {
         Ok(status) => return status,
@@ -89,6 +99,7 @@ pub(crate) fn main(arguments: Vec<OsString>, environment: Environment, terminal:
     match status {
         // As in Docker: whatever kept the program from being started.
         Status::Failed if runs => Status::Usage,
+        Status::Usage if composes => Status::Failed,
         status => status,
     }
 }

@@ -96,3 +96,20 @@ fn old_projects_have_names_with_another_sign() {
     let said = told(["compose", "config", "--images"], folder.path());
     assert_eq!(said, "status: 0\n--- out\np_a\n--- err\n");
 }
+
+#[test]
+fn a_wrong_command_line_is_a_failure_as_any_other() {
+    let folder = project();
+    for (line, status) in [
+        (&["compose", "nosuch"][..], "status: 1\n"),
+        (&["compose", "up", "--nosuchflag"], "status: 1\n"),
+        (&["compose", "--progress", "foo", "ps"], "status: 1\n"),
+        (&["compose", "scale"], "status: 1\n"),
+        (&["up", "--pull", "foo"], "status: 1\n"),
+        (&["down", "-t", "x"], "status: 1\n"),
+        (&["ps", "--nosuchflag"], "status: 125\n"),
+    ] {
+        let output = told(line, folder.path());
+        assert!(output.starts_with(status), "{line:?}: {output}");
+    }
+}
