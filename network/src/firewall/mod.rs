@@ -343,6 +343,11 @@ struct Seen {
 }
 
 impl Seen {
+    fn has_tables(&self, guarded: bool) -> bool {
+        let has = |family| self.families.contains(&family);
+        has(TableFamily::Inet) && (has(TableFamily::Bridge) || !guarded)
+    }
+
     fn checked(self, site: &Site, guarded: bool) -> Checked {
         let mut warnings = passage::warnings(&self.forwards, site.store(), &self.named);
         if !guarded {
@@ -350,7 +355,8 @@ impl Seen {
         }
         Checked {
             namespace: site.namespace(),
-            generation: Some(self.generation),
+            // What somebody took away between the making and the look is not to be taken for ours.
+            generation: self.has_tables(guarded).then_some(self.generation),
             fingerprint: self.fingerprint,
             guarded,
             passage: Some(site.config().passage),
