@@ -191,6 +191,59 @@ services:
     let digest = pinned.trim().rsplit('@').next().unwrap();
     let whole = said(&context, &["compose", "config", "--resolve-image-digests", "app"]);
     assert!(whole.contains(&format!("/team/app:1@{digest}\n")) && whole.contains("target: run"), "{whole}");
+    // What a service mounts is pulled as its own image is, and another one under its name makes it anew.
+    context.rbuild(["tag", "busybox", &format!("{host}/team/data:1")]).run().assert_success();
+    context.rbuild(["push", &format!("{host}/team/data:1")]).run().assert_success();
+    context.rbuild(["rmi", &format!("{host}/team/data:1")]).run().assert_success();
+    context.write(
+        "mounts.yaml",
+        format!(
+            "name: pins\nservices:\n  web:\n    image: busybox\n    pull_policy: ${{POLICY:-missing}}\n    \
+             command: sleep 1000\n    init: true\n    network_mode: none\n    \
+             volumes: [{{type: image, source: '{host}/team/data:1', target: /x}}]\n"
+        ),
+    );
+    let mounts = |policy: &str, arguments: &[&str]| {
+        let all = [&["compose", "-f", "mounts.yaml"], arguments].concat();
+        context.rbuild(all).env("POLICY", policy).run()
+    };
+    let never = mounts("never", &["up", "-d"]);
+    never.assert_code(1);
+    assert!(never.stderr.contains("mounts.yaml:9") && never.stderr.contains("no such image"), "{never}");
+    mounts("missing", &["up", "-d"]).assert_success();
+    let label = "{{index .Config.Labels \"com.docker.compose.image-volume-digest\"}}";
+    let label = said(&context, &["inspect", "-f", label, "pins-web-1"]);
+    assert!(label.starts_with("/x=sha256:"), "{label}");
+    let again = mounts("missing", &["up", "--dry-run"]);
+    assert_eq!(again.assert_success().stderr, "nothing to do\n");
+    context
+        .rbuild(["tag", &format!("{host}/team/app:1"), &format!("{host}/team/data:1")])
+        .run()
+        .assert_success();
+    let other = mounts("missing", &["up", "--dry-run"]);
+    let why = "recreate pins-web-1: image at /x changed\n";
+    assert!(other.assert_success().stdout.contains(why), "{other}");
+    mounts("missing", &["pull"]).assert_success();
+    mounts("missing", &["down", "-t", "0"]).assert_success();
+    // What cannot be had is told before anything is made of it.
+    for (used, keys) in [
+        ("networks: [n]", "networks:\n  n:\n    driver: macvlan\n"),
+        ("networks: [n]", "networks:\n  n:\n    ipam: {config: [{subnet: 10.1.2.3/16}]}\n"),
+        ("volumes: ['n:/n']", "volumes:\n  n:\n    driver: foo\n"),
+        ("volumes: ['n:/n']", "volumes:\n  n:\n    driver_opts: {foo: bar}\n"),
+    ] {
+        let service = format!("name: bad\nservices:\n  web:\n    image: busybox\n    {used}\n");
+        context.write("bad.yaml", service + keys);
+        let bad = context.rbuild(["compose", "-f", "bad.yaml", "up", "-d"]).run();
+        bad.assert_code(1);
+        assert!(bad.stderr.starts_with("bad.yaml:8\n"), "{bad}");
+        assert_eq!(said(&context, &["network", "ls", "-q", "--filter", "name=bad"]), "");
+        assert_eq!(said(&context, &["volume", "ls", "-q"]), "");
+    }
+    context.write("none.yaml", format!("services:\n  web:\n    image: {host}/team/none\n"));
+    let none = context.rbuild(["compose", "-f", "none.yaml", "up", "-d"]).run();
+    none.assert_code(1);
+    assert!(none.stderr.contains("none.yaml:3") && none.stderr.contains("services.web.image"), "{none}");
     // What was pushed says how it was made.
     let index = said(&context, &["imagetools", "inspect", "--raw", &format!("{host}/team/app:1")]);
     assert!(index.contains("attestation-manifest"), "{index}");

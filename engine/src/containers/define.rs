@@ -74,12 +74,17 @@ fn variables(asked: &[String], image: &[String]) -> Result<Vec<String>, Containe
     Ok(asked.iter().chain(rest).cloned().collect())
 }
 
+/// Whether a program can be asked to begin in a folder.
+pub(crate) fn check_workdir(path: &str) -> Result<(), String> {
+    match path.starts_with('/') {
+        true => Ok(()),
+        false => Err(format!("the working directory '{path}' is invalid, it needs to be an absolute path")),
+    }
+}
+
 fn workdir(request: &CreateRequest, image: &RunConfig) -> Result<String, ContainerError> {
     match &request.workdir {
-        Some(path) if !path.starts_with('/') => Err(ContainerError::Invalid(format!(
-            "the working directory '{path}' is invalid, it needs to be an absolute path"
-        ))),
-        Some(path) => Ok(path.clone()),
+        Some(path) => check_workdir(path).map(|()| path.clone()).map_err(ContainerError::Invalid),
         None if image.working_dir.is_empty() || image.working_dir.starts_with('/') => {
             Ok(image.working_dir.clone())
         }
@@ -195,7 +200,40 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
     if host.removal == Removal::Auto && host.restart != RestartPolicy::No {
         return invalid("can't create 'AutoRemove' container with restart policy");
     }
-    let resources = &host.resources;
+    check_resources(&host.resources)?;
+    if host.uts == NamespaceUse::Host {
+        if definition.hostname.is_some() {
+            return invalid("conflicting options: hostname and the UTS mode");
+        }
+        if definition.domainname.as_ref().is_some_and(|name| !name.is_empty()) {
+            return invalid("conflicting options: domainname and the UTS mode");
+        }
+    }
+    for (at, mount) in host.mounts.iter().enumerate() {
+        let target = plain(&mount.target);
+        if target == Path::new("/") {
+            return Err(ContainerError::Invalid(format!(
+                "invalid mount config: invalid specification: destination can't be '/': {}",
+                mount.target
+            )));
+        }
+        check_subpath(&mount.what)?;
+        if host.mounts[..at].iter().any(|other| plain(&other.target) == target) {
+            return Err(ContainerError::Invalid(format!("Duplicate mount point: {}", mount.target)));
+        }
+    }
+    Ok(())
+}
+
+/// Checks limits that a new container is to have.
+pub(crate) fn check_limits(resources: &Resources) -> Result<(), ContainerError> {
+    check_processors(resources)?;
+    check_real_time(resources, Layout::shared())?;
+    check_resources(resources)
+}
+
+fn check_resources(resources: &Resources) -> Result<(), ContainerError> {
+    let invalid = |text: &str| Err(ContainerError::Invalid(text.to_owned()));
     if resources.memory.is_some_and(|memory| memory < LEAST_MEMORY) {
         return invalid("Minimum memory limit allowed is 6MB");
     }
@@ -240,29 +278,7 @@ pub(super) fn check(definition: &Definition) -> Result<(), ContainerError> {
         let range = "valid memory swappiness range is 0-100";
         return Err(ContainerError::Invalid(format!("invalid value: {swappiness}. {range}")));
     }
-    super::launch::check(resources)?;
-    if host.uts == NamespaceUse::Host {
-        if definition.hostname.is_some() {
-            return invalid("conflicting options: hostname and the UTS mode");
-        }
-        if definition.domainname.as_ref().is_some_and(|name| !name.is_empty()) {
-            return invalid("conflicting options: domainname and the UTS mode");
-        }
-    }
-    for (at, mount) in host.mounts.iter().enumerate() {
-        let target = plain(&mount.target);
-        if target == Path::new("/") {
-            return Err(ContainerError::Invalid(format!(
-                "invalid mount config: invalid specification: destination can't be '/': {}",
-                mount.target
-            )));
-        }
-        check_subpath(&mount.what)?;
-        if host.mounts[..at].iter().any(|other| plain(&other.target) == target) {
-            return Err(ContainerError::Invalid(format!("Duplicate mount point: {}", mount.target)));
-        }
-    }
-    Ok(())
+    super::launch::check(resources)
 }
 
 /// Checks that what is seen of a volume or an image lies in it.

@@ -52,7 +52,7 @@ pub use commit::CommitRequest;
 pub use control::Start;
 pub use create::Made;
 pub use define::LEAST_MEMORY;
-pub(crate) use define::health;
+pub(crate) use define::{check_limits, check_workdir, health};
 pub use error::ContainerError;
 pub use exec::ExecRequest;
 pub use given::GivenFile;

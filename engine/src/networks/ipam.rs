@@ -92,6 +92,11 @@ fn invalid_subnet(text: &str) -> String {
     format!("invalid subnet {text}: invalid CIDR block notation")
 }
 
+/// Whether an address lies in a subnet, as people write it.
+pub(crate) fn has(subnet: &str, address: IpAddr) -> bool {
+    range(subnet).is_some_and(|subnet| subnet.contains(address))
+}
+
 /// Tells of a subnet that is written as another address of it than its first.
 pub(super) fn unlike_its_base(pool: &AddressPool) -> Option<String> {
     let text = &pool.subnet;

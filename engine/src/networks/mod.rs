@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rbuild_model::network::{AddressPool, Driver, Ipam, NetworkDefinition, Switch};
-use rbuild_network::driver::{DriverKind, Network, NetworkDriver};
+use rbuild_network::driver::{DriverKind, Network, NetworkDriver, NetworkSpec};
 use rbuild_network::error::Error as LinkError;
 use rbuild_network::names::{self, NetworkFile, NetworkId, NetworkState};
 use rbuild_network::site::{Site, SiteConfig};
@@ -119,59 +119,19 @@ impl Networks {
         Self { store: store.clone(), site, host }
     }
 
+    /// Whether a network can be made as it is asked for; nothing is made. One of its name may be about to go.
+    pub fn check_new(&self, request: &NetworkRequest) -> Result<(), NetworksError> {
+        let mut known = self.list()?;
+        known.retain(|other| other.name != request.name.trim());
+        defined(request, &known).map(drop)
+    }
+
     /// Makes a network.
     pub fn create(&self, request: &NetworkRequest) -> Result<Created, NetworksError> {
-        let name = request.name.trim();
-        if name.is_empty() {
-            return Err(NetworksError::Config(vec!["invalid name: name is empty".to_owned()]));
-        }
-        let driver: Driver = request.driver.parse()?;
-        if NetworkDefinition::PREDEFINED.contains(&name) {
-            return Err(NetworksError::Conflict(format!(
-                "operation is not permitted on predefined {name} network"
-            )));
-        }
-        if driver != Driver::Bridge {
-            return Err(NetworksError::Conflict(format!(
-                "only one instance of \"{driver}\" network is allowed"
-            )));
-        }
-        let mistakes: Vec<String> = request.ipam.config.iter().filter_map(ipam::unlike_its_base).collect();
-        if !mistakes.is_empty() {
-            return Err(NetworksError::Config(mistakes));
-        }
-        let known = self.list()?;
-        if known.iter().any(|other| other.name == name) {
-            return Err(NetworksError::Exists(name.to_owned()));
-        }
-        let named = request.options.get(spec::BRIDGE);
-        let has_it = |other: &&NetworkDefinition| other.options.get(spec::BRIDGE) == named;
-        if let Some(other) = known.iter().find(|other| named.is_some() && has_it(other)) {
-            return Err(NetworksError::Conflict(format!(
-                "cannot create network {name}: conflicts with network {} ({}): networks have same bridge name",
-                other.id, other.name
-            )));
-        }
-        let mut definition = NetworkDefinition {
-            id: long_id()?,
-            name: name.to_owned(),
-            created: Timestamp::now().to_string(),
-            driver,
-            ipv4: request.ipv4,
-            ipv6: request.ipv6,
-            internal: request.internal,
-            attachable: request.attachable,
-            chosen_subnets: Switch::from(!request.ipam.config.is_empty()),
-            ipam: request.ipam.clone(),
-            options: request.options.clone(),
-            labels: request.labels.clone(),
-        };
-        if definition.ipam.driver.is_empty() {
-            "default".clone_into(&mut definition.ipam.driver);
-        }
-        let spec = spec::network(&definition, ipam::taken(known.iter()))?;
+        let (mut definition, spec) = defined(request, &self.list()?)?;
+        let name = definition.name.clone();
         let site = self.open_site()?;
-        let network = bridge().ensure(&site, &spec).map_err(NetworksError::link(name))?;
+        let network = bridge().ensure(&site, &spec).map_err(NetworksError::link(&name))?;
         fill_in(&mut definition, &network);
         let added = self.store.write_synced(|rows| rows::insert(rows, &definition));
         if !matches!(added, Ok(true)) {
@@ -307,6 +267,60 @@ impl Networks {
         attributes.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         crate::event::append(&self.store, "network", action, &definition.id, &attributes);
     }
+}
+
+/// Makes a definition of what is asked for, beside the networks that there are, and what the crate below is asked for.
+fn defined(
+    request: &NetworkRequest,
+    known: &[NetworkDefinition],
+) -> Result<(NetworkDefinition, NetworkSpec), NetworksError> {
+    let name = request.name.trim();
+    if name.is_empty() {
+        return Err(NetworksError::Config(vec!["invalid name: name is empty".to_owned()]));
+    }
+    let driver: Driver = request.driver.parse()?;
+    if NetworkDefinition::PREDEFINED.contains(&name) {
+        return Err(NetworksError::Conflict(format!(
+            "operation is not permitted on predefined {name} network"
+        )));
+    }
+    if driver != Driver::Bridge {
+        return Err(NetworksError::Conflict(format!("only one instance of \"{driver}\" network is allowed")));
+    }
+    let mistakes: Vec<String> = request.ipam.config.iter().filter_map(ipam::unlike_its_base).collect();
+    if !mistakes.is_empty() {
+        return Err(NetworksError::Config(mistakes));
+    }
+    if known.iter().any(|other| other.name == name) {
+        return Err(NetworksError::Exists(name.to_owned()));
+    }
+    let named = request.options.get(spec::BRIDGE);
+    let has_it = |other: &&NetworkDefinition| other.options.get(spec::BRIDGE) == named;
+    if let Some(other) = known.iter().find(|other| named.is_some() && has_it(other)) {
+        return Err(NetworksError::Conflict(format!(
+            "cannot create network {name}: conflicts with network {} ({}): networks have same bridge name",
+            other.id, other.name
+        )));
+    }
+    let mut definition = NetworkDefinition {
+        id: long_id()?,
+        name: name.to_owned(),
+        created: Timestamp::now().to_string(),
+        driver,
+        ipv4: request.ipv4,
+        ipv6: request.ipv6,
+        internal: request.internal,
+        attachable: request.attachable,
+        chosen_subnets: Switch::from(!request.ipam.config.is_empty()),
+        ipam: request.ipam.clone(),
+        options: request.options.clone(),
+        labels: request.labels.clone(),
+    };
+    if definition.ipam.driver.is_empty() {
+        "default".clone_into(&mut definition.ipam.driver);
+    }
+    let spec = spec::network(&definition, ipam::taken(known.iter()))?;
+    Ok((definition, spec))
 }
 
 /// Finds a network by its id, its name, or the beginning of its id, in this order.

@@ -24,6 +24,8 @@ pub enum Cause {
         /// What it would be made from.
         to: String,
     },
+    /// The names of the images that it mounts at these targets stand for others now.
+    MountedImageChanged(Vec<String>),
     /// It runs and is not attached to a network that it should be in.
     Detached(NetworkKey),
     /// It does not mount a volume that it should have.
@@ -76,6 +78,7 @@ impl fmt::Display for Cause {
             }
             Self::ContentChanged(files) => write!(f, "content of {} changed", files.join(", ")),
             Self::ImageChanged { from, to } => write!(f, "image {} -> {}", short(from), short(to)),
+            Self::MountedImageChanged(targets) => write!(f, "image at {} changed", targets.join(", ")),
             Self::Detached(network) => write!(f, "not attached to network {network}"),
             Self::WithoutVolume(volume) => write!(f, "does not mount volume {volume}"),
             Self::ParentRecreated(service) => write!(f, "shares with {service}, which is recreated"),

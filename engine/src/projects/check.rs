@@ -1,18 +1,20 @@
 //! What services say and nobody can give them: found before anything is made.
 
+mod plan;
+
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rbuild_devices::Registry;
-use rbuild_model::container::ContainerId;
+use rbuild_model::container::{ContainerId, Resources};
 use rbuild_model::project::{MountKind, Project, Service, ServiceName};
 
-use super::container::{Making, NotPossible, container, device_requests};
+use super::container::{Making, NotPossible, container, device_requests, resources};
 use super::execute::granted;
 use super::labels::Place;
 use super::services::image_name;
-use crate::containers::{choose_from, health};
+use crate::containers::{check_limits, choose_from, health};
 use crate::engine::Engine;
 
 /// Looks whether containers can be made of what services say; nothing of the machine is looked at.
@@ -69,11 +71,69 @@ fn check_machine(
             choose_from(&devices, &[request]).map_err(|error| NotPossible::new(service, key, error))?;
         }
         granted(project, service)?;
+        limits(service)?;
+        parameters(service)?;
         for bind in binds(service).filter(|bind| !bind.is_made && !bind.source.exists()) {
             // With a folder that is made come those above it.
             if !made.iter().any(|made| made.starts_with(bind.source)) {
                 return Err(NotPossible::missing(service, format!("volumes[{}]", bind.number), bind.source));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Looks at each limit by itself, or with the one that it is measured by: the key is told that cannot be had.
+fn limits(service: &Service) -> Result<(), NotPossible> {
+    let all = resources(service)?;
+    let none = Resources::default();
+    let memory = Resources { memory: all.memory, ..none.clone() };
+    let cpus = Resources { nano_cpus: all.nano_cpus, ..none.clone() };
+    let place = |is_here: bool, key, deployed| if is_here { key } else { deployed };
+    let parts = [
+        (place(service.mem_limit.is_some(), "mem_limit", "deploy.resources.limits.memory"), memory.clone()),
+        ("memswap_limit", Resources { memory_swap: all.memory_swap, ..memory.clone() }),
+        (
+            place(
+                service.mem_reservation.is_some(),
+                "mem_reservation",
+                "deploy.resources.reservations.memory",
+            ),
+            Resources { memory_reservation: all.memory_reservation, ..memory },
+        ),
+        (place(service.cpus.is_some(), "cpus", "deploy.resources.limits.cpus"), cpus.clone()),
+        ("cpu_period", Resources { cpu_period: all.cpu_period, ..cpus.clone() }),
+        ("cpu_quota", Resources { cpu_quota: all.cpu_quota, ..cpus }),
+        ("cpuset", Resources { cpuset_cpus: all.cpuset_cpus.clone(), ..none.clone() }),
+        (
+            "cpu_rt_runtime",
+            Resources {
+                cpu_rt_period: all.cpu_rt_period,
+                cpu_rt_runtime: all.cpu_rt_runtime,
+                ..none.clone()
+            },
+        ),
+        ("device_cgroup_rules", Resources { device_rules: all.device_rules.clone(), ..none }),
+        // What is left.
+        ("blkio_config", all),
+    ];
+    for (key, part) in parts {
+        check_limits(&part).map_err(|error| NotPossible::new(service, key, error))?;
+    }
+    Ok(())
+}
+
+/// Looks whether the kernel has the parameters that a service sets. What belongs to something that comes with the
+/// container (a link, a module) is not known before that.
+fn parameters(service: &Service) -> Result<(), NotPossible> {
+    for name in service.sysctls.keys().filter(|name| !name.contains('/')) {
+        let file = Path::new("/proc/sys").join(name.replace('.', "/"));
+        if file.parent().is_some_and(Path::is_dir) && !file.exists() {
+            return Err(NotPossible::new(
+                service,
+                "sysctls",
+                format!("the kernel has no parameter `{name}`"),
+            ));
         }
     }
     Ok(())

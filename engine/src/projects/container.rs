@@ -20,19 +20,22 @@ use rbuild_model::project::{
     ServiceName, VolumesFrom,
 };
 use rbuild_sandbox::Access;
-use rbuild_sandbox::capabilities::canonical;
+use rbuild_sandbox::capabilities::{self, canonical};
 
 use super::labels::{self, Place};
-use crate::containers::{CreateRequest, MountKind as Asked, MountRequest};
+use crate::containers::{CreateRequest, MountKind as Asked, MountRequest, check_workdir};
 
 pub(super) use network::{endpoint, port};
+pub(super) use resources::resources;
 
-/// Something that a service says and that cannot be had.
+/// Something that a service, a network or a volume says and that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("services.{service}.{key}: {why}")]
+#[error("{section}.{name}.{key}: {why}")]
 pub struct NotPossible {
-    /// The service.
-    pub service: ServiceName,
+    /// The section of the project.
+    section: &'static str,
+    /// The service, network or volume.
+    name: String,
     /// The key below it.
     pub key: String,
     /// Why, and what helps.
@@ -42,7 +45,12 @@ pub struct NotPossible {
 impl NotPossible {
     /// Says what is wrong with a key of a service.
     pub(super) fn new(service: &Service, key: impl Into<String>, why: impl ToString) -> Self {
-        Self { service: service.name.clone(), key: key.into(), why: why.to_string() }
+        Self::of("services", service.name.as_str(), key, why)
+    }
+
+    /// Says what is wrong with a key of something in a section.
+    pub(super) fn of(section: &'static str, name: &str, key: impl Into<String>, why: impl ToString) -> Self {
+        Self { section, name: name.to_owned(), key: key.into(), why: why.to_string() }
     }
 
     /// Says that something of the host is not there.
@@ -53,7 +61,7 @@ impl NotPossible {
     /// The keys and positions that lead to it from the top of the project.
     pub fn path(&self) -> Vec<String> {
         let keys = self.key.split(['.', '[']).map(|key| key.trim_end_matches(']').to_owned());
-        ["services".to_owned(), self.service.to_string()].into_iter().chain(keys).collect()
+        [self.section.to_owned(), self.name.clone()].into_iter().chain(keys).collect()
     }
 }
 
@@ -102,6 +110,9 @@ pub fn container(making: &Making<'_>) -> Result<CreateRequest, NotPossible> {
             None => name.clone(),
         })
         .collect();
+    if let Some(folder) = &service.working_dir {
+        check_workdir(folder).map_err(|why| not(service, "working_dir", why))?;
+    }
     request.workdir.clone_from(&service.working_dir);
     request.user.clone_from(&service.user);
     request.hostname.clone_from(&service.hostname);
@@ -335,9 +346,8 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
     host.restart = restart(service)?;
     host.privileged = service.privileged;
     host.read_only = service.read_only;
-    let capabilities = |names: &[String]| names.iter().map(|name| canonical(name)).collect();
-    host.cap_add = capabilities(&service.cap_add);
-    host.cap_drop = capabilities(&service.cap_drop);
+    host.cap_add = capabilities(service, "cap_add", &service.cap_add)?;
+    host.cap_drop = capabilities(service, "cap_drop", &service.cap_drop)?;
     host.groups.clone_from(&service.group_add);
     host.sysctls.clone_from(&service.sysctls);
     host.shm_size = positive(service.shm_size);
@@ -356,8 +366,16 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
         })
         .collect();
     security(making, host)?;
-    host.resources = resources::resources(service)?;
+    host.resources = resources(service)?;
     Ok(())
+}
+
+fn capabilities(service: &Service, key: &str, names: &[String]) -> Result<Vec<String>, NotPossible> {
+    let one = |(number, name): (usize, &String)| match canonical(name) {
+        name if name == "ALL" || capabilities::number(&name).is_some() => Ok(name),
+        _ => Err(not(service, format!("{key}[{number}]"), format!("unknown capability `{name}`"))),
+    };
+    names.iter().enumerate().map(one).collect()
 }
 
 /// Whether a device is a node of the host; else it has a name of CDI.

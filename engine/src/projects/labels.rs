@@ -23,6 +23,8 @@ pub mod key {
     pub const CONFIG_HASH: &str = "com.docker.compose.config-hash";
     /// The image that a container was made from.
     pub const IMAGE: &str = "com.docker.compose.image";
+    /// The images that a container mounts: `target=digest`, joined by commas.
+    pub const MOUNTED_IMAGES: &str = "com.docker.compose.image-volume-digest";
     /// What a service depends on: `service:condition:restart`, joined by commas.
     pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
     /// The name of the container that another one took the place of.

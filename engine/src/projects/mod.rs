@@ -33,6 +33,7 @@ mod operation;
 mod order;
 mod plan_error;
 mod ports;
+mod requests;
 mod services;
 mod turn;
 mod unfinished;

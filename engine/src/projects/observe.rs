@@ -175,6 +175,10 @@ fn replica(definition: &Definition, state: &State) -> Replica {
         MountWhat::Volume { name, .. } => Some(name.to_string()),
         _ => None,
     });
+    let mounted = definition.host.mounts.iter().filter_map(|mount| match &mount.what {
+        MountWhat::Image { id, .. } => Some((mount.target.clone(), id.to_string())),
+        _ => None,
+    });
     let networks: BTreeSet<String> = containers::networks(definition).into_iter().collect();
     Replica {
         id: definition.id,
@@ -186,6 +190,7 @@ fn replica(definition: &Definition, state: &State) -> Replica {
         config_hash: label(key::CONFIG_HASH),
         config: definition.origin.clone(),
         image: label(key::IMAGE),
+        mounted: mounted.collect(),
         networks,
         volumes: volumes.collect(),
     }

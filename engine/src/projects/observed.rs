@@ -37,6 +37,8 @@ pub struct Replica {
     pub config: Option<serde_json::Value>,
     /// The image that it was made from, as its label has it.
     pub image: String,
+    /// The images that it mounts, by target.
+    pub mounted: BTreeMap<String, String>,
     /// The names of the networks that it is attached to.
     pub networks: BTreeSet<String>,
     /// The names of the volumes that it mounts.

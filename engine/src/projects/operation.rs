@@ -62,6 +62,8 @@ impl Planned {
             (Operation::Await { service: wanted, .. }, Cause::NeededBy { service, .. }) => {
                 path(&["services", service.as_str(), "depends_on", wanted.as_str()])
             }
+            (Operation::Start(container), _) => path(&["services", container.service()]),
+            (Operation::Stop(container), _) => path(&["services", &container.service]),
             _ => Vec::new(),
         }
     }
@@ -203,6 +205,14 @@ impl Startable {
         match self {
             Self::Existing(container) => &container.name,
             Self::New(container) => &container.name,
+        }
+    }
+
+    /// Returns its service.
+    fn service(&self) -> &str {
+        match self {
+            Self::Existing(container) => &container.service,
+            Self::New(container) => container.service.as_str(),
         }
     }
 }

@@ -65,6 +65,7 @@ fn replica(service: &str, number: u64) -> Replica {
         config_hash: "1".to_owned(),
         config: None,
         image: "sha256:a".to_owned(),
+        mounted: BTreeMap::new(),
         networks: BTreeSet::from(["p_default".to_owned()]),
         volumes: BTreeSet::new(),
     }
@@ -150,7 +151,7 @@ fn a_changed_definition_is_told_by_its_paths() {
     old.config_hash = "0".to_owned();
     old.config = Some(json!({"environment": {"PORT": "80", "A": "1"}, "image": "x"}));
     let config = json!({"environment": {"PORT": "81", "B": "2"}, "image": "x"});
-    let desired = Desired { image: "sha256:a".to_owned(), config, contents: None };
+    let desired = Desired { image: "sha256:a".to_owned(), config, ..Desired::default() };
     let wanted = Wanted { desired: BTreeMap::from([(key("web"), desired)]), ..Wanted::default() };
     check(
         &plan(&project, &observed(vec![old]), &wanted),
@@ -172,6 +173,7 @@ fn another_content_of_a_file_makes_it_anew_where_that_is_wanted() {
             image: "sha256:a".to_owned(),
             config: json!({"image": "x"}),
             contents: Some(contents(now)),
+            ..Desired::default()
         };
         let desired = BTreeMap::from([(key("web"), desired)]);
         plan(
@@ -191,11 +193,32 @@ fn another_content_of_a_file_makes_it_anew_where_that_is_wanted() {
 #[test]
 fn another_image_under_the_name_makes_it_anew() {
     let project = project(&[("web", &[])]);
-    let desired = Desired { image: format!("sha256:{}", "b".repeat(64)), config: json!({}), contents: None };
+    let desired =
+        Desired { image: format!("sha256:{}", "b".repeat(64)), config: json!({}), ..Desired::default() };
     let wanted = Wanted { desired: BTreeMap::from([(key("web"), desired)]), ..Wanted::default() };
     check(
         &plan(&project, &observed(vec![replica("web", 1)]), &wanted),
         &["[] recreate p-web-1: image a -> bbbbbbbbbbbb", "[0] start p-web-1: new"],
+    );
+}
+
+#[test]
+fn another_image_under_the_name_of_a_mounted_one_makes_it_anew() {
+    let project = project(&[("web", &[])]);
+    let images = |one: &str| BTreeMap::from([("/x".to_owned(), format!("sha256:{one}"))]);
+    let mut old = replica("web", 1);
+    old.mounted = images("a");
+    let seen = observed(vec![old]);
+    let plan_of = |mounted| {
+        let desired = Desired { mounted, ..Desired::default() };
+        let desired = BTreeMap::from([(key("web"), desired)]);
+        plan(&project, &seen, &Wanted { desired, ..Wanted::default() })
+    };
+    check(&plan_of(Some(images("a"))), &[]);
+    check(&plan_of(None), &[]);
+    check(
+        &plan_of(Some(images("b"))),
+        &["[] recreate p-web-1: image at /x changed", "[0] start p-web-1: new"],
     );
 }
 

@@ -281,6 +281,13 @@ impl<'a> Planner<'a> {
         {
             return Some(Cause::ImageChanged { from: replica.image.clone(), to: desired.image.clone() });
         }
+        if let Some(mounted) = desired.and_then(|desired| desired.mounted.as_ref()) {
+            let other = mounted.iter().filter(|(target, image)| replica.mounted.get(*target) != Some(*image));
+            let other: Vec<String> = other.map(|(target, _)| target.clone()).collect();
+            if !other.is_empty() {
+                return Some(Cause::MountedImageChanged(other));
+            }
+        }
         let name = |key: &NetworkKey| self.project.networks.get(key).map(|network| network.name.as_str());
         if replica.activity == Activity::Running
             && let Some(key) = service

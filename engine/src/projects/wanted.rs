@@ -51,6 +51,8 @@ pub struct Wanted {
 pub struct Desired {
     /// The image that its name stands for now.
     pub image: String,
+    /// The images that it mounts, by target; nothing where they are not all known.
+    pub mounted: Option<BTreeMap<String, String>>,
     /// The service in canonical form.
     pub config: serde_json::Value,
     /// What is in the files that its containers are given, where it is asked whether that has changed.

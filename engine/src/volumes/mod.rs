@@ -108,23 +108,21 @@ impl Volumes {
         if let Some(there) = self.look(&name)? {
             return same(there, &request.driver);
         }
-        let driver = driver::driver(&request.driver)
-            .ok_or_else(|| VolumesError::Driver { volume: name.clone(), driver: request.driver.clone() })?;
-        let definition = VolumeDefinition {
-            name,
-            driver: driver.name().to_owned(),
-            options: request.options.clone(),
-            labels,
-            created: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        };
-        driver.check(&definition)?;
+        let definition = defined(request, name, labels)?;
         let _hold = self.hold()?;
         let (there, is_new) = self.store.write_synced(|tables| rows::insert(tables, &definition))?;
         if !is_new {
             return same(there, &request.driver);
         }
-        self.tell("create", &definition.name, &[("driver", driver.name())]);
+        self.tell("create", &definition.name, &[("driver", &definition.driver)]);
         Ok(definition)
+    }
+
+    /// Whether a volume with a name can be made as it is asked for; nothing is made.
+    pub fn check_new(&self, request: &VolumeRequest) -> Result<(), VolumesError> {
+        let text = request.name.clone().unwrap_or_default();
+        let name = text.parse().map_err(|source| VolumesError::Name { text, source })?;
+        defined(request, name, BTreeMap::new()).map(drop)
     }
 
     /// Keeps volumes from being removed: for who makes a container, until its row says which volumes it has.
@@ -298,6 +296,25 @@ impl Volumes {
             attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         crate::event::append(&self.store, "volume", action, name.as_str(), &attributes);
     }
+}
+
+/// Makes a definition of what is asked for, if its driver can have it.
+fn defined(
+    request: &VolumeRequest,
+    name: VolumeName,
+    labels: BTreeMap<String, String>,
+) -> Result<VolumeDefinition, VolumesError> {
+    let driver = driver::driver(&request.driver)
+        .ok_or_else(|| VolumesError::Driver { volume: name.clone(), driver: request.driver.clone() })?;
+    let definition = VolumeDefinition {
+        name,
+        driver: driver.name().to_owned(),
+        options: request.options.clone(),
+        labels,
+        created: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    };
+    driver.check(&definition)?;
+    Ok(definition)
 }
 
 /// The one that is there, if it is of the kind that was asked for.

@@ -9,7 +9,7 @@ use rbuild_model::project::{PullPolicy as Policy, Service, ServiceName};
 use rbuild_model::reference::Reference;
 
 use super::board::{Board, Stage};
-use super::images_needed::{self, Needed, Way};
+use super::images_needed::{self, Needed, Use, Way};
 use super::making;
 use super::project::{Handle, Source};
 use crate::cli::compose::Project;
@@ -65,8 +65,10 @@ pub(super) fn pull(project: &Project, arguments: &Pull, context: &Context) -> Ou
 fn pull_all(handle: &Handle, project: &Project, arguments: &Pull, context: &Context) -> Outcome {
     let board = Board::new(project, context).quiet(arguments.quiet);
     // Each image once, whoever has it.
-    let mut jobs: BTreeMap<(String, String), (Needed, Vec<Service>)> = BTreeMap::new();
-    for service in services(handle, &arguments.services, arguments.include_deps) {
+    let mut jobs: BTreeMap<(String, String), (Needed, Vec<Use>)> = BTreeMap::new();
+    let services = services(handle, &arguments.services, arguments.include_deps);
+    for (at, service) in services.iter().flat_map(|service| images_needed::uses(&handle.meant.model, service))
+    {
         let platform = images_needed::platform(&service, context)?;
         let name = service.image.clone().unwrap_or_default();
         let is_here = handle.home.images.find_for(&name, Some(&platform)).is_ok();
@@ -76,7 +78,7 @@ fn pull_all(handle: &Handle, project: &Project, arguments: &Pull, context: &Cont
                 let way = Way::Pull { else_build: service.build.is_some() };
                 let key = (name.clone(), platform.to_string());
                 let needed = Needed { name, platform, way, cause: "asked for" };
-                jobs.entry(key).or_insert_with(|| (needed, Vec::new())).1.push(service);
+                jobs.entry(key).or_insert_with(|| (needed, Vec::new())).1.push(at);
             }
         }
     }
@@ -89,17 +91,17 @@ fn pull_all(handle: &Handle, project: &Project, arguments: &Pull, context: &Cont
     let lease = handle.home.lease("rbuild compose pull")?;
     let failures = Mutex::new(Vec::new());
     let jobs: Vec<_> = jobs.into_values().collect();
-    images_needed::at_once(&jobs, making::parallel(project, context)?, |(needed, services)| {
+    images_needed::at_once(&jobs, making::parallel(project, context)?, |(needed, uses)| {
         if let Err(error) = images_needed::pull_one(handle, needed, &lease, &board) {
-            failures.lock().unwrap_or_else(PoisonError::into_inner).push((needed, services, error));
+            failures.lock().unwrap_or_else(PoisonError::into_inner).push((needed, uses, error));
         }
     });
     let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     let buildable: Vec<&str> = failures
         .iter()
-        .flat_map(|(_, services, _)| services.iter())
-        .filter(|service| service.build.is_some())
-        .map(|service| service.name.as_str())
+        .flat_map(|(_, uses, _)| uses.iter())
+        .filter(|at| at.mount.is_none() && handle.meant.model.services[&at.service].build.is_some())
+        .map(|at| at.service.as_str())
         .collect();
     if !buildable.is_empty() {
         context.terminal.tell(&format!(
@@ -108,10 +110,10 @@ fn pull_all(handle: &Handle, project: &Project, arguments: &Pull, context: &Cont
         ));
     }
     let mut status = Status::Done;
-    for (needed, _, error) in failures {
+    for (needed, uses, error) in failures {
         if !arguments.ignore_pull_failures {
             let error = error.context(format!("failed to pull {}", needed.name));
-            status = report::tell(&error, context.terminal);
+            status = report::tell(&uses[0].blame(handle, error), context.terminal);
         }
     }
     Ok(status)

@@ -8,8 +8,10 @@
 //! | `build`, and `--build` | built | built |
 //! | `daily`, `weekly`, `every_N` | pulled if it was last named so long ago | pulled |
 //!
-//! A service that says how it is built and names no image is built where it has none.
+//! A service that says how it is built and names no image is built where it has none. The images that a service mounts
+//! are had by the same policies; what another service builds is not pulled.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,10 +23,11 @@ use rbuild_engine::projects::image_name;
 use rbuild_images::{ImagesError, LayerState, Progress};
 use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::platform::Platform;
-use rbuild_model::project::{Project as Model, PullPolicy, Service, ServiceName};
+use rbuild_model::project::{MountKind, Project as Model, PullPolicy, Service, ServiceName};
 use rbuild_model::reference::Reference;
 
 use super::board::{Board, Stage};
+use super::places;
 use super::project::Handle;
 use crate::cli::compose::up::Pull;
 use crate::commands::Context;
@@ -55,6 +58,53 @@ pub(super) enum Way {
     },
     /// From its Dockerfile.
     Build,
+}
+
+/// Where a service names an image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Use {
+    /// The service.
+    pub(super) service: ServiceName,
+    /// Which of its mounts has it; none where its containers do.
+    pub(super) mount: Option<usize>,
+}
+
+impl Use {
+    /// The keys and positions that lead there from the top of the project.
+    fn path(&self) -> Vec<String> {
+        let below = match self.mount {
+            None => vec!["image".to_owned()],
+            Some(number) => vec!["volumes".to_owned(), number.to_string(), "source".to_owned()],
+        };
+        ["services".to_owned(), self.service.to_string()].into_iter().chain(below).collect()
+    }
+
+    /// Says what is wrong with the image, with its place.
+    pub(super) fn blame(&self, handle: &Handle, error: impl Into<anyhow::Error>) -> anyhow::Error {
+        let error = error.into().context(self.path().join("."));
+        places::placed(&handle.meant, &self.path(), error)
+    }
+}
+
+/// Returns where a service names images, each with what says how that one is had: the service, for an image that it mounts
+/// as if its containers were made from that. What another service builds is left out.
+pub(super) fn uses<'a>(
+    model: &'a Model,
+    service: &'a Service,
+) -> impl Iterator<Item = (Use, Cow<'a, Service>)> {
+    let is_built = |source: &str| {
+        model.services.values().any(|other| other.build.is_some() && image_name(model, other) == source)
+    };
+    let mounts = service.volumes.iter().enumerate().filter_map(move |(number, mount)| match &mount.kind {
+        MountKind::Image { source, .. } if !is_built(source) => {
+            let at = Use { service: service.name.clone(), mount: Some(number) };
+            let image = Some(source.clone());
+            Some((at, Cow::Owned(Service { image, build: None, ..service.clone() })))
+        }
+        _ => None,
+    });
+    let own = Use { service: service.name.clone(), mount: None };
+    std::iter::once((own, Cow::Borrowed(service))).chain(mounts)
 }
 
 /// An image that services need.
@@ -103,15 +153,13 @@ pub(super) fn way(
             Ok((Way::Build, "it was built here"))
         }
         (_, Some((image, _))) => Ok((Way::Here(image), "it is here")),
-        (PullPolicy::Never, None) if !can_build || has_name => Err(Mistake::new(format!(
-            "service {}: no such image: {}",
-            service.name,
-            service.image.as_deref().unwrap_or_default()
-        ))
-        .hint("its policy is never to pull: load or build the image, or leave the policy out")),
+        (PullPolicy::Never, None) if !can_build || has_name => {
+            Err(Mistake::new(format!("no such image: {}", service.image.as_deref().unwrap_or_default()))
+                .hint("its policy is never to pull: load or build the image, or leave the policy out"))
+        }
         (_, None) if has_name => pull("it is missing"),
         (_, None) if can_build => Ok((Way::Build, "it is missing")),
-        (_, None) => Err(Mistake::new(format!("service {}: its image was not built yet", service.name))
+        (_, None) => Err(Mistake::new("the image was not built yet")
             .hint("leave `--no-build` out, or build it with `rbuild compose build`")),
     }
 }
@@ -138,19 +186,22 @@ pub(super) fn needed(
     wishes: Wishes,
     was_built_here: &dyn Fn(&ServiceName, ImageId) -> bool,
     context: &Context,
-) -> anyhow::Result<BTreeMap<ServiceName, Needed>> {
+) -> anyhow::Result<BTreeMap<Use, Needed>> {
     let model = &handle.meant.model;
     let mut needed = BTreeMap::new();
     for name in services {
         let Some(service) = model.services.get(name).filter(|service| service.provider.is_none()) else {
             continue;
         };
-        let image = image_name(model, service);
         let platform = platform(service, context)?;
-        let here = here(handle, &image, &platform)?;
-        let built = here.is_some_and(|(id, _)| was_built_here(name, id));
-        let (way, cause) = way(service, here, built, wishes, Timestamp::now().as_second())?;
-        needed.insert(name.clone(), Needed { name: image, platform, way, cause });
+        for (at, service) in uses(model, service) {
+            let image = image_name(model, &service);
+            let here = here(handle, &image, &platform)?;
+            let built = at.mount.is_none() && here.is_some_and(|(id, _)| was_built_here(name, id));
+            let (way, cause) = way(&service, here, built, wishes, Timestamp::now().as_second())
+                .map_err(|error| at.blame(handle, error))?;
+            needed.insert(at, Needed { name: image, platform: platform.clone(), way, cause });
+        }
     }
     Ok(needed)
 }
@@ -170,32 +221,57 @@ fn here(handle: &Handle, name: &str, platform: &Platform) -> anyhow::Result<Opti
     Ok(images.get(id)?.map(|image| (id, image.last_named)))
 }
 
+/// Returns the images that a service mounts, by target; nothing if one is not here.
+pub(super) fn mounted(
+    handle: &Handle,
+    service: &Service,
+    context: &Context,
+) -> anyhow::Result<Option<BTreeMap<String, String>>> {
+    let platform = platform(service, context)?;
+    let mut images = BTreeMap::new();
+    for mount in &service.volumes {
+        if let MountKind::Image { source, .. } = &mount.kind {
+            let Some((image, _)) = here(handle, source, &platform)? else { return Ok(None) };
+            images.insert(mount.target.clone(), image.to_string());
+        }
+    }
+    Ok(Some(images))
+}
+
 /// What pulling came to.
 #[derive(Debug, Default)]
 pub(super) struct Pulled {
-    /// The images that are here now.
+    /// The images of services that are here now.
     pub(super) here: BTreeMap<ServiceName, ImageId>,
     /// The services whose images have to be built.
     pub(super) builds: BTreeSet<ServiceName>,
 }
 
+impl Pulled {
+    fn has(&mut self, at: &Use, image: ImageId) {
+        if at.mount.is_none() {
+            self.here.insert(at.service.clone(), image);
+        }
+    }
+}
+
 /// Pulls what has to be pulled, all at once, each image once. Failures are told when all are done: the first is returned.
 pub(super) fn pull(
     handle: &Handle,
-    needed: &BTreeMap<ServiceName, Needed>,
+    needed: &BTreeMap<Use, Needed>,
     parallel: Option<NonZeroUsize>,
     board: &Board,
     context: &Context,
 ) -> anyhow::Result<Pulled> {
     let mut pulled = Pulled::default();
-    let mut jobs: BTreeMap<(String, String), (&Needed, Vec<ServiceName>)> = BTreeMap::new();
-    for (service, need) in needed {
+    let mut jobs: BTreeMap<(String, String), (&Needed, Vec<&Use>)> = BTreeMap::new();
+    for (at, need) in needed {
         match &need.way {
-            Way::Here(image) => drop(pulled.here.insert(service.clone(), *image)),
-            Way::Build => drop(pulled.builds.insert(service.clone())),
+            Way::Here(image) => pulled.has(at, *image),
+            Way::Build => drop(pulled.builds.insert(at.service.clone())),
             Way::Pull { .. } => {
                 let key = (need.name.clone(), need.platform.to_string());
-                jobs.entry(key).or_insert_with(|| (need, Vec::new())).1.push(service.clone());
+                jobs.entry(key).or_insert_with(|| (need, Vec::new())).1.push(at);
             }
         }
     }
@@ -205,24 +281,24 @@ pub(super) fn pull(
     let lease = handle.home.lease("rbuild compose pull")?;
     let results = Mutex::new(Vec::new());
     let jobs: Vec<_> = jobs.into_values().collect();
-    at_once(&jobs, parallel, |(need, services)| {
+    at_once(&jobs, parallel, |(need, uses)| {
         let result = pull_one(handle, need, &lease, board);
-        results.lock().unwrap_or_else(PoisonError::into_inner).push((services, *need, result));
+        results.lock().unwrap_or_else(PoisonError::into_inner).push((uses, *need, result));
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(_, need, _)| (&need.name, need.platform.to_string()));
     let mut failures = Vec::new();
-    for (services, need, result) in results {
+    for (uses, need, result) in results {
         match result {
-            Ok(image) => pulled.here.extend(services.iter().map(|service| (service.clone(), image))),
+            Ok(image) => uses.iter().for_each(|at| pulled.has(at, image)),
             Err(error) => {
                 // Who can be built is.
-                let (build, not): (Vec<_>, Vec<_>) = services
-                    .iter()
-                    .partition(|service| matches!(needed[*service].way, Way::Pull { else_build: true }));
-                pulled.builds.extend(build.into_iter().cloned());
-                if !not.is_empty() {
-                    failures.push(error.context(format!("failed to pull {}", need.name)));
+                let (build, not): (Vec<&Use>, Vec<&Use>) =
+                    uses.iter().partition(|at| matches!(needed[**at].way, Way::Pull { else_build: true }));
+                pulled.builds.extend(build.into_iter().map(|at| at.service.clone()));
+                if let Some(first) = not.first() {
+                    let error = error.context(format!("failed to pull {}", need.name));
+                    failures.push(first.blame(handle, error));
                 }
             }
         }

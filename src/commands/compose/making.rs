@@ -19,9 +19,9 @@ use rbuild_model::project::{Project as Model, Restart, Service, ServiceName};
 use super::board::Board;
 use super::build;
 use super::canonical::Canonical;
-use super::images_needed::{self, Needed, Way, Wishes};
+use super::images_needed::{self, Needed, Use, Way, Wishes};
 use super::project::{Handle, Meant, VERSION};
-use super::{places, providers};
+use super::{doubts, places, providers};
 use crate::cli::compose::Project;
 use crate::cli::compose::up::Making;
 use crate::commands::Context;
@@ -144,6 +144,9 @@ pub(super) fn prepare(
     context: &Context,
 ) -> anyhow::Result<Option<Prepared>> {
     let members = handle.members()?;
+    for doubt in doubts::of(&handle.meant.model, &members) {
+        board.note(&format!("warning: {doubt}"));
+    }
     // Where nothing is done, those who provide services are not asked either.
     let recalled = project.dry_run.then(|| providers::recalled(&handle.meant, &members));
     let (model, provided) = match &recalled {
@@ -165,7 +168,12 @@ pub(super) fn prepare(
         let image = had.get(name).cloned().unwrap_or_default();
         let compared = model.services.get(name).filter(|_| asks && is_there(name));
         let contents = compared.and_then(|service| projects::contents(model, service));
-        wanted.desired.insert(name.clone(), Desired { image, config: service.clone(), contents });
+        let mounted = match model.services.get(name) {
+            Some(service) => images_needed::mounted(handle, service, context)?,
+            None => None,
+        };
+        let desired = Desired { image, mounted, config: service.clone(), contents };
+        wanted.desired.insert(name.clone(), desired);
     }
     wanted.network_hashes.clone_from(&canonical.networks);
     wanted.volume_hashes.clone_from(&canonical.volumes);
@@ -265,26 +273,24 @@ fn images(
 }
 
 /// Whether all builds are of images that are there and are most likely as they should be.
-fn only_evaluates(
-    needed: &BTreeMap<ServiceName, Needed>,
-    builds: &BTreeSet<ServiceName>,
-    wishes: Wishes,
-) -> bool {
+fn only_evaluates(needed: &BTreeMap<Use, Needed>, builds: &BTreeSet<ServiceName>, wishes: Wishes) -> bool {
     wishes.evaluate
-        && builds.iter().all(|name| needed.get(name).is_some_and(|need| need.cause == "it was built here"))
+        && needed
+            .iter()
+            .filter(|(at, _)| at.mount.is_none() && builds.contains(&at.service))
+            .all(|(_, need)| need.cause == "it was built here")
 }
 
 /// Tells what would be done for images, and returns those that are here.
-fn dry(
-    needed: &BTreeMap<ServiceName, Needed>,
-    context: &Context,
-) -> anyhow::Result<BTreeMap<ServiceName, String>> {
+fn dry(needed: &BTreeMap<Use, Needed>, context: &Context) -> anyhow::Result<BTreeMap<ServiceName, String>> {
     let mut had = BTreeMap::new();
     let mut told = BTreeSet::new();
-    for (service, need) in needed {
+    for (at, need) in needed {
         let act = match &need.way {
             Way::Here(image) => {
-                had.insert(service.clone(), image.to_string());
+                if at.mount.is_none() {
+                    had.insert(at.service.clone(), image.to_string());
+                }
                 continue;
             }
             Way::Pull { .. } => "pull",
@@ -388,13 +394,14 @@ fn explained(meant: &Meant, plan: &Plan, failure: Failure, context: &Context) ->
     let is_dependency = matches!(planned.operation, Operation::Await { .. });
     // A program that ends has its own reasons; what cannot be made or waited for is what the files say.
     let is_written = !is_dependency || matches!(error, OperationError::NoHealthCheck { .. });
+    let path: Vec<String> = planned.path().into_iter().chain(error.keys()).collect();
     let error = match error {
         OperationError::NotCompleted { .. } => error.into(),
         _ if is_dependency => Mistake::new(format!("dependency failed to start: {error}")).into(),
         _ if error.names_its_subject() => error.into(),
         _ => anyhow::Error::from(error).context(subject.to_string()),
     };
-    if is_written { places::placed(meant, &planned.path(), error) } else { error }
+    if is_written { places::placed(meant, &path, error) } else { error }
 }
 
 /// Shows who waited for whom, and how long.

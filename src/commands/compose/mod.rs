@@ -16,6 +16,7 @@ mod carry;
 mod commit;
 mod config;
 mod copy;
+mod doubts;
 mod down;
 mod events;
 mod exec;

@@ -10,8 +10,8 @@ use rbuild_model::span::Diagnostic;
 use super::project::{Handle, Meant};
 use crate::report::{self, Findings, Kind};
 
-/// Tells an error with the place that these keys and positions lead to. Where the project is known by its labels only,
-/// and where the machine is to blame, it stays as it is.
+/// Tells an error with the place that these keys and positions lead to. Where the project is known by its labels only it
+/// stays as it is; where the machine is to blame, file and line stand before it.
 pub(super) fn placed(
     meant: &Meant,
     path: &[impl AsRef<str>],
@@ -22,8 +22,10 @@ pub(super) fn placed(
 
 fn placed_at(meant: &Meant, path: &[&str], error: anyhow::Error) -> anyhow::Error {
     let place = meant.loaded.as_ref().and_then(|loaded| loaded.place(path));
-    let is_placed = error.is::<Findings>() || report::judge(&error).kind != Kind::Yours;
-    let Some(place) = place.filter(|_| !is_placed) else { return error };
+    let Some(place) = place.filter(|_| !error.is::<Findings>()) else { return error };
+    if report::judge(&error).kind != Kind::Yours {
+        return error.context(format!("{}:{}", place.source.name(), place.lines().0));
+    }
     let finding = Diagnostic::error(&place.source, place.span, report::chain(&error));
     Findings(vec![Diagnostic { help: report::hint(&error), ..finding }]).into()
 }
@@ -55,6 +57,7 @@ pub(super) fn check_machine(
     });
     let services = made.chain(&wanted.one_off).cloned().collect();
     let checked = handle.engine.check_machine(model, &services);
+    let checked = checked.and_then(|()| handle.engine.check_plan(model, plan, &services));
     checked.map_err(|error| placed(&handle.meant, &error.path(), error))
 }
 

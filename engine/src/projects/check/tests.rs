@@ -1,10 +1,12 @@
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use rbuild_model::project::{
-    Bind, ConfigKey, Device, DeviceCount, DeviceRequest, FileGrant, FileObject, FileSource, HealthCheck,
-    Mount, ProjectName, SecretKey,
+    Attachment, Bind, Bytes, Condition, ConfigKey, Dependency, Device, DeviceCount, DeviceRequest, FileGrant,
+    FileObject, FileSource, HealthCheck, Ipam, IpamPool, Mount, Network, NetworkKey, ProjectName, SecretKey,
 };
 
+use super::plan::addresses;
 use super::*;
 
 fn project(change: impl FnOnce(&mut Project, &mut Service)) -> Project {
@@ -92,6 +94,70 @@ fn health_is_asked_for_no_more_often_than_it_can_be() {
         web.healthcheck = Some(HealthCheck { interval, ..HealthCheck::default() });
     });
     refused(&often, "healthcheck: Interval in Healthcheck cannot be less than 1ms");
+}
+
+#[test]
+fn what_cannot_be_had_is_told_by_its_key() {
+    let of = |change: &dyn Fn(&mut Service)| project(|_, web| change(web));
+    refused(
+        &of(&|web| web.cap_add = vec!["NET_ADMIN".to_owned(), "FOO".to_owned()]),
+        "cap_add[1]: unknown capability `FOO`",
+    );
+    refused(
+        &of(&|web| web.working_dir = Some("here".to_owned())),
+        "working_dir: the working directory 'here' is invalid, it needs to be an absolute path",
+    );
+    refused(&of(&|web| web.mem_limit = Some(Bytes(1024))), "mem_limit: Minimum memory limit allowed is 6MB");
+    refused(
+        &of(&|web| web.memswap_limit = Some(Bytes(1 << 30))),
+        "memswap_limit: You should always set the Memory limit when using Memoryswap limit, see usage",
+    );
+    refused(
+        &of(&|web| drop(web.sysctls.insert("kernel.no_such".to_owned(), "1".to_owned()))),
+        "sysctls: the kernel has no parameter `kernel.no_such`",
+    );
+    let wrong = of(&|web| web.cpuset = Some("0-9999".to_owned()));
+    let error = check_machine(&wrong, &wrong.services.keys().cloned().collect(), &[]).expect_err("no such");
+    assert_eq!(error.path(), ["services", "web", "cpuset"]);
+}
+
+#[test]
+fn addresses_lie_in_subnets_and_are_given_once() {
+    let address = Some(Ipv4Addr::new(10, 7, 0, 9));
+    let placed = |subnets: &[&str], services: &[&str]| {
+        let mut project = Project::named(ProjectName::new("p").expect("a name"));
+        let key = NetworkKey::new("net").expect("a key");
+        let pool = |subnet: &&str| IpamPool { subnet: Some((*subnet).to_owned()), ..IpamPool::default() };
+        let ipam = Ipam { driver: None, pools: subnets.iter().map(pool).collect() };
+        project.networks.insert(key.clone(), Network { ipam, ..Network::default() });
+        for name in services {
+            let mut service = Service::named(ServiceName::new(*name).expect("a name"));
+            let attachment = Attachment { ipv4_address: address, ..Attachment::default() };
+            service.networks.insert(key.clone(), attachment);
+            project.services.insert(service.name.clone(), service);
+        }
+        project
+    };
+    let told = |project: &Project| {
+        let all = project.services.keys().cloned().collect();
+        addresses(project, &all, &|_| None).map_err(|error| error.to_string())
+    };
+    assert_eq!(told(&placed(&["10.7.0.0/24"], &["web"])), Ok(()));
+    let none =
+        "services.web.networks.net.ipv4_address: network net has no subnet of its own choice (`ipam.config`)";
+    assert_eq!(told(&placed(&[], &["web"])), Err(none.to_owned()));
+    let outside =
+        "services.web.networks.net.ipv4_address: 10.7.0.9 is in no subnet of network net: 10.8.0.0/24";
+    assert_eq!(told(&placed(&["10.8.0.0/24"], &["web"])), Err(outside.to_owned()));
+    let mut two = placed(&["10.7.0.0/24"], &["a", "b"]);
+    let twice = "services.b.networks.net.ipv4_address: service a has 10.7.0.9, too";
+    assert_eq!(told(&two), Err(twice.to_owned()));
+    // One that ends before the other begins gives it back.
+    let [a, b] = ["a", "b"].map(|name| ServiceName::new(name).expect("a name"));
+    let dependency =
+        Dependency { condition: Condition::CompletedSuccessfully, restart: false, required: true };
+    two.services.get_mut(&b).expect("a service").depends_on.insert(a, dependency);
+    assert_eq!(told(&two), Ok(()));
 }
 
 #[test]

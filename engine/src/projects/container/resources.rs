@@ -6,7 +6,7 @@ use rbuild_model::step::Ulimit;
 
 use super::{NotPossible, not, positive};
 
-pub(super) fn resources(service: &Service) -> Result<Resources, NotPossible> {
+pub(in crate::projects) fn resources(service: &Service) -> Result<Resources, NotPossible> {
     let limits = service.deploy.as_ref().and_then(|deploy| deploy.limits.as_ref());
     let reservations = service.deploy.as_ref().and_then(|deploy| deploy.reservations.as_ref());
     let memory = positive(service.mem_limit).or_else(|| positive(limits.and_then(|limits| limits.memory)));

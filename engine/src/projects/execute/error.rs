@@ -2,7 +2,10 @@
 
 use rbuild_model::project::ServiceName;
 
+use rbuild_confined::users::UserError;
+
 use crate::containers::ContainerError;
+use crate::error::RunError;
 use crate::networks::{MemberError, NetworksError};
 use crate::projects::NotPossible;
 use crate::volumes::VolumesError;
@@ -74,6 +77,8 @@ pub enum OperationError {
     Hook {
         /// The service.
         service: String,
+        /// Its key and place below that.
+        at: (&'static str, usize),
         /// The status.
         status: i32,
         /// What it wrote.
@@ -106,6 +111,23 @@ impl OperationError {
             | Self::NotStarted { container, .. }
             | Self::NotCompleted { container, .. } => Some(container),
             _ => None,
+        }
+    }
+
+    /// The keys and positions below the service that it is about, as far as they are known.
+    pub fn keys(&self) -> Vec<String> {
+        match self {
+            Self::Hook { at: (key, number), .. } => vec![(*key).to_owned(), number.to_string()],
+            Self::Container(error) => match &**error {
+                ContainerError::Run(RunError::User { user, source: UserError::NoGroup { name } })
+                    if !user.contains(name) =>
+                {
+                    vec!["group_add".to_owned()]
+                }
+                ContainerError::Run(RunError::User { .. }) => vec!["user".to_owned()],
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
         }
     }
 

@@ -23,14 +23,15 @@ impl Execution<'_> {
         definition: &Definition,
         service: &str,
         number: u64,
+        key: &'static str,
         hooks: &[Hook],
     ) -> Result<(), OperationError> {
         let place = HookPlace { service: service.to_owned(), number };
-        for hook in hooks {
+        for (at, hook) in hooks.iter().enumerate() {
             let (status, output) = self.hook(definition, &place, hook)?;
             if status != 0 {
                 let service = service.to_owned();
-                return Err(OperationError::Hook { service, status, output });
+                return Err(OperationError::Hook { service, at: (key, at), status, output });
             }
         }
         Ok(())

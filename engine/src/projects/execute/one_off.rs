@@ -40,7 +40,7 @@ impl Engine {
         execution.make(one.service, place, one.name, &BTreeMap::new(), adjust)
     }
 
-    /// Runs hooks in a container that runs, one after the other.
+    /// Runs the hooks of a service in a container that has just been started, one after the other.
     pub fn run_hooks(
         &self,
         work: Work<'_>,
@@ -51,6 +51,6 @@ impl Engine {
     ) -> Result<(), OperationError> {
         let execution = Execution::new(self, &Plan::default(), work, watcher)
             .map_err(|error| OperationError::Watch(Box::new(error)))?;
-        execution.hooks(definition, service, 1, hooks)
+        execution.hooks(definition, service, 1, "post_start", hooks)
     }
 }

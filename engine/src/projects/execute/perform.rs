@@ -5,7 +5,6 @@ use std::sync::PoisonError;
 
 use rbuild_images::Quiet;
 use rbuild_model::container::{ContainerId, Definition, MountWhat, State};
-use rbuild_model::network::{AddressPool, Ipam, Switch};
 use rbuild_model::project::{NetworkKey, Service, ServiceName, VolumeKey};
 use rbuild_model::volume::ANONYMOUS_LABEL;
 use rbuild_store::crash;
@@ -13,7 +12,7 @@ use rbuild_store::crash;
 use super::error::OperationError;
 use super::{Execution, granted, subject};
 use crate::containers::{ContainerError, CreateRequest, RemoveOptions, Start};
-use crate::networks::{Leaving, NetworkRequest, NetworksError};
+use crate::networks::{Leaving, NetworksError};
 use crate::projects::cause::Cause;
 use crate::projects::container::{Making, container, endpoint};
 use crate::projects::content::with_contents;
@@ -21,8 +20,9 @@ use crate::projects::happening::{Act, Phase, Subject};
 use crate::projects::image_name;
 use crate::projects::labels::{self, Place};
 use crate::projects::operation::{Existing, New, Operation, OperationId, Planned, Startable};
+use crate::projects::requests;
 use crate::projects::wanted::AnonymousVolumes;
-use crate::volumes::{Absence, VolumeRequest, VolumesError};
+use crate::volumes::{Absence, VolumesError};
 
 type Done = Result<(), OperationError>;
 
@@ -50,7 +50,7 @@ impl Execution<'_> {
                     result => result.map(|()| tell(Phase::Done(Act::Remove))),
                 }
             }
-            Operation::CreateVolume { key, name } => around(Act::Create, &|| self.create_volume(key, name)),
+            Operation::CreateVolume { key, .. } => around(Act::Create, &|| self.create_volume(key)),
             Operation::RemoveVolume { name } => {
                 tell(Phase::Begun(Act::Remove));
                 match self.engine.volumes().remove(name, self.engine, Absence::Fine) {
@@ -107,42 +107,8 @@ impl Execution<'_> {
     }
 
     fn create_network(&self, key: &NetworkKey, name: &str) -> Done {
-        let project = self.work.project;
-        let network = project.networks.get(key).expect("plans are made of the project's own networks");
         let hash = self.work.wanted.network_hashes.get(key).cloned().unwrap_or_default();
-        let mut request = NetworkRequest::new(name);
-        request.driver = network.driver.clone().unwrap_or_default();
-        if request.driver == "default" {
-            request.driver.clear();
-        }
-        request.ipv4 = Switch::from(network.enable_ipv4 != Some(false));
-        request.ipv6 = Switch::from(network.enable_ipv6 == Some(true));
-        request.internal = Switch::from(network.internal);
-        request.attachable = Switch::from(network.attachable);
-        request.options.clone_from(&network.driver_opts);
-        request.labels = labels::of_resource(
-            project,
-            &network.labels,
-            labels::key::NETWORK,
-            key.as_str(),
-            &hash,
-            self.work.version,
-        );
-        request.ipam = Ipam {
-            driver: network.ipam.driver.clone().unwrap_or_default(),
-            options: None,
-            config: network
-                .ipam
-                .pools
-                .iter()
-                .map(|pool| AddressPool {
-                    subnet: pool.subnet.clone().unwrap_or_default(),
-                    range: pool.ip_range.clone().unwrap_or_default(),
-                    gateway: pool.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-                    auxiliary: pool.aux_addresses.clone(),
-                })
-                .collect(),
-        };
+        let request = requests::network(self.work.project, key, &hash, self.work.version);
         match self.engine.networks().create(&request) {
             // Another command was faster.
             Err(NetworksError::Exists(_))
@@ -162,23 +128,9 @@ impl Execution<'_> {
         }
     }
 
-    fn create_volume(&self, key: &VolumeKey, name: &str) -> Done {
-        let project = self.work.project;
-        let volume = project.volumes.get(key).expect("plans are made of the project's own volumes");
+    fn create_volume(&self, key: &VolumeKey) -> Done {
         let hash = self.work.wanted.volume_hashes.get(key).cloned().unwrap_or_default();
-        let request = VolumeRequest {
-            name: Some(name.to_owned()),
-            driver: volume.driver.clone().unwrap_or_default(),
-            options: volume.driver_opts.clone(),
-            labels: labels::of_resource(
-                project,
-                &volume.labels,
-                labels::key::VOLUME,
-                key.as_str(),
-                &hash,
-                self.work.version,
-            ),
-        };
+        let request = requests::volume(self.work.project, key, &hash, self.work.version);
         Ok(self.engine.volumes().create(&request).map(|_| ())?)
     }
 
@@ -249,6 +201,13 @@ impl Execution<'_> {
             version: self.work.version,
         };
         let mut request = container(&making)?;
+        if let Some(images) =
+            desired.and_then(|desired| desired.mounted.as_ref()).filter(|all| !all.is_empty())
+        {
+            let label = images.iter().map(|(target, image)| format!("{target}={image}"));
+            let label = label.collect::<Vec<_>>().join(",");
+            request.labels.insert(labels::key::MOUNTED_IMAGES.to_owned(), label);
+        }
         request.first_probe = self.work.wanted.first_probe;
         let granted = granted(self.work.project, service)?;
         request.origin = desired.map(|desired| with_contents(&desired.config, &granted.contents()));
@@ -324,7 +283,7 @@ impl Execution<'_> {
         }
         let number = label(labels::key::NUMBER).parse().unwrap_or(1);
         service.map_or(Ok(()), |service| {
-            self.hooks(&definition, service.name.as_str(), number, &service.post_start)
+            self.hooks(&definition, service.name.as_str(), number, "post_start", &service.post_start)
         })
     }
 

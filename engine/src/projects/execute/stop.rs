@@ -38,7 +38,7 @@ impl Execution<'_> {
             && !service.pre_stop.is_empty()
             && matches!(self.engine.observe(&definition)?.state, State::Running(_))
         {
-            self.hooks(&definition, &existing.service, existing.number, &service.pre_stop)?;
+            self.hooks(&definition, &existing.service, existing.number, "pre_stop", &service.pre_stop)?;
         }
         let asked = self.work.wanted.timeout.map(|time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
         let mut timeout = asked;

@@ -34,7 +34,7 @@ fn policies_decide_between_here_registry_and_dockerfile() {
     assert_eq!(told(&named(None), false, none), "pull");
     assert_eq!(told(&named(Some(PullPolicy::Always)), true, none), "pull");
     assert_eq!(told(&named(Some(PullPolicy::Never)), true, none), "here");
-    assert_eq!(told(&named(Some(PullPolicy::Never)), false, none), "service web: no such image: x");
+    assert_eq!(told(&named(Some(PullPolicy::Never)), false, none), "no such image: x");
     let daily = PullPolicy::Every(Duration::from_secs(86_400));
     assert_eq!(told(&named(Some(daily)), true, none), "pull");
     let weekly = PullPolicy::Every(Duration::from_secs(7 * 86_400));
@@ -54,10 +54,31 @@ fn what_a_person_says_counts_before_what_services_say() {
     assert_eq!(told(&built, true, Wishes { evaluate: true, ..Wishes::default() }), "build");
     let no_build = Wishes { no_build: true, evaluate: true, ..Wishes::default() };
     assert_eq!(told(&built, true, no_build), "here");
-    assert_eq!(told(&built, false, no_build), "service web: its image was not built yet");
+    assert_eq!(told(&built, false, no_build), "the image was not built yet");
     let always = Wishes { pull: Some(Pull::Always), ..Wishes::default() };
     assert_eq!(told(&service(Some("x"), false, None), true, always), "pull");
     assert_eq!(told(&built, true, always), "here", "nobody else has what is built here");
+}
+
+#[test]
+fn images_that_are_mounted_are_had_as_the_service_says() {
+    let mount = |source: &str| rbuild_model::project::Mount {
+        kind: MountKind::Image { source: source.to_owned(), subpath: None },
+        target: format!("/{source}"),
+        read_only: false,
+        consistency: None,
+    };
+    let mut web = service(None, true, Some(PullPolicy::Always));
+    web.volumes = vec![mount("theirs"), mount("ours")];
+    let mut base = service(Some("ours"), true, None);
+    base.name = ServiceName::new("base").expect("a name");
+    let mut model = Model::named(rbuild_model::project::ProjectName::new("p").expect("a name"));
+    model.services.extend([web.clone(), base].map(|service| (service.name.clone(), service)));
+    let uses: Vec<_> = uses(&model, &web).collect();
+    let [(own, _), (mounted, as_if)] = uses.as_slice() else { panic!("{uses:?}") };
+    assert_eq!(own.path(), ["services", "web", "image"]);
+    assert_eq!(mounted.path(), ["services", "web", "volumes", "0", "source"]);
+    assert_eq!(told(as_if, true, Wishes { build: true, ..Wishes::default() }), "pull");
 }
 
 #[test]
