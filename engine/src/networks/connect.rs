@@ -263,6 +263,7 @@ impl Networks {
             }
             if is_user_defined(definition) {
                 connected.duties.names = Some(self.upstreams(request.resolver));
+                connected.notes.extend(hiding(definition, &names));
             }
             connected.endpoints.push(joined(definition, request.container, &endpoint, names));
             self.tell("connect", definition, &[("container", request.container)]);
@@ -500,6 +501,16 @@ pub(super) fn dns_names(request: &ConnectRequest<'_>, settings: &EndpointSetting
         }
     }
     names
+}
+
+/// What people should know of names that hosts elsewhere have, too: in its network they lead to the container.
+fn hiding(definition: &NetworkDefinition, names: &[String]) -> Option<String> {
+    let public = |name: &&String| name.contains('.') || *name == "localhost";
+    let hidden: Vec<String> = names.iter().filter(public).map(|name| format!("`{name}`")).collect();
+    let network = &definition.name;
+    (!hidden.is_empty()).then(|| {
+        format!("hosts elsewhere that are called {} are not reached from the network {network}: the name leads to this container there", hidden.join(", "))
+    })
 }
 
 /// The names that a container alone knows for others: `container` or `container:name`.

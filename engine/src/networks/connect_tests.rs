@@ -145,3 +145,16 @@ fn a_port_is_had_for_both_families_and_the_first_free_one_of_a_range() {
     let one = reserve(&binding(HostPort::Any), Some(Ipv4Addr::LOCALHOST)).unwrap();
     assert_eq!((one.len(), one[0].published().host), (1, IpAddr::from([127, 0, 0, 1])));
 }
+
+#[test]
+fn names_that_hosts_elsewhere_have_are_told_of() {
+    let network = definition("app", false);
+    let told =
+        |names: &[&str]| hiding(&network, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(told(&["web", "0123456789ab"]), None);
+    assert_eq!(
+        told(&["registry-1.docker.io", "web", "localhost"]).unwrap(),
+        "hosts elsewhere that are called `registry-1.docker.io`, `localhost` are not reached from the network app: \
+         the name leads to this container there"
+    );
+}
