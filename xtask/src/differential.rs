@@ -16,6 +16,8 @@
 //!   repositories); a file `stdin` that is there afterwards is what both builders get on standard input;
 //! - `expected`: differences that are meant, as this command prints them, with `#` comments that say why.
 //!
+//! - `refused`: words that the messages of both builders have to hold, a line each.
+//!
 //! An `expected` in the folder above holds differences that may show in every case; there a `*` at the end of a line
 //! stands for anything.
 //!
@@ -58,7 +60,7 @@ struct Options {
 const DAYS: u64 = 3 * 24 * 60 * 60;
 
 /// Files of a case that are for this command and not part of the build context.
-const OURS: [&str; 4] = ["args", "context", "prepare.sh", "expected"];
+const OURS: [&str; 5] = ["args", "context", "prepare.sh", "expected", "refused"];
 
 /// Builds, compares and prints; fails if something differs that is not meant to.
 pub(crate) fn differential(arguments: &[String]) -> Result<()> {
@@ -242,14 +244,17 @@ fn one(options: &Options, case: &Path, name: &str, work: &Path, web: &Web) -> Re
         println!("{name}: rbuild: {}: {}", ours.status, said(&ours));
     }
     let differences = match (theirs.status.success(), ours.status.success()) {
-        (false, false) => Vec::new(),
+        (false, false) => {
+            let words = accepted(&case.join("refused"))?;
+            unsaid("the peer", &theirs, &words).chain(unsaid("rbuild", &ours, &words)).collect()
+        }
         (true, false) => vec![format!("only rbuild refuses: {}", said(&ours))],
         (false, true) => vec!["only the peer refuses".to_owned()],
         (true, true) => {
             if save(&options.peer, &tag, &theirs_file, folder)? {
-                let theirs = Archive::open(&theirs_file)?;
-                let ours = Archive::open(&ours_file)?;
-                compare::images(&theirs, &ours, begin.saturating_sub(DAYS))?
+                // One archive that cannot be read is the matter of one case.
+                both(&theirs_file, &ours_file, begin.saturating_sub(DAYS))
+                    .unwrap_or_else(|error| vec![format!("cannot be compared: {error:#}")])
             } else {
                 vec!["the peer cannot save what it built".to_owned()]
             }
@@ -264,6 +269,22 @@ fn one(options: &Options, case: &Path, name: &str, work: &Path, web: &Web) -> Re
         }
     }
     Ok(differences)
+}
+
+/// Compares two archives.
+fn both(theirs: &Path, ours: &Path, begin: u64) -> Result<Vec<String>> {
+    compare::images(&Archive::open(theirs)?, &Archive::open(ours)?, begin)
+}
+
+/// The words that a message lacks.
+fn unsaid<'a>(
+    who: &'a str,
+    output: &Output,
+    words: &'a BTreeSet<String>,
+) -> impl Iterator<Item = String> + use<'a> {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lacking = words.iter().filter(move |word| !text.contains(word.as_str()));
+    lacking.map(move |word| format!("{who} does not say: {word}"))
 }
 
 /// The last line that is not a frame of an excerpt.

@@ -47,6 +47,9 @@ pub(super) struct Tree {
     pub(super) paths: BTreeMap<String, usize>,
 }
 
+/// What extended headers say of an entry.
+type Records = BTreeMap<String, Vec<u8>>;
+
 impl Archive {
     /// Reads the table of contents and the documents.
     pub(super) fn open(path: &Path) -> Result<Self> {
@@ -97,9 +100,18 @@ impl Archive {
         let mut whiteouts = Vec::new();
         let mut hard = Vec::new();
         let mut reader = tar::Archive::new(self.plain(name)?);
-        for entry in reader.entries()? {
+        let mut records = Records::new();
+        for entry in reader.entries()?.raw(true) {
             let mut entry = entry?;
-            let path = clean(&entry.path_bytes());
+            let kind = entry.header().entry_type();
+            if take_records(&mut entry, kind, &mut records)? {
+                continue;
+            }
+            let records = std::mem::take(&mut records);
+            let path = match records.get("path") {
+                Some(path) => clean(path),
+                None => clean(&entry.path_bytes()),
+            };
             let (parent, last) = path.rsplit_once('/').unwrap_or(("", &path));
             if last == ".wh..wh..opq" {
                 whiteouts.push((parent.to_owned(), true));
@@ -111,11 +123,10 @@ impl Archive {
                 continue;
             }
             if entry.header().entry_type() == tar::EntryType::Link {
-                let target = clean(&entry.link_name_bytes().context("a hard link without a target")?);
-                hard.push((path, target));
+                hard.push((path, clean(&target(&entry, &records)?)));
                 continue;
             }
-            let inode = inode(&mut entry).with_context(|| format!("entry {path}"))?;
+            let inode = inode(&mut entry, &records).with_context(|| format!("entry {path}"))?;
             upper.paths.insert(path, upper.inodes.len());
             upper.inodes.push(inode);
         }
@@ -206,15 +217,62 @@ impl Tree {
     }
 }
 
-fn inode<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Inode> {
+/// Takes in an entry that only describes the next one; tells whether it was one.
+fn take_records<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    kind: tar::EntryType,
+    records: &mut Records,
+) -> Result<bool> {
+    let mut text = Vec::new();
+    if kind.is_pax_local_extensions() || kind.is_gnu_longname() || kind.is_gnu_longlink() {
+        entry.read_to_end(&mut text)?;
+    }
+    if kind.is_pax_local_extensions() {
+        records.extend(records_of(&text)?);
+        anyhow::ensure!(!records.contains_key("size"), "a file of more than 8 GiB is not read here");
+    } else if kind.is_gnu_longname() || kind.is_gnu_longlink() {
+        text.truncate(text.iter().position(|&byte| byte == 0).unwrap_or(text.len()));
+        let key = if kind.is_gnu_longname() { "path" } else { "linkpath" };
+        records.insert(key.to_owned(), text);
+    } else {
+        return Ok(kind.is_pax_global_extensions());
+    }
+    Ok(true)
+}
+
+/// Where a link leads.
+fn target<R: Read>(entry: &tar::Entry<'_, R>, records: &Records) -> Result<Vec<u8>> {
+    let target = records.get("linkpath").cloned();
+    target
+        .or_else(|| entry.link_name_bytes().map(|name| name.into_owned()))
+        .context("a link without a target")
+}
+
+fn number(records: &Records, key: &str) -> Option<u64> {
+    std::str::from_utf8(records.get(key)?).ok()?.parse().ok()
+}
+
+/// Reads the records of an extended header by their lengths: values hold any bytes, newlines too.
+fn records_of(mut text: &[u8]) -> Result<Records> {
+    let mut records = Records::new();
+    while !text.is_empty() {
+        let blank = text.iter().position(|&byte| byte == b' ').context("a record without a length")?;
+        let length: usize = std::str::from_utf8(&text[..blank])?.parse().context("a length that is none")?;
+        let record = text.get(blank + 1..length).context("a record that is longer than its header")?;
+        let record = record.strip_suffix(b"\n").context("a record without an end")?;
+        let sign = record.iter().position(|&byte| byte == b'=').context("a record without a value")?;
+        records.insert(String::from_utf8_lossy(&record[..sign]).into_owned(), record[sign + 1..].to_vec());
+        text = &text[length..];
+    }
+    Ok(records)
+}
+
+fn inode<R: Read>(entry: &mut tar::Entry<'_, R>, records: &Records) -> Result<Inode> {
     let mut attributes = BTreeMap::new();
     let mut size = entry.size();
-    if let Some(extensions) = entry.pax_extensions()? {
-        for extension in extensions {
-            let extension = extension?;
-            if let Some(name) = extension.key()?.strip_prefix("SCHILY.xattr.") {
-                attributes.insert(name.to_owned(), extension.value_bytes().to_vec());
-            }
+    for (key, value) in records {
+        if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
+            attributes.insert(name.to_owned(), value.clone());
         }
     }
     let header = entry.header().clone();
@@ -225,10 +283,7 @@ fn inode<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Inode> {
             Kind::File { size, hash: hasher.finalize() }
         }
         tar::EntryType::Directory => Kind::Folder,
-        tar::EntryType::Symlink => {
-            let target = entry.link_name_bytes().context("a symbolic link without a target")?;
-            Kind::Link(String::from_utf8_lossy(&target).into_owned())
-        }
+        tar::EntryType::Symlink => Kind::Link(String::from_utf8_lossy(&target(entry, records)?).into_owned()),
         tar::EntryType::Fifo => Kind::Fifo,
         kind @ (tar::EntryType::Char | tar::EntryType::Block) => Kind::Device {
             block: kind == tar::EntryType::Block,
@@ -240,7 +295,10 @@ fn inode<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Inode> {
     Ok(Inode {
         kind,
         mode: header.mode()? & 0o7777,
-        owner: (header.uid()?, header.gid()?),
+        owner: (
+            number(records, "uid").map_or_else(|| header.uid(), Ok)?,
+            number(records, "gid").map_or_else(|| header.gid(), Ok)?,
+        ),
         time: header.mtime()?,
         attributes,
     })
@@ -269,4 +327,19 @@ fn strings(list: &Value, key: Option<&str>) -> Vec<String> {
         .filter_map(|value| key.map_or(value, |key| &value[key]).as_str())
         .map(str::to_owned)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_as_long_as_they_say() {
+        let found = records_of(b"16 path=/a\n12=3\n16 SCHILY.x=\xff\n=\n").unwrap();
+        assert_eq!(found["path"], b"/a\n12=3");
+        assert_eq!(found["SCHILY.x"], b"\xff\n=");
+        for text in [&b"9 a=b\n"[..], b"x a=b\n", b"6 a=bc", b"5 ab\n", b"1 a=b\n"] {
+            assert!(records_of(text).is_err(), "{text:?}");
+        }
+    }
 }
