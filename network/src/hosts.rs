@@ -1,6 +1,6 @@
 //! The `hosts` file of a container or step.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The lines that every file begins with.
 const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
@@ -44,6 +44,16 @@ pub fn render(extra: &[HostEntry], own: &[HostEntry]) -> String {
     text
 }
 
+/// The text of the file of a step: its own name is that of the loopback address, so that the text, which a step may keep, is
+/// the same wherever and whenever it runs.
+pub fn render_for_step(name: &str, extra: &[HostEntry]) -> Result<String, HostNameError> {
+    let own = HostEntry::new(IpAddr::V4(Ipv4Addr::LOCALHOST), name)?;
+    let mut text =
+        format!("{}\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", own.address, own.name);
+    append(&mut text, extra.iter());
+    Ok(text)
+}
+
 /// The text of the file in the host's own namespace: the host's, then what was asked for.
 pub fn render_on_host(host: &str, extra: &[HostEntry]) -> String {
     let mut text = host.to_owned();
@@ -83,6 +93,15 @@ mod tests {
             render_on_host("127.0.0.1 localhost", &[entry("10.1.2.3", "db")]),
             "127.0.0.1 localhost\n10.1.2.3\tdb\n"
         );
+    }
+
+    #[test]
+    fn a_step_has_the_loopback_address() {
+        let text = render_for_step("box", &[entry("10.1.2.3", "db"), entry("::5", "six")]);
+        let lines =
+            "127.0.0.1\tlocalhost box\n::1\tlocalhost ip6-localhost ip6-loopback\n10.1.2.3\tdb\n::5\tsix\n";
+        assert_eq!(text.as_deref(), Ok(lines));
+        assert!(render_for_step("a b", &[]).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rbuild_model::step::{ExtraHost, NetworkMode};
 use rbuild_network::driver::{DriverKind, EndpointSpec, LinkEnd, Network, NetworkSpec};
 use rbuild_network::drivers::driver;
 use rbuild_network::error::Error;
-use rbuild_network::hosts::{HostEntry, HostNameError, render, render_on_host};
+use rbuild_network::hosts::{HostEntry, render_for_step, render_on_host};
 use rbuild_network::names::{EndpointId, NetworkId};
 use rbuild_network::namespace::{Namespace, is_at_rest};
 use rbuild_network::resolver::{ResolverChoice, for_host_namespace, for_private_namespace};
@@ -62,8 +62,6 @@ pub(crate) struct StepNetwork {
     pub(crate) mode: NetworkMode,
     pub(crate) namespace: Option<OwnedFd>,
     endpoint: Option<(NetworkId, EndpointId)>,
-    /// The addresses of the step itself, for its hosts file.
-    own: Vec<std::net::IpAddr>,
     gateway: Option<std::net::IpAddr>,
 }
 
@@ -117,7 +115,7 @@ impl StepNetworks {
     /// Makes what a step with this mode needs; `id` names it among all steps that run.
     pub(crate) fn attach(&self, mode: NetworkMode, id: &str) -> Result<StepNetwork, Error> {
         let mode = if mode == NetworkMode::Default { self.ordinary } else { mode };
-        let none = StepNetwork { mode, namespace: None, endpoint: None, own: Vec::new(), gateway: None };
+        let none = StepNetwork { mode, namespace: None, endpoint: None, gateway: None };
         match mode {
             NetworkMode::None | NetworkMode::Host => Ok(none),
             NetworkMode::Default => {
@@ -142,7 +140,6 @@ impl StepNetworks {
                     mode,
                     namespace: Some(namespace.into_fd()),
                     endpoint: Some((network.id, endpoint.id)),
-                    own: endpoint.address.iter().map(|address| address.address.into()).collect(),
                     gateway: endpoint.address.map(|address| address.gateway.into()),
                 })
             }
@@ -202,9 +199,7 @@ impl StepNetworks {
         if network.mode == NetworkMode::Host {
             return Ok(render_on_host(&self.files.hosts, &entries));
         }
-        let own: Result<Vec<HostEntry>, HostNameError> =
-            network.own.iter().map(|address| HostEntry::new(*address, hostname)).collect();
-        Ok(render(&entries, &own?))
+        Ok(render_for_step(hostname, &entries)?)
     }
 }
 
@@ -228,7 +223,7 @@ mod tests {
         let extra = [ExtraHost { name: "up".to_owned(), address: "host-gateway".to_owned() }];
         let with = |mode, gateway: Option<&str>| {
             let gateway = gateway.map(|text| text.parse().unwrap());
-            let network = StepNetwork { mode, namespace: None, endpoint: None, own: Vec::new(), gateway };
+            let network = StepNetwork { mode, namespace: None, endpoint: None, gateway };
             networks.hosts(&network, "step", &extra).map_err(|error| error.to_string())
         };
         assert!(with(NetworkMode::Default, Some("10.0.0.1")).unwrap().contains("10.0.0.1\tup"));
