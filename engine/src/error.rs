@@ -28,6 +28,15 @@ pub enum RunError {
         #[source]
         source: UserError,
     },
+    /// A group cannot be told.
+    #[error("unable to find group {group}")]
+    Group {
+        /// As it was written.
+        group: String,
+        /// Why not.
+        #[source]
+        source: UserError,
+    },
     /// Something that is asked for makes no sense.
     #[error("invalid {what}: {why}")]
     Invalid {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rbuild_confined::Root;
-use rbuild_confined::users::{Id, UserSpec, Users};
+use rbuild_confined::users::{Id, UserError, UserSpec, Users};
 use rbuild_devices::Given;
 use rbuild_model::container::{
     BlkioRate, BlkioWeight, Definition, HostOptions, MissingSource, MountUse, MountWhat, NamespaceUse,
@@ -205,12 +205,17 @@ pub(super) fn identity(
     user: &str,
     groups: &[String],
 ) -> Result<(Identity, String), ContainerError> {
-    let fail = |source| RunError::User { user: user.to_owned(), source };
+    let no_group = |group: &str, source| RunError::Group { group: group.to_owned(), source };
+    let fail = |source| match &source {
+        UserError::NoGroup { name } => no_group(&name.clone(), source),
+        _ => RunError::User { user: user.to_owned(), source },
+    };
     let spec: UserSpec = user.parse().map_err(fail)?;
     let users = Users::load(tree);
     let found = users.lookup(&spec).map_err(fail)?;
     let mut all = found.groups;
     for group in groups {
+        let fail = |source| no_group(group, source);
         let spec: UserSpec = format!("0:{group}").parse().map_err(fail)?;
         let gid = match spec.group {
             Some(Id::Number(gid)) => gid,
@@ -401,6 +406,16 @@ pub(super) fn make_source(source: &Path, missing: MissingSource) -> Result<(), C
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_that_is_not_there_is_called_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = Root::open(folder.path()).unwrap();
+        for (user, groups) in [("", &["nobodies".to_owned()][..]), ("0:nobodies", &[])] {
+            let error = identity(&tree, user, groups).unwrap_err();
+            assert_eq!(error.to_string(), "unable to find group nobodies");
+        }
+    }
 
     #[test]
     fn rates_are_for_block_devices() {
