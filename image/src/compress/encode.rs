@@ -19,6 +19,10 @@ const ZSTD_JOB: u32 = 4 << 20;
 /// How many threads make zstd at most: so many are faster than what takes it, and more are only memory.
 const MOST_ZSTD_THREADS: usize = 4;
 
+/// How many threads make gzip at most. Each comes to five chunks (one on its way in, one at work with what it becomes, two
+/// that wait for their turn) and two encoders, some 6 MiB: 16 are about 100 MiB, and faster than a tar is written and hashed.
+const MOST_GZIP_THREADS: usize = 16;
+
 /// What to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -72,7 +76,7 @@ fn encode(
 ) -> io::Result<u64> {
     let read = match encoding {
         Encoding::Plain => io::copy(&mut contents, &mut out)?,
-        Encoding::Gzip { level } => gzip(contents, out, level, threads.0.get())?,
+        Encoding::Gzip { level } => gzip(contents, out, level, threads.0.get().min(MOST_GZIP_THREADS))?,
         Encoding::Zstd { level } => {
             let mut encoder = zstd::stream::write::Encoder::new(&mut *out, i32::from(level.clamp(1, 22)))?;
             encoder.include_checksum(true)?;

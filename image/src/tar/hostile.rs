@@ -440,7 +440,13 @@ fn bad_maps_are_refused() {
         .forge(&[0; 512])
         .read_within(Limits { sparse_regions: 50, ..Limits::default() });
     assert!(matches!(refused, Err(TarError::Entry { problem: EntryProblem::SparseMap, .. })));
-    // A file of 8 EiB of holes is small in the archive and too large outside.
+    // Ten terabytes of holes are one header in the archive and too large outside, and so are 8 EiB.
+    let mut holes = old_gnu(&[(0, 0)], 0, 0);
+    holes.first[483..495]
+        .copy_from_slice(&[&[0x80, 0, 0, 0], &10_000_000_000_000_u64.to_be_bytes()[..]].concat());
+    holes.first = sealed(holes.first);
+    let refused = holes.forge(b"").read();
+    assert!(matches!(refused, Err(TarError::TooLarge(_))), "{refused:?}");
     let refused = forge()
         .pax(&[("GNU.sparse.size", "9223372036854775807"), ("GNU.sparse.map", "0,0")])
         .header(header("s", b'0'))
