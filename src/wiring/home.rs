@@ -128,6 +128,7 @@ impl Home {
         })?;
         if let Some(max) = settings.cache_max {
             store.set_budget(Budget { max, owners: OWNERS });
+            rbuild_cache::mounts::Mounts::new(&store).settle()?;
         }
         let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
         let cancel = wish.as_ref().map_or_else(Cancel::never, Wish::cancel);

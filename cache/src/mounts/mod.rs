@@ -3,10 +3,14 @@
 //! A folder is protected by a lease of the process whose step uses it, taken with its row before the folder is looked
 //! for ([`Mounts::open`]). It is condemned as any object is; its folder is moved away in a write transaction that
 //! finds no row, so whoever opens it at that moment either keeps it or makes a new one.
+//!
+//! A folder that is opened is marked until its room is counted. One that is marked and in nobody's use was left by a process
+//! that was killed, or that had no limit to keep; whoever has one counts it before anything else ([`Mounts::settle`]).
 
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use rbuild_store::process::is_leased;
 use rbuild_store::usage::bytes_of;
 use rbuild_store::{DatabaseError, FileError, Lease, ObjectKind, Schema, Store};
 use rusqlite::Transaction;
@@ -20,7 +24,8 @@ pub use sweep::MountFolders;
 /// The tables; every store that has cache mounts is opened with them.
 pub const SCHEMA: Schema = Schema {
     name: "cache.mounts",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE cache_mounts (
             name TEXT PRIMARY KEY,
             id TEXT NOT NULL,
@@ -30,9 +35,14 @@ pub const SCHEMA: Schema = Schema {
             uses INTEGER NOT NULL,
             bytes INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
-    "],
+    ",
+        UNCOUNTED,
+    ],
     promotable: &[],
 };
+
+/// Whether somebody may have written to a folder since its room was counted.
+const UNCOUNTED: &str = "ALTER TABLE cache_mounts ADD COLUMN uncounted INTEGER NOT NULL DEFAULT 0;";
 
 /// A use is written down again only when the last one is longer ago.
 const USE_RESOLUTION_S: i64 = 60;
@@ -91,11 +101,14 @@ impl Mounts {
                 uses.iter().map(|wanted| (ObjectKind::MOUNT, wanted.name.as_bytes())).collect();
             lease.protect(transaction, &objects)?;
             let mut insert = transaction.prepare_cached(
-                "INSERT INTO cache_mounts VALUES (?1, ?2, ?3, ?4, ?4, 1, 0) ON CONFLICT (name) DO UPDATE \
+                "INSERT INTO cache_mounts VALUES (?1, ?2, ?3, ?4, ?4, 1, 0, 1) ON CONFLICT (name) DO UPDATE \
                  SET id = ?2, target = ?3, used_at = ?4, uses = uses + 1 WHERE used_at < ?4 - ?5",
             )?;
+            let mut mark = transaction
+                .prepare_cached("UPDATE cache_mounts SET uncounted = 1 WHERE name = ?1 AND uncounted = 0")?;
             for MountUse { name, id, target } in uses {
                 insert.execute((name, id, target, now, USE_RESOLUTION_S))?;
+                mark.execute([name])?;
             }
             Ok(())
         })
@@ -135,7 +148,7 @@ impl Mounts {
         }
         self.store.write(|transaction| {
             let mut insert = transaction.prepare_cached(
-                "INSERT INTO cache_mounts VALUES (?1, '', '', ?2, ?2, 1, ?3) ON CONFLICT (name) DO UPDATE \
+                "INSERT INTO cache_mounts VALUES (?1, '', '', ?2, ?2, 1, ?3, 0) ON CONFLICT (name) DO UPDATE \
                  SET bytes = ?3",
             )?;
             for (name, used_at, bytes) in found {
@@ -148,6 +161,29 @@ impl Mounts {
         })
     }
 
+    /// Counts the room of folders that were opened, that nobody uses any more and nobody has counted.
+    pub fn settle(&self) -> Result<(), DatabaseError> {
+        let marked = self.store.read(|transaction| {
+            let mut statement =
+                transaction.prepare_cached("SELECT name FROM cache_mounts WHERE uncounted = 1")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok::<Vec<String>, DatabaseError>(rows.collect::<Result<_, _>>()?)
+        })?;
+        if marked.is_empty() {
+            return Ok(());
+        }
+        self.store.void_dead_leases()?;
+        let mut left = Vec::new();
+        for name in &marked {
+            let is_used =
+                |transaction: &Transaction<'_>| is_leased(transaction, ObjectKind::MOUNT, name.as_bytes());
+            if !self.store.read(is_used)? {
+                left.push(name.as_str());
+            }
+        }
+        self.count(&left)
+    }
+
     /// Counts the room of certain folders.
     pub fn count(&self, names: &[&str]) -> Result<(), DatabaseError> {
         let mut counted = Vec::with_capacity(names.len());
@@ -158,8 +194,8 @@ impl Mounts {
             return Ok(());
         }
         self.store.write(|transaction| {
-            let mut update =
-                transaction.prepare_cached("UPDATE cache_mounts SET bytes = ?2 WHERE name = ?1")?;
+            let mut update = transaction
+                .prepare_cached("UPDATE cache_mounts SET bytes = ?2, uncounted = 0 WHERE name = ?1")?;
             for (name, bytes) in counted {
                 update.execute((name, bytes))?;
             }

@@ -62,3 +62,28 @@ fn a_folder_that_is_opened_while_it_is_condemned_stays() {
     assert!(mounts.path("a").join("file").exists());
     assert_eq!(mounts.list().unwrap().len(), 1);
 }
+
+#[test]
+fn what_a_dead_step_wrote_is_counted_and_what_a_living_one_writes_is_not() {
+    let (_folder, store, mounts) = place();
+    let (dead, alive) = (store.lease("dead").unwrap(), store.lease("alive").unwrap());
+    mounts.open(&[mount("a")], &dead).unwrap();
+    mounts.open(&[mount("b")], &alive).unwrap();
+    make(&mounts, "a", 100_000);
+    make(&mounts, "b", 100_000);
+    let bytes = |name: &str| {
+        let listed = mounts.list().unwrap();
+        listed.into_iter().find(|mount| mount.is_for.name == name).unwrap().bytes
+    };
+    drop(dead);
+    mounts.settle().unwrap();
+    assert!(bytes("a") >= 100_000);
+    assert_eq!(bytes("b"), 0, "its owner counts it");
+    // What was counted is not counted again, until somebody opens it.
+    make(&mounts, "a", 300_000);
+    mounts.settle().unwrap();
+    assert!(bytes("a") < 300_000);
+    mounts.open(&[mount("a")], &store.lease("again").unwrap()).unwrap();
+    mounts.settle().unwrap();
+    assert!(bytes("a") >= 300_000);
+}
