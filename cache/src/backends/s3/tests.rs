@@ -10,6 +10,8 @@ use rbuild_testkit::web::{Reply, Request, Web};
 use super::*;
 use crate::backends::{Catalog, conformance, send_missing};
 
+mod others;
+
 fn keys() -> Keys {
     Keys { id: "id".to_owned(), secret: "secret".to_owned(), session: Some("session".to_owned()) }
 }
@@ -165,7 +167,11 @@ fn cache(web: &Web) -> S3 {
 }
 
 fn cache_by(web: &Web, network: Network) -> S3 {
-    let endpoint = Endpoint { scheme: "http".to_owned(), host: web.host(), bucket_in: BucketIn::Path };
+    cache_at(web.host(), keys(), network)
+}
+
+fn cache_at(host: String, keys: Keys, network: Network) -> S3 {
+    let endpoint = Endpoint { scheme: "http".to_owned(), host, bucket_in: BucketIn::Path };
     let place = Place {
         endpoint,
         bucket: "bucket".to_owned(),
@@ -174,7 +180,7 @@ fn cache_by(web: &Web, network: Network) -> S3 {
         prefix: "a/".to_owned(),
         blobs_prefix: "blobs/".to_owned(),
         manifests_prefix: "manifests/".to_owned(),
-        keys: keys(),
+        keys,
         touch_refresh: Duration::MAX,
         parallel: 3,
     };
