@@ -1,5 +1,7 @@
 //! Merging, marks, places of errors, questions, types.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use rbuild_model::project::{Condition, MountKind, NetworkMode, Project, PullPolicy, Restart};
 use rbuild_model::span::{Diagnostic, Source};
@@ -136,15 +138,37 @@ fn each_key(shape: &Shape, name: &mut dyn FnMut(&'static str)) {
     }
 }
 
+/// The names in the first cells of the rows of a table.
+fn in_cells(table: &str, cells: usize) -> BTreeSet<&str> {
+    let rows = table.lines().filter(|line| line.starts_with('|'));
+    let cells = rows.flat_map(|row| row.split('|').skip(1).take(cells));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
 #[test]
 fn the_documents_name_every_key() {
     let text = include_str!("../../../docs/compose.md");
-    let mut missing = std::collections::BTreeSet::new();
-    each_key(&PROJECT.shape, &mut |key| {
-        if !text.contains(&format!("`{key}`")) {
+    let keys = text.split("\n## ").find(|part| part.starts_with("Keys\n")).expect("a part about keys");
+    let (services, sections) = keys.split_once("| Section | Keys | |").expect("two tables");
+    let (of_services, of_sections) = (in_cells(services, 1), in_cells(sections, 2));
+    let Shape::Section(top) = &PROJECT.shape else { panic!("a project is a section") };
+    let services = top.fields.iter().find(|field| field.name == "services").map(|field| &field.shape);
+    let Some(Shape::Named(service, _)) = services else { panic!("services have names") };
+    let Shape::Section(service) = &service.shape else { panic!("a service is a section") };
+    assert_eq!(of_services, service.fields.iter().map(|field| field.name).collect());
+    let mut missing = BTreeSet::new();
+    let mut look = |key| {
+        if !of_sections.contains(key) {
             missing.insert(key);
         }
-    });
+    };
+    service.fields.iter().for_each(|field| each_key(&field.shape, &mut look));
+    for field in top.fields {
+        look(field.name);
+        if field.name != "services" {
+            each_key(&field.shape, &mut look);
+        }
+    }
     assert_eq!(missing, [].into());
 }
 
