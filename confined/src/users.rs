@@ -73,13 +73,13 @@ pub enum UserError {
         max: u32,
     },
     /// No entry has the name of the user.
-    #[error("no user `{}` in /etc/passwd", name.escape_debug())]
+    #[error("no matching entries in passwd file")]
     NoUser {
         /// The name.
         name: String,
     },
     /// No entry has the name of the group.
-    #[error("no group `{}` in /etc/group", name.escape_debug())]
+    #[error("no matching entries in group file")]
     NoGroup {
         /// The name.
         name: String,

@@ -182,6 +182,7 @@ impl Tasks {
         let (_, task) = self.shown().find(|(_, task)| task.failed().is_some())?;
         Some(StepFailure {
             name: task.name.clone(),
+            command: None,
             location: task.location.clone(),
             outcome: task.failed()?,
             tail: task.tail.iter().cloned().collect(),

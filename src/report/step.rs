@@ -15,6 +15,8 @@ use crate::text;
 pub(crate) struct StepFailure {
     /// Its display name (`[build 2/4] RUN make`).
     pub(crate) name: String,
+    /// The command that ran, as one text, if it was its own program that failed.
+    pub(crate) command: Option<String>,
     /// Where it was written.
     pub(crate) location: Option<Location>,
     /// How it ended.
@@ -31,7 +33,11 @@ impl std::error::Error for StepFailure {}
 
 impl std::fmt::Display for StepFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` {}", self.command(), ending(self.outcome))?;
+        match &self.command {
+            // What people search for: these are the words of other builders.
+            Some(command) => write!(f, "process {command:?} {}", ending(self.outcome))?,
+            None => write!(f, "`{}` {}", self.instruction(), ending(self.outcome))?,
+        }
         if let Some(reason) = &self.reason {
             write!(f, ": {}", super::chain(reason))?;
         }
@@ -87,7 +93,7 @@ fn signal_name(signal: u8) -> String {
 
 impl StepFailure {
     /// Returns the name without what stands in brackets before it.
-    fn command(&self) -> String {
+    fn instruction(&self) -> String {
         let name = match self.name.split_once("] ") {
             Some((bracket, command)) if bracket.starts_with('[') => command,
             _ => &self.name,

@@ -75,6 +75,7 @@ fn a_failed_step_shows_everything_about_it() {
     let text = "RUN echo hi && \\\n    sleep 1 && \\\n    echo \"$VER\"";
     let failure = StepFailure {
         name: "[build 2/3] RUN echo hi &&     sleep 1 &&     echo \"$VER\"".to_owned(),
+        command: Some("/bin/sh -c echo hi &&     sleep 1 &&     echo \"$VER\"".to_owned()),
         location: Some(Location { source: std::sync::Arc::clone(&source), span: span_of(&source, text) }),
         outcome: Outcome::Exited(ExitStatus::Code(7)),
         tail: vec![
@@ -100,7 +101,7 @@ fn a_failed_step_shows_everything_about_it() {
        6 |     COPY --form=build /x /y
        7 |     RUNN make
     --------------------
-    error: `RUN echo hi &&     sleep 1 &&     echo "$VER"` did not complete successfully: exit code: 7
+    error: process "/bin/sh -c echo hi &&     sleep 1 &&     echo \"$VER\"" did not complete successfully: exit code: 7
     note: the full log is in /var/lib/rbuild/logs/x
     "#);
 }
@@ -183,6 +184,7 @@ fn a_way_out_is_named_of_whatever_lies_below() {
     let missing = |ignored| rbuild_cache::content::Error::NotFound { path: "/x".into(), ignored };
     let failure = |reason: anyhow::Error| StepFailure {
         name: "[1/1] COPY x /".to_owned(),
+        command: None,
         location: None,
         outcome: Outcome::Failed,
         tail: Vec::new(),

@@ -248,7 +248,8 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
             };
             failure.location = failure.location.or(location);
             match *source {
-                StepError::Exited { log, shortage, .. } => {
+                StepError::Exited { command, log, shortage, .. } => {
+                    failure.command = Some(command);
                     failure.log = log;
                     failure.reason = shortage.map(|shortage| anyhow::anyhow!(shortage.to_string()));
                 }

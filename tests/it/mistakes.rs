@@ -59,7 +59,10 @@ fn dockerfiles_that_cannot_be_built() {
         ("FROM busybox\nCOPY --chmod=9 Dockerfile /\n", &["Dockerfile:2", "chmod"]),
         ("FROM busybox\nRUN <<EOF\nnever ended\n", &["Dockerfile:2", "heredoc"]),
         ("FROM busybox\nENV ${x\n", &["Dockerfile:2"]),
-        ("FROM busybox\nRUN exit 3\nRUN true\n", &["Dockerfile:2", "exit code: 3"]),
+        (
+            "FROM busybox\nRUN exit 3\nRUN true\n",
+            &["Dockerfile:2", "process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3"],
+        ),
         ("FROM busybox\nRUN [\"/no/such/program\"]\n", &["Dockerfile:2", "/no/such/program"]),
         ("FROM busybox\nUSER nobody-knows\nRUN true\n", &["Dockerfile:", "nobody-knows"]),
         ("FROM busybox\nWORKDIR /etc/passwd/x\n", &["Dockerfile:2", "/etc/passwd"]),

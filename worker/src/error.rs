@@ -149,7 +149,7 @@ pub enum StepError {
     #[error("failed to mount the step's tree")]
     Mount(#[from] rbuild_sandbox::mounts::MountError),
     /// The user it runs as cannot be told.
-    #[error("failed to look up the user `{user}`")]
+    #[error("unable to find {}", wanted(user, source))]
     User {
         /// As it was written.
         user: String,
@@ -191,7 +191,7 @@ pub enum StepError {
         id: String,
     },
     /// A required ssh agent is missing.
-    #[error("ssh agent {id}: not offered; give it with --ssh {id}")]
+    #[error("unset ssh forward key {id}: give the agent with --ssh {id}")]
     SshMissing {
         /// Its id.
         id: String,
@@ -286,6 +286,15 @@ impl std::fmt::Display for MemoryShortage {
                 ": the step has no limit, so it was that of the machine or of a group around rbuild"
             ),
         }
+    }
+}
+
+/// Returns what could not be found of a user and a group.
+fn wanted(user: &str, reason: &UserError) -> String {
+    match reason {
+        UserError::NoGroup { name } => format!("group {}", name.escape_debug()),
+        UserError::NoUser { name } => format!("user {}", name.escape_debug()),
+        _ => format!("user {}", user.escape_debug()),
     }
 }
 

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rbuild_cache::content::{Content, ContextScan, FileCheck, Matched, SelectionHash, TreeEntry, find};
 use rbuild_confined::users::{UserSpec, Users};
-use rbuild_confined::{Handle, Kind, Metadata, NewDir, Owner, Root};
+use rbuild_confined::{Error as TreeError, Handle, Kind, Metadata, NewDir, Owner, Root};
 use rbuild_model::file_mode::FileMode;
 use rbuild_model::key::ContentHash;
 use rbuild_model::mount::InputIndex;
 use rbuild_model::snapshot::Chain;
 use rbuild_model::step::{Copy, CopySource, PathSource, Unpack};
 use rbuild_snapshotter::copier::{
-    Below, Capabilities, Copier, CopyRules, Filter, Sockets, Verdict, Watch, WatchFile,
+    Below, Capabilities, Copier, CopyError, CopyRules, Filter, Sockets, Verdict, Watch, WatchFile,
 };
 use rbuild_snapshotter::extract::{Extractor, ImpliedThroughLinks, Rules};
 use rbuild_solver::{RunAsk, Tree};
@@ -238,7 +238,7 @@ impl Target<'_> {
         let (target, copy) = (self, self.copy);
         let fail = |error: BoxError| StepError::Copy { path: copy.dest.clone(), source: error };
         if copy.parents {
-            target.folder(&target.dest).map_err(fail)?;
+            target.folder(&target.dest).map_err(|error| fail(error.into()))?;
         }
         for source in &copy.sources {
             match source {
@@ -302,7 +302,15 @@ impl Target<'_> {
         let place = if matched.path().as_os_str().is_empty() { Path::new("/") } else { matched.path() };
         let source = scan.root().resolve_nofollow(place)?;
         if matched.kind() == Kind::Directory {
-            let dest = self.folder(&self.dest)?;
+            let dest = self.folder(&self.dest).map_err(|error| match error {
+                TreeError::Io { path, source, .. }
+                    if source.kind() == std::io::ErrorKind::NotADirectory
+                        && path == Path::new(&self.dest) =>
+                {
+                    CopyError::OntoFile { path }.into()
+                }
+                other => BoxError::from(other),
+            })?;
             return self.directory(&source, matched, dest, path, check);
         }
         if self.copy.unpack == Unpack::Archives
@@ -372,11 +380,11 @@ impl Target<'_> {
     }
 
     /// Makes a folder of the destination, with what is missing on the way.
-    fn folder(&self, path: &str) -> Result<Handle, BoxError> {
+    fn folder(&self, path: &str) -> Result<Handle, TreeError> {
         self.folder_with(path, self.mode.as_ref().map_or(0o755, FileMode::for_new_parents))
     }
 
-    fn folder_with(&self, path: &str, mode: u32) -> Result<Handle, BoxError> {
+    fn folder_with(&self, path: &str, mode: u32) -> Result<Handle, TreeError> {
         let owner = Some(self.owner.unwrap_or(Owner::ROOT));
         Ok(self.root.mkdir_all(path, NewDir { mode, owner, mtime: None })?.dir)
     }
