@@ -3,10 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rbuild_model::digest::BlobDigest;
 use rbuild_testkit::context::{Output, TestContext};
 use rbuild_testkit::registry::Registry;
-use serde_json::{Value, json};
 
 use crate::scene::{
     assert_clean, built, built_from, file, lines_in_cache_mounts, said, scene, state, states, steps,
@@ -214,16 +212,7 @@ fn a_broken_cache_is_told_of_and_left_out() {
     );
     assert!(output.stderr.contains("is not used: "), "{output}");
     assert!(output.stderr.contains("there is none yet"), "{output}");
-    // One that BuildKit wrote is known for what it is, in either of its forms.
-    for form in ["manifest", "index"] {
-        let foreign = place.path().join(form);
-        lay_out_buildkits(&foreign, form);
-        let output =
-            built(&other, ["-t", "x", "--cache-from", &format!("type=local,src={}", foreign.display())]);
-        assert!(output.stderr.contains("BuildKit wrote it, with 1 results in 1 layers"), "{form}: {output}");
-        let listed = other.rbuild(["cache", "ls", "--from", &foreign.display().to_string()]).run();
-        assert!(listed.assert_success().stdout.contains("buildkit"), "{form}: {listed}");
-    }
+    assert_buildkits_are_known(&other);
     // Without time only keys go up: they are found, and what is read is made.
     let keys = place.path().join("keys");
     let output = built(
@@ -246,36 +235,24 @@ fn a_broken_cache_is_told_of_and_left_out() {
     assert_clean(&other);
 }
 
-/// Lays a cache out as BuildKit does: a list of layers and records, named by a manifest or by an index.
-fn lay_out_buildkits(folder: &Path, form: &str) {
-    let blobs = folder.join("blobs/sha256");
-    fs::create_dir_all(&blobs).unwrap();
-    let lay = |document: &Value| {
-        let bytes = document.to_string();
-        let digest = BlobDigest::of(bytes.as_bytes());
-        fs::write(blobs.join(digest.hex()), &bytes).unwrap();
-        (digest.to_string(), bytes.len())
-    };
-    let layer = format!("sha256:{}", "5".repeat(64));
-    let (digest, size) = lay(&json!({
-        "layers": [{"blob": layer, "parent": -1}],
-        "records": [{"digest": layer, "layers": [{"layer": 0, "createdAt": "2026-01-02T03:04:05Z"}]}],
-    }));
-    let config = json!({
-        "mediaType": "application/vnd.buildkit.cacheconfig.v0", "digest": digest, "size": size,
-    });
-    let kind = format!("application/vnd.oci.image.{form}.v1+json");
-    let (digest, size) = lay(&match form {
-        "manifest" => json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []}),
-        _ => json!({"schemaVersion": 2, "mediaType": kind, "manifests": [config]}),
-    });
-    let annotations = json!({"org.opencontainers.image.ref.name": "latest"});
-    let top = json!({
-        "schemaVersion": 2,
-        "manifests": [{"mediaType": kind, "digest": digest, "size": size, "annotations": annotations}],
-    });
-    fs::write(folder.join("index.json"), top.to_string()).unwrap();
-    fs::write(folder.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}").unwrap();
+/// Asks of each form of cache that BuildKit writes that it is known for what it is; the index of the image has a manifest
+/// of attestations too.
+fn assert_buildkits_are_known(context: &TestContext) {
+    let image = "sha256:6d51bd10e4b39dc5c372af1d386ce4d4a5170fdf2f50a54519a82679f07a46fe";
+    for (form, chosen, layers) in [
+        ("manifest", String::new(), 2),
+        ("index", String::new(), 2),
+        ("inline", format!(",digest={image}"), 1),
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/caches/buildkit").join(form);
+        let from = format!("type=local,src={}{chosen}", folder.display());
+        let output = built(context, ["-t", "x", "--cache-from", &from]);
+        let told = format!("BuildKit wrote it, with 3 results in {layers} layers");
+        assert!(output.stderr.contains(&told), "{form}: {output}");
+        let listed =
+            context.rbuild(["cache", "ls", "--from", &from, "--format", "{{.Type}} {{.Layers}}"]).run();
+        assert_eq!(listed.assert_success().stdout, "buildkit 1\n".repeat(layers), "{form}");
+    }
 }
 
 #[test]

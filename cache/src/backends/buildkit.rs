@@ -1,14 +1,20 @@
-//! Caches that BuildKit wrote (`application/vnd.buildkit.cacheconfig.v0`), as far as they mean something here.
+//! Caches that BuildKit wrote, as far as they mean something here: a document of its own
+//! (`application/vnd.buildkit.cacheconfig.v0`), or records in the config of an image ([`INLINE_KEY`]).
 //!
 //! Their layers are OCI blobs in chains, and can be shown. Their records are found by digests of BuildKit's own build
 //! definition: another program would have to make the very same bytes of a Dockerfile to know one, so no step of ours
 //! finds a result by them.
 
+use base64::Engine as _;
+use rbuild_image::manifest::Descriptor;
 use rbuild_model::digest::BlobDigest;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::BackendError;
 
+/// The name under which the config of an image has the records of a cache, as a list in base64; the layers are the image's.
+pub(super) const INLINE_KEY: &str = "moby.buildkit.cache.v0";
 /// The most layers and records that are looked at.
 const MAX_ENTRIES: usize = 100_000;
 
@@ -35,7 +41,7 @@ struct Config {
     #[serde(default)]
     layers: Vec<Layer>,
     #[serde(default)]
-    records: Vec<serde::de::IgnoredAny>,
+    records: Vec<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -47,9 +53,22 @@ struct Layer {
 }
 
 impl Foreign {
+    /// Reads what the config of an image has under [`INLINE_KEY`]; the layers are those of its manifest.
+    pub(super) fn parse_inline(records: &str, layers: &[Descriptor]) -> Result<Self, BackendError> {
+        let records = base64::engine::general_purpose::STANDARD
+            .decode(records)
+            .map_err(|error| unusable(error.to_string()))?;
+        let records: Vec<IgnoredAny> =
+            serde_json::from_slice(&records).map_err(|error| unusable(error.to_string()))?;
+        let on_the_former = |(at, layer): (usize, &Descriptor)| ForeignLayer {
+            blob: layer.digest,
+            parent: at.checked_sub(1),
+        };
+        Ok(Self { layers: layers.iter().enumerate().map(on_the_former).collect(), records: records.len() })
+    }
+
     /// Reads one that came from elsewhere, and checks it.
-    pub fn parse(bytes: &[u8]) -> Result<Self, BackendError> {
-        let unusable = |why: String| BackendError::Unusable(format!("a cache of BuildKit's: {why}"));
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, BackendError> {
         let Config { layers, records } =
             serde_json::from_slice(bytes).map_err(|error| unusable(error.to_string()))?;
         if layers.len() > MAX_ENTRIES || records.len() > MAX_ENTRIES {
@@ -105,9 +124,14 @@ impl Foreign {
     }
 }
 
+fn unusable(why: String) -> BackendError {
+    BackendError::Unusable(format!("a cache of BuildKit's: {why}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rbuild_image::manifest::MediaType;
 
     fn layer(byte: u8, parent: i64) -> String {
         format!("{{\"blob\":\"{}\",\"parent\":{parent}}}", BlobDigest::from_bytes([byte; 32]))
@@ -123,6 +147,17 @@ mod tests {
         let digest = |byte| BlobDigest::from_bytes([byte; 32]);
         assert_eq!(foreign.chain(2).unwrap(), [digest(1), digest(2), digest(3)]);
         assert_eq!(foreign.records, 1);
+    }
+
+    #[test]
+    fn an_image_has_records_and_its_layers() {
+        let layers = [Descriptor::of(MediaType::OCI_LAYER, b"a"), Descriptor::of(MediaType::OCI_LAYER, b"b")];
+        let records = base64::engine::general_purpose::STANDARD.encode(r#"[{"layers":[{"layer":1}]},{}]"#);
+        let foreign = Foreign::parse_inline(&records, &layers).unwrap();
+        assert_eq!((foreign.records, foreign.chain(1)), (2, Some(layers.map(|layer| layer.digest).to_vec())));
+        for broken in ["no base64", "e30=", "W10"] {
+            assert!(Foreign::parse_inline(broken, &[]).is_err(), "{broken}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! whoever collects garbage keeps them. With `image-manifest=false` it is an index with the same descriptors, as BuildKit
 //! wrote caches first.
 
+use rbuild_image::attest;
 use rbuild_image::manifest::{Descriptor, Document, Index, Manifest, MediaType};
 
 use super::{BackendError, catalog};
@@ -113,8 +114,12 @@ pub(super) fn meaning(document: Document) -> Result<Meaning, BackendError> {
             if let Some(config) = of_type(BUILDKIT_CONFIG) {
                 return Ok(Meaning::BuildKit(config.clone()));
             }
-            let documents: Vec<Descriptor> =
-                index.manifests.into_iter().filter(|entry| entry.media_type.is_manifest()).collect();
+            // Beside an image may stand what is said about it: that has no cache.
+            let documents: Vec<Descriptor> = index
+                .manifests
+                .into_iter()
+                .filter(|entry| entry.media_type.is_manifest() && !attest::is_attestation(entry))
+                .collect();
             if documents.len() > MAX_DOCUMENTS {
                 return Err(BackendError::Unusable(format!(
                     "it stands for {} images, and {MAX_DOCUMENTS} are looked at",

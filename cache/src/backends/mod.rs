@@ -85,6 +85,26 @@ pub enum Held {
     BuildKit(Vec<u8>),
 }
 
+/// What a cache is.
+#[derive(Debug)]
+pub enum Contents {
+    /// A catalog of ours.
+    Ours(Box<Catalog>),
+    /// A cache that BuildKit wrote.
+    BuildKit(buildkit::Foreign),
+}
+
+impl Held {
+    /// Reads what was found, and checks it; an image need not have a cache in it.
+    pub fn contents(&self) -> Result<Option<Contents>, BackendError> {
+        Ok(match self {
+            Self::Catalog(bytes) => Some(Contents::Ours(Box::new(Catalog::parse(bytes)?))),
+            Self::BuildKit(bytes) => Some(Contents::BuildKit(buildkit::Foreign::parse(bytes)?)),
+            Self::Image { config, layers } => inline::read(config, layers)?,
+        })
+    }
+}
+
 /// How a blob came to be where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {

@@ -341,7 +341,7 @@ fn oci_image(
     others: Others,
 ) -> Result<Option<ArchivedImage>, ArchiveError> {
     // Attestations are listed beside images.
-    if descriptor.annotations.contains_key("vnd.docker.reference.type") {
+    if attest::is_attestation(descriptor) {
         return Ok(None);
     }
     let path = blob_path(descriptor.digest);

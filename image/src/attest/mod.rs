@@ -147,6 +147,11 @@ fn as_image(statements: Vec<Descriptor>) -> (Manifest, Vec<u8>) {
     (Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &config), statements), config)
 }
 
+/// Says whether an entry of an index is about an image, and none itself.
+pub fn is_attestation(entry: &Descriptor) -> bool {
+    entry.annotations.contains_key(KIND)
+}
+
 /// Whether an entry of an index is a manifest of statements about another.
 pub fn is_about(entry: &Descriptor, image: BlobDigest) -> bool {
     // The first of the two keys is an older name.

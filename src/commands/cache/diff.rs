@@ -9,10 +9,10 @@
 //! Results are compared by their keys. A result whose keys the cache has, and not its layers, is marked with `~`: it is
 //! found, and made again once somebody reads it.
 
-use rbuild_cache::backends::{Compared, Side, compare};
+use rbuild_cache::backends::{Compared, Contents, Side, compare};
 use serde_json::json;
 
-use super::remote::{self, Read};
+use super::remote;
 use crate::cli::cache::{Diff, DiffForm};
 use crate::commands::{Context, Outcome};
 use crate::human;
@@ -33,8 +33,8 @@ const fn words(side: Side) -> (char, &'static str) {
 /// Compares a cache elsewhere with the last build of a project.
 pub(super) fn run(arguments: &Diff, context: &Context) -> Outcome {
     let mut catalogs = Vec::new();
-    for read in remote::read(&arguments.cache, context)? {
-        let Read::Ours(catalog) = read else {
+    for contents in remote::read(&arguments.cache, context)? {
+        let Contents::Ours(catalog) = contents else {
             return Err(Mistake::new(
                 "BuildKit wrote that cache: its results have keys of its own, and cannot be compared",
             )

@@ -1,8 +1,8 @@
 //! `rbuild cache ls --from CACHE`: what a cache elsewhere holds. Only its catalog is read.
 
+use rbuild_cache::backends::Contents;
 use rbuild_cache::backends::buildkit::Foreign;
 use rbuild_cache::backends::catalog::{Catalog, Record};
-use rbuild_cache::backends::{Backend, Held, inline};
 use serde_json::{Value, json};
 
 use crate::commands::{Context, Outcome};
@@ -26,10 +26,10 @@ const STANDARD: &str = "{{.ID}}\t{{.Type}}\t{{.Layers}}\t{{.Size}}\t{{.Took}}\t{
 /// Lists what a cache elsewhere holds.
 pub(super) fn list(from: &CacheFrom, format: Option<&str>, context: &Context) -> Outcome {
     let mut rows = Vec::new();
-    for catalog in read(from, context)? {
-        match catalog {
-            Read::Ours(catalog) => rows.extend(described(&catalog)),
-            Read::BuildKit(foreign) => rows.extend(layers(&foreign)),
+    for contents in read(from, context)? {
+        match contents {
+            Contents::Ours(catalog) => rows.extend(described(&catalog)),
+            Contents::BuildKit(foreign) => rows.extend(layers(&foreign)),
         }
     }
     let text = template::list(format, STANDARD, COLUMNS, &rows).map_err(Findings::from)?;
@@ -37,16 +37,8 @@ pub(super) fn list(from: &CacheFrom, format: Option<&str>, context: &Context) ->
     Ok(Status::Done)
 }
 
-/// What a cache holds.
-pub(super) enum Read {
-    /// A catalog of ours.
-    Ours(Box<Catalog>),
-    /// A cache that BuildKit wrote.
-    BuildKit(Foreign),
-}
-
-/// Reads the catalogs of a cache; that there is none is an error.
-pub(super) fn read(from: &CacheFrom, context: &Context) -> anyhow::Result<Vec<Read>> {
+/// Reads a cache: one for each image, where there are several; that there is none is an error.
+pub(super) fn read(from: &CacheFrom, context: &Context) -> anyhow::Result<Vec<Contents>> {
     let backend = wiring::open_cache(from, &context.settings)?;
     let held = backend.catalog()?;
     if held.is_empty() {
@@ -54,21 +46,16 @@ pub(super) fn read(from: &CacheFrom, context: &Context) -> anyhow::Result<Vec<Re
             .hint("write one with `rbuild build --cache-to`")
             .into());
     }
-    held.into_iter().map(|held| of(&*backend, held)).collect()
-}
-
-fn of(backend: &dyn Backend, held: Held) -> anyhow::Result<Read> {
-    Ok(match held {
-        Held::Catalog(bytes) => Read::Ours(Box::new(Catalog::parse(&bytes)?)),
-        Held::BuildKit(bytes) => Read::BuildKit(Foreign::parse(&bytes)?),
-        Held::Image { config, layers } => match inline::read(&config, &layers)? {
-            Some(catalog) => Read::Ours(Box::new(catalog)),
-            None => {
-                let why = format!("the image at {} holds no cache", backend.name());
-                return Err(Mistake::new(why).hint("build it with `--cache-to type=inline`").into());
-            }
-        },
-    })
+    let mut caches = Vec::new();
+    for held in held {
+        caches.extend(held.contents()?);
+    }
+    if caches.is_empty() {
+        return Err(Mistake::new(format!("the image at {} holds no cache", backend.name()))
+            .hint("build it with `--cache-to type=inline`")
+            .into());
+    }
+    Ok(caches)
 }
 
 fn described(catalog: &Catalog) -> Vec<Value> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_cache::backends::catalog::{Catalog, Layer, Standing};
-use rbuild_cache::backends::{self, Backend, BackendError, Held, Imports};
+use rbuild_cache::backends::{self, Backend, BackendError, Contents, Imports};
 use rbuild_images::{Alone, LayerState, Progress, StackLayer};
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::event::{Event, Outcome, Unit};
@@ -60,19 +60,13 @@ fn catalogs(cache: &dyn Backend) -> Result<Read, BackendError> {
         read.remarks.push("there is none yet".to_owned());
     }
     for held in held {
-        match held {
-            Held::Catalog(bytes) => read.catalogs.push(Catalog::parse(&bytes)?),
-            Held::Image { config, layers } => match backends::inline::read(&config, &layers)? {
-                Some(catalog) => read.catalogs.push(catalog),
-                None => read.remarks.push("the image holds no cache of rbuild's".to_owned()),
-            },
-            Held::BuildKit(bytes) => {
-                let foreign = backends::buildkit::Foreign::parse(&bytes)?;
-                read.remarks.push(format!(
-                    "BuildKit wrote it, with {} results in {} layers: their keys are BuildKit's own, so steps do not find them",
-                    foreign.records, foreign.layers.len()
-                ));
-            }
+        match held.contents()? {
+            Some(Contents::Ours(catalog)) => read.catalogs.push(*catalog),
+            Some(Contents::BuildKit(foreign)) => read.remarks.push(format!(
+                "BuildKit wrote it, with {} results in {} layers: their keys are BuildKit's own, so steps do not find them",
+                foreign.records, foreign.layers.len()
+            )),
+            None => read.remarks.push("the image holds no cache".to_owned()),
         }
     }
     Ok(read)
