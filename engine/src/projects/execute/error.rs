@@ -2,8 +2,6 @@
 
 use rbuild_model::project::ServiceName;
 
-use rbuild_confined::users::UserError;
-
 use crate::containers::ContainerError;
 use crate::error::RunError;
 use crate::networks::{MemberError, NetworksError};
@@ -119,11 +117,7 @@ impl OperationError {
         match self {
             Self::Hook { at: (key, number), .. } => vec![(*key).to_owned(), number.to_string()],
             Self::Container(error) => match &**error {
-                ContainerError::Run(RunError::User { user, source: UserError::NoGroup { name } })
-                    if !user.contains(name) =>
-                {
-                    vec!["group_add".to_owned()]
-                }
+                ContainerError::Run(RunError::Group { .. }) => vec!["group_add".to_owned()],
                 ContainerError::Run(RunError::User { .. }) => vec!["user".to_owned()],
                 _ => Vec::new(),
             },
