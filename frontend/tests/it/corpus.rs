@@ -51,6 +51,20 @@ fn what_people_write_is_read_checked_and_lowered() {
 }
 
 #[test]
+fn ignore_files_and_pieces_of_them_do_no_harm() {
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/ignore"), &mut found);
+    assert!(!found.is_empty());
+    for path in found {
+        let bytes = fs::read(&path).unwrap();
+        for length in 0..=bytes.len() {
+            targets::ignore_file(&bytes[..length]);
+            targets::ignore_file(&bytes[length..]);
+        }
+    }
+}
+
+#[test]
 fn pieces_of_what_people_write_do_no_harm() {
     for path in corpus().iter().step_by(7) {
         let bytes = fs::read(path).unwrap();
