@@ -145,14 +145,21 @@ impl Pattern {
 
     /// Says whether a path below the folder, or the folder itself, can match.
     pub(super) fn below(&self, folder: &str) -> Outcome {
-        if self.matches_or_above(folder) {
+        if folder.is_empty() || self.matches_or_above(folder) {
             return Outcome::Perhaps;
         }
-        let mut search = Search::new(self);
-        for ch in folder.chars().chain((!folder.is_empty()).then_some('/')) {
-            search.step(ch);
+        if let Some(literal) = &self.literal {
+            let is_below = literal.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+            return if is_below { Outcome::Perhaps } else { Outcome::Never };
         }
-        if search.is_dead() { Outcome::Never } else { Outcome::Perhaps }
+        let mut search = Search::new(self);
+        for ch in folder.chars().chain(['/']) {
+            search.step(ch);
+            if search.is_dead() {
+                return Outcome::Never;
+            }
+        }
+        Outcome::Perhaps
     }
 }
 
