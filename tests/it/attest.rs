@@ -63,10 +63,15 @@ fn assert_provenance(statement: &Value) {
     assert_eq!(metadata["startedOn"], "2023-11-14T22:13:20Z");
     // The Dockerfile is there, and says of each step where it stands.
     let written = &metadata["buildkit_metadata"]["source"];
-    let text = base64::engine::general_purpose::STANDARD.decode(written["infos"][0]["data"].as_str().unwrap());
-    assert_eq!((&written["infos"][0]["filename"], &text.unwrap()[..]), (&json!("Dockerfile"), TEXT.as_bytes()));
+    let text =
+        base64::engine::general_purpose::STANDARD.decode(written["infos"][0]["data"].as_str().unwrap());
+    assert_eq!(
+        (&written["infos"][0]["filename"], &text.unwrap()[..]),
+        (&json!("Dockerfile"), TEXT.as_bytes())
+    );
     let steps = definition["internalParameters"]["buildConfig"]["steps"].as_array().unwrap();
-    let last = steps.iter().find(|step| step["name"].as_str().unwrap().contains("RUN echo $FLAVOUR")).unwrap();
+    let last =
+        steps.iter().find(|step| step["name"].as_str().unwrap().contains("RUN echo $FLAVOUR")).unwrap();
     let lines = &written["locations"][last["id"].as_str().unwrap()]["locations"][0]["ranges"];
     assert_eq!(lines, &json!([{"start": {"line": 8}, "end": {"line": 8}}]));
 }
