@@ -1,5 +1,7 @@
 //! Which stages a target needs, and what each stands on.
 
+mod taken;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -15,16 +17,13 @@ use super::scope::{self, GlobalScope, undefined_variables};
 use crate::dockerfile::expand::{self, Mode};
 use crate::dockerfile::instruction::{Instruction, InstructionKind, Word};
 use crate::dockerfile::stage::Stage;
-use crate::dockerfile::{Dockerfile, mount, parse_trigger};
+use crate::dockerfile::{Dockerfile, parse_trigger};
 
 /// The name of the empty image.
 const SCRATCH: &str = "scratch";
 
 /// For how many images and variables a similar name is looked for.
 pub(super) const COMPARED: usize = 100;
-
-/// For how many mistakes a cycle is looked for.
-const CYCLES: usize = 100;
 
 /// What a stage stands on.
 #[derive(Clone, Debug)]
@@ -314,17 +313,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn skim_source(&self, from: &Word) -> Result<(), Failure> {
-        let name = &from.value;
-        if is_index(name) {
-            return self.stage_at(from).map(drop);
-        }
-        if self.last_stage(name).is_none() && !self.is_context(name, self.platform) {
-            self.reference(name, from.span)?;
-        }
-        Ok(())
-    }
-
     /// Tells whether a name stands for nothing, or for what the caller says.
     fn is_context(&self, name: &str, platform: &Platform) -> bool {
         name == SCRATCH || self.options.named_context(name, platform).is_some()
@@ -531,126 +519,6 @@ impl<'a> Planner<'a> {
             })
             .collect()
     }
-
-    /// Takes in what a `--from` or mount `from` names.
-    fn take_source(&mut self, index: usize, from: &Word, at: &Instruction, work: &mut Vec<usize>) {
-        let found = self.file_source(index, from, at, work);
-        if self.note(found).is_none() {
-            self.sources.entry(from.value.clone()).or_insert(FileSource::Base(Base::Unknown));
-        }
-    }
-
-    /// Finds the stage at the position that a `--from` or mount `from` names.
-    fn stage_at(&self, from: &Word) -> Result<usize, Failure> {
-        let name = &from.value;
-        let found = name.parse().ok().filter(|at| *at < self.stages.len());
-        found.ok_or_else(|| self.error(from.span, format!("invalid stage index {name}")))
-    }
-
-    /// Finds where a `--from` or mount `from` takes its files.
-    fn file_source(
-        &mut self,
-        index: usize,
-        from: &Word,
-        at: &Instruction,
-        work: &mut Vec<usize>,
-    ) -> Result<(), Failure> {
-        let name = &from.value;
-        if is_index(name) {
-            let found = self.stage_at(from)?;
-            return self.stage_source(index, found, from, at, work);
-        }
-        // A context stands for a stage of its name, so a stage is asked for only where there is none.
-        if self.options.named_context(name, self.platform).is_none()
-            && let Some(found) = self.last_stage(name)
-        {
-            return self.stage_source(index, found, from, at, work);
-        }
-        if self.sources.contains_key(name) {
-            return Ok(());
-        }
-        let platform = self.platform.clone();
-        let base = if name == SCRATCH {
-            Some(Base::Scratch)
-        } else if let Some(context) = self.options.named_context(name, &platform).map(str::to_owned) {
-            self.context(&context, &platform, from.span)
-        } else {
-            self.image(name, &platform, !self.options.platforms_chosen, from.span)?
-        };
-        if let Some(base) = base {
-            self.sources.insert(name.clone(), FileSource::Base(base));
-        }
-        Ok(())
-    }
-
-    fn stage_source(
-        &mut self,
-        index: usize,
-        found: usize,
-        from: &Word,
-        at: &Instruction,
-        work: &mut Vec<usize>,
-    ) -> Result<(), Failure> {
-        if found >= index {
-            let name = self.stages[index].display_name();
-            // Looking for a cycle is work; a file with so many mistakes is told of each more shortly.
-            if self.errors.len() < CYCLES && self.reaches(found, index) {
-                let message = format!("circular dependency detected on stage: {name}");
-                let mut error = *self.error(self.stages[index].head.span, message);
-                error = error.with_label(from.span, "");
-                if found != index {
-                    error = error.with_label(self.stages[found].head.span, "");
-                }
-                return Err(Box::new(error));
-            }
-            let written = &from.value;
-            let message = match &at.kind {
-                InstructionKind::Run(run) => {
-                    let mount = run.mounts.iter().find(|mount| mount.span == from.span);
-                    let request = mount
-                        .and_then(|mount| mount::parse(&mount.value, &mut |value| Ok(value.to_owned())).ok());
-                    let target = request.and_then(|request| request.target).unwrap_or_default();
-                    format!(
-                        "cannot mount from stage {written:?} to {target:?}, stage needs to be defined before current command"
-                    )
-                }
-                _ => format!(
-                    "cannot copy from stage {written:?}, it needs to be defined before current stage {name:?}"
-                ),
-            };
-            return Err(self.error(from.span, message));
-        }
-        self.sources.insert(from.value.clone(), FileSource::Stage(found));
-        work.push(found);
-        Ok(())
-    }
-
-    /// Tells whether a stage depends on another, by what is written in the file.
-    fn reaches(&self, from: usize, to: usize) -> bool {
-        let mut seen = vec![false; self.stages.len()];
-        let mut work = vec![from];
-        while let Some(index) = work.pop() {
-            if index == to {
-                return true;
-            }
-            if std::mem::replace(&mut seen[index], true) {
-                continue;
-            }
-            let stage = self.stages[index];
-            work.extend(self.earlier_stage(index, &stage.from.image.value));
-            for from in stage.body.iter().flat_map(Instruction::sources) {
-                let by_index = from.value.parse::<usize>().ok().filter(|at| *at < self.stages.len());
-                work.extend(by_index.or_else(|| self.last_stage(&from.value)));
-            }
-        }
-        false
-    }
-}
-
-/// Tells whether a `--from` is a position and no name.
-fn is_index(name: &str) -> bool {
-    let digits = name.strip_prefix(['-', '+']).unwrap_or(name);
-    digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty()
 }
 
 /// Returns the triggers that a stage leaves to those that stand on it.

@@ -131,7 +131,7 @@ fn addresses_lie_in_subnets_and_are_given_once() {
         let ipam = Ipam { driver: None, pools: subnets.iter().map(pool).collect() };
         project.networks.insert(key.clone(), Network { ipam, ..Network::default() });
         for name in services {
-            let mut service = Service::named(ServiceName::new(*name).expect("a name"));
+            let mut service = Service::named(ServiceName::new(name).expect("a name"));
             let attachment = Attachment { ipv4_address: address, ..Attachment::default() };
             service.networks.insert(key.clone(), attachment);
             project.services.insert(service.name.clone(), service);
