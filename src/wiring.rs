@@ -24,7 +24,7 @@ pub(crate) use build::{
     Looked, PlannedTarget, build, build_all, check, metadata, open_to_build, replace, source,
 };
 pub(crate) use caches::open_cache;
-pub(crate) use caller::{dockerfile, ignore};
+pub(crate) use caller::{dockerfile, find_dockerfile, ignore, missing_dockerfile};
 pub(crate) use home::{Home, OWNERS};
 pub(crate) use meant::{hinted, short};
 pub(crate) use project::{Workshop, project, project_attended, project_unwatched};

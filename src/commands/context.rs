@@ -36,9 +36,7 @@ fn rules(folder: &Path, file: Option<&Path>) -> anyhow::Result<Rules> {
     let dockerfile = match file {
         Some(file) => Some(wiring::dockerfile(Some(file), folder)?.0),
         // What a context holds can be asked before there is a Dockerfile.
-        None => {
-            ["Dockerfile", "dockerfile"].map(|name| folder.join(name)).into_iter().find(|path| path.exists())
-        }
+        None => wiring::find_dockerfile(folder),
     };
     let source: Option<Arc<Source>> = wiring::ignore(dockerfile.as_deref(), folder)?;
     let Some(source) = source else { return Ok(Rules { ignore: Ignore::default(), name: None }) };

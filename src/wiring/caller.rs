@@ -19,6 +19,8 @@ use crate::report::Mistake;
 const MAX_DOCKERFILE: u64 = 2 << 20;
 /// The most that an ignore file may hold.
 const MAX_IGNORE: u64 = 1 << 20;
+/// What the Dockerfile of a folder is called, the first that is there.
+const DOCKERFILES: [&str; 2] = ["Dockerfile", "dockerfile"];
 
 /// The caller of one build.
 pub(super) struct Caller {
@@ -120,17 +122,22 @@ pub(crate) fn dockerfile(named: Option<&Path>, folder: &Path) -> anyhow::Result<
         // As docker's client has it: relative to the working folder.
         return match read(path, MAX_DOCKERFILE)? {
             Some(text) => Ok((path.to_owned(), Source::new(path.display().to_string(), text))),
-            None => Err(missing(path)),
+            None => Err(not_there(path)),
         };
     }
-    for name in ["Dockerfile", "dockerfile"] {
-        let path = folder.join(name);
-        stays_within(&path, folder)?;
-        if let Some(text) = read(&path, MAX_DOCKERFILE)? {
-            return Ok((path, Source::new(name, text)));
-        }
-    }
-    Err(missing(&folder.join("Dockerfile")))
+    let usual = folder.join(DOCKERFILES[0]);
+    let path = find_dockerfile(folder).ok_or_else(|| not_there(&usual))?;
+    stays_within(&path, folder)?;
+    let text = read(&path, MAX_DOCKERFILE)?.ok_or_else(|| not_there(&usual))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let source = Source::new(&*name, text);
+    Ok((path, source))
+}
+
+/// Finds the Dockerfile of a folder that nobody named.
+pub(crate) fn find_dockerfile(folder: &Path) -> Option<PathBuf> {
+    // What cannot be looked at is there: whoever reads it tells why it cannot.
+    DOCKERFILES.iter().map(|name| folder.join(name)).find(|path| path.try_exists().unwrap_or(true))
 }
 
 /// Refuses a file that nobody named and that is a link out of the folder: the folder may be somebody else's project.
@@ -145,10 +152,13 @@ fn stays_within(path: &Path, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn missing(path: &Path) -> anyhow::Error {
+/// Says that a Dockerfile is not there.
+pub(crate) fn missing_dockerfile(path: &Path) -> Mistake {
     Mistake::new(format!("failed to read dockerfile: open {}: no such file or directory", path.display()))
-        .hint("name it with `-f FILE`, or build the folder that holds it")
-        .into()
+}
+
+fn not_there(path: &Path) -> anyhow::Error {
+    missing_dockerfile(path).hint("name it with `-f FILE`, or build the folder that holds it").into()
 }
 
 /// Finds the ignore file of the main context: the Dockerfile's own, even an empty one, else the folder's.

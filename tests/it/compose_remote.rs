@@ -94,17 +94,43 @@ fn a_project_of_a_repository_lies_in_its_own_folder() {
 
     // What it wants of this machine beyond its own folder is listed, and asked about; nothing is made before.
     std::os::unix::fs::symlink("/etc/passwd", app.work().join("led")).unwrap();
-    let text = "services:\n  a:\n    image: busybox\n    privileged: true\n    env_file: /etc/os-release\n    \
-                volumes: ['/etc:/host:ro', './own:/own']\n    secrets: [s]\nsecrets: {s: {file: ./led}}\n";
-    app.commit(&[("compose.yaml", text)]);
-    let asked = compose(&context, ["-p", "p", "-f", &url, "up", "-d"]);
-    asked.assert_code(1);
-    for part in ["privileged", "reads /etc", "/led", "reads /etc/os-release", "hint: use `--yes`"] {
-        assert!(asked.stderr.contains(part), "{part}: {asked}");
+    std::os::unix::fs::symlink("/etc", app.work().join("out")).unwrap();
+    // The caller's own variables are no secret to the project; those of another folder are.
+    let elsewhere = context.write("other/.env", "A=1\n");
+    context.write(".env", "B=1\n");
+    let text = format!(
+        "services:\n  a:\n    image: busybox\n    privileged: true\n    env_file: [/etc/os-release, '{}']\n    \
+         build: {{context: ., dockerfile: sub/web.env, network: host}}\n    \
+         volumes: ['/etc:/host:ro', './own:/own', './out/new.d:/new']\n    secrets: [s]\nsecrets: {{s: {{file: ./led}}}}\n",
+        elsewhere.display()
+    );
+    app.commit(&[("compose.yaml", &text)]);
+    let listed = [
+        "privileged",
+        "reads /etc",
+        "/led",
+        "reads /etc/os-release",
+        &context.steady(&format!("reads {}", elsewhere.display())),
+        "/out/new.d",
+        "build.network: host",
+        "hint: use `--yes`",
+    ];
+    for verb in ["up", "build"] {
+        let asked = compose(&context, ["-p", "p", "-f", &url, verb]);
+        asked.assert_code(1);
+        for part in listed {
+            assert!(asked.stderr.contains(part), "{verb}: {part}: {asked}");
+        }
+        for part in ["/own", &context.steady(&context.project().join(".env").display().to_string())] {
+            assert!(!asked.stderr.contains(part), "{verb}: {part}: {asked}");
+        }
     }
-    assert!(!asked.stderr.contains("/own"), "{asked}");
+    let run = compose(&context, ["-p", "p", "-f", &url, "run", "a"]);
+    assert!(run.stderr.contains("hint: answer with `y` on standard input"), "{run}");
     let meant = said(&context, ["-p", "p", "-f", &url, "--dry-run", "up", "-y"]);
     assert!(meant.contains("create p-a-1"), "{meant}");
+    let meant = said(&context, ["-p", "p", "-f", &url, "--dry-run", "build", "-y"]);
+    assert!(meant.contains("build busybox: asked for"), "{meant}");
 
     // What a branch means is asked every time; what was brought stays.
     app.commit(&[("compose.yaml", "services: { later: { image: busybox } }\n")]);

@@ -33,6 +33,8 @@ pub(crate) struct Found {
     pub(crate) home: PathBuf,
     /// The name of the first file, if it comes from elsewhere.
     pub(crate) remote: Option<String>,
+    /// The files of variables that the caller named, or has in the folder.
+    pub(crate) env_files: Vec<PathBuf>,
     /// The variables, the project's name not among them yet.
     pub(crate) environment: Environment,
     /// The name that was asked for, if one was.
@@ -54,14 +56,14 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
         (None, None) => None,
     };
     let explicit = explicit_env_files(request, &environment);
-    if explicit.is_empty() {
-        if !is_on(environment.get("COMPOSE_DISABLE_ENV_FILE")) {
-            let near = known.as_ref().unwrap_or(current);
-            read_env_file(&near.join(".env"), Wanted::IfThere, &mut environment, files, warnings)?;
-        }
-    } else {
-        let explicit: Vec<PathBuf> = explicit.iter().map(|file| absolute(current, Path::new(file))).collect();
-        read_env_files(&explicit, &mut environment, files, warnings)?;
+    let mut env_files: Vec<PathBuf> =
+        explicit.iter().map(|file| absolute(current, Path::new(file))).collect();
+    if !explicit.is_empty() {
+        read_env_files(&env_files, &mut environment, files, warnings)?;
+    } else if !is_on(environment.get("COMPOSE_DISABLE_ENV_FILE")) {
+        let near = known.as_ref().unwrap_or(current).join(".env");
+        read_env_file(&near, Wanted::IfThere, &mut environment, files, warnings)?;
+        env_files.push(near);
     }
     let Project { files: project_files, remote, elsewhere: base } =
         find_files(request, &environment, files, warnings)?;
@@ -75,7 +77,9 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
         && request.project_directory.is_none()
         && directory != *current;
     if elsewhere && !is_on(environment.get("COMPOSE_DISABLE_ENV_FILE")) {
-        read_env_file(&directory.join(".env"), Wanted::IfThere, &mut environment, files, warnings)?;
+        let near = directory.join(".env");
+        read_env_file(&near, Wanted::IfThere, &mut environment, files, warnings)?;
+        env_files.push(near);
     }
     let asked = request.project_name.clone().filter(|name| !name.is_empty());
     let asked = asked.or_else(|| {
@@ -93,6 +97,7 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
         directory: base.unwrap_or_else(|| directory.clone()),
         home: directory,
         remote,
+        env_files,
         environment,
         name,
         profiles,

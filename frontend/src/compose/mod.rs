@@ -101,6 +101,8 @@ pub struct Loaded {
     pub remote: Option<String>,
     /// All files that were read for it, the ones that it includes and its lists of variables among them.
     pub read: Vec<PathBuf>,
+    /// The files of variables among them that the caller named, or has in the folder.
+    pub callers_env_files: Vec<PathBuf>,
     /// The variables it was read with.
     pub environment: Environment,
     /// Where variables stood, and what came of them.
@@ -171,6 +173,7 @@ fn load_all(layers: &mut Layers<'_>) -> Loads<Loaded> {
         files: found.files,
         remote: found.remote,
         read: layers.files.answers.read(),
+        callers_env_files: found.env_files,
         environment,
         uses: std::mem::take(&mut layers.uses),
         warnings: std::mem::take(&mut layers.warnings),

@@ -42,6 +42,9 @@ pub(crate) struct Build {
     /// Build what the services depend on too
     #[arg(long)]
     pub(crate) with_dependencies: bool,
+    /// Answer every question with yes
+    #[arg(short = 'y', long)]
+    pub(crate) yes: bool,
     /// Services; all if none
     #[arg(value_name = "SERVICE")]
     pub(crate) services: Vec<String>,

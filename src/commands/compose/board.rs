@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rbuild_engine::projects::{Act, Happening, Phase, Watcher};
+use rbuild_images::{LayerState, Progress as Transfer};
+use rbuild_model::digest::BlobDigest;
 use serde_json::json;
 
 use self::table::Table;
@@ -247,6 +249,15 @@ impl Watcher for Board {
             _ => {}
         }
         self.trace(happening);
+    }
+}
+
+/// Passes remarks on; layers are not shown one by one.
+impl Transfer for Board {
+    fn layer(&self, _layer: BlobDigest, _state: LayerState) {}
+
+    fn note(&self, text: &str) {
+        self.note(text);
     }
 }
 

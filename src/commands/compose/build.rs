@@ -21,7 +21,8 @@ use rbuild_worker::request::Attestations;
 use super::board::{Board, Stage};
 use super::images_needed::names;
 use super::places::placed;
-use super::project::{Handle, Source};
+use super::project::{Handle, Source, meant};
+use super::remote;
 use crate::cli::build::{Call, Entitlement, Method, What, entitlement};
 use crate::cli::compose::build::Build;
 use crate::cli::compose::{Progress, Project};
@@ -33,7 +34,7 @@ use crate::flags::{self, ContextSource, Mode};
 use crate::progress;
 use crate::report::{Mistake, NotYet, Status};
 use crate::settings::Settings;
-use crate::wiring::PlannedTarget;
+use crate::wiring::{self, PlannedTarget};
 
 /// Labels that say by whom and for what an image was built.
 const LABELS: [&str; 3] =
@@ -66,7 +67,11 @@ pub(super) struct Manner {
 
 /// Runs the verb.
 pub(super) fn run(project: &Project, build: &Build, context: &Context) -> Outcome {
-    let handle = Handle::of(project, &build.services, Source::Files, "build", context)?;
+    let meant = meant(project, &build.services, Source::Files, context)?;
+    if !build.print {
+        remote::agreed(&meant, Some(build.yes), context)?;
+    }
+    let handle = Handle::open(meant, "build", context)?;
     let model = &handle.meant.model;
     let mut wanted: BTreeSet<ServiceName> = match build.services.is_empty() {
         true => model.services.keys().cloned().collect(),
@@ -180,7 +185,7 @@ fn check_all(
 }
 
 /// The services that are built for services to be built: themselves, and those whose results they take.
-fn with_contexts(model: &Model, services: &BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
+pub(super) fn with_contexts(model: &Model, services: &BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
     let mut all = services.clone();
     let mut open: Vec<ServiceName> = all.iter().cloned().collect();
     while let Some(name) = open.pop() {
@@ -245,7 +250,8 @@ fn targets(
     Ok(targets)
 }
 
-fn known<'a>(model: &'a Model, name: &str) -> Option<&'a Service> {
+/// Returns a service, turned on or not.
+pub(super) fn known<'a>(model: &'a Model, name: &str) -> Option<&'a Service> {
     model.services.get(name).or_else(|| model.disabled.get(name))
 }
 
@@ -423,15 +429,12 @@ fn refused(section: &Section) -> Option<(&'static str, anyhow::Error)> {
         return Some(("context", Mistake::new(why).into()));
     }
     let Dockerfile::Path(path) = &section.dockerfile else { return None };
-    let names: &[&str] = match path.as_str() {
-        "" | "Dockerfile" => &["Dockerfile", "dockerfile"],
-        other => &[other],
+    let (name, is_there) = match path.as_str() {
+        "" | "Dockerfile" => ("Dockerfile", wiring::find_dockerfile(&folder).is_some()),
+        named => (named, folder.join(named).exists()),
     };
-    if !folder.is_dir() || names.iter().any(|name| folder.join(name).exists()) {
-        return None;
-    }
-    let why = format!("failed to read dockerfile: open {}: no such file or directory", names[0]);
-    Some(("dockerfile", Mistake::new(why).into()))
+    let missing = || ("dockerfile", wiring::missing_dockerfile(Path::new(name)).into());
+    (folder.is_dir() && !is_there).then(missing)
 }
 
 /// What is said of an image, in the words of flags.

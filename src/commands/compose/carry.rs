@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use rbuild_images::{Existing, ImagesError, LayerState, Packing, Progress};
-use rbuild_model::digest::BlobDigest;
+use rbuild_images::{Existing, ImagesError, Packing};
 use rbuild_model::project::{PullPolicy as Policy, Service, ServiceName};
 use rbuild_model::reference::Reference;
 
@@ -176,20 +175,7 @@ fn push_one(
     lease: &rbuild_store::Lease,
     board: &Board,
 ) -> Result<(), ImagesError> {
-    handle.home.images.push(&name.to_string(), None, name, packing, lease, &Notes { board }).map(drop)
-}
-
-/// Passes remarks on; layers are not shown one by one.
-struct Notes<'a> {
-    board: &'a Board,
-}
-
-impl Progress for Notes<'_> {
-    fn layer(&self, _layer: BlobDigest, _state: LayerState) {}
-
-    fn note(&self, text: &str) {
-        self.board.note(text);
-    }
+    handle.home.images.push(&name.to_string(), None, name, packing, lease, board).map(drop)
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rbuild_engine::projects::image_name;
-use rbuild_images::{ImagesError, LayerState, Progress};
-use rbuild_model::digest::{BlobDigest, ImageId};
+use rbuild_images::ImagesError;
+use rbuild_model::digest::ImageId;
 use rbuild_model::platform::Platform;
 use rbuild_model::project::{MountKind, Project as Model, PullPolicy, Service, ServiceName};
 use rbuild_model::reference::Reference;
@@ -342,8 +342,7 @@ pub(super) fn pull_one(
     let reference: Reference =
         need.name.parse().map_err(|error| Mistake::new(format!("{}: {error}", need.name)))?;
     board.tell(&id, "Pulling", Stage::Working);
-    let notes = Notes { board };
-    match handle.home.images.pull(&reference.with_default_tag(), &need.platform, lease, &notes) {
+    match handle.home.images.pull(&reference.with_default_tag(), &need.platform, lease, board) {
         Ok(pulled) => {
             board.tell(&id, "Pulled", Stage::Done);
             Ok(pulled.image)
@@ -359,19 +358,6 @@ pub(super) fn pull_one(
             }
             Err(error)
         }
-    }
-}
-
-/// Passes remarks on; layers are not shown one by one.
-struct Notes<'a> {
-    board: &'a Board,
-}
-
-impl Progress for Notes<'_> {
-    fn layer(&self, _layer: BlobDigest, _state: LayerState) {}
-
-    fn note(&self, text: &str) {
-        self.board.note(text);
     }
 }
 

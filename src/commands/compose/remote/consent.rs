@@ -15,7 +15,8 @@ use crate::table::Table;
 use crate::text::one_line;
 
 /// Says where a project from elsewhere lies, and asks whether it may have what it wants. One of this machine may.
-pub(in super::super) fn agreed(meant: &Meant, yes: bool, context: &Context) -> anyhow::Result<()> {
+/// `yes` is what `--yes` says of a verb that has it.
+pub(in super::super) fn agreed(meant: &Meant, yes: Option<bool>, context: &Context) -> anyhow::Result<()> {
     let Some((loaded, name)) =
         meant.loaded.as_ref().and_then(|loaded| Some((loaded, loaded.remote.as_ref()?)))
     else {
@@ -23,17 +24,18 @@ pub(in super::super) fn agreed(meant: &Meant, yes: bool, context: &Context) -> a
     };
     let place = loaded.directory.display().to_string();
     context.terminal.tell(&format!("Your compose stack {name:?} is stored in {place:?}\n"));
-    if yes {
+    if yes == Some(true) {
         return Ok(());
     }
+    let way_out = if yes.is_some() { "use `--yes`" } else { "answer with `y` on standard input" };
     if let Some(table) = table(&loaded.uses, &loaded.environment) {
         let found = format!("Found the following variables in configuration:\n{table}");
-        ask(&found, "variables", Silence::Yes, context)?;
+        ask(&found, "variables", Silence::Yes, way_out, context)?;
     }
     if let Some(table) = rights_table(&rights(loaded, &meant.model)) {
         let found =
             format!("The configuration asks for more of this machine than other containers have:\n{table}");
-        ask(&found, "rights", Silence::No, context)?;
+        ask(&found, "rights", Silence::No, way_out, context)?;
     }
     Ok(())
 }
@@ -46,7 +48,7 @@ enum Silence {
 }
 
 /// Shows what was found, and asks whether it is fine.
-fn ask(found: &str, what: &str, silence: Silence, context: &Context) -> anyhow::Result<()> {
+fn ask(found: &str, what: &str, silence: Silence, way_out: &str, context: &Context) -> anyhow::Result<()> {
     let choice = if silence == Silence::Yes { "[Y/n]" } else { "[y/N]" };
     context.terminal.tell(&format!("\n{found}\nDo you want to proceed with these {what}? {choice}: "));
     let mut answer = String::new();
@@ -56,7 +58,7 @@ fn ask(found: &str, what: &str, silence: Silence, context: &Context) -> anyhow::
         Some(false) => Err(Mistake::new("operation cancelled by user").into()),
         None => {
             let what = format!("nobody said whether the project may have these {what}");
-            Err(Mistake::new(what).hint("use `--yes`").into())
+            Err(Mistake::new(what).hint(way_out).into())
         }
     }
 }

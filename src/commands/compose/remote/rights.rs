@@ -1,13 +1,16 @@
 //! What of this machine a project from elsewhere asks for, beyond its own folder and what every container has.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rbuild_frontend::compose::Loaded;
 use rbuild_model::project::{
-    AdditionalContext, CgroupNamespace, FileSource, MountKind, Namespace, NetworkMode, Project, Service,
+    AdditionalContext, Build, CgroupNamespace, Deploy, Dockerfile, FileSource, MountKind, Namespace,
+    NetworkMode, Project, Reservations, Service, VolumesFrom,
 };
 
-use crate::flags::{ContextSource, context_source};
+use super::super::build::{known, with_contexts};
+use crate::flags::{self, CachePlace, ContextSource};
 
 /// Who asks, and for what.
 pub(super) type Right = (String, String);
@@ -17,20 +20,29 @@ pub(super) fn rights(loaded: &Loaded, model: &Project) -> Vec<Right> {
     let own = Own::around(&loaded.directory);
     let mut rights: Vec<Right> = Vec::new();
     // What the command line and the caller's folder add to it is the caller's own.
-    let given = |path: &Path| {
-        loaded.files.iter().chain(&model.env_files).any(|given| given == path) || path.ends_with(".env")
-    };
+    let given = |path: &Path| loaded.files.iter().chain(&loaded.callers_env_files).any(|given| given == path);
     let read = loaded.read.iter().filter(|path| !given(path) && !own.has(path));
     rights.extend(read.map(|path| ("project".to_owned(), format!("reads {}", path.display()))));
-    for (name, service) in &model.services {
-        rights.extend(of_service(service, model, &own).into_iter().map(|what| (name.to_string(), what)));
+    // A service that is off may be what the image of another one is built from.
+    let names = with_contexts(model, &model.services.keys().cloned().collect());
+    for service in names.iter().filter_map(|name| known(model, name.as_str())) {
+        let asked = of_service(service, model, &own);
+        rights.extend(asked.into_iter().map(|what| (service.name.to_string(), what)));
     }
     for (key, volume) in &model.volumes {
         let device = volume.driver_opts.get("device").filter(|device| device.starts_with('/'));
         if let Some(device) = device.filter(|device| !own.has(Path::new(device))) {
             rights.push((format!("volume {key}"), format!("mounts {device}")));
         }
+        if volume.external {
+            rights.push((format!("volume {key}"), format!("uses the volume {}", volume.name)));
+        }
     }
+    let external = model.networks.iter().filter(|(_, network)| network.external);
+    rights.extend(
+        external
+            .map(|(key, network)| (format!("network {key}"), format!("joins the network {}", network.name))),
+    );
     rights
 }
 
@@ -51,80 +63,224 @@ impl Own {
     }
 }
 
-/// Follows links; what is not there yet stays as it is written.
+/// Follows links, also those on the way to what is not there yet: it may be made.
 fn real(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+    let error = match std::fs::canonicalize(path) {
+        Ok(real) => return real,
+        Err(error) => error,
+    };
+    let Some(parent) = path.parent() else { return path.to_owned() };
+    // A link to what is not there. One that leads to itself fails in another way: this comes to an end.
+    if let (ErrorKind::NotFound, Ok(target)) = (error.kind(), std::fs::read_link(path)) {
+        return real(&parent.join(target));
+    }
+    let mut real = real(parent);
+    match path.file_name() {
+        Some(name) => real.push(name),
+        // It ends in `..`.
+        None => drop(real.pop()),
+    }
+    real
 }
 
+/// What a service asks for.
+struct Asks<'a> {
+    own: &'a Own,
+    what: Vec<String>,
+}
+
+impl Asks<'_> {
+    /// It asks for what a key says, if that is anything.
+    fn words(&mut self, key: &str, words: &[String]) {
+        if !words.is_empty() {
+            self.what.push(format!("{key}: {}", words.join(", ")));
+        }
+    }
+
+    /// It does something with a path, which may be its own.
+    fn path(&mut self, verb: &str, path: &Path) {
+        if !self.own.has(path) {
+            self.what.push(format!("{verb} {}", path.display()));
+        }
+    }
+
+    /// It is given a secret or a config.
+    fn content(&mut self, source: &FileSource) {
+        match source {
+            FileSource::File(path) => self.path("reads", path),
+            FileSource::Environment(name) => self.what.push(format!("reads the variable {name}")),
+            FileSource::Content(_) | FileSource::External | FileSource::Driver => {}
+        }
+    }
+}
+
+/// Lists what a service asks for. A new key does not compile until somebody has decided whether it is to be asked about.
 fn of_service(service: &Service, model: &Project, own: &Own) -> Vec<String> {
-    let mut asks = Vec::new();
-    let is_host = |namespace: &Option<Namespace>| matches!(namespace, Some(Namespace::Host));
-    let hooks = || service.post_start.iter().chain(&service.pre_stop);
+    #[rustfmt::skip]
+    let Service {
+        privileged, cap_add, security_opt, devices, device_cgroup_rules, gpus, deploy, cgroup_parent, use_api_socket,
+        network_mode, pid, ipc, uts, cgroup, userns_mode, volumes, volumes_from, configs, secrets, build, provider,
+        watch, post_start, pre_stop,
+        // What it is, and how it is run: its image, its program, what people read.
+        name: _, config_hash: _, profiles: _, image: _, replicas: _, container_name: _, command: _, entrypoint: _,
+        environment: _, labels: _, annotations: _, attach: _, depends_on: _, healthcheck: _, pull_policy: _, platform: _,
+        restart: _, stop_grace_period: _, stop_signal: _, user: _, group_add: _, working_dir: _, init: _, tty: _,
+        stdin_open: _, logging: _, models: _,
+        // What is in its own namespaces, or less than others have.
+        networks: _, ports: _, expose: _, links: _, external_links: _, extra_hosts: _, dns: _, dns_opt: _, dns_search: _,
+        hostname: _, domainname: _, mac_address: _, tmpfs: _, read_only: _, shm_size: _, cap_drop: _, sysctls: _,
+        // How much of what all containers have.
+        storage_opt: _, ulimits: _, blkio_config: _, cpus: _, cpuset: _, cpu_shares: _, cpu_period: _, cpu_quota: _,
+        cpu_rt_period: _, cpu_rt_runtime: _, cpu_count: _, cpu_percent: _, mem_limit: _, mem_reservation: _,
+        memswap_limit: _, mem_swappiness: _, oom_kill_disable: _, oom_score_adj: _, pids_limit: _,
+        // Refused wherever they say anything.
+        runtime: _, isolation: _, credential_spec: _,
+    } = service;
+    let mut asks = Asks { own, what: Vec::new() };
+    let reserved = |deploy: &Deploy| deploy.reservations.as_ref().is_some_and(reserves_devices);
+    let mut hooks =
+        post_start.iter().chain(pre_stop).chain(watch.iter().filter_map(|rule| rule.exec.as_ref()));
     for (asked, what) in [
-        (service.privileged, "privileged"),
-        (matches!(service.network_mode, Some(NetworkMode::Host)), "network_mode: host"),
-        (is_host(&service.pid), "pid: host"),
-        (is_host(&service.ipc), "ipc: host"),
-        (is_host(&service.uts), "uts: host"),
-        (service.cgroup == Some(CgroupNamespace::Host), "cgroup: host"),
-        (service.userns_mode.as_deref() == Some("host"), "userns_mode: host"),
-        (!service.gpus.is_empty(), "gpus"),
-        (hooks().any(|hook| hook.privileged), "privileged hooks"),
-        (service.build.as_ref().is_some_and(|build| build.privileged), "build.privileged"),
+        (*privileged, "privileged"),
+        (*use_api_socket, "use_api_socket"),
+        (*cgroup == Some(CgroupNamespace::Host), "cgroup: host"),
+        (userns_mode.as_deref() == Some("host"), "userns_mode: host"),
+        (!gpus.is_empty(), "gpus"),
+        (deploy.as_ref().is_some_and(reserved), "deploy.resources.reservations.devices"),
+        (hooks.any(|hook| hook.privileged), "privileged hooks"),
     ] {
         if asked {
-            asks.push(what.to_owned());
+            asks.what.push(what.to_owned());
         }
     }
-    if let Some(provider) = &service.provider {
-        asks.push(format!("runs the program docker-{0} or {0}", provider.kind));
+    if let Some(provider) = provider {
+        asks.what.push(format!("runs the program docker-{0} or {0}", provider.kind));
     }
-    let entitlements = service.build.as_ref().map(|build| build.entitlements.clone()).unwrap_or_default();
-    let devices = service.devices.iter().map(|device| device.source.clone()).collect();
+    let devices: Vec<String> = devices.iter().map(|device| device.source.clone()).collect();
     let tightens = |option: &&String| option.starts_with("no-new-privileges");
-    let security = service.security_opt.iter().filter(|option| !tightens(option)).cloned().collect();
+    let security: Vec<String> = security_opt.iter().filter(|option| !tightens(option)).cloned().collect();
+    let parent = cgroup_parent.iter().filter(|parent| !parent.is_empty()).cloned().collect::<Vec<_>>();
     for (key, words) in [
-        ("cap_add", service.cap_add.clone()),
-        ("security_opt", security),
-        ("devices", devices),
-        ("device_cgroup_rules", service.device_cgroup_rules.clone()),
-        ("build.entitlements", entitlements),
+        ("network_mode", &network(network_mode.as_ref())[..]),
+        ("pid", &elsewhere(pid.as_ref())),
+        ("ipc", &elsewhere(ipc.as_ref())),
+        ("uts", &elsewhere(uts.as_ref())),
+        ("cap_add", cap_add),
+        ("security_opt", &security),
+        ("devices", &devices),
+        ("device_cgroup_rules", device_cgroup_rules),
+        ("cgroup_parent", &parent),
+        ("volumes_from", &volumes_of_others(volumes_from)),
     ] {
-        if !words.is_empty() {
-            asks.push(format!("{key}: {}", words.join(", ")));
+        asks.words(key, words);
+    }
+    for mount in volumes {
+        if let MountKind::Bind { source, .. } = &mount.kind {
+            asks.path(if mount.read_only { "reads" } else { "writes" }, source);
         }
     }
-    let outside = paths(service, model).into_iter().filter(|(_, path)| !own.has(path));
-    asks.extend(outside.map(|(verb, path)| format!("{verb} {}", path.display())));
-    asks
+    let secrets = secrets.iter().filter_map(|grant| model.secrets.get(&grant.source));
+    let configs = configs.iter().filter_map(|grant| model.configs.get(&grant.source));
+    secrets.chain(configs).for_each(|object| asks.content(&object.source));
+    watch.iter().for_each(|rule| asks.path("watches", &rule.path));
+    if let Some(build) = build {
+        of_build(build, model, &mut asks);
+    }
+    asks.what
 }
 
-/// The paths of the machine that a service names, and what it does with them.
-fn paths(service: &Service, model: &Project) -> Vec<(&'static str, PathBuf)> {
-    let mut paths = Vec::new();
-    for mount in &service.volumes {
-        if let MountKind::Bind { source, .. } = &mount.kind {
-            paths.push((if mount.read_only { "reads" } else { "writes" }, source.clone()));
+fn reserves_devices(reservations: &Reservations) -> bool {
+    !reservations.devices.is_empty()
+}
+
+/// Whose network a service has, if it is neither its project's nor the usual one.
+fn network(mode: Option<&NetworkMode>) -> Vec<String> {
+    match mode {
+        Some(NetworkMode::Host) => vec!["host".to_owned()],
+        Some(NetworkMode::Container(name)) => vec![format!("container:{name}")],
+        Some(NetworkMode::Network(name)) if !matches!(&**name, "bridge" | "default") => vec![name.clone()],
+        Some(NetworkMode::None | NetworkMode::Service(_) | NetworkMode::Network(_)) | None => Vec::new(),
+    }
+}
+
+/// Whose namespace a service has, if it is not its project's.
+fn elsewhere(namespace: Option<&Namespace>) -> Vec<String> {
+    match namespace {
+        Some(Namespace::Host) => vec!["host".to_owned()],
+        Some(Namespace::Container(name)) => vec![format!("container:{name}")],
+        Some(Namespace::Service(_) | Namespace::Other(_)) | None => Vec::new(),
+    }
+}
+
+fn volumes_of_others(sources: &[VolumesFrom]) -> Vec<String> {
+    let others = sources.iter().filter_map(|source| match source {
+        VolumesFrom::Container { container, .. } => Some(format!("container:{container}")),
+        VolumesFrom::Service { .. } => None,
+    });
+    others.collect()
+}
+
+/// Adds what a build asks for, as decided for each key as [`of_service`].
+fn of_build(build: &Build, model: &Project, asks: &mut Asks<'_>) {
+    #[rustfmt::skip]
+    let Build {
+        context, dockerfile, additional_contexts, cache_from, cache_to, network, ssh, secrets, privileged, entitlements,
+        // What is built, and what is said of it.
+        args: _, target: _, no_cache: _, pull: _, labels: _, tags: _, platforms: _, provenance: _, sbom: _,
+        // What steps have of their own.
+        shm_size: _, ulimits: _, extra_hosts: _,
+        // Refused wherever it says anything.
+        isolation: _,
+    } = build;
+    if *privileged {
+        asks.what.push("build.privileged".to_owned());
+    }
+    if network.as_deref() == Some("host") {
+        asks.what.push("build.network: host".to_owned());
+    }
+    asks.words("build.entitlements", entitlements);
+    for agent in ssh {
+        match &agent.path {
+            Some(path) => asks.path("build.ssh: reads", Path::new(path)),
+            None => asks.what.push("build.ssh: uses the agent".to_owned()),
         }
     }
-    let build = service.build.as_ref();
-    let granted = service.secrets.iter().chain(build.into_iter().flat_map(|build| &build.secrets));
-    let secrets = granted.filter_map(|grant| model.secrets.get(&grant.source));
-    let configs = service.configs.iter().filter_map(|grant| model.configs.get(&grant.source));
-    for object in secrets.chain(configs) {
-        if let FileSource::File(path) = &object.source {
-            paths.push(("reads", path.clone()));
-        }
-    }
-    let further = build.into_iter().flat_map(|build| build.additional_contexts.values());
-    let further = further.filter_map(|context| match context {
+    let secrets = secrets.iter().filter_map(|grant| model.secrets.get(&grant.source));
+    secrets.for_each(|object| asks.content(&object.source));
+    let further = additional_contexts.values().filter_map(|context| match context {
         AdditionalContext::Place(place) => Some(place),
         AdditionalContext::Service(_) => None,
     });
-    for place in build.map(|build| &build.context).into_iter().chain(further) {
-        if let ContextSource::Local(folder) = context_source(place) {
-            paths.push(("builds from", folder));
+    for place in std::iter::once(context).chain(further) {
+        match flags::context_source(place) {
+            ContextSource::Local(folder) => asks.path("builds from", &folder),
+            ContextSource::Layout(layout) => {
+                // What cannot be read is refused by the build.
+                flags::layout(&layout)
+                    .into_iter()
+                    .for_each(|layout| asks.path("builds from", &layout.folder));
+            }
+            _ => {}
         }
     }
-    paths
+    match (dockerfile, flags::context_source(context)) {
+        (Dockerfile::Path(path), ContextSource::Local(folder)) => asks.path("reads", &folder.join(path)),
+        // Beside a context that is elsewhere, only a path in full is one here.
+        (Dockerfile::Path(path), _) if path.starts_with('/') => asks.path("reads", Path::new(path)),
+        _ => {}
+    }
+    let from = cache_from.iter().filter_map(|text| Some(("reads", flags::cache_from(text).ok()?.place)));
+    let to = cache_to.iter().filter_map(|text| Some(("writes", flags::cache_to(text).ok()?.place)));
+    for (verb, place) in from.chain(to) {
+        match place {
+            CachePlace::Local { folder, .. } => asks.path(verb, &folder),
+            CachePlace::S3(_) | CachePlace::Gha(_) => {
+                asks.what.push(format!("{verb} a cache with the credentials of the environment"));
+            }
+            CachePlace::Inline | CachePlace::Registry { .. } => {}
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;
