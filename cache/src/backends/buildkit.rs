@@ -1,5 +1,5 @@
 //! Caches that BuildKit wrote, as far as they mean something here: a document of its own
-//! (`application/vnd.buildkit.cacheconfig.v0`), or records in the config of an image ([`INLINE_KEY`]).
+//! (`application/vnd.buildkit.cacheconfig.v0`), or records in the config of an image (`moby.buildkit.cache.v0`).
 //!
 //! Their layers are OCI blobs in chains, and can be shown. Their records are found by digests of BuildKit's own build
 //! definition: another program would have to make the very same bytes of a Dockerfile to know one, so no step of ours
