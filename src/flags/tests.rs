@@ -357,7 +357,7 @@ fn mounts() {
             ),
             (
                 "src=data,dst=/y,volume-nocopy",
-                r#"RunMount { target: "/y", read_only: Off, kind: Volume { name: Some("data"), copy: Off, subpath: None } }"#,
+                r#"RunMount { target: "/y", read_only: Off, kind: Volume { name: Some("data"), copy: Off, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } } }"#,
             ),
             (
                 "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770",
@@ -396,7 +396,7 @@ fn mounts() {
             ),
             (
                 "/data",
-                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: None, copy: On, subpath: None } }"#,
+                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: None, copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } } }"#,
             ),
             (
                 "v1:/data:rshared",
@@ -408,7 +408,7 @@ fn mounts() {
             ),
             (
                 "v1:/data",
-                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: Some("v1"), copy: On, subpath: None } }"#,
+                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: Some("v1"), copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } } }"#,
             ),
             ("a:b:c:d", "error: write `[SOURCE:]TARGET[:OPTIONS]`, as in `./data:/data:ro`"),
             (":/x", "error: an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"),

@@ -205,6 +205,10 @@ fn named_points() {
                 if line[0] == "build" {
                     finished = steps_with(&output.stderr, "DONE");
                 }
+                if line[0] == "prune" {
+                    // What it has taken is made again where somebody reads it.
+                    finished.clear();
+                }
                 if output.status.signal() == Some(9) {
                     (seen, crashed) = (true, crashed + 1);
                     reused +=

@@ -123,7 +123,7 @@ fn cannot_run(house: &House) {
     }
     let mut options = shell("true");
     options.cwd = "/nowhere".to_owned();
-    assert_eq!(host.enter(house, options).unwrap_err().exit_status(), 125);
+    assert_eq!(host.enter(house, options).unwrap_err().exit_status(), 127);
     host.end();
 }
 

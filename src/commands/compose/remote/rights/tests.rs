@@ -75,11 +75,6 @@ fn what_a_key_asks_for_is_listed() {
         ("volumes: [v:/v]\nvolumes: {v: {external: true, name: others}}", "uses the volume others"),
         ("networks: [n]\nnetworks: {n: {external: true, name: others}}", "joins the network others"),
         ("secrets: [s]\nsecrets: {s: {environment: TOKEN}}", "reads the variable TOKEN"),
-        (
-            "build: {context: ., additional_contexts: {o: 'service:off'}}\n  off:\n    profiles: [off]\n    \
-             build: {context: ., privileged: true}",
-            "build.privileged",
-        ),
     ] {
         let text = format!("name: p\nservices:\n  a:\n    image: x\n    {sections}\n");
         assert_eq!(asked(folder.path(), &text), [listed], "{sections}");
