@@ -5,8 +5,12 @@
 //! content, link, hard links, extended attributes, time) and the config with its history.
 //!
 //! ```text
-//! cargo xtask differential --peer 'docker' [--rbuild PATH] [--cached] [--keep] [-v] FOLDER...
+//! cargo xtask differential --peer 'docker' [--rbuild PATH] [--cached] [--keep] [-v] [--jobs N] [--results FILE] FOLDER...
+//! cargo xtask differential --results FILE --write FOLDER
 //! ```
+//!
+//! With `--results` a run that was ended goes on: cases that were equal, or different as meant, are not built again. When all are
+//! there, `--write` brings the table of them into `docs/differential.md`.
 //!
 //! A folder holds a `Dockerfile`, or folders that do. Beside the Dockerfile may lie
 //!
@@ -14,9 +18,8 @@
 //! - `context`: the context, if it is not the folder;
 //! - `prepare.sh`: run in the copy before it is built, for what a repository cannot hold (times, modes, sockets, keys,
 //!   repositories); a file `stdin` that is there afterwards is what both builders get on standard input;
-//! - `expected`: differences that are meant, as this command prints them, with `#` comments that say why.
-//!
-//! - `refused`: words that the messages of both builders have to hold, a line each.
+//! - `expected`: differences that are meant, as this command prints them, with `#` comments that say why;
+//! - `refused`: words that the messages of both builders have to hold, a line each; then neither may build it.
 //!
 //! An `expected` in the folder above holds differences that may show in every case; there a `*` at the end of a line
 //! stands for anything.
@@ -30,21 +33,26 @@
 
 mod archive;
 mod compare;
+mod results;
 mod served;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use archive::Archive;
 use rbuild_testkit::web::Web;
+use results::{Outcome, Results};
 
 /// What the command line asks for.
 struct Options {
@@ -53,6 +61,9 @@ struct Options {
     cached: bool,
     keep: bool,
     verbose: bool,
+    jobs: NonZeroUsize,
+    results: Option<PathBuf>,
+    write: bool,
     folders: Vec<PathBuf>,
 }
 
@@ -63,25 +74,50 @@ const DAYS: u64 = 3 * 24 * 60 * 60;
 const OURS: [&str; 5] = ["args", "context", "prepare.sh", "expected", "refused"];
 
 /// Builds, compares and prints; fails if something differs that is not meant to.
-pub(crate) fn differential(arguments: &[String]) -> Result<()> {
+pub(crate) fn differential(project: &Path, arguments: &[String]) -> Result<()> {
     let options = parse(arguments)?;
     let mut cases = Vec::new();
     for folder in &options.folders {
         find(folder, &mut cases)?;
     }
     ensure!(!cases.is_empty(), "no folder with a Dockerfile was named");
+    if options.write {
+        let results = options.results.as_deref().context("--write needs --results")?;
+        let sections = cases[0].with_file_name("sections");
+        return Results::read(results)?.write(&cases, &sections, &project.join("docs/differential.md"));
+    }
+    let compared = compared(&options, project)?;
+    let results = match &options.results {
+        Some(path) => Results::resume(path, compared)?,
+        None => Results::new(compared),
+    };
     let work = std::env::temp_dir().join(format!("rbuild-differential-{}", std::process::id()));
     fs::DirBuilder::new()
         .mode(0o755)
         .create(&work)
         .with_context(|| format!("failed to make {}", work.display()))?;
-    let outcome = all(&options, &cases, &work, &served::folder(&work));
+    let outcome = all(&options, &cases, &work, results);
     if options.keep {
         println!("kept: {}", work.display());
     } else {
         fs::remove_dir_all(&work).with_context(|| format!("failed to remove {}", work.display()))?;
     }
     outcome
+}
+
+/// Says what is compared: the project's commit and the peer's version.
+fn compared(options: &Options, project: &Path) -> Result<String> {
+    let line = |output: Output| -> Result<String> {
+        ensure!(output.status.success(), "{}", said(&output));
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let git: Vec<String> = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"]
+        .map(str::to_owned)
+        .to_vec();
+    let commit = line(run(&git, &[], &[], project, None)?).context("failed to tell the commit")?;
+    let peer =
+        line(run(&options.peer, &["--version"], &[], project, None)?).context("failed to ask the peer")?;
+    Ok(format!("rbuild at {commit} beside {peer}"))
 }
 
 fn parse(arguments: &[String]) -> Result<Options> {
@@ -92,6 +128,9 @@ fn parse(arguments: &[String]) -> Result<Options> {
         cached: false,
         keep: false,
         verbose: false,
+        jobs: NonZeroUsize::MIN,
+        results: None,
+        write: false,
         folders: Vec::new(),
     };
     let mut arguments = arguments.iter();
@@ -103,11 +142,17 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--cached" => options.cached = true,
             "--keep" => options.keep = true,
             "-v" | "--verbose" => options.verbose = true,
+            "--jobs" => options.jobs = value()?.parse().context("--jobs takes a number of 1 or more")?,
+            "--results" => options.results = Some(PathBuf::from(value()?)),
+            "--write" => options.write = true,
             flag if flag.starts_with('-') => bail!("unknown argument `{flag}`"),
             folder => options.folders.push(PathBuf::from(folder)),
         }
     }
-    ensure!(!options.peer.is_empty(), "--peer names the builder to compare with, as in --peer docker");
+    ensure!(
+        options.write || !options.peer.is_empty(),
+        "--peer names the builder to compare with, as in --peer docker"
+    );
     if let Some(program) = options.rbuild.first_mut() {
         // The builders run in the context's folder.
         *program = fs::canonicalize(&program)
@@ -135,37 +180,60 @@ fn find(folder: &Path, cases: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn all(options: &Options, cases: &[PathBuf], work: &Path, web: &Web) -> Result<()> {
-    let mut differing = Vec::new();
-    for case in cases {
-        let name = case.file_name().unwrap_or(OsStr::new("case")).to_string_lossy().into_owned();
-        let found = one(options, case, &name, work, web).with_context(|| format!("case {name}"))?;
-        let expected = accepted(&case.join("expected"))?;
-        let possible = accepted(&case.with_file_name("expected"))?;
-        let meant = |line: &String| {
-            let begins = |pattern: &String| {
-                pattern.strip_suffix('*').map_or(pattern == line, |beginning| line.starts_with(beginning))
-            };
-            expected.contains(line) || possible.iter().any(begins)
-        };
-        let new: Vec<&String> = found.iter().filter(|line| !meant(line)).collect();
-        let gone: Vec<&String> = expected.iter().filter(|line| !found.contains(line)).collect();
-        if new.is_empty() && gone.is_empty() {
-            println!("{name}: {}", if found.is_empty() { "equal" } else { "differs as expected" });
-            continue;
+/// Builds what has no result yet, some cases at a time.
+fn all(options: &Options, cases: &[PathBuf], work: &Path, results: Results) -> Result<()> {
+    let web = served::folder(work);
+    let results = Mutex::new(results);
+    let next = AtomicUsize::new(0);
+    let some = || -> Result<()> {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let name = name_of(case);
+            if results.lock().unwrap_or_else(PoisonError::into_inner).is_done(name) {
+                continue;
+            }
+            let found = one(options, case, name, work, &web).with_context(|| format!("case {name}"))?;
+            let outcome = judge(case, name, &found)?;
+            results.lock().unwrap_or_else(PoisonError::into_inner).add(name, outcome)?;
         }
-        println!("{name}: differs");
-        for line in new {
-            println!("  {line}");
-        }
-        for line in gone {
-            println!("  no longer: {line}");
-        }
-        differing.push(name);
-    }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.jobs.get()).map(|_| scope.spawn(some)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?)
+    })?;
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let differing = results.differing(cases);
     println!("{} of {} equal", cases.len() - differing.len(), cases.len());
     ensure!(differing.is_empty(), "differing: {}", differing.join(", "));
     Ok(())
+}
+
+/// Holds what differs against what is meant to, and tells what came of it.
+fn judge(case: &Path, name: &str, found: &[String]) -> Result<Outcome> {
+    let expected = accepted(&case.join("expected"))?;
+    let possible = accepted(&case.with_file_name("expected"))?;
+    let meant = |line: &String| {
+        let begins = |pattern: &String| {
+            pattern.strip_suffix('*').map_or(pattern == line, |beginning| line.starts_with(beginning))
+        };
+        expected.contains(line) || possible.iter().any(begins)
+    };
+    let new = found.iter().filter(|line| !meant(line)).map(|line| format!("\n  {line}"));
+    let gone =
+        expected.iter().filter(|line| !found.contains(line)).map(|line| format!("\n  no longer: {line}"));
+    let wrong: String = new.chain(gone).collect();
+    let outcome = match (wrong.is_empty(), expected.is_empty()) {
+        (true, true) => Outcome::Equal,
+        (true, false) => Outcome::Meant,
+        (false, _) => Outcome::Differs,
+    };
+    println!("{name}: {}{wrong}", outcome.text());
+    Ok(outcome)
+}
+
+/// What a case is called: its folder.
+fn name_of(case: &Path) -> &str {
+    case.file_name().and_then(OsStr::to_str).unwrap_or("case")
 }
 
 /// The differences that a file lists, if it is there.
@@ -175,6 +243,14 @@ fn accepted(path: &Path) -> Result<BTreeSet<String>> {
     }
     let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
     Ok(text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// The words that say why a case is refused; none if it is to be built.
+fn refused(case: &Path) -> Result<BTreeSet<String>> {
+    let path = case.join("refused");
+    let words = accepted(&path)?;
+    ensure!(!words.is_empty() || !path.exists(), "{} holds no words", path.display());
+    Ok(words)
 }
 
 /// A case that is ready to be built.
@@ -243,13 +319,14 @@ fn one(options: &Options, case: &Path, name: &str, work: &Path, web: &Web) -> Re
         println!("{name}: peer: {}: {}", theirs.status, said(&theirs));
         println!("{name}: rbuild: {}: {}", ours.status, said(&ours));
     }
+    let words = refused(case)?;
     let differences = match (theirs.status.success(), ours.status.success()) {
         (false, false) => {
-            let words = accepted(&case.join("refused"))?;
             unsaid("the peer", &theirs, &words).chain(unsaid("rbuild", &ours, &words)).collect()
         }
         (true, false) => vec![format!("only rbuild refuses: {}", said(&ours))],
         (false, true) => vec!["only the peer refuses".to_owned()],
+        (true, true) if !words.is_empty() => vec!["both build what is to be refused".to_owned()],
         (true, true) => {
             if save(&options.peer, &tag, &theirs_file, folder)? {
                 // One archive that cannot be read is the matter of one case.

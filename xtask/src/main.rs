@@ -28,7 +28,7 @@ usage: cargo xtask <command>
              what asks for names in a container of row `lookups`
   bench-frontend [--rounds N]
              how long Dockerfiles and ignore files take to be read
-  differential --peer COMMAND FOLDER...
+  differential --peer COMMAND [--jobs N] [--results FILE] FOLDER...
              the same Dockerfiles built by rbuild and by another builder, compared
   compose-differential --peer COMMAND [--write] [CASE...]
              the compose projects of testdata/compose shown by another engine: recorded, or compared
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Some("bench-asker") => bench::lookups::ask(&arguments[1..]).map(|took| println!("{took}")),
         Some("bench-frontend") => bench::frontend(&root(), &arguments[1..]),
         Some("compose-differential") => compose::differential(&root(), &arguments[1..]),
-        Some("differential") => differential::differential(&arguments[1..]),
+        Some("differential") => differential::differential(&root(), &arguments[1..]),
         Some("peers") => peers::peers(&root(), &arguments[1..]),
         Some("rootless") => rootless::rootless(&root(), &arguments[1..]),
         Some("help" | "--help" | "-h") => {

@@ -1,0 +1,1 @@
+printf 'FROM busybox\n' > stdin
