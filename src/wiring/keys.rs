@@ -32,7 +32,7 @@ impl Keys {
                 return Err(Mistake::new(format!("there is no key `{}`", file.display())).into());
             }
         }
-        let mut agent = Command::new("ssh-agent")
+        let agent = Command::new("ssh-agent")
             .args(["sh", "-c", SCRIPT, "sh"])
             .args(files)
             // Nobody is asked for a passphrase, whatever the terminal.
@@ -43,11 +43,13 @@ impl Keys {
             .stderr(Stdio::piped())
             .spawn()
             .context("keys need `ssh-agent` and `ssh-add` (Debian's package openssh-client)")?;
+        // From here on it ends with this value.
+        let mut keys = Self { socket: PathBuf::new(), agent };
         let mut line = String::new();
-        if let Some(out) = agent.stdout.take() {
+        if let Some(out) = keys.agent.stdout.take() {
             BufReader::new(out).read_line(&mut line)?;
         }
-        let mut keys = Self { socket: PathBuf::from(line.trim_end()), agent };
+        keys.socket = PathBuf::from(line.trim_end());
         if line.is_empty() {
             let mut said = String::new();
             if let Some(mut err) = keys.agent.stderr.take() {

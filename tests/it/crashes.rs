@@ -248,14 +248,16 @@ fn containers_at_named_points() {
     let Some(context) = scene("containers_at_named_points") else { return };
     context.write("Dockerfile", "FROM busybox\nRUN mkdir /filled && echo x > /filled/x\nVOLUME /filled\n");
     context.rbuild(["build", "-q", "-t", "app", "."]).run().assert_success();
-    let create = ["create", "--name", "cc", "-v", "named:/filled", "-v", "/other", "--network", "net", "app"];
+    // No name here may be the beginning of an identifier, which are hexadecimal.
+    let create =
+        ["create", "--name", "former", "-v", "named:/filled", "-v", "/other", "--network", "net", "app"];
     let lines: [&[&str]; 8] = [
         &["network", "create", "net"],
         &[&create[..], &["sleep", "60"]].concat(),
-        &["start", "cc"],
-        &["stop", "-t", "0", "cc"],
-        &["rename", "cc", "dd"],
-        &["rm", "-v", "dd"],
+        &["start", "former"],
+        &["stop", "-t", "0", "former"],
+        &["rename", "former", "latter"],
+        &["rm", "-v", "latter"],
         &["volume", "rm", "named"],
         &["network", "rm", "net"],
     ];
@@ -272,7 +274,7 @@ fn containers_at_named_points() {
             seen = true;
             if matches!(line[0], "start" | "stop") {
                 // While monitors live, what the dead command left waits for them.
-                context.rbuild(["stop", "-t", "0", "cc"]).run().assert_success();
+                context.rbuild(["stop", "-t", "0", "former"]).run().assert_success();
             }
             assert_processes_end(&context);
             crate::scene::assert_sound(&context);

@@ -142,6 +142,13 @@ fn kill_program(context: &TestContext, name: &str) {
     events.kill();
 }
 
+/// Kills a command as soon as it has said something.
+fn killed_at(context: &TestContext, line: &[&str], said: &str) {
+    let running = context.rbuild(line).start();
+    running.until(said);
+    running.kill();
+}
+
 /// A second `up` finds everything as it has to be.
 #[track_caller]
 fn assert_nothing_to_do(context: &TestContext) {
@@ -187,10 +194,22 @@ fn examples_shop_serves_and_survives() {
         post(8080, "/api/orders", r#"{"product": 1, "count": 3}"#);
         assert_nothing_to_do(context);
 
-        // Data outlives the containers.
-        done(context, &["down"]);
+        // Data outlives the containers, also where `down` is killed half-way, or what makes them anew.
+        killed_at(context, &["down"], "Container shop-api-1  Removed");
+        // Who had been told to stop goes on stopping: nobody is up before that is over.
+        done(context, &["compose", "stop"]);
         done(context, &["up", "-d", "--wait"]);
         assert_eq!(get(8080, "/api/orders"), "{\"apple\": 5}\n");
+        context.write(
+            "compose.override.yaml",
+            "services: {web: {labels: [new]}, api: {labels: [new]}, db: {labels: [new]}}\n",
+        );
+        killed_at(context, &["up", "-d", "--wait"], "Container shop-db-1  Recreated");
+        done(context, &["up", "-d", "--wait"]);
+        let new = done(context, &["ps", "-q", "--filter", "label=new"]).stdout;
+        assert_eq!(new.lines().count(), 3, "{new}");
+        assert_eq!(get(8080, "/api/orders"), "{\"apple\": 5}\n");
+        assert_nothing_to_do(context);
     });
 }
 

@@ -5,6 +5,8 @@
 //! does the same in a machine that was made for it.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
@@ -135,6 +137,34 @@ fn as_ranged(context: &TestContext, arguments: &[&str]) -> Output {
     context.rbuild(all).env("SOURCE_DATE_EPOCH", EPOCH).env("ETC", etc.to_str().unwrap()).run()
 }
 
+/// What listens on the machine's loopback is not reached by any of the addresses that the program which is the way out has
+/// for the machine.
+fn reaches_no_loopback_of_the_machine(user: &TestContext) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.write_all(b"of the machine\n");
+        }
+    });
+    let mut said = String::new();
+    TcpStream::connect(address).unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "of the machine\n");
+    let routes = Command::new("ip").args(["-4", "route", "show", "default"]).output().unwrap();
+    let routes = String::from_utf8(routes.stdout).unwrap();
+    let of_machine: Vec<&str> = routes.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    let script = format!(
+        "own=$(ip route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p'); \
+         for at in $own 169.254.1.1 169.254.1.2 169.254.1.3 10.0.2.2 10.0.2.3 {}; do \
+         timeout 2 nc $at {} < /dev/null & done; wait; echo asked $own",
+        of_machine.join(" "),
+        address.port()
+    );
+    let asked = as_ranged(user, &["run", "--rm", "busybox", "sh", "-c", &script]);
+    asked.assert_success();
+    assert!(asked.stdout.contains("asked 1") && !asked.stdout.contains("machine"), "{asked}");
+}
+
 #[test]
 fn a_user_with_subordinate_ids_builds_examples_hello() {
     let name = "a_user_with_subordinate_ids_builds_examples_hello";
@@ -198,6 +228,7 @@ fn a_user_with_subordinate_ids_builds_examples_hello() {
     of_user.assert_success();
     let of_root = root.rbuild(["run", "--rm", "hello", "you"]).run();
     of_root.assert_success();
+    reaches_no_loopback_of_the_machine(&user);
     assert_eq!(of_user.raw_stdout, of_root.raw_stdout, "{of_user}{of_root}");
     // Files of the image's other users belong to ids of the range, none to a user of the host.
     let store = Command::new("find").arg(user.root()).args(["-printf", "%U\\n"]).output().unwrap();

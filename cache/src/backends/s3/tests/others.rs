@@ -26,7 +26,7 @@ impl Server {
             "--directory",
         ]);
         let spawned = command.arg(folder.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut child = match spawned {
+        let child = match spawned {
             Ok(child) => child,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 rbuild_testkit::privilege::skipped(test, "s3rver is not installed");
@@ -34,7 +34,9 @@ impl Server {
             }
             Err(error) => panic!("cannot start s3rver: {error}"),
         };
-        let mut log = BufReader::new(child.stdout.take().unwrap());
+        // From here on it ends with this value, also where what it says is not what is waited for.
+        let mut server = Self { child, host: String::new(), _folder: folder };
+        let mut log = BufReader::new(server.child.stdout.take().unwrap());
         let mut line = String::new();
         while !line.contains("listening on ") {
             line.clear();
@@ -42,8 +44,8 @@ impl Server {
         }
         // Its log is read to the end, so that it never waits for a reader.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let host = line.split_once("listening on ").unwrap().1.trim().to_owned();
-        Some(Self { child, host, _folder: folder })
+        line.split_once("listening on ").unwrap().1.trim().clone_into(&mut server.host);
+        Some(server)
     }
 
     fn cache(&self) -> S3 {
