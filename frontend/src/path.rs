@@ -3,26 +3,28 @@
 /// Removes empty elements and `.`, and lets `..` remove the element before it. An absolute path stays below `/`.
 pub(crate) fn clean(path: &str) -> String {
     let absolute = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
+    let root = usize::from(absolute);
+    let mut clean = String::with_capacity(path.len().max(1));
+    clean.push_str(&path[..root]);
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => match parts.last() {
-                Some(&last) if last != ".." => {
-                    parts.pop();
+            ".." if clean.len() > root && !(clean == ".." || clean.ends_with("/..")) => {
+                clean.truncate(clean.rfind('/').unwrap_or_default().max(root));
+            }
+            ".." if absolute => {}
+            _ => {
+                if clean.len() > root {
+                    clean.push('/');
                 }
-                _ if absolute => {}
-                _ => parts.push(".."),
-            },
-            _ => parts.push(part),
+                clean.push_str(part);
+            }
         }
     }
-    let joined = parts.join("/");
-    match (absolute, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
+    if clean.is_empty() {
+        clean.push('.');
     }
+    clean
 }
 
 /// Joins a path to the folder it is relative to (`/` if that is empty); the result is absolute and clean.

@@ -4,7 +4,10 @@
 //! however many lines asked for it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,14 +28,14 @@ impl StepId {
 /// A graph of steps, complete and without cycles.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    steps: Vec<Step>,
+    steps: Vec<Arc<Step>>,
     notes: Vec<StepNote>,
 }
 
 impl Graph {
     /// Returns the steps in topological order.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = (StepId, &Step)> {
-        self.steps.iter().enumerate().map(|(at, step)| (StepId(at as u32), step))
+        self.steps.iter().enumerate().map(|(at, step)| (StepId(at as u32), &**step))
     }
 
     /// Returns a step of this graph.
@@ -71,7 +74,29 @@ impl fmt::Display for Graph {
 #[derive(Clone, Debug, Default)]
 pub struct GraphBuilder {
     graph: Graph,
-    known: HashMap<Step, StepId>,
+    known: HashMap<Known, StepId>,
+    hasher: RandomState,
+}
+
+/// A step with its hash: most fields of a step are texts, and a table that grows asks again for all hashes.
+#[derive(Clone, Debug)]
+struct Known {
+    hash: u64,
+    step: Arc<Step>,
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.step == other.step
+    }
+}
+
+impl Eq for Known {}
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 impl GraphBuilder {
@@ -92,15 +117,20 @@ impl GraphBuilder {
             "an input of {} is not in the graph",
             note.name
         );
-        if let Some(id) = self.known.get(&step) {
-            self.graph.notes[id.index()].ignore_cache |= note.ignore_cache;
-            return *id;
+        let known = Known { hash: self.hasher.hash_one(&step), step: Arc::new(step) };
+        match self.known.entry(known) {
+            Entry::Occupied(known) => {
+                self.graph.notes[known.get().index()].ignore_cache |= note.ignore_cache;
+                *known.get()
+            }
+            Entry::Vacant(free) => {
+                let number = u32::try_from(self.graph.steps.len());
+                let id = StepId(number.expect("a graph has fewer than 2^32 steps"));
+                self.graph.steps.push(Arc::clone(&free.key().step));
+                self.graph.notes.push(note);
+                *free.insert(id)
+            }
         }
-        let id = StepId(u32::try_from(self.graph.steps.len()).expect("a graph has fewer than 2^32 steps"));
-        self.known.insert(step.clone(), id);
-        self.graph.steps.push(step);
-        self.graph.notes.push(note);
-        id
     }
 
     /// Returns how many steps were added.

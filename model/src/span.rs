@@ -235,9 +235,13 @@ impl fmt::Display for Diagnostic {
 /// letters that changed places are one edit.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
+    let length = word.chars().count();
     candidates
         .into_iter()
-        .map(|candidate| (edit_distance(&word, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (candidate.to_lowercase(), candidate))
+        // Each letter more is an edit: most names need not be looked at.
+        .filter(|(lower, _)| lower.chars().count().abs_diff(length) < 3)
+        .map(|(lower, candidate)| (edit_distance(&word, &lower), candidate))
         .filter(|(distance, candidate)| *distance < 3 && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -62,16 +62,16 @@ impl Flags {
 
     /// Returns a text flag's value; an empty one counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<Spanned<String>> {
-        self.list(name).into_iter().find(|value| !value.value.is_empty())
+        self.values(name).find(|value| !value.value.is_empty()).cloned()
     }
 
     /// Returns every value of a flag.
     pub(crate) fn list(&self, name: &str) -> Vec<Spanned<String>> {
-        self.given
-            .iter()
-            .filter(|(given, ..)| *given == name)
-            .filter_map(|(_, value, _)| value.clone())
-            .collect()
+        self.values(name).cloned().collect()
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &Spanned<String>> {
+        self.given.iter().filter(move |(given, ..)| *given == name).filter_map(|(_, value, _)| value.as_ref())
     }
 }
 

@@ -59,8 +59,8 @@ pub(crate) fn opening(word: &str) -> Result<Option<Opening>, ExpandError> {
     if rest.is_empty() || rest.contains('<') {
         return Ok(None);
     }
-    let plain = expand::expand(rest, Mode::terminator(false), &())?.words;
-    let raw = expand::expand(rest, Mode::terminator(true), &())?.words;
+    let (_, plain) = expand::split(rest, Mode::terminator(false), &())?;
+    let (_, raw) = expand::split(rest, Mode::terminator(true), &())?;
     let ([name], [raw]) = (plain.as_slice(), raw.as_slice()) else { return Ok(None) };
     Ok(Some(Opening { expand: name == raw, name: name.clone(), strip_tabs, descriptor }))
 }
@@ -71,9 +71,9 @@ pub(crate) fn openings(text: &str) -> Result<Vec<(String, Opening)>, ExpandError
         return Ok(Vec::new());
     }
     // A text with unbalanced quotes is a shell's to judge; it opens nothing here.
-    let Ok(expanded) = expand::expand(text, Mode::display('\\'), &()) else { return Ok(Vec::new()) };
+    let Ok((_, words)) = expand::split(text, Mode::display('\\'), &()) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    for word in expanded.words {
+    for word in words {
         if let Some(opening) = opening(&word)? {
             found.push((word, opening));
         }

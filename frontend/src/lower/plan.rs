@@ -35,7 +35,7 @@ pub(super) enum Base {
     /// An image.
     Image(Box<ImageAnswer>),
     /// A tree without a config.
-    Tree(step::Source),
+    Tree(Box<step::Source>),
     /// What comes out of another Dockerfile in the same graph.
     Target(Box<Target>),
     /// What an earlier mistake keeps from being known; nothing that comes of it is built.
@@ -87,7 +87,7 @@ pub(super) struct Plan<'a> {
     /// By the position of the stage; stages that are not needed are missing.
     pub(super) needed: BTreeMap<usize, StagePlan<'a>>,
     /// Sources of `--from` and `from`, by name as written.
-    pub(super) sources: BTreeMap<String, FileSource>,
+    pub(super) sources: HashMap<String, FileSource>,
     pub(super) target: usize,
     pub(super) target_name: String,
     /// Whether displays name the stage.
@@ -115,7 +115,7 @@ pub(super) struct Planner<'a> {
     asked: Vec<Asked>,
     needed: BTreeMap<usize, StagePlan<'a>>,
     visited: Vec<bool>,
-    sources: BTreeMap<String, FileSource>,
+    sources: HashMap<String, FileSource>,
     /// The variables that the FROM at hand refers to.
     used: BTreeSet<String>,
     lost_variables: bool,
@@ -131,7 +131,7 @@ impl<'a> Planner<'a> {
         platform: &'a Platform,
     ) -> Self {
         let stages = dockerfile.stages();
-        let mut names: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut names: HashMap<String, Vec<usize>> = HashMap::with_capacity(stages.len());
         for stage in &stages {
             if let Some(name) = stage.name() {
                 names.entry(name).or_default().push(stage.index);
@@ -148,7 +148,7 @@ impl<'a> Planner<'a> {
             scope: GlobalScope::default(),
             asked: Vec::new(),
             needed: BTreeMap::new(),
-            sources: BTreeMap::new(),
+            sources: HashMap::new(),
             used: BTreeSet::new(),
             lost_variables: dockerfile.lost_variables,
             errors: Vec::new(),
@@ -327,7 +327,7 @@ impl<'a> Planner<'a> {
         self.used.extend(names);
         let expanded =
             expanded.map_err(|error| self.error(word.span, expand::failure(&word.value, &error)))?;
-        if self.lost_variables {
+        if self.lost_variables || expanded.unset.is_empty() {
             return Ok((expanded.text, expanded.unset));
         }
         let GlobalScope { values, declared, declarations: _ } = &self.scope;
@@ -540,7 +540,7 @@ fn base_of(answer: &Answer) -> Base {
         Answer::Image(image) => Base::Image(image.clone()),
         // Nobody answers with a time who was asked for a tree.
         Answer::Tree(step::Source::Scratch) | Answer::Time(_) => Base::Scratch,
-        Answer::Tree(source) => Base::Tree(source.clone()),
+        Answer::Tree(source) => Base::Tree(Box::new(source.clone())),
         Answer::Target(target) => Base::Target(target.clone()),
         Answer::Unknown => Base::Unknown,
     }

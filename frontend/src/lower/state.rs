@@ -8,7 +8,8 @@ mod words;
 
 pub(crate) use steps::Title;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rbuild_model::graph::{GraphBuilder, StepId};
@@ -45,7 +46,7 @@ pub(crate) struct Tree {
 #[derive(Clone, Debug)]
 struct Done {
     root: StepId,
-    config: ImageConfig,
+    config: Rc<ImageConfig>,
     env: BuildEnv,
     args: Vec<BuildArg>,
     /// What the stage itself adds; that of the stage below comes before it.
@@ -73,7 +74,9 @@ struct Shared<'a> {
     plan: &'a Plan<'a>,
     builder: &'a mut GraphBuilder,
     warnings: &'a mut Vec<Diagnostic>,
-    done: BTreeMap<usize, Done>,
+    done: HashMap<usize, Done>,
+    /// The config of a stage that stands on nothing.
+    no_config: Rc<ImageConfig>,
     epoch: Option<i64>,
     errors: Vec<Diagnostic>,
     /// How much memory values take so far, in bytes.
@@ -86,8 +89,8 @@ pub(crate) struct StageState<'l, 'a> {
     plan: &'l StagePlan<'a>,
     /// The step whose result the stage's root is.
     pub(crate) root: StepId,
-    /// The image config so far; its history is the base image's.
-    pub(crate) config: ImageConfig,
+    /// The image config so far; its history is the base image's. It is that of the stage below until it is changed.
+    pub(crate) config: Rc<ImageConfig>,
     pub(crate) platform: Platform,
     env: BuildEnv,
     args: Vec<BuildArg>,
@@ -125,7 +128,8 @@ pub(super) fn build<'a>(
         plan,
         builder,
         warnings,
-        done: BTreeMap::new(),
+        done: HashMap::with_capacity(plan.needed.len()),
+        no_config: Rc::default(),
         epoch: None,
         errors: Vec::new(),
         spent: 0,
@@ -149,7 +153,7 @@ pub(super) fn build<'a>(
         below = done.below;
     }
     let done = shared.done.remove(&plan.target).expect("the target is needed and has been built");
-    let mut config = done.config;
+    let mut config = Rc::unwrap_or_clone(done.config);
     for (name, value) in &options.labels {
         config.config.labels.insert(name.clone(), value.clone());
     }
@@ -169,7 +173,7 @@ pub(super) fn build<'a>(
 }
 
 /// Puts together what a target takes from outside.
-fn outline_of(done: &mut BTreeMap<usize, Done>, target: usize) -> Gathered {
+fn outline_of(done: &mut HashMap<usize, Done>, target: usize) -> Gathered {
     let mut outline = Gathered::default();
     let mut work = vec![target];
     let mut seen = BTreeSet::new();
@@ -221,7 +225,7 @@ impl<'l, 'a> StageState<'l, 'a> {
         let counts_base = matches!(plan.base, Base::Image(_) | Base::Tree(_));
         let mut state = Self {
             root: StepId(0),
-            config: ImageConfig::default(),
+            config: Rc::clone(&shared.no_config),
             platform: plan.platform.clone(),
             env: BuildEnv::default(),
             args: Vec::new(),
@@ -255,7 +259,7 @@ impl<'l, 'a> StageState<'l, 'a> {
         match &plan.base {
             Base::Stage(index) => {
                 let below = state.shared.done.get(index).expect("stages are built in order");
-                state.config = below.config.clone();
+                state.config = Rc::clone(&below.config);
                 state.env = below.env.clone();
                 state.args = below.args.clone();
                 state.workdir_set = below.workdir_set;
@@ -266,14 +270,12 @@ impl<'l, 'a> StageState<'l, 'a> {
                 state.take_image_env();
             }
             Base::Image(image) => {
-                state.config = image.config.clone();
-                state.config.created = None;
+                state.config = Rc::new(ImageConfig { created: None, ..image.config.clone() });
                 state.take_image_env();
                 state.platform = image.platform.clone();
             }
             Base::Target(target) => {
-                state.config = target.config.clone();
-                state.config.created = None;
+                state.config = Rc::new(ImageConfig { created: None, ..target.config.clone() });
                 state.history.clone_from(&target.history);
                 state.take_image_env();
                 state.platform = target.config.platform();
@@ -284,16 +286,20 @@ impl<'l, 'a> StageState<'l, 'a> {
                 if matches!(plan.base, Base::Scratch) {
                     state.platform = state.shared.plan.platform.clone();
                 }
-                state.config.set_platform(&state.platform);
-                state.config.config.working_dir = "/".to_owned();
+                let mut config = ImageConfig::default();
+                config.set_platform(&state.platform);
+                config.config.working_dir = "/".to_owned();
+                state.config = Rc::new(config);
                 if let Base::Tree(source) = &plan.base {
                     let files =
-                        Tree { step: state.root, from_client: matches!(source, step::Source::Local(_)) };
+                        Tree { step: state.root, from_client: matches!(**source, step::Source::Local(_)) };
                     transfer::all(&mut state, files, written);
                 }
             }
         }
-        state.config.config.on_build.clear();
+        if !state.config.config.on_build.is_empty() {
+            state.config_mut().config.on_build.clear();
+        }
         if state.config.config.env("PATH").is_none() && state.platform.os != "windows" {
             state.set_image_env("PATH", DEFAULT_PATH);
             state.set_env("PATH".to_owned(), DEFAULT_PATH.to_owned());
@@ -304,7 +310,7 @@ impl<'l, 'a> StageState<'l, 'a> {
     /// Does all instructions; one that cannot be done is noted, and the next ones are still looked at.
     fn run(mut self) -> Done {
         let plan = self.plan;
-        // Every stage has a copy of what it begins with.
+        // A stage that changes what it begins with has a copy of it.
         if self.shared.spent > MAX_VALUES {
             return self.done();
         }
@@ -365,6 +371,11 @@ impl<'l, 'a> StageState<'l, 'a> {
 
     pub(crate) fn env(&self) -> &BuildEnv {
         &self.env
+    }
+
+    /// Returns the image config to change it.
+    pub(crate) fn config_mut(&mut self) -> &mut ImageConfig {
+        Rc::make_mut(&mut self.config)
     }
 
     pub(crate) fn args(&self) -> &[BuildArg] {

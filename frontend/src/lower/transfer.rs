@@ -399,12 +399,14 @@ fn finish(
     } else {
         copied
     };
-    let mut words = vec![name.to_owned()];
-    words.extend(common.flags);
-    words.extend(shown.iter().cloned());
-    words.push(common.written_dest);
+    let mut text = name.to_owned();
+    for word in common.flags.iter().chain(shown).chain([&common.written_dest]) {
+        text.push(' ');
+        text.push_str(word);
+    }
+    text.push_str(" # buildkit");
     let root = stage.root;
-    stage.commit(format!("{} # buildkit", words.join(" ")), Some(root));
+    stage.commit(text, Some(root));
     Ok(())
 }
 

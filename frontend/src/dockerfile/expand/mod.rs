@@ -129,21 +129,28 @@ impl Mode {
 pub struct Expanded {
     /// The whole text.
     pub text: String,
-    /// The text split at blanks that were neither quoted nor escaped; empty words are dropped.
-    pub words: Vec<String>,
     /// Variables that were referred to and had no value, in order of appearance.
     pub unset: Vec<String>,
 }
 
 /// Reads a text and replaces its variables.
 pub fn expand(text: &str, mode: Mode, env: &dyn Environment) -> Result<Expanded, ExpandError> {
-    // Most words hold nothing to replace: one look decides.
+    // Most texts hold nothing to replace.
+    if text.len() <= MAX_TEXT && !text.contains(['$', '\'', '"', '<', mode.escape]) {
+        return Ok(Expanded { text: text.to_owned(), unset: Vec::new() });
+    }
+    Ok(split(text, mode, env)?.0)
+}
+
+/// As [`expand`], and returns the words as well: the text split at blanks that were neither quoted nor escaped, without
+/// the empty ones.
+pub fn split(text: &str, mode: Mode, env: &dyn Environment) -> Result<(Expanded, Vec<String>), ExpandError> {
     let mut reader = Reader { chars: text.chars().peekable(), mode, env, unset: Vec::new(), depth: 0 };
     let (text, words) = reader.read_until(None, mode.raw_escapes)?;
     if text.len() > MAX_TEXT {
         return Err(ExpandError::TooLong);
     }
-    Ok(Expanded { text, words, unset: reader.unset })
+    Ok((Expanded { text, unset: reader.unset }, words))
 }
 
 /// Says what is wrong with a text, with the text itself if it is no longer than a line.

@@ -181,7 +181,7 @@ fn replacements() {
 
 #[test]
 fn words_split_only_at_bare_blanks() {
-    let words = |text: &str| expand(text, Mode::argument('\\'), &env()).map(|expanded| expanded.words);
+    let words = |text: &str| split(text, Mode::argument('\\'), &env()).map(|(_, words)| words);
     assert_eq!(words("a b  c").unwrap(), ["a", "b", "c"]);
     assert_eq!(words("'a b' c").unwrap(), ["a b", "c"]);
     assert_eq!(words("a\\ b c").unwrap(), ["a b", "c"]);

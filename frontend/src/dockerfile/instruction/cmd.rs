@@ -31,8 +31,8 @@ impl Cmd {
         stage.recommend_json(at, &self.command);
         let argv = self.command.argv(&stage.shell());
         let text = format!("CMD {}", go::quoted_list(&argv));
-        stage.config.config.cmd = Some(argv);
-        stage.config.config.args_escaped = true;
+        stage.config_mut().config.cmd = Some(argv);
+        stage.config_mut().config.args_escaped = true;
         stage.cmd_set = true;
         stage.commit(text, None);
         Ok(())

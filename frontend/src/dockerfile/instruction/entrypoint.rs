@@ -31,9 +31,9 @@ impl Entrypoint {
         stage.recommend_json(at, &self.command);
         let argv = self.command.argv(&stage.shell());
         let text = format!("ENTRYPOINT {}", go::quoted_list(&argv));
-        stage.config.config.entrypoint = (!argv.is_empty()).then_some(argv);
+        stage.config_mut().config.entrypoint = (!argv.is_empty()).then_some(argv);
         if !stage.cmd_set {
-            stage.config.config.cmd = None;
+            stage.config_mut().config.cmd = None;
         }
         stage.commit(text, None);
         Ok(())

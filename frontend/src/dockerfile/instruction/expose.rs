@@ -48,7 +48,7 @@ impl Expose {
             }
         }
         stage.commit(format!("EXPOSE [{}]", ports.join(" ")), None);
-        stage.config.config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
+        stage.config_mut().config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
         Ok(())
     }
 }

@@ -112,7 +112,7 @@ impl Healthcheck {
             go::duration(check.start_interval),
             check.retries,
         );
-        stage.config.config.healthcheck = Some(check.clone());
+        stage.config_mut().config.healthcheck = Some(check.clone());
         stage.commit(text, None);
         Ok(())
     }

@@ -31,7 +31,7 @@ impl Label {
         let mut text = String::from("LABEL");
         for (name, value) in pairs {
             text.push_str(&format!(" {name}={value}"));
-            stage.config.config.labels.insert(name, value);
+            stage.config_mut().config.labels.insert(name, value);
         }
         stage.commit(text, None);
         Ok(())

@@ -27,7 +27,7 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
 
 impl Maintainer {
     pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
-        stage.config.author = Some(self.name.value.clone());
+        stage.config_mut().author = Some(self.name.value.clone());
         stage.commit(format!("MAINTAINER {}", self.name.value), None);
         Ok(())
     }

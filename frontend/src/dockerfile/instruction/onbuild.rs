@@ -48,7 +48,7 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
 
 impl Onbuild {
     pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
-        stage.config.config.on_build.push(self.trigger.clone());
+        stage.config_mut().config.on_build.push(self.trigger.clone());
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
 
 impl Shell {
     pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
-        stage.config.config.shell = Some(self.argv.clone());
+        stage.config_mut().config.shell = Some(self.argv.clone());
         stage.commit(format!("SHELL [{}]", self.argv.join(" ")), None);
         Ok(())
     }

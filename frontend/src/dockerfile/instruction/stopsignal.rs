@@ -37,7 +37,7 @@ impl Stopsignal {
                 .with_help("write a name like SIGTERM, or a number"));
         }
         let text = format!("STOPSIGNAL {signal}");
-        stage.config.config.stop_signal = Some(signal);
+        stage.config_mut().config.stop_signal = Some(signal);
         stage.commit(text, None);
         Ok(())
     }

@@ -29,7 +29,7 @@ impl User {
     pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
         let user = stage.expand(&self.user)?;
         let text = format!("USER {user}");
-        stage.config.config.user = user;
+        stage.config_mut().config.user = user;
         stage.commit(text, None);
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Volume {
             paths.push(path);
         }
         let text = format!("VOLUME [{}]", paths.join(" "));
-        stage.config.config.volumes.extend(paths.into_iter().map(|path| (path, Empty {})));
+        stage.config_mut().config.volumes.extend(paths.into_iter().map(|path| (path, Empty {})));
         stage.commit(text, None);
         Ok(())
     }

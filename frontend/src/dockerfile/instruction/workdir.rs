@@ -47,7 +47,7 @@ impl Workdir {
             );
         }
         stage.workdir_set = true;
-        stage.config.config.working_dir = folder.clone();
+        stage.config_mut().config.working_dir = folder.clone();
         let mut layer = None;
         // As other builders have it: `/..` is the root as well, and has a layer.
         if folder != "/" {

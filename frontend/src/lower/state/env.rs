@@ -1,23 +1,39 @@
 //! The variables of a stage.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use rbuild_model::step::EnvVar;
 
 use crate::dockerfile::expand::Environment;
 
-/// The variables of a stage, in the order RUN gets them: a variable set again moves to the end.
+/// The variables of a stage, in the order RUN gets them: a variable set again moves to the end. Clones are one until one of
+/// them is changed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BuildEnv {
     /// By name, with the position in the order.
-    values: HashMap<String, (u64, String)>,
+    values: Rc<HashMap<String, (u64, String)>>,
     next: u64,
 }
 
 impl BuildEnv {
     pub(super) fn set(&mut self, name: String, value: String) {
-        self.values.insert(name, (self.next, value));
+        Rc::make_mut(&mut self.values).insert(name, (self.next, value));
         self.next += 1;
+    }
+
+    /// Tells whether these are all variables there are, in this order.
+    pub(super) fn is_exactly<'e>(&self, entries: impl Iterator<Item = (&'e str, &'e str)>) -> bool {
+        let mut from = 0;
+        let mut count = 0;
+        let in_place = entries.inspect(|_| count += 1).all(|(name, value)| match self.values.get(name) {
+            Some((position, known)) if *position >= from && known == value => {
+                from = position + 1;
+                true
+            }
+            _ => false,
+        });
+        in_place && count == self.values.len()
     }
 
     /// Returns the variables in order.

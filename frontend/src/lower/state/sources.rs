@@ -29,7 +29,7 @@ impl Shared<'_> {
                     ImageSource { name: image_name.clone(), pin: pin.clone(), platform: platform.clone() };
                 self.source_step(step::Source::Image(source), title, Some(span))
             }
-            Base::Tree(source) => self.source_step(source.clone(), title, Some(span)),
+            Base::Tree(source) => self.source_step(step::Source::clone(source), title, Some(span)),
         }
     }
 }
@@ -72,7 +72,8 @@ impl StageState<'_, '_> {
                 Tree { step: root.unwrap_or_else(|| self.scratch()), from_client: false }
             }
             FileSource::Base(base) => {
-                let from_client = matches!(base, Base::Tree(step::Source::Local(_)));
+                let from_client =
+                    matches!(base, Base::Tree(source) if matches!(**source, step::Source::Local(_)));
                 let title = match base {
                     // A name with variables in it is no stage: it stands here as it is written.
                     Base::Image(image) => {

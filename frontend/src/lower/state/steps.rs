@@ -1,5 +1,7 @@
 //! The steps that a stage adds to the graph, and what displays call them.
 
+use std::fmt::Write as _;
+
 use rbuild_model::graph::StepId;
 use rbuild_model::step::{EnvVar, Operation, Step, StepNote};
 
@@ -26,13 +28,17 @@ impl Title {
     }
 
     /// Puts something before both.
-    pub(crate) fn after(self, before: &str) -> Self {
-        Self { shown: format!("{before}{}", self.shown), written: format!("{before}{}", self.written) }
+    pub(crate) fn after(mut self, before: &str) -> Self {
+        self.shown.insert_str(0, before);
+        self.written.insert_str(0, before);
+        self
     }
 
     /// Puts something behind both.
-    pub(crate) fn before(self, behind: &str) -> Self {
-        Self { shown: format!("{}{behind}", self.shown), written: format!("{}{behind}", self.written) }
+    pub(crate) fn before(mut self, behind: &str) -> Self {
+        self.shown.push_str(behind);
+        self.written.push_str(behind);
+        self
     }
 }
 
@@ -42,17 +48,18 @@ impl StageState<'_, '_> {
         if self.total == 0 {
             return title;
         }
-        let mut parts = Vec::new();
+        let mut place = String::from("[");
         if self.shared.options.platforms.len() > 1 {
-            parts.push(format!("{}{}", self.platform, self.cross_target()));
+            let _ = write!(place, "{}{} ", self.platform, self.cross_target());
         }
         if self.shared.plan.name_stages {
-            parts.push(self.plan.stage.display_name());
+            place.push_str(&self.plan.stage.display_name());
+            place.push(' ');
         }
         self.position += 1;
-        let width = self.total.to_string().len();
-        parts.push(format!("{:width$}/{}", self.position, self.total));
-        title.after(&format!("[{}] ", parts.join(" ")))
+        let width = self.total.ilog10() as usize + 1;
+        let _ = write!(place, "{:width$}/{}] ", self.position, self.total);
+        title.after(&place)
     }
 
     /// Names the target's platform when the stage asks for it and runs on another.

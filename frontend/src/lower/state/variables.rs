@@ -16,17 +16,17 @@ impl StageState<'_, '_> {
 
     /// Sets the variables of the image for the steps; one that is listed twice counts with its last value.
     pub(super) fn take_image_env(&mut self) {
-        for entry in &self.config.config.env {
-            if let Some((name, value)) = entry.split_once('=') {
-                self.env.set(name.to_owned(), value.to_owned());
-            }
+        let entries = self.config.config.env.iter().filter_map(|entry| entry.split_once('='));
+        // Most stages begin with what the one below ended with.
+        if !self.env.is_exactly(entries.clone()) {
+            entries.for_each(|(name, value)| self.env.set(name.to_owned(), value.to_owned()));
         }
     }
 
     /// Sets a variable of the image, in the place of one of the same name.
     pub(crate) fn set_image_env(&mut self, name: &str, value: &str) {
         let entry = format!("{name}={value}");
-        let list = &mut self.config.config.env;
+        let list = &mut self.config_mut().config.env;
         match list.iter_mut().find(|known| known.split_once('=').is_some_and(|(known, _)| known == name)) {
             Some(known) => *known = entry,
             None => list.push(entry),

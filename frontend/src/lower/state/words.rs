@@ -72,11 +72,11 @@ impl StageState<'_, '_> {
     pub(crate) fn expand_words(&mut self, word: &Word) -> Result<Vec<String>, Diagnostic> {
         let mode = self.mode();
         // As other builders have it, words that are split (those of EXPOSE) are not searched for unset variables.
-        let expanded = expand::expand(&word.value, mode, &self.env)
+        let (expanded, words) = expand::split(&word.value, mode, &self.env)
             .map_err(|error| self.unexpanded(&word.value, word.span, &error))?;
         self.is_doubtful |= self.is_guess && !expanded.unset.is_empty();
         self.spend(expanded.text.len(), word.span)?;
-        Ok(expanded.words)
+        Ok(words)
     }
 
     /// Replaces the variables of a heredoc's body.
