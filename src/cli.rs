@@ -14,6 +14,7 @@ pub(crate) mod check;
 pub(crate) mod complete;
 pub(crate) mod compose;
 pub(crate) mod container;
+mod cursor;
 mod help;
 pub(crate) mod images;
 mod mistakes;
@@ -255,9 +256,14 @@ verbs! {
     Promote,
 }
 
+/// Returns the command line without any verb.
+fn program() -> clap::Command {
+    Global::command().subcommand_required(true).arg_required_else_help(true)
+}
+
 /// Returns the command line with its verbs, which have no flags yet.
 fn bare() -> clap::Command {
-    Bare::augment_subcommands(Global::command()).subcommand_required(true).arg_required_else_help(true)
+    Bare::augment_subcommands(program())
 }
 
 /// Returns the command line as completions and manual pages show it.
@@ -299,7 +305,12 @@ fn switch(arg: clap::Arg) -> clap::Arg {
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Cli> {
     let all = bare();
     let arguments = arguments::rewrite(arguments.into_iter().collect(), &all)?;
-    let mut parser = ready(all.mut_args(switch), &arguments, read);
+    let verb = arguments::verb(&arguments, &all);
+    let arguments = arguments::join_values(arguments, verb.as_deref());
+    let verb = verb.and_then(|verb| all.find_subcommand(verb).cloned());
+    // Each verb that is there is given all global flags: the others stay away.
+    let parser = verb.map_or(all, |verb| program().subcommand(read(verb)));
+    let mut parser = parser.mut_args(switch);
     let mut matches = match parser.try_get_matches_from_mut(&arguments) {
         Ok(matches) => matches,
         Err(error) => return Err(told(error, &parser, &arguments)),
@@ -323,7 +334,7 @@ pub(crate) fn verb(arguments: &[OsString]) -> Option<String> {
     arguments::verb(&arguments, &all)
 }
 
-/// Makes the verb ready that is asked for: each command pays for this.
+/// Makes the verb ready that is asked for.
 fn ready(
     all: clap::Command,
     arguments: &[OsString],

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::Command;
 
+use crate::flags;
 use crate::report::{Mistake, NotYet};
 use crate::text::near;
 
@@ -116,6 +117,34 @@ pub(super) fn rewrite(mut arguments: Vec<OsString>, all: &Command) -> anyhow::Re
 pub(super) fn verb(arguments: &[OsString], all: &Command) -> Option<String> {
     let word = arguments[first_word(arguments)?].to_str()?;
     Some(all.find_subcommand(word)?.get_name().to_owned())
+}
+
+/// Joins `--sbom` and `--provenance` of builds with the next word where that is their value: alone they mean `true`, and
+/// Docker's users write the value behind a blank.
+pub(super) fn join_values(arguments: Vec<OsString>, verb: Option<&str>) -> Vec<OsString> {
+    if !matches!(verb, Some("build" | "bake")) {
+        return arguments;
+    }
+    let mut joined: Vec<OsString> = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        match joined.last_mut() {
+            Some(flag) if (*flag == "--sbom" || *flag == "--provenance") && is_attestation(&argument) => {
+                flag.push("=");
+                flag.push(argument);
+            }
+            _ => joined.push(argument),
+        }
+    }
+    joined
+}
+
+/// Tells whether a word is the value of an attestation, and not the place of a build context.
+fn is_attestation(word: &OsStr) -> bool {
+    let Some(text) = word.to_str() else { return false };
+    let is_key = |key: &str| {
+        !key.starts_with('-') && key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
+    };
+    flags::boolean(text).is_ok() || text.split_once('=').is_some_and(|(key, _)| is_key(key))
 }
 
 /// Returns the position of the first argument that is no global flag nor the value of one.

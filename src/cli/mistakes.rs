@@ -7,14 +7,14 @@ use std::num::ParseIntError;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::complete::Cursor;
+use super::cursor::Cursor;
 use crate::report::Mistake;
 use crate::text::near;
 
 /// Says what is wrong; the command line is the one that was read, so that its verb has its flags.
 pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> Mistake {
-    let asked = Asked(Cursor::at_end(all, arguments));
-    let path = &asked.0.name;
+    let asked = Cursor::at_end(all, arguments);
+    let path = &asked.name;
     let about = |kind| text(error, kind);
     let argument = spelled(&about(ContextKind::InvalidArg));
     let value = about(ContextKind::InvalidValue);
@@ -56,12 +56,9 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
     }
 }
 
-/// The command that a command line asks for.
-struct Asked<'a>(Cursor<'a>);
-
-impl Asked<'_> {
+impl Cursor<'_> {
     fn unknown(&self, given: &str, usage: Option<String>) -> Mistake {
-        let path = &self.0.name;
+        let path = &self.name;
         if !given.starts_with('-') || given == "-" {
             return with_usage(
                 Mistake::usage(format!("`{path}` takes no further argument: `{given}`")),
@@ -69,7 +66,7 @@ impl Asked<'_> {
             );
         }
         let mistake = Mistake::usage(format!("`{path}` has no flag `{given}`"));
-        let flags = self.0.command.get_arguments().filter(|flag| !flag.is_hide_set());
+        let flags = self.command.get_arguments().filter(|flag| !flag.is_hide_set());
         let names: Vec<&str> = flags.filter_map(clap::Arg::get_long_and_visible_aliases).flatten().collect();
         match given.strip_prefix("--").and_then(|name| near(name, names)) {
             Some(near) => mistake.hint(format!("did you mean `--{near}`?")),
@@ -78,9 +75,9 @@ impl Asked<'_> {
     }
 
     fn unknown_verb(&self, given: &str) -> Mistake {
-        let path = &self.0.name;
+        let path = &self.name;
         let mistake = Mistake::usage(format!("`{path}` has no command `{given}`"));
-        let verbs = self.0.command.get_subcommands().filter(|verb| !verb.is_hide_set());
+        let verbs = self.command.get_subcommands().filter(|verb| !verb.is_hide_set());
         match near(given, verbs.map(Command::get_name)) {
             Some(near) => mistake.hint(format!("did you mean `{path} {near}`?")),
             None => mistake.hint(format!("`{path} --help` lists its commands")),

@@ -108,6 +108,32 @@ fn flags_that_are_not_there_yet_say_so() {
 }
 
 #[test]
+fn attestations_take_the_next_word_if_it_is_a_value() {
+    for (line, context, sbom, provenance) in [
+        ("build --sbom false --provenance mode=max x", "x", "false", "mode=max"),
+        ("build --provenance false --sbom x", "x", "true", "false"),
+        ("build --provenance ./a=b", "./a=b", "", "true"),
+        ("build --sbom=false --provenance", ".", "false", "true"),
+        ("build --sbom --provenance=mode=max x", "x", "true", "mode=max"),
+    ] {
+        let arguments = build(line);
+        assert_eq!(arguments.what.context, context, "{line}");
+        let read = |text: &str, of: fn(&str) -> flags::Read<flags::Attest>| {
+            (!text.is_empty()).then(|| of(text).unwrap())
+        };
+        assert_eq!(arguments.sbom, read(sbom, flags::sbom), "{line}");
+        assert_eq!(arguments.provenance, read(provenance, flags::provenance), "{line}");
+    }
+    let Command::Bake(arguments) = parsed("bake --provenance mode=max --sbom true x").unwrap().command else {
+        panic!("no bake")
+    };
+    assert_eq!(
+        (arguments.provenance.as_deref(), arguments.sbom.as_deref(), arguments.targets.len()),
+        (Some("mode=max"), Some("true"), 1)
+    );
+}
+
+#[test]
 fn unknown_words_are_never_taken_for_folders_silently() {
     for (line, message) in [
         ("serve", "error: `rbuild serve` is not available yet\nhint: use the commands of `rbuild` itself\n"),
