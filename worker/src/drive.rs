@@ -1,7 +1,7 @@
 //! Drives the solver: a loop that owns the schedule (`schedule`), and a bounded number of threads that do the work.
 //!
 //! Look-ups are answered by the loop itself, a wave in one transaction; hashing and running go to threads, which tell
-//! the loop by a word what came of it.
+//! the loop by a word what came of it. What is hashed while nothing else is done needs no thread.
 
 mod schedule;
 mod threads;
@@ -88,6 +88,7 @@ pub fn drive<R: StepRunner>(
                     let send = send.clone();
                     scope.spawn(move || perform(runner, &work, &send));
                 }
+                Next::Do(work) => perform(runner, &work, &send),
                 Next::Grant(grant) => {
                     // Who wants a turn waits for it, unless it panicked.
                     let _ = grant.send(());

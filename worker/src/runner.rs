@@ -61,6 +61,8 @@ pub(crate) struct Parts<'a> {
     /// The further certificate authorities of each target.
     pub(crate) extra_ca: Vec<Option<&'a [u8]>>,
     pub(crate) berths: &'a Berths<'a>,
+    /// Called before a tree is made or fetched: begins what goes on beside that.
+    pub(crate) begin: Box<dyn Fn() + Sync + 'a>,
     pub(crate) committed: Committed<'a>,
     pub(crate) imports: &'a Imports,
 }
@@ -260,6 +262,7 @@ impl<'a> Runner<'a> {
 
     /// Does a step under its lock and remembers the result.
     fn make(&self, ask: &RunAsk, task: &Task, locks: &StepLocks<'_>) -> Result<StepResult, StepError> {
+        (self.parts.begin)();
         let mut ask = ask.clone();
         let started =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
@@ -396,6 +399,7 @@ impl StepRunner for Runner<'_> {
     }
 
     fn fetch(&self, ask: &FetchAsk) -> Result<Tree, StepError> {
+        (self.parts.begin)();
         let task = self
             .parts
             .tasks

@@ -1,31 +1,34 @@
 //! The stat index: what the files of a context held when they were last hashed.
 //!
 //! One file per context folder, derived data: a file that is missing, of another version, too large or damaged is an
-//! empty index. It holds only entries that were [settled](super::node::Trust) when they were hashed, so an entry
+//! empty index. The entries of a directory are read when somebody asks for them, by the thread that does; damaged ones are
+//! none. It holds only entries that were [settled](super::node::Trust) when they were hashed, so an entry
 //! vouches for a file of equal size, mtime, ctime, device and inode. If the clock now stands before the latest mark
 //! of the index, it was set back, and nothing is believed.
 //!
 //! ```text
-//! magic "rbuild stat idx\n"   version u32   blake3 of all that follows [32]
-//! latest mark: seconds i64, nanos u32       directories u32
-//! directory, sorted by path:  path length u32, path, entries u32, bytes of entries u32, entries
+//! magic "rbuild stat idx\n"   version u32   blake3 of the table [32]   bytes of the table u32
+//! the table:                  latest mark: seconds i64, nanos u32   directories u32
+//! directory, sorted by path:  path length u32, path, bytes of entries u32, blake3 of entries [32]
+//! behind the table, in its order, of each directory
 //! entry, sorted by name:      name length u32, name, size u64, mtime i64 u32, ctime i64 u32, dev u64, ino u64, blake3 [32]
 //! ```
 //! Numbers are little-endian. The file is replaced by rename, unsynced: a torn one fails its checksum.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::ops::Range;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rbuild_confined::Time;
 
 use super::node::{FileDigest, Stamp};
 
 const MAGIC: &[u8; 16] = b"rbuild stat idx\n";
-const VERSION: u32 = 1;
-const HEADER: usize = MAGIC.len() + 4 + 32;
+const VERSION: u32 = 2;
+const HEADER: usize = MAGIC.len() + 4 + 32 + 4;
 /// The length of an entry whose name is as short as can be.
 const SHORTEST_ENTRY: usize = 4 + 1 + 8 + 12 + 12 + 8 + 8 + 32;
 /// The largest index that is read or written: some ten million files.
@@ -43,10 +46,29 @@ pub struct IndexError {
 /// An index as it was read.
 #[derive(Debug, Default)]
 pub(crate) struct StatIndex {
-    bytes: Vec<u8>,
+    file: Option<File>,
     mark: Time,
-    /// Where the entries of each directory are; the keys are where its path is.
-    directories: HashMap<Box<[u8]>, Range<usize>>,
+    directories: HashMap<Box<[u8]>, Entries>,
+}
+
+/// The entries of a directory.
+#[derive(Debug)]
+struct Entries {
+    start: u64,
+    length: usize,
+    checksum: [u8; 32],
+    bytes: OnceLock<Vec<u8>>,
+}
+
+impl Entries {
+    /// Returns their bytes, read at the first call; none of damaged ones.
+    fn bytes(&self, file: &File) -> &[u8] {
+        self.bytes.get_or_init(|| {
+            let mut bytes = vec![0; self.length];
+            let read = file.read_exact_at(&mut bytes, self.start);
+            if read.is_ok() && self.checksum == *blake3::hash(&bytes).as_bytes() { bytes } else { Vec::new() }
+        })
+    }
 }
 
 /// One file of an index.
@@ -66,33 +88,32 @@ impl StatIndex {
     fn read(path: &Path) -> Option<Self> {
         let file = File::open(path).ok()?;
         let size = file.metadata().ok()?.len();
-        if size > SIZE_LIMIT {
+        let mut header = [0; HEADER];
+        file.read_exact_at(&mut header, 0).ok()?;
+        let mut header = Reader { bytes: &header, at: 0 };
+        let (magic, version): ([u8; MAGIC.len()], u32) = (header.array()?, header.u32()?);
+        let checksum: [u8; 32] = header.array()?;
+        let length = u64::from(header.u32()?);
+        let mut start = HEADER as u64 + length;
+        if magic != *MAGIC || version != VERSION || size > SIZE_LIMIT || start > size {
             return None;
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).ok()? + 1);
-        file.take(SIZE_LIMIT).read_to_end(&mut bytes).ok()?;
-        Self::parse(bytes)
-    }
-
-    pub(crate) fn parse(bytes: Vec<u8>) -> Option<Self> {
-        let (header, body) = bytes.split_at_checked(HEADER)?;
-        let (magic, rest) = header.split_at(MAGIC.len());
-        let (version, checksum) = rest.split_at(4);
-        if magic != MAGIC || version != VERSION.to_le_bytes() || checksum != blake3::hash(body).as_bytes() {
+        let mut table = vec![0; usize::try_from(length).ok()?];
+        file.read_exact_at(&mut table, HEADER as u64).ok()?;
+        if checksum != *blake3::hash(&table).as_bytes() {
             return None;
         }
-        let mut reader = Reader { bytes: &bytes, at: HEADER };
+        let mut reader = Reader { bytes: &table, at: 0 };
         let mark = reader.time()?;
         let mut directories = HashMap::new();
         for _ in 0..reader.u32()? {
             let path = reader.bytes()?.into();
-            let _count = reader.u32()?;
-            let length = reader.u32()? as usize;
-            let start = reader.at;
-            reader.take(length)?;
-            directories.insert(path, start..reader.at);
+            let (length, checksum) = (reader.u32()?, reader.array()?);
+            let entries = Entries { start, length: length as usize, checksum, bytes: OnceLock::new() };
+            directories.insert(path, entries);
+            start += u64::from(length);
         }
-        (reader.at == bytes.len()).then_some(Self { mark, directories, bytes })
+        (reader.at == table.len() && start == size).then_some(Self { file: Some(file), mark, directories })
     }
 
     /// Returns the latest mark that entries were compared with.
@@ -107,9 +128,9 @@ impl StatIndex {
 
     /// Returns the entries of a directory, sorted by name.
     pub(crate) fn directory(&self, path: &[u8]) -> Vec<Known<'_>> {
-        let Some(range) = self.directories.get(path) else { return Vec::new() };
-        let mut reader = Reader { bytes: &self.bytes[..range.end], at: range.start };
-        let mut entries = Vec::with_capacity(range.len() / SHORTEST_ENTRY);
+        let (Some(file), Some(entries)) = (&self.file, self.directories.get(path)) else { return Vec::new() };
+        let mut reader = Reader { bytes: entries.bytes(file), at: 0 };
+        let mut entries = Vec::with_capacity(reader.bytes.len() / SHORTEST_ENTRY);
         while let Some(known) = reader.known() {
             entries.push(known);
         }
@@ -191,33 +212,34 @@ impl<'a> IndexWriter<'a> {
         fn put_u32(out: &mut Vec<u8>, number: usize) {
             out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
         }
-        let mut body = Vec::new();
-        put_time(&mut body, mark);
-        put_u32(&mut body, self.directories.len());
-        let mut block = Vec::new();
+        let mut table = Vec::new();
+        put_time(&mut table, mark);
+        put_u32(&mut table, self.directories.len());
+        let mut all = Vec::new();
         for (path, entries) in &self.directories {
-            block.clear();
+            let start = all.len();
             for Known { name, stamp: Stamp { size, mtime, ctime, dev, ino }, digest } in entries {
-                put_u32(&mut block, name.len());
-                block.extend_from_slice(name);
-                block.extend_from_slice(&size.to_le_bytes());
-                put_time(&mut block, *mtime);
-                put_time(&mut block, *ctime);
-                block.extend_from_slice(&dev.to_le_bytes());
-                block.extend_from_slice(&ino.to_le_bytes());
-                block.extend_from_slice(&digest.0);
+                put_u32(&mut all, name.len());
+                all.extend_from_slice(name);
+                all.extend_from_slice(&size.to_le_bytes());
+                put_time(&mut all, *mtime);
+                put_time(&mut all, *ctime);
+                all.extend_from_slice(&dev.to_le_bytes());
+                all.extend_from_slice(&ino.to_le_bytes());
+                all.extend_from_slice(&digest.0);
             }
-            put_u32(&mut body, path.len());
-            body.extend_from_slice(path);
-            put_u32(&mut body, entries.len());
-            put_u32(&mut body, block.len());
-            body.extend_from_slice(&block);
+            put_u32(&mut table, path.len());
+            table.extend_from_slice(path);
+            put_u32(&mut table, all.len() - start);
+            table.extend_from_slice(blake3::hash(&all[start..]).as_bytes());
         }
-        let mut out = Vec::with_capacity(HEADER + body.len());
+        let mut out = Vec::with_capacity(HEADER + table.len() + all.len());
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(blake3::hash(&body).as_bytes());
-        out.extend_from_slice(&body);
+        out.extend_from_slice(blake3::hash(&table).as_bytes());
+        put_u32(&mut out, table.len());
+        out.extend_from_slice(&table);
+        out.extend_from_slice(&all);
         out
     }
 

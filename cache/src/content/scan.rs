@@ -25,6 +25,7 @@ use super::node::{FileFacts, Name, Stamp, TreeNode, Trust};
 use super::pattern::Narrowing;
 use super::pool::{self, Queue};
 use super::source::{Origin, TreeSource, open_dir, read_names};
+use super::view::{Ownership, View};
 
 /// How many entries of one directory are one job.
 const ENTRIES_PER_JOB: usize = 512;
@@ -156,6 +157,15 @@ impl Entry {
 }
 
 impl Listing {
+    /// Whether nothing in the directory is a directory, and all of it was looked at and hashed.
+    fn is_filled_leaf(&self) -> bool {
+        self.entries.iter().all(|entry| match entry.known() {
+            None | Some(Found::Directory(_)) => false,
+            Some(Found::File { hashed, .. }) => hashed.get().is_some(),
+            Some(Found::Gone | Found::Symlink { .. } | Found::Special(_)) => true,
+        })
+    }
+
     pub(crate) fn entry(&self, name: &[u8]) -> Option<&Entry> {
         let found = self.entries.binary_search_by(|entry| (*entry.name).cmp(name));
         found.ok().map(|at| &self.entries[at])
@@ -190,7 +200,7 @@ enum Job<'a> {
 type Jobs<'a> = Queue<Job<'a>, Error>;
 
 thread_local! {
-    /// What files are read into.
+    /// What files are read into, and nodes are encoded into.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -414,7 +424,15 @@ impl ContextScan {
             known: Arc::clone(&known),
             narrowing,
         }));
-        self.do_entries(dir, first, &fd, &known, narrowing, queue)
+        self.do_entries(dir, first, &fd, &known, narrowing, queue)?;
+        // Nodes that need no others are made by all threads here, and not by one in the end.
+        if narrowing.is_none() && self.is_client() && rest.is_empty() && listing.is_filled_leaf() {
+            let view = View { ownership: Ownership::Client, narrowing: None };
+            BUFFER.with_borrow_mut(|scratch| {
+                view.whole_node(dir, listing, scratch);
+            });
+        }
+        Ok(())
     }
 
     fn do_entries<'a>(

@@ -11,7 +11,7 @@ use rbuild_confined::{Kind, Metadata, Owner};
 use super::filter::Decision;
 use super::node::{Content, FileDigest, FileFacts, Name, Stamp, TreeEntry, TreeNode, Trust, encode_bytes};
 use super::pattern::Narrowing;
-use super::scan::{Dir, Entry, Found, HashedFile, Presence};
+use super::scan::{Dir, Entry, Found, HashedFile, Listing, Presence};
 
 /// Whose tree it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +39,26 @@ impl View<'_> {
         scratch: &mut Vec<u8>,
     ) -> Option<TreeEntry> {
         let listing = dir.known_listing()?;
-        let cache = &dir.nodes[self.ownership as usize];
-        let node = match (self.narrowing, cache.get()) {
-            (None, Some(node)) => Arc::clone(node),
-            (None, None) => {
-                Arc::clone(cache.get_or_init(|| Arc::new(self.node(dir, &listing.entries, scratch))))
-            }
-            (Some(_), _) => Arc::new(self.node(dir, &listing.entries, scratch)),
+        let node = match self.narrowing {
+            None => Arc::clone(self.whole_node(dir, listing, scratch)),
+            Some(_) => Arc::new(self.node(dir, &listing.entries, scratch)),
         };
         if presence == Presence::IfFilled && node.entries.is_empty() {
             return None;
         }
         let Metadata { mode, owner, .. } = listing.metadata;
         Some(self.describe(name, mode, owner, Content::Directory(node)))
+    }
+
+    /// Returns the node of all that is in a directory, made at the first call.
+    pub(crate) fn whole_node<'d>(
+        &self,
+        dir: &'d Dir,
+        listing: &Listing,
+        scratch: &mut Vec<u8>,
+    ) -> &'d Arc<TreeNode> {
+        let node = &dir.nodes[self.ownership as usize];
+        node.get_or_init(|| Arc::new(self.node(dir, &listing.entries, scratch)))
     }
 
     fn node(&self, dir: &Dir, entries: &[Entry], scratch: &mut Vec<u8>) -> TreeNode {

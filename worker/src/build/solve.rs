@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use rbuild_model::graph::{Graph, StepId};
 use rbuild_model::snapshot::Chain;
@@ -26,7 +26,7 @@ impl Worker {
         let ids = tasks.declare_steps(graph, wanted);
         let epochs = layer_epochs(graph, targets);
         let (send, receive) = mpsc::channel::<Made>();
-        let send = Mutex::new(Some(send));
+        let (send, receive) = (Mutex::new(Some(send)), Mutex::new(Some(receive)));
         let execs = graph
             .steps()
             .filter(|(id, step)| ids[id.index()].is_some() && matches!(step.operation, Operation::Exec(_)));
@@ -34,24 +34,15 @@ impl Worker {
         std::thread::scope(|scope| {
             // Whatever happens here, the threads of the scope must come to their ends.
             let _closing = Closing { berths: &berths, send: &send };
-            // Layers are digested and measured while later steps run: by the end of the build the image has an id.
-            scope.spawn(move || {
-                for Made { chain, record, epoch } in receive {
-                    if let Some(epoch) = epoch
-                        && !cancel.is_cancelled()
-                    {
-                        // What fails here fails again, and is told, where the digest is needed.
-                        let _ = self.images.diff_id(&chain, epoch);
-                    }
-                    // A layer that was not measured only counts for nothing where room is made.
-                    if let Some(top) = chain.top()
-                        && let Ok(usage) = self.snapshotter.usage(top)
-                    {
-                        let _ = self.records.measured(record, top, usage.bytes);
-                    }
-                }
-            });
-            scope.spawn(|| berths.keep_ready());
+            // A build that finds everything needs neither.
+            let begun = Once::new();
+            let begin = || {
+                begun.call_once(|| {
+                    let receive = receive.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    scope.spawn(move || self.digest(receive.into_iter().flatten(), cancel));
+                    scope.spawn(|| berths.keep_ready());
+                });
+            };
             let committed = |step: StepId, chain: &Chain, record: RecordId| {
                 if let Some(send) = &*send.lock().unwrap_or_else(PoisonError::into_inner) {
                     let _ = send.send(Made { chain: chain.clone(), record, epoch: epochs[step.index()] });
@@ -67,6 +58,7 @@ impl Worker {
                 wanted,
                 extra_ca: targets.iter().map(|target| target.request.extra_ca.as_deref()).collect(),
                 berths: &berths,
+                begin: Box::new(begin),
                 committed: Box::new(committed),
                 imports,
             });
@@ -75,6 +67,24 @@ impl Worker {
             });
             drive(graph, &goals, &**imports, &runner, &runner, cancel, parallel)
         })
+    }
+
+    /// Digests and measures layers while later steps run: by the end of the build the image has an id.
+    fn digest(&self, layers: impl Iterator<Item = Made>, cancel: &Cancel) {
+        for Made { chain, record, epoch } in layers {
+            if let Some(epoch) = epoch
+                && !cancel.is_cancelled()
+            {
+                // What fails here fails again, and is told, where the digest is needed.
+                let _ = self.images.diff_id(&chain, epoch);
+            }
+            // A layer that was not measured only counts for nothing where room is made.
+            if let Some(top) = chain.top()
+                && let Ok(usage) = self.snapshotter.usage(top)
+            {
+                let _ = self.records.measured(record, top, usage.bytes);
+            }
+        }
     }
 }
 

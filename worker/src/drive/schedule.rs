@@ -51,6 +51,8 @@ pub(super) enum Done<E> {
 pub(super) enum Next {
     /// Starts a thread, which has a turn.
     Start(Work),
+    /// Does it at once: there is nothing else to do meanwhile, and nobody to listen to.
+    Do(Work),
     /// Gives a turn to somebody who wants one again.
     Grant(mpsc::Sender<()>),
     /// Waits until some thread has a word.
@@ -72,7 +74,7 @@ pub(super) struct Schedule<'a, E> {
     solver: Solver<'a>,
     /// What is to be started, in order.
     queue: VecDeque<Work>,
-    /// Threads that have not ended.
+    /// Threads that have not ended, and the loop itself while it does work.
     threads: usize,
     /// Those of them that have a turn.
     turns: usize,
@@ -144,7 +146,12 @@ impl<'a, E> Schedule<'a, E> {
         {
             self.turns += 1;
             self.threads += 1;
-            return Next::Start(work);
+            let is_alone = self.threads == 1 && self.queue.is_empty();
+            return if is_alone && matches!(work, Work::Hash(_)) {
+                Next::Do(work)
+            } else {
+                Next::Start(work)
+            };
         }
         if self.threads > 0 { Next::Listen } else { Next::End }
     }

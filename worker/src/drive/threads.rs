@@ -8,7 +8,7 @@ use rbuild_solver::{Answer, StepRunner, Turn};
 
 use super::schedule::{Done, HasTurn, Word, Work};
 
-/// Does some work, and tells the loop what came of it; the body of a thread.
+/// Does some work, and tells the loop what came of it; mostly the body of a thread.
 pub(super) fn perform<R: StepRunner>(runner: &R, work: &Work, loop_: &mpsc::Sender<Word<R::Error>>) {
     let turn = ThreadTurn { loop_, has: Cell::new(HasTurn::Yes) };
     let done = catch_unwind(AssertUnwindSafe(|| {
