@@ -13,6 +13,8 @@ pub struct Source {
     name: String,
     text: String,
     line_starts: Vec<usize>,
+    /// What was not UTF-8, by the places of the characters that stand for it.
+    not_text: Vec<(usize, u8)>,
 }
 
 impl Source {
@@ -20,7 +22,36 @@ impl Source {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         let text = text.into();
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Arc::new(Self { name: name.into(), text, line_starts })
+        Arc::new(Self { name: name.into(), text, line_starts, not_text: Vec::new() })
+    }
+
+    /// Keeps bytes that need not be UTF-8 all the way: a replacement character stands for what is not.
+    pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Arc<Self> {
+        let bytes = match String::from_utf8(bytes) {
+            Ok(text) => return Self::new(name, text),
+            Err(error) => error.into_bytes(),
+        };
+        let mut text = String::with_capacity(bytes.len());
+        let mut not_text = Vec::new();
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            if let Some(first) = chunk.invalid().first() {
+                not_text.push((text.len(), *first));
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        let mut source = Self::new(name, text);
+        if let Some(source) = Arc::get_mut(&mut source) {
+            source.not_text = not_text;
+        }
+        source
+    }
+
+    /// Returns the first byte in a range that was not UTF-8, and the place of what stands for it.
+    pub fn not_text(&self, span: Span) -> Option<(Span, u8)> {
+        let next = self.not_text.partition_point(|(at, _)| *at < span.start);
+        let (at, byte) = *self.not_text.get(next).filter(|(at, _)| *at < span.end)?;
+        Some((Span::new(at, at + char::REPLACEMENT_CHARACTER.len_utf8()), byte))
     }
 
     /// Returns the name that messages call the text by.

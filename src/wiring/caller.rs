@@ -8,15 +8,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use rbuild_confined::Root;
 use rbuild_model::span::Source;
-use rbuild_worker::{Client, ClientError, LocalTree};
+use rbuild_worker::{Client, ClientError, LocalTree, MAX_DOCKERFILE};
 
 use super::keys::Keys;
 use crate::commands::build::{ClientSecret, SecretValue};
 use crate::flags::Ssh;
 use crate::report::Mistake;
 
-/// The most that a Dockerfile may hold.
-const MAX_DOCKERFILE: u64 = 2 << 20;
 /// The most that an ignore file may hold.
 const MAX_IGNORE: u64 = 1 << 20;
 /// What the Dockerfile of a folder is called, the first that is there.
@@ -121,16 +119,16 @@ pub(crate) fn dockerfile(named: Option<&Path>, folder: &Path) -> anyhow::Result<
     if let Some(path) = named {
         // As docker's client has it: relative to the working folder.
         return match read(path, MAX_DOCKERFILE)? {
-            Some(text) => Ok((path.to_owned(), Source::new(path.display().to_string(), text))),
+            Some(bytes) => Ok((path.to_owned(), Source::from_bytes(path.display().to_string(), bytes))),
             None => Err(not_there(path)),
         };
     }
     let usual = folder.join(DOCKERFILES[0]);
     let path = find_dockerfile(folder).ok_or_else(|| not_there(&usual))?;
     stays_within(&path, folder)?;
-    let text = read(&path, MAX_DOCKERFILE)?.ok_or_else(|| not_there(&usual))?;
+    let bytes = read(&path, MAX_DOCKERFILE)?.ok_or_else(|| not_there(&usual))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let source = Source::new(&*name, text);
+    let source = Source::from_bytes(&*name, bytes);
     Ok((path, source))
 }
 
@@ -167,43 +165,54 @@ pub(crate) fn ignore(dockerfile: Option<&Path>, folder: &Path) -> anyhow::Result
         let mut own = dockerfile.as_os_str().to_owned();
         own.push(".dockerignore");
         let own = PathBuf::from(own);
-        if let Some(text) = read(&own, MAX_IGNORE)? {
-            return Ok(Some(Source::new(own.display().to_string(), text)));
+        if let Some(bytes) = read(&own, MAX_IGNORE)? {
+            let shown = own.display().to_string();
+            return Ok(Some(Source::new(&*shown, text(bytes, &shown)?)));
         }
     }
     let path = folder.join(".dockerignore");
-    Ok(read(&path, MAX_IGNORE)?.map(|text| Source::new(".dockerignore", text)))
+    let Some(bytes) = read(&path, MAX_IGNORE)? else { return Ok(None) };
+    Ok(Some(Source::new(".dockerignore", text(bytes, &path.display().to_string())?)))
 }
 
-/// Reads a whole text file, bounded; `None` if there is none. Pipes and devices are refused before they are opened.
-fn read(path: &Path, limit: u64) -> anyhow::Result<Option<String>> {
+/// Reads a whole file, bounded; `None` if there is none. Pipes and devices are refused before they are opened.
+fn read(path: &Path, limit: u64) -> anyhow::Result<Option<Vec<u8>>> {
     let shown = path.display();
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // What is no folder holds none; whoever reads it as a folder says so.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error).with_context(|| format!("failed to open `{shown}`")),
     };
     if !meta.is_file() {
         return Err(Mistake::new(format!("`{shown}` is not a regular file")).into());
     }
     let file = std::fs::File::open(path).with_context(|| format!("failed to open `{shown}`"))?;
-    text(file, &shown.to_string(), limit).map(Some)
+    read_bounded(file, &shown.to_string(), limit).map(Some)
 }
 
-/// Reads a bounded text.
-fn text(from: impl io::Read, shown: &str, limit: u64) -> anyhow::Result<String> {
+/// Reads a stream, bounded.
+fn read_bounded(from: impl io::Read, shown: &str, limit: u64) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(limit + 1).read_to_end(&mut bytes).with_context(|| format!("failed to read `{shown}`"))?;
     if bytes.len() as u64 > limit {
         return Err(Mistake::new(format!("`{shown}` has more than {limit} bytes")).into());
     }
+    Ok(bytes)
+}
+
+/// Takes the bytes of a file for text.
+fn text(bytes: Vec<u8>, shown: &str) -> anyhow::Result<String> {
     String::from_utf8(bytes)
         .map_err(|_| Mistake::new(format!("`{shown}` is not UTF-8 text")).hint("save it as UTF-8").into())
 }
 
 /// Reads a Dockerfile from standard input.
 pub(super) fn dockerfile_from_stdin() -> anyhow::Result<Arc<Source>> {
-    Ok(Source::new("Dockerfile", text(io::stdin().lock(), "standard input", MAX_DOCKERFILE)?))
+    let bytes = read_bounded(io::stdin().lock(), "standard input", MAX_DOCKERFILE)?;
+    Ok(Source::from_bytes("Dockerfile", bytes))
 }
 
 /// Finds the socket of each agent that is offered; files that are none hold keys, which get an agent.

@@ -23,7 +23,7 @@ use crate::tasks::Tasks;
 use crate::worker::Worker;
 
 /// The most bytes of a Dockerfile.
-const MAX_DOCKERFILE: u64 = 2 << 20;
+pub const MAX_DOCKERFILE: u64 = 16 << 20;
 /// The name of the only file of a context that is a file.
 const FILE_NAME: &str = "context";
 
@@ -425,7 +425,9 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, BoxError> {
     if bytes.len() as u64 > MAX_DOCKERFILE {
         return Err(format!("the Dockerfile has more than {MAX_DOCKERFILE} bytes").into());
     }
-    let text =
-        String::from_utf8(bytes).map_err(|_| "it is neither an archive nor a Dockerfile: not UTF-8 text")?;
-    Ok(Source::new(name, text))
+    let has_from = || bytes.windows(4).any(|word| word.eq_ignore_ascii_case(b"FROM"));
+    if std::str::from_utf8(&bytes).is_err() && !has_from() {
+        return Err("it is neither an archive nor a Dockerfile: not UTF-8 text".into());
+    }
+    Ok(Source::from_bytes(name, bytes))
 }

@@ -49,6 +49,7 @@ pub use authorities::AUTHORITY_BUNDLES;
 pub use build::{Built, BuiltPlatform, TargetError};
 pub use cancel::Cancel;
 pub use check::Checked;
+pub use context::MAX_DOCKERFILE;
 pub use error::{BuildError, MemoryShortage, StepError};
 pub use request::{BuildRequest, Client, ClientError, Export, LocalTree, TargetRequest};
 pub use sources::git::{Access as GitAccess, check_out};

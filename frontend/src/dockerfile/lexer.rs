@@ -84,6 +84,7 @@ impl<'a> Lexer<'a> {
         let mut end = start + first.len();
         let mut blank_lines = Vec::new();
         let (piece, mut continued) = self.strip_continuation(first);
+        self.check_text(start, first, report);
         text.push(start, piece);
         while continued {
             let Some((line_start, line)) = self.physical(report) else { break };
@@ -96,6 +97,7 @@ impl<'a> Lexer<'a> {
                 blank_lines.push(Span::new(line_start, line_start + line.len()));
                 continue;
             }
+            self.check_text(line_start, line, report);
             let (piece, more) = self.strip_continuation(line);
             text.push(line_start, piece);
             end = line_start + line.len();
@@ -113,7 +115,8 @@ impl<'a> Lexer<'a> {
     ) -> Body {
         let start = self.at;
         let mut text = String::new();
-        while let Some((_, line)) = self.physical(report) {
+        while let Some((line_start, line)) = self.physical(report) {
+            self.check_text(line_start, line, report);
             let mut candidate = trim_line_end(line);
             if strip_tabs {
                 candidate = candidate.trim_start_matches('\t');
@@ -125,6 +128,14 @@ impl<'a> Lexer<'a> {
             text.push_str(line);
         }
         Body { text, span: Span::new(start, self.at), terminated: false }
+    }
+
+    /// Refuses a line that is not text; in a comment anything may stand.
+    fn check_text(&self, start: usize, line: &str, report: &mut Vec<Diagnostic>) {
+        if let Some((place, byte)) = self.source.not_text(Span::new(start, start + line.len())) {
+            let error = Diagnostic::error(self.source, place, format!("the byte 0x{byte:02x} is not UTF-8"));
+            report.push(error.with_help("save the file as UTF-8"));
+        }
     }
 
     /// Removes the escape character that continues a line, and says whether there was one.

@@ -4,7 +4,7 @@ use rbuild_frontend::dockerfile::expand::{Mode, expand};
 use rbuild_frontend::dockerfile::parse;
 use rbuild_frontend::ignore::Ignore;
 use rbuild_frontend::lower::LowerOptions;
-use rbuild_model::span::{Severity, Source};
+use rbuild_model::span::{Diagnostic, Severity, Source};
 
 use crate::targets;
 
@@ -111,6 +111,27 @@ fn nested_expansions_are_bounded() {
     let parsed = parse(&Source::new("Dockerfile", text.as_str()));
     let error = targets::lowered(&parsed, &options()).unwrap_err();
     assert!(error.contains("the values of this file come to more than 134217728 bytes"), "{error:.200}");
+}
+
+#[test]
+fn bytes_that_are_not_text_are_refused_outside_of_comments() {
+    let found = |bytes: &[u8]| -> Vec<_> {
+        let parsed = parse(&Source::from_bytes("Dockerfile", bytes.to_vec()));
+        let place = |error: &Diagnostic| {
+            let location = error.location().unwrap();
+            let at = location.source.position(location.span.start);
+            (at.line, at.column, error.message.rsplit(": ").next().unwrap().to_owned())
+        };
+        parsed.diagnostics.iter().map(place).collect()
+    };
+    let not_utf8 = || "the byte 0xe9 is not UTF-8".to_owned();
+    assert_eq!(found(b"# caf\xe9\nFROM scratch\nLABEL a=b \\\n# caf\xe9\n c=d\n"), []);
+    assert_eq!(
+        found(b"FROM scratch\nLABEL a=\xe9\xe9 \\\n c=\xe9\n"),
+        [(2, 9, not_utf8()), (3, 4, not_utf8())]
+    );
+    assert_eq!(found(b"FROM scratch\nCOPY <<E /x\n\xc3\xa9 \xe9\nE\n"), [(3, 3, not_utf8())]);
+    assert_eq!(found("FROM scratch\nLABEL a=\u{fffd}\n".as_bytes()), []);
 }
 
 #[test]
