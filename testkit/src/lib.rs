@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod context;
 pub mod files;
 pub mod leaks;
+pub mod mistakes;
 pub mod privilege;
 pub mod registry;
 pub mod rootfs;

@@ -1,11 +1,13 @@
 //! Bad input: each has a message with its place, a status, and leaves nothing half done.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
 
 use rbuild_testkit::context::{Output, TestContext};
+use rbuild_testkit::mistakes::{Part, mistakes};
 
-use crate::scene::{assert_clean, build, built, images, scene, state};
+use crate::scene::{assert_clean, built, images, scene, state};
 
 /// A build that has to fail, name its reasons, and leave no image and no file.
 #[track_caller]
@@ -72,10 +74,40 @@ fn dockerfiles_that_cannot_be_built() {
         context.write("Dockerfile", text);
         refused(&context, [], 1, reasons);
     }
-    fs::write(context.project().join("Dockerfile"), b"FROM busybox\nRUN echo \xff\xfe\n").unwrap();
-    let output = build(&context, []);
-    assert!(output.status.code() == Some(0) || output.stderr.contains("Dockerfile"), "{output}");
-    assert_clean(&context);
+    let path = context.project().join("Dockerfile");
+    fs::write(&path, b"FROM busybox\n# caf\xe9\nRUN echo \xff\xfe\n").unwrap();
+    refused(&context, [], 1, &["Dockerfile:3", "the byte 0xff is not UTF-8"]);
+    let comments = |bytes: usize| format!("# {}\n", "x".repeat(98)).repeat(bytes / 101);
+    fs::write(&path, comments(10 << 20) + "FROM busybox\nRNU true\n").unwrap();
+    refused(&context, [], 1, &["did you mean RUN?"]);
+    fs::write(&path, comments(17 << 20)).unwrap();
+    refused(&context, [], 1, &["has more than 16777216 bytes"]);
+}
+
+#[test]
+fn every_mistake_that_a_build_finds_is_told_with_its_place() {
+    let Some(context) = scene("every_mistake_that_a_build_finds_is_told_with_its_place") else { return };
+    fs::create_dir(context.project().join("d")).unwrap();
+    for (path, text) in [("f", "f"), ("d/x", "x"), ("secret", "s"), (".dockerignore", "secret\n")] {
+        context.write(path, text);
+    }
+    for row in mistakes(Part::Built) {
+        context.write("Dockerfile", &row.text);
+        // Some are of no line.
+        let place = if row.place == "-" { String::new() } else { format!("Dockerfile:{}", row.place) };
+        refused(&context, [], 1, &[&place, row.said()]);
+    }
+}
+
+#[test]
+fn every_mistake_with_a_test_of_its_own_has_it() {
+    for row in mistakes(Part::Shown) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&row.text);
+        let file = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (_, test) = file.split_once(&format!("fn {}(", row.place)).unwrap_or_else(|| panic!("{row:?}"));
+        let test = test.split_once("\n}\n").map_or(test, |(test, _)| test);
+        assert!(test.contains(row.said()), "{row:?}");
+    }
 }
 
 #[test]

@@ -97,7 +97,8 @@ impl Worker {
     }
 
     /// Lowers, asking until nothing is unknown. An error brings what was found up to there; where something is wrong with the
-    /// file, that is all that is, and what cannot be found out beside it is not told of.
+    /// file, that is all that is, and what cannot be found out beside it is not told of: it is waited for once, and then
+    /// nothing more is asked.
     #[expect(clippy::too_many_arguments, reason = "the parts of one target")]
     fn lowered(
         &self,
@@ -110,6 +111,7 @@ impl Worker {
         cancel: &Cancel,
     ) -> Result<Box<Aims>, (Vec<Diagnostic>, BuildError)> {
         let mut answers = Answers::new();
+        let mut is_in_vain = false;
         loop {
             if cancel.is_cancelled() {
                 return Err((Vec::new(), BuildError::Cancelled));
@@ -131,13 +133,20 @@ impl Worker {
                     answers.insert(asked.question, known.clone());
                     continue;
                 }
+                if is_in_vain && !is_sound {
+                    answers.insert(asked.question, Answer::Unknown);
+                    continue;
+                }
                 match answer::answer(self, request, seat, others, &asked, tasks, cancel) {
                     Ok(answer) => {
                         others.keep(&asked.question, request.pull, &answer);
                         answers.insert(asked.question, answer);
                     }
                     Err(error) if is_sound => return Err((Vec::new(), error)),
-                    Err(_) => answers.insert(asked.question, Answer::Unknown),
+                    Err(_) => {
+                        is_in_vain = true;
+                        answers.insert(asked.question, Answer::Unknown);
+                    }
                 }
             }
         }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use rbuild_confined::users::UserError;
-use rbuild_frontend::lower::LowerError;
 use rbuild_model::event::ExitStatus;
 use rbuild_model::snapshot::SnapshotId;
 use rbuild_model::span::{Diagnostic, Location};
@@ -93,12 +92,6 @@ pub enum BuildError {
     /// Somebody cancelled.
     #[error("cancelled")]
     Cancelled,
-}
-
-impl From<LowerError> for BuildError {
-    fn from(error: LowerError) -> Self {
-        Self::Dockerfile(error.diagnostics)
-    }
 }
 
 /// Why a step could not be done.

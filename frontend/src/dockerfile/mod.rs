@@ -193,14 +193,12 @@ fn arguments(
     let span = heredocs.last().map_or(line.span, |last| line.span.to(last.body_span));
     let original = whole.text();
     let errors = report.len();
+    refuse_nul(source, line, report);
     let mut args = Args { source, spec, rest, original, flags, heredocs, escape, line: line.span, report };
     let kind = (spec.parse)(&mut args)?;
     let heredocs = args.heredocs;
     let is_wrong = report[errors..].iter().any(|finding| finding.severity == Severity::Error);
-    // These leave what is wrong out of what they return.
-    let is_sound =
-        matches!(kind, InstructionKind::From(_) | InstructionKind::Run(_) | InstructionKind::Copy(_));
-    if is_wrong && !is_sound {
+    if is_wrong && !spec.leaves_out_mistakes {
         return None;
     }
     Some(Instruction {
@@ -213,6 +211,15 @@ fn arguments(
         heredocs,
         kind,
     })
+}
+
+/// Refuses a NUL byte in an instruction: neither a path nor an argument, a variable or a port can hold one.
+fn refuse_nul(source: &Arc<Source>, line: &Line, report: &mut Vec<Diagnostic>) {
+    let text = line.text.as_slice();
+    if let Some(at) = text.text().find('\0') {
+        let error = Diagnostic::error(source, text.part(at..at + 1).span(), "the line holds a NUL byte");
+        report.push(error.with_help("take it out of the file"));
+    }
 }
 
 impl fmt::Display for Dockerfile {

@@ -54,8 +54,15 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
     let mut inputs = Inputs::new(stage.root);
     let mut mounts = Vec::with_capacity(run.mounts.len());
     let mut sockets = 0;
+    let mut failed = None;
     for word in &run.mounts {
-        mounts.push(mounts::lower(stage, word, &mut inputs, &mut sockets)?);
+        match mounts::lower(stage, word, &mut inputs, &mut sockets) {
+            Ok(mount) => mounts.push(mount),
+            Err(error) => stage.also(&mut failed, error)?,
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     let (command, script) = command(run, at, stage);
     if let Some(script) = &script

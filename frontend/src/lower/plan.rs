@@ -25,6 +25,9 @@ const SCRATCH: &str = "scratch";
 /// For how many images and variables a similar name is looked for.
 pub(super) const COMPARED: usize = 100;
 
+/// How often a cycle of stages is looked for.
+const CYCLES: usize = 100;
+
 /// What a stage stands on.
 #[derive(Clone, Debug)]
 pub(super) enum Base {
@@ -119,6 +122,8 @@ pub(super) struct Planner<'a> {
     /// The variables that the FROM at hand refers to.
     used: BTreeSet<String>,
     lost_variables: bool,
+    /// How often a cycle is still looked for.
+    cycles_left: usize,
     pub(super) errors: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
 }
@@ -151,6 +156,7 @@ impl<'a> Planner<'a> {
             sources: HashMap::new(),
             used: BTreeSet::new(),
             lost_variables: dockerfile.lost_variables,
+            cycles_left: CYCLES,
             errors: Vec::new(),
             warnings: Vec::new(),
         }
@@ -308,7 +314,7 @@ impl<'a> Planner<'a> {
             }
         }
         for from in stage.body.iter().flat_map(Instruction::sources) {
-            let source = self.skim_source(from);
+            let source = self.skim_source(index, from);
             self.note(source);
         }
     }

@@ -13,7 +13,7 @@ pub enum GitUrlError {
         key: String,
     },
     /// Two parts name different commits, branches or tags.
-    #[error("ref conflicts: {first:?} and {second:?}")]
+    #[error("ref conflicts: {first:?} vs {second:?}")]
     Conflict {
         /// The one.
         first: String,

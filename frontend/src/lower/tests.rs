@@ -53,7 +53,7 @@ fn git_references_are_taken_apart() {
     }
     for (text, error) in [
         ("https://h/r.git?x=1", "unexpected query \"x\""),
-        ("https://h/r.git?ref=a#b", "ref conflicts: \"b\" and \"a\""),
+        ("https://h/r.git?ref=a#b", "ref conflicts: \"b\" vs \"a\""),
         ("https://h/r.git?submodules=q", "invalid value \"q\" for submodules"),
         ("https://h/r.git?mtime=never", "invalid value \"never\" for mtime"),
     ] {

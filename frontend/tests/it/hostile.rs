@@ -89,7 +89,7 @@ fn nested_expansions_are_bounded() {
     for depth in [129, 10_000, 60_000] {
         assert_eq!(
             expand(&nested(depth), Mode::argument('\\'), &()).unwrap_err().to_string(),
-            "syntax error: bad substitution"
+            "variables are nested more than 128 deep"
         );
     }
     // A variable that doubles itself grows with the file and not beyond a bound.

@@ -102,7 +102,8 @@ fn solve(text: &str, options: &LowerOptions) -> Result<(Vec<String>, Box<Lowered
     panic!("lowering never ends: {asked:?}");
 }
 
-fn options(text: &str) -> LowerOptions {
+/// Reads how a text is built from the comments at its beginning.
+pub(crate) fn options(text: &str) -> LowerOptions {
     let mut options = LowerOptions::new("linux/amd64".parse().unwrap());
     options.entitlements.insert(Entitlement::NetworkHost);
     let mut patterns = Vec::new();

@@ -74,6 +74,9 @@ pub enum ExpandError {
         /// The character behind the backslash.
         found: String,
     },
+    /// Braces in braces that no file can mean.
+    #[error("variables are nested more than {MAX_DEPTH} deep")]
+    TooDeep,
     /// A result that no file can mean.
     #[error("the text becomes longer than {MAX_TEXT} bytes")]
     TooLong,
@@ -399,7 +402,7 @@ impl Reader<'_> {
         }
         self.chars.next();
         if self.depth >= MAX_DEPTH {
-            return Err(ExpandError::BadSubstitution);
+            return Err(ExpandError::TooDeep);
         }
         self.depth += 1;
         let value = self.braced();

@@ -31,6 +31,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
         FlagSpec::flag("unpack"),
     ],
     ignores_flags: false,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::Yes,
     parse,
 };

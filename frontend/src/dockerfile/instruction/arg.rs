@@ -27,6 +27,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "declare variables of the build",
     flags: &[],
     ignores_flags: true,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::No,
     parse,
 };

@@ -28,6 +28,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
         FlagSpec::list("exclude"),
     ],
     ignores_flags: false,
+    leaves_out_mistakes: true,
     heredocs: Heredocs::Yes,
     parse,
 };

@@ -18,6 +18,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "set the program that always runs",
     flags: &[],
     ignores_flags: false,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::No,
     parse,
 };

@@ -17,6 +17,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "set environment variables",
     flags: &[],
     ignores_flags: false,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::No,
     parse,
 };

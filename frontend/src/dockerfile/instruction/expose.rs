@@ -22,6 +22,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "describe the ports that the image listens on",
     flags: &[],
     ignores_flags: false,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::No,
     parse,
 };
@@ -40,17 +41,31 @@ impl Expose {
         let mut words: Vec<&Word> = self.ports.iter().collect();
         words.sort_by(|a, b| a.value.cmp(&b.value));
         let mut ports: Vec<String> = Vec::new();
+        let mut failed = None;
         for word in words {
-            for text in stage.expand_words(word)? {
-                let found = parse_port(&text).map_err(|error| stage.error(word.span, error.to_string()))?;
-                look_at(&text, &found, word, stage);
-                ports.extend(found.entries());
+            match expanded(word, stage) {
+                Ok(found) => ports.extend(found),
+                Err(error) => stage.also(&mut failed, error)?,
             }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         stage.commit(format!("EXPOSE [{}]", ports.join(" ")), None);
         stage.config_mut().config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
         Ok(())
     }
+}
+
+/// Returns the ports that a word stands for.
+fn expanded(word: &Word, stage: &mut StageState<'_, '_>) -> Result<Vec<String>, Diagnostic> {
+    let mut ports = Vec::new();
+    for text in stage.expand_words(word)? {
+        let found = parse_port(&text).map_err(|error| stage.error(word.span, error.to_string()))?;
+        look_at(&text, &found, word, stage);
+        ports.extend(found.entries());
+    }
+    Ok(ports)
 }
 
 /// Warns of what means nothing in an image.

@@ -23,6 +23,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "begin a stage from an image, a stage, or nothing",
     flags: &[FlagSpec::text("platform")],
     ignores_flags: false,
+    leaves_out_mistakes: true,
     heredocs: Heredocs::No,
     parse,
 };

@@ -25,6 +25,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
         FlagSpec::text("retries"),
     ],
     ignores_flags: false,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::No,
     parse,
 };

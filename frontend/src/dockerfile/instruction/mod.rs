@@ -76,6 +76,8 @@ pub struct InstructionSpec {
     pub flags: &'static [FlagSpec],
     /// Whether flag words are taken and dropped, whatever they are.
     pub ignores_flags: bool,
+    /// Whether what it returns is without what is wrong with it, so that the rest can be looked at.
+    pub leaves_out_mistakes: bool,
     /// Whether its arguments may open heredocs.
     pub(crate) heredocs: Heredocs,
     pub(crate) parse: fn(&mut Args<'_>) -> Option<InstructionKind>,

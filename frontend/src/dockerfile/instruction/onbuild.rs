@@ -17,6 +17,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "store an instruction for builds on top of the image",
     flags: &[],
     ignores_flags: false,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::Nested,
     parse,
 };

@@ -34,6 +34,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
         FlagSpec::list("device"),
     ],
     ignores_flags: false,
+    leaves_out_mistakes: true,
     heredocs: Heredocs::Yes,
     parse,
 };

@@ -17,6 +17,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "set the shell of shell-form commands",
     flags: &[],
     ignores_flags: false,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::No,
     parse,
 };

@@ -20,6 +20,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "set the signal that asks a container to end",
     flags: &[],
     ignores_flags: true,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::No,
     parse,
 };

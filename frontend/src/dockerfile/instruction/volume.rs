@@ -18,6 +18,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "name paths whose content outlives a container",
     flags: &[],
     ignores_flags: false,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::No,
     parse,
 };

@@ -19,6 +19,7 @@ pub(super) const SPEC: InstructionSpec = InstructionSpec {
     summary: "set the folder that programs start in",
     flags: &[],
     ignores_flags: false,
+    leaves_out_mistakes: false,
     heredocs: Heredocs::No,
     parse,
 };

@@ -4,9 +4,6 @@ use super::{Base, Failure, FileSource, Planner, SCRATCH};
 use crate::dockerfile::instruction::{Instruction, InstructionKind, Word};
 use crate::dockerfile::mount;
 
-/// For how many mistakes a cycle is looked for.
-const CYCLES: usize = 100;
-
 impl Planner<'_> {
     /// Takes in what a `--from` or mount `from` names.
     pub(super) fn take_source(&mut self, index: usize, from: &Word, at: &Instruction, work: &mut Vec<usize>) {
@@ -68,17 +65,8 @@ impl Planner<'_> {
         work: &mut Vec<usize>,
     ) -> Result<(), Failure> {
         if found >= index {
+            self.refuse_cycle(index, found, from)?;
             let name = self.stages[index].display_name();
-            // Looking for a cycle is work; a file with so many mistakes is told of each more shortly.
-            if self.errors.len() < CYCLES && self.reaches(found, index) {
-                let message = format!("circular dependency detected on stage: {name}");
-                let mut error = *self.error(self.stages[index].head.span, message);
-                error = error.with_label(from.span, "");
-                if found != index {
-                    error = error.with_label(self.stages[found].head.span, "");
-                }
-                return Err(Box::new(error));
-            }
             let written = &from.value;
             let message = match &at.kind {
                 InstructionKind::Run(run) => {
@@ -101,8 +89,27 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Refuses that a stage takes files from one that is not above it, if that one depends on it.
+    fn refuse_cycle(&mut self, index: usize, found: usize, from: &Word) -> Result<(), Failure> {
+        // Looking for a cycle is work: a file that names so many stages too early is told of each more shortly.
+        let Some(left) = self.cycles_left.checked_sub(1) else { return Ok(()) };
+        self.cycles_left = left;
+        if !self.reaches(found, index) {
+            return Ok(());
+        }
+        let message = format!("circular dependency detected on stage: {}", self.stages[index].display_name());
+        let mut error = *self.error(self.stages[index].head.span, message);
+        error = error.with_label(from.span, "");
+        if found != index {
+            error = error.with_label(self.stages[found].head.span, "");
+        }
+        Err(Box::new(error))
+    }
+
     /// Tells whether a stage depends on another, by what is written in the file.
     fn reaches(&self, from: usize, to: usize) -> bool {
+        // Below stages that nobody needs other builders do not look at bases.
+        let through_bases = self.visited[to];
         let mut seen = vec![false; self.stages.len()];
         let mut work = vec![from];
         while let Some(index) = work.pop() {
@@ -113,7 +120,9 @@ impl Planner<'_> {
                 continue;
             }
             let stage = self.stages[index];
-            work.extend(self.earlier_stage(index, &stage.from.image.value));
+            if through_bases {
+                work.extend(self.earlier_stage(index, &stage.from.image.value));
+            }
             for from in stage.body.iter().flat_map(Instruction::sources) {
                 let by_index = from.value.parse::<usize>().ok().filter(|at| *at < self.stages.len());
                 work.extend(by_index.or_else(|| self.last_stage(&from.value)));
@@ -123,15 +132,18 @@ impl Planner<'_> {
     }
 
     /// Looks at what one names in a stage that nobody needs.
-    pub(super) fn skim_source(&self, from: &Word) -> Result<(), Failure> {
+    pub(super) fn skim_source(&mut self, index: usize, from: &Word) -> Result<(), Failure> {
         let name = &from.value;
-        if is_index(name) {
-            return self.stage_at(from).map(drop);
-        }
-        if self.last_stage(name).is_none() && !self.is_context(name, self.platform) {
-            self.reference(name, from.span)?;
-        }
-        Ok(())
+        let found = if is_index(name) {
+            self.stage_at(from)?
+        } else if self.is_context(name, self.platform) {
+            return Ok(());
+        } else if let Some(found) = self.last_stage(name) {
+            found
+        } else {
+            return self.reference(name, from.span).map(drop);
+        };
+        if found >= index { self.refuse_cycle(index, found, from) } else { Ok(()) }
     }
 }
 

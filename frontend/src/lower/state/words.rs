@@ -62,6 +62,22 @@ impl StageState<'_, '_> {
         Ok(())
     }
 
+    /// Keeps what is wrong with a part of an instruction while the parts behind it are looked at: the last error is the
+    /// instruction's own, those before it are noted. Without room for values, the rest is left.
+    pub(crate) fn also(
+        &mut self,
+        failed: &mut Option<Diagnostic>,
+        error: Diagnostic,
+    ) -> Result<(), Diagnostic> {
+        let before = failed.take().filter(|_| !self.is_doubtful);
+        self.shared.errors.extend(before);
+        if self.shared.spent > MAX_VALUES {
+            return Err(error);
+        }
+        *failed = Some(error);
+        Ok(())
+    }
+
     /// Replaces the variables of a word.
     pub(crate) fn expand(&mut self, word: &Word) -> Result<String, Diagnostic> {
         let mode = self.mode();
@@ -87,9 +103,13 @@ impl StageState<'_, '_> {
     /// Replaces the variables of names and values, all by the environment before the instruction.
     pub(crate) fn expand_pairs(&mut self, values: &KeyValues) -> Result<Vec<(String, String)>, Diagnostic> {
         let mut pairs = Vec::with_capacity(values.pairs.len());
+        let mut failed = None;
         for pair in &values.pairs {
-            pairs.push((self.expand(&pair.key)?, self.expand(&pair.value)?));
+            match self.expand(&pair.key).and_then(|key| Ok((key, self.expand(&pair.value)?))) {
+                Ok(pair) => pairs.push(pair),
+                Err(error) => self.also(&mut failed, error)?,
+            }
         }
-        Ok(pairs)
+        failed.map_or(Ok(pairs), Err)
     }
 }
