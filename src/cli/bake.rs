@@ -39,7 +39,7 @@ pub(crate) struct Bake {
     #[arg(long)]
     pub(crate) print: bool,
     /// List targets or variables, and build nothing
-    #[arg(long, value_name = "targets|variables[,format=json]")]
+    #[arg(long, conflicts_with = "print", value_name = "targets|variables[,format=json]")]
     pub(crate) list: Option<String>,
     /// Only check the Dockerfiles (same as `--call check`)
     #[arg(long)]

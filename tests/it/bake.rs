@@ -67,6 +67,11 @@ fn targets_are_one_build() {
     assert!(failed.stderr.contains("error: target tool-two: "), "{failed}");
     assert!(failed.stderr.contains("exit code: 1"), "{failed}");
 
+    let arguments = ["bake", "-f", "-", "--print"];
+    let streamed = context.rbuild(arguments).input("services:\n  web:\n    build: tool\n").run();
+    let plan: serde_json::Value = serde_json::from_str(&streamed.assert_success().stdout).unwrap();
+    assert_eq!(plan["target"]["web"]["context"], "tool", "{streamed}");
+
     fs::create_dir(context.project().join("inside")).unwrap();
     context.write(
         "inside/docker-bake.json",

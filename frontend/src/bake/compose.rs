@@ -211,8 +211,8 @@ fn extended(target: &mut Target, extension: &Map<String, Value>) -> Result<(), S
             "no-cache-filter" => over.no_cache_filter = texts(value),
             "contexts" => over.contexts = map(value).into_iter().collect(),
             "extra-hosts" => over.extra_hosts = map(value).into_iter().collect(),
-            "pull" => over.pull = value.and_then(Value::as_bool),
-            "no-cache" => over.no_cache = value.and_then(Value::as_bool),
+            "pull" => over.pull = truth(key, value)?,
+            "no-cache" => over.no_cache = truth(key, value)?,
             "cache-from" | "cache-to" | "output" | "secret" | "ssh" | "attest" => {
                 let (list, kind) = over.options(key).expect("these are options");
                 entries(kind, value, list)?;
@@ -223,6 +223,14 @@ fn extended(target: &mut Target, extension: &Map<String, Value>) -> Result<(), S
     }
     target.merge(&over);
     Ok(())
+}
+
+fn truth(key: &str, value: Option<&Value>) -> Result<Option<bool>, String> {
+    match value {
+        Some(Value::Bool(said)) => Ok(Some(*said)),
+        Some(Value::Null) | None => Ok(None),
+        Some(other) => Err(format!("x-bake: {key} is {other}, neither true nor false")),
+    }
 }
 
 /// Writes a size with four digits and the largest unit that leaves something before the point.

@@ -34,7 +34,7 @@ pub fn list(bake: &Bake, wanted: &str) -> Result<String, String> {
     }
 }
 
-/// Name, description, whether it is a group.
+/// Name, description, whether it is a group. What begins with `_` is there for others to inherit, and not listed.
 fn lines(bake: &Bake) -> Vec<(String, String, bool)> {
     let groups = bake.config.groups.iter().map(|(name, group)| {
         let about = group.description.clone().unwrap_or_else(|| {
@@ -49,7 +49,7 @@ fn lines(bake: &Bake) -> Vec<(String, String, bool)> {
         .targets
         .iter()
         .map(|target| (target.name.clone(), target.description.clone().unwrap_or_default(), false));
-    let mut lines: Vec<_> = targets.chain(groups).collect();
+    let mut lines: Vec<_> = targets.chain(groups).filter(|(name, ..)| !name.starts_with('_')).collect();
     lines.sort();
     lines
 }

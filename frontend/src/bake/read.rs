@@ -188,7 +188,8 @@ fn target(
         config.add(one(&name, block, &row, globals)?);
         made.push(name);
     }
-    if made == [label] {
+    // Nothing is called like a matrix that makes no target.
+    if made.is_empty() || made == [label] {
         return Ok(());
     }
     config.groups.retain(|(known, _)| known != label);

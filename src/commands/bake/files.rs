@@ -2,10 +2,11 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use rbuild_frontend::bake::{self, File, HERE};
-use rbuild_frontend::compose::{Request, Skip};
+use rbuild_frontend::compose::{Answer, Answers, Question, Request, Skip};
 use rbuild_model::span::Source;
 
 use super::remote::Remote;
@@ -60,9 +61,13 @@ pub(super) fn read(
             }
         }
     }
-    let Found { mut files, composed } = found;
+    let Found { mut files, composed, streamed } = found;
     for (folder, paths) in composed.into_iter().rev() {
-        files.insert(0, File::Compose(compose(&folder, paths, context)?));
+        let mut answers = Answers::default();
+        if let Some(source) = &streamed {
+            answers.add(Question::Stdin, Answer::Text(Arc::clone(source)));
+        }
+        files.insert(0, File::Compose(compose(&folder, paths, answers, context)?));
     }
     if files.is_empty() {
         return Err(match remote {
@@ -81,6 +86,8 @@ struct Found {
     files: Vec<File>,
     /// The compose files of each folder: those of one folder are one project.
     composed: Vec<(PathBuf, Vec<String>)>,
+    /// The compose file that came on standard input, which is read once.
+    streamed: Option<Arc<Source>>,
 }
 
 impl Found {
@@ -96,7 +103,10 @@ impl Found {
             let full = within(folder, &path)?;
             let source = Source::new(shown(&path), text(&full)?);
             match form(&path, source.text()) {
-                Form::Compose => composed.push(full.display().to_string()),
+                Form::Compose => {
+                    composed.push(full.display().to_string());
+                    self.streamed = self.streamed.take().or((path == Path::new("-")).then_some(source));
+                }
                 Form::Json => self.files.push(File::Json(source)),
                 Form::Hcl => self.files.push(File::Hcl(source)),
             }
@@ -136,9 +146,7 @@ fn form(path: &Path, text: &str) -> Form {
         Some("json") => Form::Json,
         Some("hcl") => Form::Hcl,
         _ if text.trim_start().starts_with('{') => Form::Json,
-        _ if text.lines().any(|line| line.trim_end() == "services:") && path != Path::new("-") => {
-            Form::Compose
-        }
+        _ if text.lines().any(|line| line.trim_end() == "services:") => Form::Compose,
         _ => Form::Hcl,
     }
 }
@@ -162,7 +170,12 @@ fn within(folder: &Path, path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Loads compose files as one project, with all of its services.
-fn compose(folder: &Path, files: Vec<String>, context: &Context) -> anyhow::Result<serde_json::Value> {
+fn compose(
+    folder: &Path,
+    files: Vec<String>,
+    answers: Answers,
+    context: &Context,
+) -> anyhow::Result<serde_json::Value> {
     let environment = &context.settings.environment;
     let request = Request {
         current_dir: std::env::current_dir()?.join(folder),
@@ -173,7 +186,8 @@ fn compose(folder: &Path, files: Vec<String>, context: &Context) -> anyhow::Resu
         skip: Skip { path_resolution: true, consistency: true, ..Skip::default() },
         ..Request::default()
     };
-    let loaded = loading::loaded(&request, &|| Ok(context.settings.clone()), context.terminal)?;
+    let settings = || Ok(context.settings.clone());
+    let loaded = loading::loaded_with(&request, answers, &settings, context.terminal)?;
     bake::project(&loaded).map_err(|error| Findings::from(error).into())
 }
 

@@ -100,7 +100,7 @@ fn overrides(arguments: &Bake) -> anyhow::Result<Vec<Override>> {
         texts.extend(value.as_ref().map(|value| format!("*.attest={}", bake::options::attest(kind, value))));
     }
     let read = |text: &String| {
-        Override::read(text).map_err(|error| Mistake::usage(format!("`--set {text}`: {error}")).into())
+        Override::read(text).map_err(|error| Mistake::new(format!("`--set {text}`: {error}")).into())
     };
     texts.iter().map(read).collect()
 }

@@ -45,7 +45,16 @@ pub(crate) type Lazily<'a> = &'a dyn Fn() -> anyhow::Result<Settings>;
 
 /// Loads a project and tells its warnings.
 pub(crate) fn loaded(request: &Request, settings: Lazily<'_>, terminal: Terminal) -> anyhow::Result<Loaded> {
-    let mut answers = Answers::default();
+    loaded_with(request, Answers::default(), settings, terminal)
+}
+
+/// Loads a project of which some answers are known, and tells its warnings.
+pub(crate) fn loaded_with(
+    request: &Request,
+    mut answers: Answers,
+    settings: Lazily<'_>,
+    terminal: Terminal,
+) -> anyhow::Result<Loaded> {
     loop {
         match load(request, &answers) {
             Ok(Loading::Ready(loaded)) => {
