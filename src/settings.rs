@@ -86,8 +86,6 @@ pub(crate) struct Settings {
     pub(crate) parallel: Option<NonZeroUsize>,
     /// The most that the build cache may take, in bytes.
     pub(crate) cache_max: Option<u64>,
-    /// The time of everything a build makes, in seconds since 1970.
-    pub(crate) source_date_epoch: Option<u64>,
     /// The platform where no flag says it (`DOCKER_DEFAULT_PLATFORM`).
     pub(crate) platform: Option<rbuild_model::platform::Platform>,
     /// What an ordinary user works in, once it was entered.
@@ -160,7 +158,6 @@ impl Settings {
                 .or_else(|| environment.path("HOME").map(|home| home.join(".docker"))),
             parallel: known.limits.parallel,
             cache_max: global.cache_max.or(environment.cache_max()?).or(known.cache.max),
-            source_date_epoch: environment.epoch()?,
             platform: environment.platform()?,
             rootless: None,
             environment,

@@ -14,8 +14,9 @@ use crate::diff::{Change, ChangeKind, Novelty};
 use crate::error::Result;
 use crate::layer::entry_of;
 
-/// Writes what is at `path` in a tree as a tar whose entries are named from `name` on; an empty one leaves a folder
-/// itself out, and a `.` stands before each. Numeric owners and hard links are kept, sockets are left out. A link at the end of `path` is not followed.
+/// Writes what is at `path` in a tree as a tar whose entries are named from `name` on: an empty one leaves a folder
+/// itself out, with `.` each entry is named from `./` on. Numeric owners and hard links are kept, sockets are left out. A
+/// link at the end of `path` is not followed.
 pub fn write_tree<W: Write>(root: &Root, path: impl AsRef<Path>, name: &Path, out: W) -> Result<W> {
     let mut writer = Writer::new(out, Options::default());
     if name == Path::new(".") {

@@ -33,16 +33,19 @@ pub(super) fn run(arguments: &Import, context: &Context) -> Outcome {
     };
     let message = arguments.message.clone().unwrap_or_else(|| format!("Imported from {}", arguments.source));
     let run = rbuild_images::run_config(&arguments.change, &platform)?;
-    let created = context.settings.source_date_epoch.map(time).transpose()?;
+    let created = context.settings.environment.epoch().map(|epoch| time(&epoch)).transpose()?;
     let options = ImportOptions { reference, platform, run, message, created };
     let home = Home::open_for_long(&context.settings, "rbuild import")?;
     home.ended(import(&home, arguments, options, context))
 }
 
 /// Returns seconds since 1970 as configs of images have times.
-fn time(epoch: u64) -> anyhow::Result<String> {
-    let time = i64::try_from(epoch).ok().and_then(|epoch| jiff::Timestamp::from_second(epoch).ok());
-    let unknown = || Mistake::usage(format!("SOURCE_DATE_EPOCH is `{epoch}`, which is no time"));
+fn time(epoch: &str) -> anyhow::Result<String> {
+    let time = epoch.parse().ok().and_then(|epoch| jiff::Timestamp::from_second(epoch).ok());
+    let unknown = || {
+        Mistake::usage(format!("SOURCE_DATE_EPOCH is `{epoch}`, which is no time"))
+            .hint("use whole seconds since 1970")
+    };
     Ok(time.ok_or_else(unknown)?.to_string())
 }
 

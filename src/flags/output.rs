@@ -24,6 +24,8 @@ pub(crate) struct Output {
     pub(crate) oci_mediatypes: Option<bool>,
     /// Whether file times are clamped to the epoch; `None` if it is not said.
     pub(crate) rewrite_timestamp: Option<bool>,
+    /// The time of the result in seconds since 1970, where it is not that of the build.
+    pub(crate) epoch: Option<i64>,
     /// What is written on manifests and indexes.
     pub(crate) annotations: Vec<Annotation>,
     /// How what is said about the result goes with it.
@@ -129,6 +131,7 @@ const IMAGE_KEYS: &[&str] = &[
     "force-compression",
     "oci-mediatypes",
     "rewrite-timestamp",
+    "source-date-epoch",
     "attestation-inline",
     "oci-artifact",
 ];
@@ -141,7 +144,7 @@ const INSTEAD: &[(&str, &str)] = &[
     ("name-canonical", "a digest behind a name is looked up without it: `NAME@DIGEST` finds what was pushed"),
     ("compatibility-version", "say what is meant: `oci-mediatypes=false` for Docker's media types"),
     ("prefer-nondist-layers", "layers are pushed with the image, wherever else they may lie"),
-    ("source-date-epoch", "give `--build-arg SOURCE_DATE_EPOCH=TIME`: it is that of the whole build"),
+    ("rewrite-timestamp", "with an epoch, files in a folder or a tar have its time in any case"),
     ("context", "there is no other engine: `docker load` reads an archive on its standard input"),
 ];
 
@@ -151,6 +154,7 @@ fn is_done_anyway(key: &str, value: &str) -> bool {
         "registry.insecure" | "name-canonical" | "prefer-nondist-layers" => {
             matches!(value, "false" | "0")
         }
+        "rewrite-timestamp" => matches!(value, "true" | "1"),
         _ => false,
     }
 }
@@ -164,6 +168,7 @@ pub(crate) fn output(text: &str) -> Read<Output> {
         force_compression: Mode::Off,
         oci_mediatypes: None,
         rewrite_timestamp: None,
+        epoch: None,
         annotations: Vec::new(),
         attached: Attached::default(),
     };
@@ -243,6 +248,11 @@ impl Draft {
             "force-compression" if !files => result.force_compression = field.truth()?.into(),
             "oci-mediatypes" if !files => result.oci_mediatypes = Some(field.truth()?),
             "rewrite-timestamp" if !files => result.rewrite_timestamp = Some(field.truth()?),
+            "source-date-epoch" if kind != "cacheonly" => {
+                let time = field.required()?;
+                let unknown = |_| Invalid::new(format!("`{time}` is no time: use whole seconds since 1970"));
+                result.epoch = Some(time.parse().map_err(unknown)?);
+            }
             "attestation-prefix" if files && kind != "cacheonly" => {
                 result.attached.prefix = super::attest::file_name(field.required()?)?;
             }
@@ -324,8 +334,10 @@ impl Draft {
 
 fn keys(kind: &str) -> Vec<&'static str> {
     let own: &[&str] = match kind {
-        "local" => return vec!["type", "dest", "mode", "platform-split", "attestation-prefix"],
-        "tar" => return vec!["type", "dest", "platform-split", "attestation-prefix"],
+        "local" => {
+            return vec!["type", "dest", "mode", "platform-split", "source-date-epoch", "attestation-prefix"];
+        }
+        "tar" => return vec!["type", "dest", "platform-split", "source-date-epoch", "attestation-prefix"],
         "cacheonly" => return vec!["type"],
         "oci" => &["type", "dest", "tar"],
         "docker" => &["type", "dest", "tar"],

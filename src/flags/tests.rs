@@ -328,7 +328,7 @@ fn outputs() {
             ("type=oci,tar=false", "error: `tar=false` makes a folder: give it one with `dest=PATH`"),
             (
                 "type=tar,name=x",
-                "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split, attestation-prefix]",
+                "error: unknown key of type `tar` `name`: use one of [type, dest, platform-split, source-date-epoch, attestation-prefix]",
             ),
             (
                 "type=image,annotation-foo.a=b",
@@ -338,9 +338,20 @@ fn outputs() {
                 "type=image,compression=estargz",
                 "error: compression `estargz` is not supported yet: use `gzip` or `zstd`",
             ),
+            (
+                "type=tar,source-date-epoch=context",
+                "error: `context` is no time: use whole seconds since 1970",
+            ),
+            (
+                "type=local,dest=x,rewrite-timestamp=false",
+                "error: `rewrite-timestamp=false` is not supported: with an epoch, files in a folder or a tar have its time in any case",
+            ),
             ("type=image,compression=gzip,compression-level=10", "error: compression level 10 is above 9"),
         ],
     );
+    for (keys, epoch) in [("source-date-epoch=-5", Some(-5)), ("rewrite-timestamp=true", None)] {
+        assert_eq!(output(&format!("type=tar,{keys}")).unwrap().epoch, epoch);
+    }
     let zstd = output("type=image,compression=zstd,compression-level=22,rewrite-timestamp=true").unwrap();
     assert_eq!(zstd.compression, Some(Compression::Zstd));
     assert_eq!((zstd.compression_level, zstd.rewrite_timestamp), (Some(22), Some(true)));

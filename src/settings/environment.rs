@@ -72,14 +72,9 @@ impl Environment {
         Ok(None)
     }
 
-    /// Returns the time of everything a build makes.
-    pub(super) fn epoch(&self) -> Result<Option<u64>, Mistake> {
-        let Some(value) = self.text("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else {
-            return Ok(None);
-        };
-        value.parse().map(Some).map_err(|_| {
-            Mistake::usage(format!("SOURCE_DATE_EPOCH is `{value}`")).hint("use whole seconds since 1970")
-        })
+    /// Returns the time of everything that is made, as it is written: for a build it may be the name of what has the time.
+    pub(crate) fn epoch(&self) -> Option<String> {
+        self.text("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty())
     }
 
     /// Returns the most that the build cache may take.

@@ -301,14 +301,15 @@ fn request(plan: &BuildPlan, targets: &[&str], context: &Context) -> anyhow::Res
     let From { dockerfile, dockerfile_place, main, project } = contexts(plan, &mut caller)?;
     options.target.clone_from(&plan.target);
     options.build_args = plan.build_args.iter().map(|arg| (arg.name.clone(), arg.value.clone())).collect();
-    if let Some(epoch) = settings.source_date_epoch {
-        options.build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.to_string());
+    if let Some(epoch) = settings.environment.epoch() {
+        options.build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
     }
     if !plan.platforms.is_empty() {
         options.platforms.clone_from(&plan.platforms);
         options.platforms_chosen = true;
     }
     options.keep_times = outputs::keeps_times(plan)?;
+    options.result_epoch = outputs::epoch(plan)?;
     options.labels.clone_from(&plan.labels);
     options.no_cache = match &plan.no_cache {
         NoCache::Nothing => Ignored::None,

@@ -67,6 +67,18 @@ pub(super) fn keeps_times(plan: &BuildPlan) -> anyhow::Result<bool> {
     Ok(!keep.is_empty())
 }
 
+/// The epoch of the result where outputs say one. They are made of one result, so all of them have to say it.
+pub(super) fn epoch(plan: &BuildPlan) -> anyhow::Result<Option<i64>> {
+    let mut said = plan.outputs.iter().filter(|output| output.kind != OutputKind::Nothing);
+    let Some(first) = said.next() else { return Ok(None) };
+    if said.any(|output| output.epoch != first.epoch) {
+        return Err(Mistake::usage("`source-date-epoch` is not the same for all outputs")
+            .hint("the outputs of a build are made of one result: say it of all of them, or build twice")
+            .into());
+    }
+    Ok(first.epoch)
+}
+
 /// Has the image pushed that is made anyway, or one more.
 fn push(outputs: &mut Vec<Output>) {
     let mut found = false;
@@ -89,6 +101,7 @@ fn export(output: &Output) -> anyhow::Result<Export> {
         force_compression,
         oci_mediatypes,
         rewrite_timestamp: _,
+        epoch: _,
         annotations,
         attached,
     } = output;

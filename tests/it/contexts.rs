@@ -115,8 +115,12 @@ fn a_repository_is_a_context() {
     assert!(context.project().join("out/.git/HEAD").exists());
     let arguments = ["-f", "other", "-t", "dated", "--load", "--build-arg", "SOURCE_DATE_EPOCH=context"];
     built(&[&arguments[..], &[&format!("{url}#:sub")]].concat(), "");
-    let created = context.rbuild(["inspect", "--format", "{{json .Created}}", "dated"]).run();
-    assert_eq!(created.raw_stdout, b"\"2023-11-14T22:13:20Z\"\n", "the time of the commit");
+    let by_variable = context.rbuild(["build", "-f", "other", "-t", "again", &format!("{url}#:sub")]);
+    by_variable.env("SOURCE_DATE_EPOCH", "context").run().assert_success();
+    for name in ["dated", "again"] {
+        let created = context.rbuild(["inspect", "--format", "{{json .Created}}", name]).run();
+        assert_eq!(created.raw_stdout, b"\"2023-11-14T22:13:20Z\"\n", "{name}: the time of the commit");
+    }
     let missing = rbuild(&context, &["build", &format!("{url}#nope")], "");
     missing.assert_code(1);
     assert!(missing.stderr.contains("failed to load") && missing.stderr.contains("ref nope"), "{missing}");

@@ -192,7 +192,7 @@ fn layers_are_packed_as_it_is_asked() {
 fn files_in_a_folder_and_in_a_tar() {
     let Some(context) = scene("files_in_a_folder_and_in_a_tar") else { return };
     context.write("in.txt", "in");
-    let text = "FROM busybox AS b\nRUN mkdir -p /o/d && echo f > /o/d/f && ln -s d/f /o/l\nFROM scratch\nCOPY --from=b /o /\nCOPY in.txt /\n";
+    let text = "FROM busybox AS b\nRUN mkdir -p /o/d && echo f > /o/d/f && ln -s d/f /o/l && touch -d 2001-02-03 /o/d/f\nFROM scratch\nCOPY --from=b /o /\nCOPY in.txt /\n";
     built_from(&context, text, ["-o", "out"]);
     assert_eq!(fs::read_link(context.project().join("out/l")).unwrap(), Path::new("d/f"));
     assert_eq!((file(&context, "out/d/f"), file(&context, "out/in.txt")), ("f\n".into(), "in".into()));
@@ -208,6 +208,30 @@ fn files_in_a_folder_and_in_a_tar() {
     piped.assert_success();
     fs::write(context.project().join("piped.tar"), &piped.raw_stdout).unwrap();
     assert_eq!(members(&context.project().join("piped.tar")), members(&context.project().join("out.tar")));
+    // With an epoch everything in them has its time, older or newer as it was; what else is in the folder stays as it is.
+    fs::write(context.project().join("out/other"), "").unwrap();
+    for output in ["out", "type=tar,dest=out.tar,rewrite-timestamp=true,source-date-epoch=1500000000"] {
+        let build = context.rbuild(["build", "-o", output, "."]);
+        build.env("SOURCE_DATE_EPOCH", "1600000000").run().assert_success();
+    }
+    let folder = context.project().join("untarred");
+    fs::create_dir(&folder).unwrap();
+    let tar = context.project().join("out.tar");
+    let unpacked = Command::new("tar").arg("-xf").arg(tar).arg("-C").arg(&folder).status().unwrap();
+    assert!(unpacked.success());
+    let time = |path: &Path| {
+        let modified = fs::symlink_metadata(path).unwrap().modified().unwrap();
+        modified.duration_since(SystemTime::UNIX_EPOCH).unwrap()
+    };
+    for (folder, epoch) in [(context.project().join("out"), 1_600_000_000), (folder, 1_500_000_000)] {
+        for name in ["d", "d/f", "in.txt", "l"] {
+            assert_eq!(time(&folder.join(name)), Duration::from_secs(epoch), "{folder:?} {name}");
+        }
+    }
+    assert!(time(&context.project().join("out/other")) > Duration::from_secs(1_600_000_000));
+    let both = ["-o", "type=tar,dest=x.tar,source-date-epoch=5", "-o", "elsewhere"];
+    let both = build(&context, both);
+    assert!(both.stderr.contains("`source-date-epoch` is not the same for all outputs"), "{both}");
     // Where the result cannot go, there is an error, and nothing is left.
     let output = build(&context, ["-o", "type=tar,dest=missing/folder/x.tar"]);
     output.assert_code(1);

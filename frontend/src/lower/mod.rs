@@ -84,7 +84,7 @@ pub struct Target {
     pub config: ImageConfig,
     /// What the build adds to the history, oldest first.
     pub history: Vec<HistoryItem>,
-    /// The time in Unix seconds that the build is said to happen at (`SOURCE_DATE_EPOCH`).
+    /// The time in Unix seconds that the result is said to be of (`SOURCE_DATE_EPOCH`, or that of the outputs).
     pub epoch: Option<i64>,
     /// The latest time that files in its layers have.
     pub layer_epoch: Option<i64>,

@@ -55,6 +55,8 @@ pub struct LowerOptions {
     pub entitlements: BTreeSet<Entitlement>,
     /// Whether files in layers keep times that are later than the epoch (`rewrite-timestamp=false`).
     pub keep_times: bool,
+    /// The time that the result is said to be of, where it is not that of the build (`source-date-epoch` of an output).
+    pub result_epoch: Option<i64>,
     /// The time of the main context, where it is known, for `SOURCE_DATE_EPOCH=context`.
     pub context_time: Option<i64>,
 }
@@ -83,6 +85,7 @@ impl LowerOptions {
             limits: Limits::default(),
             entitlements: BTreeSet::new(),
             keep_times: false,
+            result_epoch: None,
             context_time: None,
         }
     }

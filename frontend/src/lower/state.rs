@@ -157,14 +157,15 @@ pub(super) fn build<'a>(
     for (name, value) in &options.labels {
         config.config.labels.insert(name.clone(), value.clone());
     }
+    let epoch = options.result_epoch.or(shared.epoch);
     let target = Target {
         requested: plan.platform.clone(),
         stage: plan.target_name.clone(),
         root: done.root,
         config,
         history: parts.into_iter().rev().flatten().collect(),
-        epoch: shared.epoch,
-        layer_epoch: shared.epoch.filter(|_| !options.keep_times),
+        epoch,
+        layer_epoch: epoch.filter(|_| !options.keep_times),
     };
     let stage = plan.needed.get(&plan.target).expect("the target is needed and has been built").stage;
     let name = stage.name();

@@ -488,4 +488,10 @@ fn files_may_keep_their_times() {
         let (_, lowered) = solve("FROM scratch\nCOPY a /\n", &options).unwrap();
         assert_eq!((lowered.targets[0].epoch, lowered.targets[0].layer_epoch), (Some(5), layer_epoch));
     }
+    options.result_epoch = Some(4);
+    options.keep_times = false;
+    let (_, lowered) =
+        solve("FROM scratch\nARG SOURCE_DATE_EPOCH\nWORKDIR /$SOURCE_DATE_EPOCH\n", &options).unwrap();
+    assert_eq!((lowered.targets[0].epoch, lowered.targets[0].layer_epoch), (Some(4), Some(4)));
+    assert_eq!(lowered.targets[0].config.config.working_dir, "/5", "the build has its own");
 }

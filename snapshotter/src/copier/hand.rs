@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use rbuild_confined::{Error as TreeError, Kind, Metadata, Owner, Root, Time, chmod_nofollow};
+use rbuild_confined::{Error as TreeError, Kind, Metadata, Owner, Root, chmod_nofollow};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timestamps, Uid};
 use rustix::io::Errno;
 
@@ -156,7 +156,7 @@ impl<'a> Hand<'a> {
             rustix::fs::fchmod(file, Mode::from_raw_mode(mode))
                 .map_err(|errno| io("set the mode of", place.path, errno))?;
         }
-        rustix::fs::futimens(file, &times(meta.mtime))
+        rustix::fs::futimens(file, &self.times(meta))
             .map_err(|errno| io("set the time of", place.path, errno))
     }
 
@@ -167,7 +167,7 @@ impl<'a> Hand<'a> {
         let mode = self.mode(Kind::Directory, meta.mode);
         rustix::fs::fchmod(dir, Mode::from_raw_mode(mode))
             .map_err(|errno| io("set the mode of", path, errno))?;
-        rustix::fs::futimens(dir, &times(meta.mtime)).map_err(|errno| io("set the time of", path, errno))
+        rustix::fs::futimens(dir, &self.times(meta)).map_err(|errno| io("set the time of", path, errno))
     }
 
     pub(super) fn link(&self, target: &Path, meta: &Metadata, place: Place<'_>, path: &Path) -> Result<()> {
@@ -209,8 +209,14 @@ impl<'a> Hand<'a> {
             rustix::fs::chownat(place.dir, place.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|errno| cannot_own(place.path, owner, errno))?;
         }
-        rustix::fs::utimensat(place.dir, place.name, &times(meta.mtime), AtFlags::SYMLINK_NOFOLLOW)
+        rustix::fs::utimensat(place.dir, place.name, &self.times(meta), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| io("set the time of", place.path, errno))
+    }
+
+    /// The times that the copy of an object gets.
+    pub(super) fn times(&self, meta: &Metadata) -> Timestamps {
+        let time = self.rules.mtime.unwrap_or(meta.mtime).timespec();
+        Timestamps { last_access: time, last_modification: time }
     }
 
     fn mode(&self, kind: Kind, mode: u32) -> u32 {
@@ -239,10 +245,6 @@ fn replacing<T>(place: Place<'_>, make: impl Fn(Place<'_>) -> std::result::Resul
         }
         done => done.map_err(|errno| io("create", place.path, errno)),
     }
-}
-
-pub(super) fn times(mtime: Time) -> Timestamps {
-    Timestamps { last_access: mtime.timespec(), last_modification: mtime.timespec() }
 }
 
 pub(super) fn io(act: &'static str, path: &Path, errno: Errno) -> CopyError {

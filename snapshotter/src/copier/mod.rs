@@ -37,7 +37,7 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use rbuild_confined::{Error as TreeError, Handle, Kind, Metadata, Owner, Root};
+use rbuild_confined::{Error as TreeError, Handle, Kind, Metadata, Owner, Root, Time};
 
 use self::hand::{Hand, Place};
 use crate::error::Error;
@@ -131,6 +131,8 @@ pub struct CopyRules<'a> {
     pub owner: Option<Owner>,
     /// The mode of everything but links; without it each object keeps its own.
     pub mode: Option<ModeRule<'a>>,
+    /// The time of everything; without it each object keeps its own.
+    pub mtime: Option<Time>,
     /// What becomes of `security.capability`.
     pub capabilities: Capabilities,
     /// What becomes of sockets.

@@ -11,7 +11,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::crew::{Batch, Crew, Ends, Folder, Job};
-use super::hand::{Hand, Place, io, times};
+use super::hand::{Hand, Place, io};
 use super::{Below, CopyError, Filter, Result, Verdict};
 
 /// Copies the content of the directory `source` into the directory `dest`, whose time becomes the source's.
@@ -47,7 +47,7 @@ pub(super) fn copy(
     // What failed in a file came earlier in the walk than what stopped the walk.
     crew.result()?;
     walked?;
-    rustix::fs::futimens(&top, &times(source_meta.mtime))
+    rustix::fs::futimens(&top, &hand.times(&source_meta))
         .map_err(|errno| io("set the time of", Path::new("."), errno))
 }
 

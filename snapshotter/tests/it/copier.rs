@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rbuild_confined::{Kind, Metadata, NewDir, Owner, Root};
+use rbuild_confined::{Kind, Metadata, NewDir, Owner, Root, Time};
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::Tree;
 use rbuild_snapshotter::copier::{
@@ -157,6 +157,7 @@ fn rules_change_what_arrives() {
     let rules = CopyRules {
         owner: Some(Owner::new(1, 2)),
         mode: Some(&mode),
+        mtime: Some(Time::from_seconds(7)),
         capabilities: Capabilities::Keep,
         sockets: Sockets::EmptyFiles,
     };
@@ -169,6 +170,9 @@ fn rules_change_what_arrives() {
     assert_eq!(got("d/l"), "777 1:2 -> f");
     assert_eq!(got("d/socket"), "755 1:2 file ");
     assert!(has(pair.to("d/f")));
+    for path in ["", "d", "d/f", "d/l", "d/socket"] {
+        assert_eq!(fs::symlink_metadata(pair.to(path)).expect("metadata").mtime(), 7, "{path}");
+    }
 
     fs::remove_dir_all(pair.to("d")).expect("removes");
     pair.copy(Copier::new(CopyRules::default())).expect("copies");

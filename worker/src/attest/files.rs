@@ -68,8 +68,15 @@ pub(crate) fn written(
     Ok(all)
 }
 
-/// Writes them into a folder. What has such a name there is replaced: it is of the build before, or a link that is not followed.
-pub(crate) fn write_into(folder: &Path, files: &[Written]) -> Result<(), ExportError> {
+fn dated(file: &std::fs::File, epoch: i64) -> std::io::Result<()> {
+    let time = rbuild_confined::Time::from_seconds(epoch).timespec();
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::futimens(file, &times)?)
+}
+
+/// Writes them into a folder, with the time of the epoch if there is one. What has such a name there is replaced: it is of the
+/// build before, or a link that is not followed.
+pub(crate) fn write_into(folder: &Path, files: &[Written], epoch: Option<i64>) -> Result<(), ExportError> {
     for file in files {
         let path = folder.join(&file.name);
         let io = |source| ExportError::Io { act: "write", path: path.clone(), source };
@@ -79,7 +86,10 @@ pub(crate) fn write_into(folder: &Path, files: &[Written]) -> Result<(), ExportE
             .create_new(true)
             .mode(0o600)
             .open(&fresh)
-            .and_then(|mut out| out.write_all(&file.bytes))
+            .and_then(|mut out| {
+                out.write_all(&file.bytes)?;
+                epoch.map_or(Ok(()), |epoch| dated(&out, epoch))
+            })
             .and_then(|()| std::fs::rename(&fresh, &path));
         if let Err(error) = written {
             let _ = std::fs::remove_file(&fresh);
@@ -169,7 +179,7 @@ mod tests {
         let files = written(&view, &facts, named(Split::Several, "my-"), &Cancel::new()).unwrap();
         assert_eq!(files[0].name, "my-p.json");
 
-        write_into(&root, &[Written { name: "p.json".to_owned(), bytes: b"{}".to_vec() }]).unwrap();
+        write_into(&root, &[Written { name: "p.json".to_owned(), bytes: b"{}".to_vec() }], Some(-5)).unwrap();
         assert_eq!(std::fs::read(root.join("p.json")).unwrap(), b"{}");
         assert_eq!(std::fs::read(&outside).unwrap(), b"precious");
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use rbuild_confined::{Kind, Root};
+use rbuild_confined::{Kind, Root, Time};
 use rbuild_snapshotter::copier::{Copier, CopyRules, Sockets, Verdict};
 
 use super::{ExportError, beside};
@@ -15,7 +15,8 @@ use crate::worker::Worker;
 
 /// Copies the root of a result into a folder, which is made if it is missing and then appears complete or not at all.
 /// Links in the folder are never followed out of it. What is said about the result lies beside its files. Files get the
-/// caller's ownership; devices are left out, and their number is returned.
+/// caller's ownership, and with an epoch its time, older or newer as they may be; devices are left out, and their number is
+/// returned.
 pub(super) fn export(
     worker: &Worker,
     export: &Export,
@@ -92,14 +93,19 @@ fn copy(
         }
         _ => Verdict::Take,
     };
-    let rules = CopyRules { owner: Some(owner), sockets: Sockets::Skip, ..CopyRules::default() };
+    let rules = CopyRules {
+        owner: Some(owner),
+        mtime: result.epoch.map(Time::from_seconds),
+        sockets: Sockets::Skip,
+        ..CopyRules::default()
+    };
     let stop = || cancel.is_cancelled();
     Copier::new(rules)
         .with_filter(&mut filter)
         .until(&stop)
         .copy_dir(&source, target)
         .map_err(|error| ExportError::Tree(error.into()))?;
-    files::write_into(dest, &facts)?;
+    files::write_into(dest, &facts, result.epoch)?;
     Ok(skipped)
 }
 

@@ -21,7 +21,7 @@ use crate::request::Export;
 use crate::worker::Worker;
 
 /// Writes the roots of results as one tar with numeric owners and hard links kept, each in its folder if it has one, and
-/// behind each what is said about it.
+/// behind each what is said about it. With an epoch everything has its time, older or newer as it may be.
 pub(super) fn export(
     worker: &Worker,
     export: &Export,
@@ -29,14 +29,13 @@ pub(super) fn export(
     cancel: &Cancel,
     out: impl Write,
 ) -> Result<(), ExportError> {
-    let epoch = results.first().and_then(|(_, result)| result.epoch);
-    let mut writer = Writer::new(out, Options { epoch });
+    let mut writer = Writer::new(out, Options::default());
     for (folder, result) in results {
         let folder = folder.as_deref().map(Path::new);
         let view = worker.view(&result.chain)?;
         let facts =
             files::written(&view, &result.facts, export.files_of(&result.platform.to_string()), cancel)?;
-        root(&view, folder, &mut writer)?;
+        root(&view, folder, result.epoch, &mut writer)?;
         for fact in &facts {
             append(fact, folder, result.epoch, &mut writer)?;
         }
@@ -60,12 +59,18 @@ fn append(
     writer.append(&entry, &mut &fact.bytes[..]).map_err(|error| ExportError::Tree(error.into()))
 }
 
-fn root(view: &Root, folder: Option<&Path>, writer: &mut Writer<impl Write>) -> Result<(), ExportError> {
+fn root(
+    view: &Root,
+    folder: Option<&Path>,
+    epoch: Option<i64>,
+    writer: &mut Writer<impl Write>,
+) -> Result<(), ExportError> {
     let top = view.resolve("/").map_err(ExportError::tree)?;
     let within = |path: PathBuf| folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
     let mut append = |path: PathBuf, kind: ChangeKind, contents: Option<File>, xattrs: Vec<Xattr>| {
         let mut entry = entry_of(&Change { path, kind }).map_err(|error| ExportError::Tree(error.into()))?;
         entry.xattrs = xattrs;
+        entry.mtime = epoch.map_or(entry.mtime, Timestamp::from_seconds);
         let written = match contents {
             Some(mut file) => writer.append(&entry, &mut file),
             None => writer.append(&entry, &mut std::io::empty()),

@@ -362,6 +362,7 @@ impl Target<'_> {
         let rules = CopyRules {
             owner: self.owner.or(path.from_client.then_some(Owner::ROOT)),
             mode: if self.mode.is_some() { Some(&apply) } else { None },
+            mtime: None,
             capabilities: if path.from_client { Capabilities::Drop } else { Capabilities::Keep },
             sockets: if path.from_client { Sockets::EmptyFiles } else { Sockets::Skip },
         };
