@@ -28,7 +28,7 @@ impl Default for DecodeLimits {
             expanded_bytes: 64 << 30,
             ratio: 1000,
             ratio_after: 64 << 20,
-            members: 1 << 20,
+            members: 1 << 22,
             memory: 128 << 20,
         }
     }

@@ -8,7 +8,9 @@ use std::thread;
 
 use zstd::zstd_safe::CParameter;
 
-/// How many bytes of contents one gzip member holds.
+use super::member::Encoder;
+
+/// How many bytes of contents one gzip member holds at most.
 ///
 /// Each member starts with an empty window; at this size that costs less than the encoder gains over others.
 pub const GZIP_CHUNK: usize = 1 << 20;
@@ -20,7 +22,7 @@ const ZSTD_JOB: u32 = 4 << 20;
 const MOST_ZSTD_THREADS: usize = 4;
 
 /// How many threads make gzip at most. Each comes to five chunks (one on its way in, one at work with what it becomes, two
-/// that wait for their turn) and two encoders, some 6 MiB: 16 are about 100 MiB, and faster than a tar is written and hashed.
+/// that wait for their turn) and its encoders, some 6 MiB: 16 are about 100 MiB, and faster than a tar is written and hashed.
 const MOST_GZIP_THREADS: usize = 16;
 
 /// What to make.
@@ -41,7 +43,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The gzip that layers are packed with unless asked otherwise; what is packed already gets less effort.
+    /// The gzip that layers are packed with unless asked otherwise; what is packed already is stored.
     pub const GZIP: Self = Self::Gzip { level: 6 };
     /// The zstd that layers are packed with unless asked otherwise.
     pub const ZSTD: Self = Self::Zstd { level: 3 };
@@ -132,7 +134,7 @@ fn gzip(contents: &mut dyn Read, out: &mut dyn Write, level: u8, threads: usize)
         let jobs = jobs;
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut encoder = Member::new(level);
+                let mut encoder = Encoder::new(level);
                 loop {
                     let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
                     let Ok(Job { chunk, done }) = next else { break };
@@ -173,61 +175,4 @@ fn gzip(contents: &mut dyn Read, out: &mut dyn Write, level: u8, threads: usize)
 
 fn gone() -> io::Error {
     io::Error::other("a compressing thread ended early")
-}
-
-/// Makes gzip members.
-///
-/// Of contents that are packed already (images, archives) a deeper search makes nothing smaller, and takes twice as long.
-/// So a sample of each chunk is tried with the least effort first, and with more of it where that came to little.
-struct Member {
-    wanted: libdeflater::Compressor,
-    /// The least effort, where more of it is not insisted on.
-    least: Option<libdeflater::Compressor>,
-}
-
-/// How many pieces of a chunk are tried, and how large they are.
-const SAMPLES: usize = 4;
-const SAMPLE: usize = 16 << 10;
-/// A deeper search has to make a sample smaller by this share of it.
-const GAIN: usize = 256;
-
-impl Member {
-    fn new(level: u8) -> Self {
-        let compressor = |level: u8| {
-            let level = libdeflater::CompressionLvl::new(i32::from(level.min(12))).unwrap_or_default();
-            libdeflater::Compressor::new(level)
-        };
-        // Who asks for more than the usual effort gets it everywhere.
-        let least = (2..=6).contains(&level).then(|| compressor(1));
-        Self { wanted: compressor(level), least }
-    }
-
-    fn encode(&mut self, chunk: &[u8]) -> io::Result<Vec<u8>> {
-        let mut member = vec![0; self.wanted.gzip_compress_bound(chunk.len())];
-        let compressor = match self.is_worth_it(chunk, &mut member)? {
-            true => &mut self.wanted,
-            false => self.least.as_mut().unwrap_or(&mut self.wanted),
-        };
-        let size = compressor.gzip_compress(chunk, &mut member).map_err(io::Error::other)?;
-        member.truncate(size);
-        Ok(member)
-    }
-
-    /// Returns whether more than the least effort makes a chunk smaller, going by samples of it.
-    fn is_worth_it(&mut self, chunk: &[u8], scratch: &mut [u8]) -> io::Result<bool> {
-        let Some(least) = &mut self.least else { return Ok(true) };
-        let step = chunk.len() / SAMPLES;
-        if step < 2 * SAMPLE {
-            return Ok(true);
-        }
-        let sample: Vec<u8> =
-            chunk.chunks(step).flat_map(|piece| &piece[..SAMPLE.min(piece.len())]).copied().collect();
-        let quick = least.deflate_compress(&sample, scratch).map_err(io::Error::other)?;
-        // What shrinks to less than half is worth it.
-        if quick < sample.len() / 2 {
-            return Ok(true);
-        }
-        let deep = self.wanted.deflate_compress(&sample, scratch).map_err(io::Error::other)?;
-        Ok(deep + deep / GAIN < quick)
-    }
 }

@@ -10,7 +10,9 @@
 
 mod decode;
 mod encode;
+mod member;
 mod members;
+mod noise;
 
 #[cfg(test)]
 mod tests;
