@@ -1,9 +1,11 @@
 //! Bounded decoding.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::frames::Zstd;
+use super::input::Input;
 use super::members::Gzip;
 use super::{Compression, DecodeError};
 
@@ -42,28 +44,12 @@ pub struct Decoder<'a> {
     output: u64,
 }
 
-type Input<'a> = BufReader<io::Chain<io::Cursor<Vec<u8>>, Counted<'a>>>;
-
 enum Form<'a> {
     Plain(Input<'a>),
-    Gzip(Gzip<Input<'a>>),
-    Zstd(zstd::stream::read::Decoder<'static, Input<'a>>),
+    Gzip(Gzip<'a>),
+    Zstd(Zstd<'a>),
     Xz(liblzma::bufread::XzDecoder<Input<'a>>),
     Bzip2(bzip2::bufread::MultiBzDecoder<Input<'a>>),
-}
-
-/// Counts the bytes that a decoder takes in.
-struct Counted<'a> {
-    inner: Box<dyn Read + 'a>,
-    count: Arc<AtomicU64>,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.count.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
 }
 
 impl<'a> Decoder<'a> {
@@ -85,17 +71,11 @@ impl<'a> Decoder<'a> {
         inner: Box<dyn Read + 'a>,
         limits: DecodeLimits,
     ) -> io::Result<Self> {
-        let count = Arc::new(AtomicU64::new(start.len() as u64));
-        let counted = Counted { inner, count: Arc::clone(&count) };
-        let input = BufReader::with_capacity(64 << 10, io::Cursor::new(start).chain(counted));
+        let (input, count) = Input::new(start, inner);
         let form = match compression {
             Compression::None => Form::Plain(input),
             Compression::Gzip => Form::Gzip(Gzip::new(input, limits.members)),
-            Compression::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-                decoder.window_log_max(limits.memory.max(1024).ilog2())?;
-                Form::Zstd(decoder)
-            }
+            Compression::Zstd => Form::Zstd(Zstd::new(input, limits.memory.max(1024).ilog2())?),
             Compression::Xz => {
                 let stream =
                     liblzma::stream::Stream::new_stream_decoder(limits.memory, liblzma::stream::CONCATENATED)
@@ -127,8 +107,7 @@ impl Read for Decoder<'_> {
         };
         if count == 0 {
             let rest = match &mut self.form {
-                Form::Plain(_) | Form::Gzip(_) => 0,
-                Form::Zstd(decoder) => decoder.get_mut().fill_buf()?.len(),
+                Form::Plain(_) | Form::Gzip(_) | Form::Zstd(_) => 0,
                 Form::Xz(decoder) => decoder.get_mut().fill_buf()?.len(),
                 Form::Bzip2(decoder) => decoder.get_mut().fill_buf()?.len(),
             };

@@ -5,11 +5,15 @@
 //! a window. A stream must be whole: damage, a cut end and anything behind the end are errors.
 //!
 //! [`compress`] makes gzip or zstd on several threads; the bytes do not depend on how many. The gzip form is a
-//! sequence of members of [`GZIP_CHUNK`] bytes each, without names or times, so that it is also decoded by several
-//! threads. Other forms are decoded by one: frames of zstd come out faster than a tree is written.
+//! sequence of members of at most [`GZIP_CHUNK`] bytes, without names or times, so that it is also decoded by several
+//! threads; what is packed already (pictures, archives) is stored in it as it is. Streams of zstd that have many frames are
+//! decoded by several threads, too; all other forms by one.
 
 mod decode;
 mod encode;
+mod frames;
+mod input;
+mod many;
 mod member;
 mod members;
 mod noise;
