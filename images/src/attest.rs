@@ -8,9 +8,10 @@ use rbuild_model::reference::Reference;
 use rbuild_store::Lease;
 
 use crate::annotations::{self, Annotation};
+use crate::departures::Departures;
 use crate::error::ImagesError;
 use crate::images::Images;
-use crate::push::{Outgoing, Ready};
+use crate::push::Outgoing;
 use crate::rows;
 
 impl Images {
@@ -44,10 +45,13 @@ impl Images {
         name: &Reference,
         outgoing: Outgoing,
         lease: &Lease,
-        ready: Ready<'_>,
+        departures: &dyn Departures,
     ) -> Result<Outgoing, ImagesError> {
         let attestations = self.attested(&outgoing.images, ids, std::slice::from_ref(name), lease)?;
-        attestations.iter().flat_map(|made| &made.manifest.layers).try_for_each(ready)?;
+        attestations
+            .iter()
+            .flat_map(|made| &made.manifest.layers)
+            .try_for_each(|layer| departures.packed(layer))?;
         Ok(outgoing.with(attestations, &[]))
     }
 

@@ -15,6 +15,7 @@ use rbuild_snapshotter::{Tree, write_layer};
 use rbuild_store::{Lease, ObjectKind, Stoppable};
 use rusqlite::Transaction;
 
+use crate::departures::{Departures, Followed};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::{format_of, name_of};
@@ -206,6 +207,7 @@ impl Images {
         encoding: Encoding,
         lease: &Lease,
         deadline: Option<Instant>,
+        departures: &dyn Departures,
     ) -> Result<Descriptor, ImagesError> {
         let (format, name) = (format_of(encoding), name_of(encoding));
         let packed = self.store.read(|tx| rows::packed_as(tx, diff_id, &name))?;
@@ -215,7 +217,8 @@ impl Images {
         let mut writer = self.blobs.ingest(Expected::default())?;
         self.with_layer_tar(chain, diff_id, lease, |tar| {
             let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            compress(Stoppable::new(tar, late), &mut writer, encoding, self.options.threads)
+            let out = Followed { writer: &mut writer, departures, written: None };
+            compress(Stoppable::new(tar, late), out, encoding, self.options.threads)
                 .map_err(|error| ImagesError::Layer(diff_id.to_string(), error))
         })?;
         let blob = writer.finish(lease)?;

@@ -8,6 +8,7 @@ use rbuild_model::digest::DiffId;
 use rbuild_model::snapshot::Chain;
 use rbuild_store::Lease;
 
+use crate::departures::Departures;
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::rows;
@@ -66,7 +67,8 @@ pub(crate) const fn format_of(encoding: Encoding) -> LayerFormat {
 }
 
 impl Images {
-    /// Packs the layer on top of a stack, by a deadline if there is one, or finds it packed.
+    /// Packs the layer on top of a stack, by a deadline if there is one, or finds it packed. What is packed is told of while it
+    /// grows.
     pub(crate) fn packed_layer(
         &self,
         stack: &Chain,
@@ -74,6 +76,7 @@ impl Images {
         packing: Packing,
         lease: &Lease,
         deadline: Option<Instant>,
+        departures: &dyn Departures,
     ) -> Result<Descriptor, ImagesError> {
         let made_here = self.store.read(|tx| rows::is_made_here(tx, diff_id))?;
         if packing.existing == Existing::Keep && !made_here {
@@ -86,7 +89,7 @@ impl Images {
                 return Ok(found);
             }
         }
-        self.pack_layer(stack, diff_id, packing.encoding, lease, deadline)
+        self.pack_layer(stack, diff_id, packing.encoding, lease, deadline, departures)
     }
 }
 

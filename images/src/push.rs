@@ -1,25 +1,27 @@
 //! Images to registries.
 //!
-//! Layers leave as they get packed, several at a time; then configs, then manifests, the one that has the name last: whoever
-//! pulls the name meanwhile gets what it named before. Where the upload of a layer stands is remembered, so that the next push
-//! goes on with what a killed one began.
+//! Layers leave as they get packed, large ones already while they are, several at a time; then configs, then manifests, the
+//! one that has the name last: whoever pulls the name meanwhile gets what it named before. Where the upload of a layer stands
+//! is remembered as soon as it is packed, so that the next push goes on with what a killed one began.
 
-use std::collections::HashSet;
 use std::io::{self, Read, Seek as _};
+use std::sync::OnceLock;
 use std::thread;
 
+use futures_util::future::join;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rbuild_image::archive::{OutgoingImage, OutgoingIndex};
-use rbuild_image::distribution::{Client, ClientError, Pushed, Sender, Upload};
+use rbuild_image::distribution::{Client, ClientError, Pushed, Sender, Unfinished, Upload};
 use rbuild_image::manifest::{Descriptor, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use rbuild_store::{Lease, LockClass, LockMode, LockName, Wait};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::add::BuiltImage;
 use crate::annotations::{self, Annotation};
+use crate::departures::{Departure, Departures, GrowingLayer, HandedOn};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::Packing;
@@ -84,9 +86,6 @@ impl Outgoing {
     }
 }
 
-/// Hears of every layer as soon as it is packed; an error stops the packing.
-pub type Ready<'a> = &'a (dyn Fn(&Descriptor) -> Result<(), ImagesError> + Sync);
-
 impl Images {
     /// Pushes what a name or an id means under a name: all platforms of it, or the one that is asked for; with what its
     /// build said about it.
@@ -107,9 +106,9 @@ impl Images {
             }
         };
         let ids: Vec<_> = members.iter().map(|member| member.image).collect();
-        let pushed = self.push_packed(reference, Naming::Tag, lease, progress, |ready| {
-            let outgoing = self.pack_for_registry(&ids, packing, &[], lease, ready)?;
-            self.with_stated(&ids, &reference.clone().with_default_tag(), outgoing, lease, ready)
+        let pushed = self.push_packed(reference, Naming::Tag, lease, progress, |departures| {
+            let outgoing = self.pack_for_registry(&ids, packing, &[], lease, departures)?;
+            self.with_stated(&ids, &reference.clone().with_default_tag(), outgoing, lease, departures)
         })?;
         self.record_pushed(reference, &members, pushed.digest)?;
         Ok(pushed)
@@ -122,9 +121,9 @@ impl Images {
         packing: Packing,
         annotations: &[Annotation],
         lease: &Lease,
-        ready: Ready<'_>,
+        departures: &dyn Departures,
     ) -> Result<Outgoing, ImagesError> {
-        let pack = |id: &ImageId| self.pack_telling(*id, packing, lease, ready);
+        let pack = |id: &ImageId| self.pack_telling(*id, packing, lease, departures);
         let images = ids.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
         Ok(Outgoing::new(images, annotations))
     }
@@ -136,9 +135,9 @@ impl Images {
         packing: Packing,
         annotations: &[Annotation],
         lease: &Lease,
-        ready: Ready<'_>,
+        departures: &dyn Departures,
     ) -> Result<(Vec<ImageId>, Outgoing), ImagesError> {
-        let pack = |built| self.pack_built_telling(built, packing, lease, ready);
+        let pack = |built| self.pack_built_telling(built, packing, lease, departures);
         let packed = built.into_iter().map(pack).collect::<Result<Vec<_>, _>>()?;
         let (ids, images) = packed.into_iter().unzip();
         Ok((ids, Outgoing::new(images, annotations)))
@@ -151,20 +150,17 @@ impl Images {
         naming: Naming,
         lease: &Lease,
         progress: &dyn Progress,
-        pack: impl FnOnce(Ready<'_>) -> Result<Outgoing, ImagesError> + Send,
+        pack: impl FnOnce(&dyn Departures) -> Result<Outgoing, ImagesError> + Send,
     ) -> Result<PushedImage, ImagesError> {
         // The layers were found or made under it, and stay until they have left.
         let _held = lease;
         let reference = reference.clone().with_default_tag();
         let network = self.network()?;
-        let (sender, packed) = mpsc::unbounded_channel::<Descriptor>();
+        let (sender, departures) = mpsc::unbounded_channel();
         let (sent, outgoing) = thread::scope(|scope| {
-            let packing = scope.spawn(move || {
-                let gone = || ImagesError::io("push", io::Error::other("the transfer has ended"));
-                pack(&|layer| sender.send(layer.clone()).map_err(|_| gone()))
-            });
-            let sent =
-                network.runtime.wait(self.unless_cancelled(self.push_layers(&reference, packed, progress)));
+            let packing = scope.spawn(move || pack(&HandedOn::new(sender)));
+            let layers = self.push_layers(&reference, departures, progress);
+            let sent = network.runtime.wait(self.unless_cancelled(layers));
             let outgoing = match packing.join() {
                 Ok(outgoing) => outgoing,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -203,22 +199,53 @@ impl Images {
     async fn push_layers(
         &self,
         reference: &Reference,
-        packed: mpsc::UnboundedReceiver<Descriptor>,
+        departures: mpsc::UnboundedReceiver<Departure>,
         progress: &dyn Progress,
     ) -> Result<(), ImagesError> {
-        let mut known = HashSet::new();
-        futures_util::stream::unfold(packed, async |mut packed| Some((packed.recv().await?, packed)))
-            .filter(|layer| std::future::ready(known.insert(layer.digest)))
-            .map(|layer| async move { self.push_layer(reference, &layer, progress).await })
+        futures_util::stream::unfold(departures, async |mut layers| Some((layers.recv().await?, layers)))
+            .map(|departure| async move {
+                match departure {
+                    Departure::Packed(layer) => self.push_layer(reference, &layer, None, progress).await,
+                    Departure::Growing(layer, packed) => {
+                        self.push_growing(reference, layer, packed, progress).await
+                    }
+                }
+            })
             .buffer_unordered(PARALLEL)
             .try_collect::<()>()
             .await
+    }
+
+    /// Sends a layer while it is packed, and ends its upload when its digest is known: from then on, what has left of it is
+    /// told and remembered, too.
+    async fn push_growing(
+        &self,
+        reference: &Reference,
+        layer: GrowingLayer,
+        packed: oneshot::Receiver<Descriptor>,
+        progress: &dyn Progress,
+    ) -> Result<(), ImagesError> {
+        let client = &self.network()?.client;
+        let upload = client.begin_growing(reference).await.map_err(|error| refused(reference, error))?;
+        let (repository, known) = (reference.name(), OnceLock::<Descriptor>::new());
+        let leaving = |layer| Leaving { images: self, layer, sent: None, repository: &repository, progress };
+        let told = |bytes| known.get().into_iter().for_each(|layer| leaving(layer).sent(bytes));
+        let named = async {
+            if let Ok(layer) = packed.await {
+                leaving(known.get_or_init(|| layer)).begun(upload.url());
+            }
+        };
+        let (sent, ()) = join(upload.send(layer.pieces(), &told), named).await;
+        // Whoever gave it up tells why.
+        let Some(layer) = known.get() else { return Ok(()) };
+        self.push_layer(reference, layer, Some(sent), progress).await
     }
 
     async fn push_layer(
         &self,
         reference: &Reference,
         layer: &Descriptor,
+        sent: Option<Unfinished>,
         progress: &dyn Progress,
     ) -> Result<(), ImagesError> {
         progress.layer(layer.digest, LayerState::Waiting);
@@ -232,7 +259,7 @@ impl Images {
         let other = places.iter().filter_map(|place| place.parse::<Reference>().ok()).find(|place| {
             place.registry() == reference.registry() && place.repository() != reference.repository()
         });
-        let sender = Leaving { images: self, layer, repository: &repository, progress };
+        let sender = Leaving { images: self, layer, sent, repository: &repository, progress };
         let mount_from = other.as_ref().map(Reference::repository);
         let upload = Upload { descriptor: layer, sender: &sender, mount_from };
         let client = &self.network()?.client;
@@ -270,6 +297,8 @@ impl Images {
 struct Leaving<'a> {
     images: &'a Images,
     layer: &'a Descriptor,
+    /// What left of it while it was packed.
+    sent: Option<Unfinished>,
     repository: &'a str,
     progress: &'a dyn Progress,
 }
@@ -288,8 +317,10 @@ impl Sender for Leaving<'_> {
     }
 
     // What is remembered saves work; a push does not fail for it.
-    fn unfinished(&self) -> Option<String> {
-        self.images.store.read(|tx| rows::upload(tx, self.layer.digest, self.repository)).ok().flatten()
+    fn unfinished(&self) -> Option<Unfinished> {
+        let known = |url| Unfinished { url, taken: None };
+        let begun = || self.images.store.read(|tx| rows::upload(tx, self.layer.digest, self.repository));
+        self.sent.clone().or_else(|| begun().ok().flatten().map(known))
     }
 
     fn begun(&self, url: &str) {

@@ -16,11 +16,11 @@ use rbuild_model::snapshot::Chain;
 use rbuild_store::{Lease, Stoppable};
 
 use crate::add::BuiltImage;
+use crate::departures::{Departures, Unheard};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::{Packing, manifest_of};
 use crate::platforms::Member;
-use crate::push::Ready;
 use crate::rows;
 
 /// Opens blobs of the store for an archive.
@@ -43,7 +43,7 @@ impl Images {
         packing: impl Into<Packing>,
         lease: &Lease,
     ) -> Result<OutgoingImage, ImagesError> {
-        self.pack_telling(image, packing.into(), lease, &|_| Ok(()))
+        self.pack_telling(image, packing.into(), lease, &Unheard)
     }
 
     pub(crate) fn pack_telling(
@@ -51,12 +51,12 @@ impl Images {
         image: ImageId,
         packing: Packing,
         lease: &Lease,
-        ready: Ready<'_>,
+        departures: &dyn Departures,
     ) -> Result<OutgoingImage, ImagesError> {
         let found = self.get(image)?.ok_or_else(|| ImagesError::NotFound(image.to_string()))?;
         let chain = self.ready(image, None, lease, &crate::progress::Quiet)?.chain;
         let described = (found.config, found.config_bytes);
-        let packed = self.pack_stack(image, described, &chain, packing, lease, ready)?;
+        let packed = self.pack_stack(image, described, &chain, packing, lease, departures)?;
         Ok(OutgoingImage { names: found.tags, ..packed })
     }
 
@@ -67,7 +67,7 @@ impl Images {
         packing: impl Into<Packing>,
         lease: &Lease,
     ) -> Result<(ImageId, OutgoingImage), ImagesError> {
-        self.pack_built_telling(built, packing.into(), lease, &|_| Ok(()))
+        self.pack_built_telling(built, packing.into(), lease, &Unheard)
     }
 
     pub(crate) fn pack_built_telling(
@@ -75,12 +75,12 @@ impl Images {
         built: BuiltImage<'_>,
         packing: Packing,
         lease: &Lease,
-        ready: Ready<'_>,
+        departures: &dyn Departures,
     ) -> Result<(ImageId, OutgoingImage), ImagesError> {
         let chain = built.chain;
         let described = self.complete(built)?;
         let id = ImageId::of_config(BlobDigest::of(&described.1));
-        Ok((id, self.pack_stack(id, described, chain, packing, lease, ready)?))
+        Ok((id, self.pack_stack(id, described, chain, packing, lease, departures)?))
     }
 
     /// Packs an image, without names, whose stack is here.
@@ -91,13 +91,13 @@ impl Images {
         chain: &Chain,
         packing: Packing,
         lease: &Lease,
-        ready: Ready<'_>,
+        departures: &dyn Departures,
     ) -> Result<OutgoingImage, ImagesError> {
         let mut layers = Vec::new();
         for (height, diff_id) in config.rootfs.diff_ids.iter().enumerate() {
             let stack = Chain::new(chain.layers()[..=height].to_vec());
-            let layer = self.packed_layer(&stack, *diff_id, packing, lease, None)?;
-            ready(&layer)?;
+            let layer = self.packed_layer(&stack, *diff_id, packing, lease, None, departures)?;
+            departures.packed(&layer)?;
             layers.push(layer);
         }
         let (manifest, manifest_bytes) = match self.manifest_it_came_with(image, &layers, packing.family)? {

@@ -99,6 +99,19 @@ fn images_go_to_registries_and_between_them() {
     assert_eq!(raw(&context, &list)["manifests"][0]["platform"]["variant"], "v8");
     context.rbuild(["manifest", "rm", &list]).run().assert_code(1);
 
+    // A large layer leaves while it is packed, and arrives as what it is.
+    let noise: Vec<u8> =
+        std::iter::successors(Some(1_u64), |last| Some(last.wrapping_mul(6_364_136_223_846_793_005) + 1))
+            .take(6 << 20)
+            .map(|number| (number >> 56) as u8)
+            .collect();
+    fs::write(context.project().join("noise"), &noise).unwrap();
+    let large = format!("{here}/large:1");
+    built_from(&context, "FROM scratch\nCOPY noise /\n", ["-t", &large]);
+    said(&context, &["push", &large]);
+    let (from, to) = (format!("docker://{large}"), format!("dir:{}/arrived", context.project().display()));
+    ran(&context, "skopeo", ["copy", "--src-tls-verify=false", &from, &to]);
+
     // Offline nobody is asked; what is here is still there.
     let offline = context.rbuild(["--offline", "pull", &app]).run();
     offline.assert_code(1);

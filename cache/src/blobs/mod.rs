@@ -245,6 +245,11 @@ impl BlobWriter {
         Ok(self.room.grow_to(bytes)?)
     }
 
+    /// Returns another handle of its file, for who reads what has been written.
+    pub fn reader(&self) -> io::Result<File> {
+        self.file.as_file().try_clone()
+    }
+
     /// Returns how many bytes are free on the disk that it is written to.
     pub fn free(&self) -> Result<u64, BlobError> {
         Ok(rbuild_store::space::free(&self.blobs.store.layout().blobs())?.0)

@@ -129,23 +129,26 @@ impl Transport {
     /// Sends a request whose body is produced as it goes; it is neither redirected nor repeated.
     ///
     /// `taken` counts the bytes of the body that were taken to be sent, and is told on. Where none is taken for
-    /// [`Timing::idle`], or no answer comes within [`Timing::answer`] after the last one, that is too slow.
+    /// [`Timing::idle`], or no answer comes within [`Timing::answer`] after the last one, that is too slow. A body whose length
+    /// nobody knows yet may stop for the latter while it is being made.
     pub(super) async fn send_body(
         &self,
-        request: Request,
-        length: u64,
+        mut request: Request,
+        length: Option<u64>,
         body: reqwest::Body,
         taken: &AtomicU64,
         told: &(dyn Fn(u64) + Sync),
     ) -> Result<Response, ClientError> {
         self.online(&request.url)?;
         let at = origin(&request.url);
+        if let Some(length) = length {
+            request.headers.insert(reqwest::header::CONTENT_LENGTH, length.into());
+        }
         let mut answer = pin!(
             self.pair(&request.url)
                 .sending
                 .request(request.method, request.url)
                 .headers(request.headers)
-                .header(reqwest::header::CONTENT_LENGTH, length)
                 .body(body)
                 .send()
         );
@@ -163,7 +166,8 @@ impl Transport {
                         (seen, since) = (now, Instant::now());
                         told(now);
                     }
-                    let most = if now >= length { self.timing.answer } else { self.timing.idle };
+                    let is_more = length.is_some_and(|length| now < length);
+                    let most = if is_more { self.timing.idle } else { self.timing.answer };
                     if since.elapsed() > most {
                         return Err(ClientError::TooSlow(at));
                     }
@@ -182,7 +186,7 @@ impl Transport {
             (!piece.is_empty()).then_some(Ok::<_, std::io::Error>(piece))
         });
         let pieces = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
-        self.send_body(request, length, pieces, &taken, &|_| ()).await
+        self.send_body(request, Some(length), pieces, &taken, &|_| ()).await
     }
 
     /// Sends a request and follows redirects, unless it has a body that takes time to leave.

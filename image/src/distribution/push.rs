@@ -38,6 +38,15 @@ pub enum Pushed {
     Sent,
 }
 
+/// An upload that was begun and not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Where it is gone on with.
+    pub url: String,
+    /// How many bytes the registry has said to have taken; else it is asked.
+    pub taken: Option<u64>,
+}
+
 /// Gives the bytes of a blob out.
 pub trait Sender: Sync {
     /// Opens the blob from an offset on; called once a request.
@@ -48,8 +57,8 @@ pub trait Sender: Sync {
         let _ = bytes;
     }
 
-    /// Returns the URL of an upload that somebody began and did not end.
-    fn unfinished(&self) -> Option<String> {
+    /// Returns an upload that somebody began and did not end.
+    fn unfinished(&self) -> Option<Unfinished> {
         None
     }
 
@@ -97,6 +106,8 @@ struct Job<'a> {
     begun: Option<Begun>,
     /// The size of pieces, if the blob goes in pieces.
     piece: Option<u64>,
+    /// Whether the registry has said that it takes no pieces.
+    whole: bool,
     /// Whether the registry has been given a new key since it last took something.
     renewed: bool,
     /// How many bytes the registry says it has.
@@ -189,6 +200,7 @@ impl Client {
                 upload,
                 begun: None,
                 piece: None,
+                whole: false,
                 renewed: false,
                 reached: 0,
             };
@@ -308,8 +320,12 @@ impl Client {
 
     /// Takes up what somebody began before, unless the registry knows nothing of it.
     async fn take_up(&self, job: &mut Job<'_>) {
-        let unfinished = job.upload.sender.unfinished().and_then(|url| Url::parse(&url).ok());
-        let Some(unfinished) = unfinished else { return };
+        let Some(Unfinished { url, taken }) = job.upload.sender.unfinished() else { return };
+        let Ok(unfinished) = Url::parse(&url) else { return };
+        if let Some(taken) = taken.filter(|taken| *taken == job.size()) {
+            job.begun = Some(Begun::Standing(unfinished, taken));
+            return;
+        }
         job.piece = Some(PIECE);
         // What cannot be asked there is asked as if nothing had been begun.
         let standing = self.standing(job, unfinished).await.ok().flatten();
@@ -342,7 +358,7 @@ impl Client {
     async fn send(&self, job: &mut Job<'_>, mut target: Url, mut from: u64) -> Result<Pushed, Failure> {
         let size = job.size();
         let piece = match job.piece {
-            None if from == 0 => {
+            piece if from == 0 && (job.whole || piece.is_none()) => {
                 let response = self.send_part(job, Method::PUT, target, 0..size).await?;
                 return self.closed(job, response).await;
             }
@@ -352,7 +368,7 @@ impl Client {
             let part = from..size.min(from.saturating_add(piece));
             let end = part.end;
             let response = self.send_part(job, Method::PATCH, target.clone(), part).await?;
-            if !matches!(response.status(), StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+            if !is_taken(&response) {
                 return Err(self.transport.refused(response, &job.what()).await);
             }
             target = location(&response)?;
@@ -375,6 +391,18 @@ impl Client {
         }
     }
 
+    /// Makes a request with a part of a blob. An upload may be taken elsewhere; the key to this registry is not.
+    pub(super) fn part(&self, method: Method, target: Url, endpoint: &Endpoint, scope: &Scope) -> Request {
+        let mut request = Request::new(method, target);
+        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        if same_origin(&request.url, endpoint.url())
+            && let Some(header) = self.keyring.get(endpoint, scope)
+        {
+            request.headers.insert(AUTHORIZATION, header);
+        }
+        request
+    }
+
     /// Sends a part of a blob. What says that another attempt may do better is a passing failure by now.
     async fn send_part(
         &self,
@@ -384,8 +412,8 @@ impl Client {
         part: Range<u64>,
     ) -> Result<Response, Failure> {
         let length = part.end - part.start;
-        let mut request = Request::new(method, target.clone());
-        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        let is_piece = method == Method::PATCH;
+        let mut request = self.part(method, target.clone(), &job.endpoint, &job.scope);
         if request.method == Method::PUT {
             request.url.query_pairs_mut().append_pair("digest", &job.digest().to_string());
         } else {
@@ -397,16 +425,12 @@ impl Client {
         if length >= WORTH_MORE {
             job.upload.sender.begun(target.as_str());
         }
-        // An upload may be taken elsewhere; the key to this registry is not.
-        let own = same_origin(&request.url, job.endpoint.url());
-        if own && let Some(header) = self.keyring.get(&job.endpoint, &job.scope) {
-            request.headers.insert(AUTHORIZATION, header);
-        }
+        let own = same_origin(&target, job.endpoint.url());
         let gone = Arc::new(AtomicU64::new(0));
         let body = body(job.upload, part.clone(), Arc::clone(&gone))?;
         let sender = job.upload.sender;
         let told = |bytes: u64| sender.sent(part.start + bytes);
-        let answer = self.transport.send_body(request, length, body, &gone, &told).await;
+        let answer = self.transport.send_body(request, Some(length), body, &gone, &told).await;
         let response = match answer {
             Ok(response) => response,
             Err(error) => {
@@ -420,6 +444,10 @@ impl Client {
                 job.renewed = true;
                 job.broke(target);
                 self.keyring.drop_one(&job.endpoint, &job.scope);
+                Err(at_once(self.transport.refused(response, &job.what()).await))
+            }
+            StatusCode::METHOD_NOT_ALLOWED if is_piece && part.start == 0 => {
+                job.whole = true;
                 Err(at_once(self.transport.refused(response, &job.what()).await))
             }
             StatusCode::PAYLOAD_TOO_LARGE if job.piece.is_none() => {
@@ -456,10 +484,15 @@ fn at_once(failure: Failure) -> Failure {
     }
 }
 
+/// Whether a registry has taken a part of an upload.
+pub(super) fn is_taken(response: &Response) -> bool {
+    matches!(response.status(), StatusCode::ACCEPTED | StatusCode::NO_CONTENT)
+}
+
 /// Reads how many bytes of an upload a registry says it has.
 ///
 /// `0-0` would be one byte, and is what registries say of none: one byte is sent again.
-fn taken(response: &Response) -> Option<u64> {
+pub(super) fn taken(response: &Response) -> Option<u64> {
     let range = response.headers().get(RANGE)?.to_str().ok()?;
     let range = range.strip_prefix("bytes=").unwrap_or(range);
     match range.split_once('-') {

@@ -78,6 +78,15 @@ async fn serve(mut stream: tokio::net::TcpStream, seen: &Mutex<Vec<Seen>>, scrip
     let (line, headers) = text.split_once("\r\n")?;
     let mut request =
         Seen { line: line.to_owned(), headers: headers.to_owned(), body: bytes[head..].to_vec() };
+    let is_stream = request.header("transfer-encoding") == Some("chunked");
+    while is_stream && !request.body.ends_with(b"0\r\n\r\n") {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await.ok().filter(|&count| count > 0)?;
+        request.body.extend_from_slice(&buffer[..count]);
+    }
+    if is_stream {
+        request.body = dechunked(&request.body)?;
+    }
     let length = request.header("content-length").and_then(|value| value.parse::<usize>().ok()).unwrap_or(0);
     while request.body.len() < length {
         let mut buffer = [0; 4096];
@@ -91,6 +100,20 @@ async fn serve(mut stream: tokio::net::TcpStream, seen: &Mutex<Vec<Seen>>, scrip
     };
     stream.write_all(&script(&request, index)).await.ok()?;
     stream.shutdown().await.ok()
+}
+
+/// Takes a body out of the pieces in which it came.
+fn dechunked(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|window| window == b"\r\n")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).ok()?, 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(bytes.get(end + 2..end + 2 + length)?);
+        bytes = bytes.get(end + 2 + length + 2..)?;
+    }
 }
 
 fn response(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rbuild_images::{ImagesError, Member, Naming, Outgoing, PushedImage, Ready};
+use rbuild_images::{Departures, ImagesError, Member, Naming, Outgoing, PushedImage};
 use rbuild_model::digest::ImageId;
 use rbuild_model::event::Outcome;
 use rbuild_model::reference::Reference;
@@ -41,7 +41,7 @@ fn attested(
     results: &[Finished],
     name: &Reference,
     outgoing: Outgoing,
-    ready: Ready<'_>,
+    departures: &dyn Departures,
 ) -> Result<Outgoing, ImagesError> {
     let mut attestations = Vec::new();
     for (image, result) in outgoing.images.iter().zip(results) {
@@ -49,7 +49,7 @@ fn attested(
         let predicates = attest::of_image(&result.facts, index::indexed(export, results));
         let (names, form) = (std::slice::from_ref(name), export.attached.form);
         let Some(made) = worker.images.attest(image, names, &predicates, form, lease)? else { continue };
-        made.manifest.layers.iter().try_for_each(ready)?;
+        made.manifest.layers.iter().try_for_each(|layer| departures.packed(layer))?;
         attestations.push(made);
     }
     Ok(outgoing.with(attestations, &export.annotations))
@@ -89,20 +89,20 @@ pub(super) fn export(
         let (store, lease) = (Arc::clone(&worker.images), worker.lease()?);
         let ids: Vec<ImageId> = images.iter().map(|built| built.id).collect();
         let done = match kept {
-            Kept::InStore => store.push_packed(name, naming, lease, &progress, |ready| {
+            Kept::InStore => store.push_packed(name, naming, lease, &progress, |departures| {
                 let outgoing =
-                    store.pack_for_registry(&ids, export.packing, &export.annotations, lease, ready)?;
-                attested(worker, export, results, name, outgoing, ready)
+                    store.pack_for_registry(&ids, export.packing, &export.annotations, lease, departures)?;
+                attested(worker, export, results, name, outgoing, departures)
             })?,
             Kept::Nowhere => {
                 let mut made = Vec::new();
-                let done = store.push_packed(name, naming, lease, &progress, |ready| {
+                let done = store.push_packed(name, naming, lease, &progress, |departures| {
                     let built = results.iter().map(image::described).collect();
                     let (packing, annotations) = (export.packing, &export.annotations);
                     let (ids, outgoing) =
-                        store.pack_built_for_registry(built, packing, annotations, lease, ready)?;
+                        store.pack_built_for_registry(built, packing, annotations, lease, departures)?;
                     made = ids;
-                    attested(worker, export, results, name, outgoing, ready)
+                    attested(worker, export, results, name, outgoing, departures)
                 })?;
                 let with_ids = results.iter().zip(made);
                 images = with_ids

@@ -7,7 +7,7 @@ use super::*;
 struct Bytes<'a> {
     bytes: &'a [u8],
     told: AtomicU64,
-    unfinished: Option<String>,
+    unfinished: Option<Unfinished>,
     begun: Mutex<Vec<String>>,
 }
 
@@ -26,7 +26,7 @@ impl Sender for Bytes<'_> {
         self.told.store(bytes, Ordering::Relaxed);
     }
 
-    fn unfinished(&self) -> Option<String> {
+    fn unfinished(&self) -> Option<Unfinished> {
         self.unfinished.clone()
     }
 
@@ -179,7 +179,7 @@ async fn what_a_killed_process_began_is_gone_on_with() {
     })
     .await;
     for (fake, sent, begun) in [(&knows, 2_145_728, "/2"), (&forgot, 3 << 20, "/5")] {
-        let unfinished = Some(format!("http://{}/up/1", fake.address));
+        let unfinished = Some(Unfinished { url: format!("http://{}/up/1", fake.address), taken: None });
         let sender = Bytes { unfinished, ..Bytes::new(&bytes) };
         let upload = Upload { descriptor: &descriptor, sender: &sender, mount_from: None };
         assert_eq!(client().push_blob(&fake.reference("a/b:1"), upload).await.unwrap(), Pushed::Sent);
@@ -190,6 +190,116 @@ async fn what_a_killed_process_began_is_gone_on_with() {
     }
     let ended = format!("PUT /up/3?digest={}", descriptor.digest.to_string().replace(':', "%3A"));
     assert_eq!(asked(&knows), ["GET /up/1", "PATCH /up/2", &ended], "nothing is asked twice");
+}
+
+/// A blob that grows while it leaves, and is ended by the name that it has by then.
+#[tokio::test]
+async fn a_blob_leaves_while_it_is_made() {
+    let fake = Fake::start(|request, _| {
+        let line = request.line.as_str();
+        if line.starts_with("POST") {
+            response("202 Accepted", &[("Location", "/up/1")], b"")
+        } else if line.starts_with("PATCH /up/1 ") && request.body == b"the first and the last" {
+            response("202 Accepted", &[("Location", "/up/2")], b"")
+        } else if line.starts_with("PUT /up/2?digest=") && request.body.is_empty() {
+            response("201 Created", &[], b"")
+        } else {
+            response("400 Bad Request", &[], b"")
+        }
+    })
+    .await;
+    let client = client();
+    let pieces = futures_util::stream::iter(["the first ", "and the last"]);
+    let growing: Growing = Box::pin(futures_util::StreamExt::map(pieces, |piece| Ok(piece.into())));
+    let reference = fake.reference("a/b:1");
+    let begun = client.begin_growing(&reference).await.unwrap();
+    assert!(begun.url().ends_with("/up/1"), "{}", begun.url());
+    let told = AtomicU64::new(0);
+    let sent = begun.send(growing, &|bytes| told.store(bytes, Ordering::Relaxed)).await;
+    assert_eq!(told.into_inner(), 22);
+    assert_eq!(sent.taken, Some(22));
+    let bytes = b"the first and the last";
+    let descriptor = Descriptor::of("x", bytes);
+    let sender = Bytes { unfinished: Some(sent), ..Bytes::new(bytes) };
+    let upload = Upload { descriptor: &descriptor, sender: &sender, mount_from: None };
+    assert_eq!(client.push_blob(&fake.reference("a/b:1"), upload).await.unwrap(), Pushed::Sent);
+    assert_eq!(fake.seen().len(), 3, "{:?}", fake.seen());
+    assert_eq!(fake.seen()[1].header("transfer-encoding"), Some("chunked"));
+}
+
+/// A registry that has less of a stream than left is believed, and gets the rest.
+#[tokio::test]
+async fn what_a_registry_says_it_took_of_a_stream_counts() {
+    let fake = Fake::start(|request, _| match request.line.split(' ').next().unwrap() {
+        "POST" => response("202 Accepted", &[("Location", "/up")], b""),
+        "PATCH" if request.body == b"all of it" => {
+            response("202 Accepted", &[("Location", "/up"), ("Range", "0-3")], b"")
+        }
+        "GET" => response("204 No Content", &[("Location", "/up"), ("Range", "0-3")], b""),
+        "PATCH" if request.body == b"of it" => {
+            response("202 Accepted", &[("Location", "/up"), ("Range", "0-8")], b"")
+        }
+        "PUT" if request.body.is_empty() => response("201 Created", &[], b""),
+        _ => response("400 Bad Request", &[], b""),
+    })
+    .await;
+    let client = client();
+    let growing: Growing = Box::pin(futures_util::stream::iter([Ok(b"all of it".to_vec())]));
+    let reference = fake.reference("a/b:1");
+    let sent = client.begin_growing(&reference).await.unwrap().send(growing, &|_| ()).await;
+    assert_eq!(sent.taken, Some(4));
+    let bytes = b"all of it";
+    let descriptor = Descriptor::of("x", bytes);
+    let sender = Bytes { unfinished: Some(sent), ..Bytes::new(bytes) };
+    let upload = Upload { descriptor: &descriptor, sender: &sender, mount_from: None };
+    assert_eq!(client.push_blob(&fake.reference("a/b:1"), upload).await.unwrap(), Pushed::Sent);
+}
+
+/// Where a registry takes no stream, or breaks off, the blob goes as every other one does.
+#[tokio::test]
+async fn a_registry_that_takes_no_streams_gets_the_blob_in_pieces_of_a_known_length() {
+    after_a_stream_was_refused(|request| {
+        let line = request.line.as_str();
+        if line.starts_with("POST") {
+            response("202 Accepted", &[("Location", "/up/1")], b"")
+        } else if line.starts_with("PATCH") && request.header("content-length").is_none() {
+            response("411 Length Required", &[], b"")
+        } else if line.starts_with("PATCH") && request.body == b"all of it" {
+            response("202 Accepted", &[("Location", "/up/1"), ("Range", "0-8")], b"")
+        } else if line.starts_with("PUT") {
+            response("201 Created", &[], b"")
+        } else {
+            response("404 Not Found", &[], b"")
+        }
+    })
+    .await;
+}
+
+/// One that takes no pieces whatever their length gets it in one request.
+#[tokio::test]
+async fn a_registry_that_takes_no_pieces_gets_the_blob_whole() {
+    after_a_stream_was_refused(|request| match request.line.split(' ').next().unwrap() {
+        "POST" => response("202 Accepted", &[("Location", "/up/1")], b""),
+        "PATCH" => response("405 Method Not Allowed", &[], b""),
+        "PUT" if request.body == b"all of it" => response("201 Created", &[], b""),
+        _ => response("404 Not Found", &[], b""),
+    })
+    .await;
+}
+
+async fn after_a_stream_was_refused(answers: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) {
+    let fake = Fake::start(move |request, _| answers(request)).await;
+    let client = client();
+    let growing: Growing = Box::pin(futures_util::stream::iter([Ok(b"all of it".to_vec())]));
+    let reference = fake.reference("a/b:1");
+    let sent = client.begin_growing(&reference).await.unwrap().send(growing, &|_| ()).await;
+    assert_eq!(sent.taken, None);
+    let bytes = b"all of it";
+    let descriptor = Descriptor::of("x", bytes);
+    let sender = Bytes { unfinished: Some(sent), ..Bytes::new(bytes) };
+    let upload = Upload { descriptor: &descriptor, sender: &sender, mount_from: None };
+    assert_eq!(client.push_blob(&fake.reference("a/b:1"), upload).await.unwrap(), Pushed::Sent);
+    assert_eq!(sender.told.into_inner(), 9);
 }
 
 #[tokio::test]
