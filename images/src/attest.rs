@@ -88,7 +88,8 @@ impl Images {
         let about = subject.digest;
         let mut statements = Vec::new();
         for predicate in predicates {
-            let statement = Statement { predicate, about, names, platform: &image.platform };
+            let predicate = attest::with_layers(predicate, &image.manifest.layers);
+            let statement = Statement { predicate: &predicate, about, names, platform: &image.platform };
             let bytes = statement.to_bytes();
             self.blobs.put(&bytes, lease)?;
             statements.push(statement.descriptor(&bytes));

@@ -51,7 +51,8 @@ fn assert_provenance(statement: &Value) {
     let request = &definition["externalParameters"]["request"];
     assert_eq!(request["args"]["build-arg:FLAVOUR"], "sweet");
     assert_eq!(request["secrets"], json!([{"id": "token", "optional": true}]));
-    assert_eq!(request["locals"], json!([{"name": "context"}]));
+    assert_eq!(request["args"]["no-cache"], "");
+    assert_eq!(request["locals"], json!([{"name": "context"}, {"name": "dockerfile"}]));
     let sources = definition["resolvedDependencies"].as_array().unwrap();
     assert!(
         sources[0]["uri"].as_str().unwrap().starts_with("pkg:docker/busybox@latest?platform="),
@@ -74,6 +75,24 @@ fn assert_provenance(statement: &Value) {
         steps.iter().find(|step| step["name"].as_str().unwrap().contains("RUN echo $FLAVOUR")).unwrap();
     let lines = &written["locations"][last["id"].as_str().unwrap()]["locations"][0]["ranges"];
     assert_eq!(lines, &json!([{"start": {"line": 8}, "end": {"line": 8}}]));
+}
+
+/// Asks of a provenance that it names the layers of the image under the steps that made them.
+#[track_caller]
+fn assert_layers(statement: &Value, image: &Value) {
+    let made = &statement["predicate"];
+    let layers = image["layers"].as_array().unwrap();
+    let steps = made["buildDefinition"]["internalParameters"]["buildConfig"]["steps"].as_array().unwrap();
+    let of = |name: &str| {
+        let step = steps.iter().find(|step| step["name"].as_str().unwrap().contains(name)).unwrap();
+        made["runDetails"]["metadata"]["buildkit_metadata"]["layers"]
+            .get(format!("{}:0", step["id"].as_str().unwrap()))
+    };
+    assert_eq!(of("RUN echo $FLAVOUR"), Some(&json!([layers])));
+    let below = layers.len() - 1;
+    assert_eq!(of("COPY package.json"), Some(&json!([layers[..below]])));
+    assert_eq!(of("FROM busybox"), Some(&json!([layers[..below - 3]])));
+    assert_eq!(of("RUN --mount=type=secret"), None, "no layer of the image is made by it");
 }
 
 /// Asks of a bill of materials that it has the packages that were installed.
@@ -151,6 +170,7 @@ fn facts_stand_beside_the_image_in_an_archive() {
     }
 
     assert_provenance(&statements[0]);
+    assert_layers(&statements[0], &layout.json(&image["digest"]));
     assert_packages(&statements[1]);
 
     // Who reads the archive gets the image and what is said about it, and can hand both on.
@@ -241,7 +261,7 @@ fn what_is_said_stays_with_the_image_until_it_leaves() {
     context.write("installed", "P:musl\nV:1.2.5-r0\nA:x86_64\n\n");
 
     // The image stays; what is said about it leaves with it.
-    built(&context, ["--sbom", "--provenance", "-t", &image]);
+    built(&context, ["--sbom", "--provenance=mode=max", "-t", &image]);
     context.rbuild(["push", &image]).run().assert_success();
     let index = inspect(&["--raw"], &image);
     let [entry, facts] = &index["manifests"].as_array().unwrap()[..] else { panic!("{index:#}") };
@@ -251,6 +271,10 @@ fn what_is_said_stays_with_the_image_until_it_leaves() {
     assert_eq!(package["externalRefs"][0]["referenceLocator"], "pkg:apk/alpine/musl@1.2.5-r0?arch=x86_64");
     let made = inspect(&["--format", "{{json .Provenance.SLSA}}"], &image);
     assert_eq!(made["buildDefinition"]["buildType"], "urn:rbuild:dockerfile:v1");
+    // Its layers got their names when it was packed.
+    let pushed = inspect(&["--raw"], &format!("{host}/app@{}", entry["digest"].as_str().unwrap()));
+    let named = made["runDetails"]["metadata"]["buildkit_metadata"]["layers"].as_object().unwrap();
+    assert_eq!(named.values().collect::<Vec<_>>(), [&json!([pushed["layers"]])]);
 
     // A build that says nothing takes it back.
     built(&context, ["-t", &image]);

@@ -1,5 +1,8 @@
 //! What came out of a target: its layers, its config, its history with times.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use rbuild_frontend::lower::Target;
 use rbuild_model::digest::ImageId;
 use rbuild_model::graph::{Graph, StepId};
@@ -24,6 +27,8 @@ pub(crate) struct Finished {
     pub(crate) epoch: Option<i64>,
     /// The latest time that files in its layers have.
     pub(crate) layer_epoch: Option<i64>,
+    /// The steps whose trees are layers of it, with those layers.
+    pub(crate) parts: HashMap<StepId, Range<usize>>,
     /// What is said about it.
     pub(crate) facts: Vec<Fact>,
 }
@@ -73,6 +78,7 @@ impl Worker {
             return Err(store_error(format!("{new} layers were made, but the history has {}", steps.len())));
         }
         let made = self.ends(target, solved)?;
+        let parts = parts(graph, target.root, below, &steps);
         let stacks = steps.into_iter().enumerate().map(|(at, step)| {
             // A linked layer is described by itself: what is below it is not its business.
             match (&graph.step(step).operation, &trees[layer_step(graph, step).index()]) {
@@ -104,6 +110,7 @@ impl Worker {
             config,
             epoch: target.epoch,
             layer_epoch: target.layer_epoch,
+            parts,
             facts: Vec::new(),
         })
     }
@@ -135,6 +142,24 @@ pub(crate) fn layer_step(graph: &Graph, step: StepId) -> StepId {
         Operation::Merge => node.inputs.last().copied().unwrap_or(step),
         _ => step,
     }
+}
+
+/// Says which layers the trees of steps are: those of the base image, and one more with each of `steps`.
+fn parts(graph: &Graph, root: StepId, base: usize, steps: &[StepId]) -> HashMap<StepId, Range<usize>> {
+    let mut parts = HashMap::new();
+    if base > 0 {
+        // What a step stands on is its first input.
+        let below = |step: &StepId| graph.step(*step).inputs.first().copied();
+        parts.extend(std::iter::successors(Some(root), below).last().map(|bottom| (bottom, 0..base)));
+    }
+    for (at, step) in (base..).zip(steps) {
+        let own = layer_step(graph, *step);
+        if own != *step {
+            parts.insert(own, at..at + 1);
+        }
+        parts.insert(*step, 0..at + 1);
+    }
+    parts
 }
 
 /// For every step the image at the bottom of its tree.

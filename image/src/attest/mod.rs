@@ -6,6 +6,7 @@
 //! annotations that say what it is about: BuildKit's form, read by its tools and left aside by others. As a [`Form::Artifact`]
 //! that manifest also refers to the image's as OCI has it (`subject`), so that registries list it among its referrers.
 
+mod layers;
 pub mod packages;
 pub mod spdx;
 
@@ -17,6 +18,7 @@ use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
 use serde_json::{Value, json};
 
+pub use self::layers::with_layers;
 use crate::manifest::{Descriptor, Manifest, MediaType};
 
 /// The type of a statement's bytes.

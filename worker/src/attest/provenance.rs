@@ -1,21 +1,23 @@
 //! How a result was made, as SLSA has it.
 
-use std::collections::BTreeMap;
+mod parameters;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use rbuild_image::attest::{PROVENANCE, PROVENANCE_02, Predicate, package_url};
 use rbuild_model::graph::{Graph, StepId};
-use rbuild_model::mount::Mount;
 use rbuild_model::platform::Platform;
 use rbuild_model::span::Source as Text;
-use rbuild_model::step::{GitSource, HttpSource, ImageSource, Operation, Source};
+use rbuild_model::step::{GitSource, HttpSource, ImageSource, NetworkMode, Operation, Source};
 use serde_json::{Map, Value, json};
 
 use super::{Known, time};
+use crate::context::git_source;
 use crate::describe::Finished;
-use crate::request::{BuildRequest, Detail, Provenance, Reproducible, Slsa};
+use crate::request::{BuildRequest, Detail, DockerfilePlace, MainContext, Provenance, Reproducible, Slsa};
+use crate::sources::git::is_commit;
 
 /// Writes down how a result was made, in the version that is asked for.
 pub(super) fn predicate(known: &Known<'_>, wanted: &Provenance, result: &Finished) -> Predicate {
@@ -40,12 +42,16 @@ fn former(made: &Value) -> Value {
         material
     };
     let sources = definition["resolvedDependencies"].as_array();
+    let mut config = parameters["configSource"].clone();
+    if let Some(path) = config.as_object_mut().and_then(|config| config.remove("path")) {
+        config["entryPoint"] = path;
+    }
     let mut value = json!({
         "builder": { "id": run["builder"]["id"] },
         "buildType": definition["buildType"],
         "materials": sources.into_iter().flatten().map(material).collect::<Vec<_>>(),
         "invocation": {
-            "configSource": { "entryPoint": parameters["configSource"]["path"] },
+            "configSource": config,
             "parameters": parameters["request"],
             "environment": { "platform": definition["internalParameters"]["builderPlatform"] },
         },
@@ -58,13 +64,14 @@ fn former(made: &Value) -> Value {
                 "materials": completeness["resolvedDependencies"],
             },
             "reproducible": metadata.get("buildkit_reproducible").is_some(),
+            "https://mobyproject.org/buildkit@v1#metadata": metadata["buildkit_metadata"],
         },
     });
     if let Some(steps) = definition["internalParameters"].get("buildConfig") {
         value["buildConfig"] = steps.clone();
     }
-    if let Some(written) = metadata.get("buildkit_metadata") {
-        value["metadata"]["https://mobyproject.org/buildkit@v1#metadata"] = written.clone();
+    if let Some(hermetic) = metadata.get("buildkit_hermetic") {
+        value["metadata"]["https://mobyproject.org/buildkit@v1#hermetic"] = hermetic.clone();
     }
     value
 }
@@ -74,15 +81,20 @@ fn made(known: &Known<'_>, wanted: &Provenance, result: &Finished) -> Value {
     let all = wanted.detail == Detail::Max;
     let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
     if all {
-        internal["buildConfig"] = json!({ "steps": steps_of(graph, steps) });
+        internal["buildConfig"] = json!({ "steps": steps_of(graph, steps, result) });
     }
+    let asked = |detail| parameters::asked(request, graph, steps, detail);
+    let parameters = asked(wanted.detail);
+    let dependencies = dependencies(request, graph, steps);
+    let complete = is_complete(request, graph, steps, &dependencies);
     let mut metadata = json!({
         "startedOn": time(*began, result.epoch),
         "finishedOn": time(*ended, result.epoch),
-        "buildkit_completeness": { "request": all, "resolvedDependencies": false },
+        "buildkit_completeness": { "request": parameters == asked(Detail::Max), "resolvedDependencies": complete },
+        "buildkit_metadata": if all { json!({ "source": written(graph, steps) }) } else { json!({}) },
     });
-    if all {
-        metadata["buildkit_metadata"] = json!({ "source": written(graph, steps) });
+    if complete && !has_network(graph, steps) {
+        metadata["buildkit_hermetic"] = json!(true);
     }
     if wanted.reproducible == Reproducible::Promised {
         metadata["buildkit_reproducible"] = json!(true);
@@ -91,11 +103,11 @@ fn made(known: &Known<'_>, wanted: &Provenance, result: &Finished) -> Value {
         "buildDefinition": {
             "buildType": "urn:rbuild:dockerfile:v1",
             "externalParameters": {
-                "configSource": { "path": file_name(&request.dockerfile) },
-                "request": asked(request, graph, steps, wanted.detail),
+                "configSource": config_source(request),
+                "request": parameters,
             },
             "internalParameters": internal,
-            "resolvedDependencies": sources(graph, steps),
+            "resolvedDependencies": dependencies,
         },
         "runDetails": {
             "builder": {
@@ -107,64 +119,54 @@ fn made(known: &Known<'_>, wanted: &Provenance, result: &Finished) -> Value {
     })
 }
 
+/// Where the Dockerfile was found: in a context that others can fetch too, or just by its name.
+fn config_source(request: &BuildRequest) -> Value {
+    let mut value = fetched(request).unwrap_or_else(|| json!({}));
+    value["path"] = match &request.dockerfile_place {
+        DockerfilePlace::Context(Some(path)) => json!(path),
+        _ => json!(file_name(&request.dockerfile)),
+    };
+    value
+}
+
+/// The main context, where it came from an address.
+fn fetched(request: &BuildRequest) -> Option<Value> {
+    match (&request.main, &request.options.context) {
+        // What is built has the commit in place of what was asked for.
+        (MainContext::Git(url), Source::Git(pinned)) => {
+            let reference = git_source(url).ok().and_then(|asked| asked.reference);
+            let checksum = pinned.reference.clone();
+            Some(repository(&GitSource { reference, checksum, ..pinned.clone() }))
+        }
+        (MainContext::Web(url), Source::Archive(archive)) => {
+            Some(json!({ "uri": public(url), "digest": { "sha256": archive.digest.hex() } }))
+        }
+        (MainContext::Web(url), _) => Some(json!({ "uri": public(url) })),
+        _ => None,
+    }
+}
+
+/// Whether the list of sources is all that the result was made of, so that others could get it.
+fn is_complete(request: &BuildRequest, graph: &Graph, steps: &[StepId], dependencies: &[Value]) -> bool {
+    let is_local = |step: &StepId| matches!(graph.step(*step).operation, Operation::Source(Source::Local(_)));
+    request.dockerfile_place != DockerfilePlace::Given
+        && request.main != MainContext::Stream
+        && dependencies.iter().all(|source| source.get("digest").is_some())
+        && !steps.iter().any(is_local)
+}
+
+/// Whether a step could reach others while it ran.
+fn has_network(graph: &Graph, steps: &[StepId]) -> bool {
+    steps.iter().any(|step| match &graph.step(*step).operation {
+        Operation::Exec(exec) => exec.network != NetworkMode::None,
+        _ => false,
+    })
+}
+
 /// The file's own name: where it lies on the machine of the one who builds is nobody's business.
 fn file_name(source: &Text) -> String {
     let name = Path::new(source.name()).file_name().map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "Dockerfile".to_owned())
-}
-
-fn asked(request: &BuildRequest, graph: &Graph, steps: &[StepId], detail: Detail) -> Value {
-    let options = &request.options;
-    let mut args = Map::new();
-    if let Some(target) = &options.target {
-        args.insert("target".to_owned(), json!(target));
-    }
-    let mut value = json!({ "frontend": "dockerfile.v0" });
-    if detail == Detail::Max {
-        for (name, value) in &options.build_args {
-            args.insert(format!("build-arg:{name}"), json!(value));
-        }
-        for (name, value) in &options.labels {
-            args.insert(format!("label:{name}"), json!(value));
-        }
-        let (mut secrets, mut agents) = (BTreeMap::new(), BTreeMap::new());
-        for mount in steps.iter().filter_map(|step| mounts(graph, *step)).flatten() {
-            let (list, id, required) = match mount {
-                Mount::Secret(secret) => (&mut secrets, &secret.id, secret.required),
-                Mount::Ssh(agent) => (&mut agents, &agent.id, agent.required),
-                Mount::Bind(_) | Mount::Cache(_) | Mount::Tmpfs(_) => continue,
-            };
-            *list.entry(id.clone()).or_insert(false) |= required;
-        }
-        for (key, list) in [("secrets", secrets), ("ssh", agents)] {
-            let list: Vec<Value> =
-                list.into_iter().map(|(id, required)| json!({ "id": id, "optional": !required })).collect();
-            if !list.is_empty() {
-                value[key] = json!(list);
-            }
-        }
-    }
-    if !args.is_empty() {
-        value["args"] = Value::Object(args);
-    }
-    let mut locals: Vec<&str> = steps
-        .iter()
-        .filter_map(|step| match &graph.step(*step).operation {
-            Operation::Source(Source::Local(local)) => Some(local.name.as_str()),
-            _ => None,
-        })
-        .collect();
-    locals.sort_unstable();
-    locals.dedup();
-    value["locals"] = locals.into_iter().map(|name| json!({ "name": name })).collect();
-    value
-}
-
-fn mounts(graph: &Graph, step: StepId) -> Option<&[Mount]> {
-    match &graph.step(step).operation {
-        Operation::Exec(exec) => Some(&exec.mounts),
-        _ => None,
-    }
 }
 
 /// What a step is called in the list of steps.
@@ -198,7 +200,7 @@ fn written(graph: &Graph, steps: &[StepId]) -> Value {
     json!({ "infos": texts.iter().map(info).collect::<Vec<_>>(), "locations": locations })
 }
 
-fn steps_of(graph: &Graph, steps: &[StepId]) -> Vec<Value> {
+fn steps_of(graph: &Graph, steps: &[StepId], result: &Finished) -> Vec<Value> {
     let entry = |step: &StepId| {
         let (node, note) = (graph.step(*step), graph.note(*step));
         let mut entry = json!({
@@ -209,27 +211,24 @@ fn steps_of(graph: &Graph, steps: &[StepId]) -> Vec<Value> {
         if let Some(stage) = &note.stage {
             entry["stage"] = json!(stage);
         }
+        if let Some(layers) = result.parts.get(step) {
+            entry["layers"] = json!([layers.start, layers.end]);
+        }
         entry
     };
     steps.iter().map(entry).collect()
 }
 
 /// The trees that came from outside, with the digests that they were pinned to; those of the caller's own folders have none.
-fn sources(graph: &Graph, steps: &[StepId]) -> Vec<Value> {
+fn dependencies(request: &BuildRequest, graph: &Graph, steps: &[StepId]) -> Vec<Value> {
+    let context = fetched(request);
     let mut all: Vec<Value> = Vec::new();
     for step in steps {
         let Operation::Source(source) = &graph.step(*step).operation else { continue };
         let described = match source {
+            source if *source == request.options.context && context.is_some() => continue,
             Source::Image(image) => image_source(image),
-            Source::Git(GitSource { remote, reference, checksum, .. }) => {
-                let reference =
-                    reference.as_ref().map(|reference| format!("#{reference}")).unwrap_or_default();
-                let mut value = json!({ "uri": format!("git+{}{reference}", public(remote)) });
-                if let Some(commit) = checksum.as_ref().filter(|commit| commit.len() == 40) {
-                    value["digest"] = json!({ "sha1": commit });
-                }
-                value
-            }
+            Source::Git(git) => repository(git),
             Source::Http(HttpSource { url, checksum, .. }) => {
                 let mut value = json!({ "uri": public(url) });
                 if let Some(digest) = checksum {
@@ -246,7 +245,22 @@ fn sources(graph: &Graph, steps: &[StepId]) -> Vec<Value> {
             all.push(described);
         }
     }
+    let dockerfile = match &request.dockerfile_place {
+        DockerfilePlace::Web(url) => Some(json!({ "uri": public(url) })),
+        DockerfilePlace::Given | DockerfilePlace::Context(_) => None,
+    };
+    all.extend(context.into_iter().chain(dockerfile));
     all
+}
+
+fn repository(GitSource { remote, reference, checksum, .. }: &GitSource) -> Value {
+    let fragment = reference.as_ref().map(|reference| format!("#{reference}")).unwrap_or_default();
+    let mut value = json!({ "uri": format!("{}{fragment}", public(remote)) });
+    if let Some(commit) = checksum.iter().chain(reference).find(|commit| is_commit(commit)) {
+        let algorithm = if commit.len() == 40 { "sha1" } else { "sha256" };
+        value["digest"] = json!({ algorithm: commit });
+    }
+    value
 }
 
 fn image_source(image: &ImageSource) -> Value {

@@ -31,6 +31,7 @@ pub(crate) use self::lookup::Resolved;
 use self::lookup::{LookUpError, look_up};
 use self::program::{Git, GitError};
 pub(super) use self::remote::basic;
+pub(crate) use self::remote::is_commit;
 use self::remote::{Protocol, Remote, RemoteError};
 use self::repository::{Commit, Repository};
 use super::http::secret;

@@ -148,7 +148,7 @@ pub(in crate::sources) fn basic(pair: &str) -> String {
 }
 
 /// Whether a text names a commit in full.
-pub(super) fn is_commit(text: &str) -> bool {
+pub(crate) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
