@@ -73,7 +73,7 @@ pub(crate) struct Global {
     /// Ask no registry and no server for images and files
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) offline: bool,
-    /// Most that the build cache may take
+    /// Most that images and the cache may take
     #[arg(long, global = true, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Global options")]
     pub(crate) cache_max: Option<u64>,
     /// Folder of run folders; `run` and `create` have a `--runtime` of Docker's

@@ -31,7 +31,7 @@
 //! parallel = 8                  # steps at once
 //!
 //! [cache]
-//! max = "20GB"                  # the most that the build cache may take
+//! max = "20GB"                  # the most that images and the cache may take
 //! ```
 
 mod docker;
@@ -84,7 +84,7 @@ pub(crate) struct Settings {
     pub(crate) docker_config: Option<PathBuf>,
     /// How many steps run at once; `None` for as many as there are processors.
     pub(crate) parallel: Option<NonZeroUsize>,
-    /// The most that the build cache may take, in bytes.
+    /// The most that images and the cache may take, in bytes.
     pub(crate) cache_max: Option<u64>,
     /// The platform where no flag says it (`DOCKER_DEFAULT_PLATFORM`).
     pub(crate) platform: Option<rbuild_model::platform::Platform>,

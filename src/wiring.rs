@@ -29,7 +29,9 @@ pub(crate) use home::{Home, OWNERS};
 pub(crate) use meant::{hinted, short};
 pub(crate) use project::{Workshop, project, project_attended, project_unwatched};
 pub(crate) use rootless::Rootless;
-pub(crate) use run::{Attendance, Touch, attach, create, engine, exec, run, start_attached, window};
+pub(crate) use run::{
+    Attendance, Touch, attach, create, engine, engine_to_fill, exec, run, start_attached, window,
+};
 pub(crate) use signals::{Asks, AtSignal};
 
 /// Runs a hidden stage if the arguments ask for one: the first act of the program.

@@ -18,8 +18,7 @@ use rbuild_store::usage::bytes_of;
 use rbuild_store::{DatabaseError, FileError, LockClass, LockMode, LockName, ObjectKind, Store, UniqueId};
 use rusqlite::Transaction;
 
-/// What a repository is fetched with again, for the price of one that goes.
-const BYTES_PER_SECOND: f64 = 20e6;
+use crate::blobs::BYTES_PER_SECOND;
 
 /// The logs of steps; comes after the records that name them.
 #[derive(Clone, Copy, Debug)]
@@ -73,9 +72,8 @@ impl Collected for StepLogs {
                 Some(writer) => store.is_alive(writer)?,
                 None => false,
             };
-            if !is_written {
-                found.push(Candidate::new(name.into_bytes(), bytes).used_at(written_at));
-            }
+            let log = Candidate::new(name.into_bytes(), bytes).used_at(written_at);
+            found.push(if is_written { log.in_use() } else { log });
         }
         Ok(found)
     }

@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::path::Path;
 
-use rbuild_cache::records::remember_snapshots;
 use rbuild_confined::{Handle, Kind, Metadata, Root, Step, Walk};
 use rbuild_image::compress::Decoder;
 use rbuild_model::digest::{BlobDigest, ChainId, ImageId};
@@ -13,11 +12,13 @@ use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::Active;
 use rbuild_snapshotter::copier::{Capabilities, Copier, CopyError, CopyRules};
+use rbuild_store::usage::bytes_of;
 use rbuild_store::{Lease, ObjectKind};
 
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::layers::EPOCH_NONE;
+use crate::room::TreeRoom;
 use crate::rows::{self, ImageRow, LayerRow};
 
 /// An image that was built here.
@@ -62,6 +63,7 @@ impl Images {
         let diff_ids = &config.rootfs.diff_ids;
         self.store.write(|tx| -> Result<(), ImagesError> {
             rows::add_image(tx, &row, diff_ids, Some(self.store.stamp()))?;
+            rows::use_image(tx, id, lease)?;
             let mut below: Option<ChainId> = None;
             for (diff_id, snapshot) in diff_ids.iter().zip(chain.layers()) {
                 let next = crate::layers::chain_with(below, *diff_id);
@@ -119,11 +121,12 @@ impl Images {
         let tar = self.stoppable(tar);
         let mut decoder = Decoder::detect(tar, self.options.compression)
             .map_err(|error| ImagesError::io(format!("read {what}"), error))?;
+        let room = self.room(what)?;
         let (active, _) = self
             .snapshotter
-            .apply(&Chain::empty(), &mut decoder, self.options.tar)
-            .map_err(|error| ImagesError::Tree(what.to_owned(), error))?;
-        self.import_snapshot(active, what, Some(decoder.expanded_bytes()), options, lease)
+            .apply(&Chain::empty(), &mut room.reader(&mut decoder), self.options.tar)
+            .map_err(|error| room.refusal().unwrap_or(ImagesError::Tree(what.to_owned(), error)))?;
+        self.import_snapshot(active, room, options, lease)
     }
 
     /// Makes an image of one layer from what is in a folder; the folder itself becomes an ordinary root.
@@ -142,6 +145,10 @@ impl Images {
         let source = Root::open(folder).map_err(|error| tree(error.into()))?;
         let from = source.resolve("/").map_err(|error| tree(error.into()))?;
         refuse_foreign(&from).map_err(failed)?;
+        let room = self.room(&*what)?;
+        if self.store.has_budget() {
+            room.reserve(bytes_of(folder)?)?;
+        }
         let active = self.snapshotter.prepare(&Chain::empty()).map_err(tree)?;
         let copied = (|| {
             let root = self.snapshotter.open_active(&active).map_err(tree)?;
@@ -154,24 +161,17 @@ impl Images {
             let _ = self.snapshotter.discard(active);
             return Err(error);
         }
-        self.import_snapshot(active, &what, None, options, lease)
+        self.import_snapshot(active, room, options, lease)
     }
 
     fn import_snapshot(
         &self,
         active: Active,
-        what: &str,
-        bytes: Option<u64>,
+        room: TreeRoom<'_>,
         options: ImportOptions,
         lease: &Lease,
     ) -> Result<ImageId, ImagesError> {
-        let snapshot = active.id();
-        self.store.write(|tx| lease.protect(tx, &[(ObjectKind::SNAPSHOT, snapshot.as_bytes())]))?;
-        let snapshot =
-            self.snapshotter.commit(active).map_err(|error| ImagesError::Tree(what.to_owned(), error))?;
-        self.store.write(|tx| {
-            remember_snapshots(tx, &[snapshot], self.snapshotter.format(), bytes, self.store.stamp())
-        })?;
+        let snapshot = room.commit(active, lease, &|_, _| Ok(()))?;
         let created = options.created.unwrap_or_else(|| jiff::Timestamp::now().to_string());
         let mut config =
             ImageConfig { created: Some(created.clone()), config: options.run, ..Default::default() };

@@ -6,7 +6,7 @@ use rbuild_cache::blobs::BlobError;
 use rbuild_image::distribution::ClientError;
 use rbuild_image::manifest::{DocumentError, JsonError, NoPlatform};
 use rbuild_model::digest::{BlobDigest, DiffId, ImageId};
-use rbuild_store::{DatabaseError, FileError, LockError};
+use rbuild_store::{DatabaseError, FileError, LockError, RoomError};
 
 /// An image could not be found, brought, taken out or removed.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +114,15 @@ pub enum ImagesError {
         /// What happened.
         #[source]
         source: io::Error,
+    },
+    /// Images and the cache may not take more, or what they take cannot be counted.
+    #[error("cannot reserve room for {what}")]
+    Room {
+        /// What was to be written.
+        what: String,
+        /// What holds the room, or what failed.
+        #[source]
+        source: Box<RoomError>,
     },
     /// A blob could not be stored or read.
     #[error(transparent)]

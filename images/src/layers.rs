@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use rbuild_cache::blobs::Expected;
+use rbuild_cache::blobs::{BlobError, Blobs, Expected};
 use rbuild_image::compress::{Compression, Decoder, Encoding, compress};
 use rbuild_image::hash::HashingWriter;
 use rbuild_image::manifest::{Descriptor, LayerFormat, MediaType};
 use rbuild_image::tar;
-use rbuild_model::digest::{ChainId, DiffId};
+use rbuild_model::digest::{ChainId, DiffId, ImageId};
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::{Tree, write_layer};
-use rbuild_store::{Lease, ObjectKind, Stoppable};
+use rbuild_store::{Lease, ObjectKind, RoomError, Stoppable};
 use rusqlite::Transaction;
 
 use crate::departures::{Departures, Followed};
@@ -90,15 +90,30 @@ impl Images {
         Ok(diff_ids)
     }
 
-    /// Finds the snapshots of a stack of layers, as far up as there are some, and leases them.
-    pub(crate) fn find_chain(&self, diff_ids: &[DiffId], lease: &Lease) -> Result<Chain, ImagesError> {
+    /// Finds the snapshots of a stack of layers, as far up as there are some, and leases them; so is the image whose stack
+    /// it is. Where there is none yet, the blobs that it will need are leased with the snapshots, and a layer without
+    /// its own is not here.
+    pub(crate) fn find_chain(
+        &self,
+        image: Option<ImageId>,
+        diff_ids: &[DiffId],
+        lease: &Lease,
+    ) -> Result<Chain, ImagesError> {
         let mut layers = Vec::with_capacity(diff_ids.len());
         self.store.write(|tx| -> Result<(), ImagesError> {
             layers.clear();
+            if let Some(image) = image
+                && !rows::use_image(tx, image, lease)?
+            {
+                return Err(ImagesError::NotFound(image.to_string()));
+            }
             let mut chain: Option<ChainId> = None;
             for diff_id in diff_ids {
                 let next = chain_with(chain, *diff_id);
                 let Some(layer) = rows::layer(tx, next)? else { break };
+                if image.is_none() && !lease_packed(tx, *diff_id, lease)? {
+                    break;
+                }
                 lease.protect(tx, &[(ObjectKind::SNAPSHOT, layer.snapshot.as_bytes())])?;
                 layers.push(layer.snapshot);
                 chain = Some(next);
@@ -218,8 +233,12 @@ impl Images {
         self.with_layer_tar(chain, diff_id, lease, |tar| {
             let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let out = Followed { writer: &mut writer, departures, written: None };
-            compress(Stoppable::new(tar, late), out, encoding, self.options.threads)
-                .map_err(|error| ImagesError::Layer(diff_id.to_string(), error))
+            compress(Stoppable::new(tar, late), out, encoding, self.options.threads).map_err(|error| {
+                match error.downcast::<RoomError>() {
+                    Ok(full) => BlobError::from(full).into(),
+                    Err(error) => ImagesError::Layer(diff_id.to_string(), error),
+                }
+            })
         })?;
         let blob = writer.finish(lease)?;
         let media_type = MediaType::of_layer(format);
@@ -233,6 +252,15 @@ impl Images {
         self.store.write(|tx| rows::add_packed(tx, diff_id, format, &row))?;
         Ok(Descriptor::new(media_type.as_str(), blob.digest, blob.size))
     }
+}
+
+/// Leases the packed forms of a layer that are here; tells whether it can leave: there is one, or its tar is made here.
+fn lease_packed(tx: &Transaction<'_>, diff_id: DiffId, lease: &Lease) -> Result<bool, ImagesError> {
+    let mut can_leave = rows::is_made_here(tx, diff_id)?;
+    for row in rows::packed(tx, diff_id)? {
+        can_leave |= Blobs::find_in(tx, row.digest, lease)?.is_some();
+    }
+    Ok(can_leave)
 }
 
 /// Returns the identity of a stack with one more layer.

@@ -15,7 +15,7 @@
 //!
 //! # Layers
 //! A layer of a pulled or loaded image is kept as a blob as well, because its tar cannot be made from its tree
-//! byte for byte; it may be swept while it is known where to fetch it again. A layer that was built here has no
+//! byte for byte; it goes with the last image that has it. A layer that was built here has no
 //! blob until it leaves: its [`DiffId`](rbuild_model::digest::DiffId) is remembered by snapshot, version of the
 //! tar form and epoch, its compressed forms by DiffId.
 //!
@@ -29,7 +29,9 @@ mod add;
 mod annotations;
 mod arrivals;
 mod attest;
+mod bases;
 mod change;
+mod collected;
 mod departures;
 mod error;
 mod find;
@@ -45,6 +47,7 @@ mod pull;
 mod push;
 mod remote;
 mod remove;
+mod room;
 mod rows;
 mod save;
 mod schema;
@@ -58,6 +61,7 @@ mod tests;
 pub use add::{BuiltImage, ImportOptions};
 pub use annotations::{Annotation, Level, annotate, annotate_index};
 pub use change::run_config;
+pub use collected::{ImageRows, PUSHED};
 pub use departures::{Departures, GrowingLayer};
 pub use error::ImagesError;
 pub use find::{HistoryItem, Image, ListedImage};
@@ -72,6 +76,7 @@ pub use pull::{PullPolicy, Pulled, Resolved};
 pub use push::{Naming, Outgoing, PushedImage};
 pub use remote::{Combined, Entry, Found, Preference, Remote, Selection};
 pub use remove::{NoUsers, Removed, Usage, Users};
-pub use schema::{ImageRows, SCHEMA};
+pub use room::{Reserving, TreeRoom};
+pub use schema::SCHEMA;
 pub use shelf::{NotTaken, Shelved, ShelvedItem, Taken, Wanted, is_document};
 pub use stacks::{Alone, PackedLayer, StackError, StackLayer};

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use rbuild_cache::blobs::{Blobs, Expected};
+use rbuild_cache::blobs::{BlobError, Blobs, Expected};
 use rbuild_confined::Root;
 use rbuild_image::archive::{
     ArchivedImage, BlobSink, Folder, LayoutImage, Stored, read_archive, read_layout, read_layout_image,
@@ -14,7 +14,7 @@ use rbuild_image::manifest::{Descriptor, MediaType};
 use rbuild_model::digest::{BlobDigest, ChainId, ImageId};
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
-use rbuild_store::Lease;
+use rbuild_store::{Lease, RoomError};
 
 use crate::arrivals::Arrivals;
 use crate::attest::as_rows;
@@ -42,14 +42,38 @@ pub struct LoadedImage {
 struct Incoming<'a> {
     blobs: &'a Blobs,
     lease: &'a Lease,
+    /// Why one of them could not be put there.
+    refused: Option<BlobError>,
+}
+
+impl<'a> Incoming<'a> {
+    fn new(blobs: &'a Blobs, lease: &'a Lease) -> Self {
+        Self { blobs, lease, refused: None }
+    }
+
+    /// Tells whoever reads that no more is taken.
+    fn refuse(&mut self, error: BlobError) -> io::Error {
+        match error {
+            BlobError::Room(_) => io::Error::other(self.refused.insert(error).to_string()),
+            error => io::Error::other(error),
+        }
+    }
+
+    /// Returns why nothing more was read: the store takes no more, or what is wrong with the archive.
+    fn blame(self, error: &dyn std::error::Error) -> ImagesError {
+        self.refused.map_or_else(|| ImagesError::Archive(chain_of(error)), ImagesError::Blob)
+    }
 }
 
 impl BlobSink for Incoming<'_> {
     fn store(&mut self, expected: Option<BlobDigest>, contents: &mut dyn Read) -> io::Result<Stored> {
         let expected = Expected { digest: expected, size: None };
-        let mut writer = self.blobs.ingest(expected).map_err(io::Error::other)?;
-        io::copy(contents, &mut writer)?;
-        let blob = writer.finish(self.lease).map_err(io::Error::other)?;
+        let mut writer = self.blobs.ingest(expected).map_err(|error| self.refuse(error))?;
+        io::copy(contents, &mut writer).map_err(|error| match error.downcast::<RoomError>() {
+            Ok(full) => self.refuse(full.into()),
+            Err(error) => error,
+        })?;
+        let blob = writer.finish(self.lease).map_err(|error| self.refuse(error))?;
         Ok(Stored { digest: blob.digest, size: blob.size })
     }
 }
@@ -89,9 +113,9 @@ impl Images {
         let archive = self.stoppable(archive);
         let mut tar = Decoder::detect(archive, self.options.compression)
             .map_err(|error| ImagesError::io("read the archive", error))?;
-        let mut sink = Incoming { blobs: &self.blobs, lease };
+        let mut sink = Incoming::new(&self.blobs, lease);
         let images = read_archive(&mut tar, self.options.tar, platform, &mut sink)
-            .map_err(|error| ImagesError::Archive(chain_of(&error)))?;
+            .map_err(|error| sink.blame(&error))?;
         self.record_loaded(images, lease, progress)
     }
 
@@ -105,9 +129,8 @@ impl Images {
     ) -> Result<Vec<LoadedImage>, ImagesError> {
         let root = Root::open(folder)
             .map_err(|error| ImagesError::Archive(format!("cannot open `{}`: {error}", folder.display())))?;
-        let mut sink = Incoming { blobs: &self.blobs, lease };
-        let images = read_layout(&Opened(root), platform, &mut sink)
-            .map_err(|error| ImagesError::Archive(chain_of(&error)))?;
+        let mut sink = Incoming::new(&self.blobs, lease);
+        let images = read_layout(&Opened(root), platform, &mut sink).map_err(|error| sink.blame(&error))?;
         self.record_loaded(images, lease, progress)
     }
 
@@ -120,9 +143,9 @@ impl Images {
         lease: &Lease,
         progress: &dyn Progress,
     ) -> Result<Resolved, ImagesError> {
-        let mut sink = Incoming { blobs: &self.blobs, lease };
+        let mut sink = Incoming::new(&self.blobs, lease);
         let mut archived = read_layout_image(&Opened(root), wanted, platform, &mut sink)
-            .map_err(|error| ImagesError::Archive(chain_of(&error)))?;
+            .map_err(|error| sink.blame(&error))?;
         archived.names.clear();
         let digest = archived.manifest_bytes.as_deref().map(BlobDigest::of);
         let loaded = self.record_one(&archived, lease, progress)?;
@@ -175,7 +198,7 @@ impl Images {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ImagesError::Archive(error.to_string()))?;
         let facts = as_rows(&self.stated_in(archived)?);
-        let base = self.find_chain(diff_ids, lease)?;
+        let base = self.find_chain(None, diff_ids, lease)?;
         let present = base.len();
         for layer in &layers[..present] {
             progress.layer(layer.descriptor.digest, LayerState::AlreadyExists);
@@ -194,6 +217,7 @@ impl Images {
         };
         let names = self.store.write(|tx| -> Result<_, ImagesError> {
             rows::add_image(tx, &row, diff_ids, Some(self.store.stamp()))?;
+            rows::use_image(tx, image, lease)?;
             if let Some(bytes) = &archived.manifest_bytes {
                 let media_type =
                     archived.manifest.media_type.as_ref().map_or(MediaType::OCI_MANIFEST, MediaType::as_str);

@@ -2,12 +2,14 @@
 //!
 //! An image is packed when somebody first asks for its manifest, and found packed from then on; a layer's blob that was
 //! swept meanwhile is packed again. Of two things under one name, the one that was named last is meant. What is said about
-//! an image is listed beside it, as a push would have it, and is written down anew whenever the image is asked for.
+//! an image is listed beside it, as a push would have it, and is written down anew whenever the image is asked for. A digest
+//! that nobody was told is that of nothing: no digest has anything packed.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 
 use rbuild_image::compress::Encoding;
+use rbuild_image::manifest::Document;
 use rbuild_model::digest::{BlobDigest, ImageId};
 use rbuild_model::reference::Reference;
 use rusqlite::OptionalExtension as _;
@@ -25,14 +27,6 @@ pub enum Offered {
     File(File, u64),
     /// Bytes at hand.
     Bytes(Vec<u8>),
-}
-
-/// What a name means as documents.
-struct Made {
-    /// The one that has the name.
-    top: Shelved,
-    /// The manifests of what is said about its images.
-    statements: Vec<Shelved>,
 }
 
 impl Images {
@@ -56,7 +50,7 @@ impl Images {
                     }
                     (Some((found, _)), None) => Ok(Some(found)),
                     (None, None) => Ok(None),
-                    (_, Some(_)) => Ok(Some(self.made_of(&named)?.top)),
+                    (_, Some(_)) => Ok(Some(self.made_of(&named)?)),
                 }
             }
         }
@@ -69,21 +63,42 @@ impl Images {
     ) -> Result<Option<Shelved>, ImagesError> {
         let found = self.store.read(|tx| rows::manifest(tx, digest))?;
         if let Some((media_type, bytes)) = found {
-            return Ok(Some(Shelved { digest, media_type, bytes }));
+            let found = Shelved { digest, media_type, bytes };
+            self.refill(repository, &found)?;
+            return Ok(Some(found));
         }
-        // An index of ours is made when it is asked for, and so is what is said about images.
+        // What was asked for by its digest has that for a name.
         let named = repository.clone().with_digest(digest);
-        let names = self.names_in(repository)?;
-        for name in names.into_iter().chain([named]) {
+        if !self.is_listed(&named)? {
+            return Ok(None);
+        }
+        Ok(Some(self.made_of(&named)?).filter(|made| made.digest == digest))
+    }
+
+    /// Packs statements that somebody was told of again, where they went after their day.
+    fn refill(&self, repository: &Reference, told: &Shelved) -> Result<(), ImagesError> {
+        let Ok(Document::Manifest(manifest)) = Document::parse(&told.bytes, Some(&told.media_type)) else {
+            return Ok(());
+        };
+        let config = manifest.config.digest;
+        let is_here = || {
+            self.store.read(|tx| -> Result<_, ImagesError> {
+                Ok(shelf::is_offered(tx, config)? || rows::image(tx, ImageId::of_config(config))?.is_some())
+            })
+        };
+        if is_here()? {
+            return Ok(());
+        }
+        for name in self.names_in(repository)? {
             if self.is_listed(&name)? {
-                let Made { top, statements } = self.made_of(&name)?;
-                let found = std::iter::once(top).chain(statements).find(|document| document.digest == digest);
-                if found.is_some() {
-                    return Ok(found);
+                // Why one of the names cannot be had is told to whoever asks for it.
+                let _ = self.made_of(&name);
+                if is_here()? {
+                    break;
                 }
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Whether what a name means stands in an index.
@@ -104,8 +119,8 @@ impl Images {
         Ok(names.into_iter().filter(|tag| tag.name() == name).collect())
     }
 
-    /// Makes the document that a name of images means, and remembers the manifests in it.
-    fn made_of(&self, named: &Reference) -> Result<Made, ImagesError> {
+    /// Makes the document that a name of images means, and remembers it with all that it lists.
+    fn made_of(&self, named: &Reference) -> Result<Shelved, ImagesError> {
         let lease = self.store.lease("a pull from here")?;
         let members: Vec<ImageId> = match self.index(&named.to_string())? {
             Some(index) => index.members.iter().map(|member| member.image).collect(),
@@ -113,26 +128,27 @@ impl Images {
         };
         let mut packed = Vec::new();
         for id in &members {
-            let image = self.pack(*id, Encoding::GZIP, &lease)?;
-            let digest = BlobDigest::of(&image.manifest_bytes);
-            let media_type = image.manifest.media_type();
-            self.store.write(|tx| rows::add_manifest(tx, *id, digest, media_type, &image.manifest_bytes))?;
-            packed.push(image);
+            packed.push(self.pack(*id, Encoding::GZIP, &lease)?);
         }
         let attestations = self.attested(&packed, &members, std::slice::from_ref(named), &lease)?;
         self.shelve_statements(&named.name(), &attestations, &lease)?;
-        let shelved = |bytes: &[u8], media_type: &str| Shelved {
+        let outgoing = Outgoing::new(packed, &[]).with(attestations, &[]);
+        let (bytes, media_type) = outgoing.top().ok_or_else(|| ImagesError::NotFound(named.to_string()))?;
+        let top = Shelved {
             digest: BlobDigest::of(bytes),
             media_type: media_type.to_owned(),
             bytes: bytes.to_vec(),
         };
-        let statements = attestations
-            .iter()
-            .map(|made| shelved(&made.manifest_bytes, made.manifest.media_type()))
-            .collect();
-        let outgoing = Outgoing::new(packed, &[]).with(attestations, &[]);
-        let (bytes, media_type) = outgoing.top().expect("a name means an image at least");
-        Ok(Made { top: shelved(bytes, media_type), statements })
+        self.store.write(|tx| -> Result<(), ImagesError> {
+            // What stands for several images goes with the first of them, and is made anew without it.
+            let owners = members.iter().chain(std::iter::repeat(&members[0]));
+            for (owner, made) in owners.zip(&outgoing.images) {
+                let digest = BlobDigest::of(&made.manifest_bytes);
+                rows::add_manifest(tx, *owner, digest, made.manifest.media_type(), &made.manifest_bytes)?;
+            }
+            Ok(rows::add_manifest(tx, members[0], top.digest, &top.media_type, &top.bytes)?)
+        })?;
+        Ok(top)
     }
 
     /// Opens a blob that is offered: a layer, a config, or what was pushed.

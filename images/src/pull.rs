@@ -16,6 +16,7 @@ use rbuild_model::snapshot::Chain;
 use rbuild_store::{Cancel, Lease, LockMode, Wait};
 
 use crate::arrivals::{Arrival, Arrivals};
+use crate::bases::{self, Asker};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::platforms::{self, Member};
@@ -93,16 +94,42 @@ impl Images {
         lease: &Lease,
         progress: &dyn Progress,
     ) -> Result<Resolved, ImagesError> {
+        self.resolve_for(Asker::Person, reference, platform, policy, lease, progress)
+    }
+
+    /// As [`Images::resolve`], for a build that stands on the image: what is pulled for that alone goes again when room is
+    /// short, though it has a tag.
+    pub fn resolve_base(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        policy: PullPolicy,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Resolved, ImagesError> {
+        self.resolve_for(Asker::Build, reference, platform, policy, lease, progress)
+    }
+
+    fn resolve_for(
+        &self,
+        asker: Asker,
+        reference: &Reference,
+        platform: &Platform,
+        policy: PullPolicy,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Resolved, ImagesError> {
         let reference = reference.clone().with_default_tag();
         if policy != PullPolicy::Always
             && let Some(found) = self.resolve_here(&reference, platform, policy, lease, progress)?
         {
+            self.chosen_by(asker, &reference)?;
             return Ok(found);
         }
         if policy == PullPolicy::Never {
             return Err(ImagesError::PullIsOff(reference.familiar()));
         }
-        let pulled = self.pull(&reference, platform, lease, progress)?;
+        let pulled = self.pull_for(asker, &reference, platform, lease, progress)?;
         self.ready(pulled.image, Some(pulled.digest), lease, progress)
     }
 
@@ -128,7 +155,9 @@ impl Images {
             return Ok(None);
         }
         match self.ready(image, digest, lease, progress) {
-            Err(ImagesError::Incomplete(_)) if policy == PullPolicy::Missing => Ok(None),
+            Err(ImagesError::Incomplete(_) | ImagesError::NotFound(_)) if policy == PullPolicy::Missing => {
+                Ok(None)
+            }
             other => other.map(Some),
         }
     }
@@ -144,7 +173,7 @@ impl Images {
     ) -> Result<Resolved, ImagesError> {
         let config = self.config(image)?;
         let diff_ids = &config.rootfs.diff_ids;
-        let mut chain = self.find_chain(diff_ids, lease)?;
+        let mut chain = self.find_chain(Some(image), diff_ids, lease)?;
         if chain.len() < diff_ids.len() {
             chain = self.restore(image, diff_ids, chain, lease, progress)?;
         }
@@ -186,8 +215,20 @@ impl Images {
         lease: &Lease,
         progress: &dyn Progress,
     ) -> Result<Pulled, ImagesError> {
+        self.pull_for(Asker::Person, reference, platform, lease, progress)
+    }
+
+    fn pull_for(
+        &self,
+        asker: Asker,
+        reference: &Reference,
+        platform: &Platform,
+        lease: &Lease,
+        progress: &dyn Progress,
+    ) -> Result<Pulled, ImagesError> {
         let reference = reference.clone().with_default_tag();
         if let Some(pulled) = self.remembered(&reference, platform, lease, progress)? {
+            self.chosen_by(asker, &reference)?;
             return Ok(pulled);
         }
         let network = self.network()?;
@@ -201,7 +242,7 @@ impl Images {
                 remote.config.platform()
             ));
         }
-        let chain = self.find_chain(&diff_ids, lease)?;
+        let chain = self.find_chain(None, &diff_ids, lease)?;
         let present = chain.len();
         for layer in &layers[..present] {
             progress.layer(layer.descriptor.digest, LayerState::AlreadyExists);
@@ -209,7 +250,16 @@ impl Images {
         let chain_id = ChainId::of(&diff_ids[..present]);
         self.fetch_and_unpack(Some(&reference), chain, chain_id, &layers[present..], lease, progress)?;
         self.record_forms(&layers)?;
-        self.record_pulled(&reference, &remote)
+        self.record_pulled(asker, &reference, &remote, lease)
+    }
+
+    /// A name that only builds used stays from now on if a person asks for it.
+    fn chosen_by(&self, asker: Asker, reference: &Reference) -> Result<(), ImagesError> {
+        let name = platforms::stored(reference);
+        if asker == Asker::Person && self.store.read(|tx| bases::is_base(tx, &name))? {
+            self.store.write(|tx| bases::choose(tx, &name))?;
+        }
+        Ok(())
     }
 
     /// Takes what a tag named a while ago for what it names, if all of that is here.
@@ -245,7 +295,13 @@ impl Images {
         }))
     }
 
-    fn record_pulled(&self, reference: &Reference, remote: &Remote) -> Result<Pulled, ImagesError> {
+    fn record_pulled(
+        &self,
+        asker: Asker,
+        reference: &Reference,
+        remote: &Remote,
+        lease: &Lease,
+    ) -> Result<Pulled, ImagesError> {
         let image = ImageId::of_config(remote.manifest.config.digest);
         let row = ImageRow {
             id: image,
@@ -259,6 +315,7 @@ impl Images {
         let stamp = || Some(self.store.stamp());
         let up_to_date = self.store.write(|tx| -> Result<_, ImagesError> {
             rows::add_image(tx, &row, &remote.config.rootfs.diff_ids, stamp())?;
+            rows::use_image(tx, image, lease)?;
             rows::add_manifest(tx, image, manifest.digest, manifest.media_type.as_str(), &manifest.bytes)?;
             let by_digest = Reference::clone(reference).without_digest();
             let by_digest = format!("{}@{top}", by_digest.name());
@@ -280,8 +337,13 @@ impl Images {
             let mut before = None;
             let tag = (reference.tag().is_some() && reference.digest().is_none()).then(|| reference.clone());
             for name in by_digest.parse().ok().into_iter().chain(tag) {
+                let stored = platforms::stored(&name);
+                let is_base = asker.names_base(tx, &stored)?;
                 before = rows::set_name(tx, &name, meant, stamp())?;
-                platforms::set(tx, &platforms::stored(&name), &members, stamp())?;
+                platforms::set(tx, &stored, &members, stamp())?;
+                if is_base {
+                    bases::add(tx, &stored)?;
+                }
             }
             if reference.digest().is_none() {
                 rows::remember(tx, &reference.to_string(), top)?;

@@ -202,7 +202,10 @@ impl Images {
         let mut next = Some(image);
         while let Some(image) = next {
             // The rows first; trees and blobs go with the next sweep, which finds that nothing needs them.
-            self.store.write_synced(|tx| rows::remove_image(tx, image.id))?;
+            self.store.write_synced(|tx| {
+                rows::remove_image(tx, image.id)?;
+                rows::forget_loose_layers(tx)
+            })?;
             removed.extend(image.tags.into_iter().chain(image.digests).map(Removed::Untagged));
             removed.push(Removed::Deleted(image.id));
             let parent = match image.parent {

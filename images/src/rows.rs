@@ -5,7 +5,8 @@ use rbuild_image::tar::TAR_VERSION;
 use rbuild_model::digest::{BlobDigest, ChainId, DiffId, ImageId};
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::SnapshotId;
-use rbuild_store::{DatabaseError, Stamp};
+use rbuild_store::process::is_leased;
+use rbuild_store::{DatabaseError, Lease, ObjectKind, Stamp};
 use rusqlite::{OptionalExtension as _, Transaction};
 
 pub(crate) type Result<T> = std::result::Result<T, DatabaseError>;
@@ -151,18 +152,47 @@ pub(crate) fn facts(transaction: &Transaction<'_>, id: ImageId) -> Result<Vec<(S
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Removes an image; who has removed all they remove [forgets the layers](forget_loose_layers) that are no image's then.
 pub(crate) fn remove_image(transaction: &Transaction<'_>, id: ImageId) -> Result<()> {
     transaction.prepare_cached("DELETE FROM names WHERE image = ?1")?.execute([id.as_bytes()])?;
     transaction.prepare_cached("DELETE FROM image_layers WHERE image = ?1")?.execute([id.as_bytes()])?;
     transaction.prepare_cached("DELETE FROM manifests WHERE image = ?1")?.execute([id.as_bytes()])?;
     transaction.prepare_cached("DELETE FROM image_facts WHERE image = ?1")?.execute([id.as_bytes()])?;
     transaction.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute([id.as_bytes()])?;
-    transaction
-        .prepare_cached(
-            "DELETE FROM layers WHERE NOT EXISTS (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)",
-        )?
-        .execute([])?;
     Ok(())
+}
+
+/// Forgets the trees of stacks that no image has and nobody is making one of; their snapshots go with a sweep.
+pub(crate) fn forget_loose_layers(transaction: &Transaction<'_>) -> Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT chain, snapshot FROM layers \
+         WHERE NOT EXISTS (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)",
+    )?;
+    let loose =
+        statement.query_map([], |row| Ok((ChainId::from_bytes(row.get(0)?), row.get::<_, Vec<u8>>(1)?)))?;
+    for (chain, snapshot) in loose.collect::<rusqlite::Result<Vec<_>>>()? {
+        if !is_leased(transaction, ObjectKind::SNAPSHOT, &snapshot)? {
+            forget_layer(transaction, chain)?;
+        }
+    }
+    Ok(())
+}
+
+/// Leases an image, and remembers that it was used; tells whether it is there.
+pub(crate) fn use_image(transaction: &Transaction<'_>, id: ImageId, lease: &Lease) -> Result<bool> {
+    let now = now_s();
+    let mut find = transaction.prepare_cached("SELECT used_at FROM images WHERE id = ?1")?;
+    let Some(used_at) = find.query_row([id.as_bytes()], |row| row.get::<_, i64>(0)).optional()? else {
+        return Ok(false);
+    };
+    // To the hour: what is used all the time is not written all the time.
+    if used_at < now - 3600 {
+        transaction
+            .prepare_cached("UPDATE images SET used_at = ?2 WHERE id = ?1")?
+            .execute((id.as_bytes(), now))?;
+    }
+    lease.protect(transaction, &[(ObjectKind::IMAGE, id.as_bytes())])?;
+    Ok(true)
 }
 
 pub(crate) fn children(transaction: &Transaction<'_>, id: ImageId) -> Result<bool> {
@@ -425,8 +455,9 @@ pub(crate) fn set_name(
 ) -> Result<Option<ImageId>> {
     let name = reference.to_string();
     let before = named(transaction, &name)?;
-    // Who makes it an index says so afterwards.
+    // Who makes it an index, or the name of a base alone, says so afterwards.
     crate::platforms::forget(transaction, &name)?;
+    crate::bases::choose(transaction, &name)?;
     if before == Some(image) {
         if stamp.is_none() {
             transaction

@@ -1,8 +1,7 @@
-//! The tables of images, and how they hold on to snapshots and blobs.
+//! The tables of images.
 
-use rbuild_store::collect::{Collected, Mark, Policy, SweepError, Verdict};
 use rbuild_store::promotion::Listed;
-use rbuild_store::{BootId, DatabaseError, DerivedTable, ObjectKind, Promotable, Schema, Store};
+use rbuild_store::{BootId, DatabaseError, DerivedTable, Promotable, Schema};
 use rusqlite::Transaction;
 
 /// The tables; every store is opened with them.
@@ -144,6 +143,16 @@ pub const SCHEMA: Schema = Schema {
             PRIMARY KEY (digest, repository)
         ) STRICT, WITHOUT ROWID;
     ",
+        "
+        -- When an image was last built on or run, in seconds since 1970.
+        ALTER TABLE images ADD COLUMN used_at INTEGER NOT NULL DEFAULT 0;
+    ",
+        "
+        -- Names that only a build's FROM gave (see `bases`).
+        CREATE TABLE base_names (
+            name TEXT PRIMARY KEY REFERENCES names (name) ON DELETE CASCADE
+        ) STRICT, WITHOUT ROWID;
+    ",
     ],
     // Names first: a name that reverts must not go with the image that it pointed to.
     promotable: &[&Names, &DerivedTable("name_platforms"), &DerivedTable("images"), &DerivedTable("layers")],
@@ -176,96 +185,5 @@ impl Promotable for Names {
             )?
             .execute([boot.as_bytes()])?;
         Ok(reverted + NAMES.undo_other_boots(transaction, boot)?)
-    }
-}
-
-/// Images as the store's sweep sees them: all that is in them is kept. Images themselves go only when asked to.
-///
-/// Comes before the owners of snapshots and blobs.
-#[derive(Clone, Copy, Debug)]
-pub struct ImageRows;
-
-const IMAGE: ObjectKind = ObjectKind("image");
-
-/// Layers of images whose blob cannot be made again, as no snapshot's tar is theirs.
-///
-/// A layer that was pulled could be fetched again, but whoever saves, exports or pushes an image expects to do so without
-/// the registry it came from.
-const PRECIOUS_BLOBS: &str = "SELECT layer_blobs.digest FROM layer_blobs \
-    WHERE layer_blobs.diff IN (SELECT diff FROM image_layers) \
-    AND NOT EXISTS (SELECT 1 FROM diff_ids WHERE diff_ids.diff = layer_blobs.diff)";
-
-/// Blobs that were pushed here.
-const SHELVED_BLOBS: &str = "SELECT shelf_blobs.digest FROM shelf_blobs WHERE 1";
-
-const SNAPSHOTS: &str = "SELECT layers.snapshot FROM layers \
-    WHERE EXISTS (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)";
-
-impl Collected for ImageRows {
-    fn kind(&self) -> ObjectKind {
-        IMAGE
-    }
-
-    fn roots(
-        &self,
-        transaction: &Transaction<'_>,
-        _policy: &Policy,
-        mark: &mut Mark,
-    ) -> Result<(), DatabaseError> {
-        for (kind, text) in [
-            (ObjectKind::SNAPSHOT, SNAPSHOTS),
-            (ObjectKind::BLOB, PRECIOUS_BLOBS),
-            (ObjectKind::BLOB, SHELVED_BLOBS),
-        ] {
-            let mut statement = transaction.prepare_cached(text)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                mark.keep(kind, &row.get::<_, Vec<u8>>(0)?);
-            }
-        }
-        Ok(())
-    }
-
-    fn condemn(&self, _: &Transaction<'_>, _: &[u8]) -> Result<Verdict, DatabaseError> {
-        Ok(Verdict::Needed)
-    }
-
-    fn needs(
-        &self,
-        transaction: &Transaction<'_>,
-        kind: ObjectKind,
-        object: &[u8],
-    ) -> Result<bool, DatabaseError> {
-        let text = match kind {
-            ObjectKind::SNAPSHOT => format!("{SNAPSHOTS} AND layers.snapshot = ?1"),
-            ObjectKind::BLOB => format!(
-                "{PRECIOUS_BLOBS} AND layer_blobs.digest = ?1 \
-                 UNION ALL {SHELVED_BLOBS} AND shelf_blobs.digest = ?1"
-            ),
-            _ => return Ok(false),
-        };
-        Ok(transaction.prepare_cached(&text)?.exists([object])?)
-    }
-
-    fn reclaim(&self, _: &Store, _: &[u8]) -> Result<(), SweepError> {
-        Ok(())
-    }
-
-    fn finish(&self, transaction: &Transaction<'_>) -> Result<(), DatabaseError> {
-        // Layers of no image have lost their reason; their snapshots were or will be swept by their owner.
-        transaction
-            .prepare_cached(
-                "DELETE FROM layers WHERE NOT EXISTS \
-                 (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)",
-            )?
-            .execute([])?;
-        for table in ["blob_places", "uploads"] {
-            let text = format!(
-                "DELETE FROM {table} WHERE NOT EXISTS \
-                 (SELECT 1 FROM layer_blobs WHERE layer_blobs.digest = {table}.digest)"
-            );
-            transaction.prepare_cached(&text)?.execute([])?;
-        }
-        Ok(())
     }
 }

@@ -49,6 +49,9 @@ pub(crate) const MIGRATION: &str = "
 /// When a repository got a blob: one that no document names stays for a while, as a push may be under way.
 pub(crate) const WITH_TIMES: &str = "ALTER TABLE shelf_blobs ADD COLUMN put_at INTEGER NOT NULL DEFAULT 0;";
 
+/// All of them.
+const TABLES: [&str; 3] = ["shelf_tags", "shelf_documents", "shelf_blobs"];
+
 /// How long a blob that no document names stays, in seconds.
 const PUSH: i64 = 24 * 3600;
 
@@ -133,7 +136,7 @@ impl Images {
         Ok(blob)
     }
 
-    /// Gives a repository the blobs of packed statements: whoever was told of them has a day to fetch them.
+    /// Gives a repository the blobs of packed statements: whoever was told of them has at least a day to fetch them.
     pub(crate) fn shelve_statements(
         &self,
         repository: &str,
@@ -262,43 +265,14 @@ impl Images {
 
     /// Lists what was pushed here, by repository and digest.
     pub fn shelved(&self) -> Result<Vec<ShelvedItem>, ImagesError> {
-        self.store.read(|tx| {
-            let mut statement = tx.prepare_cached(
-                "SELECT repository, digest, media_type, bytes FROM shelf_documents ORDER BY repository, digest",
-            )?;
-            let mut of_tags = tx.prepare_cached(
-                "SELECT tag FROM shelf_tags WHERE repository = ?1 AND digest = ?2 ORDER BY tag",
-            )?;
-            let mut rows = statement.query([])?;
-            let mut items = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (name, digest): (String, [u8; 32]) = (row.get(0)?, row.get(1)?);
-                let Ok(repository) = name.parse() else { continue };
-                let tags = of_tags.query_map((&name, digest), |row| row.get(0))?;
-                let bytes: Vec<u8> = row.get(3)?;
-                let size = match Document::parse(&bytes, None) {
-                    Ok(Document::Manifest(manifest)) => {
-                        manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>()
-                    }
-                    _ => 0,
-                };
-                items.push(ShelvedItem {
-                    repository,
-                    tags: tags.collect::<rusqlite::Result<_>>()?,
-                    digest: BlobDigest::from_bytes(digest),
-                    media_type: row.get(2)?,
-                    size: size + bytes.len() as u64,
-                });
-            }
-            Ok(items)
-        })
+        Ok(self.store.read(items)?)
     }
 
     /// Forgets all that was pushed to a repository; tells whether there was something.
     pub fn unshelve_all(&self, repository: &str) -> Result<bool, ImagesError> {
         self.store.write_synced(|tx| {
             let mut gone = 0;
-            for table in ["shelf_tags", "shelf_documents", "shelf_blobs"] {
+            for table in TABLES {
                 let text = format!("DELETE FROM {table} WHERE repository = ?1");
                 gone += tx.prepare_cached(&text)?.execute([repository])?;
             }
@@ -308,30 +282,27 @@ impl Images {
 
     /// Forgets all that was pushed here, also by a push that is under way; tells what that was, by its names.
     pub fn clear_shelf(&self) -> Result<Vec<String>, ImagesError> {
+        let items = self.store.write_synced(|tx| -> Result<_, ImagesError> {
+            let items = items(tx)?;
+            for table in TABLES {
+                tx.execute(&format!("DELETE FROM {table}"), [])?;
+            }
+            Ok(items)
+        })?;
         let mut names = Vec::new();
-        for item in self.shelved()? {
+        for item in items {
             let name = item.repository.familiar_name();
             match &item.tags[..] {
                 [] => names.push(format!("{name}@{}", item.digest)),
                 tags => names.extend(tags.iter().map(|tag| format!("{name}:{tag}"))),
             }
         }
-        self.store.write_synced(|tx| -> Result<(), ImagesError> {
-            for table in ["shelf_tags", "shelf_documents", "shelf_blobs"] {
-                tx.execute(&format!("DELETE FROM {table}"), [])?;
-            }
-            Ok(())
-        })?;
         Ok(names)
     }
 
-    /// Lists the blobs that were pushed here.
+    /// Lists the blobs of what was pushed here.
     pub fn shelved_blobs(&self) -> Result<HashSet<BlobDigest>, ImagesError> {
-        self.store.read(|tx| {
-            let mut statement = tx.prepare_cached("SELECT digest FROM shelf_blobs")?;
-            let rows = statement.query_map([], |row| row.get(0).map(BlobDigest::from_bytes))?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })
+        Ok(self.store.read(needed)?.into_iter().map(|(_, digest)| digest).collect())
     }
 
     /// Takes blobs from repositories that have no document any more that names them; what has just come stays, as a push may
@@ -339,15 +310,7 @@ impl Images {
     pub fn tidy_shelf(&self) -> Result<(), ImagesError> {
         let before = rows::now_s() - PUSH;
         self.store.write(|tx| -> Result<(), ImagesError> {
-            let mut needed: HashSet<(String, BlobDigest)> = HashSet::new();
-            let mut statement = tx.prepare_cached("SELECT repository, bytes FROM shelf_documents")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let (name, bytes): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
-                if let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) {
-                    needed.extend(parts(&manifest).map(|part| (name.clone(), part)));
-                }
-            }
+            let needed = needed(tx)?;
             let mut statement =
                 tx.prepare_cached("SELECT repository, digest FROM shelf_blobs WHERE put_at < ?1")?;
             let old = statement.query_map([before], |row| {
@@ -422,6 +385,51 @@ fn parts(manifest: &Manifest) -> impl Iterator<Item = BlobDigest> {
             !kind.contains(".nondistributable.") && !kind.contains(".foreign.")
         })
         .map(|part| part.digest)
+}
+
+/// Lists the documents, by repository and digest.
+fn items(tx: &Transaction<'_>) -> Result<Vec<ShelvedItem>, DatabaseError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT repository, digest, media_type, bytes FROM shelf_documents ORDER BY repository, digest",
+    )?;
+    let mut of_tags =
+        tx.prepare_cached("SELECT tag FROM shelf_tags WHERE repository = ?1 AND digest = ?2 ORDER BY tag")?;
+    let mut rows = statement.query([])?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (name, digest): (String, [u8; 32]) = (row.get(0)?, row.get(1)?);
+        let Ok(repository) = name.parse() else { continue };
+        let tags = of_tags.query_map((&name, digest), |row| row.get(0))?;
+        let bytes: Vec<u8> = row.get(3)?;
+        let size = match Document::parse(&bytes, None) {
+            Ok(Document::Manifest(manifest)) => {
+                manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>()
+            }
+            _ => 0,
+        };
+        items.push(ShelvedItem {
+            repository,
+            tags: tags.collect::<rusqlite::Result<_>>()?,
+            digest: BlobDigest::from_bytes(digest),
+            media_type: row.get(2)?,
+            size: size + bytes.len() as u64,
+        });
+    }
+    Ok(items)
+}
+
+/// Lists the blobs that documents name, by repository.
+fn needed(tx: &Transaction<'_>) -> Result<HashSet<(String, BlobDigest)>, DatabaseError> {
+    let mut needed = HashSet::new();
+    let mut statement = tx.prepare_cached("SELECT repository, bytes FROM shelf_documents")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, bytes): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) {
+            needed.extend(parts(&manifest).map(|part| (name.clone(), part)));
+        }
+    }
+    Ok(needed)
 }
 
 /// Returns a document, and when its tag was set if it was asked for by one.

@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod arriving;
+mod collecting;
 mod leaving;
 mod memory;
 mod packing;

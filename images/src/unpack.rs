@@ -9,7 +9,6 @@ use std::io::{self, Read};
 use std::sync::mpsc;
 use std::thread;
 
-use rbuild_cache::records::remember_snapshots;
 use rbuild_image::compress::{Compression, Decoder};
 use rbuild_image::hash::HashingReader;
 use rbuild_image::manifest::{Descriptor, LayerFormat, MAX_LAYERS, Manifest};
@@ -235,11 +234,12 @@ impl Images {
         };
         let made = scope.single_flight(&name, &Wait::until(&self.options.cancel), look, |_| {
             let digest = layer.descriptor.digest;
-            let mut tar = HashingReader::new(self.stoppable(piped));
+            let room = self.room(format!("layer {digest}"))?;
+            let mut tar = HashingReader::new(room.reader(self.stoppable(piped)));
             let (active, _extracted) = self
                 .snapshotter
                 .apply(below, &mut tar, self.options.tar)
-                .map_err(|error| ImagesError::Tree(digest.to_string(), error))?;
+                .map_err(|error| room.refusal().unwrap_or(ImagesError::Tree(digest.to_string(), error)))?;
             let summary = tar.summary();
             if summary.diff_id() != layer.diff_id {
                 self.discard(active);
@@ -249,23 +249,13 @@ impl Images {
                     found: summary.diff_id(),
                 });
             }
-            let id = active.id();
-            // Leased before it is there, so that no sweep takes it in between.
-            self.store.write(|tx| lease.protect(tx, &[(ObjectKind::SNAPSHOT, id.as_bytes())]))?;
-            let snapshot = self
-                .snapshotter
-                .commit(active)
-                .map_err(|error| ImagesError::Tree(digest.to_string(), error))?;
-            self.store.write(|tx| -> Result<_, ImagesError> {
-                let format = self.snapshotter.format();
-                remember_snapshots(tx, &[snapshot], format, Some(summary.size), self.store.stamp())?;
+            room.commit(active, lease, &|tx, snapshot| {
                 // A row whose tree is gone gives way.
                 rows::forget_layer(tx, chain)?;
                 let row = LayerRow { snapshot, bytes: summary.size };
                 rows::add_layer(tx, chain, row, Some(self.store.stamp()))?;
                 // What was just hashed to its DiffId is a packed form of it, and may leave as such.
-                rows::add_packed(tx, layer.diff_id, layer.format, &layer.packed_row())?;
-                Ok(snapshot)
+                Ok(rows::add_packed(tx, layer.diff_id, layer.format, &layer.packed_row())?)
             })
         })?;
         let (Flight::Found(snapshot) | Flight::Made(snapshot)) = made;
@@ -297,7 +287,7 @@ impl Images {
     }
 
     /// Throws away what is not wanted; what cannot be thrown away is found by the store's own sweep.
-    fn discard(&self, active: rbuild_snapshotter::Active) {
+    pub(crate) fn discard(&self, active: rbuild_snapshotter::Active) {
         let _ = self.snapshotter.discard(active);
     }
 }

@@ -28,7 +28,7 @@ Examples:
 pub(super) const ENVIRONMENT: &str = "\
 Environment:
   RBUILD_ROOT        The folder of the store
-  RBUILD_CACHE_MAX   The most that the build cache may take, as in `20GB`
+  RBUILD_CACHE_MAX   The most that images and the cache may take, as in `20GB`
   RBUILD_PROGRESS    How progress is shown (BUILDKIT_PROGRESS is read too)
   DOCKER_CONFIG      The folder with Docker's config.json, for credentials of registries
   SOURCE_DATE_EPOCH  The time of everything a build makes, in seconds since 1970

@@ -21,7 +21,7 @@ pub(crate) struct Usage {
 /// What `rbuild prune` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {
-    /// Also images that no container uses, and what was pushed here
+    /// Also images that no container uses, and what was pushed here if nothing else is chosen
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Do not ask

@@ -64,7 +64,7 @@ pub(super) fn commit(arguments: &Commit, context: &Context) -> Outcome {
     let reference = arguments.name.as_deref().map(str::parse).transpose();
     let reference = reference
         .map_err(|error: rbuild_model::reference::ParseReferenceError| Mistake::new(error.to_string()))?;
-    let (_home, engine) = crate::wiring::engine(context, "rbuild commit")?;
+    let (_home, engine) = crate::wiring::engine_to_fill(context, "rbuild commit")?;
     let image = engine.commit(
         &engine.find(&arguments.container)?,
         &CommitRequest {

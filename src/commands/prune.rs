@@ -6,7 +6,6 @@ use std::io::{self, BufRead as _};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use rbuild_cache::mounts::Mounts;
 use rbuild_engine::Engine;
 use rbuild_images::Users as _;
 use rbuild_store::collect::{Candidate, Policy, Sweep};
@@ -21,6 +20,9 @@ use crate::human;
 use crate::report::{self, Mistake, Status};
 use crate::wiring::{Home, OWNERS};
 
+/// The line of the question that is asked where all that was pushed here goes.
+pub(super) const ALL_PUSHED: &str = "  - all that was pushed to this store as a registry\n";
+
 pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
     let now = Timestamp::now();
     let of_cache = arguments.filter.iter().any(|filter| wanted::is_of_cache(filter));
@@ -34,17 +36,17 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
         if of_cache { Vec::new() } else { filter::parse(&arguments.filter, filter::OF_PRUNE, now)? };
     let images = match (of_cache, arguments.all) {
         (true, _) => "",
-        (_, true) => {
-            "  - all images that no container uses\n  - all that was pushed to this store as a registry\n"
-        }
+        (_, true) => "  - all images that no container uses\n",
         (_, false) => "  - all images without a name\n",
     };
+    let is_everything = arguments.all && filters.is_empty() && !arguments.limits_cache();
+    let pushed = if is_everything { ALL_PUSHED } else { "" };
     let cache = match (of_cache, arguments.limits_cache()) {
         (true, _) => "  - what fits of the build cache and no image needs\n",
         (_, true) => "  - as much of the build cache as was asked for\n",
         (_, false) => "  - all of the build cache that no image needs: results, cache mounts, logs\n",
     };
-    let question = format!("This will remove:\n{images}{cache}");
+    let question = format!("This will remove:\n{images}{pushed}{cache}");
     if !arguments.force && !agreed(&question, context)? {
         return Ok(Status::Done);
     }
@@ -89,7 +91,7 @@ fn keep_bytes(arguments: &Prune, home: &Home) -> anyhow::Result<Option<u64>> {
     if !arguments.limits_cache() {
         return Ok(None);
     }
-    Mounts::new(&home.store).take_stock()?;
+    home.take_stock()?;
     let all = home.store.sweep(OWNERS, &Policy::default(), Sweep::Dry)?.bytes;
     let free = rbuild_store::space::free(home.store.layout().root())?.0;
     Ok(Some(kept(arguments, all, free)))
@@ -137,6 +139,7 @@ pub(super) fn clear(
     filters: &[Filter],
     share: CacheShare,
 ) -> anyhow::Result<Cleared> {
+    home.take_stock()?;
     let mut cleared = Cleared::default();
     let all = home.images.list()?;
     for image in &all {
@@ -158,6 +161,7 @@ pub(super) fn clear(
         let pushed = home.images.clear_shelf()?;
         cleared.images.extend(pushed.into_iter().map(|name| format!("pushed here: {name}")));
     }
+    home.images.tidy_shelf()?;
     let labels = filters.iter().any(|filter| matches!(filter, Filter::Label(..) | Filter::NoLabel(..)));
     let until = filters.iter().find_map(|filter| match filter {
         Filter::Until(moment) => Some(moment.as_second()),
@@ -169,7 +173,6 @@ pub(super) fn clear(
         CacheShare::All(keep) => (until, keep),
         CacheShare::OfImages => (Some(0), None),
     };
-    Mounts::new(&home.store).take_stock()?;
     let policy = Policy { used_since, keep_bytes };
     let swept = home.store.sweep(OWNERS, &policy, Sweep::Take)?;
     cleared.failures.extend(swept.failures.into_iter().map(Into::into));
@@ -183,6 +186,7 @@ pub(super) fn clear(
 
 /// Removes what fits of the cache.
 fn clear_cache(home: &Home, conditions: &[Condition], keep_bytes: Option<u64>) -> anyhow::Result<Cleared> {
+    home.store.spare_room()?;
     let inventory = Inventory::take(home)?;
     let pieces: HashMap<&str, &Piece> =
         inventory.pieces.iter().map(|piece| (piece.id.as_str(), piece)).collect();

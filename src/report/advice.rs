@@ -5,6 +5,7 @@ use std::error::Error;
 use rbuild_cache::content;
 use rbuild_image::distribution::ClientError;
 use rbuild_snapshotter::copier::CopyError;
+use rbuild_store::RoomError;
 
 use super::Kind;
 
@@ -29,6 +30,12 @@ const FOREIGN: &str = "whose files these are cannot be told from here: import a 
 const ROOM: &str =
     "free one with `rbuild network prune` or `docker network prune`, or use the host's with `--network host`";
 
+const FULL: &str = "remove images with `rbuild rmi`, or all that no container uses with `rbuild prune --all`, or set a larger \
+                    `cache.max`";
+
+const FULL_OF_PUSHED: &str = "remove what was pushed here with `rbuild registry rm`, images with `rbuild rmi`, or all that no \
+                              container uses with `rbuild prune --all`, or set a larger `cache.max`";
+
 /// Returns whose an error is and what to try, where that is known.
 pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<(Kind, &'static str)> {
     if let Some(error) = looked_at::<ClientError>(cause) {
@@ -39,6 +46,10 @@ pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<(Kind, &'static str)> 
     }
     if let Some(CopyError::Unmapped { .. } | CopyError::Foreign { .. }) = looked_at(cause) {
         return Some((Kind::Machine, FOREIGN));
+    }
+    if let Some(RoomError::Full { holders, .. }) = looked_at(cause) {
+        let is_pushed = holders.iter().any(|holder| holder.name == rbuild_images::PUSHED);
+        return Some((Kind::Machine, if is_pushed { FULL_OF_PUSHED } else { FULL }));
     }
     match looked_at(cause)? {
         content::Error::NotFound { ignored: true, .. } => Some((Kind::Yours, IGNORED)),

@@ -77,7 +77,7 @@ impl Environment {
         self.text("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty())
     }
 
-    /// Returns the most that the build cache may take.
+    /// Returns the most that images and the cache may take.
     pub(super) fn cache_max(&self) -> Result<Option<u64>, Mistake> {
         let Some(value) = self.text("RBUILD_CACHE_MAX").filter(|value| !value.is_empty()) else {
             return Ok(None);

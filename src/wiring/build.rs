@@ -39,7 +39,7 @@ pub(crate) fn open_to_build(settings: &Settings, purpose: &str) -> anyhow::Resul
     let cancel = Cancel::new();
     let switch = cancel.clone();
     let wish = signals::wish_and(move || switch.cancel())?;
-    Ok((Home::open_until(settings, purpose, Some(wish))?, cancel))
+    Ok((Home::open_until(settings, purpose, wish)?, cancel))
 }
 
 /// Builds, shows how it goes, and returns how it ended.
@@ -137,7 +137,7 @@ pub(crate) fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Looke
     // An outline is that of one target.
     request.options.all_stages = request.options.target.is_none() && plan.call.method != Method::Outline;
     let source = Arc::clone(&request.dockerfile);
-    let home = Home::open_until(&context.settings, "rbuild check", Some(wish))?;
+    let home = Home::open_until(&context.settings, "rbuild check", wish)?;
     let worker = home.worker()?;
     let display = Display::start(plan.progress, context.terminal)?;
     let checked = worker.check(request, &caller, display.events(), &cancel);

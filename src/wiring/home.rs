@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rbuild_cache::blobs::{BlobFiles, PartialBlobs};
-use rbuild_cache::mounts::MountFolders;
+use rbuild_cache::mounts::{MountFolders, Mounts};
 use rbuild_cache::records::Records;
 use rbuild_cache::records::sweep::{RecordTrees, SnapshotTrees};
 use rbuild_cache::saved::{SavedWork, StepLogs};
@@ -95,12 +95,17 @@ pub(crate) struct Home {
 impl Home {
     /// Opens the store for a verb (`rbuild pull`).
     pub(crate) fn open(settings: &Settings, purpose: &str) -> anyhow::Result<Self> {
-        Self::open_until(settings, purpose, None)
+        Self::opened(settings, purpose, None, Promotes::Later)
     }
 
-    /// As [`Home::open`], for a verb that takes long: it stops at the first signal. Called before any thread is begun.
+    /// As [`Home::open`], for a verb that reserves room: what was not counted yet is counted before.
+    pub(crate) fn open_to_fill(settings: &Settings, purpose: &str) -> anyhow::Result<Self> {
+        Self::open(settings, purpose)?.settled()
+    }
+
+    /// As [`Home::open_to_fill`], for a verb that takes long: it stops at the first signal. Called before any thread is begun.
     pub(crate) fn open_for_long(settings: &Settings, purpose: &str) -> anyhow::Result<Self> {
-        Self::open_until(settings, purpose, Some(signals::wish()?))
+        Self::open_until(settings, purpose, signals::wish()?)
     }
 
     /// As [`Home::open`], for promotion itself: what comes up meanwhile is the others' to promote.
@@ -108,9 +113,9 @@ impl Home {
         Self::opened(settings, "rbuild promote", None, Promotes::Itself)
     }
 
-    /// As [`Home::open`]; whatever waits or transfers images stops when `wish` says so.
-    pub(super) fn open_until(settings: &Settings, purpose: &str, wish: Option<Wish>) -> anyhow::Result<Self> {
-        Self::opened(settings, purpose, wish, Promotes::Later)
+    /// As [`Home::open_to_fill`]; whatever waits or transfers images stops when `wish` says so.
+    pub(super) fn open_until(settings: &Settings, purpose: &str, wish: Wish) -> anyhow::Result<Self> {
+        Self::opened(settings, purpose, Some(wish), Promotes::Later)?.settled()
     }
 
     fn opened(
@@ -126,11 +131,10 @@ impl Home {
             schemas: SCHEMAS,
             reserve: RESERVE,
         })?;
+        let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
         if let Some(max) = settings.cache_max {
             store.set_budget(Budget { max, owners: OWNERS });
-            rbuild_cache::mounts::Mounts::new(&store).settle()?;
         }
-        let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
         let cancel = wish.as_ref().map_or_else(Cancel::never, Wish::cancel);
         let options = Options {
             registries: registries::of(settings)?,
@@ -226,6 +230,23 @@ impl Home {
     /// Returns what was computed before.
     pub(crate) fn records(&self) -> Records {
         Records::new(&self.store, self.snapshotter.format())
+    }
+
+    /// Counts what was written without a limit, or by commands that were killed, where there is one: before room is reserved.
+    fn settled(self) -> anyhow::Result<Self> {
+        if self.store.has_budget() {
+            Mounts::new(&self.store).settle()?;
+            self.records().take_stock()?;
+        }
+        Ok(self)
+    }
+
+    /// Counts what takes room and was not counted as it was written, for a sweep that follows and says how much it
+    /// freed. On a full disk it counts in the room that the sweep has.
+    pub(crate) fn take_stock(&self) -> anyhow::Result<()> {
+        self.store.spare_room()?;
+        Mounts::new(&self.store).take_stock()?;
+        Ok(self.records().take_stock()?)
     }
 
     /// Puts together what builds.

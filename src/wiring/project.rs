@@ -44,7 +44,7 @@ pub(crate) fn project_attended(
         switch.cancel();
         at(count, asks)
     })?;
-    let home = Home::open_until(&context.settings, purpose, Some(wish))?;
+    let home = Home::open_until(&context.settings, purpose, wish)?;
     let engine = home.engine()?;
     Ok(Workshop { engine, halt, cancel, home })
 }
@@ -52,7 +52,7 @@ pub(crate) fn project_attended(
 /// Opens the store for a verb that leaves signals to whom it attends.
 pub(crate) fn project_unwatched(context: &Context, purpose: &str) -> anyhow::Result<Workshop> {
     let halt = Arc::new(Halt::new().context("failed to watch for signals")?);
-    let home = Home::open(&context.settings, purpose)?;
+    let home = Home::open_to_fill(&context.settings, purpose)?;
     let engine = home.engine()?;
     Ok(Workshop { engine, halt, cancel: Cancel::new(), home })
 }

@@ -27,7 +27,7 @@ pub(crate) fn create(
     context: &Context,
 ) -> anyhow::Result<Made> {
     let request = placed(request, context);
-    let home = Home::open(&context.settings, "rbuild create")?;
+    let home = Home::open_to_fill(&context.settings, "rbuild create")?;
     let engine = home.engine()?;
     Ok(engine.create(&request, &PullNotes(context.terminal, progress))?)
 }
@@ -58,7 +58,7 @@ pub(crate) fn run(
     // Before any thread is started.
     let foreground = touch.map(|_| Foreground::new()).transpose()?;
     let id_file = crate::commands::IdFile::make(cidfile)?;
-    let home = Home::open(&context.settings, "rbuild run")?;
+    let home = Home::open_to_fill(&context.settings, "rbuild run")?;
     let engine = home.engine()?;
     engine.prepare_start(&request.host.network);
     let made = engine.create(&request, &PullNotes(context.terminal, progress))?;
@@ -293,6 +293,16 @@ fn placed(request: &CreateRequest, context: &Context) -> CreateRequest {
 /// Opens the store and what runs containers.
 pub(crate) fn engine(context: &Context, purpose: &str) -> anyhow::Result<(Home, rbuild_engine::Engine)> {
     let home = Home::open(&context.settings, purpose)?;
+    let engine = home.engine()?;
+    Ok((home, engine))
+}
+
+/// As [`engine`], for a verb that reserves room.
+pub(crate) fn engine_to_fill(
+    context: &Context,
+    purpose: &str,
+) -> anyhow::Result<(Home, rbuild_engine::Engine)> {
+    let home = Home::open_to_fill(&context.settings, purpose)?;
     let engine = home.engine()?;
     Ok((home, engine))
 }

@@ -1,13 +1,15 @@
-//! The most that the cache may take: room is reserved before it is written.
+//! The most that images and the cache may take: room is reserved before it is written.
 //!
-//! A store that was opened with a budget counts what is committed and no image and no container needs, and what is
+//! A store that was opened with a budget counts all objects that owners know, each once whoever needs it, and what is
 //! reserved by live processes. [`Store::reserve_room`] adds a reservation only where all of it together stays within
 //! the budget; else it makes room by sweeping what is cheapest to make again, and where that is not enough it
-//! refuses. Whoever commits an object holds a reservation of at least its bytes until the object's row counts it, so
-//! what is committed never exceeds the budget.
+//! refuses, takes nothing, and says what holds the room. Whoever commits an object holds a reservation of at least its
+//! bytes until the object's row counts it, so what is committed never exceeds the budget.
 //!
 //! Counting and adding happen under one lock, so two who reserve at once do not count the same room. What is protected
 //! by leases, and what is reserved, is not taken for others.
+
+mod holders;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -15,13 +17,14 @@ use rusqlite::Transaction;
 use thiserror::Error;
 
 use crate::Store;
-use crate::collect::{Collected, Counted, Policy, Sweep, SweepError};
+use crate::collect::{Collected, Policy, Sweep, SweepError};
 use crate::database::{DatabaseError, Schema};
 use crate::error::FileError;
 use crate::id::UniqueId;
 use crate::lock::{LockClass, LockError, LockMode, LockName, Wait};
-use crate::process::ObjectKind;
 use crate::space::Bytes;
+
+pub use holders::Holder;
 
 /// The table of reservations.
 pub(crate) const SCHEMA: Schema = Schema {
@@ -36,7 +39,7 @@ pub(crate) const SCHEMA: Schema = Schema {
     promotable: &[],
 };
 
-/// The most that the cache may take, and who owns what is in it.
+/// The most that images and the cache may take, and who owns what is in them.
 #[derive(Clone, Copy)]
 pub struct Budget {
     /// In bytes.
@@ -61,15 +64,37 @@ pub enum RoomError {
     #[error(transparent)]
     Sweep(#[from] SweepError),
     /// There is not enough, whatever is swept.
-    #[error("the cache may take {max} (`cache.max`), {held} of it are in use, and {wanted} more are needed")]
+    #[error("images and the cache may take {max} (`cache.max`), {held} of it are in use{}, and {extent}{wanted} more are needed", holders::told(.holders))]
     Full {
         /// The budget.
         max: Bytes,
-        /// What cannot be swept, and what others reserved.
+        /// What stays whatever is swept, and what others reserved.
         held: Bytes,
         /// What was asked for.
         wanted: Bytes,
+        /// Whether that is all.
+        extent: Extent,
+        /// Who has what stays, the largest first.
+        holders: Vec<Holder>,
     },
+}
+
+/// How much is known of what is going to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// What came so far; more may follow.
+    SoFar,
+}
+
+impl std::fmt::Display for Extent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Whole => "",
+            Self::SoFar => "at least ",
+        })
+    }
 }
 
 /// Room that is reserved until this is dropped or the process ends. Without a budget it is nothing.
@@ -89,16 +114,19 @@ fn row(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// What the cache takes: committed by rows, and reserved by others.
+/// What is taken: committed by rows, and reserved by others.
 struct Taken {
     committed: u64,
     reserved: u64,
 }
 
-/// The bytes of what no image and no container needs.
-fn counted(census: &[Counted]) -> u64 {
-    let of_cache = census.iter().filter(|one| !one.needed && one.kind != ObjectKind::RECORD);
-    of_cache.map(|one| one.candidate.bytes).sum()
+/// What a reservation does not fit beside.
+struct Shortage {
+    wanted: u64,
+    /// What stays whatever is swept.
+    committed: u64,
+    /// What others reserved.
+    reserved: u64,
 }
 
 /// What became of an attempt to make room.
@@ -129,50 +157,63 @@ impl Store {
         let process = self.process_id()?;
         // One that no other ever has: what was settled is dropped once more later, and must not take another's with it.
         let id = UniqueId::random()?.as_bytes().first_chunk().copied().map_or(0, i64::from_le_bytes);
-        self.within(budget, bytes, None, |transaction| {
+        let short = self.within(budget, bytes, None, &|transaction| {
             transaction
                 .prepare_cached("INSERT INTO reservations (id, process, bytes) VALUES (?1, ?2, ?3)")?
                 .execute((id, process.as_bytes(), row(bytes)))?;
             Ok(())
         })?;
+        self.refuse(budget, short, Extent::Whole)?;
         let bytes = AtomicI64::new(row(bytes));
         Ok(Room { reserved: Some(Reserved { store: self.clone(), id, bytes }) })
     }
 
-    /// Writes a reservation if there is room for it, after making some.
-    fn within<T>(
+    /// Writes a reservation if there is room for it, after making some; returns what there is not.
+    fn within(
         &self,
         budget: &Budget,
         wanted: u64,
         own: Option<i64>,
-        write: impl Fn(&Transaction<'_>) -> Result<T, DatabaseError>,
-    ) -> Result<T, RoomError> {
+        write: &dyn Fn(&Transaction<'_>) -> Result<(), DatabaseError>,
+    ) -> Result<Option<Shortage>, RoomError> {
         let name = LockName::new(LockClass::Upkeep, "budget");
         let _lock = self.locks().scope().acquire(&name, LockMode::Exclusive, &Wait::forever())?;
         self.forget_dead_reservations()?;
         let max = budget.max;
         let mut last = false;
         loop {
-            let taken = self.taken(budget, own)?;
-            let all = taken.committed.saturating_add(taken.reserved).saturating_add(wanted);
-            if all <= max {
-                return Ok(self.write(|transaction| write(transaction))?);
+            let Taken { committed, reserved } = self.taken(budget, own)?;
+            let beside = reserved.saturating_add(wanted);
+            if committed.saturating_add(beside) <= max {
+                self.write(write)?;
+                return Ok(None);
             }
-            if last || taken.reserved.saturating_add(wanted) > max {
-                let held = taken.committed.saturating_add(taken.reserved);
-                return Err(RoomError::Full { max: Bytes(max), held: Bytes(held), wanted: Bytes(wanted) });
+            // For what does not fit beside what stays in any case, nothing goes.
+            let free = self.sweep(budget.owners, &Policy::default(), Sweep::Dry)?.bytes;
+            let committed = committed.saturating_sub(free);
+            if last || committed.saturating_add(beside) > max {
+                return Ok(Some(Shortage { wanted, committed, reserved }));
             }
-            // What is kept is what fits beside the reservations.
-            let keep = max.saturating_sub(taken.reserved).saturating_sub(wanted);
             // Where nothing was left to take, somebody else may have taken it since it was counted: it is counted once more.
-            last = self.make_room(budget, keep)? == Swept::Nothing;
+            last = self.make_room(budget, max - committed - beside)? == Swept::Nothing;
         }
     }
 
-    /// Sweeps until only so many bytes are left.
+    /// Refuses what there is no room for, and says what holds it.
+    fn refuse(&self, budget: &Budget, short: Option<Shortage>, extent: Extent) -> Result<(), RoomError> {
+        let Some(Shortage { wanted, committed, reserved }) = short else { return Ok(()) };
+        Err(RoomError::Full {
+            max: Bytes(budget.max),
+            held: Bytes(committed.saturating_add(reserved)),
+            wanted: Bytes(wanted),
+            extent,
+            holders: self.holders(budget, reserved)?,
+        })
+    }
+
+    /// Sweeps until only so many bytes are left of what may go.
     fn make_room(&self, budget: &Budget, keep: u64) -> Result<Swept, RoomError> {
-        // What is held stays and counts: the rest has to fit beside it.
-        let policy = Policy { used_since: None, keep_bytes: Some(keep.saturating_sub(self.held(budget)?)) };
+        let policy = Policy { used_since: None, keep_bytes: Some(keep) };
         match self.sweep(budget.owners, &policy, Sweep::Take) {
             Ok(report) if report.bytes == 0 => Ok(Swept::Nothing),
             Ok(_) => Ok(Swept::Some),
@@ -186,22 +227,15 @@ impl Store {
         }
     }
 
-    /// The bytes of what is counted and leased.
-    fn held(&self, budget: &Budget) -> Result<u64, RoomError> {
-        let all = counted(&self.census(budget.owners)?);
-        let free = self.sweep(budget.owners, &Policy::default(), Sweep::Dry)?.bytes;
-        Ok(all.saturating_sub(free))
-    }
-
     /// Counts all in one moment: what is settled meanwhile is counted by its row or by its reservation, and not by neither.
     fn taken(&self, budget: &Budget, own: Option<i64>) -> Result<Taken, RoomError> {
-        let (census, reserved) =
-            self.census_and(budget.owners, |transaction| -> Result<i64, DatabaseError> {
+        let (committed, reserved) =
+            self.total_and(budget.owners, |transaction| -> Result<i64, DatabaseError> {
                 let mut statement = transaction
                     .prepare_cached("SELECT coalesce(sum(bytes), 0) FROM reservations WHERE id IS NOT ?1")?;
                 Ok(statement.query_row([own], |row| row.get(0))?)
             })?;
-        Ok(Taken { committed: counted(&census), reserved: reserved.unsigned_abs() })
+        Ok(Taken { committed, reserved: reserved.unsigned_abs() })
     }
 
     /// Drops the reservations of processes that are no more.
@@ -225,22 +259,70 @@ impl Store {
     }
 }
 
+/// What is reserved beyond a count that grows is the eighth of it, within these bounds: not each step has to reserve.
+const AHEAD: std::ops::RangeInclusive<u64> = 4 << 20..=32 << 20;
+
 impl Room {
-    /// Reserves so much altogether: more, if it is less until now.
-    pub fn grow_to(&self, bytes: u64) -> Result<(), RoomError> {
-        let Some(Reserved { store, id, bytes: known }) = &self.reserved else { return Ok(()) };
-        if row(bytes) <= known.load(Ordering::Relaxed) {
+    /// Reserves so much altogether where more follows: some of that too, as far as there is room.
+    pub fn grow_with(&self, bytes: u64) -> Result<(), RoomError> {
+        if self.covers(bytes) {
             return Ok(());
         }
-        let Some(budget) = store.budget_cell().get() else { return Ok(()) };
-        store.within(budget, bytes, Some(*id), |transaction| {
+        let ahead = (bytes / 8).clamp(*AHEAD.start(), *AHEAD.end());
+        match self.try_grow(bytes.saturating_add(ahead))? {
+            None => Ok(()),
+            Some(_) => self.grow(bytes, Extent::SoFar),
+        }
+    }
+
+    /// As [`Room::grow_with`], where what others see grow besides (a log) has to fit as well: looks in any case.
+    pub fn hold_with(&self, bytes: u64) -> Result<(), RoomError> {
+        if !self.covers(bytes) {
+            return self.grow_with(bytes);
+        }
+        let Some((Reserved { store, id, bytes: known }, budget)) = self.counted() else { return Ok(()) };
+        let known = known.load(Ordering::Relaxed).unsigned_abs();
+        store.refuse(budget, store.within(budget, known, Some(*id), &|_| Ok(()))?, Extent::SoFar)
+    }
+
+    /// Whether so much is reserved, or nothing is counted.
+    fn covers(&self, bytes: u64) -> bool {
+        self.reserved.as_ref().is_none_or(|reserved| row(bytes) <= reserved.bytes.load(Ordering::Relaxed))
+    }
+
+    /// What it counts for, and where.
+    fn counted(&self) -> Option<(&Reserved, &Budget)> {
+        let reserved = self.reserved.as_ref()?;
+        Some((reserved, reserved.store.budget_cell().get()?))
+    }
+
+    /// Reserves so much altogether: more, if it is less until now.
+    pub fn grow_to(&self, bytes: u64) -> Result<(), RoomError> {
+        self.grow(bytes, Extent::Whole)
+    }
+
+    fn grow(&self, bytes: u64, extent: Extent) -> Result<(), RoomError> {
+        let short = self.try_grow(bytes)?;
+        let Some((reserved, budget)) = self.counted() else { return Ok(()) };
+        reserved.store.refuse(budget, short, extent)
+    }
+
+    /// Reserves so much altogether if there is room for it; returns what there is not.
+    fn try_grow(&self, bytes: u64) -> Result<Option<Shortage>, RoomError> {
+        if self.covers(bytes) {
+            return Ok(None);
+        }
+        let Some((Reserved { store, id, bytes: known }, budget)) = self.counted() else { return Ok(None) };
+        let short = store.within(budget, bytes, Some(*id), &|transaction| {
             transaction
                 .prepare_cached("UPDATE reservations SET bytes = ?2 WHERE id = ?1")?
                 .execute((id, row(bytes)))?;
             Ok(())
         })?;
-        known.store(row(bytes), Ordering::Relaxed);
-        Ok(())
+        if short.is_none() {
+            known.store(row(bytes), Ordering::Relaxed);
+        }
+        Ok(short)
     }
 
     /// In the transaction that writes the row of what was reserved for: from now on that row counts.

@@ -1,7 +1,7 @@
 //! Mark and sweep over what owners register.
 //!
 //! The sweep knows no tables. Each owner implements [`Collected`] for one kind of object: what of it is kept for its
-//! own sake ([`Collected::roots`]), what an object needs ([`Collected::references`]), which objects exist.
+//! own sake ([`Collected::keepers`]), what an object needs ([`Collected::references`]), which objects exist.
 //!
 //! 1. Leases of dead processes are voided.
 //! 2. Marking reads one consistent state: roots and leased objects, and all that these need.
@@ -73,12 +73,20 @@ pub struct Candidate {
     pub used_at: Option<i64>,
     /// How long making it again takes.
     pub cost: Duration,
+    /// Whether its owner knows of somebody who works with it, without a lease: then it counts and stays.
+    pub in_use: bool,
 }
 
 impl Candidate {
     /// An object that lives for others alone.
     pub fn new(object: Vec<u8>, bytes: u64) -> Self {
-        Self { object, bytes, used_at: None, cost: Duration::ZERO }
+        Self { object, bytes, used_at: None, cost: Duration::ZERO, in_use: false }
+    }
+
+    /// Somebody works with the object.
+    #[must_use]
+    pub fn in_use(self) -> Self {
+        Self { in_use: true, ..self }
     }
 
     /// The object was last used at a time.
@@ -107,6 +115,15 @@ pub struct Counted {
     pub needed: bool,
 }
 
+/// Something that people keep for its own sake: a named image, a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeper {
+    /// What it is called: `image debian:12`.
+    pub name: String,
+    /// What it keeps, of whatever kind; all that these need stays with them.
+    pub objects: Vec<(ObjectKind, Vec<u8>)>,
+}
+
 /// What became of an object that was to be condemned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -132,15 +149,10 @@ pub trait Collected: Sync {
     /// Returns the kind.
     fn kind(&self) -> ObjectKind;
 
-    /// Marks what is kept for its own sake: named or pinned. What the policy keeps, the sweep keeps.
-    fn roots(
-        &self,
-        transaction: &Transaction<'_>,
-        policy: &Policy,
-        mark: &mut Mark,
-    ) -> Result<(), DatabaseError> {
-        let _ = (transaction, policy, mark);
-        Ok(())
+    /// Lists what is kept for its own sake: named or pinned. What the policy keeps, the sweep keeps.
+    fn keepers(&self, transaction: &Transaction<'_>) -> Result<Vec<Keeper>, DatabaseError> {
+        let _ = transaction;
+        Ok(Vec::new())
     }
 
     /// Marks what an object of this kind needs.
@@ -160,7 +172,8 @@ pub trait Collected: Sync {
         Ok(Vec::new())
     }
 
-    /// Lists the objects of this kind that have no rows. What somebody works with is left out.
+    /// Lists the objects of this kind that have no rows, and marks those that somebody works with; what has room reserved for
+    /// it is left out.
     fn survey(&self, store: &Store) -> Result<Vec<Candidate>, SweepError> {
         let _ = store;
         Ok(Vec::new())

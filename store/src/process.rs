@@ -95,6 +95,8 @@ impl ObjectKind {
     pub const INDEX: Self = Self("index");
     /// The tree of a record of the cache, named by the 8 bytes of the record's number, highest first.
     pub const RECORD: Self = Self("record");
+    /// An image, named by the 32 bytes of its id.
+    pub const IMAGE: Self = Self("image");
 }
 
 /// The registration of this process.

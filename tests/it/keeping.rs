@@ -152,6 +152,32 @@ fn the_cache_stays_within_its_limit() {
     context.write("Dockerfile", dd("five"));
     let full = build(&context, ["-o", "out"]);
     full.assert_code(1);
-    assert!(full.stderr.contains("the cache may take 2.0 MiB (`cache.max`)"), "{full}");
+    assert!(full.stderr.contains("images and the cache may take 2.0 MiB (`cache.max`)"), "{full}");
+    for told in ["(image busybox:latest ", "hint: remove images with `rbuild rmi`"] {
+        assert!(full.stderr.contains(told), "{full}");
+    }
+    // An image whose name moved on makes room for the next; one with a name does not, nor for what comes by other roads.
+    context.set("RBUILD_CACHE_MAX", "8m");
+    for name in ["six", "seven", "eight"] {
+        built_from(&context, &dd(name), ["-t", "app"]);
+    }
+    let again = |name: &str| {
+        context.write("Dockerfile", dd(name));
+        build(&context, ["-t", name])
+    };
+    again("nine").assert_code(0);
+    let full = again("ten");
+    full.assert_code(1);
+    assert!(
+        full.stderr.contains("image app:latest ") && full.stderr.contains("image nine:latest "),
+        "{full}"
+    );
+    context.write("big", "x".repeat(4 << 20));
+    let mut tar = std::process::Command::new("tar");
+    tar.current_dir(context.project()).args(["-cf", "big.tar", "big"]);
+    assert!(tar.status().unwrap().success());
+    let full = context.rbuild(["import", "big.tar", "big"]).run();
+    full.assert_code(1);
+    assert!(full.stderr.contains("cannot reserve room for the tar to be imported"), "{full}");
     assert_sound(&context);
 }

@@ -184,7 +184,7 @@ impl Worker {
         progress: &dyn Progress,
     ) -> Result<rbuild_images::Resolved, rbuild_images::ImagesError> {
         let lease = self.lease()?;
-        self.images.resolve(reference, platform, policy, lease, progress)
+        self.images.resolve_base(reference, platform, policy, lease, progress)
     }
 
     /// Makes the layers of a pinned image ready.

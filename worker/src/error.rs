@@ -97,8 +97,8 @@ pub enum BuildError {
 /// Why a step could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The cache may not grow by what it writes.
-    #[error("no room for what the step writes")]
+    /// Images and the cache may not grow by what it writes, or what they take cannot be counted.
+    #[error("cannot reserve room for what the step writes")]
     Room(#[source] rbuild_store::RoomError),
     /// Its program failed.
     #[error("process {command:?} did not complete successfully: {}", describe(status))]

@@ -1,4 +1,4 @@
-//! Room for what a step writes, where the cache may not take more than so much.
+//! Room for what a step writes, where images and the cache may not take more than so much.
 //!
 //! What a program will write is known by nobody: while it runs, what it has written is counted now and then, and room
 //! is reserved for that. Where there is none left, the program is killed. What a step has written is counted once more
@@ -21,8 +21,6 @@ use crate::runner::Runner;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Counting takes no more than this share of the time.
 const SHARE: u32 = 20;
-/// Reserved beyond what is written, so that not each count has to reserve.
-const AHEAD: u64 = 4 << 20;
 
 /// Room for what a running program writes: to its tree, and to caches.
 pub(crate) struct Guard {
@@ -76,12 +74,11 @@ impl Guard {
                 while end.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                     let began = Instant::now();
                     // What cannot be counted now is counted next time, and before the commit at last.
-                    if let Ok(bytes) = self.count() {
-                        let ahead = self.room.grow_to(bytes.saturating_add(AHEAD));
-                        if let Err(error) = ahead.or_else(|_| self.room.grow_to(bytes)) {
-                            stop();
-                            return Some(error);
-                        }
+                    if let Ok(bytes) = self.count()
+                        && let Err(error) = self.room.hold_with(bytes)
+                    {
+                        stop();
+                        return Some(error);
                     }
                     pause = PERIOD.max(began.elapsed() * SHARE);
                 }
@@ -99,7 +96,7 @@ impl Guard {
             self.abandon()?;
             return Err(StepError::Room(error));
         }
-        self.count_caches()?;
+        self.close_caches()?;
         Ok(self.room)
     }
 
@@ -115,12 +112,12 @@ impl Guard {
         if let Err(RoomError::Full { .. }) = self.room.grow_to(bytes) {
             self.mounts.forget(&grown)?;
         }
-        self.count_caches()
+        self.close_caches()
     }
 
-    fn count_caches(&self) -> Result<(), StepError> {
+    fn close_caches(&self) -> Result<(), StepError> {
         let names: Vec<&str> = self.caches.iter().map(|(name, _)| name.as_str()).collect();
-        Ok(self.mounts.count(&names)?)
+        Ok(self.mounts.close(&names)?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Blobs that come: at once, in pieces, or from another repository.
 //!
 //! An upload has one of so many places from its beginning to its end, whether somebody writes to it or not. What it brings
-//! goes to the disk piece by piece, apart from connections; room is reserved in the store just ahead of that, and none is
+//! goes to the disk piece by piece, apart from connections; the blob's writer reserves room just ahead of that, and none is
 //! taken of what is to stay free on the disk.
 
 use std::collections::HashMap;
@@ -27,8 +27,6 @@ use super::serve::{Bounds, Shared};
 
 /// How much is gathered before it is written.
 const PIECE: usize = 256 << 10;
-/// How far ahead of what came room is reserved: as much as came, and neither less nor more than this.
-const AHEAD: (u64, u64) = (1 << 20, 32 << 20);
 
 /// The uploads that have begun and not ended.
 pub(super) struct Uploads {
@@ -59,8 +57,6 @@ struct Life {
     since: Instant,
     /// How much it had by then.
     bytes: u64,
-    /// How much room is reserved.
-    reserved: u64,
 }
 
 /// An upload in the hands of a request. It rests when that lets go of it, however that comes.
@@ -100,7 +96,7 @@ impl Uploads {
             return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message));
         }
         all.insert(id.clone(), Upload::UnderWay);
-        let life = Life { since: Instant::now(), bytes: 0, reserved: 0 };
+        let life = Life { since: Instant::now(), bytes: 0 };
         let (uploads, repository) = (Arc::clone(self), repository.to_owned());
         Ok(Held { uploads, id, repository, writer: None, life, afterwards })
     }
@@ -171,17 +167,7 @@ impl Held {
     fn write(&mut self, pieces: &[Bytes]) -> Result<(), Refused> {
         let Some(writer) = &mut self.writer else { return Err(Refused::failed()) };
         let more: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let wanted = writer.written().saturating_add(more);
-        let room = fits(writer, more, &self.uploads.bounds).and_then(|()| {
-            if wanted > self.life.reserved {
-                let ahead = wanted.saturating_add(wanted.clamp(AHEAD.0, AHEAD.1));
-                let reserved = writer.reserve(ahead).map(|()| ahead);
-                self.life.reserved =
-                    reserved.or_else(|_| writer.reserve(wanted).map(|()| wanted)).map_err(|_| no_room())?;
-            }
-            Ok(())
-        });
-        let written = room.and_then(|()| {
+        let written = fits(writer, more, &self.uploads.bounds).and_then(|()| {
             pieces.iter().try_for_each(|piece| writer.write_all(piece)).map_err(|_| no_room())
         });
         if written.is_err() {
@@ -200,7 +186,7 @@ impl Drop for Held {
                 // Drips do not make it young again.
                 let written = writer.written();
                 if written >= self.life.bytes.saturating_add(self.uploads.bounds.rate.bytes) {
-                    self.life = Life { since: Instant::now(), bytes: written, ..self.life };
+                    self.life = Life { since: Instant::now(), bytes: written };
                 }
                 let repository = std::mem::take(&mut self.repository);
                 let resting = Resting { repository, writer, life: self.life };

@@ -28,7 +28,7 @@ mod sweep;
 mod tally;
 
 pub use partial::{PartialBlob, PartialBlobs};
-pub use sweep::BlobFiles;
+pub use sweep::{BYTES_PER_SECOND, BlobFiles};
 use tally::{Excess, Tally};
 
 #[cfg(test)]
@@ -60,8 +60,8 @@ pub enum BlobError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The cache may not grow by it.
-    #[error(transparent)]
+    /// Images and the cache may not grow by it, or what they take cannot be counted.
+    #[error("cannot reserve room for a blob")]
     Room(#[from] RoomError),
     /// The lock of the name failed.
     #[error(transparent)]
@@ -240,11 +240,6 @@ impl BlobWriter {
         self.tally.written()
     }
 
-    /// Reserves room for so many bytes altogether, where their number was not known beforehand.
-    pub fn reserve(&self, bytes: u64) -> Result<(), BlobError> {
-        Ok(self.room.grow_to(bytes)?)
-    }
-
     /// Returns another handle of its file, for who reads what has been written.
     pub fn reader(&self) -> io::Result<File> {
         self.file.as_file().try_clone()
@@ -274,8 +269,14 @@ impl BlobWriter {
 
     /// Names the file that could not be written.
     pub fn write_failed(&self, error: io::Error) -> BlobError {
-        match error.downcast::<Excess>() {
-            Ok(Excess { digest, expected, found }) => BlobError::WrongSize { digest, expected, found },
+        let error = match error.downcast::<Excess>() {
+            Ok(Excess { digest, expected, found }) => {
+                return BlobError::WrongSize { digest, expected, found };
+            }
+            Err(error) => error,
+        };
+        match error.downcast::<RoomError>() {
+            Ok(error) => error.into(),
             Err(error) => FileError::new("write a blob in", self.blobs.store.layout().blobs(), error).into(),
         }
     }
@@ -283,6 +284,11 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.tally.is_sized() {
+            // For what was promised there is room already.
+            let come = self.tally.written().saturating_add(bytes.len() as u64);
+            self.room.grow_with(come).map_err(io::Error::other)?;
+        }
         self.tally.write(&mut self.file, bytes)
     }
 

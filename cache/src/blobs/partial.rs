@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use rbuild_model::digest::BlobDigest;
-use rbuild_store::collect::{Candidate, Collected, Mark, Policy, SweepError, Verdict};
+use rbuild_store::collect::{Candidate, Collected, SweepError, Verdict};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{
     Access, DatabaseError, FileError, Lease, Lock, LockClass, LockMode, LockName, ObjectKind, PartialFile,
@@ -136,18 +136,6 @@ impl Collected for PartialBlobs {
         ObjectKind::PARTIAL
     }
 
-    fn roots(&self, _: &Transaction<'_>, _: &Policy, _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn references(&self, _: &Transaction<'_>, _: &[u8], _: &mut Mark) -> Result<(), DatabaseError> {
-        Ok(())
-    }
-
-    fn candidates(&self, _: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
-        Ok(Vec::new())
-    }
-
     fn survey(&self, store: &Store) -> Result<Vec<Candidate>, SweepError> {
         let mut found = Vec::new();
         for (path, digest) in list(store)? {
@@ -171,10 +159,6 @@ impl Collected for PartialBlobs {
 
     fn condemn(&self, _: &Transaction<'_>, _: &[u8]) -> Result<Verdict, DatabaseError> {
         Ok(Verdict::Condemned)
-    }
-
-    fn needs(&self, _: &Transaction<'_>, _: ObjectKind, _: &[u8]) -> Result<bool, DatabaseError> {
-        Ok(false)
     }
 
     fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError> {

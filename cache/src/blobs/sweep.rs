@@ -12,7 +12,7 @@ use rusqlite::Transaction;
 use super::name_of;
 
 /// What a blob is fetched or made with again, for the price of one that goes.
-pub(super) const BYTES_PER_SECOND: f64 = 20e6;
+pub const BYTES_PER_SECOND: f64 = 20e6;
 
 /// The files of blobs; comes after whatever names blobs.
 #[derive(Clone, Copy, Debug)]

@@ -27,6 +27,11 @@ impl Tally {
         self.written
     }
 
+    /// Whether it was said beforehand how much comes.
+    pub(super) fn is_sized(&self) -> bool {
+        self.expected.size.is_some()
+    }
+
     /// The digest of what came.
     pub(super) fn digest(&self) -> BlobDigest {
         BlobDigest::from_bytes(self.hasher.clone().finalize().into())

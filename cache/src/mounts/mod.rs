@@ -4,9 +4,11 @@
 //! for ([`Mounts::open`]). It is condemned as any object is; its folder is moved away in a write transaction that
 //! finds no row, so whoever opens it at that moment either keeps it or makes a new one.
 //!
-//! A folder that is opened is marked until its room is counted. One that is marked and in nobody's use was left by a process
-//! that was killed, or that had no limit to keep; whoever has one counts it before anything else ([`Mounts::settle`]).
+//! A folder knows how many of its users have not counted it since they opened it: each does when it is done with the
+//! folder ([`Mounts::close`]). Where the number says that some are left and nobody uses the folder, they were killed, or had
+//! no limit to keep; whoever has one counts the folder before room is reserved ([`Mounts::settle`]), or takes stock.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -41,7 +43,7 @@ pub const SCHEMA: Schema = Schema {
     promotable: &[],
 };
 
-/// Whether somebody may have written to a folder since its room was counted.
+/// How many users of a folder may have written to it since its room was counted.
 const UNCOUNTED: &str = "ALTER TABLE cache_mounts ADD COLUMN uncounted INTEGER NOT NULL DEFAULT 0;";
 
 /// A use is written down again only when the last one is longer ago.
@@ -101,14 +103,14 @@ impl Mounts {
                 uses.iter().map(|wanted| (ObjectKind::MOUNT, wanted.name.as_bytes())).collect();
             lease.protect(transaction, &objects)?;
             let mut insert = transaction.prepare_cached(
-                "INSERT INTO cache_mounts VALUES (?1, ?2, ?3, ?4, ?4, 1, 0, 1) ON CONFLICT (name) DO UPDATE \
+                "INSERT INTO cache_mounts VALUES (?1, ?2, ?3, ?4, ?4, 1, 0, 0) ON CONFLICT (name) DO UPDATE \
                  SET id = ?2, target = ?3, used_at = ?4, uses = uses + 1 WHERE used_at < ?4 - ?5",
             )?;
-            let mut mark = transaction
-                .prepare_cached("UPDATE cache_mounts SET uncounted = 1 WHERE name = ?1 AND uncounted = 0")?;
+            let mut begin = transaction
+                .prepare_cached("UPDATE cache_mounts SET uncounted = uncounted + 1 WHERE name = ?1")?;
             for MountUse { name, id, target } in uses {
                 insert.execute((name, id, target, now, USE_RESOLUTION_S))?;
-                mark.execute([name])?;
+                begin.execute([name])?;
             }
             Ok(())
         })
@@ -136,6 +138,7 @@ impl Mounts {
 
     /// Counts the room of each folder, and gives those a row that have none: they are from before there were rows.
     pub fn take_stock(&self) -> Result<(), DatabaseError> {
+        let left = self.left()?;
         let folder = self.store.layout().mounts();
         let failed = |error| FileError::new("list", &folder, error);
         let mut found = Vec::new();
@@ -154,7 +157,10 @@ impl Mounts {
             for (name, used_at, bytes) in found {
                 // One that was moved away meanwhile has no row, and must get none.
                 if self.path(&name).is_dir() {
-                    insert.execute((name, used_at, i64::try_from(bytes).unwrap_or(i64::MAX)))?;
+                    insert.execute((&name, used_at, row(bytes)))?;
+                    if let Some(users) = left.get(&name) {
+                        forget_users(transaction, &name, *users)?;
+                    }
                 }
             }
             Ok(())
@@ -163,43 +169,64 @@ impl Mounts {
 
     /// Counts the room of folders that were opened, that nobody uses any more and nobody has counted.
     pub fn settle(&self) -> Result<(), DatabaseError> {
-        let marked = self.store.read(|transaction| {
-            let mut statement =
-                transaction.prepare_cached("SELECT name FROM cache_mounts WHERE uncounted = 1")?;
-            let rows = statement.query_map([], |row| row.get(0))?;
-            Ok::<Vec<String>, DatabaseError>(rows.collect::<Result<_, _>>()?)
-        })?;
-        if marked.is_empty() {
-            return Ok(());
+        for (name, users) in self.left()? {
+            self.write_counted(&name, |transaction| forget_users(transaction, &name, users))?;
         }
-        self.store.void_dead_leases()?;
-        let mut left = Vec::new();
-        for name in &marked {
-            let is_used =
-                |transaction: &Transaction<'_>| is_leased(transaction, ObjectKind::MOUNT, name.as_bytes());
-            if !self.store.read(is_used)? {
-                left.push(name.as_str());
-            }
-        }
-        self.count(&left)
+        Ok(())
     }
 
-    /// Counts the room of certain folders.
-    pub fn count(&self, names: &[&str]) -> Result<(), DatabaseError> {
-        let mut counted = Vec::with_capacity(names.len());
-        for name in names {
-            counted.push((name, i64::try_from(bytes_of(&self.path(name))?).unwrap_or(i64::MAX)));
+    /// Returns the folders that have users who will not count them any more, and how many.
+    fn left(&self) -> Result<HashMap<String, i64>, DatabaseError> {
+        let is_any = self.store.read(|transaction| -> Result<_, DatabaseError> {
+            Ok(transaction.prepare_cached("SELECT 1 FROM cache_mounts WHERE uncounted > 0")?.exists([])?)
+        })?;
+        if !is_any {
+            return Ok(HashMap::new());
         }
-        if counted.is_empty() {
-            return Ok(());
-        }
-        self.store.write(|transaction| {
-            let mut update = transaction
-                .prepare_cached("UPDATE cache_mounts SET bytes = ?2, uncounted = 0 WHERE name = ?1")?;
-            for (name, bytes) in counted {
-                update.execute((name, bytes))?;
+        self.store.void_dead_leases()?;
+        self.store.read(|transaction| {
+            let mut statement =
+                transaction.prepare_cached("SELECT name, uncounted FROM cache_mounts WHERE uncounted > 0")?;
+            let mut left = HashMap::new();
+            for row in statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
+                let (name, users) = row?;
+                if !is_leased(transaction, ObjectKind::MOUNT, name.as_bytes())? {
+                    left.insert(name, users);
+                }
             }
-            Ok(())
+            Ok(left)
+        })
+    }
+
+    /// Counts the room of a folder for one who goes on using it.
+    pub fn count(&self, name: &str) -> Result<(), DatabaseError> {
+        self.write_counted(name, |_| Ok(()))
+    }
+
+    /// Counts the room of folders for one who opened them and is done with them.
+    pub fn close(&self, names: &[&str]) -> Result<(), DatabaseError> {
+        for name in names {
+            self.write_counted(name, |transaction| {
+                let sql = "UPDATE cache_mounts SET uncounted = max(uncounted - 1, 0) WHERE name = ?1";
+                transaction.prepare_cached(sql)?.execute([name])?;
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Counts a folder, and writes down its room and in the same moment who has counted it.
+    fn write_counted(
+        &self,
+        name: &str,
+        counted: impl FnOnce(&Transaction<'_>) -> Result<(), DatabaseError>,
+    ) -> Result<(), DatabaseError> {
+        let bytes = row(bytes_of(&self.path(name))?);
+        self.store.write(|transaction| {
+            let mut update =
+                transaction.prepare_cached("UPDATE cache_mounts SET bytes = ?2 WHERE name = ?1")?;
+            update.execute((name, bytes))?;
+            counted(transaction)
         })
     }
 
@@ -218,6 +245,17 @@ impl Mounts {
     pub fn path(&self, name: &str) -> PathBuf {
         self.store.layout().mounts().join(name)
     }
+}
+
+/// Forgets users that will not count a folder any more, unless somebody came or went since they were looked for.
+fn forget_users(transaction: &Transaction<'_>, name: &str, users: i64) -> Result<(), DatabaseError> {
+    let sql = "UPDATE cache_mounts SET uncounted = 0 WHERE name = ?1 AND uncounted = ?2";
+    transaction.prepare_cached(sql)?.execute((name, users))?;
+    Ok(())
+}
+
+fn row(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn has_row(transaction: &Transaction<'_>, name: &str) -> Result<bool, DatabaseError> {

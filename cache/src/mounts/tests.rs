@@ -63,6 +63,11 @@ fn a_folder_that_is_opened_while_it_is_condemned_stays() {
     assert_eq!(mounts.list().unwrap().len(), 1);
 }
 
+fn bytes(mounts: &Mounts, name: &str) -> u64 {
+    let listed = mounts.list().unwrap();
+    listed.into_iter().find(|mount| mount.is_for.name == name).unwrap().bytes
+}
+
 #[test]
 fn what_a_dead_step_wrote_is_counted_and_what_a_living_one_writes_is_not() {
     let (_folder, store, mounts) = place();
@@ -71,10 +76,7 @@ fn what_a_dead_step_wrote_is_counted_and_what_a_living_one_writes_is_not() {
     mounts.open(&[mount("b")], &alive).unwrap();
     make(&mounts, "a", 100_000);
     make(&mounts, "b", 100_000);
-    let bytes = |name: &str| {
-        let listed = mounts.list().unwrap();
-        listed.into_iter().find(|mount| mount.is_for.name == name).unwrap().bytes
-    };
+    let bytes = |name| bytes(&mounts, name);
     drop(dead);
     mounts.settle().unwrap();
     assert!(bytes("a") >= 100_000);
@@ -86,4 +88,54 @@ fn what_a_dead_step_wrote_is_counted_and_what_a_living_one_writes_is_not() {
     mounts.open(&[mount("a")], &store.lease("again").unwrap()).unwrap();
     mounts.settle().unwrap();
     assert!(bytes("a") >= 300_000);
+}
+
+#[test]
+fn a_folder_that_is_filled_and_counted_is_not_yet_closed() {
+    let (_folder, store, mounts) = place();
+    let lease = store.lease("filled from elsewhere").unwrap();
+    mounts.open(&[mount("a")], &lease).unwrap();
+    make(&mounts, "a", 50_000);
+    mounts.count("a").unwrap();
+    assert!(bytes(&mounts, "a") >= 50_000);
+    make(&mounts, "a", 300_000);
+    drop(lease);
+    mounts.settle().unwrap();
+    assert!(bytes(&mounts, "a") >= 300_000, "what its step wrote before it was killed counts");
+}
+
+#[test]
+fn one_of_two_users_counts_for_itself_alone() {
+    let (_folder, store, mounts) = place();
+    let (first, second) = (store.lease("first").unwrap(), store.lease("second").unwrap());
+    mounts.open(&[mount("a")], &first).unwrap();
+    mounts.open(&[mount("a")], &second).unwrap();
+    make(&mounts, "a", 50_000);
+    mounts.close(&["a"]).unwrap();
+    drop(first);
+    make(&mounts, "a", 300_000);
+    mounts.settle().unwrap();
+    assert!(bytes(&mounts, "a") < 300_000, "the second still uses it");
+    drop(second);
+    mounts.settle().unwrap();
+    assert!(bytes(&mounts, "a") >= 300_000);
+}
+
+#[test]
+fn taking_stock_counts_for_the_dead_but_not_for_the_living() {
+    let (_folder, store, mounts) = place();
+    let alive = store.lease("alive").unwrap();
+    mounts.open(&[mount("a")], &store.lease("dead").unwrap()).unwrap();
+    mounts.open(&[mount("b")], &alive).unwrap();
+    for (name, bytes) in [("a", 50_000), ("b", 50_000)] {
+        make(&mounts, name, bytes);
+    }
+    mounts.take_stock().unwrap();
+    for name in ["a", "b"] {
+        make(&mounts, name, 300_000);
+    }
+    drop(alive);
+    mounts.settle().unwrap();
+    assert!(bytes(&mounts, "a") < 300_000, "nobody opened it since");
+    assert!(bytes(&mounts, "b") >= 300_000);
 }

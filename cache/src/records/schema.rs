@@ -164,6 +164,10 @@ pub const SCHEMA: Schema = Schema {
         CREATE INDEX failures_by_definition ON failures (definition);
         CREATE INDEX failures_by_content ON failures (content);
     ",
+        "
+        -- What was unpacked had the size of its tar, and some had none: all are counted anew, on the disk.
+        UPDATE snapshots SET bytes = 0;
+    ",
     ],
     // Records before snapshots: a record that is dropped lets go of its chain.
     promotable: &[&DerivedTable("records"), &SnapshotRows],

@@ -1,17 +1,26 @@
 //! Snapshots, the chains that they form, and which records still have their trees.
 
 use rbuild_model::snapshot::{Chain, SnapshotId};
+use rbuild_store::usage::bytes_of;
 use rbuild_store::{BootId, DatabaseError, Stamp};
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::RecordId;
+use super::{RecordId, Records};
 
 /// The number of a chain; zero is the empty one.
 pub(super) type ChainRow = i64;
 
+/// Stands where nobody has counted the room of a snapshot yet.
+const UNCOUNTED: i64 = 0;
+
+/// What is written of room that was counted: never nothing, as a file system in memory has it of a small tree.
+fn counted(bytes: u64) -> i64 {
+    to_row(bytes).max(UNCOUNTED + 1)
+}
+
 /// Records that snapshots exist, if that is not known yet; they are derived data until promotion.
 ///
-/// `format` is the folder below `snapshots/` in which the trees lie.
+/// `format` is the folder below `snapshots/` in which the trees lie; what they take may be counted later.
 pub fn remember_snapshots(
     transaction: &Transaction<'_>,
     snapshots: &[SnapshotId],
@@ -24,10 +33,39 @@ pub fn remember_snapshots(
     )?;
     for (place, snapshot) in snapshots.iter().enumerate() {
         // What is known of the room belongs to the top one; the others were recorded with theirs.
-        let bytes = if place + 1 == snapshots.len() { bytes.unwrap_or(0) } else { 0 };
-        statement.execute((snapshot.as_bytes(), format, to_row(bytes), stamp))?;
+        let bytes = if place + 1 == snapshots.len() { bytes.map_or(UNCOUNTED, counted) } else { UNCOUNTED };
+        statement.execute((snapshot.as_bytes(), format, bytes, stamp))?;
     }
     Ok(())
+}
+
+impl Records {
+    /// Counts the room of snapshots that nobody has counted yet, on the disk.
+    pub fn take_stock(&self) -> Result<(), DatabaseError> {
+        let uncounted: Vec<([u8; 16], String)> =
+            self.store.read(|transaction| -> Result<_, DatabaseError> {
+                let mut statement =
+                    transaction.prepare_cached("SELECT id, format FROM snapshots WHERE bytes = 0")?;
+                let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })?;
+        let mut all = Vec::with_capacity(uncounted.len());
+        for (id, format) in uncounted {
+            let folder = self.store.layout().snapshots(&format);
+            all.push((id, counted(bytes_of(&folder.join(SnapshotId::from_bytes(id).to_string()))?)));
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        self.store.write(|transaction| {
+            let mut update =
+                transaction.prepare_cached("UPDATE snapshots SET bytes = ?2 WHERE id = ?1 AND bytes = 0")?;
+            for (id, bytes) in all {
+                update.execute((id, bytes))?;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// Tells whether a power loss takes nothing of a stack away: all of it was promoted.

@@ -1,13 +1,14 @@
 //! Containers as the store's sweep and its checks see them.
 //!
-//! A container keeps the snapshots that it stands on. A folder of one without a row is what a killed `create` or `rm`
-//! left: it is taken away, in the run folder too, with the anonymous volumes that its definition names, unless it
-//! says that they stay. Whoever makes a container leases its id first, so nobody takes what is just being made.
+//! A container keeps the images that it is made of, and the snapshots that it stands on. A folder of one without a row is
+//! what a killed `create` or `rm` left: it is taken away, in the run folder too, with the anonymous volumes that its
+//! definition names, unless it says that they stay. Whoever makes a container leases its id first, so nobody takes what is
+//! just being made.
 
 use std::path::Path;
 
 use rbuild_model::container::{ContainerId, Definition, MountWhat};
-use rbuild_store::collect::{Collected, Mark, Policy, Protection, SweepError, Verdict};
+use rbuild_store::collect::{Collected, Keeper, Protection, SweepError, Verdict};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{DatabaseError, FileError, ObjectKind, Store};
 use rusqlite::Transaction;
@@ -29,13 +30,8 @@ impl Collected for ContainerRows {
         rows::CONTAINER
     }
 
-    fn roots(&self, transaction: &Transaction<'_>, _: &Policy, mark: &mut Mark) -> Result<(), DatabaseError> {
-        let mut statement = transaction.prepare_cached("SELECT DISTINCT snapshot FROM container_layers")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            mark.keep(ObjectKind::SNAPSHOT, &row.get::<_, Vec<u8>>(0)?);
-        }
-        Ok(())
+    fn keepers(&self, transaction: &Transaction<'_>) -> Result<Vec<Keeper>, DatabaseError> {
+        rows::kept(transaction)
     }
 
     fn condemn(&self, _: &Transaction<'_>, _: &[u8]) -> Result<Verdict, DatabaseError> {
@@ -49,12 +45,12 @@ impl Collected for ContainerRows {
         kind: ObjectKind,
         object: &[u8],
     ) -> Result<bool, DatabaseError> {
-        if kind != ObjectKind::SNAPSHOT {
-            return Ok(false);
-        }
-        let mut statement =
-            transaction.prepare_cached("SELECT 1 FROM container_layers WHERE snapshot = ?1 LIMIT 1")?;
-        Ok(statement.exists([object])?)
+        let text = match kind {
+            ObjectKind::SNAPSHOT => "SELECT 1 FROM container_layers WHERE snapshot = ?1 LIMIT 1",
+            ObjectKind::IMAGE => rows::USES_IMAGE,
+            _ => return Ok(false),
+        };
+        Ok(transaction.prepare_cached(text)?.exists([object])?)
     }
 
     fn protection(&self) -> Protection {

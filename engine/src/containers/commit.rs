@@ -3,7 +3,6 @@
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
-use rbuild_cache::records::remember_snapshots;
 use rbuild_confined::Root;
 use rbuild_image::tar::{Limits, Options};
 use rbuild_images::BuiltImage;
@@ -15,7 +14,7 @@ use rbuild_model::snapshot::Chain;
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::diff::{Change, ChangeKind};
 use rbuild_snapshotter::{Active, Tree, write_layer_without};
-use rbuild_store::{Lease, ObjectKind};
+use rbuild_store::Lease;
 
 use super::error::ContainerError;
 use super::lend::NAME_FILES;
@@ -102,6 +101,7 @@ impl Engine {
         let view = self.parts.snapshotter.view(below)?;
         let image = Root::from_fd(mount_detached(&view)?)?;
         let is_stub = |change: &Change| is_stub(change, &image);
+        let room = self.parts.images.room(format!("what {} wrote", definition.name))?;
         let (mut reader, writer) = std::io::pipe().map_err(io("make", "a pipe"))?;
         let made: Result<Active, ContainerError> = std::thread::scope(|scope| {
             let packed = scope.spawn(|| -> Result<(), ContainerError> {
@@ -111,7 +111,8 @@ impl Engine {
                     write_layer_without(&*snapshots, tree, writer, Options::default(), &is_stub)?;
                 Ok(writer.flush().map_err(io("write", "a pipe"))?)
             });
-            let applied = self.parts.snapshotter.apply(below, &mut reader, Limits::default());
+            let mut tar = room.reader(&mut reader);
+            let applied = self.parts.snapshotter.apply(below, &mut tar, Limits::default());
             drop(reader);
             let packed = packed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match (applied, packed) {
@@ -121,16 +122,10 @@ impl Engine {
                     let _ = self.parts.snapshotter.discard(active);
                     Err(error)
                 }
-                (Err(error), _) => Err(error.into()),
+                (Err(error), _) => Err(room.refusal().map_or_else(|| error.into(), Into::into)),
             }
         });
-        let active = made?;
-        let snapshot = active.id();
-        let store = &self.parts.store;
-        store.write(|tables| lease.protect(tables, &[(ObjectKind::SNAPSHOT, snapshot.as_bytes())]))?;
-        let snapshot = self.parts.snapshotter.commit(active)?;
-        let format = self.parts.snapshotter.format();
-        store.write(|tables| remember_snapshots(tables, &[snapshot], format, None, store.stamp()))?;
+        let snapshot = room.commit(made?, lease, &|_, _| Ok(()))?;
         Ok(below.with(snapshot))
     }
 

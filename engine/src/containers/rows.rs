@@ -7,6 +7,7 @@ use rbuild_model::container::{
     ContainerId, ContainerName, DEFINITION_VERSION, Definition, MountWhat, Removal,
 };
 use rbuild_model::digest::ImageId;
+use rbuild_store::collect::Keeper;
 use rbuild_store::{DatabaseError, ObjectKind, Schema};
 use rusqlite::{OptionalExtension as _, Transaction};
 
@@ -221,12 +222,34 @@ pub(super) fn image_users(
     transaction: &Transaction<'_>,
     image: ImageId,
 ) -> Result<Vec<ContainerId>, DatabaseError> {
-    ids(
-        transaction,
-        "SELECT id FROM containers WHERE image = ?1
-         UNION SELECT container FROM container_images WHERE image = ?1",
-        image.as_bytes(),
-    )
+    ids(transaction, USES_IMAGE, image.as_bytes())
+}
+
+/// Which containers use an image.
+pub(super) const USES_IMAGE: &str = "SELECT id FROM containers WHERE image = ?1 \
+                                     UNION SELECT container FROM container_images WHERE image = ?1";
+
+/// Lists what each container keeps: its images, and the snapshots below it.
+pub(super) fn kept(transaction: &Transaction<'_>) -> Result<Vec<Keeper>, DatabaseError> {
+    let mut containers = transaction.prepare_cached("SELECT id, name FROM containers ORDER BY number")?;
+    let parts = [
+        (ObjectKind::IMAGE, "SELECT image FROM containers WHERE id = ?1"),
+        (ObjectKind::IMAGE, "SELECT image FROM container_images WHERE container = ?1"),
+        (ObjectKind::SNAPSHOT, "SELECT snapshot FROM container_layers WHERE container = ?1"),
+    ];
+    let mut rows = containers.query([])?;
+    let mut keepers = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, name): (String, String) = (row.get(0)?, row.get(1)?);
+        let mut objects = Vec::new();
+        for (kind, text) in parts {
+            let mut statement = transaction.prepare_cached(text)?;
+            let found = statement.query_map([&id], |row| Ok((kind, row.get(0)?)))?;
+            objects.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+        }
+        keepers.push(Keeper { name: format!("container {name}"), objects });
+    }
+    Ok(keepers)
 }
 
 fn ids(

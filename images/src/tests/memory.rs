@@ -1,9 +1,11 @@
 //! What a tag named a while ago, and what others pushed here.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rbuild_image::attest::{self, Predicate};
 use rbuild_store::DatabaseError;
+use rbuild_store::collect::Collected;
 
 use super::*;
 
@@ -80,7 +82,8 @@ fn what_is_said_about_an_image_is_offered_with_it() {
     let name: Reference = "docker.io/library/a:1".parse().unwrap();
     let image = images.import(&tar(&[("x", "y")])[..], import_options(None), &place.lease).unwrap();
     images.tag(image, &name).unwrap();
-    let asked = |wanted| images.offered_document(&name, wanted).unwrap().unwrap();
+    let found = |wanted| images.offered_document(&name, wanted).unwrap();
+    let asked = |wanted| found(wanted).unwrap();
     let plain = asked(Wanted::Tag("1"));
     assert_eq!(plain.media_type, MediaType::OCI_MANIFEST);
     let said = Predicate { kind: "https://example.com/said".to_owned(), value: serde_json::json!({"a": 1}) };
@@ -94,15 +97,27 @@ fn what_is_said_about_an_image_is_offered_with_it() {
     assert_eq!(of_image.digest, plain.digest);
     assert!(attest::is_about(about, plain.digest));
     assert_eq!(asked(Wanted::Digest(listed.digest)), listed);
-    let found = asked(Wanted::Digest(about.digest));
-    let Document::Manifest(manifest) = Document::parse(&found.bytes, Some(&found.media_type)).unwrap() else {
+    // For a digest that nobody was told nothing is packed.
+    let other = images.import(&tar(&[("z", "z")])[..], import_options(None), &place.lease).unwrap();
+    images.tag(other, &"docker.io/library/a:2".parse().unwrap()).unwrap();
+    images.state(other, std::slice::from_ref(&said)).unwrap();
+    let packed = |tx: &rusqlite::Transaction<'_>| -> Result<i64, DatabaseError> {
+        Ok(tx.query_row("SELECT count(*) FROM layer_blobs", [], |row| row.get(0))?)
+    };
+    assert_eq!(found(Wanted::Digest(BlobDigest::of(b"unknown"))), None);
+    assert_eq!(place.store.read(packed).unwrap(), 1);
+    let said_in = asked(Wanted::Digest(about.digest));
+    let Document::Manifest(manifest) = Document::parse(&said_in.bytes, Some(&said_in.media_type)).unwrap()
+    else {
         panic!("what is said is a manifest");
     };
     // Its blobs are there though nothing else has them, also after a sweep.
-    place
-        .store
-        .sweep(&[&rbuild_cache::blobs::BlobFiles, &ImageRows], &Policy::default(), Sweep::Take)
-        .unwrap();
+    let sweep = || {
+        let owners: [&dyn Collected; 2] = [&rbuild_cache::blobs::BlobFiles, &ImageRows];
+        place.store.sweep(&owners, &Policy::default(), Sweep::Take).unwrap();
+    };
+    sweep();
+    assert_eq!(images.shelved_blobs().unwrap(), HashSet::new(), "nobody pushed it");
     assert!(images.offered_blob(manifest.config.digest).unwrap().is_some());
     let Some(Offered::File(file, _)) = images.offered_blob(manifest.layers[0].digest).unwrap() else {
         panic!("there is the statement");
@@ -110,4 +125,13 @@ fn what_is_said_about_an_image_is_offered_with_it() {
     let statement = std::io::read_to_string(file).unwrap();
     let read = attest::read_about(&manifest.layers[0], statement.as_bytes(), plain.digest);
     assert_eq!(read, Some(said), "{statement}");
+
+    // A day later they go, and come back for whoever still knows their digest.
+    let forget = "UPDATE shelf_blobs SET put_at = 0";
+    place.store.write(|tx| tx.execute(forget, []).map_err(DatabaseError::from)).unwrap();
+    images.tidy_shelf().unwrap();
+    sweep();
+    assert!(images.offered_blob(manifest.layers[0].digest).unwrap().is_none());
+    assert_eq!(asked(Wanted::Digest(about.digest)), said_in);
+    assert!(images.offered_blob(manifest.layers[0].digest).unwrap().is_some());
 }

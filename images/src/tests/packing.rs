@@ -168,7 +168,7 @@ fn packing_for_a_cache_ends_with_its_time() {
     let place = place();
     let id = place.import(None, &[("f", "one")]);
     let diff_id = place.images.config(id).unwrap().rootfs.diff_ids[0];
-    let chain = place.images.find_chain(&[diff_id], &place.lease).unwrap();
+    let chain = place.images.find_chain(None, &[diff_id], &place.lease).unwrap();
     let pack = |deadline| {
         place.images.pack_for_cache(&chain, diff_id, Encoding::ZSTD.into(), &place.lease, deadline)
     };

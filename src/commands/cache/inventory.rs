@@ -106,6 +106,9 @@ impl Inventory {
             .collect();
         let mount_rows: HashMap<String, _> =
             mounts.list()?.into_iter().map(|mount| (mount.is_for.name.clone(), mount)).collect();
+        // Also what an image without a tag has, which may go where room is to be made.
+        let of_images: HashSet<(ObjectKind, String)> =
+            home.images.holdings()?.iter().map(|(kind, object)| (*kind, id_of(*kind, object))).collect();
         let pushed: HashSet<String> = home
             .images
             .shelved_blobs()?
@@ -131,7 +134,7 @@ impl Inventory {
                 uses: None,
                 in_use: one.is_some_and(|one| one.leased),
                 mutable: !matches!(kind, ObjectKind::SNAPSHOT | ObjectKind::BLOB),
-                shared: one.is_some_and(|one| one.needed),
+                shared: one.is_some_and(|one| one.needed) || of_images.contains(&(kind, id.clone())),
             };
             if piece.shared {
                 let is_pushed = kind == ObjectKind::BLOB && pushed.contains(&id);

@@ -16,7 +16,7 @@ pub(super) fn run(project: &Project, arguments: &Commit, context: &Context) -> O
         .map(str::parse)
         .transpose()
         .map_err(|error: ParseReferenceError| Mistake::usage(error.to_string()))?;
-    let look = Look::at(project, "commit", context)?;
+    let look = Look::to_commit(project, context)?;
     let member = look.one(&arguments.service, arguments.index, Which::Running)?;
     if project.dry_run {
         context.terminal.tell(&format!("DRY-RUN MODE - commit {}\n", member.replica.name));

@@ -66,6 +66,13 @@ impl Look {
         Ok(Self { meant, engine, home })
     }
 
+    /// As [`Look::at`], for `commit`, which reserves room for what it makes.
+    pub(super) fn to_commit(flags: &Project, context: &Context) -> anyhow::Result<Self> {
+        let meant = project::meant(flags, &[], Source::WhatIsThere, context)?;
+        let (home, engine) = crate::wiring::engine_to_fill(context, "rbuild compose commit")?;
+        Ok(Self { meant, engine, home })
+    }
+
     /// Refuses services that the project does not have, where it is known which it has.
     pub(super) fn check(&self, services: &[String]) -> anyhow::Result<()> {
         let model = &self.meant.model;

@@ -48,13 +48,11 @@ fn rows(item: &ShelvedItem, in_full: bool) -> Vec<Value> {
 
 pub(super) fn remove(arguments: &RemovePushed, context: &Context) -> Outcome {
     let home = Home::open(&context.settings, "rbuild registry rm")?;
-    let items = home.images.shelved()?;
     if arguments.all {
-        for item in &items {
-            home.images.unshelve_all(&item.repository.name())?;
-        }
+        home.images.clear_shelf()?;
         return Ok(Status::Done);
     }
+    let items = home.images.shelved()?;
     for text in &arguments.names {
         let reference: Reference =
             text.parse().map_err(|error| Mistake::usage(format!("`{text}`: {error}")))?;

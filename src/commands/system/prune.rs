@@ -6,7 +6,7 @@ use rbuild_engine::Engine;
 use crate::cli::system::Prune;
 use crate::commands::filter::{self, moment};
 use crate::commands::labels::LabelFilter;
-use crate::commands::prune::{CacheShare, agreed, clear, section};
+use crate::commands::prune::{ALL_PUSHED, CacheShare, agreed, clear, section};
 use crate::commands::{Context, Outcome, ps};
 use crate::human;
 use crate::report::{self, Mistake, Status};
@@ -105,6 +105,9 @@ fn question(arguments: &Prune) -> String {
     } else {
         "  - all dangling images\n  - unused build cache\n"
     });
+    if arguments.all && arguments.filter.is_empty() {
+        text.push_str(ALL_PUSHED);
+    }
     if !arguments.filter.is_empty() {
         text.push_str("\n  Items to be pruned will be filtered with:\n");
         text.extend(arguments.filter.iter().map(|filter| format!("  - {filter}\n")));
@@ -129,8 +132,10 @@ mod tests {
             "WARNING! This will remove:\n  - all stopped containers\n  \
              - all networks not used by at least one container\n  \
              - all anonymous volumes not used by at least one container\n  \
-             - all images without at least one container associated to them\n  - all build cache\n"
+             - all images without at least one container associated to them\n  - all build cache\n  \
+             - all that was pushed to this store as a registry\n"
         );
+        assert!(!question(&arguments(true, false, &["label=x"])).contains("pushed"));
         assert!(question(&arguments(false, false, &["label=x"])).ends_with(
             "  - all dangling images\n  - unused build cache\n\n  \
                  Items to be pruned will be filtered with:\n  - label=x\n"

@@ -32,8 +32,29 @@ impl Mark {
         self.alive.get(&kind).is_some_and(|known| known.contains(object))
     }
 
+    /// Returns what is known to be alive, each with its kind.
+    pub(crate) fn into_kept(self) -> impl Iterator<Item = (ObjectKind, Vec<u8>)> {
+        self.alive
+            .into_iter()
+            .flat_map(|(kind, objects)| objects.into_iter().map(move |object| (kind, object)))
+    }
+
+    /// Marks what the owners keep for its own sake, and all that this needs.
+    pub(super) fn keep_roots(
+        &mut self,
+        transaction: &Transaction<'_>,
+        owners: &[&dyn Collected],
+    ) -> Result<(), DatabaseError> {
+        for owner in owners {
+            for (kind, object) in owner.keepers(transaction)?.iter().flat_map(|keeper| &keeper.objects) {
+                self.keep(*kind, object);
+            }
+        }
+        self.follow(transaction, owners)
+    }
+
     /// Marks all that what is marked needs.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         &mut self,
         transaction: &Transaction<'_>,
         owners: &[&dyn Collected],
@@ -82,8 +103,8 @@ pub(super) fn mark(
     wish: &Wish<'_>,
 ) -> Result<Vec<Vec<Candidate>>, DatabaseError> {
     let mut mark = Mark::default();
+    mark.keep_roots(transaction, owners)?;
     for owner in owners {
-        owner.roots(transaction, wish.policy, &mut mark)?;
         let mut statement = transaction.prepare_cached("SELECT object FROM lease_objects WHERE kind = ?1")?;
         let mut rows = statement.query([owner.kind().0])?;
         while let Some(row) = rows.next()? {
@@ -101,7 +122,8 @@ pub(super) fn mark(
     let mut unmarked = listed(transaction, owners, surveyed)?;
     let retain = |unmarked: &mut [Vec<Candidate>], mark: &Mark| {
         for (owner, candidates) in owners.iter().zip(unmarked) {
-            candidates.retain(|candidate| !mark.is_kept(owner.kind(), &candidate.object));
+            candidates
+                .retain(|candidate| !candidate.in_use && !mark.is_kept(owner.kind(), &candidate.object));
         }
     };
     retain(&mut unmarked, &mark);

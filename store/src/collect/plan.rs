@@ -4,7 +4,8 @@
 //! can go. What lives for others alone (a snapshot) goes with the last of them, so removing one piece frees all that
 //! only it kept. Its price is the time that making it again takes, by the bytes so freed; it falls with the time that it
 //! was not used, so that what nobody asks for makes room for what somebody does. A piece that frees nothing stays,
-//! unless nothing else is left and it frees something together with others.
+//! unless nothing else is left and it frees something together with others; one that costs nothing (an image without a
+//! name whose steps are all known) does not keep the others from it, and goes first.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -93,9 +94,11 @@ impl Market<'_> {
             return None;
         }
         let bytes: u64 = self.with(piece).into_iter().map(|piece| self.pieces[piece].bytes).sum();
-        let is_shared = bytes == 0;
-        let bytes = if is_shared { self.share(piece) } else { bytes as f64 };
-        (bytes > 0.0).then(|| Offer { is_shared, price: worth(&self.pieces[piece]) / bytes, piece })
+        let frees = bytes > 0;
+        let bytes = if frees { bytes as f64 } else { self.share(piece) };
+        let worth = worth(&self.pieces[piece]);
+        let is_shared = !frees && worth > 0.0;
+        (bytes > 0.0).then(|| Offer { is_shared, price: worth / bytes, piece })
     }
 
     /// Returns its share of the bytes of what it needs.
@@ -213,6 +216,21 @@ mod tests {
         assert_eq!(gone(&pieces, 5), [2, 5], "the lower ones free nothing yet");
         assert_eq!(gone(&pieces, 15), [1, 2, 4, 5]);
         assert_eq!(gone(&pieces, 30), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_costs_nothing_stands_in_nobodys_way() {
+        // 2 and 3 are steps with a snapshot each, 4 an image that is made of what they are.
+        let pieces = [
+            snapshot(100),
+            snapshot(100),
+            record(1, 0, &[0]),
+            record(9, 0, &[1]),
+            record(0, 0, &[0, 1]),
+            snapshot(100),
+            record(5, 0, &[5]),
+        ];
+        assert_eq!(gone(&pieces, 1), [0, 2, 4], "not the step that is dearer and stands alone");
     }
 
     fn pieces() -> impl Strategy<Value = Vec<Piece>> {

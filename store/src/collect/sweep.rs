@@ -10,6 +10,7 @@ use super::{
 use crate::Store;
 use crate::crash;
 use crate::database::DatabaseError;
+use crate::error::FileError;
 use crate::lock::{LockClass, LockMode, LockName};
 use crate::process::{ObjectKind, is_leased};
 
@@ -48,10 +49,7 @@ impl Store {
         }
         let name = LockName::new(LockClass::Upkeep, "sweep");
         let lock = self.locks().scope().try_acquire(&name, LockMode::Exclusive)?.ok_or(SweepError::Busy)?;
-        // On a full disk even rows cannot be deleted without room; the reserve is taken again at the end.
-        if crate::space::free(self.layout().root())? < self.reserve().size() {
-            self.reserve().release()?;
-        }
+        self.spare_room()?;
         self.void_dead_leases()?;
         let surveyed = survey(self, owners)?;
         let unmarked = self.read(|transaction| mark(transaction, owners, surveyed, &wish))?;
@@ -71,35 +69,45 @@ impl Store {
         Ok(report)
     }
 
-    /// Lists all objects there are, and why each is there. Changes nothing.
-    pub fn census(&self, owners: &[&dyn Collected]) -> Result<Vec<Counted>, SweepError> {
-        Ok(self.census_and(owners, |_| Ok(()))?.0)
+    /// Gives the reserve back to a file system that is nearly full: even rows cannot be deleted without room. A sweep
+    /// begins with it and takes the reserve again at its end.
+    pub fn spare_room(&self) -> Result<(), FileError> {
+        if crate::space::free(self.layout().root())? < self.reserve().size() {
+            self.reserve().release()?;
+        }
+        Ok(())
     }
 
-    /// As [`Store::census`], with what is read at the very same moment.
-    pub(crate) fn census_and<T>(
-        &self,
-        owners: &[&dyn Collected],
-        also: impl Fn(&Transaction<'_>) -> Result<T, DatabaseError>,
-    ) -> Result<(Vec<Counted>, T), SweepError> {
+    /// Lists all objects there are, and why each is there. Changes nothing.
+    pub fn census(&self, owners: &[&dyn Collected]) -> Result<Vec<Counted>, SweepError> {
         let surveyed = survey(self, owners)?;
         self.read(|transaction| -> Result<_, SweepError> {
-            let also = also(transaction)?;
             let mut mark = Mark::default();
-            for owner in owners {
-                owner.roots(transaction, &Policy::default(), &mut mark)?;
-            }
-            mark.follow(transaction, owners)?;
+            mark.keep_roots(transaction, owners)?;
             let mut counted = Vec::new();
             for (owner, candidates) in owners.iter().zip(listed(transaction, owners, surveyed)?) {
                 let kind = owner.kind();
                 for candidate in candidates {
-                    let leased = is_leased(transaction, kind, &candidate.object)?;
+                    let leased = candidate.in_use || is_leased(transaction, kind, &candidate.object)?;
                     let needed = mark.is_kept(kind, &candidate.object);
                     counted.push(Counted { kind, candidate, leased, needed });
                 }
             }
-            Ok((counted, also))
+            Ok(counted)
+        })
+    }
+
+    /// Adds up the bytes of all objects there are, with what is read at the very same moment.
+    pub(crate) fn total_and<T>(
+        &self,
+        owners: &[&dyn Collected],
+        also: impl Fn(&Transaction<'_>) -> Result<T, DatabaseError>,
+    ) -> Result<(u64, T), SweepError> {
+        let surveyed = survey(self, owners)?;
+        self.read(|transaction| -> Result<_, SweepError> {
+            let also = also(transaction)?;
+            let all = listed(transaction, owners, surveyed)?;
+            Ok((all.iter().flatten().map(|candidate| candidate.bytes).sum(), also))
         })
     }
 

@@ -152,6 +152,8 @@ fn room_is_made_and_refused() {
     let error = room.grow_to(71).unwrap_err();
     assert!(matches!(error, RoomError::Full { .. }), "{error}");
     insta_like(&error.to_string());
+    let error = room.grow_with(71).unwrap_err().to_string();
+    assert!(error.ends_with(", and at least 71 B more are needed"), "more may come: {error}");
     room.grow_to(70).unwrap();
     assert!(store.reserve_room(1).is_err(), "what is reserved is not given away twice");
     let other = open(folder.path());
@@ -161,6 +163,14 @@ fn room_is_made_and_refused() {
     drop(used);
     assert!(matches!(store.reserve_room(MAX + 1), Err(RoomError::Full { .. })));
     assert_eq!(things(&store), [(2, 30)], "for what can never fit nothing goes");
+    // Nor for what does not fit beside what stays.
+    let used = store.lease("used").unwrap();
+    let room = store.reserve_room(60).unwrap();
+    commit(&store, 3, 60, &room, &used);
+    assert!(matches!(store.reserve_room(50), Err(RoomError::Full { .. })));
+    assert_eq!(things(&store).len(), 2, "the one that nobody uses would not have made enough room");
+    assert!(store.reserve_room(40).is_ok());
+    assert_eq!(things(&store), [(3, 60)]);
 }
 
 #[test]
@@ -180,7 +190,8 @@ fn what_is_settled_takes_no_other_reservation_along() {
 fn insta_like(text: &str) {
     assert_eq!(
         text,
-        "the cache may take 100 B (`cache.max`), 30 B of it are in use, and 71 B more are needed"
+        "images and the cache may take 100 B (`cache.max`), 30 B of it are in use (what runs at this moment 30 B), and 71 B \
+         more are needed"
     );
 }
 

@@ -1,7 +1,7 @@
 use rusqlite::Transaction;
 
 use super::*;
-use crate::collect::{Candidate, Collected, Mark, Policy, Sweep, SweepError, Verdict};
+use crate::collect::{Candidate, Collected, Keeper, Mark, Policy, Sweep, SweepError, Verdict};
 
 /// Sweeps notes.
 pub(crate) struct Notes;
@@ -11,13 +11,13 @@ impl Collected for Notes {
         NOTE
     }
 
-    fn roots(&self, transaction: &Transaction<'_>, _: &Policy, mark: &mut Mark) -> Result<(), DatabaseError> {
+    fn keepers(&self, transaction: &Transaction<'_>) -> Result<Vec<Keeper>, DatabaseError> {
         let mut statement = transaction.prepare("SELECT name FROM notes WHERE pinned = 1")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            mark.keep(NOTE, row.get::<_, String>(0)?.as_bytes());
-        }
-        Ok(())
+        let rows = statement.query_map([], |row| {
+            let name: String = row.get(0)?;
+            Ok(Keeper { objects: vec![(NOTE, name.clone().into_bytes())], name })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     fn references(

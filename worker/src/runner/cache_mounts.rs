@@ -38,6 +38,6 @@ impl Runner<'_> {
     /// Counts a cache mount that came from elsewhere, now that it has its place.
     pub(crate) fn count_mount(&self, folder: &Path) -> Result<(), StepError> {
         let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
-        Ok(Mounts::new(self.store()).count(&[name])?)
+        Ok(Mounts::new(self.store()).count(name)?)
     }
 }
