@@ -17,11 +17,14 @@ use crate::drivers::driver;
 use crate::error::Error;
 use crate::firewall;
 pub use crate::firewall::Found;
+use crate::firewall::elements::{self, Guarding};
 use crate::firewall::passage::Passage;
-use crate::firewall::watch::Watch;
+use crate::firewall::watch::{Heard, Watch};
 use crate::forward::{Destination, ForwardError, Forwarder};
 use crate::link::StorePrefix;
-use crate::names::{self, EndpointId, NetworkFile, NetworkState, Presence, Watched};
+use crate::names::{
+    self, EndpointId, EndpointRecord, NetworkFile, NetworkId, NetworkState, Presence, Watched,
+};
 use crate::ports::{PortError, Published, Reservation};
 use crate::service::{NameService, Sockets, Sources, Upstreams};
 use crate::site::{FindPlace, Place, Site, SiteConfig};
@@ -165,18 +168,42 @@ impl Service {
         self.rules.as_ref().map(Watch::fd)
     }
 
-    /// Reads what the kernel told of its rules, and makes ours again if another program took them away or changed them.
+    /// Reads what the kernel told of its rules, and makes ours again if another program took them away or changed them;
+    /// of the elements of sets those of this container and its networks.
     pub fn mend_rules(&mut self) -> Result<Found, Error> {
-        if !self.rules.as_ref().is_some_and(Watch::read) {
-            return Ok(Found::Whole);
+        let heard = match self.rules.as_ref().map(Watch::read) {
+            None => return Ok(Found::Whole),
+            Some(Heard::Gone(gone)) if gone.is_empty() => return Ok(Found::Whole),
+            Some(heard) => heard,
+        };
+        let networks = names::of_endpoint(&self.duties.runtime, &self.duties.endpoint)?;
+        let Heard::Gone(gone) = heard else {
+            // With the last network the rules go, too, and are to stay away.
+            return if networks.is_empty() {
+                Ok(Found::Whole)
+            } else {
+                self.in_site(|site| Ok(firewall::mend(site)?))
+            };
+        };
+        let has_lost = |(state, record): &(NetworkState, EndpointRecord)| {
+            elements::of_all_of(state, record, Guarding::On)
+                .iter()
+                .any(|own| gone.iter().any(|gone| gone.set == own.set.name && gone.key == own.key))
+        };
+        let mut found = Found::Whole;
+        for (state, _) in networks.into_iter().filter(has_lost) {
+            if self.in_site(|site| restore(site, state.id, &self.duties.endpoint))? == Found::Damaged {
+                found = Found::Damaged;
+            }
         }
-        // With the last network the rules go, too, and are to stay away.
-        if names::of_endpoint(&self.duties.runtime, &self.duties.endpoint)?.is_empty() {
-            return Ok(Found::Whole);
-        }
+        Ok(found)
+    }
+
+    /// Does something where networks are made.
+    fn in_site<T: Send>(&self, act: impl FnOnce(&Site) -> Result<T, Error> + Send) -> Result<T, Error> {
         let place = self.place.as_ref().map(OwnedFd::try_clone).transpose();
         let site = open_site(&self.duties, place.map_err(|source| Error::Namespace { source })?)?;
-        site.inside(|| Ok(firewall::mend(&site)?))
+        site.inside(|| act(&site))
     }
 
     /// Says whether the container's program runs: only then do its names lead to it.
@@ -204,6 +231,19 @@ impl Service {
         drop(forwarders);
         withdraw(&duties, place)
     }
+}
+
+/// Puts back what is missing of an endpoint and its network in the sets of the packet filter. Under the network's lock: who
+/// takes an endpoint out of it takes its elements out first.
+fn restore(site: &Site, network: NetworkId, endpoint: &EndpointId) -> Result<Found, Error> {
+    let guarding = firewall::ensure(site)?.guarding;
+    NetworkFile::new(&site.config().runtime, network).update(|slot| {
+        let Some(state) = slot else { return Ok(Found::Whole) };
+        match state.endpoints.iter().find(|record| record.id == *endpoint) {
+            Some(record) => Ok(firewall::restore(site, &elements::of_all_of(state, record, guarding))?),
+            None => Ok(Found::Whole),
+        }
+    })
 }
 
 /// Gives back what a container has of networks, whoever took up its duties: addresses, names, rules. May be repeated;

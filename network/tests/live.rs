@@ -478,16 +478,20 @@ fn rules_that_someone_takes_away_are_made_again_while_a_container_runs() {
         let (_two, mut second) = join("two");
         let told = |service: &mut Service| {
             let fd = service.rules_fd().unwrap();
-            poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], None).unwrap();
+            let patience: Timespec = PATIENCE.try_into().unwrap();
+            assert_eq!(poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&patience)), Ok(1));
             service.mend_rules().unwrap()
         };
         let rules = command("nft", &["list", "ruleset"]);
         let table = scene.site.store().table();
+        let bridge = network.addressing.as_ref().unwrap().bridge.clone();
         for damage in [
             "flush ruleset".to_owned(),
             format!("delete table inet {table}"),
             format!("delete table bridge {table}"),
             format!("insert rule inet {table} forward accept"),
+            format!("delete element inet {table} outside {{ {bridge} }}"),
+            format!("flush set inet {table} sources"),
         ] {
             command("nft", &damage.split(' ').collect::<Vec<_>>());
             assert_ne!(command("nft", &["list", "ruleset"]), rules, "{damage}");
@@ -497,6 +501,11 @@ fn rules_that_someone_takes_away_are_made_again_while_a_container_runs() {
             // It hears of what it made itself.
             assert_eq!(told(&mut first), Found::Whole, "{damage}");
         }
+        // Each looks after what is its own in the sets.
+        command("nft", &["flush", "set", "bridge", &table, "endpoints"]);
+        assert_eq!(told(&mut first), Found::Damaged);
+        assert_eq!(told(&mut second), Found::Damaged);
+        assert_eq!(command("nft", &["list", "ruleset"]), rules);
         command("nft", &["add", "table", "ip", "foreign"]);
         command("nft", &["delete", "table", "ip", "foreign"]);
         assert_eq!(told(&mut first), Found::Whole);

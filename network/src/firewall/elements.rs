@@ -145,6 +145,13 @@ pub(crate) fn of_ports(state: &NetworkState, endpoint: &EndpointRecord) -> Vec<E
         .collect()
 }
 
+/// The elements of an endpoint and of its network.
+pub(crate) fn of_all_of(state: &NetworkState, endpoint: &EndpointRecord, guarding: Guarding) -> Vec<Element> {
+    let mut elements = of_network(state);
+    elements.extend(of_endpoint(state, endpoint, guarding));
+    elements
+}
+
 fn guarded(set: Set, port: &LinkName, mac: Mac, address: IpAddr) -> Element {
     Parts::default().link(port).add(&mac.octets()).address(address).element(set)
 }

@@ -239,6 +239,26 @@ pub(crate) fn add(site: &Site, elements: &[Element]) -> Result<(), FirewallError
     }
 }
 
+/// Adds those elements of our sets that somebody took out; says whether there were any.
+pub(crate) fn restore(site: &Site, elements: &[Element]) -> Result<Found, FirewallError> {
+    let mut found = Found::Whole;
+    for group in groups(elements) {
+        match change(site, Change::AddMissing, group) {
+            Err(FirewallError::Kernel(error)) if error.errno() == Some(Errno::EXIST) => {}
+            outcome => {
+                outcome?;
+                found = Found::Damaged;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Elements that come and go for themselves: both ends of a range go together.
+fn groups(elements: &[Element]) -> impl Iterator<Item = &[Element]> {
+    elements.chunk_by(|one, other| one.set == other.set && other.ends_range)
+}
+
 /// Changes elements of our sets in one transaction.
 fn change(site: &Site, change: Change, elements: &[Element]) -> Result<(), FirewallError> {
     if elements.is_empty() {
@@ -255,9 +275,7 @@ pub(crate) fn remove_present(site: &Site, elements: &[Element]) -> Result<(), Fi
     if change(site, Change::Remove, elements).is_ok() {
         return Ok(());
     }
-    // Both ends of a range go together.
-    let groups = elements.chunk_by(|one, other| one.set == other.set && other.ends_range);
-    for group in groups {
+    for group in groups(elements) {
         match change(site, Change::Remove, group) {
             Err(FirewallError::Kernel(error)) if error.errno() == Some(Errno::NOENT) => {}
             outcome => outcome?,

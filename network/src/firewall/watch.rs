@@ -1,7 +1,7 @@
 //! Hears of it when another program changes our tables: the kernel tells of each change of its rules.
 //!
-//! Elements, which come and go with every endpoint, are not looked at; a socket that was told more than it could hold
-//! counts as a change.
+//! Elements come and go with every endpoint; which of them went is told, so that each endpoint may look after its own. A
+//! socket that was told more than it could hold counts as a change of all.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SocketFlags, SocketType, netlink};
 
 use crate::link::StorePrefix;
-use crate::netlink::message::Frames;
-use crate::netlink::nftables;
+use crate::netlink::message::{Frame, Frames};
+use crate::netlink::nftables::{self, Gone};
 use crate::netlink::socket::NetlinkError;
 
 /// The bit of the group that is told of changes of rules (`NFNLGRP_NFTABLES`).
@@ -18,6 +18,15 @@ const GROUP: u32 = 1 << 6;
 
 /// As much as the kernel tells at once.
 const DATAGRAM: usize = 32 << 10;
+
+/// What was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Rules may have changed, or anything.
+    Rules,
+    /// These elements went, and nothing else.
+    Gone(Vec<Gone>),
+}
 
 /// Who hears of changes of one store's tables.
 #[derive(Debug)]
@@ -44,19 +53,28 @@ impl Watch {
         self.socket.as_fd()
     }
 
-    /// Reads all that was told; says whether our tables may be among it. Never waits.
-    pub(crate) fn read(&self) -> bool {
+    /// Reads all that was told of our tables. Never waits.
+    pub(crate) fn read(&self) -> Heard {
         let mut buffer = vec![0; DATAGRAM];
-        let mut is_ours = false;
+        let mut gone = Vec::new();
+        let mut is_all = false;
         loop {
             match net::recv(&self.socket, &mut buffer[..], RecvFlags::TRUNC) {
-                Ok((kept, length)) => is_ours |= length > kept || concerns(&buffer[..kept], &self.table),
+                Ok((kept, length)) => {
+                    is_all |= length > kept || concerns(&buffer[..kept], &self.table);
+                    gone.extend(Frames::new(&buffer[..kept]).flat_map(|frame| self.gone(&frame)));
+                }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return is_ours,
+                Err(Errno::AGAIN) if !is_all => return Heard::Gone(gone),
                 // What was lost may have been about us.
-                Err(_) => return true,
+                Err(_) => return Heard::Rules,
             }
         }
+    }
+
+    fn gone(&self, frame: &Frame<'_>) -> Vec<Gone> {
+        let gone = nftables::gone_elements(frame.kind, frame.body).filter(|gone| gone.table == self.table);
+        gone.map(|gone| gone.elements).unwrap_or_default()
     }
 }
 

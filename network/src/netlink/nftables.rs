@@ -3,7 +3,7 @@
 //! The rules themselves are made by the `nft` program, rarely. What changes with every endpoint are elements of
 //! sets, and those are a message of a hundred bytes.
 
-use super::message::{ACK, Attributes, CREATE, DUMP, Message, REQUEST, read_be32, read_string};
+use super::message::{ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message, REQUEST, read_be32, read_string};
 use super::socket::Request;
 
 const SUBSYSTEM: u16 = 10 << 8;
@@ -228,6 +228,8 @@ pub struct Element {
 pub enum Change {
     /// They come; those that are there already stay.
     Add,
+    /// They come; one that is there already fails the transaction.
+    AddMissing,
     /// They go.
     Remove,
 }
@@ -238,6 +240,7 @@ pub fn change_elements(table: &str, change: Change, elements: &[Element]) -> Vec
     requests.extend(elements.iter().map(|element| {
         let (kind, flags, verb) = match change {
             Change::Add => (NEW_ELEMENT, REQUEST | ACK | CREATE, "add to"),
+            Change::AddMissing => (NEW_ELEMENT, REQUEST | ACK | CREATE | EXCLUSIVE, "add to"),
             Change::Remove => (DELETE_ELEMENT, REQUEST | ACK, "remove from"),
         };
         let message = Message::new(kind, flags, &header(element.set.family, 0))
@@ -253,11 +256,49 @@ pub fn change_elements(table: &str, change: Change, elements: &[Element]) -> Vec
     requests
 }
 
+/// An element that went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The set that it was in.
+    pub set: String,
+    /// What it was found by.
+    pub key: Vec<u8>,
+}
+
+/// Elements that went from one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoneElements {
+    /// The table.
+    pub table: String,
+    /// Which.
+    pub elements: Vec<Gone>,
+}
+
+/// Reads a message that tells of elements that went.
+pub fn gone_elements(kind: u16, body: &[u8]) -> Option<GoneElements> {
+    const TABLE: u16 = 1;
+    const SET: u16 = 2;
+    const LIST: u16 = 3;
+    if kind != DELETE_ELEMENT {
+        return None;
+    }
+    let attributes = Attributes::after(body, FIXED);
+    let set = attributes.clone().find(SET).map(read_string)?;
+    let elements = Attributes::new(attributes.clone().find(LIST)?).filter_map(|(_, element)| {
+        let key = Attributes::new(element).find(KEY)?;
+        Some(Gone { set: set.clone(), key: Attributes::new(key).find(VALUE)?.to_vec() })
+    });
+    let elements = elements.collect();
+    Some(GoneElements { table: attributes.find(TABLE).map(read_string)?, elements })
+}
+
+/// The key of an element, and the bytes of a key or value.
+const KEY: u16 = 1;
+const VALUE: u16 = 1;
+
 fn encode_element(message: Message, element: &Element) -> Message {
-    const KEY: u16 = 1;
     const DATA: u16 = 2;
     const FLAGS: u16 = 3;
-    const VALUE: u16 = 1;
     const INTERVAL_END: u32 = 1;
     let mut message = message.nested(KEY, |key| key.attribute(VALUE, &element.key));
     if let Some(value) = &element.value {
@@ -307,6 +348,18 @@ mod tests {
             .map(|request| Frames::new(&request.message.finish(1)).next().unwrap().kind)
             .collect();
         assert_eq!(kinds, [batch::BEGIN, NEW_ELEMENT, NEW_ELEMENT, batch::END]);
+    }
+
+    #[test]
+    fn elements_that_went_are_those_that_were_there() {
+        let set = Set { family: TableFamily::Inet, name: "outside" };
+        let element = Element { set, key: vec![7; 16], value: None, ends_range: false };
+        let removal = change_elements("t", Change::Remove, &[element]).remove(1).message.finish(1);
+        let frame = Frames::new(&removal).next().unwrap();
+        let gone = Gone { set: "outside".to_owned(), key: vec![7; 16] };
+        let expected = GoneElements { table: "t".to_owned(), elements: vec![gone] };
+        assert_eq!(gone_elements(frame.kind, frame.body), Some(expected));
+        assert_eq!(gone_elements(NEW_ELEMENT, frame.body), None);
     }
 
     #[test]

@@ -168,14 +168,15 @@ fn attach(
             bridge: state.bridge.to_string(),
         })?;
         let record = plan::endpoint(site, state, spec)?;
-        let rules = elements::of_endpoint(state, &record, firewall.guarding);
-        firewall::add(site, &rules)?;
+        // Those of the network, too: somebody may have taken them out while nobody was in it.
+        firewall::add(site, &elements::of_all_of(state, &record, firewall.guarding))?;
         let connected = links::connect(site, state, bridge.index, namespace, spec, &record);
         if let Err(error) = connected {
             // The error that is told is the first; what remains is found by `reclaim`.
             let _ = site
                 .route()
                 .execute(vec![Request::new("remove the link", route::delete_link_named(&record.port))]);
+            let rules = elements::of_endpoint(state, &record, firewall.guarding);
             let _ = firewall::remove_present(site, &rules);
             return Err(error);
         }
