@@ -80,6 +80,50 @@ pub enum Masquerade {
     Off,
 }
 
+/// Whether the endpoints of a network are known to each other by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NameScope {
+    /// They are.
+    #[default]
+    Network,
+    /// They are not: the default network.
+    Nowhere,
+}
+
+/// How packets of one family of addresses get from outside to the endpoints of a network, and back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatewayMode {
+    /// Ports of the host lead to them; nothing else does.
+    #[default]
+    Nat,
+    /// Ports of the host lead to them; who is outside of all networks and knows a route to their addresses reaches them as
+    /// well.
+    NatUnprotected,
+    /// They are reached by their own addresses, at the ports that are published; no port of the host leads to them, and
+    /// they are not hidden behind its addresses.
+    Routed,
+    /// The bridge has no address, so that not even the host reaches them: for internal networks.
+    Isolated,
+}
+
+/// The gateway modes of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayModes {
+    /// That of IPv4.
+    pub four: GatewayMode,
+    /// That of IPv6.
+    pub six: GatewayMode,
+}
+
+impl GatewayModes {
+    /// That of the family of an address.
+    pub fn of(self, address: IpAddr) -> GatewayMode {
+        if address.is_ipv4() { self.four } else { self.six }
+    }
+}
+
 /// What the packets of an endpoint are checked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -111,6 +155,10 @@ pub struct NetworkSpec {
     pub six: Option<SixSpec>,
     /// Whether its endpoints are hidden behind the host's addresses when they get out.
     pub masquerade: Masquerade,
+    /// How its endpoints are reached from outside.
+    pub gateways: GatewayModes,
+    /// Whether its endpoints are known to each other by name.
+    pub names: NameScope,
     /// Ranges that others have who are not set up now.
     pub taken: Vec<AddressRange>,
     /// Where its endpoints get to.
@@ -136,6 +184,8 @@ impl NetworkSpec {
             reserved: Vec::new(),
             six: None,
             masquerade: Masquerade::On,
+            gateways: GatewayModes::default(),
+            names: NameScope::Network,
             taken: Vec::new(),
             reach: Reach::Outside,
             isolation: PortIsolation::Shared,
@@ -262,6 +312,8 @@ pub struct EndpointAddress {
     pub prefix: u8,
     /// Its network's gateway.
     pub gateway: Ipv4Addr,
+    /// Where its network leads.
+    pub reach: Reach,
     /// Its hardware address.
     pub mac: Mac,
     /// Its IPv6 address, if its network has any.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{AddressRange, Mac, Subnet};
 use crate::address6::Subnet6;
-use crate::driver::{Guard, Masquerade, PortIsolation, Reach};
+use crate::driver::{GatewayMode, GatewayModes, Guard, Masquerade, NameScope, PortIsolation, Reach};
 use crate::error::FileError;
 use crate::link::LinkName;
 use crate::lock::Lock;
@@ -160,6 +160,12 @@ pub struct NetworkState {
     /// Whether its endpoints are hidden behind the host's addresses when they get out.
     #[serde(default)]
     pub masquerade: Masquerade,
+    /// How its endpoints are reached from outside.
+    #[serde(default)]
+    pub gateways: GatewayModes,
+    /// Whether its endpoints are known to each other by name.
+    #[serde(default)]
+    pub names: NameScope,
     /// Largest packet.
     pub mtu: u32,
     /// The address that was given out last: the search for the next begins behind it.
@@ -207,6 +213,8 @@ impl NetworkState {
             reach,
             isolation,
             masquerade: Masquerade::On,
+            gateways: GatewayModes::default(),
+            names: NameScope::Network,
             mtu,
             cursor: subnet.base(),
             endpoints: Vec::new(),
@@ -219,6 +227,25 @@ impl NetworkState {
             || self.six.as_ref().is_some_and(|six| AddressRange::from(six.subnet).contains(address))
     }
 
+    /// The address that the bridge has, if it has one.
+    pub(crate) fn bridge_address(&self) -> Option<Ipv4Addr> {
+        (self.gateways.four != GatewayMode::Isolated).then_some(self.gateway)
+    }
+
+    /// The IPv6 address that the bridge has, if it has one.
+    pub(crate) fn bridge_address6(&self) -> Option<Ipv6Addr> {
+        let six = self.six.as_ref().filter(|_| self.gateways.six != GatewayMode::Isolated);
+        six.map(|six| six.gateway)
+    }
+
+    /// Whether an address is kept for something that is no endpoint.
+    pub(crate) fn is_reserved(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.reserved.contains(&address),
+            IpAddr::V6(address) => self.six.as_ref().is_some_and(|six| six.reserved.contains(&address)),
+        }
+    }
+
     /// The next free address. A freed address comes again only when all others had their turn.
     pub(crate) fn next_address(&self) -> Option<Ipv4Addr> {
         let (mut first, mut last) = (u32::from(self.subnet.first()), u32::from(self.subnet.last()));
@@ -226,7 +253,8 @@ impl NetworkState {
             (first, last) = (first.max(range.base().into()), last.min(range.broadcast().into()));
         }
         let given = self.endpoints.iter().map(|endpoint| endpoint.address);
-        let taken = given.chain(self.reserved.iter().copied()).chain([self.gateway]).map(u128::from_address);
+        let taken = given.chain(self.reserved.iter().copied()).chain(self.bridge_address());
+        let taken = taken.map(u128::from_address);
         next(first.into(), last.into(), u32::from(self.cursor).into(), taken)
             .map(|address| Ipv4Addr::from(u32::try_from(address).expect("an address within its subnet")))
     }
@@ -239,7 +267,7 @@ impl NetworkState {
             None => (six.subnet.first(), six.subnet.last()),
         };
         let given = self.endpoints.iter().filter_map(|endpoint| endpoint.address6);
-        let taken = given.chain(six.reserved.iter().copied()).chain([six.gateway]).map(u128::from);
+        let taken = given.chain(six.reserved.iter().copied()).chain(self.bridge_address6()).map(u128::from);
         next(first.into(), last.into(), six.cursor.into(), taken).map(Ipv6Addr::from)
     }
 }

@@ -4,10 +4,12 @@
 mod abandoned;
 #[path = "networks/beside_docker.rs"]
 mod beside_docker;
+#[path = "networks/gateways.rs"]
+mod gateways;
 mod scene;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 

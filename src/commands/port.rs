@@ -1,5 +1,7 @@
 //! `rbuild port`.
 
+use std::net::IpAddr;
+
 use rbuild_engine::containers::PortNote;
 
 use super::{Context, Outcome};
@@ -11,7 +13,10 @@ pub(super) fn run(arguments: &Port, context: &Context) -> Outcome {
     let definition = engine.find(&arguments.container)?;
     let mut ports = engine.observe(&definition)?.note.ports;
     ports.sort_by_key(|port| (port.port, port.protocol, port.host.is_ipv6(), port.host, port.host_port));
-    let host = |port: &PortNote| std::net::SocketAddr::new(port.host, port.host_port);
+    let host = |port: &PortNote| match port.host {
+        IpAddr::V4(host) => format!("{host}:{}", port.host_port_text()),
+        IpAddr::V6(host) => format!("[{host}]:{}", port.host_port_text()),
+    };
     let Some(asked) = &arguments.port else {
         let line = |port: &PortNote| format!("{}/{} -> {}\n", port.port, port.protocol, host(port));
         context.terminal.print(&ports.iter().map(line).collect::<String>())?;

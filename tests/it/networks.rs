@@ -138,8 +138,12 @@ fn networks_are_made_listed_and_removed_as_dockers() {
                 "error: invalid subnet 10.9.300.0/24: invalid CIDR block notation",
             ),
             (
-                &["network", "create", "-o", "com.docker.network.bridge.gateway_mode_ipv4=routed", "x"],
-                "error: the network option `com.docker.network.bridge.gateway_mode_ipv4=routed` is not supported yet",
+                &["network", "create", "-o", "com.docker.network.bridge.inhibit_ipv4=true", "x"],
+                "error: the network option `com.docker.network.bridge.inhibit_ipv4=true` is not supported yet",
+            ),
+            (
+                &["network", "create", "-o", "com.docker.network.bridge.gateway_mode_ipv4=isolated", "x"],
+                "error: invalid network config:\ngateway mode 'isolated' can only be used for an internal network",
             ),
             (
                 &["network", "create", "--subnet", "10.9.1.0/24", "--subnet", "10.9.2.0/24", "x"],

@@ -185,7 +185,7 @@ impl Engine {
     ) -> Result<(Plan, Handed), ContainerError> {
         let host = &definition.host;
         let shares = self.shares(definition)?;
-        let Connected { namespace, files, reservations, duties, endpoints, notes: _ } = connected;
+        let Connected { namespace, files, reservations, published, duties, endpoints, notes: _ } = connected;
         let mut prepared = self.launch(definition, hostname, links)?;
         let names = match &host.network {
             NetworkMode::Container(lender) => self.lent_name_files(lender, host.read_only)?,
@@ -194,7 +194,7 @@ impl Engine {
         add_name_files(&mut prepared.mounts, names);
         let note = RunNote {
             endpoints: endpoints.iter().map(EndpointNote::of).collect(),
-            ports: reservations.iter().map(|one| PortNote::of(&one.published())).collect(),
+            ports: published.iter().map(PortNote::of).collect(),
         };
         let network = namespace.filter(|_| host.network != NetworkMode::Host);
         let plan = Plan {

@@ -446,7 +446,7 @@ fn ports(definition: &Definition, observed: &Observed) -> Value {
         }
         for port in &observed.note.ports {
             let entry = ports.entry(format!("{}/{}", port.port, port.protocol)).or_insert(Value::Null);
-            let binding = json!({ "HostIp": port.host.to_string(), "HostPort": port.host_port.to_string() });
+            let binding = json!({ "HostIp": port.host.to_string(), "HostPort": port.host_port_text() });
             match entry {
                 Value::Array(list) => list.push(binding),
                 other => *other = json!([binding]),

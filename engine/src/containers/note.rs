@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rbuild_model::network::Protocol;
+use rbuild_network::driver::Reach;
 use rbuild_network::names::{EndpointRecord, NetworkState};
 use rbuild_network::ports::Published;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ pub struct EndpointNote {
     pub id: String,
     /// Its address and the prefix of its network.
     pub ipv4: Option<(Ipv4Addr, u8)>,
-    /// Its network's gateway.
+    /// Its network's gateway, if that leads out.
     pub gateway: Option<Ipv4Addr>,
     /// Its IPv6 address and the prefix of its network.
     pub ipv6: Option<(Ipv6Addr, u8)>,
@@ -48,7 +49,7 @@ pub struct EndpointNote {
 pub struct PortNote {
     /// The host's address.
     pub host: IpAddr,
-    /// The host's port.
+    /// The host's port; 0 if none leads to the container, which is reached by its own address.
     pub host_port: u16,
     /// The container's port.
     pub port: u16,
@@ -75,14 +76,15 @@ impl EndpointNote {
     /// Notes what a container has of a network.
     pub(super) fn of(joined: &Joined) -> Self {
         let address = joined.address;
+        let way_out = address.filter(|address| address.reach == Reach::Outside);
         Self {
             network: joined.network.clone(),
             network_id: joined.network_id.clone(),
             id: joined.endpoint_id.clone(),
             ipv4: address.map(|address| (address.address, address.prefix)),
-            gateway: address.map(|address| address.gateway),
+            gateway: way_out.map(|address| address.gateway),
             ipv6: address.and_then(|address| address.six).map(|six| (six.address, six.prefix)),
-            gateway6: address.and_then(|address| address.six).map(|six| six.gateway),
+            gateway6: way_out.and_then(|address| address.six).map(|six| six.gateway),
             mac: joined.mac.map(|mac| mac.to_string()),
             dns_names: joined.dns_names.clone(),
         }
@@ -94,6 +96,11 @@ impl PortNote {
     pub(super) fn of(published: &Published) -> Self {
         let Published { protocol, host, port, target } = *published;
         Self { host, host_port: port, port: target, protocol }
+    }
+
+    /// The host's port, as documents tell it.
+    pub fn host_port_text(&self) -> String {
+        if self.host_port == 0 { String::new() } else { self.host_port.to_string() }
     }
 
     /// The port that was taken.

@@ -19,7 +19,7 @@ use rbuild_network::service::{ADDRESS as NAME_SERVICE, Upstreams};
 use rbuild_network::site::Site;
 
 use super::document::endpoint_id;
-use super::ports::reserve;
+use super::ports::Ports;
 use super::{HostNames, Networks, NetworksError, bridge, find_in, links, short, spec};
 
 /// What a container wants of networks.
@@ -66,6 +66,8 @@ pub struct Connected {
     pub files: NameFiles,
     /// The ports of the host, in the order of [`Duties::ports`]: for whoever takes up the duties.
     pub reservations: Vec<Reservation>,
+    /// All its published ports; those that are reached by its own address have no port of the host.
+    pub published: Vec<Published>,
     /// What is to be done for it as long as it runs.
     pub duties: Duties,
     /// What it has of each network.
@@ -149,6 +151,7 @@ impl Networks {
             namespace: None,
             files: NameFiles { hostname: format!("{}\n", request.hostname), ..NameFiles::default() },
             reservations: Vec::new(),
+            published: Vec::new(),
             duties: self.duties(&endpoint),
             endpoints: Vec::new(),
             notes: Vec::new(),
@@ -237,13 +240,15 @@ impl Networks {
         let way_out = way_out.map(|definition| definition.id.clone());
         let published_by = way_out.clone().unwrap_or_else(|| wanted[0].definition.id.clone());
 
-        let binding = wanted.iter().find(|one| one.definition.id == published_by);
-        let binding = binding.and_then(|one| spec::host_binding(&one.definition));
-        for port in request.ports {
-            connected.reservations.extend(reserve(port, binding)?);
+        let mut ports = Ports::default();
+        for one in wanted.iter().filter(|one| one.definition.id == published_by) {
+            let (binding, modes) = (spec::host_binding(&one.definition), spec::gateways(&one.definition));
+            request.ports.iter().try_for_each(|port| ports.take(port, binding, modes))?;
         }
-        let published: Vec<Published> = connected.reservations.iter().map(Reservation::published).collect();
-        connected.duties.ports.clone_from(&published);
+        let published = ports.published;
+        connected.published.clone_from(&published);
+        connected.duties.ports = ports.reservations.iter().map(Reservation::published).collect();
+        connected.reservations = ports.reservations;
 
         let site = self.open_site()?;
         let mut namespace = request.namespace()?;

@@ -1,4 +1,7 @@
+use std::net::Ipv4Addr;
+
 use rbuild_model::network::{HostPort, Ipam, Switch};
+use rbuild_network::driver::{GatewayMode, GatewayModes};
 
 use super::*;
 
@@ -133,17 +136,27 @@ fn a_port_is_had_for_both_families_and_the_first_free_one_of_a_range() {
         port: 80,
         protocol: rbuild_model::network::Protocol::Tcp,
     };
-    let held = reserve(&binding(HostPort::Any), None).unwrap();
-    let port = held[0].published().port;
-    assert!(held.iter().all(|one| one.published().port == port));
-    let error = reserve(&binding(HostPort::One(port)), None).unwrap_err().to_string();
+    let take = |host_port, default, modes| {
+        let mut ports = Ports::default();
+        ports.take(&binding(host_port), default, modes).map(|()| ports)
+    };
+    let nat = GatewayModes::default();
+    let held = take(HostPort::Any, None, nat).unwrap();
+    let port = held.published[0].port;
+    assert!(held.published.iter().all(|one| one.port == port));
+    let error = take(HostPort::One(port), None, nat).unwrap_err().to_string();
     assert!(error.contains("is already in use by process"), "{error}");
     if port < u16::MAX - 20 {
-        let next = reserve(&binding(HostPort::Range(port, port + 20)), None).unwrap();
-        assert!(next[0].published().port > port);
+        let next = take(HostPort::Range(port, port + 20), None, nat).unwrap();
+        assert!(next.published[0].port > port);
     }
-    let one = reserve(&binding(HostPort::Any), Some(Ipv4Addr::LOCALHOST)).unwrap();
-    assert_eq!((one.len(), one[0].published().host), (1, IpAddr::from([127, 0, 0, 1])));
+    let one = take(HostPort::Any, Some(Ipv4Addr::LOCALHOST), nat).unwrap().published;
+    assert_eq!((one.len(), one[0].host), (1, IpAddr::from([127, 0, 0, 1])));
+    // Where endpoints are reached by their own addresses no port of the host is taken, free or not.
+    let routed = GatewayModes { four: GatewayMode::Routed, ..nat };
+    let one = take(HostPort::One(port), Some(Ipv4Addr::LOCALHOST), routed).unwrap();
+    assert!(one.reservations.is_empty());
+    assert_eq!((one.published[0].port, one.published[0].target), (0, 80));
 }
 
 #[test]

@@ -184,6 +184,7 @@ impl Joined {
                 address: record.address,
                 prefix: state.subnet.prefix(),
                 gateway: state.gateway,
+                reach: state.reach,
                 mac: record.mac,
                 six,
             }),

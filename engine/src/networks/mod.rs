@@ -26,11 +26,12 @@ mod rows;
 mod spec;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rbuild_model::network::{AddressPool, Driver, Ipam, NetworkDefinition, Switch};
-use rbuild_network::driver::{DriverKind, Network, NetworkDriver, NetworkSpec};
+use rbuild_network::driver::{DriverKind, GatewayMode, Network, NetworkDriver, NetworkSpec};
 use rbuild_network::error::Error as LinkError;
 use rbuild_network::names::{self, NetworkFile, NetworkId, NetworkState};
 use rbuild_network::site::{Site, SiteConfig};
@@ -344,15 +345,19 @@ fn bridge() -> &'static dyn NetworkDriver {
 /// Writes down what was chosen, so that it stays over a reboot.
 fn fill_in(definition: &mut NetworkDefinition, network: &Network) {
     let Some(addressing) = &network.addressing else { return };
+    let modes = spec::gateways(definition);
+    let told = |mode, gateway: IpAddr| {
+        if mode == GatewayMode::Isolated { String::new() } else { gateway.to_string() }
+    };
     let mut add = |subnet: String, gateway: String| {
         let pools = &mut definition.ipam.config;
         if !pools.iter().any(|pool| pool.subnet.contains(':') == subnet.contains(':')) {
             pools.push(AddressPool { subnet, gateway, ..AddressPool::default() });
         }
     };
-    add(addressing.subnet.to_string(), addressing.gateway.to_string());
+    add(addressing.subnet.to_string(), told(modes.four, addressing.gateway.into()));
     if let Some((subnet, gateway)) = addressing.six {
-        add(subnet.to_string(), gateway.to_string());
+        add(subnet.to_string(), told(modes.six, gateway.into()));
     }
 }
 

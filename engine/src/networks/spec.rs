@@ -5,6 +5,7 @@
 //! | `com.docker.network.driver.mtu` | the largest packet |
 //! | `com.docker.network.bridge.enable_icc` | whether endpoints reach each other |
 //! | `com.docker.network.bridge.enable_ip_masquerade` | whether they are hidden behind the host when they get out |
+//! | `com.docker.network.bridge.gateway_mode_ipv4`, `…_ipv6` | how endpoints are reached from outside |
 //! | `com.docker.network.bridge.host_binding_ipv4` | the host's address of ports that name none |
 //! | `com.docker.network.bridge.name` | how the bridge is called on the host |
 //! | `com.docker.network.container_iface_prefix` | how links inside are called |
@@ -17,7 +18,9 @@ use std::net::Ipv4Addr;
 use rbuild_model::network::{NetworkDefinition, Switch};
 use rbuild_model::truth::parse_bool;
 use rbuild_network::address::AddressRange;
-use rbuild_network::driver::{Masquerade, NetworkSpec, PortIsolation, Reach};
+use rbuild_network::driver::{
+    GatewayMode, GatewayModes, Masquerade, NameScope, NetworkSpec, PortIsolation, Reach,
+};
 use rbuild_network::link::LinkName;
 use rbuild_network::names::NetworkId;
 
@@ -30,8 +33,8 @@ const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 const PREFIX: &str = "com.docker.network.container_iface_prefix";
 pub(super) const BRIDGE: &str = "com.docker.network.bridge.name";
-const NAT: [&str; 2] =
-    ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"];
+const GATEWAY: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+const GATEWAY6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 
 /// The smallest packet that every link has to carry.
 const SMALLEST_MTU: u32 = 68;
@@ -59,6 +62,9 @@ pub(super) fn network(
     let mut spec = NetworkSpec::new(NetworkId::new(&definition.id)?);
     spec.name.clone_from(&definition.name);
     spec.taken = taken;
+    if definition.is_predefined() {
+        spec.names = NameScope::Nowhere;
+    }
     if let Some(Four { subnet, gateway, range, reserved }) = addresses.four {
         (spec.subnet, spec.gateway, spec.range, spec.reserved) = (Some(subnet), gateway, range, reserved);
     }
@@ -92,7 +98,14 @@ pub(super) fn network(
             HOST_BINDING if value.parse::<Ipv4Addr>().is_err() => mistakes.push(mistake()),
             PREFIX if !is_prefix(value) => mistakes.push(mistake()),
             HOST_BINDING | PREFIX => {}
-            name if NAT.contains(&name) && value == "nat" => {}
+            GATEWAY | GATEWAY6 => match gateway_mode(value) {
+                None => mistakes
+                    .push(format!("failed to parse {name} value: {value} (unknown gateway mode {value})")),
+                Some(GatewayMode::Isolated) if !definition.internal.is_on() => mistakes
+                    .push("gateway mode 'isolated' can only be used for an internal network".to_owned()),
+                Some(mode) if name == GATEWAY => spec.gateways.four = mode,
+                Some(mode) => spec.gateways.six = mode,
+            },
             name if name.starts_with("com.docker.network.") => {
                 return Err(NetworksError::Unsupported(format!("the network option `{name}={value}`")));
             }
@@ -105,6 +118,22 @@ pub(super) fn network(
 /// How the links inside are called: `eth`, unless something else was asked for.
 pub(super) fn link_prefix(definition: &NetworkDefinition) -> &str {
     definition.options.get(PREFIX).map_or("eth", String::as_str)
+}
+
+/// How the endpoints of a network are reached from outside.
+pub(super) fn gateways(definition: &NetworkDefinition) -> GatewayModes {
+    let mode = |option| definition.options.get(option).and_then(|value| gateway_mode(value));
+    GatewayModes { four: mode(GATEWAY).unwrap_or_default(), six: mode(GATEWAY6).unwrap_or_default() }
+}
+
+fn gateway_mode(text: &str) -> Option<GatewayMode> {
+    match text {
+        "nat" => Some(GatewayMode::Nat),
+        "nat-unprotected" => Some(GatewayMode::NatUnprotected),
+        "routed" => Some(GatewayMode::Routed),
+        "isolated" => Some(GatewayMode::Isolated),
+        _ => None,
+    }
 }
 
 /// The host's address of ports that name none.

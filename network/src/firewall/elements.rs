@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::{Mac, Subnet};
 use crate::address6::{Subnet6, link_local};
-use crate::driver::{Guard, Masquerade, Reach};
+use crate::driver::{GatewayMode, GatewayModes, Guard, Masquerade, Reach};
 use crate::link::LinkName;
 use crate::names::{EndpointRecord, NetworkState};
 use crate::netlink::nftables::{Element, Set, TableFamily};
@@ -18,6 +18,12 @@ const PORTS: Set = Set { family: TableFamily::Inet, name: "ports" };
 const SOURCES6: Set = Set { family: TableFamily::Inet, name: "sources6" };
 const PORTS6_AT: Set = Set { family: TableFamily::Inet, name: "ports6_at" };
 const PORTS6: Set = Set { family: TableFamily::Inet, name: "ports6" };
+const OPEN: Set = Set { family: TableFamily::Inet, name: "open" };
+const OPEN6: Set = Set { family: TableFamily::Inet, name: "open6" };
+const ROUTED: Set = Set { family: TableFamily::Inet, name: "routed" };
+const ROUTED6: Set = Set { family: TableFamily::Inet, name: "routed6" };
+const REACHED: Set = Set { family: TableFamily::Inet, name: "reached" };
+const REACHED6: Set = Set { family: TableFamily::Inet, name: "reached6" };
 const ENDPOINTS6: Set = Set { family: TableFamily::Bridge, name: "endpoints6" };
 const ENDPOINTS: Set = Set { family: TableFamily::Bridge, name: "endpoints" };
 const UNGUARDED: Set = Set { family: TableFamily::Bridge, name: "unguarded" };
@@ -71,13 +77,29 @@ pub(crate) fn of_network(state: &NetworkState) -> Vec<Element> {
         Parts::default().link(&state.bridge).link(&state.bridge).element(SAME),
     ];
     if state.reach == Reach::Outside {
-        elements.push(Parts::default().link(&state.bridge).element(OUTSIDE));
-        if state.masquerade == Masquerade::On {
+        let bridge = |set| Parts::default().link(&state.bridge).element(set);
+        elements.push(bridge(OUTSIDE));
+        let GatewayModes { four, six } = state.gateways;
+        elements.extend(reachable(four, OPEN, ROUTED).map(&bridge));
+        elements.extend(reachable(six, OPEN6, ROUTED6).filter(|_| state.six.is_some()).map(&bridge));
+        let is_hidden = |mode| state.masquerade == Masquerade::On && mode != GatewayMode::Routed;
+        if is_hidden(four) {
             elements.extend(range(state.subnet));
+        }
+        if is_hidden(six) {
             elements.extend(state.six.iter().flat_map(|six| range6(six.subnet)));
         }
     }
     elements
+}
+
+/// The set of bridges that lets packets in which are sent to endpoints themselves, if one does.
+fn reachable(mode: GatewayMode, open: Set, routed: Set) -> Option<Set> {
+    match mode {
+        GatewayMode::Nat | GatewayMode::Isolated => None,
+        GatewayMode::NatUnprotected => Some(open),
+        GatewayMode::Routed => Some(routed),
+    }
 }
 
 fn range(subnet: Subnet) -> [Element; 2] {
@@ -120,19 +142,29 @@ pub(crate) fn of_endpoint(
     elements
 }
 
-/// The elements of the ports of the host that lead to an endpoint. A loopback address of the host has none, nor has
-/// an IPv6 address that leads to an endpoint without one: those are carried by a forwarder.
+/// The elements of the published ports of an endpoint: where its network is routed those of its own address, else the
+/// ports of the host that lead to it. A loopback address of the host has none, nor has an IPv6 address that leads to an
+/// endpoint without one: those are carried by a forwarder.
 pub(crate) fn of_ports(state: &NetworkState, endpoint: &EndpointRecord) -> Vec<Element> {
     if state.reach == Reach::Internal {
         return Vec::new();
     }
-    let ports = endpoint.published.iter().filter(|published| !published.host.is_loopback());
-    ports
+    endpoint
+        .published
+        .iter()
         .filter_map(|published| {
-            let (all, one, own) = match published.host {
-                IpAddr::V4(_) => (PORTS, PORTS_AT, endpoint.address.into()),
-                IpAddr::V6(_) => (PORTS6, PORTS6_AT, IpAddr::from(endpoint.address6?)),
+            let (all, one, reached, own) = match published.host {
+                IpAddr::V4(_) => (PORTS, PORTS_AT, REACHED, endpoint.address.into()),
+                IpAddr::V6(_) => (PORTS6, PORTS6_AT, REACHED6, IpAddr::from(endpoint.address6?)),
             };
+            if state.gateways.of(own) == GatewayMode::Routed {
+                let own = Parts::default().link(&state.bridge).address(own);
+                return Some(own.add(&[published.protocol.number()]).port(published.target).element(reached));
+            }
+            // One without a port of the host was published in a routed network.
+            if published.host.is_loopback() || published.port == 0 {
+                return None;
+            }
             let key = Parts::default().add(&[published.protocol.number()]);
             let element = if published.host.is_unspecified() {
                 key.port(published.port).element(all)
@@ -217,6 +249,10 @@ mod tests {
         };
         let keys: Vec<_> = of_ports(&state, &endpoint).into_iter().map(|element| element.key).collect();
         assert_eq!(keys, [6, 17, 132].map(|number| vec![number, 0, 0, 0, 0x13, 0xc4, 0, 0]));
+        state.gateways.four = GatewayMode::Routed;
+        let reached = of_ports(&state, &endpoint);
+        assert!(reached.iter().all(|element| element.set == REACHED && element.value.is_none()));
+        assert_eq!(reached[0].key[16..], [10, 1, 0, 2, 6, 0, 0, 0, 0, 80, 0, 0]);
         state.reach = Reach::Internal;
         assert!(of_ports(&state, &endpoint).is_empty());
     }

@@ -27,7 +27,8 @@ pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error
         free_name(site, &state.id, &state.bridge)?;
     }
     delete_link(site, &state.bridge)?;
-    let mac = derived_mac(state.id.as_str(), state.gateway);
+    // Of an address that no endpoint has: the gateway's may be one's where the bridge has none.
+    let mac = derived_mac(state.id.as_str(), state.subnet.base());
     let mut socket = site.route();
     let alias = alias(site, &state.id, &state.bridge);
     socket
@@ -44,17 +45,14 @@ pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error
         .map_err(act())?
         .map(|link| link.index)
         .ok_or_else(|| Error::BridgeGone { network: state.id.clone(), bridge: state.bridge.to_string() })?;
-    let mut requests = vec![Request::new(
-        "give the bridge its address",
-        route::add_address(index, state.gateway, state.subnet),
-    )];
-    requests.extend(state.six.as_ref().map(|six| {
-        Request::new(
-            "give the bridge its IPv6 address",
-            route::add_address6(index, six.gateway, six.subnet.prefix()),
-        )
-    }));
-    socket.execute(requests).map_err(act())
+    let four = state
+        .bridge_address()
+        .map(|own| Request::new("give the bridge its address", route::add_address(index, own, state.subnet)));
+    let six = state.six.as_ref().zip(state.bridge_address6()).map(|(six, own)| {
+        let message = route::add_address6(index, own, six.subnet.prefix());
+        Request::new("give the bridge its IPv6 address", message)
+    });
+    socket.execute(four.into_iter().chain(six).collect()).map_err(act())
 }
 
 /// Whether people chose what a bridge is called.

@@ -184,6 +184,7 @@ fn attach(
             address: record.address,
             prefix: state.subnet.prefix(),
             gateway: state.gateway,
+            reach: state.reach,
             mac: record.mac,
             six: state.six.as_ref().zip(record.address6).map(|(six, address)| EndpointAddress6 {
                 address,

@@ -70,6 +70,8 @@ pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, E
     state.reserved.clone_from(&spec.reserved);
     state.six = spec.six.as_ref().map(|six| plan_six(site, spec, six)).transpose()?;
     state.masquerade = spec.masquerade;
+    state.gateways = spec.gateways;
+    state.names = spec.names;
     Ok(state)
 }
 
@@ -165,7 +167,7 @@ pub(super) fn endpoint(
 fn four(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Ipv4Addr, Error> {
     if let Some(address) = spec.address {
         let inside = (state.subnet.first()..=state.subnet.last()).contains(&address);
-        claim(state, spec, address.into(), Place::of(inside, address == state.gateway))?;
+        claim(state, spec, address.into(), Place::of(inside, Some(address) == state.bridge_address()))?;
         return Ok(address);
     }
     if let Some(address) = state.next_address() {
@@ -192,7 +194,7 @@ fn six(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Opt
     };
     if let Some(address) = spec.address6 {
         let inside = own.subnet.contains(address) && address != own.subnet.base();
-        claim(state, spec, address.into(), Place::of(inside, address == own.gateway))?;
+        claim(state, spec, address.into(), Place::of(inside, Some(address) == state.bridge_address6()))?;
         return Ok(Some(address));
     }
     let (range, subnet) = (own.range, own.subnet);
@@ -231,6 +233,9 @@ fn claim(state: &NetworkState, spec: &EndpointSpec, address: IpAddr, place: Plac
         (Place::Outside, _) => "it lies outside".to_owned(),
         (Place::Gateway, _) => "it is the gateway's".to_owned(),
         (Place::Within, Some(holder)) => format!("`{}` has it", holder.id),
+        (Place::Within, None) if state.is_reserved(address) => {
+            "it is reserved as an auxiliary address".to_owned()
+        }
         (Place::Within, None) => return Ok(()),
     };
     let subnet = match (address, &state.six) {
@@ -251,4 +256,29 @@ fn port_name(site: &Site, state: &NetworkState, spec: &EndpointSpec) -> Result<L
         }
     }
     Err(Error::EndpointExists { network: state.id.clone(), endpoint: spec.id.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{PortIsolation, Reach};
+    use crate::names::{EndpointId, NetworkId};
+
+    #[test]
+    fn reserved_addresses_are_not_given_to_who_asks_for_them() {
+        let subnet: Subnet = "10.9.8.0/24".parse().unwrap();
+        let bridge = LinkName::new("rbdeadbeefbtest").unwrap();
+        let (id, first) = (NetworkId::new("net").unwrap(), subnet.first());
+        let mut state =
+            NetworkState::new(id, bridge, subnet, first, Reach::Outside, PortIsolation::Shared, 1500);
+        state.reserved = vec![Ipv4Addr::new(10, 9, 8, 7)];
+        let spec = EndpointSpec::new(EndpointId::new("e").unwrap());
+        let claimed = |last: u8| {
+            let address = IpAddr::from([10, 9, 8, last]);
+            claim(&state, &spec, address, Place::Within).map_err(|error| error.to_string())
+        };
+        assert_eq!(claimed(8), Ok(()));
+        let told = claimed(7).unwrap_err();
+        assert!(told.contains("10.9.8.7") && told.contains("auxiliary address"), "{told}");
+    }
 }
