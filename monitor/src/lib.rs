@@ -36,11 +36,14 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use client::{
-    Client, ClientError, Program, Residence, Session, SessionEvent, Spawned, Started, WatchEvent, Watcher,
+    Client, ClientError, Following, Program, Residence, Session, SessionEvent, Spawned, Started, WatchEvent,
+    Watcher,
 };
 pub use document::DocumentError;
 pub use place::{Lock, MACHINE_RESTARTED, Observed, Place, PlaceError};
-pub use plan::{EarlyProbes, ExecPlan, ExecPrivilege, Handed, Plan, Settings, Shares, Stdin, VolumeUse};
+pub use plan::{
+    EarlyProbes, ExecPlan, ExecPrivilege, Handed, NameServing, Plan, Settings, Shares, Stdin, VolumeUse,
+};
 pub use protocol::{Attach, ExecId, ExecProgress, ExecState, Grace, LogPosition, Refusal, StreamEnd, Until};
 pub use record::{Moment, Patience, Record};
 

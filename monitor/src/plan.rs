@@ -12,6 +12,7 @@ use oci_spec::runtime::Spec;
 use rbuild_model::container::{ContainerId, HealthCheck, LogConfig, Removal, RestartPolicy, Signal};
 use rbuild_model::rootfs::RootPlan;
 use rbuild_network::duty::Duties;
+use rbuild_network::service::Upstreams;
 use rbuild_sandbox::Mount;
 use rbuild_sandbox::cgroup::CgroupRequest;
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,15 @@ pub struct Shares {
     pub pid: Option<ContainerId>,
     /// Whose message queues and shared memory, `/dev/shm` among it.
     pub ipc: Option<ContainerId>,
+}
+
+/// Questions for names of a container that came into a network which has names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameServing {
+    /// What its programs are told of servers.
+    pub resolv_conf: String,
+    /// Who is asked for what its networks do not know.
+    pub upstreams: Upstreams,
 }
 
 /// The descriptors that a plan needs.

@@ -106,14 +106,7 @@ impl Service {
         ports: Vec<OwnedFd>,
     ) -> Result<(Self, Vec<DutyError>), DutyError> {
         let names = match (&duties.names, namespace) {
-            (Some(upstreams), Some(namespace)) => Some(NameService::new(
-                Sockets::open(namespace)?,
-                Sources {
-                    runtime: duties.runtime.clone(),
-                    endpoint: duties.endpoint.clone(),
-                    upstreams: upstreams.clone(),
-                },
-            )?),
+            (Some(upstreams), Some(namespace)) => Some(answer_names(&duties, upstreams.clone(), namespace)?),
             _ => None,
         };
         let mut failures = Vec::new();
@@ -144,6 +137,15 @@ impl Service {
             }
             None => Ok(Forwarder::start(reservation, carried)?),
         }
+    }
+
+    /// Answers questions for names from now on: the container came into a network that has them.
+    pub fn serve_names(&mut self, upstreams: Upstreams, namespace: BorrowedFd<'_>) -> Result<(), DutyError> {
+        if self.names.is_none() {
+            self.names = Some(answer_names(&self.duties, upstreams.clone(), namespace)?);
+            self.duties.names = Some(upstreams);
+        }
+        Ok(())
     }
 
     /// The descriptor that can be read when there is something to do; nothing if there never is.
@@ -263,6 +265,16 @@ pub fn withdraw(duties: &Duties, place: Option<OwnedFd>) -> Vec<Error> {
         bridge.detach(&site, &state.id, &duties.endpoint, LinkEnd::WithNamespace).err()
     };
     found.iter().filter_map(|(state, _)| detach(state)).collect()
+}
+
+/// Makes the name service of a container.
+fn answer_names(
+    duties: &Duties,
+    upstreams: Upstreams,
+    namespace: BorrowedFd<'_>,
+) -> Result<NameService, Error> {
+    let sources = Sources { runtime: duties.runtime.clone(), endpoint: duties.endpoint.clone(), upstreams };
+    NameService::new(Sockets::open(namespace)?, sources)
 }
 
 /// Begins to listen to changes of rules where networks are made.

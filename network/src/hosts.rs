@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde::{Deserialize, Serialize};
+
 /// The lines that every file begins with.
 const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
@@ -37,11 +39,55 @@ impl HostEntry {
 pub fn render(extra: &[HostEntry], own: &[HostEntry]) -> String {
     let mut text = LOCAL.to_owned();
     append(&mut text, extra.iter());
-    for names in own.chunk_by(|a, b| a.address == b.address) {
-        let words: Vec<&str> = names.iter().map(|entry| entry.name.as_str()).collect();
-        text.push_str(&format!("{}\t{}\n", names[0].address, words.join(" ")));
-    }
+    own_lines(own).iter().for_each(|line| push_line(&mut text, line));
     text
+}
+
+/// The lines of endpoints' own names.
+pub fn own_lines(own: &[HostEntry]) -> Vec<String> {
+    let line = |names: &[HostEntry]| {
+        let words: Vec<&str> = names.iter().map(|entry| entry.name.as_str()).collect();
+        format!("{}\t{}", names[0].address, words.join(" "))
+    };
+    own.chunk_by(|a, b| a.address == b.address).map(line).collect()
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+/// What became of the lines of a file that others may have changed, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineChange {
+    gone: Vec<String>,
+    new: Vec<String>,
+}
+
+impl LineChange {
+    /// Compares what was to stand there with what is to stand there now.
+    pub fn between(before: &[String], after: &[String]) -> Self {
+        let only = |some: &[String], others: &[String]| {
+            some.iter().filter(|line| !others.contains(line)).cloned().collect()
+        };
+        Self { gone: only(before, after), new: only(after, before) }
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.new.is_empty()
+    }
+
+    /// Makes the change in the file's text: what is new comes to the end, what is gone goes, the rest stays.
+    pub fn apply(&self, text: &str) -> String {
+        let mut changed = String::with_capacity(text.len());
+        let stays = |line: &&str| !self.gone.iter().any(|gone| gone == line);
+        text.lines()
+            .filter(stays)
+            .chain(self.new.iter().map(String::as_str))
+            .for_each(|line| push_line(&mut changed, line));
+        changed
+    }
 }
 
 /// The text of the file of a step: its own name is that of the loopback address, so that the text, which a step may keep, is
@@ -102,6 +148,18 @@ mod tests {
             "127.0.0.1\tlocalhost box\n::1\tlocalhost ip6-localhost ip6-loopback\n10.1.2.3\tdb\n::5\tsix\n";
         assert_eq!(text.as_deref(), Ok(lines));
         assert!(render_for_step("a b", &[]).is_err());
+    }
+
+    #[test]
+    fn a_file_follows_and_keeps_what_others_wrote() {
+        let (one, two) = ([entry("172.17.0.2", "box")], [entry("10.1.0.2", "box")]);
+        let change = LineChange::between(&own_lines(&one), &own_lines(&two));
+        let live = format!("{}# mine\n10.9.9.9 other", render(&[], &one));
+        let after = change.apply(&live);
+        assert_eq!(after, format!("{LOCAL}# mine\n10.9.9.9 other\n10.1.0.2\tbox\n"));
+        let back = LineChange::between(&own_lines(&two), &own_lines(&one));
+        assert_eq!(back.apply(&after), format!("{LOCAL}# mine\n10.9.9.9 other\n172.17.0.2\tbox\n"));
+        assert!(LineChange::between(&own_lines(&one), &own_lines(&one)).is_empty());
     }
 
     #[test]

@@ -197,10 +197,118 @@ fn names_lead_to_the_containers_of_the_same_networks() {
                 .contains("is not connected to network back")
         );
         done(context, &["network", "disconnect", "-f", "back", "user"]);
+        done(context, &["rename", "web", "site"]);
+        assert_eq!(seen_from(context, "user", "site"), "10.77.0.9\n");
+        assert_eq!(seen_from(context, "user", "www"), "10.77.0.9\n");
+        let former = ["exec", "user", "nslookup", "web", "127.0.0.11"];
+        assert!(!context.rbuild(former).run().status.success(), "its name of before");
+        // A name that is an alias, too, stays one.
+        done(context, &["rename", "site", "www"]);
+        done(context, &["rename", "www", "site"]);
+        assert_eq!(seen_from(context, "user", "www"), "10.77.0.9\n");
 
         let outside = ["run", "--rm", "--network", "front", "--ip", "10.99.0.1", "busybox", "true"];
         assert!(refused(context, &outside).contains("it lies outside"));
-        done(context, &["rm", "-f", "web", "db", "user"]);
+        names_come_with_the_first_network_that_has_them(context);
+        done(context, &["rm", "-f", "site", "db", "user"]);
+    });
+}
+
+/// A container of the default network has no name service until it is put into a network that has names; its own lines of
+/// the file of names follow its networks.
+fn names_come_with_the_first_network_that_has_them(context: &TestContext) {
+    let restarts = ["--restart", "always"];
+    let run = ["run", "-d", "--name", "plain", "--hostname", "the-plain", "--add-host", "a:10.1.1.1"];
+    done(
+        context,
+        &[
+            &run[..],
+            &restarts,
+            &["busybox", "sh", "-c", "trap exit TERM; while :; do sleep 1 & wait $!; done"],
+        ]
+        .concat(),
+    );
+    let read = |script: &str| done(context, &["exec", "plain", "sh", "-c", script]);
+    let own_lines = || read("grep the-plain /etc/hosts");
+    let before = own_lines();
+    assert!(!read("cat /etc/resolv.conf").contains("127.0.0.11"));
+    read("echo 10.9.9.9 mine >> /etc/hosts");
+    let shares = ["run", "-d", "--name", "guest", "--network", "container:plain", "busybox", "sleep", "1000"];
+    done(context, &shares);
+    let known_to_guest = || done(context, &["exec", "guest", "sh", "-c", "cat /etc/hosts /etc/resolv.conf"]);
+
+    done(context, &["network", "connect", "--link", "db:base", "back", "plain"]);
+    assert_eq!(seen_from(context, "plain", "db"), "10.78.0.2\n");
+    assert_eq!(seen_from(context, "plain", "base"), "10.78.0.2\n");
+    assert!(read("cat /etc/resolv.conf").starts_with("nameserver 127.0.0.11\n"));
+    let joined = own_lines();
+    assert!(joined.starts_with(&before) && joined[before.len()..].starts_with("10.78.0."), "{joined}");
+    let known = known_to_guest();
+    let has_joined = joined.lines().all(|line| known.contains(line));
+    assert!(has_joined && known.contains("nameserver 127.0.0.11\n"), "{known}");
+    done(context, &["rm", "-f", "guest"]);
+
+    // What its policy starts again knows the same. Whoever ends the program ends with it.
+    let starts = ["inspect", "-f", "{{.RestartCount}}", "plain"];
+    context.rbuild(["exec", "plain", "kill", "1"]).run();
+    let is_again = || {
+        done(context, &starts) == "1\n" && context.rbuild(["exec", "plain", "true"]).run().status.success()
+    };
+    assert!((0..1000).any(|_| is_again()));
+    assert_eq!(own_lines(), joined);
+    assert_eq!(seen_from(context, "plain", "db"), "10.78.0.2\n");
+
+    read("echo 10.9.9.9 mine >> /etc/hosts");
+    done(context, &["network", "disconnect", "back", "plain"]);
+    assert_eq!(own_lines(), before);
+    assert_eq!(read("grep -c -e mine -e 10.1.1.1 /etc/hosts"), "2\n");
+    done(context, &["rm", "-f", "plain"]);
+}
+
+#[test]
+fn networks_are_routed_unprotected_or_isolated() {
+    in_a_network_of_its_own("networks_are_routed_unprotected_or_isolated", |context| {
+        let create = |name: &str, mode: &str, more: &[&str]| {
+            let option = format!("com.docker.network.bridge.gateway_mode_ipv4={mode}");
+            done(context, &[&["network", "create", "-o", &option], more, &[name]].concat());
+        };
+        create("routed", "routed", &["--subnet", "10.77.0.0/24"]);
+        create("open", "nat-unprotected", &["--subnet", "10.78.0.0/24"]);
+        create("closed", "isolated", &["--subnet", "10.79.0.0/24", "--internal"]);
+        let listed = done(context, &["network", "inspect", "-f", "{{json .Options}}", "routed"]);
+        assert_eq!(listed, "{\"com.docker.network.bridge.gateway_mode_ipv4\":\"routed\"}\n");
+        serve(
+            context,
+            "web",
+            &["--network", "routed", "--ip", "10.77.0.9", "-p", "18081:80", "--hostname", "the-web"],
+        );
+        serve(context, "free", &["--network", "open", "--ip", "10.78.0.9", "--hostname", "the-free"]);
+        serve(context, "shut", &["--network", "closed", "--ip", "10.79.0.9", "--hostname", "the-shut"]);
+        let told = |from: &str, address: &str| {
+            let script =
+                format!("printf 'GET /name HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} 80 | tail -n 1");
+            context.rbuild(["exec", from, "sh", "-c", &script]).run().stdout
+        };
+        let until = |from: &str, address: &str, name: &str| (0..1000).any(|_| told(from, address) == name);
+        assert!(until("free", "10.77.0.9", "the-web\n"), "a published port is reached by its own address");
+        assert!(until("free", "10.78.0.9", "the-free\n"));
+        assert_eq!(told("web", "10.78.0.9"), "", "another network is not outside");
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 18081));
+        assert_eq!(served(local), None, "no port of the host leads there");
+        let published = ["inspect", "-f", "{{json .NetworkSettings.Ports}}", "web"];
+        assert!(
+            done(context, &published).starts_with("{\"80/tcp\":[{\"HostIp\":\"0.0.0.0\",\"HostPort\":\"\"}")
+        );
+        assert!(done(context, &["port", "web"]).starts_with("80/tcp -> 0.0.0.0:\n"));
+        assert_eq!(served(SocketAddr::from((Ipv4Addr::new(10, 77, 0, 9), 80))).as_deref(), Some("the-web"));
+        assert!(done(context, &["exec", "shut", "ip", "-o", "addr"]).contains("10.79.0.9/24"));
+        assert!(
+            served(SocketAddr::from((Ipv4Addr::new(10, 79, 0, 9), 80))).is_none(),
+            "the host has no way there"
+        );
+        let names = Command::new("ip").args(["-o", "-4", "addr"]).output().unwrap();
+        assert!(!String::from_utf8_lossy(&names.stdout).contains("10.79.0."), "the bridge has no address");
+        done(context, &["rm", "-f", "web", "free", "shut"]);
     });
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rbuild_model::container::{Definition, Removal, Signal, StartFailure, State};
+use rbuild_model::container::{Definition, HostOptions, Removal, Signal, StartFailure, State};
 use rbuild_model::network::NetworkMode;
 use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, chain};
 use rbuild_network::ports::Reservation;
@@ -22,7 +22,7 @@ use super::observe::grace;
 use super::reap::is_gone;
 use super::trees::of_init;
 use crate::engine::{Engine, io};
-use crate::networks::{ConnectRequest, Connected, NameFiles, guard};
+use crate::networks::{ConnectRequest, Connected, NameFiles, Naming, OwnNames, guard};
 
 /// What a start came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,11 +133,7 @@ impl Engine {
             NetworkMode::Container(name) => Some(self.network_of(name)?),
             _ => None,
         };
-        let resolver = ResolverChoice {
-            servers: host.dns.clone(),
-            search: host.dns_search.clone(),
-            options: host.dns_options.clone(),
-        };
+        let resolver = resolver_choice(host);
         let mode = host.first_network();
         let links = links.iter().flat_map(Linked::hosts);
         let extra_hosts: Vec<_> = host.extra_hosts.iter().cloned().chain(links).collect();
@@ -148,13 +144,15 @@ impl Engine {
         Ok(self.networks().connect(ConnectRequest {
             container: &definition.id.to_string(),
             name: definition.name.as_str(),
-            hostname,
-            domainname: definition.domainname.as_deref(),
+            naming: Naming {
+                hostname,
+                domainname: definition.domainname.as_deref(),
+                resolver: &resolver,
+                extra_hosts: &extra_hosts,
+            },
             mode: &mode,
             endpoints: &host.endpoints,
             ports: &ports,
-            resolver: &resolver,
-            extra_hosts: &extra_hosts,
             guard: guard(host),
             shared,
             ahead: self.prepared_namespace(&mode),
@@ -334,8 +332,11 @@ impl Engine {
         self.client(definition)?.ok_or_else(not_running)
     }
 
-    /// Tells a running container its new name, for its events.
+    /// Tells a running container its new name, for its events, and the networks that it is in.
     pub(super) fn renamed(&self, definition: &Definition) -> Result<(), ContainerError> {
+        let (container, hostname) = (definition.id.to_string(), self.hostname(definition));
+        let own = OwnNames { container: &container, name: definition.name.as_str(), hostname: &hostname };
+        self.networks().rename(&own, &definition.host.endpoints)?;
         match self.client(definition)? {
             Some(mut client) => Ok(client.rename(definition.name.as_str())?),
             None => Ok(()),
@@ -359,6 +360,15 @@ fn not_started(definition: &Definition, error: ClientError) -> ContainerError {
             ContainerError::Start { id: definition.id.short(), code: status, why: message }
         }
         error => error.into(),
+    }
+}
+
+/// What a container was told to ask for names.
+pub(crate) fn resolver_choice(host: &HostOptions) -> ResolverChoice {
+    ResolverChoice {
+        servers: host.dns.clone(),
+        search: host.dns_search.clone(),
+        options: host.dns_options.clone(),
     }
 }
 

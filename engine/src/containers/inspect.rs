@@ -522,8 +522,11 @@ fn endpoint(wish: Option<&EndpointSettings>, own: &EndpointNote) -> Value {
         "NetworkID": own.network_id,
         "DNSNames": given(&own.dns_names),
     });
-    if let (Value::Object(all), Value::Object(own)) = (&mut document, addresses(own)) {
-        all.extend(own);
+    if let (Value::Object(all), Value::Object(addresses)) = (&mut document, addresses(own)) {
+        all.extend(addresses);
+        if let (None, Some(mac)) = (&own.mac, wish.mac) {
+            all.insert("MacAddress".to_owned(), mac.to_string().into());
+        }
     }
     document
 }

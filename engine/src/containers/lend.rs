@@ -16,7 +16,7 @@ use crate::engine::Engine;
 pub(super) const NAME_FILES: [&str; 3] = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"];
 
 /// No such file is longer.
-const LONGEST: u64 = 1 << 20;
+pub(super) const LONGEST: u64 = 1 << 20;
 
 impl Engine {
     /// Puts ids in the place of the names of containers that are to lend namespaces, if they can.

@@ -58,15 +58,13 @@ pub struct PortNote {
 }
 
 impl RunNote {
-    /// Notes the networks that a container was put into since its start, by their records.
+    /// Notes what a container has of networks now, by their records: networks and names may have come since its start.
     pub(super) fn follow(&mut self, records: &[(NetworkState, EndpointRecord)]) {
         for (state, record) in records {
-            let is_it = |note: &EndpointNote| {
-                note.network_id == state.id.as_str() && note.ipv4.map(|(own, _)| own) == Some(record.address)
-            };
-            if !self.endpoints.iter().any(is_it) {
-                self.endpoints.retain(|note| note.network_id != state.id.as_str());
-                self.endpoints.push(EndpointNote::of(&Joined::now(state, record)));
+            let now = EndpointNote::of(&Joined::now(state, record));
+            match self.endpoints.iter_mut().find(|note| note.network_id == state.id.as_str()) {
+                Some(note) => *note = now,
+                None => self.endpoints.push(now),
             }
         }
     }

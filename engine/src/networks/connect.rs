@@ -1,26 +1,23 @@
 //! A container that starts: what it gets of networks before its program runs.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rbuild_model::network::{
     Driver, EndpointSettings, EndpointWish, Mac, NetworkDefinition, NetworkMode, PortBinding,
 };
-use rbuild_model::step::ExtraHost;
 use rbuild_network::driver::{DefaultRoute, Endpoint, EndpointAddress, EndpointSpec, Guard, LinkEnd};
 use rbuild_network::duty::Duties;
-use rbuild_network::hosts::{HostEntry, render, render_on_host};
 use rbuild_network::link::LinkName;
 use rbuild_network::names::{self, EndpointId, NetworkId, PrivateName};
 use rbuild_network::namespace::Namespace;
 use rbuild_network::ports::{Published, Reservation};
-use rbuild_network::resolver::{ResolverChoice, for_host_namespace, for_private_namespace};
-use rbuild_network::service::{ADDRESS as NAME_SERVICE, Upstreams};
 use rbuild_network::site::Site;
 
 use super::document::endpoint_id;
+use super::files::{NameFiles, Naming};
 use super::ports::Ports;
-use super::{HostNames, Networks, NetworksError, bridge, find_in, links, short, spec};
+use super::{Networks, NetworksError, bridge, find_in, links, short, spec};
 
 /// What a container wants of networks.
 #[derive(Debug)]
@@ -29,20 +26,14 @@ pub struct ConnectRequest<'a> {
     pub container: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// What it is called inside.
-    pub hostname: &'a str,
-    /// Its domain.
-    pub domainname: Option<&'a str>,
+    /// What its programs are told of names.
+    pub naming: Naming<'a>,
     /// Which network it is in.
     pub mode: &'a NetworkMode,
     /// What it wants of each network.
     pub endpoints: &'a [EndpointWish],
     /// Ports of the host that lead to it.
     pub ports: &'a [PortBinding],
-    /// What it asks for names.
-    pub resolver: &'a ResolverChoice,
-    /// Host names that it is given addresses of.
-    pub extra_hosts: &'a [ExtraHost],
     /// What its packets are checked for; `Off` where it may administer its own addresses.
     pub guard: Guard,
     /// The namespace of the other container, for [`NetworkMode::Container`].
@@ -52,6 +43,10 @@ pub struct ConnectRequest<'a> {
 }
 
 impl ConnectRequest<'_> {
+    fn own_names(&self) -> OwnNames<'_> {
+        OwnNames { container: self.container, name: self.name, hostname: self.naming.hostname }
+    }
+
     fn namespace(&mut self) -> Result<Namespace, NetworksError> {
         Ok(self.ahead.take().map_or_else(Namespace::create, Ok)?)
     }
@@ -74,17 +69,6 @@ pub struct Connected {
     pub endpoints: Vec<Joined>,
     /// What people should know.
     pub notes: Vec<String>,
-}
-
-/// The files by which programs know names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NameFiles {
-    /// `/etc/hosts`.
-    pub hosts: String,
-    /// `/etc/resolv.conf`.
-    pub resolv_conf: String,
-    /// `/etc/hostname`.
-    pub hostname: String,
 }
 
 /// What a container has of one network.
@@ -149,7 +133,7 @@ impl Networks {
         let endpoint = EndpointId::new(request.container)?;
         let mut connected = Connected {
             namespace: None,
-            files: NameFiles { hostname: format!("{}\n", request.hostname), ..NameFiles::default() },
+            files: NameFiles { hostname: format!("{}\n", request.naming.hostname), ..NameFiles::default() },
             reservations: Vec::new(),
             published: Vec::new(),
             duties: self.duties(&endpoint),
@@ -163,7 +147,7 @@ impl Networks {
                         .notes
                         .push("published ports are discarded when using host network mode".to_owned());
                 }
-                self.host_files(&request, &mut connected)?;
+                self.host_files(&request.naming, &mut connected)?;
                 connected.endpoints = self.unlinked("host", request.container)?;
             }
             NetworkMode::Container(_) => {
@@ -173,7 +157,7 @@ impl Networks {
                 connected.namespace = Some(request.namespace()?.into_fd());
                 // It leads nowhere from there; but who looks the name up finds what it always is.
                 let bridge = self.state(&self.find(NetworkDefinition::DEFAULT)?)?;
-                self.private_files(&request, &mut connected, bridge.map(|state| state.gateway))?;
+                self.private_files(&request.naming, &mut connected, bridge.map(|state| state.gateway))?;
                 connected.endpoints = self.unlinked("none", request.container)?;
             }
             NetworkMode::Default | NetworkMode::Bridge | NetworkMode::Named(_) => {
@@ -267,14 +251,14 @@ impl Networks {
                 gateway = endpoint.address.map(|address| address.gateway);
             }
             if is_user_defined(definition) {
-                connected.duties.names = Some(self.upstreams(request.resolver));
+                connected.duties.names = Some(self.upstreams(request.naming.resolver));
                 connected.notes.extend(hiding(definition, &names));
             }
             connected.endpoints.push(joined(definition, request.container, &endpoint, names));
             self.tell("connect", definition, &[("container", request.container)]);
         }
         connected.namespace = Some(namespace.into_fd());
-        self.private_files(request, connected, gateway)
+        self.private_files(&request.naming, connected, gateway)
     }
 
     fn attach(
@@ -288,7 +272,7 @@ impl Networks {
         let Wanted { definition, settings } = one;
         check_settings(definition, settings)?;
         let network = self.ensure(site, known, definition)?;
-        let names = dns_names(plan.request, settings);
+        let names = dns_names(&plan.request.own_names(), settings);
         let spec = EndpointSpec {
             link: plan.link,
             address: settings.ipv4,
@@ -322,62 +306,6 @@ impl Networks {
             first = first.and(done.map_err(NetworksError::link(&state.name)));
         }
         first
-    }
-
-    fn upstreams(&self, choice: &ResolverChoice) -> Upstreams {
-        match choice.servers.as_slice() {
-            [] => Upstreams::Host(self.host.resolv_path.clone()),
-            servers => Upstreams::Named(servers.to_vec()),
-        }
-    }
-
-    fn host_files(
-        &self,
-        request: &ConnectRequest<'_>,
-        connected: &mut Connected,
-    ) -> Result<(), NetworksError> {
-        // Here it is the host itself that asks.
-        let extra = extra_hosts(request, Some(Ipv4Addr::LOCALHOST))?;
-        connected.files.hosts = render_on_host(&self.host.hosts, &extra);
-        connected.files.resolv_conf = for_host_namespace(self.host.resolv_conf.as_deref(), request.resolver);
-        Ok(())
-    }
-
-    fn private_files(
-        &self,
-        request: &ConnectRequest<'_>,
-        connected: &mut Connected,
-        gateway: Option<Ipv4Addr>,
-    ) -> Result<(), NetworksError> {
-        let extra = extra_hosts(request, gateway)?;
-        let mut own = Vec::new();
-        for joined in &connected.endpoints {
-            let six = joined.address.and_then(|address| address.six).map(|six| IpAddr::from(six.address));
-            let addresses =
-                joined.address.map(|address| IpAddr::from(address.address)).into_iter().chain(six);
-            for address in addresses {
-                if let Some(domain) = request.domainname {
-                    own.push(HostEntry::new(address, &format!("{}.{domain}", request.hostname))?);
-                }
-                own.push(HostEntry::new(address, request.hostname)?);
-            }
-        }
-        connected.files.hosts = render(&extra, &own);
-        let HostNames { resolv_conf, resolved_upstream, .. } = &self.host;
-        let resolver =
-            for_private_namespace(resolv_conf.as_deref(), resolved_upstream.as_deref(), request.resolver);
-        let mut conf = resolver.conf;
-        if connected.duties.names.is_some() {
-            // The servers are asked by the name service, from the host's own network.
-            conf.servers = vec![NAME_SERVICE.into()];
-            if !conf.options.iter().any(|option| option.starts_with("ndots:")) {
-                conf.options.push("ndots:0".to_owned());
-            }
-        } else if let (false, Some(warning)) = (connected.endpoints.is_empty(), resolver.warning) {
-            connected.notes.push(warning.to_string());
-        }
-        connected.files.resolv_conf = conf.render();
-        Ok(())
     }
 }
 
@@ -491,16 +419,19 @@ pub(super) fn check_settings(
     Ok(())
 }
 
+/// The names that a container has by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnNames<'a> {
+    pub(crate) container: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) hostname: &'a str,
+}
+
 /// The names that lead to a container, its own first.
-pub(super) fn dns_names(request: &ConnectRequest<'_>, settings: &EndpointSettings) -> Vec<String> {
+pub(super) fn dns_names(own: &OwnNames<'_>, settings: &EndpointSettings) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    let own = [request.name, short(request.container), request.hostname];
-    for name in own[..1]
-        .iter()
-        .copied()
-        .chain(settings.aliases.iter().map(String::as_str))
-        .chain(own[1..].iter().copied())
-    {
+    let aliases = settings.aliases.iter().map(String::as_str);
+    for name in [own.name].into_iter().chain(aliases).chain([short(own.container), own.hostname]) {
         if !name.is_empty() && !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
         }
@@ -519,7 +450,7 @@ fn hiding(definition: &NetworkDefinition, names: &[String]) -> Option<String> {
 }
 
 /// The names that a container alone knows for others: `container` or `container:name`.
-fn private_names(settings: &EndpointSettings) -> Vec<PrivateName> {
+pub(super) fn private_names(settings: &EndpointSettings) -> Vec<PrivateName> {
     let link = |link: &String| {
         let (target, name) = link.split_once(':').unwrap_or((link, link));
         PrivateName { name: name.to_owned(), target: target.to_owned() }
@@ -541,23 +472,6 @@ pub(super) fn joined(
         mac: endpoint.address.map(|address| address.mac),
         dns_names: if is_user_defined(definition) { dns_names } else { Vec::new() },
     }
-}
-
-fn extra_hosts(
-    request: &ConnectRequest<'_>,
-    gateway: Option<Ipv4Addr>,
-) -> Result<Vec<HostEntry>, NetworksError> {
-    let mut entries = Vec::new();
-    for ExtraHost { name, address } in request.extra_hosts {
-        let address = match address.as_str() {
-            "host-gateway" => gateway.map(IpAddr::from),
-            text => text.parse().ok(),
-        };
-        if let Some(address) = address {
-            entries.push(HostEntry::new(address, name)?);
-        }
-    }
-    Ok(entries)
 }
 
 /// Opens a namespace that lives on elsewhere.

@@ -1,19 +1,20 @@
 //! A container that runs: networks that come and go.
 //!
-//! Nobody has to be told: the process beside the container reads the files of networks. What moves by hand is the
-//! default route, and the ports of the host, which lead through the network that it goes through.
+//! The process beside the container reads the files of networks by itself. What moves by hand is the default route, and the
+//! ports of the host, which lead through the network that it goes through; and what programs read of names ([`super::files`]).
 
 use std::os::fd::OwnedFd;
 
-use rbuild_model::network::{EndpointSettings, EndpointWish, NetworkDefinition, NetworkMode};
-use rbuild_network::driver::{DefaultRoute, EndpointAddress, EndpointAddress6, EndpointSpec, Guard, LinkEnd};
-use rbuild_network::names::{EndpointId, EndpointRecord, NetworkState};
+use rbuild_model::network::{EndpointSettings, EndpointWish, NetworkDefinition};
+use rbuild_network::driver::{
+    DefaultRoute, EndpointAddress, EndpointAddress6, EndpointSpec, Guard, LinkEnd, NameScope,
+};
+use rbuild_network::names::{EndpointId, EndpointRecord, NetworkFile, NetworkState};
 use rbuild_network::ports::Published;
-use rbuild_network::resolver::ResolverChoice;
 use rbuild_network::site::Site;
 
 use super::connect::{
-    ConnectRequest, Joined, check_settings, dns_names, joined, network_id, open_namespace, way_out,
+    Joined, OwnNames, check_settings, dns_names, joined, network_id, open_namespace, private_names, way_out,
 };
 use super::document::endpoint_id;
 use super::{Networks, NetworksError, bridge, find_in, links, short};
@@ -63,7 +64,7 @@ impl Networks {
         let site = self.open_site()?;
         let made = self.ensure(&site, &known, &definition)?;
         let mut namespace = open_namespace(change.namespace)?;
-        let names = dns_names(&change.request(), settings);
+        let names = dns_names(&change.own_names(), settings);
         let others: Vec<_> = now.iter().map(|(state, record)| (&*state.name, record.link.clone())).collect();
         let spec = EndpointSpec {
             link: links::another(&definition, settings, &others)?,
@@ -74,6 +75,7 @@ impl Networks {
             guard: change.guard,
             default_route: DefaultRoute::No,
             names: names.clone(),
+            private_names: private_names(settings),
             published: if now.is_empty() { change.ports.to_vec() } else { Vec::new() },
             ..EndpointSpec::new(EndpointId::new(change.container)?)
         };
@@ -122,6 +124,25 @@ impl Networks {
         Ok(())
     }
 
+    /// Has the name that a container has now lead to it in the networks that it is in, and no former one.
+    pub(crate) fn rename(&self, own: &OwnNames<'_>, endpoints: &[EndpointWish]) -> Result<(), NetworksError> {
+        let endpoint = EndpointId::new(own.container)?;
+        let known = self.list()?;
+        let unspoken = EndpointSettings::default();
+        for (state, _) in self.of_container(own.container)? {
+            let settings = settings_in(&known, endpoints, state.id.as_str()).unwrap_or(&unspoken);
+            let names = dns_names(own, settings);
+            NetworkFile::new(&self.site.runtime, state.id).update(|slot| {
+                let records = slot.iter_mut().flat_map(|state| &mut state.endpoints);
+                for record in records.filter(|record| record.id == endpoint) {
+                    record.names.clone_from(&names);
+                }
+                Ok::<(), NetworksError>(())
+            })?;
+        }
+        Ok(())
+    }
+
     /// Sends what has no other way, and the ports of the host, through the network that it belongs to now.
     fn settle(
         &self,
@@ -152,11 +173,7 @@ impl Networks {
     ) -> Result<Option<NetworkDefinition>, NetworksError> {
         let unspoken = EndpointSettings::default();
         let settings = |definition: &NetworkDefinition| {
-            let wish = change
-                .endpoints
-                .iter()
-                .find(|wish| find_in(known, &wish.network).is_ok_and(|found| found.id == definition.id));
-            wish.map_or(&unspoken, |wish| &wish.settings)
+            settings_in(known, change.endpoints, &definition.id).unwrap_or(&unspoken)
         };
         let rest: Vec<&NetworkDefinition> = known
             .iter()
@@ -165,6 +182,16 @@ impl Networks {
             .collect();
         Ok(way_out(rest.iter().map(|one| (*one, settings(one)))).cloned())
     }
+}
+
+/// What a container wants of the network with an id.
+fn settings_in<'a>(
+    known: &[NetworkDefinition],
+    wishes: &'a [EndpointWish],
+    id: &str,
+) -> Option<&'a EndpointSettings> {
+    let is_it = |wish: &&EndpointWish| find_in(known, &wish.network).is_ok_and(|found| found.id == id);
+    wishes.iter().find(is_it).map(|wish| &wish.settings)
 }
 
 impl Joined {
@@ -189,34 +216,16 @@ impl Joined {
                 six,
             }),
             mac: Some(record.mac),
-            dns_names: if NetworkDefinition::PREDEFINED.contains(&&*state.name) {
-                Vec::new()
-            } else {
-                record.names.clone()
+            dns_names: match state.names {
+                NameScope::Network => record.names.clone(),
+                NameScope::Nowhere => Vec::new(),
             },
         }
     }
 }
 
 impl<'a> LiveChange<'a> {
-    /// What names are made of.
-    fn request(&self) -> ConnectRequest<'a> {
-        static MODE: NetworkMode = NetworkMode::Default;
-        static RESOLVER: ResolverChoice =
-            ResolverChoice { servers: Vec::new(), search: Vec::new(), options: Vec::new() };
-        ConnectRequest {
-            container: self.container,
-            name: self.name,
-            hostname: self.hostname,
-            domainname: None,
-            mode: &MODE,
-            endpoints: &[],
-            ports: &[],
-            resolver: &RESOLVER,
-            extra_hosts: &[],
-            guard: self.guard,
-            shared: None,
-            ahead: None,
-        }
+    fn own_names(&self) -> OwnNames<'a> {
+        OwnNames { container: self.container, name: self.name, hostname: self.hostname }
     }
 }

@@ -14,8 +14,8 @@ use rbuild_sandbox::capabilities::canonical;
 
 use super::connect::check_settings;
 use super::live::LiveChange;
-use super::{Networks, NetworksError, short};
-use crate::containers::{ContainerError, PortNote, of_init};
+use super::{Naming, Networks, NetworksError, short};
+use crate::containers::{ContainerError, PortNote, of_init, resolver_choice};
 use crate::engine::Engine;
 
 /// Why a container was not put into a network, or taken out of it.
@@ -62,7 +62,7 @@ impl Engine {
         container: &str,
         settings: &EndpointSettings,
     ) -> Result<(), MemberError> {
-        self.change_membership(network, container, |networks, found, definition| {
+        self.change_membership(network, container, |networks, found, definition, running| {
             check_settings(&found, settings)?;
             sociable(networks, definition, found.driver)?;
             if is_in(networks, definition, &found.id)? {
@@ -70,14 +70,12 @@ impl Engine {
                 return Err(NetworksError::Connected { container, network: found.name }.into());
             }
             let host = &mut definition.host;
-            let of_mode = host.network.network();
-            let returns =
-                of_mode.is_some_and(|main| networks.find(main).is_ok_and(|main| main.id == found.id));
-            let name = of_mode.filter(|_| returns).unwrap_or(&found.name).to_owned();
+            let returns = of_mode(networks, host)?.is_some_and(|main| main == found.id);
+            let name = host.network.network().filter(|_| returns).unwrap_or(&found.name).to_owned();
             host.left_network &= !returns;
             host.endpoints.push(EndpointWish { network: name, settings: settings.clone() });
-            if let Some(running) = self.if_running(definition)? {
-                networks.connect_live(&change(self, definition, &running).live(), &found.id, settings)?;
+            if let Some(running) = running {
+                networks.connect_live(&change(self, definition, running).live(), &found.id, settings)?;
             }
             Ok(())
         })
@@ -90,7 +88,7 @@ impl Engine {
         container: &str,
         leaving: Leaving,
     ) -> Result<(), MemberError> {
-        self.change_membership(network, container, |networks, found, definition| {
+        self.change_membership(network, container, |networks, found, definition, running| {
             let is_member = is_in(networks, definition, &found.id)?;
             if found.driver == Driver::Host || !is_member {
                 if leaving == Leaving::Forced && !is_member {
@@ -107,9 +105,9 @@ impl Engine {
                 definition.host.left_network = true;
             }
             if found.driver == Driver::Bridge
-                && let Some(running) = self.if_running(definition)?
+                && let Some(running) = running
             {
-                networks.disconnect_live(&change(self, definition, &running).live(), &found.id)?;
+                networks.disconnect_live(&change(self, definition, running).live(), &found.id)?;
             }
             Ok(())
         })
@@ -120,7 +118,12 @@ impl Engine {
         &self,
         network: &str,
         container: &str,
-        act: impl FnOnce(&Networks, NetworkDefinition, &mut Definition) -> Result<(), MemberError>,
+        act: impl FnOnce(
+            &Networks,
+            NetworkDefinition,
+            &mut Definition,
+            Option<&Running>,
+        ) -> Result<(), MemberError>,
     ) -> Result<(), MemberError> {
         let scope = self.parts.store.locks().scope();
         let _held = self.hold(&scope, self.find(container)?.id)?;
@@ -128,14 +131,28 @@ impl Engine {
         let before = definition.clone();
         let networks = self.networks();
         let found = networks.find(network)?;
-        act(&networks, found, &mut definition)?;
+        let running = self.if_running(&definition)?;
+        let (id, hostname) = (definition.id.to_string(), self.hostname(&definition));
+        let resolver = resolver_choice(&definition.host);
+        let naming = Naming {
+            hostname: &hostname,
+            domainname: before.domainname.as_deref(),
+            resolver: &resolver,
+            extra_hosts: &[],
+        };
+        let known = || networks.known_to(&id, &naming);
+        let known_before = running.as_ref().map(|_| known()).transpose()?;
+        act(&networks, found, &mut definition, running.as_ref())?;
         if definition != before {
             self.rewrite(&definition)?;
+        }
+        if let Some(before) = known_before {
+            self.follow_names(&definition, &networks.compare(&before, &known()?, &naming))?;
         }
         Ok(())
     }
 
-    /// Opens the namespace of a container that runs.
+    /// Returns what a container has to do with networks as long as it runs; nothing if it does not.
     fn if_running(&self, definition: &Definition) -> Result<Option<Running>, MemberError> {
         let observed = self.observe(definition)?;
         let (State::Running(run) | State::Paused(run)) = observed.state else {
@@ -216,7 +233,12 @@ fn sociable(networks: &Networks, definition: &Definition, joined: Driver) -> Res
 /// The id of the network that a container's mode names, if it is there and was not left.
 fn main_network(networks: &Networks, definition: &Definition) -> Result<Option<String>, NetworksError> {
     let host = &definition.host;
-    let Some(name) = host.network.network().filter(|_| !host.left_network) else { return Ok(None) };
+    if host.left_network { Ok(None) } else { of_mode(networks, host) }
+}
+
+/// The id of the network that a container's mode names, if it is there.
+fn of_mode(networks: &Networks, host: &HostOptions) -> Result<Option<String>, NetworksError> {
+    let Some(name) = host.network.network() else { return Ok(None) };
     match networks.find(name) {
         Ok(found) => Ok(Some(found.id)),
         Err(NetworksError::NotFound(_)) => Ok(None),

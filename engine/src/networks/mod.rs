@@ -7,7 +7,8 @@
 //! ```text
 //! ipam, spec     what people write -> what the crate below is asked for (pure)
 //! rows           the definitions
-//! connect        a container that starts: its namespace, endpoints, ports, files of names, duties
+//! connect        a container that starts: its namespace, endpoints, ports, duties
+//! files          the files by which its programs know names
 //! links          what the links of a container are called inside (pure)
 //! live           a container that runs: networks that come and go
 //! members        containers that are connected and disconnected by name
@@ -17,6 +18,7 @@
 mod connect;
 mod document;
 mod error;
+mod files;
 pub mod ipam;
 pub(crate) mod links;
 mod live;
@@ -37,8 +39,11 @@ use rbuild_network::names::{self, NetworkFile, NetworkId, NetworkState};
 use rbuild_network::site::{Site, SiteConfig};
 use rbuild_store::{Store, UniqueId};
 
-pub use connect::{ConnectRequest, Connected, Joined, NameFiles};
+pub(crate) use connect::OwnNames;
+pub use connect::{ConnectRequest, Connected, Joined};
 pub use error::NetworksError;
+pub(crate) use files::KnownChange;
+pub use files::{NameFiles, Naming};
 pub use live::LiveChange;
 pub(crate) use members::guard;
 pub use members::{Leaving, MemberError};

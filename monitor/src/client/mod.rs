@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rbuild_model::container::{RestartPolicy, Signal};
+use rbuild_network::hosts::LineChange;
 use rbuild_sandbox::cgroup::Limits;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -14,7 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 pub use self::session::{Session, SessionEvent, SessionWriter};
 pub use self::spawn::{Program, Residence, Spawned};
 use crate::place::{CONTROL, Lock, Place, PlaceError};
-use crate::plan::{ExecPlan, Handed, Plan};
+use crate::plan::{ExecPlan, Handed, NameServing, Plan};
 use crate::protocol::frame::{self, Decoder, Frame, FrameError};
 use crate::protocol::{self, Attach, ExecId, ExecState, Grace, LogPosition, Refusal, Reply, Request, Until};
 use crate::record::{Moment, Record};
@@ -66,9 +67,22 @@ pub struct Exited {
     pub error: Option<String>,
 }
 
+/// What became of a change of a container's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Following {
+    /// The container follows it.
+    Done,
+    /// Its program has ended meanwhile.
+    Over,
+    /// Its monitor is of a program that knows no such change: it follows at its next start.
+    Cannot,
+}
+
 /// A connection to a monitor. Requests go one after the other; for what waits or streams, open another one.
 #[derive(Debug)]
 pub struct Client {
+    /// The version that both sides speak.
+    version: u32,
     socket: OwnedFd,
     decoder: Decoder,
     fds: Vec<OwnedFd>,
@@ -92,9 +106,10 @@ impl Client {
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
             Err(errno) => return Err(failed(errno)),
         }
-        let mut client = Self { socket, decoder: Decoder::default(), fds: Vec::new() };
+        let mut client =
+            Self { version: protocol::OLDEST, socket, decoder: Decoder::default(), fds: Vec::new() };
         match client.ask(&Request::Hello { version: protocol::VERSION }) {
-            Ok(Reply::Hello { .. }) => Ok(Some(client)),
+            Ok(Reply::Hello { version, .. }) => Ok(Some(Self { version, ..client })),
             Ok(_) => Err(ClientError::Order),
             // It was just leaving.
             Err(ClientError::Wire(FrameError::Closed)) => Ok(None),
@@ -252,6 +267,25 @@ impl Client {
     /// Changes the container's name in its events.
     pub fn rename(&mut self, name: &str) -> Result<(), ClientError> {
         self.done(&Request::Rename { name: name.to_owned() })
+    }
+
+    /// Has the container follow a change of its networks: lines of its file of names, and who answers its questions. What
+    /// its running program sees of the files is the caller's to change.
+    pub fn names(
+        &mut self,
+        hosts: LineChange,
+        serving: Option<NameServing>,
+    ) -> Result<Following, ClientError> {
+        if self.version < protocol::NAMES_FOLLOWED {
+            return Ok(Following::Cannot);
+        }
+        match self.done(&Request::Names { hosts, serving }) {
+            Ok(()) => Ok(Following::Done),
+            Err(ClientError::Refused(Refusal::NotRunning) | ClientError::Wire(FrameError::Closed)) => {
+                Ok(Following::Over)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Looks at the record.

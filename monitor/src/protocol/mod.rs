@@ -14,14 +14,17 @@ pub mod frame;
 use std::time::Duration;
 
 use rbuild_model::container::{RestartPolicy, Signal};
+use rbuild_network::hosts::LineChange;
 use rbuild_sandbox::cgroup::Limits;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{ExecPlan, HandedList, Plan, Settings};
+use crate::plan::{ExecPlan, HandedList, NameServing, Plan, Settings};
 use crate::record::{Moment, Record};
 
-/// The version that this program speaks.
-pub const VERSION: u32 = 1;
+/// The version that this program speaks. The second has `Request::Names`.
+pub const VERSION: u32 = 2;
+/// The first version in which a monitor follows changes of its container's names.
+pub(crate) const NAMES_FOLLOWED: u32 = 2;
 /// The oldest version that this program speaks.
 pub const OLDEST: u32 = 1;
 
@@ -93,6 +96,8 @@ pub(crate) enum Request {
     Update { limits: Option<Box<Limits>>, restart: Option<RestartPolicy> },
     /// Changes the name in events.
     Rename { name: String },
+    /// Follows a change of networks: lines of the file of names, and who answers questions for names from now on.
+    Names { hosts: LineChange, serving: Option<NameServing> },
     /// Looks at the record.
     Inspect,
     /// Takes the container's lock over, to remove it; only if nothing runs.

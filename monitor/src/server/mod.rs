@@ -14,6 +14,7 @@ mod connection;
 mod execs;
 mod life;
 mod monitor;
+mod names;
 mod output;
 mod requests;
 mod shares;

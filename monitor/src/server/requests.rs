@@ -124,6 +124,7 @@ impl Monitor {
                 self.settings.attributes.insert("name".to_owned(), name);
                 done(self.keep_settings())
             }
+            Request::Names { hosts, serving } => done(self.ask_names(&hosts, serving)),
             Request::Inspect => {
                 self.save();
                 Ok(Answer::Now(Reply::Inspected(Box::new(self.record.clone()))))

@@ -1,14 +1,14 @@
 //! What one endpoint can know of the names of its networks, and what it is answered. Pure.
 //!
-//! A name leads to every running endpoint that has it, in any network that the asker is in too. What other networks
-//! know is not told, nor asked of anybody else: an address of one of the asker's own networks that has no name here
-//! has none, and an asker whose networks lead nowhere is told that only these names exist.
+//! A name leads to every running endpoint that has it, in any network that the asker is in too and that has names. What
+//! other networks know is not told, nor asked of anybody else: an address of one of the asker's own networks that has no
+//! name here has none, and an asker whose networks lead nowhere is told that only these names exist.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::wire::{A, AAAA, Code, PTR, Query, Record, reversed};
-use crate::driver::Reach;
+use crate::driver::{NameScope, Reach};
 use crate::names::{EndpointId, NetworkState, Presence};
 
 /// The names that one endpoint can know.
@@ -40,6 +40,9 @@ impl View {
             let outside = view.reach == Some(Reach::Outside) || state.reach == Reach::Outside;
             view.reach = Some(if outside { Reach::Outside } else { Reach::Internal });
             let network = state.name.to_ascii_lowercase();
+            if state.names == NameScope::Nowhere {
+                state.endpoints.clear();
+            }
             for record in state.endpoints.drain(..).filter(|record| record.presence == Presence::Running) {
                 for name in &record.names {
                     let name = name.to_ascii_lowercase();

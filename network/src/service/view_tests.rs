@@ -116,3 +116,14 @@ fn what_leads_nowhere_asks_nobody() {
     assert_eq!(ask(&view, "example.org", A), "NoSuchName");
     assert_eq!(ask(&View::default(), "example.org", A), "NoSuchName", "nor does one in no network");
 }
+
+#[test]
+fn a_network_without_names_has_none_and_leads_outside() {
+    let mut default = network("bridge", "10.9.0.0/24", Reach::Outside);
+    default.names = NameScope::Nowhere;
+    add(&mut default, "a", &["a"]);
+    add(&mut default, "b", &["b"]);
+    let view = View::of(vec![default], &EndpointId::new("a").unwrap());
+    assert_eq!(ask(&view, "b", A), "forward");
+    assert_eq!(ask(&view, "b.bridge", A), "forward");
+}
