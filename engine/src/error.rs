@@ -4,6 +4,15 @@ use std::path::PathBuf;
 
 use rbuild_confined::users::UserError;
 
+/// Where a group is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupPlace {
+    /// Behind a user: `user:group`.
+    User,
+    /// Among further groups.
+    Further,
+}
+
 /// Why a container did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -33,6 +42,8 @@ pub enum RunError {
     Group {
         /// As it was written.
         group: String,
+        /// Where it was written.
+        place: GroupPlace,
         /// Why not.
         #[source]
         source: UserError,

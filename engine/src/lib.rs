@@ -16,4 +16,4 @@ pub mod projects;
 pub mod volumes;
 
 pub use engine::{Engine, OpenSnapshots, Parts};
-pub use error::RunError;
+pub use error::{GroupPlace, RunError};

@@ -52,6 +52,19 @@ fn what_could_never_start_is_not_made() {
     for (flags, told) in [
         (&["--uts", "host", "--hostname", "x"][..], "conflicting options: hostname and the UTS mode"),
         (&["--uts", "host", "--domainname", "x"], "conflicting options: domainname and the UTS mode"),
+        (
+            &["--network", "container:a", "--hostname", "x"],
+            "conflicting options: hostname and the network mode",
+        ),
+        (&["--network", "container:a", "--dns", "1.1.1.1"], "conflicting options: dns and the network mode"),
+        (
+            &["--network", "container:a", "--add-host", "a:1.1.1.1"],
+            "conflicting options: custom host-to-IP mapping and the network mode",
+        ),
+        (
+            &["--network", "container:a", "--expose", "80"],
+            "conflicting options: port exposing and the container type network mode",
+        ),
         (&["--cpu-period", "5"], "CPU cfs period can not be less than"),
         (&["--cpu-quota", "5"], "CPU cfs quota can not be less than"),
         (&["--device-cgroup-rule", "x 1:3 r"], "invalid device cgroup rule format: 'x 1:3 r'"),

@@ -1,5 +1,6 @@
 //! Devices that a container asks for by their names, or by what they do.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use rbuild_devices::{Given, Registry};
@@ -24,18 +25,14 @@ pub(crate) fn choose(requests: &[DeviceRequest], folders: &[PathBuf]) -> Result<
 
 /// Finds it among the devices of a machine.
 pub(crate) fn choose_from(registry: &Registry, requests: &[DeviceRequest]) -> Result<Given, RunError> {
-    let mut names: Vec<String> = Vec::new();
+    let (mut names, mut seen) = (Vec::<String>::new(), HashSet::new());
     for request in requests {
         let found = if request.driver == DeviceRequest::CDI {
             request.ids.clone()
         } else {
             of_kind(request, registry)?
         };
-        for name in found {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
+        names.extend(found.into_iter().filter(|name| seen.insert(name.clone())));
     }
     let missing: Vec<String> = names.iter().filter(|name| !registry.has(name)).cloned().collect();
     if !missing.is_empty() {

@@ -46,6 +46,7 @@ impl Engine {
     /// Makes a container. It is there, whole, or nothing is left of it.
     pub fn create(&self, request: &CreateRequest, progress: &dyn Progress) -> Result<Made, ContainerError> {
         let name = request.name.as_deref().map(ContainerName::new).transpose()?;
+        define::check_lent_network(request)?;
         if let Some(name) = &name {
             self.make_room(name)?;
         }

@@ -84,7 +84,10 @@ pub(crate) fn check_workdir(path: &str) -> Result<(), String> {
 
 fn workdir(request: &CreateRequest, image: &RunConfig) -> Result<String, ContainerError> {
     match &request.workdir {
-        Some(path) => check_workdir(path).map(|()| path.clone()).map_err(ContainerError::Invalid),
+        Some(path) => {
+            check_workdir(path).map_err(ContainerError::Invalid)?;
+            Ok(plain(path).to_string_lossy().into_owned())
+        }
         None if image.working_dir.is_empty() || image.working_dir.starts_with('/') => {
             Ok(image.working_dir.clone())
         }
@@ -191,6 +194,30 @@ pub(super) fn check_real_time(given: &Resources, kernel: &Layout) -> Result<(), 
         return Ok(());
     }
     Err(ContainerError::Invalid("kernel does not support CPU real-time scheduler".to_owned()))
+}
+
+/// Checks that nothing is asked for that belongs to whoever's network the container is to be in.
+pub(super) fn check_lent_network(request: &CreateRequest) -> Result<(), ContainerError> {
+    let host = &request.host;
+    if !matches!(host.network, NetworkMode::Container(_)) {
+        return Ok(());
+    }
+    let network = "the network mode";
+    let container = "the container type network mode";
+    let asked = [
+        (request.hostname.is_some(), "hostname", network),
+        (!host.dns.is_empty(), "dns", network),
+        (!host.extra_hosts.is_empty(), "custom host-to-IP mapping", network),
+        (host.publish_all, "port publishing", container),
+        // Of ports that are published, and so exposed, is told with the networks.
+        (!request.exposed.is_empty() && host.ports.is_empty(), "port exposing", container),
+    ];
+    match asked.into_iter().find(|(is_asked, _, _)| *is_asked) {
+        Some((_, what, mode)) => {
+            Err(ContainerError::Invalid(format!("conflicting options: {what} and {mode}")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Checks what can be told without looking at the machine.

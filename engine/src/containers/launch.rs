@@ -31,7 +31,7 @@ use super::error::ContainerError;
 use super::link::Linked;
 use super::trees::for_reading;
 use crate::engine::{Engine, io};
-use crate::error::RunError;
+use crate::error::{GroupPlace, RunError};
 
 /// What a definition comes to.
 #[derive(Debug)]
@@ -205,9 +205,9 @@ pub(super) fn identity(
     user: &str,
     groups: &[String],
 ) -> Result<(Identity, String), ContainerError> {
-    let no_group = |group: &str, source| RunError::Group { group: group.to_owned(), source };
+    let no_group = |group: &str, place, source| RunError::Group { group: group.to_owned(), place, source };
     let fail = |source| match &source {
-        UserError::NoGroup { name } => no_group(&name.clone(), source),
+        UserError::NoGroup { name } => no_group(&name.clone(), GroupPlace::User, source),
         _ => RunError::User { user: user.to_owned(), source },
     };
     let spec: UserSpec = user.parse().map_err(fail)?;
@@ -215,7 +215,7 @@ pub(super) fn identity(
     let found = users.lookup(&spec).map_err(fail)?;
     let mut all = found.groups;
     for group in groups {
-        let fail = |source| no_group(group, source);
+        let fail = |source| no_group(group, GroupPlace::Further, source);
         let spec: UserSpec = format!("0:{group}").parse().map_err(fail)?;
         let gid = match spec.group {
             Some(Id::Number(gid)) => gid,
@@ -411,9 +411,13 @@ mod tests {
     fn a_group_that_is_not_there_is_called_one() {
         let folder = tempfile::tempdir().unwrap();
         let tree = Root::open(folder.path()).unwrap();
-        for (user, groups) in [("", &["nobodies".to_owned()][..]), ("0:nobodies", &[])] {
+        for (user, groups, named) in
+            [("", &["nobodies".to_owned()][..], GroupPlace::Further), ("0:nobodies", &[], GroupPlace::User)]
+        {
             let error = identity(&tree, user, groups).unwrap_err();
             assert_eq!(error.to_string(), "unable to find group nobodies");
+            let ContainerError::Run(RunError::Group { place, .. }) = error else { panic!("{error}") };
+            assert_eq!(place, named, "{user}");
         }
     }
 

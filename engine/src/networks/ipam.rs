@@ -199,9 +199,23 @@ fn optional(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
+/// Finds a chosen subnet of a network that another one is in the way of.
+pub(super) fn overlap<'a>(
+    definition: &'a NetworkDefinition,
+    others: &'a [NetworkDefinition],
+) -> Option<(&'a str, &'a NetworkDefinition)> {
+    definition.ipam.config.iter().find_map(|pool| {
+        let subnet = range(&pool.subnet)?;
+        let other =
+            others.iter().find(|other| taken([*other]).iter().any(|taken| subnet.overlaps(*taken)))?;
+        Some((&*pool.subnet, other))
+    })
+}
+
 /// The ranges of all networks of the store, set up or not.
-pub(super) fn taken<'a>(definitions: impl Iterator<Item = &'a NetworkDefinition>) -> Vec<AddressRange> {
+pub(super) fn taken<'a>(definitions: impl IntoIterator<Item = &'a NetworkDefinition>) -> Vec<AddressRange> {
     definitions
+        .into_iter()
         .flat_map(|definition| &definition.ipam.config)
         .filter_map(|pool| range(&pool.subnet))
         .collect()

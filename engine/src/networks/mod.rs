@@ -125,13 +125,6 @@ impl Networks {
         Self { store: store.clone(), site, host }
     }
 
-    /// Whether a network can be made as it is asked for; nothing is made. One of its name may be about to go.
-    pub fn check_new(&self, request: &NetworkRequest) -> Result<(), NetworksError> {
-        let mut known = self.list()?;
-        known.retain(|other| other.name != request.name.trim());
-        defined(request, &known).map(drop)
-    }
-
     /// Makes a network.
     pub fn create(&self, request: &NetworkRequest) -> Result<Created, NetworksError> {
         let (mut definition, spec) = defined(request, &self.list()?)?;
@@ -272,6 +265,22 @@ impl Networks {
         ]);
         attributes.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         crate::event::append(&self.store, "network", action, &definition.id, &attributes);
+    }
+}
+
+/// Looks whether a network can be made as it is asked for beside those that are known; nothing is made. Returns what it
+/// would come to, without what is chosen for it.
+pub(crate) fn check_new(
+    request: &NetworkRequest,
+    known: &[NetworkDefinition],
+) -> Result<NetworkDefinition, NetworksError> {
+    let (definition, _) = defined(request, known)?;
+    match ipam::overlap(&definition, known) {
+        None => Ok(definition),
+        Some((subnet, other)) => Err(NetworksError::Conflict(format!(
+            "cannot create network {}: its subnet {subnet} overlaps with that of network {}",
+            definition.name, other.name
+        ))),
     }
 }
 

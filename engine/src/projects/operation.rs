@@ -209,7 +209,7 @@ impl Startable {
     }
 
     /// Returns its service.
-    fn service(&self) -> &str {
+    pub(super) fn service(&self) -> &str {
         match self {
             Self::Existing(container) => &container.service,
             Self::New(container) => container.service.as_str(),

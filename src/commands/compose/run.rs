@@ -16,6 +16,7 @@ use rbuild_sandbox::capabilities::canonical;
 
 use super::board::Board;
 use super::making::{self, Manner};
+use super::places::placed;
 use super::project::{Handle, Meant, Source, VERSION, meant};
 use super::{images_needed, providers, remote};
 use crate::cli::compose::Project;
@@ -93,9 +94,9 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
     let work = Work { members: &members, ..work };
     let definition = make(&handle, work, &service, run, &streams)?;
     let outcome = if run.detach {
-        detached(&handle.engine, work, &service, &definition, context)
+        detached(&handle, work, &service, &definition, context)
     } else {
-        attached(&handle.engine, work, &service, &definition, &streams, attendance, context)
+        attached(&handle, work, &service, &definition, &streams, attendance, context)
     };
     outcome.inspect_err(|_| {
         if run.rm {
@@ -271,22 +272,36 @@ fn make(
 
 /// Starts it, and prints its id.
 fn detached(
-    engine: &Engine,
+    handle: &Handle,
     work: Work<'_>,
     service: &Service,
     definition: &Definition,
     context: &Context,
 ) -> Outcome {
-    if let Start::Started(notes) = engine.start(definition)? {
+    if let Start::Started(notes) = handle.engine.start(definition)? {
         for note in notes {
             context.terminal.tell(&format!("note: {}\n", text::one_line(&note)));
         }
     }
-    let silent = rbuild_engine::projects::Unwatched;
-    let hooks = engine.run_hooks(work, definition, service.name.as_str(), &service.post_start, &silent);
-    hooks.inspect_err(|_| remove_unattended(engine, definition))?;
+    run_hooks(handle, work, definition, service)
+        .inspect_err(|_| remove_unattended(&handle.engine, definition))?;
     context.terminal.print(&format!("{}\n", definition.id))?;
     Ok(Status::Done)
+}
+
+/// Runs what is run beside the program after its start.
+fn run_hooks(
+    handle: &Handle,
+    work: Work<'_>,
+    definition: &Definition,
+    service: &Service,
+) -> anyhow::Result<()> {
+    let (name, silent) = (service.name.as_str(), rbuild_engine::projects::Unwatched);
+    let ran = handle.engine.run_hooks(work, definition, name, &service.post_start, &silent);
+    ran.map_err(|error| {
+        let keys = ["services", name].map(str::to_owned).into_iter().chain(error.keys());
+        placed(&handle.meant, &keys.collect::<Vec<_>>(), error)
+    })
 }
 
 /// Removes a container whose hook failed: it is not left to run unattended.
@@ -298,7 +313,7 @@ fn remove_unattended(engine: &Engine, definition: &Definition) {
 
 /// Runs it in the foreground and returns its status.
 fn attached(
-    engine: &Engine,
+    handle: &Handle,
     work: Work<'_>,
     service: &Service,
     definition: &Definition,
@@ -311,20 +326,17 @@ fn attached(
         detach: DetachKeys::default(),
         signals: Mode::On,
     };
-    let started = || {
-        let silent = rbuild_engine::projects::Unwatched;
-        engine.run_hooks(work, definition, service.name.as_str(), &service.post_start, &silent)
-    };
-    attendance.run(engine, definition, &touch, context, || {
+    attendance.run(&handle.engine, definition, &touch, context, || {
         if service.post_start.is_empty() {
             return;
         }
         // A program that has ended already has no use for them.
+        let engine = &handle.engine;
         let goes_on = || engine.observe(definition).is_ok_and(|seen| seen.state.is_active());
-        if let Err(error) = started()
+        if let Err(error) = run_hooks(handle, work, definition, service)
             && goes_on()
         {
-            report::tell(&error.into(), context.terminal);
+            report::tell(&error, context.terminal);
             remove_unattended(engine, definition);
         }
     })

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use rbuild_model::network::NetworkDefinition;
 use rbuild_model::project::{
     Condition, Namespace, NetworkKey, NetworkMode, Project, Service, ServiceName, VolumeKey, VolumesFrom,
 };
@@ -10,7 +11,7 @@ use rbuild_model::project::{
 use super::{NotPossible, contained};
 use crate::containers::ContainerError;
 use crate::engine::Engine;
-use crate::networks::{NetworkRequest, ipam};
+use crate::networks::{self, NetworkRequest, ipam};
 use crate::projects::operation::{Operation, Plan};
 use crate::projects::requests;
 use crate::volumes::VolumeRequest;
@@ -24,10 +25,10 @@ impl Engine {
         plan: &Plan,
         services: &BTreeSet<ServiceName>,
     ) -> Result<(), NotPossible> {
+        self.check_networks(project, plan)?;
         let mut made = BTreeSet::new();
         for planned in &plan.operations {
             match &planned.operation {
-                Operation::CreateNetwork { key, .. } => self.check_network(project, key)?,
                 Operation::CreateVolume { key, .. } => self.check_volume(project, key)?,
                 Operation::Create(new) | Operation::Recreate { new, .. } => drop(made.insert(&*new.name)),
                 _ => {}
@@ -40,22 +41,30 @@ impl Engine {
                 }
             }
         }
-        addresses(project, services, &|name| self.subnets(name))
+        addresses(project, services, plan, &|name| self.subnets(name))
     }
 
-    /// Looks at each part of a network by itself: the one is told that cannot be had.
-    fn check_network(&self, project: &Project, key: &NetworkKey) -> Result<(), NotPossible> {
-        let whole = requests::network(project, key, "", "");
-        let bare = NetworkRequest::new(&whole.name);
-        let parts = [
-            ("driver", NetworkRequest { driver: whole.driver.clone(), ..bare.clone() }),
-            ("driver_opts", NetworkRequest { options: whole.options.clone(), ..bare.clone() }),
-            ("ipam", NetworkRequest { ipam: whole.ipam.clone(), ipv6: whole.ipv6, ..bare }),
-            ("enable_ipv4", whole),
-        ];
-        for (part, request) in parts {
-            let checked = self.networks().check_new(&request);
-            checked.map_err(|error| NotPossible::of("networks", key.as_str(), part, error))?;
+    /// Looks whether the networks of a plan can be made, beside each other and beside those that stay.
+    fn check_networks(&self, project: &Project, plan: &Plan) -> Result<(), NotPossible> {
+        let mut fresh = Vec::new();
+        let mut gone = BTreeSet::new();
+        for planned in &plan.operations {
+            match &planned.operation {
+                Operation::CreateNetwork { key, name } => {
+                    fresh.push(key);
+                    gone.insert(name);
+                }
+                Operation::RemoveNetwork { name } => drop(gone.insert(name)),
+                _ => {}
+            }
+        }
+        let Some(first) = fresh.first() else { return Ok(()) };
+        let listed = self.networks().list();
+        let mut known = listed.map_err(|error| NotPossible::of("networks", first.as_str(), "name", error))?;
+        known.retain(|network| !gone.contains(&network.name));
+        for key in fresh {
+            let network = check_network(project, key, &known)?;
+            known.push(network);
         }
         Ok(())
     }
@@ -76,6 +85,36 @@ impl Engine {
         let chosen = found.ipam.config.into_iter().filter(|_| found.chosen_subnets.is_on());
         Some(chosen.map(|pool| pool.subnet).collect())
     }
+}
+
+/// Looks at each part of a network by itself: the one is told that cannot be had. Returns what it would come to.
+pub(super) fn check_network(
+    project: &Project,
+    key: &NetworkKey,
+    known: &[NetworkDefinition],
+) -> Result<NetworkDefinition, NotPossible> {
+    let checked = |part, request: &NetworkRequest| {
+        let checked = networks::check_new(request, known);
+        checked.map_err(|error| NotPossible::of("networks", key.as_str(), part, error))
+    };
+    let whole = requests::network(project, key, "", "");
+    let bare = NetworkRequest::new(&whole.name);
+    checked("driver", &NetworkRequest { driver: whole.driver.clone(), ..bare.clone() })?;
+    checked("driver_opts", &NetworkRequest { options: whole.options.clone(), ..bare.clone() })?;
+    checked("ipam", &NetworkRequest { ipam: whole.ipam.clone(), ipv6: whole.ipv6, ..bare })?;
+    checked("enable_ipv4", &whole)
+}
+
+/// How many containers of a service a plan leaves.
+fn count(plan: &Plan, service: &Service) -> usize {
+    let planned = plan.operations.iter().filter_map(|planned| match &planned.operation {
+        Operation::Create(new) | Operation::Recreate { new, .. } => Some((new.service.as_str(), &*new.name)),
+        Operation::Start(container) => Some((container.service(), container.name())),
+        _ => None,
+    });
+    let kept = plan.kept.iter().map(|kept| (&*kept.service, &*kept.name));
+    let own = planned.chain(kept).filter(|(of, _)| *of == service.name.as_str());
+    own.collect::<BTreeSet<_>>().len()
 }
 
 /// The containers of others that a service names, and where.
@@ -103,6 +142,7 @@ fn others(service: &Service) -> impl Iterator<Item = (String, &str)> {
 pub(super) fn addresses(
     project: &Project,
     services: &BTreeSet<ServiceName>,
+    plan: &Plan,
     subnets: &dyn Fn(&str) -> Option<Vec<String>>,
 ) -> Result<(), NotPossible> {
     let ends = |service: &Service| {
@@ -133,6 +173,14 @@ pub(super) fn addresses(
                         true => format!("network {key} has no subnet of its own choice (`ipam.config`)"),
                         false => format!("{address} is in no subnet of network {key}: {}", chosen.join(", ")),
                     });
+                }
+                let mut reserved = network.ipam.pools.iter().flat_map(|pool| pool.aux_addresses.values());
+                if reserved.any(|reserved| *reserved == address) {
+                    return not(format!("{address} is reserved as an auxiliary address of network {key}"));
+                }
+                let count = count(plan, service);
+                if count > 1 {
+                    return not(format!("{count} containers of the service are to have {address}"));
                 }
                 if !ends(service)
                     && let Some(other) = taken.insert((&network.name, address), &service.name)

@@ -6,8 +6,10 @@ use rbuild_model::project::{
     FileObject, FileSource, HealthCheck, Ipam, IpamPool, Mount, Network, NetworkKey, ProjectName, SecretKey,
 };
 
-use super::plan::addresses;
+use super::plan::{addresses, check_network};
 use super::*;
+use crate::projects::cause::Cause;
+use crate::projects::operation::{New, Operation, Plan, Startable};
 
 fn project(change: impl FnOnce(&mut Project, &mut Service)) -> Project {
     let mut project = Project::named(ProjectName::new("p").expect("a name"));
@@ -138,10 +140,11 @@ fn addresses_lie_in_subnets_and_are_given_once() {
         }
         project
     };
-    let told = |project: &Project| {
+    let planned = |project: &Project, plan: &Plan| {
         let all = project.services.keys().cloned().collect();
-        addresses(project, &all, &|_| None).map_err(|error| error.to_string())
+        addresses(project, &all, plan, &|_| None).map_err(|error| error.to_string())
     };
+    let told = |project: &Project| planned(project, &Plan::default());
     assert_eq!(told(&placed(&["10.7.0.0/24"], &["web"])), Ok(()));
     let none =
         "services.web.networks.net.ipv4_address: network net has no subnet of its own choice (`ipam.config`)";
@@ -149,6 +152,14 @@ fn addresses_lie_in_subnets_and_are_given_once() {
     let outside =
         "services.web.networks.net.ipv4_address: 10.7.0.9 is in no subnet of network net: 10.8.0.0/24";
     assert_eq!(told(&placed(&["10.8.0.0/24"], &["web"])), Err(outside.to_owned()));
+    let mut kept = placed(&["10.7.0.0/24"], &["web"]);
+    let pools = kept.networks.values_mut().flat_map(|network| &mut network.ipam.pools);
+    pools.for_each(|pool| {
+        pool.aux_addresses = BTreeMap::from([("h".to_owned(), Ipv4Addr::new(10, 7, 0, 9).into())])
+    });
+    let reserved =
+        "services.web.networks.net.ipv4_address: 10.7.0.9 is reserved as an auxiliary address of network net";
+    assert_eq!(told(&kept), Err(reserved.to_owned()));
     let mut two = placed(&["10.7.0.0/24"], &["a", "b"]);
     let twice = "services.b.networks.net.ipv4_address: service a has 10.7.0.9, too";
     assert_eq!(told(&two), Err(twice.to_owned()));
@@ -158,6 +169,37 @@ fn addresses_lie_in_subnets_and_are_given_once() {
         Dependency { condition: Condition::CompletedSuccessfully, restart: false, required: true };
     two.services.get_mut(&b).expect("a service").depends_on.insert(a, dependency);
     assert_eq!(told(&two), Ok(()));
+    // Nor have two containers of one service the same.
+    let one = placed(&["10.7.0.0/24"], &["web"]);
+    let mut plan = Plan::default();
+    for number in [1, 2] {
+        let service = ServiceName::new("web").expect("a name");
+        let new = New { service, number, name: format!("p-web-{number}") };
+        let made = plan.add(Operation::Create(new.clone()), Cause::Missing, Vec::new());
+        plan.add(Operation::Start(Startable::New(new)), Cause::New, vec![made]);
+        let why = "services.web.networks.net.ipv4_address: 2 containers of the service are to have 10.7.0.9";
+        let wanted = if number == 1 { Ok(()) } else { Err(why.to_owned()) };
+        assert_eq!(planned(&one, &plan), wanted);
+    }
+}
+
+#[test]
+fn networks_of_one_plan_do_not_overlap() {
+    let mut project = Project::named(ProjectName::new("p").expect("a name"));
+    let mut known = Vec::new();
+    let mut told = |name: &str, subnet: &str| {
+        let key = NetworkKey::new(name).expect("a key");
+        let pool = IpamPool { subnet: Some(subnet.to_owned()), ..IpamPool::default() };
+        let ipam = Ipam { driver: None, pools: vec![pool] };
+        let network = Network { name: format!("p_{name}"), ipam, ..Network::default() };
+        project.networks.insert(key.clone(), network);
+        known.push(check_network(&project, &key, &known).map_err(|error| error.to_string())?);
+        Ok(())
+    };
+    assert_eq!(told("a", "10.7.0.0/24"), Ok(()));
+    assert_eq!(told("b", "10.7.1.0/24"), Ok(()));
+    let why = "networks.c.ipam: cannot create network p_c: its subnet 10.7.0.128/25 overlaps with that of network p_a";
+    assert_eq!(told("c", "10.7.0.128/25"), Err(why.to_owned()));
 }
 
 #[test]

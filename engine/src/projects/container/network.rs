@@ -1,6 +1,7 @@
 //! The networks and ports of a service's container.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use rbuild_model::network as wish;
 use rbuild_model::project::{self, NetworkKey, NetworkMode, Project, Service};
@@ -16,6 +17,7 @@ pub(super) fn network(
 ) -> Result<(), NotPossible> {
     let service = making.service;
     let project = making.project;
+    refuse_beside_lender(service)?;
     let mut attached: Vec<_> = service.networks.iter().collect();
     attached.sort_by(|(a_key, a), (b_key, b)| b.priority.cmp(&a.priority).then(a_key.cmp(b_key)));
     let name = |key: &project::NetworkKey| {
@@ -43,17 +45,49 @@ pub(super) fn network(
         host.endpoints.push(wish(making.project, service, &making.place, &making.name, key, is_main)?);
     }
     host.ports = service.ports.iter().map(port).collect();
-    host.extra_hosts = service
-        .extra_hosts
-        .iter()
-        .flat_map(|(name, addresses)| {
-            addresses.iter().map(|address| ExtraHost { name: name.clone(), address: address.clone() })
-        })
-        .collect();
+    host.extra_hosts = extra_hosts(service)?;
     host.dns = service.dns.clone();
     host.dns_search.clone_from(&service.dns_search);
     host.dns_options.clone_from(&service.dns_opt);
     Ok(())
+}
+
+/// Refuses what belongs to whoever's network the containers of a service are to be in.
+fn refuse_beside_lender(service: &Service) -> Result<(), NotPossible> {
+    let Some(NetworkMode::Service(_) | NetworkMode::Container(_)) = service.network_mode else {
+        return Ok(());
+    };
+    let network = "the network mode";
+    let container = "the container type network mode";
+    let asked = [
+        ("hostname", service.hostname.is_some(), "hostname", network),
+        ("dns", !service.dns.is_empty(), "dns", network),
+        ("extra_hosts", !service.extra_hosts.is_empty(), "custom host-to-IP mapping", network),
+        ("ports", !service.ports.is_empty(), "port publishing", container),
+        ("expose", !service.expose.is_empty(), "port exposing", container),
+    ];
+    match asked.into_iter().find(|(_, is_asked, _, _)| *is_asked) {
+        Some((key, _, what, mode)) => {
+            Err(not(service, key, format!("conflicting options: {what} and {mode}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The names that a service gives to addresses.
+fn extra_hosts(service: &Service) -> Result<Vec<ExtraHost>, NotPossible> {
+    let all = service.extra_hosts.iter().flat_map(|(name, all)| all.iter().map(move |one| (name, one)));
+    all.map(|(name, address)| {
+        if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
+            return Err(not(
+                service,
+                "extra_hosts",
+                format!("invalid IP address in add-host: {address:?} for {name}"),
+            ));
+        }
+        Ok(ExtraHost { name: name.clone(), address: address.clone() })
+    })
+    .collect()
 }
 
 /// Returns how a container of a service is in one of its networks.

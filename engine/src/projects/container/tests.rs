@@ -181,7 +181,18 @@ fn what_cannot_be_had_is_named() {
     service.userns_mode = Some("auto".to_owned());
     assert_eq!(ask(&service).expect_err("no").to_string(), "services.web.userns_mode: can only be `host`");
     let mut service = web();
+    let address = BTreeMap::from([("q".to_owned(), vec!["::1".to_owned(), "zz".to_owned()])]);
+    let hosts = Service { extra_hosts: address, ..web() };
+    let error = ask(&hosts).expect_err("not an address").to_string();
+    assert_eq!(error, "services.web.extra_hosts: invalid IP address in add-host: \"zz\" for q");
     service.network_mode = Some(NetworkMode::Service(key(ServiceName::new, "db")));
+    let named = Service { hostname: Some("q".to_owned()), ..service.clone() };
+    let error = ask(&named).expect_err("the name is the lender's").to_string();
+    assert_eq!(error, "services.web.hostname: conflicting options: hostname and the network mode");
+    let exposing = Service { expose: vec!["80".to_owned()], ..service.clone() };
+    let error = ask(&exposing).expect_err("ports are the lender's").to_string();
+    let why = "conflicting options: port exposing and the container type network mode";
+    assert_eq!(error, format!("services.web.expose: {why}"));
     let error = ask(&service).expect_err("nothing to share with");
     assert_eq!(error.to_string(), "services.web.network_mode: service db has no container");
 }

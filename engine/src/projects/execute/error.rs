@@ -3,7 +3,7 @@
 use rbuild_model::project::ServiceName;
 
 use crate::containers::ContainerError;
-use crate::error::RunError;
+use crate::error::{GroupPlace, RunError};
 use crate::networks::{MemberError, NetworksError};
 use crate::projects::NotPossible;
 use crate::volumes::VolumesError;
@@ -117,8 +117,12 @@ impl OperationError {
         match self {
             Self::Hook { at: (key, number), .. } => vec![(*key).to_owned(), number.to_string()],
             Self::Container(error) => match &**error {
-                ContainerError::Run(RunError::Group { .. }) => vec!["group_add".to_owned()],
-                ContainerError::Run(RunError::User { .. }) => vec!["user".to_owned()],
+                ContainerError::Run(RunError::Group { place: GroupPlace::Further, .. }) => {
+                    vec!["group_add".to_owned()]
+                }
+                ContainerError::Run(RunError::User { .. } | RunError::Group { .. }) => {
+                    vec!["user".to_owned()]
+                }
                 _ => Vec::new(),
             },
             _ => Vec::new(),
