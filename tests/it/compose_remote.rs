@@ -44,6 +44,12 @@ fn a_project_of_a_registry_is_what_was_published() {
     for part in [&format!("Your compose stack \"{far}\" is stored in \""), "TAG ", "hint: use `--yes`"] {
         assert!(asked.stderr.contains(part), "{part}: {asked}");
     }
+    // So it is where a project of this machine includes it.
+    let asked = compose(&context, ["-f", "own.yaml", "up", "-d"]);
+    asked.assert_code(1);
+    for part in [&format!("\"{far}\" is stored in \""), "TAG ", "hint: use `--yes`"] {
+        assert!(asked.stderr.contains(part), "{part}: {asked}");
+    }
     let meant = compose(&context, ["-f", &far, "--dry-run", "up", "-d", "-y"]);
     assert!(meant.stdout.contains("create shop-web-1"), "{meant}");
 
@@ -126,7 +132,7 @@ fn a_project_of_a_repository_lies_in_its_own_folder() {
         }
     }
     let run = compose(&context, ["-p", "p", "-f", &url, "run", "a"]);
-    assert!(run.stderr.contains("hint: answer with `y` on standard input"), "{run}");
+    assert!(run.stderr.contains("hint: use `--yes`"), "{run}");
     let meant = said(&context, ["-p", "p", "-f", &url, "--dry-run", "up", "-y"]);
     assert!(meant.contains("create p-a-1"), "{meant}");
     let meant = said(&context, ["-p", "p", "-f", &url, "--dry-run", "build", "-y"]);

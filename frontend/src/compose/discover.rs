@@ -33,8 +33,6 @@ pub(crate) struct Found {
     pub(crate) home: PathBuf,
     /// The name of the first file, if it comes from elsewhere.
     pub(crate) remote: Option<String>,
-    /// The files of variables that the caller named, or has in the folder.
-    pub(crate) env_files: Vec<PathBuf>,
     /// The variables, the project's name not among them yet.
     pub(crate) environment: Environment,
     /// The name that was asked for, if one was.
@@ -56,14 +54,13 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
         (None, None) => None,
     };
     let explicit = explicit_env_files(request, &environment);
-    let mut env_files: Vec<PathBuf> =
-        explicit.iter().map(|file| absolute(current, Path::new(file))).collect();
     if !explicit.is_empty() {
+        let env_files: Vec<PathBuf> =
+            explicit.iter().map(|file| absolute(current, Path::new(file))).collect();
         read_env_files(&env_files, &mut environment, files, warnings)?;
     } else if !is_on(environment.get("COMPOSE_DISABLE_ENV_FILE")) {
         let near = known.as_ref().unwrap_or(current).join(".env");
         read_env_file(&near, Wanted::IfThere, &mut environment, files, warnings)?;
-        env_files.push(near);
     }
     let Project { files: project_files, remote, elsewhere: base } =
         find_files(request, &environment, files, warnings)?;
@@ -79,7 +76,6 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
     if elsewhere && !is_on(environment.get("COMPOSE_DISABLE_ENV_FILE")) {
         let near = directory.join(".env");
         read_env_file(&near, Wanted::IfThere, &mut environment, files, warnings)?;
-        env_files.push(near);
     }
     let asked = request.project_name.clone().filter(|name| !name.is_empty());
     let asked = asked.or_else(|| {
@@ -97,7 +93,6 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
         directory: base.unwrap_or_else(|| directory.clone()),
         home: directory,
         remote,
-        env_files,
         environment,
         name,
         profiles,
@@ -117,8 +112,9 @@ pub(crate) fn name_fault(error: &NameError) -> Box<Diagnostic> {
     }
 }
 
-fn is_on(value: Option<&str>) -> bool {
-    value.is_some_and(|value| matches!(value.to_lowercase().as_str(), "1" | "true" | "t"))
+/// Whether a variable of compose itself says yes.
+pub fn is_on(value: Option<&str>) -> bool {
+    value.is_some_and(|value| matches!(&*value.trim().to_lowercase(), "1" | "t" | "true" | "y"))
 }
 
 fn explicit_env_files(request: &Request, environment: &Environment) -> Vec<String> {

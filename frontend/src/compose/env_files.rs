@@ -1,17 +1,20 @@
 //! What services take from files: variables by `env_file`, labels by `label_file`.
 
+use std::cell::RefCell;
 use std::path::{Path as FilePath, PathBuf};
 
-use rbuild_model::span::Diagnostic;
+use rbuild_model::span::{Diagnostic, Location};
 
 use super::discover::{absolute, warn_of_unset};
 use super::dotenv;
+use super::elsewhere::Elsewhere;
 use super::environment::Environment;
 use super::fault::fault;
+use super::interpolate::Use;
 use super::request::{Answer, Files, Loads, Question};
 use super::yaml::{Map, Node, Value};
 
-/// What files are read with.
+/// What files are read with, and what is gathered on the way.
 pub(crate) struct Reading<'a> {
     /// The project's folder.
     pub(crate) directory: &'a FilePath,
@@ -19,36 +22,65 @@ pub(crate) struct Reading<'a> {
     pub(crate) environment: &'a Environment,
     /// The files.
     pub(crate) files: Files<'a>,
+    /// What others wrote.
+    pub(crate) elsewhere: &'a mut Elsewhere,
+    /// Where variables stood.
+    pub(crate) uses: &'a mut Vec<Use>,
+    /// What people should know.
+    pub(crate) warnings: &'a mut Vec<Diagnostic>,
 }
 
 struct EnvFile {
     path: PathBuf,
+    at: Option<Location>,
     is_required: bool,
     format: Option<String>,
 }
 
 impl Reading<'_> {
     /// Puts the variables and labels of their files into services.
-    pub(crate) fn resolve(&self, services: &mut Map, warnings: &mut Vec<Diagnostic>) -> Loads<()> {
-        let mut wanted = Vec::new();
+    pub(crate) fn resolve(mut self, services: &mut Map) -> Loads<()> {
+        let mut named = Vec::new();
         for (_, service) in services.iter() {
-            wanted.extend(self.env_files(service).into_iter().map(|file| Question::File(file.path)));
-            wanted.extend(self.label_files(service).into_iter().map(Question::File));
+            named.extend(self.env_files(service).into_iter().map(|file| (file.path, file.at)));
+            named.extend(self.label_files(service));
         }
-        self.files.want(wanted)?;
-        for (_, service) in services.iter_mut() {
-            self.variables(service, warnings)?;
-            self.labels(service, warnings)?;
+        self.files.want(named.iter().map(|(path, _)| Question::File(path.clone())))?;
+        for (path, at) in named {
+            if self.elsewhere.wrote(at.as_ref()) {
+                self.elsewhere.add(&path, self.files);
+            }
+        }
+        for (name, service) in services.iter_mut() {
+            self.variables(name, service)?;
+            self.labels(name, service)?;
         }
         Ok(())
+    }
+
+    /// Notes the variables of the project that a file took.
+    fn note(&mut self, taken: RefCell<Vec<(String, String)>>, path: String, at: Option<&Location>) {
+        for (name, value) in taken.into_inner() {
+            let (path, at) = (path.clone(), at.cloned());
+            self.uses.push(Use { name, path, at, value: Some(value.clone()), result: value });
+        }
+    }
+
+    /// Returns a variable of the project, and notes it among those that were taken.
+    fn lookup(&self, name: &str, taken: &RefCell<Vec<(String, String)>>) -> Option<String> {
+        let value = self.environment.get(name)?.to_owned();
+        taken.borrow_mut().push((name.to_owned(), value.clone()));
+        Some(value)
     }
 
     fn env_files(&self, service: &Node) -> Vec<EnvFile> {
         let list = service.get("env_file").and_then(Node::as_list).unwrap_or_default();
         list.iter()
             .filter_map(|entry| {
+                let path = entry.get("path")?;
                 Some(EnvFile {
-                    path: absolute(self.directory, FilePath::new(entry.get("path")?.as_str()?)),
+                    path: absolute(self.directory, FilePath::new(path.as_str()?)),
+                    at: path.at.clone(),
                     is_required: entry.get("required").is_none_or(|node| node.value != Value::Bool(false)),
                     format: entry.get("format").and_then(Node::scalar),
                 })
@@ -56,13 +88,13 @@ impl Reading<'_> {
             .collect()
     }
 
-    fn label_files(&self, service: &Node) -> Vec<PathBuf> {
+    fn label_files(&self, service: &Node) -> Vec<(PathBuf, Option<Location>)> {
         let list = service.get("label_file").and_then(Node::as_list).unwrap_or_default();
-        let paths = list.iter().filter_map(Node::as_str);
-        paths.map(|path| absolute(self.directory, FilePath::new(path))).collect()
+        let paths = list.iter().filter_map(|node| Some((node.as_str()?, node.at.clone())));
+        paths.map(|(path, at)| (absolute(self.directory, FilePath::new(path)), at)).collect()
     }
 
-    fn variables(&self, service: &mut Node, warnings: &mut Vec<Diagnostic>) -> Loads<()> {
+    fn variables(&mut self, name: &str, service: &mut Node) -> Loads<()> {
         let files = self.env_files(service);
         let at = service.get("env_file").and_then(|node| node.at.clone());
         let Some(map) = service.as_map_mut() else { return Ok(()) };
@@ -96,8 +128,8 @@ impl Reading<'_> {
                     return Err(fault(at.as_ref(), message).into());
                 }
             };
-            let lookup =
-                |name: &str| self.environment.get(name).map(str::to_owned).or_else(|| own_value(name));
+            let taken = RefCell::default();
+            let lookup = |name: &str| self.lookup(name, &taken).or_else(|| own_value(name));
             let read = match file.format.as_deref() {
                 None | Some("") => dotenv::parse(source, &lookup, &all),
                 Some("raw") => dotenv::parse_raw(source, &lookup),
@@ -110,7 +142,8 @@ impl Reading<'_> {
                 error.message = format!("failed to read {shown}: {}", error.message);
                 error
             })?;
-            warn_of_unset(&read.unset, warnings);
+            self.note(taken, format!("services.{name}.env_file"), file.at.as_ref());
+            warn_of_unset(&read.unset, self.warnings);
             all.overlay(read.variables);
         }
         let mut merged = Map::default();
@@ -128,7 +161,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn labels(&self, service: &mut Node, warnings: &mut Vec<Diagnostic>) -> Loads<()> {
+    fn labels(&mut self, name: &str, service: &mut Node) -> Loads<()> {
         let files = self.label_files(service);
         let at = service.get("label_file").and_then(|node| node.at.clone());
         let Some(map) = service.as_map_mut() else { return Ok(()) };
@@ -137,7 +170,7 @@ impl Reading<'_> {
             return Ok(());
         }
         let mut merged = Map::default();
-        for path in files {
+        for (path, place) in files {
             let shown = path.display();
             let Answer::Text(source) = self.files.look(&path)? else {
                 return Err(fault(
@@ -146,12 +179,14 @@ impl Reading<'_> {
                 )
                 .into());
             };
-            let lookup = |name: &str| self.environment.get(name).map(str::to_owned);
+            let taken = RefCell::default();
+            let lookup = |name: &str| self.lookup(name, &taken);
             let read = dotenv::parse(source, &lookup, &Environment::default()).map_err(|mut error| {
                 error.message = format!("failed to read {shown}: {}", error.message);
                 error
             })?;
-            warn_of_unset(&read.unset, warnings);
+            self.note(taken, format!("services.{name}.label_file"), place.as_ref());
+            warn_of_unset(&read.unset, self.warnings);
             for (name, variable) in read.variables.iter() {
                 merged.put(name, Node::new(Value::String(variable.value.clone()), at.clone()));
             }

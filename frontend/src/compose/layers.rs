@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use rbuild_model::span::{Diagnostic, Source};
+use rbuild_model::span::{Diagnostic, Location, Source};
 
 use super::discover;
+use super::elsewhere::Elsewhere;
 use super::environment::Environment;
 use super::fault::{Checked, fault, remark};
 use super::interpolate::{Interpolation, Use};
@@ -37,6 +38,8 @@ pub(crate) struct Layers<'a> {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Where variables stood.
     pub(crate) uses: Vec<Use>,
+    /// What others wrote.
+    pub(crate) elsewhere: Elsewhere,
 }
 
 /// Where a set of files stands.
@@ -89,9 +92,11 @@ impl Layers<'_> {
             self.resolve_paths(&mut model, scope)?;
         }
         if !self.request.skip.interpolation {
-            for service in defaults::entries(&mut model, "services") {
-                if let Some(variables) = service.get_mut("environment") {
-                    resolve(variables, &scope.environment, Unresolved::Keep);
+            let services = model.as_map_mut().and_then(|map| map.get_mut("services"));
+            for (name, service) in services.and_then(Node::as_map_mut).into_iter().flat_map(Map::iter_mut) {
+                if let Some(variables) = service.as_map_mut().and_then(|map| map.get_mut("environment")) {
+                    let path = Path::default().key("services").key(name).key("environment");
+                    resolve(variables, &path, &scope.environment, Unresolved::Keep, &mut self.uses);
                 }
             }
         }
@@ -171,6 +176,15 @@ impl Layers<'_> {
         let strictness =
             if self.request.skip.interpolation { Strictness::Lenient } else { Strictness::Strict };
         Speller { strictness, warnings: &mut self.warnings }.spell(model, &PROJECT, &Path::default())
+    }
+
+    /// Returns where a file lies that is named somewhere; what others name is theirs.
+    fn located(&mut self, name: &str, at: Option<&Location>, scope: &Scope) -> Loads<PathBuf> {
+        let path = discover::located(&scope.directory, name, self.files)?;
+        if self.elsewhere.wrote(at) {
+            self.elsewhere.add(&path, self.files);
+        }
+        Ok(path)
     }
 
     fn resolve_paths(&mut self, model: &mut Node, scope: &Scope) -> Loads<()> {

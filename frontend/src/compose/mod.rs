@@ -23,6 +23,7 @@ mod consistency;
 mod defaults;
 mod discover;
 mod dotenv;
+mod elsewhere;
 mod env_files;
 mod environment;
 mod explain;
@@ -56,7 +57,8 @@ use std::path::PathBuf;
 use rbuild_model::project::{Project, ProjectName};
 use rbuild_model::span::{Diagnostic, Location, Source};
 
-pub use discover::NAMES as FILE_NAMES;
+pub use discover::{NAMES as FILE_NAMES, is_on};
+pub use elsewhere::Elsewhere;
 pub use environment::{Environment, Origin, Variable};
 pub use interpolate::Use;
 pub use request::{Answer, Answers, Question, Request, Skip};
@@ -99,10 +101,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// The repository or artifact that it comes from: where its first file was brought from, if it was.
     pub remote: Option<String>,
-    /// All files that were read for it, the ones that it includes and its lists of variables among them.
-    pub read: Vec<PathBuf>,
-    /// The files of variables among them that the caller named, or has in the folder.
-    pub callers_env_files: Vec<PathBuf>,
+    /// What of it others wrote.
+    pub elsewhere: Elsewhere,
     /// The variables it was read with.
     pub environment: Environment,
     /// Where variables stood, and what came of them.
@@ -118,7 +118,8 @@ pub struct Loaded {
 /// Loads a project.
 pub fn load(request: &Request, answers: &Answers) -> Result<Loading, LoadError> {
     let files = Files { answers };
-    let mut layers = Layers { request, files, warnings: Vec::new(), uses: Vec::new() };
+    let elsewhere = Elsewhere::of(answers);
+    let mut layers = Layers { request, files, warnings: Vec::new(), uses: Vec::new(), elsewhere };
     match load_all(&mut layers) {
         Ok(loaded) => Ok(Loading::Ready(Box::new(loaded))),
         Err(Stop::Needs(questions)) => Ok(Loading::Needs(questions)),
@@ -144,7 +145,7 @@ fn load_all(layers: &mut Layers<'_>) -> Loads<Loaded> {
         // Where variables stay as they are written, none is looked up.
         let nobodys = Environment::default();
         let known = if request.skip.interpolation { &nobodys } else { &environment };
-        normalise::normalise(&mut model, name.as_str(), known);
+        normalise::normalise(&mut model, name.as_str(), known, &mut layers.uses);
     }
     let mut top = match model.value {
         Value::Map(top) => top,
@@ -172,8 +173,7 @@ fn load_all(layers: &mut Layers<'_>) -> Loads<Loaded> {
         directory: found.directory,
         files: found.files,
         remote: found.remote,
-        read: layers.files.answers.read(),
-        callers_env_files: found.env_files,
+        elsewhere: std::mem::take(&mut layers.elsewhere),
         environment,
         uses: std::mem::take(&mut layers.uses),
         warnings: std::mem::take(&mut layers.warnings),
@@ -232,8 +232,15 @@ fn select_services(
         consistency::align_replicas(&mut parted.services);
     }
     if !request.skip.env_resolution {
-        let reading = env_files::Reading { directory: &found.directory, environment, files: layers.files };
-        reading.resolve(&mut parted.services, &mut layers.warnings)?;
+        let reading = env_files::Reading {
+            directory: &found.directory,
+            environment,
+            files: layers.files,
+            elsewhere: &mut layers.elsewhere,
+            uses: &mut layers.uses,
+            warnings: &mut layers.warnings,
+        };
+        reading.resolve(&mut parted.services)?;
     }
     select::by_names(&mut parted, &request.services)?;
     remarks::commands(&parted.services, &mut layers.warnings);
@@ -311,6 +318,13 @@ impl Loaded {
     /// written, what it would be in.
     pub fn place(&self, path: &[impl AsRef<str>]) -> Option<&Location> {
         self.top.nearest(path)
+    }
+
+    /// Whether others wrote anything of what stands at a key of a section, in services that are off, too.
+    pub fn is_theirs(&self, section: &str, key: &str) -> bool {
+        let known = self.top.get(section).and_then(|section| section.get(key));
+        let known = known.or_else(|| self.disabled.get(key).filter(|_| section == "services"));
+        known.is_some_and(|node| self.elsewhere.touched(node))
     }
 
     /// Returns the names of a section.

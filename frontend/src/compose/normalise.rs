@@ -1,19 +1,25 @@
 //! One way of saying each thing: the implicit network, dependencies that other keys imply, names of resources.
 
+use rbuild_model::span::Location;
+
 use super::environment::Environment;
+use super::interpolate::Use;
+use super::path::Path;
 use super::yaml::{Map, Node, Value};
 use crate::path::clean;
 
-/// Brings a tree into its normal form.
-pub(crate) fn normalise(root: &mut Node, name: &str, environment: &Environment) {
+/// Brings a tree into its normal form; notes where variables of the project stood.
+pub(crate) fn normalise(root: &mut Node, name: &str, environment: &Environment, uses: &mut Vec<Use>) {
     let Some(top) = root.as_map_mut() else { return };
     top.put("name", Node::new(Value::String(name.to_owned()), None));
     let mut uses_default = false;
     if let Some(services) = top.get_mut("services").and_then(Node::as_map_mut) {
-        for (_, service) in services.iter_mut() {
+        for (name, service) in services.iter_mut() {
             let Some(service) = service.as_map_mut() else { continue };
             uses_default |= default_network(service);
-            normalise_service(service, environment);
+            let path = Path::default().key("services").key(name);
+            resolve_bare(service, &path, environment, uses);
+            normalise_service(service);
         }
     }
     if uses_default {
@@ -73,22 +79,28 @@ fn default_network(service: &mut Map) -> bool {
     service.get("networks").and_then(|networks| networks.get("default")).is_some()
 }
 
-fn normalise_service(service: &mut Map, environment: &Environment) {
+/// Gives the variables of a service and of its build that have no value those of the project.
+fn resolve_bare(service: &mut Map, path: &Path, environment: &Environment, uses: &mut Vec<Use>) {
+    let build = service.get_mut("build").and_then(Node::as_map_mut);
+    if let Some(args) = build.and_then(|build| build.get_mut("args")) {
+        resolve(args, &path.key("build").key("args"), environment, Unresolved::Drop, uses);
+    }
+    if let Some(variables) = service.get_mut("environment") {
+        resolve(variables, &path.key("environment"), environment, Unresolved::Keep, uses);
+    }
+}
+
+fn normalise_service(service: &mut Map) {
     if let Some(policy) = service.get_mut("pull_policy")
         && policy.as_str() == Some("if_not_present")
     {
         policy.value = Value::String("missing".to_owned());
     }
-    if let Some(build) = service.get_mut("build").and_then(Node::as_map_mut) {
-        if !build.contains("dockerfile") && !build.contains("dockerfile_inline") {
-            build.put("dockerfile", Node::new(Value::String("Dockerfile".to_owned()), None));
-        }
-        if let Some(args) = build.get_mut("args") {
-            resolve(args, environment, Unresolved::Drop);
-        }
-    }
-    if let Some(variables) = service.get_mut("environment") {
-        resolve(variables, environment, Unresolved::Keep);
+    if let Some(build) = service.get_mut("build").and_then(Node::as_map_mut)
+        && !build.contains("dockerfile")
+        && !build.contains("dockerfile_inline")
+    {
+        build.put("dockerfile", Node::new(Value::String("Dockerfile".to_owned()), None));
     }
     let mounts = service.get_mut("volumes").map(|node| &mut node.value);
     if let Some(Value::List(mounts)) = mounts {
@@ -152,14 +164,31 @@ pub(crate) enum Unresolved {
     Drop,
 }
 
-/// Gives variables without a value the project's.
-pub(crate) fn resolve(node: &mut Node, environment: &Environment, unresolved: Unresolved) {
+/// Gives variables without a value the project's, and notes which these are.
+pub(crate) fn resolve(
+    node: &mut Node,
+    path: &Path,
+    environment: &Environment,
+    unresolved: Unresolved,
+    uses: &mut Vec<Use>,
+) {
+    let mut note = |name: &str, value: &str, at: &Option<Location>| {
+        let (path, value) = (path.key(name).pattern(), value.to_owned());
+        uses.push(Use {
+            name: name.to_owned(),
+            path,
+            at: at.clone(),
+            value: Some(value.clone()),
+            result: value,
+        });
+    };
     match &mut node.value {
         Value::Map(map) => {
             for (key, value) in map.iter_mut() {
                 if value.is_null()
                     && let Some(found) = environment.get(key)
                 {
+                    note(key, found, &value.at);
                     value.value = Value::String(found.to_owned());
                 }
             }
@@ -172,6 +201,7 @@ pub(crate) fn resolve(node: &mut Node, environment: &Environment, unresolved: Un
                 if let Some(name) = item.as_str().filter(|text| !text.contains('='))
                     && let Some(found) = environment.get(name)
                 {
+                    note(name, found, &item.at);
                     item.value = Value::String(format!("{name}={found}"));
                 }
             }

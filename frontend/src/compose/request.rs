@@ -88,15 +88,9 @@ impl Answers {
         self.0.insert(question, answer);
     }
 
-    /// Returns the files whose text is known, sorted.
-    pub(crate) fn read(&self) -> Vec<PathBuf> {
-        let texts = self.0.iter().filter_map(|(question, answer)| match (question, answer) {
-            (Question::File(path), Answer::Text(_)) => Some(path.clone()),
-            _ => None,
-        });
-        let mut files: Vec<PathBuf> = texts.collect();
-        files.sort_unstable();
-        files
+    /// Returns all of them, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Question, &Answer)> {
+        self.0.iter()
     }
 
     pub(crate) fn get(&self, question: &Question) -> Option<&Answer> {

@@ -111,6 +111,54 @@ fn what_comes_from_elsewhere_keeps_its_paths_wherever_it_is_named() {
 }
 
 #[test]
+fn variables_that_are_only_named_are_noted_as_those_of_templates_are() {
+    let text = "services:\n  a:\n    image: x:${TAG}\n    environment: [TOKEN, NONE]\n    env_file: a.env\n    \
+                build: {context: ., args: {ARG: , OWN: x}}\n";
+    let files = [
+        ("compose.yaml", text),
+        (".env", "TAG=1\nTOKEN=t\nARG=a\nOTHER=o\nUNUSED=u\n"),
+        ("a.env", "OTHER\nX=${TOKEN}\nOWN=1\n"),
+    ];
+    let loaded = loaded(&files).unwrap_or_else(|error| panic!("{error}"));
+    let noted: BTreeSet<_> = loaded.uses.iter().map(|used| (&*used.name, &*used.path)).collect();
+    let expected = [
+        ("ARG", "services.a.build.args.ARG"),
+        ("OTHER", "services.a.env_file"),
+        ("TAG", "services.a.image"),
+        ("TOKEN", "services.a.env_file"),
+        ("TOKEN", "services.a.environment.TOKEN"),
+    ];
+    assert_eq!(noted, expected.into());
+    assert!(loaded.uses.iter().all(|used| used.at.is_some()), "{:?}", loaded.uses);
+}
+
+#[test]
+fn what_others_wrote_is_known_wherever_it_comes_in() {
+    let files = [
+        (
+            "compose.yaml",
+            "include: ['oci://far/app']\nservices:\n  own: {image: x, environment: [TOKEN]}\n  \
+             e: {extends: {file: 'oci://far/base', service: z}}\n",
+        ),
+        (".env", "TOKEN=t\n"),
+        ("/far/app/compose.yaml", "include: [more.yaml]\nservices: {s: {image: x, env_file: /etc/s.env}}\n"),
+        ("/far/app/more.yaml", "services: {m: {image: 'm:${TOKEN}'}}\n"),
+        ("/far/app/.env", "M=1\n"),
+        ("/etc/s.env", "S=1\n"),
+        ("/far/base/compose.yaml", "services: {z: {image: z, environment: {TOKEN: }}}\n"),
+    ];
+    let loaded = loaded(&files).unwrap_or_else(|error| panic!("{error}"));
+    let theirs: Vec<_> = loaded.elsewhere.files().map(|path| path.display().to_string()).collect();
+    let read = ["/etc/s.env", "/far/app/.env", "/far/app/compose.yaml", "/far/app/more.yaml"];
+    assert_eq!(theirs, [&read[..], &["/far/base/compose.yaml"]].concat());
+    let services = ["own", "e", "m", "s"].map(|name| loaded.is_theirs("services", name));
+    assert_eq!(services, [false, true, true, true]);
+    let taken = loaded.uses.iter().filter(|used| loaded.elsewhere.wrote(used.at.as_ref()));
+    let taken: BTreeSet<_> = taken.map(|used| &*used.path).collect();
+    assert_eq!(taken, ["services.e.environment.TOKEN", "services.m.image"].into());
+}
+
+#[test]
 fn a_file_that_is_missing_is_told_where_it_is_named() {
     let wrong = |text: &str| {
         let error = loaded(&[("compose.yaml", text)]).err().unwrap_or_else(|| panic!("it is wrong: {text}"));

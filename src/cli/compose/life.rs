@@ -86,6 +86,9 @@ pub(crate) struct Scale {
     /// Leave what services depend on as it is
     #[arg(long)]
     pub(crate) no_deps: bool,
+    /// Agree to all that a project from elsewhere asks for
+    #[arg(short = 'y', long)]
+    pub(crate) yes: bool,
     /// How many containers each service has
     #[arg(value_name = "SERVICE=NUMBER", required = true)]
     pub(crate) services: Vec<String>,

@@ -149,4 +149,7 @@ pub(crate) struct Watch {
     /// Do not show builds
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// Agree to all that a project from elsewhere asks for
+    #[arg(short = 'y', long)]
+    pub(crate) yes: bool,
 }

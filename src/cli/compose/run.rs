@@ -82,6 +82,9 @@ pub(crate) struct Run {
     /// Start in this folder
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
+    /// Agree to all that a project from elsewhere asks for
+    #[arg(short = 'y', long)]
+    pub(crate) yes: bool,
     /// The service, and what to run instead of its command
     #[arg(value_name = "SERVICE", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<OsString>,

@@ -22,7 +22,7 @@ use super::board::{Board, Stage};
 use super::images_needed::names;
 use super::places::placed;
 use super::project::{Handle, Source, meant};
-use super::remote;
+use super::{making, remote};
 use crate::cli::build::{Call, Entitlement, Method, What, entitlement};
 use crate::cli::compose::build::Build;
 use crate::cli::compose::{Progress, Project};
@@ -69,7 +69,7 @@ pub(super) struct Manner {
 pub(super) fn run(project: &Project, build: &Build, context: &Context) -> Outcome {
     let meant = meant(project, &build.services, Source::Files, context)?;
     if !build.print {
-        remote::agreed(&meant, Some(build.yes), context)?;
+        remote::agreed(&meant, making::mode(build.yes), context)?;
     }
     let handle = Handle::open(meant, "build", context)?;
     let model = &handle.meant.model;

@@ -8,16 +8,27 @@ use rbuild_engine::projects::Member;
 use rbuild_engine::projects::labels::key;
 use rbuild_model::project::{FileSource, Project};
 
+use super::project::Meant;
 use crate::text;
 
 /// Returns what is doubtful about a project and what there is of it.
-pub(super) fn of(project: &Project, members: &[Member]) -> Vec<String> {
+pub(super) fn of(meant: &Meant, members: &[Member]) -> Vec<String> {
     let labels = members.iter().filter_map(|member| member.definition.labels.get(key::WORKING_DIR));
-    elsewhere(project, labels.map(String::as_str)).into_iter().chain(open_secrets(project)).collect()
+    let remote = meant.loaded.as_ref().and_then(|loaded| loaded.remote.as_deref());
+    let elsewhere = elsewhere(&meant.model, remote, labels.map(String::as_str));
+    elsewhere.into_iter().chain(open_secrets(&meant.model)).collect()
 }
 
-/// A project of this name that another folder has is most likely another one.
-fn elsewhere<'a>(project: &Project, mut folders: impl Iterator<Item = &'a str>) -> Option<String> {
+/// A project of this name that another folder has is most likely another one; what is brought from elsewhere has another
+/// folder in each state.
+fn elsewhere<'a>(
+    project: &Project,
+    remote: Option<&str>,
+    mut folders: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    if remote.is_some() {
+        return None;
+    }
     let other = folders.find(|folder| Path::new(folder) != project.directory)?;
     Some(format!(
         "project {} has containers that were made from `{}`: they are taken for this project's, another name \
@@ -59,11 +70,13 @@ mod tests {
 
     #[test]
     fn a_project_of_another_folder_is_told() {
-        let told = |folders: &[&str]| elsewhere(&project(), folders.iter().copied());
+        let told = |folders: &[&str]| elsewhere(&project(), None, folders.iter().copied());
         assert_eq!(told(&[]), None);
         assert_eq!(told(&["/here"]), None);
         let why = told(&["/here", "/there"]).expect("another folder");
         assert!(why.starts_with("project p has containers that were made from `/there`"), "{why}");
+        let brought = elsewhere(&project(), Some("https://example.com/p.git"), ["/there"].into_iter());
+        assert_eq!(brought, None, "its folder is that of one commit");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use rbuild_frontend::compose::{Answer, Answers, Loaded, Loading, Question, Request, Skip, load};
+use rbuild_frontend::compose::{Answer, Answers, Loaded, Loading, Question, Request, Skip, is_on, load};
 use rbuild_model::span::{Diagnostic, Source};
 
 use super::remote;
@@ -36,8 +36,7 @@ pub(crate) fn request(
 
 /// Whether names are put together as old projects have it: as the flag says, or COMPOSE_COMPATIBILITY.
 pub(crate) fn is_compatible(project: &Project, loaded: &Loaded) -> bool {
-    let said = loaded.environment.get("COMPOSE_COMPATIBILITY");
-    project.compatibility || said.is_some_and(|text| matches!(&*text.to_lowercase(), "1" | "t" | "true"))
+    project.compatibility || is_on(loaded.environment.get("COMPOSE_COMPATIBILITY"))
 }
 
 /// Returns the settings, which only files from elsewhere need.

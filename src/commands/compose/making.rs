@@ -13,6 +13,7 @@ use rbuild_engine::projects::{
     Haste, Member, Operation, OperationError, Orphans, Plan, Recreate, Subject, Wanted, Warning, Watcher,
     Work,
 };
+use rbuild_frontend::compose::is_on;
 use rbuild_model::container::FirstProbe;
 use rbuild_model::project::{Project as Model, Restart, Service, ServiceName};
 
@@ -87,11 +88,7 @@ pub(super) fn wanted(
         return Err(Mistake::new(*why).into());
     }
     let environment = &context.settings.environment;
-    let is_set = |name: &str| {
-        environment
-            .text(name)
-            .is_some_and(|text| matches!(&*text.to_lowercase(), "1" | "true" | "yes" | "on"))
-    };
+    let is_set = |name: &str| is_on(environment.text(name).as_deref());
     let orphans =
         match (making.remove_orphans || is_set("COMPOSE_REMOVE_ORPHANS"), is_set("COMPOSE_IGNORE_ORPHANS")) {
             (true, true) => {
@@ -144,7 +141,7 @@ pub(super) fn prepare(
     context: &Context,
 ) -> anyhow::Result<Option<Prepared>> {
     let members = handle.members()?;
-    for doubt in doubts::of(&handle.meant.model, &members) {
+    for doubt in doubts::of(&handle.meant, &members) {
         board.note(&format!("warning: {doubt}"));
     }
     // Where nothing is done, those who provide services are not asked either.

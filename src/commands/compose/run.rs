@@ -39,7 +39,7 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
         return Err(Mistake::new("--tty and --no-TTY can't be used together").into());
     }
     let mut meant = meant(project, std::slice::from_ref(&name), Source::Files, context)?;
-    remote::agreed(&meant, None, context)?;
+    remote::agreed(&meant, making::mode(run.yes), context)?;
     let targets = images_needed::names(&meant.model, std::slice::from_ref(&name));
     let dependencies = making::dependencies(run.no_deps);
     providers::provide(&mut meant, &targets, dependencies, project, context)?;

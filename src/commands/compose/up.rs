@@ -24,7 +24,7 @@ use crate::report::{Mistake, NotYet, Status};
 /// Runs `create`.
 pub(super) fn create(project: &Project, create: &Create, context: &Context) -> Outcome {
     let mut meant = meant(project, &create.services, Source::Files, context)?;
-    remote::agreed(&meant, Some(create.making.yes), context)?;
+    remote::agreed(&meant, making::mode(create.making.yes), context)?;
     let mut wanted = making::wanted(&create.making, &create.services, &meant.model, context)?;
     wanted.starting = Starting::CreateOnly;
     providers::provide(&mut meant, &wanted.targets, wanted.dependencies, project, context)?;
@@ -42,7 +42,7 @@ pub(super) fn scale(project: &Project, scale: &Scale, context: &Context) -> Outc
     });
     let named = named.collect::<Result<Vec<String>, Mistake>>()?;
     let mut meant = meant(project, &named, Source::Files, context)?;
-    remote::agreed(&meant, None, context)?;
+    remote::agreed(&meant, making::mode(scale.yes), context)?;
     let making = Making { scale: scale.services.clone(), ..Making::default() };
     let mut wanted = making::wanted(&making, &named, &meant.model, context)?;
     wanted.dependencies = making::dependencies(scale.no_deps);
@@ -58,7 +58,7 @@ pub(super) fn scale(project: &Project, scale: &Scale, context: &Context) -> Outc
 pub(super) fn run(project: &Project, up: &Up, called: Called, context: &Context) -> Outcome {
     check(up)?;
     let mut meant = meant(project, &up.services, Source::Files, context)?;
-    remote::agreed(&meant, Some(up.making.yes), context)?;
+    remote::agreed(&meant, making::mode(up.making.yes), context)?;
     let mut wanted = making::wanted(&up.making, &up.services, &meant.model, context)?;
     wanted.dependencies = making::dependencies(up.no_deps);
     wanted.timeout = making::timeout(up.timeout);

@@ -81,8 +81,7 @@ impl Layers<'_> {
             }
             Some(other) => {
                 let place = extends.get("file").and_then(|file| file.at.as_ref());
-                let path = discover::located(&scope.directory, other, self.files);
-                let path = path.map_err(|stop| stop.at(place))?;
+                let path = self.located(other, place, scope).map_err(|stop| stop.at(place))?;
                 let relative = match discover::is_remote(other) {
                     true => folder(&path),
                     false => relative_to(&scope.directory, &folder(&path)),

@@ -3,6 +3,7 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use super::super::discover::{self, Wanted, absolute, folder, read_env_file, read_env_files};
+use super::super::environment::Environment;
 use super::super::fault::fault;
 use super::super::request::{Answer, Loads};
 use super::super::yaml::{Map, Node, Value};
@@ -33,28 +34,7 @@ impl Layers<'_> {
                 let message = format!("include cycle detected:\n{}", shown.join("\n include "));
                 return Err(wrong(entry, message));
             }
-            let mut environment = scope.environment.clone();
-            match &included.env_files {
-                None => read_env_file(
-                    &included.directory.join(".env"),
-                    Wanted::IfThere,
-                    &mut environment,
-                    self.files,
-                    &mut self.warnings,
-                )?,
-                Some(files) => {
-                    let files: Vec<_> =
-                        files.iter().filter(|file| file.as_os_str() != "/dev/null").cloned().collect();
-                    for file in &files {
-                        if matches!(self.files.look(file)?, Answer::Missing) {
-                            let message = format!("stat {}: no such file or directory", file.display());
-                            return Err(wrong(entry, message));
-                        }
-                    }
-                    let read = read_env_files(&files, &mut environment, self.files, &mut self.warnings);
-                    read.map_err(|stop| stop.at(entry.at.as_ref()))?;
-                }
-            }
+            let environment = self.included_variables(&included, entry, scope)?;
             let inner = Scope {
                 directory: included.directory,
                 relative: included.relative,
@@ -70,7 +50,32 @@ impl Layers<'_> {
         Ok(())
     }
 
-    fn read_entry(&self, entry: &Node, scope: &Scope) -> Loads<Included> {
+    /// Reads the variables that an entry is read with, behind those of the including project.
+    fn included_variables(&mut self, included: &Included, entry: &Node, scope: &Scope) -> Loads<Environment> {
+        let mut environment = scope.environment.clone();
+        let Some(files) = &included.env_files else {
+            let near = included.directory.join(".env");
+            read_env_file(&near, Wanted::IfThere, &mut environment, self.files, &mut self.warnings)?;
+            if included.files.first().is_some_and(|main| self.elsewhere.has(main)) {
+                self.elsewhere.add(&near, self.files);
+            }
+            return Ok(environment);
+        };
+        let files: Vec<_> = files.iter().filter(|file| file.as_os_str() != "/dev/null").cloned().collect();
+        for file in &files {
+            if matches!(self.files.look(file)?, Answer::Missing) {
+                return Err(wrong(entry, format!("stat {}: no such file or directory", file.display())));
+            }
+            if self.elsewhere.wrote(entry.at.as_ref()) {
+                self.elsewhere.add(file, self.files);
+            }
+        }
+        let read = read_env_files(&files, &mut environment, self.files, &mut self.warnings);
+        read.map_err(|stop| stop.at(entry.at.as_ref()))?;
+        Ok(environment)
+    }
+
+    fn read_entry(&mut self, entry: &Node, scope: &Scope) -> Loads<Included> {
         let path = match &entry.value {
             Value::Map(map) => map.get("path").unwrap_or(entry),
             _ => entry,
@@ -79,7 +84,7 @@ impl Layers<'_> {
             return Err(wrong(entry, "include entries are paths, or mappings with a `path`"));
         };
         let below = |path: &str| absolute(&scope.directory, FilePath::new(path));
-        let located = paths.iter().map(|path| discover::located(&scope.directory, path, self.files));
+        let located = paths.iter().map(|name| self.located(name, path.at.as_ref(), scope));
         let files = located.collect::<Loads<Vec<PathBuf>>>()?;
         let given = entry.get("project_directory").and_then(Node::as_str);
         let directory = match given {

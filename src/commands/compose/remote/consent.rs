@@ -10,32 +10,36 @@ use rbuild_frontend::compose::{Environment, Origin, Use};
 use super::super::project::Meant;
 use super::rights::{Right, rights};
 use crate::commands::Context;
+use crate::flags::Mode;
 use crate::report::Mistake;
 use crate::table::Table;
 use crate::text::one_line;
 
-/// Says where a project from elsewhere lies, and asks whether it may have what it wants. One of this machine may.
-/// `yes` is what `--yes` says of a verb that has it.
-pub(in super::super) fn agreed(meant: &Meant, yes: Option<bool>, context: &Context) -> anyhow::Result<()> {
-    let Some((loaded, name)) =
-        meant.loaded.as_ref().and_then(|loaded| Some((loaded, loaded.remote.as_ref()?)))
-    else {
+/// Says where what others wrote of a project lies, and asks whether it may have what it wants. What the caller wrote may.
+/// `yes` is what `--yes` says.
+pub(in super::super) fn agreed(meant: &Meant, yes: Mode, context: &Context) -> anyhow::Result<()> {
+    let Some(loaded) = meant.loaded.as_ref().filter(|loaded| !loaded.elsewhere.is_empty()) else {
         return Ok(());
     };
-    let place = loaded.directory.display().to_string();
-    context.terminal.tell(&format!("Your compose stack {name:?} is stored in {place:?}\n"));
-    if yes == Some(true) {
+    for (name, file) in &loaded.elsewhere.brought {
+        let (what, place) = match loaded.remote.as_ref() == Some(name) {
+            true => ("Your compose stack ", &*loaded.directory),
+            false => ("", file.parent().unwrap_or(file)),
+        };
+        context.terminal.tell(&format!("{what}{name:?} is stored in {:?}\n", place.display().to_string()));
+    }
+    if yes == Mode::On {
         return Ok(());
     }
-    let way_out = if yes.is_some() { "use `--yes`" } else { "answer with `y` on standard input" };
-    if let Some(table) = table(&loaded.uses, &loaded.environment) {
+    let theirs = loaded.uses.iter().filter(|used| loaded.elsewhere.wrote(used.at.as_ref()));
+    if let Some(table) = table(theirs, &loaded.environment) {
         let found = format!("Found the following variables in configuration:\n{table}");
-        ask(&found, "variables", Silence::Yes, way_out, context)?;
+        ask(&found, "variables", Silence::Yes, context)?;
     }
     if let Some(table) = rights_table(&rights(loaded, &meant.model)) {
         let found =
             format!("The configuration asks for more of this machine than other containers have:\n{table}");
-        ask(&found, "rights", Silence::No, way_out, context)?;
+        ask(&found, "rights", Silence::No, context)?;
     }
     Ok(())
 }
@@ -48,7 +52,7 @@ enum Silence {
 }
 
 /// Shows what was found, and asks whether it is fine.
-fn ask(found: &str, what: &str, silence: Silence, way_out: &str, context: &Context) -> anyhow::Result<()> {
+fn ask(found: &str, what: &str, silence: Silence, context: &Context) -> anyhow::Result<()> {
     let choice = if silence == Silence::Yes { "[Y/n]" } else { "[y/N]" };
     context.terminal.tell(&format!("\n{found}\nDo you want to proceed with these {what}? {choice}: "));
     let mut answer = String::new();
@@ -58,7 +62,7 @@ fn ask(found: &str, what: &str, silence: Silence, way_out: &str, context: &Conte
         Some(false) => Err(Mistake::new("operation cancelled by user").into()),
         None => {
             let what = format!("nobody said whether the project may have these {what}");
-            Err(Mistake::new(what).hint(way_out).into())
+            Err(Mistake::new(what).hint("use `--yes`").into())
         }
     }
 }
@@ -80,8 +84,8 @@ fn rights_table(rights: &[Right]) -> Option<String> {
 }
 
 /// Lists variables with what they are and where that comes from; `None` where there are none.
-fn table(uses: &[Use], environment: &Environment) -> Option<String> {
-    let used: BTreeMap<&str, &Use> = uses.iter().map(|used| (used.name.as_str(), used)).collect();
+fn table<'a>(uses: impl IntoIterator<Item = &'a Use>, environment: &Environment) -> Option<String> {
+    let used: BTreeMap<&str, &Use> = uses.into_iter().map(|used| (used.name.as_str(), used)).collect();
     let mut table = Table::new();
     table.row(["VARIABLE", "VALUE", "SOURCE"]);
     for (name, used) in &used {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rbuild_frontend::compose::Loaded;
 use rbuild_model::project::{
-    AdditionalContext, Build, CgroupNamespace, Deploy, Dockerfile, FileSource, MountKind, Namespace,
-    NetworkMode, Project, Reservations, Service, VolumesFrom,
+    AdditionalContext, Build, CgroupNamespace, Deploy, Dockerfile, FileSource, Mount, MountKind, Namespace,
+    NetworkMode, Project, Reservations, Service, ServiceName, VolumeKey, VolumesFrom,
 };
 
 use super::super::build::{known, with_contexts};
@@ -15,21 +15,32 @@ use crate::flags::{self, CachePlace, ContextSource};
 /// Who asks, and for what.
 pub(super) type Right = (String, String);
 
-/// Lists what a project asks for.
+/// Lists what those parts of a project ask for that others had a hand in: a service is asked about as a whole, as what
+/// the caller gave to it is given to them.
 pub(super) fn rights(loaded: &Loaded, model: &Project) -> Vec<Right> {
-    let own = Own::around(&loaded.directory);
+    let own = Own::brought(loaded.elsewhere.brought.values());
     let mut rights: Vec<Right> = Vec::new();
-    // What the command line and the caller's folder add to it is the caller's own.
-    let given = |path: &Path| loaded.files.iter().chain(&loaded.callers_env_files).any(|given| given == path);
-    let read = loaded.read.iter().filter(|path| !given(path) && !own.has(path));
+    let read = loaded.elsewhere.files().filter(|path| !own.has(path));
     rights.extend(read.map(|path| ("project".to_owned(), format!("reads {}", path.display()))));
     // A service that is off may be what the image of another one is built from.
     let names = with_contexts(model, &model.services.keys().cloned().collect());
-    for service in names.iter().filter_map(|name| known(model, name.as_str())) {
-        let asked = of_service(service, model, &own);
+    let named = names.iter().filter_map(|name| known(model, name.as_str()));
+    let theirs: Vec<&Service> = named.filter(|service| is_theirs(loaded, &service.name)).collect();
+    for service in &theirs {
+        let asked = of_service(service, loaded, model, &own);
         rights.extend(asked.into_iter().map(|what| (service.name.to_string(), what)));
     }
+    let mounts = |service: &Service, key: &VolumeKey| {
+        let source = |mount: &Mount| match &mount.kind {
+            MountKind::Volume { source, .. } => source.as_ref() == Some(key),
+            _ => false,
+        };
+        service.volumes.iter().any(source)
+    };
     for (key, volume) in &model.volumes {
+        if !(loaded.is_theirs("volumes", key.as_str()) || theirs.iter().any(|service| mounts(service, key))) {
+            continue;
+        }
         let device = volume.driver_opts.get("device").filter(|device| device.starts_with('/'));
         if let Some(device) = device.filter(|device| !own.has(Path::new(device))) {
             rights.push((format!("volume {key}"), format!("mounts {device}")));
@@ -38,28 +49,39 @@ pub(super) fn rights(loaded: &Loaded, model: &Project) -> Vec<Right> {
             rights.push((format!("volume {key}"), format!("uses the volume {}", volume.name)));
         }
     }
-    let external = model.networks.iter().filter(|(_, network)| network.external);
-    rights.extend(
-        external
-            .map(|(key, network)| (format!("network {key}"), format!("joins the network {}", network.name))),
-    );
+    for (key, network) in model.networks.iter().filter(|(_, network)| network.external) {
+        let joins = |service: &&Service| service.networks.contains_key(key);
+        if loaded.is_theirs("networks", key.as_str()) || theirs.iter().any(joins) {
+            rights.push((format!("network {key}"), format!("joins the network {}", network.name)));
+        }
+    }
     rights
 }
 
-/// The folder that was brought with the project.
-struct Own(PathBuf);
+/// Whether others had a hand in a service.
+fn is_theirs(loaded: &Loaded, service: &ServiceName) -> bool {
+    loaded.is_theirs("services", service.as_str())
+}
+
+/// The folders that were brought with the project.
+struct Own(Vec<PathBuf>);
 
 impl Own {
-    /// The whole of what was brought: the project may lie in a folder of it.
-    fn around(directory: &Path) -> Self {
+    /// Everything that was brought with files: these may lie in folders of it.
+    fn brought<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Self {
         let kept = ["rbuild/projects/git", "rbuild/projects/oci"];
         let is_whole = |at: &&Path| at.parent().is_some_and(|at| kept.iter().any(|kept| at.ends_with(kept)));
-        Self(real(directory.ancestors().find(is_whole).unwrap_or(directory)))
+        let around = |file: &PathBuf| {
+            let folder = file.parent().unwrap_or(file);
+            real(folder.ancestors().find(is_whole).unwrap_or(folder))
+        };
+        Self(files.map(around).collect())
     }
 
-    /// Whether a path leads into it, through whatever links.
+    /// Whether a path leads into one of them, through whatever links.
     fn has(&self, path: &Path) -> bool {
-        real(path).starts_with(&self.0)
+        let path = real(path);
+        self.0.iter().any(|own| path.starts_with(own))
     }
 }
 
@@ -86,6 +108,7 @@ fn real(path: &Path) -> PathBuf {
 /// What a service asks for.
 struct Asks<'a> {
     own: &'a Own,
+    loaded: &'a Loaded,
     what: Vec<String>,
 }
 
@@ -112,10 +135,50 @@ impl Asks<'_> {
             FileSource::Content(_) | FileSource::External | FileSource::Driver => {}
         }
     }
+
+    /// Whose network a service has, if it is neither one of theirs nor the usual one.
+    fn network(&self, mode: Option<&NetworkMode>) -> Vec<String> {
+        match mode {
+            Some(NetworkMode::Host) => vec!["host".to_owned()],
+            Some(NetworkMode::Container(name)) => vec![format!("container:{name}")],
+            Some(NetworkMode::Service(service)) => self.of_caller(service),
+            Some(NetworkMode::Network(name)) if !matches!(&**name, "bridge" | "default") => {
+                vec![name.clone()]
+            }
+            Some(NetworkMode::None | NetworkMode::Network(_)) | None => Vec::new(),
+        }
+    }
+
+    /// Whose namespace a service has, if it is not one of theirs.
+    fn namespace(&self, namespace: Option<&Namespace>) -> Vec<String> {
+        match namespace {
+            Some(Namespace::Host) => vec!["host".to_owned()],
+            Some(Namespace::Container(name)) => vec![format!("container:{name}")],
+            Some(Namespace::Service(service)) => self.of_caller(service),
+            Some(Namespace::Other(_)) | None => Vec::new(),
+        }
+    }
+
+    /// Whose volumes a service has that are not one of theirs.
+    fn volumes_of_others(&self, sources: &[VolumesFrom]) -> Vec<String> {
+        let others = sources.iter().flat_map(|source| match source {
+            VolumesFrom::Container { container, .. } => vec![format!("container:{container}")],
+            VolumesFrom::Service { service, .. } => self.of_caller(service),
+        });
+        others.collect()
+    }
+
+    /// Names a service that is the caller's alone.
+    fn of_caller(&self, service: &ServiceName) -> Vec<String> {
+        match is_theirs(self.loaded, service) {
+            true => Vec::new(),
+            false => vec![format!("service:{service}")],
+        }
+    }
 }
 
 /// Lists what a service asks for. A new key does not compile until somebody has decided whether it is to be asked about.
-fn of_service(service: &Service, model: &Project, own: &Own) -> Vec<String> {
+fn of_service(service: &Service, loaded: &Loaded, model: &Project, own: &Own) -> Vec<String> {
     #[rustfmt::skip]
     let Service {
         privileged, cap_add, security_opt, devices, device_cgroup_rules, gpus, deploy, cgroup_parent, use_api_socket,
@@ -136,7 +199,7 @@ fn of_service(service: &Service, model: &Project, own: &Own) -> Vec<String> {
         // Refused wherever they say anything.
         runtime: _, isolation: _, credential_spec: _,
     } = service;
-    let mut asks = Asks { own, what: Vec::new() };
+    let mut asks = Asks { own, loaded, what: Vec::new() };
     let reserved = |deploy: &Deploy| deploy.reservations.as_ref().is_some_and(reserves_devices);
     let mut hooks =
         post_start.iter().chain(pre_stop).chain(watch.iter().filter_map(|rule| rule.exec.as_ref()));
@@ -161,16 +224,16 @@ fn of_service(service: &Service, model: &Project, own: &Own) -> Vec<String> {
     let security: Vec<String> = security_opt.iter().filter(|option| !tightens(option)).cloned().collect();
     let parent = cgroup_parent.iter().filter(|parent| !parent.is_empty()).cloned().collect::<Vec<_>>();
     for (key, words) in [
-        ("network_mode", &network(network_mode.as_ref())[..]),
-        ("pid", &elsewhere(pid.as_ref())),
-        ("ipc", &elsewhere(ipc.as_ref())),
-        ("uts", &elsewhere(uts.as_ref())),
+        ("network_mode", &asks.network(network_mode.as_ref())[..]),
+        ("pid", &asks.namespace(pid.as_ref())),
+        ("ipc", &asks.namespace(ipc.as_ref())),
+        ("uts", &asks.namespace(uts.as_ref())),
         ("cap_add", cap_add),
         ("security_opt", &security),
         ("devices", &devices),
         ("device_cgroup_rules", device_cgroup_rules),
         ("cgroup_parent", &parent),
-        ("volumes_from", &volumes_of_others(volumes_from)),
+        ("volumes_from", &asks.volumes_of_others(volumes_from)),
     ] {
         asks.words(key, words);
     }
@@ -191,33 +254,6 @@ fn of_service(service: &Service, model: &Project, own: &Own) -> Vec<String> {
 
 fn reserves_devices(reservations: &Reservations) -> bool {
     !reservations.devices.is_empty()
-}
-
-/// Whose network a service has, if it is neither its project's nor the usual one.
-fn network(mode: Option<&NetworkMode>) -> Vec<String> {
-    match mode {
-        Some(NetworkMode::Host) => vec!["host".to_owned()],
-        Some(NetworkMode::Container(name)) => vec![format!("container:{name}")],
-        Some(NetworkMode::Network(name)) if !matches!(&**name, "bridge" | "default") => vec![name.clone()],
-        Some(NetworkMode::None | NetworkMode::Service(_) | NetworkMode::Network(_)) | None => Vec::new(),
-    }
-}
-
-/// Whose namespace a service has, if it is not its project's.
-fn elsewhere(namespace: Option<&Namespace>) -> Vec<String> {
-    match namespace {
-        Some(Namespace::Host) => vec!["host".to_owned()],
-        Some(Namespace::Container(name)) => vec![format!("container:{name}")],
-        Some(Namespace::Service(_) | Namespace::Other(_)) | None => Vec::new(),
-    }
-}
-
-fn volumes_of_others(sources: &[VolumesFrom]) -> Vec<String> {
-    let others = sources.iter().filter_map(|source| match source {
-        VolumesFrom::Container { container, .. } => Some(format!("container:{container}")),
-        VolumesFrom::Service { .. } => None,
-    });
-    others.collect()
 }
 
 /// Adds what a build asks for, as decided for each key as [`of_service`].

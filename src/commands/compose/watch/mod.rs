@@ -55,7 +55,7 @@ pub(super) struct Watching<'a> {
 
 pub(super) fn run(project: &Project, arguments: &Watch, context: &Context) -> Outcome {
     let meant = meant(project, &arguments.services, Source::Files, context)?;
-    remote::agreed(&meant, None, context)?;
+    remote::agreed(&meant, making::mode(arguments.yes), context)?;
     let rules = rules(&meant.model, &arguments.services, context)?;
     // Nothing is left half done by an end at any moment, so the first signal is enough.
     let workshop = crate::wiring::project_attended(context, "rbuild compose watch", |_, _| AtSignal::Ends)?;

@@ -7,10 +7,20 @@ use rbuild_model::span::Source;
 
 use super::*;
 
-/// What a project asks for that lies in a folder.
+/// The name of the project that others wrote.
+const FAR: &str = "oci://far/app";
+
+/// What a project asks for that was brought to a folder.
 fn asked(folder: &Path, text: &str) -> Vec<String> {
-    let files = vec!["compose.yaml".to_owned()];
-    let request = Request { current_dir: folder.to_owned(), files, ..Request::default() };
+    listed(folder, text, FAR).into_iter().map(|(_, what)| what).collect()
+}
+
+/// What is asked for by a project that was brought to a folder: as it is itself, or in a project of ours there.
+fn listed(folder: &Path, text: &str, project: &str) -> Vec<Right> {
+    let ours = if project == FAR { "" } else { project };
+    let file = if project == FAR { FAR } else { "ours.yaml" };
+    let request =
+        Request { current_dir: folder.to_owned(), files: vec![file.to_owned()], ..Request::default() };
     let mut answers = Answers::default();
     let loaded = loop {
         match load(&request, &answers).unwrap_or_else(|error| panic!("{text}: {error}")) {
@@ -20,6 +30,10 @@ fn asked(folder: &Path, text: &str) -> Vec<String> {
                     Question::File(path) if path.ends_with("compose.yaml") => {
                         Answer::Text(Source::new("compose.yaml", text))
                     }
+                    Question::File(path) if path.ends_with("ours.yaml") => {
+                        Answer::Text(Source::new("ours.yaml", ours))
+                    }
+                    Question::Remote(_) => Answer::Path(folder.join("compose.yaml")),
                     Question::File(path) if path.ends_with("app/.env") => {
                         Answer::Text(Source::new(".env", ""))
                     }
@@ -31,7 +45,7 @@ fn asked(folder: &Path, text: &str) -> Vec<String> {
         }
     };
     let model = loaded.project().unwrap_or_else(|error| panic!("{text}: {error}"));
-    rights(&loaded, &model).into_iter().map(|(_, what)| what).collect()
+    rights(&loaded, &model)
 }
 
 #[test]
@@ -91,6 +105,36 @@ fn what_every_container_has_is_not_asked_about() {
 }
 
 #[test]
+fn only_services_that_others_had_a_hand_in_are_asked_about() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |theirs: &str, ours: &str, expected: &[(&str, &str)]| {
+        let listed = listed(folder.path(), theirs, ours);
+        let listed: Vec<_> = listed.iter().map(|(who, what)| (&**who, &**what)).collect();
+        assert_eq!(listed, expected, "{ours}");
+    };
+    let theirs = "services: {web: {image: x, cap_add: [NET_ADMIN], networks: [n], volumes_from: [mine]}}\n";
+    let networks = "networks: {n: {external: true, name: others}, m: {external: true}}\n";
+    let mine = "mine: {image: x, privileged: true, volumes: ['/etc:/etc'], networks: [m]}";
+    check(
+        theirs,
+        &format!("name: p\ninclude: ['{FAR}']\nservices: {{{mine}}}\n{networks}"),
+        &[
+            ("web", "cap_add: NET_ADMIN"),
+            ("web", "volumes_from: service:mine"),
+            ("network n", "joins the network others"),
+        ],
+    );
+    // What a service of others is given here is given to them.
+    check(
+        "services: {base: {image: x, pid: host}}\n",
+        &format!(
+            "name: p\nservices:\n  {mine}\n  e: {{extends: {{file: '{FAR}', service: base}}, privileged: true}}\n{networks}"
+        ),
+        &[("e", "privileged"), ("e", "pid: host")],
+    );
+}
+
+#[test]
 fn what_is_not_there_yet_lies_where_the_links_on_its_way_lead() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
@@ -99,7 +143,7 @@ fn what_is_not_there_yet_lies_where_the_links_on_its_way_lead() {
     symlink("dangling", at.join("twice")).expect("a link");
     symlink("self", at.join("self")).expect("a link");
     symlink("new", at.join("own")).expect("a link");
-    let own = Own(real(at));
+    let own = Own(vec![real(at)]);
     for inside in ["new", "new/x", "own", "own/x", "self"] {
         assert!(own.has(&at.join(inside)), "{inside}");
     }
