@@ -20,13 +20,24 @@ read -r path < "$here/path"
 echo '{"type":"setenv","message":"URL=http://db/'"$path"'"}'
 "#;
 
+/// A runner of models that writes down how it was called.
+const MODELS: &str = r#"#!/bin/sh
+echo "$*" >> "${0%/*}/models"
+case $1 in
+ls) echo '[{"tags": ["ai/other"]}]' ;;
+status) echo '{"endpoint": "http://model/v1"}' ;;
+esac
+"#;
+
 #[test]
-fn programs_of_the_host_provide_services() {
-    let Some(context) = scene("programs_of_the_host_provide_services") else { return };
+fn programs_of_the_host_provide_services_and_models() {
+    let Some(context) = scene("programs_of_the_host_provide_services_and_models") else { return };
     let bin = context.folder().join("bin");
     fs::create_dir(&bin).unwrap();
-    fs::write(bin.join("cloud"), PROVIDER).unwrap();
-    fs::set_permissions(bin.join("cloud"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, program) in [("cloud", PROVIDER), ("docker-model", MODELS)] {
+        fs::write(bin.join(name), program).unwrap();
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
     fs::write(bin.join("path"), "one\n").unwrap();
     context.write(
         "compose.yaml",
@@ -34,7 +45,9 @@ fn programs_of_the_host_provide_services() {
 name: given
 services:
   db: {provider: {type: cloud, options: {size: 10, zone: [a, b]}}}
-  web: {image: busybox, command: 'sh -c \"env; exec sleep 1000\"', init: true, network_mode: none, depends_on: [db]}
+  web: {image: busybox, command: 'sh -c \"env; exec sleep 1000\"', init: true, network_mode: none, depends_on: [db],
+    models: {llm: {endpoint_var: AT}}}
+models: {llm: {model: ai/tiny, context_size: 512, runtime_flags: [--fast]}}
 ",
     );
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
@@ -43,19 +56,22 @@ services:
     missing.assert_code(1);
     assert!(missing.stderr.contains("there is no provider `cloud`"), "{missing}");
     let dry = rbuild(&["compose", "up", "--dry-run"]);
-    assert!(dry.assert_success().stdout.starts_with("provide db: by cloud\ncreate given-web-1: "), "{dry}");
+    let provided = "provide db: by cloud\nprovide model llm: ai/tiny\n";
+    assert!(dry.assert_success().stdout.starts_with(&format!("{provided}create given-web-1: ")), "{dry}");
     let up = rbuild(&["compose", "up", "-d"]);
     assert!(up.assert_success().stderr.contains("db  preparing"), "{up}");
     let environment = |wanted: &str| {
         let seen = rbuild(&["compose", "exec", "-T", "web", "env"]);
         assert!(seen.assert_success().stdout.contains(wanted), "{seen}");
     };
-    environment("DB_URL=http://db/one\n");
+    for variable in ["DB_URL=http://db/one\n", "AT=http://model/v1\n", "LLM_MODEL=ai/tiny\n"] {
+        environment(variable);
+    }
     // The same again changes nothing; another answer makes whoever depends on it anew.
     let again = rbuild(&["compose", "up", "-d"]);
     assert!(again.assert_success().stderr.contains("Container given-web-1  Running"), "{again}");
     let dry = rbuild(&["compose", "up", "--dry-run"]);
-    assert_eq!(dry.assert_success().stdout, "provide db: by cloud\n");
+    assert_eq!(dry.assert_success().stdout, provided);
     fs::write(bin.join("path"), "two\n").unwrap();
     let other = rbuild(&["compose", "up", "-d", "-t", "0"]);
     assert!(other.assert_success().stderr.contains("Container given-web-1  Recreated"), "{other}");
@@ -64,6 +80,8 @@ services:
     let up = "compose --project-name=given up --size=10 --zone=a --zone=b db\n";
     let calls = fs::read_to_string(bin.join("calls")).unwrap();
     assert_eq!(calls, format!("{up}{up}{up}{}", up.replace(" up ", " down ")));
+    let once = "ls --json\npull ai/tiny\nconfigure --context-size=512 ai/tiny -- --fast\nstatus --json\n";
+    assert_eq!(fs::read_to_string(bin.join("models")).unwrap(), once.repeat(3));
     assert_clean(&context);
 }
 

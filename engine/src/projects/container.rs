@@ -149,11 +149,6 @@ fn refuse(service: &Service) -> Result<(), NotPossible> {
         ("storage_opt", !service.storage_opt.is_empty(), "needs a quota, which is not supported yet"),
         ("use_api_socket", service.use_api_socket, "needs the Engine API, which is not served yet"),
         (
-            "models",
-            !service.models.is_empty(),
-            "'models' support requires Docker Model plugin, and nothing here runs models",
-        ),
-        (
             "userns_mode",
             service.userns_mode.as_deref().is_some_and(|mode| !mode.is_empty() && mode != "host"),
             "can only be `host`",

@@ -28,6 +28,7 @@ pub(super) mod loading;
 mod logs;
 mod look;
 mod making;
+mod models;
 pub(crate) mod output;
 mod pins;
 mod places;

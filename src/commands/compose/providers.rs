@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
@@ -20,6 +20,7 @@ use rbuild_model::project::{Project as Model, Provider, Service, ServiceName};
 use serde::Deserialize;
 
 use super::board::{Board, Stage};
+use super::models;
 use super::project::Meant;
 use crate::cli::compose::Project;
 use crate::commands::Context;
@@ -58,7 +59,8 @@ impl Task {
     }
 }
 
-/// Has provided what services need that are about to be made, and gives them the variables that come of it.
+/// Has services and models provided that services need which are about to be made, and gives them the variables that
+/// come of it.
 pub(super) fn provide(
     meant: &mut Meant,
     targets: &BTreeSet<ServiceName>,
@@ -67,8 +69,9 @@ pub(super) fn provide(
     context: &Context,
 ) -> anyhow::Result<()> {
     let board = Board::new(project, context);
-    for name in selected(&meant.model, targets, dependencies) {
-        let Some(provider) = meant.model.services.get(&name).and_then(|service| service.provider.clone())
+    let selected = selected(&meant.model, targets, dependencies);
+    for name in &selected {
+        let Some(provider) = meant.model.services.get(name).and_then(|service| service.provider.clone())
         else {
             continue;
         };
@@ -77,14 +80,15 @@ pub(super) fn provide(
             context.terminal.print(&format!("provide {name}: by {kind}\n"))?;
             continue;
         }
-        let set = asked(&provider, Task::Up, &name, meant.name.as_str(), &board, context)?;
-        for dependent in dependents(&meant.model, &name) {
+        let set = asked(&provider, Task::Up, name, meant.name.as_str(), &board, context)?;
+        for dependent in dependents(&meant.model, name) {
             if let Some(service) = meant.model.services.get_mut(&dependent) {
                 give(service, &set);
             }
             meant.provided.entry(dependent).or_default().extend(set.clone());
         }
     }
+    models::provide(meant, &selected, project, &board, context)?;
     board.leave();
     Ok(())
 }
@@ -119,7 +123,7 @@ fn dependents(model: &Model, name: &ServiceName) -> Vec<ServiceName> {
 }
 
 /// Gives variables to a service. What it is recognised by changes with them.
-fn give(service: &mut Service, set: &BTreeMap<String, String>) {
+pub(super) fn give(service: &mut Service, set: &BTreeMap<String, String>) {
     if set.is_empty() {
         return;
     }
@@ -146,21 +150,37 @@ pub(super) fn recalled(meant: &Meant, members: &[Member]) -> Recalled {
     for name in meant.model.services.values().filter(provides).map(|service| &service.name) {
         let prefix = prefix(name);
         for dependent in dependents(&meant.model, name) {
-            let member = members.iter().find(|member| member.replica.service == dependent.as_str());
-            let origin = member.and_then(|member| member.definition.origin.as_ref());
-            let was = origin.and_then(|origin| origin["environment"].as_object()).into_iter().flatten();
-            let Some(service) = recalled.model.services.get_mut(&dependent) else { continue };
-            let was = was.filter(|(variable, _)| {
-                variable.starts_with(&prefix) && !service.environment.contains_key(*variable)
-            });
-            let set: BTreeMap<String, String> = was
-                .filter_map(|(variable, value)| Some((variable.clone(), value.as_str()?.to_owned())))
-                .collect();
-            give(service, &set);
-            recalled.provided.entry(dependent).or_default().extend(set);
+            let own = &meant.model.services[&dependent].environment;
+            let mut set = before(members, &dependent);
+            set.retain(|variable, _| variable.starts_with(&prefix) && !own.contains_key(variable));
+            recalled.give(&dependent, set);
         }
     }
+    // Behind those, as they are given.
+    for service in meant.model.services.values() {
+        let told = service.models.iter().flat_map(|(key, how)| models::variables(key, how));
+        let mut was = before(members, &service.name);
+        let set: BTreeMap<String, String> = told.filter_map(|name| was.remove_entry(&name)).collect();
+        recalled.give(&service.name, set);
+    }
     recalled
+}
+
+impl Recalled {
+    fn give(&mut self, name: &ServiceName, set: BTreeMap<String, String>) {
+        if let Some(service) = self.model.services.get_mut(name) {
+            give(service, &set);
+            self.provided.entry(name.clone()).or_default().extend(set);
+        }
+    }
+}
+
+/// The variables that the containers of a service were made with.
+fn before(members: &[Member], service: &ServiceName) -> BTreeMap<String, String> {
+    let member = members.iter().find(|member| member.replica.service == service.as_str());
+    let origin = member.and_then(|member| member.definition.origin.as_ref());
+    let was = origin.and_then(|origin| origin["environment"].as_object()).into_iter().flatten();
+    was.filter_map(|(variable, value)| Some((variable.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 /// What stands in front of the variables that come of a service.
@@ -227,15 +247,22 @@ fn asked(
 
 /// Finds a provider's program: one that extends `docker`, else one of its own name.
 fn program(kind: &str, context: &Context) -> Option<PathBuf> {
-    let environment = &context.settings.environment;
-    let path = environment.path("PATH").unwrap_or_default();
+    let path = context.settings.environment.path("PATH").unwrap_or_default();
+    let own = || std::env::split_paths(&path).map(|folder| folder.join(kind)).find(|place| runs(place));
+    plugin(kind, context).or_else(own)
+}
+
+/// Finds a program that extends `docker`.
+pub(super) fn plugin(kind: &str, context: &Context) -> Option<PathBuf> {
+    let path = context.settings.environment.path("PATH").unwrap_or_default();
     let of_user = context.settings.docker_config.iter().map(|folder| folder.join("cli-plugins"));
-    let plugins = of_user.chain(PLUGINS.iter().map(PathBuf::from)).chain(std::env::split_paths(&path));
-    let mut places = plugins.map(|folder| folder.join(format!("docker-{kind}"))).collect::<Vec<_>>();
-    places.extend(std::env::split_paths(&path).map(|folder| folder.join(kind)));
-    let runs =
-        |place: &PathBuf| place.is_file() && rustix::fs::access(place, rustix::fs::Access::EXEC_OK).is_ok();
-    places.into_iter().find(runs)
+    let folders = of_user.chain(PLUGINS.iter().map(PathBuf::from)).chain(std::env::split_paths(&path));
+    folders.map(|folder| folder.join(format!("docker-{kind}"))).find(|place| runs(place))
+}
+
+/// Whether a file is a program that we may run.
+fn runs(place: &Path) -> bool {
+    place.is_file() && rustix::fs::access(place, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 /// What a provider says of itself.

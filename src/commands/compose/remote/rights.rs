@@ -183,12 +183,12 @@ fn of_service(service: &Service, loaded: &Loaded, model: &Project, own: &Own) ->
     let Service {
         privileged, cap_add, security_opt, devices, device_cgroup_rules, gpus, deploy, cgroup_parent, use_api_socket,
         network_mode, pid, ipc, uts, cgroup, userns_mode, volumes, volumes_from, configs, secrets, build, provider,
-        watch, post_start, pre_stop,
+        watch, post_start, pre_stop, models,
         // What it is, and how it is run: its image, its program, what people read.
         name: _, config_hash: _, profiles: _, image: _, replicas: _, container_name: _, command: _, entrypoint: _,
         environment: _, labels: _, annotations: _, attach: _, depends_on: _, healthcheck: _, pull_policy: _, platform: _,
         restart: _, stop_grace_period: _, stop_signal: _, user: _, group_add: _, working_dir: _, init: _, tty: _,
-        stdin_open: _, logging: _, models: _,
+        stdin_open: _, logging: _,
         // What is in its own namespaces, or less than others have.
         networks: _, ports: _, expose: _, links: _, external_links: _, extra_hosts: _, dns: _, dns_opt: _, dns_search: _,
         hostname: _, domainname: _, mac_address: _, tmpfs: _, read_only: _, shm_size: _, cap_drop: _, sysctls: _,
@@ -218,6 +218,9 @@ fn of_service(service: &Service, loaded: &Loaded, model: &Project, own: &Own) ->
     }
     if let Some(provider) = provider {
         asks.what.push(format!("runs the program docker-{0} or {0}", provider.kind));
+    }
+    if !models.is_empty() {
+        asks.what.push("runs the program docker-model".to_owned());
     }
     let devices: Vec<String> = devices.iter().map(|device| device.source.clone()).collect();
     let tightens = |option: &&String| option.starts_with("no-new-privileges");

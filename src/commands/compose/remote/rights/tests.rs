@@ -89,6 +89,7 @@ fn what_a_key_asks_for_is_listed() {
         ("volumes: [v:/v]\nvolumes: {v: {external: true, name: others}}", "uses the volume others"),
         ("networks: [n]\nnetworks: {n: {external: true, name: others}}", "joins the network others"),
         ("secrets: [s]\nsecrets: {s: {environment: TOKEN}}", "reads the variable TOKEN"),
+        ("models: [m]\nmodels: {m: {model: x}}", "runs the program docker-model"),
     ] {
         let text = format!("name: p\nservices:\n  a:\n    image: x\n    {sections}\n");
         assert_eq!(asked(folder.path(), &text), [listed], "{sections}");
