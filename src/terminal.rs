@@ -1,6 +1,7 @@
 //! Standard output and standard error: the only place that writes to them.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The program's own output channels.
 #[derive(Clone, Copy, Debug)]
@@ -100,16 +101,104 @@ impl Terminal {
 
     /// Writes bytes to standard output.
     pub(crate) fn write(self, bytes: &[u8]) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| {
+        write_out(bytes).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
         })
     }
 
     /// Writes a remark to standard error. Nobody can be told if that fails.
     pub(crate) fn tell(self, text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        let _ = write_err(text.as_bytes());
     }
+}
+
+/// What stays below everything that is written, as long as it is there: one line on a terminal.
+struct Footer {
+    line: String,
+    /// How many write to the terminal by themselves, and have it away meanwhile.
+    absences: usize,
+}
+
+impl Footer {
+    fn shown(&self) -> &str {
+        if self.absences == 0 { &self.line } else { "" }
+    }
+}
+
+static FOOTER: Mutex<Footer> = Mutex::new(Footer { line: String::new(), absences: 0 });
+
+/// Goes to the line's beginning, and takes it away.
+const WIPE: &[u8] = b"\r\x1b[K";
+
+fn footer() -> MutexGuard<'static, Footer> {
+    FOOTER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Shows a line on standard output that stays below everything that is written; an empty one takes it away.
+pub(crate) fn set_footer(line: &str) {
+    let mut footer = footer();
+    if footer.line == line {
+        return;
+    }
+    line.clone_into(&mut footer.line);
+    if footer.absences == 0 {
+        // Nobody can be told if that fails.
+        let _ = put(&mut io::stdout(), &[WIPE, line.as_bytes()]);
+    }
+}
+
+/// No footer is shown as long as this lives: whoever has it writes to the terminal by itself.
+#[derive(Debug)]
+pub(crate) struct FooterAway(());
+
+impl FooterAway {
+    /// Takes the footer away.
+    pub(crate) fn new() -> Self {
+        let mut footer = footer();
+        if !footer.shown().is_empty() {
+            let _ = put(&mut io::stdout(), &[WIPE]);
+        }
+        footer.absences += 1;
+        Self(())
+    }
+}
+
+impl Drop for FooterAway {
+    fn drop(&mut self) {
+        let mut footer = footer();
+        footer.absences -= 1;
+        if !footer.shown().is_empty() {
+            let _ = put(&mut io::stdout(), &[footer.shown().as_bytes()]);
+        }
+    }
+}
+
+/// Writes bytes to standard output.
+pub(crate) fn write_out(bytes: &[u8]) -> io::Result<()> {
+    above_footer(&mut io::stdout(), bytes)
+}
+
+/// Writes bytes to standard error.
+pub(crate) fn write_err(bytes: &[u8]) -> io::Result<()> {
+    above_footer(&mut io::stderr(), bytes)
+}
+
+/// Writes with the footer taken away meanwhile.
+fn above_footer(stream: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
+    let footer = footer();
+    if footer.shown().is_empty() {
+        // Whoever waits for a reader keeps nobody else from writing.
+        drop(footer);
+        return put(stream, &[bytes]);
+    }
+    put(&mut io::stdout(), &[WIPE])?;
+    put(stream, &[bytes])?;
+    put(&mut io::stdout(), &[footer.shown().as_bytes()])
+}
+
+fn put(stream: &mut dyn Write, pieces: &[&[u8]]) -> io::Result<()> {
+    pieces.iter().try_for_each(|piece| stream.write_all(piece))?;
+    stream.flush()
 }
 
 /// A colour or weight of text.

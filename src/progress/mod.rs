@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use rbuild_model::event::{Event, Events, Listener};
 
 use crate::report::Mistake;
-use crate::terminal::{Colour, StreamKind, Terminal};
+use crate::terminal::{Colour, FooterAway, StreamKind, Terminal};
 use crate::text::Sgr;
 
 pub(crate) use tasks::Tasks;
@@ -81,6 +81,8 @@ pub(crate) enum End {
 pub(crate) struct Display {
     sender: Arc<Sender>,
     thread: Option<JoinHandle<Tasks>>,
+    /// Views write past it.
+    _footer: FooterAway,
 }
 
 enum Message {
@@ -122,12 +124,14 @@ impl Display {
     }
 
     fn with(view: Box<dyn View>, sgr: Sgr) -> Self {
+        // Before the view writes.
+        let footer = FooterAway::new();
         let (sender, receiver) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("display".to_owned())
             .spawn(move || run(&receiver, view, Tasks::new(sgr)))
             .ok();
-        Self { sender: Arc::new(Sender(Mutex::new(Some(sender)))), thread }
+        Self { sender: Arc::new(Sender(Mutex::new(Some(sender)))), thread, _footer: footer }
     }
 
     /// Returns where events go.

@@ -1,7 +1,8 @@
 //! The verbs of projects that look at services and reach into them, as their users meet them: one project, all of them.
 
-use std::fs;
-use std::process::Command;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
 
 use rbuild_testkit::context::{Output, TestContext};
 use rbuild_testkit::running::Running;
@@ -290,4 +291,74 @@ services:
     assert_eq!(said(&context, ["ps", "-q"]), "");
     compose(&context, ["down", "-t", "0"]).assert_success();
     assert_clean(&context);
+}
+
+#[test]
+fn keys_of_an_attached_up() {
+    let Some(context) = scene("keys_of_an_attached_up") else { return };
+    context.write("src/x", "x");
+    context.write(
+        "compose.yaml",
+        "\
+name: keys
+services:
+  web:
+    image: busybox
+    command: sleep 1000
+    init: true
+    network_mode: none
+    develop: {watch: [{path: ./src, action: sync, target: /src}]}
+",
+    );
+    let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
+    let master = rustix::pty::openpt(flags).unwrap();
+    rustix::pty::grantpt(&master).unwrap();
+    rustix::pty::unlockpt(&master).unwrap();
+    let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+    let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 33, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&master, size).unwrap();
+    let before = rustix::termios::tcgetattr(&slave).unwrap().local_modes;
+    let stream = || Stdio::from(slave.try_clone().unwrap());
+    // Keys are read where the terminal is the session's own.
+    let child = Command::new("setsid")
+        .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_rbuild"), "compose", "up"])
+        .current_dir(context.project())
+        .env_clear()
+        .env("RBUILD_ROOT", context.root())
+        .env("HOME", context.home())
+        .env("XDG_RUNTIME_DIR", context.runtime())
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("TERM", "xterm")
+        .stdin(stream())
+        .stdout(stream())
+        .stderr(stream())
+        .spawn()
+        .unwrap();
+    let mut child = Ended(child);
+    let mut master = File::from(master);
+    let mut text = String::new();
+    for (key, shown) in [("", "Enable Watch"), ("w", "Watch enabled"), ("w", "Enable Watch"), ("d", "")] {
+        master.write_all(key.as_bytes()).unwrap();
+        let from = text.len();
+        let mut buffer = [0; 4096];
+        while !text[from..].contains(shown) {
+            let count = master.read(&mut buffer).unwrap();
+            text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    }
+    assert_eq!(child.0.wait().unwrap().code(), Some(0), "{text:?}");
+    assert_eq!(rustix::termios::tcgetattr(&slave).unwrap().local_modes, before);
+    assert_eq!(said(&context, ["ps", "--format", "{{.Name}} {{.State}}"]), "keys-web-1 running");
+    said(&context, ["down", "-t", "0"]);
+    assert_clean(&context);
+}
+
+/// A program that does not outlast its test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
 }

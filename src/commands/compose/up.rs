@@ -1,6 +1,10 @@
 //! `rbuild compose up`, `create`, `scale`, and `rbuild up`.
 
 mod attached;
+mod bell;
+mod header;
+mod menu;
+mod watched;
 
 use std::collections::BTreeSet;
 
@@ -19,7 +23,7 @@ use crate::cli::compose::Project;
 use crate::cli::compose::life::Scale;
 use crate::cli::compose::up::{Create, Making, Up};
 use crate::commands::{Context, Outcome};
-use crate::report::{Mistake, NotYet, Status};
+use crate::report::{Mistake, Status};
 
 /// Runs `create`.
 pub(super) fn create(project: &Project, create: &Create, context: &Context) -> Outcome {
@@ -101,7 +105,7 @@ fn targets(model: &Model, up: &Up) -> BTreeSet<ServiceName> {
     }
 }
 
-/// Refuses flags that contradict each other, or that are not there yet.
+/// Refuses flags that contradict each other.
 fn check(up: &Up) -> anyhow::Result<()> {
     let aborts = up.abort_on_container_exit || up.abort_on_container_failure || up.exit_code_from.is_some();
     let attaches = !up.attach.is_empty() || up.attach_dependencies;
@@ -139,9 +143,6 @@ fn check(up: &Up) -> anyhow::Result<()> {
     ];
     if let Some((_, why)) = conflicts.into_iter().find(|(conflict, _)| *conflict) {
         return Err(Mistake::new(why).into());
-    }
-    if up.menu == Some(true) {
-        return Err(NotYet::supported("`up --menu`", "ctrl-C stops the project").into());
     }
     Ok(())
 }

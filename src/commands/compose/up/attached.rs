@@ -3,7 +3,7 @@
 //! ```text
 //! starting --> running --ctrl-C, or a container whose end ends all--> stopping --ctrl-C--> killing
 //!                 |
-//!                 +-- the terminal is gone --> nothing more is begun; what runs goes on
+//!                 +-- the terminal is gone, or `d` --> nothing more is begun; what runs goes on
 //! ```
 //!
 //! The plan is carried out beside the output, so that nothing is missed; a signal, the plan's end and the end of a stop
@@ -12,60 +12,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Once};
 use std::thread::Scope;
 
 use rbuild_engine::projects::labels::key;
-use rbuild_engine::projects::{
-    Act, AfterFailure, Carried, Halt, Happening, HookPlace, Phase, Turn, Wanted, Watcher,
-};
+use rbuild_engine::projects::{AfterFailure, Carried, Halt, Turn, Wanted};
 use rbuild_model::container::{ContainerId, Definition, Signal};
 
 use super::super::board::{Board, colour};
 use super::super::life::Turning;
 use super::super::making::{self, Manner, Prepared};
-use super::super::output::{Door, Errors, Look, Output, Told, short_name};
+use super::super::output::{Errors, Look, Output, Told};
 use super::super::project::{Handle, Meant, Selection};
-use super::super::watch::{self, Watching};
+use super::bell::{Bell, Ring};
+use super::header::{Header, attached, names};
+use super::menu::{self, Key, Menu};
+use super::watched::{Ready, Watch};
 use crate::cli::compose::Project;
 use crate::cli::compose::up::Up;
 use crate::commands::{Context, Outcome};
-use crate::report::{self, Mistake, Status};
+use crate::report::{self, Status};
 use crate::wiring::{Asks, AtSignal};
-
-/// What the output wakes for.
-enum Ring {
-    /// A signal came.
-    Signal(Asks),
-    /// The plan was carried out.
-    Carried(anyhow::Result<Carried>),
-    /// Files are not watched any more.
-    Watched(anyhow::Result<()>),
-    /// A stop, or a killing, is over.
-    Stopped(Turn, anyhow::Result<()>),
-}
-
-/// Rings are heard by the one who prints, as soon as there is one.
-#[derive(Clone)]
-struct Bell {
-    rings: Sender<Ring>,
-    door: Arc<OnceLock<Door>>,
-}
-
-impl Bell {
-    fn ring(&self, ring: Ring) {
-        // Who does not listen any more has seen enough.
-        let _ = self.rings.send(ring);
-        self.look_again();
-    }
-
-    fn look_again(&self) {
-        if let Some(door) = self.door.get() {
-            door.ring();
-        }
-    }
-}
 
 /// How far the whole is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +50,8 @@ enum Reason {
     Aborted,
     /// Nobody looks any more; containers go on.
     Left,
+    /// Nobody wants to look any more; containers go on.
+    Detached,
 }
 
 /// Runs `up` in the foreground.
@@ -102,13 +72,10 @@ pub(super) fn run(
     })?;
     let handle = Handle::with(meant, workshop);
     let attached = attached(&handle, up)?;
-    let watching = up.watch.then(|| {
-        let rules = watch::rules(&handle.meant.model, &up.services, context)?;
-        let (handle, quiet) = (&handle, up.quiet_build);
-        anyhow::Ok(Watching { handle, project, quiet, prune: true, context, rules })
-    });
-    let watching = watching.transpose()?;
-    let _alone = watching.as_ref().map(Watching::alone).transpose()?;
+    let watch = match up.watch {
+        true => Watch::Ready(Ready::new(&handle, project, up, context)?),
+        false => Watch::Off,
+    };
     let board = Board::new(project, context);
     let made = making::prepare(&handle, project, &up.making, wanted, manner, &board, context);
     let prepared = match made {
@@ -116,25 +83,26 @@ pub(super) fn run(
         Ok(None) => return Ok(Status::Interrupted),
         Err(error) => return handle.home.ended(Err(error)),
     };
-    let look = Look {
-        prefix: making::mode(!up.no_log_prefix),
-        timestamps: making::mode(up.timestamps),
-        colour: colour(project, up.no_color, context),
-        errors: Errors::Apart,
-    };
-    let name = handle.meant.name.to_string();
-    let listens = attached.clone();
-    let joins = move |definition: &Definition| {
-        let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
-        label(key::PROJECT) == name
-            && !label(key::ONE_OFF).eq_ignore_ascii_case("true")
-            && listens.contains(label(key::SERVICE))
-    };
-    let mut output = Output::new(&handle.engine, &handle.home.store, look, joins)?;
+    let joins = |definition: &Definition| joins(definition, handle.meant.name.as_str(), &attached);
+    let mut output = Output::new(&handle.engine, &handle.home.store, look(project, up, context), joins)?;
     let door = output.door();
     // A signal that came before is heard at the first look.
     door.ring();
     let _ = bell.door.set(door.clone());
+    let at_key = bell.clone();
+    let menu = menu::is_wanted(up, context).then(|| Menu::open(move |key| at_key.ring(Ring::Key(key))));
+    let menu = menu.transpose()?.flatten();
+    let header = Header {
+        handle: &handle,
+        board: &board,
+        door,
+        once: Once::new(),
+        names: names(&prepared, &handle, &attached),
+        attached: &attached,
+        menu: menu.as_ref(),
+        watching: making::mode(up.watch),
+        context,
+    };
     let mut foreground = Foreground {
         handle: &handle,
         project,
@@ -144,38 +112,21 @@ pub(super) fn run(
         context,
         bell,
         received,
-        attached,
-        running: BTreeMap::new(),
+        running: header.keep(&prepared)?,
         has_looked_again: false,
         carried: None,
         stage: Stage::Running,
         reason: None,
         stops: 0,
-        watching: watching.as_ref(),
+        menu: menu.as_ref(),
+        watch,
         is_swept: false,
         asked: Vec::new(),
         failed_stop: None,
         first_code: None,
         asked_code: None,
     };
-    let header = Header {
-        handle: &handle,
-        board: &board,
-        door,
-        once: Once::new(),
-        names: foreground.names(&prepared),
-        attached: foreground.attached.clone(),
-        context,
-    };
     std::thread::scope(|scope| {
-        for kept in &prepared.plan.kept {
-            board.tell(&format!("Container {}", kept.name), "Running", super::super::board::Stage::Done);
-            let definition = handle.engine.find(&kept.id.to_string())?;
-            if foreground.attached.contains(&kept.service) {
-                header.door.join_live(&handle.engine, &definition)?;
-                foreground.running.insert(kept.id, kept.service.clone());
-            }
-        }
         let (bell, prepared, header) = (foreground.bell.clone(), &prepared, &header);
         let (handle, context) = (foreground.handle, foreground.context);
         scope.spawn(move || {
@@ -189,78 +140,27 @@ pub(super) fn run(
         let ended = output.follow(None, |_, told| foreground.hear(told, prepared, scope));
         // Nothing more is begun where nobody looks; what runs goes on.
         foreground.handle.halt.now();
+        foreground.watch_no_more();
         Ok(ended?.unwrap_or(Status::Done))
     })
 }
 
-/// The services whose output is shown.
-fn attached(handle: &Handle, up: &Up) -> anyhow::Result<BTreeSet<String>> {
-    let model = &handle.meant.model;
-    let shown = |name: &str| model.services.get(name).is_none_or(|service| service.attach);
-    let all: Vec<String> = model.services.keys().map(ToString::to_string).collect();
-    for name in up.attach.iter().chain(&up.no_attach).chain(&up.exit_code_from) {
-        if !all.contains(name) {
-            let text = match up.exit_code_from.as_ref() == Some(name) {
-                true => format!("no such service: {name}"),
-                false => format!("cannot attach to services not included in up: {name}"),
-            };
-            return Err(Mistake::new(text).into());
-        }
-    }
-    if !up.attach.is_empty() {
-        return Ok(up.attach.iter().filter(|name| !up.no_attach.contains(name)).cloned().collect());
-    }
-    let named = if up.services.is_empty() || up.attach_dependencies { &all } else { &up.services };
-    Ok(named.iter().filter(|name| !up.no_attach.contains(name) && shown(name)).cloned().collect())
-}
-
-/// Says once whose output follows, before anything is started; from then on only failures are told beside it.
-struct Header<'a> {
-    handle: &'a Handle,
-    board: &'a Board,
-    door: Door,
-    once: Once,
-    names: Vec<String>,
-    attached: BTreeSet<String>,
-    context: &'a Context,
-}
-
-impl Header<'_> {
-    fn show(&self) {
-        self.once.call_once(|| {
-            self.board.leave();
-            if !self.names.is_empty() {
-                // Nobody can be told that nobody reads.
-                let _ = self.context.terminal.print(&format!("Attaching to {}\n", self.names.join(", ")));
-            }
-        });
+/// How the output looks.
+fn look(project: &Project, up: &Up, context: &Context) -> Look {
+    Look {
+        prefix: making::mode(!up.no_log_prefix),
+        timestamps: making::mode(up.timestamps),
+        colour: colour(project, up.no_color, context),
+        errors: Errors::Apart,
     }
 }
 
-impl Watcher for Header<'_> {
-    fn happened(&self, happening: Happening) {
-        let is_loud = matches!(happening.phase, Phase::Failed(_) | Phase::Skipped(_) | Phase::Note(_));
-        let starts = matches!(happening.phase, Phase::Begun(Act::Start) | Phase::Done(Act::Start));
-        if is_loud || !(starts || self.once.is_completed()) {
-            self.board.happened(happening);
-        } else {
-            self.board.trace(happening);
-        }
-    }
-
-    fn will_start(&self, definition: &Definition) {
-        self.show();
-        if definition.labels.get(key::SERVICE).is_some_and(|service| self.attached.contains(service)) {
-            // One that cannot be listened to is started all the same; it joins by its log.
-            let _ = self.door.join_live(&self.handle.engine, definition);
-        }
-    }
-
-    fn said(&self, hook: &HookPlace, output: &[u8]) {
-        if self.attached.contains(&hook.service) {
-            self.door.say(&format!("{}-{} ->", hook.service, hook.number), output);
-        }
-    }
+/// Whether a container that is started joins those whose output is shown.
+fn joins(definition: &Definition, project: &str, attached: &BTreeSet<String>) -> bool {
+    let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
+    label(key::PROJECT) == project
+        && !label(key::ONE_OFF).eq_ignore_ascii_case("true")
+        && attached.contains(label(key::SERVICE))
 }
 
 struct Foreground<'a> {
@@ -272,7 +172,6 @@ struct Foreground<'a> {
     context: &'a Context,
     bell: Bell,
     received: Receiver<Ring>,
-    attached: BTreeSet<String>,
     /// The containers that are listened to and run.
     running: BTreeMap<ContainerId, String>,
     /// Whether what happened was read once more since the last ring.
@@ -283,8 +182,9 @@ struct Foreground<'a> {
     reason: Option<Reason>,
     /// How many stops are under way.
     stops: usize,
-    /// What is watched once the plan was carried out.
-    watching: Option<&'a Watching<'a>>,
+    /// The keys that are offered.
+    menu: Option<&'a Menu>,
+    watch: Watch<'a>,
     /// Whether a stop was begun after the plan was over, so that nothing was started behind its back.
     is_swept: bool,
     /// The services whose stop was asked for; all if empty.
@@ -298,26 +198,6 @@ struct Foreground<'a> {
 }
 
 impl<'a> Foreground<'a> {
-    /// The names of those who are listened to, sorted.
-    fn names(&self, prepared: &Prepared) -> Vec<String> {
-        let project = self.handle.meant.name.as_str();
-        let operations = prepared.plan.operations.iter().filter_map(|planned| match &planned.operation {
-            rbuild_engine::projects::Operation::Start(container) => Some(match container {
-                rbuild_engine::projects::Startable::Existing(there) => {
-                    (&there.service[..], &there.name, there.number)
-                }
-                rbuild_engine::projects::Startable::New(new) => (new.service.as_str(), &new.name, new.number),
-            }),
-            _ => None,
-        });
-        let kept = prepared.plan.kept.iter().map(|kept| (&kept.service[..], &kept.name, kept.number));
-        let names = operations.chain(kept).filter(|(service, ..)| self.attached.contains(*service));
-        let names =
-            names.map(|(service, name, number)| short_name(name, project, service, &number.to_string()));
-        let sorted: BTreeSet<String> = names.collect();
-        sorted.into_iter().collect()
-    }
-
     /// Hears what happened; breaks off when there is nothing left to wait for.
     fn hear<'scope>(
         &mut self,
@@ -349,11 +229,11 @@ impl<'a> Foreground<'a> {
                     self.has_looked_again = false;
                     match ring {
                         Ring::Carried(carried) => self.was_carried(carried, scope),
-                        Ring::Watched(Ok(())) => {}
-                        Ring::Watched(Err(error)) => {
-                            report::tell(&error, self.context.terminal);
-                            self.watching = None;
+                        Ring::Watched(ended) => {
+                            self.watch = Watch::Off;
+                            self.tell_of(ended);
                         }
+                        Ring::Key(key) => self.pressed(key, scope),
                         Ring::Stopped(turn, stopped) => self.stopped(turn, stopped),
                         Ring::Signal(Asks::End) => self.interrupted(scope),
                         Ring::Signal(Asks::Leave) => drop(self.reason.get_or_insert(Reason::Left)),
@@ -371,9 +251,97 @@ impl<'a> Foreground<'a> {
     {
         let is_well = matches!(&carried, Ok(carried) if carried.failures.is_empty());
         self.carried = Some(carried);
-        if let (Some(watching), true) = (self.watching, is_well && self.stage == Stage::Running) {
-            let bell = self.bell.clone();
-            scope.spawn(move || bell.ring(Ring::Watched(watching.go_on())));
+        match std::mem::replace(&mut self.watch, Watch::Off) {
+            Watch::Ready(ready) if is_well && self.stage == Stage::Running => {
+                let began = self.watch(ready, scope);
+                self.tell_of(began);
+            }
+            watch => self.watch = watch,
+        }
+    }
+
+    /// Does what a key stands for.
+    fn pressed<'scope>(&mut self, key: Key, scope: &'scope Scope<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        match key {
+            // Nobody can be told that nobody reads.
+            Key::Enter => drop(self.context.terminal.print("\n")),
+            Key::Detach => drop(self.reason.get_or_insert(Reason::Detached)),
+            Key::Watch if self.stage == Stage::Running => {
+                let turned = self.turn_watch(scope);
+                self.tell_of(turned);
+            }
+            Key::Watch => {}
+        }
+    }
+
+    /// Begins to watch files, or ends it.
+    fn turn_watch<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> anyhow::Result<()>
+    where
+        'a: 'scope,
+    {
+        match self.watch {
+            Watch::Off => {
+                let ready = Ready::new(self.handle, self.project, self.up, self.context)?;
+                if self.carried.is_some() {
+                    return self.watch(ready, scope);
+                }
+                self.watch = Watch::Ready(ready);
+                Ok(())
+            }
+            Watch::Ready(_) => {
+                self.watch = Watch::Off;
+                Ok(())
+            }
+            Watch::On(_) | Watch::Ending => {
+                self.watch_no_more();
+                Ok(())
+            }
+        }
+    }
+
+    /// Watches files from now on.
+    fn watch<'scope>(&mut self, ready: Ready<'a>, scope: &'scope Scope<'scope, '_>) -> anyhow::Result<()>
+    where
+        'a: 'scope,
+    {
+        let halt = Arc::new(Halt::new()?);
+        self.watch = Watch::On(Arc::clone(&halt));
+        let bell = self.bell.clone();
+        scope.spawn(move || {
+            let ended = ready.watching.go_on(&halt);
+            // The next one is let in before it can be wished for.
+            drop(ready.alone);
+            bell.ring(Ring::Watched(ended));
+        });
+        Ok(())
+    }
+
+    /// Offers no keys any more.
+    fn close_menu(&self) {
+        if let Some(menu) = self.menu {
+            menu.close();
+        }
+    }
+
+    /// Ends watching.
+    fn watch_no_more(&mut self) {
+        if let Watch::On(halt) = &self.watch {
+            halt.now();
+            self.watch = Watch::Ending;
+        }
+    }
+
+    /// Tells how something that goes on beside the containers went, and which keys there are now.
+    fn tell_of(&self, went: anyhow::Result<()>) {
+        if let Err(error) = went {
+            report::tell(&error, self.context.terminal);
+        }
+        if let Some(menu) = self.menu {
+            let is_watching = matches!(self.watch, Watch::Ready(_) | Watch::On(_));
+            menu.show(making::mode(is_watching), self.context);
         }
     }
 
@@ -404,6 +372,7 @@ impl<'a> Foreground<'a> {
         if self.reason.is_none() && is_monitored && self.aborts_on(code) {
             self.first_code = Some(status);
             self.reason = Some(Reason::Aborted);
+            self.close_menu();
             self.context.terminal.tell("Aborting on container exit...\n");
             self.mean_targets();
             self.stop(Turn::Stop, scope);
@@ -426,6 +395,7 @@ impl<'a> Foreground<'a> {
         match self.stage {
             Stage::Running => {
                 self.reason = Some(Reason::Interrupted);
+                self.close_menu();
                 self.context.terminal.tell("Gracefully Stopping... press Ctrl+C again to force\n");
                 self.mean_targets();
                 self.stop(Turn::Stop, scope);
@@ -453,6 +423,7 @@ impl<'a> Foreground<'a> {
         self.stage = if turn == Turn::Stop { Stage::Stopping } else { Stage::Killing };
         self.stops += 1;
         self.is_swept = self.carried.is_some();
+        self.watch_no_more();
         // Nothing more is begun of the plan, and what happens now is none of its time line.
         self.handle.halt.now();
         self.board.end_trace();
@@ -508,7 +479,7 @@ impl<'a> Foreground<'a> {
         let has_failed = matches!(&self.carried, Some(Err(_)))
             || matches!(&self.carried, Some(Ok(carried)) if !carried.failures.is_empty());
         // A service that is built anew comes back.
-        let goes_on = !self.running.is_empty() || self.watching.is_some();
+        let goes_on = !self.running.is_empty() || !matches!(self.watch, Watch::Off);
         if goes_on && self.reason.is_none() && !has_failed {
             return Ok(ControlFlow::Continue(()));
         }
@@ -545,7 +516,7 @@ impl<'a> Foreground<'a> {
                 };
                 Status::Program(code.unwrap_or_default())
             }
-            None => Status::Done,
+            Some(Reason::Detached) | None => Status::Done,
         }))
     }
 

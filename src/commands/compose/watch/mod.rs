@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rbuild_confined::Owner;
-use rbuild_engine::projects::{AfterFailure, Member, Turn, Wanted, Work};
+use rbuild_engine::projects::{AfterFailure, Halt, Member, Turn, Wanted, Work};
 use rbuild_frontend::ignore::Ignore;
 use rbuild_model::digest::ImageId;
 use rbuild_model::project::{Hook, MountKind, Project as Model, Service, ServiceName, WatchAction};
@@ -71,7 +71,7 @@ pub(super) fn run(project: &Project, arguments: &Watch, context: &Context) -> Ou
     if !arguments.no_up {
         watching.make(&arguments.services, Mode::On)?;
     }
-    watching.go_on()?;
+    watching.go_on(&handle.halt)?;
     Ok(Status::Interrupted)
 }
 
@@ -170,8 +170,8 @@ impl Watching<'_> {
         }
     }
 
-    /// Watches until somebody wishes to stop.
-    pub(super) fn go_on(&self) -> anyhow::Result<()> {
+    /// Watches until a wish to stop is made.
+    pub(super) fn go_on(&self, halt: &Halt) -> anyhow::Result<()> {
         let tops: BTreeSet<PathBuf> = self.rules.iter().map(|watched| watched.rule.path.clone()).collect();
         let skips = |folder: &Path| {
             let mut covering = self.rules.iter().filter(|one| folder.starts_with(&one.rule.path)).peekable();
@@ -181,7 +181,7 @@ impl Watching<'_> {
         let mut tree = Tree::new(tops.into_iter().collect(), skips).context("failed to watch for changes")?;
         self.first_copies()?;
         self.say("Watch enabled")?;
-        while let Some(changed) = tree.batch(&self.handle.halt).context("failed to watch for changes")? {
+        while let Some(changed) = tree.batch(halt).context("failed to watch for changes")? {
             for (service, todo) in todo(&self.rules, &changed) {
                 // What fails once may go well after the next change.
                 if let Err(error) = self.act(service, &todo) {
