@@ -120,11 +120,33 @@ struct Open {
     inode: u64,
     read: u64,
     pending: Vec<u8>,
+    /// How much of that was handed over.
+    taken: usize,
 }
 
 enum Content {
     Plain(File),
     Gzip(Box<MultiGzDecoder<File>>),
+}
+
+/// So much of a file is read at once.
+const PORTION: u64 = 64 << 10;
+
+impl Open {
+    /// Reads the next portion, and returns its length. What was handed over goes once a portion, not with each record.
+    fn read_more(&mut self, limit: u64) -> io::Result<usize> {
+        self.pending.drain(..std::mem::take(&mut self.taken));
+        let held = self.pending.len();
+        let content: &mut dyn io::Read = match &mut self.content {
+            Content::Plain(file) => file,
+            Content::Gzip(file) => file,
+        };
+        self.pending.resize(held + limit.min(PORTION) as usize, 0);
+        let count = content.read(&mut self.pending[held..]);
+        self.pending.truncate(held + count.as_ref().copied().unwrap_or(0));
+        self.read += self.pending.len().saturating_sub(held) as u64;
+        count
+    }
 }
 
 impl std::fmt::Debug for Open {
@@ -278,12 +300,13 @@ impl Reader {
                 }
                 continue;
             };
-            if let Some((start, end, next)) = record_in(&file.pending, self.driver) {
+            let pending = &file.pending[file.taken..];
+            if let Some((start, end, next)) = record_in(pending, self.driver) {
                 let piece = match self.driver {
-                    LogDriver::Local => local::decode(&file.pending[start..end]),
-                    _ => json::decode(&file.pending[start..end]),
+                    LogDriver::Local => local::decode(&pending[start..end]),
+                    _ => json::decode(&pending[start..end]),
                 };
-                file.pending.drain(..next);
+                file.taken += next;
                 match piece {
                     Some(piece) => return Ok(Some(piece)),
                     // A damaged record does not hide what comes after it.
@@ -294,17 +317,7 @@ impl Reader {
                 Some(end) if end.file == file.inode => end.offset.saturating_sub(file.read),
                 _ => u64::MAX,
             };
-            let mut buffer = vec![0; 64 << 10];
-            let room = buffer.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
-            let count = match &mut file.content {
-                Content::Plain(file) => file.read(&mut buffer[..room]),
-                Content::Gzip(file) => file.read(&mut buffer[..room]),
-            };
-            let count = count.map_err(|source| self.failed("read", source))?;
-            if let Some(file) = self.files.front_mut() {
-                file.read += count as u64;
-                file.pending.extend_from_slice(&buffer[..count]);
-            }
+            let count = file.read_more(limit).map_err(|source| self.failed("read", source))?;
             if count == 0 && !self.next_file()? {
                 return Ok(None);
             }
@@ -371,7 +384,7 @@ fn open(path: &Path, form: Form) -> Result<Option<Open>, ReadError> {
         Form::Plain => Content::Plain(file),
         Form::Gzip => Content::Gzip(Box::new(MultiGzDecoder::new(file))),
     };
-    Ok(Some(Open { content, inode, read: 0, pending: Vec::new() }))
+    Ok(Some(Open { content, inode, read: 0, pending: Vec::new(), taken: 0 }))
 }
 
 /// Finds the first whole record: its begin, its end, and where the next one begins.

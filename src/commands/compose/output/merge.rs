@@ -74,11 +74,14 @@ pub(crate) fn merge<'a, K: Copy + Ord, S: Source + 'a, E: From<S::Error>>(
     }
     while let Some((_, key, at)) = firsts.pop_first() {
         let lane = &mut lanes[at].1;
-        if let Some(line) = lane.first.take() {
+        // One source mostly has several lines before the next has one.
+        while let Some(line) = lane.first.take() {
             give(key, line)?;
-        }
-        if let Some(time) = lane.peek(until, &now)? {
-            firsts.insert((time, key, at));
+            let Some(time) = lane.peek(until, &now)? else { break };
+            if firsts.first().is_some_and(|first| *first < (time, key, at)) {
+                firsts.insert((time, key, at));
+                break;
+            }
         }
     }
     Ok(())

@@ -202,7 +202,7 @@ impl<'a> Output<'a> {
                 Arrival::Lines(name, lines) => {
                     let label = self.printer.join(&name);
                     for line in lines {
-                        sink.out(&self.printer.line(label, &line))?;
+                        self.printer.line(label, &line, sink.out()?);
                     }
                 }
             }
@@ -305,14 +305,14 @@ impl<'a> Output<'a> {
         let lanes = self.speakers.values_mut().map(|speaker| (speaker.label, &mut speaker.lane));
         merge::<_, _, anyhow::Error>(lanes, until, now, |label, line| {
             while let Some((_, label, text)) = statuses.next_if(|(time, ..)| *time < line.time) {
-                sink.out(printer.status(*label, text).as_bytes())?;
+                sink.out()?.extend_from_slice(printer.status(*label, text).as_bytes());
             }
-            let bytes = printer.line(label, &line);
-            if printer.is_error(&line) { sink.err(&bytes) } else { sink.out(&bytes) }?;
+            let held = if printer.is_error(&line) { sink.err() } else { sink.out() }?;
+            printer.line(label, &line, held);
             Ok(())
         })?;
         for (_, label, text) in statuses {
-            sink.out(printer.status(*label, text).as_bytes())?;
+            sink.out()?.extend_from_slice(printer.status(*label, text).as_bytes());
         }
         Ok(sink.flush()?)
     }

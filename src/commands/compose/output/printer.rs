@@ -42,12 +42,14 @@ pub(crate) struct Printer {
     look: Look,
     names: Vec<String>,
     width: usize,
+    /// What stands in front of the lines of each.
+    prefixes: Vec<String>,
 }
 
 impl Printer {
     /// Begins without containers.
     pub(crate) fn new(look: Look) -> Self {
-        Self { look, names: Vec::new(), width: 0 }
+        Self { look, names: Vec::new(), width: 0, prefixes: Vec::new() }
     }
 
     /// Whether a line goes to the error output.
@@ -61,9 +63,23 @@ impl Printer {
         if let Some(at) = self.names.iter().position(|known| known == name) {
             return Label(at);
         }
-        self.width = self.width.max(name.chars().count() + 1);
+        let label = Label(self.names.len());
+        let width = name.chars().count() + 1;
         self.names.push(name.to_owned());
-        Label(self.names.len() - 1)
+        if width > self.width {
+            self.width = width;
+            self.prefixes = (0..self.names.len()).map(|at| self.prefix(Label(at))).collect();
+        } else {
+            self.prefixes.push(self.prefix(label));
+        }
+        label
+    }
+
+    fn prefix(&self, label: Label) -> String {
+        match self.look.prefix {
+            Mode::On => self.painted(label, &format!("{:width$} | ", self.name(label), width = self.width)),
+            Mode::Off => String::new(),
+        }
     }
 
     /// Returns a container's name.
@@ -71,13 +87,9 @@ impl Printer {
         &self.names[label.0]
     }
 
-    /// Returns a line as it is printed.
-    pub(crate) fn line(&self, label: Label, line: &Line) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(line.bytes.len() + self.width + 48);
-        if self.look.prefix == Mode::On {
-            let prefix = format!("{:width$} | ", self.name(label), width = self.width);
-            bytes.extend_from_slice(self.painted(label, &prefix).as_bytes());
-        }
+    /// Adds a line as it is printed.
+    pub(crate) fn line(&self, label: Label, line: &Line, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.prefixes[label.0].as_bytes());
         if self.look.timestamps == Mode::On
             && let Ok(time) = Timestamp::from_nanosecond(line.time.into())
         {
@@ -85,7 +97,6 @@ impl Printer {
         }
         bytes.extend_from_slice(&line.bytes);
         bytes.push(b'\n');
-        bytes
     }
 
     /// Returns what became of a container as it is printed: `web-1 exited with code 0`.

@@ -1,8 +1,10 @@
 //! Our two output streams, written in the order of the lines but not line by line.
 
-use std::io::{self, Write as _};
+use std::io;
 
-/// So much is held back at most.
+use crate::terminal::{write_err, write_out};
+
+/// So much is held back, and a line at most.
 const ROOM: usize = 32 << 10;
 
 /// Lines that are about to be written.
@@ -20,38 +22,34 @@ enum Stream {
 }
 
 impl Sink {
-    /// Takes bytes for standard output.
-    pub(super) fn out(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.take(Stream::Out, bytes)
+    /// Returns what goes to standard output, to be added to.
+    pub(super) fn out(&mut self) -> io::Result<&mut Vec<u8>> {
+        self.held_for(Stream::Out)
     }
 
-    /// Takes bytes for the error output.
-    pub(super) fn err(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.take(Stream::Err, bytes)
+    /// Returns what goes to the error output, to be added to.
+    pub(super) fn err(&mut self) -> io::Result<&mut Vec<u8>> {
+        self.held_for(Stream::Err)
     }
 
     /// Writes what is held back.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let held = std::mem::take(&mut self.held);
-        if held.is_empty() {
+        if self.held.is_empty() {
             return Ok(());
         }
-        match self.stream {
-            Stream::Out => {
-                let mut out = io::stdout().lock();
-                out.write_all(&held)?;
-                out.flush()
-            }
-            Stream::Err => io::stderr().lock().write_all(&held),
-        }
+        let written = match self.stream {
+            Stream::Out => write_out(&self.held),
+            Stream::Err => write_err(&self.held),
+        };
+        self.held.clear();
+        written
     }
 
-    fn take(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        if self.stream != stream || self.held.len() + bytes.len() > ROOM {
+    fn held_for(&mut self, stream: Stream) -> io::Result<&mut Vec<u8>> {
+        if self.stream != stream || self.held.len() >= ROOM {
             self.flush()?;
         }
         self.stream = stream;
-        self.held.extend_from_slice(bytes);
-        Ok(())
+        Ok(&mut self.held)
     }
 }

@@ -24,8 +24,9 @@ const PLAIN: Look =
     Look { prefix: Mode::On, timestamps: Mode::Off, colour: Colour::Off, errors: Errors::Apart };
 
 fn printed(printer: &mut Printer, name: &str, written: &Line) -> String {
-    let label = printer.join(name);
-    String::from_utf8(printer.line(label, written)).unwrap()
+    let (label, mut bytes) = (printer.join(name), Vec::new());
+    printer.line(label, written, &mut bytes);
+    String::from_utf8(bytes).unwrap()
 }
 
 #[test]
@@ -43,7 +44,9 @@ fn a_line_is_what_was_written() {
     let mut printer = Printer::new(Look { prefix: Mode::Off, ..PLAIN });
     let label = printer.join("web-1");
     let raw = Line { time: 0, source: Stream::Stdout, bytes: b"\x1b[1m50%\r100%\xff".to_vec() };
-    assert_eq!(printer.line(label, &raw), b"\x1b[1m50%\r100%\xff\n");
+    let mut bytes = b"before\n".to_vec();
+    printer.line(label, &raw, &mut bytes);
+    assert_eq!(bytes, b"before\n\x1b[1m50%\r100%\xff\n");
 }
 
 #[test]
