@@ -1,5 +1,6 @@
 //! What a program is compiled for: operating system, architecture and variant, as OCI names them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -87,13 +88,17 @@ impl fmt::Display for Platform {
 impl FromStr for Platform {
     type Err = ParsePlatformError;
 
+    /// Reads `os[(version)]/architecture[/variant]`. A version of the system chooses nothing, as with other builders.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |why| ParsePlatformError { text: text.chars().take(100).collect(), why };
+        let without_version = without_version(text).ok_or_else(|| {
+            wrong("a version stands as `os(version)`, of letters, digits, `_`, `-`, `.` and `+`")
+        })?;
         let word = |part: &str| {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         };
-        let parts: Vec<&str> = text.split('/').collect();
+        let parts: Vec<&str> = without_version.split('/').collect();
         if !parts.iter().all(|part| word(part)) {
             return Err(wrong("use os/architecture[/variant] of letters, digits, `_`, `-` and `.`"));
         }
@@ -126,6 +131,16 @@ impl FromStr for Platform {
     }
 }
 
+/// Takes the version of the system out of a platform's text; `None` if what stands there is none.
+fn without_version(text: &str) -> Option<Cow<'_, str>> {
+    let (system, rest) = text.split_at(text.find('/').unwrap_or(text.len()));
+    let Some((name, version)) = system.split_once('(') else { return Some(Cow::Borrowed(text)) };
+    let version = version.strip_suffix(')')?;
+    let is_word =
+        version.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'+'));
+    is_word.then(|| Cow::Owned(format!("{name}{rest}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,10 +157,17 @@ mod tests {
             ("arm64", "linux/arm64"),
             ("Linux/AMD64", "linux/amd64"),
             ("linux/i386", "linux/386"),
+            ("windows(10.0.17763)/amd64", "windows/amd64"),
+            ("Windows(10.0.1+feat)/x86_64/v2", "windows/amd64/v2"),
+            ("windows()/amd64", "windows/amd64"),
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal, "{text}");
         }
-        for wrong in ["", "/", "linux/", "linux/amd64/v1/x", "nosuch", "linux/am d"] {
+        let versions = ["windows(a b)/amd64", "windows(10)x/amd64", "(10)/amd64", "windows(10/amd64"];
+        for wrong in ["", "/", "linux/", "linux/amd64/v1/x", "nosuch", "linux/am d", "linux/amd64(1)"] {
+            assert!(wrong.parse::<Platform>().is_err(), "{wrong}");
+        }
+        for wrong in versions {
             assert!(wrong.parse::<Platform>().is_err(), "{wrong}");
         }
     }

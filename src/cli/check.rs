@@ -50,7 +50,7 @@ pub(crate) enum ContextQuestion {
 /// What `rbuild context ls` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ContextList {
-    /// Build context
+    /// Build context, a folder
     #[arg(value_name = "PATH", default_value = ".", hide_default_value = true)]
     pub(crate) context: PathBuf,
     /// Dockerfile, whose own ignore file counts if there is one
@@ -67,7 +67,7 @@ pub(crate) struct ContextWhy {
     /// Paths, from the folder of the context
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<String>,
-    /// Build context
+    /// Build context, a folder
     #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     pub(crate) context: PathBuf,
     /// Dockerfile, whose own ignore file counts if there is one

@@ -153,7 +153,7 @@ pub(crate) fn with_proxies(given: Vec<EnvVar>, settings: &Settings) -> anyhow::R
 
 /// Plans to look at a Dockerfile, with nothing to come out.
 pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPlan> {
-    let dockerfile = what.file.as_deref().map(flags::context_source);
+    let dockerfile = what.file.as_deref().filter(|file| !file.is_empty()).map(flags::context_source);
     let place = flags::context_source(&what.context);
     if place == ContextSource::Stdin && dockerfile == Some(ContextSource::Stdin) {
         return Err(Mistake::usage("context and Dockerfile cannot both come from standard input").into());

@@ -31,7 +31,9 @@ struct Rules {
 
 fn rules(folder: &Path, file: Option<&Path>) -> anyhow::Result<Rules> {
     if !folder.is_dir() {
-        return Err(Mistake::new(format!("the context `{}` is not a folder", folder.display())).into());
+        return Err(Mistake::new(format!("the context `{}` is not a folder", folder.display()))
+            .hint("only folders are listed: ignore files say nothing of archives and repositories")
+            .into());
     }
     let dockerfile = match file {
         Some(file) => Some(wiring::dockerfile(Some(file), folder)?.0),
@@ -126,12 +128,16 @@ fn why(question: &ContextWhy) -> anyhow::Result<String> {
             clean(written).ok_or_else(|| Mistake::new(format!("`{written}` does not lie in the context")))?;
         let exists = std::fs::symlink_metadata(question.context.join(&path)).is_ok();
         let missing = if exists { "" } else { " (there is no such file)" };
-        let _ = writeln!(answer, "{}: {}{missing}", text::one_line(&path), reason(&rules, &path));
+        let shown = if path.is_empty() { ".".into() } else { text::one_line(&path) };
+        let _ = writeln!(answer, "{shown}: {}{missing}", reason(&rules, &path));
     }
     Ok(answer)
 }
 
 fn reason(rules: &Rules, path: &str) -> String {
+    if path.is_empty() {
+        return "the context itself, of which no rule can be".to_owned();
+    }
     let Some(name) = &rules.name else { return "sent, there is no ignore file".to_owned() };
     let name = text::one_line(name);
     let verdict = rules.ignore.verdict(path);
@@ -152,7 +158,8 @@ fn reason(rules: &Rules, path: &str) -> String {
     }
 }
 
-/// Brings a path into the form that ignore files are matched with; `None` if it leads out of the context.
+/// Brings a path into the form that ignore files are matched with, empty for the context itself; `None` if it leads out
+/// of it.
 fn clean(written: &str) -> Option<String> {
     let mut clean = PathBuf::new();
     for part in Path::new(written.trim_start_matches('/')).components() {
@@ -167,7 +174,7 @@ fn clean(written: &str) -> Option<String> {
             _ => return None,
         }
     }
-    clean.to_str().map(str::to_owned).filter(|path| !path.is_empty())
+    clean.to_str().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -193,6 +200,7 @@ mod tests {
         ] {
             assert_eq!(reason(&rules, path), expected, "{path}");
         }
+        assert_eq!(reason(&rules, ""), "the context itself, of which no rule can be");
         let none = Rules { ignore: Ignore::default(), name: None };
         assert_eq!(reason(&none, "x"), "sent, there is no ignore file");
     }
@@ -216,6 +224,6 @@ mod tests {
     fn paths_are_cleaned_and_stay_in_the_context() {
         assert_eq!(clean("./a//b/../c").as_deref(), Some("a/c"));
         assert_eq!(clean("/a").as_deref(), Some("a"));
-        assert_eq!((clean("../a"), clean(".")), (None, None));
+        assert_eq!((clean("../a"), clean("./b/..").as_deref()), (None, Some("")));
     }
 }

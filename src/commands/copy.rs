@@ -49,6 +49,9 @@ pub(super) struct How {
 pub(super) fn run(arguments: &Copy, context: &Context) -> Outcome {
     let mode = |on| if on { Mode::On } else { Mode::Off };
     let how = How { archive: mode(arguments.archive), follow_link: mode(arguments.follow_link) };
+    if arguments.target.is_empty() {
+        return Err(Mistake::new("the destination is empty: name a path, or `.` for this folder").into());
+    }
     let (_home, engine) = crate::wiring::engine(context, "rbuild cp")?;
     match (Place::read(&arguments.source), Place::read(&arguments.target)) {
         (Place::Container(..), Place::Container(..)) => {

@@ -209,6 +209,10 @@ fn labels(files: &[PathBuf], flags: &[(String, String)]) -> anyhow::Result<BTree
         for line in
             text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'))
         {
+            // As Docker has it, a line without a value says nothing.
+            if !line.contains('=') {
+                continue;
+            }
             let (key, value) =
                 flags::label(line).map_err(|error| Mistake::new(format!("{}: {error}", failed())))?;
             labels.insert(key, value);

@@ -1,5 +1,7 @@
 //! `--filter key=value` of lists of images, and ages.
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use rbuild_images::Image;
 use rbuild_model::glob::Glob;
@@ -76,36 +78,45 @@ fn one(text: &str, keys: &[&str], now: Timestamp) -> Result<Filter, Mistake> {
     })
 }
 
-/// Reads a moment: an age (`1h30m`), seconds since 1970, or RFC 3339.
+/// Reads a moment: an age (`1h30m`), seconds since 1970, RFC 3339, or a part of that without a zone, which is UTC.
 pub(super) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
-    if let Ok(seconds) = text.parse::<i64>() {
-        return Timestamp::from_second(seconds).ok();
-    }
     if let Some(age) = age(text) {
         return now.checked_sub(age).ok();
     }
-    text.parse().ok()
+    let in_utc = || Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
+    of_epoch(text).or_else(|| text.parse().ok()).or_else(in_utc)
+}
+
+/// Reads seconds since 1970, with a fraction of up to nine digits.
+fn of_epoch(text: &str) -> Option<Timestamp> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if fraction.is_empty() || fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Timestamp::new(seconds.parse().ok()?, format!("{fraction:0<9}").parse().ok()?).ok()
 }
 
 fn age(text: &str) -> Option<SignedDuration> {
-    let mut total = SignedDuration::ZERO;
+    let is_digit = |c: char| c.is_ascii_digit() || c == '.';
+    let mut total = 0.0;
     let mut rest = text;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number = rest[..digits].parse::<i64>().ok()?;
-        let units = &rest[digits..];
-        let end = units.find(|c: char| c.is_ascii_digit()).unwrap_or(units.len());
-        let seconds = match &units[..end] {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86_400,
+        let (number, units) = rest.split_at(rest.find(|c| !is_digit(c))?);
+        let (unit, more) = units.split_at(units.find(is_digit).unwrap_or(units.len()));
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
             _ => return None,
         };
-        total = total.checked_add(SignedDuration::from_secs(number.checked_mul(seconds)?))?;
-        rest = &units[end..];
+        total += number.parse::<f64>().ok()? * seconds;
+        rest = more;
     }
-    (!text.is_empty()).then_some(total)
+    if text.is_empty() { None } else { SignedDuration::try_from_secs_f64(total).ok() }
 }
 
 impl Filter {
@@ -144,6 +155,26 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_written_in_many_ways() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        for (text, moment) in [
+            ("1.5h", "2026-01-01T22:30:00Z"),
+            ("1m30s", "2026-01-01T23:58:30Z"),
+            ("250ms", "2026-01-01T23:59:59.75Z"),
+            ("1795360216.011716484", "2026-11-22T15:10:16.011716484Z"),
+            ("2026-01-01", "2026-01-01T00:00:00Z"),
+            ("2026-01-01T10:20", "2026-01-01T10:20:00Z"),
+            ("2026-01-01T10:20:30.5", "2026-01-01T10:20:30.5Z"),
+            ("2026-01-01T10:20:30+02:00", "2026-01-01T08:20:30Z"),
+        ] {
+            assert_eq!(super::moment(text, now).map(|at| at.to_string()).as_deref(), Some(moment), "{text}");
+        }
+        for wrong in ["", "bogus", "1e9", "5y", "h", ".", "1.", "1.2.3s"] {
+            assert_eq!(moment(wrong, now), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn conditions_are_read() {

@@ -78,15 +78,10 @@ pub(crate) fn main(arguments: Vec<OsString>, environment: Environment, terminal:
     let cli = match cli::parse(arguments.clone()) {
         Ok(cli) => cli,
         Err(error) => {
-            let composes = cli::verb(&arguments).is_some_and(|verb| PROJECT_VERBS.contains(&&*verb));
-            return match refused(&error, terminal) {
-                Status::Usage if composes => Status::Failed,
-                status => status,
-            };
+            return ended(refused(&error, terminal), &arguments);
         }
     };
     let runs = matches!(cli.command, Command::Run(_));
-    let composes = matches!(cli.command, Command::Compose(_) | Command::Up(_) | Command::Down(_));
     let debug = cli.global.debug;
     let error = match start(cli, environment, terminal) {
         Ok(status) => return status,
@@ -99,7 +94,15 @@ pub(crate) fn main(arguments: Vec<OsString>, environment: Environment, terminal:
     match status {
         // As in Docker: whatever kept the program from being started.
         Status::Failed if runs => Status::Usage,
-        Status::Usage if composes => Status::Failed,
+        status => ended(status, &arguments),
+    }
+}
+
+/// Returns how a command line ends that could not be carried out.
+fn ended(status: Status, arguments: &[OsString]) -> Status {
+    let is_of_projects = || cli::verb(arguments).is_some_and(|verb| PROJECT_VERBS.contains(&&*verb));
+    match status {
+        Status::Usage if is_of_projects() => Status::Failed,
         status => status,
     }
 }

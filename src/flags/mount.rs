@@ -307,8 +307,8 @@ pub(crate) fn volume(text: &str) -> Read<RunMount> {
             "ro" => read_only = true,
             "rw" => read_only = false,
             "nocopy" => copy = false,
-            "cached" | "delegated" | "consistent" => {}
-            "z" | "Z" => return Err(Invalid::new("SELinux labels (`z`, `Z`) are not supported yet")),
+            // As in projects: nothing is labelled.
+            "cached" | "delegated" | "consistent" | "z" | "Z" => {}
             other => {
                 propagation = Some(Propagation::read(other).ok_or_else(|| {
                     unknown("option", other, &["ro", "rw", "nocopy", "rshared", "rslave", "rprivate"])

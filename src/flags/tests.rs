@@ -427,7 +427,10 @@ fn mounts() {
                 "a/b:/x",
                 r#"error: "a/b" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path"#,
             ),
-            ("/a:/b:z", "error: SELinux labels (`z`, `Z`) are not supported yet"),
+            (
+                "/a:/b:ro,z",
+                r#"RunMount { target: "/b", read_only: On, kind: Bind { source: "/a", propagation: RecursivePrivate, recursion: All, create: On } }"#,
+            ),
             ("/a:/b:rox", "error: unknown option `rox` (did you mean `ro`?)"),
         ],
     );

@@ -9,7 +9,7 @@ use rbuild_model::reference::Reference;
 use rbuild_worker::request::{ArchiveDest, Attached, Export, ExportKind, FileDest, Kept, Leftovers, Split};
 
 use crate::commands::build::BuildPlan;
-use crate::flags::{Destination, Mode, Output, OutputKind, encoding};
+use crate::flags::{self, Destination, Mode, Output, OutputKind, encoding};
 use crate::report::{Mistake, NotYet};
 
 /// Returns what is made of a build's result.
@@ -19,12 +19,20 @@ pub(super) fn exports(plan: &BuildPlan) -> anyhow::Result<Vec<Export>> {
         push(&mut outputs);
     }
     let mut exports = outputs.iter().map(export).collect::<anyhow::Result<Vec<_>>>()?;
+    let listed = is_listed(plan)?;
     for export in &mut exports {
+        if listed && export.split == Split::Several {
+            export.split = Split::Always;
+        }
         let files =
             matches!(export.kind, ExportKind::Local { .. } | ExportKind::Tar(_) | ExportKind::Nothing);
         if !files {
             export.annotations.extend(plan.annotations.iter().cloned());
             check_annotations(export, plan.platforms.len())?;
+            if listed && plan.platforms.len() < 2 && export.kind != ExportKind::Image {
+                let instead = "leave `BUILDKIT_MULTI_PLATFORM` out, or name several platforms";
+                return Err(NotYet::supported("an index of one image", instead).into());
+            }
         }
     }
     check_attestations(plan, &exports)?;
@@ -49,6 +57,22 @@ pub(super) fn exports(plan: &BuildPlan) -> anyhow::Result<Vec<Export>> {
         });
     }
     Ok(exports)
+}
+
+/// Whether what leaves is put together by platforms also if there is one.
+fn is_listed(plan: &BuildPlan) -> anyhow::Result<bool> {
+    const NAME: &str = "BUILDKIT_MULTI_PLATFORM";
+    let given = plan.build_args.iter().rfind(|arg| arg.name == NAME && !arg.value.is_empty());
+    let Some(given) = given else { return Ok(false) };
+    let Ok(listed) = flags::boolean(&given.value) else {
+        let why = format!("invalid boolean value for multi-platform: {}", given.value);
+        return Err(Mistake::usage(why).hint(format!("write `--build-arg {NAME}=1`")).into());
+    };
+    if !listed && plan.platforms.len() > 1 {
+        let why = "conflicting config: returning multiple target platforms is not allowed";
+        return Err(Mistake::usage(why).hint(format!("name one platform, or leave `{NAME}` out")).into());
+    }
+    Ok(listed)
 }
 
 /// Whether files in layers keep times that are later than the epoch. The images of a build share their layers, so all of them

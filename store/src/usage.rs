@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rbuild_confined::{Kind, Metadata, Root, Walk};
 use rustix::fs::AtFlags;
+use rustix::io::Errno;
 
 use crate::Store;
 use crate::error::{Context, FileError};
@@ -110,7 +111,7 @@ fn count(path: &Path, linked: &mut Linked) -> Result<u64, FileError> {
     let failed = |error: std::io::Error| FileError::new("count the room of", path, error);
     let stat = match rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Metadata::from_stat(&stat),
-        Err(rustix::io::Errno::NOENT) => return Ok(0),
+        Err(Errno::NOENT) => return Ok(0),
         Err(errno) => return Err(failed(errno.into())),
     };
     let mut own =
@@ -137,7 +138,8 @@ fn count(path: &Path, linked: &mut Linked) -> Result<u64, FileError> {
             bytes += own(&meta);
             if meta.kind == Kind::Directory {
                 match walk.enter() {
-                    Err(error) if gone(&error) => {}
+                    // What others mount (a volume in use) takes room elsewhere.
+                    Err(error) if gone(&error) || error.errno() == Some(Errno::XDEV) => {}
                     entered => entered?,
                 }
             }

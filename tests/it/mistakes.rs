@@ -146,6 +146,19 @@ fn flags_that_are_wrong() {
     context.write("Dockerfile", "FROM busybox\nRUN true\n");
     refused(&context, ["--no-cahce"], 125, &["--no-cahce", "--no-cache"]);
     refused(&context, ["--build-arg", "=x"], 125, &["build-arg"]);
+    let several = |value| ["--platform", "linux/amd64,linux/arm64", "--build-arg", value];
+    refused(
+        &context,
+        several("BUILDKIT_MULTI_PLATFORM=x"),
+        125,
+        &["invalid boolean value for multi-platform: x"],
+    );
+    refused(
+        &context,
+        several("BUILDKIT_MULTI_PLATFORM=0"),
+        125,
+        &["conflicting config: returning multiple target platforms is not allowed"],
+    );
     refused(&context, ["--target", "nope"], 1, &["nope"]);
     refused(&context, ["-o", "type=nope,dest=x"], 125, &["nope"]);
     refused(&context, ["-o", "type=oci,dset=x"], 125, &["dset", "dest"]);

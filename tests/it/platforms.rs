@@ -66,7 +66,10 @@ fn files_of_platforms_go_to_folders_of_their_own() {
         assert!(listed.lines().any(|line| line == path), "{path}: {listed}");
     }
     built(&context, ["-o", "type=local,dest=one,platform-split=true"]);
-    assert!(std::fs::read_dir(context.project().join("one")).unwrap().count() == 1);
+    built(&context, ["--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "-o", "asked"]);
+    for folder in ["one", "asked"] {
+        assert_eq!(std::fs::read_dir(context.project().join(folder)).unwrap().count(), 1, "{folder}");
+    }
     for (output, why) in [
         ("type=local,dest=x,platform-split=false", "type=local holds one platform, and 2 were built"),
         ("type=docker,dest=x.tar", "type=docker holds one platform, and 2 were built"),

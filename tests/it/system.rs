@@ -170,6 +170,20 @@ fn what_takes_space_is_told_and_can_go() {
     for part in ["Images space usage:\n\nREPOSITORY", "Containers space usage:\n\nCONTAINER ID", "\nnamed "] {
         assert!(verbose.contains(part), "{part}: {verbose}");
     }
+    // What a volume in use has mounted takes no room of the store.
+    said(
+        &context,
+        ["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m", "mounted"],
+    );
+    said(
+        &context,
+        ["run", "-d", "--name", "three", "--network", "none", "-v", "mounted:/m", "busybox", "sleep", "1000"],
+    );
+    for told in [&["system", "df"][..], &["system", "df", "-v"], &["du"]] {
+        context.rbuild(told).run().assert_code(0);
+    }
+    said(&context, ["rm", "-f", "three"]);
+    said(&context, ["volume", "rm", "mounted"]);
     // The one that runs keeps what it has.
     let pruned = said(&context, ["system", "prune", "--force", "--all", "--volumes"]);
     assert!(

@@ -65,9 +65,17 @@ pub(crate) fn by_names(parted: &mut Parted, named: &[String]) -> Checked<()> {
         }
     }
     let services = std::mem::take(&mut parted.services);
-    for (name, at, service) in services.into_entries() {
-        let side = if wanted.contains(&name) { &mut parted.services } else { &mut parted.disabled };
-        side.insert(name, at, service);
+    for (name, at, mut service) in services.into_entries() {
+        if !wanted.contains(&name) {
+            parted.disabled.insert(name, at, service);
+            continue;
+        }
+        // What it may do without, and is not there, is not spoken of any more.
+        let dependencies = service.as_map_mut().and_then(|service| service.get_mut("depends_on"));
+        if let Some(dependencies) = dependencies.and_then(Node::as_map_mut) {
+            dependencies.retain(|name, _| wanted.contains(name));
+        }
+        parted.services.insert(name, at, service);
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ impl LowerOptions {
 
     /// Finds the named context that stands for a name on a platform.
     pub(super) fn named_context(&self, name: &str, platform: &Platform) -> Option<&str> {
-        if self.named_contexts.is_empty() || name.eq_ignore_ascii_case("scratch") || name == "context" {
+        if self.named_contexts.is_empty() || name.eq_ignore_ascii_case("scratch") {
             return None;
         }
         let wanted = plain_name(name);

@@ -261,7 +261,11 @@ fn common(stage: &mut StageState<'_, '_>, transfer: &Transfer, parents: bool) ->
     Ok(Common {
         dest,
         owner: owner.map(|(_, text)| text),
-        mode: mode.map(|(_, text)| text),
+        // Zeros in front say nothing, and make no other step.
+        mode: mode.map(|(_, text)| match text.trim_start_matches('0') {
+            "" => "0".to_owned(),
+            digits => digits.to_owned(),
+        }),
         parents,
         exclude: transfer.exclude.iter().map(|word| word.value.clone()).collect(),
         link: transfer.link,

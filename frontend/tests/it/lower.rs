@@ -480,6 +480,18 @@ fn the_epoch_may_be_the_time_of_something() {
 }
 
 #[test]
+fn zeros_before_a_mode_make_no_other_step() {
+    let operation = |mode: &str| {
+        let (_, lowered) = solve(&format!("FROM scratch\nCOPY --chmod={mode} a /\n"), &options("")).unwrap();
+        let (_, step) = lowered.graph.steps().last().unwrap();
+        serde_json::to_string(&step.operation).unwrap()
+    };
+    assert_eq!(operation("0644"), operation("644"));
+    assert_eq!(operation("000"), operation("0"));
+    assert_ne!(operation("0"), operation("u+x"));
+}
+
+#[test]
 fn files_may_keep_their_times() {
     let mut options = options("");
     options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), "5".to_owned());

@@ -40,28 +40,7 @@ fn of(
     manner: &Manner,
     tags: &[String],
 ) -> Map<String, Value> {
-    let contexts: Map<String, Value> = section
-        .additional_contexts
-        .iter()
-        .map(|(name, place)| {
-            let place = match place {
-                AdditionalContext::Service(service) => format!("target:{service}"),
-                AdditionalContext::Place(place) => place.clone(),
-            };
-            (name.clone(), place.into())
-        })
-        .collect();
-    let (dockerfile, inline) = match &section.dockerfile {
-        Dockerfile::Inline(text) => (None, Some(text.clone())),
-        Dockerfile::Path(path) => {
-            let path = if path.is_empty() { "Dockerfile" } else { path };
-            let path = match &plan.context {
-                ContextSource::Local(folder) => folder.join(path).display().to_string(),
-                _ => path.to_owned(),
-            };
-            (Some(path), None)
-        }
-    };
+    let (dockerfile, inline) = dockerfile(section, plan);
     let args: Map<String, Value> = section
         .args
         .iter()
@@ -76,14 +55,6 @@ fn of(
         let paths: Vec<String> = agent.paths.iter().map(|path| path.display().to_string()).collect();
         format!("{}={}", agent.id, paths.join(","))
     });
-    let bound = |limit: Limit| match limit {
-        Limit::AtMost(count) => count.to_string(),
-        Limit::Unlimited => "-1".to_owned(),
-    };
-    let ulimits = section.ulimits.iter().map(|(name, limit)| match limit.soft == limit.hard {
-        true => format!("{name}={}", bound(limit.soft)),
-        false => format!("{name}={}:{}", bound(limit.soft), bound(limit.hard)),
-    });
     let hosts: Map<String, Value> = section
         .extra_hosts
         .iter()
@@ -93,14 +64,6 @@ fn of(
     if section.privileged {
         rights.push("security.insecure".to_owned());
     }
-    let Chosen { provenance, sbom } = chosen(section, manner);
-    let attest =
-        [("provenance", provenance), ("sbom", sbom)].into_iter().filter_map(|(kind, word)| match word? {
-            "" => None,
-            "true" | "1" => Some(format!("type={kind}")),
-            "false" | "0" => Some(format!("type={kind},disabled=true")),
-            more => Some(format!("type={kind},{more}")),
-        });
     let output = match (plan.push, platforms.len()) {
         (Mode::On, _) => "type=registry",
         (Mode::Off, 0 | 1) => "type=docker",
@@ -108,7 +71,7 @@ fn of(
     };
     let fields = [
         ("context", json!(section.context)),
-        ("contexts", Value::Object(contexts)),
+        ("contexts", Value::Object(contexts(section))),
         ("dockerfile", json!(dockerfile)),
         ("dockerfile-inline", json!(inline)),
         ("args", Value::Object(args)),
@@ -124,23 +87,76 @@ fn of(
         ("no-cache", json!(manner.no_cache || section.no_cache)),
         ("network", json!(section.network)),
         ("shm-size", json!(plan.shm_size.map(|size| size.to_string()))),
-        ("ulimits", json!(ulimits.collect::<Vec<_>>())),
+        ("ulimits", json!(ulimits(section))),
         ("entitlements", json!(rights)),
         ("extra-hosts", Value::Object(hosts)),
         ("output", if manner.check { Value::Null } else { json!([output]) }),
-        ("attest", json!(attest.collect::<Vec<_>>())),
+        ("attest", json!(attestations(section, manner))),
         ("call", if manner.check { json!("lint") } else { Value::Null }),
     ];
-    let says_something = |value: &Value| match value {
+    let fields = fields.into_iter().filter(|(_, value)| says_something(value));
+    fields.map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn says_something(value: &Value) -> bool {
+    match value {
         Value::Null => false,
         Value::Bool(value) => *value,
         Value::String(text) => !text.is_empty(),
         Value::Array(list) => !list.is_empty(),
         Value::Object(map) => !map.is_empty(),
         Value::Number(_) => true,
+    }
+}
+
+fn contexts(section: &Section) -> Map<String, Value> {
+    let contexts = section.additional_contexts.iter().map(|(name, place)| {
+        let place = match place {
+            AdditionalContext::Service(service) => format!("target:{service}"),
+            AdditionalContext::Place(place) => place.clone(),
+        };
+        (name.clone(), place.into())
+    });
+    contexts.collect()
+}
+
+/// Returns where the Dockerfile is, or what is in it.
+fn dockerfile(section: &Section, plan: &BuildPlan) -> (Option<String>, Option<String>) {
+    match &section.dockerfile {
+        Dockerfile::Inline(text) => (None, Some(text.clone())),
+        Dockerfile::Path(path) => {
+            let path = if path.is_empty() { "Dockerfile" } else { path };
+            let path = match &plan.context {
+                ContextSource::Local(folder) => folder.join(path).display().to_string(),
+                _ => path.to_owned(),
+            };
+            (Some(path), None)
+        }
+    }
+}
+
+fn ulimits(section: &Section) -> Vec<String> {
+    let bound = |limit: Limit| match limit {
+        Limit::AtMost(count) => count.to_string(),
+        Limit::Unlimited => "-1".to_owned(),
     };
-    let fields = fields.into_iter().filter(|(_, value)| says_something(value));
-    fields.map(|(key, value)| (key.to_owned(), value)).collect()
+    let ulimits = section.ulimits.iter().map(|(name, limit)| match limit.soft == limit.hard {
+        true => format!("{name}={}", bound(limit.soft)),
+        false => format!("{name}={}:{}", bound(limit.soft), bound(limit.hard)),
+    });
+    ulimits.collect()
+}
+
+fn attestations(section: &Section, manner: &Manner) -> Vec<String> {
+    let Chosen { provenance, sbom } = chosen(section, manner);
+    let kinds = [("provenance", provenance), ("sbom", sbom)].into_iter();
+    let attestations = kinds.filter_map(|(kind, word)| match word? {
+        "" => None,
+        "true" | "1" => Some(format!("type={kind}")),
+        "false" | "0" => Some(format!("type={kind},disabled=true")),
+        more => Some(format!("type={kind},{more}")),
+    });
+    attestations.collect()
 }
 
 fn secrets(model: &Model, section: &Section) -> Vec<String> {
