@@ -119,7 +119,16 @@ impl Outgoing {
             return self;
         }
         let images = self.images.into_iter().chain(attestations).collect();
-        let mut index = OutgoingIndex::new(images, Vec::new());
+        Self { images, index: None }.listed(annotations)
+    }
+
+    /// Has the images stand in an index, also a single one.
+    #[must_use]
+    pub fn listed(self, annotations: &[Annotation]) -> Self {
+        if self.index.is_some() {
+            return self;
+        }
+        let mut index = OutgoingIndex::new(self.images, Vec::new());
         annotations::annotate_index(&mut index, annotations);
         let document = index.document();
         Self { images: index.images, index: Some(document) }

@@ -10,7 +10,7 @@ use std::thread;
 
 use futures_util::future::join;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use rbuild_image::archive::{OutgoingImage, OutgoingIndex};
+use rbuild_image::archive::OutgoingImage;
 use rbuild_image::distribution::{Client, ClientError, Pushed, Sender, Unfinished, Upload};
 use rbuild_image::manifest::{Descriptor, MediaType};
 use rbuild_model::digest::{BlobDigest, ImageId};
@@ -67,13 +67,9 @@ impl Outgoing {
         for image in &mut images {
             annotations::annotate(image, annotations);
         }
-        if images.len() < 2 {
-            return Self { images, index: None };
-        }
-        let mut index = OutgoingIndex::new(images, Vec::new());
-        annotations::annotate_index(&mut index, annotations);
-        let document = index.document();
-        Self { images: index.images, index: Some(document) }
+        let several = images.len() > 1;
+        let outgoing = Self { images, index: None };
+        if several { outgoing.listed(annotations) } else { outgoing }
     }
 
     /// The bytes and the type of the document that gets the name.

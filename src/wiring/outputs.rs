@@ -28,10 +28,12 @@ pub(super) fn exports(plan: &BuildPlan) -> anyhow::Result<Vec<Export>> {
             matches!(export.kind, ExportKind::Local { .. } | ExportKind::Tar(_) | ExportKind::Nothing);
         if !files {
             export.annotations.extend(plan.annotations.iter().cloned());
-            check_annotations(export, plan.platforms.len())?;
-            if listed && plan.platforms.len() < 2 && export.kind != ExportKind::Image {
-                let instead = "leave `BUILDKIT_MULTI_PLATFORM` out, or name several platforms";
-                return Err(NotYet::supported("an index of one image", instead).into());
+            check_annotations(export, listed || plan.platforms.len() > 1)?;
+            if listed && matches!(export.kind, ExportKind::Docker(_)) {
+                let what = "an index in an archive of `type=docker`";
+                let instead = "use `type=oci`, which `docker load` reads as well, or leave \
+                               `BUILDKIT_MULTI_PLATFORM` out";
+                return Err(NotYet::supported(what, instead).into());
             }
         }
     }
@@ -202,7 +204,7 @@ fn check_attestations(plan: &BuildPlan, exports: &[Export]) -> anyhow::Result<()
 }
 
 /// Refuses annotations that would be lost.
-fn check_annotations(export: &Export, platforms: usize) -> anyhow::Result<()> {
+fn check_annotations(export: &Export, listed: bool) -> anyhow::Result<()> {
     let Some(one) = export.annotations.first() else { return Ok(()) };
     if export.kind == ExportKind::Image {
         let what = format!("the annotation `{}` of an image in the store", one.key);
@@ -211,7 +213,7 @@ fn check_annotations(export: &Export, platforms: usize) -> anyhow::Result<()> {
     }
     let of_index = |one: &&Annotation| matches!(one.level, Level::Index | Level::IndexDescriptor);
     match export.annotations.iter().find(of_index) {
-        Some(one) if platforms < 2 => {
+        Some(one) if !listed => {
             let why = format!("the annotation `{}` is for an index, and one platform makes none", one.key);
             Err(Mistake::usage(why).hint("name several platforms, or annotate the manifest").into())
         }

@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+use rbuild_testkit::registry::Registry;
+
+use crate::others::{has, ran};
 use crate::scene::{build, built, built_from, file, images, scene, steps};
 
 /// A Dockerfile whose first stage is the same for all platforms, and whose second is not.
@@ -107,6 +110,61 @@ fn an_oci_archive_of_platforms_holds_an_index() {
         .map(|entry| entry["platform"]["architecture"].as_str())
         .collect();
     assert_eq!(platforms, [Some("arm64"), Some("s390x")]);
+}
+
+#[test]
+fn one_platform_stands_in_an_index_where_that_is_asked_for() {
+    let name = "one_platform_stands_in_an_index_where_that_is_asked_for";
+    let Some(context) = scene(name) else { return };
+    let Some(registry) = Registry::start(name).filter(|_| has(name, "skopeo")) else { return };
+    let app = format!("{}/app:1", registry.host());
+    context.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let json = |path: &str| -> serde_json::Value { serde_json::from_str(&file(&context, path)).unwrap() };
+    let document = |of: &serde_json::Value| {
+        let digest = of["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        json(&format!("layout/blobs/sha256/{digest}"))
+    };
+    let remote = || -> serde_json::Value {
+        let name = format!("docker://{app}");
+        let text = ran(&context, "skopeo", ["inspect", "--raw", "--tls-verify=false", &name]);
+        serde_json::from_str(&text).unwrap()
+    };
+    let index_type = "application/vnd.oci.image.index.v1+json";
+    let listed = ["--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "--annotation", "index:a=1"];
+    let [arg, value, annotation, text] = listed;
+
+    // One build, all that leaves.
+    let (layout, pushed) = ("type=oci,dest=layout,tar=false", format!("type=registry,name={app}"));
+    let (files, told) = ("type=local,dest=files", ["--metadata-file", "told.json"]);
+    built(
+        &context,
+        [arg, value, annotation, text, "-o", layout, "-o", &pushed, "-o", files, told[0], told[1]],
+    );
+    let top = json("layout/index.json")["manifests"][0].clone();
+    assert_eq!(top["mediaType"], index_type);
+    let index = document(&top);
+    assert_eq!(index["annotations"]["a"], "1", "{index}");
+    let entries = index["manifests"].as_array().unwrap();
+    assert_eq!(entries.len(), 1, "{index}");
+    assert_eq!(entries[0]["platform"]["os"], "linux", "{index}");
+    assert_eq!(document(&entries[0])["layers"].as_array().map(Vec::len), Some(1));
+    assert_eq!(remote(), index);
+    assert_eq!(json("told.json")["containerimage.digest"], top["digest"]);
+    assert_eq!(std::fs::read_dir(context.project().join("files")).unwrap().count(), 1);
+
+    // What is not kept, what is said beside it, and what comes without.
+    let unkept = format!("type=image,push=true,store=false,name={app}");
+    built(&context, [arg, value, "--provenance=mode=min,inline-only=true", "-o", &unkept]);
+    assert_eq!(remote()["manifests"].as_array().map(Vec::len), Some(2), "{}", remote());
+    built(&context, ["-o", "type=oci,dest=plain,tar=false"]);
+    assert_ne!(json("plain/index.json")["manifests"][0]["mediaType"], index_type);
+
+    let refused = build(&context, [arg, value, "-o", "type=docker,dest=x.tar"]);
+    refused.assert_code(125);
+    assert!(refused.stderr.contains("an index in an archive of `type=docker`"), "{refused}");
+    assert!(!context.project().join("x.tar").exists());
+    let refused = build(&context, [annotation, text, "-o", "type=oci,dest=x.tar"]);
+    assert!(refused.stderr.contains("`a` is for an index"), "{refused}");
 }
 
 #[test]

@@ -208,7 +208,7 @@ pub struct Export {
     pub kind: ExportKind,
     /// The names that are written into it.
     pub names: Vec<Reference>,
-    /// Whether files go to a folder a platform.
+    /// Whether files go to a folder a platform, and images that leave into an index.
     pub split: Split,
     /// How layers and manifest of an archive are made.
     pub packing: Packing,
@@ -218,7 +218,8 @@ pub struct Export {
     pub attached: Attached,
 }
 
-/// Whether files of different platforms go to folders of their own.
+/// Whether files of different platforms go to folders of their own, and images that leave into an index. An image in the store is
+/// itself in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {
     /// If there are several platforms.

@@ -8,7 +8,7 @@ use crate::attest;
 use crate::build::{Built, BuiltPlatform};
 use crate::cancel::Cancel;
 use crate::describe::Finished;
-use crate::request::{ArchiveDest, BuildRequest, Client, Export};
+use crate::request::{ArchiveDest, BuildRequest, Client, Export, Split};
 use crate::worker::Worker;
 
 /// The form of an archive.
@@ -51,6 +51,9 @@ pub(super) fn export(
 ) -> Result<Archived, ExportError> {
     if form == Form::Docker {
         only("type=docker", results)?;
+        if export.split == Split::Always {
+            return Err(ExportError::Unsupported { what: "an index in an archive of `type=docker`" });
+        }
     }
     let mut outgoing = Vec::new();
     let mut attestations = Vec::new();
@@ -78,7 +81,9 @@ pub(super) fn export(
         return Err(ExportError::Unsupported { what: "an archive of `type=docker` with attestations" });
     }
     outgoing.extend(attestations);
-    let (plan, digest) = if let [only] = &outgoing[..] {
+    let (plan, digest) = if let [only] = &outgoing[..]
+        && export.split != Split::Always
+    {
         let digest = BlobDigest::of(&only.manifest_bytes);
         let plan = match form {
             Form::Oci => Plan::oci(&outgoing),

@@ -46,7 +46,8 @@ fn members(images: &[BuiltPlatform]) -> Vec<Member> {
 
 /// Says whether images stand in an index also without what is said about them.
 pub(super) fn indexed(export: &Export, results: &[Finished]) -> Indexed {
-    if results.len() > 1 || export.attached.always { Indexed::Anyway } else { Indexed::OnlyIfNeeded }
+    let listed = results.len() > 1 || export.split == Split::Always;
+    if listed || export.attached.always { Indexed::Anyway } else { Indexed::OnlyIfNeeded }
 }
 
 impl Export {

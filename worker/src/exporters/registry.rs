@@ -13,7 +13,7 @@ use crate::attest;
 use crate::build::{Built, BuiltPlatform};
 use crate::cancel::Cancel;
 use crate::describe::Finished;
-use crate::request::{BuildRequest, Export, Kept};
+use crate::request::{BuildRequest, Export, Kept, Split};
 use crate::tasks::Tasks;
 use crate::worker::Worker;
 
@@ -34,7 +34,7 @@ impl Registered {
     }
 }
 
-/// Lists beside packed images what is said about them.
+/// Lists beside packed images what is said about them, and has a single one stand in an index if that is asked for.
 fn attested(
     worker: &Worker,
     export: &Export,
@@ -52,7 +52,11 @@ fn attested(
         made.manifest.layers.iter().try_for_each(|layer| departures.packed(layer))?;
         attestations.push(made);
     }
-    Ok(outgoing.with(attestations, &export.annotations))
+    let outgoing = outgoing.with(attestations, &export.annotations);
+    Ok(match export.split {
+        Split::Always => outgoing.listed(&export.annotations),
+        Split::Several | Split::Never => outgoing,
+    })
 }
 
 /// Pushes the images under each of their names; layers are packed once for all of them.
