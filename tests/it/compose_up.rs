@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use rbuild_testkit::context::{Output, TestContext};
+use rbuild_testkit::running::Running;
 use rustix::process::Signal;
 
 use crate::scene::{assert_clean, scene};
@@ -409,6 +410,58 @@ services:
     assert_eq!(containers(&context), ["cut-db-1 running", "cut-web-1 running"]);
     let down = context.rbuild(["down"]).run();
     down.assert_success();
+    assert_clean(&context);
+}
+
+#[test]
+fn who_was_told_to_stop_is_started_when_it_has_ended() {
+    let Some(context) = scene("who_was_told_to_stop_is_started_when_it_has_ended") else { return };
+    let text = r#"
+name: bye
+services:
+  web:
+    image: busybox
+    stop_grace_period: 1h
+    command: |
+      sh -c 'trap "echo told; cat /gate/pipe; exit 0" TERM; mkfifo /gate/pipe; echo up > /gate/pipe; while :; do sleep 1000 & wait; done'
+    pre_stop: [ { command: sh -c 'echo hook >> /gate/hooks' } ]
+    volumes: [ './gate:/gate' ]
+"#;
+    context.write("compose.yaml", text);
+    context.write("gate/kept", "");
+    let pipe = context.project().join("gate/pipe");
+    let told = |up: Running| {
+        up.until("Container bye-web-1  Waiting");
+        std::fs::write(&pipe, "").expect("the program reads before it ends");
+        let ended = up.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        ended.stderr
+    };
+    context.rbuild(["compose", "up", "-d"]).run().assert_success();
+    for (number, (stop, start)) in
+        [("down", &["up", "-d", "--wait"][..]), ("stop", &["start"])].iter().enumerate()
+    {
+        // It catches the signal by now.
+        assert_eq!(std::fs::read_to_string(&pipe).expect("a pipe"), "up\n");
+        let before = inspected(&context, "bye-web-1", "{{.State.StartedAt}}");
+        let stop = context.rbuild(["compose", stop]).start();
+        let logs = context.rbuild(["logs", "-f", "--since", &before, "bye-web-1"]).start();
+        logs.until("told");
+        logs.kill();
+        stop.kill();
+        let dry = context.rbuild([&["compose", "--dry-run"], *start].concat()).run();
+        assert!(
+            dry.stdout.starts_with("wait for the end of bye-web-1: it was told to stop\nstart bye-web-1: "),
+            "{dry}"
+        );
+        let said = told(context.rbuild([&["compose"], *start].concat()).start());
+        assert!(said.contains("Container bye-web-1  Exited"), "{said}");
+        assert_eq!(containers(&context), ["bye-web-1 running"]);
+        assert_ne!(inspected(&context, "bye-web-1", "{{.State.StartedAt}}"), before);
+        let hooks = std::fs::read_to_string(context.project().join("gate/hooks")).expect("hooks");
+        assert_eq!(hooks.lines().count(), number + 1);
+    }
+    composed(&context, ["down", "-t", "0"]);
     assert_clean(&context);
 }
 

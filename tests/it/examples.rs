@@ -196,8 +196,7 @@ fn examples_shop_serves_and_survives() {
 
         // Data outlives the containers, also where `down` is killed half-way, or what makes them anew.
         killed_at(context, &["down"], "Container shop-api-1  Removed");
-        // Who had been told to stop goes on stopping: nobody is up before that is over.
-        done(context, &["compose", "stop"]);
+        // Who had been told to stop goes on stopping, and is started when that is over.
         done(context, &["up", "-d", "--wait"]);
         assert_eq!(get(8080, "/api/orders"), "{\"apple\": 5}\n");
         context.write(

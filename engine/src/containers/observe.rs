@@ -20,6 +20,8 @@ use crate::engine::{Engine, io};
 pub struct Observed {
     /// Its state.
     pub state: State,
+    /// Whether its program runs, was told to stop, and has time to do so.
+    pub is_stopping: bool,
     /// How often its policy started it again since somebody started it.
     pub restarts: u32,
     /// What its run got of the machine.
@@ -62,6 +64,7 @@ impl Engine {
     pub fn observe(&self, definition: &Definition) -> Result<Observed, ContainerError> {
         let record = self.record(definition)?;
         Ok(Observed {
+            is_stopping: record.state.run().is_some() && record.patience.is_some(),
             restarts: record.restart_count,
             // What another version wrote there says nothing here.
             note: serde_json::from_value(record.note.clone()).unwrap_or_default(),

@@ -43,6 +43,8 @@ pub enum Cause {
     },
     /// It does not run.
     NotRunning,
+    /// Somebody told it to stop, and it has not ended yet.
+    Stopping,
     /// It has just been made.
     New,
     /// A service waits for it.
@@ -86,6 +88,7 @@ impl fmt::Display for Cause {
             Self::VolumeChanged(volume) => write!(f, "definition of volume {volume} changed"),
             Self::Surplus { wanted } => write!(f, "only {wanted} wanted"),
             Self::NotRunning => f.write_str("not running"),
+            Self::Stopping => f.write_str("it was told to stop"),
             Self::New => f.write_str("new"),
             Self::NeededBy { service, condition } => write!(f, "{service} needs {}", condition.as_str()),
             Self::RestartsWith(service) => write!(f, "restarts with {service}"),

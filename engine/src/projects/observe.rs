@@ -77,7 +77,7 @@ impl Engine {
             if definition.host.removal == Removal::Auto && matches!(seen.state, State::Exited(_)) {
                 continue;
             }
-            members.push(Member { replica: replica(&definition, &seen.state), definition, seen });
+            members.push(Member { replica: replica(&definition, &seen), definition, seen });
         }
         members.sort_by(|a, b| place(&a.replica).cmp(&place(&b.replica)));
         Ok(members)
@@ -168,7 +168,7 @@ fn found_as(
 }
 
 /// Reads a container's place in its project from its labels.
-fn replica(definition: &Definition, state: &State) -> Replica {
+fn replica(definition: &Definition, seen: &containers::Observed) -> Replica {
     let label = |name: &str| definition.labels.get(name).cloned().unwrap_or_default();
     let one_off = label(key::ONE_OFF).eq_ignore_ascii_case("true");
     let volumes = definition.host.mounts.iter().filter_map(|mount| match &mount.what {
@@ -186,7 +186,7 @@ fn replica(definition: &Definition, state: &State) -> Replica {
         service: label(key::SERVICE),
         number: label(key::NUMBER).parse().unwrap_or(1),
         kind: if one_off { ReplicaKind::OneOff } else { ReplicaKind::Numbered },
-        activity: activity(state),
+        activity: activity(seen),
         config_hash: label(key::CONFIG_HASH),
         config: definition.origin.clone(),
         image: label(key::IMAGE),
@@ -196,8 +196,9 @@ fn replica(definition: &Definition, state: &State) -> Replica {
     }
 }
 
-fn activity(state: &State) -> Activity {
-    match state {
+fn activity(seen: &containers::Observed) -> Activity {
+    match &seen.state {
+        State::Running(_) | State::Paused(_) if seen.is_stopping => Activity::Stopping,
         State::Created { .. } => Activity::Created,
         State::Running(_) => Activity::Running,
         State::Paused(_) => Activity::Paused,

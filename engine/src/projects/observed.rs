@@ -61,6 +61,8 @@ pub enum Activity {
     Created,
     /// It runs.
     Running,
+    /// It runs, and somebody told it to stop: its program has time to end.
+    Stopping,
     /// It is frozen.
     Paused,
     /// It has ended and is about to be started again by its policy.
@@ -74,7 +76,7 @@ pub enum Activity {
 impl Activity {
     /// Whether there is a process, or soon is.
     pub const fn is_up(self) -> bool {
-        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+        matches!(self, Self::Running | Self::Stopping | Self::Paused | Self::Restarting)
     }
 }
 

@@ -63,7 +63,9 @@ impl Planned {
                 path(&["services", service.as_str(), "depends_on", wanted.as_str()])
             }
             (Operation::Start(container), _) => path(&["services", container.service()]),
-            (Operation::Stop(container), _) => path(&["services", &container.service]),
+            (Operation::Stop(container) | Operation::AwaitEnd(container), _) => {
+                path(&["services", &container.service])
+            }
             _ => Vec::new(),
         }
     }
@@ -137,6 +139,8 @@ pub enum Operation {
         /// The service.
         service: ServiceName,
     },
+    /// A container that was told to stop is waited for until it has ended.
+    AwaitEnd(Existing),
     /// A container is stopped.
     Stop(Existing),
     /// A container is sent a signal.
@@ -287,6 +291,7 @@ impl fmt::Display for Operation {
                 write!(f, "wait for {service} ({})", condition.as_str())
             }
             Self::AwaitReady { service } => write!(f, "wait until {service} is ready"),
+            Self::AwaitEnd(container) => write!(f, "wait for the end of {}", container.name),
             Self::Stop(container) => write!(f, "stop {}", container.name),
             Self::Kill { container, signal } => write!(f, "kill {} with {signal}", container.name),
             Self::Pause(container) => write!(f, "pause {}", container.name),

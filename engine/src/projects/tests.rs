@@ -294,6 +294,32 @@ fn what_has_ended_is_started_again() {
 }
 
 #[test]
+fn what_was_told_to_stop_is_waited_for_before_it_is_started() {
+    let project = project(&[("web", &["db"]), ("db", &[])]);
+    let stopping = |service| Replica { activity: Activity::Stopping, ..replica(service, 1) };
+    let seen = observed(vec![stopping("web"), stopping("db")]);
+    let expected = [
+        "[] wait for the end of p-db-1: it was told to stop",
+        "[0] start p-db-1: not running",
+        "[] wait for the end of p-web-1: it was told to stop",
+        "[1 2] start p-web-1: not running",
+    ];
+    check(&plan(&project, &seen, &Wanted::default()), &expected);
+    let graph = BTreeMap::from([("web".to_owned(), BTreeSet::from(["db".to_owned()]))]);
+    let started = turn(&seen.replicas, &graph, Some(&project), Turn::Start).expect("a plan");
+    check(
+        &started,
+        &expected.map(|line| line.replace("not running", "asked for")).each_ref().map(|line| &**line),
+    );
+    // What comes anew is stopped on the way, and its end is waited for with that.
+    let old = Replica { config_hash: "0".to_owned(), ..stopping("db") };
+    check(
+        &plan(&project, &observed(vec![old, replica("web", 1)]), &Wanted::default()),
+        &["[] recreate p-db-1: its definition changed", "[0] start p-db-1: new"],
+    );
+}
+
+#[test]
 fn dependents_restart_with_what_comes_anew() {
     let mut project = project(&[("web", &["db"]), ("db", &[])]);
     let service = project.services.get_mut("web").expect("a service");

@@ -148,8 +148,13 @@ impl<'a> Planner<'a> {
                 let mut after = self.awaits(service, &started);
                 after.extend(stops.get(service).into_iter().flatten());
                 for replica in replicas {
+                    let mut after = after.clone();
+                    if !restarts && replica.activity == Activity::Stopping {
+                        let end = Operation::AwaitEnd(replica.existing());
+                        after.push(self.plan.add(end, Cause::Stopping, vec![]));
+                    }
                     let operation = Operation::Start(Startable::Existing(replica.existing()));
-                    own.push(self.plan.add(operation, Cause::Asked, after.clone()));
+                    own.push(self.plan.add(operation, Cause::Asked, after));
                 }
             }
             started.insert(service.clone(), own);

@@ -200,6 +200,11 @@ impl<'a> Planner<'a> {
                             to_start.push((container, cause, after));
                         }
                         (None, Activity::Running | Activity::Restarting) => self.plan.kept.push(existing),
+                        (None, Activity::Stopping) => {
+                            let end = Operation::AwaitEnd(existing);
+                            after.push(self.plan.add(end, Cause::Stopping, vec![]));
+                            to_start.push((container, Cause::NotRunning, after));
+                        }
                         (None, Activity::Created) => to_start.push((container, Cause::New, after)),
                         (None, _) => to_start.push((container, Cause::NotRunning, after)),
                     }

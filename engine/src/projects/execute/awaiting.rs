@@ -22,7 +22,7 @@ use super::error::OperationError;
 use crate::containers::ContainerError;
 use crate::engine::Engine;
 use crate::projects::happening::{Act, Phase, Subject};
-use crate::projects::operation::OperationId;
+use crate::projects::operation::{Existing, OperationId};
 
 /// How far a container has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,22 @@ impl Execution<'_> {
         let goal = if is_step { Goal::ReadyOrCompleted } else { Goal::Ready };
         let within = self.work.ready_within;
         self.reach(id, service, goal, Act::AwaitHealth, within)
+    }
+
+    /// Waits until a program has ended that somebody told to stop.
+    pub(super) fn wait_for_end(&self, container: &Existing) -> Result<(), OperationError> {
+        let watch = self.engine.parts.store.events().watch().map_err(watching)?;
+        let definition = self.engine.find(&container.id.to_string())?;
+        let mut ending = None;
+        loop {
+            let (state, waiter) = self.engine.look(&definition)?;
+            // Another run than the first one that was seen is somebody's who was faster.
+            match state.run().map(|run| run.init) {
+                Some(init) if *ending.get_or_insert(init) == init => {}
+                _ => return Ok(()),
+            }
+            self.sleep(&watch, waiter.as_slice(), None, None, None)?;
+        }
     }
 
     fn reach(

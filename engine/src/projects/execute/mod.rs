@@ -274,7 +274,7 @@ impl Execution<'_> {
 
 /// Whether an operation only waits.
 fn is_wait(operation: &Operation) -> bool {
-    matches!(operation, Operation::Await { .. } | Operation::AwaitReady { .. })
+    matches!(operation, Operation::Await { .. } | Operation::AwaitReady { .. } | Operation::AwaitEnd(_))
 }
 
 /// What an operation is about.
@@ -288,6 +288,7 @@ pub fn subject(operation: &Operation) -> Subject {
         }
         Operation::Disconnect { container, .. }
         | Operation::Connect { container, .. }
+        | Operation::AwaitEnd(container)
         | Operation::Stop(container)
         | Operation::Kill { container, .. }
         | Operation::Pause(container)

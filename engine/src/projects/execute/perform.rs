@@ -82,6 +82,7 @@ impl Execution<'_> {
                 self.wait_for(id, service, *condition, *required)
             }
             Operation::AwaitReady { service } => self.wait_until_ready(id, service),
+            Operation::AwaitEnd(container) => around(Act::AwaitEnd, &|| self.wait_for_end(container)),
             Operation::Stop(container) => around(Act::Stop, &|| self.stop(id, container)),
             Operation::Kill { container, signal } => around(Act::Kill, &|| {
                 let definition = self.engine.find(&container.id.to_string())?;

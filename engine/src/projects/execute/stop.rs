@@ -36,7 +36,10 @@ impl Execution<'_> {
             .or_else(|| self.work.project.disabled.get(existing.service.as_str()));
         if let Some(service) = service
             && !service.pre_stop.is_empty()
-            && matches!(self.engine.observe(&definition)?.state, State::Running(_))
+            // Who told it to stop has run them.
+            && let seen = self.engine.observe(&definition)?
+            && matches!(seen.state, State::Running(_))
+            && !seen.is_stopping
         {
             self.hooks(&definition, &existing.service, existing.number, "pre_stop", &service.pre_stop)?;
         }
