@@ -245,11 +245,14 @@ fn subnets(pool: Pool) -> impl Iterator<Item = Subnet> {
 
 /// The hardware address that an endpoint gets: a hash of its network and IP address, locally administered. The same
 /// place in the same network always has the same one, so that nobody's neighbour table is ever stale.
-pub fn derived_mac(network: &str, address: Ipv4Addr) -> Mac {
+pub fn derived_mac(network: &str, address: IpAddr) -> Mac {
     let mut hasher = blake3::Hasher::new();
     hasher.update(network.as_bytes());
     hasher.update(&[0]);
-    hasher.update(&address.octets());
+    match address {
+        IpAddr::V4(address) => hasher.update(&address.octets()),
+        IpAddr::V6(address) => hasher.update(&address.octets()),
+    };
     Mac::local(hasher.finalize().as_bytes()[..6].try_into().expect("a hash has 32 bytes"))
 }
 

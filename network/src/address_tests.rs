@@ -65,10 +65,11 @@ fn a_vpn_that_takes_a_private_range_is_stepped_over() {
 
 #[test]
 fn hardware_addresses_are_stable_and_local() {
-    let address = Ipv4Addr::new(172, 17, 0, 2);
+    let address = IpAddr::from([172, 17, 0, 2]);
     let mac = derived_mac("one", address);
     assert_eq!(mac, derived_mac("one", address));
     assert_ne!(mac, derived_mac("two", address));
+    assert_ne!(mac, derived_mac("one", Ipv6Addr::LOCALHOST.into()));
     assert_eq!(mac.octets()[0] & 3, 2);
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{AddressRange, Mac, Pool, Subnet, default_pools, step_pools};
 use crate::address6::Subnet6;
 use crate::error::Error;
+use crate::families::Families;
 use crate::firewall::Warning;
 use crate::link::LinkName;
 use crate::names::{EndpointId, NetworkId, PrivateName};
@@ -139,20 +140,12 @@ pub enum Guard {
 pub struct NetworkSpec {
     /// Its id.
     pub id: NetworkId,
-    /// Its addresses; chosen from the pools when nothing is said.
-    pub subnet: Option<Subnet>,
+    /// Its addresses of each family that it is to have.
+    pub families: Families<FourSpec, SixSpec>,
     /// What people call it.
     pub name: String,
     /// What its bridge is called on the host; a name of ours when nothing is said.
     pub bridge: Option<LinkName>,
-    /// The address of its gateway; the first of the subnet when nothing is said.
-    pub gateway: Option<Ipv4Addr>,
-    /// What addresses are given out of; all of the subnet when nothing is said.
-    pub range: Option<Subnet>,
-    /// Addresses that are never given out.
-    pub reserved: Vec<Ipv4Addr>,
-    /// Its IPv6 addresses, if it is to have any.
-    pub six: Option<SixSpec>,
     /// Whether its endpoints are hidden behind the host's addresses when they get out.
     pub masquerade: Masquerade,
     /// How its endpoints are reached from outside.
@@ -172,17 +165,13 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// An ordinary network with the default settings.
+    /// An ordinary network with the default settings: of IPv4 alone.
     pub fn new(id: NetworkId) -> Self {
         Self {
             name: id.to_string(),
             id,
             bridge: None,
-            subnet: None,
-            gateway: None,
-            range: None,
-            reserved: Vec::new(),
-            six: None,
+            families: Families::Four(FourSpec::default()),
             masquerade: Masquerade::On,
             gateways: GatewayModes::default(),
             names: NameScope::Network,
@@ -198,6 +187,19 @@ impl NetworkSpec {
     pub fn for_steps(id: NetworkId) -> Self {
         Self { isolation: PortIsolation::Isolated, pools: step_pools(), ..Self::new(id) }
     }
+}
+
+/// The IPv4 addresses of a network that is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct FourSpec {
+    /// All of them; chosen from the pools when nothing is said.
+    pub subnet: Option<Subnet>,
+    /// The address of its gateway; the first of the subnet when nothing is said.
+    pub gateway: Option<Ipv4Addr>,
+    /// What addresses are given out of; all of the subnet when nothing is said.
+    pub range: Option<Subnet>,
+    /// Addresses that are never given out.
+    pub reserved: Vec<Ipv4Addr>,
 }
 
 /// The IPv6 addresses of a network that is wanted.
@@ -231,12 +233,8 @@ pub struct Network {
 pub struct Addressing {
     /// Its bridge.
     pub bridge: LinkName,
-    /// Its addresses.
-    pub subnet: Subnet,
-    /// The bridge's own address.
-    pub gateway: Ipv4Addr,
-    /// Its IPv6 addresses and the bridge's own, if it has any.
-    pub six: Option<(Subnet6, Ipv6Addr)>,
+    /// Its addresses of each family, and the bridge's own.
+    pub families: Families<(Subnet, Ipv4Addr), (Subnet6, Ipv6Addr)>,
 }
 
 /// An endpoint that is wanted.
@@ -256,7 +254,7 @@ pub struct EndpointSpec {
     pub mac: Option<Mac>,
     /// What its packets are checked for.
     pub guard: Guard,
-    /// Whether the namespace's default route goes through this network.
+    /// Which of the namespace's default routes go through this network.
     pub default_route: DefaultRoute,
     /// The names that lead to it in this network.
     pub names: Vec<String>,
@@ -277,7 +275,7 @@ impl EndpointSpec {
             link_local: Vec::new(),
             mac: None,
             guard: Guard::Strict,
-            default_route: DefaultRoute::Yes,
+            default_route: DefaultRoute::Both,
             names: Vec::new(),
             private_names: Vec::new(),
             published: Vec::new(),
@@ -285,13 +283,29 @@ impl EndpointSpec {
     }
 }
 
-/// Whether a namespace's default route goes through a network.
+/// Which default routes of a namespace go through a network, if that has the family and leads anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultRoute {
-    /// It does, if the network leads anywhere.
-    Yes,
-    /// It does not.
-    No,
+    /// Those of both families.
+    Both,
+    /// That of IPv4.
+    Four,
+    /// That of IPv6.
+    Six,
+    /// None.
+    Neither,
+}
+
+impl DefaultRoute {
+    /// Whether that of the family of an address does.
+    pub fn is_of(self, address: IpAddr) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Four => address.is_ipv4(),
+            Self::Six => address.is_ipv6(),
+            Self::Neither => false,
+        }
+    }
 }
 
 /// An endpoint that is there.
@@ -306,29 +320,35 @@ pub struct Endpoint {
 /// The addresses of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointAddress {
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// The prefix of its network.
-    pub prefix: u8,
-    /// Its network's gateway.
-    pub gateway: Ipv4Addr,
+    /// Its address of each family that its network has.
+    pub families: Families<Placed<Ipv4Addr>, Placed<Ipv6Addr>>,
     /// Where its network leads.
     pub reach: Reach,
     /// Its hardware address.
     pub mac: Mac,
-    /// Its IPv6 address, if its network has any.
-    pub six: Option<EndpointAddress6>,
 }
 
-/// The IPv6 address of an endpoint.
+impl EndpointAddress {
+    /// Its addresses, that of IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.families.map(|four| four.address, |six| six.address).addresses()
+    }
+
+    /// The address of its network on the host: that of IPv4, if there is one.
+    pub fn gateway(&self) -> IpAddr {
+        self.families.map(|four| four.gateway, |six| six.gateway).first()
+    }
+}
+
+/// An address in its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndpointAddress6 {
-    /// Its address.
-    pub address: Ipv6Addr,
+pub struct Placed<A> {
+    /// It.
+    pub address: A,
     /// The prefix of its network.
     pub prefix: u8,
     /// Its network's gateway.
-    pub gateway: Ipv6Addr,
+    pub gateway: A,
 }
 
 /// What becomes of the links of an endpoint that is detached.
@@ -370,13 +390,14 @@ pub trait NetworkDriver: Send + Sync + fmt::Debug {
         spec: &EndpointSpec,
     ) -> Result<Endpoint, Error>;
 
-    /// Sends whatever has no other way through this network, in the namespace of an endpoint of it.
+    /// Sends whatever of some family has no other way through this network, in the namespace of an endpoint of it.
     fn route(
         &self,
         site: &Site,
         network: &NetworkId,
         namespace: &mut Namespace,
         endpoint: &EndpointId,
+        routes: DefaultRoute,
     ) -> Result<(), Error>;
 
     /// Changes the ports of the host that lead to an endpoint; the caller holds their reservations.

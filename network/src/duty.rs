@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::driver::{DriverKind, LinkEnd};
 use crate::drivers::driver;
 use crate::error::Error;
+use crate::families::Families;
 use crate::firewall;
 pub use crate::firewall::Found;
 use crate::firewall::elements::{self, Guarding};
@@ -318,9 +319,10 @@ impl Destination for Carried {
             let mut own =
                 records.filter(|record| record.id == *endpoint && record.published.contains(published));
             let record = own.next()?;
-            let address = match (published.host, record.address6) {
-                (IpAddr::V6(_), Some(address)) => IpAddr::V6(address),
-                _ => IpAddr::V4(record.address),
+            // A port of IPv6 leads to an endpoint without it all the same.
+            let address = match (published.host, record.families) {
+                (IpAddr::V6(_), Families::Both(_, six)) => six.into(),
+                (_, families) => families.first(),
             };
             Some(SocketAddr::new(address, published.target))
         };

@@ -41,6 +41,7 @@ pub mod driver;
 pub mod drivers;
 pub mod duty;
 pub mod error;
+pub mod families;
 pub mod firewall;
 pub mod forward;
 mod holder;

@@ -16,16 +16,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{AddressRange, Mac, Subnet};
 use crate::address6::Subnet6;
-use crate::driver::{GatewayMode, GatewayModes, Guard, Masquerade, NameScope, PortIsolation, Reach};
+use crate::driver::{
+    EndpointAddress, GatewayMode, GatewayModes, Guard, Masquerade, NameScope, Placed, PortIsolation, Reach,
+};
 use crate::error::FileError;
+use crate::families::Families;
 use crate::link::LinkName;
 use crate::lock::Lock;
 use crate::ports::Published;
 
 /// The version of the file's form. A file of another version belongs to another binary that runs now.
 ///
-/// 1 knew neither IPv6 nor names of networks; what it lacks has a meaning of its own.
-const FORMAT: u32 = 2;
+/// 1 knew neither IPv6 nor names of networks; what it lacks has a meaning of its own. 3 may lack IPv4; a network that has
+/// it is written as 2, which older programs that run beside this one read.
+const FORMAT: u32 = 3;
+const FORMAT_WITH_IPV4: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
 /// A file of ten thousand endpoints has about 3 MiB.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -140,19 +145,9 @@ pub struct NetworkState {
     pub name: String,
     /// Its bridge.
     pub bridge: LinkName,
-    /// Its addresses.
-    pub subnet: Subnet,
-    /// The bridge's own address.
-    pub gateway: Ipv4Addr,
-    /// What addresses are given out of; all of the subnet if nothing is said.
-    #[serde(default)]
-    pub range: Option<Subnet>,
-    /// Addresses that are never given out.
-    #[serde(default)]
-    pub reserved: Vec<Ipv4Addr>,
-    /// Its IPv6 addresses, if it has any.
-    #[serde(default)]
-    pub six: Option<SixState>,
+    /// Its addresses of each family.
+    #[serde(flatten, with = "written::state")]
+    pub families: Families<FourState, SixState>,
     /// Where its endpoints get to.
     pub reach: Reach,
     /// Whether its endpoints get to each other.
@@ -168,10 +163,23 @@ pub struct NetworkState {
     pub names: NameScope,
     /// Largest packet.
     pub mtu: u32,
-    /// The address that was given out last: the search for the next begins behind it.
-    pub cursor: Ipv4Addr,
     /// The endpoints, in the order in which they came.
     pub endpoints: Vec<EndpointRecord>,
+}
+
+/// The IPv4 addresses of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FourState {
+    /// All of them.
+    pub subnet: Subnet,
+    /// The bridge's own address.
+    pub gateway: Ipv4Addr,
+    /// What addresses are given out of; all of the subnet if nothing is said.
+    pub range: Option<Subnet>,
+    /// Addresses that are never given out.
+    pub reserved: Vec<Ipv4Addr>,
+    /// The address that was given out last: the search for the next begins behind it.
+    pub cursor: Ipv4Addr,
 }
 
 /// The IPv6 addresses of a network.
@@ -189,84 +197,118 @@ pub struct SixState {
     pub cursor: Ipv6Addr,
 }
 
+impl FourState {
+    /// Nothing of a subnet was given out yet.
+    pub(crate) fn new(subnet: Subnet, gateway: Ipv4Addr) -> Self {
+        Self { subnet, gateway, range: None, reserved: Vec::new(), cursor: subnet.base() }
+    }
+}
+
+impl SixState {
+    /// Nothing of a subnet was given out yet.
+    pub(crate) fn new(subnet: Subnet6, gateway: Ipv6Addr) -> Self {
+        Self { subnet, gateway, range: None, reserved: Vec::new(), cursor: subnet.base() }
+    }
+}
+
 impl NetworkState {
-    /// A network without endpoints, without IPv6.
+    /// A network without endpoints.
     pub(crate) fn new(
         id: NetworkId,
         bridge: LinkName,
-        subnet: Subnet,
-        gateway: Ipv4Addr,
+        families: Families<FourState, SixState>,
         reach: Reach,
         isolation: PortIsolation,
         mtu: u32,
     ) -> Self {
         Self {
-            format: FORMAT,
+            format: if families.four().is_some() { FORMAT_WITH_IPV4 } else { FORMAT },
             name: id.to_string(),
             id,
             bridge,
-            subnet,
-            gateway,
-            range: None,
-            reserved: Vec::new(),
-            six: None,
+            families,
             reach,
             isolation,
             masquerade: Masquerade::On,
             gateways: GatewayModes::default(),
             names: NameScope::Network,
             mtu,
-            cursor: subnet.base(),
             endpoints: Vec::new(),
         }
     }
 
     /// Whether an address lies in one of its subnets.
     pub fn contains(&self, address: IpAddr) -> bool {
-        AddressRange::from(self.subnet).contains(address)
-            || self.six.as_ref().is_some_and(|six| AddressRange::from(six.subnet).contains(address))
+        self.ranges().any(|range| range.contains(address))
+    }
+
+    /// All its addresses, those of IPv4 first.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = AddressRange> {
+        let four = self.families.four().map(|four| AddressRange::from(four.subnet));
+        let six = self.families.six().map(|six| AddressRange::from(six.subnet));
+        four.into_iter().chain(six)
+    }
+
+    /// Its subnet that an address of one family would lie in, as people write it; of a network that lacks the family the
+    /// one that it has.
+    pub(crate) fn subnet_text(&self, address: IpAddr) -> String {
+        match (&self.families, address) {
+            (Families::Four(four), _) | (Families::Both(four, _), IpAddr::V4(_)) => four.subnet.to_string(),
+            (Families::Six(six), _) | (Families::Both(_, six), IpAddr::V6(_)) => six.subnet.to_string(),
+        }
+    }
+
+    /// What an endpoint has of it.
+    pub fn place(&self, record: &EndpointRecord) -> Option<EndpointAddress> {
+        let families = record.families.zip(self.families.as_ref())?.map(
+            |(address, four)| Placed { address, prefix: four.subnet.prefix(), gateway: four.gateway },
+            |(address, six)| Placed { address, prefix: six.subnet.prefix(), gateway: six.gateway },
+        );
+        Some(EndpointAddress { families, reach: self.reach, mac: record.mac })
     }
 
     /// The address that the bridge has, if it has one.
     pub(crate) fn bridge_address(&self) -> Option<Ipv4Addr> {
-        (self.gateways.four != GatewayMode::Isolated).then_some(self.gateway)
+        let four = self.families.four().filter(|_| self.gateways.four != GatewayMode::Isolated);
+        four.map(|four| four.gateway)
     }
 
     /// The IPv6 address that the bridge has, if it has one.
     pub(crate) fn bridge_address6(&self) -> Option<Ipv6Addr> {
-        let six = self.six.as_ref().filter(|_| self.gateways.six != GatewayMode::Isolated);
+        let six = self.families.six().filter(|_| self.gateways.six != GatewayMode::Isolated);
         six.map(|six| six.gateway)
     }
 
     /// Whether an address is kept for something that is no endpoint.
     pub(crate) fn is_reserved(&self, address: IpAddr) -> bool {
         match address {
-            IpAddr::V4(address) => self.reserved.contains(&address),
-            IpAddr::V6(address) => self.six.as_ref().is_some_and(|six| six.reserved.contains(&address)),
+            IpAddr::V4(address) => self.families.four().is_some_and(|four| four.reserved.contains(&address)),
+            IpAddr::V6(address) => self.families.six().is_some_and(|six| six.reserved.contains(&address)),
         }
     }
 
     /// The next free address. A freed address comes again only when all others had their turn.
     pub(crate) fn next_address(&self) -> Option<Ipv4Addr> {
-        let (mut first, mut last) = (u32::from(self.subnet.first()), u32::from(self.subnet.last()));
-        if let Some(range) = self.range {
+        let four = self.families.four()?;
+        let (mut first, mut last) = (u32::from(four.subnet.first()), u32::from(four.subnet.last()));
+        if let Some(range) = four.range {
             (first, last) = (first.max(range.base().into()), last.min(range.broadcast().into()));
         }
-        let given = self.endpoints.iter().map(|endpoint| endpoint.address);
-        let taken = given.chain(self.reserved.iter().copied()).chain(self.bridge_address());
+        let given = self.endpoints.iter().filter_map(|endpoint| endpoint.families.four().copied());
+        let taken = given.chain(four.reserved.iter().copied()).chain(self.bridge_address());
         let taken = taken.map(u128::from_address);
-        next(first.into(), last.into(), u32::from(self.cursor).into(), taken)
+        next(first.into(), last.into(), u32::from(four.cursor).into(), taken)
             .map(|address| Ipv4Addr::from(u32::try_from(address).expect("an address within its subnet")))
     }
 
     /// The next free IPv6 address, by the same rule.
     pub(crate) fn next_address6(&self) -> Option<Ipv6Addr> {
-        let six = self.six.as_ref()?;
+        let six = self.families.six()?;
         let (first, last) = match six.range {
             Some(range) => (range.base().max(six.subnet.first()), range.last()),
             None => (six.subnet.first(), six.subnet.last()),
         };
-        let given = self.endpoints.iter().filter_map(|endpoint| endpoint.address6);
+        let given = self.endpoints.iter().filter_map(|endpoint| endpoint.families.six().copied());
         let taken = given.chain(six.reserved.iter().copied()).chain(self.bridge_address6()).map(u128::from);
         next(first.into(), last.into(), six.cursor.into(), taken).map(Ipv6Addr::from)
     }
@@ -320,11 +362,9 @@ pub struct EndpointRecord {
     /// The name of its link inside.
     #[serde(default = "first_link")]
     pub link: LinkName,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Its IPv6 address.
-    #[serde(default)]
-    pub address6: Option<Ipv6Addr>,
+    /// Its address of each family that its network has.
+    #[serde(flatten, with = "written::endpoint")]
+    pub families: Families<Ipv4Addr, Ipv6Addr>,
     /// Addresses that hold on its link only, as it was asked for.
     #[serde(default)]
     pub link_local: Vec<IpAddr>,
@@ -351,7 +391,7 @@ fn first_link() -> LinkName {
 impl EndpointRecord {
     /// Its addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        [IpAddr::from(self.address)].into_iter().chain(self.address6.map(IpAddr::from))
+        self.families.addresses()
     }
 }
 
@@ -533,6 +573,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     };
     fill().map_err(|source| FileError::new("write", path, source))
 }
+
+mod written;
 
 #[cfg(test)]
 #[path = "names_tests.rs"]

@@ -9,32 +9,42 @@ fn id(text: &str) -> NetworkId {
 
 fn state(subnet: &str) -> NetworkState {
     let subnet: Subnet = subnet.parse().unwrap();
+    of(Families::Four(FourState::new(subnet, subnet.first())))
+}
+
+fn state6(subnet: &str) -> SixState {
+    let subnet: Subnet6 = subnet.parse().unwrap();
+    SixState::new(subnet, subnet.first())
+}
+
+fn of(families: Families<FourState, SixState>) -> NetworkState {
     let bridge = LinkName::new("rbdeadbeefbtest").unwrap();
-    NetworkState::new(id("net"), bridge, subnet, subnet.first(), Reach::Outside, PortIsolation::Shared, 1500)
+    NetworkState::new(id("net"), bridge, families, Reach::Outside, PortIsolation::Shared, 1500)
 }
 
 fn add(state: &mut NetworkState) -> Option<Ipv4Addr> {
-    let address = state.next_address()?;
-    let record6 = state.next_address6();
-    if let (Some(six), Some(address)) = (&mut state.six, record6) {
-        six.cursor = address;
+    let families = Families::of(state.next_address(), state.next_address6())?;
+    if let (Some(six), Some(address)) = (state.families.six_mut(), families.six()) {
+        six.cursor = *address;
     }
-    state.cursor = address;
+    if let (Some(four), Some(address)) = (state.families.four_mut(), families.four()) {
+        four.cursor = *address;
+    }
+    let mac = crate::address::derived_mac("net", families.first());
     state.endpoints.push(EndpointRecord {
-        id: EndpointId::new(&format!("e{}", u32::from(address))).unwrap(),
+        id: EndpointId::new(&format!("e{}", mac.to_string().replace(':', ""))).unwrap(),
         port: LinkName::eth(9),
         link: LinkName::eth(0),
-        address,
-        address6: record6,
+        families,
         link_local: Vec::new(),
-        mac: crate::address::derived_mac("net", address),
+        mac,
         guard: Guard::Strict,
         names: vec!["web".to_owned()],
         private_names: Vec::new(),
         presence: Presence::Running,
         published: Vec::new(),
     });
-    Some(address)
+    families.four().copied()
 }
 
 #[test]
@@ -59,22 +69,21 @@ fn a_freed_address_comes_last() {
 #[test]
 fn addresses_are_given_out_of_the_range_and_never_those_that_are_reserved() {
     let mut four = state("10.9.8.0/24");
-    four.range = Some("10.9.8.16/30".parse().unwrap());
-    four.reserved = vec![Ipv4Addr::new(10, 9, 8, 17)];
+    let limited = four.families.four_mut().unwrap();
+    limited.range = Some("10.9.8.16/30".parse().unwrap());
+    limited.reserved = vec![Ipv4Addr::new(10, 9, 8, 17)];
     let given: Vec<_> = std::iter::from_fn(|| add(&mut four)).map(|address| address.octets()[3]).collect();
     assert_eq!(given, [16, 18, 19]);
 
-    let mut six = state("10.9.8.0/24");
-    let subnet: Subnet6 = "fd00:1::/64".parse().unwrap();
-    let gateway = subnet.first();
-    let (range, reserved) = (None, vec!["fd00:1::3".parse().unwrap()]);
-    six.six = Some(SixState { subnet, gateway, range, reserved, cursor: subnet.base() });
+    let mut limited = state6("fd00:1::/64");
+    limited.reserved = vec!["fd00:1::3".parse().unwrap()];
+    let mut six = of(Families::Six(limited));
     add(&mut six);
     add(&mut six);
     let given: Vec<_> = six
         .endpoints
         .iter()
-        .filter_map(|record| record.address6)
+        .filter_map(|record| record.families.six())
         .map(|address| address.to_string())
         .collect();
     assert_eq!(given, ["fd00:1::2", "fd00:1::4"]);
@@ -94,11 +103,61 @@ fn a_file_of_the_first_form_is_understood() {
     )
     .unwrap();
     let state = file.read().unwrap().unwrap();
-    assert_eq!((state.six, state.masquerade), (None, Masquerade::On));
+    assert_eq!((state.families.six(), state.masquerade), (None, Masquerade::On));
+    assert_eq!(state.endpoints[0].families, Families::Four(Ipv4Addr::new(10, 9, 8, 2)));
     assert_eq!(
         (&state.endpoints[0].link, state.endpoints[0].presence),
         (&LinkName::eth(0), Presence::Running)
     );
+}
+
+#[test]
+fn a_network_of_either_family_is_read_as_it_was_written() {
+    let (four, six) = (state("10.9.8.0/24"), of(Families::Six(state6("fd00:1::/64"))));
+    let four_alone = four.families.four().unwrap().clone();
+    let both = of(Families::Both(four_alone, state6("fd00:1::/64")));
+    for (mut state, format) in [(four, 2), (six, 3), (both, 2)] {
+        add(&mut state);
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<NetworkState>(&text).unwrap(), state);
+        // Programs that came before read whatever has IPv4.
+        assert_eq!(state.format, format, "{text}");
+        assert_eq!(
+            state.endpoints[0].addresses().count(),
+            state.families.as_ref().parts().0.iter().count() + state.families.six().iter().count()
+        );
+    }
+}
+
+#[test]
+fn addresses_that_are_not_whole_are_no_network() {
+    let whole = serde_json::to_value({
+        let mut state =
+            of(Families::Both(state("10.9.8.0/24").families.four().unwrap().clone(), state6("fd00:1::/64")));
+        add(&mut state);
+        state
+    })
+    .unwrap();
+    let without = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
+        let mut value = whole.clone();
+        change(value.as_object_mut().unwrap());
+        serde_json::from_value::<NetworkState>(value).map_err(|error| error.to_string())
+    };
+    for part in ["subnet", "gateway", "cursor"] {
+        let told = without(&|state| drop(state.remove(part))).unwrap_err();
+        assert!(told.contains("half of its addresses"), "{part}: {told}");
+    }
+    let told = without(&|state| drop(state.insert("subnet".to_owned(), "10.9.8.0/99".into()))).unwrap_err();
+    assert!(told.contains("10.9.8.0/99"), "{told}");
+    let told = without(&|state| {
+        ["subnet", "gateway", "cursor", "six"].iter().for_each(|part| drop(state.remove(*part)))
+    });
+    assert!(told.unwrap_err().contains("without addresses"));
+    let told = without(&|state| {
+        let record = state["endpoints"][0].as_object_mut().unwrap();
+        ["address", "address6"].iter().for_each(|part| drop(record.remove(*part)));
+    });
+    assert!(told.unwrap_err().contains("without an address"));
 }
 
 #[test]
@@ -154,8 +213,14 @@ fn changes_of_many_are_all_kept() {
             });
         }
     });
-    let addresses: std::collections::HashSet<_> =
-        file.read().unwrap().unwrap().endpoints.iter().map(|endpoint| endpoint.address).collect();
+    let addresses: std::collections::HashSet<_> = file
+        .read()
+        .unwrap()
+        .unwrap()
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| endpoint.families.four().copied())
+        .collect();
     assert_eq!(addresses.len(), 100);
 }
 
@@ -177,9 +242,9 @@ proptest! {
         for removal in removals {
             let added = add(&mut state);
             prop_assert_eq!(added.is_none(), state.endpoints.len() == 13 && added.is_none());
-            let distinct: std::collections::HashSet<_> = state.endpoints.iter().map(|endpoint| endpoint.address).collect();
+            let distinct: std::collections::HashSet<_> = state.endpoints.iter().filter_map(|endpoint| endpoint.families.four().copied()).collect();
             prop_assert_eq!(distinct.len(), state.endpoints.len());
-            prop_assert!(!distinct.contains(&state.gateway));
+            prop_assert!(!distinct.contains(&state.families.four().unwrap().gateway));
             if state.endpoints.len() > 6 {
                 let at = removal.index(state.endpoints.len());
                 state.endpoints.remove(at);

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 
 use rbuild_network::address6::Subnet6;
 use rbuild_network::driver::{
-    DefaultRoute, DriverKind, EndpointSpec, Guard, LinkEnd, Network, NetworkSpec, Reach, SixSpec,
+    DefaultRoute, DriverKind, EndpointSpec, FourSpec, Guard, LinkEnd, Network, NetworkSpec, Reach, SixSpec,
 };
 use rbuild_network::drivers::driver;
 use rbuild_network::duty::{Duties, Found, Service, withdraw};
+use rbuild_network::error::Error;
+use rbuild_network::families::Families;
 use rbuild_network::link::LinkName;
 use rbuild_network::names::{EndpointId, NetworkId, Presence, all};
 use rbuild_network::namespace::Namespace;
@@ -42,7 +44,13 @@ fn spec(id: &str) -> NetworkSpec {
 
 fn six(id: &str, subnet: &str) -> NetworkSpec {
     let subnet = Some(subnet.parse::<Subnet6>().unwrap());
-    NetworkSpec { six: Some(SixSpec { subnet, ..SixSpec::default() }), ..spec(id) }
+    let six = SixSpec { subnet, ..SixSpec::default() };
+    NetworkSpec { families: Families::Both(FourSpec::default(), six), ..spec(id) }
+}
+
+fn six_alone(id: &str, subnet: &str) -> NetworkSpec {
+    let subnet = Some(subnet.parse::<Subnet6>().unwrap());
+    NetworkSpec { families: Families::Six(SixSpec { subnet, ..SixSpec::default() }), ..spec(id) }
 }
 
 /// A container without a program.
@@ -56,7 +64,12 @@ impl Container {
         Self { id: EndpointId::new(id).unwrap(), namespace: Namespace::create().unwrap() }
     }
 
-    fn join(&mut self, scene: &Scene, network: &Network, number: u32) -> (Ipv4Addr, Option<Ipv6Addr>) {
+    fn join(
+        &mut self,
+        scene: &Scene,
+        network: &Network,
+        number: u32,
+    ) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
         self.join_as(scene, network, number, Vec::new())
     }
 
@@ -66,17 +79,17 @@ impl Container {
         network: &Network,
         number: u32,
         published: Vec<Published>,
-    ) -> (Ipv4Addr, Option<Ipv6Addr>) {
+    ) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
         let spec = EndpointSpec {
             link: LinkName::eth(number),
             names: vec![self.id.to_string(), "all".to_owned()],
-            default_route: if number == 0 { DefaultRoute::Yes } else { DefaultRoute::No },
+            default_route: if number == 0 { DefaultRoute::Both } else { DefaultRoute::Neither },
             published,
             ..EndpointSpec::new(self.id.clone())
         };
         let endpoint = driver(BRIDGE).attach(&scene.site, network, &mut self.namespace, &spec).unwrap();
         let address = endpoint.address.unwrap();
-        (address.address, address.six.map(|six| six.address))
+        address.families.map(|four| four.address, |six| six.address).parts()
     }
 
     fn leave(&self, scene: &Scene, network: &Network) {
@@ -206,8 +219,8 @@ fn names_resolve_inside_and_networks_come_and_go_meanwhile() {
         let (front, back) = (ensure(scene, spec("front")), ensure(scene, spec("back")));
         let (mut a, mut b, mut c) = (Container::new("a"), Container::new("b"), Container::new("c"));
         a.join(scene, &front, 0);
-        let (b_front, _) = b.join(scene, &front, 0);
-        let (c_back, _) = c.join(scene, &back, 0);
+        let b_front = b.join(scene, &front, 0).0.unwrap();
+        let c_back = c.join(scene, &back, 0).0.unwrap();
         // A program of the container has port 53 for itself.
         let own = inside(&a.namespace, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap());
         let service = drive(start(scene, &a, Vec::new()));
@@ -317,13 +330,79 @@ fn connect_by_ipv6(scene: &Scene) {
     }
 }
 
+/// The address of a network's gateway.
+fn gateway_of(network: &Network) -> String {
+    network.addressing.as_ref().unwrap().families.four().unwrap().1.to_string()
+}
+
+#[test]
+fn a_network_without_ipv4_does_all_by_ipv6() {
+    Scene::run(|scene| {
+        connect_by_ipv6(scene);
+        let network = ensure(scene, six_alone("six", "fd00:7::/64"));
+        let wanted =
+            Published { protocol: Protocol::Tcp, host: Ipv6Addr::UNSPECIFIED.into(), port: 0, target: 80 };
+        let held = Reservation::bind(wanted).unwrap();
+        let ports = vec![held.published()];
+        let (mut a, mut b) = (Container::new("a"), Container::new("b"));
+        let (four, six) = a.join_as(scene, &network, 0, ports.clone());
+        assert_eq!((four, six), (None, "fd00:7::2".parse().ok()));
+        let (_, b_six) = b.join(scene, &network, 0);
+        assert_eq!(b_six, "fd00:7::3".parse().ok());
+        let bridge = network.addressing.as_ref().unwrap().bridge.to_string();
+        assert_eq!(command("ip", &["-4", "-o", "addr", "show", "dev", &bridge]), "");
+        for shown in [&["-4", "-o", "addr", "show", "dev", "eth0"][..], &["-4", "route"]] {
+            assert_eq!(inside(&a.namespace, || command("ip", shown)), "", "{shown:?}");
+        }
+
+        answer(&a.namespace, "[::]:80".parse().unwrap());
+        let neighbour = Ok(b_six.unwrap().to_string());
+        assert_eq!(call(&b.namespace, (six.unwrap(), 80).into(), PATIENCE), neighbour);
+        let outside = answer(&scene.world, "[2001:db8::1]:0".parse().unwrap());
+        assert_eq!(call(&b.namespace, outside, PATIENCE), Ok("2001:db8::2".to_owned()), "behind the host");
+        let stolen = || {
+            command("ip", &["addr", "add", "fd00:7::66/64", "dev", "eth0", "nodad"]);
+            command("ip", &["addr", "del", &format!("{}/64", b_six.unwrap()), "dev", "eth0"]);
+        };
+        inside(&b.namespace, stolen);
+        assert!(call(&b.namespace, (six.unwrap(), 80).into(), REFUSED_AFTER).is_err(), "a stolen address");
+
+        let port = held.published().port;
+        let duties = a.duties(scene, Some(Upstreams::Named(Vec::new())), ports);
+        let namespace = Some(a.namespace.as_fd());
+        let (service, failures) = Service::start(duties, namespace, None, vec![held.into_socket()]).unwrap();
+        assert!(failures.is_empty(), "{failures:?}");
+        let service = drive(service);
+        let remote = SocketAddr::from(("2001:db8::2".parse::<Ipv6Addr>().unwrap(), port));
+        assert_eq!(call(&scene.world, remote, PATIENCE), Ok("2001:db8::1".to_owned()), "redirected");
+        let local = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        assert_eq!(call(&scene.host, local, PATIENCE), Ok("fd00:7::1".to_owned()), "carried");
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        assert!(call(&scene.host, local, REFUSED_AFTER).is_err(), "no port of IPv4 leads there");
+        assert_eq!(look_up(&a, "a", AAAA), (0, vec![six.unwrap().into()]));
+        assert_eq!(look_up(&a, "a", A), (0, Vec::new()));
+        assert!(service.stop().end().is_empty());
+
+        let other = driver(BRIDGE).ensure(&scene.site, &spec("six")).unwrap_err();
+        assert!(matches!(other, Error::SubnetDiffers { .. }), "{other}");
+        let four = EndpointSpec {
+            address: Some(Ipv4Addr::new(10, 1, 2, 3)),
+            ..EndpointSpec::new(EndpointId::new("c").unwrap())
+        };
+        let mut namespace = Namespace::create().unwrap();
+        let told = driver(BRIDGE).attach(&scene.site, &network, &mut namespace, &four).unwrap_err();
+        assert!(told.to_string().contains("the network has no IPv4"), "{told}");
+    });
+}
+
 #[test]
 fn endpoints_have_ipv6_and_get_out_by_it() {
     Scene::run(|scene| {
         connect_by_ipv6(scene);
         let network = ensure(scene, six("six", "fd00:6::/64"));
-        let derived = ensure(scene, NetworkSpec { six: Some(SixSpec::default()), ..spec("derived") });
-        assert_eq!(derived.addressing.unwrap().six.unwrap().0.base().octets()[0], 0xfd);
+        let derived =
+            ensure(scene, NetworkSpec { families: Families::Six(SixSpec::default()), ..spec("derived") });
+        assert_eq!(derived.addressing.unwrap().families.six().unwrap().0.base().octets()[0], 0xfd);
         let (mut a, mut b) = (Container::new("a"), Container::new("b"));
         let (_, a_six) = a.join(scene, &network, 0);
         let (_, b_six) = b.join(scene, &network, 0);
@@ -416,9 +495,9 @@ fn ports_of_both_families_lead_to_the_endpoint_and_move_with_it() {
         let port = four.published().port;
         let six = Reservation::bind(wanted(Ipv6Addr::UNSPECIFIED.into(), port)).unwrap();
         let ports = vec![four.published(), six.published()];
-        let (address, _) = a.join_as(scene, &one, 0, ports.clone());
+        let address = a.join_as(scene, &one, 0, ports.clone()).0.unwrap();
         answer(&a.namespace, "[::]:80".parse().unwrap());
-        let gateway = one.addressing.as_ref().unwrap().gateway.to_string();
+        let gateway = gateway_of(&one);
         let sockets = vec![four.into_socket(), six.into_socket()];
         let duties = a.duties(scene, None, ports.clone());
         let (service, failures) = Service::start(duties.clone(), None, None, sockets).unwrap();
@@ -439,11 +518,11 @@ fn ports_of_both_families_lead_to_the_endpoint_and_move_with_it() {
         driver(BRIDGE).publish(&scene.site, &one.id, &a.id, &[]).unwrap();
         driver(BRIDGE).publish(&scene.site, &two.id, &a.id, &ports).unwrap();
         a.leave(scene, &one);
-        driver(BRIDGE).route(&scene.site, &two.id, &mut a.namespace, &a.id).unwrap();
-        driver(BRIDGE).route(&scene.site, &two.id, &mut a.namespace, &a.id).unwrap();
+        driver(BRIDGE).route(&scene.site, &two.id, &mut a.namespace, &a.id, DefaultRoute::Both).unwrap();
+        driver(BRIDGE).route(&scene.site, &two.id, &mut a.namespace, &a.id, DefaultRoute::Both).unwrap();
         assert_eq!(call(&scene.world, remote, PATIENCE), Ok(mapped(&scene.world_address.to_string())));
         assert_eq!(call(&scene.world, remote6, PATIENCE), Ok("2001:db8::1".to_owned()), "redirected");
-        let gateway = two.addressing.unwrap().gateway.to_string();
+        let gateway = gateway_of(&two);
         assert_eq!(call(&scene.host, local, PATIENCE), Ok(mapped(&gateway)));
         assert!(call(&scene.world, SocketAddr::from((address, 80)), REFUSED_AFTER).is_err());
 

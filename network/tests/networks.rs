@@ -13,11 +13,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use rbuild_network::address::Subnet;
 use rbuild_network::driver::{
-    DriverKind, EndpointSpec, Guard, LinkEnd, Network, NetworkSpec, PortIsolation, Reach, SixSpec,
+    DriverKind, EndpointAddress, EndpointSpec, FourSpec, Guard, LinkEnd, Network, NetworkSpec, PortIsolation,
+    Reach, SixSpec,
 };
 use rbuild_network::drivers::{DRIVERS, driver};
 use rbuild_network::error::Error;
+use rbuild_network::families::Families;
 use rbuild_network::firewall::passage::Passage;
 use rbuild_network::link::LinkName;
 use rbuild_network::names::{self, EndpointId, NetworkFile, NetworkId};
@@ -41,6 +44,24 @@ fn endpoint(id: &str) -> EndpointSpec {
     EndpointSpec::new(EndpointId::new(id).unwrap())
 }
 
+/// A subnet that is asked for.
+fn chosen(subnet: &str) -> Families<FourSpec, SixSpec> {
+    chosen_with(subnet, None)
+}
+
+fn chosen_with(subnet: &str, gateway: Option<Ipv4Addr>) -> Families<FourSpec, SixSpec> {
+    Families::Four(FourSpec { subnet: Some(subnet.parse().unwrap()), gateway, ..FourSpec::default() })
+}
+
+/// The subnet of a network, and its gateway.
+fn four(network: &Network) -> (Subnet, Ipv4Addr) {
+    *network.addressing.as_ref().unwrap().families.four().unwrap()
+}
+
+fn four_of(address: &EndpointAddress) -> Ipv4Addr {
+    address.families.four().unwrap().address
+}
+
 /// An endpoint in a namespace of its own.
 struct Place {
     namespace: Namespace,
@@ -50,7 +71,7 @@ struct Place {
 fn place(scene: &Scene, network: &Network, spec: &EndpointSpec) -> Place {
     let mut namespace = Namespace::create().unwrap();
     let endpoint = driver(BRIDGE).attach(&scene.site, network, &mut namespace, spec).unwrap();
-    Place { namespace, address: endpoint.address.unwrap().address }
+    Place { namespace, address: four_of(&endpoint.address.unwrap()) }
 }
 
 /// A listener that answers each connection with the address it came from.
@@ -189,7 +210,7 @@ fn an_internal_network_leads_nowhere() {
         assert_eq!(ask(&b.namespace, server.address), Ok(b.address.to_string()));
 
         let outside = answer(&scene.world, at(scene.world_address, 0));
-        let gateway = network.addressing.unwrap().gateway;
+        let gateway = four(&network).1;
         let host = answer(&scene.host, at(gateway, 0));
         assert!(ask_in_vain(&b.namespace, outside.address).is_err(), "no route");
         assert!(ask_in_vain(&b.namespace, host.address).is_err(), "the host itself");
@@ -221,7 +242,7 @@ fn a_published_port_leads_in_and_nothing_else_does() {
         assert!(in_vain(scene.host_address, loopback.published().port).is_err());
         // A neighbour that routes to the endpoint itself, or sends loopback addresses, is dropped.
         inside(&scene.world, || {
-            let subnet = network.addressing.as_ref().unwrap().subnet.to_string();
+            let subnet = four(&network).0.to_string();
             command("ip", &["route", "add", &subnet, "via", &scene.host_address.to_string()])
         });
         assert!(in_vain(web.address, 80).is_err());
@@ -337,18 +358,16 @@ fn subnets_in_use_are_stepped_over_and_refused_when_asked_for() {
         let driver = driver(BRIDGE);
         command("ip", &["route", "add", "172.18.0.0/16", "via", &scene.world_address.to_string()]);
         let network = driver.ensure(&scene.site, &spec("one")).unwrap();
-        assert_eq!(network.addressing.unwrap().subnet.to_string(), "172.19.0.0/16");
-        let taken = NetworkSpec { subnet: Some("172.19.7.0/24".parse().unwrap()), ..spec("two") };
+        assert_eq!(four(&network).0.to_string(), "172.19.0.0/16");
+        let taken = NetworkSpec { families: chosen("172.19.7.0/24"), ..spec("two") };
         assert!(matches!(driver.ensure(&scene.site, &taken), Err(Error::SubnetInUse { .. })));
         let gateway = NetworkSpec {
-            subnet: Some("10.77.0.0/24".parse().unwrap()),
-            gateway: Some(Ipv4Addr::new(10, 78, 0, 1)),
+            families: chosen_with("10.77.0.0/24", Some(Ipv4Addr::new(10, 78, 0, 1))),
             ..spec("two")
         };
         assert!(matches!(driver.ensure(&scene.site, &gateway), Err(Error::Outside { what: "gateway", .. })));
         let chosen = NetworkSpec {
-            subnet: Some("10.77.0.0/29".parse().unwrap()),
-            gateway: Some(Ipv4Addr::new(10, 77, 0, 6)),
+            families: chosen_with("10.77.0.0/29", Some(Ipv4Addr::new(10, 77, 0, 6))),
             isolation: PortIsolation::Shared,
             ..spec("two")
         };
@@ -368,7 +387,7 @@ fn subnets_in_use_are_stepped_over_and_refused_when_asked_for() {
             .filter_map(|id| {
                 let mut namespace = Namespace::create().unwrap();
                 let endpoint = driver.attach(&scene.site, &network, &mut namespace, &endpoint(id)).ok()?;
-                Some(Place { namespace, address: endpoint.address?.address })
+                Some(Place { namespace, address: four_of(&endpoint.address?) })
             })
             .collect();
         assert_eq!(others.len(), 4);
@@ -453,7 +472,7 @@ fn endpoints_that_come_at_once_get_different_addresses() {
 fn what_cannot_be_had_is_said() {
     Scene::run(|scene| {
         for kind in [DriverKind::Host, DriverKind::None] {
-            let subnet = NetworkSpec { subnet: Some("10.77.0.0/24".parse().unwrap()), ..spec("fixed") };
+            let subnet = NetworkSpec { families: chosen("10.77.0.0/24"), ..spec("fixed") };
             let error = driver(kind).ensure(&scene.site, &subnet).unwrap_err().to_string();
             assert_eq!(error, format!("the network driver `{kind}` cannot have a subnet"));
         }
@@ -467,7 +486,7 @@ fn what_cannot_be_had_is_said() {
         );
 
         let network = driver(BRIDGE).ensure(&scene.site, &spec("one")).unwrap();
-        let other = NetworkSpec { subnet: Some("10.77.0.0/24".parse().unwrap()), ..spec("one") };
+        let other = NetworkSpec { families: chosen("10.77.0.0/24"), ..spec("one") };
         let error = driver(BRIDGE).ensure(&scene.site, &other).unwrap_err();
         assert!(matches!(error, Error::SubnetDiffers { .. }), "{error}");
         let mut namespace = Namespace::create().unwrap();

@@ -140,7 +140,7 @@ impl StepNetworks {
                     mode,
                     namespace: Some(namespace.into_fd()),
                     endpoint: Some((network.id, endpoint.id)),
-                    gateway: endpoint.address.map(|address| address.gateway.into()),
+                    gateway: endpoint.address.map(|address| address.gateway()),
                 })
             }
         }

@@ -45,7 +45,7 @@ impl Engine {
                     other.name, definition.name
                 )));
             };
-            found.push(Linked { alias: alias.to_owned(), other, address: record.address.into() });
+            found.push(Linked { alias: alias.to_owned(), other, address: record.families.first() });
         }
         Ok(found)
     }

@@ -73,16 +73,16 @@ impl RunNote {
 impl EndpointNote {
     /// Notes what a container has of a network.
     pub(super) fn of(joined: &Joined) -> Self {
-        let address = joined.address;
-        let way_out = address.filter(|address| address.reach == Reach::Outside);
+        let leads_out = joined.address.is_some_and(|address| address.reach == Reach::Outside);
+        let (four, six) = joined.address.map_or((None, None), |address| address.families.parts());
         Self {
             network: joined.network.clone(),
             network_id: joined.network_id.clone(),
             id: joined.endpoint_id.clone(),
-            ipv4: address.map(|address| (address.address, address.prefix)),
-            gateway: way_out.map(|address| address.gateway),
-            ipv6: address.and_then(|address| address.six).map(|six| (six.address, six.prefix)),
-            gateway6: way_out.and_then(|address| address.six).map(|six| six.gateway),
+            ipv4: four.map(|four| (four.address, four.prefix)),
+            gateway: four.filter(|_| leads_out).map(|four| four.gateway),
+            ipv6: six.map(|six| (six.address, six.prefix)),
+            gateway6: six.filter(|_| leads_out).map(|six| six.gateway),
             mac: joined.mac.map(|mac| mac.to_string()),
             dns_names: joined.dns_names.clone(),
         }

@@ -1,13 +1,15 @@
 //! A container that starts: what it gets of networks before its program runs.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rbuild_model::network::{
-    Driver, EndpointSettings, EndpointWish, Mac, NetworkDefinition, NetworkMode, PortBinding,
+    Driver, EndpointSettings, EndpointWish, Mac, NetworkDefinition, NetworkMode, PortBinding, Switch,
 };
 use rbuild_network::driver::{DefaultRoute, Endpoint, EndpointAddress, EndpointSpec, Guard, LinkEnd};
 use rbuild_network::duty::Duties;
+use rbuild_network::families::Families;
 use rbuild_network::link::LinkName;
 use rbuild_network::names::{self, EndpointId, NetworkId, PrivateName};
 use rbuild_network::namespace::Namespace;
@@ -17,7 +19,7 @@ use rbuild_network::site::Site;
 use super::document::endpoint_id;
 use super::files::{NameFiles, Naming};
 use super::ports::Ports;
-use super::{Networks, NetworksError, bridge, find_in, links, short, spec};
+use super::{Networks, NetworksError, bridge, find_in, links, short};
 
 /// What a container wants of networks.
 #[derive(Debug)]
@@ -157,7 +159,8 @@ impl Networks {
                 connected.namespace = Some(request.namespace()?.into_fd());
                 // It leads nowhere from there; but who looks the name up finds what it always is.
                 let bridge = self.state(&self.find(NetworkDefinition::DEFAULT)?)?;
-                self.private_files(&request.naming, &mut connected, bridge.map(|state| state.gateway))?;
+                let gateway = bridge.and_then(|state| Some(state.families.four()?.gateway.into()));
+                self.private_files(&request.naming, &mut connected, gateway)?;
                 connected.endpoints = self.unlinked("none", request.container)?;
             }
             NetworkMode::Default | NetworkMode::Bridge | NetworkMode::Named(_) => {
@@ -221,14 +224,11 @@ impl Networks {
         let wanted = wanted(&known, main, request.endpoints, &unspoken)?;
         alone(request.mode, &wanted.iter().map(|one| one.definition.clone()).collect::<Vec<_>>())?;
         let way_out = way_out(wanted.iter().map(|one| (&one.definition, one.settings)));
-        let way_out = way_out.map(|definition| definition.id.clone());
-        let published_by = way_out.clone().unwrap_or_else(|| wanted[0].definition.id.clone());
+        let published_by = outlets(way_out, &wanted[0].definition);
 
         let mut ports = Ports::default();
-        for one in wanted.iter().filter(|one| one.definition.id == published_by) {
-            let (binding, modes) = (spec::host_binding(&one.definition), spec::gateways(&one.definition));
-            request.ports.iter().try_for_each(|port| ports.take(port, binding, modes))?;
-        }
+        request.ports.iter().try_for_each(|port| ports.take(port, published_by))?;
+        connected.notes.append(&mut ports.notes);
         let published = ports.published;
         connected.published.clone_from(&published);
         connected.duties.ports = ports.reservations.iter().map(Reservation::published).collect();
@@ -237,19 +237,14 @@ impl Networks {
         let site = self.open_site()?;
         let mut namespace = request.namespace()?;
         let request = &*request;
-        let mut gateway = None;
         let ends = wanted.iter().map(|one| (&one.definition, one.settings));
         let names = links::names(ends)?;
         for (one, link) in wanted.iter().zip(names) {
             let definition = &one.definition;
-            let is_way_out = way_out.as_ref() == Some(&definition.id);
-            let ports = if published_by == definition.id { published.clone() } else { Vec::new() };
-            let plan = Plan { request, link, default_route: is_way_out, ports };
+            let ports = through(definition, published_by, &published);
+            let plan = Plan { request, link, default_route: default_route(definition, way_out), ports };
             let (endpoint, names, warnings) = self.attach(&site, &known, one, &mut namespace, plan)?;
             connected.notes.extend(warnings);
-            if is_way_out || gateway.is_none() {
-                gateway = endpoint.address.map(|address| address.gateway);
-            }
             if is_user_defined(definition) {
                 connected.duties.names = Some(self.upstreams(request.naming.resolver));
                 connected.notes.extend(hiding(definition, &names));
@@ -258,6 +253,9 @@ impl Networks {
             self.tell("connect", definition, &[("container", request.container)]);
         }
         connected.namespace = Some(namespace.into_fd());
+        let leads = |joined: &&Joined| default_gateway(way_out).is_none_or(|one| one.id == joined.network_id);
+        let joined = connected.endpoints.iter().find(leads);
+        let gateway = joined.and_then(|joined| Some(joined.address?.gateway()));
         self.private_files(&request.naming, connected, gateway)
     }
 
@@ -280,7 +278,7 @@ impl Networks {
             link_local: settings.link_local.clone(),
             mac: settings.mac,
             guard: plan.request.guard,
-            default_route: if plan.default_route { DefaultRoute::Yes } else { DefaultRoute::No },
+            default_route: plan.default_route,
             names: names.clone(),
             private_names: private_names(settings),
             published: plan.ports,
@@ -313,7 +311,7 @@ impl Networks {
 struct Plan<'a> {
     request: &'a ConnectRequest<'a>,
     link: LinkName,
-    default_route: bool,
+    default_route: DefaultRoute,
     ports: Vec<Published>,
 }
 
@@ -340,18 +338,64 @@ fn wanted<'a>(
     Ok(wanted)
 }
 
-/// The network that the default route goes through: of those that lead out, the one with the highest priority, then one that
-/// has both families of addresses, then the first by name.
-pub(super) fn way_out<'d>(
-    networks: impl Iterator<Item = (&'d NetworkDefinition, &'d EndpointSettings)>,
-) -> Option<&'d NetworkDefinition> {
-    networks
-        .filter(|(definition, _)| !definition.internal.is_on())
-        .min_by_key(|(definition, settings)| {
-            let priority = std::cmp::Reverse(settings.gateway_priority);
-            (priority, !definition.ipv6.is_on(), definition.name.clone())
-        })
-        .map(|(definition, _)| definition)
+/// What there is of networks for each family of addresses.
+pub(super) type ByFamily<'d> = Families<&'d NetworkDefinition, &'d NetworkDefinition>;
+
+/// The networks that the default routes go through, if any does: of those that lead out and have the family, the one with
+/// the highest priority, then one that has both, then the first by name.
+pub(super) fn way_out<'d, 's>(
+    networks: impl Iterator<Item = (&'d NetworkDefinition, &'s EndpointSettings)>,
+) -> Option<ByFamily<'d>> {
+    let leads_out = |(definition, _): &(&NetworkDefinition, _)| !definition.internal.is_on();
+    let networks: Vec<_> = networks.filter(leads_out).collect();
+    let first = |has: fn(&NetworkDefinition) -> Switch| {
+        let having = networks.iter().filter(|(definition, _)| has(definition).is_on());
+        let best = having.min_by_key(|(definition, settings)| {
+            let has_both = definition.ipv4.is_on() && definition.ipv6.is_on();
+            (Reverse(settings.gateway_priority), !has_both, &definition.name)
+        });
+        best.map(|(definition, _)| *definition)
+    };
+    Families::of(first(|one| one.ipv4), first(|one| one.ipv6))
+}
+
+/// The networks that ports of the host lead through: those of the default routes; where there are none the first one, which
+/// keeps them for later. Ports of IPv6 lead to an endpoint without it all the same, those of IPv4 do not.
+pub(super) fn outlets<'d>(way_out: Option<ByFamily<'d>>, first: &'d NetworkDefinition) -> ByFamily<'d> {
+    match way_out {
+        Some(Families::Four(one)) => Families::Both(one, one),
+        Some(networks) => networks,
+        None if first.ipv4.is_on() => Families::Both(first, first),
+        None => Families::Six(first),
+    }
+}
+
+/// The ports that lead through a network.
+pub(super) fn through(
+    definition: &NetworkDefinition,
+    outlets: ByFamily<'_>,
+    published: &[Published],
+) -> Vec<Published> {
+    let is_own = |one: &&Published| outlets.at(one.host).is_some_and(|outlet| outlet.id == definition.id);
+    published.iter().filter(is_own).copied().collect()
+}
+
+/// The default routes that go through a network.
+pub(super) fn default_route(definition: &NetworkDefinition, way_out: Option<ByFamily<'_>>) -> DefaultRoute {
+    let (four, six) = way_out.map_or((None, None), Families::parts);
+    let is_own = |one: Option<&NetworkDefinition>| one.is_some_and(|one| one.id == definition.id);
+    match (is_own(four), is_own(six)) {
+        (true, true) => DefaultRoute::Both,
+        (true, false) => DefaultRoute::Four,
+        (false, true) => DefaultRoute::Six,
+        (false, false) => DefaultRoute::Neither,
+    }
+}
+
+/// The network by whose gateway a container reaches the host.
+fn default_gateway(way_out: Option<ByFamily<'_>>) -> Option<&NetworkDefinition> {
+    let (four, six) = way_out?.parts();
+    four.or(six)
 }
 
 /// A network without a namespace of its own, or without others, cannot be one of several.

@@ -1,7 +1,6 @@
 use std::net::Ipv4Addr;
 
 use rbuild_model::network::{HostPort, Ipam, Switch};
-use rbuild_network::driver::{GatewayMode, GatewayModes};
 
 use super::*;
 
@@ -39,20 +38,52 @@ fn the_main_network_comes_first_and_the_highest_priority_leads_out() {
         let wanted = wanted(&known, main, wishes, &unspoken).unwrap();
         let order: Vec<&str> = wanted.iter().map(|one| one.definition.name.as_str()).collect();
         let out = way_out(wanted.iter().map(|one| (&one.definition, one.settings)));
-        format!("{} out {}", order.join(" "), out.map_or("-", |one| one.name.as_str()))
+        format!("{} out {}", order.join(" "), told(out))
     };
-    assert_eq!(check("b", &[]), "b out b");
-    assert_eq!(check("c", &[wish("b", 0), wish("a", 9)]), "c a b out b");
-    assert_eq!(check("c", &[wish("b", 0), wish("c", 1)]), "c b out c");
-    assert_eq!(check("a", &[]), "a out -");
-    let mut both = definition("z", false);
-    both.ipv6 = Switch::On;
-    let known = [definition("b", false), both];
-    let out = |priority: i64| {
-        let first = EndpointSettings { gateway_priority: priority, ..EndpointSettings::default() };
-        way_out(known.iter().zip([&first, &unspoken])).map(|one| one.name.clone()).unwrap()
+    assert_eq!(check("b", &[]), "b out b -");
+    assert_eq!(check("c", &[wish("b", 0), wish("a", 9)]), "c a b out b -");
+    assert_eq!(check("c", &[wish("b", 0), wish("c", 1)]), "c b out c -");
+    assert_eq!(check("a", &[]), "a out - -");
+    let out = |networks: &[(&str, i64)]| {
+        let networks: Vec<_> =
+            networks.iter().map(|(text, priority)| (of_families(text), wish("", *priority))).collect();
+        told(way_out(networks.iter().map(|(definition, wish)| (definition, &wish.settings))))
     };
-    assert_eq!((&*out(0), &*out(1)), ("z", "b"));
+    assert_eq!(out(&[("b4", 0), ("z46", 0)]), "z46 z46", "one that has both");
+    assert_eq!(out(&[("b4", 1), ("z46", 0)]), "b4 z46");
+    assert_eq!(out(&[("b6", 0), ("c6", 0), ("z4", 0)]), "z4 b6");
+    assert_eq!(out(&[("b6", 0)]), "- b6");
+}
+
+/// A network of the families that its name ends with.
+fn of_families(name: &str) -> NetworkDefinition {
+    let has = |family: char| Switch::from(name.contains(family));
+    NetworkDefinition { ipv4: has('4'), ipv6: has('6'), ..definition(name, false) }
+}
+
+fn told(networks: Option<ByFamily<'_>>) -> String {
+    let (four, six) = networks.map_or((None, None), Families::parts);
+    let name = |one: Option<&NetworkDefinition>| one.map_or("-".to_owned(), |one| one.name.clone());
+    format!("{} {}", name(four), name(six))
+}
+
+#[test]
+fn ports_lead_through_the_network_of_their_family() {
+    let (four, six, inner) = (of_families("a4"), of_families("b6"), of_families("c4"));
+    let through = |out: &[&NetworkDefinition], first: &NetworkDefinition| {
+        let unspoken = EndpointSettings::default();
+        told(Some(outlets(way_out(out.iter().map(|one| (*one, &unspoken))), first)))
+    };
+    assert_eq!(through(&[&four, &six], &four), "a4 b6");
+    assert_eq!(through(&[&four], &four), "a4 a4", "those of IPv6 are carried");
+    assert_eq!(through(&[&six], &six), "- b6", "those of IPv4 are not");
+    assert_eq!(through(&[], &inner), "c4 c4", "kept for later");
+    assert_eq!(through(&[], &six), "- b6");
+    let ways = Families::Both(&four, &six);
+    let routes = [&four, &six, &inner].map(|one| default_route(one, Some(ways)));
+    assert_eq!(routes, [DefaultRoute::Four, DefaultRoute::Six, DefaultRoute::Neither]);
+    assert_eq!(default_route(&four, Some(Families::Both(&four, &four))), DefaultRoute::Both);
+    assert_eq!(default_route(&four, None), DefaultRoute::Neither);
 }
 
 #[test]
@@ -130,33 +161,40 @@ fn what_an_endpoint_cannot_have_is_told_with_all_reasons() {
 
 #[test]
 fn a_port_is_had_for_both_families_and_the_first_free_one_of_a_range() {
-    let binding = |host_port| PortBinding {
-        host: None,
-        host_port,
-        port: 80,
-        protocol: rbuild_model::network::Protocol::Tcp,
-    };
-    let take = |host_port, default, modes| {
+    let take = |host_port, options: &[(&str, &str)], at: Option<IpAddr>, name: &str| {
+        let mut network = of_families(name);
+        network.options =
+            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let protocol = rbuild_model::network::Protocol::Tcp;
+        let binding = PortBinding { host: at, host_port, port: 80, protocol };
         let mut ports = Ports::default();
-        ports.take(&binding(host_port), default, modes).map(|()| ports)
+        ports.take(&binding, outlets(None, &network)).map(|()| ports)
     };
-    let nat = GatewayModes::default();
-    let held = take(HostPort::Any, None, nat).unwrap();
+    let local = [("com.docker.network.bridge.host_binding_ipv4", "127.0.0.1")];
+    let held = take(HostPort::Any, &[], None, "a4").unwrap();
     let port = held.published[0].port;
     assert!(held.published.iter().all(|one| one.port == port));
-    let error = take(HostPort::One(port), None, nat).unwrap_err().to_string();
+    let error = take(HostPort::One(port), &[], None, "a4").unwrap_err().to_string();
     assert!(error.contains("is already in use by process"), "{error}");
     if port < u16::MAX - 20 {
-        let next = take(HostPort::Range(port, port + 20), None, nat).unwrap();
+        let next = take(HostPort::Range(port, port + 20), &[], None, "a4").unwrap();
         assert!(next.published[0].port > port);
     }
-    let one = take(HostPort::Any, Some(Ipv4Addr::LOCALHOST), nat).unwrap().published;
+    let one = take(HostPort::Any, &local, None, "a4").unwrap().published;
     assert_eq!((one.len(), one[0].host), (1, IpAddr::from([127, 0, 0, 1])));
     // Where endpoints are reached by their own addresses no port of the host is taken, free or not.
-    let routed = GatewayModes { four: GatewayMode::Routed, ..nat };
-    let one = take(HostPort::One(port), Some(Ipv4Addr::LOCALHOST), routed).unwrap();
+    let routed = [local[0], ("com.docker.network.bridge.gateway_mode_ipv4", "routed")];
+    let one = take(HostPort::One(port), &routed, None, "a4").unwrap();
     assert!(one.reservations.is_empty());
     assert_eq!((one.published[0].port, one.published[0].target), (0, 80));
+    // Without IPv4 there are ports of IPv6 alone, and what is asked for beside them is told of.
+    let six = take(HostPort::Any, &[], None, "a6").unwrap();
+    assert_eq!((six.published.len(), six.published[0].host), (1, std::net::Ipv6Addr::UNSPECIFIED.into()));
+    for (options, at) in [(&[][..], Some([127, 0, 0, 1].into())), (&local[..], None)] {
+        let none = take(HostPort::Any, options, at, "a6").unwrap();
+        assert!(none.published.is_empty() && none.reservations.is_empty());
+        assert_eq!(none.notes, ["the port 80/tcp is not published at 127.0.0.1: the network a6 has no IPv4"]);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What `network inspect` shows, in the form of Docker's API. Pure.
 
-use rbuild_model::network::NetworkDefinition;
+use rbuild_model::network::{AddressPool, NetworkDefinition};
 use rbuild_network::names::{EndpointRecord, NetworkState, Presence};
 use serde_json::{Map, Value, json};
 
@@ -10,11 +10,11 @@ pub(super) fn network(definition: &NetworkDefinition, state: Option<&NetworkStat
     if pools.is_empty()
         && let Some(state) = state
     {
-        pools.push(rbuild_model::network::AddressPool {
-            subnet: state.subnet.to_string(),
-            gateway: state.gateway.to_string(),
-            ..Default::default()
-        });
+        let (four, six) = state.families.as_ref().parts();
+        let four = four.map(|four| (four.subnet.to_string(), four.gateway.to_string()));
+        let six = six.map(|six| (six.subnet.to_string(), six.gateway.to_string()));
+        let pool = |(subnet, gateway)| AddressPool { subnet, gateway, ..AddressPool::default() };
+        pools.extend(four.into_iter().chain(six).map(pool));
     }
     let containers: Map<String, Value> = state
         .iter()
@@ -49,13 +49,15 @@ pub(super) fn network(definition: &NetworkDefinition, state: Option<&NetworkStat
 }
 
 fn container(state: &NetworkState, record: &EndpointRecord) -> Value {
-    let six = state.six.as_ref().zip(record.address6);
+    let (four, six) = state.place(record).map_or((None, None), |address| address.families.parts());
+    let four = four.map(|four| format!("{}/{}", four.address, four.prefix));
+    let six = six.map(|six| format!("{}/{}", six.address, six.prefix));
     json!({
         "Name": record.names.first().map_or(record.id.as_str(), String::as_str),
         "EndpointID": endpoint_id(state.id.as_str(), record.id.as_str()),
         "MacAddress": record.mac.to_string(),
-        "IPv4Address": format!("{}/{}", record.address, state.subnet.prefix()),
-        "IPv6Address": six.map(|(six, address)| format!("{address}/{}", six.subnet.prefix())).unwrap_or_default(),
+        "IPv4Address": four.unwrap_or_default(),
+        "IPv6Address": six.unwrap_or_default(),
     })
 }
 

@@ -93,7 +93,7 @@ impl Networks {
         connected: &mut Connected,
     ) -> Result<(), NetworksError> {
         // Here it is the host itself that asks.
-        let extra = extra_hosts(naming, Some(Ipv4Addr::LOCALHOST))?;
+        let extra = extra_hosts(naming, Some(Ipv4Addr::LOCALHOST.into()))?;
         connected.files.hosts = render_on_host(&self.host.hosts, &extra);
         connected.files.resolv_conf = for_host_namespace(self.host.resolv_conf.as_deref(), naming.resolver);
         Ok(())
@@ -103,7 +103,7 @@ impl Networks {
         &self,
         naming: &Naming<'_>,
         connected: &mut Connected,
-        gateway: Option<Ipv4Addr>,
+        gateway: Option<IpAddr>,
     ) -> Result<(), NetworksError> {
         let extra = extra_hosts(naming, gateway)?;
         connected.files.hosts = render(&extra, &own_names(&connected.endpoints, naming)?);
@@ -136,8 +136,7 @@ fn by_name_service(mut resolver: Resolver) -> Resolver {
 fn own_names(endpoints: &[Joined], naming: &Naming<'_>) -> Result<Vec<HostEntry>, NetworksError> {
     let mut own = Vec::new();
     for address in endpoints.iter().filter_map(|joined| joined.address) {
-        let six = address.six.map(|six| IpAddr::from(six.address));
-        for address in [IpAddr::from(address.address)].into_iter().chain(six) {
+        for address in address.addresses() {
             if let Some(domain) = naming.domainname {
                 own.push(HostEntry::new(address, &format!("{}.{domain}", naming.hostname))?);
             }
@@ -147,11 +146,11 @@ fn own_names(endpoints: &[Joined], naming: &Naming<'_>) -> Result<Vec<HostEntry>
     Ok(own)
 }
 
-fn extra_hosts(naming: &Naming<'_>, gateway: Option<Ipv4Addr>) -> Result<Vec<HostEntry>, NetworksError> {
+fn extra_hosts(naming: &Naming<'_>, gateway: Option<IpAddr>) -> Result<Vec<HostEntry>, NetworksError> {
     let mut entries = Vec::new();
     for ExtraHost { name, address } in naming.extra_hosts {
         let address = match address.as_str() {
-            "host-gateway" => gateway.map(IpAddr::from),
+            "host-gateway" => gateway,
             text => text.parse().ok(),
         };
         if let Some(address) = address {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use rbuild_model::network::{AddressPool, NetworkDefinition};
 use rbuild_network::address::{AddressRange, Subnet};
 use rbuild_network::address6::Subnet6;
-use rbuild_network::driver::SixSpec;
+use rbuild_network::driver::{FourSpec, SixSpec};
 
 /// A range of addresses of either family.
 fn range(text: &str) -> Option<AddressRange> {
@@ -109,17 +109,8 @@ pub(super) fn unlike_its_base(pool: &AddressPool) -> Option<String> {
 /// What the pools of a definition say.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    pub(super) four: Option<Four>,
+    pub(super) four: Option<FourSpec>,
     pub(super) six: Option<SixSpec>,
-}
-
-/// A pool of IPv4.
-#[derive(Debug)]
-pub(super) struct Four {
-    pub(super) subnet: Subnet,
-    pub(super) gateway: Option<std::net::Ipv4Addr>,
-    pub(super) range: Option<Subnet>,
-    pub(super) reserved: Vec<std::net::Ipv4Addr>,
 }
 
 /// Reads the pools of a definition; every mistake is told.
@@ -149,7 +140,7 @@ pub(super) fn addresses(definition: &NetworkDefinition) -> Result<Addresses, Vec
     if mistakes.is_empty() { Ok(addresses) } else { Err(mistakes) }
 }
 
-fn four(pool: &AddressPool) -> Result<Four, String> {
+fn four(pool: &AddressPool) -> Result<FourSpec, String> {
     range(&pool.subnet).ok_or_else(|| invalid_subnet(&pool.subnet))?;
     let gateway =
         optional(&pool.gateway).map(|text| text.parse().map_err(|_| outside("gateway", text, &pool.subnet)));
@@ -157,8 +148,10 @@ fn four(pool: &AddressPool) -> Result<Four, String> {
         IpAddr::V4(address) => Ok(*address),
         IpAddr::V6(_) => Err(outside("auxiliary address", &address.to_string(), &pool.subnet)),
     });
-    Ok(Four {
-        subnet: pool.subnet.parse().map_err(|error| format!("invalid subnet {}: {error}", pool.subnet))?,
+    let subnet: Subnet =
+        pool.subnet.parse().map_err(|error| format!("invalid subnet {}: {error}", pool.subnet))?;
+    Ok(FourSpec {
+        subnet: Some(subnet),
         gateway: gateway.transpose()?,
         range: ip_range(&pool.range)?,
         reserved: reserved.collect::<Result<_, _>>()?,

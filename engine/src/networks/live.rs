@@ -6,15 +6,14 @@
 use std::os::fd::OwnedFd;
 
 use rbuild_model::network::{EndpointSettings, EndpointWish, NetworkDefinition};
-use rbuild_network::driver::{
-    DefaultRoute, EndpointAddress, EndpointAddress6, EndpointSpec, Guard, LinkEnd, NameScope,
-};
-use rbuild_network::names::{EndpointId, EndpointRecord, NetworkFile, NetworkState};
+use rbuild_network::driver::{DefaultRoute, EndpointSpec, Guard, LinkEnd, NameScope};
+use rbuild_network::names::{EndpointId, EndpointRecord, NetworkFile, NetworkId, NetworkState};
 use rbuild_network::ports::Published;
 use rbuild_network::site::Site;
 
 use super::connect::{
-    Joined, OwnNames, check_settings, dns_names, joined, network_id, open_namespace, private_names, way_out,
+    ByFamily, Joined, OwnNames, check_settings, default_route, dns_names, joined, network_id, open_namespace,
+    outlets, private_names, through, way_out,
 };
 use super::document::endpoint_id;
 use super::{Networks, NetworksError, bridge, find_in, links, short};
@@ -65,6 +64,7 @@ impl Networks {
         let made = self.ensure(&site, &known, &definition)?;
         let mut namespace = open_namespace(change.namespace)?;
         let names = dns_names(&change.own_names(), settings);
+        let own_ports = through(&definition, outlets(None, &definition), change.ports);
         let others: Vec<_> = now.iter().map(|(state, record)| (&*state.name, record.link.clone())).collect();
         let spec = EndpointSpec {
             link: links::another(&definition, settings, &others)?,
@@ -73,10 +73,10 @@ impl Networks {
             link_local: settings.link_local.clone(),
             mac: settings.mac,
             guard: change.guard,
-            default_route: DefaultRoute::No,
+            default_route: DefaultRoute::Neither,
             names: names.clone(),
             private_names: private_names(settings),
-            published: if now.is_empty() { change.ports.to_vec() } else { Vec::new() },
+            published: if now.is_empty() { own_ports } else { Vec::new() },
             ..EndpointSpec::new(EndpointId::new(change.container)?)
         };
         let endpoint = bridge()
@@ -99,26 +99,17 @@ impl Networks {
         let id = network_id(&definition)?;
         let endpoint = EndpointId::new(change.container)?;
         let now = self.of_container(change.container)?;
-        let Some((_, record)) = now.iter().find(|(state, _)| state.id == id) else {
+        if !now.iter().any(|(state, _)| state.id == id) {
             return Err(NetworksError::NotConnected {
                 container: short(change.container).to_owned(),
                 network: definition.name,
             });
-        };
-        let site = self.open_site()?;
-        let named = || NetworksError::link(&definition.name);
-        if !record.published.is_empty() {
-            bridge().publish(&site, &id, &endpoint, &[]).map_err(named())?;
-            // Wherever the way out leads after this: the ports follow it.
-            let rest = self.remaining(change, &known, &now, Some(&definition))?;
-            if let Some(next) = rest {
-                let next_id = network_id(&next)?;
-                bridge()
-                    .publish(&site, &next_id, &endpoint, &record.published)
-                    .map_err(NetworksError::link(&next.name))?;
-            }
         }
-        bridge().detach(&site, &id, &endpoint, LinkEnd::Now).map_err(named())?;
+        let site = self.open_site()?;
+        // Wherever the ways out lead after this: the ports follow them.
+        self.publish_anew(&site, change, &known, &now, Some(&id))?;
+        let detached = bridge().detach(&site, &id, &endpoint, LinkEnd::Now);
+        detached.map_err(NetworksError::link(&definition.name))?;
         self.settle(&site, change, &known)?;
         self.tell("disconnect", &definition, &[("container", change.container)]);
         Ok(())
@@ -151,37 +142,79 @@ impl Networks {
         known: &[NetworkDefinition],
     ) -> Result<(), NetworksError> {
         let now = self.of_container(change.container)?;
-        let Some(definition) = self.remaining(change, known, &now, None)? else { return Ok(()) };
-        let (id, endpoint) = (network_id(&definition)?, EndpointId::new(change.container)?);
-        let named = || NetworksError::link(&definition.name);
-        let former = now.iter().find(|(state, record)| !record.published.is_empty() && state.id != id);
-        if let Some((state, record)) = former {
-            bridge().publish(site, &state.id, &endpoint, &[]).map_err(named())?;
-            bridge().publish(site, &id, &endpoint, &record.published).map_err(named())?;
-        }
+        self.publish_anew(site, change, known, &now, None)?;
+        let Some(ways) = remaining(change, known, &now, None) else { return Ok(()) };
+        let endpoint = EndpointId::new(change.container)?;
         let mut namespace = open_namespace(change.namespace)?;
-        bridge().route(site, &id, &mut namespace, &endpoint).map_err(named())
+        for definition in known {
+            let routes = default_route(definition, Some(ways));
+            if routes != DefaultRoute::Neither {
+                let id = network_id(definition)?;
+                let sent = bridge().route(site, &id, &mut namespace, &endpoint, routes);
+                sent.map_err(NetworksError::link(&definition.name))?;
+            }
+        }
+        Ok(())
     }
 
-    /// The network that leads out, of those that a container is in but for one.
-    fn remaining(
+    /// Has the ports of the host lead through the networks that a container goes out by, when it has left one if that is named.
+    /// Where none leads out they stay where they are.
+    fn publish_anew(
         &self,
+        site: &Site,
         change: &LiveChange<'_>,
         known: &[NetworkDefinition],
         now: &[(NetworkState, EndpointRecord)],
-        but: Option<&NetworkDefinition>,
-    ) -> Result<Option<NetworkDefinition>, NetworksError> {
-        let unspoken = EndpointSettings::default();
-        let settings = |definition: &NetworkDefinition| {
-            settings_in(known, change.endpoints, &definition.id).unwrap_or(&unspoken)
+        left: Option<&NetworkId>,
+    ) -> Result<(), NetworksError> {
+        let ways = remaining(change, known, now, left);
+        let wanted =
+            |state: &NetworkState, record: &EndpointRecord| match (ways, find_in(known, state.id.as_str())) {
+                _ if Some(&state.id) == left => Vec::new(),
+                (Some(ways), Ok(own)) => through(&own, outlets(Some(ways), &own), change.ports),
+                _ => record.published.clone(),
+            };
+        let endpoint = EndpointId::new(change.container)?;
+        let publish = |state: &NetworkState, ports: &[Published]| {
+            let published = bridge().publish(site, &state.id, &endpoint, ports);
+            published.map_err(NetworksError::link(&state.name))
         };
-        let rest: Vec<&NetworkDefinition> = known
-            .iter()
-            .filter(|one| but.is_none_or(|but| but.id != one.id))
-            .filter(|one| now.iter().any(|(state, _)| state.id.as_str() == one.id))
-            .collect();
-        Ok(way_out(rest.iter().map(|one| (*one, settings(one)))).cloned())
+        let plans: Vec<_> =
+            now.iter().map(|(state, record)| (state, record, wanted(state, record))).collect();
+        // What leads elsewhere goes first: no port leads to two places.
+        for (state, record, wanted) in &plans {
+            let kept: Vec<Published> =
+                record.published.iter().filter(|one| wanted.contains(one)).copied().collect();
+            if kept != record.published {
+                publish(state, &kept)?;
+            }
+        }
+        for (state, record, wanted) in &plans {
+            if wanted.iter().any(|one| !record.published.contains(one)) {
+                publish(state, wanted)?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// The networks that lead out, of those that a container is in but for one.
+fn remaining<'k>(
+    change: &LiveChange<'_>,
+    known: &'k [NetworkDefinition],
+    now: &[(NetworkState, EndpointRecord)],
+    but: Option<&NetworkId>,
+) -> Option<ByFamily<'k>> {
+    let unspoken = EndpointSettings::default();
+    let is_in = |one: &&NetworkDefinition| now.iter().any(|(state, _)| state.id.as_str() == one.id);
+    let stays = |one: &&NetworkDefinition| but.is_none_or(|but| but.as_str() != one.id);
+    let rest: Vec<_> = known
+        .iter()
+        .filter(is_in)
+        .filter(stays)
+        .map(|one| (one, settings_in(known, change.endpoints, &one.id).unwrap_or(&unspoken)))
+        .collect();
+    way_out(rest.into_iter())
 }
 
 /// What a container wants of the network with an id.
@@ -197,24 +230,11 @@ fn settings_in<'a>(
 impl Joined {
     /// What a container has of a network that it is in now.
     pub(crate) fn now(state: &NetworkState, record: &EndpointRecord) -> Self {
-        let six = state.six.as_ref().zip(record.address6);
-        let six = six.map(|(six, address)| EndpointAddress6 {
-            address,
-            prefix: six.subnet.prefix(),
-            gateway: six.gateway,
-        });
         Self {
             network: state.name.clone(),
             network_id: state.id.to_string(),
             endpoint_id: endpoint_id(state.id.as_str(), record.id.as_str()),
-            address: Some(EndpointAddress {
-                address: record.address,
-                prefix: state.subnet.prefix(),
-                gateway: state.gateway,
-                reach: state.reach,
-                mac: record.mac,
-                six,
-            }),
+            address: state.place(record),
             mac: Some(record.mac),
             dns_names: match state.names {
                 NameScope::Network => record.names.clone(),

@@ -369,8 +369,11 @@ fn fill_in(definition: &mut NetworkDefinition, network: &Network) {
             pools.push(AddressPool { subnet, gateway, ..AddressPool::default() });
         }
     };
-    add(addressing.subnet.to_string(), told(modes.four, addressing.gateway.into()));
-    if let Some((subnet, gateway)) = addressing.six {
+    let (four, six) = addressing.families.parts();
+    if let Some((subnet, gateway)) = four {
+        add(subnet.to_string(), told(modes.four, gateway.into()));
+    }
+    if let Some((subnet, gateway)) = six {
         add(subnet.to_string(), told(modes.six, gateway.into()));
     }
 }

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rbuild_model::network::{HostPort, PortBinding};
-use rbuild_network::driver::{GatewayMode, GatewayModes};
+use rbuild_network::driver::GatewayMode;
+use rbuild_network::families::Families;
 use rbuild_network::ports::{PortError, Published, Reservation};
 
-use super::NetworksError;
+use super::connect::ByFamily;
+use super::{NetworksError, spec};
 
 /// How often a port of one family is tried whose twin of the other is taken.
 const TWIN_ATTEMPTS: usize = 16;
@@ -18,32 +20,45 @@ pub(super) struct Ports {
     pub(super) reservations: Vec<Reservation>,
     /// All ports, as the network is told. Where endpoints are reached by their own addresses none of the host leads to them.
     pub(super) published: Vec<Published>,
+    /// Those that lead nowhere, told to people.
+    pub(super) notes: Vec<String>,
 }
 
 impl Ports {
-    /// Takes the ports of one binding.
-    pub(super) fn take(
-        &mut self,
-        binding: &PortBinding,
-        default: Option<Ipv4Addr>,
-        modes: GatewayModes,
-    ) -> Result<(), NetworksError> {
-        let host = binding.host.or(default.map(IpAddr::from));
-        let families = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        let is_wanted = |family: &IpAddr| host.is_none_or(|host| host.is_ipv4() == family.is_ipv4());
-        let (routed, bound): (Vec<_>, Vec<_>) = families
-            .into_iter()
-            .filter(is_wanted)
-            .partition(|family| modes.of(*family) == GatewayMode::Routed);
+    /// Takes the ports of one binding, which lead through the networks of their families.
+    pub(super) fn take(&mut self, binding: &PortBinding, outlets: ByFamily<'_>) -> Result<(), NetworksError> {
+        let PortBinding { host, protocol, port: target, .. } = *binding;
+        let (mut routed, mut bound) = (Vec::new(), Vec::new());
+        for family in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
+            let Some(outlet) = outlets.at(family) else { continue };
+            let host = host.or(spec::host_binding(outlet).map(IpAddr::from)).unwrap_or(family);
+            if host.is_ipv4() != family.is_ipv4() {
+                continue;
+            }
+            match spec::gateways(outlet).of(family) {
+                GatewayMode::Routed => routed.push(Published { protocol, host: family, port: 0, target }),
+                _ => bound.push(host),
+            }
+        }
+        if let (true, true, Families::Six(outlet)) = (routed.is_empty(), bound.is_empty(), outlets) {
+            // As docker does, but for the word.
+            let at = host.or(spec::host_binding(outlet).map(IpAddr::from)).map(|host| format!(" at {host}"));
+            let (at, name) = (at.unwrap_or_default(), &outlet.name);
+            self.notes.push(format!(
+                "the port {target}/{protocol} is not published{at}: the network {name} has no IPv4"
+            ));
+        }
         let reservations = match *bound {
             [] => Vec::new(),
-            [one] => reserve(binding, Some(host.unwrap_or(one)))?,
-            _ => reserve(binding, None)?,
+            [one] => reserve(binding, Some(one))?,
+            [one, other] if one.is_unspecified() && other.is_unspecified() => reserve(binding, None)?,
+            _ => {
+                let each = bound.iter().map(|one| reserve(binding, Some(*one)));
+                each.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+            }
         };
-        let (protocol, target) = (binding.protocol, binding.port);
-        let routed = routed.into_iter().map(|host| Published { protocol, host, port: 0, target });
         let mut published: Vec<Published> =
-            routed.chain(reservations.iter().map(Reservation::published)).collect();
+            routed.into_iter().chain(reservations.iter().map(Reservation::published)).collect();
         published.sort_by_key(|one| one.host.is_ipv6());
         self.published.extend(published);
         self.reservations.extend(reservations);

@@ -21,11 +21,12 @@ use rbuild_network::address::AddressRange;
 use rbuild_network::driver::{
     GatewayMode, GatewayModes, Masquerade, NameScope, NetworkSpec, PortIsolation, Reach,
 };
+use rbuild_network::families::Families;
 use rbuild_network::link::LinkName;
 use rbuild_network::names::NetworkId;
 
 use super::error::NetworksError;
-use super::ipam::{self, Addresses, Four};
+use super::ipam::{self, Addresses};
 
 const MTU: &str = "com.docker.network.driver.mtu";
 const ICC: &str = "com.docker.network.bridge.enable_icc";
@@ -50,11 +51,19 @@ pub(super) fn network(
         mistakes.extend(more);
         Addresses::default()
     });
-    if !definition.ipv4.is_on() {
-        return Err(NetworksError::Unsupported("a network without IPv4".to_owned()));
-    }
+    let families = Families::of(
+        definition.ipv4.is_on().then(|| addresses.four.clone().unwrap_or_default()),
+        definition.ipv6.is_on().then(|| addresses.six.clone().unwrap_or_default()),
+    );
+    // As docker's.
+    let Some(families) = families else {
+        return Err(NetworksError::Conflict("IPv4 or IPv6 must be enabled".to_owned()));
+    };
     if !matches!(definition.ipam.driver.as_str(), "" | "default") {
         return Err(NetworksError::Unsupported(format!("the IPAM driver `{}`", definition.ipam.driver)));
+    }
+    if addresses.four.is_some() && !definition.ipv4.is_on() {
+        mistakes.push("an IPv4 subnet needs a network with IPv4 (no `--ipv4=false`)".to_owned());
     }
     if addresses.six.is_some() && !definition.ipv6.is_on() {
         mistakes.push("an IPv6 subnet needs a network with IPv6 (`--ipv6`)".to_owned());
@@ -65,12 +74,7 @@ pub(super) fn network(
     if definition.is_predefined() {
         spec.names = NameScope::Nowhere;
     }
-    if let Some(Four { subnet, gateway, range, reserved }) = addresses.four {
-        (spec.subnet, spec.gateway, spec.range, spec.reserved) = (Some(subnet), gateway, range, reserved);
-    }
-    if definition.ipv6.is_on() {
-        spec.six = Some(addresses.six.unwrap_or_default());
-    }
+    spec.families = families;
     if definition.internal.is_on() {
         spec.reach = Reach::Internal;
     }
@@ -181,7 +185,26 @@ mod tests {
         assert_eq!((spec.mtu, spec.isolation), (1400, PortIsolation::Isolated));
         assert_eq!((spec.masquerade, spec.name.as_str()), (Masquerade::Off, "app"));
         assert_eq!(spec.bridge.as_ref().map(LinkName::as_str), Some("br7"));
-        assert_eq!(spec.six.unwrap().subnet.unwrap().to_string(), "fd00:1::/64");
+        assert_eq!(spec.families.six().unwrap().subnet.unwrap().to_string(), "fd00:1::/64");
+    }
+
+    #[test]
+    fn a_network_has_the_families_that_are_asked_for() {
+        let families = |ipv4, ipv6, pools: &[&str]| {
+            let asked = NetworkDefinition { ipv4, ipv6, ..definition(pools, &[]) };
+            let spec = network(&asked, Vec::new()).map_err(|error| error.to_string())?;
+            let (four, six) = spec.families.parts();
+            let four = four.map(|four| four.subnet.map(|subnet| subnet.to_string()));
+            Ok::<_, String>((four, six.map(|six| six.subnet.map(|subnet| subnet.to_string()))))
+        };
+        use Switch::{Off, On};
+        assert_eq!(families(On, Off, &[]), Ok((Some(None), None)));
+        assert_eq!(families(Off, On, &[]), Ok((None, Some(None))));
+        assert_eq!(families(Off, On, &["fd00:1::/64"]), Ok((None, Some(Some("fd00:1::/64".to_owned())))));
+        assert_eq!(families(On, On, &[]), Ok((Some(None), Some(None))));
+        assert_eq!(families(Off, Off, &[]), Err("IPv4 or IPv6 must be enabled".to_owned()));
+        let told = families(Off, On, &["10.1.0.0/24"]).unwrap_err();
+        assert!(told.contains("an IPv4 subnet needs a network with IPv4"), "{told}");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What networks without addresses have in common: there is nothing to make, to attach or to take back.
 
 use crate::driver::{
-    DriverKind, Endpoint, EndpointSpec, LinkEnd, NamespaceNeed, Network, NetworkDriver, NetworkSpec,
+    DefaultRoute, DriverKind, Endpoint, EndpointSpec, LinkEnd, NamespaceNeed, Network, NetworkDriver,
+    NetworkSpec,
 };
 use crate::error::Error;
+use crate::families::Families;
 use crate::names::{EndpointId, NetworkId};
 use crate::namespace::Namespace;
 use crate::ports::Published;
@@ -36,7 +38,9 @@ impl NetworkDriver for Bare {
     }
 
     fn ensure(&self, _: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
-        if spec.subnet.is_some() || spec.gateway.is_some() || spec.six.is_some() {
+        let is_unspoken =
+            matches!(&spec.families, Families::Four(four) if four.subnet.is_none() && four.gateway.is_none());
+        if !is_unspoken {
             return Err(self.refuse("have a subnet"));
         }
         Ok(Network { id: spec.id.clone(), driver: self.kind, addressing: None, warnings: Vec::new() })
@@ -56,7 +60,14 @@ impl NetworkDriver for Bare {
         Ok(Endpoint { id: spec.id.clone(), address: None })
     }
 
-    fn route(&self, _: &Site, _: &NetworkId, _: &mut Namespace, _: &EndpointId) -> Result<(), Error> {
+    fn route(
+        &self,
+        _: &Site,
+        _: &NetworkId,
+        _: &mut Namespace,
+        _: &EndpointId,
+        _: DefaultRoute,
+    ) -> Result<(), Error> {
         Ok(())
     }
 

@@ -79,15 +79,15 @@ pub(crate) fn of_network(state: &NetworkState) -> Vec<Element> {
     if state.reach == Reach::Outside {
         let bridge = |set| Parts::default().link(&state.bridge).element(set);
         elements.push(bridge(OUTSIDE));
-        let GatewayModes { four, six } = state.gateways;
-        elements.extend(reachable(four, OPEN, ROUTED).map(&bridge));
-        elements.extend(reachable(six, OPEN6, ROUTED6).filter(|_| state.six.is_some()).map(&bridge));
         let is_hidden = |mode| state.masquerade == Masquerade::On && mode != GatewayMode::Routed;
-        if is_hidden(four) {
-            elements.extend(range(state.subnet));
+        let GatewayModes { four: mode, six: mode6 } = state.gateways;
+        if let Some(four) = state.families.four() {
+            elements.extend(reachable(mode, OPEN, ROUTED).map(&bridge));
+            elements.extend(range(four.subnet).into_iter().filter(|_| is_hidden(mode)));
         }
-        if is_hidden(six) {
-            elements.extend(state.six.iter().flat_map(|six| range6(six.subnet)));
+        if let Some(six) = state.families.six() {
+            elements.extend(reachable(mode6, OPEN6, ROUTED6).map(&bridge));
+            elements.extend(range6(six.subnet).into_iter().filter(|_| is_hidden(mode6)));
         }
     }
     elements
@@ -128,7 +128,7 @@ pub(crate) fn of_endpoint(
     if guarding == Guarding::On {
         match endpoint.guard {
             Guard::Strict => {
-                let six = endpoint.address6.iter().map(|_| link_local(endpoint.mac).into());
+                let six = endpoint.families.six().map(|_| link_local(endpoint.mac).into());
                 let own = endpoint.addresses().chain(six).chain(endpoint.link_local.iter().copied());
                 elements.extend(own.map(|own| {
                     let set = if own.is_ipv4() { ENDPOINTS } else { ENDPOINTS6 };
@@ -154,8 +154,8 @@ pub(crate) fn of_ports(state: &NetworkState, endpoint: &EndpointRecord) -> Vec<E
         .iter()
         .filter_map(|published| {
             let (all, one, reached, own) = match published.host {
-                IpAddr::V4(_) => (PORTS, PORTS_AT, REACHED, endpoint.address.into()),
-                IpAddr::V6(_) => (PORTS6, PORTS6_AT, REACHED6, IpAddr::from(endpoint.address6?)),
+                IpAddr::V4(_) => (PORTS, PORTS_AT, REACHED, IpAddr::from(*endpoint.families.four()?)),
+                IpAddr::V6(_) => (PORTS6, PORTS6_AT, REACHED6, IpAddr::from(*endpoint.families.six()?)),
             };
             if state.gateways.of(own) == GatewayMode::Routed {
                 let own = Parts::default().link(&state.bridge).address(own);
@@ -218,15 +218,15 @@ mod tests {
     #[test]
     fn a_published_port_is_known_by_its_protocol() {
         use crate::driver::PortIsolation;
-        use crate::names::{EndpointId, NetworkId};
+        use crate::families::Families;
+        use crate::names::{EndpointId, FourState, NetworkId};
         use crate::ports::{Protocol, Published};
 
         let store = StorePrefix::new("deadbeef").unwrap();
         let mut state = NetworkState::new(
             NetworkId::new("n").unwrap(),
             store.bridge("n"),
-            "10.1.0.0/24".parse().unwrap(),
-            Ipv4Addr::new(10, 1, 0, 1),
+            Families::Four(FourState::new("10.1.0.0/24".parse().unwrap(), Ipv4Addr::new(10, 1, 0, 1))),
             Reach::Outside,
             PortIsolation::Shared,
             1500,
@@ -237,8 +237,7 @@ mod tests {
             id: EndpointId::new("e").unwrap(),
             port: store.port("e", 0),
             link: LinkName::eth(0),
-            address: Ipv4Addr::new(10, 1, 0, 2),
-            address6: None,
+            families: Families::Four(Ipv4Addr::new(10, 1, 0, 2)),
             link_local: Vec::new(),
             mac: "02:00:00:00:00:01".parse().unwrap(),
             guard: Guard::Strict,

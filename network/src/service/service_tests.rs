@@ -56,11 +56,12 @@ impl Running {
         let file = NetworkFile::new(self.runtime.path(), id.clone());
         let subnet: crate::address::Subnet = "10.1.0.0/16".parse().unwrap();
         let bridge = LinkName::new("rbdeadbeefbtest").unwrap();
-        let first = subnet.first();
-        let mut state = NetworkState::new(id, bridge, subnet, first, reach, PortIsolation::Shared, 1500);
+        let four = crate::names::FourState::new(subnet, subnet.first());
+        let families = crate::families::Families::Four(four);
+        let mut state = NetworkState::new(id, bridge, families, reach, PortIsolation::Shared, 1500);
         for (id, names) in endpoints {
             let record = super::view::tests_record(&state, id, names);
-            state.cursor = record.address;
+            state.families.four_mut().unwrap().cursor = *record.families.four().unwrap();
             state.endpoints.push(record);
         }
         let replace = |slot: &mut Option<NetworkState>| -> Result<(), NamesError> {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::address::derived_mac;
 use crate::driver::{Guard, PortIsolation};
+use crate::families::Families;
 use crate::link::LinkName;
 use crate::names::{EndpointRecord, NetworkId, PrivateName};
 
@@ -8,7 +9,8 @@ fn network(name: &str, subnet: &str, reach: Reach) -> NetworkState {
     let subnet: crate::address::Subnet = subnet.parse().unwrap();
     let id = NetworkId::new(name).unwrap();
     let bridge = LinkName::new("rbdeadbeefbtest").unwrap();
-    NetworkState::new(id, bridge, subnet, subnet.first(), reach, PortIsolation::Shared, 1500)
+    let four = crate::names::FourState::new(subnet, subnet.first());
+    NetworkState::new(id, bridge, Families::Four(four), reach, PortIsolation::Shared, 1500)
 }
 
 /// An endpoint with the next free address.
@@ -18,10 +20,9 @@ pub(in super::super) fn record(state: &NetworkState, id: &str, names: &[&str]) -
         id: EndpointId::new(id).unwrap(),
         port: LinkName::eth(9),
         link: LinkName::eth(0),
-        address,
-        address6: None,
+        families: Families::Four(address),
         link_local: Vec::new(),
-        mac: derived_mac("x", address),
+        mac: derived_mac("x", address.into()),
         guard: Guard::Strict,
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         private_names: Vec::new(),
@@ -32,7 +33,7 @@ pub(in super::super) fn record(state: &NetworkState, id: &str, names: &[&str]) -
 
 fn add(state: &mut NetworkState, id: &str, names: &[&str]) {
     let record = record(state, id, names);
-    state.cursor = record.address;
+    state.families.four_mut().unwrap().cursor = *record.families.four().unwrap();
     state.endpoints.push(record);
 }
 
@@ -74,7 +75,8 @@ fn view(asker: &str) -> View {
     front.endpoints[2].presence = Presence::Stopped;
     add(&mut back, "web1", &["p-web-1", "web"]);
     add(&mut back, "db", &["DB"]);
-    back.endpoints[1].address6 = Some("fd00::5".parse().unwrap());
+    back.endpoints[1].families =
+        Families::Both(*back.endpoints[1].families.four().unwrap(), "fd00::5".parse().unwrap());
     back.endpoints[0].private_names.push(PrivateName { name: "store".to_owned(), target: "db".to_owned() });
     add(&mut other, "secret", &["secret"]);
     View::of(vec![front, back, other], &EndpointId::new(asker).unwrap())

@@ -17,7 +17,7 @@ fn other(scene: &Scene, store: &str) -> (tempfile::TempDir, Site) {
 }
 
 fn with_subnet(id: &str, subnet: &str) -> NetworkSpec {
-    NetworkSpec { subnet: Some(subnet.parse().unwrap()), ..spec(id) }
+    NetworkSpec { families: chosen(subnet), ..spec(id) }
 }
 
 /// A network for which there is room for exactly one.
@@ -85,7 +85,7 @@ fn subnets_that_stores_left_are_given_to_others() {
         let (_gone, gone) = other(scene, "gonegone");
         let left = driver.ensure(&gone, &in_one_pool("left")).unwrap();
         let own = driver.ensure(&scene.site, &in_one_pool("own")).unwrap();
-        let subnet = |network: &Network| network.addressing.as_ref().unwrap().subnet.to_string();
+        let subnet = |network: &Network| four(network).0.to_string();
         assert_eq!(subnet(&own), subnet(&left));
         assert!(!scene.links().contains(&bridge(&left)));
 

@@ -35,7 +35,10 @@ fn passage_of(store: &str) -> Vec<String> {
 fn beside_docker_networks_get_out_and_to_each_other() {
     Scene::run(|scene| {
         let driver = driver(BRIDGE);
-        let wanted = || NetworkSpec { six: Some(SixSpec::default()), ..spec("one") };
+        let wanted = || NetworkSpec {
+            families: Families::Both(FourSpec::default(), SixSpec::default()),
+            ..spec("one")
+        };
         let network = driver.ensure(&scene.site, &wanted()).unwrap();
         let (a, b) = (place(scene, &network, &endpoint("a")), place(scene, &network, &endpoint("b")));
         let world = answer(&scene.world, at(scene.world_address, 0));

@@ -10,7 +10,7 @@ fn mode(id: &str, four: GatewayMode) -> NetworkSpec {
 
 /// Has the world send to the endpoints of a network by way of the host.
 fn know(scene: &Scene, network: &Network) {
-    let subnet = network.addressing.as_ref().unwrap().subnet.to_string();
+    let subnet = four(network).0.to_string();
     inside(&scene.world, || {
         command("ip", &["route", "add", &subnet, "via", &scene.host_address.to_string()])
     });
@@ -47,7 +47,7 @@ fn routed_endpoints_are_reached_by_their_own_addresses_at_published_ports() {
             Ok(web.address.to_string()),
             "not hidden behind the host"
         );
-        let gateway = inner.addressing.as_ref().unwrap().gateway.to_string();
+        let gateway = four(&inner).1.to_string();
         inside(&prisoner.namespace, || command("ip", &["route", "add", "default", "via", &gateway]));
         assert!(ask_in_vain(&prisoner.namespace, at_web).is_err(), "an internal network leads nowhere");
 
@@ -97,7 +97,7 @@ fn an_internal_network_does_not_lead_to_what_others_publish() {
         let _server = answer(&web.namespace, at(web.address, 80));
         let (free, prisoner) =
             (place(scene, &plain, &endpoint("free")), place(scene, &inner, &endpoint("prisoner")));
-        let gateway = |network: &Network| network.addressing.as_ref().unwrap().gateway;
+        let gateway = |network: &Network| four(network).1;
         let port = held.published().port;
         assert!(ask(&free.namespace, at(gateway(&plain), port)).is_ok());
         assert!(ask_in_vain(&prisoner.namespace, at(gateway(&inner), port)).is_err());

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use crate::address::{Subnet, derived_mac};
 use crate::driver::{DefaultRoute, EndpointSpec, PortIsolation, Reach};
 use crate::error::{Error, FileError};
+use crate::families::Families;
 use crate::link::{LinkName, StorePrefix};
 use crate::names::{EndpointRecord, NetworkId, NetworkState};
 use crate::namespace::Namespace;
@@ -28,7 +29,11 @@ pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error
     }
     delete_link(site, &state.bridge)?;
     // Of an address that no endpoint has: the gateway's may be one's where the bridge has none.
-    let mac = derived_mac(state.id.as_str(), state.subnet.base());
+    let base = match &state.families {
+        Families::Four(four) | Families::Both(four, _) => IpAddr::from(four.subnet.base()),
+        Families::Six(six) => IpAddr::from(six.subnet.base()),
+    };
+    let mac = derived_mac(state.id.as_str(), base);
     let mut socket = site.route();
     let alias = alias(site, &state.id, &state.bridge);
     socket
@@ -37,7 +42,7 @@ pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error
             Request::new("name the owner of a bridge", route::set_alias(&state.bridge, &alias)),
         ])
         .map_err(act())?;
-    let without_six = if state.six.is_some() { "0" } else { "1" };
+    let without_six = if state.families.six().is_some() { "0" } else { "1" };
     for (setting, value) in [("accept_ra", "0"), ("disable_ipv6", without_six)] {
         set(&format!("ipv6/conf/{}/{setting}", state.bridge), value)?;
     }
@@ -45,10 +50,10 @@ pub(super) fn make_bridge(site: &Site, state: &NetworkState) -> Result<(), Error
         .map_err(act())?
         .map(|link| link.index)
         .ok_or_else(|| Error::BridgeGone { network: state.id.clone(), bridge: state.bridge.to_string() })?;
-    let four = state
-        .bridge_address()
-        .map(|own| Request::new("give the bridge its address", route::add_address(index, own, state.subnet)));
-    let six = state.six.as_ref().zip(state.bridge_address6()).map(|(six, own)| {
+    let four = state.families.four().zip(state.bridge_address()).map(|(four, own)| {
+        Request::new("give the bridge its address", route::add_address(index, own, four.subnet))
+    });
+    let six = state.families.six().zip(state.bridge_address6()).map(|(six, own)| {
         let message = route::add_address6(index, own, six.subnet.prefix());
         Request::new("give the bridge its IPv6 address", message)
     });
@@ -145,21 +150,22 @@ pub(super) fn connect(
             port_request(state, record),
         ])
         .map_err(act())?;
-    if record.address6.is_some() {
+    if record.families.six().is_some() {
         namespace.allow_ipv6(&spec.link)?;
     }
     let inner = inner_link(state, record, namespace)?;
-    let mut requests = vec![
-        Request::new(
+    let mut requests = Vec::new();
+    if let (Some(four), Some(address)) = (state.families.four(), record.families.four()) {
+        requests.push(Request::new(
             "give a link its address",
-            route::add_address(inner.index, record.address, state.subnet),
-        ),
-        Request::new("bring a link up", route::set_up(inner.index)),
-    ];
-    if let (Some(six), Some(address)) = (&state.six, record.address6) {
+            route::add_address(inner.index, *address, four.subnet),
+        ));
+    }
+    requests.push(Request::new("bring a link up", route::set_up(inner.index)));
+    if let (Some(six), Some(address)) = (state.families.six(), record.families.six()) {
         requests.push(Request::new(
             "give a link its IPv6 address",
-            route::add_address6(inner.index, address, six.subnet.prefix()),
+            route::add_address6(inner.index, *address, six.subnet.prefix()),
         ));
     }
     requests.extend(record.link_local.iter().map(|address| {
@@ -169,9 +175,7 @@ pub(super) fn connect(
         };
         Request::new("give a link a link-local address", message)
     }));
-    if spec.default_route == DefaultRoute::Yes {
-        requests.extend(default_routes(state, record, inner.index));
-    }
+    requests.extend(default_routes(state, record, inner.index, spec.default_route));
     namespace.route().execute(requests).map_err(act())
 }
 
@@ -182,27 +186,34 @@ fn link_local_range() -> Subnet {
 
 const LINK_LOCAL_PREFIX_6: u8 = 64;
 
-/// Sends whatever has no other way through an endpoint's network.
+/// Sends whatever of some family has no other way through an endpoint's network.
 pub(super) fn route(
     state: &NetworkState,
     record: &EndpointRecord,
     namespace: &mut Namespace,
+    routes: DefaultRoute,
 ) -> Result<(), Error> {
     let inner = inner_link(state, record, namespace)?;
     namespace
         .route()
-        .execute(default_routes(state, record, inner.index))
+        .execute(default_routes(state, record, inner.index, routes))
         .map_err(Error::kernel(format!("send `{}` through the network {}", record.id, state.name)))
 }
 
-fn default_routes(state: &NetworkState, record: &EndpointRecord, inner: LinkIndex) -> Vec<Request> {
+fn default_routes(
+    state: &NetworkState,
+    record: &EndpointRecord,
+    inner: LinkIndex,
+    routes: DefaultRoute,
+) -> Vec<Request> {
     if state.reach == Reach::Internal {
         return Vec::new();
     }
-    let six = state.six.as_ref().filter(|_| record.address6.is_some()).map(|six| IpAddr::from(six.gateway));
-    [Some(IpAddr::from(state.gateway)), six]
-        .into_iter()
-        .flatten()
+    let Some(place) = state.place(record) else { return Vec::new() };
+    let gateways = place.families.map(|four| four.gateway, |six| six.gateway);
+    gateways
+        .addresses()
+        .filter(|gateway| routes.is_of(*gateway))
         .map(|gateway| Request::new("set the default route", route::set_default_route(inner, gateway)))
         .collect()
 }
@@ -272,8 +283,10 @@ fn link(socket: &mut Socket, name: &LinkName) -> Result<Option<Link>, NetlinkErr
 
 /// Lets the host forward packets, if it does not, and notes that it was us.
 pub(super) fn enable_forwarding(site: &Site, state: &NetworkState) -> Result<(), Error> {
-    enable(site, "ipv4/ip_forward")?;
-    if state.six.is_some() {
+    if state.families.four().is_some() {
+        enable(site, "ipv4/ip_forward")?;
+    }
+    if state.families.six().is_some() {
         // A host that forwards IPv6 takes no more advice from routers, and would lose its own way out, unless each link
         // is told to take it all the same.
         const LINKS: &str = "/proc/sys/net/ipv6/conf";

@@ -16,8 +16,8 @@ use std::collections::HashSet;
 use rbuild_model::network::Protocol;
 
 use crate::driver::{
-    Addressing, DriverKind, Endpoint, EndpointAddress, EndpointAddress6, EndpointSpec, LinkEnd,
-    NamespaceNeed, Network, NetworkDriver, NetworkSpec, Reach,
+    Addressing, DefaultRoute, DriverKind, Endpoint, EndpointSpec, LinkEnd, NamespaceNeed, Network,
+    NetworkDriver, NetworkSpec, Reach,
 };
 use crate::error::Error;
 use crate::firewall::{self, Firewall, elements};
@@ -62,13 +62,14 @@ impl NetworkDriver for Bridge {
         network: &NetworkId,
         namespace: &mut Namespace,
         endpoint: &EndpointId,
+        routes: DefaultRoute,
     ) -> Result<(), Error> {
         let file = NetworkFile::new(&site.config().runtime, network.clone());
         let state = file.read()?.ok_or_else(|| Error::NotSetUp { network: network.clone() })?;
         let record = state.endpoints.iter().find(|record| record.id == *endpoint);
         let record = record
             .ok_or_else(|| Error::NotAttached { network: network.clone(), endpoint: endpoint.clone() })?;
-        links::route(&state, record, namespace)
+        links::route(&state, record, namespace, routes)
     }
 
     fn publish(
@@ -180,28 +181,20 @@ fn attach(
             let _ = firewall::remove_present(site, &rules);
             return Err(error);
         }
-        let address = EndpointAddress {
-            address: record.address,
-            prefix: state.subnet.prefix(),
-            gateway: state.gateway,
-            reach: state.reach,
-            mac: record.mac,
-            six: state.six.as_ref().zip(record.address6).map(|(six, address)| EndpointAddress6 {
-                address,
-                prefix: six.subnet.prefix(),
-                gateway: six.gateway,
-            }),
-        };
+        let address = state.place(&record);
         // Addresses that were asked for do not move the search for the others.
-        if spec.address.is_none() {
-            state.cursor = record.address;
+        if let (None, Some(four), Some(own)) =
+            (spec.address, state.families.four_mut(), record.families.four())
+        {
+            four.cursor = *own;
         }
-        if let (None, Some(six), Some(own)) = (spec.address6, &mut state.six, record.address6) {
-            six.cursor = own;
+        if let (None, Some(six), Some(own)) = (spec.address6, state.families.six_mut(), record.families.six())
+        {
+            six.cursor = *own;
         }
         forget_flows(&record.published);
         state.endpoints.push(record);
-        Ok(Endpoint { id: spec.id.clone(), address: Some(address) })
+        Ok(Endpoint { id: spec.id.clone(), address })
     })
 }
 
@@ -273,7 +266,11 @@ fn network(state: &NetworkState, firewall: Firewall) -> Network {
     // What a network does not forward, nobody drops.
     warnings.retain(|warning| match warning {
         firewall::Warning::ForwardingDropped { family, .. } => {
-            state.reach == Reach::Outside && (family != "ip6" || state.six.is_some())
+            let has_it = match family.as_str() {
+                "ip6" => state.families.six().is_some(),
+                _ => state.families.four().is_some(),
+            };
+            state.reach == Reach::Outside && has_it
         }
         _ => true,
     });
@@ -282,9 +279,10 @@ fn network(state: &NetworkState, firewall: Firewall) -> Network {
         driver: DriverKind::Bridge,
         addressing: Some(Addressing {
             bridge: state.bridge.clone(),
-            subnet: state.subnet,
-            gateway: state.gateway,
-            six: state.six.as_ref().map(|six| (six.subnet, six.gateway)),
+            families: state
+                .families
+                .as_ref()
+                .map(|four| (four.subnet, four.gateway), |six| (six.subnet, six.gateway)),
         }),
         warnings,
     }

@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::{AddressRange, Subnet, choose_subnet, derived_mac};
 use crate::address6::Subnet6;
-use crate::driver::{EndpointSpec, NetworkSpec, SixSpec};
+use crate::driver::{EndpointSpec, FourSpec, NetworkSpec, SixSpec};
 use crate::error::Error;
+use crate::families::Families;
 use crate::link::LinkName;
-use crate::names::{EndpointRecord, NetworkState, Presence, SixState};
+use crate::names::{EndpointRecord, FourState, NetworkState, Presence, SixState};
 use crate::netlink::route::{self, IpFamily};
 use crate::netlink::socket::Request;
 use crate::reclaim::reclaim_abandoned;
@@ -21,11 +22,14 @@ pub(super) fn agrees(state: &NetworkState, spec: &NetworkSpec) -> Result<(), Err
     let differs = |existing: String, asked: String| {
         Err(Error::SubnetDiffers { network: spec.id.clone(), existing, asked })
     };
-    match spec.subnet {
-        Some(asked) if asked != state.subnet => return differs(state.subnet.to_string(), asked.to_string()),
+    match (spec.families.four(), state.families.four()) {
+        (Some(FourSpec { subnet: Some(asked), .. }), Some(four)) if *asked != four.subnet => {
+            return differs(four.subnet.to_string(), asked.to_string());
+        }
+        (Some(_), None) => return differs("none of IPv4".to_owned(), "one of IPv4".to_owned()),
         _ => {}
     }
-    match (&spec.six, &state.six) {
+    match (spec.families.six(), state.families.six()) {
         (Some(SixSpec { subnet: Some(asked), .. }), Some(six)) if *asked != six.subnet => {
             differs(six.subnet.to_string(), asked.to_string())
         }
@@ -43,32 +47,21 @@ pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, E
         }
         None => site.store().bridge(spec.id.as_str()),
     };
-    let subnet = match subnet(site, spec) {
+    let plan = || {
+        let wanted = spec.families.as_ref();
+        wanted.try_map(|four| plan_four(site, spec, four), |six| plan_six(site, spec, six))
+    };
+    let families = match plan() {
         Err(Error::SubnetInUse { .. } | Error::PoolsExhausted) => {
             // Stores that are no more may hold it. What of theirs cannot be taken away stays in the way.
             reclaim_abandoned(site);
-            subnet(site, spec)?
+            plan()?
         }
         found => found?,
     };
-    let gateway = spec.gateway.unwrap_or_else(|| subnet.first());
-    if !(subnet.first()..=subnet.last()).contains(&gateway) {
-        return Err(outside("gateway", gateway, subnet));
-    }
-    if let Some(range) = spec.range
-        && !(subnet.contains(range.base()) && subnet.contains(range.broadcast()))
-    {
-        return Err(outside("range", range, subnet));
-    }
-    if let Some(address) = spec.reserved.iter().find(|address| !subnet.contains(**address)) {
-        return Err(outside("auxiliary address", *address, subnet));
-    }
     let mut state =
-        NetworkState::new(spec.id.clone(), bridge, subnet, gateway, spec.reach, spec.isolation, spec.mtu);
+        NetworkState::new(spec.id.clone(), bridge, families, spec.reach, spec.isolation, spec.mtu);
     state.name.clone_from(&spec.name);
-    state.range = spec.range;
-    state.reserved.clone_from(&spec.reserved);
-    state.six = spec.six.as_ref().map(|six| plan_six(site, spec, six)).transpose()?;
     state.masquerade = spec.masquerade;
     state.gateways = spec.gateways;
     state.names = spec.names;
@@ -76,10 +69,10 @@ pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, E
 }
 
 /// The subnet that is asked for, or else one of the pools, if nothing of the host is in its way.
-fn subnet(site: &Site, spec: &NetworkSpec) -> Result<Subnet, Error> {
+fn subnet(site: &Site, spec: &NetworkSpec, four: &FourSpec) -> Result<Subnet, Error> {
     let mut in_use = in_use(site, IpFamily::Four)?;
     in_use.extend(&spec.taken);
-    match spec.subnet {
+    match four.subnet {
         Some(subnet) => free(subnet.into(), &in_use, || subnet.to_string()).map(|()| subnet),
         None => choose_subnet(&spec.pools, &in_use).ok_or(Error::PoolsExhausted),
     }
@@ -87,7 +80,31 @@ fn subnet(site: &Site, spec: &NetworkSpec) -> Result<Subnet, Error> {
 
 /// Whether no route or address of the host is in the way of a network whose bridge is not there.
 pub(super) fn is_free(site: &Site, state: &NetworkState) -> Result<bool, Error> {
-    Ok(free(state.subnet.into(), &in_use(site, IpFamily::Four)?, String::new).is_ok())
+    for range in state.ranges() {
+        let family = if range.first().is_ipv4() { IpFamily::Four } else { IpFamily::Six };
+        if free(range, &in_use(site, family)?, String::new).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn plan_four(site: &Site, spec: &NetworkSpec, four: &FourSpec) -> Result<FourState, Error> {
+    let subnet = subnet(site, spec, four)?;
+    let gateway = four.gateway.unwrap_or_else(|| subnet.first());
+    if !(subnet.first()..=subnet.last()).contains(&gateway) {
+        return Err(outside("gateway", gateway, subnet));
+    }
+    if let Some(range) = four.range
+        && !(subnet.contains(range.base()) && subnet.contains(range.broadcast()))
+    {
+        return Err(outside("range", range, subnet));
+    }
+    if let Some(address) = four.reserved.iter().find(|address| !subnet.contains(**address)) {
+        return Err(outside("auxiliary address", *address, subnet));
+    }
+    let reserved = four.reserved.clone();
+    Ok(FourState { range: four.range, reserved, ..FourState::new(subnet, gateway) })
 }
 
 fn plan_six(site: &Site, spec: &NetworkSpec, six: &SixSpec) -> Result<SixState, Error> {
@@ -108,7 +125,7 @@ fn plan_six(site: &Site, spec: &NetworkSpec, six: &SixSpec) -> Result<SixState, 
         return Err(outside("auxiliary address", *address, subnet));
     }
     let reserved = six.reserved.clone();
-    Ok(SixState { subnet, gateway, range: six.range, reserved, cursor: subnet.base() })
+    Ok(SixState { range: six.range, reserved, ..SixState::new(subnet, gateway) })
 }
 
 fn outside(what: &'static str, value: impl ToString, subnet: impl ToString) -> Error {
@@ -146,16 +163,23 @@ pub(super) fn endpoint(
             return Err(Error::EndpointExists { network: state.id.clone(), endpoint: spec.id.clone() });
         }
     }
-    let address = four(site, state, spec)?;
-    let address6 = six(site, state, spec)?;
+    let families = match state.families {
+        Families::Four(_) => Families::Four(four(site, state, spec)?),
+        Families::Six(_) => Families::Six(six(site, state, spec)?),
+        Families::Both(..) => Families::Both(four(site, state, spec)?, six(site, state, spec)?),
+    };
+    let wanted = [spec.address.map(IpAddr::from), spec.address6.map(IpAddr::from)];
+    if let Some(address) = wanted.into_iter().flatten().find(|address| !families.has(*address)) {
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        return Err(refused(state, spec, address, format!("the network has no {family}")));
+    }
     Ok(EndpointRecord {
         id: spec.id.clone(),
         port: port_name(site, state, spec)?,
         link: spec.link.clone(),
-        address,
-        address6,
+        families,
         link_local: spec.link_local.clone(),
-        mac: spec.mac.unwrap_or_else(|| derived_mac(state.id.as_str(), address)),
+        mac: spec.mac.unwrap_or_else(|| derived_mac(state.id.as_str(), families.first())),
         guard: spec.guard,
         names: spec.names.clone(),
         private_names: spec.private_names.clone(),
@@ -166,7 +190,8 @@ pub(super) fn endpoint(
 
 fn four(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Ipv4Addr, Error> {
     if let Some(address) = spec.address {
-        let inside = (state.subnet.first()..=state.subnet.last()).contains(&address);
+        let is_inside = |own: &FourState| (own.subnet.first()..=own.subnet.last()).contains(&address);
+        let inside = state.families.four().is_some_and(is_inside);
         claim(state, spec, address.into(), Place::of(inside, Some(address) == state.bridge_address()))?;
         return Ok(address);
     }
@@ -174,38 +199,36 @@ fn four(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Ip
         return Ok(address);
     }
     super::sweep(site, state, &super::links(site)?)?;
-    state.next_address().ok_or_else(|| Error::AddressesExhausted {
-        network: state.id.clone(),
-        subnet: state.range.unwrap_or(state.subnet).to_string(),
+    state.next_address().ok_or_else(|| {
+        let range = |four: &FourState| four.range.unwrap_or(four.subnet).to_string();
+        exhausted(state, state.families.four().map(range))
     })
 }
 
-fn six(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Option<Ipv6Addr>, Error> {
-    let Some(own) = &state.six else {
-        return match spec.address6 {
-            Some(address) => Err(Error::AddressRefused {
-                address: address.into(),
-                endpoint: spec.id.clone(),
-                subnet: state.subnet.to_string(),
-                reason: "the network has no IPv6".to_owned(),
-            }),
-            None => Ok(None),
-        };
-    };
+fn six(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Ipv6Addr, Error> {
     if let Some(address) = spec.address6 {
-        let inside = own.subnet.contains(address) && address != own.subnet.base();
+        let is_inside = |own: &SixState| own.subnet.contains(address) && address != own.subnet.base();
+        let inside = state.families.six().is_some_and(is_inside);
         claim(state, spec, address.into(), Place::of(inside, Some(address) == state.bridge_address6()))?;
-        return Ok(Some(address));
+        return Ok(address);
     }
-    let (range, subnet) = (own.range, own.subnet);
     if let Some(address) = state.next_address6() {
-        return Ok(Some(address));
+        return Ok(address);
     }
     super::sweep(site, state, &super::links(site)?)?;
-    state.next_address6().map(Some).ok_or_else(|| Error::AddressesExhausted {
-        network: state.id.clone(),
-        subnet: range.unwrap_or(subnet).to_string(),
+    state.next_address6().ok_or_else(|| {
+        let range = |six: &SixState| six.range.unwrap_or(six.subnet).to_string();
+        exhausted(state, state.families.six().map(range))
     })
+}
+
+fn exhausted(state: &NetworkState, range: Option<String>) -> Error {
+    Error::AddressesExhausted { network: state.id.clone(), subnet: range.unwrap_or_default() }
+}
+
+fn refused(state: &NetworkState, spec: &EndpointSpec, address: IpAddr, reason: String) -> Error {
+    let subnet = state.subnet_text(address);
+    Error::AddressRefused { address, endpoint: spec.id.clone(), subnet, reason }
 }
 
 /// Where an address that was asked for lies.
@@ -238,11 +261,7 @@ fn claim(state: &NetworkState, spec: &EndpointSpec, address: IpAddr, place: Plac
         }
         (Place::Within, None) => return Ok(()),
     };
-    let subnet = match (address, &state.six) {
-        (IpAddr::V6(_), Some(six)) => six.subnet.to_string(),
-        _ => state.subnet.to_string(),
-    };
-    Err(Error::AddressRefused { address, endpoint: spec.id.clone(), subnet, reason })
+    Err(refused(state, spec, address, reason))
 }
 
 /// A name for the port that no link has.
@@ -268,10 +287,13 @@ mod tests {
     fn reserved_addresses_are_not_given_to_who_asks_for_them() {
         let subnet: Subnet = "10.9.8.0/24".parse().unwrap();
         let bridge = LinkName::new("rbdeadbeefbtest").unwrap();
-        let (id, first) = (NetworkId::new("net").unwrap(), subnet.first());
-        let mut state =
-            NetworkState::new(id, bridge, subnet, first, Reach::Outside, PortIsolation::Shared, 1500);
-        state.reserved = vec![Ipv4Addr::new(10, 9, 8, 7)];
+        let id = NetworkId::new("net").unwrap();
+        let four = FourState {
+            reserved: vec![Ipv4Addr::new(10, 9, 8, 7)],
+            ..FourState::new(subnet, subnet.first())
+        };
+        let families = Families::Four(four);
+        let state = NetworkState::new(id, bridge, families, Reach::Outside, PortIsolation::Shared, 1500);
         let spec = EndpointSpec::new(EndpointId::new("e").unwrap());
         let claimed = |last: u8| {
             let address = IpAddr::from([10, 9, 8, last]);
