@@ -287,6 +287,28 @@ services:
     assert!(taken.stderr.contains("compose.yaml:2\n"), "{taken}");
     assert_eq!(containers(&context), before);
 
+    // So is a name that somebody else's container has, and what a build cannot be given.
+    context
+        .rbuild(["create", "--name", "held", "--network", "none", "busybox", "true"])
+        .run()
+        .assert_success();
+    context.write("Dockerfile", "FROM busybox\n");
+    let (before, made) = (containers(&context), resources(&context));
+    for (text, line, why) in [
+        ("image: busybox\n    container_name: held\n", 5, "The container name \"/held\" is already in use"),
+        ("build:\n      context: .\n      extra_hosts: [ 'q:zz' ]\n", 6, "invalid host q=zz"),
+    ] {
+        context.write("compose.yaml", format!("name: bad\nservices:\n  web:\n    {text}"));
+        let refused = compose(&context, ["up", "-d"]);
+        refused.assert_code(1);
+        assert!(
+            refused.stderr.contains(&format!("compose.yaml:{line}\n")) && refused.stderr.contains(why),
+            "{refused}"
+        );
+        assert_eq!((containers(&context), resources(&context)), (before.clone(), made.clone()));
+    }
+    context.rbuild(["rm", "held"]).run().assert_success();
+
     let conflict = compose(&context, ["up", "-d", "--force-recreate", "--no-recreate"]);
     conflict.assert_code(1);
     assert!(conflict.stderr.contains("--force-recreate and --no-recreate are incompatible"), "{conflict}");

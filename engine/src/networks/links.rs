@@ -14,7 +14,7 @@ pub(crate) const OPTION: &str = "com.docker.network.endpoint.ifname";
 const LOOPBACK: &str = "lo";
 
 /// The name that somebody chose for a link.
-pub(super) fn chosen(settings: &EndpointSettings) -> Result<Option<LinkName>, NetworksError> {
+pub(crate) fn chosen(settings: &EndpointSettings) -> Result<Option<LinkName>, NetworksError> {
     match settings.driver_options.get(OPTION) {
         Some(name) if name == LOOPBACK => {
             let why = format!("`{name}` is the name of each container's own loopback: choose another name");

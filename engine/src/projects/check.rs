@@ -1,6 +1,8 @@
 //! What services say and nobody can give them: found before anything is made.
 
+mod names;
 mod plan;
+mod pools;
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +11,8 @@ use std::path::{Path, PathBuf};
 use rbuild_devices::Registry;
 use rbuild_model::container::{ContainerId, Resources};
 use rbuild_model::project::{MountKind, Project, Service, ServiceName};
+
+use rbuild_sandbox::limits;
 
 use super::container::{Making, NotPossible, container, device_requests, resources};
 use super::execute::granted;
@@ -39,6 +43,8 @@ pub fn check(
             profiles,
             version: "",
         })?;
+        names::of_machine(service)?;
+        names::of_links(project, service, &request.host.endpoints)?;
         health(request.health.as_ref(), None)
             .map_err(|error| NotPossible::new(service, "healthcheck", error))?;
     }
@@ -71,7 +77,8 @@ fn check_machine(
             choose_from(&devices, &[request]).map_err(|error| NotPossible::new(service, key, error))?;
         }
         granted(project, service)?;
-        limits(service)?;
+        resource_limits(service)?;
+        ulimits(service)?;
         parameters(service)?;
         for bind in binds(service).filter(|bind| !bind.is_made && !bind.source.exists()) {
             // With a folder that is made come those above it.
@@ -84,7 +91,7 @@ fn check_machine(
 }
 
 /// Looks at each limit by itself, or with the one that it is measured by: the key is told that cannot be had.
-fn limits(service: &Service) -> Result<(), NotPossible> {
+fn resource_limits(service: &Service) -> Result<(), NotPossible> {
     let all = resources(service)?;
     let none = Resources::default();
     let memory = Resources { memory: all.memory, ..none.clone() };
@@ -119,6 +126,16 @@ fn limits(service: &Service) -> Result<(), NotPossible> {
     ];
     for (key, part) in parts {
         check_limits(&part).map_err(|error| NotPossible::new(service, key, error))?;
+    }
+    Ok(())
+}
+
+/// Looks whether the kernel gives the programs of a service the limits that it names.
+fn ulimits(service: &Service) -> Result<(), NotPossible> {
+    for limit in resources(service)?.ulimits {
+        let bound = |number| u64::try_from(number).unwrap_or(u64::MAX);
+        limits::possible(&limit.name, bound(limit.soft), bound(limit.hard))
+            .map_err(|error| NotPossible::new(service, format!("ulimits.{}", limit.name), error))?;
     }
     Ok(())
 }

@@ -320,6 +320,35 @@ fn what_was_told_to_stop_is_waited_for_before_it_is_started() {
 }
 
 #[test]
+fn a_name_is_given_on_when_who_had_it_is_gone() {
+    let mut project = project(&[("api", &["db"]), ("db", &[])]);
+    let name = |service: &mut Service| service.container_name = Some("it".to_owned());
+    name(project.services.get_mut("api").expect("a service"));
+    let named = |service| Replica { name: "it".to_owned(), ..replica(service, 1) };
+    let wanted = Wanted { orphans: Orphans::Remove, ..Wanted::default() };
+    check(
+        &plan(&project, &observed(vec![named("old"), replica("db", 1)]), &wanted),
+        &[
+            "[] stop it: its service is gone",
+            "[0] remove it: its service is gone",
+            "[1] create it: there is none",
+            "[2] start it: new",
+        ],
+    );
+    let [was, now] =
+        [named("db"), replica("api", 1)].map(|one| Replica { config_hash: "0".to_owned(), ..one });
+    check(
+        &plan(&project, &observed(vec![was, now]), &Wanted::default()),
+        &[
+            "[] recreate p-db-1: its definition changed",
+            "[0] start p-db-1: new",
+            "[0] recreate it: its definition changed",
+            "[1 2] start it: new",
+        ],
+    );
+}
+
+#[test]
 fn dependents_restart_with_what_comes_anew() {
     let mut project = project(&[("web", &["db"]), ("db", &[])]);
     let service = project.services.get_mut("web").expect("a service");
@@ -405,7 +434,7 @@ fn a_changed_volume_is_kept_unless_it_may_go() {
             "[0] remove p-db-1: definition of volume data changed",
             "[1] remove volume p_data: definition of volume data changed",
             "[2] create volume p_data: definition of volume data changed",
-            "[3] create p-db-1: there is none",
+            "[1 3] create p-db-1: there is none",
             "[4] start p-db-1: new",
         ],
     );

@@ -164,21 +164,22 @@ impl<'a> Planner<'a> {
         for (replica, diverged) in kept {
             match diverged {
                 Some(cause) => {
+                    let new = self.new_container(service, replica.number);
                     let mut after = before.clone();
+                    after.extend(self.name_freed(&new.name));
                     let interrupted = self.ground.stopped.remove(&replica.id);
                     after.extend(interrupted.into_iter().flat_map(|interrupted| interrupted.before));
                     after.extend(self.ground.rejoined.remove(&replica.id).unwrap_or_default());
                     after.extend(self.dependents_stopped(service));
                     let operation = Operation::Recreate {
                         old: replica.existing(),
-                        new: self.new_container(service, replica.number),
+                        new: new.clone(),
                         anonymous: self.wanted.anonymous,
                     };
                     let made = self.plan.add(operation, cause, after);
                     placed.made.push(made);
                     placed.recreated = true;
-                    let container = Startable::New(self.new_container(service, replica.number));
-                    to_start.push((container, Cause::New, vec![made]));
+                    to_start.push((Startable::New(new), Cause::New, vec![made]));
                 }
                 None => {
                     let mut existing = replica.existing();
@@ -216,7 +217,9 @@ impl<'a> Planner<'a> {
         for _ in there..count {
             next += 1;
             let new = self.new_container(service, next);
-            let made = self.plan.add(Operation::Create(new.clone()), Cause::Missing, before.clone());
+            let mut after = before.clone();
+            after.extend(self.name_freed(&new.name));
+            let made = self.plan.add(Operation::Create(new.clone()), Cause::Missing, after);
             placed.made.push(made);
             to_start.push((Startable::New(new), Cause::New, vec![made]));
         }
@@ -427,6 +430,18 @@ impl<'a> Planner<'a> {
         let removal = self.plan.add(operation, cause.clone(), after);
         self.ground.removed.insert(replica.id, removal);
         removal
+    }
+
+    /// What takes a name from the container that has it, so that another one can have it.
+    fn name_freed(&self, name: &str) -> Option<OperationId> {
+        let holder = self.observed.replicas.iter().find(|replica| replica.name == name)?;
+        let frees = |operation: &Operation| match operation {
+            Operation::Remove { container, .. } => container.id == holder.id,
+            Operation::Recreate { old, new, .. } => old.id == holder.id && new.name != name,
+            _ => false,
+        };
+        let place = self.plan.operations.iter().position(|planned| frees(&planned.operation));
+        place.map(OperationId)
     }
 
     fn numbers(&self, service: &Service) -> impl Iterator<Item = u64> {

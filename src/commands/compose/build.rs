@@ -4,6 +4,7 @@
 mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -275,9 +276,8 @@ fn plan(
             AdditionalContext::Place(place) => flags::context_source(place),
         },
     });
-    let hosts = section.extra_hosts.iter().flat_map(|(name, addresses)| {
-        addresses.iter().map(|address| ExtraHost { name: name.clone(), address: address.clone() })
-    });
+    let hosts = hosts(section)
+        .map(|(name, address)| ExtraHost { name: name.to_owned(), address: address.to_owned() });
     let call = if manner.check { Method::Check } else { Method::Build };
     let base = What {
         context: section.context.clone(),
@@ -423,6 +423,11 @@ fn refused(section: &Section) -> Option<(&'static str, anyhow::Error)> {
     if let Err(error) = network(section) {
         return Some(("network", error));
     }
+    for (name, address) in hosts(section) {
+        if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
+            return Some(("extra_hosts", Mistake::new(format!("invalid host {name}={address}")).into()));
+        }
+    }
     let ContextSource::Local(folder) = flags::context_source(&section.context) else { return None };
     if !folder.exists() {
         let why = format!("unable to prepare context: path {:?} not found", folder.display().to_string());
@@ -435,6 +440,12 @@ fn refused(section: &Section) -> Option<(&'static str, anyhow::Error)> {
     };
     let missing = || ("dockerfile", wiring::missing_dockerfile(Path::new(name)).into());
     (folder.is_dir() && !is_there).then(missing)
+}
+
+/// The names that a build gives to addresses.
+fn hosts(section: &Section) -> impl Iterator<Item = (&str, &str)> {
+    let all = section.extra_hosts.iter();
+    all.flat_map(|(name, addresses)| addresses.iter().map(move |address| (name.as_str(), address.as_str())))
 }
 
 /// What is said of an image, in the words of flags.

@@ -8,6 +8,7 @@ use rbuild_model::project::{
     Condition, Namespace, NetworkKey, NetworkMode, Project, Service, ServiceName, VolumeKey, VolumesFrom,
 };
 
+use super::pools::pools;
 use super::{NotPossible, contained};
 use crate::containers::ContainerError;
 use crate::engine::Engine;
@@ -26,6 +27,7 @@ impl Engine {
         services: &BTreeSet<ServiceName>,
     ) -> Result<(), NotPossible> {
         self.check_networks(project, plan)?;
+        self.check_names(project, plan)?;
         let mut made = BTreeSet::new();
         for planned in &plan.operations {
             match &planned.operation {
@@ -102,6 +104,7 @@ pub(super) fn check_network(
     checked("driver", &NetworkRequest { driver: whole.driver.clone(), ..bare.clone() })?;
     checked("driver_opts", &NetworkRequest { options: whole.options.clone(), ..bare.clone() })?;
     checked("ipam", &NetworkRequest { ipam: whole.ipam.clone(), ipv6: whole.ipv6, ..bare })?;
+    pools(key, &project.networks[key].ipam.pools)?;
     checked("enable_ipv4", &whole)
 }
 

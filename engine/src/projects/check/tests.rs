@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use rbuild_model::project::{
     Attachment, Bind, Bytes, Condition, ConfigKey, Dependency, Device, DeviceCount, DeviceRequest, FileGrant,
-    FileObject, FileSource, HealthCheck, Ipam, IpamPool, Mount, Network, NetworkKey, ProjectName, SecretKey,
+    FileObject, FileSource, HealthCheck, Ipam, IpamPool, Limit, Mount, Network, NetworkKey, ProjectName,
+    SecretKey, Ulimit,
 };
 
 use super::plan::{addresses, check_network};
@@ -214,4 +215,108 @@ fn devices_have_to_be_known() {
         web.gpus.push(DeviceRequest { count, ..DeviceRequest::default() });
     });
     refused(&gpus, "gpus[0]: could not select device driver \"\" with capabilities: [[gpu]]");
+}
+
+#[test]
+fn names_of_machines_and_links_are_the_kernels() {
+    let long = "a".repeat(65);
+    let why = "it has 65 bytes, the kernel takes 64 at most: choose a shorter one";
+    refused(&project(|_, web| web.hostname = Some(long.clone())), &format!("hostname: {why}"));
+    refused(&project(|_, web| web.domainname = Some(long.clone())), &format!("domainname: {why}"));
+    let zero = "domainname: the kernel takes no name with a zero byte in it";
+    refused(&project(|_, web| web.domainname = Some("a\0b".to_owned())), zero);
+
+    let linked = |names: [(&str, Attachment); 2]| {
+        project(|project, web| {
+            for (name, attachment) in names {
+                let key = NetworkKey::new(name).expect("a key");
+                let network = Network { name: format!("p_{name}"), ..Network::default() };
+                project.networks.insert(key.clone(), network);
+                web.networks.insert(key, attachment);
+            }
+        })
+    };
+    let named = |name: &str| Attachment { interface_name: Some(name.to_owned()), ..Attachment::default() };
+    let option = |name: &str| {
+        let options = [("com.docker.network.endpoint.ifname".to_owned(), name.to_owned())];
+        Attachment { driver_opts: options.into(), ..Attachment::default() }
+    };
+    let long = "`abcdefghijklmnop` cannot name a network interface: at most 15 bytes, no space, `/` or `:`";
+    refused(
+        &linked([("a", Attachment::default()), ("b", named("abcdefghijklmnop"))]),
+        &format!("networks.b.interface_name: {long}"),
+    );
+    refused(
+        &linked([("a", option("lo")), ("b", named("eth9"))]),
+        "networks.a.driver_opts: `lo` is the name of each container's own loopback: choose another name",
+    );
+    refused(
+        &linked([("a", option("abc")), ("b", named("abc"))]),
+        "networks.b.interface_name: `abc` is the name of the link to network a already: choose another one",
+    );
+    let all = linked([("a", option("abc")), ("b", named("abd"))]);
+    let services = all.services.keys().cloned().collect();
+    assert_eq!(check(&all, &services, &BTreeMap::new()).map(|_| ()), Ok(()));
+}
+
+#[test]
+fn limits_of_programs_are_the_kernels() {
+    let limited = |name: &str, soft, hard| {
+        project(|_, web| web.ulimits = BTreeMap::from([(name.to_owned(), Ulimit { soft, hard })]))
+    };
+    refused(
+        &limited("nofile", Limit::AtMost(10), Limit::AtMost(5)),
+        "ulimits.nofile: the soft limit must not be above the hard limit: 10 > 5",
+    );
+    let project = limited("foo", Limit::AtMost(1), Limit::Unlimited);
+    let all = project.services.keys().cloned().collect();
+    let error = check_machine(&project, &all, &[]).expect_err("nobody knows it");
+    assert!(
+        error.to_string().starts_with("services.web.ulimits.foo: unknown limit `foo`: use one of [cpu, "),
+        "{error}"
+    );
+    assert_eq!(error.path(), ["services", "web", "ulimits", "foo"]);
+}
+
+#[test]
+fn what_pools_set_aside_lies_in_their_subnets() {
+    let told = |change: &dyn Fn(&mut IpamPool)| {
+        let mut project = Project::named(ProjectName::new("p").expect("a name"));
+        let key = NetworkKey::new("net").expect("a key");
+        let mut pool = IpamPool { subnet: Some("10.7.0.0/24".to_owned()), ..IpamPool::default() };
+        change(&mut pool);
+        let ipam = Ipam { driver: None, pools: vec![pool] };
+        let network =
+            Network { name: "p_net".to_owned(), ipam, enable_ipv6: Some(true), ..Network::default() };
+        project.networks.insert(key.clone(), network);
+        check_network(&project, &key, &[]).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let gateway =
+        |text: &'static str| told(&move |pool| pool.gateway = Some(text.parse().expect("an address")));
+    let outside = |what: &str, missing: &str| {
+        Err(format!(
+            "networks.net.ipam.config[0].{what}: parent subnet 10.7.0.0/24 doesn't contain {missing}"
+        ))
+    };
+    assert_eq!(gateway("10.7.0.9"), Ok(()));
+    assert_eq!(gateway("10.8.0.1"), outside("gateway: invalid gateway 10.8.0.1", "this address"));
+    assert_eq!(gateway("10.7.0.255"), outside("gateway: invalid gateway 10.7.0.255", "this address"));
+    let range = |text: &'static str| told(&move |pool| pool.ip_range = Some(text.to_owned()));
+    assert_eq!(range("10.7.0.128/25"), Ok(()));
+    assert_eq!(range("10.8.0.0/28"), outside("ip_range: invalid ip-range 10.8.0.0/28", "ip-range"));
+    let reserved = |text: &'static str| {
+        told(&move |pool| {
+            pool.aux_addresses = BTreeMap::from([("h".to_owned(), text.parse().expect("an address"))]);
+        })
+    };
+    assert_eq!(reserved("10.7.0.5"), Ok(()));
+    assert_eq!(reserved("10.8.0.5"), outside("aux_addresses: invalid auxiliary address h", "this address"));
+    let six = |pool: &mut IpamPool, gateway: &str| {
+        pool.subnet = Some("fd00:7::/64".to_owned());
+        pool.gateway = Some(gateway.parse().expect("an address"));
+    };
+    assert_eq!(told(&|pool| six(pool, "fd00:7::9")), Ok(()));
+    let why = "networks.net.ipam.config[0].gateway: invalid gateway fd00:8::9: parent subnet fd00:7::/64 doesn't contain \
+               this address";
+    assert_eq!(told(&|pool| six(pool, "fd00:8::9")), Err(why.to_owned()));
 }
