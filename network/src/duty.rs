@@ -4,6 +4,8 @@
 //! and a few descriptors [`Service::start`] makes the name service and what carries published ports; both find out by
 //! themselves when a network was connected or disconnected meanwhile, from the files of networks.
 
+mod own;
+
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use self::own::OwnElements;
 use crate::driver::{DriverKind, LinkEnd};
 use crate::drivers::driver;
 use crate::error::Error;
@@ -90,6 +93,7 @@ pub struct Service {
     place: Option<OwnedFd>,
     names: Option<NameService>,
     rules: Option<Watch>,
+    own: OwnElements,
     forwarders: Vec<Forwarder>,
 }
 
@@ -112,7 +116,8 @@ impl Service {
         };
         let mut failures = Vec::new();
         let rules = watch(duties.store, place.as_ref()).map_err(|error| failures.push(error.into())).ok();
-        let mut service = Self { place, names, rules, forwarders: Vec::new(), duties };
+        let own = OwnElements::default();
+        let mut service = Self { place, names, rules, own, forwarders: Vec::new(), duties };
         let mut sockets = ports.into_iter();
         for published in service.duties.ports.clone() {
             let reservation = match sockets.next() {
@@ -176,26 +181,20 @@ impl Service {
     pub fn mend_rules(&mut self) -> Result<Found, Error> {
         let heard = match self.rules.as_ref().map(Watch::read) {
             None => return Ok(Found::Whole),
-            Some(Heard::Gone(gone)) if gone.is_empty() => return Ok(Found::Whole),
             Some(heard) => heard,
         };
-        let networks = names::of_endpoint(&self.duties.runtime, &self.duties.endpoint)?;
-        let Heard::Gone(gone) = heard else {
+        let (runtime, endpoint) = (&self.duties.runtime, &self.duties.endpoint);
+        let Heard::Elements(heard) = heard else {
             // With the last network the rules go, too, and are to stay away.
-            return if networks.is_empty() {
+            return if names::of_endpoint(runtime, endpoint)?.is_empty() {
                 Ok(Found::Whole)
             } else {
                 self.in_site(|site| Ok(firewall::mend(site)?))
             };
         };
-        let has_lost = |(state, record): &(NetworkState, EndpointRecord)| {
-            elements::of_all_of(state, record, Guarding::On)
-                .iter()
-                .any(|own| gone.iter().any(|gone| gone.set == own.set.name && gone.key == own.key))
-        };
         let mut found = Found::Whole;
-        for (state, _) in networks.into_iter().filter(has_lost) {
-            if self.in_site(|site| restore(site, state.id, &self.duties.endpoint))? == Found::Damaged {
+        for network in self.own.lost(&heard, || names::settled_of_endpoint(runtime, endpoint))? {
+            if self.in_site(|site| restore(site, network, &self.duties.endpoint))? == Found::Damaged {
                 found = Found::Damaged;
             }
         }
@@ -229,7 +228,7 @@ impl Service {
 
     /// Gives everything back at the end of the container; goes on past what fails.
     pub fn end(self) -> Vec<Error> {
-        let Self { duties, place, names, rules, forwarders } = self;
+        let Self { duties, place, names, rules, own: _, forwarders } = self;
         drop((names, rules));
         drop(forwarders);
         withdraw(&duties, place)

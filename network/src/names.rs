@@ -480,6 +480,23 @@ pub fn of_endpoint(
     Ok(found)
 }
 
+/// As [`of_endpoint`], once those who change networks now are done: elements of the packet filter come before the record of
+/// their endpoint.
+pub(crate) fn settled_of_endpoint(
+    runtime: &Path,
+    endpoint: &EndpointId,
+) -> Result<Vec<(NetworkState, EndpointRecord)>, NamesError> {
+    let mut found = Vec::new();
+    for state in all(runtime)? {
+        let now = NetworkFile::new(runtime, state.id).update(|slot| Ok::<_, NamesError>(slot.clone()))?;
+        let Some(state) = now else { continue };
+        if let Some(record) = state.endpoints.iter().find(|record| record.id == *endpoint).cloned() {
+            found.push((state, record));
+        }
+    }
+    Ok(found)
+}
+
 /// Something that is made of the files of all networks, and made again when one of them changed.
 ///
 /// A file is replaced by a rename, which changes the time of the folder; so one look at the folder tells whether

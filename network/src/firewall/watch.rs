@@ -24,8 +24,27 @@ const DATAGRAM: usize = 32 << 10;
 pub(crate) enum Heard {
     /// Rules may have changed, or anything.
     Rules,
-    /// These elements went, and nothing else.
-    Gone(Vec<Gone>),
+    /// Only elements came or went.
+    Elements(Elements),
+}
+
+/// What came of elements and what went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Elements {
+    /// Those that went.
+    pub(crate) gone: Vec<Gone>,
+    /// Whether others came.
+    pub(crate) came: Coming,
+}
+
+/// Whether elements came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Coming {
+    /// None did.
+    #[default]
+    None,
+    /// Some did.
+    Some,
 }
 
 /// Who hears of changes of one store's tables.
@@ -56,20 +75,29 @@ impl Watch {
     /// Reads all that was told of our tables. Never waits.
     pub(crate) fn read(&self) -> Heard {
         let mut buffer = vec![0; DATAGRAM];
-        let mut gone = Vec::new();
+        let mut elements = Elements::default();
         let mut is_all = false;
         loop {
             match net::recv(&self.socket, &mut buffer[..], RecvFlags::TRUNC) {
                 Ok((kept, length)) => {
                     is_all |= length > kept || concerns(&buffer[..kept], &self.table);
-                    gone.extend(Frames::new(&buffer[..kept]).flat_map(|frame| self.gone(&frame)));
+                    for frame in Frames::new(&buffer[..kept]) {
+                        elements.gone.extend(self.gone(&frame));
+                        if self.is_of_new(&frame) {
+                            elements.came = Coming::Some;
+                        }
+                    }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if !is_all => return Heard::Gone(gone),
+                Err(Errno::AGAIN) if !is_all => return Heard::Elements(elements),
                 // What was lost may have been about us.
                 Err(_) => return Heard::Rules,
             }
         }
+    }
+
+    fn is_of_new(&self, frame: &Frame<'_>) -> bool {
+        nftables::table_of_new_elements(frame.kind, frame.body).is_some_and(|table| table == self.table)
     }
 
     fn gone(&self, frame: &Frame<'_>) -> Vec<Gone> {

@@ -274,6 +274,13 @@ pub struct GoneElements {
     pub elements: Vec<Gone>,
 }
 
+/// Reads the table of a message that tells of elements that came.
+pub fn table_of_new_elements(kind: u16, body: &[u8]) -> Option<String> {
+    const TABLE: u16 = 1;
+    let is_new = kind == NEW_ELEMENT;
+    Attributes::after(body, FIXED).find(TABLE).filter(|_| is_new).map(read_string)
+}
+
 /// Reads a message that tells of elements that went.
 pub fn gone_elements(kind: u16, body: &[u8]) -> Option<GoneElements> {
     const TABLE: u16 = 1;
@@ -358,8 +365,11 @@ mod tests {
         let frame = Frames::new(&removal).next().unwrap();
         let gone = Gone { set: "outside".to_owned(), key: vec![7; 16] };
         let expected = GoneElements { table: "t".to_owned(), elements: vec![gone] };
+        let expected_table = expected.table.clone();
         assert_eq!(gone_elements(frame.kind, frame.body), Some(expected));
         assert_eq!(gone_elements(NEW_ELEMENT, frame.body), None);
+        assert_eq!(table_of_new_elements(NEW_ELEMENT, frame.body).as_deref(), Some(&*expected_table));
+        assert_eq!(table_of_new_elements(frame.kind, frame.body), None);
     }
 
     #[test]
