@@ -21,7 +21,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub(crate) use build::{
-    Looked, PlannedTarget, build, build_all, check, metadata, open_to_build, replace, source,
+    Looked, PlannedTarget, build, build_all, check, folder_of, look_into, metadata, open_to_build, replace,
+    source,
 };
 pub(crate) use caches::open_cache;
 pub(crate) use caller::{dockerfile, find_dockerfile, ignore, missing_dockerfile};

@@ -50,8 +50,8 @@ pub(crate) enum ContextQuestion {
 /// What `rbuild context ls` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ContextList {
-    /// Build context, a folder
-    #[arg(value_name = "PATH", default_value = ".", hide_default_value = true)]
+    /// Build context: a folder, a git URL, the URL of a tar, or `-` for standard input
+    #[arg(value_name = "PATH|URL|-", default_value = ".", hide_default_value = true)]
     pub(crate) context: PathBuf,
     /// Dockerfile, whose own ignore file counts if there is one
     #[arg(short, long, value_name = "FILE")]
@@ -67,8 +67,8 @@ pub(crate) struct ContextWhy {
     /// Paths, from the folder of the context
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<String>,
-    /// Build context, a folder
-    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    /// Build context: a folder, a git URL, the URL of a tar, or `-` for standard input
+    #[arg(long, value_name = "PATH|URL|-", default_value = ".", hide_default_value = true)]
     pub(crate) context: PathBuf,
     /// Dockerfile, whose own ignore file counts if there is one
     #[arg(short, long, value_name = "FILE")]

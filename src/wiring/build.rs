@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use rbuild_confined::Root;
 use rbuild_frontend::lower::{Entitlement as Right, LowerOptions, NoCache as Ignored, without_credentials};
 use rbuild_image::archive::LayoutImage;
 use rbuild_model::platform::Platform;
@@ -152,6 +153,26 @@ pub(crate) fn check(plan: &BuildPlan, context: &Context) -> anyhow::Result<Looke
         },
     };
     Ok(Looked { source, findings, lowered, errors, failure })
+}
+
+/// Brings in the main context of a plan that is no folder here, and has its root looked at; a Dockerfile alone has none. `None` if
+/// somebody cancelled.
+pub(crate) fn look_into<T>(
+    plan: &BuildPlan,
+    context: &Context,
+    look: impl FnOnce(Option<&Root>) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    let (mut request, caller) = request(plan, &[], context)?;
+    let (home, cancel) = open_to_build(&context.settings, "rbuild context")?;
+    let worker = home.worker()?;
+    let display = Display::start(plan.progress, context.terminal)?;
+    let root = worker.main_context(&mut request, &caller, display.events(), &cancel);
+    let tasks = display.finish(if root.is_ok() { End::Succeeded } else { End::Failed });
+    match root {
+        Ok(root) => look(root.as_ref()).map(Some),
+        Err(BuildError::Cancelled) => Ok(None),
+        Err(error) => Err(explain(error, &tasks)),
+    }
 }
 
 /// Reads the Dockerfile of a plan.
@@ -397,18 +418,22 @@ struct From {
     project: String,
 }
 
-/// Finds the Dockerfile and the main context.
-fn contexts(plan: &BuildPlan, caller: &mut Caller) -> anyhow::Result<From> {
-    let local = match &plan.context {
-        ContextSource::Local(folder) => Some(folder.clone()),
+/// The folder here that a context is, if it is one.
+pub(crate) fn folder_of(context: &ContextSource) -> Option<&Path> {
+    match context {
+        ContextSource::Local(folder) => Some(folder),
         // What looks like a repository of that host may be a folder here.
-        ContextSource::Git(text) if text.starts_with("github.com/") && Path::new(text).is_dir() => {
-            Some(text.into())
+        ContextSource::Git(text) if text.starts_with("github.com/") => {
+            Some(Path::new(text)).filter(|folder| folder.is_dir())
         }
         _ => None,
-    };
-    if let Some(folder) = local {
-        return local_context(plan, &folder, caller);
+    }
+}
+
+/// Finds the Dockerfile and the main context.
+fn contexts(plan: &BuildPlan, caller: &mut Caller) -> anyhow::Result<From> {
+    if let Some(folder) = folder_of(&plan.context) {
+        return local_context(plan, folder, caller);
     }
     let (main, project) = match &plan.context {
         ContextSource::Stdin => (MainContext::Stream, "-".to_owned()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rbuild_confined::Root;
+use rbuild_frontend::ignore::text_of;
 use rbuild_model::span::Source;
 use rbuild_worker::{Client, ClientError, LocalTree, MAX_DOCKERFILE};
 
@@ -167,12 +168,12 @@ pub(crate) fn ignore(dockerfile: Option<&Path>, folder: &Path) -> anyhow::Result
         let own = PathBuf::from(own);
         if let Some(bytes) = read(&own, MAX_IGNORE)? {
             let shown = own.display().to_string();
-            return Ok(Some(Source::new(&*shown, text(bytes, &shown)?)));
+            return Ok(Some(Source::new(&*shown, text_of(&bytes))));
         }
     }
     let path = folder.join(".dockerignore");
     let Some(bytes) = read(&path, MAX_IGNORE)? else { return Ok(None) };
-    Ok(Some(Source::new(".dockerignore", text(bytes, &path.display().to_string())?)))
+    Ok(Some(Source::new(".dockerignore", text_of(&bytes))))
 }
 
 /// Reads a whole file, bounded; `None` if there is none. Pipes and devices are refused before they are opened.
@@ -201,12 +202,6 @@ fn read_bounded(from: impl io::Read, shown: &str, limit: u64) -> anyhow::Result<
         return Err(Mistake::new(format!("`{shown}` has more than {limit} bytes")).into());
     }
     Ok(bytes)
-}
-
-/// Takes the bytes of a file for text.
-fn text(bytes: Vec<u8>, shown: &str) -> anyhow::Result<String> {
-    String::from_utf8(bytes)
-        .map_err(|_| Mistake::new(format!("`{shown}` is not UTF-8 text")).hint("save it as UTF-8").into())
 }
 
 /// Reads a Dockerfile from standard input.

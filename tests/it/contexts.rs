@@ -121,6 +121,24 @@ fn a_repository_is_a_context() {
         let created = context.rbuild(["inspect", "--format", "{{json .Created}}", name]).run();
         assert_eq!(created.raw_stdout, b"\"2023-11-14T22:13:20Z\"\n", "{name}: the time of the commit");
     }
+    // All of it is sent, whatever an ignore file says.
+    let told = |arguments: &[&str]| {
+        let output = rbuild(&context, arguments, "");
+        output.assert_success();
+        output.stdout
+    };
+    let files = ".dockerignore\nDockerfile\na.txt\nsub/Dockerfile\nsub/other\nsub/s.txt\n";
+    assert_eq!(told(&["context", "ls", &url]), files);
+    let sizes = told(&["context", "ls", "--sizes", &format!("{url}#:sub")]);
+    assert!(sizes.contains(" 3B s.txt\n") && sizes.ends_with(" in 3 files\n"), "{sizes}");
+    let sent = "sent, as all is that comes from elsewhere: ignore files are for folders";
+    assert_eq!(
+        told(&["context", "why", "--context", &url, "a.txt", "sub", "nope/x"]),
+        format!("a.txt: {sent}\nsub: {sent}\nnope/x: {sent} (there is no such file)\n")
+    );
+    let refused = rbuild(&context, &["context", "ls", "-f", "Dockerfile", &url], "");
+    refused.assert_code(125);
+    assert!(refused.stderr.contains("`--file` says whose ignore file counts"), "{refused}");
     let missing = rbuild(&context, &["build", &format!("{url}#nope")], "");
     missing.assert_code(1);
     assert!(missing.stderr.contains("failed to load") && missing.stderr.contains("ref nope"), "{missing}");
@@ -131,7 +149,9 @@ fn what_is_behind_a_url_is_a_context_or_a_dockerfile() {
     let Some(context) = scene("what_is_behind_a_url_is_a_context_or_a_dockerfile") else { return };
     context.write("in/Dockerfile", "FROM scratch\nCOPY a /\n");
     context.write("in/a", "text");
+    std::fs::create_dir(context.project().join("in/empty")).unwrap();
     let archive = tar(&context, "-czf", "in");
+    let packed = archive.clone();
     let web = Web::start(move |request| match request.path.as_str() {
         "/archive" => Reply::of(archive.clone()),
         "/text" => Reply::of("FROM scratch\nCOPY . /x\n"),
@@ -149,6 +169,18 @@ fn what_is_behind_a_url_is_a_context_or_a_dockerfile() {
     assert_eq!(file(&context, "out/x/context"), "FROM scratch\nCOPY . /x\n");
     built(&["-f", &web.url("/copy"), "in"]);
     assert_eq!(file(&context, "out/copied"), "text");
+    let listed = |arguments: &[&str], input: &[u8]| {
+        let output = context.rbuild([&["context", "ls"], arguments].concat()).input(input.to_vec()).run();
+        output.assert_success();
+        output.stdout
+    };
+    assert_eq!(listed(&[&web.url("/archive")], b""), "Dockerfile\na\nempty/\n");
+    assert_eq!(listed(&[&web.url("/text")], b""), "context\n");
+    assert_eq!(listed(&["-"], &packed), "Dockerfile\na\nempty/\n");
+    assert_eq!(listed(&["-"], b"FROM scratch\n"), "");
+    let image = rbuild(&context, &["context", "ls", "docker-image://busybox"], "");
+    image.assert_code(125);
+    assert!(image.stderr.contains("cannot be the main context"), "{image}");
     let missing = rbuild(&context, &["build", &web.url("/none")], "");
     missing.assert_code(1);
     assert!(missing.stderr.contains("invalid response status 404"), "{missing}");

@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_cache::content::{ContextScan, Decision, Filter, TreeSource};
-use rbuild_frontend::ignore::{Ignore, IgnoreError};
+use rbuild_confined::Root;
+use rbuild_frontend::ignore::{Ignore, IgnoreError, text_of};
 use rbuild_frontend::lower::{GitUrlError, parse_git_url, without_credentials};
 use rbuild_image::hash::HashingReader;
+use rbuild_model::event::Events;
 use rbuild_model::snapshot::Chain;
 use rbuild_model::span::{Diagnostic, Source, Span};
 use rbuild_model::step::{ArchiveSource, GitSource, HttpSource, LocalSource, Source as Tree};
@@ -124,7 +126,7 @@ struct IgnoreFilter(Arc<Ignore>);
 
 impl Filter for IgnoreFilter {
     fn decision(&self, path: &[u8], is_dir: bool) -> Decision {
-        let path = String::from_utf8_lossy(path);
+        let path = text_of(path);
         match (self.0.ignores(&path), is_dir) {
             (false, _) => Decision::Include,
             (true, true) if !self.0.prunes(&path) => Decision::ExcludeButDescend,
@@ -221,9 +223,9 @@ fn parse(text: &Source) -> Result<Ignore, IgnoreError> {
 /// Reads an ignore file; what is wrong with it is told with its line.
 pub(crate) fn ignore(text: &Arc<Source>) -> Result<Ignore, BuildError> {
     parse(text).map_err(|error| {
-        let (IgnoreError::EmptyException { line } | IgnoreError::Syntax { line, .. }) = &error;
+        let line = error.line();
         let start: usize = text.text().split_inclusive('\n').take(line - 1).map(str::len).sum();
-        let length = text.line(*line).map_or(0, str::len);
+        let length = text.line(line).map_or(0, str::len);
         let message = error.to_string();
         let message = message.split_once(": ").map_or(message.clone(), |(_, rest)| rest.to_owned());
         BuildError::Dockerfile(vec![Diagnostic::error(text, Span::new(start, start + length), message)])
@@ -238,28 +240,7 @@ pub(crate) fn bring(
     tasks: &Tasks,
     cancel: &Cancel,
 ) -> Result<(), BuildError> {
-    let tree = match request.main.clone() {
-        MainContext::Given => None,
-        MainContext::Stream => {
-            let what = "the context from the input";
-            let input = client.input()?;
-            brought(what, "[internal] load remote build context", worker, client, tasks, cancel, |fetcher| {
-                from_stream(fetcher, request, input)
-            })?
-        }
-        MainContext::Git(url) => {
-            let name = without_credentials(&url);
-            let task = format!("[internal] load git source {name}");
-            Some(brought(&name, &task, worker, client, tasks, cancel, |fetcher| {
-                from_git(fetcher, request, &url)
-            })?)
-        }
-        MainContext::Web(url) => {
-            let name = without_credentials(&url);
-            let task = format!("[internal] load remote build context {name}");
-            brought(&name, &task, worker, client, tasks, cancel, |fetcher| from_web(fetcher, request, &url))?
-        }
-    };
+    let tree = tree(worker, request, client, tasks, cancel)?;
     match (request.dockerfile_place.clone(), tree) {
         (DockerfilePlace::Given, _) | (DockerfilePlace::Context(_), None) => Ok(()),
         (DockerfilePlace::Context(path), Some(chain)) => {
@@ -279,6 +260,56 @@ pub(crate) fn bring(
             })?;
             Ok(())
         }
+    }
+}
+
+/// Brings in the main context, if it is no folder of the client; a Dockerfile alone has none.
+fn tree(
+    worker: &Worker,
+    request: &mut BuildRequest,
+    client: &dyn Client,
+    tasks: &Tasks,
+    cancel: &Cancel,
+) -> Result<Option<Chain>, BuildError> {
+    match request.main.clone() {
+        MainContext::Given => Ok(None),
+        MainContext::Stream => {
+            let what = "the context from the input";
+            let input = client.input()?;
+            brought(what, "[internal] load remote build context", worker, client, tasks, cancel, |fetcher| {
+                from_stream(fetcher, request, input)
+            })
+        }
+        MainContext::Git(url) => {
+            let name = without_credentials(&url);
+            let task = format!("[internal] load git source {name}");
+            brought(&name, &task, worker, client, tasks, cancel, |fetcher| {
+                from_git(fetcher, request, &url).map(Some)
+            })
+        }
+        MainContext::Web(url) => {
+            let name = without_credentials(&url);
+            let task = format!("[internal] load remote build context {name}");
+            brought(&name, &task, worker, client, tasks, cancel, |fetcher| from_web(fetcher, request, &url))
+        }
+    }
+}
+
+impl Worker {
+    /// Brings in the main context of a request, if it is no folder of the client, and returns its root; a Dockerfile that comes
+    /// alone has none. The worker is to live for as long as the root is looked at.
+    pub fn main_context(
+        &self,
+        request: &mut BuildRequest,
+        client: &dyn Client,
+        events: Events,
+        cancel: &Cancel,
+    ) -> Result<Option<Root>, BuildError> {
+        let tasks = Tasks::new(events);
+        let Some(chain) = tree(self, request, client, &tasks, cancel)? else { return Ok(None) };
+        let failed =
+            |source: StepError| BuildError::Context { what: "the context".to_owned(), source: source.into() };
+        self.view(&chain).map(Some).map_err(failed)
     }
 }
 

@@ -19,6 +19,7 @@ mod pattern;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use index::Index;
@@ -36,7 +37,7 @@ pub struct Ignore {
 pub struct Rule {
     /// The 1-based line.
     pub line: usize,
-    /// The line's pattern as written, with its `!`.
+    /// The line's pattern as written, with its `!`; bytes that are not UTF-8 as numbers.
     pub text: String,
     /// Whether the rule takes paths back in.
     pub exception: bool,
@@ -69,15 +70,62 @@ pub enum IgnoreError {
         /// The pattern.
         text: String,
     },
+    /// A pattern with a byte that no path has: the file is in UTF-16, say.
+    #[error("line {line}: the line holds a NUL byte")]
+    Nul {
+        /// The 1-based line.
+        line: usize,
+    },
+}
+
+impl IgnoreError {
+    /// The 1-based line that is wrong.
+    pub fn line(&self) -> usize {
+        match self {
+            Self::EmptyException { line } | Self::Syntax { line, .. } | Self::Nul { line } => *line,
+        }
+    }
+}
+
+/// Where bytes that are not UTF-8 stand among the characters: in the last area for private use.
+const BYTES: u32 = 0x0010_ff00;
+
+/// Writes bytes as the text that patterns and paths are compared in. Each byte that is not UTF-8 stands as a character of its own, so
+/// that two names are equal as texts if they are equal.
+pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(BYTES + u32::from(*byte))));
+    }
+    Cow::Owned(text)
+}
+
+/// Writes such a text for people, with bytes as numbers.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match u32::from(c).checked_sub(BYTES) {
+            Some(byte) => shown.push_str(&format!("\\x{byte:02x}")),
+            None => shown.push(c),
+        }
+    }
+    shown
 }
 
 impl Ignore {
-    /// Reads an ignore file.
+    /// Reads an ignore file, whose bytes [`text_of`] made text of.
     pub fn parse(text: &str) -> Result<Self, IgnoreError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut rules = Vec::new();
         for (at, line) in text.lines().enumerate() {
             if !line.starts_with('#') {
+                if line.contains('\0') {
+                    return Err(IgnoreError::Nul { line: at + 1 });
+                }
                 rules.extend(parse_rule(line, at + 1)?);
             }
         }
@@ -121,7 +169,7 @@ impl Ignore {
     }
 
     /// Says whether a path is left out, and which rule says so. Paths are relative to the root, with `/` between
-    /// their elements and none at either end.
+    /// their elements and none at either end; [`text_of`] makes them of bytes.
     pub fn verdict(&self, path: &str) -> Verdict<'_> {
         let rule = self.index.last(&self.rules, path, &|_| true).map(|rule| &self.rules[rule as usize]);
         Verdict { ignored: rule.is_some_and(|rule| !rule.exception), rule }
@@ -163,11 +211,11 @@ fn parse_rule(line: &str, number: usize) -> Result<Option<Rule>, IgnoreError> {
     let cleaned = crate::path::clean(body);
     let cleaned = cleaned.strip_prefix('/').unwrap_or(&cleaned);
     let pattern =
-        Pattern::parse(cleaned).ok_or_else(|| IgnoreError::Syntax { line: number, text: body.to_owned() })?;
+        Pattern::parse(cleaned).ok_or_else(|| IgnoreError::Syntax { line: number, text: shown(body) })?;
     // What leads out of the root, and the root itself, are nothing that is walked over.
     if matches!(cleaned, "" | "." | "..") || cleaned.starts_with("../") {
         return Ok(None);
     }
-    let text = if exception { format!("!{body}") } else { body.to_owned() };
+    let text = if exception { shown(&format!("!{body}")) } else { shown(body) };
     Ok(Some(Rule { line: number, text, exception, pattern }))
 }

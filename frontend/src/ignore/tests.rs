@@ -211,3 +211,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn bytes_that_are_not_text_match_themselves() {
+    let ignore = Ignore::parse(&text_of(b"# gr\xfc\xdfe\ngr\xfc\nx?\n!x\xe4\n")).unwrap();
+    for (path, is_ignored) in [
+        (&b"gr\xfc"[..], true),
+        (b"gr\xfc/below", true),
+        (b"gr\xfd", false),
+        ("gr\u{fffd}".as_bytes(), false),
+        ("grü".as_bytes(), false),
+        (b"x\xfc", true),
+        (b"x\xe4", false),
+    ] {
+        assert_eq!(ignore.ignores(&text_of(path)), is_ignored, "{path:?}");
+    }
+    assert_eq!(ignore.rules()[0].text, "gr\\xfc");
+    assert_eq!(ignore.rules()[2].text, "!x\\xe4");
+    assert_eq!(shown(&text_of(b"a\xff/\xc3\xa4")), "a\\xff/ä");
+}
+
+#[test]
+fn a_file_in_another_encoding_is_refused() {
+    // A pattern that is read wrong leaves nothing out, and what it was to keep back would leave the machine.
+    let wide: Vec<u8> = "# x\n*.key\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let marked = [&b"\xff\xfe"[..], &wide].concat();
+    for (bytes, line) in [(&wide[..], 2), (&marked, 1), (b"a\nb\0\n", 2)] {
+        let error = Ignore::parse(&text_of(bytes)).unwrap_err();
+        assert_eq!(error, IgnoreError::Nul { line }, "{bytes:?}");
+        assert_eq!(error.line(), line);
+    }
+    assert!(Ignore::parse("# a\0\nb\n").unwrap().ignores("b"));
+}

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rbuild_confined::Owner;
 use rbuild_engine::projects::{AfterFailure, Halt, Member, Turn, Wanted, Work};
-use rbuild_frontend::ignore::Ignore;
+use rbuild_frontend::ignore::{Ignore, text_of};
 use rbuild_model::digest::ImageId;
 use rbuild_model::project::{Hook, MountKind, Project as Model, Service, ServiceName, WatchAction};
 use rustix::fs::FlockOperation;
@@ -141,10 +141,10 @@ fn is_mounted(service: &Service, path: &Path) -> bool {
 fn context_ignore(folder: &str) -> anyhow::Result<Option<(PathBuf, Ignore)>> {
     let Ok(folder) = std::fs::canonicalize(folder) else { return Ok(None) };
     let path = folder.join(".dockerignore");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let ignore =
-                Ignore::parse(&text).map_err(|error| Mistake::new(format!("{}: {error}", path.display())))?;
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let ignore = Ignore::parse(&text_of(&bytes))
+                .map_err(|error| Mistake::new(format!("{}: {error}", path.display())))?;
             Ok(Some((folder, ignore)))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -1,9 +1,10 @@
 //! What a change means: which rules it falls under, and what is done for which service. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rbuild_frontend::ignore::{Ignore, IgnoreError};
+use rbuild_frontend::ignore::{Ignore, IgnoreError, text_of};
 use rbuild_model::project::{Hook, ServiceName, WatchAction, WatchRule};
 
 /// What editors and version control write beside what people mean.
@@ -73,7 +74,7 @@ impl Watched {
     pub(super) fn place<'p>(&self, path: &'p Path) -> Option<&'p Path> {
         let place = path.strip_prefix(&self.rule.path).ok()?;
         let is_left_out = |ignore: &Ignore, place: &Path| {
-            !place.as_os_str().is_empty() && ignore.ignores(&place.to_string_lossy())
+            !place.as_os_str().is_empty() && ignore.ignores(&text_of(place.as_os_str().as_bytes()))
         };
         if is_left_out(&self.ignore, place) {
             return None;
