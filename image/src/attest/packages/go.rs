@@ -105,14 +105,27 @@ impl Elf {
     }
 }
 
-/// Finds the note in a program: where it is, and how long at most.
-fn note(file: &dyn Pieces) -> Result<Option<(u64, u64)>, Trouble> {
+/// Reads the head of a program; nothing of any other file.
+fn head(file: &dyn Pieces) -> Result<Option<(Elf, Vec<u8>)>, Trouble> {
     let head = file.piece(0, 64)?;
     if !head.starts_with(b"\x7fELF") || head.len() < 64 {
         return Ok(None);
     }
-    let elf = Elf { wide: head[4] == 2, big: head[5] == 2 };
-    if let Some((at, size)) = section(file, &elf, &head)? {
+    Ok(Some((Elf { wide: head[4] == 2, big: head[5] == 2 }, head)))
+}
+
+/// Finds a section of a program, by its name with a zero behind it: where it is, and how long.
+pub(super) fn section_of(file: &dyn Pieces, name: &[u8]) -> Result<Option<(u64, u64)>, Trouble> {
+    match head(file)? {
+        Some((elf, head)) => section(file, &elf, &head, name),
+        None => Ok(None),
+    }
+}
+
+/// Finds the note in a program: where it is, and how long at most.
+fn note(file: &dyn Pieces) -> Result<Option<(u64, u64)>, Trouble> {
+    let Some((elf, head)) = head(file)? else { return Ok(None) };
+    if let Some((at, size)) = section(file, &elf, &head, b".go.buildinfo\0")? {
         let is_note = size >= HEAD as u64 && file.piece(at, MARK.len())? == MARK;
         return Ok(is_note.then_some((at, size)));
     }
@@ -145,15 +158,13 @@ fn table(file: &dyn Pieces, elf: &Elf, head: &[u8], place: &Place) -> Result<Vec
     Ok(bytes.chunks_exact(size).map(<[u8]>::to_vec).collect())
 }
 
-/// The section with the note: where it is, and how long.
-fn section(file: &dyn Pieces, elf: &Elf, head: &[u8]) -> Result<Option<(u64, u64)>, Trouble> {
+fn section(file: &dyn Pieces, elf: &Elf, head: &[u8], wanted: &[u8]) -> Result<Option<(u64, u64)>, Trouble> {
     let sections = table(file, elf, head, &SECTIONS)?;
     let place = |section: &[u8]| elf.word(section, 0x10, 0x18).zip(elf.word(section, 0x14, 0x20));
     let names = elf.number(head, if elf.wide { 0x3e } else { 0x32 }, 2);
     let names = names.and_then(|at| sections.get(usize::try_from(at).ok()?)).and_then(|names| place(names));
     let Some((at, size)) = names.filter(|(_, size)| *size <= MOST_TABLE) else { return Ok(None) };
     let names = file.piece(at, usize::try_from(size).unwrap_or_default())?;
-    let wanted = b".go.buildinfo\0";
     let is_it = |section: &&Vec<u8>| {
         let name = elf.number(section, 0, 4).and_then(|at| names.get(usize::try_from(at).ok()?..));
         name.is_some_and(|name| name.starts_with(wanted))
@@ -177,4 +188,4 @@ fn segment(file: &dyn Pieces, elf: &Elf, head: &[u8]) -> Result<Option<(u64, u64
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

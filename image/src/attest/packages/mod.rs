@@ -6,7 +6,8 @@
 //! | apk | `lib/apk/db/installed`, `usr/lib/apk/db/installed` | all |
 //! | npm | `node_modules/NAME/package.json`, `node_modules/@SCOPE/NAME/package.json`, anywhere | name and version |
 //! | Python | `*.dist-info/METADATA`, `*.egg-info/PKG-INFO`, `*.egg-info`, anywhere | name and version |
-//! | Cargo | `Cargo.lock`, anywhere | all but those without a source: the project's own |
+//! | Cargo | `Cargo.lock`, anywhere | all, the project's own too |
+//! | Cargo | programs, anywhere | the crates that `cargo auditable` wrote into them |
 //! | rpm | `rpmdb.sqlite`, `Packages.db`, `Packages`, below `var/lib/rpm` or `usr/lib/sysimage/rpm` | all but the keys of signers |
 //! | Ruby | `specifications/*.gemspec`, anywhere | name and version |
 //! | Java | `*.jar`, `*.war`, `*.ear`, anywhere | what Maven wrote into them, else names and manifests; archives within them |
@@ -130,7 +131,7 @@ pub enum Database {
     Gem,
     /// An archive of Java.
     Jar,
-    /// A program, which may be one of Go.
+    /// A program, which may be one of Go or Rust.
     Program,
 }
 
@@ -318,7 +319,10 @@ impl Found<'_> {
             }
             Database::RpmJournal => {}
             Database::Jar => jar::archive(file, self)?,
-            Database::Program => go::program(file, self)?,
+            Database::Program => {
+                go::program(file, self)?;
+                cargo::program(file, self)?;
+            }
         }
         Ok(())
     }

@@ -70,6 +70,7 @@ fn other_managers_have_their_own_forms() {
             "pkg:npm/%40a/b@2.0.0",
             "pkg:npm/counter@1.0.0",
             "pkg:pypi/my-dist@1.0",
+            "pkg:cargo/own@0.1.0",
             "pkg:cargo/serde@1.0.2",
             "pkg:gem/rake@13.1.0",
         ]

@@ -39,6 +39,17 @@ fn note(version: &str, list: &str) -> Vec<u8> {
 
 /// A program with a section of names and one of a note; or with a segment that is written to alone.
 fn program(wide: bool, big: bool, sections: bool, note: &[u8]) -> Vec<u8> {
+    program_with(".go.buildinfo", wide, big, sections, note)
+}
+
+/// As [`program`], with a section of any name.
+pub(in super::super) fn program_with(
+    section: &str,
+    wide: bool,
+    big: bool,
+    sections: bool,
+    note: &[u8],
+) -> Vec<u8> {
     let number = |value: usize, size: usize| -> Vec<u8> {
         let bytes = (value as u64).to_be_bytes()[8 - size..].to_vec();
         if big { bytes } else { bytes.into_iter().rev().collect() }
@@ -48,9 +59,9 @@ fn program(wide: bool, big: bool, sections: bool, note: &[u8]) -> Vec<u8> {
     let put =
         |file: &mut Vec<u8>, at: usize, bytes: Vec<u8>| file[at..at + bytes.len()].copy_from_slice(&bytes);
     file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1 + u8::from(wide), 1 + u8::from(big)]);
-    let names = b"\0.text\0.go.buildinfo\0";
+    let names = format!("\0.text\0{section}\0");
     let names_at = file.len();
-    file.extend(names);
+    file.extend(names.as_bytes());
     file.resize(file.len().next_multiple_of(16), 0);
     let note_at = file.len();
     file.extend(note);
@@ -81,13 +92,13 @@ fn program(wide: bool, big: bool, sections: bool, note: &[u8]) -> Vec<u8> {
     file
 }
 
-fn read(file: &[u8]) -> Inventory {
+pub(in super::super) fn read(file: &[u8]) -> Inventory {
     let mut inventory = Inventory::default();
     inventory.read(Database::Program, "bin/app", &file).unwrap();
     inventory
 }
 
-fn urls(inventory: &Inventory) -> Vec<String> {
+pub(in super::super) fn urls(inventory: &Inventory) -> Vec<String> {
     inventory.packages().map(|package| inventory.url(package)).collect()
 }
 
