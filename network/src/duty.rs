@@ -21,14 +21,12 @@ use crate::error::Error;
 use crate::families::Families;
 use crate::firewall;
 pub use crate::firewall::Found;
-use crate::firewall::elements::{self, Guarding};
+use crate::firewall::elements;
 use crate::firewall::passage::Passage;
 use crate::firewall::watch::{Heard, Watch};
 use crate::forward::{Destination, ForwardError, Forwarder};
 use crate::link::StorePrefix;
-use crate::names::{
-    self, EndpointId, EndpointRecord, NetworkFile, NetworkId, NetworkState, Presence, Watched,
-};
+use crate::names::{self, EndpointId, NetworkFile, NetworkId, NetworkState, Presence, Watched};
 use crate::ports::{PortError, Published, Reservation};
 use crate::service::{NameService, Sockets, Sources, Upstreams};
 use crate::site::{FindPlace, Place, Site, SiteConfig};

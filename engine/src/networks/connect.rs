@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rbuild_model::network::{
-    Driver, EndpointSettings, EndpointWish, Mac, NetworkDefinition, NetworkMode, PortBinding, Switch,
+    AddressPool, Driver, EndpointSettings, EndpointWish, Mac, NetworkDefinition, NetworkMode, PortBinding,
+    Switch,
 };
 use rbuild_network::driver::{DefaultRoute, Endpoint, EndpointAddress, EndpointSpec, Guard, LinkEnd};
 use rbuild_network::duty::Duties;
@@ -19,7 +20,7 @@ use rbuild_network::site::Site;
 use super::document::endpoint_id;
 use super::files::{NameFiles, Naming};
 use super::ports::Ports;
-use super::{Networks, NetworksError, bridge, find_in, links, short};
+use super::{Networks, NetworksError, bridge, find_in, ipam, links, short, spec};
 
 /// What a container wants of networks.
 #[derive(Debug)]
@@ -423,11 +424,19 @@ pub(super) fn check_settings(
     settings: &EndpointSettings,
 ) -> Result<(), NetworksError> {
     let mut mistakes = Vec::new();
-    let fixed = settings.ipv4.is_some() || settings.ipv6.is_some();
-    if fixed && definition.is_predefined() {
+    let fixed = [settings.ipv4.map(IpAddr::from), settings.ipv6.map(IpAddr::from)].into_iter().flatten();
+    let pools = &definition.ipam.config;
+    if fixed.clone().next().is_some() && definition.is_predefined() {
         mistakes.push("user specified IP address is supported on user defined networks only".to_owned());
-    } else if fixed && !definition.chosen_subnets.is_on() {
-        mistakes.push("user specified IP address is supported only when connecting to networks with user configured subnets".to_owned());
+    } else {
+        for address in fixed.clone() {
+            let is_of_family = |pool: &&AddressPool| pool.subnet.contains(':') == address.is_ipv6();
+            if !definition.chosen_subnets.is_on() || !pools.iter().any(|pool| is_of_family(&pool)) {
+                mistakes.push("user specified IP address is supported only when connecting to networks with user configured subnets".to_owned());
+            } else if !pools.iter().any(|pool| ipam::has(&pool.subnet, address)) {
+                mistakes.push(format!("no configured subnet or ip-range contain the IP address {address}"));
+            }
+        }
     }
     if !settings.aliases.is_empty() && definition.is_predefined() {
         mistakes.push(
@@ -453,6 +462,14 @@ pub(super) fn check_settings(
     }
     if let Some(option) = settings.driver_options.keys().find(|option| *option != links::OPTION) {
         return Err(NetworksError::Unsupported(format!("the endpoint option `{option}`")));
+    }
+    let modes = spec::gateways(definition);
+    let kept = |address: IpAddr| Some((address, ipam::kept(pools, modes, address)?));
+    if let Some((address, kept)) = fixed.filter_map(kept).next() {
+        let (network, what) = (&definition.name, kept.what());
+        return Err(NetworksError::Conflict(format!(
+            "address already in use: {address} is {what} of network {network}"
+        )));
     }
     if !settings.links.is_empty() && definition.driver != Driver::Bridge {
         return Err(NetworksError::Conflict(format!(

@@ -145,6 +145,21 @@ fn what_an_endpoint_cannot_have_is_told_with_all_reasons() {
     );
     let error = check_settings(&definition("app", false), &settings).unwrap_err().to_string();
     assert!(error.ends_with("only when connecting to networks with user configured subnets"), "{error}");
+    let mut chosen = definition("app", false);
+    chosen.chosen_subnets = Switch::On;
+    chosen.ipam.config = vec![AddressPool { subnet: "10.0.0.0/24".to_owned(), ..AddressPool::default() }];
+    let at = |ipv4: Option<[u8; 4]>, ipv6: Option<&str>| {
+        let (ipv4, ipv6) = (ipv4.map(Ipv4Addr::from), ipv6.map(|text| text.parse().unwrap()));
+        let settings = EndpointSettings { ipv4, ipv6, ..EndpointSettings::default() };
+        let checked = check_settings(&chosen, &settings);
+        checked.map_err(|error| error.to_string().lines().last().unwrap_or_default().to_owned())
+    };
+    assert_eq!(at(Some([10, 0, 0, 9]), None), Ok(()));
+    let told = "address already in use: 10.0.0.1 is the gateway of network app";
+    assert_eq!(at(Some([10, 0, 0, 1]), None).unwrap_err(), told);
+    let told = "no configured subnet or ip-range contain the IP address 10.0.1.9";
+    assert_eq!(at(Some([10, 0, 1, 9]), None).unwrap_err(), told);
+    assert!(at(None, Some("fd00::9")).unwrap_err().ends_with("networks with user configured subnets"));
     let link_local = |address: &str| {
         let settings =
             EndpointSettings { link_local: vec![address.parse().unwrap()], ..EndpointSettings::default() };

@@ -1,12 +1,12 @@
 //! Addresses of networks, as people write them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use rbuild_model::network::{AddressPool, NetworkDefinition};
 use rbuild_network::address::{AddressRange, Subnet};
 use rbuild_network::address6::Subnet6;
-use rbuild_network::driver::{FourSpec, SixSpec};
+use rbuild_network::driver::{FourSpec, GatewayMode, GatewayModes, SixSpec};
 
 /// A range of addresses of either family.
 fn range(text: &str) -> Option<AddressRange> {
@@ -95,6 +95,78 @@ fn invalid_subnet(text: &str) -> String {
 /// Whether an address lies in a subnet, as people write it.
 pub(crate) fn has(subnet: &str, address: IpAddr) -> bool {
     range(subnet).is_some_and(|subnet| subnet.contains(address))
+}
+
+/// Why nobody may have an address of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is the bridge's.
+    Gateway,
+    /// It stands for the subnet itself.
+    Subnet,
+    /// It reaches all of the subnet.
+    Broadcast,
+    /// It was set aside.
+    Auxiliary,
+}
+
+impl Kept {
+    /// What it is, as people are told.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::Gateway => "the gateway",
+            Self::Subnet => "the address of the subnet itself",
+            Self::Broadcast => "the broadcast address",
+            Self::Auxiliary => "an auxiliary address",
+        }
+    }
+}
+
+/// Whether a network keeps an address of one of its pools for something that is no endpoint. Where the bridge has no address
+/// its gateway's is free.
+pub(crate) fn kept(pools: &[AddressPool], modes: GatewayModes, address: IpAddr) -> Option<Kept> {
+    let pool = pools.iter().find(|pool| has(&pool.subnet, address))?;
+    let by_itself = kept_by_subnet(pool, modes, address);
+    by_itself.or_else(|| pool.auxiliary.values().any(|one| *one == address).then_some(Kept::Auxiliary))
+}
+
+/// As [`kept`], but for what was set aside.
+fn kept_by_subnet(pool: &AddressPool, modes: GatewayModes, address: IpAddr) -> Option<Kept> {
+    let (base, first, broadcast) = match address {
+        IpAddr::V4(_) => {
+            let subnet: Subnet = pool.subnet.parse().ok()?;
+            (IpAddr::from(subnet.base()), subnet.first().into(), Some(subnet.broadcast().into()))
+        }
+        IpAddr::V6(_) => {
+            let subnet: Subnet6 = pool.subnet.parse().ok()?;
+            (subnet.base().into(), subnet.first().into(), None)
+        }
+    };
+    let gateway = optional(&pool.gateway).map_or(Some(first), |text| text.parse().ok());
+    if address == base {
+        Some(Kept::Subnet)
+    } else if Some(address) == broadcast {
+        Some(Kept::Broadcast)
+    } else if Some(address) == gateway && modes.of(address) != GatewayMode::Isolated {
+        Some(Kept::Gateway)
+    } else {
+        None
+    }
+}
+
+/// An address that is to be set aside and cannot be, in docker's words.
+pub(crate) fn cannot_set_aside(pools: &[AddressPool], modes: GatewayModes) -> Option<String> {
+    pools.iter().find_map(|pool| {
+        let mut seen = BTreeSet::new();
+        pool.auxiliary.iter().find_map(|(name, address)| {
+            let kept = kept_by_subnet(pool, modes, *address);
+            let kept = kept.or_else(|| (!seen.insert(address)).then_some(Kept::Auxiliary))?;
+            let what = kept.what();
+            Some(format!(
+                "failed to allocate secondary ip address ({name}:{address}): address already in use: it is {what}"
+            ))
+        })
+    })
 }
 
 /// Tells of a subnet that is written as another address of it than its first.
@@ -243,6 +315,45 @@ mod tests {
             r#"[{"Subnet":"10.1.0.0/16","IPRange":"10.1.5.0/24","Gateway":"10.1.0.9","AuxiliaryAddresses":{"printer":"10.1.0.7"}},{"Subnet":"fd00:1::/64","Gateway":"fd00:1::9"}]"#
         );
         assert_eq!(check(&[], &[], &[], &[]), "[]");
+    }
+
+    #[test]
+    fn addresses_that_a_network_keeps_are_nobodys() {
+        let pool = |subnet: &str, gateway: &str| AddressPool {
+            subnet: subnet.to_owned(),
+            gateway: gateway.to_owned(),
+            auxiliary: [("a".to_owned(), "10.9.0.7".parse().unwrap())].into(),
+            ..AddressPool::default()
+        };
+        let told = |pools: &[AddressPool], modes, address: &str| kept(pools, modes, address.parse().unwrap());
+        let nat = GatewayModes::default();
+        let shut = GatewayModes { four: GatewayMode::Isolated, six: GatewayMode::Isolated };
+        let pools = [pool("10.9.0.0/24", ""), pool("fd09::/64", "fd09::5")];
+        for (address, by_nat, by_shut) in [
+            ("10.9.0.0", Some(Kept::Subnet), Some(Kept::Subnet)),
+            ("10.9.0.1", Some(Kept::Gateway), None),
+            ("10.9.0.2", None, None),
+            ("10.9.0.7", Some(Kept::Auxiliary), Some(Kept::Auxiliary)),
+            ("10.9.0.255", Some(Kept::Broadcast), Some(Kept::Broadcast)),
+            ("fd09::", Some(Kept::Subnet), Some(Kept::Subnet)),
+            ("fd09::1", None, None),
+            ("fd09::5", Some(Kept::Gateway), None),
+            ("fd09::ffff:ffff:ffff:ffff", None, None),
+            ("10.8.0.1", None, None),
+        ] {
+            assert_eq!(told(&pools, nat, address), by_nat, "{address}");
+            assert_eq!(told(&pools, shut, address), by_shut, "{address}");
+        }
+        let aside = |gateway, modes| cannot_set_aside(&[pool("10.9.0.0/24", gateway)], modes);
+        assert_eq!(aside("10.9.0.1", nat), None);
+        assert_eq!(
+            aside("10.9.0.7", nat).unwrap(),
+            "failed to allocate secondary ip address (a:10.9.0.7): address already in use: it is the gateway"
+        );
+        assert_eq!(aside("10.9.0.7", shut), None);
+        let mut twice = pool("10.9.0.0/24", "");
+        twice.auxiliary.insert("b".to_owned(), "10.9.0.7".parse().unwrap());
+        assert!(cannot_set_aside(&[twice], nat).unwrap().contains("(b:10.9.0.7)"));
     }
 
     #[test]

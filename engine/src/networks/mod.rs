@@ -48,6 +48,7 @@ pub use live::LiveChange;
 pub(crate) use members::guard;
 pub use members::{Leaving, MemberError};
 pub use rows::SCHEMA;
+pub(crate) use spec::gateways_of;
 
 /// What the host says about names.
 #[derive(Clone, Debug, Default)]
@@ -335,7 +336,10 @@ fn defined(
         "default".clone_into(&mut definition.ipam.driver);
     }
     let spec = spec::network(&definition, ipam::taken(known.iter()))?;
-    Ok((definition, spec))
+    match ipam::cannot_set_aside(&definition.ipam.config, spec.gateways) {
+        Some(mistake) => Err(NetworksError::Conflict(mistake)),
+        None => Ok((definition, spec)),
+    }
 }
 
 /// Finds a network by its id, its name, or the beginning of its id, in this order.

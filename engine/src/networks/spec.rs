@@ -13,6 +13,7 @@
 //! Any other option below `com.docker.network.` would change what packets do, so it is refused; the rest are kept like
 //! labels, as by Docker.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use rbuild_model::network::{NetworkDefinition, Switch};
@@ -126,7 +127,12 @@ pub(super) fn link_prefix(definition: &NetworkDefinition) -> &str {
 
 /// How the endpoints of a network are reached from outside.
 pub(super) fn gateways(definition: &NetworkDefinition) -> GatewayModes {
-    let mode = |option| definition.options.get(option).and_then(|value| gateway_mode(value));
+    gateways_of(&definition.options)
+}
+
+/// How the endpoints of a network with these options are reached from outside.
+pub(crate) fn gateways_of(options: &BTreeMap<String, String>) -> GatewayModes {
+    let mode = |option| options.get(option).and_then(|value| gateway_mode(value));
     GatewayModes { four: mode(GATEWAY).unwrap_or_default(), six: mode(GATEWAY6).unwrap_or_default() }
 }
 

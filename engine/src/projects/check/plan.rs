@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use rbuild_model::network::NetworkDefinition;
+use rbuild_model::network::{AddressPool, NetworkDefinition};
 use rbuild_model::project::{
     Condition, Namespace, NetworkKey, NetworkMode, Project, Service, ServiceName, VolumeKey, VolumesFrom,
 };
+
+use rbuild_network::driver::GatewayModes;
 
 use super::pools::pools;
 use super::{NotPossible, contained};
@@ -43,7 +45,7 @@ impl Engine {
                 }
             }
         }
-        addresses(project, services, plan, &|name| self.subnets(name))
+        addresses(project, services, plan, &|name| self.chosen(name))
     }
 
     /// Looks whether the networks of a plan can be made, beside each other and beside those that stay.
@@ -81,12 +83,21 @@ impl Engine {
         Ok(())
     }
 
-    /// The subnets that were chosen for a network; nothing if nobody knows it.
-    fn subnets(&self, network: &str) -> Option<Vec<String>> {
+    /// The addresses that were chosen for a network; nothing if nobody knows it.
+    fn chosen(&self, network: &str) -> Option<Chosen> {
         let found = self.networks().find(network).ok()?;
-        let chosen = found.ipam.config.into_iter().filter(|_| found.chosen_subnets.is_on());
-        Some(chosen.map(|pool| pool.subnet).collect())
+        let gateways = networks::gateways_of(&found.options);
+        let pools = if found.chosen_subnets.is_on() { found.ipam.config } else { Vec::new() };
+        Some(Chosen { pools, gateways })
     }
+}
+
+/// The addresses that were chosen for a network.
+pub(super) struct Chosen {
+    /// All of them.
+    pub(super) pools: Vec<AddressPool>,
+    /// Whether the gateways' are in use.
+    pub(super) gateways: GatewayModes,
 }
 
 /// Looks at each part of a network by itself: the one is told that cannot be had. Returns what it would come to.
@@ -103,7 +114,18 @@ pub(super) fn check_network(
     let bare = NetworkRequest::new(&whole.name);
     checked("driver", &NetworkRequest { driver: whole.driver.clone(), ..bare.clone() })?;
     checked("driver_opts", &NetworkRequest { options: whole.options.clone(), ..bare.clone() })?;
-    checked("ipam", &NetworkRequest { ipam: whole.ipam.clone(), ipv6: whole.ipv6, ..bare })?;
+    for (number, pool) in whole.ipam.config.iter().enumerate() {
+        let pools = std::slice::from_ref(pool);
+        if let Some(why) = ipam::cannot_set_aside(pools, networks::gateways_of(&whole.options)) {
+            let part = format!("ipam.config[{number}].aux_addresses");
+            return Err(NotPossible::of("networks", key.as_str(), part, why));
+        }
+    }
+    let (options, internal) = (whole.options.clone(), whole.internal);
+    checked(
+        "ipam",
+        &NetworkRequest { ipam: whole.ipam.clone(), ipv6: whole.ipv6, options, internal, ..bare },
+    )?;
     pools(key, &project.networks[key].ipam.pools)?;
     checked("enable_ipv4", &whole)
 }
@@ -146,7 +168,7 @@ pub(super) fn addresses(
     project: &Project,
     services: &BTreeSet<ServiceName>,
     plan: &Plan,
-    subnets: &dyn Fn(&str) -> Option<Vec<String>>,
+    known: &dyn Fn(&str) -> Option<Chosen>,
 ) -> Result<(), NotPossible> {
     let ends = |service: &Service| {
         let waits = |other: &Service| {
@@ -160,8 +182,12 @@ pub(super) fn addresses(
         for (key, attachment) in &service.networks {
             let Some(network) = project.networks.get(key) else { continue };
             let chosen = match network.external {
-                true => subnets(&network.name),
-                false => Some(network.ipam.pools.iter().filter_map(|pool| pool.subnet.clone()).collect()),
+                true => known(&network.name),
+                false => {
+                    let NetworkRequest { ipam, options, .. } = requests::network(project, key, "", "");
+                    let pools = ipam.config.into_iter().filter(|pool| !pool.subnet.is_empty()).collect();
+                    Some(Chosen { pools, gateways: networks::gateways_of(&options) })
+                }
             };
             let wanted = [
                 ("ipv4_address", attachment.ipv4_address.map(IpAddr::from)),
@@ -169,17 +195,20 @@ pub(super) fn addresses(
             ];
             for (part, address) in wanted.into_iter().filter_map(|(part, wanted)| Some((part, wanted?))) {
                 let not = |why: String| Err(NotPossible::new(service, format!("networks.{key}.{part}"), why));
-                if let Some(chosen) = &chosen
-                    && !chosen.iter().any(|subnet| ipam::has(subnet, address))
-                {
-                    return not(match chosen.is_empty() {
-                        true => format!("network {key} has no subnet of its own choice (`ipam.config`)"),
-                        false => format!("{address} is in no subnet of network {key}: {}", chosen.join(", ")),
-                    });
-                }
-                let mut reserved = network.ipam.pools.iter().flat_map(|pool| pool.aux_addresses.values());
-                if reserved.any(|reserved| *reserved == address) {
-                    return not(format!("{address} is reserved as an auxiliary address of network {key}"));
+                if let Some(Chosen { pools, gateways }) = &chosen {
+                    if !pools.iter().any(|pool| ipam::has(&pool.subnet, address)) {
+                        let all: Vec<&str> = pools.iter().map(|pool| &*pool.subnet).collect();
+                        return not(match all.is_empty() {
+                            true => format!("network {key} has no subnet of its own choice (`ipam.config`)"),
+                            false => {
+                                format!("{address} is in no subnet of network {key}: {}", all.join(", "))
+                            }
+                        });
+                    }
+                    if let Some(kept) = ipam::kept(pools, *gateways, address) {
+                        let what = kept.what();
+                        return not(format!("address already in use: {address} is {what} of network {key}"));
+                    }
                 }
                 let count = count(plan, service);
                 if count > 1 {

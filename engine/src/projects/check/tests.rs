@@ -159,8 +159,21 @@ fn addresses_lie_in_subnets_and_are_given_once() {
         pool.aux_addresses = BTreeMap::from([("h".to_owned(), Ipv4Addr::new(10, 7, 0, 9).into())])
     });
     let reserved =
-        "services.web.networks.net.ipv4_address: 10.7.0.9 is reserved as an auxiliary address of network net";
+        "services.web.networks.net.ipv4_address: address already in use: 10.7.0.9 is an auxiliary address of network net";
     assert_eq!(told(&kept), Err(reserved.to_owned()));
+    let mut own = placed(&["10.7.0.0/24"], &["web"]);
+    let closed = |own: &mut Project, mode: &str| {
+        let network = own.networks.values_mut().next().expect("a network");
+        network.ipam.pools[0].gateway = Some(Ipv4Addr::new(10, 7, 0, 9).into());
+        let option = "com.docker.network.bridge.gateway_mode_ipv4".to_owned();
+        network.driver_opts = BTreeMap::from([(option, mode.to_owned())]);
+    };
+    closed(&mut own, "nat");
+    let gateway =
+        "services.web.networks.net.ipv4_address: address already in use: 10.7.0.9 is the gateway of network net";
+    assert_eq!(told(&own), Err(gateway.to_owned()));
+    closed(&mut own, "isolated");
+    assert_eq!(told(&own), Ok(()), "the bridge has no address");
     let mut two = placed(&["10.7.0.0/24"], &["a", "b"]);
     let twice = "services.b.networks.net.ipv4_address: service a has 10.7.0.9, too";
     assert_eq!(told(&two), Err(twice.to_owned()));
