@@ -1,7 +1,5 @@
 //! The verbs of networks.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use rbuild_model::network::Mac;
 
 use crate::flags;
@@ -113,16 +111,16 @@ pub(crate) struct Connect {
     pub(crate) gw_priority: i64,
     /// IPv4 address
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) ip: Option<Ipv4Addr>,
+    pub(crate) ip: Option<String>,
     /// IPv6 address
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) ip6: Option<Ipv6Addr>,
+    pub(crate) ip6: Option<String>,
     /// Another container, and what it is called here (can be repeated)
     #[arg(long, value_name = "CONTAINER[:NAME]")]
     pub(crate) link: Vec<String>,
     /// Address on the link alone (can be repeated)
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
-    pub(crate) link_local_ip: Vec<IpAddr>,
+    pub(crate) link_local_ip: Vec<String>,
     /// Hardware address
     #[arg(long, value_name = "ADDRESS", hide = true)]
     pub(crate) mac_address: Option<Mac>,

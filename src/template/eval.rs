@@ -32,10 +32,25 @@ const FREE_FORM: &[&str] = &[
     "Volumes",
     "Ports",
     "Sysctls",
+    "Containers",
 ];
 
+/// Fields of networks that documents leave out while they are empty: the object has the field before it at any time.
+const OMITTED: &[(&str, &str, fn() -> Value)] = &[
+    ("ConfigFrom", "Peers", || Value::Null),
+    ("ConfigFrom", "Services", || Value::Null),
+    ("Subnet", "IPRange", || Value::from("")),
+    ("Subnet", "Gateway", || Value::from("")),
+    ("Subnet", "AuxAddress", || Value::Null),
+];
+
+/// Fields of networks that documents call otherwise than templates.
+const OTHERWISE: &[(&str, &str, &str)] =
+    &[("ConfigFrom", "ID", "Id"), ("Subnet", "AuxAddress", "AuxiliaryAddresses")];
+
 /// Fields that are maps in Docker, so that null prints as an empty map.
-const MAPS: &[&str] = &["Labels", "ExposedPorts", "Volumes", "Annotations", "Options", "Ports"];
+const MAPS: &[&str] =
+    &["Labels", "ExposedPorts", "Volumes", "Annotations", "Options", "Ports", "Services", "AuxAddress"];
 
 /// How long a text may get.
 const LENGTH: usize = 64 << 20;
@@ -255,6 +270,16 @@ fn with_small_initial(name: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_ascii_lowercase().to_string() + chars.as_str())
 }
 
+/// A field that templates know of a network and documents do not have under this name.
+fn of_network(map: &serde_json::Map<String, Value>, name: &str) -> Option<Value> {
+    let called = OTHERWISE.iter().find(|(beside, known, _)| *known == name && map.contains_key(*beside));
+    if let Some(value) = called.and_then(|(_, _, called)| map.get(*called)) {
+        return Some(value.clone());
+    }
+    let omitted = OMITTED.iter().find(|(beside, known, _)| *known == name && map.contains_key(*beside));
+    omitted.map(|(_, _, empty)| empty())
+}
+
 fn field(item: &Item, name: &str, span: Span) -> Result<Item, Fault> {
     let field = Some(name.to_owned());
     match &item.value {
@@ -265,6 +290,9 @@ fn field(item: &Item, name: &str, span: Span) -> Result<Item, Fault> {
             // What documents of registries call `mediaType` is `.MediaType` in templates.
             if let Some(value) = map.get(&with_small_initial(name)) {
                 return Ok(Item { value: Some(value.clone()), field });
+            }
+            if let Some(value) = of_network(map, name) {
+                return Ok(Item { value: Some(value), field });
             }
             if item.field.as_deref().is_some_and(|owner| FREE_FORM.contains(&owner)) {
                 return Ok(Item { value: None, field });

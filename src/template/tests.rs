@@ -111,6 +111,32 @@ fn mistakes_are_pointed_at() {
     }
 }
 
+#[test]
+fn what_documents_of_networks_leave_out_is_empty() {
+    let network = json!({
+        "Name": "n", "Id": "4f68", "ConfigFrom": { "Network": "" }, "Containers": {},
+        "IPAM": { "Driver": "default", "Config": [{ "Subnet": "fd00::/64", "Gateway": "fd00::1" }, {
+            "Subnet": "10.1.0.0/24", "AuxiliaryAddresses": { "a": "10.1.0.9" }
+        }] },
+    });
+    let told = |template: &str| {
+        let documents = documents(Some(template), std::slice::from_ref(&network));
+        documents.unwrap_or_else(|diagnostic| diagnostic.to_string())
+    };
+    for (template, expected) in [
+        ("{{.Peers}}|{{.Services}}|{{.ID}}", "[]|map[]|4f68\n"),
+        ("{{json .Peers}}{{with .Peers}}a{{else}}b{{end}}", "nullb\n"),
+        ("{{range .IPAM.Config}}[{{.IPRange}}{{.Gateway}}]{{end}}", "[fd00::1][]\n"),
+        ("{{range .IPAM.Config}}{{.AuxAddress}}{{end}}", "map[]map[a:10.1.0.9]\n"),
+        ("{{.Containers.nobody}}", "<no value>\n"),
+        ("{{json .ConfigFrom}}", "{\"Network\":\"\"}\n"),
+        ("{{.Status}}", "--format:1:3: there is no field `Status`"),
+        ("{{.ConfigFrom.Peers}}", "--format:1:14: there is no field `Peers`"),
+    ] {
+        assert_eq!(told(template), expected, "{template}");
+    }
+}
+
 const COLUMNS: &[Column] = &[
     Column { field: "Repository", title: "REPOSITORY" },
     Column { field: "Tag", title: "TAG" },

@@ -3,12 +3,14 @@
 mod create;
 mod list;
 
+use std::net::IpAddr;
+
 use rbuild_engine::networks::{Leaving, NetworksError};
 use rbuild_model::network::EndpointSettings;
 
 use super::{Context, Outcome, inspect};
 use crate::cli::network::{Connect, Disconnect, Inspect, Network, NetworkVerb, Remove};
-use crate::report::{self, Status};
+use crate::report::{self, Mistake, Status};
 
 pub(super) fn run(group: Network, context: &Context) -> Outcome {
     match group.verb {
@@ -23,19 +25,38 @@ pub(super) fn run(group: Network, context: &Context) -> Outcome {
 }
 
 fn connect(arguments: &Connect, context: &Context) -> Outcome {
+    let settings = settings(arguments)?;
     let (_home, engine) = crate::wiring::engine(context, "rbuild network connect")?;
-    let settings = EndpointSettings {
+    engine.connect_network(&arguments.network, &arguments.container, &settings)?;
+    Ok(Status::Done)
+}
+
+/// What is wanted of the network. An address that is none is no mistake of the command line, as with docker, where the daemon
+/// reads it.
+fn settings(arguments: &Connect) -> Result<EndpointSettings, Mistake> {
+    let mut mistakes = Vec::new();
+    let mut tell = |kind: &str, text: &str| mistakes.push(format!("invalid {kind} address: {text}"));
+    let mut read = EndpointSettings {
         aliases: arguments.alias.clone(),
         links: arguments.link.clone(),
-        ipv4: arguments.ip,
-        ipv6: arguments.ip6,
-        link_local: arguments.link_local_ip.clone(),
         mac: arguments.mac_address,
         gateway_priority: arguments.gw_priority,
         driver_options: arguments.driver_opt.iter().cloned().collect(),
+        ..EndpointSettings::default()
     };
-    engine.connect_network(&arguments.network, &arguments.container, &settings)?;
-    Ok(Status::Done)
+    if let Some(text) = &arguments.ip {
+        read.ipv4 = text.parse().map_err(|_| tell("IPv4", text)).ok();
+    }
+    if let Some(text) = &arguments.ip6 {
+        read.ipv6 = text.parse().map_err(|_| tell("IPv6", text)).ok();
+    }
+    for text in &arguments.link_local_ip {
+        read.link_local.extend(text.parse::<IpAddr>().map_err(|_| tell("link-local IP", text)));
+    }
+    match mistakes.is_empty() {
+        true => Ok(read),
+        false => Err(Mistake::new(format!("invalid endpoint settings:\n{}", mistakes.join("\n")))),
+    }
 }
 
 fn disconnect(arguments: &Disconnect, context: &Context) -> Outcome {
