@@ -71,6 +71,9 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
         let message = format!("a heredoc's name is a file name and holds no slash: {:?}", script.name);
         return Err(stage.error(run.command.span, message));
     }
+    if script.is_none() {
+        refuse_nul(at, stage)?;
+    }
     let argv =
         if run.command.is_shell() { stage.shell().into_iter().chain(command).collect() } else { command };
     stage.spend(stage.env().size(), at.line_span)?;
@@ -168,6 +171,20 @@ fn command(run: &Run, at: &Instruction, stage: &StageState<'_, '_>) -> (Vec<Stri
         whole.push_str(&heredoc.name);
     }
     (vec![whole], None)
+}
+
+/// Refuses a NUL byte in heredocs that become an argument; a script is a file, which may hold any byte.
+fn refuse_nul(at: &Instruction, stage: &StageState<'_, '_>) -> Result<(), Diagnostic> {
+    for heredoc in &at.heredocs {
+        if let Some(found) = heredoc.body.find('\0') {
+            let start = heredoc.body_span.start + found;
+            let message = "the heredoc holds a NUL byte, and no program can be given one";
+            return Err(stage
+                .error(Span::new(start, start + 1), message)
+                .with_help("take it out of the file, or write it with `printf '\\0'`"));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the command as history shows it: each build argument once, where it was first declared, with its last value.

@@ -180,3 +180,20 @@ fn mistakes_are_pointed_at() {
         assert_eq!(&text[finding.labels[0].span.range()], word, "{text:?}");
     }
 }
+
+#[test]
+fn a_nul_byte_in_a_heredoc_is_refused_where_it_becomes_an_argument() {
+    const TOLD: &str = "the heredoc holds a NUL byte";
+    check("FROM scratch\nRUN <<E\necho a\0b\nE\n", 3, TOLD);
+    check("FROM scratch\nRUN cat <<A <<B\nx\nA\ny\nz\0\nB\n", 6, TOLD);
+    check("FROM scratch\nRUN cat <<E | x\n#!/bin/sh\n\0\nE\n", 4, TOLD);
+    check("FROM scratch AS b\nONBUILD RUN <<E\n\0\nE\nFROM b\n", 5, TOLD);
+    // A script and a file hold what they like; what nobody needs is not run.
+    for text in [
+        "FROM scratch\nRUN <<E\n#!/bin/sh\nprintf 'a\0b'\nE\n",
+        "FROM scratch\nCOPY <<E /f\n\0\nE\n",
+        "FROM scratch\nRUN true\n# \0\n",
+    ] {
+        assert_eq!(errors(text), [""; 0], "{text:?}");
+    }
+}
