@@ -175,7 +175,7 @@ fn target(
         other => entries(Kind::Ssh, other, &mut target.ssh)?,
     }
     if let Some(extension) = build.get("x-bake").and_then(Value::as_object) {
-        extended(&mut target, extension)?;
+        extended(&mut target, build, extension)?;
     }
     Ok(target)
 }
@@ -189,7 +189,7 @@ fn secrets(build: &Map<String, Value>, project: &Value, target: &mut Target) -> 
         let mut entry: options::Entry = [("id".to_owned(), id)].into();
         let from = |key: &str| definition.and_then(|definition| text(definition.get(key)));
         if let Some(file) = from("file") {
-            entry.insert("src".to_owned(), file);
+            entry.insert("src".to_owned(), clean(&file));
         } else if let Some(variable) = from("environment") {
             entry.insert("env".to_owned(), variable);
         } else {
@@ -201,13 +201,18 @@ fn secrets(build: &Map<String, Value>, project: &Value, target: &mut Target) -> 
 }
 
 /// Takes in what a build section says for bake alone.
-fn extended(target: &mut Target, extension: &Map<String, Value>) -> Result<(), String> {
+fn extended(
+    target: &mut Target,
+    build: &Map<String, Value>,
+    extension: &Map<String, Value>,
+) -> Result<(), String> {
     let mut over = Target::default();
     for (key, value) in extension {
         let value = Some(value);
         match &**key {
-            "tags" => over.tags = texts(value),
-            "platforms" => over.platforms = texts(value),
+            // What the section itself says stays; the name of the image was only there for want of tags.
+            "tags" => over.tags = and_then(build.get("tags"), value),
+            "platforms" => over.platforms = and_then(build.get("platforms"), value),
             "no-cache-filter" => over.no_cache_filter = texts(value),
             "contexts" => over.contexts = map(value).into_iter().collect(),
             "extra-hosts" => over.extra_hosts = map(value).into_iter().collect(),
@@ -223,6 +228,21 @@ fn extended(target: &mut Target, extension: &Map<String, Value>) -> Result<(), S
     }
     target.merge(&over);
     Ok(())
+}
+
+/// Returns the texts of one list and those of another that are new; none where the other has none.
+fn and_then(first: Option<&Value>, other: Option<&Value>) -> Vec<String> {
+    let other = texts(other);
+    if other.is_empty() {
+        return other;
+    }
+    let mut all = Vec::new();
+    for text in texts(first).into_iter().chain(other) {
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    all
 }
 
 fn truth(key: &str, value: Option<&Value>) -> Result<Option<bool>, String> {
