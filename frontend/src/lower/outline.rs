@@ -23,9 +23,9 @@ pub struct Outline {
     pub description: Option<String>,
     /// Build arguments in the order of the text.
     pub args: Vec<OutlineArg>,
-    /// Secrets by name.
+    /// Secrets in the order of the lines that use them first.
     pub secrets: Vec<OutlineGrant>,
-    /// Agents by name.
+    /// Agents in the order of the lines that use them first.
     pub ssh: Vec<OutlineGrant>,
 }
 
@@ -38,8 +38,10 @@ pub struct OutlineArg {
     pub description: Option<String>,
     /// Its value in this build.
     pub value: Option<String>,
-    /// Where it is declared.
+    /// The line that declares it.
     pub span: Span,
+    /// Its name in that line, which may declare several.
+    pub word: Span,
 }
 
 /// A secret or an agent that a target uses.
@@ -140,21 +142,22 @@ impl Gathered {
     }
 
     pub(super) fn finish(self, name: Option<String>, description: Option<String>) -> Outline {
-        let mut args: Vec<OutlineArg> = self.args.into_values().collect();
-        args.sort_by_key(|arg| arg.span.start);
-        Outline {
-            name,
-            description,
-            args,
-            secrets: self.secrets.into_values().collect(),
-            ssh: self.ssh.into_values().collect(),
-        }
+        let mut args: Vec<_> = self.args.into_values().collect();
+        args.sort_by_key(|arg| (arg.span.start, arg.word.start));
+        Outline { name, description, args, secrets: in_order(self.secrets), ssh: in_order(self.ssh) }
     }
 }
 
 fn add(known: &mut BTreeMap<String, OutlineGrant>, grant: OutlineGrant) {
     let required = grant.required;
     known.entry(grant.name.clone()).or_insert(grant).required |= required;
+}
+
+/// Returns what is taken in the order of the lines that take it first.
+fn in_order(grants: BTreeMap<String, OutlineGrant>) -> Vec<OutlineGrant> {
+    let mut grants: Vec<_> = grants.into_values().collect();
+    grants.sort_by_key(|grant| grant.span.start);
+    grants
 }
 
 /// An environment that remembers what was asked of it.

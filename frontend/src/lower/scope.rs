@@ -128,6 +128,7 @@ pub(super) fn global(
                 description: description(instruction, name),
                 value: value.clone(),
                 span: instruction.line_span,
+                word: declaration.name.span,
             };
             scope.declarations.insert(name.clone(), (known, parts));
             if let Some(value) = value {

@@ -211,6 +211,16 @@ fn given_epoch(
     }
 }
 
+/// Returns the config that a stage on an image begins with. Fields that no instruction knows (`container_config`,
+/// `docker_version`, `comment`) are facts about the base, and BuildKit drops them too.
+fn begun_with(base: &ImageConfig) -> ImageConfig {
+    let mut config = base.clone();
+    config.created = None;
+    config.extra.clear();
+    config.config.extra.clear();
+    config
+}
+
 impl Shared<'_> {
     fn location(&self, span: Span) -> Location {
         Location { source: Arc::clone(&self.dockerfile.source), span }
@@ -271,12 +281,12 @@ impl<'l, 'a> StageState<'l, 'a> {
                 state.take_image_env();
             }
             Base::Image(image) => {
-                state.config = Rc::new(ImageConfig { created: None, ..image.config.clone() });
+                state.config = Rc::new(begun_with(&image.config));
                 state.take_image_env();
                 state.platform = image.platform.clone();
             }
             Base::Target(target) => {
-                state.config = Rc::new(ImageConfig { created: None, ..target.config.clone() });
+                state.config = Rc::new(begun_with(&target.config));
                 state.history.clone_from(&target.history);
                 state.take_image_env();
                 state.platform = target.config.platform();

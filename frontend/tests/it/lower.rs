@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rbuild_frontend::dockerfile;
 use rbuild_frontend::ignore::Ignore;
 use rbuild_frontend::lower::{
-    Answer, Answers, Entitlement, ImageAnswer, LowerError, LowerOptions, Lowered, Lowering, NoCache,
+    Answer, Answers, Entitlement, ImageAnswer, LowerError, LowerOptions, Lowered, Lowering, NoCache, Outline,
     Question, lower,
 };
 use rbuild_model::digest::{BlobDigest, ChainId, DiffId, ImageId};
@@ -33,6 +33,10 @@ fn image(name: &str, platform: &Platform) -> Answer {
         config.config.env = vec!["LONE".to_owned(), "X=1".to_owned(), "X=2".to_owned()];
         config.config.working_dir = String::new();
         config.config.cmd = None;
+    }
+    if name.contains("committed") {
+        config.extra.insert("docker_version".to_owned(), "28".into());
+        config.config.extra.insert("Hostname".to_owned(), "host".into());
     }
     if name.contains("triggers") {
         config.config.on_build =
@@ -303,6 +307,25 @@ fn an_outline_has_what_the_target_takes_in() {
     let args: Vec<_> = lowered.outline.args.iter().map(|arg| (&*arg.name, arg.value.as_deref())).collect();
     assert_eq!(args, [("BASE", Some("busybox")), ("OWN", Some("1")), ("V", Some("target"))]);
     assert_eq!(lowered.outline.secrets[0].name, "s");
+}
+
+#[test]
+fn an_outline_keeps_the_order_of_the_file() {
+    let text = "FROM busybox AS first\nARG z=\"a b\" y x\nRUN --mount=type=secret,id=s2 x\nRUN --mount=type=ssh,id=s x\n\
+                FROM first\nRUN --mount=type=secret,id=s1 x\nRUN --mount=type=ssh x\n";
+    let Outline { args, secrets, ssh, .. } = solve(text, &options("")).unwrap().1.outline;
+    let args: Vec<_> = args.iter().map(|arg| &*arg.name).collect();
+    let grants: Vec<_> = secrets.iter().chain(&ssh).map(|grant| &*grant.name).collect();
+    assert_eq!(args, ["z", "y", "x"]);
+    assert_eq!(grants, ["s2", "s1", "s", "default"]);
+}
+
+#[test]
+fn what_no_instruction_knows_stays_with_the_base() {
+    let lowered = solve("FROM committed\n", &options("")).unwrap().1;
+    let written = serde_json::to_value(&lowered.targets[0].config).unwrap();
+    assert_eq!((written.get("docker_version"), written["config"].get("Hostname")), (None, None));
+    assert_eq!(written["config"]["Cmd"][0], "sh");
 }
 
 #[test]

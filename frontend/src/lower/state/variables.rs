@@ -61,7 +61,13 @@ impl StageState<'_, '_> {
         } else {
             let span = self.place(at.line_span);
             let described = description(at, &name);
-            let arg = OutlineArg { name: name.clone(), description: described, value: value.clone(), span };
+            let arg = OutlineArg {
+                name: name.clone(),
+                description: described,
+                value: value.clone(),
+                span,
+                word: declaration.name.span,
+            };
             self.outline.arg(arg);
         }
         self.declared.insert(name.clone());
