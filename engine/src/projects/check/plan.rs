@@ -113,7 +113,9 @@ pub(super) fn check_network(
     let whole = requests::network(project, key, "", "");
     let bare = NetworkRequest::new(&whole.name);
     checked("driver", &NetworkRequest { driver: whole.driver.clone(), ..bare.clone() })?;
-    checked("driver_opts", &NetworkRequest { options: whole.options.clone(), ..bare.clone() })?;
+    // Some options are only for internal networks.
+    let optional = NetworkRequest { options: whole.options.clone(), internal: whole.internal, ..bare };
+    checked("driver_opts", &optional)?;
     for (number, pool) in whole.ipam.config.iter().enumerate() {
         let pools = std::slice::from_ref(pool);
         if let Some(why) = ipam::cannot_set_aside(pools, networks::gateways_of(&whole.options)) {
@@ -121,11 +123,7 @@ pub(super) fn check_network(
             return Err(NotPossible::of("networks", key.as_str(), part, why));
         }
     }
-    let (options, internal) = (whole.options.clone(), whole.internal);
-    checked(
-        "ipam",
-        &NetworkRequest { ipam: whole.ipam.clone(), ipv6: whole.ipv6, options, internal, ..bare },
-    )?;
+    checked("ipam", &NetworkRequest { ipam: whole.ipam.clone(), ipv6: whole.ipv6, ..optional })?;
     pools(key, &project.networks[key].ipam.pools)?;
     checked("enable_ipv4", &whole)
 }
