@@ -10,7 +10,7 @@ use rbuild_monitor::Attach as Streams;
 use super::{Context, Outcome};
 use crate::cli::container::{Attach, Exec};
 use crate::flags::{DetachKeys, Mode};
-use crate::report::Mistake;
+use crate::report::{Mistake, NotStarted};
 use crate::wiring::Touch;
 
 pub(super) fn run(arguments: &Attach, context: &Context) -> Outcome {
@@ -61,6 +61,13 @@ pub(super) fn exec(arguments: Exec, context: &Context) -> Outcome {
     };
     let (_home, engine) = crate::wiring::engine(context, "rbuild exec")?;
     let definition = engine.find(container)?;
+    if let Some(folder) = arguments.workdir.as_ref().filter(|folder| !folder.starts_with('/'))
+        && engine.observe(&definition)?.state.run().is_some()
+    {
+        // The status of a runtime that fails before it looks for the program.
+        let message = format!("exec failed: Cwd must be an absolute path: `{folder}` is not");
+        return Err(NotStarted { status: 128, message }.into());
+    }
     let request = ExecRequest {
         argv: argv.to_vec(),
         env: super::create::environment(&arguments.env_file, arguments.env, &context.settings)?,

@@ -149,7 +149,8 @@ pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> any
     request.host = host(&options, &mut request.exposed)?;
     request.env = environment(&options.env_file, options.env, settings)?;
     proxies(&mut request.env, settings)?;
-    let mounts = options.volume.into_iter().chain(options.mount).chain(options.tmpfs);
+    let mounts = named_once(options.volume, |one, other| one == other).into_iter().chain(options.mount);
+    let mounts = mounts.chain(named_once(options.tmpfs, |one, other| one.target == other.target));
     let mounts = mounts.map(|mount| anchored(mount, here)).collect::<anyhow::Result<Vec<_>>>()?;
     for (at, mount) in mounts.iter().enumerate() {
         if mounts[..at].iter().any(|other| same_target(&other.target, &mount.target)) {
@@ -484,6 +485,18 @@ pub(super) fn anchored(mut mount: RunMount, here: &Path) -> anyhow::Result<RunMo
         }
     }
     Ok(mount)
+}
+
+/// What was named several times is meant once, as the last one says: a set to Docker.
+fn named_once(mounts: Vec<RunMount>, is_same: impl Fn(&RunMount, &RunMount) -> bool) -> Vec<RunMount> {
+    let mut kept: Vec<RunMount> = Vec::new();
+    for mount in mounts {
+        match kept.iter_mut().find(|known| is_same(known, &mount)) {
+            Some(known) => *known = mount,
+            None => kept.push(mount),
+        }
+    }
+    kept
 }
 
 fn same_target(a: &str, b: &str) -> bool {

@@ -59,7 +59,14 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
     } else {
         let rows: Vec<Value> = listed.iter().map(|one| row(one, ids, now)).collect();
         let standard = if arguments.size { WITH_SIZE } else { STANDARD };
-        template::list(arguments.format.as_deref(), standard, COLUMNS, &rows).map_err(Findings::from)?
+        let format = arguments.format.as_deref();
+        let list = |rows: &[Value]| template::list(format, standard, COLUMNS, rows).map_err(Findings::from);
+        if rows.is_empty() {
+            // A mistake in the format is told whoever there is.
+            let blank = COLUMNS.iter().map(|column| (column.field.to_owned(), Value::from("")));
+            list(&[Value::Object(blank.collect())])?;
+        }
+        list(&rows)?
     };
     context.terminal.print(&text)?;
     Ok(report::tell_all(damaged, context.terminal))

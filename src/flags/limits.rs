@@ -213,11 +213,33 @@ pub(crate) fn gpus(text: &str) -> Read<DeviceRequest> {
     Ok(request)
 }
 
+/// The kernel parameters that a container may have of its own, and what those begin with that belong to its network and its
+/// queues of messages.
+const SYSCTLS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+const SYSCTL_GROUPS: [&str; 2] = ["net.", "fs.mqueue."];
+
 /// Reads `name=value` of a kernel parameter.
 pub(crate) fn sysctl(text: &str) -> Read<Sysctl> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => {
-            Ok(Sysctl { name: name.replace('/', "."), value: value.to_owned() })
+            let name = name.replace('/', ".");
+            if !SYSCTLS.contains(&&*name) && !SYSCTL_GROUPS.iter().any(|group| name.starts_with(group)) {
+                return Err(Invalid::new(format!(
+                    "sysctl '{text}' is not allowed: use one of the container's own namespaces, [{}] or one below {}",
+                    SYSCTLS.join(", "),
+                    SYSCTL_GROUPS.join(", ")
+                )));
+            }
+            Ok(Sysctl { name, value: value.to_owned() })
         }
         _ => Err(Invalid::new("write `NAME=VALUE`, as in `net.core.somaxconn=1024`")),
     }

@@ -122,7 +122,14 @@ fn limits() {
         sysctl,
         &[
             ("net.core.somaxconn=5", r#"Sysctl { name: "net.core.somaxconn", value: "5" }"#),
+            ("kernel/sem=5", r#"Sysctl { name: "kernel.sem", value: "5" }"#),
             ("x", "error: write `NAME=VALUE`, as in `net.core.somaxconn=1024`"),
+            (
+                "kernel.hostname=x",
+                "error: sysctl 'kernel.hostname=x' is not allowed: use one of the container's own namespaces, \
+                 [kernel.msgmax, kernel.msgmnb, kernel.msgmni, kernel.sem, kernel.shmall, kernel.shmmax, kernel.shmmni, \
+                 kernel.shm_rmid_forced] or one below net., fs.mqueue.",
+            ),
         ],
     );
 }

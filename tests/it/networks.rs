@@ -350,3 +350,47 @@ fn published_ports_move_with_their_container_and_name_who_has_them() {
         assert_eq!(served(local), None, "the port is free again");
     });
 }
+
+#[test]
+fn what_is_asked_for_twice_is_had_once_or_told() {
+    in_a_network_of_its_own("what_is_asked_for_twice_is_had_once_or_told", |context| {
+        let told = |arguments: &[&str], code: i32, why: &str| {
+            let refused = context.rbuild(arguments).run();
+            refused.assert_code(code);
+            assert!(refused.stderr.contains(why), "{refused}");
+        };
+        // A format is looked at before there is anything to show.
+        told(&["ps", "--format", "{{.Nope}}"], 1, "there is no field `Nope`");
+        let twice =
+            "the port 0.0.0.0:8080/tcp is already in use by the same container, which asks for it twice";
+        told(&["run", "--rm", "-p", "8080:80", "-p", "8080:81", "busybox", "true"], 125, twice);
+        done(context, &["run", "-d", "--name", "has", "-p", "8080:80", "busybox", "sleep", "1000"]);
+        let by = "the port 127.0.0.1:8080/tcp is already in use by container has";
+        told(&["run", "--rm", "-p", "127.0.0.1:8080:80", "busybox", "true"], 125, by);
+        context.write(
+            "compose.yaml",
+            "services: {web: {image: busybox, ports: ['8080:80'], command: sleep 9}}\n",
+        );
+        told(&["compose", "up", "-d"], 1, "already in use by container has");
+
+        done(
+            context,
+            &["create", "-v", "/a", "-v", "/a", "--tmpfs", "/b", "--tmpfs", "/b:size=1m", "busybox", "true"],
+        );
+        told(
+            &["create", "-v", "aa:/a", "-v", "aa:/a:ro", "busybox", "true"],
+            125,
+            "duplicate mount point: `/a`",
+        );
+        let mount = "type=volume,src=aa,dst=/a";
+        told(
+            &["create", "--mount", mount, "--mount", mount, "busybox", "true"],
+            125,
+            "duplicate mount point",
+        );
+        told(&["exec", "-w", "rel", "has", "pwd"], 128, "Cwd must be an absolute path: `rel` is not");
+        told(&["create", "--sysctl", "foo=1", "busybox", "true"], 125, "sysctl 'foo=1' is not allowed");
+        let all = done(context, &["ps", "-aq"]);
+        done(context, &[&["rm", "-fv"], &all.lines().collect::<Vec<_>>()[..]].concat());
+    });
+}

@@ -141,7 +141,7 @@ impl Engine {
         if host.publish_all {
             ports.extend(super::define::unpublished(definition));
         }
-        Ok(self.networks().connect(ConnectRequest {
+        let connected = self.networks().connect(ConnectRequest {
             container: &definition.id.to_string(),
             name: definition.name.as_str(),
             naming: Naming {
@@ -156,7 +156,8 @@ impl Engine {
             guard: guard(host),
             shared,
             ahead: self.prepared_namespace(&mode),
-        })?)
+        });
+        connected.map_err(|error| self.with_holder(definition, error))
     }
 
     /// Opens the network namespace of another container, which must run.

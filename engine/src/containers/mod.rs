@@ -34,6 +34,7 @@ mod logs;
 mod names;
 mod note;
 mod observe;
+mod ports;
 mod prepare;
 mod reap;
 mod remove;

@@ -12,6 +12,7 @@ use rbuild_network::ports::{PortError, Published, Reservation};
 use super::container::port;
 use super::observe::Member;
 use super::operation::{Operation, Plan, Startable};
+use crate::engine::Engine;
 
 /// Why a plan cannot have its ports.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,12 @@ impl PortTaken {
 type Wanted = (u16, Protocol, IpAddr);
 
 /// Looks whether the ports are free that a plan takes, but for those that it frees itself.
-pub fn check_ports(plan: &Plan, project: &Project, members: &[Member]) -> Result<(), PortTaken> {
+pub fn check_ports(
+    engine: &Engine,
+    plan: &Plan,
+    project: &Project,
+    members: &[Member],
+) -> Result<(), PortTaken> {
     let mut freed = BTreeSet::new();
     for planned in &plan.operations {
         let Some(id) = holder(&planned.operation) else { continue };
@@ -84,7 +90,8 @@ pub fn check_ports(plan: &Plan, project: &Project, members: &[Member]) -> Result
                 continue;
             }
             let wanted = Published { protocol, host, port, target: port };
-            if let Err(source) = Reservation::bind(wanted) {
+            if let Err(mut source) = Reservation::bind(wanted) {
+                engine.name_holder(None, &mut source);
                 return Err(PortTaken::Elsewhere { service, number, source });
             }
         }

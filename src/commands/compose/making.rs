@@ -191,7 +191,7 @@ pub(super) fn prepare(
     }
     places::check_machine(handle, model, &plan, &wanted)?;
     if !project.dry_run {
-        let taken = projects::check_ports(&plan, model, &members);
+        let taken = projects::check_ports(&handle.engine, &plan, model, &members);
         taken.map_err(|error| places::placed(&handle.meant, &error.path(), error))?;
     }
     Ok(Some(Prepared { plan, wanted, members, profiles }))
