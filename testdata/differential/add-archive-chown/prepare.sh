@@ -1,0 +1,1 @@
+mkdir x; echo 1 > x/1; mkdir x/s; touch -d 2001-01-01 x/1 x/s x; tar -C x -cf t.tar .; rm -r x

@@ -1,0 +1,1 @@
+mkdir x; echo 1 > x/1; touch -d 2001-01-01 x/1; tar -C x -czf t.tar.gz 1; rm -r x

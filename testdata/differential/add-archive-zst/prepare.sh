@@ -1,0 +1,1 @@
+mkdir x; echo 1 > x/1; touch -d 2001-01-01 x/1; tar -C x -cf t.tar 1; zstd -q t.tar -o t.tar.zst; rm -r x t.tar

@@ -1,0 +1,2 @@
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
+git init -q -b main w && cd w && mkdir sub && echo s > sub/s && echo a > a && git add -A && git commit -qm one && git tag v1 && cd .. && git clone -q --bare w r.git && git -C r.git update-server-info && rm -rf w

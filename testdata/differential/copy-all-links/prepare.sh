@@ -1,0 +1,1 @@
+ln -s d la; ln -s a lf; ln -s lf ll; ln -s ../a d/up; touch -h -d 2001-01-01 la lf ll d/up; touch -d 2001-01-01 a d/x d

@@ -1,0 +1,1 @@
+mkdir d/e; touch -d 2001-01-01 d/e d/x d

@@ -1,0 +1,1 @@
+mkfifo p; python3 -c "import socket;s=socket.socket(socket.AF_UNIX);s.bind('s')"; chmod 751 s p; touch -d 2001-01-01 s p a
