@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::process::Command;
 
@@ -208,7 +208,7 @@ fn names_lead_to_the_containers_of_the_same_networks() {
         assert_eq!(seen_from(context, "user", "www"), "10.77.0.9\n");
 
         let outside = ["run", "--rm", "--network", "front", "--ip", "10.99.0.1", "busybox", "true"];
-        assert!(refused(context, &outside).contains("it lies outside"));
+        assert!(refused(context, &outside).contains("no configured subnet or ip-range contain"));
         names_come_with_the_first_network_that_has_them(context);
         done(context, &["rm", "-f", "site", "db", "user"]);
     });
@@ -313,6 +313,136 @@ fn networks_are_routed_unprotected_or_isolated() {
 }
 
 #[test]
+fn networks_of_ipv6_alone_have_no_ipv4_anywhere() {
+    in_a_network_of_its_own("networks_of_ipv6_alone_have_no_ipv4_anywhere", |context| {
+        let neither = refused(context, &["network", "create", "--ipv4=false", "six"]);
+        assert!(neither.contains("IPv4 or IPv6 must be enabled"), "{neither}");
+        let subnet = ["network", "create", "--ipv4=false", "--ipv6", "--subnet", "10.7.0.0/24", "six"];
+        assert!(refused(context, &subnet).contains("an IPv4 subnet needs a network with IPv4"));
+        done(context, &["network", "create", "--ipv4=false", "--ipv6", "--subnet", "fd07::/64", "six"]);
+        let families = "{{.Name}} {{.IPv4}} {{.IPv6}}";
+        let list = done(context, &["network", "ls", "-f", "name=six", "--format", families]);
+        assert_eq!(list, "six false true\n");
+        let told = "{{.EnableIPv4}} {{.EnableIPv6}} {{json .IPAM.Config}}";
+        let shown = done(context, &["network", "inspect", "-f", told, "six"]);
+        assert_eq!(shown, "false true [{\"Subnet\":\"fd07::/64\"}]\n");
+
+        let local = ["-p", "127.0.0.1:18083:80"];
+        let web = ["--network", "six", "-p", "18082:80", "--hostname", "the-web"];
+        serve(context, "web", &[&web[..], &local].concat());
+        let shown = |format: &str| done(context, &["inspect", "-f", format, "web"]);
+        let ports = "{{json .NetworkSettings.Ports}}";
+        assert_eq!(shown(ports), "{\"80/tcp\":[{\"HostIp\":\"::\",\"HostPort\":\"18082\"}]}\n");
+        let own = "{{with .NetworkSettings.Networks.six}}{{.IPAddress}}|{{.Gateway}}|{{.GlobalIPv6Address}}/{{.GlobalIPv6PrefixLen}}|{{.IPv6Gateway}}{{end}}";
+        assert_eq!(shown(own), "||fd07::2/64|fd07::1\n");
+        let member = "{{range .Containers}}{{.IPv4Address}}|{{.IPv6Address}}{{end}}";
+        assert_eq!(done(context, &["network", "inspect", "-f", member, "six"]), "|fd07::2/64\n");
+        let inside = done(context, &["exec", "web", "sh", "-c", "ip -4 -o addr show dev eth0; ip -4 route"]);
+        assert_eq!(inside, "");
+        assert!(done(context, &["exec", "web", "cat", "/etc/hosts"]).ends_with("fd07::2\tthe-web\n"));
+        assert_eq!(seen_from(context, "web", "web"), "", "it has no address of IPv4");
+        let six = "nslookup -type=aaaa web 127.0.0.11 | sed -n 's/^Address: //p'";
+        assert_eq!(done(context, &["exec", "web", "sh", "-c", six]), "fd07::2\n");
+
+        let (at, nowhere) = (
+            SocketAddr::from((Ipv6Addr::LOCALHOST, 18082)),
+            [18082, 18083].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        );
+        let until_served = || (0..1000).find_map(|_| served(at).filter(|text| !text.is_empty()));
+        assert_eq!(until_served().as_deref(), Some("the-web"));
+        assert_eq!(nowhere.map(served), [None, None], "no port of IPv4 leads there");
+
+        // Beside a network of IPv4 each family goes its own way, and what remains keeps its ports.
+        done(context, &["network", "create", "--subnet", "10.77.0.0/24", "four"]);
+        done(context, &["network", "connect", "four", "web"]);
+        let routes = "ip -4 route | grep default; ip -6 route | grep default";
+        let routes = done(context, &["exec", "web", "sh", "-c", routes]);
+        assert!(routes.contains("via 10.77.0.1") && routes.contains("via fd07::1"), "{routes}");
+        assert_eq!(until_served().as_deref(), Some("the-web"));
+        done(context, &["network", "disconnect", "six", "web"]);
+        assert_eq!(until_served().as_deref(), Some("the-web"), "carried to IPv4");
+        done(context, &["rm", "-f", "web"]);
+        done(context, &["network", "rm", "six", "four"]);
+
+        let project = "services:\n  web: {image: busybox, command: sleep 1000, init: true, networks: [six]}\n\
+                       networks:\n  six:\n    enable_ipv4: false\n";
+        context.write("compose.yaml", project);
+        let neither = refused(context, &["compose", "up", "-d"]);
+        assert!(
+            neither.starts_with("compose.yaml:5\n") && neither.contains("IPv4 or IPv6 must"),
+            "{neither}"
+        );
+        context.write("compose.yaml", format!("{project}    enable_ipv6: true\n"));
+        let config = done(context, &["compose", "config"]);
+        assert!(config.contains("enable_ipv4: false\n    enable_ipv6: true\n"), "{config}");
+        done(context, &["compose", "up", "-d"]);
+        let has = done(context, &["compose", "exec", "-T", "web", "ip", "-o", "addr", "show", "dev", "eth0"]);
+        assert!(has.contains("inet6 fd") && !has.contains("inet "), "{has}");
+        done(context, &["compose", "down", "-t", "0"]);
+    });
+}
+
+#[test]
+fn addresses_that_a_network_keeps_are_refused_before_anything_is_made() {
+    in_a_network_of_its_own(
+        "addresses_that_a_network_keeps_are_refused_before_anything_is_made",
+        |context| {
+            let subnet = ["network", "create", "--subnet", "10.77.0.0/24"];
+            for (address, what) in
+                [("10.77.0.0", "the subnet"), ("10.77.0.1", "the gateway"), ("10.77.0.255", "broadcast")]
+            {
+                let aside = format!("a={address}");
+                let told = refused(context, &[&subnet[..], &["--aux-address", &aside, "net"]].concat());
+                let expected =
+                    format!("failed to allocate secondary ip address (a:{address}): address already in use");
+                assert!(told.contains(&expected) && told.contains(what), "{told}");
+            }
+            done(context, &[&subnet[..], &["--aux-address", "a=10.77.0.7", "net"]].concat());
+            for address in ["10.77.0.0", "10.77.0.1", "10.77.0.7", "10.77.0.255"] {
+                let told =
+                    refused(context, &["create", "--network", "net", "--ip", address, "busybox", "true"]);
+                assert!(told.contains(&format!("address already in use: {address} is ")), "{told}");
+            }
+            let outside =
+                refused(context, &["create", "--network", "net", "--ip", "10.78.0.9", "busybox", "true"]);
+            assert!(
+                outside.contains("no configured subnet or ip-range contain the IP address 10.78.0.9"),
+                "{outside}"
+            );
+            assert_eq!(done(context, &["ps", "-aq"]), "");
+            done(context, &["create", "--name", "one", "busybox", "true"]);
+            for (flag, text, family) in [("--ip", "nonsense", "IPv4"), ("--ip6", "10.77.0.9", "IPv6")] {
+                let output = context.rbuild(["network", "connect", flag, text, "net", "one"]).run();
+                output.assert_code(1);
+                let expected = format!("invalid endpoint settings:\ninvalid {family} address: {text}");
+                assert!(output.stderr.contains(&expected), "{output}");
+            }
+            done(context, &["rm", "one"]);
+            done(context, &["network", "rm", "net"]);
+
+            let project = |mode: &str| {
+                format!(
+                    "services:\n  web:\n    image: busybox\n    command: [ip, -o, addr]\n    networks:\n      net:\n        ipv4_address: 10.77.0.1\nnetworks:\n  net:\n    internal: true\n    driver_opts: {{com.docker.network.bridge.gateway_mode_ipv4: {mode}}}\n    ipam: {{config: [{{subnet: 10.77.0.0/24}}]}}\n"
+                )
+            };
+            context.write("compose.yaml", project("nat"));
+            let told = refused(context, &["compose", "up"]);
+            assert!(
+                told.starts_with("compose.yaml:7\n") && told.contains("10.77.0.1 is the gateway"),
+                "{told}"
+            );
+            assert!(
+                !done(context, &["network", "ls", "--format", "{{.Name}}"]).contains("_net"),
+                "nothing is made"
+            );
+            context.write("compose.yaml", project("isolated"));
+            assert!(done(context, &["compose", "up"]).contains("10.77.0.1/24"), "the bridge has no address");
+            done(context, &["compose", "down"]);
+        },
+    );
+}
+
+#[test]
 fn published_ports_move_with_their_container_and_name_who_has_them() {
     in_a_network_of_its_own("published_ports_move_with_their_container_and_name_who_has_them", |context| {
         done(context, &["network", "create", "--subnet", "10.77.0.0/24", "one"]);
@@ -322,7 +452,7 @@ fn published_ports_move_with_their_container_and_name_who_has_them() {
         let until_served = || (0..1000).find_map(|_| served(local).filter(|text| !text.is_empty()));
         assert_eq!(until_served().as_deref(), Some("the-web"));
         let taken = refused(context, &["run", "--rm", "-p", "18080:80", "busybox", "true"]);
-        assert!(taken.contains("the port 0.0.0.0:18080/tcp is already in use by process"), "{taken}");
+        assert!(taken.contains("the port 0.0.0.0:18080/tcp is already in use by container web"), "{taken}");
         serve(context, "range", &["-p", "18080-18089:80", "--hostname", "the-range"]);
         assert_eq!(done(context, &["port", "range", "80/tcp"]).lines().next(), Some("0.0.0.0:18081"));
         // The network that the port leads through goes away under it.
