@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use rbuild_store::collect::{Candidate, Collected, SweepError, Verdict};
 use rbuild_store::usage::bytes_of;
-use rbuild_store::{DatabaseError, FileError, LockClass, LockMode, LockName, ObjectKind, Store, UniqueId};
+use rbuild_store::{
+    DatabaseError, FileError, Lock, LockClass, LockMode, LockName, ObjectKind, Store, UniqueId,
+};
 use rusqlite::Transaction;
 
 use crate::blobs::BYTES_PER_SECOND;
@@ -98,6 +100,11 @@ const FOLDERS: [&str; 2] = ["git", "http"];
 /// Keys of hosts that were seen: forgetting them would forget whom to trust.
 const KNOWN_HOSTS: &str = "known_hosts";
 
+/// Takes the lock of a repository, unless somebody works on it. Two who only look do not take each other for that.
+fn locked(store: &Store, address: &str, mode: LockMode) -> Result<Option<Lock>, SweepError> {
+    Ok(store.locks().scope().try_acquire(&LockName::new(LockClass::Step, address), mode)?)
+}
+
 impl Collected for SavedWork {
     fn kind(&self) -> ObjectKind {
         ObjectKind::INDEX
@@ -112,9 +119,11 @@ impl Collected for SavedWork {
                     if below.name != KNOWN_HOSTS {
                         let object = format!("{name}/{}", below.name).into_bytes();
                         let again = Duration::from_secs_f64(below.bytes as f64 / BYTES_PER_SECOND);
-                        found.push(
-                            Candidate::new(object, below.bytes).used_at(below.written_at).costing(again),
-                        );
+                        let candidate =
+                            Candidate::new(object, below.bytes).used_at(below.written_at).costing(again);
+                        let is_busy =
+                            name == "git" && locked(store, &below.name, LockMode::Shared)?.is_none();
+                        found.push(if is_busy { candidate.in_use() } else { candidate });
                     }
                 }
             } else {
@@ -135,9 +144,7 @@ impl Collected for SavedWork {
             store.discard(&place)?;
             return Ok(());
         };
-        // Whoever works on a repository holds the lock of its address: then it stays.
-        let name = LockName::new(LockClass::Step, address);
-        if let Some(_lock) = store.locks().scope().try_acquire(&name, LockMode::Exclusive)? {
+        if let Some(_lock) = locked(store, address, LockMode::Exclusive)? {
             store.discard(&place)?;
         }
         Ok(())
@@ -177,6 +184,8 @@ mod tests {
         let scope = store.locks().scope();
         let busy = LockName::new(LockClass::Step, "busy");
         let lock = scope.try_acquire(&busy, LockMode::Exclusive).unwrap();
+        let in_use: Vec<_> = SavedWork.survey(&store).unwrap().into_iter().filter(|one| one.in_use).collect();
+        assert_eq!(in_use.len(), 1, "what cannot go is not offered: {in_use:?}");
         let recent = Policy { used_since: Some(1), keep_bytes: None };
         let owners: [&dyn Collected; 2] = [&StepLogs, &SavedWork];
         assert_eq!(store.sweep(&owners, &recent, Sweep::Take).unwrap().swept, []);

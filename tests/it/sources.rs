@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use rbuild_testkit::context::{Output, TestContext};
 use rbuild_testkit::web::{Reply, Repository, Web};
 
-use crate::scene::{assert_clean, build, built, built_from, file, scene, steps};
+use crate::scene::{assert_clean, assert_sound, build, built, built_from, file, scene, steps};
 
 /// `Wed, 21 Oct 2015 07:28:00 GMT`
 const MODIFIED: (&str, i64) = ("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_480);
@@ -307,6 +307,45 @@ fn servers_and_repositories_of_other_kinds_give_the_same_files() {
     for (path, text) in [("long/a.txt", "long"), ("plain/a.txt", "short"), ("commit/a.txt", "short")] {
         assert_eq!(file(&context, &format!("out/{path}")), text, "{path}");
     }
+}
+
+/// Text that hardly packs.
+fn noise(bytes: usize) -> String {
+    let mut state = 1_u64;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + (state >> 57) as u8 % 90)
+    };
+    (0..bytes).map(next).collect()
+}
+
+#[test]
+fn what_comes_from_outside_stays_within_the_limit() {
+    let test = "what_comes_from_outside_stays_within_the_limit";
+    let Some(mut context) = scene(test) else { return };
+    let folder = context.folder().join("repositories");
+    let Some(repository) = Repository::new(test, &folder, "large") else { return };
+    let large = noise(6 << 20);
+    repository.commit(&[("file", &large)]);
+    let web = Web::start(move |request| match request.path.as_str() {
+        "/file" => Reply::of(large.clone()),
+        _ => request.git(&folder),
+    });
+    let (file, git) = (web.url("/file"), format!("{}#main", web.url("/large.git")));
+    // The last has room for the repository or for its files.
+    for (source, limits) in [(&file, &["5m"][..]), (&git, &["5m", "11m"])] {
+        context.write("Dockerfile", format!("FROM busybox\nADD {source} /it/\n"));
+        for max in limits {
+            context.set("RBUILD_CACHE_MAX", max);
+            let full = build(&context, ["-o", "out"]);
+            full.assert_code(1);
+            let told = full.stderr.contains("(`cache.max`)") && full.stderr.contains("more are needed");
+            assert!(told, "{source} in {max}: {full}");
+        }
+        context.set("RBUILD_CACHE_MAX", "24m");
+        built(&context, ["-o", "out"]);
+    }
+    assert_sound(&context);
 }
 
 #[test]

@@ -67,27 +67,9 @@ impl Guard {
         stop: impl Fn() + Send,
         body: impl FnOnce() -> T,
     ) -> (T, Option<RoomError>) {
-        std::thread::scope(|scope| {
-            let (alive, end) = mpsc::channel::<std::convert::Infallible>();
-            let watcher = scope.spawn(move || {
-                let mut pause = PERIOD;
-                while end.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                    let began = Instant::now();
-                    // What cannot be counted now is counted next time, and before the commit at last.
-                    if let Ok(bytes) = self.count()
-                        && let Err(error) = self.room.hold_with(bytes)
-                    {
-                        stop();
-                        return Some(error);
-                    }
-                    pause = PERIOD.max(began.elapsed() * SHARE);
-                }
-                None
-            });
-            let done = body();
-            drop(alive);
-            (done, watcher.join().unwrap_or(None))
-        })
+        // What cannot be counted now is counted next time, and before the commit at last.
+        let look = || self.count().map_or(Ok(()), |bytes| self.room.hold_with(bytes));
+        watch(look, stop, body)
     }
 
     /// Reserves room for all that was written in the end, and lets the caches be counted for themselves.
@@ -119,6 +101,33 @@ impl Guard {
         let names: Vec<&str> = self.caches.iter().map(|(name, _)| name.as_str()).collect();
         Ok(self.mounts.close(&names)?)
     }
+}
+
+/// Does something while somebody looks now and then whether there is room for it. `stop` ends it where there is none; that is
+/// then the error.
+pub(crate) fn watch<T>(
+    look: impl Fn() -> Result<(), RoomError> + Send,
+    stop: impl Fn() + Send,
+    body: impl FnOnce() -> T,
+) -> (T, Option<RoomError>) {
+    std::thread::scope(|scope| {
+        let (alive, end) = mpsc::channel::<std::convert::Infallible>();
+        let watcher = scope.spawn(move || {
+            let mut pause = PERIOD;
+            while end.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let began = Instant::now();
+                if let Err(error) = look() {
+                    stop();
+                    return Some(error);
+                }
+                pause = PERIOD.max(began.elapsed() * SHARE);
+            }
+            None
+        });
+        let done = body();
+        drop(alive);
+        (done, watcher.join().unwrap_or(None))
+    })
 }
 
 /// Reserves room for a tree that was written and is about to be committed, and says how much it takes; `None` where

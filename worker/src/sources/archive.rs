@@ -70,7 +70,7 @@ pub(crate) fn unpack(
     if let Some(found) = fetcher.found(&definition)? {
         return Ok(found);
     }
-    fetcher.make(|root| {
+    fetcher.make(|root, _| {
         let tree = root.try_clone().map_err(|error| fetcher.failed(error))?;
         let rules = Rules { implied_through_links: ImpliedThroughLinks::Make, ..Rules::default() };
         Extractor::onto_tree(tree, rules)

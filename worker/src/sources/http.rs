@@ -16,6 +16,7 @@ use rbuild_model::digest::BlobDigest;
 use rbuild_model::event::Unit;
 use rbuild_model::key::{Keyed as _, PreImage};
 use rbuild_model::step::{HttpSource, Source};
+use rbuild_store::{Room, RoomError};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -102,14 +103,13 @@ pub(crate) fn fetch(fetcher: &Fetcher<'_>, source: &HttpSource) -> Result<Fetche
         authorization: authorization.as_deref(),
         limit: MAX_FILE,
     };
-    fetcher.make(|root| {
-        let mut body = Body::create(fetcher, root, &source.file_name)?;
-        let reply = fetcher
-            .worker
-            .web
-            .fetch(fetcher.worker, &wanted, &mut body, fetcher.cancel)
-            .map_err(|error| fetcher.failed(error))?
-            .ok_or(StepError::Cancelled)?;
+    fetcher.make(|root, room| {
+        let mut body = Body::create(fetcher, root, &source.file_name, room)?;
+        let reply = fetcher.worker.web.fetch(fetcher.worker, &wanted, &mut body, fetcher.cancel);
+        if let Some(full) = body.refused {
+            return Err(StepError::Room(full));
+        }
+        let reply = reply.map_err(|error| fetcher.failed(error))?.ok_or(StepError::Cancelled)?;
         match (reply, &known) {
             (Reply::Unchanged, Some((known, _))) => {
                 Ok(definition(source, known.digest, modified(source, &known.validators)))
@@ -207,15 +207,34 @@ struct Body<'a> {
     file: File,
     hash: HashingWriter<io::Sink>,
     came: u64,
+    /// Counts for what came; nothing before anything does.
+    room: &'a mut Option<Room>,
+    /// Why no more was taken, if that was for want of room.
+    refused: Option<RoomError>,
 }
 
 impl<'a> Body<'a> {
-    fn create(fetcher: &'a Fetcher<'a>, root: &Root, name: &str) -> Result<Self, StepError> {
+    fn create(
+        fetcher: &'a Fetcher<'a>,
+        root: &Root,
+        name: &str,
+        room: &'a mut Option<Room>,
+    ) -> Result<Self, StepError> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(root, name, flags, Mode::RUSR | Mode::WUSR).map_err(|error| {
             fetcher.failed(format!("no file can be called {name:?}: {}", io::Error::from(error)))
         })?;
-        Ok(Self { fetcher, file: file.into(), hash: HashingWriter::new(io::sink()), came: 0 })
+        let hash = HashingWriter::new(io::sink());
+        Ok(Self { fetcher, file: file.into(), hash, came: 0, room, refused: None })
+    }
+
+    /// Reserves room for so many bytes altogether.
+    fn reserve(&mut self, bytes: u64) -> Result<(), RoomError> {
+        let room = match &mut *self.room {
+            Some(room) => room,
+            none => none.insert(self.fetcher.worker.store.reserve_room(0)?),
+        };
+        room.grow_with(bytes)
     }
 
     fn complete(self, mode: u32, seconds: i64) -> io::Result<()> {
@@ -227,9 +246,15 @@ impl<'a> Body<'a> {
 
 impl Receiver for Body<'_> {
     fn receive(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let came = self.came + bytes.len() as u64;
+        if let Err(error) = self.reserve(came) {
+            let told = io::Error::other(error.to_string());
+            self.refused = Some(error);
+            return Err(told);
+        }
         self.file.write_all(bytes)?;
         self.hash.write_all(bytes)?;
-        self.came += bytes.len() as u64;
+        self.came = came;
         self.fetcher.task.progress("bytes", self.came, None, Unit::Bytes);
         Ok(())
     }

@@ -21,7 +21,7 @@ use rbuild_model::key::{CacheKey, PreImage};
 use rbuild_model::snapshot::Chain;
 use rbuild_snapshotter::Active;
 use rbuild_solver::{IndexError, KeyKind, LookUp, NewRecord, RecordId, StepResult, Tree, Usage};
-use rbuild_store::{Lock, LockClass, LockMode, LockName, LockScope, Wait};
+use rbuild_store::{Lock, LockClass, LockMode, LockName, LockScope, Room, Wait};
 
 use crate::cancel::Cancel;
 use crate::error::StepError;
@@ -69,20 +69,22 @@ impl Fetcher<'_> {
         }))
     }
 
-    /// Makes a tree, unless the key that writing it comes to has one already.
+    /// Makes a tree, unless the key that writing it comes to has one already. Who knows of bytes before they are written may
+    /// reserve room for them; the rest is reserved before the commit.
     pub(crate) fn make(
         &self,
-        write: impl FnOnce(&Root) -> Result<PreImage, StepError>,
+        write: impl FnOnce(&Root, &mut Option<Room>) -> Result<PreImage, StepError>,
     ) -> Result<Fetched, StepError> {
         let started =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let snapshotter = &*self.worker.snapshotter;
         let active = snapshotter.prepare(&Chain::empty()).map_err(StepError::Snapshot)?;
-        let written =
-            snapshotter.open_active(&active).map_err(StepError::Snapshot).and_then(|root| write(&root));
+        let mut room = None;
+        let root = snapshotter.open_active(&active).map_err(StepError::Snapshot);
+        let written = root.and_then(|root| write(&root, &mut room));
         let known = written.and_then(|definition| Ok((self.found(&definition)?, definition)));
         match known {
-            Ok((None, definition)) => self.keep(definition, active, started),
+            Ok((None, definition)) => self.keep(definition, active, started, room),
             Ok((Some(found), _)) => {
                 // What is left of it goes with this process's unfinished work.
                 let _ = snapshotter.discard(active);
@@ -95,9 +97,15 @@ impl Fetcher<'_> {
         }
     }
 
-    fn keep(&self, definition: PreImage, active: Active, started: u128) -> Result<Fetched, StepError> {
+    fn keep(
+        &self,
+        definition: PreImage,
+        active: Active,
+        started: u128,
+        room: Option<Room>,
+    ) -> Result<Fetched, StepError> {
         let (store, snapshotter) = (&self.worker.store, &*self.worker.snapshotter);
-        let room = store.reserve_room(0).map_err(StepError::Room)?;
+        let room = room.map_or_else(|| store.reserve_room(0), Ok).map_err(StepError::Room)?;
         let bytes = match room::settle(store, snapshotter, &active, &room) {
             Ok(bytes) => bytes,
             Err(error) => {

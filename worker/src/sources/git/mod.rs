@@ -37,6 +37,7 @@ use self::repository::{Commit, Repository};
 use super::http::secret;
 use super::{Fetched, Fetcher};
 use crate::error::StepError;
+use crate::room;
 
 /// How deep submodules may lie in one another, and how many there may be in all.
 const MAX_DEPTH: usize = 8;
@@ -64,7 +65,7 @@ pub(crate) fn time(fetcher: &Fetcher<'_>, source: &GitSource, at: &Resolved) -> 
     let scope = fetcher.worker.store.locks().scope();
     let _lock = fetcher.alone(&scope, checkout.address())?;
     let repository = checkout.repository(&at.commit)?;
-    checkout.git_result(repository.fetch(&at.commit, &checkout.remote, checkout.authorization.as_deref()))?;
+    checkout.bring(&repository, &at.commit, &checkout.remote, checkout.authorization.as_deref())?;
     checkout.git_result(repository.time(&at.commit))
 }
 
@@ -136,6 +137,31 @@ impl<'a> Checkout<'a> {
         self.git_result(Repository::open(&self.git, &self.folder, commit))
     }
 
+    /// Fetches a commit. What the repository grows to is counted as it is there, so it is looked now and then whether there
+    /// is room for it, and once more when it has come; without that it goes.
+    fn bring(
+        &self,
+        repository: &Repository<'_>,
+        commit: &Commit,
+        remote: &Remote,
+        authorization: Option<&str>,
+    ) -> Result<(), StepError> {
+        let store = &self.fetcher.worker.store;
+        let fetch = || repository.fetch(commit, remote, authorization);
+        if !store.has_budget() {
+            return self.git_result(fetch());
+        }
+        let room = store.reserve_room(0).map_err(StepError::Room)?;
+        let (fetched, full) = room::watch(|| room.hold_with(0), || self.git.stop(), fetch);
+        let full = full.or_else(|| room.hold_with(0).err());
+        if let Some(full) = full {
+            // What there is no room for does not lie there until somebody else needs some.
+            let _ = std::fs::remove_dir_all(&self.folder);
+            return Err(StepError::Room(full));
+        }
+        self.git_result(fetched)
+    }
+
     fn resolve(&self, source: &GitSource) -> Result<Resolved, StepError> {
         let found = look_up(&self.git, &self.remote, self.authorization.as_deref(), source);
         found.map_err(|error| match error {
@@ -159,9 +185,9 @@ impl<'a> Checkout<'a> {
             None => String::new(),
         };
         let repository = self.repository(&resolved.commit)?;
-        self.git_result(repository.fetch(&resolved.commit, &self.remote, self.authorization.as_deref()))?;
+        self.bring(&repository, &resolved.commit, &self.remote, self.authorization.as_deref())?;
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| fetcher.failed(error);
-        fetcher.make(|root| {
+        fetcher.make(|root, _| {
             repository.write(&resolved.commit, &folder, root, Rules::default(), &failed)?;
             if source.submodules {
                 let mut left = MAX_SUBMODULES;
@@ -217,12 +243,12 @@ impl<'a> Checkout<'a> {
             } else {
                 authorization_for_host(fetcher, &own)?
             };
-            self.git_result(repository.fetch(&submodule.commit, &own, authorization.as_deref())).map_err(
-                |error| match error {
+            self.bring(repository, &submodule.commit, &own, authorization.as_deref()).map_err(|error| {
+                match error {
                     StepError::Fetch { source, .. } => failed(source),
                     other => other,
-                },
-            )?;
+                }
+            })?;
             let place = root
                 .resolve_nofollow(&submodule.path)
                 .and_then(rbuild_confined::Handle::into_root)

@@ -70,6 +70,8 @@ pub(super) struct Git<'a> {
     /// A bundle of certificate authorities, where the machine's own are not enough.
     authorities: Option<PathBuf>,
     proxies: Vec<(&'static str, String)>,
+    /// What runs at this moment. Killed at most until it is waited for: its number then belongs to nobody, or to another.
+    running: Arc<Mutex<Option<Pid>>>,
 }
 
 /// One call of the program.
@@ -111,7 +113,13 @@ impl<'a> Git<'a> {
             known_hosts,
             authorities,
             proxies: proxies.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
+            running: Arc::default(),
         })
+    }
+
+    /// Ends what runs.
+    pub(super) fn stop(&self) {
+        kill(&self.running);
     }
 
     /// Prepares a call that works on the repository at `folder`, or on none.
@@ -225,21 +233,17 @@ impl Call<'_> {
         let mut child = self.command.spawn().map_err(GitError::Run)?;
         let stdout = child.stdout.take().expect("its standard output is a pipe");
         let stderr = child.stderr.take().expect("its standard error is a pipe");
-        // Killed at most until it is waited for: its number then belongs to nobody, or to another.
-        let group = Arc::new(Mutex::new(Pid::from_raw(child.id().cast_signed())));
-        let target = Arc::clone(&group);
-        let _registration = self.git.cancel.on_cancel(move || {
-            if let Some(group) = *target.lock().unwrap_or_else(PoisonError::into_inner) {
-                let _ = rustix::process::kill_process_group(group, Signal::KILL);
-            }
-        });
+        let group = &self.git.running;
+        *group.lock().unwrap_or_else(PoisonError::into_inner) = Pid::from_raw(child.id().cast_signed());
+        let target = Arc::clone(group);
+        let _registration = self.git.cancel.on_cancel(move || kill(&target));
         let (read, complaint) = std::thread::scope(|scope| {
             let complaint = scope.spawn(move || tail(stderr));
             // Whoever reads to the end, or drops the pipe before, lets the program end.
             let read = read(stdout);
             (read, complaint.join().unwrap_or_default())
         });
-        let status = wait(child, &group).map_err(GitError::Run)?;
+        let status = wait(child, group).map_err(GitError::Run)?;
         if self.git.cancel.is_cancelled() {
             return Err(GitError::Cancelled.into());
         }
@@ -248,6 +252,12 @@ impl Call<'_> {
             return Err(GitError::Failed { verb: self.verb, complaint }.into());
         }
         read
+    }
+}
+
+fn kill(group: &Mutex<Option<Pid>>) {
+    if let Some(group) = *group.lock().unwrap_or_else(PoisonError::into_inner) {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
 }
 
