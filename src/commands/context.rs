@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &ContextVerb, context: &Context) -> Outcome {
 /// What a build is given.
 enum Tree<'a> {
     /// A folder here, of which an ignore file may leave something out.
-    Folder(&'a Path, Rules),
+    Folder(&'a Path, &'a Rules),
     /// What was brought from elsewhere, all of which is sent; no root is a Dockerfile alone.
     Brought(Option<&'a Root>),
 }
@@ -54,7 +54,7 @@ fn look(
         None => ContextSource::Local(place.to_owned()),
     };
     if let Some(folder) = wiring::folder_of(&source) {
-        return look(&Tree::Folder(folder, rules(folder, file)?)).map(Some);
+        return look(&Tree::Folder(folder, &rules(folder, file)?)).map(Some);
     }
     if file.is_some() {
         let why = "`--file` says whose ignore file counts, and of what comes from elsewhere all is sent";
@@ -307,7 +307,7 @@ mod tests {
         }
         std::fs::write(folder.path().join(".dockerignore"), "out\n!out/keep\n**/*.log\n*/.gone\n").unwrap();
         let rules = rules(folder.path(), None).unwrap();
-        let tree = Tree::Folder(folder.path(), rules);
+        let tree = Tree::Folder(folder.path(), &rules);
         let list = |sizes| ls(&tree, sizes).unwrap();
         assert_eq!(list(false), ".dockerignore\na\nempty/\nlogs/\nout/keep/c\n");
         let sizes = list(true);
