@@ -36,13 +36,22 @@ const FREE_FORM: &[&str] = &[
 ];
 
 /// Fields of networks that documents leave out while they are empty: the object has the field before it at any time.
-const OMITTED: &[(&str, &str, fn() -> Value)] = &[
-    ("ConfigFrom", "Peers", || Value::Null),
-    ("ConfigFrom", "Services", || Value::Null),
-    ("Subnet", "IPRange", || Value::from("")),
-    ("Subnet", "Gateway", || Value::from("")),
-    ("Subnet", "AuxAddress", || Value::Null),
+const OMITTED: &[(&str, &str, Empty)] = &[
+    ("ConfigFrom", "Peers", Empty::Null),
+    ("ConfigFrom", "Services", Empty::Null),
+    ("Subnet", "IPRange", Empty::Text),
+    ("Subnet", "Gateway", Empty::Text),
+    ("Subnet", "AuxAddress", Empty::Null),
 ];
+
+/// What a field is while it is empty.
+#[derive(Clone, Copy)]
+enum Empty {
+    /// No list or map.
+    Null,
+    /// A text without letters.
+    Text,
+}
 
 /// Fields of networks that documents call otherwise than templates.
 const OTHERWISE: &[(&str, &str, &str)] =
@@ -277,7 +286,10 @@ fn of_network(map: &serde_json::Map<String, Value>, name: &str) -> Option<Value>
         return Some(value.clone());
     }
     let omitted = OMITTED.iter().find(|(beside, known, _)| *known == name && map.contains_key(*beside));
-    omitted.map(|(_, _, empty)| empty())
+    omitted.map(|(_, _, empty)| match empty {
+        Empty::Null => Value::Null,
+        Empty::Text => Value::from(""),
+    })
 }
 
 fn field(item: &Item, name: &str, span: Span) -> Result<Item, Fault> {
