@@ -158,8 +158,8 @@ fn refuse(service: &Service) -> Result<(), NotPossible> {
             service
                 .runtime
                 .as_deref()
-                .is_some_and(|name| !matches!(name, "" | "runc" | "io.containerd.runc.v2")),
-            "is not known: leave it out",
+                .is_some_and(|name| !matches!(name, "" | "rbuild" | "runc" | "io.containerd.runc.v2")),
+            "is not known: leave it out, there is one runtime",
         ),
     ];
     match refused.into_iter().find(|(_, refused, _)| *refused) {

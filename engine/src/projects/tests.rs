@@ -125,7 +125,7 @@ fn what_is_as_it_should_be_needs_nothing() {
 }
 
 #[test]
-fn health_is_waited_for_once_and_only_if_something_starts() {
+fn health_is_waited_for_once_also_where_nothing_starts() {
     let mut project = project(&[("a", &["db"]), ("b", &["db"]), ("db", &[])]);
     for name in ["a", "b"] {
         let service = project.services.get_mut(name).expect("a service");
@@ -142,8 +142,25 @@ fn health_is_waited_for_once_and_only_if_something_starts() {
             "[1 3] start p-b-1: new",
         ],
     );
-    let seen = observed(vec![replica("db", 1), replica("a", 1), replica("b", 1)]);
-    check(&plan(&project, &seen, &Wanted::default()), &[]);
+    let mut seen = observed(vec![replica("db", 1), replica("a", 1), replica("b", 1)]);
+    let again = ["[] wait for db (service_healthy): a needs service_healthy"];
+    check(&plan(&project, &seen, &Wanted::default()), &again);
+    let made = Wanted { starting: Starting::CreateOnly, ..Wanted::default() };
+    check(&plan(&project, &seen, &made), &[]);
+    // A step that is done again may fail this time.
+    let a = project.services.get_mut("a").expect("a service");
+    a.depends_on.insert(key("db"), needs(Condition::CompletedSuccessfully));
+    seen.replicas[0].activity = Activity::Exited;
+    let named = Wanted { targets: BTreeSet::from([key("a")]), ..Wanted::default() };
+    check(
+        &plan(&project, &seen, &named),
+        &[
+            "[] start p-db-1: not running",
+            "[0] wait for db (service_completed_successfully): a needs service_completed_successfully",
+        ],
+    );
+    let alone = Wanted { dependencies: Dependencies::LeftAlone, ..named };
+    check(&plan(&project, &seen, &alone), &[]);
 }
 
 #[test]
@@ -621,11 +638,26 @@ fn turns_go_along_what_services_depend_on() {
             "[] stop p-web-1: asked for",
             "[0] stop p-db-1: asked for",
             "[1] start p-db-1: asked for",
+            "[0 2] start p-web-1: asked for",
+        ],
+    );
+    let mut together = project.clone();
+    let web = together.services.get_mut("web").expect("a service");
+    web.depends_on.get_mut("db").expect("it is there").restart = true;
+    check(
+        &planned(&there, Some(&together), Turn::Restart),
+        &[
+            "[] stop p-web-1: asked for",
+            "[0] stop p-db-1: asked for",
+            "[1] start p-db-1: asked for",
             "[2] wait for db (service_healthy): web needs service_healthy",
             "[0 3] start p-web-1: asked for",
         ],
     );
-    check(&planned(&there, Some(&project), Turn::Start), &[]);
+    check(
+        &planned(&there, Some(&project), Turn::Start),
+        &["[] wait for db (service_healthy): web needs service_healthy"],
+    );
     let mut exited = there.clone();
     exited.iter_mut().for_each(|replica| replica.activity = Activity::Exited);
     // Who has ended is named by a stop, and needs none to be removed.
@@ -648,7 +680,7 @@ fn turns_go_along_what_services_depend_on() {
             "[] start p-db-1: asked for",
             "[0] wait for db (service_healthy): web needs service_healthy",
             "[1] start p-web-1: asked for",
-            "[2] wait until web is ready: asked for",
+            "[0 2] wait until web is ready: asked for",
         ],
     );
 }

@@ -61,22 +61,14 @@ pub fn turn(
     Ok(planner.plan)
 }
 
-/// Lets a plan end when services do what they are there for (`--wait`).
+/// Lets a plan end when services do what they are there for (`--wait`). All are started before: one that is not ready keeps
+/// nobody from starting who can do without it.
 pub fn ready(plan: &mut Plan, services: impl IntoIterator<Item = ServiceName>) {
-    let starts: Vec<(OperationId, String)> = plan
-        .operations
-        .iter()
-        .enumerate()
-        .filter_map(|(place, planned)| match &planned.operation {
-            Operation::Start(Startable::New(new)) => Some((OperationId(place), new.service.to_string())),
-            Operation::Start(Startable::Existing(there)) => Some((OperationId(place), there.service.clone())),
-            _ => None,
-        })
-        .collect();
+    let places = plan.operations.iter().enumerate();
+    let starts = places.filter(|(_, planned)| matches!(planned.operation, Operation::Start(_)));
+    let starts: Vec<OperationId> = starts.map(|(place, _)| OperationId(place)).collect();
     for service in services {
-        let own = starts.iter().filter(|(_, name)| name == service.as_str());
-        let after = own.map(|(id, _)| *id).collect();
-        plan.add(Operation::AwaitReady { service }, Cause::Asked, after);
+        plan.add(Operation::AwaitReady { service }, Cause::Asked, starts.clone());
     }
 }
 
@@ -144,8 +136,9 @@ impl<'a> Planner<'a> {
                 .filter(|replica| restarts || replica.activity != Activity::Running)
                 .collect();
             let mut own = Vec::new();
-            if !replicas.is_empty() {
-                let mut after = self.awaits(service, &started);
+            // Who runs already is not started, and fails all the same where what it needs does.
+            if !self.of(service).is_empty() {
+                let mut after = self.awaits(service, &started, restarts);
                 after.extend(stops.get(service).into_iter().flatten());
                 for replica in replicas {
                     let mut after = after.clone();
@@ -161,8 +154,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What has to be before containers of a service start.
-    fn awaits(&mut self, service: &str, started: &BTreeMap<String, Vec<OperationId>>) -> Vec<OperationId> {
+    /// What has to be before containers of a service start. A restart keeps the order and waits for no more than that, but
+    /// of those with whom the service restarts: one that was up is left down by nobody else's failure.
+    fn awaits(
+        &mut self,
+        service: &str,
+        started: &BTreeMap<String, Vec<OperationId>>,
+        restarts: bool,
+    ) -> Vec<OperationId> {
         let mut waits = Vec::new();
         let known = self.project.and_then(|project| project.services.get(service));
         let Some(known) = known else {
@@ -172,7 +171,8 @@ impl<'a> Planner<'a> {
         };
         for (name, dependency) in &known.depends_on {
             let before = started.get(name.as_str()).cloned().unwrap_or_default();
-            if dependency.condition == Condition::Started || self.of(name.as_str()).is_empty() {
+            let is_order = dependency.condition == Condition::Started || (restarts && !dependency.restart);
+            if is_order || self.of(name.as_str()).is_empty() {
                 waits.extend(before);
                 continue;
             }

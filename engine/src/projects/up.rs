@@ -223,7 +223,8 @@ impl<'a> Planner<'a> {
             placed.made.push(made);
             to_start.push((Startable::New(new), Cause::New, vec![made]));
         }
-        if self.wanted.starting == Starting::Start && !to_start.is_empty() {
+        // Where nothing is to start, what the service needs is waited for all the same: a step that is done again may fail.
+        if self.wanted.starting == Starting::Start && count > 0 {
             let waits = self.awaits(service);
             for (container, cause, mut after) in to_start {
                 after.extend(&waits);

@@ -16,7 +16,7 @@ pub(crate) struct Start {
     /// Return when all services run, and are healthy where they are asked
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How long services have to become ready, in seconds
+    /// How long services and what they need have to become ready, in seconds
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) wait_timeout: Option<i64>,
     /// Services, with what they depend on; all if none

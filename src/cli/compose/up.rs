@@ -160,7 +160,7 @@ pub(crate) struct Up {
     /// Return when all services run, and are healthy where they are asked
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How long services have to become ready, in seconds
+    /// How long services and what they need have to become ready, in seconds
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) wait_timeout: Option<i64>,
     /// Follow changes of files

@@ -11,11 +11,10 @@ use std::collections::BTreeSet;
 use rbuild_engine::projects::{
     self, AfterFailure, AnonymousVolumes, ChangedContents, Recreate, Starting, Wanted,
 };
-use rbuild_model::project::{Project as Model, ServiceName};
+use rbuild_model::project::ServiceName;
 
 use super::board::Board;
 use super::down::Manner as Called;
-use super::images_needed::names;
 use super::making::{self, Manner};
 use super::project::{Handle, Source, meant};
 use super::{providers, remote};
@@ -88,21 +87,17 @@ pub(super) fn run(project: &Project, up: &Up, called: Called, context: &Context)
     if up.detach || up.wait || up.no_start || project.dry_run {
         let handle = Handle::open(meant, "up", context)?;
         let ending = match (up.wait, up.trace) {
-            (true, trace) => Ending::Ready { targets: targets(&handle.meant.model, up), trace },
+            (true, trace) => {
+                // What the services need is waited for, too, whatever it is that they wait for themselves.
+                let targets = projects::selected(&handle.meant.model, &wanted.targets, wanted.dependencies);
+                Ending::Ready { targets, trace }
+            }
             (false, true) => Ending::Traced,
             (false, false) => Ending::Made,
         };
         return detached(&handle, project, &up.making, wanted, manner, ending, context);
     }
     attached::run(meant, project, up, wanted, manner, context)
-}
-
-/// The services that were named; all of them if none was.
-fn targets(model: &Model, up: &Up) -> BTreeSet<ServiceName> {
-    match up.services.is_empty() {
-        true => model.services.keys().cloned().collect(),
-        false => names(model, &up.services),
-    }
 }
 
 /// Refuses flags that contradict each other.

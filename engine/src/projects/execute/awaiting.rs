@@ -66,7 +66,7 @@ impl Execution<'_> {
         };
         // Whoever waits for this starts at once when it is there.
         self.engine.prepare_start(&NetworkMode::Default);
-        match self.reach(id, service, goal, act, None) {
+        match self.reach(id, service, goal, act, self.work.ready_within) {
             Err(OperationError::Halted) => Err(OperationError::Halted),
             Err(error) if !required => {
                 let name = error.container().unwrap_or(service.as_str()).to_owned();

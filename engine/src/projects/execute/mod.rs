@@ -61,7 +61,7 @@ pub struct Work<'a> {
     pub parallel: Option<NonZeroUsize>,
     /// Whether anything is begun after a failure.
     pub after_failure: AfterFailure,
-    /// How long containers have to become ready, where that is waited for; for ever if `None`.
+    /// How long containers have to become ready, or what others need, where that is waited for; for ever if `None`.
     pub ready_within: Option<Duration>,
     /// The wish to stop: what is under way is finished, nothing new is begun.
     pub halt: &'a Halt,
