@@ -1,6 +1,7 @@
 //! Projects from `up` to `down`.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use rbuild_testkit::context::{Output, TestContext};
 use rbuild_testkit::running::Running;
@@ -317,6 +318,64 @@ services:
 }
 
 #[test]
+fn what_services_need_is_waited_for_each_time() {
+    let Some(context) = scene("what_services_need_is_waited_for_each_time") else { return };
+    let steps = "
+name: each
+x-quick: &quick { image: busybox, network_mode: none, stop_signal: SIGKILL }
+services:
+  init: { <<: *quick, command: test ! -e /gate/shut, volumes: [ './gate:/gate' ] }
+  web: { <<: *quick, command: sleep 1000, depends_on: { init: { condition: service_completed_successfully } } }
+";
+    context.write("compose.yaml", steps);
+    context.write("gate/kept", "");
+    composed(&context, ["up", "-d"]);
+    context.write("gate/shut", "");
+    // Who needs the step runs already: that it fails this time is told all the same.
+    let failed = "service \"init\" didn't complete successfully: exit 1";
+    for verb in [&["up", "-d"][..], &["up"], &["start"]] {
+        let output = context.rbuild([&["compose"], verb].concat()).run();
+        output.assert_code(1);
+        assert!(output.stderr.contains(failed), "{verb:?}\n{output}");
+    }
+    composed(&context, ["up", "-d", "--no-deps", "web"]);
+    // A restart leaves nobody down for it, unless the two restart together.
+    composed(&context, ["restart"]);
+    assert_eq!(containers(&context), ["each-init-1 exited", "each-web-1 running"]);
+    composed(&context, ["down"]);
+
+    // One that is sick fails all, and keeps nobody from starting who can do without it.
+    let sick = "
+name: each
+x-quick: &quick { image: busybox, network_mode: none, stop_signal: SIGKILL, command: sleep 1000 }
+services:
+  sick: { <<: *quick, healthcheck: { test: 'false', interval: 50ms, retries: 1 } }
+  web: { <<: *quick, depends_on: { sick: { condition: service_healthy, required: false } } }
+";
+    context.write("compose.yaml", sick);
+    let output = compose(&context, ["up", "-d", "--wait", "web"]);
+    output.assert_code(1);
+    assert!(output.stderr.contains("container each-sick-1 is unhealthy"), "{output}");
+    assert_eq!(containers(&context), ["each-sick-1 running", "each-web-1 running"]);
+    composed(&context, ["down"]);
+
+    // Those that were named and what they need have the same time, whoever waits for it.
+    for need in ["service_started", "service_healthy"] {
+        let text = format!(
+            "name: each\nx-quick: &quick {{ image: busybox, network_mode: none, stop_signal: SIGKILL, command: sleep 1000 }}\n\
+             services:\n  db: {{ <<: *quick, healthcheck: {{ test: test -e /no, interval: 50ms, retries: 100000 }} }}\n  \
+             web: {{ <<: *quick, depends_on: {{ db: {{ condition: {need} }} }} }}\n"
+        );
+        context.write("compose.yaml", text);
+        let late = compose(&context, ["up", "-d", "--wait", "--wait-timeout", "1", "web"]);
+        late.assert_code(1);
+        assert!(late.stderr.contains("application not healthy after "), "{late}");
+        composed(&context, ["down"]);
+    }
+    assert_clean(&context);
+}
+
+#[test]
 fn in_the_foreground_output_is_shown_until_the_end() {
     let Some(context) = scene("in_the_foreground_output_is_shown_until_the_end") else { return };
     context.write(
@@ -337,6 +396,23 @@ services:
         assert!(aborted.stdout.contains(line), "{line:?}\n{aborted}");
     }
     assert!(containers(&context).iter().all(|line| line.ends_with(" exited")), "{:?}", containers(&context));
+
+    // The status that is asked for is the program's own, also where it is stopped for another's end.
+    let text = "
+name: fore
+x-quick: &quick { image: busybox, volumes: [ './gate:/gate' ] }
+services:
+  one: { <<: *quick, command: sh -c 'cat /gate/pipe; exit 3' }
+  two: { <<: *quick, command: sh -c 'trap \"exit 9\" TERM; echo up > /gate/pipe; while :; do sleep 1000 & wait; done' }
+";
+    let fore = std::fs::read_to_string(context.project().join("compose.yaml")).expect("the project");
+    context.write("compose.yaml", text);
+    context.write("gate/kept", "");
+    let pipe = Command::new("mkfifo").arg(context.project().join("gate/pipe")).status();
+    assert!(pipe.expect("there is a mkfifo program").success());
+    let aborted = compose(&context, ["up", "--exit-code-from", "two"]);
+    aborted.assert_code(9);
+    context.write("compose.yaml", fore);
 
     // Ctrl-C asks everything to end; what is written meanwhile is shown.
     let running = context.rbuild(["compose", "up"]).start();

@@ -84,6 +84,52 @@ fn a_project_is_looked_at_and_reached_into() {
     assert_clean(&context);
 }
 
+#[test]
+fn verbs_are_about_what_the_project_has() {
+    let Some(context) = scene("verbs_are_about_what_the_project_has") else { return };
+    let head = "name: own\nx-quick: &quick { image: busybox, stop_signal: SIGKILL }\nservices:\n  \
+                a: { <<: *quick, network_mode: none, command: sh -c 'echo a; exec sleep 1000' }\n  \
+                off: { <<: *quick, networks: [ side ], command: sleep 1000, profiles: [ off ] }\n";
+    let before = "  gone: { <<: *quick, network_mode: none, command: sh -c 'echo gone; exec sleep 1000' }\n";
+    context.write("before.yaml", format!("{head}{before}networks: {{ side: {{}} }}\n"));
+    context.write("compose.yaml", format!("{head}networks: {{ side: {{}} }}\n"));
+    said(&context, ["-f", "before.yaml", "--profile", "off", "up", "-d"]);
+    let states = || said(&context, ["-p", "own", "ps", "-a", "--format", "{{.Service}} {{.State}}"]);
+    assert_eq!(states(), "a running\ngone running\noff running");
+    // What is gone from the project, or off, is left as it is, and says nothing.
+    assert_eq!(said(&context, ["logs"]), "a-1  | a");
+    for (verb, state) in [
+        (&["pause"][..], "paused"),
+        (&["unpause"], "running"),
+        (&["restart"], "running"),
+        (&["kill"], "exited"),
+        (&["start"], "running"),
+        (&["stop"], "exited"),
+    ] {
+        context.rbuild([&["compose"], verb].concat()).run().assert_success();
+        assert_eq!(states(), format!("a {state}\ngone running\noff running"), "{verb:?}");
+    }
+    let up = context.rbuild(["compose", "up"]).start();
+    up.until("Attaching to a-1");
+    interrupted(up);
+    assert_eq!(states(), "a exited\ngone running\noff running");
+    said(&context, ["-p", "own", "stop"]);
+    assert_eq!(said(&context, ["rm", "-f"]), "Going to remove own-a-1");
+    assert_eq!(states(), "gone exited\noff exited");
+    // A network that only they have use of is theirs.
+    let down = compose(&context, ["down", "--remove-orphans"]);
+    down.assert_success();
+    assert!(!down.stderr.contains("own_side"), "{down}");
+    assert_eq!(states(), "off exited");
+    let down = compose(&context, ["--profile", "off", "down"]);
+    down.assert_success();
+    assert!(down.stderr.contains("Network own_side  Removed"), "{down}");
+    let version = said(&context, ["version"]);
+    assert_eq!(version, format!("rbuild compose version {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!([said(&context, ["-v"]), said(&context, ["--version"])], [version.clone(), version]);
+    assert_clean(&context);
+}
+
 /// What lists show.
 fn lists(context: &TestContext) {
     let format = "{{.Name}} {{.Service}} {{.State}} {{.ExitCode}}";

@@ -18,10 +18,14 @@ pub(crate) use config::{Config, Format};
 
 /// What `rbuild compose` takes.
 #[derive(Debug, clap::Args)]
+#[command(display_name = "rbuild compose version", version, disable_version_flag = true)]
 pub(crate) struct Arguments {
     /// Which project.
     #[command(flatten)]
     pub(crate) project: Project,
+    /// Print the version
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
     /// What to do with it.
     #[command(subcommand)]
     pub(crate) verb: Verb,

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use rbuild_engine::projects::labels::key;
-use rbuild_engine::projects::{self, AfterFailure, Down as Wish, Haste, Orphans, VolumesToo, image_name};
+use rbuild_engine::projects::{
+    self, AfterFailure, Down as Wish, Haste, Member, Orphans, VolumesToo, image_name,
+};
 use rbuild_images::ImagesError;
 use rbuild_model::project::Project as Model;
 
@@ -43,8 +45,12 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
             return Err(Mistake::new(format!("no such service: {name}")).into());
         }
     }
-    let mut members = handle.members()?;
+    let all = handle.members()?;
+    let mut members = all.clone();
     handle.keep_enabled(&mut members, &down.services);
+    let is_kept = |member: &&Member| !members.iter().any(|own| own.replica.id == member.replica.id);
+    let kept: BTreeSet<&str> =
+        all.iter().filter(is_kept).flat_map(|member| &member.replica.networks).map(String::as_str).collect();
     let model = &handle.meant.model;
     let by_labels = handle.meant.loaded.is_none();
     let owned = handle.engine.owned(model.name.as_str())?;
@@ -53,7 +59,7 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
         replicas: members.iter().map(|member| member.replica.clone()).collect(),
         dependencies: graph,
         targets: down.services.iter().cloned().collect(),
-        networks: networks(model, &owned.networks, by_labels),
+        networks: networks(model, &owned.networks, &kept, by_labels),
         named_volumes: volumes(model, &owned.volumes, by_labels, &down.services),
         volumes: if down.volumes { VolumesToo::Remove } else { VolumesToo::Keep },
         orphans: if down.remove_orphans { Orphans::Remove } else { Orphans::Warn },
@@ -92,14 +98,15 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
     }
 }
 
-/// The networks that go: those that the project declares and made, or all that bear its label.
-fn networks(model: &Model, owned: &[String], by_labels: bool) -> Vec<String> {
+/// The networks that go: those that the project declares and made, or all that bear its label. Those that only services
+/// whose profiles are off have use of are `kept`.
+fn networks(model: &Model, owned: &[String], kept: &BTreeSet<&str>, by_labels: bool) -> Vec<String> {
     if by_labels {
         return owned.to_vec();
     }
     let declared = model.networks.values().filter(|network| !network.external);
     let mut names: BTreeSet<String> = declared.map(|network| network.name.clone()).collect();
-    names.extend(owned.iter().cloned());
+    names.extend(owned.iter().filter(|name| !kept.contains(name.as_str())).cloned());
     names.into_iter().collect()
 }
 

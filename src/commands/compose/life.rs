@@ -24,10 +24,10 @@ fn open(project: &Project, services: &[String], verb: &str, context: &Context) -
     }
 }
 
-/// Returns the containers that a verb is about, without those of services whose profiles are off.
+/// Returns the containers that a verb is about, without those of services that are gone from the project or off.
 fn enabled(handle: &Handle, selection: &Selection, named: &[String]) -> anyhow::Result<Vec<Member>> {
     let mut members = handle.selected(selection)?;
-    handle.keep_enabled(&mut members, named);
+    handle.keep_own(&mut members, named);
     Ok(members)
 }
 

@@ -31,6 +31,7 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
         label(key::PROJECT) == name
             && label(key::ONE_OFF) != "True"
             && (wanted.is_empty() || wanted.contains(label(key::SERVICE)))
+            && look.meant.is_about(label(key::SERVICE), &arguments.services)
             && arguments.index.is_none_or(|index| label(key::NUMBER) == index.to_string())
     };
     // Begun before the look, so that nothing is missed between the two.
@@ -38,7 +39,9 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
         Output::new(&look.engine, &look.home.store, appearance(project, arguments, context), joins)?;
     let mut members = look.members(&arguments.services, Which::Any)?;
     members.retain(|member| {
-        is_numbered(member) && arguments.index.is_none_or(|index| member.replica.number == index)
+        is_numbered(member)
+            && look.meant.is_about(&member.replica.service, &arguments.services)
+            && arguments.index.is_none_or(|index| member.replica.number == index)
     });
     if let (Some(index), [service], true) = (arguments.index, &*arguments.services, members.is_empty()) {
         return Err(Mistake::new(format!("service {service:?} is not running container #{index}")).into());

@@ -118,6 +118,16 @@ fn by_labels(name: &str) -> anyhow::Result<Meant> {
     Ok(Meant { model: Model::named(name.clone()), name, loaded: None, provided: BTreeMap::new() })
 }
 
+impl Meant {
+    /// Whether a verb is about a service: the project has it and it is turned on, or it was named. All that is only known by
+    /// labels may be one.
+    pub(crate) fn is_about(&self, service: &str, named: &[String]) -> bool {
+        self.loaded.is_none()
+            || self.model.services.contains_key(service)
+            || named.iter().any(|name| name == service)
+    }
+}
+
 impl Handle {
     /// Opens the store for a project. Must be called before any thread is begun.
     pub(crate) fn open(meant: Meant, verb: &str, context: &Context) -> anyhow::Result<Self> {
@@ -161,6 +171,12 @@ impl Handle {
             let is_off = model.disabled.contains_key(service) && !model.services.contains_key(service);
             !is_off || named.iter().any(|name| name == service)
         });
+    }
+
+    /// Leaves out what belongs to services that the project does not have any more, or has turned off, unless they were
+    /// named.
+    pub(crate) fn keep_own(&self, members: &mut Vec<Member>, named: &[String]) {
+        members.retain(|member| self.meant.is_about(&member.replica.service, named));
     }
 
     /// Whether the project has a service, turned on or not. All that is only known by labels may be one.

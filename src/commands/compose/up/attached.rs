@@ -17,7 +17,7 @@ use std::sync::{Arc, Once};
 use std::thread::Scope;
 
 use rbuild_engine::projects::labels::key;
-use rbuild_engine::projects::{AfterFailure, Carried, Halt, Turn, Wanted};
+use rbuild_engine::projects::{AfterFailure, Carried, Halt, Member, Turn, Wanted};
 use rbuild_model::container::{ContainerId, Definition, Signal};
 
 use super::super::board::{Board, colour};
@@ -161,6 +161,13 @@ fn joins(definition: &Definition, project: &str, attached: &BTreeSet<String>) ->
     label(key::PROJECT) == project
         && !label(key::ONE_OFF).eq_ignore_ascii_case("true")
         && attached.contains(label(key::SERVICE))
+}
+
+/// Returns the containers that are up of the services that were asked for, of all that the project has if none was.
+fn left(handle: &Handle, asked: &[String]) -> anyhow::Result<Vec<Member>> {
+    let mut members = handle.selected(&Selection::of(asked))?;
+    handle.keep_own(&mut members, asked);
+    Ok(members)
 }
 
 struct Foreground<'a> {
@@ -365,8 +372,7 @@ impl<'a> Foreground<'a> {
         let service = definition.labels.get(key::SERVICE).map(String::as_str).unwrap_or_default();
         let status = u8::try_from(code).unwrap_or(u8::MAX);
         if self.up.exit_code_from.as_deref() == Some(service) && self.asked_code.is_none() {
-            let was_stopped = self.stage != Stage::Running;
-            self.asked_code = Some(if was_stopped && status != 0 { 143 } else { status });
+            self.asked_code = Some(status);
         }
         let is_monitored = self.up.services.is_empty() || self.up.services.iter().any(|name| name == service);
         if self.reason.is_none() && is_monitored && self.aborts_on(code) {
@@ -428,12 +434,12 @@ impl<'a> Foreground<'a> {
         self.handle.halt.now();
         self.board.end_trace();
         let (handle, project, board, context) = (self.handle, self.project, self.board, self.context);
-        let (bell, selection) = (self.bell.clone(), Selection::of(&self.asked));
+        let (bell, asked) = (self.bell.clone(), self.asked.clone());
         let wanted = Wanted { timeout: making::timeout(self.up.timeout), ..Wanted::default() };
         let manner = self.manner;
         scope.spawn(move || {
             let stopped = || -> anyhow::Result<()> {
-                let members = handle.selected(&selection)?;
+                let members = left(handle, &asked)?;
                 let after_failure = AfterFailure::GoOn;
                 let turning = Turning { handle, project, members, turn, wanted, manner, after_failure };
                 let prepared = turning.prepare()?;
@@ -483,10 +489,7 @@ impl<'a> Foreground<'a> {
         if goes_on && self.reason.is_none() && !has_failed {
             return Ok(ControlFlow::Continue(()));
         }
-        if self.stage != Stage::Running
-            && !self.is_swept
-            && !self.handle.selected(&Selection::of(&self.asked))?.is_empty()
-        {
+        if self.stage != Stage::Running && !self.is_swept && !left(self.handle, &self.asked)?.is_empty() {
             let turn = if self.stage == Stage::Stopping { Turn::Stop } else { Turn::Kill(Signal::KILL) };
             self.stop(turn, scope);
             return Ok(ControlFlow::Continue(()));
