@@ -177,9 +177,11 @@ impl Tasks {
         &self.notes
     }
 
-    /// Returns the first task that failed, to be reported.
-    pub(crate) fn failure(&self) -> Option<StepFailure> {
-        let (_, task) = self.shown().find(|(_, task)| task.failed().is_some())?;
+    /// Returns a step's task if that failed, to be reported. Others may have failed before it, and nobody stopped for them: a
+    /// cache that cannot be read, say.
+    pub(crate) fn failure(&self, step: &str) -> Option<StepFailure> {
+        let step = text::one_line(step);
+        let (_, task) = self.shown().find(|(_, task)| task.name == step && task.failed().is_some())?;
         Some(StepFailure {
             name: task.name.clone(),
             command: None,

@@ -134,12 +134,32 @@ fn rawjson_is_an_object_a_line() {
 #[test]
 fn quiet_says_nothing_and_still_knows_the_failure() {
     let tasks = play(&mut quiet::Quiet, Sgr::Drop, script());
-    let failure = tasks.failure().unwrap();
+    let failure = tasks.failure("[build 2/3] RUN make").unwrap();
     assert_eq!(failure.name, "[build 2/3] RUN make");
     assert_eq!(failure.outcome, Outcome::Exited(ExitStatus::Code(2)));
     let tail: Vec<_> = failure.tail.iter().map(|(at, line)| format!("{} {line}", at.as_millis())).collect();
     assert_eq!(tail, ["89 cc main.c", "109 link", "1589 oops"]);
     assert_eq!(failure.location.unwrap().lines(), (2, 2));
+}
+
+#[test]
+fn what_failed_before_and_stopped_nothing_is_not_the_failure() {
+    let script = vec![
+        (0, declared(1, "importing cache manifest from x")),
+        (0, started(1)),
+        (1, finished(1, Outcome::Failed, 1)),
+        (1, declared(2, "[1/1] RUN false")),
+        (1, started(2)),
+        (2, finished(2, Outcome::Exited(ExitStatus::Code(1)), 1)),
+    ];
+    let tasks = play(&mut quiet::Quiet, Sgr::Drop, script);
+    let failure = tasks.failure("[1/1] RUN false").unwrap();
+    assert_eq!(
+        (failure.name.as_str(), failure.outcome),
+        ("[1/1] RUN false", Outcome::Exited(ExitStatus::Code(1)))
+    );
+    // Its key could not be computed: it never began.
+    assert!(tasks.failure("[1/1] COPY nothere /").is_none());
 }
 
 #[test]
@@ -152,7 +172,7 @@ fn the_tail_has_the_last_forty_lines() {
         (2, log(1, "last\n")),
         (3, finished(1, Outcome::Failed, 3)),
     ];
-    let tail = play(&mut quiet::Quiet, Sgr::Drop, script).failure().unwrap().tail;
+    let tail = play(&mut quiet::Quiet, Sgr::Drop, script).failure("x").unwrap().tail;
     assert_eq!(tail.len(), 40);
     assert_eq!((tail[0].1.as_str(), tail[39].1.as_str()), ("61", "last"));
 }
@@ -270,7 +290,7 @@ fn a_display_hears_from_many_threads_and_ends() {
     let tasks = display.finish(End::Succeeded);
     late.event(log(1, "nobody hears this\n"));
     assert_eq!(tasks.count(), (8, 8));
-    assert!(tasks.failure().is_none());
+    assert!(tasks.failure("work").is_none());
     assert_eq!(page.text().lines().filter(|line| line.ends_with(" 499")).count(), 8);
     assert_eq!(page.text().lines().filter(|line| line.contains(" DONE ")).count(), 8);
     assert!(!page.text().contains("nobody"));

@@ -257,7 +257,7 @@ fn explain(error: BuildError, tasks: &Tasks) -> anyhow::Error {
     match error {
         BuildError::Dockerfile(findings) => Findings(findings).into(),
         BuildError::Step { name, location, source } => {
-            let Some(mut failure) = tasks.failure() else {
+            let Some(mut failure) = tasks.failure(&name) else {
                 let findings = location.map(|location| {
                     let source = anyhow::Error::from(*source);
                     let message = report::chain(&source);

@@ -212,6 +212,20 @@ fn a_broken_cache_is_told_of_and_left_out() {
     );
     assert!(output.stderr.contains("is not used: "), "{output}");
     assert!(output.stderr.contains("there is none yet"), "{output}");
+    // Whatever fails later fails for its own reason.
+    for (text, why) in [
+        ("FROM scratch\nCOPY nothere /\n", "\nerror: failed to compute cache key: "),
+        (
+            "FROM busybox\nRUN false\n",
+            "\nerror: process \"/bin/sh -c false\" did not complete successfully: ",
+        ),
+    ] {
+        other.write("Dockerfile.wrong", text);
+        let broken = format!("type=local,src={}", junk.display());
+        let output = crate::scene::build(&other, ["-f", "Dockerfile.wrong", "--cache-from", &broken]);
+        assert_eq!(output.status.code(), Some(1), "{output}");
+        assert!(output.stderr.contains("is not used: ") && output.stderr.contains(why), "{output}");
+    }
     assert_buildkits_are_known(&other);
     // Without time only keys go up: they are found, and what is read is made.
     let keys = place.path().join("keys");
