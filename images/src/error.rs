@@ -49,6 +49,14 @@ pub enum ImagesError {
         /// What is wanted and what there is.
         source: NoPlatform,
     },
+    /// None of the images is for a platform that is wanted.
+    #[error("{what}: none of the manifests match the provided platforms [{wanted}]")]
+    NoneFits {
+        /// The images.
+        what: String,
+        /// The platforms.
+        wanted: String,
+    },
     /// A document of the image is not acceptable.
     #[error("a manifest of {0} is not acceptable")]
     Document(String, #[source] DocumentError),

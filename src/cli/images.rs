@@ -156,6 +156,9 @@ pub(crate) struct Pull {
     /// Images, by name
     #[arg(value_name = "NAME[:TAG|@DIGEST]", required = true)]
     pub(crate) names: Vec<String>,
+    /// Pull all tags of the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
     /// Platform, as in `linux/arm64`
     #[arg(long, value_name = "PLATFORM", value_parser = flags::platforms)]
     pub(crate) platform: Option<flags::PlatformList>,

@@ -172,6 +172,9 @@ pub(crate) struct ManifestInspect {
     /// Show what is known of each manifest
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Speak plain HTTP to a registry that is not reached otherwise
+    #[arg(long)]
+    pub(crate) insecure: bool,
 }
 
 /// What `rbuild manifest create` takes.
@@ -186,6 +189,9 @@ pub(crate) struct ManifestCreate {
     /// Add to a list that is there
     #[arg(short, long)]
     pub(crate) amend: bool,
+    /// Speak plain HTTP to a registry that is not reached otherwise
+    #[arg(long)]
+    pub(crate) insecure: bool,
 }
 
 /// What `rbuild manifest annotate` takes.
@@ -223,6 +229,9 @@ pub(crate) struct ManifestPush {
     /// Forget the list when it is pushed
     #[arg(short, long)]
     pub(crate) purge: bool,
+    /// Speak plain HTTP to a registry that is not reached otherwise
+    #[arg(long)]
+    pub(crate) insecure: bool,
 }
 
 /// What `rbuild manifest rm` takes.

@@ -93,6 +93,11 @@ fn flags_that_are_not_there_yet_say_so() {
             "run --userns keep-id x",
             "error: `--userns` of `rbuild run` is not supported yet\nhint: run rbuild as an ordinary user\n",
         ),
+        (
+            "imagetools create --builder other -t a b",
+            "error: `--builder` of `rbuild imagetools create` is not supported yet\nhint: leave it out: rbuild speaks to \
+             registries by itself\n",
+        ),
     ] {
         assert_eq!(told(line), message, "{line}");
         assert_eq!(report::judge(&parsed(line).unwrap_err()).status, report::Status::Usage);
@@ -100,6 +105,8 @@ fn flags_that_are_not_there_yet_say_so() {
     for line in [
         "build --provenance=false --sbom=false --rm --force-rm .",
         "build --builder default .",
+        "imagetools create --builder default -t a b",
+        "imagetools inspect --builder=default a",
         "run --restart no --sig-proxy=true --sig-proxy --log-driver none x",
         "run x --gpus all -d",
     ] {

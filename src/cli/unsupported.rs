@@ -95,7 +95,14 @@ const FLAGS: &[Flag] = &[
     nothing(&["rmi"], "no-prune"),
     Flag { short: Some('l'), ..switch(&["rm"], "link", "use networks: `rbuild network disconnect`") },
     value(&["load"], "platform", LEAVE),
-    Flag { short: Some('a'), ..switch(&["pull"], "all-tags", "pull the tags one by one") },
+    Flag {
+        harmless: &["default"],
+        ..value(
+            &["imagetools create", "imagetools inspect"],
+            "builder",
+            "leave it out: rbuild speaks to registries by itself",
+        )
+    },
     nothing(&["pull"], "disable-content-trust"),
     nothing(&["push"], "disable-content-trust"),
     value(&["network create"], "config-from", "write the options out"),

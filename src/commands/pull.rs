@@ -10,21 +10,46 @@ use crate::cli::images::Pull;
 use crate::progress::{Display, End, Mode};
 use crate::report::{Mistake, Status};
 use crate::wiring::Home;
+use crate::wiring::logins::remote;
 
 pub(super) fn run(arguments: &Pull, context: &Context) -> Outcome {
     let names = arguments
         .names
         .iter()
-        .map(|name| name.parse::<Reference>().map(Reference::with_default_tag))
+        .map(|name| name.parse::<Reference>())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Mistake::new(error.to_string()))?;
+    if arguments.all_tags && names.iter().any(|name| name.tag().is_some() || name.digest().is_some()) {
+        return Err(Mistake::usage("tag can't be used with --all-tags/-a").into());
+    }
     let platform = match arguments.platform.as_ref().map(|list| &list.0[..]) {
         None => context.settings.platform.clone().unwrap_or_else(Platform::host),
         Some([platform]) => platform.clone(),
         Some(_) => return Err(Mistake::usage("one platform can be pulled at a time").into()),
     };
+    let names = if arguments.all_tags { with_all_tags(&names, context)? } else { tagged(names) };
     let home = Home::open_for_long(&context.settings, "rbuild pull")?;
     home.ended(pull(&home, arguments, &names, &platform, context))
+}
+
+fn tagged(names: Vec<Reference>) -> Vec<Reference> {
+    names.into_iter().map(Reference::with_default_tag).collect()
+}
+
+/// Asks registries for all tags of repositories.
+fn with_all_tags(repositories: &[Reference], context: &Context) -> anyhow::Result<Vec<Reference>> {
+    let remote = remote(&context.settings)?;
+    let mut names = Vec::new();
+    for repository in repositories {
+        for tag in remote.tags(repository)? {
+            let name = format!("{}:{tag}", repository.name());
+            let name = name.parse().map_err(|error| {
+                Mistake::new(format!("{} tells of a tag that is none: {error}", repository.familiar()))
+            })?;
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 fn pull(
@@ -64,7 +89,17 @@ fn pull(
                 name.familiar()
             ))?;
         }
-        context.terminal.print(&format!("{name}\n"))?;
+        if !arguments.all_tags {
+            context.terminal.print(&format!("{name}\n"))?;
+        }
+    }
+    if arguments.all_tags {
+        for name in &arguments.names {
+            context.terminal.print(&format!(
+                "{}\n",
+                name.parse::<Reference>().map_or(name.clone(), |name| name.to_string())
+            ))?;
+        }
     }
     Ok(Status::Done)
 }

@@ -24,6 +24,13 @@ pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Remote> {
     Ok(Remote::new(&registries::of(settings)?)?)
 }
 
+/// As [`remote`], and plain HTTP is spoken to registries of these names.
+pub(crate) fn remote_in_the_clear(settings: &Settings, names: Vec<String>) -> anyhow::Result<Remote> {
+    let mut registries = registries::of(settings)?;
+    registries.insecure.extend(names);
+    Ok(Remote::new(&registries)?)
+}
+
 /// Asks a registry whether it takes a credential; returns what is to be kept of it.
 pub(crate) fn verify(
     settings: &Settings,

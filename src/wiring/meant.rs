@@ -15,8 +15,18 @@ const TOLD: usize = 3;
 pub(crate) fn hinted(error: anyhow::Error, settings: &Settings) -> anyhow::Error {
     let Some(unknown) = unknown(&error) else { return error };
     let near = Home::open(settings, "rbuild").ok().and_then(|home| home.images.near(&unknown.name).ok());
-    let hints: Vec<String> = near.and_then(|near| meant(&near)).into_iter().chain(unknown.search()).collect();
+    let mut near = near.unwrap_or_default();
+    // Who names what is here, and is told no by its registry, meant no other.
+    if near.iter().any(|name| is_same(name, &unknown.name)) {
+        near.clear();
+    }
+    let hints: Vec<String> = meant(&near).into_iter().chain(unknown.search()).collect();
     if hints.is_empty() { error } else { error.context(Hints(hints)) }
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    let full = |name: &str| name.parse::<Reference>().ok().map(Reference::with_default_tag);
+    full(one).is_some_and(|one| full(other) == Some(one))
 }
 
 fn meant(near: &[String]) -> Option<String> {

@@ -23,6 +23,7 @@ mod full_disk;
 mod generated;
 mod help;
 mod keeping;
+mod manifests;
 mod mistakes;
 mod networks;
 mod others;

@@ -45,9 +45,12 @@ pub(super) fn said(remote: &Remote, reference: &Reference, fetched: &Fetched) ->
         provenance.extend(slsa.map(|slsa| (platform.clone(), slsa)));
     }
     // As with images: what is for one platform needs no name of it.
-    let shown = |facts: Map<String, Value>| match images.len() {
+    let shown = |mut facts: Map<String, Value>| match images.len() {
         0 | 1 => facts.into_iter().next().map_or_else(|| json!({}), |(_, fact)| fact),
-        _ => Value::Object(facts),
+        _ => {
+            facts.sort_keys();
+            Value::Object(facts)
+        }
     };
     Ok(Said { materials: shown(materials), provenance: shown(provenance) })
 }

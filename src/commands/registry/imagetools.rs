@@ -9,9 +9,9 @@ use rbuild_image::manifest::{Descriptor, Document, Manifest, MediaType};
 use rbuild_images::{Annotation, Entry, Level, Preference, Remote};
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{attested, named, progress, spool};
+use super::{attested, named, progress, shown, spool};
 use crate::cli::registry::{Imagetools, ImagetoolsCreate, ImagetoolsInspect, ImagetoolsVerb};
 use crate::commands::{Context, Outcome};
 use crate::report::{Findings, Mistake, Status};
@@ -38,9 +38,15 @@ fn inspect(arguments: &ImagetoolsInspect, context: &Context) -> Outcome {
         Some(format) => {
             let (manifest, image) = (manifest_value(&fetched), images(&remote, &reference, &fetched)?);
             let compact = format.replace(' ', "");
+            // What a template makes is all there is: buildx ends no line either.
             if compact == "{{json.}}" {
-                let all = json!({ "name": reference.to_string(), "manifest": manifest, "image": image });
-                serde_json::to_string_pretty(&all)? + "\n"
+                let mut all = json!({ "name": reference.to_string(), "manifest": manifest });
+                if !image.is_null() {
+                    all["image"] = image;
+                }
+                Template::parse(format)
+                    .and_then(|format| format.render_indented(&all))
+                    .map_err(Findings::from)?
             } else {
                 let mut all = json!({ "Name": reference.to_string(), "Manifest": manifest, "Image": image });
                 // They may be large: who does not ask for them does not wait for them.
@@ -51,7 +57,6 @@ fn inspect(arguments: &ImagetoolsInspect, context: &Context) -> Outcome {
                 Template::parse(format)
                     .and_then(|format| format.render_indented(&all))
                     .map_err(Findings::from)?
-                    + "\n"
             }
         }
     };
@@ -91,18 +96,13 @@ fn annotated(text: &mut String, indent: &str, annotations: &BTreeMap<String, Str
     }
 }
 
-/// The document, or what names it if it is of one image.
+/// The document with what names it; of one image that alone.
 fn manifest_value(fetched: &Fetched) -> Value {
-    let mut value = match &fetched.document {
-        Document::Index(_) => serde_json::from_slice(&fetched.bytes).unwrap_or_default(),
-        Document::Manifest(_) => json!({}),
-    };
-    if let Value::Object(object) = &mut value {
-        object.insert("mediaType".to_owned(), fetched.media_type.as_str().into());
-        object.insert("digest".to_owned(), fetched.digest.to_string().into());
-        object.insert("size".to_owned(), fetched.bytes.len().into());
+    let named = Descriptor::of(fetched.media_type.as_str(), &fetched.bytes);
+    match &fetched.document {
+        Document::Index(index) => shown::index(index, fetched.media_type.as_str(), &named),
+        Document::Manifest(_) => json!(named),
     }
-    value
 }
 
 /// The config of an image; of several, those of all by platform.
@@ -113,12 +113,12 @@ fn images(remote: &Remote, reference: &Reference, fetched: &Fetched) -> anyhow::
             return Ok(Value::Null);
         }
         let (bytes, _) = remote.config(reference, manifest)?;
-        serde_json::from_slice(&bytes).context("the config is not JSON")
+        Ok(shown::image(&serde_json::from_slice(&bytes).context("the config is not JSON")?))
     };
     match &fetched.document {
         Document::Manifest(manifest) => config(manifest),
         Document::Index(index) => {
-            let mut all = Map::new();
+            let mut all = BTreeMap::new();
             for entry in &index.manifests {
                 let Some(platform) = entry.platform().filter(|platform| platform.os != "unknown") else {
                     continue;
@@ -128,11 +128,7 @@ fn images(remote: &Remote, reference: &Reference, fetched: &Fetched) -> anyhow::
                     all.insert(platform.to_string(), config(&manifest)?);
                 }
             }
-            // As buildx has it: what is for one platform needs no name of it.
-            Ok(match (all.len(), all.values().next()) {
-                (1, Some(only)) => only.clone(),
-                _ => Value::Object(all),
-            })
+            Ok(shown::images(all))
         }
     }
 }

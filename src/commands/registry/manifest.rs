@@ -10,21 +10,21 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use base64::Engine as _;
 use rbuild_image::distribution::Fetched;
-use rbuild_image::manifest::{Descriptor, Document};
-use rbuild_images::{Entry, Preference, Remote};
+use rbuild_image::manifest::{Descriptor, Document, MediaType};
+use rbuild_images::{Entry, ImagesError, Preference, Remote};
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::reference::Reference;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{named, progress, spool};
+use super::{named, progress, shown, spool};
 use crate::cli::registry::{
     Manifest, ManifestAnnotate, ManifestCreate, ManifestInspect, ManifestPush, ManifestVerb,
 };
 use crate::commands::{Context, Outcome};
 use crate::progress::Mode;
 use crate::report::{Mistake, Status};
-use crate::wiring::logins::remote;
+use crate::wiring::logins::{remote, remote_in_the_clear};
 
 /// A list under construction.
 #[derive(Debug, Serialize, Deserialize)]
@@ -122,9 +122,10 @@ fn create(arguments: &ManifestCreate, context: &Context) -> Outcome {
         }
         (None, _) => List { name: name.to_string(), entries: Vec::new() },
     };
-    let remote = remote(&context.settings)?;
-    for text in &arguments.manifests {
-        let reference = named(text)?;
+    let references =
+        arguments.manifests.iter().map(|text| named(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let remote = reached(&references, arguments.insecure, context)?;
+    for reference in references {
         let fetched = remote.document(&reference)?;
         let descriptor = described(&remote, &reference, &fetched)?;
         list.entries.retain(|entry| entry.name != reference.to_string());
@@ -140,8 +141,15 @@ fn described(remote: &Remote, reference: &Reference, fetched: &Fetched) -> anyho
     let descriptor = Descriptor::of(fetched.media_type.as_str(), &fetched.bytes);
     match &fetched.document {
         Document::Manifest(manifest) => {
-            let (_, config) = remote.config(reference, manifest)?;
-            Ok(descriptor.for_platform(&config.platform()))
+            let (bytes, config) = remote.config(reference, manifest)?;
+            let mut descriptor = descriptor.for_platform(&config.platform());
+            let config: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            if let Some(Value::Object(platform)) = &mut descriptor.platform {
+                let more =
+                    ["os.version", "os.features"].map(|key| Some((key.to_owned(), config.get(key)?.clone())));
+                platform.extend(more.into_iter().flatten());
+            }
+            Ok(descriptor)
         }
         Document::Index(_) => {
             Err(Mistake::new(format!("{} is a list of manifests itself", reference.familiar()))
@@ -186,14 +194,17 @@ fn annotate(arguments: &ManifestAnnotate, context: &Context) -> Outcome {
 fn push(arguments: &ManifestPush, context: &Context) -> Outcome {
     let name = named(&arguments.list)?;
     let list = read(&name, context)?.ok_or_else(|| no_list(&arguments.list))?;
+    let mut references = vec![name.clone()];
     let mut entries = Vec::new();
-    for Listed { name, descriptor } in list.entries {
-        let reference = named(&name)?.without_digest().with_digest(descriptor.digest);
-        entries.push(Entry { reference, stated: Some(descriptor) });
+    for Listed { name, descriptor } in &list.entries {
+        let reference = named(name)?.without_digest().with_digest(descriptor.digest);
+        references.push(reference.clone());
+        entries.push(Entry { reference, stated: Some(descriptor.clone()) });
     }
-    let remote = remote(&context.settings)?;
+    let remote = reached(&references, arguments.insecure, context)?;
     let none = |_: &_| BTreeMap::new();
-    let combined = remote.combine(&entries, &BTreeMap::new(), &none, &[], Preference::Index)?;
+    let mut combined = remote.combine(&entries, &BTreeMap::new(), &none, &[], Preference::Index)?;
+    (combined.bytes, combined.media_type) = (list.to_bytes(), MediaType::new(list.media_type()));
     let spool = spool(context);
     let what = format!("push {}", name.familiar());
     let pushed = progress(Mode::Quiet, context, &what, |told| {
@@ -209,8 +220,56 @@ fn push(arguments: &ManifestPush, context: &Context) -> Outcome {
     Ok(Status::Done)
 }
 
+impl List {
+    /// Returns the type that the list gets: Docker's own where all its entries are Docker's.
+    fn media_type(&self) -> &'static str {
+        let is_dockers = |entry: &Listed| entry.descriptor.media_type.as_str() == MediaType::DOCKER_MANIFEST;
+        if self.entries.iter().all(is_dockers) { MediaType::DOCKER_LIST } else { MediaType::OCI_INDEX }
+    }
+
+    /// Writes the list as docker does, to the byte: who makes the same list there gets the same digest.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut entries: Vec<&Listed> = self.entries.iter().collect();
+        // It keeps each entry in a file, and takes them by the names of the files.
+        entries.sort_by_key(|entry| entry.name.replace('/', "_").replace(':', "-"));
+        let entries: Vec<Value> = entries.iter().map(|entry| shown::listed(&entry.descriptor)).collect();
+        let list = json!({ "schemaVersion": 2, "mediaType": self.media_type(), "manifests": entries });
+        indented(&list, "   ")
+    }
+}
+
+fn indented(value: &Value, by: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(by.as_bytes());
+    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter));
+    written.expect("a JSON value can be written to memory");
+    text
+}
+
+/// Returns what speaks to the registries of references. With `--insecure` plain HTTP is spoken to those that are not reached
+/// otherwise; a certificate that nobody vouches for stays what it is.
+fn reached(references: &[Reference], insecure: bool, context: &Context) -> anyhow::Result<Remote> {
+    let remote = remote(&context.settings)?;
+    if !insecure {
+        return Ok(remote);
+    }
+    let mut unreached = Vec::new();
+    for reference in references {
+        let registry = reference.registry().to_owned();
+        if !unreached.contains(&registry)
+            && let Err(ImagesError::Registry { source, .. }) = remote.document(reference)
+            && (source.is_unreachable() || source.is_cut_off())
+            && !source.is_distrusted()
+        {
+            unreached.push(registry);
+        }
+    }
+    if unreached.is_empty() { Ok(remote) } else { remote_in_the_clear(&context.settings, unreached) }
+}
+
 fn inspect(arguments: &ManifestInspect, context: &Context) -> Outcome {
-    let value = match &arguments.names[..] {
+    let verbose = arguments.verbose;
+    let mut text = match &arguments.names[..] {
         [list, manifest] => {
             let (name, manifest) = (named(list)?, named(manifest)?);
             let list = read(&name, context)?.ok_or_else(|| no_list(list))?;
@@ -218,36 +277,35 @@ fn inspect(arguments: &ManifestInspect, context: &Context) -> Outcome {
             let entry = entry.ok_or_else(|| {
                 Mistake::new(format!("no such manifest in {}: {}", name.familiar(), manifest.familiar()))
             })?;
-            json!({ "Ref": entry.name, "Descriptor": entry.descriptor })
+            // Of the list is what is said of it; the manifest itself stays at its registry until the list is pushed.
+            let manifest = manifest.without_digest().with_digest(entry.descriptor.digest);
+            let remote = reached(std::slice::from_ref(&manifest), arguments.insecure, context)?;
+            let fetched = remote.document(&manifest)?;
+            let value = if verbose {
+                one(&remote, &named(&entry.name)?, &fetched, Some(&entry.descriptor))?
+            } else {
+                serde_json::from_slice(&fetched.bytes)?
+            };
+            indented(&value, "\t")
         }
         [one] => {
             let name = named(one)?;
             match read(&name, context)? {
-                Some(list) if !arguments.verbose => {
-                    let entries: Vec<_> = list.entries.iter().map(|entry| &entry.descriptor).collect();
-                    json!({
-                        "schemaVersion": 2,
-                        "mediaType": "application/vnd.docker.distribution.manifest.list.v2+json",
-                        "manifests": entries,
-                    })
-                }
-                _ => at_registry(&name, arguments.verbose, context)?,
+                Some(list) if !verbose => list.to_bytes(),
+                _ => indented(&at_registry(&name, arguments, context)?, "\t"),
             }
         }
-        _ => Value::Null,
+        _ => Vec::new(),
     };
-    let mut text = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))?;
     text.push(b'\n');
     context.terminal.write(&text)?;
     Ok(Status::Done)
 }
 
-fn at_registry(name: &Reference, verbose: bool, context: &Context) -> anyhow::Result<Value> {
-    let remote = remote(&context.settings)?;
+fn at_registry(name: &Reference, arguments: &ManifestInspect, context: &Context) -> anyhow::Result<Value> {
+    let remote = reached(std::slice::from_ref(name), arguments.insecure, context)?;
     let fetched = remote.document(name)?;
-    if !verbose {
+    if !arguments.verbose {
         return Ok(serde_json::from_slice(&fetched.bytes)?);
     }
     let Document::Index(index) = &fetched.document else { return one(&remote, name, &fetched, None) };
@@ -275,7 +333,7 @@ fn one(
         if fetched.media_type.as_str().contains(".oci.") { "OCIManifest" } else { "SchemaV2Manifest" };
     Ok(json!({
         "Ref": name.to_string(),
-        "Descriptor": descriptor,
+        "Descriptor": shown::descriptor(&descriptor),
         "Raw": base64::engine::general_purpose::STANDARD.encode(&fetched.bytes),
         field: manifest,
     }))
@@ -284,6 +342,59 @@ fn one(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_written_as_docker_writes_them() {
+        let entry = |name: &str, kind: &str, platform: Value| {
+            let descriptor = Descriptor { platform: Some(platform), ..Descriptor::of(kind, name.as_bytes()) };
+            Listed { name: name.to_owned(), descriptor }
+        };
+        let arm = json!({ "variant": "v7", "os": "linux", "architecture": "arm", "os.version": "1", "os.features": ["x"] });
+        let amd64 = json!({ "architecture": "amd64", "os": "linux" });
+        let mut list = List {
+            name: "r.test/l:1".to_owned(),
+            entries: vec![
+                entry("r.test/b:1", MediaType::DOCKER_MANIFEST, amd64),
+                entry("r.test/a:1", MediaType::DOCKER_MANIFEST, arm),
+            ],
+        };
+        let expected = format!(
+            r#"{{
+   "schemaVersion": 2,
+   "mediaType": "application/vnd.docker.distribution.manifest.list.v2+json",
+   "manifests": [
+      {{
+         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+         "size": 10,
+         "digest": "{}",
+         "platform": {{
+            "architecture": "arm",
+            "os": "linux",
+            "os.version": "1",
+            "os.features": [
+               "x"
+            ],
+            "variant": "v7"
+         }}
+      }},
+      {{
+         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+         "size": 10,
+         "digest": "{}",
+         "platform": {{
+            "architecture": "amd64",
+            "os": "linux"
+         }}
+      }}
+   ]
+}}"#,
+            BlobDigest::of(b"r.test/a:1"),
+            BlobDigest::of(b"r.test/b:1")
+        );
+        assert_eq!(String::from_utf8(list.to_bytes()).unwrap(), expected);
+        list.entries[0].descriptor.media_type = MediaType::new(MediaType::OCI_MANIFEST);
+        assert_eq!(list.media_type(), MediaType::OCI_INDEX, "one that is not Docker's is enough");
+    }
 
     #[test]
     fn every_list_has_a_file_of_its_own() {

@@ -9,6 +9,7 @@ mod push;
 mod pushed;
 mod search;
 mod serve;
+mod shown;
 
 use std::path::PathBuf;
 
