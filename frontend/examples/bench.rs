@@ -77,6 +77,11 @@ fn processor_time() -> Duration {
 fn rows() -> Vec<Row> {
     let thousand = thousand_lines();
     let stages = ten_thousand_stages();
+    let arguments = stages_with("ARG A{}=1\nCOPY a /x{}\n");
+    let variables = stages_with("ENV A{}=1\nCOPY a /x{}\n");
+    let labels = stages_with("LABEL l{}=1\n");
+    let lines = (1..10_000)
+        .fold("FROM a\nENV a0=1\n".to_owned(), |text, at| text + &format!("ENV a{at}=$a{}\n", at - 1));
     let (rules, files, folders) = ignored_tree();
     vec![
         Row {
@@ -88,6 +93,26 @@ fn rows() -> Vec<Row> {
             name: "parse and lower 10 000 stages",
             budget: Duration::from_millis(200),
             work: Box::new(move || read(&stages)),
+        },
+        Row {
+            name: "10 000 stages, each on the one before it with an ARG more",
+            budget: Duration::from_secs(1),
+            work: Box::new(move || read(&arguments)),
+        },
+        Row {
+            name: "the same with an ENV more",
+            budget: Duration::from_secs(1),
+            work: Box::new(move || read(&variables)),
+        },
+        Row {
+            name: "the same with a LABEL more",
+            budget: Duration::from_secs(1),
+            work: Box::new(move || read(&labels)),
+        },
+        Row {
+            name: "10 000 lines of ENV in one stage",
+            budget: Duration::from_secs(1),
+            work: Box::new(move || read(&lines)),
         },
         Row {
             name: "1 000 ignore rules over 100 000 files",
@@ -141,6 +166,15 @@ fn ten_thousand_stages() -> String {
     let mut text = String::from("FROM a AS s0\n");
     for at in 1..10_000 {
         let _ = writeln!(text, "FROM s{} AS s{at}\nCOPY --from=s{} /a{at} /b", at - 1, at / 2);
+    }
+    text
+}
+
+/// Stages that each stand on the one before, with some lines more; `{}` is the stage's number.
+fn stages_with(lines: &str) -> String {
+    let mut text = String::from("FROM a AS s0\n");
+    for at in 1..10_000 {
+        let _ = write!(text, "FROM s{} AS s{at}\n{}", at - 1, lines.replace("{}", &at.to_string()));
     }
     text
 }

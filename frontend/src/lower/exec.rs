@@ -95,6 +95,7 @@ pub(crate) fn run(run: &Run, at: &Instruction, stage: &mut StageState<'_, '_>) -
         })
         .collect();
     let created_by = format!("RUN {} # buildkit", history_text(stage, &argv));
+    stage.spend(created_by.len(), at.line_span)?;
     put_in_order(&mut mounts);
     let given_hostname = options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").or(options.hostname.as_ref());
     let exec = Exec {
@@ -187,17 +188,9 @@ fn refuse_nul(at: &Instruction, stage: &StageState<'_, '_>) -> Result<(), Diagno
     Ok(())
 }
 
-/// Returns the command as history shows it: each build argument once, where it was first declared, with its last value.
+/// Returns the command as history shows it, with the build arguments.
 fn history_text(stage: &StageState<'_, '_>, argv: &[String]) -> String {
-    let mut args: Vec<(&str, String)> = Vec::new();
-    for arg in stage.args() {
-        let value =
-            stage.env().get(&arg.name).map(str::to_owned).or_else(|| arg.value.clone()).unwrap_or_default();
-        match args.iter_mut().find(|(name, _)| *name == arg.name) {
-            Some(known) => known.1 = value,
-            None => args.push((&arg.name, value)),
-        }
-    }
+    let args = stage.args();
     let mut words: Vec<String> = Vec::with_capacity(args.len() + argv.len() + 1);
     if !args.is_empty() {
         words.push(format!("|{}", args.len()));

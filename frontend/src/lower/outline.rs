@@ -100,37 +100,30 @@ pub fn description(instruction: &Instruction, name: &str) -> Option<String> {
     })
 }
 
-/// What one stage takes from outside, or several in the end.
+/// What one stage takes from outside.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gathered {
-    args: BTreeMap<String, OutlineArg>,
-    /// The global ARGs that are in it.
-    globals: BTreeSet<String>,
+    args: Vec<Taken>,
     secrets: BTreeMap<String, OutlineGrant>,
     ssh: BTreeMap<String, OutlineGrant>,
 }
 
+/// A build argument that a stage uses.
+#[derive(Clone, Debug)]
+enum Taken {
+    /// One of its own.
+    Own(OutlineArg),
+    /// A global one, and with it those that its default is made of.
+    Global(String),
+}
+
 impl Gathered {
     pub(super) fn arg(&mut self, arg: OutlineArg) {
-        self.args.insert(arg.name.clone(), arg);
+        self.args.push(Taken::Own(arg));
     }
 
-    /// Adds a global ARG and those that its default is made of.
-    pub(super) fn global(&mut self, scope: &GlobalScope, name: &str) {
-        let Self { args, globals, .. } = self;
-        scope.used(name, globals, &mut |arg| {
-            args.insert(arg.name.clone(), arg.clone());
-        });
-    }
-
-    /// Adds what another stage takes, where nothing is known of it.
-    pub(super) fn take_in(&mut self, below: Self) {
-        let Self { args, globals: _, secrets, ssh } = below;
-        for (name, arg) in args {
-            self.args.entry(name).or_insert(arg);
-        }
-        secrets.into_values().for_each(|grant| self.secret(grant));
-        ssh.into_values().for_each(|grant| self.ssh(grant));
+    pub(super) fn global(&mut self, name: &str) {
+        self.args.push(Taken::Global(name.to_owned()));
     }
 
     pub(super) fn secret(&mut self, grant: OutlineGrant) {
@@ -139,6 +132,38 @@ impl Gathered {
 
     pub(super) fn ssh(&mut self, grant: OutlineGrant) {
         add(&mut self.ssh, grant);
+    }
+}
+
+/// What a target takes from outside, with all its stages.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    args: BTreeMap<String, OutlineArg>,
+    /// The global ARGs that are in it.
+    globals: BTreeSet<String>,
+    secrets: BTreeMap<String, OutlineGrant>,
+    ssh: BTreeMap<String, OutlineGrant>,
+}
+
+impl Whole {
+    /// Adds what a stage takes, where nothing is known of it.
+    pub(super) fn take_in(&mut self, stage: Gathered, scope: &GlobalScope) {
+        let Gathered { args, secrets, ssh } = stage;
+        let mut own = BTreeMap::new();
+        let mut put = |arg: OutlineArg| own.insert(arg.name.clone(), arg);
+        for arg in args {
+            match arg {
+                Taken::Own(arg) => drop(put(arg)),
+                Taken::Global(name) => {
+                    scope.used(&name, &mut self.globals, &mut |arg| drop(put(arg.clone())));
+                }
+            }
+        }
+        for (name, arg) in own {
+            self.args.entry(name).or_insert(arg);
+        }
+        secrets.into_values().for_each(|grant| add(&mut self.secrets, grant));
+        ssh.into_values().for_each(|grant| add(&mut self.ssh, grant));
     }
 
     pub(super) fn finish(self, name: Option<String>, description: Option<String>) -> Outline {

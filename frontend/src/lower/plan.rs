@@ -23,7 +23,11 @@ use crate::dockerfile::{Dockerfile, parse_trigger};
 const SCRATCH: &str = "scratch";
 
 /// For how many images and variables a similar name is looked for.
-pub(super) const COMPARED: usize = 100;
+const COMPARED: usize = 100;
+
+/// How many triggers the stages of a file may run. Each stage on a base runs all of the base's, so that a file may ask for as
+/// many as the square of its lines.
+const MAX_TRIGGERS: usize = 100_000;
 
 /// How often a cycle of stages is looked for.
 const CYCLES: usize = 100;
@@ -124,6 +128,8 @@ pub(super) struct Planner<'a> {
     lost_variables: bool,
     /// How often a cycle is still looked for.
     cycles_left: usize,
+    /// How many triggers may still be run.
+    triggers_left: usize,
     pub(super) errors: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
 }
@@ -157,6 +163,7 @@ impl<'a> Planner<'a> {
             used: BTreeSet::new(),
             lost_variables: dockerfile.lost_variables,
             cycles_left: CYCLES,
+            triggers_left: MAX_TRIGGERS,
             errors: Vec::new(),
             warnings: Vec::new(),
         }
@@ -177,7 +184,7 @@ impl<'a> Planner<'a> {
         let lost = self.lost_variables;
         let (scope, mut errors) =
             scope::global(self.dockerfile, self.options, predefined, &mut |span, unset, scope| {
-                let known = scope.values.keys().map(String::as_str);
+                let known = scope.values.keys().map(String::as_str).take(compared(warnings));
                 if !lost {
                     warnings.extend(undefined_variables("UndefinedVar", source, span, unset, known));
                 }
@@ -337,7 +344,7 @@ impl<'a> Planner<'a> {
             return Ok((expanded.text, expanded.unset));
         }
         let GlobalScope { values, declared, declarations: _ } = &self.scope;
-        let known: Vec<&str> = values.keys().chain(declared).map(String::as_str).collect();
+        let known = values.keys().chain(declared).map(String::as_str).take(compared(&self.warnings));
         let unset: Vec<String> =
             expanded.unset.iter().filter(|name| !declared.contains(*name)).cloned().collect();
         self.warnings.extend(undefined_variables(
@@ -403,7 +410,7 @@ impl<'a> Planner<'a> {
     /// Says what may have been meant with a variable that is not there.
     fn meant(&self, unset: &[String]) -> String {
         let GlobalScope { values, declared, declarations: _ } = &self.scope;
-        let known = || values.keys().chain(declared).map(String::as_str);
+        let known = || values.keys().chain(declared).map(String::as_str).take(compared(&self.errors));
         let near = unset.iter().find_map(|name| nearest(name, known()));
         near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
     }
@@ -505,7 +512,10 @@ impl<'a> Planner<'a> {
     }
 
     /// Reads the triggers that a stage's base brings along.
-    fn triggers(&self, plan: &StagePlan<'a>) -> Result<Vec<Arc<Instruction>>, Failure> {
+    fn triggers(&mut self, plan: &StagePlan<'a>) -> Result<Vec<Arc<Instruction>>, Failure> {
+        if self.triggers_left == 0 {
+            return Ok(Vec::new());
+        }
         let texts: Vec<String> = match &plan.base {
             Base::Image(image) => image.config.config.on_build.clone(),
             // Below a stage whose base is still asked for nothing can be said.
@@ -513,6 +523,15 @@ impl<'a> Planner<'a> {
             Base::Target(target) => target.config.config.on_build.clone(),
             Base::Scratch | Base::Tree(_) | Base::Unknown => Vec::new(),
         };
+        self.triggers_left = self.triggers_left.saturating_sub(texts.len());
+        if self.triggers_left == 0 {
+            let message =
+                format!("the stages of this file run {MAX_TRIGGERS} ONBUILD triggers of their bases or more");
+            let error = self.error(plan.stage.head.span, message);
+            return Err(Box::new(
+                error.with_help("have fewer ONBUILD, or fewer stages on a base that has them"),
+            ));
+        }
         texts
             .into_iter()
             .map(|text| {
@@ -525,6 +544,11 @@ impl<'a> Planner<'a> {
             })
             .collect()
     }
+}
+
+/// Returns for how many names a similar one is looked for, with so many findings before it.
+pub(super) fn compared(findings: &[Diagnostic]) -> usize {
+    if findings.len() < COMPARED { usize::MAX } else { 0 }
 }
 
 /// Returns the triggers that a stage leaves to those that stand on it.

@@ -1,6 +1,7 @@
 //! A stage while its instructions are done.
 
 mod env;
+mod shared_map;
 mod sources;
 mod steps;
 mod variables;
@@ -13,14 +14,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rbuild_model::graph::{GraphBuilder, StepId};
-use rbuild_model::image_config::{History, ImageConfig};
+use rbuild_model::image_config::{History, ImageConfig, RunConfig};
 use rbuild_model::platform::Platform;
 use rbuild_model::span::{Diagnostic, Location, Span};
 use rbuild_model::step;
 
 use self::env::BuildEnv;
+use self::shared_map::SharedMap;
 use super::options::LowerOptions;
-use super::outline::{Gathered, Outline, OutlineGrant, description};
+use super::outline::{Gathered, Outline, OutlineGrant, Whole, description};
 use super::plan::{Base, Plan, StagePlan};
 use super::{HistoryItem, Target, epoch, transfer};
 use crate::dockerfile::Dockerfile;
@@ -29,8 +31,12 @@ use crate::dockerfile::instruction::{Command, Instruction, InstructionKind};
 /// What programs find in PATH when an image says nothing.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How much memory the values of a file may take, in bytes: variables, labels and the environments of its steps.
+/// How much memory the values of a file may take, in bytes: variables, labels, the environments of its steps, and what
+/// stages have copies of.
 const MAX_VALUES: usize = 128 << 20;
+
+/// What a name and its value take besides their text, in bytes.
+const ENTRY: usize = 96;
 
 type Failure = Box<Diagnostic>;
 
@@ -42,29 +48,40 @@ pub(crate) struct Tree {
     pub(crate) from_client: bool,
 }
 
-/// What a stage leaves to those that stand on it.
+/// A stage whose instructions are done.
 #[derive(Clone, Debug)]
 struct Done {
     root: StepId,
-    config: Rc<ImageConfig>,
-    env: BuildEnv,
-    args: Vec<BuildArg>,
+    /// What it leaves to those that stand on it: the last one takes it.
+    left: Option<Left>,
+    /// How many still come for it.
+    heirs: usize,
+    on_build: Vec<String>,
     /// What the stage itself adds; that of the stage below comes before it.
     history: Vec<HistoryItem>,
     below: Option<usize>,
     /// The stages that it takes files from.
     takes_from: BTreeSet<usize>,
-    platform: Platform,
-    workdir_set: bool,
-    is_guess: bool,
     outline: Gathered,
 }
 
-/// An ARG that is in scope.
+/// What a stage leaves to those that stand on it.
 #[derive(Clone, Debug)]
-pub(crate) struct BuildArg {
-    pub(crate) name: String,
-    pub(crate) value: Option<String>,
+struct Left {
+    config: Rc<ImageConfig>,
+    env: BuildEnv,
+    args: SharedMap<BuildArg>,
+    platform: Platform,
+    workdir_set: bool,
+    is_guess: bool,
+}
+
+/// An ARG that is in scope, with or without a value.
+#[derive(Clone, Debug)]
+struct BuildArg {
+    /// Its place among those that were declared.
+    first: usize,
+    value: Option<Rc<str>>,
 }
 
 /// What all stages of a platform share.
@@ -75,6 +92,8 @@ struct Shared<'a> {
     builder: &'a mut GraphBuilder,
     warnings: &'a mut Vec<Diagnostic>,
     done: HashMap<usize, Done>,
+    /// How many stages stand on each.
+    heirs: HashMap<usize, usize>,
     /// The config of a stage that stands on nothing.
     no_config: Rc<ImageConfig>,
     epoch: Option<i64>,
@@ -89,13 +108,13 @@ pub(crate) struct StageState<'l, 'a> {
     plan: &'l StagePlan<'a>,
     /// The step whose result the stage's root is.
     pub(crate) root: StepId,
-    /// The image config so far; its history is the base image's. It is that of the stage below until it is changed.
+    /// The image config so far, without variables and triggers; its history is the base image's. It is that of the stage
+    /// below until it is changed.
     pub(crate) config: Rc<ImageConfig>,
     pub(crate) platform: Platform,
     env: BuildEnv,
-    args: Vec<BuildArg>,
-    /// ARGs declared without a value, which are not undefined when used.
-    declared: BTreeSet<String>,
+    args: SharedMap<BuildArg>,
+    on_build: Vec<String>,
     history: Vec<HistoryItem>,
     /// Whether this stage itself has set CMD.
     pub(crate) cmd_set: bool,
@@ -129,6 +148,7 @@ pub(super) fn build<'a>(
         builder,
         warnings,
         done: HashMap::with_capacity(plan.needed.len()),
+        heirs: heirs(plan),
         no_config: Rc::default(),
         epoch: None,
         errors: Vec::new(),
@@ -145,7 +165,7 @@ pub(super) fn build<'a>(
     if !shared.errors.is_empty() {
         return Err(shared.errors);
     }
-    let outline = outline_of(&mut shared.done, plan.target);
+    let outline = outline_of(&mut shared.done, plan);
     let mut parts = Vec::new();
     let mut below = Some(plan.target);
     while let Some(done) = below.and_then(|index| shared.done.get_mut(&index)) {
@@ -153,7 +173,10 @@ pub(super) fn build<'a>(
         below = done.below;
     }
     let done = shared.done.remove(&plan.target).expect("the target is needed and has been built");
-    let mut config = Rc::unwrap_or_clone(done.config);
+    let left = done.left.expect("the target's own is kept to the end");
+    let mut config = Rc::unwrap_or_clone(left.config);
+    config.config.env = left.env.image_list();
+    config.config.on_build = done.on_build;
     for (name, value) in &options.labels {
         config.config.labels.insert(name.clone(), value.clone());
     }
@@ -173,17 +196,28 @@ pub(super) fn build<'a>(
     Ok((target, outline.finish(name, described)))
 }
 
+/// Counts who comes for what a stage leaves: the stages that stand on it, and the image for the target's.
+fn heirs(plan: &Plan<'_>) -> HashMap<usize, usize> {
+    let mut heirs = HashMap::from([(plan.target, 1)]);
+    for stage in plan.needed.values() {
+        if let Base::Stage(below) = &stage.base {
+            *heirs.entry(*below).or_default() += 1;
+        }
+    }
+    heirs
+}
+
 /// Puts together what a target takes from outside.
-fn outline_of(done: &mut HashMap<usize, Done>, target: usize) -> Gathered {
-    let mut outline = Gathered::default();
-    let mut work = vec![target];
+fn outline_of(done: &mut HashMap<usize, Done>, plan: &Plan<'_>) -> Whole {
+    let mut outline = Whole::default();
+    let mut work = vec![plan.target];
     let mut seen = BTreeSet::new();
     while let Some(index) = work.pop() {
         if !seen.insert(index) {
             continue;
         }
         let stage = done.get_mut(&index).expect("what a built stage needs has been built");
-        outline.take_in(std::mem::take(&mut stage.outline));
+        outline.take_in(std::mem::take(&mut stage.outline), &plan.scope);
         work.extend(&stage.takes_from);
         work.extend(stage.below);
     }
@@ -225,6 +259,14 @@ impl Shared<'_> {
     fn location(&self, span: Span) -> Location {
         Location { source: Arc::clone(&self.dockerfile.source), span }
     }
+
+    /// Returns what a stage begins with that stands on another.
+    fn inherit(&mut self, below: usize) -> Left {
+        let below = self.done.get_mut(&below).expect("stages are built in order");
+        below.heirs -= 1;
+        let left = if below.heirs == 0 { below.left.take() } else { below.left.clone() };
+        left.expect("it is there until the last has come for it")
+    }
 }
 
 impl<'l, 'a> StageState<'l, 'a> {
@@ -239,8 +281,8 @@ impl<'l, 'a> StageState<'l, 'a> {
             config: Rc::clone(&shared.no_config),
             platform: plan.platform.clone(),
             env: BuildEnv::default(),
-            args: Vec::new(),
-            declared: BTreeSet::new(),
+            args: SharedMap::default(),
+            on_build: Vec::new(),
             history: Vec::new(),
             cmd_set: false,
             workdir_set: false,
@@ -256,7 +298,7 @@ impl<'l, 'a> StageState<'l, 'a> {
             plan,
         };
         for name in &plan.used {
-            state.outline.global(&state.shared.plan.scope, name);
+            state.outline.global(name);
         }
         let written = format!("FROM {}", plan.stage.from.image.value);
         let title = match &plan.base {
@@ -269,26 +311,22 @@ impl<'l, 'a> StageState<'l, 'a> {
         state.root = state.shared.base_step(&plan.base, title, head);
         match &plan.base {
             Base::Stage(index) => {
-                let below = state.shared.done.get(index).expect("stages are built in order");
-                state.config = Rc::clone(&below.config);
-                state.env = below.env.clone();
-                state.args = below.args.clone();
-                state.workdir_set = below.workdir_set;
-                state.is_guess |= below.is_guess;
-                state.platform = below.platform.clone();
-                state.declared = state.args.iter().map(|arg| arg.name.clone()).collect();
-                // A stage begins as an image does: ENV wins over an ARG of the same name that came after it below.
-                state.take_image_env();
+                let Left { config, env, args, platform, workdir_set, is_guess } =
+                    state.shared.inherit(*index);
+                state.config = config;
+                state.env = env;
+                state.args = args;
+                state.platform = platform;
+                state.workdir_set = workdir_set;
+                state.is_guess |= is_guess;
             }
             Base::Image(image) => {
-                state.config = Rc::new(begun_with(&image.config));
-                state.take_image_env();
+                state.take_image(begun_with(&image.config));
                 state.platform = image.platform.clone();
             }
             Base::Target(target) => {
-                state.config = Rc::new(begun_with(&target.config));
+                state.take_image(begun_with(&target.config));
                 state.history.clone_from(&target.history);
-                state.take_image_env();
                 state.platform = target.config.platform();
             }
             Base::Scratch | Base::Tree(_) | Base::Unknown => {
@@ -308,25 +346,24 @@ impl<'l, 'a> StageState<'l, 'a> {
                 }
             }
         }
-        if !state.config.config.on_build.is_empty() {
-            state.config_mut().config.on_build.clear();
-        }
-        if state.config.config.env("PATH").is_none() && state.platform.os != "windows" {
-            state.set_image_env("PATH", DEFAULT_PATH);
-            state.set_env("PATH".to_owned(), DEFAULT_PATH.to_owned());
+        if !state.env.is_listed("PATH") && state.platform.os != "windows" {
+            state.env.set_listed("PATH", DEFAULT_PATH);
         }
         state
+    }
+
+    /// Begins with the config of an image.
+    fn take_image(&mut self, mut config: ImageConfig) {
+        self.env = BuildEnv::of_image(std::mem::take(&mut config.config.env));
+        config.config.on_build.clear();
+        self.config = Rc::new(config);
     }
 
     /// Does all instructions; one that cannot be done is noted, and the next ones are still looked at.
     fn run(mut self) -> Done {
         let plan = self.plan;
-        // A stage that changes what it begins with has a copy of it.
         if self.shared.spent > MAX_VALUES {
             return self.done();
-        }
-        if let Err(error) = self.spend(2 * self.env.size(), plan.stage.head.span) {
-            self.shared.errors.push(error);
         }
         for trigger in &plan.triggers {
             self.trigger = Some(trigger.text.clone());
@@ -349,7 +386,9 @@ impl<'l, 'a> StageState<'l, 'a> {
 
     fn apply(&mut self, instruction: &Instruction) {
         self.is_doubtful = false;
-        let Err(error) = instruction.apply(self) else { return };
+        let applied = instruction.apply(self);
+        // What copies of configs take is seen here.
+        let Err(error) = applied.and_then(|()| self.spend(0, instruction.span)) else { return };
         // Variables that it was to set are missing below.
         self.is_guess |= matches!(instruction.kind, InstructionKind::Arg(_) | InstructionKind::Env(_));
         if !self.is_doubtful {
@@ -357,21 +396,28 @@ impl<'l, 'a> StageState<'l, 'a> {
         }
     }
 
-    fn done(self) -> Done {
-        Done {
-            root: self.root,
+    fn done(mut self) -> Done {
+        self.env.settle();
+        let heirs = self.shared.heirs.get(&self.plan.stage.index).copied().unwrap_or_default();
+        let left = Left {
             config: self.config,
             env: self.env,
             args: self.args,
+            platform: self.platform,
+            workdir_set: self.workdir_set,
+            is_guess: self.is_guess,
+        };
+        Done {
+            root: self.root,
+            left: (heirs > 0).then_some(left),
+            heirs,
+            on_build: self.on_build,
             history: self.history,
             below: match self.plan.base {
                 Base::Stage(below) => Some(below),
                 _ => None,
             },
             takes_from: self.takes_from,
-            platform: self.platform,
-            workdir_set: self.workdir_set,
-            is_guess: self.is_guess,
             outline: self.outline,
         }
     }
@@ -384,13 +430,17 @@ impl<'l, 'a> StageState<'l, 'a> {
         &self.env
     }
 
-    /// Returns the image config to change it.
-    pub(crate) fn config_mut(&mut self) -> &mut ImageConfig {
-        Rc::make_mut(&mut self.config)
+    /// Keeps a trigger for the images that are built on this one.
+    pub(crate) fn store_trigger(&mut self, text: &str) {
+        self.on_build.push(text.to_owned());
     }
 
-    pub(crate) fn args(&self) -> &[BuildArg] {
-        &self.args
+    /// Returns the image config to change it. A copy of one that others have too is counted.
+    pub(crate) fn config_mut(&mut self) -> &mut ImageConfig {
+        if Rc::strong_count(&self.config) > 1 {
+            self.shared.spent += size(&self.config);
+        }
+        Rc::make_mut(&mut self.config)
     }
 
     pub(crate) fn epoch(&self) -> Option<i64> {
@@ -463,4 +513,34 @@ impl<'l, 'a> StageState<'l, 'a> {
             location: Some(self.shared.location(self.current)),
         });
     }
+}
+
+/// Returns about what a copy of a config takes, in bytes.
+fn size(config: &ImageConfig) -> usize {
+    let RunConfig {
+        user,
+        exposed_ports,
+        env,
+        entrypoint,
+        cmd,
+        healthcheck,
+        args_escaped: _,
+        volumes,
+        working_dir,
+        on_build,
+        labels,
+        stop_signal: _,
+        shell,
+        extra,
+    } = &config.config;
+    let lists = [entrypoint, cmd, shell].into_iter().flatten().chain([env, on_build]);
+    let lists = lists.chain(healthcheck.as_ref().map(|check| &check.test));
+    let texts = lists
+        .flatten()
+        .chain([user, working_dir])
+        .chain(exposed_ports.keys())
+        .chain(volumes.keys())
+        .chain(labels.iter().flat_map(|(name, value)| [name, value]));
+    let layers = config.history.len() + config.rootfs.diff_ids.len() + config.extra.len() + extra.len();
+    texts.map(|text| text.len() + ENTRY / 2).sum::<usize>() + layers * 4 * ENTRY
 }

@@ -3,7 +3,7 @@
 use rbuild_frontend::dockerfile::expand::{Mode, expand};
 use rbuild_frontend::dockerfile::parse;
 use rbuild_frontend::ignore::Ignore;
-use rbuild_frontend::lower::LowerOptions;
+use rbuild_frontend::lower::{LowerOptions, Lowered};
 use rbuild_model::span::{Diagnostic, Severity, Source};
 
 use crate::targets;
@@ -80,6 +80,72 @@ fn ten_thousand_stages_are_lowered() {
     options.all_stages = true;
     let error = targets::lowered(&parsed, &options).unwrap_err();
     assert_eq!(error.lines().count(), 2_000);
+}
+
+/// Returns stages that each stand on the one before, with some lines more; `{}` is the stage's number.
+fn stages_with(count: usize, lines: &str) -> String {
+    let mut text = String::from("FROM a AS s0\n");
+    for at in 1..count {
+        text.push_str(&format!("FROM s{} AS s{at}\n{}", at - 1, lines.replace("{}", &at.to_string())));
+    }
+    text
+}
+
+fn lowered(text: &str, all_stages: bool) -> Result<Box<Lowered>, String> {
+    let parsed = parse(&Source::new("Dockerfile", text));
+    targets::lowered(&parsed, &LowerOptions { all_stages, ..options() })
+}
+
+/// Each stage begins with all that those below it have set: copies of that would be fifty million entries and more.
+#[test]
+fn ten_thousand_stages_share_what_they_inherit() {
+    let args = lowered(&stages_with(10_000, "ARG A{}=1\nCOPY a /x{}\n"), false).unwrap();
+    assert_eq!((args.graph.len(), args.outline.args.len()), (10_001, 9_999));
+    let target = |text: &str| lowered(text, false).unwrap().targets.remove(0);
+    let env = target(&stages_with(10_000, "ENV A{}=1\n")).config.config.env;
+    assert_eq!((env.len(), &*env[0], &*env[9_999]), (10_000, "PATH=/bin", "A9999=1"));
+    let labels = target(&stages_with(10_000, "LABEL l{}=1\n")).config.config.labels;
+    assert_eq!(labels.len(), 9_999);
+    // Where each has a second one on it, too.
+    let both = stages_with(10_000, "ENV A{}=1\nARG B{}=1\nFROM s{} AS t{}\nARG C=1\nENV D=1\n");
+    assert_eq!(lowered(&both, true).unwrap().targets[0].config.config.env.len(), 10_001);
+    // Global arguments made of one another, which every FROM refers to.
+    let globals: String = (1..5_000).map(|at| format!("ARG G{at}=$G{}\n", at - 1)).collect();
+    let text = format!("ARG G0=a\n{globals}{}", "FROM $G4999\n".repeat(5_000));
+    assert_eq!(lowered(&text, true).unwrap().outline.args.len(), 5_000);
+}
+
+/// What cannot be shared is counted: the environments of steps, configs that differ in one label, triggers.
+#[test]
+fn what_stages_cannot_share_is_bounded() {
+    let refused = |text: &str| {
+        let error = lowered(text, true).unwrap_err();
+        assert_eq!(error.lines().count(), 1, "{error:.500}");
+        error
+    };
+    for lines in [
+        "ARG A{}=1\nRUN x\n",
+        "ENV A{}=1\nRUN x\n",
+        "LABEL l{}=1\nFROM s{} AS t{}\nUSER x\n",
+        "EXPOSE {}\nFROM s{} AS t{}\nUSER x\n",
+        "VOLUME /{}\nFROM s{} AS t{}\nUSER x\n",
+    ] {
+        let error = refused(&stages_with(2_500, lines));
+        assert!(error.contains("the values of this file come to more than 134217728 bytes"), "{error:.500}");
+    }
+    let stored: String = (0..2_000).map(|at| format!("ONBUILD LABEL a{at}=1\n")).collect();
+    let error = refused(&format!("FROM a AS s\n{stored}{}", "FROM s\n".repeat(2_000)));
+    assert!(error.contains("run 100000 ONBUILD triggers"), "{error:.500}");
+}
+
+/// Names that are not there are compared with those that are, for the first findings only.
+#[test]
+fn unset_variables_are_told_in_bounded_time() {
+    let declared: String = (0..500).map(|at| format!("ARG VERSION{at}=x\n")).collect();
+    let used: String = (0..500).map(|at| format!("FROM a$VERSION_{at}\n")).collect();
+    let warnings = lowered(&format!("{declared}{used}"), true).unwrap().warnings;
+    let near = warnings.iter().filter(|finding| finding.message.contains("did you mean")).count();
+    assert_eq!((warnings.len(), near), (500, 100));
 }
 
 #[test]

@@ -33,8 +33,7 @@ impl Env {
         for (name, value) in &pairs {
             text.push_str(&format!(" {name}={value}"));
         }
-        for (name, value) in pairs {
-            stage.set_image_env(&name, &value);
+        for (name, value) in &pairs {
             stage.set_env(name, value);
         }
         stage.commit(text, None);

@@ -49,7 +49,7 @@ fn parse(args: &mut Args<'_>) -> Option<InstructionKind> {
 
 impl Onbuild {
     pub(super) fn apply(&self, _: &Instruction, stage: &mut StageState<'_, '_>) -> Result<(), Diagnostic> {
-        stage.config_mut().config.on_build.push(self.trigger.clone());
+        stage.store_trigger(&self.trigger);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use rbuild_model::span::{Diagnostic, Span};
 use super::{MAX_VALUES, StageState};
 use crate::dockerfile::expand::{self, ExpandError, Expanded, Mode};
 use crate::dockerfile::instruction::{KeyValues, Word};
-use crate::lower::plan::COMPARED;
+use crate::lower::plan::compared;
 use crate::lower::scope::undefined_variables;
 
 impl StageState<'_, '_> {
@@ -31,16 +31,15 @@ impl StageState<'_, '_> {
             return Ok(expanded);
         }
         let unset: Vec<String> =
-            expanded.unset.iter().filter(|name| !self.declared.contains(*name)).cloned().collect();
+            expanded.unset.iter().filter(|name| self.args.get(name).is_none()).cloned().collect();
         let span = self.place(span);
-        let compared = if self.shared.warnings.len() < COMPARED { usize::MAX } else { 0 };
-        let known = self.env.names().chain(self.declared.iter().map(String::as_str));
+        let known = self.env.names().chain(self.args.iter().map(|(name, _)| &**name));
         let found = undefined_variables(
             "UndefinedVar",
             &self.shared.dockerfile.source,
             span,
             &unset,
-            known.take(compared),
+            known.take(compared(self.shared.warnings)),
         );
         self.shared.warnings.extend(found);
         self.spend(expanded.text.len(), span)?;
@@ -57,7 +56,8 @@ impl StageState<'_, '_> {
         self.shared.spent += bytes;
         if self.shared.spent > MAX_VALUES {
             let message = format!("the values of this file come to more than {MAX_VALUES} bytes");
-            return Err(self.error(span, message));
+            let help = "a step gets every variable of the stages that its own stands on: set fewer, or split the file";
+            return Err(self.error(span, message).with_help(help));
         }
         Ok(())
     }
