@@ -11,7 +11,8 @@ use super::cursor::Cursor;
 use crate::report::Mistake;
 use crate::text::near;
 
-/// Says what is wrong; the command line is the one that was read, so that its verb has its flags.
+/// Says what is wrong. As with Docker's commands, arguments that are missing or too many are a failure as any other, and
+/// flags that cannot be read have a status of their own. The command line is the one that was read, so that its verb has its flags.
 pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> Mistake {
     let asked = Cursor::at_end(all, arguments);
     let path = &asked.name;
@@ -40,7 +41,7 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
         ErrorKind::MissingRequiredArgument => {
             let missing = list(error, ContextKind::InvalidArg);
             let missing: Vec<_> = missing.iter().map(|argument| spelled(argument)).collect();
-            with_usage(Mistake::usage(format!("`{path}` needs {}", missing.join(" and "))), usage(error))
+            with_usage(Mistake::new(format!("`{path}` needs {}", missing.join(" and "))), usage(error))
         }
         ErrorKind::ArgumentConflict => match list(error, ContextKind::PriorArg).first() {
             Some(other) if spelled(other) != argument => {
@@ -50,7 +51,7 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
         },
         ErrorKind::NoEquals => Mistake::usage(format!("the value of {argument} stands behind a `=`")),
         ErrorKind::TooManyValues => Mistake::usage(format!("{argument} takes no value `{value}`")),
-        ErrorKind::TooFewValues => with_usage(Mistake::usage(format!("`{path}` needs more")), usage(error)),
+        ErrorKind::TooFewValues => with_usage(Mistake::new(format!("`{path}` needs more")), usage(error)),
         ErrorKind::InvalidSubcommand => asked.unknown_verb(&about(ContextKind::InvalidSubcommand)),
         kind => with_usage(Mistake::usage(format!("`{path}`: {kind}")), usage(error)),
     }
@@ -60,10 +61,7 @@ impl Cursor<'_> {
     fn unknown(&self, given: &str, usage: Option<String>) -> Mistake {
         let path = &self.name;
         if !given.starts_with('-') || given == "-" {
-            return with_usage(
-                Mistake::usage(format!("`{path}` takes no further argument: `{given}`")),
-                usage,
-            );
+            return with_usage(Mistake::new(format!("`{path}` takes no further argument: `{given}`")), usage);
         }
         let mistake = Mistake::usage(format!("`{path}` has no flag `{given}`"));
         let flags = self.command.get_arguments().filter(|flag| !flag.is_hide_set());

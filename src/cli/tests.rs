@@ -90,6 +90,11 @@ fn flags_that_are_not_there_yet_say_so() {
             "error: `--storage-opt` of `rbuild create` is not supported yet\nhint: leave it out\n",
         ),
         (
+            "run --runtime kata x",
+            "error: `--runtime` of `rbuild run` is not supported yet\nhint: leave it out: there is one runtime, which is \
+             called `rbuild` and answers to `runc`\n",
+        ),
+        (
             "run --userns keep-id x",
             "error: `--userns` of `rbuild run` is not supported yet\nhint: run rbuild as an ordinary user\n",
         ),
@@ -222,7 +227,10 @@ fn mistakes_are_told() {
         let message = told(line);
         assert!(message.contains(part), "{line}: {message}");
         assert!(!message.contains("[=<"), "{line}: {message}");
-        assert_eq!(report::judge(&parsed(line).unwrap_err()).status, report::Status::Usage, "{line}");
+        // As with Docker's commands, arguments that are missing or too many are another failure than what cannot be read.
+        let is_of_number = ["run", "tag a", "exec web", "build a b"].contains(&line);
+        let status = if is_of_number { report::Status::Failed } else { report::Status::Usage };
+        assert_eq!(report::judge(&parsed(line).unwrap_err()).status, status, "{line}");
     }
 }
 

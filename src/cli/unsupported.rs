@@ -83,7 +83,14 @@ const FLAGS: &[Flag] = &[
     nothing(RUN, "disable-content-trust"),
     Flag { harmless: &["default", ""], ..value(RUN, "isolation", LEAVE) },
     value(RUN, "kernel-memory", "use `--memory`"),
-    Flag { harmless: &["rbuild"], ..value(RUN, "runtime", LEAVE) },
+    Flag {
+        harmless: &["", "rbuild", "runc", "io.containerd.runc.v2"],
+        ..value(
+            RUN,
+            "runtime",
+            "leave it out: there is one runtime, which is called `rbuild` and answers to `runc`",
+        )
+    },
     value(RUN, "storage-opt", LEAVE),
     switch(RUN, "use-api-socket", LEAVE),
     Flag { harmless: &["host", ""], ..value(RUN, "userns", "run rbuild as an ordinary user") },

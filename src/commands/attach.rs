@@ -57,7 +57,7 @@ pub(super) fn exec(arguments: Exec, context: &Context) -> Outcome {
         return Err(Mistake::new("the input device is not a TTY").hint("leave out `-t`").into());
     }
     let Some((container, argv)) = arguments.container_and_command.split_first() else {
-        return Err(Mistake::usage("name a container and a program").into());
+        return Err(Mistake::new("name a container and a program").into());
     };
     let (_home, engine) = crate::wiring::engine(context, "rbuild exec")?;
     let definition = engine.find(container)?;

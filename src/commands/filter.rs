@@ -69,7 +69,7 @@ fn one(text: &str, keys: &[&str], now: Timestamp) -> Result<Filter, Mistake> {
         "before" => Filter::Before(value.to_owned()),
         "since" => Filter::Since(value.to_owned()),
         "until" => Filter::Until(moment(value, now).ok_or_else(|| {
-            Mistake::usage(format!("`--filter {text}`: not a time"))
+            Mistake::new(format!("`--filter {text}`: not a time"))
                 .hint("use an age like `24h`, seconds since 1970, or RFC 3339")
         })?),
         _ => {

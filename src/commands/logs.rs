@@ -52,7 +52,7 @@ pub(super) fn window(lines: &LogLines) -> Result<Window, Mistake> {
     let bound = |name: &str, text: &Option<String>| {
         let Some(text) = text else { return Ok(None) };
         let wrong = || {
-            Mistake::usage(format!("`--{name} {text}`: not a time"))
+            Mistake::new(format!("`--{name} {text}`: not a time"))
                 .hint("use an age like `42m`, seconds since 1970, or RFC 3339")
         };
         moment(text, now).ok_or_else(wrong).map(Some)

@@ -9,17 +9,20 @@ use super::create::{attached, request, shown};
 use super::{Context, Outcome};
 use crate::cli::run::Arguments;
 use crate::flags::Mode;
-use crate::report::Mistake;
+use crate::report::{self, Mistake};
 use crate::wiring::Touch;
 
 pub(super) fn run(arguments: Arguments, context: &Context) -> Outcome {
     let options = &arguments.options;
     let foreground = !arguments.detach;
+    // As in Docker, these two alone are failures as any other.
     if options.tty && options.interactive && foreground && !std::io::stdin().is_terminal() {
-        return Err(Mistake::new("the input device is not a TTY").hint("leave out `-t`").into());
+        let mistake = Mistake::new("the input device is not a TTY").hint("leave out `-t`");
+        return Ok(report::tell(&mistake.into(), context.terminal));
     }
     if arguments.detach && !arguments.attach.is_empty() {
-        return Err(Mistake::new("conflicting options: cannot specify both --attach and --detach").into());
+        let mistake = Mistake::new("conflicting options: cannot specify both --attach and --detach");
+        return Ok(report::tell(&mistake.into(), context.terminal));
     }
     let here = std::env::current_dir().context("failed to find the current folder")?;
     let progress = shown(options, &context.settings);

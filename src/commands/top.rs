@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn top(arguments: &Top, context: &Context) -> Outcome {
     let Some((name, options)) = arguments.container_and_options.split_first() else {
-        return Err(Mistake::usage("name a container").into());
+        return Err(Mistake::new("name a container").into());
     };
     let (_home, engine) = crate::wiring::engine(context, "rbuild top")?;
     let processes = processes(&engine, &engine.find(name)?, options)?;

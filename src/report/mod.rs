@@ -9,7 +9,7 @@
 //! | 0 | done |
 //! | 1 | it failed: your project, or your machine |
 //! | 70 | it failed because of a mistake in rbuild |
-//! | 125 | the command line is wrong, but of verbs of projects; in `run`, everything that failed before the program began |
+//! | 125 | the command line is wrong, but of verbs of projects, and more than by arguments that are missing or too many; in `run`, everything that failed before the program began |
 //! | 126, 127 | in `run`: the program cannot be executed, or is not there |
 //! | 130 | interrupted |
 //! | 141 | nobody reads the output |
