@@ -34,7 +34,9 @@ pub(super) fn run(arguments: Create, context: &Context) -> Outcome {
     let progress = shown(&arguments.options, &context.settings);
     let cidfile = arguments.options.cidfile.clone();
     let mut request = request(arguments.options, &context.settings, &here)?;
-    request.streams.attached = attached(&arguments.attach, request.streams, Mode::Off);
+    request.streams.attached = attached(&arguments.attach, request.streams, Mode::On);
+    // Whoever brings it input later ends it, too.
+    request.streams.stdin_once = request.streams.open_stdin;
     let id_file = IdFile::make(cidfile.as_deref())?;
     let made = crate::wiring::create(&request, progress, context)?;
     for warning in &made.warnings {
@@ -97,7 +99,8 @@ pub(super) fn attached(asked: &[Stream], streams: Streams, others: Mode) -> [boo
         let outputs = others == Mode::On;
         return [outputs && streams.open_stdin, outputs, outputs];
     }
-    [has(Stream::Input), has(Stream::Output), has(Stream::Error)]
+    // Input that is kept open is meant to come from somebody, whichever outputs are asked for.
+    [has(Stream::Input) || streams.open_stdin, has(Stream::Output), has(Stream::Error)]
 }
 
 /// Puts flags and settings together.

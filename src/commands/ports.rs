@@ -33,7 +33,7 @@ pub(super) fn of(definition: &Definition, observed: &Observed) -> Vec<Shown> {
             protocol: port.protocol.word().to_owned(),
         })
         .collect();
-    for exposed in &definition.exposed {
+    for exposed in definition.exposed.iter().filter(|_| observed.note.leads_out()) {
         let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
         let Ok(port) = port.parse::<u16>() else { continue };
         if !shown.iter().any(|other| other.port == port && other.protocol == protocol) {

@@ -61,6 +61,9 @@ const OTHERWISE: &[(&str, &str, &str)] =
 const MAPS: &[&str] =
     &["Labels", "ExposedPorts", "Volumes", "Annotations", "Options", "Ports", "Services", "AuxAddress"];
 
+/// Fields that are sets in Docker, kept as maps to nothing: nothing prints as an empty structure.
+const SETS: &[&str] = &["ExposedPorts", "Volumes"];
+
 /// How long a text may get.
 const LENGTH: usize = 64 << 20;
 
@@ -341,8 +344,21 @@ fn print_item(item: &Item) -> String {
         (None, _) => "<no value>".to_owned(),
         (Some(Value::Null), Some(field)) if MAPS.contains(&field) => "map[]".to_owned(),
         (Some(Value::Null), Some(_)) => "[]".to_owned(),
+        (Some(Value::Object(set)), Some(field)) if SETS.contains(&field) => {
+            map_of(set, |member| match member.as_object() {
+                Some(nothing) if nothing.is_empty() => "{}".to_owned(),
+                _ => print(member),
+            })
+        }
         (Some(value), _) => print(value),
     }
+}
+
+/// Returns a map as Go prints it.
+fn map_of(map: &serde_json::Map<String, Value>, print: impl Fn(&Value) -> String) -> String {
+    let mut entries: Vec<_> = map.iter().map(|(key, value)| format!("{key}:{}", print(value))).collect();
+    entries.sort();
+    format!("map[{}]", entries.join(" "))
 }
 
 /// Returns a value as Go prints it.
@@ -353,11 +369,6 @@ pub(super) fn print(value: &Value) -> String {
         Value::Number(number) => number.to_string(),
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(print).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let mut entries: Vec<_> =
-                map.iter().map(|(key, value)| format!("{key}:{}", print(value))).collect();
-            entries.sort();
-            format!("map[{}]", entries.join(" "))
-        }
+        Value::Object(map) => map_of(map, print),
     }
 }

@@ -16,6 +16,8 @@ fn image() -> Value {
             "Entrypoint": null,
             "Labels": null,
             "User": "",
+            "ExposedPorts": {"80/tcp": {}},
+            "Volumes": {"/data": {}, "/more": {}},
         },
         "Metadata": {"Labels": {"b": "2", "a": "1"}},
     })
@@ -41,6 +43,7 @@ fn templates_render_as_dockers() {
             "[PATH=/bin]|[sh -c]|[]|map[]",
         ),
         ("{{.Metadata.Labels}}", "map[a:1 b:2]"),
+        ("{{.Config.ExposedPorts}}|{{.Config.Volumes}}", "map[80/tcp:{}]|map[/data:{} /more:{}]"),
         ("{{.Config.Labels.x}}|{{index .Config.Labels \"x\"}}", "<no value>|"),
         ("{{.Metadata.Labels.x}}|{{index .Metadata.Labels \"a\"}}", "<no value>|1"),
         ("{{json .Config.Env}} {{json .Config.Labels}}", "[\"PATH=/bin\"] null"),
@@ -84,7 +87,7 @@ fn mistakes_are_pointed_at() {
         ("{{.Sise}}", "error: --format:1:3: there is no field `Sise` | did you mean `.Size`?"),
         (
             "x {{.Config.Nope}}",
-            "error: --format:1:12: there is no field `Nope` | there are [Env, Cmd, Entrypoint, Labels, User]",
+            "error: --format:1:12: there is no field `Nope` | there are [Env, Cmd, Entrypoint, Labels, User, ExposedPorts, Volumes]",
         ),
         ("{{jsn .}}", "error: --format:1:3: function `jsn` is not defined | did you mean `json`?"),
         ("{{if .Id}}x", "error: --format:1:1: this block is not closed | add `{{end}}`"),

@@ -72,8 +72,10 @@ pub(crate) fn run(
             run_attached(&engine, &definition, touch, foreground, context, || ())
         }
         _ => {
-            told(engine.start(&definition)?, context);
+            let started = engine.start(&definition);
+            // It is there, whether it could be started or not.
             context.terminal.print(&format!("{}\n", definition.id))?;
+            told(started?, context);
             Ok(Status::Done)
         }
     });

@@ -336,6 +336,66 @@ fn output_that_nobody_reads_any_more() {
 }
 
 #[test]
+fn what_is_made_is_told_whether_it_starts_or_not() {
+    let Some(context) = scene("what_is_made_is_told_whether_it_starts_or_not") else { return };
+    let call = |arguments: &[&str]| context.rbuild(arguments).run();
+    let dead = call(&["run", "-d", "--network", "none", "--name", "dead", "busybox", "/no/program"]);
+    dead.assert_code(127);
+    let id = call(&["inspect", "-f", "{{.Id}} {{.State.Status}}", "dead"]).stdout;
+    assert_eq!(id, format!("{} created\n", dead.stdout.trim()), "{dead}");
+
+    // Input that comes later ends with whoever brings it.
+    let kept =
+        call(&["create", "-i", "--runtime", "runc", "--network", "none", "--name", "kept", "busybox", "cat"]);
+    kept.assert_success();
+    let streams =
+        "{{.Config.OpenStdin}} {{.Config.StdinOnce}} {{.Config.AttachStdin}} {{.Config.AttachStdout}}";
+    assert_eq!(call(&["inspect", "-f", streams, "kept"]).stdout, "true true true true\n");
+    let said = context.rbuild(["start", "-ai", "kept"]).input(b"hello").run();
+    said.assert_success();
+    assert_eq!(said.stdout, "hello");
+
+    // A port that only neighbours reach is none of the machine's.
+    call(&["network", "create", "--internal", "inside"]).assert_success();
+    call(&[
+        "run",
+        "-d",
+        "--name",
+        "in",
+        "--network",
+        "inside",
+        "--expose",
+        "6379",
+        "busybox",
+        "sleep",
+        "1000",
+    ])
+    .assert_success();
+    let ports = || call(&["ps", "--filter", "name=in", "--format", "[{{.Ports}}]"]).stdout;
+    assert_eq!(ports(), "[]\n");
+    assert_eq!(call(&["inspect", "-f", "{{.Config.ExposedPorts}}", "in"]).stdout, "map[6379/tcp:{}]\n");
+    call(&["network", "connect", "bridge", "in"]).assert_success();
+    assert_eq!(ports(), "[6379/tcp]\n");
+
+    // What is missing is another failure than what cannot be read.
+    for (arguments, code) in [
+        (&["run"][..], 1),
+        (&["exec", "in"], 1),
+        (&["wait"], 1),
+        (&["run", "-it", "busybox", "true"], 1),
+        (&["run", "-d", "-a", "stdout", "busybox"], 1),
+        (&["logs", "--since", "bad", "in"], 1),
+        (&["system", "prune", "-f", "--filter", "until=bogus"], 1),
+        (&["run", "--runtime", "kata", "busybox"], 125),
+    ] {
+        call(arguments).assert_code(code);
+    }
+    call(&["rm", "-f", "dead", "kept", "in"]).assert_success();
+    call(&["network", "rm", "inside"]).assert_success();
+    assert_clean(&context);
+}
+
+#[test]
 fn a_name_in_use() {
     let Some(context) = scene("a_name_in_use") else { return };
     let call = |command: &[&str]| {

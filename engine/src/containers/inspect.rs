@@ -440,7 +440,7 @@ fn config(definition: &Definition) -> Value {
 fn ports(definition: &Definition, observed: &Observed) -> Value {
     let mut ports: BTreeMap<String, Value> = BTreeMap::new();
     if observed.state.run().is_some() {
-        for exposed in &definition.exposed {
+        for exposed in definition.exposed.iter().filter(|_| observed.note.leads_out()) {
             let key = if exposed.contains('/') { exposed.clone() } else { format!("{exposed}/tcp") };
             ports.insert(key, Value::Null);
         }

@@ -145,6 +145,13 @@ impl Engine {
         if let Some(last) = request.last {
             chosen.truncate(last);
         }
+        for Listed { definition, observed, .. } in &mut chosen {
+            let has_run = observed.state.run().is_some();
+            // A network that leads out may have come since the start.
+            if has_run && !definition.exposed.is_empty() && !observed.note.leads_out() {
+                observed.note.follow(&self.networks().of_container(&definition.id.to_string())?);
+            }
+        }
         if request.sizes {
             for one in &mut chosen {
                 one.size = Some(self.sizes(&one.definition)?);

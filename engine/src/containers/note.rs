@@ -70,6 +70,14 @@ impl RunNote {
     }
 }
 
+impl RunNote {
+    /// Whether a network leads out: where none does, nobody but its neighbours reaches a port that a container listens on,
+    /// and lists leave out those that are not published.
+    pub fn leads_out(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.gateway.is_some() || endpoint.gateway6.is_some())
+    }
+}
+
 impl EndpointNote {
     /// Notes what a container has of a network.
     pub(super) fn of(joined: &Joined) -> Self {
