@@ -24,13 +24,8 @@ use crate::rows;
 pub const PUSHED: &str = "what was pushed here";
 
 /// The owner of images. Comes before the owners of snapshots and blobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageRows {
-    /// An image keeps all its layers as they came: what people sweep for takes nothing of an image that stays.
-    Whole,
-    /// A layer that a registry has goes where room is short: it is fetched again when the image leaves.
-    Lean,
-}
+#[derive(Clone, Copy, Debug)]
+pub struct ImageRows;
 
 /// The trees of images.
 const SNAPSHOTS: &str =
@@ -39,12 +34,9 @@ const SNAPSHOTS: &str =
 /// Layers of images whose blob cannot be made again, as no snapshot's tar is theirs.
 ///
 /// A layer that was pulled could be fetched again, but whoever saves, exports or pushes an image expects to do so without
-/// the registry it came from, unless there is no room for that.
+/// the registry it came from.
 const BLOBS: &str = "SELECT layer_blobs.digest FROM image_layers JOIN layer_blobs ON layer_blobs.diff = image_layers.diff \
     WHERE NOT EXISTS (SELECT 1 FROM diff_ids WHERE diff_ids.diff = layer_blobs.diff)";
-
-/// Of those, the ones that nobody could bring back.
-const UNIQUE: &str = "AND (layer_blobs.origin IS NULL OR layer_blobs.brought)";
 
 /// Blobs that were pushed here.
 const SHELVED: &str = "SELECT shelf_blobs.digest FROM shelf_blobs WHERE 1";
@@ -111,16 +103,6 @@ fn called(name: &str) -> String {
     format!("image {familiar}")
 }
 
-impl ImageRows {
-    /// Selects the layers that images keep as they came.
-    fn blobs(self) -> String {
-        match self {
-            Self::Whole => BLOBS.to_owned(),
-            Self::Lean => format!("{BLOBS} {UNIQUE}"),
-        }
-    }
-}
-
 impl Collected for ImageRows {
     fn kind(&self) -> ObjectKind {
         ObjectKind::IMAGE
@@ -152,7 +134,7 @@ impl Collected for ImageRows {
     ) -> Result<(), DatabaseError> {
         for (kind, text) in [
             (ObjectKind::SNAPSHOT, format!("{SNAPSHOTS} AND image_layers.image = ?1")),
-            (ObjectKind::BLOB, format!("{} AND image_layers.image = ?1", self.blobs())),
+            (ObjectKind::BLOB, format!("{BLOBS} AND image_layers.image = ?1")),
             (ObjectKind::IMAGE, "SELECT parent FROM images WHERE id = ?1 AND parent IS NOT NULL".to_owned()),
         ] {
             for (kind, needed) in objects(transaction, kind, &text, &[object])? {
@@ -189,8 +171,7 @@ impl Collected for ImageRows {
             ),
             ObjectKind::SNAPSHOT => format!("{SNAPSHOTS} AND layers.snapshot = ?1"),
             ObjectKind::BLOB => {
-                let blobs = self.blobs();
-                format!("{blobs} AND layer_blobs.digest = ?1 UNION ALL {SHELVED} AND shelf_blobs.digest = ?1")
+                format!("{BLOBS} AND layer_blobs.digest = ?1 UNION ALL {SHELVED} AND shelf_blobs.digest = ?1")
             }
             _ => return Ok(false),
         };

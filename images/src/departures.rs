@@ -23,22 +23,8 @@ const LARGE: u64 = 4 << 20;
 /// How much of a growing file is read at a time.
 const READ: usize = 256 << 10;
 
-/// What becomes of packed layers that are not here, or that there is no room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeping {
-    /// All have to be here.
-    Here,
-    /// They are read once: those that there is no room for are made again while they are.
-    IfRoom,
-    /// Nor has anything to be fetched before somebody reads it, as they may be where they go to.
-    IfMade,
-}
-
 /// Hears of the layers of an image while they are packed; an error stops the packing.
 pub trait Departures: Sync {
-    /// Says which layers are to be here.
-    fn keeping(&self) -> Keeping;
-
     /// A layer is being packed that nobody has seen before, and is large already.
     fn growing(&self, layer: GrowingLayer) -> Result<(), ImagesError>;
 
@@ -47,13 +33,9 @@ pub trait Departures: Sync {
 }
 
 /// Nobody waits for layers.
-pub(crate) struct Unheard(pub(crate) Keeping);
+pub(crate) struct Unheard;
 
 impl Departures for Unheard {
-    fn keeping(&self) -> Keeping {
-        self.0
-    }
-
     fn growing(&self, _: GrowingLayer) -> Result<(), ImagesError> {
         Ok(())
     }
@@ -157,10 +139,6 @@ fn gone() -> ImagesError {
 }
 
 impl Departures for HandedOn {
-    fn keeping(&self) -> Keeping {
-        Keeping::IfMade
-    }
-
     fn growing(&self, layer: GrowingLayer) -> Result<(), ImagesError> {
         let (sender, packed) = oneshot::channel();
         self.told().follower = Some(sender);

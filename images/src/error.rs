@@ -90,15 +90,6 @@ pub enum ImagesError {
     /// The layers of an image are gone and it is not known where from to fetch them.
     #[error("layers of image {0} are missing and cannot be fetched again: pull, load or build it anew")]
     Incomplete(ImageId),
-    /// A layer that made room for others cannot be fetched again.
-    #[error("layer {layer} made room for others (`cache.max`) and does not come again")]
-    Again {
-        /// The layer's blob.
-        layer: BlobDigest,
-        /// Why not.
-        #[source]
-        source: Box<ImagesError>,
-    },
     /// The image is named by several repositories.
     #[error("conflict: unable to delete {0} (must be forced) - image is referenced in multiple repositories")]
     SeveralNames(String),
@@ -162,16 +153,6 @@ impl From<rusqlite::Error> for ImagesError {
 }
 
 impl ImagesError {
-    /// Whether images and the cache may not take more.
-    pub(crate) fn is_of_room(&self) -> bool {
-        let error = match self {
-            Self::Room { source, .. } => source,
-            Self::Blob(BlobError::Room(error)) => error,
-            _ => return false,
-        };
-        matches!(error, RoomError::Full { .. })
-    }
-
     pub(crate) fn io(act: impl Into<String>, source: io::Error) -> Self {
         Self::Io { act: act.into(), source }
     }

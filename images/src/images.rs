@@ -10,7 +10,6 @@ use rbuild_image::tar::Limits;
 use rbuild_snapshotter::Snapshotter;
 use rbuild_store::{Cancel, Stoppable, Store};
 
-use crate::again::Unkept;
 use crate::error::ImagesError;
 use crate::remote::Remote;
 
@@ -52,7 +51,6 @@ pub struct Images {
     pub(crate) options: Options,
     /// Made at first use: most commands never speak to a registry.
     network: OnceLock<Remote>,
-    pub(crate) unkept: Unkept,
 }
 
 impl Images {
@@ -64,7 +62,6 @@ impl Images {
             snapshotter,
             options,
             network: OnceLock::new(),
-            unkept: Unkept::default(),
         }
     }
 

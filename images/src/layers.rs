@@ -1,9 +1,10 @@
 //! Stacks of layers: their snapshots, their tars, their packed forms.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use rbuild_cache::blobs::{Blob, BlobError, Blobs, Expected};
+use rbuild_cache::blobs::{BlobError, Blobs, Expected};
 use rbuild_image::compress::{Compression, Decoder, Encoding, compress};
 use rbuild_image::hash::HashingWriter;
 use rbuild_image::manifest::{Descriptor, LayerFormat, MediaType};
@@ -14,7 +15,7 @@ use rbuild_snapshotter::{Tree, write_layer};
 use rbuild_store::{Lease, ObjectKind, RoomError, Stoppable};
 use rusqlite::Transaction;
 
-use crate::departures::{Departures, Followed, Keeping};
+use crate::departures::{Departures, Followed};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::{format_of, name_of};
@@ -152,8 +153,8 @@ impl Images {
         lease: &Lease,
         act: impl FnOnce(&mut dyn Read) -> Result<T, ImagesError>,
     ) -> Result<T, ImagesError> {
-        let mut packed = self.store.read(|tx| rows::packed(tx, diff_id))?;
-        if let Some(descriptor) = self.first_here(packed.clone(), lease)?
+        let packed = self.store.read(|tx| rows::packed(tx, diff_id))?;
+        if let Some(descriptor) = self.first_here(packed, lease)?
             && let Some(format) = descriptor.media_type.layer_format()
             && let Some(file) = self.blobs.open(descriptor.digest)?
         {
@@ -163,16 +164,6 @@ impl Images {
         let top = chain.top().ok_or_else(|| ImagesError::Archive("a layer without a tree".to_owned()))?;
         let epoch = self.store.read(|tx| rows::epoch_of(tx, top, diff_id))?;
         let Some(epoch) = epoch else {
-            packed.retain(|row| row.origin.is_some());
-            if let Some(row) = packed.first()
-                && let Some(format) = row.descriptor().media_type.layer_format()
-                && let descriptor = self.fetched_when_read(row)?
-                && let Some(packed) = self.open_packed(descriptor.digest, 0)?
-            {
-                // It is read once, and what it is packed to anew is what stays.
-                let tar = self.decoder(format, packed, &descriptor)?;
-                return act(&mut self.stoppable(tar));
-            }
             return Err(ImagesError::Inconsistent {
                 what: format!("layer {diff_id}"),
                 why: "its blob is gone and its tar cannot be made from its tree".to_owned(),
@@ -215,10 +206,10 @@ impl Images {
     pub(crate) fn decoder(
         &self,
         format: LayerFormat,
-        packed: impl Read + Send + 'static,
+        file: File,
         descriptor: &Descriptor,
     ) -> Result<Decoder<'static>, ImagesError> {
-        Decoder::new(Compression::from(format), packed, self.options.compression)
+        Decoder::new(Compression::from(format), file, self.options.compression)
             .map_err(|error| ImagesError::Layer(descriptor.digest.to_string(), error))
     }
 
@@ -238,33 +229,18 @@ impl Images {
         if let Some(found) = self.first_here(packed, lease)? {
             return Ok(found);
         }
-        let pack = |out: &mut dyn Write| {
-            self.with_layer_tar(chain, diff_id, lease, |tar| {
-                let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                compress(Stoppable::new(tar, late), out, encoding, self.options.threads).map_err(|error| {
-                    match error.downcast::<RoomError>() {
-                        Ok(full) => BlobError::from(full).into(),
-                        Err(error) => ImagesError::Layer(diff_id.to_string(), error),
-                    }
-                })
+        let mut writer = self.blobs.ingest(Expected::default())?;
+        self.with_layer_tar(chain, diff_id, lease, |tar| {
+            let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let out = Followed { writer: &mut writer, departures, written: None };
+            compress(Stoppable::new(tar, late), out, encoding, self.options.threads).map_err(|error| {
+                match error.downcast::<RoomError>() {
+                    Ok(full) => BlobError::from(full).into(),
+                    Err(error) => ImagesError::Layer(diff_id.to_string(), error),
+                }
             })
-        };
-        let kept = || {
-            let mut writer = self.blobs.ingest(Expected::default())?;
-            pack(&mut Followed { writer: &mut writer, departures, written: None })?;
-            Ok(writer.finish(lease)?)
-        };
-        let blob = match kept() {
-            Err(full) if departures.keeping() != Keeping::Here && ImagesError::is_of_room(&full) => {
-                // What it comes to is told beforehand, so it is packed for that alone.
-                let mut counted = HashingWriter::new(io::sink());
-                pack(&mut counted)?;
-                let blob = Blob { digest: counted.summary().blob(), size: counted.summary().size };
-                self.packed_when_read(blob.digest, chain, diff_id, encoding);
-                blob
-            }
-            kept => kept?,
-        };
+        })?;
+        let blob = writer.finish(lease)?;
         let media_type = MediaType::of_layer(format);
         let row = PackedRow {
             media_type: media_type.as_str().to_owned(),
@@ -278,12 +254,11 @@ impl Images {
     }
 }
 
-/// Leases the packed forms of a layer that are here; tells whether it can leave: there is one, here or at a registry, or its
-/// tar is made here.
+/// Leases the packed forms of a layer that are here; tells whether it can leave: there is one, or its tar is made here.
 fn lease_packed(tx: &Transaction<'_>, diff_id: DiffId, lease: &Lease) -> Result<bool, ImagesError> {
     let mut can_leave = rows::is_made_here(tx, diff_id)?;
     for row in rows::packed(tx, diff_id)? {
-        can_leave |= Blobs::find_in(tx, row.digest, lease)?.is_some() || row.origin.is_some();
+        can_leave |= Blobs::find_in(tx, row.digest, lease)?.is_some();
     }
     Ok(can_leave)
 }

@@ -26,7 +26,6 @@
 //! Locks: image (a reference being pulled) before unpack (a ChainId) before blob (a digest), in tasks of their own.
 
 mod add;
-mod again;
 mod annotations;
 mod arrivals;
 mod attest;
@@ -63,7 +62,7 @@ pub use add::{BuiltImage, ImportOptions};
 pub use annotations::{Annotation, Level, annotate, annotate_index};
 pub use change::run_config;
 pub use collected::{ImageRows, PUSHED};
-pub use departures::{Departures, GrowingLayer, Keeping};
+pub use departures::{Departures, GrowingLayer};
 pub use error::ImagesError;
 pub use find::{HistoryItem, Image, ListedImage};
 pub use images::{Images, Options};

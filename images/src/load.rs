@@ -218,9 +218,6 @@ impl Images {
         let names = self.store.write(|tx| -> Result<_, ImagesError> {
             rows::add_image(tx, &row, diff_ids, Some(self.store.stamp()))?;
             rows::use_image(tx, image, lease)?;
-            for layer in &layers {
-                rows::set_brought(tx, layer.diff_id, layer.descriptor.digest)?;
-            }
             if let Some(bytes) = &archived.manifest_bytes {
                 let media_type =
                     archived.manifest.media_type.as_ref().map_or(MediaType::OCI_MANIFEST, MediaType::as_str);

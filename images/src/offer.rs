@@ -162,16 +162,10 @@ impl Images {
         if let Some(file) = self.opened(digest)? {
             return Ok(Some(file));
         }
-        // It was swept: fetched again, or the image that has the layer is packed again.
-        let lease = self.store.lease("a pull from here")?;
-        if let Some((diff_id, row)) = self.store.read(|tx| rows::packed_by_digest(tx, digest))?
-            && row.origin.is_some()
-        {
-            self.bring(diff_id, &row, &lease)?;
-            return self.opened(digest);
-        }
+        // It was swept: the image that has the layer is packed again.
         let image = self.store.read(|tx| image_with(tx, digest))?;
         let Some(image) = image else { return Ok(None) };
+        let lease = self.store.lease("a pull from here")?;
         self.pack(image, Encoding::GZIP, &lease)?;
         self.opened(digest)
     }

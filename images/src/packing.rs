@@ -8,10 +8,10 @@ use rbuild_model::digest::DiffId;
 use rbuild_model::snapshot::Chain;
 use rbuild_store::Lease;
 
-use crate::departures::{Departures, Keeping};
+use crate::departures::Departures;
 use crate::error::ImagesError;
 use crate::images::Images;
-use crate::rows::{self, PackedRow};
+use crate::rows;
 
 /// How the layers and the manifest of an image are made.
 ///
@@ -85,44 +85,11 @@ impl Images {
             came.retain(|row| row.encoding.is_none());
             // The sort is stable: among others of the same standing, the order of the rows.
             came.sort_by_key(|row| MediaType::new(row.media_type.clone()).layer_format() != Some(format));
-            let mut failure = None;
-            for row in came {
-                match self.as_it_came(diff_id, row, lease, departures.keeping()) {
-                    Ok(Some(found)) => return Ok(found),
-                    Ok(None) => {}
-                    Err(error) => failure = failure.or(Some(error)),
-                }
-            }
-            if let Some(error) = failure {
-                return Err(error);
+            if let Some(found) = self.first_here(came, lease)? {
+                return Ok(found);
             }
         }
         self.pack_layer(stack, diff_id, packing.encoding, lease, deadline, departures)
-    }
-
-    /// Returns a packed form that came, if it is here or a registry has it.
-    fn as_it_came(
-        &self,
-        diff_id: DiffId,
-        row: PackedRow,
-        lease: &Lease,
-        keeping: Keeping,
-    ) -> Result<Option<Descriptor>, ImagesError> {
-        if let Some(found) = self.first_here(vec![row.clone()], lease)? {
-            return Ok(Some(found));
-        }
-        if row.origin.is_none() {
-            return Ok(None);
-        }
-        let found = match keeping {
-            Keeping::Here => self.bring(diff_id, &row, lease)?,
-            Keeping::IfMade => self.fetched_when_read(&row)?,
-            Keeping::IfRoom => match self.bring(diff_id, &row, lease) {
-                Err(full) if full.is_of_room() => self.fetched_when_read(&row)?,
-                brought => brought?,
-            },
-        };
-        Ok(Some(found))
     }
 }
 

@@ -189,18 +189,18 @@ impl Images {
         progress: &dyn Progress,
     ) -> Result<Chain, ImagesError> {
         let mut layers = Vec::new();
+        let mut origin = None;
         for diff_id in &diff_ids[chain.len()..] {
             let packed = self.store.read(|tx| rows::packed(tx, *diff_id))?;
-            let here = self.first_here(packed.clone(), lease)?.map(|found| found.digest);
-            let at_hand = packed.iter().find(|row| here == Some(row.digest));
-            let row = at_hand.or_else(|| packed.iter().find(|row| row.origin.is_some()));
-            let row = row.or(packed.first()).ok_or(ImagesError::Incomplete(image))?;
-            let descriptor = row.descriptor();
+            let row = packed.into_iter().next().ok_or(ImagesError::Incomplete(image))?;
+            let descriptor = Descriptor::new(row.media_type, row.digest, row.size);
             let format = descriptor.media_type.layer_format().ok_or(ImagesError::Incomplete(image))?;
-            layers.push(PendingLayer { descriptor, format, diff_id: *diff_id, origin: row.origin.clone() });
+            origin = origin.or_else(|| row.origin.clone());
+            layers.push(PendingLayer { descriptor, format, diff_id: *diff_id, origin: row.origin });
         }
+        let source = origin.and_then(|origin| origin.parse::<Reference>().ok());
         let chain_id = ChainId::of(&diff_ids[..chain.len()]);
-        let restored = self.fetch_and_unpack(None, chain, chain_id, &layers, lease, progress);
+        let restored = self.fetch_and_unpack(source.as_ref(), chain, chain_id, &layers, lease, progress);
         restored.map_err(|error| match error {
             ImagesError::Registry { source, .. } if source.is_not_found() => ImagesError::Incomplete(image),
             other => other,
@@ -353,8 +353,7 @@ impl Images {
         Ok(Pulled { image, digest: top, up_to_date })
     }
 
-    /// Fetches the layers that are not here as blobs, from a repository or each from where it came, and unpacks all of them
-    /// on top of a stack.
+    /// Fetches the layers that are not here as blobs, and unpacks all of them on top of a stack.
     fn fetch_and_unpack(
         &self,
         source: Option<&Reference>,
@@ -384,7 +383,7 @@ impl Images {
         chain.ok_or_else(|| ImagesError::Archive("layers are missing".to_owned()))
     }
 
-    pub(crate) fn fetch_layers(
+    fn fetch_layers(
         &self,
         source: Option<&Reference>,
         layers: &[PendingLayer],
@@ -410,19 +409,19 @@ impl Images {
         if missing.is_empty() {
             return Ok(());
         }
+        let Some(source) = source else {
+            return Err(ImagesError::Archive(
+                "a layer is not here and it is not known where to fetch it".to_owned(),
+            ));
+        };
         // What nobody went on with does not stay for ever; if it cannot be removed now, it stays for a sweep.
         let _ = self.blobs.forget_parts(KEEP_PARTS);
         let network = self.network()?;
         network.runtime.wait(async {
             let mut transfers = futures_util::stream::iter(missing)
-                .map(|index| async move {
-                    let layer = &layers[index];
-                    let wanted = Wanted { descriptor: &layer.descriptor, place: index, arrivals };
-                    let sources = match source {
-                        Some(source) => vec![source.clone()],
-                        None => self.places_of(layer.descriptor.digest, layer.origin.as_deref())?,
-                    };
-                    self.fetch_layer(&network.client, &sources, wanted, lease, progress).await
+                .map(|index| {
+                    let wanted = Wanted { descriptor: &layers[index].descriptor, place: index, arrivals };
+                    self.fetch_layer(&network.client, source, wanted, lease, progress)
                 })
                 .buffer_unordered(PARALLEL);
             while let Some(done) = transfers.next().await {
@@ -439,7 +438,7 @@ impl Images {
     async fn fetch_layer(
         &self,
         client: &Client,
-        sources: &[Reference],
+        source: &Reference,
         wanted: Wanted<'_>,
         lease: &Lease,
         progress: &dyn Progress,
@@ -463,25 +462,11 @@ impl Images {
         // Nor must the reading of what is here already.
         let part = elsewhere(move || blobs.resume(expected, lock)).await?;
         let mut incoming = Incoming { cancel: &self.options.cancel, wanted, part, progress };
-        let mut failure = None;
-        for source in sources {
-            match client.blob(source, descriptor, &mut incoming).await {
-                Ok(()) => {
-                    incoming.part.finish(lease)?;
-                    progress.layer(descriptor.digest, LayerState::Transferred);
-                    wanted.arrival().complete();
-                    return Ok(());
-                }
-                // The last word is that of the place that it came from.
-                Err(error) => failure = failure.or(Some(registry(source, error))),
-            }
-            if self.options.cancel.is_cancelled() || wanted.arrivals.is_refused() {
-                break;
-            }
-        }
-        Err(failure.unwrap_or_else(|| {
-            ImagesError::Archive("a layer is not here and it is not known where to fetch it".to_owned())
-        }))
+        client.blob(source, descriptor, &mut incoming).await.map_err(|error| registry(source, error))?;
+        incoming.part.finish(lease)?;
+        progress.layer(descriptor.digest, LayerState::Transferred);
+        wanted.arrival().complete();
+        Ok(())
     }
 }
 

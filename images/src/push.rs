@@ -4,7 +4,7 @@
 //! one that has the name last: whoever pulls the name meanwhile gets what it named before. Where the upload of a layer stands
 //! is remembered as soon as it is packed, so that the next push goes on with what a killed one began.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
 use std::sync::OnceLock;
 use std::thread;
 
@@ -301,8 +301,10 @@ struct Leaving<'a> {
 
 impl Sender for Leaving<'_> {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        let opened = self.images.open_packed(self.layer.digest, from).map_err(io::Error::other)?;
-        Ok(opened.ok_or(io::ErrorKind::NotFound)?)
+        let file = self.images.blobs.open(self.layer.digest).map_err(io::Error::other)?;
+        let mut file = file.ok_or(io::ErrorKind::NotFound)?;
+        file.seek(io::SeekFrom::Start(from))?;
+        Ok(Box::new(file))
     }
 
     fn sent(&self, bytes: u64) {

@@ -1,6 +1,6 @@
 //! Rows in and out: each function is one statement or a few, inside a transaction of the caller.
 
-use rbuild_image::manifest::{Descriptor, LayerFormat};
+use rbuild_image::manifest::LayerFormat;
 use rbuild_image::tar::TAR_VERSION;
 use rbuild_model::digest::{BlobDigest, ChainId, DiffId, ImageId};
 use rbuild_model::reference::Reference;
@@ -37,12 +37,6 @@ pub(crate) struct PackedRow {
     pub(crate) origin: Option<String>,
     /// The form that it was packed in here; `None` for what came packed.
     pub(crate) encoding: Option<String>,
-}
-
-impl PackedRow {
-    pub(crate) fn descriptor(&self) -> Descriptor {
-        Descriptor::new(self.media_type.clone(), self.digest, self.size)
-    }
 }
 
 pub(crate) const fn packed_name(format: LayerFormat) -> &'static str {
@@ -330,27 +324,6 @@ pub(crate) fn is_packed(transaction: &Transaction<'_>, diff_id: DiffId, digest: 
     let mut statement =
         transaction.prepare_cached("SELECT 1 FROM layer_blobs WHERE diff = ?1 AND digest = ?2 LIMIT 1")?;
     Ok(statement.exists([diff_id.as_bytes(), digest.as_bytes()])?)
-}
-
-/// Says that an archive brought a packed form of a layer: then it stays, though a registry may have it too.
-pub(crate) fn set_brought(transaction: &Transaction<'_>, diff_id: DiffId, digest: BlobDigest) -> Result<()> {
-    transaction
-        .prepare_cached("UPDATE layer_blobs SET brought = 1 WHERE diff = ?1 AND digest = ?2 AND NOT brought")?
-        .execute((diff_id.as_bytes(), digest.as_bytes()))?;
-    Ok(())
-}
-
-/// Finds the layer that a blob is a packed form of, and that form.
-pub(crate) fn packed_by_digest(
-    transaction: &Transaction<'_>,
-    digest: BlobDigest,
-) -> Result<Option<(DiffId, PackedRow)>> {
-    let mut statement =
-        transaction.prepare_cached("SELECT diff FROM layer_blobs WHERE digest = ?1 ORDER BY diff LIMIT 1")?;
-    let diff_id = statement.query_row([digest.as_bytes()], |row| row.get(0)).optional()?;
-    let Some(diff_id) = diff_id.map(DiffId::from_bytes) else { return Ok(None) };
-    let row = packed(transaction, diff_id)?.into_iter().find(|row| row.digest == digest);
-    Ok(row.map(|row| (diff_id, row)))
 }
 
 /// Records a packed form of a layer: a blob whose contents were hashed to the DiffId, never one that a manifest merely

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use rbuild_cache::blobs::Blobs;
 use rbuild_image::archive::{BlobSource, OutgoingImage, OutgoingIndex, Plan};
 use rbuild_image::compress::Encoding;
 use rbuild_image::manifest::{Descriptor, Document, Family, Manifest, MediaType};
@@ -15,20 +16,20 @@ use rbuild_model::snapshot::Chain;
 use rbuild_store::{Lease, Stoppable};
 
 use crate::add::BuiltImage;
-use crate::departures::{Departures, Keeping, Unheard};
+use crate::departures::{Departures, Unheard};
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::{Packing, manifest_of};
 use crate::platforms::Member;
 use crate::rows;
 
-/// Opens what goes into an archive.
-struct Outgoing<'a>(&'a Images);
+/// Opens blobs of the store for an archive.
+struct Outgoing<'a>(&'a Blobs);
 
 impl BlobSource for Outgoing<'_> {
     fn open(&self, digest: BlobDigest) -> io::Result<Box<dyn Read + '_>> {
-        let opened = self.0.open_packed(digest, 0).map_err(io::Error::other)?;
-        Ok(opened.ok_or(io::ErrorKind::NotFound)?)
+        let file = self.0.open(digest).map_err(io::Error::other)?;
+        Ok(Box::new(file.ok_or(io::ErrorKind::NotFound)?))
     }
 }
 
@@ -42,7 +43,7 @@ impl Images {
         packing: impl Into<Packing>,
         lease: &Lease,
     ) -> Result<OutgoingImage, ImagesError> {
-        self.pack_telling(image, packing.into(), lease, &Unheard(Keeping::Here))
+        self.pack_telling(image, packing.into(), lease, &Unheard)
     }
 
     pub(crate) fn pack_telling(
@@ -59,20 +60,14 @@ impl Images {
         Ok(OutgoingImage { names: found.tags, ..packed })
     }
 
-    /// As [`Images::pack`], for an archive: a layer that there is no room for is made again when it is written.
-    fn pack_to_write(&self, image: ImageId, lease: &Lease) -> Result<OutgoingImage, ImagesError> {
-        self.pack_telling(image, Encoding::GZIP.into(), lease, &Unheard(Keeping::IfRoom))
-    }
-
-    /// Packs an image that was built here and is not kept: nothing of it is left in the list of images. A layer that there is
-    /// no room for is made again when it is written.
+    /// Packs an image that was built here and is not kept: nothing of it is left in the list of images.
     pub fn pack_built(
         &self,
         built: BuiltImage<'_>,
         packing: impl Into<Packing>,
         lease: &Lease,
     ) -> Result<(ImageId, OutgoingImage), ImagesError> {
-        self.pack_built_telling(built, packing.into(), lease, &Unheard(Keeping::IfRoom))
+        self.pack_built_telling(built, packing.into(), lease, &Unheard)
     }
 
     pub(crate) fn pack_built_telling(
@@ -169,7 +164,7 @@ impl Images {
             if platform.is_none()
                 && let Some(index) = self.index(text)?
             {
-                let pack = |member: &Member| self.pack_to_write(member.image, lease);
+                let pack = |member: &Member| self.pack(member.image, Encoding::GZIP, lease);
                 let mut packed = index.members.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
                 let ids: Vec<_> = index.members.iter().map(|member| member.image).collect();
                 let names = vec![index.name];
@@ -186,7 +181,7 @@ impl Images {
             let at = match images.iter().position(|(other, _)| *other == id) {
                 Some(at) => at,
                 None => {
-                    let mut packed = self.pack_to_write(id, lease)?;
+                    let mut packed = self.pack(id, Encoding::GZIP, lease)?;
                     packed.names = Vec::new();
                     images.push((id, packed));
                     images.len() - 1
@@ -210,14 +205,14 @@ impl Images {
 
     /// Writes a planned archive with blobs of the store.
     pub fn write_archive<W: Write>(&self, plan: &Plan, out: W) -> Result<W, ImagesError> {
-        plan.write_tar(self.stoppable(out), &Outgoing(self))
+        plan.write_tar(self.stoppable(out), &Outgoing(&self.blobs))
             .map(Stoppable::into_inner)
             .map_err(|error| ImagesError::io("write the archive", io::Error::other(error)))
     }
 
     /// Writes a planned archive as a folder, with blobs of the store.
     pub fn write_folder(&self, plan: &Plan, folder: &Path) -> Result<(), ImagesError> {
-        plan.write_folder(folder, &Outgoing(self))
+        plan.write_folder(folder, &Outgoing(&self.blobs))
             .map_err(|error| ImagesError::io("write the layout", io::Error::other(error)))
     }
 }

@@ -153,10 +153,6 @@ pub const SCHEMA: Schema = Schema {
             name TEXT PRIMARY KEY REFERENCES names (name) ON DELETE CASCADE
         ) STRICT, WITHOUT ROWID;
     ",
-        "
-        -- Whether an archive brought a packed form of a layer, which a registry may have as well.
-        ALTER TABLE layer_blobs ADD COLUMN brought INTEGER NOT NULL DEFAULT 0;
-    ",
     ],
     // Names first: a name that reverts must not go with the image that it pointed to.
     promotable: &[&Names, &DerivedTable("name_platforms"), &DerivedTable("images"), &DerivedTable("layers")],

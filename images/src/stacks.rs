@@ -10,7 +10,7 @@ use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_store::{Lease, ObjectKind};
 
 use crate::arrivals::Arrivals;
-use crate::departures::{Keeping, Unheard};
+use crate::departures::Unheard;
 use crate::error::ImagesError;
 use crate::images::Images;
 use crate::packing::Packing;
@@ -216,8 +216,7 @@ impl Images {
         lease: &Lease,
         deadline: Option<Instant>,
     ) -> Result<PackedLayer, ImagesError> {
-        let descriptor =
-            self.packed_layer(stack, diff_id, packing, lease, deadline, &Unheard(Keeping::Here))?;
+        let descriptor = self.packed_layer(stack, diff_id, packing, lease, deadline, &Unheard)?;
         let forms = self.store.read(|tx| rows::packed(tx, diff_id))?;
         let encoding =
             forms.into_iter().find(|form| form.digest == descriptor.digest).and_then(|form| form.encoding);

@@ -332,7 +332,7 @@ fn sweeps_keep_the_trees_of_images_and_take_those_of_removed_ones() {
     lease.release().unwrap();
     let policy = Policy { used_since: None, keep_bytes: None };
     let owners: [&dyn rbuild_store::collect::Collected; 4] =
-        [&ImageRows::Whole, &records::sweep::RecordTrees, &records::sweep::SnapshotTrees, &blobs::BlobFiles];
+        [&ImageRows, &records::sweep::RecordTrees, &records::sweep::SnapshotTrees, &blobs::BlobFiles];
     let report = store.sweep(&owners, &policy, Sweep::Take).unwrap();
     let trees = report.swept.iter().filter(|swept| swept.kind == rbuild_store::ObjectKind::SNAPSHOT).count();
     assert_eq!(trees, 1, "{report:?}");
@@ -346,7 +346,6 @@ fn sweeps_keep_the_trees_of_images_and_take_those_of_removed_ones() {
 struct Registry {
     address: String,
     asked: Arc<Mutex<Vec<String>>>,
-    content: Arc<Mutex<Content>>,
 }
 
 type Content = BTreeMap<String, (String, Vec<u8>)>;
@@ -357,8 +356,7 @@ impl Registry {
         let address = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::clone(&asked);
-        let content = Arc::new(Mutex::new(content));
-        let held = Arc::clone(&content);
+        let content = Arc::new(content);
         // Lives as long as the test process: nothing joins a thread that waits for connections.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -370,25 +368,19 @@ impl Registry {
                     while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
                     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
                     shared.lock().unwrap().push(path.clone());
-                    let found = content.lock().unwrap().get(&path).cloned();
-                    let (status, (kind, body)) = match found {
-                        Some(found) => ("200 OK", found),
-                        None => ("404 Not Found", ("text/plain".to_owned(), b"no".to_vec())),
+                    let (status, kind, body) = match content.get(&path) {
+                        Some((kind, body)) => ("200 OK", kind.as_str(), &body[..]),
+                        None => ("404 Not Found", "text/plain", &b"no"[..]),
                     };
                     let head = format!(
                         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                         body.len()
                     );
-                    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+                    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
                 });
             }
         });
-        Self { address, asked, content: held }
-    }
-
-    /// Forgets all that it has.
-    fn empty(&self) {
-        self.content.lock().unwrap().clear();
+        Self { address, asked }
     }
 
     fn asked_for(&self, part: &str) -> usize {

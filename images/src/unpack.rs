@@ -269,16 +269,10 @@ impl Images {
     pub(crate) fn record_forms(&self, layers: &[PendingLayer]) -> Result<(), ImagesError> {
         for layer in layers {
             let digest = layer.descriptor.digest;
-            let is_known = self.store.read(|tx| rows::is_packed(tx, layer.diff_id, digest))?;
-            let file = self.blobs.open(digest)?;
-            if is_known {
-                // Made room for others: this is one more place that it can be fetched from.
-                if let (None, Some(place)) = (file, &layer.origin) {
-                    self.store.write(|tx| rows::add_place(tx, digest, place))?;
-                }
+            if self.store.read(|tx| rows::is_packed(tx, layer.diff_id, digest))? {
                 continue;
             }
-            let Some(file) = file else { continue };
+            let Some(file) = self.blobs.open(digest)? else { continue };
             let tar = self.decoder(layer.format, file, &layer.descriptor)?;
             let mut tar = HashingReader::new(self.stoppable(tar));
             io::copy(&mut tar, &mut io::sink())

@@ -45,26 +45,18 @@ const SCHEMAS: &[&Schema] = &[
     &rbuild_engine::projects::SCHEMA,
 ];
 
-/// The owners of what can be swept, for what people sweep.
-pub(crate) const OWNERS: &[&dyn Collected] = &owners(&ImageRows::Whole);
-
-/// The owners, for where room is made.
-const LEAN: &[&dyn Collected] = &owners(&ImageRows::Lean);
-
-/// Lists all owners; those that need objects of others come before those.
-const fn owners(images: &'static ImageRows) -> [&'static dyn Collected; 9] {
-    [
-        images,
-        &ContainerRows,
-        &RecordTrees,
-        &SnapshotTrees,
-        &BlobFiles,
-        &PartialBlobs,
-        &MountFolders,
-        &StepLogs,
-        &SavedWork,
-    ]
-}
+/// The owners of what can be swept; those that need objects of others come before those.
+pub(crate) const OWNERS: &[&dyn Collected] = &[
+    &ImageRows,
+    &ContainerRows,
+    &RecordTrees,
+    &SnapshotTrees,
+    &BlobFiles,
+    &PartialBlobs,
+    &MountFolders,
+    &StepLogs,
+    &SavedWork,
+];
 
 /// How many bytes are kept in reserve for a full disk.
 const RESERVE: u64 = 16 << 20;
@@ -141,7 +133,7 @@ impl Home {
         })?;
         let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
         if let Some(max) = settings.cache_max {
-            store.set_budget(Budget { max, owners: LEAN });
+            store.set_budget(Budget { max, owners: OWNERS });
         }
         let cancel = wish.as_ref().map_or_else(Cancel::never, Wish::cancel);
         let options = Options {

@@ -157,51 +157,6 @@ fn who_logs_in_is_known_until_he_logs_out() {
 }
 
 #[test]
-fn images_leave_a_store_that_is_full() {
-    let Some(context) = scene("images_leave_a_store_that_is_full") else { return };
-    let dd = |base: &str, file: &str, count: u32| {
-        format!("FROM {base}\nRUN dd if=/dev/urandom of=/{file} bs=1k count={count}\n")
-    };
-    built_from(&context, &dd("busybox", "below", 3000), ["-t", "base"]);
-    let serving = context.rbuild(["registry", "serve", "127.0.0.1:0", "--allow-push"]).start();
-    let host = serving.line("serving on http://");
-    let (base, app) = (format!("{host}/base"), format!("{host}/app"));
-    let mut there = rbuild_testkit::context!();
-    there.set("RBUILD_CACHE_MAX", "13m");
-    said(&there, &["pull", &base]);
-    let used = || -> u64 {
-        let told = said(&there, &["cache", "ls", "--format", "json"]);
-        let rows = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        rows.map(|row| row["Bytes"].as_u64().unwrap()).sum()
-    };
-    let before = used();
-    assert!(before > 6 << 20, "the layer of the base is here as it came: {before}");
-    // There is room for this only where that goes, and none for what it is packed to.
-    built_from(&there, &dd(&base, "above", 6000), ["-t", &app]);
-    let full = used();
-    assert!(full < before + (6 << 20) && full + (6 << 20) > 13 << 20, "{full} bytes");
-    said(&there, &["push", &app]);
-    said(&there, &["save", &app, "-o", "app.tar"]);
-    assert!(used() <= full, "nothing of it is kept");
-
-    let archive = there.project().join("app.tar");
-    let loaded = rbuild_testkit::context!();
-    said(&loaded, &["load", "-i", archive.to_str().unwrap()]);
-    said(&context, &["pull", &app]);
-    for at in [&loaded, &context] {
-        let sizes = said(at, &["run", "--rm", "--network", "none", &app, "wc", "-c", "/below", "/above"]);
-        assert!(sizes.contains("3072000 /below") && sizes.contains("6144000 /above"), "{sizes}");
-    }
-    // Without the registry it says what is missing; where nothing has to leave, nothing is.
-    serving.signal(Signal::TERM);
-    assert!(serving.wait().status.success());
-    let missed = there.rbuild(["save", &base, "-o", "base.tar"]).run();
-    missed.assert_code(1);
-    assert!(missed.stderr.contains("made room for others (`cache.max`) and does not come again"), "{missed}");
-    said(&there, &["run", "--rm", "--network", "none", &base, "true"]);
-}
-
-#[test]
 fn the_store_is_a_registry_for_others() {
     let name = "the_store_is_a_registry_for_others";
     let Some(context) = scene(name) else { return };

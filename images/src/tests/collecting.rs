@@ -7,22 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rbuild_cache::blobs::{BlobFiles, PartialBlobs};
+use rbuild_cache::blobs::{BlobError, BlobFiles, PartialBlobs};
 use rbuild_cache::records::Records;
 use rbuild_cache::records::sweep::{RecordTrees, SnapshotTrees};
 use rbuild_model::key::{CacheKey, PreImage};
 use rbuild_snapshotter::usage_of;
 use rbuild_solver::index::{KeyKind, LookUp, NewRecord, Place as Found};
 use rbuild_store::collect::{Collected, SweepError};
-use rbuild_store::{Budget, DatabaseError, ObjectKind};
+use rbuild_store::{Budget, DatabaseError, ObjectKind, RoomError};
 
 use super::*;
 
-/// For what people sweep.
-const OWNERS: &[&dyn Collected] =
-    &[&ImageRows::Whole, &RecordTrees, &SnapshotTrees, &BlobFiles, &PartialBlobs];
-/// For where room is made.
-const LEAN: &[&dyn Collected] = &[&ImageRows::Lean, &RecordTrees, &SnapshotTrees, &BlobFiles, &PartialBlobs];
+const OWNERS: &[&dyn Collected] = &[&ImageRows, &RecordTrees, &SnapshotTrees, &BlobFiles, &PartialBlobs];
 const MAX: u64 = 450 << 10;
 
 /// Bytes that do not compress, in a text.
@@ -43,7 +39,6 @@ struct World {
     remote: Vec<Reference>,
     /// A tag of the registry.
     base: Reference,
-    /// The last is one of an image of the registry.
     archives: Vec<Vec<u8>>,
     _registry: Registry,
 }
@@ -65,22 +60,15 @@ impl World {
             content.extend(more);
         }
         let registry = Registry::start(content);
-        let remote: Vec<_> =
-            digests.iter().map(|digest| registry.reference(&format!("a/b@{digest}"))).collect();
-        let saved = |name: &str, bring: &dyn Fn(&Place)| {
-            let place = place_with(quick());
-            bring(&place);
-            place.images.save(&[name], Vec::new(), &place.lease).unwrap()
-        };
-        let imported = |seed: u64| {
-            let name = format!("loaded{seed}");
-            saved(&name, &|place| _ = place.import(Some(&name), &[("f", &noise(seed, 40_000))]))
-        };
-        let pulled = saved("loaded", &|place| {
-            let pulled = place.images.pull(&remote[0], &amd64(), &place.lease, &Quiet).unwrap();
-            place.images.tag(pulled.image, &reference("loaded:latest")).unwrap();
-        });
-        let archives = vec![imported(10), imported(11), pulled];
+        let remote = digests.iter().map(|digest| registry.reference(&format!("a/b@{digest}"))).collect();
+        let archives = (10..12)
+            .map(|seed| {
+                let place = place();
+                let name = format!("loaded{seed}");
+                place.import(Some(&name), &[("f", &noise(seed, 40_000))]);
+                place.images.save(&[name.as_str()], Vec::new(), &place.lease).unwrap()
+            })
+            .collect();
         let base = registry.reference("a/b:1");
         Self { remote, base, archives, _registry: registry }
     }
@@ -104,17 +92,20 @@ struct Held {
 /// Numbers steps, so that each is another.
 static STEPS: AtomicU64 = AtomicU64::new(100);
 
+fn is_full(error: &ImagesError) -> bool {
+    let error = match error {
+        ImagesError::Room { source, .. } => source,
+        ImagesError::Blob(BlobError::Room(error)) => error,
+        _ => return false,
+    };
+    matches!(error, RoomError::Full { .. })
+}
+
 impl Site {
     fn open(folder: &std::path::Path) -> Self {
-        Self::open_with(folder, Some(MAX))
-    }
-
-    fn open_with(folder: &std::path::Path, max: Option<u64>) -> Self {
         let options = StoreOptions::new(folder.join("root"), folder.join("run"), "rbuild test");
         let store = Store::open(StoreOptions { schemas: SCHEMAS, reserve: 0, ..options }).unwrap();
-        if let Some(max) = max {
-            store.set_budget(Budget { max, owners: LEAN });
-        }
+        store.set_budget(Budget { max: MAX, owners: OWNERS });
         let layout = store.layout();
         let work = store.work_folder().unwrap().to_owned();
         let folders =
@@ -206,19 +197,7 @@ impl Site {
         self.store.read(read).unwrap().unsigned_abs()
     }
 
-    /// Lists the packed forms of a layer that no archive brought and a registry has.
-    fn fetchable(&self, diff_id: DiffId) -> Vec<BlobDigest> {
-        let text = "SELECT digest FROM layer_blobs WHERE diff = ?1 AND origin IS NOT NULL AND NOT brought";
-        let read = |tx: &rusqlite::Transaction<'_>| -> Result<Vec<_>, DatabaseError> {
-            let mut statement = tx.prepare_cached(text)?;
-            let rows =
-                statement.query_map([diff_id.as_bytes()], |row| row.get(0).map(BlobDigest::from_bytes))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        };
-        self.store.read(read).unwrap()
-    }
-
-    /// Tells what of an image is lost: its rows, its trees, the blobs that nobody can make or fetch again.
+    /// Tells what of an image is lost: its rows, its trees, the blobs that nobody can make again.
     fn lost_of(&self, image: ImageId) -> Option<String> {
         let Ok(config) = self.images.config(image) else { return Some("its row".to_owned()) };
         let mut below = None;
@@ -240,7 +219,7 @@ impl Site {
                 Some(_) => {}
             }
             let is_here = |row: &rows::PackedRow| self.images.blobs().open(row.digest).unwrap().is_some();
-            if !made_here && !packed.iter().any(is_here) && self.fetchable(diff_id).is_empty() {
+            if !made_here && !packed.iter().any(is_here) {
                 return Some(format!("the blob of layer {diff_id}"));
             }
         }
@@ -273,8 +252,6 @@ enum Act {
     Load(usize),
     /// Does a step of so many bytes, on what was held first if one says so.
     Build(usize, bool),
-    /// Saves what was held last.
-    Save,
     /// Gives what was held last a name.
     Tag(u8),
     /// Takes a name away from whatever has it.
@@ -289,8 +266,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => (0_usize..3).prop_map(Act::Pull),
         2 => Just(Act::Base),
-        2 => (0_usize..3).prop_map(Act::Load),
-        2 => Just(Act::Save),
+        2 => (0_usize..2).prop_map(Act::Load),
         5 => (1000_usize..60_000, any::<bool>()).prop_map(|(bytes, based)| Act::Build(bytes, based)),
         2 => (0_u8..3).prop_map(Act::Tag),
         2 => (0_u8..3).prop_map(Act::Untag),
@@ -310,14 +286,6 @@ fn perform(site: &Site, world: &World, act: &Act, held: &mut VecDeque<Held>) {
         Act::Base => site.base(&world.base),
         Act::Load(which) => site.load(&world.archives[*which]),
         Act::Build(bytes, based) => site.build(held.front().filter(|_| *based), *bytes),
-        Act::Save => {
-            // Whatever there is room for, and whatever made room.
-            if let Some(last) = held.back() {
-                let lease = site.store.lease("save").unwrap();
-                site.images.save(&[&last.image.to_string()], std::io::sink(), &lease).unwrap();
-            }
-            return;
-        }
         Act::Tag(number) => {
             if let Some(last) = held.back() {
                 site.images.tag(last.image, &name(*number)).unwrap();
@@ -339,7 +307,7 @@ fn perform(site: &Site, world: &World, act: &Act, held: &mut VecDeque<Held>) {
     };
     match made {
         Ok(made) => held.push_back(made),
-        Err(error) => assert!(error.is_of_room(), "{error:?}"),
+        Err(error) => assert!(is_full(&error), "{error:?}"),
     }
 }
 
@@ -362,92 +330,14 @@ fn nothing_is_left(site: &Site) {
     assert!(trees.iter().all(|name| name == "empty"), "{trees:?}");
 }
 
-/// What another store takes out of an archive.
-fn loaded_elsewhere(archive: &[u8]) -> ImageId {
-    let there = place();
-    there.images.load(archive, &amd64(), &there.lease, &Quiet).unwrap()[0].image
-}
-
 #[test]
-fn a_layer_that_there_is_no_room_for_leaves_without_being_kept() {
+fn a_layer_is_not_packed_where_there_is_no_room_and_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::open(folder.path());
     let held = site.build(None, MAX as usize * 2 / 3).unwrap();
-    let (name, lease) = (held.image.to_string(), site.store.lease("save").unwrap());
-    let before = site.counted();
+    let lease = site.store.lease("save").unwrap();
     let refused = site.images.pack(held.image, Encoding::GZIP, &lease).unwrap_err();
-    assert!(refused.is_of_room(), "who needs it here is told: {refused:?}");
-    let archive = site.images.save(&[&name], Vec::new(), &lease).unwrap();
-    assert_eq!((loaded_elsewhere(&archive), site.counted()), (held.image, before));
-    let unlimited = Site::open_with(folder.path(), None);
-    let kept = unlimited.images.save(&[&name], Vec::new(), &lease).unwrap();
-    assert!(kept == archive, "it is as it would be with room");
-    assert!(site.counted() > MAX, "which it takes, where it is kept");
-}
-
-#[test]
-fn what_a_registry_has_makes_room_and_comes_again_when_it_leaves() {
-    let folder = tempfile::tempdir().unwrap();
-    let (content, id) = content_of(&[tar(&[("own", &noise(40, 100_000))])], |_| {});
-    let registry = Registry::start(content);
-    let site = Site::open(folder.path());
-    drop(site.pull(&registry.reference("a/b:1")).unwrap());
-    let layer = site.images.config(id).unwrap().rootfs.diff_ids[0];
-    let [blob] = site.fetchable(layer)[..] else { panic!("it came from one place") };
-    // Whether the layer is here, and how often it was fetched so far.
-    let state = || {
-        let is_here = site.images.blobs().open(blob).unwrap().is_some();
-        (is_here, registry.asked_for(&format!("/blobs/{blob}")))
-    };
-    let fill = || site.store.reserve_room(MAX - site.counted() + 1).unwrap();
-    let (name, lease) = (id.to_string(), || site.store.lease("test").unwrap());
-    let save = || site.images.save(&[&name], Vec::new(), &lease()).unwrap();
-
-    site.store.sweep(OWNERS, &Policy::default(), Sweep::Take).unwrap();
-    assert_eq!(state(), (true, 1), "people who sweep lose nothing of an image that stays");
-    drop(fill());
-    assert_eq!(state(), (false, 1));
-    assert_eq!(site.lost_of(id), None);
-    let archive = save();
-    assert_eq!((loaded_elsewhere(&archive), state()), (id, (true, 2)), "it comes and stays");
-    let filled = fill();
-    assert!(save() == archive && state() == (false, 3), "where there is no room it comes and goes through");
-    let refused = site.images.pack(id, Encoding::GZIP, &lease()).unwrap_err();
-    assert!(refused.is_of_room(), "who needs it here is told: {refused:?}");
-    drop(filled);
-    let anew = Packing { existing: Existing::Recompress, ..Encoding::ZSTD.into() };
-    site.images.pack(id, anew, &lease()).unwrap();
-    assert_eq!(state(), (false, 4), "what is packed anew stays, and not what it is packed of");
-    // What is offered to others has to be here; a pull finds the tree and asks for no layer.
-    assert!(site.images.offered_blob(blob).unwrap().is_some() && state() == (true, 5));
-    drop(fill());
-    site.images.pull(&registry.reference("a/b:1"), &amd64(), &lease(), &Quiet).unwrap();
-    assert_eq!(state(), (false, 5));
-
-    // An archive brings it to stay.
-    site.images.load(&archive[..], &amd64(), &lease(), &Quiet).unwrap();
-    let free = MAX - site.counted() + site.store.sweep(LEAN, &Policy::default(), Sweep::Dry).unwrap().bytes;
-    drop(site.store.reserve_room(free).unwrap());
-    assert_eq!(state(), (true, 5), "whatever else went");
-}
-
-#[test]
-fn a_layer_that_its_registry_has_no_more_is_asked_for_elsewhere_or_missed_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let (content, id) = content(|_| {});
-    let site = Site::open(folder.path());
-    let [first, second] = [(); 2].map(|()| Registry::start(content.clone()));
-    drop(site.pull(&first.reference("a/b:1")).unwrap());
-    site.images.tag(id, &name(0)).unwrap();
-    site.store.sweep(LEAN, &Policy::default(), Sweep::Take).unwrap();
-    let (image, lease) = (id.to_string(), site.store.lease("test").unwrap());
-    let save = || site.images.save(&[&image], Vec::new(), &lease);
-    first.empty();
-    let missed = save().unwrap_err();
-    assert!(matches!(missed, ImagesError::Again { .. }), "{missed:?}");
-    assert!(missed.to_string().contains("made room for others (`cache.max`)"), "{missed}");
-    site.images.pull(&second.reference("a/b:1"), &amd64(), &lease, &Quiet).unwrap();
-    assert_eq!(loaded_elsewhere(&save().unwrap()), id, "where it was seen last");
+    assert!(is_full(&refused), "{refused:?}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn what_is_said_about_an_image_is_offered_with_it() {
     };
     // Its blobs are there though nothing else has them, also after a sweep.
     let sweep = || {
-        let owners: [&dyn Collected; 2] = [&rbuild_cache::blobs::BlobFiles, &ImageRows::Whole];
+        let owners: [&dyn Collected; 2] = [&rbuild_cache::blobs::BlobFiles, &ImageRows];
         place.store.sweep(&owners, &Policy::default(), Sweep::Take).unwrap();
     };
     sweep();
