@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod compose;
 mod differential;
+mod million;
 mod peers;
 mod rootless;
 mod tidy;
@@ -34,6 +35,7 @@ usage: cargo xtask <command>
              the compose projects of testdata/compose shown by another engine: recorded, or compared
   peers --peer COMMAND [--mirror HOST:PORT] [EXAMPLE...]
              the examples built and run by rbuild and by another engine, and each other's images run
+  million    a layer of a million entries, unpacked and packed by the release program within a bound of memory
   rootless [--user NAME] -- PROGRAM [ARG]...
              root and an ordinary user of another machine build the same image; PROGRAM [ARG]... FOLDER COMMAND runs there
 ";
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Some("bench-frontend") => bench::frontend(&root(), &arguments[1..]),
         Some("compose-differential") => compose::differential(&root(), &arguments[1..]),
         Some("differential") => differential::differential(&root(), &arguments[1..]),
+        Some("million") => million::run().map(|told| print!("{told}")),
         Some("peers") => peers::peers(&root(), &arguments[1..]),
         Some("rootless") => rootless::rootless(&root(), &arguments[1..]),
         Some("help" | "--help" | "-h") => {
