@@ -155,8 +155,8 @@ fn a_registry_without_tls_is_asked_where_that_is_said() {
             Reply::status(403)
         }
     });
-    context.set("http_proxy", &format!("http://{}", proxy.host()));
-    context.set("https_proxy", &format!("http://{}", proxy.host()));
+    context.set("http_proxy", format!("http://{}", proxy.host()));
+    context.set("https_proxy", format!("http://{}", proxy.host()));
     let refused = context.rbuild(["manifest", "inspect", "r.test/app:1"]).run();
     refused.assert_code(1);
     assert!(refused.stderr.contains("cannot reach https://r.test"), "{refused}");
