@@ -559,6 +559,27 @@ services:
         let hooks = std::fs::read_to_string(context.project().join("gate/hooks")).expect("hooks");
         assert_eq!(hooks.lines().count(), number + 1);
     }
+    let killed = |stop: &[&str]| {
+        assert_eq!(std::fs::read_to_string(&pipe).expect("a pipe"), "up\n");
+        let run = inspected(&context, "bye-web-1", "{{.State.StartedAt}}");
+        let stop = context.rbuild(stop).start();
+        let logs = context.rbuild(["logs", "-f", "--since", &run, "bye-web-1"]).start();
+        logs.until("told");
+        logs.kill();
+        stop.kill();
+        run
+    };
+    // No longer than somebody waits at all.
+    killed(&["compose", "stop"]);
+    let late = context.rbuild(["compose", "up", "-d", "--wait", "--wait-timeout", "1"]).run();
+    assert_eq!(late.status.code(), Some(1), "{late}");
+    told(context.rbuild(["compose", "up", "-d", "--wait"]).start());
+    // Nobody knows whether a program ends that may take as long as it likes: it runs.
+    let run = killed(&["stop", "-t", "-1", "bye-web-1"]);
+    composed(&context, ["up", "-d"]);
+    assert_eq!(inspected(&context, "bye-web-1", "{{.State.StartedAt}}"), run);
+    std::fs::write(&pipe, "").expect("the program reads before it ends");
+    context.rbuild(["wait", "bye-web-1"]).run().assert_success();
     composed(&context, ["down", "-t", "0"]);
     assert_clean(&context);
 }

@@ -72,7 +72,7 @@ impl Engine {
             cgroup: host.cgroup == NamespaceUse::Host,
         };
         options.hostname = Some(hostname.to_owned()).filter(|_| !options.host_namespaces.uts);
-        options.domainname.clone_from(&definition.domainname);
+        options.domainname = definition.domainname.as_deref().map(|name| kernels_part(name).to_owned());
         options.confinement = confinement(host);
         let bound = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
         options.rlimits = host
@@ -230,6 +230,12 @@ pub(super) fn identity(
 }
 
 /// Adds the devices of a container, and what comes with those that it asks for by name; returns who may use them.
+/// Returns what the kernel keeps of the name of a domain: the first 64 bytes, and no part of a character.
+fn kernels_part(name: &str) -> &str {
+    let end = (0..=name.len().min(64)).rev().find(|end| name.is_char_boundary(*end));
+    &name[..end.unwrap_or_default()]
+}
+
 fn equip(
     host: &HostOptions,
     given: &Given,
@@ -406,6 +412,14 @@ pub(super) fn make_source(source: &Path, missing: MissingSource) -> Result<(), C
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_long_names_of_domains_the_kernel_gets_a_part() {
+        let long = "d".repeat(70);
+        assert_eq!(kernels_part(&long), &long[..64]);
+        assert_eq!(kernels_part(&format!("{}ß", &long[..63])), &long[..63]);
+        assert_eq!(kernels_part("corp.example"), "corp.example");
+    }
 
     #[test]
     fn a_group_that_is_not_there_is_called_one() {

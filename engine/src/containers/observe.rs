@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rbuild_model::container::{ContainerId, Definition, FirstProbe, Program, Removal, State, Streams};
-use rbuild_monitor::{Client, ClientError, Lock, Observed as Seen, Place, Record, Settings, Spawned, Stdin};
+use rbuild_monitor::{
+    Client, ClientError, Lock, Observed as Seen, Patience, Place, Record, Settings, Spawned, Stdin,
+};
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
 use rbuild_sandbox::process::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,7 +22,8 @@ use crate::engine::{Engine, io};
 pub struct Observed {
     /// Its state.
     pub state: State,
-    /// Whether its program runs, was told to stop, and has time to do so.
+    /// Whether its program runs, was told to stop, and is killed when its time is over. One that may take as long as it
+    /// likes runs: nobody knows whether it ever ends.
     pub is_stopping: bool,
     /// How often its policy started it again since somebody started it.
     pub restarts: u32,
@@ -64,7 +67,7 @@ impl Engine {
     pub fn observe(&self, definition: &Definition) -> Result<Observed, ContainerError> {
         let record = self.record(definition)?;
         Ok(Observed {
-            is_stopping: record.state.run().is_some() && record.patience.is_some(),
+            is_stopping: record.state.run().is_some() && matches!(record.patience, Some(Patience::Until(_))),
             restarts: record.restart_count,
             // What another version wrote there says nothing here.
             note: serde_json::from_value(record.note.clone()).unwrap_or_default(),

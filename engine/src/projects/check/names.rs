@@ -14,15 +14,15 @@ use crate::networks::{NetworksError, links};
 use crate::projects::labels::key;
 use crate::projects::operation::{Existing, New, Operation, Plan};
 
-/// The longest name of a machine, and of its domain, that the kernel takes.
+/// The longest name of a machine that the kernel takes.
 const LONGEST: usize = 64;
 
-/// Looks whether the kernel takes a service's name of the machine and of its domain.
+/// Looks whether the kernel takes a service's name of the machine and of its domain; of the latter it gets what it takes.
 pub(super) fn of_machine(service: &Service) -> Result<(), NotPossible> {
     for (key, name) in [("hostname", &service.hostname), ("domainname", &service.domainname)] {
         let Some(name) = name else { continue };
         let length = name.len();
-        if length > LONGEST {
+        if length > LONGEST && key == "hostname" {
             let why =
                 format!("it has {length} bytes, the kernel takes {LONGEST} at most: choose a shorter one");
             return Err(NotPossible::new(service, key, why));

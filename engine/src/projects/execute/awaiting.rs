@@ -98,8 +98,11 @@ impl Execution<'_> {
         self.reach(id, service, goal, Act::AwaitHealth, within)
     }
 
-    /// Waits until a program has ended that somebody told to stop.
+    /// Waits until a program has ended that somebody told to stop: no longer than what is waited for altogether
+    /// (`--wait-timeout`), and not beyond its grace, as its monitor kills it then.
     pub(super) fn wait_for_end(&self, container: &Existing) -> Result<(), OperationError> {
+        let within = self.work.ready_within;
+        let deadline = within.and_then(|within| Instant::now().checked_add(within));
         let watch = self.engine.parts.store.events().watch().map_err(watching)?;
         let definition = self.engine.find(&container.id.to_string())?;
         let mut ending = None;
@@ -110,7 +113,7 @@ impl Execution<'_> {
                 Some(init) if *ending.get_or_insert(init) == init => {}
                 _ => return Ok(()),
             }
-            self.sleep(&watch, waiter.as_slice(), None, None, None)?;
+            self.sleep(&watch, waiter.as_slice(), None, deadline, within)?;
         }
     }
 
