@@ -14,6 +14,7 @@
 pub mod bake;
 pub mod compose;
 pub mod dockerfile;
+pub mod errors;
 mod go;
 pub mod hcl;
 pub mod ignore;

@@ -198,7 +198,8 @@ fn targets(plan: &BuildPlan) -> anyhow::Result<Answer> {
     let parsed = rbuild_frontend::dockerfile::parse(&source);
     if parsed.has_errors() {
         let errors = parsed.diagnostics.into_iter().filter(|finding| finding.severity == Severity::Error);
-        return Err(Findings(errors.collect()).into());
+        let told = rbuild_frontend::errors::told(errors.collect(), parsed.more_errors);
+        return Err(Findings(told).into());
     }
     let targets = rbuild_frontend::lower::targets(&parsed.dockerfile);
     let said = match plan.call.form {

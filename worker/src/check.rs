@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rbuild_frontend::dockerfile::{Parsed, parse};
+use rbuild_frontend::errors;
 use rbuild_frontend::lint::{Checks, Findings};
 use rbuild_frontend::lower::{Aims, Answer, Answers, LowerError, Lowering, lower_into};
 use rbuild_model::event::Events;
@@ -121,10 +122,10 @@ impl Worker {
                     Ok(Lowering::Needs(questions)) => (questions, !parsed.has_errors()),
                     Ok(Lowering::Ready(lowered)) if !parsed.has_errors() => return Ok(lowered),
                     Ok(Lowering::Ready(lowered)) => {
-                        return Err((lowered.warnings, wrong(parsed, Vec::new())));
+                        return Err((lowered.warnings, wrong(parsed, Vec::new(), 0)));
                     }
-                    Err(LowerError { diagnostics, warnings, asked }) if asked.is_empty() => {
-                        return Err((warnings, wrong(parsed, diagnostics)));
+                    Err(LowerError { diagnostics, more, warnings, asked }) if asked.is_empty() => {
+                        return Err((warnings, wrong(parsed, diagnostics, more)));
                     }
                     Err(error) => (error.asked, false),
                 };
@@ -154,11 +155,11 @@ impl Worker {
 }
 
 /// All that is wrong with a file, in the order of the text: what kept it from being read, and what lowering found.
-fn wrong(parsed: &Parsed, lowering: Vec<Diagnostic>) -> BuildError {
+fn wrong(parsed: &Parsed, lowering: Vec<Diagnostic>, more: usize) -> BuildError {
     let unread = parsed.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
     let mut errors: Vec<Diagnostic> = unread.cloned().chain(lowering).collect();
     errors.sort_by_key(|error| error.labels.first().map_or(0, |label| label.span.start));
-    BuildError::Dockerfile(errors)
+    BuildError::Dockerfile(errors::told(errors, parsed.more_errors + more))
 }
 
 /// Reads the ignore file of the main context, and finds the folder among those of all targets.

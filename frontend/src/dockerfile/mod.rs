@@ -30,6 +30,8 @@ use directive::Directives;
 use instruction::{Args, INSTRUCTIONS, Instruction, InstructionKind, InstructionSpec};
 use lexer::{Lexer, Line};
 
+use crate::errors::MAX_ERRORS;
+
 /// A parsed Dockerfile.
 #[derive(Clone, Debug)]
 pub struct Dockerfile {
@@ -49,8 +51,10 @@ pub struct Dockerfile {
 pub struct Parsed {
     /// The instructions that could be read.
     pub dockerfile: Dockerfile,
-    /// Findings in the order of the text.
+    /// Findings in the order of the text, with the first errors.
     pub diagnostics: Vec<Diagnostic>,
+    /// How many more errors there are.
+    pub more_errors: usize,
 }
 
 impl Parsed {
@@ -70,6 +74,18 @@ pub fn parse(source: &Arc<Source>) -> Parsed {
     let mut instructions = Vec::new();
     let mut lines = 0;
     let mut lost_variables = false;
+    let (mut errors, mut more_errors) = (0, 0);
+    let mut first = |report: &mut Vec<Diagnostic>, from: usize| {
+        let found = report.split_off(from);
+        report.extend(found.into_iter().filter(|finding| {
+            let is_error = finding.severity == Severity::Error;
+            let is_told = !is_error || errors < MAX_ERRORS;
+            errors += usize::from(is_error && is_told);
+            more_errors += usize::from(!is_told);
+            is_told
+        }));
+    };
+    let mut looked_at = 0;
     while let Some(line) = lexer.line(&mut report) {
         lines += 1;
         let known = report.len();
@@ -80,7 +96,10 @@ pub fn parse(source: &Arc<Source>) -> Parsed {
             let number = source.position(line.span.start).line;
             error.message = format!("dockerfile parse error on line {number}: {}", error.message);
         }
+        first(&mut report, looked_at);
+        looked_at = report.len();
     }
+    first(&mut report, looked_at);
     let place = Span::new(start, start);
     if text.is_empty() {
         report.push(Diagnostic::error(source, place, "the Dockerfile cannot be empty"));
@@ -92,6 +111,7 @@ pub fn parse(source: &Arc<Source>) -> Parsed {
     Parsed {
         dockerfile: Dockerfile { source: Arc::clone(source), directives, instructions, lost_variables },
         diagnostics: report,
+        more_errors,
     }
 }
 

@@ -107,6 +107,8 @@ pub struct HistoryItem {
 pub struct LowerError {
     /// What is wrong, at least one finding.
     pub diagnostics: Vec<Diagnostic>,
+    /// How many more errors there are.
+    pub more: usize,
     /// Findings of check rules up to there.
     pub warnings: Vec<Diagnostic>,
     /// What has to be known to find the rest of what is wrong.
@@ -143,6 +145,8 @@ pub fn lower_into(
     answers: &Answers,
 ) -> Result<Lowering<Aims>, LowerError> {
     let mut errors = Vec::new();
+    // Platforms share most of theirs.
+    let mut more = 0;
     let settled;
     let options = match epoch::settle(dockerfile, options, answers) {
         Ok(epoch::Settled::AsWritten) => options,
@@ -164,7 +168,8 @@ pub fn lower_into(
         let mut planner = plan::Planner::new(dockerfile, options, answers, platform);
         let outcome = planner.plan();
         warnings.append(&mut planner.warnings);
-        errors.append(&mut planner.errors);
+        errors.append(&mut planner.errors.list);
+        more = more.max(planner.errors.more);
         match outcome {
             Ok(plan::Outcome::Ready(plan)) => plans.push(*plan),
             Ok(plan::Outcome::Needs(needs)) => {
@@ -181,7 +186,12 @@ pub fn lower_into(
         return Ok(Lowering::Needs(questions));
     }
     if !questions.is_empty() {
-        return Err(LowerError { diagnostics: dedup(errors), warnings: dedup(warnings), asked: questions });
+        return Err(LowerError {
+            diagnostics: dedup(errors),
+            more,
+            warnings: dedup(warnings),
+            asked: questions,
+        });
     }
     warnings.extend(undeclared_build_args(dockerfile, options, &plans));
     warnings.extend(foreign_syntax(dockerfile, options));
@@ -193,12 +203,15 @@ pub fn lower_into(
                 targets.push(target);
                 outline.get_or_insert(found);
             }
-            Err(mut found) => errors.append(&mut found),
+            Err(mut found) => {
+                errors.append(&mut found.list);
+                more = more.max(found.more);
+            }
         }
     }
     let warnings = dedup(warnings);
     if !errors.is_empty() {
-        return Err(LowerError { diagnostics: dedup(errors), warnings, asked: Vec::new() });
+        return Err(LowerError { diagnostics: dedup(errors), more, warnings, asked: Vec::new() });
     }
     let outline = outline.unwrap_or_default();
     Ok(Lowering::Ready(Box::new(Aims { targets, warnings, outline })))

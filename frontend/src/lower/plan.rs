@@ -18,6 +18,7 @@ use crate::dockerfile::expand::{self, Mode};
 use crate::dockerfile::instruction::{Instruction, InstructionKind, Word};
 use crate::dockerfile::stage::Stage;
 use crate::dockerfile::{Dockerfile, parse_trigger};
+use crate::errors::Errors;
 
 /// The name of the empty image.
 const SCRATCH: &str = "scratch";
@@ -130,7 +131,7 @@ pub(super) struct Planner<'a> {
     cycles_left: usize,
     /// How many triggers may still be run.
     triggers_left: usize,
-    pub(super) errors: Vec<Diagnostic>,
+    pub(super) errors: Errors,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
@@ -164,7 +165,7 @@ impl<'a> Planner<'a> {
             lost_variables: dockerfile.lost_variables,
             cycles_left: CYCLES,
             triggers_left: MAX_TRIGGERS,
-            errors: Vec::new(),
+            errors: Errors::default(),
             warnings: Vec::new(),
         }
     }
@@ -182,7 +183,7 @@ impl<'a> Planner<'a> {
         let source = &self.dockerfile.source;
         let warnings = &mut self.warnings;
         let lost = self.lost_variables;
-        let (scope, mut errors) =
+        let (scope, errors) =
             scope::global(self.dockerfile, self.options, predefined, &mut |span, unset, scope| {
                 let known = scope.values.keys().map(String::as_str).take(compared(warnings));
                 if !lost {
@@ -191,7 +192,7 @@ impl<'a> Planner<'a> {
             });
         self.scope = scope;
         self.lost_variables |= !errors.is_empty();
-        self.errors.append(&mut errors);
+        errors.into_iter().for_each(|error| self.errors.push(error));
         let mut work = if self.options.all_stages { (0..self.stages.len()).collect() } else { vec![target] };
         while let Some(index) = work.pop() {
             self.visit(index, &mut work);
@@ -410,7 +411,7 @@ impl<'a> Planner<'a> {
     /// Says what may have been meant with a variable that is not there.
     fn meant(&self, unset: &[String]) -> String {
         let GlobalScope { values, declared, declarations: _ } = &self.scope;
-        let known = || values.keys().chain(declared).map(String::as_str).take(compared(&self.errors));
+        let known = || values.keys().chain(declared).map(String::as_str).take(compared(&self.errors.list));
         let near = unset.iter().find_map(|name| nearest(name, known()));
         near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
     }

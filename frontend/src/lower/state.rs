@@ -27,6 +27,7 @@ use super::plan::{Base, Plan, StagePlan};
 use super::{HistoryItem, Target, epoch, transfer};
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::instruction::{Command, Instruction, InstructionKind};
+use crate::errors::Errors;
 
 /// What programs find in PATH when an image says nothing.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -97,7 +98,7 @@ struct Shared<'a> {
     /// The config of a stage that stands on nothing.
     no_config: Rc<ImageConfig>,
     epoch: Option<i64>,
-    errors: Vec<Diagnostic>,
+    errors: Errors,
     /// How much memory values take so far, in bytes.
     spent: usize,
 }
@@ -140,7 +141,7 @@ pub(super) fn build<'a>(
     plan: &'a Plan<'a>,
     builder: &'a mut GraphBuilder,
     warnings: &'a mut Vec<Diagnostic>,
-) -> Result<(Target, Outline), Vec<Diagnostic>> {
+) -> Result<(Target, Outline), Errors> {
     let mut shared = Shared {
         dockerfile,
         options,
@@ -151,7 +152,7 @@ pub(super) fn build<'a>(
         heirs: heirs(plan),
         no_config: Rc::default(),
         epoch: None,
-        errors: Vec::new(),
+        errors: Errors::default(),
         spent: 0,
     };
     match given_epoch(dockerfile, options, plan) {

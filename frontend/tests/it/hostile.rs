@@ -2,6 +2,7 @@
 
 use rbuild_frontend::dockerfile::expand::{Mode, expand};
 use rbuild_frontend::dockerfile::parse;
+use rbuild_frontend::errors::{MAX_ERRORS, told};
 use rbuild_frontend::ignore::Ignore;
 use rbuild_frontend::lower::{LowerOptions, Lowered};
 use rbuild_model::span::{Diagnostic, Severity, Source};
@@ -79,7 +80,8 @@ fn ten_thousand_stages_are_lowered() {
     let mut options = options();
     options.all_stages = true;
     let error = targets::lowered(&parsed, &options).unwrap_err();
-    assert_eq!(error.lines().count(), 2_000);
+    assert_eq!(error.lines().count(), 101);
+    assert!(error.ends_with("1900 more errors are not shown"), "{error:.200}");
 }
 
 /// Returns stages that each stand on the one before, with some lines more; `{}` is the stage's number.
@@ -94,6 +96,29 @@ fn stages_with(count: usize, lines: &str) -> String {
 fn lowered(text: &str, all_stages: bool) -> Result<Box<Lowered>, String> {
     let parsed = parse(&Source::new("Dockerfile", text));
     targets::lowered(&parsed, &LowerOptions { all_stages, ..options() })
+}
+
+/// A file of nothing but mistakes has more of them than anyone reads.
+#[test]
+fn so_many_errors_are_counted_and_not_kept() {
+    for line in ["ENV A\n", "FOO x\n", "COPY a\n", "ADD a\n", "WORKDIR\n"] {
+        let text = format!("FROM a\n{}", line.repeat(20_000));
+        let parsed = parse(&Source::new("Dockerfile", text));
+        assert_eq!(
+            (parsed.diagnostics.len(), parsed.more_errors),
+            (MAX_ERRORS, 20_000 - MAX_ERRORS),
+            "{line}"
+        );
+    }
+    let text = format!("FROM a\n{}", "WORKDIR ${B:?no}\n".repeat(20_000));
+    let error = lowered(&text, false).unwrap_err();
+    assert!(error.ends_with("more errors are not shown"), "{error:.200}");
+    assert_eq!(error.lines().count(), MAX_ERRORS + 1);
+    // Warnings do not count, and what is told is counted in words.
+    let mut found = parse(&Source::new("Dockerfile", "FROM a\nFOO\n")).diagnostics;
+    assert_eq!(told(found.clone(), 0).len(), 1);
+    found = told(found, 1);
+    assert_eq!(found[1].to_string(), "1 more error is not shown");
 }
 
 /// Each stage begins with all that those below it have set: copies of that would be fifty million entries and more.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use rbuild_frontend::bake;
 use rbuild_frontend::dockerfile::expand::{Mode, expand};
 use rbuild_frontend::dockerfile::{Parsed, mount, parse};
+use rbuild_frontend::errors;
 use rbuild_frontend::hcl::functions::World;
 use rbuild_frontend::ignore::Ignore;
 use rbuild_frontend::lint::Checks;
@@ -61,7 +62,8 @@ pub(crate) fn lowered(parsed: &Parsed, options: &LowerOptions) -> Result<Box<Low
                 }
             }
             Err(error) => {
-                let messages: Vec<String> = error.diagnostics.iter().map(ToString::to_string).collect();
+                let errors = errors::told(error.diagnostics, error.more);
+                let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 assert!(!messages.is_empty(), "an error that says nothing");
                 if error.asked.is_empty() {
                     return Err(messages.join("\n"));

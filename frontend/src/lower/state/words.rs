@@ -70,7 +70,7 @@ impl StageState<'_, '_> {
         error: Diagnostic,
     ) -> Result<(), Diagnostic> {
         let before = failed.take().filter(|_| !self.is_doubtful);
-        self.shared.errors.extend(before);
+        before.into_iter().for_each(|error| self.shared.errors.push(error));
         if self.shared.spent > MAX_VALUES {
             return Err(error);
         }
