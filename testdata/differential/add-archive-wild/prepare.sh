@@ -1,1 +1,1 @@
-mkdir x; echo 1 > x/1; tar -C x -cf t1.tar 1; echo 2 > x/2; tar -C x -cf t2.tar 2; tar -C x -czf t3.tgz .; touch -d 2001-01-01 *.tar *.tgz; rm -r x
+mkdir x; echo 1 > x/1; echo 2 > x/2; touch -d 2001-01-01 x/1 x/2 x; tar -C x -cf t1.tar 1; tar -C x -cf t2.tar 2; tar -C x -czf t3.tgz .; touch -d 2002-01-01 *.tar *.tgz; rm -r x
