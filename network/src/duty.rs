@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use self::own::OwnElements;
+use self::own::{OwnElements, Tables};
 use crate::driver::{DriverKind, LinkEnd};
 use crate::drivers::driver;
 use crate::error::Error;
@@ -23,10 +23,12 @@ use crate::firewall;
 pub use crate::firewall::Found;
 use crate::firewall::elements;
 use crate::firewall::passage::Passage;
-use crate::firewall::watch::{Heard, Watch};
+use crate::firewall::watch::Watch;
 use crate::forward::{Destination, ForwardError, Forwarder};
 use crate::link::StorePrefix;
-use crate::names::{self, EndpointId, NetworkFile, NetworkId, NetworkState, Presence, Watched};
+use crate::names::{
+    self, EndpointId, NetworkFile, NetworkId, NetworkState, Presence, Records, Settled, Watched,
+};
 use crate::ports::{PortError, Published, Reservation};
 use crate::service::{NameService, Sockets, Sources, Upstreams};
 use crate::site::{FindPlace, Place, Site, SiteConfig};
@@ -133,7 +135,7 @@ impl Service {
     fn carry(&self, reservation: Reservation) -> Result<Forwarder, DutyError> {
         let published = reservation.published();
         let (runtime, endpoint) = (self.duties.runtime.clone(), self.duties.endpoint.clone());
-        let carried = Carried { published, endpoint, found: Watched::new(runtime) };
+        let carried = Carried { published, found: Watched::new(runtime, endpoint) };
         match &self.place {
             // It connects from where the networks are; the reserved port is the host's wherever that may be.
             Some(place) => {
@@ -174,29 +176,23 @@ impl Service {
         self.rules.as_ref().map(Watch::fd)
     }
 
+    /// When [`Service::mend_rules`] is to be called even if that descriptor cannot be read: somebody else was changing a
+    /// network.
+    pub fn rules_deadline(&self) -> Option<Instant> {
+        self.own.deadline()
+    }
+
     /// Reads what the kernel told of its rules, and makes ours again if another program took them away or changed them;
-    /// of the elements of sets those of this container and its networks.
+    /// of the elements of sets those of this container and its networks. Waits for nobody who changes a network.
     pub fn mend_rules(&mut self) -> Result<Found, Error> {
         let heard = match self.rules.as_ref().map(Watch::read) {
             None => return Ok(Found::Whole),
             Some(heard) => heard,
         };
-        let (runtime, endpoint) = (&self.duties.runtime, &self.duties.endpoint);
-        let Heard::Elements(heard) = heard else {
-            // With the last network the rules go, too, and are to stay away.
-            return if names::of_endpoint(runtime, endpoint)?.is_empty() {
-                Ok(Found::Whole)
-            } else {
-                self.in_site(|site| Ok(firewall::mend(site)?))
-            };
-        };
-        let mut found = Found::Whole;
-        for network in self.own.lost(&heard, || names::settled_of_endpoint(runtime, endpoint))? {
-            if self.in_site(|site| restore(site, network, &self.duties.endpoint))? == Found::Damaged {
-                found = Found::Damaged;
-            }
-        }
-        Ok(found)
+        let mut own = std::mem::take(&mut self.own);
+        let found = own.tend(heard, Instant::now(), &mut Live(self));
+        self.own = own;
+        found
     }
 
     /// Does something where networks are made.
@@ -233,16 +229,36 @@ impl Service {
     }
 }
 
-/// Puts back what is missing of an endpoint and its network in the sets of the packet filter. Under the network's lock: who
-/// takes an endpoint out of it takes its elements out first.
-fn restore(site: &Site, network: NetworkId, endpoint: &EndpointId) -> Result<Found, Error> {
-    let guarding = firewall::ensure(site)?.guarding;
-    NetworkFile::new(&site.config().runtime, network).update(|slot| {
+/// The tables of the packet filter as a service gets to them.
+struct Live<'a>(&'a Service);
+
+impl Tables for Live<'_> {
+    type Error = Error;
+
+    fn mend(&mut self) -> Result<Found, Error> {
+        self.0.in_site(|site| Ok(firewall::mend(site)?))
+    }
+
+    fn networks(&mut self) -> Result<(Records, Settled), Error> {
+        Ok(names::known_of_endpoint(&self.0.duties.runtime, &self.0.duties.endpoint)?)
+    }
+
+    fn restore(&mut self, network: &NetworkId) -> Result<Option<Found>, Error> {
+        self.0.in_site(|site| restore(site, network.clone(), &self.0.duties.endpoint))
+    }
+}
+
+/// Puts back what is missing of an endpoint and its network in the sets of the packet filter, unless somebody changes the
+/// network now. Under the network's lock: who takes an endpoint out of it takes its elements out first.
+fn restore(site: &Site, network: NetworkId, endpoint: &EndpointId) -> Result<Option<Found>, Error> {
+    let file = NetworkFile::new(&site.config().runtime, network);
+    file.try_update(|slot| {
         let Some(state) = slot else { return Ok(Found::Whole) };
-        match state.endpoints.iter().find(|record| record.id == *endpoint) {
-            Some(record) => Ok(firewall::restore(site, &elements::of_all_of(state, record, guarding))?),
-            None => Ok(Found::Whole),
-        }
+        let Some(record) = state.endpoints.iter().find(|record| record.id == *endpoint) else {
+            return Ok(Found::Whole);
+        };
+        let guarding = firewall::ensure(site)?.guarding;
+        Ok(firewall::restore(site, &elements::of_all_of(state, record, guarding))?)
     })
 }
 
@@ -304,14 +320,13 @@ fn open_site(duties: &Duties, place: Option<OwnedFd>) -> Result<Site, Error> {
 #[derive(Debug)]
 struct Carried {
     published: Published,
-    endpoint: EndpointId,
     found: Watched<Option<SocketAddr>>,
 }
 
 impl Destination for Carried {
     fn now(&mut self) -> Option<SocketAddr> {
-        let Self { published, endpoint, found } = self;
-        let find = |states: Vec<NetworkState>| {
+        let Self { published, found } = self;
+        let find = |states: Vec<NetworkState>, endpoint: &EndpointId| {
             let records = states.iter().flat_map(|state| &state.endpoints);
             let mut own =
                 records.filter(|record| record.id == *endpoint && record.published.contains(published));

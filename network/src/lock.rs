@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use crate::error::FileError;
 
@@ -24,6 +25,29 @@ pub(crate) struct Lock {
 impl Lock {
     /// Waits for the lock and takes it, making the file if there is none.
     pub(crate) fn take(path: &Path) -> Result<Self, FileError> {
+        let taken = Self::acquire(path, FlockOperation::LockExclusive)?;
+        Ok(taken.expect("who waits for a lock gets it"))
+    }
+
+    /// As [`Lock::take`], but takes nothing if somebody else has it.
+    pub(crate) fn attempt(path: &Path) -> Result<Option<Self>, FileError> {
+        Self::acquire(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Whether somebody has the lock. Who looks at it so keeps none of the others who only look from it.
+    pub(crate) fn is_held(path: &Path) -> Result<bool, FileError> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file.map_err(|source| FileError::new("open the lock", path, source))?,
+        };
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)) {
+            Ok(()) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(source) => Err(FileError::new("look at the lock", path, source.into())),
+        }
+    }
+
+    fn acquire(path: &Path, operation: FlockOperation) -> Result<Option<Self>, FileError> {
         loop {
             let file = OpenOptions::new()
                 .create(true)
@@ -32,10 +56,13 @@ impl Lock {
                 .mode(0o600)
                 .open(path)
                 .map_err(|source| FileError::new("open the lock", path, source))?;
-            rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
-                .map_err(|source| FileError::new("take the lock", path, source.into()))?;
+            match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(source) => return Err(FileError::new("take the lock", path, source.into())),
+            }
             if same_file(&file, path).map_err(|source| FileError::new("look at the lock", path, source))? {
-                return Ok(Self { _file: file, path: path.to_owned() });
+                return Ok(Some(Self { _file: file, path: path.to_owned() }));
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! `<runtime>/networks/<network>.json` is replaced as a whole, by rename, and only by [`NetworkFile::update`] under the
 //! lock `<network>.lock` beside it. Readers take no lock: they see the file before or after a change. It lives where
-//! nothing survives a reboot, so nothing is synced.
+//! nothing survives a reboot, so nothing is synced. The file of a network without IPv4 is `<network>.six`: older programs
+//! that still run read every file called `.json`, and one that they do not understand would take all others from them.
 
 use std::fmt;
 use std::fs;
@@ -10,7 +11,6 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,13 @@ use crate::ports::Published;
 /// The version of the file's form. A file of another version belongs to another binary that runs now.
 ///
 /// 1 knew neither IPv6 nor names of networks; what it lacks has a meaning of its own. 3 may lack IPv4; a network that has
-/// it is written as 2, which older programs that run beside this one read.
+/// it is written as 2, which older programs that run beside this one read, any other where they do not look.
 const FORMAT: u32 = 3;
 const FORMAT_WITH_IPV4: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
+/// The endings of the files' names.
+const WITH_IPV4: &str = "json";
+const WITHOUT_IPV4: &str = "six";
 /// A file of ten thousand endpoints has about 3 MiB.
 const LARGEST_FILE: u64 = 16 << 20;
 
@@ -408,14 +411,33 @@ impl NetworkFile {
         Self { folder: folder(runtime), id }
     }
 
-    /// Where it is.
+    /// Where it is, or would be if its network has IPv4.
     pub fn path(&self) -> PathBuf {
-        self.folder.join(format!("{}.json", self.id))
+        let [usual, without_ipv4] = self.paths();
+        if !usual.exists() && without_ipv4.exists() { without_ipv4 } else { usual }
+    }
+
+    /// Where it may be: as a network that has IPv4, and as one that lacks it.
+    fn paths(&self) -> [PathBuf; 2] {
+        [WITH_IPV4, WITHOUT_IPV4].map(|extension| self.folder.join(format!("{}.{extension}", self.id)))
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.folder.join(format!("{}.lock", self.id))
     }
 
     /// What it says now; nothing if the network is not set up.
     pub fn read(&self) -> Result<Option<NetworkState>, NamesError> {
-        read(&self.path())
+        let [usual, without_ipv4] = self.paths();
+        match read(&usual)? {
+            None => read(&without_ipv4),
+            state => Ok(state),
+        }
+    }
+
+    /// Whether somebody changes it now. Never waits.
+    fn is_changing(&self) -> Result<bool, NamesError> {
+        Ok(Lock::is_held(&self.lock_path())?)
     }
 
     /// Changes it under its lock: `change` gets what it says and leaves what it shall say. Nothing is written when
@@ -424,18 +446,47 @@ impl NetworkFile {
         &self,
         change: impl FnOnce(&mut Option<NetworkState>) -> Result<T, E>,
     ) -> Result<T, E> {
-        fs::create_dir_all(&self.folder)
-            .map_err(|source| NamesError::File(FileError::new("make the folder", &self.folder, source)))?;
-        let lock = Lock::take(&self.folder.join(format!("{}.lock", self.id))).map_err(NamesError::File)?;
-        let path = self.path();
-        let before = read(&path)?;
+        self.make_folder()?;
+        let lock = Lock::take(&self.lock_path()).map_err(NamesError::File)?;
+        self.update_under(lock, change)
+    }
+
+    /// As [`NetworkFile::update`], but does nothing and returns nothing if somebody else has the lock.
+    pub(crate) fn try_update<T, E: From<NamesError>>(
+        &self,
+        change: impl FnOnce(&mut Option<NetworkState>) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        self.make_folder()?;
+        match Lock::attempt(&self.lock_path()).map_err(NamesError::File)? {
+            Some(lock) => self.update_under(lock, change).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn make_folder(&self) -> Result<(), NamesError> {
+        let made = fs::create_dir_all(&self.folder);
+        Ok(made.map_err(|source| FileError::new("make the folder", &self.folder, source))?)
+    }
+
+    fn update_under<T, E: From<NamesError>>(
+        &self,
+        lock: Lock,
+        change: impl FnOnce(&mut Option<NetworkState>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = self.read()?;
         let mut state = before.clone();
         let value = change(&mut state)?;
+        let [usual, without_ipv4] = self.paths();
         match &state {
-            Some(state) if before.as_ref() != Some(state) => write(&path, state)?,
+            Some(state) if before.as_ref() != Some(state) => {
+                let has_ipv4 = state.families.four().is_some();
+                let (path, other) = if has_ipv4 { (usual, without_ipv4) } else { (without_ipv4, usual) };
+                write(&path, state)?;
+                remove_present(&other)?;
+            }
             None if before.is_some() => {
-                fs::remove_file(&path)
-                    .map_err(|source| NamesError::File(FileError::new("remove", &path, source)))?;
+                remove_present(&usual)?;
+                remove_present(&without_ipv4)?;
             }
             _ => {}
         }
@@ -446,100 +497,18 @@ impl NetworkFile {
     }
 }
 
-/// All networks that are set up in a runtime folder, by id.
-pub fn all(runtime: &Path) -> Result<Vec<NetworkState>, NamesError> {
-    let folder = folder(runtime);
-    let failed = |source| NamesError::File(FileError::new("list", &folder, source));
-    let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let mut states = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        if path.extension().is_some_and(|extension| extension == "json") && NetworkId::new(stem).is_ok() {
-            states.extend(read(&path)?);
-        }
-    }
-    states.sort_by(|one, other| one.id.cmp(&other.id));
-    Ok(states)
-}
-
-/// The networks that an endpoint is in, each with its record there.
-pub fn of_endpoint(
-    runtime: &Path,
-    endpoint: &EndpointId,
-) -> Result<Vec<(NetworkState, EndpointRecord)>, NamesError> {
-    let mut found = Vec::new();
-    for state in all(runtime)? {
-        if let Some(record) = state.endpoints.iter().find(|record| record.id == *endpoint).cloned() {
-            found.push((state, record));
-        }
-    }
-    Ok(found)
-}
-
-/// As [`of_endpoint`], once those who change networks now are done: elements of the packet filter come before the record of
-/// their endpoint.
-pub(crate) fn settled_of_endpoint(
-    runtime: &Path,
-    endpoint: &EndpointId,
-) -> Result<Vec<(NetworkState, EndpointRecord)>, NamesError> {
-    let mut found = Vec::new();
-    for state in all(runtime)? {
-        let now = NetworkFile::new(runtime, state.id).update(|slot| Ok::<_, NamesError>(slot.clone()))?;
-        let Some(state) = now else { continue };
-        if let Some(record) = state.endpoints.iter().find(|record| record.id == *endpoint).cloned() {
-            found.push((state, record));
-        }
-    }
-    Ok(found)
-}
-
-/// Something that is made of the files of all networks, and made again when one of them changed.
-///
-/// A file is replaced by a rename, which changes the time of the folder; so one look at the folder tells whether
-/// anything changed. The kernel counts that time in ticks of up to ten milliseconds: what was made within a tick or
-/// two of the last change may lack what came later in the same tick, and is not believed next time.
-#[derive(Debug)]
-pub(crate) struct Watched<T> {
-    runtime: PathBuf,
-    value: Option<T>,
-    /// The folder's time when the value was made, if it may be believed as long as that stays.
-    settled: Option<SystemTime>,
-}
-
-/// Longer than any tick of a kernel's clock.
-const SETTLED_AFTER: Duration = Duration::from_millis(25);
-
-impl<T> Watched<T> {
-    /// Watches the networks of a runtime folder.
-    pub(crate) fn new(runtime: PathBuf) -> Self {
-        Self { runtime, value: None, settled: None }
-    }
-
-    /// Returns what the files come to now.
-    pub(crate) fn current(
-        &mut self,
-        make: impl FnOnce(Vec<NetworkState>) -> T,
-    ) -> Result<&mut T, NamesError> {
-        let changed = fs::metadata(folder(&self.runtime)).and_then(|meta| meta.modified()).ok();
-        if changed.is_none() || changed != self.settled {
-            let now = SystemTime::now();
-            self.value = Some(make(all(&self.runtime)?));
-            self.settled = changed.filter(|changed| {
-                // A time to come is a clock that was set back: not believed either.
-                now.duration_since(*changed).is_ok_and(|age| age >= SETTLED_AFTER)
-            });
-        }
-        Ok(self.value.as_mut().expect("nothing is settled before a value is made"))
-    }
-}
-
 /// The folder of the files of all networks.
 pub(crate) fn folder(runtime: &Path) -> PathBuf {
     runtime.join("networks")
+}
+
+fn remove_present(path: &Path) -> Result<(), NamesError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(FileError::new("remove", path, error).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> Result<Option<NetworkState>, NamesError> {
@@ -591,7 +560,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     fill().map_err(|source| FileError::new("write", path, source))
 }
 
+mod several;
 mod written;
+
+pub(crate) use several::{Records, Settled, Watched, known_of_endpoint, readable};
+pub use several::{all, of_endpoint};
 
 #[cfg(test)]
 #[path = "names_tests.rs"]

@@ -235,6 +235,90 @@ fn a_foreign_file_is_told_from_a_damaged_one() {
     assert!(matches!(file.read(), Err(NamesError::Damaged { .. })));
 }
 
+/// A network without IPv4 and with one endpoint.
+fn six_alone() -> NetworkState {
+    let mut six = of(Families::Six(state6("fd00:1::/64")));
+    six.id = id("six");
+    add(&mut six);
+    six
+}
+
+fn put(runtime: &Path, state: &NetworkState) -> NetworkFile {
+    let file = NetworkFile::new(runtime, state.id.clone());
+    file.update(|slot| {
+        *slot = Some(state.clone());
+        Ok::<_, NamesError>(())
+    })
+    .unwrap();
+    file
+}
+
+fn files(runtime: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder(runtime)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| !name.ends_with(".lock")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_network_without_ipv4_lies_where_older_programs_do_not_look() {
+    let runtime = tempfile::tempdir().unwrap();
+    let (four, six) = (state("10.9.8.0/24"), six_alone());
+    put(runtime.path(), &four);
+    let file = put(runtime.path(), &six);
+    assert_eq!(files(runtime.path()), ["net.json", "six.six"]);
+    assert!(file.path().exists());
+    assert_eq!(all(runtime.path()).unwrap(), [four.clone(), six.clone()]);
+    assert_eq!(file.read().unwrap().as_ref(), Some(&six));
+    assert_eq!(of_endpoint(runtime.path(), &six.endpoints[0].id).unwrap().len(), 1);
+    // One that gets the other family anew is one network still.
+    let with_four = NetworkState { id: six.id.clone(), ..four.clone() };
+    put(runtime.path(), &with_four);
+    assert_eq!(files(runtime.path()), ["net.json", "six.json"]);
+    put(runtime.path(), &six);
+    assert_eq!(all(runtime.path()).unwrap(), [four, six]);
+    file.update(|slot| {
+        *slot = None;
+        Ok::<_, NamesError>(())
+    })
+    .unwrap();
+    assert_eq!(files(runtime.path()), ["net.json"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_takes_only_its_own_endpoints_from_others() {
+    let runtime = tempfile::tempdir().unwrap();
+    let six = six_alone();
+    put(runtime.path(), &six);
+    let own = six.endpoints[0].id.clone();
+    let other = NetworkFile::new(runtime.path(), id("other"));
+    let mut watched = Watched::new(runtime.path().to_owned(), own.clone());
+    let mut now = || watched.current(|states, _| states.len()).copied().map_err(|error| error.to_string());
+    assert_eq!(now(), Ok(1));
+    // A new file each time, as a rename brings one: the folder's time moves.
+    let write = |text: &str| {
+        let _ = fs::remove_file(other.path());
+        fs::write(other.path(), text).unwrap();
+    };
+    // Of another form, and of somebody else.
+    write(r#"{"format":7,"endpoints":[{"id":"somebody"}]}"#);
+    assert!(matches!(all(runtime.path()), Err(NamesError::Format { found: 7, .. })));
+    assert_eq!(of_endpoint(runtime.path(), &own).unwrap().len(), 1);
+    assert_eq!(now(), Ok(1));
+    // Cut off: who was not in it is not in it, who never looked before cannot tell.
+    write(r#"{"format":7,"endpo"#);
+    assert!(matches!(of_endpoint(runtime.path(), &own), Err(NamesError::Damaged { .. })));
+    assert_eq!(now(), Ok(1));
+    let mut new = Watched::new(runtime.path().to_owned(), own.clone());
+    assert!(new.current(|states, _| states.len()).is_err());
+    // It may be in this one, of whose names nobody else is to be asked.
+    write(&format!(r#"{{"format":7,"endpoints":[{{"id":"{own}"}}]}}"#));
+    assert!(of_endpoint(runtime.path(), &own).is_err());
+    let mut new = Watched::new(runtime.path().to_owned(), own);
+    assert!(new.current(|states, _| states.len()).is_err());
+}
+
 proptest! {
     #[test]
     fn no_address_is_given_twice(removals in proptest::collection::vec(any::<prop::sample::Index>(), 0..40)) {

@@ -396,6 +396,9 @@ impl Monitor {
         {
             service.turn();
         }
+        if self.service.as_ref().and_then(Service::rules_deadline).is_some_and(|at| at <= now) {
+            self.mend_rules();
+        }
         if self.probe_due.is_some_and(|at| at <= now) {
             self.probe_due = None;
             self.begin_probe();

@@ -329,7 +329,8 @@ impl Monitor {
 
     fn next_deadline(&self) -> Option<Instant> {
         let service = self.service.as_ref().and_then(Service::deadline);
-        let mut deadlines = vec![self.deaf_until, self.probe_due, self.launcher_due, service];
+        let rules = self.service.as_ref().and_then(Service::rules_deadline);
+        let mut deadlines = vec![self.deaf_until, self.probe_due, self.launcher_due, service, rules];
         match &self.phase {
             Phase::Running(live) => deadlines.push(live.kill_at),
             Phase::Waiting(at) => deadlines.push(Some(*at)),

@@ -440,9 +440,13 @@ fn make(site: &Site) -> Result<bool, FirewallError> {
         Err(error) => return Err(error),
     };
     let guarding = if guarded { Guarding::On } else { Guarding::Missing };
-    let states = names::all(&site.config().runtime)?;
-    change(site, Change::Add, &elements::of_all(&states, guarding))?;
-    Ok(guarded)
+    // A network whose file cannot be read is shut off; it does not shut off the others.
+    let readable = names::readable(&site.config().runtime)?;
+    change(site, Change::Add, &elements::of_all(&readable.states, guarding))?;
+    match readable.error() {
+        Some(error) => Err(error.into()),
+        None => Ok(guarded),
+    }
 }
 
 fn run(site: &Site, script: &str) -> Result<(), FirewallError> {

@@ -257,7 +257,7 @@ pub fn change_elements(table: &str, change: Change, elements: &[Element]) -> Vec
 }
 
 /// An element that went.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gone {
     /// The set that it was in.
     pub set: String,

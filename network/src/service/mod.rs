@@ -120,7 +120,6 @@ pub struct Sources {
 pub struct NameService {
     epoll: OwnedFd,
     sockets: Sockets,
-    endpoint: EndpointId,
     view: Watched<View>,
     servers: Servers,
     exchanges: HashMap<u64, Exchange>,
@@ -152,8 +151,7 @@ impl NameService {
         add(sockets.datagrams.as_fd(), DATAGRAMS).map_err(failed)?;
         add(sockets.listener.as_fd(), LISTENER).map_err(failed)?;
         Ok(Self {
-            view: Watched::new(sources.runtime),
-            endpoint: sources.endpoint,
+            view: Watched::new(sources.runtime, sources.endpoint),
             servers: Servers::new(sources.upstreams),
             epoll,
             sockets,
@@ -224,7 +222,7 @@ impl NameService {
             Client::Datagram(_) => query.datagram_bytes(),
             Client::Stream(_) => STREAM_BYTES,
         };
-        let view = self.view.current(|states| View::of(states, &self.endpoint));
+        let view = self.view.current(View::of);
         self.turns = self.turns.wrapping_add(1);
         match view.map(|view| view.decide(&query, self.turns)) {
             Ok(Decision::Answer(code, records)) => Some(query.answer(code, &records, room, TTL_S)),
