@@ -98,6 +98,33 @@ fn parse_with(text: &str, more_units: &[(&str, i128)]) -> Option<i64> {
     i64::try_from(if negative { -total } else { total }).ok()
 }
 
+/// Says why a text is no duration, as Go's `time.ParseDuration` does.
+pub(crate) fn no_duration(text: &str) -> String {
+    let given = quoted(text);
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    while rest.starts_with(|ch: char| ch.is_ascii_digit() || ch == '.') {
+        let (whole, after) = rest.split_at(digits(rest));
+        let after = after.strip_prefix('.').map_or(after, |after| {
+            let fraction = digits(after);
+            &after[fraction..]
+        });
+        if whole.is_empty() && rest.len() - after.len() == 1 {
+            break;
+        }
+        let end = after.find(|ch: char| ch.is_ascii_digit() || ch == '.').unwrap_or(after.len());
+        let (unit, next) = after.split_at(end);
+        if unit.is_empty() {
+            return format!("time: missing unit in duration {given}");
+        }
+        if !UNITS.iter().any(|(name, _)| *name == unit) {
+            return format!("time: unknown unit {} in duration {given}", quoted(unit));
+        }
+        rest = next;
+    }
+    format!("time: invalid duration {given}")
+}
+
 /// Writes a duration as Go does: `1m30s`, `1.5s`, `0s`.
 pub(crate) fn duration(nanoseconds: i64) -> String {
     let total = nanoseconds.unsigned_abs();
@@ -135,6 +162,22 @@ mod tests {
     #[test]
     fn literals_show_what_can_be_printed() {
         assert_eq!(quoted("<é \u{2028}\u{feff}\u{7f}\t日\""), r#""<é \u2028\ufeff\x7f\t日\"""#);
+    }
+
+    #[test]
+    fn what_is_no_duration_is_told_as_go_does() {
+        for (text, told) in [
+            ("", r#"time: invalid duration """#),
+            ("x", r#"time: invalid duration "x""#),
+            (".s", r#"time: invalid duration ".s""#),
+            ("5", r#"time: missing unit in duration "5""#),
+            ("1.2.3s", r#"time: missing unit in duration "1.2.3s""#),
+            ("1x", r#"time: unknown unit "x" in duration "1x""#),
+            ("-1s2 m", r#"time: unknown unit " m" in duration "-1s2 m""#),
+            ("9999999999h", r#"time: invalid duration "9999999999h""#),
+        ] {
+            assert_eq!((parse_duration(text), no_duration(text)), (None, told.to_owned()));
+        }
     }
 
     #[test]

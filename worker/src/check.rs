@@ -157,6 +157,8 @@ impl Worker {
 /// All that is wrong with a file, in the order of the text: what kept it from being read, and what lowering found.
 fn wrong(parsed: &Parsed, lowering: Vec<Diagnostic>, more: usize) -> BuildError {
     let unread = parsed.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
+    // That a file without an instruction has no stage goes without saying.
+    let lowering = lowering.into_iter().filter(|_| !parsed.dockerfile.instructions.is_empty());
     let mut errors: Vec<Diagnostic> = unread.cloned().chain(lowering).collect();
     errors.sort_by_key(|error| error.labels.first().map_or(0, |label| label.span.start));
     BuildError::Dockerfile(errors::told(errors, parsed.more_errors + more))

@@ -78,7 +78,7 @@ fn duration(args: &mut Args<'_>, name: &str) -> i64 {
         Some(time) => time,
         None => {
             args.report.push(
-                Diagnostic::error(args.source, span, format!("time: invalid duration {value:?}"))
+                Diagnostic::error(args.source, span, go::no_duration(&value))
                     .with_help("write a time with its unit: `30s`, `1m30s`, `500ms`"),
             );
             0
