@@ -33,7 +33,15 @@ fn save(home: &Home, arguments: &Save) -> Outcome {
         home.images.save_for(&wanted, platform, BufWriter::new(io::stdout().lock()), &lease)?.flush()?;
         return Ok(Status::Done);
     };
+    // A link is followed to what it names.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     let failed = || format!("failed to write `{}`", path.display());
+    // A device or a pipe is written to, never replaced.
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        let file = BufWriter::new(File::options().write(true).open(path).with_context(failed)?);
+        home.images.save_for(&wanted, platform, file, &lease)?.flush().with_context(failed)?;
+        return Ok(Status::Done);
+    }
     let partial = path.with_file_name(format!(
         ".{}.{}",
         path.file_name().unwrap_or_default().to_string_lossy(),

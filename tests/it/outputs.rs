@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{CWD, FileType, Mode};
 use serde_json::Value;
 
 use crate::scene::{assert_clean, build, built, built_from, file, scene};
@@ -41,6 +43,26 @@ fn member(tar: &Path, name: &str) -> Vec<u8> {
 
 fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
+}
+
+#[test]
+fn an_archive_never_takes_the_place_of_a_device() {
+    let Some(context) = scene("an_archive_never_takes_the_place_of_a_device") else { return };
+    let device = context.project().join("null");
+    let null = rustix::fs::makedev(1, 3);
+    let (kind, mode) = (FileType::CharacterDevice, Mode::RUSR | Mode::WUSR);
+    rustix::fs::mknodat(CWD, &device, kind, mode, null).unwrap();
+    symlink("null", context.project().join("link")).unwrap();
+    for output in ["null", "link"] {
+        context.rbuild(["save", "-o", output, "busybox"]).run().assert_success();
+        assert!(fs::symlink_metadata(&device).unwrap().file_type().is_char_device(), "{output}");
+    }
+    context.write("old.tar", "old");
+    fs::remove_file(context.project().join("link")).unwrap();
+    symlink("old.tar", context.project().join("link")).unwrap();
+    context.rbuild(["save", "-o", "link", "busybox"]).run().assert_success();
+    assert!(fs::symlink_metadata(context.project().join("old.tar")).unwrap().len() > 1000);
+    assert!(context.project().join("link").is_symlink());
 }
 
 #[test]
