@@ -379,7 +379,7 @@ fn mounts() {
             ),
             (
                 "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770",
-                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(1048576), mode: 1016, uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=1048576,mode=1770" }) }"#,
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(1048576), mode: Some(1016), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=1048576,mode=1770" }) }"#,
             ),
             (
                 "type=foo,dst=/x",
@@ -446,7 +446,7 @@ fn mounts() {
         &[
             (
                 "/t:size=64k,noexec,mode=700",
-                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(65536), mode: 448, uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=64k,noexec,mode=700" }) }"#,
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(65536), mode: Some(448), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=64k,noexec,mode=700" }) }"#,
             ),
             ("t", "error: `t` is no path below the root of a container"),
             (

@@ -184,7 +184,7 @@ impl Engine {
                 restrictions = Restrictions { noexec: !tmpfs.exec, nosuid: !tmpfs.suid, nodev: !tmpfs.dev };
                 MountSource::Tmpfs(Tmpfs {
                     size: tmpfs.size,
-                    mode: Some(tmpfs.mode),
+                    mode: tmpfs.mode,
                     uid: tmpfs.uid,
                     gid: tmpfs.gid,
                 })

@@ -297,8 +297,8 @@ pub enum Begins {
 pub struct TmpfsUse {
     /// Its bound in bytes; half of the memory without one.
     pub size: Option<u64>,
-    /// The mode of its top.
-    pub mode: u32,
+    /// The mode of its top; that of the folder that it covers without one, and 1777 where there is none.
+    pub mode: Option<u32>,
     /// The owner of its top.
     pub uid: u32,
     /// The group of its top.

@@ -2,9 +2,6 @@
 
 use super::TmpfsUse;
 
-/// The permissions of the top where nothing is said: everybody may write, nobody may remove what is another's.
-const MODE: u32 = 0o1777;
-
 /// A folder in memory and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TmpfsMount {
@@ -43,7 +40,7 @@ impl TmpfsUse {
         let options = [size.map(|size| format!("size={size}")), mode.map(|mode| format!("mode={mode:o}"))];
         Self {
             size,
-            mode: mode.unwrap_or(MODE),
+            mode,
             uid: 0,
             gid: 0,
             exec: false,
@@ -74,7 +71,8 @@ impl std::str::FromStr for TmpfsMount {
                 }
                 ("mode", Some(value)) => {
                     let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
-                    folder.mode = mode.ok_or_else(|| wrong("permissions are octal, as in `1777`"))?;
+                    let mode = mode.ok_or_else(|| wrong("permissions are octal, as in `1777`"))?;
+                    folder.mode = Some(mode);
                 }
                 ("uid", Some(value)) => folder.uid = id(value)?,
                 ("gid", Some(value)) => folder.gid = id(value)?,
@@ -118,7 +116,10 @@ mod tests {
         let mount: TmpfsMount = "/run:size=64m,mode=0755,uid=7,exec,ro".parse().unwrap();
         assert_eq!((mount.target.as_str(), mount.read_only), ("/run", true));
         let folder = mount.folder;
-        assert_eq!((folder.size, folder.mode, folder.uid, folder.exec), (Some(64 << 20), 0o755, 7, true));
+        assert_eq!(
+            (folder.size, folder.mode, folder.uid, folder.exec),
+            (Some(64 << 20), Some(0o755), 7, true)
+        );
         assert_eq!(folder.options, "size=64m,mode=0755,uid=7,exec,ro");
         let plain: TmpfsMount = "/run".parse().unwrap();
         assert_eq!((plain.folder, plain.read_only), (TmpfsUse::new(None, None), false));

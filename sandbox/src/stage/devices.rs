@@ -21,7 +21,12 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Makes the nodes, or binds the host's where nodes cannot be made.
-pub(super) fn make(devices: &[ScriptDevice], cargo: &Cargo<'_>, proc: &OwnedFd, tree: &mut Tree<'_>) -> Act {
+pub(super) fn make<'a>(
+    devices: impl Iterator<Item = &'a ScriptDevice>,
+    cargo: &Cargo<'_>,
+    proc: &OwnedFd,
+    tree: &mut Tree<'_>,
+) -> Act {
     for device in devices {
         let path = &device.path;
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));

@@ -36,13 +36,16 @@ pub(super) fn run(mut parked: Parked, order: Received<Script>) -> Act<Infallible
     set_oom_score(&script, &parked)?;
     let root = attach_root(&script, &cargo, &parked)?;
     let mut tree = Tree::new(&root)?;
-    let devpts = mounts::attach_all(&script.mounts, &cargo, &parked, &mut tree)?;
-    devices::make(&script.devices, &cargo, &parked.proc, &mut tree)?;
-    if !script.devices.is_empty() {
+    let attached = mounts::attach_all(&script.mounts, &cargo, &parked, &mut tree)?;
+    // Into a folder of others nothing is put: it has what they want in it.
+    let own_dev = attached.has_own_dev(&tree);
+    let devices = script.devices.iter().filter(|device| own_dev || !device.path.starts_with("/dev/"));
+    devices::make(devices, &cargo, &parked.proc, &mut tree)?;
+    if own_dev && !script.devices.is_empty() {
         devices::link(&tree)?;
     }
     let program = &script.program;
-    let terminal = match (program.terminal, &devpts) {
+    let terminal = match (program.terminal, &attached.devpts) {
         (Some(size), Some(devpts)) => Some(console::open(devpts, size, program.uid, &mut tree)?),
         (Some(_), None) => return refuse("open a terminal", "the order has no `/dev/pts`"),
         (None, _) => None,

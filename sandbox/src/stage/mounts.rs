@@ -30,15 +30,44 @@ impl<'frame> Cargo<'frame> {
 }
 
 const PROC_MAGIC: i64 = 0x9fa0;
+/// The files of a procfs that something may cover: those that tell of the whole machine, so that a container may be
+/// told of its own part instead.
+const PROC_FILES: [&str; 8] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+];
 
-/// Attaches the mounts in their order; `devpts` gets the last pty file system of them.
+/// What became of the mounts.
+#[derive(Default)]
+pub(super) struct Attached {
+    /// The last pty file system among them.
+    pub(super) devpts: Option<OwnedFd>,
+    /// The devices of the file systems in memory that were made for them.
+    made: Vec<u64>,
+}
+
+impl Attached {
+    /// Whether `/dev` is a file system that was made for this program, and not a folder that others have too.
+    pub(super) fn has_own_dev(&self, tree: &Tree<'_>) -> bool {
+        let dev = tree.find("/dev").and_then(rustix::fs::fstat);
+        dev.is_ok_and(|dev| self.made.contains(&dev.st_dev))
+    }
+}
+
+/// Attaches the mounts in their order.
 pub(super) fn attach_all(
     mounts: &[ScriptMount],
     cargo: &Cargo<'_>,
     parked: &Parked,
     tree: &mut Tree<'_>,
-) -> Act<Option<OwnedFd>> {
-    let mut devpts = None;
+) -> Act<Attached> {
+    let mut attached = Attached::default();
     for (place, mount) in mounts.iter().enumerate() {
         let path = &mount.target;
         let (detached, kind) = match &mount.source {
@@ -62,9 +91,16 @@ pub(super) fn attach_all(
                 let mode =
                     covered_mode(*kind, options, tree, path).map(|mode| ("mode".to_owned(), Some(mode)));
                 let fd = new_filesystem(*kind, options.iter().chain(&mode), parked, path)?;
-                if *kind == NewFilesystem::Devpts {
-                    devpts =
-                        Some(rustix::io::fcntl_dupfd_cloexec(&fd, 3).doing(|| "keep the devpts".to_owned())?);
+                match kind {
+                    NewFilesystem::Devpts => {
+                        let kept = rustix::io::fcntl_dupfd_cloexec(&fd, 3);
+                        attached.devpts = Some(kept.doing(|| "keep the devpts".to_owned())?);
+                    }
+                    NewFilesystem::Tmpfs => {
+                        let stat = rustix::fs::fstat(&fd);
+                        attached.made.push(stat.doing(|| format!("look at the mount for `{path}`"))?.st_dev);
+                    }
+                    _ => {}
                 }
                 (fd, Kind::Directory)
             }
@@ -88,12 +124,45 @@ pub(super) fn attach_all(
         set_attributes(&detached, &mount.attributes)
             .doing(|| format!("set attributes of the mount on `{path}`"))?;
         let target = tree.provide(path, kind, mount.keep_target)?;
+        check_place(&detached, kind, &target, path)?;
         attach(detached.as_fd(), target.as_fd()).doing(|| format!("mount on `{path}`"))?;
         if matches!(mount.source, ScriptSource::Proc) {
             verify_proc(tree, path)?;
         }
     }
-    Ok(devpts)
+    Ok(attached)
+}
+
+/// Looks whether something may be mounted on a place: on a folder if it is a folder, and on nothing of a procfs, which
+/// programs trust to be the kernel's.
+fn check_place(mount: &OwnedFd, kind: Kind, place: &OwnedFd, path: &str) -> Act {
+    let act = || format!("mount on `{path}`");
+    match (kind, kind_of(place, path)?) {
+        (Kind::File, Kind::Directory) => {
+            return refuse(
+                act(),
+                "a file was to be mounted on a folder: is the path on the host the right one?",
+            );
+        }
+        (Kind::Directory, Kind::File) => {
+            return refuse(
+                act(),
+                "a folder was to be mounted on a file: is the path on the host the right one?",
+            );
+        }
+        _ => {}
+    }
+    let top = |place: &OwnedFd| -> Act<Option<bool>> {
+        let in_proc = rustix::fs::fstatfs(place).doing(act)?.f_type as i64 == PROC_MAGIC;
+        Ok(if in_proc { Some(rustix::fs::fstat(place).doing(act)?.st_ino == 1) } else { None })
+    };
+    match top(place)? {
+        None => Ok(()),
+        Some(_) if PROC_FILES.contains(&path) => Ok(()),
+        // A procfs in the place of another, as it is.
+        Some(true) if top(mount)? == Some(true) => Ok(()),
+        Some(_) => refuse(act(), "it is in `/proc`, where only the kernel says what is true"),
+    }
 }
 
 fn kind_of(fd: &OwnedFd, path: &str) -> Act<Kind> {
@@ -111,7 +180,12 @@ pub(super) fn set_attributes(mount: &OwnedFd, attributes: &Attributes) -> std::i
     if spread == recursive {
         return mount_setattr(mount.as_fd(), recursive, &MountAttr { set, clear, propagation, userns: 0 });
     }
-    // What is said of the mounts below differs, so it takes two calls.
+    // What is said of the mounts below differs, so it takes two calls; and a third where they would stay peers of the
+    // host's: what is mounted in them would be seen there, and only a shared mount may do that.
+    if !spread && propagation != libc::MS_SHARED {
+        let follow = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
+        mount_setattr(mount.as_fd(), true, &follow)?;
+    }
     mount_setattr(mount.as_fd(), spread, &MountAttr { propagation, ..MountAttr::default() })?;
     if set == 0 && clear == 0 {
         return Ok(());

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use rbuild_sandbox::cgroup::Limits;
 use rbuild_sandbox::profile::{Confinement, NewPrivileges, Privilege, Seccomp};
+use rbuild_sandbox::{Access, Mount, MountSource, Restrictions, Tmpfs};
 
 use super::house::{House, chain, guest, shell};
 use crate::Scenario;
@@ -15,6 +16,8 @@ pub(crate) const ALL: &[Scenario] = &[
     ("system_calls_are_filtered", filtered),
     ("sensitive_files_are_masked", masked),
     ("images_with_links_for_system_folders_are_contained", links),
+    ("nothing_but_a_procfs_lies_on_proc", over_proc),
+    ("a_folder_in_the_place_of_dev_stays_as_it_is", given_dev),
     ("a_working_folder_cannot_lead_out", working_folder),
     ("devices_cannot_be_opened", devices),
     ("the_launchers_program_cannot_be_written", own_program),
@@ -136,6 +139,79 @@ fn links(house: &House) {
     }
     assert_eq!(fs::read_dir(&canary).unwrap().count(), 0, "nothing appeared on the host");
     assert_eq!(host_links(), links_before, "nothing of the host's was removed or made anew");
+}
+
+fn over_proc(house: &House) {
+    let fake = house.path().join("fake");
+    fs::create_dir_all(fake.join("self/attr")).unwrap();
+    fs::create_dir_all(fake.join("sys/kernel")).unwrap();
+    fs::write(fake.join("cpuinfo"), "one\n").unwrap();
+    for (link, target) in [("kernel", "/proc"), ("deep", "proc/self/../sys")] {
+        symlink(target, house.base().join(link)).unwrap();
+    }
+    let bind = |target: &str, source: &str| Mount {
+        target: target.into(),
+        source: MountSource::Host(fake.join(source)),
+        access: Access::ReadWrite,
+        restrictions: Restrictions::default(),
+    };
+    let memory = |target: &str| Mount { source: MountSource::Tmpfs(Tmpfs::default()), ..bind(target, "") };
+    for mount in [
+        bind("/proc", ""),
+        bind("/proc/", ""),
+        bind("/kernel", ""),
+        memory("/proc"),
+        memory("/kernel"),
+        bind("/proc/sys", "sys"),
+        bind("/deep", "sys"),
+        bind("/proc/self/attr", "self/attr"),
+        bind("/proc/version", "cpuinfo"),
+        bind("/kernel/cpuinfo", "cpuinfo"),
+    ] {
+        let target = mount.target.display().to_string();
+        let refused = house.try_run(shell("true"), vec![mount], Limits::default());
+        let error = refused.err().unwrap_or_else(|| panic!("{target} was covered"));
+        assert!(chain(&error).contains("where only the kernel says what is true"), "{}", chain(&error));
+    }
+    // What tells of the machine may be told otherwise, and a procfs may lie on another.
+    let outcome = house.run(shell("cat /proc/cpuinfo"), vec![bind("/proc/cpuinfo", "cpuinfo")]);
+    assert_eq!(outcome.output, "one\n");
+    let hosts = Mount { source: MountSource::Host("/proc".into()), ..bind("/proc", "") };
+    let outcome = house.run(shell("stat -f -c %T /proc"), vec![hosts]);
+    assert_eq!(outcome.output, "proc\n");
+}
+
+fn given_dev(house: &House) {
+    use std::os::unix::fs::MetadataExt as _;
+    symlink("dev", house.base().join("nodes")).unwrap();
+    for target in ["/dev", "/nodes"] {
+        let given = house.path().join(format!("given{}", target.len()));
+        fs::create_dir(&given).unwrap();
+        let null = given.join("null");
+        let node = rustix::fs::FileType::CharacterDevice;
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &null, node, mode, rustix::fs::makedev(1, 3)).unwrap();
+        std::os::unix::fs::chown(&null, Some(7), Some(8)).unwrap();
+        let mount = Mount {
+            target: target.into(),
+            source: MountSource::Host(given.clone()),
+            access: Access::ReadWrite,
+            restrictions: Restrictions::default(),
+        };
+        assert_eq!(house.run(shell("ls /dev"), vec![mount]).output, "null\n");
+        let left: Vec<_> = fs::read_dir(&given).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["null"], "nothing is made there");
+        let meta = fs::metadata(&null).unwrap();
+        assert_eq!((meta.mode() & 0o777, meta.uid(), meta.gid()), (0o600, 7, 8), "nothing is changed there");
+    }
+    let memory = Mount {
+        target: "/dev".into(),
+        source: MountSource::Tmpfs(Tmpfs::default()),
+        access: Access::ReadWrite,
+        restrictions: Restrictions::default(),
+    };
+    let outcome = house.run(shell("echo x > /dev/null && echo made"), vec![memory]);
+    assert_eq!(outcome.output, "made\n", "memory of its own is filled as any");
 }
 
 fn working_folder(house: &House) {

@@ -16,6 +16,8 @@ pub(crate) const ALL: &[Scenario] = &[
     ("host_mounts_are_writable_or_not", host_mounts),
     ("binds_take_along_what_is_asked_for", recursion),
     ("mounts_spread_as_they_are_asked_to", propagation),
+    ("only_what_is_shared_is_seen_by_the_host", unshared),
+    ("files_lie_on_files_and_folders_on_folders", kinds),
     ("a_path_of_another_root_stays_in_it", within),
     ("files_are_made_of_bytes", files),
     ("tmpfs_has_its_options", tmpfs),
@@ -124,6 +126,43 @@ fn propagation(house: &House) {
     let script = r#"awk '$5 ~ /^.(shared|slave|private)$/ {print $5, $7}' /proc/self/mountinfo | sed 's/:.*//; s/ -$//'"#;
     let outcome = house.run(shell(script), mounts);
     assert_eq!(outcome.output, "/shared shared\n/slave master\n/private\n");
+}
+
+fn unshared(house: &House) {
+    let top = MountPoint::new(house.path().join("top")).spreading();
+    let below = MountPoint::new(top.0.join("below")).spreading();
+    let mounts = [
+        ("private", Propagation::Private),
+        ("rprivate", Propagation::RPrivate),
+        ("slave", Propagation::Slave),
+        ("rslave", Propagation::RSlave),
+        ("shared", Propagation::Shared),
+    ]
+    .map(|(name, wish)| {
+        mount(&format!("/{name}"), bind(&top.0, BindRecursion::All, wish), Access::ReadWrite)
+    });
+    let script = r#"awk '$5 ~ "/below$" {print $5, $7}' /proc/self/mountinfo | sed 's/:.*//; s/ -$//'"#;
+    let outcome = house.run(shell(script), mounts.into());
+    let expected = "/private/below master\n/rprivate/below\n/slave/below master\n/rslave/below master\n\
+                    /shared/below shared\n";
+    assert_eq!(outcome.output, expected);
+    drop(below);
+}
+
+fn kinds(house: &House) {
+    let folder = house.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let file = house.path().join("file");
+    fs::write(&file, "").unwrap();
+    for (target, source, why) in [
+        ("/data", &file, "a file was to be mounted on a folder"),
+        ("/etc/kept", &folder, "a folder was to be mounted on a file"),
+    ] {
+        let mounts = vec![mount(target, MountSource::Host(source.clone()), Access::ReadOnly)];
+        let error = house.try_run(shell("true"), mounts, Limits::default()).err().expect("an error");
+        let text = chain(&error);
+        assert!(text.contains(&format!("cannot mount on `{target}`: {why}")), "{text}");
+    }
 }
 
 fn within(house: &House) {
