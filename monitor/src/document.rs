@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use rbuild_network::volatile;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,8 +59,10 @@ pub enum DocumentError {
 pub(crate) enum Promise {
     /// It is on the disk when the write returns.
     Synced,
-    /// It survives the end of this process.
+    /// It survives the end of this process. After a power loss there is the old text or the new one.
     Written,
+    /// It survives the end of this process, and is of no use after that of the machine.
+    Volatile,
 }
 
 /// Replaces a document; the caller is the only writer.
@@ -81,7 +84,11 @@ pub(crate) fn write<T: Serialize>(
     if promise == Promise::Synced {
         file.sync_data().map_err(failed("sync"))?;
     }
-    std::fs::rename(&temporary, path).map_err(failed("replace"))?;
+    let replaced = match promise {
+        Promise::Volatile => volatile::put(&temporary, path),
+        Promise::Synced | Promise::Written => std::fs::rename(&temporary, path),
+    };
+    replaced.map_err(failed("replace"))?;
     if promise == Promise::Synced {
         let folder = path.parent().unwrap_or(Path::new("/"));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))?;
@@ -96,7 +103,8 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path, kind: &str) -> Result<Optio
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(failed)?,
     };
-    let mut bytes = Vec::new();
+    // Most of them are smaller: one call reads it, one finds its end.
+    let mut bytes = Vec::with_capacity(4096);
     file.take(LARGEST).read_to_end(&mut bytes).map_err(failed)?;
     decode(&bytes, kind).map(Some).map_err(|wrong| match wrong {
         Wrong::Form(why) => DocumentError::Damaged { path: path.to_owned(), why },
@@ -138,7 +146,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         assert_eq!(read::<Vec<u32>>(&path, "state").unwrap(), None);
-        for promise in [Promise::Written, Promise::Synced] {
+        for promise in [Promise::Written, Promise::Synced, Promise::Volatile] {
             write(&path, "state", &vec![1, 2], promise).unwrap();
             assert_eq!(read::<Vec<u32>>(&path, "state").unwrap(), Some(vec![1, 2]));
         }

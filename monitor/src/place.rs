@@ -290,7 +290,7 @@ impl Place {
     }
 
     pub(crate) fn write_state(&self, record: &Record) -> Result<(), PlaceError> {
-        Ok(document::write(&self.state(), STATE, record, Promise::Written)?)
+        Ok(document::write(&self.state(), STATE, record, Promise::Volatile)?)
     }
 
     pub(crate) fn write_last(&self, record: &Record, promise: Promise) -> Result<(), PlaceError> {

@@ -221,11 +221,12 @@ impl Service {
     }
 
     /// Gives everything back at the end of the container; goes on past what fails.
-    pub fn end(self) -> Vec<Error> {
+    pub fn end(self) -> Withdrawn {
         let Self { duties, place, names, rules, own: _, forwarders } = self;
-        drop((names, rules));
+        drop(names);
         drop(forwarders);
-        withdraw(&duties, place)
+        let Withdrawn { errors, sockets } = withdraw(&duties, place);
+        Withdrawn { errors, sockets: Spent { _rules: rules, ..sockets } }
     }
 }
 
@@ -262,23 +263,47 @@ fn restore(site: &Site, network: NetworkId, endpoint: &EndpointId) -> Result<Opt
     })
 }
 
+/// What came of giving back.
+#[derive(Debug, Default)]
+pub struct Withdrawn {
+    /// What failed.
+    pub errors: Vec<Error>,
+    /// What it was done with.
+    pub sockets: Spent,
+}
+
+impl Withdrawn {
+    fn failed(error: Error) -> Self {
+        Self { errors: vec![error], ..Self::default() }
+    }
+}
+
+/// Sockets that nobody needs any more, to be dropped when nobody waits: the kernel closes one of the packet filter only when
+/// nothing can see the elements that anybody has just removed, which takes a grace period (about 10 ms).
+#[derive(Debug, Default)]
+pub struct Spent {
+    _site: Option<Site>,
+    _rules: Option<Watch>,
+}
+
 /// Gives back what a container has of networks, whoever took up its duties: addresses, names, rules. May be repeated;
 /// its links go with its namespace.
-pub fn withdraw(duties: &Duties, place: Option<OwnedFd>) -> Vec<Error> {
+pub fn withdraw(duties: &Duties, place: Option<OwnedFd>) -> Withdrawn {
     let found = match names::of_endpoint(&duties.runtime, &duties.endpoint) {
-        Ok(found) if found.is_empty() => return Vec::new(),
+        Ok(found) if found.is_empty() => return Withdrawn::default(),
         Ok(found) => found,
-        Err(error) => return vec![error.into()],
+        Err(error) => return Withdrawn::failed(error.into()),
     };
     let site = match open_site(duties, place) {
         Ok(site) => site,
-        Err(error) => return vec![error],
+        Err(error) => return Withdrawn::failed(error),
     };
     let bridge = driver(DriverKind::Bridge);
     let detach = |state: &NetworkState| {
         bridge.detach(&site, &state.id, &duties.endpoint, LinkEnd::WithNamespace).err()
     };
-    found.iter().filter_map(|(state, _)| detach(state)).collect()
+    let errors = found.iter().filter_map(|(state, _)| detach(state)).collect();
+    Withdrawn { errors, sockets: Spent { _site: Some(site), _rules: None } }
 }
 
 /// Makes the name service of a container.

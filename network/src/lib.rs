@@ -56,3 +56,4 @@ pub mod reclaim;
 pub mod resolver;
 pub mod service;
 pub mod site;
+pub mod volatile;

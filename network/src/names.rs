@@ -1,6 +1,6 @@
 //! What a network has given out: one file of addresses, names and running endpoints.
 //!
-//! `<runtime>/networks/<network>.json` is replaced as a whole, by rename, and only by [`NetworkFile::update`] under the
+//! `<runtime>/networks/<network>.json` is replaced as a whole ([`volatile`]), and only by [`NetworkFile::update`] under the
 //! lock `<network>.lock` beside it. Readers take no lock: they see the file before or after a change. It lives where
 //! nothing survives a reboot, so nothing is synced. The file of a network without IPv4 is `<network>.six`: older programs
 //! that still run read every file called `.json`, and one that they do not understand would take all others from them.
@@ -24,6 +24,7 @@ use crate::families::Families;
 use crate::link::LinkName;
 use crate::lock::Lock;
 use crate::ports::Published;
+use crate::volatile;
 
 /// The version of the file's form. A file of another version belongs to another binary that runs now.
 ///
@@ -538,7 +539,8 @@ pub(crate) fn read_bounded(path: &Path, largest: u64) -> Result<Option<Vec<u8>>,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(failed)?,
     };
-    let mut bytes = Vec::new();
+    // Most of them are smaller: one call reads it, one finds its end.
+    let mut bytes = Vec::with_capacity(4096);
     file.take(largest).read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some(bytes))
 }
@@ -555,7 +557,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         let mut file =
             fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
-        fs::rename(&temporary, path)
+        volatile::put(&temporary, path)
     };
     fill().map_err(|source| FileError::new("write", path, source))
 }

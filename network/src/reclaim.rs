@@ -8,7 +8,7 @@
 //! with a subnet. Any other store does, when it looks for leftovers or finds no subnet. One that comes back, with the
 //! disk that it lies on, has the files of its networks still and makes the bridges again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::driver::NetworkDriver;
 use crate::drivers::bridge;
@@ -57,9 +57,20 @@ fn reclaim_here(site: &Site) -> Result<Reclaimed, Error> {
             Err(error) => reclaimed.errors.push(error),
         }
     }
-    // Bridges are made under this lock, so one without a file is nobody's. A port without a record may be
-    // another process's endpoint in the making: its namespace's end takes it away, and it is left alone.
+    // A port without a record may be another process's endpoint in the making: its namespace's end takes it away, and it
+    // is left alone.
     let _host = site.lock_host()?;
+    let names = strays(site, &links, &known)?;
+    reclaimed.links += delete(site, &names, &mut reclaimed.errors);
+    let (links, errors) = reclaim_abandoned(site);
+    reclaimed.links += links;
+    reclaimed.elsewhere = errors;
+    Ok(reclaimed)
+}
+
+/// The bridges of the store among its links that no network has but those that are known. The caller holds `host.lock`, under
+/// which bridges are made: so one without a file is nobody's.
+fn strays(site: &Site, links: &HashSet<String>, known: &[String]) -> Result<Vec<LinkName>, Error> {
     let bridges = site.store().links() + "b";
     let states = names::all(&site.config().runtime)?;
     let current: Vec<String> = states.iter().map(|state| state.bridge.to_string()).collect();
@@ -69,12 +80,13 @@ fn reclaim_here(site: &Site) -> Result<Reclaimed, Error> {
     // One that people named says itself whose it is.
     let named = bridge::named_bridges(site)?.into_iter();
     let named = named.filter(|(_, network)| !states.iter().any(|state| state.id.as_str() == network));
-    let names: Vec<LinkName> = strays.chain(named.map(|(name, _)| name)).collect();
-    reclaimed.links += delete(site, &names, &mut reclaimed.errors);
-    let (links, errors) = reclaim_abandoned(site);
-    reclaimed.links += links;
-    reclaimed.elsewhere = errors;
-    Ok(reclaimed)
+    Ok(strays.chain(named.map(|(name, _)| name)).collect())
+}
+
+/// Takes the bridges of the store away that no network has: those that another process is about to take away are gone when
+/// this returns. The caller holds `host.lock`.
+pub(crate) fn remove_strays(site: &Site) -> Result<(), Error> {
+    strays(site, &bridge::links(site)?, &[])?.iter().try_for_each(|name| bridge::delete_link(site, name))
 }
 
 /// Deletes links, and counts those that are gone.

@@ -265,10 +265,10 @@ fn names_resolve_inside_and_networks_come_and_go_meanwhile() {
         service.is_running(Presence::Stopped).unwrap();
         let service = drive(service);
         assert_eq!(look_up(&a, "a", A).0, 2, "it does not run");
-        assert!(service.stop().end().is_empty());
+        assert!(service.stop().end().errors.is_empty());
         c.leave(scene, &back);
         assert!(all(&scene.site.config().runtime).unwrap().iter().all(|state| state.endpoints.is_empty()));
-        assert!(withdraw(&a.duties(scene, None, Vec::new()), None).is_empty(), "again");
+        assert!(withdraw(&a.duties(scene, None, Vec::new()), None).errors.is_empty(), "again");
         remove_unused(&scene.site).unwrap();
         // The kernel takes the links of a namespace away some time after its end; here it is told to at once.
         inside(&a.namespace, || command("ip", &["link", "del", "eth0"]));
@@ -311,7 +311,7 @@ fn unknown_names_are_asked_for_outside_and_internal_ones_never() {
         assert!(name.starts_with(b"\x07example\x03org"), "the first and only question that came");
         assert!(is_silent);
         assert_eq!(client, IpAddr::V4(scene.host_address), "asked from the host");
-        assert!(first.stop().end().is_empty() && second.stop().end().is_empty());
+        assert!(first.stop().end().errors.is_empty() && second.stop().end().errors.is_empty());
     });
 }
 
@@ -381,7 +381,7 @@ fn a_network_without_ipv4_does_all_by_ipv6() {
         assert!(call(&scene.host, local, REFUSED_AFTER).is_err(), "no port of IPv4 leads there");
         assert_eq!(look_up(&a, "a", AAAA), (0, vec![six.unwrap().into()]));
         assert_eq!(look_up(&a, "a", A), (0, Vec::new()));
-        assert!(service.stop().end().is_empty());
+        assert!(service.stop().end().errors.is_empty());
 
         let other = driver(BRIDGE).ensure(&scene.site, &spec("six")).unwrap_err();
         assert!(matches!(other, Error::SubnetDiffers { .. }), "{other}");
@@ -420,7 +420,7 @@ fn endpoints_have_ipv6_and_get_out_by_it() {
         assert!(call(&b.namespace, server, REFUSED_AFTER).is_err(), "a stolen address");
         let service = drive(start(scene, &a, Vec::new()));
         assert_eq!(look_up(&a, "a", AAAA), (0, vec![a_six.into()]));
-        assert!(service.stop().end().is_empty());
+        assert!(service.stop().end().errors.is_empty());
         b.leave(scene, &network);
     });
 }
@@ -534,7 +534,7 @@ fn ports_of_both_families_lead_to_the_endpoint_and_move_with_it() {
         let (other, failures) = Service::start(duties, None, None, Vec::new()).unwrap();
         assert!(failures[0].to_string().contains("already in use by process"), "{}", failures[0]);
         drop(other);
-        assert!(service.end().is_empty());
+        assert!(service.end().errors.is_empty());
         assert!(call(&scene.host, local, PATIENCE).is_err());
         let rules = command("nft", &["list", "ruleset"]);
         assert!(!rules.contains(&port.to_string()), "{rules}");

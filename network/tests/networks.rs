@@ -25,6 +25,8 @@ use rbuild_network::firewall::passage::Passage;
 use rbuild_network::link::LinkName;
 use rbuild_network::names::{self, EndpointId, NetworkFile, NetworkId};
 use rbuild_network::namespace::{Namespace, is_at_rest};
+use rbuild_network::netlink::nftables;
+use rbuild_network::netlink::socket::{Family, Request, Socket};
 use rbuild_network::ports::{Protocol, Published, Reservation};
 use rbuild_network::reclaim::{reclaim, remove_unused};
 use rbuild_network::site::{Site, SiteConfig};
@@ -349,6 +351,55 @@ fn rules_that_someone_flushed_or_changed_are_made_again() {
         command("nft", &["add", "table", "ip", "foreign"]);
         driver.ensure(&scene.site, &spec("one")).unwrap();
         assert!(command("nft", &["list", "ruleset"]).contains("table ip foreign"));
+    });
+}
+
+#[test]
+fn what_we_change_ourselves_needs_no_new_look_at_the_rules() {
+    Scene::run(|scene| {
+        let checked = || {
+            let text = std::fs::read(scene.site.config().runtime.join("firewall.state")).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&text).unwrap()["generation"].as_u64()
+        };
+        let now = || {
+            let mut socket = Socket::open(Family::Netfilter).unwrap();
+            let answer = socket.query(Request::new("number the rules", nftables::get_generation())).unwrap();
+            nftables::read_generation(&answer.body).map(u64::from)
+        };
+        let driver = driver(BRIDGE);
+        let network = driver.ensure(&scene.site, &spec("one")).unwrap();
+        let _a = place(scene, &network, &endpoint("a"));
+        assert_eq!(checked(), now());
+        command("nft", &["add", "table", "ip", "foreign"]);
+        let _b = place(scene, &network, &endpoint("b"));
+        assert_eq!(checked(), now());
+        // What somebody else changed just before is not taken for known.
+        let inet = format!("inet {}", scene.site.store().table());
+        let rules = command("nft", &["list", "chain", &inet, "forward"]);
+        command("nft", &["flush", "chain", &inet, "forward"]);
+        driver.detach(&scene.site, &network.id, &EndpointId::new("a").unwrap(), LinkEnd::Now).unwrap();
+        driver.ensure(&scene.site, &spec("one")).unwrap();
+        assert_eq!(command("nft", &["list", "chain", &inet, "forward"]), rules);
+    });
+}
+
+#[test]
+fn a_network_that_went_can_come_again_at_once() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        let wanted = NetworkSpec { families: chosen("10.77.0.0/24"), ..spec("one") };
+        let other = NetworkSpec { families: chosen("10.77.0.0/24"), ..spec("two") };
+        let before = scene.links();
+        for spec in [&wanted, &other, &other, &wanted] {
+            let network = driver.ensure(&scene.site, spec).unwrap();
+            let _a = place(scene, &network, &endpoint("a"));
+            driver.detach(&scene.site, &spec.id, &EndpointId::new("a").unwrap(), LinkEnd::Now).unwrap();
+            driver.remove(&scene.site, &spec.id).unwrap();
+        }
+        assert_eq!(scene.links(), before);
+        // Those who remove links are nobody's children.
+        let children = std::fs::read_to_string("/proc/thread-self/children").unwrap();
+        assert_eq!(children, "");
     });
 }
 

@@ -47,7 +47,8 @@ impl Monitor {
     fn begin_run(&mut self, mut plan: Plan, handed: Handed) -> Result<(i32, Vec<String>), Failure> {
         let failed = |error: &dyn std::error::Error| (125, chain(error));
         self.owed.clone_from(&plan.duties);
-        document::write(&self.place.plan(), PLAN, &plan, Promise::Written).map_err(|error| failed(&error))?;
+        document::write(&self.place.plan(), PLAN, &plan, Promise::Volatile)
+            .map_err(|error| failed(&error))?;
         let Handed { network, place, ports } = handed;
         self.handed = Handed { network, place, ports: Vec::new() };
         let note = std::mem::take(&mut plan.note);
@@ -290,9 +291,9 @@ impl Monitor {
     fn give_back_networks(&mut self) {
         // What fails is found by the next command that looks after networks.
         if let Some(service) = self.service.take() {
-            let _ = service.end();
+            self.spent = service.end().sockets;
         } else if let Some(duties) = self.owed.take() {
-            let _ = withdraw(&duties, self.handed.place.take());
+            self.spent = withdraw(&duties, self.handed.place.take()).sockets;
         }
         self.handed = Handed::default();
         self.record.note = serde_json::Value::Null;

@@ -147,7 +147,7 @@ fn begin_with(begin: Begin, mut fds: Vec<OwnedFd>) -> Result<Start, String> {
     let adopts = settings.is_none();
     let settings: Settings = match settings {
         Some(settings) => {
-            document::write(&place.settings(), SETTINGS, &settings, Promise::Written)
+            document::write(&place.settings(), SETTINGS, &settings, Promise::Volatile)
                 .map_err(|error| told(&error))?;
             *settings
         }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rbuild_model::container::State;
-use rbuild_network::duty::{Duties, Service};
+use rbuild_network::duty::{Duties, Service, Spent};
 use rbuild_sandbox::Launcher;
 use rbuild_sandbox::cgroup::{Cgroup, Residence};
 use rbuild_sandbox::process::Process;
@@ -92,6 +92,8 @@ pub(super) struct Monitor {
     pub(super) service: Option<Service>,
     /// What is to be given back to networks at the end, as long as no service does it.
     pub(super) owed: Option<Duties>,
+    /// What the networks of the last run were given back with.
+    pub(super) spent: Spent,
     pub(super) log: Option<Writer>,
     pub(super) lines: [Lines; 2],
     pub(super) spool: Spool,
@@ -153,6 +155,7 @@ impl Monitor {
             handed: Handed { place: networks, ..Handed::default() },
             service: None,
             owed: None,
+            spent: Spent::default(),
             log: None,
             lines: [Lines::new(Source::Stdout), Lines::new(Source::Stderr)],
             spool: Spool::default(),

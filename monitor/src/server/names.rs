@@ -29,7 +29,7 @@ impl Monitor {
             service.serve_names(upstreams, namespace.as_fd()).map_err(|error| failed(&error))?;
         }
         change(&mut plan, hosts, serving);
-        document::write(&self.place.plan(), PLAN, &plan, Promise::Written).map_err(|error| failed(&error))
+        document::write(&self.place.plan(), PLAN, &plan, Promise::Volatile).map_err(|error| failed(&error))
     }
 }
 

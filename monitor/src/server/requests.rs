@@ -231,13 +231,11 @@ impl Monitor {
             Phase::Running(_) => {}
         }
         self.record.stopped = Stopped::ByHand;
-        let promise = match self.settings.removal {
-            Removal::Keep => Promise::Synced,
-            Removal::Auto => Promise::Written,
-        };
-        // Before the signal: after a power loss in between it must not be started again. On a full disk the program has
-        // to end all the same, as it may be what fills it; its end is written down once more.
-        let _ = self.place.write_last(&self.record, promise);
+        if self.settings.removal == Removal::Keep && self.settings.restart != RestartPolicy::No {
+            // Before the signal: after a power loss in between it must not be started again. On a full disk the program has
+            // to end all the same, as it may be what fills it; its end is written down once more.
+            let _ = self.place.write_last(&self.record, Promise::Synced);
+        }
         self.save();
         true
     }
@@ -441,7 +439,7 @@ impl Monitor {
             }
             if let Some(mut plan) = self.read_plan().map_err(Refusal::Failed)? {
                 plan.cgroup.limits = limits;
-                document::write(&self.place.plan(), PLAN, &plan, Promise::Written)
+                document::write(&self.place.plan(), PLAN, &plan, Promise::Volatile)
                     .map_err(|error| failed(&error))?;
             }
         }
@@ -455,7 +453,7 @@ impl Monitor {
     }
 
     fn keep_settings(&self) -> Result<(), Refusal> {
-        document::write(&self.place.settings(), SETTINGS, &self.settings, Promise::Written)
+        document::write(&self.place.settings(), SETTINGS, &self.settings, Promise::Volatile)
             .map_err(|error| Refusal::Failed(chain(&error)))
     }
 

@@ -165,22 +165,32 @@ pub enum Found {
 pub(crate) fn mend(site: &Site) -> Result<Found, FirewallError> {
     let path = site.config().runtime.join("firewall.state");
     match read(&path, site.namespace())? {
-        Some(known) if known.rules == rules() => Ok(look_after(site)?.1),
+        Some(known) if known.rules == rules() => Ok(look_after(site, Known::Counts)?.1),
         _ => Ok(Found::Whole),
     }
 }
 
 /// Finds our tables whole, or makes them, and the way past Docker's filter.
 pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
-    Ok(look_after(site)?.0)
+    Ok(look_after(site, Known::Counts)?.0)
 }
 
-fn look_after(site: &Site) -> Result<(Firewall, Found), FirewallError> {
+/// Whether what was found at the last look is known, as long as the rule set has the number that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// It is.
+    Counts,
+    /// It is to be looked again: what the rules of others mean for us has changed.
+    IsOld,
+}
+
+fn look_after(site: &Site, past: Known) -> Result<(Firewall, Found), FirewallError> {
     let path = site.config().runtime.join("firewall.state");
     let passage = site.config().passage;
     let known = read(&path, site.namespace())?;
     let generation = site.netfilter(generation)?;
     if let Some(known) = known
+        && past == Known::Counts
         && (known.generation, known.passage) == (Some(generation), Some(passage))
         && known.rules == rules()
     {
@@ -218,7 +228,15 @@ fn look_after(site: &Site) -> Result<(Firewall, Found), FirewallError> {
 
 /// As [`ensure`], and looks at what tells of no change, too: for networks that come up.
 pub(crate) fn bring_up(site: &Site) -> Result<Firewall, FirewallError> {
-    let mut firewall = ensure(site)?;
+    with_legacy(site, ensure(site)?)
+}
+
+/// As [`bring_up`], where a bridge with a name that people chose came or went: it needs a way past Docker's filter of its own.
+pub(crate) fn bring_up_named(site: &Site) -> Result<Firewall, FirewallError> {
+    with_legacy(site, look_after(site, Known::IsOld)?.0)
+}
+
+fn with_legacy(site: &Site, mut firewall: Firewall) -> Result<Firewall, FirewallError> {
     firewall.warnings.extend(legacy::ensure(site));
     Ok(firewall)
 }
@@ -260,14 +278,52 @@ fn groups(elements: &[Element]) -> impl Iterator<Item = &[Element]> {
 }
 
 /// Changes elements of our sets in one transaction.
+///
+/// Each transaction gives the rule set another number, by which [`ensure`] would have to read all of our rules again. So it is
+/// done to the rule set that was checked last, if that is still the one; then nothing but elements has changed, and
+/// what follows is known to be whole, too.
 fn change(site: &Site, change: Change, elements: &[Element]) -> Result<(), FirewallError> {
     if elements.is_empty() {
         return Ok(());
     }
+    let path = site.config().runtime.join("firewall.state");
+    // Who makes our tables holds the lock and knows of none.
+    if checked_generation(&path, site)?.is_some() {
+        let _lock = Lock::take(&path.with_extension("lock"))?;
+        if let Some((checked, generation)) = checked_generation(&path, site)? {
+            match commit(site, change, elements, Some(generation)) {
+                Ok(()) => {
+                    let generation = Some(next_generation(generation));
+                    return write(&path, &Checked { generation, ..checked });
+                }
+                Err(error) if error.errno() == Some(Errno::RESTART) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(commit(site, change, elements, None)?)
+}
+
+fn commit(
+    site: &Site,
+    change: Change,
+    elements: &[Element],
+    generation: Option<u32>,
+) -> Result<(), NetlinkError> {
     let table = site.store().table();
-    let outcomes =
-        site.netfilter(|socket| socket.attempt(nftables::change_elements(&table, change, elements)))?;
-    Ok(outcomes.into_iter().collect::<Result<(), NetlinkError>>()?)
+    let requests = nftables::change_elements(&table, change, elements, generation);
+    site.netfilter(|socket| socket.attempt(requests))?.into_iter().collect()
+}
+
+/// What was found at the last look, with the number of the rule set that was looked at; nothing if there is no such number.
+fn checked_generation(path: &Path, site: &Site) -> Result<Option<(Checked, u32)>, FileError> {
+    let checked = read(path, site.namespace())?;
+    Ok(checked.and_then(|checked| checked.generation.map(|generation| (checked, generation))))
+}
+
+/// The number that the kernel gives the rule set after one more transaction: there is no zero.
+fn next_generation(generation: u32) -> u32 {
+    generation.checked_add(1).unwrap_or(1)
 }
 
 /// Removes elements that may be gone already, each for itself if they do not all go at once.

@@ -86,18 +86,27 @@ pub(super) mod batch {
     pub(in super::super) const BEGIN: u16 = 0x10;
     pub(in super::super) const END: u16 = 0x11;
 
-    fn mark(kind: u16) -> Request {
+    fn mark(kind: u16) -> Message {
         // The number of the subsystem stands in the header, in the order of the network.
-        let message = Message::new(kind, REQUEST, &header(TableFamily::Other(0), SUBSYSTEM >> 8));
-        Request::new("change the packet filter", message)
+        Message::new(kind, REQUEST, &header(TableFamily::Other(0), SUBSYSTEM >> 8))
+    }
+
+    fn request(mark: Message) -> Request {
+        Request::new("change the packet filter", mark)
     }
 
     pub(in super::super) fn begin() -> Request {
-        mark(BEGIN)
+        request(mark(BEGIN))
+    }
+
+    /// Begins what happens only if the rule set still has the number.
+    pub(super) fn begin_at(generation: u32) -> Request {
+        const GENERATION: u16 = 1;
+        request(mark(BEGIN).attribute(GENERATION, &generation.to_be_bytes()))
     }
 
     pub(in super::super) fn end() -> Request {
-        mark(END)
+        request(mark(END))
     }
 }
 
@@ -235,8 +244,15 @@ pub enum Change {
 }
 
 /// The messages of one transaction on the sets of a table: all of it happens, or nothing.
-pub fn change_elements(table: &str, change: Change, elements: &[Element]) -> Vec<Request> {
-    let mut requests = vec![batch::begin()];
+///
+/// With the number of a rule set it happens only to that one; to another the kernel answers `ERESTART`.
+pub fn change_elements(
+    table: &str,
+    change: Change,
+    elements: &[Element],
+    generation: Option<u32>,
+) -> Vec<Request> {
+    let mut requests = vec![generation.map_or_else(batch::begin, batch::begin_at)];
     requests.extend(elements.iter().map(|element| {
         let (kind, flags, verb) = match change {
             Change::Add => (NEW_ELEMENT, REQUEST | ACK | CREATE, "add to"),
@@ -349,7 +365,7 @@ mod tests {
     fn a_transaction_is_framed_by_begin_and_end() {
         let set = Set { family: TableFamily::Bridge, name: "endpoints" };
         let element = Element { set, key: vec![1; 28], value: None, ends_range: false };
-        let requests = change_elements("t", Change::Add, &[element.clone(), element]);
+        let requests = change_elements("t", Change::Add, &[element.clone(), element], None);
         let kinds: Vec<u16> = requests
             .into_iter()
             .map(|request| Frames::new(&request.message.finish(1)).next().unwrap().kind)
@@ -358,10 +374,18 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_on_one_rule_set_says_which() {
+        let begin = change_elements("t", Change::Add, &[], Some(0x0102_0304)).remove(0).message.finish(1);
+        let frame = Frames::new(&begin).next().unwrap();
+        assert_eq!(frame.kind, batch::BEGIN);
+        assert_eq!(Attributes::after(frame.body, FIXED).find(1), Some(&[1, 2, 3, 4][..]));
+    }
+
+    #[test]
     fn elements_that_went_are_those_that_were_there() {
         let set = Set { family: TableFamily::Inet, name: "outside" };
         let element = Element { set, key: vec![7; 16], value: None, ends_range: false };
-        let removal = change_elements("t", Change::Remove, &[element]).remove(1).message.finish(1);
+        let removal = change_elements("t", Change::Remove, &[element], None).remove(1).message.finish(1);
         let frame = Frames::new(&removal).next().unwrap();
         let gone = Gone { set: "outside".to_owned(), key: vec![7; 16] };
         let expected = GoneElements { table: "t".to_owned(), elements: vec![gone] };

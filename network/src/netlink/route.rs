@@ -174,6 +174,11 @@ pub fn delete_link_named(name: &LinkName) -> Message {
     Message::new(DELETE_LINK, REQUEST | ACK, &link_header(0, 0)).string(IFLA_IFNAME, name.as_str())
 }
 
+/// Removes the link of a number.
+pub fn delete_link(index: LinkIndex) -> Message {
+    Message::new(DELETE_LINK, REQUEST | ACK, &link_header(index.0, 0))
+}
+
 /// Asks for one link.
 pub fn get_link(name: &LinkName) -> Message {
     Message::new(GET_LINK, REQUEST, &link_header(0, 0))
@@ -267,6 +272,12 @@ pub fn read_link(body: &[u8]) -> Option<Link> {
         kind: kind.map(read_string),
         master: attributes.find(IFLA_MASTER).and_then(|value| read_u32(value, 0)).map(LinkIndex),
     })
+}
+
+/// Whether a message tells that a link is down, or gone.
+pub fn tells_of_end(kind: u16, body: &[u8], index: LinkIndex) -> bool {
+    let is_down = || kind == NEW_LINK && read_u32(body, 8).is_some_and(|flags| flags & UP == 0);
+    read_u32(body, 4) == Some(index.0) && (kind == DELETE_LINK || is_down())
 }
 
 /// Reads the range that a route covers. The default route, which covers everything, is left out, and so are

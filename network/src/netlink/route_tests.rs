@@ -46,3 +46,12 @@ proptest! {
         let _ = (read_link(&bytes), read_route(&bytes), read_host_address(&bytes));
     }
 }
+
+#[test]
+fn the_kernel_tells_of_the_end_of_a_link() {
+    let told = |index: u32, flags: u32| link_header(index, flags);
+    let tells = |kind, body: &[u8]| tells_of_end(kind, body, LinkIndex(7));
+    assert!(tells(NEW_LINK, &told(7, 0)) && tells(DELETE_LINK, &told(7, UP)));
+    assert!(!tells(NEW_LINK, &told(7, UP)) && !tells(NEW_LINK, &told(8, 0)) && !tells(GET_LINK, &told(7, 0)));
+    assert!(!tells(NEW_LINK, &told(7, 0)[..8]) && !tells(DELETE_LINK, &[]));
+}

@@ -136,6 +136,13 @@ impl Socket {
         self.attempt(requests)?.into_iter().collect()
     }
 
+    /// Has a process of its own send a request and wait for its end. Returns what can be read when that process has ended.
+    pub(super) fn send_apart(&mut self, message: Message) -> Result<OwnedFd, NetlinkError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        sys::send_apart(self.fd.as_fd(), &message.finish(self.sequence))
+            .map_err(|source| NetlinkError::Transfer { source })
+    }
+
     /// As [`Socket::execute`], but with one outcome for each request that asked for an acknowledgement.
     pub fn attempt(&mut self, requests: Vec<Request>) -> Result<Vec<Result<(), NetlinkError>>, NetlinkError> {
         let mut datagram = Vec::new();

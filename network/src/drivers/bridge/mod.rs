@@ -26,6 +26,7 @@ use crate::namespace::Namespace;
 use crate::netlink::socket::{Family, Request, Socket};
 use crate::netlink::{conntrack, route};
 use crate::ports::Published;
+use crate::reclaim::remove_strays;
 use crate::site::Site;
 pub(crate) use links::{all as all_links, delete_link, links, named_bridges, named_for};
 
@@ -116,7 +117,11 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
         }
         let state = match slot.take() {
             Some(state) => state,
-            None => plan::network(site, spec)?,
+            None => {
+                // What is still going of another network has its subnet, or the name of the bridge.
+                remove_strays(site)?;
+                plan::network(site, spec)?
+            }
         };
         plan::agrees(&state, spec)?;
         // The rules come first: there is no moment in which a bridge is open to all.
@@ -135,8 +140,7 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
     if state.reach == Reach::Outside {
         links::enable_forwarding(site, &state)?;
     }
-    // A bridge with a name that people chose needs a way past Docker's filter of its own.
-    let firewall = if links::is_named(site, &state) { firewall::bring_up(site)? } else { firewall };
+    let firewall = if links::is_named(site, &state) { firewall::bring_up_named(site)? } else { firewall };
     Ok(network(&state, firewall))
 }
 
@@ -255,8 +259,7 @@ fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
         Ok(was_named)
     })?;
     if was_named {
-        // Its way past Docker's filter goes too.
-        firewall::bring_up(site)?;
+        firewall::bring_up_named(site)?;
     }
     Ok(())
 }
