@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use rbuild_engine::containers::{CreateRequest, MountKind as EngineMount, MountRequest};
 use rbuild_images::PullPolicy as EnginePull;
 use rbuild_model::container::{
-    Begins, DeviceRequest, DeviceUse, HostOptions, LogConfig, MissingSource, Propagation as Spreading,
-    Removal, Resources, RestartPolicy, SeccompUse, Streams,
+    Begins, DeviceRequest, DeviceUse, HostOptions, LogConfig, MissingSource, MountAsked,
+    Propagation as Spreading, Removal, Resources, RestartPolicy, SeccompUse, Streams,
 };
 use rbuild_model::image_config::Healthcheck;
 use rbuild_model::network::{EndpointWish, HostPort, NetworkMode, PortBinding, Protocol};
@@ -154,12 +154,11 @@ pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> any
     proxies(&mut request.env, settings)?;
     let mounts = named_once(options.volume, |one, other| one == other).into_iter().chain(options.mount);
     let mounts = mounts.chain(named_once(options.tmpfs, |one, other| one.target == other.target));
-    let mounts = mounts.map(|mount| anchored(mount, here)).collect::<anyhow::Result<Vec<_>>>()?;
-    for (at, mount) in mounts.iter().enumerate() {
-        if mounts[..at].iter().any(|other| same_target(&other.target, &mount.target)) {
-            return Err(Mistake::usage(format!("duplicate mount point: `{}`", mount.target)).into());
-        }
-    }
+    let mut mounts = mounts.map(|mount| anchored(mount, here)).collect::<anyhow::Result<Vec<_>>>()?;
+    // A volume that was asked for by its target alone gives way, as one of the image does.
+    let named: Vec<String> =
+        mounts.iter().filter(|mount| has_more(mount)).map(|mount| mount.target.clone()).collect();
+    mounts.retain(|mount| has_more(mount) || !named.iter().any(|other| same_target(other, &mount.target)));
     request.mounts = mounts.iter().map(mount_request).collect();
     request.volumes_from = options.volumes_from.clone();
     request.host.volumes_from = options.volumes_from;
@@ -502,6 +501,10 @@ fn named_once(mounts: Vec<RunMount>, is_same: impl Fn(&RunMount, &RunMount) -> b
     kept
 }
 
+fn has_more(mount: &RunMount) -> bool {
+    mount.asked != MountAsked::Target
+}
+
 fn same_target(a: &str, b: &str) -> bool {
     let parts = |text: &str| {
         text.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect::<Vec<_>>()
@@ -538,7 +541,7 @@ pub(super) fn mount_request(mount: &RunMount) -> MountRequest {
         }
     };
     let access = if mount.read_only == Mode::On { Access::ReadOnly } else { Access::ReadWrite };
-    MountRequest { target: mount.target.clone(), access, kind }
+    MountRequest { target: mount.target.clone(), access, kind, asked: mount.asked.clone() }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use rbuild_model::container::{BindRecursion, TmpfsMount, TmpfsUse};
+use rbuild_model::container::{BindRecursion, MountAsked, TmpfsMount, TmpfsUse};
 use rbuild_model::volume::VolumeName;
 
 use super::{Invalid, Read, csv, output::Mode, size, unknown};
@@ -17,6 +17,8 @@ pub(crate) struct RunMount {
     pub(crate) read_only: Mode,
     /// What is mounted.
     pub(crate) kind: MountKind,
+    /// In which form it is asked for.
+    pub(crate) asked: MountAsked,
 }
 
 /// What is mounted.
@@ -152,13 +154,14 @@ impl Draft {
     fn read(&mut self, field: &csv::Field) -> Read<()> {
         match field.key.as_str() {
             "type" => self.kind = Some(field.required()?.to_ascii_lowercase()),
-            "source" | "src" => self.source = Some(field.required()?.to_owned()),
-            "target" | "destination" | "dst" => self.target = Some(field.required()?.to_owned()),
+            "source" | "src" => self.source = given(field)?,
+            "target" | "destination" | "dst" => self.target = given(field)?,
             "readonly" | "ro" => self.read_only = field.truth()?,
             "bind-propagation" => {
-                let word = field.required()?;
-                self.propagation =
-                    Some(Propagation::read(word).ok_or_else(|| unknown("propagation", word, PROPAGATIONS))?);
+                let read = |word: String| {
+                    Propagation::read(&word).ok_or_else(|| unknown("propagation", &word, PROPAGATIONS))
+                };
+                self.propagation = given(field)?.map(read).transpose()?;
                 self.special.push(("bind", "bind-propagation"));
             }
             "bind-nonrecursive" => {
@@ -183,7 +186,7 @@ impl Draft {
                 self.special.push(("volume", "volume-nocopy"));
             }
             "volume-subpath" => {
-                self.subpath = Some(field.required()?.to_owned());
+                self.subpath = given(field)?;
                 self.special.push(("volume", "volume-subpath"));
             }
             "tmpfs-size" => {
@@ -195,11 +198,11 @@ impl Draft {
                 self.special.push(("tmpfs", "tmpfs-mode"));
             }
             "image-subpath" => {
-                self.subpath = Some(field.required()?.to_owned());
+                self.subpath = given(field)?;
                 self.special.push(("image", "image-subpath"));
             }
             "volume-driver" => {
-                self.making.driver = Some(field.required()?.to_owned());
+                self.making.driver = given(field)?;
                 self.special.push(("volume", "volume-driver"));
             }
             key @ ("volume-opt" | "volume-label") => {
@@ -261,7 +264,7 @@ impl Draft {
             }
             other => return Err(unknown("type of mount", other, &["bind", "volume", "tmpfs", "image"])),
         };
-        Ok(RunMount { target, read_only: self.read_only.into(), kind })
+        Ok(RunMount { target, read_only: self.read_only.into(), kind, asked: MountAsked::long() })
     }
 
     /// What is read-only in part, or all the way down, is read-only.
@@ -288,40 +291,79 @@ impl Draft {
     }
 }
 
+/// Returns the value of a key; an empty one, as an unset variable leaves it, says nothing.
+fn given(field: &csv::Field) -> Read<Option<String>> {
+    match field.value.as_deref() {
+        Some("") => Ok(None),
+        _ => Ok(Some(field.required()?.to_owned())),
+    }
+}
+
+/// What the options of a `--volume` say.
+#[derive(Default)]
+struct Options {
+    read_only: bool,
+    no_copy: bool,
+    propagation: Option<Propagation>,
+}
+
+impl Options {
+    /// Reads them; of each kind there is one.
+    fn read(text: &str) -> Read<Self> {
+        let mut options = Self::default();
+        let mut kinds: Vec<&str> = Vec::new();
+        for option in text.split(',') {
+            let kind = match option {
+                "ro" | "rw" => {
+                    options.read_only = option == "ro";
+                    "access"
+                }
+                "nocopy" => {
+                    options.no_copy = true;
+                    "copy"
+                }
+                // As in projects: nothing is labelled.
+                "z" | "Z" => "label",
+                "cached" | "delegated" | "consistent" => "consistency",
+                "" => return Err(Invalid::new("an empty option: write `[SOURCE:]TARGET[:OPTIONS]`")),
+                other => {
+                    options.propagation = Some(Propagation::read(other).ok_or_else(|| {
+                        unknown("option", other, &["ro", "rw", "nocopy", "rshared", "rslave", "rprivate"])
+                    })?);
+                    "propagation"
+                }
+            };
+            if kinds.contains(&kind) {
+                let why = "repeats or contradicts what is said before it";
+                return Err(Invalid::new(format!("invalid mode: {text}: `{option}` {why}")));
+            }
+            kinds.push(kind);
+        }
+        Ok(options)
+    }
+}
+
 /// Reads `--volume [SOURCE:]TARGET[:OPTIONS]`; a source with a slash or dot first is a path, else a volume's name.
 pub(crate) fn volume(text: &str) -> Read<RunMount> {
     let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, options) = match parts[..] {
-        [target] => (None, target, ""),
-        [source, target] => (Some(source), target, ""),
-        [source, target, options] => (Some(source), target, options),
+    let (source, target, written) = match parts[..] {
+        [target] => (None, target, None),
+        [source, target] => (Some(source), target, None),
+        [source, target, options] => (Some(source), target, Some(options)),
         _ => return Err(Invalid::new("write `[SOURCE:]TARGET[:OPTIONS]`, as in `./data:/data:ro`")),
     };
     if source == Some("") || target.is_empty() {
         return Err(Invalid::new("an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"));
     }
     let target = absolute(target.to_owned())?;
-    let (mut read_only, mut copy, mut propagation) = (false, true, None);
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            "nocopy" => copy = false,
-            // As in projects: nothing is labelled.
-            "cached" | "delegated" | "consistent" | "z" | "Z" => {}
-            other => {
-                propagation = Some(Propagation::read(other).ok_or_else(|| {
-                    unknown("option", other, &["ro", "rw", "nocopy", "rshared", "rslave", "rprivate"])
-                })?);
-            }
-        }
-    }
+    let Options { read_only, no_copy, propagation } =
+        written.map(Options::read).transpose()?.unwrap_or_default();
     let path = source.filter(|source| source.starts_with(['/', '.', '~']));
     let kind = match (path, source) {
         (Some(path), _) if path.starts_with('~') => {
             return Err(Invalid::new(format!("`{path}` is for the shell to expand: leave it unquoted")));
         }
-        (Some(_), _) if !copy => {
+        (Some(_), _) if no_copy => {
             return Err(Invalid::new(
                 "`nocopy` is for volumes: nothing is ever copied into a folder of the host",
             ));
@@ -341,18 +383,23 @@ pub(crate) fn volume(text: &str) -> Read<RunMount> {
             if let Some(name) = name {
                 check_volume_name(name)?;
             }
-            let (name, copy) = (name.map(str::to_owned), copy.into());
+            let (name, copy) = (name.map(str::to_owned), (!no_copy).into());
             MountKind::Volume { name, copy, subpath: None, made: VolumeMaking::default() }
         }
     };
-    Ok(RunMount { target, read_only: read_only.into(), kind })
+    let asked = match source {
+        Some(_) => MountAsked::Short { options: written.unwrap_or_default().to_owned() },
+        None => MountAsked::Target,
+    };
+    Ok(RunMount { target, read_only: read_only.into(), kind, asked })
 }
 
 /// Reads `--tmpfs TARGET[:OPTIONS]`.
 pub(crate) fn tmpfs(text: &str) -> Read<RunMount> {
     let TmpfsMount { target, folder, read_only } =
         text.parse().map_err(|error| Invalid::new(format!("{error}")))?;
-    Ok(RunMount { target, read_only: read_only.into(), kind: MountKind::Tmpfs(folder) })
+    let (kind, asked) = (MountKind::Tmpfs(folder), MountAsked::default());
+    Ok(RunMount { target, read_only: read_only.into(), kind, asked })
 }
 
 fn absolute(target: String) -> Read<String> {

@@ -371,15 +371,15 @@ fn mounts() {
         &[
             (
                 "type=bind,src=/x,dst=/y,ro",
-                r#"RunMount { target: "/y", read_only: On, kind: Bind { source: "/x", propagation: RecursivePrivate, recursion: All, create: Off } }"#,
+                r#"RunMount { target: "/y", read_only: On, kind: Bind { source: "/x", propagation: RecursivePrivate, recursion: All, create: Off }, asked: Long { driver: None, options: {}, labels: {} } }"#,
             ),
             (
                 "src=data,dst=/y,volume-nocopy",
-                r#"RunMount { target: "/y", read_only: Off, kind: Volume { name: Some("data"), copy: Off, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } } }"#,
+                r#"RunMount { target: "/y", read_only: Off, kind: Volume { name: Some("data"), copy: Off, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Long { driver: None, options: {}, labels: {} } }"#,
             ),
             (
                 "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770",
-                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(1048576), mode: Some(1016), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=1048576,mode=1770" }) }"#,
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(1048576), mode: Some(1016), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=1048576,mode=1770" }), asked: Long { driver: None, options: {}, labels: {} } }"#,
             ),
             (
                 "type=foo,dst=/x",
@@ -387,8 +387,18 @@ fn mounts() {
             ),
             (
                 "type=image,src=busybox,dst=/i,image-subpath=bin",
-                r#"RunMount { target: "/i", read_only: Off, kind: Image { reference: "busybox", subpath: Some("bin") } }"#,
+                r#"RunMount { target: "/i", read_only: Off, kind: Image { reference: "busybox", subpath: Some("bin") }, asked: Long { driver: None, options: {}, labels: {} } }"#,
             ),
+            (
+                "type=volume,src=,dst=/y,volume-subpath=,volume-driver=",
+                r#"RunMount { target: "/y", read_only: Off, kind: Volume { name: None, copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Long { driver: None, options: {}, labels: {} } }"#,
+            ),
+            (
+                "type=bind,src=/x,dst=/y,bind-propagation=",
+                r#"RunMount { target: "/y", read_only: Off, kind: Bind { source: "/x", propagation: RecursivePrivate, recursion: All, create: Off }, asked: Long { driver: None, options: {}, labels: {} } }"#,
+            ),
+            ("type=bind,src=,dst=/y", "error: no `source`: a bind mount needs `source=PATH`"),
+            ("type=volume,src=x,dst=", "error: no `target`: write `target=/PATH`"),
             ("type=image,dst=/i", "error: no `source`: an image mount needs `source=IMAGE`"),
             (
                 "type=volume,dst=/i,image-subpath=x",
@@ -410,11 +420,11 @@ fn mounts() {
         &[
             (
                 "./a:/b:ro,rslave",
-                r#"RunMount { target: "/b", read_only: On, kind: Bind { source: "./a", propagation: RecursiveSlave, recursion: All, create: On } }"#,
+                r#"RunMount { target: "/b", read_only: On, kind: Bind { source: "./a", propagation: RecursiveSlave, recursion: All, create: On }, asked: Short { options: "ro,rslave" } }"#,
             ),
             (
                 "/data",
-                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: None, copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } } }"#,
+                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: None, copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Target }"#,
             ),
             (
                 "v1:/data:rshared",
@@ -426,7 +436,7 @@ fn mounts() {
             ),
             (
                 "v1:/data",
-                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: Some("v1"), copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } } }"#,
+                r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: Some("v1"), copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Short { options: "" } }"#,
             ),
             ("a:b:c:d", "error: write `[SOURCE:]TARGET[:OPTIONS]`, as in `./data:/data:ro`"),
             (":/x", "error: an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"),
@@ -436,9 +446,24 @@ fn mounts() {
             ),
             (
                 "/a:/b:ro,z",
-                r#"RunMount { target: "/b", read_only: On, kind: Bind { source: "/a", propagation: RecursivePrivate, recursion: All, create: On } }"#,
+                r#"RunMount { target: "/b", read_only: On, kind: Bind { source: "/a", propagation: RecursivePrivate, recursion: All, create: On }, asked: Short { options: "ro,z" } }"#,
             ),
             ("/a:/b:rox", "error: unknown option `rox` (did you mean `ro`?)"),
+            ("/a:/b:ro,rw", "error: invalid mode: ro,rw: `rw` repeats or contradicts what is said before it"),
+            (
+                "/a:/b:z,ro,Z",
+                "error: invalid mode: z,ro,Z: `Z` repeats or contradicts what is said before it",
+            ),
+            (
+                "/a:/b:shared,rslave",
+                "error: invalid mode: shared,rslave: `rslave` repeats or contradicts what is said before it",
+            ),
+            (
+                "/a:/b:cached,delegated",
+                "error: invalid mode: cached,delegated: `delegated` repeats or contradicts what is said before it",
+            ),
+            ("/a:/b:ro,", "error: an empty option: write `[SOURCE:]TARGET[:OPTIONS]`"),
+            ("/a:/b:", "error: an empty option: write `[SOURCE:]TARGET[:OPTIONS]`"),
         ],
     );
     check(
@@ -446,7 +471,7 @@ fn mounts() {
         &[
             (
                 "/t:size=64k,noexec,mode=700",
-                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(65536), mode: Some(448), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=64k,noexec,mode=700" }) }"#,
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(65536), mode: Some(448), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=64k,noexec,mode=700" }), asked: Short { options: "" } }"#,
             ),
             ("t", "error: `t` is no path below the root of a container"),
             (

@@ -35,13 +35,23 @@ const FREE_FORM: &[&str] = &[
     "Containers",
 ];
 
-/// Fields of networks that documents leave out while they are empty: the object has the field before it at any time.
+/// Fields that documents leave out while they are empty: the object has the field before it at any time.
 const OMITTED: &[(&str, &str, Empty)] = &[
     ("ConfigFrom", "Peers", Empty::Null),
     ("ConfigFrom", "Services", Empty::Null),
     ("Subnet", "IPRange", Empty::Text),
     ("Subnet", "Gateway", Empty::Text),
     ("Subnet", "AuxAddress", Empty::Null),
+    ("RW", "Name", Empty::Text),
+    ("RW", "Driver", Empty::Text),
+    ("VolumesFrom", "Mounts", Empty::Null),
+    ("VolumesFrom", "Tmpfs", Empty::Null),
+    ("Target", "Source", Empty::Text),
+    ("Target", "ReadOnly", Empty::False),
+    ("Target", "BindOptions", Empty::Null),
+    ("Target", "VolumeOptions", Empty::Null),
+    ("Target", "TmpfsOptions", Empty::Null),
+    ("Target", "ImageOptions", Empty::Null),
 ];
 
 /// What a field is while it is empty.
@@ -51,6 +61,8 @@ enum Empty {
     Null,
     /// A text without letters.
     Text,
+    /// What does not hold.
+    False,
 }
 
 /// Fields of networks that documents call otherwise than templates.
@@ -282,8 +294,8 @@ fn with_small_initial(name: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_ascii_lowercase().to_string() + chars.as_str())
 }
 
-/// A field that templates know of a network and documents do not have under this name.
-fn of_network(map: &serde_json::Map<String, Value>, name: &str) -> Option<Value> {
+/// A field that templates know of an object and documents do not have under this name.
+fn unwritten(map: &serde_json::Map<String, Value>, name: &str) -> Option<Value> {
     let called = OTHERWISE.iter().find(|(beside, known, _)| *known == name && map.contains_key(*beside));
     if let Some(value) = called.and_then(|(_, _, called)| map.get(*called)) {
         return Some(value.clone());
@@ -292,6 +304,7 @@ fn of_network(map: &serde_json::Map<String, Value>, name: &str) -> Option<Value>
     omitted.map(|(_, _, empty)| match empty {
         Empty::Null => Value::Null,
         Empty::Text => Value::from(""),
+        Empty::False => Value::Bool(false),
     })
 }
 
@@ -306,7 +319,7 @@ fn field(item: &Item, name: &str, span: Span) -> Result<Item, Fault> {
             if let Some(value) = map.get(&with_small_initial(name)) {
                 return Ok(Item { value: Some(value.clone()), field });
             }
-            if let Some(value) = of_network(map, name) {
+            if let Some(value) = unwritten(map, name) {
                 return Ok(Item { value: Some(value), field });
             }
             if item.field.as_deref().is_some_and(|owner| FREE_FORM.contains(&owner)) {

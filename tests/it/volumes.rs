@@ -107,6 +107,183 @@ fn a_volume_begins_with_the_image_and_outlives_its_containers() {
 }
 
 #[test]
+fn a_part_of_a_volume_or_image_has_to_be_there() {
+    let Some(context) = scene("a_part_of_a_volume_or_image_has_to_be_there") else { return };
+    let context = &context;
+    built_from(
+        context,
+        "FROM busybox\nRUN mkdir -p /d/in && echo deep > /d/in/f && ln -s nowhere /d/gone\n",
+        ["-t", "parts"],
+    );
+    assert_eq!(said(context, "type=volume,src=whole,dst=/v", "mkdir -p /v/a/b && echo mine > /v/a/b/f"), "");
+    for path in ["a/b", "./a//b/", "a/../a/b", "a/missing/../b"] {
+        let mount = format!("type=volume,src=whole,dst=/d,volume-subpath={path}");
+        assert_eq!(said(context, &mount, "cat /d/f"), "mine\n", "{path}");
+    }
+    assert_eq!(said(context, "type=image,src=parts,dst=/d,image-subpath=d/in", "cat /d/f"), "deep\n");
+    for (mount, place) in [
+        ("type=volume,src=whole,dst=/d,volume-subpath=none", "[STORE]/volumes/whole/_data/none"),
+        // It does not begin with what the image has, either.
+        ("type=volume,src=new,dst=/d,volume-subpath=in", "[STORE]/volumes/new/_data/in"),
+        ("type=image,src=parts,dst=/d,image-subpath=d/gone", "parts/d/gone"),
+    ] {
+        let run = ["run", "--rm", "--network", "none", "--mount", mount, "parts", "true"];
+        let output = context.rbuild(run).run();
+        let said = format!("error: cannot access path {place}: lstat {place}: no such file or directory\n");
+        assert_eq!((output.status.code(), output.stderr.as_str()), (Some(127), said.as_str()), "{output}");
+    }
+    assert_eq!(said(context, "type=volume,src=new,dst=/d", "ls -A /d"), "");
+    for (mount, why) in [
+        ("type=volume,dst=/d,volume-subpath=a", "must not set Subpath when using anonymous volumes"),
+        (
+            "type=volume,src=whole,dst=/d,volume-subpath=a/../../x",
+            "subpath must be a relative path within the volume",
+        ),
+        (
+            "type=volume,src=whole,dst=/d,volume-subpath=/a",
+            "subpath must be a relative path within the volume",
+        ),
+    ] {
+        let said = refused(context, &["create", "--mount", mount, "busybox", "true"]);
+        assert_eq!(said, format!("error: invalid mount config for type \"volume\": {why}"));
+    }
+    done(context, &["volume", "rm", "whole", "new"]);
+    assert_clean(context);
+}
+
+#[test]
+fn a_container_tells_how_its_mounts_were_asked_for() {
+    let Some(context) = scene("a_container_tells_how_its_mounts_were_asked_for") else { return };
+    let context = &context;
+    let folder = context.project().display().to_string();
+    let create = |name: &str, arguments: &[&str]| {
+        let line = ["create", "--name", name, "--network", "none"];
+        done(context, &[&line[..], arguments, &["busybox", "true"]].concat());
+    };
+    let told = |name: &str, format: &str| done(context, &["inspect", "-f", format, name]);
+    let points = "{{range .Mounts}}{{.Type}} {{.Destination}} {{.Mode}}|{{.RW}}|{{.Propagation}}|{{.Driver}}{{println}}{{end}}";
+    let bind = |rest: &str| format!("{folder}:{rest}");
+    create(
+        "short",
+        &[
+            "-v",
+            "data:/a",
+            "-v",
+            "data:/b:ro,nocopy",
+            "-v",
+            &bind("/c:rprivate"),
+            "-v",
+            "/d",
+            "--tmpfs",
+            "/e:size=1m",
+        ],
+    );
+    assert_eq!(
+        told("short", points),
+        "volume /a z|true||local\nvolume /b ro,nocopy|false||local\nbind /c rprivate|true|rprivate|\nvolume /d |true||local\n\n"
+    );
+    assert_eq!(
+        told(
+            "short",
+            "{{json .HostConfig.Binds}} {{json .HostConfig.Mounts}} {{json .HostConfig.Tmpfs}} {{json .Config.Volumes}}"
+        ),
+        format!(
+            "[\"data:/a\",\"data:/b:ro,nocopy\",\"{folder}:/c:rprivate\"] null {{\"/e\":\"size=1m\"}} {{\"/d\":{{}}}}\n"
+        )
+    );
+    create(
+        "long",
+        &[
+            "--mount",
+            "type=volume,src=data,dst=/a,volume-nocopy,volume-label=x=y,ro",
+            "--mount",
+            &format!("type=bind,src={folder},dst=/b,ro,bind-recursive=writable,bind-propagation=private"),
+            "--mount",
+            "type=tmpfs,dst=/c,tmpfs-size=1m,tmpfs-mode=700",
+            "--mount",
+            "type=volume,dst=/d",
+            "--mount",
+            "type=image,src=busybox,dst=/e,image-subpath=bin",
+        ],
+    );
+    assert_eq!(
+        told("long", points),
+        "volume /a z|false||local\nbind /b |false|private|\ntmpfs /c |true||\nvolume /d z|true||local\nimage /e |false|rprivate|\n\n"
+    );
+    assert_eq!(
+        told("long", "{{json .HostConfig.Mounts}} {{json .HostConfig.Binds}} {{json .HostConfig.Tmpfs}}"),
+        [
+            r#"[{"Type":"volume","Source":"data","Target":"/a","ReadOnly":true,"VolumeOptions":{"NoCopy":true,"Labels":{"x":"y"},"DriverConfig":{}}},"#,
+            &format!(r#"{{"Type":"bind","Source":"{folder}","Target":"/b","ReadOnly":true,"#),
+            r#""BindOptions":{"Propagation":"private","ReadOnlyNonRecursive":true}},"#,
+            r#"{"Type":"tmpfs","Target":"/c","TmpfsOptions":{"SizeBytes":1048576,"Mode":448}},{"Type":"volume","Target":"/d"},"#,
+            r#"{"Type":"image","Source":"busybox","Target":"/e","ImageOptions":{"Subpath":"bin"}}] null null"#,
+            "\n",
+        ]
+        .concat()
+    );
+    // Of what others lend, nothing was asked for here.
+    create("lent", &["--volumes-from", "short:ro,z", "-v", "other:/b"]);
+    assert_eq!(
+        told("lent", points),
+        "volume /b z|true||local\nvolume /a |false||local\nbind /c |false|rprivate|\nvolume /d |false||local\n\n"
+    );
+    assert_eq!(
+        told("lent", "{{json .HostConfig.Binds}}{{.HostConfig.VolumesFrom}}"),
+        "[\"other:/b\"][short:ro,z]\n"
+    );
+    for (mode, said) in
+        [("foo", "invalid mode: foo"), ("ro,rw", "invalid mode: ro,rw"), ("nocopy", "invalid mode: nocopy")]
+    {
+        let from = format!("short:{mode}");
+        assert_eq!(
+            refused(context, &["create", "--volumes-from", &from, "busybox", "true"]),
+            format!("error: {said}")
+        );
+    }
+    // A volume without a name goes with the last who has it.
+    done(context, &["rm", "-v", "short"]);
+    let anonymous = || done(context, &["volume", "ls", "-q"]).lines().filter(|name| name.len() == 64).count();
+    assert_eq!(anonymous(), 2);
+    done(context, &["rm", "-v", "lent"]);
+    assert_eq!(anonymous(), 1);
+    done(context, &["rm", "-v", "long"]);
+    assert_eq!(done(context, &["volume", "ls", "-q"]), "data\nother\n");
+    done(context, &["volume", "rm", "data", "other"]);
+    assert_clean(context);
+}
+
+#[test]
+fn what_is_asked_for_by_its_target_alone_gives_way() {
+    let Some(context) = scene("what_is_asked_for_by_its_target_alone_gives_way") else { return };
+    let context = &context;
+    built_from(context, "FROM busybox\nRUN mkdir -m 2750 /own && mkdir -m 1755 /other\n", ["-t", "modes"]);
+    let run = ["run", "--rm", "--network", "none"];
+    let script = "stat -c '%a %n' /own /other /new /set; grep -c ' /own ' /proc/mounts";
+    let mounts = [
+        "-v",
+        "/own",
+        "--tmpfs",
+        "/own",
+        "--mount",
+        "type=tmpfs,dst=/other",
+        "--tmpfs",
+        "/new",
+        "--tmpfs",
+        "/set:mode=700",
+    ];
+    assert_eq!(
+        done(context, &[&run[..], &mounts, &["modes", "sh", "-c", script]].concat()),
+        // A folder in memory has the mode of the one that it covers.
+        "2750 /own\n1755 /other\n1777 /new\n700 /set\n1\n"
+    );
+    let twice = refused(context, &[&run[..], &["-v", "x1:/t", "--tmpfs", "/t/", "modes", "true"]].concat());
+    assert_eq!(twice, "error: Duplicate mount point: /t/");
+    assert_eq!(done(context, &["volume", "ls", "-q"]), "");
+    assert_clean(context);
+}
+
+#[test]
 fn an_image_that_is_mounted_stays_with_its_container() {
     let Some(context) = scene("an_image_that_is_mounted_stays_with_its_container") else { return };
     let context = &context;

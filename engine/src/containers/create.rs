@@ -11,8 +11,8 @@ use rbuild_cache::records::is_durable;
 use rbuild_confined::Root;
 use rbuild_images::{Progress, Resolved};
 use rbuild_model::container::{
-    ContainerId, ContainerName, DEFINITION_VERSION, Definition, HostOptions, ImageUse, MountUse, MountWhat,
-    Removal,
+    Begins, ContainerId, ContainerName, DEFINITION_VERSION, Definition, HostOptions, ImageUse, MountAsked,
+    MountUse, MountWhat, Removal,
 };
 use rbuild_model::image_config::RunConfig;
 use rbuild_model::platform::Platform;
@@ -251,6 +251,10 @@ impl Engine {
         let mut mounts = Vec::new();
         let mut volumes = Vec::new();
         for mount in &request.mounts {
+            let mut asked = mount.asked.clone();
+            if asked == MountAsked::Target {
+                definition.volumes.insert(mount.target.clone());
+            }
             let what = match mount.kind.clone() {
                 MountKind::Bind { source, missing, recursion, propagation } => {
                     MountWhat::Bind { source, missing, recursion, propagation }
@@ -263,21 +267,29 @@ impl Engine {
                         }
                         None => self.anonymous_name()?,
                     };
+                    if let MountAsked::Long { .. } = asked {
+                        let (driver, options) = (driver.clone(), options.clone());
+                        asked = MountAsked::Long { driver, options, labels: labels.clone() };
+                    }
+                    // What is seen of a volume that is to be there is somebody's already.
+                    let begins = if subpath.is_some() { Begins::Empty } else { begins };
                     let driver = driver.unwrap_or_default();
                     volumes.push(VolumeWish { name: name.clone(), anonymous, driver, options, labels });
-                    MountWhat::Volume { name, anonymous, begins, subpath }
+                    MountWhat::Volume { name, anonymous, begins, subpath: subpath.map(define::within) }
                 }
                 MountKind::Tmpfs(tmpfs) => MountWhat::Tmpfs(tmpfs),
                 MountKind::Image { reference, subpath } => {
                     let resolved =
                         self.resolve(&reference, request.pull, &request.platform, lease, progress)?;
-                    MountWhat::Image { reference, id: resolved.image, chain: resolved.chain, subpath }
+                    let (id, chain) = (resolved.image, resolved.chain);
+                    MountWhat::Image { reference, id, chain, subpath: subpath.map(define::within) }
                 }
             };
             mounts.push(MountUse {
                 target: mount.target.clone(),
                 what,
                 read_only: mount.access == Access::ReadOnly,
+                asked,
             });
         }
         let asked = mounts.len();
@@ -300,10 +312,11 @@ impl Engine {
                     what: MountWhat::Volume {
                         name,
                         anonymous: true,
-                        begins: rbuild_model::container::Begins::WithImage,
+                        begins: Begins::WithImage,
                         subpath: None,
                     },
                     read_only: false,
+                    asked: MountAsked::Target,
                 });
             }
         }
@@ -314,22 +327,31 @@ impl Engine {
         Ok(volumes)
     }
 
-    /// Returns the mounts that another container lends: `NAME[:ro|rw]`.
+    /// Returns the mounts that another container lends: `NAME[:ro|rw][,z|Z]`. One without a name goes with the last who
+    /// has it.
     fn lent(&self, text: &str) -> Result<Vec<MountUse>, ContainerError> {
-        let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
-        let read_only = match mode {
-            "rw" | "z" | "Z" => false,
-            "ro" => true,
-            other => return Err(ContainerError::Invalid(format!("invalid mode: {other}"))),
-        };
+        if text.is_empty() {
+            let why = "volumes-from specification cannot be an empty string";
+            return Err(ContainerError::Invalid(why.to_owned()));
+        }
+        let (name, mode) = text.split_once(':').unwrap_or((text, ""));
+        let (mut access, mut labels) = (Vec::new(), 0);
+        for word in mode.split(',').filter(|_| !mode.is_empty()) {
+            match word {
+                "rw" | "ro" => access.push(word),
+                "z" | "Z" => labels += 1,
+                _ => labels += 2,
+            }
+        }
+        if access.len() > 1 || labels > 1 {
+            return Err(ContainerError::Invalid(format!("invalid mode: {mode}")));
+        }
+        let read_only = access == ["ro"];
         let mut mounts = self.find(name)?.host.mounts;
         mounts.retain(|mount| matches!(mount.what, MountWhat::Bind { .. } | MountWhat::Volume { .. }));
         for mount in &mut mounts {
             mount.read_only |= read_only;
-            if let MountWhat::Volume { anonymous, .. } = &mut mount.what {
-                // It goes with the one it was made for.
-                *anonymous = false;
-            }
+            mount.asked = MountAsked::Lent;
         }
         Ok(mounts)
     }

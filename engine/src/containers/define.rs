@@ -1,6 +1,6 @@
 //! What a request and an image come to: the words of a definition. Pure.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rbuild_model::container::{
     Definition, MountWhat, NamespaceUse, Program, Removal, Resources, RestartPolicy, SeccompUse,
@@ -311,16 +311,34 @@ fn check_resources(resources: &Resources) -> Result<(), ContainerError> {
 /// Checks that what is seen of a volume or an image lies in it.
 fn check_subpath(what: &MountWhat) -> Result<(), ContainerError> {
     let (kind, subpath) = match what {
+        MountWhat::Volume { subpath: Some(_), anonymous: true, .. } => {
+            let why = "must not set Subpath when using anonymous volumes";
+            return Err(ContainerError::Invalid(format!("invalid mount config for type \"volume\": {why}")));
+        }
         MountWhat::Volume { subpath: Some(subpath), .. } => ("volume", subpath),
         MountWhat::Image { subpath: Some(subpath), .. } => ("image", subpath),
         _ => return Ok(()),
     };
     let path = Path::new(subpath);
-    if path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir) {
+    if path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
         let why = "subpath must be a relative path within the volume";
         return Err(ContainerError::Invalid(format!("invalid mount config for type \"{kind}\": {why}")));
     }
     Ok(())
+}
+
+/// Returns a path in a tree free of dots, by its text; one that leads out of the tree stays as it is.
+pub(super) fn within(subpath: String) -> String {
+    let mut parts = Vec::new();
+    for part in Path::new(&subpath).components() {
+        match part {
+            Component::Normal(name) => parts.push(name),
+            Component::CurDir => {}
+            Component::ParentDir if parts.pop().is_some() => {}
+            _ => return subpath,
+        }
+    }
+    parts.iter().collect::<PathBuf>().to_string_lossy().into_owned()
 }
 
 /// Takes out what the kernel does not have and what nothing depends on, and returns what people should know of the
@@ -363,8 +381,8 @@ pub(super) fn plain(target: &str) -> PathBuf {
     let mut path = PathBuf::from("/");
     for part in Path::new(target).components() {
         match part {
-            std::path::Component::Normal(name) => path.push(name),
-            std::path::Component::ParentDir => {
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir => {
                 path.pop();
             }
             _ => {}

@@ -3,6 +3,7 @@
 use rbuild_model::container::{ContainerId, InvalidName};
 
 use crate::error::RunError;
+use crate::volumes::VolumesError;
 
 /// Why something was not done with a container. The texts that programs look for are Docker's.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,7 @@ pub enum ContainerError {
     Networks(#[source] Box<crate::networks::NetworksError>),
     /// A volume could not be had.
     #[error(transparent)]
-    Volumes(Box<crate::volumes::VolumesError>),
+    Volumes(Box<VolumesError>),
     /// What a container is made of could not be had.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -114,7 +115,7 @@ macro_rules! boxed {
 boxed!(
     Monitor: rbuild_monitor::ClientError,
     Networks: crate::networks::NetworksError,
-    Volumes: crate::volumes::VolumesError,
+    Volumes: VolumesError,
     Image: rbuild_images::ImagesError,
 );
 
@@ -145,6 +146,7 @@ impl ContainerError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Start { code: code @ (126 | 127), .. } => *code,
+            Self::Volumes(error) if matches!(**error, VolumesError::NoSubpath { .. }) => 127,
             _ => 125,
         }
     }

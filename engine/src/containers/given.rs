@@ -158,7 +158,7 @@ fn has(root: &Root, archive: &[u8]) -> Result<bool, Box<dyn std::error::Error>> 
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use rbuild_model::container::{BindRecursion, MissingSource, Propagation, TmpfsUse};
+    use rbuild_model::container::{BindRecursion, MissingSource, MountAsked, Propagation, TmpfsUse};
 
     use super::*;
 
@@ -176,7 +176,12 @@ mod tests {
         };
         let tmpfs = MountWhat::Tmpfs(TmpfsUse::new(None, None));
         let mounts = [("/srv", bind()), ("/srv/memory", tmpfs), ("/srv/data/", bind()), ("/led/app", bind())]
-            .map(|(target, what)| MountUse { target: target.to_owned(), what, read_only: false });
+            .map(|(target, what)| MountUse {
+                target: target.to_owned(),
+                what,
+                read_only: false,
+                asked: MountAsked::default(),
+            });
         let lies = |path: &str| {
             let (mount, path) = lying(&root, &mounts, path);
             (mount, path.to_str().unwrap().to_owned())

@@ -1,10 +1,11 @@
 //! `inspect`: a container as Docker's document of it.
 
+mod mount;
+
 use std::collections::BTreeMap;
 
 use rbuild_model::container::{
-    Definition, DeviceRequest, HostOptions, MountUse, MountWhat, NamespaceUse, Removal, Resources,
-    RestartPolicy, SeccompUse, State,
+    Definition, DeviceRequest, HostOptions, NamespaceUse, Removal, Resources, RestartPolicy, SeccompUse, State,
 };
 use rbuild_model::network::{EndpointSettings, HostPort, NetworkDefinition, NetworkMode};
 use rbuild_sandbox::capabilities::canonical;
@@ -80,7 +81,7 @@ fn document(engine: &Engine, definition: &Definition, observed: &Observed) -> Va
         "ExecIDs": null,
         "HostConfig": host_config(definition),
         "GraphDriver": { "Data": null, "Name": engine.parts.snapshotter.format() },
-        "Mounts": definition.host.mounts.iter().map(|mount| mount_point(engine, mount)).collect::<Vec<_>>(),
+        "Mounts": mount::points(engine, &definition.host.mounts),
         "Config": config(definition),
         "NetworkSettings": network_settings(definition, observed),
     })
@@ -165,7 +166,7 @@ fn host_config(definition: &Definition) -> Value {
         _ => 0,
     };
     let mut document = json!({
-        "Binds": binds(&host.mounts),
+        "Binds": given(&mount::binds(&host.mounts)),
         "ContainerIDFile": host.cidfile.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         "LogConfig": { "Type": host.log.driver.word(), "Config": host.log.options },
         "NetworkMode": match &host.network { NetworkMode::Default => NetworkDefinition::DEFAULT.to_owned(), mode => mode.to_string() },
@@ -216,16 +217,12 @@ fn host_config(definition: &Definition) -> Value {
     if !host.annotations.is_empty() {
         all.insert("Annotations".to_owned(), json!(host.annotations));
     }
-    let tmpfs: BTreeMap<_, _> = host
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.what {
-            MountWhat::Tmpfs(tmpfs) => Some((mount.target.clone(), tmpfs.options.clone())),
-            _ => None,
-        })
-        .collect();
+    let (long, tmpfs) = (mount::long(&host.mounts), mount::tmpfs(&host.mounts));
+    if !long.is_empty() {
+        all.insert("Mounts".to_owned(), long.into());
+    }
     if !tmpfs.is_empty() {
-        all.insert("Tmpfs".to_owned(), json!(tmpfs));
+        all.insert("Tmpfs".to_owned(), tmpfs.into());
     }
     document
 }
@@ -308,20 +305,6 @@ fn security(definition: &Definition) -> Vec<String> {
     options
 }
 
-/// Binds and named volumes in the short form.
-fn binds(mounts: &[MountUse]) -> Value {
-    let short = |mount: &MountUse| {
-        let source = match &mount.what {
-            MountWhat::Bind { source, .. } => source.display().to_string(),
-            MountWhat::Volume { name, anonymous: false, .. } => name.to_string(),
-            _ => return None,
-        };
-        let mode = if mount.read_only { ":ro" } else { "" };
-        Some(format!("{source}:{}{mode}", mount.target))
-    };
-    given(&mounts.iter().filter_map(short).collect::<Vec<_>>())
-}
-
 fn port_bindings(definition: &Definition) -> Value {
     let mut bindings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for binding in &definition.host.ports {
@@ -337,56 +320,6 @@ fn port_bindings(definition: &Definition) -> Value {
             .push(json!({ "HostIp": host, "HostPort": port }));
     }
     json!(bindings)
-}
-
-/// Returns a mount as `inspect` and `ps` tell it.
-pub(super) fn mount_point(engine: &Engine, mount: &MountUse) -> Value {
-    let mut point = Map::new();
-    let mut set = |key: &str, value: Value| {
-        point.insert(key.to_owned(), value);
-    };
-    match &mount.what {
-        MountWhat::Bind { source, propagation, .. } => {
-            set("Type", "bind".into());
-            set("Source", source.display().to_string().into());
-            set("Destination", mount.target.clone().into());
-            set("Mode", if mount.read_only { "ro" } else { "" }.into());
-            set("RW", (!mount.read_only).into());
-            set("Propagation", propagation.word().into());
-        }
-        MountWhat::Volume { name, anonymous, .. } => {
-            set("Type", "volume".into());
-            set("Name", name.as_str().into());
-            set("Source", engine.volume_folder(name).display().to_string().into());
-            set("Destination", mount.target.clone().into());
-            set("Driver", "local".into());
-            let mode = match (mount.read_only, anonymous) {
-                (true, _) => "ro",
-                (false, true) => "",
-                (false, false) => "z",
-            };
-            set("Mode", mode.into());
-            set("RW", (!mount.read_only).into());
-            set("Propagation", "".into());
-        }
-        MountWhat::Tmpfs(_) => {
-            set("Type", "tmpfs".into());
-            set("Source", "".into());
-            set("Destination", mount.target.clone().into());
-            set("Mode", "".into());
-            set("RW", (!mount.read_only).into());
-            set("Propagation", "".into());
-        }
-        MountWhat::Image { reference, .. } => {
-            set("Type", "image".into());
-            set("Source", reference.clone().into());
-            set("Destination", mount.target.clone().into());
-            set("Mode", "".into());
-            set("RW", false.into());
-            set("Propagation", "".into());
-        }
-    }
-    Value::Object(point)
 }
 
 fn config(definition: &Definition) -> Value {

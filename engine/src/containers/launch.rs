@@ -32,6 +32,7 @@ use super::link::Linked;
 use super::trees::for_reading;
 use crate::engine::{Engine, io};
 use crate::error::{GroupPlace, RunError};
+use crate::volumes::seen;
 
 /// What a definition comes to.
 #[derive(Debug)]
@@ -189,9 +190,13 @@ impl Engine {
                     gid: tmpfs.gid,
                 })
             }
-            MountWhat::Image { chain, subpath, .. } => {
+            MountWhat::Image { chain, subpath, reference, .. } => {
                 access = Access::ReadOnly;
                 let root = self.parts.snapshotter.view(chain)?;
+                if let Some(subpath) = subpath {
+                    let tree = Root::from_fd(mount_detached(&root)?)?;
+                    seen(&tree, Path::new(reference), subpath)?;
+                }
                 MountSource::Within { root, path: subpath.as_ref().map_or_else(|| "/".into(), PathBuf::from) }
             }
         };

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_images::PullPolicy;
 use rbuild_model::container::{
-    Begins, BindRecursion, FirstProbe, HostOptions, MissingSource, Propagation, Signal, Streams, TmpfsUse,
+    Begins, BindRecursion, FirstProbe, HostOptions, MissingSource, MountAsked, Propagation, Signal, Streams,
+    TmpfsUse,
 };
 use rbuild_model::image_config::Healthcheck;
 use rbuild_model::platform::Platform;
@@ -71,6 +72,8 @@ pub struct MountRequest {
     pub access: rbuild_sandbox::Access,
     /// What.
     pub kind: MountKind,
+    /// How it is asked for, for those who look at the container.
+    pub asked: MountAsked,
 }
 
 /// What a container is to see.

@@ -73,8 +73,14 @@ impl Engine {
 
     /// Returns where a volume is seen on the host.
     pub(super) fn volume_folder(&self, name: &VolumeName) -> PathBuf {
+        self.volume_place(name).0
+    }
+
+    /// Returns where a volume is seen on the host, and who keeps it.
+    pub(super) fn volume_place(&self, name: &VolumeName) -> (PathBuf, String) {
         let volumes = self.volumes();
-        let found = volumes.find(name.as_str()).and_then(|definition| volumes.mountpoint(&definition));
+        let found = volumes.find(name.as_str());
+        let found = found.and_then(|volume| Ok((volumes.mountpoint(&volume)?, volume.driver)));
         // One that was removed by force is seen nowhere.
         found.unwrap_or_default()
     }

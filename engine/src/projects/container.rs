@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rbuild_images::PullPolicy;
 use rbuild_model::container::{
-    Begins, BindRecursion, ContainerId, DeviceRequest, DeviceUse, LogConfig, MissingSource, NamespaceUse,
-    Propagation, RestartPolicy, SeccompUse, Streams, TmpfsMount, TmpfsUse,
+    Begins, BindRecursion, ContainerId, DeviceRequest, DeviceUse, LogConfig, MissingSource, MountAsked,
+    NamespaceUse, Propagation, RestartPolicy, SeccompUse, Streams, TmpfsMount, TmpfsUse,
 };
 use rbuild_model::image_config::Healthcheck;
 use rbuild_model::project::{
@@ -238,12 +238,13 @@ fn mounts(making: &Making<'_>) -> Result<Vec<MountRequest>, NotPossible> {
             }
         };
         let access = if mount.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        mounts.push(MountRequest { target: mount.target.clone(), access, kind });
+        mounts.push(MountRequest { target: mount.target.clone(), access, kind, asked: asked(mount) });
     }
     for (number, text) in service.tmpfs.iter().enumerate() {
         let mount: TmpfsMount = text.parse().map_err(|why| not(service, format!("tmpfs[{number}]"), why))?;
         let access = if mount.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        mounts.push(MountRequest { target: mount.target, access, kind: Asked::Tmpfs(mount.folder) });
+        let (kind, asked) = (Asked::Tmpfs(mount.folder), MountAsked::default());
+        mounts.push(MountRequest { target: mount.target, access, kind, asked });
     }
     // What the image declares and the project does not name: the volume of the container before.
     for (target, volume) in making.inherited {
@@ -259,10 +260,30 @@ fn mounts(making: &Making<'_>) -> Result<Vec<MountRequest>, NotPossible> {
                     options: BTreeMap::new(),
                     labels: BTreeMap::new(),
                 },
+                asked: MountAsked::default(),
             });
         }
     }
     Ok(mounts)
+}
+
+/// In which form Compose asks for a mount: in the short one where that can say all of it.
+fn asked(mount: &project::Mount) -> MountAsked {
+    let short = |more: &str| {
+        let access = if mount.read_only { "ro" } else { "rw" };
+        MountAsked::Short { options: format!("{access}{more}") }
+    };
+    match &mount.kind {
+        MountKind::Volume { source: None, .. } => MountAsked::Target,
+        MountKind::Volume { nocopy, subpath: None, labels, .. } if labels.is_empty() => {
+            short(if *nocopy { ",nocopy" } else { "" })
+        }
+        MountKind::Bind { options, .. } if options.recursive.is_none() => match options.propagation {
+            Some(wanted) => short(&format!(",{}", propagation(Some(wanted)).word())),
+            None => short(""),
+        },
+        _ => MountAsked::long(),
+    }
 }
 
 fn recursion(wanted: Option<project::Recursive>, read_only: bool) -> BindRecursion {

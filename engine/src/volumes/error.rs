@@ -62,6 +62,12 @@ pub enum VolumesError {
         /// Where.
         target: String,
     },
+    /// There is nothing where a part of it is to be seen.
+    #[error("cannot access path {0}: lstat {0}: no such file or directory", path.display())]
+    NoSubpath {
+        /// Where that would be.
+        path: PathBuf,
+    },
     /// It could not be filled.
     #[error("failed to fill the volume {volume}")]
     Fill {

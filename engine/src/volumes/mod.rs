@@ -213,6 +213,9 @@ impl Volumes {
             // A program is about to write there: what it leaves is never filled over.
             fill::finish(&path)?;
         }
+        if let Some(subpath) = subpath {
+            seen(&Root::open(&path)?, &path, subpath)?;
+        }
         let root = RootPlan::Directory { path, readonly: false };
         Ok(MountSource::Within { root, path: subpath.map_or_else(|| "/".into(), PathBuf::from) })
     }
@@ -295,6 +298,14 @@ impl Volumes {
         let attributes =
             attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         crate::event::append(&self.store, "volume", action, name.as_str(), &attributes);
+    }
+}
+
+/// Looks whether there is something at a path of a tree, which is called `name`. What is mounted is found anew.
+pub(crate) fn seen(tree: &Root, name: &Path, subpath: &str) -> Result<(), VolumesError> {
+    match tree.find(Path::new("/").join(subpath))? {
+        Some(_) => Ok(()),
+        None => Err(VolumesError::NoSubpath { path: name.join(subpath) }),
     }
 }
 

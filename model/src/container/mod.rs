@@ -21,8 +21,8 @@ pub use health::{FirstProbe, Health, HealthCheck, HealthStatus, HealthTest, Prob
 pub use id::{ContainerId, ContainerName, InvalidName, ParseContainerIdError};
 pub use log::{LogConfig, LogDriver, UnknownLogDriver};
 pub use options::{
-    Begins, BindRecursion, DeviceRequest, DeviceUse, HostOptions, MissingSource, MountUse, MountWhat,
-    NamespaceUse, Propagation, Removal, SeccompUse, TmpfsUse,
+    Begins, BindRecursion, DeviceRequest, DeviceUse, HostOptions, MissingSource, MountAsked, MountUse,
+    MountWhat, NamespaceUse, Propagation, Removal, SeccompUse, TmpfsUse,
 };
 pub use process::ProcessIdentity;
 pub use resources::{BlkioRate, BlkioWeight, Resources};

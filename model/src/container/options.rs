@@ -180,6 +180,46 @@ pub struct MountUse {
     pub what: MountWhat,
     /// Whether nothing in it can be changed.
     pub read_only: bool,
+    /// How it was asked for; nothing follows from it.
+    #[serde(default)]
+    pub asked: MountAsked,
+}
+
+/// How a mount was asked for, for those who ask what was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "form")]
+pub enum MountAsked {
+    /// `SOURCE:TARGET:OPTIONS`, or the target of a tmpfs with its options.
+    Short {
+        /// The options, as written.
+        options: String,
+    },
+    /// Key by key (`--mount`).
+    Long {
+        /// Who was to keep a new volume.
+        driver: Option<String>,
+        /// Options of the volume's driver.
+        options: BTreeMap<String, String>,
+        /// Labels of the volume.
+        labels: BTreeMap<String, String>,
+    },
+    /// By its target alone, or by the image.
+    Target,
+    /// By another container that has it.
+    Lent,
+}
+
+impl MountAsked {
+    /// Key by key, with nothing to say of a new volume.
+    pub fn long() -> Self {
+        Self::Long { driver: None, options: BTreeMap::new(), labels: BTreeMap::new() }
+    }
+}
+
+impl Default for MountAsked {
+    fn default() -> Self {
+        Self::Short { options: String::new() }
+    }
 }
 
 /// What a container sees.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use rbuild_model::container::{BindRecursion, MissingSource, Propagation};
+use rbuild_model::container::{BindRecursion, MissingSource, MountAsked, Propagation};
 use rbuild_model::digest::BlobDigest;
 use rbuild_model::project::{FileGrant, FileObject, FileSource, Project, Service};
 use rbuild_sandbox::Access;
@@ -142,6 +142,7 @@ fn seen(target: String, source: PathBuf) -> MountRequest {
             recursion: BindRecursion::All,
             propagation: Propagation::RPrivate,
         },
+        asked: MountAsked::Short { options: "ro".to_owned() },
     }
 }
 
