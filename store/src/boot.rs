@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::sync::OnceLock;
 
 use crate::error::{Context, FileError};
 
@@ -12,8 +13,16 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub struct BootId([u8; 16]);
 
 impl BootId {
-    /// Reads the id of the running kernel.
+    /// Returns the id of the running kernel, which outlives no process: it is read once.
     pub fn current() -> Result<Self, FileError> {
+        static CURRENT: OnceLock<BootId> = OnceLock::new();
+        if let Some(current) = CURRENT.get() {
+            return Ok(*current);
+        }
+        Self::read().map(|id| *CURRENT.get_or_init(|| id))
+    }
+
+    fn read() -> Result<Self, FileError> {
         let text = fs::read_to_string(BOOT_ID).at("read", BOOT_ID)?;
         Self::parse(text.trim()).ok_or_else(|| {
             let error = std::io::Error::new(std::io::ErrorKind::InvalidData, "not a boot id");
