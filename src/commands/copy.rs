@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rbuild_confined::{Kind, Owner, Root};
 use rbuild_engine::Engine;
+use rbuild_engine::containers::PathStat;
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::container::Definition;
 use rbuild_snapshotter::extract::{Extractor, Rules};
@@ -59,8 +60,12 @@ pub(super) fn run(arguments: &Copy, context: &Context) -> Outcome {
                 .hint("copy out with `CONTAINER:PATH -` and in with `- CONTAINER:PATH`")
                 .into());
         }
-        (Place::Container(name, path), target) => from(&engine, &engine.find(name)?, path, target, how)?,
-        (source, Place::Container(name, path)) => to(&engine, source, &engine.find(name)?, path, how)?,
+        (Place::Container(name, path), target) => {
+            from(&engine, &engine.find(name)?, path, target, how)?;
+        }
+        (source, Place::Container(name, path)) => {
+            to(&engine, source, &engine.find(name)?, path, how)?;
+        }
         _ => {
             return Err(Mistake::new("must specify at least one container source")
                 .hint("write the container's path as `CONTAINER:PATH`")
@@ -68,6 +73,31 @@ pub(super) fn run(arguments: &Copy, context: &Context) -> Outcome {
         }
     }
     Ok(Status::Done)
+}
+
+/// Returns a path of a container from its root on, without `..` and what is doubled; a slash or `/.` at its end stays, as
+/// it says that the path is a folder. As with docker, `..` is taken by the letter, whatever links are on the way.
+fn cleaned(path: &str) -> Result<String, Mistake> {
+    if path.is_empty() {
+        return Err(
+            Mistake::new("the container's path is empty").hint("write `CONTAINER:/` for the whole container")
+        );
+    }
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let end = match path {
+        _ if parts.is_empty() => "",
+        _ if path.ends_with("/.") => "/.",
+        _ if path.ends_with('/') => "/",
+        _ => "",
+    };
+    Ok(format!("/{}{end}", parts.join("/")))
 }
 
 /// Copies from a container to a place that is no container's.
@@ -78,6 +108,7 @@ pub(super) fn from(
     target: Place<'_>,
     how: How,
 ) -> anyhow::Result<()> {
+    let path = &*cleaned(path)?;
     if let Place::Here(target) = target {
         return out(engine, definition, path, Path::new(target), how);
     }
@@ -97,6 +128,7 @@ pub(super) fn to(
     path: &str,
     how: How,
 ) -> anyhow::Result<()> {
+    let path = &*cleaned(path)?;
     if let Place::Here(source) = source {
         return into(engine, definition, Path::new(source), path, how);
     }
@@ -145,18 +177,16 @@ fn out(engine: &Engine, definition: &Definition, path: &str, target: &Path, how:
 fn into(engine: &Engine, definition: &Definition, source: &Path, path: &str, how: How) -> anyhow::Result<()> {
     let text = source.to_string_lossy().into_owned();
     let found = || format!("failed to look at `{}`", source.display());
+    // A path that ends so means what a link leads to.
+    let is_folder = text.ends_with('/') || text.ends_with("/.");
     let real = match how.follow_link {
-        Mode::On => std::fs::canonicalize(source).with_context(found)?,
-        Mode::Off => std::path::absolute(source).with_context(found)?,
+        Mode::Off if !is_folder => std::path::absolute(source).with_context(found)?,
+        _ => std::fs::canonicalize(source).with_context(found)?,
     };
     let meta = std::fs::symlink_metadata(&real).with_context(found)?;
     let kind = if meta.is_dir() { Kind::Directory } else { Kind::File };
-    // A link in the container is followed to what it leads to.
-    let there = match engine.stat_path(definition, path)? {
-        Some(stat) if stat.kind == Kind::Symlink => engine.stat_path(definition, &format!("{path}/."))?,
-        stat => stat,
-    };
-    let plan = Plan::of(kind, &text, Path::new(path), there.map(|stat| stat.kind), path.ends_with('/'))?;
+    let (path, there) = led(engine, definition, path)?;
+    let plan = Plan::of(kind, &text, Path::new(&path), there, path.ends_with('/'))?;
     let owner = if how.archive == Mode::On { engine.owner_inside(definition)? } else { None };
     let folder = real.parent().unwrap_or(Path::new("/"));
     let root = Root::open(folder)?;
@@ -169,6 +199,23 @@ fn into(engine: &Engine, definition: &Definition, source: &Path, path: &str, how
         },
         |tar| Ok(engine.copy_in(definition, &target, owner, tar)?),
     )
+}
+
+/// Returns where links at the end of a path of a container lead, whether or not there is anything, and what is there.
+fn led(engine: &Engine, definition: &Definition, path: &str) -> anyhow::Result<(String, Option<Kind>)> {
+    // As many as the kernel follows.
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        match engine.stat_path(definition, &path)? {
+            Some(PathStat { link: Some(link), .. }) => {
+                let folder = Path::new(&path).parent().unwrap_or(Path::new("/"));
+                path = cleaned(&folder.join(link).to_string_lossy())?;
+            }
+            found => return Ok((path, found.map(|stat| stat.kind))),
+        }
+    }
+    Err(Mistake::new(format!("too many links lead on from `{path}` in container {}", definition.name)).into())
 }
 
 /// Copies a path of this machine into a folder of a container, under a name of its own and to an owner.
@@ -294,6 +341,22 @@ mod tests {
         let told = plan.ok().map(|plan| (plan.folder, plan.entry));
         let expected = expected.map(|(folder, entry)| (PathBuf::from(folder), PathBuf::from(entry)));
         assert_eq!(told, expected, "{path} -> {target}");
+    }
+
+    #[test]
+    fn paths_of_containers_are_cleaned() {
+        for (path, expected) in [
+            ("/t/a/../b", "/t/b"),
+            ("t//x/", "/t/x/"),
+            ("/t/./x/.", "/t/x/."),
+            ("../..", "/"),
+            (".", "/"),
+            ("/", "/"),
+            ("/a/..", "/"),
+        ] {
+            assert_eq!(cleaned(path).unwrap(), expected, "{path}");
+        }
+        assert!(cleaned("").is_err());
     }
 
     #[test]

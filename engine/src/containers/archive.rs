@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use rbuild_confined::{Handle, Kind, Mounts, NewDir, Owner, Root, remove_tree};
+use rbuild_image::compress::{DecodeLimits, Decoder};
 use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::container::{Definition, MountUse, MountWhat};
 use rbuild_sandbox::mounts::mount_detached;
@@ -84,7 +85,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Extracts a tar into a folder of a container. With an owner, everything belongs to it.
+    /// Extracts a tar, which may be compressed, into a folder of a container. With an owner, everything belongs to it.
     pub fn copy_in(
         &self,
         definition: &Definition,
@@ -222,6 +223,7 @@ pub(super) fn unpack(folder: Handle, owner: Option<Owner>, tar: &mut dyn Read) -
         return Err(ContainerError::Invalid("extraction point is not a directory".to_owned()));
     }
     let rules = Rules { owner, ..Rules::default() };
+    let tar = Decoder::detect(tar, DecodeLimits::default()).map_err(ContainerError::Archive)?;
     let extractor = Extractor::onto_tree(folder.into_root()?, rules).map_err(extract)?;
     extractor.extract(Reader::new(tar, Limits::default())).map_err(extract)?;
     Ok(())

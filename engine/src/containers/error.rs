@@ -73,6 +73,9 @@ pub enum ContainerError {
     /// An image could not be found or made.
     #[error(transparent)]
     Image(Box<rbuild_images::ImagesError>),
+    /// An archive could not be read.
+    #[error("failed to read the archive")]
+    Archive(#[source] std::io::Error),
     /// An archive could not be extracted.
     #[error("failed to extract the archive")]
     Extract(#[source] Box<rbuild_snapshotter::extract::ExtractError>),
