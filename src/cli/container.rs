@@ -260,10 +260,10 @@ pub(crate) struct LogLines {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only lines from this moment on: RFC 3339, seconds since 1970, or an age like `42m`
-    #[arg(long, value_name = "MOMENT")]
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub(crate) since: Option<String>,
     /// Only lines before this moment
-    #[arg(long, value_name = "MOMENT")]
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub(crate) until: Option<String>,
     /// So many of the last lines of each container
     #[arg(
@@ -343,10 +343,10 @@ pub(crate) struct Events {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
     /// From this moment on: RFC 3339, seconds since 1970, or an age like `42m`
-    #[arg(long, value_name = "MOMENT")]
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub(crate) since: Option<String>,
     /// Until this moment
-    #[arg(long, value_name = "MOMENT")]
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub(crate) until: Option<String>,
 }
 

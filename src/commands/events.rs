@@ -56,7 +56,7 @@ impl Span {
                         .hint("use an age like `24h`, seconds since 1970, or RFC 3339")
                 })
             };
-            text.map(read).transpose()
+            text.filter(|text| !text.is_empty()).map(read).transpose()
         };
         Ok(Self { since: bound("since", since)?, until: bound("until", until)? })
     }

@@ -1,7 +1,7 @@
 //! `--filter key=value` of lists of images, and ages.
 
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 use rbuild_images::Image;
 use rbuild_model::glob::Glob;
@@ -78,13 +78,36 @@ fn one(text: &str, keys: &[&str], now: Timestamp) -> Result<Filter, Mistake> {
     })
 }
 
-/// Reads a moment: an age (`1h30m`), seconds since 1970, RFC 3339, or a part of that without a zone, which is UTC.
+/// Reads a moment: an age (`1h30m`; `-1h` is to come), seconds since 1970, RFC 3339, or a part of that, with a zone or
+/// without one, which is UTC.
 pub(super) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Some(ahead) = text.strip_prefix('-').and_then(age) {
+        return now.checked_add(ahead).ok();
+    }
     if let Some(age) = age(text) {
         return now.checked_sub(age).ok();
     }
-    let in_utc = || Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
-    of_epoch(text).or_else(|| text.parse().ok()).or_else(in_utc)
+    of_epoch(text).or_else(|| text.parse().ok()).or_else(|| in_part(text))
+}
+
+/// Reads a date, with a time or without one, and with a zone (`Z`, `+02:00`) or in UTC.
+fn in_part(text: &str) -> Option<Timestamp> {
+    // A day has two of them itself.
+    const DATE: usize = "2026-01-02".len();
+    let (text, offset) = match text.get(DATE..).and_then(|rest| rest.rfind(['Z', '+', '-'])) {
+        None => (text, Offset::UTC),
+        Some(at) => match text.split_at(DATE + at) {
+            (text, "Z") => (text, Offset::UTC),
+            (text, zone) => {
+                let (hours, minutes) = zone[1..].split_once(':')?;
+                let number = |text: &str| text.parse::<u8>().ok().map(i32::from);
+                let seconds = number(hours)? * 3600 + number(minutes)? * 60;
+                let offset = if zone.starts_with('-') { -seconds } else { seconds };
+                (text, Offset::from_seconds(offset).ok()?)
+            }
+        },
+    };
+    offset.to_timestamp(text.parse::<DateTime>().ok()?).ok()
 }
 
 /// Reads seconds since 1970, with a fraction of up to nine digits.
@@ -168,10 +191,16 @@ mod tests {
             ("2026-01-01T10:20", "2026-01-01T10:20:00Z"),
             ("2026-01-01T10:20:30.5", "2026-01-01T10:20:30.5Z"),
             ("2026-01-01T10:20:30+02:00", "2026-01-01T08:20:30Z"),
+            ("2026-01-01Z", "2026-01-01T00:00:00Z"),
+            ("2026-01-01-02:00", "2026-01-01T02:00:00Z"),
+            ("2026-01-01T10:20+02:30", "2026-01-01T07:50:00Z"),
+            ("-1h", "2026-01-02T01:00:00Z"),
         ] {
             assert_eq!(super::moment(text, now).map(|at| at.to_string()).as_deref(), Some(moment), "{text}");
         }
-        for wrong in ["", "bogus", "1e9", "5y", "h", ".", "1.", "1.2.3s"] {
+        for wrong in
+            ["", "bogus", "1e9", "5y", "h", ".", "1.", "1.2.3s", "-", "--1h", "2026-01-01+2", "2026-01-01ZZ"]
+        {
             assert_eq!(moment(wrong, now), None, "{wrong}");
         }
     }

@@ -50,7 +50,8 @@ pub(super) struct Window {
 pub(super) fn window(lines: &LogLines) -> Result<Window, Mistake> {
     let now = Timestamp::now();
     let bound = |name: &str, text: &Option<String>| {
-        let Some(text) = text else { return Ok(None) };
+        // As with docker, an empty one says nothing.
+        let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let wrong = || {
             Mistake::new(format!("`--{name} {text}`: not a time"))
                 .hint("use an age like `42m`, seconds since 1970, or RFC 3339")

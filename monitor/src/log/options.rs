@@ -2,6 +2,7 @@
 
 use rbuild_model::container::{LogConfig, LogDriver};
 use rbuild_model::truth::parse_bool;
+use regex_lite::Regex;
 
 use super::Context;
 use super::rotate::Rotation;
@@ -28,12 +29,6 @@ pub enum OptionError {
     /// Options contradict each other.
     #[error("{0}")]
     Conflict(&'static str),
-    /// The option is known and not carried out.
-    #[error("the log opt '{option}' is not supported yet: leave it out")]
-    NotYet {
-        /// The option.
-        option: &'static str,
-    },
 }
 
 /// What the options come to.
@@ -47,7 +42,11 @@ pub(super) struct LogOptions {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extra {
     labels: Vec<String>,
+    /// What names of further labels look like.
+    labels_like: Option<String>,
     env: Vec<String>,
+    /// What names of further variables look like.
+    env_like: Option<String>,
     tag: Option<String>,
 }
 
@@ -91,10 +90,8 @@ impl LogOptions {
                 "compress" => compress = Some(boolean(value)?),
                 "labels" => options.extra.labels = list(value),
                 "env" => options.extra.env = list(value),
-                "labels-regex" if value.is_empty() => {}
-                "env-regex" if value.is_empty() => {}
-                "labels-regex" => return Err(OptionError::NotYet { option: "labels-regex" }),
-                "env-regex" => return Err(OptionError::NotYet { option: "env-regex" }),
+                "labels-regex" => options.extra.labels_like = pattern("labels-regex", value)?,
+                "env-regex" => options.extra.env_like = pattern("env-regex", value)?,
                 "tag" if value.is_empty() => {}
                 "tag" => options.extra.tag = Some(tag(value)?),
                 // What is written never waits for a log anyway: both modes come to the same.
@@ -112,9 +109,6 @@ impl LogOptions {
                     }
                 }
             }
-        }
-        if driver == LogDriver::JsonFile && options.rotation.size.is_none() && options.rotation.files > 1 {
-            return Err(OptionError::Conflict("max-file cannot be set without max-size"));
         }
         if let Some(compress) = compress {
             if compress && driver == LogDriver::JsonFile && options.rotation.size.is_none() {
@@ -135,10 +129,22 @@ impl LogOptions {
 impl Extra {
     /// Finds the values, by name.
     pub(super) fn resolve(&self, context: &Context<'_>) -> std::collections::BTreeMap<String, String> {
+        // Patterns were read when the container was made.
+        let like = |pattern: &Option<String>| pattern.as_ref().and_then(|text| Regex::new(text).ok());
+        let (labels, variables) = (like(&self.labels_like), like(&self.env_like));
         let mut found = std::collections::BTreeMap::new();
-        for label in &self.labels {
-            if let Some(value) = context.attributes.get(label) {
+        for (label, value) in context.attributes {
+            // These two stand beside the labels.
+            let is_own = matches!(label.as_str(), "image" | "name");
+            if self.labels.contains(label)
+                || labels.as_ref().is_some_and(|like| !is_own && like.is_match(label))
+            {
                 found.insert(label.clone(), value.clone());
+            }
+        }
+        for (name, value) in context.env.iter().filter_map(|entry| entry.split_once('=')) {
+            if variables.as_ref().is_some_and(|like| like.is_match(name)) {
+                found.insert(name.to_owned(), value.to_owned());
             }
         }
         for name in &self.env {
@@ -170,6 +176,17 @@ fn tag(value: &str) -> Result<String, OptionError> {
         return Err(OptionError::Value { option: "tag", why });
     }
     Ok(value.to_owned())
+}
+
+/// Checks a pattern of names; an empty one asks for nothing.
+fn pattern(option: &'static str, value: &str) -> Result<Option<String>, OptionError> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    match Regex::new(value) {
+        Ok(_) => Ok(Some(value.to_owned())),
+        Err(error) => Err(OptionError::Value { option, why: format!("`{value}`: {error}") }),
+    }
 }
 
 fn boolean(value: &str) -> Result<bool, OptionError> {

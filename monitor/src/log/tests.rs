@@ -71,8 +71,10 @@ fn long_lines_are_cut_into_pieces_of_one_time() {
 #[test]
 fn lines_of_json_are_dockers() {
     let folder = tempfile::tempdir().unwrap();
-    let config =
-        config(LogDriver::JsonFile, &[("labels", "a,none"), ("env", "X"), ("tag", "{{.Name}}/{{.ID}}")]);
+    // The image and the name are no labels, whatever their names look like.
+    let options =
+        [("labels", "none"), ("labels-regex", "a|m"), ("env-regex", "^X$"), ("tag", "{{.Name}}/{{.ID}}")];
+    let config = config(LogDriver::JsonFile, &options);
     let mut writer = open(folder.path(), &config);
     writer.write(&record(b"a<b>&c\"\\/\t\r\x01\x7f\xe2\x80\xa8x\xff\x08\x0c\xe2\x82\xac\xe2")).unwrap();
     let mut error = record(b"half");
@@ -238,7 +240,10 @@ fn options_are_checked_in_dockers_words() {
     let wrong = |driver, options: &[(&str, &str)]| check(&config(driver, options)).unwrap_err().to_string();
     assert_eq!(wrong(LogDriver::JsonFile, &[("x", "1")]), "unknown log opt 'x' for json-file log driver");
     assert_eq!(wrong(LogDriver::Local, &[("labels", "a")]), "unknown log opt 'labels' for local log driver");
-    assert_eq!(wrong(LogDriver::JsonFile, &[("max-file", "2")]), "max-file cannot be set without max-size");
+    assert!(
+        wrong(LogDriver::JsonFile, &[("labels-regex", "(")])
+            .starts_with("invalid value for log opt 'labels-regex': `(`: ")
+    );
     assert_eq!(
         wrong(LogDriver::JsonFile, &[("max-size", "1m"), ("max-file", "0")]),
         "max-file cannot be less than 1"
@@ -251,6 +256,8 @@ fn options_are_checked_in_dockers_words() {
     for good in [
         &[("max-size", "10m"), ("max-file", "3"), ("compress", "true")][..],
         &[("max-size", "-1")],
+        // Without a size nothing gives way.
+        &[("max-file", "2")],
         &[("mode", "non-blocking"), ("max-buffer-size", "4m")],
     ] {
         check(&config(LogDriver::JsonFile, good)).unwrap();
