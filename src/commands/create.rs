@@ -429,7 +429,7 @@ pub(super) fn limited(limits: &Limits) -> Resources {
         nano_cpus: some(limits.cpus.map(|cpus| cpus.0)),
         cpu_shares: some(limits.cpu_shares),
         cpu_period: some(limits.cpu_period),
-        cpu_quota: limits.cpu_quota.filter(|quota| *quota > 0),
+        cpu_quota: limits.cpu_quota.filter(|quota| *quota != 0),
         cpu_rt_period: some(limits.cpu_rt_period),
         cpu_rt_runtime: some(limits.cpu_rt_runtime),
         cpuset_cpus: limits.cpuset_cpus.clone(),

@@ -278,7 +278,8 @@ fn check_resources(resources: &Resources) -> Result<(), ContainerError> {
     {
         return invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
     }
-    if resources.nano_cpus.is_some() && (resources.cpu_period.is_some() || resources.cpu_quota.is_some()) {
+    let has_quota = resources.cpu_quota.is_some_and(|quota| quota > 0);
+    if resources.nano_cpus.is_some() && (resources.cpu_period.is_some() || has_quota) {
         return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
     }
     if resources.cpu_period.is_some_and(|period| !(1_000..=1_000_000).contains(&period)) {

@@ -73,7 +73,7 @@ pub use rows::SCHEMA;
 pub use stats::Sample;
 pub(crate) use trees::of_init;
 pub use trees::{Changed, How};
-pub use update::Update;
+pub use update::{Processes, Update};
 pub use watch::{Awaited, Change, Condition, Expectation, Told, Watch};
 
 /// The places between two effects at which tests kill the process.

@@ -11,10 +11,22 @@ use crate::engine::Engine;
 /// What is to be another; what is not given stays.
 #[derive(Clone, Debug, Default)]
 pub struct Update {
-    /// The limits.
+    /// The limits. Below zero, memory with swap and processor time are limited no more.
     pub resources: Resources,
+    /// The number of processes.
+    pub processes: Processes,
     /// When it is started again.
     pub restart: Option<RestartPolicy>,
+}
+
+/// What becomes of the limit of processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Processes {
+    /// It is the one that is given, or stays.
+    #[default]
+    AsGiven,
+    /// There is none any more.
+    Unlimited,
 }
 
 impl Engine {
@@ -44,7 +56,10 @@ impl Engine {
                 "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
             ));
         }
-        let merged = merged(old, &update.resources);
+        let mut merged = merged(old, &update.resources);
+        if update.processes == Processes::Unlimited {
+            merged.pids = None;
+        }
         let changes_limits = merged != *old;
         let limits = limits(&merged)?;
         definition.host.resources = merged;

@@ -3,6 +3,7 @@
 use oci_spec::runtime::LinuxResources;
 
 use super::CgroupError;
+use super::folder::Version;
 
 /// What the processes of a group may use together. `None` is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -268,6 +269,25 @@ impl Limits {
             }
         }
         settings
+    }
+
+    /// Returns what a group that has other limits is freed of before it gets these: what they say nothing of, which is memory
+    /// with swap, processor time and processes; in version 1 also memory with swap, as it may never be below memory alone.
+    pub(super) fn lifted(&self, version: Version) -> Vec<(&'static str, &'static str)> {
+        let (is_timed, is_counted) = (self.nano_cpus.is_some(), self.pids.is_some());
+        let lifted = match version {
+            Version::One => [
+                (true, ("memory.memsw.limit_in_bytes", "-1")),
+                (!is_timed, ("cpu.cfs_quota_us", "-1")),
+                (!is_counted, ("pids.max", "max")),
+            ],
+            Version::Two => [
+                (self.memory_and_swap.is_none(), ("memory.swap.max", "max")),
+                (!is_timed, ("cpu.max", "max")),
+                (!is_counted, ("pids.max", "max")),
+            ],
+        };
+        lifted.into_iter().filter_map(|(is_lifted, lift)| is_lifted.then_some(lift)).collect()
     }
 }
 

@@ -144,13 +144,20 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Changes its limits. Hierarchies of version 1 that it was not in, for want of a limit, are entered now.
+    /// Gives it other limits, which are all that it has then. Hierarchies of version 1 that it was not in, for want of a limit, are entered now.
     pub fn update(&mut self, layout: &Layout, limits: &Limits) -> Result<(), CgroupError> {
         limits.check()?;
         let unified = layout.v1.is_empty();
         let settings = if unified { limits.version_2() } else { limits.version_1() };
         let claims = layout.v1.iter().map(|hierarchy| self.admit_real_time(hierarchy, limits));
         let _claims = claims.collect::<Result<Vec<_>, _>>()?;
+        for folder in &self.folders {
+            for (file, value) in limits.lifted(folder.version) {
+                if folder.path.join(file).exists() {
+                    folder.write(file, value)?;
+                }
+            }
+        }
         for setting in &settings {
             let has_it = |folder: &&Folder| folder.path.join(setting.file).exists();
             let missing = CgroupError::NoController { what: setting.what, controller: setting.controller };
