@@ -1,12 +1,13 @@
 //! What a monitor tells the world: lines in the store's events.
 //!
 //! Told are only things that no command is there to tell: the end of a program, its start by a policy, its health, the volumes
-//! that it has meanwhile.
+//! that it has meanwhile, the networks that it leaves with its program.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_model::container::ContainerId;
+use rbuild_network::duty::Left;
 use rbuild_store::events::Events;
 use serde::Serialize;
 
@@ -62,6 +63,14 @@ impl Teller {
         let container = self.id.to_string();
         let attributes = [("container", &*container), ("driver", &*volume.driver)];
         self.append("volume", "unmount", &volume.name, attributes.into());
+    }
+
+    /// Tells that the container is in a network no more.
+    pub(crate) fn tell_disconnect(&self, network: &Left) {
+        let container = self.id.to_string();
+        let attributes =
+            [("container", &*container), ("name", &*network.name), ("type", network.driver.word())];
+        self.append("network", "disconnect", network.id.as_str(), attributes.into());
     }
 
     fn append(&self, kind: &'static str, action: &str, id: &str, attributes: BTreeMap<&str, &str>) {

@@ -225,8 +225,8 @@ impl Service {
         let Self { duties, place, names, rules, own: _, forwarders } = self;
         drop(names);
         drop(forwarders);
-        let Withdrawn { errors, sockets } = withdraw(&duties, place);
-        Withdrawn { errors, sockets: Spent { _rules: rules, ..sockets } }
+        let Withdrawn { errors, left, sockets } = withdraw(&duties, place);
+        Withdrawn { errors, left, sockets: Spent { _rules: rules, ..sockets } }
     }
 }
 
@@ -268,8 +268,21 @@ fn restore(site: &Site, network: NetworkId, endpoint: &EndpointId) -> Result<Opt
 pub struct Withdrawn {
     /// What failed.
     pub errors: Vec<Error>,
+    /// The networks that the container was in.
+    pub left: Vec<Left>,
     /// What it was done with.
     pub sockets: Spent,
+}
+
+/// A network that a container was in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Which one.
+    pub id: NetworkId,
+    /// What it is called.
+    pub name: String,
+    /// What it is.
+    pub driver: DriverKind,
 }
 
 impl Withdrawn {
@@ -303,7 +316,11 @@ pub fn withdraw(duties: &Duties, place: Option<OwnedFd>) -> Withdrawn {
         bridge.detach(&site, &state.id, &duties.endpoint, LinkEnd::WithNamespace).err()
     };
     let errors = found.iter().filter_map(|(state, _)| detach(state)).collect();
-    Withdrawn { errors, sockets: Spent { _site: Some(site), _rules: None } }
+    let left = found
+        .into_iter()
+        .map(|(NetworkState { id, name, .. }, _)| Left { id, name, driver: DriverKind::Bridge })
+        .collect();
+    Withdrawn { errors, left, sockets: Spent { _site: Some(site), _rules: None } }
 }
 
 /// Makes the name service of a container.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rbuild_model::container::{Ended, Removal, Run, StartFailure, State};
-use rbuild_network::duty::{Found, Service, withdraw};
+use rbuild_network::duty::{Found, Service, Withdrawn, withdraw};
 use rbuild_network::names::Presence;
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
 use rbuild_sandbox::process::{self, Process};
@@ -290,10 +290,13 @@ impl Monitor {
 
     fn give_back_networks(&mut self) {
         // What fails is found by the next command that looks after networks.
-        if let Some(service) = self.service.take() {
-            self.spent = service.end().sockets;
-        } else if let Some(duties) = self.owed.take() {
-            self.spent = withdraw(&duties, self.handed.place.take()).sockets;
+        let withdrawn = match self.service.take() {
+            Some(service) => Some(service.end()),
+            None => self.owed.take().map(|duties| withdraw(&duties, self.handed.place.take())),
+        };
+        if let Some(Withdrawn { left, sockets, errors: _ }) = withdrawn {
+            left.iter().for_each(|network| self.teller.tell_disconnect(network));
+            self.spent = sockets;
         }
         self.handed = Handed::default();
         self.record.note = serde_json::Value::Null;
