@@ -124,6 +124,7 @@ impl Server {
             .arg0(stage::MARKER)
             .arg(stage::ROLE)
             .env_clear()
+            .env(stage::ROOM.0, " ".repeat(stage::ROOM.1))
             .stdin(Stdio::from(far))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -101,6 +101,34 @@ pub(crate) fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Has lists of processes show another command line for this process, as far as there is room for it.
+///
+/// Only for a stage whose arguments have been read: the text is written over them and over the environment behind them.
+pub(crate) fn show_as(title: &str) {
+    let Some((start, end)) = arguments_and_environment() else { return };
+    let Some(length) = end.checked_sub(start).filter(|length| *length > 0) else { return };
+    let first = std::ptr::with_exposed_provenance_mut::<u8>(start);
+    // SAFETY: the kernel says that this process was given its arguments and its environment there, one behind the other, on
+    // its stack. It may write there, it has one thread, and no reference into it is held: the standard library, too, copies
+    // what it is asked for, and is asked no more.
+    let area = unsafe { std::slice::from_raw_parts_mut(first, length) };
+    // The last byte ends what the kernel shows.
+    let shown = title.len().min(length - 1);
+    area[..shown].copy_from_slice(&title.as_bytes()[..shown]);
+    area[shown..].fill(0);
+}
+
+/// Returns where the arguments of this process begin and where its environment ends.
+fn arguments_and_environment() -> Option<(usize, usize)> {
+    /// Their places behind the name, which may have anything in it.
+    const ARGUMENTS: usize = 48 - 3;
+    const ENVIRONMENT_END: usize = 51 - 3;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let [start, end] = [ARGUMENTS, ENVIRONMENT_END].map(|place| fields.get(place)?.parse().ok());
+    Some((start?, end?)).filter(|(start, _)| *start != 0)
+}
+
 /// Closes every descriptor but the sorted `keep`.
 ///
 /// Only for a stage, which owns its whole table: whatever is closed so must not be used or dropped any more.

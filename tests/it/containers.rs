@@ -116,6 +116,11 @@ fn what_a_program_is_given() {
         "touch /x 2>/dev/null || echo refused; touch /tmp/x && echo ok",
     );
     assert_eq!(read_only, "refused\nok\n");
+    assert_eq!(
+        said(&context, &["--init"], "head -n 1 /proc/1/comm; tr '\\0' ' ' < /proc/1/cmdline | cut -c 1-20"),
+        "rbuild-init\nrbuild-init -- sh -c\n",
+        "its own init is told by its name"
+    );
     assert_eq!(said(&context, &["-v", "data:/d"], "echo kept > /d/f"), "");
     assert_eq!(said(&context, &["-v", "data:/d"], "cat /d/f"), "kept\n", "a named volume lasts");
     assert_clean(&context);

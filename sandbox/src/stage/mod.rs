@@ -39,6 +39,8 @@ use crate::{mounts::MountError, sys};
 pub(crate) const MARKER: &str = "rbuild-stage";
 /// The first argument: which conversation is spoken. A stage is always of the same build as its maker.
 pub(crate) const ROLE: &str = "server";
+/// What a stage has for an environment: room for the command line that a first process shows.
+pub(crate) const ROOM: (&str, usize) = ("_", 240);
 /// Where a stage finds its channel.
 const CHANNEL: i32 = 0;
 

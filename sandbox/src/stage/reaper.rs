@@ -50,11 +50,18 @@ pub(super) fn split(channel: OwnedFd, program: &ScriptProgram) -> Act<OwnedFd> {
             Ok(channel)
         }
         Some(child) => {
+            show(program);
             // The channel's end is what tells that the program was executed.
             let alone = sys::keep_standard().is_ok() && attributes::lose_as_executed(program).is_ok();
             sys::exit_now(if alone { tend(child) } else { LOST })
         }
     }
+}
+
+/// Has lists of processes show what this is, and for which program.
+fn show(program: &ScriptProgram) {
+    let _ = rustix::thread::set_name(c"rbuild-init");
+    sys::show_as(&format!("rbuild-init -- {}", program.args.join(" ")));
 }
 
 /// Serves until the program has ended; returns the status to end with.
