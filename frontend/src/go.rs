@@ -126,7 +126,7 @@ pub(crate) fn no_duration(text: &str) -> String {
 }
 
 /// Writes a duration as Go does: `1m30s`, `1.5s`, `0s`.
-pub(crate) fn duration(nanoseconds: i64) -> String {
+pub fn duration(nanoseconds: i64) -> String {
     let total = nanoseconds.unsigned_abs();
     let sign = if nanoseconds < 0 { "-" } else { "" };
     let with_fraction = |value: u64, scale: u64| {

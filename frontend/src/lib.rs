@@ -22,3 +22,5 @@ pub mod lint;
 pub mod lower;
 mod path;
 mod ports;
+
+pub use go::duration as go_duration;

@@ -11,19 +11,19 @@ use crate::cli::container::Inspect as InspectContainers;
 use crate::cli::images::{Inspect, InspectType};
 use crate::flags::PlatformList;
 use crate::report::{self, Findings, Mistake};
-use crate::template;
+use crate::template::{self, Document};
 
 pub(super) fn run(arguments: &Inspect, context: &Context) -> Outcome {
     let platform = PlatformList::only(arguments.platform.as_ref())?;
     let (home, engine) = crate::wiring::engine(context, "rbuild inspect")?;
     let (networks, volumes) = (engine.networks(), engine.volumes());
     let sizes = sizes(arguments.size);
-    let document = |kind: InspectType, text: &str| -> anyhow::Result<Value> {
+    let document = |kind: InspectType, text: &str| -> anyhow::Result<Document> {
         Ok(match kind {
-            InspectType::Container => engine.inspect(&engine.find(text)?, sizes)?,
-            InspectType::Image => home.images.inspect(home.images.find_for(text, platform)?)?,
-            InspectType::Network => networks.inspect(&networks.find(text)?)?,
-            InspectType::Volume => volumes.inspect(&volumes.find(text)?)?,
+            InspectType::Container => of_container(engine.inspect(&engine.find(text)?, sizes)?),
+            InspectType::Image => home.images.inspect(home.images.find_for(text, platform)?)?.into(),
+            InspectType::Network => networks.inspect(&networks.find(text)?)?.into(),
+            InspectType::Volume => volumes.inspect(&volumes.find(text)?)?.into(),
         })
     };
     documents(&arguments.names, arguments.format.as_deref(), context, |text| {
@@ -51,8 +51,12 @@ fn is_absence(error: &anyhow::Error) -> bool {
 pub(super) fn containers(arguments: &InspectContainers, context: &Context) -> Outcome {
     let (_home, engine) = crate::wiring::engine(context, "rbuild container inspect")?;
     documents(&arguments.containers, arguments.format.as_deref(), context, |text| {
-        Ok(engine.inspect(&engine.find(text)?, sizes(arguments.size))?)
+        Ok(of_container(engine.inspect(&engine.find(text)?, sizes(arguments.size))?))
     })
+}
+
+fn of_container(value: Value) -> Document {
+    Document { value, shape: Some(&template::container::CONTAINER) }
 }
 
 fn sizes(asked: bool) -> Sizes {
@@ -60,21 +64,21 @@ fn sizes(asked: bool) -> Sizes {
 }
 
 /// Prints the documents of what there is, and tells what there is not.
-pub(super) fn documents(
+pub(super) fn documents<D: Into<Document>>(
     names: &[String],
     format: Option<&str>,
     context: &Context,
-    find: impl Fn(&str) -> anyhow::Result<Value>,
+    find: impl Fn(&str) -> anyhow::Result<D>,
 ) -> Outcome {
     let mut found = Vec::new();
     let mut failures = Vec::new();
     for name in names {
         match find(name) {
-            Ok(document) => found.push(document),
+            Ok(document) => found.push(document.into()),
             Err(error) => failures.push(error),
         }
     }
-    let text = template::documents(format, &found).map_err(Findings::from)?;
+    let text = template::inspected(format, &found).map_err(Findings::from)?;
     context.terminal.print(&text)?;
     Ok(report::tell_all(failures, context.terminal))
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Fault;
 use super::functions::{self, Use};
 use super::parser::{Base, Binding, Command, Node, Operand, Pipe};
+use super::shape::{Names, Shape};
 
 /// A value on its way; `None` is what Go prints as `<no value>`.
 #[derive(Clone, Debug)]
@@ -13,12 +14,23 @@ pub(super) struct Item {
     pub(super) value: Option<Value>,
     /// The field it was taken from.
     pub(super) field: Option<String>,
+    /// What it is, in a document whose fields are known.
+    pub(super) shape: Option<&'static Shape>,
 }
 
 impl From<Value> for Item {
     fn from(value: Value) -> Self {
-        Self { value: Some(value), field: None }
+        Self { value: Some(value), field: None, shape: None }
     }
+}
+
+/// What a template is rendered for.
+pub(super) struct Subject<'v> {
+    pub(super) value: &'v Value,
+    /// What has labels has them beside it.
+    pub(super) labels: &'v Value,
+    /// What is known of it, and which names its fields have.
+    pub(super) shape: Option<(&'static Shape, Names)>,
 }
 
 /// Objects with keys of the user's choice: a key that is not there is not a mistake.
@@ -33,6 +45,7 @@ const FREE_FORM: &[&str] = &[
     "Ports",
     "Sysctls",
     "Containers",
+    "Attributes",
 ];
 
 /// Fields that documents leave out while they are empty: the object has the field before it at any time.
@@ -79,11 +92,14 @@ const SETS: &[&str] = &["ExposedPorts", "Volumes"];
 /// How long a text may get.
 const LENGTH: usize = 64 << 20;
 
-/// Returns a template's text for a value; what has labels has them beside it.
-pub(super) fn render(nodes: &[Node], value: &Value, labels: &Value, purpose: Use) -> Result<String, Fault> {
-    let variables = vec![(String::new(), Item::from(value.clone()))];
-    let mut scope = Scope { text: String::new(), variables, labels, purpose };
-    scope.nodes(nodes, &Item::from(value.clone()))?;
+/// Returns a template's text.
+pub(super) fn render(nodes: &[Node], subject: &Subject<'_>, purpose: Use) -> Result<String, Fault> {
+    let Subject { value, labels, shape } = subject;
+    let (shape, names) = shape.map_or((None, Names::Own), |(shape, names)| (Some(shape), names));
+    let all = Item { shape, ..Item::from((*value).clone()) };
+    let variables = vec![(String::new(), all.clone())];
+    let mut scope = Scope { text: String::new(), variables, labels, names, purpose };
+    scope.nodes(nodes, &all)?;
     Ok(scope.text)
 }
 
@@ -91,6 +107,7 @@ struct Scope<'l> {
     text: String,
     variables: Vec<(String, Item)>,
     labels: &'l Value,
+    names: Names,
     purpose: Use,
 }
 
@@ -185,7 +202,9 @@ impl Scope<'_> {
         otherwise: &[Node],
         dot: &Item,
     ) -> Result<Flow, Fault> {
-        let entries: Vec<(Value, Value)> = match self.pipe(pipe, dot)?.value {
+        let Item { value, shape, .. } = self.pipe(pipe, dot)?;
+        let shape = shape.and_then(Shape::inside);
+        let entries: Vec<(Value, Value)> = match value {
             Some(Value::Array(items)) => {
                 items.into_iter().enumerate().map(|(i, v)| (Value::from(i), v)).collect()
             }
@@ -202,7 +221,7 @@ impl Scope<'_> {
         }
         for (key, value) in entries {
             let kept = self.variables.len();
-            let item = Item::from(value);
+            let item = Item { shape, ..Item::from(value) };
             match names {
                 [one] => self.variables.push((one.clone(), item.clone())),
                 [one, two] => {
@@ -225,7 +244,7 @@ impl Scope<'_> {
         for command in &pipe.commands {
             last = Some(self.command(command, dot, last)?);
         }
-        Ok(last.unwrap_or(Item { value: None, field: None }))
+        Ok(last.unwrap_or(Item { value: None, field: None, shape: None }))
     }
 
     fn command(&mut self, command: &Command, dot: &Item, last: Option<Item>) -> Result<Item, Fault> {
@@ -258,7 +277,11 @@ impl Scope<'_> {
             arguments.push(self.operand(argument, dot)?);
         }
         arguments.extend(last);
-        functions::call(name, arguments, self.purpose, command.span)
+        // What is taken out of something known is known.
+        let known = arguments.first().filter(|_| name == "index").and_then(|first| first.shape);
+        let shape = (1..arguments.len())
+            .fold(known, |shape: Option<&'static Shape>, _| shape.and_then(Shape::inside));
+        Ok(Item { shape, ..functions::call(name, arguments, self.purpose, command.span)? })
     }
 
     /// `.Label "key"`: the label's value, nothing if there is none; its title is the last part of the key.
@@ -283,7 +306,7 @@ impl Scope<'_> {
             Base::Function(name) => functions::call(name, Vec::new(), self.purpose, operand.span)?,
         };
         for (name, span) in &operand.fields {
-            item = field(&item, name, *span)?;
+            item = field(&item, name, self.names, *span)?;
         }
         Ok(item)
     }
@@ -308,22 +331,34 @@ fn unwritten(map: &serde_json::Map<String, Value>, name: &str) -> Option<Value> 
     })
 }
 
-fn field(item: &Item, name: &str, span: Span) -> Result<Item, Fault> {
+fn field(item: &Item, name: &str, names: Names, span: Span) -> Result<Item, Fault> {
     let field = Some(name.to_owned());
+    if let (Some(shape), Some(value)) = (item.shape, &item.value) {
+        if let Shape::Map(inside) = shape {
+            return Ok(Item { value: value.get(name).cloned(), field, shape: Some(inside) });
+        }
+        if *shape != Shape::Json {
+            let (value, shape) = shape
+                .field(value, name, names)
+                .ok_or_else(|| Fault::new(span, format!("there is no field `{name}`")))?;
+            return Ok(Item { value: Some(value), field, shape: Some(shape) });
+        }
+    }
+    let shape = None;
     match &item.value {
         Some(Value::Object(map)) => {
             if let Some(value) = map.get(name) {
-                return Ok(Item { value: Some(value.clone()), field });
+                return Ok(Item { value: Some(value.clone()), field, shape });
             }
             // What documents of registries call `mediaType` is `.MediaType` in templates.
             if let Some(value) = map.get(&with_small_initial(name)) {
-                return Ok(Item { value: Some(value.clone()), field });
+                return Ok(Item { value: Some(value.clone()), field, shape });
             }
             if let Some(value) = unwritten(map, name) {
-                return Ok(Item { value: Some(value), field });
+                return Ok(Item { value: Some(value), field, shape });
             }
             if item.field.as_deref().is_some_and(|owner| FREE_FORM.contains(&owner)) {
-                return Ok(Item { value: None, field });
+                return Ok(Item { value: None, field, shape });
             }
             let fault = Fault::new(span, format!("there is no field `{name}`"));
             let names: Vec<&str> = map.keys().map(String::as_str).collect();
@@ -333,7 +368,7 @@ fn field(item: &Item, name: &str, span: Span) -> Result<Item, Fault> {
                 None => fault.help(format!("there are [{}]", names.join(", "))),
             })
         }
-        None | Some(Value::Null) => Ok(Item { value: None, field }),
+        None | Some(Value::Null) => Ok(Item { value: None, field, shape }),
         Some(other) => {
             Err(Fault::new(span, format!("there is no field `{name}` in {}", functions::kind(other))))
         }
@@ -353,6 +388,9 @@ pub(super) fn truth(item: &Item) -> bool {
 }
 
 fn print_item(item: &Item) -> String {
+    if let (Some(shape), Some(value)) = (item.shape, &item.value) {
+        return shape.print(value);
+    }
     match (&item.value, item.field.as_deref()) {
         (None, _) => "<no value>".to_owned(),
         (Some(Value::Null), Some(field)) if MAPS.contains(&field) => "map[]".to_owned(),
@@ -368,7 +406,7 @@ fn print_item(item: &Item) -> String {
 }
 
 /// Returns a map as Go prints it.
-fn map_of(map: &serde_json::Map<String, Value>, print: impl Fn(&Value) -> String) -> String {
+pub(super) fn map_of(map: &serde_json::Map<String, Value>, print: impl Fn(&Value) -> String) -> String {
     let mut entries: Vec<_> = map.iter().map(|(key, value)| format!("{key}:{}", print(value))).collect();
     entries.sort();
     format!("map[{}]", entries.join(" "))

@@ -62,7 +62,12 @@ pub(super) fn call(name: &str, arguments: Vec<Item>, purpose: Use, span: Span) -
         }
         ("split", [text, between]) => {
             let (text, between) = (call.text(text)?, call.text(between)?);
-            Value::from(text.split(between.as_str()).map(str::to_owned).collect::<Vec<_>>())
+            let parts: Vec<String> = match between.as_str() {
+                // Go takes it for every letter.
+                "" => text.chars().map(String::from).collect(),
+                between => text.split(between).map(str::to_owned).collect(),
+            };
+            Value::from(parts)
         }
         ("pad", [text, before, behind]) => {
             let (text, before, behind) = (call.text(text)?, call.count(before)?, call.count(behind)?);

@@ -8,10 +8,12 @@
 //! text --lexer--> tokens --parser--> Vec<Node> --eval(value)--> text
 //! ```
 
+pub(crate) mod container;
 mod eval;
 mod functions;
 mod lexer;
 mod parser;
+pub(crate) mod shape;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use rbuild_model::span::{Diagnostic, Source, Span};
 use serde_json::Value;
 
+use self::shape::{Names, Shape};
 use crate::table::Table;
 
 /// A template that was read.
@@ -60,26 +63,61 @@ impl Template {
 
     /// Returns the template's text for a value.
     pub(crate) fn render(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
-        eval::render(&self.nodes, value, &Value::Null, functions::Use::Values)
-            .map_err(|fault| diagnostic(&self.source, fault))
+        self.text(value, None, functions::Use::Values)
+    }
+
+    /// Returns the template's text for a document. As with docker, a template that does not fit what is known of the fields is
+    /// taken for one about the JSON; and then, for names of both.
+    fn render_document(&self, document: &Document) -> Result<String, Box<Diagnostic>> {
+        let Document { value, shape } = document;
+        let known = |names| self.text(value, shape.map(|shape| (shape, names)), functions::Use::Values);
+        match shape {
+            None => self.render(value),
+            Some(_) => known(Names::Own)
+                .or_else(|_| self.render(value).or_else(|error| known(Names::Both).map_err(|_| error))),
+        }
     }
 
     /// Returns the template's text for a value; `json` writes it a line a field.
     pub(crate) fn render_indented(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
-        eval::render(&self.nodes, value, &Value::Null, functions::Use::Indented)
-            .map_err(|fault| diagnostic(&self.source, fault))
+        self.text(value, None, functions::Use::Indented)
     }
 
     /// Returns the template's text for a row of a list, and its labels.
     fn render_row(&self, (row, labels): &(Value, Value)) -> Result<String, Box<Diagnostic>> {
-        eval::render(&self.nodes, row, labels, functions::Use::Values)
+        let subject = eval::Subject { value: row, labels, shape: None };
+        eval::render(&self.nodes, &subject, functions::Use::Values)
             .map_err(|fault| diagnostic(&self.source, fault))
     }
 
     /// Returns the template's text for the titles of columns: functions leave them as they are.
     fn render_titles(&self, value: &Value) -> Result<String, Box<Diagnostic>> {
-        eval::render(&self.nodes, value, &Value::Null, functions::Use::Titles)
-            .map_err(|fault| diagnostic(&self.source, fault))
+        self.text(value, None, functions::Use::Titles)
+    }
+
+    fn text(
+        &self,
+        value: &Value,
+        shape: Option<(&'static Shape, Names)>,
+        purpose: functions::Use,
+    ) -> Result<String, Box<Diagnostic>> {
+        let subject = eval::Subject { value, labels: &Value::Null, shape };
+        eval::render(&self.nodes, &subject, purpose).map_err(|fault| diagnostic(&self.source, fault))
+    }
+}
+
+/// A document, and what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    /// Its JSON.
+    pub(crate) value: Value,
+    /// What its fields are.
+    pub(crate) shape: Option<&'static Shape>,
+}
+
+impl From<Value> for Document {
+    fn from(value: Value) -> Self {
+        Self { value, shape: None }
     }
 }
 
@@ -156,6 +194,21 @@ pub(crate) fn documents(format: Option<&str>, documents: &[Value]) -> Result<Str
         Some(format) => {
             let template = Template::parse(format)?;
             documents.iter().map(|document| template.render(document).map(|text| text + "\n")).collect()
+        }
+    }
+}
+
+/// Returns the text of what is inspected, in the form that `--format` asks for: indented JSON, JSON in a line, or a
+/// template's text a line each.
+pub(crate) fn inspected(format: Option<&str>, documents: &[Document]) -> Result<String, Box<Diagnostic>> {
+    let all = || Value::Array(documents.iter().map(|document| document.value.clone()).collect());
+    match format {
+        None => Ok(indented(&all()) + "\n"),
+        Some("json") => Ok(format!("{}\n", all())),
+        Some(format) => {
+            let template = Template::parse(format)?;
+            let text = |document| template.render_document(document).map(|text| text + "\n");
+            documents.iter().map(text).collect()
         }
     }
 }

@@ -54,6 +54,7 @@ fn templates_render_as_dockers() {
         ("{{range .RootFS.Layers}}{{.}}{{break}}{{end}}", "sha256:ef13"),
         ("{{index .RepoTags 0}} {{len .RootFS.Layers}} {{len .Id}}", "h-t1:latest 2 11"),
         ("{{(index .RootFS.Layers 1)}} {{slice .Id 7}} {{slice .Id 0 6}}", "sha256:a6d6 8dae sha256"),
+        ("{{join (split \"abc\" \"\") \"-\"}}", "a-b-c"),
         ("{{if .Config.User}}user{{else if gt .Size 5}}big{{else}}small{{end}}", "big"),
         ("{{if and .Id (not .Config.User)}}yes{{end}}", "yes"),
         ("{{or .Config.User \"root\"}}", "root"),
@@ -210,4 +211,68 @@ fn json_can_be_written_as_go_writes_it() {
     let expected =
         "{\n  \"url\": \"pkg:x/y?a=b\\u0026c=\\u003cd\\u003e\",\n  \"none\": {}\n} pkg:x/y?a=b&c=<d>";
     assert_eq!(template.render_indented(&value).unwrap(), expected);
+}
+
+/// A container's document with little in it.
+fn container() -> Document {
+    let value = json!({
+        "Id": "8dae",
+        "State": {"Status": "running", "Pid": 7},
+        "HostConfig": {
+            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+            "NanoCpus": 5,
+            "PidsLimit": null,
+            "Binds": null,
+        },
+        "Mounts": [{"Type": "tmpfs", "Source": "", "Destination": "/t", "Mode": "", "RW": true, "Propagation": ""}],
+        "Config": {"Labels": {"a": "1"}, "Healthcheck": {"Test": ["CMD", "x"], "Interval": 1_500_000_000}},
+        "NetworkSettings": {"Ports": {"80/tcp": null, "81/tcp": [{"HostIp": "::", "HostPort": "9"}]}},
+    });
+    Document { value, shape: Some(&container::CONTAINER) }
+}
+
+#[test]
+fn what_a_document_leaves_out_is_there_for_templates() {
+    let text = |template: &str| match inspected(Some(template), &[container()]) {
+        Ok(text) => text,
+        Err(error) => format!("error: {error}"),
+    };
+    for (template, expected) in [
+        ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
+        ("{{.State.Health}}|{{json .State.Health}}|{{.SizeRw}}", "<nil>|null|<nil>"),
+        ("{{.Config.ExposedPorts}}|{{.Config.StopSignal}}|{{.Config.Shell}}", "map[]||[]"),
+        ("{{json .Config.ExposedPorts}}|{{json .Config.StopSignal}}", "null|\"\""),
+        ("{{.HostConfig.RestartPolicy}}|{{.HostConfig.Binds}}|{{.HostConfig.Tmpfs}}", "{no 0}|[]|map[]"),
+        ("{{.HostConfig.PidsLimit}}|{{.HostConfig.Init}}", "<nil>|<nil>"),
+        ("{{.Config.Healthcheck}}", "{[CMD x] 1.5s 0s 0s 0s 0}"),
+        ("{{.Mounts}}", "[{tmpfs   /t   true }]"),
+        ("{{.NetworkSettings.Ports}}", "map[80/tcp:[] 81/tcp:[{:: 9}]]"),
+        ("{{(index (index .NetworkSettings.Ports \"81/tcp\") 0).HostPort}}", "9"),
+        (
+            "{{range $p, $c := .NetworkSettings.Ports}}{{$p}}{{range $c}}:{{.}}{{end}};{{end}}",
+            "80/tcp;81/tcp:{:: 9};",
+        ),
+        ("{{.Config.Labels.a}} {{.Config.Labels.b}}", "1 <no value>"),
+        // Names of the JSON make it a template about that, as far as it goes.
+        ("{{.ID}} {{.HostConfig.NanoCPUs}}", "8dae 5"),
+        (
+            "{{.Id}} {{.HostConfig.NanoCpus}} {{.HostConfig.RestartPolicy}}",
+            "8dae 5 map[MaximumRetryCount:0 Name:no]",
+        ),
+        ("{{.Id}} {{.State.Health}}", "8dae <nil>"),
+    ] {
+        assert_eq!(text(template), format!("{expected}\n"), "{template}");
+    }
+    for (template, wrong) in [
+        ("{{.State.Health.Status}}", "there is no field `Health`"),
+        ("{{.Nosuch}}", "there is no field `Nosuch`"),
+    ] {
+        assert!(text(template).contains(wrong), "{template}: {}", text(template));
+    }
+}
+
+#[test]
+fn what_is_inspected_is_one_document() {
+    let two = [json!({"A": 1}).into(), json!({"B": 2}).into()];
+    assert_eq!(inspected(Some("json"), &two).unwrap(), "[{\"A\":1},{\"B\":2}]\n");
 }

@@ -119,6 +119,97 @@ fn what_happened_is_told() {
         ],
     );
     assert_eq!(told, "create\nstart\nkill\ndie\ndestroy");
+    // Its networks are left with the program.
+    said(&context, ["run", "--rm", "--name", "connected", "busybox", "true"]);
+    let format = "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.none}}";
+    let arguments = ["--since", "10m", "--until", "0s", "--filter", "type=network", "--format", format];
+    let told = context.rbuild([&["events"][..], &arguments].concat()).run().stdout;
+    assert_eq!(told, "connect bridge <no value>\ndisconnect bridge <no value>\n");
+    assert_clean(&context);
+}
+
+/// A limit of a container's group as the kernel has it: of the controller's own hierarchy, or of the common one.
+fn limit(pid: &str, controller: &str, [own, common]: [&str; 2]) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mut files = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        match controllers {
+            "" => Some(format!("/sys/fs/cgroup{path}/{common}")),
+            _ if controllers.split(',').any(|one| one == controller) => {
+                Some(format!("/sys/fs/cgroup/{controllers}{path}/{own}"))
+            }
+            _ => None,
+        }
+    });
+    files.find_map(|file| Some(fs::read_to_string(file).ok()?.trim().to_owned()))
+}
+
+#[test]
+fn limits_change_and_go_while_it_runs() {
+    let Some(context) = scene("limits_change_and_go_while_it_runs") else { return };
+    let flags = ["run", "-d", "--name", "held", "--network", "none", "--cpus", "0.5", "--pids-limit", "50"];
+    let memory = ["-m", "64m", "--memory-swap", "128m", "busybox", "sleep", "1000"];
+    context.rbuild([&flags[..], &memory].concat()).run().assert_success();
+    let pid = said(&context, ["inspect", "--format", "{{.State.Pid}}", "held"]);
+    let time = || limit(&pid, "cpu", ["cpu.cfs_quota_us", "cpu.max"]).unwrap();
+    let processes = || limit(&pid, "pids", ["pids.max", "pids.max"]).unwrap();
+    let bytes = || limit(&pid, "memory", ["memory.limit_in_bytes", "memory.max"]).unwrap();
+    let swap = || limit(&pid, "memory", ["memory.memsw.limit_in_bytes", "memory.swap.max"]);
+    assert_eq!((time().split(' ').next(), &*processes(), &*bytes()), (Some("50000"), "50", "67108864"));
+    // Both at once, as one is never above the other.
+    said(&context, ["update", "-m", "256m", "--memory-swap", "512m", "--pids-limit", "7", "held"]);
+    assert_eq!((&*processes(), &*bytes()), ("7", "268435456"));
+    said(&context, ["update", "--memory-swap", "-1", "--pids-limit", "-1", "--cpu-quota", "-1", "held"]);
+    let free = time();
+    assert!(["-1", "max 100000"].contains(&&*free), "{free}");
+    assert_eq!(processes(), "max");
+    // Not every kernel counts swap. Version 1 says "unlimited" with the largest number of pages.
+    let swap = swap().unwrap_or_else(|| "max".to_owned());
+    assert!(swap == "max" || swap.len() > 15, "{swap}");
+    let told = "{{.HostConfig.MemorySwap}} {{json .HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}}";
+    assert_eq!(said(&context, ["inspect", "--format", told, "held"]), "-1 null 0");
+    said(&context, ["rm", "-f", "held"]);
+    assert_clean(&context);
+}
+
+/// Where a copy lands: docker's table, and what links and dots do to it.
+#[test]
+fn a_copy_lands_where_dockers_does() {
+    let Some(context) = scene("a_copy_lands_where_dockers_does") else { return };
+    let there = "mkdir -p /t/dir; echo old > /t/file; cd /t; ln -s /t/dir ld; ln -s file lf; ln -s none lb";
+    said(&context, ["run", "--name", "to", "--network", "none", "busybox", "sh", "-c", there]);
+    context.write("f", "new\n");
+    context.write("d/sub/f", "below\n");
+    std::os::unix::fs::symlink("d", context.project().join("l")).unwrap();
+    for (source, target) in [
+        ("f", "to:/t/lf"),        // onto what the link leads to
+        ("f", "to:/t/lb"),        // as that, where there is nothing
+        ("f", "to:/t/ld"),        // into it
+        ("f", "to:/t/a/../dots"), // by the letter
+        ("l", "to:/t/link"),
+        ("l/", "to:/t/slash"), // what the link leads to
+        ("l/.", "to:/t/dot"),
+    ] {
+        said(&context, ["cp", source, target]);
+    }
+    refused(&context, ["cp", "f/.", "to:/t/x"], 1, "Not a directory");
+    refused(&context, ["cp", "f", "to:"], 1, "the container's path is empty");
+    let packed =
+        Command::new("tar").args(["-czf", "-", "-C"]).arg(context.project()).arg("d").output().unwrap();
+    let unpacked = context.rbuild(["cp", "-", "to:/t/dir"]).input(packed.stdout).run();
+    unpacked.assert_success();
+    let tar = context.rbuild(["cp", "to:/t", "-"]).run();
+    fs::write(context.project().join("t.tar"), tar.raw_stdout).unwrap();
+    let listed = told(Command::new("tar").arg("-tf").arg(context.project().join("t.tar")));
+    let mut names: Vec<_> = listed.lines().collect();
+    names.sort_unstable();
+    let expected = "t/ t/dir/ t/dir/d/ t/dir/d/sub/ t/dir/d/sub/f t/dir/f t/dot/ t/dot/sub/ t/dot/sub/f t/dots \
+                    t/file t/lb t/ld t/lf t/link t/none t/slash/ t/slash/sub/ t/slash/sub/f";
+    assert_eq!(names.join(" "), expected);
+    said(&context, ["cp", "to:/t/file", "back"]);
+    assert_eq!(fs::read_to_string(context.project().join("back")).unwrap(), "new\n");
+    said(&context, ["rm", "to"]);
     assert_clean(&context);
 }
 
