@@ -7,6 +7,7 @@
 
 mod datagrams;
 mod streams;
+mod sys;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -38,6 +39,12 @@ pub struct Forwarder {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What a reserved socket gets.
+enum Listening {
+    Streams(TcpListener),
+    Datagrams(UdpSocket),
+}
+
 /// A forwarder could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot forward the published port {port}/{protocol}")]
@@ -57,14 +64,20 @@ impl Forwarder {
             let seen = Arc::clone(&stop);
             let socket = reservation.into_socket();
             rustix::io::ioctl_fionbio(&socket, true)?;
+            let socket = match protocol {
+                Protocol::Tcp | Protocol::Sctp => Listening::Streams(TcpListener::from(socket)),
+                Protocol::Udp => {
+                    let socket = UdpSocket::from(socket);
+                    sys::tell_destinations(&socket)?;
+                    Listening::Datagrams(socket)
+                }
+            };
             let thread = std::thread::Builder::new()
                 .name("forward".to_owned())
                 .stack_size(256 * 1024)
-                .spawn(move || match protocol {
-                    Protocol::Tcp | Protocol::Sctp => {
-                        streams::run(&TcpListener::from(socket), protocol, &mut target, &seen);
-                    }
-                    Protocol::Udp => datagrams::run(&UdpSocket::from(socket), &mut target, &seen),
+                .spawn(move || match socket {
+                    Listening::Streams(socket) => streams::run(&socket, protocol, &mut target, &seen),
+                    Listening::Datagrams(socket) => datagrams::run(&socket, &mut target, &seen),
                 })?;
             Ok(Self { stop, thread: Some(thread) })
         };

@@ -101,3 +101,34 @@ fn datagrams_find_their_way_back() {
     }
     drop(forwarder);
 }
+
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked() {
+    let service = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let target = service.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((length, client)) = service.recv_from(&mut buffer) {
+            let _ = service.send_to(&buffer[..length], client);
+        }
+    });
+    let everywhere = |host: &str| {
+        let host = host.parse().unwrap();
+        Reservation::bind(Published { protocol: Protocol::Udp, host, port: 0, target: 1 }).unwrap()
+    };
+    let (four, six) = (everywhere("0.0.0.0"), everywhere("::"));
+    // The kernel has more addresses of itself of IPv4 than one, and but one of IPv6.
+    let asked = [("127.0.0.2", &four), ("127.0.0.1", &four), ("127.7.7.7", &four), ("::1", &six)];
+    let asked = asked.map(|(host, at)| SocketAddr::new(host.parse().unwrap(), at.published().port));
+    let forwarders = [four, six].map(|one| Forwarder::start(one, target).unwrap());
+    for host in asked {
+        let any = if host.is_ipv4() { "127.0.0.9:0" } else { "[::1]:0" };
+        let client = UdpSocket::bind(any).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.send_to(b"word", host).unwrap();
+        let mut buffer = [0; 64];
+        let (length, from) = client.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from), (&b"word"[..], host));
+    }
+    drop(forwarders);
+}

@@ -1,10 +1,12 @@
-//! Datagrams: a socket towards the endpoint for each client, so that answers find their way back.
+//! Datagrams: a socket towards the endpoint for each client and address that it sends to, so that answers find their way
+//! back, from that address.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags};
 
+use super::sys::{self, Ends};
 use super::{Destination, wait};
 
 /// Clients beyond this push out the one that was silent longest.
@@ -16,7 +18,7 @@ const TURN: usize = 64;
 /// Carries datagrams until told to stop.
 pub(super) fn run(socket: &UdpSocket, target: &mut dyn Destination, stop: &OwnedFd) {
     // Ordered by their last datagram, the most recent last.
-    let mut clients: Vec<(SocketAddr, UdpSocket)> = Vec::new();
+    let mut clients: Vec<(Ends, UdpSocket)> = Vec::new();
     let mut buffer = vec![0; LARGEST];
     loop {
         let mut fds = vec![PollFd::new(stop, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
@@ -27,14 +29,14 @@ pub(super) fn run(socket: &UdpSocket, target: &mut dyn Destination, stop: &Owned
             for _ in 0..TURN {
                 // What cannot be delivered is lost, as datagrams are.
                 let Ok(length) = answers.recv(&mut buffer) else { break };
-                let _ = socket.send_to(&buffer[..length], client);
+                let _ = sys::answer(socket, &buffer[..length], client);
             }
         }
         if events[1].is_empty() {
             continue;
         }
         for _ in 0..TURN {
-            let Ok((length, client)) = socket.recv_from(&mut buffer) else { break };
+            let Ok((length, client)) = sys::receive(socket, &mut buffer) else { break };
             let found = match clients.iter().position(|entry| entry.0 == client) {
                 Some(at) => Some(clients.remove(at)),
                 None => target.now().and_then(open).map(|answers| (client, answers)),
