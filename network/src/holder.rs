@@ -7,8 +7,10 @@ use crate::ports::Protocol;
 
 /// The process that holds a port in this network namespace, in words, if it can be seen.
 pub(crate) fn of(protocol: Protocol, address: IpAddr, port: u16) -> Option<String> {
-    let inode = [protocol.word().to_owned(), format!("{}6", protocol.word())].iter().find_map(|table| {
-        let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).ok()?;
+    // A socket of IPv4 takes nothing from one that is for IPv6 alone, as ours are; the reverse happens.
+    let families: &[&str] = if address.is_ipv4() { &["", "6"] } else { &["6"] };
+    let inode = families.iter().find_map(|family| {
+        let text = fs::read_to_string(format!("/proc/thread-self/net/{}{family}", protocol.word())).ok()?;
         text.lines().skip(1).find_map(|line| holds(line, protocol, address, port))
     })?;
     let wanted = format!("socket:[{inode}]");
@@ -39,7 +41,12 @@ fn holds(line: &str, protocol: Protocol, address: IpAddr, port: u16) -> Option<u
         return None;
     }
     let host = parse_host(host)?;
-    (host == address || host.is_unspecified() || address.is_unspecified()).then_some(inode)
+    // One that is bound to an IPv6 address has no IPv4 address, unless it is a mapped one.
+    let is_in_the_way = match (host.to_canonical(), address) {
+        (host @ IpAddr::V6(_), IpAddr::V4(_)) => host.is_unspecified(),
+        (host, address) => host == address || host.is_unspecified() || address.is_unspecified(),
+    };
+    is_in_the_way.then_some(inode)
 }
 
 /// An address as the tables write it: words of 32 bits in the machine's order.
@@ -72,5 +79,28 @@ mod tests {
         assert_eq!(holds(line, Protocol::Tcp, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 8080), None);
         assert_eq!(holds("garbage", Protocol::Tcp, local, 8080), None);
         assert_eq!(parse_host("zz"), None);
+    }
+
+    #[test]
+    fn a_socket_of_the_other_family_is_in_the_way_only_where_it_has_the_address() {
+        let held = |host: Ipv6Addr, wanted: &str| {
+            let words = host.octets();
+            let words = words.chunks(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap()));
+            let host: String = words.map(|word| format!("{word:08X}")).collect();
+            let line = format!("0: {host}:1F90 {:032}:0000 0A 0:0 00:0 0 0 0 12345 1", 0);
+            holds(&line, Protocol::Tcp, wanted.parse().unwrap(), 8080).is_some()
+        };
+        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+        for (host, wanted, is_in_the_way) in [
+            (Ipv6Addr::UNSPECIFIED, "0.0.0.0", true),
+            (Ipv6Addr::LOCALHOST, "0.0.0.0", false),
+            (Ipv6Addr::LOCALHOST, "::", true),
+            (Ipv6Addr::UNSPECIFIED, "::1", true),
+            (mapped, "127.0.0.1", true),
+            (mapped, "127.0.0.2", false),
+            (mapped, "0.0.0.0", true),
+        ] {
+            assert_eq!(held(host, wanted), is_in_the_way, "{host} for {wanted}");
+        }
     }
 }
