@@ -14,7 +14,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use crate::mounts::MountError;
 
 /// What is mounted, in the words of `mount -t KIND -o OPTIONS DEVICE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VolumeMount {
     /// The type of file system; nothing of it matters for a bind.
     pub kind: String,
@@ -41,7 +41,13 @@ pub fn mount_volume(volume: &VolumeMount, folder: &Path) -> Result<(), MountErro
     let text = |text: &str| CString::new(text).map_err(|_| failed(Errno::INVAL));
     let (device, kind, data) = (text(&volume.device)?, text(&volume.kind)?, text(&data)?);
     if !is_bind {
-        return mount(device.as_c_str(), folder, kind.as_c_str(), flags, data.as_c_str()).map_err(failed);
+        let mounted = mount(device.as_c_str(), folder, kind.as_c_str(), flags, data.as_c_str());
+        return mounted.map_err(|errno| match errno {
+            Errno::NODEV => {
+                MountError::path("have this kernel mount the type", Path::new(&volume.kind), errno)
+            }
+            _ => failed(errno),
+        });
     }
     let how = MountFlags::BIND | flags & MountFlags::REC;
     mount(device.as_c_str(), folder, c"", how, c"")

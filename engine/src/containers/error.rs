@@ -149,7 +149,7 @@ impl ContainerError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Start { code: code @ (126 | 127), .. } => *code,
-            Self::Volumes(error) if matches!(**error, VolumesError::NoSubpath { .. }) => 127,
+            Self::Volumes(error) if error.is_absence() => 127,
             _ => 125,
         }
     }

@@ -78,13 +78,28 @@ pub enum VolumesError {
         source: rbuild_snapshotter::copier::CopyError,
     },
     /// It could not be mounted, or given back.
-    #[error("failed to mount the volume {volume}")]
+    #[error("failed to {act} the volume {volume}{what}")]
     Mount {
         /// Which volume.
         volume: VolumeName,
+        /// What was tried.
+        act: &'static str,
+        /// What was to be mounted, in brackets.
+        what: String,
         /// Why not.
         #[source]
         source: rbuild_sandbox::mounts::MountError,
+    },
+    /// The server that has it is not known by its name.
+    #[error("failed to mount the volume {volume}: the name of the server {server} leads to no address")]
+    Server {
+        /// Which volume.
+        volume: VolumeName,
+        /// The name.
+        server: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
     },
     /// A tree could not be read or written.
     #[error(transparent)]
@@ -98,6 +113,19 @@ pub enum VolumesError {
     /// The rows.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+}
+
+impl VolumesError {
+    /// Whether a file or folder that was asked for is not there.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::NoSubpath { .. } => true,
+            Self::Mount { source, .. } => std::error::Error::source(source)
+                .and_then(|source| source.downcast_ref::<std::io::Error>())
+                .is_some_and(|source| source.kind() == std::io::ErrorKind::NotFound),
+            _ => false,
+        }
+    }
 }
 
 /// Names what was tried on a file.

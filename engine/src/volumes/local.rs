@@ -5,14 +5,14 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
-use rbuild_model::volume::VolumeDefinition;
+use rbuild_model::volume::{VolumeDefinition, VolumeName};
 use rbuild_sandbox::volume::{VolumeMount, is_mounted, mount_volume, unmount_volume};
 use rbuild_store::Store;
 
-use super::driver::{Ownership, VolumeDriver};
+use super::driver::{DEFAULT, Foreign, Ownership, Scope, VolumeDriver};
 use super::error::{VolumesError, io};
 
 /// What is mounted on a volume's folder.
@@ -24,7 +24,11 @@ pub(super) struct Local;
 
 impl VolumeDriver for Local {
     fn name(&self) -> &str {
-        "local"
+        DEFAULT
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Local
     }
 
     fn check(&self, definition: &VolumeDefinition) -> Result<(), VolumesError> {
@@ -45,31 +49,56 @@ impl VolumeDriver for Local {
                 return Err(mistake(format!("missing required option: \"{needed}\"")));
             }
         }
-        address(definition).map_err(mistake)
-    }
-
-    fn mountpoint(&self, store: &Store, definition: &VolumeDefinition) -> PathBuf {
-        store.layout().volumes().join(definition.name.as_str()).join("_data")
-    }
-
-    fn mount(&self, store: &Store, definition: &VolumeDefinition) -> Result<(), VolumesError> {
-        let folder = self.mountpoint(store, definition);
-        make(store, &folder)?;
-        let Some(what) = what(definition) else { return Ok(()) };
-        let failed = |source| VolumesError::Mount { volume: definition.name.clone(), source };
-        if is_mounted(&folder).map_err(failed)? {
-            return Ok(());
+        match server(&what(definition).unwrap_or_default()) {
+            Server::Missing(kind) => {
+                Err(mistake(format!("the type {kind} needs the option addr=SERVER in `o`")))
+            }
+            _ => Ok(()),
         }
-        mount_volume(&what, &folder).map_err(failed)
+    }
+
+    fn create(&self, _store: &Store, _definition: &VolumeDefinition) -> Result<(), VolumesError> {
+        // The row is the volume; its folder is made when it is first used.
+        Ok(())
+    }
+
+    fn path(&self, store: &Store, definition: &VolumeDefinition) -> Result<Option<PathBuf>, VolumesError> {
+        Ok(Some(data(store, definition)))
+    }
+
+    fn mount(&self, store: &Store, definition: &VolumeDefinition) -> Result<PathBuf, VolumesError> {
+        let folder = data(store, definition);
+        make(store, &folder)?;
+        let Some(mut what) = what(definition) else { return Ok(folder) };
+        let told = told(&what);
+        let failed = |source| VolumesError::Mount {
+            volume: definition.name.clone(),
+            act: "mount",
+            what: told.clone(),
+            source,
+        };
+        if is_mounted(&folder).map_err(failed)? {
+            return Ok(folder);
+        }
+        ask_for_server(&mut what).map_err(|(server, source)| VolumesError::Server {
+            volume: definition.name.clone(),
+            server,
+            source,
+        })?;
+        mount_volume(&what, &folder).map_err(failed)?;
+        Ok(folder)
     }
 
     fn unmount(&self, store: &Store, definition: &VolumeDefinition) -> Result<(), VolumesError> {
         if what(definition).is_none() {
             return Ok(());
         }
-        let folder = self.mountpoint(store, definition);
-        unmount_volume(&folder)
-            .map_err(|source| VolumesError::Mount { volume: definition.name.clone(), source })
+        unmount_volume(&data(store, definition)).map_err(|source| VolumesError::Mount {
+            volume: definition.name.clone(),
+            act: "unmount",
+            what: String::new(),
+            source,
+        })
     }
 
     fn remove(&self, store: &Store, definition: &VolumeDefinition) -> Result<(), VolumesError> {
@@ -78,9 +107,23 @@ impl VolumeDriver for Local {
         Ok(store.precious().remove(&folder)?)
     }
 
+    fn find(&self, _store: &Store, _name: &VolumeName) -> Result<Option<Foreign>, VolumesError> {
+        // Nobody else makes any.
+        Ok(None)
+    }
+
+    fn others(&self, _store: &Store) -> Result<Vec<Foreign>, VolumesError> {
+        Ok(Vec::new())
+    }
+
     fn holds_bytes(&self, definition: &VolumeDefinition) -> Ownership {
         if definition.options.is_empty() { Ownership::Store } else { Ownership::Elsewhere }
     }
+}
+
+/// The folder of what is in a volume.
+fn data(store: &Store, definition: &VolumeDefinition) -> PathBuf {
+    store.layout().volumes().join(definition.name.as_str()).join("_data")
 }
 
 /// Makes the folder of a volume, which survives a power loss from then on.
@@ -109,21 +152,66 @@ fn what(definition: &VolumeDefinition) -> Option<VolumeMount> {
     })
 }
 
-/// Network file systems want their server as an address: names are not asked for here.
-fn address(definition: &VolumeDefinition) -> Result<(), String> {
-    let kind = definition.options.get("type").map_or("", String::as_str);
-    if !matches!(kind, "nfs" | "nfs4" | "cifs") {
-        return Ok(());
-    }
-    let options = definition.options.get("o").map_or("", String::as_str);
-    let address = options.split(',').find_map(|option| option.strip_prefix("addr="));
-    match address {
-        None => Err(format!("the type {kind} needs the option addr=ADDRESS in `o`")),
-        Some(address) if address.parse::<IpAddr>().is_err() => {
-            Err(format!("the server {address} must be given by its address, as in addr=192.0.2.1"))
+/// Says what is mounted as people wrote it, without passwords.
+fn told(what: &VolumeMount) -> String {
+    let shown = |option: &str| match option.split_once('=') {
+        Some((name @ ("password" | "pass"), _)) => format!("{name}=********"),
+        _ => option.to_owned(),
+    };
+    let options = what.options.split(',').map(shown).collect::<Vec<_>>().join(",");
+    let options = if options.is_empty() { options } else { format!(", options {options}") };
+    format!(" (`{}` of type {}{options})", what.device, what.kind)
+}
+
+/// The server of a network file system.
+#[derive(Debug, PartialEq, Eq)]
+enum Server<'w> {
+    /// There is none, or its address is given.
+    Known,
+    /// It is given by a name in the option `addr`.
+    Named(&'w str),
+    /// It is given by a name in what is mounted.
+    InDevice(&'w str),
+    /// It is not said.
+    Missing(&'w str),
+}
+
+fn server(what: &VolumeMount) -> Server<'_> {
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    let kind = what.kind.as_str();
+    let given = what.options.split(',').find_map(|option| option.strip_prefix("addr="));
+    match (kind, given.filter(|server| !server.is_empty())) {
+        ("nfs" | "nfs4" | "cifs", Some(server)) if is_address(server) => Server::Known,
+        ("nfs" | "nfs4" | "cifs", Some(server)) => Server::Named(server),
+        ("nfs" | "nfs4", None) => Server::Missing(kind),
+        ("cifs", None) => {
+            let host = what.device.strip_prefix("//").and_then(|path| path.split('/').next());
+            host.filter(|host| !host.is_empty()).map_or(Server::Missing(kind), Server::InDevice)
         }
-        Some(_) => Ok(()),
+        _ => Server::Known,
     }
+}
+
+/// Puts the address of the server where the kernel looks for it, as it looks up no names.
+fn ask_for_server(what: &mut VolumeMount) -> Result<(), (String, io::Error)> {
+    let (name, is_said) = match server(what) {
+        Server::Named(name) => (name.to_owned(), true),
+        Server::InDevice(name) => (name.to_owned(), false),
+        Server::Known | Server::Missing(_) => return Ok(()),
+    };
+    let asked = (name.as_str(), 0).to_socket_addrs().map(|all| all.collect::<Vec<_>>());
+    let addresses = asked.map_err(|source| (name.clone(), source))?;
+    let Some(address) = addresses.iter().find(|one| one.is_ipv4()).or(addresses.first()).map(SocketAddr::ip)
+    else {
+        return Err((name, io::ErrorKind::NotFound.into()));
+    };
+    if is_said {
+        what.options = what.options.replace(&format!("addr={name}"), &format!("addr={address}"));
+    } else {
+        let comma = if what.options.is_empty() { "" } else { "," };
+        what.options = format!("addr={address}{comma}{}", what.options);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -151,14 +239,40 @@ mod tests {
             (&[("device", "/x"), ("o", "bind")], "create data: missing required option: \"type\""),
             (
                 &[("type", "nfs"), ("device", ":/x")],
-                "create data: the type nfs needs the option addr=ADDRESS in `o`",
+                "create data: the type nfs needs the option addr=SERVER in `o`",
             ),
-            (
-                &[("type", "nfs"), ("device", ":/x"), ("o", "addr=server,rw")],
-                "create data: the server server must be given by its address, as in addr=192.0.2.1",
-            ),
+            (&[("type", "nfs"), ("device", ":/x"), ("o", "addr=server,rw")], "fine"),
         ] {
             assert_eq!(check(options), said);
         }
+    }
+
+    #[test]
+    fn servers_are_asked_for_by_name_where_the_kernel_wants_an_address() {
+        let mount = |kind: &str, device: &str, options: &str| VolumeMount {
+            kind: kind.to_owned(),
+            device: device.to_owned(),
+            options: options.to_owned(),
+        };
+        for (kind, device, options, expected) in [
+            ("nfs", ":/x", "addr=localhost,rw", "addr=127.0.0.1,rw"),
+            ("nfs4", ":/x", "rw,addr=192.0.2.1", "rw,addr=192.0.2.1"),
+            ("nfs4", ":/x", "addr=2001:db8::1", "addr=2001:db8::1"),
+            ("cifs", "//localhost/share", "username=me", "addr=127.0.0.1,username=me"),
+            ("cifs", "//other/share", "addr=192.0.2.7,ro", "addr=192.0.2.7,ro"),
+            ("tmpfs", "tmpfs", "addr=localhost", "addr=localhost"),
+        ] {
+            let mut what = mount(kind, device, options);
+            ask_for_server(&mut what).unwrap();
+            assert_eq!(what.options, expected, "{kind} {device}");
+        }
+        // A name that is none is asked of nobody.
+        let (name, _) = ask_for_server(&mut mount("nfs", ":/x", "addr=not a name")).unwrap_err();
+        assert_eq!(name, "not a name");
+        let secret = mount("cifs", "//server/share", "username=me,password=hush,ro");
+        assert_eq!(
+            told(&secret),
+            " (`//server/share` of type cifs, options username=me,password=********,ro)"
+        );
     }
 }

@@ -30,7 +30,7 @@ use rbuild_sandbox::MountSource;
 use rbuild_store::{Lock, LockClass, LockMode, LockName, Store, UniqueId, Wait};
 use serde_json::{Value, json};
 
-pub use driver::{DRIVERS, Ownership, VolumeDriver};
+pub use driver::{Drivers, Foreign, Ownership, Scope, VolumeDriver, built_in};
 pub use error::VolumesError;
 pub use rows::SCHEMA;
 
@@ -38,6 +38,7 @@ pub use rows::SCHEMA;
 #[derive(Clone)]
 pub struct Volumes {
     store: Store,
+    drivers: Drivers,
 }
 
 /// A volume that is wanted.
@@ -90,7 +91,30 @@ pub struct Hold {
 impl Volumes {
     /// Looks after the volumes of a store.
     pub fn new(store: &Store) -> Self {
-        Self { store: store.clone() }
+        Self::kept_by(store, built_in())
+    }
+
+    /// Looks after the volumes of a store that these drivers keep.
+    pub fn kept_by(store: &Store, drivers: Drivers) -> Self {
+        Self { store: store.clone(), drivers }
+    }
+
+    /// The driver of a name.
+    fn driver(&self, name: &str) -> Option<&dyn VolumeDriver> {
+        let name = if name.is_empty() { driver::DEFAULT } else { name };
+        self.drivers.iter().map(AsRef::as_ref).find(|driver| driver.name() == name)
+    }
+
+    fn driver_of(&self, definition: &VolumeDefinition) -> Result<&dyn VolumeDriver, VolumesError> {
+        self.driver(&definition.driver).ok_or_else(|| VolumesError::Driver {
+            volume: definition.name.clone(),
+            driver: definition.driver.clone(),
+        })
+    }
+
+    /// The folder of a volume in the store.
+    fn own(&self, definition: &VolumeDefinition) -> PathBuf {
+        self.store.layout().volumes().join(definition.name.as_str())
     }
 
     /// Makes a volume, or finds the one of that name.
@@ -108,8 +132,9 @@ impl Volumes {
         if let Some(there) = self.look(&name)? {
             return same(there, &request.driver);
         }
-        let definition = defined(request, name, labels)?;
+        let definition = self.defined(request, name, labels)?;
         let _hold = self.hold()?;
+        self.driver_of(&definition)?.create(&self.store, &definition)?;
         let (there, is_new) = self.store.write_synced(|tables| rows::insert(tables, &definition))?;
         if !is_new {
             return same(there, &request.driver);
@@ -122,7 +147,7 @@ impl Volumes {
     pub fn check_new(&self, request: &VolumeRequest) -> Result<(), VolumesError> {
         let text = request.name.clone().unwrap_or_default();
         let name = text.parse().map_err(|source| VolumesError::Name { text, source })?;
-        defined(request, name, BTreeMap::new()).map(drop)
+        self.defined(request, name, BTreeMap::new()).map(drop)
     }
 
     /// Keeps volumes from being removed: for who makes a container, until its row says which volumes it has.
@@ -146,20 +171,39 @@ impl Volumes {
         Ok(self.store.read(|tables| rows::find(tables, name))?)
     }
 
-    /// Finds a volume.
+    /// Finds a volume, also one that others made where a driver keeps its own.
     pub fn find(&self, text: &str) -> Result<VolumeDefinition, VolumesError> {
         let missing = || VolumesError::NotFound(text.to_owned());
-        self.look(&text.parse().map_err(|_| missing())?)?.ok_or_else(missing)
+        let name = text.parse().map_err(|_| missing())?;
+        if let Some(definition) = self.look(&name)? {
+            return Ok(definition);
+        }
+        for driver in self.drivers.iter() {
+            if let Some(foreign) = driver.find(&self.store, &name)? {
+                return Ok(foreign.definition(driver.name()));
+            }
+        }
+        Err(missing())
     }
 
     /// Lists all volumes, by name.
     pub fn list(&self) -> Result<Vec<VolumeDefinition>, VolumesError> {
-        Ok(self.store.read(rows::all)?)
+        let mut volumes = self.store.read(rows::all)?;
+        for driver in self.drivers.iter() {
+            for foreign in driver.others(&self.store)? {
+                let at = volumes.partition_point(|volume| volume.name < foreign.name);
+                if volumes.get(at).is_none_or(|volume| volume.name != foreign.name) {
+                    volumes.insert(at, foreign.definition(driver.name()));
+                }
+            }
+        }
+        Ok(volumes)
     }
 
-    /// Where a volume is seen on the host while it is used.
+    /// Where a volume is seen on the host while it is used; nowhere if its driver does not know before.
     pub fn mountpoint(&self, definition: &VolumeDefinition) -> Result<PathBuf, VolumesError> {
-        Ok(driver_of(definition)?.mountpoint(&self.store, definition))
+        let path = self.driver_of(definition)?.path(&self.store, definition)?;
+        Ok(path.unwrap_or_default())
     }
 
     /// Returns what `inspect` shows.
@@ -172,8 +216,13 @@ impl Volumes {
             "Mountpoint": self.mountpoint(definition)?,
             "Name": definition.name,
             "Options": map(&definition.options),
-            "Scope": "local",
+            "Scope": self.scope(definition)?.word(),
         }))
+    }
+
+    /// Where a volume is the same.
+    pub fn scope(&self, definition: &VolumeDefinition) -> Result<Scope, VolumesError> {
+        Ok(self.driver_of(definition)?.scope())
     }
 
     /// Gives an empty volume what the image has at `target`. For who makes a container.
@@ -189,12 +238,11 @@ impl Volumes {
         }
         // Who comes second waits until the first has filled it.
         let _making = self.lock(&format!("volume {}", definition.name), LockMode::Exclusive)?;
-        let driver = driver_of(definition)?;
-        let data = driver.mountpoint(&self.store, definition);
-        let was_made = data.is_dir();
-        driver.mount(&self.store, definition)?;
-        if !was_made || fill::is_due(&data)? {
-            fill::fill(&definition.name, &data, image, target)?;
+        let data = self.driver_of(definition)?.mount(&self.store, definition)?;
+        let own = self.own(definition);
+        if fill::is_due(&own, &data)? {
+            self.store.precious().create_folder(&own)?;
+            fill::fill(&definition.name, (&own, &data), image, target)?;
         }
         Ok(())
     }
@@ -205,14 +253,13 @@ impl Volumes {
         definition: &VolumeDefinition,
         subpath: Option<&str>,
     ) -> Result<MountSource, VolumesError> {
-        let driver = driver_of(definition)?;
-        let path = driver.mountpoint(&self.store, definition);
-        {
+        let path = {
             let _making = self.lock(&format!("volume {}", definition.name), LockMode::Exclusive)?;
-            driver.mount(&self.store, definition)?;
+            let path = self.driver_of(definition)?.mount(&self.store, definition)?;
             // A program is about to write there: what it leaves is never filled over.
-            fill::finish(&path)?;
-        }
+            fill::finish(&self.own(definition))?;
+            path
+        };
         if let Some(subpath) = subpath {
             seen(&Root::open(&path)?, &path, subpath)?;
         }
@@ -222,13 +269,13 @@ impl Volumes {
 
     /// Whose the bytes in a volume are.
     pub fn holds_bytes(&self, definition: &VolumeDefinition) -> Result<Ownership, VolumesError> {
-        Ok(driver_of(definition)?.holds_bytes(definition))
+        Ok(self.driver_of(definition)?.holds_bytes(definition))
     }
 
     /// Gives back what only use needs, of a volume that no running container has.
     pub fn release(&self, definition: &VolumeDefinition) -> Result<(), VolumesError> {
         let _making = self.lock(&format!("volume {}", definition.name), LockMode::Exclusive)?;
-        driver_of(definition)?.unmount(&self.store, definition)
+        self.driver_of(definition)?.unmount(&self.store, definition)
     }
 
     /// Removes a volume that no container has.
@@ -251,7 +298,9 @@ impl Volumes {
         if !users.is_empty() {
             return Err(VolumesError::InUse { volume: definition.name.clone(), users });
         }
-        driver_of(definition)?.remove(&self.store, definition)?;
+        self.driver_of(definition)?.remove(&self.store, definition)?;
+        // What a driver elsewhere has no part in.
+        self.store.precious().remove(&self.own(definition))?;
         self.store.write_synced(|tables| rows::remove(tables, &definition.name))?;
         self.tell("destroy", &definition.name, &[("driver", &definition.driver)]);
         Ok(())
@@ -268,11 +317,7 @@ impl Volumes {
         let _alone = self.lock("volumes", LockMode::Exclusive)?;
         let mut pruned = Pruned::default();
         for definition in self.list()? {
-            if !fits(&definition) || driver_of(&definition)?.holds_bytes(&definition) == Ownership::Elsewhere
-            {
-                continue;
-            }
-            let bytes = size(&driver_of(&definition)?.mountpoint(&self.store, &definition));
+            let Some(bytes) = self.size_if(&definition, &fits)? else { continue };
             match self.remove_alone(&definition, users) {
                 Ok(()) => {
                     pruned.bytes += bytes;
@@ -287,11 +332,41 @@ impl Volumes {
 
     /// How many bytes a volume takes in the store; nothing if they lie elsewhere.
     pub fn size(&self, definition: &VolumeDefinition) -> Result<Option<u64>, VolumesError> {
-        let driver = driver_of(definition)?;
-        Ok(match driver.holds_bytes(definition) {
-            Ownership::Store => Some(size(&driver.mountpoint(&self.store, definition))),
-            Ownership::Elsewhere => None,
-        })
+        let driver = self.driver_of(definition)?;
+        match driver.holds_bytes(definition) {
+            Ownership::Store => Ok(driver.path(&self.store, definition)?.map(|path| size(&path))),
+            Ownership::Elsewhere => Ok(None),
+        }
+    }
+
+    /// The same of one that fits; nothing of others.
+    fn size_if(
+        &self,
+        definition: &VolumeDefinition,
+        fits: impl Fn(&VolumeDefinition) -> bool,
+    ) -> Result<Option<u64>, VolumesError> {
+        if fits(definition) { self.size(definition) } else { Ok(None) }
+    }
+
+    /// Makes a definition of what is asked for, if its driver can have it.
+    fn defined(
+        &self,
+        request: &VolumeRequest,
+        name: VolumeName,
+        labels: BTreeMap<String, String>,
+    ) -> Result<VolumeDefinition, VolumesError> {
+        let driver = self
+            .driver(&request.driver)
+            .ok_or_else(|| VolumesError::Driver { volume: name.clone(), driver: request.driver.clone() })?;
+        let definition = VolumeDefinition {
+            name,
+            driver: driver.name().to_owned(),
+            options: request.options.clone(),
+            labels,
+            created: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        };
+        driver.check(&definition)?;
+        Ok(definition)
     }
 
     fn tell(&self, action: &str, name: &VolumeName, attributes: &[(&str, &str)]) {
@@ -309,25 +384,6 @@ pub(crate) fn seen(tree: &Root, name: &Path, subpath: &str) -> Result<(), Volume
     }
 }
 
-/// Makes a definition of what is asked for, if its driver can have it.
-fn defined(
-    request: &VolumeRequest,
-    name: VolumeName,
-    labels: BTreeMap<String, String>,
-) -> Result<VolumeDefinition, VolumesError> {
-    let driver = driver::driver(&request.driver)
-        .ok_or_else(|| VolumesError::Driver { volume: name.clone(), driver: request.driver.clone() })?;
-    let definition = VolumeDefinition {
-        name,
-        driver: driver.name().to_owned(),
-        options: request.options.clone(),
-        labels,
-        created: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    };
-    driver.check(&definition)?;
-    Ok(definition)
-}
-
 /// The one that is there, if it is of the kind that was asked for.
 fn same(there: VolumeDefinition, driver: &str) -> Result<VolumeDefinition, VolumesError> {
     if driver.is_empty() || driver == there.driver {
@@ -336,18 +392,13 @@ fn same(there: VolumeDefinition, driver: &str) -> Result<VolumeDefinition, Volum
     Err(VolumesError::Exists { volume: there.name, driver: there.driver })
 }
 
-fn driver_of(definition: &VolumeDefinition) -> Result<&'static dyn VolumeDriver, VolumesError> {
-    driver::driver(&definition.driver).ok_or_else(|| VolumesError::Driver {
-        volume: definition.name.clone(),
-        driver: definition.driver.clone(),
-    })
-}
-
 /// Adds up the bytes of the files in a tree. What cannot be read, or goes meanwhile, counts nothing.
 fn size(folder: &Path) -> u64 {
     let Ok(root) = Root::open(folder) else { return 0 };
     rbuild_snapshotter::usage_of(&root).map_or(0, |usage| usage.bytes)
 }
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod tests;

@@ -6,14 +6,14 @@ use tempfile::TempDir;
 use super::*;
 
 /// A store with volumes, and an image's tree.
-struct Place {
-    volumes: Volumes,
-    store: Store,
-    folder: TempDir,
+pub(super) struct Place {
+    pub(super) volumes: Volumes,
+    pub(super) store: Store,
+    pub(super) folder: TempDir,
 }
 
 /// The containers that have volumes.
-struct Users(Vec<(&'static str, &'static str)>);
+pub(super) struct Users(Vec<(&'static str, &'static str)>);
 
 impl VolumeUsers for Users {
     fn users(&self, volume: &VolumeName) -> Result<Vec<String>, VolumesError> {
@@ -26,10 +26,10 @@ impl VolumeUsers for Users {
     }
 }
 
-const NOBODY: Users = Users(Vec::new());
+pub(super) const NOBODY: Users = Users(Vec::new());
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = StoreOptions::new(folder.path().join("root"), folder.path().join("run"), "volume test");
         let store = Store::open(StoreOptions { schemas: &[&SCHEMA], reserve: 0, ..options }).unwrap();
@@ -41,7 +41,7 @@ impl Place {
         Self { volumes: Volumes::new(&store), store, folder }
     }
 
-    fn image(&self) -> Root {
+    pub(super) fn image(&self) -> Root {
         Root::open(self.folder.path().join("image")).unwrap()
     }
 
@@ -108,6 +108,22 @@ fn an_empty_volume_begins_with_what_the_image_has() {
     place.fill(&data).unwrap();
     assert_eq!(fs::read_to_string(&first).unwrap(), "mine", "what is there stays");
     assert!(!place.data(&data).with_file_name("filling").exists());
+
+    // Of a folder of the host that is a volume for the first time, nothing is covered up or changed.
+    if rbuild_testkit::privilege::is_root("volumes that are folders of the host") {
+        let own = place.folder.path().join("own");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("second"), "mine").unwrap();
+        let options = [("type", "none"), ("o", "bind"), ("device", own.to_str().unwrap())];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let request =
+            VolumeRequest { name: Some("own".to_owned()), options: options.into(), ..Default::default() };
+        let volume = place.volumes.create(&request).unwrap();
+        place.fill(&volume).unwrap();
+        place.volumes.release(&volume).unwrap();
+        assert_eq!(fs::read_to_string(own.join("second")).unwrap(), "mine");
+        assert_eq!(fs::read_dir(&own).unwrap().count(), 1);
+    }
 
     let empty = place.make("empty");
     place.volumes.fill(&empty, &place.image(), "/not-there", Begins::WithImage).unwrap();

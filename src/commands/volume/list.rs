@@ -63,7 +63,7 @@ pub(in crate::commands) fn row(definition: &VolumeDefinition, volumes: &Volumes)
         "Links": "N/A",
         "Mountpoint": volumes.mountpoint(definition)?,
         "Name": definition.name,
-        "Scope": "local",
+        "Scope": volumes.scope(definition)?.word(),
         "Size": "N/A",
         "Status": "N/A",
     }))
