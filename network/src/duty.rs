@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ use crate::firewall;
 pub use crate::firewall::Found;
 use crate::firewall::elements;
 use crate::firewall::passage::Passage;
-use crate::firewall::watch::Watch;
+use crate::firewall::watch::{Elements, Heard, Watch};
 use crate::forward::{Destination, ForwardError, Forwarder};
 use crate::link::StorePrefix;
 use crate::names::{
@@ -32,6 +32,10 @@ use crate::names::{
 use crate::ports::{PortError, Published, Reservation};
 use crate::service::{NameService, Sockets, Sources, Upstreams};
 use crate::site::{FindPlace, Place, Site, SiteConfig};
+
+/// How long changes of rules come together. The first one is heard at once: while many containers start, each of them would
+/// wake all others otherwise.
+const REST: Duration = Duration::from_millis(100);
 
 /// What is to be done for the networks of one container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +98,8 @@ pub struct Service {
     names: Option<NameService>,
     rules: Option<Watch>,
     own: OwnElements,
+    /// Until when changes of rules are not heard of, so that many come together.
+    rests_until: Option<Instant>,
     forwarders: Vec<Forwarder>,
 }
 
@@ -117,7 +123,8 @@ impl Service {
         let mut failures = Vec::new();
         let rules = watch(duties.store, place.as_ref()).map_err(|error| failures.push(error.into())).ok();
         let own = OwnElements::default();
-        let mut service = Self { place, names, rules, own, forwarders: Vec::new(), duties };
+        let mut service =
+            Self { place, names, rules, own, rests_until: None, forwarders: Vec::new(), duties };
         let mut sockets = ports.into_iter();
         for published in service.duties.ports.clone() {
             let reservation = match sockets.next() {
@@ -171,15 +178,15 @@ impl Service {
         }
     }
 
-    /// The descriptor that can be read when rules of the packet filter were changed.
+    /// The descriptor that can be read when rules of the packet filter were changed; nothing for a while after some were.
     pub fn rules_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.rules.as_ref().map(Watch::fd)
+        self.rules.as_ref().filter(|_| self.rests_until.is_none()).map(Watch::fd)
     }
 
-    /// When [`Service::mend_rules`] is to be called even if that descriptor cannot be read: somebody else was changing a
-    /// network.
+    /// When [`Service::mend_rules`] is to be called even if that descriptor cannot be read or is not there: somebody else
+    /// was changing a network, or changes are let come together.
     pub fn rules_deadline(&self) -> Option<Instant> {
-        self.own.deadline()
+        [self.own.deadline(), self.rests_until].into_iter().flatten().min()
     }
 
     /// Reads what the kernel told of its rules, and makes ours again if another program took them away or changed them;
@@ -189,8 +196,10 @@ impl Service {
             None => return Ok(Found::Whole),
             Some(heard) => heard,
         };
+        let now = Instant::now();
+        self.rests_until = (heard != Heard::Elements(Elements::default())).then(|| now + REST);
         let mut own = std::mem::take(&mut self.own);
-        let found = own.tend(heard, Instant::now(), &mut Live(self));
+        let found = own.tend(heard, now, &mut Live(self));
         self.own = own;
         found
     }
@@ -222,7 +231,7 @@ impl Service {
 
     /// Gives everything back at the end of the container; goes on past what fails.
     pub fn end(self) -> Withdrawn {
-        let Self { duties, place, names, rules, own: _, forwarders } = self;
+        let Self { duties, place, names, rules, forwarders, .. } = self;
         drop(names);
         drop(forwarders);
         let Withdrawn { errors, left, sockets } = withdraw(&duties, place);
