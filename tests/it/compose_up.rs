@@ -11,7 +11,7 @@ use crate::scene::{assert_clean, scene};
 
 /// Calls `rbuild compose` with these arguments.
 #[track_caller]
-fn compose<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
+pub(crate) fn compose<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
     let mut all = vec!["compose"];
     all.extend(arguments);
     context.rbuild(all).run()
@@ -19,7 +19,7 @@ fn compose<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Outpu
 
 /// The same, and it has to succeed.
 #[track_caller]
-fn composed<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
+pub(crate) fn composed<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Output {
     let output = compose(context, arguments);
     output.assert_success();
     output
@@ -27,7 +27,7 @@ fn composed<const N: usize>(context: &TestContext, arguments: [&str; N]) -> Outp
 
 /// All containers: `name state`, by name.
 #[track_caller]
-fn containers(context: &TestContext) -> Vec<String> {
+pub(crate) fn containers(context: &TestContext) -> Vec<String> {
     let output = context.rbuild(["ps", "-a", "--format", "{{.Names}} {{.State}}"]).run();
     output.assert_success();
     let mut lines: Vec<String> = output.stdout.lines().map(str::to_owned).collect();
@@ -37,7 +37,7 @@ fn containers(context: &TestContext) -> Vec<String> {
 
 /// Something of a container, byte by byte.
 #[track_caller]
-fn inspected(context: &TestContext, name: &str, template: &str) -> String {
+pub(crate) fn inspected(context: &TestContext, name: &str, template: &str) -> String {
     let output = context.rbuild(["inspect", "--format", template, name]).run();
     output.assert_success();
     String::from_utf8_lossy(&output.raw_stdout).trim().to_owned()

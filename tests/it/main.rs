@@ -8,6 +8,7 @@ mod caching;
 mod checks;
 mod compose_config;
 mod compose_given;
+mod compose_pre_start;
 mod compose_remote;
 mod compose_up;
 mod compose_verbs;

@@ -54,6 +54,17 @@ pub enum Cause {
         /// How far it has to be.
         condition: Condition,
     },
+    /// It runs before this service starts.
+    Before {
+        /// The service.
+        service: ServiceName,
+        /// Why now.
+        why: BeforeWhy,
+    },
+    /// An earlier run of it left it behind.
+    Left,
+    /// A container of this service is to have its name.
+    NameWanted(ServiceName),
     /// It restarts with this service.
     RestartsWith(ServiceName),
     /// Its service is gone from the project.
@@ -64,6 +75,19 @@ pub enum Cause {
     Asked,
     /// The project is taken down.
     Down,
+}
+
+/// Why something runs before a service starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeforeWhy {
+    /// None of its containers runs.
+    NoneRuns,
+    /// A container of it comes anew.
+    Recreated,
+    /// The last time it was not done.
+    NotDone,
+    /// It is under way already, as an earlier command was cut off, or another one is at it.
+    UnderWay,
 }
 
 impl fmt::Display for Cause {
@@ -91,6 +115,14 @@ impl fmt::Display for Cause {
             Self::Stopping => f.write_str("it was told to stop"),
             Self::New => f.write_str("new"),
             Self::NeededBy { service, condition } => write!(f, "{service} needs {}", condition.as_str()),
+            Self::Before { service, why } => match why {
+                BeforeWhy::NoneRuns => write!(f, "no container of {service} runs"),
+                BeforeWhy::Recreated => write!(f, "{service} comes anew"),
+                BeforeWhy::NotDone => f.write_str("it was not done the last time"),
+                BeforeWhy::UnderWay => f.write_str("it is under way already"),
+            },
+            Self::Left => f.write_str("left by an earlier run"),
+            Self::NameWanted(service) => write!(f, "{service} is to have its name"),
             Self::RestartsWith(service) => write!(f, "restarts with {service}"),
             Self::Orphan => f.write_str("its service is gone"),
             Self::Unfinished => f.write_str("an earlier command was cut off"),

@@ -17,6 +17,7 @@ use rbuild_sandbox::limits;
 use super::container::{Making, NotPossible, container, device_requests, resources};
 use super::execute::granted;
 use super::labels::Place;
+use super::pre_start;
 use super::services::image_name;
 use crate::containers::{check_limits, choose_from, health};
 use crate::engine::Engine;
@@ -43,6 +44,7 @@ pub fn check(
             profiles,
             version: "",
         })?;
+        pre_start::refuse(service)?;
         names::of_machine(service)?;
         names::of_links(project, service, &request.host.endpoints)?;
         health(request.health.as_ref(), None)

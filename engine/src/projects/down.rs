@@ -42,7 +42,7 @@ pub fn down(down: &Down) -> Result<Plan, Cycle> {
     let mut plan = Plan::default();
     let is_orphan = |replica: &Replica| match replica.kind {
         ReplicaKind::OneOff => !replica.activity.is_up(),
-        ReplicaKind::Numbered => !down.dependencies.contains_key(&replica.service),
+        ReplicaKind::Numbered | ReplicaKind::PreStart => !down.dependencies.contains_key(&replica.service),
     };
     let is_wanted = |replica: &&Replica| {
         let orphan = replica.kind == ReplicaKind::OneOff || !down.dependencies.contains_key(&replica.service);

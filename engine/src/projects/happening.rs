@@ -116,6 +116,24 @@ pub enum Act {
 pub struct HookPlace {
     /// The service.
     pub service: String,
-    /// The number of the container that it runs in.
-    pub number: u64,
+    /// Where in it.
+    pub at: HookAt,
+}
+
+/// Where in a service a hook belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookAt {
+    /// It runs in the container with this number.
+    Container(u64),
+    /// It is this one of those that run before the service starts.
+    PreStart(usize),
+}
+
+impl fmt::Display for HookPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            HookAt::Container(number) => write!(f, "{}-{number} ->", self.service),
+            HookAt::PreStart(at) => write!(f, "{} pre_start[{at}] ->", self.service),
+        }
+    }
 }

@@ -19,6 +19,8 @@ pub mod key {
     pub const ONE_OFF: &str = "com.docker.compose.oneoff";
     /// The id of a container of `run`.
     pub const SLUG: &str = "com.docker.compose.slug";
+    /// `pre_start` for containers that run before a service starts.
+    pub const HOOK: &str = "com.docker.compose.hook";
     /// The hash of the definition.
     pub const CONFIG_HASH: &str = "com.docker.compose.config-hash";
     /// The image that a container was made from.
@@ -54,6 +56,11 @@ pub enum Place {
         slug: String,
         /// Whether the service's names lead to it too.
         aliases: Aliases,
+    },
+    /// Runs to its end before the service starts.
+    PreStart {
+        /// Where it stands among those.
+        at: usize,
     },
 }
 
@@ -105,6 +112,12 @@ pub fn of_container(
             set(key::NUMBER, "1".to_owned());
             set(key::ONE_OFF, "True".to_owned());
             set(key::SLUG, slug.clone());
+        }
+        // Whoever counts containers and does not know the label of hooks leaves it out as one of `run`.
+        Place::PreStart { at } => {
+            set(key::NUMBER, at.to_string());
+            set(key::ONE_OFF, "True".to_owned());
+            set(key::HOOK, "pre_start".to_owned());
         }
     }
     labels

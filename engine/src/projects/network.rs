@@ -88,7 +88,7 @@ fn remade_network(
     let attached = observed.replicas.iter().filter(|replica| replica.networks.contains(name));
     let (going, attached): (Vec<&Replica>, Vec<&Replica>) =
         attached.partition(|replica| ground.removed.contains_key(&replica.id));
-    let run = |replica: &&&Replica| replica.kind == ReplicaKind::OneOff && replica.activity.is_up();
+    let run = |replica: &&&Replica| replica.kind != ReplicaKind::Numbered && replica.activity.is_up();
     let containers: Vec<String> = attached.iter().filter(run).map(|replica| replica.name.clone()).collect();
     if !containers.is_empty() {
         return Err(PlanError::NetworkInUse { name: name.to_owned(), containers });

@@ -148,7 +148,7 @@ impl Plan {
 
 /// What the order of containers goes by.
 fn place(replica: &Replica) -> (&str, bool, u64, &str) {
-    (&replica.service, replica.kind == ReplicaKind::OneOff, replica.number, &replica.name)
+    (&replica.service, replica.kind != ReplicaKind::Numbered, replica.number, &replica.name)
 }
 
 fn found_as(
@@ -171,6 +171,11 @@ fn found_as(
 fn replica(definition: &Definition, seen: &containers::Observed) -> Replica {
     let label = |name: &str| definition.labels.get(name).cloned().unwrap_or_default();
     let one_off = label(key::ONE_OFF).eq_ignore_ascii_case("true");
+    let kind = match definition.labels.contains_key(key::HOOK) {
+        true => ReplicaKind::PreStart,
+        false if one_off => ReplicaKind::OneOff,
+        false => ReplicaKind::Numbered,
+    };
     let volumes = definition.host.mounts.iter().filter_map(|mount| match &mount.what {
         MountWhat::Volume { name, .. } => Some(name.to_string()),
         _ => None,
@@ -185,7 +190,7 @@ fn replica(definition: &Definition, seen: &containers::Observed) -> Replica {
         name: definition.name.to_string(),
         service: label(key::SERVICE),
         number: label(key::NUMBER).parse().unwrap_or(1),
-        kind: if one_off { ReplicaKind::OneOff } else { ReplicaKind::Numbered },
+        kind,
         activity: activity(seen),
         config_hash: label(key::CONFIG_HASH),
         config: definition.origin.clone(),

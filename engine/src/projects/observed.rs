@@ -52,6 +52,8 @@ pub enum ReplicaKind {
     Numbered,
     /// Made by `run`.
     OneOff,
+    /// Runs before the service starts; its number is where it stands among those.
+    PreStart,
 }
 
 /// What a container does, as far as planning goes.
@@ -74,6 +76,11 @@ pub enum Activity {
 }
 
 impl Activity {
+    /// Whether there is a process that nobody asked to end, or soon is.
+    pub(super) const fn goes_on(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
+
     /// Whether there is a process, or soon is.
     pub const fn is_up(self) -> bool {
         matches!(self, Self::Running | Self::Stopping | Self::Paused | Self::Restarting)

@@ -62,6 +62,9 @@ impl Planned {
             (Operation::Await { service: wanted, .. }, Cause::NeededBy { service, .. }) => {
                 path(&["services", service.as_str(), "depends_on", wanted.as_str()])
             }
+            (Operation::RunBefore(before), _) => {
+                path(&["services", before.service.as_str(), "pre_start", &before.at.to_string()])
+            }
             (Operation::Start(container), _) => path(&["services", container.service()]),
             (Operation::Stop(container) | Operation::AwaitEnd(container), _) => {
                 path(&["services", &container.service])
@@ -123,6 +126,8 @@ pub enum Operation {
         /// What it keeps of the old one.
         anonymous: AnonymousVolumes,
     },
+    /// A container of a service runs to its end, before the service's own.
+    RunBefore(Before),
     /// A container is started.
     Start(Startable),
     /// The containers of a service are waited for.
@@ -192,6 +197,19 @@ pub struct New {
     pub number: u64,
     /// Its name.
     pub name: String,
+}
+
+/// A container that runs to its end before those of a service start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// The service.
+    pub service: ServiceName,
+    /// Where it stands in `pre_start`.
+    pub at: usize,
+    /// Its name.
+    pub name: String,
+    /// The only container of the service, if there is no more than one: its anonymous volumes are mounted, too.
+    pub only: Option<Startable>,
 }
 
 /// A container to start.
@@ -286,6 +304,7 @@ impl fmt::Display for Operation {
             Self::RemoveVolume { name } => write!(f, "remove volume {name}"),
             Self::Create(new) => write!(f, "create {}", new.name),
             Self::Recreate { new, .. } => write!(f, "recreate {}", new.name),
+            Self::RunBefore(Before { service, at, .. }) => write!(f, "run pre_start[{at}] of {service}"),
             Self::Start(container) => write!(f, "start {}", container.name()),
             Self::Await { service, condition, .. } => {
                 write!(f, "wait for {service} ({})", condition.as_str())

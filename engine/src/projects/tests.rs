@@ -10,6 +10,8 @@ use serde_json::json;
 use super::content::with_contents;
 use super::*;
 
+mod before;
+mod names;
 mod networks;
 
 fn key(text: &str) -> ServiceName {

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use rbuild_model::container::Signal;
 use rbuild_model::project::{Condition, Project, ServiceName};
 
-use super::cause::Cause;
+use super::cause::{BeforeWhy, Cause};
 use super::observed::{Activity, Replica, ReplicaKind};
-use super::operation::{Operation, OperationId, Plan, Startable};
+use super::operation::{Before, Operation, OperationId, Plan, Startable};
 use super::order::{Cycle, dependencies_first};
+use super::pre_start;
 use super::wanted::AnonymousVolumes;
 
 /// What becomes of containers that are there.
@@ -140,6 +141,9 @@ impl<'a> Planner<'a> {
             if !self.of(service).is_empty() {
                 let mut after = self.awaits(service, &started, restarts);
                 after.extend(stops.get(service).into_iter().flatten());
+                if !restarts {
+                    after.extend(self.before(service, &replicas, &after));
+                }
                 for replica in replicas {
                     let mut after = after.clone();
                     if !restarts && replica.activity == Activity::Stopping {
@@ -152,6 +156,26 @@ impl<'a> Planner<'a> {
             }
             started.insert(service.clone(), own);
         }
+    }
+
+    /// What runs to its end before a service starts of which no container runs; the last of it.
+    fn before(&mut self, service: &str, starts: &[&Replica], after: &[OperationId]) -> Option<OperationId> {
+        let project = self.project?;
+        let known = project.services.get(service)?;
+        let first = starts.first()?;
+        if self.of(service).iter().any(|replica| replica.activity.goes_on()) {
+            return None;
+        }
+        let only = (starts.len() == 1).then(|| Startable::Existing(first.existing()));
+        let mut last = None;
+        for at in 0..known.pre_start.len() {
+            let name = pre_start::name(project, known, at);
+            let before = Before { service: known.name.clone(), at, name, only: only.clone() };
+            let cause = Cause::Before { service: known.name.clone(), why: BeforeWhy::NoneRuns };
+            let after = last.map_or_else(|| after.to_vec(), |last| vec![last]);
+            last = Some(self.plan.add(Operation::RunBefore(before), cause, after));
+        }
+        last
     }
 
     /// What has to be before containers of a service start. A restart keeps the order and waits for no more than that, but

@@ -1,5 +1,8 @@
 //! The plan that makes what there is what the project says.
 
+mod before;
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_model::project::{Condition, NetworkKey, Project, Service, ServiceName, VolumeKey};
@@ -9,7 +12,7 @@ use super::change::changes;
 use super::content::{other_contents, without_contents};
 use super::network::{Ground, Interrupted, networks, volumes};
 use super::observed::{Activity, Observed, Replica, ReplicaKind};
-use super::operation::{New, Operation, OperationId, Plan, Startable, Warning};
+use super::operation::{Operation, OperationId, Plan, Startable, Warning};
 use super::plan_error::PlanError;
 use super::services::{in_order, named_volumes, parents, selected};
 use super::unfinished;
@@ -40,6 +43,7 @@ pub fn up(project: &Project, observed: &Observed, wanted: &Wanted) -> Result<Pla
         services: BTreeMap::new(),
     };
     planner.orphans();
+    planner.left_before();
     planner.ground()?;
     for name in &order {
         if planner.selected.contains(name) {
@@ -99,7 +103,7 @@ impl<'a> Planner<'a> {
             .replicas
             .iter()
             .filter(|replica| match replica.kind {
-                ReplicaKind::Numbered => !known(&replica.service),
+                ReplicaKind::Numbered | ReplicaKind::PreStart => !known(&replica.service),
                 ReplicaKind::OneOff => !replica.activity.is_up(),
             })
             .collect();
@@ -142,7 +146,7 @@ impl<'a> Planner<'a> {
             self.services.insert(service.name.clone(), Placed::default());
             return Ok(());
         }
-        let count = self.wanted.scale.get(&service.name).copied().unwrap_or(service.replicas);
+        let count = self.count(service);
         if service.container_name.is_some() && count > 1 {
             return Err(PlanError::NameNotUnique { service: service.name.clone(), wanted: count });
         }
@@ -159,6 +163,8 @@ impl<'a> Planner<'a> {
             self.remove(replica, &Cause::Surplus { wanted: count });
         }
         let before = self.before_creation(service)?;
+        let any_runs =
+            kept.iter().any(|(replica, diverged)| diverged.is_none() && replica.activity.goes_on());
         let mut placed = Placed { count, ..Placed::default() };
         let mut to_start = Vec::new();
         for (replica, diverged) in kept {
@@ -166,7 +172,7 @@ impl<'a> Planner<'a> {
                 Some(cause) => {
                     let new = self.new_container(service, replica.number);
                     let mut after = before.clone();
-                    after.extend(self.name_freed(&new.name));
+                    after.extend(self.name_freed(service, &new.name));
                     let interrupted = self.ground.stopped.remove(&replica.id);
                     after.extend(interrupted.into_iter().flat_map(|interrupted| interrupted.before));
                     after.extend(self.ground.rejoined.remove(&replica.id).unwrap_or_default());
@@ -186,9 +192,10 @@ impl<'a> Planner<'a> {
                     let mut after = self.ground.rejoined.remove(&replica.id).unwrap_or_default();
                     if unfinished::is_temporary(&replica.name) {
                         let name = self.new_container(service, replica.number).name;
-                        let operation = Operation::Rename { container: existing.clone(), name: name.clone() };
                         let room = room.get(&replica.number).copied();
-                        let renamed = self.plan.add(operation, Cause::Unfinished, room.into_iter().collect());
+                        let room = room.into_iter().chain(self.name_freed(service, &name)).collect();
+                        let operation = Operation::Rename { container: existing.clone(), name: name.clone() };
+                        let renamed = self.plan.add(operation, Cause::Unfinished, room);
                         after.push(renamed);
                         placed.made.push(renamed);
                         existing.name = name;
@@ -218,14 +225,16 @@ impl<'a> Planner<'a> {
             next += 1;
             let new = self.new_container(service, next);
             let mut after = before.clone();
-            after.extend(self.name_freed(&new.name));
+            after.extend(self.name_freed(service, &new.name));
             let made = self.plan.add(Operation::Create(new.clone()), Cause::Missing, after);
             placed.made.push(made);
             to_start.push((Startable::New(new), Cause::New, vec![made]));
         }
         // Where nothing is to start, what the service needs is waited for all the same: a step that is done again may fail.
         if self.wanted.starting == Starting::Start && count > 0 {
-            let waits = self.awaits(service);
+            let mut waits = self.awaits(service);
+            let needs = [&waits[..], &before].concat();
+            waits.extend(self.before(service, &to_start, &placed, &needs, any_runs));
             for (container, cause, mut after) in to_start {
                 after.extend(&waits);
                 placed.started.push(self.plan.add(Operation::Start(container), cause, after));
@@ -433,18 +442,6 @@ impl<'a> Planner<'a> {
         removal
     }
 
-    /// What takes a name from the container that has it, so that another one can have it.
-    fn name_freed(&self, name: &str) -> Option<OperationId> {
-        let holder = self.observed.replicas.iter().find(|replica| replica.name == name)?;
-        let frees = |operation: &Operation| match operation {
-            Operation::Remove { container, .. } => container.id == holder.id,
-            Operation::Recreate { old, new, .. } => old.id == holder.id && new.name != name,
-            _ => false,
-        };
-        let place = self.plan.operations.iter().position(|planned| frees(&planned.operation));
-        place.map(OperationId)
-    }
-
     fn numbers(&self, service: &Service) -> impl Iterator<Item = u64> {
         self.observed
             .replicas
@@ -458,16 +455,5 @@ impl<'a> Planner<'a> {
 
     fn kept_of(&self, service: &Service) -> u64 {
         self.plan.kept.iter().filter(|kept| kept.service == service.name.as_str()).count() as u64
-    }
-
-    fn new_container(&self, service: &Service, number: u64) -> New {
-        let name = match &service.container_name {
-            Some(name) => name.clone(),
-            None => {
-                let Project { name, separator, .. } = self.project;
-                format!("{name}{separator}{}{separator}{number}", service.name)
-            }
-        };
-        New { service: service.name.clone(), number, name }
     }
 }

@@ -38,7 +38,7 @@ pub use ports::{Port, PortRange, Protocol};
 pub use resources::{BlockIo, Bytes, Cpus, DeviceRate, DeviceWeight, Limit, Ulimit};
 pub use service::{
     CgroupNamespace, Condition, CredentialSpec, Dependency, Device, HealthCheck, HealthTest, Hook, Link,
-    Logging, ModelUse, Namespace, NetworkMode, Provider, PullPolicy, Restart, Service, VolumesFrom,
+    Logging, ModelUse, Namespace, NetworkMode, PreStart, Provider, PullPolicy, Restart, Service, VolumesFrom,
 };
 pub use volume::{Bind, Mount, MountKind, Propagation, Recursive, SeLinux, Volume};
 

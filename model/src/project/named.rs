@@ -31,6 +31,7 @@ impl Service {
             restart: None,
             stop_grace_period: None,
             stop_signal: None,
+            pre_start: Vec::new(),
             post_start: Vec::new(),
             pre_stop: Vec::new(),
             network_mode: None,

@@ -64,6 +64,8 @@ pub struct Service {
     pub stop_grace_period: Option<Duration>,
     /// The signal that stops it.
     pub stop_signal: Option<String>,
+    /// What runs to its end before the first container starts.
+    pub pre_start: Vec<PreStart>,
     /// What is run after a start.
     pub post_start: Vec<Hook>,
     /// What is run before a stop.
@@ -385,6 +387,17 @@ pub struct Hook {
     pub working_dir: Option<String>,
     /// Its variables, beside the service's.
     pub environment: BTreeMap<String, Option<String>>,
+}
+
+/// A container that runs to its end before the first container of its service starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PreStart {
+    /// Its image, the service's if `None`.
+    pub image: Option<String>,
+    /// What runs in it; what the image says where there is no command.
+    pub hook: Hook,
+    /// Whether it runs for each container of the service.
+    pub per_replica: bool,
 }
 
 /// Where output is kept.

@@ -99,7 +99,7 @@ fn pull_all(handle: &Handle, project: &Project, arguments: &Pull, context: &Cont
     let buildable: Vec<&str> = failures
         .iter()
         .flat_map(|(_, uses, _)| uses.iter())
-        .filter(|at| at.mount.is_none() && handle.meant.model.services[&at.service].build.is_some())
+        .filter(|at| at.beside.is_none() && handle.meant.model.services[&at.service].build.is_some())
         .map(|at| at.service.as_str())
         .collect();
     if !buildable.is_empty() {

@@ -65,16 +65,30 @@ pub(super) enum Way {
 pub(super) struct Use {
     /// The service.
     pub(super) service: ServiceName,
-    /// Which of its mounts has it; none where its containers do.
-    pub(super) mount: Option<usize>,
+    /// What else of it has the image; none where its containers do.
+    pub(super) beside: Option<Beside>,
+}
+
+/// What of a service names an image besides its containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Beside {
+    /// The mount in this place.
+    Mount(usize),
+    /// What runs before it starts, in this place.
+    PreStart(usize),
 }
 
 impl Use {
     /// The keys and positions that lead there from the top of the project.
     fn path(&self) -> Vec<String> {
-        let below = match self.mount {
+        let below = match self.beside {
             None => vec!["image".to_owned()],
-            Some(number) => vec!["volumes".to_owned(), number.to_string(), "source".to_owned()],
+            Some(Beside::Mount(number)) => {
+                vec!["volumes".to_owned(), number.to_string(), "source".to_owned()]
+            }
+            Some(Beside::PreStart(number)) => {
+                vec!["pre_start".to_owned(), number.to_string(), "image".to_owned()]
+            }
         };
         ["services".to_owned(), self.service.to_string()].into_iter().chain(below).collect()
     }
@@ -87,7 +101,7 @@ impl Use {
 }
 
 /// Returns where a service names images, each with what says how that one is had: the service, for an image that it mounts
-/// as if its containers were made from that. What another service builds is left out.
+/// or runs before it starts as if its containers were made from that. What another service builds is left out.
 pub(super) fn uses<'a>(
     model: &'a Model,
     service: &'a Service,
@@ -95,16 +109,21 @@ pub(super) fn uses<'a>(
     let is_built = |source: &str| {
         model.services.values().any(|other| other.build.is_some() && image_name(model, other) == source)
     };
-    let mounts = service.volumes.iter().enumerate().filter_map(move |(number, mount)| match &mount.kind {
-        MountKind::Image { source, .. } if !is_built(source) => {
-            let at = Use { service: service.name.clone(), mount: Some(number) };
-            let image = Some(source.clone());
-            Some((at, Cow::Owned(Service { image, build: None, ..service.clone() })))
-        }
+    let mounts = service.volumes.iter().enumerate().filter_map(|(number, mount)| match &mount.kind {
+        MountKind::Image { source, .. } => Some((Beside::Mount(number), source)),
         _ => None,
     });
-    let own = Use { service: service.name.clone(), mount: None };
-    std::iter::once((own, Cow::Borrowed(service))).chain(mounts)
+    let steps = service.pre_start.iter().enumerate();
+    let steps = steps.filter_map(|(number, step)| Some((Beside::PreStart(number), step.image.as_ref()?)));
+    let beside = mounts.chain(steps).filter(move |(_, image)| !is_built(image)).map(|(beside, image)| {
+        let at = Use { service: service.name.clone(), beside: Some(beside) };
+        // Only the service itself can be built.
+        let pull_policy = service.pull_policy.filter(|policy| *policy != PullPolicy::Build);
+        let image = Some(image.clone());
+        (at, Cow::Owned(Service { image, build: None, pull_policy, ..service.clone() }))
+    });
+    let own = Use { service: service.name.clone(), beside: None };
+    std::iter::once((own, Cow::Borrowed(service))).chain(beside)
 }
 
 /// An image that services need.
@@ -197,7 +216,7 @@ pub(super) fn needed(
         for (at, service) in uses(model, service) {
             let image = image_name(model, &service);
             let here = here(handle, &image, &platform)?;
-            let built = at.mount.is_none() && here.is_some_and(|(id, _)| was_built_here(name, id));
+            let built = at.beside.is_none() && here.is_some_and(|(id, _)| was_built_here(name, id));
             let (way, cause) = way(&service, here, built, wishes, Timestamp::now().as_second())
                 .map_err(|error| at.blame(handle, error))?;
             needed.insert(at, Needed { name: image, platform: platform.clone(), way, cause });
@@ -249,7 +268,7 @@ pub(super) struct Pulled {
 
 impl Pulled {
     fn has(&mut self, at: &Use, image: ImageId) {
-        if at.mount.is_none() {
+        if at.beside.is_none() {
             self.here.insert(at.service.clone(), image);
         }
     }

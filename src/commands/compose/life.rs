@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::io::BufRead as _;
 
 use rbuild_engine::projects::{
-    self, Activity, AfterFailure, AnonymousVolumes, Haste, Member, Orphans, Turn, Wanted,
+    self, Activity, AfterFailure, AnonymousVolumes, Haste, Member, Operation, Orphans, Turn, Wanted,
 };
 
 use super::board::Board;
 use super::making::{self, Manner, Prepared};
+use super::places;
 use super::project::{Handle, Selection, Source, dependencies};
 use crate::cli::compose::Project;
 use crate::cli::compose::life::{Kill, Remove, Restart, Services, Start, Stop};
@@ -130,6 +131,9 @@ pub(super) fn start(project: &Project, start: &Start, context: &Context) -> Outc
         after_failure: AfterFailure::Stop,
     };
     let mut prepared = turning.prepare()?;
+    if prepared.plan.operations.iter().any(|planned| matches!(planned.operation, Operation::RunBefore(_))) {
+        prepared.profiles = places::check(&handle.meant, model, &model.services.keys().cloned().collect())?;
+    }
     if start.wait {
         let services = wanted_services.iter().filter_map(|name| model.services.get_key_value(*name));
         projects::ready(&mut prepared.plan, services.map(|(name, _)| name.clone()));

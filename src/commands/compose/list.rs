@@ -42,6 +42,10 @@ fn projects(listed: &[Listed]) -> BTreeMap<String, Found> {
     let mut projects: BTreeMap<String, Found> = BTreeMap::new();
     for one in listed {
         let labels = &one.definition.labels;
+        // What runs before a service starts is none of its containers.
+        if labels.contains_key(key::HOOK) {
+            continue;
+        }
         let found = projects.entry(labels.get(key::PROJECT).cloned().unwrap_or_default()).or_default();
         *found.states.entry(one.observed.state.status().word()).or_default() += 1;
         found.files.extend(labels.get(key::CONFIG_FILES).cloned());

@@ -274,7 +274,7 @@ fn only_evaluates(needed: &BTreeMap<Use, Needed>, builds: &BTreeSet<ServiceName>
     wishes.evaluate
         && needed
             .iter()
-            .filter(|(at, _)| at.mount.is_none() && builds.contains(&at.service))
+            .filter(|(at, _)| at.beside.is_none() && builds.contains(&at.service))
             .all(|(_, need)| need.cause == "it was built here")
 }
 
@@ -285,7 +285,7 @@ fn dry(needed: &BTreeMap<Use, Needed>, context: &Context) -> anyhow::Result<BTre
     for (at, need) in needed {
         let act = match &need.way {
             Way::Here(image) => {
-                if at.mount.is_none() {
+                if at.beside.is_none() {
                     had.insert(at.service.clone(), image.to_string());
                 }
                 continue;

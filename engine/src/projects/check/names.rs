@@ -12,7 +12,7 @@ use crate::containers::ContainerError;
 use crate::engine::Engine;
 use crate::networks::{NetworksError, links};
 use crate::projects::labels::key;
-use crate::projects::operation::{Existing, New, Operation, Plan};
+use crate::projects::operation::{Before, Existing, New, Operation, Plan};
 
 /// The longest name of a machine that the kernel takes.
 const LONGEST: usize = 64;
@@ -75,6 +75,10 @@ impl Engine {
                 Operation::Recreate { old, new, .. } => {
                     gone.insert(old.id);
                     self.check_name(project, new, &gone)?;
+                }
+                Operation::RunBefore(Before { service, at, name, .. }) => {
+                    let new = New { service: service.clone(), number: *at as u64, name: name.clone() };
+                    self.check_name(project, &new, &gone)?;
                 }
                 Operation::Remove { container: Existing { id, .. }, .. }
                 | Operation::Rename { container: Existing { id, .. }, .. } => drop(gone.insert(*id)),

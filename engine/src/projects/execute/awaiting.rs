@@ -210,7 +210,7 @@ impl Execution<'_> {
 
 impl Engine {
     /// Looks at a container, as its monitor sees it, and registers to be told of its end.
-    fn look(&self, definition: &Definition) -> Result<(State, Option<Waiter>), ContainerError> {
+    pub(super) fn look(&self, definition: &Definition) -> Result<(State, Option<Waiter>), ContainerError> {
         if let Some(mut client) = self.client(definition)?
             && let Ok(record) = client.inspect()
         {

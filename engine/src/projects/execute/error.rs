@@ -82,6 +82,18 @@ pub enum OperationError {
         /// What it wrote.
         output: String,
     },
+    /// A container that runs before a service starts failed.
+    #[error("service \"{service}\" pre_start[{at}] exited with code {code}")]
+    PreStart {
+        /// The service.
+        service: ServiceName,
+        /// Where it stands in `pre_start`.
+        at: usize,
+        /// The container.
+        container: String,
+        /// The status.
+        code: i32,
+    },
     /// The events of the store cannot be watched.
     #[error("cannot wait for the containers of a service")]
     Watch(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -107,6 +119,7 @@ impl OperationError {
             | Self::Unhealthy { container }
             | Self::Exited { container, .. }
             | Self::NotStarted { container, .. }
+            | Self::PreStart { container, .. }
             | Self::NotCompleted { container, .. } => Some(container),
             _ => None,
         }
@@ -136,7 +149,10 @@ impl OperationError {
 
     /// Whether what the container wrote last tells more.
     pub(super) fn has_log(&self) -> bool {
-        matches!(self, Self::Unhealthy { .. } | Self::Exited { .. } | Self::NotCompleted { .. })
+        matches!(
+            self,
+            Self::Unhealthy { .. } | Self::Exited { .. } | Self::NotCompleted { .. } | Self::PreStart { .. }
+        )
     }
 }
 

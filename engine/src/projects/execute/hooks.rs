@@ -8,7 +8,7 @@ use rbuild_monitor::{Attach, SessionEvent};
 use super::Execution;
 use super::error::OperationError;
 use crate::containers::{ContainerError, ExecRequest};
-use crate::projects::happening::HookPlace;
+use crate::projects::happening::{HookAt, HookPlace};
 
 /// How many of a container's last lines are told of a failure.
 const LAST_LINES: usize = 10;
@@ -26,7 +26,7 @@ impl Execution<'_> {
         key: &'static str,
         hooks: &[Hook],
     ) -> Result<(), OperationError> {
-        let place = HookPlace { service: service.to_owned(), number };
+        let place = HookPlace { service: service.to_owned(), at: HookAt::Container(number) };
         for (at, hook) in hooks.iter().enumerate() {
             let (status, output) = self.hook(definition, &place, hook)?;
             if status != 0 {

@@ -9,11 +9,13 @@
 //! perform   one operation
 //! stop      a container's end: hooks, grace, what never listens
 //! awaiting  how far the containers of a service have to be
+//! before    containers that run to their end before a service starts
 //! hooks     programs of the project beside a container's own
 //! grants    configs and secrets
 //! ```
 
 mod awaiting;
+mod before;
 mod error;
 mod grants;
 mod hooks;
@@ -296,6 +298,7 @@ pub fn subject(operation: &Operation) -> Subject {
         | Operation::Rename { container, .. }
         | Operation::Remove { container, .. } => Subject::Container(container.name.clone()),
         Operation::Create(new) | Operation::Recreate { new, .. } => Subject::Container(new.name.clone()),
+        Operation::RunBefore(before) => Subject::Container(before.name.clone()),
         Operation::Start(container) => Subject::Container(container.name().to_owned()),
         Operation::Await { service, .. } | Operation::AwaitReady { service } => {
             Subject::Container(service.to_string())

@@ -77,6 +77,7 @@ impl Execution<'_> {
             Operation::Recreate { old, new, anonymous } => {
                 around(Act::Recreate, &|| self.recreate(id, old, new, *anonymous))
             }
+            Operation::RunBefore(before) => self.run_before(id, before),
             Operation::Start(container) => around(Act::Start, &|| self.start(id, container)),
             Operation::Await { service, condition, required } => {
                 self.wait_for(id, service, *condition, *required)
@@ -103,7 +104,7 @@ impl Execution<'_> {
         }
     }
 
-    fn service(&self, name: &ServiceName) -> &Service {
+    pub(super) fn service(&self, name: &ServiceName) -> &Service {
         self.work.project.services.get(name).expect("plans are made of the project's own services")
     }
 
@@ -240,15 +241,10 @@ impl Execution<'_> {
     /// Makes a container beside the one whose place it takes; both are never up at the same time.
     fn recreate(&self, id: OperationId, old: &Existing, new: &New, anonymous: AnonymousVolumes) -> Done {
         let before = self.engine.find(&old.id.to_string())?;
-        let kept = before.host.mounts.iter().filter_map(|mount| match &mount.what {
-            MountWhat::Volume { name, .. } if anonymous == AnonymousVolumes::Keep => {
-                let volume = self.engine.volumes().find(name.as_str()).ok()?;
-                let is_anonymous = volume.labels.contains_key(ANONYMOUS_LABEL);
-                is_anonymous.then(|| (mount.target.clone(), name.to_string()))
-            }
-            _ => None,
-        });
-        let inherited: BTreeMap<String, String> = kept.collect();
+        let inherited = match anonymous {
+            AnonymousVolumes::Keep => self.anonymous_volumes(&before),
+            AnonymousVolumes::Renew => BTreeMap::new(),
+        };
         let temporary = format!("{}_{}", old.id.short(), new.name);
         let definition = self.make_numbered(new, &temporary, &inherited, Some(&old.name))?;
         crash::point("project.made-beside");
@@ -263,14 +259,7 @@ impl Execution<'_> {
     }
 
     fn start(&self, id: OperationId, container: &Startable) -> Done {
-        let found = match container {
-            Startable::Existing(existing) => existing.id.to_string(),
-            Startable::New(new) => {
-                let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-                made.get(&new.name).expect("what makes a container comes before its start").to_string()
-            }
-        };
-        let definition = self.engine.find(&found)?;
+        let definition = self.there(container)?;
         let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
         let service = self.work.project.services.get(label(labels::key::SERVICE));
         if let State::Paused(_) = self.engine.observe(&definition)?.state {

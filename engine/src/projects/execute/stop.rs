@@ -10,6 +10,7 @@ use super::error::OperationError;
 use crate::containers::ContainerError;
 use crate::engine::Engine;
 use crate::projects::happening::{Phase, Subject};
+use crate::projects::labels;
 use crate::projects::operation::{Existing, OperationId};
 
 /// Whether those are waited for that cannot hear that they should stop.
@@ -36,6 +37,7 @@ impl Execution<'_> {
             .or_else(|| self.work.project.disabled.get(existing.service.as_str()));
         if let Some(service) = service
             && !service.pre_stop.is_empty()
+            && !definition.labels.contains_key(labels::key::HOOK)
             // Who told it to stop has run them.
             && let seen = self.engine.observe(&definition)?
             && matches!(seen.state, State::Running(_))

@@ -141,6 +141,7 @@ pub(super) static SERVICE: Section = Section::new(&[
     key("volumes", MOUNTS, Form::Tree).unique(Unique::Mount),
     texts("volumes_from"),
     text("working_dir"),
+    key("pre_start", PRE_STARTS, Form::Tree),
     key("post_start", HOOKS, Form::Tree),
     key("pre_stop", HOOKS, Form::Tree),
 ]);
@@ -269,6 +270,19 @@ pub(super) static HOOK: Section = Section::new(&[
     key("environment", LIST_OR_DICT, Form::EnvMap),
 ])
 .requires(&["command"]);
+
+/// Containers that run before a service starts.
+const PRE_STARTS: Shape = Shape::List(&PRE_START_ITEM, Repeats::Allowed);
+static PRE_START_ITEM: Field = section("", &PRE_START);
+static PRE_START: Section = Section::new(&[
+    text("image"),
+    key("command", COMMAND, Form::HookCommand),
+    text("user"),
+    flag("privileged"),
+    text("working_dir"),
+    key("environment", LIST_OR_DICT, Form::EnvMap),
+    flag("per_replica"),
+]);
 
 fn is_container_name(text: &str) -> bool {
     let bytes = text.as_bytes();

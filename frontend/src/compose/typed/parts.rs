@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use rbuild_model::project::{
     AdditionalContext, Attachment, Bind, BlockIo, Build, BuildSsh, Bytes, Deploy, DeviceCount, DeviceRate,
     DeviceRequest, DeviceWeight, Dockerfile, FileGrant, GenericResource, HealthCheck, HealthTest, Hook,
-    Limit, Mount, MountKind, NameError, Order, Placement, Port, PortRange, Propagation, Protocol, Recursive,
-    Reservations, ResourceLimits, RestartPolicy, SeLinux, SecretKey, ServiceName, Ulimit, UpdateConfig,
-    VolumeKey, WatchAction, WatchRule,
+    Limit, Mount, MountKind, NameError, Order, Placement, Port, PortRange, PreStart, Propagation, Protocol,
+    Recursive, Reservations, ResourceLimits, RestartPolicy, SeLinux, SecretKey, ServiceName, Ulimit,
+    UpdateConfig, VolumeKey, WatchAction, WatchRule,
 };
 
 use super::super::fault::Checked;
@@ -133,6 +133,14 @@ pub(super) fn hook(reader: &Reader<'_>) -> Hook {
         privileged: reader.at("privileged").flag(),
         working_dir: reader.at("working_dir").text(),
         environment: reader.at("environment").optional_text_map(),
+    }
+}
+
+pub(super) fn pre_start(reader: &Reader<'_>) -> PreStart {
+    PreStart {
+        image: reader.at("image").text().filter(|image| !image.is_empty()),
+        hook: hook(reader),
+        per_replica: reader.at("per_replica").flag(),
     }
 }
 

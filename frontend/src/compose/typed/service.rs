@@ -51,6 +51,7 @@ pub(super) fn service(
         restart: restart(&at("restart"))?,
         stop_grace_period: at("stop_grace_period").duration()?,
         stop_signal: text("stop_signal"),
+        pre_start: at("pre_start").items().iter().map(parts::pre_start).collect(),
         post_start: at("post_start").items().iter().map(parts::hook).collect(),
         pre_stop: at("pre_stop").items().iter().map(parts::hook).collect(),
         network_mode: network_mode(&at("network_mode"))?,

@@ -1,4 +1,4 @@
-use rbuild_model::project::Build;
+use rbuild_model::project::{Build, PreStart};
 
 use super::*;
 
@@ -70,14 +70,18 @@ fn images_that_are_mounted_are_had_as_the_service_says() {
     };
     let mut web = service(None, true, Some(PullPolicy::Always));
     web.volumes = vec![mount("theirs"), mount("ours")];
+    let step = |image: Option<&str>| PreStart { image: image.map(str::to_owned), ..PreStart::default() };
+    web.pre_start = vec![step(None), step(Some("tools")), step(Some("ours"))];
     let mut base = service(Some("ours"), true, None);
     base.name = ServiceName::new("base").expect("a name");
     let mut model = Model::named(rbuild_model::project::ProjectName::new("p").expect("a name"));
     model.services.extend([web.clone(), base].map(|service| (service.name.clone(), service)));
     let uses: Vec<_> = uses(&model, &web).collect();
-    let [(own, _), (mounted, as_if)] = uses.as_slice() else { panic!("{uses:?}") };
+    let [(own, _), (mounted, as_if), (step, run)] = uses.as_slice() else { panic!("{uses:?}") };
     assert_eq!(own.path(), ["services", "web", "image"]);
     assert_eq!(mounted.path(), ["services", "web", "volumes", "0", "source"]);
+    assert_eq!(step.path(), ["services", "web", "pre_start", "1", "image"]);
+    assert_eq!(told(run, true, Wishes::default()), "pull");
     assert_eq!(told(as_if, true, Wishes { build: true, ..Wishes::default() }), "pull");
 }
 

@@ -183,7 +183,7 @@ fn of_service(service: &Service, loaded: &Loaded, model: &Project, own: &Own) ->
     let Service {
         privileged, cap_add, security_opt, devices, device_cgroup_rules, gpus, deploy, cgroup_parent, use_api_socket,
         network_mode, pid, ipc, uts, cgroup, userns_mode, volumes, volumes_from, configs, secrets, build, provider,
-        watch, post_start, pre_stop, models,
+        watch, pre_start, post_start, pre_stop, models,
         // What it is, and how it is run: its image, its program, what people read.
         name: _, config_hash: _, profiles: _, image: _, replicas: _, container_name: _, command: _, entrypoint: _,
         environment: _, labels: _, annotations: _, attach: _, depends_on: _, healthcheck: _, pull_policy: _, platform: _,
@@ -201,8 +201,13 @@ fn of_service(service: &Service, loaded: &Loaded, model: &Project, own: &Own) ->
     } = service;
     let mut asks = Asks { own, loaded, what: Vec::new() };
     let reserved = |deploy: &Deploy| deploy.reservations.as_ref().is_some_and(reserves_devices);
-    let mut hooks =
-        post_start.iter().chain(pre_stop).chain(watch.iter().filter_map(|rule| rule.exec.as_ref()));
+    // What has an image of its own has no more rights in it than the service's containers.
+    let mut hooks = pre_start
+        .iter()
+        .map(|step| &step.hook)
+        .chain(post_start)
+        .chain(pre_stop)
+        .chain(watch.iter().filter_map(|rule| rule.exec.as_ref()));
     for (asked, what) in [
         (*privileged, "privileged"),
         (*use_api_socket, "use_api_socket"),

@@ -17,7 +17,7 @@ use std::sync::{Arc, Once};
 use std::thread::Scope;
 
 use rbuild_engine::projects::labels::key;
-use rbuild_engine::projects::{AfterFailure, Carried, Halt, Member, Turn, Wanted};
+use rbuild_engine::projects::{AfterFailure, Carried, Halt, Member, ReplicaKind, Turn, Wanted};
 use rbuild_model::container::{ContainerId, Definition, Signal};
 
 use super::super::board::{Board, colour};
@@ -163,9 +163,11 @@ fn joins(definition: &Definition, project: &str, attached: &BTreeSet<String>) ->
         && attached.contains(label(key::SERVICE))
 }
 
-/// Returns the containers that are up of the services that were asked for, of all that the project has if none was.
+/// Returns the containers that are up of the services that were asked for, of all that the project has if none was, with
+/// what runs before they start.
 fn left(handle: &Handle, asked: &[String]) -> anyhow::Result<Vec<Member>> {
-    let mut members = handle.selected(&Selection::of(asked))?;
+    let mut members = handle.selected(&Selection::of(asked).with_one_offs())?;
+    members.retain(|member| member.replica.kind != ReplicaKind::OneOff);
     handle.keep_own(&mut members, asked);
     Ok(members)
 }

@@ -118,7 +118,8 @@ impl Watcher for Header<'_> {
 
     fn said(&self, hook: &HookPlace, output: &[u8]) {
         if self.attached.contains(&hook.service) {
-            self.door.say(&format!("{}-{} ->", hook.service, hook.number), output);
+            self.show();
+            self.door.say(&hook.to_string(), output);
         }
     }
 }

@@ -69,6 +69,7 @@ fn what_a_key_asks_for_is_listed() {
             "develop: {watch: [{path: ., action: sync+exec, target: /x, exec: {command: x, privileged: true}}]}",
             "privileged hooks",
         ),
+        ("pre_start: [{image: y, command: x}, {command: x, privileged: true}]", "privileged hooks"),
         ("build: {context: /etc, dockerfile_inline: FROM x}", "builds from /etc"),
         ("build: {context: ., dockerfile: /etc/passwd}", "reads /etc/passwd"),
         ("build: {context: ., network: host}", "build.network: host"),
