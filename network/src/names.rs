@@ -25,6 +25,7 @@ use crate::link::LinkName;
 use crate::lock::Lock;
 use crate::ports::Published;
 use crate::volatile;
+use lasting::Lasting;
 
 /// The version of the file's form. A file of another version belongs to another binary that runs now.
 ///
@@ -169,6 +170,9 @@ pub struct NetworkState {
     pub mtu: u32,
     /// The endpoints, in the order in which they came.
     pub endpoints: Vec<EndpointRecord>,
+    /// What who has a name had last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) lasting: Vec<Lasting>,
 }
 
 /// The IPv4 addresses of a network.
@@ -238,6 +242,7 @@ impl NetworkState {
             names: NameScope::Network,
             mtu,
             endpoints: Vec::new(),
+            lasting: Vec::new(),
         }
     }
 
@@ -290,50 +295,6 @@ impl NetworkState {
             IpAddr::V6(address) => self.families.six().is_some_and(|six| six.reserved.contains(&address)),
         }
     }
-
-    /// The next free address. A freed address comes again only when all others had their turn.
-    pub(crate) fn next_address(&self) -> Option<Ipv4Addr> {
-        let four = self.families.four()?;
-        let (mut first, mut last) = (u32::from(four.subnet.first()), u32::from(four.subnet.last()));
-        if let Some(range) = four.range {
-            (first, last) = (first.max(range.base().into()), last.min(range.broadcast().into()));
-        }
-        let given = self.endpoints.iter().filter_map(|endpoint| endpoint.families.four().copied());
-        let taken = given.chain(four.reserved.iter().copied()).chain(self.bridge_address());
-        let taken = taken.map(u128::from_address);
-        next(first.into(), last.into(), u32::from(four.cursor).into(), taken)
-            .map(|address| Ipv4Addr::from(u32::try_from(address).expect("an address within its subnet")))
-    }
-
-    /// The next free IPv6 address, by the same rule.
-    pub(crate) fn next_address6(&self) -> Option<Ipv6Addr> {
-        let six = self.families.six()?;
-        let (first, last) = match six.range {
-            Some(range) => (range.base().max(six.subnet.first()), range.last()),
-            None => (six.subnet.first(), six.subnet.last()),
-        };
-        let given = self.endpoints.iter().filter_map(|endpoint| endpoint.families.six().copied());
-        let taken = given.chain(six.reserved.iter().copied()).chain(self.bridge_address6()).map(u128::from);
-        next(first.into(), last.into(), six.cursor.into(), taken).map(Ipv6Addr::from)
-    }
-}
-
-/// Widens an address to a number.
-trait FromAddress {
-    fn from_address(address: Ipv4Addr) -> Self;
-}
-
-impl FromAddress for u128 {
-    fn from_address(address: Ipv4Addr) -> Self {
-        u32::from(address).into()
-    }
-}
-
-/// The first free number behind the cursor, else from the beginning on. Among one more than are taken one is free.
-fn next(first: u128, last: u128, cursor: u128, taken: impl Iterator<Item = u128>) -> Option<u128> {
-    let taken: std::collections::HashSet<u128> = taken.collect();
-    let after = if (first..last).contains(&cursor) { cursor + 1 } else { first };
-    (after..=last).chain(first..after.min(last.saturating_add(1))).find(|address| !taken.contains(address))
 }
 
 /// Whether the program of an endpoint runs: the names of one that does not lead nowhere.
@@ -562,6 +523,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     fill().map_err(|source| FileError::new("write", path, source))
 }
 
+mod lasting;
 mod several;
 mod written;
 

@@ -23,7 +23,7 @@ fn of(families: Families<FourState, SixState>) -> NetworkState {
 }
 
 fn add(state: &mut NetworkState) -> Option<Ipv4Addr> {
-    let families = Families::of(state.next_address(), state.next_address6())?;
+    let families = Families::of(state.next_address(None), state.next_address6(None))?;
     if let (Some(six), Some(address)) = (state.families.six_mut(), families.six()) {
         six.cursor = *address;
     }

@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn endpoint(state: &NetworkState, id: usize) -> EndpointRecord {
-        let address = state.next_address().unwrap();
+        let address = state.next_address(None).unwrap();
         EndpointRecord {
             id: EndpointId::new(&format!("e{id}")).unwrap(),
             port: StorePrefix::new("deadbeef").unwrap().port(&format!("{}/e{id}", state.id), 0),

@@ -15,7 +15,7 @@ fn network(name: &str, subnet: &str, reach: Reach) -> NetworkState {
 
 /// An endpoint with the next free address.
 pub(in super::super) fn record(state: &NetworkState, id: &str, names: &[&str]) -> EndpointRecord {
-    let address = state.next_address().unwrap();
+    let address = state.next_address(None).unwrap();
     EndpointRecord {
         id: EndpointId::new(id).unwrap(),
         port: LinkName::eth(9),

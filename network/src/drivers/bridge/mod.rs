@@ -197,6 +197,7 @@ fn attach(
             six.cursor = *own;
         }
         forget_flows(&record.published);
+        state.remember(&record);
         state.endpoints.push(record);
         Ok(Endpoint { id: spec.id.clone(), address })
     })
@@ -245,7 +246,9 @@ fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
     }
     let was_named = file.update(|slot| -> Result<bool, Error> {
         let Some(state) = slot else { return Ok(false) };
-        sweep(site, state, &links(site)?)?;
+        if !state.endpoints.is_empty() {
+            sweep(site, state, &links(site)?)?;
+        }
         if !state.endpoints.is_empty() {
             return Err(Error::InUse {
                 network: network.clone(),

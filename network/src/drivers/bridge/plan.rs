@@ -195,11 +195,11 @@ fn four(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Ip
         claim(state, spec, address.into(), Place::of(inside, Some(address) == state.bridge_address()))?;
         return Ok(address);
     }
-    if let Some(address) = state.next_address() {
+    if let Some(address) = state.next_address(spec.names.first()) {
         return Ok(address);
     }
     super::sweep(site, state, &super::links(site)?)?;
-    state.next_address().ok_or_else(|| {
+    state.next_address(spec.names.first()).ok_or_else(|| {
         let range = |four: &FourState| four.range.unwrap_or(four.subnet).to_string();
         exhausted(state, state.families.four().map(range))
     })
@@ -212,11 +212,11 @@ fn six(site: &Site, state: &mut NetworkState, spec: &EndpointSpec) -> Result<Ipv
         claim(state, spec, address.into(), Place::of(inside, Some(address) == state.bridge_address6()))?;
         return Ok(address);
     }
-    if let Some(address) = state.next_address6() {
+    if let Some(address) = state.next_address6(spec.names.first()) {
         return Ok(address);
     }
     super::sweep(site, state, &super::links(site)?)?;
-    state.next_address6().ok_or_else(|| {
+    state.next_address6(spec.names.first()).ok_or_else(|| {
         let range = |six: &SixState| six.range.unwrap_or(six.subnet).to_string();
         exhausted(state, state.families.six().map(range))
     })
