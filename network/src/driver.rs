@@ -18,6 +18,7 @@ use crate::firewall::Warning;
 use crate::link::LinkName;
 use crate::names::{EndpointId, NetworkId, PrivateName};
 use crate::namespace::Namespace;
+use crate::namespace::setting::LinkSetting;
 use crate::ports::Published;
 use crate::site::Site;
 
@@ -252,6 +253,8 @@ pub struct EndpointSpec {
     pub link_local: Vec<IpAddr>,
     /// Its hardware address, if it must be a certain one.
     pub mac: Option<Mac>,
+    /// What the kernel is told of its link.
+    pub settings: Vec<LinkSetting>,
     /// What its packets are checked for.
     pub guard: Guard,
     /// Which of the namespace's default routes go through this network.
@@ -274,6 +277,7 @@ impl EndpointSpec {
             address6: None,
             link_local: Vec::new(),
             mac: None,
+            settings: Vec::new(),
             guard: Guard::Strict,
             default_route: DefaultRoute::Both,
             names: Vec::new(),

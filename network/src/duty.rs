@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use self::own::{OwnElements, Tables};
-use crate::driver::{DriverKind, LinkEnd};
+use crate::driver::{DriverKind, LinkEnd, Reach};
 use crate::drivers::driver;
 use crate::error::Error;
 use crate::families::Families;
@@ -378,7 +378,9 @@ impl Destination for Carried {
     fn now(&mut self) -> Option<SocketAddr> {
         let Self { published, found } = self;
         let find = |states: Vec<NetworkState>, endpoint: &EndpointId| {
-            let records = states.iter().flat_map(|state| &state.endpoints);
+            // What reaches an internal network comes from it: there is no port of the host that leads there.
+            let leading_out = states.iter().filter(|state| state.reach == Reach::Outside);
+            let records = leading_out.flat_map(|state| &state.endpoints);
             let mut own =
                 records.filter(|record| record.id == *endpoint && record.published.contains(published));
             let record = own.next()?;

@@ -55,6 +55,16 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The kernel does not take a setting of a link.
+    #[error("cannot set {setting} for the link {link} of the container")]
+    Setting {
+        /// Which one, with its value.
+        setting: String,
+        /// The link inside.
+        link: String,
+        /// What the kernel said; that there is no such file if it knows no such setting.
+        source: io::Error,
+    },
     /// The namespace that networks are made in was not found.
     #[error("cannot reach the network of containers")]
     Place {

@@ -11,7 +11,9 @@ use crate::report::{Mistake, Status};
 pub(super) fn run(arguments: &Port, context: &Context) -> Outcome {
     let (_home, engine) = crate::wiring::engine(context, "rbuild port")?;
     let definition = engine.find(&arguments.container)?;
-    let mut ports = engine.observe(&definition)?.note.ports;
+    let mut observed = engine.observe(&definition)?;
+    engine.follow_networks(&definition, &mut observed)?;
+    let mut ports = observed.note.published().to_vec();
     ports.sort_by_key(|port| (port.port, port.protocol, port.host.is_ipv6(), port.host, port.host_port));
     let host = |port: &PortNote| match port.host {
         IpAddr::V4(host) => format!("{host}:{}", port.host_port_text()),

@@ -25,7 +25,7 @@ pub(super) fn of(definition: &Definition, observed: &Observed) -> Vec<Shown> {
     }
     let mut shown: Vec<Shown> = observed
         .note
-        .ports
+        .published()
         .iter()
         .map(|port| Shown {
             port: port.port,

@@ -1,8 +1,8 @@
-//! `--publish [ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`.
+//! `--publish [ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`, or `target=CONTAINER,published=HOST,protocol=PROTOCOL`.
 
 use std::net::IpAddr;
 
-use super::{Invalid, Read, unknown};
+use super::{Invalid, Read, csv, unknown};
 
 /// A published port, or a range of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,25 +46,59 @@ impl PortRange {
 /// Reads a published port.
 pub(crate) fn publish(text: &str) -> Read<Published> {
     if text.contains('=') {
-        return Err(Invalid::new("the long form with `key=value` is not supported: write `HOST:CONTAINER`"));
+        return long(text);
     }
-    let (ports, protocol) = match text.split_once('/') {
+    let (ports, word) = match text.split_once('/') {
+        Some((ports, "")) => (ports, "tcp"),
         Some((ports, protocol)) => (ports, protocol),
         None => (text, "tcp"),
     };
-    let protocol = match protocol.to_ascii_lowercase().as_str() {
-        "tcp" => Protocol::Tcp,
-        "udp" => Protocol::Udp,
-        "sctp" => Protocol::Sctp,
-        other => return Err(unknown("protocol", other, &["tcp", "udp", "sctp"])),
-    };
+    let protocol = protocol(word)?;
     let (address, ports) = address(ports)?;
     let (host, container) = match ports.rsplit_once(':') {
         Some(("", container)) => (None, container),
         Some((host, container)) => (Some(range(host)?), container),
         None => (None, ports),
     };
-    let container = range(container)?;
+    of_ranges(address, host, range(container)?, protocol)
+}
+
+/// Reads the form with keys. There is one machine, so both modes mean its ports.
+fn long(text: &str) -> Read<Published> {
+    let (mut host, mut container, mut kind) = (None, None, Protocol::Tcp);
+    for field in csv::fields(text)? {
+        let value = field.required()?;
+        match field.key.as_str() {
+            "target" => container = Some(range(value)?),
+            "published" => host = Some(range(value)?),
+            "protocol" => kind = protocol(value)?,
+            "mode" if matches!(value, "host" | "ingress") => {}
+            "mode" => return Err(unknown("mode", value, &["host", "ingress"])),
+            other => {
+                return Err(unknown("key", other, &["target", "published", "protocol", "mode"]));
+            }
+        }
+    }
+    let container =
+        container.ok_or_else(|| Invalid::new("it has no port of the container: write `target=PORT`"))?;
+    of_ranges(None, host, container, kind)
+}
+
+fn protocol(word: &str) -> Read<Protocol> {
+    match word.to_ascii_lowercase().as_str() {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        "sctp" => Ok(Protocol::Sctp),
+        other => Err(unknown("protocol", other, &["tcp", "udp", "sctp"])),
+    }
+}
+
+fn of_ranges(
+    address: Option<IpAddr>,
+    host: Option<PortRange>,
+    container: PortRange,
+    protocol: Protocol,
+) -> Read<Published> {
     if container.first == 0 {
         return Err(Invalid::new("a container cannot listen on port 0"));
     }

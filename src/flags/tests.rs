@@ -213,6 +213,13 @@ fn ports() {
             ("99999", "error: `99999` is not a port: use 1 to 65535"),
             ("80/quic", "error: unknown protocol `quic`: use one of [tcp, udp, sctp]"),
             ("1:2:3:4", "error: `1:2` is not an IP address"),
+            ("8080:80/", "\"* 8080-8080 80-80 Tcp\""),
+            ("published=8080,target=80", "\"* 8080-8080 80-80 Tcp\""),
+            ("target=80-81,published=1000-1001,protocol=udp,mode=host", "\"* 1000-1001 80-81 Udp\""),
+            ("target=80,mode=ingress", "\"* any 80-80 Tcp\""),
+            ("target=80,mode=both", "error: unknown mode `both`: use one of [host, ingress]"),
+            ("published=80", "error: it has no port of the container: write `target=PORT`"),
+            ("target=80,host_ip=::1", "error: unknown key `host_ip`: use one of [target, published, protocol, mode]"),
         ],
     );
 }

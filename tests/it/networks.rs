@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::process::Command;
 
@@ -507,20 +507,87 @@ fn what_is_asked_for_twice_is_had_once_or_told() {
             context,
             &["create", "-v", "/a", "-v", "/a", "--tmpfs", "/b", "--tmpfs", "/b:size=1m", "busybox", "true"],
         );
-        told(
-            &["create", "-v", "aa:/a", "-v", "aa:/a:ro", "busybox", "true"],
-            125,
-            "duplicate mount point: `/a`",
-        );
+        told(&["create", "-v", "aa:/a", "-v", "aa:/a:ro", "busybox", "true"], 1, "Duplicate mount point: /a");
         let mount = "type=volume,src=aa,dst=/a";
         told(
             &["create", "--mount", mount, "--mount", mount, "busybox", "true"],
-            125,
-            "duplicate mount point",
+            1,
+            "Duplicate mount point: /a",
         );
         told(&["exec", "-w", "rel", "has", "pwd"], 128, "Cwd must be an absolute path: `rel` is not");
         told(&["create", "--sysctl", "foo=1", "busybox", "true"], 125, "sysctl 'foo=1' is not allowed");
         let all = done(context, &["ps", "-aq"]);
         done(context, &[&["rm", "-fv"], &all.lines().collect::<Vec<_>>()[..]].concat());
+    });
+}
+
+#[test]
+fn internal_networks_have_no_ports_of_the_host() {
+    in_a_network_of_its_own("internal_networks_have_no_ports_of_the_host", |context| {
+        done(context, &["network", "create", "--internal", "--ipv6", "inner"]);
+        done(context, &["network", "create", "outer"]);
+        let run = ["run", "-d", "--name", "web", "--network", "inner", "-p", "18080:80", "busybox"];
+        let script = "mkdir /www; hostname > /www/name; exec httpd -f -p [::]:80 -h /www";
+        let started = context.rbuild(&[&run[..], &["sh", "-c", script]].concat()).run();
+        started.assert_success();
+        let why = "no port is published as long as the container is in internal networks alone";
+        assert!(started.stderr.contains(why), "{started}");
+        // It serves, but not to this machine's ports.
+        let by_name = "for i in $(seq 100); do nc web 80 </dev/null && exit 0; sleep 0.1; done; exit 1";
+        done(context, &["run", "--rm", "--network", "inner", "busybox", "sh", "-c", by_name]);
+        let hosts = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+        let reached =
+            || hosts.map(|host| served(SocketAddr::new(host, 18080)).is_some_and(|text| !text.is_empty()));
+        let listed = || {
+            let shown = done(context, &["ps", "--format", "{{.Ports}}"]);
+            let inspected = done(context, &["inspect", "-f", "{{json .NetworkSettings.Ports}}", "web"]);
+            format!("{}|{}|{}", shown.trim(), done(context, &["port", "web"]).trim(), inspected.trim())
+        };
+        assert_eq!((reached(), listed().as_str()), ([false; 2], "||{}"));
+        done(context, &["network", "connect", "outer", "web"]);
+        assert_eq!(reached(), [true; 2]);
+        assert!(listed().starts_with("0.0.0.0:18080->80/tcp, [::]:18080->80/tcp|80/tcp -> "), "{}", listed());
+        done(context, &["network", "disconnect", "outer", "web"]);
+        assert_eq!((reached(), listed().as_str()), ([false; 2], "||{}"));
+        done(context, &["network", "disconnect", "inner", "web"]);
+        assert_eq!((reached(), listed().as_str()), ([false; 2], "||{}"));
+        done(context, &["rm", "-f", "web"]);
+    });
+}
+
+#[test]
+fn the_kernel_is_told_of_the_links_of_a_container() {
+    in_a_network_of_its_own("the_kernel_is_told_of_the_links_of_a_container", |context| {
+        done(context, &["network", "create", "one"]);
+        let option = |settings: &str| format!("com.docker.network.endpoint.sysctls={settings}");
+        let of = |settings: &str| format!("name=one,\"driver-opt={}\"", option(settings));
+        let read = |link: &str| format!("cat /proc/sys/net/ipv4/conf/{link}/log_martians");
+        let both = "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.IFNAME.forwarding=0";
+        let script = format!("{}; cat /proc/sys/net/ipv4/conf/eth0/forwarding", read("eth0"));
+        let shell = ["busybox", "sh", "-c"];
+        let told =
+            done(context, &[&["run", "--rm", "--network", &of(both)], &shell[..], &[&script]].concat());
+        assert_eq!(told, "1\n0\n");
+        let unknown = of("net.ipv4.conf.IFNAME.nope=1");
+        let why = refused(context, &["run", "--rm", "--network", &unknown, "busybox", "true"]);
+        assert!(why.contains("cannot set net.ipv4.conf.IFNAME.nope=1 for the link eth0"), "{why}");
+        let elsewhere = of("net.ipv4.ip_forward=1");
+        let why = refused(context, &["create", "--network", &elsewhere, "busybox", "true"]);
+        assert!(why.contains("unrecognised network interface sysctl 'net.ipv4.ip_forward=1'"), "{why}");
+
+        // One that comes later, and one of a project.
+        done(context, &["run", "-d", "--name", "runs", "busybox", "sleep", "1000"]);
+        let marked = option("net.ipv4.conf.IFNAME.log_martians=1");
+        done(context, &["network", "connect", "--driver-opt", &marked, "one", "runs"]);
+        assert_eq!(done(context, &["exec", "runs", "sh", "-c", &read("eth1")]), "1\n");
+        done(context, &["rm", "-f", "runs"]);
+        context.write(
+            "compose.yaml",
+            "services: {a: {image: busybox, command: sleep 99, stop_grace_period: 0s, networks: {n: {driver_opts: \
+             {com.docker.network.endpoint.sysctls: net.ipv4.conf.IFNAME.log_martians=1}}}}}\nnetworks: {n: {}}\n",
+        );
+        done(context, &["compose", "up", "-d"]);
+        assert_eq!(done(context, &["compose", "exec", "-T", "a", "sh", "-c", &read("eth0")]), "1\n");
+        done(context, &["compose", "down"]);
     });
 }

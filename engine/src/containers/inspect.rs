@@ -377,7 +377,7 @@ fn ports(definition: &Definition, observed: &Observed) -> Value {
             let key = if exposed.contains('/') { exposed.clone() } else { format!("{exposed}/tcp") };
             ports.insert(key, Value::Null);
         }
-        for port in &observed.note.ports {
+        for port in observed.note.published() {
             let entry = ports.entry(format!("{}/{}", port.port, port.protocol)).or_insert(Value::Null);
             let binding = json!({ "HostIp": port.host.to_string(), "HostPort": port.host_port_text() });
             match entry {

@@ -146,11 +146,7 @@ impl Engine {
             chosen.truncate(last);
         }
         for Listed { definition, observed, .. } in &mut chosen {
-            let has_run = observed.state.run().is_some();
-            // A network that leads out may have come since the start.
-            if has_run && !definition.exposed.is_empty() && !observed.note.leads_out() {
-                observed.note.follow(&self.networks().of_container(&definition.id.to_string())?);
-            }
+            self.follow_networks(definition, observed)?;
         }
         if request.sizes {
             for one in &mut chosen {
@@ -256,7 +252,11 @@ impl Context {
             }
             Filter::Publish(ports) => {
                 observed.state.run().is_some()
-                    && observed.note.ports.iter().any(|port| ports.fits(port.host_port, port.protocol.word()))
+                    && observed
+                        .note
+                        .published()
+                        .iter()
+                        .any(|port| ports.fits(port.host_port, port.protocol.word()))
             }
             Filter::Expose(ports) => {
                 observed.state.run().is_some()

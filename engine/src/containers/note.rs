@@ -16,7 +16,7 @@ use crate::networks::Joined;
 pub struct RunNote {
     /// Its endpoints, the main one first.
     pub endpoints: Vec<EndpointNote>,
-    /// Its published ports.
+    /// The ports that are held for it. Those that lead to it are [`RunNote::published`].
     pub ports: Vec<PortNote>,
 }
 
@@ -58,8 +58,13 @@ pub struct PortNote {
 }
 
 impl RunNote {
-    /// Notes what a container has of networks now, by their records: networks and names may have come since its start.
+    /// Notes what a container has of networks now, by their records: networks and names may have come and gone since its start.
     pub(super) fn follow(&mut self, records: &[(NetworkState, EndpointRecord)]) {
+        // Those without addresses, `host` and `none`, have no records, and stay.
+        self.endpoints.retain(|note| {
+            let has_addresses = note.ipv4.is_some() || note.ipv6.is_some();
+            !has_addresses || records.iter().any(|(state, _)| state.id.as_str() == note.network_id)
+        });
         for (state, record) in records {
             let now = EndpointNote::of(&Joined::now(state, record));
             match self.endpoints.iter_mut().find(|note| note.network_id == state.id.as_str()) {
@@ -75,6 +80,11 @@ impl RunNote {
     /// and lists leave out those that are not published.
     pub fn leads_out(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.gateway.is_some() || endpoint.gateway6.is_some())
+    }
+
+    /// The ports of the host that lead to the container: as long as none of its networks leads out, none does.
+    pub fn published(&self) -> &[PortNote] {
+        if self.leads_out() { &self.ports } else { &[] }
     }
 }
 

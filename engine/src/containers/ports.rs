@@ -1,4 +1,5 @@
-//! Who has a port of the host that a container wants: told by the container's name where it is one of ours.
+//! Which ports of the host lead to a container, and who has one that a container wants: told by the container's name where it
+//! is one of ours.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,10 +8,32 @@ use rbuild_model::network::{HostPort, PortBinding, Protocol};
 use rbuild_network::ports::PortError;
 
 use super::error::ContainerError;
+use super::list::networks;
+use super::observe::Observed;
 use crate::engine::Engine;
 use crate::networks::NetworksError;
 
 impl Engine {
+    /// Brings what is noted of a container that tells of ports up to date, if its networks came or went since its start.
+    pub fn follow_networks(
+        &self,
+        definition: &Definition,
+        observed: &mut Observed,
+    ) -> Result<(), ContainerError> {
+        let note = &observed.note;
+        let tells_of_ports = !(definition.exposed.is_empty() && note.ports.is_empty());
+        let is_as_at_start = || {
+            let now = networks(definition);
+            note.leads_out()
+                && now.len() == note.endpoints.len()
+                && note.endpoints.iter().all(|one| now.contains(&one.network))
+        };
+        if observed.state.run().is_some() && tells_of_ports && !is_as_at_start() {
+            observed.note.follow(&self.networks().of_container(&definition.id.to_string())?);
+        }
+        Ok(())
+    }
+
     /// Says of a port that a container could not have who of ours has it.
     pub(super) fn with_holder(&self, definition: &Definition, mut error: NetworksError) -> ContainerError {
         if let NetworksError::Port(source) | NetworksError::NoPort { source, .. } = &mut error {

@@ -231,6 +231,10 @@ impl Networks {
         request.ports.iter().try_for_each(|port| ports.take(port, published_by))?;
         connected.notes.append(&mut ports.notes);
         let published = ports.published;
+        if way_out.is_none() && !published.is_empty() {
+            let why = "no port is published as long as the container is in internal networks alone";
+            connected.notes.push(why.to_owned());
+        }
         connected.published.clone_from(&published);
         connected.duties.ports = ports.reservations.iter().map(Reservation::published).collect();
         connected.reservations = ports.reservations;
@@ -278,6 +282,7 @@ impl Networks {
             address6: settings.ipv6,
             link_local: settings.link_local.clone(),
             mac: settings.mac,
+            settings: links::settings(settings).map_err(NetworksError::Config)?,
             guard: plan.request.guard,
             default_route: plan.default_route,
             names: names.clone(),
@@ -360,8 +365,8 @@ pub(super) fn way_out<'d, 's>(
     Families::of(first(|one| one.ipv4), first(|one| one.ipv6))
 }
 
-/// The networks that ports of the host lead through: those of the default routes; where there are none the first one, which
-/// keeps them for later. Ports of IPv6 lead to an endpoint without it all the same, those of IPv4 do not.
+/// The networks that ports of the host lead through: those of the default routes; where there are none they are kept for
+/// later as the first one would have them. Ports of IPv6 lead to an endpoint without it all the same, those of IPv4 do not.
 pub(super) fn outlets<'d>(way_out: Option<ByFamily<'d>>, first: &'d NetworkDefinition) -> ByFamily<'d> {
     match way_out {
         Some(Families::Four(one)) => Families::Both(one, one),
@@ -457,10 +462,11 @@ pub(super) fn check_settings(
     if let Err(error) = links::chosen(settings) {
         mistakes.push(error.to_string());
     }
+    mistakes.extend(links::settings(settings).err().into_iter().flatten());
     if !mistakes.is_empty() {
         return Err(NetworksError::Endpoint { network: definition.name.clone(), mistakes });
     }
-    if let Some(option) = settings.driver_options.keys().find(|option| *option != links::OPTION) {
+    if let Some(option) = links::unknown(settings) {
         return Err(NetworksError::Unsupported(format!("the endpoint option `{option}`")));
     }
     let modes = spec::gateways(definition);

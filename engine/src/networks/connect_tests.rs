@@ -131,6 +131,29 @@ fn what_stands_alone_is_not_mixed() {
 }
 
 #[test]
+fn options_of_endpoints_tell_the_kernel_or_are_kept_or_refused() {
+    let check = |options: &[(&str, &str)]| {
+        let pairs = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = EndpointSettings { driver_options: pairs.collect(), ..EndpointSettings::default() };
+        let checked = check_settings(&definition("app", false), &settings);
+        checked.map(|()| links::settings(&settings).unwrap().len()).map_err(|error| error.to_string())
+    };
+    const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
+    let two = "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.accept_ra=2";
+    assert_eq!(check(&[(SYSCTLS, two), ("my.own", "kept")]), Ok(2));
+    assert_eq!(
+        check(&[(SYSCTLS, "net.ipv4.ip_forward=1,net.ipv4.conf.IFNAME.forwarding")]),
+        Err("invalid config for network app: invalid endpoint settings:\n\
+             unrecognised network interface sysctl 'net.ipv4.ip_forward=1'; represent 'net.X.Y.ethN.Z=V' as \
+             'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'\n\
+             expected sysctl 'net.ipv4.conf.IFNAME.forwarding' to have format name=value"
+            .to_owned())
+    );
+    let told = "the endpoint option `com.docker.network.endpoint.other` is not supported yet";
+    assert_eq!(check(&[("com.docker.network.endpoint.other", "1")]), Err(told.to_owned()));
+}
+
+#[test]
 fn what_an_endpoint_cannot_have_is_told_with_all_reasons() {
     let settings = EndpointSettings {
         ipv4: Some(Ipv4Addr::new(10, 0, 0, 9)),

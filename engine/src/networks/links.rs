@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 
 use rbuild_model::network::{EndpointSettings, NetworkDefinition};
 use rbuild_network::link::LinkName;
+use rbuild_network::namespace::setting::LinkSetting;
 
 use super::{NetworksError, spec};
 
 /// The option of an endpoint that says what its link is called.
 pub(crate) const OPTION: &str = "com.docker.network.endpoint.ifname";
+
+/// The option of an endpoint that tells the kernel of its link.
+const SETTINGS: &str = "com.docker.network.endpoint.sysctls";
+
+/// What all options begin with that change what packets do.
+const OURS: &str = "com.docker.network.";
 
 /// The link by which a namespace reaches itself.
 const LOOPBACK: &str = "lo";
@@ -22,6 +29,25 @@ pub(crate) fn chosen(settings: &EndpointSettings) -> Result<Option<LinkName>, Ne
         }
         name => name.map(|name| named(name)).transpose(),
     }
+}
+
+/// What the kernel is to be told of a link, or all that is wrong with it.
+pub(crate) fn settings(settings: &EndpointSettings) -> Result<Vec<LinkSetting>, Vec<String>> {
+    let text = settings.driver_options.get(SETTINGS);
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for setting in text.into_iter().flat_map(|text| LinkSetting::list(text)) {
+        match setting {
+            Ok(setting) => good.push(setting),
+            Err(error) => bad.push(error.to_string()),
+        }
+    }
+    if bad.is_empty() { Ok(good) } else { Err(bad) }
+}
+
+/// An option that would change what packets do, and is not known; others are kept like labels, as by Docker.
+pub(super) fn unknown(settings: &EndpointSettings) -> Option<&str> {
+    let mut options = settings.driver_options.keys().map(String::as_str);
+    options.find(|option| option.starts_with(OURS) && !matches!(*option, OPTION | SETTINGS))
 }
 
 /// The names that were chosen for the links of a container, in the order of its networks; no two are the same.

@@ -72,6 +72,7 @@ impl Networks {
             address6: settings.ipv6,
             link_local: settings.link_local.clone(),
             mac: settings.mac,
+            settings: links::settings(settings).map_err(NetworksError::Config)?,
             guard: change.guard,
             default_route: DefaultRoute::Neither,
             names: names.clone(),

@@ -4,15 +4,17 @@
 //! descriptor alone: it vanishes, with all its links, when the last descriptor and the last process in it are gone.
 //! The thread also opens the netlink socket through which the namespace is set up, so that nobody has to enter it again.
 
+pub mod setting;
 mod sys;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use self::setting::LinkSetting;
 use crate::error::{Error, FileError};
 use crate::link::LinkName;
 use crate::netlink::route::{self, LinkIndex};
@@ -81,6 +83,23 @@ impl Namespace {
                 fs::write(&path, value).map_err(|source| FileError::new("write", path.as_ref(), source))?;
             }
             Ok(())
+        })
+    }
+
+    /// Sets what was asked for of a link.
+    pub(crate) fn set_link(&self, link: &LinkName, settings: &[LinkSetting]) -> Result<(), Error> {
+        if settings.is_empty() {
+            return Ok(());
+        }
+        inside(self.fd.as_fd(), || {
+            settings.iter().try_for_each(|setting| {
+                // It is not to be made, which would fail in a way that does not tell that it is not there.
+                let file = fs::OpenOptions::new().write(true).open(setting.path(link));
+                file.and_then(|mut file| file.write_all(setting.value().as_bytes())).map_err(|source| {
+                    let (setting, link) = (setting.to_string(), link.to_string());
+                    Error::Setting { setting, link, source }
+                })
+            })
         })
     }
 

@@ -12,8 +12,9 @@ use crate::report::{Mistake, Status};
 
 pub(super) fn run(project: &Project, arguments: &Port, context: &Context) -> Outcome {
     let look = Look::at(project, "port", context)?;
-    let member = look.one(&arguments.service, arguments.index, Which::Running)?;
-    let mut ports = member.seen.note.ports;
+    let mut member = look.one(&arguments.service, arguments.index, Which::Running)?;
+    look.engine.follow_networks(&member.definition, &mut member.seen)?;
+    let mut ports = member.seen.note.published().to_vec();
     ports.sort_by_key(|port| (port.host.is_ipv6(), port.port, port.protocol, port.host, port.host_port));
     let protocol = arguments.protocol.to_lowercase();
     let fits = |port: &&PortNote| port.port == arguments.port && port.protocol.word() == protocol;

@@ -58,6 +58,9 @@ pub(super) fn run(project: &Project, arguments: &Containers, context: &Context) 
             && (states.is_empty() || states.iter().any(|state| state == member.seen.state.status().word()))
     });
     members.sort_by(|a, b| a.replica.name.cmp(&b.replica.name));
+    for member in &mut members {
+        look.engine.follow_networks(&member.definition, &mut member.seen)?;
+    }
     context.terminal.print(&text(&members, arguments, Timestamp::now())?)?;
     Ok(Status::Done)
 }

@@ -154,6 +154,7 @@ pub(super) fn connect(
     if record.families.six().is_some() {
         namespace.allow_ipv6(&spec.link)?;
     }
+    namespace.set_link(&spec.link, &spec.settings)?;
     let inner = inner_link(state, record, namespace)?;
     let mut requests = Vec::new();
     if let (Some(four), Some(address)) = (state.families.four(), record.families.four()) {
