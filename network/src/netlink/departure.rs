@@ -14,6 +14,7 @@ use rustix::net::{self, AddressFamily, RecvFlags, SocketFlags, SocketType, netli
 use super::message::Frames;
 use super::route::{self, LinkIndex};
 use super::socket::{Family, NetlinkError, Request, Socket};
+use crate::link::LinkName;
 
 /// The bit of the group that is told of links (`RTNLGRP_LINK`).
 const GROUP: u32 = 1;
@@ -24,9 +25,14 @@ const DATAGRAM: usize = 32 << 10;
 /// Removes a link of the network namespace of the calling thread; returns when nobody finds it any more. One that is gone
 /// already is no error.
 ///
-/// It is meant by its number, as another one may have its name by the time that the other process comes to it.
-pub(crate) fn remove_link(index: LinkIndex) -> Result<(), NetlinkError> {
+/// The other process is told its number, as another one may have its name by the time that it comes to it.
+pub(crate) fn remove_link(name: &LinkName) -> Result<(), NetlinkError> {
     let news = listen().map_err(|errno| NetlinkError::Open { source: errno.into() })?;
+    // Asked for so, as links may be locked for long.
+    let index = match net::netdevice::name_to_index(&news, name.as_str()) {
+        Err(Errno::NODEV) => return Ok(()),
+        index => LinkIndex(index.map_err(|errno| NetlinkError::Transfer { source: errno.into() })?),
+    };
     let mut socket = Socket::open(Family::Route)?;
     let end = socket.send_apart(route::delete_link(index))?;
     loop {

@@ -104,11 +104,12 @@ fn is_own(site: &Site, network: &NetworkId, link: &Link) -> bool {
 /// Takes the bridge of a network away. One that somebody else made under a name that people chose stays; so may one whose
 /// removal is killed, which is nobody's then, and found as such.
 pub(super) fn remove_bridge(site: &Site, state: &NetworkState) -> Result<(), Error> {
-    let Some(link) = find_link(site, &state.bridge)? else { return Ok(()) };
-    if is_named(site, state) && !is_own(site, &state.id, &link) {
+    if is_named(site, state)
+        && find_link(site, &state.bridge)?.is_some_and(|link| !is_own(site, &state.id, &link))
+    {
         return Ok(());
     }
-    netlink::remove_link(link.index).map_err(Error::kernel(format!("remove the link {}", state.bridge)))
+    netlink::remove_link(&state.bridge).map_err(Error::kernel(format!("remove the link {}", state.bridge)))
 }
 
 /// The bridges of the store whose names people chose, each with its network.
