@@ -1,8 +1,9 @@
 //! What is different between two canonical forms of a service.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// One thing that is different.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +39,8 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// Returns what is different, in the order of the paths. Lists are compared as a whole: where an element stands says
-/// little to people.
+/// Returns what is different, in the order of the paths. What stands in a list is known by where it leads in the container
+/// (`volumes[/data]`, `ports[80]`); other lists are compared as a whole: where an element stands says little to people.
 pub fn changes(from: &Value, to: &Value) -> Vec<Change> {
     let mut found = Vec::new();
     compare(String::new(), Some(from), Some(to), &mut found);
@@ -48,7 +49,10 @@ pub fn changes(from: &Value, to: &Value) -> Vec<Change> {
 }
 
 fn compare(path: String, from: Option<&Value>, to: Option<&Value>, found: &mut Vec<Change>) {
-    if from == to {
+    // A mapping with nothing in it says what none says.
+    let nothing =
+        |value: Option<&Value>| value.is_none_or(|value| value.as_object().is_some_and(Map::is_empty));
+    if from == to || (nothing(from) && nothing(to)) {
         return;
     }
     if let (Some(Value::Object(old)), Some(Value::Object(new))) = (from, to) {
@@ -61,5 +65,81 @@ fn compare(path: String, from: Option<&Value>, to: Option<&Value>, found: &mut V
         }
         return;
     }
+    if let Some((old, new)) = from.and_then(by_target).zip(to.and_then(by_target)) {
+        let before = found.len();
+        let below = |target: &str| format!("{path}[{target}]");
+        for (target, value) in &old {
+            compare(below(target), Some(value), new.get(target).copied(), found);
+        }
+        for (target, value) in new.iter().filter(|(target, _)| !old.contains_key(*target)) {
+            compare(below(target), None, Some(value), found);
+        }
+        if found.len() > before {
+            return;
+        }
+        // Else it is their order.
+    }
     found.push(Change { path, from: from.cloned(), to: to.cloned() });
+}
+
+/// The elements of a list by their targets, if each has one of its own.
+fn by_target(list: &Value) -> Option<BTreeMap<String, &Value>> {
+    let Value::Array(elements) = list else { return None };
+    let mut known = BTreeMap::new();
+    for element in elements {
+        let target = Plain(element.get("target")?).to_string();
+        if known.insert(target, element).is_some() {
+            return None;
+        }
+    }
+    Some(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn elements_of_lists_are_known_by_where_they_lead() {
+        let text = |from: Value, to: Value| {
+            changes(&from, &to).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let volume = |source: &str, target: &str| json!({"type": "bind", "source": source, "target": target});
+        let one = json!({"volumes": [volume("/a", "/x"), volume("/b", "/y")]});
+        assert_eq!(
+            text(one.clone(), json!({"volumes": [volume("/a", "/x"), volume("/c", "/y")]})),
+            "volumes[/y].source /b -> /c"
+        );
+        assert_eq!(
+            text(one.clone(), json!({"volumes": [volume("/a", "/x"), volume("/b", "/z")]})),
+            r#"volumes[/y] is gone, volumes[/z] is new: {"type":"bind","source":"/b","target":"/z"}"#
+        );
+        // Their order alone, elements of one target, and lists of words are told as a whole.
+        for (from, to) in [
+            (one, json!({"volumes": [volume("/b", "/y"), volume("/a", "/x")]})),
+            (
+                json!({"ports": [{"target": 80, "published": "1"}]}),
+                json!({"ports": [{"target": 80, "published": "1"}, {"target": 80, "published": "2"}]}),
+            ),
+            (json!({"cap_add": ["A"]}), json!({"cap_add": ["A", "B"]})),
+        ] {
+            let (key, _) = from.as_object().unwrap().iter().next().unwrap();
+            assert_eq!(text(from.clone(), to.clone()), format!("{key} {} -> {}", from[key], to[key]));
+        }
+        assert_eq!(
+            text(
+                json!({"ports": [{"target": 80, "published": "1"}]}),
+                json!({"ports": [{"target": 80, "published": "2"}]})
+            ),
+            "ports[80].published 1 -> 2"
+        );
+    }
+
+    #[test]
+    fn nothing_and_an_empty_mapping_are_one() {
+        assert_eq!(changes(&json!({"a": 1}), &json!({"a": 1, "environment": {}, "labels": {}})), []);
+        assert_eq!(changes(&json!({"command": null}), &json!({"command": []})).len(), 1);
+    }
 }
