@@ -36,7 +36,12 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
                 Some(why) => format!(": {why}"),
                 None => String::new(),
             };
-            Mistake::usage(format!("invalid value `{value}` of {argument}{why}"))
+            let message = format!("invalid value `{value}` of {argument}{why}");
+            if is_judged_late(path, argument.trim_matches(['`', '-'])) {
+                Mistake::new(message)
+            } else {
+                Mistake::usage(message)
+            }
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = list(error, ContextKind::InvalidArg);
@@ -55,6 +60,38 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
         ErrorKind::InvalidSubcommand => asked.unknown_verb(&about(ContextKind::InvalidSubcommand)),
         kind => with_usage(Mistake::usage(format!("`{path}`: {kind}")), usage(error)),
     }
+}
+
+/// Flags whose values Docker's commands pass on as they are: that nobody can have them is a failure as any other. In `run`, all
+/// that keeps the program from its start has one status anyway.
+const JUDGED_LATE: &[(&[&str], &[&str])] = &[
+    (
+        &["create"],
+        &[
+            "annotation",
+            "cap-add",
+            "cap-drop",
+            "ip",
+            "ip6",
+            "ipc",
+            "link-local-ip",
+            "name",
+            "platform",
+            "restart",
+            "security-opt",
+            "stop-signal",
+            "tmpfs",
+            "volume",
+            "workdir",
+        ],
+    ),
+    (&["create", "update"], &["cpuset-cpus", "cpuset-mems"]),
+    (&["attach", "exec", "run", "start"], &["detach-keys"]),
+];
+
+fn is_judged_late(path: &str, flag: &str) -> bool {
+    let verb = path.rsplit(' ').next().unwrap_or_default();
+    JUDGED_LATE.iter().any(|(verbs, flags)| verbs.contains(&verb) && flags.contains(&flag))
 }
 
 impl Cursor<'_> {

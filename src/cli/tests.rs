@@ -235,6 +235,21 @@ fn mistakes_are_told() {
 }
 
 #[test]
+fn what_docker_judges_later_is_a_failure_as_any_other() {
+    use report::Status::{Failed, Usage};
+    for (line, status) in [
+        ("create --ip nonsense x", Failed),
+        ("container create --cap-add nonsense x", Failed),
+        ("create --memory nonsense x", Usage),
+        ("run --ip nonsense x", Usage),
+        ("run --detach-keys nonsense x", Failed),
+        ("update --cpuset-cpus nonsense x", Failed),
+    ] {
+        assert_eq!(report::judge(&parsed(line).unwrap_err()).status, status, "{line}");
+    }
+}
+
+#[test]
 fn every_flag_has_help_in_one_line_without_a_full_stop() {
     for verb in offered().get_subcommands() {
         for arg in verb.get_arguments().filter(|arg| !arg.is_hide_set()) {

@@ -108,12 +108,12 @@ pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> any
     let image = options.image().to_owned();
     let is_id = (4..=64).contains(&image.len()) && image.bytes().all(|b| b.is_ascii_hexdigit());
     if !is_id && !image.starts_with("sha256:") {
-        image.parse::<Reference>().map_err(|error| Mistake::usage(error.to_string()))?;
+        image.parse::<Reference>().map_err(|error| Mistake::new(error.to_string()))?;
     }
     if let Some(cidfile) = &options.cidfile
         && cidfile.exists()
     {
-        return Err(Mistake::usage(format!("the container id file `{}` exists", cidfile.display()))
+        return Err(Mistake::new(format!("the container id file `{}` exists", cidfile.display()))
             .hint("make sure that the other container is not running, or delete the file")
             .into());
     }
@@ -138,7 +138,7 @@ pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> any
     request.stop_signal = options.stop_signal;
     request.stop_timeout = options.stop_timeout;
     request.health = health(&options)?;
-    request.labels = labels(&options.label_file, &options.label)?;
+    request.labels = labels(&options.label_file, &options.label).map_err(given_wrongly)?;
     request.streams = Streams {
         tty: options.tty,
         size: None,
@@ -150,7 +150,7 @@ pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> any
         request.exposed.extend(exposed.0.iter().cloned());
     }
     request.host = host(&options, &mut request.exposed)?;
-    request.env = environment(&options.env_file, options.env, settings)?;
+    request.env = environment(&options.env_file, options.env, settings).map_err(given_wrongly)?;
     proxies(&mut request.env, settings)?;
     let mounts = named_once(options.volume, |one, other| one == other).into_iter().chain(options.mount);
     let mounts = mounts.chain(named_once(options.tmpfs, |one, other| one.target == other.target));
@@ -163,6 +163,11 @@ pub(crate) fn request(options: Options, settings: &Settings, here: &Path) -> any
     request.volumes_from = options.volumes_from.clone();
     request.host.volumes_from = options.volumes_from;
     Ok(request)
+}
+
+/// A file that a flag names and that cannot be read is the flag's mistake.
+fn given_wrongly(error: anyhow::Error) -> Mistake {
+    Mistake::usage(format!("{error:#}"))
 }
 
 fn platform(options: &Options, settings: &Settings) -> anyhow::Result<Option<Platform>> {
@@ -239,14 +244,16 @@ fn host(options: &Options, exposed: &mut BTreeSet<String>) -> anyhow::Result<Hos
             SecurityOption::NoNewPrivileges(mode) => no_new_privileges = *mode == Mode::On,
             SecurityOption::SeccompUnconfined => seccomp = SeccompUse::Unconfined,
             SecurityOption::SeccompBuiltin => seccomp = SeccompUse::Default,
-            SecurityOption::SeccompFile(path) => seccomp = SeccompUse::Profile(profile(path)?),
+            SecurityOption::SeccompFile(path) => {
+                seccomp = SeccompUse::Profile(profile(path).map_err(given_wrongly)?)
+            }
             SecurityOption::SystemPathsUnconfined => unmasked = true,
             SecurityOption::Unlabelled => {}
         }
     }
     let driver = options.log_driver.as_deref().unwrap_or_default();
     let log = LogConfig {
-        driver: driver.parse().map_err(|error| Mistake::usage(format!("{error}")))?,
+        driver: driver.parse().map_err(|error| Mistake::new(format!("{error}")))?,
         options: options.log_opt.iter().cloned().collect(),
     };
     Ok(HostOptions {
@@ -392,12 +399,12 @@ fn resources(options: &Options) -> anyhow::Result<Resources> {
         && total >= 0
         && total.unsigned_abs() < memory
     {
-        return Err(Mistake::usage("`--memory-swap` is below `--memory`")
+        return Err(Mistake::new("`--memory-swap` is below `--memory`")
             .hint("it is the sum of memory and swap; -1 for no limit")
             .into());
     }
     if resources.memory.is_none() && resources.memory_swap.is_some_and(|total| total > 0) {
-        return Err(Mistake::usage("`--memory-swap` needs `--memory`").into());
+        return Err(Mistake::new("`--memory-swap` needs `--memory`").into());
     }
     Ok(Resources {
         device_rules: options.device_cgroup_rule.clone(),
@@ -481,7 +488,7 @@ pub(super) fn anchored(mut mount: RunMount, here: &Path) -> anyhow::Result<RunMo
     if let MountKind::Bind { source, create, .. } = &mut mount.kind {
         *source = here.join(&*source);
         if *create == Mode::Off && !source.exists() {
-            return Err(Mistake::usage(format!("bind source path does not exist: `{}`", source.display()))
+            return Err(Mistake::new(format!("bind source path does not exist: `{}`", source.display()))
                 .hint("make the folder, or use `-v`, which makes it")
                 .into());
         }

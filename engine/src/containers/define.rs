@@ -151,7 +151,10 @@ pub(super) fn check_new(definition: &Definition) -> Result<(), ContainerError> {
 /// Checks limits that are given now against the processors that there are for whoever gives them.
 pub(super) fn check_processors(given: &Resources) -> Result<(), ContainerError> {
     if let Some(wanted) = &given.cpuset_cpus {
-        check_cpuset(wanted, &online_processors())?;
+        check_list("CPUs", wanted, &online("cpu"))?;
+    }
+    if let Some(wanted) = &given.cpuset_mems {
+        check_list("memory nodes", wanted, &online("node"))?;
     }
     let Some(cpus) = given.nano_cpus else { return Ok(()) };
     let available = rustix::thread::sched_getaffinity(None).map_or(u32::MAX, |set| set.count());
@@ -163,13 +166,14 @@ pub(super) fn check_processors(given: &Resources) -> Result<(), ContainerError> 
     )))
 }
 
-/// Returns the processors of the machine, as the kernel lists them; nothing if it does not.
-fn online_processors() -> String {
-    std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default().trim().to_owned()
+/// Returns the processors (`cpu`) or memory nodes (`node`) of the machine, as the kernel lists them; nothing if it does not.
+fn online(kind: &str) -> String {
+    let list = std::fs::read_to_string(format!("/sys/devices/system/{kind}/online"));
+    list.unwrap_or_default().trim().to_owned()
 }
 
-/// Checks that all processors of a list (`0-2,4`) are there.
-fn check_cpuset(wanted: &str, online: &str) -> Result<(), ContainerError> {
+/// Checks that everything in a list (`0-2,4`) is there.
+fn check_list(what: &str, wanted: &str, online: &str) -> Result<(), ContainerError> {
     let ranges = |list: &str| -> Option<Vec<(u32, u32)>> {
         let range = |part: &str| {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -184,7 +188,7 @@ fn check_cpuset(wanted: &str, online: &str) -> Result<(), ContainerError> {
         return Ok(());
     }
     Err(ContainerError::Invalid(format!(
-        "Requested CPUs are not available - requested {wanted}, available: {online}"
+        "Requested {what} are not available - requested {wanted}, available: {online}"
     )))
 }
 
@@ -263,6 +267,9 @@ fn check_resources(resources: &Resources) -> Result<(), ContainerError> {
     let invalid = |text: &str| Err(ContainerError::Invalid(text.to_owned()));
     if resources.memory.is_some_and(|memory| memory < LEAST_MEMORY) {
         return invalid("Minimum memory limit allowed is 6MB");
+    }
+    if resources.memory_reservation.is_some_and(|memory| memory < LEAST_MEMORY) {
+        return invalid("Minimum memory reservation allowed is 6MB");
     }
     match (resources.memory, resources.memory_swap) {
         (None, Some(swap)) if swap > 0 => {

@@ -126,12 +126,14 @@ fn what_is_refused_to_a_new_container_an_old_one_may_have() {
 #[test]
 fn processors_are_chosen_among_those_that_there_are() {
     for fine in ["0", "0-1", "1,0", "3", "odd"] {
-        check_cpuset(fine, "0-1,3").unwrap();
+        check_list("CPUs", fine, "0-1,3").unwrap();
     }
-    check_cpuset("9", "").unwrap();
-    let why = check_cpuset("0,2", "0-1,3").unwrap_err().to_string();
+    check_list("CPUs", "9", "").unwrap();
+    let why = check_list("CPUs", "0,2", "0-1,3").unwrap_err().to_string();
     assert_eq!(why, "Requested CPUs are not available - requested 0,2, available: 0-1,3");
-    assert!(check_cpuset("0-99", "0-1").is_err());
+    assert!(check_list("CPUs", "0-99", "0-1").is_err());
+    let why = check_list("memory nodes", "9", "0").unwrap_err().to_string();
+    assert_eq!(why, "Requested memory nodes are not available - requested 9, available: 0");
 }
 
 #[test]
