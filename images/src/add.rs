@@ -188,6 +188,7 @@ impl Images {
             self.tag(image, reference)?;
         }
         self.store.promote()?;
+        self.tell("import", image, &image.to_string());
         Ok(image)
     }
 
@@ -202,12 +203,16 @@ impl Images {
             });
         }
         let reference = reference.clone().with_default_tag();
-        self.store.write(|tx| {
+        let before = self.store.write(|tx| {
             if rows::image(tx, image)?.is_none() {
                 return Err(ImagesError::NotFound(image.to_string()));
             }
             Ok(rows::set_name(tx, &reference, image, Some(self.store.stamp()))?)
-        })
+        })?;
+        if before != Some(image) {
+            self.tell("tag", image, &reference.familiar());
+        }
+        Ok(before)
     }
 }
 

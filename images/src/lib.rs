@@ -34,6 +34,7 @@ mod change;
 mod collected;
 mod departures;
 mod error;
+mod events;
 mod find;
 mod images;
 mod inspect;

@@ -176,6 +176,9 @@ impl Images {
             loaded.push(one);
         }
         self.store.promote()?;
+        for one in &loaded {
+            self.tell("load", one.image, &one.image.to_string());
+        }
         Ok(loaded)
     }
 

@@ -88,10 +88,14 @@ impl Images {
         let reference = reference.clone().with_default_tag();
         let primary = primary(members).ok_or_else(|| ImagesError::NotFound(reference.familiar()))?;
         let stamp = self.store.stamp();
-        self.store.write(|tx| -> Result<(), ImagesError> {
-            rows::set_name(tx, &reference, primary, Some(stamp))?;
-            Ok(set(tx, &reference.to_string(), members, Some(stamp))?)
+        let before = self.store.write(|tx| -> Result<_, ImagesError> {
+            let before = rows::set_name(tx, &reference, primary, Some(stamp))?;
+            set(tx, &reference.to_string(), members, Some(stamp))?;
+            Ok(before)
         })?;
+        if before != Some(primary) {
+            self.tell("tag", primary, &reference.familiar());
+        }
         Ok(primary)
     }
 

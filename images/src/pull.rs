@@ -215,7 +215,9 @@ impl Images {
         lease: &Lease,
         progress: &dyn Progress,
     ) -> Result<Pulled, ImagesError> {
-        self.pull_for(Asker::Person, reference, platform, lease, progress)
+        let pulled = self.pull_for(Asker::Person, reference, platform, lease, progress)?;
+        self.tell_moved("pull", reference);
+        Ok(pulled)
     }
 
     fn pull_for(

@@ -107,6 +107,7 @@ impl Images {
             self.with_stated(&ids, &reference.clone().with_default_tag(), outgoing, lease, departures)
         })?;
         self.record_pushed(reference, &members, pushed.digest)?;
+        self.tell_moved("push", reference);
         Ok(pushed)
     }
 

@@ -82,9 +82,13 @@ impl Images {
                 others.push(member.image);
             }
         }
+        let id = image.id;
         let mut removed = self.remove_one(text, image, users, force)?;
+        self.tell_removed(id, &removed);
         for other in others {
+            let told = removed.len();
             self.remove_unnamed(other, users, force, &mut removed)?;
+            self.tell_removed(other, &removed[told..]);
         }
         Ok(removed)
     }

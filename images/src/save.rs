@@ -160,6 +160,7 @@ impl Images {
     ) -> Result<W, ImagesError> {
         let mut images: Vec<(ImageId, OutgoingImage)> = Vec::new();
         let mut indexes: Vec<OutgoingIndex> = Vec::new();
+        let mut saved: Vec<ImageId> = Vec::new();
         for text in wanted {
             if platform.is_none()
                 && let Some(index) = self.index(text)?
@@ -167,6 +168,7 @@ impl Images {
                 let pack = |member: &Member| self.pack(member.image, Encoding::GZIP, lease);
                 let mut packed = index.members.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
                 let ids: Vec<_> = index.members.iter().map(|member| member.image).collect();
+                saved.extend(&ids);
                 let names = vec![index.name];
                 packed.extend(self.attested(&packed, &ids, &names, lease)?);
                 indexes.push(OutgoingIndex::new(packed, names));
@@ -190,6 +192,7 @@ impl Images {
             let names = &mut images[at].1.names;
             names.extend(name.filter(|name| !names.contains(name)).into_iter().collect::<Vec<_>>());
         }
+        saved.extend(images.iter().map(|(id, _)| *id));
         let mut alone = Vec::new();
         for (id, image) in images {
             let about = self.attested(std::slice::from_ref(&image), &[id], &image.names, lease)?;
@@ -200,7 +203,11 @@ impl Images {
                 indexes.push(OutgoingIndex::new(std::iter::once(image).chain(about).collect(), names));
             }
         }
-        self.write_archive(&Plan::docker_with(&alone, &indexes), out)
+        let out = self.write_archive(&Plan::docker_with(&alone, &indexes), out)?;
+        for image in saved {
+            self.tell("save", image, &image.to_string());
+        }
+        Ok(out)
     }
 
     /// Writes a planned archive with blobs of the store.

@@ -125,6 +125,17 @@ fn what_happened_is_told() {
     let arguments = ["--since", "10m", "--until", "0s", "--filter", "type=network", "--format", format];
     let told = context.rbuild([&["events"][..], &arguments].concat()).run().stdout;
     assert_eq!(told, "connect bridge <no value>\ndisconnect bridge <no value>\n");
+    said(&context, ["tag", "busybox", "named:1"]);
+    said(&context, ["rmi", "named:1"]);
+    let format = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}";
+    let of = |filter| {
+        let arguments = ["events", "--since", "10m", "--until", "0s", "--filter", filter, "--format", format];
+        said(&context, arguments)
+    };
+    assert_eq!(of("image=named:1"), "image tag named:1");
+    // By its id, as Docker tells it.
+    let id = said(&context, ["inspect", "--format", "{{.Id}}", "busybox"]);
+    assert_eq!(of("event=untag"), format!("image untag {id}"));
     assert_clean(&context);
 }
 
