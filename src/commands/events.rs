@@ -9,7 +9,8 @@ use super::labels::unknown;
 use super::{Context, Outcome};
 use crate::cli::container::Events as Arguments;
 use crate::report::{Findings, Mistake, Status};
-use crate::template::Template;
+use crate::template::shape::{Field, Shape};
+use crate::template::{Document, Template};
 use crate::text;
 use crate::wiring::Home;
 
@@ -27,7 +28,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
     each(&events, span, |event, time| {
         if fits(event, &arguments.filter) {
             let text = match (&template, arguments.format.as_deref()) {
-                (Some(template), _) => template.render(&message(event, time)).map_err(Findings::from)? + "\n",
+                (Some(template), _) => {
+                    let document = Document { value: message(event, time), shape: Some(&EVENT) };
+                    template.render_document(&document).map_err(Findings::from)? + "\n"
+                }
                 (None, Some("json")) => format!("{}\n", message(event, time)),
                 (None, _) => line_of(event, time),
             };
@@ -160,6 +164,22 @@ fn fits(event: &Value, filters: &[(String, String)]) -> bool {
         key => filters.iter().filter(|(other, _)| other == key).any(|(_, value)| fits_one(key, value)),
     })
 }
+
+/// What an event is for templates: Docker's name for each field, and the JSON's.
+const EVENT: Shape = Shape::Struct(&[
+    Field::called("Status", "status", Shape::Text),
+    Field::called("ID", "id", Shape::Text),
+    Field::called("From", "from", Shape::Text),
+    Field::new("Type", Shape::Text),
+    Field::new("Action", Shape::Text),
+    Field::new(
+        "Actor",
+        Shape::Struct(&[Field::new("ID", Shape::Text), Field::new("Attributes", Shape::Map(&Shape::Text))]),
+    ),
+    Field::called("Scope", "scope", Shape::Text),
+    Field::called("Time", "time", Shape::Number),
+    Field::called("TimeNano", "timeNano", Shape::Number),
+]);
 
 /// Returns an event in the words of Docker's documents.
 fn message(event: &Value, time: Timestamp) -> Value {

@@ -35,6 +35,10 @@ const STANDARD: &str =
     "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 const WITH_SIZE: &str =
     "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
+/// `--format raw`: a line a field, and an empty one behind each container.
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+                   state:{{pad .State 1 0}}\nstatus:{{pad .Status 1 0}}\nnames: {{.Names}}\n\
+                   labels:{{pad .Labels 1 0}}\nports:{{pad .Ports 1 0}}\n";
 
 pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
     let now = Timestamp::now();
@@ -59,7 +63,8 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
     } else {
         let rows: Vec<Value> = listed.iter().map(|one| row(one, ids, now)).collect();
         let standard = if arguments.size { WITH_SIZE } else { STANDARD };
-        let format = arguments.format.as_deref();
+        let raw = if arguments.size { format!("{RAW}size: {{{{.Size}}}}\n") } else { RAW.to_owned() };
+        let format = arguments.format.as_deref().map(|format| if format == "raw" { &*raw } else { format });
         let list = |rows: &[Value]| template::list(format, standard, COLUMNS, rows).map_err(Findings::from);
         if rows.is_empty() {
             // A mistake in the format is told whoever there is.

@@ -258,6 +258,7 @@ impl Call<'_> {
             ('x', Value::Number(number)) if number.is_u64() => {
                 format!("{:x}", number.as_u64().unwrap_or_default())
             }
+            ('x', Value::String(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
             ('t', Value::Bool(value)) => value.to_string(),
             ('f', Value::Number(number)) => {
                 format!("{:.*}", precision.unwrap_or(6), number.as_f64().unwrap_or_default())

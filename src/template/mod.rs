@@ -68,7 +68,7 @@ impl Template {
 
     /// Returns the template's text for a document. As with docker, a template that does not fit what is known of the fields is
     /// taken for one about the JSON; and then, for names of both.
-    fn render_document(&self, document: &Document) -> Result<String, Box<Diagnostic>> {
+    pub(crate) fn render_document(&self, document: &Document) -> Result<String, Box<Diagnostic>> {
         let Document { value, shape } = document;
         let known = |names| self.text(value, shape.map(|shape| (shape, names)), functions::Use::Values);
         match shape {
