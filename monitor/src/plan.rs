@@ -45,7 +45,8 @@ pub struct Settings {
     pub removal: Removal,
     /// The folder that events are told in; nothing is told without one.
     pub events: Option<PathBuf>,
-    /// Arguments of this program that remove the container, for one that removes itself.
+    /// Arguments of this program that look after the container when it has ended, for one that removes itself or has
+    /// volumes that are mounted only while they are used.
     pub reap: Vec<String>,
 }
 

@@ -367,6 +367,25 @@ fn a_volume_with_options_is_given_back_by_its_last_user() {
     context.rbuild(["stop", "-t", "0", "one"]).run().assert_success();
     assert!(!is_mounted());
     context.rbuild(["rm", "one"]).run().assert_success();
+    // One that ends by itself, with nobody there, gives it back as well: twice, as the second start has another end.
+    for act in [
+        &["run", "-d", "--name", "own", "--network", "none", "-v", "memory:/m", "busybox", "true"][..],
+        &["start", "own"],
+    ] {
+        context.rbuild(act).run().assert_success();
+        let table = std::fs::File::open("/proc/self/mountinfo").unwrap();
+        while is_mounted() {
+            // The kernel tells of every change of the table.
+            let mut changed = [rustix::event::PollFd::new(&table, rustix::event::PollFlags::PRI)];
+            let patience = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+            assert_ne!(
+                rustix::event::poll(&mut changed, Some(&patience)).unwrap(),
+                0,
+                "it is mounted for ever"
+            );
+        }
+    }
+    context.rbuild(["rm", "own"]).run().assert_success();
     context.rbuild(["volume", "rm", "memory"]).run().assert_success();
     let options = "type=volume,src=made,dst=/m,volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-opt=o=mode=711,volume-label=a=b";
     assert_eq!(said(&context, options, "stat -c %a /m"), "711\n");

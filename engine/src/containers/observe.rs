@@ -207,9 +207,10 @@ impl Engine {
             stop_timeout: grace(definition.program.stop_timeout),
             removal: definition.host.removal,
             events: Some(self.parts.store.layout().events()),
-            reap: match definition.host.removal {
-                Removal::Auto => self.parts.reap.iter().cloned().chain([id.clone()]).collect(),
-                Removal::Keep => Vec::new(),
+            reap: if definition.host.removal == Removal::Auto || self.has_lent_volumes(definition) {
+                self.parts.reap.iter().cloned().chain([id.clone()]).collect()
+            } else {
+                Vec::new()
             },
         }
     }

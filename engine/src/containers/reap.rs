@@ -1,5 +1,6 @@
 //! Containers that remove themselves: by the command that is attached, by the process that their monitor starts, or, if
-//! none of them is left, by whoever meets them next.
+//! none of them is left, by whoever meets them next. The process also gives back volumes that are mounted only while
+//! they are used.
 
 use rbuild_model::container::{ContainerId, Definition, Removal, State};
 use rbuild_sandbox::process::is_alive;
@@ -14,17 +15,22 @@ pub(super) fn is_gone(definition: &Definition, state: &State) -> bool {
 }
 
 impl Engine {
-    /// Removes a container that removes itself and has ended; one that is gone already is no failure.
+    /// Looks after a container that has ended: one that removes itself goes, others give their volumes back. One that is
+    /// gone already is no failure.
     pub fn reap(&self, id: ContainerId) -> Result<(), ContainerError> {
         let scope = self.parts.store.locks().scope();
         let _held = self.hold(&scope, id)?;
         let Some(definition) = self.parts.store.read(|transaction| rows::get(transaction, id))? else {
             return Ok(());
         };
-        if !is_gone(&definition, &self.observe(&definition)?.state) {
-            return Ok(());
+        let state = self.observe(&definition)?.state;
+        if is_gone(&definition, &state) {
+            return self.take_away(&definition, true);
         }
-        self.take_away(&definition, true)
+        if !state.is_active() {
+            self.release_volumes(&definition);
+        }
+        Ok(())
     }
 
     /// Removes a container that removes itself, has ended, and that nobody removed: its monitor and the command that was

@@ -107,6 +107,16 @@ impl Engine {
         }
     }
 
+    /// Whether a container has volumes that are mounted only while they are used.
+    pub(super) fn has_lent_volumes(&self, definition: &Definition) -> bool {
+        let volumes = self.volumes();
+        definition.host.mounts.iter().any(|mount| {
+            let MountWhat::Volume { name, .. } = &mount.what else { return false };
+            let found = volumes.find(name.as_str());
+            found.and_then(|volume| volumes.holds_bytes(&volume)).is_ok_and(|of| of == Ownership::Elsewhere)
+        })
+    }
+
     fn release_volume(&self, name: &VolumeName, own: ContainerId) -> Result<(), ContainerError> {
         let volumes = self.volumes();
         let volume = volumes.find(name.as_str())?;

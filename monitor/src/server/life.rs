@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio as ProcessStdio};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rbuild_model::container::{Ended, Removal, Run, StartFailure, State};
+use rbuild_model::container::{Ended, Run, StartFailure, State};
 use rbuild_network::duty::{Found, Service, Withdrawn, withdraw};
 use rbuild_network::names::Presence;
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
@@ -45,6 +45,7 @@ impl Monitor {
     }
 
     fn begin_run(&mut self, mut plan: Plan, handed: Handed) -> Result<(i32, Vec<String>), Failure> {
+        self.is_reaped = false;
         let failed = |error: &dyn std::error::Error| (125, chain(error));
         self.owed.clone_from(&plan.duties);
         document::write(&self.place.plan(), PLAN, &plan, Promise::Volatile)
@@ -349,13 +350,14 @@ impl Monitor {
         self.remove_if_due();
     }
 
-    /// Removes a container that is to remove itself, once all who are connected got everything.
+    /// Has a container that has ended looked after, if something is to be done then: it removes itself, or has volumes to
+    /// give back. All who are connected have got everything by then.
     pub(super) fn remove_if_due(&mut self) {
-        let due = self.settings.removal == Removal::Auto
-            && matches!(self.phase, Phase::Idle)
+        let due = matches!(self.phase, Phase::Idle)
             && (self.record.state.ended().is_some() || self.has_failed())
             && !self.given_up
             && self.reaper.is_none()
+            && !self.is_reaped
             && !self.settings.reap.is_empty()
             && !self.connections.iter().any(|connection| {
                 connection.removes || matches!(connection.role, Role::Attached(_) | Role::AwaitsEnd)
@@ -374,7 +376,7 @@ impl Monitor {
             self.reaper = Process::find_child(child.id() as i32);
         }
         // Once: what fails is found by the next command that looks at the container.
-        self.settings.reap.clear();
+        self.is_reaped = true;
     }
 
     fn has_failed(&self) -> bool {

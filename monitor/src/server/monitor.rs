@@ -112,8 +112,10 @@ pub(super) struct Monitor {
     pub(super) deaf_until: Option<Instant>,
     /// What those who watch were told last.
     pub(super) told: Option<Moment>,
-    /// The process that removes the container.
+    /// The process that looks after the container when it has ended.
     pub(super) reaper: Option<Process>,
+    /// Whether there was one since the last start.
+    pub(super) is_reaped: bool,
     /// Whether somebody else has the lock, to remove the container: nothing is written any more.
     pub(super) given_up: bool,
 }
@@ -171,6 +173,7 @@ impl Monitor {
             deaf_until: None,
             told: None,
             reaper: None,
+            is_reaped: false,
             given_up: false,
         };
         if adopts {
