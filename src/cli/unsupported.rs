@@ -47,6 +47,7 @@ const BUILD: &[&str] = &["build"];
 const RUN: &[&str] = &["run", "create"];
 
 const LEAVE: &str = "leave it out";
+const CLUSTER: &str = "leave it out: there is no cluster here, and a volume is of one machine";
 const LIMITS: &str = "limit RUN steps with `--memory`, `--cpu-quota` and `--cpuset-cpus`";
 
 /// All of them.
@@ -116,6 +117,17 @@ const FLAGS: &[Flag] = &[
     switch(&["network create"], "config-only", "write the options out where the network is made"),
     switch(&["network create"], "ingress", LEAVE),
     Flag { harmless: &["local", ""], ..value(&["network create"], "scope", LEAVE) },
+    value(&["volume create"], "availability", CLUSTER),
+    value(&["volume create"], "group", CLUSTER),
+    value(&["volume create"], "limit-bytes", CLUSTER),
+    value(&["volume create"], "required-bytes", CLUSTER),
+    value(&["volume create"], "scope", CLUSTER),
+    value(&["volume create"], "secret", CLUSTER),
+    value(&["volume create"], "sharing", CLUSTER),
+    value(&["volume create"], "topology-preferred", CLUSTER),
+    value(&["volume create"], "topology-required", CLUSTER),
+    value(&["volume create"], "type", CLUSTER),
+    switch(&["volume ls"], "cluster", CLUSTER),
     switch(&["prune"], "volumes", LEAVE),
     switch(&["doctor"], "full", LEAVE),
 ];

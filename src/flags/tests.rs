@@ -219,7 +219,10 @@ fn ports() {
             ("target=80,mode=ingress", "\"* any 80-80 Tcp\""),
             ("target=80,mode=both", "error: unknown mode `both`: use one of [host, ingress]"),
             ("published=80", "error: it has no port of the container: write `target=PORT`"),
-            ("target=80,host_ip=::1", "error: unknown key `host_ip`: use one of [target, published, protocol, mode]"),
+            (
+                "target=80,host_ip=::1",
+                "error: unknown key `host_ip`: use one of [target, published, protocol, mode]",
+            ),
         ],
     );
 }
@@ -419,6 +422,19 @@ fn mounts() {
             ),
             ("type=bind,src=/x,dst=/", "error: nothing can be mounted over `/`"),
             ("type=bind,src=/x,dst=x", "error: `x` is not an absolute path in the container"),
+            // What is behind a comma is a key of its own, never an option of the mount.
+            (
+                "type=bind,src=/x,dst=/x,bind-propagation=rslave,suid",
+                "error: unknown key `suid`: use one of [type, source, src, target, destination, dst, readonly, ro, bind-propagation, bind-nonrecursive, bind-recursive, volume-nocopy, volume-subpath, volume-driver, volume-opt, volume-label, tmpfs-size, tmpfs-mode, image-subpath]",
+            ),
+            (
+                "type=tmpfs,dst=/x,tmpfs-mode=700\nlowerdir=/",
+                "error: `700\nlowerdir=/` are no permissions: write them in octal, as in `1777`",
+            ),
+            (
+                "\"type=tmpfs\",dst=/x,\"tmpfs-size=1m,lowerdir=/\"",
+                "error: unknown unit `m,lowerdir=/`: use a number with b, k, m, g, t or p, as in `512m`",
+            ),
             ("type=bind,src=/x,dst=/x,taget=1", "error: unknown key `taget` (did you mean `target`?)"),
         ],
     );

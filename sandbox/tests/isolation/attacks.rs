@@ -18,6 +18,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("images_with_links_for_system_folders_are_contained", links),
     ("nothing_but_a_procfs_lies_on_proc", over_proc),
     ("a_folder_in_the_place_of_dev_stays_as_it_is", given_dev),
+    ("a_target_that_is_exchanged_stays_in_the_root", exchanged),
     ("a_working_folder_cannot_lead_out", working_folder),
     ("devices_cannot_be_opened", devices),
     ("the_launchers_program_cannot_be_written", own_program),
@@ -139,6 +140,82 @@ fn links(house: &House) {
     }
     assert_eq!(fs::read_dir(&canary).unwrap().count(), 0, "nothing appeared on the host");
     assert_eq!(host_links(), links_before, "nothing of the host's was removed or made anew");
+}
+
+/// Exchanges two names in a folder for as long as it lives.
+struct Racer {
+    is_over: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<u64>>,
+}
+
+impl Racer {
+    fn start(folder: std::path::PathBuf, one: &'static str, other: &'static str) -> Self {
+        let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = is_over.clone();
+        let thread = std::thread::spawn(move || {
+            let folder = fs::File::open(folder).unwrap();
+            let mut rounds = 0;
+            while !seen.load(std::sync::atomic::Ordering::Relaxed) {
+                let how = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(&folder, one, &folder, other, how).unwrap();
+                rounds += 1;
+            }
+            rounds
+        });
+        Self { is_over, thread: Some(thread) }
+    }
+
+    fn rounds(mut self) -> u64 {
+        self.is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+fn exchanged(house: &House) {
+    let (volume, outside) = (house.path().join("volume"), house.path().join("outside"));
+    fs::create_dir_all(volume.join("d")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::write(house.path().join("file"), "mine\n").unwrap();
+    // One way out by the name of the host, one by the root, one up.
+    let climbing = format!("../../../../../..{}", outside.display());
+    for (number, led) in [outside.to_str().unwrap(), climbing.as_str(), "/"].into_iter().enumerate() {
+        symlink(led, volume.join("l")).unwrap();
+        let racer = Racer::start(volume.clone(), "d", "l");
+        let mount = |target: String, source: MountSource| Mount {
+            target: target.into(),
+            source,
+            access: Access::ReadWrite,
+            restrictions: Restrictions::default(),
+        };
+        let mut landed = 0;
+        for round in 0..25 {
+            let target = format!("/v/d/x{number}-{round}");
+            let mounts = vec![
+                mount("/v".to_owned(), MountSource::Host(volume.clone())),
+                mount(target.clone(), MountSource::Tmpfs(Tmpfs::default())),
+                mount(format!("{target}f/deep/file"), MountSource::Host(house.path().join("file"))),
+            ];
+            // Where they land is decided by the race, and one may fail; but they land where the program sees them.
+            let script = format!("grep -c '/x{number}-{round}' /proc/self/mountinfo");
+            if let Ok(outcome) = house.try_run(shell(&script), mounts, Limits::default()) {
+                assert_eq!(outcome.output, "2\n", "something landed outside of the root");
+                landed += 1;
+            }
+            let names = [format!("/x{number}-{round}"), format!("/x{number}-{round}f")];
+            assert!(names.iter().all(|name| !std::path::Path::new(name).exists()), "made on the host");
+        }
+        let rounds = racer.rounds();
+        assert!(rounds > 100 && landed > 0, "nobody raced: {rounds} rounds, {landed} starts");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "made outside through {led}");
+        for name in ["d", "l"] {
+            let path = volume.join(name);
+            if path.is_symlink() {
+                fs::remove_file(path).unwrap();
+            } else if name == "l" {
+                fs::rename(path, volume.join("d")).unwrap();
+            }
+        }
+    }
 }
 
 fn over_proc(house: &House) {

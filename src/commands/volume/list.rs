@@ -1,5 +1,7 @@
 //! `rbuild volume ls` and `rbuild volume prune`.
 
+use std::cmp::Ordering;
+
 use rbuild_engine::Engine;
 use rbuild_engine::containers::fits_name;
 use rbuild_engine::volumes::{VolumeUsers as _, Volumes};
@@ -38,7 +40,9 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
     let (_home, engine) = crate::wiring::engine(context, "rbuild volume ls")?;
     let volumes = engine.volumes();
     let mut rows = Vec::new();
-    for definition in volumes.list()? {
+    let mut all = volumes.list()?;
+    all.sort_by(|one, other| by_numbers(one.name.as_str(), other.name.as_str()));
+    for definition in all {
         if Filter::all_fit(&filters, &definition, &engine)? {
             rows.push(row(&definition, &volumes)?);
         }
@@ -50,6 +54,37 @@ pub(super) fn run(arguments: &List, context: &Context) -> Outcome {
     };
     context.terminal.print(&text)?;
     Ok(Status::Done)
+}
+
+/// Compares names as people count: `data9` comes before `data10`.
+fn by_numbers(one: &str, other: &str) -> Ordering {
+    let parts = |text: &'_ str| -> Vec<String> {
+        let mut parts: Vec<String> = Vec::new();
+        for letter in text.chars() {
+            match parts.last_mut() {
+                Some(part)
+                    if part.ends_with(|last: char| last.is_ascii_digit() == letter.is_ascii_digit()) =>
+                {
+                    part.push(letter);
+                }
+                _ => parts.push(letter.to_string()),
+            }
+        }
+        parts
+    };
+    let is_number = |part: &str| part.starts_with(|first: char| first.is_ascii_digit());
+    for (a, b) in parts(one).iter().zip(&parts(other)) {
+        let order = if is_number(a) && is_number(b) {
+            let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
+            a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+        } else {
+            a.cmp(b)
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
 
 /// Returns a volume as lists show it.
@@ -144,4 +179,19 @@ pub(super) fn prune(arguments: &Prune, context: &Context) -> Outcome {
     text.push_str(&format!("Total reclaimed space: {}\n", human::precise_size(pruned.bytes)));
     context.terminal.print(&text)?;
     Ok(report::tell_all(pruned.failures, context.terminal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_numbers_are_in_the_order_of_the_numbers() {
+        let sorted = ["a", "a1", "a2", "a02b", "a9", "a10", "a10b1", "a10b02", "ab", "b"];
+        for (at, one) in sorted.iter().enumerate() {
+            for (beside, other) in sorted.iter().enumerate() {
+                assert_eq!(by_numbers(one, other), at.cmp(&beside), "{one} {other}");
+            }
+        }
+    }
 }
