@@ -263,3 +263,20 @@ fn every_flag_has_help_in_one_line_without_a_full_stop() {
         }
     }
 }
+
+#[test]
+fn flags_of_older_composes_are_known_and_other_builders_are_not() {
+    for line in [
+        "compose --no-ansi --verbose --workdir /x ps",
+        "compose build --compress --force-rm --no-rm --parallel --builder default",
+        "compose pull --parallel --no-parallel",
+        "compose rm -a -f",
+        "compose up --menu=0",
+        "compose run -i=F -d=false web --frob",
+    ] {
+        assert!(parsed(line).is_ok(), "{line}: {:?}", parsed(line).err());
+    }
+    assert!(told("compose build --builder other").contains("`--builder` of `rbuild compose build`"));
+    assert!(told("compose run --frob web").contains("`rbuild compose run` has no flag `--frob`"));
+    assert!(told("compose --no-ansi --ansi always ps").contains("--ansi"));
+}

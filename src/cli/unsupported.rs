@@ -58,7 +58,7 @@ const FLAGS: &[Flag] = &[
     value(BUILD, "resource", LIMITS),
     Flag {
         harmless: &["default"],
-        ..value(&["build", "bake"], "builder", "leave it out: rbuild builds by itself")
+        ..value(&["build", "bake", "compose build"], "builder", "leave it out: rbuild builds by itself")
     },
     value(BUILD, "print", "use `--call check`"),
     value(BUILD, "invoke", "run the last good stage with `rbuild run`"),
@@ -80,6 +80,13 @@ const FLAGS: &[Flag] = &[
     value(BUILD, "build-arg-file", "use `--build-arg` for each"),
     value(BUILD, "timestamp", "set SOURCE_DATE_EPOCH"),
     value(BUILD, "volume", "use `RUN --mount=type=bind`"),
+    // docker compose of old
+    nothing(&["compose build"], "compress"),
+    nothing(&["compose build"], "force-rm"),
+    nothing(&["compose build"], "no-rm"),
+    nothing(&["compose build", "compose pull"], "parallel"),
+    nothing(&["compose pull"], "no-parallel"),
+    Flag { short: Some('a'), ..nothing(&["compose rm"], "all") },
     // docker run, docker create
     nothing(RUN, "disable-content-trust"),
     Flag { harmless: &["default", ""], ..value(RUN, "isolation", LEAVE) },

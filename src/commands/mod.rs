@@ -82,7 +82,8 @@ pub(crate) fn main(arguments: Vec<OsString>, environment: Environment, terminal:
         }
     };
     let runs = matches!(cli.command, Command::Run(_));
-    let debug = cli.global.debug;
+    let is_verbose = matches!(&cli.command, Command::Compose(arguments) if arguments.verbose);
+    let debug = cli.global.debug || is_verbose;
     let error = match start(cli, environment, terminal) {
         Ok(status) => return status,
         Err(error) => error,

@@ -6,9 +6,6 @@ pub(crate) struct Build {
     /// Set a build argument for all services (can be repeated)
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<String>,
-    /// The builder; there is one
-    #[arg(long, value_name = "NAME", hide = true)]
-    pub(crate) builder: Option<String>,
     /// Only check the Dockerfiles
     #[arg(long)]
     pub(crate) check: bool,

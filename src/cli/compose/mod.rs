@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     /// Print the version
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
+    /// Tell what happens in more detail
+    #[arg(long, hide = true)]
+    pub(crate) verbose: bool,
     /// What to do with it.
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -41,7 +44,7 @@ pub(crate) struct Project {
     #[arg(short = 'p', long, value_name = "NAME")]
     pub(crate) project_name: Option<String>,
     /// Folder that relative paths begin at
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "workdir", value_name = "DIR")]
     pub(crate) project_directory: Option<PathBuf>,
     /// File with variables, instead of `.env` (can be repeated)
     #[arg(long = "env-file", value_name = "FILE")]
@@ -55,6 +58,9 @@ pub(crate) struct Project {
     /// When colours and cursor movements are written
     #[arg(long, value_name = "WHEN")]
     pub(crate) ansi: Option<Ansi>,
+    /// What `--ansi never` was called before
+    #[arg(long, hide = true, conflicts_with = "ansi")]
+    pub(crate) no_ansi: bool,
     /// Name containers with underscores, as the first compose did
     #[arg(long)]
     pub(crate) compatibility: bool,

@@ -29,7 +29,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) env_from_file: Vec<String>,
     /// Keep standard input attached (yes, if nothing is said)
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = crate::flags::boolean)]
     pub(crate) interactive: Option<bool>,
     /// Add a label (can be repeated)
     #[arg(short, long, value_name = "NAME=VALUE")]
@@ -86,6 +86,6 @@ pub(crate) struct Run {
     #[arg(short = 'y', long)]
     pub(crate) yes: bool,
     /// The service, and what to run instead of its command
-    #[arg(value_name = "SERVICE", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "SERVICE", required = true, num_args = 1.., trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
 }

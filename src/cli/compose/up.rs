@@ -127,7 +127,8 @@ pub(crate) struct Up {
         value_name = "BOOL",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "true"
+        default_missing_value = "true",
+        value_parser = crate::flags::boolean
     )]
     pub(crate) menu: Option<bool>,
     /// Do not show the output of this service (can be repeated)

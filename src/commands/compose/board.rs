@@ -85,6 +85,9 @@ pub(super) fn ansi(project: &Project, context: &Context) -> Ansi {
         let text = context.settings.environment.text("COMPOSE_ANSI")?;
         <Ansi as clap::ValueEnum>::from_str(&text, true).ok()
     };
+    if project.no_ansi {
+        return Ansi::Never;
+    }
     project.ansi.or_else(said).unwrap_or_default()
 }
 

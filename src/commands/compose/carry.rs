@@ -41,9 +41,17 @@ fn fate(service: &Service, is_here: bool, arguments: &Pull) -> Fate {
     match policy {
         Some(Policy::Never) => Fate::Skipped("Skipped - Its policy is never to pull"),
         Some(Policy::Build) => Fate::Skipped("Skipped - Its policy is to build"),
-        Some(Policy::Missing) if is_here => Fate::Skipped("Skipped - Image is already present locally"),
+        Some(Policy::Missing) if is_here && !is_latest(service) => {
+            Fate::Skipped("Skipped - Image is already present locally")
+        }
         _ => Fate::Pulled,
     }
+}
+
+/// Whether the name of a service's image means whatever is newest: such a one is asked for although it is here.
+fn is_latest(service: &Service) -> bool {
+    let reference = service.image.as_deref().and_then(|image| image.parse::<Reference>().ok());
+    reference.is_some_and(|name| name.digest().is_none() && name.tag().is_none_or(|tag| tag == "latest"))
 }
 
 /// Returns the services that are meant: those that are named, or all; with what they depend on if that is asked for.
@@ -195,11 +203,13 @@ mod tests {
     #[test]
     fn what_is_pulled_follows_policies() {
         let plain = Pull::default();
-        assert_eq!(told(Some("x"), false, None, &plain), Fate::Pulled);
+        assert_eq!(told(Some("x:1"), false, None, &plain), Fate::Pulled);
         assert_eq!(told(Some("x"), true, None, &plain), Fate::Pulled);
         assert_eq!(told(None, true, None, &plain), Fate::Skipped("Skipped - No image to be pulled"));
-        let skips = |policy| matches!(told(Some("x"), false, Some(policy), &plain), Fate::Skipped(_));
-        assert!(skips(Policy::Never) && skips(Policy::Build) && skips(Policy::Missing));
+        let skips = |image, policy| matches!(told(Some(image), false, Some(policy), &plain), Fate::Skipped(_));
+        assert!(skips("x", Policy::Never) && skips("x", Policy::Build) && skips("x:1", Policy::Missing));
+        // What is newest today may be another one tomorrow.
+        assert!(!skips("x", Policy::Missing) && !skips("host:5000/x:latest", Policy::Missing));
         let always = Pull { policy: Some(PullPolicy::Always), ..Pull::default() };
         assert_eq!(told(Some("x"), false, Some(Policy::Never), &always), Fate::Pulled);
         let ignoring = Pull { ignore_buildable: true, ..Pull::default() };

@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | `missing` (or nothing said) | used | pulled; built where that fails and the service says how |
 //! | `always` | pulled | pulled |
-//! | `never` | used | an error |
-//! | `build`, and `--build` | built | built |
+//! | `never` | used | built where the service says how, else an error |
+//! | `build` | built | built; an error where the service does not say how |
+//! | `--build` | built | built; without a way to build as by the policy |
 //! | `daily`, `weekly`, `every_N` | pulled if it was last named so long ago | pulled |
 //!
 //! A service that says how it is built and names no image is built where it has none. The images that a service mounts
@@ -172,9 +173,15 @@ pub(super) fn way(
             Ok((Way::Build, "it was built here"))
         }
         (_, Some((image, _))) => Ok((Way::Here(image), "it is here")),
-        (PullPolicy::Never, None) if !can_build || has_name => {
-            Err(Mistake::new(format!("no such image: {}", service.image.as_deref().unwrap_or_default()))
-                .hint("its policy is never to pull: load or build the image, or leave the policy out"))
+        (PullPolicy::Never, None) if can_build => Ok((Way::Build, "it is missing")),
+        (PullPolicy::Never | PullPolicy::Build, None) if has_name => {
+            let what = format!("no such image: {}", service.image.as_deref().unwrap_or_default());
+            Err(Mistake::new(what).hint(match policy {
+                PullPolicy::Build => {
+                    "its policy is to build, never to pull: load or build the image, or leave the policy out"
+                }
+                _ => "its policy is never to pull: load or build the image, or leave the policy out",
+            }))
         }
         (_, None) if has_name => pull("it is missing"),
         (_, None) if can_build => Ok((Way::Build, "it is missing")),

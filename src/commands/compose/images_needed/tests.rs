@@ -35,6 +35,14 @@ fn policies_decide_between_here_registry_and_dockerfile() {
     assert_eq!(told(&named(Some(PullPolicy::Always)), true, none), "pull");
     assert_eq!(told(&named(Some(PullPolicy::Never)), true, none), "here");
     assert_eq!(told(&named(Some(PullPolicy::Never)), false, none), "no such image: x");
+    assert_eq!(told(&named(Some(PullPolicy::Build)), true, none), "here");
+    assert_eq!(told(&named(Some(PullPolicy::Build)), false, none), "no such image: x");
+    // Never to pull is not never to build.
+    assert_eq!(told(&service(Some("x"), true, Some(PullPolicy::Never)), false, none), "build");
+    let no_build = Wishes { no_build: true, ..none };
+    for policy in [PullPolicy::Never, PullPolicy::Build] {
+        assert_eq!(told(&service(Some("x"), true, Some(policy)), false, no_build), "no such image: x");
+    }
     let daily = PullPolicy::Every(Duration::from_secs(86_400));
     assert_eq!(told(&named(Some(daily)), true, none), "pull");
     let weekly = PullPolicy::Every(Duration::from_secs(7 * 86_400));
