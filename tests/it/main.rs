@@ -9,6 +9,7 @@ mod checks;
 mod compose_config;
 mod compose_given;
 mod compose_pre_start;
+mod compose_start_first;
 mod compose_remote;
 mod compose_up;
 mod compose_verbs;

@@ -65,6 +65,8 @@ pub enum Cause {
     Left,
     /// A container of this service is to have its name.
     NameWanted(ServiceName),
+    /// The new one starts first.
+    StartFirst,
     /// It restarts with this service.
     RestartsWith(ServiceName),
     /// Its service is gone from the project.
@@ -123,6 +125,7 @@ impl fmt::Display for Cause {
             },
             Self::Left => f.write_str("left by an earlier run"),
             Self::NameWanted(service) => write!(f, "{service} is to have its name"),
+            Self::StartFirst => f.write_str("the new one starts first"),
             Self::RestartsWith(service) => write!(f, "restarts with {service}"),
             Self::Orphan => f.write_str("its service is gone"),
             Self::Unfinished => f.write_str("an earlier command was cut off"),

@@ -61,8 +61,8 @@ pub use services::{image_name, selected};
 pub use turn::{Turn, ready, turn};
 pub use up::up;
 pub use wanted::{
-    AnonymousVolumes, ChangedContents, ChangedVolumes, Dependencies, Desired, Orphans, Recreate, Starting,
-    Wanted,
+    AnonymousVolumes, ChangedContents, ChangedVolumes, Dependencies, Desired, Order, Orphans, Recreate,
+    Starting, Wanted,
 };
 
 #[cfg(test)]

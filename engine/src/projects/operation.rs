@@ -56,9 +56,13 @@ impl Planned {
         match (&self.operation, &self.cause) {
             (Operation::CreateNetwork { key, .. }, _) => path(&["networks", key.as_str()]),
             (Operation::CreateVolume { key, .. }, _) => path(&["volumes", key.as_str()]),
-            (Operation::Create(new) | Operation::Recreate { new, .. }, _) => {
-                path(&["services", new.service.as_str()])
-            }
+            (
+                Operation::Create(new)
+                | Operation::Recreate { new, .. }
+                | Operation::MakeBeside { new, .. }
+                | Operation::TakeOver { new, .. },
+                _,
+            ) => path(&["services", new.service.as_str()]),
             (Operation::Await { service: wanted, .. }, Cause::NeededBy { service, .. }) => {
                 path(&["services", service.as_str(), "depends_on", wanted.as_str()])
             }
@@ -125,6 +129,23 @@ pub enum Operation {
         new: New,
         /// What it keeps of the old one.
         anonymous: AnonymousVolumes,
+    },
+    /// A container is made under another name, and the old one goes on.
+    MakeBeside {
+        /// The old one.
+        old: Existing,
+        /// The new one.
+        new: New,
+        /// What it keeps of the old one.
+        anonymous: AnonymousVolumes,
+    },
+    /// A container that was made beside another and runs is waited for until it is ready; then the old one is stopped and
+    /// removed, and the new one gets its name. Where it never is, it goes and the old one stays.
+    TakeOver {
+        /// The old one.
+        old: Existing,
+        /// The new one.
+        new: New,
     },
     /// A container of a service runs to its end, before the service's own.
     RunBefore(Before),
@@ -251,6 +272,14 @@ pub enum Warning {
         /// Their names.
         names: Vec<String>,
     },
+    /// The new container cannot start before the old one has stopped.
+    #[error("{container} stops before the new one starts: {why}")]
+    StopFirst {
+        /// The container.
+        container: String,
+        /// Why.
+        why: String,
+    },
     /// A network of another project.
     #[error(
         "a network with name {name} exists but was not created for project \"{project}\".\n\
@@ -304,6 +333,8 @@ impl fmt::Display for Operation {
             Self::RemoveVolume { name } => write!(f, "remove volume {name}"),
             Self::Create(new) => write!(f, "create {}", new.name),
             Self::Recreate { new, .. } => write!(f, "recreate {}", new.name),
+            Self::MakeBeside { new, .. } => write!(f, "make the new {} beside the old one", new.name),
+            Self::TakeOver { new, .. } => write!(f, "let the new {} take over when it is ready", new.name),
             Self::RunBefore(Before { service, at, .. }) => write!(f, "run pre_start[{at}] of {service}"),
             Self::Start(container) => write!(f, "start {}", container.name()),
             Self::Await { service, condition, .. } => {

@@ -11,6 +11,7 @@ use super::content::with_contents;
 use super::*;
 
 mod before;
+mod beside;
 mod names;
 mod networks;
 

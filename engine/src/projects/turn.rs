@@ -66,7 +66,8 @@ pub fn turn(
 /// nobody from starting who can do without it.
 pub fn ready(plan: &mut Plan, services: impl IntoIterator<Item = ServiceName>) {
     let places = plan.operations.iter().enumerate();
-    let starts = places.filter(|(_, planned)| matches!(planned.operation, Operation::Start(_)));
+    let starts = places
+        .filter(|(_, planned)| matches!(planned.operation, Operation::Start(_) | Operation::TakeOver { .. }));
     let starts: Vec<OperationId> = starts.map(|(place, _)| OperationId(place)).collect();
     for service in services {
         plan.add(Operation::AwaitReady { service }, Cause::Asked, starts.clone());

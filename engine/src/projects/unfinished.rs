@@ -4,7 +4,8 @@
 //! the new one alone without its name.
 
 use super::cause::Cause;
-use super::observed::Replica;
+use super::observed::{Activity, Replica};
+use super::wanted::Order;
 
 /// The digits of an id that a name for the time being begins with.
 const DIGITS: usize = 12;
@@ -16,8 +17,9 @@ pub(super) fn is_temporary(name: &str) -> bool {
         .is_some_and(|(begin, _)| begin.len() == DIGITS && begin.as_bytes().iter().all(is_digit))
 }
 
-/// Of two containers that have one place, takes the one out that goes: the new one, unless only it is as it should be.
-pub(super) fn take<'a>(all: &mut Vec<(&'a Replica, Option<Cause>)>) -> Vec<&'a Replica> {
+/// Of two containers that have one place, takes the one out that goes: the new one, unless only it is as it should be. One
+/// that is up stays for as long as nobody else is ready, where that is asked for.
+pub(super) fn take<'a>(all: &mut Vec<(&'a Replica, Option<Cause>)>, order: Order) -> Vec<&'a Replica> {
     let mut gone = Vec::new();
     let new: Vec<(&'a Replica, bool)> = all
         .iter()
@@ -27,7 +29,8 @@ pub(super) fn take<'a>(all: &mut Vec<(&'a Replica, Option<Cause>)>) -> Vec<&'a R
     for (new, is_diverged) in new {
         let old = all.iter().find(|(other, _)| other.number == new.number && other.id != new.id);
         let Some((old, why)) = old else { continue };
-        let goes = if why.is_none() || is_diverged { new } else { *old };
+        let serves = order == Order::StartFirst && old.activity == Activity::Running;
+        let goes = if why.is_none() || is_diverged || serves { new } else { *old };
         gone.push(goes);
         all.retain(|(replica, _)| replica.id != goes.id);
     }

@@ -1,6 +1,7 @@
 //! The plan that makes what there is what the project says.
 
 mod before;
+mod beside;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use super::change::changes;
 use super::content::{other_contents, without_contents};
 use super::network::{Ground, Interrupted, networks, volumes};
 use super::observed::{Activity, Observed, Replica, ReplicaKind};
-use super::operation::{Operation, OperationId, Plan, Startable, Warning};
+use super::operation::{New, Operation, OperationId, Plan, Startable, Warning};
 use super::plan_error::PlanError;
 use super::services::{in_order, named_volumes, parents, selected};
 use super::unfinished;
@@ -167,24 +168,17 @@ impl<'a> Planner<'a> {
             kept.iter().any(|(replica, diverged)| diverged.is_none() && replica.activity.goes_on());
         let mut placed = Placed { count, ..Placed::default() };
         let mut to_start = Vec::new();
+        let mut beside: BTreeMap<String, &Replica> = BTreeMap::new();
         for (replica, diverged) in kept {
             match diverged {
                 Some(cause) => {
-                    let new = self.new_container(service, replica.number);
-                    let mut after = before.clone();
-                    after.extend(self.name_freed(service, &new.name));
-                    let interrupted = self.ground.stopped.remove(&replica.id);
-                    after.extend(interrupted.into_iter().flat_map(|interrupted| interrupted.before));
-                    after.extend(self.ground.rejoined.remove(&replica.id).unwrap_or_default());
-                    after.extend(self.dependents_stopped(service));
-                    let operation = Operation::Recreate {
-                        old: replica.existing(),
-                        new: new.clone(),
-                        anonymous: self.wanted.anonymous,
-                    };
-                    let made = self.plan.add(operation, cause, after);
+                    let after = before.iter().chain(room.get(&replica.number)).copied().collect();
+                    let (new, made, goes_beside) = self.anew(service, replica, cause, after);
                     placed.made.push(made);
                     placed.recreated = true;
+                    if goes_beside {
+                        beside.insert(new.name.clone(), replica);
+                    }
                     to_start.push((Startable::New(new), Cause::New, vec![made]));
                 }
                 None => {
@@ -235,13 +229,62 @@ impl<'a> Planner<'a> {
             let mut waits = self.awaits(service);
             let needs = [&waits[..], &before].concat();
             waits.extend(self.before(service, &to_start, &placed, &needs, any_runs));
-            for (container, cause, mut after) in to_start {
-                after.extend(&waits);
-                placed.started.push(self.plan.add(Operation::Start(container), cause, after));
-            }
+            placed.started = self.started(service, to_start, &beside, &waits);
         }
         self.services.insert(service.name.clone(), placed);
         Ok(())
+    }
+
+    /// Plans that a container comes anew: what makes the new one, and whether that starts before the old one stops.
+    fn anew(
+        &mut self,
+        service: &Service,
+        old: &Replica,
+        cause: Cause,
+        mut after: Vec<OperationId>,
+    ) -> (New, OperationId, bool) {
+        let new = self.new_container(service, old.number);
+        let anonymous = self.wanted.anonymous;
+        let goes_beside = self.goes_beside(service, old);
+        let operation = if goes_beside {
+            Operation::MakeBeside { old: old.existing(), new: new.clone(), anonymous }
+        } else {
+            after.extend(self.name_freed(service, &new.name));
+            let interrupted = self.ground.stopped.remove(&old.id);
+            after.extend(interrupted.into_iter().flat_map(|interrupted| interrupted.before));
+            after.extend(self.dependents_stopped(service, &[]));
+            Operation::Recreate { old: old.existing(), new: new.clone(), anonymous }
+        };
+        after.extend(self.ground.rejoined.remove(&old.id).unwrap_or_default());
+        let made = self.plan.add(operation, cause, after);
+        (new, made, goes_beside)
+    }
+
+    /// Plans the starts of a service's containers; those that stand beside old ones take over, one after the other.
+    fn started(
+        &mut self,
+        service: &Service,
+        to_start: Vec<(Startable, Cause, Vec<OperationId>)>,
+        beside: &BTreeMap<String, &Replica>,
+        waits: &[OperationId],
+    ) -> Vec<OperationId> {
+        let (mut started, mut taken_over) = (Vec::new(), Vec::new());
+        for (container, cause, mut after) in to_start {
+            after.extend(waits);
+            let old = beside.get(container.name());
+            // No more than one is there twice.
+            after.extend(taken_over.last().filter(|_| old.is_some()));
+            let start = self.plan.add(Operation::Start(container.clone()), cause, after);
+            started.push(start);
+            if let (Some(old), Startable::New(new)) = (old, container) {
+                taken_over.push(self.take_over(service, old, new, start));
+            }
+        }
+        if !taken_over.is_empty() {
+            self.dependents_stopped(service, &taken_over);
+        }
+        started.extend(taken_over);
+        started
     }
 
     /// Divides the service's containers into those that stay, with the reason why one has to come anew, and those that
@@ -257,7 +300,7 @@ impl<'a> Planner<'a> {
             .filter(|replica| !self.ground.removed.contains_key(&replica.id))
             .map(|replica| (replica, self.diverged(service, replica)))
             .collect();
-        let unfinished = unfinished::take(&mut all);
+        let unfinished = unfinished::take(&mut all, self.wanted.order);
         all.sort_by_key(|(replica, diverged)| (diverged.is_some(), replica.number));
         let stay = usize::try_from(count).unwrap_or(usize::MAX).min(all.len());
         let surplus = all.split_off(stay).into_iter().map(|(replica, _)| replica).collect();
@@ -375,7 +418,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Stops the containers that restart with a service of which one comes anew; they start again in their turn.
-    fn dependents_stopped(&mut self, service: &Service) -> Vec<OperationId> {
+    fn dependents_stopped(&mut self, service: &Service, after: &[OperationId]) -> Vec<OperationId> {
         let restarts = |replica: &&Replica| {
             replica.kind == ReplicaKind::Numbered
                 && replica.activity == Activity::Running
@@ -397,7 +440,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let cause = Cause::RestartsWith(service.name.clone());
-            let stop = self.plan.add(Operation::Stop(replica.existing()), cause.clone(), vec![]);
+            let stop = self.plan.add(Operation::Stop(replica.existing()), cause.clone(), after.to_vec());
             self.ground.stopped.insert(replica.id, Interrupted { cause, before: vec![stop] });
             stops.push(stop);
         }

@@ -30,6 +30,8 @@ pub struct Wanted {
     pub orphans: Orphans,
     /// What a container that comes anew keeps of the old one.
     pub anonymous: AnonymousVolumes,
+    /// Which of the two goes first where a container comes anew.
+    pub order: Order,
     /// What becomes of volumes that are defined otherwise now.
     pub changed_volumes: ChangedVolumes,
     /// Whether containers come anew when the files that they were given hold something else.
@@ -101,6 +103,16 @@ pub enum Orphans {
     Ignore,
     /// They are removed.
     Remove,
+}
+
+/// Which of the two goes first where a container comes anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The old one is stopped before the new one starts.
+    #[default]
+    StopFirst,
+    /// The new one is ready before the old one is stopped, where both can be up at the same time.
+    StartFirst,
 }
 
 /// What a container that comes anew keeps of the old one.

@@ -11,6 +11,9 @@ pub(crate) struct ShortUp {
     /// What is asked for.
     #[command(flatten)]
     pub(crate) up: Up,
+    /// Start new containers, and wait until they are ready, before the old ones are stopped, where both can be up at once
+    #[arg(long)]
+    pub(crate) start_first: bool,
 }
 
 /// What `rbuild down` takes.

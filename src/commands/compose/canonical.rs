@@ -57,7 +57,8 @@ impl Canonical {
 
     /// Adds variables that services are given besides those that the files say.
     pub(super) fn add_variables(&mut self, variables: &BTreeMap<ServiceName, BTreeMap<String, String>>) {
-        for (name, variables) in variables {
+        // What nobody says is no change of what is said.
+        for (name, variables) in variables.iter().filter(|(_, variables)| !variables.is_empty()) {
             let service = self.services.get_mut(name).and_then(Value::as_object_mut);
             let Some(service) = service else { continue };
             let environment = service.entry("environment").or_insert_with(|| Value::Object(Map::new()));

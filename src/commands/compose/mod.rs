@@ -45,6 +45,8 @@ mod version;
 mod wait;
 mod watch;
 
+use rbuild_engine::projects::Order;
+
 use self::loading::Lazily;
 use super::{Context, Outcome};
 use crate::cli::compose::up::{ShortDown, ShortUp};
@@ -88,13 +90,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
         Verb::Start(start) => life::start(project, start, context),
         Verb::Stop(stop) => life::stop(project, stop, context),
         Verb::Unpause(services) => life::unpause(project, services, context),
-        Verb::Up(up) => up::run(project, up, down::Manner::Compose, context),
+        Verb::Up(up) => up::run(project, up, down::Manner::Compose, Order::StopFirst, context),
     }
 }
 
 /// Runs `rbuild up`.
 pub(super) fn short_up(arguments: &ShortUp, context: &Context) -> Outcome {
-    up::run(&arguments.project, &arguments.up, down::Manner::Short, context)
+    let order = if arguments.start_first { Order::StartFirst } else { Order::StopFirst };
+    up::run(&arguments.project, &arguments.up, down::Manner::Short, order, context)
 }
 
 /// Runs `rbuild down`.

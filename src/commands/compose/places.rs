@@ -52,7 +52,9 @@ pub(super) fn check_machine(
     wanted: &Wanted,
 ) -> anyhow::Result<()> {
     let made = plan.operations.iter().filter_map(|planned| match &planned.operation {
-        Operation::Create(new) | Operation::Recreate { new, .. } => Some(&new.service),
+        Operation::Create(new) | Operation::Recreate { new, .. } | Operation::MakeBeside { new, .. } => {
+            Some(&new.service)
+        }
         _ => None,
     });
     let services = made.chain(&wanted.one_off).cloned().collect();

@@ -9,7 +9,7 @@ mod watched;
 use std::collections::BTreeSet;
 
 use rbuild_engine::projects::{
-    self, AfterFailure, AnonymousVolumes, ChangedContents, Recreate, Starting, Wanted,
+    self, AfterFailure, AnonymousVolumes, ChangedContents, Order, Recreate, Starting, Wanted,
 };
 use rbuild_model::project::ServiceName;
 
@@ -58,11 +58,12 @@ pub(super) fn scale(project: &Project, scale: &Scale, context: &Context) -> Outc
 }
 
 /// Runs `up`.
-pub(super) fn run(project: &Project, up: &Up, called: Called, context: &Context) -> Outcome {
-    check(up)?;
+pub(super) fn run(project: &Project, up: &Up, called: Called, order: Order, context: &Context) -> Outcome {
+    check(up, order)?;
     let mut meant = meant(project, &up.services, Source::Files, context)?;
     remote::agreed(&meant, making::mode(up.making.yes), context)?;
     let mut wanted = making::wanted(&up.making, &up.services, &meant.model, context)?;
+    wanted.order = order;
     wanted.dependencies = making::dependencies(up.no_deps);
     wanted.timeout = making::timeout(up.timeout);
     if up.always_recreate_deps {
@@ -101,12 +102,16 @@ pub(super) fn run(project: &Project, up: &Up, called: Called, context: &Context)
 }
 
 /// Refuses flags that contradict each other.
-fn check(up: &Up) -> anyhow::Result<()> {
+fn check(up: &Up, order: Order) -> anyhow::Result<()> {
     let aborts = up.abort_on_container_exit || up.abort_on_container_failure || up.exit_code_from.is_some();
     let attaches = !up.attach.is_empty() || up.attach_dependencies;
     let is_detached = up.detach || up.wait;
     let flag = if up.wait { "--wait" } else { "--detach" };
     let conflicts = [
+        (
+            order == Order::StartFirst && (up.no_start || up.making.no_recreate),
+            "--start-first cannot be combined with --no-start or --no-recreate".to_owned(),
+        ),
         (
             is_detached && (aborts || attaches || up.watch),
             format!(

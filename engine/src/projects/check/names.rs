@@ -72,7 +72,7 @@ impl Engine {
         for planned in &plan.operations {
             match &planned.operation {
                 Operation::Create(new) => self.check_name(project, new, &gone)?,
-                Operation::Recreate { old, new, .. } => {
+                Operation::Recreate { old, new, .. } | Operation::MakeBeside { old, new, .. } => {
                     gone.insert(old.id);
                     self.check_name(project, new, &gone)?;
                 }

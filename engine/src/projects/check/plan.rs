@@ -34,7 +34,9 @@ impl Engine {
         for planned in &plan.operations {
             match &planned.operation {
                 Operation::CreateVolume { key, .. } => self.check_volume(project, key)?,
-                Operation::Create(new) | Operation::Recreate { new, .. } => drop(made.insert(&*new.name)),
+                Operation::Create(new)
+                | Operation::Recreate { new, .. }
+                | Operation::MakeBeside { new, .. } => drop(made.insert(&*new.name)),
                 _ => {}
             }
         }

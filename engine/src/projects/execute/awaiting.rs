@@ -66,7 +66,8 @@ impl Execution<'_> {
         };
         // Whoever waits for this starts at once when it is there.
         self.engine.prepare_start(&NetworkMode::Default);
-        match self.reach(id, service, goal, act, self.work.ready_within) {
+        let open = self.containers_of(service);
+        match self.reach(id, service, open, goal, act, self.work.ready_within) {
             Err(OperationError::Halted) => Err(OperationError::Halted),
             Err(error) if !required => {
                 let name = error.container().unwrap_or(service.as_str()).to_owned();
@@ -89,13 +90,33 @@ impl Execution<'_> {
         id: OperationId,
         service: &ServiceName,
     ) -> Result<(), OperationError> {
+        let open = self.containers_of(service);
+        self.reach_ready(id, service, open)
+    }
+
+    /// Waits until one container of a service does what it is there for.
+    pub(super) fn wait_until_one_is_ready(
+        &self,
+        id: OperationId,
+        service: &ServiceName,
+        definition: &Definition,
+    ) -> Result<(), OperationError> {
+        self.reach_ready(id, service, vec![definition.id])
+    }
+
+    fn reach_ready(
+        &self,
+        id: OperationId,
+        service: &ServiceName,
+        containers: Vec<ContainerId>,
+    ) -> Result<(), OperationError> {
         let is_step = self.work.project.services.values().any(|other| {
             let needed = other.depends_on.get(service);
             needed.is_some_and(|needed| needed.condition == Condition::CompletedSuccessfully)
         });
         let goal = if is_step { Goal::ReadyOrCompleted } else { Goal::Ready };
         let within = self.work.ready_within;
-        self.reach(id, service, goal, Act::AwaitHealth, within)
+        self.reach(id, service, containers, goal, Act::AwaitHealth, within)
     }
 
     /// Waits until a program has ended that somebody told to stop: no longer than what is waited for altogether
@@ -121,6 +142,7 @@ impl Execution<'_> {
         &self,
         id: OperationId,
         service: &ServiceName,
+        containers: Vec<ContainerId>,
         goal: Goal,
         act: Act,
         within: Option<Duration>,
@@ -130,7 +152,7 @@ impl Execution<'_> {
         // Before the first look: nothing that happens behind it is missed.
         let watch = self.engine.parts.store.events().watch().map_err(watching)?;
         let mut open = Vec::new();
-        for container in self.containers_of(service) {
+        for container in containers {
             let definition = self.engine.find(&container.to_string())?;
             self.tell(id, Subject::Container(definition.name.to_string()), Phase::Begun(act));
             open.push(definition);

@@ -10,12 +10,14 @@
 //! stop      a container's end: hooks, grace, what never listens
 //! awaiting  how far the containers of a service have to be
 //! before    containers that run to their end before a service starts
+//! beside    new containers that start before the old ones stop
 //! hooks     programs of the project beside a container's own
 //! grants    configs and secrets
 //! ```
 
 mod awaiting;
 mod before;
+mod beside;
 mod error;
 mod grants;
 mod hooks;
@@ -117,6 +119,8 @@ struct Execution<'a> {
     places: Mutex<Places>,
     /// The containers that this plan made, by name.
     made: Mutex<BTreeMap<String, ContainerId>>,
+    /// The containers that were made beside others and have not taken over, each with what made it.
+    beside: Mutex<BTreeMap<ContainerId, OperationId>>,
     /// Made when something failed after which nothing more is to be begun.
     failed: Halt,
 }
@@ -126,6 +130,7 @@ impl Engine {
     pub fn execute(&self, plan: &Plan, work: Work<'_>, watcher: &dyn Watcher) -> std::io::Result<Carried> {
         let execution = Execution::new(self, plan, work, watcher)?;
         let mut carried = execution.run(plan);
+        execution.remove_beside();
         self.drop_prepared();
         carried.made = execution.made.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(carried)
@@ -145,6 +150,7 @@ impl<'a> Execution<'a> {
             watcher,
             places: Mutex::new(places(work.members.iter().map(|member| &member.replica), plan)),
             made: Mutex::default(),
+            beside: Mutex::default(),
             failed: Halt::new()?,
         })
     }
@@ -276,7 +282,13 @@ impl Execution<'_> {
 
 /// Whether an operation only waits.
 fn is_wait(operation: &Operation) -> bool {
-    matches!(operation, Operation::Await { .. } | Operation::AwaitReady { .. } | Operation::AwaitEnd(_))
+    matches!(
+        operation,
+        Operation::TakeOver { .. }
+            | Operation::Await { .. }
+            | Operation::AwaitReady { .. }
+            | Operation::AwaitEnd(_)
+    )
 }
 
 /// What an operation is about.
@@ -297,7 +309,10 @@ pub fn subject(operation: &Operation) -> Subject {
         | Operation::Unpause(container)
         | Operation::Rename { container, .. }
         | Operation::Remove { container, .. } => Subject::Container(container.name.clone()),
-        Operation::Create(new) | Operation::Recreate { new, .. } => Subject::Container(new.name.clone()),
+        Operation::Create(new)
+        | Operation::Recreate { new, .. }
+        | Operation::MakeBeside { new, .. }
+        | Operation::TakeOver { new, .. } => Subject::Container(new.name.clone()),
         Operation::RunBefore(before) => Subject::Container(before.name.clone()),
         Operation::Start(container) => Subject::Container(container.name().to_owned()),
         Operation::Await { service, .. } | Operation::AwaitReady { service } => {

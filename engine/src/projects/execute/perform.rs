@@ -7,7 +7,6 @@ use rbuild_images::Quiet;
 use rbuild_model::container::{ContainerId, Definition, MountWhat, State};
 use rbuild_model::project::{NetworkKey, Service, ServiceName, VolumeKey};
 use rbuild_model::volume::ANONYMOUS_LABEL;
-use rbuild_store::crash;
 
 use super::error::OperationError;
 use super::{Execution, granted, subject};
@@ -77,6 +76,10 @@ impl Execution<'_> {
             Operation::Recreate { old, new, anonymous } => {
                 around(Act::Recreate, &|| self.recreate(id, old, new, *anonymous))
             }
+            Operation::MakeBeside { old, new, anonymous } => {
+                around(Act::Create, &|| self.begin_beside(id, old, new, *anonymous))
+            }
+            Operation::TakeOver { old, new } => self.take_over(id, old, new),
             Operation::RunBefore(before) => self.run_before(id, before),
             Operation::Start(container) => around(Act::Start, &|| self.start(id, container)),
             Operation::Await { service, condition, required } => {
@@ -144,7 +147,7 @@ impl Execution<'_> {
         Ok(self.engine.connect_network(&wish.network, &existing.id.to_string(), &wish.settings)?)
     }
 
-    fn make_numbered(
+    pub(super) fn make_numbered(
         &self,
         new: &New,
         name: &str,
@@ -231,7 +234,7 @@ impl Execution<'_> {
         parents
     }
 
-    fn note_made(&self, new: &New, id: ContainerId) {
+    pub(super) fn note_made(&self, new: &New, id: ContainerId) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.insert((new.service.to_string(), new.number), id);
         drop(places);
@@ -240,22 +243,9 @@ impl Execution<'_> {
 
     /// Makes a container beside the one whose place it takes; both are never up at the same time.
     fn recreate(&self, id: OperationId, old: &Existing, new: &New, anonymous: AnonymousVolumes) -> Done {
-        let before = self.engine.find(&old.id.to_string())?;
-        let inherited = match anonymous {
-            AnonymousVolumes::Keep => self.anonymous_volumes(&before),
-            AnonymousVolumes::Renew => BTreeMap::new(),
-        };
-        let temporary = format!("{}_{}", old.id.short(), new.name);
-        let definition = self.make_numbered(new, &temporary, &inherited, Some(&old.name))?;
-        crash::point("project.made-beside");
+        let definition = self.make_beside(old, new, anonymous)?;
         self.stop(id, old)?;
-        crash::point("project.old-stopped");
-        self.remove(old, AnonymousVolumes::Keep)?;
-        crash::point("project.old-gone");
-        self.engine.rename(&definition.id.to_string(), &new.name)?;
-        self.note_made(new, definition.id);
-        self.watcher.replaced(&definition);
-        Ok(())
+        self.replace(old, new, &definition)
     }
 
     fn start(&self, id: OperationId, container: &Startable) -> Done {
@@ -277,7 +267,7 @@ impl Execution<'_> {
         })
     }
 
-    fn remove(&self, existing: &Existing, volumes: AnonymousVolumes) -> Done {
+    pub(super) fn remove(&self, existing: &Existing, volumes: AnonymousVolumes) -> Done {
         let id = existing.id.to_string();
         let definition = match self.engine.find(&id) {
             // Somebody else was faster.

@@ -16,7 +16,9 @@ impl Planner<'_> {
             Operation::Remove { container, .. } | Operation::Rename { container, .. } => {
                 container.id == holder.id
             }
-            Operation::Recreate { old, new, .. } => old.id == holder.id && new.name != name,
+            Operation::Recreate { old, new, .. } | Operation::TakeOver { old, new } => {
+                old.id == holder.id && new.name != name
+            }
             _ => false,
         };
         if let Some(place) = self.plan.operations.iter().position(|planned| frees(&planned.operation)) {
