@@ -430,15 +430,130 @@ fn advertise(sender: &impl AsFd) -> std::io::Result<()> {
     let mut message = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     message.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
     message.extend("fd00:bad::".parse::<Ipv6Addr>().unwrap().octets());
+    tell_everybody(sender, &message)
+}
+
+/// Tells everybody on a link that the sender has an address.
+fn claim(sender: &impl AsFd, address: Ipv6Addr) -> std::io::Result<()> {
+    let hardware = mac(sender);
+    let hardware = hardware.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap());
+    // It takes the place of what was known.
+    let mut message = vec![136, 0, 0, 0, 0x20, 0, 0, 0];
+    message.extend(address.octets());
+    message.extend([2, 1].into_iter().chain(hardware));
+    tell_everybody(sender, &message)
+}
+
+/// The hardware address of a container.
+fn mac(place: &impl AsFd) -> String {
+    let link = inside(place, || command("ip", &["-o", "link", "show", "dev", "eth0"]));
+    link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned()
+}
+
+fn tell_everybody(sender: &impl AsFd, message: &[u8]) -> std::io::Result<()> {
     inside(sender, || {
         let link = command("ip", &["-o", "link", "show", "dev", "eth0"]);
         let index = link.split(':').next().unwrap().parse().unwrap();
         let socket = net::socket(AddressFamily::INET6, SocketType::RAW, Some(net::ipproto::ICMPV6))?;
         net::sockopt::set_ipv6_multicast_hops(&socket, 255)?;
         let everybody = SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, index);
-        net::sendto(&socket, &message, SendFlags::empty(), &everybody)?;
+        net::sendto(&socket, message, SendFlags::empty(), &everybody)?;
         Ok(())
     })
+}
+
+#[test]
+fn an_endpoint_gives_no_addresses_out() {
+    Scene::run(|scene| {
+        connect_by_ipv6(scene);
+        let network = ensure(scene, six("six", "fd00:6::/64"));
+        let [mut client, mut server, mut free] = ["client", "server", "free"].map(Container::new);
+        let (four, six) = both(client.join(scene, &network, 0));
+        server.join(scene, &network, 0);
+        let unguarded = EndpointSpec { guard: Guard::Off, ..EndpointSpec::new(free.id.clone()) };
+        driver(BRIDGE).attach(&scene.site, &network, &mut free.namespace, &unguarded).unwrap();
+        for (client_at, server_port) in
+            [(SocketAddr::from((four, 68)), 67), (SocketAddr::from((six, 546)), 547)]
+        {
+            let any = if client_at.is_ipv4() { IpAddr::from([0; 4]) } else { Ipv6Addr::UNSPECIFIED.into() };
+            let bind = |place: &Container, port| {
+                inside(&place.namespace, || std::net::UdpSocket::bind((any, port)).unwrap())
+            };
+            let heard = bind(&client, client_at.port());
+            heard.set_read_timeout(Some(PATIENCE)).unwrap();
+            // An offer that is lost would have come before what follows it.
+            for (from, port, text) in
+                [(&server, server_port, "offer"), (&server, 1024, "other"), (&free, server_port, "offer")]
+            {
+                bind(from, port).send_to(text.as_bytes(), client_at).unwrap();
+            }
+            let next = || {
+                let mut buffer = [0; 16];
+                let length = heard.recv(&mut buffer).unwrap();
+                String::from_utf8(buffer[..length].to_vec()).unwrap()
+            };
+            assert_eq!([next(), next()], ["other", "offer"], "{client_at}");
+        }
+    });
+}
+
+fn both((four, six): (Option<Ipv4Addr>, Option<Ipv6Addr>)) -> (Ipv4Addr, Ipv6Addr) {
+    four.zip(six).expect("a network of both families")
+}
+
+#[test]
+fn nobody_is_told_that_a_neighbours_address_is_elsewhere() {
+    Scene::run(|scene| {
+        connect_by_ipv6(scene);
+        let network = ensure(scene, six("six", "fd00:6::/64"));
+        let [mut server, mut victim, mut thief, mut free] =
+            ["server", "victim", "thief", "free"].map(Container::new);
+        let (server_four, server_six) = both(server.join(scene, &network, 0));
+        let (victim_four, victim_six) = both(victim.join(scene, &network, 0));
+        thief.join(scene, &network, 0);
+        let unguarded = EndpointSpec { guard: Guard::Off, ..EndpointSpec::new(free.id.clone()) };
+        driver(BRIDGE).attach(&scene.site, &network, &mut free.namespace, &unguarded).unwrap();
+        let servers = [IpAddr::from(server_four), server_six.into()]
+            .map(|address| answer(&server.namespace, SocketAddr::new(address, 0)));
+        let (own, others) = (mac(&victim.namespace), mac(&free.namespace));
+        let known = |address: IpAddr| {
+            let listed =
+                inside(&server.namespace, || command("ip", &["neigh", "show", &address.to_string()]));
+            listed.split("lladdr ").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_owned)
+        };
+        let victims = [IpAddr::from(victim_four), victim_six.into()];
+        // What is asked next comes behind all that was sent before: it was heard by then, if it is heard at all.
+        let from = |place: &Container, patience| {
+            servers.map(|server| call(&place.namespace, server, patience).is_ok())
+        };
+        assert_eq!(from(&victim, PATIENCE), [true; 2]);
+        assert_eq!(victims.map(known), [Some(own.clone()), Some(own.clone())]);
+
+        // By IPv4 whoever asks for an address tells which one it has itself.
+        let four = format!("{victim_four}/16");
+        let take = |place: &Container| {
+            inside(&place.namespace, || {
+                command("ip", &["neigh", "flush", "dev", "eth0"]);
+                command("ip", &["addr", "add", &four, "dev", "eth0"]);
+                let socket = std::net::UdpSocket::bind((victim_four, 0)).unwrap();
+                socket.send_to(b"x", (server_four, 9)).unwrap();
+                command("ip", &["addr", "del", &four, "dev", "eth0"]);
+                command("ip", &["neigh", "flush", "dev", "eth0"]);
+            });
+        };
+        take(&thief);
+        assert!((0..1000).any(|_| claim(&thief.namespace, victim_six).is_ok()));
+        assert_eq!(from(&thief, PATIENCE), [true; 2], "its own addresses are heard of");
+        assert_eq!(victims.map(known), [Some(own.clone()), Some(own)], "nobody has believed it");
+
+        // One that may administer networks is believed: so it would have been heard.
+        take(&free);
+        assert!((0..1000).any(|_| {
+            let sent = claim(&free.namespace, victim_six);
+            sent.is_ok() && known(victims[1]).as_ref() == Some(&others)
+        }));
+        assert!((0..1000).any(|_| known(victims[0]).as_ref() == Some(&others)));
+    });
 }
 
 #[test]

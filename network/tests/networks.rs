@@ -8,9 +8,11 @@ mod beside_docker;
 mod gateways;
 mod scene;
 
+use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use rbuild_network::address::Subnet;
@@ -293,6 +295,36 @@ fn an_endpoint_cannot_take_a_neighbours_address() {
         assert!(ask(&thief.namespace, service.address).is_ok(), "its own again");
         inside(&thief.namespace, || command("ip", &["link", "set", "eth0", "address", "02:00:00:00:00:99"]));
         assert!(ask_in_vain(&thief.namespace, service.address).is_err(), "another hardware address");
+    });
+}
+
+#[test]
+fn a_program_for_rules_that_knows_less_guards_addresses_all_the_same() {
+    Scene::run(|scene| {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("nft");
+        // As the one of Ubuntu 22.04: no sets of places in a packet.
+        let script = "#!/bin/sh\nscript=$(/bin/cat)\n\
+             case $script in *'@nh,'* | *'@th,'*) echo 'Error: syntax error' >&2; exit 1 ;; esac\n\
+             printf '%s' \"$script\" | PATH=/usr/sbin:/sbin:/usr/bin nft -f -\n";
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let config = SiteConfig { nft: Some(program), ..scene.site.config().clone() };
+        let site = Site::open(config).unwrap();
+        let network = driver(BRIDGE).ensure(&site, &spec("guarded")).unwrap();
+        assert_eq!(network.warnings, []);
+        let [server, victim, thief] = ["server", "victim", "thief"].map(|id| {
+            let mut namespace = Namespace::create().unwrap();
+            let made = driver(BRIDGE).attach(&site, &network, &mut namespace, &endpoint(id)).unwrap();
+            (four_of(&made.address.unwrap()), namespace)
+        });
+        let service = answer(&server.1, at(server.0, 0));
+        assert!(ask(&thief.1, service.address).is_ok());
+        inside(&thief.1, || {
+            command("ip", &["addr", "flush", "dev", "eth0"]);
+            command("ip", &["addr", "add", &format!("{}/16", victim.0), "dev", "eth0"]);
+        });
+        assert!(ask_in_vain(&thief.1, service.address).is_err(), "another's address");
     });
 }
 

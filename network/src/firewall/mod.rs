@@ -486,15 +486,16 @@ fn make(site: &Site) -> Result<bool, FirewallError> {
     let fill =
         |text: &str| text.replace("@TABLE@", &site.store().table()).replace("@LINKS@", &site.store().links());
     let rules = fill(RULES);
-    let guarded = match run(site, &format!("{rules}{}", fill(GUARD))) {
-        Ok(()) => true,
-        // The rules alone tell whether it is the table of bridges that this kernel does not know.
-        Err(FirewallError::Refused { .. }) => {
-            run(site, &rules)?;
-            false
+    // The rules alone tell whether it is the table of bridges that this kernel does not know.
+    let guards = [fill(GUARD), fill(&without_targets(GUARD)), String::new()];
+    let mut made = Ok(false);
+    for guard in &guards {
+        made = run(site, &format!("{rules}{guard}")).map(|()| !guard.is_empty());
+        if !matches!(made, Err(FirewallError::Refused { .. })) {
+            break;
         }
-        Err(error) => return Err(error),
-    };
+    }
+    let guarded = made?;
     let guarding = if guarded { Guarding::On } else { Guarding::Missing };
     // A network whose file cannot be read is shut off; it does not shut off the others.
     let readable = names::readable(&site.config().runtime)?;
@@ -503,6 +504,17 @@ fn make(site: &Site) -> Result<bool, FirewallError> {
         Some(error) => Err(error.into()),
         None => Ok(guarded),
     }
+}
+
+/// The guard for programs that know no sets of places in a packet (nft before 1.0.3): what a neighbour advertisement is about is
+/// not looked at then.
+fn without_targets(guard: &str) -> String {
+    guard
+        .split_inclusive('\n')
+        .filter(|line| !line.contains("@th,64,128"))
+        .collect::<String>()
+        .replace("typeof iifname . ether saddr . @nh,64,128", "type ifname . ether_addr . ipv6_addr")
+        .replace("@nh,64,128", "ip6 saddr")
 }
 
 fn run(site: &Site, script: &str) -> Result<(), FirewallError> {
