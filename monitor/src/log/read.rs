@@ -17,7 +17,7 @@ use rustix::fs::inotify;
 use rustix::io::Errno;
 
 use super::lines::Source;
-use super::rotate::{FORMS, numbered};
+use super::rotate::{FORMS, numbered, open_own};
 use super::{json, local};
 use crate::protocol::LogPosition;
 
@@ -375,7 +375,7 @@ enum Form {
 }
 
 fn open(path: &Path, form: Form) -> Result<Option<Open>, ReadError> {
-    let file = match File::open(path) {
+    let file = match open_own(File::options().read(true), path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(|source| ReadError::File { act: "open", path: path.to_owned(), source })?,
     };

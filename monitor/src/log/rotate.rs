@@ -4,7 +4,7 @@
 //! oldest goes. Compression of `x.1` runs on a thread of its own: what is written never waits for it, unless the next
 //! file is full before it is done.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use std::thread::JoinHandle;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::protocol::LogPosition;
 
@@ -137,7 +139,19 @@ pub(super) fn numbered(path: &Path, number: usize, form: &str) -> PathBuf {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    File::options().create(true).write(true).read(true).truncate(false).mode(0o640).open(path)
+    open_own(File::options().create(true).write(true).read(true).truncate(false).mode(0o640), path)
+}
+
+/// Opens a file of a log. A link in its place, as a copy of a store from elsewhere may have, is not followed, and nothing
+/// but a regular file is waited for, read or written.
+pub(super) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let no_file = || io::Error::other("it is no regular file");
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match options.custom_flags(flags.bits().cast_signed()).open(path) {
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Err(no_file()),
+        Ok(file) if !file.metadata()?.is_file() => Err(no_file()),
+        opened => opened,
+    }
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -161,8 +175,8 @@ fn compress(path: &Path) -> io::Result<()> {
         name.push(".new");
         PathBuf::from(name)
     });
-    let mut from = File::open(path)?;
-    let to = File::options().create(true).truncate(true).write(true).mode(0o640).open(&temporary)?;
+    let mut from = open_own(File::options().read(true), path)?;
+    let to = open_own(File::options().create(true).truncate(true).write(true).mode(0o640), &temporary)?;
     let mut encoder = GzEncoder::new(to, Compression::default());
     io::copy(&mut from, &mut encoder)?;
     encoder.finish()?.flush()?;

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use super::*;
 
 const ID: ContainerId = ContainerId::from_bytes([0xab; 32]);
@@ -264,4 +266,29 @@ fn options_are_checked_in_dockers_words() {
     }
     check(&config(LogDriver::Local, &[("max-size", "1.5g")])).unwrap();
     check(&config(LogDriver::None, &[])).unwrap();
+}
+
+#[test]
+fn what_is_no_file_in_the_place_of_a_log_is_neither_followed_nor_waited_for() {
+    for driver in [LogDriver::JsonFile, LogDriver::Local] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(driver, &[]);
+        let outside = folder.path().join("outside");
+        std::fs::write(&outside, "untouched").unwrap();
+        open(folder.path(), &config).write(&record(b"a line\n")).unwrap();
+        let path = path(folder.path(), &ID, driver);
+        for kind in ["link", "pipe"] {
+            std::fs::remove_file(&path).unwrap();
+            match kind {
+                "link" => std::os::unix::fs::symlink(&outside, &path).unwrap(),
+                _ => mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap(),
+            }
+            let context = Context { attributes: &BTreeMap::new(), env: &[], id: &ID };
+            assert!(Writer::open(folder.path(), &ID, &config, &context).is_err(), "{kind}");
+            let entry =
+                read(folder.path(), &ID, &config, Filter::default()).and_then(|mut log| log.next_entry());
+            assert!(entry.is_err(), "{kind}: {entry:?}");
+        }
+        assert_eq!(std::fs::read_to_string(&outside).unwrap(), "untouched");
+    }
 }
