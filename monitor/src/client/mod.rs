@@ -109,7 +109,14 @@ impl Client {
         let mut client =
             Self { version: protocol::OLDEST, socket, decoder: Decoder::default(), fds: Vec::new() };
         match client.ask(&Request::Hello { version: protocol::VERSION }) {
-            Ok(Reply::Hello { version, .. }) => Ok(Some(Self { version, ..client })),
+            Ok(Reply::Hello { version, .. }) if version >= protocol::OLDEST => {
+                Ok(Some(Self { version, ..client }))
+            }
+            Ok(Reply::Hello { version, .. }) => Err(ClientError::Refused(Refusal::Version {
+                oldest: version,
+                newest: version,
+                asked: protocol::VERSION,
+            })),
             Ok(_) => Err(ClientError::Order),
             // It was just leaving.
             Err(ClientError::Wire(FrameError::Closed)) => Ok(None),

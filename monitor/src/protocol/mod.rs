@@ -274,7 +274,10 @@ pub enum Refusal {
     #[error("the execution {0} has already run")]
     ExecStarted(String),
     /// The versions do not meet.
-    #[error("the monitor speaks versions {oldest} to {newest} of the protocol, this program version {asked}")]
+    #[error(
+        "the monitor of the container speaks versions {oldest} to {newest} of the protocol, this program version {asked}: \
+         use the rbuild that started the container, or end the monitor, and the next command takes its place"
+    )]
     Version {
         /// The oldest that the monitor speaks.
         oldest: u32,

@@ -24,6 +24,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("programs_run_beside_it", execs),
     ("a_container_can_be_started_again", again),
     ("nonsense_from_clients_harms_nobody", nonsense),
+    ("both_sides_agree_on_a_version", versions),
     ("monitors_are_not_taken_for_remains", residence),
     ("the_last_monitor_takes_its_group_away", departure),
     ("who_listens_no_more_has_given_its_lock_back", leaving),
@@ -201,6 +202,29 @@ fn nonsense(house: &House) {
     assert!(matches!(container.state(), State::Running(_)));
     container.end();
     assert!(Client::find(&container.place).unwrap().is_none_or(|mut client| client.inspect().is_ok()));
+}
+
+/// A monitor agrees on the newest version that both sides speak, and says what it speaks where there is none.
+fn versions(house: &House) {
+    let container = house.container("sleep 1000");
+    container.start();
+    let greet = |version: u32| {
+        let mut stream = UnixStream::connect(container.place.run().join("control")).unwrap();
+        let text = format!("{{\"Hello\":{{\"version\":{version}}}}}");
+        let head = (text.len() as u32).to_le_bytes();
+        stream.write_all(&[&head[..], &[0], text.as_bytes()].concat()).unwrap();
+        let mut head = [0; 5];
+        std::io::Read::read_exact(&mut stream, &mut head).unwrap();
+        let mut answer = vec![0; u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize];
+        std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    let newer = greet(u32::MAX);
+    assert!(newer.starts_with("{\"Hello\":{\"version\":2,"), "{newer}");
+    assert_eq!(greet(0), "{\"Refused\":{\"Version\":{\"oldest\":1,\"newest\":2,\"asked\":0}}}");
+    let told = Refusal::Version { oldest: 1, newest: 2, asked: 0 }.to_string();
+    assert!(told.contains("use the rbuild that started the container"), "{told}");
+    container.end();
 }
 
 fn leaving(house: &House) {
