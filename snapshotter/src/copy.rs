@@ -41,7 +41,7 @@ impl CopySnapshotter {
         let root = self.place.open_active(active.id())?;
         let Some(parent) = active.parents().top() else { return set_empty_root(&root) };
         let parent = self.place.open_tree(parent)?;
-        let rules = CopyRules { capabilities: Capabilities::Keep, ..CopyRules::default() };
+        let rules = CopyRules { capabilities: Capabilities::All, ..CopyRules::default() };
         Copier::new(rules)
             .copy_dir(&parent.resolve("/")?, root.resolve("/")?)
             .map_err(|error| error.into_tree(root.host_path()))?;

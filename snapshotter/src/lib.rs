@@ -48,4 +48,4 @@ pub use overlay::OverlaySnapshotter;
 pub use snapshotter::{Snapshotter, Tree, Writes};
 pub use tree_tar::write_tree;
 pub use usage::{Usage, size_of, usage_of};
-pub use xattr::xattrs_of;
+pub use xattr::{copy_xattrs, xattrs_of};

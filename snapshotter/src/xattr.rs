@@ -45,6 +45,26 @@ pub fn xattrs_of(file: impl AsFd) -> Result<Vec<Xattr>, Errno> {
     Ok(found)
 }
 
+/// Gives a file or directory the attributes of another, as [`xattrs_of`] has them.
+pub fn copy_xattrs(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
+    give(to, &xattrs_of(from)?)
+}
+
+/// Sets attributes. Of those that the file system cannot have, and of labels that only the kernel gives, nothing is set;
+/// without its capabilities, though, a program would not be what it was.
+pub(crate) fn give(file: impl AsFd, attributes: &[Xattr]) -> Result<(), Errno> {
+    for Xattr { name, value } in attributes {
+        let is_label = name.starts_with(b"security.") || name.starts_with(b"trusted.");
+        match set(&file, name, value) {
+            Err(errno) if name == CAPABILITY.as_bytes() => return Err(errno),
+            Err(Errno::OPNOTSUPP) => {}
+            Err(Errno::PERM) if is_label => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
 /// Reads an attribute; `None` if there is none, or if the file system has no attributes.
 pub(crate) fn get(file: impl AsFd, name: impl rustix::path::Arg + Copy) -> Result<Option<Vec<u8>>, Errno> {
     let mut small = [0_u8; 256];

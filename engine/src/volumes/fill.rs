@@ -48,7 +48,7 @@ pub(super) fn fill(
     sync(own)?;
     rbuild_store::crash::point("volume.filling");
     let top = Root::open(data)?;
-    let rules = CopyRules { capabilities: Capabilities::Keep, ..CopyRules::default() };
+    let rules = CopyRules { capabilities: Capabilities::All, ..CopyRules::default() };
     Copier::new(rules)
         .copy_dir(&source, top.resolve("/")?)
         .map_err(|source| VolumesError::Fill { volume: name.clone(), source })?;
@@ -57,6 +57,8 @@ pub(super) fn fill(
     rustix::fs::chmod(data, rustix::fs::Mode::from_raw_mode(meta.mode))
         .map_err(io("set the mode of", data))?;
     let folder = File::open(data).map_err(io("open", data))?;
+    let top = source.open_dir()?;
+    rbuild_snapshotter::copy_xattrs(&top, &folder).map_err(io("set the attributes of", data))?;
     rustix::fs::syncfs(&folder).map_err(io("sync", data))?;
     rbuild_store::crash::point("volume.filled");
     finish(own)?;

@@ -101,9 +101,19 @@ fn an_empty_volume_begins_with_what_the_image_has() {
     let data = place.make("data");
     place.volumes.fill(&data, &place.image(), "/data", Begins::Empty).unwrap();
     assert!(!place.data(&data).exists());
+    let flags = rustix::fs::XattrFlags::empty();
+    for path in ["data", "data/deep", "data/second"] {
+        let path = place.folder.path().join("image").join(path);
+        rustix::fs::setxattr(path, "user.own", b"kept", flags).unwrap();
+    }
     place.fill(&data).unwrap();
     let first = place.data(&data).join("deep/first");
     assert_eq!(fs::read_to_string(&first).unwrap(), "from the image");
+    for path in ["", "deep", "second"] {
+        let mut value = [0_u8; 16];
+        let length = rustix::fs::getxattr(place.data(&data).join(path), "user.own", &mut value[..]);
+        assert_eq!(&value[..length.unwrap()], b"kept", "{path}");
+    }
     fs::write(&first, "mine").unwrap();
     place.fill(&data).unwrap();
     assert_eq!(fs::read_to_string(&first).unwrap(), "mine", "what is there stays");

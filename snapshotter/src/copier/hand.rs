@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use rbuild_confined::{Error as TreeError, Kind, Metadata, Owner, Root, chmod_nofollow};
+use rbuild_image::tar::Xattr;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timestamps, Uid};
 use rustix::io::Errno;
 
@@ -125,13 +126,27 @@ impl<'a> Hand<'a> {
     ) -> Result<()> {
         let file = create(place)?;
         self.data(source, &file, meta, path, buffer)?;
-        let capability = match self.rules.capabilities {
-            Capabilities::Keep => {
-                xattr::get(source, xattr::CAPABILITY).map_err(|errno| io("inspect", path, errno))?
-            }
-            Capabilities::Drop => None,
+        let own = || -> std::result::Result<Vec<Xattr>, Errno> {
+            Ok(match self.rules.capabilities {
+                Capabilities::Keep => {
+                    let value = xattr::get(source, xattr::CAPABILITY)?;
+                    let name = || xattr::CAPABILITY.as_bytes().to_vec();
+                    value.into_iter().map(|value| Xattr { name: name(), value }).collect()
+                }
+                Capabilities::All => xattr::xattrs_of(source)?,
+                Capabilities::Drop => Vec::new(),
+            })
         };
-        self.finish_file(&file, meta, place, capability.as_deref())
+        let attributes = own().map_err(|errno| io("inspect", path, errno))?;
+        self.finish_file(&file, meta, place, &attributes)
+    }
+
+    /// Gives a new directory the attributes of its source, where they are wanted.
+    pub(super) fn attributes_of_dir(&self, source: impl AsFd, dir: impl AsFd, path: &Path) -> Result<()> {
+        if self.rules.capabilities != Capabilities::All {
+            return Ok(());
+        }
+        xattr::copy_xattrs(source, dir).map_err(|errno| io("copy the attributes of", path, errno))
     }
 
     /// Gives a new file its attributes, in the order that keeps them.
@@ -140,17 +155,15 @@ impl<'a> Hand<'a> {
         file: &OwnedFd,
         meta: &Metadata,
         place: Place<'_>,
-        capability: Option<&[u8]>,
+        attributes: &[Xattr],
     ) -> Result<()> {
         let owner = self.rules.owner.unwrap_or(meta.owner);
         if place.inherits || !self.as_root || owner != Owner::ROOT {
             rustix::fs::fchown(file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))
                 .map_err(|errno| cannot_own(place.path, owner, errno))?;
         }
-        if let Some(value) = capability {
-            xattr::set(file, xattr::CAPABILITY.as_bytes(), value)
-                .map_err(|errno| io("set the capabilities of", place.path, errno))?;
-        }
+        xattr::give(file, attributes)
+            .map_err(|errno| io("set the capabilities and attributes of", place.path, errno))?;
         let mode = self.mode(Kind::File, meta.mode);
         if mode != 0o600 {
             rustix::fs::fchmod(file, Mode::from_raw_mode(mode))
@@ -191,7 +204,7 @@ impl<'a> Hand<'a> {
         }
         if file_type == FileType::RegularFile {
             let file = create(place)?;
-            return self.finish_file(&file, meta, place, None);
+            return self.finish_file(&file, meta, place, &[]);
         }
         let mode = Mode::RUSR | Mode::WUSR;
         replacing(place, |place| rustix::fs::mknodat(place.dir, place.name, file_type, mode, meta.rdev))?;

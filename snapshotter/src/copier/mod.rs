@@ -98,14 +98,16 @@ impl CopyError {
 
 type Result<T> = std::result::Result<T, CopyError>;
 
-/// What becomes of `security.capability`.
+/// What becomes of extended attributes: of `security.capability`, and of all others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Capabilities {
-    /// It is left out, as for a build context.
+    /// It is left out, as for a build context, with all others.
     #[default]
     Drop,
-    /// It is copied, as from a stage or an image.
+    /// It is copied, as from a stage or an image, and the others are left out.
     Keep,
+    /// All of files and folders are copied, as into a volume, as far as the destination has any.
+    All,
 }
 
 /// What becomes of sockets.

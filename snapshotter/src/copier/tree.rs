@@ -116,6 +116,7 @@ impl<'a> Course<'a, '_> {
                         watch.entry(&path, meta, None);
                     }
                     levels.make(&path, self.below)?;
+                    self.hand.attributes_of_dir(walk.dir(), levels.dirs.top(), &path)?;
                 }
                 return Ok(None);
             }

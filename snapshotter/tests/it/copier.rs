@@ -174,6 +174,25 @@ fn rules_change_what_arrives() {
         assert_eq!(fs::symlink_metadata(pair.to(path)).expect("metadata").mtime(), 7, "{path}");
     }
 
+    let named = |path: PathBuf, name: &str| {
+        let mut value = [0_u8; 64];
+        rustix::fs::getxattr(path, name, &mut value[..]).ok().map(|length| value[..length].to_vec())
+    };
+    for (path, value) in [("d", b"folder"), ("d/f", b"a file")] {
+        rustix::fs::setxattr(pair.from(path), "user.own", value, flags).expect("attributes");
+        assert_eq!(named(pair.to(path), "user.own"), None);
+    }
+    fs::remove_dir_all(pair.to("d")).expect("removes");
+    pair.copy(Copier::new(CopyRules { capabilities: Capabilities::Keep, ..CopyRules::default() }))
+        .expect("copies");
+    assert_eq!(named(pair.to("d/f"), "user.own"), None, "an image's copies have capabilities alone");
+    fs::remove_dir_all(pair.to("d")).expect("removes");
+    pair.copy(Copier::new(CopyRules { capabilities: Capabilities::All, ..CopyRules::default() }))
+        .expect("copies");
+    assert_eq!(named(pair.to("d"), "user.own"), Some(b"folder".to_vec()));
+    assert_eq!(named(pair.to("d/f"), "user.own"), Some(b"a file".to_vec()));
+    assert!(has(pair.to("d/f")));
+
     fs::remove_dir_all(pair.to("d")).expect("removes");
     pair.copy(Copier::new(CopyRules::default())).expect("copies");
     assert!(!has(pair.to("d/f")), "lost from a context");
