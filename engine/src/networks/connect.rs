@@ -462,7 +462,15 @@ pub(super) fn check_settings(
     if let Err(error) = links::chosen(settings) {
         mistakes.push(error.to_string());
     }
-    mistakes.extend(links::settings(settings).err().into_iter().flatten());
+    match links::settings(settings) {
+        Err(more) => mistakes.extend(more),
+        Ok(set) if definition.ipv6.is_on() => {
+            mistakes.extend(set.iter().filter(|one| one.takes_ipv6_away()).map(|one| {
+                format!("{one} would take the endpoint's IPv6 address away: use a network without IPv6")
+            }));
+        }
+        Ok(_) => {}
+    }
     if !mistakes.is_empty() {
         return Err(NetworksError::Endpoint { network: definition.name.clone(), mistakes });
     }

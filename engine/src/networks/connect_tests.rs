@@ -149,6 +149,13 @@ fn options_of_endpoints_tell_the_kernel_or_are_kept_or_refused() {
              expected sysctl 'net.ipv4.conf.IFNAME.forwarding' to have format name=value"
             .to_owned())
     );
+    let off = EndpointSettings {
+        driver_options: [(SYSCTLS.to_owned(), "net.ipv6.conf.IFNAME.disable_ipv6=1".to_owned())].into(),
+        ..EndpointSettings::default()
+    };
+    let with = |ipv6| check_settings(&NetworkDefinition { ipv6, ..definition("app", false) }, &off);
+    assert!(with(Switch::Off).is_ok());
+    assert!(with(Switch::On).unwrap_err().to_string().ends_with("use a network without IPv6"));
     let told = "the endpoint option `com.docker.network.endpoint.other` is not supported yet";
     assert_eq!(check(&[("com.docker.network.endpoint.other", "1")]), Err(told.to_owned()));
 }

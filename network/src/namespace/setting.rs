@@ -55,6 +55,12 @@ impl LinkSetting {
         Ok(Self { family, group, name, value })
     }
 
+    /// Whether it takes IPv6 addresses away, and lets none come.
+    pub fn takes_ipv6_away(&self) -> bool {
+        let parts = [&*self.family, &*self.group, &*self.name];
+        parts == ["ipv6", "conf", "disable_ipv6"] && self.value.trim() != "0"
+    }
+
     /// The file by which a thread of the link's namespace makes it.
     pub(super) fn path(&self, link: &LinkName) -> PathBuf {
         let Self { family, group, name, value: _ } = self;
