@@ -1,10 +1,11 @@
 //! What one endpoint can know of the names of its networks, and what it is answered. Pure.
 //!
-//! A name leads to every running endpoint that has it, in any network that the asker is in too and that has names. What
-//! other networks know is not told, nor asked of anybody else: an address of one of the asker's own networks that has no
+//! A name leads to every running endpoint that has it, in any network that the asker is in too and that has names; to one that
+//! shares several networks with the asker by the first of them, so that who counts the addresses of a service counts its
+//! containers. What other networks know is not told, nor asked of anybody else: an address of one of the asker's own networks that has no
 //! name here has none, and an asker whose networks lead nowhere is told that only these names exist.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::wire::{A, AAAA, Code, PTR, Query, Record, reversed};
@@ -31,9 +32,12 @@ pub(super) enum Decision {
 
 impl View {
     /// Gathers what an endpoint can know.
-    pub(super) fn of(states: Vec<NetworkState>, endpoint: &EndpointId) -> Self {
+    pub(super) fn of(mut states: Vec<NetworkState>, endpoint: &EndpointId) -> Self {
         let mut view = Self::default();
         let mut private = Vec::new();
+        // The same one is the first each time.
+        states.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut found = HashSet::new();
         for mut state in states {
             let Some(own) = state.endpoints.iter().find(|record| record.id == *endpoint) else { continue };
             private.extend(own.private_names.clone());
@@ -47,8 +51,11 @@ impl View {
                 for name in &record.names {
                     let name = name.to_ascii_lowercase();
                     for name in [format!("{name}.{network}"), name] {
-                        let known = view.addresses.entry(name).or_default();
-                        known.extend(record.addresses());
+                        let is_new = |address: &IpAddr| {
+                            found.insert((name.clone(), record.id.clone(), address.is_ipv4()))
+                        };
+                        let addresses: Vec<IpAddr> = record.addresses().filter(is_new).collect();
+                        view.addresses.entry(name).or_default().extend(addresses);
                     }
                 }
                 if let Some(name) = record.names.first() {
@@ -58,11 +65,6 @@ impl View {
                 }
             }
             view.networks.push(state);
-        }
-        for known in view.addresses.values_mut() {
-            // Two networks of one name, or a name given twice.
-            let mut seen = std::collections::HashSet::new();
-            known.retain(|address| seen.insert(*address));
         }
         for name in private {
             if let Some(addresses) = view.addresses.get(&name.target.to_ascii_lowercase()) {

@@ -92,6 +92,29 @@ fn a_name_leads_to_all_that_have_it_each_in_turn() {
 }
 
 #[test]
+fn who_shares_several_networks_is_told_once() {
+    let mut back = network("back", "10.2.0.0/24", Reach::Outside);
+    let mut front = network("front", "10.1.0.0/24", Reach::Outside);
+    for state in [&mut front, &mut back] {
+        add(state, "asker", &["asker"]);
+        add(state, "web1", &["p-web-1", "web"]);
+    }
+    add(&mut front, "web2", &["p-web-2", "web", "web"]);
+    let six = |state: &mut NetworkState, at: usize| {
+        let four = *state.endpoints[at].families.four().unwrap();
+        state.endpoints[at].families = Families::Both(four, "fd00::5".parse().unwrap());
+    };
+    six(&mut front, 1);
+    for states in [vec![front.clone(), back.clone()], vec![back, front]] {
+        let view = View::of(states, &EndpointId::new("asker").unwrap());
+        assert_eq!(ask(&view, "web", A), "Fine 10.2.0.3 10.1.0.4");
+        assert_eq!(ask(&view, "web", AAAA), "Fine fd00::5", "only one of its networks has the family");
+        assert_eq!(ask(&view, "p-web-1.front", A), "Fine 10.1.0.3");
+        assert_eq!(ask(&view, "3.0.1.10.in-addr.arpa", PTR), "Fine p-web-1.front");
+    }
+}
+
+#[test]
 fn only_the_askers_networks_are_told() {
     let one = view("web1");
     for (name, kind, expected) in [
