@@ -438,6 +438,10 @@ fn mounts() {
             ("type=bind,src=/x,dst=/x,taget=1", "error: unknown key `taget` (did you mean `target`?)"),
         ],
     );
+}
+
+#[test]
+fn mounts_in_the_short_form() {
     check(
         volume,
         &[
