@@ -45,7 +45,7 @@ pub(crate) fn settings(settings: &EndpointSettings) -> Result<Vec<LinkSetting>, 
 }
 
 /// An option that would change what packets do, and is not known; others are kept like labels, as by Docker.
-pub(super) fn unknown(settings: &EndpointSettings) -> Option<&str> {
+pub(crate) fn unknown(settings: &EndpointSettings) -> Option<&str> {
     let mut options = settings.driver_options.keys().map(String::as_str);
     options.find(|option| option.starts_with(OURS) && !matches!(*option, OPTION | SETTINGS))
 }

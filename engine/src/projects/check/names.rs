@@ -34,7 +34,8 @@ pub(super) fn of_machine(service: &Service) -> Result<(), NotPossible> {
     Ok(())
 }
 
-/// Looks whether the kernel takes the names that a service chooses for its links, and whether they differ.
+/// Looks whether the kernel takes the names that a service chooses for its links, and whether they differ; and whether options
+/// of its links mean anything.
 pub(super) fn of_links(
     project: &Project,
     service: &Service,
@@ -45,6 +46,13 @@ pub(super) fn of_links(
         let name = project.networks.get(network).map_or(network.as_str(), |network| &network.name);
         let own = endpoints.iter().find(|wish| wish.network == name);
         let Some(wish) = own else { continue };
+        let wrong = match links::settings(&wish.settings) {
+            Err(mistakes) => Some(mistakes.join("; ")),
+            Ok(_) => links::unknown(&wish.settings).map(|option| format!("`{option}` is not supported yet")),
+        };
+        if let Some(why) = wrong {
+            return Err(NotPossible::new(service, format!("networks.{network}.driver_opts"), why));
+        }
         let key = match attachment.interface_name {
             Some(_) => format!("networks.{network}.interface_name"),
             None => format!("networks.{network}.driver_opts"),

@@ -264,6 +264,19 @@ fn names_of_machines_and_links_are_the_kernels() {
         &linked([("a", option("abc")), ("b", named("abc"))]),
         "networks.b.interface_name: `abc` is the name of the link to network a already: choose another one",
     );
+    let other = |name: &str, value: &str| {
+        let name = format!("com.docker.network.endpoint.{name}");
+        Attachment { driver_opts: [(name, value.to_owned())].into(), ..Attachment::default() }
+    };
+    refused(
+        &linked([("a", other("sysctls", "net.ipv4.ip_forward=1")), ("b", Attachment::default())]),
+        "networks.a.driver_opts: unrecognised network interface sysctl 'net.ipv4.ip_forward=1'; represent \
+         'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'",
+    );
+    refused(
+        &linked([("a", Attachment::default()), ("b", other("x", "1"))]),
+        "networks.b.driver_opts: `com.docker.network.endpoint.x` is not supported yet",
+    );
     let all = linked([("a", option("abc")), ("b", named("abd"))]);
     let services = all.services.keys().cloned().collect();
     assert_eq!(check(&all, &services, &BTreeMap::new()).map(|_| ()), Ok(()));
