@@ -245,7 +245,7 @@ services:
         let text = base.replace("CONDITION", condition).replace("COMMAND", command).replace("TEST", test);
         context.write("compose.yaml", text);
     };
-    file("service_healthy", "sh -c 'echo no disk; exec sleep 1000'", "'false'");
+    file("service_healthy", "sh -c 'echo no disk; exec sleep 1000'", "'echo no route; exit 7'");
     let unhealthy = compose(&context, ["up", "-d"]);
     unhealthy.assert_code(1);
     assert!(
@@ -253,6 +253,8 @@ services:
         "{unhealthy}"
     );
     assert!(unhealthy.stderr.contains("the last lines of bad-db-1:\n  no disk\n"), "{unhealthy}");
+    let check = "the last health check of bad-db-1 ended with 7:\n  no route\n";
+    assert!(unhealthy.stderr.contains(check), "{unhealthy}");
     assert_eq!(containers(&context), ["bad-db-1 running", "bad-web-1 created"]);
 
     file("service_completed_successfully", "sh -c 'echo no schema >&2; exit 3'", "'true'");
@@ -481,6 +483,10 @@ fn the_foreground_ends_all_that_is_meant_and_no_more() {
     let ended = running.wait();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.stderr.contains("db hook exited with status 1"), "{ended:?}");
+    assert_eq!(containers(&context), ["calm-db-1 running", "calm-web-1 exited"]);
+    let anew = compose(&context, ["up", "-d", "--force-recreate"]);
+    anew.assert_code(1);
+    assert!(anew.stderr.contains("db hook exited with status 1"), "{anew}");
     assert_eq!(containers(&context), ["calm-db-1 running", "calm-web-1 exited"]);
     context.write("compose.yaml", &services);
     composed(&context, ["down", "-t", "0"]);
@@ -713,6 +719,66 @@ fn a_crash_between_the_steps_of_a_recreation_is_finished() {
         assert_eq!(inspected(&context, "anew-web-1", volume), kept, "{point}");
     }
     context.rbuild(["down", "-v"]).run().assert_success();
+    assert_eq!(resources(&context), [""; 0]);
+    assert_clean(&context);
+}
+
+#[test]
+fn services_swap_the_names_of_their_containers() {
+    let Some(context) = scene("services_swap_the_names_of_their_containers") else { return };
+    let write = |a: &str, b: &str| {
+        let service = |name: &str| {
+            format!("{{ image: busybox, command: sleep 1000, stop_signal: SIGKILL, container_name: {name} }}")
+        };
+        context.write(
+            "compose.yaml",
+            format!("name: swap\nservices:\n  a: {}\n  b: {}\n", service(a), service(b)),
+        );
+    };
+    let check = |a: &str, b: &str| {
+        let service =
+            |name: &str| inspected(&context, name, "{{index .Config.Labels \"com.docker.compose.service\"}}");
+        assert_eq!((service(a), service(b)), ("a".to_owned(), "b".to_owned()));
+        assert_eq!(containers(&context), ["left running", "right running"]);
+    };
+    write("left", "right");
+    composed(&context, ["up", "-d"]);
+    write("right", "left");
+    composed(&context, ["up", "-d"]);
+    check("right", "left");
+    #[cfg(feature = "crash-points")]
+    for point in ["project.made-beside:1", "project.old-gone:1", "project.old-stopped:2"] {
+        write("left", "right");
+        let cut = context.rbuild(["compose", "up", "-d"]).env("RBUILD_CRASH_POINT", point).run();
+        assert_eq!(cut.status.code(), None, "{point}: {cut}");
+        composed(&context, ["up", "-d"]);
+        check("left", "right");
+        write("right", "left");
+        composed(&context, ["up", "-d"]);
+        check("right", "left");
+    }
+    context.rbuild(["down"]).run().assert_success();
+    assert_clean(&context);
+}
+
+#[test]
+fn a_network_of_another_project_outlives_this_one() {
+    let Some(context) = scene("a_network_of_another_project_outlives_this_one") else { return };
+    let service = "{ image: busybox, command: sleep 1000, stop_signal: SIGKILL }";
+    let text = |name: &str| {
+        format!("name: {name}\nservices:\n  web: {service}\nnetworks: {{ default: {{ name: shared }} }}\n")
+    };
+    context.write("one.yaml", text("one"));
+    context.write("two.yaml", text("two"));
+    composed(&context, ["-f", "one.yaml", "up", "-d"]);
+    composed(&context, ["-f", "one.yaml", "kill"]);
+    composed(&context, ["-f", "one.yaml", "rm", "-f"]);
+    let foreign = composed(&context, ["-f", "two.yaml", "up", "-d"]);
+    assert!(foreign.stderr.contains("was not created for project \"two\""), "{foreign}");
+    let down = composed(&context, ["-f", "two.yaml", "down"]);
+    assert!(!down.stderr.contains("Network"), "{down}");
+    assert_eq!(resources(&context), ["shared"]);
+    composed(&context, ["-f", "one.yaml", "down"]);
     assert_eq!(resources(&context), [""; 0]);
     assert_clean(&context);
 }

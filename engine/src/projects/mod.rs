@@ -48,7 +48,7 @@ pub use check::check;
 pub use container::{Making, NotPossible, container};
 pub use content::{Contents, contents};
 pub use down::{Down, VolumesToo, down};
-pub use execute::{AfterFailure, Carried, Failure, Haste, OneOff, OperationError, Work, subject};
+pub use execute::{AfterFailure, Carried, Failure, Haste, OneOff, OperationError, Reason, Work, subject};
 pub use halt::Halt;
 pub use happening::{Act, Happening, HookAt, HookPlace, Phase, Subject, Unwatched, Watcher};
 pub use observe::{Member, ObserveError, Owned};

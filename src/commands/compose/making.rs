@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rbuild_engine::projects::{
     self, AfterFailure, Carried, ChangedContents, ChangedVolumes, Dependencies, Desired, Failure, Halt,
-    Haste, Member, Operation, OperationError, Orphans, Plan, Recreate, Subject, Wanted, Warning, Watcher,
-    Work,
+    Haste, Member, Operation, OperationError, Orphans, Plan, Reason, Recreate, Subject, Wanted, Warning,
+    Watcher, Work,
 };
 use rbuild_frontend::compose::is_on;
 use rbuild_model::container::FirstProbe;
@@ -379,13 +379,27 @@ pub(super) fn failed(
 }
 
 fn explained(meant: &Meant, plan: &Plan, failure: Failure, context: &Context) -> anyhow::Error {
-    let Failure { operation, subject, error, log } = failure;
+    let Failure { operation, subject, error, log, reason } = failure;
+    let name = match &subject {
+        Subject::Container(name) | Subject::Network(name) | Subject::Volume(name) => name,
+    };
+    let tell = |head: String, lines: &[String]| {
+        let lines: String = lines.iter().map(|line| format!("  {}\n", text::one_line(line))).collect();
+        context.terminal.tell(&format!("{head}\n{lines}"));
+    };
     if !log.is_empty() {
-        let name = match &subject {
-            Subject::Container(name) | Subject::Network(name) | Subject::Volume(name) => name,
-        };
-        let lines: String = log.iter().map(|line| format!("  {}\n", text::one_line(line))).collect();
-        context.terminal.tell(&format!("the last lines of {name}:\n{lines}"));
+        tell(format!("the last lines of {name}:"), &log);
+    }
+    match &reason {
+        Some(Reason::HealthCheck { status, lines }) => {
+            let end = if lines.is_empty() { "" } else { ":" };
+            tell(format!("the last health check of {name} ended with {status}{end}"), lines);
+        }
+        Some(Reason::Memory { limit }) => {
+            let limit = limit.map(|limit| format!(": it may have {limit} bytes"));
+            tell(format!("{name} was killed for want of memory{}", limit.unwrap_or_default()), &[]);
+        }
+        None => {}
     }
     let planned = &plan.operations[operation.0];
     let is_dependency = matches!(planned.operation, Operation::Await { .. });

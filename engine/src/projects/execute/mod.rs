@@ -12,6 +12,7 @@
 //! before    containers that run to their end before a service starts
 //! beside    new containers that start before the old ones stop
 //! hooks     programs of the project beside a container's own
+//! reason    what is known of why a container failed
 //! grants    configs and secrets
 //! ```
 
@@ -23,6 +24,7 @@ mod grants;
 mod hooks;
 mod one_off;
 mod perform;
+mod reason;
 mod stop;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -46,6 +48,7 @@ use crate::engine::Engine;
 pub use error::OperationError;
 pub(super) use grants::granted;
 pub use one_off::OneOff;
+pub use reason::Reason;
 pub use stop::Haste;
 
 /// What a plan is carried out with.
@@ -104,6 +107,8 @@ pub struct Failure {
     pub error: OperationError,
     /// The last lines of the container that it is about, if it wrote any.
     pub log: Vec<String>,
+    /// What else is known of why.
+    pub reason: Option<Reason>,
 }
 
 /// Containers by service and number.
@@ -119,7 +124,7 @@ struct Execution<'a> {
     places: Mutex<Places>,
     /// The containers that this plan made, by name.
     made: Mutex<BTreeMap<String, ContainerId>>,
-    /// The containers that were made beside others and have not taken over, each with what made it.
+    /// The containers that were made beside others that have not been stopped, each with what made it.
     beside: Mutex<BTreeMap<ContainerId, OperationId>>,
     /// Made when something failed after which nothing more is to be begun.
     failed: Halt,
@@ -266,13 +271,13 @@ impl Execution<'_> {
             Some(name) => Subject::Container(name.to_owned()),
             None => subject(&plan.operations[operation.0].operation),
         };
-        let log = match (&subject, error.has_log()) {
-            (Subject::Container(name), true) => self.last_lines(name),
-            _ => Vec::new(),
+        let (log, reason) = match (&subject, error.has_log()) {
+            (Subject::Container(name), true) => (self.last_lines(name), self.reason(name, &error)),
+            _ => (Vec::new(), None),
         };
         let phase = Phase::Failed(error.to_string());
         self.watcher.happened(Happening { operation, subject: subject.clone(), phase });
-        Failure { operation, subject, error, log }
+        Failure { operation, subject, error, log, reason }
     }
 
     fn tell(&self, operation: OperationId, subject: Subject, phase: Phase) {
