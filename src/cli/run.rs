@@ -311,16 +311,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME=VALUE", value_parser = flags::sysctl, help_heading = "Rights")]
     pub(crate) sysctl: Vec<flags::Sysctl>,
     /// Processes that it sees: its own, `host`, or those of `container:NAME`
-    #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
+    #[arg(long, value_name = "MODE", value_parser = pid, help_heading = "Rights")]
     pub(crate) pid: Option<NamespaceUse>,
-    /// Shared memory that it sees: `private`, `shareable`, `host`, or that of `container:NAME`
-    #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
+    /// Shared memory that it sees: `private`, `shareable`, `none`, `host`, or that of `container:NAME`
+    #[arg(long, value_name = "MODE", value_parser = ipc, help_heading = "Rights")]
     pub(crate) ipc: Option<NamespaceUse>,
     /// Host name that it has: its own, or `host`
-    #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
+    #[arg(long, value_name = "MODE", value_parser = uts, help_heading = "Rights")]
     pub(crate) uts: Option<NamespaceUse>,
     /// View of cgroups that it has: `private`, `host`
-    #[arg(long, value_name = "MODE", value_parser = namespace, help_heading = "Rights")]
+    #[arg(long, value_name = "MODE", value_parser = cgroup, help_heading = "Rights")]
     pub(crate) cgroupns: Option<NamespaceUse>,
 }
 
@@ -464,15 +464,36 @@ fn device_rate(text: &str) -> flags::Read<(String, &str)> {
     }
 }
 
-fn namespace(text: &str) -> flags::Read<NamespaceUse> {
-    match text {
-        "" | "private" => Ok(NamespaceUse::Own),
-        "shareable" => Ok(NamespaceUse::Shareable),
-        "host" => Ok(NamespaceUse::Host),
-        other => match other.strip_prefix("container:") {
-            Some(name) if !name.is_empty() => Ok(NamespaceUse::Container(name.to_owned())),
-            _ => Err(flags::unknown("mode", other, &["private", "shareable", "host", "container:NAME"])),
-        },
+fn pid(text: &str) -> flags::Read<NamespaceUse> {
+    namespace(text, &["host", CONTAINER])
+}
+
+fn ipc(text: &str) -> flags::Read<NamespaceUse> {
+    namespace(text, &["private", "shareable", "none", "host", CONTAINER])
+}
+
+fn uts(text: &str) -> flags::Read<NamespaceUse> {
+    namespace(text, &["host"])
+}
+
+fn cgroup(text: &str) -> flags::Read<NamespaceUse> {
+    namespace(text, &["private", "host"])
+}
+
+/// The mode that names a container.
+const CONTAINER: &str = "container:NAME";
+
+/// Reads one of the modes that a namespace has; nothing is the usual one.
+fn namespace(text: &str, modes: &[&str]) -> flags::Read<NamespaceUse> {
+    let of_container = text.strip_prefix("container:").filter(|name| !name.is_empty());
+    match (text, of_container) {
+        ("", _) => Ok(NamespaceUse::Own),
+        (_, Some(name)) if modes.contains(&CONTAINER) => Ok(NamespaceUse::Container(name.to_owned())),
+        (mode, _) if !modes.contains(&mode) || mode == CONTAINER => Err(flags::unknown("mode", mode, modes)),
+        ("shareable", _) => Ok(NamespaceUse::Shareable),
+        ("none", _) => Ok(NamespaceUse::Bare),
+        ("host", _) => Ok(NamespaceUse::Host),
+        _ => Ok(NamespaceUse::Own),
     }
 }
 

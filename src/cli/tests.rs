@@ -207,6 +207,8 @@ fn mistakes_are_told() {
         ("run --mount type=bind,src=/x x", "no `target`: write `target=/PATH`"),
         ("run --network name=app,colour=red x", "unknown key `colour`"),
         ("run --restart sometimes x", "unknown policy 'sometimes'"),
+        ("run --uts shareable x", "unknown mode `shareable`: use one of [host]"),
+        ("run --pid none x", "unknown mode `none`: use one of [host, container:NAME]"),
         (
             "run --pull sometimes x",
             "`sometimes` is no value of `--pull`\nhint: it takes: always, missing, never",

@@ -117,6 +117,10 @@ fn what_a_program_is_given() {
     );
     assert_eq!(read_only, "refused\nok\n");
     assert_eq!(
+        said(&context, &["--ipc", "none"], "ls /dev/shm 2>/dev/null || ls -d /dev/mqueue"),
+        "/dev/mqueue\n"
+    );
+    assert_eq!(
         said(&context, &["--init"], "head -n 1 /proc/1/comm; tr '\\0' ' ' < /proc/1/cmdline | cut -c 1-20"),
         "rbuild-init\nrbuild-init -- sh -c\n",
         "its own init is told by its name"

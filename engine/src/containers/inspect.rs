@@ -5,7 +5,8 @@ mod mount;
 use std::collections::BTreeMap;
 
 use rbuild_model::container::{
-    Definition, DeviceRequest, HostOptions, NamespaceUse, Removal, Resources, RestartPolicy, SeccompUse, State,
+    Definition, DeviceRequest, HostOptions, NamespaceUse, Removal, Resources, RestartPolicy, SeccompUse,
+    State,
 };
 use rbuild_model::network::{EndpointSettings, HostPort, NetworkDefinition, NetworkMode};
 use rbuild_sandbox::capabilities::canonical;
@@ -143,6 +144,7 @@ fn namespace(of: &NamespaceUse) -> String {
     match of {
         NamespaceUse::Own => String::new(),
         NamespaceUse::Shareable => "shareable".to_owned(),
+        NamespaceUse::Bare => "none".to_owned(),
         NamespaceUse::Host => "host".to_owned(),
         NamespaceUse::Container(name) => format!("container:{name}"),
     }

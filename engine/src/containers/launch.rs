@@ -93,6 +93,12 @@ impl Engine {
         options.root = if host.read_only { RootAccess::ReadOnly } else { RootAccess::Writable };
         options.oom_score_adj = host.oom_score_adj;
         let mut spec = profile::container(options)?;
+        if host.ipc == NamespaceUse::Bare
+            && let Some(mut mounts) = spec.mounts().clone()
+        {
+            mounts.retain(|mount| mount.destination() != Path::new("/dev/shm"));
+            spec.set_mounts(Some(mounts));
+        }
         if !host.annotations.is_empty() {
             let mut annotations = spec.annotations().clone().unwrap_or_default();
             annotations.extend(host.annotations.clone());

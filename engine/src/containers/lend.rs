@@ -99,9 +99,11 @@ impl Engine {
 fn check_shareable(lender: &Definition) -> Result<(), ContainerError> {
     match lender.host.ipc {
         NamespaceUse::Shareable | NamespaceUse::Host => Ok(()),
-        NamespaceUse::Own | NamespaceUse::Container(_) => Err(ContainerError::State(format!(
-            "cannot join IPC of a container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
-            lender.id
-        ))),
+        NamespaceUse::Own | NamespaceUse::Bare | NamespaceUse::Container(_) => {
+            Err(ContainerError::State(format!(
+                "cannot join IPC of a container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                lender.id
+            )))
+        }
     }
 }

@@ -334,6 +334,7 @@ fn host(making: &Making<'_>, request: &mut CreateRequest) -> Result<(), NotPossi
         Some(Namespace::Other(word)) => match word.as_str() {
             "" | "private" => Ok(NamespaceUse::Own),
             "shareable" => Ok(NamespaceUse::Shareable),
+            "none" if key == "ipc" => Ok(NamespaceUse::Bare),
             other => Err(not(service, key, format!("`{other}` is not supported"))),
         },
     };

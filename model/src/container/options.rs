@@ -132,6 +132,8 @@ pub enum NamespaceUse {
     Own,
     /// One of its own that others may join.
     Shareable,
+    /// One of its own, of messages, without memory to share.
+    Bare,
     /// The host's.
     Host,
     /// That of another container, by name or id.
