@@ -82,5 +82,11 @@ pub(super) fn exec(arguments: Exec, context: &Context) -> Outcome {
         detach: arguments.detach_keys.unwrap_or_default(),
         signals: Mode::Off,
     });
-    crate::wiring::exec(&engine, &definition, &request, touch.as_ref())
+    match crate::wiring::exec(&engine, &definition, &request, touch.as_ref()) {
+        // As with docker, only who waits for a program has a status that stands for it.
+        Err(error) if touch.is_none() && error.is::<NotStarted>() => {
+            Err(Mistake::new(error.to_string()).into())
+        }
+        ended => ended,
+    }
 }

@@ -39,7 +39,10 @@ pub(super) fn remove(arguments: &Remove, context: &Context) -> Outcome {
     each(&arguments.containers, context, |name| match engine.remove(name, options) {
         Ok(_) => Ok(Some(name.to_owned())),
         // What is not there need not be removed.
-        Err(ContainerError::NotFound(_)) if arguments.force => Ok(None),
+        Err(ContainerError::NotFound(_)) if arguments.force => {
+            context.terminal.tell(&format!("note: no such container: {}\n", crate::text::one_line(name)));
+            Ok(None)
+        }
         Err(error) => Err(error),
     })
 }

@@ -81,6 +81,10 @@ fn in_the_background() {
     assert_eq!(said(&context, ["exec", "back", "sh", "-c", "echo $HOSTNAME; exit 0"]), id[..12]);
     context.rbuild(["exec", "back", "sh", "-c", "exit 9"]).run().assert_code(9);
     context.rbuild(["exec", "back", "no-such-program"]).run().assert_code(127);
+    refused(&context, ["exec", "-d", "back", "no-such-program"], 1, "cannot execute `no-such-program`");
+    let nothing = context.rbuild(["rm", "-f", "nowhere"]).run();
+    nothing.assert_success();
+    assert!(nothing.stderr.contains("no such container: nowhere"), "{nothing}");
     assert_eq!(said(&context, ["pause", "back"]), "back");
     assert!(state(&context, "back").starts_with("paused"));
     refused(&context, ["exec", "back", "true"], 1, "is paused");
