@@ -100,6 +100,15 @@ fn parse_with(text: &str, more_units: &[(&str, i128)]) -> Option<i64> {
 
 /// Says why a text is no duration, as Go's `time.ParseDuration` does.
 pub(crate) fn no_duration(text: &str) -> String {
+    told_with(text, &[])
+}
+
+/// Says the same where days and weeks count too.
+pub(crate) fn no_long_duration(text: &str) -> String {
+    told_with(text, &LONG_UNITS)
+}
+
+fn told_with(text: &str, more_units: &[(&str, i128)]) -> String {
     let given = quoted(text);
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -117,7 +126,7 @@ pub(crate) fn no_duration(text: &str) -> String {
         if unit.is_empty() {
             return format!("time: missing unit in duration {given}");
         }
-        if !UNITS.iter().any(|(name, _)| *name == unit) {
+        if !UNITS.iter().chain(more_units).any(|(name, _)| *name == unit) {
             return format!("time: unknown unit {} in duration {given}", quoted(unit));
         }
         rest = next;
@@ -211,6 +220,7 @@ mod tests {
             assert_eq!(parse_long_duration(text).map(duration).as_deref(), Some(written), "{text}");
         }
         assert_eq!(parse_duration("1d"), None);
+        assert_eq!(no_long_duration("1d2"), r#"time: missing unit in duration "1d2""#);
     }
 
     proptest! {

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -47,6 +50,18 @@ impl Environment {
     /// Returns a variable that is a path, if it is set and not empty.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.0.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
+    /// Returns the current folder as the caller's shell calls it, by way of links, else as the kernel does.
+    pub(crate) fn current_dir(&self) -> io::Result<PathBuf> {
+        let called = self.path("PWD").filter(|path| path.is_absolute());
+        let identity = |path: &PathBuf| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        match called {
+            Some(path) if matches!((identity(&path), identity(&".".into())), (Ok(a), Ok(b)) if a == b) => {
+                Ok(path)
+            }
+            _ => std::env::current_dir(),
+        }
     }
 
     /// Returns the caller's proxies.

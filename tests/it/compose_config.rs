@@ -50,11 +50,14 @@ fn lists_and_explanations_are_lines() {
             &["--variables", "--format", "yaml"],
             "TAG:\n    name: TAG\n    defaultvalue: \"1\"\n    presencevalue: \"\"\n    required: false\n",
         ),
-        (&["--environment"], "COMPOSE_PROJECT_NAME=shop\nTAG=7\n"),
     ] {
         let arguments = ["compose", "config"].iter().chain(arguments);
         assert_eq!(told(arguments, folder.path()), format!("status: 0\n--- out\n{wanted}--- err\n"));
     }
+    let variables = told(["compose", "config", "--environment"], folder.path());
+    let here = folder.path().canonicalize().expect("the folder is there");
+    let wanted = format!("COMPOSE_PROJECT_NAME=shop\nPWD={}\nTAG=7\n", here.display());
+    assert_eq!(variables, format!("status: 0\n--- out\n{wanted}--- err\n"));
 }
 
 #[test]
@@ -112,4 +115,36 @@ fn a_wrong_command_line_is_a_failure_as_any_other() {
         let output = told(line, folder.path());
         assert!(output.starts_with(status), "{line:?}: {output}");
     }
+}
+
+#[test]
+fn the_folder_is_called_as_the_shell_calls_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let base = folder.path().canonicalize().expect("the folder is there");
+    let (real, link) = (base.join("real"), base.join("link"));
+    fs::create_dir(&real).expect("the folder can be made");
+    std::os::unix::fs::symlink(&real, &link).expect("the link can be made");
+    fs::write(real.join("compose.yaml"), "services: {a: {image: x, hostname: \"${PWD}\"}}\n")
+        .expect("the file can be written");
+    let told = |called: Option<&std::path::Path>| {
+        let mut command = rbuild();
+        command.args(["compose", "config"]).current_dir(&link).env_remove("PWD");
+        if let Some(called) = called {
+            command.env("PWD", called);
+        }
+        text_of(&command.output().expect("the program can be run"))
+    };
+    let shown = |name: &str, host: &std::path::Path, warning: &str| {
+        format!(
+            "status: 0\n--- out\nname: {name}\nservices:\n  a:\n    hostname: {}\n    image: x\n    networks:\n      \
+             default: null\nnetworks:\n  default:\n    name: {name}_default\n--- err\n{warning}",
+            host.display()
+        )
+    };
+    let warning =
+        "warning: project has been loaded without an explicit name from a symlink. Using name \"link\"\n";
+    assert_eq!(told(Some(&link)), shown("link", &link, warning));
+    assert_eq!(told(None), shown("real", &real, ""));
+    let elsewhere = std::path::Path::new("/");
+    assert_eq!(told(Some(elsewhere)), shown("real", elsewhere, ""));
 }

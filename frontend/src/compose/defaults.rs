@@ -104,7 +104,7 @@ pub(crate) fn check(root: &Node) -> Checked<()> {
 
 fn is_no_address(node: &Node) -> bool {
     let text = node.as_str().unwrap_or_default();
-    !text.is_empty() && !text.contains('$') && text.parse::<std::net::IpAddr>().is_err()
+    !text.contains('$') && text.parse::<std::net::IpAddr>().is_err()
 }
 
 fn check_requests(path: &str, list: Option<&Node>) -> Checked<()> {

@@ -84,7 +84,8 @@ pub(crate) fn discover(request: &Request, files: Files<'_>, warnings: &mut Vec<D
     let name = asked.map(|name| ProjectName::new(&name)).transpose().map_err(|error| name_fault(&error))?;
     let profiles = if request.profiles.is_empty() {
         let listed = environment.get("COMPOSE_PROFILES").unwrap_or_default();
-        listed.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        // Nothing is a profile too, which is on where none is named.
+        listed.split(',').map(|name| name.trim().to_owned()).collect()
     } else {
         request.profiles.clone()
     };

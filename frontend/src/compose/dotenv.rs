@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rbuild_model::span::{Diagnostic, Location, Source, Span};
 
+use super::bounds;
 use super::environment::{Environment, Origin};
 use super::template::{self, TemplateError, Variables};
 
@@ -30,7 +31,7 @@ pub(crate) fn parse(
     earlier: &Environment,
 ) -> Read<EnvFile> {
     let text = source.text();
-    let mut parser = Parser { source, text, at: 0, lookup, earlier, file: EnvFile::default() };
+    let mut parser = Parser { source, text, at: 0, lookup, earlier, file: EnvFile::default(), bytes: 0 };
     if text.starts_with('\u{feff}') {
         parser.at = '\u{feff}'.len_utf8();
     }
@@ -78,6 +79,8 @@ struct Parser<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     earlier: &'a Environment,
     file: EnvFile,
+    /// How long all values are.
+    bytes: usize,
 }
 
 /// Blanks within a line.
@@ -204,10 +207,17 @@ impl<'a> Parser<'a> {
             above: [&self.file.variables, self.earlier],
             unset: &mut self.file.unset,
         };
-        template::substitute(text, &mut variables).map_err(|error| match error {
+        let filled = template::substitute(text, &mut variables).map_err(|error| match error {
             TemplateError::Invalid => self.error(span, &format!("Invalid template: {text:?}")),
+            TemplateError::Long => self.error(span, &template::too_long()),
             TemplateError::Required { name, message } => self.error(span, &required(&name, &message)),
-        })
+        })?;
+        self.bytes += filled.len();
+        if self.bytes > bounds::VALUES {
+            let message = format!("the values of this file come to more than {} bytes", bounds::VALUES);
+            return Err(self.error(span, &message));
+        }
+        Ok(filled)
     }
 }
 

@@ -53,7 +53,7 @@ impl Reading<'_> {
         }
         for (name, service) in services.iter_mut() {
             self.variables(name, service)?;
-            self.labels(name, service)?;
+            self.labels(service)?;
         }
         Ok(())
     }
@@ -139,7 +139,8 @@ impl Reading<'_> {
                 }
             };
             let read = read.map_err(|mut error| {
-                error.message = format!("failed to read {shown}: {}", error.message);
+                let act = if file.format.as_deref() == Some("raw") { "parse env_file" } else { "read" };
+                error.message = format!("failed to {act} {shown}: {}", error.message);
                 error
             })?;
             self.note(taken, format!("services.{name}.env_file"), file.at.as_ref());
@@ -161,7 +162,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn labels(&mut self, name: &str, service: &mut Node) -> Loads<()> {
+    fn labels(&mut self, service: &mut Node) -> Loads<()> {
         let files = self.label_files(service);
         let at = service.get("label_file").and_then(|node| node.at.clone());
         let Some(map) = service.as_map_mut() else { return Ok(()) };
@@ -170,7 +171,7 @@ impl Reading<'_> {
             return Ok(());
         }
         let mut merged = Map::default();
-        for (path, place) in files {
+        for (path, _) in files {
             let shown = path.display();
             let Answer::Text(source) = self.files.look(&path)? else {
                 return Err(fault(
@@ -179,13 +180,12 @@ impl Reading<'_> {
                 )
                 .into());
             };
-            let taken = RefCell::default();
-            let lookup = |name: &str| self.lookup(name, &taken);
+            // Labels know what stands above them in their file, and no variables.
+            let lookup = |_: &str| None;
             let read = dotenv::parse(source, &lookup, &Environment::default()).map_err(|mut error| {
                 error.message = format!("failed to read {shown}: {}", error.message);
                 error
             })?;
-            self.note(taken, format!("services.{name}.label_file"), place.as_ref());
             warn_of_unset(&read.unset, self.warnings);
             for (name, variable) in read.variables.iter() {
                 merged.put(name, Node::new(Value::String(variable.value.clone()), at.clone()));

@@ -1,7 +1,10 @@
 //! Filling in the variables of a file, and giving texts the type that their key has.
 
+use std::collections::HashSet;
+
 use rbuild_model::span::{Diagnostic, Location};
 
+use super::bounds::Bounds;
 use super::dotenv::required;
 use super::environment::Environment;
 use super::fault::{Checked, fault, remark};
@@ -33,6 +36,8 @@ pub(crate) struct Interpolation<'a> {
     pub(crate) uses: &'a mut Vec<Use>,
     /// What people should know.
     pub(crate) warnings: &'a mut Vec<Diagnostic>,
+    /// How much they come to.
+    pub(crate) bounds: &'a mut Bounds,
 }
 
 impl Interpolation<'_> {
@@ -75,7 +80,12 @@ impl Interpolation<'_> {
     }
 
     fn substitute(&mut self, text: &str, path: &Path, at: Option<&Location>) -> Checked<String> {
-        let mut lookup = Lookup { environment: self.environment, found: Vec::new(), unset: Vec::new() };
+        let mut lookup = Lookup {
+            environment: self.environment,
+            found: Vec::new(),
+            seen: HashSet::new(),
+            unset: Vec::new(),
+        };
         let filled = template::substitute(text, &mut lookup);
         let Lookup { found, unset, .. } = lookup;
         for name in unset {
@@ -86,6 +96,7 @@ impl Interpolation<'_> {
         }
         match filled {
             Ok(result) => {
+                self.bounds.value(result.len() * found.len().max(1), at)?;
                 for (name, value) in found {
                     let (path, at, result) = (path.pattern(), at.cloned(), result.clone());
                     self.uses.push(Use { name, path, at, value, result });
@@ -99,6 +110,7 @@ impl Interpolation<'_> {
                     path.pattern()
                 ),
             )),
+            Err(TemplateError::Long) => Err(fault(at, format!("{path}: {}", template::too_long()))),
             Err(TemplateError::Required { name, message }) => Err(fault(
                 at,
                 format!("error while interpolating {}: {}", path.pattern(), required(&name, &message)),
@@ -141,13 +153,17 @@ impl Interpolation<'_> {
 struct Lookup<'a> {
     environment: &'a Environment,
     found: Vec<(String, Option<String>)>,
+    seen: HashSet<String>,
     unset: Vec<String>,
 }
 
 impl Variables for Lookup<'_> {
     fn get(&mut self, name: &str) -> Option<String> {
         let value = self.environment.get(name).map(str::to_owned);
-        self.found.push((name.to_owned(), value.clone()));
+        // Once is enough, however often it stands there.
+        if self.seen.insert(name.to_owned()) {
+            self.found.push((name.to_owned(), value.clone()));
+        }
         value
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use rbuild_model::span::{Diagnostic, Location, Source};
 
+use super::bounds::Bounds;
 use super::discover;
 use super::elsewhere::Elsewhere;
 use super::environment::Environment;
@@ -40,6 +41,8 @@ pub(crate) struct Layers<'a> {
     pub(crate) uses: Vec<Use>,
     /// What others wrote.
     pub(crate) elsewhere: Elsewhere,
+    /// How much it comes to.
+    pub(crate) bounds: Bounds,
 }
 
 /// Where a set of files stands.
@@ -167,15 +170,23 @@ impl Layers<'_> {
         if self.request.skip.interpolation {
             return Ok(());
         }
-        let mut interpolation =
-            Interpolation { environment, uses: &mut self.uses, warnings: &mut self.warnings };
+        let mut interpolation = Interpolation {
+            environment,
+            uses: &mut self.uses,
+            warnings: &mut self.warnings,
+            bounds: &mut self.bounds,
+        };
         interpolation.fill(node, Some(&PROJECT), &Path::default())
     }
 
     fn spell(&mut self, model: &mut Node) -> Checked<()> {
         let strictness =
             if self.request.skip.interpolation { Strictness::Lenient } else { Strictness::Strict };
-        Speller { strictness, warnings: &mut self.warnings }.spell(model, &PROJECT, &Path::default())
+        Speller { strictness, warnings: &mut self.warnings, bounds: &mut self.bounds }.spell(
+            model,
+            &PROJECT,
+            &Path::default(),
+        )
     }
 
     /// Returns where a file lies that is named somewhere; what others name is theirs.
@@ -266,6 +277,7 @@ impl Layers<'_> {
                         environment: &found.environment,
                         uses: &mut self.uses,
                         warnings: &mut self.warnings,
+                        bounds: &mut self.bounds,
                     };
                     interpolation.fill(&mut node, None, &Path::default().key("name"))?;
                 }

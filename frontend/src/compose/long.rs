@@ -2,6 +2,7 @@
 
 use rbuild_model::span::{Diagnostic, Location};
 
+use super::bounds::Bounds;
 use super::fault::{Checked, fault, remark};
 use super::merge::{keyed, started};
 use super::path::Path;
@@ -25,6 +26,8 @@ pub(crate) struct Speller<'a> {
     pub(crate) strictness: Strictness,
     /// What people should know.
     pub(crate) warnings: &'a mut Vec<Diagnostic>,
+    /// How much they stand for.
+    pub(crate) bounds: &'a mut Bounds,
 }
 
 impl Speller<'_> {
@@ -129,13 +132,17 @@ impl Speller<'_> {
         Ok(Some(Value::Map(map)))
     }
 
-    fn ports(&self, list: &[Node]) -> Checked<Option<Vec<Node>>> {
+    fn ports(&mut self, list: &[Node]) -> Checked<Option<Vec<Node>>> {
         let mut ports = Vec::new();
         for node in list {
             let spec = match &node.value {
                 Value::Map(_) => {
                     ports.push(node.clone());
                     continue;
+                }
+                Value::Float(_) => {
+                    let message = "a port is no number with a fraction: write it in quotes";
+                    return Err(fault(node.at.as_ref(), message));
                 }
                 scalar => scalar.scalar().unwrap_or_default(),
             };
@@ -144,6 +151,7 @@ impl Speller<'_> {
                 Err(_) if self.strictness == Strictness::Lenient => return Ok(None),
                 Err(error) => return Err(fault(node.at.as_ref(), error)),
             };
+            self.bounds.nodes(parsed.len() * 6, node.at.as_ref())?;
             for port in parsed {
                 let mut map = Map::default();
                 let mut put = |key: &str, value: Value| map.put(key, Node::new(value, node.at.clone()));

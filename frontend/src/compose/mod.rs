@@ -19,6 +19,7 @@
 //! Everything that is known of a key stands in the tables of `schema`; the steps walk a tree and its table side by side.
 //! Every node knows where it was written, so that an error of the last step still points at the line.
 
+mod bounds;
 mod consistency;
 mod defaults;
 mod discover;
@@ -54,6 +55,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bounds::Bounds;
 use rbuild_model::project::{Project, ProjectName};
 use rbuild_model::span::{Diagnostic, Location, Source};
 
@@ -119,7 +121,14 @@ pub struct Loaded {
 pub fn load(request: &Request, answers: &Answers) -> Result<Loading, LoadError> {
     let files = Files { answers };
     let elsewhere = Elsewhere::of(answers);
-    let mut layers = Layers { request, files, warnings: Vec::new(), uses: Vec::new(), elsewhere };
+    let mut layers = Layers {
+        request,
+        files,
+        warnings: Vec::new(),
+        uses: Vec::new(),
+        elsewhere,
+        bounds: Bounds::default(),
+    };
     match load_all(&mut layers) {
         Ok(loaded) => Ok(Loading::Ready(Box::new(loaded))),
         Err(Stop::Needs(questions)) => Ok(Loading::Needs(questions)),
@@ -383,6 +392,20 @@ impl Loaded {
         for (name, service) in services.into_iter().flat_map(Map::iter_mut) {
             if let (Some(image), Some(service)) = (images.get(name), service.as_map_mut()) {
                 service.put("image", Node::new(Value::String(image.clone()), None));
+            }
+        }
+    }
+
+    /// Gives env files of services other names: `rename` is asked with the service and the number of the file in it.
+    pub fn rename_env_files(&mut self, rename: impl Fn(&str, usize) -> Option<String>) {
+        let services = self.top.get_mut("services").and_then(Node::as_map_mut);
+        for (name, service) in services.into_iter().flat_map(Map::iter_mut) {
+            let files = service.as_map_mut().and_then(|service| service.get_mut("env_file"));
+            let Some(Value::List(files)) = files.map(|files| &mut files.value) else { continue };
+            for (number, file) in files.iter_mut().enumerate() {
+                if let (Some(name), Some(file)) = (rename(name, number), file.as_map_mut()) {
+                    file.put("path", Node::new(Value::String(name), None));
+                }
             }
         }
     }

@@ -78,7 +78,7 @@ impl Base<'_> {
         {
             return clean(&format!("{}/{rest}", home.display()));
         }
-        if text.starts_with('/') || text.is_empty() || is_windows(text) {
+        if text.starts_with('/') || text.is_empty() {
             return text.to_owned();
         }
         clean(&format!("{}/{text}", self.folder.display()))
@@ -98,7 +98,9 @@ impl Base<'_> {
             return;
         }
         if let Some(Value::String(source)) = map.get_mut("source").map(|node| &mut node.value) {
-            *source = self.absolute(source);
+            if !is_windows(source) {
+                *source = self.absolute(source);
+            }
         }
     }
 
@@ -117,7 +119,8 @@ impl Base<'_> {
     }
 }
 
+/// Tells whether what is mounted is a path of Windows.
 fn is_windows(text: &str) -> bool {
     text.starts_with("\\\\")
-        || matches!(text.as_bytes(), [letter, b':', b'\\', ..] if letter.is_ascii_alphabetic())
+        || matches!(text.as_bytes(), [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic())
 }

@@ -68,9 +68,49 @@ pub(crate) fn service_hash(name: &str, service: &Map) -> Checked<String> {
         deploy.remove("replicas");
     }
     let path = Path::default().key("services").key(name);
-    let entries = section_entries(&service, section, &path, Format::Json)?;
+    let mut entries = section_entries(&service, section, &path, Format::Json)?;
+    entries.iter_mut().for_each(|(key, document)| as_hashed(key, document));
     let text = write_json(&Document::Map(entries), Layout::Compact);
     Ok(rbuild_model::digest::BlobDigest::of(text.as_bytes()).hex())
+}
+
+/// Brings a key's value into the form that the reference hashes, which is not in all cases the one that is shown: containers
+/// of both bear one hash for one service.
+fn as_hashed(key: &str, document: &mut Document) {
+    let Document::Map(entries) = document else { return };
+    for (name, value) in entries {
+        match (key, value) {
+            ("ulimits", limit @ Document::Scalar(Value::Int(0))) => *limit = Document::Map(Vec::new()),
+            ("ulimits", Document::Map(limits)) => {
+                limits.retain(|(_, limit)| *limit != Document::Scalar(Value::Int(0)));
+            }
+            ("develop", Document::List(rules)) if name == "watch" => rules.iter_mut().for_each(with_command),
+            ("blkio_config", Document::List(devices)) => {
+                for device in devices {
+                    let Document::Map(keys) = device else { continue };
+                    for (key, _) in keys {
+                        key[..1].make_ascii_uppercase();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Gives a rule of `watch` a command, which says nothing, behind the keys that come before it.
+fn with_command(rule: &mut Document) {
+    let Document::Map(keys) = rule else { return };
+    if keys.iter().all(|(key, _)| key != "exec") {
+        let before =
+            keys.iter().take_while(|(key, _)| matches!(&**key, "path" | "action" | "target")).count();
+        let command = Document::Map(vec![("command".to_owned(), nothing())]);
+        keys.insert(before, ("exec".to_owned(), command));
+    }
+}
+
+const fn nothing() -> Document {
+    Document::Scalar(Value::Null)
 }
 
 /// How JSON is laid out.

@@ -35,7 +35,7 @@ pub(crate) fn settle(
         Form::TextMap => return Ok(collections::text_map(node, path)?.and_then(|map| named(map, format))),
         Form::EnvMap => return Ok(collections::env_map(node)?.and_then(|map| named(map, format))),
         Form::Hosts => return collections::hosts(node),
-        Form::Ulimit => return collections::ulimit(node, path).map(Some),
+        Form::Ulimit => return collections::ulimit(node, path, format).map(Some),
         Form::OptionLists => return Ok(collections::option_lists(node).and_then(|map| named(map, format))),
         Form::Ssh => return Ok(collections::ssh(node)),
         _ if node.is_null() => None,
@@ -220,7 +220,6 @@ fn bytes(node: &Node) -> Checked<i64> {
 
 fn duration(node: &Node) -> Checked<i64> {
     match node.as_str() {
-        Some("") => Ok(0),
         Some(text) => amount::duration(text).map_err(|error| fault(node.at.as_ref(), error)),
         None => Err(fault(node.at.as_ref(), "a duration needs a unit")),
     }

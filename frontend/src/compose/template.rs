@@ -11,6 +11,8 @@
 //! What stands behind an operator is a template itself and is only looked at where it counts. A `$` that begins none of
 //! these stands for itself.
 
+use super::bounds;
+
 /// How deep templates may be nested.
 const DEPTH: usize = 64;
 
@@ -27,6 +29,8 @@ pub(crate) trait Variables {
 pub(crate) enum TemplateError {
     /// It is written wrongly.
     Invalid,
+    /// It becomes too long.
+    Long,
     /// A variable that must have a value has none.
     Required {
         /// The variable.
@@ -86,6 +90,9 @@ fn fill(template: &str, variables: &mut dyn Variables, depth: usize) -> Result<S
     }
     let mut filled = String::with_capacity(template.len());
     for piece in pieces(template)? {
+        if filled.len() > bounds::VALUE {
+            return Err(TemplateError::Long);
+        }
         let (name, operation) = match piece {
             Piece::Text(text) => {
                 filled.push_str(text);
@@ -114,7 +121,12 @@ fn fill(template: &str, variables: &mut dyn Variables, depth: usize) -> Result<S
             }
         }
     }
-    Ok(filled)
+    if filled.len() > bounds::VALUE { Err(TemplateError::Long) } else { Ok(filled) }
+}
+
+/// Says that a value is too long.
+pub(crate) fn too_long() -> String {
+    format!("the value becomes longer than {} bytes", bounds::VALUE)
 }
 
 /// Takes a template apart.

@@ -182,7 +182,7 @@ fn each_key(shape: &Shape, name: &mut dyn FnMut(&'static str)) {
         }
         Shape::List(item, _) | Shape::Named(item, _) => each_key(&item.shape, name),
         Shape::OneOf(shapes) => shapes.iter().for_each(|shape| each_key(shape, name)),
-        Shape::Kinds(_) | Shape::Range(..) | Shape::Words(_) | Shape::Pattern(..) => {}
+        Shape::Kinds(_) | Shape::Natural(_) | Shape::Range(..) | Shape::Words(_) | Shape::Pattern(..) => {}
     }
 }
 
@@ -398,8 +398,12 @@ proptest! {
 /// Writes a model with the forms spelled out and equal items joined: merging leaves either form.
 fn normal(mut node: Node) -> String {
     let mut warnings = Vec::new();
-    let mut speller =
-        super::long::Speller { strictness: super::long::Strictness::Lenient, warnings: &mut warnings };
+    let mut bounds = super::bounds::Bounds::default();
+    let mut speller = super::long::Speller {
+        strictness: super::long::Strictness::Lenient,
+        warnings: &mut warnings,
+        bounds: &mut bounds,
+    };
     let _ = super::unique::enforce(&mut node, Some(&PROJECT), &Path::default());
     let _ = speller.spell(&mut node, &PROJECT, &Path::default());
     let listed: Vec<Node> = node
@@ -423,4 +427,76 @@ fn normal(mut node: Node) -> String {
     let mut sorted: Vec<String> = listed.iter().chain(&labels).filter_map(Node::scalar).collect();
     sorted.sort();
     format!("{}{sorted:?}", text(&node))
+}
+
+/// Returns why files cannot be loaded.
+fn refused(files: &[(&str, &str)]) -> String {
+    match loaded(files) {
+        Ok(_) => panic!("it was loaded"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn variables_of_variables_do_not_grow_without_end() {
+    let mut text = "A0=xxxxxxxxxx\n".to_owned();
+    for level in 1..12 {
+        text.push_str(&format!("A{level}={}\n", format!("${{A{}}}", level - 1).repeat(10)));
+    }
+    let project = "services: {a: {image: x, env_file: e}}";
+    let long = "line 7: the value becomes longer than 8388608 bytes";
+    assert!(refused(&[("compose.yaml", project), ("e", &text)]).contains(long));
+    assert!(refused(&[("compose.yaml", project), (".env", &text)]).contains(long));
+    let half =
+        format!("A={}\n{}", "x".repeat(4 << 20), (0..40).map(|at| format!("B{at}=$A\n")).collect::<String>());
+    assert!(
+        refused(&[("compose.yaml", project), ("e", &half)])
+            .contains("the values of this file come to more than 134217728 bytes")
+    );
+    let many = format!("x-a: [{}]\n{project}", vec!["'$A$A'"; 20].join(", "));
+    let value = format!("A={}\n", "x".repeat(4 << 20));
+    assert_eq!(
+        refused(&[("compose.yaml", &many), (".env", &value)]),
+        "compose.yaml:1:135: values come to more than 134217728 bytes once variables are filled in"
+    );
+}
+
+#[test]
+fn files_do_not_lead_to_one_another_without_end() {
+    let chain = |text: &dyn Fn(usize) -> String| -> Vec<(String, String)> {
+        (0..200).map(|at| (format!("{at}.yaml"), text(at))).collect()
+    };
+    let refused = |files: Vec<(String, String)>| {
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+        refused(&files)
+    };
+    let includes = chain(&|at| format!("include: [{}.yaml]\n", at + 1));
+    assert_eq!(refused(includes), "128.yaml:1:11: include: more than 128 lead to one another");
+    let both = chain(&|at| match at {
+        20 => "services: {a: {image: x}}\n".to_owned(),
+        _ => format!("include: [{0}.yaml, {0}.yaml]\n", at + 1),
+    });
+    assert!(refused(both).contains("more than 1000 files are included"));
+    let extended =
+        chain(&|at| format!("services: {{a: {{extends: {{service: a, file: {}.yaml}}}}}}\n", at + 1));
+    assert_eq!(refused(extended), "128.yaml:1:25: extends: more than 128 lead to one another");
+}
+
+#[test]
+fn short_forms_do_not_stand_for_more_than_there_is_room_for() {
+    let services: String = (0..10).map(|at| format!("  s{at}: {{image: x, ports: [*p]}}\n")).collect();
+    let text = format!("x-p: &p '1-65535:1-65535'\nservices:\n{services}");
+    assert!(
+        refused(&[("compose.yaml", &text)])
+            .ends_with("ports and extended services come to more than 2000000 nodes")
+    );
+    let labels: Vec<String> = (0..20_000).map(|at| format!("l{at}")).collect();
+    let services: String = (0..200).map(|at| format!("  s{at}: {{extends: base}}\n")).collect();
+    let text = format!("services:\n  base: {{image: x, labels: [{}]}}\n{services}", labels.join(", "));
+    assert!(
+        refused(&[("compose.yaml", &text)])
+            .ends_with("ports and extended services come to more than 2000000 nodes")
+    );
+    let keys = format!("{}a\n", "? ".repeat(100_000));
+    assert!(refused(&[("compose.yaml", &keys)]).ends_with("yaml: nested more than 128 deep"));
 }

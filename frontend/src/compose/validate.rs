@@ -3,6 +3,8 @@
 //! All findings are gathered, and the deepest of them is told: where a value could be one of several kinds, that is the one
 //! about the kind that the user meant. Of equally deep findings the first in the order of alternatives and keys counts.
 
+use std::collections::HashMap;
+
 use rbuild_model::span::{Diagnostic, Location, nearest};
 
 use super::fault::{Checked, fault};
@@ -12,8 +14,13 @@ use super::yaml::{Node, Value};
 
 /// Checks a whole project.
 pub(crate) fn validate(root: &Node, field: &'static Field) -> Checked<()> {
+    validate_at(root, field, &Path::default())
+}
+
+/// Checks a part of it.
+pub(crate) fn validate_at(node: &Node, field: &'static Field, path: &Path) -> Checked<()> {
     let mut findings = Vec::new();
-    check(root, None, &field.shape, &Path::default(), &mut findings);
+    check(node, None, &field.shape, path, &mut findings);
     let mut deepest: Option<Finding> = None;
     for finding in findings {
         if deepest.as_ref().is_none_or(|known| finding.depth > known.depth) {
@@ -40,9 +47,11 @@ fn report(findings: &mut Vec<Finding>, path: &Path, at: Option<&Location>, messa
 fn check(node: &Node, near: Option<&Location>, shape: &Shape, path: &Path, findings: &mut Vec<Finding>) {
     let at = node.at.as_ref().or(near);
     match shape {
-        Shape::Kinds(kinds) => {
+        Shape::Kinds(kinds) | Shape::Natural(kinds) => {
             if !kinds.iter().any(|kind| kind.is(&node.value)) {
                 report(findings, path, at, &must_be(kinds));
+            } else if matches!(shape, Shape::Natural(_)) && matches!(node.value, Value::Int(..0)) {
+                report(findings, path, at, "must be greater than or equal to 0");
             }
         }
         Shape::Range(least, most) => match &node.value {
@@ -93,7 +102,31 @@ fn check(node: &Node, near: Option<&Location>, shape: &Shape, path: &Path, findi
 
 /// Returns the first two items that are equal.
 fn equal_items(list: &[Node]) -> Option<(usize, usize)> {
-    (1..list.len()).find_map(|b| (0..b).find(|a| list[*a].same(&list[b])).map(|a| (a, b)))
+    let mut known: HashMap<String, Vec<usize>> = HashMap::new();
+    for (b, node) in list.iter().enumerate() {
+        let mut print = String::new();
+        fingerprint(node, &mut print);
+        let alike = known.entry(print).or_default();
+        if let Some(a) = alike.iter().find(|a| list[**a].same(node)) {
+            return Some((*a, b));
+        }
+        alike.push(b);
+    }
+    None
+}
+
+/// Writes what equal nodes have in common.
+fn fingerprint(node: &Node, print: &mut String) {
+    match &node.value {
+        Value::Map(map) => {
+            for (key, child) in map.iter() {
+                print.push_str(key);
+                fingerprint(child, print);
+            }
+        }
+        Value::List(list) => list.iter().for_each(|child| fingerprint(child, print)),
+        scalar => print.push_str(&scalar.scalar().unwrap_or_default()),
+    }
 }
 
 fn check_section(

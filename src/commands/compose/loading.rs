@@ -20,10 +20,16 @@ pub(crate) fn request(
     skip: Skip,
     environment: &Environment,
 ) -> anyhow::Result<Request> {
+    let current_dir = environment.current_dir()?;
+    let mut variables = environment.variables();
+    // Files may name the folder, whoever calls.
+    if environment.text("PWD").is_none() {
+        variables.extend(current_dir.to_str().map(|here| ("PWD".to_owned(), here.to_owned())));
+    }
     Ok(Request {
-        current_dir: std::env::current_dir()?,
+        current_dir,
         home: environment.path("HOME"),
-        environment: environment.variables(),
+        environment: variables,
         files: project.files.clone(),
         project_directory: project.project_directory.clone(),
         project_name: project.project_name.clone(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path as FilePath, PathBuf};
 
+use super::super::bounds;
 use super::super::discover::{self, folder};
 use super::super::merge::{Marks, merge};
 use super::super::path::Path;
@@ -58,12 +59,21 @@ impl Layers<'_> {
         if chain.contains(&link) {
             return Err(wrong(&extends, circle(chain, &link)));
         }
+        if chain.len() >= bounds::CHAIN {
+            return Err(wrong(&extends, bounds::too_deep("extends")));
+        }
         let mut chain = chain.to_vec();
         chain.push(link);
         let (wanted, other) = match &extends.value {
             Value::String(wanted) => (wanted.clone(), None),
             Value::Map(map) => match map.get("service").and_then(Node::as_str) {
-                Some(wanted) => (wanted.to_owned(), map.get("file").and_then(Node::as_str)),
+                Some(wanted) => {
+                    let file = map.get("file").filter(|file| !file.is_null());
+                    if let Some(file) = file.filter(|file| file.as_str().is_none()) {
+                        return Err(wrong(file, format!("services.{name}.extends.file must be a string")));
+                    }
+                    (wanted.to_owned(), file.and_then(Node::as_str))
+                }
                 None => return Err(wrong(&extends, format!("extends.{name}.service is required"))),
             },
             _ => return Err(wrong(&extends, format!("services.{name}.extends must be a mapping or string"))),
@@ -99,6 +109,7 @@ impl Layers<'_> {
             }
         };
         let Some(mut base) = base.take().filter(|node| !node.is_null()) else { return Ok(()) };
+        self.bounds.nodes(base.count(), extends.at.as_ref())?;
         base.settle_marks();
         let path = Path::default().key("services").key(name);
         let Some(field) = service_field() else { return Ok(()) };
@@ -120,6 +131,7 @@ impl Layers<'_> {
         scope: &Scope,
     ) -> Loads<Map> {
         let source = self.files.read(path)?;
+        self.bounds.read(source.text().len(), extends.at.as_ref())?;
         let mut model = Node::new(Value::Map(Map::default()), None);
         for mut document in compose(&source)? {
             self.check_top(&document)?;

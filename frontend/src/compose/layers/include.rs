@@ -2,10 +2,14 @@
 
 use std::path::{Path as FilePath, PathBuf};
 
+use super::super::bounds;
 use super::super::discover::{self, Wanted, absolute, folder, read_env_file, read_env_files};
 use super::super::environment::Environment;
-use super::super::fault::fault;
-use super::super::request::{Answer, Loads};
+use super::super::fault::{fault, remark};
+use super::super::path::Path;
+use super::super::request::{Answer, Loads, Question};
+use super::super::schema::INCLUDED;
+use super::super::validate;
 use super::super::yaml::{Map, Node, Value};
 use super::{Layers, Scope, relative_to, wrong};
 
@@ -20,11 +24,24 @@ struct Included {
 impl Layers<'_> {
     /// Copies in what a document includes.
     pub(super) fn include(&mut self, document: &mut Node, scope: &Scope) -> Loads<()> {
-        let Some(map) = document.as_map_mut() else { return Ok(()) };
-        let Some(entries) = map.remove("include").filter(|node| !node.is_null()) else { return Ok(()) };
+        let entries = document.as_map_mut().and_then(|map| map.remove("include"));
+        let Some(entries) = entries.filter(|node| !node.is_null()) else { return Ok(()) };
         let Some(list) = entries.as_list() else {
             return Err(wrong(&entries, "`include` must be a list"));
         };
+        self.check_entries(list)?;
+        let Some(map) = document.as_map_mut() else { return Ok(()) };
+        self.bounds.files(list.len(), entries.at.as_ref())?;
+        // All are asked for at once, those that lie here.
+        let mut wanted = Vec::new();
+        for entry in list {
+            let Ok(included) = self.read_entry(entry, scope) else { continue };
+            wanted.extend(included.files.into_iter().map(Question::File));
+            if included.env_files.is_none() {
+                wanted.push(Question::File(included.directory.join(".env")));
+            }
+        }
+        self.files.want(wanted)?;
         for entry in list {
             let place = entry.get("path").unwrap_or(entry).at.as_ref();
             let included = self.read_entry(entry, scope).map_err(|stop| stop.at(place))?;
@@ -34,6 +51,10 @@ impl Layers<'_> {
                 let message = format!("include cycle detected:\n{}", shown.join("\n include "));
                 return Err(wrong(entry, message));
             }
+            if scope.chain.len() > bounds::CHAIN {
+                return Err(wrong(entry, bounds::too_deep("include")));
+            }
+            self.bounds.files(included.files.len().saturating_sub(1), place)?;
             let environment = self.included_variables(&included, entry, scope)?;
             let inner = Scope {
                 directory: included.directory,
@@ -45,6 +66,27 @@ impl Layers<'_> {
             let model = self.load(&included.files, &inner).map_err(|stop| stop.at(place))?;
             if let Value::Map(model) = model.value {
                 import(map, model)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the kinds of what entries say; what they say beside it is somebody else's.
+    fn check_entries(&mut self, list: &[Node]) -> Loads<()> {
+        for (at, entry) in list.iter().enumerate() {
+            let Some(map) = entry.as_map() else { continue };
+            for (key, node) in map.iter() {
+                match INCLUDED.field(key) {
+                    Some(field) => {
+                        let path = Path::default().key("include").item(at).key(key);
+                        validate::validate_at(node, field, &path)?;
+                    }
+                    None if key.starts_with("x-") => {}
+                    None => {
+                        let message = format!("include.{at}: nothing is known of {key:?}, it is ignored");
+                        self.warnings.push(remark(map.key_at(key), message));
+                    }
+                }
             }
         }
         Ok(())

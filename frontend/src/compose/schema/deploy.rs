@@ -8,7 +8,7 @@ use super::{
 /// How a service is deployed.
 pub(super) static DEPLOY: Section = Section::new(&[
     text("mode"),
-    key("replicas", kinds::INT, Form::OptionalInt).cast(Cast::Int),
+    key("replicas", kinds::NATURAL, Form::OptionalInt).cast(Cast::Int),
     labels("labels"),
     section("update_config", &UPDATE),
     section("rollback_config", &UPDATE),
@@ -20,7 +20,7 @@ pub(super) static DEPLOY: Section = Section::new(&[
 .or(&[Kind::Null]);
 
 static UPDATE: Section = Section::new(&[
-    key("parallelism", kinds::INT, Form::OptionalInt).cast(Cast::Int),
+    key("parallelism", kinds::NATURAL, Form::OptionalInt).cast(Cast::Int),
     key("delay", kinds::TEXT, Form::Duration),
     text("failure_action"),
     key("monitor", kinds::TEXT, Form::Duration),
@@ -52,14 +52,14 @@ static DISCRETE: Section =
 static RESTART_POLICY: Section = Section::new(&[
     text("condition"),
     key("delay", kinds::TEXT, Form::OptionalDuration),
-    key("max_attempts", kinds::INT, Form::OptionalInt).cast(Cast::Int),
+    key("max_attempts", kinds::NATURAL, Form::OptionalInt).cast(Cast::Int),
     key("window", kinds::TEXT, Form::OptionalDuration),
 ]);
 
 static PLACEMENT: Section = Section::new(&[
     key("constraints", TEXTS, Form::TextList),
     key("preferences", Shape::List(&PREFERENCE_ITEM, Repeats::Allowed), Form::Tree),
-    key("max_replicas_per_node", kinds::INT, Form::Int).cast(Cast::Int),
+    key("max_replicas_per_node", kinds::NATURAL, Form::Int).cast(Cast::Int),
 ]);
 
 static PREFERENCE_ITEM: Field = section("", &PREFERENCE);

@@ -16,7 +16,7 @@ mod volume;
 
 use super::yaml::{Node, Value};
 
-pub(crate) use project::PROJECT;
+pub(crate) use project::{INCLUDED, PROJECT};
 
 /// A key and all that is known of its value.
 #[derive(Debug)]
@@ -76,6 +76,8 @@ pub(crate) enum Kind {
 pub(crate) enum Shape {
     /// A value of one of these kinds.
     Kinds(&'static [Kind]),
+    /// A value of one of these kinds; a number is not below nothing.
+    Natural(&'static [Kind]),
     /// A whole number between two others.
     Range(i64, i64),
     /// One of these texts.
@@ -342,6 +344,8 @@ pub(super) mod kinds {
     pub(in super::super) const BOOL: Shape = Shape::Kinds(&[Kind::Boolean, Kind::String]);
     pub(in super::super) const INT: Shape = Shape::Kinds(&[Kind::Integer, Kind::String]);
     pub(in super::super) const NUMBER: Shape = Shape::Kinds(&[Kind::Number, Kind::String]);
+    pub(in super::super) const NATURAL: Shape = Shape::Natural(&[Kind::Integer, Kind::String]);
+    pub(in super::super) const NATURAL_NUMBER: Shape = Shape::Natural(&[Kind::Number, Kind::String]);
 }
 
 /// A field that is accepted, merged and written in the ordinary way.

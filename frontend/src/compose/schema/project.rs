@@ -4,8 +4,7 @@ use super::network::NETWORK;
 use super::service::SERVICE;
 use super::volume::VOLUME;
 use super::{
-    Field, Form, Keys, Kind, Long, Repeats, Section, Shape, TEXT_OR_LIST, TEXTS, Unique, files, key, kinds,
-    section, text,
+    Field, Form, Keys, Kind, Long, Repeats, Section, Shape, TEXTS, Unique, files, key, kinds, section, text,
 };
 
 /// The whole project.
@@ -38,9 +37,11 @@ static MODEL: Section = Section::new(&[
 
 static INCLUDE: Field = key("", Shape::OneOf(&[kinds::TEXT, Shape::Section(&INCLUDED)]), Form::Hidden);
 
-static INCLUDED: Section = Section::new(&[
-    key("path", TEXT_OR_LIST, Form::TextList),
-    key("env_file", TEXT_OR_LIST, Form::TextList),
-    text("project_directory"),
-])
-.without_extensions();
+/// What an entry of `include` says.
+pub(crate) static INCLUDED: Section = Section::new(&[
+    key("path", TEXTS_OR_NOTHING, Form::TextList),
+    key("env_file", TEXTS_OR_NOTHING, Form::TextList),
+    key("project_directory", Shape::Kinds(&[Kind::String, Kind::Null]), Form::Text),
+]);
+
+const TEXTS_OR_NOTHING: Shape = Shape::OneOf(&[Shape::Kinds(&[Kind::String, Kind::Null]), TEXTS]);

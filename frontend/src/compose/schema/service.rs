@@ -147,7 +147,7 @@ pub(super) static SERVICE: Section = Section::new(&[
 ]);
 
 static BLKIO: Section = Section::new(&[
-    key("weight", kinds::INT, Form::Int).cast(Cast::Int),
+    key("weight", kinds::NATURAL, Form::Int).cast(Cast::Int),
     key("weight_device", Shape::List(&WEIGHT_ITEM, Repeats::Allowed), Form::Tree),
     key("device_read_bps", Shape::List(&RATE_ITEM, Repeats::Allowed), Form::Tree),
     key("device_read_iops", Shape::List(&RATE_ITEM, Repeats::Allowed), Form::Tree),
@@ -159,7 +159,8 @@ static BLKIO: Section = Section::new(&[
 static WEIGHT_ITEM: Field = section("", &WEIGHT);
 static RATE_ITEM: Field = section("", &RATE);
 static WEIGHT: Section =
-    Section::new(&[text("path"), key("weight", kinds::INT, Form::Int).cast(Cast::Int)]).without_extensions();
+    Section::new(&[text("path"), key("weight", kinds::NATURAL, Form::Int).cast(Cast::Int)])
+        .without_extensions();
 static RATE: Section =
     Section::new(&[text("path"), key("rate", kinds::INT, Form::Bytes)]).without_extensions();
 
@@ -207,7 +208,7 @@ static HEALTH_CHECK: Section = Section::new(&[
     key("test", Shape::OneOf(&[kinds::TEXT, TEXTS]), Form::Test).merge(Merge::Replace),
     key("timeout", kinds::TEXT, Form::OptionalDuration),
     key("interval", kinds::TEXT, Form::OptionalDuration),
-    key("retries", kinds::NUMBER, Form::OptionalInt).cast(Cast::Int),
+    key("retries", kinds::NATURAL_NUMBER, Form::OptionalInt).cast(Cast::Int),
     key("start_period", kinds::TEXT, Form::OptionalDuration),
     key("start_interval", kinds::TEXT, Form::OptionalDuration),
     flag("disable"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::fault::{Checked, fault};
 use super::super::path::Path;
 use super::super::yaml::{Document, Node, Value};
+use super::Format;
 
 fn text(text: impl Into<String>) -> Document {
     Document::Scalar(Value::String(text.into()))
@@ -129,10 +130,17 @@ pub(super) fn hosts(node: &Node) -> Checked<Option<Document>> {
 }
 
 /// A limit: one number, or a soft and a hard one.
-pub(super) fn ulimit(node: &Node, path: &Path) -> Checked<Document> {
+pub(super) fn ulimit(node: &Node, path: &Path, format: Format) -> Checked<Document> {
     let number = |node: &Node| super::int(node, path).map(|number| Document::Scalar(Value::Int(number)));
     match node.as_map() {
-        None => number(node),
+        None => match number(node)? {
+            // As the reference writes it.
+            Document::Scalar(Value::Int(0)) if format == Format::Yaml => {
+                let entry = |key: &str| (key.to_owned(), Document::Scalar(Value::Int(0)));
+                Ok(Document::Map(vec![entry("soft"), entry("hard")]))
+            }
+            number => Ok(number),
+        },
         Some(map) => {
             let mut entries = Vec::new();
             for key in ["soft", "hard"] {

@@ -7,10 +7,7 @@ pub(crate) fn bytes(text: &str) -> Result<i64, String> {
     let invalid = || format!("invalid size: '{text}'");
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    let number: f64 = match number.bytes().next() {
-        Some(c) if c.is_ascii_digit() && !number.ends_with('.') => number.parse().map_err(|_| invalid())?,
-        _ => return Err(invalid()),
-    };
+    let number: f64 = number.parse().map_err(|_| invalid())?;
     let unit = unit.strip_prefix(' ').unwrap_or(unit).to_lowercase();
     let unit = unit.strip_suffix('b').unwrap_or(&unit);
     let power = match unit.strip_suffix('i').unwrap_or(unit) {
@@ -28,8 +25,7 @@ pub(crate) fn bytes(text: &str) -> Result<i64, String> {
 
 /// Reads a duration in nanoseconds: `1h5m30s20ms`, with days and weeks too.
 pub(crate) fn duration(text: &str) -> Result<i64, String> {
-    let what = if text.ends_with(|last: char| last.is_ascii_digit()) { "missing unit in" } else { "invalid" };
-    go::parse_long_duration(text).ok_or_else(|| format!("{what} duration {text:?}"))
+    go::parse_long_duration(text).ok_or_else(|| go::no_long_duration(text))
 }
 
 #[cfg(test)]
@@ -38,11 +34,18 @@ mod tests {
 
     #[test]
     fn bytes_have_units_of_1024() {
-        for (text, wanted) in [("64m", 64 << 20), ("1.5k", 1536), ("100", 100), ("2 GiB", 2 << 30), ("1b", 1)]
-        {
+        for (text, wanted) in [
+            ("64m", 64 << 20),
+            ("1.5k", 1536),
+            ("100", 100),
+            ("2 GiB", 2 << 30),
+            ("1b", 1),
+            (".5k", 512),
+            ("1.k", 1024),
+        ] {
             assert_eq!(bytes(text), Ok(wanted), "{text}");
         }
-        for text in ["", "x", "1x", "-1", "1.", "1 kk", "i", "1ib"] {
+        for text in ["", "x", "1x", "-1", ".", "1 kk", "i", "1ib"] {
             assert!(bytes(text).is_err(), "{text}");
         }
     }
@@ -50,7 +53,7 @@ mod tests {
     #[test]
     fn a_duration_that_cannot_be_read_is_shown() {
         assert_eq!(duration("1m30s"), Ok(90_000_000_000));
-        assert_eq!(duration("10").err().as_deref(), Some("missing unit in duration \"10\""));
+        assert_eq!(duration("10").err().as_deref(), Some("time: missing unit in duration \"10\""));
         for text in ["", "s", "1x", "1s2"] {
             assert!(duration(text).is_err(), "{text}");
         }

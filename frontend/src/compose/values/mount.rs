@@ -86,13 +86,20 @@ fn split(spec: &str) -> Vec<&str> {
     fields
 }
 
-/// Tells whether a text begins with a drive of Windows: `C:\`.
+/// Tells whether a text begins with a drive of Windows: `C:\`, or `C:/` where another path follows, so that the letter is no
+/// volume.
 fn is_drive(text: &str) -> bool {
-    matches!(text.as_bytes(), [letter, b':', b'\\', ..] if letter.is_ascii_alphabetic())
+    match text.as_bytes() {
+        [letter, b':', b'\\', ..] => letter.is_ascii_alphabetic(),
+        [letter, b':', b'/', ..] => letter.is_ascii_alphabetic() && text[2..].contains(":/"),
+        _ => false,
+    }
 }
 
 fn is_path(source: &str) -> bool {
-    source.starts_with(['.', '/', '~']) || source.starts_with("\\\\") || is_drive(source)
+    source.starts_with(['.', '/', '~'])
+        || source.starts_with("\\\\")
+        || source.get(1..3).is_some_and(|sign| matches!(sign, ":\\" | ":/"))
 }
 
 #[cfg(test)]
@@ -109,6 +116,9 @@ mod tests {
         assert_eq!((mount.source.as_deref(), mount.target.as_str()), (Some("d"), "/data"));
         let mount = parse("C:\\x:/y").unwrap_or_default();
         assert_eq!((mount.source.as_deref(), mount.target.as_str()), (Some("C:\\x"), "/y"));
+        let mount = parse("C:/x:/y:ro").unwrap_or_default();
+        assert_eq!((mount.source.as_deref(), mount.target.as_str()), (Some("C:/x"), "/y"));
+        assert!(mount.is_bind() && mount.read_only);
         assert_eq!(parse("/x").unwrap_or_default().target, "/x");
         assert_eq!(parse("${A:-x:y}:/b").unwrap_or_default().source.as_deref(), Some("${A:-x:y}"));
         assert_eq!(parse("").err().as_deref(), Some("invalid empty volume spec"));

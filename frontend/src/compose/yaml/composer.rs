@@ -22,7 +22,7 @@ pub(crate) fn compose(source: &Arc<Source>) -> Composed<Vec<Node>> {
         source,
         offset: source.text().len() - text.len(),
         events: Parser::new_from_str(text),
-        line_starts: std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect(),
+        places: Places::of(text),
         text,
         anchors: HashMap::new(),
         open: HashMap::new(),
@@ -51,13 +51,48 @@ struct Composer<'a> {
     offset: usize,
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
     text: &'a str,
-    line_starts: Vec<usize>,
+    places: Places,
     /// What anchors stand for, and how many nodes that is.
     anchors: HashMap<usize, (Node, usize)>,
     /// Anchors of nodes that are not at their end yet, and their paths.
     open: HashMap<usize, String>,
     path: Vec<String>,
     nodes: usize,
+}
+
+/// Where lines and characters begin, so that a place in a line of any length is found at once.
+struct Places {
+    /// The number of the first character of each line.
+    lines: Vec<usize>,
+    /// The offset of each character whose number can be divided by the stride.
+    strides: Vec<usize>,
+}
+
+/// How many characters are counted to find one.
+const STRIDE: usize = 256;
+
+impl Places {
+    fn of(text: &str) -> Self {
+        let mut places = Self { lines: vec![0], strides: Vec::new() };
+        for (number, (at, c)) in text.char_indices().enumerate() {
+            if number % STRIDE == 0 {
+                places.strides.push(at);
+            }
+            if c == '\n' {
+                places.lines.push(number + 1);
+            }
+        }
+        places
+    }
+
+    /// Returns the offset of a line (from 1) and a column in characters (from 0).
+    fn byte(&self, text: &str, line: usize, column: usize) -> usize {
+        let Some(first) = self.lines.get(line.saturating_sub(1)) else { return text.len() };
+        let number = first + column;
+        let Some(start) = self.strides.get(number / STRIDE) else { return text.len() };
+        let within = text[*start..].char_indices().nth(number % STRIDE);
+        within.map_or(text.len(), |(at, _)| start + at)
+    }
 }
 
 impl<'a> Composer<'a> {
@@ -75,10 +110,7 @@ impl<'a> Composer<'a> {
 
     /// Returns the offset of a line (from 1) and a column in characters (from 0).
     fn byte(&self, line: usize, column: usize) -> usize {
-        let start = self.line_starts.get(line.saturating_sub(1)).copied().unwrap_or(self.text.len());
-        let rest = &self.text[start..];
-        let within = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
-        self.offset + start + within
+        self.offset + self.places.byte(self.text, line, column)
     }
 
     fn broken(&self, error: &ScanError) -> Box<Diagnostic> {
@@ -90,7 +122,7 @@ impl<'a> Composer<'a> {
         };
         let near = [line, line + 1, line.saturating_sub(1)];
         if let Some(line) = near.into_iter().find(|line| indentation(*line).contains('\t')) {
-            let start = self.line_starts.get(line - 1).copied().unwrap_or_default() + self.offset;
+            let start = self.byte(line, 0);
             let tab = start + indentation(line).find('\t').unwrap_or_default();
             return Box::new(
                 Diagnostic::error(
@@ -281,7 +313,10 @@ impl<'a> Composer<'a> {
     }
 
     fn key(&mut self, event: Event<'a>, span: Span) -> Composed<String> {
+        // A key may be a collection, and that one's key another: each is a level.
+        self.path.push("?".to_owned());
         let node = self.node(event, span)?;
+        self.path.pop();
         match node.value {
             Value::String(text) => Ok(text),
             other => {
