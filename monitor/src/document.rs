@@ -106,6 +106,10 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path, kind: &str) -> Result<Optio
     // Most of them are smaller: one call reads it, one finds its end.
     let mut bytes = Vec::with_capacity(4096);
     file.take(LARGEST).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.is_empty() {
+        // What a power loss leaves of one that was not synced.
+        return Ok(None);
+    }
     decode(&bytes, kind).map(Some).map_err(|wrong| match wrong {
         Wrong::Form(why) => DocumentError::Damaged { path: path.to_owned(), why },
         Wrong::Version(found) => DocumentError::Version { path: path.to_owned(), found },

@@ -503,7 +503,8 @@ pub(crate) fn read_bounded(path: &Path, largest: u64) -> Result<Option<Vec<u8>>,
     // Most of them are smaller: one call reads it, one finds its end.
     let mut bytes = Vec::with_capacity(4096);
     file.take(largest).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(Some(bytes))
+    // Where the run folder lies on a disk, a power loss empties what was replaced shortly before; none of it is of use then.
+    Ok((!bytes.is_empty()).then_some(bytes))
 }
 
 fn write(path: &Path, state: &NetworkState) -> Result<(), NamesError> {

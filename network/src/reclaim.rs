@@ -69,7 +69,8 @@ fn reclaim_here(site: &Site) -> Result<Reclaimed, Error> {
 }
 
 /// The bridges of the store among its links that no network has but those that are known. The caller holds `host.lock`, under
-/// which bridges are made: so one without a file is nobody's.
+/// which bridges are made: so one without a file is nobody's. The way past Docker's filter of those that people named goes when
+/// rules are looked at next.
 fn strays(site: &Site, links: &HashSet<String>, known: &[String]) -> Result<Vec<LinkName>, Error> {
     let bridges = site.store().links() + "b";
     let states = names::all(&site.config().runtime)?;
@@ -80,7 +81,11 @@ fn strays(site: &Site, links: &HashSet<String>, known: &[String]) -> Result<Vec<
     // One that people named says itself whose it is.
     let named = bridge::named_bridges(site)?.into_iter();
     let named = named.filter(|(_, network)| !states.iter().any(|state| state.id.as_str() == network));
-    Ok(strays.chain(named.map(|(name, _)| name)).collect())
+    let named: Vec<LinkName> = named.map(|(name, _)| name).collect();
+    if !named.is_empty() {
+        firewall::forget(site)?;
+    }
+    Ok(strays.chain(named).collect())
 }
 
 /// Takes the bridges of the store away that no network has: those that another process is about to take away are gone when

@@ -1,5 +1,5 @@
 //! Files of the run folder that are replaced whole: readers see the old text or the new one. None of it is of use after the
-//! machine's end, so nothing is synced.
+//! machine's end, so nothing is synced. A run folder that lies on a disk may hold empty ones after a power loss: they count as none.
 
 use std::io;
 use std::path::Path;

@@ -546,6 +546,11 @@ fn nobody_is_told_that_a_neighbours_address_is_elsewhere() {
         assert_eq!(from(&thief, PATIENCE), [true; 2], "its own addresses are heard of");
         assert_eq!(victims.map(known), [Some(own.clone()), Some(own)], "nobody has believed it");
 
+        // Who keeps the rules of a machine in a file can read them again.
+        let listed = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(listed.path(), command("nft", &["list", "ruleset"])).unwrap();
+        command("nft", &["-c", "-f", listed.path().to_str().unwrap()]);
+
         // One that may administer networks is believed: so it would have been heard.
         take(&free);
         assert!((0..1000).any(|_| {
@@ -679,7 +684,10 @@ fn rules_that_someone_takes_away_are_made_again_while_a_container_runs() {
                 let rest = service.rules_deadline().unwrap().saturating_duration_since(Instant::now());
                 assert_eq!(poll(&mut [], Some(&rest.try_into().unwrap())), Ok(0));
             }
-            service.mend_rules().unwrap()
+            let found = service.mend_rules().unwrap();
+            // What others change now is heard together, a little later.
+            assert!(service.rules_fd().is_none() && service.rules_deadline().is_some());
+            found
         };
         let rules = command("nft", &["list", "ruleset"]);
         let table = scene.site.store().table();

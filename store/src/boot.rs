@@ -13,7 +13,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub struct BootId([u8; 16]);
 
 impl BootId {
-    /// Returns the id of the running kernel, which outlives no process: it is read once.
+    /// Returns the id of the running kernel, which no process outlives: it is read once.
     pub fn current() -> Result<Self, FileError> {
         static CURRENT: OnceLock<BootId> = OnceLock::new();
         if let Some(current) = CURRENT.get() {

@@ -445,6 +445,10 @@ impl Monitor {
         }
         if let Some(restart) = restart {
             self.settings.restart = restart;
+            if self.record.stopped == Stopped::ByHand {
+                // It was of no use on the disk while nothing started it again.
+                let _ = self.place.write_last(&self.record, Promise::Synced);
+            }
             if restart == RestartPolicy::No && matches!(self.phase, Phase::Waiting(_)) {
                 self.cancel_restart();
             }

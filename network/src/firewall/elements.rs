@@ -25,6 +25,7 @@ const ROUTED6: Set = Set { family: TableFamily::Inet, name: "routed6" };
 const REACHED: Set = Set { family: TableFamily::Inet, name: "reached" };
 const REACHED6: Set = Set { family: TableFamily::Inet, name: "reached6" };
 const ENDPOINTS6: Set = Set { family: TableFamily::Bridge, name: "endpoints6" };
+const TARGETS6: Set = Set { family: TableFamily::Bridge, name: "targets6" };
 const ENDPOINTS: Set = Set { family: TableFamily::Bridge, name: "endpoints" };
 const UNGUARDED: Set = Set { family: TableFamily::Bridge, name: "unguarded" };
 
@@ -130,9 +131,9 @@ pub(crate) fn of_endpoint(
             Guard::Strict => {
                 let six = endpoint.families.six().map(|_| link_local(endpoint.mac).into());
                 let own = endpoint.addresses().chain(six).chain(endpoint.link_local.iter().copied());
-                elements.extend(own.map(|own| {
-                    let set = if own.is_ipv4() { ENDPOINTS } else { ENDPOINTS6 };
-                    guarded(set, &endpoint.port, endpoint.mac, own)
+                elements.extend(own.flat_map(|own| {
+                    let sets: &[Set] = if own.is_ipv4() { &[ENDPOINTS] } else { &[ENDPOINTS6, TARGETS6] };
+                    sets.iter().map(move |set| guarded(*set, &endpoint.port, endpoint.mac, own))
                 }));
             }
             Guard::Off => elements.push(Parts::default().link(&endpoint.port).element(UNGUARDED)),

@@ -165,32 +165,22 @@ pub enum Found {
 pub(crate) fn mend(site: &Site) -> Result<Found, FirewallError> {
     let path = site.config().runtime.join("firewall.state");
     match read(&path, site.namespace())? {
-        Some(known) if known.rules == rules() => Ok(look_after(site, Known::Counts)?.1),
+        Some(known) if known.rules == rules() => Ok(look_after(site)?.1),
         _ => Ok(Found::Whole),
     }
 }
 
 /// Finds our tables whole, or makes them, and the way past Docker's filter.
 pub(crate) fn ensure(site: &Site) -> Result<Firewall, FirewallError> {
-    Ok(look_after(site, Known::Counts)?.0)
+    Ok(look_after(site)?.0)
 }
 
-/// Whether what was found at the last look is known, as long as the rule set has the number that it had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    /// It is.
-    Counts,
-    /// It is to be looked again: what the rules of others mean for us has changed.
-    IsOld,
-}
-
-fn look_after(site: &Site, past: Known) -> Result<(Firewall, Found), FirewallError> {
+fn look_after(site: &Site) -> Result<(Firewall, Found), FirewallError> {
     let path = site.config().runtime.join("firewall.state");
     let passage = site.config().passage;
     let known = read(&path, site.namespace())?;
     let generation = site.netfilter(generation)?;
     if let Some(known) = known
-        && past == Known::Counts
         && (known.generation, known.passage) == (Some(generation), Some(passage))
         && known.rules == rules()
     {
@@ -228,17 +218,23 @@ fn look_after(site: &Site, past: Known) -> Result<(Firewall, Found), FirewallErr
 
 /// As [`ensure`], and looks at what tells of no change, too: for networks that come up.
 pub(crate) fn bring_up(site: &Site) -> Result<Firewall, FirewallError> {
-    with_legacy(site, ensure(site)?)
-}
-
-/// As [`bring_up`], where a bridge with a name that people chose came or went: it needs a way past Docker's filter of its own.
-pub(crate) fn bring_up_named(site: &Site) -> Result<Firewall, FirewallError> {
-    with_legacy(site, look_after(site, Known::IsOld)?.0)
-}
-
-fn with_legacy(site: &Site, mut firewall: Firewall) -> Result<Firewall, FirewallError> {
+    let mut firewall = ensure(site)?;
     firewall.warnings.extend(legacy::ensure(site));
     Ok(firewall)
+}
+
+/// The number of no rule set.
+const NEVER: u32 = 0;
+
+/// Has the next one look, whoever that is: a bridge with a name that people chose comes or goes, which needs a way past
+/// Docker's filter of its own.
+pub(crate) fn forget(site: &Site) -> Result<(), FirewallError> {
+    let path = site.config().runtime.join("firewall.state");
+    let _lock = Lock::take(&path.with_extension("lock"))?;
+    match checked_generation(&path, site)? {
+        Some((checked, _)) => write(&path, &Checked { generation: Some(NEVER), ..checked }),
+        None => Ok(()),
+    }
 }
 
 fn write(path: &Path, checked: &Checked) -> Result<(), FirewallError> {
@@ -292,38 +288,42 @@ fn change(site: &Site, change: Change, elements: &[Element]) -> Result<(), Firew
         let _lock = Lock::take(&path.with_extension("lock"))?;
         if let Some((checked, generation)) = checked_generation(&path, site)? {
             match commit(site, change, elements, Some(generation)) {
-                Ok(()) => {
-                    let generation = Some(next_generation(generation));
-                    return write(&path, &Checked { generation, ..checked });
+                Ok(Some(next)) => {
+                    // The old number costs no more than a look.
+                    let _ = write(&path, &Checked { generation: Some(next), ..checked });
+                    return Ok(());
                 }
+                // All of it was so before: there is no other number.
+                Ok(None) => return Ok(()),
                 Err(error) if error.errno() == Some(Errno::RESTART) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    Ok(commit(site, change, elements, None)?)
+    Ok(commit(site, change, elements, None).map(drop)?)
 }
 
+/// Returns the number of the rule set that it makes of the one that was meant; nothing if it changes nothing.
 fn commit(
     site: &Site,
     change: Change,
     elements: &[Element],
     generation: Option<u32>,
-) -> Result<(), NetlinkError> {
+) -> Result<Option<u32>, NetlinkError> {
     let table = site.store().table();
     let requests = nftables::change_elements(&table, change, elements, generation);
-    site.netfilter(|socket| socket.attempt(requests))?.into_iter().collect()
+    let (outcomes, told) = site.netfilter(|socket| socket.attempt_and_hear(requests))?;
+    outcomes.into_iter().collect::<Result<(), NetlinkError>>()?;
+    Ok(told.iter().find_map(|answer| nftables::new_generation(answer.kind, &answer.body)))
 }
 
 /// What was found at the last look, with the number of the rule set that was looked at; nothing if there is no such number.
 fn checked_generation(path: &Path, site: &Site) -> Result<Option<(Checked, u32)>, FileError> {
     let checked = read(path, site.namespace())?;
-    Ok(checked.and_then(|checked| checked.generation.map(|generation| (checked, generation))))
-}
-
-/// The number that the kernel gives the rule set after one more transaction: there is no zero.
-fn next_generation(generation: u32) -> u32 {
-    generation.checked_add(1).unwrap_or(1)
+    let numbered = |checked: Checked| {
+        checked.generation.filter(|generation| *generation != NEVER).map(|generation| (checked, generation))
+    };
+    Ok(checked.and_then(numbered))
 }
 
 /// Removes elements that may be gone already, each for itself if they do not all go at once.
@@ -487,9 +487,8 @@ fn make(site: &Site) -> Result<bool, FirewallError> {
         |text: &str| text.replace("@TABLE@", &site.store().table()).replace("@LINKS@", &site.store().links());
     let rules = fill(RULES);
     // The rules alone tell whether it is the table of bridges that this kernel does not know.
-    let guards = [fill(GUARD), fill(&without_targets(GUARD)), String::new()];
     let mut made = Ok(false);
-    for guard in &guards {
+    for guard in guards().iter().map(|guard| fill(guard)).chain([String::new()]) {
         made = run(site, &format!("{rules}{guard}")).map(|()| !guard.is_empty());
         if !matches!(made, Err(FirewallError::Refused { .. })) {
             break;
@@ -506,15 +505,20 @@ fn make(site: &Site) -> Result<bool, FirewallError> {
     }
 }
 
-/// The guard for programs that know no sets of places in a packet (nft before 1.0.3): what a neighbour advertisement is about is
-/// not looked at then.
-fn without_targets(guard: &str) -> String {
-    guard
-        .split_inclusive('\n')
-        .filter(|line| !line.contains("@th,64,128"))
-        .collect::<String>()
-        .replace("typeof iifname . ether saddr . @nh,64,128", "type ifname . ether_addr . ipv6_addr")
-        .replace("@nh,64,128", "ip6 saddr")
+/// The guard in the words of programs, the newest first. What they list can be read by them again, as those do who keep the
+/// rules of a machine in a file.
+fn guards() -> [String; 3] {
+    const TARGET: &str = "icmpv6 taddr";
+    // Behind type, code, sum and flags.
+    const ITS_PLACE: &str = "@th,64,128";
+    const TYPED: &str = "targets6 { type ifname . ether_addr . ipv6_addr; }";
+    let named = GUARD.to_owned();
+    // nft before 1.0.9 has no word for the target.
+    let of_places = format!("targets6 {{ typeof iifname . ether saddr . {ITS_PLACE}; }}");
+    let placed = GUARD.replace(TYPED, &of_places).replace(TARGET, ITS_PLACE);
+    // Before 1.0.3 it knows no sets of places: what an advertisement is about is not looked at.
+    let blind = GUARD.split_inclusive('\n').filter(|line| !line.contains(TARGET)).collect();
+    [named, placed, blind]
 }
 
 fn run(site: &Site, script: &str) -> Result<(), FirewallError> {

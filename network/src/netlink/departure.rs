@@ -22,37 +22,65 @@ const GROUP: u32 = 1;
 /// As much as the kernel tells at once.
 const DATAGRAM: usize = 32 << 10;
 
-/// Removes a link of the network namespace of the calling thread; returns when nobody finds it any more. One that is gone
-/// already is no error.
-///
-/// The other process is told its number, as another one may have its name by the time that it comes to it.
-pub(crate) fn remove_link(name: &LinkName) -> Result<(), NetlinkError> {
-    let news = listen().map_err(|errno| NetlinkError::Open { source: errno.into() })?;
-    // Asked for so, as links may be locked for long.
-    let index = match net::netdevice::name_to_index(&news, name.as_str()) {
-        Err(Errno::NODEV) => return Ok(()),
-        index => LinkIndex(index.map_err(|errno| NetlinkError::Transfer { source: errno.into() })?),
-    };
-    let mut socket = Socket::open(Family::Route)?;
-    let end = socket.send_apart(route::delete_link(index))?;
-    loop {
-        let mut fds = [PollFd::new(&news, PollFlags::IN), PollFd::new(&end, PollFlags::IN)];
-        match poll(&mut fds, None) {
-            Err(Errno::INTR) => continue,
-            polled => polled.map_err(|errno| NetlinkError::Transfer { source: errno.into() })?,
-        };
-        let [is_told, has_ended] = fds.map(|fd| !fd.revents().is_empty());
-        if is_told && goes(&news, index) {
-            return Ok(());
-        }
-        if has_ended {
-            break;
+/// A link that is to go. It is meant by its number: another one may have its name by the time that it goes.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    index: LinkIndex,
+    news: OwnedFd,
+    socket: Socket,
+}
+
+impl Departure {
+    /// The link of a name in the network namespace of the calling thread, if there is one.
+    pub(crate) fn of(name: &LinkName) -> Result<Option<Self>, NetlinkError> {
+        let news = listen().map_err(|errno| NetlinkError::Open { source: errno.into() })?;
+        // Asked for so, as links may be locked for long.
+        match net::netdevice::name_to_index(&news, name.as_str()) {
+            Err(Errno::NODEV) => Ok(None),
+            Err(errno) => Err(NetlinkError::Transfer { source: errno.into() }),
+            Ok(index) => {
+                Ok(Some(Self { index: LinkIndex(index), news, socket: Socket::open(Family::Route)? }))
+            }
         }
     }
-    // It was gone, or down already, so that nothing was told before its end; or the other process could not do it.
-    match socket.execute(vec![Request::new("remove a link", route::delete_link(index))]) {
-        Err(error) if error.errno() == Some(Errno::NODEV) => Ok(()),
-        outcome => outcome,
+
+    /// The link of a number.
+    pub(crate) fn of_link(index: LinkIndex) -> Result<Self, NetlinkError> {
+        let news = listen().map_err(|errno| NetlinkError::Open { source: errno.into() })?;
+        Ok(Self { index, news, socket: Socket::open(Family::Route)? })
+    }
+
+    /// Removes the link; returns when nobody finds it any more. One that is gone already is no error.
+    pub(crate) fn go(mut self) -> Result<(), NetlinkError> {
+        // Where no process can be made, this one does the waiting.
+        if let Ok(end) = self.socket.send_apart(route::delete_link(self.index))
+            && self.is_going(&end)?
+        {
+            return Ok(());
+        }
+        match self.socket.execute(vec![Request::new("remove a link", route::delete_link(self.index))]) {
+            Err(error) if error.errno() == Some(Errno::NODEV) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Waits until the kernel tells that the link goes, or the other process has ended before anything was told: then it was
+    /// gone or down already, or nobody could ask for it.
+    fn is_going(&self, end: &OwnedFd) -> Result<bool, NetlinkError> {
+        loop {
+            let mut fds = [PollFd::new(&self.news, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                polled => polled.map_err(|errno| NetlinkError::Transfer { source: errno.into() })?,
+            };
+            let [is_told, has_ended] = fds.map(|fd| !fd.revents().is_empty());
+            if is_told && goes(&self.news, self.index) {
+                return Ok(true);
+            }
+            if has_ended {
+                return Ok(false);
+            }
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 pub const REQUEST: u16 = 0x1;
 /// Ask for an acknowledgement (`NLM_F_ACK`).
 pub const ACK: u16 = 0x4;
+/// Tell the sender what came of it (`NLM_F_ECHO`).
+pub const ECHO: u16 = 0x8;
 /// Ask for all objects of a kind (`NLM_F_DUMP`).
 pub const DUMP: u16 = 0x300;
 /// Put the object in the place of one that exists (`NLM_F_REPLACE`).

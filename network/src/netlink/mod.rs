@@ -13,4 +13,4 @@ pub mod route;
 pub mod socket;
 mod sys;
 
-pub(crate) use departure::remove_link;
+pub(crate) use departure::Departure;

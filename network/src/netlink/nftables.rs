@@ -3,7 +3,9 @@
 //! The rules themselves are made by the `nft` program, rarely. What changes with every endpoint are elements of
 //! sets, and those are a message of a hundred bytes.
 
-use super::message::{ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message, REQUEST, read_be32, read_string};
+use super::message::{
+    ACK, Attributes, CREATE, DUMP, ECHO, EXCLUSIVE, Message, REQUEST, read_be32, read_string,
+};
 use super::socket::Request;
 
 const SUBSYSTEM: u16 = 10 << 8;
@@ -16,6 +18,7 @@ const DELETE_RULE: u16 = SUBSYSTEM | 8;
 const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
 const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
 const DELETE_TABLE: u16 = SUBSYSTEM | 2;
+const NEW_GENERATION: u16 = SUBSYSTEM | 15;
 const GET_GENERATION: u16 = SUBSYSTEM | 16;
 const FIXED: usize = 4;
 
@@ -138,6 +141,11 @@ pub fn read_generation(body: &[u8]) -> Option<u32> {
     read_be32(Attributes::after(body, FIXED).find(1)?)
 }
 
+/// Reads the number of the rule set that a transaction has made.
+pub fn new_generation(kind: u16, body: &[u8]) -> Option<u32> {
+    (kind == NEW_GENERATION).then(|| read_generation(body)).flatten()
+}
+
 /// Asks for all chains of all tables.
 pub fn list_chains() -> Message {
     Message::new(GET_CHAIN, REQUEST | DUMP, &header(TableFamily::Other(0), 0))
@@ -245,7 +253,8 @@ pub enum Change {
 
 /// The messages of one transaction on the sets of a table: all of it happens, or nothing.
 ///
-/// With the number of a rule set it happens only to that one; to another the kernel answers `ERESTART`.
+/// With the number of a rule set it happens only to that one; to another the kernel answers `ERESTART`. Then it also tells
+/// which number it gave the next one ([`new_generation`]), unless all of it was so before.
 pub fn change_elements(
     table: &str,
     change: Change,
@@ -253,12 +262,14 @@ pub fn change_elements(
     generation: Option<u32>,
 ) -> Vec<Request> {
     let mut requests = vec![generation.map_or_else(batch::begin, batch::begin_at)];
-    requests.extend(elements.iter().map(|element| {
+    requests.extend(elements.iter().enumerate().map(|(at, element)| {
         let (kind, flags, verb) = match change {
             Change::Add => (NEW_ELEMENT, REQUEST | ACK | CREATE, "add to"),
             Change::AddMissing => (NEW_ELEMENT, REQUEST | ACK | CREATE | EXCLUSIVE, "add to"),
             Change::Remove => (DELETE_ELEMENT, REQUEST | ACK, "remove from"),
         };
+        // The kernel tells the next number to who wants to hear of what comes first in a transaction.
+        let flags = if at == 0 && generation.is_some() { flags | ECHO } else { flags };
         let message = Message::new(kind, flags, &header(element.set.family, 0))
             .string(1, table)
             .string(2, element.set.name)

@@ -87,6 +87,9 @@ impl Request {
     }
 }
 
+/// One outcome for each request that asked for an acknowledgement.
+pub type Outcomes = Vec<Result<(), NetlinkError>>;
+
 /// An answer of the kernel that carries an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -144,7 +147,16 @@ impl Socket {
     }
 
     /// As [`Socket::execute`], but with one outcome for each request that asked for an acknowledgement.
-    pub fn attempt(&mut self, requests: Vec<Request>) -> Result<Vec<Result<(), NetlinkError>>, NetlinkError> {
+    pub fn attempt(&mut self, requests: Vec<Request>) -> Result<Outcomes, NetlinkError> {
+        Ok(self.attempt_and_hear(requests)?.0)
+    }
+
+    /// As [`Socket::attempt`], and returns what the kernel told of these requests before its last acknowledgement.
+    pub fn attempt_and_hear(
+        &mut self,
+        requests: Vec<Request>,
+    ) -> Result<(Outcomes, Vec<Answer>), NetlinkError> {
+        let mut told = Vec::new();
         let mut datagram = Vec::new();
         let mut waiting = Vec::new();
         for request in requests {
@@ -156,7 +168,7 @@ impl Socket {
         }
         if waiting.is_empty() {
             // The kernel takes a datagram without a message for a mistake.
-            return Ok(Vec::new());
+            return Ok(Default::default());
         }
         self.send(&datagram)?;
         while waiting.iter().any(|(_, _, outcome)| matches!(outcome, Outcome::Awaited)) {
@@ -166,6 +178,7 @@ impl Socket {
                     continue;
                 };
                 if frame.kind != KIND_ERROR {
+                    told.push(Answer { kind: frame.kind, body: frame.body.to_vec() });
                     continue;
                 }
                 let outcome = acknowledgement(&frame, &entry.1);
@@ -181,7 +194,7 @@ impl Socket {
             Outcome::Known(outcome) => Some(outcome),
             Outcome::Awaited | Outcome::Silent => None,
         });
-        Ok(known.collect())
+        Ok((known.collect(), told))
     }
 
     /// Asks for one object.

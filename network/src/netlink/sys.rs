@@ -54,7 +54,7 @@ pub(super) fn send_apart(socket: BorrowedFd<'_>, datagram: &[u8]) -> io::Result<
     let blocked = BlockedSignals::block()?;
     // SAFETY: until its end the copy, and the copy of it, only make the calls of `leave_and_send`, which are safe in the
     // copy of a process with several threads: they are system calls, and none of them takes a lock or memory.
-    let parent = match unsafe { libc::fork() } {
+    let parent = match unsafe { copy_process() } {
         // SAFETY: this is that copy, and both descriptors are open.
         0 => unsafe { leave_and_send(socket.as_raw_fd(), alive.as_raw_fd(), datagram) },
         -1 => return Err(io::Error::last_os_error()),
@@ -63,6 +63,18 @@ pub(super) fn send_apart(socket: BorrowedFd<'_>, datagram: &[u8]) -> io::Result<
     drop((alive, blocked));
     wait(parent);
     Ok(end)
+}
+
+/// Copies this process, as `fork` does, but without what the C library does around it: other threads may hold its locks.
+///
+/// Returns 0 in the copy, -1 if there is none.
+///
+/// # Safety
+///
+/// The copy may make system calls only.
+unsafe fn copy_process() -> libc::pid_t {
+    // SAFETY: without a stack of its own the copy goes on here, on a copy of this one; nothing is written to the addresses.
+    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t }
 }
 
 /// Waits for the copy of this process that makes the one that sends.
@@ -85,7 +97,9 @@ unsafe fn leave_and_send(socket: RawFd, alive: RawFd, datagram: &[u8]) -> ! {
     // SAFETY: system calls on numbers and on memory that is borrowed for longer than this process lives. A descriptor
     // that is closed here has no owner in this process that would run again.
     unsafe {
-        if libc::fork() == 0 {
+        if copy_process() == 0 {
+            // Nobody is to wait with an unmount for this one.
+            libc::chdir(c"/".as_ptr());
             // From the first to before the last of each.
             for (first, end) in [(0, low), (low + 1, high), (high + 1, libc::c_uint::MAX)] {
                 if first < end {

@@ -16,7 +16,7 @@ use crate::families::Families;
 use crate::link::{LinkName, StorePrefix};
 use crate::names::{EndpointRecord, NetworkId, NetworkState};
 use crate::namespace::Namespace;
-use crate::netlink;
+use crate::netlink::Departure;
 use crate::netlink::route::{self, Hairpin, Link, LinkIndex, PortTraffic, Veth};
 use crate::netlink::socket::{NetlinkError, Request, Socket};
 use crate::site::Site;
@@ -101,15 +101,14 @@ fn is_own(site: &Site, network: &NetworkId, link: &Link) -> bool {
     LinkName::new(&link.name).is_ok_and(|name| link.alias == Some(alias(site, network, &name)))
 }
 
-/// Takes the bridge of a network away. One that somebody else made under a name that people chose stays; so may one whose
-/// removal is killed, which is nobody's then, and found as such.
-pub(super) fn remove_bridge(site: &Site, state: &NetworkState) -> Result<(), Error> {
-    if is_named(site, state)
-        && find_link(site, &state.bridge)?.is_some_and(|link| !is_own(site, &state.id, &link))
-    {
-        return Ok(());
+/// The bridge of a network, to be taken away. One that somebody else made under a name that people chose stays.
+pub(super) fn departure(site: &Site, state: &NetworkState) -> Result<Option<Departure>, Error> {
+    let act = || Error::kernel(format!("remove the link {}", state.bridge));
+    if !is_named(site, state) {
+        return Departure::of(&state.bridge).map_err(act());
     }
-    netlink::remove_link(&state.bridge).map_err(Error::kernel(format!("remove the link {}", state.bridge)))
+    let own = find_link(site, &state.bridge)?.filter(|link| is_own(site, &state.id, link));
+    own.map(|link| Departure::of_link(link.index)).transpose().map_err(act())
 }
 
 /// The bridges of the store whose names people chose, each with its network.

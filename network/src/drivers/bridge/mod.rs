@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::firewall::{self, Firewall, elements};
 use crate::names::{EndpointId, EndpointRecord, NetworkFile, NetworkId, NetworkState};
 use crate::namespace::Namespace;
+use crate::netlink::Departure;
 use crate::netlink::socket::{Family, Request, Socket};
 use crate::netlink::{conntrack, route};
 use crate::ports::Published;
@@ -124,6 +125,9 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
             }
         };
         plan::agrees(&state, spec)?;
+        if links::is_named(site, &state) {
+            firewall::forget(site)?;
+        }
         // The rules come first: there is no moment in which a bridge is open to all.
         let rules = elements::of_network(&state);
         firewall::add(site, &rules)?;
@@ -140,7 +144,8 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
     if state.reach == Reach::Outside {
         links::enable_forwarding(site, &state)?;
     }
-    let firewall = if links::is_named(site, &state) { firewall::bring_up_named(site)? } else { firewall };
+    // A bridge with a name that people chose needs a way past Docker's filter of its own.
+    let firewall = if links::is_named(site, &state) { firewall::bring_up(site)? } else { firewall };
     Ok(network(&state, firewall))
 }
 
@@ -244,8 +249,8 @@ fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
     if file.read()?.is_none() {
         return Ok(());
     }
-    let was_named = file.update(|slot| -> Result<bool, Error> {
-        let Some(state) = slot else { return Ok(false) };
+    let (departure, is_named) = file.update(|slot| -> Result<(Option<Departure>, bool), Error> {
+        let Some(state) = slot else { return Ok((None, false)) };
         if !state.endpoints.is_empty() {
             sweep(site, state, &links(site)?)?;
         }
@@ -255,14 +260,22 @@ fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
                 endpoints: state.endpoints.iter().map(|record| record.id.to_string()).collect(),
             });
         }
-        let was_named = links::is_named(site, state);
-        links::remove_bridge(site, state)?;
+        let departure = links::departure(site, state)?;
+        let is_named = links::is_named(site, state);
+        if is_named {
+            firewall::forget(site)?;
+        }
         firewall::remove_present(site, &elements::of_network(state))?;
         *slot = None;
-        Ok(was_named)
+        Ok((departure, is_named))
     })?;
-    if was_named {
-        firewall::bring_up_named(site)?;
+    // After its file: a bridge that a killed process leaves is nobody's, and found as such; nobody comes into one that goes.
+    departure
+        .map_or(Ok(()), Departure::go)
+        .map_err(Error::kernel(format!("remove the bridge of the network {network}")))?;
+    if is_named {
+        // Its way past Docker's filter goes too.
+        firewall::bring_up(site)?;
     }
     Ok(())
 }
