@@ -32,6 +32,8 @@ pub enum Cause {
     WithoutVolume(VolumeKey),
     /// It shares something with a container of this service, which comes anew.
     ParentRecreated(ServiceName),
+    /// The container of this service that it shares something with is gone.
+    ParentGone(ServiceName),
     /// The network is defined otherwise now.
     NetworkChanged(NetworkKey),
     /// The volume is defined otherwise now.
@@ -110,6 +112,7 @@ impl fmt::Display for Cause {
             Self::Detached(network) => write!(f, "not attached to network {network}"),
             Self::WithoutVolume(volume) => write!(f, "does not mount volume {volume}"),
             Self::ParentRecreated(service) => write!(f, "shares with {service}, which is recreated"),
+            Self::ParentGone(service) => write!(f, "shares with a container of {service} that is gone"),
             Self::NetworkChanged(network) => write!(f, "definition of network {network} changed"),
             Self::VolumeChanged(volume) => write!(f, "definition of volume {volume} changed"),
             Self::Surplus { wanted } => write!(f, "only {wanted} wanted"),

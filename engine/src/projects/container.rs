@@ -135,6 +135,7 @@ pub fn container(making: &Making<'_>) -> Result<CreateRequest, NotPossible> {
     request.mounts = mounts(making)?;
     request.volumes_from = volumes_from(making)?;
     host(making, &mut request)?;
+    request.host.volumes_from.clone_from(&request.volumes_from);
     Ok(request)
 }
 

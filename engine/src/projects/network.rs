@@ -1,5 +1,6 @@
 //! The part of a plan that makes networks and volumes what the project says.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_model::container::ContainerId;
@@ -9,6 +10,7 @@ use super::cause::Cause;
 use super::observed::{Observed, Owner, Replica, ReplicaKind};
 use super::operation::{Existing, Operation, OperationId, Plan, Warning};
 use super::plan_error::PlanError;
+use super::services::in_order;
 use super::wanted::{AnonymousVolumes, ChangedVolumes, Wanted};
 
 /// What the containers of the plan build on.
@@ -67,7 +69,7 @@ pub(super) fn networks(
                 vec![]
             }
             Some(Owner::Ours { hash }) => match wanted.network_hashes.get(key) {
-                Some(now) if now != hash => remade_network(plan, ground, key, &name, observed)?,
+                Some(now) if now != hash => remade_network(plan, ground, project, key, &name, observed)?,
                 _ => vec![],
             },
         };
@@ -76,23 +78,28 @@ pub(super) fn networks(
     Ok(())
 }
 
-/// A network that is defined otherwise now: its containers stop, leave, and join the new one. They stay who they are.
+/// A network that is defined otherwise now: its containers stop, each after what depends on it, leave, and join the new
+/// one. They stay who they are.
 fn remade_network(
     plan: &mut Plan,
     ground: &mut Ground,
+    project: &Project,
     key: &NetworkKey,
     name: &str,
     observed: &Observed,
 ) -> Result<Vec<OperationId>, PlanError> {
     let cause = || Cause::NetworkChanged(key.clone());
     let attached = observed.replicas.iter().filter(|replica| replica.networks.contains(name));
-    let (going, attached): (Vec<&Replica>, Vec<&Replica>) =
+    let (going, mut attached): (Vec<&Replica>, Vec<&Replica>) =
         attached.partition(|replica| ground.removed.contains_key(&replica.id));
     let run = |replica: &&&Replica| replica.kind != ReplicaKind::Numbered && replica.activity.is_up();
     let containers: Vec<String> = attached.iter().filter(run).map(|replica| replica.name.clone()).collect();
     if !containers.is_empty() {
         return Err(PlanError::NetworkInUse { name: name.to_owned(), containers });
     }
+    let order = in_order(project)?;
+    let place = |replica: &Replica| order.iter().position(|name| name.as_str() == replica.service);
+    attached.sort_by_key(|replica| Reverse(place(replica)));
     // Who goes leaves the network by going.
     let mut left: Vec<OperationId> =
         going.iter().filter_map(|replica| ground.removed.get(&replica.id)).copied().collect();
@@ -100,7 +107,14 @@ fn remade_network(
         // It is back in the last network that was changed before it leaves the next.
         let mut after = ground.rejoined.get(&replica.id).cloned().unwrap_or_default();
         if replica.activity.is_up() && !ground.stopped.contains_key(&replica.id) {
-            after.push(plan.add(Operation::Stop(replica.existing()), cause(), vec![]));
+            let depends = |other: &&&Replica| {
+                let service = project.services.get(other.service.as_str());
+                service.is_some_and(|service| service.depends_on.contains_key(replica.service.as_str()))
+            };
+            let dependents = attached.iter().filter(depends);
+            let dependents = dependents.filter_map(|other| ground.stopped.get(&other.id)?.before.first());
+            let before = dependents.copied().collect();
+            after.push(plan.add(Operation::Stop(replica.existing()), cause(), before));
             ground.stopped.insert(replica.id, Interrupted { cause: cause(), before: after.clone() });
         } else if let Some(interrupted) = ground.stopped.get(&replica.id) {
             after.extend(interrupted.before.first());

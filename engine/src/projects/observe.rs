@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use rbuild_model::container::{Definition, MountWhat, Removal, State};
+use rbuild_model::container::{
+    ContainerId, Definition, HostOptions, MountWhat, NamespaceUse, Removal, State,
+};
+use rbuild_model::network::NetworkMode;
 use rbuild_model::project::Project;
 
 use super::labels::key;
@@ -198,7 +201,23 @@ fn replica(definition: &Definition, seen: &containers::Observed) -> Replica {
         mounted: mounted.collect(),
         networks,
         volumes: volumes.collect(),
+        shares: shares(&definition.host),
     }
+}
+
+/// The containers that one was made to share something with.
+fn shares(host: &HostOptions) -> BTreeSet<ContainerId> {
+    let network = match &host.network {
+        NetworkMode::Container(id) => Some(id.as_str()),
+        _ => None,
+    };
+    let namespaces = [&host.ipc, &host.pid, &host.uts].into_iter().filter_map(|space| match space {
+        NamespaceUse::Container(id) => Some(id.as_str()),
+        _ => None,
+    });
+    let volumes = host.volumes_from.iter().filter_map(|from| from.split(':').next());
+    // Others than those of services may be known by their names.
+    network.into_iter().chain(namespaces).chain(volumes).filter_map(|id| id.parse().ok()).collect()
 }
 
 fn activity(seen: &containers::Observed) -> Activity {

@@ -43,6 +43,8 @@ pub struct Replica {
     pub networks: BTreeSet<String>,
     /// The names of the volumes that it mounts.
     pub volumes: BTreeSet<String>,
+    /// The containers that it shares namespaces or mounts with.
+    pub shares: BTreeSet<ContainerId>,
 }
 
 /// Whether `up` counts a container.

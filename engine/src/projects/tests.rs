@@ -73,6 +73,7 @@ fn replica(service: &str, number: u64) -> Replica {
         mounted: BTreeMap::new(),
         networks: BTreeSet::from(["p_default".to_owned()]),
         volumes: BTreeSet::new(),
+        shares: BTreeSet::new(),
     }
 }
 
@@ -417,6 +418,15 @@ fn sharing_with_what_comes_anew_means_coming_anew() {
         dependencies: Dependencies::LeftAlone,
         ..Wanted::default()
     };
+    // One that came anew behind its back is as good as gone.
+    let web = replica("web", 1);
+    let side = |with: ContainerId| Replica { shares: BTreeSet::from([with]), ..replica("side", 1) };
+    let all = |with| observed(vec![web.clone(), side(with)]);
+    check(&plan(&project, &all(web.id), &Wanted::default()), &[]);
+    check(
+        &plan(&project, &all(replica("web", 9).id), &Wanted::default()),
+        &["[] recreate p-side-1: shares with a container of web that is gone", "[0] start p-side-1: new"],
+    );
     let error = up(&project, &observed(vec![]), &wanted).expect_err("nothing to share with");
     assert_eq!(error, PlanError::NoParent { service: key("side"), parent: key("web") });
 }

@@ -6,6 +6,7 @@ mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rbuild_model::container::ContainerId;
 use rbuild_model::project::{Condition, NetworkKey, Project, Service, ServiceName, VolumeKey};
 
 use super::cause::Cause;
@@ -366,7 +367,20 @@ impl<'a> Planner<'a> {
         }
         let parent =
             parents(service).find(|parent| self.services.get(*parent).is_some_and(|placed| placed.recreated));
-        parent.map(|parent| Cause::ParentRecreated(parent.clone()))
+        if let Some(parent) = parent {
+            return Some(Cause::ParentRecreated(parent.clone()));
+        }
+        // One that it was made to share with may have come anew since, behind its back. Of an older container it may be
+        // unknown whose mounts it has.
+        if replica.shares.is_empty() {
+            return None;
+        }
+        let is_of = |parent: &ServiceName, id: &ContainerId| {
+            let others = self.observed.replicas.iter().filter(|other| other.service == parent.as_str());
+            others.filter(|other| other.kind == ReplicaKind::Numbered).any(|other| other.id == *id)
+        };
+        let gone = parents(service).find(|parent| !replica.shares.iter().any(|id| is_of(parent, id)));
+        gone.map(|parent| Cause::ParentGone(parent.clone()))
     }
 
     /// What a container of the service needs to be made.

@@ -98,16 +98,17 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
     }
 }
 
-/// The networks that go: those that the project declares and made, or all that bear its label. Those that only services
-/// whose profiles are off have use of are `kept`.
+/// The networks that go: those that bear the project's label. Of these, those that it does not declare and that only
+/// services whose profiles are off have use of are `kept`. What another project made stays, whatever it is called.
 fn networks(model: &Model, owned: &[String], kept: &BTreeSet<&str>, by_labels: bool) -> Vec<String> {
     if by_labels {
         return owned.to_vec();
     }
     let declared = model.networks.values().filter(|network| !network.external);
-    let mut names: BTreeSet<String> = declared.map(|network| network.name.clone()).collect();
-    names.extend(owned.iter().filter(|name| !kept.contains(name.as_str())).cloned());
-    names.into_iter().collect()
+    let declared: BTreeSet<&str> = declared.map(|network| network.name.as_str()).collect();
+    let goes = |name: &str| declared.contains(name) || !kept.contains(name);
+    let names: BTreeSet<&String> = owned.iter().filter(|name| goes(name)).collect();
+    names.into_iter().cloned().collect()
 }
 
 /// The volumes that go.

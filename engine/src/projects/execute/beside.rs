@@ -17,6 +17,7 @@ impl Execution<'_> {
     /// Makes a container beside the one whose place it takes.
     pub(super) fn make_beside(
         &self,
+        id: OperationId,
         old: &Existing,
         new: &New,
         anonymous: AnonymousVolumes,
@@ -28,6 +29,7 @@ impl Execution<'_> {
         };
         let temporary = format!("{}_{}", old.id.short(), new.name);
         let definition = self.make_numbered(new, &temporary, &inherited, Some(&old.name))?;
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).insert(definition.id, id);
         crash::point("project.made-beside");
         Ok(definition)
     }
@@ -39,6 +41,8 @@ impl Execution<'_> {
         new: &New,
         definition: &Definition,
     ) -> Result<(), OperationError> {
+        // From here on there is no other.
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).remove(&definition.id);
         crash::point("project.old-stopped");
         self.remove(old, AnonymousVolumes::Keep)?;
         crash::point("project.old-gone");
@@ -56,8 +60,7 @@ impl Execution<'_> {
         new: &New,
         anonymous: AnonymousVolumes,
     ) -> Result<(), OperationError> {
-        let definition = self.make_beside(old, new, anonymous)?;
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner).insert(definition.id, id);
+        let definition = self.make_beside(id, old, new, anonymous)?;
         self.note_made(new, definition.id);
         Ok(())
     }
@@ -70,8 +73,6 @@ impl Execution<'_> {
         let tell = |phase: Phase| self.tell(id, Subject::Container(new.name.clone()), phase);
         tell(Phase::Begun(Act::Recreate));
         self.stop(id, old)?;
-        // From here on there is no other.
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner).remove(&definition.id);
         self.replace(old, new, &definition)?;
         tell(Phase::Done(Act::Recreate));
         Ok(())

@@ -243,7 +243,8 @@ impl Execution<'_> {
 
     /// Makes a container beside the one whose place it takes; both are never up at the same time.
     fn recreate(&self, id: OperationId, old: &Existing, new: &New, anonymous: AnonymousVolumes) -> Done {
-        let definition = self.make_beside(old, new, anonymous)?;
+        let definition = self.make_beside(id, old, new, anonymous)?;
+        // Where the old one does not let itself be stopped, it goes on, and the new one goes.
         self.stop(id, old)?;
         self.replace(old, new, &definition)
     }

@@ -113,3 +113,25 @@ fn who_was_not_named_runs_again_after_a_network_changed() {
     let containers = vec!["p-app-1".to_owned()];
     assert_eq!(error, PlanError::NetworkInUse { name: "p_default".to_owned(), containers });
 }
+
+#[test]
+fn who_depends_on_another_stops_before_it_when_their_network_changes() {
+    let project = project(&[("web", &["db"]), ("db", &[])]);
+    let network = NetworkKey::new("default").expect("a key");
+    let wanted = Wanted { network_hashes: BTreeMap::from([(network, "m".to_owned())]), ..Wanted::default() };
+    check(
+        &plan(&project, &observed(vec![replica("db", 1), replica("web", 1)]), &wanted),
+        &[
+            "[] stop p-web-1: definition of network default changed",
+            "[0] disconnect p-web-1 from p_default: definition of network default changed",
+            "[0] stop p-db-1: definition of network default changed",
+            "[2] disconnect p-db-1 from p_default: definition of network default changed",
+            "[1 3] remove network p_default: definition of network default changed",
+            "[4] create network p_default: definition of network default changed",
+            "[5] connect p-web-1 to default: definition of network default changed",
+            "[5] connect p-db-1 to default: definition of network default changed",
+            "[2 7] start p-db-1: definition of network default changed",
+            "[0 6 8] start p-web-1: definition of network default changed",
+        ],
+    );
+}
