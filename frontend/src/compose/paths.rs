@@ -97,10 +97,10 @@ impl Base<'_> {
         if map.get("type").and_then(Node::as_str) != Some("bind") {
             return;
         }
-        if let Some(Value::String(source)) = map.get_mut("source").map(|node| &mut node.value) {
-            if !is_windows(source) {
-                *source = self.absolute(source);
-            }
+        if let Some(Value::String(source)) = map.get_mut("source").map(|node| &mut node.value)
+            && !is_windows(source)
+        {
+            *source = self.absolute(source);
         }
     }
 
