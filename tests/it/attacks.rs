@@ -4,9 +4,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use rbuild_testkit::context::{Output, TestContext};
 
+use crate::containers_lost::{kill, state};
 use crate::networks::in_a_network_of_its_own;
 use crate::scene::{assert_clean, scene};
 
@@ -297,4 +299,97 @@ fn names_and_ports_of_networks() {
         }
         done(context, &["rm", "-f", "p1", "p2", "p3"]);
     });
+}
+
+#[test]
+fn what_containers_do_and_what_is_done_to_them_ends_with_them() {
+    in_a_network_of_its_own("what_containers_do_and_what_is_done_to_them_ends_with_them", |context| {
+        let start = |name: &str, flags: &[&str], program: &[&str]| {
+            let line =
+                [&["run", "-d", "--name", name, "--stop-signal", "KILL"], flags, &["busybox"], program];
+            done(context, &line.concat());
+        };
+        // A fork bomb has no more processes than it may, and goes as a whole.
+        let bomb = "echo armed; bomb() { bomb | bomb & }; bomb; sleep 1000";
+        start("bomb", &["--network", "none", "--pids-limit", "32"], &["sh", "-c", bomb]);
+        context.rbuild(["logs", "-f", "bomb"]).start().until("can't fork");
+        done(context, &["rm", "-f", "bomb"]);
+
+        // One that is paused goes, too, though nobody looks after it any more.
+        start("frozen", &["--network", "none"], &["sleep", "1000"]);
+        done(context, &["pause", "frozen"]);
+        let id = done(context, &["inspect", "--format", "{{.Id}}", "frozen"]).raw_stdout;
+        kill(&state(context, String::from_utf8_lossy(&id).trim()).1["monitor"]);
+        assert!(done(context, &["ps", "--format", "{{.Status}}"]).stdout.contains("(Paused)"));
+        done(context, &["rm", "-f", "frozen"]);
+
+        // Somebody takes its link away: its next start has one again, and everything else of it stays.
+        done(context, &["network", "create", "cut"]);
+        start("web", &["--network", "cut"], &["sleep", "1000"]);
+        let links = Command::new("ip").args(["-o", "link", "show", "type", "veth"]).output().unwrap();
+        let links = String::from_utf8(links.stdout).unwrap();
+        let link = links.split(": ").nth(1).unwrap().split('@').next().unwrap();
+        assert!(Command::new("ip").args(["link", "delete", link]).status().unwrap().success());
+        let addresses = ["exec", "web", "ip", "-o", "-4", "addr", "show", "dev", "eth0"];
+        assert!(!context.rbuild(addresses).run().status.success());
+        done(context, &["restart", "web"]);
+        assert!(done(context, &addresses).stdout.contains("inet "));
+
+        // Several commands at once on one container: each does its part or says why not, and none waits for ever.
+        let verbs: [&[&str]; 6] = [
+            &["restart", "web"],
+            &["stop", "web"],
+            &["start", "web"],
+            &["kill", "web"],
+            &["exec", "web", "true"],
+            &["restart", "web"],
+        ];
+        for line in verbs.map(|verb| context.rbuild(verb).start()) {
+            let ended = line.wait();
+            assert!(ended.status.code().is_some() && !ended.stderr.contains("panicked"), "{ended:?}");
+        }
+        done(context, &["start", "web"]);
+        assert_eq!(done(context, &["exec", "web", "echo", "here"]).stdout, "here\n");
+        done(context, &["rm", "-f", "web"]);
+        assert_eq!(containers(context), [""; 0]);
+    });
+}
+
+#[test]
+fn programs_beside_have_no_more_than_the_containers_own() {
+    let Some(context) = scene("programs_beside_have_no_more_than_the_containers_own") else { return };
+    // The same words for the container's own program, for one that is run in it, and for its health check.
+    let facts = "grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid)' /proc/self/status; cat /proc/self/oom_score_adj; \
+                 cat /proc/self/cgroup; ls -1 /proc/self/fd | wc -l";
+    let restrictions = ["--cap-drop", "ALL", "--cap-add", "CHOWN", "--security-opt", "no-new-privileges"];
+    let check = format!("({facts}) > /tmp/check.new && mv /tmp/check.new /tmp/check");
+    for user in ["0:0", "1000:1000"] {
+        let program = format!("({facts}) > /tmp/own; exec sleep 1000");
+        let line = [
+            &["run", "-d", "--name", "beside", "--network", "none", "--user", user, "--stop-signal", "KILL"]
+                [..],
+            &["--tmpfs", "/tmp:mode=1777", "--health-cmd", &check, "--health-interval", "1s"],
+            &restrictions[..],
+            &["busybox", "sh", "-c", &program],
+        ];
+        done(&context, &line.concat());
+        let health = context.rbuild(["events", "--since", "0", "--filter", "event=health_status"]).start();
+        health.until("health_status: healthy");
+        health.kill();
+        let own = done(&context, &["exec", "beside", "cat", "/tmp/own"]).stdout;
+        let none = if user == "0:0" { "CapEff:\t0000000000000001" } else { "CapEff:\t0000000000000000" };
+        for word in
+            [none, "CapInh:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"]
+        {
+            assert!(own.contains(word), "{user}: {word}\n{own}");
+        }
+        assert_eq!(
+            done(&context, &["exec", "beside", "cat", "/tmp/check"]).stdout,
+            own,
+            "{user}: its health check"
+        );
+        assert_eq!(done(&context, &["exec", "beside", "sh", "-c", facts]).stdout, own, "{user}: exec");
+        done(&context, &["rm", "-f", "beside"]);
+    }
+    assert_clean(&context);
 }
