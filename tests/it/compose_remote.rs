@@ -74,6 +74,48 @@ fn a_project_of_a_registry_is_what_was_published() {
 }
 
 #[test]
+fn what_others_could_read_is_asked_about_before_it_is_published() {
+    let Some(context) = scene("what_others_could_read_is_asked_about_before_it_is_published") else { return };
+    let serving = context.rbuild(["registry", "serve", "127.0.0.1:0", "--allow-push"]).start();
+    let host = serving.line("serving on http://");
+    let (app, image) = (format!("{host}/team/app:1"), format!("{host}/team/web:2"));
+    context.write("sub/own.env", "A=1\n");
+    let build = "build: { context: ., dockerfile_inline: FROM busybox }";
+    context.write(
+        "compose.yaml",
+        format!(
+            "name: shop\nservices:\n  web: {{ image: '{image}', {build}, env_file: [sub/own.env] }}\n  \
+             opt: {{ image: busybox, profiles: [more] }}\n"
+        ),
+    );
+    for (flags, part) in [
+        (&["publish"][..], "hint: publish it with `--with-env`"),
+        (&["publish", "-y"], "hint: publish it with `--with-env`"),
+        (&["publish", "--with-env"], "  service web\nhint: use `--yes`"),
+    ] {
+        let refused = context.rbuild(["compose"].iter().chain(flags).chain([&app.as_str()])).run();
+        refused.assert_code(1);
+        assert!(refused.stderr.contains(part), "{flags:?}: {refused}");
+    }
+    // What is built goes along, and so does what others may turn on.
+    compose(&context, ["build", "-q"]).assert_success();
+    compose(&context, ["publish", "--with-env", "-y", &app]).assert_success();
+    context.rbuild(["manifest", "inspect", &image]).run().assert_success();
+    let far = format!("oci://{app}");
+    let config = said(&context, ["-f", &far, "--profile", "more", "config"]);
+    assert!(config.contains("A: \"1\"\n") && config.contains("  opt:\n"), "{config}");
+
+    context.write("told.yaml", "services: { web: { image: busybox, command: [x, AKIAIOSFODNN7EXAMPLE] } }\n");
+    let refused = compose(&context, ["-f", "told.yaml", "publish", &app]);
+    refused.assert_code(1);
+    assert!(refused.stderr.contains("  services.web.command[1]: AWS access key\n"), "{refused}");
+    assert!(!refused.stderr.contains("IOSFODNN7"), "{refused}");
+    compose(&context, ["-f", "told.yaml", "publish", "-y", &app]).assert_success();
+    drop(serving);
+    assert_clean(&context);
+}
+
+#[test]
 fn a_project_of_a_repository_lies_in_its_own_folder() {
     const TEST: &str = "a_project_of_a_repository_lies_in_its_own_folder";
     let Some(context) = scene(TEST) else { return };

@@ -165,7 +165,9 @@ fn lists(context: &TestContext) {
     if Command::new("ps").arg("-ef").output().is_ok_and(|output| output.status.success()) {
         let top = said(context, ["top", "two"]);
         assert!(top.starts_with("SERVICE  #   UID "), "{top}");
-        assert_eq!(top.lines().filter(|line| line.ends_with("sleep 1000")).count(), 2, "{top}");
+        let of_init = |line: &&str| line.contains("  rbuild-init -- sh -c ");
+        assert_eq!(top.lines().filter(of_init).count(), 2, "{top}");
+        assert_eq!(top.lines().filter(|line| line.ends_with("  sleep 1000")).count(), 2, "{top}");
         assert_eq!(said(context, ["top", "nosuch"]), "");
     }
     refused(context, ["port", "web", "80"], 1, "no port 80/tcp for container shop-web-1: ");
@@ -333,7 +335,9 @@ services:
     up.until("| 3\n");
     assert_eq!(inside("cat /version"), "3");
     up.signal(Signal::INT);
-    assert_eq!(up.wait().status.code(), Some(130));
+    let up = up.wait();
+    assert_eq!(up.status.code(), Some(130));
+    assert!(up.stdout.contains("Watch disabled\n"), "{up:?}");
     assert_eq!(said(&context, ["ps", "-q"]), "");
     compose(&context, ["down", "-t", "0"]).assert_success();
     assert_clean(&context);
@@ -384,7 +388,7 @@ services:
     let mut child = Ended(child);
     let mut master = File::from(master);
     let mut text = String::new();
-    for (key, shown) in [("", "Enable Watch"), ("w", "Watch enabled"), ("w", "Enable Watch"), ("d", "")] {
+    for (key, shown) in [("", "Enable Watch"), ("w", "Watch enabled"), ("w", "Watch disabled"), ("d", "")] {
         master.write_all(key.as_bytes()).unwrap();
         let from = text.len();
         let mut buffer = [0; 4096];

@@ -132,7 +132,8 @@ pub(super) fn push(project: &Project, arguments: &Push, context: &Context) -> Ou
     handle.home.ended(outcome)
 }
 
-fn push_all(handle: &Handle, project: &Project, arguments: &Push, context: &Context) -> Outcome {
+/// Pushes the images of services, and tells how that went.
+pub(super) fn push_all(handle: &Handle, project: &Project, arguments: &Push, context: &Context) -> Outcome {
     let board = Board::new(project, context).quiet(arguments.quiet);
     let packing = Packing {
         encoding: flags::encoding(None, None).map_err(|error| Mistake::usage(error.to_string()))?,
@@ -206,7 +207,8 @@ mod tests {
         assert_eq!(told(Some("x:1"), false, None, &plain), Fate::Pulled);
         assert_eq!(told(Some("x"), true, None, &plain), Fate::Pulled);
         assert_eq!(told(None, true, None, &plain), Fate::Skipped("Skipped - No image to be pulled"));
-        let skips = |image, policy| matches!(told(Some(image), false, Some(policy), &plain), Fate::Skipped(_));
+        let skips =
+            |image, policy| matches!(told(Some(image), false, Some(policy), &plain), Fate::Skipped(_));
         assert!(skips("x", Policy::Never) && skips("x", Policy::Build) && skips("x:1", Policy::Missing));
         // What is newest today may be another one tomorrow.
         assert!(!skips("x", Policy::Missing) && !skips("host:5000/x:latest", Policy::Missing));

@@ -20,7 +20,7 @@ use rbuild_frontend::compose::FILE_NAMES;
 use rbuild_frontend::lower::parse_git_url;
 use rbuild_worker::{Cancel, GitAccess, check_out};
 
-pub(super) use self::artifact::{EMPTY, FILE, OLD_CONFIG, PROJECT};
+pub(super) use self::artifact::{EMPTY, ENV_FILE, FILE, OLD_CONFIG, PROJECT};
 pub(super) use self::consent::agreed;
 use crate::report::Mistake;
 use crate::settings::Settings;

@@ -19,7 +19,7 @@ pub(in super::super) const PROJECT: &str = "application/vnd.docker.compose.proje
 /// A layer that is a file of it.
 pub(in super::super) const FILE: &str = "application/vnd.docker.compose.file+yaml";
 /// A layer with variables.
-const ENV_FILE: &str = "application/vnd.docker.compose.envfile";
+pub(in super::super) const ENV_FILE: &str = "application/vnd.docker.compose.envfile";
 /// The config where the manifest does not say what it is.
 pub(in super::super) const OLD_CONFIG: &str = "application/vnd.docker.compose.config.empty.v1+json";
 /// The config where it does.

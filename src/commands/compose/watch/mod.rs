@@ -189,7 +189,7 @@ impl Watching<'_> {
                 }
             }
         }
-        Ok(())
+        self.say("Watch disabled")
     }
 
     /// Copies what rules want copied before anything has changed.
