@@ -88,7 +88,7 @@ pub enum VolumesError {
         what: String,
         /// Why not.
         #[source]
-        source: rbuild_sandbox::mounts::MountError,
+        source: Box<rbuild_sandbox::mounts::MountError>,
     },
     /// The server that has it is not known by its name.
     #[error("failed to mount the volume {volume}: the name of the server {server} leads to no address")]
@@ -120,7 +120,7 @@ impl VolumesError {
     pub fn is_absence(&self) -> bool {
         match self {
             Self::NoSubpath { .. } => true,
-            Self::Mount { source, .. } => std::error::Error::source(source)
+            Self::Mount { source, .. } => std::error::Error::source(&**source)
                 .and_then(|source| source.downcast_ref::<std::io::Error>())
                 .is_some_and(|source| source.kind() == std::io::ErrorKind::NotFound),
             _ => false,

@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use rbuild_image::distribution::{NameService, addresses_of};
 use rbuild_model::volume::{VolumeDefinition, VolumeName};
 use rbuild_sandbox::volume::{VolumeMount, is_mounted, mount_volume, unmount_volume};
 use rbuild_store::Store;
@@ -75,12 +76,12 @@ impl VolumeDriver for Local {
             volume: definition.name.clone(),
             act: "mount",
             what: told.clone(),
-            source,
+            source: Box::new(source),
         };
         if is_mounted(&folder).map_err(failed)? {
             return Ok(folder);
         }
-        ask_for_server(&mut what).map_err(|(server, source)| VolumesError::Server {
+        ask_for_server(&mut what, names_of_host).map_err(|(server, source)| VolumesError::Server {
             volume: definition.name.clone(),
             server,
             source,
@@ -97,7 +98,7 @@ impl VolumeDriver for Local {
             volume: definition.name.clone(),
             act: "unmount",
             what: String::new(),
-            source,
+            source: Box::new(source),
         })
     }
 
@@ -192,17 +193,24 @@ fn server(what: &VolumeMount) -> Server<'_> {
     }
 }
 
+/// What this machine knows of names.
+fn names_of_host() -> NameService {
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    NameService { hosts: text("/etc/hosts"), resolv_conf: text("/etc/resolv.conf") }
+}
+
 /// Puts the address of the server where the kernel looks for it, as it looks up no names.
-fn ask_for_server(what: &mut VolumeMount) -> Result<(), (String, io::Error)> {
+fn ask_for_server(
+    what: &mut VolumeMount,
+    names: impl FnOnce() -> NameService,
+) -> Result<(), (String, io::Error)> {
     let (name, is_said) = match server(what) {
         Server::Named(name) => (name.to_owned(), true),
         Server::InDevice(name) => (name.to_owned(), false),
         Server::Known | Server::Missing(_) => return Ok(()),
     };
-    let asked = (name.as_str(), 0).to_socket_addrs().map(|all| all.collect::<Vec<_>>());
-    let addresses = asked.map_err(|source| (name.clone(), source))?;
-    let Some(address) = addresses.iter().find(|one| one.is_ipv4()).or(addresses.first()).map(SocketAddr::ip)
-    else {
+    let addresses = addresses_of(&names(), &name).map_err(|source| (name.clone(), source))?;
+    let Some(address) = addresses.iter().find(|one| one.is_ipv4()).or(addresses.first()) else {
         return Err((name, io::ErrorKind::NotFound.into()));
     };
     if is_said {
@@ -263,12 +271,10 @@ mod tests {
             ("tmpfs", "tmpfs", "addr=localhost", "addr=localhost"),
         ] {
             let mut what = mount(kind, device, options);
-            ask_for_server(&mut what).unwrap();
+            let hosts = "127.0.0.1 localhost\n".to_owned();
+            ask_for_server(&mut what, || NameService { hosts, ..NameService::default() }).unwrap();
             assert_eq!(what.options, expected, "{kind} {device}");
         }
-        // A name that is none is asked of nobody.
-        let (name, _) = ask_for_server(&mut mount("nfs", ":/x", "addr=not a name")).unwrap_err();
-        assert_eq!(name, "not a name");
         let secret = mount("cifs", "//server/share", "username=me,password=hush,ro");
         assert_eq!(
             told(&secret),

@@ -43,6 +43,7 @@ pub use call::{Answer, Call};
 pub use challenge::Challenge;
 pub use client::{Client, Fetched, Receiver};
 pub use credentials::{Anonymous, Credential, CredentialError, Credentials, DockerConfig, Found, HelperName};
+pub use dns::addresses_of;
 pub use error::{ClientError, Refusal};
 pub use growing::{Growing, GrowingUpload};
 pub use logins::{Logins, helper_input, registry_name};

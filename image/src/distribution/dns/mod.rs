@@ -8,4 +8,5 @@ mod config;
 mod message;
 mod stub;
 
+pub use stub::addresses_of;
 pub(super) use stub::{Stub, is_forbidden};

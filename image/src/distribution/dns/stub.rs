@@ -49,6 +49,12 @@ impl Stub {
     }
 }
 
+/// Looks a name up and waits for its addresses: for servers that are spoken to by others, the kernel among them.
+pub fn addresses_of(names: &NameService, name: &str) -> io::Result<Vec<IpAddr>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(Stub::new(names).shared.look_up(name)).map_err(io::Error::other)
+}
+
 impl Resolve for Stub {
     fn resolve(&self, name: Name) -> Resolving {
         let shared = Arc::clone(&self.shared);
