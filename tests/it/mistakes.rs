@@ -178,7 +178,11 @@ fn flags_that_are_wrong() {
         (&["update", "--restart", "foo", "x"], 1, "unknown policy 'foo'"),
         (&["update", "--cpus", "100000", "x"], 1, "range of CPUs is from 0.01 to "),
         (&["run", "--rm", "--cpus", "100000", "busybox", "true"], 125, "range of CPUs is from 0.01 to "),
-        (&["create", "--memory-reservation", "1k", "busybox", "true"], 1, "Minimum memory reservation allowed is 6MB"),
+        (
+            &["create", "--memory-reservation", "1k", "busybox", "true"],
+            1,
+            "Minimum memory reservation allowed is 6MB",
+        ),
     ] {
         let output = context.rbuild(line).run();
         output.assert_code(code);
