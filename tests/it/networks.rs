@@ -528,7 +528,7 @@ fn internal_networks_have_no_ports_of_the_host() {
         done(context, &["network", "create", "outer"]);
         let run = ["run", "-d", "--name", "web", "--network", "inner", "-p", "18080:80", "busybox"];
         let script = "mkdir /www; hostname > /www/name; exec httpd -f -p [::]:80 -h /www";
-        let started = context.rbuild(&[&run[..], &["sh", "-c", script]].concat()).run();
+        let started = context.rbuild([&run[..], &["sh", "-c", script]].concat()).run();
         started.assert_success();
         let why = "no port is published as long as the container is in internal networks alone";
         assert!(started.stderr.contains(why), "{started}");
