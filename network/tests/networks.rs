@@ -305,11 +305,12 @@ fn a_program_for_rules_that_knows_less_guards_addresses_all_the_same() {
         let program = folder.path().join("nft");
         // As the one of Ubuntu 22.04: no sets of places in a packet.
         let script = "#!/bin/sh\nscript=$(/bin/cat)\n\
-             case $script in *' taddr '* | *'@th,'*) echo 'Error: syntax error' >&2; exit 1 ;; esac\n\
+             case $script in *' taddr '* | *'@th,'*)\n\
+             echo refused >> ${0%/*}/log; echo 'Error: syntax error' >&2; exit 1 ;; esac\n\
              printf '%s' \"$script\" | PATH=/usr/sbin:/sbin:/usr/bin nft -f -\n";
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-        let config = SiteConfig { nft: Some(program), ..scene.site.config().clone() };
+        let config = SiteConfig { nft: Some(program.clone()), ..scene.site.config().clone() };
         let site = Site::open(config).unwrap();
         let network = driver(BRIDGE).ensure(&site, &spec("guarded")).unwrap();
         assert_eq!(network.warnings, []);
@@ -325,6 +326,17 @@ fn a_program_for_rules_that_knows_less_guards_addresses_all_the_same() {
             command("ip", &["addr", "add", &format!("{}/16", victim.0), "dev", "eth0"]);
         });
         assert!(ask_in_vain(&thief.1, service.address).is_err(), "another's address");
+
+        // It is not asked again for what it did not understand, as long as it is the same program.
+        let refused = || std::fs::read_to_string(folder.path().join("log")).unwrap().lines().count();
+        assert_eq!(refused(), 2);
+        command("nft", &["flush", "ruleset"]);
+        driver(BRIDGE).ensure(&site, &spec("guarded")).unwrap();
+        assert_eq!(refused(), 2);
+        std::fs::write(&program, script).unwrap();
+        command("nft", &["flush", "ruleset"]);
+        driver(BRIDGE).ensure(&site, &spec("guarded")).unwrap();
+        assert_eq!(refused(), 4);
     });
 }
 

@@ -17,6 +17,7 @@ mod sys;
 pub(crate) mod watch;
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -486,12 +487,20 @@ fn make(site: &Site) -> Result<bool, FirewallError> {
     let fill =
         |text: &str| text.replace("@TABLE@", &site.store().table()).replace("@LINKS@", &site.store().links());
     let rules = fill(RULES);
+    let words = Words::of(site)?;
     // The rules alone tell whether it is the table of bridges that this kernel does not know.
+    let guards = guards();
     let mut made = Ok(false);
-    for guard in guards().iter().map(|guard| fill(guard)).chain([String::new()]) {
+    for understood in words.understood()..=guards.len() {
+        let guard = guards.get(understood).map_or_else(String::new, |guard| fill(guard));
         made = run(site, &format!("{rules}{guard}")).map(|()| !guard.is_empty());
-        if !matches!(made, Err(FirewallError::Refused { .. })) {
-            break;
+        match made {
+            Err(FirewallError::Refused { .. }) => {}
+            Ok(true) => {
+                words.remember(understood);
+                break;
+            }
+            _ => break,
         }
     }
     let guarded = made?;
@@ -505,9 +514,12 @@ fn make(site: &Site) -> Result<bool, FirewallError> {
     }
 }
 
+/// How many forms of the guard there are.
+const GUARDS: usize = 3;
+
 /// The guard in the words of programs, the newest first. What they list can be read by them again, as those do who keep the
 /// rules of a machine in a file.
-fn guards() -> [String; 3] {
+fn guards() -> [String; GUARDS] {
     const TARGET: &str = "icmpv6 taddr";
     // Behind type, code, sum and flags.
     const ITS_PLACE: &str = "@th,64,128";
@@ -521,13 +533,52 @@ fn guards() -> [String; 3] {
     [named, placed, blind]
 }
 
-fn run(site: &Site, script: &str) -> Result<(), FirewallError> {
-    let program = match &site.config().nft {
-        Some(program) => program.clone(),
+/// What is remembered of the words that the program knows: each try of others is a process.
+struct Words {
+    path: PathBuf,
+    /// Another file of the program is another program.
+    program: String,
+}
+
+impl Words {
+    fn of(site: &Site) -> Result<Self, FirewallError> {
+        let program = program(site)?;
+        let failed = |source| FirewallError::Run { program: program.clone(), source };
+        let found = std::fs::metadata(&program).map_err(failed)?;
+        let (device, file, changed, part) = (found.dev(), found.ino(), found.mtime(), found.mtime_nsec());
+        let program = format!("{device} {file} {changed} {part}");
+        Ok(Self { path: site.config().runtime.join("firewall.words"), program })
+    }
+
+    /// Which of [`guards`] was understood last; the first of them if that is not known.
+    fn understood(&self) -> usize {
+        let text = names::read_bounded(&self.path, LARGEST_FILE).ok().flatten();
+        let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
+        let known = text.as_deref().and_then(|text| text.rsplit_once(' '));
+        let known = known.filter(|(program, _)| *program == self.program);
+        known.and_then(|(_, understood)| understood.parse().ok()).filter(|known| *known < GUARDS).unwrap_or(0)
+    }
+
+    /// That it is not remembered costs a process. The caller holds the lock.
+    fn remember(&self, understood: usize) {
+        if understood != self.understood() {
+            let _ = names::replace(&self.path, format!("{} {understood}", self.program).as_bytes());
+        }
+    }
+}
+
+/// The program that makes tables.
+fn program(site: &Site) -> Result<PathBuf, FirewallError> {
+    match &site.config().nft {
+        Some(program) => Ok(program.clone()),
         None => PLACES.iter().map(PathBuf::from).find(|place| place.exists()).ok_or_else(|| {
             FirewallError::ProgramMissing { places: PLACES.iter().map(|place| (*place).to_owned()).collect() }
-        })?,
-    };
+        }),
+    }
+}
+
+fn run(site: &Site, script: &str) -> Result<(), FirewallError> {
+    let program = program(site)?;
     let failed = |source| FirewallError::Run { program: program.clone(), source };
     let mut child = Command::new(&program)
         .args(["-f", "-"])
