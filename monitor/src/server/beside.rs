@@ -1,9 +1,10 @@
 //! Programs beside the container's own, from their start to what is told of their end; probes of health among them.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rbuild_model::container::Probe;
+use rbuild_model::container::{Probe, Signal};
 
 use super::connection::Role;
 use super::execs::{self, Kind, ProbeOutput};
@@ -161,6 +162,11 @@ impl Monitor {
             Kind::Client(None) => {}
             Kind::Probe(output) => {
                 self.execs.remove(id);
+                let is_killed = status.and_then(|status| status.signal()) == Some(Signal::KILL.number());
+                if is_killed && !output.timed_out && self.is_ending() {
+                    // Cut short by the end of the container, which comes next: it tells nothing about the health.
+                    return;
+                }
                 let timeout = self.health.as_ref().map(|machine| machine.check().timeout).unwrap_or_default();
                 let (exit_code, text) = if output.timed_out {
                     (-1, format!("Health check exceeded timeout ({})", go_duration(timeout)))
@@ -174,6 +180,10 @@ impl Monitor {
                 self.probed(Probe { start: output.start, end: Timestamp::now(), exit_code, output: text });
             }
         }
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(&self.phase, Phase::Running(live) if live.process.is_ending())
     }
 
     /// Ends all executions: the container has ended.

@@ -132,6 +132,12 @@ impl Process {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
+    /// Whether it is on its way out, or has ended: the first process of a pid namespace kills all others there before its end
+    /// can be seen.
+    pub fn is_ending(&self) -> bool {
+        Stat::read(self.pid).is_none_or(|stat| Some(stat.start_ticks) != self.start_ticks || stat.is_ending())
+    }
+
     /// Learns how it ended; waits for the end, and reaps a child.
     pub fn reap(&self) -> io::Result<Ended> {
         wait_readable(self.pidfd.as_fd())?;
@@ -178,6 +184,8 @@ fn wait_readable(pidfd: BorrowedFd<'_>) -> io::Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: u8,
+    /// The kernel's flags of the thread that the process began with.
+    flags: u32,
     start_ticks: u64,
     /// The status word, if this process may see it.
     exit_status: Option<i32>,
@@ -195,6 +203,7 @@ impl Stat {
         let field = |number: usize| fields.get(number - 3);
         Some(Self {
             state: *field(3)?.as_bytes().first()?,
+            flags: field(9)?.parse().ok()?,
             start_ticks: field(22)?.parse().ok()?,
             exit_status: field(52).and_then(|field| field.parse().ok()),
         })
@@ -202,6 +211,12 @@ impl Stat {
 
     fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
+    }
+
+    /// Whether it is on its way out (`PF_EXITING`).
+    fn is_ending(&self) -> bool {
+        const EXITING: u32 = 0x4;
+        self.flags & EXITING != 0 || self.has_ended()
     }
 }
 

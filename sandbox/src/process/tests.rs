@@ -4,7 +4,10 @@ use super::*;
 fn a_name_of_any_form_hides_nothing() {
     let tail = (5..=51).map(|number| format!("{number} ")).collect::<String>();
     let text = format!("42 (a) Z (b)) S 4 {tail}9\n");
-    assert_eq!(Stat::parse(&text), Some(Stat { state: b'S', start_ticks: 22, exit_status: Some(9) }));
+    assert_eq!(
+        Stat::parse(&text),
+        Some(Stat { state: b'S', flags: 9, start_ticks: 22, exit_status: Some(9) })
+    );
     assert_eq!(Stat::parse("42 (a) Z"), None);
     assert_eq!(Stat::parse(""), None);
 }
