@@ -404,6 +404,29 @@ services:
     assert_clean(&context);
 }
 
+#[test]
+fn strict_checks_are_asked_no_earlier_than_they_say() {
+    let Some(context) = scene("strict_checks_are_asked_no_earlier_than_they_say") else { return };
+    let check = "image: busybox\n    network_mode: none\n    command: [sleep, '1000']\n    healthcheck: { test: [CMD, 'true'], interval: 1h }";
+    context.write(
+        "compose.yaml",
+        format!("name: strict\nservices:\n  late:\n    {check}\n  early:\n    {check}\n"),
+    );
+    said(&context, ["up", "-d", "--strict-health", "late"]);
+    // It is healthy long before its hour is over, when the other one had as much time as it.
+    said(&context, ["up", "-d", "--wait", "early"]);
+    let health = |name| {
+        let state = "{{.State.Health.Status}} {{len .State.Health.Log}}";
+        crate::compose_up::inspected(&context, name, state)
+    };
+    assert_eq!(
+        (health("strict-early-1"), health("strict-late-1")),
+        ("healthy 1".into(), "starting 0".into())
+    );
+    said(&context, ["down", "-t", "0"]);
+    assert_clean(&context);
+}
+
 /// A program that does not outlast its test.
 struct Ended(std::process::Child);
 
