@@ -223,7 +223,9 @@ pub(super) fn unpack(folder: Handle, owner: Option<Owner>, tar: &mut dyn Read) -
         return Err(ContainerError::Invalid("extraction point is not a directory".to_owned()));
     }
     let rules = Rules { owner, ..Rules::default() };
-    let tar = Decoder::detect(tar, DecodeLimits::default()).map_err(ContainerError::Archive)?;
+    // Copied by who may fill the container anyway: it may expand to whatever there is room for.
+    let limits = DecodeLimits { expanded_bytes: u64::MAX, ratio: u64::MAX, ..DecodeLimits::default() };
+    let tar = Decoder::detect(tar, limits).map_err(ContainerError::Archive)?;
     let extractor = Extractor::onto_tree(folder.into_root()?, rules).map_err(extract)?;
     extractor.extract(Reader::new(tar, Limits::default())).map_err(extract)?;
     Ok(())

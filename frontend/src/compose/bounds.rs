@@ -18,7 +18,7 @@ const NODES: usize = 2_000_000;
 /// How many files may be included.
 const FILES: usize = 1000;
 /// How many bytes extended files may have, each as often as it is read.
-const READ: usize = 64 << 20;
+const READ: usize = 256 << 20;
 
 /// What was counted so far.
 #[derive(Clone, Copy, Debug, Default)]

@@ -62,7 +62,7 @@ impl Reading<'_> {
     fn note(&mut self, taken: RefCell<Vec<(String, String)>>, path: String, at: Option<&Location>) {
         for (name, value) in taken.into_inner() {
             let (path, at) = (path.clone(), at.cloned());
-            self.uses.push(Use { name, path, at, value: Some(value.clone()), result: value });
+            self.uses.push(Use { name, path, at, value: Some(value.clone()), result: value.into() });
         }
     }
 

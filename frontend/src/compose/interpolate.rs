@@ -1,5 +1,7 @@
 //! Filling in the variables of a file, and giving texts the type that their key has.
 
+use std::sync::Arc;
+
 use std::collections::HashSet;
 
 use rbuild_model::span::{Diagnostic, Location};
@@ -25,7 +27,7 @@ pub struct Use {
     /// The variable's value there, `None` if it had none.
     pub value: Option<String>,
     /// What the whole value became.
-    pub result: String,
+    pub result: Arc<str>,
 }
 
 /// What variables are filled in with, and what is heard of them.
@@ -96,9 +98,10 @@ impl Interpolation<'_> {
         }
         match filled {
             Ok(result) => {
-                self.bounds.value(result.len() * found.len().max(1), at)?;
+                self.bounds.value(result.len(), at)?;
+                let shared: Arc<str> = result.as_str().into();
                 for (name, value) in found {
-                    let (path, at, result) = (path.pattern(), at.cloned(), result.clone());
+                    let (path, at, result) = (path.pattern(), at.cloned(), Arc::clone(&shared));
                     self.uses.push(Use { name, path, at, value, result });
                 }
                 Ok(result)

@@ -179,7 +179,7 @@ pub(crate) fn resolve(
             path,
             at: at.clone(),
             value: Some(value.clone()),
-            result: value,
+            result: value.into(),
         });
     };
     match &mut node.value {

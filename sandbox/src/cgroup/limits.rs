@@ -277,7 +277,7 @@ impl Limits {
         let (is_timed, is_counted) = (self.nano_cpus.is_some(), self.pids.is_some());
         let lifted = match version {
             Version::One => [
-                (true, ("memory.memsw.limit_in_bytes", "-1")),
+                (true, (MEMORY_AND_SWAP_1, "-1")),
                 (!is_timed, ("cpu.cfs_quota_us", "-1")),
                 (!is_counted, ("pids.max", "max")),
             ],
@@ -290,6 +290,21 @@ impl Limits {
         lifted.into_iter().filter_map(|(is_lifted, lift)| is_lifted.then_some(lift)).collect()
     }
 }
+
+impl Limits {
+    /// Whether what such a file has now has to go before these limits come: memory with swap of version 1, where memory alone is to
+    /// have more than that, or nothing is said of it. A group is never without that limit for no reason.
+    pub(super) fn is_in_the_way(&self, file: &str, now: &str) -> bool {
+        let fits = || {
+            let now: u64 = now.parse().ok()?;
+            Some(self.memory_and_swap.is_some() && self.memory.is_some_and(|memory| memory <= now))
+        };
+        file != MEMORY_AND_SWAP_1 || !fits().unwrap_or(false)
+    }
+}
+
+/// The file of version 1 for memory with swap.
+const MEMORY_AND_SWAP_1: &str = "memory.memsw.limit_in_bytes";
 
 /// The files of version 1 for the share of all devices and of each, one pair a scheduler.
 pub(super) const IO_WEIGHT_1: [[&str; 2]; 2] =

@@ -32,7 +32,7 @@ impl<'frame> Cargo<'frame> {
 const PROC_MAGIC: i64 = 0x9fa0;
 /// The files of a procfs that something may cover: those that tell of the whole machine, so that a container may be
 /// told of its own part instead.
-const PROC_FILES: [&str; 8] = [
+const PROC_FILES: [&str; 10] = [
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/loadavg",
@@ -40,6 +40,8 @@ const PROC_FILES: [&str; 8] = [
     "/proc/slabinfo",
     "/proc/stat",
     "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
     "/proc/uptime",
 ];
 

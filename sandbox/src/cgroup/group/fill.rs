@@ -1,6 +1,6 @@
 //! Making a group: its folders in the hierarchies that have something to do, what enables them, and its limits.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -151,14 +151,35 @@ impl Cgroup {
         let settings = if unified { limits.version_2() } else { limits.version_1() };
         let claims = layout.v1.iter().map(|hierarchy| self.admit_real_time(hierarchy, limits));
         let _claims = claims.collect::<Result<Vec<_>, _>>()?;
+        let lifted = self.lift(limits)?;
+        let outcome = self.impose(layout, &settings);
+        if outcome.is_err() {
+            // What is refused takes nothing away: the last limit comes back first.
+            for (path, before) in lifted.iter().rev() {
+                let _ = std::fs::write(path, before);
+            }
+        }
+        outcome
+    }
+
+    /// Frees it of what other limits say nothing of, or what is in their way; returns what there was.
+    fn lift(&self, limits: &Limits) -> Result<Vec<(PathBuf, String)>, CgroupError> {
+        let mut lifted = Vec::new();
         for folder in &self.folders {
             for (file, value) in limits.lifted(folder.version) {
-                if folder.path.join(file).exists() {
+                let path = folder.path.join(file);
+                let Ok(before) = std::fs::read_to_string(&path) else { continue };
+                if limits.is_in_the_way(file, before.trim()) {
                     folder.write(file, value)?;
+                    lifted.push((path, before));
                 }
             }
         }
-        for setting in &settings {
+        Ok(lifted)
+    }
+
+    fn impose(&mut self, layout: &Layout, settings: &[Setting]) -> Result<(), CgroupError> {
+        for setting in settings {
             let has_it = |folder: &&Folder| folder.path.join(setting.file).exists();
             let missing = CgroupError::NoController { what: setting.what, controller: setting.controller };
             if !self.folders.iter().any(|folder| has_it(&folder)) && !setting.optional {

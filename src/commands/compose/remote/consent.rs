@@ -113,7 +113,7 @@ mod tests {
             path: String::new(),
             at: None,
             value: value.map(str::to_owned),
-            result: String::new(),
+            result: String::new().into(),
         };
         assert_eq!(table(&[], &environment), None);
         let uses = [used("TOKEN", Some("x\ny")), used("A", None), used("TOKEN", Some("x\ny"))];
