@@ -10,20 +10,26 @@ use super::wanted::Order;
 /// The digits of an id that a name for the time being begins with.
 const DIGITS: usize = 12;
 
-/// Whether a container still has its name for the time being.
-pub(super) fn is_temporary(name: &str) -> bool {
+/// Whether a container still has its name for the time being; `own` is the one that it is to have, which may look like that.
+pub(super) fn is_temporary(name: &str, own: &str) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    name.split_once('_')
-        .is_some_and(|(begin, _)| begin.len() == DIGITS && begin.as_bytes().iter().all(is_digit))
+    let has_id = |(begin, _): (&str, &str)| begin.len() == DIGITS && begin.as_bytes().iter().all(is_digit);
+    name != own && name.split_once('_').is_some_and(has_id)
 }
 
 /// Of two containers that have one place, takes the one out that goes: the new one, unless only it is as it should be. One
 /// that is up stays for as long as nobody else is ready, where that is asked for.
-pub(super) fn take<'a>(all: &mut Vec<(&'a Replica, Option<Cause>)>, order: Order) -> Vec<&'a Replica> {
+///
+/// `own` is the name that the container of a number is to have.
+pub(super) fn take<'a>(
+    all: &mut Vec<(&'a Replica, Option<Cause>)>,
+    order: Order,
+    own: impl Fn(u64) -> String,
+) -> Vec<&'a Replica> {
     let mut gone = Vec::new();
     let new: Vec<(&'a Replica, bool)> = all
         .iter()
-        .filter(|(replica, _)| is_temporary(&replica.name))
+        .filter(|(replica, _)| is_temporary(&replica.name, &own(replica.number)))
         .map(|(replica, cause)| (*replica, cause.is_some()))
         .collect();
     for (new, is_diverged) in new {

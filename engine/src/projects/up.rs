@@ -185,8 +185,8 @@ impl<'a> Planner<'a> {
                 None => {
                     let mut existing = replica.existing();
                     let mut after = self.ground.rejoined.remove(&replica.id).unwrap_or_default();
-                    if unfinished::is_temporary(&replica.name) {
-                        let name = self.new_container(service, replica.number).name;
+                    let name = self.new_container(service, replica.number).name;
+                    if unfinished::is_temporary(&replica.name, &name) {
                         let room = room.get(&replica.number).copied();
                         let room = room.into_iter().chain(self.name_freed(service, &name)).collect();
                         let operation = Operation::Rename { container: existing.clone(), name: name.clone() };
@@ -301,7 +301,8 @@ impl<'a> Planner<'a> {
             .filter(|replica| !self.ground.removed.contains_key(&replica.id))
             .map(|replica| (replica, self.diverged(service, replica)))
             .collect();
-        let unfinished = unfinished::take(&mut all, self.wanted.order);
+        let own = |number| self.new_container(service, number).name;
+        let unfinished = unfinished::take(&mut all, self.wanted.order, own);
         all.sort_by_key(|(replica, diverged)| (diverged.is_some(), replica.number));
         let stay = usize::try_from(count).unwrap_or(usize::MAX).min(all.len());
         let surplus = all.split_off(stay).into_iter().map(|(replica, _)| replica).collect();

@@ -78,3 +78,10 @@ fn who_keeps_a_name_is_not_asked_for_it() {
         ],
     );
 }
+
+#[test]
+fn a_name_that_looks_like_one_for_the_time_being_is_kept() {
+    let [app, shop] = ["deadbeef0123_app", "0123456789ab_shop"];
+    let (project, observed) = renamed([app, shop], [Some(app), Some(shop)]);
+    check(&plan(&project, &observed, &Wanted::default()), &[]);
+}
