@@ -89,6 +89,10 @@ pub fn of_container(
     version: &str,
 ) -> BTreeMap<String, String> {
     let mut labels = service.labels.clone();
+    // What only some containers have says what they are: a service cannot say it of its own.
+    for own in [key::HOOK, key::REPLACE, key::SLUG] {
+        labels.remove(own);
+    }
     let files: Vec<String> = project.files.iter().map(|file| file.display().to_string()).collect();
     let mut set = |key: &str, value: String| labels.insert(key.to_owned(), value);
     set(key::PROJECT, project.name.to_string());

@@ -494,7 +494,12 @@ impl<'a> Planner<'a> {
             after.push(self.plan.add(Operation::Stop(replica.existing()), cause.clone(), vec![]));
         }
         after.extend(self.ground.rejoined.remove(&replica.id).unwrap_or_default());
-        let operation = Operation::Remove { container: replica.existing(), volumes: AnonymousVolumes::Keep };
+        // Nobody takes over what a step before the start had for itself.
+        let volumes = match replica.kind {
+            ReplicaKind::PreStart => AnonymousVolumes::Renew,
+            ReplicaKind::Numbered | ReplicaKind::OneOff => AnonymousVolumes::Keep,
+        };
+        let operation = Operation::Remove { container: replica.existing(), volumes };
         let removal = self.plan.add(operation, cause.clone(), after);
         self.ground.removed.insert(replica.id, removal);
         removal

@@ -148,3 +148,30 @@ fn a_start_runs_steps_where_no_container_runs() {
     let again = started(vec![web(Activity::Running)], Turn::Restart);
     check(&again, &["[] stop p-web-1: asked for", "[0] start p-web-1: asked for"]);
 }
+
+#[test]
+fn what_a_step_had_for_itself_goes_with_it() {
+    let left = vec![replica("db", 1), web(Activity::Exited), step(0, Activity::Exited)];
+    let plan = plan(&stepped(), &observed(left), &Wanted::default());
+    let volumes: Vec<AnonymousVolumes> = plan
+        .operations
+        .iter()
+        .filter_map(|planned| match planned.operation {
+            Operation::Remove { volumes, .. } => Some(volumes),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(volumes, [AnonymousVolumes::Renew]);
+}
+
+#[test]
+fn a_service_cannot_say_that_its_containers_are_steps() {
+    let mut project = stepped();
+    let web = project.services.get_mut("web").expect("a service");
+    web.labels = [(labels::key::HOOK, "pre_start"), ("own", "x")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let web = &project.services["web"];
+    let labels = labels::of_container(&project, web, &labels::Place::Numbered(1), "", "");
+    assert!(!labels.contains_key(labels::key::HOOK) && labels["own"] == "x");
+}
