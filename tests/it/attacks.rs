@@ -372,8 +372,11 @@ fn programs_beside_have_no_more_than_the_containers_own() {
             &restrictions[..],
             &["busybox", "sh", "-c", &program],
         ];
-        done(&context, &line.concat());
-        let health = context.rbuild(["events", "--since", "0", "--filter", "event=health_status"]).start();
+        let id = done(&context, &line.concat()).stdout;
+        // Of this one: the one before had its name.
+        let its = format!("container={}", id.trim());
+        let filters = ["--filter", "event=health_status", "--filter", &its];
+        let health = context.rbuild([&["events", "--since", "0"][..], &filters].concat()).start();
         health.until("health_status: healthy");
         health.kill();
         let own = done(&context, &["exec", "beside", "cat", "/tmp/own"]).stdout;
