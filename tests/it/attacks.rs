@@ -372,9 +372,9 @@ fn programs_beside_have_no_more_than_the_containers_own() {
             &restrictions[..],
             &["busybox", "sh", "-c", &program],
         ];
-        let id = done(&context, &line.concat()).stdout;
+        let id = done(&context, &line.concat()).raw_stdout;
         // Of this one: the one before had its name.
-        let its = format!("container={}", id.trim());
+        let its = format!("container={}", String::from_utf8_lossy(&id).trim());
         let filters = ["--filter", "event=health_status", "--filter", &its];
         let health = context.rbuild([&["events", "--since", "0"][..], &filters].concat()).start();
         health.until("health_status: healthy");
