@@ -206,6 +206,14 @@ fn names_lead_to_the_containers_of_the_same_networks() {
         done(context, &["rename", "site", "www"]);
         done(context, &["rename", "www", "site"]);
         assert_eq!(seen_from(context, "user", "www"), "10.77.0.9\n");
+        // Who comes again has the address that its name has, also where it came by another one.
+        let own = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let address = |name: &str| done(context, &["inspect", "-f", own, name]);
+        done(context, &["rename", "user", "asks"]);
+        let before = address("asks");
+        done(context, &["restart", "-t", "0", "asks"]);
+        assert_eq!(address("asks"), before);
+        done(context, &["rename", "asks", "user"]);
 
         let outside = ["run", "--rm", "--network", "front", "--ip", "10.99.0.1", "busybox", "true"];
         assert!(refused(context, &outside).contains("no configured subnet or ip-range contain"));

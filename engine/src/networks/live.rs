@@ -125,10 +125,7 @@ impl Networks {
             let settings = settings_in(&known, endpoints, state.id.as_str()).unwrap_or(&unspoken);
             let names = dns_names(own, settings);
             NetworkFile::new(&self.site.runtime, state.id).update(|slot| {
-                let records = slot.iter_mut().flat_map(|state| &mut state.endpoints);
-                for record in records.filter(|record| record.id == endpoint) {
-                    record.names.clone_from(&names);
-                }
+                slot.iter_mut().for_each(|state| state.rename(&endpoint, &names));
                 Ok::<(), NetworksError>(())
             })?;
         }

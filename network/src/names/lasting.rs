@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointRecord, NetworkState, written};
+use super::{EndpointId, EndpointRecord, NetworkState, written};
 use crate::families::Families;
 
 /// For so many that are not there their addresses are remembered.
@@ -29,16 +29,26 @@ impl NetworkState {
         let is_its = |address: IpAddr| record.addresses().any(|own| own == address);
         self.lasting.retain(|one| one.name != *name && !one.families.addresses().any(is_its));
         self.lasting.push(Lasting { name: name.clone(), families: record.families });
-        let present: HashSet<IpAddr> = self.endpoints.iter().flat_map(EndpointRecord::addresses).collect();
-        let is_gone = |one: &Lasting| !one.families.addresses().any(|address| present.contains(&address));
         // The one that comes now is not among the endpoints yet.
+        let present: HashSet<IpAddr> =
+            self.endpoints.iter().chain([record]).flat_map(EndpointRecord::addresses).collect();
+        let is_gone = |one: &Lasting| !one.families.addresses().any(|address| present.contains(&address));
         let gone = self.lasting.iter().filter(|one| is_gone(one)).count();
-        let mut surplus = gone.saturating_sub(REMEMBERED + 1);
+        let mut surplus = gone.saturating_sub(REMEMBERED);
         self.lasting.retain(|one| {
             let is_kept = surplus == 0 || !is_gone(one);
             surplus -= usize::from(!is_kept);
             is_kept
         });
+    }
+
+    /// Has other names lead to an endpoint, if it is there: its own first, under which its addresses are remembered from now
+    /// on, and no more under the one of before.
+    pub fn rename(&mut self, endpoint: &EndpointId, names: &[String]) {
+        let Some(record) = self.endpoints.iter_mut().find(|record| record.id == *endpoint) else { return };
+        names.clone_into(&mut record.names);
+        let record = record.clone();
+        self.remember(&record);
     }
 
     /// The address for who has a name: the one it had last, else the next that nobody had. What another one had comes only

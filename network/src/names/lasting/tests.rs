@@ -71,6 +71,28 @@ fn who_comes_again_has_the_address_it_had() {
 }
 
 #[test]
+fn who_is_called_otherwise_keeps_its_address_under_the_new_name() {
+    let mut state = state("10.9.8.0/28");
+    // A second one beside the first takes over its name, as a roll-out does it.
+    for (name, own) in [("web", 2), ("new_web", 3)] {
+        assert_eq!(come(&mut state, name), Some((own, own.into())));
+    }
+    go(&mut state, "web");
+    let call = |state: &mut NetworkState, id: &str, name: &str| {
+        state.rename(&EndpointId::new(id).unwrap(), &[name.to_owned(), "alias".to_owned()]);
+    };
+    call(&mut state, "new_web", "web");
+    assert_eq!(state.endpoints[0].names, ["web", "alias"]);
+    go(&mut state, "web");
+    assert_eq!(come(&mut state, "web"), Some((3, 3)));
+    // Nobody else is found under the name that it had meanwhile, and who is not there changes nothing.
+    assert_eq!(come(&mut state, "new_web"), Some((4, 4)));
+    let before = state.clone();
+    call(&mut state, "nobody", "web");
+    assert_eq!(state, before);
+}
+
+#[test]
 fn what_is_remembered_is_given_to_others_when_nothing_else_is_free() {
     let mut state = state("10.9.8.0/29");
     for name in ["a", "b", "c", "d", "e"] {
