@@ -81,7 +81,8 @@ impl View {
             Some(Reach::Outside) => Decision::Forward,
             Some(Reach::Internal) | None => Decision::Answer(Code::NoSuchName, Vec::new()),
         };
-        let Some(name) = query.name.as_deref().filter(|_| query.is_of_internet()) else { return elsewhere };
+        // Whatever class is asked for: a name that is known here is nobody else's matter.
+        let Some(name) = query.name.as_deref() else { return elsewhere };
         if let Some(addresses) = self.addresses.get(name) {
             let mut records: Vec<Record> = addresses
                 .iter()

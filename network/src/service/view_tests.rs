@@ -42,6 +42,10 @@ fn ask(view: &View, name: &str, kind: u16) -> String {
 }
 
 fn ask_at(view: &View, name: &str, kind: u16, turn: usize) -> String {
+    ask_class(view, name, kind, 1, turn)
+}
+
+fn ask_class(view: &View, name: &str, kind: u16, class: u16, turn: usize) -> String {
     let mut message = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         message.push(label.len() as u8);
@@ -49,7 +53,7 @@ fn ask_at(view: &View, name: &str, kind: u16, turn: usize) -> String {
     }
     message.push(0);
     message.extend(kind.to_be_bytes());
-    message.extend([0, 1]);
+    message.extend(class.to_be_bytes());
     match view.decide(&Query::read(&message).unwrap(), turn) {
         Decision::Forward => "forward".to_owned(),
         Decision::Answer(code, records) => {
@@ -132,6 +136,19 @@ fn only_the_askers_networks_are_told() {
         assert_eq!(ask(&one, name, kind), expected, "{name}");
     }
     assert_eq!(ask(&view("web2"), "store", A), "forward", "a private name");
+}
+
+#[test]
+fn names_that_are_known_are_told_to_nobody_else_whatever_is_asked() {
+    const CHAOS: u16 = 3;
+    const ANY: u16 = 255;
+    let view = view("web1");
+    for class in [1, CHAOS, ANY] {
+        assert_eq!(ask_class(&view, "db", A, class, 0), "Fine 10.2.0.3");
+        assert_eq!(ask_class(&view, "db", 16, class, 0), "Fine");
+        assert_eq!(ask_class(&view, "3.0.2.10.in-addr.arpa", PTR, class, 0), "Fine DB.Back");
+        assert_eq!(ask_class(&view, "version.bind", 16, class, 0), "forward");
+    }
 }
 
 #[test]

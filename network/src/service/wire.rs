@@ -53,7 +53,6 @@ pub(super) struct Query {
     pub(super) name: Option<String>,
     /// What is asked of it.
     pub(super) kind: u16,
-    class: u16,
     /// The question as it came.
     question: Vec<u8>,
     /// What a datagram may hold, if the client says so.
@@ -90,15 +89,10 @@ impl Query {
             return Err(malformed);
         }
         let (name, behind) = read_name(message, HEADER).ok_or(malformed)?;
-        let (kind, class) = word(behind).zip(word(behind + 2)).ok_or(malformed)?;
+        let (kind, _class) = word(behind).zip(word(behind + 2)).ok_or(malformed)?;
         let end = behind + 4;
         let payload = read_payload(message, end, [word(6), word(8), word(10)]);
-        Ok(Self { id, flags, name, kind, class, question: message[HEADER..end].to_vec(), payload })
-    }
-
-    /// Whether it asks about the internet, as every question does in practice.
-    pub(super) fn is_of_internet(&self) -> bool {
-        self.class == INTERNET
+        Ok(Self { id, flags, name, kind, question: message[HEADER..end].to_vec(), payload })
     }
 
     /// What a datagram to the client may hold.
