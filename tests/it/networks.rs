@@ -27,7 +27,10 @@ pub(crate) fn in_a_network_of_its_own(test: &str, scenario: impl FnOnce(&TestCon
             let before = links();
             scenario(context);
             done(context, &["network", "prune", "-f"]);
-            assert_eq!(links(), before, "links of the networks");
+            // Links of containers go with their namespaces, for which the kernel takes its time.
+            if !(0..1000).any(|_| links() == before) {
+                assert_eq!(links(), before, "links of the networks");
+            }
             let rules = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&rules.stdout), "", "rules of the networks");
         });
