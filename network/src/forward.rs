@@ -6,6 +6,7 @@
 //! is dropped.
 
 mod datagrams;
+mod ready;
 mod streams;
 mod sys;
 
@@ -15,10 +16,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::io::Errno;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::sockopt;
+use rustix::process::{Resource, getrlimit};
 
+use self::ready::Ready;
 use crate::ports::{Protocol, Reservation};
+
+/// What waits to be received: some two thousand small datagrams, each of which takes far more room in the kernel than it has
+/// bytes. The usual room is for three hundred.
+const WAITING_BYTES: usize = 1 << 20;
 
 /// Knows where a published port leads to now: an endpoint may move to another network while its container runs.
 pub trait Destination: Send + 'static {
@@ -64,11 +71,15 @@ impl Forwarder {
             let seen = Arc::clone(&stop);
             let socket = reservation.into_socket();
             rustix::io::ioctl_fionbio(&socket, true)?;
+            let ready = Ready::new(&seen, &socket)?;
             let socket = match protocol {
                 Protocol::Tcp | Protocol::Sctp => Listening::Streams(TcpListener::from(socket)),
                 Protocol::Udp => {
                     let socket = UdpSocket::from(socket);
                     sys::tell_destinations(&socket)?;
+                    // Who may not have more has what there is.
+                    let _ = sockopt::set_socket_recv_buffer_size_force(&socket, WAITING_BYTES)
+                        .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, WAITING_BYTES));
                     Listening::Datagrams(socket)
                 }
             };
@@ -76,8 +87,8 @@ impl Forwarder {
                 .name("forward".to_owned())
                 .stack_size(256 * 1024)
                 .spawn(move || match socket {
-                    Listening::Streams(socket) => streams::run(&socket, protocol, &mut target, &seen),
-                    Listening::Datagrams(socket) => datagrams::run(&socket, &mut target, &seen),
+                    Listening::Streams(socket) => streams::run(&socket, protocol, &mut target, &ready),
+                    Listening::Datagrams(socket) => datagrams::run(&socket, &mut target, &ready),
                 })?;
             Ok(Self { stop, thread: Some(thread) })
         };
@@ -97,15 +108,11 @@ impl Drop for Forwarder {
     }
 }
 
-/// Waits until something of what is carried can go on, and says what; nothing once it is over, which the first
-/// descriptor tells.
-fn wait(mut fds: Vec<PollFd<'_>>) -> Option<Vec<PollFlags>> {
-    match poll(&mut fds, None) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(_) => return None,
-    }
-    let events: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
-    events[0].is_empty().then_some(events)
+/// As many as are meant, or fewer where this process may not have so many open files: one port leaves most of them to the
+/// others, and to what else it does.
+fn within_limits(most: usize) -> usize {
+    let open = getrlimit(Resource::Nofile).current.and_then(|open| usize::try_from(open).ok());
+    open.map_or(most, |open| most.min(open / 4))
 }
 
 #[cfg(test)]

@@ -102,6 +102,146 @@ fn datagrams_find_their_way_back() {
     drop(forwarder);
 }
 
+/// More than a thousand of one kind, each with two open files here.
+const MANY: usize = 1200;
+
+/// Has this process open as many files as it may.
+fn allow_many_files() {
+    use rustix::process::{Rlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    assert!(maximum.is_none_or(|most| most >= 8 * MANY as u64), "the limit of open files is {maximum:?}");
+}
+
+#[test]
+fn many_clients_of_datagrams_have_their_answers() {
+    allow_many_files();
+    let service = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let reservation = reserve(Protocol::Udp);
+    let address = port(&reservation);
+    let forwarder = Forwarder::start(reservation, service.local_addr().unwrap()).unwrap();
+    service.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // All have asked before the first one is answered. What the service itself cannot hold is no matter of this.
+    let mut asked = Vec::new();
+    for number in 0..MANY as u32 {
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.send_to(&number.to_le_bytes(), address).unwrap();
+        let (mut buffer, mut from) = ([0; 4], None);
+        while u32::from_le_bytes(buffer) != number || from.is_none() {
+            from = Some(service.recv_from(&mut buffer).unwrap().1);
+        }
+        asked.push((client, from.unwrap()));
+    }
+    for (number, (client, from)) in asked.iter().enumerate() {
+        service.send_to(&(number as u32).to_le_bytes(), from).unwrap();
+        let mut buffer = [0; 4];
+        assert_eq!(client.recv_from(&mut buffer).unwrap(), (4, address));
+        assert_eq!(u32::from_le_bytes(buffer), number as u32);
+    }
+    drop(forwarder);
+}
+
+#[test]
+fn what_comes_at_once_waits_for_its_turn() {
+    let service = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    sockopt::set_socket_recv_buffer_size_force(&service, WAITING_BYTES).unwrap();
+    let reservation = reserve(Protocol::Udp);
+    let address = port(&reservation);
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // The forwarder does not read before the last one is there: it waits for where they go to.
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let target = Later { may_go, target: service.local_addr().unwrap() };
+    let forwarder = Forwarder::start(reservation, target).unwrap();
+    for number in 0..MANY as u32 {
+        client.send_to(&number.to_le_bytes(), address).unwrap();
+    }
+    drop(go);
+    service.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    for number in 0..MANY as u32 {
+        let mut buffer = [0; 4];
+        service.recv_from(&mut buffer).unwrap();
+        assert_eq!(u32::from_le_bytes(buffer), number);
+    }
+    drop(forwarder);
+}
+
+#[test]
+fn many_connections_are_carried_at_once() {
+    allow_many_files();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let reservation = reserve(Protocol::Tcp);
+    let address = port(&reservation);
+    let forwarder = Forwarder::start(reservation, listener.local_addr().unwrap()).unwrap();
+    // None ends before the last one is there.
+    let ends: Vec<(TcpStream, TcpStream)> =
+        (0..MANY).map(|_| (TcpStream::connect(address).unwrap(), listener.accept().unwrap().0)).collect();
+    for (number, (client, _)) in ends.iter().enumerate() {
+        (&mut &*client).write_all(&(number as u32).to_le_bytes()).unwrap();
+    }
+    let mut numbers = Vec::new();
+    for (_, server) in &ends {
+        let mut bytes = [0; 4];
+        (&mut &*server).read_exact(&mut bytes).unwrap();
+        numbers.push(u32::from_le_bytes(bytes));
+    }
+    assert!(numbers.into_iter().eq(0..MANY as u32));
+    drop(forwarder);
+}
+
+#[test]
+fn who_breaks_off_takes_its_other_end_along() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let reservation = reserve(Protocol::Tcp);
+    let address = port(&reservation);
+    let forwarder = Forwarder::start(reservation, listener.local_addr().unwrap()).unwrap();
+    let connect = || (TcpStream::connect(address).unwrap(), listener.accept().unwrap().0);
+    let break_off = |stream: TcpStream| {
+        sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+        drop(stream);
+    };
+    let is_told = |mut stream: TcpStream| {
+        // An end or a reset; what is said behind it is refused, which tells that nobody carries it any more.
+        while !matches!(stream.read(&mut [0; 8]), Ok(0) | Err(_)) {}
+        while stream.write_all(b"more").is_ok() {}
+    };
+    let (client, server) = connect();
+    break_off(client);
+    is_told(server);
+    let (client, server) = connect();
+    break_off(server);
+    is_told(client);
+    // One that said all it had to say breaks off before it is answered.
+    let (client, mut server) = connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(server.read(&mut [0; 8]).unwrap(), 0);
+    break_off(client);
+    is_told(server);
+    // What was said before comes all the same.
+    let (mut client, mut server) = connect();
+    server.write_all(b"last words").unwrap();
+    let mut words = [0; 10];
+    client.read_exact(&mut words).unwrap();
+    assert_eq!(&words, b"last words");
+    break_off(server);
+    is_told(client);
+    drop(forwarder);
+}
+
+/// Says where it leads when it may.
+struct Later {
+    may_go: std::sync::mpsc::Receiver<()>,
+    target: SocketAddr,
+}
+
+impl Destination for Later {
+    fn now(&mut self) -> Option<SocketAddr> {
+        // Once it may, it always may.
+        let _ = self.may_go.recv();
+        Some(self.target)
+    }
+}
+
 #[test]
 fn an_answer_comes_from_the_address_that_was_asked() {
     let service = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

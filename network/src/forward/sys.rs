@@ -31,7 +31,7 @@ pub(super) fn tell_destinations(socket: &UdpSocket) -> io::Result<()> {
 }
 
 /// Who sent a datagram, and to which address of this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ends {
     pub(super) client: SocketAddr,
     own: Option<IpAddr>,
