@@ -37,7 +37,7 @@ use std::process::ExitCode;
 
 pub use client::{
     Client, ClientError, Following, Program, Residence, Session, SessionEvent, Spawned, Started, WatchEvent,
-    Watcher,
+    Watcher, Zygote,
 };
 pub use document::DocumentError;
 pub use place::{Lock, MACHINE_RESTARTED, Observed, Place, PlaceError};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rbuild_model::container::{Definition, HostOptions, Removal, Signal, StartFailure, State};
 use rbuild_model::network::NetworkMode;
-use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, chain};
+use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, Spawned, chain};
 use rbuild_network::ports::Reservation;
 use rbuild_network::resolver::ResolverChoice;
 use rbuild_sandbox::{Access, FileContent, Mount, MountSource, Restrictions};
@@ -31,6 +31,14 @@ pub enum Start {
     Started(Vec<String>),
     /// It ran already.
     Running,
+}
+
+/// What is to run a container.
+enum Monitor<'a> {
+    /// The caller has found it, or made it.
+    There(&'a mut Client),
+    /// It was begun, and becomes the container's unless another one was faster.
+    Begun(Spawned),
 }
 
 impl Engine {
@@ -96,6 +104,11 @@ impl Engine {
         definition: &Definition,
         client: Option<&mut Client>,
     ) -> Result<Vec<String>, ContainerError> {
+        // It makes itself ready while the networks are.
+        let monitor = match client {
+            Some(client) => Monitor::There(client),
+            None => Monitor::Begun(self.new_monitor()?),
+        };
         let hostname = self.hostname(definition);
         let links = self.linked(definition)?;
         let connected = self.connect(definition, &hostname, &links)?;
@@ -104,10 +117,10 @@ impl Engine {
             let mut notes = connected.notes.clone();
             let (plan, handed) = self.plan(definition, &hostname, &links, connected)?;
             let mut own;
-            let client = match client {
-                Some(client) => client,
-                None => {
-                    own = self.monitor(definition)?;
+            let client = match monitor {
+                Monitor::There(client) => client,
+                Monitor::Begun(spawned) => {
+                    own = self.monitor_or(definition, spawned)?;
                     &mut own
                 }
             };

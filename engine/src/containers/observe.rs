@@ -179,7 +179,22 @@ impl Engine {
         if let Some(client) = self.client(definition)? {
             return Ok(client);
         }
-        let spawned = self.prepared_monitor().map_or_else(|| Spawned::new(&self.parts.monitor), Ok)?;
+        self.begin_monitor(definition, self.new_monitor()?)
+    }
+
+    /// Connects to the monitor of a container; if there is none, this one becomes it.
+    pub(super) fn monitor_or(
+        &self,
+        definition: &Definition,
+        spawned: Spawned,
+    ) -> Result<Client, ContainerError> {
+        match self.client(definition)? {
+            Some(client) => Ok(client),
+            None => self.begin_monitor(definition, spawned),
+        }
+    }
+
+    fn begin_monitor(&self, definition: &Definition, spawned: Spawned) -> Result<Client, ContainerError> {
         Ok(spawned.begin(&self.place(definition.id), &self.settings(definition))?)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use rbuild_model::network::NetworkMode;
-use rbuild_monitor::Spawned;
+use rbuild_monitor::{ClientError, Spawned, Zygote};
 use rbuild_network::namespace::{Namespace, NamespaceBegun};
 
 use crate::engine::Engine;
@@ -11,6 +11,8 @@ use crate::engine::Engine;
 /// What was begun and is nobody's yet. It goes with the engine at the latest.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
+    /// What monitors are copies of, where several are started.
+    zygote: Option<Zygote>,
     monitor: Option<Spawned>,
     namespace: Option<NamespaceBegun>,
 }
@@ -24,7 +26,16 @@ impl Engine {
             prepared.namespace = Namespace::begin().ok();
         }
         if prepared.monitor.is_none() {
-            prepared.monitor = Spawned::new(&self.parts.monitor).ok();
+            prepared.monitor = self.spawn(&mut prepared).ok();
+        }
+    }
+
+    /// Begins what many starts have in common.
+    pub(crate) fn prepare_starts(&self) {
+        let mut prepared = self.prepared();
+        if prepared.zygote.is_none() {
+            // Without it, each monitor is begun by itself.
+            prepared.zygote = Zygote::new(&self.parts.monitor).ok();
         }
     }
 
@@ -33,8 +44,21 @@ impl Engine {
         drop(std::mem::take(&mut *self.prepared()));
     }
 
-    pub(super) fn prepared_monitor(&self) -> Option<Spawned> {
-        self.prepared().monitor.take()
+    /// Takes the monitor that was begun ahead, or begins one.
+    pub(super) fn new_monitor(&self) -> Result<Spawned, ClientError> {
+        let mut prepared = self.prepared();
+        prepared.monitor.take().map_or_else(|| self.spawn(&mut prepared), Ok)
+    }
+
+    fn spawn(&self, prepared: &mut Prepared) -> Result<Spawned, ClientError> {
+        match prepared.zygote.as_ref().map(Zygote::spawn) {
+            Some(Ok(spawned)) => Ok(spawned),
+            // Somebody killed it.
+            Some(Err(_)) | None => {
+                prepared.zygote = None;
+                Spawned::new(&self.parts.monitor)
+            }
+        }
     }
 
     pub(super) fn prepared_namespace(&self, network: &NetworkMode) -> Option<Namespace> {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 pub use self::session::{Session, SessionEvent, SessionWriter};
-pub use self::spawn::{Program, Residence, Spawned};
+pub use self::spawn::{Program, Residence, Spawned, Zygote};
 use crate::place::{CONTROL, Lock, Place, PlaceError};
 use crate::plan::{ExecPlan, Handed, NameServing, Plan};
 use crate::protocol::frame::{self, Decoder, Frame, FrameError};

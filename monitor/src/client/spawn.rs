@@ -1,5 +1,7 @@
-//! Starting a monitor: a process of its own, out of the session of the command that starts it.
+//! Starting monitors: processes of their own, out of the session of the command that starts them.
 
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -7,8 +9,11 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
+    socketpair,
+};
 
 use super::{Client, ClientError};
 use crate::MARKER;
@@ -43,29 +48,21 @@ impl Default for Program {
     }
 }
 
-/// A monitor that runs and was told nothing yet. It leaves when this is dropped.
+/// The process that the monitors of a command are copies of. It leaves when this is dropped, and they go on.
 #[derive(Debug)]
-pub struct Spawned {
-    /// Makes itself the child of nobody here: it starts the monitor, and ends.
-    starter: Child,
-    channel: OwnedFd,
+pub struct Zygote {
+    channel: Option<OwnedFd>,
+    process: Child,
     holds: Vec<OwnedFd>,
 }
 
-impl Drop for Spawned {
-    fn drop(&mut self) {
-        // Nothing can be done about one that cannot be waited for.
-        let _ = self.starter.wait();
-    }
-}
-
-impl Spawned {
-    /// Starts a process; it makes itself ready while the caller does other things.
+impl Zygote {
+    /// Starts it; it makes itself ready while the caller does other things.
     pub fn new(program: &Program) -> Result<Self, ClientError> {
-        let (channel, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .map_err(|errno| ClientError::Spawn(errno.into()))?;
+        // Messages stay apart, from whichever threads they come.
+        let (channel, far) = pair(SocketType::SEQPACKET)?;
         let residence = program.residence.iter().flat_map(|Residence { prefix, name }| [prefix, name]);
-        let starter = Command::new(&program.path)
+        let process = Command::new(&program.path)
             .arg0(MARKER)
             .args(residence)
             .env_clear()
@@ -74,8 +71,58 @@ impl Spawned {
             .stderr(Stdio::null())
             .spawn()
             .map_err(ClientError::Spawn)?;
-        let holds = program.holds.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
-        Ok(Self { starter, channel, holds: holds.map_err(ClientError::Spawn)? })
+        Ok(Self { channel: Some(channel), process, holds: clones(&program.holds)? })
+    }
+
+    /// Makes a monitor, which makes itself ready meanwhile.
+    pub fn spawn(&self) -> Result<Spawned, ClientError> {
+        let (channel, far) = pair(SocketType::STREAM)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fds = [far.as_fd()];
+        let fits = ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        debug_assert!(fits, "there is room for one descriptor");
+        let zygote = self.channel.as_ref().expect("the channel is there until the drop");
+        retry_on_intr(|| sendmsg(zygote, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::NOSIGNAL))
+            .map_err(|errno| ClientError::Spawn(errno.into()))?;
+        Ok(Spawned { channel, holds: clones(&self.holds)?, _alone: None })
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        drop(self.channel.take());
+        // Nothing can be done about one that cannot be waited for.
+        let _ = self.process.wait();
+    }
+}
+
+/// A monitor that runs and was told nothing yet. It leaves when this is dropped.
+#[derive(Debug)]
+pub struct Spawned {
+    channel: OwnedFd,
+    holds: Vec<OwnedFd>,
+    /// What it is the only copy of.
+    _alone: Option<Zygote>,
+}
+
+fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), ClientError> {
+    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| ClientError::Spawn(errno.into()))
+}
+
+fn clones(holds: &[OwnedFd]) -> Result<Vec<OwnedFd>, ClientError> {
+    holds.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>().map_err(ClientError::Spawn)
+}
+
+impl Spawned {
+    /// Starts one alone.
+    pub fn new(program: &Program) -> Result<Self, ClientError> {
+        let mut zygote = Zygote::new(program)?;
+        let spawned = zygote.spawn()?;
+        // It ends when it has made this one.
+        zygote.channel = None;
+        Ok(Self { _alone: Some(zygote), ..spawned })
     }
 
     /// Gives it a container that does not run; if another monitor was faster, connects to that one. Any number may try at

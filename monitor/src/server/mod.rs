@@ -1,7 +1,7 @@
 //! The monitor itself: how it comes to be, and its one loop.
 //!
 //! ```text
-//! executed -> detached -> told who it is (Begin) -> lock -> takes up what a dead one left -> socket -> loop -> leaves
+//! copied (zygote) -> told who it is (Begin) -> lock -> takes up what a dead one left -> socket -> loop -> leaves
 //! ```
 //!
 //! It leaves when nothing runs or will run, and nobody is connected. Its socket's file stays: who connects to it then is
@@ -19,18 +19,19 @@ mod output;
 mod requests;
 mod shares;
 mod streams;
+mod zygote;
 
 use std::ffi::OsString;
-use std::io;
 use std::os::fd::OwnedFd;
 
 use rbuild_model::container::State;
-use rbuild_sandbox::cgroup::{self, Residence};
+use rbuild_sandbox::cgroup::Residence;
 use rbuild_sandbox::{Launcher, LauncherConfig, process};
 use rbuild_store::BootId;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
 use self::monitor::{Monitor, Parts};
+use self::zygote::Born;
 use crate::chain;
 use crate::document::{self, Promise};
 use crate::place::{CONTROL, Place, SETTINGS};
@@ -42,21 +43,17 @@ use crate::record::Record;
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 128;
 
-/// Runs a monitor from its execution to its end; returns the exit status.
+/// Runs the process that monitors are copies of, and each of them to its end; returns the exit status.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
-    // Here and not by who makes this process: the standard library would copy that one for it (`fork`).
-    if rustix::process::chdir("/").is_err() {
-        return 1;
+    match zygote::serve(arguments) {
+        Ok(Born { channel, residence }) => live(channel, residence),
+        Err(status) => status,
     }
-    let Ok(residence) = detach(arguments) else { return 1 };
+}
+
+/// Runs a monitor.
+fn live(channel: OwnedFd, residence: Option<Residence>) -> u8 {
     let _ = rustix::thread::set_name(c"rbuild-monitor");
-    raise_descriptors();
-    // Whatever the caller's was: the modes of what is made here are given with it.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let Ok(channel) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { return 1 };
-    if rustix::stdio::dup2_stdin(rustix::stdio::stdout()).is_err() {
-        return 1;
-    }
     // Whoever made this process goes on making the container meanwhile. Where this fails, the start tells why.
     let launcher = Launcher::new(&LauncherConfig::default()).ok();
     let mut fds = Vec::new();
@@ -104,25 +101,6 @@ fn leave(residence: Option<Residence>, launcher: Option<Launcher>) {
     if let Some(residence) = residence {
         residence.leave();
     }
-}
-
-/// Leaves the command's session for the control group that the arguments name.
-fn detach(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Option<Residence>> {
-    let mut next = || arguments.next()?.into_string().ok();
-    match (next(), next()) {
-        // Staying in the command's group costs it only its life when the session of that is ended.
-        (Some(prefix), Some(name)) => cgroup::detach_into(cgroup::Layout::shared(), &prefix, &name).map(Some),
-        _ => process::detach().map(|()| None),
-    }
-}
-
-/// Allows as many open files as there may be: each client, and what is carried for the networks, is one. Programs
-/// inside have limits of their own.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // With the old limit it serves fewer.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// What a beginning comes to.

@@ -30,7 +30,7 @@ pub use self::devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
 pub use self::find::{Layout, Mode};
 pub use self::group::{Cgroup, CgroupRequest, Freeze, Reclaimed};
 pub use self::limits::{Counted, DeviceRate, DeviceWeight, Limits, OutOfMemory};
-pub use self::residence::{Residence, detach_into};
+pub use self::residence::{Copied, Residence, copy_into};
 pub use self::stats::{BlockTransfer, Stats, Throttling};
 pub use self::victim::victim;
 use crate::script::ScriptSource;

@@ -14,7 +14,7 @@ use super::CgroupError;
 use super::find::Layout;
 use super::folder::{Folder, OWN_THREAD, Version, make_folder};
 use super::group::base_of;
-use crate::process;
+use crate::process::{self, Side};
 
 /// A place in a group, for as long as this lives: groups that somebody is in are not reclaimed.
 #[derive(Debug)]
@@ -55,25 +55,36 @@ impl Residence {
     }
 }
 
-/// [Detaches](process::detach) this process from its session, and from its groups: what goes on lives in a group below a prefix,
-/// shared by all that say the same name.
+/// A process that [`copy_into`] returns in.
+#[derive(Debug)]
+pub enum Copied {
+    /// The one that called.
+    Original,
+    /// Its copy, with its place.
+    Copy(Residence),
+}
+
+/// [Copies](process::copy) this process. The copy leaves the groups of the original: it lives in a group below a prefix, shared by
+/// all that say the same name.
 ///
 /// Where there are no rights to do so it stays in the groups of its maker.
-pub fn detach_into(layout: &Layout, prefix: &str, name: &str) -> io::Result<Residence> {
+pub fn copy_into(layout: &Layout, prefix: &str, name: &str) -> io::Result<Copied> {
+    // The copy has the holds of the groups, which go with the last descriptor: each has its own, opened here.
     let mut residence = Residence::open(layout, prefix, name);
     let unified = residence.folders.iter().find(|folder| folder.version == Version::Two);
-    let born = unified.is_some_and(|folder| process::detach_born_in(folder.fd.as_fd()).is_ok());
-    if !born {
-        process::detach()?;
+    let born = unified.and_then(|folder| process::copy_born_in(folder.fd.as_fd()).ok());
+    let side = born.map_or_else(process::copy, Ok)?;
+    if side == Side::Original {
+        return Ok(Copied::Original);
     }
     let enter = |folder: &Folder| match folder.version {
         Version::One => folder.write(OWN_THREAD, "0"),
-        Version::Two if born => Ok(()),
+        Version::Two if born.is_some() => Ok(()),
         // Before Linux 5.7 nobody is born in another group than its maker's.
         Version::Two => folder.write("cgroup.procs", "0"),
     };
     residence.folders.retain(|folder| enter(folder).is_ok());
-    Ok(residence)
+    Ok(Copied::Copy(residence))
 }
 
 /// Whether systemd is the manager of this machine, as sd_booted(3) has it.

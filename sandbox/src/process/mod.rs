@@ -32,24 +32,43 @@ pub fn is_alive(identity: ProcessIdentity) -> bool {
     Stat::read(identity.pid).is_some_and(|stat| stat.start_ticks == identity.start_ticks && !stat.has_ended())
 }
 
-/// Leaves the caller's session: what goes on is a process of its own, which nobody here waits for.
-///
-/// Must be called by a process with one thread. The process that called ends at once, with the status 0.
-pub fn detach() -> io::Result<()> {
-    if crate::sys::fork_alone()?.is_some() {
-        crate::sys::exit_now(0);
-    }
-    rustix::process::setsid()?;
-    Ok(())
+/// Which process it is that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that called.
+    Original,
+    /// Its copy.
+    Copy,
 }
 
-/// As [`detach`], born in a group of version 2: entering it later would wait for a grace period of the kernel.
-pub(crate) fn detach_born_in(cgroup: BorrowedFd<'_>) -> io::Result<()> {
-    if let Cloned::Parent(..) = crate::sys::clone(0, false, Some(cgroup))? {
-        crate::sys::exit_now(0);
+/// Copies this process, which must have one thread; the copy has a session of its own. Errors are the original's.
+pub fn copy() -> io::Result<Side> {
+    Ok(match crate::sys::fork_alone()? {
+        Some(_) => Side::Original,
+        None => alone(),
+    })
+}
+
+/// As [`copy`], born in a group of version 2: entering it later would wait for a grace period of the kernel.
+pub(crate) fn copy_born_in(cgroup: BorrowedFd<'_>) -> io::Result<Side> {
+    Ok(match crate::sys::clone(0, false, Some(cgroup))? {
+        Cloned::Parent(..) => Side::Original,
+        Cloned::Child => alone(),
+    })
+}
+
+/// Gives a copy a session of its own. It leads no group, so only a filter of system calls can forbid that.
+fn alone() -> Side {
+    if rustix::process::setsid().is_err() {
+        crate::sys::exit_now(1);
     }
-    rustix::process::setsid()?;
-    Ok(())
+    Side::Copy
+}
+
+/// Reaps the children that have ended; waits for none.
+pub fn reap_ended() {
+    let waiting = rustix::process::WaitOptions::NOHANG;
+    while rustix::process::wait(waiting).is_ok_and(|ended| ended.is_some()) {}
 }
 
 /// Reaps every child that has ended or ends soon: for a process that knows that all its children do.

@@ -134,7 +134,12 @@ impl Engine {
     /// Carries a plan out.
     pub fn execute(&self, plan: &Plan, work: Work<'_>, watcher: &dyn Watcher) -> std::io::Result<Carried> {
         let execution = Execution::new(self, plan, work, watcher)?;
-        let mut carried = execution.run(plan);
+        let mut carried = thread::scope(|scope| {
+            if plan.operations.iter().any(|planned| is_start(&planned.operation)) {
+                scope.spawn(|| self.prepare_starts());
+            }
+            execution.run(plan)
+        });
         execution.remove_beside();
         self.drop_prepared();
         carried.made = execution.made.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -294,6 +299,11 @@ fn is_wait(operation: &Operation) -> bool {
             | Operation::AwaitReady { .. }
             | Operation::AwaitEnd(_)
     )
+}
+
+/// Whether an operation makes a program run.
+fn is_start(operation: &Operation) -> bool {
+    matches!(operation, Operation::Start(_) | Operation::RunBefore(_))
 }
 
 /// What an operation is about.
