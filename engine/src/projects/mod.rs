@@ -25,6 +25,7 @@ mod down;
 mod execute;
 mod halt;
 mod happening;
+mod hold;
 pub mod labels;
 mod network;
 mod observe;
@@ -51,6 +52,7 @@ pub use down::{Down, VolumesToo, down};
 pub use execute::{AfterFailure, Carried, Failure, Haste, OneOff, OperationError, Reason, Work, subject};
 pub use halt::Halt;
 pub use happening::{Act, Happening, HookAt, HookPlace, Phase, Subject, Unwatched, Watcher};
+pub use hold::Hold;
 pub use observe::{Member, ObserveError, Owned};
 pub use observed::{Activity, Found, Observed, Owner, Replica, ReplicaKind};
 pub use operation::{Before, Existing, New, Operation, OperationId, Plan, Planned, Startable, Warning};
@@ -58,7 +60,7 @@ pub use order::{Cycle, dependencies_first};
 pub use plan_error::PlanError;
 pub use ports::{PortTaken, check_ports};
 pub use services::{image_name, selected};
-pub use turn::{Turn, ready, turn};
+pub use turn::{Turn, TurnError, ready, turn};
 pub use up::up;
 pub use wanted::{
     AnonymousVolumes, ChangedContents, ChangedVolumes, Dependencies, Desired, Order, Orphans, Recreate,

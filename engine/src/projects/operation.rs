@@ -20,6 +20,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether it does more than wait.
+    pub fn changes(&self) -> bool {
+        self.operations.iter().any(|planned| !planned.operation.only_waits())
+    }
+
     /// Adds an operation and returns its place.
     pub(super) fn add(
         &mut self,
@@ -147,7 +152,7 @@ pub enum Operation {
         /// The new one.
         new: New,
     },
-    /// A container of a service runs to its end, before the service's own.
+    /// A container of a service runs to its end, before the service's own; unless these run by now.
     RunBefore(Before),
     /// A container is started.
     Start(Startable),
@@ -196,6 +201,13 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// Whether it does no more than wait for containers.
+    pub(super) const fn only_waits(&self) -> bool {
+        matches!(self, Self::Await { .. } | Self::AwaitReady { .. } | Self::AwaitEnd(_))
+    }
+}
+
 /// A container that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Existing {
@@ -231,6 +243,8 @@ pub struct Before {
     pub name: String,
     /// The only container of the service, if there is no more than one: its anonymous volumes are mounted, too.
     pub only: Option<Startable>,
+    /// The containers of the service that start behind it.
+    pub starts: Vec<Startable>,
 }
 
 /// A container to start.
@@ -279,6 +293,19 @@ pub enum Warning {
         container: String,
         /// Why.
         why: String,
+    },
+    /// A service runs, and what was to run before has not ended well.
+    #[error(
+        "{service} runs, though pre_start[{at}] has not ended well: {container} is left of it. \
+         `rbuild compose restart {service}` runs it again"
+    )]
+    StepLeft {
+        /// The service.
+        service: ServiceName,
+        /// Where it stands in `pre_start`.
+        at: usize,
+        /// What is left of it.
+        container: String,
     },
     /// A network of another project.
     #[error(

@@ -1,10 +1,15 @@
-//! Containers that run to their end before a service starts. Pure.
+//! Containers that run to their end before a service starts: what they are, and when they run. Pure.
+
+use std::collections::BTreeMap;
 
 use rbuild_model::project::{
     Attachment, HealthCheck, HealthTest, MountKind, PreStart, Project, Restart, Service,
 };
 
+use super::cause::{BeforeWhy, Cause};
 use super::container::NotPossible;
+use super::observed::{Replica, ReplicaKind};
+use super::operation::{Before, Operation, OperationId, Plan, Startable};
 use crate::containers::check_workdir;
 
 /// Whether a service has one container, whose own volumes are mounted then, too.
@@ -89,4 +94,79 @@ pub(super) fn refuse(service: &Service) -> Result<(), NotPossible> {
         }
     }
     Ok(())
+}
+
+/// What is left of a service's steps: of those that would be run now.
+pub(super) struct Steps<'a> {
+    project: &'a Project,
+    service: &'a Service,
+    left: Vec<(usize, &'a Replica)>,
+}
+
+impl<'a> Steps<'a> {
+    /// Looks what is left of a service's steps. What was written otherwise then, or is not written any more, is nobody's.
+    pub(super) fn of(
+        project: &'a Project,
+        service: &'a Service,
+        replicas: impl Iterator<Item = &'a Replica>,
+    ) -> Self {
+        let left = replicas.filter_map(|replica| Some((place(service, replica)?, replica)));
+        Self { project, service, left: left.collect() }
+    }
+
+    /// Those that have not ended well, by where they stand.
+    pub(super) fn left(&self) -> impl Iterator<Item = (usize, &'a Replica)> {
+        self.left.iter().copied().filter(|(_, replica)| !replica.activity.goes_on())
+    }
+
+    /// Why steps run before containers of the service start, if they do.
+    pub(super) fn why(&self, comes_anew: bool, any_runs: bool) -> Option<BeforeWhy> {
+        match () {
+            () if comes_anew => Some(BeforeWhy::Recreated),
+            () if !self.left.is_empty() => Some(BeforeWhy::NotDone),
+            () if !any_runs => Some(BeforeWhy::NoneRuns),
+            () => None,
+        }
+    }
+
+    /// Plans the steps, each after the one before it, from the one on that is under way; returns the last of them. `gone`
+    /// is what removes what was left in a place.
+    pub(super) fn plan(
+        &self,
+        plan: &mut Plan,
+        why: BeforeWhy,
+        only: Option<Startable>,
+        starts: &[Startable],
+        after: &[OperationId],
+        gone: &BTreeMap<usize, OperationId>,
+    ) -> Option<OperationId> {
+        let service = &self.service.name;
+        let under_way = self.left.iter().find(|(_, replica)| replica.activity.goes_on()).map(|(at, _)| *at);
+        let mut last = None;
+        for at in under_way.unwrap_or_default()..self.service.pre_start.len() {
+            let why = if under_way == Some(at) { BeforeWhy::UnderWay } else { why };
+            let before = Before {
+                service: service.clone(),
+                at,
+                name: name(self.project, self.service, at),
+                only: only.clone(),
+                starts: starts.to_vec(),
+            };
+            let cause = Cause::Before { service: service.clone(), why };
+            let needs = last.map_or_else(|| after.to_vec(), |last| vec![last]);
+            let after = needs.into_iter().chain(gone.get(&at).copied()).collect();
+            last = Some(plan.add(Operation::RunBefore(before), cause, after));
+        }
+        last
+    }
+}
+
+/// Where a container stands among the service's steps, if it is what would be run now.
+pub(super) fn place(service: &Service, replica: &Replica) -> Option<usize> {
+    let at = usize::try_from(replica.number).ok()?;
+    let is_meant = replica.kind == ReplicaKind::PreStart
+        && replica.service == service.name.as_str()
+        && replica.config_hash == service.config_hash
+        && at < service.pre_start.len();
+    is_meant.then_some(at)
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use rbuild_model::container::Signal;
 use rbuild_model::project::{Condition, Project, ServiceName};
 
-use super::cause::{BeforeWhy, Cause};
+use super::cause::Cause;
 use super::observed::{Activity, Replica, ReplicaKind};
-use super::operation::{Before, Operation, OperationId, Plan, Startable};
+use super::operation::{Operation, OperationId, Plan, Startable};
 use super::order::{Cycle, dependencies_first};
-use super::pre_start;
+use super::pre_start::Steps;
 use super::wanted::AnonymousVolumes;
 
 /// What becomes of containers that are there.
@@ -31,6 +31,25 @@ pub enum Turn {
     Remove(AnonymousVolumes),
 }
 
+/// Why a turn of containers cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TurnError {
+    /// Services depend on each other in a circle.
+    #[error(transparent)]
+    Cycle(#[from] Cycle),
+    /// What runs before a service starts is known from the project's files alone, and has not ended well.
+    #[error(
+        "service {service:?} cannot be started: what runs before it has not ended well ({container}), and the project's \
+         files say what that is: name them with -f, or call this in their folder"
+    )]
+    StepLeft {
+        /// The service.
+        service: String,
+        /// What is left of it.
+        container: String,
+    },
+}
+
 /// Plans a turn of containers. The order comes from the project where it is known, and from labels else; who of a service
 /// that is depended on is not among the containers is not waited for.
 pub fn turn(
@@ -38,19 +57,24 @@ pub fn turn(
     dependencies: &BTreeMap<String, BTreeSet<String>>,
     project: Option<&Project>,
     turn: Turn,
-) -> Result<Plan, Cycle> {
+) -> Result<Plan, TurnError> {
     let mut graph = dependencies.clone();
     for replica in replicas {
         graph.entry(replica.service.clone()).or_default();
     }
     let order = dependencies_first(&graph)?;
-    let mut planner = Planner { replicas, graph, project, plan: Plan::default() };
+    // What runs before a start is none of what is started or stopped for it.
+    let is_step = |replica: &&Replica| {
+        matches!(turn, Turn::Start | Turn::Restart) && replica.kind == ReplicaKind::PreStart
+    };
+    let (steps, replicas) = replicas.iter().partition(is_step);
+    let mut planner = Planner { replicas, steps, graph, project, plan: Plan::default() };
     match turn {
-        Turn::Start => planner.start(&order, &BTreeMap::new()),
+        Turn::Start => planner.start(&order, &BTreeMap::new())?,
         Turn::Stop => drop(planner.stop(&order)),
         Turn::Restart => {
             let stops = planner.stop(&order);
-            planner.start(&order, &stops);
+            planner.start(&order, &stops)?;
         }
         Turn::Kill(signal) => {
             planner.each(|activity| activity.is_up(), |container| Operation::Kill { container, signal })
@@ -75,7 +99,9 @@ pub fn ready(plan: &mut Plan, services: impl IntoIterator<Item = ServiceName>) {
 }
 
 struct Planner<'a> {
-    replicas: &'a [Replica],
+    replicas: Vec<&'a Replica>,
+    /// What is left of what runs before services start.
+    steps: Vec<&'a Replica>,
     graph: BTreeMap<String, BTreeSet<String>>,
     project: Option<&'a Project>,
     plan: Plan,
@@ -93,8 +119,7 @@ impl<'a> Planner<'a> {
     }
 
     fn of(&self, service: &str) -> Vec<&'a Replica> {
-        let replicas: &'a [Replica] = self.replicas;
-        replicas.iter().filter(|replica| replica.service == service).collect()
+        self.replicas.iter().copied().filter(|replica| replica.service == service).collect()
     }
 
     /// Stops all; returns the stops of each service. Whether one runs is seen when it is stopped.
@@ -116,7 +141,7 @@ impl<'a> Planner<'a> {
     }
 
     fn remove(&mut self, volumes: AnonymousVolumes) {
-        for replica in self.replicas {
+        for replica in &self.replicas {
             let mut after = Vec::new();
             if replica.activity.is_up() {
                 after.push(self.plan.add(Operation::Stop(replica.existing()), Cause::Asked, vec![]));
@@ -127,7 +152,11 @@ impl<'a> Planner<'a> {
     }
 
     /// Starts what does not run, or was stopped just before.
-    fn start(&mut self, order: &[String], stops: &BTreeMap<String, Vec<OperationId>>) {
+    fn start(
+        &mut self,
+        order: &[String],
+        stops: &BTreeMap<String, Vec<OperationId>>,
+    ) -> Result<(), TurnError> {
         let restarts = !stops.is_empty();
         let mut started: BTreeMap<String, Vec<OperationId>> = BTreeMap::new();
         for service in order {
@@ -142,9 +171,7 @@ impl<'a> Planner<'a> {
             if !self.of(service).is_empty() {
                 let mut after = self.awaits(service, &started, restarts);
                 after.extend(stops.get(service).into_iter().flatten());
-                if !restarts {
-                    after.extend(self.before(service, &replicas, &after));
-                }
+                after.extend(self.before(service, &replicas, &after)?);
                 for replica in replicas {
                     let mut after = after.clone();
                     if !restarts && replica.activity == Activity::Stopping {
@@ -157,26 +184,38 @@ impl<'a> Planner<'a> {
             }
             started.insert(service.clone(), own);
         }
+        Ok(())
     }
 
-    /// What runs to its end before a service starts of which no container runs; the last of it.
-    fn before(&mut self, service: &str, starts: &[&Replica], after: &[OperationId]) -> Option<OperationId> {
-        let project = self.project?;
-        let known = project.services.get(service)?;
-        let first = starts.first()?;
-        if self.of(service).iter().any(|replica| replica.activity.goes_on()) {
-            return None;
+    /// What runs to its end before a service starts of which no container runs, or for which it has not ended well the
+    /// last time; the last of it.
+    fn before(
+        &mut self,
+        service: &str,
+        starts: &[&Replica],
+        after: &[OperationId],
+    ) -> Result<Option<OperationId>, TurnError> {
+        if starts.is_empty() {
+            return Ok(None);
         }
-        let only = (starts.len() == 1).then(|| Startable::Existing(first.existing()));
-        let mut last = None;
-        for at in 0..known.pre_start.len() {
-            let name = pre_start::name(project, known, at);
-            let before = Before { service: known.name.clone(), at, name, only: only.clone() };
-            let cause = Cause::Before { service: known.name.clone(), why: BeforeWhy::NoneRuns };
-            let after = last.map_or_else(|| after.to_vec(), |last| vec![last]);
-            last = Some(self.plan.add(Operation::RunBefore(before), cause, after));
-        }
-        last
+        let known = self.project.and_then(|project| Some((project, project.services.get(service)?)));
+        let Some((project, known)) = known else {
+            let left = self.steps.iter().find(|step| step.service == service);
+            return match left.filter(|_| self.project.is_none()) {
+                Some(step) => {
+                    let (service, container) = (service.to_owned(), step.name.clone());
+                    Err(TurnError::StepLeft { service, container })
+                }
+                None => Ok(None),
+            };
+        };
+        let steps = Steps::of(project, known, self.steps.iter().copied());
+        let any_runs = self.of(service).iter().any(|replica| replica.activity.goes_on());
+        let Some(why) = steps.why(false, any_runs) else { return Ok(None) };
+        let starts: Vec<Startable> =
+            starts.iter().map(|replica| Startable::Existing(replica.existing())).collect();
+        let only = (starts.len() == 1).then(|| starts[0].clone());
+        Ok(steps.plan(&mut self.plan, why, only, &starts, after, &BTreeMap::new()))
     }
 
     /// What has to be before containers of a service start. A restart keeps the order and waits for no more than that, but

@@ -137,7 +137,7 @@ impl<'a> Planner<'a> {
         volumes(plan, ground, project, &used_volumes, &made, observed, wanted)
     }
 
-    fn service(&mut self, service: &Service) -> Result<(), PlanError> {
+    fn service(&mut self, service: &'a Service) -> Result<(), PlanError> {
         if service.provider.is_some() {
             self.services.insert(service.name.clone(), Placed::default());
             return Ok(());

@@ -82,7 +82,7 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
         board.note(&format!("warning: {warning}"));
     }
     let wanted = projects::Wanted { timeout: making::timeout(down.timeout), ..projects::Wanted::default() };
-    let prepared = Prepared { plan, wanted, members, profiles: Default::default() };
+    let prepared = Prepared { plan, wanted, members, profiles: Default::default(), hold: None };
     let how = making::Manner { haste: manner.haste(), ..making::Manner::plain() };
     let halt = &handle.halt;
     let carried =

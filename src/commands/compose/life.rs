@@ -1,10 +1,11 @@
 //! `rbuild compose start`, `stop`, `restart`, `kill`, `rm`, `pause`, `unpause`: containers that are there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead as _;
 
 use rbuild_engine::projects::{
-    self, Activity, AfterFailure, AnonymousVolumes, Haste, Member, Operation, Orphans, Turn, Wanted,
+    self, Activity, AfterFailure, AnonymousVolumes, Haste, Hold, Member, Operation, Orphans, Planned,
+    ReplicaKind, Turn, Wanted,
 };
 
 use super::board::Board;
@@ -32,6 +33,22 @@ fn enabled(handle: &Handle, selection: &Selection, named: &[String]) -> anyhow::
     Ok(members)
 }
 
+/// Returns the containers that a verb is about which starts some, with what is left of what runs before they start.
+fn startable(handle: &Handle, selection: &Selection, named: &[String]) -> anyhow::Result<Vec<Member>> {
+    let mut members = handle.selected(&selection.clone().with_one_offs())?;
+    members.retain(|member| member.replica.kind != ReplicaKind::OneOff);
+    handle.keep_own(&mut members, named);
+    Ok(members)
+}
+
+/// Sees to it that nobody else changes the project; nothing if somebody cancelled.
+fn hold(handle: &Handle, project: &Project, board: &Board) -> anyhow::Result<Option<Hold>> {
+    let hold = handle.engine.hold_of_project(&handle.meant.name);
+    let tell = |text| board.note(&format!("note: project {} {text}", handle.meant.name));
+    // Who only shows what would be done is in nobody's way.
+    Ok((project.dry_run || hold.take(&handle.halt, &tell)?).then_some(hold))
+}
+
 /// A turn of containers that are there.
 pub(super) struct Turning<'a> {
     pub(super) handle: &'a Handle,
@@ -51,7 +68,15 @@ impl Turning<'_> {
         let graph = dependencies(&handle.meant, &members);
         let model = handle.meant.loaded.as_ref().map(|_| &handle.meant.model);
         let plan = projects::turn(&replicas, &graph, model, turn)?;
-        Ok(Prepared { plan, wanted, members, profiles: Default::default() })
+        let makes = |planned: &Planned| matches!(planned.operation, Operation::RunBefore(_));
+        let profiles = match plan.operations.iter().any(makes) {
+            true => {
+                let model = &handle.meant.model;
+                places::check(&handle.meant, model, &model.services.keys().cloned().collect())?
+            }
+            false => BTreeMap::new(),
+        };
+        Ok(Prepared { plan, wanted, members, profiles, hold: None })
     }
 
     /// Plans the turn and carries it out.
@@ -99,12 +124,15 @@ pub(super) fn stop(project: &Project, stop: &Stop, context: &Context) -> Outcome
 /// Starts services, with what they depend on.
 pub(super) fn start(project: &Project, start: &Start, context: &Context) -> Outcome {
     let handle = open(project, &start.services, "start", context)?;
+    let board = Board::new(project, context);
+    let Some(hold) = hold(&handle, project, &board)? else { return Ok(Status::Interrupted) };
     let members = handle.members()?;
     let graph = dependencies(&handle.meant, &members);
     let named = with_dependencies(&start.services, &graph);
     let selection = Selection { services: named.clone(), ..Selection::default() }.with_stopped();
-    let members = enabled(&handle, &selection, &start.services)?;
-    let has = |name: &str| members.iter().any(|member| member.replica.service == name);
+    let members = startable(&handle, &selection, &start.services)?;
+    let counts = |member: &&Member| member.replica.kind == ReplicaKind::Numbered;
+    let has = |name: &str| members.iter().filter(counts).any(|member| member.replica.service == name);
     let wanted_services: Vec<&str> = match (start.services.is_empty(), handle.meant.loaded.is_some()) {
         (true, true) => handle.meant.model.services.keys().map(|name| name.as_str()).collect(),
         (true, false) => Vec::new(),
@@ -131,14 +159,11 @@ pub(super) fn start(project: &Project, start: &Start, context: &Context) -> Outc
         after_failure: AfterFailure::Stop,
     };
     let mut prepared = turning.prepare()?;
-    if prepared.plan.operations.iter().any(|planned| matches!(planned.operation, Operation::RunBefore(_))) {
-        prepared.profiles = places::check(&handle.meant, model, &model.services.keys().cloned().collect())?;
-    }
+    prepared.hold = Some(hold);
     if start.wait {
         let services = wanted_services.iter().filter_map(|name| model.services.get_key_value(*name));
         projects::ready(&mut prepared.plan, services.map(|(name, _)| name.clone()));
     }
-    let board = Board::new(project, context);
     carried(&handle, project, &prepared, manner, AfterFailure::Stop, &board, context)
 }
 
@@ -162,6 +187,8 @@ fn with_dependencies(
 /// Stops services and starts them, with those that restart with them.
 pub(super) fn restart(project: &Project, restart: &Restart, context: &Context) -> Outcome {
     let handle = open(project, &restart.services, "restart", context)?;
+    let board = Board::new(project, context).of_restart();
+    let Some(hold) = hold(&handle, project, &board)? else { return Ok(Status::Interrupted) };
     let mut selection = Selection::of(&restart.services).with_stopped();
     if !restart.no_deps && !restart.services.is_empty() {
         let mut open: Vec<String> = restart.services.clone();
@@ -175,17 +202,20 @@ pub(super) fn restart(project: &Project, restart: &Restart, context: &Context) -
             }
         }
     }
-    let members = enabled(&handle, &selection, &restart.services)?;
+    let members = startable(&handle, &selection, &restart.services)?;
+    let manner = Manner::plain();
     let turning = Turning {
         handle: &handle,
         project,
         members,
         turn: Turn::Restart,
         wanted: Wanted { timeout: making::timeout(restart.timeout), ..Wanted::default() },
-        manner: Manner::plain(),
+        manner,
         after_failure: AfterFailure::Stop,
     };
-    turning.take(&Board::new(project, context).of_restart(), context)
+    let mut prepared = turning.prepare()?;
+    prepared.hold = Some(hold);
+    carried(&handle, project, &prepared, manner, AfterFailure::Stop, &board, context)
 }
 
 /// Sends a signal.
@@ -234,7 +264,8 @@ fn remove_orphans(handle: &Handle, project: &Project, board: &Board, context: &C
         ..projects::Down::default()
     };
     let plan = projects::down(&wish)?;
-    let prepared = Prepared { plan, wanted: Wanted::default(), members, profiles: Default::default() };
+    let prepared =
+        Prepared { plan, wanted: Wanted::default(), members, profiles: BTreeMap::new(), hold: None };
     carried(handle, project, &prepared, Manner::plain(), AfterFailure::GoOn, board, context)
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rbuild_engine::projects::{
     self, AfterFailure, Carried, ChangedContents, ChangedVolumes, Dependencies, Desired, Failure, Halt,
-    Haste, Member, Operation, OperationError, Orphans, Plan, Reason, Recreate, Subject, Wanted, Warning,
-    Watcher, Work,
+    Haste, Hold, Member, Observed, Operation, OperationError, Orphans, Plan, Reason, Recreate, Subject,
+    Wanted, Warning, Watcher, Work,
 };
 use rbuild_frontend::compose::is_on;
 use rbuild_model::container::FirstProbe;
@@ -61,6 +61,8 @@ pub(super) struct Prepared {
     pub(super) members: Vec<Member>,
     /// What was read beside the project.
     pub(super) profiles: BTreeMap<String, String>,
+    /// The right to change the project, where the plan asks for it.
+    pub(super) hold: Option<Hold>,
 }
 
 /// What is asked of images.
@@ -130,7 +132,8 @@ pub(super) fn scales(texts: &[String], model: &Model) -> anyhow::Result<BTreeMap
     Ok(scales)
 }
 
-/// Has the images, looks what is there, and plans; `None` if somebody cancelled.
+/// Has the images, looks what is there, and plans; `None` if somebody cancelled. Nobody else changes the project from that
+/// look on, if the plan does.
 pub(super) fn prepare(
     handle: &Handle,
     project: &Project,
@@ -140,7 +143,12 @@ pub(super) fn prepare(
     board: &Board,
     context: &Context,
 ) -> anyhow::Result<Option<Prepared>> {
-    let members = handle.members()?;
+    let hold = handle.engine.hold_of_project(&handle.meant.name);
+    // Who only shows what would be done is in nobody's way.
+    if !project.dry_run {
+        hold.try_take()?;
+    }
+    let mut members = handle.members()?;
     for doubt in doubts::of(&handle.meant, &members) {
         board.note(&format!("warning: {doubt}"));
     }
@@ -155,21 +163,15 @@ pub(super) fn prepare(
     canonical.add_variables(provided);
     let services = projects::selected(model, &wanted.targets, wanted.dependencies);
     let profiles = places::check(&handle.meant, model, &services)?;
-    let had = images(handle, project, making, &services, &canonical, manner, board, context)?;
+    let had = images(handle, project, making, &services, &canonical, manner, &hold, board, context)?;
     let Some(had) = had else { return Ok(None) };
-    let observed = handle.engine.observe_project(model, &members)?;
-    // Files are read only where a container may hold something else.
-    let asks = wanted.changed_contents == ChangedContents::Recreate;
-    let is_there = |name: &ServiceName| observed.replicas.iter().any(|other| other.service == name.as_str());
     for (name, service) in &canonical.services {
         let image = had.get(name).cloned().unwrap_or_default();
-        let compared = model.services.get(name).filter(|_| asks && is_there(name));
-        let contents = compared.and_then(|service| projects::contents(model, service));
         let mounted = match model.services.get(name) {
             Some(service) => images_needed::mounted(handle, service, context)?,
             None => None,
         };
-        let desired = Desired { image, mounted, config: service.clone(), contents };
+        let desired = Desired { image, mounted, config: service.clone(), contents: None };
         wanted.desired.insert(name.clone(), desired);
     }
     wanted.network_hashes.clone_from(&canonical.networks);
@@ -178,7 +180,25 @@ pub(super) fn prepare(
         let (path, error) = (error.path(), Mistake::new(error.to_string()));
         places::placed(&handle.meant, &path, error)
     };
-    let mut plan = projects::up(model, &observed, &wanted).map_err(told)?;
+    let mut is_alone = project.dry_run || hold.is_held();
+    if !is_alone {
+        is_alone = hold.try_take()?;
+        members = handle.members()?;
+    }
+    let (observed, mut plan) = loop {
+        let observed = handle.engine.observe_project(model, &members)?;
+        compare_contents(model, &observed, &mut wanted);
+        let plan = projects::up(model, &observed, &wanted).map_err(told)?;
+        // Where there is nothing to do, it counts for nothing what others are about to do.
+        if is_alone || !plan.changes() {
+            break (observed, plan);
+        }
+        if !hold.take(&handle.halt, &|text| board.note(&format!("note: project {} {text}", model.name)))? {
+            return Ok(None);
+        }
+        is_alone = true;
+        members = handle.members()?;
+    };
     if plan.warnings.iter().any(|warning| matches!(warning, Warning::VolumeKept { .. })) {
         let replace = making.yes || (!project.dry_run && asked_to_replace(&plan, context)?);
         if replace {
@@ -194,7 +214,19 @@ pub(super) fn prepare(
         let taken = projects::check_ports(&handle.engine, &plan, model, &members);
         taken.map_err(|error| places::placed(&handle.meant, &error.path(), error))?;
     }
-    Ok(Some(Prepared { plan, wanted, members, profiles }))
+    Ok(Some(Prepared { plan, wanted, members, profiles, hold: Some(hold) }))
+}
+
+/// Reads the files that containers were given, where those may hold something else by now.
+fn compare_contents(model: &Model, observed: &Observed, wanted: &mut Wanted) {
+    if wanted.changed_contents != ChangedContents::Recreate {
+        return;
+    }
+    for (name, desired) in &mut wanted.desired {
+        let is_there = observed.replicas.iter().any(|other| other.service == name.as_str());
+        let compared = model.services.get(name).filter(|_| is_there);
+        desired.contents = compared.and_then(|service| projects::contents(model, service));
+    }
 }
 
 /// Asks whether volumes are made anew whose definition changed; without a person to ask they are not.
@@ -226,6 +258,7 @@ fn images(
     services: &BTreeSet<ServiceName>,
     canonical: &Canonical,
     manner: Manner,
+    hold: &Hold,
     board: &Board,
     context: &Context,
 ) -> anyhow::Result<Option<BTreeMap<ServiceName, String>>> {
@@ -239,6 +272,10 @@ fn images(
     let needed = images_needed::needed(handle, services, wishes, &was_built, context)?;
     if project.dry_run {
         return dry(&needed, context).map(Some);
+    }
+    if needed.values().any(|need| !matches!(need.way, Way::Here(_))) {
+        // That takes its time, and changes nothing of what there is of the project.
+        hold.let_go();
     }
     let silent = Board::new(project, context).quiet(true);
     let shown = if making.quiet_pull { &silent } else { board };
@@ -343,6 +380,7 @@ pub(super) fn carry_out(
         after_failure,
         ready_within: manner.ready_within,
         halt,
+        hold: prepared.hold.as_ref(),
         version: VERSION,
     };
     let carried = handle.engine.execute(&prepared.plan, work, watcher);

@@ -88,6 +88,7 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
         after_failure: after,
         ready_within: None,
         halt,
+        hold: None,
         version: VERSION,
     };
     let members = handle.members()?;

@@ -50,6 +50,8 @@ const NOTICE_AFTER: Duration = Duration::from_secs(1);
 /// What a lock protects; declared in the order in which a task may acquire them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LockClass {
+    /// A project that is being made what its files say, named by its name.
+    Project,
     /// One sweep, recovery or emptying of the trash at a time.
     Upkeep,
     /// An image or tag that is being changed.
@@ -78,6 +80,7 @@ pub enum LockClass {
 impl LockClass {
     fn label(self) -> &'static str {
         match self {
+            Self::Project => "project",
             Self::Upkeep => "upkeep",
             Self::Image => "image",
             Self::Step => "step",

@@ -80,7 +80,8 @@ impl Engine {
         for planned in &plan.operations {
             match &planned.operation {
                 Operation::Create(new) => self.check_name(project, new, &gone)?,
-                Operation::Recreate { old, new, .. } | Operation::MakeBeside { old, new, .. } => {
+                // What is made beside another one has a name for the time being until it takes over.
+                Operation::Recreate { old, new, .. } | Operation::TakeOver { old, new } => {
                     gone.insert(old.id);
                     self.check_name(project, new, &gone)?;
                 }

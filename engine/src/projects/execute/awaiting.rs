@@ -128,7 +128,11 @@ impl Execution<'_> {
         let definition = self.engine.find(&container.id.to_string())?;
         let mut ending = None;
         loop {
-            let (state, waiter) = self.engine.look(&definition)?;
+            let (state, waiter) = match self.engine.look(&definition) {
+                // It has ended, and is gone, too.
+                Err(ContainerError::NotFound(_)) => return Ok(()),
+                looked => looked?,
+            };
             // Another run than the first one that was seen is somebody's who was faster.
             match state.run().map(|run| run.init) {
                 Some(init) if *ending.get_or_insert(init) == init => {}
@@ -162,7 +166,12 @@ impl Execution<'_> {
             let mut left = Vec::new();
             let mut settled = None;
             for definition in open {
-                let (state, waiter) = self.engine.look(&definition)?;
+                let (state, waiter) = match self.engine.look(&definition) {
+                    Err(ContainerError::NotFound(_)) => {
+                        return Err(OperationError::Removed { container: definition.name.to_string() });
+                    }
+                    looked => looked?,
+                };
                 match far(service, &definition, &state, goal, begun.elapsed()) {
                     Far::There => {
                         let act = if matches!(state, State::Exited(_)) { Act::AwaitEnd } else { act };
@@ -231,7 +240,7 @@ impl Execution<'_> {
 }
 
 impl Engine {
-    /// Looks at a container, as its monitor sees it, and registers to be told of its end.
+    /// Looks at a container, as its monitor sees it, and registers to be told of its end. One that was removed is not found.
     pub(super) fn look(&self, definition: &Definition) -> Result<(State, Option<Waiter>), ContainerError> {
         if let Some(mut client) = self.client(definition)?
             && let Ok(record) = client.inspect()
@@ -245,7 +254,12 @@ impl Engine {
             };
             return Ok((record.state, waiter));
         }
-        Ok((self.observe(definition)?.state, None))
+        let state = self.observe(definition)?.state;
+        // Of one that is gone there is as little as of one that never was started.
+        if let State::Created { .. } = state {
+            self.find(&definition.id.to_string())?;
+        }
+        Ok((state, None))
     }
 }
 

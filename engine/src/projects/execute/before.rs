@@ -1,7 +1,8 @@
 //! Containers that run to their end before a service starts.
 //!
 //! Each is made when it is its turn, and gone when its program has ended with 0; one that failed stays for people to look
-//! at until the next run. One that is there and runs is another command's, or one's that was cut off: it is waited for.
+//! at until the next run. One that is there and runs is of a command that was cut off: it is waited for. Where the
+//! service's own containers run by now, somebody else has seen to all that comes before them.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -37,6 +38,9 @@ enum Ended {
 impl Execution<'_> {
     /// Runs a container of `pre_start` to its end.
     pub(super) fn run_before(&self, id: OperationId, before: &Before) -> Result<(), OperationError> {
+        if self.have_started(before)? {
+            return Ok(());
+        }
         let tell = |phase: Phase| self.tell(id, Subject::Container(before.name.clone()), phase);
         let (definition, session) = match self.under_way(before)? {
             Some(definition) => (definition, None),
@@ -70,6 +74,22 @@ impl Execution<'_> {
         self.remove_before(&definition)?;
         tell(Phase::Done(Act::AwaitEnd));
         Ok(())
+    }
+
+    /// Whether the containers that were to start behind it run: another command did all of it, while this one waited for
+    /// something else.
+    fn have_started(&self, before: &Before) -> Result<bool, ContainerError> {
+        for container in &before.starts {
+            let state = match self.there(container) {
+                // It was removed, or another one has its place: its start tells.
+                Err(ContainerError::NotFound(_)) => continue,
+                found => self.engine.observe(&found?)?.state,
+            };
+            if !matches!(state, State::Running(_) | State::Restarting { .. }) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Returns the container if it is there and runs; one that has ended is removed.
@@ -174,8 +194,11 @@ impl Execution<'_> {
             }
             loop {
                 let (state, waiter) = match self.engine.look(definition) {
-                    // Another command has waited for it, too, and all was well.
-                    Err(ContainerError::NotFound(_)) => return Ok(Ended::With(0)),
+                    Err(ContainerError::NotFound(_)) if stop() => return Ok(Ended::Stopped),
+                    // Nobody can tell any more whether it ended well.
+                    Err(ContainerError::NotFound(_)) => {
+                        return Err(OperationError::Removed { container: before.name.clone() });
+                    }
                     looked => looked?,
                 };
                 match (state, waiter) {

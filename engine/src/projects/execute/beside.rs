@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use rbuild_model::container::Definition;
+use rbuild_model::project::MountKind;
 use rbuild_store::crash;
 
 use super::Execution;
 use super::error::OperationError;
-use crate::containers::RemoveOptions;
+use crate::containers::{ContainerError, RemoveOptions};
+use crate::error::RunError;
 use crate::projects::happening::{Act, Phase, Subject};
+use crate::projects::image_name;
 use crate::projects::operation::{Existing, New, OperationId, Startable};
 use crate::projects::wanted::AnonymousVolumes;
 
@@ -23,15 +26,36 @@ impl Execution<'_> {
         anonymous: AnonymousVolumes,
     ) -> Result<Definition, OperationError> {
         let before = self.engine.find(&old.id.to_string())?;
-        let inherited = match anonymous {
+        let mut inherited = match anonymous {
             AnonymousVolumes::Keep => self.anonymous_volumes(&before),
             AnonymousVolumes::Renew => BTreeMap::new(),
         };
+        self.keep_wanted(new, &mut inherited)?;
         let temporary = format!("{}_{}", old.id.short(), new.name);
         let definition = self.make_numbered(new, &temporary, &inherited, Some(&old.name))?;
         self.beside.lock().unwrap_or_else(PoisonError::into_inner).insert(definition.id, id);
         crash::point("project.made-beside");
         Ok(definition)
+    }
+
+    /// Leaves out what neither the service nor its image asks for any more.
+    fn keep_wanted(&self, new: &New, inherited: &mut BTreeMap<String, String>) -> Result<(), OperationError> {
+        let service = self.service(&new.service);
+        let is_written = |target: &String| {
+            let own = service.volumes.iter().filter(|mount| mount.target == *target);
+            own.into_iter().any(|mount| matches!(mount.kind, MountKind::Volume { source: None, .. }))
+        };
+        if inherited.keys().all(is_written) {
+            return Ok(());
+        }
+        let image = self.work.wanted.desired.get(&service.name).map(|desired| desired.image.as_str());
+        let image = image.filter(|image| !image.is_empty()).map(str::to_owned);
+        let name = image.unwrap_or_else(|| image_name(self.work.project, service));
+        let image = self.engine.parts.images.find(&name);
+        let image = image.map_err(|source| RunError::Image { name, source: Box::new(source) });
+        let image = image.map_err(ContainerError::from)?;
+        inherited.retain(|target, _| is_written(target) || image.config.config.volumes.contains_key(target));
+        Ok(())
     }
 
     /// Gives a container the place of one that was stopped.

@@ -1,6 +1,7 @@
 //! Why an operation was not done.
 
 use rbuild_model::project::ServiceName;
+use rbuild_store::LockError;
 
 use crate::containers::ContainerError;
 use crate::error::{GroupPlace, RunError};
@@ -94,6 +95,15 @@ pub enum OperationError {
         /// The status.
         code: i32,
     },
+    /// A container was waited for, and somebody removed it.
+    #[error("container {container} was removed while it was waited for")]
+    Removed {
+        /// Its name.
+        container: String,
+    },
+    /// Nobody else may change the project meanwhile, and that cannot be had.
+    #[error("cannot keep other commands from changing the project")]
+    Hold(#[source] Box<LockError>),
     /// The events of the store cannot be watched.
     #[error("cannot wait for the containers of a service")]
     Watch(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -119,6 +129,7 @@ impl OperationError {
             | Self::Unhealthy { container }
             | Self::Exited { container, .. }
             | Self::NotStarted { container, .. }
+            | Self::Removed { container }
             | Self::PreStart { container, .. }
             | Self::NotCompleted { container, .. } => Some(container),
             _ => None,

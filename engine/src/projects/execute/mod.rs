@@ -39,6 +39,7 @@ use rbuild_model::project::Project;
 
 use super::halt::Halt;
 use super::happening::{Happening, Phase, Subject, Watcher};
+use super::hold::Hold;
 use super::observe::Member;
 use super::observed::{Replica, ReplicaKind};
 use super::operation::{Operation, OperationId, Plan};
@@ -72,6 +73,9 @@ pub struct Work<'a> {
     pub ready_within: Option<Duration>,
     /// The wish to stop: what is under way is finished, nothing new is begun.
     pub halt: &'a Halt,
+    /// The right to change the project, where the plan asks for it: it was looked at and planned under it. Nobody has it
+    /// when the plan is over.
+    pub hold: Option<&'a Hold>,
     /// The version of this program, for labels.
     pub version: &'a str,
 }
@@ -141,6 +145,9 @@ impl Engine {
             execution.run(plan)
         });
         execution.remove_beside();
+        if let Some(hold) = work.hold {
+            hold.let_go();
+        }
         self.drop_prepared();
         carried.made = execution.made.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(carried)
@@ -227,15 +234,17 @@ impl Execution<'_> {
         let mut carried = Carried::default();
         let limit = self.work.parallel.map_or(usize::MAX, NonZeroUsize::get);
         let counts = |place: usize| !is_wait(&plan.operations[place].operation);
+        let changes = |place: usize| !plan.operations[place].operation.only_waits();
         let (sender, receiver) = mpsc::channel();
         thread::scope(|scope| {
-            let (mut running, mut busy) = (0_usize, 0_usize);
+            let (mut running, mut busy, mut changing) = (0_usize, 0_usize, 0_usize);
             loop {
                 while !self.is_over()
                     && let Some(place) = schedule.take(|place| busy < limit || !counts(place))
                 {
                     running += 1;
                     busy += usize::from(counts(place));
+                    changing += usize::from(changes(place));
                     let sender = sender.clone();
                     scope.spawn(move || {
                         let result = self.perform(OperationId(place), &plan.operations[place]);
@@ -246,9 +255,13 @@ impl Execution<'_> {
                 if running == 0 {
                     break;
                 }
+                if changing == 0 {
+                    self.let_others();
+                }
                 let Ok((place, result)) = receiver.recv() else { break };
                 running -= 1;
                 busy -= usize::from(counts(place));
+                changing -= usize::from(changes(place));
                 match result {
                     Ok(()) => schedule.done(place),
                     Err(OperationError::Halted) => {}
@@ -264,6 +277,27 @@ impl Execution<'_> {
         carried.failures.sort_by_key(|failure| failure.operation);
         carried.left = schedule.left;
         carried
+    }
+
+    /// Lets other commands change the project while this one only waits; unless they would take what it has made for
+    /// something that was left behind.
+    fn let_others(&self) {
+        if let Some(hold) = self.work.hold
+            && self.beside.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        {
+            hold.let_go();
+        }
+    }
+
+    /// Sees to it that nobody else changes the project.
+    fn hold(&self, id: OperationId, operation: &Operation) -> Result<(), OperationError> {
+        let Some(hold) = self.work.hold else { return Ok(()) };
+        let tell = |note: String| self.tell(id, subject(operation), Phase::Note(note));
+        match hold.take(self.work.halt, &tell) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(OperationError::Halted),
+            Err(error) => Err(OperationError::Hold(Box::new(error))),
+        }
     }
 
     /// Whether nothing more is to be begun.
@@ -290,15 +324,9 @@ impl Execution<'_> {
     }
 }
 
-/// Whether an operation only waits.
+/// Whether an operation waits most of the time.
 fn is_wait(operation: &Operation) -> bool {
-    matches!(
-        operation,
-        Operation::TakeOver { .. }
-            | Operation::Await { .. }
-            | Operation::AwaitReady { .. }
-            | Operation::AwaitEnd(_)
-    )
+    operation.only_waits() || matches!(operation, Operation::TakeOver { .. })
 }
 
 /// Whether an operation makes a program run.

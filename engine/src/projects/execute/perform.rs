@@ -35,6 +35,9 @@ impl Execution<'_> {
             tell(Phase::Done(act));
             Ok(())
         };
+        if !planned.operation.only_waits() {
+            self.hold(id, &planned.operation)?;
+        }
         match &planned.operation {
             Operation::CreateNetwork { key, name } => around(Act::Create, &|| self.create_network(key, name)),
             Operation::RemoveNetwork { name } => {
@@ -250,21 +253,40 @@ impl Execution<'_> {
     }
 
     fn start(&self, id: OperationId, container: &Startable) -> Done {
-        let definition = self.there(container)?;
+        let definition = match self.there(container) {
+            // Another command has made one in its place meanwhile, and sees to it.
+            Err(ContainerError::NotFound(_)) if self.is_replaced(container) => return Ok(()),
+            found => found?,
+        };
         let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
         let service = self.work.project.services.get(label(labels::key::SERVICE));
         if let State::Paused(_) = self.engine.observe(&definition)?.state {
             return Ok(self.engine.unpause(&definition)?);
         }
         self.watcher.will_start(&definition);
-        if let Start::Started(notes) = self.engine.start(&definition)? {
-            for note in notes {
-                self.tell(id, Subject::Container(definition.name.to_string()), Phase::Note(note));
+        match self.engine.start(&definition)? {
+            Start::Started(notes) => {
+                for note in notes {
+                    self.tell(id, Subject::Container(definition.name.to_string()), Phase::Note(note));
+                }
             }
+            // Whoever was faster runs the hooks, too.
+            Start::Running => return Ok(()),
         }
         let number = label(labels::key::NUMBER).parse().unwrap_or(1);
         service.map_or(Ok(()), |service| {
             self.hooks(&definition, service.name.as_str(), number, "post_start", &service.post_start)
+        })
+    }
+
+    /// Whether another container has the place of one that is gone.
+    fn is_replaced(&self, container: &Startable) -> bool {
+        let name = container.name();
+        let found = self.engine.find(name).ok().filter(|found| found.name.as_str() == name);
+        found.is_some_and(|found| {
+            let label = |key: &str| found.labels.get(key).map(String::as_str).unwrap_or_default();
+            label(labels::key::PROJECT) == self.work.project.name.as_str()
+                && label(labels::key::SERVICE) == container.service()
         })
     }
 

@@ -1,16 +1,19 @@
 //! What runs to its end before a service starts.
 
-use super::{Placed, Planner};
-use crate::projects::cause::{BeforeWhy, Cause};
-use crate::projects::observed::{Replica, ReplicaKind};
-use crate::projects::operation::{Before, Operation, OperationId, Startable};
-use crate::projects::pre_start;
+use std::collections::BTreeMap;
+
+use super::{Placed, Planner, Replica};
+use crate::projects::cause::Cause;
+use crate::projects::observed::ReplicaKind;
+use crate::projects::operation::{OperationId, Startable, Warning};
+use crate::projects::pre_start::{Steps, place};
 use crate::projects::wanted::Starting;
 
 use rbuild_model::project::Service;
 
 impl<'a> Planner<'a> {
-    /// Removes what earlier runs left behind, unless it is under way still and what would be run now.
+    /// Removes what earlier runs left behind, unless it is under way still and what would be run now. Of a service that
+    /// runs it stays until it is known whether anything starts: it is the only sign that something was not done.
     pub(super) fn left_before(&mut self) {
         if self.wanted.starting == Starting::CreateOnly {
             return;
@@ -21,8 +24,14 @@ impl<'a> Planner<'a> {
             let Some(service) = service.filter(|service| self.selected.contains(&service.name)) else {
                 continue;
             };
-            let is_meant = self.wanted.one_off.as_ref() != Some(&service.name);
-            if is_meant && !is_under_way(service, replica) {
+            let runs = |other: &Replica| {
+                other.kind == ReplicaKind::Numbered
+                    && other.service == replica.service
+                    && other.activity.goes_on()
+            };
+            let is_sign = self.count(service) > 0 && observed.replicas.iter().any(runs);
+            let stays = place(service, replica).is_some() && (replica.activity.goes_on() || is_sign);
+            if self.wanted.one_off.as_ref() != Some(&service.name) && !stays {
                 self.remove(replica, &Cause::Left);
             }
         }
@@ -32,52 +41,31 @@ impl<'a> Planner<'a> {
     /// last time. Returns the last of it.
     pub(super) fn before(
         &mut self,
-        service: &Service,
+        service: &'a Service,
         to_start: &[(Startable, Cause, Vec<OperationId>)],
         placed: &Placed,
         needs: &[OperationId],
         any_runs: bool,
     ) -> Option<OperationId> {
-        let left = self.observed.replicas.iter().filter(|replica| {
-            replica.kind == ReplicaKind::PreStart && replica.service == service.name.as_str()
-        });
-        let left: Vec<&Replica> = left.collect();
-        let under_way = left.iter().find(|replica| is_under_way(service, replica));
-        let first = under_way.and_then(|replica| usize::try_from(replica.number).ok());
-        let why = match () {
-            () if to_start.is_empty() => return None,
-            () if placed.recreated => BeforeWhy::Recreated,
-            () if !left.is_empty() => BeforeWhy::NotDone,
-            () if !any_runs => BeforeWhy::NoneRuns,
-            () => return None,
-        };
+        let observed: &'a super::Observed = self.observed;
+        let steps = Steps::of(self.project, service, observed.replicas.iter());
+        if to_start.is_empty() {
+            for (at, left) in steps.left() {
+                let (service, container) = (service.name.clone(), left.name.clone());
+                self.plan.warnings.push(Warning::StepLeft { service, at, container });
+            }
+            return None;
+        }
+        let why = steps.why(placed.recreated, any_runs)?;
+        let mut gone = BTreeMap::new();
+        for (at, left) in steps.left() {
+            let removed = self.ground.removed.get(&left.id).copied();
+            gone.insert(at, removed.unwrap_or_else(|| self.remove(left, &Cause::Left)));
+        }
         let mut after: Vec<OperationId> = to_start.iter().flat_map(|(.., after)| after).copied().collect();
         after.extend(needs);
         let only = (placed.count == 1).then(|| to_start[0].0.clone());
-        let mut last = None;
-        for at in first.unwrap_or_default()..service.pre_start.len() {
-            let why = if first == Some(at) { BeforeWhy::UnderWay } else { why };
-            let name = pre_start::name(self.project, service, at);
-            let before = Before { service: service.name.clone(), at, name, only: only.clone() };
-            let cause = Cause::Before { service: service.name.clone(), why };
-            let gone = self.plan_of_removal(&left, at);
-            let needs = last.map_or_else(|| after.clone(), |last| vec![last]);
-            let after = needs.into_iter().chain(gone).collect();
-            last = Some(self.plan.add(Operation::RunBefore(before), cause, after));
-        }
-        last
+        let starts: Vec<Startable> = to_start.iter().map(|(start, ..)| start.clone()).collect();
+        steps.plan(&mut self.plan, why, only, &starts, &after, &gone)
     }
-
-    /// What removes the one that was left behind in a place.
-    fn plan_of_removal(&self, left: &[&Replica], at: usize) -> Option<OperationId> {
-        let same = left.iter().find(|replica| usize::try_from(replica.number) == Ok(at))?;
-        self.ground.removed.get(&same.id).copied()
-    }
-}
-
-/// Whether one runs that would be run now.
-fn is_under_way(service: &Service, replica: &Replica) -> bool {
-    replica.activity.goes_on()
-        && replica.config_hash == service.config_hash
-        && usize::try_from(replica.number).is_ok_and(|at| at < service.pre_start.len())
 }

@@ -337,6 +337,7 @@ impl Watching<'_> {
             after_failure: AfterFailure::Stop,
             ready_within: None,
             halt: &handle.halt,
+            hold: None,
             version: VERSION,
         };
         let board = Board::new(self.project, self.context);
