@@ -121,7 +121,15 @@ impl Service {
             _ => None,
         };
         let mut failures = Vec::new();
-        let rules = watch(duties.store, place.as_ref()).map_err(|error| failures.push(error.into())).ok();
+        let rules = match watch(duties.store, place.as_ref()) {
+            Ok(rules) => Some(rules),
+            // Who is in no network has no rules, and no right to hear of any where it needs none to run.
+            Err(_) if names::of_endpoint(&duties.runtime, &duties.endpoint)?.is_empty() => None,
+            Err(error) => {
+                failures.push(error.into());
+                None
+            }
+        };
         let own = OwnElements::default();
         let mut service =
             Self { place, names, rules, own, rests_until: None, forwarders: Vec::new(), duties };

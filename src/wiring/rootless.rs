@@ -1,8 +1,9 @@
 //! What an ordinary user works in: entered before the first thread is made, and before the store is opened, so that
 //! everything in the store belongs to the same ids whatever command made it.
 //!
-//! Only commands that run programs start the keeper of the user's namespaces, and the way out of its network is only
-//! made when a program wants a network.
+//! Only commands that run programs or have to do with containers start the keeper of the user's namespaces: one whose
+//! monitor was killed may be due for a start, and networks are made and taken away in the keeper's. The way out of its
+//! network is only made when a program wants a network.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -36,6 +37,8 @@ enum Want {
     Ids,
     /// The same ids, and files of many owners are made.
     Files,
+    /// The same ids, and the networks of containers can be reached.
+    Containers,
     /// Programs are run.
     Programs,
 }
@@ -51,17 +54,7 @@ fn want(command: &Command) -> Want {
         | Command::Restart(_) => Want::Programs,
         Command::Up(_) => Want::Programs,
         Command::Compose(arguments) if arguments.verb.runs_programs() => Want::Programs,
-        Command::Compose(_) => Want::Ids,
-        Command::Pull(_)
-        | Command::Push(_)
-        | Command::Registry(_)
-        | Command::Load(_)
-        | Command::Import(_)
-        | Command::Commit(_) => Want::Files,
-        Command::Check(_)
-        | Command::Context(_)
-        | Command::Image(_)
-        | Command::Images(_)
+        Command::Compose(_)
         | Command::Inspect(_)
         | Command::Ps(_)
         | Command::Update(_)
@@ -69,7 +62,6 @@ fn want(command: &Command) -> Want {
         | Command::Stats(_)
         | Command::Cp(_)
         | Command::Down(_)
-        | Command::Volume(_)
         | Command::Network(_)
         | Command::Stop(_)
         | Command::Kill(_)
@@ -84,9 +76,21 @@ fn want(command: &Command) -> Want {
         | Command::Port(_)
         | Command::Diff(_)
         | Command::Export(_)
-        | Command::Events(_)
         | Command::Container(_)
         | Command::Reap(_)
+        | Command::System(_) => Want::Containers,
+        Command::Pull(_)
+        | Command::Push(_)
+        | Command::Registry(_)
+        | Command::Load(_)
+        | Command::Import(_)
+        | Command::Commit(_) => Want::Files,
+        Command::Check(_)
+        | Command::Context(_)
+        | Command::Image(_)
+        | Command::Images(_)
+        | Command::Volume(_)
+        | Command::Events(_)
         | Command::Copy(_)
         | Command::Imagetools(_)
         | Command::Manifest(_)
@@ -101,7 +105,6 @@ fn want(command: &Command) -> Want {
         | Command::Why(_)
         | Command::Du(_)
         | Command::Prune(_)
-        | Command::System(_)
         | Command::Version(_)
         | Command::Info(_)
         | Command::Doctor(_)
@@ -120,7 +123,10 @@ impl Rootless {
         terminal: Terminal,
     ) -> anyhow::Result<Option<Arc<Self>>> {
         let want = want(command);
-        let keeper = if want == Want::Programs { KeeperNeed::Started } else { KeeperNeed::Joined };
+        let keeper = match want {
+            Want::Containers | Want::Programs => KeeperNeed::Started,
+            Want::Ids | Want::Files => KeeperNeed::Joined,
+        };
         let config = RootlessConfig { runtime: settings.runtime.clone(), keeper };
         let entered = rootless::enter(&config).map_err(|error| told(error, &settings.runtime))?;
         if let (Mapping::Single { reason }, Want::Files | Want::Programs) = (&entered.mapping, want) {

@@ -57,9 +57,7 @@ fn outlives_its_monitor(user: &TestContext) {
     };
     says(&["run", "-d", "--name", "kept", "--network", "none", "x", "sleep", "1000"], "");
     let program = says(&["inspect", "kept", "--format", "{{.State.Pid}}"], "");
-    let status = fs::read_to_string(format!("/proc/{}/status", program.trim())).unwrap();
-    let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
-    kill(&json!({ "pid": monitor.trim().parse::<i32>().unwrap() }));
+    kill(&json!({ "pid": processes(&program)[0] }));
     says(&["exec", "kept", "echo", "hi"], "hi");
     says(&["kill", "kept"], "kept");
     let code = says(&["wait", "kept"], "");
@@ -102,6 +100,7 @@ fn an_ordinary_user_builds_the_image_that_root_builds() {
     let ran = as_user(&user, &["run", "--rm", "--network", "none", "x"]);
     ran.assert_success();
     assert_eq!(ran.stdout, "one\n0\n");
+    assert!(!ran.stderr.contains("rules"), "who has no network hears of none: {ran}");
     let again = as_user(&user, &["images", "-q"]);
     again.assert_success();
     let owners = Command::new("find").arg(user.root()).args(["!", "-uid", "12345"]).output().unwrap();
@@ -163,6 +162,47 @@ fn reaches_no_loopback_of_the_machine(user: &TestContext) {
     let asked = as_ranged(user, &["run", "--rm", "busybox", "sh", "-c", &script]);
     asked.assert_success();
     assert!(asked.stdout.contains("asked 1") && !asked.stdout.contains("machine"), "{asked}");
+}
+
+/// The monitor of a container, and its program.
+fn processes(program: &str) -> [i32; 2] {
+    let program = program.trim();
+    let status = fs::read_to_string(format!("/proc/{program}/status")).unwrap();
+    let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+    [monitor.trim(), program].map(|pid| pid.parse().unwrap())
+}
+
+/// Networks are made and taken away also while no container runs, who holds the namespace that they are in; and after the
+/// last one was killed with its monitor.
+fn has_networks_of_their_own(user: &TestContext) {
+    let done = |arguments: &[&str]| {
+        let output = as_ranged(user, arguments);
+        output.assert_success();
+        output.stdout
+    };
+    for name in ["one", "two"] {
+        done(&["network", "create", name]);
+    }
+    done(&["network", "rm", "two"]);
+    let script = "mkdir /www; echo served > /www/name; exec httpd -f -p 80 -h /www";
+    let serve = ["run", "-d", "--name", "web", "--network", "one", "-p", "127.0.0.1::80", "busybox"];
+    done(&[&serve[..], &["sh", "-c", script]].concat());
+    let at = done(&["port", "web", "80/tcp"]);
+    let served = || {
+        let mut stream = TcpStream::connect(at.trim()).ok()?;
+        stream.write_all(b"GET /name HTTP/1.0\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.ends_with("served\n").then_some(())
+    };
+    assert!((0..1000).find_map(|_| served()).is_some(), "{at}");
+    let by_name = ["run", "--rm", "--network", "one", "busybox", "wget", "-qO-", "http://web/name"];
+    assert_eq!(done(&by_name), "served\n");
+    for pid in processes(&done(&["inspect", "web", "--format", "{{.State.Pid}}"])) {
+        kill(&json!({ "pid": pid }));
+    }
+    done(&["rm", "-f", "web"]);
+    assert_eq!(done(&["network", "prune", "-f"]), "Deleted Networks:\none\n\n");
 }
 
 #[test]
@@ -229,6 +269,7 @@ fn a_user_with_subordinate_ids_builds_examples_hello() {
     let of_root = root.rbuild(["run", "--rm", "hello", "you"]).run();
     of_root.assert_success();
     reaches_no_loopback_of_the_machine(&user);
+    has_networks_of_their_own(&user);
     assert_eq!(of_user.raw_stdout, of_root.raw_stdout, "{of_user}{of_root}");
     // Files of the image's other users belong to ids of the range, none to a user of the host.
     let store = Command::new("find").arg(user.root()).args(["-printf", "%U\\n"]).output().unwrap();
