@@ -206,15 +206,43 @@ fn look_after(site: &Site) -> Result<(Firewall, Found), FirewallError> {
             (guarded, Found::Damaged)
         }
     };
-    // Where it fails the warning stays, and says what would help.
-    if let Some(script) = passage::script(site, &seen.forwards, &seen.named, passage)?
-        && run(site, &script).is_ok()
-    {
-        seen = site.netfilter(|socket| look(socket, site))?;
+    match pass(site, &mut seen, passage) {
+        Ok(Passed::AsBefore) => {}
+        Ok(Passed::Changed) => seen = site.netfilter(|socket| look(socket, site))?,
+        // The warning stays, and says what would help.
+        Err(FirewallError::Refused { .. } | FirewallError::Run { .. }) => {}
+        Err(error) => return Err(error),
     }
     let checked = seen.checked(site, guarded);
     write(&path, &checked)?;
     Ok((checked.into(), found))
+}
+
+/// Whether rules in the filters of others had to be made or taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    /// They were as they should be.
+    AsBefore,
+    /// They are now.
+    Changed,
+}
+
+/// Has what lets our packets past the filters of others be as it should. Stores take away the rules of those that are no more:
+/// what another one has done since the look is looked at again, and what is refused twice stays refused.
+fn pass(site: &Site, seen: &mut Seen, passage: Passage) -> Result<Passed, FirewallError> {
+    let mut refused = String::new();
+    loop {
+        let Some(script) = passage::script(site, &seen.forwards, &seen.named, passage)? else {
+            return Ok(Passed::AsBefore);
+        };
+        match run(site, &script) {
+            Err(FirewallError::Refused { .. }) if script != refused => {
+                *seen = site.netfilter(|socket| look(socket, site))?;
+                refused = script;
+            }
+            outcome => return outcome.map(|()| Passed::Changed),
+        }
+    }
 }
 
 /// As [`ensure`], and looks at what tells of no change, too: for networks that come up.
@@ -349,11 +377,9 @@ pub(crate) fn remove(site: &Site) -> Result<(), FirewallError> {
         return Ok(());
     }
     let lock = Lock::take(&path.with_extension("lock"))?;
-    let seen = site.netfilter(|socket| look(socket, site))?;
+    let mut seen = site.netfilter(|socket| look(socket, site))?;
     legacy::remove(site);
-    if let Some(script) = passage::script(site, &seen.forwards, &[], Passage::Never)? {
-        run(site, &script)?;
-    }
+    pass(site, &mut seen, Passage::Never)?;
     run(site, &removal(&seen.families, &site.store().table()))?;
     std::fs::remove_file(&path).map_err(|source| FileError::new("remove", &path, source))?;
     Ok(lock.remove()?)

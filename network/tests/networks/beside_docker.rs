@@ -86,6 +86,37 @@ fn beside_docker_networks_get_out_and_to_each_other() {
 }
 
 #[test]
+fn what_another_store_takes_away_meanwhile_is_no_matter() {
+    Scene::run(|scene| {
+        // As if somebody else had done the same just before, once.
+        let folder = tempfile::tempdir().unwrap();
+        let (program, done) = (folder.path().join("nft"), folder.path().join("done"));
+        let script = format!(
+            "#!/bin/sh\nrules=$(/bin/cat)\ncase $rules in *'delete rule'*) [ -e {done} ] || {{ : > {done}; echo \"$rules\" | \
+             /usr/sbin/nft -f -; }};; esac\necho \"$rules\" | exec /usr/sbin/nft -f -\n",
+            done = done.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let config = SiteConfig { nft: Some(program), ..scene.site.config().clone() };
+        let site = Site::open(config).unwrap();
+        let driver = driver(BRIDGE);
+        docker_comes("ip");
+        // Rules of a store that is no more stand in the way of ours.
+        for rule in passage_of("90000001") {
+            command("nft", &["add", "rule", "ip", "filter", "FORWARD", &rule]);
+        }
+        let network = driver.ensure(&site, &spec("one")).unwrap();
+        assert_eq!(network.warnings, []);
+        assert_eq!(forward_rules("ip"), passage_of("deadbeef"));
+        std::fs::remove_file(&done).unwrap();
+        let reclaimed = remove_unused(&site).unwrap();
+        assert!(reclaimed.errors.is_empty() && done.exists(), "{:?}", reclaimed.errors);
+        assert_eq!(forward_rules("ip"), [""; 0]);
+    });
+}
+
+#[test]
 fn a_bridge_is_called_as_people_want() {
     Scene::run(|scene| {
         let driver = driver(BRIDGE);
