@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use crate::cgroup::CgroupError;
 use crate::compile::OrderError;
 use crate::script::{ProgramFailure, SpawnRequest, StageFailure};
-use crate::sealed::{SealError, Sealed};
+use crate::sealed::{SealError, SealedProgram};
 use crate::slot::{Slot, SlotRequest};
 use crate::stage;
 use crate::wire::{self, WireError};
@@ -92,8 +92,12 @@ pub struct Launcher {
 impl Launcher {
     /// Seals the program and starts the server stage.
     pub fn new(config: &LauncherConfig) -> Result<Self, LaunchError> {
-        let sealed = Sealed::new(&config.program)?;
-        Ok(Self { server: Arc::new(Server::start(&sealed)?) })
+        Self::of(&SealedProgram::new(&config.program)?)
+    }
+
+    /// Starts the server stage from a program that is sealed already; it is of no more use to the launcher then.
+    pub fn of(program: &SealedProgram) -> Result<Self, LaunchError> {
+        Ok(Self { server: Arc::new(Server::start(program)?) })
     }
 
     pub(crate) fn server(&self) -> &Arc<Server> {
@@ -117,7 +121,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start(sealed: &Sealed) -> Result<Self, LaunchError> {
+    fn start(sealed: &SealedProgram) -> Result<Self, LaunchError> {
         let (channel, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|errno| LaunchError::Socket(errno.into()))?;
         let child = Command::new(sealed.path())

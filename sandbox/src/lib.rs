@@ -42,6 +42,6 @@ pub use order::{
 };
 pub use running::{Created, Exit, Running, Usage, WaitError};
 pub use script::{Cause, ProgramFailure, StageFailure};
-pub use sealed::SealError;
+pub use sealed::{SealError, SealedProgram};
 pub use slot::{Lifetime, Namespaces, Network, Sharing, Slot, SlotRequest};
 pub use wire::WireError;

@@ -31,6 +31,17 @@ pub fn number(name: &str) -> Option<u32> {
     NAMES.iter().position(|known| *known == name).map(|place| place as u32)
 }
 
+/// Allows this process as many open files as it may have: what is done for many containers at once needs some for each,
+/// and sessions begin with few. Programs inside have limits of their own.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // With the old limit it does less at once.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+}
+
 /// Why a program cannot have a limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {

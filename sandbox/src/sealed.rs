@@ -26,13 +26,13 @@ pub struct SealError {
 
 /// A sealed program, ready to be executed by descriptor.
 #[derive(Debug)]
-pub(crate) struct Sealed {
+pub struct SealedProgram {
     program: OwnedFd,
 }
 
-impl Sealed {
+impl SealedProgram {
     /// Seals the program at a path.
-    pub(crate) fn new(path: &Path) -> Result<Self, SealError> {
+    pub fn new(path: &Path) -> Result<Self, SealError> {
         let program = match overlay(path) {
             Some(program) => program,
             None => memory(path).map_err(|(act, source)| SealError { path: path.to_owned(), act, source })?,

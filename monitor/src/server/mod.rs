@@ -26,7 +26,7 @@ use std::os::fd::OwnedFd;
 
 use rbuild_model::container::State;
 use rbuild_sandbox::cgroup::Residence;
-use rbuild_sandbox::{Launcher, LauncherConfig, process};
+use rbuild_sandbox::{Launcher, process};
 use rbuild_store::BootId;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
@@ -46,16 +46,17 @@ const BACKLOG: i32 = 128;
 /// Runs the process that monitors are copies of, and each of them to its end; returns the exit status.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     match zygote::serve(arguments) {
-        Ok(Born { channel, residence }) => live(channel, residence),
+        Ok(born) => live(born),
         Err(status) => status,
     }
 }
 
 /// Runs a monitor.
-fn live(channel: OwnedFd, residence: Option<Residence>) -> u8 {
+fn live(born: Born) -> u8 {
+    let Born { channel, residence, program } = born;
     let _ = rustix::thread::set_name(c"rbuild-monitor");
     // Whoever made this process goes on making the container meanwhile. Where this fails, the start tells why.
-    let launcher = Launcher::new(&LauncherConfig::default()).ok();
+    let launcher = program.and_then(|program| Launcher::of(&program).ok());
     let mut fds = Vec::new();
     // Whoever made this process may have no use for it after all.
     let Ok(frame) = frame::receive(&channel, &mut Decoder::default(), &mut fds) else {

@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 
 use rbuild_sandbox::cgroup::{self, Copied, Layout, Residence};
 use rbuild_sandbox::process::{self, Side};
+use rbuild_sandbox::{LauncherConfig, SealedProgram};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
@@ -25,6 +26,8 @@ pub(super) struct Born {
     pub(super) channel: OwnedFd,
     /// The group that it lives in.
     pub(super) residence: Option<Residence>,
+    /// What its first launcher is made of: sealed once for all copies. Kept longer, it would keep its mount.
+    pub(super) program: Option<SealedProgram>,
 }
 
 /// Makes copies until nobody wants any more. Returns in each copy, and at the end, with the exit status.
@@ -32,11 +35,13 @@ pub(super) fn serve(arguments: impl Iterator<Item = OsString>) -> Result<Born, u
     let Ok(channel) = prepare() else { return Err(1) };
     let mut arguments = arguments.filter_map(|argument| argument.into_string().ok());
     let residence = arguments.next().zip(arguments.next());
+    // Where this fails, the start tells why.
+    let program = SealedProgram::new(&LauncherConfig::default().program).ok();
     loop {
         let Some(wanted) = receive(&channel) else { return Err(0) };
         process::reap_ended();
         match copy(residence.as_ref()) {
-            Ok(Copy::Copy(residence)) => return Ok(Born { channel: wanted, residence }),
+            Ok(Copy::Copy(residence)) => return Ok(Born { channel: wanted, residence, program }),
             Ok(Copy::Original) => {}
             Err(error) => {
                 let failed = Begun::Failed(format!("cannot copy a process: {error}"));
@@ -54,21 +59,13 @@ fn prepare() -> Result<OwnedFd, Errno> {
     let _ = rustix::thread::set_name(c"rbuild-zygote");
     // What the terminal tells the command is not for monitors.
     let _ = rustix::process::setsid();
-    raise_descriptors();
+    // Each client, and what is carried for the networks, is one.
+    rbuild_sandbox::limits::raise_open_files();
     // Whatever the caller's was: the modes of what is made here are given with it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let channel = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::stdio::dup2_stdin(rustix::stdio::stdout())?;
     Ok(channel)
-}
-
-/// Allows as many open files as there may be: each client, and what is carried for the networks, is one. Programs
-/// inside have limits of their own.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // With the old limit it serves fewer.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Receives the channel of the next copy; `None` when there will be no more.
