@@ -26,6 +26,7 @@
 //!
 //! [networks]
 //! docker_rules = false          # change nothing in the filter of a Docker beside us; a note says what would help
+//! address_pools = [{ base = "10.200.0.0/16", size = 24 }]   # what networks are taken from that ask for no subnet
 //!
 //! [limits]
 //! parallel = 8                  # steps at once
@@ -49,6 +50,7 @@ use std::sync::Arc;
 
 pub(crate) use environment::{Environment, Proxy};
 pub(crate) use file::{Authorities, FileError, Registry};
+use rbuild_network::address::Pool;
 use rbuild_network::firewall::passage::Passage;
 
 use crate::cli::Global;
@@ -80,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) device_folders: Vec<PathBuf>,
     /// Whether networks get rules in the filter of a Docker that drops what is forwarded.
     pub(crate) passage: Passage,
+    /// What subnets of networks are taken from; the usual ranges if nothing is said.
+    pub(crate) pools: Vec<Pool>,
     /// The folder of Docker's `config.json`.
     pub(crate) docker_config: Option<PathBuf>,
     /// How many steps run at once; `None` for as many as there are processors.
@@ -153,6 +157,7 @@ impl Settings {
                 None | Some(true) => Passage::BesideDocker,
                 Some(false) => Passage::Never,
             },
+            pools: known.networks.address_pools.unwrap_or_default().into_iter().map(Pool::from).collect(),
             docker_config: environment
                 .path("DOCKER_CONFIG")
                 .or_else(|| environment.path("HOME").map(|home| home.join(".docker"))),

@@ -199,6 +199,27 @@ pub struct Pool {
     pub prefix: u8,
 }
 
+/// A pool that has no room for a network of its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no network of size {prefix} can be taken from {range}: a size is from {} to {SMALLEST}", range.length)]
+pub struct PoolError {
+    range: Subnet,
+    prefix: u8,
+}
+
+/// The longest prefix of a network: a gateway and an endpoint have addresses.
+const SMALLEST: u8 = 30;
+
+impl Pool {
+    /// Checks that there is room for one.
+    pub fn new(range: Subnet, prefix: u8) -> Result<Self, PoolError> {
+        match (range.length..=SMALLEST).contains(&prefix) {
+            true => Ok(Self { range, prefix }),
+            false => Err(PoolError { range, prefix }),
+        }
+    }
+}
+
 /// The pools that subnets are taken from unless the settings name others: the private ranges that container
 /// engines have always used, so that what people know about firewalls and VPNs stays true. The one of Docker's own bridge comes last.
 pub fn default_pools() -> Vec<Pool> {
@@ -235,7 +256,7 @@ pub fn choose_subnet(pools: &[Pool], in_use: &[AddressRange]) -> Option<Subnet> 
 }
 
 fn subnets(pool: Pool) -> impl Iterator<Item = Subnet> {
-    let prefix = pool.prefix.clamp(pool.range.length, 30);
+    let prefix = pool.prefix.clamp(pool.range.length, SMALLEST);
     let count = 1_u64 << (prefix - pool.range.length);
     (0..count).map(move |index| Subnet {
         base: pool.range.base | u32::try_from(index << (32 - prefix)).expect("an index within its pool"),

@@ -61,6 +61,16 @@ fn a_vpn_that_takes_a_private_range_is_stepped_over() {
     assert_eq!(choose_subnet(&step_pools(), &used), Some(subnet("192.168.0.0/24")));
     let all = [used[0], AddressRange::new(IpAddr::from([192, 168, 0, 0]), 16)];
     assert_eq!(choose_subnet(&default_pools(), &all), None);
+    let own = [Pool::new(subnet("10.9.8.0/24"), 26).unwrap(), Pool::new(subnet("10.9.9.0/30"), 30).unwrap()];
+    let mut given = Vec::new();
+    while let Some(next) = choose_subnet(&own, &given) {
+        given.push(next.into());
+    }
+    let expected = ["10.9.8.0/26", "10.9.8.64/26", "10.9.8.128/26", "10.9.8.192/26", "10.9.9.0/30"];
+    assert_eq!(given, expected.map(|text| AddressRange::from(subnet(text))));
+    for prefix in [0, 23, 31, 255] {
+        assert!(Pool::new(subnet("10.9.8.0/24"), prefix).is_err(), "{prefix}");
+    }
 }
 
 #[test]

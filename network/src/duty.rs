@@ -365,6 +365,7 @@ fn open_site(duties: &Duties, place: Option<OwnedFd>) -> Result<Site, Error> {
         runtime: duties.runtime.clone(),
         // Nothing is made here, so no room is needed for it.
         is_abandoned: |_| false,
+        pools: Vec::new(),
         host_lock: duties.host_lock.clone(),
         nft: duties.nft.clone(),
         passage: duties.passage,

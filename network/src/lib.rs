@@ -21,6 +21,7 @@
 //!     host_lock: "/run/rbuild/host.lock".into(),
 //!     nft: None,
 //!     passage: Default::default(),
+//!     pools: Vec::new(),
 //!     place: Default::default(),
 //! })?;
 //! let bridge = rbuild_network::drivers::driver(DriverKind::Bridge);

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::address::Pool;
 use crate::error::{Error, FileError};
 use crate::firewall::passage::Passage;
 use crate::link::StorePrefix;
@@ -29,6 +30,9 @@ pub struct SiteConfig {
     pub nft: Option<PathBuf>,
     /// Whether our links are taken out of what Docker drops.
     pub passage: Passage,
+    /// What subnets are taken from where none is asked for, in place of what each network would take them from; those if there
+    /// is none.
+    pub pools: Vec<Pool>,
     /// The network namespace that the networks are made in.
     pub place: Place,
 }

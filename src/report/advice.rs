@@ -27,8 +27,8 @@ const ABSENT: &str =
     "paths begin at the root of the context, or of the stage, image or context that `from` names";
 const FOREIGN: &str = "whose files these are cannot be told from here: import a tar, as in `tar -C FOLDER -c . | rbuild import - \
                        NAME`";
-const ROOM: &str =
-    "free one with `rbuild network prune` or `docker network prune`, or use the host's with `--network host`";
+const ROOM: &str = "free one with `rbuild network prune` or `docker network prune`, name more ranges in config.toml: [networks] \
+                    address_pools = [{ base = \"10.200.0.0/16\", size = 24 }], or use the host's with `--network host`";
 
 const FULL: &str = "remove images with `rbuild rmi`, or all that no container uses with `rbuild prune --all`, or set a larger \
                     `cache.max`";

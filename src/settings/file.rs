@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rbuild_model::span::{Diagnostic, Source, Span};
+use rbuild_network::address::{Pool, SubnetError};
 use serde::Deserialize;
 
 use crate::progress::Mode;
@@ -122,6 +123,40 @@ pub(super) struct Steps {
 pub(super) struct Networks {
     /// Whether our links get rules of their own in the filter of a Docker that drops what is forwarded.
     pub(super) docker_rules: Option<bool>,
+    /// What subnets are taken from where none is asked for.
+    pub(super) address_pools: Option<Vec<AddressPool>>,
+}
+
+/// A range of IPv4 that networks of one size are taken from, as Docker's `default-address-pools` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WrittenPool")]
+pub(super) struct AddressPool(Pool);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenPool {
+    base: String,
+    size: u8,
+}
+
+impl TryFrom<WrittenPool> for AddressPool {
+    type Error = String;
+
+    fn try_from(WrittenPool { base, size }: WrittenPool) -> Result<Self, String> {
+        if base.contains(':') {
+            return Err(format!(
+                "{base}: pools are of IPv4; networks with IPv6 have a range of their own each, or `--subnet`"
+            ));
+        }
+        let range = base.parse().map_err(|error: SubnetError| error.to_string())?;
+        Pool::new(range, size).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+impl From<AddressPool> for Pool {
+    fn from(pool: AddressPool) -> Self {
+        pool.0
+    }
 }
 
 /// Limits of builds.
@@ -171,6 +206,7 @@ impl Config {
         let Self { root, progress, ca, offline, remember_tags, steps, networks, registry, limits, cache } =
             other;
         self.networks.docker_rules = networks.docker_rules.or(self.networks.docker_rules);
+        self.networks.address_pools = networks.address_pools.or(self.networks.address_pools.take());
         self.steps.ca = steps.ca.or(self.steps.ca.take());
         self.steps.devices = steps.devices.or(self.steps.devices.take());
         self.root = root.or(self.root.take());

@@ -72,6 +72,14 @@ fn variables_are_read_and_checked() {
     }
 }
 
+/// How many pools of addresses a config file names.
+fn pools(text: &str) -> Result<usize, String> {
+    let text = format!("[networks]\naddress_pools = {text}\n");
+    let config = file::Config::parse(Path::new("c.toml"), &text)
+        .map_err(|finding| report::render(&finding.into(), Colour::Off))?;
+    Ok(Settings::assemble(&global(), environment(&[]), User::Root, config).unwrap().pools.len())
+}
+
 #[test]
 fn files_merge_and_unknown_keys_are_pointed_at() {
     let mut config = file::Config::parse(
@@ -93,7 +101,25 @@ fn files_merge_and_unknown_keys_are_pointed_at() {
     config.merge(file::Config::parse(Path::new("b"), "[networks]\ndocker_rules = false\n").unwrap());
     assert_eq!(settings(&global(), &[], User::Root, "").passage, Passage::BesideDocker);
     let set = Settings::assemble(&global(), environment(&[]), User::Root, config).unwrap();
-    assert_eq!(set.passage, Passage::Never);
+    assert_eq!((set.passage, set.pools), (Passage::Never, Vec::new()));
+    assert_eq!(pools("[{ base = '10.200.7.0/16', size = 24 }, { base = '10.9.0.0/24', size = 30 }]"), Ok(2));
+    for (wrong, why) in [
+        (
+            "[{ base = '10.200.0.0/16', size = 31 }]",
+            "no network of size 31 can be taken from 10.200.0.0/16: a size is from 16 to 30",
+        ),
+        (
+            "[{ base = '10.200.0.0/16', size = 8 }]",
+            "no network of size 8 can be taken from 10.200.0.0/16: a size is from 16 to 30",
+        ),
+        ("[{ base = '10.200.0.0', size = 24 }]", "10.200.0.0"),
+        ("[{ base = 'fd00::/48', size = 64 }]", "pools are of IPv4"),
+        ("[{ base = '10.200.0.0/16' }]", "missing field `size`"),
+        ("['10.200.0.0/16']", "invalid type"),
+    ] {
+        let told = pools(wrong).unwrap_err();
+        assert!(told.starts_with("c.toml:2\n") && told.contains(why), "{told}");
+    }
     let finding = file::Config::parse(Path::new("c.toml"), "# c\nprogres = 'tty'\n").unwrap_err();
     let told = report::render(&finding.into(), Colour::Off);
     insta::assert_snapshot!(told.split(", expected").next().unwrap(), @r#"

@@ -15,6 +15,7 @@ use rbuild_engine::networks::HostNames;
 use rbuild_images::{ImageRows, Images, Options};
 use rbuild_model::rootfs::OverlayXattr;
 use rbuild_monitor::{Program, Residence};
+use rbuild_network::address::Pool;
 use rbuild_network::firewall::passage::Passage;
 use rbuild_network::link::StorePrefix;
 use rbuild_network::site::{Place, SiteConfig};
@@ -82,6 +83,8 @@ pub(crate) struct Home {
     runtime: PathBuf,
     /// Whether networks get past the filter of a Docker beside us.
     passage: Passage,
+    /// What subnets of networks are taken from, if that was said.
+    pools: Vec<Pool>,
     /// The folders that say which devices there are.
     device_folders: Vec<PathBuf>,
     /// What an ordinary user works in.
@@ -147,9 +150,20 @@ impl Home {
         let runtime = settings.runtime.clone();
         let _promotion = (promotes == Promotes::Later).then(|| Promotion::begin(&store, settings));
         let passage = settings.passage;
+        let pools = settings.pools.clone();
         let device_folders = settings.device_folders.clone();
-        let home =
-            Self { store, images, snapshotter, runtime, passage, device_folders, rootless, wish, _promotion };
+        let home = Self {
+            store,
+            images,
+            snapshotter,
+            runtime,
+            passage,
+            pools,
+            device_folders,
+            rootless,
+            wish,
+            _promotion,
+        };
         home.bury()?;
         Ok(home)
     }
@@ -327,6 +341,7 @@ impl Home {
             host_lock: self.runtime.join("host.lock"),
             nft: None,
             passage: self.passage,
+            pools: self.pools.clone(),
             place: self.rootless.as_ref().map_or(Place::Here, |rootless| rootless.place()),
         })
     }

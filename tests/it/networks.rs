@@ -166,6 +166,33 @@ fn networks_are_made_listed_and_removed_as_dockers() {
 }
 
 #[test]
+fn networks_are_taken_from_the_pools_that_the_config_names() {
+    in_a_network_of_its_own("networks_are_taken_from_the_pools_that_the_config_names", |context| {
+        let pools = "[networks]\naddress_pools = [{ base = '10.91.0.0/29', size = 30 }, { base = '10.92.0.0/24', size = 24 }]\n";
+        context.write("pools.toml", pools);
+        let with = |arguments: &[&'static str]| [&["--config", "pools.toml"], arguments].concat();
+        let subnet = "{{(index .IPAM.Config 0).Subnet}}";
+        for (name, expected) in [("one", "10.91.0.0/30"), ("two", "10.91.0.4/30")] {
+            done(context, &with(&["network", "create", name]));
+            assert_eq!(done(context, &["network", "inspect", "-f", subnet, name]).trim(), expected);
+        }
+        // Containers without a network of their own, and steps, keep to them too.
+        let own = done(
+            context,
+            &with(&["run", "--rm", "busybox", "ip", "-o", "-4", "addr", "show", "dev", "eth0"]),
+        );
+        assert!(own.contains("10.92.0.2/24"), "{own}");
+        context.write("Dockerfile", "FROM busybox\nRUN true\n");
+        for arguments in [&["network", "create", "three"][..], &["build", "."]] {
+            let full = refused(context, &with(arguments));
+            assert!(full.contains("all predefined address pools have been fully subnetted"), "{full}");
+            assert!(full.contains("address_pools = "), "{full}");
+        }
+        done(context, &["network", "create", "three"]);
+    });
+}
+
+#[test]
 fn names_lead_to_the_containers_of_the_same_networks() {
     in_a_network_of_its_own("names_lead_to_the_containers_of_the_same_networks", |context| {
         done(context, &["network", "create", "--subnet", "10.77.0.0/24", "front"]);

@@ -217,6 +217,7 @@ mod tests {
             host_lock: folder.join("lock"),
             nft: None,
             passage: Default::default(),
+            pools: Vec::new(),
             place: Default::default(),
         };
         let networks = StepNetworks::new(config, HostFiles::default());

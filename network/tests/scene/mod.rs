@@ -55,6 +55,7 @@ impl Scene {
                 host_lock: runtime.path().join("host.lock"),
                 nft: None,
                 passage: Default::default(),
+                pools: Vec::new(),
                 place: Default::default(),
             })
             .unwrap();

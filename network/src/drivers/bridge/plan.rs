@@ -74,7 +74,11 @@ fn subnet(site: &Site, spec: &NetworkSpec, four: &FourSpec) -> Result<Subnet, Er
     in_use.extend(&spec.taken);
     match four.subnet {
         Some(subnet) => free(subnet.into(), &in_use, || subnet.to_string()).map(|()| subnet),
-        None => choose_subnet(&spec.pools, &in_use).ok_or(Error::PoolsExhausted),
+        None => {
+            let own = &site.config().pools;
+            let pools = if own.is_empty() { &spec.pools } else { own };
+            choose_subnet(pools, &in_use).ok_or(Error::PoolsExhausted)
+        }
     }
 }
 
