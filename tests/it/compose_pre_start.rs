@@ -144,6 +144,66 @@ fn what_runs_before_a_service_is_heard_and_ends_with_it() {
     assert_clean(&context);
 }
 
+#[test]
+fn what_was_not_done_before_a_service_is_done_by_whoever_starts_it() {
+    let Some(context) = scene("what_was_not_done_before_a_service_is_done_by_whoever_starts_it") else {
+        return;
+    };
+    prepare(&context);
+    context.write("compose.yaml", FILE.replace("    pre_stop: [ { command: 'false' } ]\n", ""));
+    compose(&context, ["up", "-d"]).assert_code(1);
+    let failed = compose(&context, ["restart"]);
+    failed.assert_code(1);
+    assert!(failed.stderr.contains("error: service \"web\" pre_start[1] exited with code 1\n"), "{failed}");
+    // Somebody who knows nothing of projects has started it: it runs, and it is told what is missing.
+    context.rbuild(["start", "steps-web-1"]).run().assert_success();
+    let there = ["steps-db-1 running", "steps-web-1 running", "steps-web-pre_start1 exited"];
+    for _ in 0..2 {
+        let told = composed(&context, ["up", "-d"]).stderr;
+        assert!(told.contains("warning: web runs, though pre_start[1] has not ended well"), "{told}");
+        assert_eq!(containers(&context), there);
+    }
+    let refused = compose(&context, ["-p", "steps", "restart", "web"]);
+    refused.assert_code(1);
+    assert!(refused.stderr.contains("has not ended well (steps-web-pre_start1)"), "{refused}");
+    assert_eq!(containers(&context), there);
+    fs::remove_file(context.project().join("shared/log")).expect("what was written");
+    tell(&context, "go");
+    composed(&context, ["restart", "web"]);
+    assert_eq!(containers(&context), there[..2]);
+    assert_eq!(log(&context), runs(1));
+    composed(&context, ["restart"]);
+    assert_eq!(log(&context), runs(1), "it was done, and what runs is restarted without it");
+
+    // What a killed command has begun is waited for, and nothing before it is done again.
+    composed(&context, ["kill"]);
+    tell(&context, "wait");
+    let running = context.rbuild(["compose", "up"]).start();
+    running.until("web pre_start[1] ->  | second");
+    running.kill();
+    let before = log(&context);
+    let under_way = "run pre_start[1] of web: it is under way already\nstart steps-web-1: asked for\n";
+    let meant = composed(&context, ["start", "web", "--dry-run"]).stdout;
+    assert!(meant.ends_with(under_way), "{meant}");
+    let waiting = context.rbuild(["compose", "start", "web"]).start();
+    waiting.until("Container steps-web-pre_start1  Waiting");
+    // Of one that is taken away meanwhile nobody knows whether it was done.
+    waiting.signal(Signal::STOP);
+    context.rbuild(["rm", "-f", "steps-web-pre_start1"]).run().assert_success();
+    waiting.signal(Signal::CONT);
+    let ended = waiting.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let gone = "container steps-web-pre_start1 was removed while it was waited for";
+    assert!(ended.stderr.contains(gone), "{ended:?}");
+    assert_eq!(log(&context), before);
+    fs::remove_file(context.project().join("shared/wait")).expect("the file");
+    composed(&context, ["start", "web"]);
+    assert!(log(&context).ends_with(&runs(1)), "{}", log(&context));
+    composed(&context, ["kill"]);
+    composed(&context, ["down", "-v"]);
+    assert_clean(&context);
+}
+
 #[cfg(feature = "crash-points")]
 #[test]
 fn a_crash_while_something_runs_before_a_service_is_gone_on_from() {

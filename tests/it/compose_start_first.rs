@@ -77,3 +77,36 @@ fn the_old_one_goes_on_until_the_new_one_is_healthy() {
     context.rbuild(["down", "-v"]).run().assert_success();
     assert_clean(&context);
 }
+
+#[test]
+fn names_go_round_while_all_serve() {
+    let Some(context) = scene("names_go_round_while_all_serve") else { return };
+    let names = |names: [&str; 3]| {
+        let mut text = "name: round\nservices:\n".to_owned();
+        for (service, name) in ["a", "b", "c"].iter().zip(names) {
+            text += &format!(
+                "  {service}: {{ image: busybox, command: sleep 1000, stop_signal: SIGKILL, container_name: {name} }}\n"
+            );
+        }
+        context.write("compose.yaml", text);
+        context.rbuild(["up", "-d", "--start-first"]).run().assert_success();
+        names.map(|name| inspected(&context, name, "{{index .Config.Labels \"com.docker.compose.service\"}}"))
+    };
+    assert_eq!(names(["one", "two", "three"]), ["a", "b", "c"]);
+    assert_eq!(names(["two", "one", "three"]), ["a", "b", "c"]);
+    assert_eq!(names(["one", "three", "two"]), ["a", "b", "c"]);
+    assert_eq!(containers(&context), ["one running", "three running", "two running"]);
+    // A name of somebody else is found out before anything is made.
+    context.rbuild(["create", "--name", "taken", "busybox", "true"]).run().assert_success();
+    context.write(
+        "compose.yaml",
+        "name: round\nservices: { a: { image: busybox, command: sleep 2000, container_name: taken } }\n",
+    );
+    let refused = context.rbuild(["up", "-d", "--start-first"]).run();
+    refused.assert_code(1);
+    assert!(refused.stderr.contains("compose.yaml:2") && refused.stderr.contains("\"/taken\""), "{refused}");
+    assert_eq!(containers(&context), ["one running", "taken created", "three running", "two running"]);
+    context.rbuild(["rm", "taken"]).run().assert_success();
+    context.rbuild(["down", "--remove-orphans"]).run().assert_success();
+    assert_clean(&context);
+}

@@ -782,3 +782,42 @@ fn a_network_of_another_project_outlives_this_one() {
     assert_eq!(resources(&context), [""; 0]);
     assert_clean(&context);
 }
+
+#[test]
+fn a_new_container_keeps_the_volumes_that_are_still_asked_for() {
+    let Some(context) = scene("a_new_container_keeps_the_volumes_that_are_still_asked_for") else { return };
+    let volumes = |image: &str, service: &str| {
+        let text = format!(
+            "
+name: kept
+services:
+  web:
+    build: {{ dockerfile_inline: \"FROM busybox\\nENV A=1\\n{image}\" }}
+    command: sleep 1000
+    stop_signal: SIGKILL
+    volumes: {service}
+"
+        );
+        context.write("compose.yaml", text);
+        composed(&context, ["up", "-d", "--build"]);
+        let mounts =
+            inspected(&context, "kept-web-1", "{{range .Mounts}}{{.Destination}} {{.Name}}\n{{end}}");
+        let mut mounts: Vec<String> = mounts.lines().map(str::to_owned).collect();
+        mounts.sort();
+        mounts
+    };
+    let all = volumes("VOLUME /image /image-too", "[ /own, /own-too ]");
+    assert_eq!(all.len(), 4, "{all:?}");
+    // In this order: those of the image, those of the service.
+    let without = |gone: usize| {
+        let mut left = all.clone();
+        left.remove(gone);
+        left
+    };
+    assert_eq!(volumes("VOLUME /image /image-too", "[ /own ]"), without(3));
+    let left = volumes("VOLUME /image", "[ /own ]");
+    assert_eq!(left, [all[0].clone(), all[2].clone()]);
+    composed(&context, ["down", "-v"]);
+    context.rbuild(["volume", "prune", "-af"]).run().assert_success();
+    assert_clean(&context);
+}

@@ -11,6 +11,7 @@ mod compose_given;
 mod compose_pre_start;
 mod compose_remote;
 mod compose_start_first;
+mod compose_together;
 mod compose_up;
 mod compose_verbs;
 mod containers;

@@ -446,7 +446,10 @@ fn explained(meant: &Meant, plan: &Plan, failure: Failure, context: &Context) ->
     let path: Vec<String> = planned.path().into_iter().chain(error.keys()).collect();
     let error = match error {
         OperationError::NotCompleted { .. } => error.into(),
-        _ if is_dependency => Mistake::new(format!("dependency failed to start: {error}")).into(),
+        _ if is_dependency => {
+            let why = crate::report::chain(&error.into());
+            Mistake::new(format!("dependency failed to start: {why}")).into()
+        }
         _ if error.names_its_subject() => error.into(),
         _ => anyhow::Error::from(error).context(subject.to_string()),
     };

@@ -147,6 +147,78 @@ fn a_start_runs_steps_where_no_container_runs() {
     check(&started(more, Turn::Start), &["[] start p-web-2: asked for"]);
     let again = started(vec![web(Activity::Running)], Turn::Restart);
     check(&again, &["[] stop p-web-1: asked for", "[0] start p-web-1: asked for"]);
+    check(
+        &started(vec![web(Activity::Exited)], Turn::Restart),
+        &[
+            "[] stop p-web-1: asked for",
+            "[0] run pre_start[0] of web: no container of web runs",
+            "[1] run pre_start[1] of web: no container of web runs",
+            "[0 2] start p-web-1: asked for",
+        ],
+    );
+}
+
+#[test]
+fn a_step_that_failed_is_run_again_whoever_starts_the_service() {
+    let db = || replica("db", 1);
+    let project = stepped();
+    // Somebody has started the service's container without asking.
+    let there = vec![db(), web(Activity::Running), step(1, Activity::Exited)];
+    let kept = plan(&project, &observed(there.clone()), &Wanted::default());
+    check(&kept, &[]);
+    let warnings: Vec<String> = kept.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "web runs, though pre_start[1] has not ended well: p-web-pre_start1 is left of it. `rbuild compose restart web` \
+          runs it again"
+        ]
+    );
+    let again =
+        Wanted { recreate: Recreate::Always, targets: BTreeSet::from([key("web")]), ..Wanted::default() };
+    check_steps(
+        there.clone(),
+        &again,
+        &[
+            "[] recreate p-web-1: asked for",
+            "[] remove p-web-pre_start1: left by an earlier run",
+            "[0] run pre_start[0] of web: web comes anew",
+            "[1 2] run pre_start[1] of web: web comes anew",
+            "[0 3] start p-web-1: new",
+        ],
+    );
+    // Where it is to have no container, nothing is left to be told.
+    let none = Wanted { scale: BTreeMap::from([(key("web"), 0)]), ..Wanted::default() };
+    check_steps(
+        there,
+        &none,
+        &[
+            "[] remove p-web-pre_start1: left by an earlier run",
+            "[] stop p-web-1: only 0 wanted",
+            "[1] remove p-web-1: only 0 wanted",
+        ],
+    );
+    let turned = |web, step, how, project| turn(&[web, step], &BTreeMap::new(), project, how);
+    for how in [Turn::Start, Turn::Restart] {
+        let (web, stop) = match how {
+            Turn::Restart => (web(Activity::Running), 1),
+            _ => (web(Activity::Created), 0),
+        };
+        // From the first one on; what was left in a place is removed when it is its turn.
+        let plan = turned(web.clone(), step(1, Activity::Exited), how, Some(&project)).expect("a plan");
+        let lines: Vec<String> = plan.operations[stop..].iter().map(ToString::to_string).collect();
+        let why = "it was not done the last time";
+        assert_eq!(lines[..2], [0, 1].map(|at| format!("run pre_start[{at}] of web: {why}")));
+        assert_eq!((lines.len(), &*lines[2]), (3, "start p-web-1: asked for"));
+        // One that is under way is the first.
+        let plan = turned(web.clone(), step(1, Activity::Running), how, Some(&project)).expect("a plan");
+        let lines: Vec<String> = plan.operations[stop..].iter().map(ToString::to_string).collect();
+        assert_eq!(lines, ["run pre_start[1] of web: it is under way already", "start p-web-1: asked for"]);
+        // What it was is in the project's files alone.
+        let refused = turned(web, step(1, Activity::Exited), how, None).expect_err("no plan");
+        let (service, container) = ("web".to_owned(), "p-web-pre_start1".to_owned());
+        assert_eq!(refused, TurnError::StepLeft { service, container });
+    }
 }
 
 #[test]

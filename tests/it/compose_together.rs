@@ -1,0 +1,168 @@
+//! Several commands on one project at the same time.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rbuild_testkit::context::TestContext;
+use rustix::process::Signal;
+
+use crate::compose_up::{composed, containers, inspected};
+use crate::scene::{assert_clean, scene};
+
+/// `web` starts behind a step that ends when it is let go, `slow` when `db` is let be healthy; `other` needs nobody.
+const FILE: &str = "
+name: both
+x-quick: &quick { image: busybox, stop_signal: SIGKILL, command: sleep 1000, volumes: [ './shared:/shared' ] }
+services:
+  web:
+    <<: *quick
+    pre_start:
+      - command: echo done
+      - command: sh -c 'echo begun | tee -a /shared/log; until test -e /shared/go; do sleep 0.02; done; echo ended >> /shared/log'
+    post_start: [ { command: sh -c 'echo started >> /shared/log' } ]
+  other: { <<: *quick, profiles: [ more ] }
+  db: { <<: *quick, profiles: [ more ], healthcheck: { test: test -e /shared/healthy, interval: 50ms, retries: 100000 } }
+  slow: { <<: *quick, profiles: [ more ], depends_on: { db: { condition: service_healthy } } }
+";
+
+const WAITS: &str = "project both waits for process ";
+
+fn prepare(context: &TestContext) -> PathBuf {
+    let shared = context.project().join("shared");
+    fs::create_dir(&shared).expect("a folder");
+    context.write("compose.yaml", FILE);
+    shared
+}
+
+fn log(context: &TestContext) -> String {
+    fs::read_to_string(context.project().join("shared/log")).unwrap_or_default()
+}
+
+#[test]
+fn several_that_start_a_service_run_what_comes_before_once() {
+    let Some(context) = scene("several_that_start_a_service_run_what_comes_before_once") else { return };
+    let shared = prepare(&context);
+    // The one that does it shows its output, and goes on doing so while others do what they like.
+    let first = context.rbuild(["compose", "up"]).start();
+    first.until("web pre_start[1] ->  | begun");
+    let others = [&["up", "-d"][..], &["start"], &["up", "-d", "--wait"]]
+        .map(|verb| context.rbuild(["compose"].iter().chain(verb)).start());
+    for other in &others {
+        other.until(WAITS);
+        other.until("(rbuild compose up), which is at work on this project");
+    }
+    // Who looks, who is asked to leave, and who takes nothing from the others does not wait.
+    let tired = context.rbuild(["compose", "restart"]).start();
+    tired.until(WAITS);
+    tired.signal(Signal::INT);
+    assert_eq!(tired.wait().status.code(), Some(130));
+    composed(&context, ["logs"]);
+    assert_eq!(composed(&context, ["run", "--rm", "web", "echo", "one"]).stdout, "one\n");
+    composed(&context, ["up", "-d", "--dry-run"]);
+    assert_eq!(containers(&context), ["both-web-1 created", "both-web-pre_start1 running"]);
+    fs::write(shared.join("go"), "").expect("a file");
+    for other in others {
+        let ended = other.wait();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    assert_eq!(containers(&context), ["both-web-1 running"]);
+    assert_eq!(log(&context), "begun\nended\nstarted\n");
+    composed(&context, ["stop"]);
+    assert!(first.wait().status.success());
+
+    // One that is killed has held nobody up, and what it began is not begun again.
+    fs::remove_file(shared.join("go")).expect("the file");
+    fs::remove_file(shared.join("log")).expect("the log");
+    let first = context.rbuild(["compose", "up"]).start();
+    first.until("web pre_start[1] ->  | begun");
+    let second = context.rbuild(["compose", "up", "-d"]).start();
+    second.until(WAITS);
+    first.kill();
+    second.until("Container both-web-pre_start1  Waiting");
+    fs::write(shared.join("go"), "").expect("a file");
+    let ended = second.wait();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(log(&context), "begun\nended\nstarted\n");
+    composed(&context, ["down", "-v"]);
+    assert_clean(&context);
+}
+
+#[test]
+fn while_one_waits_for_health_others_go_on() {
+    let Some(context) = scene("while_one_waits_for_health_others_go_on") else { return };
+    let shared = prepare(&context);
+    let waits = |verb: &[&str]| {
+        let call = context.rbuild(["compose", "--profile", "more"].iter().chain(verb)).start();
+        call.until("Container both-db-1  Waiting");
+        call
+    };
+    let both = [waits(&["up", "-d", "slow"]), waits(&["start", "slow"])];
+    composed(&context, ["up", "-d", "other"]);
+    composed(&context, ["restart", "other"]);
+    composed(&context, ["stop", "other"]);
+    assert_eq!(containers(&context), ["both-db-1 running", "both-other-1 exited", "both-slow-1 created"]);
+    fs::write(shared.join("healthy"), "").expect("a file");
+    for one in both {
+        let ended = one.wait();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    assert_eq!(inspected(&context, "both-slow-1", "{{.State.Status}}"), "running");
+    fs::remove_file(shared.join("healthy")).expect("the file");
+
+    // Who waits for one that is taken away is told so.
+    composed(&context, ["rm", "-sf", "db", "slow"]);
+    let one = waits(&["up", "-d", "slow"]);
+    composed(&context, ["rm", "-sf", "db"]);
+    let ended = one.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("dependency failed to start: container both-db-1 "), "{ended:?}");
+    assert!(!ended.stderr.contains("is created"), "{ended:?}");
+    composed(&context, ["--profile", "more", "down", "-v"]);
+    assert_clean(&context);
+}
+
+#[test]
+fn a_new_one_that_is_not_ready_yet_is_left_to_who_made_it() {
+    let Some(context) = scene("a_new_one_that_is_not_ready_yet_is_left_to_who_made_it") else { return };
+    let shared = context.project().join("shared");
+    fs::create_dir(&shared).expect("a folder");
+    let write = |version: &str| {
+        context.write(
+            "compose.yaml",
+            format!(
+                "
+name: both
+services:
+  web:
+    image: busybox
+    stop_signal: SIGKILL
+    command: sh -c 'until test -e /shared/{version}; do sleep 0.02; done; touch /ready; exec sleep 1000'
+    volumes: [ './shared:/shared' ]
+    healthcheck: {{ test: test -e /ready, interval: 50ms, retries: 100000 }}
+"
+            ),
+        );
+    };
+    fs::write(shared.join("zero"), "").expect("a file");
+    write("zero");
+    context.rbuild(["up", "-d", "--wait"]).run().assert_success();
+    for (version, other) in [("one", &["up", "-d"][..]), ("two", &["up", "-d", "--start-first"])] {
+        let old = inspected(&context, "both-web-1", "{{.Id}}");
+        write(version);
+        let first = context.rbuild(["up", "-d", "--start-first"]).start();
+        first.until("_both-web-1  Waiting");
+        let second = context.rbuild(other).start();
+        second.until(WAITS);
+        assert_eq!(inspected(&context, "both-web-1", "{{.Id}} {{.State.Status}}"), format!("{old} running"));
+        fs::write(shared.join(version), "").expect("a file");
+        for one in [first, second] {
+            let ended = one.wait();
+            assert!(ended.status.success(), "{ended:?}");
+        }
+        assert_eq!(containers(&context), ["both-web-1 running"]);
+        let state = inspected(&context, "both-web-1", "{{.State.Health.Status}} {{.Config.Cmd}}");
+        assert!(state.starts_with("healthy ") && state.contains(version), "{state}");
+    }
+    context.rbuild(["down", "-v"]).run().assert_success();
+    assert_clean(&context);
+}
