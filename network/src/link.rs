@@ -58,6 +58,11 @@ impl StorePrefix {
         format!("rbuild_{}", self.as_str())
     }
 
+    /// The store whose table of the packet filter has a name.
+    pub fn of_table(table: &str) -> Option<Self> {
+        Self::new(table.strip_prefix("rbuild_")?).ok()
+    }
+
     /// The name of a network's bridge.
     pub fn bridge(&self, network: &str) -> LinkName {
         self.derived('b', network, 0)
@@ -183,6 +188,10 @@ mod tests {
         assert_eq!(StorePrefix::of_bridge(store.bridge("a").as_str()), Some(store));
         for name in [store.port("a", 0).as_str(), "rb0a1b2c3b", "rb0a1b2c3d", "xrb0a1b2c3db", "rb0A1b2c3db"] {
             assert_eq!(StorePrefix::of_bridge(name), None, "{name}");
+        }
+        assert_eq!(StorePrefix::of_table(&store.table()), Some(store));
+        for name in ["rbuild_names", "rbuild_0a1b2c3", "0a1b2c3d", "xrbuild_0a1b2c3d", "rbuild_0A1b2c3d"] {
+            assert_eq!(StorePrefix::of_table(name), None, "{name}");
         }
         assert_ne!(store.port("a", 0), store.port("a", 1));
         assert_eq!(store.bridge("a"), store.bridge("a"));

@@ -117,7 +117,9 @@ pub(crate) fn reclaim_abandoned(site: &Site) -> (usize, Vec<Error>) {
 /// Finds the bridges of stores that are no more, and takes the tables away that guarded nothing else.
 fn abandoned_bridges(site: &Site) -> Result<Vec<LinkName>, Error> {
     let links = bridge::all_links(site)?;
-    let stores: BTreeSet<StorePrefix> = links.iter().filter_map(store_of).collect();
+    let mut stores: BTreeSet<StorePrefix> = links.iter().filter_map(store_of).collect();
+    // The last network of a store leaves the tables for the next one, which may never come.
+    stores.extend(firewall::stores(site)?);
     let others = stores.into_iter().filter(|store| *store != site.store());
     let abandoned: Vec<StorePrefix> = others.filter(|store| site.is_abandoned(*store)).collect();
     let has_port = |bridge: &Link| links.iter().any(|link| link.master == Some(bridge.index));

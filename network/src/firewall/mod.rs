@@ -385,6 +385,12 @@ pub(crate) fn remove(site: &Site) -> Result<(), FirewallError> {
     Ok(lock.remove()?)
 }
 
+/// The stores that have a table.
+pub(crate) fn stores(site: &Site) -> Result<Vec<StorePrefix>, FirewallError> {
+    let chains = site.netfilter(chains)?;
+    Ok(chains.iter().filter_map(|chain| StorePrefix::of_table(&chain.table)).collect())
+}
+
 /// Takes the tables of stores away that are no more. Their rules where they let themselves pass go as those of any store
 /// without links do.
 pub(crate) fn remove_abandoned(site: &Site, stores: &[StorePrefix]) -> Result<(), FirewallError> {

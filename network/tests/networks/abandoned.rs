@@ -47,6 +47,11 @@ fn what_a_store_left_that_is_no_more_goes() {
         let idle = driver.ensure(&busy, &with_subnet("idle", "10.77.4.0/24")).unwrap();
         let mut namespace = Namespace::create().unwrap();
         driver.attach(&busy, &used, &mut namespace, &endpoint("a")).unwrap();
+        // All that is left of this one are its tables, in the way of every packet.
+        let (_bare, bare) = other(scene, "gonebare");
+        let removed = driver.ensure(&bare, &with_subnet("removed", "10.77.7.0/24")).unwrap();
+        driver.remove(&bare, &removed.id).unwrap();
+        assert!(command("nft", &["list", "tables"]).contains("inet rbuild_gonebare"));
         let stays = driver.ensure(&here, &with_subnet("stays", "10.77.5.0/24")).unwrap();
         let own = driver.ensure(&scene.site, &with_subnet("own", "10.77.6.0/24")).unwrap();
 
@@ -60,8 +65,8 @@ fn what_a_store_left_that_is_no_more_goes() {
         let rules = command("nft", &["list", "ruleset"]);
         let has_table = |store: &str| rules.contains(&format!(" rbuild_{store} "));
         assert_eq!(
-            ["gonegone", "gonebusy", "livelive", "deadbeef"].map(has_table),
-            [false, true, true, true]
+            ["gonegone", "gonebare", "gonebusy", "livelive", "deadbeef"].map(has_table),
+            [false, false, true, true, true]
         );
 
         // Its disk is there again.
