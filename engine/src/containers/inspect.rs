@@ -63,7 +63,7 @@ fn document(engine: &Engine, definition: &Definition, observed: &Observed) -> Va
         "Created": definition.created.to_string(),
         "Path": argv.first().cloned().unwrap_or_default(),
         "Args": argv.get(1..).unwrap_or_default(),
-        "State": state(definition, observed),
+        "State": state(engine, definition, observed),
         "Image": definition.image.id.to_string(),
         "ResolvConfPath": file("resolv.conf"),
         "HostnamePath": file("hostname"),
@@ -88,7 +88,7 @@ fn document(engine: &Engine, definition: &Definition, observed: &Observed) -> Va
     })
 }
 
-fn state(definition: &Definition, observed: &Observed) -> Value {
+fn state(engine: &Engine, definition: &Definition, observed: &Observed) -> Value {
     let state = &observed.state;
     let (error, code) = match state {
         State::Created { failure: Some(failure) } => (failure.error.clone(), failure.code),
@@ -104,13 +104,15 @@ fn state(definition: &Definition, observed: &Observed) -> Value {
     let moment =
         |moment: Option<jiff::Timestamp>| moment.map_or_else(|| NEVER.to_owned(), |at| at.to_string());
     let ended = state.ended();
+    let oom_killed =
+        ended.map_or_else(|| engine.was_short_of_memory(definition, observed), |ended| ended.oom_killed);
     let started = state.run().map(|run| run.started).or(ended.map(|ended| ended.started));
     let mut document = json!({
         "Status": state.status().word(),
         "Running": state.is_active(),
         "Paused": matches!(state, State::Paused(_)),
         "Restarting": matches!(state, State::Restarting { .. }),
-        "OOMKilled": ended.is_some_and(|ended| ended.oom_killed),
+        "OOMKilled": oom_killed,
         "Dead": matches!(state, State::Dead { .. }),
         "Pid": state.run().map_or(0, |run| run.init.pid),
         "ExitCode": code,

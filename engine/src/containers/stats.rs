@@ -6,6 +6,7 @@ use rbuild_model::container::{Definition, Run};
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
 
 use super::error::ContainerError;
+use super::observe::Observed;
 use crate::engine::{Engine, io};
 
 /// What a container uses at one moment.
@@ -51,6 +52,13 @@ impl Engine {
             }
         }
         Ok(Some(sample))
+    }
+
+    /// Tells whether the kernel has killed something in a container that runs, as it needed more memory than it may have.
+    pub(super) fn was_short_of_memory(&self, definition: &Definition, observed: &Observed) -> bool {
+        let look =
+            || Cgroup::look(Layout::shared(), &self.cgroups_of(definition), &definition.id.to_string());
+        observed.state.run().and_then(|_| look()).is_some_and(|group| group.oom_killed())
     }
 
     /// Returns the processes of a running container, as the host numbers them.

@@ -421,7 +421,8 @@ fn mounts(shm_size: u64, host: HostNamespaces, privileged: bool) -> Vec<Mount> {
         mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,nodev,noexec"));
     }
     mounts.push(mount("/sys", "sysfs", "sysfs", system));
-    mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,nodev,noexec,ro"));
+    // A privileged one divides its own group further, as an engine within a container does.
+    mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", system));
     mounts
 }
 

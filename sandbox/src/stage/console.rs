@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
 use super::targets::{Kind, Tree};
-use super::{Act, Doing};
+use super::{Act, Doing, refuse};
 use crate::mounts::{Depth, attach, clone_mount};
 
 /// The two ends of a terminal.
@@ -16,13 +17,21 @@ pub(super) struct Terminal {
     pub(super) slave: OwnedFd,
 }
 
+/// Names the machine's limit where that is why there is no terminal.
+pub(super) fn opened(master: rustix::io::Result<OwnedFd>) -> Act<OwnedFd> {
+    let act = || "open a terminal".to_owned();
+    match master {
+        Err(Errno::NOSPC) => refuse(act(), "the machine has no more of them: raise `kernel.pty.max`"),
+        other => other.doing(act),
+    }
+}
+
 /// Opens a pty in an attached devpts, and puts its slave on `/dev/console`.
 pub(super) fn open(devpts: &OwnedFd, size: (u16, u16), uid: u32, tree: &mut Tree<'_>) -> Act<Terminal> {
     let act = || "open a terminal".to_owned();
     // Through the descriptor of the devpts itself: no name in the image is involved.
-    let master =
-        rustix::fs::openat(devpts, "ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
-            .doing(act)?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = opened(rustix::fs::openat(devpts, "ptmx", flags, Mode::empty()))?;
     rustix::pty::unlockpt(&master).doing(act)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(act)?;

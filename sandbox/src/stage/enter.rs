@@ -120,7 +120,7 @@ fn open_terminal(size: (u16, u16), uid: u32) -> Act<Terminal> {
     if (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) != PTMX {
         return refuse(act(), "`/dev/pts/ptmx` is something else");
     }
-    let master = rustix::fs::openat(&devpts, "ptmx", flags, Mode::empty()).doing(act)?;
+    let master = super::console::opened(rustix::fs::openat(&devpts, "ptmx", flags, Mode::empty()))?;
     rustix::pty::unlockpt(&master).doing(act)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave: OwnedFd = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(act)?;
