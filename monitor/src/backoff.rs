@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rbuild_model::container::{RestartPolicy, Stopped};
 
 /// The first pause between an end and the next start.
@@ -29,6 +30,12 @@ impl Backoff {
     }
 }
 
+/// Returns what is left of a pause that was written down, until `next`. No more than the longest: the clock may have been
+/// set back since.
+pub(crate) fn left(next: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(next.duration_since(now)).unwrap_or_default().min(LONGEST)
+}
+
 /// Tells whether a policy starts a container again that has just ended; `count` is how often it did so already.
 pub(crate) fn restarts(policy: RestartPolicy, code: i32, stopped: Stopped, count: u32) -> bool {
     stopped == Stopped::ByItself
@@ -50,6 +57,16 @@ mod tests {
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000, 60000]);
         assert_eq!(backoff.pause(Duration::from_secs(10)), FIRST);
         assert_eq!(backoff.pause(Duration::from_millis(9999)), FIRST * 2);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_makes_no_pause_longer_than_any() {
+        let now = Timestamp::UNIX_EPOCH;
+        let in_seconds = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert_eq!(left(in_seconds(7), now), Duration::from_secs(7));
+        assert_eq!(left(in_seconds(10 * 365 * 86400), now), LONGEST);
+        assert_eq!(left(now, in_seconds(10 * 365 * 86400)), Duration::ZERO);
+        assert_eq!(left(Timestamp::MAX, Timestamp::MIN), LONGEST);
     }
 
     #[test]

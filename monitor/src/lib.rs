@@ -45,7 +45,7 @@ pub use plan::{
     EarlyProbes, ExecPlan, ExecPrivilege, Handed, NameServing, Plan, Settings, Shares, Stdin, VolumeUse,
 };
 pub use protocol::{Attach, ExecId, ExecProgress, ExecState, Grace, LogPosition, Refusal, StreamEnd, Until};
-pub use record::{Moment, Patience, Record};
+pub use record::{Moment, Patience, Record, Uptime};
 
 /// The name a monitor is executed under.
 const MARKER: &str = "rbuild-monitor";

@@ -3,6 +3,8 @@
 //! The same [`Record`] lies in two places: `state.json` in the run folder follows every change and is gone after a
 //! reboot, `last.json` in the container's own folder follows starts, ends and wishes to stop, and stays.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rbuild_model::container::{Ended, HealthStatus, ProcessIdentity, State, Status, Stopped};
 use serde::{Deserialize, Serialize};
@@ -36,7 +38,30 @@ pub enum Patience {
     /// As long as it takes.
     Endless,
     /// Until then.
-    Until(Timestamp),
+    Until(Uptime),
+}
+
+/// Milliseconds that the machine was awake since its start: what no setting of its clock and no sleep changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Uptime(u64);
+
+impl Uptime {
+    fn now() -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now = Duration::try_from(now).unwrap_or_default();
+        Self(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Returns the moment so long from now.
+    pub(crate) fn after(time: Duration) -> Self {
+        Self(Self::now().0.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// Returns how long it is until then.
+    pub(crate) fn left(self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(Self::now().0))
+    }
 }
 
 impl Record {

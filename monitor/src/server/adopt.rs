@@ -14,6 +14,7 @@ use rbuild_sandbox::process::{Process, is_alive};
 
 use super::monitor::{Live, Monitor, Phase};
 use super::streams::{self, Streams};
+use crate::backoff;
 use crate::health::Machine;
 use crate::plan::Plan;
 use crate::record::Patience;
@@ -28,7 +29,7 @@ impl Monitor {
             State::Paused(run) => self.take_up_run(&run, true),
             State::Restarting { next, .. } => {
                 // One with networks is not taken up in its pause: they went with the other monitor.
-                self.phase = Phase::Waiting(Instant::now() + until(next));
+                self.phase = Phase::Waiting(Instant::now() + backoff::left(next, Timestamp::now()));
             }
             _ => {}
         }
@@ -80,7 +81,7 @@ impl Monitor {
                 // It is still asked to stop.
                 Stopped::ByHand => match self.record.patience {
                     Some(Patience::Endless) => None,
-                    Some(Patience::Until(moment)) => Some(now + until(moment)),
+                    Some(Patience::Until(moment)) => Some(now + moment.left()),
                     None => self.settings.stop_timeout.map(|time| now + time),
                 },
                 Stopped::ByItself => None,
@@ -134,9 +135,4 @@ enum End {
     Near,
     /// It runs.
     Far,
-}
-
-/// How long it is until then.
-fn until(moment: Timestamp) -> Duration {
-    Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
 }

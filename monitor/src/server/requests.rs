@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use jiff::Timestamp;
 use rbuild_model::container::{Removal, RestartPolicy, Signal, State, Stopped};
 use rbuild_sandbox::cgroup::{Freeze, Layout, Limits};
 
@@ -19,7 +18,7 @@ use crate::protocol::frame::{self, Frame};
 use crate::protocol::{
     Attach, ExecId, ExecProgress, ExecState, Grace, OLDEST, Refusal, Reply, Request, Until, VERSION,
 };
-use crate::record::{Moment, Patience};
+use crate::record::{Moment, Patience, Uptime};
 
 /// What a request comes to.
 enum Answer {
@@ -190,7 +189,7 @@ impl Monitor {
         };
         let left = live.kill_at.map(|at| at.saturating_duration_since(Instant::now()));
         self.record.patience = Some(match left {
-            Some(left) => Patience::Until(Timestamp::now().checked_add(left).unwrap_or(Timestamp::MAX)),
+            Some(left) => Patience::Until(Uptime::after(left)),
             None => Patience::Endless,
         });
         self.save();
@@ -432,9 +431,11 @@ impl Monitor {
     fn update(&mut self, limits: Option<Limits>, restart: Option<RestartPolicy>) -> Result<(), Refusal> {
         let failed = |error: &dyn std::error::Error| Refusal::Failed(chain(error));
         if let Some(limits) = limits {
-            if let Phase::Running(live) = &mut self.phase
-                && let Some(cgroup) = &mut live.cgroup
-            {
+            if let Phase::Running(live) = &mut self.phase {
+                // An ordinary user may have none: a limit that nobody keeps is not taken.
+                let cgroup = live.cgroup.as_mut().ok_or_else(|| {
+                    Refusal::Failed("it has no control group, which limits need".to_owned())
+                })?;
                 cgroup.update(Layout::shared(), &limits).map_err(|error| failed(&error))?;
             }
             if let Some(mut plan) = self.read_plan().map_err(Refusal::Failed)? {
