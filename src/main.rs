@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     if let Some(status) = wiring::stage(std::env::args_os().collect::<Vec<_>>()) {
         return status;
     }
+    rbuild_sandbox::limits::raise_open_files();
     #[cfg(feature = "crash-points")]
     arm_crash_point();
     let environment: Environment = std::env::vars_os().collect();

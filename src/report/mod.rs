@@ -25,6 +25,7 @@ use std::io;
 use std::process::ExitCode;
 
 use rbuild_model::span::{Diagnostic, Severity};
+use rustix::io::Errno;
 
 use crate::terminal::{Colour, Paint, Terminal};
 use crate::text;
@@ -280,6 +281,10 @@ impl Verdict {
             io::ErrorKind::AddrInUse => {
                 self.hints.push("somebody listens there already: name another address".to_owned());
             }
+            // The kernel has one word for both.
+            _ if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => self.hints.push(
+                "one may have more open files with `ulimit -n`, and watch more with `fs.inotify.max_user_instances`".to_owned(),
+            ),
             io::ErrorKind::QuotaExceeded => self.hints.push("your disk quota is used up".to_owned()),
             io::ErrorKind::PermissionDenied => {
                 self.hints
