@@ -77,11 +77,12 @@ pub(super) fn ensure(site: &Site) -> Vec<Warning> {
             gate = look(version).unwrap_or(gate);
         }
         let named = named.as_deref().unwrap_or_default();
+        let gate = gate.gate(store, named);
         warnings.extend(dropped(
             [version.family(), "filter", "FORWARD"],
             store,
-            &gate.gate(store, named).stopped(store, named),
-            |links| iptables_advice(version.program(), links),
+            &gate.stopped(store, named),
+            |links| iptables_advice(version.program(), gate.policy, links),
         ));
     }
     warnings
@@ -155,8 +156,16 @@ impl Listing {
         };
         let rules = || self.0.iter().filter(|line| is(line, &["-A"]));
         let closed = self.0.iter().any(|line| is(line, &["-P", "FORWARD", "DROP"]));
+        let last = self.0.iter().rfind(|line| is(line, &["-A", "FORWARD"]) && comment(line).is_none());
+        let refuses = |line: &[String]| {
+            ["REJECT", "DROP"].iter().any(|target| is(line, &["-A", "FORWARD", "-j", target]))
+        };
         Gate {
-            policy: if closed { Policy::Closed } else { Policy::Open },
+            policy: match last {
+                Some(last) if refuses(last) => Policy::Refused,
+                _ if closed => Policy::Closed,
+                _ => Policy::Open,
+            },
             docker: self.0.iter().any(|line| is(line, &["-N", "DOCKER-USER"])),
             spoken_for: {
                 let others = || rules().filter(|line| comment(line).is_none());
@@ -235,6 +244,17 @@ mod tests {
         let bridges = ["br7", "br8"].map(|name| LinkName::new(name).unwrap());
         let other = Listing::read(LISTING).gate(store("livelive"), &bridges);
         assert_eq!(other.spoken_for, [None, Some(bridges[0].clone())]);
+        // Behind a rule that refuses all, ours would be in vain; where they stand, they are no obstacle to seeing that.
+        for (end, policy) in [
+            ("-A FORWARD -j REJECT --reject-with icmp-host-prohibited\n", Policy::Refused),
+            ("-A FORWARD -j DROP\n", Policy::Refused),
+            ("-A FORWARD -j DOCKER-USER\n", Policy::Closed),
+            ("-A FORWARD -i eth0 -j DROP\n", Policy::Closed),
+        ] {
+            let ours = LISTING.lines().find(|line| line.contains("deadbeef")).unwrap();
+            let gate = Listing::read(&format!("{LISTING}{end}{ours}\n")).gate(store("deadbeef"), &[]);
+            assert_eq!(gate.policy, policy, "{end}");
+        }
         let open = Listing::read("-P FORWARD ACCEPT\n").gate(store("deadbeef"), &[]);
         assert_eq!((open.policy, open.docker, open.marked.len()), (Policy::Open, false, 0));
     }

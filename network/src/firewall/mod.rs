@@ -494,7 +494,7 @@ fn look(socket: &mut Socket, site: &Site) -> Result<Seen, FirewallError> {
             }
         }
     }
-    let foreign = passage::foreign(&chains, site.store());
+    let foreign = passage::foreign(&chains);
     let named = if foreign.is_empty() { Vec::new() } else { passage::named(site)? };
     let forwards = passage::look(socket, site.store(), &named, &foreign, &chains)?;
     let fingerprint = hasher.finalize().to_hex().to_string();

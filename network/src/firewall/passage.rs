@@ -48,6 +48,8 @@ pub(super) enum Policy {
     Open,
     /// It is dropped.
     Closed,
+    /// The last rule drops or refuses it: no rule behind that one is asked.
+    Refused,
 }
 
 /// A rule that lets the links of a store through.
@@ -114,7 +116,7 @@ impl<T: Clone> Gate<T> {
 
     /// Which of our links do not get past it as it is.
     pub(super) fn stopped(&self, store: StorePrefix, named: &[LinkName]) -> Vec<Option<LinkName>> {
-        let mut stopped = if self.policy == Policy::Closed { links_of(named) } else { Vec::new() };
+        let mut stopped = if self.policy == Policy::Open { Vec::new() } else { links_of(named) };
         stopped.retain(|bridge| !self.spoken_for.contains(bridge) && !self.is_whole(store, bridge));
         stopped
     }
@@ -179,14 +181,12 @@ impl Forward {
     }
 }
 
-/// The chains of others that forwarded packets pass, as far as they concern us.
-pub(super) fn foreign(chains: &[Chain], store: StorePrefix) -> Vec<&Chain> {
-    let table = store.table();
+/// The chains of others that forwarded packets pass: those of other stores let through what is not theirs.
+pub(super) fn foreign(chains: &[Chain]) -> Vec<&Chain> {
     let concerns = |chain: &&Chain| {
-        chain.table != table
+        StorePrefix::of_table(&chain.table).is_none()
             && chain.hook == Some(HOOK_FORWARD)
             && matches!(chain.family, TableFamily::Inet | TableFamily::Ip | TableFamily::Ip6)
-            && (chain.drops_by_default || Forward::is_iptables(chain))
     };
     chains.iter().filter(concerns).collect()
 }
@@ -212,8 +212,18 @@ pub(super) fn look(
         };
         let whose = |rule: &Rule<'_>| rule.comment.as_deref().and_then(marked_by);
         let marked = rules.iter().filter(|rule| rule.chain == chain.name && Forward::is_iptables(chain));
+        // Rules of ours stand behind all others.
+        let mut others = rules.iter().filter(|rule| rule.chain == chain.name && whose(rule).is_none());
+        let policy = match others.next_back() {
+            Some(last) if last.refuses_all() => Policy::Refused,
+            _ if chain.drops_by_default => Policy::Closed,
+            _ => Policy::Open,
+        };
+        if policy == Policy::Open && !Forward::is_iptables(chain) {
+            continue;
+        }
         let gate = Gate {
-            policy: if chain.drops_by_default { Policy::Closed } else { Policy::Open },
+            policy,
             docker: Forward::is_iptables(chain) && beside(&|name| name == DOCKER),
             spoken_for: {
                 let others = || rules.iter().filter(|rule| whose(rule).is_none());
@@ -284,9 +294,8 @@ pub(super) fn script(
 /// What is still in the way.
 pub(super) fn warnings(forwards: &[Forward], store: StorePrefix, named: &[LinkName]) -> Vec<Warning> {
     let warning = |Forward { chain, gate, ufw }: &Forward| {
-        let program = if chain.family == TableFamily::Ip6 { "ip6tables" } else { "iptables" };
         let place = [chain.family.word(), &chain.table, &chain.name];
-        dropped(place, store, &gate.stopped(store, named), |links| advice(chain, *ufw, program, links))
+        dropped(place, store, &gate.stopped(store, named), |links| advice(chain, *ufw, gate.policy, links))
     };
     forwards.iter().filter_map(warning).collect()
 }
@@ -309,7 +318,7 @@ pub(super) fn dropped(
     })
 }
 
-fn advice(chain: &Chain, ufw: bool, program: &str, links: &dyn Fn(char) -> Vec<String>) -> String {
+fn advice(chain: &Chain, ufw: bool, policy: Policy, links: &dyn Fn(char) -> Vec<String>) -> String {
     let each = |rest, line: &dyn Fn(&str) -> String| -> Vec<String> {
         links(rest).iter().map(|links| line(links)).collect()
     };
@@ -327,19 +336,23 @@ fn advice(chain: &Chain, ufw: bool, program: &str, links: &dyn Fn(char) -> Vec<S
         let added = each('+', &|links| format!(" --add-interface='{links}'")).concat();
         format!("firewall-cmd --permanent --zone=trusted{added}; firewall-cmd --reload")
     } else if Forward::is_iptables(chain) {
-        iptables_advice(program, links)
+        let program = if chain.family == TableFamily::Ip6 { "ip6tables" } else { "iptables" };
+        iptables_advice(program, policy, links)
     } else {
         let place = format!("{} {} {}", chain.family.word(), chain.table, chain.name);
-        let rule = |way: &str, links: &str| format!("nft add rule {place} {way} '\"{links}\"' accept");
+        // Behind a rule that refuses all no other is asked.
+        let how = if policy == Policy::Refused { "insert" } else { "add" };
+        let rule = |way: &str, links: &str| format!("nft {how} rule {place} {way} '\"{links}\"' accept");
         let lines = each('*', &|links| DIRECTIONS.map(|way| rule(way, links)).join("; "));
         lines.join("; ")
     }
 }
 
 /// The rules as a person would make them.
-pub(super) fn iptables_advice(program: &str, links: &dyn Fn(char) -> Vec<String>) -> String {
+pub(super) fn iptables_advice(program: &str, policy: Policy, links: &dyn Fn(char) -> Vec<String>) -> String {
+    let flag = if policy == Policy::Refused { "-I" } else { "-A" };
     let rules = |links: &String| {
-        ["-i", "-o"].map(|way| format!("{program} -A {CHAIN} {way} {links} -j ACCEPT")).join("; ")
+        ["-i", "-o"].map(|way| format!("{program} {flag} {CHAIN} {way} {links} -j ACCEPT")).join("; ")
     };
     links('+').iter().map(rules).collect::<Vec<_>>().join("; ")
 }
@@ -430,7 +443,7 @@ mod tests {
     #[test]
     fn the_advice_is_for_the_links_that_are_stopped() {
         let stopped = [None, Some(LinkName::new("br7").unwrap())];
-        let told = |table: &str, family: TableFamily, ufw: bool| {
+        let told = |table: &str, family: TableFamily, ufw: bool, policy: Policy| {
             let chain = Chain {
                 family,
                 table: table.to_owned(),
@@ -439,25 +452,28 @@ mod tests {
                 drops_by_default: true,
             };
             let forward = |stopped: &[Option<LinkName>]| {
-                let advised = |links: &dyn Fn(char) -> Vec<String>| advice(&chain, ufw, "iptables", links);
+                let advised = |links: &dyn Fn(char) -> Vec<String>| advice(&chain, ufw, policy, links);
                 dropped(["ip", table, CHAIN], store("deadbeef"), stopped, advised)
                     .map(|told| told.to_string())
             };
             assert_eq!(forward(&[]), None);
             forward(&stopped).unwrap()
         };
-        let plain = told("filter", TableFamily::Ip, false);
+        let told_closed = |table, family, ufw| told(table, family, ufw, Policy::Closed);
+        let plain = told_closed("filter", TableFamily::Ip, false);
         assert!(plain.contains("accepts the links `rbdeadbeef*`, `br7`; for example: "), "{plain}");
         for rule in ["-i rbdeadbeef+", "-o rbdeadbeef+", "-i br7", "-o br7"] {
             assert!(plain.contains(&format!("iptables -A FORWARD {rule} -j ACCEPT")), "{plain}");
         }
         let zone =
             "--zone=trusted --add-interface='rbdeadbeef+' --add-interface='br7'; firewall-cmd --reload";
-        assert!(told("firewalld", TableFamily::Inet, false).ends_with(zone));
-        let own = told("own", TableFamily::Inet, false);
+        assert!(told_closed("firewalld", TableFamily::Inet, false).ends_with(zone));
+        let own = told_closed("own", TableFamily::Inet, false);
         assert!(own.ends_with("nft add rule inet own FORWARD oifname '\"br7\"' accept"), "{own}");
-        let ufw = told("filter", TableFamily::Ip6, true);
+        let ufw = told_closed("filter", TableFamily::Ip6, true);
         assert!(ufw.contains("`-A ufw6-before-forward -o br7 -j ACCEPT` in /etc/ufw/before6.rules"), "{ufw}");
+        let refused = told("filter", TableFamily::Ip6, false, Policy::Refused);
+        assert!(refused.contains("ip6tables -I FORWARD -i br7 -j ACCEPT"), "{refused}");
     }
 
     #[test]

@@ -189,6 +189,40 @@ pub struct Rule<'a> {
     pub comment: Option<String>,
 }
 
+impl Rule<'_> {
+    /// Whether no packet gets past it: it drops or refuses whatever comes to it, and asks nothing before.
+    pub fn refuses_all(&self) -> bool {
+        const NAME: u16 = 1;
+        const DATA: u16 = 2;
+        for (_, expression) in Attributes::new(self.expressions) {
+            let parts = Attributes::new(expression);
+            let data = Attributes::new(parts.clone().find(DATA).unwrap_or_default());
+            match parts.find(NAME).map(read_string).as_deref() {
+                Some("counter" | "log") => {}
+                Some("reject") => return true,
+                Some("immediate") => return drops(data),
+                // What `iptables` knows and the kernel's own language does not.
+                Some("target") => {
+                    let name = data.clone().find(NAME).map(read_string);
+                    return matches!(name.as_deref(), Some("REJECT" | "DROP"));
+                }
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
+/// Whether what a rule says outright is that a packet is dropped.
+fn drops(immediate: Attributes<'_>) -> bool {
+    const VALUE: u16 = 2;
+    const VERDICT: u16 = 2;
+    const CODE: u16 = 1;
+    const DROP: u32 = 0;
+    let verdict = immediate.clone().find(VALUE).and_then(|value| Attributes::new(value).find(VERDICT));
+    verdict.and_then(|verdict| Attributes::new(verdict).find(CODE)).and_then(read_be32) == Some(DROP)
+}
+
 /// Reads a rule.
 pub fn read_rule(body: &[u8]) -> Option<Rule<'_>> {
     const CHAIN: u16 = 2;

@@ -243,6 +243,59 @@ fn a_filter_that_is_left_alone_is_told() {
 }
 
 #[test]
+fn a_filter_that_refuses_at_its_end_is_told() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        let told = || -> Vec<String> {
+            let network = driver.ensure(&scene.site, &spec("one")).unwrap();
+            network.warnings.iter().map(ToString::to_string).collect()
+        };
+        let rules = |text: &str| text.lines().for_each(|line| drop(command("nft", &[line])));
+        // As firewalld begins and ends its own; what it lets through by zones is not ours.
+        rules(
+            "add table inet firewalld
+             add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }
+             add chain inet firewalld zones
+             add rule inet firewalld filter_FORWARD ct state established,related accept
+             add rule inet firewalld filter_FORWARD ct status dnat accept
+             add rule inet firewalld filter_FORWARD jump zones",
+        );
+        assert_eq!(told(), [""; 0]);
+        rules("add rule inet firewalld filter_FORWARD counter log reject with icmpx admin-prohibited");
+        let network = driver.ensure(&scene.site, &spec("one")).unwrap();
+        let endpoint = place(scene, &network, &endpoint("a"));
+        let world = answer(&scene.world, at(scene.world_address, 0));
+        assert!(ask_in_vain(&endpoint.namespace, world.address).is_err());
+        let [warning] = &told()[..] else { panic!("one is closed") };
+        assert!(
+            warning.contains("--zone=trusted --add-interface='rbdeadbeef+'; firewall-cmd --reload"),
+            "{warning}"
+        );
+        // What that comes to, at least as far as packets of ours are concerned.
+        rules("add rule inet firewalld zones iifname \"rbdeadbeef*\" accept");
+        assert_eq!(told(), [""; 0]);
+        assert_eq!(ask(&endpoint.namespace, world.address), Ok(scene.host_address.to_string()));
+
+        // Rules behind such a one are in vain, so none of ours are made there, beside a Docker either.
+        docker_comes("ip");
+        rules("add rule ip filter FORWARD counter drop");
+        let [warning] = &told()[..] else { panic!("one is closed") };
+        assert!(warning.contains("iptables -I FORWARD -i rbdeadbeef+ -j ACCEPT"), "{warning}");
+        assert_eq!(forward_rules("ip"), [""; 0]);
+        rules(
+            "add table ip own
+             add chain ip own out { type filter hook forward priority 0; policy accept; }
+             add rule ip own out iifname eth7 reject
+             insert rule ip filter FORWARD iifname \"rbdeadbeef*\" accept",
+        );
+        assert_eq!(told(), [""; 0]);
+        rules("add rule ip own out reject");
+        let [warning] = &told()[..] else { panic!("one is closed") };
+        assert!(warning.contains("nft insert rule ip own out iifname '\"rbdeadbeef*\"' accept"), "{warning}");
+    });
+}
+
+#[test]
 fn docker_with_the_old_tables_is_passed_as_well() {
     Scene::run(|scene| {
         let old = |arguments: &str| {
