@@ -109,6 +109,19 @@ fn while_one_waits_for_health_others_go_on() {
     assert_eq!(inspected(&context, "both-slow-1", "{{.State.Status}}"), "running");
     fs::remove_file(shared.join("healthy")).expect("the file");
 
+    // Who waits for one that another command makes anew waits for the new one, and does the rest.
+    composed(&context, ["kill", "slow"]);
+    let waiting = waits(&["up", "-d", "--wait", "slow"]);
+    let making = waits(&["up", "-d", "--force-recreate", "slow", "db"]);
+    fs::write(shared.join("healthy"), "").expect("a file");
+    for one in [waiting, making] {
+        let ended = one.wait();
+        assert!(ended.status.success(), "{ended:?}");
+        assert!(!ended.stderr.contains("Error"), "{ended:?}");
+    }
+    assert_eq!(containers(&context), ["both-db-1 running", "both-other-1 exited", "both-slow-1 running"]);
+    fs::remove_file(shared.join("healthy")).expect("the file");
+
     // Who waits for one that is taken away is told so.
     composed(&context, ["rm", "-sf", "db", "slow"]);
     let one = waits(&["up", "-d", "slow"]);

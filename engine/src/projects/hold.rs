@@ -15,6 +15,10 @@
 //! comes: what was started meanwhile is not started again, and nothing runs before it again
 //! ([`super::Operation::RunBefore`]).
 //!
+//! A container that is waited for may be made anew by another command then. The wait ends with that
+//! ([`super::OperationError::Overtaken`]), and it is planned what is left to do with what is there ([`super::Wanted::as_it_is`]):
+//! two that want something else do not take turns for ever.
+//!
 //! The hold is a lock of the store ([`rbuild_store::LockClass::Project`]), which the kernel frees with the process. Who is
 //! killed leaves at most what any killed command leaves, and the next one goes on from there.
 

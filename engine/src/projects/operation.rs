@@ -20,6 +20,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Adds another plan behind its own operations, which do not wait for each other; returns the place of the first.
+    pub fn append(&mut self, mut more: Self) -> usize {
+        let begin = self.operations.len();
+        for planned in &mut more.operations {
+            planned.after.iter_mut().for_each(|before| before.0 += begin);
+        }
+        self.operations.append(&mut more.operations);
+        begin
+    }
+
     /// Whether it does more than wait.
     pub fn changes(&self) -> bool {
         self.operations.iter().any(|planned| !planned.operation.only_waits())

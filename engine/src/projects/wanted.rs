@@ -48,6 +48,25 @@ pub struct Wanted {
     pub volume_hashes: BTreeMap<VolumeKey, String>,
 }
 
+impl Wanted {
+    /// What is left to be wanted of what another command has made meanwhile: that it is there and runs, as it is.
+    #[must_use]
+    pub fn as_it_is(&self) -> Self {
+        Self {
+            recreate: Recreate::Never,
+            recreate_dependencies: Recreate::Never,
+            orphans: Orphans::Ignore,
+            anonymous: AnonymousVolumes::Keep,
+            order: Order::StopFirst,
+            changed_volumes: ChangedVolumes::Keep,
+            changed_contents: ChangedContents::Keep,
+            network_hashes: BTreeMap::new(),
+            volume_hashes: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+}
+
 /// What a service comes to at this moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {

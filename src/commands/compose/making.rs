@@ -65,6 +65,14 @@ pub(super) struct Prepared {
     pub(super) hold: Option<Hold>,
 }
 
+impl Prepared {
+    /// Whether it was planned from what services come to, so that it can be planned what is left of it, where another
+    /// command makes anew what is waited for.
+    fn can_go_on(&self) -> bool {
+        !self.wanted.desired.is_empty()
+    }
+}
+
 /// What is asked of images.
 pub(super) fn wishes(making: &Making, evaluate: bool) -> Wishes {
     Wishes {
@@ -383,8 +391,44 @@ pub(super) fn carry_out(
         hold: prepared.hold.as_ref(),
         version: VERSION,
     };
-    let carried = handle.engine.execute(&prepared.plan, work, watcher);
-    carried.context("failed to carry the plan out")
+    let failed = "failed to carry the plan out";
+    let mut carried = handle.engine.execute(&prepared.plan, work, watcher).context(failed)?;
+    while prepared.can_go_on() && carried.is_overtaken() && !halt.is_made() {
+        let mut plan = carried.plan.take().unwrap_or_else(|| prepared.plan.clone());
+        let Some((left, wanted, members)) = left_to_do(handle, prepared, &plan, halt)? else { break };
+        let begin = plan.append(left);
+        let work = Work { members: &members, wanted: &wanted, ..work };
+        carried = handle.engine.execute_from(begin, &plan, work, watcher).context(failed)?;
+        carried.plan = Some(plan);
+    }
+    Ok(carried)
+}
+
+/// Looks once more what there is, and plans what is left to do: another command has made containers anew meanwhile, and
+/// these are taken as they are. Nothing if somebody cancelled.
+fn left_to_do(
+    handle: &Handle,
+    prepared: &Prepared,
+    plan: &Plan,
+    halt: &Halt,
+) -> anyhow::Result<Option<(Plan, Wanted, Vec<Member>)>> {
+    // It was held when that was seen: there is nobody to be told of.
+    if let Some(hold) = &prepared.hold
+        && !hold.take(halt, &|_| {})?
+    {
+        return Ok(None);
+    }
+    let model = &handle.meant.model;
+    let members = handle.members()?;
+    let observed = handle.engine.observe_project(model, &members)?;
+    let wanted = prepared.wanted.as_it_is();
+    let mut left = projects::up(model, &observed, &wanted)?;
+    let awaited = plan.operations.iter().filter_map(|planned| match &planned.operation {
+        Operation::AwaitReady { service } => Some(service.clone()),
+        _ => None,
+    });
+    projects::ready(&mut left, awaited.collect::<BTreeSet<_>>());
+    Ok(Some((left, wanted, members)))
 }
 
 /// Says that services that are to come back after a reboot would not.
@@ -407,13 +451,14 @@ pub(super) fn failed(
     carried: Carried,
     context: &Context,
 ) -> anyhow::Result<()> {
+    let plan = carried.plan.as_ref().unwrap_or(&prepared.plan);
     let mut failures = carried.failures.into_iter();
     let Some(first) = failures.next() else { return Ok(()) };
     for other in failures {
-        let error = explained(meant, &prepared.plan, other, context);
+        let error = explained(meant, plan, other, context);
         crate::report::tell(&error, context.terminal);
     }
-    Err(explained(meant, &prepared.plan, first, context))
+    Err(explained(meant, plan, first, context))
 }
 
 fn explained(meant: &Meant, plan: &Plan, failure: Failure, context: &Context) -> anyhow::Error {
@@ -457,7 +502,13 @@ fn explained(meant: &Meant, plan: &Plan, failure: Failure, context: &Context) ->
 }
 
 /// Shows who waited for whom, and how long.
-pub(super) fn show_trace(plan: &Plan, board: &Board, context: &Context) -> anyhow::Result<()> {
+pub(super) fn show_trace(
+    prepared: &Prepared,
+    carried: Option<&Carried>,
+    board: &Board,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let plan = carried.and_then(|carried| carried.plan.as_ref()).unwrap_or(&prepared.plan);
     Ok(context.terminal.print(&trace::lines(plan, &board.take_trace()))?)
 }
 

@@ -199,7 +199,7 @@ fn made(
     let carried = making::carry_out(handle, project, &prepared, manner, after, halt, &board, context)?;
     board.leave();
     if trace {
-        making::show_trace(&prepared.plan, &board, context)?;
+        making::show_trace(&prepared, Some(&carried), &board, context)?;
     }
     making::failed(&handle.meant, &prepared, carried, context)?;
     making::note_missing_unit(handle, &board, context);

@@ -22,6 +22,7 @@ use super::error::OperationError;
 use crate::containers::ContainerError;
 use crate::engine::Engine;
 use crate::projects::happening::{Act, Phase, Subject};
+use crate::projects::labels;
 use crate::projects::operation::{Existing, OperationId};
 
 /// How far a container has to be.
@@ -68,7 +69,7 @@ impl Execution<'_> {
         self.engine.prepare_start(&NetworkMode::Default);
         let open = self.containers_of(service);
         match self.reach(id, service, open, goal, act, self.work.ready_within) {
-            Err(OperationError::Halted) => Err(OperationError::Halted),
+            Err(error @ (OperationError::Halted | OperationError::Overtaken { .. })) => Err(error),
             Err(error) if !required => {
                 let name = error.container().unwrap_or(service.as_str()).to_owned();
                 let why = match &error {
@@ -101,7 +102,11 @@ impl Execution<'_> {
         service: &ServiceName,
         definition: &Definition,
     ) -> Result<(), OperationError> {
-        self.reach_ready(id, service, vec![definition.id])
+        self.reach_ready(id, service, vec![definition.id]).map_err(|error| match error {
+            // There are others, and none is this one.
+            OperationError::Overtaken { container } => OperationError::Removed { container },
+            error => error,
+        })
     }
 
     fn reach_ready(
@@ -157,7 +162,13 @@ impl Execution<'_> {
         let watch = self.engine.parts.store.events().watch().map_err(watching)?;
         let mut open = Vec::new();
         for container in containers {
-            let definition = self.engine.find(&container.to_string())?;
+            let definition = match self.engine.find(&container.to_string()) {
+                Err(ContainerError::NotFound(_)) => {
+                    let removed = OperationError::Removed { container: service.to_string() };
+                    return Err(self.verdict(id, service, container, removed));
+                }
+                found => found?,
+            };
             self.tell(id, Subject::Container(definition.name.to_string()), Phase::Begun(act));
             open.push(definition);
         }
@@ -168,7 +179,8 @@ impl Execution<'_> {
             for definition in open {
                 let (state, waiter) = match self.engine.look(&definition) {
                     Err(ContainerError::NotFound(_)) => {
-                        return Err(OperationError::Removed { container: definition.name.to_string() });
+                        let removed = OperationError::Removed { container: definition.name.to_string() };
+                        return Err(self.verdict(id, service, definition.id, removed));
                     }
                     looked => looked?,
                 };
@@ -177,7 +189,7 @@ impl Execution<'_> {
                         let act = if matches!(state, State::Exited(_)) { Act::AwaitEnd } else { act };
                         self.tell(id, Subject::Container(definition.name.to_string()), Phase::Done(act));
                     }
-                    Far::Never(error) => return Err(error),
+                    Far::Never(error) => return Err(self.verdict(id, service, definition.id, error)),
                     far => {
                         if let Far::Settles(after) = far {
                             settled = Some(settled.map_or(after, |known: Duration| known.max(after)));
@@ -193,6 +205,37 @@ impl Execution<'_> {
             open = left;
             self.sleep(&watch, &waiters, settled, deadline, within)?;
         }
+    }
+
+    /// Why a wait came to nothing. While another command changes the project nothing is final: the container may be stopped
+    /// because it is made anew.
+    fn verdict(
+        &self,
+        id: OperationId,
+        service: &ServiceName,
+        container: ContainerId,
+        error: OperationError,
+    ) -> OperationError {
+        let name = error.container().unwrap_or(service.as_str()).to_owned();
+        if let Err(error) = self.hold(id, Subject::Container(name.clone())) {
+            return error;
+        }
+        match (self.engine.find(&container.to_string()), self.engine.definitions()) {
+            (Err(ContainerError::NotFound(_)), Ok(all))
+                if all.iter().any(|other| self.is_of(other, service)) =>
+            {
+                OperationError::Overtaken { container: name }
+            }
+            _ => error,
+        }
+    }
+
+    /// Whether a container is one of a service's own.
+    fn is_of(&self, definition: &Definition, service: &ServiceName) -> bool {
+        let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
+        label(labels::key::PROJECT) == self.work.project.name.as_str()
+            && label(labels::key::SERVICE) == service.as_str()
+            && !label(labels::key::ONE_OFF).eq_ignore_ascii_case("true")
     }
 
     fn containers_of(&self, service: &ServiceName) -> Vec<ContainerId> {

@@ -101,6 +101,12 @@ pub enum OperationError {
         /// Its name.
         container: String,
     },
+    /// A container was waited for, and another command has made one in its place.
+    #[error("container {container} was made anew by another command while it was waited for")]
+    Overtaken {
+        /// Its name.
+        container: String,
+    },
     /// Nobody else may change the project meanwhile, and that cannot be had.
     #[error("cannot keep other commands from changing the project")]
     Hold(#[source] Box<LockError>),
@@ -130,6 +136,7 @@ impl OperationError {
             | Self::Exited { container, .. }
             | Self::NotStarted { container, .. }
             | Self::Removed { container }
+            | Self::Overtaken { container }
             | Self::PreStart { container, .. }
             | Self::NotCompleted { container, .. } => Some(container),
             _ => None,

@@ -96,8 +96,19 @@ pub struct Carried {
     pub failures: Vec<Failure>,
     /// How many operations were not begun.
     pub left: usize,
+    /// The plan, where more came to it than was planned at first.
+    pub plan: Option<Plan>,
     /// The containers that were made, by their names in the plan.
     pub made: BTreeMap<String, ContainerId>,
+}
+
+impl Carried {
+    /// Whether all that failed is that another command has made anew what was waited for: there is something to be looked
+    /// at again.
+    pub fn is_overtaken(&self) -> bool {
+        let overtaken = |failure: &Failure| matches!(failure.error, OperationError::Overtaken { .. });
+        !self.failures.is_empty() && self.failures.iter().all(overtaken)
+    }
 }
 
 /// An operation that failed.
@@ -137,12 +148,23 @@ struct Execution<'a> {
 impl Engine {
     /// Carries a plan out.
     pub fn execute(&self, plan: &Plan, work: Work<'_>, watcher: &dyn Watcher) -> std::io::Result<Carried> {
+        self.execute_from(0, plan, work, watcher)
+    }
+
+    /// Carries the end of a plan out, from an operation on.
+    pub fn execute_from(
+        &self,
+        begin: usize,
+        plan: &Plan,
+        work: Work<'_>,
+        watcher: &dyn Watcher,
+    ) -> std::io::Result<Carried> {
         let execution = Execution::new(self, plan, work, watcher)?;
         let mut carried = thread::scope(|scope| {
-            if plan.operations.iter().any(|planned| is_start(&planned.operation)) {
+            if plan.operations[begin..].iter().any(|planned| is_start(&planned.operation)) {
                 scope.spawn(|| self.prepare_starts());
             }
-            execution.run(plan)
+            execution.run(begin, plan)
         });
         execution.remove_beside();
         if let Some(hold) = work.hold {
@@ -199,16 +221,16 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn of(plan: &Plan) -> Self {
+    fn of(begin: usize, plan: &Plan) -> Self {
         let mut waiters = vec![Vec::new(); plan.operations.len()];
-        for (place, planned) in plan.operations.iter().enumerate() {
+        for (place, planned) in plan.operations.iter().enumerate().skip(begin) {
             for before in &planned.after {
                 waiters[before.0].push(place);
             }
         }
         let waits: Vec<usize> = plan.operations.iter().map(|planned| planned.after.len()).collect();
-        let ready = (0..waits.len()).filter(|place| waits[*place] == 0).collect();
-        Self { left: waits.len(), waits, waiters, ready }
+        let ready = (begin..waits.len()).filter(|place| waits[*place] == 0).collect();
+        Self { left: waits.len() - begin, waits, waiters, ready }
     }
 
     /// Takes the first operation that can be begun and that `fits`.
@@ -229,8 +251,8 @@ impl Schedule {
 }
 
 impl Execution<'_> {
-    fn run(&self, plan: &Plan) -> Carried {
-        let mut schedule = Schedule::of(plan);
+    fn run(&self, begin: usize, plan: &Plan) -> Carried {
+        let mut schedule = Schedule::of(begin, plan);
         let mut carried = Carried::default();
         let limit = self.work.parallel.map_or(usize::MAX, NonZeroUsize::get);
         let counts = |place: usize| !is_wait(&plan.operations[place].operation);
@@ -290,9 +312,9 @@ impl Execution<'_> {
     }
 
     /// Sees to it that nobody else changes the project.
-    fn hold(&self, id: OperationId, operation: &Operation) -> Result<(), OperationError> {
+    fn hold(&self, id: OperationId, subject: Subject) -> Result<(), OperationError> {
         let Some(hold) = self.work.hold else { return Ok(()) };
-        let tell = |note: String| self.tell(id, subject(operation), Phase::Note(note));
+        let tell = |note: String| self.tell(id, subject.clone(), Phase::Note(note));
         match hold.take(self.work.halt, &tell) {
             Ok(true) => Ok(()),
             Ok(false) => Err(OperationError::Halted),
@@ -314,8 +336,10 @@ impl Execution<'_> {
             (Subject::Container(name), true) => (self.last_lines(name), self.reason(name, &error)),
             _ => (Vec::new(), None),
         };
-        let phase = Phase::Failed(error.to_string());
-        self.watcher.happened(Happening { operation, subject: subject.clone(), phase });
+        // Of what is looked at again it is not known yet.
+        if !matches!(error, OperationError::Overtaken { .. }) {
+            self.tell(operation, subject.clone(), Phase::Failed(error.to_string()));
+        }
         Failure { operation, subject, error, log, reason }
     }
 

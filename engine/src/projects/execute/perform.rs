@@ -36,7 +36,7 @@ impl Execution<'_> {
             Ok(())
         };
         if !planned.operation.only_waits() {
-            self.hold(id, &planned.operation)?;
+            self.hold(id, subject(&planned.operation))?;
         }
         match &planned.operation {
             Operation::CreateNetwork { key, name } => around(Act::Create, &|| self.create_network(key, name)),

@@ -504,7 +504,8 @@ impl<'a> Foreground<'a> {
             return Ok(ControlFlow::Continue(()));
         }
         if self.up.trace {
-            making::show_trace(&prepared.plan, self.board, self.context)?;
+            let carried = self.carried.as_ref().and_then(|carried| carried.as_ref().ok());
+            making::show_trace(prepared, carried, self.board, self.context)?;
         }
         if let Some(carried) = self.carried.take() {
             making::failed(&self.handle.meant, prepared, carried?, self.context)?;
