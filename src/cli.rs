@@ -15,6 +15,7 @@ pub(crate) mod complete;
 pub(crate) mod compose;
 pub(crate) mod container;
 mod cursor;
+mod formats;
 mod help;
 pub(crate) mod images;
 mod mistakes;

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::Command;
 
+use super::compose;
 use crate::flags;
 use crate::report::{Mistake, NotYet};
 use crate::text::near;
@@ -186,7 +187,11 @@ fn unknown(word: &str, all: &Command) -> Mistake {
     let verbs = all.get_subcommands().filter(|verb| !verb.is_hide_set());
     let known = verbs.flat_map(|verb| std::iter::once(verb.get_name()).chain(verb.get_all_aliases()));
     let mistake = Mistake::new(format!("`{word}` is neither a command nor a folder"));
-    match near(word, known) {
+    let of_projects = || {
+        let compose = <compose::Verb as clap::Subcommand>::augment_subcommands(Command::new("compose"));
+        compose.find_subcommand(word).map(|_| format!("compose {word}"))
+    };
+    match near(word, known).map(str::to_owned).or_else(of_projects) {
         Some(near) => mistake.hint(format!("did you mean `rbuild {near}`?")),
         None => mistake.hint("`rbuild --help` lists the commands"),
     }

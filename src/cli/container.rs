@@ -2,14 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::cli::formats;
 use crate::flags;
-
-const FORMAT: &str = "\
-Formats:
-  table              A table (the default)
-  table TEMPLATE     A table of your own columns: 'table {{.ID}}\\t{{.Names}}'
-  json               JSON
-  TEMPLATE           A Go template: '{{.Names}}: {{.Status}}'";
 
 /// What verbs take that do one thing to each container.
 #[derive(Debug, clap::Args)]
@@ -21,7 +15,7 @@ pub(crate) struct Named {
 
 /// What `rbuild ps` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_list(r"{{.ID}}\t{{.Names}}", "{{.Names}}: {{.Status}}"))]
 pub(crate) struct List {
     /// Also containers that do not run
     #[arg(short, long)]
@@ -147,7 +141,7 @@ pub(crate) struct Top {
 
 /// What `rbuild stats` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_list(r"{{.Name}}\t{{.CPUPerc}}", "{{.Name}}: {{.MemUsage}}"))]
 pub(crate) struct Stats {
     /// Containers, by name or id; all that run if none is named
     #[arg(value_name = "CONTAINER")]

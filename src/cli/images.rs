@@ -2,19 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::cli::formats;
 use crate::flags;
 use crate::progress::Mode;
 
-const FORMAT: &str = "\
-Formats:
-  table              A table (the default of lists)
-  table TEMPLATE     A table of your own columns: 'table {{.ID}}\\t{{.Size}}'
-  json               JSON
-  TEMPLATE           A Go template: '{{json .Config.Env}}'";
-
 /// What `rbuild images` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_list(r"{{.ID}}\t{{.Size}}", "{{.Repository}}:{{.Tag}}"))]
 pub(crate) struct List {
     /// Only images of this name
     #[arg(value_name = "NAME[:TAG]")]
@@ -41,7 +35,7 @@ pub(crate) struct List {
 
 /// What `rbuild inspect` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_inspect("{{json .Config.Env}}"))]
 pub(crate) struct Inspect {
     /// Containers, images, networks or volumes, by name or id
     #[arg(value_name = "NAME", required = true)]
@@ -109,7 +103,7 @@ pub(crate) struct Prune {
 
 /// What `rbuild history` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_list(r"{{.CreatedBy}}\t{{.Size}}", "{{.Size}}: {{.CreatedBy}}"))]
 pub(crate) struct History {
     /// Image, by name or id
     #[arg(value_name = "IMAGE")]

@@ -2,14 +2,8 @@
 
 use rbuild_model::network::Mac;
 
+use crate::cli::formats;
 use crate::flags;
-
-const FORMAT: &str = "\
-Formats:
-  table              A table (the default)
-  table TEMPLATE     A table of your own columns: 'table {{.Name}}\\t{{.Driver}}'
-  json               JSON
-  TEMPLATE           A Go template: '{{.Name}}'";
 
 const FILTERS: &str = "\
 Filters:
@@ -142,7 +136,7 @@ pub(crate) struct Disconnect {
 
 /// What `rbuild network inspect` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_inspect("{{json .Containers}}"))]
 pub(crate) struct Inspect {
     /// Networks, by name or id
     #[arg(value_name = "NETWORK", required = true)]
@@ -157,7 +151,7 @@ pub(crate) struct Inspect {
 
 /// What `rbuild network ls` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_help = FILTERS, after_long_help = const_format(FILTERS, FORMAT))]
+#[command(after_help = FILTERS, after_long_help = filters_and_formats())]
 pub(crate) struct List {
     /// Only networks that fit (can be repeated)
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = flags::filter)]
@@ -173,8 +167,8 @@ pub(crate) struct List {
     pub(crate) quiet: bool,
 }
 
-fn const_format(a: &str, b: &str) -> String {
-    format!("{a}\n\n{b}")
+fn filters_and_formats() -> String {
+    format!("{FILTERS}\n\n{}", formats::of_list(r"{{.Name}}\t{{.Driver}}", "{{.Name}}"))
 }
 
 /// What `rbuild network prune` takes.

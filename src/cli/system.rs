@@ -1,14 +1,8 @@
 //! The verbs of the whole: what it takes, what can go, what comes back after a reboot.
 
 use crate::cli::container::Events;
+use crate::cli::formats;
 use crate::cli::prune::Formatted;
-
-const FORMAT: &str = "\
-Formats:
-  table              A table (the default)
-  table TEMPLATE     A table of your own columns: 'table {{.Type}}\\t{{.Size}}'
-  json               JSON
-  TEMPLATE           A Go template: '{{.Type}}: {{.Reclaimable}}'";
 
 /// What `rbuild system` takes.
 #[derive(Debug, clap::Args)]
@@ -39,7 +33,7 @@ pub(crate) enum SystemVerb {
 
 /// What `rbuild system df` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_list(r"{{.Type}}\t{{.Size}}", "{{.Type}}: {{.Reclaimable}}"))]
 pub(crate) struct Usage {
     /// How it is shown
     #[arg(long, value_name = "FORMAT")]

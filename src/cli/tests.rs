@@ -151,6 +151,10 @@ fn unknown_words_are_never_taken_for_folders_silently() {
         ("serve", "error: `rbuild serve` is not available yet\nhint: use the commands of `rbuild` itself\n"),
         ("imags", "error: `imags` is neither a command nor a folder\nhint: did you mean `rbuild images`?\n"),
         (
+            "config",
+            "error: `config` is neither a command nor a folder\nhint: did you mean `rbuild compose config`?\n",
+        ),
+        (
             "help frob",
             "error: `frob` is neither a command nor a folder\nhint: `rbuild --help` lists the commands\n",
         ),

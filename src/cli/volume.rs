@@ -1,13 +1,7 @@
 //! The verbs of volumes.
 
+use crate::cli::formats;
 use crate::flags;
-
-const FORMAT: &str = "\
-Formats:
-  table              A table (the default)
-  table TEMPLATE     A table of your own columns: 'table {{.Name}}\\t{{.Driver}}'
-  json               JSON
-  TEMPLATE           A Go template: '{{.Mountpoint}}'";
 
 const FILTERS: &str = "\
 Filters:
@@ -60,7 +54,7 @@ pub(crate) struct Create {
 
 /// What `rbuild volume inspect` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_inspect("{{.Mountpoint}}"))]
 pub(crate) struct Inspect {
     /// Volumes, by name
     #[arg(value_name = "VOLUME", required = true)]
@@ -72,7 +66,7 @@ pub(crate) struct Inspect {
 
 /// What `rbuild volume ls` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_help = FILTERS, after_long_help = const_format(FILTERS, FORMAT))]
+#[command(after_help = FILTERS, after_long_help = filters_and_formats())]
 pub(crate) struct List {
     /// Only volumes that fit (can be repeated)
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = flags::filter)]
@@ -85,8 +79,8 @@ pub(crate) struct List {
     pub(crate) quiet: bool,
 }
 
-fn const_format(a: &str, b: &str) -> String {
-    format!("{a}\n\n{b}")
+fn filters_and_formats() -> String {
+    format!("{FILTERS}\n\n{}", formats::of_list(r"{{.Name}}\t{{.Driver}}", "{{.Mountpoint}}"))
 }
 
 /// What `rbuild volume prune` takes.

@@ -163,7 +163,11 @@ fn plain(build: &Build, named: &[&Explained], chosen: &[&Explained]) -> String {
         BuildResult::Failed => ", and the build failed",
         BuildResult::Cancelled => ", and the build was stopped",
     };
-    let _ = writeln!(text, "{} steps ran, {} were cached{how}", count("ran"), count("cached"));
+    let ran = count("ran");
+    let steps = if ran == 1 { "step" } else { "steps" };
+    let cached = count("cached");
+    let were = if cached == 1 { "was" } else { "were" };
+    let _ = writeln!(text, "{ran} {steps} ran, {cached} {were} cached{how}");
     text
 }
 

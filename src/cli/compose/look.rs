@@ -5,14 +5,8 @@ use clap::{Subcommand, ValueEnum};
 use super::carry::{Publish, Pull, Push};
 use super::reach::{Attach, Commit, Copy, Exec, Export, Wait, Watch};
 use crate::cli::container::LogLines;
+use crate::cli::formats;
 use crate::flags;
-
-const FORMAT: &str = "\
-Formats:
-  table              A table (the default)
-  table TEMPLATE     A table of your own columns
-  json               JSON
-  TEMPLATE           A Go template: '{{.Name}}: {{.Status}}'";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -69,7 +63,7 @@ pub(crate) struct Services {
 
 /// What `rbuild compose ps` takes.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_list(r"{{.Service}}\t{{.Ports}}", "{{.Name}}: {{.Status}}"))]
 pub(crate) struct Containers {
     /// Services; all if none
     #[arg(value_name = "SERVICE")]
@@ -122,7 +116,7 @@ pub(crate) struct Logs {
 
 /// What `rbuild compose stats` takes.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_list(r"{{.Name}}\t{{.CPUPerc}}", "{{.Name}}: {{.MemUsage}}"))]
 pub(crate) struct Stats {
     /// Service; all if none
     #[arg(value_name = "SERVICE")]
@@ -208,7 +202,7 @@ pub(crate) struct List {
 
 /// What `rbuild compose volumes` takes.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_long_help = FORMAT)]
+#[command(after_long_help = formats::of_list(r"{{.Name}}\t{{.Driver}}", "{{.Mountpoint}}"))]
 pub(crate) struct Volumes {
     /// Services; all if none
     #[arg(value_name = "SERVICE")]

@@ -137,6 +137,7 @@ impl Verb {
 
 /// The verbs of `rbuild compose`.
 #[derive(Debug, Subcommand)]
+#[command(next_display_order = None)]
 pub(crate) enum Verb {
     /// Build the images of services
     Build(Box<build::Build>),

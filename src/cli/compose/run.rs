@@ -6,6 +6,7 @@ use super::up::{Pull, pull_policy};
 
 /// What `rbuild compose run` takes.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(override_usage = "rbuild compose run [OPTIONS] SERVICE [COMMAND] [ARG]...")]
 pub(crate) struct Run {
     /// Build the image first
     #[arg(long)]
