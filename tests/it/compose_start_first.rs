@@ -96,6 +96,25 @@ fn names_go_round_while_all_serve() {
     assert_eq!(names(["two", "one", "three"]), ["a", "b", "c"]);
     assert_eq!(names(["one", "three", "two"]), ["a", "b", "c"]);
     assert_eq!(containers(&context), ["one running", "three running", "two running"]);
+    // Where a new one is never ready, all have the names that they had.
+    let path = context.project().join("compose.yaml");
+    let text = std::fs::read_to_string(path).expect("the file");
+    let swapped = text
+        .replace("name: two", "name: x")
+        .replace("name: three", "name: two")
+        .replace("name: x", "name: three");
+    context.write(
+        "compose.yaml",
+        swapped.replacen(
+            "b: { image: busybox, command: sleep 1000",
+            "b: { image: busybox, command: 'false'",
+            1,
+        ),
+    );
+    let failed = context.rbuild(["up", "-d", "--start-first"]).run();
+    failed.assert_code(1);
+    assert!(failed.stderr.contains("_two exited (1)\n"), "{failed}");
+    assert_eq!(containers(&context), ["one running", "three running", "two running"]);
     // A name of somebody else is found out before anything is made.
     context.rbuild(["create", "--name", "taken", "busybox", "true"]).run().assert_success();
     context.write(

@@ -75,6 +75,7 @@ impl Planned {
                 Operation::Create(new)
                 | Operation::Recreate { new, .. }
                 | Operation::MakeBeside { new, .. }
+                | Operation::AwaitBeside(new)
                 | Operation::TakeOver { new, .. },
                 _,
             ) => path(&["services", new.service.as_str()]),
@@ -154,6 +155,8 @@ pub enum Operation {
         /// What it keeps of the old one.
         anonymous: AnonymousVolumes,
     },
+    /// A container that was made beside another and runs is waited for until it is ready, and nothing else.
+    AwaitBeside(New),
     /// A container that was made beside another and runs is waited for until it is ready; then the old one is stopped and
     /// removed, and the new one gets its name. Where it never is, it goes and the old one stays.
     TakeOver {
@@ -214,7 +217,10 @@ pub enum Operation {
 impl Operation {
     /// Whether it does no more than wait for containers.
     pub(super) const fn only_waits(&self) -> bool {
-        matches!(self, Self::Await { .. } | Self::AwaitReady { .. } | Self::AwaitEnd(_))
+        matches!(
+            self,
+            Self::Await { .. } | Self::AwaitReady { .. } | Self::AwaitBeside(_) | Self::AwaitEnd(_)
+        )
     }
 }
 
@@ -371,6 +377,7 @@ impl fmt::Display for Operation {
             Self::Create(new) => write!(f, "create {}", new.name),
             Self::Recreate { new, .. } => write!(f, "recreate {}", new.name),
             Self::MakeBeside { new, .. } => write!(f, "make the new {} beside the old one", new.name),
+            Self::AwaitBeside(new) => write!(f, "wait until the new {} is ready", new.name),
             Self::TakeOver { new, .. } => write!(f, "let the new {} take over when it is ready", new.name),
             Self::RunBefore(Before { service, at, .. }) => write!(f, "run pre_start[{at}] of {service}"),
             Self::Start(container) => write!(f, "start {}", container.name()),

@@ -89,11 +89,17 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// Waits until a container that was made beside another is ready, and gives it the other's place.
-    pub(super) fn take_over(&self, id: OperationId, old: &Existing, new: &New) -> Result<(), OperationError> {
+    /// Waits until a container that was made beside another is ready.
+    pub(super) fn wait_for_beside(&self, id: OperationId, new: &New) -> Result<Definition, OperationError> {
         let definition = self.there(&Startable::New(new.clone()))?;
         crash::point("project.beside-started");
         self.wait_until_one_is_ready(id, &new.service, &definition)?;
+        Ok(definition)
+    }
+
+    /// Waits until a container that was made beside another is ready, and gives it the other's place.
+    pub(super) fn take_over(&self, id: OperationId, old: &Existing, new: &New) -> Result<(), OperationError> {
+        let definition = self.wait_for_beside(id, new)?;
         let tell = |phase: Phase| self.tell(id, Subject::Container(new.name.clone()), phase);
         tell(Phase::Begun(Act::Recreate));
         self.stop(id, old)?;

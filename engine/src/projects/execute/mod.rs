@@ -379,6 +379,7 @@ pub fn subject(operation: &Operation) -> Subject {
         Operation::Create(new)
         | Operation::Recreate { new, .. }
         | Operation::MakeBeside { new, .. }
+        | Operation::AwaitBeside(new)
         | Operation::TakeOver { new, .. } => Subject::Container(new.name.clone()),
         Operation::RunBefore(before) => Subject::Container(before.name.clone()),
         Operation::Start(container) => Subject::Container(container.name().to_owned()),

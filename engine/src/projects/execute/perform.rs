@@ -82,6 +82,7 @@ impl Execution<'_> {
             Operation::MakeBeside { old, new, anonymous } => {
                 around(Act::Create, &|| self.begin_beside(id, old, new, *anonymous))
             }
+            Operation::AwaitBeside(new) => self.wait_for_beside(id, new).map(drop),
             Operation::TakeOver { old, new } => self.take_over(id, old, new),
             Operation::RunBefore(before) => self.run_before(id, before),
             Operation::Start(container) => around(Act::Start, &|| self.start(id, container)),

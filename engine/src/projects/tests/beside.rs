@@ -109,3 +109,29 @@ fn one_that_serves_stays_when_a_command_was_cut_off() {
         ],
     );
 }
+
+#[test]
+fn a_name_is_given_on_when_the_new_one_is_ready() {
+    let mut project = project(&[("a", &[]), ("b", &[])]);
+    for (service, name) in [("a", "mb"), ("b", "ma")] {
+        project.services.get_mut(service).expect("a service").container_name = Some(name.to_owned());
+    }
+    let named = |service, name: &str| Replica {
+        config_hash: "0".to_owned(),
+        name: name.to_owned(),
+        ..replica(service, 1)
+    };
+    check(
+        &plan(&project, &observed(vec![named("a", "ma"), named("b", "mb")]), &first()),
+        &[
+            "[] make the new mb beside the old one: its definition changed",
+            "[0] start mb: new",
+            "[1] wait until the new mb is ready: the new one starts first",
+            "[2] rename mb to 620100000000_mb: a is to have its name",
+            "[1 3] let the new mb take over when it is ready: the new one starts first",
+            "[3] make the new ma beside the old one: its definition changed",
+            "[5] start ma: new",
+            "[4 6] let the new ma take over when it is ready: the new one starts first",
+        ],
+    );
+}

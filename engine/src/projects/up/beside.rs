@@ -2,6 +2,7 @@
 
 use rbuild_model::project::{Namespace, NetworkMode, Order as Written, Service};
 
+use super::names::Freed;
 use super::{Planner, Replica, named_volumes};
 use crate::projects::cause::Cause;
 use crate::projects::observed::Activity;
@@ -73,8 +74,17 @@ impl Planner<'_> {
         new: New,
         start: OperationId,
     ) -> OperationId {
-        let freed = self.name_freed(service, &new.name);
-        let after = [start].into_iter().chain(freed).collect();
+        let mut after = vec![start];
+        match self.freed(service, &new.name) {
+            Some(Freed::By(operation)) => after.push(operation),
+            // Where the new one is never ready, both old ones have the names that they had.
+            Some(Freed::Later(holder)) => {
+                let ready =
+                    self.plan.add(Operation::AwaitBeside(new.clone()), Cause::StartFirst, vec![start]);
+                after.push(self.rename_for_now(service, holder, vec![ready]));
+            }
+            None => {}
+        }
         let operation = Operation::TakeOver { old: old.existing(), new };
         self.plan.add(operation, Cause::StartFirst, after)
     }

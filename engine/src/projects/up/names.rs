@@ -2,16 +2,45 @@
 
 use rbuild_model::project::{Project, Service};
 
-use super::{Planner, Replicas};
+use super::{Planner, Replica, Replicas};
 use crate::projects::cause::Cause;
-use crate::projects::observed::ReplicaKind;
+use crate::projects::observed::{Observed, ReplicaKind};
 use crate::projects::operation::{New, Operation, OperationId};
 
-impl Planner<'_> {
-    /// What takes a name from the container that has it, so that one of this service can have it. Where its own service
-    /// comes later, it gets a name for the time being: two that swap their names cannot wait for each other.
+/// What takes a name from the container that has it.
+pub(super) enum Freed<'a> {
+    /// What is planned already.
+    By(OperationId),
+    /// A name for the time being: its own service comes later, and two that swap their names cannot wait for each other.
+    Later(&'a Replica),
+}
+
+impl<'a> Planner<'a> {
+    /// What takes a name from the container that has it, so that one of this service can have it.
     pub(super) fn name_freed(&mut self, service: &Service, name: &str) -> Option<OperationId> {
-        let holder = self.observed.replicas.iter().find(|replica| replica.name == name)?;
+        match self.freed(service, name)? {
+            Freed::By(operation) => Some(operation),
+            Freed::Later(holder) => Some(self.rename_for_now(service, holder, vec![])),
+        }
+    }
+
+    /// Gives a container a name for the time being, as one of this service is to have its own.
+    pub(super) fn rename_for_now(
+        &mut self,
+        service: &Service,
+        holder: &Replica,
+        after: Vec<OperationId>,
+    ) -> OperationId {
+        let name = format!("{}_{}", holder.id.short(), holder.name);
+        let operation = Operation::Rename { name, container: holder.existing() };
+        let renamed = self.plan.add(operation, Cause::NameWanted(service.name.clone()), after);
+        self.ground.rejoined.entry(holder.id).or_default().push(renamed);
+        renamed
+    }
+
+    pub(super) fn freed(&self, service: &Service, name: &str) -> Option<Freed<'a>> {
+        let observed: &'a Observed = self.observed;
+        let holder = observed.replicas.iter().find(|replica| replica.name == name)?;
         let frees = |operation: &Operation| match operation {
             Operation::Remove { container, .. } | Operation::Rename { container, .. } => {
                 container.id == holder.id
@@ -22,7 +51,7 @@ impl Planner<'_> {
             _ => false,
         };
         if let Some(place) = self.plan.operations.iter().position(|planned| frees(&planned.operation)) {
-            return Some(OperationId(place));
+            return Some(Freed::By(OperationId(place)));
         }
         let own = self.project.services.get(holder.service.as_str())?;
         let is_to_come = own.name != service.name
@@ -40,14 +69,7 @@ impl Planner<'_> {
                 && diverged.is_some()
                 && self.new_container(own, replica.number).name != name
         });
-        if !(goes || changes) {
-            return None;
-        }
-        let container = holder.existing();
-        let operation = Operation::Rename { name: format!("{}_{name}", holder.id.short()), container };
-        let renamed = self.plan.add(operation, Cause::NameWanted(service.name.clone()), vec![]);
-        self.ground.rejoined.entry(holder.id).or_default().push(renamed);
-        Some(renamed)
+        (goes || changes).then_some(Freed::Later(holder))
     }
 
     /// How many containers a service is to have.
