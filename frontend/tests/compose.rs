@@ -127,7 +127,7 @@ fn shown(case: &Path, asked: &Asked) -> Result<String, String> {
             "--networks" => loaded.names(Section::Networks),
             "--models" => loaded.names(Section::Models),
             "--profiles" => loaded.profiles(),
-            "--images" => loaded.images().into_values().collect(),
+            "--images" => loaded.images('-'),
             other => return Err(format!("the test knows no {other}")),
         }));
     }

@@ -169,6 +169,49 @@ fn said(context: &TestContext, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.raw_stdout).into_owned()
 }
 
+/// What services mount, and what runs before they start, is pinned too; what another service builds is in no registry.
+fn pinned_besides(context: &TestContext, host: &str) {
+    context.write(
+        "besides.yaml",
+        format!(
+            "\
+name: besides
+services:
+  web:
+    image: '{host}/team/app:1'
+    pre_start: [{{image: '{host}/team/data:1'}}, {{image: besides-own}}]
+    volumes:
+      - {{type: image, source: '{host}/team/data:1', target: /x, image: {{subpath: bin}}}}
+      - {{type: image, source: besides-own, target: /y}}
+  own: {{build: {{dockerfile_inline: 'FROM busybox'}}}}
+"
+        ),
+    );
+    let pins = |flag| {
+        let output = context.rbuild(["compose", "-f", "besides.yaml", "config", flag, "web"]).run();
+        output.assert_success();
+        (String::from_utf8_lossy(&output.raw_stdout).into_owned(), output.stderr.clone())
+    };
+    let data = "/team/data:1@sha256:";
+    let (whole, told) = pins("--resolve-image-digests");
+    assert_eq!((whole.matches(data).count(), told.as_str()), (2, ""), "{whole}");
+    assert!(whole.contains("image: besides-own\n") && whole.contains("source: besides-own\n"), "{whole}");
+    let (locked, told) = pins("--lock-image-digests");
+    assert!(told.starts_with("warning: services.web.pre_start[0].image: not pinned"), "{told}");
+    assert!(!locked.contains("pre_start"), "{locked}");
+    context.write("lock.yaml", &locked);
+    let files = ["compose", "-f", "besides.yaml", "-f", "lock.yaml", "config", "web"];
+    let read = said(context, &files);
+    assert_eq!((read.matches(data).count(), read.matches("subpath: bin").count()), (1, 1), "{read}");
+    assert!(read.contains("/team/app:1@sha256:"), "{read}");
+    // An old place of a flag that stands before the verb now.
+    let built = ["compose", "-f", "besides.yaml", "build", "--progress", "quiet"];
+    let built = context.rbuild(built).run();
+    built.assert_success();
+    let lines = "warning: `--progress` stands before the verb: `rbuild compose --progress KIND build`\n";
+    assert_eq!(built.stderr, lines);
+}
+
 #[test]
 fn images_are_built_for_registries_and_pinned() {
     let name = "images_are_built_for_registries_and_pinned";
@@ -247,6 +290,7 @@ services:
     assert!(pulled.stderr.contains(" Image busybox  Pulling\n"), "{pulled}");
     assert!(pulled.stderr.contains(" web  Skipped - Image is already present locally\n"), "{pulled}");
     mounts("missing", &["down", "-t", "0"]).assert_success();
+    pinned_besides(&context, &host);
     // What cannot be had is told before anything is made of it.
     for (used, keys) in [
         ("networks: [n]", "networks:\n  n:\n    driver: macvlan\n"),

@@ -130,6 +130,35 @@ fn verbs_are_about_what_the_project_has() {
     assert_clean(&context);
 }
 
+#[test]
+fn a_folder_with_two_names_is_told_of() {
+    let Some(context) = scene("a_folder_with_two_names_is_told_of") else { return };
+    let services = "services:\n  web: { image: busybox, network_mode: none, command: sleep 1000 }\n";
+    context.write("real/compose.yaml", services);
+    std::os::unix::fs::symlink("real", context.project().join("link")).unwrap();
+    let at = |folder: &str, verb: &[&str]| {
+        let file = format!("{folder}/compose.yaml");
+        context.rbuild([&["compose", "-f", &file][..], verb].concat()).run()
+    };
+    assert!(!at("link", &["create"]).assert_success().stderr.contains("other name"));
+    let note =
+        "project real has no containers; this folder has some under its other name: `-p link` is about those";
+    for verb in [&["ps", "-a"][..], &["logs"], &["stop"], &["rm", "-f"], &["down"], &["up", "--dry-run"]] {
+        let told = at("real", verb);
+        assert!(told.assert_success().stderr.contains(note), "{verb:?}: {told}");
+    }
+    let told = at("real", &["exec", "web", "true"]);
+    told.assert_code(1);
+    assert!(told.stderr.contains("hint: this folder has some under its other name"), "{told}");
+    // Who has both is told nothing.
+    at("real", &["create"]).assert_success();
+    assert_eq!(at("real", &["ps"]).assert_success().stderr, "");
+    for folder in ["real", "link"] {
+        at(folder, &["down"]).assert_success();
+    }
+    assert_clean(&context);
+}
+
 /// What lists show.
 fn lists(context: &TestContext) {
     let format = "{{.Name}} {{.Service}} {{.State}} {{.ExitCode}}";

@@ -37,6 +37,11 @@ impl BuildNotes {
     pub fn has(&self, service: &str, image: ImageId, section: &str) -> bool {
         self.notes.get(service).is_some_and(|(built, from)| *built == image.to_string() && from == section)
     }
+
+    /// Whether an image was built for a service, but from a section that said something else.
+    pub fn has_from_another(&self, service: &str, image: ImageId, section: &str) -> bool {
+        self.notes.get(service).is_some_and(|(built, from)| *built == image.to_string() && from != section)
+    }
 }
 
 impl Engine {

@@ -29,6 +29,7 @@ mod env_files;
 mod environment;
 mod explain;
 mod fault;
+mod images;
 mod interpolate;
 mod layers;
 mod long;
@@ -62,6 +63,7 @@ use rbuild_model::span::{Diagnostic, Location, Source};
 pub use discover::{NAMES as FILE_NAMES, is_on};
 pub use elsewhere::Elsewhere;
 pub use environment::{Environment, Origin, Variable};
+pub use images::{ImageAt, ImagePlace};
 pub use interpolate::Use;
 pub use request::{Answer, Answers, Question, Request, Skip};
 pub use variables::Mention;
@@ -363,39 +365,6 @@ impl Loaded {
         sorted.into_iter().collect()
     }
 
-    /// Returns the image of each service: named, or as it is built.
-    pub fn images(&self) -> BTreeMap<String, String> {
-        self.images_named_with('-')
-    }
-
-    /// The same with what stands between the names of the project and the service where an image is built.
-    pub fn images_named_with(&self, separator: char) -> BTreeMap<String, String> {
-        let image = |name: &str, service: &Node| {
-            let named = service.get("image").and_then(Node::scalar).filter(|image| !image.is_empty());
-            named.unwrap_or_else(|| format!("{}{separator}{name}", self.name))
-        };
-        self.services().iter().map(|(name, service)| (name.to_owned(), image(name, service))).collect()
-    }
-
-    /// Returns the images of those services that name one.
-    pub fn named_images(&self) -> BTreeMap<String, String> {
-        let named = self.services().iter().filter_map(|(name, service)| {
-            let image = service.get("image").and_then(Node::scalar).filter(|image| !image.is_empty())?;
-            Some((name.to_owned(), image))
-        });
-        named.collect()
-    }
-
-    /// Gives services other images.
-    pub fn rename_images(&mut self, images: &BTreeMap<String, String>) {
-        let services = self.top.get_mut("services").and_then(Node::as_map_mut);
-        for (name, service) in services.into_iter().flat_map(Map::iter_mut) {
-            if let (Some(image), Some(service)) = (images.get(name), service.as_map_mut()) {
-                service.put("image", Node::new(Value::String(image.clone()), None));
-            }
-        }
-    }
-
     /// Gives env files of services other names: `rename` is asked with the service and the number of the file in it.
     pub fn rename_env_files(&mut self, rename: impl Fn(&str, usize) -> Option<String>) {
         let services = self.top.get_mut("services").and_then(Node::as_map_mut);
@@ -408,18 +377,6 @@ impl Loaded {
                 }
             }
         }
-    }
-
-    /// Leaves of the project nothing but the images of its services: a file that lies over others and pins them.
-    pub fn keep_images(&mut self) {
-        let services = self.named_images().into_iter().map(|(name, image)| {
-            let image = ("image".to_owned(), Node::new(Value::String(image), None));
-            (name, Node::new(Value::Map(Map::from_iter([image])), None))
-        });
-        let services = Node::new(Value::Map(services.collect()), None);
-        self.top = Map::default();
-        self.top.put("name", Node::new(Value::String(String::new()), None));
-        self.top.put("services", services);
     }
 
     /// Returns the hash of what makes each service's containers what they are.

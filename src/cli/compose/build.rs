@@ -1,5 +1,7 @@
 //! `rbuild compose build`.
 
+use super::Progress;
+
 /// What `rbuild compose build` takes.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Build {
@@ -21,6 +23,9 @@ pub(crate) struct Build {
     /// Attach a provenance
     #[arg(long, value_name = "HOW")]
     pub(crate) provenance: Option<String>,
+    /// What `--progress` before the verb was called at first
+    #[arg(long, hide = true, value_name = "KIND")]
+    pub(crate) progress: Option<Progress>,
     /// Ask registries for newer base images
     #[arg(long)]
     pub(crate) pull: bool,

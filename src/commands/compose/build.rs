@@ -68,6 +68,12 @@ pub(super) struct Manner {
 
 /// Runs the verb.
 pub(super) fn run(project: &Project, build: &Build, context: &Context) -> Outcome {
+    if build.progress.is_some() {
+        context
+            .terminal
+            .tell("warning: `--progress` stands before the verb: `rbuild compose --progress KIND build`\n");
+    }
+    let project = &Project { progress: build.progress.or(project.progress), ..project.clone() };
     let meant = meant(project, &build.services, Source::Files, context)?;
     if !build.print {
         remote::agreed(&meant, making::mode(build.yes), context)?;

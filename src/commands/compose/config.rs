@@ -54,20 +54,18 @@ pub(super) fn run(
     let services = if whole { &[][..] } else { &config.services };
     let request = loading::request(project, services, skip, environment)?;
     let mut loaded = loading::loaded(&request, settings, terminal)?;
+    let separator = if loading::is_compatible(project, &loaded) { '_' } else { '-' };
     if config.pins() && matches!(view, View::Document(_)) {
-        pins::pin(&mut loaded, &settings()?)?;
+        pins::pin(&mut loaded, separator, &settings()?)?;
         if config.lock_image_digests {
-            loaded.keep_images();
+            pins::lock(&mut loaded, terminal);
         }
     }
     let text = match view {
         View::Names(section) => lines(loaded.names(section)),
         View::Hashes(asked) => hashes(&loaded, asked)?,
         View::Profiles => lines(loaded.profiles()),
-        View::Images => {
-            let separator = if loading::is_compatible(project, &loaded) { '_' } else { '-' };
-            lines(loaded.images_named_with(separator).into_values())
-        }
+        View::Images => lines(loaded.images(separator)),
         View::Variables => variables(&loaded.variables(), config.format.as_deref())?,
         View::Environment => {
             lines(loaded.environment.iter().map(|(name, variable)| format!("{name}={}", variable.value)))

@@ -1,14 +1,17 @@
 //! What a person should look at before a project is made what its files say, though nothing is wrong with it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rbuild_engine::Engine;
 use rbuild_engine::projects::Member;
 use rbuild_engine::projects::labels::key;
 use rbuild_model::project::{FileSource, Project};
 
 use super::project::Meant;
+use crate::terminal::Terminal;
 use crate::text;
 
 /// Returns what is doubtful about a project and what there is of it.
@@ -17,6 +20,46 @@ pub(super) fn of(meant: &Meant, members: &[Member]) -> Vec<String> {
     let remote = meant.loaded.as_ref().and_then(|loaded| loaded.remote.as_deref());
     let elsewhere = elsewhere(&meant.model, remote, labels.map(String::as_str));
     elsewhere.into_iter().chain(open_secrets(&meant.model)).collect()
+}
+
+/// Returns the name under which a folder has containers, if it has none under this one and is known by two: through a link and
+/// as it is. The project's name is that of the folder as it was called.
+pub(super) fn other_name(meant: &Meant, engine: &Engine) -> anyhow::Result<Option<String>> {
+    let Some(loaded) = &meant.loaded else { return Ok(None) };
+    let mut others = BTreeMap::new();
+    for mut definition in engine.definitions()? {
+        let mut label = |key: &str| definition.labels.remove(key);
+        match (label(key::PROJECT), label(key::WORKING_DIR)) {
+            (Some(name), _) if name == meant.name.as_str() => return Ok(None),
+            (Some(name), Some(folder)) => drop(others.insert(PathBuf::from(folder), name)),
+            _ => {}
+        }
+    }
+    others.remove(&loaded.directory);
+    if others.is_empty() {
+        return Ok(None);
+    }
+    let Ok(here) = fs::canonicalize(&loaded.directory) else { return Ok(None) };
+    let other = others.into_iter().find(|(folder, _)| fs::canonicalize(folder).is_ok_and(|it| it == here));
+    Ok(other.map(|(_, name)| name))
+}
+
+/// Tells of the other name of a folder, where there is nothing under this one.
+pub(super) fn tell_other_name(meant: &Meant, engine: &Engine, terminal: Terminal) -> anyhow::Result<()> {
+    if let Some(other) = other_name(meant, engine)? {
+        terminal.tell(&format!(
+            "note: project {} has no containers; {}\n",
+            meant.name,
+            of_other_name(&other)
+        ));
+    }
+    Ok(())
+}
+
+/// What to do about containers that a folder has under another name.
+pub(super) fn of_other_name(other: &str) -> String {
+    let other = text::one_line(other);
+    format!("this folder has some under its other name: `-p {other}` is about those")
 }
 
 /// A project of this name that another folder has is most likely another one; what is brought from elsewhere has another

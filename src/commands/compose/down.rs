@@ -10,6 +10,7 @@ use rbuild_images::ImagesError;
 use rbuild_model::project::Project as Model;
 
 use super::board::{Board, Stage};
+use super::doubts;
 use super::making::{self, Prepared};
 use super::project::{Handle, Source, dependencies};
 use super::providers;
@@ -46,6 +47,9 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
         }
     }
     let all = handle.members()?;
+    if all.is_empty() {
+        doubts::tell_other_name(&handle.meant, &handle.engine, context.terminal)?;
+    }
     let mut members = all.clone();
     handle.keep_enabled(&mut members, &down.services);
     let is_kept = |member: &&Member| !members.iter().any(|own| own.replica.id == member.replica.id);

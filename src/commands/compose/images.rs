@@ -21,7 +21,7 @@ use crate::template;
 
 pub(super) fn run(project: &Project, arguments: &Images, context: &Context) -> Outcome {
     let look = Look::at(project, "images", context)?;
-    let mut members = look.members(&arguments.services, Which::Any)?;
+    let mut members = look.shown(&arguments.services, Which::Any, context)?;
     members.sort_by(|a, b| a.replica.name.cmp(&b.replica.name));
     let mut rows = Vec::with_capacity(members.len());
     for member in &members {

@@ -9,6 +9,7 @@ use rbuild_engine::projects::{
 };
 
 use super::board::Board;
+use super::doubts;
 use super::making::{self, Manner, Prepared};
 use super::places;
 use super::project::{Handle, Selection, Source, dependencies};
@@ -27,8 +28,16 @@ fn open(project: &Project, services: &[String], verb: &str, context: &Context) -
 }
 
 /// Returns the containers that a verb is about, without those of services that are gone from the project or off.
-fn enabled(handle: &Handle, selection: &Selection, named: &[String]) -> anyhow::Result<Vec<Member>> {
+fn enabled(
+    handle: &Handle,
+    selection: &Selection,
+    named: &[String],
+    context: &Context,
+) -> anyhow::Result<Vec<Member>> {
     let mut members = handle.selected(selection)?;
+    if members.is_empty() {
+        doubts::tell_other_name(&handle.meant, &handle.engine, context.terminal)?;
+    }
     handle.keep_own(&mut members, named);
     Ok(members)
 }
@@ -108,7 +117,7 @@ fn carried(
 /// Stops services; those that depend on them, and those that they depend on, are left as they are.
 pub(super) fn stop(project: &Project, stop: &Stop, context: &Context) -> Outcome {
     let handle = open(project, &stop.services, "stop", context)?;
-    let members = enabled(&handle, &Selection::of(&stop.services).with_stopped(), &stop.services)?;
+    let members = enabled(&handle, &Selection::of(&stop.services).with_stopped(), &stop.services, context)?;
     let turning = Turning {
         handle: &handle,
         project,
@@ -223,7 +232,7 @@ pub(super) fn kill(project: &Project, kill: &Kill, context: &Context) -> Outcome
     let handle = open(project, &kill.services, "kill", context)?;
     let board = Board::new(project, context);
     let selection = Selection::of(&kill.services).with_one_offs();
-    let mut members = enabled(&handle, &selection, &kill.services)?;
+    let mut members = enabled(&handle, &selection, &kill.services, context)?;
     if kill.remove_orphans {
         let others = orphans(&handle)?.into_iter();
         let known: BTreeSet<_> = members.iter().map(|member| member.replica.id).collect();
@@ -281,7 +290,7 @@ pub(super) fn unpause(project: &Project, services: &Services, context: &Context)
 
 fn frozen(project: &Project, named: &Services, turn: Turn, verb: &str, context: &Context) -> Outcome {
     let handle = open(project, &named.services, verb, context)?;
-    let members = enabled(&handle, &Selection::of(&named.services), &named.services)?;
+    let members = enabled(&handle, &Selection::of(&named.services), &named.services, context)?;
     let paused = members.iter().find(|member| member.replica.activity == Activity::Paused);
     let (unfit, what) = match (turn, paused) {
         (Turn::Pause, paused) => (paused, "already paused"),
@@ -309,7 +318,7 @@ pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> O
     let board = Board::new(project, context);
     let selection = Selection::of(&remove.services).with_stopped();
     if remove.stop && !project.dry_run {
-        let members = enabled(&handle, &selection, &remove.services)?;
+        let members = enabled(&handle, &selection, &remove.services, context)?;
         let turning = Turning {
             handle: &handle,
             project,
@@ -324,7 +333,7 @@ pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> O
             return Ok(status);
         }
     }
-    let mut members = enabled(&handle, &selection, &remove.services)?;
+    let mut members = enabled(&handle, &selection, &remove.services, context)?;
     // Where nothing is done, those that would have been stopped are removed in the same plan.
     members.retain(|member| remove.stop || !member.replica.activity.is_up());
     if members.is_empty() {

@@ -37,7 +37,7 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
     // Begun before the look, so that nothing is missed between the two.
     let mut output =
         Output::new(&look.engine, &look.home.store, appearance(project, arguments, context), joins)?;
-    let mut members = look.members(&arguments.services, Which::Any)?;
+    let mut members = look.shown(&arguments.services, Which::Any, context)?;
     members.retain(|member| {
         is_numbered(member)
             && look.meant.is_about(&member.replica.service, &arguments.services)

@@ -5,7 +5,8 @@ use rbuild_engine::projects::{Member, ReplicaKind};
 
 use super::project::{self, Meant, Source};
 use super::{
-    carry, commit, copy, events, exec, images, list, logs, port, ps, publish, top, version, wait, watch,
+    carry, commit, copy, doubts, events, exec, images, list, logs, port, ps, publish, top, version, wait,
+    watch,
 };
 use crate::cli::compose::Project;
 use crate::cli::compose::look::Verb;
@@ -83,6 +84,21 @@ impl Look {
         }
     }
 
+    /// Returns the containers of services as [`Look::members`] does, for a verb that shows them: that there are none because
+    /// the folder is called otherwise here is told.
+    pub(super) fn shown(
+        &self,
+        services: &[String],
+        which: Which,
+        context: &Context,
+    ) -> anyhow::Result<Vec<Member>> {
+        let members = self.members(services, which)?;
+        if members.is_empty() {
+            doubts::tell_other_name(&self.meant, &self.engine, context.terminal)?;
+        }
+        Ok(members)
+    }
+
     /// Returns the containers of services, of all if none is named, by service and number.
     pub(super) fn members(&self, services: &[String], which: Which) -> anyhow::Result<Vec<Member>> {
         let mut members = self.engine.members(self.meant.name.as_str())?;
@@ -100,9 +116,14 @@ impl Look {
         let index = index.filter(|index| *index > 0);
         let fits = |member: &Member| index.is_none_or(|index| member.replica.number == index);
         // They are sorted: those of `run` stand behind the others.
-        members.into_iter().find(fits).ok_or_else(|| {
-            let place = index.map(|index| format!(" container #{index}")).unwrap_or_default();
-            Mistake::new(format!("service \"{service}\" is not running{place}")).into()
+        if let Some(member) = members.into_iter().find(fits) {
+            return Ok(member);
+        }
+        let place = index.map(|index| format!(" container #{index}")).unwrap_or_default();
+        let mistake = Mistake::new(format!("service \"{service}\" is not running{place}"));
+        Err(match doubts::other_name(&self.meant, &self.engine)? {
+            Some(other) => mistake.hint(doubts::of_other_name(&other)).into(),
+            None => mistake.into(),
         })
     }
 }

@@ -160,6 +160,12 @@ pub(super) fn prepare(
     for doubt in doubts::of(&handle.meant, &members) {
         board.note(&format!("warning: {doubt}"));
     }
+    if members.is_empty()
+        && let Some(other) = doubts::other_name(&handle.meant, &handle.engine)?
+    {
+        let name = &handle.meant.name;
+        board.note(&format!("note: project {name} has no containers; {}", doubts::of_other_name(&other)));
+    }
     // Where nothing is done, those who provide services are not asked either.
     let recalled = project.dry_run.then(|| providers::recalled(&handle.meant, &members));
     let (model, provided) = match &recalled {
@@ -278,6 +284,17 @@ fn images(
     };
     let wishes = wishes(making, manner.evaluate);
     let needed = images_needed::needed(handle, services, wishes, &was_built, context)?;
+    for service in needed.iter().filter(|_| wishes.evaluate).filter_map(|(at, need)| {
+        let Way::Here(image) = &need.way else { return None };
+        let section = canonical.builds.get(&at.service)?;
+        let is_old = at.beside.is_none() && notes.has_from_another(at.service.as_str(), *image, section);
+        is_old.then_some(&at.service)
+    }) {
+        board.note(&format!(
+            "warning: the image of service {service} was built before its `build` section changed: `--build` builds it \
+             again"
+        ));
+    }
     if project.dry_run {
         return dry(&needed, context).map(Some);
     }

@@ -48,7 +48,8 @@ pub(super) fn run(project: &Project, arguments: &Containers, context: &Context) 
     let look = Look::at(project, "ps", context)?;
     look.check(&arguments.services)?;
     let all = arguments.all || !states.is_empty();
-    let mut members = look.members(&arguments.services, if all { Which::Any } else { Which::Running })?;
+    let which = if all { Which::Any } else { Which::Running };
+    let mut members = look.shown(&arguments.services, which, context)?;
     let declared: BTreeSet<&str> = look.meant.model.services.keys().map(ServiceName::as_str).collect();
     members.retain(|member| {
         (arguments.all || is_numbered(member))

@@ -11,7 +11,7 @@ use crate::table::Table;
 
 pub(super) fn run(project: &Project, arguments: &Services, context: &Context) -> Outcome {
     let look = Look::at(project, "top", context)?;
-    let mut members = look.members(&arguments.services, Which::Running)?;
+    let mut members = look.shown(&arguments.services, Which::Running, context)?;
     members.sort_by(|a, b| a.replica.name.cmp(&b.replica.name));
     let mut all = Vec::new();
     for member in &members {
