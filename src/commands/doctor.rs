@@ -1,8 +1,10 @@
 //! `rbuild doctor`: what works on this machine, tried, and what is wrong with the store.
 
 use std::fmt::Write as _;
+use std::fs;
 
 use rbuild_sandbox::probe::{self, State};
+use rbuild_sandbox::rootless::WayOut;
 use rbuild_store::doctor::{Finding, Severity};
 use serde_json::{Value, json};
 
@@ -15,7 +17,10 @@ use crate::wiring::{Home, OWNERS};
 
 pub(super) fn run(arguments: &Doctor, context: &Context) -> Outcome {
     let home = Home::open(&context.settings, "rbuild doctor")?;
-    let probes = probe::all(home.store.work_folder()?);
+    let mut probes = probe::all(home.store.work_folder()?);
+    if context.settings.rootless.is_some() {
+        probes.extend(without_root());
+    }
     let mut findings = home.store.doctor(OWNERS)?;
     if findings.iter().any(|finding| matches!(finding, Finding::Abandoned { .. })) {
         // Of a command that died just now: it was still dying when this one began.
@@ -47,6 +52,34 @@ pub(super) fn run(arguments: &Doctor, context: &Context) -> Outcome {
     Ok(if bad { Status::Failed } else { Status::Done })
 }
 
+/// What ordinary users have that root need not ask for.
+fn without_root() -> [probe::Finding; 2] {
+    let ids = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let ids: u64 = ids.lines().filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum();
+    let users = match ids {
+        0..=1 => State::Degraded {
+            cause:
+                "with one id, files of all owners are stored as yours and programs cannot become other users"
+                    .to_owned(),
+            fix: "add a range for your name to /etc/subuid and /etc/subgid, as in `NAME:100000:65536`"
+                .to_owned(),
+        },
+        _ => State::Works,
+    };
+    let (networks, through) = match WayOut::find() {
+        Ok(ways) => (State::Works, ways.first().map_or("", WayOut::word)),
+        Err(fix) => {
+            let cause = "containers have the host's network or none".to_owned();
+            (State::Degraded { cause, fix }, "")
+        }
+    };
+    let ids = if ids > 1 { format!("{ids} ids") } else { String::new() };
+    [
+        probe::Finding { name: "users without root", state: users, detail: ids },
+        probe::Finding { name: "networks without root", state: networks, detail: through.to_owned() },
+    ]
+}
+
 fn of_probe(probe: &probe::Finding) -> Value {
     let (state, cause, fix) = match &probe.state {
         State::Works => ("works", "", ""),
@@ -69,6 +102,7 @@ fn plain(root: &str, machine: &[Value], store: &[Value]) -> String {
                 }
             }
         }
+        text.truncate(text.trim_end().len());
         text.push('\n');
     }
     let _ = write!(text, "store {}: ", one_line(root));

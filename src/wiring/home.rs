@@ -1,5 +1,6 @@
 //! The store with everything that lies in it, opened.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use super::promotion::Promotion;
 use super::signals::{self, Stdin, Wish};
 use super::{Rootless, registries};
 use crate::commands::Outcome;
-use crate::report::Status;
+use crate::report::{Hints, Status};
 use crate::settings::Settings;
 
 /// The tables of all owners; an owner comes behind those whose tables it refers to.
@@ -133,7 +134,8 @@ impl Home {
             purpose: purpose.to_owned(),
             schemas: SCHEMAS,
             reserve: RESERVE,
-        })?;
+        })
+        .map_err(not_opened)?;
         let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
         if let Some(max) = settings.cache_max {
             store.set_budget(Budget { max, owners: OWNERS });
@@ -374,6 +376,18 @@ fn overlay_marks() -> OverlayXattr {
     } else {
         OverlayXattr::User
     }
+}
+
+/// Adds to an error about a folder that is somebody else's where one's own may be.
+fn not_opened(error: rbuild_store::OpenError) -> anyhow::Error {
+    let error = anyhow::Error::from(error);
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    if kinds.into_iter().any(|kind| kind == io::ErrorKind::PermissionDenied) {
+        return error.context(Hints(vec![
+            "a store is one user's: name a folder of your own with `--root` or `RBUILD_ROOT`".to_owned(),
+        ]));
+    }
+    error
 }
 
 fn snapshotter(store: &Store, rootless: Option<&Rootless>) -> anyhow::Result<Arc<dyn Snapshotter>> {

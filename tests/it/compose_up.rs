@@ -680,10 +680,29 @@ services:
     context.rbuild(["up", "-d"]).run().assert_success();
     assert_eq!(second, id(&context, "made-a-1"));
 
+    // Another section is another image, which has to be asked for.
+    let project = std::fs::read_to_string(context.project().join("compose.yaml")).unwrap();
+    let project = project.replace("build: ./a,", "build: { context: ./a, args: { A: b } },");
+    context.write("compose.yaml", project);
+    let other = context.rbuild(["up", "-d"]).run();
+    other.assert_success();
+    let warning = "warning: the image of service a was built before its `build` section changed";
+    assert_eq!(other.stderr.matches("warning:").count(), 1, "{other}");
+    assert!(other.stderr.contains(warning), "{other}");
+    assert_eq!(second, id(&context, "made-a-1"));
+    let full = context.rbuild(["compose", "up", "-d"]).run();
+    assert!(!full.stderr.contains("warning:"), "{full}");
+
     context.write("a/word", "third");
+    context.rbuild(["up", "-d", "--build"]).run().assert_success();
+    assert_eq!(word(), "third");
+    let quiet = context.rbuild(["up", "-d"]).run();
+    assert!(!quiet.stderr.contains("warning:"), "{quiet}");
+
+    context.write("a/word", "fourth");
     composed(&context, ["build", "-q"]);
     composed(&context, ["up", "-d"]);
-    assert_eq!(word(), "third");
+    assert_eq!(word(), "fourth");
     let down = context.rbuild(["down", "--rmi", "local"]).run();
     down.assert_success();
     assert!(down.stderr.contains("Image made-a  Removed"), "{down}");

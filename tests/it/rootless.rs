@@ -88,10 +88,16 @@ fn an_ordinary_user_builds_the_image_that_root_builds() {
     }
     loaded.assert_success();
     assert!(loaded.stderr.contains("has no subordinate ids: add the line `12345:100000:65536`"), "{loaded}");
+    let denied = as_user(&user, &["--root", root.root().to_str().unwrap(), "ps"]);
+    denied.assert_code(1);
+    assert!(denied.stderr.contains("hint: a store is one user's: name a folder of your own"), "{denied}");
     imports_only_what_is_theirs(&user, USER, as_user);
     let doctor = as_user(&user, &["doctor"]);
     let mounts = doctor.stdout.lines().find(|line| line.contains("mounts by descriptor"));
     assert!(mounts.is_some_and(|line| !line.contains("missing")), "{doctor}");
+    let users = doctor.stdout.lines().find(|line| line.contains("users without root"));
+    assert!(users.is_some_and(|line| line.contains("degraded") && line.contains("one id")), "{doctor}");
+    assert!(doctor.stdout.contains("networks without root"), "{doctor}");
     let by_user = as_user(&user, &["build", "-q", "-t", "x", "."]);
     by_user.assert_success();
     let by_root = root.rbuild(["build", "-q", "-t", "x", "."]).env("SOURCE_DATE_EPOCH", EPOCH).run();
