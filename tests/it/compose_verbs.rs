@@ -255,6 +255,7 @@ fn programs(context: &TestContext) {
     refused(context, ["exec", "job", "ls"], 1, "service \"job\" is not running");
     refused(context, ["exec", "--index", "7", "two", "ls"], 1, "service \"two\" is not running container #7");
     refused(context, ["exec", "nosuch", "ls"], 1, "service \"nosuch\" is not running");
+    one_offs(context);
     let attached = context.rbuild(["compose", "attach", "--no-stdin", "--sig-proxy=false", "web"]).start();
     // Only what is written from then on is seen: it is written until it is seen.
     let script = "while ! test -e /seen; do echo said > /proc/1/fd/1; sleep 0.05; done";
@@ -262,6 +263,34 @@ fn programs(context: &TestContext) {
     attached.until("said");
     compose(context, ["exec", "web", "sh", "-c", "echo > /seen"]).assert_success();
     interrupted(attached);
+}
+
+/// Variables of files, and lists in which those of `run` are.
+fn one_offs(context: &TestContext) {
+    context.write("first", "A=\"of the file\"\nexport B=$A/b # said\nC=$NONE\nHOST\nD='$A'\n");
+    context.write("second", "A=too late\nE=${B}/e\n");
+    let run =
+        ["run", "--name", "once", "--no-deps", "-T", "--env-from-file", "first", "--env-from-file", "second"];
+    let shown = "echo \"$A,$B,$C,$D,$E,${HOST-none}\"";
+    let one_off = |flag: &str| {
+        let words = ["compose"].into_iter().chain(run).chain(["-e", flag, "two", "sh", "-c", shown]);
+        let ran = context.rbuild(words).env("HOST", "ours").env("NONE", "ours").run();
+        let shown = ran.assert_success().stdout.clone();
+        let listed = said(context, ["ps", "--status", "exited", "--services"]);
+        assert_eq!(listed, "two\njob");
+        context.rbuild(["rm", "-v", "once"]).run().assert_success();
+        shown
+    };
+    assert_eq!(one_off("X=y"), "of the file,of the file/b,,$A,of the file/b/e,none\n");
+    assert_eq!(one_off("A=ours"), "ours,ours/b,,$A,ours/b/e,none\n");
+    context.write("first", "A=1\nB=\"open\n");
+    let wrong = compose(context, ["run", "--rm", "--env-from-file", "first", "two", "true"]);
+    wrong.assert_code(1);
+    assert!(
+        wrong.stderr.contains("first:2") && wrong.stderr.contains("unterminated quoted value"),
+        "{wrong}"
+    );
+    refused(context, ["run", "--env-from-file", "none", "two"], 1, "failed to read `--env-from-file none`");
 }
 
 /// Files of containers.

@@ -277,6 +277,15 @@ pub fn words(line: &str) -> Result<Vec<String>, String> {
     Ok(values::words::split(line)?.words)
 }
 
+/// Reads an env file in the grammar of `.env`, with the values of bare names and `$NAME` from `known`, else from the file itself.
+pub fn env_file(
+    source: &std::sync::Arc<Source>,
+    known: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<(String, String)>, Box<Diagnostic>> {
+    let file = dotenv::parse(source, known, &Environment::default())?;
+    Ok(file.variables.iter().map(|(name, variable)| (name.to_owned(), variable.value.clone())).collect())
+}
+
 /// Which of a project's names are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {

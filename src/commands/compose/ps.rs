@@ -52,7 +52,7 @@ pub(super) fn run(project: &Project, arguments: &Containers, context: &Context) 
     let mut members = look.shown(&arguments.services, which, context)?;
     let declared: BTreeSet<&str> = look.meant.model.services.keys().map(ServiceName::as_str).collect();
     members.retain(|member| {
-        (arguments.all || is_numbered(member))
+        (all || is_numbered(member))
             && (arguments.orphans
                 || look.meant.loaded.is_none()
                 || declared.contains(&*member.replica.service))

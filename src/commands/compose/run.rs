@@ -1,6 +1,6 @@
 //! `rbuild compose run`: one program in a new container of a service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 
@@ -9,6 +9,7 @@ use rbuild_engine::Engine;
 use rbuild_engine::containers::{CreateRequest, RemoveOptions, Start};
 use rbuild_engine::projects::labels::Aliases;
 use rbuild_engine::projects::{AfterFailure, OneOff, Work};
+use rbuild_frontend::compose::env_file;
 use rbuild_model::container::{Definition, Removal, RestartPolicy};
 use rbuild_model::project::Service;
 use rbuild_monitor::Attach;
@@ -25,7 +26,7 @@ use crate::cli::compose::up::Making;
 use crate::commands::create::{anchored, bindings, environment, mount_request};
 use crate::commands::{Context, Outcome};
 use crate::flags::{self, DetachKeys, Mode, MountKind};
-use crate::report::{self, Mistake, Status};
+use crate::report::{self, Findings, Mistake, Status};
 use crate::text;
 use crate::wiring::{Attendance, Touch};
 
@@ -155,13 +156,7 @@ fn changed(
     let entries =
         run.env.iter().map(|text| flags::env_entry(text).map_err(|error| mistaken("env", text, error)));
     let entries = entries.collect::<anyhow::Result<Vec<_>>>()?;
-    let files: Vec<_> = run.env_from_file.iter().map(std::path::PathBuf::from).collect();
-    for entry in environment(&files, entries, settings)? {
-        match entry.split_once('=') {
-            Some((name, value)) => service.environment.insert(name.to_owned(), Some(value.to_owned())),
-            None => service.environment.insert(entry, None),
-        };
-    }
+    service.environment.extend(variables(&run.env_from_file, environment(&[], entries, settings)?)?);
     for (given, list, other) in [(&run.cap_add, true, "cap-add"), (&run.cap_drop, false, "cap-drop")] {
         for text in given {
             let capability = flags::capability(text).map_err(|error| mistaken(other, text, error))?;
@@ -176,6 +171,28 @@ fn changed(
     // Others look the service up by its name: they see the one that is meant here.
     meant.model.services.insert(service.name.clone(), service.clone());
     Ok(service)
+}
+
+/// Returns the variables of flags, and behind them those of files in the grammar of `.env`, as the peer has it: a flag counts before
+/// all files, a file before those behind it, and values in files are made of what is known by then, never of this machine's.
+fn variables(files: &[String], flags: Vec<String>) -> anyhow::Result<BTreeMap<String, Option<String>>> {
+    let mut known: BTreeMap<String, String> = flags
+        .into_iter()
+        .map(|entry| match entry.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => (entry, String::new()),
+        })
+        .collect();
+    for file in files {
+        let failed = || format!("failed to read `--env-from-file {file}`");
+        let text = std::fs::read_to_string(file).with_context(failed)?;
+        let source = rbuild_model::span::Source::new(file.as_str(), text);
+        let read = env_file(&source, &|name| known.get(name).cloned());
+        for (name, value) in read.map_err(|error| anyhow::Error::from(Findings::from(error)))? {
+            known.entry(name).or_insert(value);
+        }
+    }
+    Ok(known.into_iter().map(|(name, value)| (name, Some(value))).collect())
 }
 
 fn mistaken(flag: &str, text: &str, error: impl std::fmt::Display) -> anyhow::Error {

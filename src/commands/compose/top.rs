@@ -16,20 +16,22 @@ pub(super) fn run(project: &Project, arguments: &Services, context: &Context) ->
     let mut all = Vec::new();
     for member in &members {
         let processes = top::processes(&look.engine, &member.definition, &[])?;
-        all.push((member.replica.service.clone(), member.replica.number, processes));
+        // Those of `run` are not counted.
+        let number = if is_numbered(member) { member.replica.number.to_string() } else { String::new() };
+        all.push((member.replica.service.clone(), number, processes));
     }
     context.terminal.print(&text(&all))?;
     Ok(Status::Done)
 }
 
 /// Returns a table of the processes of all containers; nothing if there is none.
-fn text(all: &[(String, u64, Processes)]) -> String {
+fn text(all: &[(String, String, Processes)]) -> String {
     let Some((.., first)) = all.first() else { return String::new() };
     let mut table = Table::spaced(4, 2);
     table.row(["SERVICE", "#"].into_iter().chain(first.titles.iter().map(String::as_str)));
     for (service, number, processes) in all {
         for row in &processes.rows {
-            table.row([service.clone(), number.to_string()].into_iter().chain(row.iter().cloned()));
+            table.row([service.clone(), number.clone()].into_iter().chain(row.iter().cloned()));
         }
     }
     table.render()
@@ -65,14 +67,14 @@ mod tests {
             rows: rows.iter().map(|row| words(row)).collect(),
         };
         let all = [
-            ("two".to_owned(), 2, of(&["root|6243|6133|0|22:04|?|00:00:00|sleep 1000"])),
-            ("web".to_owned(), 1, of(&["root|6036|5994|2|22:04|?|00:00:00|sh -c trap"])),
+            ("two".to_owned(), "2".to_owned(), of(&["root|6243|6133|0|22:04|?|00:00:00|sleep 1000"])),
+            ("web".to_owned(), String::new(), of(&["root|6036|5994|2|22:04|?|00:00:00|sh -c trap"])),
         ];
         assert_eq!(
             text(&all),
             "SERVICE  #   UID   PID   PPID  C   STIME  TTY  TIME      CMD\n\
              two      2   root  6243  6133  0   22:04  ?    00:00:00  sleep 1000\n\
-             web      1   root  6036  5994  2   22:04  ?    00:00:00  sh -c trap\n"
+             web          root  6036  5994  2   22:04  ?    00:00:00  sh -c trap\n"
         );
         assert_eq!(text(&[]), "");
     }
