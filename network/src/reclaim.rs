@@ -5,7 +5,7 @@
 //! its files; each step may be repeated, and one that fails does not keep the others from being tried.
 //!
 //! Stores are given up by removing their folders, and nobody comes back to take the bridges of their networks away, each
-//! with a subnet. Any other store does, when it looks for leftovers or finds no subnet. One that comes back, with the
+//! with a subnet. Any other store does, when it looks for leftovers or makes a network. One that comes back, with the
 //! disk that it lies on, has the files of its networks still and makes the bridges again.
 
 use std::collections::{BTreeSet, HashSet};

@@ -5,12 +5,13 @@ use rbuild_network::link::StorePrefix;
 
 use super::*;
 
-/// The place of another store on the same host, with a runtime folder of its own beside the scene's.
+/// The place of another store on the same host, with a runtime folder of its own beside the scene's. It takes nobody for gone.
 fn other(scene: &Scene, store: &str) -> (tempfile::TempDir, Site) {
     let runtime = tempfile::tempdir().unwrap();
     let config = SiteConfig {
         store: StorePrefix::new(store).unwrap(),
         runtime: runtime.path().to_owned(),
+        is_abandoned: |_| false,
         ..scene.site.config().clone()
     };
     (runtime, Site::open(config).unwrap())
@@ -37,6 +38,7 @@ fn what_a_store_left_that_is_no_more_goes() {
         let (_gone, gone) = other(scene, "gonegone");
         let (_busy, busy) = other(scene, "gonebusy");
         let (_here, here) = other(scene, "livelive");
+        let own = driver.ensure(&scene.site, &with_subnet("own", "10.77.6.0/24")).unwrap();
         let left = driver.ensure(&gone, &with_subnet("left", "10.77.1.0/24")).unwrap();
         let named = NetworkSpec {
             bridge: Some(LinkName::new("br7").unwrap()),
@@ -53,7 +55,6 @@ fn what_a_store_left_that_is_no_more_goes() {
         driver.remove(&bare, &removed.id).unwrap();
         assert!(command("nft", &["list", "tables"]).contains("inet rbuild_gonebare"));
         let stays = driver.ensure(&here, &with_subnet("stays", "10.77.5.0/24")).unwrap();
-        let own = driver.ensure(&scene.site, &with_subnet("own", "10.77.6.0/24")).unwrap();
 
         let reclaimed = reclaim(&scene.site).unwrap();
         assert_eq!((reclaimed.links, reclaimed.errors.len()), (3, 0), "{:?}", reclaimed.errors);
@@ -74,6 +75,21 @@ fn what_a_store_left_that_is_no_more_goes() {
         assert_eq!(again.addressing, left.addressing);
         assert!(scene.links().contains(&bridge(&again)));
         assert!(command("nft", &["list", "ruleset"]).contains(" rbuild_gonegone "));
+    });
+}
+
+#[test]
+fn rules_that_stores_left_are_none_for_whoever_comes_next() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        let (_gone, gone) = other(scene, "gonegone");
+        let left = driver.ensure(&gone, &with_subnet("left", "10.77.1.0/24")).unwrap();
+        // Somebody took the bridge away; what hides the subnet behind the host's addresses is there still.
+        command("ip", &["link", "delete", &bridge(&left)]);
+        assert!(command("nft", &["list", "table", "inet", "rbuild_gonegone"]).contains("10.77.1.0/24"));
+        driver.ensure(&scene.site, &with_subnet("own", "10.77.1.0/24")).unwrap();
+        let tables = command("nft", &["list", "tables"]);
+        assert!(!tables.contains("gonegone") && tables.contains("deadbeef"), "{tables}");
     });
 }
 

@@ -47,18 +47,11 @@ pub(super) fn network(site: &Site, spec: &NetworkSpec) -> Result<NetworkState, E
         }
         None => site.store().bridge(spec.id.as_str()),
     };
-    let plan = || {
-        let wanted = spec.families.as_ref();
-        wanted.try_map(|four| plan_four(site, spec, four), |six| plan_six(site, spec, six))
-    };
-    let families = match plan() {
-        Err(Error::SubnetInUse { .. } | Error::PoolsExhausted) => {
-            // Stores that are no more may hold it. What of theirs cannot be taken away stays in the way.
-            reclaim_abandoned(site);
-            plan()?
-        }
-        found => found?,
-    };
+    // Stores that are no more may hold its subnet, or have rules for it: those would hide its endpoints from each other behind
+    // the host's address. What of theirs cannot be taken away stays in the way.
+    reclaim_abandoned(site);
+    let wanted = spec.families.as_ref();
+    let families = wanted.try_map(|four| plan_four(site, spec, four), |six| plan_six(site, spec, six))?;
     let mut state =
         NetworkState::new(spec.id.clone(), bridge, families, spec.reach, spec.isolation, spec.mtu);
     state.name.clone_from(&spec.name);
