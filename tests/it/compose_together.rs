@@ -16,13 +16,14 @@ x-quick: &quick { image: busybox, stop_signal: SIGKILL, command: sleep 1000, vol
 services:
   web:
     <<: *quick
-    pre_start:
-      - command: echo done
+    pre_start: &steps
+      - command: sh -c 'echo first >> /shared/log'
       - command: sh -c 'echo begun | tee -a /shared/log; until test -e /shared/go; do sleep 0.02; done; echo ended >> /shared/log'
     post_start: [ { command: sh -c 'echo started >> /shared/log' } ]
   other: { <<: *quick, profiles: [ more ] }
   db: { <<: *quick, profiles: [ more ], healthcheck: { test: test -e /shared/healthy, interval: 50ms, retries: 100000 } }
-  slow: { <<: *quick, profiles: [ more ], depends_on: { db: { condition: service_healthy } } }
+  slow: &slow { <<: *quick, profiles: [ more ], depends_on: { db: { condition: service_healthy } } }
+  late: { <<: *slow, pre_start: *steps }
 ";
 
 const WAITS: &str = "project both waits for process ";
@@ -66,7 +67,7 @@ fn several_that_start_a_service_run_what_comes_before_once() {
         assert!(ended.status.success(), "{ended:?}");
     }
     assert_eq!(containers(&context), ["both-web-1 running"]);
-    assert_eq!(log(&context), "begun\nended\nstarted\n");
+    assert_eq!(log(&context), "first\nbegun\nended\nstarted\n");
     composed(&context, ["stop"]);
     assert!(first.wait().status.success());
 
@@ -82,8 +83,31 @@ fn several_that_start_a_service_run_what_comes_before_once() {
     fs::write(shared.join("go"), "").expect("a file");
     let ended = second.wait();
     assert!(ended.status.success(), "{ended:?}");
-    assert_eq!(log(&context), "begun\nended\nstarted\n");
-    composed(&context, ["down", "-v"]);
+    assert_eq!(log(&context), "first\nbegun\nended\nstarted\n");
+    composed(&context, ["stop"]);
+
+    // Nor does one that was asleep when it came to that, and meant to do all of it.
+    for file in ["go", "log"] {
+        fs::remove_file(shared.join(file)).expect("a file");
+    }
+    let late = |how: &str| {
+        let call = context.rbuild(["compose", "--profile", "more", "up", how, "late"]).start();
+        call.until("Container both-db-1  Waiting");
+        call
+    };
+    let asleep = late("-d");
+    let first = late("--no-color");
+    asleep.signal(Signal::STOP);
+    fs::write(shared.join("healthy"), "").expect("a file");
+    first.until("late pre_start[1] ->  | begun");
+    first.kill();
+    asleep.signal(Signal::CONT);
+    asleep.until("Container both-late-pre_start1  Waiting");
+    fs::write(shared.join("go"), "").expect("a file");
+    let ended = asleep.wait();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(log(&context), "first\nbegun\nended\n");
+    composed(&context, ["--profile", "more", "down", "-v"]);
     assert_clean(&context);
 }
 

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use std::thread;
 
 use rbuild_model::container::{Definition, MountWhat, State};
+use rbuild_model::project::ServiceName;
 use rbuild_model::volume::ANONYMOUS_LABEL;
 use rbuild_monitor::{Attach, ClientError, Session, SessionEvent};
 use rbuild_store::crash;
@@ -38,7 +39,7 @@ enum Ended {
 impl Execution<'_> {
     /// Runs a container of `pre_start` to its end.
     pub(super) fn run_before(&self, id: OperationId, before: &Before) -> Result<(), OperationError> {
-        if self.have_started(before)? {
+        if self.have_started(before)? || self.is_passed(before)? {
             return Ok(());
         }
         let tell = |phase: Phase| self.tell(id, Subject::Container(before.name.clone()), phase);
@@ -92,27 +93,50 @@ impl Execution<'_> {
         Ok(true)
     }
 
+    /// Whether one that comes later is under way: a command that was cut off while this one waited for something else has
+    /// done this one, and the two must not run at the same time.
+    fn is_passed(&self, before: &Before) -> Result<bool, ContainerError> {
+        let service = self.service(&before.service);
+        for at in before.at + 1..service.pre_start.len() {
+            let name = pre_start::name(self.work.project, service, at);
+            if let Some((_, true)) = self.there_before(&before.service, &name)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Returns the container if it is there and runs; one that has ended is removed.
     fn under_way(&self, before: &Before) -> Result<Option<Definition>, OperationError> {
-        let found = match self.engine.find(&before.name) {
-            Ok(found) => found,
+        match self.there_before(&before.service, &before.name)? {
+            Some((found, true)) => Ok(Some(found)),
+            Some((found, false)) => self.remove_before(&found).map(|()| None),
+            None => Ok(None),
+        }
+    }
+
+    /// The container of this name, if it is one that runs before the service starts, and whether it is what would be run
+    /// now and runs.
+    fn there_before(
+        &self,
+        service: &ServiceName,
+        name: &str,
+    ) -> Result<Option<(Definition, bool)>, ContainerError> {
+        let found = match self.engine.find(name) {
             Err(ContainerError::NotFound(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            found => found?,
         };
         let label = |key: &str| found.labels.get(key).map(String::as_str).unwrap_or_default();
         let is_ours = label(labels::key::PROJECT) == self.work.project.name.as_str()
-            && label(labels::key::SERVICE) == before.service.as_str()
+            && label(labels::key::SERVICE) == service.as_str()
             && found.labels.contains_key(labels::key::HOOK);
         if !is_ours {
             // Making it says whose the name is.
             return Ok(None);
         }
-        let is_same = label(labels::key::CONFIG_HASH) == self.service(&before.service).config_hash;
-        if is_same && self.engine.observe(&found)?.state.is_active() {
-            return Ok(Some(found));
-        }
-        self.remove_before(&found)?;
-        Ok(None)
+        let is_same = label(labels::key::CONFIG_HASH) == self.service(service).config_hash;
+        let runs = is_same && self.engine.observe(&found)?.state.is_active();
+        Ok(Some((found, runs)))
     }
 
     fn make_before(&self, before: &Before) -> Result<Definition, OperationError> {
