@@ -64,7 +64,7 @@ pub enum MountError {
     },
     /// The thread that mounts aside failed.
     #[error("cannot mount in a thread of its own")]
-    Thread,
+    Thread(#[source] io::Error),
     /// The kernel knows only the old, short way to name layers.
     #[error(
         "{layers} layers are too many for this kernel (lowerdir+ needs Linux 6.8): merge RUN steps, or copy the result into an \
@@ -198,7 +198,16 @@ fn overlay_by_string(
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, MountError> {
     let aside = || mount_aside(lowers, upper, xattr, attributes);
-    std::thread::scope(|scope| scope.spawn(aside).join()).unwrap_or(Err(MountError::Thread))
+    on_a_thread(aside)
+}
+
+/// Does something on a thread of its own, which ends with it.
+fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T, MountError> + Send) -> Result<T, MountError> {
+    std::thread::scope(|scope| {
+        // Where there is no process to spare, the short way panics.
+        let thread = std::thread::Builder::new().spawn_scoped(scope, work).map_err(MountError::Thread)?;
+        thread.join().unwrap_or_else(|_| Err(MountError::Thread(io::Error::other("it ended early"))))
+    })
 }
 
 /// Mounts an overlay in a mount namespace of this thread alone, and returns it detached.
@@ -334,7 +343,7 @@ pub fn mount_of(process: &Process, path: &Path) -> Result<OwnedFd, MountError> {
         let place = openat2(CWD, path, flags, Mode::empty(), resolve).map_err(failed("open"))?;
         clone_mount(place.as_fd(), Depth::One).map_err(failed("take the mount from"))
     };
-    std::thread::scope(|scope| scope.spawn(aside).join()).unwrap_or(Err(MountError::Thread))
+    on_a_thread(aside)
 }
 
 /// Attaches a detached mount on the place that `target` names.

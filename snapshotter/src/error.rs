@@ -55,8 +55,8 @@ pub enum Error {
     #[error("cannot extract the layer")]
     Extract(#[from] ExtractError),
     /// No random bits for a name.
-    #[error("cannot draw random bits: {0}")]
-    Random(getrandom::Error),
+    #[error("cannot draw random bits")]
+    Random(#[source] std::io::Error),
 }
 
 fn whiteout(problem: Option<&PathProblem>) -> &'static str {

@@ -107,7 +107,9 @@ impl Place {
     /// Makes the folder of a new active snapshot with a free name, and in it `fs`, whose attributes are not set yet.
     pub(crate) fn prepare(&self) -> Result<SnapshotId> {
         let mut bits = [0; 16];
-        getrandom::fill(&mut bits).map_err(Error::Random)?;
+        // The crate for this would open a file for it, in a program that is linked statically.
+        rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| Error::Random(errno.into()))?;
         let id = SnapshotId::from_bytes(bits);
         let folder = self.active(id);
         make_dir(&folder, 0o700)?;

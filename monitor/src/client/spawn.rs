@@ -167,7 +167,11 @@ impl Spawned {
             place: networks.is_some(),
         };
         let holds: Vec<_> = self.holds.iter().chain(&networks).map(AsFd::as_fd).collect();
-        frame::send(&self.channel, &Frame::message(&begin)?, &holds)?;
+        match frame::send(&self.channel, &Frame::message(&begin)?, &holds) {
+            // One that cannot begin has said why, and did not wait for this.
+            Ok(()) | Err(FrameError::Closed) => {}
+            Err(error) => return Err(error.into()),
+        }
         match frame::receive(&self.channel, &mut Decoder::default(), &mut Vec::new()) {
             Ok(frame) => Ok(frame.read()?),
             Err(FrameError::Closed) => Ok(Begun::Failed("it ended without a word".to_owned())),

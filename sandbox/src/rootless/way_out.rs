@@ -101,14 +101,14 @@ impl Network {
     /// Makes a namespace without a way out.
     pub(super) fn make() -> Result<Self, String> {
         // A thread, because whoever enters the new one cannot come back: the host's is not ours to enter.
-        let made = std::thread::spawn(|| -> io::Result<OwnedFd> {
+        let made = std::thread::Builder::new().spawn(|| -> io::Result<OwnedFd> {
             super::user::enter_new(UnshareFlags::NEWNET)?;
             Ok(File::open("/proc/thread-self/ns/net")?.into())
         });
-        match made.join() {
-            Ok(Ok(namespace)) => Ok(Self { namespace, way_out: None }),
-            Ok(Err(error)) => Err(format!("cannot make a network namespace: {error}")),
-            Err(_) => Err("cannot make a network namespace".to_owned()),
+        match made.map(std::thread::JoinHandle::join) {
+            Ok(Ok(Ok(namespace))) => Ok(Self { namespace, way_out: None }),
+            Err(error) | Ok(Ok(Err(error))) => Err(format!("cannot make a network namespace: {error}")),
+            Ok(Err(_)) => Err("cannot make a network namespace".to_owned()),
         }
     }
 
