@@ -145,3 +145,20 @@ impl Moment {
 
 /// The status of a program whose end nobody saw.
 pub(crate) const LOST: i32 = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_grace_is_no_matter_of_the_clock() {
+        let hour = Duration::from_secs(3600);
+        let written = serde_json::to_string(&Patience::Until(Uptime::after(hour))).unwrap();
+        let Patience::Until(moment) = serde_json::from_str(&written).unwrap() else { panic!("{written}") };
+        assert!(moment.left() <= hour && moment.left() > hour / 2, "{moment:?}");
+        // Both are the clock that waits are measured with: the machine's time of day is no part of it.
+        assert!(Uptime::now().0 < 1_000_000_000_000, "{:?}", Uptime::now());
+        assert_eq!(Uptime(0).left(), Duration::ZERO);
+        assert_eq!(Uptime::after(Duration::MAX), Uptime(u64::MAX));
+    }
+}

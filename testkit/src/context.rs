@@ -195,6 +195,17 @@ impl Call<'_> {
         self
     }
 
+    /// Calls it through another program, which is given ours and its arguments behind its own.
+    #[must_use]
+    pub fn through<const N: usize>(mut self, wrapper: [&str; N]) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(self.command.get_program()).args(self.command.get_args()).env_clear();
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.command.get_current_dir().unwrap_or(Path::new("/")));
+        self.command = command;
+        self
+    }
+
     /// Gives it something to read; without this it reads the end of file.
     #[must_use]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
@@ -308,6 +319,16 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert!(output.stdout.contains("RBUILD_ROOT=[STORE]\n"));
+    }
+
+    #[test]
+    fn a_call_goes_through_another_program() {
+        let context = TestContext::new("/bin/echo");
+        let script = "pwd; echo $A; exec \"$@\"";
+        let output =
+            context.rbuild(["a b", "c"]).env("A", "x").through(["/bin/sh", "-c", script, "sh"]).run();
+        output.assert_success();
+        assert_eq!(output.stdout, "[PROJECT]\nx\na b c\n");
     }
 
     #[test]

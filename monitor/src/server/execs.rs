@@ -295,6 +295,29 @@ mod tests {
     }
 
     #[test]
+    fn of_what_a_probe_writes_without_end_little_is_kept() {
+        let mut output = ProbeOutput {
+            bytes: Vec::new(),
+            dropped: Dropped::None,
+            start: Timestamp::UNIX_EPOCH,
+            deadline: Instant::now(),
+            timed_out: false,
+        };
+        output.push(&[b'x'; OUTPUT]);
+        assert_eq!((output.bytes.len(), output.dropped), (OUTPUT, Dropped::None));
+        // A gigabyte, as it is read.
+        for _ in 0..32 << 10 {
+            output.push(&[b'y'; 32 << 10]);
+        }
+        assert!(output.bytes.capacity() < 2 * OUTPUT, "{}", output.bytes.capacity());
+        assert_eq!((output.bytes.len(), output.dropped), (OUTPUT, Dropped::Some));
+        assert_eq!(
+            crate::health::output(&output.bytes, output.dropped),
+            format!("{}...", "x".repeat(OUTPUT))
+        );
+    }
+
+    #[test]
     fn ended_executions_are_forgotten_when_there_are_many() {
         let mut execs = Execs::default();
         for number in 0..REMEMBERED + 5 {

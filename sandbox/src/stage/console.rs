@@ -47,3 +47,15 @@ pub(super) fn open(devpts: &OwnedFd, size: (u16, u16), uid: u32, tree: &mut Tree
     attach(mount.as_fd(), target.as_fd()).doing(act)?;
     Ok(Terminal { master, slave })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_terminals_is_named() {
+        let told = |errno| format!("{:?}", opened(Err(errno)).map(drop));
+        assert!(told(Errno::NOSPC).contains("raise `kernel.pty.max`"), "{}", told(Errno::NOSPC));
+        assert!(!told(Errno::ACCESS).contains("kernel.pty.max"), "{}", told(Errno::ACCESS));
+    }
+}

@@ -198,4 +198,32 @@ mod tests {
         halt.now();
         assert_eq!(tree.batch(&halt).unwrap(), None);
     }
+
+    #[test]
+    fn files_without_number_and_a_storm_of_them_cost_no_watches_and_lose_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(top.join("src/deep")).unwrap();
+        for number in 0..2000 {
+            fs::write(top.join(format!("src/deep/{number}")), "").unwrap();
+        }
+        let mut tree = Tree::new(vec![top.join("src")], |_| false).unwrap();
+        assert_eq!(tree.folders.len(), 3, "folders are watched, not files: {:?}", tree.folders);
+
+        // More than the kernel remembers: everything may have changed, also what is written after it gave up.
+        let most: usize =
+            fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
+        for _ in 0..=most / 4 {
+            fs::rename(top.join("src/deep/0"), top.join("src/deep/storm")).unwrap();
+            fs::rename(top.join("src/deep/storm"), top.join("src/deep/0")).unwrap();
+        }
+        fs::create_dir(top.join("src/late")).unwrap();
+        fs::write(top.join("src/late/file"), "").unwrap();
+        let halt = Halt::new().unwrap();
+        let batch = tree.batch(&halt).unwrap().unwrap();
+        assert!(batch.contains(&top.join("src/late/file")) && batch.contains(&top.join("src/deep/1999")));
+        // And it is watched from now on.
+        fs::write(top.join("src/late/file"), "x").unwrap();
+        assert_eq!(tree.batch(&halt).unwrap().unwrap(), [top.join("src/late/file")].into());
+    }
 }
