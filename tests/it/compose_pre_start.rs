@@ -72,7 +72,9 @@ fn what_runs_before_a_service_keeps_it_from_starting_until_it_is_done() {
     let labels = "{{index .Config.Labels \"com.docker.compose.hook\"}} {{.Config.Labels.route}}";
     assert!(inspected(&context, "steps-web-pre_start1", labels).starts_with("pre_start "), "its label");
     assert!(!inspected(&context, "steps-web-pre_start1", "{{.Config.Labels}}").contains("route"));
-    assert_eq!(composed(&context, ["ps", "-q", "--status", "exited"]).stdout, "");
+    assert_eq!(composed(&context, ["ps", "--format", "{{.Name}}"]).stdout, "steps-db-1\n");
+    let exited = composed(&context, ["ps", "--status", "exited", "--format", "{{.Name}}"]).stdout;
+    assert_eq!(exited, "steps-web-pre_start1\n", "by its state it is looked for");
     assert_eq!(composed(&context, ["logs", "web"]).stdout, "");
     assert!(composed(&context, ["ls", "-a"]).stdout.contains(" created(1), running(1) "), "ls");
 
