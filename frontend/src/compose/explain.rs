@@ -5,9 +5,15 @@ use std::fmt::Write as _;
 use super::discover::place;
 use super::environment::{Environment, Origin};
 use super::interpolate::Use;
+use super::path::Path;
+use super::yaml::{Map, Node};
 
 /// Tells all that is known of a variable.
-pub(crate) fn explain(name: &str, environment: &Environment, uses: &[Use]) -> String {
+pub(crate) fn explain<'a>(
+    name: &str,
+    environment: &Environment,
+    uses: impl Iterator<Item = &'a Use>,
+) -> String {
     let mut text = match environment.variable(name) {
         None => format!("{name} is not set\n"),
         Some(variable) => {
@@ -20,7 +26,7 @@ pub(crate) fn explain(name: &str, environment: &Environment, uses: &[Use]) -> St
         }
     };
     let mut told: Vec<&Use> = Vec::new();
-    for used in uses.iter().filter(|used| used.name == name) {
+    for used in uses.filter(|used| used.name == name) {
         if told.contains(&used) {
             continue;
         }
@@ -36,4 +42,25 @@ pub(crate) fn explain(name: &str, environment: &Environment, uses: &[Use]) -> St
         text.push_str("  used nowhere\n");
     }
     text
+}
+
+/// The configs and secrets that are the value of a variable. What they come to is theirs alone.
+pub(crate) fn contents(top: &Map, name: &str) -> Vec<Use> {
+    let mut uses = Vec::new();
+    for section in ["configs", "secrets"] {
+        let files = top.get(section).and_then(Node::as_map);
+        for (key, file) in files.into_iter().flat_map(Map::iter) {
+            let Some(node) = file.get("environment").filter(|node| node.as_str() == Some(name)) else {
+                continue;
+            };
+            uses.push(Use {
+                name: name.to_owned(),
+                path: Path::default().key(section).key(key).key("environment").pattern(),
+                at: node.at.clone(),
+                value: Some(String::new()),
+                result: name.into(),
+            });
+        }
+    }
+    uses
 }

@@ -401,6 +401,6 @@ impl Loaded {
 
     /// Tells where a variable's value came from and what it does.
     pub fn explain(&self, name: &str) -> String {
-        explain::explain(name, &self.environment, &self.uses)
+        explain::explain(name, &self.environment, self.uses.iter().chain(&explain::contents(&self.top, name)))
     }
 }

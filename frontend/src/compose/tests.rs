@@ -250,8 +250,12 @@ fn an_error_in_an_included_file_points_there() {
 #[test]
 fn a_variable_is_explained() {
     let files = [
-        ("compose.yaml", "services: {a: {image: \"x:${TAG}\", hostname: \"${NOPE}\"}}\n"),
-        (".env", "A=1\nTAG=7\n"),
+        (
+            "compose.yaml",
+            "services: {a: {image: \"x:${TAG}\", hostname: \"${NOPE}\", secrets: [s]}}\n\
+             secrets: {s: {environment: KEY}}\n",
+        ),
+        (".env", "A=1\nTAG=7\nKEY=k\n"),
     ];
     let loaded = loaded(&files).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(
@@ -263,6 +267,10 @@ fn a_variable_is_explained() {
         "NOPE is not set\n  used without a value by services.a.hostname (compose.yaml:1): \"\"\n"
     );
     assert_eq!(loaded.explain("OTHER"), "OTHER is not set\n  used nowhere\n");
+    assert_eq!(
+        loaded.explain("KEY"),
+        "KEY=k\n  from .env:3\n  used by secrets.s.environment (compose.yaml:2): \"KEY\"\n"
+    );
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
