@@ -1,6 +1,6 @@
 //! Programs of the project beside a container's own: after its start, before its stop.
 
-use rbuild_model::container::Definition;
+use rbuild_model::container::{Definition, State};
 use rbuild_model::project::Hook;
 use rbuild_monitor::log::{Filter, Source, Tail};
 use rbuild_monitor::{Attach, SessionEvent};
@@ -79,10 +79,17 @@ impl Execution<'_> {
         }
     }
 
-    /// Returns what a container wrote last. What cannot be read is nothing.
+    /// Returns what a container wrote last, since it was started. What cannot be read is nothing.
     pub(super) fn last_lines(&self, name: &str) -> Vec<String> {
         let Ok(definition) = self.engine.find(name) else { return Vec::new() };
-        let filter = Filter { tail: Tail::Lines(LAST_LINES), ..Filter::default() };
+        // What it wrote before is of a failure that was told then.
+        let started = self.engine.observe(&definition).ok().and_then(|seen| match seen.state {
+            State::Running(run) => Some(run.started),
+            State::Exited(ended) => Some(ended.started),
+            _ => None,
+        });
+        let since = started.and_then(|at| i64::try_from(at.as_nanosecond()).ok());
+        let filter = Filter { since, tail: Tail::Lines(LAST_LINES), ..Filter::default() };
         let Ok(mut reader) = self.engine.logs(&definition, filter) else { return Vec::new() };
         let mut lines: Vec<Vec<u8>> = Vec::new();
         while let Ok(Some(entry)) = reader.next_entry() {
