@@ -22,6 +22,7 @@ mod crashes;
 mod durable;
 mod endings;
 mod examples;
+mod exhaustion;
 mod full_disk;
 mod generated;
 mod help;
