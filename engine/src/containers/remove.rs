@@ -9,6 +9,7 @@ use std::time::Duration;
 use rbuild_model::container::{
     ContainerId, ContainerName, Definition, MountUse, MountWhat, Removal, Signal, State,
 };
+use rbuild_monitor::{ClientError, Refusal};
 use rbuild_store::{Lock, LockClass, LockMode, LockName, LockScope, Wait, crash};
 
 use super::collected::VOLUMES_STAY;
@@ -98,7 +99,16 @@ impl Engine {
             }
             _ => {}
         }
-        self.take_away(&definition, options.volumes)?;
+        match self.take_away(&definition, options.volumes) {
+            // The start that a killed command had asked for was done only now.
+            Err(ContainerError::Monitor(error))
+                if options.force && matches!(*error, ClientError::Refused(Refusal::Running)) =>
+            {
+                self.end_at_once(&definition)?;
+                self.take_away(&definition, options.volumes)?;
+            }
+            taken => taken?,
+        }
         Ok(definition.id)
     }
 
