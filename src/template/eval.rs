@@ -1,11 +1,13 @@
 //! Nodes and a value to text.
 
+use std::collections::BTreeMap;
+
 use rbuild_model::span::{Span, nearest};
 use serde_json::Value;
 
 use super::Fault;
 use super::functions::{self, Use};
-use super::parser::{Base, Binding, Command, Node, Operand, Pipe};
+use super::parser::{Base, Binding, Command, Node, Operand, Parsed, Pipe};
 use super::shape::{Names, Shape};
 
 /// A value on its way; `None` is what Go prints as `<no value>`.
@@ -92,14 +94,21 @@ const SETS: &[&str] = &["ExposedPorts", "Volumes"];
 /// How long a text may get.
 const LENGTH: usize = 64 << 20;
 
+/// How deep templates may call each other, with the blocks in them.
+const DEPTH: usize = 192;
+
+/// To which number one may count.
+const COUNT: u64 = 1_000_000;
+
 /// Returns a template's text.
-pub(super) fn render(nodes: &[Node], subject: &Subject<'_>, purpose: Use) -> Result<String, Fault> {
+pub(super) fn render(parsed: &Parsed, subject: &Subject<'_>, purpose: Use) -> Result<String, Fault> {
     let Subject { value, labels, shape } = subject;
     let (shape, names) = shape.map_or((None, Names::Own), |(shape, names)| (Some(shape), names));
     let all = Item { shape, ..Item::from((*value).clone()) };
     let variables = vec![(String::new(), all.clone())];
-    let mut scope = Scope { text: String::new(), variables, labels, names, purpose };
-    scope.nodes(nodes, &all)?;
+    let named = &parsed.named;
+    let mut scope = Scope { text: String::new(), variables, labels, names, purpose, named, depth: 0 };
+    scope.nodes(&parsed.nodes, &all)?;
     Ok(scope.text)
 }
 
@@ -109,6 +118,8 @@ struct Scope<'l> {
     labels: &'l Value,
     names: Names,
     purpose: Use,
+    named: &'l BTreeMap<String, Vec<Node>>,
+    depth: usize,
 }
 
 /// How a list of nodes ended.
@@ -130,12 +141,14 @@ impl Scope<'_> {
     fn block(&mut self, nodes: &[Node], dot: &Item) -> Result<Flow, Fault> {
         let kept = self.variables.len();
         let mut flow = Flow::Through;
+        self.depth += 1;
         for node in nodes {
             flow = self.node(node, dot)?;
             if !matches!(flow, Flow::Through) {
                 break;
             }
         }
+        self.depth -= 1;
         self.variables.truncate(kept);
         Ok(flow)
     }
@@ -188,10 +201,29 @@ impl Scope<'_> {
             Node::Range { names, pipe, body, otherwise } => {
                 return self.range(names, pipe, body, otherwise, dot);
             }
+            Node::Template { name, pipe, span } => self.template(name, pipe.as_ref(), *span, dot)?,
             Node::Break(span) => return Ok(Flow::Break(*span)),
             Node::Continue(span) => return Ok(Flow::Continue(*span)),
         }
         Ok(Flow::Through)
+    }
+
+    /// Renders what a name stands for: it knows its value, and none of the variables around.
+    fn template(&mut self, name: &str, pipe: Option<&Pipe>, span: Span, dot: &Item) -> Result<(), Fault> {
+        let Some(nodes) = self.named.get(name) else {
+            return Err(Fault::new(span, format!("template \"{name}\" is not defined")));
+        };
+        if self.depth > DEPTH {
+            return Err(Fault::new(span, format!("template \"{name}\" is used in itself too deeply")));
+        }
+        let value = match pipe {
+            Some(pipe) => self.pipe(pipe, dot)?,
+            None => Item { value: None, field: None, shape: None },
+        };
+        let around = std::mem::replace(&mut self.variables, vec![(String::new(), value.clone())]);
+        let done = self.nodes(nodes, &value);
+        self.variables = around;
+        done
     }
 
     fn range(
@@ -214,7 +246,14 @@ impl Scope<'_> {
                 entries.into_iter().map(|(key, value)| (Value::from(key), value)).collect()
             }
             Some(Value::Null) | None => Vec::new(),
-            Some(_) => return Err(Fault::new(pipe.span, "`range` needs a list or a map")),
+            Some(Value::Number(number)) if number.is_i64() => match number.as_u64().unwrap_or(0) {
+                count if count <= COUNT => (0..count).map(|at| (Value::from(at), Value::from(at))).collect(),
+                count => {
+                    let why = format!("`range` counts to {COUNT} at most: {count}");
+                    return Err(Fault::new(pipe.span, why));
+                }
+            },
+            Some(_) => return Err(Fault::new(pipe.span, "`range` needs a list, a map or a number")),
         };
         if entries.is_empty() {
             return self.block(otherwise, dot);

@@ -10,8 +10,8 @@ use super::eval::{Item, print, truth};
 
 /// The functions that exist: Go's own and Docker's.
 pub(super) const NAMES: &[&str] = &[
-    "and", "eq", "ge", "gt", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or", "pad",
-    "print", "printf", "println", "slice", "split", "title", "truncate", "upper",
+    "and", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt", "ne", "not",
+    "or", "pad", "print", "printf", "println", "slice", "split", "title", "truncate", "upper", "urlquery",
 ];
 
 /// What a template is rendered for.
@@ -83,6 +83,9 @@ pub(super) fn call(name: &str, arguments: Vec<Item>, purpose: Use, span: Span) -
         }
         ("print", values) => Value::from(spread(values, false)),
         ("println", values) => Value::from(spread(values, true) + "\n"),
+        ("html", values) => Value::from(html(&spread(values, false))),
+        ("js", values) => Value::from(js(&spread(values, false))),
+        ("urlquery", values) => Value::from(query(&spread(values, false))),
         ("printf", [format, rest @ ..]) => Value::from(call.printf(&call.text(format)?, rest)?),
         ("len", [Value::String(text)]) => Value::from(text.len()),
         ("len", [Value::Array(items)]) => Value::from(items.len()),
@@ -255,10 +258,23 @@ impl Call<'_> {
             }
             ('q', Value::String(text)) => Value::from(text.as_str()).to_string(),
             ('d', Value::Number(number)) if !number.is_f64() => number.to_string(),
-            ('x', Value::Number(number)) if number.is_u64() => {
-                format!("{:x}", number.as_u64().unwrap_or_default())
-            }
             ('x', Value::String(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+            ('X', Value::String(text)) => text.bytes().map(|byte| format!("{byte:02X}")).collect(),
+            ('x' | 'X' | 'o' | 'b' | 'c' | 'U', Value::Number(number)) if number.is_u64() => {
+                let number = number.as_u64().unwrap_or_default();
+                match verb {
+                    'x' => format!("{number:x}"),
+                    'X' => format!("{number:X}"),
+                    'o' => format!("{number:o}"),
+                    'b' => format!("{number:b}"),
+                    'U' => format!("U+{number:04X}"),
+                    _ => u32::try_from(number)
+                        .ok()
+                        .and_then(char::from_u32)
+                        .unwrap_or(char::REPLACEMENT_CHARACTER)
+                        .to_string(),
+                }
+            }
             ('t', Value::Bool(value)) => value.to_string(),
             ('f', Value::Number(number)) => {
                 format!("{:.*}", precision.unwrap_or(6), number.as_f64().unwrap_or_default())
@@ -272,6 +288,52 @@ impl Call<'_> {
             (false, false) => format!("{:missing$}{body}", ""),
         })
     }
+}
+
+/// Escapes a text for HTML.
+fn html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\0' => escaped.push(char::REPLACEMENT_CHARACTER),
+            '"' => escaped.push_str("&#34;"),
+            '\'' => escaped.push_str("&#39;"),
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// Escapes a text for a string of JavaScript.
+fn js(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '"' | '\'' => escaped.extend(['\\', c]),
+            '<' | '>' | '&' | '=' => escaped.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c.is_control() => escaped.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Escapes a text for the query of an address.
+fn query(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            b' ' => escaped.push('+'),
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
 }
 
 /// Joins values as Go's `print` does: a space between two that are both no texts; everywhere for `println`.

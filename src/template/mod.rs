@@ -1,8 +1,9 @@
 //! `--format`: Go templates as Docker's commands have them, on JSON values.
 //!
 //! Known: fields (`.Config.Env`), variables, pipelines, `if`/`else if`/`else`, `range`, `with`, `break`, `continue`,
-//! comments, trim marks, and the functions in [`functions::NAMES`]. What Go has beyond that (`define`, `template`,
-//! `block`, methods) is an error that says so. An error points into the template.
+//! `define`, `template`, `block`, comments, trim marks, and the functions in [`functions::NAMES`]. What Go has beyond that
+//! (methods, `call`, the verb `%T`) is an error that says so, and so is what Go's `printf` puts into the text where verbs and
+//! values do not fit. An error points into the template.
 //!
 //! ```text
 //! text --lexer--> tokens --parser--> Vec<Node> --eval(value)--> text
@@ -29,7 +30,7 @@ use crate::table::Table;
 #[derive(Debug)]
 pub(crate) struct Template {
     source: Arc<Source>,
-    nodes: Vec<parser::Node>,
+    parsed: parser::Parsed,
 }
 
 /// Something in a template is wrong.
@@ -56,7 +57,7 @@ impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self, Box<Diagnostic>> {
         let source = Source::new("--format", text);
         match parser::parse(text) {
-            Ok(nodes) => Ok(Self { source, nodes }),
+            Ok(parsed) => Ok(Self { source, parsed }),
             Err(fault) => Err(diagnostic(&source, fault)),
         }
     }
@@ -86,7 +87,7 @@ impl Template {
     /// Returns the template's text for a row of a list, and its labels.
     fn render_row(&self, (row, labels): &(Value, Value)) -> Result<String, Box<Diagnostic>> {
         let subject = eval::Subject { value: row, labels, shape: None };
-        eval::render(&self.nodes, &subject, functions::Use::Values)
+        eval::render(&self.parsed, &subject, functions::Use::Values)
             .map_err(|fault| diagnostic(&self.source, fault))
     }
 
@@ -102,7 +103,7 @@ impl Template {
         purpose: functions::Use,
     ) -> Result<String, Box<Diagnostic>> {
         let subject = eval::Subject { value, labels: &Value::Null, shape };
-        eval::render(&self.nodes, &subject, purpose).map_err(|fault| diagnostic(&self.source, fault))
+        eval::render(&self.parsed, &subject, purpose).map_err(|fault| diagnostic(&self.source, fault))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tokens to nodes.
 
+use std::collections::BTreeMap;
+
 use rbuild_model::span::{Span, nearest};
 use serde_json::Value;
 
@@ -12,10 +14,34 @@ use super::{Fault, LABEL};
 pub(super) enum Node {
     Text(String),
     Action(Pipe),
-    Set { name: String, new: Binding, pipe: Pipe, span: Span },
-    If { branches: Vec<(Pipe, Vec<Node>)>, otherwise: Vec<Node> },
-    With { name: Option<String>, pipe: Pipe, body: Vec<Node>, otherwise: Vec<Node> },
-    Range { names: Vec<String>, pipe: Pipe, body: Vec<Node>, otherwise: Vec<Node> },
+    Set {
+        name: String,
+        new: Binding,
+        pipe: Pipe,
+        span: Span,
+    },
+    If {
+        branches: Vec<(Pipe, Vec<Node>)>,
+        otherwise: Vec<Node>,
+    },
+    With {
+        name: Option<String>,
+        pipe: Pipe,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    Range {
+        names: Vec<String>,
+        pipe: Pipe,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    /// What was defined under a name, for a value.
+    Template {
+        name: String,
+        pipe: Option<Pipe>,
+        span: Span,
+    },
     Break(Span),
     Continue(Span),
 }
@@ -62,12 +88,21 @@ pub(super) enum Base {
     Function(String),
 }
 
+/// A template that was read.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) nodes: Vec<Node>,
+    /// What `define` and `block` gave names to.
+    pub(super) named: BTreeMap<String, Vec<Node>>,
+}
+
 /// Reads a template.
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, Fault> {
-    let mut parser = Parser { pieces: lexer::pieces(text)?.into_iter(), depth: 0 };
+pub(super) fn parse(text: &str) -> Result<Parsed, Fault> {
+    let pieces = lexer::pieces(text)?.into_iter();
+    let mut parser = Parser { pieces, depth: 0, named: BTreeMap::new() };
     let (nodes, end) = parser.nodes()?;
     match end {
-        End::Input => Ok(nodes),
+        End::Input => Ok(Parsed { nodes, named: parser.named }),
         End::Else(_, span) => Err(Fault::new(span, "`else` without `if`, `range` or `with`")),
         End::Closed(span) => Err(Fault::new(span, "`end` without `if`, `range` or `with`")),
     }
@@ -76,6 +111,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, Fault> {
 struct Parser {
     pieces: std::vec::IntoIter<Piece>,
     depth: usize,
+    named: BTreeMap<String, Vec<Node>>,
 }
 
 /// What ended a list of nodes.
@@ -107,14 +143,7 @@ impl Parser {
                 "end" => return Ok((nodes, End::Closed(span))),
                 "else" => return Ok((nodes, End::Else(tokens[1..].to_vec(), span))),
                 "if" => nodes.push(self.condition(&tokens[1..], span)?),
-                "with" => {
-                    let (mut names, pipe) = header(&tokens[1..], span)?;
-                    if names.len() > 1 {
-                        return Err(Fault::new(span, "`with` takes one variable"));
-                    }
-                    let (body, otherwise) = self.block(span)?;
-                    nodes.push(Node::With { name: names.pop(), pipe, body, otherwise });
-                }
+                "with" => nodes.push(self.with(&tokens[1..], span)?),
                 "range" => {
                     let (names, pipe) = header(&tokens[1..], span)?;
                     let (body, otherwise) = self.block(span)?;
@@ -122,8 +151,26 @@ impl Parser {
                 }
                 "break" => nodes.push(Node::Break(span)),
                 "continue" => nodes.push(Node::Continue(span)),
-                "define" | "template" | "block" => {
-                    return Err(Fault::new(span, format!("`{word}` is not supported in templates here")));
+                "define" if self.depth > 0 => {
+                    return Err(Fault::new(span, "`define` cannot stand in another block"));
+                }
+                "define" => {
+                    let (name, rest) = named(&tokens, span)?;
+                    if let Some(token) = rest.first() {
+                        return Err(Fault::new(token.span, "this does not belong here"));
+                    }
+                    self.define(name, span)?;
+                }
+                "template" => {
+                    let (name, rest) = named(&tokens, span)?;
+                    let pipe = if rest.is_empty() { None } else { Some(pipe(rest, span)?) };
+                    nodes.push(Node::Template { name, pipe, span });
+                }
+                "block" => {
+                    let (name, rest) = named(&tokens, span)?;
+                    let pipe = Some(pipe(rest, span)?);
+                    self.define(name.clone(), span)?;
+                    nodes.push(Node::Template { name, pipe, span });
                 }
                 _ => nodes.push(action(&tokens, span)?),
             }
@@ -140,17 +187,62 @@ impl Parser {
     fn block(&mut self, span: Span) -> Result<(Vec<Node>, Vec<Node>), Fault> {
         self.deeper(span)?;
         let (body, end) = self.nodes()?;
-        let otherwise = match end {
-            End::Closed(_) => Vec::new(),
-            End::Else(rest, _) if rest.is_empty() => match self.nodes()? {
-                (nodes, End::Closed(_)) => nodes,
-                _ => return Err(unclosed(span)),
-            },
-            End::Else(_, span) => return Err(Fault::new(span, "nothing may follow this `else`")),
-            End::Input => return Err(unclosed(span)),
-        };
+        let otherwise = self.otherwise(end, span)?;
         self.depth -= 1;
         Ok((body, otherwise))
+    }
+
+    /// Reads what stands behind the `else` that ended a body, if one did.
+    fn otherwise(&mut self, end: End, span: Span) -> Result<Vec<Node>, Fault> {
+        match end {
+            End::Closed(_) => Ok(Vec::new()),
+            End::Else(rest, _) if rest.is_empty() => match self.nodes()? {
+                (nodes, End::Closed(_)) => Ok(nodes),
+                _ => Err(unclosed(span)),
+            },
+            End::Else(_, span) => Err(Fault::new(span, "nothing may follow this `else`")),
+            End::Input => Err(unclosed(span)),
+        }
+    }
+
+    fn with(&mut self, tokens: &[Token], span: Span) -> Result<Node, Fault> {
+        self.deeper(span)?;
+        let (mut names, pipe) = header(tokens, span)?;
+        if names.len() > 1 {
+            return Err(Fault::new(span, "`with` takes one variable"));
+        }
+        let (body, end) = self.nodes()?;
+        let otherwise = match end {
+            // The same `end` closes both.
+            End::Else(rest, at) if matches!(rest.first(), Some(Token { kind: Kind::Word(word), .. }) if word == "with") =>
+            {
+                vec![self.with(&rest[1..], at)?]
+            }
+            end => self.otherwise(end, span)?,
+        };
+        self.depth -= 1;
+        Ok(Node::With { name: names.pop(), pipe, body, otherwise })
+    }
+
+    /// Reads what a name stands for, up to its `end`.
+    fn define(&mut self, name: String, span: Span) -> Result<(), Fault> {
+        self.deeper(span)?;
+        let (body, end) = self.nodes()?;
+        self.depth -= 1;
+        match end {
+            End::Closed(_) => {}
+            End::Else(_, span) => return Err(Fault::new(span, "`else` without `if`, `range` or `with`")),
+            End::Input => return Err(unclosed(span)),
+        }
+        match self.named.entry(name) {
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(body);
+                Ok(())
+            }
+            std::collections::btree_map::Entry::Occupied(other) => {
+                Err(Fault::new(span, format!("template \"{}\" is defined twice", other.key())))
+            }
+        }
     }
 
     fn condition(&mut self, tokens: &[Token], span: Span) -> Result<Node, Fault> {
@@ -176,6 +268,14 @@ impl Parser {
         };
         self.depth -= 1;
         Ok(Node::If { branches, otherwise })
+    }
+}
+
+/// Reads the name behind `define`, `template` or `block`; returns it and what follows.
+fn named(tokens: &[Token], span: Span) -> Result<(String, &[Token]), Fault> {
+    match tokens {
+        [_, Token { kind: Kind::Text(name), .. }, rest @ ..] => Ok((name.clone(), rest)),
+        _ => Err(Fault::new(span, "a template's name is missing here").help("write it in quotes")),
     }
 }
 
@@ -263,6 +363,9 @@ impl Words<'_> {
         while let Some(argument) = self.operand()? {
             span = span.to(argument.span);
             arguments.push(argument);
+        }
+        if arguments.is_empty() && matches!(head.base, Base::Literal(Value::Null)) {
+            return Err(Fault::new(span, "`nil` alone is no value").help("it can be compared with `eq`"));
         }
         let is_label = matches!((&head.base, &head.fields[..]), (Base::Dot, [(name, _)]) if name == LABEL);
         let takes = matches!(head.base, Base::Function(_)) || (is_label && arguments.len() == 1);

@@ -90,10 +90,10 @@ fn mistakes_are_pointed_at() {
             "x {{.Config.Nope}}",
             "error: --format:1:12: there is no field `Nope` | there are [Env, Cmd, Entrypoint, Labels, User, ExposedPorts, Volumes]",
         ),
-        ("{{jsn .}}", "error: --format:1:3: function `jsn` is not defined | did you mean `json`?"),
+        ("{{jsonn .}}", "error: --format:1:3: function `jsonn` is not defined | did you mean `json`?"),
         ("{{if .Id}}x", "error: --format:1:1: this block is not closed | add `{{end}}`"),
         ("{{end}}", "error: --format:1:1: `end` without `if`, `range` or `with`"),
-        ("{{template \"x\"}}", "error: --format:1:1: `template` is not supported in templates here"),
+        ("{{template \"x\"}}", "error: --format:1:1: template \"x\" is not defined"),
         ("{{index .RepoTags 7}}", "error: --format:1:3: index 7 is out of range: the list has 1"),
         (
             "{{printf \"%d\" \"a\"}}",
@@ -275,4 +275,69 @@ fn what_a_document_leaves_out_is_there_for_templates() {
 fn what_is_inspected_is_one_document() {
     let two = [json!({"A": 1}).into(), json!({"B": 2}).into()];
     assert_eq!(inspected(Some("json"), &two).unwrap(), "[{\"A\":1},{\"B\":2}]\n");
+}
+
+#[test]
+fn texts_are_escaped_for_where_they_go() {
+    for (template, expected) in [
+        (r#"{{html "<a href='x'>&\""}}"#, "&lt;a href=&#39;x&#39;&gt;&amp;&#34;"),
+        (
+            r#"{{js "it's \"<b>\" & = \n\t\\ é"}}"#,
+            "it\\'s \\\"\\u003Cb\\u003E\\\" \\u0026 \\u003D \\u000A\\u0009\\\\ é",
+        ),
+        (r#"{{urlquery "a b&c/d?é~-_.*"}}"#, "a+b%26c%2Fd%3F%C3%A9~-_.%2A"),
+        (
+            r#"{{html "a" 1 true "b"}}|{{js 5 6}}|{{urlquery .Config.Cmd}}|{{html}}"#,
+            "a1 trueb|5 6|%5Bsh+-c%5D|",
+        ),
+        (r#"{{.Id | html | printf "<%s>"}}"#, "<sha256:8dae>"),
+    ] {
+        assert_eq!(render(template), expected, "{template}");
+    }
+}
+
+#[test]
+fn templates_have_names_and_may_use_each_other() {
+    for (template, expected) in [
+        (r#"{{define "x"}}[{{.}}]{{end}}{{template "x" .Id}}{{template "x" 1}}"#, "[sha256:8dae][1]"),
+        (r#"{{template "z" 3}}{{define "z"}}({{.}}){{end}}"#, "(3)"),
+        (r#"{{block "y" .Id}}<{{.}}>{{end}}{{template "y" 2}}"#, "<sha256:8dae><2>"),
+        (
+            r#"{{define "all"}}{{range .}}{{template "one" .}}{{end}}{{end}}{{define "one"}}{{.}};{{end}}{{template "all" .RootFS.Layers}}"#,
+            "sha256:ef13;sha256:a6d6;",
+        ),
+        (r#"{{define "r"}}{{template "r"}}{{end}}ok"#, "ok"),
+        (r#"{{define "n"}}{{if .}}{{.}}{{else}}none{{end}}{{end}}{{template "n"}}"#, "none"),
+        (r#"{{with .Config.User}}{{.}}{{else with .Id}}{{.}}{{else}}no{{end}}"#, "sha256:8dae"),
+        (r#"{{with .Config.User}}{{.}}{{else with .Config.User}}{{.}}{{else}}no{{end}}"#, "no"),
+        (
+            "{{range 3}}{{.}}{{end}}|{{range $i := 2}}{{$i}}{{end}}|{{range 0}}x{{else}}none{{end}}",
+            "012|01|none",
+        ),
+        (r#"{{printf "%X %X %o %b %c %U" "hi" 255 8 5 65 65}}"#, "6869 FF 10 101 A U+0041"),
+    ] {
+        assert_eq!(render(template), expected, "{template}");
+    }
+}
+
+#[test]
+fn templates_that_mean_nothing_say_where() {
+    for (template, told) in [
+        (r#"a{{template "nope"}}"#, "template \"nope\" is not defined"),
+        (r#"{{define "r"}}{{template "r" .}}{{end}}{{template "r" .}}"#, "used in itself too deeply"),
+        (r#"{{define "a"}}{{end}}{{define "a"}}{{end}}"#, "defined twice"),
+        (r#"{{if true}}{{define "a"}}{{end}}{{end}}"#, "cannot stand in another block"),
+        (r#"{{define}}{{end}}"#, "name is missing"),
+        (r#"{{define "a" .}}{{end}}"#, "does not belong here"),
+        (r#"{{define "a"}}"#, "not closed"),
+        (r#"{{define "a"}}{{else}}{{end}}"#, "`else` without"),
+        (r#"{{range .RepoTags}}{{else with .Id}}{{end}}"#, "nothing may follow this `else`"),
+        (r#"{{define "v"}}{{$x}}{{end}}{{$x := 1}}{{template "v"}}"#, "`$x` is not declared"),
+        ("{{nil}}", "`nil` alone"),
+        ("{{range 10000000}}{{end}}", "counts to"),
+        ("{{range true}}{{end}}", "needs a list"),
+    ] {
+        let message = render(template);
+        assert!(message.starts_with("error: ") && message.contains(told), "{template}: {message}");
+    }
 }
