@@ -93,6 +93,15 @@ pub enum RunError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A device cannot be looked at.
+    #[error("failed to look at the device `{}`", path.display())]
+    DeviceAway {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// What was named is no device, and no folder of devices.
     #[error("error gathering device information while adding custom device: `{}` is not a device node", path.display())]
     NotADevice {

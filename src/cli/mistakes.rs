@@ -8,6 +8,7 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::cursor::Cursor;
+use crate::flags::{Invalid, Judged};
 use crate::report::Mistake;
 use crate::text::near;
 
@@ -24,7 +25,12 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
         ErrorKind::InvalidValue if value.is_empty() => Mistake::usage(format!("{argument} needs a value")),
         ErrorKind::InvalidValue => {
             let takes = about(ContextKind::ValidValue);
-            let mistake = Mistake::usage(format!("`{value}` is no value of {argument}"));
+            let message = format!("`{value}` is no value of {argument}");
+            let mistake = if is_judged_late(path, argument.trim_matches(['`', '-'])) {
+                Mistake::new(message)
+            } else {
+                Mistake::usage(message)
+            };
             match near(&value, takes.split(", ")) {
                 Some(near) => mistake.hint(format!("did you mean `{near}`? It takes: {takes}")),
                 None => mistake.hint(format!("it takes: {takes}")),
@@ -37,11 +43,14 @@ pub(super) fn of(error: &clap::Error, all: &Command, arguments: &[OsString]) -> 
                 None => String::new(),
             };
             let message = format!("invalid value `{value}` of {argument}{why}");
-            if is_judged_late(path, argument.trim_matches(['`', '-'])) {
-                Mistake::new(message)
-            } else {
-                Mistake::usage(message)
-            }
+            let judged = error.source().and_then(|why| why.downcast_ref::<Invalid>()).map(Invalid::judged);
+            let late = match judged.unwrap_or_default() {
+                Judged::AsTheFlag => is_judged_late(path, argument.trim_matches(['`', '-'])),
+                Judged::Early => false,
+                // A container that is run at once has one status for all that keeps it from its start.
+                Judged::Late => !path.ends_with(" run"),
+            };
+            if late { Mistake::new(message) } else { Mistake::usage(message) }
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = list(error, ContextKind::InvalidArg);
@@ -87,6 +96,7 @@ const JUDGED_LATE: &[(&[&str], &[&str])] = &[
     ),
     (&["create", "update"], &["cpuset-cpus", "cpuset-mems"]),
     (&["attach", "exec", "run", "start"], &["detach-keys"]),
+    (&["inspect"], &["type"]),
 ];
 
 fn is_judged_late(path: &str, flag: &str) -> bool {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use rbuild_model::container::{
-    BlkioRate, BlkioWeight, ContainerName, DeviceRequest, NamespaceUse, RestartPolicy, Signal,
+    BlkioRate, BlkioWeight, ContainerName, DeviceRequest, NamespaceUse, ParseRestartPolicyError,
+    RestartPolicy, Signal,
 };
 use rbuild_model::network::Mac;
 use rbuild_model::step::{ExtraHost, Ulimit};
@@ -209,7 +210,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "GPUS", value_parser = flags::gpus, help_heading = "Files")]
     pub(crate) gpus: Vec<DeviceRequest>,
     /// Rule for devices, as in `c 1:3 rwm` (can be repeated)
-    #[arg(long, value_name = "RULE", help_heading = "Files")]
+    #[arg(long, value_name = "RULE", value_parser = flags::device_rule, help_heading = "Files")]
     pub(crate) device_cgroup_rule: Vec<String>,
 
     /// Network: `bridge`, `host`, `none`, `container:NAME`, or a name (can be repeated)
@@ -292,7 +293,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "GROUP", help_heading = "Limits")]
     pub(crate) cgroup_parent: Option<String>,
     /// How soon the kernel kills it when memory is short (-1000 to 1000)
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-1000..=1000), help_heading = "Limits")]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, value_parser = flags::oom_score, help_heading = "Limits")]
     pub(crate) oom_score_adj: Option<i16>,
 
     /// Capability to give (can be repeated)
@@ -337,7 +338,7 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Limits")]
     pub(crate) memory_reservation: Option<u64>,
     /// Share of processors
-    #[arg(long, value_name = "NUMBER", value_parser = flags::cpus, help_heading = "Limits")]
+    #[arg(long, value_name = "NUMBER", value_parser = flags::cpus, allow_hyphen_values = true, help_heading = "Limits")]
     pub(crate) cpus: Option<flags::Cpus>,
     /// Processors that may be used, as in `0-3`
     #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Limits")]
@@ -346,7 +347,7 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "LIST", value_parser = flags::cpuset, help_heading = "Limits")]
     pub(crate) cpuset_mems: Option<String>,
     /// Weight against others when processors are short; 1024 is ordinary
-    #[arg(short = 'c', long, value_name = "NUMBER", help_heading = "Limits")]
+    #[arg(short = 'c', long, value_name = "NUMBER", value_parser = flags::cpu_shares, allow_hyphen_values = true, help_heading = "Limits")]
     pub(crate) cpu_shares: Option<u64>,
     /// Microseconds in which the quota counts
     #[arg(long, value_name = "MICROSECONDS", help_heading = "Limits")]
@@ -410,7 +411,14 @@ impl Options {
 }
 
 fn restart(text: &str) -> flags::Read<RestartPolicy> {
-    text.parse().map_err(|error| flags::Invalid::new(format!("{error}")))
+    text.parse().map_err(|error| {
+        let invalid = flags::Invalid::new(format!("{error}"));
+        // Which policies there are is not for who reads the flag to say, its form is.
+        match error {
+            ParseRestartPolicyError::Count | ParseRestartPolicyError::Format(_) => invalid.early(),
+            _ => invalid,
+        }
+    })
 }
 
 fn stream(text: &str) -> flags::Read<Stream> {
@@ -506,14 +514,17 @@ fn security(text: &str) -> flags::Read<SecurityOption> {
         }
         ("seccomp", "builtin") => Ok(SecurityOption::SeccompBuiltin),
         ("seccomp", "unconfined") => Ok(SecurityOption::SeccompUnconfined),
-        ("seccomp", "") => Err(flags::Invalid::new("write `seccomp=FILE` or `seccomp=unconfined`")),
+        ("seccomp", "") => Err(flags::Invalid::new("write `seccomp=FILE` or `seccomp=unconfined`").early()),
         ("seccomp", file) => Ok(SecurityOption::SeccompFile(file.into())),
         ("systempaths", "unconfined") => Ok(SecurityOption::SystemPathsUnconfined),
         ("apparmor", "unconfined") | ("label", "disable") => Ok(SecurityOption::Unlabelled),
         ("apparmor" | "label" | "writable-cgroups", _) => {
             Err(flags::Invalid::new(format!("`{name}` is not supported yet")))
         }
-        _ => Err(flags::unknown("option", name, &["no-new-privileges", "seccomp", "systempaths"])),
+        _ => {
+            let unknown = flags::unknown("option", name, &["no-new-privileges", "seccomp", "systempaths"]);
+            Err(if name == text { unknown.early() } else { unknown })
+        }
     }
 }
 

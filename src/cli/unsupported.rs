@@ -139,6 +139,10 @@ const FLAGS: &[Flag] = &[
     switch(&["doctor"], "full", LEAVE),
 ];
 
+/// What Docker's commands pass on as it is, for who makes the container to refuse.
+const JUDGED_LATE: &[(&str, &str)] =
+    &[("create", "isolation"), ("create", "runtime"), ("create", "storage-opt")];
+
 /// Adds their flags, hidden, to a verb and to those of its group.
 pub(super) fn add(verb: clap::Command) -> clap::Command {
     let path = verb.get_name().to_owned();
@@ -167,7 +171,9 @@ pub(super) fn check(verb: &str, matches: &ArgMatches) -> Result<(), NotYet> {
         let values = matches.get_many::<String>(flag.long).unwrap_or_default();
         for value in values {
             if !flag.harmless.iter().any(|harmless| *harmless == "*" || harmless == value) {
-                return Err(NotYet::supported(format!("`--{}` of `rbuild {verb}`", flag.long), flag.instead));
+                let refusal =
+                    NotYet::supported(format!("`--{}` of `rbuild {verb}`", flag.long), flag.instead);
+                return Err(if JUDGED_LATE.contains(&(verb, flag.long)) { refusal.late() } else { refusal });
             }
         }
     }

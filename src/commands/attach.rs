@@ -10,7 +10,7 @@ use rbuild_monitor::Attach as Streams;
 use super::{Context, Outcome};
 use crate::cli::container::{Attach, Exec};
 use crate::flags::{DetachKeys, Mode};
-use crate::report::{Mistake, NotStarted};
+use crate::report::{Mistake, NotStarted, Status};
 use crate::wiring::Touch;
 
 pub(super) fn run(arguments: &Attach, context: &Context) -> Outcome {
@@ -18,7 +18,12 @@ pub(super) fn run(arguments: &Attach, context: &Context) -> Outcome {
     let definition = engine.find(&arguments.container)?;
     let input = if arguments.no_stdin { Mode::Off } else { Mode::On };
     let signals = if arguments.sig_proxy { Mode::On } else { Mode::Off };
-    attach(&engine, &definition, input, arguments.detach_keys.clone(), signals, context)
+    match attach(&engine, &definition, input, arguments.detach_keys.clone(), signals, context)? {
+        // As with Docker's command, who goes by the keys has no status of the program to return; `run` and `start` have done
+        // their work by then.
+        Status::Done => Ok(Status::Failed),
+        status => Ok(status),
+    }
 }
 
 /// Attaches a container that runs: its output, our input if that is wanted and it takes any, signals if they are passed on.

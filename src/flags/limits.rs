@@ -120,6 +120,11 @@ pub(crate) fn ulimit(text: &str) -> Read<Ulimit> {
 /// Reads a number of processors (`1.5`).
 pub(crate) fn cpus(text: &str) -> Read<Cpus> {
     let wrong = || Invalid::new("not a number of processors: write one like `2` or `1.5`");
+    if let Some(number) = text.strip_prefix('-')
+        && cpus(number).is_ok()
+    {
+        return Err(Invalid::new("fewer processors than none: write a number like `2` or `1.5`").late());
+    }
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     if (whole.is_empty() && part.is_empty()) || !digits(whole) || !digits(part) || part.len() > 9 {
@@ -128,6 +133,31 @@ pub(crate) fn cpus(text: &str) -> Read<Cpus> {
     let whole = if whole.is_empty() { 0 } else { whole.parse::<u64>().map_err(|_| wrong())? };
     let part = format!("{part:0<9}").parse::<u64>().map_err(|_| wrong())?;
     whole.checked_mul(1_000_000_000).and_then(|w| w.checked_add(part)).map(Cpus).ok_or_else(wrong)
+}
+
+/// Reads a share of processors.
+pub(crate) fn cpu_shares(text: &str) -> Read<u64> {
+    let number: i64 = text.parse().map_err(|_| Invalid::new("not a whole number"))?;
+    u64::try_from(number).map_err(|_| Invalid::new("a share is a positive number").late())
+}
+
+/// Reads how soon the kernel kills somebody when memory is short.
+pub(crate) fn oom_score(text: &str) -> Read<i16> {
+    let number: i64 = text.parse().map_err(|_| Invalid::new("not a whole number"))?;
+    let score = i16::try_from(number).ok().filter(|score| (-1000..=1000).contains(score));
+    score.ok_or_else(|| Invalid::new(format!("{number} is not in -1000..=1000")).late())
+}
+
+/// Checks a rule for devices (`c 1:3 rwm`) and returns it as written; what it comes to is found where it is applied.
+pub(crate) fn device_rule(text: &str) -> Read<String> {
+    let wrong = || Invalid::new("write one like `c 1:3 rwm`; a number may be `*`");
+    let words: Vec<&str> = text.split(' ').collect();
+    let [kind, numbers, access] = words[..] else { return Err(wrong()) };
+    let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
+    let number = |text: &str| text == "*" || (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    let letters = (1..=3).contains(&access.len()) && access.bytes().all(|b| b"rwm".contains(&b));
+    let is_rule = matches!(kind, "a" | "b" | "c") && number(major) && number(minor) && letters;
+    if is_rule { Ok(text.to_owned()) } else { Err(wrong()) }
 }
 
 /// Reads a list of processors (`0-3,7`) and returns it as written.

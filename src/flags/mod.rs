@@ -35,7 +35,10 @@ pub(crate) use container::{
 };
 pub(crate) use environment::{EnvEntry, env_entry, env_file, label};
 pub(crate) use hosts::add_host;
-pub(crate) use limits::{Cpus, Device, Sysctl, capability, cpus, cpuset, device, gpus, sysctl, ulimit};
+pub(crate) use limits::{
+    Cpus, Device, Sysctl, capability, cpu_shares, cpus, cpuset, device, device_rule, gpus, oom_score, sysctl,
+    ulimit,
+};
 pub(crate) use mount::{MountKind, Propagation, RunMount, mount, tmpfs, volume};
 pub(crate) use output::{Compression, Destination, Mode, Output, OutputKind, encoding, output};
 pub(crate) use platform::{PlatformList, platforms};
@@ -50,12 +53,40 @@ pub(crate) use ssh::{Ssh, ssh};
 #[error("{why}")]
 pub(crate) struct Invalid {
     why: String,
+    judged: Judged,
+}
+
+/// Who finds out with Docker's commands that a value means nothing: the status depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// Whoever it is for most values of the flag.
+    #[default]
+    AsTheFlag,
+    /// The command, which cannot read it.
+    Early,
+    /// Who makes the container, to whom it is passed on.
+    Late,
 }
 
 impl Invalid {
     /// Says what is wrong, in one lower-case fragment.
     pub(crate) fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into() }
+        Self { why: why.into(), judged: Judged::AsTheFlag }
+    }
+
+    /// The value can be read, and who makes the container refuses it.
+    pub(crate) fn late(self) -> Self {
+        Self { judged: Judged::Late, ..self }
+    }
+
+    /// The value cannot be read, though others of the flag are passed on as they are.
+    pub(crate) fn early(self) -> Self {
+        Self { judged: Judged::Early, ..self }
+    }
+
+    /// Returns who finds it out.
+    pub(crate) fn judged(&self) -> Judged {
+        self.judged
     }
 }
 

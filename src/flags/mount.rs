@@ -159,7 +159,7 @@ impl Draft {
             "readonly" | "ro" => self.read_only = field.truth()?,
             "bind-propagation" => {
                 let read = |word: String| {
-                    Propagation::read(&word).ok_or_else(|| unknown("propagation", &word, PROPAGATIONS))
+                    Propagation::read(&word).ok_or_else(|| unknown("propagation", &word, PROPAGATIONS).late())
                 };
                 self.propagation = given(field)?.map(read).transpose()?;
                 self.special.push(("bind", "bind-propagation"));
@@ -224,7 +224,8 @@ impl Draft {
     fn finish(self) -> Read<RunMount> {
         self.check_recursion()?;
         let kind = self.kind.as_deref().unwrap_or("volume");
-        let target = absolute(self.target.ok_or_else(|| Invalid::new("no `target`: write `target=/PATH`"))?)?;
+        let target = self.target.ok_or_else(|| Invalid::new("no `target`: write `target=/PATH`"))?;
+        let target = absolute(target).map_err(Invalid::late)?;
         if let Some((owner, key)) = self.special.iter().find(|(owner, _)| *owner != kind) {
             return Err(Invalid::new(format!(
                 "`{key}` belongs to type `{owner}`, and this is type `{kind}`"
@@ -234,7 +235,7 @@ impl Draft {
             "bind" => MountKind::Bind {
                 source: self
                     .source
-                    .ok_or_else(|| Invalid::new("no `source`: a bind mount needs `source=PATH`"))?
+                    .ok_or_else(|| Invalid::new("no `source`: a bind mount needs `source=PATH`").late())?
                     .into(),
                 propagation: self.propagation.unwrap_or_default(),
                 recursion: self.recursion,
@@ -242,27 +243,29 @@ impl Draft {
             },
             "volume" => {
                 if let Some(name) = &self.source {
-                    check_volume_name(name)?;
+                    check_volume_name(name).map_err(Invalid::late)?;
                 }
                 let copy = (!self.no_copy).into();
                 MountKind::Volume { name: self.source, copy, subpath: self.subpath, made: self.making }
             }
             "tmpfs" => {
                 if self.source.is_some() {
-                    return Err(Invalid::new("a tmpfs has no `source`"));
+                    return Err(Invalid::new("a tmpfs has no `source`").late());
                 }
                 MountKind::Tmpfs(TmpfsUse::new(self.size, self.mode))
             }
             "image" => MountKind::Image {
                 reference: self
                     .source
-                    .ok_or_else(|| Invalid::new("no `source`: an image mount needs `source=IMAGE`"))?,
+                    .ok_or_else(|| Invalid::new("no `source`: an image mount needs `source=IMAGE`").late())?,
                 subpath: self.subpath,
             },
             later @ ("cluster" | "npipe") => {
-                return Err(Invalid::new(format!("mounts of type `{later}` are not supported")));
+                return Err(Invalid::new(format!("mounts of type `{later}` are not supported")).late());
             }
-            other => return Err(unknown("type of mount", other, &["bind", "volume", "tmpfs", "image"])),
+            other => {
+                return Err(unknown("type of mount", other, &["bind", "volume", "tmpfs", "image"]).late());
+            }
         };
         Ok(RunMount { target, read_only: self.read_only.into(), kind, asked: MountAsked::long() })
     }

@@ -143,17 +143,23 @@ pub(crate) struct NotYet {
     what: String,
     state: &'static str,
     instead: String,
+    status: Status,
 }
 
 impl NotYet {
     /// Names a flag or value that is known and not supported yet, and what to do instead.
     pub(crate) fn supported(what: impl Into<String>, instead: impl Into<String>) -> Self {
-        Self { what: what.into(), state: "supported", instead: instead.into() }
+        Self { what: what.into(), state: "supported", instead: instead.into(), status: Status::Usage }
     }
 
     /// Names a command that is not available yet, and what to do instead.
     pub(crate) fn available(what: impl Into<String>, instead: impl Into<String>) -> Self {
-        Self { what: what.into(), state: "available", instead: instead.into() }
+        Self { what: what.into(), state: "available", instead: instead.into(), status: Status::Usage }
+    }
+
+    /// It is not for who reads the command line to say: a failure as any other.
+    pub(crate) fn late(self) -> Self {
+        Self { status: Status::Failed, ..self }
     }
 }
 
@@ -226,7 +232,7 @@ pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
             verdict.status = Status::Program(Status::Failed.code());
         } else if let Some(missing) = cause.downcast_ref::<NotYet>() {
             verdict.hints.push(missing.instead.clone());
-            verdict.status = Status::Usage;
+            verdict.status = missing.status;
             (verdict.kind, known) = (Kind::Yours, true);
         } else if cause.is::<Findings>() || cause.is::<StepFailure>() {
             (verdict.kind, known) = (Kind::Yours, true);

@@ -61,7 +61,12 @@ pub(crate) fn run(
     let home = Home::open_to_fill(&context.settings, "rbuild run")?;
     let engine = home.engine()?;
     engine.prepare_start(&request.host.network);
-    let made = engine.create(&request, &PullNotes(context.terminal, progress))?;
+    let made = match engine.create(&request, &PullNotes(context.terminal, progress)) {
+        Ok(made) => made,
+        // What a volume is made of is missing: found while it is filled, and no other matter than at the start.
+        Err(error) if error.exit_status() == NOT_FOUND => return Ok(not_run(error, context.terminal)),
+        Err(error) => return Err(error.into()),
+    };
     for warning in &made.warnings {
         context.terminal.tell(&format!("WARNING: {}\n", text::one_line(warning)));
     }
@@ -266,11 +271,14 @@ pub(crate) fn window() -> (u16, u16) {
     attend::window()
 }
 
+/// The status of a container something of which is not there.
+const NOT_FOUND: u8 = 127;
+
 /// Tells why a container did not run, and returns the status for it.
 fn not_run(error: ContainerError, terminal: Terminal) -> Status {
     let status = match error.exit_status() {
         126 => Status::NotExecutable,
-        127 => Status::NotFound,
+        NOT_FOUND => Status::NotFound,
         _ => Status::Usage,
     };
     crate::report::tell(&error.into(), terminal);

@@ -67,7 +67,7 @@ fn what_could_never_start_is_not_made() {
         ),
         (&["--cpu-period", "5"], "CPU cfs period can not be less than"),
         (&["--cpu-quota", "5"], "CPU cfs quota can not be less than"),
-        (&["--device-cgroup-rule", "x 1:3 r"], "invalid device cgroup rule format: 'x 1:3 r'"),
+        (&["--device-cgroup-rule", "x 1:3 r"], "write one like `c 1:3 rwm`"),
     ] {
         let refused = context.rbuild([&["create"], flags, &["busybox", "true"]].concat()).run();
         assert!(!refused.status.success() && refused.stderr.contains(told), "{flags:?}: {refused}");

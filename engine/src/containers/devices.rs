@@ -33,7 +33,8 @@ pub(super) fn grant(requests: &[DeviceUse]) -> Result<Granted, RunError> {
             let why = format!("`{}`, it needs to be an absolute path", container.display());
             return Err(RunError::Invalid { what: "device path", why });
         }
-        let found = std::fs::metadata(host).map_err(io("look at the device", host))?;
+        let found =
+            std::fs::metadata(host).map_err(|source| RunError::DeviceAway { path: host.clone(), source })?;
         let before = granted.devices.len();
         granted.add(host, container, &found, access, &[])?;
         if granted.devices.len() == before {
@@ -128,7 +129,10 @@ mod tests {
         assert!(matches!(ask("/dev/null", "/dev/null", "rx"), Err(RunError::Invalid { .. })));
         assert!(matches!(ask("/dev/null", "null", "r"), Err(RunError::Invalid { .. })));
         assert!(matches!(ask("/proc/self/exe", "/dev/x", "r"), Err(RunError::NotADevice { .. })));
-        assert!(matches!(ask("/dev/no such device", "/dev/x", "r"), Err(RunError::Io { .. })));
+        // As with Docker, what is not there has the status of a program that is not there.
+        let absent = ask("/dev/none", "/dev/x", "r").unwrap_err();
+        assert_eq!(crate::containers::ContainerError::from(absent).exit_status(), 127);
+        assert!(matches!(ask("/dev/no such device", "/dev/x", "r"), Err(RunError::DeviceAway { .. })));
         let folder = tempfile::tempdir().unwrap();
         let empty = folder.path().to_str().unwrap();
         assert!(matches!(ask(empty, "/dev/x", "r"), Err(RunError::NotADevice { .. })));

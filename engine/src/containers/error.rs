@@ -150,6 +150,11 @@ impl ContainerError {
         match self {
             Self::Start { code: code @ (126 | 127), .. } => *code,
             Self::Volumes(error) if error.is_absence() => 127,
+            Self::Run(RunError::DeviceAway { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                127
+            }
             _ => 125,
         }
     }
