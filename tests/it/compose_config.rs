@@ -86,6 +86,18 @@ fn standard_input_is_a_file_too() {
 }
 
 #[test]
+fn a_file_without_anything_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::write(folder.path().join("compose.yaml"), "# later\n").expect("the file can be written");
+    let output = told(["compose", "config"], folder.path());
+    assert!(
+        output.starts_with("status: 1\n--- out\n--- err\nerror: empty compose file\nhint: `"),
+        "{output}"
+    );
+    assert!(output.contains("compose.yaml` says nothing: write `services:`"), "{output}");
+}
+
+#[test]
 fn old_projects_have_names_with_another_sign() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     fs::write(folder.path().join("compose.yaml"), "name: p\nservices: {a: {build: /b}}\n")

@@ -87,7 +87,10 @@ impl Layers<'_> {
             }
         }
         if model.as_map().is_some_and(Map::is_empty) {
-            return Err(fault(None, "empty compose file").into());
+            let files: Vec<String> = list.iter().map(|path| format!("`{}`", path.display())).collect();
+            let help =
+                format!("{} says nothing: write `services:`, and below it what is to run", files.join(", "));
+            return Err(Box::new(fault(None, "empty compose file").with_help(help)).into());
         }
         defaults::fill(&mut model);
         defaults::check(&model)?;
