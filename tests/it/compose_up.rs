@@ -415,8 +415,10 @@ services:
     context.write("gate/kept", "");
     let pipe = Command::new("mkfifo").arg(context.project().join("gate/pipe")).status();
     assert!(pipe.expect("there is a mkfifo program").success());
-    let aborted = compose(&context, ["up", "--exit-code-from", "two"]);
-    aborted.assert_code(9);
+    compose(&context, ["up", "--exit-code-from", "two"]).assert_code(9);
+    // And where it is not listened to.
+    context.write("compose.yaml", text.replace("two: {", "two: { attach: false,"));
+    compose(&context, ["up", "--exit-code-from", "two"]).assert_code(9);
     context.write("compose.yaml", fore);
 
     // Ctrl-C asks everything to end; what is written meanwhile is shown.

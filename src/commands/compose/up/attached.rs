@@ -18,7 +18,7 @@ use std::thread::Scope;
 
 use rbuild_engine::projects::labels::key;
 use rbuild_engine::projects::{AfterFailure, Carried, Halt, Member, ReplicaKind, Turn, Wanted};
-use rbuild_model::container::{ContainerId, Definition, Signal};
+use rbuild_model::container::{ContainerId, Definition, Signal, State};
 
 use super::super::board::{Board, colour};
 use super::super::life::Turning;
@@ -516,14 +516,26 @@ impl<'a> Foreground<'a> {
         Ok(ControlFlow::Break(match self.reason {
             Some(Reason::Interrupted | Reason::Left) => Status::Interrupted,
             Some(Reason::Aborted) => {
-                let code = match self.up.exit_code_from {
-                    Some(_) => self.asked_code,
+                let code = match &self.up.exit_code_from {
+                    Some(service) => self.asked_code.or_else(|| self.ended_with(service)).or(self.first_code),
                     None => self.first_code,
                 };
                 Status::Program(code.unwrap_or_default())
             }
             Some(Reason::Detached) | None => Status::Done,
         }))
+    }
+
+    /// The status of a service that was not listened to.
+    fn ended_with(&self, service: &str) -> Option<u8> {
+        let members = self.handle.members().ok()?;
+        let is_meant = |member: &&Member| {
+            member.replica.service == service && member.replica.kind == ReplicaKind::Numbered
+        };
+        match &members.iter().find(is_meant)?.seen.state {
+            State::Exited(ended) => Some(u8::try_from(ended.code).unwrap_or(u8::MAX)),
+            _ => None,
+        }
     }
 
     fn is_up(&self, id: ContainerId) -> bool {
