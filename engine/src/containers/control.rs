@@ -78,6 +78,18 @@ impl Engine {
             }
             State::Created { .. } | State::Exited(_) => {}
         }
+        let mut found;
+        let client = match client {
+            Some(client) => Some(client),
+            None => {
+                found = self.client(definition)?;
+                // A command that was killed may have told it to start the program: it answers when it has.
+                if found.is_some() && self.observe(definition)?.state.is_active() {
+                    return Ok(Start::Running);
+                }
+                found.as_mut()
+            }
+        };
         Ok(Start::Started(self.start_held(definition, client)?))
     }
 
