@@ -152,3 +152,32 @@ fn what_nobody_finished_goes_while_containers_run() {
     said(&context, ["rm", "-f", "runs"]);
     assert_clean(&context);
 }
+
+#[test]
+fn what_a_killed_command_was_starting_is_waited_for() {
+    let Some(context) = scene("what_a_killed_command_was_starting_is_waited_for") else { return };
+    context.rbuild(["network", "create", "net"]).run().assert_success();
+    let id =
+        said(&context, ["create", "--network", "net", "--stop-signal", "KILL", "busybox", "sleep", "1000"]);
+    let store8 = context.store8().expect("a store");
+    let folder = PathBuf::from(format!("/run/rbuild/{store8}/containers/{id}"));
+    for _ in 0..6 {
+        let _ = fs::remove_file(folder.join("plan.json"));
+        let first = context.rbuild(["start", &id]).start();
+        let others = [(); 3].map(|()| context.rbuild(["start", &id]).start());
+        // What the monitor is told, it writes down first; then it goes to work, whoever is there to hear of it.
+        while !folder.join("plan.json").exists() {
+            std::thread::yield_now();
+        }
+        first.kill();
+        for other in others {
+            let ended = other.wait();
+            assert!(ended.status.success(), "{ended:?}");
+        }
+        assert_eq!(said(&context, ["inspect", "-f", "{{.State.Status}}", &id]), "running");
+        context.rbuild(["stop", &id]).run().assert_success();
+    }
+    context.rbuild(["rm", &id]).run().assert_success();
+    context.rbuild(["network", "rm", "net"]).run().assert_success();
+    assert_clean(&context);
+}
