@@ -127,6 +127,8 @@ fn one_that_was_about_to_restart_is_connected_again() {
     while context.rbuild(["exec", "rr", "wc", "-l", "/runs"]).run().stdout != "5 /runs\n" {}
     let links = said(&context, ["exec", "rr", "ls", "/sys/class/net"]);
     assert!(links.contains("eth0"), "{links}");
+    // The start that the dead monitor did not come to is one of its restarts, of which `on-failure:N` has N.
+    assert_eq!(said(&context, ["inspect", "--format", "{{.RestartCount}}", "rr"]), "4");
     said(&context, ["rm", "-f", "rr"]);
     assert_clean(&context);
 }

@@ -135,6 +135,7 @@ fn begin_with(begin: Begin, mut fds: Vec<OwnedFd>) -> Result<Start, String> {
             None => return Ok(Start::Nothing),
         },
     };
+    let resumes = matches!(record.state, State::Restarting { .. }) && record.boot == boot;
     if record.state.is_active() && (!adopts || record.boot != boot) {
         // Nobody was there when it ended.
         record.lose(if record.boot == boot { "monitor lost" } else { crate::MACHINE_RESTARTED });
@@ -157,6 +158,7 @@ fn begin_with(begin: Begin, mut fds: Vec<OwnedFd>) -> Result<Start, String> {
         holds: fds,
         networks,
         adopts,
+        resumes,
     })))
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Parts {
     /// The namespace that networks are made in, if it is not this process's own.
     pub(super) networks: Option<OwnedFd>,
     pub(super) adopts: bool,
+    pub(super) resumes: bool,
 }
 
 /// What the container does.
@@ -116,6 +117,8 @@ pub(super) struct Monitor {
     pub(super) reaper: Option<Process>,
     /// Whether there was one since the last start.
     pub(super) is_reaped: bool,
+    /// Whether the next start is the one that a monitor before this one did not come to: it counts as a restart.
+    pub(super) resumes: bool,
     /// Whether somebody else has the lock, to remove the container: nothing is written any more.
     pub(super) given_up: bool,
 }
@@ -139,7 +142,7 @@ enum Token {
 
 impl Monitor {
     pub(super) fn new(parts: Parts, residence: Option<Residence>, launcher: Option<Launcher>) -> Self {
-        let Parts { place, lock, settings, record, listener, holds, networks, adopts } = parts;
+        let Parts { place, lock, settings, record, listener, holds, networks, adopts, resumes } = parts;
         let teller = Teller::new(settings.events.clone(), settings.id);
         let mut monitor = Self {
             place,
@@ -174,6 +177,7 @@ impl Monitor {
             told: None,
             reaper: None,
             is_reaped: false,
+            resumes,
             given_up: false,
         };
         if adopts {

@@ -157,7 +157,8 @@ impl Monitor {
         let Some(handed) = Handed::of_fds(list, fds) else {
             return Err(Refusal::Unexpected("descriptors are missing".to_owned()));
         };
-        self.record.restart_count = 0;
+        let resumes = std::mem::take(&mut self.resumes);
+        self.record.restart_count = if resumes { self.record.restart_count.saturating_add(1) } else { 0 };
         self.record.stopped = Stopped::ByItself;
         self.record.patience = None;
         self.backoff = Default::default();
