@@ -92,7 +92,9 @@ impl Zygote {
 impl Drop for Zygote {
     fn drop(&mut self) {
         drop(self.channel.take());
-        // Nothing can be done about one that cannot be waited for.
+        // Whoever has begun is a process of its own, and it has nothing else to do: one that was stopped would be waited for for
+        // ever. Nothing can be done about one that cannot be waited for.
+        let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }

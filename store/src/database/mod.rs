@@ -32,11 +32,9 @@ use thiserror::Error;
 use crate::error::{Context, ErrorKind, FileError};
 use crate::promotion::Promotable;
 
-mod log;
 mod migrate;
 mod pool;
 
-use log::Log;
 pub(crate) use migrate::Alone;
 use pool::{Lent, Pool};
 
@@ -154,6 +152,13 @@ fn way_out(error: &rusqlite::Error) -> &'static str {
     }
 }
 
+/// What a commit promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sync {
+    Later,
+    BeforeSuccess,
+}
+
 /// What is to become of what a transaction wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -185,7 +190,6 @@ pub struct Database {
     path: PathBuf,
     connections: Pool,
     queue: Mutex<OwnedFd>,
-    log: Log,
     folder_synced: Mutex<bool>,
 }
 
@@ -224,12 +228,10 @@ impl Database {
         let mode = Mode::RUSR | Mode::WUSR;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
         let queue = rustix::fs::open(queue, flags, mode).at("open", queue)?;
-        let log = Log::of(&path);
         let database = Self {
             path,
             connections: Pool::new(),
             queue: Mutex::new(queue),
-            log,
             folder_synced: Mutex::new(false),
         };
         let first = match database.take() {
@@ -324,7 +326,7 @@ impl Database {
         &self,
         body: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        once(body, |body| self.begin_to_write(body))
+        self.transact(Sync::Later, body)
     }
 
     /// As [`Database::write`], and what it wrote, with all that was written before, is on the disk before it succeeds.
@@ -332,9 +334,7 @@ impl Database {
         &self,
         body: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let done = self.write(body)?;
-        // Others write meanwhile.
-        self.log.sync().map_err(|errno| E::from(log::failed(&self.log, errno).into()))?;
+        let done = self.transact(Sync::BeforeSuccess, body)?;
         self.sync_folder()?;
         Ok(done)
     }
@@ -347,14 +347,26 @@ impl Database {
         let done = connection.execute_batch("VACUUM").and_then(|()| empty_log(&connection));
         let done = done.and_then(|emptied| begin_log(&connection, emptied));
         drop(turn);
+        done.map_err(self.failed("compact"))?;
         connection.give_back();
-        done.map_err(self.failed("compact"))
+        Ok(())
     }
 
-    fn begin_to_write(&self, body: &mut Body<'_>) -> Result<(), DatabaseError> {
+    fn transact<T, E: From<DatabaseError>>(
+        &self,
+        sync: Sync,
+        body: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        once(body, |body| self.begin_to_write(sync, body))
+    }
+
+    fn begin_to_write(&self, sync: Sync, body: &mut Body<'_>) -> Result<(), DatabaseError> {
         let _inside = Inside::enter()?;
         let turn = self.turn()?;
         let mut connection = self.take()?;
+        if sync == Sync::BeforeSuccess {
+            connection.execute_batch("PRAGMA synchronous = FULL").map_err(self.failed("set up"))?;
+        }
         let done = {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -366,8 +378,13 @@ impl Database {
             }
         };
         drop(turn);
+        // What did not commit is closed: it may still be inside its transaction.
+        done?;
+        if sync == Sync::BeforeSuccess {
+            connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(self.failed("set up"))?;
+        }
         connection.give_back();
-        done
+        Ok(())
     }
 
     /// Syncs the folder of the database once a process: the log's own entry may be younger than the last sync.
@@ -381,15 +398,11 @@ impl Database {
         Ok(())
     }
 
-    /// How many times this process had the log synced.
-    #[cfg(test)]
-    pub(crate) fn log_syncs(&self) -> u64 {
-        self.log.syncs()
-    }
-
     /// Whether the log is so long that reading it at each open costs more than a checkpoint would once.
     pub fn is_log_long(&self) -> bool {
-        std::fs::metadata(self.log.path()).is_ok_and(|stat| stat.len() > CHECKPOINT_ABOVE)
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        std::fs::metadata(&log).is_ok_and(|stat| stat.len() > CHECKPOINT_ABOVE)
     }
 
     /// Moves the log into the database file and begins it anew, if it is long; readers in the way postpone that.
@@ -413,6 +426,7 @@ impl Database {
 
     /// Lists what SQLite itself finds wrong with the file; empty when it is sound.
     pub fn check(&self) -> Result<Vec<String>, DatabaseError> {
+        let _inside = Inside::enter()?;
         let connection = self.take()?;
         let list = |statement: &str| -> Result<Vec<String>, rusqlite::Error> {
             connection.prepare(statement)?.query_map([], |row| row.get::<_, String>(0))?.collect()

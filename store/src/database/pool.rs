@@ -3,7 +3,7 @@
 //! A new connection reads the whole schema and prepares its statements anew, which costs as much as some dozen transactions.
 //! As these are short and wait for nothing, a thread rather waits for another one's connection than opening its own, once there
 //! are as many as processors. What holds one must therefore not wait for anything but SQLite: writers
-//! queue before they take one.
+//! queue before they take one. (Migrations, which come before all else, have the only one there is.)
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
