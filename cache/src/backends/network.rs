@@ -70,6 +70,10 @@ impl Network {
     /// Waits for a call, and leaves off in the middle of it when its time is over.
     fn within<T>(&self, runtime: &Runtime, call: Pending<'_, T>) -> Result<T, BackendError> {
         let Some(deadline) = self.deadline else { return Ok(runtime.wait(call)?) };
+        // The timer tells milliseconds: what is fast enough would still be done.
+        if Instant::now() >= deadline {
+            return Err(BackendError::OutOfTime);
+        }
         match runtime.wait(async { tokio::time::timeout_at(deadline.into(), call).await }) {
             Ok(done) => Ok(done?),
             Err(_) => Err(BackendError::OutOfTime),
