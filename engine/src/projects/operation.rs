@@ -35,6 +35,14 @@ impl Plan {
         self.operations.iter().any(|planned| !planned.operation.only_waits())
     }
 
+    /// Whether an operation is another one, or plainly comes after it: no more than one stands between them.
+    pub(super) fn plainly_follows(&self, one: OperationId, other: OperationId) -> bool {
+        let before = |place: OperationId| &self.operations[place.0].after;
+        one == other
+            || before(one).contains(&other)
+            || before(one).iter().any(|between| before(*between).contains(&other))
+    }
+
     /// Adds an operation and returns its place.
     pub(super) fn add(
         &mut self,

@@ -270,7 +270,14 @@ impl<'a> Planner<'a> {
         waits: &[OperationId],
     ) -> Vec<OperationId> {
         let (mut started, mut taken_over) = (Vec::new(), Vec::new());
+        let ground = self.ground_of(service);
         for (container, cause, mut after) in to_start {
+            // What is made comes after them anyway; one that was there may have lost a network while it did not run.
+            let comes_after =
+                |made: &OperationId| after.iter().any(|before| self.plan.plainly_follows(*before, *made));
+            let missing: Vec<OperationId> =
+                ground.iter().filter(|made| !comes_after(made)).copied().collect();
+            after.extend(missing);
             after.extend(waits);
             let old = beside.get(container.name());
             // No more than one is there twice.
@@ -386,9 +393,7 @@ impl<'a> Planner<'a> {
 
     /// What a container of the service needs to be made.
     fn before_creation(&self, service: &Service) -> Result<Vec<OperationId>, PlanError> {
-        let networks = service.networks.keys().filter_map(|key| self.ground.networks.get(key)).flatten();
-        let volumes = named_volumes(service).filter_map(|key| self.ground.volumes.get(key)).flatten();
-        let mut before: Vec<OperationId> = networks.chain(volumes).copied().collect();
+        let mut before = self.ground_of(service);
         for parent in parents(service) {
             match self.services.get(parent) {
                 Some(placed) => before.extend(&placed.made),
@@ -400,6 +405,13 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(before)
+    }
+
+    /// What makes the networks and volumes of the service.
+    fn ground_of(&self, service: &Service) -> Vec<OperationId> {
+        let networks = service.networks.keys().filter_map(|key| self.ground.networks.get(key)).flatten();
+        let volumes = named_volumes(service).filter_map(|key| self.ground.volumes.get(key)).flatten();
+        networks.chain(volumes).copied().collect()
     }
 
     /// What has to be before containers of the service start. What is waited for is waited for once.

@@ -199,13 +199,28 @@ pub(super) fn prepare(
         is_alone = hold.try_take()?;
         members = handle.members()?;
     }
-    let (observed, mut plan) = loop {
+    let mut has_asked = false;
+    let plan = loop {
         let observed = handle.engine.observe_project(model, &members)?;
         compare_contents(model, &observed, &mut wanted);
-        let plan = projects::up(model, &observed, &wanted).map_err(told)?;
+        let mut plan = projects::up(model, &observed, &wanted).map_err(told)?;
+        let keeps = plan.warnings.iter().any(|warning| matches!(warning, Warning::VolumeKept { .. }));
+        if keeps && making.yes {
+            wanted.changed_volumes = ChangedVolumes::Replace;
+            plan = projects::up(model, &observed, &wanted).map_err(told)?;
+        } else if keeps && !has_asked && !project.dry_run && io::stdin().is_terminal() {
+            // Nobody waits for what a person thinks about; what there is is looked at again then.
+            hold.let_go();
+            (is_alone, has_asked) = (false, true);
+            if asked_to_replace(&plan, context)? {
+                wanted.changed_volumes = ChangedVolumes::Replace;
+            }
+            members = handle.members()?;
+            continue;
+        }
         // Where there is nothing to do, it counts for nothing what others are about to do.
         if is_alone || !plan.changes() {
-            break (observed, plan);
+            break plan;
         }
         if !hold.take(&handle.halt, &|text| board.note(&format!("note: project {} {text}", model.name)))? {
             return Ok(None);
@@ -213,13 +228,6 @@ pub(super) fn prepare(
         is_alone = true;
         members = handle.members()?;
     };
-    if plan.warnings.iter().any(|warning| matches!(warning, Warning::VolumeKept { .. })) {
-        let replace = making.yes || (!project.dry_run && asked_to_replace(&plan, context)?);
-        if replace {
-            wanted.changed_volumes = ChangedVolumes::Replace;
-            plan = projects::up(model, &observed, &wanted).map_err(told)?;
-        }
-    }
     for warning in &plan.warnings {
         board.note(&format!("warning: {warning}"));
     }
@@ -243,11 +251,8 @@ fn compare_contents(model: &Model, observed: &Observed, wanted: &mut Wanted) {
     }
 }
 
-/// Asks whether volumes are made anew whose definition changed; without a person to ask they are not.
+/// Asks the person at the terminal whether volumes are made anew whose definition changed.
 fn asked_to_replace(plan: &Plan, context: &Context) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        return Ok(false);
-    }
     for warning in &plan.warnings {
         if let Warning::VolumeKept { name } = warning {
             context.terminal.tell(&format!(

@@ -21,6 +21,19 @@ fn a_changed_network_keeps_its_containers() {
 }
 
 #[test]
+fn who_lost_its_network_while_it_did_not_run_starts_when_there_is_one_again() {
+    let project = project(&[("web", &[])]);
+    let mut ended = replica("web", 1);
+    ended.activity = Activity::Exited;
+    let mut there = observed(vec![ended]);
+    there.networks.clear();
+    check(
+        &plan(&project, &there, &Wanted::default()),
+        &["[] create network p_default: there is none", "[0] start p-web-1: not running"],
+    );
+}
+
+#[test]
 fn who_had_ended_is_used_when_it_is_in_the_changed_network_again() {
     let project = project(&[("web", &[])]);
     let network = NetworkKey::new("default").expect("a key");
