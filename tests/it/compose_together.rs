@@ -203,3 +203,27 @@ services:
     context.rbuild(["down", "-v"]).run().assert_success();
     assert_clean(&context);
 }
+
+#[test]
+fn who_waits_for_a_grace_is_in_nobodys_way() {
+    let Some(context) = scene("who_waits_for_a_grace_is_in_nobodys_way") else { return };
+    let file = "name: grace\nservices:\n  \
+                web: { image: busybox, stop_grace_period: 1h, command: sh -c 'trap \"\" TERM; echo deaf; exec sleep 1000' }\n  \
+                other: { image: busybox, stop_signal: SIGKILL, command: sleep 1000 }\n";
+    context.write("compose.yaml", file);
+    composed(&context, ["up", "-d"]);
+    // It is not listening before it has said so.
+    let log = context.rbuild(["compose", "logs", "-f", "web"]).start();
+    log.until("deaf");
+    let first = context.rbuild(["compose", "restart", "web"]).start();
+    first.until("Container grace-web-1  Restarting");
+    composed(&context, ["restart", "other"]);
+    // It ends the grace, too; both start what has ended, which is done once.
+    composed(&context, ["restart", "-t", "0", "web"]);
+    let ended = first.wait();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(containers(&context), ["grace-other-1 running", "grace-web-1 running"]);
+    composed(&context, ["down", "-t", "0"]);
+    log.wait();
+    assert_clean(&context);
+}

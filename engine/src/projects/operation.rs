@@ -223,6 +223,11 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether it makes no container, network or volume, and removes and changes none.
+    pub(super) const fn only_runs(&self) -> bool {
+        self.only_waits() || matches!(self, Self::Stop(_) | Self::RunBefore(_) | Self::Start(_))
+    }
+
     /// Whether it does no more than wait for containers.
     pub(super) const fn only_waits(&self) -> bool {
         matches!(

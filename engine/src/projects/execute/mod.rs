@@ -143,6 +143,8 @@ struct Execution<'a> {
     beside: Mutex<BTreeMap<ContainerId, OperationId>>,
     /// Made when something failed after which nothing more is to be begun.
     failed: Halt,
+    /// Whether the plan makes and removes nothing: what it stops is started again, by whoever comes first.
+    only_runs: bool,
 }
 
 impl Engine {
@@ -191,6 +193,7 @@ impl<'a> Execution<'a> {
             made: Mutex::default(),
             beside: Mutex::default(),
             failed: Halt::new()?,
+            only_runs: plan.operations.iter().all(|planned| planned.operation.only_runs()),
         })
     }
 }
@@ -256,7 +259,7 @@ impl Execution<'_> {
         let mut carried = Carried::default();
         let limit = self.work.parallel.map_or(usize::MAX, NonZeroUsize::get);
         let counts = |place: usize| !is_wait(&plan.operations[place].operation);
-        let changes = |place: usize| !plan.operations[place].operation.only_waits();
+        let changes = |place: usize| self.needs_hold(&plan.operations[place].operation);
         let (sender, receiver) = mpsc::channel();
         thread::scope(|scope| {
             let (mut running, mut busy, mut changing) = (0_usize, 0_usize, 0_usize);
@@ -299,6 +302,12 @@ impl Execution<'_> {
         carried.failures.sort_by_key(|failure| failure.operation);
         carried.left = schedule.left;
         carried
+    }
+
+    /// Whether nobody else may change the project meanwhile. A container that is stopped to be started again may take all of its
+    /// grace: others go on, and may have it started before.
+    fn needs_hold(&self, operation: &Operation) -> bool {
+        !operation.only_waits() && !(self.only_runs && matches!(operation, Operation::Stop(_)))
     }
 
     /// Lets other commands change the project while this one only waits; unless they would take what it has made for

@@ -35,7 +35,7 @@ impl Execution<'_> {
             tell(Phase::Done(act));
             Ok(())
         };
-        if !planned.operation.only_waits() {
+        if self.needs_hold(&planned.operation) {
             self.hold(id, subject(&planned.operation))?;
         }
         match &planned.operation {
