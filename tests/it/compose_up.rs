@@ -470,7 +470,9 @@ fn the_foreground_ends_all_that_is_meant_and_no_more() {
     assert_eq!(containers(&context), ["calm-db-1 running", "calm-web-1 exited"]);
 
     // A terminal that goes away takes nothing with it.
-    let running = context.rbuild(["compose", "up", "db"]).start();
+    // Whoever runs the tests may have it ignored (`nohup`), which is inherited.
+    let hears = ["env", "--default-signal=HUP"];
+    let running = context.rbuild(["compose", "up", "db"]).through(hears).start();
     running.until("Attaching to db-1");
     running.signal(Signal::HUP);
     let ended = running.wait();
