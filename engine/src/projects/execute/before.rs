@@ -198,7 +198,11 @@ impl Execution<'_> {
         session: Option<Session>,
     ) -> Result<Ended, OperationError> {
         let session = match session {
-            None => self.joined(definition)?,
+            None => match self.joined(definition) {
+                // What it means that it is gone is told below.
+                Err(ContainerError::NotFound(_)) => None,
+                joined => joined?,
+            },
             session => session,
         };
         thread::scope(|scope| {
