@@ -307,7 +307,8 @@ impl Execution<'_> {
     /// Whether nobody else may change the project meanwhile. A container that is stopped to be started again may take all of its
     /// grace: others go on, and may have it started before.
     fn needs_hold(&self, operation: &Operation) -> bool {
-        !operation.only_waits() && !(self.only_runs && matches!(operation, Operation::Stop(_)))
+        let is_free = self.only_runs && matches!(operation, Operation::Stop(_));
+        !is_free && !operation.only_waits()
     }
 
     /// Lets other commands change the project while this one only waits; unless they would take what it has made for
