@@ -1,5 +1,7 @@
 use std::io::Write;
 
+use rustix::fs::{CWD, FileType, Mode};
+
 use super::*;
 
 #[test]
@@ -74,6 +76,25 @@ fn trees_are_published_once_and_dropped_ones_are_trash() {
     drop(store.temp_tree().unwrap());
     assert_eq!(store.empty_trash().unwrap().removed, 2);
     assert_eq!(store.empty_trash().unwrap().removed, 0);
+}
+
+#[test]
+fn trees_that_last_may_hold_anything() {
+    let place = Place::new();
+    let store = place.open();
+    let folder = store.layout().containers();
+    let tree = store.temp_tree().unwrap();
+    let deep = tree.path().join("a/b");
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("file"), "x").unwrap();
+    // Opening one of these would wait for ever, and following the other would leave the tree.
+    rustix::fs::mknodat(CWD, deep.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    std::os::unix::fs::symlink("/dev/full", deep.join("link")).unwrap();
+    fs::set_permissions(&deep, fs::Permissions::from_mode(0o000)).unwrap();
+    store.precious().publish_tree(tree, &folder, "c1").unwrap();
+    let deep = folder.join("c1/a/b");
+    fs::set_permissions(&deep, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(fs::read_dir(deep).unwrap().count(), 3);
 }
 
 #[test]
