@@ -202,17 +202,10 @@ impl Precious<'_> {
 
     /// As [`Derived::publish_tree`], with all that is in the tree.
     ///
-    /// Meant for small trees: each file and folder is synced for itself, as syncing the file system would wait for
-    /// what everybody else has written to it.
+    /// All writers must have ended and nothing may be mounted in it.
     pub fn publish_tree(&self, tree: TempTree, folder: &Path, name: &str) -> Result<(), FileError> {
         let target = checked_target(folder, name)?;
-        match sync_tree(&tree.path) {
-            // What belongs to a user of a container is not ours to open.
-            Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
-                rustix::fs::syncfs(&tree.witness).at("sync the file system of", &target)?;
-            }
-            synced => synced?,
-        }
+        sync_tree(&tree.path, &tree.witness)?;
         rename_tree(tree, &target)?;
         sync_folder(folder)
     }
@@ -318,25 +311,44 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), FileError> {
     rustix::fs::fsync(open_folder(path)?).at("sync", path)
 }
 
-/// Syncs the files and folders of a tree that nobody else writes to: what is in a folder before the folder itself. What
-/// else there is (links, devices) has no content but in its folder.
-fn sync_tree(root: &Path) -> Result<(), FileError> {
-    let mut folders = vec![root.to_owned()];
+/// Makes a tree, to which nobody writes any more, survive a power loss.
+///
+/// `witness` lies on its file system, and had better be opened before the tree was written, so that it hears of all
+/// errors. Of a small tree each file and folder is synced for itself, as syncing the file system waits for what everybody
+/// else has written there.
+pub fn sync_tree(root: &Path, witness: impl AsFd) -> Result<(), FileError> {
+    match sync_each(root, 100) {
+        Ok(true) => Ok(()),
+        // What belongs to a user of a container is not ours to open.
+        Err(error) if error.source.kind() != io::ErrorKind::PermissionDenied => Err(error),
+        Ok(false) | Err(_) => rustix::fs::syncfs(witness).at("sync the file system of", root),
+    }
+}
+
+/// Syncs files and folders of a tree, what is in a folder before the folder itself; false if there are more than `most`.
+/// What else there is (links, devices) has no content but in its folder.
+fn sync_each(root: &Path, most: usize) -> Result<bool, FileError> {
+    let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
     let mut next = 0;
     while let Some(folder) = folders.get(next).cloned() {
         for entry in std::fs::read_dir(&folder).at("list", &folder)? {
             let entry = entry.at("list", &folder)?;
-            let path = entry.path();
-            let kind = entry.file_type().at("stat", &path)?;
+            let kind = entry.file_type().at("stat", &entry.path())?;
             if kind.is_dir() {
-                folders.push(path);
+                folders.push(entry.path());
             } else if kind.is_file() {
-                rustix::fs::fsync(File::open(&path).at("open", &path)?).at("sync", &path)?;
+                files.push(entry.path());
+            }
+            if files.len() + folders.len() > most {
+                return Ok(false);
             }
         }
         next += 1;
     }
-    folders.iter().rev().try_for_each(|folder| sync_folder(folder))
+    for file in &files {
+        rustix::fs::fsync(File::open(file).at("open", file)?).at("sync", file)?;
+    }
+    folders.iter().rev().try_for_each(|folder| sync_folder(folder)).map(|()| true)
 }
 
 /// Creates a folder that only the owner may enter, if it is missing.

@@ -51,7 +51,7 @@ pub use boot::BootId;
 pub use budget::{Budget, Room, RoomError};
 pub use cancel::{Cancel, Canceller, Wake};
 pub use database::{Database, DatabaseError, Schema};
-pub use durable::{Access, Published, TempFile, TempTree};
+pub use durable::{Access, Published, TempFile, TempTree, sync_tree};
 pub use error::{ErrorKind, FileError};
 pub use id::UniqueId;
 pub use layout::Layout;

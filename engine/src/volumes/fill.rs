@@ -59,7 +59,7 @@ pub(super) fn fill(
     let folder = File::open(data).map_err(io("open", data))?;
     let top = source.open_dir()?;
     rbuild_snapshotter::copy_xattrs(&top, &folder).map_err(io("set the attributes of", data))?;
-    rustix::fs::syncfs(&folder).map_err(io("sync", data))?;
+    rbuild_store::sync_tree(data, &folder)?;
     rbuild_store::crash::point("volume.filled");
     finish(own)?;
     sync(own)

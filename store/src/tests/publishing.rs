@@ -95,6 +95,13 @@ fn trees_that_last_may_hold_anything() {
     let deep = folder.join("c1/a/b");
     fs::set_permissions(&deep, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(fs::read_dir(deep).unwrap().count(), 3);
+
+    let large = store.temp_tree().unwrap();
+    for file in 0..200 {
+        fs::write(large.path().join(file.to_string()), "x").unwrap();
+    }
+    store.precious().publish_tree(large, &folder, "c2").unwrap();
+    assert_eq!(fs::read_dir(folder.join("c2")).unwrap().count(), 200);
 }
 
 #[test]
