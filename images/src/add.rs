@@ -68,8 +68,13 @@ impl Images {
             for (diff_id, snapshot) in diff_ids.iter().zip(chain.layers()) {
                 let next = crate::layers::chain_with(below, *diff_id);
                 below = Some(next);
-                if rows::layer(tx, next)?.is_some() {
-                    continue;
+                if let Some(LayerRow { snapshot: known, .. }) = rows::layer(tx, next)? {
+                    let is_packable = |tree| rows::is_made_here(tx, tree, *diff_id);
+                    if known == *snapshot || is_packable(known)? || !is_packable(*snapshot)? {
+                        continue;
+                    }
+                    // The other tree's blob may be gone, and of this one the layer can be packed at any time.
+                    rows::forget_layer(tx, next, known)?;
                 }
                 let bytes =
                     rows::diff_id(tx, *snapshot, epoch.unwrap_or(EPOCH_NONE))?.map_or(0, |(_, bytes)| bytes);

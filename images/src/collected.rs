@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use rbuild_cache::blobs::BYTES_PER_SECOND;
+use rbuild_image::tar::TAR_VERSION;
 use rbuild_model::digest::ImageId;
 use rbuild_model::reference::Reference;
 use rbuild_store::collect::{Candidate, Collected, Keeper, Mark, SweepError, Verdict};
@@ -31,12 +32,18 @@ pub struct ImageRows;
 const SNAPSHOTS: &str =
     "SELECT layers.snapshot FROM image_layers JOIN layers ON layers.chain = image_layers.chain WHERE 1";
 
-/// Layers of images whose blob cannot be made again, as no snapshot's tar is theirs.
+/// Layers of images whose blob cannot be made again, as the tar of their own tree is not known to be theirs.
 ///
 /// A layer that was pulled could be fetched again, but whoever saves, exports or pushes an image expects to do so without
 /// the registry it came from.
-const BLOBS: &str = "SELECT layer_blobs.digest FROM image_layers JOIN layer_blobs ON layer_blobs.diff = image_layers.diff \
-    WHERE NOT EXISTS (SELECT 1 FROM diff_ids WHERE diff_ids.diff = layer_blobs.diff)";
+fn blobs() -> String {
+    format!(
+        "SELECT layer_blobs.digest FROM image_layers JOIN layer_blobs ON layer_blobs.diff = image_layers.diff \
+         WHERE NOT EXISTS (SELECT 1 FROM layers JOIN diff_ids ON diff_ids.snapshot = layers.snapshot \
+             WHERE layers.chain = image_layers.chain \
+             AND diff_ids.tar_version = {TAR_VERSION} AND diff_ids.diff = image_layers.diff)"
+    )
+}
 
 /// Blobs that were pushed here.
 const SHELVED: &str = "SELECT shelf_blobs.digest FROM shelf_blobs WHERE 1";
@@ -134,7 +141,7 @@ impl Collected for ImageRows {
     ) -> Result<(), DatabaseError> {
         for (kind, text) in [
             (ObjectKind::SNAPSHOT, format!("{SNAPSHOTS} AND image_layers.image = ?1")),
-            (ObjectKind::BLOB, format!("{BLOBS} AND image_layers.image = ?1")),
+            (ObjectKind::BLOB, format!("{} AND image_layers.image = ?1", blobs())),
             (ObjectKind::IMAGE, "SELECT parent FROM images WHERE id = ?1 AND parent IS NOT NULL".to_owned()),
         ] {
             for (kind, needed) in objects(transaction, kind, &text, &[object])? {
@@ -171,11 +178,26 @@ impl Collected for ImageRows {
             ),
             ObjectKind::SNAPSHOT => format!("{SNAPSHOTS} AND layers.snapshot = ?1"),
             ObjectKind::BLOB => {
-                format!("{BLOBS} AND layer_blobs.digest = ?1 UNION ALL {SHELVED} AND shelf_blobs.digest = ?1")
+                let of_layers = blobs();
+                format!(
+                    "{of_layers} AND layer_blobs.digest = ?1 UNION ALL {SHELVED} AND shelf_blobs.digest = ?1"
+                )
             }
             _ => return Ok(false),
         };
         Ok(transaction.prepare_cached(&text)?.exists([object])?)
+    }
+
+    fn forget(
+        &self,
+        transaction: &Transaction<'_>,
+        kind: ObjectKind,
+        object: &[u8],
+    ) -> Result<(), DatabaseError> {
+        if kind == ObjectKind::SNAPSHOT {
+            rows::forget_snapshot(transaction, object)?;
+        }
+        Ok(())
     }
 
     fn reclaim(&self, _: &Store, _: &[u8]) -> Result<(), SweepError> {
@@ -201,7 +223,7 @@ impl Images {
     pub fn holdings(&self) -> Result<Vec<(ObjectKind, Vec<u8>)>, ImagesError> {
         self.store.read(|tx| {
             let mut found = objects(tx, ObjectKind::SNAPSHOT, SNAPSHOTS, &[])?;
-            found.extend(objects(tx, ObjectKind::BLOB, BLOBS, &[])?);
+            found.extend(objects(tx, ObjectKind::BLOB, &blobs(), &[])?);
             Ok(found)
         })
     }

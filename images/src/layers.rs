@@ -10,7 +10,7 @@ use rbuild_image::hash::HashingWriter;
 use rbuild_image::manifest::{Descriptor, LayerFormat, MediaType};
 use rbuild_image::tar;
 use rbuild_model::digest::{ChainId, DiffId, ImageId};
-use rbuild_model::snapshot::Chain;
+use rbuild_model::snapshot::{Chain, SnapshotId};
 use rbuild_snapshotter::{Tree, write_layer};
 use rbuild_store::{Lease, ObjectKind, RoomError, Stoppable};
 use rusqlite::Transaction;
@@ -111,7 +111,7 @@ impl Images {
             for diff_id in diff_ids {
                 let next = chain_with(chain, *diff_id);
                 let Some(layer) = rows::layer(tx, next)? else { break };
-                if image.is_none() && !lease_packed(tx, *diff_id, lease)? {
+                if image.is_none() && !lease_packed(tx, layer.snapshot, *diff_id, lease)? {
                     break;
                 }
                 lease.protect(tx, &[(ObjectKind::SNAPSHOT, layer.snapshot.as_bytes())])?;
@@ -122,10 +122,11 @@ impl Images {
         })?;
         // A row without its tree is a miss.
         if let Some(lost) = layers.iter().position(|snapshot| !self.snapshotter.contains(*snapshot)) {
+            let snapshot = layers[lost];
             layers.truncate(lost);
             let chain = ChainId::of(&diff_ids[..=lost]);
             if let Some(chain) = chain {
-                self.store.write(|tx| rows::forget_layer(tx, chain))?;
+                self.store.write(|tx| rows::forget_layer(tx, chain, snapshot))?;
             }
         }
         Ok(Chain::new(layers))
@@ -254,9 +255,14 @@ impl Images {
     }
 }
 
-/// Leases the packed forms of a layer that are here; tells whether it can leave: there is one, or its tar is made here.
-fn lease_packed(tx: &Transaction<'_>, diff_id: DiffId, lease: &Lease) -> Result<bool, ImagesError> {
-    let mut can_leave = rows::is_made_here(tx, diff_id)?;
+/// Leases the packed forms of a layer that are here; tells whether it can leave: there is one, or its tar is made of its tree.
+fn lease_packed(
+    tx: &Transaction<'_>,
+    snapshot: SnapshotId,
+    diff_id: DiffId,
+    lease: &Lease,
+) -> Result<bool, ImagesError> {
+    let mut can_leave = rows::is_made_here(tx, snapshot, diff_id)?;
     for row in rows::packed(tx, diff_id)? {
         can_leave |= Blobs::find_in(tx, row.digest, lease)?.is_some();
     }

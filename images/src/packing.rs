@@ -78,7 +78,10 @@ impl Images {
         deadline: Option<Instant>,
         departures: &dyn Departures,
     ) -> Result<Descriptor, ImagesError> {
-        let made_here = self.store.read(|tx| rows::is_made_here(tx, diff_id))?;
+        let made_here = match stack.top() {
+            Some(top) => self.store.read(|tx| rows::is_made_here(tx, top, diff_id))?,
+            None => false,
+        };
         if packing.existing == Existing::Keep && !made_here {
             let format = format_of(packing.encoding);
             let mut came = self.store.read(|tx| rows::packed(tx, diff_id))?;

@@ -169,12 +169,19 @@ pub(crate) fn forget_loose_layers(transaction: &Transaction<'_>) -> Result<()> {
          WHERE NOT EXISTS (SELECT 1 FROM image_layers WHERE image_layers.chain = layers.chain)",
     )?;
     let loose =
-        statement.query_map([], |row| Ok((ChainId::from_bytes(row.get(0)?), row.get::<_, Vec<u8>>(1)?)))?;
+        statement.query_map([], |row| Ok((ChainId::from_bytes(row.get(0)?), row.get::<_, [u8; 16]>(1)?)))?;
     for (chain, snapshot) in loose.collect::<rusqlite::Result<Vec<_>>>()? {
         if !is_leased(transaction, ObjectKind::SNAPSHOT, &snapshot)? {
-            forget_layer(transaction, chain)?;
+            forget_layer(transaction, chain, SnapshotId::from_bytes(snapshot))?;
         }
     }
+    Ok(())
+}
+
+/// Forgets what was known of a tree that goes: nothing leads to it, and nothing is packed of it any more.
+pub(crate) fn forget_snapshot(transaction: &Transaction<'_>, snapshot: &[u8]) -> Result<()> {
+    transaction.prepare_cached("DELETE FROM layers WHERE snapshot = ?1")?.execute([snapshot])?;
+    transaction.prepare_cached("DELETE FROM diff_ids WHERE snapshot = ?1")?.execute([snapshot])?;
     Ok(())
 }
 
@@ -228,8 +235,15 @@ pub(crate) fn add_layer(
     Ok(())
 }
 
-pub(crate) fn forget_layer(transaction: &Transaction<'_>, chain: ChainId) -> Result<()> {
-    transaction.prepare_cached("DELETE FROM layers WHERE chain = ?1")?.execute([chain.as_bytes()])?;
+/// Forgets that a stack has a tree; one that others made meanwhile stays.
+pub(crate) fn forget_layer(
+    transaction: &Transaction<'_>,
+    chain: ChainId,
+    snapshot: SnapshotId,
+) -> Result<()> {
+    transaction
+        .prepare_cached("DELETE FROM layers WHERE chain = ?1 AND snapshot = ?2")?
+        .execute((chain.as_bytes(), snapshot.as_bytes()))?;
     Ok(())
 }
 
@@ -313,10 +327,13 @@ fn packed_rows(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Tells whether the tar of a layer is that of a snapshot here, so that it can be packed anew at any time.
-pub(crate) fn is_made_here(transaction: &Transaction<'_>, diff_id: DiffId) -> Result<bool> {
-    let mut statement = transaction.prepare_cached("SELECT 1 FROM diff_ids WHERE diff = ?1 LIMIT 1")?;
-    Ok(statement.exists([diff_id.as_bytes()])?)
+/// Tells whether the tar of a layer is that of its snapshot, so that it can be packed anew at any time.
+pub(crate) fn is_made_here(
+    transaction: &Transaction<'_>,
+    snapshot: SnapshotId,
+    diff_id: DiffId,
+) -> Result<bool> {
+    Ok(epoch_of(transaction, snapshot, diff_id)?.is_some())
 }
 
 /// Tells whether a blob is recorded as the packed form of a layer.

@@ -29,6 +29,7 @@ mod leaving;
 mod memory;
 mod packing;
 mod platforms;
+mod taking;
 
 const SCHEMAS: &[&Schema] = &[&SCHEMA, &records::SCHEMA, &blobs::SCHEMA];
 

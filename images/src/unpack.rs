@@ -251,7 +251,9 @@ impl Images {
             }
             room.commit(active, lease, &|tx, snapshot| {
                 // A row whose tree is gone gives way.
-                rows::forget_layer(tx, chain)?;
+                if let Some(lost) = rows::layer(tx, chain)? {
+                    rows::forget_layer(tx, chain, lost.snapshot)?;
+                }
                 let row = LayerRow { snapshot, bytes: summary.size };
                 rows::add_layer(tx, chain, row, Some(self.store.stamp()))?;
                 // What was just hashed to its DiffId is a packed form of it, and may leave as such.

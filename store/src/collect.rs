@@ -6,8 +6,9 @@
 //! 1. Leases of dead processes are voided.
 //! 2. Marking reads one consistent state: roots and leased objects, and all that these need.
 //! 3. Each unmarked object of that state is condemned in a write transaction that looks again: a lease or a reference
-//!    that came meanwhile saves it. Look-ups take their lease in the transaction that finds the object, so nothing
-//!    slips between. The rows of a batch are gone, and synced, before any file is touched.
+//!    that came meanwhile saves it. All rows that lead to the object go in that transaction, of whichever owner
+//!    ([`Collected::forget`]), and look-ups take their lease in the one that finds the object, so nothing slips between.
+//!    The rows of a batch are gone, and synced, before any file is touched.
 //! 4. Outside of all transactions the owner moves the files into the trash, which is emptied at the end.
 //!
 //! Objects that appear after the marking are not candidates. A dry run is the same code without the third step.
@@ -194,6 +195,20 @@ pub trait Collected: Sync {
     ) -> Result<bool, DatabaseError> {
         let _ = (transaction, kind, object);
         Ok(false)
+    }
+
+    /// Forgets an object of whatever kind that has just been condemned: rows of this owner that lead to it and keep nothing.
+    ///
+    /// It goes in one transaction with the object's own rows. Else a look-up would still be led there, and lease what is
+    /// not protected any more, until its files are gone.
+    fn forget(
+        &self,
+        transaction: &Transaction<'_>,
+        kind: ObjectKind,
+        object: &[u8],
+    ) -> Result<(), DatabaseError> {
+        let _ = (transaction, kind, object);
+        Ok(())
     }
 
     /// Moves the files of a condemned object out of sight; repeatable.

@@ -333,7 +333,7 @@ fn sync_each(root: &Path, most: usize) -> Result<bool, FileError> {
     while let Some(folder) = folders.get(next).cloned() {
         for entry in std::fs::read_dir(&folder).at("list", &folder)? {
             let entry = entry.at("list", &folder)?;
-            let kind = entry.file_type().at("stat", &entry.path())?;
+            let kind = entry.file_type().at("stat", entry.path())?;
             if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() {

@@ -207,8 +207,9 @@ impl Site {
             let (layer, packed, made_here) = self
                 .store
                 .read(|tx| -> Result<_, DatabaseError> {
-                    let made_here = rows::is_made_here(tx, diff_id)?;
-                    Ok((rows::layer(tx, chain)?, rows::packed(tx, diff_id)?, made_here))
+                    let layer = rows::layer(tx, chain)?;
+                    let made_here = layer.map(|layer| rows::is_made_here(tx, layer.snapshot, diff_id));
+                    Ok((layer, rows::packed(tx, diff_id)?, made_here.unwrap_or(Ok(false))?))
                 })
                 .unwrap();
             match layer {

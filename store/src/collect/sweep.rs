@@ -164,6 +164,9 @@ impl Store {
                     is_leased(transaction, owner.kind(), object)
                 };
                 if !is_needed()? && owner.condemn(transaction, object)? == Verdict::Condemned {
+                    for other in owners {
+                        other.forget(transaction, owner.kind(), object)?;
+                    }
                     condemned.push(candidate.clone());
                 }
             }
