@@ -9,8 +9,9 @@
 //!
 //! Blobs are not synced as they come; those that cannot be fetched or made again are as safe as all else after a promotion.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -184,14 +185,17 @@ impl Blobs {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.forget(digest)?;
-                return Ok(None);
+                return if self.take_away(digest, None)? { Ok(None) } else { self.open(digest) };
             }
             Err(error) => return Err(FileError::new("open", path, error).into()),
         };
         let size = file.metadata().map_err(|error| FileError::new("stat", &path, error))?.len();
         if size != recorded.unsigned_abs() {
-            return Err(self.quarantine(digest)?);
+            return if self.take_away(digest, Some(&file))? {
+                Err(self.damaged(digest))
+            } else {
+                self.open(digest)
+            };
         }
         Ok(Some(file))
     }
@@ -202,26 +206,47 @@ impl Blobs {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| FileError::new("read", self.path(digest), error))?;
         if BlobDigest::of(&bytes) != digest {
-            return Err(self.quarantine(digest)?);
+            return if self.take_away(digest, Some(&file))? {
+                Err(self.damaged(digest))
+            } else {
+                self.read(digest)
+            };
         }
         Ok(Some(bytes))
     }
 
-    /// Forgets a blob that turned out not to be there.
-    fn forget(&self, digest: BlobDigest) -> Result<(), BlobError> {
-        self.store.write(|transaction| {
+    /// Forgets a blob whose file turned out to be missing, or to be damaged: that file is moved aside.
+    ///
+    /// Somebody may have stored the blob again since: then what they stored stays, and this tells so by `false`.
+    fn take_away(&self, digest: BlobDigest, damaged: Option<&File>) -> Result<bool, BlobError> {
+        let path = self.path(digest);
+        let _name =
+            self.store.locks().scope().acquire(&name_of(digest), LockMode::Exclusive, &Wait::forever())?;
+        let failed = |error| FileError::new("stat", &path, error);
+        let found = damaged.map(File::metadata).transpose().map_err(failed)?;
+        let now = match std::fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            stat => Some(stat.map_err(failed)?),
+        };
+        let file_of = |stat: Metadata| (stat.dev(), stat.ino());
+        if found.map(file_of) != now.map(file_of) {
+            return Ok(false);
+        }
+        self.store.write(|transaction| -> Result<(), DatabaseError> {
             transaction
                 .prepare_cached("DELETE FROM blobs WHERE digest = ?1")?
                 .execute([digest.as_bytes()])?;
             Ok(())
-        })
+        })?;
+        if damaged.is_some() {
+            self.store.quarantine(&path)?;
+        }
+        Ok(true)
     }
 
-    /// Moves a damaged blob aside and returns the error that says so.
-    fn quarantine(&self, digest: BlobDigest) -> Result<BlobError, BlobError> {
-        self.forget(digest)?;
-        self.store.quarantine(&self.path(digest))?;
-        Ok(BlobError::Damaged { digest, moved_to: self.store.layout().bad() })
+    /// The error that says of a blob that it was moved aside.
+    fn damaged(&self, digest: BlobDigest) -> BlobError {
+        BlobError::Damaged { digest, moved_to: self.store.layout().bad() }
     }
 }
 

@@ -46,6 +46,29 @@ fn what_was_stored_is_found_opened_and_read_only() {
 }
 
 #[test]
+fn who_finds_a_blob_lost_or_damaged_too_late_takes_nothing_away() {
+    let (_folder, store) = place();
+    let (blobs, lease) = (Blobs::new(&store), store.lease("test").unwrap());
+    let blob = blobs.put(b"hello world", &lease).unwrap();
+    let found = || blobs.find(&[blob.digest], &lease).unwrap()[0];
+    let damaged = blobs.open(blob.digest).unwrap().unwrap();
+    fs::remove_file(blobs.path(blob.digest)).unwrap();
+    blobs.put(b"hello world", &lease).unwrap();
+    for found_by in [None, Some(&damaged)] {
+        assert!(!blobs.take_away(blob.digest, found_by).unwrap());
+        assert_eq!(found(), Some(blob), "it was stored again since");
+    }
+    let damaged = blobs.open(blob.digest).unwrap();
+    assert!(blobs.take_away(blob.digest, damaged.as_ref()).unwrap());
+    assert_eq!(found(), None);
+    assert!(!blobs.path(blob.digest).exists());
+    blobs.put(b"hello world", &lease).unwrap();
+    fs::remove_file(blobs.path(blob.digest)).unwrap();
+    assert!(blobs.open(blob.digest).unwrap().is_none());
+    assert_eq!(found(), None);
+}
+
+#[test]
 fn what_is_not_as_promised_gets_no_name() {
     let (_folder, store) = place();
     let (blobs, lease) = (Blobs::new(&store), store.lease("test").unwrap());
