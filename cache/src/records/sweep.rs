@@ -91,6 +91,11 @@ impl Collected for RecordTrees {
         kind: ObjectKind,
         object: &[u8],
     ) -> Result<bool, DatabaseError> {
+        if kind == ObjectKind::LOG {
+            let Ok(name) = std::str::from_utf8(object) else { return Ok(false) };
+            let text = "SELECT 1 FROM records WHERE log = ?1 AND tree = 1";
+            return Ok(transaction.prepare_cached(text)?.exists([name])?);
+        }
         if kind != ObjectKind::SNAPSHOT {
             return Ok(false);
         }

@@ -6,7 +6,7 @@ use rbuild_model::key::ContentHash;
 use rbuild_model::snapshot::Chain;
 use rbuild_solver::index::{Place, conformance};
 use rbuild_solver::{Miss, Origin};
-use rbuild_store::collect::{Collected, Orphans, Policy, Sweep};
+use rbuild_store::collect::{Candidate, Collected, Orphans, Policy, Sweep, SweepError, Verdict};
 use rbuild_store::doctor::Finding;
 use rbuild_store::{StoreOptions, process};
 use tempfile::TempDir;
@@ -414,6 +414,46 @@ fn logs_live_as_long_as_a_record_names_them_or_their_writer_lives() {
     sweeper.write(builds::bury).unwrap();
     assert_eq!(sweep(), 1);
     assert!(!path.exists());
+}
+
+/// An owner of one thing, whose going is the moment at which something is done.
+struct Meanwhile<'a>(&'a (dyn Fn() + Sync));
+
+impl Collected for Meanwhile<'_> {
+    fn kind(&self) -> ObjectKind {
+        ObjectKind::INDEX
+    }
+
+    fn survey(&self, _: &Store) -> Result<Vec<Candidate>, SweepError> {
+        Ok(vec![Candidate::new(b"moment".to_vec(), 0)])
+    }
+
+    fn condemn(&self, _: &Transaction<'_>, _: &[u8]) -> Result<Verdict, DatabaseError> {
+        Ok(Verdict::Condemned)
+    }
+
+    fn reclaim(&self, _: &Store, _: &[u8]) -> Result<(), SweepError> {
+        (self.0)();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_record_that_is_found_while_a_sweep_begins_keeps_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, sweeper) = (store(folder.path()), store(folder.path()));
+    let name = format!("{}-1.log", writer.process_id().unwrap());
+    let path = writer.layout().logs().join(&name);
+    fs::write(&path, "hello\n").unwrap();
+    let new = NewRecord { log: Some(name), ..record("make", &[1]) };
+    Records::new(&writer, "test1").remember(&new).unwrap();
+    drop(writer);
+    let user = Records::new(&sweeper, "test1");
+    let look = || assert!(find(&user, &new).is_some());
+    let owners: [&dyn Collected; 3] = [&Meanwhile(&look), &RecordTrees, &StepLogs];
+    let swept = sweeper.sweep(&owners, &Policy::default(), Sweep::Take).unwrap().swept;
+    assert_eq!(swept.iter().map(|swept| swept.kind).collect::<Vec<_>>(), [ObjectKind::INDEX]);
+    assert!(path.exists());
 }
 
 mod properties {
