@@ -46,6 +46,6 @@ pub use folders::{Condemned, Folders};
 pub use layer::{write_layer, write_layer_without};
 pub use overlay::OverlaySnapshotter;
 pub use snapshotter::{Snapshotter, Tree, Writes};
-pub use tree_tar::write_tree;
+pub use tree_tar::{write_tree, write_tree_without};
 pub use usage::{Usage, size_of, usage_of};
 pub use xattr::{copy_xattrs, xattrs_of};

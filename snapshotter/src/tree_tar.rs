@@ -18,15 +18,31 @@ use crate::layer::entry_of;
 /// itself out, with `.` each entry is named from `./` on. Numeric owners and hard links are kept, sockets are left out. A
 /// link at the end of `path` is not followed.
 pub fn write_tree<W: Write>(root: &Root, path: impl AsRef<Path>, name: &Path, out: W) -> Result<W> {
+    write_tree_without(root, path, name, &[], out)
+}
+
+/// As [`write_tree`], but of the folders `closed` only themselves, not what they hold; their paths begin at `path`.
+pub fn write_tree_without<W: Write>(
+    root: &Root,
+    path: impl AsRef<Path>,
+    name: &Path,
+    closed: &[PathBuf],
+    out: W,
+) -> Result<W> {
     let mut writer = Writer::new(out, Options::default());
     if name == Path::new(".") {
         writer = writer.from_here();
     }
-    write_handle(&root.resolve_nofollow(path)?, name, &mut writer)?;
+    write_handle(&root.resolve_nofollow(path)?, name, closed, &mut writer)?;
     Ok(writer.finish()?)
 }
 
-fn write_handle<W: Write>(top: &Handle, name: &Path, writer: &mut Writer<W>) -> Result<()> {
+fn write_handle<W: Write>(
+    top: &Handle,
+    name: &Path,
+    closed: &[PathBuf],
+    writer: &mut Writer<W>,
+) -> Result<()> {
     let meta = top.metadata()?;
     if meta.kind != Kind::Directory {
         return match meta.kind {
@@ -56,7 +72,9 @@ fn write_handle<W: Write>(top: &Handle, name: &Path, writer: &mut Writer<W>) -> 
         let kind = match meta.kind {
             Kind::Socket => continue,
             Kind::Directory => {
-                walk.enter()?;
+                if !closed.iter().any(|folder| folder == walk.path()) {
+                    walk.enter()?;
+                }
                 ChangeKind::Directory { meta, novelty: Novelty::Changed }
             }
             Kind::Symlink => ChangeKind::Symlink { meta, target: link(&walk)? },

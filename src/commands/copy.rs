@@ -165,6 +165,7 @@ fn out(engine: &Engine, definition: &Definition, path: &str, target: &Path, how:
     let path = followed(engine, definition, path, how)?;
     let stat = engine.stat_path(definition, &path)?.ok_or_else(|| missing(definition, &path))?;
     let ends_with_slash = target.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let target = &*led_here(target)?;
     let plan = Plan::of(stat.kind, &path, target, kind_here(target), ends_with_slash)?;
     let owner = Owner::new(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     through_pipe(
@@ -201,10 +202,24 @@ fn into(engine: &Engine, definition: &Definition, source: &Path, path: &str, how
     )
 }
 
+/// As many links as the kernel follows.
+const LINKS: usize = 40;
+
+/// Returns where links at the end of a path of this machine lead, whether or not there is anything.
+fn led_here(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut led = path.to_owned();
+    for _ in 0..LINKS {
+        match std::fs::read_link(&led) {
+            Ok(link) => led = led.parent().unwrap_or(Path::new("")).join(link),
+            // Not there, or no link: what is wrong with it is told by who writes there.
+            Err(_) => return Ok(led),
+        }
+    }
+    Err(Mistake::new(format!("too many links lead on from `{}`", path.display())).into())
+}
+
 /// Returns where links at the end of a path of a container lead, whether or not there is anything, and what is there.
 fn led(engine: &Engine, definition: &Definition, path: &str) -> anyhow::Result<(String, Option<Kind>)> {
-    // As many as the kernel follows.
-    const LINKS: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..LINKS {
         match engine.stat_path(definition, &path)? {

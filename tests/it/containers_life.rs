@@ -295,6 +295,60 @@ fn files_go_in_and_out() {
     assert_clean(&context);
 }
 
+/// What is mounted counts as files where it is the container's, and only while it is there.
+#[test]
+fn a_copy_takes_the_containers_files_and_not_the_kernels() {
+    let Some(context) = scene("a_copy_takes_the_containers_files_and_not_the_kernels") else { return };
+    context.write("bound/f", "bound\n");
+    context.write("f", "new\n");
+    let bound = format!("{}:/bound:ro", context.project().join("bound").display());
+    said(
+        &context,
+        [
+            "run",
+            "-d",
+            "--name",
+            "of",
+            "--network",
+            "none",
+            "-v",
+            &bound,
+            "--tmpfs",
+            "/mem",
+            "busybox",
+            "sleep",
+            "1000",
+        ],
+    );
+    said(&context, ["cp", "f", "of:/mem/f"]);
+    said(&context, ["cp", "of:/", "whole"]);
+    let whole = context.project().join("whole");
+    assert_eq!(fs::read_to_string(whole.join("bound/f")).unwrap(), "bound\n");
+    assert_eq!(fs::read_to_string(whole.join("mem/f")).unwrap(), "new\n");
+    for folder in ["dev", "proc", "sys"] {
+        assert_eq!(fs::read_dir(whole.join(folder)).unwrap().count(), 0, "{folder}");
+    }
+    for path in ["of:/proc/version", "of:/proc/self", "of:/sys/kernel/"] {
+        refused(&context, ["cp", path, "x"], 1, "Could not find the file");
+    }
+    refused(&context, ["cp", "f", "of:/bound/f"], 1, "mounted volume is marked read-only");
+    // Onto a link here: into what it leads to.
+    context.write("there", "old\n");
+    std::os::unix::fs::symlink("there", context.project().join("link")).unwrap();
+    said(&context, ["cp", "of:/mem/f", "link"]);
+    assert!(context.project().join("link").is_symlink());
+    assert_eq!(fs::read_to_string(context.project().join("there")).unwrap(), "new\n");
+    said(&context, ["kill", "of"]);
+    said(&context, ["wait", "of"]);
+    // What was in memory is gone; there is the folder that it was mounted on.
+    refused(&context, ["cp", "of:/mem/f", "x"], 1, "Could not find the file /mem/f");
+    said(&context, ["cp", "f", "of:/mem/below"]);
+    said(&context, ["cp", "of:/mem/below", "back"]);
+    assert_eq!(fs::read_to_string(context.project().join("back")).unwrap(), "new\n");
+    said(&context, ["rm", "of"]);
+    assert_clean(&context);
+}
+
 /// What a system's program prints.
 #[track_caller]
 fn told(command: &mut Command) -> String {

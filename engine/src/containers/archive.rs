@@ -13,7 +13,7 @@ use rbuild_image::tar::{Limits, Reader};
 use rbuild_model::container::{Definition, MountUse, MountWhat};
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::extract::{Extractor, Rules};
-use rbuild_snapshotter::write_tree;
+use rbuild_snapshotter::write_tree_without;
 
 use super::define;
 use super::error::ContainerError;
@@ -80,7 +80,8 @@ impl Engine {
             at
         };
         root.find_nofollow(&at)?.ok_or_else(missing)?;
-        write_tree(&root, &at, name, &mut *out)?;
+        let closed = below(&led(&root, &at.to_string_lossy()));
+        write_tree_without(&root, &at, name, &closed, &mut *out)?;
         self.tell(definition, "archive-path", &[]);
         Ok(())
     }
@@ -144,33 +145,36 @@ impl Engine {
     fn locate(
         &self,
         definition: &Definition,
-        path: &str,
+        asked: &str,
         purpose: For,
     ) -> Result<(Root, PathBuf), ContainerError> {
-        let path = Path::new("/").join(path);
+        let path = Path::new("/").join(asked);
         if let Some(root) = self.running_root(definition)? {
             let root = root.with_mounts(Mounts::Cross);
-            if purpose == For::Writing
-                && definition.host.read_only
-                && mount_at(&root, &definition.host.mounts, &real(&root, &path)).is_none()
-            {
-                return Err(ContainerError::Invalid("container rootfs is marked read-only".to_owned()));
+            if purpose == For::Writing {
+                let mounts = &definition.host.mounts;
+                let mount = mount_at(&root, mounts, &real(&root, &path)).map(|(index, _)| &mounts[index]);
+                check_writable(definition, mount)?;
+            } else if is_kernels(&root, asked) {
+                return Ok((self.files(definition)?, path));
             }
             return Ok((root, path));
         }
         let plan = self.root_plan(definition)?;
         let plan = if purpose == For::Reading { for_reading(plan) } else { plan };
         let root = Root::from_fd(mount_detached(&plan)?)?;
+        // A folder in memory comes and goes with a run: in between there is the one that it is mounted on.
+        let lasts = |mount: &&MountUse| !matches!(mount.what, MountWhat::Tmpfs(_));
+        let mounts: Vec<MountUse> = definition.host.mounts.iter().filter(lasts).cloned().collect();
         // A link may lead into a mount.
-        let mounts = &definition.host.mounts;
-        let Some((index, inside)) = mount_at(&root, mounts, &real(&root, &path)) else {
-            if purpose == For::Writing && definition.host.read_only {
-                return Err(ContainerError::Invalid("container rootfs is marked read-only".to_owned()));
+        let Some((index, inside)) = mount_at(&root, &mounts, &real(&root, &path)) else {
+            if purpose == For::Writing {
+                check_writable(definition, None)?;
             }
             return Ok((root, path));
         };
-        if purpose == For::Writing && mounts[index].read_only {
-            return Err(ContainerError::Invalid("mounted volume is marked read-only".to_owned()));
+        if purpose == For::Writing {
+            check_writable(definition, Some(&mounts[index]))?;
         }
         Ok((self.open_mount(&mounts[index], purpose)?, Path::new("/").join(inside)))
     }
@@ -195,6 +199,44 @@ impl Engine {
             }),
         }
     }
+}
+
+/// What the kernel shows to a container that runs, and what is no file of it: left out of a copy from above. Of `/dev`, single
+/// paths can be copied.
+const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+/// Returns the paths of [`KERNELS`] that are below a folder, from there on.
+fn below(top: &Path) -> Vec<PathBuf> {
+    let paths = KERNELS.iter().filter_map(|folder| Path::new(folder).strip_prefix(top).ok());
+    paths.filter(|path| !path.as_os_str().is_empty()).map(Path::to_owned).collect()
+}
+
+/// Whether a path leads to what the kernel makes up at the moment that it is read.
+fn is_kernels(root: &Root, path: &str) -> bool {
+    let path = led(root, path);
+    ["/proc", "/sys"].iter().any(|folder| path.starts_with(folder))
+}
+
+/// Returns where a path of a tree leads, free of links but for one at its end, which is followed where the path says that it is
+/// a folder.
+fn led(root: &Root, path: &str) -> PathBuf {
+    let whole = Path::new("/").join(path);
+    match (whole.parent(), whole.file_name()) {
+        (Some(folder), Some(name)) if !path.ends_with('/') && !path.ends_with("/.") => {
+            real(root, folder).join(name)
+        }
+        _ => real(root, &whole),
+    }
+}
+
+/// Refuses writing where a container may not.
+fn check_writable(definition: &Definition, mount: Option<&MountUse>) -> Result<(), ContainerError> {
+    let what = match mount {
+        Some(mount) if mount.read_only => "mounted volume",
+        None if definition.host.read_only => "container rootfs",
+        _ => return Ok(()),
+    };
+    Err(ContainerError::Invalid(format!("{what} is marked read-only")))
 }
 
 /// Returns where a path of a tree leads, free of links as far as it is there.

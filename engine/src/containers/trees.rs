@@ -101,8 +101,12 @@ impl Engine {
         if let Some(root) = self.running_root(definition)? {
             return Ok(root);
         }
-        let plan = self.root_plan(definition)?;
-        Ok(Root::from_fd(mount_detached(&for_reading(plan))?)?)
+        self.files(definition)
+    }
+
+    /// Opens the files of a container, for reading, without anything that is mounted on them.
+    pub(super) fn files(&self, definition: &Definition) -> Result<Root, ContainerError> {
+        Ok(Root::from_fd(mount_detached(&for_reading(self.root_plan(definition)?))?)?)
     }
 
     /// Opens the root of a container as its program sees it, if it runs.
@@ -144,8 +148,7 @@ impl Engine {
     /// Writes all that a container sees, but what is mounted in it, as a tar.
     pub fn export(&self, definition: &Definition, out: &mut dyn Write) -> Result<(), ContainerError> {
         let _still = self.hold_still(definition)?;
-        let plan = self.root_plan(definition)?;
-        let root = Root::from_fd(mount_detached(&for_reading(plan))?)?;
+        let root = self.files(definition)?;
         rbuild_snapshotter::write_tree(&root, "/", Path::new(""), &mut *out)?;
         out.flush().map_err(io("write", "the archive"))?;
         self.tell(definition, "export", &[]);
