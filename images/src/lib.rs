@@ -61,7 +61,7 @@ mod tests;
 
 pub use add::{BuiltImage, ImportOptions};
 pub use annotations::{Annotation, Level, annotate, annotate_index};
-pub use change::run_config;
+pub use change::{changed_config, run_config};
 pub use collected::{ImageRows, PUSHED};
 pub use departures::{Departures, GrowingLayer};
 pub use error::ImagesError;

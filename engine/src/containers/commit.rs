@@ -5,10 +5,10 @@ use std::path::Path;
 
 use rbuild_confined::Root;
 use rbuild_image::tar::{Limits, Options};
-use rbuild_images::BuiltImage;
+use rbuild_images::{BuiltImage, changed_config};
 use rbuild_model::container::{Definition, State};
 use rbuild_model::digest::ImageId;
-use rbuild_model::image_config::{Empty, History, ImageConfig, RunConfig};
+use rbuild_model::image_config::{Empty, History, ImageConfig};
 use rbuild_model::reference::Reference;
 use rbuild_model::snapshot::Chain;
 use rbuild_sandbox::mounts::mount_detached;
@@ -50,8 +50,8 @@ impl Engine {
                 definition.id
             )));
         }
-        // Read before anything is made, so that a wrong change leaves nothing behind.
-        let changed = rbuild_images::run_config(&request.changes, &definition.image.platform)?;
+        // Known before anything is made, so that a wrong change leaves nothing behind.
+        let config = self.config_of(definition, request)?;
         let lease = self.parts.store.lease("commit")?;
         let frozen = match &state {
             State::Running(_) if request.pause => {
@@ -67,7 +67,6 @@ impl Engine {
             let _ = client.unpause();
         }
         let chain = layer?;
-        let config = self.config_of(definition, request, changed)?;
         let built = BuiltImage {
             config,
             chain: &chain,
@@ -134,7 +133,6 @@ impl Engine {
         &self,
         definition: &Definition,
         request: &CommitRequest,
-        changed: RunConfig,
     ) -> Result<ImageConfig, ContainerError> {
         let mut config = self.parts.images.config(definition.image.id)?;
         let now = jiff::Timestamp::now().to_string();
@@ -150,7 +148,7 @@ impl Engine {
         run.volumes = definition.volumes.iter().map(|name| (name.clone(), Empty {})).collect();
         run.healthcheck.clone_from(&definition.health);
         run.stop_signal = program.stop_signal.map(|signal| signal.to_string());
-        merge(run, changed);
+        *run = changed_config(run, &request.changes, &definition.image.platform)?;
         config.author = request.author.clone().or(config.author);
         config.created = Some(now.clone());
         config.history.push(History {
@@ -177,63 +175,4 @@ fn is_stub(change: &Change, image: &Root) -> bool {
         _ => false,
     };
     is_place && matches!(image.find_nofollow(&change.path), Ok(None))
-}
-
-/// Puts what instructions say over what the container runs.
-fn merge(run: &mut RunConfig, changed: RunConfig) {
-    let RunConfig {
-        user,
-        exposed_ports,
-        env,
-        entrypoint,
-        cmd,
-        healthcheck,
-        args_escaped: _,
-        volumes,
-        working_dir,
-        on_build,
-        labels,
-        stop_signal,
-        shell,
-        extra: _,
-    } = changed;
-    if !user.is_empty() {
-        run.user = user;
-    }
-    if !working_dir.is_empty() {
-        run.working_dir = working_dir;
-    }
-    for entry in env {
-        let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name).to_owned();
-        match run
-            .env
-            .iter_mut()
-            .find(|old| old.split_once('=').map_or(old.as_str(), |(name, _)| name) == name)
-        {
-            Some(old) => *old = entry,
-            None => run.env.push(entry),
-        }
-    }
-    run.exposed_ports.extend(exposed_ports);
-    run.volumes.extend(volumes);
-    run.labels.extend(labels);
-    run.on_build.extend(on_build);
-    run.entrypoint = entrypoint.or(run.entrypoint.take());
-    run.cmd = cmd.or(run.cmd.take());
-    run.healthcheck = healthcheck.or(run.healthcheck.take());
-    run.stop_signal = stop_signal.or(run.stop_signal.take());
-    run.shell = shell.or(run.shell.take());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_cover_what_ran() {
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        let mut run = RunConfig { env: words("A=1 B=2"), cmd: Some(words("old")), ..RunConfig::default() };
-        merge(&mut run, RunConfig { env: words("B=3 C=4"), cmd: Some(words("new")), ..RunConfig::default() });
-        assert_eq!((run.env, run.cmd), (words("A=1 B=3 C=4"), Some(words("new"))));
-    }
 }
