@@ -20,7 +20,7 @@ services:
       - command: sh -c 'echo first >> /shared/log'
       - command: sh -c 'echo begun | tee -a /shared/log; until test -e /shared/go; do sleep 0.02; done; echo ended >> /shared/log'
     post_start: [ { command: sh -c 'echo started >> /shared/log' } ]
-  other: { <<: *quick, profiles: [ more ] }
+  other: { <<: *quick, profiles: [ more ], develop: { watch: [ { path: watched, action: restart } ] } }
   db: { <<: *quick, profiles: [ more ], healthcheck: { test: test -e /shared/healthy, interval: 50ms, retries: 100000 } }
   slow: &slow { <<: *quick, profiles: [ more ], depends_on: { db: { condition: service_healthy } } }
   late: { <<: *slow, pre_start: *steps }
@@ -201,6 +201,43 @@ services:
         assert!(state.starts_with("healthy ") && state.contains(version), "{state}");
     }
     context.rbuild(["down", "-v"]).run().assert_success();
+    assert_clean(&context);
+}
+
+#[test]
+fn what_a_watched_file_restarts_waits_for_its_turn() {
+    let Some(context) = scene("what_a_watched_file_restarts_waits_for_its_turn") else { return };
+    let shared = prepare(&context);
+    composed(&context, ["up", "-d", "other"]);
+    let begun = || inspected(&context, "both-other-1", "{{.State.StartedAt}}");
+    let before = begun();
+    let first = context.rbuild(["compose", "up", "web"]).start();
+    first.until("web pre_start[1] ->  | begun");
+    let watch = || {
+        let watch = context.rbuild(["compose", "--profile", "more", "watch", "--no-up"]).start();
+        watch.until("Watch enabled");
+        watch
+    };
+    // Who gives up meanwhile has done nothing, and does not say so.
+    let tired = watch();
+    context.write("watched", "1");
+    tired.until(WAITS);
+    tired.signal(Signal::INT);
+    let ended = tired.wait();
+    assert!(!ended.stdout.contains("restarted"), "{ended:?}");
+    assert_eq!(begun(), before);
+
+    let patient = watch();
+    context.write("watched", "2");
+    patient.until(WAITS);
+    fs::write(shared.join("go"), "").expect("a file");
+    patient.until("service(s) [\"other\"] restarted");
+    assert_ne!(begun(), before);
+    patient.signal(Signal::INT);
+    patient.wait();
+    composed(&context, ["stop", "web"]);
+    assert!(first.wait().status.success());
+    composed(&context, ["--profile", "more", "down", "-v"]);
     assert_clean(&context);
 }
 

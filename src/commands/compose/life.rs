@@ -51,7 +51,7 @@ fn startable(handle: &Handle, selection: &Selection, named: &[String]) -> anyhow
 }
 
 /// Sees to it that nobody else changes the project; nothing if somebody cancelled.
-fn hold(handle: &Handle, project: &Project, board: &Board) -> anyhow::Result<Option<Hold>> {
+pub(super) fn hold(handle: &Handle, project: &Project, board: &Board) -> anyhow::Result<Option<Hold>> {
     let hold = handle.engine.hold_of_project(&handle.meant.name);
     let tell = |text| board.note(&format!("note: project {} {text}", handle.meant.name));
     // Who only shows what would be done is in nobody's way.
@@ -96,7 +96,8 @@ impl Turning<'_> {
     }
 }
 
-fn carried(
+/// Carries a plan out and says how that ended.
+pub(super) fn carried(
     handle: &Handle,
     project: &Project,
     prepared: &Prepared,

@@ -25,7 +25,7 @@ pub(super) use self::rules::Watched;
 use self::rules::{Todo, todo};
 use self::tree::Tree;
 use super::board::Board;
-use super::life::Turning;
+use super::life::{self, Turning};
 use super::look::is_numbered;
 use super::making::{self, Manner};
 use super::project::{Handle, Selection, Source, VERSION, meant};
@@ -231,8 +231,7 @@ impl Watching<'_> {
             }
         }
         if todo.restart {
-            self.restart(members)?;
-            self.say(&format!("service(s) [\"{service}\"] restarted"))?;
+            self.restart(service)?;
         } else if !todo.hooks.is_empty() {
             let hooks: Vec<Hook> = todo.hooks.iter().copied().cloned().collect();
             for member in &members {
@@ -310,18 +309,27 @@ impl Watching<'_> {
         making::failed(&handle.meant, &prepared, carried, context)
     }
 
-    fn restart(&self, members: Vec<Member>) -> anyhow::Result<()> {
-        let turning = Turning {
-            handle: self.handle,
-            project: self.project,
-            members,
-            turn: Turn::Restart,
-            wanted: Wanted::default(),
-            manner: Manner::plain(),
-            after_failure: AfterFailure::Stop,
-        };
-        turning.take(&Board::new(self.project, self.context).of_restart(), self.context)?;
-        Ok(())
+    /// Starts anew what runs of a service, when it is our turn.
+    fn restart(&self, service: &ServiceName) -> anyhow::Result<()> {
+        let (handle, project, context) = (self.handle, self.project, self.context);
+        let board = Board::new(project, context).of_restart();
+        let Some(hold) = life::hold(handle, project, &board)? else { return Ok(()) };
+        // Looked at now: whose turn it was may have made them anew, or taken them away.
+        let members = self.members(service)?;
+        if members.is_empty() {
+            return Ok(());
+        }
+        let (manner, after_failure) = (Manner::plain(), AfterFailure::Stop);
+        let wanted = Wanted::default();
+        let turning =
+            Turning { handle, project, members, turn: Turn::Restart, wanted, manner, after_failure };
+        let mut prepared = turning.prepare()?;
+        prepared.hold = Some(hold);
+        match life::carried(handle, project, &prepared, manner, after_failure, &board, context)? {
+            Status::Done => self.say(&format!("service(s) [\"{service}\"] restarted")),
+            // Somebody has cancelled.
+            _ => Ok(()),
+        }
     }
 
     fn run_hooks(&self, member: &Member, service: &ServiceName, hooks: &[Hook]) -> anyhow::Result<()> {
