@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome};
 use crate::cli::prune::Doctor;
-use crate::report::{Findings, Status};
+use crate::report::Status;
 use crate::template;
 use crate::text::one_line;
 use crate::wiring::{Home, OWNERS};
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Doctor, context: &Context) -> Outcome {
     let text = match arguments.format.as_deref() {
         Some(format) => {
             let document = json!({ "Root": root, "Machine": machine, "Findings": store });
-            template::documents(Some(format), &[document]).map_err(Findings::from)?
+            template::documents(Some(format), &[document])?
         }
         None => plain(&root, &machine, &store),
     };

@@ -8,7 +8,7 @@ use super::filter::moment;
 use super::labels::unknown;
 use super::{Context, Outcome};
 use crate::cli::container::Events as Arguments;
-use crate::report::{Findings, Mistake, Status};
+use crate::report::{Mistake, Status, Unreadable};
 use crate::template::shape::{Field, Shape};
 use crate::template::{Document, Template};
 use crate::text;
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
     let span = Span::read(arguments.since.as_deref(), arguments.until.as_deref())?;
     let template = match arguments.format.as_deref() {
         None | Some("" | "json") => None,
-        Some(format) => Some(Template::parse(format).map_err(Findings::from)?),
+        Some(format) => Some(Template::parse(format).map_err(Unreadable::of)?),
     };
     check(&arguments.filter)?;
     let events = Home::open(&context.settings, "rbuild events")?.store.events();
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
             let text = match (&template, arguments.format.as_deref()) {
                 (Some(template), _) => {
                     let document = Document { value: message(event, time), shape: Some(&EVENT) };
-                    template.render_document(&document).map_err(Findings::from)? + "\n"
+                    template.render_document(&document).map_err(Unreadable::of)? + "\n"
                 }
                 (None, Some("json")) => format!("{}\n", message(event, time)),
                 (None, _) => line_of(event, time),

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome};
 use crate::cli::prune::Formatted;
-use crate::report::{self, Findings, Status};
+use crate::report::{self, Status};
 use crate::template;
 
 pub(super) fn run(arguments: &Formatted, context: &Context) -> Outcome {
     let document = document(context);
     let text = match arguments.format.as_deref() {
-        Some(format) => template::documents(Some(format), &[document]).map_err(Findings::from)?,
+        Some(format) => template::documents(Some(format), &[document])?,
         None => plain(&document),
     };
     context.terminal.print(&text)?;

@@ -10,7 +10,7 @@ use super::{Context, Outcome};
 use crate::cli::container::Inspect as InspectContainers;
 use crate::cli::images::{Inspect, InspectType};
 use crate::flags::PlatformList;
-use crate::report::{self, Findings, Mistake};
+use crate::report::{self, Mistake};
 use crate::template::{self, Document};
 
 pub(super) fn run(arguments: &Inspect, context: &Context) -> Outcome {
@@ -78,7 +78,7 @@ pub(super) fn documents<D: Into<Document>>(
             Err(error) => failures.push(error),
         }
     }
-    let text = template::inspected(format, &found).map_err(Findings::from)?;
+    let text = template::inspected(format, &found)?;
     context.terminal.print(&text)?;
     Ok(report::tell_all(failures, context.terminal))
 }

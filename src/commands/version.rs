@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Outcome;
 use crate::cli::prune::Formatted;
-use crate::report::{Findings, Status};
+use crate::report::Status;
 use crate::template;
 use crate::terminal::Terminal;
 
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &Formatted, terminal: Terminal) -> Outcome {
     // What does the work is this program too: scripts ask for the server's version.
     let document = json!({ "Client": own, "Server": own });
     let text = match arguments.format.as_deref() {
-        Some(format) => template::documents(Some(format), &[document]).map_err(Findings::from)?,
+        Some(format) => template::documents(Some(format), &[document])?,
         None => format!(
             "rbuild:\n Version:   {}\n OS/Arch:   {host}\n Kernel:    {}\n",
             env!("CARGO_PKG_VERSION"),

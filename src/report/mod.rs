@@ -51,6 +51,8 @@ pub(crate) enum Status {
     Interrupted,
     /// Nobody reads the output.
     Unread,
+    /// A template cannot be read.
+    Template,
     /// What a container's program returned.
     Program(u8),
 }
@@ -61,6 +63,7 @@ impl Status {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Template => 64,
             Self::Bug => 70,
             Self::Usage => 125,
             Self::NotExecutable => 126,
@@ -198,6 +201,23 @@ impl std::fmt::Display for Target {
     }
 }
 
+/// What is to be printed could not be read: Docker's commands have a status of their own for it where they print documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable;
+
+impl Unreadable {
+    /// Says so of what is wrong with a template.
+    pub(crate) fn of(diagnostic: Box<Diagnostic>) -> anyhow::Error {
+        anyhow::Error::from(Findings::from(diagnostic)).context(Self)
+    }
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the template cannot be read")
+    }
+}
+
 impl From<Box<Diagnostic>> for Findings {
     fn from(diagnostic: Box<Diagnostic>) -> Self {
         Self(vec![*diagnostic])
@@ -236,6 +256,9 @@ pub(crate) fn judge(error: &anyhow::Error) -> Verdict {
             (verdict.kind, known) = (Kind::Yours, true);
         } else if cause.is::<Findings>() || cause.is::<StepFailure>() {
             (verdict.kind, known) = (Kind::Yours, true);
+            if error.is::<Unreadable>() {
+                verdict.status = Status::Template;
+            }
         } else if cause.is::<std::fmt::Error>() || cause.is::<std::num::TryFromIntError>() {
             // Nobody outside can cause these: they should have been told as something else.
             verdict.status = Status::Bug;

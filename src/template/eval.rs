@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Fault;
 use super::functions::{self, Use};
 use super::parser::{Base, Binding, Command, Node, Operand, Parsed, Pipe};
+use super::printf;
 use super::shape::{Names, Shape};
 
 /// A value on its way; `None` is what Go prints as `<no value>`.
@@ -456,6 +457,7 @@ pub(super) fn print(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::Bool(value) => value.to_string(),
+        Value::Number(number) if number.is_f64() => printf::plain(number.as_f64().unwrap_or_default()),
         Value::Number(number) => number.to_string(),
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(print).collect::<Vec<_>>().join(" ")),

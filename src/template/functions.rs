@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Fault;
 use super::eval::{Item, print, truth};
+use super::printf;
 
 /// The functions that exist: Go's own and Docker's.
 pub(super) const NAMES: &[&str] = &[
@@ -86,7 +87,7 @@ pub(super) fn call(name: &str, arguments: Vec<Item>, purpose: Use, span: Span) -
         ("html", values) => Value::from(html(&spread(values, false))),
         ("js", values) => Value::from(js(&spread(values, false))),
         ("urlquery", values) => Value::from(query(&spread(values, false))),
-        ("printf", [format, rest @ ..]) => Value::from(call.printf(&call.text(format)?, rest)?),
+        ("printf", [format, rest @ ..]) => Value::from(printf::printf(&call.text(format)?, rest)),
         ("len", [Value::String(text)]) => Value::from(text.len()),
         ("len", [Value::Array(items)]) => Value::from(items.len()),
         ("len", [Value::Object(map)]) => Value::from(map.len()),
@@ -95,9 +96,11 @@ pub(super) fn call(name: &str, arguments: Vec<Item>, purpose: Use, span: Span) -
         ("slice", [value, bounds @ ..]) if bounds.len() <= 2 => call.slice(value, bounds)?,
         ("not", [_]) => Value::from(!truth(&arguments[0])),
         ("eq", [first, rest @ ..]) if !rest.is_empty() => {
-            Value::from(rest.iter().any(|other| equal(first, other)))
+            // Each is compared, also behind one that is equal: a mistake is told whatever the values are.
+            let found = rest.iter().map(|other| call.equal(first, other)).collect::<Result<Vec<_>, _>>()?;
+            Value::from(found.contains(&true))
         }
-        ("ne", [a, b]) => Value::from(!equal(a, b)),
+        ("ne", [a, b]) => Value::from(!call.equal(a, b)?),
         ("lt", [a, b]) => Value::from(call.order(a, b)?.is_lt()),
         ("le", [a, b]) => Value::from(call.order(a, b)?.is_le()),
         ("gt", [a, b]) => Value::from(call.order(a, b)?.is_gt()),
@@ -200,93 +203,33 @@ impl Call<'_> {
         }
     }
 
+    /// Whether two are equal; nothing is equal to nothing alone.
+    fn equal(&self, a: &Value, b: &Value) -> Result<bool, Fault> {
+        match (a, b) {
+            (Value::Null, _) | (_, Value::Null) => Ok(a == b),
+            (Value::Number(x), Value::Number(y)) if x.is_f64() == y.is_f64() => Ok(x.as_f64() == y.as_f64()),
+            (Value::String(_), Value::String(_)) | (Value::Bool(_), Value::Bool(_)) => Ok(a == b),
+            _ => Err(self.incomparable(a, b)),
+        }
+    }
+
+    fn incomparable(&self, a: &Value, b: &Value) -> Fault {
+        let named = |value: &Value| match value {
+            Value::Number(number) if number.is_f64() => "a number with a fraction",
+            other => kind(other),
+        };
+        Fault::new(self.span, format!("{} and {} cannot be compared", named(a), named(b)))
+    }
+
     fn order(&self, a: &Value, b: &Value) -> Result<Ordering, Fault> {
         match (a, b) {
-            (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()),
+            (Value::Number(a), Value::Number(b)) if a.is_f64() == b.is_f64() => {
+                a.as_f64().partial_cmp(&b.as_f64())
+            }
             (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
             _ => None,
         }
-        .ok_or_else(|| Fault::new(self.span, format!("{} and {} cannot be compared", kind(a), kind(b))))
-    }
-
-    fn printf(&self, format: &str, values: &[Value]) -> Result<String, Fault> {
-        let mut text = String::new();
-        let mut values = values.iter();
-        let mut rest = format;
-        while let Some(at) = rest.find('%') {
-            text.push_str(&rest[..at]);
-            rest = &rest[at + 1..];
-            let end = rest
-                .find(|c: char| !matches!(c, '-' | '+' | '0'..='9' | '.' | ' ' | '#'))
-                .ok_or_else(|| self.wants("a verb behind `%`"))?;
-            let (flags, verb) = (&rest[..end], rest[end..].chars().next().unwrap_or('%'));
-            rest = &rest[end + verb.len_utf8()..];
-            if verb == '%' {
-                text.push('%');
-                continue;
-            }
-            let value =
-                values.next().ok_or_else(|| self.wants(&format!("one more value, for `%{flags}{verb}`")))?;
-            text.push_str(&self.verb(flags, verb, value)?);
-        }
-        text.push_str(rest);
-        if values.next().is_some() {
-            return Err(self.wants("a verb for each value"));
-        }
-        Ok(text)
-    }
-
-    fn verb(&self, flags: &str, verb: char, value: &Value) -> Result<String, Fault> {
-        let (width, precision) = flags.split_once('.').map_or((flags, None), |(w, p)| (w, Some(p)));
-        let left = width.contains('-');
-        let digits = width.trim_start_matches(['-', '+', ' ', '#']);
-        let zeros = digits.starts_with('0') && !left;
-        let number = |text: &str| match text {
-            "" => Ok(0),
-            text => text
-                .parse::<usize>()
-                .ok()
-                .filter(|n| *n <= 10_000)
-                .ok_or_else(|| self.wants("a smaller width")),
-        };
-        let width = number(digits)?;
-        let precision = precision.map(number).transpose()?;
-        let body = match (verb, value) {
-            ('v' | 's', value) => {
-                let text = print(value);
-                precision.map_or_else(|| text.clone(), |most| text.chars().take(most).collect())
-            }
-            ('q', Value::String(text)) => Value::from(text.as_str()).to_string(),
-            ('d', Value::Number(number)) if !number.is_f64() => number.to_string(),
-            ('x', Value::String(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
-            ('X', Value::String(text)) => text.bytes().map(|byte| format!("{byte:02X}")).collect(),
-            ('x' | 'X' | 'o' | 'b' | 'c' | 'U', Value::Number(number)) if number.is_u64() => {
-                let number = number.as_u64().unwrap_or_default();
-                match verb {
-                    'x' => format!("{number:x}"),
-                    'X' => format!("{number:X}"),
-                    'o' => format!("{number:o}"),
-                    'b' => format!("{number:b}"),
-                    'U' => format!("U+{number:04X}"),
-                    _ => u32::try_from(number)
-                        .ok()
-                        .and_then(char::from_u32)
-                        .unwrap_or(char::REPLACEMENT_CHARACTER)
-                        .to_string(),
-                }
-            }
-            ('t', Value::Bool(value)) => value.to_string(),
-            ('f', Value::Number(number)) => {
-                format!("{:.*}", precision.unwrap_or(6), number.as_f64().unwrap_or_default())
-            }
-            _ => return Err(self.wants(&format!("another verb than `%{verb}` for {}", kind(value)))),
-        };
-        let missing = width.saturating_sub(body.chars().count());
-        Ok(match (left, zeros) {
-            (true, _) => format!("{body}{:missing$}", ""),
-            (false, true) => format!("{}{body}", "0".repeat(missing)),
-            (false, false) => format!("{:missing$}{body}", ""),
-        })
+        .ok_or_else(|| self.incomparable(a, b))
     }
 }
 
@@ -346,13 +289,6 @@ fn spread(values: &[Value], everywhere: bool) -> String {
         text.push_str(&print(value));
     }
     text
-}
-
-fn equal(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        _ => a == b,
-    }
 }
 
 fn title(text: &str) -> String {

@@ -2,18 +2,19 @@
 //!
 //! Known: fields (`.Config.Env`), variables, pipelines, `if`/`else if`/`else`, `range`, `with`, `break`, `continue`,
 //! `define`, `template`, `block`, comments, trim marks, and the functions in [`functions::NAMES`]. What Go has beyond that
-//! (methods, `call`, the verb `%T`) is an error that says so, and so is what Go's `printf` puts into the text where verbs and
-//! values do not fit. An error points into the template.
+//! (methods, `call`, imaginary numbers) is an error that says so. An error points into the template.
 //!
 //! ```text
 //! text --lexer--> tokens --parser--> Vec<Node> --eval(value)--> text
 //! ```
 
+mod check;
 pub(crate) mod container;
 mod eval;
 mod functions;
 mod lexer;
 mod parser;
+mod printf;
 pub(crate) mod shape;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use rbuild_model::span::{Diagnostic, Source, Span};
 use serde_json::Value;
 
 use self::shape::{Names, Shape};
+use crate::report::{Findings, Unreadable};
 use crate::table::Table;
 
 /// A template that was read.
@@ -56,7 +58,7 @@ impl Template {
     /// Reads a template.
     pub(crate) fn parse(text: &str) -> Result<Self, Box<Diagnostic>> {
         let source = Source::new("--format", text);
-        match parser::parse(text) {
+        match parser::parse(text).and_then(|parsed| check::check(&parsed).map(|()| parsed)) {
             Ok(parsed) => Ok(Self { source, parsed }),
             Err(fault) => Err(diagnostic(&source, fault)),
         }
@@ -188,27 +190,28 @@ pub(crate) fn list(
 
 /// Returns the text of documents in the form that `--format` asks for: indented JSON, one line of JSON each, or a
 /// template's text a line.
-pub(crate) fn documents(format: Option<&str>, documents: &[Value]) -> Result<String, Box<Diagnostic>> {
+pub(crate) fn documents(format: Option<&str>, documents: &[Value]) -> anyhow::Result<String> {
     match format {
         None => Ok(indented(&Value::Array(documents.to_vec())) + "\n"),
         Some("json") => Ok(documents.iter().map(|document| format!("{document}\n")).collect()),
         Some(format) => {
-            let template = Template::parse(format)?;
-            documents.iter().map(|document| template.render(document).map(|text| text + "\n")).collect()
+            let template = Template::parse(format).map_err(Unreadable::of)?;
+            let text = |document| Ok(template.render(document).map_err(Findings::from)? + "\n");
+            documents.iter().map(text).collect()
         }
     }
 }
 
 /// Returns the text of what is inspected, in the form that `--format` asks for: indented JSON, JSON in a line, or a
 /// template's text a line each.
-pub(crate) fn inspected(format: Option<&str>, documents: &[Document]) -> Result<String, Box<Diagnostic>> {
+pub(crate) fn inspected(format: Option<&str>, documents: &[Document]) -> anyhow::Result<String> {
     let all = || Value::Array(documents.iter().map(|document| document.value.clone()).collect());
     match format {
         None => Ok(indented(&all()) + "\n"),
         Some("json") => Ok(format!("{}\n", all())),
         Some(format) => {
-            let template = Template::parse(format)?;
-            let text = |document| template.render_document(document).map(|text| text + "\n");
+            let template = Template::parse(format).map_err(Unreadable::of)?;
+            let text = |document| Ok(template.render_document(document).map_err(Findings::from)? + "\n");
             documents.iter().map(text).collect()
         }
     }

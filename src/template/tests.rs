@@ -95,10 +95,14 @@ fn mistakes_are_pointed_at() {
         ("{{end}}", "error: --format:1:1: `end` without `if`, `range` or `with`"),
         ("{{template \"x\"}}", "error: --format:1:1: template \"x\" is not defined"),
         ("{{index .RepoTags 7}}", "error: --format:1:3: index 7 is out of range: the list has 1"),
-        (
-            "{{printf \"%d\" \"a\"}}",
-            "error: --format:1:3: `printf` needs another verb than `%d` for a text | write `printf FORMAT VALUE...`",
-        ),
+        ("{{eq 1 1.0}}", "error: --format:1:3: a number and a number with a fraction cannot be compared"),
+        ("{{eq \"a\" \"a\" 1}}", "error: --format:1:3: a text and a number cannot be compared"),
+        ("{{eq .RepoTags .RepoTags}}", "error: --format:1:3: a list and a list cannot be compared"),
+        ("{{lt 1 2.5}}", "error: --format:1:3: a number and a number with a fraction cannot be compared"),
+        ("{{0x}}", "error: --format:1:3: `0x` is not a number"),
+        ("{{1__0}}", "error: --format:1:3: `1__0` is not a number"),
+        ("{{99999999999999999999}}", "error: --format:1:3: `99999999999999999999` is too large a number"),
+        ("{{\"\\xff\"}}", "error: --format:1:4: unknown escape `\\x`"),
         (
             "{{join .Id}}",
             "error: --format:1:3: `join` cannot be used with these arguments | write `join LIST SEPARATOR`",
@@ -339,5 +343,59 @@ fn templates_that_mean_nothing_say_where() {
     ] {
         let message = render(template);
         assert!(message.starts_with("error: ") && message.contains(told), "{template}: {message}");
+    }
+}
+
+/// What Docker's commands print for the same.
+#[test]
+fn numbers_and_formats_are_gos() {
+    for (template, expected) in [
+        (
+            "{{0x10}} {{0b11}} {{0o17}} {{017}} {{1_000}} {{+5}} {{-0x10}} {{0x1p4}}",
+            "16 3 15 15 1000 5 -16 16",
+        ),
+        (
+            "{{1e3}} {{1.}} {{.5}} {{1e6}} {{100000.0}} {{1e20}} {{0.0001}} {{0.00001}}",
+            "1000 1 0.5 1e+06 100000 1e+20 0.0001 1e-05",
+        ),
+        ("{{123456789.0}} {{'a'}} {{'\\n'}} {{\"\\x41\\u00e9\\101\"}}", "1.23456789e+08 97 10 A\u{e9}A"),
+        (
+            r#"{{printf "%T %T %T %T %T %T" .Id 1 1.5 true nil .Metadata.Labels}}"#,
+            "string int float64 bool <nil> map[string]string",
+        ),
+        (
+            r#"{{printf "%e|%E|%g|%G|%.2e" 1234.5 1234.5 1234.5 1e30 1234.5}}"#,
+            "1.234500e+03|1.234500E+03|1234.5|1E+30|1.23e+03",
+        ),
+        (r#"{{printf "%g %.3g %.10g %G" 1e6 123456.0 123456.0 0.00001}}"#, "1e+06 1.23e+05 123456 1E-05"),
+        (r#"{{printf "%*d|%-*d|%.*f|" 5 3 5 3 2 3.14159}}"#, "    3|3    |3.14|"),
+        (
+            r#"{{printf "%+d|% d|%+.1f|%05d|%08.3f|%-05d|" 3 3 3.0 -3 -3.14159 3}}"#,
+            "+3| 3|+3.0|-0003|-003.142|3    |",
+        ),
+        (r#"{{printf "%+q %#q %q %q" "\u00e9" "a" 65 .RepoTags}}"#, "\"\\u00e9\" `a` 'A' [\"h-t1:latest\"]"),
+        (r#"{{printf "%q" "\a\b\f\v\n\x00"}}"#, r#""\a\b\f\v\n\x00""#),
+        (
+            r#"{{printf "%#x %#X %#o %O %#b %x %b %#U" 255 255 8 8 5 -255 -5 65}}"#,
+            "0xff 0XFF 010 0o10 0b101 -ff -101 U+0041 'A'",
+        ),
+        (r#"{{printf "% x %#x %x" "abc" "abc" .RepoTags}}"#, "61 62 63 0x616263 [682d74313a6c6174657374]"),
+        (
+            r#"{{printf "%d %d %z %f %t %p" 1.5 "x" 5 3 3 3}}"#,
+            "%!d(float64=1.5) %!d(string=x) %!z(int=5) %!f(int=3) %!t(int=3) %!p(int=3)",
+        ),
+        (r#"{{printf "%d %d" nil .RepoTags}}"#, "%!d(<nil>) [%!d(string=h-t1:latest)]"),
+        (
+            r#"{{printf "%d"}}|{{printf "x" 5}}|{{printf "%"}}|{{printf "%!"}}"#,
+            "%!d(MISSING)|x%!(EXTRA int=5)|%!(NOVERB)|%!!(MISSING)",
+        ),
+        (r#"{{printf "%[2]d %[1]d" 1 2}}|{{printf "%[3]d" 1}}"#, "2 1|%!d(BADINDEX)"),
+        (
+            r#"{{printf "%5t|%5s|%.1s|%05s|%v" true "\u00e9" "\u00e9a" "ab" 1.0}}"#,
+            " true|    \u{e9}|\u{e9}|000ab|1",
+        ),
+        ("{{eq 1 1}} {{eq 1.5 1.5}} {{eq .Id nil}} {{lt 1.0 2.0}}", "true true false true"),
+    ] {
+        assert_eq!(render(template), expected, "{template}");
     }
 }
