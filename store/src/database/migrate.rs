@@ -24,13 +24,13 @@ impl Database {
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(self.failed("read the version of"))?;
         if found == wanted {
-            self.put_back(connection);
+            connection.give_back();
             return Ok(false);
         }
         // The pragma is a stamp of one binary's list: another list is no reason to write.
         let steps = self.plan(&connection, schemas)?;
         if steps.is_empty() {
-            self.put_back(connection);
+            connection.give_back();
             return Ok(false);
         }
         let mut is_alone = false;
@@ -45,7 +45,7 @@ impl Database {
             alone.admit_others()?;
         }
         done?;
-        self.put_back(connection);
+        connection.give_back();
         Ok(true)
     }
 

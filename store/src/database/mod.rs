@@ -33,14 +33,13 @@ use crate::error::{Context, ErrorKind, FileError};
 use crate::promotion::Promotable;
 
 mod migrate;
+mod pool;
 
 pub(crate) use migrate::Alone;
+use pool::{Lent, Pool};
 
 #[cfg(test)]
 mod tests;
-
-/// As many idle connections are kept; more threads than that open their own for a while.
-const IDLE_CONNECTIONS: usize = 4;
 
 /// Pages in the log at which even an ordinary commit makes a checkpoint: 64 MiB.
 const CHECKPOINT_AT_ANY_PRICE: i64 = 16 * 1024;
@@ -189,7 +188,7 @@ fn once<T, E: From<DatabaseError>>(
 /// The database of one store.
 pub struct Database {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    connections: Pool,
     queue: Mutex<OwnedFd>,
     folder_synced: Mutex<bool>,
 }
@@ -229,19 +228,23 @@ impl Database {
         let mode = Mode::RUSR | Mode::WUSR;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
         let queue = rustix::fs::open(queue, flags, mode).at("open", queue)?;
-        let database =
-            Self { path, idle: Mutex::default(), queue: Mutex::new(queue), folder_synced: Mutex::new(false) };
-        let first = match database.connect() {
+        let database = Self {
+            path,
+            connections: Pool::new(),
+            queue: Mutex::new(queue),
+            folder_synced: Mutex::new(false),
+        };
+        let first = match database.take() {
             // SQLite would create the file readable by all; its logs take over the mode of the file.
             Err(DatabaseError::Failed { source, .. })
                 if source.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) =>
             {
                 rustix::fs::open(&database.path, flags, mode).at("create", &database.path)?;
-                database.connect()?
+                database.take()?
             }
             connection => connection?,
         };
-        database.put_back(first);
+        first.give_back();
         Ok(database)
     }
 
@@ -277,16 +280,9 @@ impl Database {
         Ok(connection)
     }
 
-    fn take(&self) -> Result<Connection, DatabaseError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| self.connect(), Ok)
-    }
-
-    fn put_back(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_CONNECTIONS {
-            idle.push(connection);
-        }
+    /// Lends a connection. Who wants to write has [its turn](Self::turn) first: nothing is waited for with a connection.
+    fn take(&self) -> Result<Lent<'_>, DatabaseError> {
+        self.connections.take(|| self.connect())
     }
 
     /// Waits for our turn to write.
@@ -321,7 +317,7 @@ impl Database {
         body(&transaction);
         // Rolls back, which for a reader is the end.
         drop(transaction);
-        self.put_back(connection);
+        connection.give_back();
         Ok(())
     }
 
@@ -346,13 +342,14 @@ impl Database {
     /// Gives the room back that rows left behind.
     pub fn compact(&self) -> Result<(), DatabaseError> {
         let _inside = Inside::enter()?;
-        let connection = self.take()?;
         let turn = self.turn()?;
+        let connection = self.take()?;
         let done = connection.execute_batch("VACUUM").and_then(|()| empty_log(&connection));
         let done = done.and_then(|emptied| begin_log(&connection, emptied));
         drop(turn);
-        self.put_back(connection);
-        done.map_err(self.failed("compact"))
+        done.map_err(self.failed("compact"))?;
+        connection.give_back();
+        Ok(())
     }
 
     fn transact<T, E: From<DatabaseError>>(
@@ -365,8 +362,8 @@ impl Database {
 
     fn begin_to_write(&self, sync: Sync, body: &mut Body<'_>) -> Result<(), DatabaseError> {
         let _inside = Inside::enter()?;
-        let mut connection = self.take()?;
         let turn = self.turn()?;
+        let mut connection = self.take()?;
         if sync == Sync::BeforeSuccess {
             connection.execute_batch("PRAGMA synchronous = FULL").map_err(self.failed("set up"))?;
         }
@@ -381,12 +378,12 @@ impl Database {
             }
         };
         drop(turn);
+        // What did not commit is closed: it may still be inside its transaction.
+        done?;
         if sync == Sync::BeforeSuccess {
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(self.failed("set up"))?;
         }
-        // What did not commit is closed: it may still be inside its transaction.
-        done?;
-        self.put_back(connection);
+        connection.give_back();
         Ok(())
     }
 
@@ -414,8 +411,8 @@ impl Database {
             return Ok(());
         }
         let _inside = Inside::enter()?;
-        let mut connection = self.take()?;
         let turn = self.turn()?;
+        let mut connection = self.take()?;
         // A checkpoint that must wait for a reader is not worth the wait: the next promotion tries again.
         connection.busy_handler(None::<fn(i32) -> bool>).map_err(self.failed("set up"))?;
         let done = empty_log(&connection);
@@ -423,7 +420,7 @@ impl Database {
         let done = done.and_then(|emptied| begin_log(&connection, emptied));
         drop(turn);
         done.map_err(self.failed("checkpoint"))?;
-        self.put_back(connection);
+        connection.give_back();
         Ok(())
     }
 
@@ -439,7 +436,7 @@ impl Database {
         let broken: Vec<String> = list("SELECT DISTINCT 'row of ' || \"table\" || ' without its ' || parent FROM pragma_foreign_key_check")
             .map_err(self.failed("check"))?;
         found.extend(broken);
-        self.put_back(connection);
+        connection.give_back();
         Ok(found)
     }
 }
