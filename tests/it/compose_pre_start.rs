@@ -141,7 +141,12 @@ fn what_runs_before_a_service_is_heard_and_ends_with_it() {
     assert_eq!(log(&context), before, "the first was done");
     let there = ["steps-db-1 running", "steps-web-1 created", "steps-web-pre_start1 exited"];
     assert_eq!(containers(&context), there);
-    // What it leaves goes with the project, without what is run before its stop.
+    // It goes with the containers of its service.
+    composed(&context, ["rm", "-f", "db"]);
+    assert_eq!(containers(&context), there);
+    let removed = composed(&context, ["rm", "-f"]).stdout;
+    assert_eq!(removed, "Going to remove steps-web-1, steps-web-pre_start1\n");
+    assert_eq!(containers(&context), ["steps-db-1 running"]);
     composed(&context, ["down", "-v", "-t", "0"]);
     assert_clean(&context);
 }
@@ -165,6 +170,9 @@ fn what_was_not_done_before_a_service_is_done_by_whoever_starts_it() {
         assert!(told.contains("warning: web runs, though pre_start[1] has not ended well"), "{told}");
         assert_eq!(containers(&context), there);
     }
+    // As long as they are there it is known.
+    composed(&context, ["rm", "-f"]);
+    assert_eq!(containers(&context), there);
     let refused = compose(&context, ["-p", "steps", "restart", "web"]);
     refused.assert_code(1);
     assert!(refused.stderr.contains("has not ended well (steps-web-pre_start1)"), "{refused}");
@@ -195,7 +203,7 @@ fn what_was_not_done_before_a_service_is_done_by_whoever_starts_it() {
     waiting.signal(Signal::CONT);
     let ended = waiting.wait();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let gone = "container steps-web-pre_start1 was removed while it was waited for";
+    let gone = "container steps-web-pre_start1 was removed by another command";
     assert!(ended.stderr.contains(gone), "{ended:?}");
     assert_eq!(log(&context), before);
     fs::remove_file(context.project().join("shared/wait")).expect("the file");

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use rbuild_testkit::context::TestContext;
+use rbuild_testkit::running::Running;
 use rustix::process::Signal;
 
 use crate::compose_up::{composed, containers, inspected};
@@ -148,12 +149,23 @@ fn while_one_waits_for_health_others_go_on() {
 
     // Who waits for one that is taken away is told so.
     composed(&context, ["rm", "-sf", "db", "slow"]);
-    let one = waits(&["up", "-d", "slow"]);
-    composed(&context, ["rm", "-sf", "db"]);
-    let ended = one.wait();
-    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("dependency failed to start: container both-db-1 "), "{ended:?}");
-    assert!(!ended.stderr.contains("is created"), "{ended:?}");
+    let told = |call: Running, what: &str| {
+        let ended = call.wait();
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("{what} by another command\n")), "{ended:?}");
+        // It is no matter of the file.
+        assert!(!ended.stderr.contains("compose.yaml"), "{ended:?}");
+    };
+    let both = [waits(&["up", "-d", "slow"]), waits(&["up", "-d", "--wait", "slow"])];
+    composed(&context, ["kill", "db"]);
+    for one in both {
+        told(one, "dependency failed to start: container both-db-1 was stopped");
+    }
+    composed(&context, ["up", "-d", "db"]);
+    let one = waits(&["start", "slow"]);
+    composed(&context, ["rm", "-f", "slow"]);
+    fs::write(shared.join("healthy"), "").expect("a file");
+    told(one, "error: container both-slow-1 was removed");
     composed(&context, ["--profile", "more", "down", "-v"]);
     assert_clean(&context);
 }

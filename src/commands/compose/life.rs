@@ -10,6 +10,7 @@ use rbuild_engine::projects::{
 
 use super::board::Board;
 use super::doubts;
+use super::look::is_numbered;
 use super::making::{self, Manner, Prepared};
 use super::places;
 use super::project::{Handle, Selection, Source, dependencies};
@@ -334,9 +335,17 @@ pub(super) fn remove(project: &Project, remove: &Remove, context: &Context) -> O
             return Ok(status);
         }
     }
-    let mut members = enabled(&handle, &selection, &remove.services, context)?;
-    // Where nothing is done, those that would have been stopped are removed in the same plan.
-    members.retain(|member| remove.stop || !member.replica.activity.is_up());
+    let mut members = enabled(&handle, &selection.with_one_offs(), &remove.services, context)?;
+    let stays = |member: &Member| !remove.stop && member.replica.activity.is_up();
+    let numbered = members.iter().filter(|member| is_numbered(member) && stays(member));
+    let left: BTreeSet<String> = numbered.map(|member| member.replica.service.clone()).collect();
+    members.retain(|member| match member.replica.kind {
+        // Where nothing is done, those that would have been stopped are removed in the same plan.
+        ReplicaKind::Numbered => !stays(member),
+        ReplicaKind::OneOff => false,
+        // That it failed before they started counts for nobody when they are gone.
+        ReplicaKind::PreStart => !member.replica.activity.is_up() && !left.contains(&member.replica.service),
+    });
     if members.is_empty() {
         context.terminal.tell("No stopped containers\n");
         return Ok(Status::Done);

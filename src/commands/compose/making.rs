@@ -509,7 +509,8 @@ fn explained(meant: &Meant, plan: &Plan, failure: Failure, context: &Context) ->
     let planned = &plan.operations[operation.0];
     let is_dependency = matches!(planned.operation, Operation::Await { .. });
     // A program that ends has its own reasons; what cannot be made or waited for is what the files say.
-    let is_written = !is_dependency || matches!(error, OperationError::NoHealthCheck { .. });
+    let is_written =
+        !error.is_others() && (!is_dependency || matches!(error, OperationError::NoHealthCheck { .. }));
     let path: Vec<String> = planned.path().into_iter().chain(error.keys()).collect();
     let error = match error {
         OperationError::NotCompleted { .. } => error.into(),

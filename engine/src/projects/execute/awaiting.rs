@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rbuild_model::container::{ContainerId, Definition, HealthStatus, Run, State};
+use rbuild_model::container::{ContainerId, Definition, HealthStatus, Run, State, Stopped};
 use rbuild_model::network::NetworkMode;
 use rbuild_model::project::{Condition, ServiceName};
 use rbuild_monitor::Until;
@@ -320,6 +320,9 @@ fn far(service: &ServiceName, definition: &Definition, state: &State, goal: Goal
         (_, State::Restarting { .. }) => Far::NotYet,
         (Goal::Completed, State::Running(_) | State::Paused(_)) => Far::NotYet,
         (Goal::Completed | Goal::ReadyOrCompleted, State::Exited(ended)) if ended.code == 0 => Far::There,
+        (_, State::Exited(ended)) if ended.stopped == Stopped::ByHand => {
+            Far::Never(OperationError::Stopped { container: container() })
+        }
         (Goal::Completed, State::Exited(ended)) => Far::Never(OperationError::NotCompleted {
             service: service.clone(),
             container: container(),

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::PoisonError;
 use std::thread;
 
-use rbuild_model::container::{Definition, MountWhat, State};
+use rbuild_model::container::{Definition, MountWhat, State, Stopped};
 use rbuild_model::project::ServiceName;
 use rbuild_model::volume::ANONYMOUS_LABEL;
 use rbuild_monitor::{Attach, ClientError, Session, SessionEvent};
@@ -231,6 +231,9 @@ impl Execution<'_> {
                 };
                 match (state, waiter) {
                     (State::Exited(_), _) if stop() => return Ok(Ended::Stopped),
+                    (State::Exited(ended), _) if ended.stopped == Stopped::ByHand && ended.code != 0 => {
+                        return Err(OperationError::Stopped { container: before.name.clone() });
+                    }
                     (State::Exited(ended), _) => return Ok(Ended::With(ended.code)),
                     (state, Some(waiter)) if state.is_active() => {
                         let is_stopping = stop();

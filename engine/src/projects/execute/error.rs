@@ -95,8 +95,14 @@ pub enum OperationError {
         /// The status.
         code: i32,
     },
-    /// A container was waited for, and somebody removed it.
-    #[error("container {container} was removed while it was waited for")]
+    /// A container was to be started or waited for, and somebody stopped it.
+    #[error("container {container} was stopped by another command")]
+    Stopped {
+        /// Its name.
+        container: String,
+    },
+    /// A container was to be started or waited for, and somebody removed it.
+    #[error("container {container} was removed by another command")]
     Removed {
         /// Its name.
         container: String,
@@ -135,6 +141,7 @@ impl OperationError {
             | Self::Unhealthy { container }
             | Self::Exited { container, .. }
             | Self::NotStarted { container, .. }
+            | Self::Stopped { container }
             | Self::Removed { container }
             | Self::Overtaken { container }
             | Self::PreStart { container, .. }
@@ -163,6 +170,11 @@ impl OperationError {
     /// Whether the message says to what it happened.
     pub fn names_its_subject(&self) -> bool {
         !matches!(self, Self::Container(_) | Self::Watch(_) | Self::Halted)
+    }
+
+    /// Whether it happened because another command had it otherwise: nothing in the files is wrong.
+    pub fn is_others(&self) -> bool {
+        matches!(self, Self::Stopped { .. } | Self::Removed { .. } | Self::Overtaken { .. })
     }
 
     /// Whether what the container wrote last tells more.

@@ -44,6 +44,7 @@ use super::observe::Member;
 use super::observed::{Replica, ReplicaKind};
 use super::operation::{Operation, OperationId, Plan};
 use super::wanted::Wanted;
+use crate::containers::ContainerError;
 use crate::engine::Engine;
 
 pub use error::OperationError;
@@ -338,6 +339,7 @@ impl Execution<'_> {
     }
 
     fn failure(&self, operation: OperationId, plan: &Plan, error: OperationError) -> Failure {
+        let error = self.told(&plan.operations[operation.0].operation, error);
         let subject = match error.container() {
             Some(name) => Subject::Container(name.to_owned()),
             None => subject(&plan.operations[operation.0].operation),
@@ -351,6 +353,27 @@ impl Execution<'_> {
             self.tell(operation, subject.clone(), Phase::Failed(error.to_string()));
         }
         Failure { operation, subject, error, log, reason }
+    }
+
+    /// Why an operation failed: where another command took the container away, that is the reason, and not what was missing
+    /// first.
+    fn told(&self, operation: &Operation, error: OperationError) -> OperationError {
+        let container = match operation {
+            Operation::Start(container) => Some(container),
+            Operation::RunBefore(before) => before.starts.first(),
+            _ => None,
+        };
+        let Some(container) = container else { return error };
+        match (self.there(container), error) {
+            (
+                Err(ContainerError::NotFound(_)),
+                OperationError::Container(_)
+                | OperationError::Member(_)
+                | OperationError::Networks(_)
+                | OperationError::Hook { .. },
+            ) => OperationError::Removed { container: container.name().to_owned() },
+            (_, error) => error,
+        }
     }
 
     fn tell(&self, operation: OperationId, subject: Subject, phase: Phase) {

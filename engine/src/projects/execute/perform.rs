@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use rbuild_images::Quiet;
-use rbuild_model::container::{ContainerId, Definition, MountWhat, State};
+use rbuild_model::container::{ContainerId, Definition, MountWhat, Signal, State};
 use rbuild_model::project::{NetworkKey, Service, ServiceName, VolumeKey};
 use rbuild_model::volume::ANONYMOUS_LABEL;
 
@@ -92,10 +92,7 @@ impl Execution<'_> {
             Operation::AwaitReady { service } => self.wait_until_ready(id, service),
             Operation::AwaitEnd(container) => around(Act::AwaitEnd, &|| self.wait_for_end(container)),
             Operation::Stop(container) => around(Act::Stop, &|| self.stop(id, container)),
-            Operation::Kill { container, signal } => around(Act::Kill, &|| {
-                let definition = self.engine.find(&container.id.to_string())?;
-                Ok(self.engine.kill(&definition, &container.name, *signal)?)
-            }),
+            Operation::Kill { container, signal } => around(Act::Kill, &|| self.kill(container, *signal)),
             Operation::Pause(container) => around(Act::Pause, &|| {
                 Ok(self.engine.pause(&self.engine.find(&container.id.to_string())?)?)
             }),
@@ -278,6 +275,20 @@ impl Execution<'_> {
         service.map_or(Ok(()), |service| {
             self.hooks(&definition, service.name.as_str(), number, "post_start", &service.post_start)
         })
+    }
+
+    /// Sends a signal; one that has ended, or was removed, since it was looked at needs none any more.
+    fn kill(&self, existing: &Existing, signal: Signal) -> Done {
+        let definition = match self.engine.find(&existing.id.to_string()) {
+            Err(ContainerError::NotFound(_)) => return Ok(()),
+            found => found?,
+        };
+        let Err(error) = self.engine.kill(&definition, &existing.name, signal) else { return Ok(()) };
+        match self.engine.look(&definition) {
+            Ok((state, _)) if state.is_active() => Err(error.into()),
+            Ok(_) | Err(ContainerError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether another container has the place of one that is gone.
