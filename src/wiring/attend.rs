@@ -76,6 +76,7 @@ struct Receiver {
 pub(super) struct Foreground {
     receiver: Arc<Mutex<Receiver>>,
     raw: Option<Termios>,
+    redraws: bool,
 }
 
 impl Foreground {
@@ -93,7 +94,13 @@ impl Foreground {
             .name("signals".to_owned())
             .spawn(move || take_signals(signals, &shared))
             .context("failed to watch for signals")?;
-        Ok(Self { receiver, raw: None })
+        Ok(Self { receiver, raw: None, redraws: false })
+    }
+
+    /// Has a program that runs already draw itself anew: it does where its terminal gets another size, so it gets one for a moment.
+    pub(super) fn redrawn(mut self) -> Self {
+        self.redraws = true;
+        self
     }
 
     /// Ends the attendance, and returns the client that signals went to.
@@ -112,6 +119,9 @@ impl Foreground {
         if manner.tty {
             let (columns, rows) = window();
             if columns > 0 {
+                if self.redraws {
+                    writer.resize(columns.saturating_add(1), rows.saturating_add(1))?;
+                }
                 writer.resize(columns, rows)?;
             }
         }

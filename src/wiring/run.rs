@@ -162,7 +162,7 @@ fn run_attached(
 
 /// Attaches a container that runs.
 pub(crate) fn attach(engine: &Engine, definition: &Definition, touch: &Touch, context: &Context) -> Outcome {
-    let foreground = Foreground::new()?;
+    let foreground = Foreground::new()?.redrawn();
     let mut client = Some(engine.monitor(definition)?);
     let (session, _) = engine.monitor(definition)?.attach(touch.streams).map_err(ContainerError::from)?;
     let waiter = engine.monitor(definition)?.wait(Until::NotRunning).map_err(ContainerError::from)?;

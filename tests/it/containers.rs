@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rbuild_testkit::context::{Output, TestContext};
 use rustix::process::Signal;
@@ -280,6 +280,56 @@ fn signals_reach_the_program() {
 #[test]
 fn a_terminal() {
     let Some(context) = scene("a_terminal") else { return };
+    let script = "test -t 0 && test -t 1 && stty size && read line && echo \"got $line\" && exit 5";
+    let (mut master, mut child) =
+        at_terminal(&context, &["run", "--rm", "-it", "--network", "none", "busybox", "sh", "-c", script]);
+    master.write_all(b"typed\r").unwrap();
+    let text = shown(&mut master, None);
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(5), "{text}");
+    assert!(text.contains("33 101") && text.contains("got typed"), "{text:?}");
+    assert_clean(&context);
+}
+
+/// Who comes back to a terminal sees what is on it: the program is made to draw it anew.
+#[test]
+fn a_terminal_is_drawn_anew_for_who_comes_back() {
+    let Some(context) = scene("a_terminal_is_drawn_anew_for_who_comes_back") else { return };
+    let script = "read line; trap 'echo drawn' WINCH; echo ready; while :; do sleep 1000 & wait; done";
+    let arguments = ["run", "-it", "--name", "back", "--network", "none", "busybox", "sh", "-c", script];
+    let (mut master, mut child) = at_terminal(&context, &arguments);
+    master.write_all(b"\r").unwrap();
+    shown(&mut master, Some("ready"));
+    let leave = |mut master: File, child: &mut Child| {
+        master.write_all(b"\x10\x11").unwrap();
+        shown(&mut master, None);
+        child.wait().unwrap().code()
+    };
+    assert_eq!(leave(master, &mut child), Some(0));
+    let (mut master, mut child) = at_terminal(&context, &["attach", "back"]);
+    shown(&mut master, Some("drawn"));
+    assert_eq!(leave(master, &mut child), Some(1));
+    context.rbuild(["rm", "-f", "back"]).run().assert_success();
+    assert_clean(&context);
+}
+
+/// Returns what is shown at a terminal up to a text, or up to the end of all who use it.
+fn shown(master: &mut File, until: Option<&str>) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    // A master without slaves answers with an error.
+    while let Ok(count @ 1..) = master.read(&mut buffer) {
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        if until.is_some_and(|until| text.contains(until)) {
+            return text;
+        }
+    }
+    assert!(until.is_none(), "{text:?}");
+    text
+}
+
+/// Starts the program at a terminal of 101 columns and 33 rows.
+fn at_terminal(context: &TestContext, arguments: &[&str]) -> (File, Child) {
     let master =
         rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
     rustix::pty::grantpt(&master).unwrap();
@@ -289,9 +339,8 @@ fn a_terminal() {
     let size = rustix::termios::Winsize { ws_row: 33, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
     rustix::termios::tcsetwinsize(&master, size).unwrap();
     let stream = || Stdio::from(slave.try_clone().unwrap());
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rbuild"))
-        .args(["run", "--rm", "-it", "--network", "none", "busybox", "sh", "-c"])
-        .arg("test -t 0 && test -t 1 && stty size && read line && echo \"got $line\" && exit 5")
+    let child = Command::new(env!("CARGO_BIN_EXE_rbuild"))
+        .args(arguments)
         .env_clear()
         .env("RBUILD_ROOT", context.root())
         .env("HOME", context.home())
@@ -301,20 +350,7 @@ fn a_terminal() {
         .stderr(stream())
         .spawn()
         .unwrap();
-    drop(slave);
-    let mut master = File::from(master);
-    master.write_all(b"typed\r").unwrap();
-    let mut text = Vec::new();
-    // A master without slaves answers with an error.
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = master.read(&mut buffer) {
-        text.extend_from_slice(&buffer[..count]);
-    }
-    let status = child.wait().unwrap();
-    let text = String::from_utf8_lossy(&text);
-    assert_eq!(status.code(), Some(5), "{text}");
-    assert!(text.contains("33 101") && text.contains("got typed"), "{text:?}");
-    assert_clean(&context);
+    (File::from(master), child)
 }
 
 #[test]
