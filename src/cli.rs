@@ -292,7 +292,7 @@ fn read(verb: clap::Command) -> clap::Command {
 /// Lets a switch take a value; leaves other flags as they are.
 fn switch(arg: clap::Arg) -> clap::Arg {
     if !matches!(arg.get_action(), ArgAction::SetTrue) || arg.get_id() == "help" {
-        return arg;
+        return with_any_value(arg);
     }
     arg.action(ArgAction::Set)
         .num_args(0..=1)
@@ -300,6 +300,13 @@ fn switch(arg: clap::Arg) -> clap::Arg {
         .default_missing_value("true")
         .default_value("false")
         .value_parser(ValueParser::new(flags::boolean))
+}
+
+/// A flag that has a value has the next word, whatever it begins with, as with Docker's commands: `--label -x`.
+fn with_any_value(arg: clap::Arg) -> clap::Arg {
+    let takes = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+    let is_one = arg.get_num_args().is_none_or(|number| number == 1.into());
+    if takes && is_one && !arg.is_positional() { arg.allow_hyphen_values(true) } else { arg }
 }
 
 /// Reads the command line.

@@ -103,7 +103,7 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// What was named is no device, and no folder of devices.
-    #[error("error gathering device information while adding custom device: `{}` is not a device node", path.display())]
+    #[error("error gathering device information while adding custom device \"{}\": not a device node", path.display())]
     NotADevice {
         /// The path.
         path: PathBuf,

@@ -110,6 +110,9 @@ pub struct Tmpfs {
     pub uid: u32,
     /// The group of its top.
     pub gid: u32,
+    /// Further options, in the words of `mount(8)`: of the mount (`noatime`) and of the file system (`nr_inodes=1k`).
+    #[serde(default)]
+    pub more: Vec<String>,
 }
 
 /// A file made of bytes.

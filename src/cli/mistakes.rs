@@ -160,9 +160,10 @@ fn list(error: &clap::Error, kind: ContextKind) -> Vec<String> {
 
 /// Returns an argument's name without its values: `--memory <BYTES>` and `<IMAGE> [COMMAND]...` have more.
 fn spelled(argument: &str) -> String {
-    let name = argument.split([' ', '=']).next().unwrap_or_default();
+    let name = argument.split(' ').next().unwrap_or_default();
     if name.starts_with('-') {
-        return format!("`{}`", name.trim_end_matches(['[', '.']));
+        let flag = name.split('=').next().unwrap_or_default();
+        return format!("`{}`", flag.trim_end_matches(['[', '.']));
     }
     let name = name.trim_end_matches('.');
     let bare = name.strip_prefix('<').and_then(|name| name.strip_suffix('>'));

@@ -256,7 +256,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
     pub(crate) dns: Vec<std::net::IpAddr>,
     /// Domain that names are looked for in (can be repeated)
-    #[arg(long, value_name = "DOMAIN", help_heading = "Network")]
+    #[arg(long, value_name = "DOMAIN", value_parser = flags::domain, help_heading = "Network")]
     pub(crate) dns_search: Vec<String>,
     /// Option of the resolver (can be repeated)
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION", help_heading = "Network")]
@@ -334,6 +334,9 @@ pub(crate) struct Limits {
     /// Most memory and swap together; -1 for no limit
     #[arg(long, value_name = "BYTES", value_parser = flags::swap, allow_hyphen_values = true, help_heading = "Limits")]
     pub(crate) memory_swap: Option<flags::Swap>,
+    /// Most memory of the kernel: no kernel keeps to it any more
+    #[arg(long, value_name = "BYTES", value_parser = flags::bytes, hide = true, help_heading = "Limits")]
+    pub(crate) kernel_memory: Option<u64>,
     /// Memory that is left to it when memory is short
     #[arg(long, value_name = "BYTES", value_parser = flags::bytes, help_heading = "Limits")]
     pub(crate) memory_reservation: Option<u64>,

@@ -207,6 +207,10 @@ fn mistakes_are_told() {
             "run",
             "`rbuild run` needs IMAGE\nhint: it is used as: rbuild run [OPTIONS] IMAGE [COMMAND] [ARG]...",
         ),
+        (
+            "compose scale",
+            "`rbuild compose scale` needs SERVICE=NUMBER\nhint: it is used as: rbuild compose scale <SERVICE=NUMBER>...",
+        ),
         ("run --memory 1x x", "unknown unit `x`: use a number with b, k, m, g, t or p, as in `512m`"),
         ("run --mount type=bind,src=/x x", "no `target`: write `target=/PATH`"),
         ("run --network name=app,colour=red x", "unknown key `colour`"),

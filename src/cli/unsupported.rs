@@ -90,7 +90,6 @@ const FLAGS: &[Flag] = &[
     // docker run, docker create
     nothing(RUN, "disable-content-trust"),
     Flag { harmless: &["default", ""], ..value(RUN, "isolation", LEAVE) },
-    value(RUN, "kernel-memory", "use `--memory`"),
     Flag {
         harmless: &["", "rbuild", "runc", "io.containerd.runc.v2"],
         ..value(

@@ -66,12 +66,25 @@ pub(super) fn exec(arguments: Exec, context: &Context) -> Outcome {
     };
     let (_home, engine) = crate::wiring::engine(context, "rbuild exec")?;
     let definition = engine.find(container)?;
-    if let Some(folder) = arguments.workdir.as_ref().filter(|folder| !folder.starts_with('/'))
+    let relative = arguments.workdir.as_ref().filter(|folder| !folder.starts_with('/'));
+    let wrong = match (relative, argv) {
+        // The status of a runtime that fails before it looks for the program.
+        (Some(folder), _) => {
+            Some((128, format!("exec failed: Cwd must be an absolute path: `{folder}` is not")))
+        }
+        (None, [program, ..]) if program.is_empty() => {
+            Some((127, "exec failed: the program's name is empty".to_owned()))
+        }
+        _ => None,
+    };
+    if let Some((status, message)) = wrong
         && engine.observe(&definition)?.state.run().is_some()
     {
-        // The status of a runtime that fails before it looks for the program.
-        let message = format!("exec failed: Cwd must be an absolute path: `{folder}` is not");
-        return Err(NotStarted { status: 128, message }.into());
+        // As with docker, only who waits for a program has a status that stands for it.
+        return Err(match arguments.detach {
+            true => Mistake::new(message).into(),
+            false => NotStarted { status, message }.into(),
+        });
     }
     let request = ExecRequest {
         argv: argv.to_vec(),
@@ -88,7 +101,6 @@ pub(super) fn exec(arguments: Exec, context: &Context) -> Outcome {
         signals: Mode::Off,
     });
     match crate::wiring::exec(&engine, &definition, &request, touch.as_ref()) {
-        // As with docker, only who waits for a program has a status that stands for it.
         Err(error) if touch.is_none() && error.is::<NotStarted>() => {
             Err(Mistake::new(error.to_string()).into())
         }

@@ -33,6 +33,7 @@ pub(super) fn run(arguments: Create, context: &Context) -> Outcome {
     let here = std::env::current_dir().context("failed to find the current folder")?;
     let progress = shown(&arguments.options, &context.settings);
     let cidfile = arguments.options.cidfile.clone();
+    tell_of_lost(&arguments.options.limits, context);
     let mut request = request(arguments.options, &context.settings, &here)?;
     request.streams.attached = attached(&arguments.attach, request.streams, Mode::On);
     // Whoever brings it input later ends it, too.
@@ -47,6 +48,13 @@ pub(super) fn run(arguments: Create, context: &Context) -> Outcome {
     }
     context.terminal.print(&format!("{}\n", made.definition.id))?;
     Ok(Status::Done)
+}
+
+/// Says which of the limits nobody keeps to.
+pub(super) fn tell_of_lost(limits: &Limits, context: &Context) {
+    if limits.kernel_memory.is_some_and(|bytes| bytes != NOTHING) {
+        context.terminal.tell("WARNING: `--kernel-memory` is deprecated and has no effect: use `--memory`\n");
+    }
 }
 
 /// Returns how a pull is shown.
@@ -342,6 +350,10 @@ fn networks(options: &Options) -> anyhow::Result<(NetworkMode, Vec<EndpointWish>
     first.settings.links.extend(options.link.iter().cloned());
     let mode = first.mode.clone();
     let is_plain = !matches!(mode, NetworkMode::Named(_));
+    if is_plain && !first.settings.aliases.is_empty() {
+        let why = "network-scoped aliases are only supported for user-defined networks";
+        return Err(Mistake::usage(why).hint("make a network with `rbuild network create`").into());
+    }
     if is_plain && options.network.len() > 1 {
         return Err(Mistake::usage(format!(
             "conflicting options: cannot attach both user-defined and non-user-defined network-modes (`{mode}`)"

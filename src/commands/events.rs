@@ -5,7 +5,6 @@ use rbuild_store::events::{Events, Position};
 use serde_json::{Map, Value, json};
 
 use super::filter::moment;
-use super::labels::unknown;
 use super::{Context, Outcome};
 use crate::cli::container::Events as Arguments;
 use crate::report::{Mistake, Status, Unreadable};
@@ -23,10 +22,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
         None | Some("" | "json") => None,
         Some(format) => Some(Template::parse(format).map_err(Unreadable::of)?),
     };
-    check(&arguments.filter)?;
+    let filters = known(&arguments.filter, context);
     let events = Home::open(&context.settings, "rbuild events")?.store.events();
     each(&events, span, |event, time| {
-        if fits(event, &arguments.filter) {
+        if fits(event, &filters) {
             let text = match (&template, arguments.format.as_deref()) {
                 (Some(template), _) => {
                     let document = Document { value: message(event, time), shape: Some(&EVENT) };
@@ -128,11 +127,15 @@ const KEYS: &[&str] = &[
     "volume",
 ];
 
-fn check(filters: &[(String, String)]) -> Result<(), Mistake> {
-    match filters.iter().find(|(key, _)| !KEYS.contains(&key.as_str())) {
-        None => Ok(()),
-        Some((key, _)) => Err(unknown(key, KEYS)),
+/// Returns the filters that there are. As with Docker, others are passed over; here they are told of.
+fn known(filters: &[(String, String)], context: &Context) -> Vec<(String, String)> {
+    let (known, others): (Vec<_>, Vec<_>) =
+        filters.iter().cloned().partition(|(key, _)| KEYS.contains(&key.as_str()));
+    for (key, _) in others {
+        let key = crate::text::one_line(&key);
+        context.terminal.tell(&format!("note: no filter of events is called `{key}`: it is passed over\n"));
     }
+    known
 }
 
 /// Tells whether an event fits: of each key, one value has to; of labels, all.

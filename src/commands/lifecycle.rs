@@ -69,16 +69,31 @@ fn signal(text: &str) -> anyhow::Result<Signal> {
     Ok(crate::flags::signal(text).map_err(|error| Mistake::new(error.to_string()))?)
 }
 
+/// Returns the signal that a container is to be stopped with; one that does not exist matters only where there is something to stop.
+fn stopping(
+    engine: &Engine,
+    definition: &Definition,
+    text: Option<&str>,
+) -> Result<Option<Signal>, ContainerError> {
+    match text.map(str::parse::<Signal>).transpose() {
+        Ok(signal) => Ok(signal),
+        Err(error) if engine.observe(definition)?.state.run().is_some() => {
+            Err(ContainerError::Invalid(format!("cannot stop container: {}: {error}", definition.name)))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
 pub(super) fn stop(arguments: &Stop, context: &Context) -> Outcome {
-    let signal = arguments.signal.as_deref().map(signal).transpose()?;
     at_once(&arguments.containers, "rbuild stop", context, |engine, definition, _| {
+        let signal = stopping(engine, definition, arguments.signal.as_deref())?;
         engine.stop(definition, signal, arguments.timeout)
     })
 }
 
 pub(super) fn restart(arguments: &Stop, context: &Context) -> Outcome {
-    let signal = arguments.signal.as_deref().map(signal).transpose()?;
     at_once(&arguments.containers, "rbuild restart", context, |engine, definition, _| {
+        let signal = stopping(engine, definition, arguments.signal.as_deref())?;
         engine.restart(definition, signal, arguments.timeout)
     })
 }

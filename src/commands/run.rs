@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use anyhow::Context as _;
 use rbuild_monitor::Attach;
 
-use super::create::{attached, request, shown};
+use super::create::{attached, request, shown, tell_of_lost};
 use super::{Context, Outcome};
 use crate::cli::run::Arguments;
 use crate::flags::Mode;
@@ -27,6 +27,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> Outcome {
     let here = std::env::current_dir().context("failed to find the current folder")?;
     let progress = shown(options, &context.settings);
     let cidfile = options.cidfile.clone();
+    tell_of_lost(&options.limits, context);
     let mut request = request(arguments.options, &context.settings, &here)?;
     request.streams.attached = attached(&arguments.attach, request.streams, foreground.into());
     let [stdin, stdout, stderr] = request.streams.attached;

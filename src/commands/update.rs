@@ -14,6 +14,7 @@ pub(super) fn run(arguments: &Update, context: &Context) -> Outcome {
     if restart.is_none() && *limits == Limits::default() {
         return Err(Mistake::new("you must provide one or more flags when using this command").into());
     }
+    create::tell_of_lost(limits, context);
     let restart = restart.as_deref().map(str::parse::<RestartPolicy>).transpose();
     let restart = restart.map_err(|error| Mistake::new(error.to_string()))?;
     let processes = match limits.pids_limit {

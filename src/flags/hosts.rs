@@ -22,3 +22,19 @@ pub(crate) fn add_host(text: &str) -> Read<ExtraHost> {
         .map_err(|_| Invalid::new(format!("`{address}` is not an IP address nor `host-gateway`")))?;
     Ok(ExtraHost { name: name.to_owned(), address: address.to_string() })
 }
+
+/// Reads a domain that names are looked for in; a dot alone is none.
+pub(crate) fn domain(text: &str) -> Read<String> {
+    let text = text.trim_matches(' ');
+    let is_label = |label: &str| {
+        let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty() && label.bytes().all(is_inside) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    let is_domain = labels.split('.').all(is_label) && text.contains(|c: char| c.is_ascii_alphabetic());
+    if text == "." || (is_domain && text.len() < 255) {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new(format!("`{text}` is not a valid domain")))
+    }
+}

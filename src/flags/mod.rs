@@ -34,7 +34,7 @@ pub(crate) use container::{
     DetachKeys, Exposed, NetworkUse, detach_keys, expose, filter, network, signal, span,
 };
 pub(crate) use environment::{EnvEntry, env_entry, env_file, label};
-pub(crate) use hosts::add_host;
+pub(crate) use hosts::{add_host, domain};
 pub(crate) use limits::{
     Cpus, Device, Sysctl, capability, cpu_shares, cpus, cpuset, device, device_rule, gpus, oom_score, sysctl,
     ulimit,

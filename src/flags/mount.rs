@@ -346,54 +346,96 @@ impl Options {
     }
 }
 
-/// Reads `--volume [SOURCE:]TARGET[:OPTIONS]`; a source with a slash or dot first is a path, else a volume's name.
+/// What Docker's command finds in the text of a `--volume`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sections {
+    /// All of it is the target.
+    Target,
+    /// There is a source, too.
+    More,
+}
+
+/// Reads how far a text is the target alone. As Docker's command has it, a letter and a colon begin a path of another system: they are
+/// part of what they stand in.
+fn sections(text: &str) -> Read<Sections> {
+    let wrong = |what: &str| Err(Invalid::new(format!("invalid spec: {text}: {what}")).early());
+    match text.len() {
+        0 => return Err(Invalid::new("invalid empty volume spec").early()),
+        1 | 2 => return Ok(Sections::Target),
+        _ => {}
+    }
+    let mut found = 0;
+    let mut section = String::new();
+    for c in text.chars() {
+        let mut letters = section.chars();
+        let is_drive = letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none();
+        if c != ':' || is_drive {
+            section.push(c);
+        } else if section.is_empty() {
+            return wrong("empty section between colons");
+        } else if found == 2 {
+            return wrong("too many colons");
+        } else {
+            found += 1;
+            section.clear();
+        }
+    }
+    match found {
+        _ if section.is_empty() => wrong("empty section between colons"),
+        0 => Ok(Sections::Target),
+        _ => Ok(Sections::More),
+    }
+}
+
+/// Reads `--volume [SOURCE:]TARGET[:OPTIONS]`; a source with a slash or dot first is a path, else a volume's name. A target alone need
+/// not begin with a slash.
 pub(crate) fn volume(text: &str) -> Read<RunMount> {
+    if sections(text)? == Sections::Target {
+        let target = absolute(format!("/{}", text.trim_start_matches('/')))?;
+        let kind =
+            MountKind::Volume { name: None, copy: Mode::On, subpath: None, made: VolumeMaking::default() };
+        return Ok(RunMount { target, read_only: Mode::Off, kind, asked: MountAsked::Target });
+    }
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, written) = match parts[..] {
-        [target] => (None, target, None),
-        [source, target] => (Some(source), target, None),
-        [source, target, options] => (Some(source), target, Some(options)),
+        [source, target] => (source, target, None),
+        [source, target, options] => (source, target, Some(options)),
         _ => return Err(Invalid::new("write `[SOURCE:]TARGET[:OPTIONS]`, as in `./data:/data:ro`")),
     };
-    if source == Some("") || target.is_empty() {
+    if source.is_empty() || target.is_empty() {
         return Err(Invalid::new("an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"));
     }
     let target = absolute(target.to_owned())?;
     let Options { read_only, no_copy, propagation } =
         written.map(Options::read).transpose()?.unwrap_or_default();
-    let path = source.filter(|source| source.starts_with(['/', '.', '~']));
-    let kind = match (path, source) {
-        (Some(path), _) if path.starts_with('~') => {
+    let path = Some(source).filter(|source| source.starts_with(['/', '.', '~']));
+    let kind = match path {
+        Some(path) if path.starts_with('~') => {
             return Err(Invalid::new(format!("`{path}` is for the shell to expand: leave it unquoted")));
         }
-        (Some(_), _) if no_copy => {
+        Some(_) if no_copy => {
             return Err(Invalid::new(
                 "`nocopy` is for volumes: nothing is ever copied into a folder of the host",
             ));
         }
-        (Some(path), _) => MountKind::Bind {
+        Some(path) => MountKind::Bind {
             source: path.into(),
             propagation: propagation.unwrap_or_default(),
             recursion: BindRecursion::All,
             create: Mode::On,
         },
-        (None, _) if propagation.is_some() => {
+        None if propagation.is_some() => {
             return Err(Invalid::new(
                 "mounts spread in folders of the host only: a volume has no propagation",
             ));
         }
-        (None, name) => {
-            if let Some(name) = name {
-                check_volume_name(name)?;
-            }
-            let (name, copy) = (name.map(str::to_owned), (!no_copy).into());
+        None => {
+            check_volume_name(source)?;
+            let (name, copy) = (Some(source.to_owned()), (!no_copy).into());
             MountKind::Volume { name, copy, subpath: None, made: VolumeMaking::default() }
         }
     };
-    let asked = match source {
-        Some(_) => MountAsked::Short { options: written.unwrap_or_default().to_owned() },
-        None => MountAsked::Target,
-    };
+    let asked = MountAsked::Short { options: written.unwrap_or_default().to_owned() };
     Ok(RunMount { target, read_only: read_only.into(), kind, asked })
 }
 

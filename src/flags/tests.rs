@@ -389,7 +389,7 @@ fn mounts() {
             ),
             (
                 "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770",
-                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(1048576), mode: Some(1016), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=1048576,mode=1770" }), asked: Long { driver: None, options: {}, labels: {} } }"#,
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(1048576), mode: Some(1016), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=1048576,mode=1770", more: [] }), asked: Long { driver: None, options: {}, labels: {} } }"#,
             ),
             (
                 "type=foo,dst=/x",
@@ -466,7 +466,37 @@ fn mounts_in_the_short_form() {
                 r#"RunMount { target: "/data", read_only: Off, kind: Volume { name: Some("v1"), copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Short { options: "" } }"#,
             ),
             ("a:b:c:d", "error: write `[SOURCE:]TARGET[:OPTIONS]`, as in `./data:/data:ro`"),
-            (":/x", "error: an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"),
+            ("", "error: invalid empty volume spec"),
+            (":/x", "error: invalid spec: :/x: empty section between colons"),
+            ("vol::/y", "error: invalid spec: vol::/y: empty section between colons"),
+            ("x::/y", "error: an empty path: write `[SOURCE:]TARGET[:OPTIONS]`"),
+            ("/a:/b:/c:/d", "error: invalid spec: /a:/b:/c:/d: too many colons"),
+            ("ab:/", "error: nothing can be mounted over `/`"),
+            (
+                "C:/x:ro",
+                "error: volume name is too short, names should be at least two alphanumeric characters",
+            ),
+            // A letter and a colon are part of the path.
+            (
+                "a:/x",
+                r#"RunMount { target: "/a:/x", read_only: Off, kind: Volume { name: None, copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Target }"#,
+            ),
+            (
+                "a:",
+                r#"RunMount { target: "/a:", read_only: Off, kind: Volume { name: None, copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Target }"#,
+            ),
+            (
+                ":",
+                r#"RunMount { target: "/:", read_only: Off, kind: Volume { name: None, copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Target }"#,
+            ),
+            (
+                "rel",
+                r#"RunMount { target: "/rel", read_only: Off, kind: Volume { name: None, copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Target }"#,
+            ),
+            (
+                "./x",
+                r#"RunMount { target: "/./x", read_only: Off, kind: Volume { name: None, copy: On, subpath: None, made: VolumeMaking { driver: None, options: {}, labels: {} } }, asked: Target }"#,
+            ),
             (
                 "a/b:/x",
                 r#"error: "a/b" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path"#,
@@ -490,7 +520,7 @@ fn mounts_in_the_short_form() {
                 "error: invalid mode: cached,delegated: `delegated` repeats or contradicts what is said before it",
             ),
             ("/a:/b:ro,", "error: an empty option: write `[SOURCE:]TARGET[:OPTIONS]`"),
-            ("/a:/b:", "error: an empty option: write `[SOURCE:]TARGET[:OPTIONS]`"),
+            ("/a:/b:", "error: invalid spec: /a:/b:: empty section between colons"),
         ],
     );
     check(
@@ -498,12 +528,12 @@ fn mounts_in_the_short_form() {
         &[
             (
                 "/t:size=64k,noexec,mode=700",
-                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(65536), mode: Some(448), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=64k,noexec,mode=700" }), asked: Short { options: "" } }"#,
+                r#"RunMount { target: "/t", read_only: Off, kind: Tmpfs(TmpfsUse { size: Some(65536), mode: Some(448), uid: 0, gid: 0, exec: false, suid: false, dev: false, options: "size=64k,noexec,mode=700", more: [] }), asked: Short { options: "" } }"#,
             ),
             ("t", "error: `t` is no path below the root of a container"),
             (
                 "/t:frob=1",
-                "error: `frob=1` is no option of a tmpfs mount: use size=, mode=, uid=, gid=, ro, rw, [no]exec, [no]suid, [no]dev",
+                "error: `frob=1` is no option of a tmpfs mount: use size=, mode=, uid=, gid=, nr_inodes=, nr_blocks=, mpol=, ro, rw, [no]exec, [no]suid, [no]dev, [no]atime, [no]diratime, relatime, strictatime, sync, dirsync",
             ),
         ],
     );
@@ -516,4 +546,20 @@ fn platform_lists() {
         &[("linux/amd64,arm64", r#"["linux/amd64", "linux/arm64"]"#)],
     );
     assert!(platforms("linux/amd64,").is_err());
+}
+
+#[test]
+fn domains() {
+    check(
+        domain,
+        &[
+            ("example.org", "\"example.org\""),
+            (" a.b. ", "\"a.b.\""),
+            (".", "\".\""),
+            ("", "error: `` is not a valid domain"),
+            ("1.2", "error: `1.2` is not a valid domain"),
+            ("a..b", "error: `a..b` is not a valid domain"),
+            ("-a", "error: `-a` is not a valid domain"),
+        ],
+    );
 }

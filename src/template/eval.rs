@@ -9,7 +9,7 @@ use super::Fault;
 use super::functions::{self, Use};
 use super::parser::{Base, Binding, Command, Node, Operand, Parsed, Pipe};
 use super::printf;
-use super::shape::{Names, Shape};
+use super::shape::{Field, Names, Shape};
 
 /// A value on its way; `None` is what Go prints as `<no value>`.
 #[derive(Clone, Debug)]
@@ -91,6 +91,17 @@ const MAPS: &[&str] =
 
 /// Fields that are sets in Docker, kept as maps to nothing: nothing prints as an empty structure.
 const SETS: &[&str] = &["ExposedPorts", "Volumes"];
+
+/// Fields of rows that are more than texts and numbers in Docker, and what they are.
+const STRUCTURES: &[(&str, Shape)] = &[("Publishers", Shape::List(&PUBLISHER))];
+
+/// A port of `compose ps`.
+static PUBLISHER: Shape = Shape::Struct(&[
+    Field::new("URL", Shape::Text),
+    Field::new("TargetPort", Shape::Number),
+    Field::new("PublishedPort", Shape::Number),
+    Field::new("Protocol", Shape::Text),
+]);
 
 /// How long a text may get.
 const LENGTH: usize = 64 << 20;
@@ -388,7 +399,8 @@ fn field(item: &Item, name: &str, names: Names, span: Span) -> Result<Item, Faul
     match &item.value {
         Some(Value::Object(map)) => {
             if let Some(value) = map.get(name) {
-                return Ok(Item { value: Some(value.clone()), field, shape });
+                let known = STRUCTURES.iter().find(|(known, _)| *known == name);
+                return Ok(Item { value: Some(value.clone()), field, shape: known.map(|(_, shape)| shape) });
             }
             // What documents of registries call `mediaType` is `.MediaType` in templates.
             if let Some(value) = map.get(&with_small_initial(name)) {

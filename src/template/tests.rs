@@ -120,6 +120,26 @@ fn mistakes_are_pointed_at() {
 }
 
 #[test]
+fn ports_of_a_row_print_as_structures() {
+    let row = json!({ "Name": "a", "Publishers": [
+        { "URL": "::", "TargetPort": 80, "PublishedPort": 8080, "Protocol": "tcp" },
+        { "URL": "", "TargetPort": 81, "PublishedPort": 0, "Protocol": "udp" },
+    ] });
+    for (template, expected) in [
+        ("{{.Publishers}}", "[{:: 80 8080 tcp} { 81 0 udp}]\n"),
+        ("{{range .Publishers}}{{.}}{{.PublishedPort}};{{end}}", "{:: 80 8080 tcp}8080;{ 81 0 udp}0;\n"),
+        ("{{(index .Publishers 0).URL}} {{len .Publishers}}", ":: 2\n"),
+        (
+            "{{json .Publishers}}",
+            "[{\"URL\":\"::\",\"TargetPort\":80,\"PublishedPort\":8080,\"Protocol\":\"tcp\"},\
+             {\"URL\":\"\",\"TargetPort\":81,\"PublishedPort\":0,\"Protocol\":\"udp\"}]\n",
+        ),
+    ] {
+        assert_eq!(list(Some(template), "", &[], std::slice::from_ref(&row)).unwrap(), expected, "{template}");
+    }
+}
+
+#[test]
 fn what_documents_of_networks_leave_out_is_empty() {
     let network = json!({
         "Name": "n", "Id": "4f68", "ConfigFrom": { "Network": "" }, "Containers": {},

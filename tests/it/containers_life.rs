@@ -295,6 +295,69 @@ fn files_go_in_and_out() {
     assert_clean(&context);
 }
 
+/// What Docker's commands take as it is, and when they find out what is wrong with it.
+#[test]
+fn odd_values_are_taken_and_refused_as_dockers() {
+    let Some(context) = scene("odd_values_are_taken_and_refused_as_dockers") else { return };
+    let run = |flags: &[&str], script: &str| {
+        let mut line = vec!["run", "--rm", "--network", "none"];
+        line.extend(flags);
+        line.extend(["busybox", "sh", "-c", script]);
+        let output = context.rbuild(line).run();
+        output.assert_success();
+        output.stdout.trim().to_owned()
+    };
+    assert_eq!(run(&["-v", "a:/x", "-v", "rel", "-v", ":"], "ls -d /a:/x /rel /:"), "/:\n/a:/x\n/rel");
+    let options = "/t:size=10%,nr_inodes=100,noatime,nodiratime,sync,exec";
+    let mounted = run(&["--tmpfs", options], "grep ' /t ' /proc/mounts");
+    for part in ["sync", "noatime", "nodiratime", "nr_inodes=100", "size="] {
+        assert!(mounted.contains(part), "{part}: {mounted}");
+    }
+    assert!(!mounted.contains("noexec") && mounted.contains("nosuid"), "{mounted}");
+    assert!(
+        run(&["--tmpfs", "/t:strictatime"], "grep ' /t ' /proc/mounts").contains("tmpfs /t tmpfs rw,nosuid")
+    );
+    for (flag, value, code, told) in [
+        ("-v", "", 125, "invalid empty volume spec"),
+        ("-v", "/a:/b:/c:/d", 125, "too many colons"),
+        ("-v", "ab:/", 1, "nothing can be mounted over `/`"),
+        ("--name", "-x", 1, "invalid value `-x` of `--name`"),
+        ("--network-alias", "q", 125, "only supported for user-defined networks"),
+        ("--dns-search", "", 125, "not a valid domain"),
+        ("--network", "container:", 1, "invalid container format container:<name|id>"),
+        ("--log-opt", "max-buffer-size=1k", 1, "only supported with 'mode=non-blocking'"),
+    ] {
+        refused(&context, ["create", flag, value, "busybox", "true"], code, told);
+    }
+    // Whose network is shared has to be there when it is: at the start.
+    said(&context, ["create", "--name", "guest", "--network", "container:host", "busybox", "true"]);
+    refused(
+        &context,
+        ["start", "guest"],
+        1,
+        "joining network namespace of container: No such container: host",
+    );
+    said(&context, ["run", "-d", "--name", "host", "--network", "none", "busybox", "sleep", "1000"]);
+    said(&context, ["start", "-a", "guest"]);
+    refused(&context, ["exec", "host", ""], 127, "the program's name is empty");
+    refused(&context, ["stop", "-s", "BOGUS", "host"], 1, "invalid signal: BOGUS");
+    said(&context, ["kill", "host"]);
+    said(&context, ["wait", "host"]);
+    said(&context, ["stop", "-s", "BOGUS", "host"]);
+    let limited = context.rbuild(["update", "--kernel-memory", "10m", "host"]).run();
+    limited.assert_success();
+    assert!(limited.stderr.contains("`--kernel-memory` is deprecated"), "{limited}");
+    let passed =
+        context.rbuild(["events", "--until", "0s", "--filter", "bogus=x", "--filter", "event=kill"]).run();
+    passed.assert_success();
+    assert!(passed.stdout.contains(" container kill "), "{passed}");
+    assert!(passed.stderr.contains("no filter of events is called `bogus`"), "{passed}");
+    refused(&context, ["inspect", "-f", "{{", "host"], 64, "this action is not closed");
+    refused(&context, ["inspect", "-f", "{{.Nope}}", "host"], 1, "there is no field `Nope`");
+    said(&context, ["rm", "host", "guest"]);
+    assert_clean(&context);
+}
+
 /// What is mounted counts as files where it is the container's, and only while it is there.
 #[test]
 fn a_copy_takes_the_containers_files_and_not_the_kernels() {

@@ -187,7 +187,13 @@ impl Engine {
 
     /// Opens the network namespace of another container, which must run.
     fn network_of(&self, name: &str) -> Result<OwnedFd, ContainerError> {
-        let other = self.find(name)?;
+        let other = self.find(name).map_err(|error| match error {
+            // It was not there either when this container was made, or it is gone.
+            ContainerError::NotFound(_) => {
+                ContainerError::Invalid(format!("joining network namespace of container: {error}"))
+            }
+            error => error,
+        })?;
         let state = self.observe(&other)?.state;
         let open = |path: PathBuf| File::open(&path).map_err(io("open", path));
         let namespace = state.run().map(|run| of_init(run, "ns/net", open)).transpose()?;

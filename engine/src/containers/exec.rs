@@ -33,7 +33,7 @@ impl Engine {
         definition: &Definition,
         request: &ExecRequest,
     ) -> Result<(Client, ExecPlan), ContainerError> {
-        if request.argv.first().is_none_or(String::is_empty) {
+        if request.argv.is_empty() {
             return Err(ContainerError::Invalid("No exec command specified".to_owned()));
         }
         let id = &definition.id;

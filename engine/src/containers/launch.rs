@@ -194,6 +194,7 @@ impl Engine {
                     mode: tmpfs.mode,
                     uid: tmpfs.uid,
                     gid: tmpfs.gid,
+                    more: tmpfs.more.clone(),
                 })
             }
             MountWhat::Image { chain, subpath, reference, .. } => {

@@ -24,7 +24,16 @@ impl Engine {
         let own = definition.id;
         let host = &mut definition.host;
         if let NetworkMode::Container(name) = &mut host.network {
-            *name = self.lender(name, own)?.id.to_string();
+            if name.is_empty() {
+                let why = "invalid network mode: invalid container format container:<name|id>";
+                return Err(ContainerError::Invalid(why.to_owned()));
+            }
+            match self.lender(name, own) {
+                Ok(lender) => *name = lender.id.to_string(),
+                // It may be made before the start.
+                Err(ContainerError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         if let NamespaceUse::Container(name) = &mut host.pid {
             *name = self.lender(name, own)?.id.to_string();

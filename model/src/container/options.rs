@@ -353,4 +353,8 @@ pub struct TmpfsUse {
     pub dev: bool,
     /// The options as given, for those who ask.
     pub options: String,
+    /// What of them only the kernel makes something of: how many files there may be, a bound as a part of the memory, when times of
+    /// access are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<String>,
 }

@@ -21,7 +21,8 @@ pub enum ParseTmpfsError {
     Target(String),
     /// There is no such option, or none that works with a container.
     #[error(
-        "`{0}` is no option of a tmpfs mount: use size=, mode=, uid=, gid=, ro, rw, [no]exec, [no]suid, [no]dev"
+        "`{0}` is no option of a tmpfs mount: use size=, mode=, uid=, gid=, nr_inodes=, nr_blocks=, mpol=, ro, rw, [no]exec, \
+         [no]suid, [no]dev, [no]atime, [no]diratime, relatime, strictatime, sync, dirsync"
     )]
     Option(String),
     /// The value of an option cannot be read.
@@ -47,6 +48,7 @@ impl TmpfsUse {
             suid: false,
             dev: false,
             options: options.into_iter().flatten().collect::<Vec<_>>().join(","),
+            more: Vec::new(),
         }
     }
 }
@@ -66,7 +68,12 @@ impl std::str::FromStr for TmpfsMount {
             let wrong = |why| ParseTmpfsError::Value { option: option.to_owned(), why };
             let id = |value: &str| value.parse().map_err(|_| wrong("an id is a number"));
             match option.split_once('=').map_or((option, None), |(key, value)| (key, Some(value))) {
+                ("size", Some(value)) if is_percentage(value) => {
+                    folder.size = None;
+                    folder.more.push(option.to_owned());
+                }
                 ("size", Some(value)) => {
+                    folder.more.retain(|more| !more.starts_with("size="));
                     folder.size = Some(bytes(value).ok_or_else(|| wrong("a size is like `64m` or `1g`"))?);
                 }
                 ("mode", Some(value)) => {
@@ -84,13 +91,29 @@ impl std::str::FromStr for TmpfsMount {
                 ("nosuid", None) => folder.suid = false,
                 ("dev", None) => folder.dev = true,
                 ("nodev", None) => folder.dev = false,
+                ("nr_inodes" | "nr_blocks", Some(value)) => {
+                    bytes(value).ok_or_else(|| wrong("a number is like `1000` or `1k`"))?;
+                    folder.more.push(option.to_owned());
+                }
+                // The kernel says what is wrong with a policy: it depends on its nodes.
+                ("mpol", Some(value)) if !value.is_empty() => folder.more.push(option.to_owned()),
+                ("noatime" | "strictatime" | "relatime" | "nodiratime" | "diratime", None) => {
+                    folder.more.push(option.to_owned());
+                }
+                ("sync" | "dirsync", None) => folder.more.push(option.to_owned()),
+                ("async", None) => folder.more.retain(|more| more != "sync"),
                 // What the kernel does anyway.
-                ("async" | "relatime", None) => {}
+                ("defaults" | "atime" | "norelatime" | "nostrictatime" | "private" | "rprivate", None) => {}
                 _ => return Err(ParseTmpfsError::Option(option.to_owned())),
             }
         }
         Ok(Self { target: target.to_owned(), folder, read_only })
     }
+}
+
+fn is_percentage(text: &str) -> bool {
+    let number = text.strip_suffix('%').and_then(|number| number.parse::<u32>().ok());
+    number.is_some_and(|number| (1..=100).contains(&number))
 }
 
 /// Reads a size as the kernel does: a number, and `k`, `m`, `g` or `t` for powers of 1024.
@@ -124,19 +147,29 @@ mod tests {
         let plain: TmpfsMount = "/run".parse().unwrap();
         assert_eq!((plain.folder, plain.read_only), (TmpfsUse::new(None, None), false));
         assert_eq!("/x:size=1kb".parse::<TmpfsMount>().unwrap().folder.size, Some(1024));
+        let more = |text: &str| text.parse::<TmpfsMount>().unwrap().folder;
+        let told = more("/x:size=10%,nr_inodes=1k,nr_blocks=5,mpol=local,noatime,nodiratime,sync,defaults");
+        let kept = ["size=10%", "nr_inodes=1k", "nr_blocks=5", "mpol=local", "noatime", "nodiratime", "sync"];
+        assert_eq!((told.size, told.more), (None, kept.map(str::to_owned).to_vec()));
+        let last = more("/x:size=10%,size=1k,sync,async");
+        assert_eq!((last.size, last.more.len()), (Some(1024), 0));
         for wrong in [
             "run",
             "/",
             "/x:what",
             "/x:size=",
             "/x:size=big",
-            "/x:size=10%",
+            "/x:size=0%",
+            "/x:size=101%",
+            "/x:nr_inodes=all",
+            "/x:mpol=",
+            "/x:huge=always",
             "/x:mode=9",
             "/x:uid=me",
             "/x:ro=1",
-            "/x:nr_inodes=10",
             "/x:exec=",
-            "/x:sync",
+            "/x:sync=1",
+            "/x:shared",
         ] {
             assert!(wrong.parse::<TmpfsMount>().is_err(), "{wrong}");
         }

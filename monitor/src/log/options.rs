@@ -85,7 +85,7 @@ impl LogOptions {
                 return Err(OptionError::Unknown { option: option.clone(), driver });
             }
             match option.as_str() {
-                "max-size" => options.rotation.size = size(value)?,
+                "max-size" => options.rotation.size = size("max-size", value)?,
                 "max-file" => options.rotation.files = files(value)?,
                 "compress" => compress = Some(boolean(value)?),
                 "labels" => options.extra.labels = list(value),
@@ -101,12 +101,12 @@ impl LogOptions {
                     return Err(OptionError::Value { option: "mode", why });
                 }
                 _ => {
-                    size(value)?;
                     if config.options.get("mode").is_none_or(|mode| mode != "non-blocking") {
                         return Err(OptionError::Conflict(
                             "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
                         ));
                     }
+                    size("max-buffer-size", value)?;
                 }
             }
         }
@@ -205,8 +205,8 @@ fn files(value: &str) -> Result<usize, OptionError> {
 }
 
 /// Reads a size with a unit of powers of 1024; -1 is none.
-fn size(value: &str) -> Result<Option<u64>, OptionError> {
-    let wrong = || OptionError::Value { option: "max-size", why: format!("`{value}` is no size") };
+fn size(option: &'static str, value: &str) -> Result<Option<u64>, OptionError> {
+    let wrong = || OptionError::Value { option, why: format!("`{value}` is no size") };
     if value == "-1" {
         return Ok(None);
     }

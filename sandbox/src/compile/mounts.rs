@@ -105,13 +105,17 @@ impl Compiler {
                 let quiet = MountAttrFlags::MOUNT_ATTR_NODEV;
                 ScriptSource::Within { root: self.fd(mount_root(&root, quiet)?)?, path: text(&path)? }
             }
-            MountSource::Tmpfs(Tmpfs { size, mode, uid, gid }) => {
+            MountSource::Tmpfs(Tmpfs { size, mode, uid, gid, more }) => {
+                let more = options::parse(&more);
+                attributes.set |= more.attributes.set;
+                attributes.clear |= more.attributes.clear;
                 let mut options = vec![
                     ("uid".to_owned(), Some(uid.to_string())),
                     ("gid".to_owned(), Some(gid.to_string())),
                 ];
                 options.extend(mode.map(|mode| ("mode".to_owned(), Some(format!("{mode:o}")))));
                 options.extend(size.map(|size| ("size".to_owned(), Some(size.to_string()))));
+                options.extend(more.data);
                 ScriptSource::New { kind: NewFilesystem::Tmpfs, options }
             }
             MountSource::File(FileContent { bytes, mode, uid, gid }) => {

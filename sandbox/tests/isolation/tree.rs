@@ -201,7 +201,7 @@ fn files(house: &House) {
 }
 
 fn tmpfs(house: &House) {
-    let options = Tmpfs { size: Some(64 << 10), mode: Some(0o1770), uid: 3, gid: 4 };
+    let options = Tmpfs { size: Some(64 << 10), mode: Some(0o1770), uid: 3, gid: 4, more: Vec::new() };
     let mounts = vec![mount("/t", MountSource::Tmpfs(options), Access::ReadWrite)];
     let outcome = house.run(
         shell(
