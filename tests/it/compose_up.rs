@@ -165,10 +165,24 @@ fn a_project_goes_up_follows_its_file_and_goes_down() {
 
     // Volumes without a name stay when a container goes by itself, as by docker.
     context.rbuild(["volume", "prune", "-f"]).run().assert_success();
+    // Who keeps something from going is named.
+    let reader =
+        ["run", "-d", "--name", "reader", "--network", "shop_default", "-v", "shop_data:/d", "busybox"];
+    context.rbuild(reader.iter().chain(&["sleep", "1000"])).run().assert_success();
+    let kept = context.rbuild(["down", "-p", "shop", "-v"]).in_folder("..").run();
+    kept.assert_success();
+    for text in [
+        " Volume shop_data  Resource is still in use\nwarning: volume shop_data is in use by reader\n",
+        "warning: error while removing network: network shop_default has active endpoints (name:\"reader\" ",
+    ] {
+        assert!(kept.stderr.contains(text), "{kept}");
+    }
+    context.rbuild(["rm", "-f", "reader"]).run().assert_success();
+    composed(&context, ["up", "-d", "db"]);
     // Without any file: labels say what belongs to it.
     let down = context.rbuild(["down", "-p", "shop", "-v"]).in_folder("..").run();
     down.assert_success();
-    assert!(down.stderr.contains(" Container shop-migrate-1  Stopped\n"), "{down}");
+    assert!(down.stderr.contains(" Container shop-db-1  Stopped\n"), "{down}");
     assert!(down.stderr.contains(" Network shop_default  Removed\n"), "{down}");
     assert!(down.stderr.contains(" Volume shop_data  Removed\n"), "{down}");
     assert_eq!(containers(&context), [""; 0]);

@@ -70,8 +70,8 @@ pub enum Phase {
     Done(Act),
     /// It was not necessary after all, for this reason.
     Skipped(String),
-    /// It is wanted gone, and something else uses it.
-    InUse,
+    /// It is wanted gone, and stays, as something else uses it: who.
+    InUse(String),
     /// It failed.
     Failed(String),
     /// Something that people should know.

@@ -203,7 +203,7 @@ impl Board {
             (Phase::Begun(act), _) => (begun(*act), Stage::Working),
             (Phase::Done(act), _) => (done(*act), Stage::Done),
             (Phase::Skipped(_), _) => ("Skipped", Stage::Warned),
-            (Phase::InUse, _) => ("Resource is still in use", Stage::Warned),
+            (Phase::InUse(_), _) => ("Resource is still in use", Stage::Warned),
             (Phase::Failed(_), _) => ("Error", Stage::Failed),
             (Phase::Note(_), _) => ("", Stage::Working),
         }
@@ -248,7 +248,7 @@ impl Watcher for Board {
             Phase::Note(text) if self.view != View::Nothing => {
                 self.note(&format!("note: {id}: {}", text::one_line(text)));
             }
-            Phase::Skipped(why) => self.note(&format!("warning: {}", text::one_line(why))),
+            Phase::Skipped(why) | Phase::InUse(why) => self.note(&format!("warning: {}", text::one_line(why))),
             _ => {}
         }
         self.trace(happening);

@@ -46,7 +46,7 @@ impl Execution<'_> {
                     Err(OperationError::Networks(error))
                         if planned.cause == Cause::Down && matches!(*error, NetworksError::InUse { .. }) =>
                     {
-                        tell(Phase::InUse);
+                        tell(Phase::InUse(error.to_string()));
                         Ok(())
                     }
                     result => result.map(|()| tell(Phase::Done(Act::Remove))),
@@ -56,8 +56,11 @@ impl Execution<'_> {
             Operation::RemoveVolume { name } => {
                 tell(Phase::Begun(Act::Remove));
                 match self.engine.volumes().remove(name, self.engine, Absence::Fine) {
-                    Err(VolumesError::InUse { .. }) if planned.cause == Cause::Down => {
-                        tell(Phase::InUse);
+                    Err(VolumesError::InUse { volume, users }) if planned.cause == Cause::Down => {
+                        let name =
+                            |id: String| self.engine.find(&id).map_or(id, |found| found.name.to_string());
+                        let users: Vec<String> = users.into_iter().map(name).collect();
+                        tell(Phase::InUse(format!("volume {volume} is in use by {}", users.join(", "))));
                         Ok(())
                     }
                     result => Ok(result.map(|()| tell(Phase::Done(Act::Remove)))?),

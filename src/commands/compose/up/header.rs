@@ -99,7 +99,10 @@ impl Header<'_> {
 
 impl Watcher for Header<'_> {
     fn happened(&self, happening: Happening) {
-        let is_loud = matches!(happening.phase, Phase::Failed(_) | Phase::Skipped(_) | Phase::Note(_));
+        let is_loud = matches!(
+            happening.phase,
+            Phase::Failed(_) | Phase::Skipped(_) | Phase::InUse(_) | Phase::Note(_)
+        );
         let starts = matches!(happening.phase, Phase::Begun(Act::Start) | Phase::Done(Act::Start));
         if is_loud || !(starts || self.once.is_completed()) {
             self.board.happened(happening);
