@@ -18,10 +18,11 @@ use thiserror::Error;
 
 use crate::Store;
 use crate::collect::{Collected, Policy, Sweep, SweepError};
-use crate::database::{DatabaseError, Schema};
+use crate::database::{self, DatabaseError, Schema};
 use crate::error::FileError;
 use crate::id::UniqueId;
 use crate::lock::{LockClass, LockError, LockMode, LockName, Wait};
+use crate::process::{ALL, is_leased};
 use crate::space::Bytes;
 
 pub use holders::Holder;
@@ -129,6 +130,18 @@ struct Shortage {
     reserved: u64,
 }
 
+/// So often is looked again at what is only held for a moment: a second and a half altogether.
+const MOMENTS: i32 = 40;
+
+/// How hard room is sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effort {
+    /// It is wanted if there is any now.
+    Now,
+    /// It is needed: what others hold for a moment is waited for.
+    Patient,
+}
+
 /// What became of an attempt to make room.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Swept {
@@ -157,7 +170,7 @@ impl Store {
         let process = self.process_id()?;
         // One that no other ever has: what was settled is dropped once more later, and must not take another's with it.
         let id = UniqueId::random()?.as_bytes().first_chunk().copied().map_or(0, i64::from_le_bytes);
-        let short = self.within(budget, bytes, None, &|transaction| {
+        let short = self.within(budget, bytes, None, Effort::Patient, &|transaction| {
             transaction
                 .prepare_cached("INSERT INTO reservations (id, process, bytes) VALUES (?1, ?2, ?3)")?
                 .execute((id, process.as_bytes(), row(bytes)))?;
@@ -174,13 +187,15 @@ impl Store {
         budget: &Budget,
         wanted: u64,
         own: Option<i64>,
+        effort: Effort,
         write: &dyn Fn(&Transaction<'_>) -> Result<(), DatabaseError>,
     ) -> Result<Option<Shortage>, RoomError> {
         let name = LockName::new(LockClass::Upkeep, "budget");
         let _lock = self.locks().scope().acquire(&name, LockMode::Exclusive, &Wait::forever())?;
         self.forget_dead_reservations()?;
         let max = budget.max;
-        let mut last = false;
+        let most = if effort == Effort::Patient { MOMENTS } else { 1 };
+        let mut attempt = 0;
         loop {
             let Taken { committed, reserved } = self.taken(budget, own)?;
             let beside = reserved.saturating_add(wanted);
@@ -189,14 +204,34 @@ impl Store {
                 return Ok(None);
             }
             // For what does not fit beside what stays in any case, nothing goes.
+            self.void_dead_leases()?;
             let free = self.sweep(budget.owners, &Policy::default(), Sweep::Dry)?.bytes;
             let committed = committed.saturating_sub(free);
-            if last || committed.saturating_add(beside) > max {
+            let is_there = committed.saturating_add(beside) <= max;
+            if is_there && self.make_room(budget, max - committed - beside)? != Swept::Nothing {
+                continue;
+            }
+            // What was there and could not be taken was taken by others since it was counted, or is looked up by them; and
+            // who looks many up protects all of a kind meanwhile. Nothing tells when that is over.
+            let is_momentary = is_there || self.is_all_leased(budget)?;
+            if !is_momentary || attempt == most {
                 return Ok(Some(Shortage { wanted, committed, reserved }));
             }
-            // Where nothing was left to take, somebody else may have taken it since it was counted: it is counted once more.
-            last = self.make_room(budget, max - committed - beside)? == Swept::Nothing;
+            database::pause(attempt);
+            attempt += 1;
         }
+    }
+
+    /// Tells whether all objects of a kind are protected: somebody is looking some up.
+    fn is_all_leased(&self, budget: &Budget) -> Result<bool, DatabaseError> {
+        self.read(|transaction| {
+            for owner in budget.owners {
+                if is_leased(transaction, owner.kind(), ALL)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
     }
 
     /// Refuses what there is no room for, and says what holds it.
@@ -269,7 +304,7 @@ impl Room {
             return Ok(());
         }
         let ahead = (bytes / 8).clamp(*AHEAD.start(), *AHEAD.end());
-        match self.try_grow(bytes.saturating_add(ahead))? {
+        match self.try_grow(bytes.saturating_add(ahead), Effort::Now)? {
             None => Ok(()),
             Some(_) => self.grow(bytes, Extent::SoFar),
         }
@@ -282,7 +317,11 @@ impl Room {
         }
         let Some((Reserved { store, id, bytes: known }, budget)) = self.counted() else { return Ok(()) };
         let known = known.load(Ordering::Relaxed).unsigned_abs();
-        store.refuse(budget, store.within(budget, known, Some(*id), &|_| Ok(()))?, Extent::SoFar)
+        store.refuse(
+            budget,
+            store.within(budget, known, Some(*id), Effort::Patient, &|_| Ok(()))?,
+            Extent::SoFar,
+        )
     }
 
     /// Whether so much is reserved, or nothing is counted.
@@ -302,18 +341,18 @@ impl Room {
     }
 
     fn grow(&self, bytes: u64, extent: Extent) -> Result<(), RoomError> {
-        let short = self.try_grow(bytes)?;
+        let short = self.try_grow(bytes, Effort::Patient)?;
         let Some((reserved, budget)) = self.counted() else { return Ok(()) };
         reserved.store.refuse(budget, short, extent)
     }
 
     /// Reserves so much altogether if there is room for it; returns what there is not.
-    fn try_grow(&self, bytes: u64) -> Result<Option<Shortage>, RoomError> {
+    fn try_grow(&self, bytes: u64, effort: Effort) -> Result<Option<Shortage>, RoomError> {
         if self.covers(bytes) {
             return Ok(None);
         }
         let Some((Reserved { store, id, bytes: known }, budget)) = self.counted() else { return Ok(None) };
-        let short = store.within(budget, bytes, Some(*id), &|transaction| {
+        let short = store.within(budget, bytes, Some(*id), effort, &|transaction| {
             transaction
                 .prepare_cached("UPDATE reservations SET bytes = ?2 WHERE id = ?1")?
                 .execute((id, row(bytes)))?;

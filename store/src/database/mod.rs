@@ -457,8 +457,8 @@ fn begin_log(connection: &Connection, emptied: bool) -> Result<(), rusqlite::Err
     connection.pragma_update(None, "user_version", stamp)
 }
 
-/// Waits a little before SQLite tries again; gives up after about ten seconds.
-fn pause(attempt: i32) -> bool {
+/// Waits a little before something is tried again of which nothing tells when it is over; gives up after about ten seconds.
+pub(crate) fn pause(attempt: i32) -> bool {
     if attempt >= 250 {
         return false;
     }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Barrier, Mutex};
 
 use proptest::prelude::*;
 use rusqlite::Transaction;
@@ -185,6 +186,75 @@ fn what_is_settled_takes_no_other_reservation_along() {
     assert_eq!(in_use(&store), (10, 20));
     drop(other);
     assert_eq!(in_use(&store), (10, 0));
+}
+
+/// Things, where something is done each time that they are about to be listed.
+struct Moments {
+    number: AtomicU32,
+    then: Box<dyn Fn(u32) + Send + Sync>,
+}
+
+impl Collected for Moments {
+    fn kind(&self) -> ObjectKind {
+        THING
+    }
+
+    fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
+        Things.candidates(transaction)
+    }
+
+    fn survey(&self, _: &Store) -> Result<Vec<Candidate>, SweepError> {
+        (self.then)(self.number.fetch_add(1, Ordering::Relaxed) + 1);
+        Ok(Vec::new())
+    }
+
+    fn condemn(&self, transaction: &Transaction<'_>, object: &[u8]) -> Result<Verdict, DatabaseError> {
+        Things.condemn(transaction, object)
+    }
+
+    fn reclaim(&self, store: &Store, object: &[u8]) -> Result<(), SweepError> {
+        Things.reclaim(store, object)
+    }
+}
+
+/// A build looks its steps up under one lease for all records, which is over as soon as it knows what it stands on.
+#[test]
+fn who_looks_many_up_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (maker, user) = (open(folder.path()), open(folder.path()));
+    let lease = maker.lease("made").unwrap();
+    commit(&maker, 1, 80, &maker.reserve_room(80).unwrap(), &lease);
+    drop(lease);
+    let looking = Mutex::new(None);
+    // It is counted, seen to be free, not taken, as a look-up has begun, counted, seen not to be free, and counted again.
+    let then = move |number| match number {
+        3 => {
+            let lease = user.lease("look").unwrap();
+            user.write(|transaction| lease.protect_all(transaction, THING)).unwrap();
+            *looking.lock().unwrap() = Some(lease);
+        }
+        6 => drop(looking.lock().unwrap().take().expect("it was not taken away")),
+        _ => {}
+    };
+    let owner: &'static Moments = Box::leak(Box::new(Moments { number: 0.into(), then: Box::new(then) }));
+    let options = StoreOptions::new(folder.path().join("root"), folder.path().join("run"), "rbuild test");
+    let store = Store::open(StoreOptions { schemas: &[&THINGS], reserve: 0, ..options }).unwrap();
+    store.set_budget(Budget { max: MAX, owners: Box::leak(Box::new([owner as &dyn Collected])) });
+    store.reserve_room(50).unwrap();
+    assert_eq!(things(&store), []);
+}
+
+#[test]
+fn what_a_dead_process_looked_up_makes_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dead, store) = (open(folder.path()), open(folder.path()));
+    let lease = dead.lease("look").unwrap();
+    commit(&dead, 1, 80, &dead.reserve_room(80).unwrap(), &lease);
+    dead.write(|transaction| lease.protect_all(transaction, THING)).unwrap();
+    // A death: the lock falls free, the rows stay.
+    std::fs::remove_file(dead.layout().process(dead.process().unwrap().id)).unwrap();
+    store.reserve_room(50).unwrap();
+    assert_eq!(things(&store), []);
 }
 
 fn insta_like(text: &str) {
