@@ -238,7 +238,7 @@ fn mistakes_are_told() {
         assert!(message.contains(part), "{line}: {message}");
         assert!(!message.contains("[=<"), "{line}: {message}");
         // As with Docker's commands, arguments that are missing or too many are another failure than what cannot be read.
-        let is_of_number = ["run", "tag a", "exec web", "build a b"].contains(&line);
+        let is_of_number = ["run", "tag a", "exec web", "compose scale", "build a b"].contains(&line);
         let status = if is_of_number { report::Status::Failed } else { report::Status::Usage };
         assert_eq!(report::judge(&parsed(line).unwrap_err()).status, status, "{line}");
     }

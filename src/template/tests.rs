@@ -135,7 +135,11 @@ fn ports_of_a_row_print_as_structures() {
              {\"URL\":\"\",\"TargetPort\":81,\"PublishedPort\":0,\"Protocol\":\"udp\"}]\n",
         ),
     ] {
-        assert_eq!(list(Some(template), "", &[], std::slice::from_ref(&row)).unwrap(), expected, "{template}");
+        assert_eq!(
+            list(Some(template), "", &[], std::slice::from_ref(&row)).unwrap(),
+            expected,
+            "{template}"
+        );
     }
 }
 

@@ -199,7 +199,15 @@ fn lists(context: &TestContext) {
         assert_eq!(top.lines().filter(|line| line.ends_with("  sleep 1000")).count(), 2, "{top}");
         assert_eq!(said(context, ["top", "nosuch"]), "");
     }
-    refused(context, ["port", "web", "80"], 1, "no port 80/tcp for container shop-web-1: ");
+    refused(context, ["port", "web", "80"], 1, "no port 80/tcp for container shop-web-1: it publishes none");
+    for unknown in [["ps", "--status", "runing"], ["ps", "--filter", "status=runing"]] {
+        refused(
+            context,
+            unknown,
+            1,
+            "no container can have the status `runing`\nhint: did you mean `running`?",
+        );
+    }
     refused(context, ["port", "job", "80"], 1, "service \"job\" is not running");
     let events = said(context, ["events", "--json", "--since", "10m", "--until", "0s", "job"]);
     let last: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
@@ -311,6 +319,7 @@ fn files(context: &TestContext) {
         assert_eq!(said(context, ["exec", "--index", index, "two", "cat", "/tmp/a.txt"]), "text");
     }
     refused(context, ["cp", "web:/a", "two:/b"], 1, "copying between services is not supported");
+    refused(context, ["cp", "--index", "7", "b", "two:/a"], 1, "service \"two\" has no container #7");
     refused(context, ["cp", "nosuch:/a", "b"], 1, "no container found for service \"nosuch\"");
     compose(context, ["export", "-o", "two.tar", "two"]).assert_success();
     let listed = Command::new("tar").args(["-tf"]).arg(context.project().join("two.tar")).output().unwrap();

@@ -72,7 +72,11 @@ fn chosen(look: &Look, service: &str, arguments: &Copy) -> anyhow::Result<Vec<Me
         (arguments.all || is_numbered(member)) && index.is_none_or(|index| member.replica.number == index)
     });
     if members.is_empty() {
-        return Err(Mistake::new(format!("no container found for service \"{service}\"")).into());
+        return Err(Mistake::new(match index {
+            Some(index) => format!("service \"{service}\" has no container #{index}"),
+            None => format!("no container found for service \"{service}\""),
+        })
+        .into());
     }
     Ok(members)
 }

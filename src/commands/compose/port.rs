@@ -19,12 +19,14 @@ pub(super) fn run(project: &Project, arguments: &Port, context: &Context) -> Out
     let protocol = arguments.protocol.to_lowercase();
     let fits = |port: &&PortNote| port.port == arguments.port && port.protocol.word() == protocol;
     let Some(found) = ports.iter().find(fits) else {
-        let there = ports.iter().map(|port| format!("{}/{}", port.host_port, port.protocol));
+        let mut there: Vec<_> =
+            ports.iter().map(|port| format!("{}/{}", port.host_port, port.protocol)).collect();
+        there.sort();
+        there.dedup();
+        let there = if there.is_empty() { "it publishes none".to_owned() } else { there.join(", ") };
         return Err(Mistake::new(format!(
-            "no port {}/{protocol} for container {}: {}",
-            arguments.port,
-            member.replica.name,
-            there.collect::<Vec<_>>().join(", ")
+            "no port {}/{protocol} for container {}: {there}",
+            arguments.port, member.replica.name
         ))
         .into());
     };

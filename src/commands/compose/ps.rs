@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use rbuild_engine::containers::Listed;
 use rbuild_engine::projects::Member;
-use rbuild_model::container::State;
+use rbuild_model::container::{self, State};
 use rbuild_model::project::ServiceName;
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ use crate::commands::ps::{self, Ids};
 use crate::commands::{Context, Outcome, ports};
 use crate::report::{Findings, Mistake, Status};
 use crate::template::{self, Column};
+use crate::text::near;
 
 const COLUMNS: &[Column] = &[
     Column { field: "Name", title: "NAME" },
@@ -43,8 +44,7 @@ const STANDARD: &str =
     "{{.Name}}\t{{.Image}}\t{{.Command}}\t{{.Service}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}";
 
 pub(super) fn run(project: &Project, arguments: &Containers, context: &Context) -> Outcome {
-    let mut states = arguments.status.clone();
-    states.extend(arguments.filter.as_deref().map(filter).transpose()?);
+    let states = states(arguments)?;
     let look = Look::at(project, "ps", context)?;
     look.check(&arguments.services)?;
     let all = arguments.all || !states.is_empty();
@@ -56,7 +56,7 @@ pub(super) fn run(project: &Project, arguments: &Containers, context: &Context) 
             && (arguments.orphans
                 || look.meant.loaded.is_none()
                 || declared.contains(&*member.replica.service))
-            && (states.is_empty() || states.iter().any(|state| state == member.seen.state.status().word()))
+            && (states.is_empty() || states.contains(&member.seen.state.status()))
     });
     members.sort_by(|a, b| a.replica.name.cmp(&b.replica.name));
     for member in &mut members {
@@ -66,9 +66,29 @@ pub(super) fn run(project: &Project, arguments: &Containers, context: &Context) 
     Ok(Status::Done)
 }
 
-fn filter(text: &str) -> Result<String, Mistake> {
+/// Returns the states that are asked for. Docker takes any word, and shows an empty list for one that it mistook.
+fn states(arguments: &Containers) -> Result<Vec<container::Status>, Mistake> {
+    let filtered = arguments.filter.as_deref().map(filter).transpose()?;
+    let words = arguments.status.iter().map(String::as_str).chain(filtered);
+    words
+        .map(|word| {
+            word.parse().map_err(|()| {
+                let all = container::Status::ALL.map(container::Status::word);
+                let mistake = Mistake::new(format!("no container can have the status `{word}`"));
+                match near(word, all) {
+                    Some(near) => {
+                        mistake.hint(format!("did you mean `{near}`? There are {}", all.join(", ")))
+                    }
+                    None => mistake.hint(format!("there are {}", all.join(", "))),
+                }
+            })
+        })
+        .collect()
+}
+
+fn filter(text: &str) -> Result<&str, Mistake> {
     match text.split_once('=') {
-        Some(("status", state)) => Ok(state.to_owned()),
+        Some(("status", state)) => Ok(state),
         Some((name, _)) => Err(Mistake::new(format!("unknown filter {name}")).hint("there is `status=`")),
         None => Err(Mistake::new("arguments to --filter should be in form KEY=VAL")),
     }
