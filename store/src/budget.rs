@@ -205,6 +205,7 @@ impl Store {
             }
             // For what does not fit beside what stays in any case, nothing goes.
             self.void_dead_leases()?;
+            let was_all_leased = self.is_all_leased(budget)?;
             let free = self.sweep(budget.owners, &Policy::default(), Sweep::Dry)?.bytes;
             let committed = committed.saturating_sub(free);
             let is_there = committed.saturating_add(beside) <= max;
@@ -213,7 +214,7 @@ impl Store {
             }
             // What was there and could not be taken was taken by others since it was counted, or is looked up by them; and
             // who looks many up protects all of a kind meanwhile. Nothing tells when that is over.
-            let is_momentary = is_there || self.is_all_leased(budget)?;
+            let is_momentary = is_there || was_all_leased || self.is_all_leased(budget)?;
             if !is_momentary || attempt == most {
                 return Ok(Some(Shortage { wanted, committed, reserved }));
             }

@@ -188,10 +188,11 @@ fn what_is_settled_takes_no_other_reservation_along() {
     assert_eq!(in_use(&store), (10, 0));
 }
 
-/// Things, where something is done each time that they are about to be listed.
+/// Things, where something is done each time that they are about to be read, and while they are listed.
 struct Moments {
     number: AtomicU32,
-    then: Box<dyn Fn(u32) + Send + Sync>,
+    before: Box<dyn Fn(u32) + Send + Sync>,
+    within: Box<dyn Fn(u32) + Send + Sync>,
 }
 
 impl Collected for Moments {
@@ -200,11 +201,15 @@ impl Collected for Moments {
     }
 
     fn candidates(&self, transaction: &Transaction<'_>) -> Result<Vec<Candidate>, DatabaseError> {
-        Things.candidates(transaction)
+        let listed = Things.candidates(transaction);
+        // As another command would: outside of this transaction.
+        let number = self.number.load(Ordering::Relaxed);
+        std::thread::scope(|scope| scope.spawn(|| (self.within)(number)).join().unwrap());
+        listed
     }
 
     fn survey(&self, _: &Store) -> Result<Vec<Candidate>, SweepError> {
-        (self.then)(self.number.fetch_add(1, Ordering::Relaxed) + 1);
+        (self.before)(self.number.fetch_add(1, Ordering::Relaxed) + 1);
         Ok(Vec::new())
     }
 
@@ -217,31 +222,47 @@ impl Collected for Moments {
     }
 }
 
-/// A build looks its steps up under one lease for all records, which is over as soon as it knows what it stands on.
-#[test]
-fn who_looks_many_up_is_waited_for() {
+/// Reserves room that only a thing can make way for which nobody uses, while somebody looks things up: from the first number of
+/// a reading to the second one, before it or within.
+fn reserve_while_looking(begin: u32, end: u32, is_within: bool) {
     let folder = tempfile::tempdir().unwrap();
     let (maker, user) = (open(folder.path()), open(folder.path()));
     let lease = maker.lease("made").unwrap();
     commit(&maker, 1, 80, &maker.reserve_room(80).unwrap(), &lease);
     drop(lease);
-    let looking = Mutex::new(None);
-    // It is counted, seen to be free, not taken, as a look-up has begun, counted, seen not to be free, and counted again.
-    let then = move |number| match number {
-        3 => {
+    let looking = std::sync::Arc::new(Mutex::new(None));
+    let held = std::sync::Arc::clone(&looking);
+    let before = move |number| {
+        if number == begin {
             let lease = user.lease("look").unwrap();
             user.write(|transaction| lease.protect_all(transaction, THING)).unwrap();
-            *looking.lock().unwrap() = Some(lease);
+            *held.lock().unwrap() = Some(lease);
         }
-        6 => drop(looking.lock().unwrap().take().expect("it was not taken away")),
-        _ => {}
+        if number == end && !is_within {
+            drop(held.lock().unwrap().take());
+        }
     };
-    let owner: &'static Moments = Box::leak(Box::new(Moments { number: 0.into(), then: Box::new(then) }));
+    let within = move |number| {
+        if number == end && is_within {
+            drop(looking.lock().unwrap().take());
+        }
+    };
+    let (before, within) = (Box::new(before), Box::new(within));
+    let owner: &'static Moments = Box::leak(Box::new(Moments { number: 0.into(), before, within }));
     let options = StoreOptions::new(folder.path().join("root"), folder.path().join("run"), "rbuild test");
     let store = Store::open(StoreOptions { schemas: &[&THINGS], reserve: 0, ..options }).unwrap();
     store.set_budget(Budget { max: MAX, owners: Box::leak(Box::new([owner as &dyn Collected])) });
     store.reserve_room(50).unwrap();
     assert_eq!(things(&store), []);
+}
+
+/// A build looks its steps up under one lease for all records, which is over as soon as it knows what it stands on.
+#[test]
+fn who_looks_many_up_is_waited_for() {
+    // It is counted, seen to be free, not taken, counted, seen not to be free, and counted again.
+    reserve_while_looking(3, 6, false);
+    // It is counted, and the look-up is over when it was seen not to be free.
+    reserve_while_looking(1, 2, true);
 }
 
 #[test]
