@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::{Mac, Subnet};
 use crate::address6::{Subnet6, link_local};
-use crate::driver::{GatewayMode, GatewayModes, Guard, Masquerade, Reach};
+use crate::driver::{GatewayMode, GatewayModes, Guard, Masquerade, PortIsolation, Reach};
 use crate::link::LinkName;
 use crate::names::{EndpointRecord, NetworkState};
 use crate::netlink::nftables::{Element, Set, TableFamily};
+use crate::ports::Published;
 
 const SAME: Set = Set { family: TableFamily::Inet, name: "same" };
 const BRIDGES: Set = Set { family: TableFamily::Inet, name: "bridges" };
@@ -18,6 +19,10 @@ const PORTS: Set = Set { family: TableFamily::Inet, name: "ports" };
 const SOURCES6: Set = Set { family: TableFamily::Inet, name: "sources6" };
 const PORTS6_AT: Set = Set { family: TableFamily::Inet, name: "ports6_at" };
 const PORTS6: Set = Set { family: TableFamily::Inet, name: "ports6" };
+const BACK_AT: Set = Set { family: TableFamily::Inet, name: "back_at" };
+const BACK: Set = Set { family: TableFamily::Inet, name: "back" };
+const BACK6_AT: Set = Set { family: TableFamily::Inet, name: "back6_at" };
+const BACK6: Set = Set { family: TableFamily::Inet, name: "back6" };
 const OPEN: Set = Set { family: TableFamily::Inet, name: "open" };
 const OPEN6: Set = Set { family: TableFamily::Inet, name: "open6" };
 const ROUTED: Set = Set { family: TableFamily::Inet, name: "routed" };
@@ -147,35 +152,48 @@ pub(crate) fn of_endpoint(
 /// ports of the host that lead to it. A loopback address of the host has none, nor has an IPv6 address that leads to an
 /// endpoint without one: those are carried by a forwarder.
 pub(crate) fn of_ports(state: &NetworkState, endpoint: &EndpointRecord) -> Vec<Element> {
-    if state.reach == Reach::Internal {
+    match state.reach {
+        Reach::Internal => Vec::new(),
+        Reach::Outside => {
+            endpoint.published.iter().flat_map(|published| of_port(state, endpoint, published)).collect()
+        }
+    }
+}
+
+fn of_port(state: &NetworkState, endpoint: &EndpointRecord, published: &Published) -> Vec<Element> {
+    let own = match published.host {
+        IpAddr::V4(_) => endpoint.families.four().map(|own| IpAddr::from(*own)),
+        IpAddr::V6(_) => endpoint.families.six().map(|own| IpAddr::from(*own)),
+    };
+    let Some(own) = own else { return Vec::new() };
+    let four = own.is_ipv4();
+    let protocol = published.protocol.number();
+    if state.gateways.of(own) == GatewayMode::Routed {
+        let reached = if four { REACHED } else { REACHED6 };
+        let key = Parts::default().link(&state.bridge).address(own).add(&[protocol]);
+        return vec![key.port(published.target).element(reached)];
+    }
+    // One without a port of the host was published in a routed network.
+    if published.host.is_loopback() || published.port == 0 {
         return Vec::new();
     }
-    endpoint
-        .published
-        .iter()
-        .filter_map(|published| {
-            let (all, one, reached, own) = match published.host {
-                IpAddr::V4(_) => (PORTS, PORTS_AT, REACHED, IpAddr::from(*endpoint.families.four()?)),
-                IpAddr::V6(_) => (PORTS6, PORTS6_AT, REACHED6, IpAddr::from(*endpoint.families.six()?)),
-            };
-            if state.gateways.of(own) == GatewayMode::Routed {
-                let own = Parts::default().link(&state.bridge).address(own);
-                return Some(own.add(&[published.protocol.number()]).port(published.target).element(reached));
-            }
-            // One without a port of the host was published in a routed network.
-            if published.host.is_loopback() || published.port == 0 {
-                return None;
-            }
-            let key = Parts::default().add(&[published.protocol.number()]);
-            let element = if published.host.is_unspecified() {
-                key.port(published.port).element(all)
-            } else {
-                key.address(published.host).port(published.port).element(one)
-            };
-            let value = Parts::default().address(own).port(published.target).0;
-            Some(Element { value: Some(value), ..element })
-        })
-        .collect()
+    let all = published.host.is_unspecified();
+    let key = |before: Parts| {
+        let key = before.add(&[protocol]);
+        if all { key } else { key.address(published.host) }.port(published.port)
+    };
+    let (ports, back) = match (four, all) {
+        (true, true) => (PORTS, BACK),
+        (true, false) => (PORTS_AT, BACK_AT),
+        (false, true) => (PORTS6, BACK6),
+        (false, false) => (PORTS6_AT, BACK6_AT),
+    };
+    let value = Parts::default().address(own).port(published.target).0;
+    let mut elements = vec![Element { value: Some(value), ..key(Parts::default()).element(ports) }];
+    if state.isolation == PortIsolation::Isolated {
+        elements.push(key(Parts::default().link(&state.bridge)).element(back));
+    }
+    elements
 }
 
 /// The elements of an endpoint and of its network.
@@ -218,10 +236,9 @@ mod tests {
 
     #[test]
     fn a_published_port_is_known_by_its_protocol() {
-        use crate::driver::PortIsolation;
         use crate::families::Families;
         use crate::names::{EndpointId, FourState, NetworkId};
-        use crate::ports::{Protocol, Published};
+        use crate::ports::Protocol;
 
         let store = StorePrefix::new("deadbeef").unwrap();
         let mut state = NetworkState::new(
@@ -249,6 +266,11 @@ mod tests {
         };
         let keys: Vec<_> = of_ports(&state, &endpoint).into_iter().map(|element| element.key).collect();
         assert_eq!(keys, [6, 17, 132].map(|number| vec![number, 0, 0, 0, 0x13, 0xc4, 0, 0]));
+        // Where endpoints are kept apart what comes from their own bridge goes another way.
+        state.isolation = PortIsolation::Isolated;
+        let apart = of_ports(&state, &endpoint);
+        assert_eq!(apart.iter().filter(|element| element.set == BACK).count(), 3);
+        assert_eq!(apart[1].key[16..], keys[0]);
         state.gateways.four = GatewayMode::Routed;
         let reached = of_ports(&state, &endpoint);
         assert!(reached.iter().all(|element| element.set == REACHED && element.value.is_none()));

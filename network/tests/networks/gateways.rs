@@ -1,6 +1,7 @@
 //! How the endpoints of networks are reached from outside, by the gateway modes of their networks.
 
 use rbuild_network::driver::{GatewayMode, GatewayModes};
+use rbuild_network::forward::Forwarder;
 
 use super::*;
 
@@ -132,5 +133,29 @@ fn a_flow_of_datagrams_follows_the_port() {
         drop((first, of_first));
         let (_second, of_second) = serve("second");
         hears(&of_second, b"two");
+    });
+}
+
+#[test]
+fn endpoints_that_are_kept_apart_reach_what_is_published_by_the_hosts_address() {
+    Scene::run(|scene| {
+        let apart = NetworkSpec { isolation: PortIsolation::Isolated, ..mode("apart", GatewayMode::Nat) };
+        let apart = driver(BRIDGE).ensure(&scene.site, &apart).unwrap();
+        let bind = |host: Ipv4Addr| {
+            Reservation::bind(Published { protocol: Protocol::Tcp, host: host.into(), port: 0, target: 80 })
+        };
+        let held = [bind(Ipv4Addr::UNSPECIFIED).unwrap(), bind(scene.host_address).unwrap()];
+        let ports = held.each_ref().map(Reservation::published);
+        let web = place(scene, &apart, &EndpointSpec { published: ports.to_vec(), ..endpoint("web") });
+        let neighbour = place(scene, &apart, &endpoint("neighbour"));
+        let _server = answer(&web.namespace, at(Ipv4Addr::UNSPECIFIED, 80));
+        let _forwarders = held.map(|held| Forwarder::start(held, at(web.address, 80)).unwrap());
+        assert!(ask_in_vain(&neighbour.namespace, at(web.address, 80)).is_err());
+        for Published { port, .. } in ports {
+            let seen = ask(&neighbour.namespace, at(scene.host_address, port));
+            assert_eq!(seen, Ok(four(&apart).1.to_string()), "by way of the host, as whose gateway it comes");
+            let seen = ask(&scene.world, at(scene.host_address, port));
+            assert_eq!(seen, Ok(scene.world_address.to_string()), "others are redirected as ever");
+        }
     });
 }
