@@ -12,6 +12,7 @@ use rbuild_network::names::Presence;
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
 use rbuild_sandbox::process::{Process, is_alive};
 
+use super::life::watched;
 use super::monitor::{Live, Monitor, Phase};
 use super::streams::{self, Streams};
 use crate::backoff;
@@ -68,9 +69,14 @@ impl Monitor {
         let process_of = plan.as_ref().and_then(|plan| plan.spec.process().as_ref());
         let has_terminal = process_of.and_then(OciProcess::terminal).unwrap_or(false);
         let now = Instant::now();
+        // What happened before was told by the other monitor.
+        let oom_told = cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+        let oom = plan.as_ref().and_then(|plan| watched(cgroup.as_ref(), &plan.cgroup.limits));
         self.phase = Phase::Running(Box::new(Live {
             process,
             cgroup,
+            oom,
+            oom_told,
             streams: if has_terminal { Streams::default() } else { streams::reopen(&self.place) },
             since: now,
             before,

@@ -60,6 +60,10 @@ impl Monitor {
         self.execs.add(id.clone(), plan, Kind::Probe(output));
         if let Err((_, message)) = self.run_exec(&id) {
             self.execs.remove(&id);
+            if self.is_ending() {
+                // There was nothing left to begin it in: the end of the container comes next.
+                return;
+            }
             self.probed(Probe { start, end: Timestamp::now(), exit_code: -1, output: message });
         }
     }

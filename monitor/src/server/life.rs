@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rbuild_model::container::{Ended, Run, StartFailure, State};
 use rbuild_network::duty::{Found, Service, Withdrawn, withdraw};
 use rbuild_network::names::Presence;
-use rbuild_sandbox::cgroup::{Cgroup, Layout};
+use rbuild_sandbox::cgroup::{Cgroup, Layout, Limits, OomWatch};
 use rbuild_sandbox::process::{self, Process};
 use rbuild_sandbox::{Launcher, LauncherConfig, Lifetime, Namespaces, Order, SlotRequest, Stubs};
 
@@ -108,6 +108,8 @@ impl Monitor {
         let mut namespaces =
             Namespaces::of_spec(&spec, clone(&self.handed.network).map_err(|error| failed(&error))?);
         shares::join(&self.place, &shares, &mut namespaces, &mut mounts).map_err(|why| (125, why))?;
+        // Known before the program runs: what it does at once is told, too.
+        let oom = watched(group.as_ref(), &cgroup.limits);
         let request = SlotRequest {
             cgroup: group,
             namespaces,
@@ -160,6 +162,8 @@ impl Monitor {
         self.phase = Phase::Running(Box::new(Live {
             process,
             cgroup,
+            oom,
+            oom_told: false,
             streams,
             since: Instant::now(),
             before: Duration::ZERO,
@@ -213,12 +217,16 @@ impl Monitor {
 
     /// The program has ended.
     pub(super) fn ended(&mut self) {
+        // It may be what the program died of.
+        self.tell_oom();
         let Phase::Running(live) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         let age = live.age();
-        let Live { process, cgroup, streams, fate, .. } = *live;
+        let Live { process, cgroup, oom, oom_told, streams, fate, .. } = *live;
         self.end_execs();
         let ended = process.reap();
         let oom_killed = cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+        // The end of the group would be told by it as well.
+        drop(oom);
         if let Some(cgroup) = cgroup {
             // What is left in it, if it has no pid namespace of its own, ends here.
             let _ = cgroup.remove();
@@ -248,9 +256,22 @@ impl Monitor {
         self.restart_if_due(age);
         // Whoever is told of the end and looks finds it written down.
         self.keep_record();
+        if oom_killed && !oom_told {
+            // Without a limit of its own nobody watched it: the machine's memory was short.
+            self.teller.tell("oom", &self.settings.attributes, &[]);
+        }
         self.tell_die();
         self.tell_end();
         self.remove_if_due();
+    }
+
+    /// Tells that the memory of the program was used up, if it was.
+    pub(super) fn tell_oom(&mut self) {
+        let Phase::Running(live) = &mut self.phase else { return };
+        if live.oom.as_mut().is_some_and(OomWatch::happened) {
+            live.oom_told = true;
+            self.teller.tell("oom", &self.settings.attributes, &[]);
+        }
     }
 
     /// Begins the pause before the next start, if the policy wants one; else gives back what a run needs.
@@ -309,9 +330,6 @@ impl Monitor {
             self.teller.tell_unmount(&volume);
         }
         let Some(last) = self.record.state.ended() else { return };
-        if last.oom_killed {
-            self.teller.tell("oom", &self.settings.attributes, &[]);
-        }
         let seconds = last.finished.duration_since(last.started).as_secs().max(0).to_string();
         let more = [("exitCode", &*last.code.to_string()), ("execDuration", &*seconds)];
         self.teller.tell("die", &self.settings.attributes, &more);
@@ -440,6 +458,11 @@ impl Monitor {
 /// The status of a program as shells tell it.
 pub(super) fn code_of(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(LOST)
+}
+
+/// Watches the memory of a group that has a limit; without one it is used up with the machine's.
+pub(super) fn watched(group: Option<&Cgroup>, limits: &Limits) -> Option<OomWatch> {
+    group.filter(|_| limits.memory.is_some()).and_then(Cgroup::watch_oom)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rbuild_model::container::State;
 use rbuild_network::duty::{Duties, Service, Spent};
 use rbuild_sandbox::Launcher;
-use rbuild_sandbox::cgroup::{Cgroup, Residence};
+use rbuild_sandbox::cgroup::{Cgroup, OomWatch, Residence};
 use rbuild_sandbox::process::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -54,6 +54,10 @@ pub(super) enum Phase {
 pub(super) struct Live {
     pub(super) process: Process,
     pub(super) cgroup: Option<Cgroup>,
+    /// Tells when its memory is used up, where that has a limit.
+    pub(super) oom: Option<OomWatch>,
+    /// Whether it was told.
+    pub(super) oom_told: bool,
     pub(super) streams: Streams,
     /// When this monitor took it up, and how long it ran already then.
     pub(super) since: Instant,
@@ -133,6 +137,7 @@ enum Token {
     Reaper,
     Output(Source),
     Input,
+    Oom,
     End,
     Client(u64),
     ExecOutput(ExecId, Source),
@@ -278,6 +283,9 @@ impl Monitor {
             if let (Some(fd), false) = (&live.streams.input.fd, live.streams.input.waiting.is_empty()) {
                 add(Token::Input, fd.as_fd(), PollFlags::OUT);
             }
+            if let Some(oom) = &live.oom {
+                add(Token::Oom, oom.as_fd(), oom.flags());
+            }
             add(Token::End, live.process.pidfd(), PollFlags::IN);
         }
         for (id, exec) in &self.execs.all {
@@ -375,6 +383,7 @@ impl Monitor {
                     live.streams.input.flush();
                 }
             }
+            Token::Oom => self.tell_oom(),
             Token::End => self.ended(),
             Token::Client(number) => self.serve_client(*number),
             Token::ExecOutput(id, source) => self.read_exec(id, *source),

@@ -7,6 +7,7 @@ use rbuild_sandbox::cgroup::{Freeze, Layout, Limits};
 
 use super::connection::{Attached, Health, Role};
 use super::execs::Kind;
+use super::life::watched;
 use super::monitor::{Monitor, Phase};
 use super::{execs, streams};
 use crate::chain;
@@ -438,6 +439,9 @@ impl Monitor {
                     Refusal::Failed("it has no control group, which limits need".to_owned())
                 })?;
                 cgroup.update(Layout::shared(), &limits).map_err(|error| failed(&error))?;
+                if live.oom.is_none() {
+                    live.oom = watched(Some(cgroup), &limits);
+                }
             }
             if let Some(mut plan) = self.read_plan().map_err(Refusal::Failed)? {
                 plan.cgroup.limits = limits;

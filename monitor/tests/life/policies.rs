@@ -24,6 +24,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("what_it_started_is_killed_with_it", slow_probes_children),
     ("who_watches_is_told_of_every_change", watched),
     ("memory_that_runs_out_is_told", memory),
+    ("memory_that_runs_out_is_told_at_once", memory_of_a_child),
     ("a_container_that_removes_itself_waits_for_its_readers", removes),
 ];
 
@@ -180,6 +181,24 @@ fn memory(house: &House) {
     assert_eq!(house.events(), ["oom", "die 137"]);
 }
 
+/// It is told when it happens, also by a limit that came later, and not again at the end.
+fn memory_of_a_child(house: &House) {
+    let script = "trap '(x=y; while :; do x=$x$x; done); echo over' USR1; echo ready; while :; do sleep 1000 & wait; done";
+    let container = house.container(script);
+    container.start();
+    container.await_log("ready");
+    let limits = Limits { memory: Some(16 << 20), memory_and_swap: Some(16 << 20), ..Limits::default() };
+    container.client().update(Some(limits), None).unwrap();
+    container.client().kill(Signal::from_number(10).unwrap()).unwrap();
+    await_event(house, "oom");
+    container.await_log("over");
+    assert!(container.state().run().is_some(), "its parent lives");
+    let end = container.client().wait(Until::NotRunning).unwrap();
+    container.end();
+    end.exited().unwrap();
+    assert_eq!(house.events(), ["oom", "die 137"]);
+}
+
 fn removes(house: &House) {
     let mut container = house.container("echo last words; exit 4");
     container.settings.removal = Removal::Auto;
@@ -212,10 +231,13 @@ pub(crate) fn reap(arguments: &[String]) -> ExitCode {
 }
 
 fn watched(house: &House) {
-    let mut container =
-        house.container("echo x >> /data/x; echo up; test $(wc -l < /data/x) -gt 1 && sleep 1000; exit 3");
+    let script =
+        "echo x >> /data/x; test $(wc -l < /data/x) -gt 1 && touch /data/again && sleep 1000; exit 3";
+    let mut container = house.container(script);
     container.settings.restart = RestartPolicy::OnFailure { max: None };
-    container.settings.health = Some(check("exit 1", Duration::from_secs(10)));
+    // The first run says nothing of its health, however long it takes.
+    let probe = "until test -e /data/again; do sleep 0.01; done; exit 1";
+    container.settings.health = Some(check(probe, Duration::from_secs(10)));
     container.settings.health.as_mut().unwrap().retries = 1;
     let mut watcher = container.client().watch().unwrap();
     container.start();

@@ -17,7 +17,8 @@ use super::CgroupError;
 use super::devices::Devices;
 use super::find::{Hierarchy, Layout, Unified};
 use super::folder::{Folder, OWN_THREAD, Version, read_all};
-use super::limits::{Limits, Setting};
+use super::limits::{Limits, OOM_CONTROL, Setting};
+use super::oom;
 use crate::running::Usage;
 
 /// What a group is made with.
@@ -166,13 +167,15 @@ impl Cgroup {
 
     /// Tells whether the kernel killed something in it at the group's own memory limit.
     pub fn oom_killed(&self) -> bool {
-        let count = |text: String| {
-            let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
-            line.trim().parse::<u64>().ok()
-        };
-        let killed =
-            |file| self.folders.iter().filter_map(|folder| folder.read(file)).filter_map(count).sum::<u64>();
-        killed("memory.oom_control") + killed("memory.events") > 0
+        let files = self.folders.iter().map(|folder| match folder.version {
+            Version::One => folder.read(OOM_CONTROL),
+            Version::Two => folder.read(oom::EVENTS),
+        });
+        files.flatten().any(|text| oom::killed(&text) > 0)
+    }
+
+    pub(super) fn folders(&self) -> &[Folder] {
+        &self.folders
     }
 
     /// Returns what it used; what it does not count is taken from `otherwise`.

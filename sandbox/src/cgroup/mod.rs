@@ -17,6 +17,7 @@ mod find;
 mod folder;
 mod group;
 mod limits;
+mod oom;
 mod residence;
 mod stats;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use self::devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
 pub use self::find::{Layout, Mode};
 pub use self::group::{Cgroup, CgroupRequest, Freeze, Reclaimed};
 pub use self::limits::{Counted, DeviceRate, DeviceWeight, Limits, OutOfMemory};
+pub use self::oom::OomWatch;
 pub use self::residence::{Copied, Residence, copy_into};
 pub use self::stats::{BlockTransfer, Stats, Throttling};
 pub use self::victim::victim;
