@@ -3,6 +3,8 @@
 use std::error::Error;
 
 use rbuild_cache::content;
+use rbuild_engine::containers::ContainerError;
+use rbuild_engine::networks::NetworksError;
 use rbuild_image::distribution::ClientError;
 use rbuild_snapshotter::copier::CopyError;
 use rbuild_store::RoomError;
@@ -30,6 +32,9 @@ const FOREIGN: &str = "whose files these are cannot be told from here: import a 
 const ROOM: &str = "free one with `rbuild network prune` or `docker network prune`, name more ranges in config.toml: [networks] \
                     address_pools = [{ base = \"10.200.0.0/16\", size = 24 }], or use the host's with `--network host`";
 
+const ABSENT_NETWORK: &str =
+    "`rbuild network create NAME` makes one, and `rbuild network ls` shows those that are there";
+
 const FULL: &str = "remove images with `rbuild rmi`, or all that no container uses with `rbuild prune --all`, or set a larger \
                     `cache.max`";
 
@@ -43,6 +48,11 @@ pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<(Kind, &'static str)> 
     }
     if let Some(rbuild_network::error::Error::PoolsExhausted) = looked_at(cause) {
         return Some((Kind::Machine, ROOM));
+    }
+    if let Some(ContainerError::Networks(why)) = looked_at(cause)
+        && let NetworksError::NotFound(_) = **why
+    {
+        return Some((Kind::Yours, ABSENT_NETWORK));
     }
     if let Some(CopyError::Unmapped { .. } | CopyError::Foreign { .. }) = looked_at(cause) {
         return Some((Kind::Machine, FOREIGN));

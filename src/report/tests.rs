@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rbuild_engine::containers::ContainerError;
+use rbuild_engine::networks::NetworksError;
 use rbuild_model::event::{ExitStatus, Outcome};
 use rbuild_model::span::{Location, Source, Span};
 
@@ -202,6 +204,11 @@ fn a_way_out_is_named_of_whatever_lies_below() {
         let message = plain(error);
         assert!(message.contains(hint), "{message}");
     }
+    let absent = plain(ContainerError::Networks(Box::new(NetworksError::NotFound("nosuch".to_owned()))));
+    assert!(
+        absent.contains("network nosuch not found\nhint: `rbuild network create NAME` makes one"),
+        "{absent}"
+    );
     let unwritten = Unwritten(io::Error::from(io::ErrorKind::StorageFull));
     assert_eq!(judge(&unwritten.into()).status, Status::Program(1));
 }

@@ -37,6 +37,9 @@ pub fn free(path: &Path) -> Result<Bytes, FileError> {
     Ok(Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
 }
 
+/// A reserve is no more than this share of its file system: on a small one it would never be had, or leave no room.
+const SHARE: u64 = 8;
+
 /// As [`free`], for a path that may not exist: its nearest existing ancestor answers.
 pub(crate) fn free_near(path: &Path) -> Option<u64> {
     path.ancestors().find_map(|ancestor| free(ancestor).ok()).map(|bytes| bytes.0)
@@ -54,9 +57,11 @@ impl Reserve {
         Self { path, size }
     }
 
-    /// Returns how many bytes are to be reserved.
+    /// Returns how many bytes are to be reserved: what is wanted, or less on a small file system.
     pub fn size(&self) -> Bytes {
-        Bytes(self.size)
+        let all = |folder: &Path| rustix::fs::statvfs(folder).ok().map(|stat| stat.f_blocks * stat.f_frsize);
+        let most = self.path.parent().and_then(all).map_or(u64::MAX, |all| all / SHARE);
+        Bytes(self.size.min(most))
     }
 
     /// Gives the reserved bytes back to the file system. Repeatable.
@@ -73,7 +78,8 @@ impl Reserve {
             return Ok(self.size != 0);
         }
         let folder = self.path.parent().expect("the reserve lies in the root");
-        if free(folder)?.0 < self.size.saturating_mul(2) {
+        let size = self.size().0;
+        if size == 0 || free(folder)?.0 < size.saturating_mul(2) {
             return Ok(false);
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -81,7 +87,7 @@ impl Reserve {
             Err(Errno::EXIST) => return Ok(true),
             opened => opened.at("create", &self.path)?,
         };
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.size) {
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size) {
             Ok(()) => Ok(true),
             // A file system without preallocation cannot promise room; an empty reserve would only pretend to.
             Err(Errno::OPNOTSUPP | Errno::NOSPC | Errno::DQUOT) => {

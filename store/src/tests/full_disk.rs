@@ -48,9 +48,10 @@ fn sweeping_works_with_no_byte_free() {
     let Some(disk) = SmallDisk::new("4m") else { return };
     let elsewhere = tempfile::tempdir().unwrap();
     let place = Place::at(disk.0.path());
-    let options =
-        StoreOptions { runtime: elsewhere.path().to_owned(), reserve: 512 * 1024, ..place.options() };
+    let options = StoreOptions { runtime: elsewhere.path().to_owned(), reserve: 16 << 20, ..place.options() };
     let store = Store::open(options).unwrap();
+    // A small disk has a small reserve: one that is larger than all of it would never be had.
+    assert_eq!(fs::metadata(store.layout().reserve()).unwrap().len(), 512 * 1024);
     for number in 0..20 {
         add_note(&store, &format!("note {number}"), None);
     }
