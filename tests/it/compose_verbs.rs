@@ -120,10 +120,13 @@ fn verbs_are_about_what_the_project_has() {
     let down = compose(&context, ["down", "--remove-orphans"]);
     down.assert_success();
     assert!(!down.stderr.contains("own_side"), "{down}");
+    let left = "warning: own-off-1: left alone, as the profile is off (`compose --profile off down`)";
+    assert!(down.stderr.contains(left), "{down}");
     assert_eq!(states(), "off exited");
     let down = compose(&context, ["--profile", "off", "down"]);
     down.assert_success();
     assert!(down.stderr.contains("Network own_side  Removed"), "{down}");
+    assert!(!down.stderr.contains("left alone"), "{down}");
     let version = said(&context, ["version"]);
     assert_eq!(version, format!("rbuild compose version {}", env!("CARGO_PKG_VERSION")));
     assert_eq!([said(&context, ["-v"]), said(&context, ["--version"])], [version.clone(), version]);

@@ -85,6 +85,10 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
     for warning in &plan.warnings {
         board.note(&format!("warning: {warning}"));
     }
+    let left = if down.services.is_empty() { left(model, &all, &members) } else { None };
+    if let Some(left) = left {
+        board.note(&left);
+    }
     let wanted = projects::Wanted { timeout: making::timeout(down.timeout), ..projects::Wanted::default() };
     let prepared = Prepared { plan, wanted, members, profiles: Default::default(), hold: None };
     let how = making::Manner { haste: manner.haste(), ..making::Manner::plain() };
@@ -100,6 +104,23 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
         Some(which) => remove_images(&handle, &prepared, which == "all", down, &board, context),
         None => Ok(Status::Done),
     }
+}
+
+/// Tells which containers stay because the profiles of their services are off: who takes a project down may have forgotten
+/// with what it came up.
+fn left(model: &Model, all: &[Member], members: &[Member]) -> Option<String> {
+    let stays = |member: &&Member| !members.iter().any(|own| own.replica.id == member.replica.id);
+    let stay: Vec<&Member> = all.iter().filter(stays).collect();
+    let profiles: BTreeSet<&str> = stay
+        .iter()
+        .filter_map(|member| model.disabled.get(member.replica.service.as_str()))
+        .filter_map(|service| service.profiles.first().map(String::as_str))
+        .collect();
+    let names: BTreeSet<&str> = stay.iter().map(|member| member.replica.name.as_str()).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    let flags: String = profiles.into_iter().map(|profile| format!(" --profile {profile}")).collect();
+    (!names.is_empty())
+        .then(|| format!("warning: {names}: left alone, as the profile is off (`compose{flags} down`)"))
 }
 
 /// The networks that go: those that bear the project's label. Of these, those that it does not declare and that only
