@@ -141,6 +141,10 @@ impl Printer<'_> {
 
 impl Form {
     fn value(&self, verb: char, value: &Value, out: &mut String) {
+        if verb == 'v' && self.plus {
+            // It asks for the names of fields.
+            return Self { plus: false, ..self.clone() }.value(verb, value, out);
+        }
         match (verb, value) {
             ('T', value) => self.pad(&kind(value), out),
             ('v', Value::Null) => self.pad("<nil>", out),

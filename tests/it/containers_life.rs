@@ -355,6 +355,17 @@ fn odd_values_are_taken_and_refused_as_dockers() {
     refused(&context, ["inspect", "-f", "{{", "host"], 64, "this action is not closed");
     refused(&context, ["inspect", "-f", "{{.Nope}}", "host"], 1, "there is no field `Nope`");
     said(&context, ["rm", "host", "guest"]);
+    // Between two runs there is nothing to look into.
+    let again =
+        ["run", "-d", "--name", "again", "--restart", "always", "--network", "none", "busybox", "false"];
+    said(&context, again);
+    loop {
+        let top = context.rbuild(["top", "again"]).run();
+        if top.stderr.contains("is restarting, wait until the container is running") {
+            break;
+        }
+    }
+    said(&context, ["rm", "-f", "again"]);
     assert_clean(&context);
 }
 

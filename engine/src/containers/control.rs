@@ -337,6 +337,9 @@ impl Engine {
             Err(ClientError::Refused(Refusal::Paused)) => {
                 return Err(ContainerError::State(format!("Container {} is already paused", definition.id)));
             }
+            Err(ClientError::Refused(Refusal::Restarting)) => {
+                return Err(ContainerError::restarting(definition.id));
+            }
             result => result?,
         }
         self.tell(definition, "pause", &[]);
@@ -348,7 +351,9 @@ impl Engine {
         let not_paused = || ContainerError::State(format!("Container {} is not paused", definition.id));
         let Some(mut client) = self.client(definition)? else { return Err(not_paused()) };
         match client.unpause() {
-            Err(ClientError::Refused(Refusal::NotPaused | Refusal::NotRunning)) => return Err(not_paused()),
+            Err(ClientError::Refused(Refusal::NotPaused | Refusal::NotRunning | Refusal::Restarting)) => {
+                return Err(not_paused());
+            }
             result => result?,
         }
         self.tell(definition, "unpause", &[]);

@@ -145,6 +145,11 @@ through_run!(
 );
 
 impl ContainerError {
+    /// Something wants a program that runs, and the container is between two of its runs.
+    pub(super) fn restarting(id: ContainerId) -> Self {
+        Self::State(format!("Container {id} is restarting, wait until the container is running"))
+    }
+
     /// Returns the exit status of a `run` that fails so.
     pub fn exit_status(&self) -> u8 {
         match self {

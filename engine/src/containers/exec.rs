@@ -44,11 +44,7 @@ impl Engine {
                     "container {id} is paused, unpause the container before exec"
                 )));
             }
-            State::Restarting { .. } => {
-                return Err(ContainerError::State(format!(
-                    "Container {id} is restarting, wait until the container is running"
-                )));
-            }
+            State::Restarting { .. } => return Err(ContainerError::restarting(*id)),
             _ => return Err(ContainerError::State(format!("container {id} is not running"))),
         }
         let user = match &request.user {

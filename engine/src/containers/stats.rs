@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rbuild_model::container::{Definition, Run};
+use rbuild_model::container::{Definition, Run, State};
 use rbuild_sandbox::cgroup::{Cgroup, Layout};
 
 use super::error::ContainerError;
@@ -64,6 +64,9 @@ impl Engine {
     /// Returns the processes of a running container, as the host numbers them.
     pub fn processes(&self, definition: &Definition) -> Result<BTreeSet<i32>, ContainerError> {
         let observed = self.observe(definition)?;
+        if let State::Restarting { .. } = observed.state {
+            return Err(ContainerError::restarting(definition.id));
+        }
         let Some(run) = observed.state.run() else {
             return Err(ContainerError::State(format!("container {} is not running", definition.id)));
         };
