@@ -65,6 +65,11 @@ fn what_is_no_question_is_ignored_or_refused() {
     assert_eq!(with(5, 2), malformed, "two questions");
     assert_eq!(with(12, 0xc0), malformed, "a pointer, here to itself");
     assert_eq!(with(12, 63), malformed, "a label that is not there");
+    // Where the bytes are there that such a label would have.
+    for length in [64, 0x80, 0xc0] {
+        let longer = question(9, &"a".repeat(length), A, None);
+        assert_eq!(Query::read(&longer).err(), malformed.clone().err(), "{length}");
+    }
     assert_eq!(with(13, b'.'), Ok(None), "a name that no host has");
     assert_eq!(Query::read(&good[..11]), Err(NoQuery::Ignore));
     assert_eq!(Query::read(&good[..16]).err(), malformed.err());
