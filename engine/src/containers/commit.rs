@@ -6,7 +6,7 @@ use std::path::Path;
 use rbuild_confined::Root;
 use rbuild_image::tar::{Limits, Options};
 use rbuild_images::{BuiltImage, changed_config};
-use rbuild_model::container::{Definition, State};
+use rbuild_model::container::{Definition, ImageUse, State};
 use rbuild_model::digest::ImageId;
 use rbuild_model::image_config::{Empty, History, ImageConfig};
 use rbuild_model::reference::Reference;
@@ -14,10 +14,11 @@ use rbuild_model::snapshot::Chain;
 use rbuild_sandbox::mounts::mount_detached;
 use rbuild_snapshotter::diff::{Change, ChangeKind};
 use rbuild_snapshotter::{Active, Tree, write_layer_without};
-use rbuild_store::Lease;
+use rbuild_store::{Lease, ObjectKind};
 
 use super::error::ContainerError;
 use super::lend::NAME_FILES;
+use super::rows;
 use crate::engine::{Engine, io};
 
 /// An image to make of a container.
@@ -53,6 +54,7 @@ impl Engine {
         // Known before anything is made, so that a wrong change leaves nothing behind.
         let config = self.config_of(definition, request)?;
         let lease = self.parts.store.lease("commit")?;
+        self.keep_below(definition, &lease)?;
         let frozen = match &state {
             State::Running(_) if request.pause => {
                 let mut client = self.running(definition)?;
@@ -90,6 +92,21 @@ impl Engine {
         ];
         self.tell(definition, "commit", &extra);
         Ok(image)
+    }
+
+    /// Keeps the image of a container, and the layers that it stands on, as long as the lease: one that runs may be removed
+    /// meanwhile.
+    fn keep_below(&self, definition: &Definition, lease: &Lease) -> Result<(), ContainerError> {
+        let ImageUse { id, chain, .. } = &definition.image;
+        let layers = chain.layers().iter().map(|layer| (ObjectKind::SNAPSHOT, &layer.as_bytes()[..]));
+        let objects: Vec<_> = layers.chain([(ObjectKind::IMAGE, &id.as_bytes()[..])]).collect();
+        self.parts.store.write(|transaction| {
+            // Until now it was the container that kept them.
+            if !rows::exists(transaction, definition.id)? {
+                return Err(ContainerError::NotFound(definition.name.to_string()));
+            }
+            Ok(lease.protect(transaction, &objects)?)
+        })
     }
 
     /// Makes a committed snapshot of what a container wrote, and returns the stack with it on top.
