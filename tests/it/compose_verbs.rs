@@ -134,6 +134,21 @@ fn verbs_are_about_what_the_project_has() {
 }
 
 #[test]
+fn replicas_that_fail_alike_show_their_line_once() {
+    let Some(context) = scene("replicas_that_fail_alike_show_their_line_once") else { return };
+    let service = "{ image: busybox, network_mode: none, user: nosuch, scale: 3, command: sleep 1000 }";
+    context.write("compose.yaml", format!("name: many\nservices:\n  a: {service}\n"));
+    let up = compose(&context, ["up", "-d"]);
+    assert!(!up.status.success(), "{up}");
+    for name in ["many-a-1", "many-a-2", "many-a-3"] {
+        assert!(up.stderr.contains(&format!("error: Container {name}: unable to find user nosuch")), "{up}");
+    }
+    assert_eq!(up.stderr.matches(">>>").count(), 1, "{up}");
+    said(&context, ["down"]);
+    assert_clean(&context);
+}
+
+#[test]
 fn a_folder_with_two_names_is_told_of() {
     let Some(context) = scene("a_folder_with_two_names_is_told_of") else { return };
     let services = "services:\n  web: { image: busybox, network_mode: none, command: sleep 1000 }\n";

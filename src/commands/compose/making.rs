@@ -16,6 +16,7 @@ use rbuild_engine::projects::{
 use rbuild_frontend::compose::is_on;
 use rbuild_model::container::FirstProbe;
 use rbuild_model::project::{Project as Model, Restart, Service, ServiceName};
+use rbuild_model::span::Diagnostic;
 
 use super::board::Board;
 use super::build;
@@ -28,7 +29,7 @@ use crate::cli::compose::up::Making;
 use crate::commands::Context;
 use crate::commands::system::unit;
 use crate::flags::Mode;
-use crate::report::Mistake;
+use crate::report::{Findings, Mistake};
 use crate::text;
 
 /// How a verb goes about making.
@@ -476,11 +477,24 @@ pub(super) fn failed(
     let plan = carried.plan.as_ref().unwrap_or(&prepared.plan);
     let mut failures = carried.failures.into_iter();
     let Some(first) = failures.next() else { return Ok(()) };
+    let mut shown = Vec::new();
     for other in failures {
-        let error = explained(meant, plan, other, context);
+        let error = shown_once(explained(meant, plan, other, context), &mut shown);
         crate::report::tell(&error, context.terminal);
     }
-    Err(explained(meant, plan, first, context))
+    Err(shown_once(explained(meant, plan, first, context), &mut shown))
+}
+
+/// Leaves out of an error the lines that were shown with one before it: replicas fail alike, and hundreds of them.
+fn shown_once(mut error: anyhow::Error, shown: &mut Vec<Diagnostic>) -> anyhow::Error {
+    for finding in error.downcast_mut::<Findings>().into_iter().flat_map(|findings| &mut findings.0) {
+        if shown.iter().any(|shown| shown.source == finding.source && shown.labels == finding.labels) {
+            (finding.source, finding.labels) = (None, Vec::new());
+        } else {
+            shown.push(finding.clone());
+        }
+    }
+    error
 }
 
 fn explained(meant: &Meant, plan: &Plan, failure: Failure, context: &Context) -> anyhow::Error {
