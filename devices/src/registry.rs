@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rbuild_model::truth::parse_bool;
+use rustix::fs::{Mode, OFlags};
 
 use super::file::{self, Device, Document, is_kind};
 use super::{DeviceError, Given};
@@ -153,8 +154,14 @@ impl Registry {
 fn read(path: &Path) -> Result<Document, String> {
     use std::io::Read as _;
     let open = || {
+        // A pipe in its place is not waited for.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("it is no file"));
+        }
         let mut text = String::new();
-        std::fs::File::open(path)?.take(file::MAX_BYTES + 1).read_to_string(&mut text)?;
+        file.take(file::MAX_BYTES + 1).read_to_string(&mut text)?;
         Ok(text)
     };
     let text = open().map_err(|error: std::io::Error| error.to_string())?;

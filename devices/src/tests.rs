@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::LinuxDeviceType;
 use rbuild_sandbox::cgroup::{DeviceAccess, DeviceKind, DeviceRule};
 use rbuild_sandbox::{Access, MountSource};
+use rustix::fs::{FileType, Mode};
 
 use super::{DeviceError, Given, Registry, is_qualified};
 
@@ -121,6 +122,8 @@ fn what_a_later_folder_says_counts_and_what_two_files_of_one_say_does_not() {
         ("low/twice.yaml", "cdiVersion: 0.5.0\nkind: v/g\ndevices: [{name: a}, {name: a}]\n"),
         ("low/empty.yaml", "cdiVersion: 0.5.0\nkind: v/h\n"),
     ]);
+    let (pipe, mode) = (machine.root.path().join("low/pipe.json"), Mode::RUSR | Mode::WUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
     let registry = machine.registry();
     let given = registry.given(&["v/c=x".to_owned()]).unwrap();
     assert_eq!(given.env.iter().map(|var| &*var.value).collect::<Vec<_>>(), ["high"]);
@@ -130,6 +133,7 @@ fn what_a_later_folder_says_counts_and_what_two_files_of_one_say_does_not() {
     let problems = registry.problems().join("\n");
     for part in [
         "broken.json` is left out",
+        "pipe.json` is left out: it is no file",
         "odd.yaml` is left out: unknown field `colour`",
         "`v` is no `vendor/class`",
         "`next` is no version",

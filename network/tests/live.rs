@@ -562,6 +562,60 @@ fn nobody_is_told_that_a_neighbours_address_is_elsewhere() {
 }
 
 #[test]
+fn datagrams_in_a_neighbours_name_go_nowhere() {
+    Scene::run(|scene| {
+        connect_by_ipv6(scene);
+        let network = ensure(scene, six("six", "fd00:6::/64"));
+        let [mut server, mut victim, mut thief, mut free] =
+            ["server", "victim", "thief", "free"].map(Container::new);
+        let servers = both(server.join(scene, &network, 0));
+        let victims = both(victim.join(scene, &network, 0));
+        thief.join(scene, &network, 0);
+        let unguarded = EndpointSpec { guard: Guard::Off, ..EndpointSpec::new(free.id.clone()) };
+        driver(BRIDGE).attach(&scene.site, &network, &mut free.namespace, &unguarded).unwrap();
+        let hardware = mac(&server.namespace);
+        for (server_at, victim_at, bits) in [
+            (IpAddr::from(servers.0), IpAddr::from(victims.0), 16),
+            (servers.1.into(), victims.1.into(), 128),
+        ] {
+            let heard = inside(&server.namespace, || UdpSocket::bind((server_at, 0)).unwrap());
+            heard.set_read_timeout(Some(PATIENCE)).unwrap();
+            let to = heard.local_addr().unwrap();
+            // Whom it sends to need not be asked for: so no word of who has an address is what keeps it from arriving.
+            let know = |place: &Container| {
+                let line = ["neigh", "replace", &server_at.to_string(), "lladdr", &hardware, "dev", "eth0"];
+                inside(&place.namespace, || command("ip", &[&line[..], &["nud", "permanent"]].concat()));
+            };
+            let send_as_victim = |place: &Container| {
+                let own = format!("{victim_at}/{bits}");
+                let add: &[&str] = if victim_at.is_ipv6() { &["nodad"] } else { &[] };
+                inside(&place.namespace, || {
+                    command("ip", &[&["addr", "add", &own, "dev", "eth0"], add].concat());
+                    UdpSocket::bind((victim_at, 0)).unwrap().send_to(b"false", to).unwrap();
+                    command("ip", &["addr", "del", &own, "dev", "eth0"]);
+                });
+            };
+            let next = || {
+                let mut buffer = [0; 16];
+                let (length, from) = heard.recv_from(&mut buffer).unwrap();
+                (buffer[..length].to_vec(), from.ip() == victim_at)
+            };
+            know(&thief);
+            send_as_victim(&thief);
+            // What was sent in another's name would have come before what follows it.
+            let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let own = inside(&thief.namespace, || UdpSocket::bind((any, 0)).unwrap());
+            own.send_to(b"own", to).unwrap();
+            assert_eq!(next(), (b"own".to_vec(), false), "{victim_at}");
+            // One that may administer networks is not held back: so the other would have been heard.
+            know(&free);
+            send_as_victim(&free);
+            assert_eq!(next(), (b"false".to_vec(), true), "{victim_at}");
+        }
+    });
+}
+
+#[test]
 fn advertisements_of_a_router_among_the_containers_are_not_taken() {
     Scene::run(|scene| {
         connect_by_ipv6(scene);

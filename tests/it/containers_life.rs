@@ -577,6 +577,15 @@ fn the_file_of_an_id_is_there_before_the_container() {
         "container ID file",
     );
     assert_eq!(said(&context, ["ps", "-aq", "--filter", "name=^nn$"]), "");
+    // What is there stays as it is, and a link in its place is not followed.
+    std::os::unix::fs::symlink("elsewhere", context.project().join("link")).unwrap();
+    for (verb, code) in [("create", 1), ("run", 125)] {
+        refused(&context, [verb, "--cidfile", "id", "--name", "nn", "busybox", "true"], code, "exists");
+        refused(&context, [verb, "--cidfile", "link", "--name", "nn", "busybox", "true"], code, "exists");
+    }
+    assert_eq!(std::fs::read_to_string(context.project().join("id")).unwrap(), id);
+    assert!(!context.project().join("elsewhere").exists());
+    assert_eq!(said(&context, ["ps", "-aq", "--filter", "name=^nn$"]), "");
     // Without a container there is no file.
     refused(&context, ["run", "--cidfile", "other", "--pull", "never", "nothing-here"], 125, "nothing-here");
     assert!(!context.project().join("other").exists());

@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::process::Command;
+use std::time::Duration;
 
 use rbuild_network::namespace::Namespace;
 use rbuild_testkit::context::{Output, TestContext};
@@ -79,7 +80,10 @@ fn seen_from(context: &TestContext, from: &str, name: &str) -> String {
 
 /// What is served at a port of this machine.
 fn served(address: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
+    // Longer than any answer takes: a connection that is dropped on its way would be tried for minutes.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.write_all(b"GET /name HTTP/1.0\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
