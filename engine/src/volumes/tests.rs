@@ -143,6 +143,37 @@ fn an_empty_volume_begins_with_what_the_image_has() {
 }
 
 #[test]
+fn links_of_the_image_lead_a_first_fill_nowhere_else() {
+    use std::os::unix::fs::symlink;
+
+    let place = Place::new();
+    let outside = place.folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("canary"), "of the host").unwrap();
+    let image = place.folder.path().join("image");
+    let climbing = PathBuf::from(format!("{}{}", "../".repeat(30), outside.display()));
+    let magic = Path::new("/proc/self/root").join(outside.strip_prefix("/").unwrap());
+    for (name, target) in [("absolute", &outside), ("climbing", &climbing), ("magic", &magic)] {
+        symlink(target, image.join(name)).unwrap();
+        let volume = place.make(name);
+        for below in ["", "/../outside", "/canary"] {
+            let path = format!("/{name}{below}");
+            // Nothing of that name is in the image; a volume that cannot be filled is no worse.
+            let _ = place.volumes.fill(&volume, &place.image(), &path, Begins::WithImage);
+            assert_eq!(fs::read_dir(place.data(&volume)).unwrap().count(), 0, "{path}");
+        }
+    }
+    // A link that leads back is the image's own folder, and those below come as they are.
+    symlink(&outside, image.join("data/link")).unwrap();
+    symlink("../../../data", image.join("back")).unwrap();
+    let back = place.make("back");
+    place.volumes.fill(&back, &place.image(), "/back", Begins::WithImage).unwrap();
+    assert_eq!(fs::read_to_string(place.data(&back).join("second")).unwrap(), "too");
+    assert_eq!(fs::read_link(place.data(&back).join("link")).unwrap(), outside);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+}
+
+#[test]
 fn a_fill_that_was_killed_is_seen_and_repeated_until_somebody_uses_the_volume() {
     let place = Place::new();
     let data = place.make("data");
