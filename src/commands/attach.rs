@@ -66,24 +66,15 @@ pub(super) fn exec(arguments: Exec, context: &Context) -> Outcome {
     };
     let (_home, engine) = crate::wiring::engine(context, "rbuild exec")?;
     let definition = engine.find(container)?;
-    let relative = arguments.workdir.as_ref().filter(|folder| !folder.starts_with('/'));
-    let wrong = match (relative, argv) {
-        // The status of a runtime that fails before it looks for the program.
-        (Some(folder), _) => {
-            Some((128, format!("exec failed: Cwd must be an absolute path: `{folder}` is not")))
-        }
-        (None, [program, ..]) if program.is_empty() => {
-            Some((127, "exec failed: the program's name is empty".to_owned()))
-        }
-        _ => None,
-    };
-    if let Some((status, message)) = wrong
+    if let Some(folder) = arguments.workdir.as_ref().filter(|folder| !folder.starts_with('/'))
         && engine.observe(&definition)?.state.run().is_some()
     {
-        // As with docker, only who waits for a program has a status that stands for it.
+        let message = format!("exec failed: Cwd must be an absolute path: `{folder}` is not");
+        // As with docker, only who waits for a program has a status that stands for it: that of a runtime that fails before it
+        // looks for the program.
         return Err(match arguments.detach {
             true => Mistake::new(message).into(),
-            false => NotStarted { status, message }.into(),
+            false => NotStarted { status: 128, message }.into(),
         });
     }
     let request = ExecRequest {

@@ -339,7 +339,13 @@ fn odd_values_are_taken_and_refused_as_dockers() {
     );
     said(&context, ["run", "-d", "--name", "host", "--network", "none", "busybox", "sleep", "1000"]);
     said(&context, ["start", "-a", "guest"]);
-    refused(&context, ["exec", "host", ""], 127, "the program's name is empty");
+    refused(&context, ["exec", "host", ""], 127, "cannot execute ``: No such file or directory");
+    refused(
+        &context,
+        ["run", "--rm", "--network", "none", "busybox", ""],
+        127,
+        "cannot execute ``: No such file",
+    );
     refused(&context, ["stop", "-s", "BOGUS", "host"], 1, "invalid signal: BOGUS");
     said(&context, ["kill", "host"]);
     said(&context, ["wait", "host"]);
@@ -539,7 +545,6 @@ fn namespaces_of_other_containers() {
     assert_eq!(said(&context, ["exec", "lender", "cat", "/dev/shm/x"]), "kept");
     said(&context, ["run", "-d", "--name", "private", "--network", "none", "busybox", "sleep", "1000"]);
     for (flag, mode, text) in [
-        ("--network", "container:nobody", "No such container: nobody"),
         ("--pid", "container:nobody", "No such container: nobody"),
         ("--ipc", "container:private", "non-shareable IPC"),
     ] {

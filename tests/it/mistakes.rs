@@ -174,7 +174,7 @@ fn flags_that_are_wrong() {
     // What is wrong about containers has the status of what is wrong about containers.
     for (line, code, reason) in [
         (&["kill", "-s", "FOO", "x"][..], 1, "invalid signal: FOO"),
-        (&["stop", "-s", "FOO", "x"], 1, "invalid signal: FOO"),
+        (&["stop", "-s", "FOO", "x"], 1, "No such container: x"),
         (&["update", "--restart", "foo", "x"], 1, "unknown policy 'foo'"),
         (&["update", "--cpus", "100000", "x"], 1, "range of CPUs is from 0.01 to "),
         (&["run", "--rm", "--cpus", "100000", "busybox", "true"], 125, "range of CPUs is from 0.01 to "),

@@ -57,8 +57,9 @@ pub(super) fn program(request: &CreateRequest, image: &RunConfig) -> Result<Prog
         stop_timeout: request.stop_timeout,
     };
     match program.argv().first() {
-        Some(first) if !first.is_empty() => Ok(program),
-        _ => Err(crate::error::RunError::NoCommand.into()),
+        // One without a name is looked for, and not found, at the start.
+        Some(_) => Ok(program),
+        None => Err(crate::error::RunError::NoCommand.into()),
     }
 }
 

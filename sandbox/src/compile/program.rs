@@ -18,7 +18,7 @@ impl Compiler {
             return Err(OrderError::Invalid { field: "process", why: "missing".to_owned() });
         };
         let args = process.args().clone().unwrap_or_default();
-        if args.first().is_none_or(String::is_empty) {
+        if args.is_empty() {
             return Err(OrderError::Invalid { field: "process.args", why: "names no program".to_owned() });
         }
         let env = process.env().clone().unwrap_or_default();

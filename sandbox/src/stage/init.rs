@@ -304,6 +304,10 @@ fn find_program(program: &ScriptProgram) -> Act<CString> {
         return refuse("execute the program", "the order names none");
     };
     let act = || format!("execute `{name}`");
+    if name.is_empty() {
+        // Each folder would be found by it.
+        return Err(no_program(act(), Errno::NOENT));
+    }
     if name.contains('/') {
         check_executable(name).map_err(|errno| no_program(act(), errno))?;
         return c_string(name);
