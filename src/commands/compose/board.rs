@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rbuild_engine::projects::{Act, Happening, Phase, Watcher};
+use rbuild_frontend::compose::is_on;
 use rbuild_images::{LayerState, Progress as Transfer};
 use rbuild_model::digest::BlobDigest;
 use serde_json::json;
@@ -20,6 +21,7 @@ use serde_json::json;
 use self::table::Table;
 use super::super::Context;
 use crate::cli::compose::{Ansi, Progress, Project};
+use crate::report::Mistake;
 use crate::terminal::{Colour, StreamKind, Terminal};
 use crate::text;
 
@@ -58,6 +60,8 @@ pub(super) enum Words {
 pub(super) struct Board {
     view: View,
     words: Words,
+    /// Whether it goes to standard output.
+    is_output: bool,
     terminal: Terminal,
     state: Mutex<State>,
 }
@@ -79,12 +83,28 @@ pub(super) struct Traced {
     pub(super) at: Instant,
 }
 
+/// Looks whether what the environment says of what is shown can be had, before anything is done.
+pub(super) fn check(context: &Context) -> Result<(), Mistake> {
+    word::<Progress>("COMPOSE_PROGRESS", context)?;
+    word::<Ansi>("COMPOSE_ANSI", context)?;
+    Ok(())
+}
+
+/// Reads a variable that has one of a few values.
+fn word<T: clap::ValueEnum>(name: &str, context: &Context) -> Result<Option<T>, Mistake> {
+    let text = context.settings.environment.text(name).filter(|text| !text.is_empty());
+    let Some(text) = text else { return Ok(None) };
+    T::from_str(&text, true).map(Some).map_err(|_| {
+        let known = T::value_variants().iter().filter_map(T::to_possible_value);
+        let known: Vec<_> = known.map(|value| value.get_name().to_owned()).collect();
+        Mistake::new(format!("`{text}` is no value of {name}"))
+            .hint(format!("it takes: {}", known.join(", ")))
+    })
+}
+
 /// Whether sequences for terminals are written: as the flag says, else COMPOSE_ANSI.
 pub(super) fn ansi(project: &Project, context: &Context) -> Ansi {
-    let said = || {
-        let text = context.settings.environment.text("COMPOSE_ANSI")?;
-        <Ansi as clap::ValueEnum>::from_str(&text, true).ok()
-    };
+    let said = || word("COMPOSE_ANSI", context).ok().flatten();
     if project.no_ansi {
         return Ansi::Never;
     }
@@ -105,11 +125,10 @@ impl Board {
     /// Begins to show, as flags and environment say.
     pub(super) fn new(project: &Project, context: &Context) -> Self {
         let terminal = context.terminal;
-        let environment = &context.settings.environment;
-        let word = |name: &str| environment.text(name).filter(|text| !text.is_empty());
-        let read = |text: String| <Progress as clap::ValueEnum>::from_str(&text, true).ok();
-        let progress = project.progress.or_else(|| word("COMPOSE_PROGRESS").and_then(read));
-        let is_terminal = terminal.err().kind == StreamKind::Terminal;
+        let progress = project.progress.or_else(|| word("COMPOSE_PROGRESS", context).ok().flatten());
+        let is_output = is_on(context.settings.environment.text("COMPOSE_STATUS_STDOUT").as_deref());
+        let stream = if is_output { terminal.out() } else { terminal.err() };
+        let is_terminal = stream.kind == StreamKind::Terminal;
         let view = match (progress.unwrap_or_default(), ansi(project, context)) {
             (Progress::Quiet, _) => View::Nothing,
             (Progress::Json, _) => View::Objects,
@@ -118,7 +137,7 @@ impl Board {
             (Progress::Auto, Ansi::Auto) if is_terminal => View::Table,
             (Progress::Auto, Ansi::Auto) => View::Lines,
         };
-        Self { view, words: Words::Plain, terminal, state: Mutex::default() }
+        Self { view, words: Words::Plain, is_output, terminal, state: Mutex::default() }
     }
 
     /// Calls things as a restart does.
@@ -135,6 +154,15 @@ impl Board {
         self
     }
 
+    /// Writes where what happens is shown. Nobody can be told if that fails.
+    fn write(&self, text: &str) {
+        if self.is_output {
+            let _ = self.terminal.print(text);
+        } else {
+            self.terminal.tell(text);
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,17 +175,15 @@ impl Board {
         match self.view {
             View::Nothing => {}
             View::Objects => {
-                self.terminal.tell(&format!("{}\n", json!({ "id": id, "status": status })));
+                self.write(&format!("{}\n", json!({ "id": id, "status": status })));
             }
-            View::Lines => {
-                self.terminal.tell(&format!(" {}  {}\n", text::one_line(id), text::one_line(status)))
-            }
+            View::Lines => self.write(&format!(" {}  {}\n", text::one_line(id), text::one_line(status))),
             View::Table => {
                 let mut state = self.state();
                 state.table.set(id, status, stage);
-                let colour = self.terminal.err().colour == Colour::On;
-                let text = state.table.draw(colour, crate::wiring::window());
-                self.terminal.tell(&text);
+                let stream = if self.is_output { self.terminal.out() } else { self.terminal.err() };
+                let text = state.table.draw(stream.colour == Colour::On, crate::wiring::window());
+                self.write(&text);
             }
         }
     }
@@ -248,7 +274,9 @@ impl Watcher for Board {
             Phase::Note(text) if self.view != View::Nothing => {
                 self.note(&format!("note: {id}: {}", text::one_line(text)));
             }
-            Phase::Skipped(why) | Phase::InUse(why) => self.note(&format!("warning: {}", text::one_line(why))),
+            Phase::Skipped(why) | Phase::InUse(why) => {
+                self.note(&format!("warning: {}", text::one_line(why)))
+            }
             _ => {}
         }
         self.trace(happening);

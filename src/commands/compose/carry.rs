@@ -98,7 +98,7 @@ fn pull_all(handle: &Handle, project: &Project, arguments: &Pull, context: &Cont
     let lease = handle.home.lease("rbuild compose pull")?;
     let failures = Mutex::new(Vec::new());
     let jobs: Vec<_> = jobs.into_values().collect();
-    images_needed::at_once(&jobs, making::parallel(project, context)?, |(needed, uses)| {
+    images_needed::at_once(&jobs, making::parallel(project, &handle.meant, context)?, |(needed, uses)| {
         if let Err(error) = images_needed::pull_one(handle, needed, &lease, &board) {
             failures.lock().unwrap_or_else(PoisonError::into_inner).push((needed, uses, error));
         }

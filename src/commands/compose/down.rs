@@ -6,13 +6,14 @@ use rbuild_engine::projects::labels::key;
 use rbuild_engine::projects::{
     self, AfterFailure, Down as Wish, Haste, Member, Orphans, VolumesToo, image_name,
 };
+use rbuild_frontend::compose::is_on;
 use rbuild_images::ImagesError;
 use rbuild_model::project::Project as Model;
 
 use super::board::{Board, Stage};
 use super::doubts;
 use super::making::{self, Prepared};
-use super::project::{Handle, Source, dependencies};
+use super::project::{Handle, Meant, Source, dependencies};
 use super::providers;
 use crate::cli::compose::Project;
 use crate::cli::compose::up::Down;
@@ -66,7 +67,7 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
         networks: networks(model, &owned.networks, &kept, by_labels),
         named_volumes: volumes(model, &owned.volumes, by_labels, &down.services),
         volumes: if down.volumes { VolumesToo::Remove } else { VolumesToo::Keep },
-        orphans: if down.remove_orphans { Orphans::Remove } else { Orphans::Warn },
+        orphans: orphans(down, &handle.meant, context),
     };
     let mut plan = projects::down(&wish)?;
     // What is not there is neither removed nor told of.
@@ -103,6 +104,19 @@ pub(super) fn run(project: &Project, down: &Down, manner: Manner, context: &Cont
     match &down.rmi {
         Some(which) => remove_images(&handle, &prepared, which == "all", down, &board, context),
         None => Ok(Status::Done),
+    }
+}
+
+/// What becomes of containers whose services the project does not have any more. As with Docker Compose, only the caller's
+/// own variable has them removed here, not one beside the project.
+fn orphans(down: &Down, meant: &Meant, context: &Context) -> Orphans {
+    let own = context.settings.environment.text("COMPOSE_REMOVE_ORPHANS");
+    if down.remove_orphans || is_on(own.as_deref()) {
+        Orphans::Remove
+    } else if is_on(meant.variable("COMPOSE_IGNORE_ORPHANS", context).as_deref()) {
+        Orphans::Ignore
+    } else {
+        Orphans::Warn
     }
 }
 

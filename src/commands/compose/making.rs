@@ -88,7 +88,7 @@ pub(super) fn wishes(making: &Making, evaluate: bool) -> Wishes {
 pub(super) fn wanted(
     making: &Making,
     services: &[String],
-    model: &Model,
+    meant: &Meant,
     context: &Context,
 ) -> anyhow::Result<Wanted> {
     let conflicts = [
@@ -98,8 +98,8 @@ pub(super) fn wanted(
     if let Some((_, why)) = conflicts.iter().find(|(conflict, _)| *conflict) {
         return Err(Mistake::new(*why).into());
     }
-    let environment = &context.settings.environment;
-    let is_set = |name: &str| is_on(environment.text(name).as_deref());
+    let model = &meant.model;
+    let is_set = |name: &str| is_on(meant.variable(name, context).as_deref());
     let orphans =
         match (making.remove_orphans || is_set("COMPOSE_REMOVE_ORPHANS"), is_set("COMPOSE_IGNORE_ORPHANS")) {
             (true, true) => {
@@ -310,7 +310,8 @@ fn images(
     }
     let silent = Board::new(project, context).quiet(true);
     let shown = if making.quiet_pull { &silent } else { board };
-    let pulled = images_needed::pull(handle, &needed, parallel(project, context)?, shown, context)?;
+    let pulled =
+        images_needed::pull(handle, &needed, parallel(project, &handle.meant, context)?, shown, context)?;
     let mut had: BTreeMap<ServiceName, String> =
         pulled.here.iter().map(|(name, image)| (name.clone(), image.to_string())).collect();
     if pulled.builds.is_empty() {
@@ -378,11 +379,15 @@ pub(super) fn print(plan: &Plan, context: &Context) -> anyhow::Result<()> {
 }
 
 /// How much is done at once: as the flag says, else COMPOSE_PARALLEL_LIMIT.
-pub(super) fn parallel(project: &Project, context: &Context) -> anyhow::Result<Option<NonZeroUsize>> {
+pub(super) fn parallel(
+    project: &Project,
+    meant: &Meant,
+    context: &Context,
+) -> anyhow::Result<Option<NonZeroUsize>> {
     if let Some(parallel) = project.parallel {
         return Ok(parallel.0);
     }
-    let text = context.settings.environment.text("COMPOSE_PARALLEL_LIMIT");
+    let text = meant.variable("COMPOSE_PARALLEL_LIMIT", context);
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     let parallel = crate::cli::compose::parallel(&text)
         .map_err(|why| Mistake::new(format!("COMPOSE_PARALLEL_LIMIT: {why}")))?;
@@ -407,7 +412,7 @@ pub(super) fn carry_out(
         wanted: &prepared.wanted,
         profiles: &prepared.profiles,
         haste: manner.haste,
-        parallel: parallel(project, context)?,
+        parallel: parallel(project, &handle.meant, context)?,
         after_failure,
         ready_within: manner.ready_within,
         halt,

@@ -75,6 +75,7 @@ pub(super) fn without_store(
 /// Runs a verb.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
     let project = &arguments.project;
+    board::check(context)?;
     match &arguments.verb {
         Verb::Build(build) => build::run(project, build, context),
         Verb::Config(_) => unreachable!("it needs no store"),
@@ -96,11 +97,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Outcome {
 
 /// Runs `rbuild up`.
 pub(super) fn short_up(arguments: &ShortUp, context: &Context) -> Outcome {
+    board::check(context)?;
     let order = if arguments.start_first { Order::StartFirst } else { Order::StopFirst };
     up::run(&arguments.project, &arguments.up, down::Manner::Short, order, context)
 }
 
 /// Runs `rbuild down`.
 pub(super) fn short_down(arguments: &ShortDown, context: &Context) -> Outcome {
+    board::check(context)?;
     down::run(&arguments.project, &arguments.down, down::Manner::Short, context)
 }

@@ -119,6 +119,15 @@ fn by_labels(name: &str) -> anyhow::Result<Meant> {
 }
 
 impl Meant {
+    /// Returns a variable that says how a verb works: the caller's own, else that of the env files beside the project.
+    pub(crate) fn variable(&self, name: &str, context: &Context) -> Option<String> {
+        let own = || context.settings.environment.text(name);
+        match &self.loaded {
+            Some(loaded) => loaded.environment.get(name).map(ToString::to_string).or_else(own),
+            None => own(),
+        }
+    }
+
     /// Whether a verb is about a service: the project has it and it is turned on, or it was named. All that is only known by
     /// labels may be one.
     pub(crate) fn is_about(&self, service: &str, named: &[String]) -> bool {

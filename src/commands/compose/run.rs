@@ -63,7 +63,7 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
         remove_orphans: run.remove_orphans,
         ..Making::default()
     };
-    let mut wanted = making::wanted(&making, &[], &handle.meant.model, context)?;
+    let mut wanted = making::wanted(&making, &[], &handle.meant, context)?;
     wanted.targets = BTreeSet::from([service.name.clone()]);
     wanted.one_off = Some(service.name.clone());
     wanted.dependencies = making::dependencies(run.no_deps);

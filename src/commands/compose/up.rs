@@ -28,7 +28,7 @@ use crate::report::{Mistake, Status};
 pub(super) fn create(project: &Project, create: &Create, context: &Context) -> Outcome {
     let mut meant = meant(project, &create.services, Source::Files, context)?;
     remote::agreed(&meant, making::mode(create.making.yes), context)?;
-    let mut wanted = making::wanted(&create.making, &create.services, &meant.model, context)?;
+    let mut wanted = making::wanted(&create.making, &create.services, &meant, context)?;
     wanted.starting = Starting::CreateOnly;
     providers::provide(&mut meant, &wanted.targets, wanted.dependencies, project, context)?;
     let handle = Handle::open(meant, "create", context)?;
@@ -47,7 +47,7 @@ pub(super) fn scale(project: &Project, scale: &Scale, context: &Context) -> Outc
     let mut meant = meant(project, &named, Source::Files, context)?;
     remote::agreed(&meant, making::mode(scale.yes), context)?;
     let making = Making { scale: scale.services.clone(), ..Making::default() };
-    let mut wanted = making::wanted(&making, &named, &meant.model, context)?;
+    let mut wanted = making::wanted(&making, &named, &meant, context)?;
     wanted.dependencies = making::dependencies(scale.no_deps);
     // What is there stays as it is: only how many there are changes.
     wanted.recreate = Recreate::Never;
@@ -62,7 +62,7 @@ pub(super) fn run(project: &Project, up: &Up, called: Called, order: Order, cont
     check(up, order)?;
     let mut meant = meant(project, &up.services, Source::Files, context)?;
     remote::agreed(&meant, making::mode(up.making.yes), context)?;
-    let mut wanted = making::wanted(&up.making, &up.services, &meant.model, context)?;
+    let mut wanted = making::wanted(&up.making, &up.services, &meant, context)?;
     wanted.order = order;
     wanted.dependencies = making::dependencies(up.no_deps);
     wanted.timeout = making::timeout(up.timeout);

@@ -90,7 +90,8 @@ pub(super) fn run(
     door.ring();
     let _ = bell.door.set(door.clone());
     let at_key = bell.clone();
-    let menu = menu::is_wanted(up, context).then(|| Menu::open(move |key| at_key.ring(Ring::Key(key))));
+    let menu = menu::is_wanted(up, &handle.meant, context)
+        .then(|| Menu::open(move |key| at_key.ring(Ring::Key(key))));
     let menu = menu.transpose()?.flatten();
     let header = Header {
         handle: &handle,

@@ -20,6 +20,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
 };
 
+use super::super::project::Meant;
 use crate::cli::compose::up::Up;
 use crate::commands::Context;
 use crate::flags::Mode;
@@ -48,8 +49,8 @@ impl Key {
 }
 
 /// Whether keys are offered: as the flag says, else as COMPOSE_MENU does; never where nobody sees what they are.
-pub(super) fn is_wanted(up: &Up, context: &Context) -> bool {
-    let said = || context.settings.environment.text("COMPOSE_MENU").map(|text| is_on(Some(&text)));
+pub(super) fn is_wanted(up: &Up, meant: &Meant, context: &Context) -> bool {
+    let said = || meant.variable("COMPOSE_MENU", context).map(|text| is_on(Some(&text)));
     context.terminal.out().kind == StreamKind::Terminal && up.menu.or_else(said).unwrap_or(true)
 }
 

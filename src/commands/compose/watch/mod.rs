@@ -297,7 +297,7 @@ impl Watching<'_> {
         let (handle, project, context) = (self.handle, self.project, self.context);
         let board = Board::new(project, context);
         let making = Making { build: true, ..Making::default() };
-        let mut wanted = making::wanted(&making, services, &handle.meant.model, context)?;
+        let mut wanted = making::wanted(&making, services, &handle.meant, context)?;
         wanted.dependencies = making::dependencies(dependencies == Mode::Off);
         let manner = Manner { quiet_build: self.quiet, ..Manner::plain() };
         let made = making::prepare(handle, project, &making, wanted, manner, &board, context)?;
