@@ -6,6 +6,7 @@ use std::process::Command;
 
 use rbuild_testkit::context::TestContext;
 use rbuild_testkit::settle::settle;
+use rustix::process::Signal;
 
 use crate::scene::{assert_clean, said, scene};
 
@@ -110,6 +111,47 @@ fn what_its_policy_wants_back_comes_back() {
          f-once exited\ng-never created\n--\n\
          exited 255 the machine was restarted\nexited 137 \n"
     );
+}
+
+#[test]
+fn what_others_need_comes_back_before_them() {
+    let Some(context) = scene("what_others_need_comes_back_before_them") else { return };
+    let always = |name: &str, sharing: &[&str]| {
+        let arguments =
+            [&["run", "-d", "--restart", "always", "--name", name], sharing, &["busybox", "sleep", "1000"]];
+        context.rbuild(arguments.concat()).run().assert_success();
+    };
+    always("linked", &["--network", "bridge"]);
+    always("lender", &["--network", "none"]);
+    always("network", &["--network", "container:lender"]);
+    always("processes", &["--network=none", "--pid=container:network"]);
+    always("late", &["--network", "container:processes"]);
+    always("links", &["--link", "linked:other"]);
+    // One that was made anew is younger than who lives with it.
+    said(&context, ["rm", "-f", "linked"]);
+    always("linked", &["--network", "bridge"]);
+    power_off(&context);
+    let told = after_a_reboot(&context, "$R system boot\n$R ps -aq | xargs $R rm -f >/dev/null\n");
+    assert_eq!(told, "lender\nnetwork\nprocesses\nlate\nlinked\nlinks\n");
+    assert_clean(&context);
+}
+
+#[test]
+fn a_restart_of_what_was_removed_meanwhile_says_so() {
+    let Some(context) = scene("a_restart_of_what_was_removed_meanwhile_says_so") else { return };
+    let script = "trap 'echo asked' TERM; while :; do sleep 0.05; done";
+    said(&context, ["run", "-d", "--name", "gone", "--network", "none", "busybox", "sh", "-c", script]);
+    let log = context.rbuild(["logs", "-f", "gone"]).start();
+    let restart = context.rbuild(["restart", "-t", "1000", "gone"]).start();
+    log.until("asked");
+    restart.signal(Signal::STOP);
+    said(&context, ["rm", "-f", "gone"]);
+    restart.signal(Signal::CONT);
+    let ended = restart.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert_eq!(ended.stderr, "error: No such container: gone\n");
+    log.wait();
+    assert_clean(&context);
 }
 
 #[test]

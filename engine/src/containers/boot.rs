@@ -1,11 +1,14 @@
 //! What comes back after the machine was restarted.
 
-use rbuild_model::container::{Definition, Ended, Removal, RestartPolicy, State, Stopped};
+use std::collections::HashMap;
+
+use rbuild_model::container::{Definition, Ended, NamespaceUse, Removal, RestartPolicy, State, Stopped};
 use rbuild_model::network::NetworkMode;
 use rbuild_monitor::{ClientError, MACHINE_RESTARTED};
 
 use super::control::Start;
 use super::error::ContainerError;
+use super::link::links;
 use crate::engine::Engine;
 
 /// A container that its policy wants back, and what came of it.
@@ -35,11 +38,7 @@ impl Engine {
                 wanted.push(definition);
             }
         }
-        // The oldest first, and those that live in another's network behind all others.
-        wanted.sort_by_key(|definition| {
-            (matches!(definition.host.network, NetworkMode::Container(_)), definition.created)
-        });
-        for definition in wanted {
+        for definition in in_order(wanted) {
             let result = self.start(&definition).map(|start| match start {
                 Start::Started(notes) => notes,
                 Start::Running => Vec::new(),
@@ -59,6 +58,55 @@ impl Engine {
             _ => record.boot == self.parts.store.boot().to_string(),
         })
     }
+}
+
+/// Puts containers in the order in which they can start: the oldest first, but each behind those that it needs. Where some
+/// need each other, one of them has to begin.
+fn in_order(mut wanted: Vec<Definition>) -> Vec<Definition> {
+    wanted.sort_by_key(|definition| definition.created);
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (place, definition) in wanted.iter().enumerate() {
+        places.insert(definition.id.to_string(), place);
+        places.insert(definition.name.to_string(), place);
+    }
+    let needs: Vec<Vec<usize>> = wanted
+        .iter()
+        .map(|definition| {
+            let names = needed(definition);
+            names.filter_map(|name| places.get(name.trim_start_matches('/')).copied()).collect()
+        })
+        .collect();
+    let mut order = Vec::with_capacity(wanted.len());
+    let mut met = vec![false; wanted.len()];
+    for first in 0..wanted.len() {
+        // Those that wait for what they need, each with how much of it was looked at.
+        let mut waiting = vec![(first, 0)];
+        while let Some((place, looked_at)) = waiting.pop() {
+            if looked_at == 0 && std::mem::replace(&mut met[place], true) {
+                continue;
+            }
+            match needs[place].get(looked_at) {
+                Some(need) => waiting.extend([(place, looked_at + 1), (*need, 0)]),
+                None => order.push(place),
+            }
+        }
+    }
+    let mut wanted: Vec<Option<Definition>> = wanted.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|place| wanted[place].take()).collect()
+}
+
+/// Returns the containers, by id or name, that have to run when one starts: whose namespaces it shares, and to whom it is linked.
+fn needed(definition: &Definition) -> impl Iterator<Item = &str> {
+    let host = &definition.host;
+    let network = match &host.network {
+        NetworkMode::Container(lender) => Some(lender.as_str()),
+        _ => None,
+    };
+    let shared = [&host.pid, &host.ipc].into_iter().filter_map(|of| match of {
+        NamespaceUse::Container(lender) => Some(lender.as_str()),
+        _ => None,
+    });
+    network.into_iter().chain(shared).chain(links(definition).map(|(target, _)| target))
 }
 
 /// Tells whether a policy wants a container back that does not run since the machine was restarted.

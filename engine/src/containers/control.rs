@@ -99,6 +99,12 @@ impl Engine {
         definition: &Definition,
         client: Option<&mut Client>,
     ) -> Result<Vec<String>, ContainerError> {
+        // Another command may have removed it before this one held it, and its folder would be made anew for nobody.
+        if !self.folder(definition.id).exists()
+            && let Err(ContainerError::NotFound(_)) = self.find(&definition.id.to_string())
+        {
+            return Err(ContainerError::NotFound(definition.name.to_string()));
+        }
         let started = self.run_plan(definition, client);
         if let Err(error) = &started
             && !matches!(error, ContainerError::Start { .. })

@@ -65,7 +65,7 @@ impl Engine {
 }
 
 /// The links of a container in the default network: whom, and by which name.
-fn links(definition: &Definition) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn links(definition: &Definition) -> impl Iterator<Item = (&str, &str)> {
     let wishes = definition.host.endpoints.iter().filter(|wish| wish.network == NetworkDefinition::DEFAULT);
     wishes
         .flat_map(|wish| &wish.settings.links)
