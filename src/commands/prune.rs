@@ -139,6 +139,7 @@ pub(super) fn clear(
     filters: &[Filter],
     share: CacheShare,
 ) -> anyhow::Result<Cleared> {
+    home.store.spare_room()?;
     home.take_stock()?;
     let mut cleared = Cleared::default();
     let all = home.images.list()?;

@@ -23,7 +23,7 @@ use rbuild_network::site::{Place, SiteConfig};
 use rbuild_sandbox::LauncherConfig;
 use rbuild_snapshotter::{Folders, OverlaySnapshotter, Snapshotter};
 use rbuild_store::collect::Collected;
-use rbuild_store::{Budget, Cancel, Lease, Schema, Store, StoreOptions};
+use rbuild_store::{Budget, Cancel, DatabaseError, ErrorKind, Lease, Schema, Store, StoreOptions};
 use rbuild_worker::Worker;
 use rbuild_worker::network::{HostFiles, StepNetworks};
 
@@ -62,6 +62,14 @@ pub(crate) const OWNERS: &[&dyn Collected] = &[
 
 /// How many bytes are kept in reserve for a full disk.
 const RESERVE: u64 = 16 << 20;
+
+/// Whether the database could not be written for want of room.
+fn is_full(error: &anyhow::Error) -> bool {
+    let database = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<DatabaseError>().is_some_and(|error| error.kind() == ErrorKind::NoSpace)
+    };
+    error.chain().any(database)
+}
 
 /// How what a verb does is made to last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +174,11 @@ impl Home {
             wish,
             _promotion,
         };
-        home.bury()?;
+        match home.bury() {
+            // On a full disk it waits for the next command: this one may be what frees room.
+            Err(error) if is_full(&error) => {}
+            buried => buried?,
+        }
         Ok(home)
     }
 

@@ -38,6 +38,7 @@ pub(super) fn run(arguments: &Prune, context: &Context) -> Outcome {
         }
     };
     let mut bytes = 0;
+    home.store.spare_room()?;
     // In the order in which one needs the other.
     let (containers, failures) = engine.prune(ps::filters(&wanted.pairs, now)?)?;
     failed(failures.into_iter().map(Into::into).collect());
