@@ -104,6 +104,27 @@ fn a_store_without_room() {
 }
 
 #[test]
+fn a_small_disk_that_is_full_is_looked_at_and_emptied() {
+    let Some(mut context) = scene("a_small_disk_that_is_full_is_looked_at_and_emptied") else { return };
+    // Each with a reserve of its own: who used it up has it again when there is room.
+    for (name, prune) in [
+        ("one", &["system", "prune", "--all", "--force", "--volumes"][..]),
+        ("two", &["prune", "--all", "--force"]),
+    ] {
+        let root = context.folder().join(name);
+        let small = Small::mount(&root, "8m");
+        context.set("RBUILD_ROOT", root.join("store"));
+        furnish(&context);
+        let _ = fs::write(root.join("filler"), vec![1; 8 << 20]);
+        assert!(!images(&context).is_empty());
+        context.rbuild(prune).run().assert_success();
+        assert_eq!(images(&context), "");
+        assert_sound(&context);
+        drop(small);
+    }
+}
+
+#[test]
 fn a_container_that_fills_the_disk_is_stopped_and_removed() {
     let Some(mut context) = scene("a_container_that_fills_the_disk_is_stopped_and_removed") else { return };
     let root = context.folder().join("small");
