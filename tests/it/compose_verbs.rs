@@ -113,6 +113,7 @@ fn verbs_are_about_what_the_project_has() {
     up.until("Attaching to a-1");
     interrupted(up);
     assert_eq!(states(), "a exited\ngone running\noff running");
+    refused(&context, ["-p", "nosuch", "start"], 1, "no container found for project \"nosuch\"");
     said(&context, ["-p", "own", "stop"]);
     assert_eq!(said(&context, ["rm", "-f"]), "Going to remove own-a-1");
     assert_eq!(states(), "gone exited\noff exited");

@@ -138,6 +138,11 @@ pub(super) fn start(project: &Project, start: &Start, context: &Context) -> Outc
     let board = Board::new(project, context);
     let Some(hold) = hold(&handle, project, &board)? else { return Ok(Status::Interrupted) };
     let members = handle.members()?;
+    if members.is_empty() && handle.meant.loaded.is_none() {
+        return Err(Mistake::new(format!("no container found for project {:?}", handle.meant.name.as_str()))
+            .hint("`rbuild compose ls -a` lists what there is")
+            .into());
+    }
     let graph = dependencies(&handle.meant, &members);
     let named = with_dependencies(&start.services, &graph);
     let selection = Selection { services: named.clone(), ..Selection::default() }.with_stopped();
