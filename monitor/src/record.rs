@@ -95,6 +95,8 @@ impl Record {
             State::Restarting { last, .. } => last.clone(),
             _ => return,
         };
+        // A start that fails now is not the first one.
+        self.previous = Some(ended.clone());
         self.state = State::Exited(ended);
         self.monitor = None;
         self.note = serde_json::Value::Null;

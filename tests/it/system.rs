@@ -1,6 +1,7 @@
 //! What the whole takes, what can go, and what comes back after the machine was restarted.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -111,6 +112,35 @@ fn what_its_policy_wants_back_comes_back() {
          f-once exited\ng-never created\n--\n\
          exited 255 the machine was restarted\nexited 137 \n"
     );
+}
+
+#[test]
+fn what_cannot_come_back_comes_back_the_next_time() {
+    let Some(context) = scene("what_cannot_come_back_comes_back_the_next_time") else { return };
+    let program = context.write("bin/program", "#!/bin/sh\nexec sleep 1000\n");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mount = format!("{}:/bound", context.project().join("bin").display());
+    let run = ["run", "-d", "--name", "bound", "--network", "none", "--restart", "always", "-v", &mount];
+    context.rbuild(run.iter().chain(&["busybox", "/bound/program"])).run().assert_success();
+    power_off(&context);
+    let next = context.write("next", "00000000-0000-4000-8000-000000000002\n");
+    let told = after_a_reboot(
+        &context,
+        &format!(
+            "mv '{program}' '{program}.away'\n\
+             $R system boot 2>/dev/null || echo $?\n\
+             $R inspect --format '{{{{.State.Status}}}} {{{{.State.ExitCode}}}}' bound\n\
+             mv '{program}.away' '{program}'\n\
+             mount --bind '{}' /proc/sys/kernel/random/boot_id\n\
+             $R system boot\n\
+             $R inspect --format '{{{{.State.Status}}}}' bound\n\
+             $R rm -f bound >/dev/null\n",
+            next.display(),
+            program = program.display(),
+        ),
+    );
+    assert_eq!(told, "1\nexited 127\nbound\nrunning\n");
+    assert_clean(&context);
 }
 
 #[test]

@@ -52,7 +52,6 @@ impl Monitor {
             let monitor = self.record.monitor;
             self.record.lose("monitor lost");
             self.record.monitor = monitor;
-            self.record.previous = self.record.state.ended().cloned();
             self.keep_record();
             self.tell_die();
             self.restart_if_due(Duration::ZERO);
