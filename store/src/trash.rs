@@ -3,7 +3,9 @@
 //! Removing a tree takes long, so it is never done under a lock: [`Store::discard`] renames the thing into `trash`,
 //! which is atomic, and [`Store::empty_trash`] unlinks what lies there, following no link and crossing no mount.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -104,29 +106,42 @@ impl Store {
         Ok(fs::read_dir(&folder).at("list", &folder)?.next().is_some())
     }
 
-    /// Unlinks what lies in the trash, unless another process is at it.
+    /// Unlinks what lies in the trash, unless another process is at it, which goes on until nothing is left.
     ///
     /// It goes on past what cannot be removed, and reports all of it.
     pub fn empty_trash(&self) -> Result<Emptied, LockError> {
         let name = LockName::new(LockClass::Upkeep, "trash");
-        let mut emptied = Emptied::default();
-        let Some(_lock) = self.locks().scope().try_acquire(&name, LockMode::Exclusive)? else {
-            return Ok(emptied);
-        };
         let folder = self.layout().trash();
-        let handle = open_folder(&folder)?;
-        for entry in fs::read_dir(&folder).at("list", &folder)? {
-            let name = entry.at("list", &folder)?.file_name();
-            match rbuild_confined::remove_tree(&handle, &name) {
-                Ok(()) => emptied.removed += 1,
-                Err(error) => emptied.failures.push(FileError::new(
-                    "remove",
-                    folder.join(name),
-                    std::io::Error::other(error),
-                )),
+        let mut emptied = Emptied::default();
+        let mut stuck = BTreeSet::new();
+        // Who threw something away while this one had the lock leaves it to this one, so it is looked at without the lock.
+        loop {
+            let mut entries = fs::read_dir(&folder).at("list", &folder)?;
+            let is_new = |entry: io::Result<fs::DirEntry>| {
+                entry.is_ok_and(|entry| !stuck.contains(&entry.file_name()))
+            };
+            if !entries.any(is_new) {
+                return Ok(emptied);
             }
-            crash::point("trash.removed");
+            let Some(_lock) = self.locks().scope().try_acquire(&name, LockMode::Exclusive)? else {
+                return Ok(emptied);
+            };
+            let handle = open_folder(&folder)?;
+            for entry in fs::read_dir(&folder).at("list", &folder)? {
+                let name = entry.at("list", &folder)?.file_name();
+                if stuck.contains(&name) {
+                    continue;
+                }
+                match rbuild_confined::remove_tree(&handle, &name) {
+                    Ok(()) => emptied.removed += 1,
+                    Err(error) => {
+                        let path = folder.join(&name);
+                        emptied.failures.push(FileError::new("remove", path, io::Error::other(error)));
+                        stuck.insert(name);
+                    }
+                }
+                crash::point("trash.removed");
+            }
         }
-        Ok(emptied)
     }
 }

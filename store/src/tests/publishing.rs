@@ -124,6 +124,23 @@ fn trash_with_locked_down_folders_and_links_is_removed_without_leaving_it() {
 }
 
 #[test]
+fn when_all_who_throw_away_have_ended_nothing_waits() {
+    let place = Place::new();
+    let store = place.open();
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    drop(store.temp_tree().unwrap());
+                    store.empty_trash().unwrap();
+                });
+            }
+        });
+        assert!(!store.has_trash().unwrap());
+    }
+}
+
+#[test]
 fn a_full_disk_is_told_as_such() {
     let error = FileError::new("write", "/", std::io::Error::from(rustix::io::Errno::NOSPC));
     assert_eq!(error.kind, ErrorKind::NoSpace);
