@@ -151,9 +151,22 @@ impl TestContext {
     }
 }
 
+impl TestContext {
+    /// What a scenario that failed has left running would otherwise outlive its store.
+    fn remove_containers(&self) {
+        let called = |arguments: &[&str]| self.rbuild(arguments).command.output();
+        let Ok(listed) = called(&["ps", "--all", "--quiet", "--no-trunc"]) else { return };
+        let ids = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let _ = called(&[&["rm", "--force", "--volumes"], &*ids.lines().collect::<Vec<_>>()].concat());
+    }
+}
+
 impl Drop for TestContext {
     fn drop(&mut self) {
         let Some(store8) = self.store8() else { return };
+        if std::thread::panicking() {
+            self.remove_containers();
+        }
         // All of it may be gone already, or never have been there.
         for link in leaks::links(&store8) {
             quietly("ip", &["link", "delete", &link]);

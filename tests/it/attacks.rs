@@ -242,7 +242,7 @@ volumes: { shared: {} }
     }
     assert_eq!(containers(&context), ["twice-a-1", "twice-a-2", "twice-a-3"]);
     for name in containers(&context) {
-        assert_eq!(done(&context, &["logs", &name]).stdout, "herehere\n", "{name}");
+        context.rbuild(["logs", "-f", &name]).start().until("herehere\n");
     }
     done(&context, &["down", "-v"]);
     assert_clean(&context);

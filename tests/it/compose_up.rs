@@ -113,8 +113,7 @@ fn a_project_goes_up_follows_its_file_and_goes_down() {
         inspected(&context, "shop-web-1", "{{index .Config.Labels \"com.docker.compose.service\"}}"),
         "web"
     );
-    let logs = context.rbuild(["logs", "shop-web-1"]).run();
-    assert_eq!(logs.stdout, "migrated\n", "{logs}");
+    context.rbuild(["logs", "-f", "shop-web-1"]).start().until("migrated\n");
 
     // Again: nothing but the step that is done anew each time.
     let before = [id(&context, "shop-db-1"), id(&context, "shop-web-1")];
@@ -172,7 +171,8 @@ fn a_project_goes_up_follows_its_file_and_goes_down() {
     let kept = context.rbuild(["down", "-p", "shop", "-v"]).in_folder("..").run();
     kept.assert_success();
     for text in [
-        " Volume shop_data  Resource is still in use\nwarning: volume shop_data is in use by reader\n",
+        " Volume shop_data  Resource is still in use\n",
+        "warning: volume shop_data is in use by reader\n",
         "warning: error while removing network: network shop_default has active endpoints (name:\"reader\" ",
     ] {
         assert!(kept.stderr.contains(text), "{kept}");

@@ -96,6 +96,7 @@ fn verbs_are_about_what_the_project_has() {
     said(&context, ["-f", "before.yaml", "--profile", "off", "up", "-d"]);
     let states = || said(&context, ["-p", "own", "ps", "-a", "--format", "{{.Service}} {{.State}}"]);
     assert_eq!(states(), "a running\ngone running\noff running");
+    context.rbuild(["logs", "-f", "own-a-1"]).start().until("a\n");
     // What is gone from the project, or off, is left as it is, and says nothing.
     assert_eq!(said(&context, ["logs"]), "a-1  | a");
     for (verb, state) in [
