@@ -87,7 +87,7 @@ fn in_the_background() {
     assert!(nothing.stderr.contains("no such container: nowhere"), "{nothing}");
     assert_eq!(said(&context, ["pause", "back"]), "back");
     assert!(state(&context, "back").starts_with("paused"));
-    refused(&context, ["exec", "back", "true"], 1, "is paused");
+    refused(&context, ["exec", "back", "true"], 1, "container back is paused");
     assert_eq!(said(&context, ["unpause", "back"]), "back");
     refused(&context, ["unpause", "back"], 1, "is not paused");
     assert_eq!(said(&context, ["rename", "back", "fore"]), "");

@@ -41,7 +41,8 @@ impl Engine {
             State::Running(_) => {}
             State::Paused(_) => {
                 return Err(ContainerError::State(format!(
-                    "container {id} is paused, unpause the container before exec"
+                    "container {} is paused, unpause the container before exec",
+                    definition.name
                 )));
             }
             State::Restarting { .. } => return Err(ContainerError::restarting(*id)),

@@ -172,10 +172,12 @@ impl Monitor {
                     return;
                 }
                 let timeout = self.health.as_ref().map(|machine| machine.check().timeout).unwrap_or_default();
+                let said = health::output(&output.bytes, output.dropped);
                 let (exit_code, text) = if output.timed_out {
-                    (-1, format!("Health check exceeded timeout ({})", go_duration(timeout)))
+                    let colon = if said.is_empty() { "" } else { ": " };
+                    (-1, format!("Health check exceeded timeout ({}){colon}{said}", go_duration(timeout)))
                 } else {
-                    (code, health::output(&output.bytes, output.dropped))
+                    (code, said)
                 };
                 if self.health.as_ref().is_some_and(|machine| !machine.is_silent()) {
                     let more = [("execID", &*id.0), ("exitCode", &*exit_code.to_string())];

@@ -21,6 +21,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("health_is_asked_for", health),
     ("a_healthy_container_is_known_before_its_first_interval", early),
     ("a_probe_that_takes_too_long_is_killed", slow_probe),
+    ("a_probe_that_takes_too_long_and_says_nothing", slow_silent_probe),
     ("what_it_started_is_killed_with_it", slow_probes_children),
     ("who_watches_is_told_of_every_change", watched),
     ("memory_that_runs_out_is_told", memory),
@@ -142,13 +143,23 @@ fn early(house: &House) {
 
 fn slow_probe(house: &House) {
     let mut container = house.container("sleep 1000");
-    container.settings.health = Some(check("echo begun; sleep 1000", Duration::from_millis(30)));
+    container.settings.health = Some(check("echo begun; sleep 1000", Duration::from_secs(1)));
     container.start();
     await_event(house, "health_status: unhealthy");
     let State::Running(run) = container.state() else { panic!() };
     let log = run.health.unwrap().log;
     assert_eq!(log[0].exit_code, -1);
-    assert_eq!(log[0].output, "Health check exceeded timeout (30ms)");
+    assert_eq!(log[0].output, "Health check exceeded timeout (1s): begun\n");
+    container.end();
+}
+
+fn slow_silent_probe(house: &House) {
+    let mut container = house.container("sleep 1000");
+    container.settings.health = Some(check("exec sleep 1000", Duration::from_millis(30)));
+    container.start();
+    await_event(house, "health_status: unhealthy");
+    let State::Running(run) = container.state() else { panic!() };
+    assert_eq!(run.health.unwrap().log[0].output, "Health check exceeded timeout (30ms)");
     container.end();
 }
 
