@@ -122,6 +122,7 @@ fn target(
     entries(Kind::Cache, build.get("cache_to"), &mut target.cache_to)?;
     target.network = text(build.get("network"));
     target.no_cache = build.get("no_cache").and_then(Value::as_bool).filter(|on| *on);
+    target.no_cache_filter = texts(build.get("no_cache_filter"));
     target.pull = build.get("pull").and_then(Value::as_bool).filter(|on| *on);
     target.shm_size = text(build.get("shm_size")).map(|size| binary_size(&size));
     for host in texts(build.get("extra_hosts")) {

@@ -118,7 +118,9 @@ impl Layers<'_> {
         match services.as_map() {
             Some(services) => {
                 for (name, service) in services.iter() {
-                    if service.as_map().is_none() && service.mark == super::yaml::Mark::Merge {
+                    // Nothing leaves what earlier files say of a service; where they say nothing, its kind is wrong.
+                    let is_fine = service.as_map().is_some() || service.is_null();
+                    if !is_fine && service.mark == super::yaml::Mark::Merge {
                         let message = format!("services.{name} must be a mapping");
                         return Err(fault(at(service, services, name).as_ref(), message));
                     }

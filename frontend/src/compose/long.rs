@@ -63,6 +63,7 @@ impl Speller<'_> {
         let at = node.at.clone();
         let value = match (long, &node.value) {
             (Long::List, Value::String(_)) => Value::List(vec![node.clone()]),
+            (Long::Text, Value::Bool(value)) => Value::String(value.to_string()),
             (Long::Build, Value::String(text)) => map_of(&at, &[("context", text)]),
             (Long::DependsOn, Value::List(list)) => Value::Map(keyed(list, started)),
             (Long::DependsOn, Value::Map(_)) => return require_dependencies(node, path),

@@ -46,7 +46,10 @@ fn merge_node(
     let rule = field.map_or(Merge::Deep, |field| field.merge);
     match rule {
         Merge::Replace => return Ok(over),
-        Merge::Listed | Merge::Hosts => return Ok(listed(base, over, rule)),
+        Merge::Listed | Merge::Hosts => {
+            [&base, &over].into_iter().try_for_each(|node| flat(node, rule, path))?;
+            return Ok(listed(base, over, rule));
+        }
         _ if over.is_null() => return Ok(base),
         Merge::Logging => {
             let driver = |node: &Node| node.get("driver").and_then(Node::scalar);
@@ -122,6 +125,18 @@ pub(crate) fn started(like: &Node) -> Value {
     let condition = Node::text("service_started", like);
     let required = Node::new(Value::Bool(true), like.at.clone());
     Value::Map(Map::from_iter([("condition".to_owned(), condition), ("required".to_owned(), required)]))
+}
+
+/// Refuses collections where `k=v` has room for a single value: as a list, they could not be seen any more.
+fn flat(node: &Node, rule: Merge, path: &Path) -> Checked<()> {
+    for (key, value) in node.as_map().into_iter().flat_map(Map::iter) {
+        let is_list = value.as_list().is_some();
+        if value.as_map().is_some() || (is_list && rule != Merge::Hosts) {
+            let message = format!("{} must be a boolean, null, number or string", path.key(key));
+            return Err(fault(value.at.as_ref(), message));
+        }
+    }
+    Ok(())
 }
 
 /// Puts two values one behind the other as lists of `k=v`; the keys that the later one resets are left out.

@@ -170,6 +170,8 @@ fn load_all(layers: &mut Layers<'_>) -> Loads<Loaded> {
     }
     let mut disabled = Map::default();
     if !request.skip.interpolation {
+        // What cannot be read is wrong, whoever is asked for and whatever is shown.
+        settle::check(&top)?;
         let parted = select_services(layers, &mut top, &found, &environment)?;
         top.put("services", Node::new(Value::Map(parted.services), None));
         disabled = parted.disabled;

@@ -176,6 +176,7 @@ fn scalar(text: &mut String, value: &Value) {
     match value {
         Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
         Value::Int(number) => text.push_str(&number.to_string()),
+        Value::Wide(number) => text.push_str(&number.to_string()),
         Value::Float(number) if number.is_finite() => text.push_str(&json_float(*number)),
         Value::Float(_) | Value::Null | Value::List(_) | Value::Map(_) => text.push_str("null"),
         Value::String(value) => string(text, value),

@@ -4,7 +4,7 @@ mod collections;
 
 use super::fault::{Checked, fault};
 use super::path::Path;
-use super::schema::{Field, Form, Section, Shape};
+use super::schema::{Field, Form, PROJECT, Section, Shape};
 use super::values::{amount, words};
 use super::yaml::{Document, Map, Node, Value, natural};
 use crate::go;
@@ -59,6 +59,17 @@ pub(crate) fn settle(
         Form::Count => Some(Value::Int(count(node, path)?)),
     };
     scalar(settled)
+}
+
+/// Checks that all values of a model can be brought into their final form.
+pub(crate) fn check(top: &Map) -> Checked<()> {
+    let fields = PROJECT.shape.section().into_iter().flat_map(|section| section.fields);
+    for field in fields {
+        if let Some(node) = top.get(field.name) {
+            settle(node, field, &Path::default().key(field.name), Format::Yaml)?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts a mapping whose keys people chose into the order of the format; one that is empty is left out.
@@ -198,6 +209,7 @@ fn int(node: &Node, path: &Path) -> Checked<i64> {
 fn float(node: &Node, path: &Path) -> Checked<Value> {
     let number = match &node.value {
         Value::Int(number) => *number as f64,
+        Value::Wide(number) => *number as f64,
         Value::Float(number) => *number,
         Value::String(text) => text.parse().map_err(|_| unfit(node, path, "a number"))?,
         _ => return Err(unfit(node, path, "a number")),

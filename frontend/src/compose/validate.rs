@@ -62,6 +62,7 @@ fn check(node: &Node, near: Option<&Location>, shape: &Shape, path: &Path, findi
             Value::Int(number) if number > most => {
                 report(findings, path, at, &format!("must be less than or equal to {most}"));
             }
+            Value::Wide(_) => report(findings, path, at, &format!("must be less than or equal to {most}")),
             _ => {}
         },
         Shape::Words(words) => match node.as_str() {

@@ -25,6 +25,8 @@ pub struct Build {
     pub cache_to: Vec<String>,
     /// Whether earlier results are left out.
     pub no_cache: bool,
+    /// The stages for which they are.
+    pub no_cache_filter: Vec<String>,
     /// Whether base images are fetched again.
     pub pull: bool,
     /// The network of its steps.

@@ -309,7 +309,11 @@ fn plan(
         attestations: attested(section, manner)?,
         call: Call::of(call),
         labels: labels(model, service, section),
-        no_cache: if manner.no_cache || section.no_cache { NoCache::Everything } else { NoCache::Nothing },
+        no_cache: match (manner.no_cache || section.no_cache, section.no_cache_filter.as_slice()) {
+            (true, _) => NoCache::Everything,
+            (false, []) => NoCache::Nothing,
+            (false, stages) => NoCache::Stages(stages.to_vec()),
+        },
         pull: Mode::from(manner.pull || section.pull),
         secrets: secrets(model, section)?,
         ssh: agents(section, manner),

@@ -180,6 +180,8 @@ pub(crate) enum Long {
     No,
     /// A text is a list of one.
     List,
+    /// A truth value is a text.
+    Text,
     /// A text is a build context.
     Build,
     /// A list is a mapping to the default condition.
@@ -297,7 +299,7 @@ impl Kind {
         match (self, value) {
             (Self::Array, Value::List(_))
             | (Self::Boolean, Value::Bool(_))
-            | (Self::Integer | Self::Number, Value::Int(_))
+            | (Self::Integer | Self::Number, Value::Int(_) | Value::Wide(_))
             | (Self::Mapping, Value::Map(_))
             | (Self::Null, Value::Null)
             | (Self::Number, Value::Float(_))

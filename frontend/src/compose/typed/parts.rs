@@ -43,6 +43,7 @@ pub(super) fn build(reader: &Reader<'_>) -> Checked<Build> {
         cache_from: reader.at("cache_from").texts(),
         cache_to: reader.at("cache_to").texts(),
         no_cache: reader.at("no_cache").flag(),
+        no_cache_filter: reader.at("no_cache_filter").texts(),
         pull: reader.at("pull").flag(),
         network: reader.at("network").text(),
         ssh: reader.at("ssh").texts().into_iter().map(ssh).collect(),

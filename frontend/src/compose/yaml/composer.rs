@@ -169,7 +169,8 @@ impl<'a> Composer<'a> {
         match event {
             Event::Alias(anchor) => self.alias(anchor, span),
             Event::Scalar(text, style, anchor, tag) => {
-                let (value, mark) = self.scalar(&text, style, tag.as_deref(), span)?;
+                let text = self.without_added_break(&text, style, span);
+                let (value, mark) = self.scalar(text, style, tag.as_deref(), span)?;
                 let node = Node { value, at: Some(self.location(span)), mark };
                 self.keep(anchor, &node);
                 Ok(node)
@@ -238,6 +239,13 @@ impl<'a> Composer<'a> {
         }
     }
 
+    /// Takes the line break from a block that the file ends in without one: the scanner puts it there.
+    fn without_added_break<'t>(&self, text: &'t str, style: ScalarStyle, span: Span) -> &'t str {
+        let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        let ends_here = span.end >= self.source.text().len() && !self.text.ends_with(['\n', '\r']);
+        if is_block && ends_here { text.strip_suffix('\n').unwrap_or(text) } else { text }
+    }
+
     fn scalar(
         &self,
         text: &str,
@@ -255,7 +263,8 @@ impl<'a> Composer<'a> {
             Some(kind @ ("int" | "float" | "bool" | "null")) => {
                 let value = match (kind, scalar::plain(text)) {
                     ("float", Value::Int(number)) => number.to_string().parse().ok().map(Value::Float),
-                    ("int", value @ Value::Int(_))
+                    ("float", Value::Wide(number)) => Some(Value::Float(number as f64)),
+                    ("int", value @ (Value::Int(_) | Value::Wide(_)))
                     | ("float", value @ Value::Float(_))
                     | ("bool", value @ Value::Bool(_))
                     | ("null", value @ Value::Null) => Some(value),
@@ -275,12 +284,12 @@ impl<'a> Composer<'a> {
     fn mapping(&mut self) -> Composed<(Map, Span, Option<Span>)> {
         let mut map = Map::default();
         let mut explicit: HashSet<String> = HashSet::new();
-        let mut merges = Vec::new();
+        let mut merges: Vec<(Node, Span, Span)> = Vec::new();
         let mut last = None;
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
-                for (node, span) in merges {
+                for (node, span, _) in merges {
                     self.merge(&mut map, &node, span)?;
                 }
                 return Ok((map, span, last));
@@ -292,21 +301,28 @@ impl<'a> Composer<'a> {
             let value = self.node(event, value_span)?;
             self.path.pop();
             last = value.at.as_ref().map(|at| at.span).or(last);
-            if merges_here {
-                merges.push((value, value_span));
-                continue;
-            }
-            if !explicit.insert(key.clone()) {
-                let first = map.key_at(&key).map(|at| at.span).unwrap_or_default();
+            let earlier = match merges_here {
+                true => merges.first().map(|(_, _, first)| *first),
+                false if explicit.insert(key.clone()) => None,
+                false => Some(map.key_at(&key).map(|at| at.span).unwrap_or_default()),
+            };
+            if let Some(first) = earlier {
                 let line = |span: Span| self.source.position(span.start).line;
                 let message = format!(
                     "line {}: mapping key {key:?} already defined at line {}",
                     line(span),
                     line(first)
                 );
-                return Err(Box::new(
-                    Diagnostic::error(self.source, span, message).with_label(first, "first defined here"),
-                ));
+                let mut error =
+                    Diagnostic::error(self.source, span, message).with_label(first, "first defined here");
+                if merges_here {
+                    error = error.with_help("merge several with one list: `<<: [*a, *b]`");
+                }
+                return Err(Box::new(error));
+            }
+            if merges_here {
+                merges.push((value, value_span, span));
+                continue;
             }
             map.0.insert(key, Entry { key: Some(self.location(span)), node: value });
         }

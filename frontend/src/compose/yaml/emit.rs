@@ -146,6 +146,7 @@ fn leaf(text: &mut String, scalar: &Value, indent: usize) {
         Value::Null => text.push_str("null"),
         Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
         Value::Int(value) => text.push_str(&value.to_string()),
+        Value::Wide(value) => text.push_str(&value.to_string()),
         Value::Float(value) => text.push_str(&go_float(*value)),
         Value::String(value) => string(text, value, indent, Context::Value),
         Value::List(_) | Value::Map(_) => text.push_str("null"),

@@ -42,6 +42,8 @@ pub(crate) enum Value {
     Bool(bool),
     /// A whole number.
     Int(i64),
+    /// A whole number that is too large to have a sign.
+    Wide(u64),
     /// Another number.
     Float(f64),
     /// A text.
@@ -138,6 +140,7 @@ impl Node {
             Value::Null => serde_json::Value::Null,
             Value::Bool(value) => value.into(),
             Value::Int(number) => number.into(),
+            Value::Wide(number) => number.into(),
             Value::Float(number) => number.into(),
             Value::String(text) => text.into(),
             Value::List(list) => list.into_iter().map(Self::plain).collect(),
@@ -188,6 +191,7 @@ impl Value {
         match self {
             Self::Bool(value) => Some(value.to_string()),
             Self::Int(value) => Some(value.to_string()),
+            Self::Wide(value) => Some(value.to_string()),
             Self::Float(value) if value.is_nan() => Some("NaN".to_owned()),
             Self::Float(value) if value.is_infinite() => {
                 Some(if *value > 0.0 { "+Inf" } else { "-Inf" }.to_owned())

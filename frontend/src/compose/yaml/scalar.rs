@@ -20,6 +20,9 @@ pub(super) fn plain(text: &str) -> Value {
     if let Some(number) = integer(&digits) {
         return Value::Int(number);
     }
+    if let Some(number) = wide(&digits) {
+        return Value::Wide(number);
+    }
     if is_decimal(&digits)
         && let Ok(number) = digits.parse::<f64>()
         && number.is_finite()
@@ -36,6 +39,19 @@ pub(super) fn integer(text: &str) -> Option<i64> {
         b'+' => (false, &text[1..]),
         _ => (false, text),
     };
+    let (radix, digits) = radix(digits)?;
+    let signed = if negative { format!("-{digits}") } else { digits.to_owned() };
+    i64::from_str_radix(&signed, radix).ok()
+}
+
+/// Reads a whole number that has no sign, in any of the spellings.
+fn wide(text: &str) -> Option<u64> {
+    let (radix, digits) = radix(text)?;
+    u64::from_str_radix(digits, radix).ok()
+}
+
+/// Returns the base that a number is written in, and its digits.
+fn radix(digits: &str) -> Option<(u32, &str)> {
     let (radix, digits) = match digits.as_bytes() {
         [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
         [b'0', b'o' | b'O', ..] => (8, &digits[2..]),
@@ -43,11 +59,8 @@ pub(super) fn integer(text: &str) -> Option<i64> {
         [b'0', _, ..] => (8, &digits[1..]),
         _ => (10, digits),
     };
-    if digits.is_empty() || !digits.bytes().all(|c| c.is_ascii_alphanumeric()) {
-        return None;
-    }
-    let signed = if negative { format!("-{digits}") } else { digits.to_owned() };
-    i64::from_str_radix(&signed, radix).ok()
+    let is_right = !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_alphanumeric());
+    is_right.then_some((radix, digits))
 }
 
 /// Tells whether a text is a number written in decimal, perhaps with a fraction and an exponent.
@@ -69,16 +82,9 @@ pub(super) fn is_decimal(text: &str) -> bool {
 /// Tells whether a text would be read as something other than a text.
 pub(super) fn is_ambiguous(text: &str) -> bool {
     !matches!(plain(text), Value::String(_))
-        || is_wide(text)
         || is_timestamp(text)
         || is_old_boolean(text)
         || is_sexagesimal(text)
-}
-
-/// Tells whether a text is a whole number that only other readers have room for.
-fn is_wide(text: &str) -> bool {
-    let digits = text.replace('_', "");
-    digits.strip_prefix("0x").is_some_and(|digits| u64::from_str_radix(digits, 16).is_ok())
 }
 
 fn is_old_boolean(text: &str) -> bool {

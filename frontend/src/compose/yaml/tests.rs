@@ -27,6 +27,9 @@ fn plain_scalars_mean_what_compose_files_mean() {
         ("0x1F", Value::Int(31)),
         ("-0b11", Value::Int(-3)),
         ("1_000", Value::Int(1000)),
+        ("12345678901234567890", Value::Wide(12_345_678_901_234_567_890)),
+        ("0xFFFFFFFFFFFFFFFF", Value::Wide(u64::MAX)),
+        ("18446744073709551616", Value::Float(18_446_744_073_709_551_616.0)),
         ("0808", Value::Float(808.0)),
         ("1e3", Value::Float(1000.0)),
         (".inf", Value::Float(f64::INFINITY)),
@@ -60,6 +63,7 @@ fn mistakes_are_told_with_their_lines() {
         ("1: x\n", "non-string key at top level: 1"),
         ("a:\n  - b: {~: x}\n", "non-string key in a[0].b: <nil>"),
         ("a: &x {b: *x}\n", "cycle detected: node at path a.b references node at path a"),
+        ("a: &a {}\nb:\n  <<: *a\n  <<: *a\n", "line 4: mapping key \"<<\" already defined at line 3"),
         ("<<: 3\n", "map merge requires map or sequence of maps as the value"),
         ("a:\n\tb: 1\n", "found character that cannot start any token"),
         ("a: *gone\n", "anchor"),
@@ -89,6 +93,23 @@ fn an_alias_may_name_an_anchor_of_an_earlier_document() {
 }
 
 #[test]
+fn a_block_has_the_line_break_at_its_end_that_is_written() {
+    for (text, wanted) in [
+        ("k: |\n  a\n  b\n", "a\nb\n"),
+        ("k: |\n  a\n  b", "a\nb"),
+        ("k: >\n  a\n  b", "a b"),
+        ("k: |+\n  a", "a"),
+        ("k: |-\n  a", "a"),
+        ("k: |\n  a\n# end", "a\n"),
+        ("\u{feff}k: |\n  é", "é"),
+        ("k: [\"a\\n\"]", ""),
+    ] {
+        let node = read(text).ok().and_then(|node| node.get("k")?.scalar());
+        assert_eq!(node.unwrap_or_default(), wanted, "{text:?}");
+    }
+}
+
+#[test]
 fn every_node_knows_its_place() {
     let source = Source::new("c.yaml", "é: {a: [x, yy]}\nb:\n  c: |\n    text\n");
     let documents = compose(&source).unwrap_or_default();
@@ -102,6 +123,7 @@ fn leaf() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::Bool),
         any::<i64>().prop_map(Value::Int),
+        (1 << 63..=u64::MAX).prop_map(Value::Wide),
         (-1e9..1e9_f64).prop_map(Value::Float),
         "[ a-zA-Z0-9:#'\"\\\\\\[\\]{},&*!|>%@`?=~.<\n\té\u{1}-]{0,12}".prop_map(Value::String),
         "[0-9:.eEx_+-]{0,8}".prop_map(Value::String),

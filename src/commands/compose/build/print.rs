@@ -85,6 +85,7 @@ fn of(
         ("platforms", json!(platforms)),
         ("pull", json!(plan.pull == Mode::On)),
         ("no-cache", json!(manner.no_cache || section.no_cache)),
+        ("no-cache-filter", json!(section.no_cache_filter)),
         ("network", json!(section.network)),
         ("shm-size", json!(plan.shm_size.map(|size| size.to_string()))),
         ("ulimits", json!(ulimits(section))),

@@ -270,7 +270,8 @@ fn of_build(build: &Build, model: &Project, asks: &mut Asks<'_>) {
     let Build {
         context, dockerfile, additional_contexts, cache_from, cache_to, network, ssh, secrets, privileged, entitlements,
         // What is built, and what is said of it.
-        args: _, target: _, no_cache: _, pull: _, labels: _, tags: _, platforms: _, provenance: _, sbom: _,
+        args: _, target: _, no_cache: _, no_cache_filter: _, pull: _, labels: _, tags: _, platforms: _, provenance: _,
+        sbom: _,
         // What steps have of their own.
         shm_size: _, ulimits: _, extra_hosts: _,
         // Refused wherever it says anything.
