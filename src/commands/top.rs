@@ -1,11 +1,12 @@
 //! `rbuild top` and `rbuild stats`.
 
+use std::cell::Cell;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rbuild_engine::Engine;
-use rbuild_engine::containers::{ListRequest, Sample};
+use rbuild_engine::containers::{ContainerError, ListRequest, Sample};
 use rbuild_model::container::Definition;
 use serde_json::{Value, json};
 
@@ -114,29 +115,31 @@ pub(super) fn stats(arguments: &Stats, context: &Context) -> Outcome {
         once: arguments.no_stream,
         ids: if arguments.no_trunc { Ids::Full } else { Ids::Short },
     };
-    show_use(&home, &engine, display, context, || chosen(&engine, arguments))
+    let is_known = Cell::new(false);
+    show_use(&home, &engine, display, context, || chosen(&engine, arguments, is_known.replace(true)))
 }
 
-/// Shows what containers use, once or until the end; `chosen` tells which, before every look.
+/// Shows what containers use, once or until the end; `chosen` tells which, before every look, and what `{{.Container}}`
+/// calls each: the word that it was asked for by, as Docker's does. With `None` there is nothing left to show.
 pub(super) fn show_use(
     home: &Home,
     engine: &Engine,
     display: Display<'_>,
     context: &Context,
-    chosen: impl Fn() -> anyhow::Result<Vec<Definition>>,
+    chosen: impl Fn() -> anyhow::Result<Option<Vec<(String, Definition)>>>,
 ) -> Outcome {
     let watch = home.store.events().watch()?;
     loop {
-        let chosen = chosen()?;
+        let Some(chosen) = chosen()? else { return Ok(Status::Done) };
         let begun = Instant::now();
         let before: Vec<Option<Sample>> =
-            chosen.iter().map(|definition| engine.sample(definition)).collect::<Result<_, _>>()?;
+            chosen.iter().map(|(_, definition)| engine.sample(definition)).collect::<Result<_, _>>()?;
         // The counters have to move before a rate can be told; what comes or goes meanwhile is shown at once.
         watch.wait(Some(LOOK))?;
         let mut rows = Vec::with_capacity(chosen.len());
-        for (definition, before) in chosen.iter().zip(before) {
+        for ((called, definition), before) in chosen.iter().zip(before) {
             let now = engine.sample(definition)?;
-            rows.push(row(definition, before, now, begun.elapsed(), display.ids));
+            rows.push(row(called, definition, before, now, begun.elapsed(), display.ids));
         }
         let text = template::list(display.format, STANDARD, COLUMNS, &rows).map_err(Findings::from)?;
         if !display.once && context.terminal.out().kind == StreamKind::Terminal {
@@ -149,15 +152,30 @@ pub(super) fn show_use(
     }
 }
 
-fn chosen(engine: &Engine, arguments: &Stats) -> anyhow::Result<Vec<Definition>> {
+/// The containers that are asked for. Each has to be there at first; later, one that is removed is left out.
+fn chosen(
+    engine: &Engine,
+    arguments: &Stats,
+    is_known: bool,
+) -> anyhow::Result<Option<Vec<(String, Definition)>>> {
     if arguments.containers.is_empty() {
         let request = ListRequest { all: arguments.all, ..ListRequest::default() };
-        return Ok(engine.list(&request)?.into_iter().map(|one| one.definition).collect());
+        let called = |definition: Definition| (super::ps::shown_id(&definition, Ids::Short), definition);
+        return Ok(Some(engine.list(&request)?.into_iter().map(|one| called(one.definition)).collect()));
     }
-    arguments.containers.iter().map(|name| Ok(engine.find(name)?)).collect()
+    let mut found = Vec::new();
+    for name in &arguments.containers {
+        match engine.find(name) {
+            Ok(definition) => found.push((name.clone(), definition)),
+            Err(ContainerError::NotFound(_)) if is_known => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(found).filter(|found| !found.is_empty()))
 }
 
 fn row(
+    called: &str,
     definition: &Definition,
     before: Option<Sample>,
     now: Option<Sample>,
@@ -171,12 +189,11 @@ fn row(
     };
     let percent = |part: f64, whole: f64| if whole > 0.0 { part / whole * 100.0 } else { 0.0 };
     let pair = |(a, b): (u64, u64)| format!("{} / {}", human::size(a), human::size(b));
-    let id = super::ps::shown_id(definition, ids);
     json!({
         "BlockIO": pair(sample.blocks),
         "CPUPerc": format!("{:.2}%", percent(used as f64, passed.as_micros() as f64)),
-        "Container": id,
-        "ID": id,
+        "Container": called,
+        "ID": super::ps::shown_id(definition, ids),
         "MemPerc": format!("{:.2}%", percent(sample.memory as f64, sample.memory_limit as f64)),
         "MemUsage": format!("{} / {}", human::binary_size(sample.memory), human::binary_size(sample.memory_limit)),
         "Name": definition.name.as_str(),

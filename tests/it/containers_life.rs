@@ -597,3 +597,31 @@ fn the_file_of_an_id_is_there_before_the_container() {
     said(&context, ["rm", &id]);
     assert_clean(&context);
 }
+
+#[test]
+fn use_is_shown_until_the_last_one_goes() {
+    let Some(context) = scene("use_is_shown_until_the_last_one_goes") else { return };
+    for name in ["one", "two"] {
+        said(&context, ["run", "-d", "--name", name, "-m", "64m", "busybox", "sleep", "1000"]);
+    }
+    let once = |name| {
+        said(
+            &context,
+            ["stats", "--no-stream", "--format", "{{.Container}} {{.Name}} {{.PIDs}} {{.MemUsage}}", name],
+        )
+    };
+    let id = said(&context, ["inspect", "--format", "{{.Id}}", "one"]);
+    let (used, limit) = once(&id[..9]).split_once(" / ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert!(used.starts_with(&format!("{} one 1 ", &id[..9])), "{used}");
+    assert_eq!(limit, "64MiB");
+    refused(&context, ["stats", "--no-stream", "one", "nosuch"], 1, "No such container: nosuch");
+
+    let stats = context.rbuild(["stats", "--format", "{{.Container}} has {{.PIDs}}.", "one", "two"]).start();
+    stats.until("one has 1.\ntwo has 1.\n");
+    said(&context, ["rm", "-f", "one"]);
+    stats.until("two has 1.\ntwo has 1.\n");
+    said(&context, ["rm", "-f", "two"]);
+    let ended = stats.wait();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    assert_clean(&context);
+}

@@ -50,7 +50,7 @@ pub(super) fn stats(project: &Project, arguments: &Stats, context: &Context) -> 
     top::show_use(&look.home, &look.engine, display, context, || {
         let members = look.members(&services, which)?;
         let members = members.into_iter().filter(|member| arguments.all || is_numbered(member));
-        Ok(members.map(|member| member.definition).collect())
+        Ok(Some(members.map(|member| (member.definition.id.to_string(), member.definition)).collect()))
     })
 }
 
